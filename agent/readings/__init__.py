@@ -1,0 +1,1 @@
+"""Each module reads one thing and returns plain dataclasses."""
