@@ -176,7 +176,7 @@ class Inventory:
             if body.get(key) is not None and not isinstance(body[key], Mapping):
                 raise SourceError(f"'{key}' of group '{name}' must be a mapping", body.at(key))
         group.variables.update(body.get("vars") or {})
-        hosts = body.get("hosts") or {}
+        hosts: Mapping = body.get("hosts") or Mapping()
         for pattern, variables in hosts.items():
             if variables is not None and not isinstance(variables, Mapping):
                 raise SourceError(
@@ -185,7 +185,7 @@ class Inventory:
             for host in _expand_range(str(pattern)):
                 group.hosts[host] = None
                 self._host_variables.setdefault(host, {}).update(variables or {})
-        children = body.get("children") or {}
+        children: Mapping = body.get("children") or Mapping()
         for child, child_body in children.items():
             group.children[str(child)] = None
             self._read_group(str(child), child_body, children)
