@@ -1,0 +1,1 @@
+"""What the operator's side does itself: one file per Ansible action, with OPTIONS and `act`."""
