@@ -86,6 +86,10 @@ def normalize(module: str, options: Options, given: Mapping[str, Any]) -> dict[s
         option = options[target]
         if value is None:
             continue
+        if isinstance(value, bool) and option.kind == "str":
+            # YAML reads a bare yes or no as a truth value, and here a word was meant.
+            words = [word for word in option.choices if word in (TRUE if value else FALSE)]
+            value = words[0] if len(words) == 1 else value
         typed = convert(value, option.kind, name, option.elements)
         each = typed if option.kind == "list" else [typed]
         if option.choices and any(value not in option.choices for value in each):
