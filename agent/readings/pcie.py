@@ -1,4 +1,4 @@
-"""The PCIe tree as the kernel's sysfs shows it: GPUs, and every link between each and its root port.
+"""The PCIe tree as sysfs shows it: GPUs, and every link between each and its root port.
 
 Nothing here needs root. What counts for a GPU is the narrowest link on its path: a card's own
 `max_link_width` says nothing about the slot, riser or switch above it. Widths hold at idle; speeds
@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass, field
-from typing import Iterable, Mapping, Sequence, Tuple, TypeVar
+from typing import Iterable, Mapping, Sequence, TypeVar
 
 NVIDIA = "10de"
 DISPLAY_CLASSES = ("0x0300", "0x0302")  # VGA controller; 3D controller, which has no outputs
@@ -74,7 +74,7 @@ class Gpu:
     revision: str
     driver: str | None
     numa_node: int | None
-    path: Tuple[Port, ...]
+    path: tuple[Port, ...]
 
     @property
     def answers(self) -> bool:
@@ -137,12 +137,12 @@ def read_gpus(
 
 
 def read_path(device: str, aer: bool = False) -> tuple[Port, ...]:
-    """Every PCI device on the way to `device` (its real folder in sysfs), the nearest to root first.
+    """Every PCI device on the way to `device` (its real folder in sysfs), root port first.
 
     The kernel tells anyone a device's class but only root its PCIe type, so a bridge's kind comes
     from its place: the first has no bridge above it, and a switch's ports follow in pairs.
     """
-    folders = []
+    folders: list[str] = []
     while ADDRESS.fullmatch(os.path.basename(device)):
         folders.insert(0, device)
         device = os.path.dirname(device)

@@ -6,6 +6,7 @@ Differs: without an explicit `get_checksum` only files up to 1 MiB get a checksu
 
 from __future__ import annotations
 
+import contextlib
 import grp
 import hashlib
 import os
@@ -106,15 +107,39 @@ def describe(path: str, info: os.stat_result) -> dict[str, Any]:
 def owner_names(info: os.stat_result) -> dict[str, str]:
     """pw_name and gr_name, each where the number has a name."""
     names = {}
-    try:
+    with contextlib.suppress(KeyError):
         names["pw_name"] = pwd.getpwuid(info.st_uid).pw_name
-    except KeyError:
-        pass
-    try:
+    with contextlib.suppress(KeyError):
         names["gr_name"] = grp.getgrgid(info.st_gid).gr_name
-    except KeyError:
-        pass
     return names
+
+
+def attributes_of(path: str) -> dict[str, Any]:
+    """What Ansible adds to the result of every path that it handled."""
+    info = os.lstat(path)
+    names = owner_names(info)
+    return {
+        "mode": format(stat.S_IMODE(info.st_mode), "04o"),
+        "uid": info.st_uid,
+        "gid": info.st_gid,
+        "owner": names.get("pw_name", str(info.st_uid)),
+        "group": names.get("gr_name", str(info.st_gid)),
+        "size": info.st_size,
+        "state": kind(path),
+    }
+
+
+def kind(path: str) -> str:
+    """absent, link, directory, hard (a file with more than one name) or file."""
+    try:
+        info = os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return "absent"
+    if stat.S_ISLNK(info.st_mode):
+        return "link"
+    if stat.S_ISDIR(info.st_mode):
+        return "directory"
+    return "hard" if info.st_nlink > 1 else "file"
 
 
 def checksum(path: str, algorithm: str = "sha1") -> str:
