@@ -60,11 +60,19 @@ def action(name: str) -> ModuleType | None:
     return importlib.import_module(f"provision.actions.{name}{suffix}")
 
 
-@functools.cache
 def options(name: str) -> Options:
-    """What a module accepts."""
-    module = action(name) or importlib.import_module(f"provision.remote.modules.{name}")
-    found: Options = module.OPTIONS
+    """What a playbook may give to a module."""
+    operators = action(name)
+    if operators is None:
+        return remote_options(name)
+    found: Options = operators.OPTIONS
+    return found
+
+
+@functools.cache
+def remote_options(name: str) -> Options:
+    """What the rig's side of a module accepts."""
+    found: Options = importlib.import_module(f"provision.remote.modules.{name}").OPTIONS
     return found
 
 

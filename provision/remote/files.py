@@ -6,11 +6,12 @@ import grp
 import os
 import pwd
 import re
+import shlex
 import shutil
 import stat
 import tempfile
 import time
-from typing import Any
+from typing import Any, Callable
 
 from provision.remote.host import Host, ModuleFailure, Result
 from provision.remote.options import Option
@@ -35,13 +36,21 @@ def read_bytes(path: str) -> bytes | None:
         raise ModuleFailure(f"can't read {path}: {error.strerror}", path=path) from None
 
 
-def write_bytes(path: str, content: bytes) -> None:
+def write_bytes(
+    path: str,
+    content: bytes,
+    inspect: Callable[[str], None] | None = None,
+    follow: bool = True,
+) -> None:
     """Replace a file in one step (a reader sees the old or the new), keeping owner and mode.
 
-    Raises ModuleFailure with the reason: no such folder, a read-only or full file system.
+    `inspect` gets the path of the scratch file before it takes the old one's place, and raises
+    where it must not. A symlink is written through, as Ansible's editors do, or, without follow,
+    replaced. Raises ModuleFailure with the reason: no such folder, a read-only or full file system.
     """
     folder = os.path.dirname(os.path.abspath(path))
-    path = os.path.realpath(path)  # through a symlink, as Ansible's follow does for its editors
+    if follow:
+        path = os.path.realpath(path)
     scratch = None
     try:
         handle, scratch = tempfile.mkstemp(prefix=".deeprig-", dir=os.path.dirname(path))
@@ -57,13 +66,17 @@ def write_bytes(path: str, content: bytes) -> None:
             mask = os.umask(0)
             os.umask(mask)
             os.chmod(scratch, 0o666 & ~mask)
+        if inspect:
+            inspect(scratch)
         os.rename(scratch, path)
+        scratch = None
     except OSError as error:
-        if scratch and os.path.exists(scratch):
-            os.unlink(scratch)
         if not os.path.isdir(folder):
             raise ModuleFailure(f"the folder {folder} does not exist", path=path) from None
         raise ModuleFailure(f"can't write {path}: {error.strerror}", path=path) from None
+    finally:
+        if scratch and os.path.exists(scratch):
+            os.unlink(scratch)
 
 
 def backup(path: str) -> str:
@@ -143,8 +156,13 @@ def apply_attributes(host: Host, path: str, args: dict[str, Any]) -> bool:
         return host.check  # it would have been made by now
     changed = False
     link = stat.S_ISLNK(info.st_mode)
-    uid = user_id(args["owner"]) if args.get("owner") else info.st_uid
-    gid = group_id(args["group"]) if args.get("group") else info.st_gid
+    try:
+        uid = user_id(args["owner"]) if args.get("owner") else info.st_uid
+        gid = group_id(args["group"]) if args.get("group") else info.st_gid
+    except ModuleFailure:
+        if host.check:
+            return True  # an earlier task would have made the user or group by now
+        raise
     try:
         if (uid, gid) != (info.st_uid, info.st_gid):
             changed = True
@@ -180,23 +198,40 @@ def text_diff(path: str, before: bytes | None, after: bytes | None) -> dict[str,
     }
 
 
-def put_content(host: Host, path: str, content: bytes, args: dict[str, Any]) -> Result:
+def put_content(
+    host: Host, path: str, content: bytes, args: dict[str, Any], follow: bool = True
+) -> Result:
     """Make `path` a file with `content` and attributes, as copy, template and the editors need it.
 
-    Honours check mode, diff, and `backup` in args.
+    Honours check mode, diff, and in args `backup` and `validate` (a command whose %s is the new
+    file). Without follow, a symlink at `path` is replaced by a file.
     """
     before = read_bytes(path)
     result: Result = {"changed": False, "dest": path}
-    if before != content:
+    if before != content or (os.path.islink(path) and not follow):
         result["changed"] = True
         if host.diff:
             result["diff"] = text_diff(path, before, content)
         if not host.check:
             if args.get("backup") and before is not None:
                 result["backup_file"] = backup(path)
-            write_bytes(path, content)
+            write_bytes(path, content, inspector(host, args.get("validate")), follow)
         elif before is None and not os.path.isdir(os.path.dirname(path) or "."):
             result["unknown"] = "its folder is made by an earlier task"
-    if apply_attributes(host, path, args):
+    if apply_attributes(host, os.path.realpath(path) if follow else path, args):
         result["changed"] = True
     return result
+
+
+def inspector(host: Host, validate: str | None) -> Callable[[str], None] | None:
+    """What runs `validate` on a file's path and raises ModuleFailure unless it succeeds."""
+    if not validate:
+        return None
+    if "%s" not in validate:
+        raise ModuleFailure(f"validate must contain %s, where the new file's path goes: {validate}")
+    command = validate
+
+    def inspect(scratch: str) -> None:
+        host.require(shlex.split(command.replace("%s", scratch)), "validating the new content")
+
+    return inspect

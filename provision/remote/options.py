@@ -92,6 +92,10 @@ def normalize(module: str, options: Options, given: Mapping[str, Any]) -> dict[s
 
 def check_value(value: Any, option: Option, name: str) -> Any:
     """`value` in the type that `option` has, and one of its choices; raises OptionError."""
+    if isinstance(value, bool) and option.kind == "str":
+        # YAML reads a bare yes or no as a truth value, and here a word was meant.
+        words = [word for word in option.choices if word in (TRUE if value else FALSE)]
+        value = words[0] if len(words) == 1 else value
     typed = convert(value, option.kind, name, option.elements)
     for each in typed if option.kind == "list" else [typed]:
         if option.choices and each not in option.choices:

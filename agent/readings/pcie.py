@@ -1,0 +1,245 @@
+"""The PCIe tree as sysfs shows it: GPUs, and every link between each and its root port.
+
+Nothing here needs root. What counts for a GPU is the narrowest link on its path: a card's own
+`max_link_width` says nothing about the slot, riser or switch above it. Widths hold at idle; speeds
+drop to 2.5 GT/s, so a current speed means something only under load.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass, field
+from typing import Iterable, Mapping, Sequence, TypeVar
+
+NVIDIA = "10de"
+DISPLAY_CLASSES = ("0x0300", "0x0302")  # VGA controller; 3D controller, which has no outputs
+ADDRESS = re.compile(r"[0-9a-f]{4,}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]")
+ALL_ONES_WIDTH = 63  # the six bits of a width, read from a device that no longer answers
+WIDTHS = (1, 2, 4, 8, 12, 16, 32)
+Number = TypeVar("Number", int, float)
+
+ROOT_PORT = "root port"
+UPSTREAM_PORT = "upstream port"
+DOWNSTREAM_PORT = "downstream port"
+BRIDGE = "bridge"
+ENDPOINT = "endpoint"
+
+
+@dataclass(frozen=True)
+class Link:
+    """One end of a link. A value that the kernel does not know is None."""
+
+    current_width: int | None = None
+    max_width: int | None = None
+    current_speed_gts: float | None = None
+    max_speed_gts: float | None = None
+
+
+@dataclass(frozen=True)
+class Aer:
+    """A device's error counters since boot, by severity and name ("BadTLP": 3)."""
+
+    correctable: Mapping[str, int] = field(default_factory=dict)
+    nonfatal: Mapping[str, int] = field(default_factory=dict)
+    fatal: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Port:
+    """A device on the way from a root port to a GPU, the GPU itself included.
+
+    answers is False for a device that fell off the bus: its registers read as all ones.
+    aer is None when it was not asked for, or when the kernel counts no errors here.
+    """
+
+    address: str
+    kind: str
+    vendor_id: str
+    device_id: str
+    link: Link
+    answers: bool = True
+    aer: Aer | None = None
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """A display controller and its path, root port first and the GPU last."""
+
+    address: str
+    vendor_id: str
+    device_id: str
+    subsystem_vendor_id: str
+    subsystem_id: str
+    revision: str
+    driver: str | None
+    numa_node: int | None
+    path: tuple[Port, ...]
+
+    @property
+    def answers(self) -> bool:
+        """False when the GPU fell off the bus."""
+        return self.path[-1].answers
+
+    @property
+    def root_port(self) -> str | None:
+        """The root port's address; None for one integrated in the processor, or in a VM."""
+        first = self.path[0]
+        return first.address if first.kind == ROOT_PORT else None
+
+    @property
+    def path_width(self) -> int | None:
+        """The narrowest width on the path now."""
+        return narrowest(port.link.current_width for port in self.path)
+
+    @property
+    def path_max_width(self) -> int | None:
+        """The width that the narrowest device on the path could have."""
+        return narrowest(port.link.max_width for port in self.path)
+
+    @property
+    def path_speed_gts(self) -> float | None:
+        """The slowest speed on the path now: at idle 2.5 whatever the hardware is."""
+        return narrowest(port.link.current_speed_gts for port in self.path)
+
+    @property
+    def path_speed_max_gts(self) -> float | None:
+        """The speed that the slowest device on the path could have."""
+        return narrowest(port.link.max_speed_gts for port in self.path)
+
+
+def narrowest(values: Iterable[Number | None]) -> Number | None:
+    """The least of the known values."""
+    known = [value for value in values if value is not None]
+    return min(known) if known else None
+
+
+def read_gpus(
+    sysfs: str = "/sys", vendors: Sequence[str] | None = (NVIDIA,), aer: bool = False
+) -> list[Gpu]:
+    """The display controllers of `vendors` (None: of any), in the order of their addresses.
+
+    With aer, each port on a path also has its error counters.
+    """
+    folder = os.path.join(sysfs, "bus/pci/devices")
+    try:
+        names = os.listdir(folder)
+    except OSError:
+        return []
+    gpus = []
+    for name in sorted(names, key=_address_order):
+        device = os.path.join(folder, name)
+        if not (_text(device, "class") or "").startswith(DISPLAY_CLASSES):
+            continue
+        if vendors is None or _identifier(device, "vendor") in vendors:
+            gpus.append(_read_gpu(os.path.realpath(device), aer))
+    return gpus
+
+
+def read_path(device: str, aer: bool = False) -> tuple[Port, ...]:
+    """Every PCI device on the way to `device` (its real folder in sysfs), root port first.
+
+    The kernel tells anyone a device's class but only root its PCIe type, so a bridge's kind comes
+    from its place: the first has no bridge above it, and a switch's ports follow in pairs.
+    """
+    folders: list[str] = []
+    while ADDRESS.fullmatch(os.path.basename(device)):
+        folders.insert(0, device)
+        device = os.path.dirname(device)
+    ports: list[Port] = []
+    for folder in folders:
+        above = ports[-1].kind if ports else None
+        ports.append(_read_port(folder, above, aer))
+    return tuple(ports)
+
+
+def read_aer(device: str) -> Aer | None:
+    """A device's error counters; None where the kernel keeps none (`pci=noaer`, an old kernel)."""
+    texts = [_text(device, f"aer_dev_{name}") for name in ("correctable", "nonfatal", "fatal")]
+    if all(text is None for text in texts):
+        return None
+    return Aer(*(_counters(text or "") for text in texts))
+
+
+def _read_gpu(device: str, aer: bool) -> Gpu:
+    driver = os.path.join(device, "driver")
+    node = _integer(device, "numa_node")
+    return Gpu(
+        address=os.path.basename(device),
+        vendor_id=_identifier(device, "vendor"),
+        device_id=_identifier(device, "device"),
+        subsystem_vendor_id=_identifier(device, "subsystem_vendor"),
+        subsystem_id=_identifier(device, "subsystem_device"),
+        revision=(_text(device, "revision") or "").replace("0x", ""),
+        driver=os.path.basename(os.path.realpath(driver)) if os.path.exists(driver) else None,
+        numa_node=node if node is not None and node >= 0 else None,
+        path=read_path(device, aer),
+    )
+
+
+def _read_port(device: str, above: str | None, aer: bool) -> Port:
+    link = Link(
+        current_width=_width(device, "current_link_width"),
+        max_width=_width(device, "max_link_width"),
+        current_speed_gts=_speed(device, "current_link_speed"),
+        max_speed_gts=_speed(device, "max_link_speed"),
+    )
+    return Port(
+        address=os.path.basename(device),
+        kind=_kind(device, above, link),
+        vendor_id=_identifier(device, "vendor"),
+        device_id=_identifier(device, "device"),
+        link=link,
+        answers=_integer(device, "current_link_width") != ALL_ONES_WIDTH,
+        aer=read_aer(device) if aer else None,
+    )
+
+
+def _kind(device: str, above: str | None, link: Link) -> str:
+    if not (_text(device, "class") or "").startswith("0x06"):
+        return ENDPOINT
+    if link.max_width is None and link.current_width is None:
+        return BRIDGE  # of conventional PCI, or a virtual machine's
+    if above is None:
+        return ROOT_PORT
+    return DOWNSTREAM_PORT if above == UPSTREAM_PORT else UPSTREAM_PORT
+
+
+def _text(device: str, name: str) -> str | None:
+    try:
+        with open(os.path.join(device, name), encoding="ascii", errors="replace") as stream:
+            return stream.read().strip()
+    except OSError:
+        return None
+
+
+def _identifier(device: str, name: str) -> str:
+    """An id as lspci writes it: four hexadecimal digits; empty where there is none."""
+    text = (_text(device, name) or "").lower()
+    return text[2:] if re.fullmatch(r"0x[0-9a-f]{4}", text) else ""
+
+
+def _integer(device: str, name: str) -> int | None:
+    try:
+        return int(_text(device, name) or "")
+    except ValueError:
+        return None
+
+
+def _width(device: str, name: str) -> int | None:
+    value = _integer(device, name)
+    return value if value in WIDTHS else None
+
+
+def _speed(device: str, name: str) -> float | None:
+    """16.0 of "16.0 GT/s PCIe"; None of "Unknown"."""
+    match = re.match(r"(\d+(?:\.\d+)?) GT/s", _text(device, name) or "")
+    return float(match.group(1)) if match else None
+
+
+def _counters(text: str) -> dict[str, int]:
+    return {name: int(count) for name, count in re.findall(r"^(\w+) (\d+)$", text, re.MULTILINE)}
+
+
+def _address_order(name: str) -> tuple[int, str]:
+    return len(name), name  # a long domain (VMD's 10000:) comes after 0000:

@@ -1,0 +1,244 @@
+"""Running apt-get: never a question, never a lock given up on at once, and errors that say why."""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+import time
+from typing import NamedTuple, Sequence
+
+from provision.remote import dpkg
+from provision.remote.host import Completed, Host, ModuleFailure
+
+ROOT = "/"  # what the paths below are relative to
+LISTS = "var/lib/apt/lists"
+STAMP = "var/lib/apt/periodic/update-success-stamp"
+SOURCES = ("etc/apt/sources.list", "etc/apt/sources.list.d", "etc/apt/sources.list.d/*")
+
+ENVIRONMENT = {
+    "DEBIAN_FRONTEND": "noninteractive",
+    "DEBIAN_PRIORITY": "critical",
+    "NEEDRESTART_MODE": "a",  # its menu would wait for ever
+    "APT_LISTCHANGES_FRONTEND": "none",
+    "UCF_FORCE_CONFFOLD": "1",
+}
+LOCKED = re.compile(r"Could not get lock (\S+?)[.,]?\s|Unable to lock (?:directory )?(\S+)")
+SIMULATED = re.compile(r"^(Inst|Remv|Purg) (\S+)(?: \[(.*?)\])?(?: \((\S+))?", re.MULTILINE)
+NOTHING_DONE = re.compile(r"^0 upgraded, 0 newly installed(, 0 downgraded)?, 0 to remove", re.M)
+TAIL = 60  # lines of apt's output that a failure shows
+
+
+class Change(NamedTuple):
+    """One line of a simulation: a package to install (its version before, if any) or remove."""
+
+    action: str
+    name: str
+    before: str
+    after: str
+
+
+def apt_get(host: Host, words: Sequence[str], lock_timeout: int) -> Completed:
+    """Run apt-get with `words`; raises ModuleFailure that explains what went wrong."""
+    command = ["apt-get", "-q", "-y", "-o", f"DPkg::Lock::Timeout={lock_timeout}", *words]
+    done = host.run(command, environment=ENVIRONMENT)
+    if done.rc != 0:
+        raise ModuleFailure(
+            explain(done), rc=done.rc, stdout=done.stdout, stderr=done.stderr, cmd=command
+        )
+    return done
+
+
+def simulate(host: Host, words: Sequence[str]) -> tuple[Completed, list[Change]]:
+    """What apt-get would do; needs no lock. Raises ModuleFailure as `apt_get` does."""
+    command = ["apt-get", "-q", "-y", "-s", *words]
+    done = host.run(command, environment=ENVIRONMENT)
+    if done.rc != 0:
+        raise ModuleFailure(
+            explain(done), rc=done.rc, stdout=done.stdout, stderr=done.stderr, cmd=command
+        )
+    changes = [
+        Change("install" if action == "Inst" else "remove", name, before or "", after or "")
+        for action, name, before, after in SIMULATED.findall(done.stdout)
+    ]
+    return done, changes
+
+
+def finish_interrupted(host: Host) -> None:
+    """Let dpkg finish what was cut off, else every apt-get refuses to start."""
+    if dpkg.interrupted():
+        done = host.run(
+            ["dpkg", "--configure", "-a", "--force-confdef", "--force-confold"],
+            environment=ENVIRONMENT,
+        )
+        if done.rc != 0:
+            raise ModuleFailure(
+                "dpkg was interrupted earlier, and finishing it (dpkg --configure -a) failed:\n"
+                + _tail(done),
+                rc=done.rc,
+                stdout=done.stdout,
+                stderr=done.stderr,
+            )
+        host.warnings.append("dpkg had been interrupted: ran dpkg --configure -a")
+
+
+def lists_time() -> float:
+    """When the package lists were last fetched; 0 when never, or before a source was changed."""
+    fetched = max(_modified(STAMP), _modified(LISTS) if not _modified(STAMP) else 0)
+    patterns = [os.path.join(ROOT, source) for source in SOURCES]
+    sources = [path for pattern in patterns for path in glob.glob(pattern)]
+    if any(_modified(path) > fetched for path in sources):
+        return 0
+    return fetched
+
+
+def update(host: Host, lock_timeout: int, retries: int, longest_delay: int) -> bool:
+    """Fetch the package lists; True when they changed.
+
+    apt-get reports a repository that is down only as a warning and goes on with old lists; here it
+    is a failure that names it. Raises ModuleFailure after the last try.
+    """
+    before = _lists()
+    deadline = time.monotonic() + lock_timeout
+    attempt = 0
+    while True:
+        done = host.run(["apt-get", "-q", "update"], environment=ENVIRONMENT)
+        problems = update_problems(done)
+        if not problems:
+            break
+        if LOCKED.search(done.stderr):
+            if time.monotonic() >= deadline:
+                raise _update_failure(problems, done)
+            time.sleep(1)
+            continue
+        attempt += 1
+        if attempt >= max(retries, 1) or not _may_pass(done):
+            raise _update_failure(problems, done)
+        time.sleep(min(2 ** (attempt - 1), longest_delay))
+    stamp, lists = os.path.join(ROOT, STAMP), os.path.join(ROOT, LISTS)
+    for path in (stamp, lists):
+        if os.path.exists(path):
+            os.utime(path)
+    return _lists() != before
+
+
+def update_problems(done: Completed) -> list[str]:
+    """The lines of `apt-get update` that mean that a repository could not be used."""
+    lines = [line.strip() for line in done.stderr.splitlines()]
+    errors = [line for line in lines if line.startswith("E:")]
+    warnings = [
+        line
+        for line in lines
+        if line.startswith("W:") and re.search(r"Failed to fetch|GPG error|not signed", line)
+    ]
+    if done.rc != 0 and not errors:
+        errors = [done.stderr.strip() or f"apt-get update ended with exit status {done.rc}"]
+    return warnings + errors
+
+
+def explain(done: Completed) -> str:
+    """Why apt-get failed and what to do, then its own words."""
+    text = f"{done.stdout}\n{done.stderr}"
+    for pattern, reason in REASONS:
+        match = re.search(pattern, text)
+        if match:
+            return reason.format(*match.groups()) + "\n" + _tail(done)
+    return f"apt-get failed (exit status {done.rc}):\n{_tail(done)}"
+
+
+def missing_package(error: ModuleFailure) -> bool:
+    """Whether a failure is about a package or version that no repository has."""
+    text = str(error.result.get("stderr", ""))
+    return bool(re.search(r"Unable to locate|no installation candidate|was not found", text))
+
+
+REASONS = (
+    (
+        r"No space left on device|You don't have enough free space in (\S+?)\.",
+        "the disk is full: make room (apt-get clean; journalctl --vacuum-size=100M), or enlarge "
+        "the root partition",
+    ),
+    (
+        r"dpkg: error processing (?:package|archive) (\S+)",
+        "package {0} could not be installed: its own script or files failed",
+    ),
+    (
+        r"Unable to locate package (\S+)",
+        "package {0} is not in any configured repository: check its name, or add its repository "
+        "and set update_cache: true",
+    ),
+    (
+        r"Package '?(\S+?)'? has no installation candidate",
+        "package {0} has no installation candidate: it is virtual (name one of its providers), or "
+        "no configured repository has it",
+    ),
+    (
+        r"Version '(\S+)' for '(\S+)' was not found",
+        "package {1} has no version {0} in the configured repositories",
+    ),
+    (
+        r"[Hh]eld packages were changed",
+        "this would change a held package: release it with apt-mark unhold, or set "
+        "allow_change_held_packages: true",
+    ),
+    (
+        r"[Pp]ackages were downgraded",
+        "this would install an older version than the present one: set allow_downgrade: true",
+    ),
+    (
+        r"Packages need to be removed but remove is disabled",
+        "this would remove packages, and fail_on_autoremove forbids it",
+    ),
+    (
+        r"could(?:n't| not) be authenticated|packages cannot be authenticated",
+        "a package's repository is not signed by a trusted key: install the key first",
+    ),
+    (
+        r"Could not get lock (\S+?)[.,]?\s",
+        "another package manager holds {0}: wait for it, or raise lock_timeout",
+    ),
+    (
+        r"Failed to fetch (\S+)",
+        "could not download {0}: check the rig's network and the repository",
+    ),
+    (r"have unmet dependencies", "these packages can't be installed together"),
+)
+
+
+def _update_failure(problems: list[str], done: Completed) -> ModuleFailure:
+    return ModuleFailure(
+        "a package repository could not be used; fix its address, key or network, or remove its "
+        "file from /etc/apt/sources.list.d:\n" + "\n".join(problems),
+        rc=done.rc,
+        stdout=done.stdout,
+        stderr=done.stderr,
+    )
+
+
+def _may_pass(done: Completed) -> bool:
+    """Whether trying again can help: not with a wrong key, address or list of sources."""
+    lasting = (
+        r"GPG error|NO_PUBKEY|not signed|does not have a Release file|Malformed|404 +Not Found"
+    )
+    return not re.search(lasting, done.stderr)
+
+
+def _tail(done: Completed) -> str:
+    lines = done.stdout.strip().splitlines()[-TAIL:] + done.stderr.strip().splitlines()
+    return "\n".join(lines)
+
+
+def _modified(path: str) -> float:
+    try:
+        return os.path.getmtime(os.path.join(ROOT, path))
+    except OSError:
+        return 0
+
+
+def _lists() -> dict[str, tuple[int, int]]:
+    folder = os.path.join(ROOT, LISTS)
+    try:
+        files = [entry for entry in os.scandir(folder) if entry.is_file() and entry.name != "lock"]
+    except OSError:
+        return {}
+    return {e.name: (e.stat().st_mtime_ns, e.stat().st_size) for e in files}

@@ -1,0 +1,129 @@
+"""Run a program, without a shell, as Ansible's command does.
+
+Differs: `creates` and `removes` are looked up in `chdir`; `strip_empty_ends`,
+`expand_argument_vars` and both forms (`cmd`, `argv`, free) are Ansible's.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+import shlex
+from datetime import datetime
+from typing import Any, Mapping
+
+from provision.remote.host import Host, ModuleFailure, Result
+from provision.remote.options import Option
+
+SHARED_OPTIONS = {
+    "_raw_params": Option(),
+    "cmd": Option(),
+    "chdir": Option("path"),
+    "creates": Option("path"),
+    "removes": Option("path"),
+    "stdin": Option(),
+    "stdin_add_newline": Option("bool", default=True),
+    "strip_empty_ends": Option("bool", default=True),
+}
+OPTIONS = {
+    **SHARED_OPTIONS,
+    "argv": Option("list"),
+    "expand_argument_vars": Option("bool", default=True),
+}
+
+
+def run(args: dict[str, Any], host: Host) -> Result:
+    """Return values: cmd, rc, stdout, stderr, their lines, start, end, delta."""
+    text = args["cmd"] or args["_raw_params"]
+    if bool(text) == bool(args["argv"]):
+        raise ModuleFailure("give the command either as text (cmd) or as a list (argv)", rc=256)
+    try:
+        argv = list(args["argv"] or shlex.split(text))
+    except ValueError as error:
+        raise ModuleFailure(f"can't split the command into words: {error}: {text}") from None
+    if args["expand_argument_vars"]:
+        environment = {**os.environ, **host.environment}
+        argv = [os.path.expanduser(expand_variables(word, environment)) for word in argv]
+    return execute(host, argv, args)
+
+
+def execute(
+    host: Host, command: str | list[str], args: dict[str, Any], executable: str | None = None
+) -> Result:
+    """Run `command` as both command and shell do it, unless creates or removes say it is done."""
+    result: Result = {
+        "changed": False,
+        "cmd": command,
+        "rc": 0,
+        "stdout": "",
+        "stderr": "",
+        "start": None,
+        "end": None,
+        "delta": None,
+        "msg": "",
+    }
+    folder = args["chdir"]
+    if folder and not os.path.isdir(folder):
+        if host.check:
+            return {**result, "unknown": f"the folder {folder} is made by an earlier task"}
+        raise ModuleFailure(f"can't change to the folder {folder}: it does not exist", **result)
+    reason = _done_already(args)
+    if reason:
+        return {**_with_lines(result), "stdout": f"skipped, since {reason}", "msg": reason}
+    if host.check:
+        decided = args["creates"] or args["removes"]
+        result["msg"] = "Command would have run if not in check mode"
+        return {**_with_lines(result), **({"changed": True} if decided else {"skipped": True})}
+    stdin = args["stdin"]
+    if stdin is not None and args["stdin_add_newline"]:
+        stdin += "\n"
+    start = datetime.now()
+    done = host.run(command, cwd=folder, stdin=stdin, executable=executable)
+    end = datetime.now()
+    stdout, stderr = done.stdout, done.stderr
+    if args["strip_empty_ends"]:
+        stdout, stderr = stdout.rstrip("\r\n"), stderr.rstrip("\r\n")
+    result.update(
+        changed=True,
+        rc=done.rc,
+        stdout=stdout,
+        stderr=stderr,
+        start=str(start),
+        end=str(end),
+        delta=str(end - start),
+    )
+    _with_lines(result)
+    if done.rc != 0:
+        detail = stderr.strip() or stdout.strip()
+        del result["msg"]
+        raise ModuleFailure(
+            f"non-zero return code {done.rc}" + (f": {detail}" if detail else ""), **result
+        )
+    return result
+
+
+def expand_variables(word: str, environment: Mapping[str, str]) -> str:
+    """Put in $NAME and ${NAME}; an unknown one stays as written."""
+
+    def value(match: re.Match[str]) -> str:
+        return environment.get(match.group(1) or match.group(2), match.group(0))
+
+    return re.sub(r"\$(?:(\w+)|\{([^}]+)\})", value, word, flags=re.ASCII)
+
+
+def _done_already(args: dict[str, Any]) -> str | None:
+    def found(pattern: str) -> bool:
+        return bool(glob.glob(os.path.join(args["chdir"] or "", os.path.expanduser(pattern))))
+
+    if args["creates"] and found(args["creates"]):
+        return f"{args['creates']} exists"
+    if args["removes"] and not found(args["removes"]):
+        return f"{args['removes']} does not exist"
+    return None
+
+
+def _with_lines(result: Result) -> Result:
+    for name in ("stdout", "stderr"):
+        result[f"{name}_lines"] = result[name].splitlines()
+    return result

@@ -1,0 +1,202 @@
+"""Put a file or a tree in place, as Ansible's copy does (its template arrives here as well).
+
+The operator's side reads a local `src` and sends what it holds: `content` or, for bytes,
+`content_base64`, with `_original_basename` for a `dest` that is a folder; a tree is sent as
+`files`, a list of {path, content_base64, mode}, or {path, directory: true} for an empty folder.
+A `src` that arrives is on the rig (`remote_src`). Not here: `checksum`, `decrypt`, `local_follow`.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import stat
+from typing import Any
+
+from provision.remote.files import ATTRIBUTES, apply_attributes, put_content, read_bytes
+from provision.remote.host import Host, ModuleFailure, Result
+from provision.remote.modules.file import make_directories
+from provision.remote.modules.stat import attributes_of
+from provision.remote.options import Option
+
+OPTIONS = {
+    "dest": Option("path", required=True),
+    "src": Option("path"),
+    "content": Option("raw"),
+    "remote_src": Option("bool", default=False),
+    "backup": Option("bool", default=False),
+    "force": Option("bool", default=True),
+    "follow": Option("bool", default=False),
+    "directory_mode": Option("mode"),
+    "validate": Option(),
+    **ATTRIBUTES,
+    "content_base64": Option(),
+    "files": Option("list", elements="dict"),
+    "_original_basename": Option(),
+}
+# What the operator's side fills in; a playbook has no use for them.
+INTERNAL = ("content_base64", "files", "_original_basename")
+
+
+def run(args: dict[str, Any], host: Host) -> Result:
+    """Return values: dest, checksum (sha1), size, mode, owner, group, backup_file."""
+    dest = os.path.expanduser(args["dest"])
+    if args["files"] is not None:
+        entries = [_sent(entry) for entry in args["files"]]
+        return copy_tree(host, dest, entries, args)
+    if args["content"] is None and args["content_base64"] is None:
+        if args["src"] is None:
+            raise ModuleFailure("copy needs src or content")
+        return copy_remote(host, os.path.expanduser(args["src"]), dest, args)
+    if args["content_base64"] is not None:
+        content = base64.b64decode(args["content_base64"])
+    else:
+        content = text_of(args["content"]).encode()
+    return copy_file(host, dest, content, args["_original_basename"], args)
+
+
+def text_of(content: Any) -> str:
+    """What Ansible writes for `content`: text as it is, a structure as JSON."""
+    if isinstance(content, str):
+        return content
+    import json
+
+    return json.dumps(content)
+
+
+def copy_remote(host: Host, source: str, dest: str, args: dict[str, Any]) -> Result:
+    """Copy a file or a tree that is on the rig."""
+    if os.path.isdir(source):
+        if not source.endswith("/"):
+            dest = os.path.join(dest, os.path.basename(source))
+        return copy_tree(host, dest, tree_of(source), args)
+    content = read_bytes(source)
+    if content is None:
+        if host.check:
+            return {"changed": True, "unknown": f"{source} is made by an earlier task"}
+        raise ModuleFailure(f"Source {source} not found", src=source)
+    if args["mode"] == "preserve":
+        args = {**args, "mode": format(stat.S_IMODE(os.stat(source).st_mode), "04o")}
+    result = copy_file(host, dest, content, os.path.basename(source), args)
+    return {**result, "src": source}
+
+
+def copy_file(
+    host: Host, dest: str, content: bytes, basename: str | None, args: dict[str, Any]
+) -> Result:
+    """Write one file; a `dest` that is a folder, or ends with a slash, gets it under `basename`."""
+    if args["mode"] == "preserve":
+        raise ModuleFailure("mode: preserve needs a src to take the mode from")
+    made = False
+    if dest.endswith("/") or os.path.isdir(dest):
+        if not basename:
+            raise ModuleFailure(
+                f"can not use content with a dir as dest: {dest}; name the file", dest=dest
+            )
+        folder, dest = dest, os.path.join(dest, basename)
+        if not os.path.isdir(folder):
+            made = True
+            if not host.check:
+                make_directories(host, folder, {**args, "mode": args["directory_mode"]})
+    elif not os.path.isdir(os.path.dirname(dest) or ".") and not host.check:
+        raise ModuleFailure(f"Destination directory {os.path.dirname(dest)} does not exist")
+    if not args["force"] and os.path.exists(dest):
+        return {"changed": False, "dest": dest, "msg": "file already exists"}
+    result = put_content(host, dest, content, args, follow=args["follow"])
+    if made:
+        result["changed"] = True
+        result.pop("unknown", None)
+    result["checksum"] = hashlib.sha1(content).hexdigest()
+    if os.path.exists(dest):
+        result.update(attributes_of(dest))
+    return result
+
+
+def tree_of(source: str) -> list[dict[str, Any]]:
+    """Everything below a folder: relative path, and content or target or `directory`."""
+    entries: list[dict[str, Any]] = []
+    for folder, folders, files in os.walk(source):
+        for name in sorted(folders) + sorted(files):
+            path = os.path.join(folder, name)
+            entry: dict[str, Any] = {"path": os.path.relpath(path, source)}
+            if os.path.islink(path):
+                entry["link"] = os.readlink(path)
+            elif os.path.isdir(path):
+                entry["directory"] = True
+            else:
+                entry["source"] = path
+            if "link" not in entry:
+                entry["mode"] = format(stat.S_IMODE(os.stat(path).st_mode), "04o")
+            entries.append(entry)
+    return entries
+
+
+def copy_tree(host: Host, dest: str, entries: list[dict[str, Any]], args: dict[str, Any]) -> Result:
+    """Make every entry exist below `dest`; what else is there stays."""
+    changed = False
+    folders = {**args, "mode": args["directory_mode"]}
+    diffs = []
+    for entry in [{"path": "", "directory": True}, *entries]:
+        path = os.path.join(dest, entry["path"]) if entry["path"] else dest.rstrip("/")
+        if os.path.isabs(entry["path"]) or ".." in entry["path"].split("/"):
+            raise ModuleFailure(f"a path in a tree must lie inside it: {entry['path']}")
+        if entry.get("directory"):
+            changed |= _folder(host, path, folders)
+        elif "link" in entry:
+            changed |= _link(host, path, entry["link"])
+        else:
+            result = _tree_file(host, path, entry, args, folders)
+            changed |= result["changed"]
+            diffs += [result["diff"]] if "diff" in result else []
+    answer: Result = {"changed": changed, "dest": dest}
+    if args["src"]:
+        answer["src"] = args["src"]
+    if diffs:
+        answer["diff"] = diffs
+    return answer
+
+
+def _tree_file(
+    host: Host, path: str, entry: dict[str, Any], args: dict[str, Any], folders: dict[str, Any]
+) -> Result:
+    made = _folder(host, os.path.dirname(path), folders, attributes=False)
+    if os.path.exists(path) and not args["force"]:
+        return {"changed": made}
+    content = entry["content"] if "content" in entry else read_bytes(entry["source"])
+    mode = args["mode"]
+    if mode == "preserve":
+        mode = entry.get("mode")
+    elif mode is None and not os.path.exists(path):
+        # A copy on the rig carries its modes along; what is sent gets them from the umask.
+        mode = entry.get("mode") if "source" in entry else None
+    result = put_content(host, path, content or b"", {**args, "mode": mode}, follow=args["follow"])
+    return {**result, "changed": result["changed"] or made}
+
+
+def _folder(host: Host, path: str, folders: dict[str, Any], attributes: bool = True) -> bool:
+    if os.path.isdir(path):
+        # directory_mode is for new folders only.
+        return attributes and apply_attributes(host, path, {**folders, "mode": None})
+    if not host.check:
+        make_directories(host, path, folders)
+    return True
+
+
+def _link(host: Host, path: str, target: str) -> bool:
+    if os.path.islink(path) and os.readlink(path) == target:
+        return False
+    if not host.check:
+        if os.path.lexists(path):
+            os.unlink(path)
+        os.symlink(target, path)
+    return True
+
+
+def _sent(entry: dict[str, Any]) -> dict[str, Any]:
+    entry = dict(entry)
+    if "content_base64" in entry:
+        entry["content"] = base64.b64decode(entry.pop("content_base64"))
+    elif not entry.get("directory"):
+        raise ModuleFailure(f"an entry of a tree has no content: {entry.get('path')}")
+    return entry

@@ -1,0 +1,19 @@
+"""Run a command line in a shell, as Ansible's shell does; /bin/sh unless `executable` says else."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from provision.remote.host import Host, ModuleFailure, Result
+from provision.remote.modules.command import SHARED_OPTIONS, execute
+from provision.remote.options import Option
+
+OPTIONS = {**SHARED_OPTIONS, "executable": Option("path")}
+
+
+def run(args: dict[str, Any], host: Host) -> Result:
+    """Return values: those of command."""
+    text = args["cmd"] or args["_raw_params"]
+    if not text:
+        raise ModuleFailure("no command given", rc=256)
+    return execute(host, text, args, args["executable"] or "/bin/sh")

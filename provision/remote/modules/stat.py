@@ -1,0 +1,151 @@
+"""What a path is, as Ansible's stat reports it.
+
+Differs: without an explicit `get_checksum` only files up to 1 MiB get a checksum; `get_mime` and
+`get_attributes` are accepted and give nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import grp
+import hashlib
+import os
+import pwd
+import stat
+from typing import Any
+
+from provision.remote.host import Host, ModuleFailure, Result
+from provision.remote.options import Option
+
+OPTIONS = {
+    "path": Option("path", required=True, aliases=("dest", "name")),
+    "follow": Option("bool", default=False),
+    "get_checksum": Option("bool"),
+    "checksum_algorithm": Option(
+        default="sha1",
+        choices=("md5", "sha1", "sha224", "sha256", "sha384", "sha512"),
+        aliases=("checksum", "checksum_algo"),
+    ),
+    "get_mime": Option("bool", default=True, aliases=("mime", "mime_type", "mime-type")),
+    "get_attributes": Option("bool", default=True, aliases=("attr", "attributes")),
+}
+
+SMALL = 1 << 20  # bytes that are hashed without being asked for
+TYPES = {
+    "isblk": stat.S_ISBLK,
+    "ischr": stat.S_ISCHR,
+    "isdir": stat.S_ISDIR,
+    "isfifo": stat.S_ISFIFO,
+    "islnk": stat.S_ISLNK,
+    "isreg": stat.S_ISREG,
+    "issock": stat.S_ISSOCK,
+}
+PERMISSIONS = {
+    "rusr": stat.S_IRUSR,
+    "wusr": stat.S_IWUSR,
+    "xusr": stat.S_IXUSR,
+    "rgrp": stat.S_IRGRP,
+    "wgrp": stat.S_IWGRP,
+    "xgrp": stat.S_IXGRP,
+    "roth": stat.S_IROTH,
+    "woth": stat.S_IWOTH,
+    "xoth": stat.S_IXOTH,
+    "isuid": stat.S_ISUID,
+    "isgid": stat.S_ISGID,
+}
+
+
+def run(args: dict[str, Any], host: Host) -> Result:
+    """Return value: stat, a mapping that has at least `exists`."""
+    path = os.path.expanduser(args["path"])
+    try:
+        info = os.stat(path) if args["follow"] else os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return {"changed": False, "stat": {"exists": False}}
+    except OSError as error:
+        raise ModuleFailure(f"can't look at {path}: {error.strerror}", path=path) from None
+    found = describe(path, info)
+    wanted = args["get_checksum"]
+    if wanted is None:
+        wanted = info.st_size <= SMALL
+    if wanted and found["isreg"] and found["readable"]:
+        found["checksum"] = checksum(path, args["checksum_algorithm"])
+    return {"changed": False, "stat": found}
+
+
+def describe(path: str, info: os.stat_result) -> dict[str, Any]:
+    """Everything in Ansible's `stat` that needs no reading of the file."""
+    found: dict[str, Any] = {
+        "exists": True,
+        "path": path,
+        "mode": format(stat.S_IMODE(info.st_mode), "04o"),
+        "uid": info.st_uid,
+        "gid": info.st_gid,
+        "size": info.st_size,
+        "inode": info.st_ino,
+        "dev": info.st_dev,
+        "nlink": info.st_nlink,
+        "atime": info.st_atime,
+        "mtime": info.st_mtime,
+        "ctime": info.st_ctime,
+        "blocks": info.st_blocks,
+        "block_size": info.st_blksize,
+        "device_type": info.st_rdev,
+        "readable": os.access(path, os.R_OK),
+        "writeable": os.access(path, os.W_OK),
+        "executable": os.access(path, os.X_OK),
+    }
+    found.update({name: test(info.st_mode) for name, test in TYPES.items()})
+    found.update({name: bool(info.st_mode & bit) for name, bit in PERMISSIONS.items()})
+    found.update(owner_names(info))
+    if found["islnk"]:
+        found["lnk_source"] = os.path.realpath(path)
+        found["lnk_target"] = os.readlink(path)
+    return found
+
+
+def owner_names(info: os.stat_result) -> dict[str, str]:
+    """pw_name and gr_name, each where the number has a name."""
+    names = {}
+    with contextlib.suppress(KeyError):
+        names["pw_name"] = pwd.getpwuid(info.st_uid).pw_name
+    with contextlib.suppress(KeyError):
+        names["gr_name"] = grp.getgrgid(info.st_gid).gr_name
+    return names
+
+
+def attributes_of(path: str) -> dict[str, Any]:
+    """What Ansible adds to the result of every path that it handled."""
+    info = os.lstat(path)
+    names = owner_names(info)
+    return {
+        "mode": format(stat.S_IMODE(info.st_mode), "04o"),
+        "uid": info.st_uid,
+        "gid": info.st_gid,
+        "owner": names.get("pw_name", str(info.st_uid)),
+        "group": names.get("gr_name", str(info.st_gid)),
+        "size": info.st_size,
+        "state": kind(path),
+    }
+
+
+def kind(path: str) -> str:
+    """absent, link, directory, hard (a file with more than one name) or file."""
+    try:
+        info = os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return "absent"
+    if stat.S_ISLNK(info.st_mode):
+        return "link"
+    if stat.S_ISDIR(info.st_mode):
+        return "directory"
+    return "hard" if info.st_nlink > 1 else "file"
+
+
+def checksum(path: str, algorithm: str = "sha1") -> str:
+    """A file's digest in hexadecimal, read in pieces."""
+    digest = hashlib.new(algorithm)
+    with open(path, "rb") as stream:
+        for piece in iter(lambda: stream.read(1 << 20), b""):
+            digest.update(piece)
+    return digest.hexdigest()
