@@ -24,6 +24,10 @@ CHANNEL_TIMEOUT = 15.0  # seconds to open a channel: Paramiko's own default is a
 class RigConnection(Connection):  # type: ignore[misc]
     """Connects as the inventory's `ansible_*` variables say."""
 
+    # Fabric stores only what the class declares on the connection itself, not in its config.
+    password: str | None = None
+    known_hosts: Path = Path()
+
     def __init__(self, host: Host, config: Config | None = None, accept_new: bool = False) -> None:
         variables = Templar([host.variables])
 
@@ -34,11 +38,10 @@ class RigConnection(Connection):  # type: ignore[misc]
             "banner_timeout": CONNECT_TIMEOUT,
             "auth_timeout": CONNECT_TIMEOUT,
         }
-        self.password = variable("ansible_password", "ansible_ssh_pass")
-        if self.password is not None:
-            self.password = str(self.password)
+        password = variable("ansible_password", "ansible_ssh_pass")
+        if password is not None:
             # A password that was given is what is meant: trying keys first may use up the attempts.
-            keywords.update(password=self.password, look_for_keys=False, allow_agent=False)
+            keywords.update(password=str(password), look_for_keys=False, allow_agent=False)
         key = variable("ansible_ssh_private_key_file", "ansible_private_key_file")
         if key:
             keywords.update(key_filename=str(Path(key).expanduser()), look_for_keys=False)
@@ -52,10 +55,10 @@ class RigConnection(Connection):  # type: ignore[misc]
             connect_timeout=float(variable("ansible_timeout") or CONNECT_TIMEOUT),
             connect_kwargs={**(dict(config.connect_kwargs) if config else {}), **keywords},
         )
-        # What -H named, for `c.original_host`; Connection's __setattr__ would store it in config.
-        object.__setattr__(self, "original_host", host.name)
+        self.original_host = host.name  # what -H named, not the address
+        self.password = None if password is None else str(password)
         known = variable("ansible_ssh_known_hosts_file") or "~/.ssh/known_hosts"
-        object.__setattr__(self, "known_hosts", Path(str(known)).expanduser())
+        self.known_hosts = Path(str(known)).expanduser()
         self.client.load_system_host_keys()
         if self.known_hosts.is_file():
             self.client.load_system_host_keys(str(self.known_hosts))

@@ -114,7 +114,8 @@ class Report:
             self._steps[outcome.host] = (outcome.step, counts, seconds + outcome.elapsed)
             facts = self._record(outcome)
             self._log.outcome(facts)
-            if outcome.status in _SAID or self._verbose:
+            shows = any(item.result.get("shown") is not None for item in outcome.items)
+            if outcome.status in _SAID or self._verbose or shows:
                 self._say(outcome)
             self._show(outcome)
             self._redraw()
