@@ -13,6 +13,7 @@ import tempfile
 import time
 from typing import Any, Callable
 
+from provision.remote import systemd
 from provision.remote.host import Host, ModuleFailure, Result
 from provision.remote.options import Option
 
@@ -216,6 +217,7 @@ def put_content(
             if args.get("backup") and before is not None:
                 result["backup_file"] = backup(path)
             write_bytes(path, content, inspector(host, args.get("validate")), follow)
+            systemd.written(host, path)
         elif before is None and not os.path.isdir(os.path.dirname(path) or "."):
             result["unknown"] = "its folder is made by an earlier task"
     if apply_attributes(host, os.path.realpath(path) if follow else path, args):

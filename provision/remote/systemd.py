@@ -34,13 +34,14 @@ PROPERTIES = (
 )
 MODULES = ("systemd_service", "systemd", "service")
 SUFFIXES = (
-    ".service .socket .device .mount .automount .swap .target .path .timer .slice .scope".split()
+    *(".service", ".socket", ".device", ".mount", ".automount", ".swap"),
+    *(".target", ".path", ".timer", ".slice", ".scope"),
 )
 
 
 def unit_name(name: str) -> str:
     """The full name of a unit: a bare `cron` is `cron.service`."""
-    return name if name.endswith(tuple(SUFFIXES)) else f"{name}.service"
+    return name if name.endswith(SUFFIXES) else f"{name}.service"
 
 
 def unit(host: Host, name: str) -> Unit:
@@ -55,6 +56,12 @@ def unit(host: Host, name: str) -> Unit:
 def changed(host: Host) -> None:
     """Forget all units: something was started, enabled, installed or reloaded."""
     host.invalidate(_units)
+
+
+def written(host: Host, path: str) -> None:
+    """Forget all units if `path`, which was changed, is where systemd looks."""
+    if "/systemd/" in path or "/init.d/" in path:
+        changed(host)
 
 
 def systemctl(host: Host, words: list[str], doing: str) -> Any:

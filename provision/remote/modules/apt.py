@@ -16,7 +16,7 @@ import re
 import time
 from typing import Any, NamedTuple
 
-from provision.remote import apt_get, dpkg
+from provision.remote import apt_get, dpkg, systemd
 from provision.remote.host import Host, ModuleFailure, Result
 from provision.remote.options import Option
 
@@ -213,6 +213,7 @@ def _apply(host: Host, args: dict[str, Any], words: list[str], result: Result) -
     before = _versions(host)
     done = apt_get.apt_get(host, words, args["lock_timeout"])
     after = _versions(host)
+    systemd.changed(host)
     names = sorted(name for name in {*before, *after} if before.get(name) != after.get(name))
     changes = [
         apt_get.Change(

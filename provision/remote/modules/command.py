@@ -13,6 +13,7 @@ import shlex
 from datetime import datetime
 from typing import Any, Mapping
 
+from provision.remote import systemd
 from provision.remote.host import Host, ModuleFailure, Result
 from provision.remote.options import Option
 
@@ -81,6 +82,7 @@ def execute(
     start = datetime.now()
     done = host.run(command, cwd=folder, stdin=stdin, executable=executable)
     end = datetime.now()
+    systemd.changed(host)  # a command may do anything
     stdout, stderr = done.stdout, done.stderr
     if args["strip_empty_ends"]:
         stdout, stderr = stdout.rstrip("\r\n"), stderr.rstrip("\r\n")

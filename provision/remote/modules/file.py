@@ -11,6 +11,7 @@ import shutil
 from functools import partial
 from typing import Any, Iterator
 
+from provision.remote import systemd
 from provision.remote.files import ATTRIBUTES, apply_attributes
 from provision.remote.host import Host, ModuleFailure, Result
 from provision.remote.modules.stat import attributes_of, kind
@@ -44,6 +45,8 @@ def run(args: dict[str, Any], host: Host) -> Result:
         before = kind(path)
     result: Result = {"changed": False, "dest" if state in ("link", "hard") else "path": path}
     result.update(MAKERS[state](path, before, args, host))
+    if result["changed"]:
+        systemd.written(host, path)
     if kind(path) != "absent":
         result.update(attributes_of(path))
     if host.check or state == "absent":

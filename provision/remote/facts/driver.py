@@ -1,0 +1,96 @@
+"""The NVIDIA driver: what is loaded, what is installed, and who installed it."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import Any
+
+from provision.remote import dpkg
+from provision.remote.facts.tree import Tree
+
+PACKAGES = ("nvidia*", "libnvidia*", "cuda-drivers*", "xserver-xorg-video-nvidia*")
+LIBRARY = "libnvidia-ml.so.1"
+UNINSTALLERS = ("/usr/bin/nvidia-uninstall", "/usr/bin/nvidia-installer")
+DEFAULT_FOLDERS = (
+    "/usr/lib/x86_64-linux-gnu",
+    "/lib/x86_64-linux-gnu",
+    "/usr/lib/aarch64-linux-gnu",
+    "/usr/lib64",
+    "/lib64",
+    "/usr/lib",
+    "/lib",
+)
+
+
+def driver(tree: Tree, packages: dpkg.Database) -> dict[str, Any]:
+    """The driver's state, kernel's side and user's side."""
+    loaded = tree.text("/proc/driver/nvidia/version")
+    match = re.search(r"^NVRM version:.*?\s(\d+\.\d+(?:\.\d+)?)\s", loaded, re.MULTILINE)
+    flavour = "open" if "Open Kernel Module" in loaded else "proprietary"
+    library = find_library(tree)
+    version = re.search(r"\.so\.(\d+\.[\d.]+)$", library or "")
+    uninstaller = next((path for path in UNINSTALLERS if tree.exists(path)), None)
+    return {
+        "loaded_version": match.group(1) if match else None,
+        "loaded_flavour": flavour if match else None,
+        "library_version": version.group(1) if version else None,
+        "library_owner": _owner(tree, library) if library else None,
+        "package_versions": {
+            package.name: package.version
+            for pattern in PACKAGES
+            for package in packages.matching(pattern)
+            if package.present
+        },
+        "nouveau_loaded": tree.exists("/sys/module/nouveau"),
+        "runfile_uninstaller": uninstaller,
+    }
+
+
+def find_library(tree: Tree) -> str | None:
+    """NVML's file, links followed, found where the dynamic linker looks."""
+    for folder in linker_folders(tree):
+        path = f"{folder}/{LIBRARY}"
+        if tree.exists(path):
+            target = tree.link(path)
+            return f"{folder}/{target}" if target else path
+    return None
+
+
+def linker_folders(tree: Tree, start: str = "/etc/ld.so.conf") -> list[str]:
+    """The folders that ld.so.conf names, then the usual ones."""
+    folders: list[str] = []
+    for line in tree.lines(start):
+        words = line.split()
+        if words[0] == "include":
+            for pattern in words[1:]:
+                base = pattern if pattern.startswith("/") else f"/etc/{pattern}"
+                for path in tree.glob(base):
+                    folders += [f for f in linker_folders(tree, path) if f not in DEFAULT_FOLDERS]
+        elif line.startswith("/"):
+            folders.append(line.split("#")[0].strip())
+    return [*folders, *DEFAULT_FOLDERS]
+
+
+def _owner(tree: Tree, library: str) -> str:
+    admin = tree.path("/var/lib/dpkg")
+    owner = dpkg.owns(library, ("libnvidia*", "nvidia*", "libcuda*", "cuda*"), admin)
+    return "package" if owner else "runfile"
+
+
+def secure_boot(tree: Tree) -> bool | None:
+    """Whether Secure Boot is on; None where the firmware has no EFI."""
+    if not tree.exists("/sys/firmware/efi"):
+        return None
+    for path in tree.glob("/sys/firmware/efi/efivars/SecureBoot-*"):
+        try:
+            with open(tree.path(path), "rb") as stream:
+                return stream.read()[4:5] == b"\1"
+        except OSError:
+            continue
+    return False
+
+
+def kernel_headers(tree: Tree, release: str) -> bool:
+    """Whether modules can be built for this kernel."""
+    return os.path.exists(tree.path(f"/lib/modules/{release}/build"))

@@ -1,0 +1,178 @@
+"""deeprig's own facts: what decides whether and how this rig can be converted."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from agent.readings import pcie
+from provision.remote import dpkg
+from provision.remote.facts import driver, hardware, mining, network
+from provision.remote.facts.system import board
+from provision.remote.facts.tree import Tree
+
+IN_MEMORY = ("tmpfs", "ramfs", "rootfs")
+NETWORK_FILES = (
+    "/etc/network/interfaces",
+    "/etc/network/interfaces.d/*",
+    "/etc/netplan/*.yaml",
+    "/etc/systemd/network/*",
+    "/etc/udev/rules.d/*net*",
+    "/etc/NetworkManager/system-connections/*",
+)
+
+
+def rig(
+    tree: Tree, packages: dpkg.Database, known: list[network.Address] | None = None
+) -> dict[str, Any]:
+    """All of `ansible_local.deeprig`."""
+    release = tree.line("/proc/sys/kernel/osrelease")
+    firmware = board(tree)
+    processors = hardware.processors(tree)
+    memory = hardware.meminfo(tree)
+    addresses = network.addresses() if known is None else known
+    gpus = pcie.read_gpus(tree.path("/sys"), vendors=None)
+    return {
+        "boot_id": tree.line("/proc/sys/kernel/random/boot_id"),
+        "gpus": [gpu_fact(gpu) for gpu in gpus if gpu.vendor_id == pcie.NVIDIA],
+        "other_displays": [
+            {name: getattr(gpu, name) for name in ("address", "vendor_id", "device_id", "driver")}
+            for gpu in gpus
+            if gpu.vendor_id != pcie.NVIDIA
+        ],
+        "board": {
+            "vendor": firmware["board_vendor"],
+            "name": firmware["board_name"],
+            "bios_vendor": firmware["bios_vendor"],
+            "bios_version": firmware["bios_version"],
+            "bios_date": firmware["bios_date"],
+        },
+        "cpu": {
+            "model": hardware.cpu_model(tree),
+            "threads": processors["processor_vcpus"],
+            "cores": processors["processor_cores"] * processors["processor_count"],
+        },
+        "memory": {
+            "total_mib": memory.get("MemTotal", 0),
+            "swap_total_mib": memory.get("SwapTotal", 0),
+        },
+        "root_disk": root_disk(tree),
+        "mining_os": mining.mining_os(tree, packages),
+        "miners": mining.miners(tree),
+        "driver": driver.driver(tree, packages),
+        "secure_boot": driver.secure_boot(tree),
+        "usb_watchdogs": usb_watchdogs(tree),
+        "kernel": {
+            "release": release,
+            "command_line": tree.line("/proc/cmdline").split(),
+            "headers": driver.kernel_headers(tree, release),
+        },
+        "network": {
+            "interfaces": interfaces(tree, addresses),
+            "ifnames_needed_by": numbered_interfaces(tree),
+        },
+        "reboot_required": tree.exists("/run/reboot-required")
+        or tree.exists("/var/run/reboot-required"),
+    }
+
+
+def gpu_fact(gpu: pcie.Gpu) -> dict[str, Any]:
+    """One GPU and its path."""
+    return {
+        "address": gpu.address,
+        "vendor_id": gpu.vendor_id,
+        "device_id": gpu.device_id,
+        "subsystem_vendor_id": gpu.subsystem_vendor_id,
+        "subsystem_id": gpu.subsystem_id,
+        "revision": gpu.revision,
+        "driver": gpu.driver,
+        "numa_node": gpu.numa_node,
+        "answers": gpu.answers,
+        "root_port": gpu.root_port,
+        "path_width": gpu.path_width,
+        "path_max_width": gpu.path_max_width,
+        "path_speed_max_gts": gpu.path_speed_max_gts,
+        "path": [
+            {
+                "address": port.address,
+                "kind": port.kind,
+                "vendor_id": port.vendor_id,
+                "device_id": port.device_id,
+                "current_width": port.link.current_width,
+                "max_width": port.link.max_width,
+                "current_speed_gts": port.link.current_speed_gts,
+                "max_speed_gts": port.link.max_speed_gts,
+            }
+            for port in gpu.path
+        ],
+    }
+
+
+def root_disk(tree: Tree) -> dict[str, Any]:
+    """Where the root file system is, how large, and whether it is a disk at all."""
+    table = hardware.mount_table(tree)
+    roots = [entry for entry in table if entry["mount"] == "/"]
+    root = roots[-1] if roots else {"device": "", "fstype": "", "options": "", "mount": "/"}
+    sizes = hardware.size(tree, "/")
+    return {
+        "source": root["device"],
+        "filesystem": root["fstype"],
+        "size_bytes": sizes.get("size_total", 0),
+        "free_bytes": sizes.get("size_available", 0),
+        "diskless": diskless(root, table),
+    }
+
+
+def diskless(root: dict[str, str], table: list[dict[str, str]]) -> bool:
+    """Whether what is written to / is lost with the power, or lies on another machine."""
+    if root["fstype"] in IN_MEMORY or root["fstype"].startswith("nfs"):
+        return True
+    match = re.search(r"(?:^|,)upperdir=([^,]+)", root["options"])
+    if root["fstype"] not in ("overlay", "overlayfs", "aufs") or not match:
+        return False
+    upper = match.group(1)
+    holders = [
+        entry
+        for entry in table
+        if entry["mount"] != "/" and f"{upper}/".startswith(f"{entry['mount']}/")
+    ]
+    holder = max(holders, key=lambda entry: len(entry["mount"]), default=None)
+    return holder is not None and holder["fstype"] in IN_MEMORY
+
+
+def usb_watchdogs(tree: Tree) -> list[dict[str, Any]]:
+    """USB devices that may reset the board when nobody pings them."""
+    known = {dongle["id"]: dongle for dongle in mining.table("usb_watchdogs.json")["dongles"]}
+    found = []
+    for name in tree.names("/sys/bus/usb/devices"):
+        folder = f"/sys/bus/usb/devices/{name}"
+        identifier = f"{tree.line(folder + '/idVendor')}:{tree.line(folder + '/idProduct')}".lower()
+        if identifier in known:
+            found.append(
+                {
+                    "id": identifier,
+                    "sysfs": folder,
+                    "product": tree.line(f"{folder}/product") or known[identifier]["name"],
+                    "sure": known[identifier]["sure"],
+                }
+            )
+    return found
+
+
+def interfaces(tree: Tree, known: list[network.Address]) -> list[dict[str, Any]]:
+    """The interfaces that are hardware or carry addresses, with their MAC addresses."""
+    found = []
+    for name in tree.names("/sys/class/net"):
+        if name == "lo":
+            continue
+        mac = tree.line(f"/sys/class/net/{name}/address")
+        own = [f"{a.address}/{a.prefix}" for a in known if a.interface == name]
+        if own or tree.exists(f"/sys/class/net/{name}/device"):
+            found.append({"name": name, "mac": mac, "addresses": own})
+    return found
+
+
+def numbered_interfaces(tree: Tree) -> list[str]:
+    """The files that speak of eth0 and its like: `net.ifnames=0` must stay while they do."""
+    paths = [path for pattern in NETWORK_FILES for path in tree.glob(pattern)]
+    return [path for path in paths if re.search(r"\beth\d+\b", "\n".join(tree.lines(path)))]
