@@ -233,7 +233,7 @@ class Rig:
             raise LabError(f"{self.name} is off.", "`fab lab.up` boots it.")
         path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
         return ["nsenter", "--target", str(leader), "--mount", "--uts", "--ipc", "--pid",
-                "--cgroup", "--root", "--wd=/", "env", "-i", path, "HOME=/root", "TERM=xterm"]  # fmt: skip
+                "--cgroup", "--root", "env", "-C", "/", "-i", path, "HOME=/root", "TERM=xterm"]  # fmt: skip
 
     def host_keys(self) -> list[str]:
         """Return the lines that known_hosts has for this rig: the lab made its keys."""
