@@ -108,7 +108,8 @@ def snapshot(root: Path) -> dict[str, Any]:
         content = str(path.readlink()) if path.is_symlink() else None
         if content is None and path.is_file():
             content = path.read_text(errors="replace")
-        found[str(path.relative_to(root))] = (content, oct(info.st_mode), info.st_mtime_ns)
+        changed = 0 if path.is_dir() else info.st_mtime_ns
+        found[str(path.relative_to(root))] = (content, oct(info.st_mode), changed)
     return found
 
 
