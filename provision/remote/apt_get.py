@@ -83,13 +83,18 @@ def finish_interrupted(host: Host) -> None:
 
 
 def lists_time() -> float:
-    """When the package lists were last fetched; 0 when never, or before a source was changed."""
-    fetched = max(_modified(STAMP), _modified(LISTS) if not _modified(STAMP) else 0)
+    """When the package lists were last fetched; 0 when never."""
+    return _modified(STAMP) or _modified(LISTS)
+
+
+def lists_age() -> float:
+    """Seconds since the lists were fetched; infinite when a source was changed since."""
+    fetched = lists_time()
     patterns = [os.path.join(ROOT, source) for source in SOURCES]
     sources = [path for pattern in patterns for path in glob.glob(pattern)]
     if any(_modified(path) > fetched for path in sources):
-        return 0
-    return fetched
+        return float("inf")
+    return time.time() - fetched
 
 
 def update(host: Host, lock_timeout: int, retries: int, longest_delay: int) -> bool:

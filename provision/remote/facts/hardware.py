@@ -132,7 +132,7 @@ def devices(tree: Tree) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name in tree.names("/sys/block"):
         folder = f"/sys/block/{name}"
-        sectors = tree.line(f"{folder}/size") or "0"
+        sectors = int(tree.line(f"{folder}/size") or 0)
         found[name] = {
             "model": tree.line(f"{folder}/device/model") or None,
             "vendor": tree.line(f"{folder}/device/vendor") or None,
@@ -140,12 +140,12 @@ def devices(tree: Tree) -> dict[str, Any]:
             "rotational": tree.line(f"{folder}/queue/rotational"),
             "sectors": sectors,
             "sectorsize": tree.line(f"{folder}/queue/logical_block_size") or "512",
-            "size": readable(int(sectors) * 512),
+            "size": readable(sectors * 512),
             "virtual": 0 if tree.exists(f"{folder}/device") else 1,
             "partitions": {
                 part: {
-                    "sectors": tree.line(f"{folder}/{part}/size"),
-                    "start": tree.line(f"{folder}/{part}/start"),
+                    "sectors": int(tree.line(f"{folder}/{part}/size") or 0),
+                    "start": int(tree.line(f"{folder}/{part}/start") or 0),
                     "size": readable(int(tree.line(f"{folder}/{part}/size") or 0) * 512),
                 }
                 for part in tree.names(folder)

@@ -6,6 +6,7 @@ import os
 import platform
 import pwd
 import re
+import struct
 import sys
 import time
 from datetime import datetime, timezone
@@ -106,7 +107,7 @@ def kernel(tree: Tree) -> dict[str, Any]:
         "machine": uname.machine,
         "architecture": uname.machine,
         "userspace_architecture": uname.machine,
-        "userspace_bits": platform.architecture()[0][:2],
+        "userspace_bits": str(struct.calcsize("P") * 8),
         "hostname": node.split(".")[0],
         "nodename": node,
         "fqdn": fqdn,

@@ -13,7 +13,6 @@ from __future__ import annotations
 import fnmatch
 import os
 import re
-import time
 from typing import Any, NamedTuple
 
 from provision.remote import apt_get, dpkg, systemd
@@ -278,7 +277,7 @@ def _versions(host: Host) -> dict[str, str]:
 
 
 def _refresh(args: dict[str, Any], host: Host, result: Result, alone: bool) -> None:
-    if time.time() - apt_get.lists_time() <= args["cache_valid_time"]:
+    if apt_get.lists_age() <= args["cache_valid_time"]:
         return
     if host.check:
         result["cache_updated"] = True

@@ -45,8 +45,6 @@ def run(args: dict[str, Any], host: Host) -> Result:
     if "local" in chosen:
         own = {OWN: rig(tree, dpkg.database(host), known)}
         facts["local"] = {**local_facts(host, args["fact_path"]), **own}
-    facts["gather_subset"] = args["gather_subset"]
-    facts["module_setup"] = True
     patterns = args["filter"]
     named = {f"ansible_{name}": value for name, value in facts.items()}
     if patterns and patterns != ["*"]:
@@ -55,6 +53,7 @@ def run(args: dict[str, Any], host: Host) -> Result:
             for name, value in named.items()
             if any(matches(name, pattern) for pattern in patterns)
         }
+    named.update(gather_subset=args["gather_subset"], module_setup=True)
     return {"changed": False, "ansible_facts": named}
 
 
@@ -134,6 +133,7 @@ def _minimum(tree: Tree, known: list[network.Address]) -> dict[str, Any]:
             "status": "enabled" if tree.exists("/sys/kernel/security/apparmor") else "disabled"
         },
         "fips": False,
+        "is_chroot": False,
     }
 
 
