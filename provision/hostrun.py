@@ -124,7 +124,8 @@ class HostRun:
         self._has_facts = True
         task = gathering(play)
         self._variables.facts.pending = True
-        turn = Turn(self._variables.templar(play), unit=self._unit(task, "setup", {}, {}, 0))
+        args = normalize("setup", modules.options("setup"), {})
+        turn = Turn(self._variables.templar(play), unit=self._unit(task, "setup", args, {}, 0))
         self._queue.append(Entry(play, task, [turn]))
 
     def _handlers(self, play: Play) -> None:
