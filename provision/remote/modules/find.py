@@ -1,0 +1,163 @@
+"""Files by name, age, size and content, as Ansible's find lists them.
+
+Not here: `get_attributes`, `exact_mode`, `mode`, `encoding`.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+import re
+import stat
+import time
+from typing import Any, Iterator
+
+from provision.remote.host import Host, ModuleFailure, Result
+from provision.remote.modules.stat import PERMISSIONS, TYPES, checksum, owner_names
+from provision.remote.options import Option
+
+OPTIONS = {
+    "paths": Option("list", required=True, aliases=("name", "path"), elements="path"),
+    "patterns": Option("list", default=[], aliases=("pattern",)),
+    "excludes": Option("list", default=[], aliases=("exclude",)),
+    "use_regex": Option("bool", default=False),
+    "file_type": Option(default="file", choices=("any", "directory", "file", "link")),
+    "recurse": Option("bool", default=False),
+    "depth": Option("int"),
+    "hidden": Option("bool", default=False),
+    "follow": Option("bool", default=False),
+    "contains": Option(),
+    "read_whole_file": Option("bool", default=False),
+    "age": Option(),
+    "age_stamp": Option(default="mtime", choices=("atime", "ctime", "mtime")),
+    "size": Option(),
+    "get_checksum": Option("bool", default=False),
+    "checksum_algorithm": Option(
+        default="sha1", choices=("md5", "sha1", "sha224", "sha256", "sha384", "sha512")
+    ),
+    "limit": Option("int"),
+}
+
+SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+BYTES = {"b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
+
+
+def run(args: dict[str, Any], host: Host) -> Result:
+    """Return values: files (as stat describes them), matched, examined, skipped_paths, msg."""
+    age = amount(args["age"], SECONDS, "age")
+    size = amount(args["size"], BYTES, "size")
+    files: list[dict[str, Any]] = []
+    skipped: dict[str, str] = {}
+    examined = 0
+    for top in args["paths"]:
+        top = os.path.expanduser(os.path.expandvars(top))
+        if not os.path.isdir(top):
+            skipped[top] = f"'{top}' is not a directory"
+            continue
+        for path, depth in walk(top, args, skipped):
+            examined += 1
+            if args["depth"] and depth > args["depth"]:
+                continue
+            entry = describe(path, args, age, size)
+            if entry:
+                files.append(entry)
+                if args["limit"] and len(files) >= args["limit"]:
+                    break
+    msg = "Not all paths examined, check warnings for details" if skipped else "All paths examined"
+    return {
+        "changed": False,
+        "files": files,
+        "matched": len(files),
+        "examined": examined,
+        "skipped_paths": skipped,
+        "msg": msg,
+    }
+
+
+def walk(top: str, args: dict[str, Any], skipped: dict[str, str]) -> Iterator[tuple[str, int]]:
+    """Every path below `top`, with its depth."""
+
+    def skip(error: OSError) -> None:
+        skipped[str(error.filename)] = str(error.strerror)
+
+    base = top.rstrip("/").count("/")
+    for folder, folders, files in os.walk(top, onerror=skip, followlinks=args["follow"]):
+        depth = folder.rstrip("/").count("/") - base + 1
+        for name in sorted(folders + files):
+            yield os.path.join(folder, name), depth
+        if not args["recurse"] or (args["depth"] and depth >= args["depth"]):
+            folders.clear()
+        elif not args["hidden"]:
+            folders[:] = [name for name in folders if not name.startswith(".")]
+
+
+def describe(
+    path: str, args: dict[str, Any], age: float | None, size: float | None
+) -> dict[str, Any] | None:
+    """A path's entry in `files`, or None where it is not one that is asked for."""
+    name = os.path.basename(path)
+    if (name.startswith(".") and not args["hidden"]) or not _named(name, args):
+        return None
+    try:
+        info = os.lstat(path)
+    except OSError:
+        return None
+    mode = info.st_mode
+    kinds = {"file": stat.S_ISREG, "directory": stat.S_ISDIR, "link": stat.S_ISLNK}
+    if args["file_type"] != "any" and not kinds[args["file_type"]](mode):
+        return None
+    since = time.time() - getattr(info, f"st_{args['age_stamp']}")
+    if not _beyond(since, age):
+        return None
+    if stat.S_ISREG(mode) and not (_beyond(info.st_size, size) and _contains(path, args)):
+        return None
+    entry: dict[str, Any] = {"path": path, "mode": format(stat.S_IMODE(mode), "04o")}
+    for field in ("uid", "gid", "size", "dev", "nlink", "atime", "mtime", "ctime"):
+        entry[field] = getattr(info, f"st_{field}")
+    entry["inode"] = info.st_ino
+    entry.update({kind: test(mode) for kind, test in TYPES.items()})
+    entry.update({flag: bool(mode & bit) for flag, bit in PERMISSIONS.items()})
+    entry.update({"pw_name": "", "gr_name": "", **owner_names(info)})
+    if args["get_checksum"] and stat.S_ISREG(mode):
+        entry["checksum"] = checksum(path, args["checksum_algorithm"])
+    return entry
+
+
+def amount(text: str | None, units: dict[str, int], option: str) -> float | None:
+    """A number with a unit ("2w", "-10m"); raises ModuleFailure."""
+    if text is None:
+        return None
+    match = re.fullmatch(r"(-?\d+)([a-z]?)", text.strip().lower())
+    if not match or (match.group(2) and match.group(2) not in units):
+        raise ModuleFailure(f"failed to process {option}: '{text}' is not a number with a unit")
+    return int(match.group(1)) * units[match.group(2) or next(iter(units))]
+
+
+def _beyond(value: float, limit: float | None) -> bool:
+    """At least the limit, or, where it is negative, at most."""
+    if limit is None:
+        return True
+    return value >= limit if limit >= 0 else value <= -limit
+
+
+def _named(name: str, args: dict[str, Any]) -> bool:
+    def matches(pattern: str) -> bool:
+        if args["use_regex"]:
+            return bool(re.match(pattern, name))
+        return fnmatch.fnmatch(name, pattern)
+
+    patterns = args["patterns"] or [".*" if args["use_regex"] else "*"]
+    return any(map(matches, patterns)) and not any(map(matches, args["excludes"]))
+
+
+def _contains(path: str, args: dict[str, Any]) -> bool:
+    if args["contains"] is None:
+        return True
+    wanted = re.compile(args["contains"])
+    try:
+        with open(path, encoding="utf-8", errors="replace") as stream:
+            if args["read_whole_file"]:
+                return bool(wanted.search(stream.read()))
+            return any(wanted.match(line) for line in stream)
+    except OSError:
+        return False

@@ -1,0 +1,178 @@
+"""One line of a text file, as Ansible's lineinfile keeps it.
+
+Not here: `attributes`, `unsafe_writes`, SELinux, `encoding`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import Any, Callable
+
+from provision.remote.files import ATTRIBUTES, put_content, read_bytes
+from provision.remote.host import Host, ModuleFailure, Result
+from provision.remote.modules.file import make_directories
+from provision.remote.options import Option
+
+OPTIONS = {
+    "path": Option("path", required=True, aliases=("dest", "destfile", "name")),
+    "state": Option(default="present", choices=("absent", "present")),
+    "line": Option(aliases=("value",)),
+    "regexp": Option(aliases=("regex",)),
+    "search_string": Option(),
+    "backrefs": Option("bool", default=False),
+    "insertafter": Option(),
+    "insertbefore": Option(),
+    "firstmatch": Option("bool", default=False),
+    "create": Option("bool", default=False),
+    "backup": Option("bool", default=False),
+    "validate": Option(),
+    **ATTRIBUTES,
+}
+
+Find = Callable[[bytes], Any]
+
+
+def run(args: dict[str, Any], host: Host) -> Result:
+    """Return values: msg, backup (path of the copy), found (of state: absent)."""
+    _check(args)
+    path = os.path.expanduser(args["path"])
+    if os.path.isdir(path):
+        raise ModuleFailure(f"Path {path} is a directory !", rc=256)
+    before = read_bytes(path)
+    if args["state"] == "absent":
+        if before is None:
+            return {"changed": False, "msg": "file not present", "found": 0}
+        lines, found = without(before.splitlines(True), args)
+        result = put_content(host, path, b"".join(lines), args)
+        msg = f"{found} line(s) removed" if found else ""
+        return {**_named(result), "found": found, "msg": msg}
+    if before is None and not args["create"]:
+        return missing(path, host)
+    if before is None and not host.check:
+        make_directories(host, os.path.dirname(os.path.abspath(path)), {})
+    after, msg = with_line((before or b"").splitlines(True), args)
+    if before is None and after == []:
+        return {"changed": False, "msg": ""}
+    result = put_content(host, path, b"".join(after), args)
+    return {**_named(result), "msg": msg}
+
+
+def missing(path: str, host: Host) -> Result:
+    """What an editor says of a file that is not there; raises ModuleFailure in a run."""
+    if host.check:
+        return {"changed": True, "unknown": f"{path} is made by an earlier task"}
+    raise ModuleFailure(
+        f"Destination {path} does not exist !  Set create: true, or make it first", rc=257
+    )
+
+
+def pattern(text: str, option: str) -> re.Pattern[bytes]:
+    """A regular expression of an option; raises ModuleFailure that says what is wrong with it."""
+    try:
+        return re.compile(text.encode())
+    except re.error as error:
+        raise ModuleFailure(f"{option} is no regular expression: {error}: {text}") from None
+
+
+def without(lines: list[bytes], args: dict[str, Any]) -> tuple[list[bytes], int]:
+    """The lines that stay, and how many do not."""
+    find = _finder(args) or _same(args["line"])
+    kept = [line for line in lines if not find(line)]
+    return kept, len(lines) - len(kept)
+
+
+def with_line(lines: list[bytes], args: dict[str, Any]) -> tuple[list[bytes], str]:
+    """The lines with the wanted one among them, and what was done: replaced, added or nothing."""
+    wanted: bytes = args["line"].encode()
+    find = _finder(args)
+    index, match = _search(lines, find, args["firstmatch"]) if find else (None, None)
+    if index is not None:
+        if args["backrefs"] and isinstance(match, re.Match):
+            wanted = match.expand(wanted)
+        return _replaced(lines, index, wanted)
+    exact, anchor = _place(lines, args)
+    if exact is not None:
+        return _replaced(lines, exact, wanted)
+    if args["backrefs"]:
+        return lines, ""  # there is no match to take the references from
+    if lines and not lines[-1].endswith((b"\n", b"\r")):
+        lines = [*lines[:-1], lines[-1] + b"\n"]
+    at = len(lines) if anchor is None else anchor
+    if at < len(lines) and args["insertafter"] and lines[at].rstrip(b"\r\n") == wanted:
+        return lines, ""  # firstmatch stopped the search just before it
+    return [*lines[:at], wanted.rstrip(b"\n") + b"\n", *lines[at:]], "line added"
+
+
+def _replaced(lines: list[bytes], index: int, wanted: bytes) -> tuple[list[bytes], str]:
+    line = wanted if wanted.endswith(b"\n") else wanted + b"\n"
+    if lines[index] == line:
+        return lines, ""
+    return [*lines[:index], line, *lines[index + 1 :]], "line replaced"
+
+
+def _search(lines: list[bytes], find: Find, first: bool) -> tuple[int | None, Any]:
+    """The first or the last line that `find` accepts."""
+    found: tuple[int | None, Any] = (None, None)
+    for index, line in enumerate(lines):
+        match = find(line)
+        if match:
+            found = (index, match)
+            if first:
+                break
+    return found
+
+
+def _place(lines: list[bytes], args: dict[str, Any]) -> tuple[int | None, int | None]:
+    """Where the very line is already, and where else it goes (None: at the end)."""
+    after, before = args["insertafter"], args["insertbefore"]
+    if after == "BOF" or before == "BOF":
+        anchor_at: int | None = 0
+    else:
+        anchor_at = None
+    text = after if after not in (None, "BOF", "EOF") else before
+    option = "insertafter" if text is after else "insertbefore"
+    anchor = pattern(text, option) if text not in (None, "BOF", "EOF") else None
+    same = _same(args["line"])
+    exact = None
+    for index, line in enumerate(lines):
+        if same(line):
+            exact = index
+        elif anchor is not None and anchor.search(line):
+            anchor_at = index + (1 if option == "insertafter" else 0)
+            if args["firstmatch"]:
+                break
+    return exact, anchor_at
+
+
+def _finder(args: dict[str, Any]) -> Find | None:
+    if args["regexp"] is not None:
+        return pattern(args["regexp"], "regexp").search
+    if args["search_string"] is not None:
+        part = args["search_string"].encode()
+        return lambda line: part in line
+    return None
+
+
+def _same(text: str) -> Find:
+    wanted = text.encode()
+    return lambda line: line.rstrip(b"\r\n") == wanted
+
+
+def _check(args: dict[str, Any]) -> None:
+    if args["regexp"] is not None and args["search_string"] is not None:
+        raise ModuleFailure("regexp and search_string exclude each other")
+    if args["insertbefore"] is not None and args["insertafter"] is not None:
+        raise ModuleFailure("insertbefore and insertafter exclude each other")
+    if args["state"] == "present":
+        if args["line"] is None:
+            raise ModuleFailure("line is required with state=present")
+        if args["backrefs"] and args["regexp"] is None:
+            raise ModuleFailure("regexp is required with backrefs=true")
+    elif all(args[name] is None for name in ("regexp", "search_string", "line")):
+        raise ModuleFailure("one of line, search_string, or regexp is required with state=absent")
+
+
+def _named(result: Result) -> Result:
+    result["backup"] = result.get("backup_file", "")
+    return result

@@ -1,0 +1,257 @@
+"""Python packages, as Ansible's pip manages them.
+
+What is installed is read from the *.dist-info folders, so a task that has nothing to do starts no
+process; `latest`, addresses and paths do need pip. Differs: `virtualenv_command` is virtualenv
+where that is installed, else `python3 -m venv`; `changed` means that a package differs. Not here:
+`break_system_packages` before pip 23, `virtualenv_python` with venv.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+import shlex
+import shutil
+from typing import Any
+
+from provision.remote.host import Host, ModuleFailure, Result
+from provision.remote.options import Option
+from provision.remote.pep440 import Requirement, normalized, requirement
+
+OPTIONS = {
+    "name": Option("list"),
+    "requirements": Option(),
+    "version": Option(),
+    "state": Option(default="present", choices=("absent", "forcereinstall", "latest", "present")),
+    "virtualenv": Option("path"),
+    "virtualenv_command": Option("path"),
+    "virtualenv_python": Option(),
+    "virtualenv_site_packages": Option("bool", default=False),
+    "executable": Option("path"),
+    "extra_args": Option(),
+    "editable": Option("bool", default=False),
+    "chdir": Option("path"),
+    "umask": Option(),
+    "break_system_packages": Option("bool", default=False),
+}
+
+SYSTEM_FOLDERS = (
+    "/usr/local/lib/python3*/dist-packages",
+    "/usr/local/lib/python3*/site-packages",
+    "/usr/lib/python3/dist-packages",
+    "/usr/lib/python3*/site-packages",
+)
+METADATA = re.compile(r"(?P<name>.+?)-(?P<version>[^-]+)(?:-py[\d.]+)?\.(?:dist|egg)-info")
+
+
+def run(args: dict[str, Any], host: Host) -> Result:
+    """Return values: cmd, name, requirements, version, state, stdout, stderr, virtualenv."""
+    if not args["name"] and not args["requirements"] and not args["virtualenv"]:
+        raise ModuleFailure("pip needs name, requirements or virtualenv")
+    if args["virtualenv"] and args["executable"]:
+        raise ModuleFailure("virtualenv and executable exclude each other")
+    names = _names(args)
+    shown = ("name", "requirements", "version", "state", "virtualenv")
+    result: Result = {"changed": False, **{key: args[key] for key in shown if args[key]}}
+    environment = args["virtualenv"] and os.path.expanduser(args["virtualenv"])
+    if environment and not os.path.exists(os.path.join(environment, "bin", "activate")):
+        result["changed"] = True
+        if host.check:
+            return result
+        make_environment(environment, args, host)
+    folders = library_folders(environment, args)
+    before = installed(folders)
+    words = needed(names, before, args)
+    if words is None:
+        return result
+    if host.check:
+        return _predicted(names, before, args, result)
+    command = [*pip_command(environment, args), *words]
+    # A package may take long to build or fetch, and says so line by line.
+    done = host.run(command, cwd=args["chdir"], environment={"PIP_DISABLE_PIP_VERSION_CHECK": "1"})
+    result.update(cmd=command, stdout=done.stdout, stderr=done.stderr)
+    if done.rc != 0:
+        raise ModuleFailure(explain(command, done.stdout, done.stderr), **result, rc=done.rc)
+    different = installed(library_folders(environment, args)) != before
+    forced = args["state"] == "forcereinstall"
+    said = "Successfully installed" in done.stdout and not folders
+    result["changed"] = result["changed"] or different or forced or said
+    return result
+
+
+def needed(names: list[str], have: dict[str, str], args: dict[str, Any]) -> list[str] | None:
+    """pip's words to reach the state, or None where it is reached."""
+    more = shlex.split(args["extra_args"] or "")
+    if args["state"] == "absent":
+        known = [requirement(name) for name in names]
+        there = [one.name for one in known if one and one.name in have]
+        if args["requirements"]:
+            return ["uninstall", "-y", *more, "-r", args["requirements"]]
+        return ["uninstall", "-y", *more, *there] if there else None
+    if args["state"] == "present":
+        missing = [name for name in names if not satisfied(name, have)]
+        listed = args["requirements"] and not all_satisfied(args, have)
+        if not missing and not listed:
+            return None
+    else:
+        missing, listed = names, args["requirements"]
+    words = ["install"]
+    words += {"latest": ["-U"], "forcereinstall": ["-U", "--force-reinstall"]}.get(
+        args["state"], []
+    )
+    words += ["--break-system-packages"] if args["break_system_packages"] else []
+    for name in missing:
+        more += ["-e", name] if args["editable"] else [name]
+    return [*words, *more, *(["-r", args["requirements"]] if listed else [])]
+
+
+def satisfied(text: str, have: dict[str, str]) -> bool:
+    """Whether a requirement is met by what is installed; an address never is, a wheel may be."""
+    wanted = requirement(text) or _wheel(text)
+    if wanted is None or wanted.marker:
+        return False
+    return wanted.name in have and wanted.satisfied_by(have[wanted.name])
+
+
+def all_satisfied(args: dict[str, Any], have: dict[str, str]) -> bool:
+    """Whether a file of requirements is met; False where only pip can tell."""
+    path = os.path.join(args["chdir"] or "", args["requirements"])
+    try:
+        with open(path, encoding="utf-8") as stream:
+            text = stream.read().replace("\\\n", " ")
+    except OSError:
+        return False
+    for line in text.splitlines():
+        line = re.sub(r"(^|\s)#.*", "", line).strip()
+        line = re.sub(r"\s--hash[= ]\S+", "", line)
+        if line.startswith(("-i ", "--index-url", "--extra-index-url", "--find-links", "-f ")):
+            continue
+        if line and not satisfied(line, have):
+            return False
+    return True
+
+
+def installed(folders: list[str]) -> dict[str, str]:
+    """The packages in these folders: normalized name -> version; an earlier folder counts."""
+    found: dict[str, str] = {}
+    for folder in folders:
+        try:
+            names = os.listdir(folder)
+        except OSError:
+            continue
+        for name in names:
+            match = METADATA.fullmatch(name)
+            if match:
+                found.setdefault(normalized(match.group("name")), match.group("version"))
+    return found
+
+
+def library_folders(environment: str | None, args: dict[str, Any]) -> list[str]:
+    """Where the packages lie that this pip manages."""
+    folders: list[str] = []
+    if environment:
+        folders = glob.glob(os.path.join(glob.escape(environment), "lib/python3*/site-packages"))
+        if not args["virtualenv_site_packages"]:
+            return folders
+    elif args["executable"] and os.path.isabs(args["executable"]):
+        home = os.path.dirname(os.path.dirname(args["executable"]))
+        own = glob.glob(os.path.join(glob.escape(home), "lib/python3*/site-packages"))
+        if own and os.path.exists(os.path.join(home, "pyvenv.cfg")):
+            return own
+        folders = own
+    return folders + [path for pattern in SYSTEM_FOLDERS for path in sorted(glob.glob(pattern))]
+
+
+def pip_command(environment: str | None, args: dict[str, Any]) -> list[str]:
+    """How this pip is called; raises ModuleFailure where there is none."""
+    if environment:
+        return [os.path.join(environment, "bin", "python"), "-m", "pip"]
+    if args["executable"]:
+        return [args["executable"]]
+    for name in ("pip3", "pip"):
+        if shutil.which(name):
+            return [name]
+    raise ModuleFailure(
+        "there is no pip on this rig: install the package python3-pip, or use virtualenv"
+    )
+
+
+def make_environment(path: str, args: dict[str, Any], host: Host) -> None:
+    """Make a virtual environment; raises ModuleFailure that says what is missing."""
+    default = "virtualenv" if shutil.which("virtualenv") else "python3 -m venv"
+    command = shlex.split(args["virtualenv_command"] or default)
+    command += ["--system-site-packages"] if args["virtualenv_site_packages"] else []
+    if args["virtualenv_python"]:
+        if "venv" in command:
+            raise ModuleFailure("venv has no choice of a Python: name it in virtualenv_command")
+        command += ["--python", args["virtualenv_python"]]
+    done = host.run([*command, path], cwd=args["chdir"])
+    if done.rc != 0:
+        hint = ""
+        if "ensurepip" in done.stdout + done.stderr:
+            hint = "; install the package python3-venv first"
+        detail = done.stderr.strip() or done.stdout.strip()
+        raise ModuleFailure(
+            f"could not make the virtual environment {path}{hint}: {detail}",
+            rc=done.rc,
+            stdout=done.stdout,
+            stderr=done.stderr,
+            cmd=command,
+        )
+
+
+def explain(command: list[str], stdout: str, stderr: str) -> str:
+    """Why pip failed, then its own words."""
+    text = f"{stdout}\n{stderr}"
+    reasons = (
+        (r"externally-managed-environment", "this Python belongs to the system: use a virtualenv"),
+        (r"No matching distribution found for (\S+)", "no index has {0} for this Python"),
+        (r"No space left on device", "the disk is full"),
+        (r"(?:Max retries exceeded|Failed to establish)", "the package index can't be reached"),
+    )
+    first = "pip failed"
+    for expression, reason in reasons:
+        match = re.search(expression, text)
+        if match:
+            first = reason.format(*match.groups())
+            break
+    return f"{first}: {' '.join(command)}\n{stderr.strip() or stdout.strip()}"
+
+
+def _predicted(
+    names: list[str], have: dict[str, str], args: dict[str, Any], result: Result
+) -> Result:
+    unmet = any(not satisfied(name, have) for name in names)
+    if args["state"] in ("latest", "present") and not unmet:
+        return {**result, "unknown": "only pip knows whether there is something to install"}
+    if args["requirements"] and not names:
+        path = os.path.join(args["chdir"] or "", args["requirements"])
+        if not os.path.exists(path):
+            result["unknown"] = f"{path} is made by an earlier task"
+    return {**result, "changed": True}
+
+
+def _names(args: dict[str, Any]) -> list[str]:
+    """The requirements; a comma may separate two, or two clauses of one."""
+    names: list[str] = []
+    for text in args["name"] or []:
+        for part in text.split(","):
+            if names and re.match(r"\s*[<>=!~]", part):
+                names[-1] += f",{part.strip()}"
+            elif part.strip():
+                names.append(part.strip())
+    if args["version"]:
+        if len(names) != 1 or re.search(r"[<>=!~]", names[0]):
+            raise ModuleFailure("version needs one name, without a version of its own")
+        names[0] += f"=={args['version']}"
+    return names
+
+
+def _wheel(text: str) -> Requirement | None:
+    """The name and version that a wheel's file name holds."""
+    match = re.search(r"(?:^|/)([^/-]+)-([^/-]+)(?:-[^/]+)?-[^/-]+-[^/-]+-[^/-]+\.whl(?:#|$)", text)
+    if not match:
+        return None
+    version = match.group(2).replace("%2B", "+").replace("%2b", "+")
+    return Requirement(normalized(match.group(1)), (("==", version),), "")
