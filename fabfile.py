@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from fabric import Collection
+
+import lab.tasks
 from provision.executor import FleetContext
 from provision.flags import Flags, fleet_task
 
@@ -28,3 +31,7 @@ def facts(context: FleetContext, flags: Flags) -> None:
     from provision import verbs
 
     verbs.facts(context, flags)
+
+
+namespace = Collection(provision, play, facts)
+namespace.add_collection(Collection.from_module(lab.tasks), name="lab")

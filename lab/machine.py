@@ -204,7 +204,11 @@ class Rig:
         deadline = time.monotonic() + seconds
         while self.state().get("boots", 0) < boots or not self.answers():
             if self.supervisor() is None or time.monotonic() > deadline:
-                tail = self.log.read_text(errors="replace").splitlines()[-6:] if self.log.exists() else []
+                tail = (
+                    self.log.read_text(errors="replace").splitlines()[-6:]
+                    if self.log.exists()
+                    else []
+                )
                 text = "\n".join(f"    {line}" for line in tail)
                 raise LabError(f"{self.name} does not answer on ssh:\n{text}\n", f"Log: {self.log}")
             time.sleep(0.05)

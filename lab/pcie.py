@@ -155,7 +155,9 @@ def config_space(function: Function, known: dict[str, Function]) -> bytes:
     code = bytes.fromhex(function.class_)
     struct.pack_into("<HHHH", data, 0, vendor, device, 0x0407, 0x0010)
     data[8:12] = bytes([int(function.revision, 16), code[2], code[1], code[0]])
-    several = any(other.at[:-1] == function.at[:-1] and other != function for other in known.values())
+    several = any(
+        other.at[:-1] == function.at[:-1] and other != function for other in known.values()
+    )
     data[14] = (1 if function.bridge else 0) | (0x80 if several else 0)
     if function.bridge:
         data[24] = int(function.at.split(":")[0], 16)
@@ -185,9 +187,9 @@ def _resources(function: Function, known: dict[str, Function]) -> list[str]:
         # Every card gets a window of its own; BAR1 and BAR3 are 64 bits wide and take two lines.
         number = sorted(other.at for other in known.values() if other.bars).index(function.at)
         start = 0xC000_0000 + number * 512 * MIB
-        for place, flags, size in zip((0, 1, 3), (0x40200, 0x14220C, 0x14220C), function.bars, strict=True):
+        for place, flags, size in zip(
+            (0, 1, 3), (0x40200, 0x14220C, 0x14220C), function.bars, strict=True
+        ):
             lines[place] = f"0x{start:016x} 0x{start + size * MIB - 1:016x} 0x{flags:016x}"
             start += max(size, 32) * MIB
     return lines
-
-

@@ -1,4 +1,9 @@
 class Server:
-    def __init__(self, rig): pass
-    def start(self): pass
-    def stop(self): pass
+    def __init__(self, rig):
+        pass
+
+    def start(self):
+        pass
+
+    def stop(self):
+        pass

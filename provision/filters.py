@@ -166,9 +166,10 @@ def version(value: Any, other: Any, operator: str = "==") -> bool:
 
 
 def _result(key: str, value: Any) -> bool:
-    if not isinstance(value, Mapping):
+    get = getattr(value, "get", None)  # a result that is on its way raises here
+    if get is None:
         raise TypeError(f"the test '{key}' needs the registered result of a task")
-    return bool(value.get(key, False))
+    return bool(get(key, False))
 
 
 FILTERS: dict[str, Callable[..., Any]] = {

@@ -365,6 +365,8 @@ class HostRun:
         result = turn.result
         if result.get("skipped") or result.get("unknown") or turn.unit is None:
             return result
+        if result.get("would_run"):
+            return _predicted(task, result)
         own: dict[str, Any] = {task.loop_var: turn.item}
         if task.register:
             own[task.register] = result
@@ -399,7 +401,10 @@ class HostRun:
             }
         value.setdefault("failed", False)
         value.setdefault("changed", False)
-        hidden = self._options.check and (value.get("skipped") or value.get("unknown"))
+        hidden = any(
+            (turn.result or {}).get("unknown") or (turn.result or {}).get("would_run")
+            for turn in entry.turns
+        )
         self._variables.registered[name] = UnknownResult(value) if hidden else value
 
     # -- what is not a module
@@ -461,6 +466,13 @@ def gathering(play: Play) -> Task:
     args = Mapping()
     args.position, args.keys_at = play.position, {}
     return Task("Gathering Facts", "setup", args, play.position, play.scope)
+
+
+def _predicted(task: Task, result: dict[str, Any]) -> dict[str, Any]:
+    """What check mode can say of a command that was not run: changed, unless its output decides."""
+    if task.changed_when is not None and _constant(task.changed_when) is None:
+        return {**result, "changed": False, "unknown": "only its output says whether it changes"}
+    return result
 
 
 def _constant(conditions: tuple[Any, ...]) -> bool | None:

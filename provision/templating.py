@@ -20,10 +20,10 @@ from jinja2.nativetypes import NativeCodeGenerator, NativeEnvironment
 from jinja2.runtime import Context
 from jinja2.utils import missing
 
-from provision import filters
+from provision import filters, source
 from provision.errors import Position, RenderError
 from provision.remote.options import suggestion
-from provision.source import Sequence, Text
+from provision.source import Text
 
 OMIT = "__omit_place_holder__"  # the value of Ansible's `omit`: the option is left out
 _NAME = re.compile(r"\{\{\s*([A-Za-z_]\w*)\s*\}\}")
@@ -113,8 +113,8 @@ def _textual() -> jinja2.Environment:
 
 
 @functools.lru_cache(maxsize=4096)
-def _compiled(source: str, whole_file: bool) -> jinja2.Template:
-    return (_textual() if whole_file else _native()).from_string(source)
+def _compiled(text: str, whole_file: bool) -> jinja2.Template:
+    return (_textual() if whole_file else _native()).from_string(text)
 
 
 def is_template(value: Any) -> bool:
@@ -198,11 +198,10 @@ class Templar:
     def _render(self, value: Any) -> Any:
         if isinstance(value, Text):
             return self._render_text(value) if is_template(value) else value
-        if type(value) is str:
-            return value
-        if isinstance(value, Mapping):
+        # What a person wrote may hold templates; plain dicts and lists come from a rig.
+        if isinstance(value, source.Mapping):
             return {self._render(key): self._render(item) for key, item in value.items()}
-        if isinstance(value, Sequence):
+        if isinstance(value, source.Sequence):
             return [self._render(item) for item in value]
         return value
 

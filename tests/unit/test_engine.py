@@ -110,9 +110,7 @@ def test_what_stands_before_a_template_error_is_done(tmp_path: Path) -> None:
         ("changed_when: false", {"ok": 0, "failed": 1}),
     ],
 )
-def test_what_counts_as_a_failure(
-    tmp_path: Path, keywords: str, counts: dict[str, int]
-) -> None:
+def test_what_counts_as_a_failure(tmp_path: Path, keywords: str, counts: dict[str, int]) -> None:
     played = play(
         HEAD
         + f"""
@@ -203,7 +201,7 @@ def test_check_mode_changes_nothing_and_says_what_it_can_not_know(tmp_path: Path
     variables = {"folder": str(tmp_path)}
     predicted = play(source, tmp_path, check=True, diff=True, variables=variables)
     assert not (tmp_path / "file").exists()
-    assert predicted.counts["changed"] == 1
+    assert predicted.counts["changed"] == 2
     assert predicted.counts["unknown"] == 1
     assert "depends on" in predicted.text
     assert "+new" in predicted.text
@@ -302,7 +300,9 @@ def test_a_failed_assertion_shows_its_message_and_end_host_ends(tmp_path: Path) 
 
 def test_template_file_and_its_errors(tmp_path: Path) -> None:
     (tmp_path / "templates").mkdir()
-    (tmp_path / "templates" / "unit.j2").write_text("a\n{% for i in [1, 2] %}\n{{ i }}\n{% endfor %}\n")
+    (tmp_path / "templates" / "unit.j2").write_text(
+        "a\n{% for i in [1, 2] %}\n{{ i }}\n{% endfor %}\n"
+    )
     source = (
         HEAD
         + """
@@ -323,13 +323,14 @@ def test_no_log_hides_results_everywhere(tmp_path: Path) -> None:
     played = play(
         HEAD
         + """
-    - ansible.builtin.command: sh -c 'echo hunter2hunter2; exit 1'
+    - ansible.builtin.command: sh -c 'echo {{ word }}{{ word }}; exit 1'
       no_log: true
 """,
         tmp_path,
+        variables={"word": "hunter"},
     )
     assert played.counts["failed"] == 1
-    assert "hunter2" not in played.text + played.log
+    assert "hunterhunter" not in played.text + played.log
 
 
 def test_a_broken_module_is_a_failure_with_its_trace(tmp_path: Path) -> None:
@@ -337,7 +338,7 @@ def test_a_broken_module_is_a_failure_with_its_trace(tmp_path: Path) -> None:
         HEAD + "    - ansible.builtin.copy: {content: x, dest: /nowhere/at/all}\n", tmp_path
     )
     assert played.counts["failed"] == 1
-    assert "the folder /nowhere/at does not exist" in played.text
+    assert "directory /nowhere/at does not exist" in played.text
 
 
 def test_the_log_has_a_line_for_every_task(tmp_path: Path) -> None:
