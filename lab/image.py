@@ -24,7 +24,9 @@ PACKAGES = (
     "kmod udev screen procps curl less logrotate psmisc"
 ).split()
 #: What goes into the disguise, besides what the machine's package sources are.
-INGREDIENTS = ("rootfs", "hive", "nvml", "vendor", "setup.sh", "stand-ins.txt", "image.py")
+INGREDIENTS = (
+    "rootfs hive nvml vendor setup.sh stand-ins.txt image.py repository.py packaging.py nvml.py"
+).split()
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ def ensure() -> Image:
     packages, layer = cache() / f"repository-{recipe}", cache() / f"layer-{recipe}"
     if not packages.is_dir():
         with step("Building the vendor's packages", usual="some seconds"):
-            repository.build(packages, log)
+            repository.build(packages)
     if not layer.is_dir():
         with step("Making it look like HiveOS", usual="some seconds"):
             _build_layer(layer, base, packages, log)
@@ -102,7 +104,7 @@ def _build_layer(layer: Path, base: Path, packages: Path, log: Path) -> None:
         shutil.copytree(HERE / "rootfs", root, symlinks=True, dirs_exist_ok=True)
         _carry_settings(root)
         work = root / "var/tmp/lab"
-        shutil.copytree(HERE / "hive/rest", work / "rest", symlinks=True)
+        work.mkdir(parents=True)
         shutil.copy(HERE / "stand-ins.txt", work)
         repository.provide(packages, root, work)
         run(

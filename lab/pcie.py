@@ -123,10 +123,10 @@ def attributes(function: Function, known: dict[str, Function]) -> dict[str, str]
     return found
 
 
-def set_link(sys: Path, address: str, link: Link) -> None:
+def set_link(sys: Path, address: str, link: Link, *, port: bool = True) -> None:
     """Change the link of a device that is running: at the device and at the port above it."""
     device = (sys / "bus/pci/devices" / address).resolve()
-    ends = [device.parent, *device.parent.glob(f"{address[:-1]}*")]
+    ends = [*device.parent.glob(f"{address[:-1]}*"), *([device.parent] if port else [])]
     for end in ends:
         if (end / "current_link_width").exists():
             write(end / "current_link_speed", SPEEDS[link.gen])

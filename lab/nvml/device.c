@@ -253,10 +253,10 @@ EXPORT nvmlReturn_t nvmlDeviceGetViolationStatus(
     ENTER(gpu);
     if (policy > 11)
         return NVML_ERROR_INVALID_ARGUMENT;
-    long long bits = policy == 0 ? 4 : policy == 1 ? 0x60 : 0;
-    int on = (number(gpu, "reasons", 0) & bits) != 0;
     time->referenceTime = now_ms() * 1000;
-    time->violationTime = on ? (now_ms() - number(gpu, "since_ms", 0)) * 1000000 : 0;
+    time->violationTime = policy == 0   ? violated(gpu, 4, "capped_ms")
+                          : policy == 1 ? violated(gpu, 0x60, "throttled_ms")
+                                        : 0;
     return NVML_SUCCESS;
 }
 

@@ -155,8 +155,7 @@ static void field(nvmlDevice_t gpu, nvmlFieldValue_t *entry)
         entry->value.ull = number(gpu, key, 0) * now_ms();
     } else if (entry->fieldId >= 269 && entry->fieldId <= 271) {
         static const int bits[] = {0x20, 0x40, 0x80};
-        if (number(gpu, "reasons", 0) & bits[entry->fieldId - 269])
-            entry->value.ull = (now_ms() - number(gpu, "since_ms", 0)) * 1000000;
+        entry->value.ull = violated(gpu, bits[entry->fieldId - 269], "throttled_ms");
     } else {
         entry->nvmlReturn = NVML_ERROR_NOT_SUPPORTED; /* 82, the memory's heat, among them */
     }

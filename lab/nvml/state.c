@@ -146,6 +146,13 @@ long long now_ms(void)
     return now.tv_sec * 1000LL + now.tv_nsec / 1000000;
 }
 
+long long violated(const struct gpu *gpu, long long reasons, const char *sum)
+{
+    long long lasted = now_ms() - number(gpu, "since_ms", 0);
+    int on = (number(gpu, "reasons", 0) & reasons) != 0;
+    return (number(gpu, sum, 0) + (on ? lasted : 0)) * 1000000;
+}
+
 nvmlReturn_t enter(nvmlDevice_t gpu)
 {
     if (!started)

@@ -33,4 +33,7 @@ nvmlReturn_t enter(nvmlDevice_t gpu);
 
 long long now_ms(void);
 
+/* For how long, in ns, the clocks were held down for one of these reasons: a sum, and since when. */
+long long violated(const struct gpu *gpu, long long reasons, const char *sum);
+
 #endif
