@@ -6,7 +6,7 @@ import threading
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from lab import faults
 from lab.machine import VENDOR_PORT, Rig
@@ -55,10 +55,10 @@ class Handler(SimpleHTTPRequestHandler):
     def translate_path(self, path: str) -> str:
         """Map a path of the URL to a file."""
         folder = Path(self.rig.settings()["repository"])
-        name = urlsplit(path).path.removeprefix("/cuda").strip("/")
-        if ".." in name or not urlsplit(path).path.startswith("/cuda"):
+        base, _, name = unquote(urlsplit(path).path).lstrip("/").partition("/")
+        name = name.removeprefix("./").strip("/")
+        if base != "cuda" or ".." in name:
             return str(folder / "none")
-        name = name.removeprefix("./")
         if name in INDEX:
             on = faults.read(self.rig)
             variant = next((VARIANTS[fault] for fault in VARIANTS if fault in on), "full")

@@ -53,8 +53,8 @@ def status(c: Any) -> None:
         fleet.status()
 
 
-@task(positional=["rig"])
-def shell(c: Any, rig: str = "rig") -> None:
+@task
+def shell(c: Any, rig: str) -> None:
     """Open a root shell in a rig, as at its console."""
     with _plainly():
         from lab import fleet
@@ -62,18 +62,27 @@ def shell(c: Any, rig: str = "rig") -> None:
         fleet.shell(rig)
 
 
-@task(positional=["rig"], help={"profile": "x1 (as bought) or x4x4x4x4"})
-def bios(c: Any, rig: str = "rig", profile: str = "") -> None:
-    """Show or change what a rig's next boot finds in its slots."""
+@task(help={"profile": "what the next boot finds: x1 (as bought) or x4x4x4x4"})
+def bios(c: Any, rig: str, profile: str = "") -> None:
+    """Show or change how a rig's BIOS splits its slots."""
     with _plainly():
         from lab import fleet
 
         fleet.bios(rig, profile)
 
 
-@task(positional=["rig", "name", "switch", "argument"])
-def fault(c: Any, rig: str = "rig", name: str = "", switch: str = "on", argument: str = "") -> None:
-    """Make something go wrong on a rig, or right again: RIG NAME on|off [ARGUMENT]."""
+@task
+def faults(c: Any) -> None:
+    """List what can be made to go wrong."""
+    with _plainly():
+        from lab import fleet
+
+        fleet.list_faults()
+
+
+@task(help={"argument": "for a GPU's fault its number, and what more `lab.faults` says"})
+def fault(c: Any, rig: str, name: str, switch: str, argument: str = "") -> None:
+    """Make something go wrong on a rig, or right again: RIG NAME on|off [--argument …]."""
     with _plainly():
         from lab import fleet
 
