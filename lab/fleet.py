@@ -26,7 +26,8 @@ def up(count: int, *, fresh: bool = False) -> None:
         rig.up(fresh=fresh, image=built)
     write_inventory(built)
     names = ", ".join(rig.name for rig in rigs)
-    say(f"{names}: up after {time.monotonic() - start:.1f} s. The inventory is {inventory.FILE.name}.")
+    lasted = time.monotonic() - start
+    say(f"{names}: up after {lasted:.1f} s. The inventory is inventory/{inventory.FILE.name}.")
 
 
 def write_inventory(built: image.Image) -> None:

@@ -1,4 +1,4 @@
-"""A rig's hardware, described by a file of lab/hardware: board, CPU, memory, GPUs, BIOS profiles."""
+"""A rig's hardware, described by a file of lab/hardware: board, CPU, GPUs, BIOS profiles."""
 
 from __future__ import annotations
 

@@ -20,13 +20,15 @@ from lab.report import run, say, step
 
 HERE = Path(__file__).parent
 PACKAGES = (
-    "systemd-sysv openssh-server python3 sudo dbus pciutils iproute2 gnupg cron ca-certificates "
-    "kmod udev screen procps curl less logrotate psmisc"
-).split()
+    *("systemd-sysv", "udev", "dbus", "kmod", "procps", "psmisc", "iproute2", "pciutils"),
+    *("openssh-server", "sudo", "cron", "logrotate", "screen", "less", "python3"),
+    *("gnupg", "ca-certificates", "curl"),
+)
 #: What goes into the disguise, besides what the machine's package sources are.
 INGREDIENTS = (
-    "rootfs hive nvml vendor setup.sh stand-ins.txt image.py repository.py packaging.py nvml.py"
-).split()
+    *("rootfs", "hive", "nvml", "vendor", "setup.sh", "stand-ins.txt"),
+    *("image.py", "repository.py", "packaging.py", "nvml.py"),
+)
 
 
 @dataclass(frozen=True)

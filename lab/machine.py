@@ -205,7 +205,11 @@ class Rig:
         deadline = time.monotonic() + seconds
         while self.state().get("boots", 0) < boots or not self.answers():
             if self.supervisor() is None or time.monotonic() > deadline:
-                tail = self.log.read_text(errors="replace").splitlines()[-6:] if self.log.exists() else []
+                tail = (
+                    self.log.read_text(errors="replace").splitlines()[-6:]
+                    if self.log.exists()
+                    else []
+                )
                 text = "\n".join(f"    {line}" for line in tail)
                 raise LabError(f"{self.name} does not answer on ssh:\n{text}\n", f"Log: {self.log}")
             time.sleep(0.05)
@@ -234,7 +238,8 @@ class Rig:
             raise LabError(f"{self.name} is off.", "`fab lab.up` boots it.")
         path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
         return ["nsenter", "--target", str(leader), "--mount", "--uts", "--ipc", "--pid",
-                "--cgroup", "--root", "env", "-C", "/", "-i", path, "HOME=/root", "TERM=xterm"]  # fmt: skip
+                "--cgroup", "--root", "env", "-C", "/", "-i", path, "HOME=/root",
+                "TERM=xterm"]  # fmt: skip
 
     def host_keys(self) -> list[str]:
         """Return the lines that known_hosts has for this rig: the lab made its keys."""

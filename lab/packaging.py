@@ -104,7 +104,9 @@ class Key:
         return _call(["gpg", "--homedir", self.home.name, *options, *arguments])
 
 
-def write_index(folder: Path, packages: Iterable[tuple[Package, Path]], key: Key, label: str) -> None:
+def write_index(
+    folder: Path, packages: Iterable[tuple[Package, Path]], key: Key, label: str
+) -> None:
     """Write and sign the index of a flat repository; its packages lie in ./pool."""
     folder.mkdir(parents=True)
     blocks = []

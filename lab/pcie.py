@@ -18,6 +18,7 @@ SPEEDS = {
     5: "32.0 GT/s PCIe",
 }
 IDLE_GEN = 1
+CAPABILITY, LINK_STATUS = 0x40, 0x52  # where config space has the PCI Express capability
 
 #: The counters of each AER file, in the kernel's order; the last is their sum.
 AER = {
@@ -131,6 +132,7 @@ def set_link(sys: Path, address: str, link: Link, *, port: bool = True) -> None:
         if (end / "current_link_width").exists():
             write(end / "current_link_speed", SPEEDS[link.gen])
             write(end / "current_link_width", str(link.width))
+            _patch_config(end / "config", link)
 
 
 def write_aer(device: Path, kind: str, counts: dict[str, int]) -> None:
@@ -155,7 +157,9 @@ def config_space(function: Function, known: dict[str, Function]) -> bytes:
     code = bytes.fromhex(function.class_)
     struct.pack_into("<HHHH", data, 0, vendor, device, 0x0407, 0x0010)
     data[8:12] = bytes([int(function.revision, 16), code[2], code[1], code[0]])
-    several = any(other.at[:-1] == function.at[:-1] and other != function for other in known.values())
+    several = any(
+        other.at[:-1] == function.at[:-1] and other != function for other in known.values()
+    )
     data[14] = (1 if function.bridge else 0) | (0x80 if several else 0)
     if function.bridge:
         data[24] = int(function.at.split(":")[0], 16)
@@ -163,14 +167,21 @@ def config_space(function: Function, known: dict[str, Function]) -> bytes:
     else:
         struct.pack_into("<HH", data, 0x2C, sub_vendor, sub_device)
     if function.link is not None and function.max_link is not None:
-        data[0x34] = 0x40
+        data[0x34] = CAPABILITY
         kind = PORT_TYPES[function.port] if function.bridge else 0
         most = function.max_link.gen | function.max_link.width << 4
         now = function.link.gen | function.link.width << 4
-        struct.pack_into("<BBHIHHI", data, 0x40, 0x10, 0, 2 | kind << 4, 0x8000, 0, 0, most)
-        struct.pack_into("<HH", data, 0x50, 0, now)
+        struct.pack_into("<BBHIHHI", data, CAPABILITY, 0x10, 0, 2 | kind << 4, 0x8000, 0, 0, most)
+        struct.pack_into("<H", data, LINK_STATUS, now)
         struct.pack_into("<I", data, 0x6C, (1 << function.max_link.gen) * 2 - 2)
     return bytes(data)
+
+
+def _patch_config(file: Path, link: Link) -> None:
+    """Change the link status that lspci decodes."""
+    with file.open("r+b") as stream:
+        stream.seek(LINK_STATUS)
+        stream.write(struct.pack("<H", link.gen | (link.width << 4)))
 
 
 def _last_bus(function: Function, known: dict[str, Function]) -> int:
@@ -185,9 +196,9 @@ def _resources(function: Function, known: dict[str, Function]) -> list[str]:
         # Every card gets a window of its own; BAR1 and BAR3 are 64 bits wide and take two lines.
         number = sorted(other.at for other in known.values() if other.bars).index(function.at)
         start = 0xC000_0000 + number * 512 * MIB
-        for place, flags, size in zip((0, 1, 3), (0x40200, 0x14220C, 0x14220C), function.bars, strict=True):
+        for place, flags, size in zip(
+            (0, 1, 3), (0x40200, 0x14220C, 0x14220C), function.bars, strict=True
+        ):
             lines[place] = f"0x{start:016x} 0x{start + size * MIB - 1:016x} 0x{flags:016x}"
             start += max(size, 32) * MIB
     return lines
-
-

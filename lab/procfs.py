@@ -79,4 +79,6 @@ def meminfo(total_kib: int) -> str:
         "Committed_AS": total_kib // 4,
     }
     text = "".join(f"{f'{key}:':<16}{value:>8} kB\n" for key, value in rows.items())
-    return f"{text}HugePages_Total:       0\nHugePages_Free:        0\nHugepagesize:       2048 kB\n"
+    return (
+        f"{text}HugePages_Total:       0\nHugePages_Free:        0\nHugepagesize:       2048 kB\n"
+    )

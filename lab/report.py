@@ -23,7 +23,7 @@ def say(text: str) -> None:
 
 @contextmanager
 def step(doing: str, usual: str = "") -> Iterator[None]:
-    """Show a step: a spinner on a terminal; in a log its begin, if it is a long one, and its end."""
+    """Show a step: a spinner on a terminal; in a log its end, and its begin if it is long."""
     start = time.monotonic()
     hint = f" (usually {usual})" if usual else ""
     if usual and not console.is_terminal:
@@ -44,8 +44,17 @@ def run(command: Sequence[str | Path], log: Path, what: str, stdin: str | None =
         stream.write(f"\n$ {' '.join(map(str, command))}\n")
         stream.flush()
         done = subprocess.run(
-            list(map(str, command)), stdout=stream, stderr=stream, input=stdin, text=True, check=False
+            list(map(str, command)),
+            stdout=stream,
+            stderr=stream,
+            input=stdin,
+            text=True,
+            check=False,
         )
     if done.returncode != 0:
-        tail = "\n".join(f"    {line}" for line in log.read_text(errors="replace").splitlines()[-8:])
-        raise LabError(f"{what} failed (exit status {done.returncode}):\n{tail}\n", f"All of it: {log}")
+        tail = "\n".join(
+            f"    {line}" for line in log.read_text(errors="replace").splitlines()[-8:]
+        )
+        raise LabError(
+            f"{what} failed (exit status {done.returncode}):\n{tail}\n", f"All of it: {log}"
+        )

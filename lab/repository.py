@@ -1,11 +1,11 @@
 """The vendor's repository: built once with the image, indexed in three ways, served per rig.
 
-    pool/       the packages
-    full/       the index of all of them
-    old/        the same before the newest driver was published
-    badsig/     the whole index, signed by another key
-    kernel/     the distribution's own packages that the vendor's need, with pool and index
-    rest/       what the image gets without a repository: HiveOS, the driver from its .run file
+pool/       the packages
+full/       the index of all of them
+old/        the same before the newest driver was published
+badsig/     the whole index, signed by another key
+kernel/     the distribution's own packages that the vendor's need, with pool and index
+rest/       what the image gets without a repository: HiveOS, the driver from its .run file
 """
 
 from __future__ import annotations
@@ -76,7 +76,9 @@ def _build(
     row: dict[str, str], values: dict[str, Any], pool: Path, draft: Path
 ) -> tuple[Package, Path]:
     filled = {key: value.format(**values) for key, value in row.items()}
-    relations = {key.title(): filled[key] for key in ("depends", "conflicts", "provides") if key in filled}
+    relations = {
+        key.title(): filled[key] for key in ("depends", "conflicts", "provides") if key in filled
+    }
     if "conflicts" in filled:
         relations["Replaces"] = filled["conflicts"]
     package = Package(filled["name"], filled["version"], relations)

@@ -17,7 +17,7 @@ VARIANTS = {"repo-badsig": "badsig", "repo-old": "old"}
 
 
 class Server:
-    """Serves http://127.0.78.N:8077/cuda/ while the repository is up, and nobody while it is not."""
+    """Serves http://127.0.78.N:8077/cuda/, and nobody while the repository is down."""
 
     def __init__(self, rig: Rig) -> None:
         self.rig = rig

@@ -71,7 +71,14 @@ def _write_classes(sys: Path, hardware: Hardware, interface: str) -> None:
     (net / "lo").symlink_to("../../devices/virtual/net/lo")
     card = net / interface
     card.mkdir()
-    values = {"address": MAC, "operstate": "up", "carrier": "1", "mtu": "1500", "type": "1", "speed": "1000"}
+    values = {
+        "address": MAC,
+        "operstate": "up",
+        "carrier": "1",
+        "mtu": "1500",
+        "type": "1",
+        "speed": "1000",
+    }
     for name, value in values.items():
         (card / name).write_text(f"{value}\n")
     device = (sys / "bus/pci/devices" / NIC).readlink()

@@ -214,7 +214,7 @@ static void table(const char *only(unsigned))
     puts(stamp);
     const char *line = "+-----------------------------------------------------------------------------------------+";
     const char *bar = "|-----------------------------------------+------------------------+----------------------+";
-    printf("%s\n| NVIDIA-SMI %-26s Driver Version: %-14s CUDA Version: %2d.%-5d |\n%s\n", line, driver,
+    printf("%s\n| NVIDIA-SMI %-22s Driver Version: %-14s CUDA Version: %2d.%-5d |\n%s\n", line, driver,
            driver, cuda / 1000, cuda % 1000 / 10, bar);
     puts("| GPU  Name                 Persistence-M | Bus-Id          Disp.A | Volatile Uncorr. ECC |\n"
          "| Fan  Temp   Perf          Pwr:Usage/Cap |           Memory-Usage | GPU-Util  Compute M. |\n"
@@ -236,7 +236,7 @@ static void table(const char *only(unsigned))
                 strcpy(values[n], "ERR!");
         printf("| %3u  %-25s %-8.3s | %-16s   Off | %20s |\n", i, values[0],
                *values[1] == 'E' ? "On" : "Off", values[2], "N/A");
-        printf("| %2s%%  %3sC    %-4s        %4.0fW / %4.0fW | %7sMiB / %7sMiB | %6s%%      Default |\n",
+        printf("|%3s%%  %3sC    %-4s         %4.0fW / %4.0fW | %6sMiB / %7sMiB | %6s%%      Default |\n",
                values[3], values[4], values[5], atof(values[6]), atof(values[7]), values[8], values[9],
                values[10]);
         puts(i + 1 < count ? bar : line);
