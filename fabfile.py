@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fabric import Collection
+from invoke.collection import Collection
 
 import lab.tasks
 from provision.executor import FleetContext

@@ -6,6 +6,7 @@ import subprocess
 import time
 from pathlib import Path
 
+from rich.markup import escape
 from rich.table import Table
 
 from lab import faults, image, inventory, machine
@@ -25,9 +26,8 @@ def up(count: int, *, fresh: bool = False) -> None:
         rig.up(fresh=fresh, image=built)
     write_inventory(built)
     names = ", ".join(rig.name for rig in rigs)
-    say(
-        f"{names}: up after {time.monotonic() - start:.1f} s. The inventory is {inventory.FILE.name}."
-    )
+    lasted = time.monotonic() - start
+    say(f"{names}: up after {lasted:.1f} s. The inventory is inventory/{inventory.FILE.name}.")
 
 
 def write_inventory(built: image.Image) -> None:
@@ -96,21 +96,23 @@ def bios(name: str, profile: str) -> None:
         say(f"{'*' if each == rig.profile() else ' '} {each:<10} {links}")
 
 
+def list_faults() -> None:
+    """Print the table of faults."""
+    table = Table(box=None, pad_edge=False)
+    for title in ("fault", "argument", "what goes wrong"):
+        table.add_column(title)
+    for row in faults.TABLE.values():
+        table.add_row(row.name, escape(row.argument), row.text)
+    console.print(table)
+
+
 def fault(name: str, what: str, switch: str, argument: str) -> None:
-    """Switch a fault of a rig; without its name list them all."""
-    if not what:
-        table = Table(box=None, pad_edge=False)
-        for title in ("fault", "argument", "what goes wrong"):
-            table.add_column(title)
-        for row in faults.TABLE.values():
-            table.add_row(row.name, row.argument, row.text)
-        console.print(table)
-        return
+    """Switch a fault of a rig."""
     if switch not in {"on", "off"}:
         raise LabError(f"A fault can't be switched {switch}.", "Say on or off.")
     rig = machine.find(name)
     faults.switch(rig, what, on=switch == "on", argument=argument)
-    say(f"{name}: {what} is {switch}.")
+    say(f"{name}: {' '.join(filter(None, (what, argument)))} is {switch}.")
 
 
 def _duration(seconds: float) -> str:

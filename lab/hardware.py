@@ -1,4 +1,4 @@
-"""A rig's hardware, described by a file of lab/hardware: board, CPU, memory, GPUs, BIOS profiles."""
+"""A rig's hardware, described by a file of lab/hardware: board, CPU, GPUs, BIOS profiles."""
 
 from __future__ import annotations
 
@@ -91,11 +91,11 @@ class Hardware:
             raise LabError(f"This BIOS has no profile {name}.", f"It has: {known}.")
         return self.profiles[name]
 
-    def tree(self, profile: str) -> list[Function]:
-        """List every PCI function as the BIOS sets it up, parents before children."""
+    def tree(self, profile: str, gpus: list[Gpu] | None = None) -> list[Function]:
+        """List every PCI function as the BIOS sets it up; by default with all of its GPUs."""
         rows = [*self.functions, *self.profile(profile)["functions"]]
         found = [_function(row) for row in rows]
-        for seat in self.gpus(profile):
+        for seat in self.gpus(profile) if gpus is None else gpus:
             found += [seat.card, seat.audio]
         return sorted(found, key=lambda function: (function.under != "", function.at))
 

@@ -76,7 +76,7 @@ def unusable() -> LabError | None:
 def codename() -> str:
     """Return the codename of this machine's distribution, which the rigs get too."""
     text = Path("/etc/os-release").read_text()
-    release = dict(re.findall(r'^(\w+)="?([^"\n]*)"?$', text, re.MULTILINE))
+    release: dict[str, str] = dict(re.findall(r'^(\w+)="?([^"\n]*)"?$', text, re.MULTILINE))
     name, code = release.get("ID", ""), release.get("VERSION_CODENAME", "")
     if name not in SUPPORTED or (SUPPORTED[name] and SUPPORTED[name] != code):
         raise LabError(

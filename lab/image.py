@@ -20,11 +20,15 @@ from lab.report import run, say, step
 
 HERE = Path(__file__).parent
 PACKAGES = (
-    "systemd-sysv openssh-server python3 sudo dbus pciutils iproute2 gnupg cron ca-certificates "
-    "kmod udev screen procps curl less logrotate psmisc"
-).split()
+    *("systemd-sysv", "udev", "dbus", "kmod", "procps", "psmisc", "iproute2", "pciutils"),
+    *("openssh-server", "sudo", "cron", "logrotate", "screen", "less", "python3"),
+    *("gnupg", "ca-certificates", "curl"),
+)
 #: What goes into the disguise, besides what the machine's package sources are.
-INGREDIENTS = ("rootfs", "hive", "nvml", "vendor", "setup.sh", "stand-ins.txt", "image.py")
+INGREDIENTS = (
+    *("rootfs", "hive", "nvml", "vendor", "setup.sh", "stand-ins.txt"),
+    *("image.py", "repository.py", "packaging.py", "nvml.py"),
+)
 
 
 @dataclass(frozen=True)
@@ -64,7 +68,7 @@ def ensure() -> Image:
     packages, layer = cache() / f"repository-{recipe}", cache() / f"layer-{recipe}"
     if not packages.is_dir():
         with step("Building the vendor's packages", usual="some seconds"):
-            repository.build(packages, log)
+            repository.build(packages)
     if not layer.is_dir():
         with step("Making it look like HiveOS", usual="some seconds"):
             _build_layer(layer, base, packages, log)
@@ -102,7 +106,7 @@ def _build_layer(layer: Path, base: Path, packages: Path, log: Path) -> None:
         shutil.copytree(HERE / "rootfs", root, symlinks=True, dirs_exist_ok=True)
         _carry_settings(root)
         work = root / "var/tmp/lab"
-        shutil.copytree(HERE / "hive/rest", work / "rest", symlinks=True)
+        work.mkdir(parents=True)
         shutil.copy(HERE / "stand-ins.txt", work)
         repository.provide(packages, root, work)
         run(

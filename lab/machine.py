@@ -15,9 +15,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from lab import host, process, sysfs
+from lab import faults, host, process, sysfs
 from lab.errors import LabError
-from lab.hardware import Hardware
+from lab.hardware import Gpu, Hardware
 from lab.image import Image, ensure, mount_overlay, unmount
 from lab.procfs import command_line, write_proc
 from lab.report import step
@@ -96,11 +96,6 @@ class Rig:
         return self.folder / "hardware"
 
     @property
-    def faults_folder(self) -> Path:
-        """One file for each fault that is on; they outlast a reboot."""
-        return self.folder / "faults"
-
-    @property
     def pid_file(self) -> Path:
         """The process that keeps the rig running."""
         return self.folder / "supervisor.pid"
@@ -139,6 +134,12 @@ class Rig:
     def profile(self) -> str:
         """Return the BIOS profile of the next boot."""
         return str(self.settings().get("profile", self.hardware.default_profile))
+
+    def gpus(self) -> list[Gpu]:
+        """List the GPUs that the last boot found, in the driver's order."""
+        booted = _read(self.folder / "booted.json")
+        seats = self.hardware.gpus(booted.get("profile", self.profile()))
+        return [seat for seat in seats if seat.index not in booted.get("missing", [])]
 
     def supervisor(self) -> int | None:
         """Return the pid of the supervisor if it runs."""
@@ -237,7 +238,8 @@ class Rig:
             raise LabError(f"{self.name} is off.", "`fab lab.up` boots it.")
         path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
         return ["nsenter", "--target", str(leader), "--mount", "--uts", "--ipc", "--pid",
-                "--cgroup", "--root", "env", "-C", "/", "-i", path, "HOME=/root", "TERM=xterm"]  # fmt: skip
+                "--cgroup", "--root", "env", "-C", "/", "-i", path, "HOME=/root",
+                "TERM=xterm"]  # fmt: skip
 
     def host_keys(self) -> list[str]:
         """Return the lines that known_hosts has for this rig: the lab made its keys."""
@@ -257,12 +259,15 @@ class Rig:
                 shutil.rmtree(path)
             else:
                 path.unlink(missing_ok=True)
+        booted = {"profile": self.profile(), "missing": sorted(faults.missing(self))}
+        _write(self.folder / "booted.json", booted)
         write_proc(hardware / "proc", self.hardware, root)
         binds = sysfs.write_sys(
-            hardware / "sys", self.hardware, self.profile(),
+            hardware / "sys", self.hardware, self.profile(), self.gpus(),
             interface="eth0" if "net.ifnames=0" in words else "enp5s0",
             aer="pci=noaer" not in words,
         )  # fmt: skip
+        faults.apply(self)
         own = host.local_folders(host.pip_options(), host.sources())
         binds += [f"--bind-ro={_escape(path)}" for path in own if path.exists()]
         return [

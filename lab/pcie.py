@@ -18,6 +18,7 @@ SPEEDS = {
     5: "32.0 GT/s PCIe",
 }
 IDLE_GEN = 1
+CAPABILITY, LINK_STATUS = 0x40, 0x52  # where config space has the PCI Express capability
 
 #: The counters of each AER file, in the kernel's order; the last is their sum.
 AER = {
@@ -123,14 +124,15 @@ def attributes(function: Function, known: dict[str, Function]) -> dict[str, str]
     return found
 
 
-def set_link(sys: Path, address: str, link: Link) -> None:
+def set_link(sys: Path, address: str, link: Link, *, port: bool = True) -> None:
     """Change the link of a device that is running: at the device and at the port above it."""
     device = (sys / "bus/pci/devices" / address).resolve()
-    ends = [device.parent, *device.parent.glob(f"{address[:-1]}*")]
+    ends = [*device.parent.glob(f"{address[:-1]}*"), *([device.parent] if port else [])]
     for end in ends:
         if (end / "current_link_width").exists():
             write(end / "current_link_speed", SPEEDS[link.gen])
             write(end / "current_link_width", str(link.width))
+            _patch_config(end / "config", link)
 
 
 def write_aer(device: Path, kind: str, counts: dict[str, int]) -> None:
@@ -165,14 +167,21 @@ def config_space(function: Function, known: dict[str, Function]) -> bytes:
     else:
         struct.pack_into("<HH", data, 0x2C, sub_vendor, sub_device)
     if function.link is not None and function.max_link is not None:
-        data[0x34] = 0x40
+        data[0x34] = CAPABILITY
         kind = PORT_TYPES[function.port] if function.bridge else 0
         most = function.max_link.gen | function.max_link.width << 4
         now = function.link.gen | function.link.width << 4
-        struct.pack_into("<BBHIHHI", data, 0x40, 0x10, 0, 2 | kind << 4, 0x8000, 0, 0, most)
-        struct.pack_into("<HH", data, 0x50, 0, now)
+        struct.pack_into("<BBHIHHI", data, CAPABILITY, 0x10, 0, 2 | kind << 4, 0x8000, 0, 0, most)
+        struct.pack_into("<H", data, LINK_STATUS, now)
         struct.pack_into("<I", data, 0x6C, (1 << function.max_link.gen) * 2 - 2)
     return bytes(data)
+
+
+def _patch_config(file: Path, link: Link) -> None:
+    """Change the link status that lspci decodes."""
+    with file.open("r+b") as stream:
+        stream.seek(LINK_STATUS)
+        stream.write(struct.pack("<H", link.gen | (link.width << 4)))
 
 
 def _last_bus(function: Function, known: dict[str, Function]) -> int:

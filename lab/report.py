@@ -23,7 +23,7 @@ def say(text: str) -> None:
 
 @contextmanager
 def step(doing: str, usual: str = "") -> Iterator[None]:
-    """Show a step: a spinner on a terminal; in a log its begin, if it is a long one, and its end."""
+    """Show a step: a spinner on a terminal; in a log its end, and its begin if it is long."""
     start = time.monotonic()
     hint = f" (usually {usual})" if usual else ""
     if usual and not console.is_terminal:

@@ -54,7 +54,6 @@ class Supervisor:
     def boot(self) -> int:
         """Boot once; return how it ended."""
         command = self.rig.prepare()
-        faults.restore(self.rig)
         boots = self.rig.state().get("boots", 0) + 1
         print(f"--- boot {boots} of {self.rig.name} ---", flush=True)
         self.container = subprocess.Popen(command, stdin=subprocess.DEVNULL, env=ENVIRONMENT)
@@ -71,8 +70,6 @@ class Supervisor:
                     told = told or time.monotonic()
                     if time.monotonic() - told > STOP_SECONDS:
                         self.container.kill()
-                else:
-                    faults.keep(self.rig)
 
     def stop(self, number: int, frame: FrameType | None) -> None:
         """Ask the rig to shut down, as its power button does."""

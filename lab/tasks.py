@@ -6,9 +6,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from fabric import task
+import fabric
 
-Task = Callable[..., Any]
+Verb = Callable[..., None]
+
+
+def task(**options: Any) -> Callable[[Verb], Verb]:
+    """Make a function a task, as Fabric's own decorator, which has no types."""
+    decorate: Callable[[Verb], Verb] = fabric.task(**options)
+    return decorate
 
 
 @contextmanager
@@ -44,7 +50,7 @@ def down(c: Any, all: bool = False) -> None:
         fleet.down(images=all)
 
 
-@task
+@task()
 def status(c: Any) -> None:
     """Show the lab's rigs: where they are and how they do."""
     with _plainly():
@@ -53,8 +59,8 @@ def status(c: Any) -> None:
         fleet.status()
 
 
-@task(positional=["rig"])
-def shell(c: Any, rig: str = "rig") -> None:
+@task()
+def shell(c: Any, rig: str) -> None:
     """Open a root shell in a rig, as at its console."""
     with _plainly():
         from lab import fleet
@@ -62,18 +68,27 @@ def shell(c: Any, rig: str = "rig") -> None:
         fleet.shell(rig)
 
 
-@task(positional=["rig"], help={"profile": "x1 (as bought) or x4x4x4x4"})
-def bios(c: Any, rig: str = "rig", profile: str = "") -> None:
-    """Show or change what a rig's next boot finds in its slots."""
+@task(help={"profile": "what the next boot finds: x1 (as bought) or x4x4x4x4"})
+def bios(c: Any, rig: str, profile: str = "") -> None:
+    """Show or change how a rig's BIOS splits its slots."""
     with _plainly():
         from lab import fleet
 
         fleet.bios(rig, profile)
 
 
-@task(positional=["rig", "name", "switch", "argument"])
-def fault(c: Any, rig: str = "rig", name: str = "", switch: str = "on", argument: str = "") -> None:
-    """Make something go wrong on a rig, or right again: RIG NAME on|off [ARGUMENT]."""
+@task()
+def faults(c: Any) -> None:
+    """List what can be made to go wrong."""
+    with _plainly():
+        from lab import fleet
+
+        fleet.list_faults()
+
+
+@task(help={"argument": "for a GPU's fault its number, and what more `lab.faults` says"})
+def fault(c: Any, rig: str, name: str, switch: str, argument: str = "") -> None:
+    """Make something go wrong on a rig, or right again: RIG NAME on|off [--argument …]."""
     with _plainly():
         from lab import fleet
 
