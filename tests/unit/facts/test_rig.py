@@ -14,8 +14,8 @@ from provision.remote import dpkg
 from provision.remote.facts import mining, rig
 from provision.remote.facts.network import Address
 from provision.remote.facts.tree import Tree
-from tests.unit.modules.rig import make, write_packages
 from tests.unit.facts.pcie_tree import gpu_on_a_riser
+from tests.unit.modules.rig import make, write_packages
 
 SECRET = "0xWALLET-AND-PASSWORD"
 KERNEL = "5.15.0-hiveos"

@@ -65,7 +65,15 @@ def test_options_are_ansibles(ansible_modules: Path | None) -> None:
         pytest.skip("ansible-core is not installed")
     import yaml
 
-    files = {"mode", "owner", "group", "backup", "validate"}
+    fragments = {
+        "mode",
+        "owner",
+        "group",
+        "backup",
+        "validate",
+        "checksum_algorithm",
+        "get_checksum",
+    }
     for name in MODULES:
         text = (ansible_modules / f"{name}.py").read_text()
         found = ast.parse(text)
@@ -80,7 +88,7 @@ def test_options_are_ansibles(ansible_modules: Path | None) -> None:
         aliases = {alias for option in known.values() for alias in option.get("aliases", [])}
         module = importlib.import_module(f"provision.remote.modules.{name}")
         internal = {*getattr(module, "INTERNAL", ()), *FREE_FORM}
-        unknown = set(module.OPTIONS) - set(known) - aliases - files - internal
+        unknown = set(module.OPTIONS) - set(known) - aliases - fragments - internal
         assert not unknown, f"{name}: Ansible has no {unknown}"
 
 

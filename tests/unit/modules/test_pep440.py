@@ -14,7 +14,8 @@ ORDER = [
 
 
 def test_order() -> None:
-    assert sorted(ORDER[::-1], key=key) == ORDER
+    backwards = ORDER[::-1]
+    assert sorted(backwards, key=key) == ORDER
     assert key("1.0") == key("1") == key("v1.0.0")
 
 
