@@ -1,1 +1,1 @@
-"""A rig on your own machine: systemd-nspawn, with simulated GPUs, PCIe tree and packages."""
+"""A rig on your own machine: a container with simulated GPUs, PCIe tree and vendor repository."""

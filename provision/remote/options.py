@@ -82,26 +82,26 @@ def normalize(module: str, options: Options, given: Mapping[str, Any]) -> dict[s
     names = canonical_names(options)
     values = {name: option.default for name, option in options.items()}
     for name, value in given.items():
-        target = names[name]
-        option = options[target]
-        if value is None:
-            continue
-        if isinstance(value, bool) and option.kind == "str":
-            # YAML reads a bare yes or no as a truth value, and here a word was meant.
-            words = [word for word in option.choices if word in (TRUE if value else FALSE)]
-            value = words[0] if len(words) == 1 else value
-        typed = convert(value, option.kind, name, option.elements)
-        each = typed if option.kind == "list" else [typed]
-        if option.choices and any(value not in option.choices for value in each):
-            allowed = ", ".join(str(choice) for choice in option.choices)
-            raise OptionError(
-                f"{module}: '{name}' is {typed!r}, and must be one of {allowed}", name
-            )
-        values[target] = typed
+        if value is not None:
+            values[names[name]] = check_value(value, options[names[name]], name)
     for name, option in options.items():
         if option.required and values[name] is None:
             raise OptionError(f"{module} needs the option '{name}', which is empty", name)
     return values
+
+
+def check_value(value: Any, option: Option, name: str) -> Any:
+    """`value` in the type that `option` has, and one of its choices; raises OptionError."""
+    if isinstance(value, bool) and option.kind == "str":
+        # YAML reads a bare yes or no as a truth value, and here a word was meant.
+        words = [word for word in option.choices if word in (TRUE if value else FALSE)]
+        value = words[0] if len(words) == 1 else value
+    typed = convert(value, option.kind, name, option.elements)
+    for each in typed if option.kind == "list" else [typed]:
+        if option.choices and each not in option.choices:
+            allowed = ", ".join(str(choice) for choice in option.choices)
+            raise OptionError(f"'{name}' is {each!r}, and must be one of: {allowed}", name)
+    return typed
 
 
 def convert(value: Any, kind: str, name: str, elements: str = "str") -> Any:

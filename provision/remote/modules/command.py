@@ -73,9 +73,8 @@ def execute(
     if reason:
         return {**_with_lines(result), "stdout": f"skipped, since {reason}", "msg": reason}
     if host.check:
-        decided = args["creates"] or args["removes"]
-        result["msg"] = "Command would have run if not in check mode"
-        return {**_with_lines(result), **({"changed": True} if decided else {"skipped": True})}
+        # Ansible reports a skip, and an empty output that was never written; a run would run it.
+        return {"changed": True, "would_run": True, "cmd": result["cmd"]}
     stdin = args["stdin"]
     if stdin is not None and args["stdin_add_newline"]:
         stdin += "\n"

@@ -1,0 +1,74 @@
+# Two commands: `make demo` and `make test`. Each sets up what it needs, and says what it does.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+MAKEFLAGS += --no-print-directory
+.ONESHELL:
+.DEFAULT_GOAL := help
+
+VENV := .venv
+FAB := $(VENV)/bin/fab
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo --preserve-env=CI,DEBIAN_FRONTEND,DEEPRIG_INVENTORY)
+export DEBIAN_FRONTEND := noninteractive
+PYTHON ?= python3
+
+.PHONY: help demo test lint unit lab-test bench lab lock clean
+
+help:           ## This list
+	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+
+$(VENV)/.runtime: requirements.lock
+	@echo "== Python packages into $(VENV)"
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
+	  || { echo "deeprig needs Python 3.10 or newer; say which with make PYTHON=python3.12" >&2; exit 1; }
+	$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
+	  || { $(SUDO) apt-get update -q && $(SUDO) apt-get install -y -q python3-venv; } >/dev/null
+	[ -x $(VENV)/bin/python ] || $(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install -q --disable-pip-version-check -r requirements.lock
+	touch $@
+
+$(VENV)/.dev: requirements-dev.lock $(VENV)/.runtime
+	@echo "== Tools for the tests into $(VENV)"
+	$(VENV)/bin/pip install -q --disable-pip-version-check -r requirements-dev.lock
+	touch $@
+
+# What a lab rig needs of this machine; apt is asked only for what is missing.
+lab: $(VENV)/.runtime
+	@missing=$$($(VENV)/bin/python -m lab.host) || exit $$?
+	if [ -n "$$missing" ]; then
+	  echo "== Packages for the lab: $$missing"
+	  $(SUDO) apt-get update -q >/dev/null
+	  $(SUDO) apt-get install -y -q --no-install-recommends $$missing >/dev/null
+	fi
+
+demo: lab       ## Turn a lab rig from mining OS into deep learning host, twice
+	@$(SUDO) $(VENV)/bin/python -m lab.demo
+
+test: lint unit lab-test   ## ruff, mypy, unit tests, lab tests
+
+lint: $(VENV)/.dev   ## ruff, mypy
+	@echo "== ruff, mypy"
+	$(VENV)/bin/ruff check -q .
+	$(VENV)/bin/ruff format -q --check .
+	$(VENV)/bin/mypy
+
+unit: $(VENV)/.dev   ## Unit tests: fast, no root
+	@echo "== Unit tests"
+	$(VENV)/bin/pytest -q tests/unit
+
+lab-test: $(VENV)/.dev   ## Lab tests: real sshd, systemd, apt in lab rigs
+	@echo "== Lab tests"
+	if [ "$$(id -u)" = 0 ] || sudo -n true 2>/dev/null; then $(MAKE) lab; fi
+	$(SUDO) $(VENV)/bin/pytest -q tests/lab
+
+bench: lab $(VENV)/.dev   ## A second, no-op provision against Fabric's own `fab -H rig -- true`
+	@$(SUDO) $(VENV)/bin/python -m lab.bench
+
+lock: $(VENV)/.dev   ## Pin the dependencies anew
+	@$(VENV)/bin/uv pip compile -q --universal --python-version 3.10 --no-emit-index-url --no-emit-find-links \
+	  --no-header --no-annotate pyproject.toml -o requirements.lock
+	$(VENV)/bin/uv pip compile -q --universal --python-version 3.10 --no-emit-index-url --no-emit-find-links \
+	  --no-header --no-annotate -c requirements.lock --extra dev pyproject.toml -o requirements-dev.lock
+
+clean:          ## Stop the lab, remove what was built here (the lab's image stays cached)
+	@[ ! -x $(FAB) ] || $(SUDO) $(FAB) lab.down
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache log

@@ -1,0 +1,210 @@
+"""The image of a lab rig: a Debian from this machine's own sources, made up as HiveOS.
+
+Two layers, each named after a hash of all that went into it: the base takes a minute and changes
+rarely; the disguise takes seconds. A rig is a third layer over both.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from lab import host, repository
+from lab.errors import LabError
+from lab.report import run, say, step
+
+HERE = Path(__file__).parent
+PACKAGES = (
+    *("systemd-sysv", "udev", "dbus", "kmod", "procps", "psmisc", "iproute2", "pciutils"),
+    *("openssh-server", "sudo", "cron", "logrotate", "screen", "less", "python3"),
+    *("gnupg", "ca-certificates", "curl"),
+)
+#: What goes into the disguise, besides what the machine's package sources are.
+INGREDIENTS = (
+    *("rootfs", "hive", "nvml", "vendor", "setup.sh", "stand-ins.txt"),
+    *("image.py", "repository.py", "packaging.py", "nvml.py"),
+)
+
+
+@dataclass(frozen=True)
+class Image:
+    """What a rig is built on: the layers, the upper first, and the vendor's repository."""
+
+    layers: tuple[Path, ...]
+    repository: Path
+
+    @property
+    def fingerprint(self) -> str:
+        """The fingerprint of the key that signs the vendor's repository."""
+        return (self.repository / "fingerprint").read_text().strip()
+
+
+def cache() -> Path:
+    """Return where images are kept."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "deeprig/lab"
+
+
+def ensure() -> Image:
+    """Return the image, built first if it or a part of it is not in the cache."""
+    if problem := host.unusable():
+        raise problem
+    sources, options = host.sources(), host.apt_options()
+    lines = "\n".join(source.line() for source in sources)
+    base = cache() / f"base-{_hash(lines, options, *PACKAGES)}"
+    log = cache() / "build.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    log.write_text("")
+    if not base.is_dir():
+        with step("Building the base system", usual="under a minute"):
+            _build_base(base, lines, options, log)
+    files = [file for name in INGREDIENTS for file in _files(HERE / name)]
+    recipe = _hash(base.name, os.uname().release, host.certificates(), *map(_print, files))
+    packages, layer = cache() / f"repository-{recipe}", cache() / f"layer-{recipe}"
+    if not packages.is_dir():
+        with step("Building the vendor's packages", usual="some seconds"):
+            repository.build(packages)
+    if not layer.is_dir():
+        with step("Making it look like HiveOS", usual="some seconds"):
+            _build_layer(layer, base, packages, log)
+    return Image((layer, base), packages)
+
+
+def remove() -> None:
+    """Delete every image in the cache."""
+    if cache().is_dir():
+        say(f"Deleting the images in {cache()}")
+        shutil.rmtree(cache())
+
+
+def _build_base(base: Path, lines: str, options: str, log: Path) -> None:
+    draft = _draft(base)
+    source = draft.with_suffix(".list")
+    source.write_text(f"{lines}\n")
+    settings = [f"--aptopt={line}" for line in options.splitlines()]
+    rings = [f"--keyring={ring}" for ring in (*host.keyrings(), "/etc/apt/trusted.gpg.d")]
+    run(
+        ["mmdebstrap", "--quiet", "--mode=root", "--variant=minbase", *settings, *rings,
+         f"--include={','.join(PACKAGES)}", "--skip=cleanup/apt/lists",
+         "--dpkgopt=force-unsafe-io", "--dpkgopt=path-exclude=/usr/share/man/*",
+         "--dpkgopt=path-exclude=/usr/share/doc/*", "--dpkgopt=path-exclude=/usr/share/locale/*",
+         host.codename(), draft, source],
+        log, "Building the base system with mmdebstrap",
+    )  # fmt: skip
+    source.unlink()
+    draft.rename(base)
+
+
+def _build_layer(layer: Path, base: Path, packages: Path, log: Path) -> None:
+    draft = _draft(layer)
+    with overlay(draft, (base,)) as root:
+        shutil.copytree(HERE / "rootfs", root, symlinks=True, dirs_exist_ok=True)
+        _carry_settings(root)
+        work = root / "var/tmp/lab"
+        work.mkdir(parents=True)
+        shutil.copy(HERE / "stand-ins.txt", work)
+        repository.provide(packages, root, work)
+        run(
+            ["systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--settings=no",
+             "--pipe", f"--directory={root}", "/bin/sh", "-s"],
+            log, "Setting up HiveOS in the image", stdin=(HERE / "setup.sh").read_text(),
+        )  # fmt: skip
+    (draft / "upper").rename(layer)
+    shutil.rmtree(draft)
+
+
+def _carry_settings(root: Path) -> None:
+    """Give the image this machine's way to its packages: apt's, pip's, and whom they trust."""
+    apt = root / "etc/apt"
+    (apt / "apt.conf.d/90machine").write_text(host.apt_options())
+    for ring in host.keyrings():
+        target = apt / "trusted.gpg.d" / ring.name
+        if not target.exists():
+            shutil.copy(ring, target)
+    for name in ("auth.conf", "auth.conf.d"):
+        source = Path("/etc/apt") / name
+        if source.is_dir():
+            shutil.copytree(source, apt / name, dirs_exist_ok=True)
+        elif source.is_file():
+            shutil.copy(source, apt / name)
+    if options := host.pip_options():
+        rows = [f"{key} = {value}".replace("\n", "\n    ") for key, value in options.items()]
+        (root / "etc/pip.conf").write_text("\n".join(["[global]", *rows, ""]))
+    if text := host.certificates():
+        own = root / "usr/local/share/ca-certificates"
+        own.mkdir(parents=True, exist_ok=True)
+        for number, certificate in enumerate(_unknown(text, root)):
+            (own / f"machine-{number}.crt").write_text(certificate)
+
+
+def _unknown(bundle: str, root: Path) -> Iterator[str]:
+    """Yield the certificates of a bundle that the image does not have by itself."""
+    known = "".join(
+        file.read_text() for file in (root / "usr/share/ca-certificates").rglob("*.crt")
+    )
+    end = "-----END CERTIFICATE-----\n"
+    for part in bundle.split(end)[:-1]:
+        certificate = part[part.index("-----BEGIN") :] + end
+        if certificate not in known:
+            yield certificate
+
+
+@contextmanager
+def overlay(folder: Path, lower: tuple[Path, ...]) -> Iterator[Path]:
+    """Mount FOLDER/root: what is below, with all changes going to FOLDER/upper."""
+    root = mount_overlay(folder, lower)
+    try:
+        yield root
+    finally:
+        unmount(root)
+
+
+def mount_overlay(folder: Path, lower: tuple[Path, ...]) -> Path:
+    """Mount FOLDER/root over the layers and return it; nothing happens if it is mounted."""
+    root, upper, work = folder / "root", folder / "upper", folder / "work"
+    for path in (root, upper, work):
+        path.mkdir(parents=True, exist_ok=True)
+    if not root.is_mount():
+        options = f"lowerdir={':'.join(map(str, lower))},upperdir={upper},workdir={work}"
+        run(["mount", "-t", "overlay", "overlay", "-o", options, root],
+            folder / "mount.log", "Mounting the rig's disk")  # fmt: skip
+    return root
+
+
+def unmount(root: Path) -> None:
+    """Unmount what is mounted there, if anything is."""
+    if root.is_mount():
+        run(["umount", root], root.parent / "mount.log", "Unmounting the rig's disk")
+
+
+def _draft(path: Path) -> Path:
+    draft = path.with_name(f"{path.name}.new")
+    if draft.exists():
+        unmount(draft / "root")
+        shutil.rmtree(draft)
+    draft.mkdir(parents=True)
+    return draft
+
+
+def _files(path: Path) -> list[Path]:
+    if path.is_dir():
+        return sorted(file for file in path.rglob("*") if file.is_file() or file.is_symlink())
+    if not path.exists():
+        raise LabError(f"The lab lacks its own file {path}.")
+    return [path]
+
+
+def _print(file: Path) -> str:
+    if file.is_symlink():
+        return f"{file.relative_to(HERE)} -> {file.readlink()}"
+    mode = file.stat().st_mode & 0o111
+    return f"{file.relative_to(HERE)} {mode} {hashlib.sha256(file.read_bytes()).hexdigest()}"
+
+
+def _hash(*parts: str) -> str:
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:12]

@@ -1,0 +1,58 @@
+"""The inventory of the lab's rigs: the only thing that tells the product where they are."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lab import host
+from lab.machine import PASSWORD, USER, Rig
+
+FILE = Path(__file__).parents[1] / "inventory/lab.yml"
+TORCH = "torch==2.13.0"
+TORCH_INDEX = "https://download.pytorch.org/whl/cpu"
+
+
+def describe(rigs: Iterable[Rig], fingerprint: str, known_hosts: Path) -> dict[str, Any]:
+    """Return the inventory as Ansible has it."""
+    return {
+        "rigs": {
+            "hosts": {
+                rig.name: {
+                    "ansible_host": rig.address,
+                    "nvidia_repository_url": f"{rig.vendor_url}/cuda/",
+                    "nvidia_repository_key_url": f"{rig.vendor_url}/cuda/key.asc",
+                }
+                for rig in rigs
+            },
+            "vars": {
+                "ansible_user": USER,
+                "ansible_password": PASSWORD,
+                "ansible_become_password": PASSWORD,
+                "ansible_ssh_known_hosts_file": str(known_hosts),
+                # The same file, as OpenSSH (and so Ansible) wants to hear of it.
+                "ansible_ssh_common_args": f"-o UserKnownHostsFile={known_hosts}",
+                "nvidia_repository_key_fingerprint": fingerprint,
+                "torch_requirement": TORCH,
+                "torch_index_url": "" if host.has_torch_build(TORCH) else TORCH_INDEX,
+                "swap_size_mib": 256,
+            },
+        }
+    }
+
+
+def write(rigs: Iterable[Rig], fingerprint: str, known_hosts: Path, file: Path = FILE) -> None:
+    """Write the inventory; it holds passwords, so only its owner may read it."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    text = yaml.safe_dump(describe(rigs, fingerprint, known_hosts), sort_keys=False)
+    draft = file.with_name(f".{file.name}")
+    draft.unlink(missing_ok=True)
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT, 0o600), "w") as stream:
+        stream.write(f"# The rigs of the lab, written by `fab lab.up`.\n{text}")
+    owner = file.parent.stat()
+    os.chown(draft, owner.st_uid, owner.st_gid)  # the lab ran as root; its user reads this
+    draft.replace(file)

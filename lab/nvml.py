@@ -1,0 +1,33 @@
+"""The lab's NVML: a real libnvidia-ml.so.1, compiled for one version of the driver."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+from lab.errors import LabError
+
+SOURCE = Path(__file__).parent / "nvml"
+FLAGS = ("-O1", "-Wall", "-Wextra", "-Wno-unused-parameter", "-Werror", "-std=gnu11")
+
+
+def build_library(target: Path, driver: str, cuda: int) -> None:
+    """Compile libnvidia-ml.so for a driver version and the CUDA version that it speaks."""
+    sources = [SOURCE / name for name in ("state.c", "system.c", "device.c", "pcie.c", "events.c")]
+    _compile(
+        target, "-shared", "-fPIC", "-fvisibility=hidden", "-pthread",
+        "-Wl,-soname,libnvidia-ml.so.1", f'-DDRIVER="{driver}"', f"-DCUDA={cuda}", *sources,
+    )  # fmt: skip
+
+
+def build_smi(target: Path) -> None:
+    """Compile nvidia-smi, which fits every version of the library."""
+    _compile(target, SOURCE / "smi.c", "-ldl")
+
+
+def _compile(target: Path, *arguments: str | Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    command = ["gcc", *FLAGS, "-o", str(target), *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise LabError(f"Compiling {target.name} failed:\n{done.stderr}")

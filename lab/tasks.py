@@ -1,0 +1,95 @@
+"""What the operator can say to the lab: `fab lab.up`, `lab.down`, `lab.status` and so on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import fabric
+
+Verb = Callable[..., None]
+
+
+def task(**options: Any) -> Callable[[Verb], Verb]:
+    """Make a function a task, as Fabric's own decorator, which has no types."""
+    decorate: Callable[[Verb], Verb] = fabric.task(**options)
+    return decorate
+
+
+@contextmanager
+def _plainly() -> Iterator[None]:
+    """Let errors be one clear line, and Ctrl-C be quiet."""
+    from invoke.exceptions import Exit
+
+    from lab.errors import LabError
+
+    try:
+        yield
+    except LabError as error:
+        raise Exit(f"lab: {error}", code=1) from None
+    except KeyboardInterrupt:
+        raise Exit("lab: interrupted; `fab lab.down` removes what is left.", code=130) from None
+
+
+@task(help={"count": "how many rigs", "fresh": "forget what they were turned into"})
+def up(c: Any, count: int = 1, fresh: bool = False) -> None:
+    """Boot lab rigs (rig, rig2, …) and write inventory/lab.yml."""
+    with _plainly():
+        from lab import fleet
+
+        fleet.up(count, fresh=fresh)
+
+
+@task(help={"all": "also delete the cached images"})
+def down(c: Any, all: bool = False) -> None:
+    """Stop the lab's rigs and delete everything of them."""
+    with _plainly():
+        from lab import fleet
+
+        fleet.down(images=all)
+
+
+@task()
+def status(c: Any) -> None:
+    """Show the lab's rigs: where they are and how they do."""
+    with _plainly():
+        from lab import fleet
+
+        fleet.status()
+
+
+@task()
+def shell(c: Any, rig: str) -> None:
+    """Open a root shell in a rig, as at its console."""
+    with _plainly():
+        from lab import fleet
+
+        fleet.shell(rig)
+
+
+@task(help={"profile": "what the next boot finds: x1 (as bought) or x4x4x4x4"})
+def bios(c: Any, rig: str, profile: str = "") -> None:
+    """Show or change how a rig's BIOS splits its slots."""
+    with _plainly():
+        from lab import fleet
+
+        fleet.bios(rig, profile)
+
+
+@task()
+def faults(c: Any) -> None:
+    """List what can be made to go wrong."""
+    with _plainly():
+        from lab import fleet
+
+        fleet.list_faults()
+
+
+@task(help={"argument": "for a GPU's fault its number, and what more `lab.faults` says"})
+def fault(c: Any, rig: str, name: str, switch: str, argument: str = "") -> None:
+    """Make something go wrong on a rig, or right again: RIG NAME on|off [--argument …]."""
+    with _plainly():
+        from lab import fleet
+
+        fleet.fault(rig, name, switch, argument)

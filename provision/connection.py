@@ -1,0 +1,114 @@
+"""A Fabric connection to a host of the inventory, with Fabric's traps closed.
+
+Host keys are checked, TCP_NODELAY is set, and every wait has a deadline (facts in design.md).
+"""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+from typing import Any
+
+import paramiko
+from fabric import Config, Connection
+
+from provision.errors import UnreachableError
+from provision.hostkeys import AskAboutUnknown, changed_key_error
+from provision.inventory import Host
+from provision.templating import Templar
+
+CONNECT_TIMEOUT = 10.0  # seconds to a TCP connection; also to the SSH banner and to a login
+CHANNEL_TIMEOUT = 15.0  # seconds to open a channel: Paramiko's own default is an hour
+
+
+class RigConnection(Connection):  # type: ignore[misc]
+    """Connects as the inventory's `ansible_*` variables say."""
+
+    # Fabric stores only what the class declares on the connection itself, not in its config.
+    password: str | None = None
+    known_hosts: Path = Path()
+
+    def __init__(self, host: Host, config: Config | None = None, accept_new: bool = False) -> None:
+        variables = Templar([host.variables])
+
+        def variable(*names: str) -> Any:
+            return variables.render(host.variable(*names))
+
+        keywords: dict[str, Any] = {
+            "banner_timeout": CONNECT_TIMEOUT,
+            "auth_timeout": CONNECT_TIMEOUT,
+        }
+        password = variable("ansible_password", "ansible_ssh_pass")
+        if password is not None:
+            # A password that was given is what is meant: trying keys first may use up the attempts.
+            keywords.update(password=str(password), look_for_keys=False, allow_agent=False)
+        key = variable("ansible_ssh_private_key_file", "ansible_private_key_file")
+        if key:
+            keywords.update(key_filename=str(Path(key).expanduser()), look_for_keys=False)
+        port = variable("ansible_port", "ansible_ssh_port")
+        address = str(variable("ansible_host") or host.name)
+        super().__init__(
+            host=address,
+            user=variable("ansible_user", "ansible_ssh_user"),
+            port=int(port) if port else None,
+            config=config,
+            connect_timeout=float(variable("ansible_timeout") or CONNECT_TIMEOUT),
+            connect_kwargs={**(dict(config.connect_kwargs) if config else {}), **keywords},
+        )
+        self.original_host = host.name  # what -H named, not the address
+        self.password = None if password is None else str(password)
+        known = variable("ansible_ssh_known_hosts_file") or "~/.ssh/known_hosts"
+        self.known_hosts = Path(str(known)).expanduser()
+        self.client.load_system_host_keys()
+        if self.known_hosts.is_file():
+            self.client.load_system_host_keys(str(self.known_hosts))
+        self.client.set_missing_host_key_policy(AskAboutUnknown(self.known_hosts, accept_new))
+
+    def open(self) -> Any:
+        """Connect. Raises UnreachableError, which says why and what to do."""
+        if self.is_connected:
+            return None
+        where = f"{self.host}:{self.port}"
+        try:
+            result = super().open()
+        except UnreachableError:
+            raise
+        except paramiko.BadHostKeyException as error:
+            raise changed_key_error(error, self.known_hosts) from None
+        except paramiko.PasswordRequiredException:
+            raise UnreachableError(
+                "the private key has a passphrase",
+                advice="Load it into ssh-agent, or run with --prompt-for-passphrase.",
+            ) from None
+        except paramiko.AuthenticationException:
+            offered = "the password" if self.password is not None else "none of the keys"
+            said = "was not accepted" if self.password is not None else "was accepted"
+            raise UnreachableError(
+                f"{offered} {said} for user '{self.user}' at {where}",
+                advice="Set ansible_user and ansible_password (or a key) for this host in the "
+                "inventory, or run with --prompt-for-login-password.",
+            ) from None
+        except socket.gaierror:
+            raise UnreachableError(
+                f"the name '{self.host}' can't be resolved",
+                advice="Set ansible_host to the rig's address in the inventory.",
+            ) from None
+        except (OSError, EOFError, paramiko.SSHException) as error:
+            raise UnreachableError(
+                f"can't connect to {where}: {_reason(error)}",
+                advice="Is the rig on, is this its address, does sshd run? DHCP may have given it "
+                "another one: look for its MAC address in the router.",
+            ) from None
+        transport = self.client.get_transport()
+        transport.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        transport.channel_timeout = CHANNEL_TIMEOUT
+        return result
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, paramiko.ssh_exception.NoValidConnectionsError):
+        causes = {getattr(cause, "strerror", None) or str(cause) for cause in error.errors.values()}
+        return ", ".join(sorted(causes)).lower()
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    return str(error) or type(error).__name__

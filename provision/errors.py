@@ -1,0 +1,108 @@
+"""Every error that deeprig raises on purpose, and how it is shown.
+
+    DeeprigError
+    ├── SourceError         a playbook, an inventory or a variable file that is wrong as written
+    ├── RenderError         a template that can't be rendered with the variables it has
+    ├── PatternError        -H names no host
+    ├── UnreachableError    no session with the rig: address, host key, login, sudo, Python
+    └── LostError           the session ended in the middle; what ran may or may not be done
+
+They carry a position (file:line:column) where there is one, and advice: what to do next. They are
+caught at the edge (`provision.executor`), which prints `describe(error)` and exits with a status.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Position:
+    """A place in a file a person wrote; line and column count from 1."""
+
+    path: str
+    line: int
+    column: int
+
+    def __str__(self) -> str:
+        return f"{shown_path(self.path)}:{self.line}:{self.column}"
+
+    def excerpt(self) -> str:
+        """The line itself with a caret under the column; empty when the file can't be read."""
+        try:
+            text = Path(self.path).read_text(encoding="utf-8").splitlines()[self.line - 1]
+        except (OSError, UnicodeDecodeError, IndexError):
+            return ""
+        gutter = f"{self.line:>5} | "
+        # A tab is shown as one blank, so that the caret stands where it should.
+        return (
+            f"{gutter}{text.replace(chr(9), ' ')}\n"
+            f"{' ' * (len(gutter) - 2)}| {' ' * (self.column - 1)}^"
+        )
+
+
+class DeeprigError(Exception):
+    """Base of all; `message` is one sentence, `advice` says what to do."""
+
+    status = 2
+
+    def __init__(
+        self,
+        message: str,
+        position: Position | None = None,
+        advice: str = "",
+        task: str = "",
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.position = position
+        self.advice = advice
+        self.task = task
+
+
+class SourceError(DeeprigError):
+    """A file that is wrong as it is written: found before anything is sent to a rig."""
+
+
+class RenderError(DeeprigError):
+    """A template or condition that can't be evaluated: an undefined variable, a wrong type."""
+
+
+class PatternError(DeeprigError):
+    """A host pattern that matches nothing in the inventory."""
+
+
+class UnreachableError(DeeprigError):
+    """No session with the rig could be had; nothing was changed by this attempt."""
+
+    status = 4
+
+
+class LostError(DeeprigError):
+    """The session ended in the middle of work."""
+
+    status = 4
+
+
+def shown_path(path: str) -> str:
+    """A path relative to the working directory when it lies below it."""
+    try:
+        return str(Path(path).resolve().relative_to(Path.cwd()))
+    except (ValueError, OSError):
+        return path
+
+
+def describe(error: DeeprigError, host: str = "") -> str:
+    """The whole story, as the operator reads it: where, what, which task and host, what to do."""
+    where = f"{error.position}: " if error.position else ""
+    lines = [f"{where}{error.message}"]
+    if error.task:
+        lines.append(f"  task: {error.task}")
+    if host:
+        lines.append(f"  host: {host}")
+    if error.position and (excerpt := error.position.excerpt()):
+        lines.append(excerpt)
+    if error.advice:
+        lines.append(f"  {error.advice}")
+    return "\n".join(lines)

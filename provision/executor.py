@@ -1,0 +1,132 @@
+"""Where Fabric meets the inventory: -H names hosts, groups or addresses, and errors end here.
+
+fabric.yaml names `InventoryExecutor`. A `FleetTask` is called once with all the hosts that -H named
+(it runs them at once); any other task, and `fab -H rig -- command`, is called once for each.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import fabric
+from fabric.tasks import ConnectionCall
+from invoke.context import Context
+from invoke.exceptions import Exit
+from invoke.tasks import Call
+
+from provision.errors import DeeprigError, PatternError, describe
+
+if TYPE_CHECKING:
+    from provision.flags import Flags
+    from provision.inventory import Host, Inventory
+
+
+class FleetTask(fabric.Task):  # type: ignore[misc]
+    """A task that takes all hosts at once: its context is a `FleetContext`."""
+
+
+class FleetContext(Context):
+    """A context that knows what -H named."""
+
+    patterns: tuple[str, ...]
+
+    def fleet(self, flags: Flags) -> tuple[Inventory, list[Host]]:
+        """The inventory, and the hosts that -H named in it. Raises PatternError, SourceError."""
+        loaded = load_inventory(flags.inventory)
+        if flags.i:
+            self.config.connect_kwargs["key_filename"] = list(flags.i)
+        patterns = [*self.patterns, *([flags.H] if flags.H else [])]
+        if not patterns:
+            known = ", ".join(loaded.hosts) or "none yet: add yours to inventory/rigs.yml"
+            raise PatternError(
+                "no host is named", advice=f"Say which: -H NAME. The inventory knows: {known}."
+            )
+        return loaded, loaded.select(patterns)
+
+
+class FleetCall(Call):
+    """A call of a FleetTask."""
+
+    patterns: tuple[str, ...] = ()  # set on each clone
+
+    def make_context(self, config: Any) -> FleetContext:
+        """The context that the task's body gets."""
+        context = FleetContext(config)
+        # Context's own __setattr__ writes into the configuration.
+        object.__setattr__(context, "patterns", self.patterns)
+        return context
+
+
+class RigCall(ConnectionCall):  # type: ignore[misc]
+    """A call of an ordinary task on one host: its context is a `RigConnection`."""
+
+    def make_context(self, config: Any) -> Any:
+        """The connection that the task's body gets."""
+        from provision.connection import RigConnection
+
+        return RigConnection(self.init_kwargs["rig"], config)
+
+
+class InventoryExecutor(fabric.Executor):  # type: ignore[misc]
+    """Fabric's executor with the inventory for -H."""
+
+    def execute(self, *tasks: Any) -> Any:
+        """Run tasks; errors of ours are told in words and end the process with their status."""
+        try:
+            return super().execute(*tasks)
+        except DeeprigError as error:
+            fail(error)
+        except KeyboardInterrupt:
+            print(
+                "\nInterrupted. A task that was under way ends on the rig by itself; "
+                "run again to go on.",
+                file=sys.stderr,
+            )
+            raise Exit(code=130) from None
+
+    def normalize_hosts(self, hosts: Any) -> list[dict[str, Any]]:
+        """The hosts of the inventory that the patterns name."""
+        if not hosts:
+            return []
+        selected = load_inventory(None).select(hosts)
+        return [{"rig": host, "host": host.name} for host in selected]
+
+    def parameterize(self, call: Any, connection_init_kwargs: dict[str, Any]) -> Any:
+        """A call of an ordinary task, for one host."""
+        return call.clone(into=RigCall, with_={"init_kwargs": connection_init_kwargs})
+
+    def expand_calls(self, calls: Any, apply_hosts: bool = True) -> list[Any]:
+        """One call for a FleetTask, whatever -H names; Fabric's own way for the others."""
+        named = self.core[0].args.hosts.value
+        patterns = named.split(",") if named else []
+        expanded: list[Any] = []
+        others: list[Any] = []
+        for call in calls:
+            made = call if isinstance(call, Call) else Call(call)
+            if isinstance(made.task, FleetTask):
+                fleet: FleetCall = made.clone(into=FleetCall)  # type: ignore[assignment]
+                fleet.patterns = tuple(patterns)
+                expanded.append(fleet)
+            else:
+                others.append(call)
+        if others or not expanded:
+            expanded += super().expand_calls(others, apply_hosts)
+        return expanded
+
+
+def load_inventory(path: str | None) -> Inventory:
+    """The inventory named by --inventory, DEEPRIG_INVENTORY or else `inventory/`."""
+    import os
+    from pathlib import Path
+
+    from provision import inventory
+
+    chosen = path or os.environ.get("DEEPRIG_INVENTORY")
+    return inventory.load(chosen or Path(__file__).parent.parent / "inventory")
+
+
+def fail(error: DeeprigError) -> NoReturn:
+    """Print an error and leave with its status."""
+    print(f"error: {describe(error)}", file=sys.stderr)
+    raise Exit(code=error.status)

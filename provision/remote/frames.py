@@ -1,0 +1,60 @@
+"""Frames: what the two sides say to each other over one SSH channel.
+
+A frame is four bytes of length (big-endian), then that many bytes of zlib-compressed JSON.
+
+operator -> rig
+    {"batch": n, "units": [unit …]}        do these in order; a unit is one module call
+    {"op": "bye"}                          finish and leave
+rig -> operator
+    {"hello": {…}}                         once: Python, pid, boot_id, user id
+    {"batch": n, "results": [result …], "current": {…} | null, "done": bool}
+                                           results since the last frame; `done` ends the batch
+
+A unit: id, module, args, check, diff, environment, ignore_errors, changed_when, failed_when (the
+last two: true, false or null). A result: id, result, elapsed (seconds).
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+import zlib
+from typing import Any, Callable, Dict
+
+Frame = Dict[str, Any]
+
+# Written once before the first frame: whatever came before it is not ours.
+GREETING = b"\0deeprig\0"
+# A frame longer than this is not a frame: a login banner or a broken shell wrote to the channel.
+LIMIT = 256 * 1024 * 1024
+
+
+class BadFrame(Exception):
+    """What was received is not a frame."""
+
+
+def pack(frame: Frame) -> bytes:
+    """A frame as bytes."""
+    body = zlib.compress(json.dumps(frame, separators=(",", ":")).encode(), 1)
+    return struct.pack(">I", len(body)) + body
+
+
+def unpack(read: Callable[[int], bytes]) -> Frame | None:
+    """The next frame of a stream; None at its end.
+
+    `read(n)` gives exactly n bytes, fewer only at the end. Raises BadFrame.
+    """
+    header = read(4)
+    if len(header) < 4:
+        return None
+    (length,) = struct.unpack(">I", header)
+    if length > LIMIT:
+        raise BadFrame(header.decode("latin-1"))
+    body = read(length)
+    if len(body) < length:
+        return None
+    try:
+        frame: Frame = json.loads(zlib.decompress(body))
+    except (zlib.error, ValueError) as error:
+        raise BadFrame(str(error)) from None
+    return frame

@@ -1,0 +1,196 @@
+"""The worker: takes units of work over its standard input, does them in order, tells how it goes.
+
+It runs from memory and leaves nothing behind. When the operator's side goes away in the middle, it
+ends the task at hand (a half-installed package is worse than a late one) and starts no other. Only
+one worker with root's rights may change a rig at a time: it holds a lock, which ends with it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import importlib
+import os
+import queue
+import sys
+import threading
+import time
+import traceback
+from typing import Any, BinaryIO
+
+from provision.remote.frames import GREETING, Frame, pack, unpack
+from provision.remote.host import Host, ModuleFailure
+
+INTERVAL = 0.2  # seconds between two looks at what there is to tell
+HEARTBEAT = 5.0  # seconds of silence after which the worker says that it is alive
+LOCK = "/run/lock/deeprig.lock"
+
+
+class Worker:
+    """One session's worker, between the stream it reads and the stream it writes."""
+
+    def __init__(self, reader: BinaryIO, writer: BinaryIO, interval: float = INTERVAL) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._interval = interval
+        self._batches: queue.Queue[Frame | None] = queue.Queue()
+        self._gone = threading.Event()  # the operator's side has left
+        self._lock = threading.Lock()  # guards all below
+        self._batch = 0
+        self._results: list[dict[str, Any]] = []
+        self._current: dict[str, Any] | None = None
+        self._line = ""
+        self._spoke_at = time.monotonic()
+        self._state: dict[Any, Any] = {}
+
+    def serve(self) -> None:
+        """Work until the operator's side says bye or leaves."""
+        threading.Thread(target=self._read, daemon=True).start()
+        threading.Thread(target=self._tell, daemon=True).start()
+        while True:
+            frame = self._batches.get()
+            if frame is None:
+                return
+            self._do(frame)
+
+    def say(self, frame: Frame) -> None:
+        """Write one frame; a side that left is no error."""
+        self._spoke_at = time.monotonic()
+        try:
+            self._writer.write(pack(frame))
+            self._writer.flush()
+        except (OSError, ValueError):
+            self._gone.set()
+
+    def _read(self) -> None:
+        while True:
+            frame = unpack(self._reader.read)
+            if frame is None or frame.get("op") == "bye":
+                if frame is None:
+                    self._gone.set()
+                self._batches.put(None)
+                return
+            self._batches.put(frame)
+
+    def _tell(self) -> None:
+        """While a batch lasts, tell what is new; sign of life when nothing is."""
+        while not self._gone.wait(self._interval):
+            with self._lock:
+                quiet = time.monotonic() - self._spoke_at
+                if self._current and (self._results or self._line or quiet > HEARTBEAT):
+                    self._report(done=False)
+
+    def _report(self, done: bool) -> None:
+        """Tell the results so far (the caller holds the lock)."""
+        current = None
+        if self._current is not None and not done:
+            elapsed = time.monotonic() - self._current["began"]
+            current = {"id": self._current["id"], "elapsed": elapsed, "line": self._line}
+        self.say({"batch": self._batch, "results": self._results, "current": current, "done": done})
+        self._results = []
+        self._line = ""
+
+    def _do(self, frame: Frame) -> None:
+        units = frame["units"]
+        self._batch = frame["batch"]
+        failed_id = None
+        for unit in units:
+            if self._gone.is_set():
+                return
+            # A loop goes on to its last item; what follows a failed task does not run.
+            if failed_id is not None and unit["id"][0] != failed_id:
+                break
+            began = time.monotonic()
+            with self._lock:
+                self._current = {"id": unit["id"], "began": began}
+            result = self._run(unit, units)
+            with self._lock:
+                elapsed = time.monotonic() - began
+                self._results.append({"id": unit["id"], "result": result, "elapsed": elapsed})
+                self._current = None
+            if result.get("failed") and not unit.get("ignore_errors"):
+                failed_id = unit["id"][0]
+        with self._lock:
+            self._report(done=True)
+
+    def _run(self, unit: dict[str, Any], units: list[dict[str, Any]]) -> dict[str, Any]:
+        host = Host(
+            check=unit.get("check", False),
+            diff=unit.get("diff", False),
+            environment=unit.get("environment"),
+            batch=units,
+            state=self._state,
+            on_line=self._progress,
+        )
+        try:
+            module = importlib.import_module("provision.remote.modules." + unit["module"])
+            result = dict(module.run(unit["args"], host))
+        except ModuleFailure as failure:
+            result = {"failed": True, "msg": failure.msg, **failure.result}
+        except Exception as error:  # a fault of ours, or a rig stranger than we thought
+            result = {
+                "failed": True,
+                "msg": f"{unit['module']} broke on this rig: {type(error).__name__}: {error}",
+                "exception": traceback.format_exc(),
+            }
+        result.setdefault("changed", False)
+        if host.warnings:
+            result["warnings"] = host.warnings
+        # What failed_when and changed_when say, where that needs no template.
+        if unit.get("failed_when") is not None:
+            result["failed"] = unit["failed_when"]
+        if unit.get("changed_when") is not None:
+            result["changed"] = unit["changed_when"]
+        return result
+
+    def _progress(self, line: str) -> None:
+        self._line = line[:200]
+
+
+def take_lock(path: str = LOCK) -> str:
+    """Take the rig's lock for the life of this process; who holds it, when someone does."""
+    try:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError:
+        return ""  # no root's rights, or no /run/lock: nothing to guard
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return os.read(handle, 200).decode("utf-8", "replace") or "unknown"
+    os.ftruncate(handle, 0)
+    peer = os.environ.get("SSH_CONNECTION", "").split(" ")[0] or "this machine"
+    since = time.strftime("%H:%M:%S")
+    os.write(handle, f"process {os.getpid()}, started {since} from {peer}".encode())
+    return ""
+
+
+def boot_id() -> str:
+    """What the kernel drew at its last boot; '' where it can't be read."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id") as stream:
+            return stream.read().strip()
+    except OSError:
+        return ""
+
+
+def main(reader: BinaryIO, exclusive: bool) -> None:
+    """Serve on standard input and output, which are kept for frames alone."""
+    writer = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # whatever prints by mistake does not break the frames
+    writer.write(GREETING)  # what stands before it was written by the login shell
+    os.umask(0o022)
+    os.chdir("/")
+    worker = Worker(reader, writer)
+    busy = take_lock() if exclusive and os.geteuid() == 0 else ""
+    worker.say(
+        {
+            "hello": {
+                "python": ".".join(map(str, sys.version_info[:3])),
+                "pid": os.getpid(),
+                "uid": os.geteuid(),
+                "boot_id": boot_id(),
+                "busy": busy,
+            }
+        }
+    )
+    if not busy:
+        worker.serve()

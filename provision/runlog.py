@@ -1,0 +1,46 @@
+"""The log of a run: one file, a JSON object a line, secrets masked before they get here."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+
+class RunLog:
+    """A file in the log folder, named after the time, the verb and the hosts. Mode 0600."""
+
+    def __init__(self, folder: Path, verb: str, hosts: list[str]) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        who = re.sub(r"[^\w.-]", "_", "+".join(hosts))[:60]
+        stamp = time.strftime("%Y%m%d-%H%M%S")
+        self.path = folder / f"{stamp}-{verb}-{who}-{os.getpid()}.jsonl"
+        handle = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        self._file = os.fdopen(handle, "w", encoding="utf-8")
+
+    def __enter__(self) -> RunLog:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._file.close()
+
+    def outcome(self, record: dict[str, Any]) -> None:
+        """A task that is done."""
+        self._write(record)
+
+    def note(self, host: str, text: str) -> None:
+        """Anything else."""
+        self._write({"time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "host": host, "note": text})
+
+    def _write(self, record: dict[str, Any]) -> None:
+        self._file.write(json.dumps(record, default=str) + "\n")
+        self._file.flush()  # a run that is cut off leaves what was known

@@ -1,0 +1,107 @@
+"""Run plays over many hosts at once; each goes its own way, and a failure of one stops no other."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from fabric import Config
+
+from provision.connection import RigConnection
+from provision.errors import PatternError, SourceError
+from provision.hostrun import HostRun
+from provision.inventory import Host, Inventory
+from provision.options import RunOptions
+from provision.outcome import Recap
+from provision.playbook import Play
+from provision.redact import Redactor, secrets_of
+from provision.report import Report
+from provision.runlog import RunLog
+from provision.sessions import Sessions
+from provision.templating import Templar
+from provision.variables import HostVariables
+
+FORKS = 16  # hosts at work at once
+
+
+def run(
+    plays: list[Play],
+    hosts: list[Host],
+    inventory: Inventory,
+    options: RunOptions,
+    *,
+    verb: str,
+    config: Config,
+    accept_new: bool = False,
+    as_json: bool = False,
+    verbose: bool = False,
+    log_folder: Path = Path("log"),
+) -> list[Recap]:
+    """Play on every host that both -H and the play's `hosts` name; a recap for each."""
+    secrets = [secret for host in hosts for secret in secrets_of(host.variables)]
+    redactor = Redactor([*secrets, *secrets_of(options.extra)])
+    names = [host.name for host in hosts]
+    work = {host.name: _plays_of(host, plays, inventory) for host in hosts}
+    began = time.monotonic()
+    with (
+        RunLog(log_folder, verb, names) as log,
+        Report(names, redactor, log, as_json=as_json, verbose=verbose) as report,
+        ThreadPoolExecutor(min(FORKS, len(hosts))) as pool,
+    ):
+        runs = [_host_run(host, inventory, options, report, config, accept_new) for host in hosts]
+        futures = [pool.submit(r.run, work[h.name]) for r, h in zip(runs, hosts, strict=True)]
+        try:
+            recaps = [future.result() for future in futures]
+        except KeyboardInterrupt:
+            for host_run in runs:
+                host_run.stop()
+            for host in hosts:
+                log.note(host.name, "interrupted by the operator")
+            raise
+        report.recap(recaps, time.monotonic() - began)
+    return recaps
+
+
+def _host_run(
+    host: Host,
+    inventory: Inventory,
+    options: RunOptions,
+    report: Report,
+    config: Config,
+    accept_new: bool,
+) -> HostRun:
+    templar = Templar([host.variables, options.extra])
+
+    def connect(timeout: float | None) -> RigConnection:
+        connection = RigConnection(host, config, accept_new)
+        if timeout is not None:
+            connection.connect_timeout = timeout
+        return connection
+
+    sudo = host.variable("ansible_become_password", "ansible_become_pass", "ansible_password")
+    password = sudo if sudo is not None else config.sudo.password
+    interpreter = host.variable("ansible_python_interpreter", default="python3")
+    sessions = Sessions(
+        connect,
+        None if password is None else str(templar.render(password)),
+        str(templar.render(interpreter)),
+    )
+    variables = HostVariables(host, inventory, options.extra, options.check, options.diff)
+    return HostRun(host, variables, sessions, options, report)
+
+
+def _plays_of(host: Host, plays: list[Play], inventory: Inventory) -> list[Play]:
+    """The plays whose `hosts` name this host; a pattern that matches nothing is no error."""
+    mine = []
+    for play in plays:
+        if play.hosts == "all" or host.name in play.hosts.split(","):
+            mine.append(play)
+            continue
+        try:
+            selected = inventory.select([play.hosts])
+        except PatternError as error:
+            raise SourceError(f"hosts: {error.message}", play.position, error.advice) from None
+        if host.name in {one.name for one in selected}:
+            mine.append(play)
+    return mine

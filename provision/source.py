@@ -1,0 +1,167 @@
+"""YAML as written by a person: every text and every mapping knows where it stands.
+
+`Text` is also the mark of trust: only a `Text` (read from a file of the operator's, or given on the
+command line) is ever rendered as a template; what comes from a rig is a plain `str` and never is.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import yaml
+
+from provision.errors import Position, SourceError
+
+COMMAND_LINE = "<command line>"
+
+
+class Text(str):
+    """A string with its position; rendered as a template where Ansible would."""
+
+    __slots__ = ("position",)
+    position: Position
+
+    @classmethod
+    def at(cls, value: str, position: Position) -> Text:
+        """`value`, written at `position`."""
+        text = cls(value)
+        text.position = position
+        return text
+
+    @classmethod
+    def given(cls, value: str) -> Text:
+        """`value`, given on the command line."""
+        return cls.at(value, Position(COMMAND_LINE, 1, 1))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Text.at, (str(self), self.position)
+
+
+class Mapping(dict[str, Any]):
+    """A mapping with the position of itself and of each key."""
+
+    __slots__ = ("keys_at", "position")
+    position: Position
+    keys_at: dict[str, Position]
+
+    def at(self, key: str) -> Position:
+        """Where `key` stands; where the mapping stands, when it has no such key."""
+        return self.keys_at.get(key, self.position)
+
+
+class Sequence(list[Any]):
+    """A list with its position."""
+
+    __slots__ = ("position",)
+    position: Position
+
+
+_Base: TypeAlias = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # type: ignore[valid-type]
+
+
+class _Loader(_Base):  # type: ignore[misc]
+    """Builds Text, Mapping and Sequence, and refuses duplicate keys."""
+
+    path: str
+
+    def position(self, node: yaml.Node) -> Position:
+        mark = node.start_mark
+        return Position(self.path, mark.line + 1, mark.column + 1)
+
+    def text(self, node: yaml.ScalarNode) -> Text:
+        return Text.at(node.value, self.position(node))
+
+    def sequence(self, node: yaml.SequenceNode) -> Any:
+        result = Sequence()
+        result.position = self.position(node)
+        yield result
+        result.extend(self.construct_object(child, deep=True) for child in node.value)
+
+    def mapping(self, node: yaml.MappingNode) -> Any:
+        result = Mapping()
+        result.position = self.position(node)
+        result.keys_at = {}
+        yield result
+        own = [key_node for key_node, _ in node.value]
+        written: set[Position] = set()
+        self.flatten_mapping(node)  # what `<<` brings comes first, and may be overridden
+        for key_node, value_node in node.value:
+            key: Any = self.construct_object(key_node, deep=True)
+            at = self.position(key_node)
+            if isinstance(key, (dict, list)):
+                raise SourceError("a key must be a plain word", at, quoting_advice(key_node))
+            if key in result and result.keys_at[key] in written and key_node in own:
+                first = result.keys_at[key].line
+                raise SourceError(
+                    f"duplicate key '{key}': it already stands in line {first}",
+                    at,
+                    "The second would silently replace the first: remove one of them.",
+                )
+            if key_node in own:
+                written.add(at)
+            result.keys_at[key] = at
+            result[key] = self.construct_object(value_node, deep=True)
+
+
+_Loader.add_constructor("tag:yaml.org,2002:str", _Loader.text)
+_Loader.add_constructor("tag:yaml.org,2002:seq", _Loader.sequence)
+_Loader.add_constructor("tag:yaml.org,2002:map", _Loader.mapping)
+# A date in a variable is the text that was written, as Ansible's users mean it.
+_Loader.add_constructor("tag:yaml.org,2002:timestamp", _Loader.text)
+
+
+def quoting_advice(node: yaml.Node) -> str:
+    """The commonest reason for a mapping as a key: a template that is not quoted."""
+    if isinstance(node, yaml.MappingNode):
+        return 'A value that begins with "{{" must be quoted: "{{ like_this }}".'
+    return ""
+
+
+def load(path: str | Path) -> Any:
+    """The one document of a YAML file; None when it is empty. Raises SourceError."""
+    try:
+        content = Path(path).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise SourceError(f"there is no file {path}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise SourceError(f"can't read {path}: {error}") from None
+    return parse(content, str(path))
+
+
+def parse(content: str, path: str) -> Any:
+    """The one document in `content`, which stands (or is said to stand) at `path`."""
+    loader = _Loader(content)
+    loader.path = path
+    try:
+        return loader.get_single_data()
+    except yaml.MarkedYAMLError as error:
+        raise _syntax_error(error, content, path) from None
+    except yaml.YAMLError as error:
+        raise SourceError(f"{shown(error)}", Position(path, 1, 1)) from None
+    finally:
+        loader.dispose()
+
+
+def shown(error: Exception) -> str:
+    """The first line of an error's text."""
+    return str(error).splitlines()[0]
+
+
+def _syntax_error(error: yaml.MarkedYAMLError, content: str, path: str) -> SourceError:
+    mark = error.problem_mark or error.context_mark
+    line, column = (mark.line, mark.column) if mark else (0, 0)
+    lines = content.splitlines()
+    text = lines[line] if line < len(lines) else ""
+    indent = text[: len(text) - len(text.lstrip())]
+    if "\t" in indent:
+        at = Position(path, line + 1, indent.index("\t") + 1)
+        return SourceError("a tab where YAML wants blanks", at, "Indent with blanks only.")
+    problem = (error.problem or "not valid YAML").strip()
+    at = Position(path, line + 1, column + 1)
+    advice = ""
+    if "mapping values are not allowed" in problem:
+        advice = 'A value that holds ": " must be quoted.'
+    elif "{{" in text:
+        advice = 'A value that begins with "{{" must be quoted: "{{ like_this }}".'
+    return SourceError(f"not valid YAML: {problem}", at, advice)

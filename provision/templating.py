@@ -1,0 +1,258 @@
+"""Templates and conditions, evaluated as Ansible evaluates them (Jinja2, native types, strict).
+
+Only a `Text` is a template. Variables are rendered when they are used, so one may be built from
+others. A registered variable whose task has not run yet is `Pending`: touching it raises
+`NotYetKnown`, and the runner sends what it has, waits, and renders again; a task of which check
+mode can't tell the outcome leaves an `Unknown`.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any, NoReturn
+
+import jinja2
+from jinja2 import Undefined, nodes
+from jinja2.compiler import CodeGenerator
+from jinja2.nativetypes import NativeCodeGenerator, NativeEnvironment
+from jinja2.runtime import Context
+from jinja2.utils import missing
+
+from provision import filters, source
+from provision.errors import Position, RenderError
+from provision.remote.options import suggestion
+from provision.source import Text
+
+OMIT = "__omit_place_holder__"  # the value of Ansible's `omit`: the option is left out
+_NAME = re.compile(r"\{\{\s*([A-Za-z_]\w*)\s*\}\}")
+_DELIMITERS = ("{{", "{%", "{#")
+
+
+class NotYetKnown(Exception):
+    """A value that a task sent to the rig, or yet to be sent, will give."""
+
+
+class UnknownInCheckMode(Exception):
+    """A value that only a real run gives."""
+
+
+class Pending:
+    """Stands for a value that is not here yet: any use of it raises."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        object.__setattr__(self, "_error", error or NotYetKnown())
+
+    def _raise(self, *_: Any, **__: Any) -> NoReturn:
+        error: Exception = object.__getattribute__(self, "_error")
+        raise error
+
+    __getattr__ = __getitem__ = __str__ = __iter__ = __len__ = __bool__ = __contains__ = _raise
+    __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = __add__ = __radd__ = _raise
+    __int__ = __float__ = __call__ = __hash__ = _raise
+
+
+class _KeepConstants(NativeCodeGenerator):
+    """Jinja2 folds a constant expression to text (and parses it again): keep it as it is."""
+
+    def _output_child_to_const(
+        self, node: nodes.Expr, frame: Any, finalize: CodeGenerator._FinalizeInfo
+    ) -> Any:
+        if not isinstance(node, nodes.TemplateData):
+            raise nodes.Impossible
+        return super()._output_child_to_const(node, frame, finalize)
+
+
+class _Native(NativeEnvironment):
+    """Ansible's own rule for types: a single expression keeps its type, anything else is text."""
+
+    code_generator_class = _KeepConstants
+
+    @staticmethod
+    def concat(values: Iterable[Any]) -> Any:
+        parts = list(values)
+        for part in parts:
+            if isinstance(part, Undefined):
+                part._fail_with_undefined_error()
+        return parts[0] if len(parts) == 1 else "".join(str(part) for part in parts)
+
+
+class _Variables(Context):
+    """Looks a name up in the Templar that renders, so that its value is rendered too."""
+
+    def resolve_or_missing(self, key: str) -> Any:
+        if key in self.vars:
+            return self.vars[key]
+        templar: Templar | None = self.parent.get("_templar")
+        found = templar.lookup(key) if templar else missing
+        return super().resolve_or_missing(key) if found is missing else found
+
+
+def _environment(kind: type[jinja2.Environment]) -> jinja2.Environment:
+    environment = kind(
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,  # as ansible.builtin.template
+        keep_trailing_newline=True,
+        extensions=["jinja2.ext.loopcontrols", "jinja2.ext.do"],
+    )
+    environment.context_class = _Variables
+    environment.filters.update(filters.FILTERS)
+    environment.tests.update(filters.TESTS)
+    return environment
+
+
+@functools.cache
+def _native() -> jinja2.Environment:
+    return _environment(_Native)
+
+
+@functools.cache
+def _textual() -> jinja2.Environment:
+    return _environment(jinja2.Environment)
+
+
+@functools.lru_cache(maxsize=4096)
+def _compiled(text: str, whole_file: bool) -> jinja2.Template:
+    return (_textual() if whole_file else _native()).from_string(text)
+
+
+def is_template(value: Any) -> bool:
+    """Whether a value is a text with something to render in it."""
+    return isinstance(value, Text) and any(mark in value for mark in _DELIMITERS)
+
+
+class Templar:
+    """Renders values with the variables of one host at one moment.
+
+    `layers` are mappings, the strongest last.
+    """
+
+    def __init__(self, layers: Iterable[Mapping[str, Any]]) -> None:
+        self._layers = [layer for layer in layers if layer][::-1]
+        self._rendered: dict[str, Any] = {}
+        self._rendering: list[str] = []
+
+    def lookup(self, name: str) -> Any:
+        """A variable's rendered value, or jinja2's `missing`."""
+        if name in self._rendered:
+            return self._rendered[name]
+        for layer in self._layers:
+            if name in layer:
+                break
+        else:
+            return missing
+        if name in self._rendering:
+            cycle = " -> ".join([*self._rendering, name])
+            raise RenderError(f"the variable '{name}' is made from itself: {cycle}")
+        self._rendering.append(name)
+        try:
+            self._rendered[name] = self._render(layer[name])
+        finally:
+            self._rendering.pop()
+        return self._rendered[name]
+
+    def names(self) -> set[str]:
+        """All names that have a value."""
+        return {name for layer in self._layers for name in layer}
+
+    def render(self, value: Any) -> Any:
+        """A value with every template in it rendered. Raises RenderError, NotYetKnown."""
+        rendered = self._render(value)
+        _touch(rendered)
+        return rendered
+
+    def condition(self, value: Any, position: Position) -> bool:
+        """The truth of a condition (`when`, `that` …), which needs no braces."""
+        if isinstance(value, bool):
+            return value
+        text = Text.at(value if is_template(value) else f"{{{{ {value} }}}}", position)
+        outcome = self.render(text)
+        if isinstance(outcome, bool):
+            return outcome
+        if isinstance(outcome, str) and outcome.lower() in ("true", "false", ""):
+            return outcome.lower() == "true"  # an extra variable from the command line is text
+        raise RenderError(
+            f"the condition '{value}' gives {outcome!r}, which is neither true nor false",
+            position,
+            "Compare it with something, or add '| bool' or '| length > 0'.",
+        )
+
+    def render_file(self, content: str, path: str) -> str:
+        """A template file's text, rendered. Raises RenderError with the line in that file."""
+        try:
+            template = _compiled(content, True)
+            return "".join(template.root_render_func(self._context(template)))
+        except jinja2.TemplateSyntaxError as error:
+            at = Position(path, error.lineno, 1)
+            raise RenderError(f"template error: {error.message}", at) from None
+        except (NotYetKnown, UnknownInCheckMode, RenderError):
+            raise
+        except Exception as error:  # whatever a filter or an operator raises
+            at = Position(path, _failing_line(template, error), 1)
+            raise self._failure(error, at) from None
+
+    def _context(self, template: jinja2.Template) -> Context:
+        return template.new_context({"_templar": self}, shared=False)
+
+    def _render(self, value: Any) -> Any:
+        if isinstance(value, Text):
+            return self._render_text(value) if is_template(value) else value
+        # What a person wrote may hold templates; plain dicts and lists come from a rig.
+        if isinstance(value, source.Mapping):
+            return {self._render(key): self._render(item) for key, item in value.items()}
+        if isinstance(value, source.Sequence):
+            return [self._render(item) for item in value]
+        return value
+
+    def _render_text(self, text: Text) -> Any:
+        name = _NAME.fullmatch(text)
+        if name:  # the commonest template of all needs no Jinja2
+            found = self.lookup(name.group(1))
+            if found is not missing:
+                return found
+        try:
+            template = _compiled(str(text), False)
+            return _Native.concat(template.root_render_func(self._context(template)))
+        except jinja2.TemplateSyntaxError as error:
+            raise RenderError(f"template error: {error.message}", text.position) from None
+        except RenderError as error:
+            error.position = error.position or text.position
+            raise
+        except (NotYetKnown, UnknownInCheckMode):
+            raise
+        except Exception as error:  # whatever a filter or an operator raises
+            raise self._failure(error, text.position) from None
+
+    def _failure(self, error: Exception, position: Position) -> RenderError:
+        message = str(error)
+        undefined = re.match(r"'(\w+)' is undefined", message)
+        if isinstance(error, jinja2.UndefinedError) and undefined:
+            hint = suggestion(undefined.group(1), self.names())
+            return RenderError(f"undefined variable '{undefined.group(1)}'{hint}", position)
+        if isinstance(error, jinja2.UndefinedError):
+            return RenderError(f"undefined: {message}", position)
+        return RenderError(f"template error: {message}", position)
+
+
+def _failing_line(template: jinja2.Template, error: Exception) -> int:
+    """The line of a template file in which an error arose, by Jinja2's own line table."""
+    line = 1
+    trace = error.__traceback__
+    while trace:
+        if trace.tb_frame.f_code.co_filename == "<template>":
+            line = template.get_corresponding_lineno(trace.tb_lineno)
+        trace = trace.tb_next
+    return line
+
+
+def _touch(value: Any) -> None:
+    """Raise if a Pending hides in a rendered value."""
+    if isinstance(value, Pending):
+        value._raise()
+    if isinstance(value, dict):
+        for item in value.values():
+            _touch(item)
+    elif isinstance(value, list):
+        for item in value:
+            _touch(item)

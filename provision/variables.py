@@ -1,0 +1,100 @@
+"""The variables of one host in the course of a run, strongest last (Ansible's order):
+
+inventory < facts < play < block and task < set_fact and registered < extra (-e) < the loop's item
+and what Ansible itself defines (inventory_hostname, groups …).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from provision.inventory import Host, Inventory
+from provision.playbook import Play, Task
+from provision.templating import OMIT, NotYetKnown, Pending, Templar, UnknownInCheckMode
+
+
+class Facts(Mapping[str, Any]):
+    """Facts under their `ansible_*` names; while they are on their way, any such name is pending.
+
+    `pending` is an error to raise: NotYetKnown until the facts are here.
+    """
+
+    def __init__(self) -> None:
+        self.known: dict[str, Any] = {}
+        self.pending = False
+
+    def update(self, facts: Mapping[str, Any]) -> None:
+        """Take in what a `setup` (or another module that finds facts) gave."""
+        self.known.update(facts)
+        self.pending = False
+
+    def __contains__(self, name: object) -> bool:
+        if name == "ansible_facts":
+            return True
+        return name in self.known or (self.pending and str(name).startswith("ansible_"))
+
+    def __getitem__(self, name: str) -> Any:
+        if self.pending and name.startswith("ansible_"):
+            return Pending(NotYetKnown(f"the fact {name}"))
+        if name == "ansible_facts":
+            # Ansible drops the prefix here, but for ansible_local.
+            return {
+                key if key == "ansible_local" else key.removeprefix("ansible_"): value
+                for key, value in self.known.items()
+            }
+        return self.known[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.known)
+
+    def __len__(self) -> int:
+        return len(self.known) + 1
+
+
+class UnknownResult(dict[str, Any]):
+    """A registered result of which check mode knows no more than what it holds."""
+
+    def __missing__(self, key: str) -> Any:
+        raise UnknownInCheckMode(key)
+
+
+class HostVariables:
+    """All variables of one host."""
+
+    def __init__(
+        self, host: Host, inventory: Inventory, extra: Mapping[str, Any], check: bool, diff: bool
+    ) -> None:
+        self.facts = Facts()
+        self.registered: dict[str, Any] = {}
+        self._host = host
+        self._extra = extra
+        self._magic: dict[str, Any] = {
+            "inventory_hostname": host.name,
+            "inventory_hostname_short": host.name.split(".")[0],
+            "inventory_dir": str(inventory.folder.resolve()),
+            "group_names": sorted(set(host.groups) - {"ungrouped"}),
+            "groups": {name: inventory.members(name) for name in inventory.groups},
+            "ansible_check_mode": check,
+            "ansible_diff_mode": diff,
+            "omit": OMIT,
+        }
+
+    def templar(self, play: Play | None = None, task: Task | None = None, **item: Any) -> Templar:
+        """A Templar for a task (and one turn of its loop)."""
+        magic = dict(self._magic)
+        if play:
+            magic["playbook_dir"] = str(Path(play.folder).resolve())
+        return Templar(
+            [
+                self._host.variables,
+                self.facts,
+                play.variables if play else {},
+                task.scope.variables if task else {},
+                self.registered,
+                self._extra,
+                item,
+                magic,
+            ]
+        )

@@ -1,0 +1,114 @@
+"""A rig without SSH: the worker runs as a child of the test, everything else is the real engine."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from provision import inventory, playbook
+from provision.hostrun import HostRun
+from provision.inventory import Host
+from provision.options import RunOptions, extra_variables
+from provision.outcome import Recap
+from provision.redact import Redactor
+from provision.report import Report
+from provision.runlog import RunLog
+from provision.sessions import Sessions
+from provision.variables import HostVariables
+
+
+class LocalChannel:
+    """Paramiko's Channel, as far as a session uses it, over a child's pipes."""
+
+    def settimeout(self, seconds: float) -> None:
+        """Nothing here waits for a network."""
+
+    def exec_command(self, command: str) -> None:
+        pipe = subprocess.PIPE
+        self.process = subprocess.Popen(
+            ["sh", "-c", command], stdin=pipe, stdout=pipe, stderr=pipe, bufsize=0
+        )
+
+    def sendall(self, data: bytes) -> None:
+        assert self.process.stdin is not None
+        view = memoryview(data)
+        while view:
+            view = view[self.process.stdin.write(view) :]
+
+    def recv(self, count: int) -> bytes:
+        assert self.process.stdout is not None
+        return self.process.stdout.read(count) or b""
+
+    def recv_stderr(self, count: int) -> bytes:
+        assert self.process.stderr is not None
+        return self.process.stderr.read(count) or b""
+
+    def close(self) -> None:
+        for stream in (self.process.stdin, self.process.stdout, self.process.stderr):
+            assert stream is not None
+            stream.close()
+        self.process.wait()
+
+
+class LocalConnection:
+    """A RigConnection, as far as a session uses it."""
+
+    host = "localhost"
+    user = "tester"
+
+    def __init__(self) -> None:
+        self.transport = self
+
+    def open(self) -> None:
+        """Always open."""
+
+    def open_session(self, timeout: float) -> LocalChannel:
+        return LocalChannel()
+
+    def close(self) -> None:
+        """Channels close themselves."""
+
+
+class Played:
+    """What came of playing a playbook on this machine."""
+
+    def __init__(self, recap: Recap, sessions: Sessions, text: str, log: str) -> None:
+        self.recap = recap
+        self.counts = recap.numbers()
+        self.sessions = sessions
+        self.text = text
+        self.log = log
+
+
+def play(
+    source: str,
+    folder: Path,
+    *,
+    check: bool = False,
+    diff: bool = False,
+    tags: str = "",
+    skip_tags: str = "",
+    extra: tuple[str, ...] = (),
+    variables: dict[str, Any] | None = None,
+    verbose: bool = True,
+) -> Played:
+    """Write a playbook's text into a folder and play it, as the login user, on this machine."""
+    from provision.options import words
+
+    path = folder / "play.yml"
+    path.write_text(source)
+    (folder / "inventory").mkdir(exist_ok=True)
+    (folder / "inventory" / "hosts.yml").write_text("all: {hosts: {here: {}}}\n")
+    known = inventory.load(folder / "inventory")
+    host = Host("here", {**known.host("here").variables, **(variables or {})}, ())
+    options = RunOptions(check, diff, words(tags), words(skip_tags), extra_variables(extra))
+    sessions = Sessions(lambda timeout: LocalConnection())  # type: ignore[arg-type,return-value]
+    stream = io.StringIO()
+    with RunLog(folder / "log", "test", ["here"]) as log:
+        report = Report(["here"], Redactor(), log, stream=stream, verbose=verbose)
+        values = HostVariables(host, known, options.extra, check, diff)
+        recap = HostRun(host, values, sessions, options, report).run(playbook.load(path))
+        report.recap([recap], 0.0)
+    return Played(recap, sessions, stream.getvalue(), log.path.read_text())

@@ -1,0 +1,38 @@
+"""Every way to write a playbook wrong: a file in playbooks/bad, which says what the error is."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from provision import playbook
+from provision.errors import DeeprigError, describe
+
+BAD = sorted((Path(__file__).parent / "playbooks" / "bad").glob("*.yml"))
+
+
+@pytest.mark.parametrize("path", BAD, ids=lambda path: path.stem)
+def test_the_error_names_file_line_and_what_was_meant(path: Path) -> None:
+    head = path.read_text()
+    line, column, message = re.findall(r"^# error: (\d+):(\d+): (.*)$", head, re.MULTILINE)[0]
+    task = re.findall(r"^# task: (.*)$", head, re.MULTILINE)
+
+    with pytest.raises(DeeprigError) as caught:
+        playbook.load(path)
+
+    error = caught.value
+    assert error.position is not None
+    assert Path(error.position.path).resolve() == path
+    assert (error.position.line, error.position.column) == (int(line), int(column)), error.message
+    assert message in error.message
+    assert not task or error.task == task[0]
+    story = describe(error, "rig")
+    assert f"{path.name}:{line}:{column}" in story
+    assert "host: rig" in story
+
+
+def test_a_file_that_is_not_there() -> None:
+    with pytest.raises(DeeprigError, match=r"there is no file nowhere\.yml"):
+        playbook.load("nowhere.yml")
