@@ -1,6 +1,7 @@
 """One line of a text file, as Ansible's lineinfile keeps it.
 
-Not here: `attributes`, `unsafe_writes`, SELinux, `encoding`.
+Differs: a last line without its end gets one before a line is put after it. Not here: `attributes`,
+`unsafe_writes`, SELinux, `encoding`.
 """
 
 from __future__ import annotations
