@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 from fabric import Config
 
@@ -71,7 +72,15 @@ def _host_run(
     config: Config,
     accept_new: bool,
 ) -> HostRun:
-    templar = Templar([host.variables, options.extra])
+    sessions = sessions_of(host, options.extra, config, accept_new)
+    variables = HostVariables(host, inventory, options.extra, options.check, options.diff)
+    return HostRun(host, variables, sessions, options, report)
+
+
+def sessions_of(
+    host: Host, extra: dict[str, Any], config: Config, accept_new: bool, exclusive: bool = True
+) -> Sessions:
+    """Sessions as the host's connection variables say. `exclusive`: take the rig's lock."""
 
     def connect(timeout: float | None) -> RigConnection:
         connection = RigConnection(host, config, accept_new)
@@ -79,16 +88,16 @@ def _host_run(
             connection.connect_timeout = timeout
         return connection
 
+    templar = Templar([host.variables, extra])
     sudo = host.variable("ansible_become_password", "ansible_become_pass", "ansible_password")
     password = sudo if sudo is not None else config.sudo.password
     interpreter = host.variable("ansible_python_interpreter", default="python3")
-    sessions = Sessions(
+    return Sessions(
         connect,
         None if password is None else str(templar.render(password)),
         str(templar.render(interpreter)),
+        exclusive,
     )
-    variables = HostVariables(host, inventory, options.extra, options.check, options.diff)
-    return HostRun(host, variables, sessions, options, report)
 
 
 def _plays_of(host: Host, plays: list[Play], inventory: Inventory) -> list[Play]:
