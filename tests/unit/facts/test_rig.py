@@ -76,7 +76,7 @@ def test_a_hiveos_rig(tmp_path: Path) -> None:
     assert {(m["kind"], m["name"]) for m in found["miners"]} == {
         ("unit", "hive.service"),
         ("autologin", "user"),
-        ("cron", "lolminer"),
+        ("cron", "lolMiner"),
         ("rc.local", "xmrig"),
         ("process", "nbminer"),
         ("docker", "mine"),
