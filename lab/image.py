@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,6 +73,14 @@ def ensure() -> Image:
         with step("Making it look like HiveOS", usual="some seconds"):
             _build_layer(layer, base, packages, log)
     return Image((layer, base), packages)
+
+
+def prune(kept: Iterable[str | Path]) -> None:
+    """Delete what earlier recipes left in the cache and nothing uses any more."""
+    names = {Path(path).name for path in kept}
+    for folder in cache().glob("*-*"):
+        if folder.is_dir() and folder.name not in names and not (folder / "root").is_mount():
+            shutil.rmtree(folder)
 
 
 def remove() -> None:
