@@ -14,7 +14,7 @@ from lab import control, sysfs
 from lab.control import HW_THERMAL, POWER_CAP, SW_THERMAL, Rows
 from lab.errors import LabError
 from lab.hardware import Gpu, Link
-from lab.pcie import IDLE_GEN, set_link, write_aer
+from lab.pcie import IDLE_GEN, set_link, write, write_aer
 
 if TYPE_CHECKING:
     from lab.machine import Rig
@@ -87,7 +87,7 @@ def switch(rig: Rig, name: str, *, on: bool, argument: str = "") -> None:
     if on:
         state.setdefault(name, {})[target] = value
     state = {key: values for key, values in state.items() if values}
-    _file(rig).write_text(json.dumps(state))
+    write(_file(rig), json.dumps(state))
     if on and name in {"xid", "lost"}:
         _report_xid(rig, target, "79" if name == "lost" else value)
     if rig.hardware_folder.exists():
