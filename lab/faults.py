@@ -6,9 +6,12 @@ Faults are kept in the rig's folder and outlast a reboot; those of a GPU are swi
 from __future__ import annotations
 
 import json
+import socket
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from lab import control, sysfs
 from lab.control import HW_THERMAL, POWER_CAP, SW_THERMAL, Rows
@@ -95,6 +98,8 @@ def switch(rig: Rig, name: str, *, on: bool, argument: str = "") -> None:
         command = fault.inside[0 if on else 1].replace("{}", was)
         if command and rig.leader() is not None:
             rig.run(command)
+    if name == "repo-down" and rig.supervisor() is not None:
+        _wait_for_repository(rig, up=not on)
 
 
 def read(rig: Rig) -> State:
@@ -194,6 +199,21 @@ def _report_xid(rig: Rig, target: str, code: str) -> None:
             f"\"NVRM: Xid (PCI:{address}): {code}, pid='<unknown>', name=<unknown>{what}\"",
             check=False,
         )
+
+
+def _wait_for_repository(rig: Rig, *, up: bool) -> None:
+    """Wait until the repository's server has followed: it looks now and then."""
+    url = urlsplit(rig.vendor_url)
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline:
+        try:
+            socket.create_connection((url.hostname, url.port), timeout=1).close()
+            answers = True
+        except OSError:
+            answers = False
+        if answers == up:
+            return
+        time.sleep(0.02)
 
 
 def _target(rig: Rig, words: list[str]) -> str:

@@ -81,7 +81,10 @@ def test_host_keys_are_the_ones_the_lab_made(rig: Rig) -> None:
 
 def test_dead_vendor_repository_of_hive_makes_apt_complain(rig: Rig) -> None:
     source = "Dir::Etc::sourcelist=/etc/apt/sources.list.d/hiverepo.list"
-    done = rig.run(f"apt-get update -o {source} -o Dir::Etc::sourceparts=- 2>&1")
+    done = rig.run(
+        f"apt-get update -o {source} -o Dir::Etc::sourceparts=- "
+        "-o APT::Get::List-Cleanup=0 -o Acquire::Retries=0 2>&1"
+    )
     assert "Failed to fetch" in done.stdout
 
 
@@ -111,7 +114,7 @@ def test_vendor_repository(rig: Rig, fault: Callable[..., None]) -> None:
         f"curl -fsSo /root/key.asc {rig.vendor_url}/cuda/key.asc; "
         f"echo 'deb [signed-by=/root/key.asc] {rig.vendor_url}/cuda/ /' >{vendor}"
     )
-    only = f"-o Dir::Etc::sourcelist={vendor} -o Dir::Etc::sourceparts=-"
+    only = f"-o Dir::Etc::sourcelist={vendor} -o Dir::Etc::sourceparts=- -o Acquire::Retries=0"
     update = f"apt-get update {only} -o APT::Get::List-Cleanup=0 2>&1"
     policy = "apt-cache policy nvidia-open | awk '/Candidate/ {print $2}'"
     fault("repo-old")
