@@ -207,7 +207,7 @@ def _wait_for_repository(rig: Rig, *, up: bool) -> None:
     deadline = time.monotonic() + 5
     while time.monotonic() < deadline:
         try:
-            socket.create_connection((url.hostname, url.port), timeout=1).close()
+            socket.create_connection((url.hostname, url.port or 80), timeout=1).close()
             answers = True
         except OSError:
             answers = False

@@ -24,7 +24,6 @@ def up(count: int, *, fresh: bool = False) -> None:
     rigs = [Rig(f"rig{number}" if number > 1 else "rig") for number in range(1, count + 1)]
     for rig in rigs:
         rig.up(fresh=fresh, image=built)
-    image.prune([*built.layers, built.repository, *machine.in_use()])
     write_inventory(built)
     names = ", ".join(rig.name for rig in rigs)
     lasted = time.monotonic() - start

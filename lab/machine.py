@@ -41,12 +41,6 @@ def known() -> list[Rig]:
     return sorted((Rig(name) for name in names if NAME.fullmatch(name)), key=lambda rig: rig.number)
 
 
-def in_use() -> list[str]:
-    """List the folders of the image cache that a rig is built on."""
-    settings = [rig.settings() for rig in known()]
-    return [path for each in settings for path in (*each.get("layers", []), each["repository"])]
-
-
 def clear() -> None:
     """Delete the state folder if no rig is left in it."""
     if not known():
