@@ -54,18 +54,16 @@ def main() -> int:
                 took, printed = seconds(ours, ROOT)
                 times["ours"].append(took)
                 counts = json.loads(printed)["hosts"][RIG]
-                if counts["changed"]:
-                    raise LabError(f"The run changed something: {counts}.")
     except LabError as error:
         print(f"lab: {error}", file=sys.stderr)
         return 1
     medians = {name: statistics.median(taken) for name, taken in times.items()}
     ratio = medians["ours"] / medians["bare"]
     say(f"fab -H {RIG} -- true        {medians['bare']:.3f} s   (median of {ROUNDS})")
-    say(f"fab provision -H {RIG}      {medians['ours']:.3f} s   {counts['ok']} ok, changed=0")
+    say(f"fab provision -H {RIG}      {medians['ours']:.3f} s   {counts['ok']} ok, changed={counts['changed']}")
     say(f"ratio                     {ratio:.2f}      (at most {PROMISE})")
     say(f"frames exchanged          {counts['frames']}")
-    return 0 if ratio <= PROMISE else 1
+    return 0 if ratio <= PROMISE and counts["changed"] == 0 else 1
 
 
 if __name__ == "__main__":
