@@ -6,15 +6,18 @@ Faults are kept in the rig's folder and outlast a reboot; those of a GPU are swi
 from __future__ import annotations
 
 import json
+import socket
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from lab import control, sysfs
 from lab.control import HW_THERMAL, POWER_CAP, SW_THERMAL, Rows
 from lab.errors import LabError
 from lab.hardware import Gpu, Link
-from lab.pcie import IDLE_GEN, set_link, write_aer
+from lab.pcie import IDLE_GEN, set_link, write, write_aer
 
 if TYPE_CHECKING:
     from lab.machine import Rig
@@ -49,7 +52,8 @@ _FAULTS = (
          "COUNT [correctable|nonfatal|fatal]", "1000", correctable="{}"),
     _gpu("replays", "the link replays packets", "COUNT", "5000", replays="{}", naks_received="{}"),
     _gpu("hot", "the GPU throttles for its heat", celsius=93, busy=99, pstate=2,
-         clock_graphics=1095, clock_sm=1095, power=262_000, fan=100, reasons=SW_THERMAL | HW_THERMAL),
+         clock_graphics=1095, clock_sm=1095, power=262_000, fan=100,
+         reasons=SW_THERMAL | HW_THERMAL),
     _gpu("power-cap", "the GPU throttles at its power limit", busy=99, pstate=2,
          clock_graphics=1290, clock_sm=1290, power=350_000, reasons=POWER_CAP),
     _gpu("memory-full", "the GPU's memory is in use to the last", used_mib=24_200),
@@ -86,7 +90,7 @@ def switch(rig: Rig, name: str, *, on: bool, argument: str = "") -> None:
     if on:
         state.setdefault(name, {})[target] = value
     state = {key: values for key, values in state.items() if values}
-    _file(rig).write_text(json.dumps(state))
+    write(_file(rig), json.dumps(state))
     if on and name in {"xid", "lost"}:
         _report_xid(rig, target, "79" if name == "lost" else value)
     if rig.hardware_folder.exists():
@@ -94,6 +98,8 @@ def switch(rig: Rig, name: str, *, on: bool, argument: str = "") -> None:
         command = fault.inside[0 if on else 1].replace("{}", was)
         if command and rig.leader() is not None:
             rig.run(command)
+    if name == "repo-down" and rig.supervisor() is not None:
+        _wait_for_repository(rig, up=not on)
 
 
 def read(rig: Rig) -> State:
@@ -193,6 +199,21 @@ def _report_xid(rig: Rig, target: str, code: str) -> None:
             f"\"NVRM: Xid (PCI:{address}): {code}, pid='<unknown>', name=<unknown>{what}\"",
             check=False,
         )
+
+
+def _wait_for_repository(rig: Rig, *, up: bool) -> None:
+    """Wait until the repository's server has followed: it looks now and then."""
+    url = urlsplit(rig.vendor_url)
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline:
+        try:
+            socket.create_connection((url.hostname, url.port or 80), timeout=1).close()
+            answers = True
+        except OSError:
+            answers = False
+        if answers == up:
+            return
+        time.sleep(0.02)
 
 
 def _target(rig: Rig, words: list[str]) -> str:

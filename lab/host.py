@@ -2,6 +2,8 @@
 
 A rig gets its software from where its machine does, so nothing here names a mirror: apt and pip
 are asked, and their answer is carried into the image.
+
+`python -m lab.host` names the packages that the lab needs and this machine lacks.
 """
 
 from __future__ import annotations
@@ -190,3 +192,7 @@ def _output(command: list[str]) -> str:
     if done.returncode != 0:
         raise LabError(f"`{' '.join(command)}` failed: {done.stderr.strip() or done.stdout}")
     return done.stdout
+
+
+if __name__ == "__main__":
+    print(" ".join(missing_packages()))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,6 +30,8 @@ INGREDIENTS = (
     *("rootfs", "hive", "nvml", "vendor", "setup.sh", "stand-ins.txt"),
     *("image.py", "repository.py", "packaging.py", "nvml.py"),
 )
+
+KEPT_SECONDS = 7 * 24 * 3600
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,19 @@ def ensure() -> Image:
     if not layer.is_dir():
         with step("Making it look like HiveOS", usual="some seconds"):
             _build_layer(layer, base, packages, log)
+    for folder in (base, packages, layer):
+        os.utime(folder)
+    _prune()
     return Image((layer, base), packages)
+
+
+def _prune() -> None:
+    """Delete what no `ensure` has asked for in a week, and no rig is mounted over."""
+    mounts = Path("/proc/mounts").read_text()
+    for folder in cache().glob("*-*"):
+        unused = time.time() - folder.stat().st_mtime > KEPT_SECONDS
+        if folder.is_dir() and unused and folder.name not in mounts:
+            shutil.rmtree(folder)
 
 
 def remove() -> None:

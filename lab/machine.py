@@ -101,6 +101,11 @@ class Rig:
         return self.folder / "supervisor.pid"
 
     @property
+    def container_pid_file(self) -> Path:
+        """The container that the rig runs in."""
+        return self.folder / "nspawn.pid"
+
+    @property
     def log(self) -> Path:
         """What the rig said on its console."""
         return self.folder / "console.log"
@@ -147,7 +152,7 @@ class Rig:
 
     def leader(self) -> int | None:
         """Return the pid of the rig's own init, seen from outside."""
-        pid = process.running(self.folder / "nspawn.pid")
+        pid = process.running(self.container_pid_file)
         if pid is None:
             return None
         for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
@@ -163,6 +168,7 @@ class Rig:
         if fresh:
             self.discard()
         if self.supervisor() is None:
+            self.down()
             if not (self.folder / "settings.json").exists():
                 self.create(image or ensure())
             self._start_supervisor()
@@ -189,8 +195,10 @@ class Rig:
 
     def down(self) -> None:
         """Stop the rig, cleanly if it can; its disk stays."""
-        if not process.end(self.pid_file, seconds=40):
-            raise LabError(f"{self.name} does not stop.", f"Its supervisor's log: {self.log}")
+        # The container too, should its supervisor have been killed.
+        for file in (self.pid_file, self.container_pid_file):
+            if not process.end(file, seconds=40):
+                raise LabError(f"{self.name} does not stop.", f"Its supervisor's log: {self.log}")
         unmount(self.root)
 
     def discard(self) -> None:

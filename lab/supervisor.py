@@ -57,7 +57,7 @@ class Supervisor:
         boots = self.rig.state().get("boots", 0) + 1
         print(f"--- boot {boots} of {self.rig.name} ---", flush=True)
         self.container = subprocess.Popen(command, stdin=subprocess.DEVNULL, env=ENVIRONMENT)
-        process.write_pid(self.rig.folder / "nspawn.pid", self.container.pid)
+        process.write_pid(self.rig.container_pid_file, self.container.pid)
         self.rig.note(state="running", boots=boots, since=time.time())
         if self.stopping:  # the signal came before there was anything to stop
             self.container.terminate()

@@ -28,6 +28,8 @@ def _plainly() -> Iterator[None]:
         yield
     except LabError as error:
         raise Exit(f"lab: {error}", code=1) from None
+    except PermissionError as error:
+        raise Exit(f"lab: {error}. The lab takes root: run it with sudo.", code=1) from None
     except KeyboardInterrupt:
         raise Exit("lab: interrupted; `fab lab.down` removes what is left.", code=130) from None
 

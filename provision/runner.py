@@ -20,7 +20,7 @@ from provision.redact import Redactor, secrets_of
 from provision.report import Report
 from provision.runlog import RunLog
 from provision.sessions import Sessions
-from provision.templating import Templar
+from provision.templating import Templar, compile_ahead
 from provision.variables import HostVariables
 
 FORKS = 16  # hosts at work at once
@@ -52,6 +52,7 @@ def run(
     ):
         runs = [_host_run(host, inventory, options, report, config, accept_new) for host in hosts]
         futures = [pool.submit(r.run, work[h.name]) for r, h in zip(runs, hosts, strict=True)]
+        _compile_templates(plays)  # while the hosts' threads wait for their connections
         try:
             recaps = [future.result() for future in futures]
         except KeyboardInterrupt:
@@ -62,6 +63,15 @@ def run(
             raise
         report.recap(recaps, time.monotonic() - began)
     return recaps
+
+
+def _compile_templates(plays: list[Play]) -> None:
+    for play in plays:
+        compile_ahead(play.variables.values(), ())
+        for task in play.tasks:
+            compile_ahead(task.scope.variables.values(), task.scope.when)
+            judged = (*(task.changed_when or ()), *(task.failed_when or ()))
+            compile_ahead([task.args, task.loop], judged)
 
 
 def _host_run(

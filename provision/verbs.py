@@ -6,7 +6,7 @@ from pathlib import Path
 
 from invoke.exceptions import Exit
 
-from provision import playbook, rigfacts, runner
+from provision import playbook, runner
 from provision.executor import FleetContext
 from provision.flags import Flags
 from provision.options import RunOptions, extra_variables, words
@@ -51,6 +51,8 @@ def _play(context: FleetContext, flags: Flags, path: Path, verb: str) -> None:
 
 def facts(context: FleetContext, flags: Flags) -> None:
     """Show what each rig is; with --json, all facts."""
+    from provision import rigfacts
+
     _, hosts = context.fleet(flags)
     if not rigfacts.show(hosts, context.config, flags.accept_new, flags.json):
         raise Exit(code=4)

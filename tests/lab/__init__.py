@@ -1,0 +1,1 @@
+"""Tests against lab rigs: real sshd, systemd, apt and reboots."""

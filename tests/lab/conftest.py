@@ -1,0 +1,66 @@
+"""Rigs for tests. They are the lab's own (test, test2, …), beside those of the operator."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from lab import host, image, inventory, machine
+from lab.fleet import write_known_hosts
+from lab.machine import Rig
+
+MakeRig = Callable[[str], Rig]
+
+
+@pytest.fixture(scope="session")
+def lab_image() -> image.Image:
+    """The image of the rigs; without a lab the tests are skipped, but fail in CI."""
+    if problem := host.unusable():
+        if os.environ.get("CI") == "true":
+            pytest.fail(f"The lab must run in CI: {problem}", pytrace=False)
+        pytest.skip(str(problem).splitlines()[0])
+    return image.ensure()
+
+
+@pytest.fixture(scope="session")
+def make_rig(lab_image: image.Image) -> Iterator[MakeRig]:
+    """Boot a rig by its name (test, test2, …), as on the day it was bought, even if it was used.
+
+    >>> rig = make_rig("test2")                                     # doctest: +SKIP
+    """
+    made: dict[str, Rig] = {}
+
+    def make(name: str) -> Rig:
+        made[name] = rig = Rig(name)
+        rig.up(fresh=True, image=lab_image)
+        return rig
+
+    yield make
+    for rig in made.values():
+        rig.discard()
+    machine.clear()
+
+
+@pytest.fixture(scope="session")
+def rig(make_rig: MakeRig) -> Rig:
+    """One rig for a whole session; who changes it for good asks make_rig for another one."""
+    return make_rig("test")
+
+
+@pytest.fixture(scope="session")
+def write_inventory(
+    lab_image: image.Image, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., Path]:
+    """Write an inventory of these rigs, as `fab lab.up` does; return its path."""
+
+    def write(*rigs: Rig) -> Path:
+        names = "-".join(rig.name for rig in rigs)
+        known_hosts = write_known_hosts(list(rigs), f"known_hosts-{names}")
+        file = tmp_path_factory.mktemp("inventory") / "lab.yml"
+        inventory.write(rigs, lab_image.fingerprint, known_hosts, file)
+        return file
+
+    return write

@@ -1,0 +1,208 @@
+"""A lab rig is the seed rig as bought, and behaves like a rig."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from lab import faults, machine
+from lab.machine import Rig
+
+
+@pytest.fixture
+def fault(rig: Rig) -> Iterator[Callable[..., None]]:
+    """Switch faults on that are off again after the test."""
+    on: list[tuple[str, str]] = []
+
+    def switch(name: str, argument: str = "") -> None:
+        faults.switch(rig, name, on=True, argument=argument)
+        on.append((name, argument))
+
+    yield switch
+    for name, argument in on:
+        faults.switch(rig, name, on=False, argument=argument)
+
+
+def out(rig: Rig, command: str) -> str:
+    return rig.run(command).stdout.strip()
+
+
+def test_system_runs_without_failed_units(rig: Rig) -> None:
+    assert out(rig, "systemctl is-system-running --wait") == "running"
+
+
+@pytest.mark.parametrize(
+    ("command", "answer"),
+    [
+        ("cat /sys/class/dmi/id/board_name", "B450 Steel Legend"),
+        ("dmidecode -s baseboard-manufacturer", "ASRock"),
+        ("grep -c ^processor /proc/cpuinfo", "12"),
+        ("awk '/MemTotal/ {print int($2 / 1024)}' /proc/meminfo", "3936"),
+        ("lspci -d 10de: -nn | grep -c 10de:2204", "3"),
+        ("dpkg-query -W -f '${Status}' hive", "install ok installed"),
+        ("apt-mark showhold", "nvidia-settings"),
+        ("readlink /etc/environment", "/hive/etc/environment"),
+        ("readlink /etc/default/grub", "/hive/etc/default/grub"),
+        ("grep -o 'pci=noaer' /proc/cmdline", "pci=noaer"),
+        ("cat /etc/systemd/system/hive.service | grep -c hive/bin", "2"),
+        ("sysctl -n vm.nr_hugepages", "128"),
+        ("findmnt -no SIZE /tmp", "100M"),
+        ("nvidia-smi --query-gpu=pcie.link.width.current --format=csv,noheader | uniq", "1"),
+        ("nvidia-smi --query-gpu=driver_version --format=csv,noheader | uniq", "535.171.04"),
+        ("dpkg -S /usr/bin/nvidia-smi 2>/dev/null | wc -l", "0"),
+        ("pgrep -cx lolMiner", "1"),
+        ("ls /sys/bus/pci/devices/0000:08:00.0/aer_dev_fatal 2>/dev/null | wc -l", "0"),
+    ],
+)
+def test_as_bought(rig: Rig, command: str, answer: str) -> None:
+    assert out(rig, command) == answer
+
+
+def test_host_is_left_alone(rig: Rig) -> None:
+    before = Path("/proc/swaps").read_text(), Path("/proc/sys/vm/swappiness").read_text()
+    swap = "/root/swap"
+    rig.run(f"fallocate -l 8M {swap}; chmod 600 {swap}; mkswap {swap}; swapon {swap}")
+    rig.run("sysctl vm.swappiness=7")
+    assert swap in out(rig, "swapon --show=NAME --noheadings")
+    assert out(rig, "awk '/SwapTotal/ {print $2}' /proc/meminfo") == "8188"
+    assert (Path("/proc/swaps").read_text(), Path("/proc/sys/vm/swappiness").read_text()) == before
+    rig.run(f"swapoff {swap}; rm {swap}")
+
+
+def test_host_keys_are_the_ones_the_lab_made(rig: Rig) -> None:
+    scan = subprocess.run(
+        ["ssh-keyscan", "-t", "ed25519", rig.address], capture_output=True, text=True, check=True
+    )
+    assert scan.stdout.strip() in rig.host_keys()
+
+
+def test_dead_vendor_repository_of_hive_makes_apt_complain(rig: Rig) -> None:
+    source = "Dir::Etc::sourcelist=/etc/apt/sources.list.d/hiverepo.list"
+    done = rig.run(
+        f"apt-get update -o {source} -o Dir::Etc::sourceparts=- "
+        "-o APT::Get::List-Cleanup=0 -o Acquire::Retries=0 2>&1"
+    )
+    assert "Failed to fetch" in done.stdout
+
+
+def test_lost_gpu(rig: Rig, fault: Callable[..., None]) -> None:
+    fault("lost", "1")
+    done = rig.run("nvidia-smi --query-gpu=index --format=csv,noheader", check=False)
+    assert "GPU is lost" in done.stdout
+    assert done.stdout.splitlines()[0] == "0"
+    assert out(rig, "cat /sys/bus/pci/devices/0000:06:00.0/current_link_width") == "63"
+
+
+def test_link_drops_at_both_ends(rig: Rig, fault: Callable[..., None]) -> None:
+    fault("link", "2 2x1")
+    for device in ("0000:08:00.0", "0000:00:03.1"):
+        path = f"/sys/bus/pci/devices/{device}"
+        assert out(rig, f"cat {path}/current_link_speed") == "5.0 GT/s PCIe"
+
+
+def test_full_disk(rig: Rig, fault: Callable[..., None]) -> None:
+    fault("disk-full", "/srv")
+    assert rig.run("echo more >/srv/file", check=False).returncode != 0
+
+
+def test_vendor_repository(rig: Rig, fault: Callable[..., None]) -> None:
+    vendor = "/etc/apt/sources.list.d/vendor.list"
+    rig.run(
+        f"curl -fsSo /root/key.asc {rig.vendor_url}/cuda/key.asc; "
+        f"echo 'deb [signed-by=/root/key.asc] {rig.vendor_url}/cuda/ /' >{vendor}"
+    )
+    only = f"-o Dir::Etc::sourcelist={vendor} -o Dir::Etc::sourceparts=- -o Acquire::Retries=0"
+    update = f"apt-get update {only} -o APT::Get::List-Cleanup=0 2>&1"
+    policy = "apt-cache policy nvidia-open | awk '/Candidate/ {print $2}'"
+    fault("repo-old")
+    rig.run(update)
+    assert out(rig, policy) == "580.82.07-1"
+    faults.switch(rig, "repo-old", on=False)
+    rig.run(update)
+    assert out(rig, policy) == "580.95.05-1"
+    fault("repo-badsig")
+    assert "NO_PUBKEY" in rig.run(update, check=False).stdout
+    fault("repo-down")
+    assert "Connection refused" in rig.run(update, check=False).stdout
+    rig.run(f"rm {vendor}")
+
+
+def test_ssh_user_without_python(rig: Rig, fault: Callable[..., None]) -> None:
+    fault("no-python")
+    assert rig.run("runuser -u user -- python3 -V", check=False).returncode != 0
+
+
+@pytest.fixture(scope="module")
+def other(make_rig: Callable[[str], Rig]) -> Rig:
+    """A rig to be changed, by one test after the other."""
+    return make_rig("test2")
+
+
+class TestReboots:
+    """On a rig of their own, in this order."""
+
+    def reboot(self, rig: Rig, how: str = "systemctl reboot") -> None:
+        boots = rig.state()["boots"]
+        rig.run(how, check=False)
+        rig.wait(boots=boots + 1)
+        rig.run("systemctl is-system-running --wait", check=False)
+
+    def test_bios_profile_splits_the_slot(self, other: Rig) -> None:
+        other.set(profile="x4x4x4x4")
+        before = out(other, "cat /proc/sys/kernel/random/boot_id"), other.host_keys()
+        self.reboot(other)
+        assert out(other, "cat /proc/sys/kernel/random/boot_id") != before[0]
+        assert other.host_keys() == before[1]
+        query = "nvidia-smi --query-gpu=pcie.link.width.current --format=csv,noheader"
+        assert out(other, query).split() == ["4", "4", "4"]
+
+    def test_watchdog_reboots_when_the_miner_is_gone(self, other: Rig) -> None:
+        boots = other.state()["boots"]
+        other.run("PATH=$PATH:/hive/bin miner stop")
+        other.wait(boots=boots + 1)
+        assert out(other, "cat /hive-config/watchdog.log").endswith("rebooting")
+
+    def test_driver_needs_headers_then_a_reboot(self, other: Rig) -> None:
+        other.run(
+            "systemctl stop hive-watchdog hive; nvidia-uninstall --silent; "
+            "rm /etc/modprobe.d/*.conf /etc/apt/sources.list.d/hiverepo.list; "
+            f"curl -fsSo /root/key.asc {other.vendor_url}/cuda/key.asc; "
+            f"echo 'deb [signed-by=/root/key.asc] {other.vendor_url}/cuda/ /' "
+            ">/etc/apt/sources.list.d/cuda.list; apt-get update 2>&1"
+        )
+        done = other.run("apt-get install -qy nvidia-open 2>&1", check=False)
+        assert "Your kernel headers for kernel" in done.stdout
+        assert done.returncode == 100
+        other.run("apt-get install -qy linux-headers-$(uname -r) 2>&1")
+        assert other.run("nvidia-smi", check=False).returncode == 9
+        other.run("update-initramfs -u; sed -i s/pci=noaer// /etc/default/grub; update-grub 2>&1")
+        self.reboot(other)
+        query = "nvidia-smi --query-gpu=driver_version --format=csv,noheader | uniq"
+        assert out(other, query) == "580.95.05"
+        assert "Open Kernel Module" in out(other, "cat /proc/driver/nvidia/version")
+        aer = out(other, "cat /sys/bus/pci/devices/0000:00:03.1/aer_dev_correctable")
+        assert aer.splitlines()[-1] == "TOTAL_ERR_COR 0"
+
+    def test_nouveau_takes_the_cards_if_the_initramfs_lets_it(self, other: Rig) -> None:
+        other.run("rm /usr/lib/modprobe.d/nvidia-kernel-support.conf; update-initramfs -u")
+        self.reboot(other)
+        assert "nouveau" in out(other, "lsmod")
+        assert other.run("nvidia-smi", check=False).returncode == 9
+
+    def test_network_is_lost_with_the_interface_name(self, other: Rig) -> None:
+        boots = other.state()["boots"]
+        other.run("sed -i s/net.ifnames=0// /etc/default/grub; update-grub; systemctl reboot")
+        with pytest.raises(Exception, match="does not answer"):
+            other.wait(boots=boots + 1, seconds=8)
+        assert "enp5s0" in out(other, "ls /sys/class/net")
+
+    def test_nothing_is_left(self, other: Rig) -> None:
+        pid, leader = other.supervisor(), other.leader()
+        other.discard()
+        assert "/test2/" not in Path("/proc/mounts").read_text()
+        assert not other.folder.exists()
+        assert not any(Path(f"/proc/{each}").exists() for each in (pid, leader))
+        assert "test2" not in {rig.name for rig in machine.known()}
