@@ -18,29 +18,32 @@ TORCH_INDEX = "https://download.pytorch.org/whl/cpu"
 
 
 def describe(rigs: Iterable[Rig], fingerprint: str, known_hosts: Path) -> dict[str, Any]:
-    """Return the inventory as Ansible has it."""
+    """Return the inventory as Ansible has it.
+
+    The variables stand at each host: a group's would lose against group_vars/all.yml.
+    """
+    index = "" if host.has_torch_build(TORCH) else TORCH_INDEX
     return {
         "rigs": {
             "hosts": {
                 rig.name: {
                     "ansible_host": rig.address,
+                    "ansible_user": USER,
+                    "ansible_password": PASSWORD,
+                    "ansible_become_password": PASSWORD,
+                    "ansible_ssh_known_hosts_file": str(known_hosts),
+                    # The same file, as OpenSSH (and so Ansible) wants to hear of it.
+                    "ansible_ssh_common_args": f"-o UserKnownHostsFile={known_hosts}",
                     "nvidia_repository_url": f"{rig.vendor_url}/cuda/",
                     "nvidia_repository_key_url": f"{rig.vendor_url}/cuda/key.asc",
+                    "nvidia_repository_key_fingerprint": fingerprint,
+                    "torch_requirement": TORCH,
+                    "torch_index_url": index,
+                    "torch_build": "cpu",
+                    "swap_size_mib": 256,
                 }
                 for rig in rigs
-            },
-            "vars": {
-                "ansible_user": USER,
-                "ansible_password": PASSWORD,
-                "ansible_become_password": PASSWORD,
-                "ansible_ssh_known_hosts_file": str(known_hosts),
-                # The same file, as OpenSSH (and so Ansible) wants to hear of it.
-                "ansible_ssh_common_args": f"-o UserKnownHostsFile={known_hosts}",
-                "nvidia_repository_key_fingerprint": fingerprint,
-                "torch_requirement": TORCH,
-                "torch_index_url": "" if host.has_torch_build(TORCH) else TORCH_INDEX,
-                "swap_size_mib": 256,
-            },
+            }
         }
     }
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import yaml
-from jinja2 import Undefined
+from jinja2 import Environment, Undefined, pass_environment
 
 from provision.remote.options import TRUE
 
@@ -131,6 +131,15 @@ def union(value: Iterable[Any], other: Iterable[Any]) -> list[Any]:
     return unique([*value, *other])
 
 
+@pass_environment
+def extract(environment: Environment, item: Any, container: Any, *more_keys: Any) -> Any:
+    """`container[item]`, and deeper with more keys: for `map('extract', container)`."""
+    found = environment.getitem(container, item)
+    for key in more_keys:
+        found = environment.getitem(found, key)
+    return found
+
+
 def ternary(value: Any, true: Any, false: Any, none: Any = None) -> Any:
     """`true` or `false` by the truth of the value; `none`, when given, for a None."""
     if value is None and none is not None:
@@ -181,6 +190,7 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "dict2items": dict2items,
     "difference": difference,
     "dirname": lambda value: os.path.dirname(value),  # noqa: PTH120
+    "extract": extract,
     "flatten": flatten,
     "from_json": json.loads,
     "from_yaml": from_yaml,

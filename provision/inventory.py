@@ -131,10 +131,14 @@ class Inventory:
         return f"The inventory knows: {', '.join(self.hosts)}."
 
     def _descendants(self, group: str) -> list[str]:
-        found: dict[str, None] = {}
-        for child in self.groups[group].children:
-            found.update(dict.fromkeys([child, *self._descendants(child)]))
-        return list(found)
+        found: list[str] = []
+        ahead = list(self.groups[group].children)
+        while ahead:
+            child = ahead.pop(0)
+            if child not in found:
+                found.append(child)
+                ahead += self.groups[child].children
+        return found
 
     def _groups_of(self, host: str) -> list[str]:
         """`all` first, then parents before children, those of one depth by name."""

@@ -17,6 +17,8 @@ from provision.errors import DeeprigError
 from provision.remote.options import Options, suggestion
 
 PREFIX = "ansible.builtin."
+# Resolved when a playbook is loaded.
+STATIC = frozenset(("import_tasks",))
 # Modules whose text after the colon is one free argument, not options.
 FREE_FORM = frozenset(("command", "shell", "meta", "import_tasks", "import_playbook"))
 
@@ -36,7 +38,7 @@ def remote_names() -> frozenset[str]:
 def canonical(name: str) -> str:
     """The short name of a module of ansible.builtin. Raises DeeprigError without a position."""
     short = name.removeprefix(PREFIX)
-    known = action_names() | remote_names()
+    known = action_names() | remote_names() | STATIC
     if short in known:
         return short
     if "." in short:

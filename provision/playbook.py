@@ -8,6 +8,7 @@ inherits.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -137,11 +138,17 @@ def _variable_files(entry: Mapping, path: Path) -> dict[str, Any]:
         file = path.parent / name
         if not file.is_file():
             raise SourceError(f"there is no file {name}", getattr(name, "position", None))
-        content = source.load(file)
-        if content is not None and not isinstance(content, Mapping):
-            raise SourceError(f"{name} must be a mapping of variables", Position(str(file), 1, 1))
-        found.update(content or {})
+        found.update(_variable_file(file))
     return found
+
+
+@functools.cache
+def _variable_file(file: Path) -> dict[str, Any]:
+    """One file of variables; many plays share it."""
+    content = source.load(file)
+    if content is not None and not isinstance(content, Mapping):
+        raise SourceError(f"{file} must be a mapping of variables", Position(str(file), 1, 1))
+    return content or {}
 
 
 def _tasks(entry: Mapping, section: str, path: Path, scope: Scope) -> Iterator[Task]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 from fabric import Config
 
@@ -19,7 +20,7 @@ from provision.redact import Redactor, secrets_of
 from provision.report import Report
 from provision.runlog import RunLog
 from provision.sessions import Sessions
-from provision.templating import Templar
+from provision.templating import Templar, compile_ahead
 from provision.variables import HostVariables
 
 FORKS = 16  # hosts at work at once
@@ -51,6 +52,7 @@ def run(
     ):
         runs = [_host_run(host, inventory, options, report, config, accept_new) for host in hosts]
         futures = [pool.submit(r.run, work[h.name]) for r, h in zip(runs, hosts, strict=True)]
+        _compile_templates(plays)  # while the hosts' threads wait for their connections
         try:
             recaps = [future.result() for future in futures]
         except KeyboardInterrupt:
@@ -63,6 +65,15 @@ def run(
     return recaps
 
 
+def _compile_templates(plays: list[Play]) -> None:
+    for play in plays:
+        compile_ahead(play.variables.values(), ())
+        for task in play.tasks:
+            compile_ahead(task.scope.variables.values(), task.scope.when)
+            judged = (*(task.changed_when or ()), *(task.failed_when or ()))
+            compile_ahead([task.args, task.loop], judged)
+
+
 def _host_run(
     host: Host,
     inventory: Inventory,
@@ -71,7 +82,15 @@ def _host_run(
     config: Config,
     accept_new: bool,
 ) -> HostRun:
-    templar = Templar([host.variables, options.extra])
+    sessions = sessions_of(host, options.extra, config, accept_new)
+    variables = HostVariables(host, inventory, options.extra, options.check, options.diff)
+    return HostRun(host, variables, sessions, options, report)
+
+
+def sessions_of(
+    host: Host, extra: dict[str, Any], config: Config, accept_new: bool, exclusive: bool = True
+) -> Sessions:
+    """Sessions as the host's connection variables say. `exclusive`: take the rig's lock."""
 
     def connect(timeout: float | None) -> RigConnection:
         connection = RigConnection(host, config, accept_new)
@@ -79,16 +98,16 @@ def _host_run(
             connection.connect_timeout = timeout
         return connection
 
+    templar = Templar([host.variables, extra])
     sudo = host.variable("ansible_become_password", "ansible_become_pass", "ansible_password")
     password = sudo if sudo is not None else config.sudo.password
     interpreter = host.variable("ansible_python_interpreter", default="python3")
-    sessions = Sessions(
+    return Sessions(
         connect,
         None if password is None else str(templar.render(password)),
         str(templar.render(interpreter)),
+        exclusive,
     )
-    variables = HostVariables(host, inventory, options.extra, options.check, options.diff)
-    return HostRun(host, variables, sessions, options, report)
 
 
 def _plays_of(host: Host, plays: list[Play], inventory: Inventory) -> list[Play]:

@@ -79,9 +79,7 @@ class Session:
 
     def _command(self) -> str:
         python = bundle.command(self._interpreter)
-        if self.become_user is None or (
-            self.become_user == "root" and self.connection.user == "root"
-        ):
+        if self.become_user is None:
             return f"exec env LC_ALL=C {python}"
         how = "-n" if self._password is None else "-S -p ''"
         user = shlex.quote(self.become_user)

@@ -19,11 +19,16 @@ class Sessions:
     """
 
     def __init__(
-        self, connect: Connect, sudo_password: str | None = None, interpreter: str = "python3"
+        self,
+        connect: Connect,
+        sudo_password: str | None = None,
+        interpreter: str = "python3",
+        exclusive: bool = True,
     ) -> None:
         self._connect = connect
         self._sudo_password = sudo_password
         self._interpreter = interpreter
+        self._exclusive = exclusive
         self._connection: RigConnection | None = None
         self._open: dict[str | None, Session] = {}
         self._closed_frames = 0
@@ -38,9 +43,15 @@ class Sessions:
         """The session of a user; None is the one who logged in."""
         if self._connection is None:
             self._connection = self._connect(None)
+        if become_user == self._connection.user:
+            become_user = None  # one worker is enough, and two would wait for one lock
         if become_user not in self._open:
             self._open[become_user] = Session(
-                self._connection, become_user, self._sudo_password, self._interpreter
+                self._connection,
+                become_user,
+                self._sudo_password,
+                self._interpreter,
+                self._exclusive,
             )
         return self._open[become_user]
 

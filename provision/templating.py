@@ -8,6 +8,7 @@ mode can't tell the outcome leaves an `Unknown`.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import re
 from collections.abc import Iterable, Mapping
@@ -122,6 +123,30 @@ def is_template(value: Any) -> bool:
     return isinstance(value, Text) and any(mark in value for mark in _DELIMITERS)
 
 
+def condition_text(value: Any) -> str:
+    """A condition, which needs no braces, as a template."""
+    return str(value) if is_template(value) else f"{{{{ {value} }}}}"
+
+
+def compile_ahead(values: Iterable[Any], conditions: Iterable[Any]) -> None:
+    """Compile what will be rendered later; what is wrong in it is told then."""
+    for condition in conditions:
+        if not isinstance(condition, bool):
+            _compile_quietly(condition_text(condition))
+    for value in values:
+        if isinstance(value, dict):
+            compile_ahead(value.values(), ())
+        elif isinstance(value, list):
+            compile_ahead(value, ())
+        elif is_template(value) and not _NAME.fullmatch(value):
+            _compile_quietly(str(value))
+
+
+def _compile_quietly(text: str) -> None:
+    with contextlib.suppress(jinja2.TemplateSyntaxError):
+        _compiled(text, False)
+
+
 class Templar:
     """Renders values with the variables of one host at one moment.
 
@@ -166,8 +191,7 @@ class Templar:
         """The truth of a condition (`when`, `that` …), which needs no braces."""
         if isinstance(value, bool):
             return value
-        text = Text.at(value if is_template(value) else f"{{{{ {value} }}}}", position)
-        outcome = self.render(text)
+        outcome = self.render(Text.at(condition_text(value), position))
         if isinstance(outcome, bool):
             return outcome
         if isinstance(outcome, str) and outcome.lower() in ("true", "false", ""):
@@ -207,11 +231,11 @@ class Templar:
 
     def _render_text(self, text: Text) -> Any:
         name = _NAME.fullmatch(text)
-        if name:  # the commonest template of all needs no Jinja2
-            found = self.lookup(name.group(1))
-            if found is not missing:
-                return found
         try:
+            if name:  # the commonest template of all needs no Jinja2
+                found = self.lookup(name.group(1))
+                if found is not missing:
+                    return found
             template = _compiled(str(text), False)
             return _Native.concat(template.root_render_func(self._context(template)))
         except jinja2.TemplateSyntaxError as error:

@@ -51,5 +51,8 @@ def _play(context: FleetContext, flags: Flags, path: Path, verb: str) -> None:
 
 def facts(context: FleetContext, flags: Flags) -> None:
     """Show what each rig is; with --json, all facts."""
-    inventory, hosts = context.fleet(flags)
-    runner.show_facts(hosts, inventory, context.config, flags)
+    from provision import rigfacts
+
+    _, hosts = context.fleet(flags)
+    if not rigfacts.show(hosts, context.config, flags.accept_new, flags.json):
+        raise Exit(code=4)

@@ -5,8 +5,8 @@ Writes what it found to the file named by --proof, and only then: its existence 
 
 import argparse
 import json
-import os
 import sys
+from pathlib import Path
 
 
 def nvml_names() -> list:
@@ -58,10 +58,9 @@ def main() -> int:
         "gpus": names,
         "devices": devices,
     }
-    draft = args.proof + ".new"
-    with open(draft, "w") as file:
-        json.dump(proof, file)
-    os.rename(draft, args.proof)
+    draft = Path(args.proof + ".new")
+    draft.write_text(json.dumps(proof))
+    draft.rename(args.proof)
     print(json.dumps(proof))
     return 0
 

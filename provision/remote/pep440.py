@@ -85,13 +85,13 @@ def fits(version: str, operator: str, wanted: str) -> bool:
     if operator == "~=":
         prefix = re.sub(r"\.\d+[^.]*$", "", re.split(r"[abcr+-]|\.?(?:post|dev)", wanted)[0])
         return have >= want and _starts_with(version, prefix)
-    final = not _is_pre(want) and want[3] == LEAST
-    same_release = have[:2] == want[:2]
     if operator == "<":
         # 2.0rc1 is older than 2.0 and yet not what `<2.0` means.
-        return have < want and not (same_release and final and _is_pre(have))
+        final = not _is_pre(want) and want[3] == LEAST
+        of_final = have[:2] == want[:2] and final and _is_pre(have)
+        return have < want and not of_final and have[:4] != want[:4]
     if operator == ">":
-        return have > want and not (same_release and final and have[3] > LEAST)
+        return have > want and not (have[:3] == want[:3] and have[3] > want[3] == LEAST)
     answers = {"==": have == want, "!=": have != want, "<=": have <= want, ">=": have >= want}
     return answers[operator]
 

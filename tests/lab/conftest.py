@@ -60,6 +60,8 @@ def write_inventory(
         names = "-".join(rig.name for rig in rigs)
         known_hosts = write_known_hosts(list(rigs), f"known_hosts-{names}")
         file = tmp_path_factory.mktemp("inventory") / "lab.yml"
+        # The settings' defaults, as beside the operator's own inventory.
+        (file.parent / "group_vars").symlink_to(inventory.FILE.parent / "group_vars")
         inventory.write(rigs, lab_image.fingerprint, known_hosts, file)
         return file
 

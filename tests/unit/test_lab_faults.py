@@ -100,8 +100,8 @@ def test_inventory_is_ansible_s_and_private(rig: Rig, tmp_path: Path) -> None:
     file = tmp_path / "inventory/lab.yml"
     inventory.write([rig], "AB" * 20, tmp_path / "known_hosts", file)
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    group = yaml.safe_load(file.read_text())["rigs"]
-    assert group["hosts"]["rig3"]["ansible_host"] == "127.0.77.3"
-    assert group["vars"]["ansible_user"] == "user"
-    assert group["vars"]["torch_requirement"] == "torch==2.13.0"
-    assert group["vars"]["nvidia_repository_key_fingerprint"] == "AB" * 20
+    host = yaml.safe_load(file.read_text())["rigs"]["hosts"]["rig3"]
+    assert host["ansible_host"] == "127.0.77.3"
+    assert host["ansible_user"] == "user"
+    assert host["torch_requirement"] == "torch==2.13.0"
+    assert host["nvidia_repository_key_fingerprint"] == "AB" * 20

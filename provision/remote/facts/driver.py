@@ -11,7 +11,7 @@ from provision.remote.facts.tree import Tree
 
 PACKAGES = ("nvidia*", "libnvidia*", "cuda-drivers*", "xserver-xorg-video-nvidia*")
 LIBRARY = "libnvidia-ml.so.1"
-UNINSTALLERS = ("/usr/bin/nvidia-uninstall", "/usr/bin/nvidia-installer")
+UNINSTALLER = "/usr/bin/nvidia-uninstall"  # a .run file's; no package has one
 DEFAULT_FOLDERS = (
     "/usr/lib/x86_64-linux-gnu",
     "/lib/x86_64-linux-gnu",
@@ -30,7 +30,6 @@ def driver(tree: Tree, packages: dpkg.Database) -> dict[str, Any]:
     flavour = "open" if "Open Kernel Module" in loaded else "proprietary"
     library = find_library(tree)
     version = re.search(r"\.so\.(\d+\.[\d.]+)$", library or "")
-    uninstaller = next((path for path in UNINSTALLERS if tree.exists(path)), None)
     return {
         "loaded_version": match.group(1) if match else None,
         "loaded_flavour": flavour if match else None,
@@ -43,7 +42,7 @@ def driver(tree: Tree, packages: dpkg.Database) -> dict[str, Any]:
             if package.present
         },
         "nouveau_loaded": tree.exists("/sys/module/nouveau"),
-        "runfile_uninstaller": uninstaller,
+        "runfile_uninstaller": UNINSTALLER if tree.exists(UNINSTALLER) else None,
     }
 
 
@@ -79,15 +78,16 @@ def _owner(tree: Tree, library: str) -> str:
 
 
 def secure_boot(tree: Tree) -> bool | None:
-    """Whether Secure Boot is on; None where the firmware has no EFI."""
-    if not tree.exists("/sys/firmware/efi"):
+    """Whether Secure Boot is on; None where there is no EFI, or its variables can't be read."""
+    folder = "/sys/firmware/efi/efivars"
+    if not tree.names(folder):
         return None
-    for path in tree.glob("/sys/firmware/efi/efivars/SecureBoot-*"):
+    for path in tree.glob(f"{folder}/SecureBoot-*"):
         try:
             with open(tree.path(path), "rb") as stream:
                 return stream.read()[4:5] == b"\1"
         except OSError:
-            continue
+            return None
     return False
 
 

@@ -76,9 +76,15 @@ def miners(tree: Tree) -> list[dict[str, str]]:
 
 
 def named(text: str, programs: frozenset[str]) -> list[str]:
-    """The miners that a command line or script runs, in the order of their names."""
-    words = {word.lower() for word in re.findall(r"[A-Za-z0-9][\w.+-]*", text)}
-    return sorted({word[:-4] if word.endswith(".exe") else word for word in words} & programs)
+    """The miners that a command line or script runs, as it writes their names."""
+    words = set(re.findall(r"[A-Za-z0-9][\w.+-]*", text))
+    return sorted(word for word in words if is_miner(word, programs))
+
+
+def is_miner(program: str, programs: frozenset[str]) -> bool:
+    """Whether a program's name is a miner's."""
+    name = program.lower()
+    return (name[: -len(".exe")] if name.endswith(".exe") else name) in programs
 
 
 def _entry(kind: str, name: str, evidence: str) -> dict[str, str]:
@@ -135,7 +141,7 @@ def _processes(tree: Tree, programs: frozenset[str]) -> Iterator[dict[str, str]]
     for folder in tree.processes():
         comm = tree.line(f"{folder}/comm")
         program = tree.link(f"{folder}/exe") or comm
-        name = next((n.lower() for n in (program, comm) if n.lower() in programs), None)
+        name = next((n for n in (program, comm) if is_miner(n, programs)), None)
         if name:
             yield _entry("process", name, f"pid {os.path.basename(folder)}")
     for path in tree.glob("/run/screen/S-*/*"):

@@ -42,10 +42,10 @@ def run(args: dict[str, Any], host: Host) -> Result:
         raise ModuleFailure(f"Path {path} is a directory !", rc=256)
     before = read_bytes(path)
     if before is None:
-        if args["state"] == "absent":
-            return {"changed": False, "msg": f"File {path} not present"}
         if not args["create"]:
             return missing(path, host)
+        if args["state"] == "absent":
+            return {"changed": False, "msg": f"File {path} not present"}
         if not host.check:
             make_directories(host, os.path.dirname(os.path.abspath(path)), {})
     after = b"".join(with_block((before or b"").splitlines(True), before or b"", args))

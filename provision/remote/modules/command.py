@@ -71,7 +71,8 @@ def execute(
         raise ModuleFailure(f"can't change to the folder {folder}: it does not exist", **result)
     reason = _done_already(args)
     if reason:
-        return {**_with_lines(result), "stdout": f"skipped, since {reason}", "msg": reason}
+        result.update(stdout=f"skipped, since {reason}", msg=f"Did not run command since {reason}")
+        return _with_lines(result)
     if host.check:
         # Ansible reports a skip, and an empty output that was never written; a run would run it.
         return {"changed": True, "would_run": True, "cmd": result["cmd"]}

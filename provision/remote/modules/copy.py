@@ -109,7 +109,7 @@ def copy_file(
         result.pop("unknown", None)
     result["checksum"] = hashlib.sha1(content).hexdigest()
     if os.path.exists(dest):
-        result.update(attributes_of(dest))
+        result.update(attributes_of(os.path.realpath(dest)))
     return result
 
 
@@ -154,6 +154,8 @@ def copy_tree(host: Host, dest: str, entries: list[dict[str, Any]], args: dict[s
         answer["src"] = args["src"]
     if diffs:
         answer["diff"] = diffs
+    if os.path.isdir(dest):
+        answer.update(attributes_of(dest.rstrip("/")))
     return answer
 
 

@@ -31,7 +31,7 @@ OPTIONS = {
 
 
 def run(args: dict[str, Any], host: Host) -> Result:
-    """Return values: path (dest of a link), state, and the attributes of what is there."""
+    """Return values: path, dest, state, and the attributes of what is there."""
     path = os.path.expanduser(args["path"])
     path = path.rstrip("/") or "/"
     before = kind(path)
@@ -43,7 +43,9 @@ def run(args: dict[str, Any], host: Host) -> Result:
     if args["follow"] and before == "link" and state in ("file", "directory", "touch"):
         path = os.path.realpath(path)
         before = kind(path)
-    result: Result = {"changed": False, "dest" if state in ("link", "hard") else "path": path}
+    result: Result = {"changed": False, "path": path}
+    if state in ("link", "hard", "touch"):
+        result["dest"] = path
     result.update(MAKERS[state](path, before, args, host))
     if result["changed"]:
         systemd.written(host, path)

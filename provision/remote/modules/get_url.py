@@ -37,18 +37,21 @@ OPTIONS = {
 def run(args: dict[str, Any], host: Host) -> Result:
     """Return values: url, dest, status_code, checksum_dest, checksum_src, backup_file, msg."""
     url, dest = args["url"], os.path.expanduser(args["dest"])
-    if os.path.isdir(dest):
+    into_folder = os.path.isdir(dest)
+    if into_folder:
         name = os.path.basename(urllib.parse.urlparse(url).path) or "index.html"
         dest = os.path.join(dest, name)
     result: Result = {"changed": False, "url": url, "dest": dest}
     algorithm, expected = wanted_checksum(args)
     there = os.path.isfile(dest)
-    if there and not args["force"]:
+    # A folder as dest means, to Ansible, that the file is fetched every time.
+    force = args["force"] or (into_folder and not expected)
+    if there and not force:
         same = not expected or checksum(dest, algorithm) == expected
         if same:
             result["changed"] = apply_attributes(host, dest, args)
             return {**result, **attributes_of(dest), "msg": "file already exists"}
-    if host.check and not (there and args["force"]):
+    if host.check and not (there and force):
         # There is none, or a wrong one: no need to fetch it to know.
         return {**result, "changed": True}
     content, status = fetch(args)
@@ -65,6 +68,7 @@ def run(args: dict[str, Any], host: Host) -> Result:
     result.update(put_content(host, dest, content, args), status_code=status)
     result.pop("diff", None)
     result["checksum_src"] = hashlib.sha1(content).hexdigest()
+    result["msg"] = f"OK ({len(content)} bytes)"
     result["checksum_dest"] = hashlib.sha1(before).hexdigest() if before is not None else None
     if os.path.exists(dest):
         result.update(attributes_of(dest))

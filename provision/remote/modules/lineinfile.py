@@ -1,6 +1,7 @@
 """One line of a text file, as Ansible's lineinfile keeps it.
 
-Not here: `attributes`, `unsafe_writes`, SELinux, `encoding`.
+Differs: a last line without its end gets one before a line is put after it. Not here: `attributes`,
+`unsafe_writes`, SELinux, `encoding`.
 """
 
 from __future__ import annotations
@@ -96,9 +97,9 @@ def with_line(lines: list[bytes], args: dict[str, Any]) -> tuple[list[bytes], st
         return _replaced(lines, exact, wanted)
     if args["backrefs"]:
         return lines, ""  # there is no match to take the references from
-    if lines and not lines[-1].endswith((b"\n", b"\r")):
-        lines = [*lines[:-1], lines[-1] + b"\n"]
     at = len(lines) if anchor is None else anchor
+    if at and at == len(lines) and not lines[-1].endswith((b"\n", b"\r")):
+        lines = [*lines[:-1], lines[-1] + b"\n"]
     if at < len(lines) and args["insertafter"] and lines[at].rstrip(b"\r\n") == wanted:
         return lines, ""  # firstmatch stopped the search just before it
     return [*lines[:at], wanted.rstrip(b"\n") + b"\n", *lines[at:]], "line added"

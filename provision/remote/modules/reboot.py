@@ -1,8 +1,7 @@
-"""Ask systemd for a reboot and return at once; the operator's side waits for the rig."""
+"""Ask systemd for a reboot in a moment, and return; the operator's side waits for the rig."""
 
 from __future__ import annotations
 
-import subprocess
 from typing import Any
 
 from provision.remote.host import Host, Result
@@ -15,12 +14,7 @@ OPTIONS = {"msg": Option(default="Reboot initiated by deeprig")}
 def run(args: dict[str, Any], host: Host) -> Result:
     """Return values: boot_id (of the boot that ends)."""
     if not host.check:
-        # Detached and a moment later, so that this result still reaches the operator.
-        subprocess.Popen(
-            ["sh", "-c", 'sleep 1; exec shutdown -r now "$0"', args["msg"]],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
+        # systemd's own timer: this result reaches the operator before the connection ends.
+        reboot = ["systemctl", "reboot", f"--message={args['msg']}"]
+        host.require(["systemd-run", "--quiet", "--on-active=1", *reboot], "asking for a reboot")
     return {"changed": True, "boot_id": boot_id()}

@@ -1,12 +1,15 @@
 """systemd's units, as Ansible's systemd_service manages them; system scope only.
 
-Differs: `enabled` on a static, generated or transient unit is ok (there is nothing to enable or
-disable, and Ansible reports a change each time); `status` holds the useful properties only.
+Differs: `enabled` on a static, transient or generated unit (an init script's apart) is ok: there is
+nothing to enable or disable, and Ansible reports a change each time. `status` holds the useful
+properties only.
 Not here: scopes user and global, `force`, `daemon_reexec`.
 """
 
 from __future__ import annotations
 
+import glob
+import os
 import re
 from typing import Any
 
@@ -28,6 +31,8 @@ RUNNING = ("active", "activating")
 # Enabling or disabling these changes nothing: they have no [Install] section of their own.
 FIXED = ("static", "generated", "transient")
 MASKED = ("masked", "masked-runtime")
+SCRIPTS = "/etc/init.d"
+RUN_LEVELS = "/etc/rc[2-5].d"
 
 
 def run(args: dict[str, Any], host: Host) -> Result:
@@ -87,6 +92,8 @@ def _mask(name: str, unit: systemd.Unit, wanted: bool, host: Host, result: Resul
 def _enable(name: str, unit: systemd.Unit, wanted: bool, host: Host, result: Result) -> None:
     state = unit.get("UnitFileState", "")
     result["enabled"] = wanted
+    if state == "generated" and os.path.exists(os.path.join(SCRIPTS, _stem(name))):
+        state = "enabled" if started_by_script(name) else "disabled"
     if state in FIXED or (state == "alias" and not wanted):
         result["enabled"] = True
         return
@@ -102,6 +109,15 @@ def _enable(name: str, unit: systemd.Unit, wanted: bool, host: Host, result: Res
     # An indirect unit stays indirect: the links that were made or removed tell.
     if state != "indirect" or re.search(r"[Ss]ymlink|Removed", done.stderr + done.stdout):
         result["changed"] = True
+
+
+def started_by_script(name: str) -> bool:
+    """Whether one of the old run levels starts an init script."""
+    return bool(glob.glob(f"{RUN_LEVELS}/S[0-9][0-9]{glob.escape(_stem(name))}"))
+
+
+def _stem(name: str) -> str:
+    return systemd.unit_name(name)[: -len(".service")]
 
 
 def _set_state(

@@ -1,0 +1,178 @@
+"""Turn a task into what is sent: conditions, loops and templates evaluated, options checked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from provision import modules
+from provision.actions import Context, Control, Remote
+from provision.errors import RenderError
+from provision.judge import constant
+from provision.options import RunOptions
+from provision.playbook import Play, Task
+from provision.remote.options import normalize
+from provision.source import Mapping
+from provision.templating import OMIT, Templar
+from provision.variables import HostVariables
+
+
+@dataclass
+class Turn:
+    """One call of a task's module: a unit for the rig, or a result that is here already."""
+
+    templar: Templar
+    label: str = ""
+    item: Any = None
+    unit: dict[str, Any] | None = None
+    result: dict[str, Any] | None = None
+    elapsed: float = 0.0
+
+
+@dataclass
+class Entry:
+    """A task in the queue."""
+
+    play: Play
+    task: Task
+    turns: list[Turn] = field(default_factory=list)
+
+    @property
+    def become_user(self) -> str | None:
+        """Whom the task becomes; None is the one who logged in."""
+        scope = self.task.scope
+        return (scope.become_user or "root") if scope.become else None
+
+
+class Preparer:
+    """Prepares the tasks of one host."""
+
+    def __init__(self, variables: HostVariables, options: RunOptions) -> None:
+        self._variables = variables
+        self._options = options
+        self._serial = 0
+
+    def entry(self, play: Play, task: Task) -> Entry | Control:
+        """A task, rendered. Raises NotYetKnown, UnknownInCheckMode, RenderError, OptionError."""
+        entry = Entry(play, task)
+        if task.loop is None:
+            turn = self._turn(entry, self._variables.templar(play, task), 0)
+            if isinstance(turn, Control):
+                return turn
+            entry.turns.append(turn)
+            return entry
+        items = self._items(play, task)
+        for number, item in enumerate(items):
+            templar = self._variables.templar(play, task, **{task.loop_var: item})
+            turn = self._turn(entry, templar, number, item)
+            if isinstance(turn, Control):
+                raise RenderError(f"{task.module} can't be looped over", task.position)
+            turn.label = str(templar.render(task.label) if task.label is not None else item)
+            entry.turns.append(turn)
+        if not items:
+            entry.turns = [
+                Turn(
+                    self._variables.templar(play, task),
+                    result={"skipped": True, "changed": False, "skip_reason": "No items"},
+                )
+            ]
+        return entry
+
+    def _items(self, play: Play, task: Task) -> list[Any]:
+        templar = self._variables.templar(play, task)
+        # A condition that needs no item spares the loop's own expression, which may be undefined.
+        try:
+            if not self._wanted(task, templar):
+                return []
+        except RenderError:
+            pass
+        items = templar.render(task.loop)
+        if not isinstance(items, list):
+            at = getattr(task.loop, "position", task.position)
+            raise RenderError(f"'loop' needs a list, and has {items!r}", at)
+        return items
+
+    def _wanted(self, task: Task, templar: Templar) -> bool:
+        return all(
+            templar.condition(condition, getattr(condition, "position", task.position))
+            for condition in task.scope.when
+        )
+
+    def _turn(
+        self, entry: Entry, templar: Templar, number: int, item: Any = None
+    ) -> Turn | Control:
+        task = entry.task
+        turn = Turn(templar, item=item)
+        if not self._wanted(task, templar):
+            turn.result = {
+                "skipped": True,
+                "changed": False,
+                "skip_reason": "Conditional result was False",
+            }
+            return turn
+        plain = modules.unrendered(task.module)
+        args = {
+            name: value if name in plain else templar.render(value)
+            for name, value in task.args.items()
+        }
+        args = {name: value for name, value in args.items() if value != OMIT}
+        if not modules.takes_anything(task.module):
+            args = normalize(task.module, modules.options(task.module), args)
+        module = task.module
+        action = modules.action(module)
+        if action is not None:
+            done = action.act(args, Context(task, templar, entry.play.folder))
+            if isinstance(done, Control):
+                return done
+            if not isinstance(done, Remote):
+                turn.result = done
+                if task.module == "set_fact":
+                    self._variables.registered.update(done["ansible_facts"])
+                return turn
+            module = done.module
+            args = normalize(module, modules.remote_options(module), done.args)
+        environment: dict[str, Any] = {}
+        for layer in task.scope.environment:
+            environment.update(templar.render(layer))
+        turn.unit = self.unit(task, module, args, environment, number)
+        return turn
+
+    def unit(
+        self,
+        task: Task,
+        module: str,
+        args: dict[str, Any],
+        environment: dict[str, Any] | None = None,
+        number: int = 0,
+    ) -> dict[str, Any]:
+        """A unit of work for the rig (see provision.remote.frames)."""
+        if number == 0:
+            self._serial += 1
+        scope = task.scope
+        failed_when = None if task.failed_when is None else constant(task.failed_when)
+        templated_failure = task.failed_when is not None and failed_when is None
+        return {
+            "id": [self._serial, number],
+            "module": module,
+            "args": args,
+            "check": self._options.check if scope.check_mode is None else scope.check_mode,
+            "diff": self._options.diff if scope.diff is None else scope.diff,
+            "environment": {name: str(value) for name, value in (environment or {}).items()},
+            # With a templated failed_when, whether it failed is decided on this side.
+            "ignore_errors": bool(scope.ignore_errors) or templated_failure,
+            "failed_when": failed_when,
+            "changed_when": None if task.changed_when is None else constant(task.changed_when),
+        }
+
+    def facts(self, play: Play) -> Entry:
+        """What `gather_facts` asks for at the beginning of a play."""
+        args = Mapping()
+        args.position, args.keys_at = play.position, {}
+        task = Task("Gathering Facts", "setup", args, play.position, play.scope)
+        given = normalize("setup", modules.options("setup"), {})
+        turn = Turn(self._variables.templar(play), unit=self.unit(task, "setup", given))
+        return Entry(play, task, [turn])
+
+    def settled(self, play: Play, task: Task, result: dict[str, Any]) -> Entry:
+        """An entry whose outcome is known before anything is sent."""
+        return Entry(play, task, [Turn(self._variables.templar(play, task), result=result)])

@@ -1,0 +1,79 @@
+"""A rig in a few lines, from its facts: what `fab facts` prints, and the demo side by side."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from provision import source
+
+GPU_TABLE = Path(__file__).parent.parent / "inventory" / "hardware" / "gpus.yml"
+
+
+def rows(facts: Mapping[str, Any], models: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """(label, value) pairs of `ansible_*` facts; `models` is gpu_models of the hardware table."""
+    rig = facts["ansible_local"]["deeprig"]
+    base = f"{facts['ansible_distribution']} {facts['ansible_distribution_version']}"
+    system = rig["mining_os"]["name"] if rig["mining_os"] else ""
+    memory, disk, board = rig["memory"], rig["root_disk"], rig["board"]
+    return [
+        ("system", f"{system} on {base}" if system else base),
+        ("kernel", rig["kernel"]["release"] + _hazards(rig["kernel"]["command_line"])),
+        ("board", f"{board['vendor']} {board['name']}"),
+        ("CPU", f"{rig['cpu']['model']}, {rig['cpu']['threads']} threads"),
+        ("memory", f"{memory['total_mib']} MiB, swap {memory['swap_total_mib']} MiB"),
+        ("disk", f"{disk['size_bytes'] / 1e9:.0f} GB, {disk['free_bytes'] / 1e9:.0f} free"),
+        *_gpus(rig["gpus"], models),
+        ("driver", _driver(rig["driver"])),
+        ("CUDA", rig["software"]["cuda"] or "none"),
+        ("NCCL", rig["software"]["nccl"] or "none"),
+        ("PyTorch", rig["software"]["torch"] or "none"),
+        ("miners", _miners(rig)),
+    ]
+
+
+def gpu_models() -> Mapping[str, Any]:
+    """Rows of the hardware table by PCI device id."""
+    models: Mapping[str, Any] = source.load(GPU_TABLE)["gpu_models"]
+    return models
+
+
+def _gpus(gpus: list[Mapping[str, Any]], models: Mapping[str, Any]) -> list[tuple[str, str]]:
+    if not gpus:
+        return [("GPUs", "none on the PCIe bus")]
+    lines: Counter[str] = Counter()
+    for gpu in gpus:
+        device = gpu["device_id"]
+        name = models[device]["name"] if device in models else f"NVIDIA {device}"
+        speed = gpu["path_speed_max_gts"]
+        lines[f"{name}, x{gpu['path_width']} at up to {speed:g} GT/s"] += 1
+    found = [f"{count} x {line}" for line, count in lines.items()]
+    return [("GPUs" if index == 0 else "", line) for index, line in enumerate(found)]
+
+
+def _driver(driver: Mapping[str, Any]) -> str:
+    if driver["nouveau_loaded"]:
+        return "nouveau"
+    if not driver["loaded_version"]:
+        return "none loaded"
+    kind = driver["loaded_flavour"] or ""
+    origin = "" if driver["library_owner"] != "runfile" else ", from a .run file"
+    if driver["library_version"] != driver["loaded_version"]:
+        origin += f", but its library is {driver['library_version']}"
+    return f"{driver['loaded_version']} {kind}{origin}"
+
+
+def _hazards(command_line: list[str]) -> str:
+    hides = "pci=noaer" in command_line
+    return ", PCIe errors hidden (pci=noaer)" if hides else ""
+
+
+def _miners(rig: Mapping[str, Any]) -> str:
+    running = sorted({m["name"] for m in rig["miners"] if m["kind"] == "process"})
+    started = {m["name"] for m in rig["miners"] if m["kind"] != "process"}
+    parts = [f"{', '.join(running)} running"] if running else []
+    if started - set(running):
+        parts.append(f"{len(started - set(running))} more places that start things by themselves")
+    return "; ".join(parts) or "none"

@@ -1,0 +1,47 @@
+"""Secrets are masked wherever they turn up."""
+
+from __future__ import annotations
+
+import pytest
+
+from provision.redact import MASK, Redactor, secrets_of
+
+SECRETS = {"ansible_password": "hunter2hunter2", "ansible_user": "user", "api_token": "t0k3n-abc"}
+
+
+@pytest.mark.parametrize(
+    ("text", "hidden"),
+    [
+        ("the password is hunter2hunter2!", "hunter2"),
+        ('RIG_PASSWD="Vq7mDk2x"', "Vq7mDk2x"),
+        ("FARM_HASH=c41f9e07b6ad3508e21c", "c41f9e07"),
+        ("RIG_PASSWD=1", "=1"),
+        ('{"accesskey": "ABC123DEF"}', "ABC123DEF"),
+        ("lolMiner --user 0x52908400098527886E0F7030069857D2E4169EE7.rig", "0x5290"),
+        ("-u bc1qar0srrr7xfkvy5l643lydnw9re59gtzzwf5mdq", "bc1qar0"),
+        ("-u 1BvBMSEYstWetqTFn5Au4m4GFg7xJaNVN2", "1BvBMSEY"),
+        ("token: t0k3n-abc", "t0k3n"),
+    ],
+)
+def test_text(text: str, hidden: str) -> None:
+    shown = Redactor(secrets_of(SECRETS)).text(text)
+    assert hidden not in shown
+    assert MASK in shown
+
+
+def test_values_at_any_depth() -> None:
+    shown = Redactor().value({"a": [{"vnc_password": "x", "path": "/etc/passwd"}]})
+    assert shown == {"a": [{"vnc_password": MASK, "path": "/etc/passwd"}]}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "0000:0a:00.0 x1 of x16, 24576 MiB",
+        "sha256 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+        "linux-headers-6.18.44 is not in any configured repository",
+        "user",
+    ],
+)
+def test_what_is_no_secret_stays(text: str) -> None:
+    assert Redactor(secrets_of(SECRETS)).text(text) == text

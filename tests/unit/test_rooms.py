@@ -1,0 +1,64 @@
+"""Who may import whom: the arrows between the rooms run one way (design: fabfile -> provision)."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+ROOMS = ("provision", "agent", "lab", "tests", "fabfile")
+# A room, and what of ours its files may import.
+ALLOWED = {
+    "provision/remote": ("provision.remote", "agent.readings.pcie"),
+    "agent": ("agent",),
+    "provision": ("provision",),
+    "fabfile.py": ("provision", "lab"),
+}
+
+
+def ours(path: Path) -> list[str]:
+    """The modules of this project that a file imports."""
+    found = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: a relative import hides what is imported"
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        found += [name for name in names if name.split(".")[0] in ROOMS]
+    return found
+
+
+FILES = [
+    (room, path)
+    for room in ALLOWED
+    for path in ([ROOT / room] if room.endswith(".py") else sorted((ROOT / room).rglob("*.py")))
+    if room != "provision" or "remote" not in path.relative_to(ROOT).parts
+]
+
+
+@pytest.mark.parametrize(("room", "path"), FILES, ids=[str(p.relative_to(ROOT)) for _, p in FILES])
+def test_imports_stay_within_their_rooms(room: str, path: Path) -> None:
+    allowed = ALLOWED[room]
+    wrong = [n for n in ours(path) if not any(n == a or n.startswith(a + ".") for a in allowed)]
+    assert wrong == []
+
+
+@pytest.mark.parametrize("room", ["provision", "playbooks", "agent", "inventory"])
+def test_the_product_does_not_know_of_labs(room: str) -> None:
+    for path in (ROOT / room).rglob("*"):
+        if path.suffix in (".py", ".yml", ".j2", ".json") and path.name != "lab.yml":
+            words = path.read_text().lower().replace("-", " ").split()
+            assert "lab" not in words, path
+            assert "lab.tasks" not in words, path
+
+
+def test_files_are_short() -> None:
+    long = {
+        str(path.relative_to(ROOT)): lines
+        for room in ("provision", "agent", "lab", "tests")
+        for path in (ROOT / room).rglob("*.py")
+        if (lines := len(path.read_text().splitlines())) > 400
+    }
+    assert long == {}

@@ -1,0 +1,129 @@
+"""Templates, conditions and filters as Ansible has them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from provision import source
+from provision.errors import Position, RenderError
+from provision.source import Text
+from provision.templating import NotYetKnown, Pending, Templar
+
+VARIABLES = source.parse(
+    """
+one: 1
+two: "{{ one + 1 }}"
+words: [b, a, b]
+rows: [{name: x, size: 1}, {name: y, size: 2}]
+nested: {deep: "{{ words | unique }}"}
+version: "580.95.05"
+circle: "{{ square }}"
+square: "{{ circle }}"
+""",
+    "vars.yml",
+)
+AT = Position("play.yml", 3, 5)
+FROM_RIG = {"said": "{{ one }}", "done": {"rc": 0, "failed": False, "changed": True}}
+
+
+@pytest.fixture
+def templar() -> Templar:
+    return Templar([VARIABLES, FROM_RIG, {"late": Pending()}])
+
+
+@pytest.mark.parametrize(
+    ("template", "value"),
+    [
+        ("{{ two }}", 2),
+        ("{{ one }}{{ two }}", "12"),
+        ("{{ words }}", ["b", "a", "b"]),
+        ("{{ nested }}", {"deep": ["b", "a"]}),
+        ("{{ said }}", "{{ one }}"),
+        ("{{ {'a': one} }}", {"a": 1}),
+        ("{{ nothing | default('x') }}", "x"),
+        ("{{ '' | default('x', true) }}", "x"),
+        ("{{ 'yes' | bool }}", True),
+        ("{{ rows | selectattr('size', 'gt', 1) | map(attribute='name') | list }}", ["y"]),
+        ("{{ ['one'] | map('extract', {'one': {'n': 1}}, 'n') | list }}", [1]),
+        ("{{ {'a': 1} | combine({'b': 2}) }}", {"a": 1, "b": 2}),
+        ("{{ {'a': {'x': 1}} | combine({'a': {'y': 2}}, recursive=true) }}",
+         {"a": {"x": 1, "y": 2}}),
+        ("{{ {'a': 1} | dict2items }}", [{"key": "a", "value": 1}]),
+        ("{{ [{'key': 'a', 'value': 1}] | items2dict }}", {"a": 1}),
+        ("{{ [[1], [2, [3]]] | flatten }}", [1, 2, 3]),
+        ("{{ [1, 2, 3] | difference([2]) }}", [1, 3]),
+        ("{{ [1, 2] | intersect([2]) }}", [2]),
+        ("{{ [1] | union([1, 2]) }}", [1, 2]),
+        ("{{ one | ternary('y', 'n') }}", "y"),
+        ("{{ 'a b' | quote }}", "'a b'"),
+        ("{{ 'pid 12' | regex_replace('^pid ', '') }}", "12"),
+        ("{{ 'x=1 y=2' | regex_findall('\\\\d') }}", ["1", "2"]),
+        ("{{ 'x=12' | regex_search('=(\\\\d+)', '\\\\1') }}", ["12"]),
+        ("{{ '/a/b.c' | basename }} {{ '/a/b.c' | dirname }}", "b.c /a"),
+        ("{{ 'aGk=' | b64decode }} {{ 'hi' | b64encode }}", "hi aGk="),
+        ("{{ '{\"a\": 1}' | from_json }}", {"a": 1}),
+        ("{{ {'b': 1} | to_json }}", '{"b": 1}'),
+        ("{{ 'a' | hash('sha1') }}", "86f7e437faa5a7fce15d1ddcb9eaeaea377667b8"),
+    ],
+)  # fmt: skip
+def test_values_keep_their_types(templar: Templar, template: str, value: Any) -> None:
+    assert templar.render(Text.at(template, AT)) == value
+
+
+@pytest.mark.parametrize(
+    ("condition", "truth"),
+    [
+        ("one == 1 and two == 2", True),
+        ("nothing is defined", False),
+        ("done is succeeded and done is changed", True),
+        ("done is failed or done is skipped", False),
+        ("version is version('580', '>=')", True),
+        ("version is version('580.100', '<')", True),
+        ("'b' in words", True),
+        ("words is subset(['a', 'b', 'c'])", True),
+        ("version is match('580') and version is search('95')", True),
+        (True, True),
+        (False, False),
+    ],
+)
+def test_conditions(templar: Templar, condition: Any, truth: bool) -> None:
+    assert templar.condition(condition, AT) is truth
+
+
+@pytest.mark.parametrize(
+    ("template", "message"),
+    [
+        ("{{ wrods }}", "undefined variable 'wrods'; did you mean 'words'?"),
+        ("{{ nested.deeep }}", "no attribute 'deeep'"),
+        ("{{ one", "template error: unexpected end of template"),
+        ("{{ one | frobnicate }}", "No filter named 'frobnicate'"),
+        ("{{ 1 / 0 }}", "division by zero"),
+        ("{{ circle }}", "made from itself: circle -> square -> circle"),
+        ("{{ one is failed }}", "needs the registered result of a task"),
+    ],
+)
+def test_errors_say_where(templar: Templar, template: str, message: str) -> None:
+    with pytest.raises(RenderError) as caught:
+        templar.render(Text.at(template, AT))
+    assert message in caught.value.message
+    assert caught.value.position is not None
+
+
+def test_a_condition_must_be_true_or_false(templar: Templar) -> None:
+    with pytest.raises(RenderError, match="neither true nor false"):
+        templar.condition("words", AT)
+
+
+@pytest.mark.parametrize(
+    "template",
+    ["{{ late }}", "{{ late.stdout }}", "{{ [late] }}", "x{{ late }}", "{{ late is failed }}"],
+)
+def test_what_is_not_here_yet_is_waited_for(templar: Templar, template: str) -> None:
+    with pytest.raises(NotYetKnown):
+        templar.render(Text.at(template, AT))
+
+
+def test_what_is_not_here_yet_is_defined(templar: Templar) -> None:
+    assert templar.condition("late is defined", AT)
