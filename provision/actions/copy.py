@@ -15,11 +15,7 @@ from provision.remote.modules import copy as remote
 LIMIT = 64 * 1024 * 1024  # bytes
 
 # How the two sides hand a file over is no option of a playbook's.
-OPTIONS = {
-    name: option
-    for name, option in remote.OPTIONS.items()
-    if name not in ("content_base64", "files")
-}
+OPTIONS = {name: option for name, option in remote.OPTIONS.items() if name not in remote.INTERNAL}
 
 
 def act(args: dict[str, Any], context: Context) -> Remote:
@@ -33,23 +29,30 @@ def act(args: dict[str, Any], context: Context) -> Remote:
     path = context.find(src, "files")
     try:
         if not path.is_dir():
-            if given["dest"].endswith("/"):
-                given["dest"] += path.name
+            if given.get("mode") == "preserve":
+                given["mode"] = _mode(path)
+            given["_original_basename"] = path.name  # for a dest that is a folder
             return Remote("copy", {**given, "content_base64": _encoded(path, context)})
         # As rsync and Ansible: 'src/' is what is in the folder, 'src' the folder itself.
         base = path if src.endswith("/") else path.parent
         files = [
-            {
+            {"path": str(file.relative_to(base)), "directory": True}
+            if file.is_dir()
+            else {
                 "path": str(file.relative_to(base)),
                 "content_base64": _encoded(file, context),
-                "mode": format(file.stat().st_mode & 0o777, "04o"),
+                "mode": _mode(file),
             }
             for file in sorted(path.rglob("*"))
-            if file.is_file() and "__pycache__" not in file.parts
+            if "__pycache__" not in file.parts
         ]
     except OSError as error:
         raise RenderError(f"can't read {path}: {error}", context.task.args.at("src")) from None
     return Remote("copy", {**given, "files": files})
+
+
+def _mode(path: Path) -> str:
+    return format(path.stat().st_mode & 0o777, "04o")
 
 
 def _encoded(path: Path, context: Context) -> str:

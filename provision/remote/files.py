@@ -42,9 +42,12 @@ def write_bytes(
     content: bytes,
     inspect: Callable[[str], None] | None = None,
     follow: bool = True,
+    attributes: dict[str, Any] | None = None,
 ) -> None:
     """Replace a file in one step (a reader sees the old or the new), keeping owner and mode.
 
+    What `attributes` name (mode, owner, group) holds from the first moment: a secret is never
+    readable by others, not even for an instant.
     `inspect` gets the path of the scratch file before it takes the old one's place, and raises
     where it must not. A symlink is written through, as Ansible's editors do, or, without follow,
     replaced. Raises ModuleFailure with the reason: no such folder, a read-only or full file system.
@@ -59,14 +62,7 @@ def write_bytes(
             stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())
-        try:
-            old = os.stat(path)
-            os.chmod(scratch, stat.S_IMODE(old.st_mode))
-            os.chown(scratch, old.st_uid, old.st_gid)
-        except FileNotFoundError:
-            mask = os.umask(0)
-            os.umask(mask)
-            os.chmod(scratch, 0o666 & ~mask)
+        _dress(scratch, path, attributes or {})
         if inspect:
             inspect(scratch)
         os.rename(scratch, path)
@@ -78,6 +74,26 @@ def write_bytes(
     finally:
         if scratch and os.path.exists(scratch):
             os.unlink(scratch)
+
+
+def _dress(scratch: str, path: str, attributes: dict[str, Any]) -> None:
+    """Give a new file the owner and mode of the one it replaces, or those that are wanted."""
+    try:
+        old = os.stat(path)
+        uid, gid, bits = old.st_uid, old.st_gid, stat.S_IMODE(old.st_mode)
+    except FileNotFoundError:
+        mask = os.umask(0)
+        os.umask(mask)
+        uid, gid, bits = -1, -1, 0o666 & ~mask
+    if attributes.get("owner"):
+        uid = user_id(attributes["owner"])
+    if attributes.get("group"):
+        gid = group_id(attributes["group"])
+    if attributes.get("mode"):
+        bits = mode_bits(attributes["mode"], bits)
+    if (uid, gid) != (-1, -1):
+        os.chown(scratch, uid, gid)
+    os.chmod(scratch, bits)
 
 
 def backup(path: str) -> str:
@@ -216,7 +232,7 @@ def put_content(
         if not host.check:
             if args.get("backup") and before is not None:
                 result["backup_file"] = backup(path)
-            write_bytes(path, content, inspector(host, args.get("validate")), follow)
+            write_bytes(path, content, inspector(host, args.get("validate")), follow, args)
             systemd.written(host, path)
         elif before is None and not os.path.isdir(os.path.dirname(path) or "."):
             result["unknown"] = "its folder is made by an earlier task"

@@ -350,3 +350,30 @@ def test_the_log_has_a_line_for_every_task(tmp_path: Path) -> None:
     records = [json.loads(line) for line in played.log.splitlines()]
     assert [r["task"] for r in records if "task" in r] == ["One", "Two"]
     assert all(r["host"] == "here" for r in records)
+
+
+def test_copying_files_and_folders(tmp_path: Path) -> None:
+    files = tmp_path / "files"
+    (files / "tree" / "sub").mkdir(parents=True)
+    (files / "tree" / "empty").mkdir()
+    (files / "tree" / "sub" / "run.sh").write_text("#!/bin/sh\n")
+    (files / "tree" / "sub" / "run.sh").chmod(0o750)
+    (files / "one").write_bytes(b"\0\xff")
+    (tmp_path / "into").mkdir()
+    source = (
+        HEAD
+        + """
+    - ansible.builtin.copy: {src: one, dest: "{{ folder }}/into"}
+    - ansible.builtin.copy: {src: tree, dest: "{{ folder }}/whole", mode: preserve}
+    - ansible.builtin.copy: {src: tree/, dest: "{{ folder }}/inside"}
+    - ansible.builtin.copy: {content: {a: 1}, dest: "{{ folder }}/json"}
+"""
+    )
+    played = play(source, tmp_path, variables={"folder": str(tmp_path)})
+    assert played.counts["changed"] == 4
+    assert (tmp_path / "into" / "one").read_bytes() == b"\0\xff"
+    assert (tmp_path / "whole" / "tree" / "sub" / "run.sh").stat().st_mode & 0o777 == 0o750
+    assert (tmp_path / "inside" / "sub" / "run.sh").is_file()
+    assert (tmp_path / "inside" / "empty").is_dir()
+    assert (tmp_path / "json").read_text() == '{"a": 1}'
+    assert play(source, tmp_path, variables={"folder": str(tmp_path)}).counts["changed"] == 0

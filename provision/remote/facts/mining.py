@@ -29,11 +29,16 @@ def table(name: str) -> Any:
 
 
 def mining_os(tree: Tree, packages: Database) -> dict[str, Any] | None:
-    """The mining operating system by the evidence for it; None where there is none."""
+    """The mining operating system by the evidence for it; None where there is none.
+
+    What a conversion leaves (a `trace`: a label, a kernel's name) is evidence only beside another.
+    """
     best: dict[str, Any] | None = None
     for system in table("mining_os.json")["systems"]:
-        evidence = [text for rule in system["rules"] for text in _evidence(tree, packages, rule)]
-        if evidence and (best is None or len(evidence) > len(best["evidence"])):
+        rules = [(rule, _evidence(tree, packages, rule)) for rule in system["rules"]]
+        evidence = [text for _, texts in rules for text in texts]
+        strong = any(texts and not rule.get("trace") for rule, texts in rules)
+        if strong and (best is None or len(evidence) > len(best["evidence"])):
             best = {name: system[name] for name in ("key", "name", "confidence")}
             best["evidence"] = evidence
     return best

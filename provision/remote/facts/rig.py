@@ -8,6 +8,7 @@ from typing import Any
 from agent.readings import pcie
 from provision.remote import dpkg
 from provision.remote.facts import driver, hardware, mining, network
+from provision.remote.facts.software import software
 from provision.remote.facts.system import board
 from provision.remote.facts.tree import Tree
 
@@ -60,6 +61,7 @@ def rig(
         "mining_os": mining.mining_os(tree, packages),
         "miners": mining.miners(tree),
         "driver": driver.driver(tree, packages),
+        "software": software(tree, packages),
         "secure_boot": driver.secure_boot(tree),
         "usb_watchdogs": usb_watchdogs(tree),
         "kernel": {

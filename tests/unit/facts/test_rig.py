@@ -138,6 +138,7 @@ def test_an_empty_tree_is_no_mining_rig(tmp_path: Path) -> None:
         ("nhos", ["dev/disk/by-label/NHOS"]),
         ("raveos", ["usr/lib/python3/dist-packages/ravinos/x.py"]),
         (None, ["root/config.txt"]),
+        (None, ["dev/disk/by-label/HIVE"]),  # all that a converted rig may keep
     ],
 )
 def test_each_mining_system(tmp_path: Path, key: str | None, files: list[str]) -> None:
@@ -216,3 +217,18 @@ def test_as_a_program(tmp_path: Path) -> None:
         check=True,
     )
     assert json.loads(done.stdout)["boot_id"]
+
+
+def test_the_software(tmp_path: Path) -> None:
+    site = "opt/deeprig/venv/lib/python3.11/site-packages"
+    files = {f"{site}/torch-2.13.0+cpu.dist-info/METADATA": "", f"{site}/torchgen/x.py": ""}
+    versions = {
+        "cuda-toolkit-12-8": "12.8.1-1",
+        "cuda-toolkit-13-0": "13.0.2-1",
+        "cuda-toolkit-13-0-config-common": "13.0.96-1",
+        "libnccl2": "2.29.7-1+cuda13.0",
+    }
+    found = facts(tmp_path / "a", files, versions)["software"]
+    assert found == {"cuda": "13.0.2-1", "nccl": "2.29.7-1+cuda13.0", "torch": "2.13.0+cpu"}
+    nothing = facts(tmp_path / "b", {}, {})["software"]
+    assert nothing == {"cuda": None, "nccl": None, "torch": None}
