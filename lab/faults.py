@@ -73,6 +73,9 @@ _FAULTS = (
     Fault("no-python", "the ssh user finds no python3",
           inside=("chmod 750 $(readlink -f /usr/bin/python3)",
                   "chmod 755 $(readlink -f /usr/bin/python3)")),
+    Fault("hive-cascade", "removing the package hive would remove another one with it",
+          inside=("/usr/lib/lab-hardware/hive-cascade on",
+                  "/usr/lib/lab-hardware/hive-cascade off")),
 )  # fmt: skip
 TABLE = {fault.name: fault for fault in _FAULTS}
 State = dict[str, dict[str, str]]  # of each fault that is on: for which GPU ("" is the rig), how

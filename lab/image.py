@@ -6,6 +6,7 @@ rarely; the disguise takes seconds. A rig is a third layer over both.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import shutil
@@ -57,11 +58,21 @@ def ensure() -> Image:
     """Return the image, built first if it or a part of it is not in the cache."""
     if problem := host.unusable():
         raise problem
+    cache().mkdir(parents=True, exist_ok=True)
+    with (cache() / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            with step("Waiting for another lab.up to build the image", usual="under a minute"):
+                fcntl.flock(lock, fcntl.LOCK_EX)
+        return _ensure()
+
+
+def _ensure() -> Image:
     sources, options = host.sources(), host.apt_options()
     lines = "\n".join(source.line() for source in sources)
     base = cache() / f"base-{_hash(lines, options, *PACKAGES)}"
     log = cache() / "build.log"
-    log.parent.mkdir(parents=True, exist_ok=True)
     log.write_text("")
     if not base.is_dir():
         with step("Building the base system", usual="under a minute"):

@@ -28,6 +28,7 @@ def describe(rigs: Iterable[Rig], fingerprint: str, known_hosts: Path) -> dict[s
             "hosts": {
                 rig.name: {
                     "ansible_host": rig.address,
+                    **({} if rig.port == 22 else {"ansible_port": rig.port}),
                     "ansible_user": USER,
                     "ansible_password": PASSWORD,
                     "ansible_become_password": PASSWORD,

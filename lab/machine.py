@@ -26,6 +26,7 @@ USER, PASSWORD = "user", "1"  # as HiveOS ships
 NAME = re.compile(r"(rig|test)(\d*)")
 FIRST = {"rig": 0, "test": 100}  # the tests' rigs live beside the operator's
 VENDOR_PORT = 8077
+OTHER_PORT = 2222
 BOOT_SECONDS = 60
 
 
@@ -74,6 +75,11 @@ class Rig:
     def address(self) -> str:
         """The loopback address on which its sshd listens."""
         return f"127.0.77.{self.number}"
+
+    @property
+    def port(self) -> int:
+        """The port of its sshd: 22, unless the machine's own sshd has that on every address."""
+        return int(self.settings().get("port", 22))
 
     @property
     def vendor_url(self) -> str:
@@ -182,7 +188,9 @@ class Rig:
         root = mount_overlay(self.folder, image.layers)
         (root / "etc/hostname").write_text(f"{self.name}\n")
         (root / "etc/hosts").write_text(f"127.0.0.1 localhost\n127.0.1.1 {self.name}\n")
-        (root / "etc/ssh/sshd_config.d/address.conf").write_text(f"ListenAddress {self.address}\n")
+        port = 22 if is_free(self.address, 22) else OTHER_PORT
+        listen = f"ListenAddress {self.address}\nPort {port}\n"
+        (root / "etc/ssh/sshd_config.d/address.conf").write_text(listen)
         for kind in ("ed25519", "ecdsa"):
             key = root / f"etc/ssh/ssh_host_{kind}_key"
             subprocess.run(
@@ -191,7 +199,7 @@ class Rig:
             )
         unmount(root)
         layers = [str(layer) for layer in image.layers]
-        self.set(layers=layers, repository=str(image.repository), hardware="seed")
+        self.set(layers=layers, repository=str(image.repository), hardware="seed", port=port)
 
     def down(self) -> None:
         """Stop the rig, cleanly if it can; its disk stays."""
@@ -225,7 +233,7 @@ class Rig:
     def answers(self) -> bool:
         """Say whether the rig's sshd sends its banner."""
         try:
-            with socket.create_connection((self.address, 22), timeout=2) as connection:
+            with socket.create_connection((self.address, self.port), timeout=2) as connection:
                 return connection.recv(4) == b"SSH-"
         except OSError:
             return False
@@ -252,7 +260,8 @@ class Rig:
     def host_keys(self) -> list[str]:
         """Return the lines that known_hosts has for this rig: the lab made its keys."""
         keys = sorted((self.folder / "upper/etc/ssh").glob("ssh_host_*_key.pub"))
-        return [f"{self.address} {' '.join(key.read_text().split()[:2])}" for key in keys]
+        name = self.address if self.port == 22 else f"[{self.address}]:{self.port}"
+        return [f"{name} {' '.join(key.read_text().split()[:2])}" for key in keys]
 
     # What a boot sees.
 
@@ -293,6 +302,17 @@ class Rig:
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
         process.write_pid(self.pid_file, started.pid)
+
+
+def is_free(address: str, port: int) -> bool:
+    """Say whether a server could listen there: nobody does, on this address or on all."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as sshd does
+        try:
+            probe.bind((address, port))
+        except OSError:
+            return False
+        return True
 
 
 def _escape(path: Path) -> str:

@@ -5,6 +5,8 @@ release=$(uname -r)
 work=/var/tmp/lab
 
 grep -v '^#' "$work/stand-ins.txt" | while read -r path; do
+    # The same file, as a distribution with a merged /usr may spell it.
+    if dpkg -S "/usr$path" >/dev/null 2>&1; then path=/usr$path; fi
     dpkg-divert --quiet --local --rename --add "$path"
     ln -sfn "/usr/lib/lab-hardware/bin/${path##*/}" "$path"
 done

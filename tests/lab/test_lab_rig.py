@@ -130,6 +130,13 @@ def test_vendor_repository(rig: Rig, fault: Callable[..., None]) -> None:
     rig.run(f"rm {vendor}")
 
 
+def test_removing_hive_can_cascade(rig: Rig, fault: Callable[..., None]) -> None:
+    simulate = "apt-get remove -qs hive | grep ^Remv"
+    assert out(rig, simulate).split()[1] == "hive"
+    fault("hive-cascade")
+    assert {line.split()[1] for line in out(rig, simulate).splitlines()} == {"hive", "rig-network"}
+
+
 def test_ssh_user_without_python(rig: Rig, fault: Callable[..., None]) -> None:
     fault("no-python")
     assert rig.run("runuser -u user -- python3 -V", check=False).returncode != 0

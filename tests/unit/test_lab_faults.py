@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import stat
 from pathlib import Path
 
@@ -94,6 +95,16 @@ def test_mistakes_name_the_way_out(rig: Rig) -> None:
         rig.enter()
     with pytest.raises(LabError, match="There is: rig3"):
         machine.find("rig4")
+
+
+def test_rig_avoids_the_machine_s_own_sshd(rig: Rig, tmp_path: Path) -> None:
+    with socket.create_server(("0.0.0.0", 0)) as own:
+        port = own.getsockname()[1]
+        assert not machine.is_free("127.0.77.3", port)
+    assert machine.is_free("127.0.77.3", port)
+    assert "ansible_port" not in str(inventory.describe([rig], "", tmp_path))
+    rig.set(port=2222)
+    assert "'ansible_port': 2222" in str(inventory.describe([rig], "", tmp_path))
 
 
 def test_inventory_is_ansible_s_and_private(rig: Rig, tmp_path: Path) -> None:
