@@ -84,7 +84,6 @@ class HostRun:
     # -- plays and tasks
 
     def _play(self, play: Play) -> None:
-        self._report.play(self._host.name, play)
         if play.gather_facts and not self._has_facts:
             self._has_facts = True
             self._variables.facts.pending = True
@@ -166,16 +165,19 @@ class HostRun:
             self._complete(entries.pop(0))
 
     def _progress(self, entries: list[Entry]) -> Any:
-        tasks = {turn.unit["id"][0]: e.task for e in entries for turn in e.turns if turn.unit}
+        known = {turn.unit["id"][0]: e for e in entries for turn in e.turns if turn.unit}
 
         def tell(frame: Frame) -> None:
             current = frame["current"]
             if current:
-                task = tasks[current["id"][0]]
-                line = "" if task.scope.no_log else current["line"]
-                self._report.progress(self._host.name, task.title, current["elapsed"], line)
+                entry = known[current["id"][0]]
+                line = "" if entry.task.scope.no_log else current["line"]
+                self._tell(entry.play, entry.task, current["elapsed"], line)
 
         return tell
+
+    def _tell(self, play: Play, task: Task, elapsed: float, line: str) -> None:
+        self._report.progress(self._host.name, play.step, task.title, elapsed, line)
 
     def _complete(self, entry: Entry) -> None:
         """Judge, register, notify, report; raises HostEnded after a failure."""
@@ -244,9 +246,11 @@ class HostRun:
         if result.get("failed"):
             return result
         self._sessions.close()
-        return self._wait_for_boot(task, result["boot_id"], args)
+        return self._wait_for_boot(play, task, result["boot_id"], args)
 
-    def _wait_for_boot(self, task: Task, old: str, args: dict[str, Any]) -> dict[str, Any]:
+    def _wait_for_boot(
+        self, play: Play, task: Task, old: str, args: dict[str, Any]
+    ) -> dict[str, Any]:
         """Poll until the kernel's boot_id is another one: a lost connection proves nothing."""
         began = time.monotonic()
         while True:
@@ -258,7 +262,7 @@ class HostRun:
                     "address in the router; then run again, and the play goes on.",
                     task=task.title,
                 )
-            self._report.progress(self._host.name, task.title, elapsed, "waiting for the rig")
+            self._tell(play, task, elapsed, "waiting for the rig")
             try:
                 new = self._sessions.boot_id(args["connect_timeout"])
             except DeeprigError:
