@@ -29,6 +29,8 @@ from provision.variables import HostVariables
 
 # Modules whose result holds facts: what reads facts waits for them.
 FACT_FINDERS = frozenset(("setup", "package_facts"))
+# Modules that read in check mode (`check_mode: false`) whatever their author lets them read.
+COMMANDS = frozenset(("command", "shell"))
 POLL = 1.0  # seconds between two attempts to reach a rig that reboots
 
 
@@ -57,6 +59,7 @@ class HostRun:
         self._notified: set[str] = set()
         self._has_facts = False
         self._prepare = Preparer(variables, options)
+        self._predicted_change = False  # check mode: the rig is no longer as a run would find it
         self._stop = threading.Event()
 
     def run(self, plays: list[Play]) -> Recap:
@@ -201,6 +204,8 @@ class HostRun:
         outcome = Outcome(self._host.name, entry.play.step, task, tuple(items))
         self.recap.counts[outcome.status] += 1
         self._report.outcome(outcome)
+        if self._options.check and outcome.status in (Status.CHANGED, Status.UNKNOWN):
+            self._predicted_change = True
         if outcome.status is Status.CHANGED:
             self._notified.update(task.notify)
         if outcome.status is Status.FAILED:
@@ -215,7 +220,9 @@ class HostRun:
     def _register(self, entry: Entry) -> None:
         if entry.task.register:
             results = [(turn.item, turn.result or {}) for turn in entry.turns]
-            self._variables.registered[entry.task.register] = registered(entry.task, results)
+            stale = self._predicted_change and entry.task.module in COMMANDS
+            value = registered(entry.task, results, stale)
+            self._variables.registered[entry.task.register] = value
 
     # -- what is not a module
 
