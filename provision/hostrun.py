@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
+import traceback
 from itertools import groupby
 from typing import Any
 
@@ -70,10 +71,9 @@ class HostRun:
             self._flush()
         except HostEnded:
             pass
-        except (UnreachableError, LostError) as error:
-            self.recap.counts[Status.UNREACHABLE] += 1
-            self.recap.error = error.message
-            self._report.host_error(self._host.name, error)
+        except Exception as error:  # whatever it is, it ends this host's run and no other's
+            if not self._stop.is_set():  # a run that was stopped has lost its rig on purpose
+                self._ended_by(error)
         finally:
             self.recap.frames = self._sessions.frames
             self._sessions.close()
@@ -83,6 +83,16 @@ class HostRun:
         """Ask the run to end (from another thread): the rig ends the task at hand."""
         self._stop.set()
         self._sessions.close()
+
+    def _ended_by(self, error: Exception) -> None:
+        known = isinstance(error, DeeprigError)
+        lost = isinstance(error, (UnreachableError, LostError))
+        told = error if isinstance(error, DeeprigError) else _broken(error)
+        status = Status.UNREACHABLE if lost else Status.FAILED
+        trace = "" if known else "".join(traceback.format_exception(error))
+        self.recap.counts[status] += 1
+        self.recap.error = told.message
+        self._report.host_error(self._host.name, told, status, trace)
 
     # -- plays and tasks
 
@@ -149,6 +159,8 @@ class HostRun:
 
     def _flush(self) -> None:
         """Send what is queued and take in what comes back; raises HostEnded after a failure."""
+        if self._stop.is_set():
+            raise HostEnded
         queue, self._queue = self._queue, []
         for become_user, group in groupby(queue, key=lambda entry: entry.become_user):
             entries = list(group)
@@ -278,3 +290,11 @@ class HostRun:
                 return {"changed": True, "rebooted": True, "elapsed": int(elapsed)}
             if self._stop.wait(POLL):
                 raise HostEnded
+
+
+def _broken(error: Exception) -> DeeprigError:
+    """A fault of ours, in the words of an error."""
+    return DeeprigError(
+        f"deeprig itself broke here: {type(error).__name__}: {error}",
+        advice="The log has the trace. The other hosts go on; what is done on this one stays done.",
+    )

@@ -112,15 +112,21 @@ class Report:
             self._show(outcome)
             self._redraw()
 
-    def host_error(self, host: str, error: DeeprigError) -> None:
-        """A host is lost, or was never reached."""
+    def host_error(
+        self,
+        host: str,
+        error: DeeprigError,
+        status: Status = Status.UNREACHABLE,
+        trace: str = "",
+    ) -> None:
+        """A host's run ends outside a task: it is lost, was never reached, or we broke (`trace`)."""
         with self._lock:
             self._doing.pop(host, None)
             self._step_ends(host)
             text = self._redactor.text(describe(error, host))
             self._errors[host] = text
-            self._log.note(host, f"unreachable: {text}")
-            self._line(host, "", Status.UNREACHABLE.value, STYLES[Status.UNREACHABLE], "", None)
+            self._log.note(host, self._redactor.text(f"{status.value}: {text}\n{trace}".rstrip()))
+            self._line(host, "", status.value, STYLES[status], "", None)
             self._block(text, "red")
 
     def recap(self, recaps: list[Recap], seconds: float) -> None:
