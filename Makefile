@@ -33,7 +33,7 @@ $(VENV)/.dev: requirements-dev.lock $(VENV)/.runtime
 
 # What a lab rig needs of this machine; apt is asked only for what is missing.
 lab: $(VENV)/.runtime
-	@missing=$$($(VENV)/bin/python -c 'from lab.host import missing_packages; print(*missing_packages())') || exit $$?
+	@missing=$$($(VENV)/bin/python -m lab.host) || exit $$?
 	if [ -n "$$missing" ]; then
 	  echo "== Packages for the lab: $$missing"
 	  $(SUDO) apt-get update -q >/dev/null

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import itertools
 import json
 import os.path
 import re
@@ -140,6 +141,11 @@ def extract(environment: Environment, item: Any, container: Any, *more_keys: Any
     return found
 
 
+def product(*lists: Iterable[Any]) -> list[tuple[Any, ...]]:
+    """Each element of the first with each of the others."""
+    return list(itertools.product(*lists))
+
+
 def ternary(value: Any, true: Any, false: Any, none: Any = None) -> Any:
     """`true` or `false` by the truth of the value; `none`, when given, for a None."""
     if value is None and none is not None:
@@ -175,10 +181,12 @@ def version(value: Any, other: Any, operator: str = "==") -> bool:
 
 
 def _result(key: str, value: Any) -> bool:
-    get = getattr(value, "get", None)  # a result that is on its way raises here
-    if get is None:
+    if getattr(value, "get", None) is None:  # a result that is on its way raises here
         raise TypeError(f"the test '{key}' needs the registered result of a task")
-    return bool(get(key, False))
+    try:
+        return bool(value[key])  # raises where check mode does not know
+    except KeyError:
+        return False
 
 
 FILTERS: dict[str, Callable[..., Any]] = {
@@ -198,6 +206,7 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "intersect": intersect,
     "items2dict": items2dict,
     "mandatory": mandatory,
+    "product": product,
     "quote": lambda value: shlex.quote(str(value)),
     "regex_escape": lambda value: re.escape(str(value)),
     "regex_findall": regex_findall,

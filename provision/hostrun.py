@@ -29,6 +29,8 @@ from provision.variables import HostVariables
 
 # Modules whose result holds facts: what reads facts waits for them.
 FACT_FINDERS = frozenset(("setup", "package_facts"))
+# Modules that read in check mode (`check_mode: false`) whatever their author lets them read.
+COMMANDS = frozenset(("command", "shell"))
 POLL = 1.0  # seconds between two attempts to reach a rig that reboots
 
 
@@ -57,6 +59,7 @@ class HostRun:
         self._notified: set[str] = set()
         self._has_facts = False
         self._prepare = Preparer(variables, options)
+        self._predicted_change = False  # check mode: the rig is no longer as a run would find it
         self._stop = threading.Event()
 
     def run(self, plays: list[Play]) -> Recap:
@@ -84,7 +87,6 @@ class HostRun:
     # -- plays and tasks
 
     def _play(self, play: Play) -> None:
-        self._report.play(self._host.name, play)
         if play.gather_facts and not self._has_facts:
             self._has_facts = True
             self._variables.facts.pending = True
@@ -166,16 +168,19 @@ class HostRun:
             self._complete(entries.pop(0))
 
     def _progress(self, entries: list[Entry]) -> Any:
-        tasks = {turn.unit["id"][0]: e.task for e in entries for turn in e.turns if turn.unit}
+        known = {turn.unit["id"][0]: e for e in entries for turn in e.turns if turn.unit}
 
         def tell(frame: Frame) -> None:
             current = frame["current"]
             if current:
-                task = tasks[current["id"][0]]
-                line = "" if task.scope.no_log else current["line"]
-                self._report.progress(self._host.name, task.title, current["elapsed"], line)
+                entry = known[current["id"][0]]
+                line = "" if entry.task.scope.no_log else current["line"]
+                self._tell(entry.play, entry.task, current["elapsed"], line)
 
         return tell
+
+    def _tell(self, play: Play, task: Task, elapsed: float, line: str) -> None:
+        self._report.progress(self._host.name, play.step, task.title, elapsed, line)
 
     def _complete(self, entry: Entry) -> None:
         """Judge, register, notify, report; raises HostEnded after a failure."""
@@ -199,6 +204,8 @@ class HostRun:
         outcome = Outcome(self._host.name, entry.play.step, task, tuple(items))
         self.recap.counts[outcome.status] += 1
         self._report.outcome(outcome)
+        if self._options.check and outcome.status in (Status.CHANGED, Status.UNKNOWN):
+            self._predicted_change = True
         if outcome.status is Status.CHANGED:
             self._notified.update(task.notify)
         if outcome.status is Status.FAILED:
@@ -213,7 +220,9 @@ class HostRun:
     def _register(self, entry: Entry) -> None:
         if entry.task.register:
             results = [(turn.item, turn.result or {}) for turn in entry.turns]
-            self._variables.registered[entry.task.register] = registered(entry.task, results)
+            stale = self._predicted_change and entry.task.module in COMMANDS
+            value = registered(entry.task, results, stale)
+            self._variables.registered[entry.task.register] = value
 
     # -- what is not a module
 
@@ -244,9 +253,11 @@ class HostRun:
         if result.get("failed"):
             return result
         self._sessions.close()
-        return self._wait_for_boot(task, result["boot_id"], args)
+        return self._wait_for_boot(play, task, result["boot_id"], args)
 
-    def _wait_for_boot(self, task: Task, old: str, args: dict[str, Any]) -> dict[str, Any]:
+    def _wait_for_boot(
+        self, play: Play, task: Task, old: str, args: dict[str, Any]
+    ) -> dict[str, Any]:
         """Poll until the kernel's boot_id is another one: a lost connection proves nothing."""
         began = time.monotonic()
         while True:
@@ -258,7 +269,7 @@ class HostRun:
                     "address in the router; then run again, and the play goes on.",
                     task=task.title,
                 )
-            self._report.progress(self._host.name, task.title, elapsed, "waiting for the rig")
+            self._tell(play, task, elapsed, "waiting for the rig")
             try:
                 new = self._sessions.boot_id(args["connect_timeout"])
             except DeeprigError:

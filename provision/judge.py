@@ -60,8 +60,11 @@ def render_failure(task: Task, error: RenderError | OptionError) -> Result:
     return {"failed": True, "changed": False, "msg": error.message, "error": error}
 
 
-def registered(task: Task, results: Sequence[tuple[Any, Result]]) -> Result:
-    """What `register` keeps of (item, result) pairs: of a loop, a list of results."""
+def registered(task: Task, results: Sequence[tuple[Any, Result]], stale: bool = False) -> Result:
+    """What `register` keeps of (item, result) pairs: of a loop, a list of results.
+
+    `stale`: read in check mode after a change that was only predicted, so its content may be wrong.
+    """
     if task.loop is None:
         value = dict(results[0][1])
     else:
@@ -74,5 +77,10 @@ def registered(task: Task, results: Sequence[tuple[Any, Result]]) -> Result:
         }
     value.setdefault("failed", False)
     value.setdefault("changed", False)
-    hidden = any(result.get("unknown") or result.get("would_run") for _, result in results)
-    return UnknownResult(value) if hidden else value
+    if stale:
+        return UnknownResult(failed=False, skipped=False)
+    if any(result.get("unknown") for _, result in results):
+        return UnknownResult(failed=False, skipped=False)
+    if any(result.get("would_run") for _, result in results):
+        return UnknownResult(value)
+    return value

@@ -21,7 +21,6 @@ from rich.text import Text
 
 from provision.errors import DeeprigError, describe
 from provision.outcome import Item, Outcome, Recap, Status
-from provision.playbook import Play
 from provision.redact import Redactor
 from provision.runlog import RunLog
 
@@ -81,24 +80,17 @@ class Report:
 
     # -- what the hosts' runs tell
 
-    def play(self, host: str, play: Play) -> None:
-        """A play begins on a host."""
-        with self._lock:
-            if host in self._steps and self._steps[host][0] != play.step:
-                self._log.note(host, f"step {play.step}")
-
-    def progress(self, host: str, title: str, elapsed: float, line: str) -> None:
+    def progress(self, host: str, step: str, title: str, elapsed: float, line: str) -> None:
         """A task goes on; `line` is the last that its command wrote."""
         line = self._redactor.text(line)
         with self._lock:
             if self._live is not None:
-                self._doing[host] = f"{title}  {elapsed:.0f} s  {line}"
+                self._doing[host] = f"{step}  {title}  {elapsed:.0f} s  {line}"
                 self._redraw()
             elif elapsed >= PATIENCE:
                 due = self._reminded.get((host, title), 0.0)
                 if elapsed >= due:
                     self._reminded[host, title] = elapsed + REMINDER
-                    step = self._steps[host][0] if host in self._steps else ""
                     self._line(host, step, "…", "bright_black", title, elapsed)
 
     def outcome(self, outcome: Outcome) -> None:
