@@ -11,7 +11,7 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo --preserve-env=CI,DEBIAN_FRONTE
 export DEBIAN_FRONTEND := noninteractive
 PYTHON ?= python3
 
-.PHONY: help demo test lint unit lab-test bench lab lock clean
+.PHONY: help setup demo test lint unit lab-test bench lab lock clean
 
 help:           ## This list
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -39,6 +39,9 @@ lab: $(VENV)/.runtime
 	  $(SUDO) apt-get update -q >/dev/null
 	  $(SUDO) apt-get install -y -q --no-install-recommends $$missing >/dev/null
 	fi
+
+setup: $(VENV)/.runtime ## Python packages for your own rigs, nothing else
+	@echo "Ready. Next: . $(VENV)/bin/activate, then fab -l"
 
 demo: lab       ## Turn a lab rig from mining OS into deep learning host, twice
 	@$(SUDO) $(VENV)/bin/python -m lab.demo
