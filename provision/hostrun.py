@@ -71,6 +71,8 @@ class HostRun:
         except HostEnded:
             pass
         except (UnreachableError, LostError) as error:
+            if self._stop.is_set():
+                return self.recap  # our own doing: `stop` closed the sessions
             self.recap.counts[Status.UNREACHABLE] += 1
             self.recap.error = error.message
             self._report.host_error(self._host.name, error)
@@ -155,11 +157,15 @@ class HostRun:
             units = [turn.unit for entry in entries for turn in entry.turns if turn.unit]
             turns = {tuple(t.unit["id"]): t for e in entries for t in e.turns if t.unit}
             session = self._sessions.get(become_user)
-            for frame in session.run(units, self._progress(entries)) if units else ():
-                for told in frame["results"]:
-                    turn = turns[tuple(told["id"])]
-                    turn.result, turn.elapsed = told["result"], told["elapsed"]
-                self._complete_those_done(entries)
+            try:
+                for frame in session.run(units, self._progress(entries)) if units else ():
+                    for told in frame["results"]:
+                        turn = turns[tuple(told["id"])]
+                        turn.result, turn.elapsed = told["result"], told["elapsed"]
+                    self._complete_those_done(entries)
+            except LostError as error:
+                _at_hand(error, entries)
+                raise
             self._complete_those_done(entries)
 
     def _complete_those_done(self, entries: list[Entry]) -> None:
@@ -267,6 +273,7 @@ class HostRun:
                     f"the rig did not come back from its reboot within {args['reboot_timeout']} s",
                     advice="Look at its screen. If it is up with another address, look for its MAC "
                     "address in the router; then run again, and the play goes on.",
+                    position=task.position,
                     task=task.title,
                 )
             self._tell(play, task, elapsed, "waiting for the rig")
@@ -278,3 +285,11 @@ class HostRun:
                 return {"changed": True, "rebooted": True, "elapsed": int(elapsed)}
             if self._stop.wait(POLL):
                 raise HostEnded
+
+
+def _at_hand(error: LostError, entries: list[Entry]) -> None:
+    """Name the task that was under way: the first one without all its results."""
+    for entry in entries:
+        if any(turn.result is None for turn in entry.turns):
+            error.task, error.position = entry.task.title, entry.task.position
+            return

@@ -121,6 +121,7 @@ class Inventory:
         if address is not None:
             implicit = self.host(pattern)
             return [Host(pattern, {**implicit.variables, **address}, ("ungrouped",))]
+        names.remove("ungrouped")  # nobody means that
         raise PatternError(
             f"unknown host '{pattern}'{suggestion(pattern, names)}", advice=self._known()
         )

@@ -11,6 +11,7 @@ from fabric import Config
 
 from provision.connection import RigConnection
 from provision.errors import PatternError, SourceError
+from provision.hostkeys import Ask, ask
 from provision.hostrun import HostRun
 from provision.inventory import Host, Inventory
 from provision.options import RunOptions
@@ -56,6 +57,7 @@ def run(
         try:
             recaps = [future.result() for future in futures]
         except KeyboardInterrupt:
+            report.cancel()
             for host_run in runs:
                 host_run.stop()
             for host in hosts:
@@ -82,18 +84,23 @@ def _host_run(
     config: Config,
     accept_new: bool,
 ) -> HostRun:
-    sessions = sessions_of(host, options.extra, config, accept_new)
+    sessions = sessions_of(host, options.extra, config, accept_new, ask=report.ask)
     variables = HostVariables(host, inventory, options.extra, options.check, options.diff)
     return HostRun(host, variables, sessions, options, report)
 
 
 def sessions_of(
-    host: Host, extra: dict[str, Any], config: Config, accept_new: bool, exclusive: bool = True
+    host: Host,
+    extra: dict[str, Any],
+    config: Config,
+    accept_new: bool,
+    exclusive: bool = True,
+    ask: Ask = ask,
 ) -> Sessions:
     """Sessions as the host's connection variables say. `exclusive`: take the rig's lock."""
 
     def connect(timeout: float | None) -> RigConnection:
-        connection = RigConnection(host, config, accept_new)
+        connection = RigConnection(host, config, accept_new, ask)
         if timeout is not None:
             connection.connect_timeout = timeout
         return connection

@@ -45,8 +45,8 @@ def _play(context: FleetContext, flags: Flags, path: Path, verb: str) -> None:
         as_json=flags.json,
         verbose=flags.verbose,
     )
-    if any(recap.failed for recap in recaps):
-        raise Exit(code=2)
+    if status := max(recap.exit_status for recap in recaps):
+        raise Exit(code=status)
 
 
 def facts(context: FleetContext, flags: Flags) -> None:

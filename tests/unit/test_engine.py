@@ -73,7 +73,7 @@ def test_nothing_runs_after_a_failure(tmp_path: Path) -> None:
         tmp_path,
         variables={"folder": str(tmp_path)},
     )
-    assert played.recap.failed
+    assert played.recap.exit_status == 2
     assert played.counts["failed"] == 1
     assert not (tmp_path / "later").exists()
     assert "play.yml:5:7" in played.text
@@ -295,7 +295,7 @@ def test_a_failed_assertion_shows_its_message_and_end_host_ends(tmp_path: Path) 
 """,
         tmp_path,
     )
-    assert not ended.recap.failed
+    assert ended.recap.exit_status == 0
 
 
 def test_template_file_and_its_errors(tmp_path: Path) -> None:
