@@ -15,7 +15,6 @@ from fabric import Config, Connection
 from provision.errors import UnreachableError
 from provision.hostkeys import Ask, AskAboutUnknown, ask, changed_key_error
 from provision.inventory import Host
-from provision.templating import Templar
 
 CONNECT_TIMEOUT = 10.0  # seconds to a TCP connection; also to the SSH banner and to a login
 CHANNEL_TIMEOUT = 15.0  # seconds to open a channel: Paramiko's own default is an hour
@@ -35,11 +34,7 @@ class RigConnection(Connection):  # type: ignore[misc]
         accept_new: bool = False,
         ask: Ask = ask,
     ) -> None:
-        variables = Templar([host.variables])
-
-        def variable(*names: str) -> Any:
-            return variables.render(host.variable(*names))
-
+        variable = host.rendered
         keywords: dict[str, Any] = {
             "banner_timeout": CONNECT_TIMEOUT,
             "auth_timeout": CONNECT_TIMEOUT,
