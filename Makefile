@@ -48,11 +48,12 @@ demo: lab       ## Turn a lab rig from mining OS into deep learning host, twice
 
 test: lint unit lab-test   ## ruff, mypy, unit tests, lab tests
 
-lint: $(VENV)/.dev   ## ruff, mypy
-	@echo "== ruff, mypy"
+lint: $(VENV)/.dev   ## ruff, mypy, ansible-lint
+	@echo "== ruff, mypy, ansible-lint"
 	$(VENV)/bin/ruff check -q .
 	$(VENV)/bin/ruff format -q --check .
 	$(VENV)/bin/mypy
+	PATH="$$PWD/$(VENV)/bin:$$PATH" ansible-lint --offline -q playbooks
 
 unit: $(VENV)/.dev   ## Unit tests: fast, no root
 	@echo "== Unit tests"

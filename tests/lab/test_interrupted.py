@@ -18,6 +18,7 @@ from lab.machine import Rig
 from provision import inventory as inventories
 from provision.errors import LostError
 from provision.remote.worker import INTERVAL
+from provision.sessions import sessions_of
 from tests.lab.operator import STEPS, Said, fab, finish, playbook, start, until
 
 NAME = "test6"
