@@ -103,7 +103,9 @@ class TestPreflight:
         finally:
             for card in cards:
                 card.write_text("0x10de\n")
-        failed(said, "playbooks/preflight.yml", "Refuse what can't work", "no NVIDIA GPU is visible")
+        failed(
+            said, "playbooks/preflight.yml", "Refuse what can't work", "no NVIDIA GPU is visible"
+        )
 
 
 class TestDriver:
