@@ -30,7 +30,7 @@ NOTHING_DONE = re.compile(
     r"^0 upgraded, 0 newly installed(, 0 downgraded)?, 0 to remove.*\n(?!\d+ not fully installed)",
     re.M,
 )
-TAIL = 60  # lines of apt's output that a failure shows
+TAIL = 30  # lines of its standard output that a failure shows, before all of its standard error
 
 
 class Change(NamedTuple):
