@@ -11,7 +11,7 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo --preserve-env=CI,DEBIAN_FRONTE
 export DEBIAN_FRONTEND := noninteractive
 PYTHON ?= python3
 
-.PHONY: help demo test lint unit lab-test bench lab lock clean
+.PHONY: help setup demo test lint unit lab-test bench lab lock clean
 
 help:           ## This list
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -40,16 +40,20 @@ lab: $(VENV)/.runtime
 	  $(SUDO) apt-get install -y -q --no-install-recommends $$missing >/dev/null
 	fi
 
+setup: $(VENV)/.runtime ## Python packages for your own rigs, nothing else
+	@echo "Ready. Next: . $(VENV)/bin/activate, then fab -l"
+
 demo: lab       ## Turn a lab rig from mining OS into deep learning host, twice
 	@$(SUDO) $(VENV)/bin/python -m lab.demo
 
 test: lint unit lab-test   ## ruff, mypy, unit tests, lab tests
 
-lint: $(VENV)/.dev   ## ruff, mypy
-	@echo "== ruff, mypy"
+lint: $(VENV)/.dev   ## ruff, mypy, ansible-lint
+	@echo "== ruff, mypy, ansible-lint"
 	$(VENV)/bin/ruff check -q .
 	$(VENV)/bin/ruff format -q --check .
 	$(VENV)/bin/mypy
+	PATH="$$PWD/$(VENV)/bin:$$PATH" ansible-lint --offline -q playbooks
 
 unit: $(VENV)/.dev   ## Unit tests: fast, no root
 	@echo "== Unit tests"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import getpass
 import json
+import socket
 import struct
 import zlib
 from pathlib import Path
@@ -61,8 +63,13 @@ def _contents() -> tuple[dict[str, str], dict[str, str], str]:
 
 @functools.cache
 def payload(exclusive: bool) -> bytes:
-    """The mark and the compressed worker. `exclusive`: it takes the rig's lock."""
+    """The mark and the compressed worker. `exclusive`: it takes the rig's lock, in our name."""
     sources, data, code = _contents()
-    packed = {"sources": sources, "data": data, "code": code, "exclusive": exclusive}
+    packed = {
+        "sources": sources,
+        "data": data,
+        "code": code,
+        "operator": f"{getpass.getuser()}@{socket.gethostname()}" if exclusive else "",
+    }
     body = zlib.compress(json.dumps(packed).encode(), 6)
     return MARK + struct.pack(">I", len(body)) + body

@@ -13,9 +13,8 @@ import paramiko
 from fabric import Config, Connection
 
 from provision.errors import UnreachableError
-from provision.hostkeys import AskAboutUnknown, changed_key_error
+from provision.hostkeys import Ask, AskAboutUnknown, ask, changed_key_error
 from provision.inventory import Host
-from provision.templating import Templar
 
 CONNECT_TIMEOUT = 10.0  # seconds to a TCP connection; also to the SSH banner and to a login
 CHANNEL_TIMEOUT = 15.0  # seconds to open a channel: Paramiko's own default is an hour
@@ -28,12 +27,14 @@ class RigConnection(Connection):  # type: ignore[misc]
     password: str | None = None
     known_hosts: Path = Path()
 
-    def __init__(self, host: Host, config: Config | None = None, accept_new: bool = False) -> None:
-        variables = Templar([host.variables])
-
-        def variable(*names: str) -> Any:
-            return variables.render(host.variable(*names))
-
+    def __init__(
+        self,
+        host: Host,
+        config: Config | None = None,
+        accept_new: bool = False,
+        ask: Ask = ask,
+    ) -> None:
+        variable = host.rendered
         keywords: dict[str, Any] = {
             "banner_timeout": CONNECT_TIMEOUT,
             "auth_timeout": CONNECT_TIMEOUT,
@@ -62,7 +63,7 @@ class RigConnection(Connection):  # type: ignore[misc]
         self.client.load_system_host_keys()
         if self.known_hosts.is_file():
             self.client.load_system_host_keys(str(self.known_hosts))
-        self.client.set_missing_host_key_policy(AskAboutUnknown(self.known_hosts, accept_new))
+        self.client.set_missing_host_key_policy(AskAboutUnknown(self.known_hosts, accept_new, ask))
 
     def open(self) -> Any:
         """Connect. Raises UnreachableError, which says why and what to do."""
@@ -111,4 +112,6 @@ def _reason(error: Exception) -> str:
         return ", ".join(sorted(causes)).lower()
     if isinstance(error, TimeoutError):
         return "no answer in time"
+    if "No existing session" in str(error) or "protocol banner" in str(error):
+        return "it takes the connection, but does not answer as an SSH server does"
     return str(error) or type(error).__name__

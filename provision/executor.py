@@ -6,6 +6,7 @@ fabric.yaml names `InventoryExecutor`. A `FleetTask` is called once with all the
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -77,6 +78,9 @@ class InventoryExecutor(fabric.Executor):  # type: ignore[misc]
             return super().execute(*tasks)
         except DeeprigError as error:
             fail(error)
+        except BrokenPipeError:  # `fab … | head`: who reads has enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise Exit(code=141) from None  # as a shell has it for a program that SIGPIPE ends
         except KeyboardInterrupt:
             print(
                 "\nInterrupted. A task that was under way ends on the rig by itself; "
@@ -117,7 +121,6 @@ class InventoryExecutor(fabric.Executor):  # type: ignore[misc]
 
 def load_inventory(path: str | None) -> Inventory:
     """The inventory named by --inventory, DEEPRIG_INVENTORY or else `inventory/`."""
-    import os
     from pathlib import Path
 
     from provision import inventory

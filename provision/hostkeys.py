@@ -7,15 +7,28 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import select
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import paramiko
 
 from provision.errors import UnreachableError
 
+Ask = Callable[[str], str]  # asks the operator, in the thread of one rig
+
 _asking = threading.Lock()  # one question at a time, however many rigs
+
+
+def ask(question: str, cancelled: threading.Event | None = None) -> str:
+    """Ask at the terminal; an empty answer once it is cancelled, which `input` would not notice."""
+    print(question, end=" ", flush=True)
+    while not select.select([sys.stdin], [], [], 0.2)[0]:
+        if cancelled is not None and cancelled.is_set():
+            return ""
+    return sys.stdin.readline().strip()
 
 
 def fingerprint(key: paramiko.PKey) -> str:
@@ -27,9 +40,10 @@ def fingerprint(key: paramiko.PKey) -> str:
 class AskAboutUnknown(paramiko.MissingHostKeyPolicy):
     """Take an unknown key only when the operator says so, and remember it."""
 
-    def __init__(self, known_hosts: Path, accept_new: bool) -> None:
+    def __init__(self, known_hosts: Path, accept_new: bool, ask: Ask) -> None:
         self._known_hosts = known_hosts
         self._accept_new = accept_new
+        self._ask = ask
 
     def missing_host_key(
         self, client: paramiko.SSHClient, hostname: str, key: paramiko.PKey
@@ -47,11 +61,11 @@ class AskAboutUnknown(paramiko.MissingHostKeyPolicy):
     def _agreed(self, hostname: str, key: paramiko.PKey) -> bool:
         if not sys.stdin.isatty():
             return False
-        print(f"The host key of {hostname} is not known:\n  {key.get_name()} {fingerprint(key)}")
-        return input("Is this the rig, and may it be remembered? [y/N] ").strip().lower() in (
-            "y",
-            "yes",
+        answer = self._ask(
+            f"The host key of {hostname} is not known:\n  {key.get_name()} {fingerprint(key)}\n"
+            "Is this the rig, and may it be remembered? [y/N]"
         )
+        return answer.lower() in ("y", "yes")
 
     def _remember(self, hostname: str, key: paramiko.PKey) -> None:
         self._known_hosts.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

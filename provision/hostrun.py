@@ -167,11 +167,15 @@ class HostRun:
             units = [turn.unit for entry in entries for turn in entry.turns if turn.unit]
             turns = {tuple(t.unit["id"]): t for e in entries for t in e.turns if t.unit}
             session = self._sessions.get(become_user)
-            for frame in session.run(units, self._progress(entries)) if units else ():
-                for told in frame["results"]:
-                    turn = turns[tuple(told["id"])]
-                    turn.result, turn.elapsed = told["result"], told["elapsed"]
-                self._complete_those_done(entries)
+            try:
+                for frame in session.run(units, self._progress(entries)) if units else ():
+                    for told in frame["results"]:
+                        turn = turns[tuple(told["id"])]
+                        turn.result, turn.elapsed = told["result"], told["elapsed"]
+                    self._complete_those_done(entries)
+            except LostError as error:
+                _at_hand(error, entries)
+                raise
             self._complete_those_done(entries)
 
     def _complete_those_done(self, entries: list[Entry]) -> None:
@@ -279,6 +283,7 @@ class HostRun:
                     f"the rig did not come back from its reboot within {args['reboot_timeout']} s",
                     advice="Look at its screen. If it is up with another address, look for its MAC "
                     "address in the router; then run again, and the play goes on.",
+                    position=task.position,
                     task=task.title,
                 )
             self._tell(play, task, elapsed, "waiting for the rig")
@@ -298,3 +303,11 @@ def _broken(error: Exception) -> DeeprigError:
         f"deeprig itself broke here: {type(error).__name__}: {error}",
         advice="The log has the trace. The other hosts go on; what is done on this one stays done.",
     )
+
+
+def _at_hand(error: LostError, entries: list[Entry]) -> None:
+    """Name the task that was under way: the first one without all its results."""
+    for entry in entries:
+        if any(turn.result is None for turn in entry.turns):
+            error.task, error.position = entry.task.title, entry.task.position
+            return

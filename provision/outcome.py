@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
+from provision.errors import DeeprigError, UnreachableError
 from provision.playbook import Task
 
 
@@ -78,9 +79,11 @@ class Recap:
     frames: int = 0  # sent and received
 
     @property
-    def failed(self) -> bool:
-        """Whether anything failed or the host was lost."""
-        return bool(self.counts[Status.FAILED] or self.counts[Status.UNREACHABLE])
+    def exit_status(self) -> int:
+        """What the process says of this host when it ends: 0, 2 for a failure, 4 for no session."""
+        if self.counts[Status.UNREACHABLE]:
+            return UnreachableError.status
+        return DeeprigError.status if self.counts[Status.FAILED] else 0
 
     def numbers(self) -> dict[str, int]:
         """Counts by name; a task that changed something is ok, too, as Ansible counts."""

@@ -20,6 +20,7 @@ from rich.table import Table
 from rich.text import Text
 
 from provision.errors import DeeprigError, describe
+from provision.hostkeys import ask
 from provision.outcome import Item, Outcome, Recap, Status
 from provision.redact import Redactor
 from provision.runlog import RunLog
@@ -66,6 +67,7 @@ class Report:
         self._doing: dict[str, str] = {}
         self._reminded: dict[tuple[str, str], float] = {}
         self._live: Live | None = None
+        self._cancelled = threading.Event()
 
     def __enter__(self) -> Report:
         if self._console.is_terminal and not self._json:
@@ -77,6 +79,23 @@ class Report:
         if self._live is not None:
             self._live.stop()
             self._live = None
+
+    # -- questions
+
+    def ask(self, question: str) -> str:
+        """Ask the operator, with the live line out of the way and every other host silent."""
+        with self._lock:
+            if self._live is not None:
+                self._live.stop()
+            try:
+                return ask(question, self._cancelled)
+            finally:
+                if self._live is not None:
+                    self._live.start()
+
+    def cancel(self) -> None:
+        """The run ends: no answer is waited for."""
+        self._cancelled.set()
 
     # -- what the hosts' runs tell
 
@@ -201,7 +220,7 @@ class Report:
         if not task.scope.no_log:
             for stream in ("stderr", "stdout", "exception"):
                 said = str(result.get(stream) or "").strip()
-                if said and said not in text:
+                if said and not _is_in(said, text):
                     text += f"\n  {stream}:\n" + "\n".join(f"    {s}" for s in said.splitlines())
         colour = "red" if item.status is Status.FAILED else "cyan"
         self._block(self._redactor.text(text), colour)
@@ -286,3 +305,9 @@ class Report:
         if self._json:
             self._outcomes.append(record)
         return record
+
+
+def _is_in(said: str, text: str) -> bool:
+    """Whether `text` has the end of what was said, which is where the failure is."""
+    shown = {line.strip() for line in text.splitlines()}
+    return all(line.strip() in shown for line in said.splitlines()[-10:])

@@ -151,6 +151,12 @@ class Session:
                 advice="Install it there (apt install python3 sudo), or name another one with "
                 "ansible_python_interpreter.",
             )
+        if "permission denied" in text:
+            return UnreachableError(
+                f"'{user}' may not run Python ({self._interpreter}) on this rig",
+                advice="Make it executable for all (chmod 755), or name another one with "
+                "ansible_python_interpreter.",
+            )
         return UnreachableError(
             "the worker did not start", advice=said.strip() or "It gave no reason."
         )

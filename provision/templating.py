@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 import re
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any, NoReturn
 
 import jinja2
@@ -24,11 +26,10 @@ from jinja2.utils import missing
 from provision import filters, source
 from provision.errors import Position, RenderError
 from provision.remote.options import suggestion
-from provision.source import Text
+from provision.source import Text, is_template
 
 OMIT = "__omit_place_holder__"  # the value of Ansible's `omit`: the option is left out
 _NAME = re.compile(r"\{\{\s*([A-Za-z_]\w*)\s*\}\}")
-_DELIMITERS = ("{{", "{%", "{#")
 
 
 class NotYetKnown(Exception):
@@ -90,8 +91,23 @@ class _Variables(Context):
         return super().resolve_or_missing(key) if found is missing else found
 
 
+def _cache_folder() -> Path:
+    """Where compiled templates are kept between runs: compiling them is most of a run's work."""
+    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    folder = base / "deeprig" / "templates"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return folder
+
+
 def _environment(kind: type[jinja2.Environment]) -> jinja2.Environment:
+    try:
+        cache = jinja2.FileSystemBytecodeCache(str(_cache_folder()), f"{kind.__name__}-%s")
+    except OSError:
+        cache = None  # a home that can't be written to costs time, nothing else
     environment = kind(
+        loader=jinja2.FunctionLoader(lambda text: text),  # a template's name is its text
+        bytecode_cache=cache,
+        cache_size=-1,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,  # as ansible.builtin.template
         keep_trailing_newline=True,
@@ -115,12 +131,7 @@ def _textual() -> jinja2.Environment:
 
 @functools.lru_cache(maxsize=4096)
 def _compiled(text: str, whole_file: bool) -> jinja2.Template:
-    return (_textual() if whole_file else _native()).from_string(text)
-
-
-def is_template(value: Any) -> bool:
-    """Whether a value is a text with something to render in it."""
-    return isinstance(value, Text) and any(mark in value for mark in _DELIMITERS)
+    return (_textual() if whole_file else _native()).get_template(text)
 
 
 def condition_text(value: Any) -> str:

@@ -25,8 +25,12 @@ ENVIRONMENT = {
 }
 LOCKED = re.compile(r"Could not get lock (\S+?)[.,]?\s|Unable to lock (?:directory )?(\S+)")
 SIMULATED = re.compile(r"^(Inst|Remv|Purg) (\S+)(?: \[(.*?)\])?(?: \((\S+))?", re.MULTILINE)
-NOTHING_DONE = re.compile(r"^0 upgraded, 0 newly installed(, 0 downgraded)?, 0 to remove", re.M)
-TAIL = 60  # lines of apt's output that a failure shows
+# A package that was left unconfigured, by a failure or a cut, counts in a line of its own.
+NOTHING_DONE = re.compile(
+    r"^0 upgraded, 0 newly installed(, 0 downgraded)?, 0 to remove.*\n(?!\d+ not fully installed)",
+    re.M,
+)
+TAIL = 30  # lines of its standard output that a failure shows, before all of its standard error
 
 
 class Change(NamedTuple):
@@ -40,7 +44,9 @@ class Change(NamedTuple):
 
 def apt_get(host: Host, words: Sequence[str], lock_timeout: int) -> Completed:
     """Run apt-get with `words`; raises ModuleFailure that explains what went wrong."""
-    command = ["apt-get", "-q", "-y", "-o", f"DPkg::Lock::Timeout={lock_timeout}", *words]
+    # Without a terminal of its own, dpkg does not draw its percentage a hundred times.
+    options = ["-o", f"DPkg::Lock::Timeout={lock_timeout}", "-o", "Dpkg::Use-Pty=0"]
+    command = ["apt-get", "-q", "-y", *options, *words]
     done = host.run(command, environment=ENVIRONMENT)
     if done.rc != 0:
         raise ModuleFailure(

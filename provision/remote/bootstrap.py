@@ -50,9 +50,9 @@ class MemoryImporter(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):
         exec(compile(text, path, "exec"), module.__dict__)
 
 
-def start(sources: dict[str, str], data: dict[str, str], exclusive: bool, stream: BinaryIO) -> None:
+def start(sources: dict[str, str], data: dict[str, str], operator: str, stream: BinaryIO) -> None:
     """Serve on standard input, of which `stream` is the open reader."""
     sys.meta_path.insert(0, MemoryImporter(sources, data))
     from provision.remote import worker
 
-    worker.main(stream, exclusive)
+    worker.main(stream, operator)

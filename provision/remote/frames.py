@@ -4,7 +4,7 @@ A frame is four bytes of length (big-endian), then that many bytes of zlib-compr
 
 operator -> rig
     {"batch": n, "units": [unit …]}        do these in order; a unit is one module call
-    {"op": "bye"}                          finish and leave
+    {"op": "bye"}                          finish the unit at hand, start no other, and leave
 rig -> operator
     {"hello": {…}}                         once: Python, pid, boot_id, user id
     {"batch": n, "results": [result …], "current": {…} | null, "done": bool}

@@ -33,7 +33,7 @@ class Worker:
         self._writer = writer
         self._interval = interval
         self._batches: queue.Queue[Frame | None] = queue.Queue()
-        self._gone = threading.Event()  # the operator's side has left
+        self._gone = threading.Event()  # the operator's side has left, or takes its leave
         self._lock = threading.Lock()  # guards all below
         self._batch = 0
         self._results: list[dict[str, Any]] = []
@@ -65,8 +65,7 @@ class Worker:
         while True:
             frame = unpack(self._reader.read)
             if frame is None or frame.get("op") == "bye":
-                if frame is None:
-                    self._gone.set()
+                self._gone.set()  # a bye in the middle of a batch: what follows is not wanted
                 self._batches.put(None)
                 return
             self._batches.put(frame)
@@ -146,7 +145,7 @@ class Worker:
         self._line = line[:200]
 
 
-def take_lock(path: str = LOCK) -> str:
+def take_lock(operator: str, path: str = LOCK) -> str:
     """Take the rig's lock for the life of this process; who holds it, when someone does."""
     try:
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -157,9 +156,8 @@ def take_lock(path: str = LOCK) -> str:
     except OSError:
         return os.read(handle, 200).decode("utf-8", "replace") or "unknown"
     os.ftruncate(handle, 0)
-    peer = os.environ.get("SSH_CONNECTION", "").split(" ")[0] or "this machine"
     since = time.strftime("%H:%M:%S")
-    os.write(handle, f"process {os.getpid()}, started {since} from {peer}".encode())
+    os.write(handle, f"by {operator} since {since}, process {os.getpid()} there".encode())
     return ""
 
 
@@ -172,15 +170,18 @@ def boot_id() -> str:
         return ""
 
 
-def main(reader: BinaryIO, exclusive: bool) -> None:
-    """Serve on standard input and output, which are kept for frames alone."""
+def main(reader: BinaryIO, operator: str) -> None:
+    """Serve on standard input and output, which are kept for frames alone.
+
+    operator: who takes the rig's lock; "" is somebody who only looks, and takes none.
+    """
     writer = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever prints by mistake does not break the frames
     writer.write(GREETING)  # what stands before it was written by the login shell
     os.umask(0o022)
     os.chdir("/")
     worker = Worker(reader, writer)
-    busy = take_lock() if exclusive and os.geteuid() == 0 else ""
+    busy = take_lock(operator) if operator and os.geteuid() == 0 else ""
     worker.say(
         {
             "hello": {

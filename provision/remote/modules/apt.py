@@ -247,7 +247,9 @@ def _predict(host: Host, words: list[str], result: Result) -> None:
             unknown=f"it may come with a repository that an earlier task adds: {first}",
         )
         return
-    result["changed"] = result["changed"] or bool(changes)
+    result["changed"] = (
+        result["changed"] or bool(changes) or not apt_get.NOTHING_DONE.search(done.stdout)
+    )
     result.update(stdout=done.stdout, stderr=done.stderr)
     _list_changes(host, changes, result)
 

@@ -1,0 +1,236 @@
+"""A run that is cut off, stopped, or meets another one: nothing is half done, and it goes on."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fabric import Config
+
+from lab import faults
+from lab.machine import Rig
+from provision import inventory as inventories
+from provision.errors import LostError
+from provision.remote.worker import INTERVAL
+from provision.sessions import sessions_of
+from tests.lab.operator import STEPS, Said, fab, finish, playbook, start, until
+
+NAME = "test6"
+
+
+def shell(name: str, text: str) -> dict[str, Any]:
+    return {"name": name, "ansible.builtin.shell": {"cmd": text}}
+
+
+@pytest.fixture(scope="module")
+def target(make_rig: Callable[[str], Rig]) -> Rig:
+    return make_rig(NAME)
+
+
+@pytest.fixture(scope="module")
+def inventory(target: Rig, write_inventory: Callable[..., Path]) -> Path:
+    return write_inventory(target)
+
+
+@pytest.fixture
+def marks(target: Rig) -> Iterator[Path]:
+    """A folder of the rig in which tasks leave marks."""
+    folder = target.root / "root/marks"
+    folder.mkdir()
+    yield folder
+    target.run("rm -r /root/marks")
+
+
+@pytest.fixture
+def slow(tmp_path: Path) -> Path:
+    """A playbook whose first task lasts three seconds."""
+    first = "touch /root/marks/began; sleep 3; touch /root/marks/ended"
+    return playbook(
+        tmp_path, shell("Slow one", first), shell("Later one", "touch /root/marks/later")
+    )
+
+
+def worker(target: Rig) -> int:
+    """The pid of the worker in the rig."""
+    return int(target.run("pgrep -f '^python3 -IS -c'").stdout.split()[0])
+
+
+def connection(target: Rig) -> int:
+    """The pid of the sshd process in the rig that serves the one connection."""
+    return int(target.run("pgrep -f '^sshd: user@notty'").stdout.split()[0])
+
+
+def left(target: Rig) -> None:
+    """Wait until no worker is on the rig."""
+    until(lambda: target.run("pgrep -f '^python3 -IS -c'", check=False).returncode == 1)
+
+
+def test_a_second_run_is_refused_and_told_who_is_there(
+    inventory: Path, target: Rig, marks: Path, slow: Path
+) -> None:
+    first = start(inventory, NAME, "play", slow)
+    until((marks / "began").exists)
+    second = fab(inventory, NAME, "play", slow)
+    assert second.status == 4
+    user, machine = os.environ.get("LOGNAME") or "root", os.uname().nodename
+    second.names("another run is at work on this rig (by ", f"@{machine} since ", f"host: {NAME}")
+    assert user in second.text
+    assert finish(first).status == 0
+    assert (marks / "later").exists()
+
+
+def test_facts_are_read_while_a_run_is_at_work(
+    inventory: Path, target: Rig, marks: Path, slow: Path
+) -> None:
+    first = start(inventory, NAME, "play", slow)
+    until((marks / "began").exists)
+    assert fab(inventory, NAME, "facts").status == 0
+    assert finish(first).status == 0
+
+
+def test_an_interrupt_ends_the_task_at_hand_and_starts_no_other(
+    inventory: Path, target: Rig, marks: Path, slow: Path
+) -> None:
+    run = start(inventory, NAME, "play", slow)
+    until((marks / "began").exists)
+    run.send_signal(signal.SIGINT)
+    said = finish(run)
+    assert said.status == 130
+    assert said.seconds < 2
+    assert said.stdout == ""
+    assert said.stderr.strip().splitlines() == [
+        "Interrupted. A task that was under way ends on the rig by itself; run again to go on."
+    ]
+    until((marks / "ended").exists)
+    left(target)
+    assert not (marks / "later").exists()
+
+
+def test_a_killed_command_ends_the_task_at_hand_and_starts_no_other(
+    inventory: Path, target: Rig, marks: Path, slow: Path
+) -> None:
+    run = start(inventory, NAME, "play", slow)
+    until((marks / "began").exists)
+    run.kill()
+    finish(run)
+    until((marks / "ended").exists)
+    left(target)
+    assert not (marks / "later").exists()
+
+
+def under_way(inventory: Path, marks: Path, slow: Path) -> subprocess.Popen[str]:
+    """Start the slow playbook; it is in its first task, and what came before has been told."""
+    run = start(inventory, NAME, "play", slow)
+    until((marks / "began").exists)
+    time.sleep(3 * INTERVAL)
+    return run
+
+
+def lost(said: Said, why: str, slow: Path) -> None:
+    assert said.status == 4
+    said.names(
+        f"lost the rig in the middle: {why}", "task: Slow one", f"host: {NAME}",
+        f"{slow}:5:5: ", "Run the same command again",
+    )  # fmt: skip
+
+
+def test_a_connection_that_breaks(inventory: Path, target: Rig, marks: Path, slow: Path) -> None:
+    run = under_way(inventory, marks, slow)
+    target.run(f"kill -KILL {connection(target)}")
+    lost(finish(run), "the connection was closed", slow)
+    left(target)
+    assert not (marks / "later").exists()
+
+
+def test_a_worker_that_is_killed(inventory: Path, target: Rig, marks: Path, slow: Path) -> None:
+    run = under_way(inventory, marks, slow)
+    target.run(f"kill -KILL {worker(target)}")
+    lost(finish(run), "", slow)
+    assert not (marks / "later").exists()
+
+
+def test_a_peer_that_falls_silent(inventory: Path, target: Rig, marks: Path) -> None:
+    """As after a loss of power: no packet says that the connection is over."""
+    host = inventories.load(inventory).host(NAME)
+    sessions = sessions_of(host, Config())
+    session = sessions.get("root")
+    session._silence = 7.0  # more than the worker's sign of life, less than a test should last
+    unit = {
+        "id": [1, 0],
+        "module": "command",
+        "args": {"cmd": "sleep 14", "_raw_params": None, "argv": [], "creates": None,
+                 "removes": None, "chdir": None, "stdin": None, "stdin_add_newline": True,
+                 "strip_empty_ends": True, "expand_argument_vars": True},
+    }  # fmt: skip
+    alive = [frame["done"] for frame in [next(session.run([unit], lambda frame: None))]]
+    assert alive == [False]  # the sign of life of a task that says nothing
+    pid = connection(target)
+    target.run(f"kill -STOP {pid}")
+    try:
+        with pytest.raises(LostError, match="no sign of life for 7 s"):
+            session._receive()
+    finally:
+        target.run(f"kill -KILL {pid}")
+        sessions.close()
+        left(target)
+
+
+class TestDriver:
+    """What is cut off in the middle of a package's installation, in this order."""
+
+    def test_killed_in_the_middle_it_is_resumed(self, inventory: Path, target: Rig) -> None:
+        assert fab(inventory, NAME, "provision", "--tags", "demine,base").status == 0
+        run = start(inventory, NAME, "play", STEPS / "driver.yml")
+        unpacked = target.root / "var/lib/dpkg/info/libcuda1.list"
+        until(unpacked.exists)
+        run.kill()
+        finish(run)
+        left(target)
+        second = fab(inventory, NAME, "play", STEPS / "driver.yml")
+        assert second.status == 0, second.text
+        third = fab(inventory, NAME, "play", STEPS / "driver.yml")
+        third.names("changed=0")
+        assert target.run("dpkg --audit").stdout == ""
+
+    def test_a_worker_killed_with_its_apt_get_is_resumed(
+        self, inventory: Path, target: Rig
+    ) -> None:
+        driver = "dpkg-query -W -f '${Package} ' 'nvidia-*' 'libnvidia-*' libcuda1 2>/dev/null"
+        target.run(f"dpkg --force-all --purge $({driver}) 2>&1", check=False)
+        unpacked = target.root / "var/lib/dpkg/info/nvidia-modprobe.list"
+        assert not unpacked.exists()
+        run = start(inventory, NAME, "play", STEPS / "driver.yml")
+        until(unpacked.exists)
+        target.run("kill -KILL $(pgrep -f '^python3 -IS -c') $(pgrep -x 'apt-get|dpkg')")
+        said = finish(run)
+        assert said.status == 4
+        said.names("task: The driver")
+        second = fab(inventory, NAME, "play", STEPS / "driver.yml")
+        assert second.status == 0, second.text
+        fab(inventory, NAME, "play", STEPS / "driver.yml").names("changed=0")
+        assert target.run("dpkg --audit").stdout == ""
+
+    def test_a_rig_that_does_not_come_back(self, inventory: Path, target: Rig) -> None:
+        faults.switch(target, "no-return", on=True)
+        boots = target.state()["boots"]
+        wait = "reboot_timeout_seconds=6"
+        said = fab(inventory, NAME, "play", STEPS / "reboot.yml", "-e", wait)
+        assert said.status == 4
+        said.names(
+            "playbooks/tasks/reboot.yml:", "did not come back from its reboot within 6 s",
+            "task: Reboot, and go on when the rig is back", f"host: {NAME}", "then run again",
+        )  # fmt: skip
+        assert 6 <= said.seconds < 20
+        faults.switch(target, "no-return", on=False)
+        target.wait(boots=boots + 1)
+        again = fab(inventory, NAME, "play", STEPS / "reboot.yml")
+        assert again.status == 0, again.text
+        again.names("changed=0")
+        smi = target.run("nvidia-smi --query-gpu=driver_version --format=csv,noheader | uniq")
+        assert smi.stdout.startswith("580.")

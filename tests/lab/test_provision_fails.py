@@ -1,0 +1,208 @@
+"""Steps that can't work: each says which task failed where and why, and works once it can."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from lab import faults
+from lab.machine import Rig
+from tests.lab.operator import STEPS, Said, fab, playbook
+
+NAME = "test7"
+DRIVER = STEPS / "driver.yml"
+
+
+@pytest.fixture(scope="module")
+def target(make_rig: Callable[[str], Rig]) -> Rig:
+    return make_rig(NAME)
+
+
+@pytest.fixture(scope="module")
+def inventory(target: Rig, write_inventory: Callable[..., Path]) -> Path:
+    return write_inventory(target)
+
+
+@pytest.fixture
+def fault(target: Rig) -> Iterator[Callable[..., None]]:
+    """Switch faults on that are off again after the test."""
+    on: list[str] = []
+
+    def switch(name: str, argument: str = "") -> None:
+        faults.switch(target, name, on=True, argument=argument)
+        on.append(name)
+
+    yield switch
+    for name in on:
+        faults.switch(target, name, on=False)
+
+
+def failed(said: Said, file: str, task: str, *parts: str) -> None:
+    """It ended with 2, and the error names file and line, task and host."""
+    assert said.status == 2, said.text
+    said.names("failed=1", f"{file}:", f"task: {task}", f"host: {NAME}", *parts)
+    (place,) = [line for line in said.stdout.splitlines() if f"{file}:" in line]
+    path, line = place.split()[0].split(":")[:2]
+    written = (STEPS.parent / path).read_text().splitlines()
+    assert written[int(line) - 1].strip() == f"- name: {task}"
+
+
+class TestPreflight:
+    """On the rig as it was bought: nothing may be changed."""
+
+    @pytest.fixture(autouse=True)
+    def unchanged(self, target: Rig) -> Iterator[None]:
+        def state() -> str:
+            looked_at = "/etc /hive /hive-config /boot /usr /opt /var/backups /var/lib/dpkg"
+            return target.run(
+                f"find {looked_at} -printf '%p %s %T@ %m\\n' | sort | sha256sum; "
+                "systemctl list-units --no-legend --state=active --type=service | cut -c3-40"
+            ).stdout
+
+        before = state()
+        yield
+        assert state() == before
+
+    def test_every_reason_is_told_at_once(
+        self, inventory: Path, fault: Callable[..., None]
+    ) -> None:
+        fault("usb-watchdog")
+        fault("secure-boot")
+        settings = ("-e", "preflight_root_disk_gb=100000", "-e", "nvidia_driver_branch=400")
+        said = fab(inventory, NAME, "provision", *settings)
+        failed(
+            said, "playbooks/preflight.yml", "Refuse what can't work", "changed=0",
+            "GB, and 100000 are needed",
+            "Secure Boot is on",
+            "a USB watchdog is plugged in (1a86:e2e3)",
+            "driver branch 400 is too old for ampere",
+        )  # fmt: skip
+
+    def test_a_card_that_the_driver_branch_has_dropped(self, inventory: Path, target: Rig) -> None:
+        device = target.hardware_folder / "sys/bus/pci/devices" / target.gpus()[0].address
+        was = (device / "device").read_text()
+        (device / "device").write_text("0x1b06\n")  # GTX 1080 Ti
+        try:
+            said = fab(inventory, NAME, "provision", "-e", "nvidia_driver_branch=590")
+        finally:
+            (device / "device").write_text(was)
+        failed(
+            said, "playbooks/preflight.yml", "Refuse what can't work",
+            "driver branch 590 does not support", "pascal", "set nvidia_driver_branch to 580",
+        )  # fmt: skip
+
+    def test_a_rig_without_gpus(self, inventory: Path, target: Rig) -> None:
+        devices = target.hardware_folder / "sys/bus/pci/devices"
+        cards = [devices / gpu.address / "vendor" for gpu in target.gpus()]
+        for card in cards:
+            card.write_text("0x1002\n")  # AMD
+        try:
+            said = fab(inventory, NAME, "provision")
+        finally:
+            for card in cards:
+                card.write_text("0x10de\n")
+        failed(
+            said, "playbooks/preflight.yml", "Refuse what can't work", "no NVIDIA GPU is visible"
+        )
+
+
+class TestDriver:
+    """From demined rig to driver, through all that can go wrong, in this order."""
+
+    def test_first_comes_what_it_needs(self, inventory: Path) -> None:
+        said = fab(inventory, NAME, "provision", "--tags", "demine,base")
+        assert said.status == 0, said.text
+
+    def test_the_repository_is_down(self, inventory: Path, fault: Callable[..., None]) -> None:
+        fault("repo-down")
+        said = fab(inventory, NAME, "play", DRIVER)
+        failed(said, "playbooks/driver.yml", "Fetch the key", "/cuda/key.asc", "refused")
+
+    def test_the_key_is_another(self, inventory: Path, target: Rig) -> None:
+        pinned = "EB693B3035CD5710E231E123A4B469963BF863CC"
+        setting = f"nvidia_repository_key_fingerprint={pinned}"
+        said = fab(inventory, NAME, "play", DRIVER, "-e", setting)
+        failed(
+            said, "playbooks/driver.yml", "Refuse a key that is not the vendor's",
+            f"not {pinned}: do not use this repository",
+        )  # fmt: skip
+        assert not list((target.root / "usr/share/keyrings").glob("nvidia*"))
+        assert not (target.root / "etc/apt/sources.list.d/nvidia.sources").exists()
+
+    def test_the_signature_is_wrong(self, inventory: Path, fault: Callable[..., None]) -> None:
+        fault("repo-badsig")
+        said = fab(inventory, NAME, "play", DRIVER)
+        failed(
+            said, "playbooks/driver.yml", "What the repository has",
+            "NO_PUBKEY", "is not signed", "fix its address, key or network",
+        )  # fmt: skip
+
+    def test_a_package_that_does_not_exist(self, inventory: Path, target: Rig) -> None:
+        # The lists are fetched first: the run before could not.
+        said = fab(inventory, NAME, "play", DRIVER, "-e", "nvidia_driver_branch=999")
+        failed(said, "playbooks/driver.yml", "The driver", "nvidia-open-999 is not in any")
+        assert "nvidia-open-580" in target.run("apt-cache pkgnames nvidia-open").stdout
+
+    def test_a_postinst_fails(self, inventory: Path, fault: Callable[..., None]) -> None:
+        package = "nvidia-kernel-open-dkms"
+        fault("bad-postinst", package)
+        said = fab(inventory, NAME, "play", DRIVER)
+        failed(
+            said, "playbooks/driver.yml", "The driver",
+            f"package {package} could not be installed",
+            f"{package}: could not be set up: Input/output error",
+        )  # fmt: skip
+        assert said.text.count("Input/output error") == 1
+        assert len(said.text.splitlines()) < 90
+
+    def test_then_it_works(self, inventory: Path, target: Rig) -> None:
+        predicted = fab(inventory, NAME, "play", DRIVER, "--check")
+        said = fab(inventory, NAME, "play", DRIVER)
+        assert said.status == 0, said.text
+        for run in (predicted, said):  # dpkg had left it unpacked only
+            assert "changed      The driver" in run.text
+        assert target.run("dpkg --audit").stdout == ""
+        fab(inventory, NAME, "play", DRIVER).names("changed=0")
+
+    def test_headers_are_missing(self, inventory: Path, target: Rig) -> None:
+        driver = "dpkg-query -W -f '${Package} ' 'nvidia-*' 'libnvidia-*' libcuda1 2>/dev/null"
+        headers = "linux-headers-$(uname -r)"
+        target.run(f"dpkg --force-all --purge {headers} $({driver}) 2>&1", check=False)
+        said = fab(inventory, NAME, "play", DRIVER)
+        failed(said, "playbooks/driver.yml", "The driver", "Your kernel headers for kernel")
+        again = fab(inventory, NAME, "provision", "--tags", "base,driver")
+        assert again.status == 0, again.text
+
+
+class TestFullDisk:
+    def test_a_file_that_does_not_fit(
+        self, inventory: Path, target: Rig, fault: Callable[..., None], tmp_path: Path
+    ) -> None:
+        play = playbook(
+            tmp_path,
+            {
+                "name": "Copy",
+                "ansible.builtin.copy": {
+                    "dest": "/opt/file",
+                    "content": "{{ 'x' * 4096 }}",
+                    "mode": "0600",
+                },
+            },
+            {"name": "Later", "ansible.builtin.command": {"cmd": "touch /root/later"}},
+        )
+        fault("disk-full", "/opt")
+        said = fab(inventory, NAME, "play", play)
+        assert said.status == 2
+        said.names(f"{play}:5:5: can't write /opt/file: No space left", "task: Copy", NAME)
+        assert target.run("ls -A /opt").stdout.split() == [".full"]  # no part of it is left
+        assert not (target.root / "root/later").exists()
+
+    def test_pytorch(self, inventory: Path, target: Rig, fault: Callable[..., None]) -> None:
+        fault("disk-full", "/opt")
+        said = fab(inventory, NAME, "play", STEPS / "pytorch.yml")
+        failed(
+            said, "playbooks/pytorch.yml", "PyTorch",
+            "the virtual environment /opt/deeprig/venv", "No space left on device",
+        )  # fmt: skip

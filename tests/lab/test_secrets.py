@@ -1,0 +1,121 @@
+"""A whole provision tells nobody the rig's secrets: not the screen, a log, or a process list."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from lab.machine import Rig
+from tests.lab.operator import Said, fab, variant
+
+NAME = "test8"
+PASSWORD = "correct-horse-7"
+
+
+class Watch(threading.Thread):
+    """Reads the command line of every process, here and in the rig, all the time.
+
+    The rig's processes are in a namespace below this machine's, so they are in its /proc, too.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.ended = threading.Event()
+        self.seen: set[bytes] = set()
+
+    def run(self) -> None:
+        while not self.ended.wait(0.01):
+            for file in Path("/proc").glob("[0-9]*/cmdline"):
+                try:
+                    self.seen.add(file.read_bytes())
+                except OSError:  # it has ended
+                    continue
+
+
+@pytest.fixture(scope="module")
+def target(make_rig: Callable[[str], Rig]) -> Rig:
+    rig = make_rig(NAME)
+    rig.run(f"echo user:{PASSWORD} | chpasswd")
+    return rig
+
+
+@pytest.fixture(scope="module")
+def secrets(target: Rig) -> list[str]:
+    """What nobody may see, read from the rig as it was bought."""
+    text = target.run("cat /hive-config/*.conf").stdout
+    names = r"RIG_PASSWD|FARM_HASH|API_TOKEN"
+    found = re.findall(rf'^(?:{names})="?([^"\n]+)', text, re.MULTILINE)
+    wallets = re.findall(r"0x[0-9a-fA-F]{40}", text)
+    screen = target.run("cat /hive-config/vnc-password.txt").stdout.strip()
+    assert len(found) == 3
+    assert screen
+    assert wallets
+    return [PASSWORD, screen, *found, *wallets]
+
+
+@pytest.fixture(scope="module")
+def watch(target: Rig, secrets: list[str]) -> Watch:
+    return Watch()
+
+
+@pytest.fixture(scope="module")
+def provisioned(
+    target: Rig,
+    secrets: list[str],
+    watch: Watch,
+    write_inventory: Callable[..., Path],
+) -> Said:
+    # The miner itself has its wallet on its command line: that is the farm's doing, not ours.
+    target.run("systemctl stop hive-watchdog hive; pkill -x lolMiner", check=False)
+    inventory = variant(
+        write_inventory(target), NAME,
+        ansible_password=PASSWORD, ansible_become_password=PASSWORD,
+    )  # fmt: skip
+    watch.start()
+    try:
+        said = fab(inventory, NAME, "provision", "--verbose", "--diff", seconds=300)
+    finally:
+        watch.ended.set()
+        watch.join()
+    assert said.status == 0, said.text
+    return said
+
+
+def test_no_secret_on_the_screen(provisioned: Said, secrets: list[str]) -> None:
+    assert [secret for secret in secrets if secret in provisioned.text] == []
+
+
+def test_no_secret_in_the_log(provisioned: Said, secrets: list[str]) -> None:
+    (log,) = re.findall(r"log: (\S+\.jsonl)", provisioned.stdout)
+    file = Path(__file__).parents[2] / log
+    text = file.read_text()
+    assert '"step": "backup"' in text
+    assert [secret for secret in secrets if secret in text] == []
+    assert file.stat().st_mode & 0o077 == 0
+
+
+def test_no_secret_in_a_process_list(provisioned: Said, watch: Watch, secrets: list[str]) -> None:
+    lines = b"\n".join(watch.seen).replace(b"\0", b" ").decode("utf-8", "replace")
+    assert "sudo -S" in lines  # it looked well enough to see our own
+    assert "apt-get" in lines
+    assert [secret for secret in secrets if secret in lines] == []
+
+
+def test_the_backup_has_them_and_only_root_reads_it(
+    provisioned: Said, target: Rig, secrets: list[str]
+) -> None:
+    folder = "/var/backups/deeprig"
+    kept = target.run(f"tar -xzOf {folder}/before.tar.gz hive-config/rig.conf").stdout
+    assert any(secret in kept for secret in secrets)
+    assert target.run(f"runuser -u user -- ls {folder}", check=False).returncode != 0
+    assert target.run(f"stat -c %a {folder}/before.tar.gz").stdout.strip() == "600"
+
+
+def test_no_secret_in_the_rigs_journal(provisioned: Said, target: Rig, secrets: list[str]) -> None:
+    journal = target.run("journalctl --no-pager -o cat _COMM=sudo + _COMM=sshd").stdout
+    assert "COMMAND=" in journal
+    assert [secret for secret in secrets if secret in journal] == []

@@ -1,0 +1,202 @@
+"""No session with the rig: each way says why and what to do, and leaves the rig as it was."""
+
+from __future__ import annotations
+
+import os
+import pty
+import select
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lab import faults
+from lab.machine import Rig
+from provision.connection import CONNECT_TIMEOUT
+from tests.lab.operator import ROOT, Said, command, fab, playbook, variant
+
+NAME = "test5"
+MARK: dict[str, Any] = {
+    "name": "Leave a mark",
+    "ansible.builtin.copy": {"dest": "/root/mark", "content": "here", "mode": "0600"},
+}
+
+
+@pytest.fixture(scope="module")
+def target(make_rig: Callable[[str], Rig]) -> Rig:
+    return make_rig(NAME)
+
+
+@pytest.fixture(scope="module")
+def inventory(target: Rig, write_inventory: Callable[..., Path]) -> Path:
+    return write_inventory(target)
+
+
+@pytest.fixture
+def mark(target: Rig, tmp_path: Path) -> Iterator[Path]:
+    """A playbook that leaves a mark on the rig, which must not be there afterwards."""
+    yield playbook(tmp_path, MARK)
+    assert not (target.root / "root/mark").exists()
+
+
+def refused(said: Said, *parts: str) -> None:
+    assert said.status == 4, said.text
+    said.names("unreachable=1", f"host: {NAME}", *parts)
+
+
+def fingerprint(key: Path) -> str:
+    shown = subprocess.run(["ssh-keygen", "-lf", key], capture_output=True, text=True, check=True)
+    return shown.stdout.split()[1]
+
+
+def own_fingerprint(target: Rig) -> str:
+    return fingerprint(target.root / "etc/ssh/ssh_host_ed25519_key.pub")
+
+
+def test_unknown_host(inventory: Path, mark: Path) -> None:
+    said = fab(inventory, "tset5", "play", mark)
+    assert said.status == 2
+    said.names(f"unknown host 'tset5'; did you mean '{NAME}'?", "The inventory knows: test5.")
+
+
+def test_nothing_listens(inventory: Path, mark: Path) -> None:
+    said = fab(variant(inventory, NAME, ansible_port=9), NAME, "play", mark)
+    refused(said, ":9: connection refused", "Is the rig on")
+    assert said.seconds < CONNECT_TIMEOUT / 2
+
+
+def test_a_name_without_an_address(inventory: Path, mark: Path) -> None:
+    file = variant(inventory, NAME, ansible_host="no-such-rig.invalid")
+    refused(fab(file, NAME, "play", mark), "'no-such-rig.invalid' can't be resolved")
+
+
+def test_a_peer_that_never_answers(inventory: Path, target: Rig, mark: Path) -> None:
+    with socket.create_server((target.address, 2222)):
+        file = variant(inventory, NAME, ansible_port=2222, ansible_timeout=2)
+        said = fab(file, NAME, "play", mark)
+    refused(said, ":2222: it takes the connection, but does not answer as an SSH server does")
+    assert 2 <= said.seconds < 2 + 5
+
+
+def test_wrong_login_password(inventory: Path, mark: Path) -> None:
+    file = variant(inventory, NAME, ansible_password="hunter2hunter2")
+    said = fab(file, NAME, "play", mark)
+    refused(said, "the password was not accepted for user 'user'", "ansible_password")
+    assert "hunter2" not in said.text
+
+
+def test_wrong_sudo_password(inventory: Path, mark: Path) -> None:
+    file = variant(inventory, NAME, ansible_become_password="hunter2hunter2")
+    said = fab(file, NAME, "play", mark)
+    refused(said, "sudo did not accept the password of 'user'", "ansible_become_password")
+    assert "hunter2" not in said.text
+
+
+def test_no_python(inventory: Path, mark: Path) -> None:
+    file = variant(inventory, NAME, ansible_python_interpreter="/usr/bin/python9")
+    refused(
+        fab(file, NAME, "play", mark),
+        "there is no Python (/usr/bin/python9) on this rig",
+        "apt install python3",
+        "ansible_python_interpreter",
+    )
+
+
+def test_a_python_that_only_root_may_run(inventory: Path, target: Rig, tmp_path: Path) -> None:
+    play = playbook(tmp_path, MARK, become=False)
+    faults.switch(target, "no-python", on=True)
+    try:
+        refused(fab(inventory, NAME, "play", play), "'user' may not run Python (python3)")
+    finally:
+        faults.switch(target, "no-python", on=False)
+
+
+@pytest.mark.parametrize("kind", ["ed25519", "ecdsa"])
+def test_a_changed_host_key(
+    inventory: Path, target: Rig, mark: Path, tmp_path: Path, kind: str
+) -> None:
+    other, known = tmp_path / "key", tmp_path / "known"
+    subprocess.run(["ssh-keygen", "-q", "-t", kind, "-N", "", "-f", other], check=True)
+    line = " ".join(other.with_suffix(".pub").read_text().split()[:2])
+    known.write_text(f"{target.address} {line}\n")
+    file = variant(inventory, NAME, ansible_ssh_known_hosts_file=str(known))
+    logins = target.run("journalctl -u ssh -o cat | grep -c Accepted", check=False).stdout
+    shown = fingerprint(target.root / f"etc/ssh/ssh_host_{kind}_key.pub")
+    for flags in ([], ["--accept-new"]):
+        said = fab(file, NAME, "play", mark, *flags)
+        refused(said, "has CHANGED", shown, fingerprint(other), f"ssh-keygen -R '{target.address}'")
+    assert known.read_text() == f"{target.address} {line}\n"
+    after = target.run("journalctl -u ssh -o cat | grep -c Accepted", check=False).stdout
+    assert after == logins  # the password was not even offered
+
+
+class TestUnknownKey:
+    @pytest.fixture
+    def known(self, tmp_path: Path) -> Path:
+        return tmp_path / "ssh/known_hosts"
+
+    @pytest.fixture
+    def unknowing(self, inventory: Path, known: Path) -> Path:
+        return variant(inventory, NAME, ansible_ssh_known_hosts_file=str(known))
+
+    def test_is_refused_without_a_terminal(
+        self, unknowing: Path, target: Rig, mark: Path, known: Path
+    ) -> None:
+        said = fab(unknowing, NAME, "play", mark)
+        refused(said, "is not known: ssh-ed25519", own_fingerprint(target), "--accept-new")
+        assert not known.exists()
+
+    def test_is_remembered_when_told_to(self, unknowing: Path, target: Rig, known: Path) -> None:
+        facts = ROOT / "playbooks/facts.yml"
+        assert fab(unknowing, NAME, "play", facts, "--accept-new").status == 0
+        assert known.read_text().strip() in target.host_keys()
+        assert fab(unknowing, NAME, "play", facts).status == 0
+
+    def test_is_asked_about_at_a_terminal(
+        self, unknowing: Path, target: Rig, mark: Path, known: Path
+    ) -> None:
+        status, seen = at_terminal(command(unknowing, NAME, "play", str(mark)), "n\n")
+        assert status == 4, seen
+        assert own_fingerprint(target) in seen
+        assert not known.exists()
+        facts = str(ROOT / "playbooks/facts.yml")
+        status, seen = at_terminal(command(unknowing, NAME, "play", facts), "y\n")
+        assert status == 0, seen
+        assert known.read_text().strip() in target.host_keys()
+
+    def test_an_interrupt_is_an_answer_too(self, unknowing: Path, mark: Path, known: Path) -> None:
+        status, seen = at_terminal(command(unknowing, NAME, "play", str(mark)), "\x03")
+        assert status == 130, seen
+        assert "Traceback" not in seen
+        assert not known.exists()
+
+
+def at_terminal(words: list[str], answer: str, seconds: float = 15) -> tuple[int, str]:
+    """Run a command at a terminal and answer its one question; its status, and what was seen."""
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.chdir(ROOT)
+        os.execv(words[0], words)
+    seen, answered, deadline = "", False, time.monotonic() + seconds
+    try:
+        while time.monotonic() < deadline:
+            if not select.select([terminal], [], [], 0.2)[0]:
+                continue
+            try:
+                seen += os.read(terminal, 65536).decode()
+            except OSError:  # the terminal is closed: it has ended
+                break
+            if "[y/N]" in seen and not answered:
+                answered = True
+                os.write(terminal, answer.encode())
+        else:
+            os.kill(pid, 9)
+    finally:
+        os.close(terminal)
+        _, status = os.waitpid(pid, 0)
+    assert answered, seen
+    return os.waitstatus_to_exitcode(status), seen

@@ -1,0 +1,36 @@
+"""The documents say what there is."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from provision import filters, modules
+from provision.keywords import PLAY, TASK
+
+ROOT = Path(__file__).parents[2]
+PLAYBOOKS = (ROOT / "docs" / "playbooks.md").read_text()
+NAMES = sorted(modules.action_names() | modules.remote_names() | modules.STATIC)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_module_and_option_is_listed(name: str) -> None:
+    row = re.search(rf"^\| `{name}` \| (.*) \|$", PLAYBOOKS, re.MULTILINE)
+    assert row, f"{name} has no row in docs/playbooks.md"
+    if name not in modules.STATIC:
+        options = {option for option in modules.options(name) if not option.startswith("_")}
+        assert set(re.findall(r"`(\w+)`", row.group(1))) == options
+
+
+def test_every_keyword_filter_and_test_is_listed() -> None:
+    listed = set(re.findall(r"`(\w+)`", PLAYBOOKS))
+    assert set(PLAY) | set(TASK) <= listed
+    assert set(filters.FILTERS) | set(filters.TESTS) <= listed
+
+
+@pytest.mark.parametrize("path", [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))])
+def test_links_lead_somewhere(path: Path) -> None:
+    for target in re.findall(r"\]\((?!http)([^)#]+)\)", path.read_text()):
+        assert (path.parent / target).exists(), target
