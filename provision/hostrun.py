@@ -7,6 +7,7 @@ rig as one batch. What follows a failed task was never sent, or is not run by th
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 import traceback
@@ -36,7 +37,11 @@ POLL = 1.0  # seconds between two attempts to reach a rig that reboots
 
 
 class HostEnded(Exception):
-    """This host's run is over: a task failed, or `meta: end_host`."""
+    """This host's run is over: a task failed, or the operator stopped it."""
+
+
+class PlayEnded(Exception):
+    """This play is over on this host: `meta: end_host`."""
 
 
 class HostRun:
@@ -67,7 +72,8 @@ class HostRun:
         """Play them to the end, or to the first failure."""
         try:
             for play in plays:
-                self._play(play)
+                with contextlib.suppress(PlayEnded):
+                    self._play(play)
             self._flush()
         except HostEnded:
             pass
@@ -107,12 +113,17 @@ class HostRun:
         self._handlers(play)
 
     def _handlers(self, play: Play) -> None:
-        if any(entry.task.notify for entry in self._queue):
-            self._flush()
         for handler in play.handlers:
-            if {handler.name, *handler.listen} & self._notified:
+            self._hear()  # a handler that is on its way may notify this one, too
+            if {self._prepare.title(play, handler), *handler.listen} & self._notified:
                 self._task(play, handler)
+        self._hear()
         self._notified.clear()
+
+    def _hear(self) -> None:
+        """Wait for what may notify a handler."""
+        if any(turn.notify for entry in self._queue for turn in entry.turns):
+            self._flush()
 
     def _task(self, play: Play, task: Task) -> None:
         """Render a task and queue it, waiting for the rig only where it must."""
@@ -223,7 +234,7 @@ class HostRun:
         if self._options.check and outcome.status in (Status.CHANGED, Status.UNKNOWN):
             self._predicted_change = True
         if outcome.status is Status.CHANGED:
-            self._notified.update(task.notify)
+            self._notified.update(name for turn in entry.turns for name in turn.notify)
         if outcome.status is Status.FAILED:
             raise HostEnded
 
@@ -248,7 +259,8 @@ class HostRun:
             self._handlers(play)
         elif control.name == "end_host":
             self._flush()
-            raise HostEnded
+            self._notified.clear()
+            raise PlayEnded
         elif control.name == "reboot":
             self._flush()
             began = time.monotonic()

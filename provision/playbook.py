@@ -17,7 +17,13 @@ from typing import Any
 from provision import modules, source
 from provision.errors import DeeprigError, Position, SourceError
 from provision.keywords import PLAY, TASK, check_keywords
-from provision.remote.options import OptionError, canonical_names, check_names, check_value
+from provision.remote.options import (
+    OptionError,
+    canonical_names,
+    check_names,
+    check_value,
+    suggestion,
+)
 from provision.source import Mapping, Sequence, Text, is_template
 
 
@@ -111,22 +117,41 @@ def _play(entry: Mapping, path: Path, outer: Scope) -> Play:
     scope = replace(_inherit(entry, outer), variables=outer.variables)
     variables = {**_mapping(entry, "vars"), **_variable_files(entry, path)}
     hosts = entry["hosts"]
+    # As Ansible has it: an import's condition is its tasks', not its handlers'.
+    handlers = tuple(_tasks(entry, "handlers", path, replace(scope, when=())))
+    tasks = tuple(
+        task
+        for section in ("pre_tasks", "tasks", "post_tasks")
+        for task in _tasks(entry, section, path, scope)
+    )
+    _check_notified((*tasks, *handlers), handlers)
     return Play(
         name=str(entry.get("name", "")),
         step=path.stem,
         hosts=",".join(hosts) if isinstance(hosts, list) else str(hosts),
         position=entry.position,
         folder=path.parent,
-        tasks=tuple(
-            task
-            for section in ("pre_tasks", "tasks", "post_tasks")
-            for task in _tasks(entry, section, path, scope)
-        ),
-        handlers=tuple(_tasks(entry, "handlers", path, scope)),
+        tasks=tasks,
+        handlers=handlers,
         variables=variables,
         gather_facts=entry.get("gather_facts", True),
         scope=scope,
     )
+
+
+def _check_notified(tasks: tuple[Task, ...], handlers: tuple[Task, ...]) -> None:
+    """Raise SourceError for a handler that is notified and does not exist."""
+    known = {str(name) for handler in handlers for name in (handler.name, *handler.listen)}
+    if any(is_template(handler.name) for handler in handlers):
+        return
+    for task in tasks:
+        for name in task.notify:
+            if name not in known and not is_template(name):
+                raise SourceError(
+                    f"there is no handler '{name}' in this play{suggestion(name, known)}",
+                    getattr(name, "position", task.position),
+                    task=task.title,
+                )
 
 
 def _variable_files(entry: Mapping, path: Path) -> dict[str, Any]:
@@ -176,7 +201,7 @@ def _task(entry: Mapping, path: Path, outer: Scope) -> Iterator[Task]:
                 entry.at("loop_control"),
             )
     yield Task(
-        name=str(entry.get("name", "")),
+        name=_name(entry),
         module=module,
         args=_arguments(entry, key, module),
         position=entry.position,
@@ -294,7 +319,9 @@ def _has_template(value: Any) -> bool:
 
 
 def _name(entry: Mapping) -> str:
-    return str(entry.get("name", ""))
+    """The name as written: a Text, which may be a template."""
+    name = entry.get("name") or ""
+    return name if isinstance(name, str) else str(name)
 
 
 def _text(entry: Mapping, key: str) -> str:

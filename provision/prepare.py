@@ -13,7 +13,7 @@ from provision.options import RunOptions
 from provision.playbook import Play, Task
 from provision.remote.options import normalize
 from provision.source import Mapping
-from provision.templating import OMIT, Templar
+from provision.templating import OMIT, NotYetKnown, Templar, UnknownInCheckMode
 from provision.variables import HostVariables
 
 
@@ -27,6 +27,7 @@ class Turn:
     unit: dict[str, Any] | None = None
     result: dict[str, Any] | None = None
     elapsed: float = 0.0
+    notify: tuple[str, ...] = ()  # handlers, when the task changed something
 
 
 @dataclass
@@ -78,6 +79,13 @@ class Preparer:
             ]
         return entry
 
+    def title(self, play: Play, task: Task) -> str:
+        """What the operator calls a task, rendered; as written where it can't be (yet)."""
+        try:
+            return str(self._variables.templar(play, task).render(task.title))
+        except (RenderError, NotYetKnown, UnknownInCheckMode):
+            return task.title
+
     def _items(self, play: Play, task: Task) -> list[Any]:
         templar = self._variables.templar(play, task)
         # A condition that needs no item spares the loop's own expression, which may be undefined.
@@ -110,6 +118,7 @@ class Preparer:
                 "skip_reason": "Conditional result was False",
             }
             return turn
+        turn.notify = tuple(str(templar.render(name)) for name in task.notify)
         plain = modules.unrendered(task.module)
         args = {
             name: value if name in plain else templar.render(value)

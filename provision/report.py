@@ -138,7 +138,7 @@ class Report:
         status: Status = Status.UNREACHABLE,
         trace: str = "",
     ) -> None:
-        """A host's run ends outside a task: it is lost, was never reached, or we broke (`trace`)."""
+        """A host's run ends outside a task: never reached, lost, or broken by us (`trace`)."""
         with self._lock:
             self._doing.pop(host, None)
             self._step_ends(host)
