@@ -17,7 +17,7 @@ from typing import Any
 from provision.actions import Control
 from provision.errors import DeeprigError, LostError, RenderError, UnreachableError
 from provision.inventory import Host
-from provision.judge import is_templated, judged, registered, render_failure
+from provision.judge import depends_on, is_templated, judged, registered, render_failure
 from provision.options import RunOptions
 from provision.outcome import Item, Outcome, Recap, Status, status_of
 from provision.playbook import Play, Task
@@ -138,8 +138,8 @@ class HostRun:
                     raise
                 self._flush()
             except UnknownInCheckMode as unknown:
-                why = f"depends on '{unknown}', which only a real run gives"
-                entry = self._prepare.settled(play, task, {"changed": False, "unknown": why})
+                known = {"changed": False, "unknown": depends_on(unknown)}
+                entry = self._prepare.settled(play, task, known)
                 break
             except (RenderError, OptionError) as error:
                 self._flush()  # what comes before the failure is done before it, as in Ansible
@@ -241,14 +241,15 @@ class HostRun:
     def _judged(self, entry: Entry, turn: Turn, result: dict[str, Any]) -> dict[str, Any]:
         task = entry.task
         own = {task.register: result} if task.register else {}
-        templar = self._variables.templar(entry.play, task, **{task.loop_var: turn.item}, **own)
+        looped = {task.loop_var: turn.item} if entry.looped else {}
+        templar = self._variables.templar_as_of(entry.registered, entry.play, task, **looped, **own)
         return judged(task, result, templar)
 
     def _register(self, entry: Entry) -> None:
         if entry.task.register:
             results = [(turn.item, turn.result or {}) for turn in entry.turns]
             stale = self._predicted_change and entry.task.module in COMMANDS
-            value = registered(entry.task, results, stale)
+            value = registered(entry.task, results, entry.looped, stale)
             self._variables.registered[entry.task.register] = value
 
     # -- what is not a module
