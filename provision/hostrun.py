@@ -225,8 +225,8 @@ class HostRun:
                     turn.label,
                 )
             )
-            if "ansible_facts" in result and task.module in FACT_FINDERS:
-                self._variables.facts.update(result["ansible_facts"])
+            if task.module in FACT_FINDERS:  # found or not, they are no longer on their way
+                self._variables.facts.update(result.get("ansible_facts") or {})
         self._register(entry)
         outcome = Outcome(self._host.name, entry.play.step, task, tuple(items))
         self.recap.counts[outcome.status] += 1

@@ -37,7 +37,8 @@ class Facts(Mapping[str, Any]):
 
     def __getitem__(self, name: str) -> Any:
         if self.pending and name.startswith("ansible_"):
-            return Pending(NotYetKnown(f"the fact {name}"))
+            # Whether there is such a fact is not known either.
+            return Pending(NotYetKnown(f"the fact {name}"), certain=name == "ansible_facts")
         if name == "ansible_facts":
             # Ansible drops the prefix here, but for ansible_local.
             return {

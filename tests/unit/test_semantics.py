@@ -112,3 +112,32 @@ def test_what_only_a_real_run_gives_makes_a_judgement_unknown(tmp_path: Path) ->
     )
     assert played.counts["unknown"] == 1
     assert played.counts["failed"] == 0
+
+
+def test_a_fact_that_there_is_not_is_not_defined(tmp_path: Path) -> None:
+    played = play(
+        """
+- hosts: all
+  tasks:
+    - {ansible.builtin.debug: {msg: never}, when: ansible_no_such_fact is defined}
+    - {ansible.builtin.debug: {msg: kernel}, when: ansible_kernel is defined}
+""",
+        tmp_path,
+        verbose=False,
+    )
+    assert shown(played) == ["kernel"]
+
+
+def test_facts_that_could_not_be_gathered_are_not_waited_for(tmp_path: Path) -> None:
+    played = play(
+        HEAD
+        + """
+    - ansible.builtin.package_facts: {manager: apt}
+      failed_when: true
+      ignore_errors: true
+    - {ansible.builtin.debug: {msg: "{{ ansible_nothing | default('gone') }}"}}
+""",
+        tmp_path,
+        verbose=False,
+    )
+    assert shown(played)[-1] == "gone"
