@@ -207,7 +207,8 @@ class HostRun:
         return tell
 
     def _tell(self, play: Play, task: Task, elapsed: float, line: str) -> None:
-        self._report.progress(self._host.name, play.step, task.title, elapsed, line)
+        title = self._prepare.title(play, task)
+        self._report.progress(self._host.name, play.step, title, elapsed, line)
 
     def _complete(self, entry: Entry) -> None:
         """Judge, register, notify, report; raises HostEnded after a failure."""
@@ -228,7 +229,8 @@ class HostRun:
             if task.module in FACT_FINDERS:  # found or not, they are no longer on their way
                 self._variables.facts.update(result.get("ansible_facts") or {})
         self._register(entry)
-        outcome = Outcome(self._host.name, entry.play.step, task, tuple(items))
+        title = self._prepare.title(entry.play, task)
+        outcome = Outcome(self._host.name, entry.play.step, title, task, tuple(items))
         self.recap.counts[outcome.status] += 1
         self._report.outcome(outcome)
         if self._options.check and outcome.status in (Status.CHANGED, Status.UNKNOWN):

@@ -12,7 +12,7 @@ from provision.judge import constant, is_templated, judged
 from provision.options import RunOptions
 from provision.playbook import Play, Task
 from provision.remote.options import normalize
-from provision.source import Mapping
+from provision.source import Mapping, is_template
 from provision.templating import OMIT, NotYetKnown, Pending, Templar, UnknownInCheckMode
 from provision.variables import HostVariables
 
@@ -88,6 +88,8 @@ class Preparer:
 
     def title(self, play: Play, task: Task) -> str:
         """What the operator calls a task, rendered; as written where it can't be (yet)."""
+        if not is_template(task.title):
+            return task.title
         try:
             return str(self._variables.templar(play, task).render(task.title))
         except (RenderError, NotYetKnown, UnknownInCheckMode):
