@@ -11,7 +11,6 @@ import contextlib
 import threading
 import time
 import traceback
-from itertools import groupby
 from typing import Any
 
 from provision.actions import Control
@@ -173,13 +172,12 @@ class HostRun:
         if self._stop.is_set():
             raise HostEnded
         queue, self._queue = self._queue, []
-        for become_user, group in groupby(queue, key=lambda entry: entry.become_user):
-            entries = list(group)
+        for become_user, entries in _batches(queue):
             units = [turn.unit for entry in entries for turn in entry.turns if turn.unit]
             turns = {tuple(t.unit["id"]): t for e in entries for t in e.turns if t.unit}
-            session = self._sessions.get(become_user)
+            tell = self._progress(entries)
             try:
-                for frame in session.run(units, self._progress(entries)) if units else ():
+                for frame in self._sessions.get(become_user).run(units, tell) if units else ():
                     for told in frame["results"]:
                         turn = turns[tuple(told["id"])]
                         turn.result, turn.elapsed = told["result"], told["elapsed"]
@@ -310,6 +308,17 @@ class HostRun:
                 return {"changed": True, "rebooted": True, "elapsed": int(elapsed)}
             if self._stop.wait(POLL):
                 raise HostEnded
+
+
+def _batches(queue: list[Entry]) -> list[tuple[str | None, list[Entry]]]:
+    """What one user does in a row; what needs no rig goes along with what stands before it."""
+    batches: list[tuple[str | None, list[Entry]]] = []
+    for entry in queue:
+        sends = any(turn.unit for turn in entry.turns)
+        if not batches or (sends and batches[-1][0] != entry.become_user):
+            batches.append((entry.become_user, []))
+        batches[-1][1].append(entry)
+    return batches
 
 
 def _broken(error: Exception) -> DeeprigError:

@@ -37,14 +37,9 @@ class Entry:
     play: Play
     task: Task
     turns: list[Turn] = field(default_factory=list)
+    become_user: str | None = None  # None is the one who logged in
     looped: bool = False  # the turns are the items of its loop
     registered: dict[str, Any] = field(default_factory=dict)  # as of now, to judge it later
-
-    @property
-    def become_user(self) -> str | None:
-        """Whom the task becomes; None is the one who logged in."""
-        scope = self.task.scope
-        return (scope.become_user or "root") if scope.become else None
 
 
 def skipped() -> dict[str, Any]:
@@ -62,7 +57,7 @@ class Preparer:
 
     def entry(self, play: Play, task: Task) -> Entry | Control:
         """A task, rendered. Raises NotYetKnown, UnknownInCheckMode, RenderError, OptionError."""
-        entry = Entry(play, task)
+        entry = Entry(play, task, become_user=self._become_user(play, task))
         if is_templated(task.changed_when) or is_templated(task.failed_when):
             entry.registered = dict(self._variables.registered)
         if task.loop is None:
@@ -85,6 +80,12 @@ class Preparer:
             result = skipped() if items is None else {**skipped(), **empty}
             entry.turns = [Turn(self._variables.templar(play, task), result=result)]
         return entry
+
+    def _become_user(self, play: Play, task: Task) -> str | None:
+        if not task.scope.become:
+            return None
+        user = task.scope.become_user
+        return str(self._variables.templar(play, task).render(user)) if user else "root"
 
     def title(self, play: Play, task: Task) -> str:
         """What the operator calls a task, rendered; as written where it can't be (yet)."""
@@ -203,7 +204,7 @@ class Preparer:
         task = Task("Gathering Facts", "setup", args, play.position, play.scope)
         given = normalize("setup", modules.options("setup"), {})
         turn = Turn(self._variables.templar(play), unit=self.unit(task, "setup", given))
-        return Entry(play, task, [turn])
+        return Entry(play, task, [turn], self._become_user(play, task))
 
     def settled(self, play: Play, task: Task, result: dict[str, Any]) -> Entry:
         """An entry whose outcome is known before anything is sent."""

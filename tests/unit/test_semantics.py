@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from provision.errors import SourceError
 from tests.unit.local import Played, play
 
 HEAD = "- hosts: all\n  gather_facts: false\n  tasks:\n"
@@ -141,3 +142,40 @@ def test_facts_that_could_not_be_gathered_are_not_waited_for(tmp_path: Path) -> 
         verbose=False,
     )
     assert shown(played)[-1] == "gone"
+
+
+def test_variables_of_imports_are_their_plays(tmp_path: Path) -> None:
+    (tmp_path / "mid.yml").write_text("- {import_playbook: low.yml, vars: {v: mid, w: mid}}\n")
+    (tmp_path / "low.yml").write_text(
+        HEAD.replace(
+            "  tasks", "  vars: {v: play, u: play, x: play}\n  vars_files: [f.yml]\n  tasks"
+        )
+        + "    - ansible.builtin.debug: {msg: 'v={{ v }} w={{ w }} u={{ u }} x={{ x }}'}\n"
+    )
+    (tmp_path / "f.yml").write_text("{w: file, x: file}\n")
+    played = play(
+        "- {import_playbook: mid.yml, vars: {v: top, w: top, u: top}}\n", tmp_path, verbose=False
+    )
+    assert shown(played) == ["v=top w=file u=top x=file"]
+
+
+def test_who_to_become_may_be_a_template(tmp_path: Path) -> None:
+    played = play(
+        HEAD
+        + """
+    - ansible.builtin.command: echo
+      become: true
+      become_user: "{{ service }}"
+""",
+        tmp_path,
+        variables={"service": "tester"},  # the login user: no sudo is needed
+    )
+    assert played.counts["changed"] == 1
+
+
+def test_task_files_that_import_each_other(tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "a.yml").write_text("- ansible.builtin.import_tasks: sub/b.yml\n")
+    (tmp_path / "sub" / "b.yml").write_text("- ansible.builtin.import_tasks: ../a.yml\n")
+    with pytest.raises(SourceError, match="imports itself"):
+        play(HEAD + "    - ansible.builtin.import_tasks: a.yml\n", tmp_path)
