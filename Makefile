@@ -23,12 +23,12 @@ $(VENV)/.runtime: requirements.lock
 	$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
 	  || { $(SUDO) apt-get update -q && $(SUDO) apt-get install -y -q python3-venv; } >/dev/null
 	[ -x $(VENV)/bin/python ] || $(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/pip install -q --disable-pip-version-check -r requirements.lock
+	$(VENV)/bin/pip install -qq --disable-pip-version-check -r requirements.lock
 	touch $@
 
 $(VENV)/.dev: requirements-dev.lock $(VENV)/.runtime
 	@echo "== Tools for the tests into $(VENV)"
-	$(VENV)/bin/pip install -q --disable-pip-version-check -r requirements-dev.lock
+	$(VENV)/bin/pip install -qq --disable-pip-version-check -r requirements-dev.lock
 	touch $@
 
 # What a lab rig needs of this machine; apt is asked only for what is missing.
