@@ -61,7 +61,7 @@ def show(hosts: list[Host], config: Config, accept_new: bool, as_json: bool) -> 
         if not as_json:
             console.print(host.name, style="bold", markup=False)
             for label, value in summary.rows(facts, models):
-                console.print(f"  {label:<8} {value}", markup=False)
+                console.print(f"  {label:<8} {value}".replace("\n", "\n" + " " * 11), markup=False)
     if as_json:
         print(json.dumps(documents, indent=2))
     return len(documents) == len(hosts)
