@@ -68,6 +68,8 @@ class SourceError(DeeprigError):
 class RenderError(DeeprigError):
     """A template or condition that can't be evaluated: an undefined variable, a wrong type."""
 
+    undefined = False  # whether it is for want of a variable
+
 
 class PatternError(DeeprigError):
     """A host pattern that matches nothing in the inventory."""

@@ -223,10 +223,13 @@ def _variables(content: Any, file: Path) -> dict[str, Any]:
 
 
 def _split_pattern(text: str) -> list[str]:
-    """`a:!b` is Ansible's way to join patterns; an address may hold colons of its own."""
-    if re.search(r":[!&]", text):
-        return [part for part in re.split(r":(?=[!&])", text) if part]
-    return [part.strip() for part in text.split(",") if part.strip()]
+    """`a,b`; `a:b` and `a:!b` are Ansible's, too, but an address has colons of its own."""
+    parts: list[str] = []
+    for part in text.split(","):
+        ipv6 = re.search(r"[0-9a-fA-F]*:[0-9a-fA-F]*:", part) and not re.search(r"[!&]", part)
+        # What follows a colon is a port, or another pattern.
+        parts += [part] if ipv6 else re.split(r":(?=[!&]|\D)(?![^\[]*\])", part)
+    return [part.strip() for part in parts if part.strip()]
 
 
 def _expand_range(pattern: str) -> list[str]:

@@ -9,6 +9,7 @@ inherits.
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -25,6 +26,9 @@ from provision.remote.options import (
     suggestion,
 )
 from provision.source import Mapping, Sequence, Text, is_template
+
+# Ansible reads these out of a command's own text.
+_OPTION_IN_TEXT = re.compile(r"(?:^|\s)((?:creates|removes|chdir|executable|stdin)=)")
 
 
 @dataclass(frozen=True)
@@ -307,6 +311,13 @@ def _arguments(entry: Mapping, key: str, module: str) -> Mapping:
                 f"the options of {module} must be a mapping, not text",
                 entry.at(key),
                 f"Write each option on its own line below '{key}:'.",
+            )
+        if module in ("command", "shell") and (option := _OPTION_IN_TEXT.search(value)):
+            raise SourceError(
+                f"'{option.group(1)}' within the command: Ansible takes it for an option",
+                entry.at(key),
+                "Write it below 'args:', or the whole command as 'cmd:'.",
+                _name(entry),
             )
         args["_raw_params"] = value
     elif value is not None and not isinstance(value, Mapping):

@@ -14,7 +14,7 @@ from provision.playbook import Play, Task
 from provision.remote.options import normalize
 from provision.source import Mapping, is_template
 from provision.templating import OMIT, NotYetKnown, Pending, Templar, UnknownInCheckMode
-from provision.variables import HostVariables
+from provision.variables import HostVariables, UnknownResult
 
 
 @dataclass
@@ -40,6 +40,19 @@ class Entry:
     become_user: str | None = None  # None is the one who logged in
     looped: bool = False  # the turns are the items of its loop
     registered: dict[str, Any] = field(default_factory=dict)  # as of now, to judge it later
+
+
+def without_omitted(value: Any) -> Any:
+    """A rendered value without what `omit` leaves out, at any depth."""
+    if isinstance(value, dict) and type(value) is not UnknownResult:
+        return {k: without_omitted(v) for k, v in value.items() if not _is_omit(v)}
+    if isinstance(value, list):
+        return [without_omitted(item) for item in value if not _is_omit(item)]
+    return value
+
+
+def _is_omit(value: Any) -> bool:
+    return isinstance(value, str) and value == OMIT
 
 
 def skipped() -> dict[str, Any]:
@@ -141,7 +154,7 @@ class Preparer:
             name: value if name in plain else templar.render(value)
             for name, value in task.args.items()
         }
-        args = {name: value for name, value in args.items() if value != OMIT}
+        args = without_omitted(args)
         if not modules.takes_anything(task.module):
             args = normalize(task.module, modules.options(task.module), args)
         module = task.module
@@ -159,7 +172,7 @@ class Preparer:
             args = normalize(module, modules.remote_options(module), done.args)
         environment: dict[str, Any] = {}
         for layer in task.scope.environment:
-            environment.update(templar.render(layer))
+            environment.update(without_omitted(templar.render(layer)))
         turn.unit = self.unit(task, module, args, environment, number)
         return turn
 

@@ -38,7 +38,7 @@ def run(
     """Play on every host that both -H and the play's `hosts` name; a recap for each."""
     redactor = Redactor(_secrets(plays, hosts, options))
     names = [host.name for host in hosts]
-    work = {host.name: _plays_of(host, plays, inventory) for host in hosts}
+    work = {host.name: _plays_of(host, plays, inventory, names) for host in hosts}
     began = time.monotonic()
     with (
         RunLog(log_folder, verb, names) as log,
@@ -88,8 +88,8 @@ def _host_run(
     return HostRun(host, variables, sessions, options, report)
 
 
-def _plays_of(host: Host, plays: list[Play], inventory: Inventory) -> list[Play]:
-    """The plays whose `hosts` name this host; a pattern that matches nothing is no error."""
+def _plays_of(host: Host, plays: list[Play], inventory: Inventory, named: list[str]) -> list[Play]:
+    """The plays whose `hosts` name this host. Raises SourceError for a host that nobody knows."""
     mine = []
     for play in plays:
         if play.hosts == "all" or host.name in play.hosts.split(","):
@@ -99,6 +99,13 @@ def _plays_of(host: Host, plays: list[Play], inventory: Inventory) -> list[Play]
             selected = inventory.select([play.hosts])
         except PatternError as error:
             raise SourceError(f"hosts: {error.message}", play.position, error.advice) from None
+        unknown = {one.name for one in selected} - {*inventory.hosts, *named}
+        if unknown:  # Ansible would play it there, on localhost above all
+            raise SourceError(
+                f"hosts: '{unknown.pop()}' is neither in the inventory nor named by -H",
+                play.position,
+                "deeprig plays on rigs, over SSH. Name the host there, or play this with Ansible.",
+            )
         if host.name in {one.name for one in selected}:
             mine.append(play)
     return mine

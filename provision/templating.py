@@ -317,13 +317,14 @@ class Templar:
 
     def _failure(self, error: Exception, position: Position) -> RenderError:
         message = str(error)
-        undefined = re.match(r"'(\w+)' is undefined", message)
-        if isinstance(error, jinja2.UndefinedError) and undefined:
-            hint = suggestion(undefined.group(1), self.names())
-            return RenderError(f"undefined variable '{undefined.group(1)}'{hint}", position)
-        if isinstance(error, jinja2.UndefinedError):
-            return RenderError(f"undefined: {message}", position)
-        return RenderError(f"template error: {message}", position)
+        if not isinstance(error, jinja2.UndefinedError):
+            return RenderError(f"template error: {message}", position)
+        told = RenderError(f"undefined: {message}", position)
+        if name := re.match(r"'(\w+)' is undefined", message):
+            hint = suggestion(name.group(1), self.names())
+            told = RenderError(f"undefined variable '{name.group(1)}'{hint}", position)
+        told.undefined = True
+        return told
 
 
 def _failing_line(template: jinja2.Template, error: Exception) -> int:

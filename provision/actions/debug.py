@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from provision.actions import Context
+from provision.errors import RenderError
 from provision.remote.options import Option
 from provision.source import Text
 
@@ -22,5 +23,11 @@ def act(args: dict[str, Any], context: Context) -> dict[str, Any]:
         return {"changed": False, "skipped": True, "skip_reason": "Verbosity threshold not met."}
     if args["var"] is not None:
         name = Text.at(f"{{{{ {args['var']} }}}}", context.task.args.at("var"))
-        return {"changed": False, "shown": {str(args["var"]): context.templar.render(name)}}
+        try:
+            value = context.templar.render(name)
+        except RenderError as error:
+            if not error.undefined:
+                raise
+            value = f"VARIABLE IS NOT DEFINED! {error.message}"
+        return {"changed": False, "shown": {str(args["var"]): value}}
     return {"changed": False, "msg": args["msg"], "shown": args["msg"]}

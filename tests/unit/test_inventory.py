@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from provision import inventory
+from provision import inventory, playbook, runner
 from provision.errors import DeeprigError, PatternError, SourceError
 from provision.inventory import Inventory
 
@@ -124,3 +124,27 @@ def test_what_is_written_wrong_is_named(
 def test_an_inventory_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(DeeprigError, match="there is no inventory"):
         inventory.load(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "names"),
+    [
+        ("rig:hot", ["rig", "hot"]),
+        ("rigs:!attic:!shelf*", ["rig", "rig2"]),
+        ("rigs:&attic", ["hot"]),
+        ("rig,user@10.0.0.9:2222", ["rig", "user@10.0.0.9:2222"]),
+        ("fe80::1", ["fe80::1"]),
+        ("[fe80::1]", ["[fe80::1]"]),
+    ],
+)
+def test_colons_join_patterns_and_are_part_of_addresses(
+    known: Inventory, pattern: str, names: list[str]
+) -> None:
+    assert [host.name for host in known.select([pattern])] == names
+
+
+def test_a_play_of_a_host_that_nobody_named(known: Inventory, tmp_path: Path) -> None:
+    path = tmp_path / "play.yml"
+    path.write_text("- {hosts: localhost, tasks: []}\n")
+    with pytest.raises(SourceError, match="'localhost' is neither in the inventory nor named"):
+        runner._plays_of(known.host("rig"), playbook.load(path), known, ["rig"])

@@ -179,3 +179,30 @@ def test_task_files_that_import_each_other(tmp_path: Path) -> None:
     (tmp_path / "sub" / "b.yml").write_text("- ansible.builtin.import_tasks: ../a.yml\n")
     with pytest.raises(SourceError, match="imports itself"):
         play(HEAD + "    - ansible.builtin.import_tasks: a.yml\n", tmp_path)
+
+
+def test_omit_leaves_out_what_is_nested_too(tmp_path: Path) -> None:
+    played = play(
+        HEAD
+        + """
+    - ansible.builtin.shell: env | grep -c ^GIVEN=
+      environment: {GIVEN: "{{ nothing | default(omit) }}"}
+      register: given
+      failed_when: false
+    - ansible.builtin.copy:
+        content: {a: "{{ nothing | default(omit) }}", b: ["{{ omit }}", 1]}
+        dest: "{{ folder }}/out"
+    - ansible.builtin.debug: {msg: "{{ given.stdout }}"}
+""",
+        tmp_path,
+        verbose=False,
+        variables={"folder": str(tmp_path)},
+    )
+    assert shown(played)[-1] == "0"
+    assert (tmp_path / "out").read_text() == '{"b": [1]}'
+
+
+def test_debug_shows_that_a_variable_is_not_defined(tmp_path: Path) -> None:
+    played = play(HEAD + "    - ansible.builtin.debug: {var: nothing}\n", tmp_path)
+    assert played.counts["failed"] == 0
+    assert "NOT DEFINED" in played.text
