@@ -143,7 +143,7 @@ def _play(entry: Mapping, path: Path, outer: Scope) -> Play:
     return Play(
         name=str(entry.get("name", "")),
         step=path.stem,
-        hosts=",".join(hosts) if isinstance(hosts, list) else str(hosts),
+        hosts=",".join(map(str, hosts)) if isinstance(hosts, list) else str(hosts),
         position=entry.position,
         folder=path.parent,
         tasks=tasks,
@@ -161,9 +161,9 @@ def _check_notified(tasks: tuple[Task, ...], handlers: tuple[Task, ...]) -> None
         return
     for task in tasks:
         for name in task.notify:
-            if name not in known and not is_template(name):
+            if str(name) not in known and not is_template(name):
                 raise SourceError(
-                    f"there is no handler '{name}' in this play{suggestion(name, known)}",
+                    f"there is no handler '{name}' in this play{suggestion(str(name), known)}",
                     getattr(name, "position", task.position),
                     task=task.title,
                 )

@@ -52,9 +52,9 @@ def canonical_names(options: Options) -> dict[str, str]:
     return names
 
 
-def suggestion(word: str, known: Any) -> str:
+def suggestion(word: Any, known: Any) -> str:
     """'; did you mean X?' for a near miss, else an empty string."""
-    near = difflib.get_close_matches(word, [str(k) for k in known], n=1)
+    near = difflib.get_close_matches(str(word), [str(k) for k in known], n=1)
     return f"; did you mean '{near[0]}'?" if near else ""
 
 

@@ -36,3 +36,20 @@ def test_the_error_names_file_line_and_what_was_meant(path: Path) -> None:
 def test_a_file_that_is_not_there() -> None:
     with pytest.raises(DeeprigError, match=r"there is no file nowhere\.yml"):
         playbook.load("nowhere.yml")
+
+
+@pytest.mark.parametrize(
+    "play",
+    [
+        "{hosts: [all, 5], 5: x}",
+        "{hosts: all, tasks: [{debug: {5: x}}]}",
+        "{hosts: all, tasks: [{debug: {msg: x}, notify: [{a: b}, [c]]}]}",
+        "{5: x}",
+        "{hosts: all, tasks: [{import_tasks: [1]}]}",
+    ],
+)
+def test_keys_and_values_of_odd_types(tmp_path: Path, play: str) -> None:
+    (tmp_path / "play.yml").write_text(f"- {play}\n")
+    with pytest.raises(DeeprigError) as caught:
+        playbook.load(tmp_path / "play.yml")
+    assert caught.value.position is not None
