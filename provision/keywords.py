@@ -126,7 +126,7 @@ def check_keywords(
             continue
         kind = table[key].kind
         if kind != "any" and value is not None and not isinstance(value, _TYPES[kind]):
-            if kind == "text" and isinstance(value, (int, float)):
+            if key == "name" and isinstance(value, (int, float)):
                 continue
             advice = "A template is not possible here." if is_template(value) else ""
             raise SourceError(f"'{key}' must be {_spoken(kind)}", entry.at(key), advice, task)

@@ -172,7 +172,11 @@ class Preparer:
             args = normalize(module, modules.remote_options(module), done.args)
         environment: dict[str, Any] = {}
         for layer in task.scope.environment:
-            environment.update(without_omitted(templar.render(layer)))
+            given = without_omitted(templar.render(layer))
+            if not isinstance(given, dict) and not _is_omit(given):
+                at = getattr(layer, "position", task.position)
+                raise RenderError(f"'environment' needs a mapping, and has {given!r}", at)
+            environment.update({} if _is_omit(given) else given)
         turn.unit = self.unit(task, module, args, environment, number)
         return turn
 

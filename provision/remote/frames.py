@@ -35,8 +35,16 @@ class BadFrame(Exception):
 
 def pack(frame: Frame) -> bytes:
     """A frame as bytes."""
-    body = zlib.compress(json.dumps(frame, separators=(",", ":")).encode(), 1)
+    text = json.dumps(frame, separators=(",", ":"), default=_plain)
+    body = zlib.compress(text.encode(), 1)
     return struct.pack(">I", len(body)) + body
+
+
+def _plain(value: Any) -> Any:
+    """What JSON has no form for, in one that it has: no result may end the session."""
+    if isinstance(value, (set, frozenset)):
+        return sorted(value, key=str)
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 
 def unpack(read: Callable[[int], bytes]) -> Frame | None:

@@ -7,6 +7,7 @@ one worker with root's rights may change a rig at a time: it holds a lock, which
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import importlib
 import os
@@ -17,7 +18,7 @@ import time
 import traceback
 from typing import Any, BinaryIO
 
-from provision.remote.frames import GREETING, Frame, pack, unpack
+from provision.remote.frames import GREETING, BadFrame, Frame, pack, unpack
 from provision.remote.host import Host, ModuleFailure
 
 INTERVAL = 0.2  # seconds between two looks at what there is to tell
@@ -62,13 +63,12 @@ class Worker:
             self._gone.set()
 
     def _read(self) -> None:
-        while True:
-            frame = unpack(self._reader.read)
-            if frame is None or frame.get("op") == "bye":
-                self._gone.set()  # a bye in the middle of a batch: what follows is not wanted
-                self._batches.put(None)
-                return
-            self._batches.put(frame)
+        # What is no frame ends it, too: a worker that hears nobody must not stay.
+        with contextlib.suppress(BadFrame, OSError):
+            while (frame := unpack(self._reader.read)) and frame.get("op") != "bye":
+                self._batches.put(frame)
+        self._gone.set()  # in the middle of a batch, what follows is not wanted
+        self._batches.put(None)
 
     def _tell(self) -> None:
         """While a batch lasts, tell what is new; sign of life when nothing is."""
@@ -148,7 +148,7 @@ class Worker:
 def take_lock(operator: str, path: str = LOCK) -> str:
     """Take the rig's lock for the life of this process; who holds it, when someone does."""
     try:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     except OSError:
         return ""  # no root's rights, or no /run/lock: nothing to guard
     try:

@@ -206,3 +206,9 @@ def test_debug_shows_that_a_variable_is_not_defined(tmp_path: Path) -> None:
     played = play(HEAD + "    - ansible.builtin.debug: {var: nothing}\n", tmp_path)
     assert played.counts["failed"] == 0
     assert "NOT DEFINED" in played.text
+
+
+def test_an_environment_that_is_no_mapping(tmp_path: Path) -> None:
+    source = HEAD + '    - {ansible.builtin.command: echo, environment: ["{{ given }}"]}\n'
+    played = play(source, tmp_path, variables={"given": 5})
+    assert "'environment' needs a mapping, and has 5" in played.text
