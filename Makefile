@@ -23,12 +23,12 @@ $(VENV)/.runtime: requirements.lock
 	$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
 	  || { $(SUDO) apt-get update -q && $(SUDO) apt-get install -y -q python3-venv; } >/dev/null
 	[ -x $(VENV)/bin/python ] || $(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/pip install -q --disable-pip-version-check -r requirements.lock
+	$(VENV)/bin/pip install -qq --disable-pip-version-check -r requirements.lock
 	touch $@
 
 $(VENV)/.dev: requirements-dev.lock $(VENV)/.runtime
 	@echo "== Tools for the tests into $(VENV)"
-	$(VENV)/bin/pip install -q --disable-pip-version-check -r requirements-dev.lock
+	$(VENV)/bin/pip install -qq --disable-pip-version-check -r requirements-dev.lock
 	touch $@
 
 # What a lab rig needs of this machine; apt is asked only for what is missing.
@@ -48,11 +48,12 @@ demo: lab       ## Turn a lab rig from mining OS into deep learning host, twice
 
 test: lint unit lab-test   ## ruff, mypy, unit tests, lab tests
 
-lint: $(VENV)/.dev   ## ruff, mypy
-	@echo "== ruff, mypy"
+lint: $(VENV)/.dev   ## ruff, mypy, ansible-lint
+	@echo "== ruff, mypy, ansible-lint"
 	$(VENV)/bin/ruff check -q .
 	$(VENV)/bin/ruff format -q --check .
 	$(VENV)/bin/mypy
+	PATH="$$PWD/$(VENV)/bin:$$PATH" ansible-lint --offline -q playbooks
 
 unit: $(VENV)/.dev   ## Unit tests: fast, no root
 	@echo "== Unit tests"

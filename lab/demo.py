@@ -49,7 +49,7 @@ def side_by_side(before: dict[str, Any], after: dict[str, Any]) -> Table:
     table.add_column("was", ratio=1)
     table.add_column("is now", ratio=1)
     for (label, was), (_, now) in zip(
-        summary.rows(before, models), summary.rows(after, models), strict=False
+        summary.rows(before, models), summary.rows(after, models), strict=True
     ):
         table.add_row(label, was, now, style="" if was == now else "bold")
     return table

@@ -16,7 +16,6 @@ from fabric import Config, Connection
 from provision.errors import UnreachableError
 from provision.hostkeys import Ask, AskAboutUnknown, ask, changed_key_error
 from provision.inventory import Host
-from provision.templating import Templar
 
 # Paramiko logs the tracebacks of its threads, which Python prints where no logging is set up.
 logging.getLogger("paramiko").addHandler(logging.NullHandler())
@@ -39,11 +38,7 @@ class RigConnection(Connection):  # type: ignore[misc]
         accept_new: bool = False,
         ask: Ask = ask,
     ) -> None:
-        variables = Templar([host.variables])
-
-        def variable(*names: str) -> Any:
-            return variables.render(host.variable(*names))
-
+        variable = host.rendered
         keywords: dict[str, Any] = {
             "banner_timeout": CONNECT_TIMEOUT,
             "auth_timeout": CONNECT_TIMEOUT,

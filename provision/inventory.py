@@ -40,12 +40,14 @@ class Host:
     variables: dict[str, Any]
     groups: tuple[str, ...]
 
-    def variable(self, *names: str, default: Any = None) -> Any:
-        """The first of the variables that is set."""
-        for name in names:
-            if self.variables.get(name) is not None:
-                return self.variables[name]
-        return default
+    def rendered(self, *names: str) -> Any:
+        """The first of the variables that is set, templates rendered; None where none is."""
+        value = next((v for n in names if (v := self.variables.get(n)) is not None), None)
+        if not source.is_template(value):
+            return value
+        from provision.templating import Templar  # Jinja2 is slow to import, and rarely needed here
+
+        return Templar([self.variables]).render(value)
 
 
 class Inventory:

@@ -10,8 +10,7 @@ from typing import NamedTuple
 
 from provision.errors import SourceError
 from provision.remote.options import suggestion
-from provision.source import Mapping, Sequence
-from provision.templating import is_template
+from provision.source import Mapping, Sequence, is_template
 
 
 class Keyword(NamedTuple):

@@ -18,8 +18,7 @@ from provision import modules, source
 from provision.errors import DeeprigError, Position, SourceError
 from provision.keywords import PLAY, TASK, check_keywords
 from provision.remote.options import OptionError, canonical_names, check_names, check_value
-from provision.source import Mapping, Sequence, Text
-from provision.templating import is_template
+from provision.source import Mapping, Sequence, Text, is_template
 
 
 @dataclass(frozen=True)

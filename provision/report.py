@@ -268,9 +268,9 @@ class Report:
     def _redraw(self) -> None:
         if self._live is None:
             return
-        table = Table.grid(padding=(0, 2))
-        table.add_column(no_wrap=True)
-        table.add_column(no_wrap=True, overflow="ellipsis", style="bright_black")
+        table = Table.grid(padding=(0, 2), expand=True)
+        table.add_column(no_wrap=True, width=self._width)
+        table.add_column(no_wrap=True, overflow="ellipsis", ratio=1, style="bright_black")
         for host, doing in sorted(self._doing.items()):
             table.add_row(host, doing)
         self._live.update(table)

@@ -13,12 +13,12 @@ from provision import modules, summary
 from provision.errors import DeeprigError, describe
 from provision.inventory import Host
 from provision.remote.options import normalize
-from provision.runner import FORKS, sessions_of
+from provision.sessions import sessions_of
 
 
 def gather(host: Host, config: Config, accept_new: bool = False) -> dict[str, Any]:
     """All facts of a host, as root where that is possible. Raises UnreachableError."""
-    sessions = sessions_of(host, {}, config, accept_new, exclusive=False)
+    sessions = sessions_of(host, config, accept_new, exclusive=False)
     unit = {
         "id": [1, 0],
         "module": "setup",
@@ -47,7 +47,7 @@ def show(hosts: list[Host], config: Config, accept_new: bool, as_json: bool) -> 
         except DeeprigError as error:
             found[host.name] = error
 
-    with ThreadPoolExecutor(min(FORKS, len(hosts))) as pool:
+    with ThreadPoolExecutor(len(hosts)) as pool:
         list(pool.map(one, hosts))
     console = Console(highlight=False, soft_wrap=True)
     models = summary.gpu_models()
@@ -61,7 +61,7 @@ def show(hosts: list[Host], config: Config, accept_new: bool, as_json: bool) -> 
         if not as_json:
             console.print(host.name, style="bold", markup=False)
             for label, value in summary.rows(facts, models):
-                console.print(f"  {label:<8} {value}", markup=False)
+                console.print(f"  {label:<8} {value}".replace("\n", "\n" + " " * 11), markup=False)
     if as_json:
         print(json.dumps(documents, indent=2))
     return len(documents) == len(hosts)

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
-from typing import Any
 
-from fabric import Config
-
-from provision.connection import RigConnection
 from provision.errors import PatternError, SourceError
-from provision.hostkeys import Ask, ask
 from provision.hostrun import HostRun
 from provision.inventory import Host, Inventory
 from provision.options import RunOptions
@@ -21,7 +17,7 @@ from provision.redact import Redactor, secrets_of
 from provision.report import Report
 from provision.runlog import RunLog
 from provision.sessions import Sessions
-from provision.templating import Templar, compile_ahead
+from provision.templating import compile_ahead
 from provision.variables import HostVariables
 
 FORKS = 16  # hosts at work at once
@@ -30,12 +26,11 @@ FORKS = 16  # hosts at work at once
 def run(
     plays: list[Play],
     hosts: list[Host],
+    sessions: Mapping[str, Sessions],
     inventory: Inventory,
     options: RunOptions,
     *,
     verb: str,
-    config: Config,
-    accept_new: bool = False,
     as_json: bool = False,
     verbose: bool = False,
     log_folder: Path = Path("log"),
@@ -51,7 +46,7 @@ def run(
         Report(names, redactor, log, as_json=as_json, verbose=verbose) as report,
         ThreadPoolExecutor(min(FORKS, len(hosts))) as pool,
     ):
-        runs = [_host_run(host, inventory, options, report, config, accept_new) for host in hosts]
+        runs = [_host_run(h, sessions[h.name], inventory, options, report) for h in hosts]
         futures: list[Future[Recap]] = []
         try:
             for host_run, host in zip(runs, hosts, strict=True):
@@ -87,44 +82,11 @@ def _compile_templates(plays: list[Play]) -> None:
 
 
 def _host_run(
-    host: Host,
-    inventory: Inventory,
-    options: RunOptions,
-    report: Report,
-    config: Config,
-    accept_new: bool,
+    host: Host, sessions: Sessions, inventory: Inventory, options: RunOptions, report: Report
 ) -> HostRun:
-    sessions = sessions_of(host, options.extra, config, accept_new, ask=report.ask)
+    sessions.ask = report.ask
     variables = HostVariables(host, inventory, options.extra, options.check, options.diff)
     return HostRun(host, variables, sessions, options, report)
-
-
-def sessions_of(
-    host: Host,
-    extra: dict[str, Any],
-    config: Config,
-    accept_new: bool,
-    exclusive: bool = True,
-    ask: Ask = ask,
-) -> Sessions:
-    """Sessions as the host's connection variables say. `exclusive`: take the rig's lock."""
-
-    def connect(timeout: float | None) -> RigConnection:
-        connection = RigConnection(host, config, accept_new, ask)
-        if timeout is not None:
-            connection.connect_timeout = timeout
-        return connection
-
-    templar = Templar([host.variables, extra])
-    sudo = host.variable("ansible_become_password", "ansible_become_pass", "ansible_password")
-    password = sudo if sudo is not None else config.sudo.password
-    interpreter = host.variable("ansible_python_interpreter", default="python3")
-    return Sessions(
-        connect,
-        None if password is None else str(templar.render(password)),
-        str(templar.render(interpreter)),
-        exclusive,
-    )
 
 
 def _plays_of(host: Host, plays: list[Play], inventory: Inventory) -> list[Play]:

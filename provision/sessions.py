@@ -2,20 +2,35 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
+from concurrent.futures import Future
+
+from fabric import Config
 
 from provision.connection import RigConnection
-from provision.errors import DeeprigError
+from provision.errors import DeeprigError, UnreachableError
+from provision.hostkeys import Ask, ask
+from provision.inventory import Host
 from provision.session import Session
 
-# Makes a connection; the argument is a time limit in seconds to connect, or None for the usual.
-Connect = Callable[[float | None], RigConnection]
+# Makes a connection, not open yet; asks about an unknown host key by what it is given.
+Connect = Callable[[Ask], RigConnection]
+
+
+class AskLaterError(UnreachableError):
+    """There is a question to ask, and this is not the time."""
+
+
+def _not_now(question: str) -> str:
+    raise AskLaterError(question)
 
 
 class Sessions:
     """Opens sessions as they are needed, over one connection.
 
     `connect` makes a new RigConnection; `sudo_password` and `interpreter` are the inventory's.
+    `ask` is how the operator is asked about host keys; who has a live display sets it.
     """
 
     def __init__(
@@ -29,6 +44,8 @@ class Sessions:
         self._sudo_password = sudo_password
         self._interpreter = interpreter
         self._exclusive = exclusive
+        self.ask: Ask = ask
+        self._early: Future[RigConnection] | None = None
         self._connection: RigConnection | None = None
         self._open: dict[str | None, Session] = {}
         self._closed_frames = 0
@@ -39,10 +56,35 @@ class Sessions:
         now = sum(s.frames_sent + s.frames_received for s in self._open.values())
         return self._closed_frames + now
 
+    def connect_early(self) -> None:
+        """Begin to connect in the background; what comes of it is told when it is needed."""
+        early: Future[RigConnection] = Future()
+
+        def connect() -> None:
+            try:
+                connection = self._connect(_not_now)
+                connection.open()
+            except Exception as error:  # told in `get`, to the thread that wants the connection
+                early.set_exception(error)
+            else:
+                early.set_result(connection)
+
+        threading.Thread(target=connect, daemon=True).start()
+        self._early = early
+
+    def _connected(self) -> RigConnection:
+        early, self._early = self._early, None
+        if early is not None:
+            try:
+                return early.result()
+            except AskLaterError:
+                pass
+        return self._connect(self.ask)
+
     def get(self, become_user: str | None) -> Session:
         """The session of a user; None is the one who logged in."""
         if self._connection is None:
-            self._connection = self._connect(None)
+            self._connection = self._connected()
         if become_user == self._connection.user:
             become_user = None  # one worker is enough, and two would wait for one lock
         if become_user not in self._open:
@@ -57,7 +99,8 @@ class Sessions:
 
     def boot_id(self, timeout: float) -> str:
         """The rig's present boot_id, over a connection of its own. Raises UnreachableError."""
-        connection = self._connect(timeout)
+        connection = self._connect(self.ask)
+        connection.connect_timeout = timeout
         try:
             with connection:
                 read = "cat /proc/sys/kernel/random/boot_id"
@@ -81,6 +124,29 @@ class Sessions:
         sessions, self._open = self._open, {}
         for session in sessions.values():
             session.close()
+        if self._early is not None:
+            self._early.add_done_callback(_close)
+            self._early = None
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+
+
+def _close(early: Future[RigConnection]) -> None:
+    """Close a connection that nobody waited for."""
+    if early.exception() is None:
+        early.result().close()
+
+
+def sessions_of(
+    host: Host, config: Config, accept_new: bool = False, exclusive: bool = True
+) -> Sessions:
+    """Sessions as the host's connection variables say. `exclusive`: take the rig's lock."""
+    sudo = host.rendered("ansible_become_password", "ansible_become_pass", "ansible_password")
+    password = config.sudo.password if sudo is None else sudo
+    return Sessions(
+        lambda ask: RigConnection(host, config, accept_new, ask),
+        None if password is None else str(password),
+        str(host.rendered("ansible_python_interpreter") or "python3"),
+        exclusive,
+    )

@@ -38,6 +38,11 @@ class Text(str):
         return Text.at, (str(self), self.position)
 
 
+def is_template(value: Any) -> bool:
+    """Whether a value is a text with something to render in it."""
+    return isinstance(value, Text) and any(mark in value for mark in ("{{", "{%", "{#"))
+
+
 class Mapping(dict[str, Any]):
     """A mapping with the position of itself and of each key."""
 

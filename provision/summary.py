@@ -13,19 +13,21 @@ GPU_TABLE = Path(__file__).parent.parent / "inventory" / "hardware" / "gpus.yml"
 
 
 def rows(facts: Mapping[str, Any], models: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """(label, value) pairs of `ansible_*` facts; `models` is gpu_models of the hardware table."""
+    """(label, value) pairs of `ansible_*` facts, the same labels for every rig.
+
+    `models` is gpu_models of the hardware table. A value may have several lines.
+    """
     rig = facts["ansible_local"]["deeprig"]
     base = f"{facts['ansible_distribution']} {facts['ansible_distribution_version']}"
-    system = rig["mining_os"]["name"] if rig["mining_os"] else ""
     memory, disk, board = rig["memory"], rig["root_disk"], rig["board"]
     return [
-        ("system", f"{system} on {base}" if system else base),
+        ("system", _system(rig["mining_os"], base)),
         ("kernel", rig["kernel"]["release"] + _hazards(rig["kernel"]["command_line"])),
         ("board", f"{board['vendor']} {board['name']}"),
         ("CPU", f"{rig['cpu']['model']}, {rig['cpu']['threads']} threads"),
         ("memory", f"{memory['total_mib']} MiB, swap {memory['swap_total_mib']} MiB"),
         ("disk", f"{disk['size_bytes'] / 1e9:.0f} GB, {disk['free_bytes'] / 1e9:.0f} free"),
-        *_gpus(rig["gpus"], models),
+        ("GPUs", _gpus(rig["gpus"], models)),
         ("driver", _driver(rig["driver"])),
         ("CUDA", rig["software"]["cuda"] or "none"),
         ("NCCL", rig["software"]["nccl"] or "none"),
@@ -40,17 +42,23 @@ def gpu_models() -> Mapping[str, Any]:
     return models
 
 
-def _gpus(gpus: list[Mapping[str, Any]], models: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _system(mining: Mapping[str, Any] | None, base: str) -> str:
+    if not mining:
+        return base
+    return f"{mining['name']} on {base}\n(by {', '.join(mining['evidence'])})"
+
+
+def _gpus(gpus: list[Mapping[str, Any]], models: Mapping[str, Any]) -> str:
     if not gpus:
-        return [("GPUs", "none on the PCIe bus")]
+        return "none on the PCIe bus"
     lines: Counter[str] = Counter()
     for gpu in gpus:
         device = gpu["device_id"]
         name = models[device]["name"] if device in models else f"NVIDIA {device}"
         speed = gpu["path_speed_max_gts"]
-        lines[f"{name}, x{gpu['path_width']} at up to {speed:g} GT/s"] += 1
-    found = [f"{count} x {line}" for line, count in lines.items()]
-    return [("GPUs" if index == 0 else "", line) for index, line in enumerate(found)]
+        at = f" at up to {speed:g} GT/s" if speed else ""
+        lines[f"{name}, x{gpu['path_width'] or '?'}{at}"] += 1
+    return "\n".join(f"{count} x {line}" for line, count in lines.items())
 
 
 def _driver(driver: Mapping[str, Any]) -> str:

@@ -26,11 +26,10 @@ from jinja2.utils import missing
 from provision import filters, source
 from provision.errors import Position, RenderError
 from provision.remote.options import suggestion
-from provision.source import Text
+from provision.source import Text, is_template
 
 OMIT = "__omit_place_holder__"  # the value of Ansible's `omit`: the option is left out
 _NAME = re.compile(r"\{\{\s*([A-Za-z_]\w*)\s*\}\}")
-_DELIMITERS = ("{{", "{%", "{#")
 
 
 class NotYetKnown(Exception):
@@ -133,11 +132,6 @@ def _textual() -> jinja2.Environment:
 @functools.lru_cache(maxsize=4096)
 def _compiled(text: str, whole_file: bool) -> jinja2.Template:
     return (_textual() if whole_file else _native()).get_template(text)
-
-
-def is_template(value: Any) -> bool:
-    """Whether a value is a text with something to render in it."""
-    return isinstance(value, Text) and any(mark in value for mark in _DELIMITERS)
 
 
 def condition_text(value: Any) -> str:

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from invoke.exceptions import Exit
 
-from provision import playbook, runner
+from provision import bundle
 from provision.executor import FleetContext
 from provision.flags import Flags
+from provision.inventory import Host, Inventory
 from provision.options import RunOptions, extra_variables, words
+from provision.sessions import Sessions, sessions_of
+
+if TYPE_CHECKING:
+    from provision.outcome import Recap
 
 ROOT = Path(__file__).parent.parent
 PROVISION = ROOT / "playbooks" / "provision.yml"
@@ -26,27 +33,51 @@ def play(context: FleetContext, flags: Flags, file: str) -> None:
 
 
 def _play(context: FleetContext, flags: Flags, path: Path, verb: str) -> None:
-    inventory, hosts = context.fleet(flags)
+    extra = extra_variables(flags.e)
+    inventory, named = context.fleet(flags)
+    # As Ansible has it, -e may also say how to connect.
+    hosts = [replace(host, variables={**host.variables, **extra}) for host in named]
+    sessions = {h.name: sessions_of(h, context.config, flags.accept_new) for h in hosts}
+    try:
+        for each in sessions.values():
+            each.connect_early()  # connecting is mostly waiting: the rest is got ready meanwhile
+        bundle.payload(exclusive=True)
+        recaps = _run(flags, path, verb, inventory, hosts, sessions, extra)
+    finally:
+        for each in sessions.values():
+            each.close()
+    if status := max(recap.exit_status for recap in recaps):
+        raise Exit(code=status)
+
+
+def _run(
+    flags: Flags,
+    path: Path,
+    verb: str,
+    inventory: Inventory,
+    hosts: list[Host],
+    sessions: dict[str, Sessions],
+    extra: dict[str, Any],
+) -> list[Recap]:
+    from provision import playbook, runner  # with Jinja2 and rich, slow to import
+
     options = RunOptions(
         check=flags.check,
         diff=flags.diff,
         tags=words(flags.tags),
         skip_tags=words(flags.skip_tags),
-        extra=extra_variables(flags.e),
+        extra=extra,
     )
-    recaps = runner.run(
+    return runner.run(
         playbook.load(path),
         hosts,
+        sessions,
         inventory,
         options,
         verb=verb,
-        config=context.config,
-        accept_new=flags.accept_new,
         as_json=flags.json,
         verbose=flags.verbose,
     )
-    if status := max(recap.exit_status for recap in recaps):
-        raise Exit(code=status)
 
 
 def facts(context: FleetContext, flags: Flags) -> None:

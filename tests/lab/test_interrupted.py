@@ -17,9 +17,9 @@ from fabric import Config
 from lab import faults
 from lab.machine import Rig
 from provision import inventory as inventories
-from provision import runner
 from provision.errors import LostError
 from provision.remote.worker import INTERVAL
+from provision.sessions import sessions_of
 from tests.lab.operator import STEPS, Said, fab, finish, playbook, start, until, variant
 
 NAME = "test6"
@@ -185,7 +185,7 @@ def test_a_worker_that_is_killed(inventory: Path, target: Rig, marks: Path, slow
 def test_a_peer_that_falls_silent(inventory: Path, target: Rig, marks: Path) -> None:
     """As after a loss of power: no packet says that the connection is over."""
     host = inventories.load(inventory).host(NAME)
-    sessions = runner.sessions_of(host, {}, Config(), accept_new=False)
+    sessions = sessions_of(host, Config())
     session = sessions.get("root")
     session._silence = 7.0  # more than the worker's sign of life, less than a test should last
     unit = {

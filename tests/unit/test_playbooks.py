@@ -36,8 +36,3 @@ def run(*command: str) -> subprocess.CompletedProcess[str]:
 def test_ansible_accepts_the_syntax() -> None:
     done = run("ansible-playbook", "--syntax-check", *map(str, PLAYBOOKS))
     assert done.returncode == 0, done.stdout + done.stderr
-
-
-def test_ansible_lint_accepts_the_style() -> None:
-    done = run("ansible-lint", "--offline", "-q", "playbooks")
-    assert done.returncode == 0, done.stdout + done.stderr

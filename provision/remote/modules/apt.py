@@ -5,7 +5,6 @@ process (`latest`, `upgrade`, `autoremove` and a virtual package do need apt). D
 than a changed source are stale whatever `cache_valid_time`; an update is `changed` only when a list
 differs; a repository that can't be fetched is a failure; an interrupted dpkg is finished first;
 patterns (`nvidia-*`) work only with `state: absent`. Not here: `build-dep`, `policy_rc_d`,
-`allow_unauthenticated`, `force`, `auto_install_module_deps` (accepted, nothing to install).
 """
 
 from __future__ import annotations
@@ -45,7 +44,6 @@ OPTIONS = {
     "dpkg_options": Option(default="force-confdef,force-confold"),
     "lock_timeout": Option("int", default=60),
     "force_apt_get": Option("bool", default=False),
-    "auto_install_module_deps": Option("bool", default=True),
 }
 
 SPEC = re.compile(r"([^=<>\s]+?)\s*(?:(>=|=)\s*(\S+))?")
