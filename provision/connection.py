@@ -5,6 +5,7 @@ Host keys are checked, TCP_NODELAY is set, and every wait has a deadline (facts 
 
 from __future__ import annotations
 
+import logging
 import socket
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,9 @@ from fabric import Config, Connection
 from provision.errors import UnreachableError
 from provision.hostkeys import Ask, AskAboutUnknown, ask, changed_key_error
 from provision.inventory import Host
+
+# Paramiko logs the tracebacks of its threads, which Python prints where no logging is set up.
+logging.getLogger("paramiko").addHandler(logging.NullHandler())
 
 CONNECT_TIMEOUT = 10.0  # seconds to a TCP connection; also to the SSH banner and to a login
 CHANNEL_TIMEOUT = 15.0  # seconds to open a channel: Paramiko's own default is an hour
@@ -104,6 +108,11 @@ class RigConnection(Connection):  # type: ignore[misc]
         transport.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         transport.channel_timeout = CHANNEL_TIMEOUT
         return result
+
+    def close(self) -> None:
+        """Close the connection; also one that is not made yet, which Fabric leaves to go on."""
+        super().close()
+        self.client.close()
 
 
 def _reason(error: Exception) -> str:

@@ -85,9 +85,12 @@ class HostRun:
         return self.recap
 
     def stop(self) -> None:
-        """Ask the run to end (from another thread): the rig ends the task at hand."""
+        """Ask the run to end (from another thread): the rig ends the task at hand.
+
+        To be said until it has ended: a connection that is not made yet can't be closed.
+        """
         self._stop.set()
-        self._sessions.close()
+        self._sessions.abort()
 
     def _ended_by(self, error: Exception) -> None:
         known = isinstance(error, DeeprigError)

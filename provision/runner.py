@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 
 from provision.errors import PatternError, SourceError
@@ -46,19 +46,29 @@ def run(
         ThreadPoolExecutor(min(FORKS, len(hosts))) as pool,
     ):
         runs = [_host_run(h, sessions[h.name], inventory, options, report) for h in hosts]
-        futures = [pool.submit(r.run, work[h.name]) for r, h in zip(runs, hosts, strict=True)]
-        _compile_templates(plays)  # while the hosts' threads wait for their connections
+        futures: list[Future[Recap]] = []
         try:
+            for host_run, host in zip(runs, hosts, strict=True):
+                futures.append(pool.submit(host_run.run, work[host.name]))
+            _compile_templates(plays)  # while the hosts' threads wait for their connections
             recaps = [future.result() for future in futures]
         except KeyboardInterrupt:
             report.cancel()
-            for host_run in runs:
-                host_run.stop()
+            pool.shutdown(wait=False, cancel_futures=True)
+            _stop(runs, futures)
             for host in hosts:
                 log.note(host.name, "interrupted by the operator")
             raise
         report.recap(recaps, time.monotonic() - began)
     return recaps
+
+
+def _stop(runs: list[HostRun], futures: list[Future[Recap]]) -> None:
+    while True:
+        for host_run in runs:
+            host_run.stop()
+        if not wait(futures, timeout=0.1).not_done:
+            return
 
 
 def _secrets(plays: list[Play], hosts: list[Host], options: RunOptions) -> Iterator[str]:

@@ -111,6 +111,13 @@ class Sessions:
         except Exception as error:  # sshd on its way up or down answers in many ways
             raise DeeprigError(f"the rig is not ready: {error}") from None
 
+    def abort(self) -> None:
+        """From another thread: whatever waits for the rig ends soon. It may be said again."""
+        for session in list(self._open.values()):
+            session.close()
+        if self._connection is not None:
+            self._connection.close()
+
     def close(self) -> None:
         """End all workers and the connection."""
         self._closed_frames = self.frames

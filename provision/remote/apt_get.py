@@ -71,13 +71,15 @@ def simulate(host: Host, words: Sequence[str]) -> tuple[Completed, list[Change]]
 
 
 def finish_interrupted(host: Host) -> None:
-    """Let dpkg finish what was cut off, else every apt-get refuses to start."""
+    """Let dpkg finish what was cut off, else every apt-get refuses to start.
+
+    A package that was cut off while it was unpacked can't be configured, only installed again; apt
+    takes it for installed.
+    """
     if dpkg.interrupted():
-        done = host.run(
-            ["dpkg", "--configure", "-a", "--force-confdef", "--force-confold"],
-            environment=ENVIRONMENT,
-        )
-        if done.rc != 0:
+        command = ["dpkg", "--configure", "-a", "--force-confdef", "--force-confold"]
+        done = host.run(command, environment=ENVIRONMENT)
+        if done.rc != 0 and not _torn(host):
             raise ModuleFailure(
                 "dpkg was interrupted earlier, and finishing it (dpkg --configure -a) failed:\n"
                 + _tail(done),
@@ -86,6 +88,19 @@ def finish_interrupted(host: Host) -> None:
                 stderr=done.stderr,
             )
         host.warnings.append("dpkg had been interrupted: ran dpkg --configure -a")
+    torn = _torn(host)
+    if torn:
+        command = ["dpkg", "--remove", "--force-remove-reinstreq", "--force-depends", *torn]
+        host.require(command, "clearing away what was torn while it was unpacked")
+        words = ["--fix-broken", "install", "--allow-change-held-packages", *torn]
+        host.require(["apt-get", "-q", "-y", *words], "installing again", environment=ENVIRONMENT)
+        host.warnings.append(f"installed again, as it was torn: {', '.join(torn)}")
+
+
+def _torn(host: Host) -> list[str]:
+    packages = dpkg.database(host)
+    every = (package for name in packages.names() for package in packages.every(name))
+    return [package.name for package in every if package.state == "half-installed"]
 
 
 def lists_time() -> float:

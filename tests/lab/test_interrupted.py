@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -19,9 +20,13 @@ from provision import inventory as inventories
 from provision.errors import LostError
 from provision.remote.worker import INTERVAL
 from provision.sessions import sessions_of
-from tests.lab.operator import STEPS, Said, fab, finish, playbook, start, until
+from tests.lab.operator import STEPS, Said, fab, finish, playbook, start, until, variant
 
 NAME = "test6"
+PURGE = (
+    "dpkg --force-all --purge "
+    "$(dpkg-query -W -f '${Package} ' 'nvidia-*' 'libnvidia-*' libcuda1 2>/dev/null) 2>&1"
+)
 
 
 def shell(name: str, text: str) -> dict[str, Any]:
@@ -110,6 +115,28 @@ def test_an_interrupt_ends_the_task_at_hand_and_starts_no_other(
     until((marks / "ended").exists)
     left(target)
     assert not (marks / "later").exists()
+
+
+def test_an_interrupt_while_connecting(inventory: Path, target: Rig, slow: Path) -> None:
+    with socket.create_server((target.address, 2222)) as silent:
+        run = start(variant(inventory, NAME, ansible_port=2222), NAME, "play", slow)
+        peer, _ = silent.accept()
+        with peer:
+            run.send_signal(signal.SIGINT)
+            said = finish(run)
+    assert said.status == 130
+    assert said.seconds < 2
+    assert said.stdout == ""
+
+
+def test_a_reader_that_has_enough(inventory: Path, target: Rig) -> None:
+    """As with `fab … | head`."""
+    run = start(inventory, NAME, "play", STEPS / "facts.yml", "--verbose")
+    assert run.stdout
+    assert run.stderr
+    run.stdout.close()
+    assert run.wait(20) not in (0, 2, 4)
+    assert run.stderr.read() == ""
 
 
 def test_a_killed_command_ends_the_task_at_hand_and_starts_no_other(
@@ -201,8 +228,7 @@ class TestDriver:
     def test_a_worker_killed_with_its_apt_get_is_resumed(
         self, inventory: Path, target: Rig
     ) -> None:
-        driver = "dpkg-query -W -f '${Package} ' 'nvidia-*' 'libnvidia-*' libcuda1 2>/dev/null"
-        target.run(f"dpkg --force-all --purge $({driver}) 2>&1", check=False)
+        target.run(PURGE, check=False)
         unpacked = target.root / "var/lib/dpkg/info/nvidia-modprobe.list"
         assert not unpacked.exists()
         run = start(inventory, NAME, "play", STEPS / "driver.yml")
@@ -214,6 +240,20 @@ class TestDriver:
         second = fab(inventory, NAME, "play", STEPS / "driver.yml")
         assert second.status == 0, second.text
         fab(inventory, NAME, "play", STEPS / "driver.yml").names("changed=0")
+        assert target.run("dpkg --audit").stdout == ""
+
+    def test_a_package_torn_while_it_was_unpacked_is_installed_again(
+        self, inventory: Path, target: Rig
+    ) -> None:
+        target.run("dpkg --force-all --purge nvidia-open-580 2>&1")
+        stanza = (
+            "Package: nvidia-modprobe\nStatus: hold reinstreq half-installed\n"
+            "Version: 580.95.05-1\nArchitecture: amd64\nMaintainer: x\nDescription: x\n"
+        )
+        (target.root / "var/lib/dpkg/updates/0001").write_text(stanza)
+        said = fab(inventory, NAME, "play", STEPS / "driver.yml")
+        assert said.status == 0, said.text
+        said.names("warning: installed again, as it was torn: nvidia-modprobe")
         assert target.run("dpkg --audit").stdout == ""
 
     def test_a_rig_that_does_not_come_back(self, inventory: Path, target: Rig) -> None:

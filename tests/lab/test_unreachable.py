@@ -7,6 +7,7 @@ import pty
 import select
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -80,6 +81,22 @@ def test_a_peer_that_never_answers(inventory: Path, target: Rig, mark: Path) -> 
         said = fab(file, NAME, "play", mark)
     refused(said, ":2222: it takes the connection, but does not answer as an SSH server does")
     assert 2 <= said.seconds < 2 + 5
+
+
+@pytest.mark.parametrize("answer", [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n"])
+def test_a_peer_that_is_no_ssh_server(
+    inventory: Path, target: Rig, mark: Path, answer: bytes
+) -> None:
+    def serve(listening: socket.socket) -> None:
+        peer, _ = listening.accept()
+        with peer:
+            peer.sendall(answer)
+
+    with socket.create_server((target.address, 2222)) as listening:
+        threading.Thread(target=serve, args=(listening,), daemon=True).start()
+        said = fab(variant(inventory, NAME, ansible_port=2222), NAME, "play", mark)
+    refused(said, ":2222: it takes the connection, but does not answer as an SSH server does")
+    assert said.stderr == ""
 
 
 def test_wrong_login_password(inventory: Path, mark: Path) -> None:
