@@ -107,8 +107,8 @@ class HostRun:
     def _play(self, play: Play) -> None:
         if play.gather_facts and not self._has_facts:
             self._has_facts = True
-            self._variables.facts.pending = True
             self._queue.append(self._prepare.facts(play))
+            self._variables.facts.pending = True
         for task in play.tasks:
             if self._options.selects(task.scope.tags):
                 self._task(play, task)
