@@ -61,8 +61,12 @@ unit: $(VENV)/.dev   ## Unit tests: fast, no root
 
 lab-test: $(VENV)/.dev   ## Lab tests: real sshd, systemd, apt in lab rigs
 	@echo "== Lab tests"
-	if [ "$$(id -u)" = 0 ] || sudo -n true 2>/dev/null; then $(MAKE) lab; fi
-	$(SUDO) $(VENV)/bin/pytest -q tests/lab
+	as=
+	if [ "$$(id -u)" = 0 ] || sudo -n true 2>/dev/null; then
+	  as="$(SUDO)"
+	  $(MAKE) lab || echo "The lab's packages can't be had here: the tests will say so."
+	fi
+	$$as $(VENV)/bin/pytest -q tests/lab
 
 bench: lab $(VENV)/.dev   ## A second, no-op provision against Fabric's own `fab -H rig -- true`
 	@$(SUDO) $(VENV)/bin/python -m lab.bench

@@ -66,13 +66,21 @@ def unusable() -> LabError | None:
         )
     if os.geteuid() != 0:
         return LabError("The lab boots containers, which takes root.", "Run it with sudo.")
-    if "overlay" not in Path("/proc/filesystems").read_text():
+    if not _has_overlayfs():
         return LabError("This kernel has no overlayfs.", "Try: modprobe overlay")
     try:
         codename()
     except LabError as error:
         return error
     return None
+
+
+def _has_overlayfs() -> bool:
+    """Whether the kernel has overlayfs; as a module it may not be loaded before its first use."""
+    filesystems = Path("/proc/filesystems")
+    if "overlay" not in filesystems.read_text() and (modprobe := which("modprobe")):
+        subprocess.run([modprobe, "overlay"], capture_output=True, check=False)
+    return "overlay" in filesystems.read_text()
 
 
 def codename() -> str:

@@ -189,6 +189,31 @@ def test_another_branch_and_back(second: Result, rigs: list[Rig], inventory: Pat
     assert provision(inventory, "test2")["hosts"]["test2"]["changed"] == 0
 
 
+MINER = """
+mkdir -p /opt/t-rex && cp /bin/sleep /opt/t-rex/t-rex
+printf '[Service]\\nExecStart=/opt/t-rex/t-rex 9999\\n[Install]\\nWantedBy=multi-user.target\\n' \
+    > /etc/systemd/system/t-rex.service
+systemctl daemon-reload && systemctl enable --now t-rex.service 2>/dev/null
+echo '@reboot root /opt/t-rex/t-rex 8888' > /etc/cron.d/mine
+echo '0 4 * * * root true' >> /etc/cron.d/mine
+"""
+
+
+def test_a_miner_on_a_plain_system(second: Result, rigs: list[Rig], inventory: Path) -> None:
+    rig = rigs[1]
+    rig.run(MINER)
+    rig.run("setsid /opt/t-rex/t-rex 7777 </dev/null >/dev/null 2>&1 &")
+    assert rig.run("pgrep -c t-rex").stdout.strip() == "2"
+    assert provision(inventory, "test2", "--tags", "demine")["hosts"]["test2"]["changed"] > 0
+    assert rig.run("pgrep -c t-rex || true").stdout.strip() == "0"
+    assert rig.run("systemctl is-enabled t-rex", check=False).stdout.strip() == "disabled"
+    assert rig.run("cat /etc/cron.d/mine").stdout.splitlines() == [
+        "# deeprig: @reboot root /opt/t-rex/t-rex 8888",
+        "0 4 * * * root true",
+    ]
+    assert provision(inventory, "test2", "--tags", "demine")["hosts"]["test2"]["changed"] == 0
+
+
 def test_ansible_finds_nothing_to_change(second: Result, inventory: Path) -> None:
     binary = Path(sys.executable).parent / "ansible-playbook"
     command = [str(binary), "-i", str(inventory), "-l", "test", "playbooks/provision.yml"]

@@ -5,6 +5,7 @@ process (`latest`, `upgrade`, `autoremove` and a virtual package do need apt). D
 than a changed source are stale whatever `cache_valid_time`; an update is `changed` only when a list
 differs; a repository that can't be fetched is a failure; an interrupted dpkg is finished first;
 patterns (`nvidia-*`) work only with `state: absent`. Not here: `build-dep`, `policy_rc_d`,
+`allow_unauthenticated`, `force`.
 """
 
 from __future__ import annotations
