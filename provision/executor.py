@@ -130,6 +130,8 @@ def load_inventory(path: str | None) -> Inventory:
 
 
 def fail(error: DeeprigError) -> NoReturn:
-    """Print an error and leave with its status."""
-    print(f"error: {describe(error)}", file=sys.stderr)
+    """Print an error and leave with its status. The line it shows may hold a password."""
+    from provision.redact import Redactor
+
+    print(f"error: {Redactor().text(describe(error))}", file=sys.stderr)
     raise Exit(code=error.status)

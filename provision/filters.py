@@ -28,19 +28,24 @@ def to_bool(value: Any) -> bool:
     return bool(value) and value == 1
 
 
+def _foreign(value: Any) -> None:
+    """What JSON has no form for; to name a value that is on its way raises, too."""
+    raise TypeError(f"JSON has no form for {value!r}")
+
+
 def to_json(value: Any, indent: int | None = None, sort_keys: bool = False) -> str:
     """JSON in one line."""
-    return json.dumps(value, indent=indent, sort_keys=sort_keys)
+    return json.dumps(value, indent=indent, sort_keys=sort_keys, default=_foreign)
 
 
 def to_nice_json(value: Any, indent: int = 4) -> str:
     """JSON, indented and sorted."""
-    return json.dumps(value, indent=indent, sort_keys=True)
+    return json.dumps(value, indent=indent, sort_keys=True, default=_foreign)
 
 
 def to_nice_yaml(value: Any, indent: int = 4) -> str:
     """YAML in block style."""
-    plain = json.loads(json.dumps(value))  # Text and Mapping are plain again
+    plain = json.loads(json.dumps(value, default=_foreign))  # Text and Mapping are plain again
     return yaml.safe_dump(plain, indent=indent, default_flow_style=False, allow_unicode=True)
 
 
@@ -55,7 +60,7 @@ def regex_replace(value: str, pattern: str, replacement: str = "", multiline: bo
 
 
 def regex_search(value: str, pattern: str, *groups: str, multiline: bool = False) -> Any:
-    """The match, or the list of the groups that are named (`'\\\\1'`); '' without a match."""
+    """The match, or the list of the groups that are named (`'\\\\1'`); None without a match."""
     match = re.search(pattern, str(value), re.MULTILINE if multiline else 0)
     if not match:
         return None
@@ -96,9 +101,11 @@ def items2dict(
 
 
 def flatten(value: Iterable[Any], levels: int | None = None) -> list[Any]:
-    """Lists within lists, made one."""
+    """Lists within lists, made one; a None in them is nothing."""
     flat: list[Any] = []
     for item in value:
+        if item is None:
+            continue
         if isinstance(item, (list, tuple)) and levels != 0:
             flat.extend(flatten(item, None if levels is None else levels - 1))
         else:

@@ -7,15 +7,16 @@ rig as one batch. What follows a failed task was never sent, or is not run by th
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
-from itertools import groupby
+import traceback
 from typing import Any
 
 from provision.actions import Control
 from provision.errors import DeeprigError, LostError, RenderError, UnreachableError
 from provision.inventory import Host
-from provision.judge import is_templated, judged, registered, render_failure
+from provision.judge import depends_on, is_templated, judged, registered, render_failure
 from provision.options import RunOptions
 from provision.outcome import Item, Outcome, Recap, Status, status_of
 from provision.playbook import Play, Task
@@ -35,7 +36,11 @@ POLL = 1.0  # seconds between two attempts to reach a rig that reboots
 
 
 class HostEnded(Exception):
-    """This host's run is over: a task failed, or `meta: end_host`."""
+    """This host's run is over: a task failed, or the operator stopped it."""
+
+
+class PlayEnded(Exception):
+    """This play is over on this host: `meta: end_host`."""
 
 
 class HostRun:
@@ -66,16 +71,14 @@ class HostRun:
         """Play them to the end, or to the first failure."""
         try:
             for play in plays:
-                self._play(play)
+                with contextlib.suppress(PlayEnded):
+                    self._play(play)
             self._flush()
         except HostEnded:
             pass
-        except (UnreachableError, LostError) as error:
-            if self._stop.is_set():
-                return self.recap  # our own doing: `stop` closed the sessions
-            self.recap.counts[Status.UNREACHABLE] += 1
-            self.recap.error = error.message
-            self._report.host_error(self._host.name, error)
+        except Exception as error:  # whatever it is, it ends this host's run and no other's
+            if not self._stop.is_set():  # a run that was stopped has lost its rig on purpose
+                self._ended_by(error)
         finally:
             self.recap.frames = self._sessions.frames
             self._sessions.close()
@@ -88,6 +91,16 @@ class HostRun:
         """
         self._stop.set()
         self._sessions.abort()
+
+    def _ended_by(self, error: Exception) -> None:
+        known = isinstance(error, DeeprigError)
+        lost = isinstance(error, (UnreachableError, LostError))
+        told = error if isinstance(error, DeeprigError) else _broken(error)
+        status = Status.UNREACHABLE if lost else Status.FAILED
+        trace = "" if known else "".join(traceback.format_exception(error))
+        self.recap.counts[status] += 1
+        self.recap.error = told.message
+        self._report.host_error(self._host.name, told, status, trace)
 
     # -- plays and tasks
 
@@ -102,12 +115,17 @@ class HostRun:
         self._handlers(play)
 
     def _handlers(self, play: Play) -> None:
-        if any(entry.task.notify for entry in self._queue):
-            self._flush()
         for handler in play.handlers:
-            if {handler.name, *handler.listen} & self._notified:
+            self._hear()  # a handler that is on its way may notify this one, too
+            if {self._prepare.title(play, handler), *handler.listen} & self._notified:
                 self._task(play, handler)
+        self._hear()
         self._notified.clear()
+
+    def _hear(self) -> None:
+        """Wait for what may notify a handler."""
+        if any(turn.notify for entry in self._queue for turn in entry.turns):
+            self._flush()
 
     def _task(self, play: Play, task: Task) -> None:
         """Render a task and queue it, waiting for the rig only where it must."""
@@ -122,8 +140,8 @@ class HostRun:
                     raise
                 self._flush()
             except UnknownInCheckMode as unknown:
-                why = f"depends on '{unknown}', which only a real run gives"
-                entry = self._prepare.settled(play, task, {"changed": False, "unknown": why})
+                known = {"changed": False, "unknown": depends_on(unknown)}
+                entry = self._prepare.settled(play, task, known)
                 break
             except (RenderError, OptionError) as error:
                 self._flush()  # what comes before the failure is done before it, as in Ansible
@@ -154,14 +172,15 @@ class HostRun:
 
     def _flush(self) -> None:
         """Send what is queued and take in what comes back; raises HostEnded after a failure."""
+        if self._stop.is_set():
+            raise HostEnded
         queue, self._queue = self._queue, []
-        for become_user, group in groupby(queue, key=lambda entry: entry.become_user):
-            entries = list(group)
+        for become_user, entries in _batches(queue):
             units = [turn.unit for entry in entries for turn in entry.turns if turn.unit]
             turns = {tuple(t.unit["id"]): t for e in entries for t in e.turns if t.unit}
-            session = self._sessions.get(become_user)
+            tell = self._progress(entries)
             try:
-                for frame in session.run(units, self._progress(entries)) if units else ():
+                for frame in self._sessions.get(become_user).run(units, tell) if units else ():
                     for told in frame["results"]:
                         turn = turns[tuple(told["id"])]
                         turn.result, turn.elapsed = told["result"], told["elapsed"]
@@ -189,7 +208,8 @@ class HostRun:
         return tell
 
     def _tell(self, play: Play, task: Task, elapsed: float, line: str) -> None:
-        self._report.progress(self._host.name, play.step, task.title, elapsed, line)
+        title = self._prepare.title(play, task)
+        self._report.progress(self._host.name, play.step, title, elapsed, line)
 
     def _complete(self, entry: Entry) -> None:
         """Judge, register, notify, report; raises HostEnded after a failure."""
@@ -207,30 +227,32 @@ class HostRun:
                     turn.label,
                 )
             )
-            if "ansible_facts" in result and task.module in FACT_FINDERS:
-                self._variables.facts.update(result["ansible_facts"])
+            if task.module in FACT_FINDERS:  # found or not, they are no longer on their way
+                self._variables.facts.update(result.get("ansible_facts") or {})
         self._register(entry)
-        outcome = Outcome(self._host.name, entry.play.step, task, tuple(items))
+        title = self._prepare.title(entry.play, task)
+        outcome = Outcome(self._host.name, entry.play.step, title, task, tuple(items))
         self.recap.counts[outcome.status] += 1
         self._report.outcome(outcome)
         if self._options.check and outcome.status in (Status.CHANGED, Status.UNKNOWN):
             self._predicted_change = True
         if outcome.status is Status.CHANGED:
-            self._notified.update(task.notify)
+            self._notified.update(name for turn in entry.turns for name in turn.notify)
         if outcome.status is Status.FAILED:
             raise HostEnded
 
     def _judged(self, entry: Entry, turn: Turn, result: dict[str, Any]) -> dict[str, Any]:
         task = entry.task
         own = {task.register: result} if task.register else {}
-        templar = self._variables.templar(entry.play, task, **{task.loop_var: turn.item}, **own)
+        looped = {task.loop_var: turn.item} if entry.looped else {}
+        templar = self._variables.templar_as_of(entry.registered, entry.play, task, **looped, **own)
         return judged(task, result, templar)
 
     def _register(self, entry: Entry) -> None:
         if entry.task.register:
             results = [(turn.item, turn.result or {}) for turn in entry.turns]
             stale = self._predicted_change and entry.task.module in COMMANDS
-            value = registered(entry.task, results, stale)
+            value = registered(entry.task, results, entry.looped, stale)
             self._variables.registered[entry.task.register] = value
 
     # -- what is not a module
@@ -241,7 +263,8 @@ class HostRun:
             self._handlers(play)
         elif control.name == "end_host":
             self._flush()
-            raise HostEnded
+            self._notified.clear()
+            raise PlayEnded
         elif control.name == "reboot":
             self._flush()
             began = time.monotonic()
@@ -288,6 +311,25 @@ class HostRun:
                 return {"changed": True, "rebooted": True, "elapsed": int(elapsed)}
             if self._stop.wait(POLL):
                 raise HostEnded
+
+
+def _batches(queue: list[Entry]) -> list[tuple[str | None, list[Entry]]]:
+    """What one user does in a row; what needs no rig goes along with what stands before it."""
+    batches: list[tuple[str | None, list[Entry]]] = []
+    for entry in queue:
+        sends = any(turn.unit for turn in entry.turns)
+        if not batches or (sends and batches[-1][0] != entry.become_user):
+            batches.append((entry.become_user, []))
+        batches[-1][1].append(entry)
+    return batches
+
+
+def _broken(error: Exception) -> DeeprigError:
+    """A fault of ours, in the words of an error."""
+    return DeeprigError(
+        f"deeprig itself broke here: {type(error).__name__}: {error}",
+        advice="The log has the trace. The other hosts go on; what is done on this one stays done.",
+    )
 
 
 def _at_hand(error: LostError, entries: list[Entry]) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from provision.errors import RenderError
 from provision.playbook import Task
 from provision.remote.options import OptionError
-from provision.templating import Templar
+from provision.templating import Templar, UnknownInCheckMode
 from provision.variables import UnknownResult
 
 Result = dict[str, Any]
@@ -27,13 +27,13 @@ def is_templated(conditions: tuple[Any, ...] | None) -> bool:
 
 
 def judged(task: Task, result: Result, templar: Templar) -> Result:
-    """A rig's result after changed_when and failed_when; `templar` knows the result itself."""
+    """A result after changed_when and failed_when; `templar` knows the result itself."""
     if result.get("skipped") or result.get("unknown"):
         return result
     if result.get("would_run"):
         return _predicted(task, result)
     for keyword, conditions in (("changed", task.changed_when), ("failed", task.failed_when)):
-        if conditions is None or constant(conditions) is not None:
+        if conditions is None:
             continue
         try:
             result[keyword] = all(
@@ -42,7 +42,14 @@ def judged(task: Task, result: Result, templar: Templar) -> Result:
             )
         except RenderError as error:
             result.update(render_failure(task, error))
+        except UnknownInCheckMode as unknown:
+            return {**result, "changed": False, "failed": False, "unknown": depends_on(unknown)}
     return result
+
+
+def depends_on(unknown: UnknownInCheckMode) -> str:
+    """Why check mode can't tell the outcome of a task."""
+    return f"depends on '{unknown}', which only a real run gives"
 
 
 def _predicted(task: Task, result: Result) -> Result:
@@ -60,12 +67,14 @@ def render_failure(task: Task, error: RenderError | OptionError) -> Result:
     return {"failed": True, "changed": False, "msg": error.message, "error": error}
 
 
-def registered(task: Task, results: Sequence[tuple[Any, Result]], stale: bool = False) -> Result:
-    """What `register` keeps of (item, result) pairs: of a loop, a list of results.
+def registered(
+    task: Task, results: Sequence[tuple[Any, Result]], looped: bool, stale: bool = False
+) -> Result:
+    """What `register` keeps of (item, result) pairs: when `looped`, a list of results.
 
     `stale`: read in check mode after a change that was only predicted, so its content may be wrong.
     """
-    if task.loop is None:
+    if not looped:
         value = dict(results[0][1])
     else:
         each = [{**result, task.loop_var: item} for item, result in results]

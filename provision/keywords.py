@@ -56,6 +56,10 @@ TASK = {
     "when": Keyword("condition"),
 }
 
+BLOCK = {**_COMMON, "when": TASK["when"]}
+IMPORTED_TASKS = {**BLOCK, "args": TASK["args"]}
+IMPORTED_PLAYS = {name: BLOCK[name] for name in ("name", "tags", "vars", "when")}
+
 # Ansible has these, deeprig does not: say so, and what to do instead.
 NOT_HERE = {
     "any_errors_fatal": "hosts are independent of each other here",
@@ -79,6 +83,9 @@ NOT_HERE = {
     "with_items": "use loop",
     "with_list": "use loop",
 }
+
+# What decides what is played, before there is a host whose variables could be put in.
+CONSTANT = frozenset(("tags", "listen", "register", "hosts", "vars_files"))
 
 _TYPES: dict[str, tuple[type, ...]] = {
     "bool": (bool,),
@@ -112,6 +119,8 @@ def check_keywords(
             )
         if key not in table:
             hint = suggestion(str(key), table)
+            if key in TASK:
+                hint = "; write it at each of the tasks"
             if hint or not only_near_misses:
                 raise SourceError(f"{what} has no keyword '{key}'{hint}", entry.at(key), task=task)
             continue
@@ -121,6 +130,11 @@ def check_keywords(
                 continue
             advice = "A template is not possible here." if is_template(value) else ""
             raise SourceError(f"'{key}' must be {_spoken(kind)}", entry.at(key), advice, task)
+        for word in value if isinstance(value, Sequence) else [value]:
+            if key in CONSTANT and (is_template(word) or isinstance(word, (dict, list))):
+                raise SourceError(
+                    f"'{key}' takes plain words, no templates", entry.at(key), task=task
+                )
 
 
 def _spoken(kind: str) -> str:

@@ -40,10 +40,11 @@ class Item:
 
 @dataclass(frozen=True)
 class Outcome:
-    """A task on a host, done. `step` is the playbook file it stands in."""
+    """A task on a host, done. `step` is the file it stands in, `title` its name, rendered."""
 
     host: str
     step: str
+    title: str
     task: Task
     items: tuple[Item, ...]
 

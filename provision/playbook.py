@@ -16,8 +16,14 @@ from typing import Any
 
 from provision import modules, source
 from provision.errors import DeeprigError, Position, SourceError
-from provision.keywords import PLAY, TASK, check_keywords
-from provision.remote.options import OptionError, canonical_names, check_names, check_value
+from provision.keywords import BLOCK, IMPORTED_PLAYS, IMPORTED_TASKS, PLAY, TASK, check_keywords
+from provision.remote.options import (
+    OptionError,
+    canonical_names,
+    check_names,
+    check_value,
+    suggestion,
+)
 from provision.source import Mapping, Sequence, Text, is_template
 
 
@@ -79,7 +85,13 @@ class Play:
 
 def load(path: str | Path) -> list[Play]:
     """All plays of a playbook file, imports resolved. Raises SourceError."""
-    return list(_plays(Path(path), Scope(), ()))
+    return list(_plays(Path(path), Scope(), (Path(path).resolve(),)))
+
+
+def _check_circle(path: Path, importing: tuple[Path, ...], position: Position) -> None:
+    """Raise SourceError for a file that is already being imported."""
+    if path.resolve() in importing:
+        raise SourceError(f"{path} imports itself", position)
 
 
 def _plays(path: Path, scope: Scope, importing: tuple[Path, ...]) -> Iterator[Play]:
@@ -91,50 +103,72 @@ def _plays(path: Path, scope: Scope, importing: tuple[Path, ...]) -> Iterator[Pl
     for entry in content:
         if not isinstance(entry, Mapping):
             raise SourceError("a play must be a mapping", content.position)
-        key = next((k for k in entry if k.removeprefix(modules.PREFIX) == "import_playbook"), None)
+        key = next(
+            (k for k in entry if str(k).removeprefix(modules.PREFIX) == "import_playbook"), None
+        )
         if key is None:
             yield _play(entry, path, scope)
             continue
-        check_keywords(entry, TASK, "an import", extra=frozenset((key,)))
+        check_keywords(entry, IMPORTED_PLAYS, "an imported playbook", extra=frozenset((key,)))
         imported = path.parent / _text(entry, key)
-        if imported in importing:
-            raise SourceError(f"{imported} imports itself", entry.at(key))
         if not imported.is_file():
             raise SourceError(f"there is no playbook {entry[key]}", entry.at(key))
-        yield from _plays(imported, _inherit(entry, scope), (*importing, imported))
+        _check_circle(imported, importing, entry.at(key))
+        inner = _inherit(entry, scope)
+        # As Ansible has it: the outermost import's variables win.
+        inner = replace(inner, variables={**inner.variables, **scope.variables})
+        yield from _plays(imported, inner, (*importing, imported.resolve()))
 
 
 def _play(entry: Mapping, path: Path, outer: Scope) -> Play:
     check_keywords(entry, PLAY, "a play")
     if "hosts" not in entry:
         raise SourceError("a play needs 'hosts'", entry.position)
-    scope = replace(_inherit(entry, outer), variables=outer.variables)
-    variables = {**_mapping(entry, "vars"), **_variable_files(entry, path)}
+    scope = replace(_inherit(entry, outer), variables={})
+    # An import's variables are its plays', as if they stood there.
+    variables = {**_mapping(entry, "vars"), **outer.variables, **_variable_files(entry, path)}
     hosts = entry["hosts"]
+    # As Ansible has it: an import's condition is its tasks', not its handlers'.
+    handlers = tuple(_tasks(entry, "handlers", path, replace(scope, when=())))
+    tasks = tuple(
+        task
+        for section in ("pre_tasks", "tasks", "post_tasks")
+        for task in _tasks(entry, section, path, scope)
+    )
+    _check_notified((*tasks, *handlers), handlers)
     return Play(
         name=str(entry.get("name", "")),
         step=path.stem,
         hosts=",".join(hosts) if isinstance(hosts, list) else str(hosts),
         position=entry.position,
         folder=path.parent,
-        tasks=tuple(
-            task
-            for section in ("pre_tasks", "tasks", "post_tasks")
-            for task in _tasks(entry, section, path, scope)
-        ),
-        handlers=tuple(_tasks(entry, "handlers", path, scope)),
+        tasks=tasks,
+        handlers=handlers,
         variables=variables,
         gather_facts=entry.get("gather_facts", True),
         scope=scope,
     )
 
 
+def _check_notified(tasks: tuple[Task, ...], handlers: tuple[Task, ...]) -> None:
+    """Raise SourceError for a handler that is notified and does not exist."""
+    known = {str(name) for handler in handlers for name in (handler.name, *handler.listen)}
+    if any(is_template(handler.name) for handler in handlers):
+        return
+    for task in tasks:
+        for name in task.notify:
+            if name not in known and not is_template(name):
+                raise SourceError(
+                    f"there is no handler '{name}' in this play{suggestion(name, known)}",
+                    getattr(name, "position", task.position),
+                    task=task.title,
+                )
+
+
 def _variable_files(entry: Mapping, path: Path) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name in _list(entry, "vars_files"):
-        if is_template(name):
-            raise SourceError("vars_files takes plain paths, no templates", entry.at("vars_files"))
-        file = path.parent / name
+        file = path.parent / str(name)
         if not file.is_file():
             raise SourceError(f"there is no file {name}", getattr(name, "position", None))
         found.update(_variable_file(file))
@@ -150,24 +184,27 @@ def _variable_file(file: Path) -> dict[str, Any]:
     return content or {}
 
 
-def _tasks(entry: Mapping, section: str, path: Path, scope: Scope) -> Iterator[Task]:
+def _tasks(
+    entry: Mapping, section: str, path: Path, scope: Scope, importing: tuple[Path, ...] = ()
+) -> Iterator[Task]:
     for item in _list(entry, section):
         if not isinstance(item, Mapping):
             raise SourceError(f"each entry of '{section}' must be a task", entry.at(section))
-        yield from _task(item, path, scope)
+        yield from _task(item, path, scope, importing)
 
 
-def _task(entry: Mapping, path: Path, outer: Scope) -> Iterator[Task]:
+def _task(entry: Mapping, path: Path, outer: Scope, importing: tuple[Path, ...]) -> Iterator[Task]:
     scope = _inherit(entry, outer)
     if "block" in entry:
-        check_keywords(entry, TASK, "a block", extra=frozenset(("block",)))
-        yield from _tasks(entry, "block", path, scope)
+        check_keywords(entry, BLOCK, "a block", extra=frozenset(("block",)))
+        yield from _tasks(entry, "block", path, scope, importing)
         return
     key, module = _module_of(entry)
-    check_keywords(entry, TASK, "a task", extra=frozenset((key,)))
     if module == "import_tasks":
-        yield from _imported(entry, key, path, scope)
+        check_keywords(entry, IMPORTED_TASKS, "an import", extra=frozenset((key,)))
+        yield from _imported(entry, key, path, scope, importing)
         return
+    check_keywords(entry, TASK, "a task", extra=frozenset((key,)))
     control = _mapping(entry, "loop_control")
     for name in control:
         if name not in ("loop_var", "label"):
@@ -176,7 +213,7 @@ def _task(entry: Mapping, path: Path, outer: Scope) -> Iterator[Task]:
                 entry.at("loop_control"),
             )
     yield Task(
-        name=str(entry.get("name", "")),
+        name=_name(entry),
         module=module,
         args=_arguments(entry, key, module),
         position=entry.position,
@@ -192,16 +229,24 @@ def _task(entry: Mapping, path: Path, outer: Scope) -> Iterator[Task]:
     )
 
 
-def _imported(entry: Mapping, key: str, path: Path, scope: Scope) -> Iterator[Task]:
-    name = entry[key]["file"] if isinstance(entry[key], Mapping) else _text(entry, key)
+def _imported(
+    entry: Mapping, key: str, path: Path, scope: Scope, importing: tuple[Path, ...]
+) -> Iterator[Task]:
+    given = entry[key]
+    if isinstance(given, Mapping) and list(given) != ["file"]:
+        raise SourceError("import_tasks takes one option, 'file'", entry.at(key))
+    name = _text(given, "file") if isinstance(given, Mapping) else _text(entry, key)
     file = path.parent / name
     content = source.load(file) if file.is_file() else None
     if content is None and not file.is_file():
         raise SourceError(f"there is no task file {name}", entry.at(key))
     if not isinstance(content, Sequence):
         raise SourceError("a task file is a list of tasks", Position(str(file), 1, 1))
+    _check_circle(file, importing, entry.at(key))
     for item in content:
-        yield from _task(item, file, scope)
+        if not isinstance(item, Mapping):
+            raise SourceError("each entry of a task file must be a task", content.position)
+        yield from _task(item, file, scope, (*importing, file.resolve()))
 
 
 def _inherit(entry: Mapping, outer: Scope) -> Scope:
@@ -294,7 +339,9 @@ def _has_template(value: Any) -> bool:
 
 
 def _name(entry: Mapping) -> str:
-    return str(entry.get("name", ""))
+    """The name as written: a Text, which may be a template."""
+    name = entry.get("name") or ""
+    return name if isinstance(name, str) else str(name)
 
 
 def _text(entry: Mapping, key: str) -> str:

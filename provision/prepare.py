@@ -8,12 +8,12 @@ from typing import Any
 from provision import modules
 from provision.actions import Context, Control, Remote
 from provision.errors import RenderError
-from provision.judge import constant
+from provision.judge import constant, is_templated, judged
 from provision.options import RunOptions
 from provision.playbook import Play, Task
 from provision.remote.options import normalize
-from provision.source import Mapping
-from provision.templating import OMIT, Templar
+from provision.source import Mapping, is_template
+from provision.templating import OMIT, NotYetKnown, Pending, Templar, UnknownInCheckMode
 from provision.variables import HostVariables
 
 
@@ -27,6 +27,7 @@ class Turn:
     unit: dict[str, Any] | None = None
     result: dict[str, Any] | None = None
     elapsed: float = 0.0
+    notify: tuple[str, ...] = ()  # handlers, when the task changed something
 
 
 @dataclass
@@ -36,12 +37,14 @@ class Entry:
     play: Play
     task: Task
     turns: list[Turn] = field(default_factory=list)
+    become_user: str | None = None  # None is the one who logged in
+    looped: bool = False  # the turns are the items of its loop
+    registered: dict[str, Any] = field(default_factory=dict)  # as of now, to judge it later
 
-    @property
-    def become_user(self) -> str | None:
-        """Whom the task becomes; None is the one who logged in."""
-        scope = self.task.scope
-        return (scope.become_user or "root") if scope.become else None
+
+def skipped() -> dict[str, Any]:
+    """The result of a turn whose conditions are false."""
+    return {"skipped": True, "changed": False, "skip_reason": "Conditional result was False"}
 
 
 class Preparer:
@@ -54,7 +57,9 @@ class Preparer:
 
     def entry(self, play: Play, task: Task) -> Entry | Control:
         """A task, rendered. Raises NotYetKnown, UnknownInCheckMode, RenderError, OptionError."""
-        entry = Entry(play, task)
+        entry = Entry(play, task, become_user=self._become_user(play, task))
+        if is_templated(task.changed_when) or is_templated(task.failed_when):
+            entry.registered = dict(self._variables.registered)
         if task.loop is None:
             turn = self._turn(entry, self._variables.templar(play, task), 0)
             if isinstance(turn, Control):
@@ -62,35 +67,59 @@ class Preparer:
             entry.turns.append(turn)
             return entry
         items = self._items(play, task)
-        for number, item in enumerate(items):
+        for number, item in enumerate(items or ()):
             templar = self._variables.templar(play, task, **{task.loop_var: item})
             turn = self._turn(entry, templar, number, item)
             if isinstance(turn, Control):
                 raise RenderError(f"{task.module} can't be looped over", task.position)
             turn.label = str(templar.render(task.label) if task.label is not None else item)
             entry.turns.append(turn)
+        entry.looped = bool(items)
         if not items:
-            entry.turns = [
-                Turn(
-                    self._variables.templar(play, task),
-                    result={"skipped": True, "changed": False, "skip_reason": "No items"},
-                )
-            ]
+            empty = {"results": [], "skip_reason": "No items in the list"}
+            result = skipped() if items is None else {**skipped(), **empty}
+            entry.turns = [Turn(self._variables.templar(play, task), result=result)]
         return entry
 
-    def _items(self, play: Play, task: Task) -> list[Any]:
-        templar = self._variables.templar(play, task)
-        # A condition that needs no item spares the loop's own expression, which may be undefined.
+    def _become_user(self, play: Play, task: Task) -> str | None:
+        if not task.scope.become:
+            return None
+        user = task.scope.become_user
+        return str(self._variables.templar(play, task).render(user)) if user else "root"
+
+    def title(self, play: Play, task: Task) -> str:
+        """What the operator calls a task, rendered; as written where it can't be (yet)."""
+        if not is_template(task.title):
+            return task.title
         try:
-            if not self._wanted(task, templar):
-                return []
-        except RenderError:
-            pass
-        items = templar.render(task.loop)
+            return str(self._variables.templar(play, task).render(task.title))
+        except (RenderError, NotYetKnown, UnknownInCheckMode):
+            return task.title
+
+    def _items(self, play: Play, task: Task) -> list[Any] | None:
+        """The items of a loop; None when they can't be had, and a condition spares them."""
+        try:
+            items = self._variables.templar(play, task).render(task.loop)
+        except (RenderError, NotYetKnown, UnknownInCheckMode) as error:
+            # With `register` the items are worth waiting for: each one's skip is registered.
+            waits = isinstance(error, NotYetKnown) and task.register
+            if waits or not self._spared(play, task):
+                raise
+            return None
         if not isinstance(items, list):
             at = getattr(task.loop, "position", task.position)
             raise RenderError(f"'loop' needs a list, and has {items!r}", at)
         return items
+
+    def _spared(self, play: Play, task: Task) -> bool:
+        """Whether the conditions are false whatever the item is."""
+        item = Pending(RenderError("it depends on the item"))
+        try:
+            return not self._wanted(
+                task, self._variables.templar(play, task, **{task.loop_var: item})
+            )
+        except (RenderError, NotYetKnown, UnknownInCheckMode):
+            return False
 
     def _wanted(self, task: Task, templar: Templar) -> bool:
         return all(
@@ -104,12 +133,9 @@ class Preparer:
         task = entry.task
         turn = Turn(templar, item=item)
         if not self._wanted(task, templar):
-            turn.result = {
-                "skipped": True,
-                "changed": False,
-                "skip_reason": "Conditional result was False",
-            }
+            turn.result = skipped()
             return turn
+        turn.notify = tuple(str(templar.render(name)) for name in task.notify)
         plain = modules.unrendered(task.module)
         args = {
             name: value if name in plain else templar.render(value)
@@ -125,8 +151,8 @@ class Preparer:
             if isinstance(done, Control):
                 return done
             if not isinstance(done, Remote):
-                turn.result = done
-                if task.module == "set_fact":
+                turn.result = self._judged(entry, done, item)
+                if task.module == "set_fact" and not turn.result.get("failed"):
                     self._variables.registered.update(done["ansible_facts"])
                 return turn
             module = done.module
@@ -136,6 +162,13 @@ class Preparer:
             environment.update(templar.render(layer))
         turn.unit = self.unit(task, module, args, environment, number)
         return turn
+
+    def _judged(self, entry: Entry, result: dict[str, Any], item: Any) -> dict[str, Any]:
+        """An action's result by changed_when and failed_when; the rig's are judged when here."""
+        task = entry.task
+        own = {task.register: result} if task.register else {}
+        looped = {task.loop_var: item} if task.loop is not None else {}
+        return judged(task, result, self._variables.templar(entry.play, task, **looped, **own))
 
     def unit(
         self,
@@ -171,7 +204,7 @@ class Preparer:
         task = Task("Gathering Facts", "setup", args, play.position, play.scope)
         given = normalize("setup", modules.options("setup"), {})
         turn = Turn(self._variables.templar(play), unit=self.unit(task, "setup", given))
-        return Entry(play, task, [turn])
+        return Entry(play, task, [turn], self._become_user(play, task))
 
     def settled(self, play: Play, task: Task, result: dict[str, Any]) -> Entry:
         """An entry whose outcome is known before anything is sent."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 import sys
 import threading
 import time
@@ -38,6 +39,11 @@ _STATUS_WIDTH = max(len(status.value) for status in Status)
 _SAID = frozenset((Status.CHANGED, Status.UNKNOWN, Status.IGNORED, Status.FAILED))
 PATIENCE = 2.0  # seconds after which a log says what is being waited for
 REMINDER = 30.0  # seconds between two such lines of one task
+# Escape sequences (colours, cursor, window title) and control characters other than a tab.
+_CONTROL = re.compile(
+    r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-_])"
+    r"|[\x00-\x08\x0a-\x1f\x7f-\x9f]"
+)
 
 
 class Report:
@@ -101,7 +107,7 @@ class Report:
 
     def progress(self, host: str, step: str, title: str, elapsed: float, line: str) -> None:
         """A task goes on; `line` is the last that its command wrote."""
-        line = self._redactor.text(line)
+        title, line = self._redactor.text(title), self._redactor.text(line)
         with self._lock:
             if self._live is not None:
                 self._doing[host] = f"{step}  {title}  {elapsed:.0f} s  {line}"
@@ -116,7 +122,7 @@ class Report:
         """A task is done on a host."""
         with self._lock:
             self._doing.pop(outcome.host, None)
-            self._reminded.pop((outcome.host, outcome.task.title), None)
+            self._reminded.pop((outcome.host, outcome.title), None)
             step, counts, seconds = self._steps.get(outcome.host, (outcome.step, Counter(), 0.0))
             if step != outcome.step:
                 self._step_ends(outcome.host)
@@ -131,15 +137,21 @@ class Report:
             self._show(outcome)
             self._redraw()
 
-    def host_error(self, host: str, error: DeeprigError) -> None:
-        """A host is lost, or was never reached."""
+    def host_error(
+        self,
+        host: str,
+        error: DeeprigError,
+        status: Status = Status.UNREACHABLE,
+        trace: str = "",
+    ) -> None:
+        """A host's run ends outside a task: never reached, lost, or broken by us (`trace`)."""
         with self._lock:
             self._doing.pop(host, None)
             self._step_ends(host)
             text = self._redactor.text(describe(error, host))
             self._errors[host] = text
-            self._log.note(host, f"unreachable: {text}")
-            self._line(host, "", Status.UNREACHABLE.value, STYLES[Status.UNREACHABLE], "", None)
+            self._log.note(host, self._redactor.text(f"{status.value}: {text}\n{trace}".rstrip()))
+            self._line(host, "", status.value, STYLES[status], "", None)
             self._block(text, "red")
 
     def recap(self, recaps: list[Recap], seconds: float) -> None:
@@ -162,7 +174,7 @@ class Report:
                     "seconds": round(seconds, 3),
                     "log": str(self._log.path),
                 }
-                print(json.dumps(document, indent=2), file=sys.stdout)
+                print(_as_json(document), file=self._console.file)
                 return
             self._console.print()
             for recap in recaps:
@@ -178,9 +190,9 @@ class Report:
     def _line(
         self, host: str, step: str, status: str, style: str, title: str, seconds: float | None
     ) -> None:
-        line = Text(f"{host:<{self._width}}  {step:<10} ")
-        line.append(f"{status:<{_STATUS_WIDTH}}", style=style)
-        line.append(f"  {title}")
+        line = Text(self._printable(f"{host:<{self._width}}  {step:<10} "))
+        line.append(self._printable(f"{status:<{_STATUS_WIDTH}}"), style=style)
+        line.append(self._printable(f"  {self._redactor.text(title)}"))
         if seconds is not None and seconds >= 0.05:
             line.append(f"  {seconds:.1f} s", style="bright_black")
         line.rstrip()
@@ -189,12 +201,12 @@ class Report:
     def _say(self, outcome: Outcome) -> None:
         task, status = outcome.task, outcome.status
         self._line(
-            outcome.host, outcome.step, status.value, STYLES[status], task.title, outcome.elapsed
+            outcome.host, outcome.step, status.value, STYLES[status], outcome.title, outcome.elapsed
         )
         for item in outcome.items:
             if item.status is Status.FAILED or item.status is Status.IGNORED:
                 self._failure(outcome, item)
-            elif len(outcome.items) > 1 and item.status is Status.CHANGED:
+            elif len(outcome.items) > 1 and item.status is Status.CHANGED and not task.scope.no_log:
                 self._block(self._redactor.text(item.label), "bright_black")
             if item.status is Status.UNKNOWN:
                 self._block(self._redactor.text(str(item.result.get("unknown"))), "bright_black")
@@ -202,14 +214,14 @@ class Report:
     def _failure(self, outcome: Outcome, item: Item) -> None:
         result, task = item.result, outcome.task
         error = result.get("error")
-        if not isinstance(error, DeeprigError):
-            message = str(result.get("msg") or "failed")
-            if task.scope.no_log:
-                message = "the output is hidden: no_log is set"
-            error = DeeprigError(message, task.position)
-        error.task = task.title
+        if task.scope.no_log:
+            at = error.position if isinstance(error, DeeprigError) else task.position
+            error = DeeprigError("the output is hidden: no_log is set", at)
+        elif not isinstance(error, DeeprigError):
+            error = DeeprigError(str(result.get("msg") or "failed"), task.position)
+        error.task = outcome.title
         text = describe(error, outcome.host)
-        if item.label:
+        if item.label and not task.scope.no_log:
             text += f"\n  item: {item.label}"
         if not task.scope.no_log:
             for stream in ("stderr", "stdout", "exception"):
@@ -230,7 +242,7 @@ class Report:
                 if isinstance(shown, list) and all(isinstance(s, str) for s in shown):
                     text = "\n".join(shown)
                 value = self._redactor.value(shown)
-                self._block(self._redactor.text(text) if text else json.dumps(value, indent=2), "")
+                self._block(self._redactor.text(text) if text else _as_json(value), "")
             for warning in item.result.get("warnings", ()):
                 self._block(self._redactor.text(f"warning: {warning}"), "yellow")
             if item.result.get("diff"):
@@ -252,7 +264,12 @@ class Report:
 
     def _block(self, text: str, style: str) -> None:
         for line in text.splitlines():
-            self._console.print(Text(f"    {line}", style=style))
+            self._console.print(Text(self._printable(f"    {line}"), style=style))
+
+    def _printable(self, text: str) -> str:
+        """What a rig wrote, without what would steer the terminal or can't be encoded in it."""
+        text = _CONTROL.sub("", text)
+        return text.encode(self._console.encoding, "replace").decode(self._console.encoding)
 
     def _step_ends(self, host: str) -> None:
         """One line for a step that is over."""
@@ -272,24 +289,25 @@ class Report:
         table.add_column(no_wrap=True, width=self._width)
         table.add_column(no_wrap=True, overflow="ellipsis", ratio=1, style="bright_black")
         for host, doing in sorted(self._doing.items()):
-            table.add_row(host, doing)
+            table.add_row(Text(host), Text(self._printable(doing)))
         self._live.update(table)
 
     def _record(self, outcome: Outcome) -> dict[str, Any]:
         """An outcome as data, for the log and for --json."""
-        hidden = {"censored": "no_log is set"}
+        quiet = bool(outcome.task.scope.no_log)
         items = []
         for item in outcome.items:
             result = {k: v for k, v in item.result.items() if not isinstance(v, DeeprigError)}
             if outcome.task.module == "setup":
                 result = {"changed": False}  # facts are shown by `fab facts`, not in every log
-            shown = hidden if outcome.task.scope.no_log else self._redactor.value(result)
-            items.append({"status": item.status.value, "item": item.label, "result": shown})
+            shown = {"censored": "no_log is set"} if quiet else self._redactor.value(result)
+            label = "" if quiet else self._redactor.text(item.label)
+            items.append({"status": item.status.value, "item": label, "result": shown})
         record = {
             "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
             "host": outcome.host,
             "step": outcome.step,
-            "task": outcome.task.title,
+            "task": self._redactor.text(outcome.title),
             "module": outcome.task.module,
             "position": str(outcome.task.position),
             "status": outcome.status.value,
@@ -299,6 +317,11 @@ class Report:
         if self._json:
             self._outcomes.append(record)
         return record
+
+
+def _as_json(value: Any) -> str:
+    """JSON, with the text of what JSON has no form for."""
+    return json.dumps(value, indent=2, default=str)
 
 
 def _is_in(said: str, text: str) -> bool:

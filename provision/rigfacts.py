@@ -12,6 +12,7 @@ from rich.console import Console
 from provision import modules, summary
 from provision.errors import DeeprigError, describe
 from provision.inventory import Host
+from provision.redact import Redactor, secrets_of
 from provision.remote.options import normalize
 from provision.sessions import sessions_of
 
@@ -46,18 +47,21 @@ def show(hosts: list[Host], config: Config, accept_new: bool, as_json: bool) -> 
             found[host.name] = gather(host, config, accept_new)
         except DeeprigError as error:
             found[host.name] = error
+        except Exception as error:  # of one host, and the others are shown
+            found[host.name] = DeeprigError(f"deeprig itself broke here: {error!r}")
 
     with ThreadPoolExecutor(len(hosts)) as pool:
         list(pool.map(one, hosts))
     console = Console(highlight=False, soft_wrap=True)
+    errors = Console(highlight=False, soft_wrap=True, stderr=True)  # --json has stdout to itself
     models = summary.gpu_models()
     documents = {}
     for host in hosts:
         facts = found[host.name]
         if isinstance(facts, DeeprigError):
-            console.print(describe(facts, host.name), style="red", markup=False)
+            errors.print(describe(facts, host.name), style="red", markup=False)
             continue
-        documents[host.name] = facts
+        documents[host.name] = Redactor(secrets_of(host.variables)).value(facts)
         if not as_json:
             console.print(host.name, style="bold", markup=False)
             for label, value in summary.rows(facts, models):

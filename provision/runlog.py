@@ -5,21 +5,31 @@ from __future__ import annotations
 import json
 import os
 import re
+import threading
 import time
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+
+from provision.errors import DeeprigError
 
 
 class RunLog:
     """A file in the log folder, named after the time, the verb and the hosts. Mode 0600."""
 
     def __init__(self, folder: Path, verb: str, hosts: list[str]) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
         who = re.sub(r"[^\w.-]", "_", "+".join(hosts))[:60]
         stamp = time.strftime("%Y%m%d-%H%M%S")
         self.path = folder / f"{stamp}-{verb}-{who}-{os.getpid()}.jsonl"
-        handle = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            handle = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        except OSError as error:
+            raise DeeprigError(
+                f"can't write the log {self.path}: {error.strerror}",
+                advice="Run in a folder that you may write to.",
+            ) from None
+        self._lock = threading.Lock()  # hosts' threads, and the main one when it is interrupted
         self._file = os.fdopen(handle, "w", encoding="utf-8")
 
     def __enter__(self) -> RunLog:
@@ -42,5 +52,7 @@ class RunLog:
         self._write({"time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "host": host, "note": text})
 
     def _write(self, record: dict[str, Any]) -> None:
-        self._file.write(json.dumps(record, default=str) + "\n")
-        self._file.flush()  # a run that is cut off leaves what was known
+        line = json.dumps(record, default=str) + "\n"
+        with self._lock:
+            self._file.write(line)
+            self._file.flush()  # a run that is cut off leaves what was known

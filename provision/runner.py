@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from provision.redact import Redactor, secrets_of
 from provision.report import Report
 from provision.runlog import RunLog
 from provision.sessions import Sessions
-from provision.templating import compile_ahead
+from provision.templating import Templar, compile_ahead
 from provision.variables import HostVariables
 
 FORKS = 16  # hosts at work at once
@@ -36,8 +36,7 @@ def run(
     log_folder: Path = Path("log"),
 ) -> list[Recap]:
     """Play on every host that both -H and the play's `hosts` name; a recap for each."""
-    secrets = [secret for host in hosts for secret in secrets_of(host.variables)]
-    redactor = Redactor([*secrets, *secrets_of(options.extra)])
+    redactor = Redactor(_secrets(plays, hosts, options))
     names = [host.name for host in hosts]
     work = {host.name: _plays_of(host, plays, inventory) for host in hosts}
     began = time.monotonic()
@@ -70,6 +69,16 @@ def _stop(runs: list[HostRun], futures: list[Future[Recap]]) -> None:
             host_run.stop()
         if not wait(futures, timeout=0.1).not_done:
             return
+
+
+def _secrets(plays: list[Play], hosts: list[Host], options: RunOptions) -> Iterator[str]:
+    """All values that the inventory, the command line and the plays call secrets."""
+    for host in hosts:
+        for written in ({}, *(play.variables for play in plays)):
+            layers = [host.variables, written, options.extra]
+            render = Templar(layers).render
+            for layer in layers:
+                yield from secrets_of(layer, render)
 
 
 def _compile_templates(plays: list[Play]) -> None:

@@ -12,7 +12,16 @@ import contextlib
 import functools
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import (
+    Callable,
+    ItemsView,
+    Iterable,
+    Iterator,
+    KeysView,
+    Mapping,
+    Set,
+    ValuesView,
+)
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -29,6 +38,11 @@ from provision.remote.options import suggestion
 from provision.source import Text, is_template
 
 OMIT = "__omit_place_holder__"  # the value of Ansible's `omit`: the option is left out
+_COMPILED_FORM = 2  # changes with how templates are compiled: older ones in the cache don't serve
+# What asks only whether there is a value.
+_OF_ABSENCE = frozenset(("default", "d", "defined", "undefined"))
+# What a template may give that is a list to whoever reads it.
+_LISTS = (Iterator, KeysView, ValuesView, ItemsView, Set)
 _NAME = re.compile(r"\{\{\s*([A-Za-z_]\w*)\s*\}\}")
 
 
@@ -41,17 +55,26 @@ class UnknownInCheckMode(Exception):
 
 
 class Pending:
-    """Stands for a value that is not here yet: any use of it raises."""
+    """Stands for a value that is not here yet: any use of it raises.
 
-    def __init__(self, error: Exception | None = None) -> None:
+    Asking whether it is defined is no use of it, when it is `certain` that it will be.
+    """
+
+    def __init__(self, error: Exception | None = None, certain: bool = True) -> None:
         object.__setattr__(self, "_error", error or NotYetKnown())
+        object.__setattr__(self, "_certain", certain)
+
+    def is_certain(self) -> bool:
+        """Whether there will be a value."""
+        certain: bool = object.__getattribute__(self, "_certain")
+        return certain
 
     def _raise(self, *_: Any, **__: Any) -> NoReturn:
         error: Exception = object.__getattribute__(self, "_error")
         raise error
 
-    __getattr__ = __getitem__ = __str__ = __iter__ = __len__ = __bool__ = __contains__ = _raise
-    __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = __add__ = __radd__ = _raise
+    __getattr__ = __getitem__ = __str__ = __repr__ = __iter__ = __len__ = __bool__ = _raise
+    __contains__ = __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = __add__ = __radd__ = _raise
     __int__ = __float__ = __call__ = __hash__ = _raise
 
 
@@ -77,7 +100,9 @@ class _Native(NativeEnvironment):
         for part in parts:
             if isinstance(part, Undefined):
                 part._fail_with_undefined_error()
-        return parts[0] if len(parts) == 1 else "".join(str(part) for part in parts)
+        if len(parts) == 1:
+            return list(parts[0]) if isinstance(parts[0], _LISTS) else parts[0]
+        return "".join(str(_nothing_for_none(part)) for part in parts)
 
 
 class _Variables(Context):
@@ -99,9 +124,33 @@ def _cache_folder() -> Path:
     return folder
 
 
+def _careful(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    """A filter or a test that raises for what is not here yet, and gives a list for an iterator."""
+
+    @functools.wraps(function)
+    def call(*args: Any, **named: Any) -> Any:
+        for value in args:
+            if isinstance(value, Pending) and (name not in _OF_ABSENCE or not value.is_certain()):
+                value._raise()
+        found = function(*args, **named)
+        return list(found) if isinstance(found, Iterator) else found
+
+    return call
+
+
+def _refuse_include(*_: Any) -> NoReturn:
+    raise jinja2.TemplateError("include, import and extends are not supported")
+
+
+def _nothing_for_none(value: Any) -> Any:
+    """As Ansible: a None within a text is nothing."""
+    return "" if value is None else value
+
+
 def _environment(kind: type[jinja2.Environment]) -> jinja2.Environment:
     try:
-        cache = jinja2.FileSystemBytecodeCache(str(_cache_folder()), f"{kind.__name__}-%s")
+        pattern = f"{kind.__name__}-{_COMPILED_FORM}-%s"
+        cache = jinja2.FileSystemBytecodeCache(str(_cache_folder()), pattern)
     except OSError:
         cache = None  # a home that can't be written to costs time, nothing else
     environment = kind(
@@ -109,13 +158,20 @@ def _environment(kind: type[jinja2.Environment]) -> jinja2.Environment:
         bytecode_cache=cache,
         cache_size=-1,
         undefined=jinja2.StrictUndefined,
+        finalize=None if kind is _Native else _nothing_for_none,
         trim_blocks=True,  # as ansible.builtin.template
         keep_trailing_newline=True,
         extensions=["jinja2.ext.loopcontrols", "jinja2.ext.do"],
     )
     environment.context_class = _Variables
-    environment.filters.update(filters.FILTERS)
-    environment.tests.update(filters.TESTS)
+    environment.join_path = _refuse_include  # type: ignore[method-assign,assignment]
+    tables: tuple[tuple[dict[str, Any], dict[str, Callable[..., Any]]], ...] = (
+        (environment.filters, filters.FILTERS),
+        (environment.tests, filters.TESTS),
+    )
+    for table, ours in tables:
+        table.update(ours)
+        table.update({name: _careful(name, function) for name, function in table.items()})
     return environment
 
 

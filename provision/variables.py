@@ -21,8 +21,8 @@ class Facts(Mapping[str, Any]):
     `pending` is an error to raise: NotYetKnown until the facts are here.
     """
 
-    def __init__(self) -> None:
-        self.known: dict[str, Any] = {}
+    def __init__(self, known: dict[str, Any] | None = None) -> None:
+        self.known = {} if known is None else known
         self.pending = False
 
     def update(self, facts: Mapping[str, Any]) -> None:
@@ -37,7 +37,8 @@ class Facts(Mapping[str, Any]):
 
     def __getitem__(self, name: str) -> Any:
         if self.pending and name.startswith("ansible_"):
-            return Pending(NotYetKnown(f"the fact {name}"))
+            # Whether there is such a fact is not known either.
+            return Pending(NotYetKnown(f"the fact {name}"), certain=name == "ansible_facts")
         if name == "ansible_facts":
             # Ansible drops the prefix here, but for ansible_local.
             return {
@@ -83,16 +84,39 @@ class HostVariables:
 
     def templar(self, play: Play | None = None, task: Task | None = None, **item: Any) -> Templar:
         """A Templar for a task (and one turn of its loop)."""
+        return self._templar(self.facts, self.registered, play, task, item)
+
+    def templar_as_of(
+        self, then: Mapping[str, Any], play: Play, task: Task, **item: Any
+    ) -> Templar:
+        """A Templar for a task that is done, with what was `registered` when it was queued.
+
+        What was on its way then is here by now; what later tasks in the queue will give is not.
+        """
+        settled = {
+            name: self.registered[name] if isinstance(value, Pending) else value
+            for name, value in then.items()
+        }
+        return self._templar(Facts(self.facts.known), settled, play, task, item)
+
+    def _templar(
+        self,
+        facts: Facts,
+        registered: Mapping[str, Any],
+        play: Play | None,
+        task: Task | None,
+        item: Mapping[str, Any],
+    ) -> Templar:
         magic = dict(self._magic)
         if play:
             magic["playbook_dir"] = str(Path(play.folder).resolve())
         return Templar(
             [
                 self._host.variables,
-                self.facts,
+                facts,
                 play.variables if play else {},
                 task.scope.variables if task else {},
-                self.registered,
+                registered,
                 self._extra,
                 item,
                 magic,

@@ -93,6 +93,7 @@ def play(
     extra: tuple[str, ...] = (),
     variables: dict[str, Any] | None = None,
     verbose: bool = True,
+    as_json: bool = False,
 ) -> Played:
     """Write a playbook's text into a folder and play it, as the login user, on this machine."""
     from provision.options import words
@@ -107,7 +108,7 @@ def play(
     sessions = Sessions(lambda ask: LocalConnection())  # type: ignore[arg-type,return-value]
     stream = io.StringIO()
     with RunLog(folder / "log", "test", ["here"]) as log:
-        report = Report(["here"], Redactor(), log, stream=stream, verbose=verbose)
+        report = Report(["here"], Redactor(), log, stream=stream, verbose=verbose, as_json=as_json)
         values = HostVariables(host, known, options.extra, check, diff)
         recap = HostRun(host, values, sessions, options, report).run(playbook.load(path))
         report.recap([recap], 0.0)

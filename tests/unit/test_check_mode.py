@@ -68,3 +68,14 @@ def test_whether_an_unknown_task_changed_is_unknown(tmp_path: Path) -> None:
         check=True,
     )
     assert played.counts["unknown"] == 2
+
+
+def test_what_is_unknown_does_not_split_a_batch(tmp_path: Path) -> None:
+    task = (
+        "    - ansible.builtin.command: echo {{ word }}\n"
+        "      become: true\n"
+        "      become_user: tester\n"
+    )
+    unknown = task.replace("{{ word }}", "{{ said.stdout }}")
+    source = HEAD + task + "      register: said\n" + (unknown + task) * 3
+    assert play(source, tmp_path, check=True, variables={"word": "x"}).recap.frames <= 5

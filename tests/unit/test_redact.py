@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from provision import source
 from provision.redact import MASK, Redactor, secrets_of
+from provision.templating import Templar
 
 SECRETS = {"ansible_password": "hunter2hunter2", "ansible_user": "user", "api_token": "t0k3n-abc"}
 
@@ -29,6 +31,32 @@ def test_text(text: str, hidden: str) -> None:
     assert MASK in shown
 
 
+def test_secrets_are_found_at_any_depth_and_rendered() -> None:
+    variables = source.parse(
+        """
+vault: hunter22
+ansible_password: "{{ vault }}"
+other_password: "{{ nowhere }}"
+pool: {wallet: wallet123, port: 4444, logins: [{rig_passwd: 7777}]}
+api_tokens: {first: tok-1111}
+secrets_shown: true
+ansible_ssh_private_key_file: ~/.ssh/id_ed25519
+""",
+        "vars.yml",
+    )
+    found = set(secrets_of(variables, Templar([variables]).render))
+    assert found == {"hunter22", "wallet123", "7777", "tok-1111"}
+
+
+def test_numbers_and_what_stands_below_a_telling_name() -> None:
+    shown = Redactor(["123456"]).value(
+        {"a": 123456, "pin_token": 7, "tokens": {"first": "x"}, "hunter: 123456": True, "n": 5}
+    )
+    assert shown == {
+        "a": MASK, "pin_token": MASK, "tokens": {"first": MASK}, f"hunter: {MASK}": True, "n": 5,
+    }  # fmt: skip
+
+
 def test_values_at_any_depth() -> None:
     shown = Redactor().value({"a": [{"vnc_password": "x", "path": "/etc/passwd"}]})
     assert shown == {"a": [{"vnc_password": MASK, "path": "/etc/passwd"}]}
@@ -41,6 +69,7 @@ def test_values_at_any_depth() -> None:
         "sha256 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
         "linux-headers-6.18.44 is not in any configured repository",
         "user",
+        "Successfully installed tokenizers==0.21 tokenizer: fast",
     ],
 )
 def test_what_is_no_secret_stays(text: str) -> None:

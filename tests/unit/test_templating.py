@@ -30,7 +30,7 @@ FROM_RIG = {"said": "{{ one }}", "done": {"rc": 0, "failed": False, "changed": T
 
 @pytest.fixture
 def templar() -> Templar:
-    return Templar([VARIABLES, FROM_RIG, {"late": Pending()}])
+    return Templar([VARIABLES, FROM_RIG, {"late": Pending(), "maybe": Pending(certain=False)}])
 
 
 @pytest.mark.parametrize(
@@ -65,6 +65,12 @@ def templar() -> Templar:
         ("{{ 'aGk=' | b64decode }} {{ 'hi' | b64encode }}", "hi aGk="),
         ("{{ '{\"a\": 1}' | from_json }}", {"a": 1}),
         ("{{ {'b': 1} | to_json }}", '{"b": 1}'),
+        ("{{ words | map('upper') }}", ["B", "A", "B"]),
+        ("{{ words | select('eq', 'b') | map('upper') }} of it", "['B', 'B'] of it"),
+        ("{{ {'a': 1}.keys() }}", ["a"]),
+        ("{{ none }}", None),
+        ("x{{ none }}y", "xy"),
+        ("{{ [1, none, [2]] | flatten }}", [1, 2]),
         ("{{ 'a' | hash('sha1') }}", "86f7e437faa5a7fce15d1ddcb9eaeaea377667b8"),
     ],
 )  # fmt: skip
@@ -118,7 +124,19 @@ def test_a_condition_must_be_true_or_false(templar: Templar) -> None:
 
 @pytest.mark.parametrize(
     "template",
-    ["{{ late }}", "{{ late.stdout }}", "{{ [late] }}", "x{{ late }}", "{{ late is failed }}"],
+    [
+        "{{ late }}",
+        "{{ late.stdout }}",
+        "{{ [late] }}",
+        "x{{ late }}",
+        "{{ late is failed }}",
+        "{{ late | to_json }}",
+        "{{ [late] | to_json }}",
+        "{{ late is mapping }}",
+        "x{{ [late] }}",
+        "{{ maybe is defined }}",
+        "{{ maybe | default('x') }}",
+    ],
 )
 def test_what_is_not_here_yet_is_waited_for(templar: Templar, template: str) -> None:
     with pytest.raises(NotYetKnown):
@@ -127,3 +145,12 @@ def test_what_is_not_here_yet_is_waited_for(templar: Templar, template: str) -> 
 
 def test_what_is_not_here_yet_is_defined(templar: Templar) -> None:
     assert templar.condition("late is defined", AT)
+
+
+def test_a_template_file_reads_no_other(templar: Templar) -> None:
+    with pytest.raises(RenderError, match="include, import and extends are not supported"):
+        templar.render_file("a\n{% include 'b.j2' %}\n", "a.j2")
+
+
+def test_none_in_a_template_file_is_nothing(templar: Templar) -> None:
+    assert templar.render_file("x{{ none }}y", "a.j2") == "xy"

@@ -1,0 +1,42 @@
+"""`fab facts`: one document on standard output, no secrets in it, errors beside it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from fabric import Config
+
+from provision import rigfacts
+from provision.errors import UnreachableError
+from provision.executor import fail
+from provision.inventory import Host
+
+
+def test_json_is_alone_on_standard_output(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def gather(host: Host, *_: object) -> dict[str, object]:
+        if host.name == "gone":
+            raise UnreachableError("no answer")
+        if host.name == "broken":
+            raise ZeroDivisionError
+        return {"ansible_env": {"RIG_PASSWD": "x1"}, "said": "it is hunter22"}
+
+    monkeypatch.setattr(rigfacts, "gather", gather)
+    hosts = [Host(n, {"ansible_password": "hunter22"}, ()) for n in ("gone", "here", "broken")]
+    assert not rigfacts.show(hosts, Config(), False, as_json=True)
+    out, err = capsys.readouterr()
+    assert json.loads(out) == {
+        "here": {"ansible_env": {"RIG_PASSWD": "********"}, "said": "it is ********"}
+    }
+    assert "no answer" in err
+    assert "ZeroDivisionError" in err
+
+
+def test_an_error_shows_no_password(capsys: pytest.CaptureFixture[str]) -> None:
+    from invoke.exceptions import Exit
+
+    with pytest.raises(Exit):
+        fail(UnreachableError("wrong", advice="ansible_password: hunter22 is a duplicate"))
+    assert "hunter22" not in capsys.readouterr().err
