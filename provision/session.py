@@ -71,11 +71,16 @@ class Session:
 
     def close(self) -> None:
         """End the worker; the task at hand, if any, is ended first by the worker itself."""
-        if self._channel is not None:
+        self.abort()
+        self._channel = None
+
+    def abort(self) -> None:
+        """The same from another thread: the one that waits for a frame gets a LostError."""
+        channel = self._channel
+        if channel is not None:
             with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
-                self._channel.sendall(pack({"op": "bye"}))
-            self._channel.close()
-            self._channel = None
+                channel.sendall(pack({"op": "bye"}))
+            _shut(channel)
 
     def _command(self) -> str:
         python = bundle.command(self._interpreter)
@@ -208,9 +213,15 @@ class Session:
 
     def _lost(self, why: str) -> LostError:
         if self._channel is not None:
-            self._channel.close()
+            _shut(self._channel)
             self._channel = None
         return LostError(
             f"lost the rig in the middle: {why}",
             advice="Run the same command again: what is done stays done.",
         )
+
+
+def _shut(channel: paramiko.Channel) -> None:
+    """Close a channel; where the connection is gone already, that is no error."""
+    with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
+        channel.close()

@@ -114,7 +114,7 @@ class Sessions:
     def abort(self) -> None:
         """From another thread: whatever waits for the rig ends soon. It may be said again."""
         for session in list(self._open.values()):
-            session.close()
+            session.abort()
         if self._connection is not None:
             self._connection.close()
 

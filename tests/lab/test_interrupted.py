@@ -76,6 +76,14 @@ def left(target: Rig) -> None:
     until(lambda: target.run("pgrep -f '^python3 -IS -c'", check=False).returncode == 1)
 
 
+def under_way(inventory: Path, marks: Path, slow: Path) -> subprocess.Popen[str]:
+    """Start the slow playbook; it is in its first task, and what came before has been told."""
+    run = start(inventory, NAME, "play", slow)
+    until((marks / "began").exists)
+    time.sleep(3 * INTERVAL)
+    return run
+
+
 def test_a_second_run_is_refused_and_told_who_is_there(
     inventory: Path, target: Rig, marks: Path, slow: Path
 ) -> None:
@@ -102,8 +110,7 @@ def test_facts_are_read_while_a_run_is_at_work(
 def test_an_interrupt_ends_the_task_at_hand_and_starts_no_other(
     inventory: Path, target: Rig, marks: Path, slow: Path
 ) -> None:
-    run = start(inventory, NAME, "play", slow)
-    until((marks / "began").exists)
+    run = under_way(inventory, marks, slow)
     run.send_signal(signal.SIGINT)
     said = finish(run)
     assert said.status == 130
@@ -142,21 +149,12 @@ def test_a_reader_that_has_enough(inventory: Path, target: Rig) -> None:
 def test_a_killed_command_ends_the_task_at_hand_and_starts_no_other(
     inventory: Path, target: Rig, marks: Path, slow: Path
 ) -> None:
-    run = start(inventory, NAME, "play", slow)
-    until((marks / "began").exists)
+    run = under_way(inventory, marks, slow)
     run.kill()
     finish(run)
     until((marks / "ended").exists)
     left(target)
     assert not (marks / "later").exists()
-
-
-def under_way(inventory: Path, marks: Path, slow: Path) -> subprocess.Popen[str]:
-    """Start the slow playbook; it is in its first task, and what came before has been told."""
-    run = start(inventory, NAME, "play", slow)
-    until((marks / "began").exists)
-    time.sleep(3 * INTERVAL)
-    return run
 
 
 def lost(said: Said, why: str, slow: Path) -> None:

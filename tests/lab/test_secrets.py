@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from lab.machine import Rig
-from tests.lab.operator import Said, fab, variant
+from tests.lab.operator import Said, fab, playbook, variant
 
 NAME = "test8"
 PASSWORD = "correct-horse-7"
@@ -58,6 +58,33 @@ def secrets(target: Rig) -> list[str]:
 
 
 @pytest.fixture(scope="module")
+def inventory(target: Rig, write_inventory: Callable[..., Path]) -> Path:
+    return variant(
+        write_inventory(target), NAME,
+        ansible_password=PASSWORD, ansible_become_password=PASSWORD,
+    )  # fmt: skip
+
+
+def test_what_a_play_shows_is_masked(inventory: Path, secrets: list[str], tmp_path: Path) -> None:
+    command = {"cmd": "cat /hive-config/*.conf"}
+    shown = {"msg": "{{ settings.stdout_lines + ['login ' ~ ansible_password] }}"}
+    failing = {"cmd": "cat /hive-config/*.conf >&2; false"}
+    play = playbook(
+        tmp_path,
+        {"name": "Read", "ansible.builtin.shell": command, "register": "settings"},
+        {"name": "Show", "ansible.builtin.debug": shown},
+        {"name": "Fail", "ansible.builtin.shell": failing},
+    )
+    said = fab(inventory, NAME, "play", play, "--verbose")
+    assert said.status == 2
+    assert said.text.count("RIG_PASSWD=********") == 2
+    assert [secret for secret in secrets if secret in said.text] == []
+    as_json = fab(inventory, NAME, "play", play, "--json")
+    assert "RIG_PASSWD=********" in as_json.stdout
+    assert [secret for secret in secrets if secret in as_json.text] == []
+
+
+@pytest.fixture(scope="module")
 def watch(target: Rig, secrets: list[str]) -> Watch:
     return Watch()
 
@@ -67,14 +94,10 @@ def provisioned(
     target: Rig,
     secrets: list[str],
     watch: Watch,
-    write_inventory: Callable[..., Path],
+    inventory: Path,
 ) -> Said:
     # The miner itself has its wallet on its command line: that is the farm's doing, not ours.
     target.run("systemctl stop hive-watchdog hive; pkill -x lolMiner", check=False)
-    inventory = variant(
-        write_inventory(target), NAME,
-        ansible_password=PASSWORD, ansible_become_password=PASSWORD,
-    )  # fmt: skip
     watch.start()
     try:
         said = fab(inventory, NAME, "provision", "--verbose", "--diff", seconds=300)

@@ -105,7 +105,7 @@ def play(
     known = inventory.load(folder / "inventory")
     host = Host("here", {**known.host("here").variables, **(variables or {})}, ())
     options = RunOptions(check, diff, words(tags), words(skip_tags), extra_variables(extra))
-    sessions = Sessions(lambda ask: LocalConnection())  # type: ignore[arg-type,return-value]
+    sessions = Sessions(lambda ask: LocalConnection(), exclusive=False)  # type: ignore[arg-type,return-value]
     stream = io.StringIO()
     with RunLog(folder / "log", "test", ["here"]) as log:
         report = Report(["here"], Redactor(), log, stream=stream, verbose=verbose, as_json=as_json)
