@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from lab import host, image, inventory, machine
+from lab import host, image, machine
+from lab import inventory as lab_inventory
 from lab.fleet import write_known_hosts
 from lab.machine import Rig
 
@@ -72,8 +73,20 @@ def write_inventory(
         known_hosts = write_known_hosts(list(rigs), f"known_hosts-{names}")
         file = tmp_path_factory.mktemp("inventory") / "lab.yml"
         # The settings' defaults, as beside the operator's own inventory.
-        (file.parent / "group_vars").symlink_to(inventory.FILE.parent / "group_vars")
-        inventory.write(rigs, lab_image.fingerprint, known_hosts, file)
+        (file.parent / "group_vars").symlink_to(lab_inventory.FILE.parent / "group_vars")
+        lab_inventory.write(rigs, lab_image.fingerprint, known_hosts, file)
         return file
 
     return write
+
+
+@pytest.fixture(scope="module")
+def target(request: pytest.FixtureRequest, make_rig: MakeRig) -> Rig:
+    """A rig of a test file's own, as it was bought; the file says its name: NAME."""
+    return make_rig(request.module.NAME)
+
+
+@pytest.fixture(scope="module")
+def inventory(target: Rig, write_inventory: Callable[..., Path]) -> Path:
+    """The inventory of that rig."""
+    return write_inventory(target)

@@ -7,7 +7,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,16 +31,6 @@ PURGE = (
 
 def shell(name: str, text: str) -> dict[str, Any]:
     return {"name": name, "ansible.builtin.shell": {"cmd": text}}
-
-
-@pytest.fixture(scope="module")
-def target(make_rig: Callable[[str], Rig]) -> Rig:
-    return make_rig(NAME)
-
-
-@pytest.fixture(scope="module")
-def inventory(target: Rig, write_inventory: Callable[..., Path]) -> Path:
-    return write_inventory(target)
 
 
 @pytest.fixture

@@ -15,16 +15,6 @@ NAME = "test7"
 DRIVER = STEPS / "driver.yml"
 
 
-@pytest.fixture(scope="module")
-def target(make_rig: Callable[[str], Rig]) -> Rig:
-    return make_rig(NAME)
-
-
-@pytest.fixture(scope="module")
-def inventory(target: Rig, write_inventory: Callable[..., Path]) -> Path:
-    return write_inventory(target)
-
-
 @pytest.fixture
 def fault(target: Rig) -> Iterator[Callable[..., None]]:
     """Switch faults on that are off again after the test."""

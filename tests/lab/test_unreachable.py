@@ -9,7 +9,7 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,16 +25,6 @@ MARK: dict[str, Any] = {
     "name": "Leave a mark",
     "ansible.builtin.copy": {"dest": "/root/mark", "content": "here", "mode": "0600"},
 }
-
-
-@pytest.fixture(scope="module")
-def target(make_rig: Callable[[str], Rig]) -> Rig:
-    return make_rig(NAME)
-
-
-@pytest.fixture(scope="module")
-def inventory(target: Rig, write_inventory: Callable[..., Path]) -> Path:
-    return write_inventory(target)
 
 
 @pytest.fixture
