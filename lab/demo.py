@@ -89,11 +89,12 @@ def main() -> int:
         return 130
     say("\n4. What the rig was, and what it is now\n")
     console.print(side_by_side(before, after))
+    fab = f"{'sudo ' if 'SUDO_UID' in os.environ else ''}.venv/bin/fab"
     say(
         f"\nFirst run {first:.0f} s, second {second:.1f} s; all {time.monotonic() - began:.0f} s. "
         "The rig is still up:\n"
-        f"  {sys.prefix}/bin/fab lab.shell    look around in it\n"
-        f"  {sys.prefix}/bin/fab lab.down     stop it"
+        f"  {fab} lab.shell    look around in it\n"
+        f"  {fab} lab.down     stop it"
     )
     return 0
 
