@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import fabric
@@ -33,7 +34,13 @@ class FleetContext(Context):
     patterns: tuple[str, ...]
 
     def fleet(self, flags: Flags) -> tuple[Inventory, list[Host]]:
-        """The inventory, and the hosts that -H named in it. Raises PatternError, SourceError."""
+        """The inventory, and the hosts that -H named in it. Raises PatternError, SourceError.
+
+        As Ansible has it, -e may also say how to connect: it stands above the inventory.
+        """
+        from provision.options import extra_variables
+
+        extra = extra_variables(flags.e)
         loaded = load_inventory(flags.inventory)
         if flags.i:
             self.config.connect_kwargs["key_filename"] = list(flags.i)
@@ -43,7 +50,8 @@ class FleetContext(Context):
             raise PatternError(
                 "no host is named", advice=f"Say which: -H NAME. The inventory knows: {known}."
             )
-        return loaded, loaded.select(patterns)
+        named = loaded.select(patterns)
+        return loaded, [replace(host, variables={**host.variables, **extra}) for host in named]
 
 
 class FleetCall(Call):

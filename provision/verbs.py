@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from invoke.exceptions import Exit
 
@@ -33,16 +32,13 @@ def play(context: FleetContext, flags: Flags, file: str) -> None:
 
 
 def _play(context: FleetContext, flags: Flags, path: Path, verb: str) -> None:
-    extra = extra_variables(flags.e)
-    inventory, named = context.fleet(flags)
-    # As Ansible has it, -e may also say how to connect.
-    hosts = [replace(host, variables={**host.variables, **extra}) for host in named]
+    inventory, hosts = context.fleet(flags)
     sessions = {h.name: sessions_of(h, context.config, flags.accept_new) for h in hosts}
     try:
         for each in sessions.values():
             each.connect_early()  # connecting is mostly waiting: the rest is got ready meanwhile
         bundle.payload(exclusive=True)
-        recaps = _run(flags, path, verb, inventory, hosts, sessions, extra)
+        recaps = _run(flags, path, verb, inventory, hosts, sessions)
     finally:
         for each in sessions.values():
             each.close()
@@ -57,7 +53,6 @@ def _run(
     inventory: Inventory,
     hosts: list[Host],
     sessions: dict[str, Sessions],
-    extra: dict[str, Any],
 ) -> list[Recap]:
     from provision import playbook, runner  # with Jinja2 and rich, slow to import
 
@@ -66,7 +61,7 @@ def _run(
         diff=flags.diff,
         tags=words(flags.tags),
         skip_tags=words(flags.skip_tags),
-        extra=extra,
+        extra=extra_variables(flags.e),
     )
     return runner.run(
         playbook.load(path),

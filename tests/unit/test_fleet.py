@@ -1,0 +1,50 @@
+"""What -H, -e and --inventory make of the fleet."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from fabric import Config
+
+from provision.errors import PatternError
+from provision.executor import FleetContext
+from provision.flags import Flags
+
+
+def context(*patterns: str) -> FleetContext:
+    made = FleetContext(Config())
+    object.__setattr__(made, "patterns", patterns)
+    return made
+
+
+@pytest.fixture
+def inventory(tmp_path: Path) -> str:
+    file = tmp_path / "rigs.yml"
+    file.write_text("rigs: {hosts: {rig: {ansible_user: user, ansible_port: 22}, rig2: {}}}\n")
+    return str(file)
+
+
+def test_hosts_are_named_before_or_after_the_verb(inventory: str) -> None:
+    for before, after in ((("rig", "rig2"), ""), ((), "rig,rig2"), (("rig",), "rig2")):
+        _, hosts = context(*before).fleet(Flags(H=after, inventory=inventory))
+        assert [host.name for host in hosts] == ["rig", "rig2"]
+
+
+def test_an_extra_variable_says_how_to_connect(inventory: str) -> None:
+    _, (host,) = context("rig").fleet(Flags(e=("ansible_user=root",), inventory=inventory))
+    assert host.variables == {"ansible_user": "root", "ansible_port": 22}
+
+
+def test_without_a_host_it_says_which_there_are(inventory: str) -> None:
+    with pytest.raises(PatternError) as caught:
+        context().fleet(Flags(inventory=inventory))
+    assert "rig, rig2" in caught.value.advice
+
+
+def test_the_environment_names_an_inventory(
+    inventory: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DEEPRIG_INVENTORY", inventory)
+    _, hosts = context("rigs").fleet(Flags())
+    assert len(hosts) == 2
