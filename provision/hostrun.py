@@ -32,6 +32,8 @@ from provision.variables import HostVariables
 FACT_FINDERS = frozenset(("setup", "package_facts"))
 # Modules that read in check mode (`check_mode: false`) whatever their author lets them read.
 COMMANDS = frozenset(("command", "shell"))
+BOOTING = frozenset(("initializing", "starting"))  # what systemd says before it is done
+SETTLE = 120.0  # seconds after which a rig that answers is good enough, however long it boots
 POLL = 1.0  # seconds between two attempts to reach a rig that reboots
 
 
@@ -304,10 +306,12 @@ class HostRun:
                 )
             self._tell(play, task, elapsed, "waiting for the rig")
             try:
-                new = self._sessions.boot_id(args["connect_timeout"])
+                new, state = self._sessions.boot(args["connect_timeout"])
             except DeeprigError:
-                new = ""
-            if new and new != old:
+                new, state = "", ""
+            # sshd answers before the last unit is up; a unit that hangs is not waited for.
+            settled = state not in BOOTING or elapsed > SETTLE
+            if new and new != old and settled:
                 return {"changed": True, "rebooted": True, "elapsed": int(elapsed)}
             if self._stop.wait(POLL):
                 raise HostEnded

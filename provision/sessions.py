@@ -97,15 +97,18 @@ class Sessions:
             )
         return self._open[become_user]
 
-    def boot_id(self, timeout: float) -> str:
-        """The rig's present boot_id, over a connection of its own. Raises UnreachableError."""
+    def boot(self, timeout: float) -> tuple[str, str]:
+        """The rig's present boot_id, and systemd's word for how far the boot is.
+
+        Over a connection of its own. Raises DeeprigError while the rig is not ready.
+        """
         connection = self._connect(self.ask)
         connection.connect_timeout = timeout
         try:
             with connection:
-                read = "cat /proc/sys/kernel/random/boot_id"
-                found: str = connection.run(read, hide=True, timeout=timeout).stdout.strip()
-                return found
+                read = "cat /proc/sys/kernel/random/boot_id; systemctl is-system-running || :"
+                said = connection.run(read, hide=True, timeout=timeout).stdout.split()
+                return said[0], said[-1]
         except DeeprigError:
             raise
         except Exception as error:  # sshd on its way up or down answers in many ways
