@@ -122,12 +122,8 @@ def read_gpus(
     With aer, each port on a path also has its error counters.
     """
     folder = os.path.join(sysfs, "bus/pci/devices")
-    try:
-        names = os.listdir(folder)
-    except OSError:
-        return []
     gpus = []
-    for name in sorted(names, key=_address_order):
+    for name in sorted(list_devices(sysfs), key=_address_order):
         device = os.path.join(folder, name)
         if not (_text(device, "class") or "").startswith(DISPLAY_CLASSES):
             continue
@@ -177,20 +173,43 @@ def _read_gpu(device: str, aer: bool) -> Gpu:
     )
 
 
-def _read_port(device: str, above: str | None, aer: bool) -> Port:
-    link = Link(
+def read_link(device: str) -> Link:
+    """A device's end of the link above it."""
+    return Link(
         current_width=_width(device, "current_link_width"),
         max_width=_width(device, "max_link_width"),
         current_speed_gts=_speed(device, "current_link_speed"),
         max_speed_gts=_speed(device, "max_link_speed"),
     )
+
+
+def read_current(device: str) -> "tuple[int | None, float | None]":
+    """A device's width (lanes) and speed (GT/s) now: the part of its link that changes."""
+    return _width(device, "current_link_width"), _speed(device, "current_link_speed")
+
+
+def device_answers(device: str) -> bool:
+    """False for a device that fell off the bus: its registers read as all ones."""
+    return _integer(device, "current_link_width") != ALL_ONES_WIDTH
+
+
+def list_devices(sysfs: str = "/sys") -> list[str]:
+    """The addresses of all PCI devices; empty where there is no bus."""
+    try:
+        return os.listdir(os.path.join(sysfs, "bus/pci/devices"))
+    except OSError:
+        return []
+
+
+def _read_port(device: str, above: str | None, aer: bool) -> Port:
+    link = read_link(device)
     return Port(
         address=os.path.basename(device),
         kind=_kind(device, above, link),
         vendor_id=_identifier(device, "vendor"),
         device_id=_identifier(device, "device"),
         link=link,
-        answers=_integer(device, "current_link_width") != ALL_ONES_WIDTH,
+        answers=device_answers(device),
         aer=read_aer(device) if aer else None,
     )
 
@@ -206,11 +225,17 @@ def _kind(device: str, above: str | None, link: Link) -> str:
 
 
 def _text(device: str, name: str) -> str | None:
+    # Below the io module: a resident reader asks for dozens of these every second.
     try:
-        with open(os.path.join(device, name), encoding="ascii", errors="replace") as stream:
-            return stream.read().strip()
+        file = os.open(f"{device}/{name}", os.O_RDONLY)
     except OSError:
         return None
+    try:
+        return os.read(file, 65536).decode("ascii", "replace").strip()
+    except OSError:
+        return None
+    finally:
+        os.close(file)
 
 
 def _identifier(device: str, name: str) -> str:

@@ -1,0 +1,56 @@
+"""An hour of a few values for the status page's plots, a mean of each quarter of a minute."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Mapping
+from math import isnan, nan
+from typing import Any
+
+STEP_SECONDS = 15.0
+STEPS = 240
+SERIES = ("temperature_celsius", "power_watts", "memory_used_bytes", "utilization_ratio",
+          "path_width", "path_speed")  # fmt: skip
+
+
+class History:
+    """A ring of STEPS values a series and GPU. Time is seconds since boot, which never jumps."""
+
+    def __init__(self) -> None:
+        self._rings: dict[tuple[str, str], array[float]] = {}
+        self._step: int | None = None
+        self._sums: dict[tuple[str, str], tuple[float, int]] = {}
+
+    def add(self, now: float, values: Mapping[tuple[str, str], float | None]) -> None:
+        """Take the values of a moment, by series and GPU."""
+        step = int(now // STEP_SECONDS)
+        if step != self._step:
+            gone = 0 if self._step is None else min(step - self._step, STEPS)
+            for ring in self._rings.values():
+                for number in range(gone):
+                    ring[(step - number) % STEPS] = nan
+            self._step, self._sums = step, {}
+        for key, value in values.items():
+            if value is None:
+                continue
+            if key not in self._rings:
+                self._rings[key] = array("d", [nan]) * STEPS
+            total, count = self._sums.get(key, (0.0, 0))
+            self._sums[key] = (total + value, count + 1)
+            self._rings[key][step % STEPS] = (total + value) / (count + 1)
+
+    def document(self, now: float, wall: float) -> dict[str, Any]:
+        """What /api/v1/history gives; times in Unix seconds, as the clock is now."""
+        step = int(now // STEP_SECONDS)
+        order = range(step - STEPS + 1, step + 1)
+        series: dict[str, dict[str, list[float | None]]] = {name: {} for name in SERIES}
+        for (name, gpu), ring in sorted(self._rings.items()):
+            found = [ring[number % STEPS] for number in order]
+            series[name][gpu] = [None if isnan(value) else float(f"{value:.5g}") for value in found]
+        start = wall - now
+        return {
+            "api_version": "v1",
+            "interval_seconds": STEP_SECONDS,
+            "times": [round(start + number * STEP_SECONDS, 3) for number in order],
+            "series": series,
+        }

@@ -1,0 +1,142 @@
+"""From a sample to families of metrics, as tables/metrics.yml says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from agent.exposition import Family, Labels, Points
+from agent.health.nccl import expected
+from agent.readings.nvml import DRIVER_STATES
+from agent.sample import STATUSES, Sample
+
+PREFIX = "deeprig_"
+NONE: Labels = ()
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of tables/metrics.yml."""
+
+    family: Family
+    field: str
+    label: str
+    labels: tuple[str, ...]
+
+    def points(self, base: Labels, thing: Mapping[str, Any]) -> Iterator[tuple[Labels, float]]:
+        """This metric's series of one thing."""
+        if self.family.kind == "info":
+            own = tuple((name, text(thing[name])) for name in self.labels)
+            yield base + own, 1
+            return
+        value = thing[self.field]
+        if value is None:
+            return
+        if self.label:
+            for key, one in value.items():
+                yield (*base, (self.label, key)), one
+        else:
+            yield base, value
+
+
+class Table:
+    """All metrics, in the table's order. document: tables/metrics.yml as YAML gives it."""
+
+    def __init__(self, document: Mapping[str, list[Mapping[str, Any]]]) -> None:
+        self._groups = {name: [row(entry) for entry in rows] for name, rows in document.items()}
+
+    def families(self, sample: Sample) -> list[tuple[Family, Points]]:
+        """Every family with its series."""
+        found = things(sample)
+        return [
+            (one.family, [point for base, thing in found[group] for point in one.points(base, thing)])
+            for group, rows in self._groups.items()
+            for one in rows
+        ]
+
+
+def row(entry: Mapping[str, Any]) -> Row:
+    """One row of the table."""
+    family = Family(PREFIX + entry["name"], entry.get("kind", "gauge"), entry["help"])
+    return Row(family, entry.get("from", ""), entry.get("label", ""), tuple(entry.get("labels", ())))
+
+
+def things(sample: Sample) -> dict[str, list[tuple[Labels, Mapping[str, Any]]]]:
+    """What each group of the table is of: labels that name the thing, and its fields."""
+    xids: dict[str, dict[str, int]] = {}
+    times: dict[str, dict[str, float]] = {}
+    for count in sample.xids:
+        xids.setdefault(count.address, {})[str(count.xid)] = count.count
+        if count.last_at is not None:
+            times.setdefault(count.address, {})[str(count.xid)] = count.last_at
+    return {
+        "gpu": [((("uuid", gpu.reading.uuid),), vars(gpu.reading))
+                for gpu in sample.gpus if gpu.reading],
+        "slot": [
+            ((("address", gpu.address),),
+             {"up": gpu.up, "read_at": gpu.read_at,
+              "read_duration_seconds": gpu.read_duration_seconds,
+              "xids": xids.get(gpu.address, {}), "xid_times": times.get(gpu.address, {})})
+            for gpu in sample.gpus
+        ],
+        "port": [((("address", port.address),), {**vars(port), "aer": port.aer})
+                 for port in sample.ports],
+        "path": [((("address", path.address),), {**vars(path), "bandwidth": path.bandwidth})
+                 for path in sample.paths],
+        "verdict": [
+            ((("check", verdict.check), ("subject", verdict.subject)),
+             {"statuses": STATES[verdict.status]})
+            for verdict in sample.verdicts
+        ],
+        "collective": list(collectives(sample)),
+        "rig": [(NONE, rig(sample))],
+        "host": [(NONE, vars(sample.host))],
+        "agent": [(NONE, agent(sample))],
+    }  # fmt: skip
+
+
+STATES = {held: {status: status == held for status in STATUSES} for held in STATUSES}
+
+
+def rig(sample: Sample) -> dict[str, Any]:
+    """Fields of the group rig."""
+    return {
+        **vars(sample.driver),
+        "gpus_expected": sample.expectations.gpus,
+        "gpus_found": {
+            "bus": len(sample.paths),
+            "nvml": sum(gpu.up for gpu in sample.gpus),
+        },
+        "driver_state": {state: state == sample.driver.state for state in DRIVER_STATES},
+    }
+
+
+def collectives(sample: Sample) -> Iterator[tuple[Labels, dict[str, Any]]]:
+    """Labels and fields of the group collective."""
+    paths = {path.address: path for path in sample.paths}
+    for result in sample.nccl.results:
+        wanted = expected(result, paths)
+        labels = (
+            ("collective", result.collective),
+            ("backend", result.backend),
+            ("ranks", str(result.ranks)),
+        )
+        yield labels, {**vars(result), "expected_bus_bandwidth": wanted and wanted[0]}
+
+
+def agent(sample: Sample) -> dict[str, Any]:
+    """Fields of the group agent."""
+    return {
+        **vars(sample.agent),
+        "sampled_at": sample.taken_at,
+        "result_files": {
+            "read": sample.nccl.files_read,
+            "ignored": len(sample.nccl.ignored),
+        },
+    }
+
+
+def text(value: object) -> str:
+    """A label's value: what is not known is empty, which Prometheus takes for absent."""
+    return "" if value is None else str(value)

@@ -1,0 +1,210 @@
+"""The process that asks NVML, apart from the agent: `python -m agent.nvml_child`.
+
+A call into a broken driver can hang for ever, in a state in which not even SIGKILL ends it. So NVML
+lives in a process of its own, with a thread a GPU: a hung one keeps its thread, the others go on.
+The agent's side is agent/nvml_process.py.
+
+One line of JSON a message. In: {"sample": n, "gpus": [addresses], "throughput": bool}. Out:
+- first {"driver": {state, detail, versions, library}}; unless its state is ok, the process ends;
+- a line a GPU and sample, {"sample": n, "address": a, "seconds": s} with one of "reading" (the fields
+  of readings.nvml.GpuReading), "error" and "code", or "busy" (seconds since which a call hangs);
+- {"xids": [[address, number], …]} when the driver reported some.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import re
+import sys
+import threading
+import time
+from queue import SimpleQueue
+from typing import Any
+
+import pynvml
+
+from agent.readings.nvml import GpuLostError, GpuReader, text
+
+XID_EVENT = 0x8  # nvmlEventTypeXidCriticalError
+_output = threading.Lock()
+
+
+def say(message: dict[str, Any]) -> None:
+    """Write one line; without a reader there is nothing left to do."""
+    line = json.dumps(message, separators=(",", ":")).encode() + b"\n"
+    with _output:
+        try:
+            sys.stdout.buffer.write(line)
+            sys.stdout.buffer.flush()
+        except OSError:
+            os._exit(0)
+
+
+class Events:
+    """Xid events of every GPU that registered, asked for once a sample in a thread of its own."""
+
+    def __init__(self) -> None:
+        self.addresses: dict[int, str] = {}  # by the handle's own pointer
+        self._asked: SimpleQueue[int] = SimpleQueue()
+        try:
+            self._set = pynvml.nvmlEventSetCreate()
+        except pynvml.NVMLError:
+            self._set = None
+            return
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def register(self, address: str, handle: Any) -> None:
+        """Have the driver tell of this GPU's Xids; some drivers or rights do not allow it."""
+        if self._set is None:
+            return
+        try:
+            pynvml.nvmlDeviceRegisterEvents(handle, XID_EVENT, self._set)
+        except pynvml.NVMLError:
+            return
+        self.addresses[pointer(handle)] = address
+
+    def ask(self) -> None:
+        """Have a look soon."""
+        if self._set is not None and self.addresses and self._asked.empty():
+            self._asked.put(0)
+
+    def _run(self) -> None:
+        while True:
+            self._asked.get()
+            found = []
+            while (event := self._next()) is not None:
+                address = self.addresses.get(pointer(event.device))
+                if address is not None and event.eventType == XID_EVENT:
+                    found.append([address, int(event.eventData)])
+            if found:
+                say({"xids": found})
+
+    def _next(self) -> Any:
+        try:
+            return pynvml.nvmlEventSetWait_v2(self._set, 0)
+        except pynvml.NVMLError:  # a timeout: there is none
+            return None
+
+
+class Worker:
+    """One GPU, and the thread that may hang with it."""
+
+    def __init__(self, address: str, events: Events, handles: dict[str, Any]) -> None:
+        self.address = address
+        self.since: float | None = None  # when the call at hand began
+        self._events = events
+        self._handles = handles  # of all GPUs, by address
+        self._peers: dict[str, bool] = {}
+        self._asked_peers: set[str] = set()
+        self._requests: SimpleQueue[tuple[int, bool]] = SimpleQueue()
+        self._reader: GpuReader | None = None
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def ask(self, sample: int, throughput: bool) -> None:
+        """Read the GPU, or say that the reading before has not ended."""
+        if self.since is not None:
+            busy = time.monotonic() - self.since
+            say({"sample": sample, "address": self.address, "busy": busy, "seconds": busy})
+            return
+        self.since = time.monotonic()
+        self._requests.put((sample, throughput))
+
+    def _run(self) -> None:
+        while True:
+            sample, throughput = self._requests.get()
+            began = time.perf_counter()
+            answer: dict[str, Any] = {"sample": sample, "address": self.address}
+            try:
+                answer["reading"] = self._read(throughput)
+            except GpuLostError as error:
+                self._forget()
+                answer |= {"error": str(error), "code": error.code}
+            except Exception as error:  # of one GPU, and the others are read
+                self._forget()
+                answer |= {"error": repr(error), "code": -1}
+            answer["seconds"] = time.perf_counter() - began
+            self.since = None
+            say(answer)
+
+    def _read(self, throughput: bool) -> dict[str, Any]:
+        if self._reader is None:
+            reader = GpuReader(pynvml, self.address)
+            self._events.register(self.address, reader.handle)
+            self._reader = reader
+        self._reader.throughput = throughput
+        reading = self._reader.read()
+        self._handles[self.address] = self._reader.handle
+        others = {a: h for a, h in list(self._handles.items()) if a != self.address}
+        if set(others) != self._asked_peers:  # only then: a peer that hangs would hang this GPU, too
+            self._asked_peers = set(others)
+            self._peers = self._reader.peers(others)
+        return {**reading, "peer_access": self._peers}
+
+    def _forget(self) -> None:
+        """A GPU that comes back gets a handle anew."""
+        self._reader = None
+        self._handles.pop(self.address, None)
+
+
+def pointer(handle: Any) -> int:
+    """What tells one device handle from another."""
+    return ctypes.cast(handle, ctypes.c_void_p).value or 0
+
+
+def driver() -> dict[str, Any]:
+    """Initialise NVML; its state as readings.nvml.DriverReading has it, and where the library is."""
+    states = {
+        pynvml.NVML_ERROR_LIBRARY_NOT_FOUND: "library",
+        pynvml.NVML_ERROR_LIB_RM_VERSION_MISMATCH: "mismatch",
+        pynvml.NVML_ERROR_DRIVER_NOT_LOADED: "missing",
+    }
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError as error:
+        state = states.get(error.value, "unresponsive")
+        return {"state": state, "detail": str(error), "library": library()}
+    cuda = None
+    try:
+        number = pynvml.nvmlSystemGetCudaDriverVersion_v2()
+        cuda = f"{number // 1000}.{number % 1000 // 10}"
+    except pynvml.NVMLError:
+        pass
+    return {
+        "state": "ok",
+        "detail": "",
+        "driver_version": text(pynvml.nvmlSystemGetDriverVersion()),
+        "nvml_version": text(pynvml.nvmlSystemGetNVMLVersion()),
+        "cuda_version": cuda,
+        "library": library(),
+    }
+
+
+def library() -> str | None:
+    """The file that NVML was loaded from."""
+    with open("/proc/self/maps") as maps:
+        found = re.search(r"\s(/\S*/libnvidia-ml\.so\S*)", maps.read())
+    return found.group(1) if found else None
+
+
+def main() -> None:
+    """Answer until the agent is gone."""
+    state = driver()
+    say({"driver": state})
+    if state["state"] != "ok":
+        return
+    events, handles = Events(), dict[str, Any]()
+    workers: dict[str, Worker] = {}
+    for line in sys.stdin:
+        request = json.loads(line)
+        for address in request["gpus"]:
+            if address not in workers:
+                workers[address] = Worker(address, events, handles)
+            workers[address].ask(request["sample"], request["throughput"])
+        events.ask()
+
+
+if __name__ == "__main__":
+    main()
+    os._exit(0)  # threads that hang must not keep the process

@@ -1,0 +1,180 @@
+"""The PCIe links of all GPUs, read again and again: what changes, and how often it changed.
+
+The tree itself is read by readings/pcie.py; here it is kept between samples, so that a sample reads
+only what can change: width, speed and error counters. Speeds are in transfers per second, as
+Prometheus' base units want it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+from agent.readings import pcie
+
+LISTED_ANEW = 60  # samples after which the tree is read whole even if the bus looks the same
+# Share of the raw transfers that carries data: 8b/10b up to 5 GT/s, 128b/130b up to 32 GT/s,
+# 242 of 256 bytes a flit from 64 GT/s on (PCI Express Base Specification, 6.0).
+ENCODING = ((5e9, 8 / 10), (32e9, 128 / 130), (64e9, 242 / 256))
+TOTALS = "TOTAL_ERR_"  # the line of an aer_dev_* file that sums up the others
+
+
+@dataclass(frozen=True)
+class PortReading:
+    """A PCIe device on the way to a GPU. Widths in lanes, speeds in transfers per second.
+
+    changes: of width, or of speed under load, since the agent started. errors: counters since boot by
+    severity and name, None where the kernel keeps none.
+    """
+
+    address: str
+    kind: str
+    parent: str
+    vendor_id: str
+    device_id: str
+    current_width: int | None
+    max_width: int | None
+    current_speed: float | None
+    max_speed: float | None
+    answers: bool
+    changes: int = 0
+    errors: Mapping[str, Mapping[str, int]] | None = None
+
+    @property
+    def aer(self) -> dict[str, int] | None:
+        """All errors of each severity (correctable, nonfatal, fatal)."""
+        if self.errors is None:
+            return None
+        return {severity: total(counters) for severity, counters in self.errors.items()}
+
+
+@dataclass(frozen=True)
+class Path:
+    """A GPU's way to its root port: what of it counts, and what it should be.
+
+    devices: addresses, root port first. under_load: whether the GPU has been at work for some
+    seconds, so that its speed means something. loaded_speed: the last one seen under load.
+    """
+
+    address: str
+    devices: tuple[str, ...]
+    device_id: str = ""
+    width: int | None = None
+    max_width: int | None = None
+    speed: float | None = None
+    max_speed: float | None = None
+    expected_width: int | None = None
+    expected_width_from: str = ""
+    expected_speed: float | None = None
+    expected_speed_from: str = ""
+    under_load: bool = False
+    loaded_speed: float | None = None
+    loaded_at: float | None = None
+
+    @property
+    def bandwidth(self) -> float | None:
+        """Bytes per second in one direction at the path's best speed, after encoding."""
+        return bandwidth(self.width, self.max_speed)
+
+
+def bandwidth(width: int | None, speed: float | None) -> float | None:
+    """Bytes per second that a link carries in one direction, before packet headers.
+
+    >>> round(bandwidth(1, 8e9) / 1e9, 3)
+    0.985
+    """
+    if not width or not speed:
+        return None
+    share = next((share for most, share in ENCODING if speed <= most), ENCODING[-1][1])
+    return width * speed / 8 * share
+
+
+def total(counters: Mapping[str, int]) -> int:
+    """The sum of a severity's counters; the kernel's own total is not trusted to be there."""
+    return sum(count for name, count in counters.items() if not name.startswith(TOTALS))
+
+
+class LinkReader:
+    """Reads the links above every NVIDIA GPU. Not for several threads."""
+
+    def __init__(self, sysfs: str = "/sys") -> None:
+        self._sysfs = sysfs
+        self._gpus: list[pcie.Gpu] = []
+        self._listed: set[str] = set()
+        self._age = LISTED_ANEW
+        self._changes: dict[str, int] = {}
+        self._before: dict[str, tuple[int | None, float | None, bool]] = {}
+
+    def read(
+        self, under_load: Collection[str] = ()
+    ) -> tuple[list[pcie.Gpu], tuple[PortReading, ...]]:
+        """The GPUs, and every device on their ways once; under_load: addresses of GPUs at work."""
+        listed = set(pcie.list_devices(self._sysfs))
+        self._age += 1
+        if listed != self._listed or self._age >= LISTED_ANEW:
+            self._gpus = pcie.read_gpus(self._sysfs)
+            self._listed, self._age = listed, 0
+        busy = {port.address for gpu in self._gpus if gpu.address in under_load
+                for port in gpu.path}  # fmt: skip
+        ports: dict[str, PortReading] = {}
+        for gpu in self._gpus:
+            parent = ""
+            for port in gpu.path:
+                if port.address not in ports:
+                    ports[port.address] = self._read_port(port, parent, port.address in busy)
+                parent = port.address
+        return self._gpus, tuple(ports.values())
+
+    def _read_port(self, port: pcie.Port, parent: str, busy: bool) -> PortReading:
+        folder = os.path.join(self._sysfs, "bus/pci/devices", port.address)
+        answers = pcie.device_answers(folder)
+        width, speed = pcie.read_current(folder)
+        aer = pcie.read_aer(folder)
+        self._note_change(port.address, width, speed, busy)
+        return PortReading(
+            address=port.address,
+            kind=port.kind,
+            parent=parent,
+            vendor_id=port.vendor_id,
+            device_id=port.device_id,
+            current_width=width,
+            max_width=port.link.max_width,
+            current_speed=speed and speed * 1e9,
+            max_speed=port.link.max_speed_gts and port.link.max_speed_gts * 1e9,
+            answers=answers,
+            changes=self._changes.get(port.address, 0),
+            errors=aer
+            and {
+                "correctable": aer.correctable,
+                "nonfatal": aer.nonfatal,
+                "fatal": aer.fatal,
+            },
+        )
+
+    def _note_change(self, address: str, width: int | None, speed: float | None, busy: bool) -> None:
+        """Width never changes by itself; speed does at idle, so only under load it counts."""
+        if width is None:  # it does not answer: no link to compare
+            return
+        before = self._before.get(address)
+        self._before[address] = (width, speed, busy)
+        if before is None:
+            return
+        slower = busy and before[2] and speed != before[1]
+        if width != before[0] or slower:
+            self._changes[address] = self._changes.get(address, 0) + 1
+
+
+def path_of(gpu: pcie.Gpu, ports: Mapping[str, PortReading]) -> Path:
+    """What of a GPU's path counts now; a device that does not answer leaves it unknown."""
+    way = [ports[port.address] for port in gpu.path]
+    silent = not all(port.answers for port in way)
+    return Path(
+        address=gpu.address,
+        devices=tuple(port.address for port in way),
+        device_id=gpu.device_id,
+        width=None if silent else pcie.narrowest(port.current_width for port in way),
+        max_width=pcie.narrowest(port.max_width for port in way),
+        speed=None if silent else pcie.narrowest(port.current_speed for port in way),
+        max_speed=pcie.narrowest(port.max_speed for port in way),
+    )

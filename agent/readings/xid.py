@@ -1,0 +1,139 @@
+"""Xid errors: the driver's own reports that something went wrong, counted by GPU and number.
+
+Two sources tell of the same Xids: NVML's events, and the kernel's log (which also has those of a GPU
+that NVML has lost, or of a time without NVML). Each is counted apart, and the higher count holds, so
+that no Xid is counted twice and none is missed. What each means stands in tables/xids.yml.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+# "4,1042,70012345,-;NVRM: Xid (PCI:0000:04:00): 79, pid=…": a record of /dev/kmsg (kernel
+# documentation, ABI/testing/dev-kmsg), or a line of it where it is a plain file.
+XID = re.compile(r"NVRM: Xid \(PCI:(?P<address>[0-9a-fA-F]{4,8}:[0-9a-fA-F]{2}:[0-9a-fA-F]{2})"
+                 r"(?:\.[0-7])?\): (?P<xid>\d+)")  # fmt: skip
+RECORD_MOST = 8192  # the kernel cuts records off there
+
+
+@dataclass(frozen=True)
+class Xid:
+    """A row of tables/xids.yml. status: of a verdict about it."""
+
+    number: int
+    name: str
+    status: str
+    meaning: str
+    advice: str
+    well_known: bool = False
+
+
+@dataclass(frozen=True)
+class XidCount:
+    """How often a GPU (by its PCIe address) had an Xid since the agent started; last in Unix seconds."""
+
+    address: str
+    xid: int
+    count: int
+    last_at: float | None = None
+
+
+class Catalogue:
+    """What each Xid means. document: tables/xids.yml as YAML gives it."""
+
+    def __init__(self, document: Mapping[str, Mapping[str | int, Mapping[str, object]]]) -> None:
+        self._rows = {
+            int(number): Xid(int(number), **row)  # type: ignore[arg-type]
+            for number, row in document["xids"].items()
+        }
+        self._default: Mapping[str, object] = document["default"]  # type: ignore[assignment]
+
+    def __getitem__(self, number: int) -> Xid:
+        """The row of a number; one that is not known has the default's words."""
+        return self._rows.get(number) or Xid(number, **self._default)  # type: ignore[arg-type]
+
+    def well_known(self) -> list[int]:
+        """Those whose counters begin at 0, or a first one would be no increase."""
+        return [row.number for row in self._rows.values() if row.well_known]
+
+
+class Counter:
+    """Counts what both sources tell."""
+
+    def __init__(self, well_known: Iterable[int]) -> None:
+        self._well_known = tuple(well_known)
+        self._counts: dict[tuple[str, int], dict[str, int]] = {}
+        self._last: dict[tuple[str, int], float] = {}
+
+    def add(self, source: str, address: str, xid: int, now: float) -> None:
+        """Count one Xid that a source (nvml or kernel) told of."""
+        counts = self._counts.setdefault((address, xid), {})
+        before = max(counts.values(), default=0)
+        counts[source] = counts.get(source, 0) + 1
+        if counts[source] > before:
+            self._last[address, xid] = now
+
+    def read(self, addresses: Iterable[str]) -> tuple[XidCount, ...]:
+        """Every count, and a zero for each well-known Xid of these GPUs."""
+        zeros = {(address, xid): 0 for address in addresses for xid in self._well_known}
+        known = {key: max(counts.values()) for key, counts in self._counts.items()}
+        return tuple(
+            XidCount(address, xid, count, self._last.get((address, xid)))
+            for (address, xid), count in sorted({**zeros, **known}.items())
+        )
+
+
+class KernelLog:
+    """The kernel's messages from now on. Nothing happens where it can't be read."""
+
+    def __init__(self, file: str = "/dev/kmsg") -> None:
+        self._rest = b""
+        try:
+            self._file: int | None = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            os.lseek(self._file, 0, os.SEEK_END)
+        except OSError:
+            self._file = None
+
+    @property
+    def readable(self) -> bool:
+        """Whether there is a log to read."""
+        return self._file is not None
+
+    def read(self) -> list[tuple[str, int]]:
+        """The Xids since the last call: PCIe address (function 0) and number."""
+        found = []
+        for line in self._lines():
+            match = XID.search(line)
+            if match:
+                found.append((full_address(match["address"]), int(match["xid"])))
+        return found
+
+    def _lines(self) -> Iterable[str]:
+        while self._file is not None:
+            try:
+                data = os.read(self._file, RECORD_MOST)
+            except BlockingIOError:  # no more for now
+                return
+            except BrokenPipeError:  # records were overwritten before they were read
+                continue
+            except OSError:
+                os.close(self._file)
+                self._file = None
+                return
+            if not data:
+                return
+            *lines, self._rest = (self._rest + data).split(b"\n")
+            yield from (line.decode(errors="replace") for line in lines)
+
+
+def full_address(short: str) -> str:
+    """The driver's spelling as sysfs has it.
+
+    >>> full_address("0000:0A:00")
+    '0000:0a:00.0'
+    """
+    domain, bus, device = short.lower().split(":")
+    return f"{domain[-4:] if int(domain[:-4] or '0', 16) == 0 else domain}:{bus}:{device}.0"
