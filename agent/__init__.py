@@ -1,1 +1,3 @@
 """The rig's side, resident: readings, verdicts, metrics."""
+
+VERSION = "0.1.0"

@@ -11,6 +11,7 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 # "4,1042,70012345,-;NVRM: Xid (PCI:0000:04:00): 79, pid=…": a record of /dev/kmsg (kernel
 # documentation, ABI/testing/dev-kmsg), or a line of it where it is a plain file.
@@ -44,16 +45,15 @@ class XidCount:
 class Catalogue:
     """What each Xid means. document: tables/xids.yml as YAML gives it."""
 
-    def __init__(self, document: Mapping[str, Mapping[str | int, Mapping[str, object]]]) -> None:
+    def __init__(self, document: Mapping[int | str, Mapping[str, Any]]) -> None:
         self._rows = {
-            int(number): Xid(int(number), **row)  # type: ignore[arg-type]
-            for number, row in document["xids"].items()
-        }
-        self._default: Mapping[str, object] = document["default"]  # type: ignore[assignment]
+            number: Xid(number, **row) for number, row in document.items() if number != "default"
+        }  # type: ignore[arg-type]
+        self._default = document["default"]
 
     def __getitem__(self, number: int) -> Xid:
         """The row of a number; one that is not known has the default's words."""
-        return self._rows.get(number) or Xid(number, **self._default)  # type: ignore[arg-type]
+        return self._rows.get(number) or Xid(number, **self._default)
 
     def well_known(self) -> list[int]:
         """Those whose counters begin at 0, or a first one would be no increase."""

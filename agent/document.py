@@ -1,0 +1,85 @@
+"""A sample as the document that /api/v1/rig gives; page/openapi.yaml describes it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from agent.health import worst
+from agent.health.nccl import expected
+from agent.readings.xid import Catalogue, XidCount
+from agent.sample import GpuState, Sample
+
+API_VERSION = "v1"
+
+
+def document(sample: Sample, xids: Catalogue) -> dict[str, Any]:
+    """Everything of a sample, for programs and the status page."""
+    paths = {path.address: path for path in sample.paths}
+    host = asdict(sample.host)
+    del host["boot_clock_seconds"], host["nouveau_loaded"]
+    return {
+        "api_version": API_VERSION,
+        "sampled_at": sample.taken_at,
+        "status": worst(sample.verdicts),
+        "agent": asdict(sample.agent),
+        "driver": asdict(sample.driver),
+        "gpus": [gpu(state) for state in sample.gpus],
+        "pcie": {
+            "devices": [
+                {**_without(asdict(port), "errors"), "aer": port.aer} for port in sample.ports
+            ],
+            "paths": [
+                {**_without(asdict(path), "device_id"), "bandwidth": path.bandwidth}
+                for path in sample.paths
+            ],
+        },
+        "xids": [xid(count, xids) for count in sample.xids if count.count],
+        "host": {**host, "booted_at": booted_at(sample)},
+        "nccl": {
+            "results": [
+                {
+                    **asdict(result),
+                    "expected_bus_bandwidth": wanted[0] if wanted else None,
+                    "expected_from": wanted[1] if wanted else None,
+                }
+                for result in sample.nccl.results
+                for wanted in [expected(result, paths)]
+            ],
+            "ignored": [asdict(file) for file in sample.nccl.ignored],
+        },
+        "expectations": {
+            "gpus": sample.expectations.gpus,
+            "gpus_from": sample.expectations.gpus_from,
+            "config_file": sample.expectations.config_file,
+        },
+        "verdicts": [asdict(verdict) for verdict in sample.verdicts],
+    }
+
+
+def gpu(state: GpuState) -> dict[str, Any]:
+    """One GPU, whether it answers or not."""
+    return {**asdict(state), "up": state.up}
+
+
+def xid(count: XidCount, catalogue: Catalogue) -> dict[str, Any]:
+    """An Xid with what it means."""
+    row = catalogue[count.xid]
+    return {
+        **asdict(count),
+        "name": row.name,
+        "status": row.status,
+        "meaning": row.meaning,
+        "advice": row.advice,
+    }
+
+
+def booted_at(sample: Sample) -> float | None:
+    """When the host booted, in Unix seconds, by its clock of now."""
+    since = sample.host.boot_clock_seconds
+    return None if since is None else round(sample.taken_at - since, 1)
+
+
+def _without(mapping: Mapping[str, Any], *keys: str) -> dict[str, Any]:
+    return {key: value for key, value in mapping.items() if key not in keys}

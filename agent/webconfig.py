@@ -1,0 +1,239 @@
+"""`--web.config.file`: TLS and basic authentication in the format of Prometheus' exporter-toolkit.
+
+The file is looked at again while the agent runs: new users and certificates hold from the next
+request or connection on, and a file that has become wrong leaves what held before.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import os
+import re
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from agent import tables
+from agent.errors import ConfigurationError
+
+KEYS = ("tls_server_config", "basic_auth_users", "http_server_config")
+TLS_KEYS = ("cert_file", "key_file", "client_auth_type", "client_ca_file", "min_version",
+            "max_version")  # fmt: skip
+TLS_VERSIONS = {
+    "TLS10": ssl.TLSVersion.TLSv1,
+    "TLS11": ssl.TLSVersion.TLSv1_1,
+    "TLS12": ssl.TLSVersion.TLSv1_2,
+    "TLS13": ssl.TLSVersion.TLSv1_3,
+}
+CLIENT_AUTH = {
+    "NoClientCert": ssl.CERT_NONE,
+    "VerifyClientCertIfGiven": ssl.CERT_OPTIONAL,
+    "RequireAndVerifyClientCert": ssl.CERT_REQUIRED,
+}
+HEADERS = ("Content-Security-Policy", "Strict-Transport-Security", "X-Content-Type-Options",
+           "X-Frame-Options", "X-XSS-Protection")  # fmt: skip
+BCRYPT = re.compile(r"\$2[abxy]\$\d\d\$[./A-Za-z0-9]{53}")
+REMEMBERED_MOST = 100  # passwords that were right; each check takes bcrypt a tenth of a second
+
+
+@dataclass(frozen=True)
+class Tls:
+    """tls_server_config."""
+
+    cert_file: Path
+    key_file: Path
+    client_auth: ssl.VerifyMode
+    client_ca_file: Path | None
+    min_version: ssl.TLSVersion
+    max_version: ssl.TLSVersion
+
+
+@dataclass(frozen=True)
+class WebConfig:
+    """What the file says. users: bcrypt hashes by name; headers: for every response."""
+
+    tls: Tls | None = None
+    users: Mapping[str, bytes] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+class Passwords:
+    """Who may ask. Right passwords are remembered by a keyed digest, never in the clear."""
+
+    def __init__(self) -> None:
+        self._key = os.urandom(32)
+        self._right: dict[tuple[str, bytes], bytes] = {}
+
+    def remembered(self, config: WebConfig, authorization: str) -> bool | None:
+        """True or False where no bcrypt is needed to know, else None."""
+        name, password = credentials(authorization)
+        if name is None:
+            return False
+        known = self._right.get((name, self._digest(password)))
+        return True if known is not None and known == config.users.get(name) else None
+
+    def check(self, config: WebConfig, authorization: str) -> bool:
+        """Ask bcrypt; slow on purpose. A name that is not known takes as long as one that is."""
+        import bcrypt  # only where it is configured: the module takes memory
+
+        name, password = credentials(authorization)
+        if name is None:
+            return False
+        hashed = config.users.get(name)
+        stand_in = next(iter(config.users.values()))
+        try:
+            right = bcrypt.checkpw(password[:72], hashed or stand_in) and hashed is not None
+        except ValueError:
+            return False
+        if right and hashed is not None:
+            if len(self._right) >= REMEMBERED_MOST:
+                self._right.clear()
+            self._right[name, self._digest(password)] = hashed
+        return right
+
+    def _digest(self, password: bytes) -> bytes:
+        return hashlib.blake2b(password, key=self._key, digest_size=32).digest()
+
+
+def credentials(authorization: str) -> tuple[str | None, bytes]:
+    """Name and password of an Authorization header; None for one that has none (RFC 7617)."""
+    scheme, _, encoded = authorization.partition(" ")
+    if scheme.lower() != "basic":
+        return None, b""
+    try:
+        decoded = base64.b64decode(encoded.strip(), validate=True)
+        name, colon, password = decoded.partition(b":")
+        return (name.decode() if colon else None), password
+    except (binascii.Error, UnicodeDecodeError):
+        return None, b""
+
+
+def load(file: Path) -> WebConfig:
+    """Read the file. Raises ConfigurationError with its line where there is one."""
+    try:
+        document = tables.parse(file.read_text(encoding="utf-8")) or {}
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{file}: {getattr(error, 'strerror', None) or 'no text'}") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f":{mark.line + 1}" if mark else ""
+        raise ConfigurationError(f"{file}{line}: {getattr(error, 'problem', 'no YAML')}") from None
+    _known(document, KEYS, file, "")
+    users = document.get("basic_auth_users") or {}
+    if not isinstance(users, Mapping):
+        raise ConfigurationError(f"{file}: basic_auth_users must be a mapping of names to hashes")
+    for name, hashed in users.items():
+        if not isinstance(hashed, str) or not BCRYPT.fullmatch(hashed):
+            raise ConfigurationError(f"{file}: basic_auth_users: {name}: no bcrypt hash")
+    server = document.get("http_server_config") or {}
+    _known(server, ("http2", "headers"), file, "http_server_config: ")
+    headers = server.get("headers") or {}
+    _known(headers, HEADERS, file, "http_server_config: headers: ")
+    for name, value in headers.items():
+        if not isinstance(value, str) or not re.fullmatch(r"[\x20-\x7e]*", value):
+            raise ConfigurationError(f"{file}: http_server_config: headers: {name}: no header's text")
+    tls = document.get("tls_server_config")
+    return WebConfig(
+        tls=_tls(tls, file) if tls else None,
+        users={str(name): hashed.encode() for name, hashed in users.items()},
+        headers=headers,
+    )
+
+
+def _tls(document: Any, file: Path) -> Tls:
+    where = "tls_server_config: "
+    _known(document, TLS_KEYS, file, where)
+    for key in ("cert_file", "key_file"):
+        if not document.get(key):
+            raise ConfigurationError(f"{file}: {where}{key} is missing")
+    auth = document.get("client_auth_type") or "NoClientCert"
+    least, most = document.get("min_version", "TLS12"), document.get("max_version", "TLS13")
+    for key, value, known in (
+        ("client_auth_type", auth, CLIENT_AUTH),
+        ("min_version", least, TLS_VERSIONS),
+        ("max_version", most, TLS_VERSIONS),
+    ):
+        if value not in known:
+            raise ConfigurationError(f"{file}: {where}{key}: {value!r} is none of {', '.join(known)}")
+    authority = document.get("client_ca_file")
+    if CLIENT_AUTH[auth] != ssl.CERT_NONE and not authority:
+        raise ConfigurationError(f"{file}: {where}client_auth_type {auth} needs client_ca_file")
+    # As in the toolkit, a relative path is one from the file's own folder.
+    return Tls(
+        cert_file=file.parent / document["cert_file"],
+        key_file=file.parent / document["key_file"],
+        client_auth=CLIENT_AUTH[auth],
+        client_ca_file=file.parent / authority if authority else None,
+        min_version=TLS_VERSIONS[least],
+        max_version=TLS_VERSIONS[most],
+    )
+
+
+def _known(document: Any, keys: tuple[str, ...], file: Path, where: str) -> None:
+    if not isinstance(document, Mapping):
+        raise ConfigurationError(f"{file}: {where}a mapping is wanted, not {document!r}")
+    for key in document:
+        if key not in keys:
+            raise ConfigurationError(f"{file}: {where}{key!r} is none of {', '.join(keys)}")
+
+
+def context(tls: Tls) -> ssl.SSLContext:
+    """The server's side of TLS. Raises ConfigurationError."""
+    made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    made.minimum_version, made.maximum_version = tls.min_version, tls.max_version
+    made.set_alpn_protocols(["http/1.1"])
+    try:
+        made.load_cert_chain(tls.cert_file, tls.key_file)
+        if tls.client_ca_file:
+            made.load_verify_locations(tls.client_ca_file)
+    except (OSError, ssl.SSLError) as error:
+        reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or error
+        raise ConfigurationError(f"{tls.cert_file}, {tls.key_file}: {reason}") from None
+    made.verify_mode = tls.client_auth
+    return made
+
+
+class Watched:
+    """The file as it is now: looked at again when it, or a certificate, changed."""
+
+    def __init__(self, file: Path | None) -> None:
+        self._file = file
+        self.config = load(file) if file else WebConfig()
+        self.ssl = context(self.config.tls) if self.config.tls else None
+        self._stamps = self._stamp()
+
+    def refresh(self) -> str | None:
+        """Take changes over; what is wrong with them, if anything is."""
+        stamps = self._stamp()
+        if self._file is None or stamps == self._stamps:
+            return None
+        self._stamps = stamps
+        try:
+            config = load(self._file)
+            if (config.tls is None) != (self.ssl is None):
+                return f"{self._file}: TLS can be switched on or off only by a restart"
+            if config.tls is not None and self.ssl is not None:
+                context(config.tls)  # both files fit before the connections to come use them
+                self.ssl.load_cert_chain(config.tls.cert_file, config.tls.key_file)
+        except ConfigurationError as error:
+            return str(error)
+        self.config = config
+        return None
+
+    def _stamp(self) -> list[tuple[int, int]]:
+        tls = self.config.tls
+        files = [self._file, tls and tls.cert_file, tls and tls.key_file]
+        found = []
+        for file in files:
+            try:
+                status = os.stat(file) if file else None
+            except OSError:
+                status = None
+            found.append((status.st_mtime_ns, status.st_ino) if status else (0, 0))
+        return found
