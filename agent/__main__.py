@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import signal
 import sys
@@ -19,7 +20,6 @@ from agent.sampler import Published, Sampler
 from agent.settings import Settings, parse
 from agent.webconfig import Watched
 
-SWEEP_SECONDS = 1.0
 SWITCH_SECONDS = 0.0005  # a scrape waits no longer than this for the sampler's turn to end
 CONFIGURATION_STATUS, FAILURE_STATUS = 2, 1
 
@@ -39,8 +39,11 @@ class Watch:
         now = (sample.driver.state, status, sum(gpu.up for gpu in sample.gpus))
         if now != self._said:
             self._said = now
-            bad = [f"{verdict.title} ({verdict.subject}): {verdict.reading}"
-                   for verdict in sample.verdicts if verdict.status in ("warning", "critical")]  # fmt: skip
+            bad = [
+                f"{verdict.title} ({verdict.subject}): {verdict.reading}"
+                for verdict in sample.verdicts
+                if verdict.status in ("warning", "critical")
+            ]
             log.info(
                 "driver %s, %d of %d GPUs answer, status %s%s", now[0], now[2], len(sample.gpus),
                 status, "".join(f"; {line}" for line in bad[:5]),
@@ -78,8 +81,11 @@ async def serve(settings: Settings, sampler: Sampler, web: Watched) -> None:
         ready = True
 
     def sample() -> None:
+        def publish(published: Published) -> None:
+            loop.call_soon_threadsafe(take_over, published)
+
         try:
-            sampler.run(stop, lambda published: loop.call_soon_threadsafe(take_over, published))
+            sampler.run(stop, publish)
         except RuntimeError:  # the loop was closed while we sampled
             if not stop.is_set():
                 raise
@@ -91,12 +97,7 @@ async def serve(settings: Settings, sampler: Sampler, web: Watched) -> None:
         loop.add_signal_handler(number, ended.set)
     thread = threading.Thread(target=sample, name="sampler", daemon=True)
     thread.start()
-    while not ended.is_set():
-        connections.sweep()
-        try:
-            await asyncio.wait_for(ended.wait(), SWEEP_SECONDS)
-        except asyncio.TimeoutError:
-            continue
+    await ended.wait()
     notify("STOPPING=1")
     broke = not stop.is_set() and not thread.is_alive()
     stop.set()
@@ -119,6 +120,7 @@ def main(words: Sequence[str]) -> int:
         print(f"deeprig-agent: {error}", file=sys.stderr)
         return CONFIGURATION_STATUS
     sampler = Sampler(settings)
+    gc.freeze()  # what is here now stays: no collection need look at it again
     try:
         asyncio.run(serve(settings, sampler, web))
     except OSError as error:

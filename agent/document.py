@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -27,13 +26,8 @@ def document(sample: Sample, xids: Catalogue) -> dict[str, Any]:
         "driver": asdict(sample.driver),
         "gpus": [gpu(state) for state in sample.gpus],
         "pcie": {
-            "devices": [
-                {**_without(asdict(port), "errors"), "aer": port.aer} for port in sample.ports
-            ],
-            "paths": [
-                {**_without(asdict(path), "device_id"), "bandwidth": path.bandwidth}
-                for path in sample.paths
-            ],
+            "devices": [asdict(port) for port in sample.ports],
+            "paths": [{**asdict(path), "bandwidth": path.bandwidth} for path in sample.paths],
         },
         "xids": [xid(count, xids) for count in sample.xids if count.count],
         "host": {**host, "booted_at": booted_at(sample)},
@@ -79,7 +73,3 @@ def booted_at(sample: Sample) -> float | None:
     """When the host booted, in Unix seconds, by its clock of now."""
     since = sample.host.boot_clock_seconds
     return None if since is None else round(sample.taken_at - since, 1)
-
-
-def _without(mapping: Mapping[str, Any], *keys: str) -> dict[str, Any]:
-    return {key: value for key, value in mapping.items() if key not in keys}

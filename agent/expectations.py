@@ -14,16 +14,13 @@ inventory and the board data. All of it may be missing.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from agent import tables
-from agent.errors import ConfigurationError
+from agent.configfile import Source
 from agent.readings.links import Path as PciePath
 from agent.readings.pcie import ADDRESS, WIDTHS
 
@@ -35,7 +32,7 @@ BY_HARDWARE_SPEED = "the slowest device on the path"
 
 @dataclass(frozen=True)
 class Expectations:
-    """What should be; None where nothing says so. Widths in lanes, speed in transfers per second."""
+    """What should be; None is not said. Widths in lanes, speed in transfers per second."""
 
     gpus: int | None = None
     gpus_from: str = ""
@@ -70,41 +67,12 @@ def load(file: Path | None) -> Expectations:
     thresholds: dict[str, float] = tables.load("thresholds")
     if file is None:
         return Expectations(thresholds=thresholds)
-    try:
-        content = file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "no text"
-        raise ConfigurationError(f"{file}: {reason}") from None
-    try:
-        document = tables.parse(content)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f":{mark.line + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or "no YAML"
-        raise ConfigurationError(f"{file}{line}: {problem}") from None
-    return _parse(document or {}, Source(file, content), thresholds)
-
-
-@dataclass(frozen=True)
-class Source:
-    """A file and its text, to say where something stands in it."""
-
-    file: Path
-    content: str
-
-    def error(self, key: str, problem: str) -> ConfigurationError:
-        """An error at the line that the key stands in."""
-        lines = self.content.splitlines()
-        at = next((n for n, line in enumerate(lines, 1) if re.match(rf"\s*['\"]?{re.escape(key)}\b", line)), 1)
-        return ConfigurationError(f"{self.file}:{at}: {problem}")
+    source = Source.read(file)
+    return _parse(source.document, source, thresholds)
 
 
 def _parse(document: Any, source: Source, thresholds: dict[str, float]) -> Expectations:
-    if not isinstance(document, Mapping):
-        raise ConfigurationError(f"{source.file}:1: a mapping is wanted, not {document!r}")
-    for key in document:
-        if key not in KEYS:
-            raise source.error(str(key), f"'{key}' is none of {', '.join(KEYS)}")
+    source.check_keys(document, KEYS)
     own = document.get("thresholds") or {}
     widths = document.get("path_widths") or {}
     for key, value in (("thresholds", own), ("path_widths", widths)):

@@ -7,23 +7,27 @@ kept. tests/unit/agent/test_exposition.py holds the output against prometheus_cl
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 CLASSIC = "text/plain; version=0.0.4; charset=utf-8"
 OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 
-Labels = tuple[tuple[str, str], ...]
-Points = Iterable[tuple[Labels, float]]
+#: A series: the labels of the thing that it is of, as text; the key in a map or ""; the value.
+Point = tuple[str, str, float]
 
 
 @dataclass(frozen=True)
 class Family:
-    """A metric: name as OpenMetrics has it (a counter's without _total), kind and help."""
+    """A metric: name as OpenMetrics has it (a counter's without _total), kind and help.
+
+    label: what the key of a point becomes, where points have keys.
+    """
 
     name: str
     kind: str  # gauge, counter or info
     help: str
+    label: str = ""
 
     @property
     def series_name(self) -> str:
@@ -45,54 +49,49 @@ class Renderer:
 
     def __init__(self) -> None:
         self._heads: dict[str, tuple[str, str]] = {}
-        self._names: dict[str, dict[Labels, str]] = {}
+        self._names: dict[str, dict[tuple[str, str], str]] = {}
 
-    def render(self, families: Sequence[tuple[Family, Points]]) -> tuple[bytes, bytes]:
+    def render(self, families: Iterable[tuple[Family, list[Point]]]) -> tuple[bytes, bytes]:
         """The same in both formats: classic, OpenMetrics. A family without series is left out."""
         classic: list[str] = []
         openmetrics: list[str] = []
         for family, points in families:
-            names = self._names.get(family.name)
-            if names is None:
-                names = self._names[family.name] = {}
+            if not points:
+                self._names.pop(family.name, None)
+                continue
+            if family.name not in self._heads:
                 self._heads[family.name] = (family.head(False), family.head(True))
-            # A series that is gone takes its place in the cache along.
-            kept: dict[Labels, str] = {}
+            names = self._names.setdefault(family.name, {})
+            if len(names) > 2 * len(points):  # of series that are gone
+                names.clear()
             lines = []
-            for labels, value in points:
-                name = names.get(labels)
+            for base, key, value in points:
+                name = names.get((base, key))
                 if name is None:
-                    name = f"{family.series_name}{written(labels)} "
-                kept[labels] = name
-                lines.append(f"{name}{number(value)}\n")
-            self._names[family.name] = kept
-            if lines:
-                body = "".join(lines)
-                head = self._heads[family.name]
-                classic += (head[0], body)
-                openmetrics += (head[1], body)
+                    name = names[base, key] = series(family, base, key)
+                lines.append(f"{name} {value * 1.0!r}\n")
+            body = "".join(lines)
+            head = self._heads[family.name]
+            classic += (head[0], body)
+            openmetrics += (head[1], body)
         openmetrics.append("# EOF\n")
         return "".join(classic).encode(), "".join(openmetrics).encode()
 
 
-def written(labels: Labels) -> str:
-    r"""Labels between braces.
+def series(family: Family, base: str, key: str) -> str:
+    """A series' name with its labels."""
+    own = f'{family.label}="{key.translate(ESCAPES)}"' if family.label else ""
+    pairs = ",".join(part for part in (base, own) if part)
+    return f"{family.series_name}{{{pairs}}}" if pairs else family.series_name
 
-    >>> written((("name", 'a "b"'),))
-    '{name="a \\"b\\""}'
+
+def labels(**values: str) -> str:
+    r"""The labels of a thing as text.
+
+    >>> labels(name='a "b"')
+    'name="a \\"b\\""'
     """
-    if not labels:
-        return ""
-    quoted = (
-        f'{name}="{value.translate(ESCAPES)}"' for name, value in sorted(labels)
-    )
-    return "{" + ",".join(quoted) + "}"
+    return ",".join(f'{name}="{value.translate(ESCAPES)}"' for name, value in values.items())
 
 
-ESCAPES: Mapping[int, str] = {ord("\\"): r"\\", ord("\n"): r"\n", ord('"'): r"\""}
-
-
-def number(value: float) -> str:
-    """A value as both formats want it."""
-    text = repr(float(value))
-    return {"inf": "+Inf", "-inf": "-Inf", "nan": "NaN"}.get(text, text)
+ESCAPES = {ord("\\"): r"\\", ord("\n"): r"\n", ord('"'): r"\""}

@@ -21,6 +21,7 @@ IDLE_SECONDS = 300.0  # between requests; longer than any sensible scrape interv
 REQUEST_MOST_BYTES = 16 << 10
 UNSENT_MOST_BYTES = 1 << 20  # of answers that a client does not read
 CONNECTIONS_MOST = 256
+SWEEP_SECONDS = 1.0
 
 
 @dataclass
@@ -57,16 +58,25 @@ class Connections:
     def __init__(self, handler: Handler) -> None:
         self.handler = handler
         self.open: set[Connection] = set()
+        self._sweeping: asyncio.TimerHandle | None = None
 
     def make(self) -> Connection:
         """A protocol for asyncio's create_server."""
         return Connection(self)
 
-    def sweep(self) -> None:
-        """Close those whose time is up; called now and then."""
+    def add(self, connection: Connection) -> None:
+        """From now on its deadlines are watched."""
+        self.open.add(connection)
+        if self._sweeping is None:
+            self._sweep()
+
+    def _sweep(self) -> None:
+        """Close those whose time is up, every second while there are any."""
         now = monotonic()
         for connection in [one for one in self.open if one.deadline < now]:
             connection.time_out()
+        loop = asyncio.get_running_loop()
+        self._sweeping = loop.call_later(SWEEP_SECONDS, self._sweep) if self.open else None
 
     def close(self) -> None:
         """Close all."""
@@ -97,7 +107,7 @@ class Connection(asyncio.Protocol):
             self._send(error(HTTPStatus.SERVICE_UNAVAILABLE), keep_alive=False)
             self.close()
             return
-        self._connections.open.add(self)
+        self._connections.add(self)
 
     def connection_lost(self, reason: Exception | None) -> None:
         """Forget it."""

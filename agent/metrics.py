@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from agent.exposition import Family, Labels, Points
+from agent.exposition import Family, Point, labels
 from agent.health.nccl import expected
 from agent.readings.nvml import DRIVER_STATES
 from agent.sample import STATUSES, Sample
 
 PREFIX = "deeprig_"
-NONE: Labels = ()
+NONE = ""
+Thing = tuple[str, Mapping[str, Any]]  # its labels as text, and its fields
 
 
 @dataclass(frozen=True)
@@ -21,23 +22,26 @@ class Row:
 
     family: Family
     field: str
-    label: str
     labels: tuple[str, ...]
 
-    def points(self, base: Labels, thing: Mapping[str, Any]) -> Iterator[tuple[Labels, float]]:
-        """This metric's series of one thing."""
+    def points(self, things: Sequence[Thing]) -> list[Point]:
+        """This metric's series of all things of its group."""
         if self.family.kind == "info":
-            own = tuple((name, text(thing[name])) for name in self.labels)
-            yield base + own, 1
-            return
-        value = thing[self.field]
-        if value is None:
-            return
-        if self.label:
-            for key, one in value.items():
-                yield (*base, (self.label, key)), one
-        else:
-            yield base, value
+            return [(self._info(base, thing), "", 1) for base, thing in things]
+        found: list[Point] = []
+        for base, thing in things:
+            value = thing[self.field]
+            if value is None:
+                continue
+            if self.family.label:
+                found += [(base, key, one) for key, one in value.items()]
+            else:
+                found.append((base, "", value))
+        return found
+
+    def _info(self, base: str, thing: Mapping[str, Any]) -> str:
+        own = labels(**{name: text(thing[name]) for name in self.labels})
+        return f"{base},{own}" if base else own
 
 
 class Table:
@@ -46,11 +50,11 @@ class Table:
     def __init__(self, document: Mapping[str, list[Mapping[str, Any]]]) -> None:
         self._groups = {name: [row(entry) for entry in rows] for name, rows in document.items()}
 
-    def families(self, sample: Sample) -> list[tuple[Family, Points]]:
+    def families(self, sample: Sample) -> list[tuple[Family, list[Point]]]:
         """Every family with its series."""
         found = things(sample)
         return [
-            (one.family, [point for base, thing in found[group] for point in one.points(base, thing)])
+            (one.family, one.points(found[group]))
             for group, rows in self._groups.items()
             for one in rows
         ]
@@ -58,11 +62,13 @@ class Table:
 
 def row(entry: Mapping[str, Any]) -> Row:
     """One row of the table."""
-    family = Family(PREFIX + entry["name"], entry.get("kind", "gauge"), entry["help"])
-    return Row(family, entry.get("from", ""), entry.get("label", ""), tuple(entry.get("labels", ())))
+    family = Family(
+        PREFIX + entry["name"], entry.get("kind", "gauge"), entry["help"], entry.get("label", "")
+    )
+    return Row(family, entry.get("from", ""), tuple(entry.get("labels", ())))
 
 
-def things(sample: Sample) -> dict[str, list[tuple[Labels, Mapping[str, Any]]]]:
+def things(sample: Sample) -> dict[str, list[Thing]]:
     """What each group of the table is of: labels that name the thing, and its fields."""
     xids: dict[str, dict[str, int]] = {}
     times: dict[str, dict[str, float]] = {}
@@ -71,21 +77,21 @@ def things(sample: Sample) -> dict[str, list[tuple[Labels, Mapping[str, Any]]]]:
         if count.last_at is not None:
             times.setdefault(count.address, {})[str(count.xid)] = count.last_at
     return {
-        "gpu": [((("uuid", gpu.reading.uuid),), vars(gpu.reading))
+        "gpu": [(labels(uuid=gpu.reading.uuid), vars(gpu.reading))
                 for gpu in sample.gpus if gpu.reading],
         "slot": [
-            ((("address", gpu.address),),
+            (labels(address=gpu.address),
              {"up": gpu.up, "read_at": gpu.read_at,
               "read_duration_seconds": gpu.read_duration_seconds,
               "xids": xids.get(gpu.address, {}), "xid_times": times.get(gpu.address, {})})
             for gpu in sample.gpus
         ],
-        "port": [((("address", port.address),), {**vars(port), "aer": port.aer})
+        "port": [(labels(address=port.address), vars(port))
                  for port in sample.ports],
-        "path": [((("address", path.address),), {**vars(path), "bandwidth": path.bandwidth})
+        "path": [(labels(address=path.address), {**vars(path), "bandwidth": path.bandwidth})
                  for path in sample.paths],
         "verdict": [
-            ((("check", verdict.check), ("subject", verdict.subject)),
+            (labels(check=verdict.check, subject=verdict.subject),
              {"statuses": STATES[verdict.status]})
             for verdict in sample.verdicts
         ],
@@ -112,17 +118,15 @@ def rig(sample: Sample) -> dict[str, Any]:
     }
 
 
-def collectives(sample: Sample) -> Iterator[tuple[Labels, dict[str, Any]]]:
+def collectives(sample: Sample) -> Iterator[Thing]:
     """Labels and fields of the group collective."""
     paths = {path.address: path for path in sample.paths}
     for result in sample.nccl.results:
         wanted = expected(result, paths)
-        labels = (
-            ("collective", result.collective),
-            ("backend", result.backend),
-            ("ranks", str(result.ranks)),
+        named = labels(
+            collective=result.collective, backend=result.backend, ranks=str(result.ranks)
         )
-        yield labels, {**vars(result), "expected_bus_bandwidth": wanted and wanted[0]}
+        yield named, {**vars(result), "expected_bus_bandwidth": wanted and wanted[0]}
 
 
 def agent(sample: Sample) -> dict[str, Any]:

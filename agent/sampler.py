@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import agent
 from agent import health, tables
@@ -19,10 +20,10 @@ from agent.exposition import Renderer
 from agent.health.context import Checks, Context
 from agent.history import History
 from agent.metrics import Table
-from agent.nvml_process import Answer, NvmlProcess, Poll
-from agent.readings import pcie
+from agent.nvml.process import Answer, NvmlProcess, Poll
+from agent.readings import links, pcie
 from agent.readings.host import HostReader, HostReading
-from agent.readings.links import LinkReader, Path, PortReading, path_of
+from agent.readings.links import LinkReader, PortReading, path_of
 from agent.readings.nccl import ResultReader, Results
 from agent.readings.xid import Catalogue, Counter, KernelLog
 from agent.sample import AgentReading, GpuState, Sample
@@ -85,7 +86,7 @@ class Sampler:
         self._nvml.close()
 
     def run(self, stop: threading.Event, publish: Callable[[Published], None]) -> None:
-        """Sample until stop is set. Samples that take longer than the interval are not made up for."""
+        """Sample until stop is set. Intervals that were missed are not made up for."""
         due = time.monotonic()
         while not stop.is_set():
             try:
@@ -180,7 +181,7 @@ class Sampler:
             else:
                 self._working_since.pop(state.address, None)
 
-    def _path(self, path: Path, working: set[str], wall: float) -> Path:
+    def _path(self, path: links.Path, working: set[str], wall: float) -> links.Path:
         # Both must hold: the load of the samples before goes on in this one.
         loaded = path.address in working and path.address in self._working_since
         if loaded and path.speed is not None:
@@ -279,8 +280,7 @@ def plotted(sample: Sample) -> dict[tuple[str, str], float | None]:
 def cost(pid: int) -> tuple[float, int] | None:
     """CPU seconds and resident bytes of a process; None if it is gone (proc(5))."""
     try:
-        with open(f"/proc/{pid}/stat", encoding="utf-8") as stream:
-            fields = stream.read().rpartition(")")[2].split()
+        fields = Path("/proc", str(pid), "stat").read_text().rpartition(")")[2].split()
     except OSError:
         return None
     user, system, resident = int(fields[11]), int(fields[12]), int(fields[21])

@@ -57,7 +57,7 @@ def parse(words: Sequence[str]) -> Settings:
     """Read the command line and the configuration file. Raises ConfigurationError."""
     parser = _Parser(
         prog="deeprig-agent",
-        description="Exports PCIe links, NCCL results and GPU health of a rig as Prometheus metrics.",
+        description="Exports a rig's PCIe links, NCCL results and GPU health to Prometheus.",
         allow_abbrev=False,
     )
     add = parser.add_argument
@@ -69,7 +69,7 @@ def parse(words: Sequence[str]) -> Settings:
     add("--web.config.file", dest="web_config", metavar="FILE",
         help="TLS and basic authentication, in the exporter-toolkit format")  # fmt: skip
     add("--config.file", dest="config", metavar="FILE",
-        help=f"what is expected of this rig (default {DEFAULT_CONFIG}, if it is there)")  # fmt: skip
+        help=f"what is expected of the rig (default {DEFAULT_CONFIG}, if any)")  # fmt: skip
     add("--sample.interval", dest="interval", default=f"{INTERVAL_SECONDS:g}s", metavar="DURATION",
         help="between samples: 500ms, 5s, 1m (default %(default)s)")  # fmt: skip
     add("--nvml.deadline", dest="deadline", default="2s", metavar="DURATION",
@@ -87,7 +87,9 @@ def parse(words: Sequence[str]) -> Settings:
     interval = duration("--sample.interval", given.interval)
     if not INTERVALS[0] <= interval <= INTERVALS[1]:
         least, most = INTERVALS
-        raise ConfigurationError(f"--sample.interval: {given.interval} is not {least:g}s to {most:g}s")
+        raise ConfigurationError(
+            f"--sample.interval: {given.interval} is not {least:g}s to {most:g}s"
+        )
     return Settings(
         addresses=tuple(address(word) for word in given.addresses or [DEFAULT_ADDRESS]),
         telemetry_path=telemetry_path(given.telemetry_path),
@@ -146,5 +148,7 @@ def telemetry_path(word: str) -> str:
     """A path of its own."""
     taken = word == "/" or any(word.startswith(path) for path in TAKEN[1:])
     if not word.startswith("/") or taken:
-        raise ConfigurationError(f"--web.telemetry-path: {word!r} is no free path, such as /metrics")
+        raise ConfigurationError(
+            f"--web.telemetry-path: {word!r} is no free path, such as /metrics"
+        )
     return word

@@ -17,9 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from agent import tables
+from agent.configfile import Source
 from agent.errors import ConfigurationError
 
 KEYS = ("tls_server_config", "basic_auth_users", "http_server_config")
@@ -115,43 +113,36 @@ def credentials(authorization: str) -> tuple[str | None, bytes]:
 
 
 def load(file: Path) -> WebConfig:
-    """Read the file. Raises ConfigurationError with its line where there is one."""
-    try:
-        document = tables.parse(file.read_text(encoding="utf-8")) or {}
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{file}: {getattr(error, 'strerror', None) or 'no text'}") from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f":{mark.line + 1}" if mark else ""
-        raise ConfigurationError(f"{file}{line}: {getattr(error, 'problem', 'no YAML')}") from None
-    _known(document, KEYS, file, "")
+    """Read the file. Raises ConfigurationError with its line."""
+    source = Source.read(file)
+    document = source.document
+    source.check_keys(document, KEYS)
     users = document.get("basic_auth_users") or {}
     if not isinstance(users, Mapping):
-        raise ConfigurationError(f"{file}: basic_auth_users must be a mapping of names to hashes")
+        raise source.error("basic_auth_users", "'basic_auth_users' must map names to bcrypt hashes")
     for name, hashed in users.items():
         if not isinstance(hashed, str) or not BCRYPT.fullmatch(hashed):
-            raise ConfigurationError(f"{file}: basic_auth_users: {name}: no bcrypt hash")
+            raise source.error(str(name), f"basic_auth_users: {name} has no bcrypt hash")
     server = document.get("http_server_config") or {}
-    _known(server, ("http2", "headers"), file, "http_server_config: ")
+    source.check_keys(server, ("http2", "headers"), "http_server_config")
     headers = server.get("headers") or {}
-    _known(headers, HEADERS, file, "http_server_config: headers: ")
+    source.check_keys(headers, HEADERS, "headers")
     for name, value in headers.items():
         if not isinstance(value, str) or not re.fullmatch(r"[\x20-\x7e]*", value):
-            raise ConfigurationError(f"{file}: http_server_config: headers: {name}: no header's text")
+            raise source.error(name, f"{name}: {value!r} is no header's text")
     tls = document.get("tls_server_config")
     return WebConfig(
-        tls=_tls(tls, file) if tls else None,
+        tls=_tls(tls, source) if tls else None,
         users={str(name): hashed.encode() for name, hashed in users.items()},
         headers=headers,
     )
 
 
-def _tls(document: Any, file: Path) -> Tls:
-    where = "tls_server_config: "
-    _known(document, TLS_KEYS, file, where)
+def _tls(document: Any, source: Source) -> Tls:
+    source.check_keys(document, TLS_KEYS, "tls_server_config")
     for key in ("cert_file", "key_file"):
         if not document.get(key):
-            raise ConfigurationError(f"{file}: {where}{key} is missing")
+            raise source.error("tls_server_config", f"tls_server_config: {key} is missing")
     auth = document.get("client_auth_type") or "NoClientCert"
     least, most = document.get("min_version", "TLS12"), document.get("max_version", "TLS13")
     for key, value, known in (
@@ -160,27 +151,19 @@ def _tls(document: Any, file: Path) -> Tls:
         ("max_version", most, TLS_VERSIONS),
     ):
         if value not in known:
-            raise ConfigurationError(f"{file}: {where}{key}: {value!r} is none of {', '.join(known)}")
+            raise source.error(key, f"{key}: {value!r} is none of {', '.join(known)}")
     authority = document.get("client_ca_file")
     if CLIENT_AUTH[auth] != ssl.CERT_NONE and not authority:
-        raise ConfigurationError(f"{file}: {where}client_auth_type {auth} needs client_ca_file")
-    # As in the toolkit, a relative path is one from the file's own folder.
+        raise source.error("client_auth_type", f"client_auth_type {auth} needs client_ca_file")
+    folder = source.file.parent  # as in the toolkit, a relative path begins there
     return Tls(
-        cert_file=file.parent / document["cert_file"],
-        key_file=file.parent / document["key_file"],
+        cert_file=folder / document["cert_file"],
+        key_file=folder / document["key_file"],
         client_auth=CLIENT_AUTH[auth],
-        client_ca_file=file.parent / authority if authority else None,
+        client_ca_file=folder / authority if authority else None,
         min_version=TLS_VERSIONS[least],
         max_version=TLS_VERSIONS[most],
     )
-
-
-def _known(document: Any, keys: tuple[str, ...], file: Path, where: str) -> None:
-    if not isinstance(document, Mapping):
-        raise ConfigurationError(f"{file}: {where}a mapping is wanted, not {document!r}")
-    for key in document:
-        if key not in keys:
-            raise ConfigurationError(f"{file}: {where}{key!r} is none of {', '.join(keys)}")
 
 
 def context(tls: Tls) -> ssl.SSLContext:
@@ -232,7 +215,7 @@ class Watched:
         found = []
         for file in files:
             try:
-                status = os.stat(file) if file else None
+                status = file.stat() if file else None
             except OSError:
                 status = None
             found.append((status.st_mtime_ns, status.st_ino) if status else (0, 0))

@@ -1,8 +1,8 @@
 """Verdicts: pure functions from readings and expectations. One file a subject.
 
 Each check looks at one thing and gives ok, warning, critical or unknown, with the reading, the
-expectation, and from tables/checks.yml why it matters and what to do. Adding a check is adding a row
-there and a function here.
+expectation, and from tables/checks.yml why it matters and what to do. Adding a check is adding a
+row there and a function here.
 """
 
 from __future__ import annotations

@@ -84,14 +84,15 @@ def temperature(context: Context) -> Iterator[Verdict]:
         if "max_operating" in limits:
             limit = min(limit, limits["max_operating"])
         now = reading.temperature_celsius
+        warm = limit - context.limit("temperature_margin_warning")
         status: Status = "ok"
         if now >= limit - context.limit("temperature_margin_critical"):
             status = "critical"
-        elif now >= limit - context.limit("temperature_margin_warning"):
+        elif now >= warm:
             status = "warning"
         yield context.verdict(
             "gpu-temperature", gpu.address, status, f"{now:g} C",
-            f"below {limit - context.limit('temperature_margin_warning'):g} C (the card's limit is {limit:g} C)",
+            f"below {warm:g} C (the card's limit is {limit:g} C)",
         )  # fmt: skip
 
 
@@ -104,13 +105,15 @@ def throttled_by_heat(context: Context) -> Iterator[Verdict]:
         active = [name for name in HEAT if events.get(name)]
         status: Status = "ok"
         if active:
-            status = "critical" if events.get("hw_thermal") or events.get("hw_slowdown") else "warning"
+            status = (
+                "critical" if events.get("hw_thermal") or events.get("hw_slowdown") else "warning"
+            )
         reading = ", ".join(active) or "not slowed down"
         yield context.verdict("gpu-throttle-heat", gpu.address, status, reading, "no such reason")
 
 
 def throttled_by_power(context: Context) -> Iterator[Verdict]:
-    """A limit set on purpose holds clocks down a little; one that costs much, or a brake, is bad."""
+    """A limit set on purpose costs a little; one that costs much, or a brake, is bad."""
     least = context.limit("power_cap_clock_share")
     for gpu in context.gpus:
         reading = gpu.reading
@@ -189,7 +192,7 @@ def xid(context: Context) -> Iterator[Verdict]:
         times = "" if count.count == 1 else f", {count.count} times"
         ago = span(max(now - (count.last_at or now), 1))
         yield context.verdict(
-            "gpu-xid", gpu.address, row.status,  # type: ignore[arg-type]
+            "gpu-xid", gpu.address, row.status,
             f"Xid {row.number} ({row.name}) {ago} ago{times}", "none",
             what=row.advice,
         )  # fmt: skip

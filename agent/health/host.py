@@ -77,7 +77,11 @@ def cpu_throttle(context: Context) -> Iterator[Verdict]:
 def clock(context: Context) -> Iterator[Verdict]:
     """The wall clock against the time since boot."""
     jump = context.clock_jump
-    reading = "steady" if jump is None else f"jumped {'ahead' if jump > 0 else 'back'} by {span(abs(jump))}"
+    reading = (
+        "steady"
+        if jump is None
+        else f"jumped {'ahead' if jump > 0 else 'back'} by {span(abs(jump))}"
+    )
     yield context.verdict("clock", RIG, "ok" if jump is None else "warning", reading, "steady")
 
 

@@ -9,8 +9,8 @@ from agent.readings.links import Path
 from agent.readings.nccl import Result
 from agent.sample import RIG, Status, Verdict
 
-#: Bytes per second that NCCL counts a lane for, by the link's speed in transfers per second: its own
-#: topology figures, where Gen3 x1/x4/x8/x16 are 0.75/3/6/12 GB/s.
+#: Bytes per second that NCCL counts a lane for, by the link's speed in transfers per second: its
+#: own topology figures, where Gen3 x1/x4/x8/x16 are 0.75/3/6/12 GB/s.
 NCCL_LANE = {2.5e9: 0.1875e9, 5e9: 0.375e9, 8e9: 0.75e9, 16e9: 1.5e9, 32e9: 3e9, 64e9: 6e9}
 
 

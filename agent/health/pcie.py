@@ -67,11 +67,14 @@ def speed_under_load(context: Context) -> Iterator[Verdict]:
 
 def errors(context: Context) -> Iterator[Verdict]:
     """AER counters of every device on the path, and the link's own replays."""
-    few, many = context.limit("correctable_errors_warning"), context.limit("correctable_errors_critical")
+    few, many = (
+        context.limit("correctable_errors_warning"),
+        context.limit("correctable_errors_critical"),
+    )
     expectation = f"fewer than {few:g} corrected ones in {context.window}, no others"
     for path in context.sample.paths:
         ports = [context.ports[address] for address in path.devices]
-        if all(port.errors is None for port in ports):
+        if all(port.aer is None for port in ports):
             yield context.verdict(
                 "pcie-errors", path.address, "unknown", "not counted", expectation, "hidden"
             )
@@ -91,7 +94,8 @@ def errors(context: Context) -> Iterator[Verdict]:
             (address, severity), count = next(iter(bad.items()))
             yield context.verdict(
                 "pcie-errors", path.address, "critical",
-                f"{count:g} {severity} in {context.window} at {address}", expectation, "uncorrectable",
+                f"{count:g} {severity} in {context.window} at {address}", expectation,
+                "uncorrectable",
             )  # fmt: skip
         elif corrected >= few or replays >= context.limit("replays_warning"):
             status = "critical" if corrected >= many else "warning"

@@ -1,4 +1,4 @@
-"""The machine around the GPUs: memory, disks, kernel, CPU. Reads /proc and /sys, as any user may."""
+"""The machine around the GPUs: memory, disks, kernel, CPU. What it reads, any user may."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 #: Kernel parameters that a deep learning host should not have; what each does, docs/mining-os.md.
 HAZARDS = ("pci=noaer", "pci=nomsi", "iommu=soft", "intel_pstate=disable", "nomodeset")
@@ -18,7 +19,7 @@ class HostReading:
     """Sizes in bytes, frequencies in hertz, times in Unix seconds; None is what can't be read.
 
     disk_size_bytes and disk_free_bytes: by folder; free is what programs other than root's get.
-    cpu_throttles: times that a core or package was slowed down by its heat, since boot (Intel only).
+    cpu_throttles: times that a core or package was slowed down by heat, since boot (Intel only).
     boot_clock_seconds: seconds since boot, time asleep included; it never jumps.
     """
 
@@ -65,7 +66,7 @@ class HostReader:
         self._throttle_files = sorted(cpus.glob("cpu[0-9]*/thermal_throttle/*_throttle_count"))
         self._frequency_files = sorted(cpus.glob("cpu[0-9]*/cpufreq/scaling_cur_freq"))
         most = number(cpus / "cpu0/cpufreq/cpuinfo_max_freq")
-        self._constant = {
+        self._constant: dict[str, Any] = {
             "name": os.uname().nodename,
             "board": f"{maker} {model}".strip(),
             "cpu": cpu.group(1).strip() if cpu else "",

@@ -7,7 +7,6 @@ Prometheus' base units want it.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
@@ -24,8 +23,8 @@ TOTALS = "TOTAL_ERR_"  # the line of an aer_dev_* file that sums up the others
 class PortReading:
     """A PCIe device on the way to a GPU. Widths in lanes, speeds in transfers per second.
 
-    changes: of width, or of speed under load, since the agent started. errors: counters since boot by
-    severity and name, None where the kernel keeps none.
+    changes: of width, or of speed under load, since the agent started. aer: errors since boot by
+    severity (correctable, nonfatal, fatal), None where the kernel keeps no count.
     """
 
     address: str
@@ -39,14 +38,7 @@ class PortReading:
     max_speed: float | None
     answers: bool
     changes: int = 0
-    errors: Mapping[str, Mapping[str, int]] | None = None
-
-    @property
-    def aer(self) -> dict[str, int] | None:
-        """All errors of each severity (correctable, nonfatal, fatal)."""
-        if self.errors is None:
-            return None
-        return {severity: total(counters) for severity, counters in self.errors.items()}
+    aer: Mapping[str, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -105,6 +97,7 @@ class LinkReader:
         self._age = LISTED_ANEW
         self._changes: dict[str, int] = {}
         self._before: dict[str, tuple[int | None, float | None, bool]] = {}
+        self._errors: dict[str, tuple[pcie.Aer | None, Mapping[str, int] | None]] = {}
 
     def read(
         self, under_load: Collection[str] = ()
@@ -127,10 +120,8 @@ class LinkReader:
         return self._gpus, tuple(ports.values())
 
     def _read_port(self, port: pcie.Port, parent: str, busy: bool) -> PortReading:
-        folder = os.path.join(self._sysfs, "bus/pci/devices", port.address)
-        answers = pcie.device_answers(folder)
-        width, speed = pcie.read_current(folder)
-        aer = pcie.read_aer(folder)
+        folder = f"{self._sysfs}/bus/pci/devices/{port.address}"
+        width, speed, answers = pcie.read_current(folder)
         self._note_change(port.address, width, speed, busy)
         return PortReading(
             address=port.address,
@@ -144,15 +135,26 @@ class LinkReader:
             max_speed=port.link.max_speed_gts and port.link.max_speed_gts * 1e9,
             answers=answers,
             changes=self._changes.get(port.address, 0),
-            errors=aer
-            and {
-                "correctable": aer.correctable,
-                "nonfatal": aer.nonfatal,
-                "fatal": aer.fatal,
-            },
+            aer=self._totals(port.address, pcie.read_aer(folder)),
         )
 
-    def _note_change(self, address: str, width: int | None, speed: float | None, busy: bool) -> None:
+    def _totals(self, address: str, aer: pcie.Aer | None) -> Mapping[str, int] | None:
+        """Summed up only when something changed, which on a healthy rig is never."""
+        before = self._errors.get(address)
+        if before is None or before[0] != aer:
+            totals = None
+            if aer is not None:
+                totals = {
+                    "correctable": total(aer.correctable),
+                    "nonfatal": total(aer.nonfatal),
+                    "fatal": total(aer.fatal),
+                }
+            before = self._errors[address] = (aer, totals)
+        return before[1]
+
+    def _note_change(
+        self, address: str, width: int | None, speed: float | None, busy: bool
+    ) -> None:
         """Width never changes by itself; speed does at idle, so only under load it counts."""
         if width is None:  # it does not answer: no link to compare
             return
@@ -172,7 +174,6 @@ def path_of(gpu: pcie.Gpu, ports: Mapping[str, PortReading]) -> Path:
     return Path(
         address=gpu.address,
         devices=tuple(port.address for port in way),
-        device_id=gpu.device_id,
         width=None if silent else pcie.narrowest(port.current_width for port in way),
         max_width=pcie.narrowest(port.max_width for port in way),
         speed=None if silent else pcie.narrowest(port.current_speed for port in way),

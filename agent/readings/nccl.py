@@ -1,7 +1,7 @@
 """Results of collective benchmarks that runs leave in /var/lib/deeprig/nccl.
 
-One JSON file a run, `NAME.json`, written under another name and renamed; docs/nccl-results.md has the
-format, whose number is FORMAT_VERSION. A file that can't be read is ignored, and named with the
+One JSON file a run, `NAME.json`, written under another name and renamed; docs/nccl-results.md has
+the format, whose number is FORMAT_VERSION. A file that can't be read is ignored, and named with the
 reason. The newest result of each collective, backend and number of ranks is what counts.
 """
 
@@ -137,7 +137,9 @@ def parse(document: Any, file: str) -> list[Result]:
     if not isinstance(document, Mapping) or document.get("format") != FORMAT:
         raise FormatError(f"no {FORMAT} document")
     if document.get("version") != FORMAT_VERSION:
-        raise FormatError(f"version {document.get('version')!r}, and this agent reads {FORMAT_VERSION}")
+        raise FormatError(
+            f"version {document.get('version')!r}, and this agent reads {FORMAT_VERSION}"
+        )
     backend = _one_of(document, "backend", BACKENDS)
     ranks = int(_number(document, "ranks", at_least=1))
     finished = _number(document, "finished_at", at_least=0)

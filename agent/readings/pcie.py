@@ -7,6 +7,7 @@ drop to 2.5 GT/s, so a current speed means something only under load.
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 from dataclasses import dataclass, field
@@ -183,14 +184,14 @@ def read_link(device: str) -> Link:
     )
 
 
-def read_current(device: str) -> "tuple[int | None, float | None]":
-    """A device's width (lanes) and speed (GT/s) now: the part of its link that changes."""
-    return _width(device, "current_link_width"), _speed(device, "current_link_speed")
+def read_current(device: str) -> tuple[int | None, float | None, bool]:
+    """What of a device changes: width (lanes), speed (GT/s), and whether it answers at all.
 
-
-def device_answers(device: str) -> bool:
-    """False for a device that fell off the bus: its registers read as all ones."""
-    return _integer(device, "current_link_width") != ALL_ONES_WIDTH
+    One that fell off the bus does not: its registers read as all ones.
+    """
+    lanes = _integer(device, "current_link_width")
+    width = lanes if lanes in WIDTHS else None
+    return width, _speed(device, "current_link_speed"), lanes != ALL_ONES_WIDTH
 
 
 def list_devices(sysfs: str = "/sys") -> list[str]:
@@ -209,7 +210,7 @@ def _read_port(device: str, above: str | None, aer: bool) -> Port:
         vendor_id=_identifier(device, "vendor"),
         device_id=_identifier(device, "device"),
         link=link,
-        answers=device_answers(device),
+        answers=read_current(device)[2],
         aer=read_aer(device) if aer else None,
     )
 
@@ -262,7 +263,8 @@ def _speed(device: str, name: str) -> float | None:
     return float(match.group(1)) if match else None
 
 
-def _counters(text: str) -> dict[str, int]:
+@functools.lru_cache(maxsize=256)  # they seldom change, and are read again and again
+def _counters(text: str) -> Mapping[str, int]:
     return {name: int(count) for name, count in re.findall(r"^(\w+) (\d+)$", text, re.MULTILINE)}
 
 

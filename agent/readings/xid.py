@@ -1,8 +1,8 @@
 """Xid errors: the driver's own reports that something went wrong, counted by GPU and number.
 
-Two sources tell of the same Xids: NVML's events, and the kernel's log (which also has those of a GPU
-that NVML has lost, or of a time without NVML). Each is counted apart, and the higher count holds, so
-that no Xid is counted twice and none is missed. What each means stands in tables/xids.yml.
+Two sources tell of the same Xids: NVML's events, and the kernel's log (which also has those of a
+GPU that NVML has lost, or of a time without NVML). Each is counted apart, and the higher count
+holds, so that none is counted twice or missed. What each means stands in tables/xids.yml.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Xid:
 
 @dataclass(frozen=True)
 class XidCount:
-    """How often a GPU (by its PCIe address) had an Xid since the agent started; last in Unix seconds."""
+    """How often a GPU (its PCIe address) had an Xid since the agent started; last in Unix time."""
 
     address: str
     xid: int
@@ -45,10 +45,10 @@ class XidCount:
 class Catalogue:
     """What each Xid means. document: tables/xids.yml as YAML gives it."""
 
-    def __init__(self, document: Mapping[int | str, Mapping[str, Any]]) -> None:
+    def __init__(self, document: Mapping[Any, Mapping[str, Any]]) -> None:
         self._rows = {
             number: Xid(number, **row) for number, row in document.items() if number != "default"
-        }  # type: ignore[arg-type]
+        }
         self._default = document["default"]
 
     def __getitem__(self, number: int) -> Xid:

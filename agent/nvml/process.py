@@ -1,8 +1,8 @@
-"""The agent's side of the process that asks NVML (agent/nvml_child.py): deadlines, and replacement.
+"""The agent's side of the process that asks NVML (child.py): deadlines, and replacement.
 
 One poll a sample. A GPU that does not answer by the deadline is hung, for this sample; the others'
-readings are used. When no GPU answers any more, the process is replaced: a library that was upgraded
-stays mapped in it, and a call that hangs can't be taken back.
+readings are used. When no GPU answers any more, the process is replaced: a library that was
+upgraded stays mapped in it, and a call that hangs can't be taken back.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from agent.readings.nvml import READING_FIELDS, DriverReading, GpuReading
@@ -63,7 +64,7 @@ class NvmlProcess:
         *,
         procfs: str = "/proc",
         throughput: bool = False,
-        command: Sequence[str] = (sys.executable, "-m", "agent.nvml_child"),
+        command: Sequence[str] = (sys.executable, "-m", "agent.nvml.child"),
     ) -> None:
         self.restarts = 0
         self._procfs = procfs
@@ -117,7 +118,8 @@ class NvmlProcess:
     # What the process says.
 
     def _send(self, request: dict[str, Any]) -> bool:
-        assert self._process is not None and self._process.stdin is not None
+        assert self._process is not None
+        assert self._process.stdin is not None
         try:
             os.write(self._process.stdin.fileno(), json.dumps(request).encode() + b"\n")
         except BlockingIOError:
@@ -271,8 +273,7 @@ def answer(message: Mapping[str, Any]) -> Answer:
 def module_version(procfs: str) -> str | None:
     """The version of the loaded kernel module; None where none is loaded."""
     try:
-        with open(f"{procfs}/driver/nvidia/version", encoding="utf-8") as stream:
-            first = stream.readline()
+        first = Path(procfs, "driver/nvidia/version").read_text(encoding="utf-8").partition("\n")[0]
     except OSError:
         return None
     found = re.search(r"\s(\d+\.\d+(?:\.\d+)?)\s", f"{first} ")
@@ -283,6 +284,6 @@ def library_version(library: str | None) -> str | None:
     """The version of the library that new programs get, by the file that its link leads to."""
     if library is None:
         return None
-    link = os.path.join(os.path.dirname(library), LIBRARY)
+    link = Path(library).with_name(LIBRARY)
     found = re.search(r"\.so\.(\d+\.[\d.]+)$", os.path.realpath(link))
     return found.group(1) if found else None

@@ -1,19 +1,20 @@
-"""The process that asks NVML, apart from the agent: `python -m agent.nvml_child`.
+"""The process that asks NVML, apart from the agent: `python -m agent.nvml.child`.
 
 A call into a broken driver can hang for ever, in a state in which not even SIGKILL ends it. So NVML
 lives in a process of its own, with a thread a GPU: a hung one keeps its thread, the others go on.
-The agent's side is agent/nvml_process.py.
+The agent's side is process.py beside this file.
 
 One line of JSON a message. In: {"sample": n, "gpus": [addresses], "throughput": bool}. Out:
 - first {"driver": {state, detail, versions, library}}; unless its state is ok, the process ends;
-- a line a GPU and sample, {"sample": n, "address": a, "seconds": s} with one of "reading" (the fields
-  of readings.nvml.GpuReading), "error" and "code", or "busy" (seconds since which a call hangs);
+- a line a GPU and sample, {"sample": n, "address": a, "seconds": s} with one of "reading" (the
+  fields of readings.nvml.GpuReading), "error" and "code", or "busy" (seconds that a call hangs);
 - {"xids": [[address, number], …]} when the driver reported some.
 """
 
 from __future__ import annotations
 
 import ctypes
+import gc
 import json
 import os
 import re
@@ -21,11 +22,14 @@ import sys
 import threading
 import time
 from queue import SimpleQueue
-from typing import Any
 
 import pynvml
 
-from agent.readings.nvml import GpuLostError, GpuReader, text
+from agent.nvml.gpu import GpuLostError, GpuReader, text
+
+TYPE_CHECKING = False  # typing takes memory, and this process' is the agent's, too
+if TYPE_CHECKING:
+    from typing import Any
 
 XID_EVENT = 0x8  # nvmlEventTypeXidCriticalError
 _output = threading.Lock()
@@ -137,7 +141,9 @@ class Worker:
         reading = self._reader.read()
         self._handles[self.address] = self._reader.handle
         others = {a: h for a, h in list(self._handles.items()) if a != self.address}
-        if set(others) != self._asked_peers:  # only then: a peer that hangs would hang this GPU, too
+        if (
+            set(others) != self._asked_peers
+        ):  # only then: a peer that hangs would hang this GPU, too
             self._asked_peers = set(others)
             self._peers = self._reader.peers(others)
         return {**reading, "peer_access": self._peers}
@@ -154,7 +160,7 @@ def pointer(handle: Any) -> int:
 
 
 def driver() -> dict[str, Any]:
-    """Initialise NVML; its state as readings.nvml.DriverReading has it, and where the library is."""
+    """Initialise NVML; its state as in readings.nvml.DriverReading, and where the library is."""
     states = {
         pynvml.NVML_ERROR_LIBRARY_NOT_FOUND: "library",
         pynvml.NVML_ERROR_LIB_RM_VERSION_MISMATCH: "mismatch",
@@ -183,18 +189,20 @@ def driver() -> dict[str, Any]:
 
 def library() -> str | None:
     """The file that NVML was loaded from."""
-    with open("/proc/self/maps") as maps:
+    with open("/proc/self/maps") as maps:  # noqa: PTH123  # pathlib takes memory here
         found = re.search(r"\s(/\S*/libnvidia-ml\.so\S*)", maps.read())
     return found.group(1) if found else None
 
 
 def main() -> None:
     """Answer until the agent is gone."""
+    gc.freeze()  # modules stay: no collection need look at them again
     state = driver()
     say({"driver": state})
     if state["state"] != "ok":
         return
-    events, handles = Events(), dict[str, Any]()
+    events = Events()
+    handles: dict[str, Any] = {}
     workers: dict[str, Worker] = {}
     for line in sys.stdin:
         request = json.loads(line)

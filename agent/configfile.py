@@ -1,0 +1,55 @@
+"""A configuration file, and errors that say where in it something is wrong."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from agent import tables
+from agent.errors import ConfigurationError
+
+
+@dataclass(frozen=True)
+class Source:
+    """A YAML file: its text, and what it says."""
+
+    file: Path
+    content: str
+    document: Any
+
+    @classmethod
+    def read(cls, file: Path) -> Source:
+        """Read it. Raises ConfigurationError."""
+        try:
+            content = file.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", None) or "no text"
+            raise ConfigurationError(f"{file}: {reason}") from None
+        try:
+            return cls(file, content, tables.parse(content) or {})
+        except yaml.YAMLError as error:
+            mark = getattr(error, "problem_mark", None)
+            line = f":{mark.line + 1}" if mark else ""
+            problem = getattr(error, "problem", None) or "no YAML"
+            raise ConfigurationError(f"{file}{line}: {problem}") from None
+
+    def error(self, key: str, problem: str) -> ConfigurationError:
+        """An error at the line that the key stands in."""
+        named = re.compile(rf"\s*['\"]?{re.escape(key)}\b")
+        lines = enumerate(self.content.splitlines(), 1)
+        at = next((number for number, line in lines if named.match(line)), 1)
+        return ConfigurationError(f"{self.file}:{at}: {problem}")
+
+    def check_keys(self, document: Any, keys: Collection[str], under: str = "") -> None:
+        """Refuse what is no mapping, and keys that are not known."""
+        if not isinstance(document, Mapping):
+            of = f"'{under}' must be" if under else "the file must hold"
+            raise self.error(under, f"{of} a mapping, not {document!r}")
+        for key in document:
+            if key not in keys:
+                raise self.error(str(key), f"'{key}' is none of {', '.join(keys)}")

@@ -1,0 +1,325 @@
+"""Reads a GPU through NVML (nvidia-ml-py), as readings.nvml.GpuReading has it.
+
+A value that this card, driver or library does not offer is None, never 0: each symbol may be
+missing (an older library), not be supported (a GeForce), or fail alone. What fails the whole
+reading is an error that says that the GPU or the driver is gone. Calls are those of NVIDIA's NVML
+reference; units are converted to base units here and nowhere else.
+
+Imports little: it lives in the process apart, whose memory is the agent's, too.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Any
+
+#: Bits of nvmlDeviceGetCurrentClocksEventReasons (nvml.h: nvmlClocksEventReason…).
+CLOCKS_EVENTS = {
+    "gpu_idle": 0x1,
+    "applications_clocks": 0x2,
+    "sw_power_cap": 0x4,
+    "hw_slowdown": 0x8,
+    "sync_boost": 0x10,
+    "sw_thermal": 0x20,
+    "hw_thermal": 0x40,
+    "hw_power_brake": 0x80,
+    "display_clocks": 0x100,
+}
+#: Clock domains: nvmlClockType_t.
+CLOCKS = {"graphics": 0, "sm": 1, "memory": 2, "video": 3}
+#: nvmlTemperatureThresholds_t.
+TEMPERATURE_LIMITS = {
+    "shutdown": 0,
+    "slowdown": 1,
+    "memory_max": 2,
+    "max_operating": 3,
+    "acoustic": 5,
+}
+#: Field ids of nvmlDeviceGetFieldValues (nvml.h: NVML_FI_DEV_…).
+FIELD_MEMORY_TEMPERATURE = 82
+FIELD_RECOVERY_ACTION = 230
+PCIE_ERROR_FIELDS = {
+    "replay_rollover": 95,
+    "l0_to_recovery": 169,
+    "correctable": 173,
+    "nak_received": 174,
+    "receiver": 175,
+    "bad_tlp": 176,
+    "nak_sent": 177,
+    "bad_dllp": 178,
+    "nonfatal": 179,
+    "fatal": 180,
+    "unsupported_request": 181,
+    "lcrc": 182,
+    "lane": 183,
+}
+#: In nanoseconds since the driver came up.
+THROTTLE_FIELDS = {"sw_thermal": 269, "hw_thermal": 270, "hw_power_brake": 271, "sw_power_cap": 74}
+#: The older way, marked for removal in CUDA 14: nvmlPerfPolicyType_t.
+THROTTLE_POLICIES = {"sw_power_cap": 0, "sw_thermal": 1}
+#: nvmlFieldValue_t.valueType -> the union's member.
+VALUE_MEMBERS = {0: "dVal", 1: "uiVal", 2: "ulVal", 3: "ullVal", 4: "sllVal", 5: "siVal"}
+FIELDS = (
+    FIELD_MEMORY_TEMPERATURE,
+    FIELD_RECOVERY_ACTION,
+    *PCIE_ERROR_FIELDS.values(),
+    *THROTTLE_FIELDS.values(),
+)
+ECC_ERRORS = {"corrected": 0, "uncorrected": 1}  # nvmlMemoryErrorType_t
+VOLATILE = 0  # nvmlEccCounterType_t: since the driver came up
+P2P_CAPS_READ = 0  # the constant NVML_P2P_CAPS_INDEX_READ is the tuple (0,) by mistake
+
+
+class GpuLostError(Exception):
+    """NVML no longer answers for the GPU, or for the driver; `code` is NVML's."""
+
+    def __init__(self, code: int, text: str) -> None:
+        super().__init__(text)
+        self.code = code
+
+
+class GpuReader:
+    """Reads one GPU again and again; what never changes is read once.
+
+    nvml is the module pynvml, initialised. Raises GpuLostError, also when made.
+    """
+
+    def __init__(self, nvml: Any, address: str, *, throughput: bool = False) -> None:
+        self.nvml = nvml
+        self.throughput = throughput
+        self._without: set[str] = set()  # what this card or library does not have
+        self._fields = [(number, 0) for number in FIELDS]  # with their scope
+        # Errors after which nothing more can be read of the GPU.
+        self._fatal = {
+            nvml.NVML_ERROR_GPU_IS_LOST,
+            nvml.NVML_ERROR_UNINITIALIZED,
+            nvml.NVML_ERROR_DRIVER_NOT_LOADED,
+            nvml.NVML_ERROR_LIB_RM_VERSION_MISMATCH,
+            nvml.NVML_ERROR_IRQ_ISSUE,
+            nvml.NVML_ERROR_RESET_REQUIRED,
+        }
+        self._never = {
+            nvml.NVML_ERROR_NOT_SUPPORTED,
+            nvml.NVML_ERROR_FUNCTION_NOT_FOUND,
+            nvml.NVML_ERROR_NO_PERMISSION,
+        }
+        try:
+            self.handle = nvml.nvmlDeviceGetHandleByPciBusId(address)
+            # A GPU without these is none that a reading could be of.
+            identity = {
+                "uuid": text(nvml.nvmlDeviceGetUUID(self.handle)),
+                "index": nvml.nvmlDeviceGetIndex(self.handle),
+                "name": text(nvml.nvmlDeviceGetName(self.handle)),
+                "address": address,
+            }
+        except nvml.NVMLError as error:
+            raise GpuLostError(error.value, str(error)) from None
+        self._constant: dict[str, Any] = identity | self._read_constant()
+
+    def read(self) -> dict[str, Any]:
+        """The fields of a GpuReading, fresh."""
+        memory = self._memory()
+        used = self._call("nvmlDeviceGetUtilizationRates")
+        bar1 = self._call("nvmlDeviceGetBAR1MemoryInfo")
+        values = self._field_values()
+        rows = self._call("nvmlDeviceGetRemappedRows")
+        persistence = self._call("nvmlDeviceGetPersistenceMode")
+        return {
+            **self._constant,
+            **memory,
+            "temperature_celsius": self._temperature(),
+            "memory_temperature_celsius": values.get(FIELD_MEMORY_TEMPERATURE),
+            "power_watts": scaled(self._call("nvmlDeviceGetPowerUsage"), 1e-3),
+            "power_limit_watts": scaled(self._power_limit(), 1e-3),
+            "energy_joules": scaled(self._call("nvmlDeviceGetTotalEnergyConsumption"), 1e-3),
+            "utilization_ratio": used and used.gpu / 100,
+            "memory_utilization_ratio": used and used.memory / 100,
+            "bar1_used_bytes": bar1 and bar1.bar1Used,
+            "clocks_hertz": self._clocks("nvmlDeviceGetClockInfo"),
+            "performance_state": known_state(self._call("nvmlDeviceGetPerformanceState")),
+            "fan_speed_ratio": self._fans(),
+            "persistence_mode": None if persistence is None else bool(persistence),
+            "clocks_events": self._clocks_events(),
+            "throttled_seconds": self._throttled(values),
+            "pcie_width": self._call("nvmlDeviceGetCurrPcieLinkWidth"),
+            "pcie_generation": self._call("nvmlDeviceGetCurrPcieLinkGeneration"),
+            "pcie_replays": self._call("nvmlDeviceGetPcieReplayCounter"),
+            "pcie_errors": picked(values, PCIE_ERROR_FIELDS),
+            "pcie_throughput": self._throughput() if self.throughput else None,
+            "ecc_errors": self._ecc_errors(),
+            "remapped_rows": rows and {"correctable": rows[0], "uncorrectable": rows[1]},
+            "row_remap_pending": rows and bool(rows[2]),
+            "row_remap_failed": rows and bool(rows[3]),
+            "recovery_action": values.get(FIELD_RECOVERY_ACTION),
+            "processes": self._processes(),
+        }
+
+    def peers(self, others: Mapping[str, Any]) -> dict[str, bool]:
+        """Whether the driver lets this GPU read each of these (by address: handle) directly."""
+        found = {}
+        for address, handle in others.items():
+            status = self._call("nvmlDeviceGetP2PStatus", handle, P2P_CAPS_READ)
+            if status is not None:
+                found[address] = int(status) == 0
+        return found
+
+    def _call(self, name: str, *arguments: Any) -> Any:
+        """Ask NVML; None where it has no answer."""
+        if name in self._without:
+            return None
+        function: Callable[..., Any] | None = getattr(self.nvml, name, None)
+        if function is None:  # an older nvidia-ml-py
+            self._without.add(name)
+            return None
+        try:
+            return function(self.handle, *arguments)
+        except self.nvml.NVMLError as error:
+            if error.value in self._fatal:
+                raise GpuLostError(error.value, str(error)) from None
+            if error.value in self._never and not arguments:
+                self._without.add(name)
+            return None
+
+    def _read_constant(self) -> dict[str, Any]:
+        vbios = self._call("nvmlDeviceGetVbiosVersion")
+        default = self._call("nvmlDeviceGetPowerManagementDefaultLimit")
+        bar1 = self._call("nvmlDeviceGetBAR1MemoryInfo")
+        return {
+            "vbios_version": vbios and text(vbios),
+            "temperature_limits_celsius": self._each(
+                "nvmlDeviceGetTemperatureThreshold", TEMPERATURE_LIMITS
+            ),
+            "power_default_limit_watts": scaled(default, 1e-3),
+            "bar1_size_bytes": bar1 and bar1.bar1Total,
+            "max_clocks_hertz": self._clocks("nvmlDeviceGetMaxClockInfo"),
+            "pcie_max_generation": self._call("nvmlDeviceGetMaxPcieLinkGeneration"),
+        }
+
+    def _each(self, name: str, keys: Mapping[str, int]) -> dict[str, Any] | None:
+        """One call a key; what has no answer is left out, and None when nothing has."""
+        if name in self._without:
+            return None
+        found = {key: self._call(name, number) for key, number in keys.items()}
+        known = {key: value for key, value in found.items() if value is not None}
+        if not known:
+            self._without.add(name)
+        return known or None
+
+    def _memory(self) -> dict[str, int]:
+        """Version 2 tells the driver's own part from what programs use."""
+        version = getattr(self.nvml, "nvmlMemory_v2", None)
+        found = None
+        if version is not None and "memory_v2" not in self._without:
+            found = self._call("nvmlDeviceGetMemoryInfo", version)
+            if found is None:
+                self._without.add("memory_v2")
+        if found is None:
+            found = self._call("nvmlDeviceGetMemoryInfo")
+        if found is None:
+            return {}
+        sizes = {"size": found.total, "used": found.used, "free": found.free}
+        reserved = getattr(found, "reserved", None)
+        if reserved is not None:
+            sizes["reserved"] = reserved
+        return {f"memory_{name}_bytes": value for name, value in sizes.items()}
+
+    def _temperature(self) -> float | None:
+        value = self._call("nvmlDeviceGetTemperatureV", 0)
+        if value is None:
+            self._without.add("nvmlDeviceGetTemperatureV")
+            value = self._call("nvmlDeviceGetTemperature", 0)
+        return None if value is None else float(value)
+
+    def _power_limit(self) -> int | None:
+        limit: int | None = self._call("nvmlDeviceGetEnforcedPowerLimit")
+        return self._call("nvmlDeviceGetPowerManagementLimit") if limit is None else limit
+
+    def _clocks(self, name: str) -> dict[str, float] | None:
+        found = self._each(name, CLOCKS)
+        return found and {key: value * 1e6 for key, value in found.items()}
+
+    def _fans(self) -> dict[str, float] | None:
+        count = self._call("nvmlDeviceGetNumFans")
+        if count is None:
+            speed = self._call("nvmlDeviceGetFanSpeed")
+            return None if speed is None else {"0": speed / 100}
+        speeds = {str(fan): self._call("nvmlDeviceGetFanSpeed_v2", fan) for fan in range(count)}
+        return {fan: speed / 100 for fan, speed in speeds.items() if speed is not None}
+
+    def _clocks_events(self) -> dict[str, bool] | None:
+        bits = self._call("nvmlDeviceGetCurrentClocksEventReasons")
+        if bits is None:
+            bits = self._call("nvmlDeviceGetCurrentClocksThrottleReasons")
+        return None if bits is None else {
+            name: bool(bits & bit) for name, bit in CLOCKS_EVENTS.items()
+        }  # fmt: skip
+
+    def _field_values(self) -> dict[int, float]:
+        """Every entry has a result and a type of its own: both are looked at."""
+        entries = self._call("nvmlDeviceGetFieldValues", self._fields) if self._fields else None
+        found = {}
+        for entry in entries or ():
+            member = VALUE_MEMBERS.get(entry.valueType)
+            if entry.nvmlReturn == 0 and member is not None:
+                found[entry.fieldId] = getattr(entry.value, member)
+            elif entry.nvmlReturn in self._never:  # not asked for again
+                self._fields = [field for field in self._fields if field[0] != entry.fieldId]
+        return found
+
+    def _throttled(self, values: Mapping[int, float]) -> dict[str, float] | None:
+        found = picked(values, THROTTLE_FIELDS) or {}
+        for name, policy in THROTTLE_POLICIES.items():
+            if name not in found:
+                violation = self._call("nvmlDeviceGetViolationStatus", policy)
+                if violation is not None:
+                    found[name] = violation.violationTime
+        return {name: value * 1e-9 for name, value in found.items()} or None
+
+    def _throughput(self) -> dict[str, float] | None:
+        """KB/s over a window of 20 ms, which each direction takes."""
+        found = self._each("nvmlDeviceGetPcieThroughput", {"transmit": 0, "receive": 1})
+        return found and {key: value * 1e3 for key, value in found.items()}
+
+    def _ecc_errors(self) -> dict[str, float] | None:
+        if "ecc" in self._without:
+            return None
+        found = {
+            name: self._call("nvmlDeviceGetTotalEccErrors", kind, VOLATILE)
+            for name, kind in ECC_ERRORS.items()
+        }
+        known = {name: count for name, count in found.items() if count is not None}
+        if not known:
+            self._without.add("ecc")
+        return known or None
+
+    def _processes(self) -> dict[str, int] | None:
+        names = {
+            "compute": "nvmlDeviceGetComputeRunningProcesses",
+            "graphics": "nvmlDeviceGetGraphicsRunningProcesses",
+        }
+        found = {context: self._call(name) for context, name in names.items()}
+        return {
+            context: len(listed) for context, listed in found.items() if listed is not None
+        } or None
+
+
+def text(value: str | bytes) -> str:
+    """What pynvml gives, whose older versions give bytes."""
+    return value.decode(errors="replace") if isinstance(value, bytes) else value
+
+
+def scaled(value: float | None, factor: float) -> float | None:
+    """The value in a base unit; rounded, so that 280000 mW is 280 W."""
+    return None if value is None else round(value * factor, 6)
+
+
+def known_state(state: int | None) -> int | None:
+    """A performance state; 32 is NVML's word for unknown."""
+    return state if state is not None and state < 32 else None
+
+
+def picked(values: Mapping[int, float], names: Mapping[str, int]) -> dict[str, float] | None:
+    """The known ones of these fields, by name."""
+    return {name: values[number] for name, number in names.items() if number in values} or None
