@@ -75,7 +75,10 @@ lock: $(VENV)/.dev   ## Pin the dependencies anew
 	@$(VENV)/bin/uv pip compile -q --universal --python-version 3.10 --no-emit-index-url --no-emit-find-links \
 	  --no-header --no-annotate pyproject.toml -o requirements.lock
 	$(VENV)/bin/uv pip compile -q --universal --python-version 3.10 --no-emit-index-url --no-emit-find-links \
-	  --no-header --no-annotate -c requirements.lock --extra dev pyproject.toml -o requirements-dev.lock
+	  --no-header --no-annotate --group agent -o agent/requirements.txt
+	$(VENV)/bin/uv pip compile -q --universal --python-version 3.10 --no-emit-index-url --no-emit-find-links \
+	  --no-header --no-annotate -c requirements.lock -c agent/requirements.txt --extra dev --group agent \
+	  pyproject.toml -o requirements-dev.lock
 
 clean:          ## Stop the lab, remove what was built here (the lab's image stays cached)
 	@[ ! -x $(FAB) ] || $(SUDO) $(FAB) lab.down

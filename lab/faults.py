@@ -197,11 +197,10 @@ def _report_xid(rig: Rig, target: str, code: str) -> None:
         gpu = rig.hardware.gpus(rig.profile())[int(target)]
         address = gpu.address.rpartition(".")[0]
         what = ", GPU has fallen off the bus." if code == "79" else ", Ch 00000008"
-        rig.run(
-            "logger -t kernel -p kern.err "
-            f"\"NVRM: Xid (PCI:{address}): {code}, pid='<unknown>', name=<unknown>{what}\"",
-            check=False,
-        )
+        message = f"NVRM: Xid (PCI:{address}): {code}, pid='<unknown>', name=<unknown>{what}"
+        rig.run(f'logger -t kernel -p kern.err "{message}"', check=False)
+        with (rig.hardware_folder / "kmsg").open("a") as log:
+            log.write(f"3,{counts.get(target, 0) + 1},{time.monotonic_ns() // 1000},-;{message}\n")
 
 
 def _wait_for_repository(rig: Rig, *, up: bool) -> None:

@@ -42,6 +42,7 @@ def describe(rigs: Iterable[Rig], fingerprint: str, known_hosts: Path) -> dict[s
                     "torch_index_url": index,
                     "torch_build": "cpu",
                     "swap_size_mib": 256,
+                    "agent_listen_addresses": [f"{rig.address}:10390"],
                 }
                 for rig in rigs
             }

@@ -1,9 +1,12 @@
 /* The library itself: begin and end, versions, finding devices, naming errors. */
 #include "state.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
+#include <unistd.h>
 
 #ifndef DRIVER
 #define DRIVER "580.95.05"
@@ -28,6 +31,22 @@ static int loaded_driver(char *version, unsigned size)
     return 1;
 }
 
+/* As the driver's library: it opens the device, and keeps the module in use while it is loaded. */
+static nvmlReturn_t open_device(void)
+{
+    static int held = -1;
+    char path[512];
+    int device = open("/dev/nvidiactl", O_RDWR | O_CLOEXEC);
+    /* No such device is all that a container's node can answer; a sandbox says that it may not. */
+    if (device < 0 && (errno == EPERM || errno == EACCES))
+        return NVML_ERROR_NO_PERMISSION;
+    if (device >= 0)
+        close(device);
+    if (held < 0)
+        held = open(place("/run/hardware/in-use", path, sizeof path), O_RDONLY | O_CLOEXEC);
+    return NVML_SUCCESS;
+}
+
 EXPORT nvmlReturn_t nvmlInitWithFlags(unsigned flags)
 {
     char version[32] = "";
@@ -36,8 +55,9 @@ EXPORT nvmlReturn_t nvmlInitWithFlags(unsigned flags)
         return NVML_ERROR_DRIVER_NOT_LOADED;
     if (strcmp(version, DRIVER) || number(&rig, "mismatch", 0))
         return NVML_ERROR_LIB_RM_VERSION_MISMATCH;
-    started++;
-    return NVML_SUCCESS;
+    nvmlReturn_t opened = open_device();
+    started += opened == NVML_SUCCESS;
+    return opened;
 }
 
 EXPORT nvmlReturn_t nvmlInit_v2(void) { return nvmlInitWithFlags(0); }

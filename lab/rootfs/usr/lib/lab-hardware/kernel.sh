@@ -88,8 +88,13 @@ load_nvidia() {
         number=$((number + 1))
     done
     mknod -m 666 /dev/nvidiactl c 195 255 2>/dev/null || touch /dev/nvidiactl
+    touch "$HW/in-use"
+    chmod 644 "$HW/in-use"
     bind nvidia
 }
+
+# A program that has loaded NVML has this file open, as it has the devices on steel.
+nvidia_users() { fuser "$HW/in-use" 2>/dev/null; }
 
 load_helper() { # nvidia_uvm and its like need nvidia
     load_nvidia || return 1
@@ -98,6 +103,10 @@ load_helper() { # nvidia_uvm and its like need nvidia
 }
 
 unload() {
+    if [ "$1" = nvidia ] && [ -n "$(nvidia_users)" ]; then
+        echo "${0##*/}: ERROR: Module nvidia is in use" >&2
+        return 1
+    fi
     forget_module "$1"
     case $1 in
     nouveau) unbind nouveau ;;
