@@ -157,13 +157,13 @@ def pip_options() -> dict[str, str]:
 
 
 def local_folders(options: dict[str, str], found: Iterable[Source]) -> list[Path]:
-    """List the folders of this machine that its package settings name.
+    """List the folders and files of this machine that its package settings name.
 
     >>> local_folders({"find-links": "/srv/wheels https://example.org/x"}, [])
     [PosixPath('/srv/wheels')]
     """
     words = [source.uri for source in found]
-    for key in ("find-links", "index-url", "extra-index-url"):
+    for key in ("find-links", "index-url", "extra-index-url", "constraint"):
         words += options.get(key, "").split()
     folders: list[Path] = []
     for word in words:
