@@ -33,8 +33,7 @@ async function get(url) {
     cache: "no-store", signal: AbortSignal.timeout(DEADLINE_SECONDS * 1000),
   });
   if (!response.ok) {
-    const text = (await response.text()).trim().slice(0, 200);
-    throw new Error(`HTTP ${response.status}${text ? `: ${text}` : ""}`);
+    throw new Error(`it answers with HTTP ${response.status} ${response.statusText}`.trim());
   }
   const content = await response.json();
   if (content.api_version !== "v1") {

@@ -6,7 +6,7 @@ import {
   percent, transfers, UNKNOWN, usedOf, watts,
 } from "./format.js";
 import { meter, ratio, row } from "./parts.js";
-import { badge, gpuName, gpuStatus, mark, verdictsOf, word } from "./status.js";
+import { badge, gpuName, gpuStatus, mark, subjectName, verdictsOf, word } from "./status.js";
 
 // Why the clocks are held down, in words; the names are the API's. Idle is no reason to look at.
 const HOLDS = {
@@ -19,6 +19,8 @@ const HOLDS = {
   applications_clocks: "clocks that were set",
   display_clocks: "the display's clocks",
 };
+// nvmlDeviceGpuRecoveryAction_t of nvml.h; 0 is none.
+const RECOVERY = { 1: "reset the GPU", 2: "reboot", 3: "end peer traffic", 4: "drain and reset" };
 const ALARMING = ["hw_slowdown", "sw_thermal", "hw_thermal", "hw_power_brake"];
 
 export function gpus(rig) {
@@ -43,7 +45,7 @@ function tile(rig, gpu) {
     wrong.length > 0 && el("p", { class: "flags" }, wrong.map((verdict) => (
       el("a", { href: "#verdicts" }, 
         mark(verdict.status, word(verdict.status)), verdict.title)))),
-    gpu.reading && more(gpu));
+    gpu.reading && more(rig, gpu));
 }
 
 function silent(gpu) {
@@ -134,7 +136,7 @@ function xidRow(rig, gpu) {
       `${xid.xid} ${xid.name}, ${count(xid.count, "time")}, last ${clock(xid.last_at)}`))));
 }
 
-function more(gpu) {
+function more(rig, gpu) {
   const { reading } = gpu;
   const yes = (value, on, off) => (value === true ? on : value === false ? off : null);
   const listed = (values, text) => Object.entries(values ?? {})
@@ -148,7 +150,7 @@ function more(gpu) {
       row("Persistence mode", yes(reading.persistence_mode, "on", "off")),
       row("Programs", listed(reading.processes, (name, number) => `${number} ${name}`)),
       row("Held down for", listed(reading.throttled_seconds,
-        (name, seconds) => `${duration(seconds)} by ${name}`)),
+        (name, seconds) => `${duration(seconds)} by ${HOLDS[name] ?? name}`)),
       row("Own link", isKnown(reading.pcie_width)
         && `${lanes(reading.pcie_width)}, Gen ${reading.pcie_generation ?? "?"} of `
           + `${reading.pcie_max_generation ?? "?"}`),
@@ -160,10 +162,12 @@ function more(gpu) {
         yes(reading.row_remap_failed, "failed", null)].filter(Boolean).join(", ")),
       row("Energy", isKnown(reading.energy_joules)
         && `${(reading.energy_joules / 3.6e6).toFixed(2)}\u00a0kWh since the driver was loaded`),
-      row("Direct peer access", peers(reading.peer_access))));
+      row("Recovery, says the driver", RECOVERY[reading.recovery_action]),
+      row("Direct peer access", peers(rig, reading.peer_access))));
 }
 
-function peers(access) {
+/** Access is by the peer's PCIe address. */
+function peers(rig, access) {
   return Object.entries(access ?? {})
-    .map(([peer, can]) => `${peer}: ${can ? "yes" : "no"}`).join(", ");
+    .map(([peer, can]) => `${subjectName(rig, peer)}: ${can ? "yes" : "no"}`).join(", ");
 }

@@ -44,7 +44,8 @@ export function history(rig, answer, failure, moment = null) {
     return el("p", { class: "note" }, failure
       ? `The agent gives no history: ${failure}.` : "Waiting for the history.");
   }
-  if (answer.times.length === 0) {
+  const values = Object.values(answer.series).flatMap((series) => Object.values(series));
+  if (!values.some((list) => list.some(isKnown))) {
     return el("p", { class: "note" }, "No history yet: the agent keeps a value every "
       + `${duration(answer.interval_seconds)} from its start on.`);
   }

@@ -20,7 +20,7 @@ export function nccl(rig) {
         el("tbody", { role: "rowgroup" }, results.map((result) => line(rig, result)))),
     ignored.length > 0 && el("p", { class: "note" }, mark("warning", "warning"),
       `${count(ignored.length, "result file")} could not be read: `,
-      ignored.map((file) => (typeof file === "string" ? file : file.file)).join(", ")),
+      ignored.map(({ file, reason }) => `${file} (${reason})`).join(", ")),
   ];
 }
 

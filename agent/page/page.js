@@ -38,7 +38,7 @@ function problem() {
   const { rig, failure, failedAt } = state;
   if (failure) {
     const shown = rig ? ` What is shown here was sampled at ${clock(rig.sampled_at)}.` : "";
-    return `The agent does not answer since ${clock(failedAt)} (${failure}).${shown}`;
+    return `No data from the agent since ${clock(failedAt)}: ${failure}.${shown}`;
   }
   if (rig && age(rig) > staleAfter(rig)) {
     return `Old data: the agent answers, but its last sample is of ${clock(rig.sampled_at)}; `

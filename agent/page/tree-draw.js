@@ -7,10 +7,10 @@ import { layout } from "./tree-layout.js";
 import { boxes } from "./tree.js";
 
 const THICKNESS = { 1: 1.75, 2: 3, 4: 4.5, 8: 7, 12: 8.5, 16: 10, 32: 12 }; // px by lanes
-const CHARACTER = 0.62; // width of an average character, of its font's size: a wide font's
 const AROUND = 32; // padding and border of the drawing
 const TEXT = 13;
 const SMALL = 11.5;
+const LEADING = 16; // from one line to the next
 // Checks that are about a link: their verdicts stand below the drawing.
 const ABOUT_LINKS = ["pcie-width", "pcie-speed", "gpu-answers"];
 
@@ -130,25 +130,34 @@ function speedText(link) {
 
 function drawBox(rig, { box, x, y, width, height }) {
   const flawed = box.kind === "gpu" && box.status !== "ok";
-  const middle = height > 100 ? y + 24 : y + height / 2 - 10 * (box.lines.length - 1) + 1;
+  const text = 13 + LEADING * box.lines.length; // height of title and lines
+  const base = height > 100 ? y + 23 : y + (height - text) / 2 + 10; // of the title
   const state = box.answers ? box.status : `${box.status} silent`;
   return svg("g", { class: `box ${box.kind} ${state}` },
     svg("title", {}, [box.title, ...box.lines].join(", ")),
     svg("rect", { x: x + 0.5, y: y + 0.5, width: width - 1, height: height - 1, rx: 5 }),
-    line(x + 12, middle - 1, box.title, width - (flawed ? 40 : 24), TEXT, "name"),
+    line(x + 12, base, box.title, width - (flawed ? 40 : 24), TEXT, "name"),
     box.lines.map((text, index) => (
-      line(x + 12, middle + 17 * (index + 1) - 1, text, width - 24, SMALL, "small"))),
+      line(x + 12, base + LEADING * (index + 1), text, width - 24, SMALL, "small"))),
     flawed && svg("svg", {
       class: `mark ${box.status}`, x: x + width - 26, y: y + 9, width: 16, height: 16,
       viewBox: "0 0 16 16", role: "img", "aria-label": word(box.status),
     }, markPaths(box.status)));
 }
 
+const BOLD = ["name", "fault"];
+const ruler = document.createElement("canvas").getContext("2d");
+
 /** A line of text, cut to fit: the text of the tree has it in full. */
 function line(x, y, text, width, size, kind) {
   if (!text) return null;
-  const room = Math.floor(width / (size * CHARACTER));
-  const shown = text.length > room ? `${text.slice(0, Math.max(1, room - 1))}…` : text;
+  const family = getComputedStyle(document.body).fontFamily;
+  ruler.font = `${BOLD.includes(kind) ? 650 : 400} ${size}px ${family}`;
+  const fits = (candidate) => ruler.measureText(candidate).width <= width;
+  let shown = text;
+  for (let length = text.length - 1; !fits(shown) && length > 0; length -= 1) {
+    shown = `${text.slice(0, length).trimEnd()}…`;
+  }
   return svg("text", { x, y, class: kind, "font-size": size }, shown);
 }
 

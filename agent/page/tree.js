@@ -149,7 +149,8 @@ function lines(rig, kind, device, gpu) {
   const path = rig.pcie.paths.find(({ address }) => address === device.address);
   const name = (gpu?.name ?? "").replace(/^NVIDIA /, "").replace(/^GeForce /, "");
   return [
-    [shortAddress(device.address), name].filter(Boolean).join("  "),
+    [isKnown(gpu?.index) && shortAddress(device.address), name || "unknown model"]
+      .filter(Boolean).join("  "),
     answers ? path && `path ${lanes(path.width)}` : "does not answer",
   ].filter(Boolean);
 }
@@ -160,7 +161,7 @@ function problems(rig) {
   const found = new Map();
   for (const path of rig.pcie.paths) {
     const ends = linkEnds(path, devices);
-    for (const verdict of verdictsOf(rig, path.address)) {
+    for (const verdict of judged(rig, path)) {
       const status = known(verdict.status);
       if (!["warning", "critical"].includes(status)) continue;
       for (const [end, text] of faulty(verdict.check, path, ends)) {
@@ -172,6 +173,14 @@ function problems(rig) {
     }
   }
   return found;
+}
+
+/** The verdicts on a path; its width is compared here where the agent has not judged it. */
+function judged(rig, path) {
+  const verdicts = verdictsOf(rig, path.address);
+  const { width, expected_width: expected } = path;
+  return isKnown(width) && width < expected && !verdicts.some((v) => v.check === "pcie-width")
+    ? [...verdicts, { check: "pcie-width", status: "warning" }] : verdicts;
 }
 
 /** The devices of a path that are the lower end of a link. */
