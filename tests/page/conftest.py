@@ -6,6 +6,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -115,37 +116,48 @@ def browser() -> Iterator[Browser]:
         browser.close()
 
 
+@contextmanager
+def opener(browser: Browser) -> Iterator[Show]:
+    """Opens pages until the block ends; none of them may have done what it must not."""
+    opened: list[Shown] = []
+    with ExitStack() as stack:
+
+        def open_page(
+            agent: Agent | None = None,
+            size: str = "laptop",
+            scheme: Any = "light",
+            ready: bool = True,
+        ) -> Shown:
+            agent = stack.enter_context(serve(agent or Agent()))
+            width, height = SIZES[size]
+            context = browser.new_context(
+                viewport={"width": width, "height": height}, color_scheme=scheme
+            )
+            stack.callback(context.close)
+            page = context.new_page()
+            shown = Shown(page, agent, Complaints(agent.url))
+            shown.complaints.watch(page)
+            opened.append(shown)
+            page.goto(agent.url)
+            if ready:
+                shown.wait("document.querySelector('#host .rows') !== null")
+                shown.wait("!/Waiting/.test(document.querySelector('#history').textContent)")
+            return shown
+
+        yield open_page
+    for shown in opened:
+        assert shown.complaints.unexpected() == []
+
+
 @pytest.fixture
 def show(browser: Browser) -> Iterator[Show]:
     """show(agent, size="laptop", scheme="light", ready=True): the page, when it has drawn."""
-    opened: list[Shown] = []
-    closers: list[Callable[[], object]] = []
+    with opener(browser) as open_page:
+        yield open_page
 
-    def open_page(
-        agent: Agent | None = None, size: str = "laptop", scheme: Any = "light", ready: bool = True
-    ) -> Shown:
-        agent = agent or Agent()
-        server = serve(agent)
-        server.__enter__()
-        closers.append(lambda: server.__exit__(None, None, None))
-        width, height = SIZES[size]
-        context = browser.new_context(
-            viewport={"width": width, "height": height}, color_scheme=scheme
-        )
-        closers.append(context.close)
-        page = context.new_page()
-        complaints = Complaints(agent.url)
-        complaints.watch(page)
-        shown = Shown(page, agent, complaints)
-        opened.append(shown)
-        page.goto(agent.url)
-        if ready:
-            shown.wait("document.querySelector('#host .rows') !== null")
-            shown.wait("!/Waiting/.test(document.querySelector('#history').textContent)")
-        return shown
 
-    yield open_page
-    for close in reversed(closers):
-        close()
-    for shown in opened:
-        assert shown.complaints.unexpected() == []
+@pytest.fixture(scope="module")
+def example(browser: Browser) -> Iterator[Shown]:
+    """The example on a laptop, for tests that only look."""
+    with opener(browser) as open_page:
+        yield open_page()

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.page import documents
-from tests.page.conftest import Show
+from tests.page.conftest import Show, Shown
 from tests.page.server import FOLDER, Agent
 
 TEXT = 4.5  # WCAG 2.2, 1.4.3, level AA: contrast of text
@@ -113,8 +113,8 @@ def test_the_schemes_differ(show: Show) -> None:
     assert luminance(grounds[1]) < 0.05
 
 
-def test_names_for_assistive_technology(show: Show) -> None:
-    page = show().page
+def test_names_for_assistive_technology(example: Shown) -> None:
+    page = example.page
     regions = page.get_by_role("region").all()
     label = "node => document.getElementById(node.getAttribute('aria-labelledby')).textContent"
     names = [region.evaluate(label) for region in regions]
@@ -144,6 +144,12 @@ def test_the_keyboard_reaches_everything(show: Show) -> None:
         page.keyboard.press("Tab")
         reached.add(page.evaluate("document.activeElement.closest('section, footer')?.id"))
     assert {"verdicts", "tree", "gpus", "history", "footer"} <= reached
+
+
+def test_all_modules_are_asked_for_at_once() -> None:
+    """Not one after the other, as each names the next."""
+    index = (FOLDER / "index.html").read_text()
+    assert set(re.findall(r'"page/([\w-]+\.js)"', index)) == {f.name for f in FOLDER.glob("*.js")}
 
 
 def test_the_files_take_nothing_from_elsewhere() -> None:

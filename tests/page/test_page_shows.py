@@ -7,27 +7,25 @@ from typing import Any
 import pytest
 
 from tests.page import documents
-from tests.page.conftest import Show
+from tests.page.conftest import Show, Shown
 from tests.page.server import Agent
 
 
-def test_head(show: Show) -> None:
-    shown = show()
-    head = shown.text("#header")
+def test_head(example: Shown) -> None:
+    head = example.text("#header")
     for part in ("rig", "Critical", "1 critical", "3 warnings", "2 unknown", "12 ok",
                  "ASRock B450 Steel Legend", "AMD Ryzen 5 1600", "3 of 3 answer", "327 of 840 W",
                  "580.95.05", "13.0", "6.1.0-39-amd64"):  # fmt: skip
         assert part in head
-    assert shown.page.title() == "critical · rig"
-    assert shown.text("#header .age").startswith("Sampled ")
-    assert shown.text("#banner") == ""
+    assert example.page.title() == "critical · rig"
+    assert example.text("#header .age").startswith("Sampled ")
+    assert example.text("#banner") == ""
 
 
-def test_verdicts_that_are_not_ok_come_first_with_all_they_say(show: Show) -> None:
-    shown = show()
-    cards = shown.texts("#verdicts .verdict")
+def test_verdicts_that_are_not_ok_come_first_with_all_they_say(example: Shown) -> None:
+    cards = example.texts("#verdicts .verdict")
     assert [card.split()[0] for card in cards] == ["Critical", *["Warning"] * 3, "Unknown"]
-    width = next(v for v in shown.agent.rig["verdicts"] if v["status"] == "critical")
+    width = next(v for v in example.agent.rig["verdicts"] if v["status"] == "critical")
     for part in ("GPU 2 08:00.0", width["title"], width["reading"], width["expectation"],
                  width["why"], "What to do: A x1 USB riser"):  # fmt: skip
         assert part in cards[0]
@@ -49,9 +47,8 @@ def test_verdicts_that_are_ok_are_folded_and_stay_open_once_unfolded(show: Show)
     assert shown.page.locator("#verdicts .fine").is_visible()
 
 
-def test_gpu_tiles(show: Show) -> None:
-    shown = show()
-    tiles = shown.texts("#gpus .tile")
+def test_gpu_tiles(example: Shown) -> None:
+    tiles = example.texts("#gpus .tile")
     assert len(tiles) == 3
     for part in ("GPU 2", "0000:08:00.0", "NVIDIA GeForce RTX 3090", "68 °C", "slows down at 95 °C",
                  "279 W", "limit 280 W (default 350 W)", "18.0 of 24.0 GiB", "99 %",
@@ -64,15 +61,14 @@ def test_gpu_tiles(show: Show) -> None:
     assert "expected" not in tiles[0]
 
 
-def test_bars_are_as_long_as_their_values(show: Show) -> None:
-    shown = show()
-    parts = shown.page.locator("#gpus .tile").nth(2).locator(".bar-part")
+def test_bars_are_as_long_as_their_values(example: Shown) -> None:
+    parts = example.page.locator("#gpus .tile").nth(2).locator(".bar-part")
     widths = [parts.nth(number).get_attribute("width") for number in range(4)]
     assert widths == ["71.6%", "99.8%", "75.0%", "99.0%"]
 
 
-def test_collectives(show: Show) -> None:
-    row = show().text("#nccl tbody")
+def test_collectives(example: Shown) -> None:
+    row = example.text("#nccl tbody")
     for part in ("all_reduce", "nccl, 3 ranks, 256 MiB", "0.31 GB/s",
                  "83 % of 0.38 GB/s expected",
                  "expected from 5 GT/s x1", "23 h 53 min ago",
@@ -94,33 +90,30 @@ def test_wrong_values_of_a_collective(show: Show) -> None:
     assert any("all_reduce nccl 3" in card for card in shown.texts("#verdicts .verdict.critical"))
 
 
-def test_host(show: Show) -> None:
-    shown = show()
-    host = shown.text("#host")
+def test_host(example: Shown) -> None:
+    host = example.text("#host")
     for part in ("0.8 of 3.8 GiB", "0.0 of 0.3 GiB", "Disk /, /var/lib/deeprig",
                  "54.0 of 110.0 GiB", "0.4 on 12 CPUs", "3.2 GHz of 3.6 GHz", "pci=noaer",
                  "Reboot required no"):  # fmt: skip
         assert part in host
-    footer = shown.text("#footer")
+    footer = example.text("#footer")
     assert "Agent 0.1.0" in footer
     assert "a sample every 5 s" in footer
 
 
-def test_history_is_a_plot_a_gpu_and_quantity_on_one_scale(show: Show) -> None:
-    shown = show()
-    assert shown.texts("#history h3") == [
+def test_history_is_a_plot_a_gpu_and_quantity_on_one_scale(example: Shown) -> None:
+    assert example.texts("#history h3") == [
         "Temperature 20 to 95 °C", "Power 0 to 280 W", "Memory used 0.0 to 24.0 GiB",
         "Utilisation 0 to 100 %", "PCIe path width x0 to x4",
     ]  # fmt: skip
-    assert shown.page.locator("#history .plot").count() == 15
-    width = shown.texts("#history .quantity:last-child, #history [data-key=path_width] .plot")[-1]
+    assert example.page.locator("#history .plot").count() == 15
+    width = example.texts("#history .quantity:last-child, #history [data-key=path_width] .plot")[-1]
     assert width == "GPU 2 x1 min x1 max x4 expected x4"
 
 
-def test_history_shows_gaps(show: Show) -> None:
-    shown = show()
-    plots = shown.page.locator("#history [data-key=temperature_celsius] .plot svg")
-    missing = shown.agent.history["series"]["temperature_celsius"]["0000:06:00.0"].count(None)
+def test_history_shows_gaps(example: Shown) -> None:
+    plots = example.page.locator("#history [data-key=temperature_celsius] .plot svg")
+    missing = example.agent.history["series"]["temperature_celsius"]["0000:06:00.0"].count(None)
     labels = [plots.nth(number).get_attribute("aria-label") or "" for number in range(3)]
     assert f"{missing * 15 // 60}\u00a0min without a value" in labels[1]
     assert "without a value" not in labels[0] + labels[2]

@@ -22,40 +22,38 @@ def widths(shown: Shown) -> list[float]:
     return [float(link.get_attribute("stroke-width") or 0) for link in links.all()]
 
 
-def test_boxes_and_links(show: Show) -> None:
-    shown = show()
-    assert boxes(shown) == [
+def test_boxes_and_links(example: Shown) -> None:
+    assert boxes(example) == [
         "Root complex, CPU",
         "AMD chipset, 02:00.2",
         "GPU 0, 04:00.0  RTX 3090, path x1",
         "GPU 1, 06:00.0  RTX 3090, path x1",
         "GPU 2, 08:00.0  RTX 3090, path x1",
     ]
-    thickness = sorted(widths(shown))
+    thickness = sorted(widths(example))
     assert len(thickness) == 4
     assert thickness[-1] > thickness[-2] == thickness[0]  # one x4, three x1
-    drawn = shown.page.locator("#tree .drawing svg").first.text_content() or ""
+    drawn = example.page.locator("#tree .drawing svg").first.text_content() or ""
     for part in ("x4 · Gen\u00a03", "x1 · Gen\u00a01 of 2", "00:01.3", "00:03.1", "03:04.0"):
         assert part in drawn
 
 
-def test_a_narrow_link_stands_out_by_more_than_its_colour(show: Show) -> None:
-    shown = show()
-    link = shown.page.locator("#tree .drawing g.link.problem.critical path")
+def test_a_narrow_link_stands_out_by_more_than_its_colour(example: Shown) -> None:
+    link = example.page.locator("#tree .drawing g.link.problem.critical path")
     assert link.count() == 1
     assert link.evaluate("node => getComputedStyle(node).strokeDasharray") != "none"
-    colours = shown.page.evaluate(
+    colours = example.page.evaluate(
         """() => ["g.link.problem path", "g.link:not(.problem) path"].map((selector) => (
           getComputedStyle(document.querySelector(`#tree .drawing ${selector}`)).stroke))"""
     )
     assert colours[0] != colours[1]
-    label = shown.page.locator("#tree .link-label.critical")
+    label = example.page.locator("#tree .link-label.critical")
     assert label.locator(".mark.critical").count() == 1
     assert label.locator(".fault").all_text_contents() == [
         "x1 of x16 · Gen\u00a03",
         "expected x4 · 1204 corrected · 3 changes",
     ]
-    reasons = shown.texts("#tree .reasons li")
+    reasons = example.texts("#tree .reasons li")
     assert len(reasons) == 1
     for part in ("Critical", "GPU 2", "x4 (board data: ASRock B450 Steel Legend)",
                  "from 00:03.1 to 08:00.0", "both ends could carry x16"):  # fmt: skip
