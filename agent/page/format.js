@@ -70,12 +70,13 @@ export function latency(seconds) {
   return isKnown(seconds) ? scaled(seconds * 1e9, 1000, ["ns", "µs", "ms", "s"]) : UNKNOWN;
 }
 
-/** Two units at most: 5 s, 2 min, 3 h 10 min, 2 d 4 h. */
+/** Two units at most: 5 s, 2 min 10 s, 40 min, 3 h 10 min, 2 d 4 h. */
 export function duration(seconds) {
   if (!isKnown(seconds)) return UNKNOWN;
   const whole = Math.max(0, Math.round(seconds));
   if (whole < 60) return `${whole}\u00a0s`;
   const minutes = Math.floor(whole / 60);
+  if (minutes < 10) return pair(minutes, "min", whole % 60, "s");
   if (minutes < 60) return `${minutes}\u00a0min`;
   const hours = Math.floor(minutes / 60);
   if (hours < 24) return pair(hours, "h", minutes % 60, "min");

@@ -116,7 +116,7 @@ function quantityRow(rig, answer, quantity, moment) {
     el("h3", {}, quantity.title, " ",
       el("span", { class: "scale" },
         `${show(low)} to ${show(high)}${quantity.text ? "" : `\u00a0${quantity.unit}`}`)),
-    el("div", { class: "plots" }, plots.map((plot) => (
+    el("div", { class: "plots", "data-count": plots.length }, plots.map((plot) => (
       figure(plot, quantity, answer, { low, high, show }, moment)))));
 }
 

@@ -29,7 +29,7 @@ export function tree(rig, available) {
       },
       plan.trunks.map(({ x, from, to }) => svg("path", { class: "trunk", d: `M${x} ${from}V${to}` })),
       plan.links.map(drawLink),
-      plan.boxes.map((placed) => drawBox(rig, placed)),
+      plan.boxes.map((placed) => drawBox(placed, plan.kind)),
       plan.links.map((placed) => drawLabel(placed, plan.kind)))),
     legend(),
     reasons(rig),
@@ -128,10 +128,12 @@ function speedText(link) {
   return `${lanes(link.width)}${more} · ${generation(link.speed)}${slow}`;
 }
 
-function drawBox(rig, { box, x, y, width, height }) {
+function drawBox({ box, x, y, width, height }, kind) {
   const flawed = box.kind === "gpu" && box.status !== "ok";
   const text = 13 + LEADING * box.lines.length; // height of title and lines
-  const base = height > 100 ? y + 23 : y + (height - text) / 2 + 10; // of the title
+  // A wide tree's boxes have their outlets at their right: the title stands above the first.
+  const hasOutlets = kind === "wide" && box.links.length > 0;
+  const base = y + (hasOutlets ? 19 : (height - text) / 2 + 10); // of the title
   const state = box.answers ? box.status : `${box.status} silent`;
   return svg("g", { class: `box ${box.kind} ${state}` },
     svg("title", {}, [box.title, ...box.lines].join(", ")),
@@ -169,7 +171,8 @@ function legend() {
   return el("ul", { class: "legend", "aria-label": "Legend" },
     [1, 4, 8, 16].map((width) => sample("", width, `x${width}`)),
     sample("problem critical", 4, "not as expected"),
-    sample("broken", 1, "no answer"));
+    sample("broken", 1, "no answer"),
+    el("li", {}, "Gen 1 of 3: now, of what both ends can; low at idle"));
 }
 
 function boxAsText(box, link) {

@@ -115,7 +115,8 @@ def test_history_shows_gaps(example: Shown) -> None:
     plots = example.page.locator("#history [data-key=temperature_celsius] .plot svg")
     missing = example.agent.history["series"]["temperature_celsius"]["0000:06:00.0"].count(None)
     labels = [plots.nth(number).get_attribute("aria-label") or "" for number in range(3)]
-    assert f"{missing * 15 // 60}\u00a0min without a value" in labels[1]
+    assert missing * 15 == 4 * 60 + 45
+    assert "4\u00a0min 45\u00a0s without a value" in labels[1]
     assert "without a value" not in labels[0] + labels[2]
     assert [plots.nth(n).locator(".gap").count() for n in range(3)] == [0, 1, 0]
     assert [plots.nth(n).locator(".line").count() for n in range(3)] == [1, 2, 1]
