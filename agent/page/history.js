@@ -170,7 +170,7 @@ function drawing(plot, quantity, answer, { low, high }, moment) {
 const round = (value) => Math.round(value * 10) / 10;
 
 /** Runs of known values as [time, value], and the times [from, to] between them. */
-export function split(values, times, interval) {
+function split(values, times, interval) {
   const runs = [];
   let before = null;
   times.forEach((time, index) => {

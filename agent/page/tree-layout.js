@@ -23,7 +23,7 @@ function depth(box) {
  * Columns by depth, all leaves in the last one. A box is as tall as what hangs on it, so every
  * link is a straight, horizontal line at the middle of the box that it leads to.
  */
-export function layoutWide(root, available) {
+function layoutWide(root, available) {
   const columns = Math.max(1, depth(root));
   const room = (available - BOX.width * columns - GPU.width) / columns;
   const gap = Math.min(LINK.most, Math.max(LINK.least, Math.floor(room)));
@@ -62,7 +62,7 @@ export function layoutWide(root, available) {
 }
 
 /** One box below the other, indented by depth; a link comes down at its parent's left. */
-export function layoutTall(root, available) {
+function layoutTall(root, available) {
   const levels = Math.max(1, depth(root));
   const indent = Math.min(TALL.indent,
     Math.max(TALL.least, Math.floor((available - TALL.text) / levels)));

@@ -13,6 +13,7 @@ from tests.page.server import FOLDER, Agent
 
 TEXT = 4.5  # WCAG 2.2, 1.4.3, level AA: contrast of text
 MARKUP = r"innerHTML|outerHTML|insertAdjacent|document\.write|eval\("  # values become text
+SCHEMES: list[Any] = ["light", "dark"]
 GRAPHICS = 3.0  # 1.4.11: of what a drawing needs to be understood
 
 # Each element's own text, its colour, and the first opaque colour behind it; in drawings, the fill.
@@ -58,38 +59,37 @@ def test_contrast_is_computed_as_wcag_does() -> None:
     assert contrast("rgb(119, 119, 119)", "rgb(255, 255, 255)") == pytest.approx(4.48, abs=0.01)
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("case", ["example", "lost", "old"])
-def test_all_text_can_be_read(show: Show, scheme: str, case: str) -> None:
+def test_all_text_can_be_read(show: Show, case: str) -> None:
     agent = Agent()
     if case == "lost":
         documents.lost(agent.rig, 1, "GPU is lost")
     agent.old = 90.0 if case == "old" else 0.0
-    shown = show(agent, scheme=scheme)
+    shown = show(agent)
     shown.fold_out()
-    texts: list[list[str]] = shown.page.evaluate(TEXTS)
-    assert len(texts) > 150
-    weak = [
-        (text, round(contrast(colour, ground), 2))
-        for text, colour, ground in texts
-        if contrast(colour, ground) < TEXT
-    ]
-    assert weak == []
+    for scheme in SCHEMES:
+        shown.page.emulate_media(color_scheme=scheme)
+        texts: list[list[str]] = shown.page.evaluate(TEXTS)
+        assert len(texts) > 150
+        weak = [
+            (text, round(contrast(colour, ground), 2))
+            for text, colour, ground in texts
+            if contrast(colour, ground) < TEXT
+        ]
+        assert weak == [], scheme
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_lines_and_marks_can_be_seen(show: Show, scheme: str) -> None:
-    shown = show(scheme=scheme)
-    paper = shown.page.locator("#tree .drawing").evaluate(
-        "node => getComputedStyle(node).backgroundColor"
-    )
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_lines_and_marks_can_be_seen(example: Shown, scheme: Any) -> None:
+    example.page.emulate_media(color_scheme=scheme)
 
     def colour(selector: str, name: str) -> str:
-        value: str = shown.page.locator(selector).first.evaluate(
+        value: str = example.page.locator(selector).first.evaluate(
             f"node => getComputedStyle(node).{name}"
         )
         return value
 
+    paper = colour("#tree .drawing", "backgroundColor")
     for selector, name in (
         ("#tree .drawing g.link:not(.problem) path", "stroke"),
         ("#tree .drawing g.link.problem path", "stroke"),
@@ -102,13 +102,13 @@ def test_lines_and_marks_can_be_seen(show: Show, scheme: str) -> None:
         assert contrast(colour(selector, name), paper) >= GRAPHICS, selector
 
 
-def test_the_schemes_differ(show: Show) -> None:
-    grounds = [
-        show(scheme=scheme).page.evaluate(
-            "getComputedStyle(document.documentElement).backgroundColor"
+def test_the_schemes_differ(example: Shown) -> None:
+    grounds = []
+    for scheme in SCHEMES:
+        example.page.emulate_media(color_scheme=scheme)
+        grounds.append(
+            example.page.evaluate("getComputedStyle(document.documentElement).backgroundColor")
         )
-        for scheme in ("light", "dark")
-    ]
     assert luminance(grounds[0]) > 0.8
     assert luminance(grounds[1]) < 0.05
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from tests.page import documents
@@ -79,6 +81,16 @@ def test_old_data_is_announced(show: Show) -> None:
     agent.old = 0.0
     shown.wait("document.querySelector('#banner').textContent === ''")
     assert shown.text("#header .overall") == "Critical"
+
+
+def test_a_wrong_clock_of_the_reader_makes_no_data_old(show: Show) -> None:
+    """A phone an hour ahead: ages are counted by the agent's clock, from its Date header."""
+    agent = every_second(Agent())
+    shown = show(agent)
+    shown.page.evaluate("(now => { Date.now = () => now() + 3600e3; })(Date.now.bind(Date))")
+    shown.page.wait_for_timeout(2500)
+    assert re.fullmatch(r"Sampled \d s ago", shown.text("#header .age"))
+    assert shown.text("#banner") == ""
 
 
 def test_no_answer_is_announced(show: Show) -> None:
