@@ -121,10 +121,7 @@ def without_driver() -> Document:
 
 
 def many(number: int = 8) -> Document:
-    """GPUs behind two chained switches, four at x16 each; the last link is x8 where x16 should be.
-
-    The fifth GPU's first answer is still to come: it has no index yet.
-    """
+    """GPUs in fours behind switches below one more switch; the last has x8 for x16."""
     document = rig()
     model, device = document["gpus"][2], document["pcie"]["devices"][-1]
     gpus, devices, paths = [], [], []
