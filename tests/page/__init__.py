@@ -1,0 +1,1 @@
+"""Tests of the agent's status page, in a real browser."""
