@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ METRIC = re.compile(r"(?<![\w:])deeprig_\w+\b(?!:)")
 RECORD = re.compile(r"\b\w+:deeprig_\w+:\w+\b")
 
 
+@cache
 def table() -> dict[str, list[dict[str, Any]]]:
     """agent/tables/metrics.yml: groups of rows."""
     rows: dict[str, list[dict[str, Any]]] = yaml.safe_load(
