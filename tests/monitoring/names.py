@@ -34,6 +34,7 @@ def series_name(row: dict[str, Any]) -> str:
     return f"deeprig_{row['name']}{SUFFIX.get(row.get('kind', 'gauge'), '')}"
 
 
+@cache
 def metrics() -> set[str]:
     """The names of all series that the agent may have."""
     return {series_name(row) for rows in table().values() for row in rows}
@@ -47,6 +48,7 @@ def rules() -> Iterator[dict[str, Any]]:
                 yield {"file": path.name, "group": group["name"], **rule}
 
 
+@cache
 def records() -> set[str]:
     """The names that recording rules give."""
     return {rule["record"] for rule in rules() if "record" in rule}
