@@ -1,0 +1,1 @@
+"""What Prometheus and Grafana make of a rig's metrics."""
