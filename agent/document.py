@@ -30,7 +30,7 @@ def document(sample: Sample, xids: Catalogue) -> dict[str, Any]:
             "paths": [{**asdict(path), "bandwidth": path.bandwidth} for path in sample.paths],
         },
         "xids": [xid(count, xids) for count in sample.xids if count.count],
-        "host": {**host, "booted_at": booted_at(sample)},
+        "host": {**host, "booted_at": sample.booted_at},
         "nccl": {
             "results": [
                 {
@@ -67,9 +67,3 @@ def xid(count: XidCount, catalogue: Catalogue) -> dict[str, Any]:
         "meaning": row.meaning,
         "advice": row.advice,
     }
-
-
-def booted_at(sample: Sample) -> float | None:
-    """When the host booted, in Unix seconds, by its clock of now."""
-    since = sample.host.boot_clock_seconds
-    return None if since is None else round(sample.taken_at - since, 1)

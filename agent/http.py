@@ -11,8 +11,10 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from email.utils import formatdate
+from functools import lru_cache
 from http import HTTPStatus
-from time import monotonic
+from time import monotonic, time
 
 import httptools
 
@@ -215,13 +217,23 @@ class Connection(asyncio.Protocol):
     def _send(self, response: Response, *, keep_alive: bool, head: bool = False) -> None:
         if self._transport is None or self._transport.is_closing():
             return
-        lines = [f"HTTP/1.1 {response.status} {HTTPStatus(response.status).phrase}"]
+        lines = [f"HTTP/1.1 {response.status} {HTTPStatus(response.status).phrase}", date_line()]
         lines += [f"{name}: {value}" for name, value in response.headers.items()]
         lines.append(f"Content-Length: {len(response.body)}")
         if not keep_alive:
             lines.append("Connection: close")
         start = "\r\n".join([*lines, "", ""]).encode("latin-1")
         self._transport.write(start if head else start + response.body)
+
+
+def date_line() -> str:
+    """The Date header, made once a second."""
+    return _date_line(int(time()))
+
+
+@lru_cache(maxsize=1)
+def _date_line(second: int) -> str:
+    return f"Date: {formatdate(second, usegmt=True)}"
 
 
 def error(status: HTTPStatus, **headers: str) -> Response:

@@ -41,7 +41,7 @@ class Row:
 
     def _info(self, base: str, thing: Mapping[str, Any]) -> str:
         own = labels(**{name: text(thing[name]) for name in self.labels})
-        return f"{base},{own}" if base else own
+        return ",".join(part for part in (base, own) if part)
 
 
 class Table:
@@ -90,6 +90,8 @@ def things(sample: Sample) -> dict[str, list[Thing]]:
                  for port in sample.ports],
         "path": [(labels(address=path.address), {**vars(path), "bandwidth": path.bandwidth})
                  for path in sample.paths],
+        "hop": [(labels(address=path.address, device=device), {})
+                for path in sample.paths for device in path.devices],
         "verdict": [
             (labels(check=verdict.check, subject=verdict.subject),
              {"statuses": STATES[verdict.status]})
@@ -97,7 +99,7 @@ def things(sample: Sample) -> dict[str, list[Thing]]:
         ],
         "collective": list(collectives(sample)),
         "rig": [(NONE, rig(sample))],
-        "host": [(NONE, vars(sample.host))],
+        "host": [(NONE, {**vars(sample.host), "booted_at": sample.booted_at})],
         "agent": [(NONE, agent(sample))],
     }  # fmt: skip
 

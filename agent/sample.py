@@ -91,3 +91,9 @@ class Sample:
     agent: AgentReading
     expectations: Expectations
     verdicts: tuple[Verdict, ...] = field(default=())
+
+    @property
+    def booted_at(self) -> float | None:
+        """When the host booted, in Unix seconds by its clock of now."""
+        since = self.host.boot_clock_seconds
+        return None if since is None else round(self.taken_at - since, 1)

@@ -91,8 +91,8 @@ def temperature(context: Context) -> Iterator[Verdict]:
         elif now >= warm:
             status = "warning"
         yield context.verdict(
-            "gpu-temperature", gpu.address, status, f"{now:g} C",
-            f"below {warm:g} C (the card's limit is {limit:g} C)",
+            "gpu-temperature", gpu.address, status, f"{now:g} °C",
+            f"below {warm:g} °C (the card's limit is {limit:g} °C)",
         )  # fmt: skip
 
 
