@@ -11,10 +11,9 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from email.utils import formatdate
 from functools import lru_cache
 from http import HTTPStatus
-from time import monotonic, time
+from time import gmtime, monotonic, strftime, time
 
 import httptools
 
@@ -233,7 +232,7 @@ def date_line() -> str:
 
 @lru_cache(maxsize=1)
 def _date_line(second: int) -> str:
-    return f"Date: {formatdate(second, usegmt=True)}"
+    return strftime("Date: %a, %d %b %Y %H:%M:%S GMT", gmtime(second))  # the locale is C's
 
 
 def error(status: HTTPStatus, **headers: str) -> Response:
