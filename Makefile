@@ -11,7 +11,7 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo --preserve-env=CI,DEBIAN_FRONTE
 export DEBIAN_FRONTEND := noninteractive
 PYTHON ?= python3
 
-.PHONY: help setup demo test lint unit lab-test bench lab lock clean
+.PHONY: help setup demo test lint unit page-test monitoring-test lab-test bench lab tools lock clean
 
 help:           ## This list
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -46,7 +46,7 @@ setup: $(VENV)/.runtime ## Python packages for your own rigs, nothing else
 demo: lab       ## Turn a lab rig from mining OS into deep learning host, twice
 	@$(SUDO) $(VENV)/bin/python -m lab.demo
 
-test: lint unit lab-test   ## ruff, mypy, unit tests, lab tests
+test: lint unit page-test monitoring-test lab-test   ## ruff, mypy, and all tests
 
 lint: $(VENV)/.dev   ## ruff, mypy, ansible-lint
 	@echo "== ruff, mypy, ansible-lint"
@@ -59,7 +59,27 @@ unit: $(VENV)/.dev   ## Unit tests: fast, no root
 	@echo "== Unit tests"
 	$(VENV)/bin/pytest -q tests/unit
 
-lab-test: $(VENV)/.dev   ## Lab tests: real sshd, systemd, apt in lab rigs
+page-test: $(VENV)/.dev tools   ## The status page in a real browser
+	@echo "== Tests of the status page"
+	$(VENV)/bin/pytest -q tests/page
+
+monitoring-test: $(VENV)/.dev tools   ## Prometheus rules and Grafana dashboards
+	@echo "== Tests of rules and dashboards"
+	$(VENV)/bin/pytest -q tests/monitoring
+
+# Programs that only tests and benchmarks run; what can't be had, the tests say.
+tools: $(VENV)/.dev
+	@if [ "$$(id -u)" = 0 ] || sudo -n true 2>/dev/null; then
+	  missing=$$($(VENV)/bin/python -m lab.host tests/packages.txt) || exit $$?
+	  if [ -n "$$missing" ]; then
+	    echo "== Packages for the tests: $$missing"
+	    $(SUDO) apt-get update -q >/dev/null
+	    $(SUDO) apt-get install -y -q --no-install-recommends $$missing >/dev/null || true
+	  fi
+	fi
+	$(VENV)/bin/python -m lab.tools prometheus prometheus-node-exporter || true
+
+lab-test: $(VENV)/.dev tools   ## Lab tests: real sshd, systemd, apt in lab rigs
 	@echo "== Lab tests"
 	as=
 	if [ "$$(id -u)" = 0 ] || sudo -n true 2>/dev/null; then

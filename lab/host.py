@@ -3,7 +3,8 @@
 A rig gets its software from where its machine does, so nothing here names a mirror: apt and pip
 are asked, and their answer is carried into the image.
 
-`python -m lab.host` names the packages that the lab needs and this machine lacks.
+`python -m lab.host [FILE]` names the packages that the lab needs (or the file lists) and this machine
+lacks.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,10 +42,10 @@ class Source:
         return f"deb {self.uri} {self.suite} {' '.join(self.components)}"
 
 
-def missing_packages() -> list[str]:
-    """Name the Debian packages that the lab needs and this machine lacks."""
+def missing_packages(file: Path = HERE / "packages.txt") -> list[str]:
+    """Name the Debian packages that the lab needs (or a file lists) and this machine lacks."""
     missing = []
-    for line in (HERE / "packages.txt").read_text().splitlines():
+    for line in file.read_text().splitlines():
         if line and not line.startswith("#"):
             package, program = line.split()
             found = Path(program).exists() if program.startswith("/") else which(program)
@@ -203,4 +205,4 @@ def _output(command: list[str]) -> str:
 
 
 if __name__ == "__main__":
-    print(" ".join(missing_packages()))
+    print(" ".join(missing_packages(*map(Path, sys.argv[1:]))))

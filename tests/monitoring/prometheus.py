@@ -8,7 +8,7 @@ import subprocess
 import time
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,7 +54,7 @@ def free_port() -> int:
         return port
 
 
-def configuration(jobs: Mapping[str, list[str]], rule_files: list[Path]) -> str:
+def configuration(jobs: Mapping[str, list[str]], rule_files: Sequence[Path]) -> str:
     """prometheus.yml. jobs: the targets of each job."""
     return yaml.safe_dump(
         {
@@ -73,14 +73,16 @@ def configuration(jobs: Mapping[str, list[str]], rule_files: list[Path]) -> str:
 
 
 @contextmanager
-def prometheus(folder: Path, jobs: Mapping[str, list[str]]) -> Iterator[Prometheus]:
-    """Run Prometheus over these targets, with all our rules, until the block ends.
+def prometheus(
+    folder: Path, jobs: Mapping[str, list[str]], rule_files: Sequence[Path] = RULE_FILES
+) -> Iterator[Prometheus]:
+    """Run Prometheus over these targets, with these rules, until the block ends.
 
     When the block begins, every target was scraped SCRAPES times and every rule evaluated. Raises
     RuntimeError with Prometheus' own words when it does not come up in START_SECONDS.
     """
     config, log = folder / "prometheus.yml", folder / "prometheus.log"
-    config.write_text(configuration(jobs, RULE_FILES))
+    config.write_text(configuration(jobs, rule_files))
     server = Prometheus(f"http://127.0.0.1:{free_port()}")
     with log.open("w") as stream:
         process = subprocess.Popen(

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import shutil
 from typing import Literal, NoReturn
 
 import pytest
 
+from lab import tools
+
 Tool = Literal["promtool", "prometheus", "npm"]
-PACKAGE: dict[Tool, str] = {"promtool": "prometheus", "prometheus": "prometheus", "npm": "npm"}
 
 
 def absent(what: str, how: str) -> NoReturn:
@@ -20,9 +20,8 @@ def absent(what: str, how: str) -> NoReturn:
 
 
 def tool(name: Tool) -> str:
-    """The path of a program: $DEEPRIG_PROMTOOL and its like, else from $PATH."""
-    variable = f"DEEPRIG_{name.upper()}"
-    path = os.environ.get(variable) or shutil.which(name)
+    """The path of a program, installed or unpacked by lab/tools.py."""
+    path = tools.find(name)
     if path is None:
-        absent(f"{name} is not here", f"apt-get install {PACKAGE[name]}, or set {variable}")
+        absent(f"{name} is not here", "make tools")
     return path
