@@ -134,6 +134,7 @@ def gpu_values(gpus: list[Gpu], ill: bool) -> Values:
         "gpu_row_remap_pending": [],
         "gpu_row_remap_failed": [],
         "gpu_pcie_throughput_bytes_per_second": [],
+        "gpu_recovery_action": [],
     }
     for gpu in gpus:
         busy, hot = gpu.busy, ill and gpu.index == 2
@@ -261,6 +262,11 @@ def port_values(gpus: list[Gpu], ill: bool) -> Values:
     }
 
 
+def way(gpu: Gpu) -> tuple[str, ...]:
+    """The devices from a root port to a GPU."""
+    return (*(() if gpu.parent == SLOT else CHIPSET), gpu.parent, gpu.address)
+
+
 def path_values(gpus: list[Gpu]) -> Values:
     """The way from each GPU to its root port."""
 
@@ -281,6 +287,14 @@ def path_values(gpus: list[Gpu]) -> Values:
         "pcie_path_bandwidth_bytes_per_second": each(
             {g.address: g.width * g.expected_speed / 10 for g in gpus}
         ),
+        "pcie_path_loaded_speed_transfers_per_second": each(
+            {g.address: g.speed for g in gpus if g.busy}
+        ),
+        "pcie_path_device": [
+            Series({"address": g.address, "device": device}, 1)
+            for g in gpus
+            for device in way(g)
+        ],
     }
 
 
@@ -326,6 +340,7 @@ def host_values(ill: bool) -> Values:
             -0.1 * GB if ill else 0,
         ),
         "host_load1": one(0.4),
+        "host_boot_time_seconds": one(time.time() - 86400),
         "host_cpu_throttles": one(0, 5 if ill else 0),
         "host_cpu_frequency_hertz": one(3.2e9),
         "host_cpu_max_frequency_hertz": one(3.6e9),
