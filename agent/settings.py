@@ -96,7 +96,8 @@ def parse(words: Sequence[str]) -> Settings:
         web_config=Path(given.web_config) if given.web_config else None,
         expectations=expectations.load(config_file(given.config)),
         interval=interval,
-        nvml_deadline=min(duration("--nvml.deadline", given.deadline), interval),
+        # Half an interval at most: the others' readings wait for it once, and stay fresh.
+        nvml_deadline=min(duration("--nvml.deadline", given.deadline), interval / 2),
         pcie_throughput=given.throughput,
         procfs=given.procfs,
         sysfs=given.sysfs,

@@ -1,0 +1,139 @@
+"""A provisioned rig whose agent a real Prometheus scrapes, with all of our rules."""
+
+from __future__ import annotations
+
+import json
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from lab import faults
+from lab.machine import Rig
+from tests.lab.operator import fab, variant
+from tests.monitoring.names import RULE_FILES
+from tests.monitoring.prometheus import Prometheus, prometheus
+
+NAME = "test9"
+INTERVAL_SECONDS = 1.0
+STEPS = "demine,base,driver,reboot,power,agent"  # what an agent needs to have around it
+UNIT = "deeprig-agent.service"
+
+
+@dataclass(frozen=True)
+class Watched:
+    """The rig, its agent and the Prometheus that scrapes it."""
+
+    rig: Rig
+    server: Prometheus
+    inventory: Path
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.rig.address}:10390"
+
+    def get(self, path: str) -> Any:
+        """The agent's own JSON."""
+        with urllib.request.urlopen(self.url + path, timeout=10) as answer:
+            return json.load(answer)
+
+    def values(self, expr: str) -> list[float]:
+        """What Prometheus has for an expression now."""
+        return [float(series["value"][1]) for series in self.server.query(expr)]
+
+    def until(self, expr: str, seconds: float = 30) -> list[dict[str, Any]]:
+        """Wait until the expression has a series; return them."""
+        deadline = time.monotonic() + seconds
+        while not (found := self.server.query(expr)):
+            if time.monotonic() > deadline:
+                pytest.fail(f"it did not come to {expr}; {self.state(expr)}")
+            time.sleep(0.1)
+        return found
+
+    def verdict(self, check: str, status: str, subject: str = "") -> dict[str, Any]:
+        """Wait until a check has that verdict, in Prometheus; return it with its words."""
+        about = f',subject="{subject}"' if subject else ""
+        self.until(f'deeprig_verdict{{check="{check}",status="{status}"{about}}} == 1')
+        for verdict in self.get("/api/v1/rig")["verdicts"]:
+            if (verdict["check"], verdict["status"]) == (check, status) and (
+                not subject or verdict["subject"] == subject
+            ):
+                found: dict[str, Any] = verdict
+                return found
+        pytest.fail(f"{check} is not {status} in the API")
+
+    def alert(self, name: str, **labels: str) -> None:
+        """Wait until an alert fires."""
+        wanted = "".join(f',{key}="{value}"' for key, value in labels.items())
+        self.until(f'ALERTS{{alertname="{name}",alertstate="firing"{wanted}}}')
+
+    def quiet(self, name: str) -> bool:
+        """Whether no alert of that name is pending or firing."""
+        return not self.server.query(f'ALERTS{{alertname="{name}"}}')
+
+    def state(self, expr: str) -> str:
+        """What to show when an expression came to nothing."""
+        bare = expr.split("==")[0].strip()
+        try:
+            found = {str(s["metric"]): s["value"][1] for s in self.server.query(bare)}
+            return f"there is {found or 'nothing'}; up: {self.values('up')}"
+        except OSError as error:
+            return str(error)
+
+
+def without_waiting(folder: Path) -> list[Path]:
+    """Our rules with alerts that fire at once: how long they wait is promtool's tests' business."""
+    written = []
+    for path in RULE_FILES:
+        document = yaml.safe_load(path.read_text())
+        for group in document["groups"]:
+            for rule in group["rules"]:
+                rule.pop("for", None)
+                rule.pop("keep_firing_for", None)
+        file = folder / path.name
+        file.write_text(yaml.safe_dump(document))
+        written.append(file)
+    return written
+
+
+@pytest.fixture(scope="session")
+def agent_inventory(
+    make_rig: Callable[[str], Rig], write_inventory: Callable[..., Path]
+) -> tuple[Rig, Path]:
+    """A rig with driver and agent, and its inventory; it samples every second."""
+    rig = make_rig(NAME)
+    inventory = variant(write_inventory(rig), NAME, agent_sample_interval=f"{INTERVAL_SECONDS:g}s")
+    said = fab(inventory, NAME, "provision", "--tags", STEPS, seconds=240)
+    assert said.status == 0, said.text
+    return rig, inventory
+
+
+@pytest.fixture(scope="session")
+def watched(
+    agent_inventory: tuple[Rig, Path], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Watched]:
+    """The rig's agent with a Prometheus over it, for all tests of this folder."""
+    rig, inventory = agent_inventory
+    folder = tmp_path_factory.mktemp("prometheus")
+    rules = without_waiting(folder)
+    with prometheus(folder, {"deeprig": [f"{rig.address}:10390"]}, rules) as server:
+        yield Watched(rig, server, inventory)
+
+
+@pytest.fixture
+def fault(watched: Watched) -> Iterator[Callable[..., None]]:
+    """Switch faults on that are off again after the test."""
+    on: list[tuple[str, str]] = []
+
+    def switch(name: str, argument: str = "") -> None:
+        faults.switch(watched.rig, name, on=True, argument=argument)
+        on.append((name, argument))
+
+    yield switch
+    for name, argument in reversed(on):
+        faults.switch(watched.rig, name, on=False, argument=argument.split(" ")[0])
