@@ -1,0 +1,88 @@
+"""What is served, seen by those whom it is for: dashboards, the browser, the API's description."""
+
+from __future__ import annotations
+
+import urllib.error
+from pathlib import Path
+
+import jsonschema
+import pytest
+import yaml
+from playwright.sync_api import sync_playwright
+
+from tests.lab.agent.conftest import UNIT, Watched
+from tests.lab.agent.test_host import put, result
+from tests.monitoring.queries import Query, queries
+from tests.page.conftest import ARGUMENTS, Complaints, chromium
+
+ROOT = Path(__file__).parents[3]
+PAGE = ROOT / "agent/page"
+
+
+@pytest.fixture(scope="module")
+def with_results(watched: Watched) -> Watched:
+    """The rig as it is when all of it is there: GPUs, and a benchmark's result."""
+    watched.until("sum(deeprig_gpu_up) == 3")
+    put(watched, "run.json", result(watched, 0.3e9))
+    watched.until("deeprig_nccl_bus_bandwidth_bytes_per_second")
+    return watched
+
+
+def test_every_query_of_the_dashboards(with_results: Watched) -> None:
+    """Data comes back for each, but for what only a rig that is ill has."""
+    instance = f"{with_results.rig.address}:10390"
+    empty: list[Query] = []
+    for query in queries("deeprig", instance, "10s"):
+        try:
+            if not with_results.server.query(query.expr):
+                empty.append(query)
+        except urllib.error.HTTPError as error:
+            pytest.fail(f"{query}: {error.read().decode()}")
+    assert [str(query) for query in empty] == []
+
+
+def test_rules_are_evaluated_without_error(with_results: Watched) -> None:
+    wrong = {rule["name"]: rule["lastError"] for rule in with_results.server.rules()
+             if rule.get("lastError")}  # fmt: skip
+    assert wrong == {}
+
+
+def test_api_is_as_described(with_results: Watched) -> None:
+    description = yaml.safe_load((PAGE / "openapi.yaml").read_text())
+    for path in ("/api/v1/rig", "/api/v1/history"):
+        answer = description["paths"][path]["get"]["responses"]["200"]
+        schema = answer["content"]["application/json"]["schema"]
+        whole = {**schema, "components": description["components"]}
+        jsonschema.Draft202012Validator(whole).validate(with_results.get(path))
+
+
+def test_page_of_a_live_agent(with_results: Watched) -> None:
+    """The page shows this rig, and breaks no rule: no error, no request elsewhere."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium(), args=ARGUMENTS)
+        page = browser.new_page()
+        complaints = Complaints(with_results.url)
+        complaints.watch(page)
+        page.goto(with_results.url)
+        document = with_results.get("/api/v1/rig")
+        for gpu in document["gpus"]:
+            page.get_by_text(gpu["address"]).first.wait_for()
+        page.get_by_text(document["host"]["board"]).first.wait_for()
+        page.get_by_text("all_reduce").first.wait_for()
+        browser.close()
+    assert complaints.found == []
+
+
+def test_page_says_when_the_agent_is_gone(with_results: Watched) -> None:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium(), args=ARGUMENTS)
+        page = browser.new_page()
+        page.goto(with_results.url)
+        page.get_by_text(with_results.get("/api/v1/rig")["host"]["board"]).first.wait_for()
+        try:
+            with_results.rig.run(f"systemctl stop {UNIT}")
+            page.get_by_text("does not answer").first.wait_for(timeout=20_000)
+        finally:
+            with_results.rig.run(f"systemctl start {UNIT}")
+        browser.close()
+    with_results.until("sum(deeprig_gpu_up) == 3")

@@ -1,0 +1,139 @@
+"""The service: its sandbox, its processes killed, clients that misbehave, wrong settings."""
+
+from __future__ import annotations
+
+import re
+import socket
+import time
+
+import pytest
+
+from tests.lab.agent.conftest import NAME, UNIT, Watched
+from tests.lab.operator import fab, until
+
+EXPOSURE_MOST = 2.0
+
+
+@pytest.fixture(autouse=True)
+def healthy(watched: Watched) -> None:
+    watched.until("sum(deeprig_gpu_up) == 3")
+
+
+def shown(watched: Watched, name: str) -> str:
+    return watched.rig.run(f"systemctl show -p {name} --value {UNIT}").stdout.strip()
+
+
+def test_sandbox(watched: Watched) -> None:
+    said = watched.rig.run(f"systemd-analyze security --no-pager {UNIT}").stdout
+    found = re.search(r"Overall exposure level for \S+: ([\d.]+)", said)
+    assert found, said
+    assert float(found[1]) <= EXPOSURE_MOST, said
+    main = shown(watched, "MainPID")
+    status = watched.rig.run(f"cat /proc/{main}/status").stdout
+    assert re.search(r"^NoNewPrivs:\t1$", status, re.MULTILINE)
+    user = watched.rig.run("id -u deeprig-agent").stdout.strip()
+    assert re.search(rf"^Uid:\t{user}\t", status, re.MULTILINE)
+    capabilities = re.search(r"^CapEff:\t([0-9a-f]+)$", status, re.MULTILINE)
+    assert capabilities
+    syslog = 1 << 34
+    assert int(capabilities[1], 16) & ~syslog == 0
+    # In its own namespace the system can't be written to, and home folders are empty.
+    inside = f"nsenter -t {main} -m setpriv --reuid {user} --clear-groups sh -c"
+    assert watched.rig.run(f"{inside} 'touch /var/lib/deeprig/x'", check=False).returncode != 0
+    assert watched.rig.run(f"{inside} 'ls /home/user'", check=False).returncode != 0
+
+
+def test_killed_processes_come_back(watched: Watched) -> None:
+    for pattern in ("agent.nvml.child", "python -m agent "):
+        before = watched.rig.run(f"pgrep -f '{pattern}'").stdout.split()
+        watched.rig.run(f"kill -9 {' '.join(before)}")
+        until(
+            lambda: (
+                not set(before)
+                & set(watched.rig.run(f"pgrep -f '{pattern}'", check=False).stdout.split())
+            )
+        )
+        watched.until('up{job="deeprig"} == 1')
+        watched.until(
+            "sum(deeprig_gpu_up) == 3 and deeprig_agent_sample_timestamp_seconds > time() - 3"
+        )
+    # The second kill took the whole service: systemd started it anew, and no child was left over.
+    until(lambda: len(watched.rig.run("pgrep -f agent.nvml.child").stdout.split()) == 1)
+
+
+def test_a_hundred_slow_clients(watched: Watched) -> None:
+    address = (watched.rig.address, 10390)
+    clients = [socket.create_connection(address, timeout=20) for _ in range(100)]
+    try:
+        for number in range(3):  # a byte now and then, and never a whole request
+            for client in clients:
+                client.send(b"GET /metrics HTTP/1.1\r\nX-Slow: "[number * 8 : number * 8 + 8])
+            began = time.monotonic()
+            assert watched.get("/api/v1/rig")["status"]
+            assert time.monotonic() - began < 1
+        assert watched.values('min_over_time(up{job="deeprig"}[5s])') == [1]
+        # Their time is up after ten seconds: each is told so, and closed.
+        for client in clients:
+            heard = client.recv(1024)
+            assert heard == b"" or heard.startswith(b"HTTP/1.1 408 ")
+    finally:
+        for client in clients:
+            client.close()
+
+
+def resident(watched: Watched) -> int:
+    """Of all processes of the service, in KiB."""
+    group = shown(watched, "ControlGroup")
+    pids = watched.rig.run(f"cat /sys/fs/cgroup{group}/cgroup.procs", check=False).stdout.split()
+    pids = pids or watched.rig.run("pgrep -u deeprig-agent").stdout.split()
+    said = watched.rig.run(
+        f"grep -h VmRSS {' '.join(f'/proc/{pid}/status' for pid in pids)}"
+    ).stdout
+    return sum(int(line.split()[1]) for line in said.splitlines())
+
+
+def test_ten_thousand_scrapes(watched: Watched) -> None:
+    def scrape(count: int) -> None:
+        request = b"GET /metrics HTTP/1.1\r\nHost: rig\r\nAccept-Encoding: gzip\r\n\r\n"
+        with socket.create_connection((watched.rig.address, 10390), timeout=10) as client:
+            stream = client.makefile("rb")
+            for _ in range(count):
+                client.sendall(request)
+                assert stream.readline() == b"HTTP/1.1 200 OK\r\n"
+                while (line := stream.readline()) != b"\r\n":
+                    if line.lower().startswith(b"content-length:"):
+                        length = int(line.split()[1])
+                stream.read(length)
+
+    scrape(2000)  # what is made once is made now
+    before = resident(watched)
+    scrape(10_000)
+    assert resident(watched) <= before + 1024
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("agent_thresholds", {"no_such": 1}, "no threshold is called 'no_such'"),
+        ("pcie_path_width", 3, "no PCIe link is 3 wide"),
+        ("agent_sample_interval", "soon", "--sample.interval: 'soon' is no duration"),
+        ("agent_listen_addresses", ["here"], "--web.listen-address: 'here' is no ADDRESS:PORT"),
+    ],
+)  # fmt: skip
+def test_wrong_settings_end_it_with_one_line(
+    watched: Watched, name: str, value: object, said: str
+) -> None:
+    import json
+
+    words = ("provision", "--tags", "agent", "-e", json.dumps({name: value}))
+    failed = fab(watched.inventory, NAME, *words, seconds=60)
+    assert failed.status != 0
+    assert shown(watched, "ExecMainStatus") == "2"
+    assert shown(watched, "NRestarts") == "0"  # it would not mend itself
+    journal = watched.rig.run(f"journalctl -u {UNIT} -n 8 -o cat --no-pager").stdout
+    (line,) = {line for line in journal.splitlines() if line.startswith("deeprig-agent:")}
+    assert said in line
+    if name in ("agent_thresholds", "pcie_path_width"):
+        assert re.search(r"/etc/deeprig/agent\.yml:\d+: ", line)
+    mended = fab(watched.inventory, NAME, "provision", "--tags", "agent", seconds=60)
+    assert mended.status == 0, mended.text
