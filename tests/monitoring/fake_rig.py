@@ -291,9 +291,7 @@ def path_values(gpus: list[Gpu]) -> Values:
             {g.address: g.speed for g in gpus if g.busy}
         ),
         "pcie_path_device": [
-            Series({"address": g.address, "device": device}, 1)
-            for g in gpus
-            for device in way(g)
+            Series({"address": g.address, "device": device}, 1) for g in gpus for device in way(g)
         ],
     }
 

@@ -35,19 +35,14 @@ def test_mismatch_at_start(watched: Watched, fault: Fault) -> None:
 def test_upgrade_under_a_running_agent(watched: Watched) -> None:
     """As an unattended upgrade does it: new libraries, and the old module until the reboot."""
     rig = watched.rig
-    libraries = "libnvidia-ml1 nvidia-smi"
-    rig.run(
-        f"apt-get install -qy --allow-downgrades --allow-change-held-packages "
-        f"-o Dpkg::Options::=--force-depends {packages('580.82.07')}"
-    )
+    held = rig.run("apt-mark showhold").stdout.split()
+    install = "apt-get install -qy --allow-downgrades --allow-change-held-packages"
+    rig.run(f"{install} {packages('580.82.07')}")
     assert "mismatch" in rig.run("nvidia-smi", check=False).stdout
     watched.until('deeprig_driver_state{state="mismatch"} == 1')
     verdict = watched.verdict("driver", "critical")
-    assert "library 580.82.07, loaded module 580.95.05" in verdict["reading"], libraries
-    rig.run(
-        f"apt-get install -qy --allow-change-held-packages {packages('580.95.05')}; "
-        f"apt-mark hold {' '.join(word.split('=')[0] for word in packages('').split())}"
-    )
+    assert "library 580.82.07, loaded module 580.95.05" in verdict["reading"]
+    rig.run(f"{install} {packages('580.95.05')}; apt-mark hold {' '.join(held)}")
     watched.until('deeprig_driver_state{state="ok"} == 1')
     assert watched.verdict("driver", "ok")
 

@@ -108,7 +108,8 @@ def test_clock_jump(watched: Watched) -> None:
     rig.run(
         f"mkdir -p {FAKED.rpartition('/')[0]}; echo +0 >/opt/clock; printf '%s\\n' '[Service]' "
         f"Environment=LD_PRELOAD={library} Environment=FAKETIME_TIMESTAMP_FILE=/opt/clock "
-        f"Environment=FAKETIME_CACHE_DURATION=1 Environment=FAKETIME_DONT_FAKE_MONOTONIC=1 >{FAKED}; "
+        "Environment=FAKETIME_CACHE_DURATION=1 Environment=FAKETIME_DONT_FAKE_MONOTONIC=1 "
+        f">{FAKED}; "
         f"systemctl daemon-reload; systemctl restart {UNIT}"
     )
     try:

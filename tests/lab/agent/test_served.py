@@ -17,6 +17,12 @@ from tests.page.conftest import ARGUMENTS, Complaints, chromium
 
 ROOT = Path(__file__).parents[3]
 PAGE = ROOT / "agent/page"
+CPUS = Path("/sys/devices/system/cpu")
+CPU_FILES = {
+    "deeprig_host_cpu_frequency_hertz": "cpu*/cpufreq/scaling_cur_freq",
+    "deeprig_host_cpu_max_frequency_hertz": "cpu*/cpufreq/cpuinfo_max_freq",
+    "deeprig_host_cpu_throttles_total": "cpu*/thermal_throttle/*_throttle_count",
+}
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +44,10 @@ def test_every_query_of_the_dashboards(with_results: Watched) -> None:
                 empty.append(query)
         except urllib.error.HTTPError as error:
             pytest.fail(f"{query}: {error.read().decode()}")
-    assert [str(query) for query in empty] == []
+    # What the kernel of the machine that runs the lab does not tell, it does not tell of the rig.
+    lacking = [name for name, pattern in CPU_FILES.items() if not any(CPUS.glob(pattern))]
+    left = [query for query in empty if not any(name in query.expr for name in lacking)]
+    assert [str(query) for query in left] == []
 
 
 def test_rules_are_evaluated_without_error(with_results: Watched) -> None:
@@ -65,10 +74,9 @@ def test_page_of_a_live_agent(with_results: Watched) -> None:
         complaints.watch(page)
         page.goto(with_results.url)
         document = with_results.get("/api/v1/rig")
-        for gpu in document["gpus"]:
-            page.get_by_text(gpu["address"]).first.wait_for()
-        page.get_by_text(document["host"]["board"]).first.wait_for()
-        page.get_by_text("all_reduce").first.wait_for()
+        for text in (*(gpu["address"] for gpu in document["gpus"]), document["host"]["board"],
+                     "all_reduce"):  # fmt: skip
+            page.get_by_text(text).filter(visible=True).first.wait_for()
         browser.close()
     assert complaints.found == []
 
@@ -81,7 +89,7 @@ def test_page_says_when_the_agent_is_gone(with_results: Watched) -> None:
         page.get_by_text(with_results.get("/api/v1/rig")["host"]["board"]).first.wait_for()
         try:
             with_results.rig.run(f"systemctl stop {UNIT}")
-            page.get_by_text("does not answer").first.wait_for(timeout=20_000)
+            page.get_by_text("No data from the agent since").first.wait_for(timeout=20_000)
         finally:
             with_results.rig.run(f"systemctl start {UNIT}")
         browser.close()
