@@ -88,8 +88,9 @@ lab-test: $(VENV)/.dev tools   ## Lab tests: real sshd, systemd, apt in lab rigs
 	fi
 	$$as $(VENV)/bin/pytest -q tests/lab
 
-bench: lab $(VENV)/.dev   ## A second, no-op provision against Fabric's own `fab -H rig -- true`
+bench: lab tools   ## Timing promises: a no-op provision, the agent beside other exporters
 	@$(SUDO) $(VENV)/bin/python -m lab.bench
+	$(SUDO) $(VENV)/bin/python -m lab.bench_agent
 
 lock: $(VENV)/.dev   ## Pin the dependencies anew
 	@$(VENV)/bin/uv pip compile -q --universal --python-version 3.10 --no-emit-index-url --no-emit-find-links \

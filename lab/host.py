@@ -3,8 +3,8 @@
 A rig gets its software from where its machine does, so nothing here names a mirror: apt and pip
 are asked, and their answer is carried into the image.
 
-`python -m lab.host [FILE]` names the packages that the lab needs (or the file lists) and this machine
-lacks.
+`python -m lab.host [FILE]` names the packages that the lab needs (or the file lists) and that this
+machine lacks.
 """
 
 from __future__ import annotations

@@ -29,10 +29,14 @@ class Simulated:
     """
 
     def __init__(
-        self, folder: Path, library: Path, profile: str = "x1", hardware: str = "seed"
+        self,
+        folder: Path,
+        library: Path,
+        profile: str = "x1",
+        hardware: Hardware | None = None,
     ) -> None:
         self.folder, self.library = folder, library
-        self.hardware = Hardware.load(hardware)
+        self.hardware = hardware or Hardware.load()
         self.gpus = self.hardware.gpus(profile)
         self._rows: dict[int, Rows] = {gpu.index: {} for gpu in self.gpus}
         self._rig: Rows = {}

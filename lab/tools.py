@@ -51,7 +51,9 @@ def _folder(package: str) -> Path:
 def _run(command: list[str], folder: str) -> None:
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        raise LabError(f"`{' '.join(command)}` failed: {done.stderr.strip()}", "Try: apt-get update")
+        raise LabError(
+            f"`{' '.join(command)}` failed: {done.stderr.strip()}", "Try: apt-get update"
+        )
 
 
 def main() -> int:
