@@ -141,4 +141,6 @@ def fault(watched: Watched) -> Iterator[Callable[..., None]]:
 
     yield switch
     for name, argument in reversed(on):
-        faults.switch(watched.rig, name, on=False, argument=argument.split(" ")[0])
+        target = argument.split(" ")[0]
+        if (target if faults.TABLE[name].gpu else "") in faults.read(watched.rig).get(name, {}):
+            faults.switch(watched.rig, name, on=False, argument=target)

@@ -26,9 +26,9 @@ def uuid(watched: Watched, address: str) -> str:
 
 
 def fresh(watched: Watched, address: str) -> bool:
-    """Whether NVML answered for the GPU within two intervals."""
-    read = watched.values(f'deeprig_gpu_read_timestamp_seconds{{address="{address}"}}')
-    return bool(read) and time.time() - read[0] < 2 * INTERVAL_SECONDS + 0.5  # and a scrape
+    """Whether NVML answered for the GPU within two intervals, as the agent serves it."""
+    (gpu,) = [g for g in watched.get("/api/v1/rig")["gpus"] if g["address"] == address]
+    return bool(gpu["up"]) and time.time() - gpu["read_at"] < 2 * INTERVAL_SECONDS
 
 
 def test_lost(watched: Watched, fault: Fault) -> None:

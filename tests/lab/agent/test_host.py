@@ -115,12 +115,12 @@ def test_clock_jump(watched: Watched) -> None:
     try:
         watched.until('deeprig_verdict{check="clock",status="ok"} == 1')
         # Prometheus has its own clock: what the agent says of its time tells of the jump.
-        rig.run("echo +3600 >/opt/clock")
+        rig.run("echo +7200 >/opt/clock")
         watched.until("deeprig_agent_sample_timestamp_seconds - time() > 3000")
-        assert "ahead by 1 h" in watched.verdict("clock", "warning")["reading"]
+        assert "ahead by 2 h" in watched.verdict("clock", "warning")["reading"]
         rig.run("echo +0 >/opt/clock")
         watched.until("deeprig_agent_sample_timestamp_seconds - time() < 3000")
-        assert "back by 1 h" in watched.verdict("clock", "warning")["reading"]
+        assert "back by 2 h" in watched.verdict("clock", "warning")["reading"]
         hour = watched.get("/api/v1/history")["times"]
         assert hour == sorted(hour)
         assert watched.values("sum(deeprig_gpu_up)") == [3]
