@@ -64,7 +64,14 @@ async def serve(settings: Settings, sampler: Sampler, web: Watched) -> None:
     connections, watch = Connections(exporter.handle), Watch()
     ended, stop = asyncio.Event(), threading.Event()
     servers = [
-        await loop.create_server(connections.make, host or None, port, ssl=web.ssl, backlog=512)
+        await loop.create_server(
+            connections.make,
+            host or None,
+            port,
+            backlog=512,
+            ssl=web.ssl,
+            ssl_handshake_timeout=connections.limits.request_seconds if web.ssl else None,
+        )
         for host, port in settings.addresses
     ]
     for host, port in settings.addresses:

@@ -9,6 +9,7 @@ One line of JSON a message. In: {"sample": n, "gpus": [addresses], "throughput":
 - a line a GPU and sample, {"sample": n, "address": a, "seconds": s} with one of "reading" (the
   fields of readings.nvml.GpuReading), "error" and "code", or "busy" (seconds that a call hangs);
 - {"xids": [[address, number], …]} when the driver reported some.
+What libraries print goes to standard error.
 """
 
 from __future__ import annotations
@@ -32,16 +33,17 @@ if TYPE_CHECKING:
     from typing import Any
 
 XID_EVENT = 0x8  # nvmlEventTypeXidCriticalError
-_output = threading.Lock()
+_writing = threading.Lock()
+_output = 1  # the file descriptor of our lines
 
 
 def say(message: dict[str, Any]) -> None:
     """Write one line; without a reader there is nothing left to do."""
     line = json.dumps(message, separators=(",", ":")).encode() + b"\n"
-    with _output:
+    with _writing:
         try:
-            sys.stdout.buffer.write(line)
-            sys.stdout.buffer.flush()
+            while line:
+                line = line[os.write(_output, line) :]
         except OSError:
             os._exit(0)
 
@@ -151,6 +153,7 @@ class Worker:
     def _forget(self) -> None:
         """A GPU that comes back gets a handle anew."""
         self._reader = None
+        self._asked_peers = set()
         self._handles.pop(self.address, None)
 
 
@@ -196,6 +199,9 @@ def library() -> str | None:
 
 def main() -> None:
     """Answer until the agent is gone."""
+    global _output
+    _output = os.dup(1)
+    os.dup2(2, 1)
     gc.freeze()  # modules stay: no collection need look at them again
     state = driver()
     say({"driver": state})
