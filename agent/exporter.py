@@ -88,12 +88,12 @@ class Exporter:
         """From now on this is the sample."""
         self._published, self._published_at = published, monotonic()
         self._forms = {}
+        # Without a request, too: a certificate that ran out lets none come.
+        self._refresh_web()
 
     def handle(self, request: Request) -> Answer:
         """Answer, at once but for a password that was not seen before."""
-        problem = self._web.refresh()
-        if problem is not None:
-            log.error("%s; what held before still does", problem)
+        self._refresh_web()
         config = self._web.config
         if config.users:
             authorization = request.headers.get("authorization", "")
@@ -103,6 +103,11 @@ class Exporter:
             if not allowed:
                 return with_headers(config, unauthorized())
         return with_headers(config, self._answer(request))
+
+    def _refresh_web(self) -> None:
+        problem = self._web.refresh()
+        if problem is not None:
+            log.error("%s; what held before still does", problem)
 
     async def _after_check(
         self, config: WebConfig, request: Request, authorization: str

@@ -138,7 +138,10 @@ class Connection(asyncio.BufferedProtocol):
         """Take the connection, unless there are too many."""
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
-        transport.set_write_buffer_limits(high=0)  # tell us as soon as the client lags behind
+        if transport.get_extra_info("ssl_object") is None:
+            # Tell us as soon as the client lags behind. Over TLS there are always bytes that wait,
+            # and asyncio does not send them while it is not to read: its own limits have to do.
+            transport.set_write_buffer_limits(high=0)
         if len(self._connections.open) >= self._limits.connections:
             self._send(error(HTTPStatus.SERVICE_UNAVAILABLE), keep_alive=False)
             self.close()

@@ -225,17 +225,22 @@ class Watched:
         self.config = load(file) if file else WebConfig()
         self.ssl = context(self.config.tls) if self.config.tls else None
         self._authority = authority(self.config.tls)
+        self._said: str | None = None
         self._watched = self._files(self.config)
         self._stamps = self._stamp()
 
     def refresh(self) -> str | None:
-        """Take changes over; what is wrong with them, if anything is."""
+        """Take changes over; what is wrong with them, if anything is. Says the same only once."""
         stamps = self._stamp()
         if self._file is None or stamps == self._stamps:
             return None
         self._stamps = stamps
+        before, self._said = self._said, self._take_over(self._file)
+        return self._said if self._said != before else None
+
+    def _take_over(self, file: Path) -> str | None:
         try:
-            config = load(self._file)
+            config = load(file)
             self._watched = self._files(config)  # other ones are looked at again the next time
             if config.tls is not None and self.ssl is not None:
                 context(config.tls)  # all files fit before the connections to come use them
@@ -244,7 +249,7 @@ class Watched:
             return str(error)
         waits = self._waits(config.tls)
         self.config = replace(config, tls=self.config.tls)
-        return f"{self._file}: {waits} by a restart" if waits else None
+        return f"{file}: {waits} by a restart" if waits else None
 
     def _waits(self, new: Tls | None) -> str:
         """What asyncio's servers can't take over while they listen."""
