@@ -106,6 +106,8 @@ class GpuReader:
             nvml.NVML_ERROR_NO_PERMISSION,
             nvml.NVML_ERROR_ARGUMENT_VERSION_MISMATCH,
         }
+        # pynvml's own, no NVMLError: the library is older than a call's structures.
+        self._mismatch = getattr(nvml, "NVMLLibraryMismatchError", nvml.NVMLError)
         try:
             self.handle = nvml.nvmlDeviceGetHandleByPciBusId(address)
             # A GPU without these is none that a reading could be of.
@@ -183,6 +185,9 @@ class GpuReader:
             if error.value in self._never:
                 self._without.add(call)
             return None
+        except self._mismatch:
+            self._without.add(call)
+            return None
 
     def _read_constant(self) -> dict[str, Any]:
         vbios = self._call("nvmlDeviceGetVbiosVersion")
@@ -233,12 +238,12 @@ class GpuReader:
         return found and {key: value * 1e6 for key, value in found.items()}
 
     def _fans(self) -> dict[str, float] | None:
-        count = self._call("nvmlDeviceGetNumFans")
-        if count is None:
+        numbers = range(self._call("nvmlDeviceGetNumFans") or 0)
+        found = self._each("nvmlDeviceGetFanSpeed_v2", {str(fan): fan for fan in numbers})
+        if found is None:  # an older library has one speed for all fans
             speed = self._call("nvmlDeviceGetFanSpeed")
-            return None if speed is None else {"0": speed / 100}
-        speeds = {str(fan): self._call("nvmlDeviceGetFanSpeed_v2", fan) for fan in range(count)}
-        return {fan: speed / 100 for fan, speed in speeds.items() if speed is not None}
+            found = None if speed is None else {"0": speed}
+        return found and {fan: speed / 100 for fan, speed in found.items()}
 
     def _clocks_events(self) -> dict[str, bool] | None:
         bits = self._call("nvmlDeviceGetCurrentClocksEventReasons")
