@@ -69,7 +69,6 @@ FIELDS = (
 )
 ECC_ERRORS = {"corrected": 0, "uncorrected": 1}  # nvmlMemoryErrorType_t
 VOLATILE = 0  # nvmlEccCounterType_t: since the driver came up
-P2P_CAPS_READ = 0  # the constant NVML_P2P_CAPS_INDEX_READ is the tuple (0,) by mistake
 
 
 class GpuLostError(Exception):
@@ -89,7 +88,7 @@ class GpuReader:
     def __init__(self, nvml: Any, address: str, *, throughput: bool = False) -> None:
         self.nvml = nvml
         self.throughput = throughput
-        self._without: set[tuple[str, object]] = set()  # calls that this card or library has not
+        self._without: set[tuple[Any, ...]] = set()  # calls that this card or library has not
         self._fields = tuple((number, 0) for number in FIELDS)  # with their scope
         # Errors after which nothing more can be read of the GPU.
         self._fatal = {
@@ -159,21 +158,9 @@ class GpuReader:
             "processes": self._processes(),
         }
 
-    def peers(self, others: Mapping[str, Any]) -> dict[str, bool]:
-        """Whether the driver lets this GPU read each of these (by address: handle) directly."""
-        found = {}
-        for address, handle in others.items():
-            status = self._call("nvmlDeviceGetP2PStatus", handle, P2P_CAPS_READ, key=address)
-            if status is not None:
-                found[address] = int(status) == 0
-        return found
-
-    def _call(self, name: str, *arguments: Any, key: object = None) -> Any:
-        """Ask NVML; None where it has no answer. What it will never answer is not asked again.
-
-        key: tells calls of a name apart where the arguments can't (a handle has no hash).
-        """
-        call = (name, arguments if key is None else key)
+    def _call(self, name: str, *arguments: Any) -> Any:
+        """Ask NVML; None where it has no answer. What it will never answer is not asked again."""
+        call = (name, *arguments)
         function: Callable[..., Any] | None = getattr(self.nvml, name, None)
         if function is None or call in self._without:  # none: an older nvidia-ml-py
             return None

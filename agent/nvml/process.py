@@ -97,7 +97,7 @@ class NvmlProcess:
         self._buffer = b""
         self._sample = 0
         self._module = ""  # the version that the process began with
-        self._driver: dict[str, Any] | None = None  # what the process said first
+        self._driver: DriverReading | None = None  # what the process said first
         self._library: str | None = None
         self._failed: tuple[str, str, str] | None = None  # state, detail, stamp
         self._answered_at = self._read_at = self._retry_at = 0.0
@@ -183,7 +183,7 @@ class NvmlProcess:
             for line in lines:
                 try:
                     self._take(json.loads(line), answers, xids)
-                except (ValueError, TypeError, KeyError, AttributeError):
+                except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
                     log.warning("the process that asks NVML said %.80r", line)
 
     def _take(
@@ -192,8 +192,7 @@ class NvmlProcess:
         if "driver" in message:
             said = dict(message["driver"])
             library = said.pop("library", None)
-            DriverReading(**said)  # or it is no such message
-            self._driver, self._library = said, library
+            self._driver, self._library = DriverReading(**said), library
             self._answered_at = self._read_at = time.monotonic()  # the GPUs' time begins now
         elif "xids" in message:
             xids += [(address, number) for address, number in message["xids"]]
@@ -202,7 +201,7 @@ class NvmlProcess:
 
     def _reading(self, module: str) -> DriverReading:
         if self._driver is not None:
-            return DriverReading(**self._driver, module_version=module)
+            return replace(self._driver, module_version=module)
         if self._failed is not None:
             state, detail, _ = self._failed
             return DriverReading(state, detail, module_version=module)  # type: ignore[arg-type]
@@ -258,10 +257,11 @@ class NvmlProcess:
     def _replace_when_hung(self, now: float) -> None:
         """A process that was replaced in vain is replaced ever more rarely."""
         limits = self._limits
-        hung = limits.start_seconds if self._driver is None else limits.hung_seconds
+        hung, lost = limits.hung_seconds, limits.lost_seconds
+        if self._driver is None:
+            hung = lost = limits.start_seconds
         silent = now - self._answered_at > hung * self._patience
-        lost = now - self._read_at > limits.lost_seconds * self._patience
-        if self._process and (silent or lost):
+        if self._process and (silent or now - self._read_at > lost * self._patience):
             detail = "no GPU answers" if self._driver else "NVML does not initialise"
             self._end()
             self._patience = min(self._patience * 2, limits.patience_most)
@@ -270,8 +270,8 @@ class NvmlProcess:
 
     def _ended(self) -> None:
         """It closed its output: it was killed, or said why it can't work."""
-        state = self._driver["state"] if self._driver else "starting"
-        detail = self._driver["detail"] if self._driver else ""
+        state = self._driver.state if self._driver else "starting"
+        detail = self._driver.detail if self._driver else ""
         self._end()
         if state == "ok":  # killed from outside: go on at once
             self._driver, self._failed, self._retry_at = None, None, 0.0
