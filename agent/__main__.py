@@ -77,7 +77,12 @@ async def serve(settings: Settings, sampler: Sampler, web: Watched) -> None:
     for host, port in settings.addresses:
         log.info("version %s listens on %s:%d%s", VERSION, host or "*", port,
                  " with TLS" if web.ssl else "")  # fmt: skip
-    ready = False
+    ready = broke = False
+
+    def give_up() -> None:
+        nonlocal broke
+        broke = True
+        ended.set()
 
     def take_over(published: Published) -> None:
         nonlocal ready
@@ -98,7 +103,7 @@ async def serve(settings: Settings, sampler: Sampler, web: Watched) -> None:
                 raise
         finally:
             if not stop.is_set():  # it broke: end, and let systemd start us anew
-                loop.call_soon_threadsafe(ended.set)
+                loop.call_soon_threadsafe(give_up)
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ended.set)
@@ -106,7 +111,6 @@ async def serve(settings: Settings, sampler: Sampler, web: Watched) -> None:
     thread.start()
     await ended.wait()
     notify("STOPPING=1")
-    broke = not stop.is_set() and not thread.is_alive()
     stop.set()
     for server in servers:
         server.close()
