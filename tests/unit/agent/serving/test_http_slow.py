@@ -129,6 +129,20 @@ def test_of_many_small_requests_few_are_kept() -> None:
         assert held(server) < 64 << 10
 
 
+def test_a_refusal_waits_for_what_is_on_its_way() -> None:
+    """Closed at once, the client would be told of a reset, and maybe never read why."""
+    with serving(handler, Limits(linger_seconds=30)) as server:
+        client = server.connect()
+        client.send(b"nonsense\r\n\r\n")
+        wait_for(lambda: any(one._deaf for one in server.connections.open), "refused")
+        for _ in range(20):
+            client.send(b"more nonsense\r\n")
+            time.sleep(0.002)
+        assert client.answer().status == 400
+        client.close()
+        wait_for(lambda: not server.connections.open, "closed with the client")
+
+
 def test_one_who_goes_on_after_a_refusal_is_closed() -> None:
     with serving(handler, FAST) as server:
         client = server.connect()

@@ -229,3 +229,4 @@ def test_headers_are_on_every_answer(tmp_path: Path) -> None:
                 answer = server.ask(target, authorization=basic("ann", word))
                 assert answer.headers["strict-transport-security"] == "max-age=1"
                 assert answer.headers["content-security-policy"] == "default-src 'self'"
+            assert "strict-transport-security" in server.ask(target).headers

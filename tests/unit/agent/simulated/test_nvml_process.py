@@ -27,10 +27,11 @@ def problems(poll: Poll) -> dict[str, str]:
     return {address: answer.problem for address, answer in poll.gpus.items()}
 
 
-def first(process: NvmlProcess) -> Poll:
+def first(process: NvmlProcess, module: str = "") -> Poll:
     """The first poll, for which Python has to start, too."""
     poll = process.poll(GPUS, PATIENCE_SECONDS)
     assert (poll.driver.state, problems(poll)) == ("ok", FRESH)
+    assert not module or poll.driver.module_version == module
     return poll
 
 
@@ -227,8 +228,8 @@ def test_an_upgrade_that_is_taken_back(rig: Simulated, start: Start) -> None:
 
 def test_a_module_whose_version_is_not_known(rig: Simulated, start: Start) -> None:
     """No mismatch is made up of it."""
-    rig.version_file.write_text(NVRM.replace("NVRM version:", "NVRM:"))
-    first(start())
+    rig.version_file.write_text(f"{VERSION} is all that it says\n")
+    assert first(start(), module="unknown").driver.detail == ""
 
 
 def test_no_library(rig: Simulated, start: Start) -> None:
