@@ -64,13 +64,25 @@ async def serve(settings: Settings, sampler: Sampler, web: Watched) -> None:
     connections, watch = Connections(exporter.handle), Watch()
     ended, stop = asyncio.Event(), threading.Event()
     servers = [
-        await loop.create_server(connections.make, host or None, port, ssl=web.ssl, backlog=512)
+        await loop.create_server(
+            connections.make,
+            host or None,
+            port,
+            backlog=512,
+            ssl=web.ssl,
+            ssl_handshake_timeout=connections.limits.request_seconds if web.ssl else None,
+        )
         for host, port in settings.addresses
     ]
     for host, port in settings.addresses:
         log.info("version %s listens on %s:%d%s", VERSION, host or "*", port,
                  " with TLS" if web.ssl else "")  # fmt: skip
-    ready = False
+    ready = broke = False
+
+    def give_up() -> None:
+        nonlocal broke
+        broke = True
+        ended.set()
 
     def take_over(published: Published) -> None:
         nonlocal ready
@@ -91,7 +103,7 @@ async def serve(settings: Settings, sampler: Sampler, web: Watched) -> None:
                 raise
         finally:
             if not stop.is_set():  # it broke: end, and let systemd start us anew
-                loop.call_soon_threadsafe(ended.set)
+                loop.call_soon_threadsafe(give_up)
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ended.set)
@@ -99,7 +111,6 @@ async def serve(settings: Settings, sampler: Sampler, web: Watched) -> None:
     thread.start()
     await ended.wait()
     notify("STOPPING=1")
-    broke = not stop.is_set() and not thread.is_alive()
     stop.set()
     for server in servers:
         server.close()

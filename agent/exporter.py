@@ -8,6 +8,7 @@ import gzip
 import json
 import logging
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from http import HTTPStatus
 from pathlib import Path
@@ -46,7 +47,11 @@ log = logging.getLogger("deeprig-agent")
 
 
 class Exporter:
-    """Answers requests from what was published last. Lives in the event loop's thread."""
+    """Answers requests from what was published last. Lives in the event loop's thread.
+
+    With basic_auth_users set, every path asks for a password, /-/healthy and /-/ready as well: so
+    does Prometheus' exporter-toolkit, whose file it is. Its headers are on every answer, too.
+    """
 
     def __init__(
         self,
@@ -59,11 +64,13 @@ class Exporter:
     ) -> None:
         self._web = web
         self._passwords = Passwords()
+        # One at a time, as the toolkit does: strangers who guess take one core, not all of them.
+        self._checking = ThreadPoolExecutor(max_workers=1, thread_name_prefix="password")
         self._history = history
         self._catalogue = catalogue
         self._stale_seconds = interval * STALE_INTERVALS
         self._published: Published | None = None
-        self._published_at = 0.0
+        self._published_at = monotonic()  # or, before the first sample, the start
         self._forms: dict[str, bytes] = {}  # of the sample, by name
         self._routes: dict[str, Callable[[Request], Response]] = {
             telemetry_path: self._metrics,
@@ -81,44 +88,46 @@ class Exporter:
         """From now on this is the sample."""
         self._published, self._published_at = published, monotonic()
         self._forms = {}
+        # Without a request, too: a certificate that ran out lets none come.
+        self._refresh_web()
 
     def handle(self, request: Request) -> Answer:
         """Answer, at once but for a password that was not seen before."""
-        problem = self._web.refresh()
-        if problem is not None:
-            log.error("%s; what held before still does", problem)
+        self._refresh_web()
         config = self._web.config
-        if config.users and not request.path.startswith("/-/"):
+        if config.users:
             authorization = request.headers.get("authorization", "")
             allowed = self._passwords.remembered(config, authorization)
             if allowed is None:
                 return self._after_check(config, request, authorization)
             if not allowed:
-                return unauthorized()
-        return self._answer(config, request)
+                return with_headers(config, unauthorized())
+        return with_headers(config, self._answer(request))
+
+    def _refresh_web(self) -> None:
+        problem = self._web.refresh()
+        if problem is not None:
+            log.error("%s; what held before still does", problem)
 
     async def _after_check(
         self, config: WebConfig, request: Request, authorization: str
     ) -> Response:
         loop = asyncio.get_running_loop()
-        right = await loop.run_in_executor(None, self._passwords.check, config, authorization)
-        return self._answer(config, request) if right else unauthorized()
+        right = await loop.run_in_executor(
+            self._checking, self._passwords.check, config, authorization
+        )
+        return with_headers(config, self._answer(request) if right else unauthorized())
 
-    def _answer(self, config: WebConfig, request: Request) -> Response:
+    def _answer(self, request: Request) -> Response:
         if request.method not in ("GET", "HEAD"):
             return error(HTTPStatus.METHOD_NOT_ALLOWED, Allow="GET, HEAD")
         path = request.path
         route = self._routes.get(path)
         if route is not None:
-            response = route(request)
-        elif path in self._files:
-            response = self._file(request, self._files[path])
-        else:
-            response = error(HTTPStatus.NOT_FOUND)
-        if config.headers:
-            headers = {**response.headers, **config.headers}
-            response = Response(response.body, response.status, headers)
-        return response
+            return route(request)
+        if path in self._files:
+            return self._file(self._files[path])
+        return error(HTTPStatus.NOT_FOUND)
 
     # The routes.
 
@@ -149,9 +158,9 @@ class Exporter:
         return self._history.document(boot_clock(), self._published.sample.taken_at)
 
     def _page(self, request: Request) -> Response:
-        return self._file(request, PAGE / "index.html")
+        return self._file(PAGE / "index.html")
 
-    def _file(self, request: Request, file: Path) -> Response:
+    def _file(self, file: Path) -> Response:
         try:
             body = file.read_bytes()
         except OSError:
@@ -162,8 +171,10 @@ class Exporter:
     def _healthy(self, request: Request) -> Response:
         """Whether samples come; a rig that is ill is no ill agent."""
         age = monotonic() - self._published_at
-        if self._published is not None and age > self._stale_seconds:
+        if age > self._stale_seconds:
             text = f"The last sample is {age:.0f} s old.\n"
+            if self._published is None:
+                text = f"No sample since the start {age:.0f} s ago.\n"
             return Response(text.encode(), HTTPStatus.SERVICE_UNAVAILABLE, {"Content-Type": PLAIN})
         return Response(b"deeprig-agent is healthy.\n", headers={"Content-Type": PLAIN})
 
@@ -190,6 +201,13 @@ class Exporter:
         return self._forms[name]
 
 
+def with_headers(config: WebConfig, response: Response) -> Response:
+    """An answer with the configured headers."""
+    if not config.headers:
+        return response
+    return Response(response.body, response.status, {**response.headers, **config.headers})
+
+
 def unauthorized() -> Response:
     """Ask for a name and a password."""
     return error(HTTPStatus.UNAUTHORIZED, **{"WWW-Authenticate": 'Basic realm="deeprig-agent"'})
@@ -204,9 +222,10 @@ def wants_openmetrics(accept: str) -> bool:
     >>> wants_openmetrics("text/plain, */*;q=0.1")
     False
     """
-    best = {"application/openmetrics-text": 0.0, "text/plain": 0.0}
+    versions = {"application/openmetrics-text": "1.0.0", "text/plain": "0.0.4"}
+    best = dict.fromkeys(versions, 0.0)
     for kind, weight, parameters in accepted(accept):
-        if kind in best and parameters.get("version", "1.0.0") in ("1.0.0", "0.0.4"):
+        if kind in versions and parameters.get("version", versions[kind]) == versions[kind]:
             best[kind] = max(best[kind], weight)
     return best["application/openmetrics-text"] > 0 and (
         best["application/openmetrics-text"] >= best["text/plain"]

@@ -8,6 +8,8 @@ slowly, or nothing at all.
 from __future__ import annotations
 
 import asyncio
+import logging
+import re
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -17,27 +19,49 @@ from time import gmtime, monotonic, strftime, time
 
 import httptools
 
-REQUEST_SECONDS = 10.0  # for a whole request, from its first byte, or from the connection's start
-IDLE_SECONDS = 300.0  # between requests; longer than any sensible scrape interval
-REQUEST_MOST_BYTES = 16 << 10
-UNSENT_MOST_BYTES = 1 << 20  # of answers that a client does not read
-CONNECTIONS_MOST = 256
-SWEEP_SECONDS = 1.0
+READ_BYTES = 4 << 10  # at once: limits are held as exactly as this
+AUTHORITY = re.compile(r"https?://[^/?]*", re.IGNORECASE)
+
+log = logging.getLogger("deeprig-agent")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a client may take.
+
+    request_seconds: for a whole request from its first byte, for the first byte of a connection,
+    and for taking an answer. idle_seconds: between requests; longer than any sensible scrape
+    interval. request_bytes: of a request with its body. connections: at a time. sweep_seconds:
+    between looks at the deadlines. linger_seconds: for a refused client to hear why, before what it
+    still sends resets the connection.
+    """
+
+    request_seconds: float = 10.0
+    idle_seconds: float = 300.0
+    request_bytes: int = 16 << 10
+    connections: int = 256
+    sweep_seconds: float = 1.0
+    linger_seconds: float = 2.0
 
 
 @dataclass
 class Request:
-    """What was asked. headers: names in lower case."""
+    """What was asked. headers: names in lower case; repeated ones are joined (RFC 9110, 5.3)."""
 
     method: str = ""
     target: str = ""
+    version: str = "1.1"
     headers: dict[str, str] = field(default_factory=dict)
     keep_alive: bool = True
 
     @property
     def path(self) -> str:
-        """The target without its query."""
-        return self.target.partition("?")[0]
+        """The target without its query, and without the host that a proxy's client names.
+
+        >>> Request(target="http://rig:10390/metrics?a=b").path
+        '/metrics'
+        """
+        return AUTHORITY.sub("", self.target.partition("?")[0], count=1) or "/"
 
 
 @dataclass(frozen=True)
@@ -56,9 +80,11 @@ Handler = Callable[[Request], Answer]
 class Connections:
     """All connections of a server, and who of them has had time enough."""
 
-    def __init__(self, handler: Handler) -> None:
+    def __init__(self, handler: Handler, limits: Limits | None = None) -> None:
         self.handler = handler
+        self.limits = limits or Limits()
         self.open: set[Connection] = set()
+        self.buffer = memoryview(bytearray(READ_BYTES))  # of all: what is in it is used at once
         self._sweeping: asyncio.TimerHandle | None = None
 
     def make(self) -> Connection:
@@ -72,12 +98,13 @@ class Connections:
             self._sweep()
 
     def _sweep(self) -> None:
-        """Close those whose time is up, every second while there are any."""
+        """Close those whose time is up, again and again while there are any."""
         now = monotonic()
         for connection in [one for one in self.open if one.deadline < now]:
             connection.time_out()
         loop = asyncio.get_running_loop()
-        self._sweeping = loop.call_later(SWEEP_SECONDS, self._sweep) if self.open else None
+        again = self.limits.sweep_seconds
+        self._sweeping = loop.call_later(again, self._sweep) if self.open else None
 
     def close(self) -> None:
         """Close all."""
@@ -85,18 +112,25 @@ class Connections:
             connection.close()
 
 
-class Connection(asyncio.Protocol):
-    """One client. Requests are answered in their order, one at a time."""
+class Connection(asyncio.BufferedProtocol):
+    """One client. Requests are answered in their order, one at a time, and only as fast as the
+    client takes the answers: of one that does not, at most one answer is held."""
 
     def __init__(self, connections: Connections) -> None:
         self._connections = connections
+        self._limits = connections.limits
         self._transport: asyncio.Transport | None = None
         self._parser = httptools.HttpRequestParser(self)
         self._request = Request()
-        self._received = 0  # bytes of the request at hand
+        self._begun = False  # a request whose end is not here yet
+        self._in_body = False
+        self._received = 0  # bytes since the last whole request
         self._waiting: deque[Request] = deque()
         self._working: asyncio.Task[None] | None = None
-        self.deadline = monotonic() + REQUEST_SECONDS
+        self._full = False  # the client does not take what was written
+        self._deaf = False  # nothing more is heard: close when all is answered
+        self._refusal: HTTPStatus | None = None  # that comes after the answers
+        self.deadline = monotonic() + self._limits.request_seconds
 
     # asyncio's calls.
 
@@ -104,7 +138,11 @@ class Connection(asyncio.Protocol):
         """Take the connection, unless there are too many."""
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
-        if len(self._connections.open) >= CONNECTIONS_MOST:
+        if transport.get_extra_info("ssl_object") is None:
+            # Tell us as soon as the client lags behind. Over TLS there are always bytes that wait,
+            # and asyncio does not send them while it is not to read: its own limits have to do.
+            transport.set_write_buffer_limits(high=0)
+        if len(self._connections.open) >= self._limits.connections:
             self._send(error(HTTPStatus.SERVICE_UNAVAILABLE), keep_alive=False)
             self.close()
             return
@@ -117,39 +155,40 @@ class Connection(asyncio.Protocol):
         if self._working is not None:
             self._working.cancel()
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Where to put what is received."""
+        return self._connections.buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
         """Parse, and answer what is whole."""
-        if self._received == 0:
-            self.deadline = monotonic() + REQUEST_SECONDS
-        self._received += len(data)
-        try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:  # HTTP/2, websockets: not here
-            self._refuse(HTTPStatus.BAD_REQUEST)
-            return
-        except httptools.HttpParserError:
-            self._refuse(HTTPStatus.BAD_REQUEST)
-            return
-        if self._received > REQUEST_MOST_BYTES:
-            self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
-            return
-        self._work()
+        if not self._deaf:
+            self._parse(bytes(self._connections.buffer[:nbytes]))
+            self._work()
+
+    def eof_received(self) -> bool:
+        """The client says no more; it may still want its answers. True keeps the connection."""
+        self._deaf = True
+        wanted = bool(self._waiting or self._working)
+        return wanted and self._transport is not None and self._transport.can_write_eof()
 
     def pause_writing(self) -> None:
         """The client reads more slowly than it asks: hear no more of it for now."""
-        if self._transport:
-            self._transport.pause_reading()
+        self._full = True
+        self.deadline = monotonic() + self._limits.request_seconds
+        self._listen()
 
     def resume_writing(self) -> None:
         """It has caught up."""
-        if self._transport and self._working is None:
-            self._transport.resume_reading()
+        self._full = False
+        self._rest()
+        self._work()
 
     # The parser's calls.
 
     def on_message_begin(self) -> None:
         """A request begins."""
-        self._request = Request()
+        self._request, self._begun, self._in_body = Request(), True, False
+        self.deadline = monotonic() + self._limits.request_seconds
 
     def on_url(self, url: bytes) -> None:
         """Maybe a part of it."""
@@ -157,63 +196,123 @@ class Connection(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """One header."""
-        self._request.headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+        headers, key = self._request.headers, name.decode("latin-1").lower()
+        text = value.decode("latin-1")
+        headers[key] = f"{headers[key]}, {text}" if key in headers else text
+
+    def on_headers_complete(self) -> None:
+        """What follows is its body."""
+        self._in_body = True
 
     def on_message_complete(self) -> None:
         """It is whole."""
-        self._request.method = self._parser.get_method().decode("latin-1")
-        self._request.keep_alive = self._parser.should_keep_alive()
-        self._waiting.append(self._request)
-        self._received = 0
+        request = self._request
+        request.method = self._parser.get_method().decode("latin-1")
+        request.version = self._parser.get_http_version()
+        request.keep_alive = self._parser.should_keep_alive()
+        self._waiting.append(request)
+        self._begun, self._received = False, 0
 
     # Ours.
 
     def time_out(self) -> None:
         """Too slow: say so if a request was begun, and close."""
-        if self._received and not self._waiting and self._working is None:
+        if self._full or self._deaf:
+            if self._transport:
+                self._transport.abort()
+            return
+        if self._begun and not self._waiting and self._working is None:
             self._send(error(HTTPStatus.REQUEST_TIMEOUT), keep_alive=False)
-        if self._transport:
-            self._transport.abort() if self._transport.get_write_buffer_size() else self.close()
+        self.close()
 
     def close(self) -> None:
         """Close when what was written is sent."""
         if self._transport:
             self._transport.close()
 
+    def _parse(self, data: bytes) -> None:
+        self._received += len(data)
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            # To HTTP/2 or a websocket, which are not here: answered as if it had not been asked for
+            # (RFC 9110, 7.8). What follows may be in that protocol, so nothing of it is read.
+            self._waiting[-1].keep_alive, self._deaf = False, True
+        except httptools.HttpParserError:
+            self._refusal, self._deaf = HTTPStatus.BAD_REQUEST, True
+        else:
+            if self._received > self._limits.request_bytes:
+                self._deaf = True
+                self._refusal = (
+                    HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+                    if self._begun and self._in_body
+                    else HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
+                )
+
     def _work(self) -> None:
-        while self._waiting and self._working is None and self._transport:
+        while self._waiting and self._working is None and not self._full and self._transport:
             request = self._waiting.popleft()
-            answer = self._connections.handler(request)
+            try:
+                answer = self._connections.handler(request)
+            except Exception:  # of one request; the server goes on
+                log.exception("%s %s", request.method, request.path)
+                answer = error(HTTPStatus.INTERNAL_SERVER_ERROR)
             if isinstance(answer, Response):
                 self._finish(request, answer)
             else:
-                self._transport.pause_reading()
                 self._working = asyncio.ensure_future(self._later(request, answer))
+        if self._deaf and not (self._waiting or self._working or self._full):
+            self._end()
+        self._listen()
 
     async def _later(self, request: Request, answer: Awaitable[Response]) -> None:
-        response = await answer
+        try:
+            response = await answer
+        except Exception:
+            log.exception("%s %s", request.method, request.path)
+            response = error(HTTPStatus.INTERNAL_SERVER_ERROR)
         self._working = None
         self._finish(request, response)
-        if self._transport and not self._transport.is_closing():
-            self._transport.resume_reading()
-            self._work()
+        self._work()
 
     def _finish(self, request: Request, response: Response) -> None:
-        self._send(response, keep_alive=request.keep_alive, head=request.method == "HEAD")
-        self.deadline = monotonic() + (REQUEST_SECONDS if self._received else IDLE_SECONDS)
+        self._send(
+            response,
+            keep_alive=request.keep_alive,
+            head=request.method == "HEAD",
+            version=request.version,
+        )
         if not request.keep_alive:
             self._waiting.clear()
             self.close()
-        elif self._transport and self._transport.get_write_buffer_size() > UNSENT_MOST_BYTES:
-            self._waiting.clear()
-            self._transport.abort()
+        elif not self._full:
+            self._rest()
 
-    def _refuse(self, status: HTTPStatus) -> None:
-        self._waiting.clear()
-        self._send(error(status), keep_alive=False)
+    def _rest(self) -> None:
+        """From now on the client may be silent for long, unless it has begun to ask."""
+        if not self._begun:
+            self.deadline = monotonic() + self._limits.idle_seconds
+
+    def _listen(self) -> None:
+        """Hear the client, or not, as there is room for what it says."""
+        if self._transport and not self._transport.is_closing() and not self._deaf:
+            busy = self._full or self._working is not None
+            self._transport.pause_reading() if busy else self._transport.resume_reading()
+
+    def _end(self) -> None:
+        """Close; after a refusal not at once, for a reset could overtake its words."""
+        refusal, self._refusal = self._refusal, None
+        if refusal and self._transport and not self._transport.is_closing():
+            self._send(error(refusal), keep_alive=False)
+            if self._transport.can_write_eof():
+                self.deadline = monotonic() + self._limits.linger_seconds
+                self._transport.write_eof()
+                return
         self.close()
 
-    def _send(self, response: Response, *, keep_alive: bool, head: bool = False) -> None:
+    def _send(
+        self, response: Response, *, keep_alive: bool, head: bool = False, version: str = "1.1"
+    ) -> None:
         if self._transport is None or self._transport.is_closing():
             return
         lines = [f"HTTP/1.1 {response.status} {HTTPStatus(response.status).phrase}", date_line()]
@@ -221,6 +320,8 @@ class Connection(asyncio.Protocol):
         lines.append(f"Content-Length: {len(response.body)}")
         if not keep_alive:
             lines.append("Connection: close")
+        elif version == "1.0":  # where it is not the rule
+            lines.append("Connection: keep-alive")
         start = "\r\n".join([*lines, "", ""]).encode("latin-1")
         self._transport.write(start if head else start + response.body)
 

@@ -18,7 +18,9 @@ DEFAULT_ADDRESS = "127.0.0.1:10390"
 DEFAULT_CONFIG = "/etc/deeprig/agent.yml"
 INTERVAL_SECONDS = 5.0
 INTERVALS = (0.1, 60.0)  # least, most
-DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m)")
+DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m)")
+PORT = re.compile(r"[0-9]{1,5}")
+PLAIN_PATH = re.compile(r"/[A-Za-z0-9._~/-]+")  # that no client has to write in another way
 UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0}
 TAKEN = ("/", "/-/", "/api/", "/page/")  # what the telemetry path can't be, or begin with
 
@@ -123,7 +125,7 @@ def address(word: str) -> tuple[str, int]:
     """
     host, colon, port = word.rpartition(":")
     where = f"--web.listen-address: {word!r}"
-    if not colon or not port.isdigit() or int(port) > 65535:
+    if not colon or not PORT.fullmatch(port) or int(port) > 65535:
         raise ConfigurationError(f"{where} is no ADDRESS:PORT, such as {DEFAULT_ADDRESS}")
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]
@@ -148,7 +150,7 @@ def duration(flag: str, word: str) -> float:
 def telemetry_path(word: str) -> str:
     """A path of its own."""
     taken = word == "/" or any(word.startswith(path) for path in TAKEN[1:])
-    if not word.startswith("/") or taken:
+    if not PLAIN_PATH.fullmatch(word) or taken:
         raise ConfigurationError(
             f"--web.telemetry-path: {word!r} is no free path, such as /metrics"
         )

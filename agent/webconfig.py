@@ -1,7 +1,8 @@
 """`--web.config.file`: TLS and basic authentication in the format of Prometheus' exporter-toolkit.
 
-The file is looked at again while the agent runs: new users and certificates hold from the next
-request or connection on, and a file that has become wrong leaves what held before.
+The file is looked at again while the agent runs: new users, headers and certificates hold from the
+next request or connection on, and a file that has become wrong leaves what held before. The rest of
+tls_server_config holds from a restart on; until then a change of it is said to wait.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import os
 import re
 import ssl
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ REMEMBERED_MOST = 100  # passwords that were right; each check takes bcrypt a te
 
 @dataclass(frozen=True)
 class Tls:
-    """tls_server_config."""
+    """tls_server_config. where: file and line of cert_file, for errors."""
 
     cert_file: Path
     key_file: Path
@@ -50,6 +51,11 @@ class Tls:
     client_ca_file: Path | None
     min_version: ssl.TLSVersion
     max_version: ssl.TLSVersion
+    where: str = field(default="", compare=False)
+
+    def files(self) -> list[Path]:
+        """What the context is made of."""
+        return [file for file in (self.cert_file, self.key_file, self.client_ca_file) if file]
 
 
 @dataclass(frozen=True)
@@ -140,11 +146,14 @@ def load(file: Path) -> WebConfig:
 
 def _tls(document: Any, source: Source) -> Tls:
     source.check_keys(document, TLS_KEYS, "tls_server_config")
+    for key, value in document.items():
+        if value is not None and not isinstance(value, str):
+            raise source.error(key, f"{key}: {value!r} is no text")
     for key in ("cert_file", "key_file"):
         if not document.get(key):
             raise source.error("tls_server_config", f"tls_server_config: {key} is missing")
     auth = document.get("client_auth_type") or "NoClientCert"
-    least, most = document.get("min_version", "TLS12"), document.get("max_version", "TLS13")
+    least, most = document.get("min_version") or "TLS12", document.get("max_version") or "TLS13"
     for key, value, known in (
         ("client_auth_type", auth, CLIENT_AUTH),
         ("min_version", least, TLS_VERSIONS),
@@ -152,17 +161,20 @@ def _tls(document: Any, source: Source) -> Tls:
     ):
         if value not in known:
             raise source.error(key, f"{key}: {value!r} is none of {', '.join(known)}")
-    authority = document.get("client_ca_file")
-    if CLIENT_AUTH[auth] != ssl.CERT_NONE and not authority:
+    if TLS_VERSIONS[least] > TLS_VERSIONS[most]:
+        raise source.error("min_version", f"min_version: {least} is above max_version, {most}")
+    signers = document.get("client_ca_file")
+    if CLIENT_AUTH[auth] != ssl.CERT_NONE and not signers:
         raise source.error("client_auth_type", f"client_auth_type {auth} needs client_ca_file")
     folder = source.file.parent  # as in the toolkit, a relative path begins there
     return Tls(
         cert_file=folder / document["cert_file"],
         key_file=folder / document["key_file"],
         client_auth=CLIENT_AUTH[auth],
-        client_ca_file=folder / authority if authority else None,
+        client_ca_file=folder / signers if signers else None,
         min_version=TLS_VERSIONS[least],
         max_version=TLS_VERSIONS[most],
+        where=str(source.error("cert_file", "")).removesuffix(": "),
     )
 
 
@@ -171,15 +183,38 @@ def context(tls: Tls) -> ssl.SSLContext:
     made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     made.minimum_version, made.maximum_version = tls.min_version, tls.max_version
     made.set_alpn_protocols(["http/1.1"])
-    try:
-        made.load_cert_chain(tls.cert_file, tls.key_file)
-        if tls.client_ca_file:
+    for file in tls.files():  # ssl's own errors do not say which it was
+        try:
+            file.read_bytes()
+        except OSError as error:
+            raise ConfigurationError(f"{tls.where}: {file}: {error.strerror}") from None
+    load_certificate(made, tls)
+    if tls.client_ca_file:
+        try:
             made.load_verify_locations(tls.client_ca_file)
-    except (OSError, ssl.SSLError) as error:
-        reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or error
-        raise ConfigurationError(f"{tls.cert_file}, {tls.key_file}: {reason}") from None
+        except ssl.SSLError as error:
+            raise ConfigurationError(f"{tls.where}: {tls.client_ca_file}: {words(error)}") from None
     made.verify_mode = tls.client_auth
     return made
+
+
+def load_certificate(made: ssl.SSLContext, tls: Tls) -> None:
+    """Have a context use certificate and key from now on. Raises ConfigurationError."""
+
+    def password() -> str:  # else OpenSSL would ask the terminal for it
+        raise ConfigurationError(f"{tls.where}: {tls.key_file} is encrypted")
+
+    try:
+        made.load_cert_chain(tls.cert_file, tls.key_file, password)
+    except (OSError, ssl.SSLError) as error:
+        pair = f"{tls.cert_file} and {tls.key_file}"
+        raise ConfigurationError(f"{tls.where}: {pair}: {words(error)}") from None
+
+
+def words(error: OSError) -> str:
+    """What OpenSSL calls it, such as KEY_VALUES_MISMATCH, in small letters."""
+    reason = getattr(error, "reason", None) or error.strerror or "no PEM file"
+    return str(reason).replace("_", " ").lower()
 
 
 class Watched:
@@ -189,34 +224,59 @@ class Watched:
         self._file = file
         self.config = load(file) if file else WebConfig()
         self.ssl = context(self.config.tls) if self.config.tls else None
+        self._authority = authority(self.config.tls)
+        self._said: str | None = None
+        self._watched = self._files(self.config)
         self._stamps = self._stamp()
 
     def refresh(self) -> str | None:
-        """Take changes over; what is wrong with them, if anything is."""
+        """Take changes over; what is wrong with them, if anything is. Says the same only once."""
         stamps = self._stamp()
         if self._file is None or stamps == self._stamps:
             return None
         self._stamps = stamps
+        before, self._said = self._said, self._take_over(self._file)
+        return self._said if self._said != before else None
+
+    def _take_over(self, file: Path) -> str | None:
         try:
-            config = load(self._file)
-            if (config.tls is None) != (self.ssl is None):
-                return f"{self._file}: TLS can be switched on or off only by a restart"
+            config = load(file)
+            self._watched = self._files(config)  # other ones are looked at again the next time
             if config.tls is not None and self.ssl is not None:
-                context(config.tls)  # both files fit before the connections to come use them
-                self.ssl.load_cert_chain(config.tls.cert_file, config.tls.key_file)
+                context(config.tls)  # all files fit before the connections to come use them
+                load_certificate(self.ssl, config.tls)
         except ConfigurationError as error:
             return str(error)
-        self.config = config
-        return None
+        waits = self._waits(config.tls)
+        self.config = replace(config, tls=self.config.tls)
+        return f"{file}: {waits} by a restart" if waits else None
 
-    def _stamp(self) -> list[tuple[int, int]]:
-        tls = self.config.tls
-        files = [self._file, tls and tls.cert_file, tls and tls.key_file]
+    def _waits(self, new: Tls | None) -> str:
+        """What asyncio's servers can't take over while they listen."""
+        old = self.config.tls
+        if new is None or old is None:
+            return "" if new is old else "TLS is switched on or off only"
+        same = replace(new, cert_file=old.cert_file, key_file=old.key_file) == old
+        if same and authority(new) == self._authority:
+            return ""
+        return "client authentication and TLS versions are changed only"
+
+    def _files(self, config: WebConfig) -> list[Path]:
+        own = [self._file] if self._file else []
+        return own + (config.tls.files() if config.tls else [])
+
+    def _stamp(self) -> list[tuple[str, int, int]]:
         found = []
-        for file in files:
+        for file in self._watched:
             try:
-                status = file.stat() if file else None
+                status = file.stat()
             except OSError:
-                status = None
-            found.append((status.st_mtime_ns, status.st_ino) if status else (0, 0))
+                found.append((str(file), 0, 0))
+            else:
+                found.append((str(file), status.st_mtime_ns, status.st_ino))
         return found
+
+
+def authority(tls: Tls | None) -> bytes:
+    """What is in client_ca_file; nothing where there is none."""
+    return tls.client_ca_file.read_bytes() if tls and tls.client_ca_file else b""

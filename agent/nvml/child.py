@@ -9,6 +9,7 @@ One line of JSON a message. In: {"sample": n, "gpus": [addresses], "throughput":
 - a line a GPU and sample, {"sample": n, "address": a, "seconds": s} with one of "reading" (the
   fields of readings.nvml.GpuReading), "error" and "code", or "busy" (seconds that a call hangs);
 - {"xids": [[address, number], …]} when the driver reported some.
+What libraries print goes to standard error.
 """
 
 from __future__ import annotations
@@ -31,17 +32,19 @@ TYPE_CHECKING = False  # typing takes memory, and this process' is the agent's, 
 if TYPE_CHECKING:
     from typing import Any
 
+P2P_CAPS_READ = 0  # the constant NVML_P2P_CAPS_INDEX_READ is the tuple (0,) by mistake
 XID_EVENT = 0x8  # nvmlEventTypeXidCriticalError
-_output = threading.Lock()
+_writing = threading.Lock()
+_output = 1  # the file descriptor of our lines
 
 
 def say(message: dict[str, Any]) -> None:
     """Write one line; without a reader there is nothing left to do."""
     line = json.dumps(message, separators=(",", ":")).encode() + b"\n"
-    with _output:
+    with _writing:
         try:
-            sys.stdout.buffer.write(line)
-            sys.stdout.buffer.flush()
+            while line:
+                line = line[os.write(_output, line) :]
         except OSError:
             os._exit(0)
 
@@ -92,16 +95,60 @@ class Events:
             return None
 
 
+class Peers:
+    """Which GPU may read which other one's memory directly.
+
+    Asked in a thread of its own, once for each pair: the call takes two GPUs, and one that hangs or
+    is lost must not take the other along.
+    """
+
+    def __init__(self) -> None:
+        self._handles: dict[str, Any] = {}  # by address
+        self._access: dict[tuple[str, str], bool] = {}
+        self._new: SimpleQueue[str] = SimpleQueue()
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def add(self, address: str, handle: Any) -> None:
+        """A GPU that answers; asked about when its handle is new."""
+        if self._handles.get(address) is not handle:
+            self._handles[address] = handle
+            self._new.put(address)
+
+    def remove(self, address: str) -> None:
+        """One that does not."""
+        self._handles.pop(address, None)
+
+    def of(self, address: str) -> dict[str, bool]:
+        """What is known by now of a GPU and the others that answer."""
+        pairs = {other: (address, other) for other in list(self._handles)}
+        return {other: self._access[pair] for other, pair in pairs.items() if pair in self._access}
+
+    def _run(self) -> None:
+        while True:
+            address = self._new.get()
+            for other in list(self._handles):
+                if other != address:
+                    self._ask(address, other)
+                    self._ask(other, address)
+
+    def _ask(self, one: str, other: str) -> None:
+        try:
+            status = pynvml.nvmlDeviceGetP2PStatus(
+                self._handles[one], self._handles[other], P2P_CAPS_READ
+            )
+        except (KeyError, pynvml.NVMLError):  # it is gone meanwhile, or the driver does not tell
+            return
+        self._access[one, other] = int(status) == pynvml.NVML_P2P_STATUS_OK
+
+
 class Worker:
     """One GPU, and the thread that may hang with it."""
 
-    def __init__(self, address: str, events: Events, handles: dict[str, Any]) -> None:
+    def __init__(self, address: str, events: Events, peers: Peers) -> None:
         self.address = address
         self.since: float | None = None  # when the call at hand began
         self._events = events
-        self._handles = handles  # of all GPUs, by address
-        self._peers: dict[str, bool] = {}
-        self._asked_peers: set[str] = set()
+        self._peers = peers
         self._requests: SimpleQueue[tuple[int, bool]] = SimpleQueue()
         self._reader: GpuReader | None = None
         threading.Thread(target=self._run, daemon=True).start()
@@ -139,19 +186,13 @@ class Worker:
             self._reader = reader
         self._reader.throughput = throughput
         reading = self._reader.read()
-        self._handles[self.address] = self._reader.handle
-        others = {a: h for a, h in list(self._handles.items()) if a != self.address}
-        if (
-            set(others) != self._asked_peers
-        ):  # only then: a peer that hangs would hang this GPU, too
-            self._asked_peers = set(others)
-            self._peers = self._reader.peers(others)
-        return {**reading, "peer_access": self._peers}
+        self._peers.add(self.address, self._reader.handle)
+        return {**reading, "peer_access": self._peers.of(self.address)}
 
     def _forget(self) -> None:
         """A GPU that comes back gets a handle anew."""
         self._reader = None
-        self._handles.pop(self.address, None)
+        self._peers.remove(self.address)
 
 
 def pointer(handle: Any) -> int:
@@ -196,19 +237,21 @@ def library() -> str | None:
 
 def main() -> None:
     """Answer until the agent is gone."""
+    global _output
+    _output = os.dup(1)
+    os.dup2(2, 1)
     gc.freeze()  # modules stay: no collection need look at them again
     state = driver()
     say({"driver": state})
     if state["state"] != "ok":
         return
-    events = Events()
-    handles: dict[str, Any] = {}
+    events, peers = Events(), Peers()
     workers: dict[str, Worker] = {}
     for line in sys.stdin:
         request = json.loads(line)
         for address in request["gpus"]:
             if address not in workers:
-                workers[address] = Worker(address, events, handles)
+                workers[address] = Worker(address, events, peers)
             workers[address].ask(request["sample"], request["throughput"])
         events.ask()
 

@@ -69,7 +69,6 @@ FIELDS = (
 )
 ECC_ERRORS = {"corrected": 0, "uncorrected": 1}  # nvmlMemoryErrorType_t
 VOLATILE = 0  # nvmlEccCounterType_t: since the driver came up
-P2P_CAPS_READ = 0  # the constant NVML_P2P_CAPS_INDEX_READ is the tuple (0,) by mistake
 
 
 class GpuLostError(Exception):
@@ -89,8 +88,8 @@ class GpuReader:
     def __init__(self, nvml: Any, address: str, *, throughput: bool = False) -> None:
         self.nvml = nvml
         self.throughput = throughput
-        self._without: set[str] = set()  # what this card or library does not have
-        self._fields = [(number, 0) for number in FIELDS]  # with their scope
+        self._without: set[tuple[Any, ...]] = set()  # calls that this card or library has not
+        self._fields = tuple((number, 0) for number in FIELDS)  # with their scope
         # Errors after which nothing more can be read of the GPU.
         self._fatal = {
             nvml.NVML_ERROR_GPU_IS_LOST,
@@ -104,7 +103,10 @@ class GpuReader:
             nvml.NVML_ERROR_NOT_SUPPORTED,
             nvml.NVML_ERROR_FUNCTION_NOT_FOUND,
             nvml.NVML_ERROR_NO_PERMISSION,
+            nvml.NVML_ERROR_ARGUMENT_VERSION_MISMATCH,
         }
+        # pynvml's own, no NVMLError: the library is older than a call's structures.
+        self._mismatch = getattr(nvml, "NVMLLibraryMismatchError", nvml.NVMLError)
         try:
             self.handle = nvml.nvmlDeviceGetHandleByPciBusId(address)
             # A GPU without these is none that a reading could be of.
@@ -156,30 +158,22 @@ class GpuReader:
             "processes": self._processes(),
         }
 
-    def peers(self, others: Mapping[str, Any]) -> dict[str, bool]:
-        """Whether the driver lets this GPU read each of these (by address: handle) directly."""
-        found = {}
-        for address, handle in others.items():
-            status = self._call("nvmlDeviceGetP2PStatus", handle, P2P_CAPS_READ)
-            if status is not None:
-                found[address] = int(status) == 0
-        return found
-
     def _call(self, name: str, *arguments: Any) -> Any:
-        """Ask NVML; None where it has no answer."""
-        if name in self._without:
-            return None
+        """Ask NVML; None where it has no answer. What it will never answer is not asked again."""
+        call = (name, *arguments)
         function: Callable[..., Any] | None = getattr(self.nvml, name, None)
-        if function is None:  # an older nvidia-ml-py
-            self._without.add(name)
+        if function is None or call in self._without:  # none: an older nvidia-ml-py
             return None
         try:
             return function(self.handle, *arguments)
         except self.nvml.NVMLError as error:
             if error.value in self._fatal:
                 raise GpuLostError(error.value, str(error)) from None
-            if error.value in self._never and not arguments:
-                self._without.add(name)
+            if error.value in self._never:
+                self._without.add(call)
+            return None
+        except self._mismatch:
+            self._without.add(call)
             return None
 
     def _read_constant(self) -> dict[str, Any]:
@@ -199,22 +193,13 @@ class GpuReader:
 
     def _each(self, name: str, keys: Mapping[str, int]) -> dict[str, Any] | None:
         """One call a key; what has no answer is left out, and None when nothing has."""
-        if name in self._without:
-            return None
         found = {key: self._call(name, number) for key, number in keys.items()}
-        known = {key: value for key, value in found.items() if value is not None}
-        if not known:
-            self._without.add(name)
-        return known or None
+        return {key: value for key, value in found.items() if value is not None} or None
 
     def _memory(self) -> dict[str, int]:
         """Version 2 tells the driver's own part from what programs use."""
         version = getattr(self.nvml, "nvmlMemory_v2", None)
-        found = None
-        if version is not None and "memory_v2" not in self._without:
-            found = self._call("nvmlDeviceGetMemoryInfo", version)
-            if found is None:
-                self._without.add("memory_v2")
+        found = None if version is None else self._call("nvmlDeviceGetMemoryInfo", version)
         if found is None:
             found = self._call("nvmlDeviceGetMemoryInfo")
         if found is None:
@@ -228,7 +213,6 @@ class GpuReader:
     def _temperature(self) -> float | None:
         value = self._call("nvmlDeviceGetTemperatureV", 0)
         if value is None:
-            self._without.add("nvmlDeviceGetTemperatureV")
             value = self._call("nvmlDeviceGetTemperature", 0)
         return None if value is None else float(value)
 
@@ -241,12 +225,12 @@ class GpuReader:
         return found and {key: value * 1e6 for key, value in found.items()}
 
     def _fans(self) -> dict[str, float] | None:
-        count = self._call("nvmlDeviceGetNumFans")
-        if count is None:
+        numbers = range(self._call("nvmlDeviceGetNumFans") or 0)
+        found = self._each("nvmlDeviceGetFanSpeed_v2", {str(fan): fan for fan in numbers})
+        if found is None:  # an older library has one speed for all fans
             speed = self._call("nvmlDeviceGetFanSpeed")
-            return None if speed is None else {"0": speed / 100}
-        speeds = {str(fan): self._call("nvmlDeviceGetFanSpeed_v2", fan) for fan in range(count)}
-        return {fan: speed / 100 for fan, speed in speeds.items() if speed is not None}
+            found = None if speed is None else {"0": speed}
+        return found and {fan: speed / 100 for fan, speed in found.items()}
 
     def _clocks_events(self) -> dict[str, bool] | None:
         bits = self._call("nvmlDeviceGetCurrentClocksEventReasons")
@@ -265,7 +249,7 @@ class GpuReader:
             if entry.nvmlReturn == 0 and member is not None:
                 found[entry.fieldId] = getattr(entry.value, member)
             elif entry.nvmlReturn in self._never:  # not asked for again
-                self._fields = [field for field in self._fields if field[0] != entry.fieldId]
+                self._fields = tuple(pair for pair in self._fields if pair[0] != entry.fieldId)
         return found
 
     def _throttled(self, values: Mapping[int, float]) -> dict[str, float] | None:
@@ -283,16 +267,11 @@ class GpuReader:
         return found and {key: value * 1e3 for key, value in found.items()}
 
     def _ecc_errors(self) -> dict[str, float] | None:
-        if "ecc" in self._without:
-            return None
         found = {
             name: self._call("nvmlDeviceGetTotalEccErrors", kind, VOLATILE)
             for name, kind in ECC_ERRORS.items()
         }
-        known = {name: count for name, count in found.items() if count is not None}
-        if not known:
-            self._without.add("ecc")
-        return known or None
+        return {name: count for name, count in found.items() if count is not None} or None
 
     def _processes(self) -> dict[str, int] | None:
         names = {

@@ -8,6 +8,7 @@ upgraded stays mapped in it, and a call that hangs can't be taken back.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import select
@@ -22,13 +23,32 @@ from typing import Any
 from agent.readings.nvml import READING_FIELDS, DriverReading, GpuReading
 
 LIBRARY = "libnvidia-ml.so.1"
-RETRY_SECONDS = 5.0  # after a failed start; doubles up to
-RETRY_SECONDS_MOST = 60.0
-START_SECONDS = 15.0  # a large rig without persistence mode takes seconds to initialise
-HUNG_SECONDS = 6.0  # every GPU hung for so long: replace the process; doubles each time up to
-LOST_SECONDS = 30.0  # or every GPU failing for so long: NVML initialised anew may find them
-PATIENCE_MOST = 10  # times as long
-UNKILLABLE_MOST = 3  # processes stuck in the kernel, after which no new one is added to them
+LINE_MOST_BYTES = 1 << 20  # a GPU's line has 2 KB
+UNKNOWN = "unknown"  # the version of a module that does not tell it in a form we know
+
+
+@dataclass(frozen=True)
+class Limits:
+    """When the process is replaced.
+
+    retry_seconds: after a failed start, doubled each time up to retry_seconds_most. start_seconds:
+    for NVML to initialise, which takes a large rig without persistence mode seconds. hung_seconds:
+    of no answer from any GPU; lost_seconds: of nothing but errors, for NVML initialised anew may
+    find the GPUs; both doubled each time up to patience_most times as long. kill_seconds: for
+    SIGKILL to work. unkillable_most: processes stuck in the kernel, after which none is added.
+    """
+
+    retry_seconds: float = 5.0
+    retry_seconds_most: float = 60.0
+    start_seconds: float = 15.0
+    hung_seconds: float = 6.0
+    lost_seconds: float = 30.0
+    patience_most: int = 10
+    kill_seconds: float = 0.5
+    unkillable_most: int = 3
+
+
+log = logging.getLogger("deeprig-agent")
 
 
 @dataclass(frozen=True)
@@ -65,20 +85,23 @@ class NvmlProcess:
         procfs: str = "/proc",
         throughput: bool = False,
         command: Sequence[str] = (sys.executable, "-m", "agent.nvml.child"),
+        limits: Limits | None = None,
     ) -> None:
         self.restarts = 0
         self._procfs = procfs
         self._throughput = throughput
         self._command = command
+        self._limits = limits or Limits()
         self._process: subprocess.Popen[bytes] | None = None
         self._unkillable: list[subprocess.Popen[bytes]] = []
         self._buffer = b""
         self._sample = 0
-        self._driver: dict[str, Any] | None = None  # what the process said first
+        self._module = ""  # the version that the process began with
+        self._driver: DriverReading | None = None  # what the process said first
         self._library: str | None = None
         self._failed: tuple[str, str, str] | None = None  # state, detail, stamp
         self._answered_at = self._read_at = self._retry_at = 0.0
-        self._retry_seconds, self._patience = RETRY_SECONDS, 1
+        self._retry_seconds, self._patience = self._limits.retry_seconds, 1
 
     @property
     def pid(self) -> int | None:
@@ -95,8 +118,12 @@ class NvmlProcess:
         module = module_version(self._procfs)
         if module is None:
             self._end()
-            self._failed, self._retry_at, self._retry_seconds = None, 0.0, RETRY_SECONDS
+            self._failed, self._retry_at = None, 0.0
+            self._retry_seconds = self._limits.retry_seconds
             return Poll(DriverReading("missing", "the nvidia module is not loaded"))
+        if self._process and module != self._module:
+            self._end()  # another module was loaded: the library that it holds does not fit
+            self._driver, self._failed, self._retry_at = None, None, 0.0
         self._replace_when_hung(now)
         if self._process is None and not self._start(now, module):
             return Poll(self._reading(module))
@@ -106,7 +133,7 @@ class NvmlProcess:
         xids: list[tuple[str, int]] = []
         if self._send(request):
             self._receive(set(addresses), answers, xids, now + deadline)
-        self._note_answers(answers)
+        self._note_answers(addresses, answers)
         driver = self._reading(module)
         for address in addresses:
             if address not in answers and driver.state in ("ok", "unresponsive"):
@@ -150,15 +177,23 @@ class NvmlProcess:
                 self._ended()
                 return
             *lines, self._buffer = (self._buffer + data).split(b"\n")
+            if len(self._buffer) > LINE_MOST_BYTES:
+                self._ended()
+                return
             for line in lines:
-                self._take(json.loads(line), answers, xids)
+                try:
+                    self._take(json.loads(line), answers, xids)
+                except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+                    log.warning("the process that asks NVML said %.80r", line)
 
     def _take(
         self, message: dict[str, Any], answers: dict[str, Answer], xids: list[tuple[str, int]]
     ) -> None:
         if "driver" in message:
-            self._driver = message["driver"]
-            self._library = self._driver.get("library") if self._driver else None
+            said = dict(message["driver"])
+            library = said.pop("library", None)
+            self._driver, self._library = DriverReading(**said), library
+            self._answered_at = self._read_at = time.monotonic()  # the GPUs' time begins now
         elif "xids" in message:
             xids += [(address, number) for address, number in message["xids"]]
         elif message["sample"] == self._sample:
@@ -166,8 +201,7 @@ class NvmlProcess:
 
     def _reading(self, module: str) -> DriverReading:
         if self._driver is not None:
-            known = {name: value for name, value in self._driver.items() if name != "library"}
-            return DriverReading(**known, module_version=module)
+            return replace(self._driver, module_version=module)
         if self._failed is not None:
             state, detail, _ = self._failed
             return DriverReading(state, detail, module_version=module)  # type: ignore[arg-type]
@@ -176,7 +210,7 @@ class NvmlProcess:
     def _judge_library(self, driver: DriverReading, module: str) -> DriverReading:
         """The process keeps the library that it began with; what is on the disk now may not fit."""
         on_disk = library_version(self._library)
-        if driver.state == "ok" and on_disk is not None and on_disk != module:
+        if driver.state == "ok" and on_disk is not None and module not in (on_disk, UNKNOWN):
             detail = f"library {on_disk}, loaded module {module}: new programs can't use the GPUs"
             return replace(driver, state="mismatch", detail=detail)
         return driver
@@ -192,53 +226,65 @@ class NvmlProcess:
         """Start it, unless it is too early to try again; a change of the driver's files is not."""
         changed = self._failed is not None and self._failed[2] != self._stamp(module)
         self._unkillable = [process for process in self._unkillable if process.poll() is None]
-        if (now < self._retry_at and not changed) or len(self._unkillable) >= UNKILLABLE_MOST:
+        if now < self._retry_at and not changed:
             return False
-        self._driver, self._buffer = None, b""
-        self._process = subprocess.Popen(
-            self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0
-        )
+        if len(self._unkillable) >= self._limits.unkillable_most:
+            return False
+        self._driver, self._buffer, self._module = None, b"", module
+        try:
+            self._process = subprocess.Popen(
+                self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0
+            )
+        except OSError as error:  # no memory, no more processes
+            detail = f"the process that asks NVML can't be started: {error.strerror}"
+            self._fail("unresponsive", detail, retry_in=self._retry_seconds)
+            return False
         assert self._process.stdin is not None
         os.set_blocking(self._process.stdin.fileno(), False)
         self._answered_at = self._read_at = now
         return True
 
-    def _note_answers(self, answers: Mapping[str, Answer]) -> None:
+    def _note_answers(self, addresses: Sequence[str], answers: Mapping[str, Answer]) -> None:
         now = time.monotonic()
-        if not answers or self._answered(answers):
+        nobody = self._driver is not None and not addresses  # who could answer
+        if nobody or self._answered(answers):
             self._answered_at = now
-        if not answers or any(answer.reading for answer in answers.values()):
+        if nobody or any(answer.reading for answer in answers.values()):
             self._read_at = now
         if any(answer.reading for answer in answers.values()):
-            self._retry_seconds, self._patience = RETRY_SECONDS, 1
+            self._retry_seconds, self._patience = self._limits.retry_seconds, 1
 
     def _replace_when_hung(self, now: float) -> None:
         """A process that was replaced in vain is replaced ever more rarely."""
-        hung = START_SECONDS if self._driver is None else HUNG_SECONDS * self._patience
-        lost = LOST_SECONDS * self._patience
-        if self._process and (now - self._answered_at > hung or now - self._read_at > lost):
+        limits = self._limits
+        hung, lost = limits.hung_seconds, limits.lost_seconds
+        if self._driver is None:
+            hung = lost = limits.start_seconds
+        silent = now - self._answered_at > hung * self._patience
+        if self._process and (silent or now - self._read_at > lost * self._patience):
+            detail = "no GPU answers" if self._driver else "NVML does not initialise"
             self._end()
-            self._patience = min(self._patience * 2, PATIENCE_MOST)
+            self._patience = min(self._patience * 2, limits.patience_most)
             self.restarts += 1
-            self._fail("unresponsive", "no GPU answers", retry_in=0.0)
+            self._fail("unresponsive", detail, retry_in=0.0)
 
     def _ended(self) -> None:
         """It closed its output: it was killed, or said why it can't work."""
-        state = self._driver["state"] if self._driver else "starting"
-        detail = self._driver["detail"] if self._driver else ""
+        state = self._driver.state if self._driver else "starting"
+        detail = self._driver.detail if self._driver else ""
         self._end()
         if state == "ok":  # killed from outside: go on at once
             self._driver, self._failed, self._retry_at = None, None, 0.0
             self.restarts += 1
         else:
             self._fail(state, detail, retry_in=self._retry_seconds)
-            self._retry_seconds = min(self._retry_seconds * 2, RETRY_SECONDS_MOST)
+            self._retry_seconds = min(self._retry_seconds * 2, self._limits.retry_seconds_most)
 
     def _fail(self, state: str, detail: str, *, retry_in: float) -> None:
         module = module_version(self._procfs) or ""
         self._driver = None
         self._failed = (state, detail, self._stamp(module))
-        self._retry_at = time.monotonic() + retry_in
+        self._retry_at = time.monotonic() + retry_in if retry_in else 0.0
 
     def _stamp(self, module: str) -> str:
         """What a try again depends on: the versions of module and library."""
@@ -253,7 +299,7 @@ class NvmlProcess:
                 stream.close()
         process.kill()
         try:
-            process.wait(timeout=0.5)
+            process.wait(timeout=self._limits.kill_seconds)
         except subprocess.TimeoutExpired:  # stuck in the kernel
             self._unkillable.append(process)
 
@@ -277,7 +323,7 @@ def module_version(procfs: str) -> str | None:
     except OSError:
         return None
     found = re.search(r"\s(\d+\.\d+(?:\.\d+)?)\s", f"{first} ")
-    return found.group(1) if found else "unknown"
+    return found.group(1) if found else UNKNOWN
 
 
 def library_version(library: str | None) -> str | None:

@@ -1,0 +1,197 @@
+"""HTTP as clients speak it: whole, in pieces, several at once, wrongly."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from agent.http import Limits, Request, Response
+from tests.unit.agent.serving.server import Server, serving, wait_for
+
+GET = b"GET /a HTTP/1.1\r\nHost: rig\r\n\r\n"
+LIMITS = Limits(request_bytes=4096)
+
+
+async def later(request: Request) -> Response:
+    await asyncio.sleep(0.004)
+    return Response(request.target.encode())
+
+
+def handler(request: Request) -> Response | asyncio.Future[Response]:
+    """Says what was asked; /slow later, /broken not at all."""
+    if request.path == "/broken":
+        raise ZeroDivisionError
+    if request.path.startswith("/slow"):
+        return asyncio.ensure_future(later(request))
+    own = {"Content-Type": "text/plain", "X-Accept": request.headers.get("accept", "")}
+    return Response(f"{request.method} {request.path}".encode(), headers=own)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    with serving(handler, LIMITS) as made:
+        yield made
+
+
+def test_a_connection_is_kept(server: Server) -> None:
+    client = server.connect()
+    for number in range(3):
+        answer = client.ask(f"/{number}?query")
+        assert (answer.status, answer.body) == (200, f"GET /{number}".encode())
+        assert "connection" not in answer.headers
+        assert re.fullmatch(r"\w{3}, \d\d \w{3} \d{4} [\d:]{8} GMT", answer.headers["date"])
+
+
+@pytest.mark.parametrize(
+    ("request_", "says", "kept"),
+    [
+        (b"GET /a HTTP/1.1\r\nHost: rig\r\n\r\n", None, True),
+        (b"GET /a HTTP/1.1\r\nHost: rig\r\nConnection: close\r\n\r\n", "close", False),
+        (b"GET /a HTTP/1.0\r\n\r\n", "close", False),
+        (b"GET /a\r\n\r\n", "close", False),  # HTTP/0.9, as some health checks have it
+        (b"GET /a HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", "keep-alive", True),
+    ],
+)
+def test_who_closes(server: Server, request_: bytes, says: str | None, kept: bool) -> None:
+    client = server.connect()
+    client.send(request_)
+    answer = client.answer()
+    assert (answer.status, answer.headers.get("connection")) == (200, says)
+    if kept:
+        assert client.ask("/b").body == b"GET /b"
+    else:
+        assert client.closed()
+
+
+def test_head_has_the_length_and_no_body(server: Server) -> None:
+    client = server.connect()
+    answer = client.ask("/a", method="HEAD")
+    assert (answer.status, answer.headers["content-length"]) == (200, str(len("HEAD /a")))
+    assert client.ask("/b").body == b"GET /b", "no body stood in between"
+
+
+def test_a_request_may_come_in_any_two_pieces(server: Server) -> None:
+    whole = b"GET /a?b=c HTTP/1.1\r\nHost: rig\r\nAccept: x\r\nAccept: y\r\n\r\n"
+    client = server.connect()
+    client.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    for cut in range(1, len(whole)):
+        client.send(whole[:cut])
+        client.send(whole[cut:])
+        answer = client.answer()
+        assert (answer.body, answer.headers["x-accept"]) == (b"GET /a", "x, y"), cut
+
+
+def test_a_request_may_come_byte_by_byte(server: Server) -> None:
+    client = server.connect()
+    client.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    for byte in GET:
+        client.send(bytes([byte]))
+    assert client.answer().body == b"GET /a"
+
+
+def test_many_at_once_are_answered_in_their_order(server: Server) -> None:
+    """Also where an answer takes time, and the last one is cut."""
+    client = server.connect()
+    targets = [f"/slow{number}" if number % 7 == 3 else f"/{number}" for number in range(500)]
+    whole = b"".join(f"GET {target} HTTP/1.1\r\nHost: r\r\n\r\n".encode() for target in targets)
+    client.send(whole[:-5])
+    bodies = [client.answer().body.decode().removeprefix("GET ") for _ in targets[:-1]]
+    assert bodies == targets[:-1]
+    client.send(whole[-5:])
+    assert client.answer().body.decode() == f"GET {targets[-1]}"
+
+
+def test_answers_come_before_a_refusal(server: Server) -> None:
+    client = server.connect()
+    client.send(GET + b"GET /slow HTTP/1.1\r\nHost: r\r\n\r\n" + b"what is this?\r\n\r\n")
+    assert [client.answer().status for _ in range(3)] == [200, 200, 400]
+    assert client.closed()
+
+
+@pytest.mark.parametrize(
+    ("data", "status"),
+    [
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 400),  # TLS
+        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400),  # HTTP/2
+        (b"\x00" * 64, 400),
+        (b"GET / HTTP/1.1\r\nContent-Length: x\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nabcd", 400),
+        (b"GET / HTTP/1.1\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\nabc", 400),
+        (b"GET / HTTP/1.1\r\nbroken header\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nA: " + b"x" * 8192 + b"\r\n\r\n", 431),
+        (b"GET / HTTP/1.1\r\n" + b"A: b\r\n" * 2000 + b"\r\n", 431),
+        (b"GET /" + b"x" * 1_000_000, 431),  # more than the buffers hold: it is still being sent
+        (b"\r\n" * 8192, 431),
+        (b"POST / HTTP/1.1\r\nContent-Length: 9000\r\n\r\n" + b"x" * 9000, 413),
+    ],
+)
+def test_what_is_no_request(server: Server, data: bytes, status: int) -> None:
+    client = server.connect()
+    try:
+        client.send(data)
+    except ConnectionError:
+        pytest.fail("the connection was reset while the client was sending")
+    answer = client.answer()
+    assert (answer.status, answer.headers["connection"]) == (status, "close")
+    assert answer.body.startswith(str(status).encode())
+    assert client.closed()
+
+
+def test_a_body_on_a_get_is_passed_over(server: Server) -> None:
+    client = server.connect()
+    client.send(b"GET /a HTTP/1.1\r\nHost: r\r\nContent-Length: 20\r\n\r\nGET /b HTTP/1.1\r\n\r\n.")
+    assert client.answer().body == b"GET /a"
+    chunks = b"5\r\nGET /\r\n0\r\n\r\n"
+    client.send(b"GET /c HTTP/1.1\r\nHost: r\r\nTransfer-Encoding: chunked\r\n\r\n" + chunks)
+    assert client.answer().body == b"GET /c"
+
+
+@pytest.mark.parametrize("protocol", ["h2c", "websocket"])
+def test_another_protocol_is_not_taken_up(server: Server, protocol: str) -> None:
+    """curl --http2 asks so, and is content with HTTP/1.1."""
+    client = server.connect()
+    client.send(f"GET /a HTTP/1.1\r\nHost: r\r\nConnection: Upgrade\r\nUpgrade: {protocol}\r\n"
+                "\r\n".encode() + b"PRI * HTTP/2.0\r\n")  # fmt: skip
+    answer = client.answer()
+    assert (answer.status, answer.body) == (200, b"GET /a")
+    assert client.closed()
+
+
+def test_a_proxys_client_names_the_host(server: Server) -> None:
+    assert server.ask("http://rig:10390/a?b").body == b"GET /a"
+    assert server.ask("HTTP://rig").body == b"GET /"
+
+
+def test_who_has_asked_may_close_his_side(server: Server) -> None:
+    for target in (b"/a", b"/slow"):
+        client = server.connect()
+        client.send(GET.replace(b"/a", target))
+        client.socket.shutdown(socket.SHUT_WR)
+        assert client.answer().body.endswith(target)
+        assert client.closed()
+
+
+def test_a_handler_that_fails_fails_alone(server: Server, caplog: pytest.LogCaptureFixture) -> None:
+    client = server.connect()
+    assert client.ask("/broken").status == 500
+    assert "ZeroDivisionError" in caplog.text
+    assert client.ask("/a").status == 200
+
+
+def test_who_goes_away_is_forgotten(server: Server) -> None:
+    before = set(server.connections.open)
+    for data in (b"", b"GET / HT", GET, b"GET /slow HTTP/1.1\r\nHost: r\r\n\r\n"):
+        client = server.connect()
+        client.send(data)
+        client.close()
+    assert wait_for(lambda: server.connections.open <= before or None, "all closed") is True
+
+
+def test_headers_do_not_outlive_their_request(server: Server) -> None:
+    client = server.connect()
+    answers = [client.ask("/a", accept="x"), client.ask("/a")]
+    assert [answer.headers["x-accept"] for answer in answers] == ["x", ""]

@@ -1,0 +1,167 @@
+"""Clients that send or read too slowly, or nothing, or come in crowds: the others do not notice."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+
+import pytest
+
+from agent.http import READ_BYTES, Limits, Request, Response
+from tests.unit.agent.serving.server import Client, Server, serving, wait_for
+
+GET = b"GET /a HTTP/1.1\r\nHost: rig\r\n\r\n"
+FAST = Limits(request_seconds=0.4, idle_seconds=30, sweep_seconds=0.02, linger_seconds=0.1)
+LARGE = bytes(1 << 20)
+
+
+def handler(request: Request) -> Response:
+    return Response(LARGE if request.path == "/large" else b"x")
+
+
+def held(server: Server) -> int:
+    """Bytes of answers that the server keeps for clients that do not take them."""
+
+    def count() -> int:
+        transports = [one._transport for one in server.connections.open]
+        return sum(each.get_write_buffer_size() for each in transports if each)
+
+    bytes_: int = server.call(count)
+    return bytes_
+
+
+def test_a_hundred_that_send_a_byte_at_a_time() -> None:
+    """Others are answered at once; each of the hundred is told off and closed at its deadline."""
+    with serving(handler, FAST) as server:
+        began = time.monotonic()
+        slow = [server.connect() for _ in range(100)]
+        waits = []
+        for byte in GET[:-1] * 10:
+            for client in slow:
+                try:
+                    client.send(bytes([byte]))
+                except ConnectionError:
+                    continue
+            asked = time.monotonic()
+            assert server.ask().status == 200
+            waits.append(time.monotonic() - asked)
+            if time.monotonic() - began > 2 * FAST.request_seconds:
+                break
+            time.sleep(0.02)
+        assert sorted(waits)[len(waits) // 2] < 0.1
+        statuses = Counter(end_of(client) for client in slow)
+        assert set(statuses) <= {408, None}, "None: what it still sent reset the connection"
+        assert statuses[408] > 50
+        assert time.monotonic() - began < FAST.request_seconds + 5
+
+
+def end_of(client: Client) -> int | None:
+    try:
+        status = client.answer().status
+        assert client.closed()
+    except ConnectionResetError:
+        return None
+    return status
+
+
+def test_one_who_says_nothing_is_closed_without_a_word() -> None:
+    with serving(handler, FAST) as server:
+        began = time.monotonic()
+        assert server.connect().closed()
+        assert FAST.request_seconds <= time.monotonic() - began < FAST.request_seconds + 3
+
+
+def test_between_requests_there_is_more_time() -> None:
+    limits = Limits(request_seconds=0.1, idle_seconds=0.6, sweep_seconds=0.02)
+    with serving(handler, limits) as server:
+        client = server.connect()
+        assert client.ask().status == 200
+        time.sleep(0.3)
+        assert client.ask().status == 200, "still there after three times request_seconds"
+        began = time.monotonic()
+        assert client.closed(), "and no 408: nothing was asked"
+        assert time.monotonic() - began > 0.3
+
+
+@pytest.mark.parametrize("begun", [GET[:7], GET + GET[:7], GET[:-2]])
+def test_a_request_that_does_not_end(begun: bytes) -> None:
+    """Also one that began in the same packet as another ended, which gives it no idle time."""
+    with serving(handler, FAST) as server:
+        client = server.connect()
+        client.send(begun)
+        statuses = [client.answer().status for _ in range(begun.count(b"GET"))]
+        assert statuses[-1] == 408
+        assert client.closed()
+
+
+def test_a_slow_reader_is_waited_for_and_costs_one_answer() -> None:
+    with serving(handler, Limits()) as server:
+        client = server.connect(receive_buffer=4096)
+        number = 40
+        client.send(GET.replace(b"/a", b"/large") * number)
+        wait_for(lambda: held(server) > 0, "the client lags behind")
+        for _ in range(20):
+            assert server.ask().status == 200
+        assert held(server) < len(LARGE) + 1024
+        assert all(len(client.answer().body) == len(LARGE) for _ in range(number))
+
+
+def test_one_who_does_not_read_is_closed() -> None:
+    with serving(handler, FAST) as server:
+        client = server.connect(receive_buffer=4096)
+        client.send(GET.replace(b"/a", b"/large") * 3)
+        wait_for(lambda: server.connections.open, "it is here")
+        wait_for(lambda: not server.connections.open, "it is closed")
+        assert held(server) == 0
+        assert len(client.rest()) < 3 * len(LARGE), "what the kernel held, and no more"
+
+
+def test_of_many_small_requests_few_are_kept() -> None:
+    """A client that only asks, and never reads, has to stop asking."""
+    small = b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n"
+    with serving(handler, Limits()) as server:
+        client = server.connect(receive_buffer=4096)
+        client.socket.settimeout(0.3)
+        with pytest.raises(TimeoutError):
+            client.send(small * 400_000)
+        (connection,) = server.connections.open
+        assert len(connection._waiting) <= READ_BYTES // len(small) + 1
+        assert held(server) < 64 << 10
+
+
+def test_a_refusal_waits_for_what_is_on_its_way() -> None:
+    """Closed at once, the client would be told of a reset, and maybe never read why."""
+    with serving(handler, Limits(linger_seconds=30)) as server:
+        client = server.connect()
+        client.send(b"nonsense\r\n\r\n")
+        wait_for(lambda: any(one._deaf for one in server.connections.open), "refused")
+        for _ in range(20):
+            client.send(b"more nonsense\r\n")
+            time.sleep(0.002)
+        assert client.answer().status == 400
+        client.close()
+        wait_for(lambda: not server.connections.open, "closed with the client")
+
+
+def test_one_who_goes_on_after_a_refusal_is_closed() -> None:
+    with serving(handler, FAST) as server:
+        client = server.connect()
+        client.send(b"nonsense\r\n\r\n")
+        assert client.answer().status == 400
+        wait_for(lambda: not server.connections.open, "closed, though the client is not")
+        with pytest.raises(ConnectionError):
+            client.send(bytes(16 << 20))
+
+
+def test_too_many() -> None:
+    with serving(handler, Limits(connections=5)) as server:
+        clients = [server.connect() for _ in range(5)]
+        assert [client.ask().status for client in clients] == [200] * 5
+        refused = server.connect()
+        answer = refused.answer()
+        assert (answer.status, answer.headers["connection"]) == (503, "close")
+        assert refused.closed()
+        assert clients[0].ask().status == 200, "who is in stays in"
+        clients[0].close()
+        wait_for(lambda: len(server.connections.open) == 4, "one has left")
+        assert server.ask().status == 200

@@ -1,0 +1,228 @@
+"""TLS: certificates that are renewed, of clients, and what can't change while it runs."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from agent.webconfig import Watched
+from tests.unit.agent.serving.certificates import Authority, replace
+from tests.unit.agent.serving.published import published
+from tests.unit.agent.serving.server import Server, serving
+from tests.unit.agent.serving.test_exporter import make
+from tests.unit.agent.serving.test_webconfig import basic, hashed
+
+PLAIN = """\
+tls_server_config:
+  cert_file: server.pem
+  key_file: server.key
+"""
+CLIENTS = f"{PLAIN}  client_ca_file: authority.pem\n  client_auth_type: "
+
+
+class Site:
+    """A folder with a web configuration file and its certificates."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.file = folder / "web.yml"
+        self.authority = Authority.make(folder, "authority")
+        self.renew("first")
+
+    def renew(self, name: str, certificate: str = "server.pem", key: str = "server.key") -> None:
+        self.authority.sign(name, self.folder / certificate, self.folder / key)
+
+    def write(self, content: str) -> None:
+        replace(self.file, content.encode())
+
+    def client(self, certificate: str = "", authority: Authority | None = None) -> ssl.SSLContext:
+        """A client that trusts the authority, and has a certificate of it or of another one."""
+        made = ssl.create_default_context(cafile=str(self.authority.file))
+        if certificate:
+            files = self.folder / "client.pem", self.folder / "client.key"
+            (authority or self.authority).sign(certificate, *files)
+            made.load_cert_chain(*files)
+        return made
+
+    @contextmanager
+    def serve(self) -> Iterator[tuple[Server, Callable[[], str]]]:
+        """A server, and who it says that it is to a new client."""
+        web = Watched(self.file)
+        exporter = make(web=web)
+        exporter.publish(published())
+        with serving(exporter.handle, tls=web.ssl) as server:
+
+            def name() -> str:
+                server.call(lambda: exporter.publish(published()))  # as after every interval
+                return shown(server.connect(tls=self.client()).socket)
+
+            yield server, name
+
+
+def shown(channel: socket.socket) -> str:
+    """The name in the certificate that a server has shown."""
+    assert isinstance(channel, ssl.SSLSocket)
+    certificate = channel.getpeercert()
+    assert certificate
+    subject = certificate["subject"]
+    return str(subject[0][0][1])
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    return Site(tmp_path)
+
+
+def test_it_is_encrypted(site: Site) -> None:
+    site.write(PLAIN)
+    with site.serve() as (server, _):
+        client = server.connect(tls=site.client())
+        for _ in range(2):
+            assert client.ask("/metrics").body == published().classic
+        assert isinstance(client.socket, ssl.SSLSocket)
+        assert client.socket.version() == "TLSv1.3"
+        stranger = server.connect()
+        stranger.send(b"GET /metrics HTTP/1.1\r\nHost: rig\r\n\r\n")
+        assert b"classic" not in stranger.rest()
+
+
+@pytest.mark.parametrize(
+    ("rows", "client", "version"),
+    [
+        ("", ssl.TLSVersion.TLSv1_2, "TLSv1.2"),
+        ("  max_version: TLS12\n", ssl.TLSVersion.TLSv1_3, "TLSv1.2"),
+        ("  min_version: TLS13\n", ssl.TLSVersion.TLSv1_2, None),
+    ],
+)
+def test_versions(site: Site, rows: str, client: ssl.TLSVersion, version: str | None) -> None:
+    site.write(PLAIN + rows)
+    most = site.client()
+    most.maximum_version = client
+    with site.serve() as (server, _):
+        if version is None:
+            with pytest.raises(ssl.SSLError):
+                server.connect(tls=most)
+        else:
+            channel = server.connect(tls=most).socket
+            assert isinstance(channel, ssl.SSLSocket)
+            assert channel.version() == version
+
+
+def test_a_renewed_certificate_is_taken(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    """Without a request in between: with a certificate that ran out none could come."""
+    site.write(PLAIN)
+    with site.serve() as (server, name):
+        before = server.connect(tls=site.client())
+        assert before.ask("/metrics").status == 200
+        assert name() == "first"
+        site.renew("second")
+        assert name() == "second"
+        assert before.ask("/metrics").status == 200, "who was connected stays connected"
+    assert caplog.text == ""
+
+
+def test_half_a_renewal_leaves_the_old_one(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    site.write(PLAIN)
+    site.renew("second", "second.pem", "second.key")
+    with site.serve() as (_, name):
+        (site.folder / "second.pem").replace(site.folder / "server.pem")
+        assert name() == name() == "first"
+        (message,) = [record.getMessage() for record in caplog.records]
+        assert message.startswith(f"{site.file}:2: ")
+        assert message.endswith("key values mismatch; what held before still does")
+        (site.folder / "second.key").replace(site.folder / "server.key")
+        assert name() == "second"
+
+
+def test_other_files_are_awaited(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    """The configuration names a certificate that comes a moment later."""
+    site.write(PLAIN)
+    with site.serve() as (_, name):
+        site.write(PLAIN.replace("server.pem", "later.pem").replace("server.key", "later.key"))
+        assert name() == name() == "first"
+        assert "later.pem: No such file or directory" in caplog.text
+        site.renew("later", "later.pem", "later.key")
+        assert name() == "later"
+
+
+@pytest.mark.parametrize(
+    ("kind", "without", "with_", "others"),
+    [
+        ("NoClientCert", True, True, True),
+        ("VerifyClientCertIfGiven", True, True, False),
+        ("RequireAndVerifyClientCert", False, True, False),
+    ],
+)
+def test_certificates_of_clients(
+    site: Site, kind: str, without: bool, with_: bool, others: bool
+) -> None:
+    site.write(CLIENTS + kind)
+    other = Authority.make(site.folder, "other")
+    with site.serve() as (server, _):
+
+        def served(context: ssl.SSLContext) -> bool:
+            try:
+                return server.connect(tls=context).ask("/metrics").status == 200
+            except (ssl.SSLError, ConnectionError):
+                return False
+
+        assert served(site.client()) is without
+        assert served(site.client("prometheus")) is with_
+        assert served(site.client("prometheus", other)) is others
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "says"),
+    [
+        (PLAIN, "", "TLS is switched on or off only by a restart"),
+        (PLAIN, f"{PLAIN}  min_version: TLS13\n", "TLS versions are changed only by a restart"),
+        (PLAIN, f"{CLIENTS}RequireAndVerifyClientCert\n", "client authentication and TLS"),
+    ],
+)
+def test_what_waits_for_a_restart_is_said(
+    site: Site, before: str, after: str, says: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The rest of the file, users before all, holds at once."""
+    site.write(before)
+    with site.serve() as (server, name):
+        client = server.connect(tls=site.client())
+        assert client.ask("/metrics").status == 200
+        site.write(f"{after}basic_auth_users:\n  ann: {hashed('right')}\n")
+        assert client.ask("/metrics").status == 401
+        assert client.ask("/metrics", authorization=basic("ann", "right")).status == 200
+        assert name() == "first", "still TLS"
+    (message,) = [record.getMessage() for record in caplog.records]
+    assert message.startswith(f"{site.file}: ")
+    assert says in message
+
+
+def test_tls_is_not_switched_on_in_passing(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    site.write("")
+    with site.serve() as (server, _):
+        site.write(PLAIN)
+        assert server.ask("/metrics").status == 200
+    assert "TLS is switched on or off only by a restart" in caplog.text
+
+
+def test_another_authority_of_clients_is_said(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    site.write(f"{CLIENTS}RequireAndVerifyClientCert\n")
+    with site.serve() as (server, _):
+        client = server.connect(tls=site.client("prometheus"))
+        assert client.ask("/metrics").status == 200
+        replace(site.authority.file, Authority.make(site.folder, "new").file.read_bytes())
+        assert client.ask("/metrics").status == 200
+    assert "client authentication" in caplog.text
+
+
+def test_a_handshake_that_does_not_go_on_holds_up_nobody(site: Site) -> None:
+    site.write(PLAIN)
+    with site.serve() as (server, name):
+        for beginning in (b"", b"\x16\x03\x01\x02\x00\x01\x00"):
+            for _ in range(20):
+                server.connect().send(beginning)
+        assert name() == "first"

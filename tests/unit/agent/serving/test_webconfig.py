@@ -1,0 +1,232 @@
+"""--web.config.file: passwords, what is wrong with a file, and files that change."""
+
+from __future__ import annotations
+
+import base64
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import bcrypt
+import pytest
+import yaml
+
+from agent.errors import ConfigurationError
+from agent.exporter import Exporter
+from agent.webconfig import Watched, load
+from tests.unit.agent.serving.certificates import Authority, replace
+from tests.unit.agent.serving.published import published
+from tests.unit.agent.serving.server import Server, serving
+from tests.unit.agent.serving.test_exporter import OTHERS, make
+
+CASES = yaml.safe_load((Path(__file__).parent / "cases/webconfig.yml").read_text())
+COST = 4  # bcrypt's least: these tests are of the way to it
+
+
+def hashed(password: str, cost: int = COST) -> str:
+    return bcrypt.hashpw(password.encode(), bcrypt.gensalt(cost)).decode()
+
+
+def basic(name: str, password: str) -> str:
+    return "Basic " + base64.b64encode(f"{name}:{password}".encode()).decode()
+
+
+def users(file: Path, **passwords: str) -> Path:
+    lines = [f"  {name}: {hashed(password)}\n" for name, password in passwords.items()]
+    replace(file, "".join(["basic_auth_users:\n", *lines]).encode())
+    return file
+
+
+def exporter(file: Path) -> Exporter:
+    made = make(web=Watched(file))
+    made.publish(published())
+    return made
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the cases name."""
+    folder = tmp_path_factory.mktemp("web")
+    authority = Authority.make(folder, "authority")
+    authority.sign("server", folder / "server.pem", folder / "server.key")
+    authority.sign("other", folder / "other.pem", folder / "other.key")
+    authority.sign("other", folder / "x.pem", folder / "encrypted.key", b"password")
+    (folder / "empty").touch()
+    (folder / "binary").write_bytes(bytes(range(256)))
+    return folder
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case["says"][:60])
+def test_a_wrong_file_is_one_line(case: Any, files: Path) -> None:
+    file = files / "web.yml"
+    file.write_text(case["content"].replace("{hash}", hashed("x")))
+    with pytest.raises(ConfigurationError) as caught:
+        Watched(file)
+    text = str(caught.value)
+    assert text.startswith(f"{file}{case['says'].replace('{folder}', str(files))}")
+    assert "\n" not in text
+    assert not text.endswith((" ", ":", "None"))
+
+
+@pytest.mark.parametrize("content", [None, b"\xff\xfe"])
+def test_no_file_and_no_text(content: bytes | None, tmp_path: Path) -> None:
+    file = tmp_path / "web.yml"
+    if content:
+        file.write_bytes(content)
+    with pytest.raises(ConfigurationError) as caught:
+        load(file)
+    assert str(caught.value) == f"{file}: {'no text' if content else 'No such file or directory'}"
+
+
+def test_an_empty_file_is_no_password(tmp_path: Path) -> None:
+    (tmp_path / "web.yml").touch()
+    with serving(exporter(tmp_path / "web.yml").handle) as server:
+        assert server.ask("/metrics").status == 200
+
+
+@pytest.fixture
+def guarded(tmp_path: Path) -> Any:
+    """A server that ann and bob may ask; the user's line of a file may change."""
+    users(tmp_path / "web.yml", ann="right", bob="ünïcode:with colon")
+    with serving(exporter(tmp_path / "web.yml").handle) as server:
+        yield server
+
+
+@pytest.mark.parametrize(
+    ("authorization", "status"),
+    [
+        (basic("ann", "right"), 200),
+        (basic("ann", "right").replace("Basic", "bAsIc"), 200),
+        (basic("bob", "ünïcode:with colon"), 200),
+        (basic("ann", "wrong"), 401),
+        (basic("ann", ""), 401),
+        (basic("ann", "right "), 401),
+        (basic("ann", "right" + "x" * 100), 401),
+        (basic("ann", "right\0"), 401),
+        (basic("bob", "right"), 401),
+        (basic("eve", "right"), 401),
+        (basic("", ""), 401),
+        ("Basic " + base64.b64encode(b"ann").decode(), 401),
+        ("Basic " + base64.b64encode(b"\xff:right").decode(), 401),
+        ("Basic not base 64!", 401),
+        ("Basic", 401),
+        ("Bearer " + base64.b64encode(b"ann:right").decode(), 401),
+        ("", 401),
+    ],
+)
+def test_who_may_ask(guarded: Server, authorization: str, status: int) -> None:
+    """The same answer twice: the first asks bcrypt, the second may be remembered."""
+    client = guarded.connect()
+    for _ in range(2):
+        answer = client.ask("/metrics", authorization=authorization)
+        assert answer.status == status
+        if status == 401:
+            assert answer.headers["www-authenticate"] == 'Basic realm="deeprig-agent"'
+            assert b"classic" not in answer.body
+
+
+@pytest.mark.parametrize("target", [*OTHERS, "/page/page.js", "/nothing"])
+def test_every_path_wants_a_password(guarded: Server, target: str) -> None:
+    """Health too, as in exporter-toolkit; and a stranger can't tell what there is."""
+    assert guarded.ask(target).status == 401
+    assert guarded.ask(target, "POST").status == 401
+    right = guarded.ask(target, authorization=basic("ann", "right")).status
+    assert right == (404 if target == "/nothing" else 200)
+
+
+def test_a_password_is_checked_once(guarded: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, real = [], bcrypt.checkpw
+
+    def counted(password: bytes, known: bytes) -> bool:
+        asked.append(password)
+        return real(password, known)
+
+    monkeypatch.setattr(bcrypt, "checkpw", counted)
+    for _ in range(5):
+        assert guarded.ask("/metrics", authorization=basic("ann", "right")).status == 200
+    assert asked == [b"right"]
+    for _ in range(2):  # a guess is not remembered as a good one
+        assert guarded.ask("/metrics", authorization=basic("ann", "wrong")).status == 401
+    assert asked == [b"right", b"wrong", b"wrong"]
+
+
+def test_a_stranger_waits_as_long_as_a_user(
+    guarded: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[bytes] = []
+
+    def counted(password: bytes, known: bytes) -> bool:
+        asked.append(known)
+        return False
+
+    monkeypatch.setattr(bcrypt, "checkpw", counted)
+    guarded.ask("/metrics", authorization=basic("eve", "right"))
+    assert len(asked) == 1, "bcrypt was asked though nobody has that name"
+
+
+def test_checks_hold_up_nobody_else(guarded: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One check at a time, apart from the loop; who is known is answered meanwhile."""
+    known = basic("ann", "right")
+    assert guarded.ask("/metrics", authorization=known).status == 200
+    go_on, at_once, most = threading.Event(), 0, 0
+
+    def slow(password: bytes, known: bytes) -> bool:
+        nonlocal at_once, most
+        at_once += 1
+        most = max(most, at_once)
+        go_on.wait(10)
+        at_once -= 1
+        return False
+
+    monkeypatch.setattr(bcrypt, "checkpw", slow)
+    guessing = [guarded.connect() for _ in range(8)]
+    for client in guessing:
+        client.send(f"GET /metrics HTTP/1.1\r\nHost: r\r\nAuthorization: {basic('ann', 'guess')}"
+                    "\r\n\r\n".encode())  # fmt: skip
+    client, began = guarded.connect(), time.monotonic()
+    statuses = {client.ask("/metrics", authorization=known).status for _ in range(100)}
+    assert (statuses, time.monotonic() - began < 2) == ({200}, True)
+    go_on.set()
+    assert {client.answer().status for client in guessing} == {401}
+    assert most == 1
+
+
+def test_users_change_while_it_runs(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    file = users(tmp_path / "web.yml", ann="right")
+    with serving(exporter(file).handle) as server:
+
+        def ask(name: str, password: str) -> int:
+            return server.ask("/metrics", authorization=basic(name, password)).status
+
+        assert (ask("ann", "right"), ask("bob", "his")) == (200, 401)
+        users(file, ann="new", bob="his")
+        assert (ask("ann", "right"), ask("ann", "new"), ask("bob", "his")) == (401, 200, 200)
+        users(file, bob="his")
+        assert (ask("ann", "new"), ask("bob", "his")) == (401, 200)
+        assert caplog.text == ""
+        replace(file, b"basic_auth_users:\n  bob: gone\n")
+        assert (ask("ann", "new"), ask("bob", "his"), ask("bob", "his")) == (401, 200, 200)
+        assert [record.getMessage() for record in caplog.records] == [
+            f"{file}:2: basic_auth_users: bob has no bcrypt hash; what held before still does"
+        ]
+        file.unlink()
+        assert (ask("bob", "his"), ask("bob", "wrong")) == (200, 401)
+        users(file, eve="hers")
+        assert (ask("bob", "his"), ask("eve", "hers")) == (401, 200)
+
+
+def test_headers_are_on_every_answer(tmp_path: Path) -> None:
+    file = tmp_path / "web.yml"
+    text = "http_server_config:\n  headers:\n    Strict-Transport-Security: max-age=1\n" \
+           "    Content-Security-Policy: default-src 'self'\n"  # fmt: skip
+    users(file, ann="right")
+    with file.open("a") as out:
+        out.write(text)
+    with serving(exporter(file).handle) as server:
+        for target in ("/metrics", "/", "/nothing"):
+            for word in ("right", "wrong"):
+                answer = server.ask(target, authorization=basic("ann", word))
+                assert answer.headers["strict-transport-security"] == "max-age=1"
+                assert answer.headers["content-security-policy"] == "default-src 'self'"
+            assert "strict-transport-security" in server.ask(target).headers

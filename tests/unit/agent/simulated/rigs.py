@@ -1,0 +1,61 @@
+"""A sampler over the lab's hardware, and results of benchmarks beside it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from agent.sampler import Sampler
+from agent.settings import Settings, parse
+from lab.simulated import Simulated
+
+FIRST, SECOND, THIRD = GPUS = ("0000:04:00.0", "0000:06:00.0", "0000:08:00.0")
+DEADLINE_SECONDS = 10.0  # of NVML, in tests in which nothing hangs
+
+
+def words(rig: Simulated) -> list[str]:
+    """The agent's flags for a rig: what it reads, and nothing of this machine's."""
+    return [
+        f"--path.sysfs={rig.sysfs}",
+        f"--path.procfs={rig.procfs}",
+        f"--path.rootfs={rig.folder}",
+        f"--path.kernel-log={rig.folder}/kmsg",
+        "--path.state=/state",
+        f"--config.file={config(rig)}",
+    ]
+
+
+def config(rig: Simulated, content: str = "gpus: 3\ngpus_from: inventory\n") -> Path:
+    file = rig.folder / "agent.yml"
+    if not file.exists():
+        file.write_text(content)
+    return file
+
+
+def settings(rig: Simulated, *more: str) -> Settings:
+    """With a deadline that may be longer than the interval, which nobody keeps here."""
+    found = parse([*words(rig), *more])
+    return replace(found, nvml_deadline=DEADLINE_SECONDS)
+
+
+def sampler(rig: Simulated, *more: str, **settings_: Any) -> Sampler:
+    return Sampler(replace(settings(rig, *more), **settings_))
+
+
+def result(rig: Simulated, name: str = "run.json", **fields: Any) -> Path:
+    """A benchmark's result; a field that is None is left out."""
+    folder = rig.folder / "state/nccl"
+    folder.mkdir(parents=True, exist_ok=True)
+    sizes = [{"size_bytes": 8, "time_seconds": 4e-5, "bus_bandwidth_bytes_per_second": 2e5},
+             {"size_bytes": 1 << 28, "time_seconds": 0.9, "wrong_values": 0,
+              "bus_bandwidth_bytes_per_second": 3.1e8}]  # fmt: skip
+    document = {
+        "format": "deeprig-collectives", "version": 1, "backend": "nccl", "ranks": 3,
+        "finished_at": 1_795_421_200.0, "gpus": list(GPUS), "nccl_version": "2.29.7",
+        "collectives": [{"collective": "all_reduce", "sizes": sizes}],
+    } | fields  # fmt: skip
+    file = folder / name
+    file.write_text(json.dumps({key: each for key, each in document.items() if each is not None}))
+    return file

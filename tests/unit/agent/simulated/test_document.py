@@ -1,0 +1,219 @@
+"""What /api/v1/rig gives of real samples follows its description, whatever the rig is like."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any, get_args
+
+import pytest
+
+from agent.exporter import Exporter
+from agent.http import Request, Response
+from agent.nvml.gpu import PCIE_ERROR_FIELDS, THROTTLE_FIELDS
+from agent.readings.nvml import DriverState
+from agent.sampler import Sampler
+from agent.webconfig import Watched
+from lab.simulated import NVRM, VERSION, Simulated
+from tests.unit.agent.simulated import rigs
+from tests.unit.agent.simulated.rigs import FIRST, SECOND, THIRD
+from tests.unit.agent.test_openapi import SCHEMAS, example, validator
+
+Make = Callable[..., Sampler]
+
+
+@pytest.fixture
+def make(rig: Simulated) -> Iterator[Make]:
+    """make(**settings): a sampler, closed with the test."""
+    made: list[Sampler] = []
+
+    def sampler(**settings: Any) -> Sampler:
+        made.append(rigs.sampler(rig, **settings))
+        return made[-1]
+
+    yield sampler
+    for each in made:
+        each.close()
+
+
+def follows(sampler: Sampler, name: str = "Rig", target: str = "/api/v1/rig") -> dict[str, Any]:
+    """A sample as it is served, held against the description."""
+    exporter = Exporter(
+        telemetry_path="/metrics", interval=5, web=Watched(None), history=sampler.history,
+        catalogue=sampler.catalogue,
+    )  # fmt: skip
+    exporter.publish(sampler.take())
+    answer = exporter.handle(Request("GET", target))
+    assert isinstance(answer, Response)
+    assert answer.status == 200, answer.body
+    found: dict[str, Any] = json.loads(answer.body)
+    errors = [f"{each.json_path}: {each.message}" for each in validator(name).iter_errors(found)]
+    assert errors == []
+    return found
+
+
+def checks(found: dict[str, Any]) -> dict[tuple[str, str], str]:
+    return {(each["check"], each["subject"]): each["status"] for each in found["verdicts"]}
+
+
+def test_a_healthy_rig(rig: Simulated, make: Make) -> None:
+    rigs.result(rig)
+    found = follows(make())
+    assert found["driver"]["state"] == "ok"
+    assert [gpu["up"] for gpu in found["gpus"]] == [True] * 3
+    assert [gpu["address"] for gpu in found["gpus"]] == list(rigs.GPUS)
+    assert found["expectations"] == {
+        "gpus": 3, "gpus_from": "inventory", "config_file": str(rig.folder / "agent.yml"),
+    }  # fmt: skip
+    (result,) = found["nccl"]["results"]
+    assert (result["collective"], result["gpus"]) == ("all_reduce", list(rigs.GPUS))
+    assert result["expected_bus_bandwidth"] > 0
+    assert "0000:04:00.0" in result["expected_from"]
+
+
+def test_at_work_with_everything_that_can_be_read(rig: Simulated, make: Make) -> None:
+    rig.set(load=True)
+    sampler = make(pcie_throughput=True)
+    found = follows(sampler)
+    assert found["gpus"][0]["reading"]["pcie_throughput"]["receive"] > 0
+    follows(sampler, "History", "/api/v1/history")
+
+
+def test_a_lost_gpu(rig: Simulated, make: Make) -> None:
+    sampler = make()
+    follows(sampler)
+    rig.set(1, lost=1)
+    found = follows(sampler)
+    gpu = found["gpus"][1]
+    assert (gpu["address"], gpu["up"], gpu["reading"], gpu["problem"]) == (
+        SECOND, False, None, "lost",
+    )  # fmt: skip
+    assert gpu["uuid"], "the last known"
+    assert gpu["read_at"] < found["sampled_at"]
+    assert found["status"] == "critical"
+    assert checks(found)["gpu-answers", SECOND] == "critical"
+
+
+def test_a_gpu_that_was_never_seen(rig: Simulated, make: Make) -> None:
+    rig.set(2, lost=1)
+    gpu = follows(make())["gpus"][2]
+    assert [gpu[key] for key in ("index", "uuid", "name", "reading", "read_at")] == [
+        None, None, "", None, None,
+    ]  # fmt: skip
+
+
+def test_a_hung_gpu(rig: Simulated, make: Make) -> None:
+    rig.set(0, hang=1)
+    found = follows(make(nvml_deadline=0.5))
+    assert [gpu["problem"] for gpu in found["gpus"]] == ["hung", "", ""]
+    assert found["driver"]["state"] == "ok"
+    assert checks(found)["gpu-answers", FIRST] == "critical"
+
+
+def test_all_hung(rig: Simulated, make: Make) -> None:
+    rig.set(hang=1)
+    found = follows(make(nvml_deadline=0.5))
+    assert found["driver"]["state"] == "unresponsive"
+    assert {gpu["problem"] for gpu in found["gpus"]} == {"hung"}
+
+
+def test_no_driver(rig: Simulated, make: Make) -> None:
+    rig.version_file.unlink()
+    found = follows(make())
+    assert (found["driver"]["state"], found["status"]) == ("missing", "critical")
+    assert {gpu["problem"] for gpu in found["gpus"]} == {"driver"}
+
+
+def test_a_mismatch(rig: Simulated, make: Make) -> None:
+    rig.version_file.write_text(NVRM.replace(VERSION, "580.82.07"))
+    found = follows(make())
+    assert found["driver"]["state"] == "mismatch"
+    assert checks(found)["driver", "rig"] == "critical"
+
+
+def test_a_machine_that_shows_nothing(rig: Simulated, make: Make) -> None:
+    """No GPU, no /proc, no /sys: every value is null, and the document still one."""
+    found = follows(make(sysfs="/nowhere", procfs="/nowhere", rootfs="/nowhere"))
+    assert (found["gpus"], found["host"]["memory_size_bytes"]) == ([], None)
+
+
+def test_results_and_garbage(rig: Simulated, make: Make) -> None:
+    rigs.result(rig, "gloo.json", backend="gloo", gpus=None, nccl_version=None)
+    rigs.result(rig, "gone.json", ranks=2, gpus=["0000:04:00.0", "0000:99:00.0"])
+    rigs.result(rig, "one.json", ranks=1, gpus=[FIRST])
+    rigs.result(rig, "later.json", version=2)
+    rigs.result(rig, "negative.json", ranks=-1)
+    folder = rig.folder / "state/nccl"
+    (folder / "half.json").write_text('{"format": "deeprig-coll')
+    (folder / "binary.json").write_bytes(bytes(range(256)))
+    (folder / "nan.json").write_text('{"format": "deeprig-collectives", "version": NaN}')
+    (folder / "folder.json").mkdir()
+    found = follows(make())
+    by_ranks = {each["ranks"]: each for each in found["nccl"]["results"]}
+    assert set(by_ranks) == {1, 2, 3}
+    assert by_ranks[3]["backend"] == "gloo"
+    assert by_ranks[3]["gpus"] == []
+    assert {each["expected_bus_bandwidth"] for each in by_ranks.values()} == {None}
+    ignored = {each["file"]: each["reason"] for each in found["nccl"]["ignored"]}
+    assert set(ignored) == {
+        "later.json", "negative.json", "half.json", "binary.json", "nan.json", "folder.json",
+    }  # fmt: skip
+    assert all(ignored.values())
+
+
+def test_xids(rig: Simulated, make: Make) -> None:
+    log = rig.folder / "kmsg"
+    log.touch()
+    sampler = make()
+    follows(sampler)
+    with log.open("a") as out:
+        out.write("3,1,1,-;NVRM: Xid (PCI:0000:08:00): 79, pid='<unknown>', name=<unknown>\n")
+        out.write("3,2,1,-;NVRM: Xid (PCI:0000:08:00): 9999, what nobody knows\n")
+    found = follows(sampler)
+    assert [(xid["address"], xid["xid"], xid["count"]) for xid in found["xids"]] == [
+        (THIRD, 79, 1), (THIRD, 9999, 1),
+    ]  # fmt: skip
+
+
+def keys(value: Any, place: str = "") -> Iterator[str]:
+    """Every place of a document; those of a list count once."""
+    if isinstance(value, dict):
+        for key, each in value.items():
+            yield f"{place}/{key}"
+            yield from keys(each, f"{place}/{key}")
+    elif isinstance(value, list):
+        for each in value:
+            yield from keys(each, f"{place}/*")
+
+
+def test_the_example_is_what_a_rig_gives(rig: Simulated, make: Make) -> None:
+    """The page is tested with the example: no field of it is made up, none is missing."""
+    rigs.result(rig)
+    log = rig.folder / "kmsg"
+    log.touch()
+    sampler = make()
+    follows(sampler)
+    log.write_text("NVRM: Xid (PCI:0000:08:00): 31, pid=1\n")
+    found, shown = follows(sampler), example("rig")
+    for each in (found, shown):
+        for place in ("duration_seconds", "cpu_seconds", "resident_bytes"):
+            each["agent"].pop(place)
+        for place in ("disk_size_bytes", "disk_free_bytes", "kernel_hazards"):
+            each["host"].pop(place)
+        for gpu in each["gpus"]:
+            gpu["reading"].pop("peer_access")
+    assert set(keys(shown)) == set(keys(found))
+
+
+def test_names_are_those_of_the_code() -> None:
+    reading = example("rig")["gpus"][0]["reading"]
+    assert set(reading["throttled_seconds"]) == set(THROTTLE_FIELDS)
+    assert set(reading["pcie_errors"]) == set(PCIE_ERROR_FIELDS)
+    assert set(SCHEMAS["Driver"]["properties"]["state"]["enum"]) == set(get_args(DriverState))
+
+
+def test_every_field_is_required() -> None:
+    """A field is null, never absent: who reads the document need not ask twice."""
+    for name, schema in SCHEMAS.items():
+        if "properties" in schema:
+            assert set(schema["required"]) == set(schema["properties"]), name

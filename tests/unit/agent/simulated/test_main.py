@@ -1,0 +1,216 @@
+"""The agent as systemd starts it: ready, alive, stopped, and gone without a trace."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from agent import __main__ as program
+from agent.notify import notify
+from agent.sampler import Sampler
+from lab.simulated import Simulated
+from tests.unit.agent.serving.server import PATIENCE_SECONDS, wait_for
+from tests.unit.agent.simulated import rigs
+
+
+class Agent:
+    """`python -m agent` with a socket for what it tells systemd."""
+
+    def __init__(self, rig: Simulated, *more: str, address: str = "") -> None:
+        self.rig = rig
+        self.told: list[str] = []
+        self.listening = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        name = address or str(rig.folder / "notify")
+        self.listening.bind(name.replace("@", "\0", 1) if name.startswith("@") else name)
+        self.listening.setblocking(False)
+        port = free_port()
+        self.url = f"http://127.0.0.1:{port}"
+        flags = [*rigs.words(rig), f"--web.listen-address=127.0.0.1:{port}",
+                 "--sample.interval=200ms", *more]  # fmt: skip
+        self.errors = rig.folder / "stderr"
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "agent", *flags],
+            env=os.environ | rig.environment | {"NOTIFY_SOCKET": name},
+            stderr=self.errors.open("w"),
+        )
+
+    def hear(self) -> list[str]:
+        """Everything told by now."""
+        try:
+            while True:
+                self.told.append(self.listening.recv(4096).decode())
+        except BlockingIOError:
+            return self.told
+
+    def wait(self, what: str, times: int = 1) -> None:
+        wait_for(lambda: self.hear().count(what) >= times, what)
+
+    def ask(self, path: str) -> bytes:
+        with urllib.request.urlopen(self.url + path, timeout=PATIENCE_SECONDS) as answer:
+            content: bytes = answer.read()
+            return content
+
+    def children(self) -> list[int]:
+        """Of every thread: the one that started a process is its parent."""
+        lists = Path(f"/proc/{self.process.pid}/task").glob("*/children")
+        return [int(pid) for file in lists for pid in file.read_text().split()]
+
+    def end(self, number: int = signal.SIGTERM) -> int:
+        self.process.send_signal(number)
+        return self.process.wait(PATIENCE_SECONDS)
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port: int = taken.getsockname()[1]
+        return port
+
+
+@pytest.fixture
+def agent(rig: Simulated) -> Iterator[Agent]:
+    made = Agent(rig)
+    yield made
+    made.process.kill()
+    made.process.wait()
+    made.listening.close()
+
+
+def alive(pid: int) -> bool:
+    """Whether it runs; one that ended and waits for its parent does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_from_start_to_end(agent: Agent, number: int) -> None:
+    """Ready with the first sample, alive with each; ends with 0 and leaves nothing."""
+    agent.wait("READY=1")
+    assert json.loads(agent.ask("/api/v1/rig"))["driver"]["state"] in ("ok", "starting")
+    agent.wait("WATCHDOG=1", 3)
+    assert "STATUS=3 of 3 GPUs answer; verdict: " in "\n".join(agent.told)
+    assert b"deeprig_" in agent.ask("/metrics")
+    children = agent.children()
+    assert len(children) == 1
+    began = time.monotonic()
+    assert agent.end(number) == 0
+    assert time.monotonic() - began < 3
+    assert not any(alive(pid) for pid in children)
+    told = [each.partition("\n")[0] for each in agent.hear()]
+    assert (told.count("READY=1"), told[-1]) == (1, "STOPPING=1")
+    log = agent.errors.read_text()
+    assert "Traceback" not in log
+    assert re.search(r"^version \S+ listens on 127\.0\.0\.1:\d+$", log, re.MULTILINE)
+    assert re.search(r"^driver ok, 3 of 3 GPUs answer, status ", log, re.MULTILINE)
+
+
+def test_a_watchdog_a_sample(agent: Agent) -> None:
+    agent.wait("READY=1")
+    agent.wait("WATCHDOG=1", 5)
+    samples = json.loads(agent.ask("/api/v1/rig"))["agent"]["samples"]
+    assert abs(samples - 1 - agent.hear().count("WATCHDOG=1")) <= 1
+
+
+def test_with_hung_gpus_it_ends_as_well(rig: Simulated, agent: Agent) -> None:
+    agent.wait("WATCHDOG=1", 2)
+    rig.set(hang=1)
+    wait_for(
+        lambda: json.loads(agent.ask("/api/v1/rig"))["driver"]["state"] == "unresponsive", "hung"
+    )
+    children = agent.children()
+    began = time.monotonic()
+    assert agent.end() == 0
+    assert time.monotonic() - began < 3
+    assert not any(alive(pid) for pid in children)
+
+
+def test_an_open_connection_does_not_keep_it(agent: Agent) -> None:
+    agent.wait("READY=1")
+    with socket.create_connection(("127.0.0.1", int(agent.url.rpartition(":")[2]))) as client:
+        client.send(b"GET /metrics HT")
+        assert agent.end() == 0
+
+
+def test_killed_it_leaves_no_child(agent: Agent) -> None:
+    agent.wait("WATCHDOG=1", 2)
+    (child,) = agent.children()
+    agent.end(signal.SIGKILL)
+    wait_for(lambda: not alive(child), "the child sees that nobody asks any more")
+
+
+def test_what_changes_is_said_once(rig: Simulated, agent: Agent) -> None:
+    agent.wait("WATCHDOG=1", 3)
+    rig.set(1, lost=1)
+    wait_for(lambda: "2 of 3 GPUs answer" in agent.errors.read_text(), "said")
+    now = agent.hear().count("WATCHDOG=1")
+    agent.wait("WATCHDOG=1", now + 3)
+    log = agent.errors.read_text()
+    assert log.count("2 of 3 GPUs answer, status critical; ") == 1
+    assert "0000:06:00.0" in log
+
+
+def test_several_addresses(rig: Simulated) -> None:
+    """IPv6 among them, where the machine has it."""
+    port = free_port()
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+        more = f"[::1]:{port}"
+    except OSError:
+        more = f"127.0.0.2:{port}"
+    agent = Agent(rig, f"--web.listen-address={more}")
+    try:
+        agent.wait("READY=1")
+        agent.ask("/metrics")
+        agent.url = f"http://{more}"
+        assert b"deeprig_" in agent.ask("/metrics")
+    finally:
+        assert agent.end() == 0
+        agent.listening.close()
+
+
+def test_an_abstract_socket(rig: Simulated) -> None:
+    agent = Agent(rig, address=f"@deeprig-test-{os.getpid()}")
+    try:
+        agent.wait("READY=1")
+    finally:
+        assert agent.end() == 0
+        agent.listening.close()
+
+
+def test_sampling_that_breaks_ends_the_agent(
+    rig: Simulated, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With status 1, so that systemd starts it anew."""
+
+    class Broken(Sampler):
+        def run(self, *words: object) -> None:
+            raise SystemError("not to be mended")
+
+    monkeypatch.setattr(program, "Sampler", Broken)
+    monkeypatch.setattr("threading.excepthook", lambda _: None)
+    before = sys.getswitchinterval()
+    try:
+        status = program.main([*rigs.words(rig), "--web.listen-address=127.0.0.1:0"])
+    finally:
+        sys.setswitchinterval(before)
+    assert (status, capsys.readouterr().err) == (1, "deeprig-agent: sampling ended\n")
+
+
+@pytest.mark.parametrize("address", [None, "", "/nowhere/notify", "@nobody-listens-here"])
+def test_nobody_to_tell(address: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
+    if address is not None:
+        monkeypatch.setenv("NOTIFY_SOCKET", address)
+    notify("READY=1")

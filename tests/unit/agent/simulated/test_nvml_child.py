@@ -1,0 +1,170 @@
+"""The agent's side alone: processes that say nothing, or nonsense, do not start, do not end."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.nvml.process import Limits, NvmlProcess
+from lab.simulated import NVRM
+from tests.unit.agent.serving.server import PATIENCE_SECONDS, wait_for
+
+GPU = "0000:04:00.0"
+READY = '{"driver": {"state": "ok", "library": null}}'
+ANSWER = '{"sample": %d, "address": "0000:04:00.0", "seconds": 0.1, "error": "x", "code": 15}'
+QUICK = Limits(retry_seconds=0.05, hung_seconds=0.2, lost_seconds=60, start_seconds=0.2)
+ANSWERING = f"""
+import json, sys
+print('{READY}', flush=True)
+for line in sys.stdin:
+    NOISE
+    print('{ANSWER}' % json.loads(line)['sample'], flush=True)
+"""
+
+
+@pytest.fixture
+def procfs(tmp_path: Path) -> str:
+    file = tmp_path / "driver/nvidia/version"
+    file.parent.mkdir(parents=True)
+    file.write_text(NVRM)
+    return str(tmp_path)
+
+
+def make(procfs: str, program: str, **settings: Any) -> NvmlProcess:
+    return NvmlProcess(procfs=procfs, command=(sys.executable, "-S", "-c", program), **settings)
+
+
+@pytest.mark.parametrize(
+    "noise",
+    [
+        "print('NVRM: a library says something')",
+        "print('{', flush=True)",
+        "print('42')",
+        "print('[]')",
+        "print('null')",
+        "print('{}')",
+        "print('{\"driver\": 1}')",
+        'print(\'{"driver": {"state": "ok", "mood": "good"}}\')',
+        "print('{\"xids\": [1]}')",
+        "print('{\"sample\": %d}' % json.loads(line)['sample'])",
+        "print('x' * 100_000)",
+        "sys.stdout.flush(); sys.stdout.buffer.write(bytes(range(256)) + b'\\n')",
+        "print('{\"a\":' * 5000)",
+    ],
+)
+def test_noise_between_the_lines_is_passed_over(
+    noise: str, procfs: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    process = make(procfs, ANSWERING.replace("NOISE", noise))
+    for _ in range(2):
+        poll = process.poll([GPU], PATIENCE_SECONDS)
+        assert (poll.driver.state, poll.gpus[GPU].problem) == ("ok", "lost")
+    process.close()
+    assert process.restarts == 0
+    assert caplog.records, "and it is said"
+    assert {record.levelno for record in caplog.records} == {logging.WARNING}
+    assert all(len(record.getMessage()) < 200 for record in caplog.records)
+
+
+def test_a_line_without_an_end(procfs: str) -> None:
+    """Memory does not follow it: the process is given up."""
+    program = f"print('{READY}', flush=True)\nwhile True: print('x' * 65536, end='')"
+    process = make(procfs, program)
+    wait_for(lambda: process.poll([GPU], 1) and process.restarts, "given up")
+    assert len(process._buffer) < 2 << 20
+    process.close()
+
+
+@pytest.mark.parametrize("program", ["import time; time.sleep(60)", "import sys; sys.stdin.read()"])
+def test_one_that_says_nothing_is_replaced(program: str, procfs: str) -> None:
+    """NVML may hang while it initialises; each poll keeps to its deadline."""
+    process = make(procfs, program, limits=QUICK)
+    began = time.monotonic()
+    poll = process.poll([GPU], 0.1)
+    assert (poll.driver.state, poll.gpus) == ("starting", {})
+    assert time.monotonic() - began < 1
+    before = process.pid
+    wait_for(lambda: process.poll([GPU], 0.05) and process.restarts, "replaced")
+    assert process.poll([GPU], 0.05).driver.state == "unresponsive"
+    assert process.pid != before
+    process.close()
+
+
+def test_the_gpus_time_begins_when_nvml_is_there(procfs: str) -> None:
+    """A rig that takes longer to initialise than GPUs may hang is not begun again and again."""
+    program = "import time; time.sleep(0.6)\n" + ANSWERING.replace("NOISE", "")
+    limits = Limits(start_seconds=30, hung_seconds=0.3, lost_seconds=0.3)
+    process = make(procfs, program, limits=limits)
+    poll = process.poll([GPU], 0.1)
+    while poll.driver.state == "starting":
+        poll = process.poll([GPU], 0.05)
+    poll = process.poll([GPU], PATIENCE_SECONDS)
+    assert (poll.driver.state, poll.gpus[GPU].problem, process.restarts) == ("ok", "lost", 0)
+    process.close()
+
+
+@pytest.mark.parametrize("program", ["", "raise SystemExit(1)", "import os; os.close(1); input()"])
+def test_one_that_ends_at_once_is_tried_again_later(program: str, procfs: str) -> None:
+    process = make(procfs, program, limits=Limits(retry_seconds=0.2, retry_seconds_most=0.4))
+    assert process.poll([GPU], PATIENCE_SECONDS).driver.state == "starting"
+    assert process.pid is None
+    process.poll([GPU], 0.01)
+    assert process.pid is None, "too early"
+    wait_for(lambda: process.poll([GPU], 0) and process.pid, "tried again")
+    process.close()
+
+
+def test_a_program_that_is_not_there(procfs: str) -> None:
+    process = NvmlProcess(procfs=procfs, command=("/nowhere/python",))
+    poll = process.poll([GPU], 1)
+    assert poll.driver.state == "unresponsive"
+    assert "No such file or directory" in poll.driver.detail
+
+
+def test_of_unkillable_ones_only_so_many_pile_up(
+    procfs: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process stuck in the kernel is not ended by SIGKILL: here nobody sends it."""
+    started: list[subprocess.Popen[bytes]] = []
+    kill = subprocess.Popen.kill
+    monkeypatch.setattr(subprocess.Popen, "kill", lambda process: started.append(process))
+    limits = Limits(start_seconds=0.02, kill_seconds=0.02, unkillable_most=3, patience_most=1)
+    process = make(procfs, "import signal; signal.pause()", limits=limits)
+    try:
+        wait_for(lambda: process.poll([GPU], 0.01) and len(started) == 3, "three are stuck")
+        for _ in range(5):
+            assert process.poll([GPU], 0.01).driver.state == "unresponsive"
+            assert process.pid is None
+        assert len(started) == 3
+        kill(started[0])  # the kernel lets go of one
+        wait_for(lambda: process.poll([GPU], 0.01) and process.pid, "there is room again")
+    finally:
+        monkeypatch.undo()
+        process.close()
+        for each in started:
+            each.kill()
+            each.wait()
+
+
+def test_nothing_is_left_of_fifty_that_were_replaced(procfs: str) -> None:
+    process = make(procfs, f"print('{READY}', flush=True)", limits=Limits(retry_seconds=0.001))
+    process.poll([GPU], PATIENCE_SECONDS)
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    children = set(Path("/proc/self/task").glob("*/children"))
+    for _ in range(50):
+        process.poll([GPU], PATIENCE_SECONDS)
+    assert process.restarts >= 50
+    assert len(list(Path("/proc/self/fd").iterdir())) <= before
+    process.close()
+    assert all(not zombies(file.read_text().split()) for file in children), "each was waited for"
+
+
+def zombies(pids: list[str]) -> list[str]:
+    """Those of these processes that ended, and that nobody has waited for."""
+    return [pid for pid in pids if Path("/proc", pid, "stat").read_text().split()[2] == "Z"]

@@ -1,0 +1,237 @@
+"""What is read of a GPU: every field, and what an older library or another card leaves out."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pynvml
+import pytest
+import yaml
+
+from agent.nvml.gpu import FIELDS, GpuLostError, GpuReader
+from agent.readings.nvml import READING_FIELDS, GpuReading
+from lab import nvml
+from lab.control import HW_THERMAL, POWER_CAP, SW_THERMAL
+from lab.simulated import CUDA, VERSION, Simulated
+from tests.unit.agent.serving.server import wait_for
+from tests.unit.agent.simulated.conftest import Start
+
+CASES = Path(__file__).parent / "cases"
+READING: dict[str, Any] = yaml.safe_load((CASES / "reading.yml").read_text())
+SYMBOLS = yaml.safe_load((CASES / "symbols.yml").read_text())
+THIRD = "0000:08:00.0"
+
+
+def read(rig: Simulated, start: Start, peers: int = 2, **settings: Any) -> dict[str, Any]:
+    """The third GPU's fields, when it is known of all peers whether they are."""
+    process = start(**settings)
+
+    def reading() -> GpuReading | None:
+        poll = process.poll([gpu.address for gpu in rig.gpus], 10)
+        found = poll.gpus[THIRD].reading
+        assert found, poll
+        return found if len(found.peer_access or ()) == peers else None
+
+    return asdict(wait_for(reading, f"{peers} peers"))
+
+
+def test_every_field(rig: Simulated, start: Start) -> None:
+    assert set(READING) | {"energy_joules"} == READING_FIELDS
+    rig.set(2, load=True)
+    found = read(rig, start, throughput=True)
+    assert found.pop("energy_joules") > 0
+    assert found == READING
+
+
+def test_throughput_is_read_only_when_wanted(rig: Simulated, start: Start) -> None:
+    assert read(rig, start)["pcie_throughput"] is None
+
+
+@pytest.mark.parametrize(
+    ("reasons", "named"),
+    [
+        (POWER_CAP, {"sw_power_cap"}),
+        (SW_THERMAL | HW_THERMAL, {"sw_thermal", "hw_thermal"}),
+    ],
+)
+def test_clocks_that_are_held_down(
+    rig: Simulated, start: Start, reasons: int, named: set[str]
+) -> None:
+    rig.set(2, load=True, reasons=reasons)
+    found = read(rig, start)
+    assert {name for name, on in found["clocks_events"].items() if on} == named
+    assert {name for name, seconds in found["throttled_seconds"].items() if seconds} == named
+
+
+@pytest.mark.parametrize("case", SYMBOLS, ids=lambda case: " ".join(case["without"])[:80])
+def test_an_older_library(
+    case: Any, rig: Simulated, start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it lacks is None, never 0; all else is as ever."""
+    script = tmp_path / "symbols.map"
+    script.write_text(f"{{ local: {'; '.join(case['without'])}; }};")
+    monkeypatch.setattr(nvml, "FLAGS", (*nvml.FLAGS, f"-Wl,--version-script={script}", "-O0"))
+    nvml.build_library(rig.library / f"libnvidia-ml.so.{VERSION}", VERSION, CUDA)
+    rig.set(2, load=True)
+    peers = 0 if "nvmlDeviceGetP2PStatus" in case["without"] else 2
+    found = read(rig, start, peers, throughput=True)
+    absent = set(case.get("null_", ()))
+    assert {name for name in absent if found[name] is not None} == set()
+    same = READING.keys() - absent - {"throttled_seconds", "pcie_throughput", "peer_access"}
+    wanted = READING | case.get("other", {})
+    assert {name: found[name] for name in same} == {name: wanted[name] for name in same}
+    for name in case.get("still", ()):
+        assert found[name], name
+
+
+class StandIn:
+    """pynvml over a card that has nothing but its name; `answers` says what it does have.
+
+    An answer is a value, or the number of an NVML error.
+    """
+
+    def __init__(self, otherwise: int, **answers: Any) -> None:
+        self.otherwise, self.answers = otherwise, answers
+        self.calls: Counter[str] = Counter()
+
+    def __getattr__(self, name: str) -> Any:
+        if not name.startswith("nvmlDevice"):
+            return getattr(pynvml, name)
+
+        def call(handle: Any, *arguments: Any) -> Any:
+            self.calls[name] += 1
+            answer = self.answers.get(name, pynvml.NVMLError(self.otherwise))
+            if isinstance(answer, pynvml.NVMLError):
+                raise answer
+            return answer(*arguments) if callable(answer) else answer
+
+        return call
+
+
+IDENTITY = {
+    "nvmlDeviceGetHandleByPciBusId": object(),
+    "nvmlDeviceGetUUID": b"GPU-1",
+    "nvmlDeviceGetIndex": 0,
+    "nvmlDeviceGetName": b"Tesla K\xff",
+}
+NEVER = (
+    pynvml.NVML_ERROR_NOT_SUPPORTED,
+    pynvml.NVML_ERROR_FUNCTION_NOT_FOUND,
+    pynvml.NVML_ERROR_NO_PERMISSION,
+)
+
+
+@pytest.mark.parametrize("code", NEVER)
+def test_a_card_that_tells_nothing(code: int) -> None:
+    """Every field is None or left out, and after the first time nobody asks again."""
+    card = StandIn(code, **IDENTITY)
+    reader = GpuReader(card, "0000:01:00.0", throughput=True)
+    first = reader.read()
+    assert {name: value for name, value in first.items() if value is not None} == {
+        "uuid": "GPU-1", "index": 0, "name": "Tesla K\ufffd", "address": "0000:01:00.0",
+    }  # fmt: skip
+    before = card.calls.copy()
+    assert reader.read() == first
+    assert card.calls - before == Counter()
+
+
+@pytest.mark.parametrize("code", [pynvml.NVML_ERROR_UNKNOWN, pynvml.NVML_ERROR_TIMEOUT])
+def test_what_failed_once_is_asked_again(code: int) -> None:
+    card = StandIn(code, **IDENTITY)
+    reader = GpuReader(card, "0000:01:00.0", throughput=True)
+    assert reader.read()["power_watts"] is None
+    card.answers |= {
+        "nvmlDeviceGetPowerUsage": 280_000,
+        "nvmlDeviceGetTemperatureV": lambda sensor: 40,
+        "nvmlDeviceGetClockInfo": lambda domain: 100,
+        "nvmlDeviceGetTotalEccErrors": lambda kind, counter: kind,
+        "nvmlDeviceGetPcieThroughput": lambda direction: 5,
+    }
+    found = reader.read()
+    assert found["power_watts"] == 280
+    assert found["temperature_celsius"] == 40
+    assert set(found["clocks_hertz"].values()) == {1e8}
+    assert found["ecc_errors"] == {"corrected": 0, "uncorrected": 1}
+    assert found["pcie_throughput"] == {"transmit": 5e3, "receive": 5e3}
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        pynvml.NVML_ERROR_GPU_IS_LOST,
+        pynvml.NVML_ERROR_UNINITIALIZED,
+        pynvml.NVML_ERROR_DRIVER_NOT_LOADED,
+        pynvml.NVML_ERROR_LIB_RM_VERSION_MISMATCH,
+        pynvml.NVML_ERROR_RESET_REQUIRED,
+    ],
+)
+def test_a_gpu_that_is_gone_is_no_reading(code: int) -> None:
+    card = StandIn(pynvml.NVML_ERROR_NOT_SUPPORTED, **IDENTITY)
+    reader = GpuReader(card, "0000:01:00.0")
+    card.answers["nvmlDeviceGetFanSpeed"] = pynvml.NVMLError(code)
+    with pytest.raises(GpuLostError) as caught:
+        reader.read()
+    assert caught.value.code == code
+    for name in IDENTITY:
+        with pytest.raises(GpuLostError):
+            GpuReader(StandIn(0, **IDENTITY | {name: pynvml.NVMLError(code)}), "0000:01:00.0")
+
+
+def test_fields_are_judged_one_by_one() -> None:
+    """A field has a result and a type of its own; one that is not supported is not asked again."""
+    asked: list[list[int]] = []
+
+    def fields(pairs: Any) -> Any:
+        asked.append([number for number, _ in pairs])
+        values = (pynvml.c_nvmlFieldValue_t * len(pairs))()
+        for entry, (number, _) in zip(values, pairs, strict=True):
+            entry.fieldId, entry.valueType = number, 1
+            entry.value.uiVal = number
+            if number == 82:
+                entry.nvmlReturn = pynvml.NVML_ERROR_NOT_SUPPORTED
+            elif number == 95:
+                entry.nvmlReturn = pynvml.NVML_ERROR_UNKNOWN
+            elif number == 230:
+                entry.valueType = 99  # of a later library
+            elif number == 74:
+                entry.valueType, entry.value.ullVal = 3, 2_500_000_000
+            elif number == 169:
+                entry.valueType, entry.value.dVal = 0, 1.5
+        return values
+
+    card = StandIn(pynvml.NVML_ERROR_NOT_SUPPORTED, **IDENTITY, nvmlDeviceGetFieldValues=fields)
+    reader = GpuReader(card, "0000:01:00.0")
+    for _ in range(2):
+        found = reader.read()
+        assert found["memory_temperature_celsius"] is None
+        assert found["recovery_action"] is None
+        assert "replay_rollover" not in found["pcie_errors"]
+        assert found["pcie_errors"]["l0_to_recovery"] == 1.5
+        assert found["pcie_errors"]["lane"] == 183
+        assert math.isclose(found["throttled_seconds"]["sw_power_cap"], 2.5)
+    assert asked[0] == list(FIELDS)
+    assert asked[1] == [number for number in FIELDS if number != 82]
+
+
+@pytest.mark.parametrize(("state", "told"), [(0, 0), (15, 15), (32, None)])
+def test_an_unknown_performance_state_is_none(state: int, told: int | None) -> None:
+    card = StandIn(pynvml.NVML_ERROR_NOT_SUPPORTED, **IDENTITY, nvmlDeviceGetPerformanceState=state)
+    assert GpuReader(card, "0000:01:00.0").read()["performance_state"] == told
+
+
+def test_an_older_pynvml_without_a_function(monkeypatch: pytest.MonkeyPatch) -> None:
+    card = StandIn(pynvml.NVML_ERROR_NOT_SUPPORTED, **IDENTITY)
+
+    class Older:
+        def __getattr__(self, name: str) -> Any:
+            if name in ("nvmlDeviceGetTemperatureV", "nvmlMemory_v2"):
+                raise AttributeError(name)
+            return getattr(card, name)
+
+    assert GpuReader(Older(), "0000:01:00.0").read()["temperature_celsius"] is None
+    card.answers["nvmlDeviceGetTemperature"] = lambda sensor: 41
+    assert GpuReader(Older(), "0000:01:00.0").read()["temperature_celsius"] == 41

@@ -1,0 +1,322 @@
+"""The process that asks NVML, against the lab's: GPUs and drivers that fail, and come back."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from agent.nvml.process import Limits, NvmlProcess, Poll
+from lab import nvml
+from lab.control import Rows
+from lab.simulated import CUDA, NVRM, VERSION, Simulated
+from tests.unit.agent.serving.server import PATIENCE_SECONDS, wait_for
+from tests.unit.agent.simulated.conftest import Start
+
+FIRST, SECOND, THIRD = GPUS = ("0000:04:00.0", "0000:06:00.0", "0000:08:00.0")
+OTHER = "580.105.08"
+QUICK = Limits(retry_seconds=0.05, hung_seconds=0.3, lost_seconds=0.3, start_seconds=0.5)
+FRESH = dict.fromkeys(GPUS, "")
+
+
+def problems(poll: Poll) -> dict[str, str]:
+    return {address: answer.problem for address, answer in poll.gpus.items()}
+
+
+def first(process: NvmlProcess, module: str = "") -> Poll:
+    """The first poll, for which Python has to start, too."""
+    poll = process.poll(GPUS, PATIENCE_SECONDS)
+    assert (poll.driver.state, problems(poll)) == ("ok", FRESH)
+    assert not module or poll.driver.module_version == module
+    return poll
+
+
+def until(
+    process: NvmlProcess,
+    condition: Callable[[Poll], bool],
+    what: str,
+    deadline: float = 0.2,
+    gpus: Sequence[str] = GPUS,
+) -> Poll:
+    """Poll again and again until the condition is met; the poll that does."""
+
+    def poll() -> Poll | None:
+        found = process.poll(gpus, deadline)
+        return found if condition(found) else None
+
+    found: Poll = wait_for(poll, what)
+    return found
+
+
+def fresh(poll: Poll) -> bool:
+    return poll.driver.state == "ok" and problems(poll) == FRESH
+
+
+def test_the_driver_and_every_gpu(rig: Simulated, start: Start) -> None:
+    poll = first(start())
+    assert (poll.driver.driver_version, poll.driver.module_version) == (VERSION, VERSION)
+    assert (poll.driver.nvml_version, poll.driver.cuda_version) == (f"13.{VERSION}", "13.0")
+    readings = [poll.gpus[address].reading for address in GPUS]
+    assert [reading and reading.index for reading in readings] == [0, 1, 2]
+    assert all(0 < answer.seconds < PATIENCE_SECONDS for answer in poll.gpus.values())
+
+
+def test_a_lost_gpu_is_lost_alone_and_comes_back(rig: Simulated, start: Start) -> None:
+    process = start()
+    first(process)
+    rig.set(1, lost=1)
+    poll = process.poll(GPUS, PATIENCE_SECONDS)
+    assert (poll.driver.state, problems(poll)) == ("ok", FRESH | {SECOND: "lost"})
+    rig.set()
+    assert fresh(process.poll(GPUS, PATIENCE_SECONDS))
+    assert process.restarts == 0
+
+
+def test_a_gpu_that_nvml_does_not_know(rig: Simulated, start: Start) -> None:
+    process = start()
+    poll = process.poll([*GPUS, "0000:0a:00.0"], PATIENCE_SECONDS)
+    assert problems(poll) == FRESH | {"0000:0a:00.0": "absent"}
+
+
+def test_a_hung_gpu_hangs_alone(rig: Simulated, start: Start) -> None:
+    """The first time it takes the deadline; later nobody waits for it."""
+    process = start()
+    first(process)
+    rig.set(1, hang=1)
+    began = time.monotonic()
+    poll = process.poll(GPUS, 0.5)
+    assert 0.5 <= time.monotonic() - began < 1.5
+    assert (poll.driver.state, problems(poll)) == ("ok", FRESH | {SECOND: "hung"})
+    for _ in range(3):
+        began = time.monotonic()
+        poll = process.poll(GPUS, PATIENCE_SECONDS)
+        assert problems(poll) == FRESH | {SECOND: "hung"}
+        assert time.monotonic() - began < PATIENCE_SECONDS / 2
+    assert poll.gpus[SECOND].seconds > 0.5, "for how long it has hung by now"
+    rig.set()
+    poll = until(process, fresh, "the GPU answers again")
+    assert process.restarts == 0
+
+
+def test_when_all_hang_the_process_is_replaced(rig: Simulated, start: Start) -> None:
+    process = start(limits=QUICK)
+    first(process)
+    before = process.pid
+    rig.set(hang=1)
+    poll = until(process, lambda _: process.restarts > 0, "replaced", deadline=0.05)
+    assert poll.driver.state == "unresponsive"
+    assert process.pid != before
+    assert not Path(f"/proc/{before}").exists(), "the old one is gone, and waited for"
+    rig.set()
+    assert fresh(until(process, fresh, "all answer"))
+
+
+def test_in_vain_it_is_replaced_ever_more_rarely(rig: Simulated, start: Start) -> None:
+    limits = Limits(hung_seconds=0.05, patience_most=4)
+    process = start(limits=limits)
+    first(process)
+    rig.set(hang=1)
+    waits, began = [], time.monotonic()
+    for number in range(1, 5):
+        while process.restarts < number:
+            process.poll(GPUS, 0.01)
+        waits.append(time.monotonic() - began)
+        began = time.monotonic()
+    for wait, times in zip(waits, (1, 2, 4, 4), strict=True):
+        assert wait > limits.hung_seconds * times
+    assert process._patience == limits.patience_most
+    rig.set()
+    until(process, fresh, "all answer")
+    assert process._patience == 1
+
+
+def test_when_all_are_lost_nvml_is_begun_anew(rig: Simulated, start: Start) -> None:
+    process = start(limits=QUICK)
+    first(process)
+    rig.set(lost=1)
+    poll = process.poll(GPUS, PATIENCE_SECONDS)
+    assert (poll.driver.state, set(problems(poll).values())) == ("ok", {"lost"})
+    until(process, lambda _: process.restarts > 0, "replaced")
+    rig.set()
+    until(process, fresh, "all answer")
+
+
+def test_killed_it_is_back_in_the_next_poll_or_two(rig: Simulated, start: Start) -> None:
+    process = start()
+    first(process)
+    for number in (1, 2):
+        assert process.pid
+        os.kill(process.pid, signal.SIGKILL)
+        polls = [process.poll(GPUS, PATIENCE_SECONDS) for _ in range(2)]
+        assert any(fresh(poll) for poll in polls), polls
+        assert process.restarts == number
+
+
+def test_no_driver(rig: Simulated, start: Start) -> None:
+    """The module goes and comes; a process that holds it would keep it from going."""
+    rig.version_file.unlink()
+    process = start()
+    poll = process.poll(GPUS, 1)
+    assert (poll.driver.state, poll.gpus, process.pid) == ("missing", {}, None)
+    rig.version_file.write_text(NVRM)
+    first(process)
+    rig.version_file.unlink()
+    poll = process.poll(GPUS, 1)
+    assert (poll.driver.state, poll.gpus, process.pid) == ("missing", {}, None)
+    rig.version_file.write_text(NVRM)
+    first(process)
+    assert process.restarts == 0
+
+
+def test_a_mismatch_at_the_start_is_seen_and_left(rig: Simulated, start: Start) -> None:
+    rig.version_file.write_text(NVRM.replace(VERSION, OTHER))
+    process = start(limits=Limits(retry_seconds=60))
+    poll = process.poll(GPUS, PATIENCE_SECONDS)
+    assert (poll.driver.state, poll.gpus) == ("mismatch", {})
+    assert poll.driver.module_version == OTHER
+    assert process.poll(GPUS, 1).driver.state == "mismatch"
+    assert process.pid is None, "not tried again before its time"
+    rig.version_file.write_text(NVRM)
+    assert fresh(process.poll(GPUS, PATIENCE_SECONDS)), "a change is a reason to try at once"
+
+
+def test_a_mismatch_that_ends_unseen_is_tried_again(rig: Simulated, start: Start) -> None:
+    rig.set_rig(mismatch=1)
+    process = start(limits=QUICK)
+    assert process.poll(GPUS, PATIENCE_SECONDS).driver.state == "mismatch"
+    rig.set_rig()
+    until(process, fresh, "tried again")
+
+
+def install(rig: Simulated, version: str) -> None:
+    """Another version of the library, as a package puts it there."""
+    real = rig.library / f"libnvidia-ml.so.{version}"
+    if not real.exists():
+        nvml.build_library(real, version, CUDA)
+    link = rig.library / "libnvidia-ml.so.1"
+    link.unlink()
+    link.symlink_to(real.name)
+
+
+def test_a_library_that_is_upgraded_under_it(rig: Simulated, start: Start) -> None:
+    """Readings go on; that no new program can use the GPUs is said until the module follows."""
+    process = start()
+    first(process)
+    install(rig, OTHER)
+    poll = process.poll(GPUS, PATIENCE_SECONDS)
+    assert (poll.driver.state, problems(poll)) == ("mismatch", FRESH)
+    assert OTHER in poll.driver.detail
+    assert VERSION in poll.driver.detail
+    rig.version_file.write_text(NVRM.replace(VERSION, OTHER))  # reloaded between two polls
+    poll = until(process, fresh, "the new library is in use")
+    assert (poll.driver.driver_version, poll.driver.module_version) == (OTHER, OTHER)
+
+
+def test_an_upgrade_that_is_taken_back(rig: Simulated, start: Start) -> None:
+    process = start()
+    first(process)
+    install(rig, OTHER)
+    assert process.poll(GPUS, PATIENCE_SECONDS).driver.state == "mismatch"
+    install(rig, VERSION)
+    first(process)
+    assert process.restarts == 0
+
+
+def test_a_module_whose_version_is_not_known(rig: Simulated, start: Start) -> None:
+    """No mismatch is made up of it."""
+    rig.version_file.write_text(f"{VERSION} is all that it says\n")
+    assert first(start(), module="unknown").driver.detail == ""
+
+
+def test_no_library(rig: Simulated, start: Start) -> None:
+    for file in rig.library.glob("libnvidia-ml*"):
+        file.unlink()
+    process = start(limits=QUICK)
+    poll = process.poll(GPUS, PATIENCE_SECONDS)
+    if poll.driver.state == "ok":
+        pytest.skip("this machine has NVIDIA's own library")
+    assert (poll.driver.state, poll.gpus) == ("library", {})
+    nvml.build_library(rig.library / f"libnvidia-ml.so.{VERSION}", VERSION, CUDA)
+    (rig.library / "libnvidia-ml.so.1").symlink_to(f"libnvidia-ml.so.{VERSION}")
+    until(process, fresh, "the library is there")
+
+
+def test_what_a_library_prints_is_no_answer(
+    rig: Simulated, start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    """It goes where errors go."""
+    (tmp_path / "noise.h").write_text(
+        "#include <unistd.h>\n"
+        '__attribute__((constructor)) static void noise(void) { if (write(1, "hm\\n", 3)) {} }\n'
+    )
+    monkeypatch.setattr(nvml, "FLAGS", (*nvml.FLAGS, "-include", str(tmp_path / "noise.h")))
+    nvml.build_library(rig.library / f"libnvidia-ml.so.{VERSION}", VERSION, CUDA)
+    first(start())
+    assert "hm\n" in capfd.readouterr().err
+    assert caplog.text == ""
+
+
+def test_every_xid_is_told_once(rig: Simulated, start: Start) -> None:
+    """Also of a GPU whose handle was made anew in between."""
+    process = start()
+    told: list[tuple[str, int]] = list(first(process).xids)
+
+    def soon(number: int) -> None:
+        def look() -> bool:
+            told.extend(process.poll(GPUS, PATIENCE_SECONDS).xids)
+            return len(told) >= number
+
+        wait_for(look, f"{number} Xids")
+
+    soon(0)
+    rig.set(0, xid=31, xids=1)
+    soon(1)
+    rig.set(1, lost=1)
+    soon(1)
+    rig.set(1)
+    soon(1)
+    rig.set(1, xid=79, xids=1)
+    soon(2)
+    for _ in range(5):
+        told.extend(process.poll(GPUS, PATIENCE_SECONDS).xids)
+    assert told == [(FIRST, 31), (SECOND, 79)]
+
+
+def test_peers_are_asked_again_after_a_loss(rig: Simulated, start: Start) -> None:
+    process = start()
+    first(process)
+
+    def known(number: int) -> Callable[[Poll], bool]:
+        return lambda poll: (
+            {
+                len(answer.reading.peer_access or ())
+                for answer in poll.gpus.values()
+                if answer.reading
+            }
+            == {number}
+        )
+
+    until(process, known(2), "all peers", deadline=PATIENCE_SECONDS)
+    rig.set(2, lost=1)
+    until(process, known(1), "the two that are left", deadline=PATIENCE_SECONDS)
+    rig.set(2)
+    until(process, known(2), "all peers again", deadline=PATIENCE_SECONDS)
+
+
+@pytest.mark.parametrize("fault", ["hang", "lost"])
+def test_a_peer_that_fails_takes_nobody_along(fault: str, rig: Simulated, start: Start) -> None:
+    """Whether one may read another's memory is asked of two GPUs at once."""
+    rows: Rows = {fault: 1}
+    process = start()
+    first(process)  # it is being asked now
+    for _ in range(3):
+        rig.set(1, load=False, **rows)
+        poll = process.poll(GPUS, 0.3)
+        assert [poll.gpus[address].problem for address in (FIRST, THIRD)] == ["", ""]
+        rig.set()
+        until(process, fresh, "all answer", deadline=PATIENCE_SECONDS)

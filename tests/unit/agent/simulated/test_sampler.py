@@ -1,0 +1,260 @@
+"""Samples: of each fault, of GPUs that begin and stop to work, of clocks that jump."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from agent import sampler as module
+from agent.exposition import Renderer
+from agent.sample import Sample
+from agent.sampler import Published, Sampler
+from lab import pcie
+from lab.hardware import Link
+from lab.simulated import Simulated
+from tests.unit.agent.serving.server import PATIENCE_SECONDS, wait_for
+from tests.unit.agent.simulated import rigs
+from tests.unit.agent.simulated.rigs import SECOND, THIRD
+
+LOAD_SECONDS, JUMP_SHOWN_SECONDS = 3, 600  # agent/tables/thresholds.yml
+
+
+@dataclass
+class Clock:
+    """The module `time` as the sampler sees it; each clock goes on as the test says."""
+
+    wall: float = 1_795_507_200.0
+    boot: float = 5000.0
+    mono: float = 4000.0
+    CLOCK_BOOTTIME: int = time.CLOCK_BOOTTIME
+
+    def go_on(self, seconds: float, *, asleep: bool = False, set_: float = 0) -> None:
+        """Time passes, maybe asleep (which the monotonic clock is not told), maybe set anew."""
+        self.wall += seconds + set_
+        self.boot += seconds
+        self.mono += 0 if asleep else seconds
+
+    def time(self) -> float:
+        return self.wall
+
+    def monotonic(self) -> float:
+        return self.mono
+
+    def perf_counter(self) -> float:
+        return time.perf_counter()
+
+    def clock_gettime(self, which: int) -> float:
+        assert which == self.CLOCK_BOOTTIME
+        return self.boot
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    made = Clock()
+    monkeypatch.setattr(module, "time", made)
+    return made
+
+
+@pytest.fixture
+def sampler(rig: Simulated, clock: Clock) -> Iterator[Sampler]:
+    made = rigs.sampler(rig)
+    yield made
+    made.close()
+
+
+def statuses(sample: Sample) -> dict[tuple[str, str], str]:
+    return {(each.check, each.subject): each.status for each in sample.verdicts}
+
+
+def aer(rig: Simulated, count: int) -> None:
+    device = (rig.sysfs / "bus/pci/devices" / SECOND).resolve()
+    pcie.write_aer(device, "correctable", {"BadTLP": count})
+
+
+FAULTS: dict[str, tuple[Callable[[Simulated], None], str, str]] = {
+    "lost": (lambda rig: rig.set(1, lost=1), "gpu-answers", "critical"),
+    "hot": (lambda rig: rig.set(1, celsius=93, reasons=0x60, load=True), "gpu-temperature",
+            "critical"),
+    "throttled by heat": (lambda rig: rig.set(1, reasons=0x60, load=True), "gpu-throttle-heat",
+                          "critical"),
+    "out of memory": (lambda rig: rig.set(1, used_mib=24_200), "gpu-memory", "warning"),
+    "replays": (lambda rig: rig.set(1, replays=5000), "pcie-errors", "warning"),
+    "corrected errors": (lambda rig: aer(rig, 1000), "pcie-errors", "warning"),
+    "many corrected errors": (lambda rig: aer(rig, 100_000), "pcie-errors", "critical"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_is_a_verdict_about_its_gpu(
+    fault: str, rig: Simulated, sampler: Sampler, clock: Clock
+) -> None:
+    make, check, status = FAULTS[fault]
+    before = sampler.take().sample
+    assert statuses(before)[check, SECOND] in ("ok", "unknown")
+    make(rig)
+    clock.go_on(5)
+    after = sampler.take().sample
+    changed = {key: now for key, now in statuses(after).items() if now != statuses(before).get(key)}
+    assert changed[check, SECOND] == status
+    assert {subject for _, subject in changed} <= {SECOND, "rig"}, "the others are as before"
+
+
+def test_a_link_that_drops(rig: Simulated, sampler: Sampler, clock: Clock) -> None:
+    """From x1 there is no way down; the third GPU's slot has more lanes in another profile."""
+    sampler.take()
+    for number in range(1, 4):
+        pcie.set_link(rig.sysfs, THIRD, Link(1, 2 if number % 2 else 1))
+        clock.go_on(5)
+        sample = sampler.take().sample
+        (endpoint,) = [port for port in sample.ports if port.address == THIRD]
+        assert endpoint.changes == number
+    assert statuses(sample)["pcie-flapping", THIRD] != "ok"
+
+
+def test_under_load_after_some_seconds_of_it(
+    rig: Simulated, sampler: Sampler, clock: Clock
+) -> None:
+    """A link's speed counts only while the GPU works, before the sample and in it."""
+
+    def third() -> tuple[bool, float | None, float | None]:
+        (path,) = [path for path in sampler.take().sample.paths if path.address == THIRD]
+        return path.under_load, path.loaded_speed, path.loaded_at
+
+    assert third() == (False, None, None)
+    rig.set(2, load=True)
+    pcie.set_link(rig.sysfs, THIRD, Link(3, 1))
+    clock.go_on(5)
+    assert third() == (False, None, None), "it has just begun"
+    clock.go_on(LOAD_SECONDS - 1)
+    assert third() == (False, None, None), "not long enough"
+    clock.go_on(1)
+    assert third() == (True, 8e9, clock.wall)
+    rig.set(2)
+    pcie.set_link(rig.sysfs, THIRD, Link(1, 1))
+    clock.go_on(5)
+    seen = clock.wall - 5
+    assert third() == (False, 8e9, seen), "it stopped before this sample: its speed is of idling"
+    clock.go_on(5)
+    assert third() == (False, 8e9, seen), "what it was under load is remembered"
+    rig.set(2, load=True)
+    clock.go_on(5)
+    assert third()[0] is False, "and a new load has to last anew"
+    rig.set(2, lost=1)
+    clock.go_on(5)
+    assert third()[0] is False, "a GPU that does not answer is not known to work"
+
+
+@pytest.mark.parametrize("seconds", [120.0, -3600.0])
+def test_a_wall_clock_that_is_set(seconds: float, sampler: Sampler, clock: Clock) -> None:
+    sampler.take()
+    clock.go_on(5, set_=seconds)
+    sample = sampler.take().sample
+    assert statuses(sample)["clock", "rig"] == "warning"
+    (reading,) = [each.reading for each in sample.verdicts if each.check == "clock"]
+    assert ("ahead" if seconds > 0 else "back") in reading
+    clock.go_on(JUMP_SHOWN_SECONDS - 10)
+    assert statuses(sampler.take().sample)["clock", "rig"] == "warning"
+    clock.go_on(20)
+    assert statuses(sampler.take().sample)["clock", "rig"] == "ok"
+
+
+def test_what_is_no_jump(sampler: Sampler, clock: Clock) -> None:
+    """Sleep, a long pause, and the small steps by which NTP keeps time."""
+    for step in ({"asleep": True}, {"set_": 0.4}, {"set_": -0.4}):
+        sampler.take()
+        clock.go_on(3600, **step)
+        assert statuses(sampler.take().sample)["clock", "rig"] == "ok", step
+
+
+def test_a_gpu_keeps_its_name_and_history_while_it_is_lost(
+    rig: Simulated, sampler: Sampler, clock: Clock
+) -> None:
+    before = sampler.take().sample.gpus[1]
+    rig.set(1, lost=1)
+    clock.go_on(5)
+    now = sampler.take().sample.gpus[1]
+    assert (now.reading, now.up, now.read_duration_seconds) == (None, False, None)
+    assert (now.uuid, now.index, now.name) == (before.uuid, before.index, before.name)
+    assert now.read_at == before.read_at == clock.wall - 5
+
+
+def test_both_processes_costs_are_known(sampler: Sampler, clock: Clock) -> None:
+    sampler.take()
+    clock.go_on(5)
+    agent = sampler.take().sample.agent
+    assert set(agent.resident_bytes) == set(agent.cpu_seconds) == {"server", "nvml"}
+    assert all(size > 1 << 20 for size in agent.resident_bytes.values())
+    assert (agent.samples, agent.reader_restarts) == (2, 0)
+    assert set(agent.duration_seconds) >= {"pcie", "nvml", "host", "health"}
+
+
+def test_a_sample_is_rendered_once(sampler: Sampler, monkeypatch: pytest.MonkeyPatch) -> None:
+    rendered: list[bytes] = []
+    render = Renderer.render
+
+    def counted(self: Renderer, families: Any) -> tuple[bytes, bytes]:
+        classic, openmetrics = render(self, families)
+        rendered.append(classic)
+        return classic, openmetrics
+
+    monkeypatch.setattr(Renderer, "render", counted)
+    published = sampler.take()
+    assert len(rendered) == 1
+    assert published.classic is rendered[0]
+    assert b"deeprig_" in published.classic
+
+
+def test_a_reader_that_fails_does_not_end_sampling(
+    rig: Simulated, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    sampler = rigs.sampler(rig, "--sample.interval=100ms")
+    published: list[Published] = []
+    read, failures = sampler._links.read, 3
+
+    def failing(*words: Any) -> Any:
+        nonlocal failures
+        failures -= 1
+        if failures >= 0:
+            raise ValueError("what no kernel has said before")
+        return read(*words)
+
+    monkeypatch.setattr(sampler._links, "read", failing)
+    stop = threading.Event()
+    thread = threading.Thread(target=sampler.run, args=(stop, published.append))
+    thread.start()
+    wait_for(lambda: len(published) >= 2, "samples again")
+    stop.set()
+    thread.join(PATIENCE_SECONDS)
+    assert not thread.is_alive()
+    assert sampler._nvml.pid is None, "it ends what it has started"
+    assert caplog.text.count("ValueError: what no kernel has said before") == 3
+    times = [each.sample.taken_at for each in published]
+    assert all(after - before > 0.09 for before, after in pairwise(times))
+
+
+def test_what_was_missed_is_not_made_up_for(rig: Simulated) -> None:
+    """After a sample that took four intervals there is one at once, not four."""
+    sampler = rigs.sampler(rig, "--sample.interval=100ms")
+    taken: list[float] = []
+
+    def take() -> Any:
+        taken.append(time.monotonic())
+        if len(taken) == 1:
+            time.sleep(0.45)
+
+    sampler.take = take  # type: ignore[method-assign]
+    stop = threading.Event()
+    thread = threading.Thread(target=sampler.run, args=(stop, lambda _: None))
+    thread.start()
+    wait_for(lambda: len(taken) >= 4, "four samples")
+    stop.set()
+    thread.join(PATIENCE_SECONDS)
+    assert taken[1] - taken[0] < 0.45 + 0.09
+    assert taken[2] - taken[1] > 0.09
+    assert taken[3] - taken[2] > 0.09
