@@ -84,7 +84,12 @@ def errors(context: Context) -> Iterator[Verdict]:
             for address in path.devices
             for severity in ("correctable", "nonfatal", "fatal")
         }
-        bad = {key: count for key, count in grown.items() if count and key[1] != "correctable"}
+        bad = {
+            (address, severity): grown[address, severity]
+            for severity in ("fatal", "nonfatal")  # the worst first
+            for address in path.devices
+            if grown[address, severity]
+        }
         (worst, _), corrected = max(
             ((key, count) for key, count in grown.items() if key[1] == "correctable"),
             key=lambda item: item[1],

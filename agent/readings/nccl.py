@@ -8,12 +8,14 @@ reason. The newest result of each collective, backend and number of ranks is wha
 from __future__ import annotations
 
 import json
-import math
 import os
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from agent.readings.pcie import ADDRESS
 
 FORMAT, FORMAT_VERSION = "deeprig-collectives", 1
 #: busbw = algbw x factor of the number of ranks n (nccl-tests, doc/PERFORMANCE.md).
@@ -23,6 +25,7 @@ COLLECTIVES = (
 BACKENDS = ("nccl", "gloo")
 FILE_MOST_BYTES = 4 << 20
 FILES_MOST = 1000
+NUMBER_MOST = 2**63  # no size, bandwidth or time comes near it, and sums of such stay finite
 
 
 @dataclass(frozen=True)
@@ -89,11 +92,14 @@ class ResultReader:
                 )
         except OSError:
             return Results()
-        known = {}
+        known: dict[str, tuple[tuple[int, int], list[Result] | Ignored]] = {}
         for entry in found[-FILES_MOST:]:
             try:
                 status = entry.stat()
-            except OSError:  # deleted meanwhile
+            except OSError as error:
+                if not entry.is_symlink():  # deleted meanwhile
+                    continue
+                known[entry.name] = ((0, 0), Ignored(shown(entry.name), reason(error)))
                 continue
             stamp = (status.st_mtime_ns, status.st_size)
             before = self._known.get(entry.name)
@@ -119,46 +125,63 @@ def newest(results: Any) -> tuple[Result, ...]:
 
 def read_file(path: Path) -> list[Result] | Ignored:
     """One file's results."""
+    name = shown(path.name)
     try:
-        if path.stat().st_size > FILE_MOST_BYTES:
-            return Ignored(path.name, f"larger than {FILE_MOST_BYTES >> 20} MiB")
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for who writes into it
+            return Ignored(name, "no regular file")
+        if status.st_size > FILE_MOST_BYTES:
+            return Ignored(name, f"larger than {FILE_MOST_BYTES >> 20} MiB")
         document = json.loads(path.read_text(encoding="utf-8"))
-        return parse(document, path.name)
+        return parse(document, name)
     except FormatError as error:
-        return Ignored(path.name, str(error))
+        return Ignored(name, str(error))
     except OSError as error:
-        return Ignored(path.name, error.strerror or "can't be read")
+        return Ignored(name, reason(error))
     except (ValueError, RecursionError):
-        return Ignored(path.name, "no JSON")
+        return Ignored(name, "no JSON")
+
+
+def reason(error: OSError) -> str:
+    """Why a file can't be read."""
+    return error.strerror or "can't be read"
+
+
+def shown(name: str) -> str:
+    """A file's name as text that can be written anywhere: it may hold any bytes."""
+    return os.fsencode(name).decode(errors="replace")
 
 
 def parse(document: Any, file: str) -> list[Result]:
     """The results that a document holds. Raises FormatError."""
     if not isinstance(document, Mapping) or document.get("format") != FORMAT:
         raise FormatError(f"no {FORMAT} document")
-    if document.get("version") != FORMAT_VERSION:
-        raise FormatError(
-            f"version {document.get('version')!r}, and this agent reads {FORMAT_VERSION}"
-        )
+    version = document.get("version")
+    if isinstance(version, bool) or version != FORMAT_VERSION:
+        raise FormatError(f"version {version!r}, and this agent reads {FORMAT_VERSION}")
     backend = _one_of(document, "backend", BACKENDS)
-    ranks = int(_number(document, "ranks", at_least=1))
+    ranks = _number(document, "ranks", at_least=1)
+    if ranks != int(ranks):
+        raise FormatError("'ranks' is no whole number")
     finished = _number(document, "finished_at", at_least=0)
     gpus = document.get("gpus", [])
-    if not isinstance(gpus, list) or not all(isinstance(gpu, str) for gpu in gpus):
+    if not isinstance(gpus, list) or not all(
+        isinstance(gpu, str) and ADDRESS.fullmatch(gpu) for gpu in gpus
+    ):
         raise FormatError("'gpus' is no list of addresses")
     collectives = document.get("collectives")
     if not isinstance(collectives, list):
         raise FormatError("'collectives' is no list")
-    version = document.get("nccl_version")
+    nccl = document.get("nccl_version")
     return [
         _collective(
             entry,
             file=file,
             backend=backend,
-            ranks=ranks,
+            ranks=int(ranks),
             finished_at=finished,
             gpus=tuple(gpus),
-            nccl_version=version if isinstance(version, str) else None,
+            nccl_version=nccl if isinstance(nccl, str) else None,
         )
         for entry in collectives
     ]
@@ -171,13 +194,17 @@ def _collective(entry: Any, **run: Any) -> Result:
     sizes = entry.get("sizes")
     if not isinstance(sizes, list) or not sizes or not all(isinstance(s, Mapping) for s in sizes):
         raise FormatError(f"{name}: 'sizes' is no list of measurements")
-    ordered = sorted(sizes, key=lambda size: _number(size, "size_bytes", at_least=0))
+    for size in sizes:
+        _number(size, "size_bytes", at_least=1)
+        _number(size, "time_seconds", at_least=0)
+        _number(size, "bus_bandwidth_bytes_per_second", at_least=0)
     wrong = [_number(size, "wrong_values", at_least=0) for size in sizes if "wrong_values" in size]
+    ordered = sorted(sizes, key=lambda size: size["size_bytes"])
     return Result(
         collective=name,
-        size_bytes=int(_number(ordered[-1], "size_bytes", at_least=1)),
-        bus_bandwidth=_number(ordered[-1], "bus_bandwidth_bytes_per_second", at_least=0),
-        latency_seconds=_number(ordered[0], "time_seconds", at_least=0),
+        size_bytes=int(ordered[-1]["size_bytes"]),
+        bus_bandwidth=ordered[-1]["bus_bandwidth_bytes_per_second"],
+        latency_seconds=ordered[0]["time_seconds"],
         wrong_values=int(sum(wrong)) if wrong else None,
         **run,
     )
@@ -185,10 +212,12 @@ def _collective(entry: Any, **run: Any) -> Result:
 
 def _number(mapping: Mapping[str, Any], key: str, *, at_least: float) -> float:
     value = mapping.get(key)
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or value != value:
         raise FormatError(f"'{key}' is no number")
+    if value > NUMBER_MOST:
+        raise FormatError(f"'{key}' is larger than 2^63")
     if value < at_least:
-        raise FormatError(f"'{key}' is {value:g}, less than {at_least:g}")
+        raise FormatError(f"'{key}' is less than {at_least:g}")
     return value
 
 

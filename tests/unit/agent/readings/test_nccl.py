@@ -1,0 +1,196 @@
+"""Result files: what docs/nccl-results.md promises, and what is no result."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from agent.health.nccl import NCCL_LANE
+from agent.readings import nccl
+from agent.readings.nccl import FILE_MOST_BYTES, FILES_MOST, Ignored, ResultReader
+
+DOCUMENT = (Path(__file__).parents[4] / "docs/nccl-results.md").read_text()
+(EXAMPLE_TEXT,) = re.findall(r"^```json\n(.*?)^```$", DOCUMENT, re.MULTILINE | re.DOTALL)
+EXAMPLE: dict[str, Any] = json.loads(EXAMPLE_TEXT)
+GARBAGE = yaml.safe_load((Path(__file__).parent / "nccl_garbage.yml").read_text())
+NAMES = [case["case"] for case in GARBAGE]
+
+
+def write(folder: Path, name: str, bandwidth: float = 1e9, **changes: Any) -> None:
+    """The example with changes, as a run writes it."""
+    document = copy.deepcopy(EXAMPLE) | changes
+    document["collectives"][0]["sizes"][-1]["bus_bandwidth_bytes_per_second"] = bandwidth
+    (folder / ".result.tmp").write_text(json.dumps(document))
+    (folder / ".result.tmp").rename(folder / name)
+
+
+def changed(target: dict[str, Any], changes: dict[str, Any]) -> None:
+    for key, value in changes.items():
+        if value is None:
+            del target[key]
+        else:
+            target[key] = value
+
+
+def content(case: dict[str, Any]) -> bytes:
+    if "hex" in case:
+        return bytes.fromhex(case["hex"])
+    if "text" in case:
+        return str(case["text"]).encode()
+    document = copy.deepcopy(EXAMPLE)
+    collective = document["collectives"][0]
+    changed(collective["sizes"][0], case.get("size", {}))
+    changed(collective, case.get("collective", {}))
+    changed(document, case.get("change", {}))
+    return json.dumps(document).encode()
+
+
+def test_the_example_of_the_document(tmp_path: Path) -> None:
+    (tmp_path / "x.json").write_text(EXAMPLE_TEXT)
+    found = ResultReader(tmp_path).read()
+    assert (found.ignored, found.files_read) == ((), 1)
+    (result,) = found.results
+    small, large = EXAMPLE["collectives"][0]["sizes"]
+    assert result == nccl.Result(
+        file="x.json",
+        collective="all_reduce",
+        backend="nccl",
+        ranks=3,
+        finished_at=EXAMPLE["finished_at"],
+        size_bytes=large["size_bytes"],
+        bus_bandwidth=large["bus_bandwidth_bytes_per_second"],
+        latency_seconds=small["time_seconds"],
+        wrong_values=0,
+        gpus=tuple(EXAMPLE["gpus"]),
+        nccl_version=EXAMPLE["nccl_version"],
+    )
+    # busbw of an all_reduce: size / time x 2 (n - 1) / n (nccl-tests, doc/PERFORMANCE.md).
+    for size in (small, large):
+        factor = 2 * (result.ranks - 1) / result.ranks
+        busbw = size["size_bytes"] / size["time_seconds"] * factor
+        assert size["bus_bandwidth_bytes_per_second"] == pytest.approx(busbw, rel=1e-3)
+
+
+def test_the_document_names_every_word_and_figure() -> None:
+    words = set(re.findall(r"`([^`\n]+)`", DOCUMENT))
+    assert {*nccl.COLLECTIVES, *nccl.BACKENDS, nccl.FORMAT} <= words
+    entry = EXAMPLE["collectives"][0]
+    assert {*EXAMPLE, *entry, *entry["sizes"][0]} <= words
+    assert f"{FILE_MOST_BYTES >> 20} MiB" in DOCUMENT
+    assert f"more than {FILES_MOST}" in DOCUMENT
+    rows = re.findall(r"^\| ([\d.]+) GT/s \(Gen\d\) \| ([\d. |]+) \|$", DOCUMENT, re.MULTILINE)
+    documented = {
+        float(speed) * 1e9: [float(figure) * 1e9 for figure in figures.split(" | ")]
+        for speed, figures in rows
+    }
+    assert documented == {
+        speed: [lane, lane, lane * 4, lane * 16] for speed, lane in NCCL_LANE.items()
+    }
+
+
+@pytest.mark.parametrize("case", GARBAGE, ids=NAMES)
+def test_garbage_is_ignored_and_named(case: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "x.json").write_bytes(content(case))
+    write(tmp_path, "good.json")
+    found = ResultReader(tmp_path).read()
+    assert [file.file for file in found.ignored] == ["x.json"]
+    assert case["reason"] in found.ignored[0].reason
+    assert [result.file for result in found.results] == ["good.json"]
+    assert found.files_read == 1
+
+
+def test_an_integer_that_is_no_float(tmp_path: Path) -> None:
+    (tmp_path / "x.json").write_text(EXAMPLE_TEXT.replace("1772366400.0", "1" + "0" * 400))
+    (ignored,) = ResultReader(tmp_path).read().ignored
+    assert ignored == Ignored("x.json", "'finished_at' is larger than 2^63")
+
+
+def test_nested_too_deep(tmp_path: Path) -> None:
+    (tmp_path / "x.json").write_text("[" * 200_000)
+    assert ResultReader(tmp_path).read().ignored == (Ignored("x.json", "no JSON"),)
+
+
+def test_what_is_no_regular_file(tmp_path: Path) -> None:
+    (tmp_path / "folder.json").mkdir()
+    (tmp_path / "loop.json").symlink_to("loop.json")
+    (tmp_path / "nowhere.json").symlink_to("gone")
+    os.mkfifo(tmp_path / "pipe.json")  # a reader that opened it would wait for ever
+    (tmp_path / "large.json").write_bytes(b" " * (FILE_MOST_BYTES + 1))
+    ignored = {file.file: file.reason for file in ResultReader(tmp_path).read().ignored}
+    assert ignored == {
+        "folder.json": "no regular file",
+        "loop.json": "Too many levels of symbolic links",
+        "nowhere.json": "No such file or directory",
+        "pipe.json": "no regular file",
+        "large.json": "larger than 4 MiB",
+    }
+
+
+def test_a_name_of_any_bytes_can_be_written(tmp_path: Path) -> None:
+    (tmp_path / os.fsdecode(b"\xff.json")).write_text("")
+    (ignored,) = ResultReader(tmp_path).read().ignored
+    assert ignored.file.encode() == "\ufffd.json".encode()
+
+
+def test_only_json_is_looked_at(tmp_path: Path) -> None:
+    (tmp_path / ".result.tmp").write_text("half")
+    (tmp_path / "README").write_text("text")
+    assert ResultReader(tmp_path).read() == nccl.Results()
+    assert ResultReader(tmp_path / "gone").read() == nccl.Results()
+
+
+def test_the_newest_wins_by_its_time_and_not_its_name(tmp_path: Path) -> None:
+    write(tmp_path, "z.json", 1e9, finished_at=100)
+    write(tmp_path, "a.json", 2e9, finished_at=200)
+    write(tmp_path, "b.json", 3e9, finished_at=50, ranks=2)
+    write(tmp_path, "c.json", 4e9, finished_at=50, backend="gloo")
+    found = ResultReader(tmp_path).read()
+    assert {result.name: (result.file, result.bus_bandwidth) for result in found.results} == {
+        "all_reduce nccl 3": ("a.json", 2e9),
+        "all_reduce nccl 2": ("b.json", 3e9),
+        "all_reduce gloo 3": ("c.json", 4e9),
+    }
+    assert found.files_read == 4
+
+
+def test_a_change_is_seen_and_a_file_that_stays_is_not_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, "stays.json", ranks=2)
+    write(tmp_path, "x.json", 1e9)
+    reader = ResultReader(tmp_path)
+    reader.read()
+    read: list[str] = []
+    original = nccl.read_file
+
+    def noted(path: Path) -> list[nccl.Result] | Ignored:
+        read.append(path.name)
+        return original(path)
+
+    monkeypatch.setattr(nccl, "read_file", noted)
+    write(tmp_path, "x.json", 2.5e9)
+    assert [result.bus_bandwidth for result in reader.read().results] == [1e9, 2.5e9]
+    assert read == ["x.json"]
+    (tmp_path / "x.json").unlink()
+    assert [result.ranks for result in reader.read().results] == [2]
+
+
+def test_wrong_values_are_summed_and_unknown_where_nobody_looked(tmp_path: Path) -> None:
+    entry = copy.deepcopy(EXAMPLE["collectives"][0])
+    for size, count in zip(entry["sizes"], (2, 3), strict=True):
+        size["wrong_values"] = count
+    entry["sizes"].reverse()  # any order
+    unseen = copy.deepcopy(EXAMPLE["collectives"][0]) | {"collective": "broadcast"}
+    for size in unseen["sizes"]:
+        del size["wrong_values"]
+    (tmp_path / "x.json").write_text(json.dumps(EXAMPLE | {"collectives": [entry, unseen]}))
+    wrong, unknown = ResultReader(tmp_path).read().results
+    assert (wrong.wrong_values, wrong.size_bytes, wrong.latency_seconds) == (5, 268435456, 4.12e-5)
+    assert unknown.wrong_values is None

@@ -1,0 +1,238 @@
+"""Every metric of tables/metrics.yml: served as the table says, absent where nothing is known."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prometheus_client.openmetrics.parser import (
+    text_string_to_metric_families as parse_openmetrics,
+)
+from prometheus_client.parser import text_string_to_metric_families as parse_classic
+
+from agent import health, settings
+from agent.exposition import Renderer
+from agent.metrics import PREFIX, Table
+from agent.readings.nvml import GpuReading
+from agent.sample import Sample
+from agent.sampler import Published, Sampler
+from lab.simulated import Simulated, build
+from tests.monitoring import tools
+from tests.unit.agent import samples
+from tests.unit.agent.test_exposition import content
+
+GPU = "0000:04:00.0"
+ROWS: list[dict[str, Any]] = [
+    {"group": group, **row} for group, rows in samples.table("metrics").items() for row in rows
+]
+NAMES = [row["name"] for row in ROWS]
+THINGS = {"uuid", "address", "device", "check", "subject", "collective", "backend", "ranks"}
+EXAMPLE = re.search(
+    r"^```json\n(.*?)^```$",
+    (Path(__file__).parents[3] / "docs/nccl-results.md").read_text(),
+    re.MULTILINE | re.DOTALL,
+)
+
+
+def filled() -> Sample:
+    """The healthy rig, and of its first GPU and host everything that can be known."""
+    sample = samples.make({"xids": [{"address": GPU, "xid": 79}]})
+    maps: dict[str, Any] = {"Numbers | None": {"a": 1.5}, "Mapping[str, bool] | None": {"a": True}}
+    plain = {"float | None": 2.5, "int | None": 2, "bool | None": True, "str | None": "text"}
+    state = sample.gpus[0]
+    assert state.reading is not None
+    reading = replace(
+        state.reading,
+        **{
+            field.name: (maps | plain)[str(field.type)]
+            for field in fields(GpuReading)
+            if getattr(state.reading, field.name) is None
+        },
+    )
+    host = replace(sample.host, load1=0.5, cpu_frequency_hertz=2e9, cpu_max_frequency_hertz=4e9)
+    agent = replace(sample.agent, resident_bytes={"server": 1})
+    gpus = (replace(state, reading=reading), *sample.gpus[1:])
+    sample = replace(sample, gpus=gpus, host=host, agent=agent)
+    return replace(sample, verdicts=health.judge(samples.context(sample)))
+
+
+def render(sample: Sample) -> tuple[bytes, bytes]:
+    return Renderer().render(Table(samples.table("metrics")).families(sample))
+
+
+FILLED = render(filled())
+CLASSIC, NEW = content(parse_classic, FILLED[0]), content(parse_openmetrics, FILLED[1])
+
+
+def series(family: str, found: dict[str, Any] = NEW) -> dict[Any, float]:
+    """A family's values by labels."""
+    values = found.get(PREFIX + family, ("", "", {}))[2]
+    return {labels: value for (_, labels), value in values.items()}
+
+
+def value(family: str, found: dict[str, Any] = NEW, **labels: str) -> float | None:
+    return series(family, found).get(frozenset(labels.items()))
+
+
+@pytest.mark.parametrize("row", ROWS, ids=NAMES)
+def test_a_row_is_served_as_the_table_says(row: dict[str, Any]) -> None:
+    kind = row.get("kind", "gauge")
+    name = PREFIX + row["name"]
+    assert NEW[name][:2] == (kind, row["help"])
+    classic = f"{name}_info" if kind == "info" else name
+    assert CLASSIC[classic][:2] == ("gauge" if kind == "info" else kind, row["help"])
+    suffix = {"counter": "_total", "info": "_info"}.get(kind, "")
+    own = set(row.get("labels", ()))
+    for found in (NEW[name][2], CLASSIC[classic][2]):
+        assert {series for series, _ in found} == {name + suffix}
+        for _, labels in found:
+            names = {label for label, _ in labels}
+            assert names >= {row["label"]} if "label" in row else names <= THINGS | own
+            assert names >= own
+
+
+def test_nothing_else_is_served_and_both_formats_have_the_same_values() -> None:
+    assert {name.removeprefix(PREFIX) for name in NEW} == set(NAMES)
+    assert len(NAMES) == len(set(NAMES))
+    values = {series: value for _, _, found in NEW.values() for series, value in found.items()}
+    assert values == {
+        series: value for _, _, found in CLASSIC.values() for series, value in found.items()
+    }
+
+
+@pytest.mark.parametrize("row", ROWS, ids=NAMES)
+def test_names_are_as_prometheus_wants_them(row: dict[str, Any]) -> None:
+    assert re.fullmatch(r"[a-z][a-z0-9_]*", row["name"])
+    assert not row["name"].endswith(("_total", "_info", "_count", "_sum", "_bucket"))
+    assert not {row.get("label"), *row.get("labels", ())} & {"type", "hostname", "instance", "job"}
+    assert row["help"].endswith((".", ")."))
+
+
+def test_some_values() -> None:
+    assert value("gpu_temperature_celsius", uuid="GPU-0") == 34
+    assert value("gpu_clock_hertz", uuid="GPU-1", clock="graphics") == 210e6
+    assert value("gpu_clocks_event_active", uuid="GPU-1", reason="gpu_idle") == 1
+    assert value("gpu_up", address=GPU) == 1
+    assert value("gpu_xid_errors", address=GPU, xid="79") == 1
+    assert value("gpu_xid_last_timestamp_seconds", address=GPU, xid="79") == samples.NOW - 60
+    assert value("pcie_path_bandwidth_bytes_per_second", address=GPU) == pytest.approx(
+        3.938e9, 1e-3
+    )
+    assert len(series("pcie_path_device")) == 6
+    assert value("gpus_found", by="bus") == value("gpus_found", by="nvml") == 3
+    assert value("driver_state", state="ok") == 1
+    assert sum(series("driver_state").values()) == 1
+    assert value("host_boot_time_seconds") == samples.NOW - 5000
+    named = frozenset({("collective", "all_reduce"), ("backend", "nccl"), ("ranks", "3")})
+    assert series("nccl_bus_bandwidth_bytes_per_second") == {named: 2.8e9}
+    assert series("nccl_bus_bandwidth_expected_bytes_per_second") == {named: 3e9}
+    assert value("verdict", check="gpu-temperature", subject=GPU, status="ok") == 1
+    assert value("verdict", check="gpu-temperature", subject=GPU, status="critical") == 0
+    (info,) = [labels for labels in series("gpu") if ("uuid", "GPU-0") in labels]
+    assert {("address", GPU), ("index", "0"), ("name", "NVIDIA GeForce RTX 3090")} <= info
+
+
+def test_what_is_not_known_has_no_series_and_is_never_0() -> None:
+    unknown = {
+        field.name: None
+        for field in fields(GpuReading)
+        if field.name not in ("uuid", "index", "address", "name")
+    }
+    reading = {GPU: {"reading": unknown}}
+    found = content(parse_openmetrics, render(samples.make({"gpus": reading}))[1])
+    (info,) = [labels for labels in series("gpu", found) if ("uuid", "GPU-0") in labels]
+    for name, (_, _, values) in found.items():
+        if name != f"{PREFIX}gpu":
+            assert not [one for one, labels in values if ("uuid", "GPU-0") in labels], name
+    assert {label for label, text in info if text} == {"uuid", "index", "address", "name"}
+    assert value("gpu_up", found, address=GPU) == 1
+
+
+def test_a_lost_gpu_keeps_its_place_and_nothing_of_nvml() -> None:
+    changes = {
+        "gpus": {GPU: {"reading": None, "problem": "lost", "read_duration_seconds": None}},
+        "ports": {GPU: {"answers": False, "current_width": None, "current_speed": None}},
+        "results": [{"backend": "gloo"}],
+        "expectations": {"gpus": None},
+        "host": {"boot_clock_seconds": None, "cpu_throttles": None},
+    }
+    found = content(parse_openmetrics, render(samples.make(changes))[1])
+    assert value("gpu_up", found, address=GPU) == 0
+    assert value("gpu_read_timestamp_seconds", found, address=GPU) == samples.NOW
+    assert value("gpu_read_duration_seconds", found, address=GPU) is None
+    assert ("uuid", "GPU-0") not in {
+        pair for _, _, values in found.values() for _, labels in values for pair in labels
+    }
+    assert value("pcie_device_answers", found, address=GPU) == 0
+    assert value("pcie_link_width_lanes", found, address=GPU) is None
+    assert value("pcie_path_width_lanes", found, address=GPU) is None
+    assert value("pcie_path_bandwidth_bytes_per_second", found, address=GPU) is None
+    assert value("pcie_path_expected_width_lanes", found, address=GPU) == 4
+    assert value("gpus_found", found, by="nvml") == 2
+    absent = ("gpus_expected", "host_boot_time_seconds", "host_cpu_throttles",
+              "nccl_bus_bandwidth_expected_bytes_per_second")  # fmt: skip
+    assert [name for name in absent if series(name, found)] == []
+
+
+@pytest.fixture(scope="module")
+def simulated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Published]:
+    """A sample of three simulated 3090s, through NVML and sysfs, with one result."""
+    if not shutil.which("gcc"):
+        pytest.skip("no gcc")
+    folder = tmp_path_factory.mktemp("rig")
+    library = folder / "library"
+    library.mkdir()
+    rig = Simulated(folder / "rig", build(library))
+    state = folder / "state"
+    (state / "nccl").mkdir(parents=True)
+    assert EXAMPLE is not None
+    (state / "nccl/x.json").write_text(json.dumps(json.loads(EXAMPLE[1])))
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("LD_LIBRARY_PATH", "DEEPRIG_LAB_HARDWARE"):
+            patch.setenv(name, rig.environment[name])
+        told = settings.parse([
+            "--path.sysfs", str(rig.sysfs), "--path.procfs", str(rig.procfs),
+            "--path.state", str(state), "--path.kernel-log", str(folder / "no log"),
+        ])  # fmt: skip
+        sampler = Sampler(told)
+        try:
+            until = time.monotonic() + 20
+            published = sampler.take()
+            while published.sample.driver.state != "ok" or not all(
+                gpu.up for gpu in published.sample.gpus
+            ):
+                assert time.monotonic() < until, published.sample.driver
+                published = sampler.take()
+            yield published
+        finally:
+            sampler.close()
+
+
+def test_three_cards_give_at_least_300_series(simulated: Published) -> None:
+    found = content(parse_openmetrics, simulated.openmetrics)
+    assert sum(len(values) for _, _, values in found.values()) >= 300
+    assert len(series("gpu_temperature_celsius", found)) == 3
+    assert value("gpu_temperature_celsius", found, uuid=simulated.sample.gpus[0].uuid or "") == 34
+    assert series("nccl_bus_bandwidth_bytes_per_second", found) != {}
+    assert {name.removeprefix(PREFIX) for name in found} <= set(NAMES)
+    classic = content(parse_classic, simulated.classic)
+    assert {one: value for _, _, values in classic.values() for one, value in values.items()} == {
+        one: value for _, _, values in found.values() for one, value in values.items()
+    }
+
+
+@pytest.mark.parametrize("which", ["filled", "simulated"])
+def test_promtool_has_nothing_to_say(which: str, request: pytest.FixtureRequest) -> None:
+    text = FILLED[0] if which == "filled" else request.getfixturevalue("simulated").classic
+    done = subprocess.run(
+        [tools.tool("promtool"), "check", "metrics"], input=text, capture_output=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
