@@ -37,7 +37,7 @@ class Agent:
         port = free_port()
         self.url = f"http://127.0.0.1:{port}"
         flags = [*rigs.words(rig), f"--web.listen-address=127.0.0.1:{port}",
-                 "--sample.interval=200ms", *more]  # fmt: skip
+                 "--sample.interval=100ms", *more]  # fmt: skip
         self.errors = rig.folder / "stderr"
         self.process = subprocess.Popen(
             [sys.executable, "-m", "agent", *flags],
