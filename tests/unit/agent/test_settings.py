@@ -113,7 +113,9 @@ def test_what_is_said_holds(tmp_path: Path) -> None:
         "--web.config.file=web.yml",
     ])  # fmt: skip
     assert found.addresses == (("", 1), ("::1", 2))
-    assert (found.interval, found.nvml_deadline) == (0.5, 0.25), "no deadline outlasts half a sample"
+    assert (found.interval, found.nvml_deadline) == (0.5, 0.25), (
+        "no deadline outlasts half a sample"
+    )
     assert (found.pcie_throughput, found.telemetry_path) == (True, "/gpu/metrics")
     assert found.results_folder == Path("/host/data/nccl")
     assert (found.expectations.gpus, found.web_config) == (4, Path("web.yml"))
