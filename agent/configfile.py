@@ -38,7 +38,7 @@ class Source:
             line = f":{mark.line + 1}" if mark else ""
             problem = getattr(error, "problem", None) or "no YAML"
             raise ConfigurationError(f"{file}{line}: {problem}") from None
-        except (ValueError, RecursionError) as error:  # a date that is none, a depth of brackets
+        except ValueError as error:  # such as a date that is none
             raise ConfigurationError(f"{file}: no YAML: {error}") from None
 
     def error(self, key: str, problem: str) -> ConfigurationError:
