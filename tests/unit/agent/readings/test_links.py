@@ -149,7 +149,9 @@ def test_the_tree_is_read_whole_only_when_the_bus_changed_or_after_a_while(
     assert len(times) == 3
 
 
-def test_ports_that_two_gpus_share_stand_once_and_are_busy_with_either(tmp_path: Path) -> None:
+def test_ports_that_two_gpus_share_are_read_once_and_are_busy_with_either(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     full = (16, 16, FULL, FULL)
     root, switch = "0000:00:01.0", "0000:01:00.0"
     device(tmp_path, root, link=full)
@@ -159,7 +161,11 @@ def test_ports_that_two_gpus_share_stand_once_and_are_busy_with_either(tmp_path:
         device(tmp_path, port, ids="10b5:8747", link=full)
         device(tmp_path, f"{port} 0000:{bus}:00.0", "3d", ids="10de:2204", link=full)
     reader = LinkReader(str(tmp_path))
+    read: list[str] = []
+    original = pcie.read_aer
+    monkeypatch.setattr(pcie, "read_aer", lambda folder: read.append(folder) or original(folder))  # type: ignore[func-returns-value]
     gpus, listed = reader.read(["0000:04:00.0"])
+    assert len(read) == len(set(read)) == 6
     addresses = [port.address for port in listed]
     assert len(gpus) == 2
     assert sorted(addresses) == sorted(set(addresses))
