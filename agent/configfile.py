@@ -31,18 +31,21 @@ class Source:
             reason = getattr(error, "strerror", None) or "no text"
             raise ConfigurationError(f"{file}: {reason}") from None
         try:
-            return cls(file, content, tables.parse(content) or {})
+            document = tables.parse(content)
+            return cls(file, content, {} if document is None else document)
         except yaml.YAMLError as error:
             mark = getattr(error, "problem_mark", None)
             line = f":{mark.line + 1}" if mark else ""
             problem = getattr(error, "problem", None) or "no YAML"
             raise ConfigurationError(f"{file}{line}: {problem}") from None
+        except ValueError as error:  # such as a date that is none
+            raise ConfigurationError(f"{file}: no YAML: {error}") from None
 
     def error(self, key: str, problem: str) -> ConfigurationError:
-        """An error at the line that the key stands in."""
-        named = re.compile(rf"\s*['\"]?{re.escape(key)}\b")
+        """An error at the line that the key stands in, be it first in it or within braces."""
+        named = re.compile(rf"(?:^|[{{,])\s*['\"]?{re.escape(key)}['\"]?\s*:")
         lines = enumerate(self.content.splitlines(), 1)
-        at = next((number for number, line in lines if named.match(line)), 1)
+        at = next((number for number, line in lines if named.search(line)), 1)
         return ConfigurationError(f"{self.file}:{at}: {problem}")
 
     def check_keys(self, document: Any, keys: Collection[str], under: str = "") -> None:

@@ -14,6 +14,7 @@ inventory and the board data. All of it may be missing.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -83,8 +84,12 @@ def _parse(document: Any, source: Source, thresholds: dict[str, float]) -> Expec
             raise source.error(str(key), f"no threshold is called '{key}'")
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             raise source.error(str(key), f"'{key}' must be a number, not {value!r}")
+        if not 0 <= value < math.inf:
+            raise source.error(str(key), f"'{key}' must be 0 or more, not {value!r}")
     for address, width in widths.items():
-        if not isinstance(address, str) or not ADDRESS.fullmatch(address):
+        if not isinstance(address, str):  # YAML takes 0000:08:00.0 for a number to the base 60
+            raise source.error("path_widths", 'PCIe addresses need quotes: "0000:08:00.0"')
+        if not ADDRESS.fullmatch(address):
             raise source.error(str(address), f"'{address}' is no PCIe address (0000:08:00.0)")
         _check_width(width, address, source)
     gpus = document.get("gpus")

@@ -43,9 +43,11 @@ class History:
         """What /api/v1/history gives; times in Unix seconds, as the clock is now."""
         step = int(now // STEP_SECONDS)
         order = range(step - STEPS + 1, step + 1)
+        last = step if self._step is None else self._step
         series: dict[str, dict[str, list[float | None]]] = {name: {} for name in SERIES}
         for (name, gpu), ring in sorted(self._rings.items()):
-            found = [ring[number % STEPS] for number in order]
+            # After the last step that was taken there are only values of an hour before.
+            found = [ring[number % STEPS] if number <= last else nan for number in order]
             series[name][gpu] = [None if isnan(value) else float(f"{value:.5g}") for value in found]
         start = wall - now
         return {

@@ -174,6 +174,7 @@ def path_of(gpu: pcie.Gpu, ports: Mapping[str, PortReading]) -> Path:
     return Path(
         address=gpu.address,
         devices=tuple(port.address for port in way),
+        device_id=gpu.device_id,
         width=None if silent else pcie.narrowest(port.current_width for port in way),
         max_width=pcie.narrowest(port.max_width for port in way),
         speed=None if silent else pcie.narrowest(port.current_speed for port in way),

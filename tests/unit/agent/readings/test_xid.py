@@ -1,0 +1,146 @@
+"""Xids: read from the kernel's log, and counted once though two sources tell of them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from agent.readings.xid import Catalogue, Counter, KernelLog
+from tests.unit.agent import samples
+
+LINES = yaml.safe_load((Path(__file__).parent / "xid_lines.yml").read_text())
+GPU, OTHER = "0000:04:00.0", "0000:06:00.0"
+LINE = "NVRM: Xid (PCI:0000:04:00): 79, GPU has fallen off the bus.\n"
+
+
+@pytest.fixture
+def kernel_log(tmp_path: Path) -> Path:
+    file = tmp_path / "kmsg"
+    file.write_text("NVRM: Xid (PCI:0000:04:00): 31, from before\n")
+    return file
+
+
+def append(file: Path, text: str) -> None:
+    with file.open("a") as log:
+        log.write(text)
+
+
+@pytest.mark.parametrize("case", LINES, ids=[case["line"][:60] for case in LINES])
+def test_a_line(case: dict[str, Any], kernel_log: Path) -> None:
+    log = KernelLog(str(kernel_log))
+    append(kernel_log, case["line"] + "\n")
+    assert log.read() == ([tuple(case["xid"])] if case["xid"] else [])
+
+
+def test_only_what_comes_after_the_start_and_each_line_once(kernel_log: Path) -> None:
+    log = KernelLog(str(kernel_log))
+    assert log.readable
+    assert log.read() == []
+    append(kernel_log, LINE * 2)
+    assert log.read() == [(GPU, 79)] * 2
+    assert log.read() == []
+    append(kernel_log, LINE)
+    assert log.read() == [(GPU, 79)]
+
+
+def test_half_a_line_waits_for_its_rest(kernel_log: Path) -> None:
+    log = KernelLog(str(kernel_log))
+    append(kernel_log, LINE[:40])
+    assert log.read() == []
+    append(kernel_log, LINE[40:])
+    assert log.read() == [(GPU, 79)]
+
+
+def test_many_lines_and_bytes_that_are_no_text(kernel_log: Path) -> None:
+    log = KernelLog(str(kernel_log))
+    with kernel_log.open("ab") as file:
+        file.write(b"\xff\xfe\x00\n" + LINE.encode() * 1000 + b"\x80\n")
+    assert log.read() == [(GPU, 79)] * 1000
+
+
+def test_a_log_that_can_not_be_read(tmp_path: Path) -> None:
+    log = KernelLog(str(tmp_path / "gone"))
+    assert not log.readable
+    assert log.read() == []
+
+
+def test_a_log_that_fails_later_is_given_up(
+    kernel_log: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = KernelLog(str(kernel_log))
+
+    def fail(*_: object) -> bytes:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(os, "read", fail)
+    assert log.read() == []
+    assert not log.readable
+
+
+def test_records_that_were_overwritten_do_not_end_the_reading(
+    kernel_log: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As /dev/kmsg does it: EPIPE for what was lost, EAGAIN when there is no more."""
+    log = KernelLog(str(kernel_log))
+    answers: list[Any] = [BrokenPipeError(), LINE.encode(), BlockingIOError()]
+
+    def read(*_: object) -> bytes:
+        answer = answers.pop(0)
+        if isinstance(answer, OSError):
+            raise answer
+        return bytes(answer)
+
+    monkeypatch.setattr(os, "read", read)
+    assert log.read() == [(GPU, 79)]
+    assert (log.readable, answers) == (True, [])
+
+
+@pytest.mark.parametrize(
+    ("told", "count", "last"),
+    [
+        ("nvml@1 kernel@2", 1, 1),
+        ("kernel@1 nvml@2", 1, 1),
+        ("nvml@1 nvml@2 kernel@3 kernel@4", 2, 2),
+        ("nvml@1 kernel@1 nvml@5 kernel@6", 2, 5),
+        ("kernel@1 kernel@2 kernel@3 nvml@4", 3, 3),  # of a GPU that NVML had lost
+        ("nvml@1 kernel@2 kernel@3", 2, 3),
+    ],
+)
+def test_two_sources_never_count_double(told: str, count: int, last: float) -> None:
+    counter = Counter([])
+    for word in told.split():
+        source, _, at = word.partition("@")
+        counter.add(source, GPU, 79, float(at))
+    (found,) = counter.read([GPU])
+    assert (found.address, found.xid, found.count, found.last_at) == (GPU, 79, count, last)
+
+
+def test_gpus_and_numbers_are_counted_apart() -> None:
+    counter = Counter([])
+    counter.add("nvml", GPU, 79, 1)
+    counter.add("kernel", OTHER, 79, 2)
+    counter.add("kernel", GPU, 31, 3)
+    found = [(count.address, count.xid, count.count) for count in counter.read([])]
+    assert found == [(GPU, 31, 1), (GPU, 79, 1), (OTHER, 79, 1)], "also of a GPU that is gone"
+
+
+def test_well_known_ones_begin_at_0() -> None:
+    catalogue = Catalogue(samples.table("xids"))
+    counter = Counter(catalogue.well_known())
+    before = {(count.address, count.xid): count for count in counter.read([GPU, OTHER])}
+    assert {count.count for count in before.values()} == {0}
+    assert before[GPU, 79].last_at is None
+    assert len(before) == 2 * len(catalogue.well_known())
+    counter.add("kernel", GPU, 79, 5)
+    after = {(count.address, count.xid): count.count for count in counter.read([GPU, OTHER])}
+    assert after == dict.fromkeys(before, 0) | {(GPU, 79): 1}
+
+
+def test_a_number_without_a_row_has_the_words_of_the_default() -> None:
+    catalogue = Catalogue(samples.table("xids"))
+    assert (catalogue[79].number, catalogue[79].status) == (79, "critical")
+    assert (catalogue[4711].number, catalogue[4711].name) == (4711, "Unknown Xid")

@@ -1,0 +1,78 @@
+"""The configuration file: what it says, and errors that name file and line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from agent import expectations
+from agent.errors import ConfigurationError
+from agent.expectations import Expectations
+from agent.readings.links import Path as PciePath
+from tests.unit.agent import samples
+
+REFUSED = yaml.safe_load((Path(__file__).parent / "expectations.yml").read_text())
+PATH = PciePath("0000:08:00.0", (), max_width=16, max_speed=8e9)
+
+
+def load(folder: Path, text: str) -> Expectations:
+    file = folder / "agent.yml"
+    file.write_text(text)
+    return expectations.load(file)
+
+
+@pytest.mark.parametrize("case", REFUSED, ids=[case["error"] for case in REFUSED])
+def test_a_file_that_is_refused(case: dict[str, str], tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        load(tmp_path, case["text"])
+    assert str(caught.value).startswith(f"{tmp_path / 'agent.yml'}{case['error']}")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_is_not_there_or_no_text(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"gone\.yml: No such file or directory$"):
+        expectations.load(tmp_path / "gone.yml")
+    with pytest.raises(ConfigurationError, match=r": Is a directory$"):
+        expectations.load(tmp_path)
+    (tmp_path / "x.yml").write_bytes(b"\xff\xfe")
+    with pytest.raises(ConfigurationError, match=r"x\.yml: no text$"):
+        expectations.load(tmp_path / "x.yml")
+
+
+@pytest.mark.parametrize("text", ["", "# nothing\n", "{}\n", "thresholds:\npath_widths:\n"])
+def test_all_of_it_may_be_missing(text: str, tmp_path: Path) -> None:
+    found = load(tmp_path, text)
+    assert (found.gpus, found.path_width, found.path_speed) == (None, None, None)
+    assert found.thresholds == samples.table("thresholds") == expectations.load(None).thresholds
+    assert found.config_file == str(tmp_path / "agent.yml")
+    assert expectations.load(None).config_file is None
+
+
+def test_what_the_docstring_shows(tmp_path: Path) -> None:
+    assert expectations.__doc__ is not None
+    text = expectations.__doc__.partition("may be missing.\n\n")[2]
+    found = load(tmp_path, text)
+    assert (found.gpus, found.gpus_from) == (3, "inventory")
+    assert (found.path_width, found.path_speed) == (4, 8e9)
+    assert found.thresholds == {**samples.table("thresholds"), "memory_free_ratio": 0.02}
+
+
+def test_what_is_expected_of_a_path(tmp_path: Path) -> None:
+    def wanted(text: str) -> tuple[int | None, str, float | None, str]:
+        path = load(tmp_path, text).of(PATH)
+        return (path.expected_width, path.expected_width_from,
+                path.expected_speed, path.expected_speed_from)  # fmt: skip
+
+    assert wanted("") == (
+        16, "the narrowest device on the path", 8e9, "the slowest device on the path",
+    )  # fmt: skip
+    assert wanted("{path_width: 4, path_width_from: board data, path_speed_gts: 2.5}") == (
+        4, "board data", 2.5e9, "set for this rig",
+    )  # fmt: skip
+    assert wanted("path_width: 4")[:2] == (4, "set for this rig")
+    both = "{path_width: 4, path_widths: {'0000:08:00.0': 1}}"
+    assert wanted(both)[:2] == (1, "set for this address")
+    other = "{path_width: 4, path_widths: {'0000:04:00.0': 1}}"
+    assert wanted(other)[:2] == (4, "set for this rig")
