@@ -9,7 +9,6 @@ import subprocess
 import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from email.utils import formatdate
 from pathlib import Path
 
 from lab.errors import LabError
@@ -105,9 +104,12 @@ class Key:
 
 
 def write_index(
-    folder: Path, packages: Iterable[tuple[Package, Path]], key: Key, label: str
+    folder: Path, packages: Iterable[tuple[Package, Path]], key: Key, label: str, date: str
 ) -> None:
-    """Write and sign the index of a flat repository; its packages lie in ./pool."""
+    """Write and sign the index of a flat repository; its packages lie in ./pool.
+
+    date: as of RFC 5322. apt keeps the index it has when another one is of an older date.
+    """
     folder.mkdir(parents=True)
     blocks = []
     for package, file in packages:
@@ -119,7 +121,7 @@ def write_index(
     text = "\n".join(blocks).encode()
     files = {"Packages": text, "Packages.gz": gzip.compress(text, mtime=0)}
     rows = [f"Origin: {label}", f"Label: {label}", f"Architectures: {ARCHITECTURE}",
-            f"Date: {formatdate(usegmt=True)}", "SHA256:"]  # fmt: skip
+            f"Date: {date}", "SHA256:"]  # fmt: skip
     for name, data in files.items():
         (folder / name).write_bytes(data)
         rows.append(f" {hashlib.sha256(data).hexdigest()} {len(data)} {name}")

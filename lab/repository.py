@@ -15,6 +15,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from email.utils import formatdate
 from pathlib import Path
 from typing import Any
 
@@ -128,11 +129,12 @@ def _compile(name: str, target: Path, soname: str, define: str) -> None:
 
 def _sign(draft: Path, packages: Built, kernel: Built, newest: str) -> None:
     vendor, other = Key("Lab vendor <vendor@lab.example>"), Key("Somebody else <other@lab.example>")
-    write_index(draft / "full", packages, vendor, "NVIDIA")
+    date = formatdate(usegmt=True)  # one for all: a rig may go from any of them to any other
+    write_index(draft / "full", packages, vendor, "NVIDIA", date)
     before = [pair for pair in packages if pair[0].version != newest]
-    write_index(draft / "old", before, vendor, "NVIDIA")
-    write_index(draft / "badsig", packages, other, "NVIDIA")
-    write_index(draft / "kernel/index", kernel, vendor, "Lab kernel")
+    write_index(draft / "old", before, vendor, "NVIDIA", date)
+    write_index(draft / "badsig", packages, other, "NVIDIA", date)
+    write_index(draft / "kernel/index", kernel, vendor, "Lab kernel", date)
     for file in (draft / "kernel/index").iterdir():
         file.rename(draft / "kernel" / file.name)
     (draft / "kernel/index").rmdir()

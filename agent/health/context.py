@@ -84,11 +84,11 @@ class Context:
 def span(seconds: float) -> str:
     """A length of time for people.
 
-    >>> span(600)
-    '10 min'
+    >>> span(600), span(3599.9)
+    ('10 min', '1 h')
     """
     for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= length:
+        if round(seconds) >= length:
             return f"{seconds / length:.3g} {unit}"
     return f"{seconds:.3g} s"
 

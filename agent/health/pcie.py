@@ -59,10 +59,12 @@ def speed_under_load(context: Context) -> Iterator[Verdict]:
             reading = f"{speed(path.speed)} at idle; {speed(seen)} when it last worked"
         else:
             reading = f"{speed(path.speed)} at idle; no load seen yet"
-            yield context.verdict("pcie-speed", path.address, "unknown", reading, expectation)
+            yield context.verdict(
+                "pcie-speed", path.address, "unknown", reading, expectation, "idle"
+            )
             continue
         status = "ok" if seen >= wanted else "warning" if seen * 2 >= wanted else "critical"
-        yield context.verdict("pcie-speed", path.address, status, reading, expectation)
+        yield context.verdict("pcie-speed", path.address, status, reading, expectation, "slow")
 
 
 def errors(context: Context) -> Iterator[Verdict]:

@@ -82,7 +82,7 @@ class HostReader:
         swap, swap_free = memory.get("SwapTotal"), memory.get("SwapFree")
         load = text(self._proc / "loadavg").split()
         uptime = text(self._proc / "uptime").split()
-        sizes = {folder: disk(self._root / folder.lstrip("/")) for folder in self._folders}
+        sizes = {folder: disk(self._root / folder.lstrip("/")) for folder in self._separate()}
         known = {folder: size for folder, size in sizes.items() if size is not None}
         throttles = [number(file) for file in self._throttle_files]
         speeds = [speed for file in self._frequency_files if (speed := number(file)) is not None]
@@ -102,6 +102,16 @@ class HostReader:
             reboot_required=reboot,
             nouveau_loaded=(self._sys / "module/nouveau").exists(),
         )
+
+    def _separate(self) -> list[str]:
+        """The folders, one of each file system: no disk is full twice."""
+        devices: dict[int, str] = {}
+        for folder in self._folders:
+            try:
+                devices.setdefault((self._root / folder.lstrip("/")).stat().st_dev, folder)
+            except OSError:
+                continue
+        return list(devices.values())
 
 
 def meminfo(content: str) -> dict[str, int]:
