@@ -13,46 +13,22 @@ from typing import Any
 
 import pytest
 
-from lab import control, nvml, pcie
-from lab.control import HW_THERMAL, Rows
-from lab.hardware import Hardware, Link
+from lab import pcie
+from lab.control import HW_THERMAL
+from lab.hardware import Link
+from lab.simulated import NVRM, VERSION, Simulated, build
 
 pytestmark = pytest.mark.skipif(not shutil.which("gcc"), reason="no gcc")
-VERSION = "580.95.05"
 MISMATCH = "RM has detected an NVML/RM version mismatch."  # pynvml has its own words
-NVRM = f"NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  {VERSION}  Release Build\n"
 
 
 @pytest.fixture(scope="module")
 def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("nvml")
-    nvml.build_library(folder / "libnvidia-ml.so.1", VERSION, 13000)
-    nvml.build_smi(folder / "nvidia-smi")
-    return folder
+    return build(tmp_path_factory.mktemp("nvml"))
 
 
-class Cards:
-    """Three simulated cards in a folder, and the programs that ask about them."""
-
-    def __init__(self, folder: Path, library: Path) -> None:
-        self.folder, self.library = folder, library
-        self.hardware = Hardware.load()
-        pcie.write_tree(folder / "sys", self.hardware.tree("x1"), aer=True)
-        version = folder / "proc/driver/nvidia/version"
-        version.parent.mkdir(parents=True)
-        version.write_text(NVRM)
-        self.set()
-
-    def set(self, gpu: int = 0, rig: Rows | None = None, **rows: str | int) -> None:
-        gpus = self.hardware.gpus("x1")
-        described = [control.describe(card, "test") for card in gpus]
-        described[gpu] |= rows
-        control.write_control(self.folder / "control", described, rig or {})
-
-    @property
-    def environment(self) -> dict[str, str]:
-        own = {"LD_LIBRARY_PATH": str(self.library), "DEEPRIG_LAB_HARDWARE": str(self.folder)}
-        return os.environ | own
+class Cards(Simulated):
+    """Three simulated cards, and the programs that ask about them."""
 
     def ask(self, expression: str, **more: Any) -> Any:
         """Evaluate an expression over `n` (pynvml) and `g` (the handles, or an error's text)."""
@@ -145,7 +121,7 @@ def test_lost_gpu_is_alone_in_it(cards: Cards) -> None:
 
 
 def test_no_driver_and_another_driver(cards: Cards) -> None:
-    version = cards.folder / "proc/driver/nvidia/version"
+    version = cards.version_file
     version.write_text(NVRM.replace(VERSION, "580.82.07"))
     assert cards.ask("0") == MISMATCH
     done = cards.smi("-L")
@@ -161,7 +137,7 @@ def test_no_driver_and_another_driver(cards: Cards) -> None:
 
 
 def test_mismatch_by_fault(cards: Cards) -> None:
-    cards.set(rig={"mismatch": 1})
+    cards.set_rig(mismatch=1)
     assert cards.ask("0") == MISMATCH
 
 
