@@ -14,6 +14,7 @@ What libraries print goes to standard error.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import gc
 import json
@@ -96,7 +97,7 @@ class Events:
 
 
 class Peers:
-    """Which GPU may read which other one's memory directly.
+    """Which GPU may read which other one's memory directly, and what lies between the two.
 
     Asked in a thread of its own, once for each pair: the call takes two GPUs, and one that hangs or
     is lost must not take the other along.
@@ -105,6 +106,7 @@ class Peers:
     def __init__(self) -> None:
         self._handles: dict[str, Any] = {}  # by address
         self._access: dict[tuple[str, str], bool] = {}
+        self._levels: dict[tuple[str, str], int] = {}
         self._new: SimpleQueue[str] = SimpleQueue()
         threading.Thread(target=self._run, daemon=True).start()
 
@@ -118,10 +120,13 @@ class Peers:
         """One that does not."""
         self._handles.pop(address, None)
 
-    def of(self, address: str) -> dict[str, bool]:
+    def of(self, address: str) -> dict[str, dict[str, Any]]:
         """What is known by now of a GPU and the others that answer."""
-        pairs = {other: (address, other) for other in list(self._handles)}
-        return {other: self._access[pair] for other, pair in pairs.items() if pair in self._access}
+        others = list(self._handles)
+        return {
+            name: {other: table[address, other] for other in others if (address, other) in table}
+            for name, table in (("peer_access", self._access), ("peer_topology", self._levels))
+        }
 
     def _run(self) -> None:
         while True:
@@ -132,13 +137,14 @@ class Peers:
                     self._ask(other, address)
 
     def _ask(self, one: str, other: str) -> None:
-        try:
-            status = pynvml.nvmlDeviceGetP2PStatus(
-                self._handles[one], self._handles[other], P2P_CAPS_READ
-            )
-        except (KeyError, pynvml.NVMLError):  # it is gone meanwhile, or the driver does not tell
-            return
-        self._access[one, other] = int(status) == pynvml.NVML_P2P_STATUS_OK
+        with contextlib.suppress(KeyError, pynvml.NVMLError):  # gone meanwhile, or not told
+            pair = self._handles[one], self._handles[other]
+            level = pynvml.nvmlDeviceGetTopologyCommonAncestor(*pair)
+            self._levels[one, other] = int(level)
+        with contextlib.suppress(KeyError, pynvml.NVMLError):
+            pair = self._handles[one], self._handles[other]
+            status = pynvml.nvmlDeviceGetP2PStatus(*pair, P2P_CAPS_READ)
+            self._access[one, other] = int(status) == pynvml.NVML_P2P_STATUS_OK
 
 
 class Worker:
@@ -187,7 +193,7 @@ class Worker:
         self._reader.throughput = throughput
         reading = self._reader.read()
         self._peers.add(self.address, self._reader.handle)
-        return {**reading, "peer_access": self._peers.of(self.address)}
+        return {**reading, **self._peers.of(self.address)}
 
     def _forget(self) -> None:
         """A GPU that comes back gets a handle anew."""

@@ -55,6 +55,9 @@ PCIE_ERROR_FIELDS = {
     "lcrc": 182,
     "lane": 183,
 }
+#: Traffic since the driver came up, in bytes; the counters may wrap.
+PCIE_BYTE_FIELDS = {"transmit": 197, "receive": 198}
+NVLINKS_MOST = 18  # NVML_NVLINK_MAX_LINKS; a 3090 has four
 #: In nanoseconds since the driver came up.
 THROTTLE_FIELDS = {"sw_thermal": 269, "hw_thermal": 270, "hw_power_brake": 271, "sw_power_cap": 74}
 #: The older way, marked for removal in CUDA 14: nvmlPerfPolicyType_t.
@@ -65,6 +68,7 @@ FIELDS = (
     FIELD_MEMORY_TEMPERATURE,
     FIELD_RECOVERY_ACTION,
     *PCIE_ERROR_FIELDS.values(),
+    *PCIE_BYTE_FIELDS.values(),
     *THROTTLE_FIELDS.values(),
 )
 ECC_ERRORS = {"corrected": 0, "uncorrected": 1}  # nvmlMemoryErrorType_t
@@ -149,6 +153,7 @@ class GpuReader:
             "pcie_generation": self._call("nvmlDeviceGetCurrPcieLinkGeneration"),
             "pcie_replays": self._call("nvmlDeviceGetPcieReplayCounter"),
             "pcie_errors": picked(values, PCIE_ERROR_FIELDS),
+            "pcie_bytes": picked(values, PCIE_BYTE_FIELDS),
             "pcie_throughput": self._throughput() if self.throughput else None,
             "ecc_errors": self._ecc_errors(),
             "remapped_rows": rows and {"correctable": rows[0], "uncorrectable": rows[1]},
@@ -188,7 +193,10 @@ class GpuReader:
             "power_default_limit_watts": scaled(default, 1e-3),
             "bar1_size_bytes": bar1 and bar1.bar1Total,
             "max_clocks_hertz": self._clocks("nvmlDeviceGetMaxClockInfo"),
+            "pcie_max_width": self._call("nvmlDeviceGetMaxPcieLinkWidth"),
             "pcie_max_generation": self._call("nvmlDeviceGetMaxPcieLinkGeneration"),
+            "pcie_own_max_generation": self._call("nvmlDeviceGetGpuMaxPcieLinkGeneration"),
+            "nvlinks_active": self._nvlinks(),
         }
 
     def _each(self, name: str, keys: Mapping[str, int]) -> dict[str, Any] | None:
@@ -260,6 +268,11 @@ class GpuReader:
                 if violation is not None:
                     found[name] = violation.violationTime
         return {name: value * 1e-9 for name, value in found.items()} or None
+
+    def _nvlinks(self) -> int | None:
+        """How many links to other cards are up; bridges are plugged while the power is off."""
+        found = self._each("nvmlDeviceGetNvLinkState", {str(n): n for n in range(NVLINKS_MOST)})
+        return None if found is None else sum(bool(state) for state in found.values())
 
     def _throughput(self) -> dict[str, float] | None:
         """KB/s over a window of 20 ms, which each direction takes."""

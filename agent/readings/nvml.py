@@ -32,6 +32,8 @@ class GpuReading:
     Ratios are 0 to 1. Maps have one entry a thing: clocks by domain, fans by number, errors by
     kind.
     peer_access: by the peer's PCIe address, whether the driver lets this GPU read its memory.
+    peer_topology: what lies between the two: 0 one board, 10 a switch, 20 several, 30 a host
+    bridge, 40 a NUMA node, 50 the whole system (nvmlGpuTopologyLevel_t).
     """
 
     uuid: str
@@ -63,9 +65,12 @@ class GpuReading:
     throttled_seconds: Numbers | None = None
     pcie_width: int | None = None
     pcie_generation: int | None = None
+    pcie_max_width: int | None = None
     pcie_max_generation: int | None = None
+    pcie_own_max_generation: int | None = None
     pcie_replays: int | None = None
     pcie_errors: Numbers | None = None
+    pcie_bytes: Numbers | None = None
     pcie_throughput: Numbers | None = None
     ecc_errors: Numbers | None = None
     remapped_rows: Numbers | None = None
@@ -73,7 +78,9 @@ class GpuReading:
     row_remap_failed: bool | None = None
     recovery_action: int | None = None
     processes: Numbers | None = None
+    nvlinks_active: int | None = None
     peer_access: Mapping[str, bool] | None = None
+    peer_topology: Numbers | None = None
 
 
 READING_FIELDS = frozenset(field.name for field in fields(GpuReading))

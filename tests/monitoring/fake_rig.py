@@ -157,7 +157,10 @@ def gpu_values(gpus: list[Gpu], ill: bool) -> Values:
             "gpu_persistence_mode": (1, 0),
             "gpu_pcie_width_lanes": (gpu.width, 0),
             "gpu_pcie_generation": ({2.5e9: 1, 5e9: 2, 8e9: 3}[gpu.speed], 0),
+            "gpu_pcie_max_width_lanes": (gpu.expected_width, 0),
             "gpu_pcie_max_generation": (3, 0),
+            "gpu_pcie_own_max_generation": (4, 0),
+            "gpu_nvlinks_active": (0, 0),
             "gpu_pcie_replays": (0, 30.0 if hot else 0),
         }
         for name, (value, growth) in now.items():
@@ -194,6 +197,8 @@ def gpu_values(gpus: list[Gpu], ill: bool) -> Values:
             ],
             "gpu_pcie_errors": of("error", {"bad_tlp": 0, "lcrc": 0}, uuid=gpu.uuid),
             "gpu_processes": of("context", {"compute": busy, "graphics": 0}, uuid=gpu.uuid),
+            "gpu_pcie_bytes": of("direction", {"transmit": 0, "receive": 0}, 1e6, uuid=gpu.uuid),
+            "gpu_peer_topology_level": of("peer", dict.fromkeys(peers, 30.0), uuid=gpu.uuid),
             "gpu_peer_access": of("peer", peers, uuid=gpu.uuid),
         }
         for name, series in maps.items():

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import fields, replace
@@ -25,7 +24,6 @@ from agent.readings.nvml import GpuReading
 from agent.sample import Sample
 from agent.sampler import Published, Sampler
 from lab.simulated import Simulated, build
-from tests.monitoring import tools
 from tests.unit.agent import samples
 from tests.unit.agent.test_exposition import content
 
@@ -227,12 +225,3 @@ def test_three_cards_give_at_least_300_series(simulated: Published) -> None:
     assert {one: value for _, _, values in classic.values() for one, value in values.items()} == {
         one: value for _, _, values in found.values() for one, value in values.items()
     }
-
-
-@pytest.mark.parametrize("which", ["filled", "simulated"])
-def test_promtool_has_nothing_to_say(which: str, request: pytest.FixtureRequest) -> None:
-    text = FILLED[0] if which == "filled" else request.getfixturevalue("simulated").classic
-    done = subprocess.run(
-        [tools.tool("promtool"), "check", "metrics"], input=text, capture_output=True, check=False
-    )
-    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
