@@ -30,7 +30,8 @@ def with_results(watched: Watched) -> Watched:
     """The rig as it is when all of it is there: GPUs, and a benchmark's result."""
     watched.until("sum(deeprig_gpu_up) == 3")
     put(watched, "run.json", result(watched, 0.3e9))
-    watched.until("deeprig_nccl_bus_bandwidth_bytes_per_second")
+    # Also what the rules make of it, at their next turn.
+    watched.until("collective:deeprig_nccl_bus_bandwidth:ratio")
     return watched
 
 
