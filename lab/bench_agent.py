@@ -25,6 +25,7 @@ from rich.table import Table
 from lab import image, simulated, tools
 from lab.errors import LabError
 from lab.hardware import Hardware
+from lab.host import free_port
 from lab.report import console, say, step
 from lab.simulated import Simulated
 
@@ -58,14 +59,6 @@ class Exporter:
     series: int = 0
     resident: float = 0  # MiB of all its processes
     rest: float = 0  # cores at rest
-
-
-def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on now."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
 
 
 def python() -> Path:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from agent.readings.links import Path, PortReading
+from agent.readings.links import PortReading
 from agent.readings.xid import Catalogue
 from agent.sample import GpuState, Sample, Status, Verdict
 
@@ -75,10 +75,6 @@ class Context:
     def gpus(self) -> Iterable[GpuState]:
         """The GPUs that answer."""
         return (gpu for gpu in self.sample.gpus if gpu.up)
-
-    def path(self, address: str) -> Path | None:
-        """The path of a GPU."""
-        return next((path for path in self.sample.paths if path.address == address), None)
 
 
 def span(seconds: float) -> str:

@@ -155,7 +155,7 @@ class GpuReader:
             "pcie_errors": picked(values, PCIE_ERROR_FIELDS),
             "pcie_bytes": picked(values, PCIE_BYTE_FIELDS),
             "pcie_throughput": self._throughput() if self.throughput else None,
-            "ecc_errors": self._ecc_errors(),
+            "ecc_errors": self._each("nvmlDeviceGetTotalEccErrors", ECC_ERRORS, VOLATILE),
             "remapped_rows": rows and {"correctable": rows[0], "uncorrectable": rows[1]},
             "row_remap_pending": rows and bool(rows[2]),
             "row_remap_failed": rows and bool(rows[3]),
@@ -199,9 +199,9 @@ class GpuReader:
             "nvlinks_active": self._nvlinks(),
         }
 
-    def _each(self, name: str, keys: Mapping[str, int]) -> dict[str, Any] | None:
+    def _each(self, name: str, keys: Mapping[str, int], *more: Any) -> dict[str, Any] | None:
         """One call a key; what has no answer is left out, and None when nothing has."""
-        found = {key: self._call(name, number) for key, number in keys.items()}
+        found = {key: self._call(name, number, *more) for key, number in keys.items()}
         return {key: value for key, value in found.items() if value is not None} or None
 
     def _memory(self) -> dict[str, int]:
@@ -278,13 +278,6 @@ class GpuReader:
         """KB/s over a window of 20 ms, which each direction takes."""
         found = self._each("nvmlDeviceGetPcieThroughput", {"transmit": 0, "receive": 1})
         return found and {key: value * 1e3 for key, value in found.items()}
-
-    def _ecc_errors(self) -> dict[str, float] | None:
-        found = {
-            name: self._call("nvmlDeviceGetTotalEccErrors", kind, VOLATILE)
-            for name, kind in ECC_ERRORS.items()
-        }
-        return {name: count for name, count in found.items() if count is not None} or None
 
     def _processes(self) -> dict[str, int] | None:
         names = {

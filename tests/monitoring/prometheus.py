@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import subprocess
 import time
 import urllib.parse
@@ -16,6 +15,7 @@ from typing import Any
 
 import yaml
 
+from lab.host import free_port
 from tests.monitoring.names import RULE_FILES
 from tests.monitoring.tools import tool
 
@@ -44,14 +44,6 @@ class Prometheus:
     def rules(self) -> list[dict[str, Any]]:
         """All rules, as they were last evaluated."""
         return [rule for group in self.api("rules")["groups"] for rule in group["rules"]]
-
-
-def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on now."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
 
 
 def configuration(jobs: Mapping[str, list[str]], rule_files: Sequence[Path]) -> str:

@@ -19,6 +19,7 @@ import pytest
 from agent import __main__ as program
 from agent.notify import notify
 from agent.sampler import Sampler
+from lab.host import free_port
 from lab.simulated import Simulated
 from tests.unit.agent.serving.server import PATIENCE_SECONDS, wait_for
 from tests.unit.agent.simulated import rigs
@@ -69,12 +70,6 @@ class Agent:
     def end(self, number: int = signal.SIGTERM) -> int:
         self.process.send_signal(number)
         return self.process.wait(PATIENCE_SECONDS)
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port: int = taken.getsockname()[1]
-        return port
 
 
 @pytest.fixture
