@@ -11,7 +11,8 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo --preserve-env=CI,DEBIAN_FRONTE
 export DEBIAN_FRONTEND := noninteractive
 PYTHON ?= python3
 
-.PHONY: help setup demo test lint unit page-test monitoring-test lab-test bench lab tools lock clean
+.PHONY: help setup demo test lint unit page-test monitoring-test lab-test bench verify-advise lab \
+  tools lock clean
 
 help:           ## This list
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -29,6 +30,13 @@ $(VENV)/.runtime: requirements.lock
 $(VENV)/.dev: requirements-dev.lock $(VENV)/.runtime
 	@echo "== Tools for the tests into $(VENV)"
 	$(VENV)/bin/pip install -qq --disable-pip-version-check -r requirements-dev.lock
+	touch $@
+
+# A build for CPUs: the benchmarks and workloads run on it, over gloo.
+$(VENV)/.torch: requirements-torch.lock lab/wheels.py $(VENV)/.dev
+	@echo "== PyTorch (for CPUs) into $(VENV)"
+	$(VENV)/bin/pip install -qq --disable-pip-version-check -r requirements-torch.lock \
+	  $$($(VENV)/bin/python -m lab.wheels)
 	touch $@
 
 # What a lab rig needs of this machine; apt is asked only for what is missing.
@@ -55,7 +63,7 @@ lint: $(VENV)/.dev   ## ruff, mypy, ansible-lint
 	$(VENV)/bin/mypy
 	PATH="$$PWD/$(VENV)/bin:$$PATH" ansible-lint --offline -q playbooks
 
-unit: $(VENV)/.dev   ## Unit tests: fast, no root
+unit: $(VENV)/.torch   ## Unit tests: fast, no root
 	@echo "== Unit tests"
 	$(VENV)/bin/pytest -q tests/unit
 
@@ -79,7 +87,7 @@ tools: $(VENV)/.dev
 	fi
 	$(VENV)/bin/python -m lab.tools prometheus prometheus-node-exporter || true
 
-lab-test: $(VENV)/.dev tools   ## Lab tests: real sshd, systemd, apt in lab rigs
+lab-test: $(VENV)/.torch tools   ## Lab tests: real sshd, systemd, apt in lab rigs
 	@echo "== Lab tests"
 	as=
 	if [ "$$(id -u)" = 0 ] || sudo -n true 2>/dev/null; then
@@ -92,6 +100,9 @@ bench: lab tools   ## Timing promises: a no-op provision, the agent beside other
 	@$(SUDO) $(VENV)/bin/python -m lab.bench
 	$(SUDO) $(VENV)/bin/python -m lab.bench_agent
 
+verify-advise: $(VENV)/.torch   ## What fab advise predicts, against measurements (about 12 min)
+	@$(SUDO) $(VENV)/bin/python -m lab.verify_advise
+
 lock: $(VENV)/.dev   ## Pin the dependencies anew
 	@$(VENV)/bin/uv pip compile -q --universal --python-version 3.10 --no-emit-index-url --no-emit-find-links \
 	  --no-header --no-annotate pyproject.toml -o requirements.lock
@@ -100,6 +111,14 @@ lock: $(VENV)/.dev   ## Pin the dependencies anew
 	$(VENV)/bin/uv pip compile -q --universal --python-version 3.10 --no-emit-index-url --no-emit-find-links \
 	  --no-header --no-annotate -c requirements.lock -c agent/requirements.txt --extra dev --group agent \
 	  pyproject.toml -o requirements-dev.lock
+	# Of rigs alone, and so without markers: a converged environment is known by its names and versions.
+	$(VENV)/bin/uv pip compile -q --python-platform linux --python-version 3.10 --no-emit-index-url \
+	  --no-emit-find-links --no-header --no-annotate -c requirements.lock --group validation \
+	  -o tests/rig/requirements.txt
+	# Of PyTorch's requirements, those that a build for CPUs has, too.
+	$(VENV)/bin/uv pip compile -q --universal --python-version 3.10 --no-emit-index-url --no-emit-find-links \
+	  --no-header --no-annotate -c requirements-dev.lock --group torch \
+	  | grep -vE '^(nvidia|cuda|triton)-?' > requirements-torch.lock
 
 clean:          ## Stop the lab, remove what was built here (the lab's image stays cached)
 	@[ ! -x $(FAB) ] || $(SUDO) $(FAB) lab.down

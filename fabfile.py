@@ -6,15 +6,106 @@ from invoke.collection import Collection
 
 import lab.tasks
 from provision.executor import FleetContext
-from provision.flags import Flags, fleet_task
+from provision.flags import OF_PLAYS, Flags, fleet_task
 
 
-@fleet_task()
-def provision(context: FleetContext, flags: Flags) -> None:
+@fleet_task(yes_really="also what looks like somebody's own computer")
+def provision(context: FleetContext, flags: Flags, yes_really: bool = False) -> None:
     """Turn a mining rig into a deep learning host (plays playbooks/provision.yml)."""
     from provision import verbs
 
-    verbs.provision(context, flags)
+    verbs.provision(context, flags, yes_really)
+
+
+@fleet_task(
+    without=OF_PLAYS[1:],
+    user="who logs in, as the mining system has it",
+    name="what the rig is to be called, instead of its host name",
+    keep_passwords="change no password, and leave logins by password open",
+    yes_really="also what looks like somebody's own computer",
+)
+def adopt(
+    context: FleetContext,
+    flags: Flags,
+    user: str = "",
+    name: str = "",
+    keep_passwords: bool = False,
+    yes_really: bool = False,
+) -> None:
+    """From an address and a password to a managed rig: key, passwords, inventory entry."""
+    from provision.adopt import verb
+    from provision.adopt.adopt import Wish
+
+    wish = Wish(
+        name, flags.i, flags.inventory, flags.accept_new, keep_passwords, yes_really, flags.check
+    )
+    verb.adopt(context, flags, user, wish)
+
+
+@fleet_task(
+    without=OF_PLAYS,
+    html="write it to this file, to keep",
+    load="put the GPUs of a provisioned rig to work for some seconds: how hot do they get?",
+)
+def assess(context: FleetContext, flags: Flags, html: str = "", load: bool = False) -> None:
+    """Say what a rig is, how it was used, who can get in, and what to do with it. Read-only."""
+    from provision.assess import verb
+
+    verb.assess(context, flags, html, load)
+
+
+@fleet_task(
+    without=OF_PLAYS,
+    board="the board, instead of a rig's",
+    cpu="the processor",
+    gpus='the GPUs: "3x RTX 3090"',
+    psus="the power supplies, in watts: 750,750",
+    ask="ask again what was answered",
+    answer="an answer: ITEM=yes or ITEM=no (repeatable)",
+    html="write it to this file, to print",
+    markdown="write it to this file as Markdown",
+)
+def checklist(
+    context: FleetContext,
+    flags: Flags,
+    board: str = "",
+    cpu: str = "",
+    gpus: str = "",
+    psus: str = "",
+    ask: bool = False,
+    answer: tuple[str, ...] = (),
+    html: str = "",
+    markdown: str = "",
+) -> None:
+    """Say what is to be set in this board's BIOS and done to this rig, and tick what is seen."""
+    from provision.checklist import verb
+
+    wish = verb.Wish(board, cpu, gpus, psus, ask, answer, html, markdown)
+    verb.run(context, flags, wish)
+
+
+@fleet_task()
+def backup(context: FleetContext, flags: Flags) -> None:
+    """Keep what a rig is now, on the rig and here, for fab restore."""
+    from provision.backups import verb
+
+    verb.backup(context, flags)
+
+
+@fleet_task(source="a folder of this machine with the backup, instead of the rig's own")
+def restore(context: FleetContext, flags: Flags, source: str = "") -> None:
+    """Bring back what provisioning removed or edited; fab provision may follow."""
+    from provision.backups import verb
+
+    verb.restore(context, flags, source)
+
+
+@fleet_task(without=OF_PLAYS)
+def status(context: FleetContext, flags: Flags) -> None:
+    """List the backups of a rig: where, of when, whether they are whole."""
+    from provision.backups import verb
+
+    verb.status(context, flags)
 
 
 @fleet_task(file="the playbook")
@@ -25,7 +116,7 @@ def play(context: FleetContext, flags: Flags, file: str) -> None:
     verbs.play(context, flags, file)
 
 
-@fleet_task()
+@fleet_task(without=OF_PLAYS)
 def facts(context: FleetContext, flags: Flags) -> None:
     """Show what a rig is: board, GPUs and their PCIe paths, mining OS, driver."""
     from provision import verbs
@@ -33,5 +124,127 @@ def facts(context: FleetContext, flags: Flags) -> None:
     verbs.facts(context, flags)
 
 
-namespace = Collection(provision, play, facts)
+@fleet_task(
+    without=OF_PLAYS,
+    quick="less than a minute, less load",
+    baseline="an earlier report.json: name what got worse beyond noise (repeatable)",
+    report="the folder for the reports, instead of log/validate-TIME",
+    select="only checks whose name matches, as pytest's -k",
+)
+def validate(
+    context: FleetContext,
+    flags: Flags,
+    quick: bool = False,
+    baseline: tuple[str, ...] = (),
+    report: str = "",
+    select: str = "",
+) -> None:
+    """Prove that a rig is what it should be: software, links, GPUs, collectives, no miner."""
+    from provision.validate import verb
+
+    verb.validate(context, flags, quick, baseline, report, select)
+
+
+@fleet_task(
+    without=OF_PLAYS,
+    parts="only these parts, comma-separated: collectives,pairs,transfers,gemm,ddp,fsdp,…",
+    plan="quick or full: how many sizes and repeats",
+    ranks="how many ranks a rig, instead of one a GPU",
+    nodes="that many rigs as one world, instead of each for itself",
+    interface="the network interface between them",
+    min_bytes="smallest size (8, 1M)",
+    max_bytes="largest size (256M)",
+)
+def bench(
+    context: FleetContext,
+    flags: Flags,
+    parts: str = "",
+    plan: str = "full",
+    ranks: int = 0,
+    nodes: int = 1,
+    interface: str = "",
+    min_bytes: str = "",
+    max_bytes: str = "",
+) -> None:
+    """Measure collectives, copies and parallel workloads, in nccl-tests' columns."""
+    from provision import bench as verb
+    from provision.options import words
+
+    sizes = {"min-bytes": min_bytes, "max-bytes": max_bytes}
+    given = {name: value for name, value in sizes.items() if value}
+    request = verb.Request(plan, tuple(sorted(words(parts))), ranks, nodes, interface, given)
+    verb.bench(context, flags, request)
+
+
+@fleet_task(
+    without=OF_PLAYS,
+    model="which, comma-separated (inventory/models/language.yml); or a model by its numbers:",
+    layers="a model's layers",
+    hidden="its hidden size",
+    heads="its attention heads",
+    kv_heads="its key and value heads",
+    feed_forward="the inner size of its feed-forward network (of one expert)",
+    vocabulary="its vocabulary",
+    experts="its experts a layer",
+    top_k="experts that a token goes to",
+    precision="of weights: fp32, bf16, int8 or int4",
+    sequence="tokens a sequence",
+    batch="sequences a microbatch and GPU",
+    accumulate="microbatches a GPU and step",
+    streams="sequences that are served at once",
+    gpus='GPUs, instead of a rig\'s: "3x RTX 3090"',
+    links='the link of each GPU: "gen2x1,gen2x1,gen3x16"',
+    board="the board",
+    cpu="the processor",
+    p2p="GPUs reach each other without the host's memory",
+    measured="a benchmark's document (deeprig-bench) instead of the rig's newest",
+    explain="show the formula and the source of every number",
+    plot="write slowdown against lanes to this file (.svg, .html)",
+)
+def advise(
+    context: FleetContext,
+    flags: Flags,
+    model: str = "",
+    layers: str = "",
+    hidden: str = "",
+    heads: str = "",
+    kv_heads: str = "",
+    feed_forward: str = "",
+    vocabulary: str = "",
+    experts: str = "",
+    top_k: str = "",
+    precision: str = "bf16",
+    sequence: str = "2048",
+    batch: str = "1",
+    accumulate: str = "4",
+    streams: str = "1",
+    gpus: str = "",
+    links: str = "",
+    board: str = "",
+    cpu: str = "",
+    p2p: bool = False,
+    measured: str = "",
+    explain: bool = False,
+    plot: str = "",
+) -> None:
+    """Say what fits on a rig's GPUs, how fast, and whether its lanes are enough."""
+    from provision import verbs
+
+    verbs.advise(context, flags, locals())
+
+
+namespace = Collection(
+    adopt,
+    assess,
+    checklist,
+    provision,
+    backup,
+    restore,
+    status,
+    play,
+    facts,
+    validate,
+    bench,
+    advise,
+)
 namespace.add_collection(Collection.from_module(lab.tasks), name="lab")

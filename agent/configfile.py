@@ -32,6 +32,10 @@ class Source:
             raise ConfigurationError(f"{file}: {reason}") from None
         try:
             document = tables.parse(content)
+            twice = repeated(yaml.compose(content, tables.LOADER))
+            if twice is not None:
+                line = twice.start_mark.line + 1
+                raise ConfigurationError(f"{file}:{line}: '{twice.value}' stands there twice")
             return cls(file, content, {} if document is None else document)
         except yaml.YAMLError as error:
             mark = getattr(error, "problem_mark", None)
@@ -42,11 +46,14 @@ class Source:
             raise ConfigurationError(f"{file}: no YAML: {error}") from None
 
     def error(self, key: str, problem: str) -> ConfigurationError:
-        """An error at the line that the key stands in, be it first in it or within braces."""
+        """An error at the line that the key stands in, be it first in it or within braces.
+
+        The problem may hold a key with line breaks; an error is one line, in a journal, too.
+        """
         named = re.compile(rf"(?:^|[{{,])\s*['\"]?{re.escape(key)}['\"]?\s*:")
         lines = enumerate(self.content.splitlines(), 1)
         at = next((number for number, line in lines if named.search(line)), 1)
-        return ConfigurationError(f"{self.file}:{at}: {problem}")
+        return ConfigurationError(f"{self.file}:{at}: {' '.join(problem.split())}")
 
     def check_keys(self, document: Any, keys: Collection[str], under: str = "") -> None:
         """Refuse what is no mapping, and keys that are not known."""
@@ -56,3 +63,19 @@ class Source:
         for key in document:
             if key not in keys:
                 raise self.error(str(key), f"'{key}' is none of {', '.join(keys)}")
+
+
+def repeated(node: yaml.Node | None) -> yaml.ScalarNode | None:
+    """The first key that a mapping has twice, at any depth; YAML itself lets the later one win."""
+    below: list[yaml.Node] = []
+    if isinstance(node, yaml.MappingNode):
+        seen: set[str] = set()
+        for key, value in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in seen:
+                    return key
+                seen.add(key.value)
+            below.append(value)
+    elif isinstance(node, yaml.SequenceNode):
+        below = node.value
+    return next((found for one in below if (found := repeated(one)) is not None), None)

@@ -7,6 +7,7 @@ from typing import Any
 
 from agent.health import worst
 from agent.health.nccl import expected
+from agent.readings.validation import Validation
 from agent.readings.xid import Catalogue, XidCount
 from agent.sample import GpuState, Sample
 
@@ -15,7 +16,6 @@ API_VERSION = "v1"
 
 def document(sample: Sample, xids: Catalogue) -> dict[str, Any]:
     """Everything of a sample, for programs and the status page."""
-    paths = {path.address: path for path in sample.paths}
     host = asdict(sample.host)
     del host["boot_clock_seconds"], host["nouveau_loaded"]
     return {
@@ -39,16 +39,30 @@ def document(sample: Sample, xids: Catalogue) -> dict[str, Any]:
                     "expected_from": wanted[1] if wanted else None,
                 }
                 for result in sample.nccl.results
-                for wanted in [expected(result, paths)]
+                for wanted in [expected(result, sample)]
             ],
             "ignored": [asdict(file) for file in sample.nccl.ignored],
         },
+        "validation": validation(sample.validation),
         "expectations": {
             "gpus": sample.expectations.gpus,
             "gpus_from": sample.expectations.gpus_from,
             "config_file": sample.expectations.config_file,
         },
         "verdicts": [asdict(verdict) for verdict in sample.verdicts],
+    }
+
+
+def validation(found: Validation | None) -> dict[str, Any] | None:
+    """The last validation; null where there was none."""
+    if found is None:
+        return None
+    return {
+        **asdict(found),
+        "copies": [
+            {"gpu": gpu, "direction": direction, "bandwidth_bytes_per_second": bandwidth}
+            for (gpu, direction), bandwidth in found.copies.items()
+        ],
     }
 
 

@@ -14,7 +14,7 @@ inventory and the board data. All of it may be missing.
 
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -84,7 +84,7 @@ def _parse(document: Any, source: Source, thresholds: dict[str, float]) -> Expec
             raise source.error(str(key), f"no threshold is called '{key}'")
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             raise source.error(str(key), f"'{key}' must be a number, not {value!r}")
-        if not 0 <= value < math.inf:
+        if not 0 <= value <= sys.float_info.max:  # a larger integer is no float any more
             raise source.error(str(key), f"'{key}' must be 0 or more, not {value!r}")
     for address, width in widths.items():
         if not isinstance(address, str):  # YAML takes 0000:08:00.0 for a number to the base 60
@@ -114,6 +114,6 @@ def _parse(document: Any, source: Source, thresholds: dict[str, float]) -> Expec
 
 
 def _check_width(width: object, key: str, source: Source) -> None:
-    if isinstance(width, bool) or width not in WIDTHS:
+    if isinstance(width, bool) or not isinstance(width, int) or width not in WIDTHS:
         known = ", ".join(map(str, WIDTHS))
         raise source.error(key, f"'{key}': no PCIe link is {width!r} wide (lanes: {known})")

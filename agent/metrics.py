@@ -70,22 +70,10 @@ def row(entry: Mapping[str, Any]) -> Row:
 
 def things(sample: Sample) -> dict[str, list[Thing]]:
     """What each group of the table is of: labels that name the thing, and its fields."""
-    xids: dict[str, dict[str, int]] = {}
-    times: dict[str, dict[str, float]] = {}
-    for count in sample.xids:
-        xids.setdefault(count.address, {})[str(count.xid)] = count.count
-        if count.last_at is not None:
-            times.setdefault(count.address, {})[str(count.xid)] = count.last_at
     return {
         "gpu": [(labels(uuid=gpu.reading.uuid), vars(gpu.reading))
                 for gpu in sample.gpus if gpu.reading],
-        "slot": [
-            (labels(address=gpu.address),
-             {"up": gpu.up, "read_at": gpu.read_at,
-              "read_duration_seconds": gpu.read_duration_seconds,
-              "xids": xids.get(gpu.address, {}), "xid_times": times.get(gpu.address, {})})
-            for gpu in sample.gpus
-        ],
+        "slot": list(slots(sample)),
         "port": [(labels(address=port.address), vars(port))
                  for port in sample.ports],
         "path": [(labels(address=path.address), {**vars(path), "bandwidth": path.bandwidth})
@@ -98,6 +86,8 @@ def things(sample: Sample) -> dict[str, list[Thing]]:
             for verdict in sample.verdicts
         ],
         "collective": list(collectives(sample)),
+        "validation": [(NONE, vars(sample.validation))] if sample.validation else [],
+        "copy": list(copies(sample)),
         "rig": [(NONE, rig(sample))],
         "host": [(NONE, {**vars(sample.host), "booted_at": sample.booted_at})],
         "agent": [(NONE, agent(sample))],
@@ -105,6 +95,32 @@ def things(sample: Sample) -> dict[str, list[Thing]]:
 
 
 STATES = {held: {status: status == held for status in STATUSES} for held in STATUSES}
+
+
+def slots(sample: Sample) -> Iterator[Thing]:
+    """Labels and fields of the group slot.
+
+    A GPU that left the bus keeps its Xids: what made it leave may be in no scrape before.
+    """
+    xids: dict[str, dict[str, int]] = {}
+    times: dict[str, dict[str, float]] = {}
+    for count in sample.xids:
+        xids.setdefault(count.address, {})[str(count.xid)] = count.count
+        if count.last_at is not None:
+            times.setdefault(count.address, {})[str(count.xid)] = count.last_at
+    there = {gpu.address: gpu for gpu in sample.gpus}
+    for address in (*there, *sorted(xids.keys() - there)):
+        gpu = there.get(address)
+        yield (
+            labels(address=address),
+            {
+                "up": gpu and gpu.up,
+                "read_at": gpu and gpu.read_at,
+                "read_duration_seconds": gpu and gpu.read_duration_seconds,
+                "xids": xids.get(address, {}),
+                "xid_times": times.get(address, {}),
+            },
+        )
 
 
 def rig(sample: Sample) -> dict[str, Any]:
@@ -122,13 +138,22 @@ def rig(sample: Sample) -> dict[str, Any]:
 
 def collectives(sample: Sample) -> Iterator[Thing]:
     """Labels and fields of the group collective."""
-    paths = {path.address: path for path in sample.paths}
     for result in sample.nccl.results:
-        wanted = expected(result, paths)
+        wanted = expected(result, sample)
         named = labels(
             collective=result.collective, backend=result.backend, ranks=str(result.ranks)
         )
         yield named, {**vars(result), "expected_bus_bandwidth": wanted and wanted[0]}
+
+
+def copies(sample: Sample) -> Iterator[Thing]:
+    """Labels and fields of the group copy."""
+    found: dict[str, dict[str, float]] = {}
+    measured = sample.validation.copies if sample.validation else {}
+    for (address, direction), bandwidth in measured.items():
+        found.setdefault(address, {})[direction] = bandwidth
+    for address, directions in found.items():
+        yield labels(address=address), {"bandwidth": directions}
 
 
 def agent(sample: Sample) -> dict[str, Any]:

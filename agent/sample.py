@@ -15,6 +15,7 @@ from agent.readings.host import HostReading
 from agent.readings.links import Path, PortReading
 from agent.readings.nccl import Results
 from agent.readings.nvml import DriverReading, GpuReading
+from agent.readings.validation import Validation
 from agent.readings.xid import XidCount
 
 Status = Literal["ok", "warning", "critical", "unknown"]
@@ -91,6 +92,7 @@ class Sample:
     agent: AgentReading
     expectations: Expectations
     verdicts: tuple[Verdict, ...] = field(default=())
+    validation: Validation | None = None
 
     @property
     def booted_at(self) -> float | None:

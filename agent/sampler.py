@@ -25,11 +25,13 @@ from agent.readings import links, pcie
 from agent.readings.host import HostReader, HostReading
 from agent.readings.links import LinkReader, PortReading, path_of
 from agent.readings.nccl import ResultReader, Results
+from agent.readings.validation import Validation, ValidationReader
 from agent.readings.xid import Catalogue, Counter, KernelLog
 from agent.sample import AgentReading, GpuState, Sample
 from agent.settings import Settings
 from agent.trends import Key, Trends
 
+Slow = tuple[HostReading, Results, Validation | None]
 SLOW_SECONDS = 5.0  # between readings of what changes slowly: disks, result files, ourselves
 WORKING_STATE = 2  # P0 to P2: clocks and link are up
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -66,6 +68,7 @@ class Sampler:
             folders=("/", settings.state_directory),
         )
         self._results = ResultReader(settings.results_folder)
+        self._validation = ValidationReader(settings.validation_summary)
         self._log = KernelLog(settings.kernel_log)
         self._xids = Counter(self.catalogue.well_known())
         self._trends = Trends(settings.expectations.thresholds["window_seconds"])
@@ -75,7 +78,7 @@ class Sampler:
         self._started_at = time.time()
         self._samples = 0
         self._slow_at = -SLOW_SECONDS
-        self._slow: tuple[HostReading, Results] = (HostReading(), Results())
+        self._slow: Slow = (HostReading(), Results(), None)
         self._costs: tuple[dict[str, float], dict[str, int]] = ({}, {})
         self._durations: dict[str, float] = {}
         self._clock: tuple[float, float] | None = None  # wall, since boot
@@ -113,7 +116,7 @@ class Sampler:
         states = tuple(self._state(gpu, poll, by_address, wall) for gpu in gpus)
         self._note_work(states, now)
         paths = tuple(self._path(path_of(gpu, by_address), working, wall) for gpu in gpus)
-        host, results = self._read_slow(now)
+        host, results, validation = self._read_slow(now)
         began = self._note("host", began)
         sample = Sample(
             taken_at=wall,
@@ -124,6 +127,7 @@ class Sampler:
             xids=self._xids.read(gpu.address for gpu in gpus),
             host=host,
             nccl=results,
+            validation=validation,
             agent=self._about_us(),
             expectations=self.settings.expectations,
         )
@@ -198,10 +202,10 @@ class Sampler:
 
     # The host, and ourselves.
 
-    def _read_slow(self, now: float) -> tuple[HostReading, Results]:
+    def _read_slow(self, now: float) -> Slow:
         if now - self._slow_at >= SLOW_SECONDS:
             self._slow_at = now
-            self._slow = (self._host.read(), self._results.read())
+            self._slow = (self._host.read(), self._results.read(), self._validation.read())
             pids = {"server": os.getpid(), "nvml": self._nvml.pid}
             costs = {name: cost(pid) for name, pid in pids.items() if pid is not None}
             known = {name: found for name, found in costs.items() if found is not None}
@@ -209,7 +213,11 @@ class Sampler:
                 {name: seconds for name, (seconds, _) in known.items()},
                 {name: resident for name, (_, resident) in known.items()},
             )
-        return self._slow
+        host, results, validation = self._slow
+        if host.boot_clock_seconds is not None:  # of this sample, or the time of boot would waver
+            age = now - self._slow_at
+            host = replace(host, boot_clock_seconds=host.boot_clock_seconds + age)
+        return host, results, validation
 
     def _about_us(self) -> AgentReading:
         return AgentReading(

@@ -47,6 +47,11 @@ class Settings:
         """Where benchmark runs leave their results."""
         return Path(self.rootfs, self.state_directory.lstrip("/"), "nccl")
 
+    @property
+    def validation_summary(self) -> Path:
+        """What the last validation left."""
+        return Path(self.rootfs, self.state_directory.lstrip("/"), "validation", "summary.json")
+
 
 class _Parser(argparse.ArgumentParser):
     """Errors as ours, in one line, without the whole usage."""

@@ -10,7 +10,10 @@ STEPS = 20  # points kept in a window
 
 
 class Trends:
-    """Growth over a window of time. What a counter held at first sight is not of the window."""
+    """Growth over a window of time; of 0 seconds, since the moment before.
+
+    What a counter held at first sight is not of the window.
+    """
 
     def __init__(self, window_seconds: float) -> None:
         self._window = window_seconds
@@ -29,7 +32,7 @@ class Trends:
             self._last[key] = value
         if not self._points or now - self._points[-1][0] >= self._window / STEPS:
             self._points.append((now, dict(self._grown)))
-        while len(self._points) > 1 and self._points[1][0] <= now - self._window:
+        while len(self._points) > 1 and self._points[1][0] < now - self._window:
             self._points.popleft()
         first = self._points[0][1]
         return {key: self._grown[key] - first.get(key, 0) for key in counters}

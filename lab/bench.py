@@ -16,7 +16,7 @@ from pathlib import Path
 
 from lab import fleet
 from lab.errors import LabError
-from lab.machine import PASSWORD, USER, find
+from lab.machine import find
 from lab.report import say
 
 ROOT = Path(__file__).parents[1]
@@ -48,9 +48,14 @@ def main() -> int:
         with tempfile.TemporaryDirectory() as elsewhere:
             # Stock Fabric: no project file, no inventory; the password by its own configuration.
             settings = Path(elsewhere) / "fabric.yaml"
-            keywords = {"password": PASSWORD, "look_for_keys": False, "allow_agent": False}
+            rig = find(RIG)
+            keywords = {
+                "password": rig.flavour.password,
+                "look_for_keys": False,
+                "allow_agent": False,
+            }
             settings.write_text(json.dumps({"connect_kwargs": keywords}))
-            target = f"{USER}@{find(RIG).address}"
+            target = f"{rig.flavour.user}@{rig.address}"
             bare = [*FAB, "-f", str(settings), "-H", target, "--", "true"]
             times: dict[str, list[float]] = {"bare": [], "ours": []}
             for _ in range(ROUNDS):

@@ -10,18 +10,28 @@ from rich.markup import escape
 from rich.table import Table
 
 from lab import faults, image, inventory, machine
+from lab import flavour as flavours
 from lab.errors import LabError
 from lab.machine import Rig
 from lab.report import console, say, step
 
 
-def up(count: int, *, fresh: bool = False) -> None:
-    """Bring up rigs and tell the product where they are."""
+def up(count: int, *, flavour: str = "", fresh: bool = False) -> None:
+    """Bring up rigs and tell the product where they are.
+
+    flavour: what a new rig mined with; one that exists must have been bought with it.
+    """
     if not 1 <= count <= 99:
         raise LabError(f"{count} rigs can't be.", "The lab has room for 1 to 99.")
     start = time.monotonic()
-    built = image.ensure()
+    built = image.ensure(flavour or flavours.DEFAULT)
     rigs = [Rig(f"rig{number}" if number > 1 else "rig") for number in range(1, count + 1)]
+    for rig in rigs:
+        if flavour and not fresh and rig.settings() and rig.flavour.name != flavour:
+            raise LabError(
+                f"{rig.name} was bought with {rig.flavour.name}, not {flavour}.",
+                f"`fab lab.up --flavour {flavour} --fresh` buys it anew.",
+            )
     for rig in rigs:
         rig.up(fresh=fresh, image=built)
     write_inventory(built)
@@ -64,16 +74,18 @@ def status() -> None:
         say("No rig exists. `fab lab.up` makes one.")
         return
     table = Table(box=None, pad_edge=False)
-    for title in ("rig", "address", "state", "boots", "for", "BIOS profile", "faults"):
-        table.add_column(title)
+    for title in ("rig", "flavour", "address", "state", "boots", "for", "BIOS"):
+        table.add_column(title, no_wrap=True)
+    table.add_column("faults")
     for rig in rigs:
         state = rig.state()
         lasted = _duration(time.time() - state["since"]) if "since" in state else ""
         wrong = ", ".join(faults.describe(rig)) or "none"
         boots = str(state.get("boots", 0))
         table.add_row(
-            rig.name, rig.address, state.get("state", "off"), boots, lasted, rig.profile(), wrong
-        )
+            rig.name, rig.flavour.name, rig.address, state.get("state", "off"), boots, lasted,
+            rig.profile(), wrong,
+        )  # fmt: skip
     console.print(table)
 
 
@@ -94,6 +106,16 @@ def bios(name: str, profile: str) -> None:
         cards = rig.hardware.gpus(each)
         links = ", ".join(f"x{card.link.width} gen {card.link.gen}" for card in cards)
         say(f"{'*' if each == rig.profile() else ' '} {each:<10} {links}")
+
+
+def list_flavours() -> None:
+    """Print the table of flavours."""
+    table = Table(box=None, pad_edge=False)
+    for title in ("flavour", "login", "what it is"):
+        table.add_column(title)
+    for row in flavours.table().values():
+        table.add_row(row.name, f"{row.user} / {row.password}", escape(row.text))
+    console.print(table)
 
 
 def list_faults() -> None:
@@ -118,4 +140,6 @@ def fault(name: str, what: str, switch: str, argument: str) -> None:
 def _duration(seconds: float) -> str:
     minutes, rest = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min" if minutes else f"{rest} s"

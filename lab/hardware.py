@@ -14,6 +14,7 @@ from lab.errors import LabError
 
 FOLDER = Path(__file__).parent / "hardware"
 MIB = 1 << 20
+LOW_WINDOW = 0xA000_0000  # where a BIOS puts memory windows; above 4 GiB only if it is told so
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ class Function:
     max_link: Link | None = None
     port: str = "root"
     bars: tuple[int, ...] = ()
+    window: int = LOW_WINDOW
 
     @property
     def address(self) -> str:
@@ -102,8 +104,16 @@ class Hardware:
     def gpus(self, profile: str) -> list[Gpu]:
         """List the GPUs in the order in which the driver numbers them."""
         seats = sorted(self.profile(profile)["gpus"], key=lambda seat: str(seat["at"]))
+        window = int(self.profile(profile).get("window", LOW_WINDOW))
         return [
-            Gpu(index, self.gpu, str(seat["at"]), str(seat["under"]), Link.parse(seat["link"]))
+            Gpu(
+                index,
+                self.gpu,
+                str(seat["at"]),
+                str(seat["under"]),
+                Link.parse(seat["link"]),
+                window,
+            )
             for index, seat in enumerate(seats)
         ]
 
@@ -117,6 +127,7 @@ class Gpu:
     at: str
     under: str
     link: Link
+    window: int = LOW_WINDOW
 
     @property
     def address(self) -> str:
@@ -153,6 +164,7 @@ class Gpu:
             link=self.link,
             max_link=Link.parse(self.model["max_link"]),
             bars=bars,
+            window=self.window,
         )
 
 

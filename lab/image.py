@@ -1,7 +1,8 @@
-"""The image of a lab rig: a Debian from this machine's own sources, made up as HiveOS.
+"""The image of a lab rig: a Debian from this machine's own sources, made up as a mining system.
 
-Two layers, each named after a hash of all that went into it: the base takes a minute and changes
-rarely; the disguise takes seconds. A rig is a third layer over both.
+Three layers, each named after a hash of all that went into it: the base takes a minute and
+changes rarely; the hardware and the flavour take seconds, a flavour when it is first asked for.
+A rig is one more layer over them.
 """
 
 from __future__ import annotations
@@ -11,24 +12,25 @@ import hashlib
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab import host, repository
+from lab import flavour, host, repository
 from lab.errors import LabError
+from lab.flavour import Flavour
 from lab.report import run, say, step
 
 HERE = Path(__file__).parent
 PACKAGES = (
     *("systemd-sysv", "udev", "dbus", "kmod", "procps", "psmisc", "iproute2", "pciutils"),
-    *("openssh-server", "sudo", "cron", "logrotate", "screen", "less", "python3"),
+    *("openssh-server", "sudo", "cron", "logrotate", "screen", "tmux", "less", "python3"),
     *("gnupg", "ca-certificates", "curl"),
 )
-#: What goes into the disguise, besides what the machine's package sources are.
+#: What goes into the hardware's layer, besides what the machine's package sources are.
 INGREDIENTS = (
-    *("rootfs", "hive", "nvml", "vendor", "setup.sh", "stand-ins.txt"),
+    *("rootfs", "nvml", "stand-in.c", "vendor", "setup.sh", "stand-ins.txt"),
     *("image.py", "repository.py", "packaging.py", "nvml.py"),
 )
 
@@ -41,6 +43,7 @@ class Image:
 
     layers: tuple[Path, ...]
     repository: Path
+    flavour: str
 
     @property
     def fingerprint(self) -> str:
@@ -54,8 +57,9 @@ def cache() -> Path:
     return Path(base) / "deeprig/lab"
 
 
-def ensure() -> Image:
-    """Return the image, built first if it or a part of it is not in the cache."""
+def ensure(name: str = flavour.DEFAULT) -> Image:
+    """Return the image of a flavour, built first if it or a part of it is not in the cache."""
+    wanted = flavour.find(name)
     if problem := host.unusable():
         raise problem
     cache().mkdir(parents=True, exist_ok=True)
@@ -65,31 +69,36 @@ def ensure() -> Image:
         except BlockingIOError:
             with step("Waiting for another lab.up to build the image", usual="under a minute"):
                 fcntl.flock(lock, fcntl.LOCK_EX)
-        return _ensure()
+        return _ensure(wanted)
 
 
-def _ensure() -> Image:
+def _ensure(wanted: Flavour) -> Image:
     sources, options = host.sources(), host.apt_options()
     lines = "\n".join(source.line() for source in sources)
-    base = cache() / f"base-{_hash(lines, options, *PACKAGES)}"
+    base = cache() / f"base-{fingerprint(lines, options, *PACKAGES)}"
     log = cache() / "build.log"
     log.write_text("")
     if not base.is_dir():
         with step("Building the base system", usual="under a minute"):
-            _build_base(base, lines, options, log)
+            _build_base(base, log)
     files = [file for name in INGREDIENTS for file in _files(HERE / name)]
-    recipe = _hash(base.name, os.uname().release, host.certificates(), *map(_print, files))
-    packages, layer = cache() / f"repository-{recipe}", cache() / f"layer-{recipe}"
+    recipe = fingerprint(base.name, os.uname().release, host.certificates(), *map(_print, files))
+    packages, hardware = cache() / f"repository-{recipe}", cache() / f"hardware-{recipe}"
     if not packages.is_dir():
         with step("Building the vendor's packages", usual="some seconds"):
             repository.build(packages)
+    if not hardware.is_dir():
+        with step("Giving it the hardware of a rig", usual="some seconds"):
+            _build_hardware(hardware, base, packages, log)
+    own = fingerprint(recipe, wanted.name, *map(_print, [*wanted.paths(), HERE / "flavour.py"]))
+    layer = cache() / f"{wanted.name}-{own}"
     if not layer.is_dir():
-        with step("Making it look like HiveOS", usual="some seconds"):
-            _build_layer(layer, base, packages, log)
-    for folder in (base, packages, layer):
+        with step(f"Making it {wanted.text}", usual="some seconds"):
+            _build_flavour(layer, (hardware, base), wanted, log)
+    for folder in (base, packages, hardware, layer):
         os.utime(folder)
     _prune()
-    return Image((layer, base), packages)
+    return Image((layer, hardware, base), packages, wanted.name)
 
 
 def _prune() -> None:
@@ -108,40 +117,63 @@ def remove() -> None:
         shutil.rmtree(cache())
 
 
-def _build_base(base: Path, lines: str, options: str, log: Path) -> None:
+def _build_base(base: Path, log: Path) -> None:
     draft = _draft(base)
-    source = draft.with_suffix(".list")
-    source.write_text(f"{lines}\n")
-    settings = [f"--aptopt={line}" for line in options.splitlines()]
-    rings = [f"--keyring={ring}" for ring in (*host.keyrings(), "/etc/apt/trusted.gpg.d")]
-    run(
-        ["mmdebstrap", "--quiet", "--mode=root", "--variant=minbase", *settings, *rings,
-         f"--include={','.join(PACKAGES)}", "--skip=cleanup/apt/lists",
-         "--dpkgopt=force-unsafe-io", "--dpkgopt=path-exclude=/usr/share/man/*",
-         "--dpkgopt=path-exclude=/usr/share/doc/*", "--dpkgopt=path-exclude=/usr/share/locale/*",
-         host.codename(), draft, source],
-        log, "Building the base system with mmdebstrap",
-    )  # fmt: skip
-    source.unlink()
+    bootstrap(draft, PACKAGES, "minbase", log)
     draft.rename(base)
 
 
-def _build_layer(layer: Path, base: Path, packages: Path, log: Path) -> None:
-    draft = _draft(layer)
-    with overlay(draft, (base,)) as root:
+def bootstrap(target: Path, packages: Sequence[str], variant: str, log: Path) -> None:
+    """Make a folder of packages of this machine's own sources; `variant` is mmdebstrap's word."""
+    source = target.with_suffix(".list")
+    source.write_text("".join(f"{one.line()}\n" for one in host.sources()))
+    settings = [f"--aptopt={line}" for line in host.apt_options().splitlines()]
+    rings = [f"--keyring={ring}" for ring in (*host.keyrings(), "/etc/apt/trusted.gpg.d")]
+    run(
+        ["mmdebstrap", "--quiet", "--mode=root", f"--variant={variant}", *settings, *rings,
+         f"--include={','.join(packages)}", "--skip=cleanup/apt/lists",
+         "--dpkgopt=force-unsafe-io", "--dpkgopt=path-exclude=/usr/share/man/*",
+         "--dpkgopt=path-exclude=/usr/share/doc/*", "--dpkgopt=path-exclude=/usr/share/locale/*",
+         host.codename(), target, source],
+        log, "Building a system with mmdebstrap",
+    )  # fmt: skip
+    source.unlink()
+
+
+def _build_hardware(layer: Path, base: Path, packages: Path, log: Path) -> None:
+    with _new_layer(layer, (base,)) as (root, work):
         shutil.copytree(HERE / "rootfs", root, symlinks=True, dirs_exist_ok=True)
         _carry_settings(root)
-        work = root / "var/tmp/lab"
-        work.mkdir(parents=True)
         shutil.copy(HERE / "stand-ins.txt", work)
         repository.provide(packages, root, work)
-        run(
-            ["systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--settings=no",
-             "--pipe", f"--directory={root}", "/bin/sh", "-s"],
-            log, "Setting up HiveOS in the image", stdin=(HERE / "setup.sh").read_text(),
-        )  # fmt: skip
+        _inside(root, (HERE / "setup.sh").read_text(), log, "Setting up the hardware in the image")
+
+
+def _build_flavour(layer: Path, lower: tuple[Path, ...], wanted: Flavour, log: Path) -> None:
+    with _new_layer(layer, lower) as (root, work):
+        wanted.provide(work)
+        _inside(root, wanted.script(), log, f"Setting up {wanted.name} in the image")
+
+
+@contextmanager
+def _new_layer(layer: Path, lower: tuple[Path, ...]) -> Iterator[tuple[Path, Path]]:
+    """Mount a root and a work folder in it; what is then in the root becomes the layer."""
+    draft = _draft(layer)
+    with overlay(draft, lower) as root:
+        work = root / "var/tmp/lab"
+        work.mkdir(parents=True)
+        yield root, work
     (draft / "upper").rename(layer)
     shutil.rmtree(draft)
+
+
+def _inside(root: Path, script: str, log: Path, what: str) -> None:
+    """Run a script as root inside the image."""
+    run(
+        ["systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--settings=no",
+         "--pipe", f"--directory={root}", "/bin/sh", "-s"],
+        log, what, stdin=script,
+    )  # fmt: skip
 
 
 def _carry_settings(root: Path) -> None:
@@ -232,5 +264,6 @@ def _print(file: Path) -> str:
     return f"{file.relative_to(HERE)} {mode} {hashlib.sha256(file.read_bytes()).hexdigest()}"
 
 
-def _hash(*parts: str) -> str:
+def fingerprint(*parts: str) -> str:
+    """A short hash that names what is made of these parts."""
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:12]

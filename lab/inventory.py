@@ -9,12 +9,10 @@ from typing import Any
 
 import yaml
 
-from lab import host
-from lab.machine import PASSWORD, USER, Rig
+from lab import wheels
+from lab.machine import Rig
 
 FILE = Path(__file__).parents[1] / "inventory/lab.yml"
-TORCH = "torch==2.13.0"
-TORCH_INDEX = "https://download.pytorch.org/whl/cpu"
 
 
 def describe(rigs: Iterable[Rig], fingerprint: str, known_hosts: Path) -> dict[str, Any]:
@@ -22,24 +20,23 @@ def describe(rigs: Iterable[Rig], fingerprint: str, known_hosts: Path) -> dict[s
 
     The variables stand at each host: a group's would lose against group_vars/all.yml.
     """
-    index = "" if host.has_torch_build(TORCH) else TORCH_INDEX
     return {
         "rigs": {
             "hosts": {
                 rig.name: {
                     "ansible_host": rig.address,
                     **({} if rig.port == 22 else {"ansible_port": rig.port}),
-                    "ansible_user": USER,
-                    "ansible_password": PASSWORD,
-                    "ansible_become_password": PASSWORD,
+                    "ansible_user": rig.flavour.user,
+                    "ansible_password": rig.flavour.password,
+                    "ansible_become_password": rig.flavour.password,
                     "ansible_ssh_known_hosts_file": str(known_hosts),
                     # The same file, as OpenSSH (and so Ansible) wants to hear of it.
                     "ansible_ssh_common_args": f"-o UserKnownHostsFile={known_hosts}",
                     "nvidia_repository_url": f"{rig.vendor_url}/cuda/",
                     "nvidia_repository_key_url": f"{rig.vendor_url}/cuda/key.asc",
                     "nvidia_repository_key_fingerprint": fingerprint,
-                    "torch_requirement": TORCH,
-                    "torch_index_url": index,
+                    "torch_requirement": wheels.TORCH,
+                    "torch_index_url": wheels.index_url(),
                     "torch_build": "cpu",
                     "swap_size_mib": 256,
                     "agent_listen_addresses": [f"{rig.address}:10390"],

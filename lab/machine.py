@@ -15,14 +15,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from lab import faults, host, process, sysfs
+from lab import faults, flavour, host, process, sysfs
 from lab.errors import LabError
+from lab.flavour import Flavour
 from lab.hardware import Gpu, Hardware
 from lab.image import Image, ensure, mount_overlay, unmount
 from lab.procfs import command_line, write_proc
 from lab.report import step
 
-USER, PASSWORD = "user", "1"  # as HiveOS ships
 NAME = re.compile(r"(rig|test)(\d*)")
 FIRST = {"rig": 0, "test": 100}  # the tests' rigs live beside the operator's
 VENDOR_PORT = 8077
@@ -121,10 +121,15 @@ class Rig:
         """What the rig is made of."""
         return Hardware.load(self.settings().get("hardware", "seed"))
 
+    @property
+    def flavour(self) -> Flavour:
+        """What it mined with when it was bought, with its login."""
+        return flavour.find(self.settings().get("flavour", flavour.DEFAULT))
+
     # What it is set to, and what it is doing.
 
     def settings(self) -> dict[str, Any]:
-        """Return what outlasts a reboot: the BIOS profile, the layers of the disk."""
+        """Return what outlasts a reboot: the BIOS profile, the flavour and layers of the disk."""
         return _read(self.folder / "settings.json")
 
     def set(self, **values: Any) -> None:
@@ -199,7 +204,10 @@ class Rig:
             )
         unmount(root)
         layers = [str(layer) for layer in image.layers]
-        self.set(layers=layers, repository=str(image.repository), hardware="seed", port=port)
+        self.set(
+            layers=layers, repository=str(image.repository), flavour=image.flavour,
+            hardware="seed", port=port,
+        )  # fmt: skip
 
     def down(self) -> None:
         """Stop the rig, cleanly if it can; its disk stays."""
@@ -287,8 +295,9 @@ class Rig:
         faults.apply(self)
         own = host.local_folders(host.pip_options(), host.sources())
         binds += [f"--bind-ro={_escape(path)}" for path in own if path.exists()]
+        mounted = ["--read-only"] if faults.is_on(self, "read-only") else []
         return [
-            "systemd-nspawn", "--quiet", "--boot", "--register=no", "--keep-unit",
+            "systemd-nspawn", "--quiet", "--boot", *mounted, "--register=no", "--keep-unit",
             "--settings=no", "--link-journal=no",
             f"--directory={root}", f"--machine=deeprig-{self.name}", f"--hostname={self.name}",
             f"--bind={_escape(hardware)}:/run/hardware", *binds,

@@ -22,7 +22,12 @@ def build_library(target: Path, driver: str, cuda: int) -> None:
 
 def build_smi(target: Path) -> None:
     """Compile nvidia-smi, which fits every version of the library."""
-    _compile(target, SOURCE / "smi.c", "-ldl")
+    _compile(target, SOURCE / "smi.c", SOURCE / "xml.c", "-ldl")
+
+
+def build_miner(target: Path) -> None:
+    """Compile the stand-in for a miner, which holds the GPUs as a real one does."""
+    _compile(target, "-D_GNU_SOURCE", SOURCE.parent / "stand-in.c")
 
 
 def _compile(target: Path, *arguments: str | Path) -> None:

@@ -195,7 +195,7 @@ def _resources(function: Function, known: dict[str, Function]) -> list[str]:
     if function.bars:
         # Every card gets a window of its own; BAR1 and BAR3 are 64 bits wide and take two lines.
         number = sorted(other.at for other in known.values() if other.bars).index(function.at)
-        start = 0xC000_0000 + number * 512 * MIB
+        start = function.window + number * 512 * MIB
         for place, flags, size in zip(
             (0, 1, 3), (0x40200, 0x14220C, 0x14220C), function.bars, strict=True
         ):

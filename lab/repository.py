@@ -5,7 +5,7 @@ full/       the index of all of them
 old/        the same before the newest driver was published
 badsig/     the whole index, signed by another key
 kernel/     the distribution's own packages that the vendor's need, with pool and index
-rest/       what the image gets without a repository: HiveOS, the driver from its .run file
+rest/       what the image gets without a repository: the .run file's driver, a stand-in miner
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ import yaml
 
 from lab import nvml
 from lab.errors import LabError
-from lab.packaging import Key, Package, build_deb, fill, normalize, pack, write_index
+from lab.packaging import Key, Package, build_deb, fill, write_index
 
 HERE = Path(__file__).parent
 VENDOR = HERE / "vendor"
 LIBRARIES = "usr/lib/x86_64-linux-gnu"
-SETTINGS = Package("nvidia-settings", "525.85.05-1")  # HiveOS holds it
+SETTINGS = Package("nvidia-settings", "525.85.05-1")  # mining systems hold it
 Built = list[tuple[Package, Path]]
 
 
@@ -149,11 +149,6 @@ def _build_rest(rest: Path, driver: dict[str, Any]) -> None:
     shutil.copytree(VENDOR / "run", rest / "driver", dirs_exist_ok=True)
     nvml.build_library(rest / "driver/libnvidia-ml.so", driver["v"], driver["cuda"])
     (rest / "driver/version").write_text(f"{driver['v']}\n")
+    nvml.build_miner(rest / "stand-in")
     with tempfile.TemporaryDirectory() as folder:
-        tree = Path(folder) / "hive"
-        shutil.copytree(HERE / "hive/package", tree, symlinks=True)
-        pack(tree, rest / "hive.deb")
-        (Path(folder) / "settings").mkdir()
-        build_deb(SETTINGS, Path(folder) / "settings", rest)
-    shutil.copytree(HERE / "hive/rest", rest / "rest", symlinks=True)
-    normalize(rest / "rest")
+        build_deb(SETTINGS, Path(folder), rest / "driver")

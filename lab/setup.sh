@@ -1,5 +1,5 @@
 #!/bin/sh
-# Runs once inside the image: makes a Debian a rig with HiveOS on it.
+# Runs once inside the image: gives a Debian the hardware of a rig. A flavour's setup follows.
 set -e
 release=$(uname -r)
 work=/var/tmp/lab
@@ -11,17 +11,6 @@ grep -v '^#' "$work/stand-ins.txt" | while read -r path; do
     ln -sfn "/usr/lib/lab-hardware/bin/${path##*/}" "$path"
 done
 
-useradd --create-home --shell /bin/bash --groups sudo user
-printf 'user:1\nroot:1\n' | chpasswd
-dpkg --install "$work"/*.deb
-apt-mark hold nvidia-settings
-cp -a "$work/rest/." /
-chown -R root:root /root /etc /hive-config /var/spool/cron
-chown -R user:user /home/user
-chmod 700 /root/.ssh /home/user/.ssh
-chmod 600 /root/.ssh/authorized_keys /home/user/.ssh/authorized_keys
-chown root:crontab /var/spool/cron/crontabs/root
-chmod 600 /var/spool/cron/crontabs/root
 systemctl --quiet mask apt-daily.timer apt-daily-upgrade.timer e2scrub_all.timer systemd-networkd.service \
     systemd-remount-fs.service # the root is mounted already, and not by LABEL
 
@@ -30,8 +19,6 @@ mkdir -p "/lib/modules/$release/kernel/drivers" /boot/grub
 ln -s /bin/kmod "$work/depmod" # the real one, once: lspci wants an index, be it empty
 touch "/lib/modules/$release/modules.order" "/lib/modules/$release/modules.builtin"
 "$work/depmod" -a "$release"
-[ ! -x "$work/driver/install" ] || "$work/driver/install"
-update-initramfs -u
-update-grub
+mv "$work/driver" "$work/stand-in" /usr/lib/lab-hardware/
 update-ca-certificates >/dev/null
-rm -rf "$work" /etc/ssh/ssh_host_* /var/log/*.log
+rm -rf "$work"

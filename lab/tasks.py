@@ -34,13 +34,28 @@ def _plainly() -> Iterator[None]:
         raise Exit("lab: interrupted; `fab lab.down` removes what is left.", code=130) from None
 
 
-@task(help={"count": "how many rigs", "fresh": "forget what they were turned into"})
-def up(c: Any, count: int = 1, fresh: bool = False) -> None:
+@task(
+    help={
+        "count": "how many rigs",
+        "flavour": "what they mined with: hiveos (default) … `fab lab.flavours` lists them",
+        "fresh": "forget what they were turned into",
+    }
+)
+def up(c: Any, count: int = 1, flavour: str = "", fresh: bool = False) -> None:
     """Boot lab rigs (rig, rig2, …) and write inventory/lab.yml."""
     with _plainly():
         from lab import fleet
 
-        fleet.up(count, fresh=fresh)
+        fleet.up(count, flavour=flavour, fresh=fresh)
+
+
+@task()
+def flavours(c: Any) -> None:
+    """List the systems that a rig may have mined with."""
+    with _plainly():
+        from lab import fleet
+
+        fleet.list_flavours()
 
 
 @task(help={"all": "also delete the cached images"})

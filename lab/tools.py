@@ -27,29 +27,31 @@ PACKAGES = {
 
 def find(program: str) -> str | None:
     """Where a program is: installed, or unpacked here."""
-    unpacked = _folder(PACKAGES.get(program, program)) / "usr/bin" / program
+    unpacked = folder(PACKAGES.get(program, program)) / "usr/bin" / program
     return shutil.which(program) or (str(unpacked) if unpacked.exists() else None)
 
 
 def fetch(package: str) -> None:
     """Unpack a package, without what it depends on. Raises LabError."""
-    folder = _folder(package)
-    if folder.is_dir() or all(find(name) for name, its in PACKAGES.items() if its == package):
+    target = folder(package)
+    programs = [name for name, its in PACKAGES.items() if its == package]
+    if target.is_dir() or (programs and all(find(name) for name in programs)):
         return
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with step(f"Fetching {package}"), tempfile.TemporaryDirectory(dir=folder.parent) as work:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with step(f"Fetching {package}"), tempfile.TemporaryDirectory(dir=target.parent) as work:
         _run(["apt-get", "download", "-q", package], work)
         archives = list(Path(work).glob("*.deb"))
         _run(["dpkg-deb", "-x", archives[0].name, "files"], work)
-        Path(work, "files").rename(folder)
+        Path(work, "files").rename(target)
 
 
-def _folder(package: str) -> Path:
+def folder(package: str) -> Path:
+    """Where a package is unpacked."""
     return image.cache().parent / "tools" / package
 
 
-def _run(command: list[str], folder: str) -> None:
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+def _run(command: list[str], where: str) -> None:
+    done = subprocess.run(command, cwd=where, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise LabError(
             f"`{' '.join(command)}` failed: {done.stderr.strip()}", "Try: apt-get update"

@@ -13,7 +13,7 @@ from typing import Any
 import paramiko
 from fabric import Config, Connection
 
-from provision.errors import UnreachableError
+from provision.errors import RefusedError, UnreachableError
 from provision.hostkeys import Ask, AskAboutUnknown, ask, changed_key_error
 from provision.inventory import Host
 
@@ -74,6 +74,7 @@ class RigConnection(Connection):  # type: ignore[misc]
         if self.is_connected:
             return None
         where = f"{self.host}:{self.port}"
+        self._look_for_keys()
         try:
             result = super().open()
         except UnreachableError:
@@ -88,17 +89,15 @@ class RigConnection(Connection):  # type: ignore[misc]
         except paramiko.AuthenticationException:
             offered = "the password" if self.password is not None else "none of the keys"
             said = "was not accepted" if self.password is not None else "was accepted"
-            raise UnreachableError(
-                f"{offered} {said} for user '{self.user}' at {where}",
-                advice="Set ansible_user and ansible_password (or a key) for this host in the "
-                "inventory, or run with --prompt-for-login-password.",
-            ) from None
+            raise self._refused(f"{offered} {said}") from None
         except socket.gaierror:
             raise UnreachableError(
                 f"the name '{self.host}' can't be resolved",
                 advice="Set ansible_host to the rig's address in the inventory.",
             ) from None
         except (OSError, EOFError, paramiko.SSHException) as error:
+            if "No authentication methods" in str(error):
+                raise self._refused("there is no key and no password") from None
             raise UnreachableError(
                 f"can't connect to {where}: {_reason(error)}",
                 advice="Is the rig on, is this its address, does sshd run? DHCP may have given it "
@@ -108,6 +107,23 @@ class RigConnection(Connection):  # type: ignore[misc]
         transport.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         transport.channel_timeout = CHANNEL_TIMEOUT
         return result
+
+    def _look_for_keys(self) -> None:
+        """That a named key is not there is no matter of the rig's. Raises UnreachableError."""
+        named = self.connect_kwargs.get("key_filename") or ()
+        for path in [named] if isinstance(named, str) else named:
+            if not Path(path).expanduser().is_file():
+                raise UnreachableError(
+                    f"there is no key file {path}",
+                    advice="Look at -i, and at ansible_ssh_private_key_file in the inventory.",
+                )
+
+    def _refused(self, why: str) -> RefusedError:
+        return RefusedError(
+            f"{why} for user '{self.user}' at {self.host}:{self.port}",
+            advice="Set ansible_user and ansible_password (or a key) for this host in the "
+            "inventory, or run with --prompt-for-login-password.",
+        )
 
     def close(self) -> None:
         """Close the connection; also one that is not made yet, which Fabric leaves to go on."""

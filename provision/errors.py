@@ -5,7 +5,9 @@
     ├── RenderError         a template that can't be rendered with the variables it has
     ├── PatternError        -H names no host
     ├── UnreachableError    no session with the rig: address, host key, login, sudo, Python
+    │   └── RefusedError    it answers, and lets this login in by nothing that we have
     └── LostError           the session ended in the middle; what ran may or may not be done
+        └── HungError       a command said nothing for too long; the rig itself may still answer
 
 They carry a position (file:line:column) where there is one, and advice: what to do next. They are
 caught at the edge (`provision.executor`), which prints `describe(error)` and exits with a status.
@@ -81,10 +83,18 @@ class UnreachableError(DeeprigError):
     status = 4
 
 
+class RefusedError(UnreachableError):
+    """The rig answers, but no key or password that we have opens."""
+
+
 class LostError(DeeprigError):
     """The session ended in the middle of work."""
 
     status = 4
+
+
+class HungError(LostError):
+    """A command said nothing for too long."""
 
 
 def shown_path(path: str) -> str:

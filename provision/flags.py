@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -40,23 +40,37 @@ class Flags:
     inventory: str = _flag("", "another inventory: a file or a folder")
 
 
-def fleet_task(**own_help: str) -> Callable[[Callable[..., None]], FleetTask]:
-    """Make a verb over all hosts that -H names. `own_help`: help for the verb's own arguments."""
+OF_PLAYS = ("check", "diff", "tags", "skip_tags")  # what only a playbook's run can mean
+
+
+def _listed(parameter: inspect.Parameter) -> inspect.Parameter:
+    """Invoke takes a repeatable flag as a list."""
+    return parameter.replace(default=[]) if parameter.default == () else parameter
+
+
+def fleet_task(
+    without: Collection[str] = (), **own_help: str
+) -> Callable[[Callable[..., None]], FleetTask]:
+    """Make a verb over all hosts that -H names.
+
+    without: shared flags that mean nothing to it. own_help: help for the verb's own arguments.
+    """
+    shared_flags = [one for one in fields(Flags) if one.name not in without]
 
     def decorate(body: Callable[..., None]) -> FleetTask:
-        own = list(inspect.signature(body).parameters.values())[2:]
+        own = [_listed(one) for one in list(inspect.signature(body).parameters.values())[2:]]
         shared = [
             inspect.Parameter(
                 one.name,
                 inspect.Parameter.KEYWORD_ONLY,
                 default=list(one.default) if isinstance(one.default, tuple) else one.default,
             )
-            for one in fields(Flags)
+            for one in shared_flags
         ]
 
         @functools.wraps(body)
         def call(context: FleetContext, *args: Any, **given: Any) -> None:
-            names = {one.name for one in fields(Flags)}
+            names = {one.name for one in shared_flags}
             flags = Flags(**{name: given.pop(name) for name in names & set(given)})
             body(context, flags, *args, **given)
 
@@ -64,9 +78,12 @@ def fleet_task(**own_help: str) -> Callable[[Callable[..., None]], FleetTask]:
         call.__signature__ = inspect.Signature([context, *own, *shared])  # type: ignore[attr-defined]
         made: FleetTask = task(
             klass=FleetTask,
-            help={**own_help, **{one.name: one.metadata["help"] for one in fields(Flags)}},
-            iterable=[one.name for one in fields(Flags) if one.default == ()],
-            positional=[parameter.name for parameter in own],
+            help={**own_help, **{one.name: one.metadata["help"] for one in shared_flags}},
+            iterable=[
+                *(one.name for one in own if one.default == []),
+                *(one.name for one in shared_flags if one.default == ()),
+            ],
+            positional=[one.name for one in own if one.default is inspect.Parameter.empty],
             auto_shortflags=False,
         )(call)
         return made

@@ -108,6 +108,10 @@ class Inventory:
         variables.update(self._variables_file("host_vars", name))
         return Host(name, variables, tuple(g for g in groups if g != "all"))
 
+    def written(self, name: str) -> Mapping:
+        """A host's variables where it stands in the inventory: none of groups, none of files."""
+        return Mapping(self._host_variables.get(name, {}))
+
     def _match(self, pattern: str) -> list[Host]:
         names = [*self.hosts, *self.groups]
         matched: dict[str, None] = {}

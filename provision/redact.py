@@ -1,4 +1,7 @@
-"""Secrets never reach the screen, a log or --json: they are masked at the edge."""
+"""Secrets never reach the screen, a log or --json: they are masked at the edge.
+
+So are the terminal's own commands, which a rig that somebody took over might send.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from provision.errors import RenderError
+from provision.plain import plain
 from provision.templating import NotYetKnown, UnknownInCheckMode
 
 MASK = "********"
@@ -37,7 +41,8 @@ class Redactor:
         self._known = sorted({s for s in secrets if len(s) >= SHORTEST}, key=len, reverse=True)
 
     def text(self, text: str) -> str:
-        """`text` with every secret masked."""
+        """`text` with every secret masked, and nothing that a terminal would obey."""
+        text = plain(text)
         for secret in self._known:
             text = text.replace(secret, MASK)
         text = _ASSIGNED.sub(lambda match: match["name"] + MASK, text)

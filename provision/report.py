@@ -20,7 +20,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from provision.errors import DeeprigError, describe
+from provision.errors import DeeprigError, describe, shown_path
 from provision.hostkeys import ask
 from provision.outcome import Item, Outcome, Recap, Status
 from provision.redact import Redactor
@@ -183,7 +183,8 @@ class Report:
                     style = STYLES[Status(name)] if number else "bright_black"
                     line.append(f"{name}={number}  ", style=style)
                 self._console.print(line)
-            self._console.print(Text(f"{seconds:.1f} s, log: {self._log.path}", "bright_black"))
+            log = shown_path(str(self._log.path))
+            self._console.print(Text(f"{seconds:.1f} s, log: {log}", "bright_black"))
 
     # -- lines
 

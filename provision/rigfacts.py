@@ -3,35 +3,47 @@
 from __future__ import annotations
 
 import json
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from fabric import Config
 from rich.console import Console
 
-from provision import modules, summary
-from provision.errors import DeeprigError, describe
+from provision import hostwise, modules, summary, wrapping
+from provision.errors import DeeprigError
 from provision.inventory import Host
 from provision.redact import Redactor, secrets_of
 from provision.remote.options import normalize
-from provision.sessions import sessions_of
+from provision.sessions import Sessions, sessions_of
+
+LABEL = 9  # columns
 
 
 def gather(host: Host, config: Config, accept_new: bool = False) -> dict[str, Any]:
     """All facts of a host, as root where that is possible. Raises UnreachableError."""
     sessions = sessions_of(host, config, accept_new, exclusive=False)
-    unit = {
-        "id": [1, 0],
-        "module": "setup",
-        "args": normalize("setup", modules.options("setup"), {}),
-    }
     try:
-        results: list[dict[str, Any]] = []
-        for frame in sessions.get("root").run([unit], lambda frame: None):
-            results += frame["results"]
+        return read(sessions)
     finally:
         sessions.close()
-    result = results[0]["result"]
+
+
+def ask(sessions: Sessions, module: str, **args: Any) -> dict[str, Any]:
+    """What one module says on the rig, as root where that is possible."""
+    unit = {
+        "id": [1, 0],
+        "module": module,
+        "args": normalize(module, modules.options(module), args),
+    }
+    results: list[dict[str, Any]] = []
+    for frame in sessions.get("root").run([unit], lambda frame: None):
+        results += frame["results"]
+    found: dict[str, Any] = results[0]["result"]
+    return found
+
+
+def read(sessions: Sessions) -> dict[str, Any]:
+    """All facts, over sessions that are the caller's."""
+    result = ask(sessions, "setup")
     if result.get("failed"):
         raise DeeprigError(f"its facts can't be read: {result['msg']}")
     facts: dict[str, Any] = result["ansible_facts"]
@@ -40,32 +52,16 @@ def gather(host: Host, config: Config, accept_new: bool = False) -> dict[str, An
 
 def show(hosts: list[Host], config: Config, accept_new: bool, as_json: bool) -> bool:
     """Print what each host is; False when one could not be reached."""
-    found: dict[str, dict[str, Any] | DeeprigError] = {}
-
-    def one(host: Host) -> None:
-        try:
-            found[host.name] = gather(host, config, accept_new)
-        except DeeprigError as error:
-            found[host.name] = error
-        except Exception as error:  # of one host, and the others are shown
-            found[host.name] = DeeprigError(f"deeprig itself broke here: {error!r}")
-
-    with ThreadPoolExecutor(len(hosts)) as pool:
-        list(pool.map(one, hosts))
+    found = hostwise.each(hosts, lambda host: gather(host, config, accept_new))
     console = Console(highlight=False, soft_wrap=True)
-    errors = Console(highlight=False, soft_wrap=True, stderr=True)  # --json has stdout to itself
     models = summary.gpu_models()
+    variables = {host.name: host.variables for host in hosts}
     documents = {}
-    for host in hosts:
-        facts = found[host.name]
-        if isinstance(facts, DeeprigError):
-            errors.print(describe(facts, host.name), style="red", markup=False)
-            continue
-        documents[host.name] = Redactor(secrets_of(host.variables)).value(facts)
+    for name, facts in hostwise.answered(found):
+        documents[name] = Redactor(secrets_of(variables[name])).value(facts)
         if not as_json:
-            console.print(host.name, style="bold", markup=False)
-            for label, value in summary.rows(facts, models):
-                console.print(f"  {label:<8} {value}".replace("\n", "\n" + " " * 11), markup=False)
+            console.print(name, style="bold", markup=False)
+            wrapping.rows(summary.rows(facts, models), console, LABEL)
     if as_json:
         print(json.dumps(documents, indent=2))
     return len(documents) == len(hosts)

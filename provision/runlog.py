@@ -27,7 +27,7 @@ class RunLog:
         except OSError as error:
             raise DeeprigError(
                 f"can't write the log {self.path}: {error.strerror}",
-                advice="Run in a folder that you may write to.",
+                advice="deeprig's own folder must be one that you may write to.",
             ) from None
         self._lock = threading.Lock()  # hosts' threads, and the main one when it is interrupted
         self._file = os.fdopen(handle, "w", encoding="utf-8")

@@ -12,6 +12,7 @@ from provision.hostrun import HostRun
 from provision.inventory import Host, Inventory
 from provision.options import RunOptions
 from provision.outcome import Recap
+from provision.places import LOG
 from provision.playbook import Play
 from provision.redact import Redactor, secrets_of
 from provision.report import Report
@@ -33,7 +34,7 @@ def run(
     verb: str,
     as_json: bool = False,
     verbose: bool = False,
-    log_folder: Path = Path("log"),
+    log_folder: Path = LOG,
 ) -> list[Recap]:
     """Play on every host that both -H and the play's `hosts` name; a recap for each."""
     redactor = Redactor(_secrets(plays, hosts, options))

@@ -121,12 +121,21 @@ class Sessions:
         if self._connection is not None:
             self._connection.close()
 
-    def close(self) -> None:
-        """End all workers and the connection."""
+    def hand_over(self) -> RigConnection:
+        """End all workers, and give away the connection, which stays open: the caller closes it."""
+        self._end_workers()
+        connection, self._connection = self._connection, None
+        return self._connected() if connection is None else connection
+
+    def _end_workers(self) -> None:
         self._closed_frames = self.frames
         sessions, self._open = self._open, {}
         for session in sessions.values():
             session.close()
+
+    def close(self) -> None:
+        """End all workers and the connection."""
+        self._end_workers()
         if self._early is not None:
             self._early.add_done_callback(_close)
             self._early = None
@@ -145,11 +154,16 @@ def sessions_of(
     host: Host, config: Config, accept_new: bool = False, exclusive: bool = True
 ) -> Sessions:
     """Sessions as the host's connection variables say. `exclusive`: take the rig's lock."""
-    sudo = host.rendered("ansible_become_password", "ansible_become_pass", "ansible_password")
-    password = config.sudo.password if sudo is None else sudo
     return Sessions(
         lambda ask: RigConnection(host, config, accept_new, ask),
-        None if password is None else str(password),
+        sudo_password(host, config),
         str(host.rendered("ansible_python_interpreter") or "python3"),
         exclusive,
     )
+
+
+def sudo_password(host: Host, config: Config) -> str | None:
+    """What sudo will ask for on this host; None where nothing is known."""
+    own = host.rendered("ansible_become_password", "ansible_become_pass", "ansible_password")
+    password = config.sudo.password if own is None else own
+    return None if password is None else str(password)

@@ -56,10 +56,11 @@ class Mapping(dict[str, Any]):
 
 
 class Sequence(list[Any]):
-    """A list with its position."""
+    """A list with the position of itself and of each item."""
 
-    __slots__ = ("position",)
+    __slots__ = ("items_at", "position")
     position: Position
+    items_at: tuple[Position, ...]
 
 
 _Base: TypeAlias = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # type: ignore[valid-type]
@@ -80,6 +81,7 @@ class _Loader(_Base):  # type: ignore[misc]
     def sequence(self, node: yaml.SequenceNode) -> Any:
         result = Sequence()
         result.position = self.position(node)
+        result.items_at = tuple(map(self.position, node.value))
         yield result
         result.extend(self.construct_object(child, deep=True) for child in node.value)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from provision import source
+from provision.plain import plain
 
 GPU_TABLE = Path(__file__).parent.parent / "inventory" / "hardware" / "gpus.yml"
 
@@ -20,7 +21,7 @@ def rows(facts: Mapping[str, Any], models: Mapping[str, Any]) -> list[tuple[str,
     rig = facts["ansible_local"]["deeprig"]
     base = f"{facts['ansible_distribution']} {facts['ansible_distribution_version']}"
     memory, disk, board = rig["memory"], rig["root_disk"], rig["board"]
-    return [
+    found = [
         ("system", _system(rig["mining_os"], base)),
         ("kernel", rig["kernel"]["release"] + _hazards(rig["kernel"]["command_line"])),
         ("board", f"{board['vendor']} {board['name']}"),
@@ -34,6 +35,7 @@ def rows(facts: Mapping[str, Any], models: Mapping[str, Any]) -> list[tuple[str,
         ("PyTorch", rig["software"]["torch"] or "none"),
         ("miners", _miners(rig)),
     ]
+    return [(label, plain(value)) for label, value in found]
 
 
 def gpu_models() -> Mapping[str, Any]:
@@ -45,7 +47,8 @@ def gpu_models() -> Mapping[str, Any]:
 def _system(mining: Mapping[str, Any] | None, base: str) -> str:
     if not mining:
         return base
-    return f"{mining['name']} on {base}\n(by {', '.join(mining['evidence'])})"
+    half = f"; removed by half: no {', no '.join(mining['missing'])}" if mining["missing"] else ""
+    return f"{mining['name']} on {base}\n(by {', '.join(mining['evidence'])}{half})"
 
 
 def _gpus(gpus: list[Mapping[str, Any]], models: Mapping[str, Any]) -> str:
@@ -79,9 +82,14 @@ def _hazards(command_line: list[str]) -> str:
 
 
 def _miners(rig: Mapping[str, Any]) -> str:
-    running = sorted({m["name"] for m in rig["miners"] if m["kind"] == "process"})
-    started = {m["name"] for m in rig["miners"] if m["kind"] != "process"}
+    running = sorted({m["name"] for m in rig["miners"] if m["evidence"].startswith("pid ")})
+    started = {m["name"] for m in rig["miners"] if not m["evidence"].startswith("pid ")}
     parts = [f"{', '.join(running)} running"] if running else []
-    if started - set(running):
-        parts.append(f"{len(started - set(running))} more places that start things by themselves")
+    if more := len(started - set(running)):
+        places = (
+            "place that starts things by itself"
+            if more == 1
+            else ("places that start things by themselves")
+        )
+        parts.append(f"{more} more {places}")
     return "; ".join(parts) or "none"

@@ -1,18 +1,24 @@
 """The variables of one host in the course of a run, strongest last (Ansible's order):
 
-inventory < facts < play < block and task < set_fact and registered < extra (-e) < the loop's item
-and what Ansible itself defines (inventory_hostname, groups …).
+settings' defaults < inventory < facts < play < block and task < set_fact and registered < extra
+(-e) < the loop's item and what Ansible itself defines (inventory_hostname, groups …).
+
+Ansible has no such defaults: beside another inventory it wants group_vars/all.yml copied.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from provision import source
 from provision.inventory import Host, Inventory
 from provision.playbook import Play, Task
 from provision.templating import OMIT, NotYetKnown, Pending, Templar, UnknownInCheckMode
+
+DEFAULTS = Path(__file__).parents[1] / "inventory" / "group_vars" / "all.yml"
 
 
 class Facts(Mapping[str, Any]):
@@ -59,6 +65,13 @@ class UnknownResult(dict[str, Any]):
 
     def __missing__(self, key: str) -> Any:
         raise UnknownInCheckMode(key)
+
+
+@functools.cache
+def defaults() -> Mapping[str, Any]:
+    """What the playbooks' settings are where an inventory elsewhere does not say."""
+    found: Mapping[str, Any] = source.load(DEFAULTS)
+    return found
 
 
 class HostVariables:
@@ -112,6 +125,7 @@ class HostVariables:
             magic["playbook_dir"] = str(Path(play.folder).resolve())
         return Templar(
             [
+                defaults(),
                 self._host.variables,
                 facts,
                 play.variables if play else {},

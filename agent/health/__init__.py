@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from agent.health import gpu, host, nccl, pcie
+from agent.health import gpu, host, nccl, pcie, validation
 from agent.health.context import Context
 from agent.sample import Verdict
 
@@ -20,7 +20,7 @@ def judge(context: Context) -> tuple[Verdict, ...]:
     """Every verdict about a sample, the worst first."""
     found = [
         verdict
-        for subject in (host, gpu, pcie, nccl)
+        for subject in (host, gpu, pcie, nccl, validation)
         for check in subject.CHECKS
         for verdict in check(context)
     ]

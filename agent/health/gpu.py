@@ -174,25 +174,26 @@ def memory_errors(context: Context) -> Iterator[Verdict]:
 
 
 def xid(context: Context) -> Iterator[Verdict]:
-    """Xids of the last day, the worst of each GPU."""
+    """Xids of the last day, the worst of each GPU; also of one that the bus does not show now."""
     shown, now = context.limit("xid_seconds"), context.sample.taken_at
     order = ("ok", "warning", "critical")
-    for gpu in context.sample.gpus:
-        recent = [
-            (context.xids[count.xid], count)
-            for count in context.sample.xids
-            if count.address == gpu.address
-            and count.last_at is not None
-            and now - count.last_at < shown
-        ]
+    there = [gpu.address for gpu in context.sample.gpus]
+    late = [
+        count
+        for count in context.sample.xids
+        if count.last_at is not None and now - count.last_at < shown
+    ]
+    gone = {count.address for count in late}.difference(there)
+    for address in (*there, *sorted(gone)):
+        recent = [(context.xids[count.xid], count) for count in late if count.address == address]
         if not recent:
-            yield context.verdict("gpu-xid", gpu.address, "ok", f"none in {span(shown)}", "none")
+            yield context.verdict("gpu-xid", address, "ok", f"none in {span(shown)}", "none")
             continue
         row, count = max(recent, key=lambda item: (order.index(item[0].status), item[1].last_at))
         times = "" if count.count == 1 else f", {count.count} times"
         ago = span(max(now - (count.last_at or now), 1))
         yield context.verdict(
-            "gpu-xid", gpu.address, row.status,
+            "gpu-xid", address, row.status,
             f"Xid {row.number} ({row.name}) {ago} ago{times}", "none",
             what=row.advice,
         )  # fmt: skip

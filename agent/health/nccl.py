@@ -2,49 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from agent.health.context import Context, bandwidth, speed
-from agent.readings.links import Path
+from agent.readings.links import slowest_of
 from agent.readings.nccl import Result
-from agent.sample import RIG, Status, Verdict
-
-#: Bytes per second that NCCL counts a lane for, by the link's speed in transfers per second: its
-#: own topology figures, where Gen3 x1/x4/x8/x16 are 0.75/3/6/12 GB/s.
-NCCL_LANE = {2.5e9: 0.1875e9, 5e9: 0.375e9, 8e9: 0.75e9, 16e9: 1.5e9, 32e9: 3e9, 64e9: 6e9}
+from agent.readings.sharing import Passage
+from agent.sample import RIG, Sample, Status, Verdict
 
 
-def nccl_bandwidth(path: Path) -> float:
-    """What NCCL counts a path for, in bytes per second; 0 for one that is not known."""
-    return (path.width or 0) * NCCL_LANE.get(path.max_speed or 0, 0)
-
-
-def slowest(result: Result, paths: Mapping[str, Path]) -> Path | None:
-    """The path that bounds a collective: the slowest of its GPUs', all of them if it names none."""
+def slowest(result: Result, sample: Sample) -> Passage | None:
+    """What bounds a collective: the slowest of its GPUs' links, all of them if it names none."""
+    paths = {path.address: path for path in sample.paths}
     names = result.gpus or tuple(paths)
-    own = [paths[name] for name in names if name in paths]
-    if not own or len(own) < len(names):
+    if not names or not set(names) <= set(paths):
         return None
-    return min(own, key=nccl_bandwidth)
+    return slowest_of([paths[name] for name in names], sample.ports)
 
 
-def expected(result: Result, paths: Mapping[str, Path]) -> tuple[float, str] | None:
+def expected(result: Result, sample: Sample) -> tuple[float, str] | None:
     """Bus bandwidth (bytes per second) that the slowest path should carry, and by what.
 
     Of NCCL through host memory; None for another backend, one rank, or GPUs that are gone.
     """
-    path = slowest(result, paths) if result.backend == "nccl" and result.ranks > 1 else None
-    value = nccl_bandwidth(path) if path else 0
-    if path is None or not value:
+    link = slowest(result, sample) if result.backend == "nccl" and result.ranks > 1 else None
+    if link is None or not link.bandwidth:
         return None
-    return value, f"{speed(path.max_speed or 0)} x{path.width} at {path.address}"
+    return link.bandwidth, f"{speed(link.speed or 0)} x{link.width} at {link.place}"
 
 
 def bus_bandwidth(context: Context) -> Iterator[Verdict]:
     """Measured against what the slowest path should carry."""
-    paths = {path.address: path for path in context.sample.paths}
     for result in context.sample.nccl.results:
-        wanted = expected(result, paths)
+        wanted = expected(result, context.sample)
         reading = bandwidth(result.bus_bandwidth)
         if wanted is None:
             continue

@@ -28,10 +28,12 @@ def width(context: Context) -> Iterator[Verdict]:
                 advice = "dropped"
             elif path.width == RISER_WIDTH:
                 advice = "riser"
+            elif path.width == path.max_width:  # as wide as its narrowest device can be
+                advice = "made"
             status = "critical" if path.width * 2 <= wanted else "warning"
             yield context.verdict(
                 "pcie-width", path.address, status, f"x{path.width} at {at}", expectation, advice,
-                at=at, possible=path.max_width or wanted,
+                at=at, possible=path.max_width or wanted, made=narrow_device(context, path),
             )  # fmt: skip
 
 
@@ -39,6 +41,13 @@ def narrow_end(context: Context, path: Path) -> str:
     """The device above the narrowest link: its slot is where to look."""
     ports = [context.ports[address] for address in path.devices]
     return next(port.address for port in ports if port.current_width == path.width)
+
+
+def narrow_device(context: Context, path: Path) -> str:
+    """The first device that can't be wider than the path can; its own address if none tells."""
+    ports = [context.ports[address] for address in path.devices]
+    narrow = (port.address for port in ports if port.max_width == path.max_width)
+    return next(narrow, path.address)
 
 
 def speed_under_load(context: Context) -> Iterator[Verdict]:

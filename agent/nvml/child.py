@@ -122,7 +122,7 @@ class Peers:
 
     def of(self, address: str) -> dict[str, dict[str, Any]]:
         """What is known by now of a GPU and the others that answer."""
-        others = list(self._handles)
+        others = sorted(self._handles)
         return {
             name: {other: table[address, other] for other in others if (address, other) in table}
             for name, table in (("peer_access", self._access), ("peer_topology", self._levels))

@@ -11,8 +11,8 @@ export function nccl(rig) {
   const { results, ignored } = rig.nccl;
   return [
     results.length === 0
-      ? el("p", { class: "note" }, "No result yet. Benchmark runs leave theirs in ",
-        el("code", {}, "/var/lib/deeprig/nccl"), ".")
+      ? el("p", { class: "note" }, "No result yet: ",
+        el("code", {}, `fab validate -H ${rig.host.name}`), " measures.")
       : el("table", { role: "table" },
         el("thead", { role: "rowgroup" }, el("tr", { role: "row" },
           ["Collective", "Bus bandwidth", "Wrong values", "Measured"].map((name) => (

@@ -7,16 +7,13 @@ Prometheus' base units want it.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from agent.readings import pcie
+from agent.readings import pcie, rates, sharing
+from agent.readings.sharing import Passage
 
 LISTED_ANEW = 60  # samples after which the tree is read whole even if the bus looks the same
-# Share of the raw transfers that carries data: 8b/10b up to 5 GT/s, 128b/130b up to 32 GT/s,
-# 242 of 256 bytes a flit from 64 GT/s on (PCI Express Base Specification, 6.0).
-ENCODING = ((5e9, 8 / 10), (32e9, 128 / 130), (64e9, 242 / 256))
-TOTALS = "TOTAL_ERR_"  # the line of an aer_dev_* file that sums up the others
 
 
 @dataclass(frozen=True)
@@ -67,24 +64,7 @@ class Path:
     @property
     def bandwidth(self) -> float | None:
         """Bytes per second in one direction at the path's best speed, after encoding."""
-        return bandwidth(self.width, self.max_speed)
-
-
-def bandwidth(width: int | None, speed: float | None) -> float | None:
-    """Bytes per second that a link carries in one direction, before packet headers.
-
-    >>> round(bandwidth(1, 8e9) / 1e9, 3)
-    0.985
-    """
-    if not width or not speed:
-        return None
-    share = next((share for most, share in ENCODING if speed <= most), ENCODING[-1][1])
-    return width * speed / 8 * share
-
-
-def total(counters: Mapping[str, int]) -> int:
-    """The sum of a severity's counters; the kernel's own total is not trusted to be there."""
-    return sum(count for name, count in counters.items() if not name.startswith(TOTALS))
+        return rates.bandwidth(self.width, self.max_speed)
 
 
 class LinkReader:
@@ -142,14 +122,7 @@ class LinkReader:
         """Summed up only when something changed, which on a healthy rig is never."""
         before = self._errors.get(address)
         if before is None or before[0] != aer:
-            totals = None
-            if aer is not None:
-                totals = {
-                    "correctable": total(aer.correctable),
-                    "nonfatal": total(aer.nonfatal),
-                    "fatal": total(aer.fatal),
-                }
-            before = self._errors[address] = (aer, totals)
+            before = self._errors[address] = (aer, aer.totals if aer is not None else None)
         return before[1]
 
     def _note_change(
@@ -180,3 +153,14 @@ def path_of(gpu: pcie.Gpu, ports: Mapping[str, PortReading]) -> Path:
         speed=None if silent else pcie.narrowest(port.current_speed for port in way),
         max_speed=pcie.narrowest(port.max_speed for port in way),
     )
+
+
+def slowest_of(paths: Sequence[Path], ports: Iterable[PortReading]) -> Passage:
+    """The slowest of GPUs' paths, when all of these GPUs move data at once."""
+    known = {
+        port.address: Passage(port.address, port.current_width, port.max_speed, port.vendor_id)
+        for port in ports
+    }
+    own = {path.address: Passage(path.address, path.width, path.max_speed) for path in paths}
+    ways = {path.address: [known[one] for one in path.devices] for path in paths}
+    return sharing.slowest(own, ways)

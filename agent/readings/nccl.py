@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import reprlib
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ COLLECTIVES = (
 BACKENDS = ("nccl", "gloo")
 FILE_MOST_BYTES = 4 << 20
 FILES_MOST = 1000
+VALUE_MOST = 60  # characters of a wrong value in a reason
 NUMBER_MOST = 2**63  # no size, bandwidth or time comes near it, and sums of such stay finite
 
 
@@ -56,7 +58,7 @@ class Result:
 
 @dataclass(frozen=True)
 class Ignored:
-    """A file that is no result, and why."""
+    """A file that is no result, and why: in a line, however long what is wrong in it is."""
 
     file: str
     reason: str
@@ -147,6 +149,16 @@ def reason(error: OSError) -> str:
     return error.strerror or "can't be read"
 
 
+def brief(value: object) -> str:
+    """A value from a file as a few words: it may be millions of characters long.
+
+    >>> brief("nccl"), brief([["n"] * 1000])
+    ("'nccl'", "[['n', 'n', 'n', 'n', 'n', 'n', ...]]")
+    """
+    text = reprlib.repr(value)
+    return text if len(text) <= VALUE_MOST else f"{text[:VALUE_MOST]}…"
+
+
 def shown(name: str) -> str:
     """A file's name as text that can be written anywhere: it may hold any bytes."""
     return os.fsencode(name).decode(errors="replace")
@@ -158,7 +170,7 @@ def parse(document: Any, file: str) -> list[Result]:
         raise FormatError(f"no {FORMAT} document")
     version = document.get("version")
     if isinstance(version, bool) or version != FORMAT_VERSION:
-        raise FormatError(f"version {version!r}, and this agent reads {FORMAT_VERSION}")
+        raise FormatError(f"version {brief(version)}, and this agent reads {FORMAT_VERSION}")
     backend = _one_of(document, "backend", BACKENDS)
     ranks = _number(document, "ranks", at_least=1)
     if ranks != int(ranks):
@@ -224,5 +236,5 @@ def _number(mapping: Mapping[str, Any], key: str, *, at_least: float) -> float:
 def _one_of(mapping: Mapping[str, Any], key: str, known: tuple[str, ...]) -> str:
     value = mapping.get(key)
     if value not in known:
-        raise FormatError(f"'{key}' is {value!r}, none of {', '.join(known)}")
+        raise FormatError(f"'{key}' is {brief(value)}, none of {', '.join(known)}")
     return str(value)

@@ -17,6 +17,8 @@ NVIDIA = "10de"
 DISPLAY_CLASSES = ("0x0300", "0x0302")  # VGA controller; 3D controller, which has no outputs
 ADDRESS = re.compile(r"[0-9a-f]{4,}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]")
 ALL_ONES_WIDTH = 63  # the six bits of a width, read from a device that no longer answers
+IORESOURCE_MEM = 0x200  # include/linux/ioport.h: memory, and no I/O ports
+TOTALS = "TOTAL_ERR_"  # the line of an aer_dev_* file that sums up the others
 WIDTHS = (1, 2, 4, 8, 12, 16, 32)
 Number = TypeVar("Number", int, float)
 
@@ -45,6 +47,17 @@ class Aer:
     nonfatal: Mapping[str, int] = field(default_factory=dict)
     fatal: Mapping[str, int] = field(default_factory=dict)
 
+    @property
+    def totals(self) -> dict[str, int]:
+        """The sum of each severity; the kernel's own total is not trusted to be there."""
+        return {
+            severity: sum(n for name, n in counters.items() if not name.startswith(TOTALS))
+            for severity, counters in (
+                ("correctable", self.correctable), ("nonfatal", self.nonfatal),
+                ("fatal", self.fatal),
+            )
+        }  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Port:
@@ -64,6 +77,20 @@ class Port:
 
 
 @dataclass(frozen=True)
+class Bar:
+    """A window of a device's memory in the machine's addresses: region number, start, bytes.
+
+    largest: the most bytes that it can be given (Resizable BAR); None where the kernel does not
+    tell: it is older than 6.1, or the card can't.
+    """
+
+    region: int
+    start: int
+    size: int
+    largest: int | None = None
+
+
+@dataclass(frozen=True)
 class Gpu:
     """A display controller and its path, root port first and the GPU last."""
 
@@ -76,6 +103,7 @@ class Gpu:
     driver: str | None
     numa_node: int | None
     path: tuple[Port, ...]
+    bars: tuple[Bar, ...] = ()
 
     @property
     def answers(self) -> bool:
@@ -171,7 +199,44 @@ def _read_gpu(device: str, aer: bool) -> Gpu:
         driver=os.path.basename(os.path.realpath(driver)) if os.path.exists(driver) else None,
         numa_node=node if node is not None and node >= 0 else None,
         path=read_path(device, aer),
+        bars=read_bars(device),
     )
+
+
+def read_bars(device: str) -> tuple[Bar, ...]:
+    """A device's memory windows that the firmware or the kernel gave an address.
+
+    `resource` has a line for each region: first address, last address, flags. The first six are the
+    BARs; a 64-bit one takes two lines, the second of them empty.
+    """
+    bars = []
+    for region, line in enumerate((_text(device, "resource") or "").splitlines()[:6]):
+        try:
+            start, end, flags = (int(word, 16) for word in line.split())
+        except ValueError:
+            continue
+        if flags & IORESOURCE_MEM and end > start > 0:
+            bars.append(Bar(region, start, end - start + 1, _largest(device, region)))
+    return tuple(bars)
+
+
+def _largest(device: str, region: int) -> int | None:
+    """`resourceN_resize` is a mask in hexadecimal: bit n stands for 2^n MiB."""
+    mask = _text(device, f"resource{region}_resize") or "0"
+    return 1 << (int(mask, 16).bit_length() - 1 + 20) if int(mask, 16) else None
+
+
+def read_root_ports(sysfs: str = "/sys") -> tuple[Port, ...]:
+    """All root ports, those with nothing below included, in the order of their addresses."""
+    folder = os.path.join(sysfs, "bus/pci/devices")
+    ports = []
+    for name in sorted(list_devices(sysfs), key=_address_order):
+        device = os.path.realpath(os.path.join(folder, name))
+        if not ADDRESS.fullmatch(os.path.basename(os.path.dirname(device))):
+            port = _read_port(device, None, False)
+            if port.kind == ROOT_PORT:
+                ports.append(port)
+    return tuple(ports)
 
 
 def read_link(device: str) -> Link:

@@ -10,13 +10,15 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 # "4,1042,70012345,-;NVRM: Xid (PCI:0000:04:00): 79, pid=…": a record of /dev/kmsg (kernel
-# documentation, ABI/testing/dev-kmsg), or a line of it where it is a plain file.
+# documentation, ABI/testing/dev-kmsg), or a line of it where it is a plain file or a pipe. A MIG
+# instance is named behind the address ("… GPU-I:05): 94"); it is the same GPU's Xid.
 XID = re.compile(r"NVRM: Xid \(PCI:(?P<address>[0-9a-fA-F]{4,8}:[0-9a-fA-F]{2}:[0-9a-fA-F]{2})"
-                 r"(?:\.[0-7])?\): (?P<xid>\d+)")  # fmt: skip
+                 r"(?:\.[0-7])?(?: GPU-[^)]*)?\): (?P<xid>\d+)")  # fmt: skip
 RECORD_MOST = 8192  # the kernel cuts records off there
 
 
@@ -91,11 +93,10 @@ class KernelLog:
 
     def __init__(self, file: str = "/dev/kmsg") -> None:
         self._rest = b""
-        try:
-            self._file: int | None = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-            os.lseek(self._file, 0, os.SEEK_END)
-        except OSError:
-            self._file = None
+        self._file: int | None = None
+        with suppress(OSError):
+            self._file = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            os.lseek(self._file, 0, os.SEEK_END)  # a pipe has no end, and no past either
 
     @property
     def readable(self) -> bool:
@@ -125,15 +126,16 @@ class KernelLog:
                 return
             if not data:
                 return
-            *lines, self._rest = (self._rest + data).split(b"\n")
+            *lines, rest = (self._rest + data).split(b"\n")
+            self._rest = rest[:RECORD_MOST]  # of a line that never ends its head is enough
             yield from (line.decode(errors="replace") for line in lines)
 
 
 def full_address(short: str) -> str:
-    """The driver's spelling as sysfs has it.
+    """The driver's spelling as sysfs has it: a domain of four digits, or more where it needs them.
 
-    >>> full_address("0000:0A:00")
-    '0000:0a:00.0'
+    >>> full_address("0000:0A:00"), full_address("00010000:0A:00")
+    ('0000:0a:00.0', '10000:0a:00.0')
     """
     domain, bus, device = short.lower().split(":")
-    return f"{domain[-4:] if int(domain[:-4] or '0', 16) == 0 else domain}:{bus}:{device}.0"
+    return f"{int(domain, 16):04x}:{bus}:{device}.0"

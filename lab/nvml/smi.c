@@ -1,5 +1,5 @@
-/* nvidia-smi over libnvidia-ml.so.1: the table, -L, --query-gpu, -pm, -pl, topo -m. */
-#include "nvml.h"
+/* nvidia-smi over libnvidia-ml.so.1: the table, -L, --query-gpu, -q -x, -pm, -pl, topo -m. */
+#include "smi.h"
 
 #include <dlfcn.h>
 #include <stdio.h>
@@ -20,9 +20,9 @@ static const char *why(int result)
     return name ? name(result) : "Unknown Error";
 }
 
-static nvmlDevice_t cards[16];
-static int results[16];
-static unsigned count;
+nvmlDevice_t cards[16];
+int results[16];
+unsigned count;
 
 static void start(void)
 {
@@ -57,8 +57,8 @@ static void lost(unsigned index, int result)
     printf("Unable to determine the device handle for GPU%u: %s\n", index, why(result));
 }
 
-/* One property as --query-gpu prints it; the unit apart, for nounits. */
-static int property(nvmlDevice_t gpu, const char *name, char *value, const char **unit)
+/* As --query-gpu prints it; the unit apart, for nounits. */
+int property(nvmlDevice_t gpu, const char *name, char *value, const char **unit)
 {
     static const struct { const char *name, *call, *unit; double scale; } numbers[] = {
         {"index", "nvmlDeviceGetIndex", "", 1},
@@ -311,7 +311,7 @@ static const char *wanted(unsigned i)
 int main(int many, char **words)
 {
     char *fields = NULL, *format = "", *persistence = NULL, *watts = NULL;
-    int list = 0, status = 0, matched = 0;
+    int list = 0, status = 0, matched = 0, whole = 0, xml = 0;
     if (many > 1 && !strcmp(words[1], "topo")) {
         start();
         topology();
@@ -323,6 +323,10 @@ int main(int many, char **words)
             value++;
         if (!strcmp(word, "-L") || !strcmp(word, "--list-gpus"))
             list = 1;
+        else if (!strcmp(word, "-q") || !strcmp(word, "--query"))
+            whole = 1;
+        else if (!strcmp(word, "-x") || !strcmp(word, "--xml-format"))
+            xml = 1;
         else if (!strncmp(word, "--query-gpu=", 12))
             fields = value;
         else if (!strncmp(word, "--format=", 9))
@@ -344,7 +348,13 @@ int main(int many, char **words)
             return 2;
         }
     }
+    if (whole != xml) { /* the one has no form without the other here */
+        printf("Invalid combination of input arguments. Please run 'nvidia-smi -h' for help.\n");
+        return 2;
+    }
     start();
+    if (whole)
+        return print_xml(), 0;
     for (unsigned i = 0; i < count; i++)
         matched += wanted(i) != NULL;
     if (chosen && !matched) {

@@ -13,7 +13,7 @@ from lab import inventory as lab_inventory
 from lab.fleet import write_known_hosts
 from lab.machine import Rig
 
-MakeRig = Callable[[str], Rig]
+MakeRig = Callable[..., Rig]
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -41,13 +41,14 @@ def lab_image() -> image.Image:
 def make_rig(lab_image: image.Image) -> Iterator[MakeRig]:
     """Boot a rig by its name (test, test2, …), as on the day it was bought, even if it was used.
 
-    >>> rig = make_rig("test2")                                     # doctest: +SKIP
+    >>> rig = make_rig("test2", flavour="msos")                     # doctest: +SKIP
     """
     made: dict[str, Rig] = {}
 
-    def make(name: str) -> Rig:
+    def make(name: str, flavour: str = lab_image.flavour) -> Rig:
         made[name] = rig = Rig(name)
-        rig.up(fresh=True, image=lab_image)
+        built = lab_image if flavour == lab_image.flavour else image.ensure(flavour)
+        rig.up(fresh=True, image=built)
         return rig
 
     yield make

@@ -5,11 +5,16 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+from lab import faults
+from lab.machine import Rig
 
 ROOT = Path(__file__).parents[2]
 STEPS = ROOT / "playbooks"
@@ -30,8 +35,9 @@ class Said:
         return self.stdout + self.stderr
 
     def names(self, *parts: str) -> None:
-        """Assert that each of these words was written."""
-        missing = [part for part in parts if part not in self.text]
+        """Assert that each of these words was written, on however many lines."""
+        flat = " ".join(self.text.split())
+        missing = [part for part in parts if part not in self.text and part not in flat]
         assert not missing, f"{missing} not in:\n{self.text}"
 
 
@@ -53,7 +59,7 @@ def start(inventory: Path, host: str, *words: str | Path) -> subprocess.Popen[st
     )
 
 
-def finish(process: subprocess.Popen[str], seconds: float = 60) -> Said:
+def finish(process: subprocess.Popen[str], seconds: float = 120) -> Said:
     """Wait for the end of a command that was started, and never see a traceback."""
     began = time.monotonic()
     try:
@@ -65,7 +71,7 @@ def finish(process: subprocess.Popen[str], seconds: float = 60) -> Said:
     return said
 
 
-def fab(inventory: Path, host: str, *words: str | Path, seconds: float = 60) -> Said:
+def fab(inventory: Path, host: str, *words: str | Path, seconds: float = 120) -> Said:
     """Run the command to its end."""
     return finish(start(inventory, host, *words), seconds)
 
@@ -82,6 +88,14 @@ def variant(inventory: Path, host: str, name: str = "variant", **variables: Any)
     return file
 
 
+def reboot(rig: Rig) -> None:
+    """Reboot from inside, and wait until the boot is done."""
+    boots = rig.state()["boots"]
+    rig.run("systemctl reboot", check=False)
+    rig.wait(boots=boots + 1)
+    rig.run("systemctl is-system-running --wait", check=False)
+
+
 def playbook(folder: Path, *tasks: dict[str, Any], **keywords: Any) -> Path:
     """Write a playbook of these tasks, as root."""
     file = folder / "play.yml"
@@ -90,9 +104,27 @@ def playbook(folder: Path, *tasks: dict[str, Any], **keywords: Any) -> Path:
     return file
 
 
-def until(condition: Any, seconds: float = 20) -> None:
+def until(condition: Any, seconds: float = 60) -> None:
     """Wait until it is so."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not come to that in time"
         time.sleep(0.01)
+
+
+@contextmanager
+def switching(rig: Rig) -> Iterator[Callable[..., None]]:
+    """Give what switches a rig's faults on, by name and argument; after it they are off again."""
+    on: list[tuple[str, str]] = []
+
+    def switch(name: str, argument: str = "") -> None:
+        faults.switch(rig, name, on=True, argument=argument)
+        on.append((name, argument))
+
+    try:
+        yield switch
+    finally:
+        for name, argument in reversed(on):
+            target = argument.split(" ")[0] if faults.TABLE[name].gpu else ""
+            if target in faults.read(rig).get(name, {}):  # a test may have switched it off itself
+                faults.switch(rig, name, on=False, argument=argument)

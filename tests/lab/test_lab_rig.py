@@ -10,20 +10,14 @@ import pytest
 
 from lab import faults, machine
 from lab.machine import Rig
+from tests.lab.operator import reboot, switching
 
 
 @pytest.fixture
 def fault(rig: Rig) -> Iterator[Callable[..., None]]:
     """Switch faults on that are off again after the test."""
-    on: list[tuple[str, str]] = []
-
-    def switch(name: str, argument: str = "") -> None:
-        faults.switch(rig, name, on=True, argument=argument)
-        on.append((name, argument))
-
-    yield switch
-    for name, argument in on:
-        faults.switch(rig, name, on=False, argument=argument)
+    with switching(rig) as switch:
+        yield switch
 
 
 def out(rig: Rig, command: str) -> str:
@@ -151,16 +145,10 @@ def other(make_rig: Callable[[str], Rig]) -> Rig:
 class TestReboots:
     """On a rig of their own, in this order."""
 
-    def reboot(self, rig: Rig, how: str = "systemctl reboot") -> None:
-        boots = rig.state()["boots"]
-        rig.run(how, check=False)
-        rig.wait(boots=boots + 1)
-        rig.run("systemctl is-system-running --wait", check=False)
-
     def test_bios_profile_splits_the_slot(self, other: Rig) -> None:
         other.set(profile="x4x4x4x4")
         before = out(other, "cat /proc/sys/kernel/random/boot_id"), other.host_keys()
-        self.reboot(other)
+        reboot(other)
         assert out(other, "cat /proc/sys/kernel/random/boot_id") != before[0]
         assert other.host_keys() == before[1]
         query = "nvidia-smi --query-gpu=pcie.link.width.current --format=csv,noheader"
@@ -186,7 +174,7 @@ class TestReboots:
         other.run("apt-get install -qy linux-headers-$(uname -r) 2>&1")
         assert other.run("nvidia-smi", check=False).returncode == 9
         other.run("update-initramfs -u; sed -i s/pci=noaer// /etc/default/grub; update-grub 2>&1")
-        self.reboot(other)
+        reboot(other)
         query = "nvidia-smi --query-gpu=driver_version --format=csv,noheader | uniq"
         assert out(other, query) == "580.95.05"
         assert "Open Kernel Module" in out(other, "cat /proc/driver/nvidia/version")
@@ -195,7 +183,7 @@ class TestReboots:
 
     def test_nouveau_takes_the_cards_if_the_initramfs_lets_it(self, other: Rig) -> None:
         other.run("rm /usr/lib/modprobe.d/nvidia-kernel-support.conf; update-initramfs -u")
-        self.reboot(other)
+        reboot(other)
         assert "nouveau" in out(other, "lsmod")
         assert other.run("nvidia-smi", check=False).returncode == 9
 

@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from lab import faults
 from lab.machine import Rig
-from tests.lab.operator import STEPS, Said, fab, playbook
+from tests.lab.operator import STEPS, Said, fab, playbook, switching
 
 NAME = "test7"
 DRIVER = STEPS / "driver.yml"
@@ -18,15 +17,8 @@ DRIVER = STEPS / "driver.yml"
 @pytest.fixture
 def fault(target: Rig) -> Iterator[Callable[..., None]]:
     """Switch faults on that are off again after the test."""
-    on: list[str] = []
-
-    def switch(name: str, argument: str = "") -> None:
-        faults.switch(target, name, on=True, argument=argument)
-        on.append(name)
-
-    yield switch
-    for name in on:
-        faults.switch(target, name, on=False)
+    with switching(target) as switch:
+        yield switch
 
 
 def failed(said: Said, file: str, task: str, *parts: str) -> None:
@@ -82,6 +74,22 @@ class TestPreflight:
             said, "playbooks/preflight.yml", "Refuse what can't work",
             "driver branch 590 does not support", "pascal", "set nvidia_driver_branch to 580",
         )  # fmt: skip
+
+    def test_somebodys_own_computer(self, inventory: Path, target: Rig) -> None:
+        chassis = target.hardware_folder / "sys/class/dmi/id/chassis_type"
+        was = chassis.read_text()
+        chassis.write_text("10\n")
+        words = ("provision", "--tags", "preflight", "--check")
+        try:
+            said = fab(inventory, NAME, *words)
+            meant = fab(inventory, NAME, *words, "--yes-really")
+        finally:
+            chassis.write_text(was)
+        failed(
+            said, "playbooks/preflight.yml", "Refuse what can't work",
+            "its chassis is a notebook's", "--yes-really",
+        )  # fmt: skip
+        assert meant.status == 0, meant.text
 
     def test_a_rig_without_gpus(self, inventory: Path, target: Rig) -> None:
         devices = target.hardware_folder / "sys/bus/pci/devices"

@@ -21,43 +21,13 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
+from tests.monitoring.fake_results import nccl_values, validation_values
+from tests.monitoring.fake_series import GB, GIB, Gpu, Series, Values, of, one
 from tests.monitoring.names import table
 
-GB = 1e9
-GIB = 2.0**30
 MODEL = "NVIDIA GeForce RTX 3090"
 CHIPSET = ("0000:00:01.3", "0000:02:00.2")
 SLOT = "0000:00:03.1"
-
-
-@dataclass(frozen=True)
-class Series:
-    """One series: its labels, its value at the start and, of a counter, its growth a second."""
-
-    labels: Mapping[str, str]
-    value: float
-    growth: float = 0.0
-
-
-Values = dict[str, list[Series]]
-
-
-@dataclass(frozen=True)
-class Gpu:
-    """A card and the link that it is on. busy: at work in P2, else idle in P8 at 2.5 GT/s."""
-
-    index: int
-    address: str
-    parent: str
-    busy: bool
-    width: int
-    expected_width: int
-    speed: float
-    expected_speed: float
-
-    @property
-    def uuid(self) -> str:
-        return f"GPU-{self.index}1f2e3d4-0000-4000-8000-{self.index:012}"
 
 
 @dataclass(frozen=True)
@@ -100,6 +70,7 @@ class FakeRig(Collector):
             rig_values(gpus, self.ill),
             host_values(self.ill),
             nccl_values(self.ill, self.started),
+            validation_values(gpus, self.ill, self.started),
             agent_values(self.started),
         ):
             found |= part
@@ -112,16 +83,6 @@ class FakeRig(Collector):
             Gpu(1, "0000:06:00.0", "0000:03:04.0", True, 1, 1, 5e9, 5e9),
             Gpu(2, "0000:08:00.0", SLOT, True, width, 4, speed, 8e9),
         ]
-
-
-def one(value: float, growth: float = 0.0, **labels: str) -> list[Series]:
-    """A single series."""
-    return [Series(labels, value, growth)]
-
-
-def of(label: str, values: Mapping[str, float], growth: float = 0.0, **more: str) -> list[Series]:
-    """A series for each key of a map, as a row with `label` has it."""
-    return [Series({**more, label: key}, value, growth) for key, value in values.items()]
 
 
 def gpu_values(gpus: list[Gpu], ill: bool) -> Values:
@@ -349,19 +310,6 @@ def host_values(ill: bool) -> Values:
         "host_cpu_max_frequency_hertz": one(3.6e9),
         "host_reboot_required": one(ill),
         "host_kernel_hazard": of("parameter", {"pci=noaer": ill, "iommu=soft": 0}),
-    }
-
-
-def nccl_values(ill: bool, started: float) -> Values:
-    """The last result of a collective."""
-    run = {"collective": "all_reduce", "backend": "nccl", "ranks": "3"}
-    return {
-        "nccl_bus_bandwidth_bytes_per_second": one(0.1 * GB if ill else 0.31 * GB, 0, **run),
-        "nccl_bus_bandwidth_expected_bytes_per_second": one(0.375 * GB, 0, **run),
-        "nccl_latency_seconds": one(41e-6, 0, **run),
-        "nccl_wrong_values": one(12 if ill else 0, 0, **run),
-        "nccl_run_timestamp_seconds": one(started - 86400, 0, **run),
-        "nccl_result_files": of("state", {"read": 1, "ignored": 0}),
     }
 
 

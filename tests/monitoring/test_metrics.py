@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import subprocess
+from pathlib import Path
+
+import pytest
 
 from tests.monitoring.tools import tool
 from tests.unit.agent.test_metrics import filled, render
 
+#: Every row of the table has a series in the one; the other is a whole scrape of a rig.
+TEXTS = {
+    "every row": render(filled())[0],
+    "a scrape": (Path(__file__).parents[1] / "unit/agent/golden/classic.prom").read_bytes(),
+}
 
-def test_promtool_has_nothing_to_say() -> None:
-    """Of a sample in which every row of the table has a series."""
-    classic, _ = render(filled())
+
+@pytest.mark.parametrize("classic", TEXTS.values(), ids=TEXTS)
+def test_promtool_has_nothing_to_say(classic: bytes) -> None:
     done = subprocess.run(
         [tool("promtool"), "check", "metrics"], input=classic, capture_output=True, check=False
     )

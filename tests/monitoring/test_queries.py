@@ -34,6 +34,7 @@ NOTICED = {
     "DeeprigPcieReplays",
     "DeeprigNcclBandwidthLow",
     "DeeprigNcclWrongValues",
+    "DeeprigValidationCritical",
     "DeeprigDiskFilling",
     "DeeprigDiskSpaceLow",
     "DeeprigHostMemoryLow",

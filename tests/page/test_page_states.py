@@ -49,7 +49,7 @@ def test_all_ok(show: Show) -> None:
     for verdict in agent.rig["verdicts"]:
         verdict.update(status="ok", advice="")
     shown = show(agent)
-    assert "All 18 checks are ok." in shown.text("#verdicts")
+    assert "All 19 checks are ok." in shown.text("#verdicts")
     assert shown.page.locator("#verdicts .verdict").count() == 0
     assert shown.page.title() == "ok · rig"
 
@@ -62,7 +62,7 @@ def test_no_driver(show: Show) -> None:
     assert "0 of 3 answer" in shown.text("#header")
     assert all("Does not answer." in tile for tile in shown.texts("#gpus .tile"))
     assert "It has not answered since the agent started." in shown.texts("#gpus .tile")[0]
-    assert "No result yet." in shown.text("#nccl")
+    assert "No result yet: fab validate" in shown.text("#nccl")
     # What the bus shows is there all the same, and compared here since no verdict does.
     assert shown.page.locator("#tree .drawing g.link.problem").count() == 1
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from typing import cast
 
 import pytest
 from fabric import Config
 
 from provision import rigfacts
-from provision.errors import UnreachableError
+from provision.errors import DeeprigError, UnreachableError
 from provision.executor import fail
 from provision.inventory import Host
+from provision.sessions import Sessions
 
 
 def test_json_is_alone_on_standard_output(
@@ -40,3 +43,30 @@ def test_an_error_shows_no_password(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(Exit):
         fail(UnreachableError("wrong", advice="ansible_password: hunter22 is a duplicate"))
     assert "hunter22" not in capsys.readouterr().err
+
+
+class Answers:
+    """Sessions of a rig that says one thing."""
+
+    def __init__(self, result: dict[str, object]) -> None:
+        self.result, self.units = result, list[dict[str, object]]()
+
+    def get(self, user: str) -> Answers:
+        assert user == "root"
+        return self
+
+    def run(self, units: list[dict[str, object]], told: object) -> Iterator[dict[str, object]]:
+        self.units += units
+        yield {"results": []}  # a sign of life
+        yield {"results": [{"result": self.result}]}
+
+
+def test_facts_are_read_over_sessions_that_are_there() -> None:
+    rig = Answers({"ansible_facts": {"ansible_system": "Linux"}})
+    assert rigfacts.read(cast(Sessions, rig)) == {"ansible_system": "Linux"}
+    assert [unit["module"] for unit in rig.units] == ["setup"]
+
+
+def test_facts_that_cannot_be_read_are_an_error() -> None:
+    with pytest.raises(DeeprigError, match="no Python"):
+        rigfacts.read(cast(Sessions, Answers({"failed": True, "msg": "no Python"})))

@@ -9,6 +9,8 @@ import pytest
 from provision import inventory, playbook, runner
 from provision.errors import DeeprigError, PatternError, SourceError
 from provision.inventory import Inventory
+from provision.source import Text
+from provision.variables import HostVariables
 
 RIGS = """
 rigs:
@@ -148,3 +150,12 @@ def test_a_play_of_a_host_that_nobody_named(known: Inventory, tmp_path: Path) ->
     path.write_text("- {hosts: localhost, tasks: []}\n")
     with pytest.raises(SourceError, match="'localhost' is neither in the inventory nor named"):
         runner._plays_of(known.host("rig"), playbook.load(path), known, ["rig"])
+
+
+def test_an_inventory_elsewhere_has_the_settings_defaults(tmp_path: Path) -> None:
+    (tmp_path / "own.yml").write_text("rigs: {hosts: {a: {swap_file: /swap}}}")
+    known = inventory.load(tmp_path / "own.yml")
+    templar = HostVariables(known.host("a"), known, {}, check=False, diff=False).templar()
+    given = Text.given
+    assert templar.render(given("{{ preflight_root_disk_gb }}")) == 40
+    assert templar.render(given("{{ swap_file }}")) == "/swap"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.readings.pcie import Aer, Link, narrowest, read_gpus
+from agent.readings.pcie import Aer, Bar, Link, narrowest, read_bars, read_gpus
 from tests.unit.facts.pcie_tree import device, gpu_on_a_riser
 
 
@@ -118,3 +118,23 @@ def test_long_domains_come_last(tmp_path: Path) -> None:
 def test_narrowest_of_nothing_is_unknown() -> None:
     assert narrowest([None, None]) is None
     assert narrowest([16, None, 4]) == 4
+
+
+def test_memory_windows(tmp_path: Path) -> None:
+    """As sysfs has them: I/O ports, empty halves of 64-bit BARs and the ROM are none."""
+    (tmp_path / "resource").write_text(
+        "0x00000000f6000000 0x00000000f6ffffff 0x0000000000040200\n"
+        "0x0000001000000000 0x00000017ffffffff 0x000000000014220c\n"
+        "0x0000000000000000 0x0000000000000000 0x0000000000000000\n"
+        "0x0000001800000000 0x0000001801ffffff 0x000000000014220c\n"
+        "0x0000000000000000 0x0000000000000000 0x0000000000000000\n"
+        "0x000000000000e000 0x000000000000e07f 0x0000000000040101\n"
+        "0x00000000f7000000 0x00000000f707ffff 0x0000000000046200\n"
+    )
+    (tmp_path / "resource1_resize").write_text("000000000000fe00\n")  # 512 MiB to 32 GiB
+    assert read_bars(str(tmp_path)) == (
+        Bar(0, 0xF6000000, 16 << 20),
+        Bar(1, 0x1000000000, 32 << 30, 32 << 30),
+        Bar(3, 0x1800000000, 32 << 20),
+    )
+    assert read_bars(str(tmp_path / "none")) == ()

@@ -17,9 +17,12 @@ FILES = (
     "inventory/hardware/gpus.yml",
     "playbooks/vars/nvidia.yml",
     "playbooks/vars/rig.yml",
+    "playbooks/vars/mining_os.yml",
 )
 PASCAL, TURING, AMPERE, BLACKWELL = "1b06", "1e04", "2204", "2b85"
 GIB = 1024**3
+DISK = {"size_bytes": 240 * GIB, "free_bytes": 200 * GIB, "diskless": False, "filesystem": "ext4",
+        "read_only": False, "source": "/dev/sda2"}  # fmt: skip
 
 
 def templar(gpus: tuple[str, ...] = (AMPERE,), **changes: Any) -> Templar:
@@ -27,12 +30,14 @@ def templar(gpus: tuple[str, ...] = (AMPERE,), **changes: Any) -> Templar:
     rig: dict[str, Any] = {
         "gpus": [{"device_id": gpu, "address": f"0000:0{n}:00.0"} for n, gpu in enumerate(gpus)],
         "memory": {"total_mib": 3936, "swap_total_mib": 0},
-        "root_disk": {
-            "size_bytes": 240 * GIB, "free_bytes": 200 * GIB,
-            "diskless": False, "filesystem": "ext4",
-        },
+        "root_disk": DISK,
         "driver": {"package_versions": {}},
         "secure_boot": False,
+        "workstation": [],
+        "mining_os": None,
+        "miners": [],
+        "access": [],
+        "software": {"torch": None},
         "usb_watchdogs": [],
     }  # fmt: skip
     facts = {
@@ -113,14 +118,20 @@ def test_swap(gpus: tuple[str, ...], changes: dict[str, Any], mib: int) -> None:
         ((AMPERE,), {"architecture": "aarch64"}, ["architecture"]),
         ((AMPERE,), {"distribution_version": "18.04"}, ["base"]),
         ((AMPERE,), {"distribution_version": "18.04", "nvidia_repository_url": "file:/x"}, []),
-        ((AMPERE,), {"root_disk": {"size_bytes": 240e9, "free_bytes": 200e9, "diskless": True,
-                                   "filesystem": "tmpfs"}}, ["diskless"]),
-        ((AMPERE,), {"root_disk": {"size_bytes": 7.5e9, "free_bytes": 2e9, "diskless": False,
-                                   "filesystem": "ext4"}},
+        ((AMPERE,), {"root_disk": {**DISK, "diskless": True, "filesystem": "tmpfs"}}, ["diskless"]),
+        ((AMPERE,), {"root_disk": {**DISK, "read_only": True}}, ["read-only"]),
+        ((AMPERE,), {"root_disk": {**DISK, "size_bytes": 7.5e9, "free_bytes": 2e9}},
          ["disk", "free-disk"]),
+        ((AMPERE,), {"mining_os": {"key": "raveos", "name": "RaveOS", "evidence": ["x"]}},
+         ["mining-system"]),
+        ((AMPERE,), {"mining_os": {"key": "new", "name": "New", "evidence": ["x"]}},
+         ["mining-system"]),
+        ((AMPERE,), {"mining_os": {"key": "smos", "name": "SMOS", "evidence": ["x"]}}, []),
         ((AMPERE,), {"secure_boot": True}, ["secure-boot"]),
         ((AMPERE,), {"secure_boot": None}, []),
         ((AMPERE,), {"usb_watchdogs": [{"id": "5131:2007", "sure": True}]}, ["usb-watchdog"]),
+        ((AMPERE,), {"workstation": ["it has a battery"]}, ["workstation"]),
+        ((AMPERE,), {"workstation": ["it has a battery"], "yes_really": "true"}, []),
         ((), {}, ["gpu"]),
         (("0fff",), {}, ["gpu-generation", "torch"]),
         ((PASCAL,), {"nvidia_driver_branch": "590"}, ["driver-branch"]),

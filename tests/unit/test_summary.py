@@ -13,7 +13,7 @@ MODELS = {"2204": {"name": "GeForce RTX 3090"}}
 
 def facts(**changes: Any) -> dict[str, Any]:
     rig: dict[str, Any] = {
-        "mining_os": {"name": "HiveOS", "evidence": ["/hive/bin", "package hive"]},
+        "mining_os": {"name": "HiveOS", "evidence": ["/hive/bin"], "missing": ["package hive"]},
         "kernel": {"release": "5.15.0", "command_line": ["ro", "pci=noaer"]},
         "board": {"vendor": "ASRock", "name": "B450 Steel Legend"},
         "cpu": {"model": "Ryzen 5 1600", "threads": 12},
@@ -31,8 +31,8 @@ def facts(**changes: Any) -> dict[str, Any]:
         },
         "software": {"cuda": None, "nccl": None, "torch": "2.13.0"},
         "miners": [
-            {"kind": "process", "name": "lolMiner"},
-            {"kind": "autologin", "name": "root"},
+            {"kind": "process", "name": "lolMiner", "evidence": "pid 77"},
+            {"kind": "autologin", "name": "root", "evidence": "/etc/x.conf"},
         ],
     }  # fmt: skip
     rig.update(changes)
@@ -46,7 +46,7 @@ def facts(**changes: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("changes", "label", "value"),
     [
-        ({}, "system", "HiveOS on Debian 12\n(by /hive/bin, package hive)"),
+        ({}, "system", "HiveOS on Debian 12\n(by /hive/bin; removed by half: no package hive)"),
         ({"mining_os": None}, "system", "Debian 12"),
         ({}, "kernel", "5.15.0, PCIe errors hidden (pci=noaer)"),
         ({}, "disk", "120 GB, 60 free"),
@@ -58,7 +58,7 @@ def facts(**changes: Any) -> dict[str, Any]:
         ({"driver": {"nouveau_loaded": False, "loaded_version": None}}, "driver", "none loaded"),
         ({}, "CUDA", "none"),
         ({}, "PyTorch", "2.13.0"),
-        ({}, "miners", "lolMiner running; 1 more places that start things by themselves"),
+        ({}, "miners", "lolMiner running; 1 more place that starts things by itself"),
         ({"miners": []}, "miners", "none"),
     ],
 )  # fmt: skip

@@ -103,28 +103,9 @@ def mounts(tree: Tree) -> list[dict[str, Any]]:
         real = os.path.realpath(tree.path(entry["device"]))
         mount["uuid"] = identifiers.get(real, "N/A")
         if not REMOTE.match(entry["fstype"]):
-            mount.update(size(tree, entry["mount"]))
+            mount.update(tree.usage(entry["mount"]))
         found.append(mount)
     return found
-
-
-def size(tree: Tree, mount: str) -> dict[str, int]:
-    """A file system's size and what is free, in bytes, blocks and inodes."""
-    try:
-        info = os.statvfs(tree.path(mount))
-    except OSError:
-        return {}
-    return {
-        "size_total": info.f_frsize * info.f_blocks,
-        "size_available": info.f_frsize * info.f_bavail,
-        "block_size": info.f_bsize,
-        "block_total": info.f_blocks,
-        "block_available": info.f_bavail,
-        "block_used": info.f_blocks - info.f_bavail,
-        "inode_total": info.f_files,
-        "inode_available": info.f_favail,
-        "inode_used": info.f_files - info.f_favail,
-    }
 
 
 def devices(tree: Tree) -> dict[str, Any]:

@@ -7,11 +7,17 @@ from typing import Any
 
 from agent.readings import pcie
 from provision.remote import dpkg
-from provision.remote.facts import driver, hardware, mining, network
+from provision.remote.facts import driver, hardware, network
+from provision.remote.facts.access import access
+from provision.remote.facts.miners import miners
+from provision.remote.facts.mining import mining_os
 from provision.remote.facts.software import software
 from provision.remote.facts.system import board
+from provision.remote.facts.tables import table
 from provision.remote.facts.tree import Tree
+from provision.remote.facts.workstation import workstation
 
+NVME_CLASS = "0x0108"  # PCI: mass storage, non-volatile memory
 IN_MEMORY = ("tmpfs", "ramfs", "rootfs")
 NETWORK_FILES = (
     "/etc/network/interfaces",
@@ -32,10 +38,12 @@ def rig(
     processors = hardware.processors(tree)
     memory = hardware.meminfo(tree)
     addresses = network.addresses() if known is None else known
-    gpus = pcie.read_gpus(tree.path("/sys"), vendors=None)
+    gpus = pcie.read_gpus(tree.path("/sys"), vendors=None, aer=True)
+    system = mining_os(tree, packages)
     return {
         "boot_id": tree.line("/proc/sys/kernel/random/boot_id"),
         "gpus": [gpu_fact(gpu) for gpu in gpus if gpu.vendor_id == pcie.NVIDIA],
+        "root_ports": [port_fact(port) for port in pcie.read_root_ports(tree.path("/sys"))],
         "other_displays": [
             {name: getattr(gpu, name) for name in ("address", "vendor_id", "device_id", "driver")}
             for gpu in gpus
@@ -47,6 +55,10 @@ def rig(
             "bios_vendor": firmware["bios_vendor"],
             "bios_version": firmware["bios_version"],
             "bios_date": firmware["bios_date"],
+            "efi": tree.exists("/sys/firmware/efi"),
+            # IOMMUs that the kernel uses; none where the firmware or the command line has it off.
+            "iommus": tree.names("/sys/class/iommu"),
+            "nvme": nvme(tree),
         },
         "cpu": {
             "model": hardware.cpu_model(tree),
@@ -58,8 +70,10 @@ def rig(
             "swap_total_mib": memory.get("SwapTotal", 0),
         },
         "root_disk": root_disk(tree),
-        "mining_os": mining.mining_os(tree, packages),
-        "miners": mining.miners(tree),
+        "mining_os": system,
+        "miners": miners(tree, system["folders"] if system else ()),
+        "access": access(tree),
+        "workstation": workstation(tree),
         "driver": driver.driver(tree, packages),
         "software": software(tree, packages),
         "secure_boot": driver.secure_boot(tree),
@@ -94,38 +108,64 @@ def gpu_fact(gpu: pcie.Gpu) -> dict[str, Any]:
         "path_width": gpu.path_width,
         "path_max_width": gpu.path_max_width,
         "path_speed_max_gts": gpu.path_speed_max_gts,
+        # errors: since the boot, by severity; None where the kernel counts none.
         "path": [
-            {
-                "address": port.address,
-                "kind": port.kind,
-                "vendor_id": port.vendor_id,
-                "device_id": port.device_id,
-                "current_width": port.link.current_width,
-                "max_width": port.link.max_width,
-                "current_speed_gts": port.link.current_speed_gts,
-                "max_speed_gts": port.link.max_speed_gts,
-            }
+            {**port_fact(port), "errors": port.aer.totals if port.aer else None}
             for port in gpu.path
+        ],
+        "bars": [
+            {
+                "region": bar.region,
+                "start": bar.start,
+                "size_bytes": bar.size,
+                "largest_bytes": bar.largest,
+            }
+            for bar in gpu.bars
         ],
     }
 
 
+def port_fact(port: pcie.Port) -> dict[str, Any]:
+    """A device on a path, with its end of the link above it."""
+    return {
+        "address": port.address,
+        "kind": port.kind,
+        "vendor_id": port.vendor_id,
+        "device_id": port.device_id,
+        "current_width": port.link.current_width,
+        "max_width": port.link.max_width,
+        "current_speed_gts": port.link.current_speed_gts,
+        "max_speed_gts": port.link.max_speed_gts,
+    }
+
+
+def nvme(tree: Tree) -> list[str]:
+    """The addresses of NVMe disks: in an M.2 slot, they may take lanes of another."""
+    folder = "/sys/bus/pci/devices"
+    return [
+        name
+        for name in tree.names(folder)
+        if tree.line(f"{folder}/{name}/class").startswith(NVME_CLASS)
+    ]
+
+
 def root_disk(tree: Tree) -> dict[str, Any]:
     """Where the root file system is, how large, and whether it is a disk at all."""
-    table = hardware.mount_table(tree)
-    roots = [entry for entry in table if entry["mount"] == "/"]
+    mounted = hardware.mount_table(tree)
+    roots = [entry for entry in mounted if entry["mount"] == "/"]
     root = roots[-1] if roots else {"device": "", "fstype": "", "options": "", "mount": "/"}
-    sizes = hardware.size(tree, "/")
+    sizes = tree.usage("/")
     return {
         "source": root["device"],
         "filesystem": root["fstype"],
         "size_bytes": sizes.get("size_total", 0),
         "free_bytes": sizes.get("size_available", 0),
-        "diskless": diskless(root, table),
+        "read_only": "ro" in root["options"].split(","),
+        "diskless": diskless(root, mounted),
     }
 
 
-def diskless(root: dict[str, str], table: list[dict[str, str]]) -> bool:
+def diskless(root: dict[str, str], mounted: list[dict[str, str]]) -> bool:
     """Whether what is written to / is lost with the power, or lies on another machine."""
     if root["fstype"] in IN_MEMORY or root["fstype"].startswith("nfs"):
         return True
@@ -135,7 +175,7 @@ def diskless(root: dict[str, str], table: list[dict[str, str]]) -> bool:
     upper = match.group(1)
     holders = [
         entry
-        for entry in table
+        for entry in mounted
         if entry["mount"] != "/" and f"{upper}/".startswith(f"{entry['mount']}/")
     ]
     holder = max(holders, key=lambda entry: len(entry["mount"]), default=None)
@@ -144,7 +184,7 @@ def diskless(root: dict[str, str], table: list[dict[str, str]]) -> bool:
 
 def usb_watchdogs(tree: Tree) -> list[dict[str, Any]]:
     """USB devices that may reset the board when nobody pings them."""
-    known = {dongle["id"]: dongle for dongle in mining.table("usb_watchdogs.json")["dongles"]}
+    known = {dongle["id"]: dongle for dongle in table("usb_watchdogs.json")["dongles"]}
     found = []
     for name in tree.names("/sys/bus/usb/devices"):
         folder = f"/sys/bus/usb/devices/{name}"

@@ -38,6 +38,17 @@ class Tree:
         """Whether there is anything at a path, a dangling link included."""
         return os.path.lexists(self.path(path))
 
+    def is_file(self, path: str) -> bool:
+        """Whether there is a file that can be read, links followed."""
+        return os.path.isfile(self.path(path))
+
+    def size(self, path: str) -> int:
+        """A file's size in bytes; 0 where there is none."""
+        try:
+            return os.path.getsize(self.path(path))
+        except OSError:
+            return 0
+
     def names(self, folder: str) -> list[str]:
         """The names in a folder, sorted; none where there is no folder."""
         try:
@@ -50,12 +61,16 @@ class Tree:
         found = glob.glob(self.path(pattern))
         return sorted(path[len(self.root) :] for path in found)
 
-    def link(self, path: str) -> str:
-        """The last part of where a link points; empty where there is none."""
+    def target(self, path: str) -> str:
+        """Where a link points, as it is written; empty where there is none."""
         try:
-            return os.path.basename(os.readlink(self.path(path)))
+            return os.readlink(self.path(path))
         except OSError:
             return ""
+
+    def link(self, path: str) -> str:
+        """The last part of where a link points; empty where there is none."""
+        return os.path.basename(self.target(path))
 
     def settings(self, path: str) -> dict[str, str]:
         """A file of NAME=value lines, as os-release and /etc/default/grub are."""
@@ -65,6 +80,24 @@ class Tree:
             if equals:
                 pairs[name.strip()] = value.strip().strip("\"'")
         return pairs
+
+    def usage(self, path: str) -> dict[str, int]:
+        """The size of a path's file system, and what of it is free: bytes, blocks, inodes."""
+        try:
+            info = os.statvfs(self.path(path))
+        except OSError:
+            return {}
+        return {
+            "size_total": info.f_frsize * info.f_blocks,
+            "size_available": info.f_frsize * info.f_bavail,
+            "block_size": info.f_bsize,
+            "block_total": info.f_blocks,
+            "block_available": info.f_bavail,
+            "block_used": info.f_blocks - info.f_bavail,
+            "inode_total": info.f_files,
+            "inode_available": info.f_favail,
+            "inode_used": info.f_files - info.f_favail,
+        }
 
     def processes(self) -> Iterator[str]:
         """The folder of each process in /proc."""

@@ -14,9 +14,8 @@ from typing import Any
 import pytest
 import yaml
 
-from lab import faults
 from lab.machine import Rig
-from tests.lab.operator import fab, variant
+from tests.lab.operator import fab, switching, variant
 from tests.monitoring.names import RULE_FILES
 from tests.monitoring.prometheus import Prometheus, prometheus
 
@@ -133,14 +132,5 @@ def watched(
 @pytest.fixture
 def fault(watched: Watched) -> Iterator[Callable[..., None]]:
     """Switch faults on that are off again after the test."""
-    on: list[tuple[str, str]] = []
-
-    def switch(name: str, argument: str = "") -> None:
-        faults.switch(watched.rig, name, on=True, argument=argument)
-        on.append((name, argument))
-
-    yield switch
-    for name, argument in reversed(on):
-        target = argument.split(" ")[0]
-        if (target if faults.TABLE[name].gpu else "") in faults.read(watched.rig).get(name, {}):
-            faults.switch(watched.rig, name, on=False, argument=target)
+    with switching(watched.rig) as switch:
+        yield switch

@@ -9,7 +9,7 @@ import pytest
 from lab import faults
 from lab.machine import Rig
 from tests.lab.agent.conftest import NAME, UNIT, Watched
-from tests.lab.operator import fab
+from tests.lab.operator import fab, reboot
 
 Fault = Callable[..., None]
 
@@ -92,17 +92,13 @@ def test_nothing_is_left_to_change(watched: Watched) -> None:
 def test_a_gpu_that_is_gone_stays_expected(watched: Watched, fault: Fault) -> None:
     rig: Rig = watched.rig
     fault("missing", "1")
-    boots = rig.state()["boots"]
-    rig.run("systemctl reboot", check=False)
-    rig.wait(boots=boots + 1)
+    reboot(rig)
     said = fab(watched.inventory, NAME, "provision", "--tags", "power,agent", seconds=120)
     assert said.status == 0, said.text
     assert "gpus: 3\n" in rig.run("cat /etc/deeprig/agent.yml").stdout
     watched.verdict("gpu-count", "critical")
     faults.switch(rig, "missing", on=False, argument="1")
-    boots = rig.state()["boots"]
-    rig.run("systemctl reboot", check=False)
-    rig.wait(boots=boots + 1)
+    reboot(rig)
     watched.until("sum(deeprig_gpu_up) == 3")
     said = fab(watched.inventory, NAME, "provision", "--tags", "power,agent", seconds=120)
     assert said.status == 0, said.text

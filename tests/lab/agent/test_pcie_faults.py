@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from lab import faults
-from lab.machine import Rig
 from tests.lab.agent.conftest import Watched
+from tests.lab.operator import reboot
 
 Fault = Callable[..., None]
 GPU, PORT = "0000:08:00.0", "0000:00:03.1"
@@ -25,13 +25,6 @@ def slot_split(watched: Watched) -> None:
         reboot(rig)
     watched.until("sum(deeprig_gpu_up) == 3")
     watched.until(f"{WIDTH} == 4")
-
-
-def reboot(rig: Rig) -> None:
-    boots = rig.state()["boots"]
-    rig.run("systemctl reboot", check=False)
-    rig.wait(boots=boots + 1)
-    rig.run("systemctl is-system-running --wait", check=False)
 
 
 def test_link_drops_while_running(watched: Watched, fault: Fault) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import urllib.error
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from tests.lab.agent.conftest import UNIT, Watched
 from tests.lab.agent.test_host import put, result
 from tests.monitoring.queries import Query, queries
 from tests.page.conftest import ARGUMENTS, Complaints, chromium
+from tests.rig.summary import summary
+from tests.unit.validate.reports import bench, check, report
 
 ROOT = Path(__file__).parents[3]
 PAGE = ROOT / "agent/page"
@@ -27,9 +30,15 @@ CPU_FILES = {
 
 @pytest.fixture(scope="module")
 def with_results(watched: Watched) -> Watched:
-    """The rig as it is when all of it is there: GPUs, and a benchmark's result."""
+    """The rig as it is when all is there: GPUs, a benchmark's result, and a validation's."""
     watched.until("sum(deeprig_gpu_up) == 3")
     put(watched, "run.json", result(watched, 0.3e9))
+    found = summary(report(check("load::transfers", "Copies"), bench=bench()))
+    folder = "/var/lib/deeprig/validation"
+    watched.rig.run(
+        f"mkdir -p {folder} && cat > {folder}/summary.json <<'END'\n{json.dumps(found)}\nEND"
+    )
+    watched.until("deeprig_copy_bandwidth_bytes_per_second")
     # Also what the rules make of it, at their next turn.
     watched.until("collective:deeprig_nccl_bus_bandwidth:ratio")
     return watched

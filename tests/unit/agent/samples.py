@@ -15,6 +15,7 @@ from agent.readings.host import HAZARDS, HostReading
 from agent.readings.links import PortReading, path_of
 from agent.readings.nccl import Ignored, Result, Results
 from agent.readings.nvml import DriverReading, GpuReading
+from agent.readings.validation import Validation
 from agent.readings.xid import Catalogue, XidCount
 from agent.sample import AgentReading, GpuState, Sample
 
@@ -68,7 +69,7 @@ def ports() -> dict[str, PortReading]:
         common = {"current_width": 4, "current_speed": 2.5e9, "answers": True,
                   "aer": {"correctable": 0, "nonfatal": 0, "fatal": 0}}  # fmt: skip
         found[root] = PortReading(
-            address=root, kind="root port", parent="", vendor_id="8086", device_id="a294",
+            address=root, kind="root port", parent="", vendor_id="1022", device_id="1453",
             max_width=4, max_speed=8e9, **common,  # type: ignore[arg-type]
         )  # fmt: skip
         found[gpu] = PortReading(
@@ -82,6 +83,13 @@ RESULT = Result(
     file="x.json", collective="all_reduce", backend="nccl", ranks=3, finished_at=NOW - HOUR,
     size_bytes=256 << 20, bus_bandwidth=2.8e9, latency_seconds=4e-5, wrong_values=0,
     gpus=tuple(WAYS),
+)  # fmt: skip
+
+
+VALIDATION = Validation(
+    plan="quick", finished_at=NOW - HOUR, duration_seconds=42.0,
+    counts={"ok": 40, "warning": 1, "critical": 0, "unknown": 2}, failing=(),
+    copies={("0000:04:00.0", "host_to_device"): 3.2e9, ("0000:04:00.0", "device_to_host"): 3.3e9},
 )  # fmt: skip
 
 
@@ -165,6 +173,7 @@ def make(changes: Mapping[str, Any] | None = None) -> Sample:
         agent=AgentReading("0.1.0", NOW - HOUR, 1.0, 3600, 0, {"pcie": 0.001}, {"server": 2.5},
                            {"server": 30 << 20}),
         expectations=expectations,
+        validation=VALIDATION,
     )  # fmt: skip
     result: Sample = changed(sample, given)
     return result

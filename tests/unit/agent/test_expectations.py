@@ -31,6 +31,11 @@ def test_a_file_that_is_refused(case: dict[str, str], tmp_path: Path) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_a_threshold_that_no_float_can_hold(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"agent\.yml:2: 'xid_seconds' must be 0 or more"):
+        load(tmp_path, f"thresholds:\n  xid_seconds: 1{'0' * 400}\n")
+
+
 def test_a_file_that_is_not_there_or_no_text(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"gone\.yml: No such file or directory$"):
         expectations.load(tmp_path / "gone.yml")
@@ -48,6 +53,21 @@ def test_all_of_it_may_be_missing(text: str, tmp_path: Path) -> None:
     assert found.thresholds == samples.table("thresholds") == expectations.load(None).thresholds
     assert found.config_file == str(tmp_path / "agent.yml")
     assert expectations.load(None).config_file is None
+
+
+def test_none_is_a_number(tmp_path: Path) -> None:
+    found = load(tmp_path, "{gpus: 0, thresholds: {replays_warning: 0}}")
+    assert (found.gpus, found.thresholds["replays_warning"]) == (0, 0)
+
+
+@pytest.mark.parametrize("gts", [2.5, 5, 5.0, 8, 16, 32, 64])
+def test_every_speed_of_pcie(gts: float, tmp_path: Path) -> None:
+    assert load(tmp_path, f"path_speed_gts: {gts}").path_speed == gts * 1e9
+
+
+@pytest.mark.parametrize("width", [1, 2, 4, 8, 12, 16, 32])
+def test_every_width_of_pcie(width: int, tmp_path: Path) -> None:
+    assert load(tmp_path, f"path_width: {width}").path_width == width
 
 
 def test_what_the_docstring_shows(tmp_path: Path) -> None:

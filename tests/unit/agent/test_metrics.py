@@ -32,7 +32,17 @@ ROWS: list[dict[str, Any]] = [
     {"group": group, **row} for group, rows in samples.table("metrics").items() for row in rows
 ]
 NAMES = [row["name"] for row in ROWS]
-THINGS = {"uuid", "address", "device", "check", "subject", "collective", "backend", "ranks"}
+THINGS = {
+    "uuid",
+    "address",
+    "device",
+    "check",
+    "subject",
+    "collective",
+    "backend",
+    "ranks",
+    "direction",
+}
 EXAMPLE = re.search(
     r"^```json\n(.*?)^```$",
     (Path(__file__).parents[3] / "docs/nccl-results.md").read_text(),
@@ -178,6 +188,16 @@ def test_a_lost_gpu_keeps_its_place_and_nothing_of_nvml() -> None:
     absent = ("gpus_expected", "host_boot_time_seconds", "host_cpu_throttles",
               "nccl_bus_bandwidth_expected_bytes_per_second")  # fmt: skip
     assert [name for name in absent if series(name, found)] == []
+
+
+def test_the_xids_of_a_gpu_that_left_the_bus_are_still_counted() -> None:
+    gone = {"gpus": {GPU: None}, "results": [], "xids": [{"address": GPU, "xid": 79}]}
+    found = content(parse_openmetrics, render(samples.make(gone))[1])
+    assert value("gpu_xid_errors", found, address=GPU, xid="79") == 1
+    assert value("gpu_xid_last_timestamp_seconds", found, address=GPU, xid="79") is not None
+    for name in ("gpu_up", "gpu_read_timestamp_seconds", "gpu_read_duration_seconds"):
+        assert value(name, found, address=GPU) is None
+        assert len(series(name, found)) == 2
 
 
 @pytest.fixture(scope="module")

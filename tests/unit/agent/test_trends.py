@@ -26,6 +26,10 @@ def test_growth_leaves_the_window_again() -> None:
     assert set(found[150 + 100 // STEPS :]) == {0}, "and a step longer at most"
 
 
+def test_a_window_of_nothing_is_what_grew_since_the_moment_before() -> None:
+    assert grown(0, (0, 5), (1, 8), (2, 8), (3, 9)) == [0, 3, 0, 1]
+
+
 @pytest.mark.parametrize(
     ("values", "wanted"),
     [((10, 12, 0), 2), ((10, 12, 3), 5), ((10, 4, 4), 4), ((10, 0, 10), 10)],

@@ -46,7 +46,11 @@ HIVE: dict[str, Any] = {
     "etc/rc.local": f"#!/bin/sh\n# ethminer\n/opt/xmrig -u {SECRET}\n",
     "proc/77/comm": "nbminer\n",
     "var/lib/docker/containers/a1/config.v2.json": json.dumps(
-        {"Name": "/mine", "Config": {"Image": "ptrfrll/nv-docker-trex:4", "Cmd": [SECRET]}}
+        {
+            "Name": "/mine",
+            "State": {"Running": True},
+            "Config": {"Image": "ptrfrll/nv-docker-trex:4", "Cmd": [SECRET]},
+        }
     ),
     "run/reboot-required": "",
 }
@@ -100,6 +104,7 @@ def test_a_hiveos_rig(tmp_path: Path) -> None:
     assert found["board"]["bios_version"] == "1010"
     assert found["root_disk"]["source"] == "/dev/sda2"
     assert found["root_disk"]["diskless"] is False
+    assert found["root_disk"]["read_only"] is False
     assert found["kernel"]["command_line"] == ["root=/dev/sda2", "net.ifnames=0", "pci=noaer"]
     assert found["kernel"]["headers"] is False
     assert found["secure_boot"] is None
@@ -116,7 +121,10 @@ def test_a_hiveos_rig(tmp_path: Path) -> None:
         "max_width": 1,
         "current_speed_gts": 8.0,
         "max_speed_gts": 8.0,
+        "errors": None,
     }
+    assert found["board"]["efi"] is False
+    assert found["board"]["nvme"] == []
 
 
 def test_an_empty_tree_is_no_mining_rig(tmp_path: Path) -> None:

@@ -3,8 +3,8 @@
 A case is the healthy rig of tests/unit/agent/samples.py with changes (`sample`), what grew in the
 window (`increases`), a jump of the clock (`clock_jump`), and what is expected: check, subject
 (a GPU's address or `rig`, which needs no mention), status, and a part of `reading`, `expectation`
-and `advice`. The status `none` is no verdict at all. Every verdict that a case does not name must
-be ok, so that a case is the whole of what a fault does.
+and `advice`, or the `whole_reading`. The status `none` is no verdict at all. Every verdict that a
+case does not name must be ok, so that a case is the whole of what a fault does.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import yaml
 
-from agent.health import ORDER, context, gpu, host, judge, nccl, pcie, worst
+from agent.health import ORDER, context, gpu, host, judge, nccl, pcie, validation, worst
 from agent.health.context import Checks
 from agent.sample import STATUSES, Verdict
 from tests.unit.agent import samples
@@ -68,6 +68,7 @@ def test_a_case(case: dict[str, Any]) -> None:
         assert verdict.status == wanted["status"], verdict
         for part in ("reading", "expectation", "advice"):
             assert wanted.get(part, "") in getattr(verdict, part)
+        assert wanted.get("whole_reading", verdict.reading) == verdict.reading
         row = ROWS[verdict.check]
         assert (verdict.title, verdict.why) == (row["title"], row["why"])
         if verdict.status == "ok":
@@ -86,7 +87,7 @@ def test_the_healthy_rig_is_ok_in_everything() -> None:
 def given_statuses() -> set[tuple[str, str]]:
     """Each check and the statuses that its function names."""
     found = set()
-    for module in (gpu, host, nccl, pcie):
+    for module in (gpu, host, nccl, pcie, validation):
         for function in module.CHECKS:
             nodes = list(ast.walk(ast.parse(inspect.getsource(function))))
             words = {

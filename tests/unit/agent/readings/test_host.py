@@ -79,6 +79,12 @@ def test_nothing_can_be_read(tmp_path: Path) -> None:
     assert found == HostReading(name=os.uname().nodename, kernel_hazards=hazards)
 
 
+def test_swap_of_which_the_free_part_is_not_told(tmp_path: Path) -> None:
+    write(tmp_path, **{"proc/meminfo": "MemTotal: 1 kB\nSwapTotal: 1 kB"})
+    found = reader(tmp_path).read()
+    assert (found.swap_size_bytes, found.swap_used_bytes) == (1024, None)
+
+
 def test_a_folder_that_is_not_there_is_left_out(tmp_path: Path) -> None:
     (tmp_path / "var").mkdir()
     found = reader(tmp_path, "/", "/var", "/gone").read()

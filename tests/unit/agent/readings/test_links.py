@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from agent.readings import links, pcie
+from agent.readings import links, pcie, rates
 from agent.readings.links import LinkReader, PortReading, path_of
 from tests.unit.facts.pcie_tree import device, gpu_on_a_riser
 
@@ -52,14 +52,15 @@ def test_a_path_in_base_units(riser: Path) -> None:
 @pytest.mark.parametrize(
     ("width", "speed", "wanted"),
     [
-        (1, 2.5e9, 0.25e9), (4, 5e9, 2e9), (16, 16e9, 31.508e9), (1, 64e9, 7.5625e9),
+        (1, 2.5e9, 0.25e9), (4, 5e9, 2e9), (1, 8e9, 0.98462e9),
+        (16, 16e9, 31.508e9), (4, 32e9, 15.754e9), (1, 64e9, 7.5625e9),
         (None, 8e9, None), (4, None, None), (0, 8e9, None),
     ],
 )  # fmt: skip
 def test_bandwidth_after_encoding(
     width: int | None, speed: float | None, wanted: float | None
 ) -> None:
-    found = links.bandwidth(width, speed)
+    found = rates.bandwidth(width, speed)
     assert found == (None if wanted is None else pytest.approx(wanted, rel=1e-4))
 
 
@@ -187,6 +188,29 @@ def test_errors_are_summed_without_the_kernels_own_sum(riser: Path) -> None:
     write(riser, GPU, aer_dev_correctable="RxErr 2\nBadTLP 4\nTOTAL_ERR_COR 6")
     assert ports(reader)[GPU].aer == {"correctable": 6, "nonfatal": 1, "fatal": 0}
     assert ports(reader)[ROOT].aer is None
+
+
+def test_errors_are_summed_anew_only_when_they_changed(
+    riser: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    summed: list[pcie.Aer] = []
+    original: property = vars(pcie.Aer)["totals"]
+
+    def totals(aer: pcie.Aer) -> dict[str, int]:
+        summed.append(aer)
+        return dict(original.__get__(aer))
+
+    monkeypatch.setattr(pcie.Aer, "totals", property(totals))
+    for name in ("correctable", "nonfatal", "fatal"):
+        write(riser, GPU, **{f"aer_dev_{name}": "RxErr 1"})
+    reader = LinkReader(str(riser))
+    for count, times in ((1, 1), (1, 1), (2, 2), (2, 2), (1, 3)):
+        write(riser, GPU, aer_dev_fatal=f"RxErr {count}")
+        assert ports(reader)[GPU].aer == {"correctable": 1, "nonfatal": 1, "fatal": count}
+        assert len(summed) == times
+    for name in ("correctable", "nonfatal", "fatal"):
+        (riser / "bus/pci/devices" / GPU / f"aer_dev_{name}").unlink()
+    assert ports(reader)[GPU].aer is None, "what is not counted any more is not told any more"
 
 
 def test_no_bus(tmp_path: Path) -> None:

@@ -6,15 +6,17 @@ import copy
 import json
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from agent.health.nccl import NCCL_LANE
 from agent.readings import nccl
 from agent.readings.nccl import FILE_MOST_BYTES, FILES_MOST, Ignored, ResultReader
+from agent.readings.rates import NCCL_LANE
 
 DOCUMENT = (Path(__file__).parents[4] / "docs/nccl-results.md").read_text()
 (EXAMPLE_TEXT,) = re.findall(r"^```json\n(.*?)^```$", DOCUMENT, re.MULTILINE | re.DOTALL)
@@ -112,6 +114,37 @@ def test_an_integer_that_is_no_float(tmp_path: Path) -> None:
     assert ignored == Ignored("x.json", "'finished_at' is larger than 2^63")
 
 
+@pytest.mark.parametrize("field", ["version", "backend"])
+def test_a_reason_is_a_line_however_long_what_is_wrong_is(field: str, tmp_path: Path) -> None:
+    wide: Any = "v" * 100
+    for _ in range(5):
+        wide = [wide] * 6
+    values = ("v" * 100_000, [["v"] * 100_000], {"a\nb": "\ud800"}, wide)
+    for number, value in enumerate(values):
+        (tmp_path / f"{number}.json").write_text(json.dumps(EXAMPLE | {field: value}))
+    ignored = ResultReader(tmp_path).read().ignored
+    assert len(ignored) == len(values)
+    for file in ignored:
+        assert len(file.reason.encode()) < 120
+        assert "\n" not in file.reason
+
+
+def test_a_file_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path, "good.json")
+    write(tmp_path, "x.json")
+    original = Path.read_text
+
+    def refuse(path: Path, **words: Any) -> str:
+        if path.name == "x.json":
+            raise PermissionError(13, "Permission denied")
+        return original(path, **words)
+
+    monkeypatch.setattr(Path, "read_text", refuse)
+    found = ResultReader(tmp_path).read()
+    assert found.ignored == (Ignored("x.json", "Permission denied"),)
+    assert [result.file for result in found.results] == ["good.json"]
+
+
 def test_nested_too_deep(tmp_path: Path) -> None:
     (tmp_path / "x.json").write_text("[" * 200_000)
     assert ResultReader(tmp_path).read().ignored == (Ignored("x.json", "no JSON"),)
@@ -131,6 +164,47 @@ def test_what_is_no_regular_file(tmp_path: Path) -> None:
         "pipe.json": "no regular file",
         "large.json": "larger than 4 MiB",
     }
+
+
+def test_a_file_just_as_large_as_it_may_be(tmp_path: Path) -> None:
+    (tmp_path / "x.json").write_text(EXAMPLE_TEXT.ljust(FILE_MOST_BYTES))
+    found = ResultReader(tmp_path).read()
+    assert (found.ignored, found.files_read) == ((), 1)
+
+
+def test_a_number_just_as_large_as_it_may_be(tmp_path: Path) -> None:
+    write(tmp_path, "x.json", finished_at=2**63)
+    write(tmp_path, "y.json", finished_at=2**63 + 1)
+    assert ResultReader(tmp_path).read().ignored == (
+        Ignored("y.json", "'finished_at' is larger than 2^63"),
+    )
+
+
+def test_a_link_that_leads_nowhere_until_its_file_is_there(tmp_path: Path) -> None:
+    folder = tmp_path / "nccl"
+    folder.mkdir()
+    (folder / "x.json").symlink_to(tmp_path / "elsewhere.json")
+    reader = ResultReader(folder)
+    assert [file.reason for file in reader.read().ignored] == ["No such file or directory"]
+    write(tmp_path, "elsewhere.json")
+    assert [result.file for result in reader.read().results] == ["x.json"]
+
+
+def test_a_file_that_is_deleted_meanwhile_is_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, "x.json")
+    original = os.scandir
+
+    @contextmanager
+    def scandir(folder: Path) -> Iterator[list[os.DirEntry[str]]]:
+        with original(folder) as entries:
+            found = list(entries)
+        (tmp_path / "x.json").unlink()
+        yield found
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    assert ResultReader(tmp_path).read() == nccl.Results()
 
 
 def test_a_name_of_any_bytes_can_be_written(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from agent.readings.xid import Catalogue, Counter, KernelLog
+from agent.readings.xid import RECORD_MOST, Catalogue, Counter, KernelLog
 from tests.unit.agent import samples
 
 LINES = yaml.safe_load((Path(__file__).parent / "xid_lines.yml").read_text())
@@ -66,6 +66,52 @@ def test_a_log_that_can_not_be_read(tmp_path: Path) -> None:
     log = KernelLog(str(tmp_path / "gone"))
     assert not log.readable
     assert log.read() == []
+
+
+def test_a_log_that_may_not_be_read(kernel_log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the kernel.dmesg_restrict setting has it for others than root."""
+
+    def refuse(*_: object) -> int:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "open", refuse)
+    log = KernelLog(str(kernel_log))
+    assert not log.readable
+    assert log.read() == []
+
+
+def test_a_folder_is_no_log(tmp_path: Path) -> None:
+    log = KernelLog(str(tmp_path))
+    assert log.read() == []
+    assert not log.readable
+
+
+def test_a_pipe_that_others_come_to_write_into_and_leave(tmp_path: Path) -> None:
+    pipe = tmp_path / "kmsg"
+    os.mkfifo(pipe)
+    log = KernelLog(str(pipe))
+    assert log.readable
+    assert log.read() == [], "nobody writes yet, and nobody waits"
+    for _ in range(2):
+        writer = os.open(pipe, os.O_WRONLY)
+        assert log.read() == [], "somebody has it open and says nothing"
+        os.write(writer, LINE.encode())
+        assert log.read() == [(GPU, 79)]
+        os.close(writer)
+        assert log.read() == []
+    assert log.readable
+
+
+def test_a_line_that_never_ends_is_not_kept_whole(kernel_log: Path) -> None:
+    log = KernelLog(str(kernel_log))
+    for _ in range(5):
+        append(kernel_log, "x" * 50_000)
+        assert log.read() == []
+        assert len(log._rest) <= RECORD_MOST
+    append(kernel_log, "\n" + LINE.strip() + "y" * 50_000)
+    assert log.read() == []
+    append(kernel_log, "\n")
+    assert log.read() == [(GPU, 79)], "what it begins with is kept"
 
 
 def test_a_log_that_fails_later_is_given_up(

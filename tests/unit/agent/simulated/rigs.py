@@ -59,3 +59,22 @@ def result(rig: Simulated, name: str = "run.json", **fields: Any) -> Path:
     file = folder / name
     file.write_text(json.dumps({key: each for key, each in document.items() if each is not None}))
     return file
+
+
+def validation(rig: Simulated, **fields: Any) -> Path:
+    """What a validation leaves for the agent; a field that is None is left out."""
+    folder = rig.folder / "state/validation"
+    folder.mkdir(parents=True, exist_ok=True)
+    copies = [
+        {"gpu": FIRST, "direction": "host_to_device", "bandwidth_bytes_per_second": 3.2e8},
+        {"gpu": FIRST, "direction": "device_to_host", "bandwidth_bytes_per_second": 3.3e8},
+    ]
+    document = {
+        "format": "deeprig-validation-summary", "version": 1, "plan": "quick",
+        "started_at": 1_795_421_200.0, "finished_at": 1_795_421_242.0,
+        "counts": {"ok": 40, "warning": 1, "critical": 0, "unknown": 2},
+        "failing": [], "copies": copies,
+    } | fields  # fmt: skip
+    file = folder / "summary.json"
+    file.write_text(json.dumps({key: each for key, each in document.items() if each is not None}))
+    return file

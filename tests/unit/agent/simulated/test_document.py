@@ -189,6 +189,7 @@ def keys(value: Any, place: str = "") -> Iterator[str]:
 def test_the_example_is_what_a_rig_gives(rig: Simulated, make: Make) -> None:
     """The page is tested with the example: no field of it is made up, none is missing."""
     rigs.result(rig)
+    rigs.validation(rig)
     log = rig.folder / "kmsg"
     log.touch()
     sampler = make()

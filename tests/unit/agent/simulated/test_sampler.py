@@ -172,6 +172,16 @@ def test_what_is_no_jump(sampler: Sampler, clock: Clock) -> None:
         assert statuses(sampler.take().sample)["clock", "rig"] == "ok", step
 
 
+def test_the_time_of_boot_does_not_waver(rig: Simulated, sampler: Sampler, clock: Clock) -> None:
+    """Uptime is read every five seconds, samples are taken in between."""
+    (rig.procfs / "uptime").write_text("5000.00 9000.00\n")
+    times = set()
+    for _ in range(int(module.SLOW_SECONDS)):
+        times.add(sampler.take().sample.booted_at)
+        clock.go_on(1)
+    assert times == {clock.wall - clock.boot}
+
+
 def test_a_gpu_keeps_its_name_and_history_while_it_is_lost(
     rig: Simulated, sampler: Sampler, clock: Clock
 ) -> None:

@@ -1,0 +1,37 @@
+"""The part "collectives": one file a collective, over one harness."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from agent.bench.collectives import (
+    all_gather,
+    all_reduce,
+    all_to_all,
+    broadcast,
+    reduce,
+    reduce_scatter,
+    sendrecv,
+)
+from agent.bench.collectives.harness import measure
+from agent.bench.world import World
+
+#: By name, in the order in which they are run.
+COLLECTIVES = {
+    module.COLLECTIVE.name: module.COLLECTIVE
+    for module in (
+        all_reduce, all_gather, reduce_scatter, broadcast, reduce, all_to_all, sendrecv,
+    )
+}  # fmt: skip
+
+
+def run(world: World, options: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Options: collectives, sizes_bytes, repeats, warm_up, iterations, dtype. See measure().
+
+    After each one: the next may hang.
+    """
+    entries: list[dict[str, Any]] = []
+    for name in options.get("collectives", list(COLLECTIVES)):
+        entries.append(measure(world, COLLECTIVES[name], options))
+        yield {"collectives": list(entries)}

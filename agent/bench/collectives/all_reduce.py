@@ -1,0 +1,26 @@
+"""all_reduce: every rank gets the sum of all."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch.distributed as dist
+
+from agent.bench.collectives.harness import Collective, own_values, whole
+from agent.bench.world import World
+
+
+def _call(world: World, send: Any, receive: Any) -> None:
+    dist.all_reduce(send)
+
+
+COLLECTIVE = Collective(
+    name="all_reduce",
+    factor=lambda ranks: 2 * (ranks - 1) / ranks,
+    elements=whole,
+    sent=own_values,
+    call=_call,
+    expected=lambda pattern, rank, elements: pattern.summed(0, elements.receive),
+    in_place=True,
+    redop="sum",
+)

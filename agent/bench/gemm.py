@@ -1,0 +1,71 @@
+"""gemm: floating point operations per second of a matrix product, by data type and rank.
+
+All ranks at once, as in training: a rig's power supply and cooling are part of the figure.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from agent.bench import columns
+from agent.bench.collectives.pattern import wrong_values
+from agent.bench.measure import timed
+from agent.bench.versions import gpu
+from agent.bench.world import DTYPES, World
+
+CHECKED_ROWS = 64
+
+
+def run(world: World, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options: dtypes, size (of the square matrices), repeats."""
+    size, entries = options["size"], []
+    # Sums are kept in float32, which rounds them once, at the end.
+    torch.backends.cuda.matmul.allow_fp16_reduced_precision_reduction = False
+    torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
+    for line in columns.gemm_heading():
+        world.line(line)
+    for name in options["dtypes"]:
+        if name == "bfloat16" and not world.has_bfloat16():
+            continue
+        left, right = (_matrix(size, seed, DTYPES[name], world.device) for seed in (1, 2))
+        product = torch.empty_like(left)
+
+        def multiply() -> None:
+            torch.mm(left, right, out=product)  # noqa: B023  called at once
+
+        timed(world, multiply)
+        times = []
+        for number in range(options["repeats"]):
+            world.teller.at(f"gemm {name}, repeat {number + 1}")
+            times.append(timed(world, multiply))
+        seconds = statistics.median(times)
+        own = {
+            "rank": world.rank,
+            "gpu": gpu(world.local_rank)[0] if world.device.type == "cuda" else None,
+            "dtype": name,
+            "size": size,
+            "time_seconds": seconds,
+            "times": times,
+            "flops_per_second": 2 * size**3 / seconds,
+            "wrong_values": _wrong(left, right, product),
+        }
+        for entry in world.gather(own):
+            entries.append(entry)
+            world.line(columns.gemm_row(entry))
+    return {"gemm": entries}
+
+
+def _matrix(size: int, seed: int, dtype: torch.dtype, device: torch.device) -> Any:
+    """Whole numbers from -1 to 1: whatever the order of adding, every sum is exact."""
+    generator = torch.Generator(device).manual_seed(seed)
+    return torch.randint(-1, 2, (size, size), generator=generator, device=device).to(dtype)
+
+
+def _wrong(left: Any, right: Any, product: Any) -> int:
+    """Wrong elements among the first rows: the exact sums, rounded once, are what must come out."""
+    rows = left[:CHECKED_ROWS].double() @ right.double()
+    return wrong_values(product[:CHECKED_ROWS], rows.to(product.dtype))

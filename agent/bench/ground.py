@@ -1,0 +1,125 @@
+"""What a run stands on: backend, ranks, other rigs; asked for, or found."""
+
+from __future__ import annotations
+
+import errno
+import importlib.util
+import json
+import os
+import socket
+import subprocess
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+from agent.bench.errors import UnusableError
+from agent.bench.plan import Ground
+from agent.bench.processes import end_with_parent
+from agent.bench.torchrun import Nodes
+from agent.readings.pcie import read_gpus
+
+PROBE_SECONDS = 120  # PyTorch from a slow disk, and CUDA's start with many GPUs
+LEAST_RANKS = 2  # of gloo, where no GPU limits them
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What the command line says of it."""
+
+    backend: str = "auto"
+    ranks: int | None = None
+    nodes: int = 1
+    node_rank: int = 0
+    rendezvous: str = ""
+    interface: str = ""
+
+
+def find(wish: Wish) -> tuple[Ground, Nodes]:
+    """The ground, and the other rigs. Raises UnusableError where it is not as it was asked for."""
+    nodes = meeting(wish)
+    if wish.ranks is not None and wish.ranks < 1:
+        raise UnusableError(f"--ranks {wish.ranks}", "It is 1 or more.")
+    on_bus = len(read_gpus())
+    usable: dict[str, Any] = {"gpus": 0, "nccl": False, "said": "no NVIDIA GPU on the PCIe bus"}
+    if wish.backend == "nccl" or (wish.backend == "auto" and on_bus):
+        usable = probe()
+    backend = wish.backend
+    if backend == "auto":
+        backend = "nccl" if usable["gpus"] and usable["nccl"] else "gloo"
+    if backend == "nccl" and not (usable["gpus"] and usable["nccl"]):
+        raise UnusableError(
+            f"PyTorch can't use NCCL here: {usable['said'] or 'it sees no GPU'}",
+            "Look at the driver (nvidia-smi), or measure with --backend gloo.",
+        )
+    local = wish.ranks or (usable["gpus"] if backend == "nccl" else max(on_bus, LEAST_RANKS))
+    if backend == "nccl" and local > usable["gpus"]:
+        raise UnusableError(f"--ranks {local}, and there are {usable['gpus']} GPUs", "One a GPU.")
+    numpy = importlib.util.find_spec("numpy") is not None
+    return Ground(backend, local * nodes.count, nodes.count, numpy), nodes
+
+
+def probe() -> dict[str, Any]:
+    """What agent.bench.probe says. Raises UnusableError when PyTorch can't be loaded."""
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "agent.bench.probe"],
+            env=os.environ | {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"},
+            capture_output=True, text=True, timeout=PROBE_SECONDS, check=False,
+            preexec_fn=end_with_parent,
+        )  # fmt: skip
+        return dict(json.loads(done.stdout))
+    except subprocess.TimeoutExpired:
+        reason = f"it did not answer within {PROBE_SECONDS} s"
+    except ValueError:
+        reason = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
+    raise UnusableError(f"PyTorch can't be loaded: {reason}", "playbooks/pytorch.yml installs it.")
+
+
+def meeting(wish: Wish) -> Nodes:
+    """Where several rigs meet. Raises UnusableError: no address, or its port is taken."""
+    if wish.nodes == 1:
+        return Nodes(interface=wish.interface)
+    host, colon, port = wish.rendezvous.rpartition(":")
+    if not (host and colon and port.isdigit()):
+        raise UnusableError(
+            f"--nodes {wish.nodes} without a place to meet",
+            "--rendezvous HOST:PORT, the same on all rigs, names the one with --node-rank 0.",
+        )
+    if not 0 <= wish.node_rank < wish.nodes:
+        raise UnusableError(
+            f"--node-rank {wish.node_rank} of {wish.nodes} rigs", "They count from 0."
+        )
+    try:
+        address = own_address(host, int(port))
+        if wish.node_rank == 0:
+            must_be_free(host, int(port))
+    except OSError as error:
+        raise UnusableError(
+            f"can't meet at {wish.rendezvous}: {error.strerror}", _advice(error.errno)
+        ) from None
+    return Nodes(wish.nodes, wish.node_rank, wish.rendezvous, address, wish.interface)
+
+
+def own_address(host: str, port: int) -> str:
+    """The address from which this rig reaches another. Sends nothing. Raises OSError."""
+    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)[0]
+    with socket.socket(family, kind, protocol) as toward:
+        toward.connect(address)
+        return str(toward.getsockname()[0])
+
+
+def must_be_free(host: str, port: int) -> None:
+    """Raises OSError when nobody can listen there."""
+    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    with socket.socket(family, kind, protocol) as listening:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+        listening.listen()
+
+
+def _advice(number: int | None) -> str:
+    if number == errno.EADDRINUSE:
+        return "Another program has that port: choose another one, on all rigs."
+    if number == errno.EADDRNOTAVAIL:
+        return "HOST is an address of the rig with --node-rank 0."
+    return "HOST is a name or an address that all rigs reach."

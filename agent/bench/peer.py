@@ -1,0 +1,67 @@
+"""peer: copies from each GPU's memory to each other's, without NCCL, as the driver makes them.
+
+With access one GPU writes into the other's memory (P2P); without, the driver goes through host
+memory. Rank 0 makes all copies; the others wait.
+"""
+
+from __future__ import annotations
+
+import itertools
+import statistics
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from agent.bench import columns
+from agent.bench.collectives.pattern import Pattern, wrong_values
+from agent.bench.versions import gpu
+from agent.bench.world import World
+
+
+def run(world: World, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options: size_bytes, repeats."""
+    entries: list[dict[str, Any]] = []
+    for line in columns.peer_heading():
+        world.line(line)
+    for source, target in itertools.permutations(range(world.size), 2):
+        world.teller.at(f"GPU {source} to {target}")
+        own = _copy(source, target, options) if world.rank == 0 else None
+        entry = world.gather(own)[0]
+        entries.append(entry)
+        world.line(columns.peer_row(entry))
+        world.release()
+    return {"peer": entries}
+
+
+def _copy(source: int, target: int, options: Mapping[str, Any]) -> dict[str, Any]:
+    count = options["size_bytes"] // torch.float32.itemsize
+    here = Pattern(1, 0, torch.float32, torch.device("cuda", source))
+    there = replace(here, device=torch.device("cuda", target))
+    sent = here.values(source, 0, count)
+    # Made on each of the two: host memory has no part in it.
+    expected = there.values(source, 0, count)
+    received = torch.empty_like(expected)
+    wrong, times = 0, []
+    for number in range(options["repeats"] + 1):
+        received.copy_(sent)  # a link that was idle is slow at first
+        received.fill_(-1)
+        torch.cuda.synchronize(source)
+        torch.cuda.synchronize(target)
+        began = time.perf_counter()
+        received.copy_(sent)
+        torch.cuda.synchronize(source)
+        torch.cuda.synchronize(target)
+        if number:  # the first lets the driver map memory
+            times.append(time.perf_counter() - began)
+        wrong += wrong_values(received, expected)
+    seconds = statistics.median(times)
+    return {
+        "from": gpu(source)[0], "to": gpu(target)[0],
+        "access": bool(torch.cuda.can_device_access_peer(target, source)),
+        "time_seconds": seconds, "times": times,
+        "bandwidth_bytes_per_second": options["size_bytes"] / seconds,
+        "wrong_values": wrong,
+    }  # fmt: skip

@@ -1,0 +1,77 @@
+"""transfers: between host memory and each GPU, one GPU after another, pinned and pageable.
+
+What arrives is compared where it arrives: another copy would hide which way a value changed. Only
+the rank whose turn it is has buffers, and gives them back: pinned memory is taken from all.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from agent.bench import columns
+from agent.bench.collectives.pattern import Pattern, wrong_values
+from agent.bench.measure import timed
+from agent.bench.versions import gpu
+from agent.bench.world import World
+
+DIRECTIONS = ("host_to_device", "device_to_host")
+
+
+def run(world: World, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options: size_bytes, repeats."""
+    entries: list[dict[str, Any]] = []
+    for line in columns.transfer_heading():
+        world.line(line)
+    for rank in range(world.size):
+        for direction in DIRECTIONS:
+            for pinned in (True, False):
+                own = _one(world, rank, direction, pinned, options)
+                entry = world.gather(own)[rank]
+                entries.append(entry)
+                world.line(columns.transfer_row(entry))
+                world.release()
+    return {"transfers": entries}
+
+
+def _one(
+    world: World, rank: int, direction: str, pinned: bool, options: Mapping[str, Any]
+) -> dict[str, Any] | None:
+    """A copy's entry, on the rank whose turn it is; the others wait."""
+    turn = world.rank == rank
+    count = options["size_bytes"] // torch.float32.itemsize if turn else 1
+    host = torch.empty(count, pin_memory=pinned and turn)
+    device = torch.empty(count, device=world.device)
+    source, target = (host, device) if direction == "host_to_device" else (device, host)
+    pattern = Pattern(1, 0, torch.float32, source.device)
+    source.copy_(pattern.values(rank, 0, count))
+    expected = replace(pattern, device=target.device).values(rank, 0, count)
+
+    def copy() -> None:
+        if turn:
+            target.copy_(source, non_blocking=pinned)
+
+    wrong, times = 0, []
+    for number in range(options["repeats"] + 1):
+        world.teller.at(f"{direction} of rank {rank}, repeat {number + 1}")
+        copy()  # a link that was idle is slow at first
+        world.synchronize()
+        target.fill_(-1)
+        seconds = timed(world, copy)
+        if number:  # the first only warms up
+            times.append(seconds)
+        wrong += wrong_values(target, expected)
+    if not turn:
+        return None
+    seconds = statistics.median(times)
+    return {
+        "gpu": gpu(world.local_rank)[0], "rank": rank, "direction": direction, "pinned": pinned,
+        "size_bytes": options["size_bytes"],
+        "time_seconds": seconds, "times": times,
+        "bandwidth_bytes_per_second": options["size_bytes"] / seconds,
+        "wrong_values": wrong,
+    }  # fmt: skip

@@ -1,0 +1,76 @@
+"""How large a workload's model is. Plain numbers: no PyTorch here."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from agent.bench.errors import UnusableError
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A decoder-only transformer and its input.
+
+    batch: sequences in a step, of each data-parallel rank; where nothing is data parallel, of all.
+    microbatches: into how many parts a pipeline splits the batch.
+    sequence: tokens in a sequence; for decode, tokens that are there already.
+    feed_forward: width inside the feed-forward network (of each expert).
+    experts, top_k: of each MoE layer, and how many of them a token goes to.
+    """
+
+    layers: int = 4
+    hidden: int = 128
+    feed_forward: int = 512
+    heads: int = 4
+    sequence: int = 64
+    batch: int = 4
+    vocabulary: int = 512
+    microbatches: int = 4
+    experts: int = 6
+    top_k: int = 2
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> Shape:
+        """From a job's "shape". Raises UnusableError for a key or value that means nothing."""
+        known = {field.name for field in fields(cls)}
+        if unknown := sorted(values.keys() - known):
+            raise UnusableError(
+                f"a shape has no {', '.join(unknown)}", f"It has {', '.join(sorted(known))}."
+            )
+        for key, value in values.items():
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise UnusableError(f"{key} of a shape is {value!r}", "It is a number from 1 on.")
+        return cls(**values)
+
+    @property
+    def tokens(self) -> int:
+        """In a batch."""
+        return self.batch * self.sequence
+
+    def as_mapping(self) -> dict[str, int]:
+        """As it stands in the document."""
+        return asdict(self)
+
+    def must_divide(self, parts: int, *names: str) -> None:
+        """Raises UnusableError unless each of these numbers can be split into equal parts."""
+        for name in names:
+            value = getattr(self, name)
+            if value % parts:
+                raise UnusableError(
+                    f"{name} {value} can't be split among {parts}",
+                    f"Choose a multiple of {parts}.",
+                )
+
+
+def split_layers(layers: int, stages: int) -> list[range]:
+    """Layers of each stage, in order; the first stages have one more where it is uneven.
+
+    >>> split_layers(5, 2)
+    [range(0, 3), range(3, 5)]
+    """
+    each, more = divmod(layers, stages)
+    ends = [stage * each + min(stage, more) for stage in range(stages + 1)]
+    return [range(begin, end) for begin, end in itertools.pairwise(ends)]

@@ -1,0 +1,61 @@
+"""three_d: pipeline, data and tensor parallel at once, two of each, on 8 ranks.
+
+A DeviceMesh of 2 x 2 x 2. Tensor parallel ranks are neighbours, for they talk most; layers are
+sharded over the data parallel ranks by fully_shard, which works with layers that are split.
+Narayanan et al., Megatron-LM (arXiv 2104.04473).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
+from torch.distributed.pipelining import PipelineStage, Schedule1F1B
+
+from agent.bench.errors import UnusableError
+from agent.bench.plan import THREE_D_RANKS
+from agent.bench.workloads import tensor, training
+from agent.bench.workloads.model import count_whole, loss_of
+from agent.bench.workloads.pipeline import scheduled
+from agent.bench.workloads.shape import split_layers
+from agent.bench.world import World
+
+SIDE = 2
+
+
+def run(world: World, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options as in the package. Raises UnusableError for other than 8 ranks."""
+    setting = training.Setting.of(world, options)
+    shape = setting.shape
+    if world.size != THREE_D_RANKS:
+        raise UnusableError(f"{world.size} ranks", f"three_d is run by {THREE_D_RANKS}.")
+    shape.must_divide(SIDE, "heads", "hidden", "feed_forward", "layers")
+    shape.must_divide(shape.microbatches, "batch")
+    mesh = init_device_mesh(
+        world.device.type, (SIDE, SIDE, SIDE), mesh_dim_names=("pipeline", "data", "tensor")
+    )
+    number = mesh.get_local_rank("pipeline")
+    layers = split_layers(shape.layers, SIDE)[number]
+    make_layer = tensor.layer_maker(setting.compute, mesh["tensor"])
+    part = training.model_of(world, setting, make_layer, layers)
+    for layer in part.layers.values():
+        if setting.real:
+            tensor.split_layer(layer, mesh["tensor"])
+        fully_shard(layer, mesh=mesh["data"])
+    fully_shard(part, mesh=mesh["data"])
+    stage = PipelineStage(part, number, SIDE, world.device, group=mesh.get_group("pipeline"))
+    schedule = Schedule1F1B(stage, shape.microbatches, loss_fn=loss_of)
+    ((tokens, targets),) = training.batches(world, setting, [mesh.get_local_rank("data")])
+    return training.train(
+        world, setting, "three_d",
+        parts=part,
+        step=lambda: scheduled(schedule, stage, tokens, targets),
+        expected=lambda: training.expectation(
+            world, setting, range(SIDE), setting.unsplit_layers(1 / SIDE), shape.microbatches
+        ),
+        tokens=shape.tokens * SIDE,
+        parameters=count_whole(shape),
+        compared=lambda name: setting.real or not name.startswith("layers."),
+    )  # fmt: skip

@@ -1,0 +1,2 @@
+useradd --home-dir /home/support --shell /bin/bash support
+chown -R support:support /home/support

@@ -1,0 +1,2 @@
+dpkg --install /usr/lib/lab-hardware/driver/*.deb
+apt-mark hold nvidia-settings

@@ -1,0 +1,2 @@
+[ -f ~/.bashrc ] && . ~/.bashrc
+sudo screen -x miner

@@ -1,0 +1,3 @@
+#!/bin/bash
+# Clocks as the farm wants them.
+nvidia-smi -pl 290

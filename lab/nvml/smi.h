@@ -1,0 +1,13 @@
+/* What nvidia-smi's parts share: the GPUs that answer, and one property of one of them as text. */
+#pragma once
+#include "nvml.h"
+
+extern nvmlDevice_t cards[16];
+extern int results[16];
+extern unsigned count;
+
+/* 0 and its value, NVML's error, or -2 for a name that is not known. */
+int property(nvmlDevice_t gpu, const char *name, char *value, const char **unit);
+
+/* nvidia-smi -q -x, in the element names of NVIDIA's nvsmi_device_v12.dtd. */
+void print_xml(void);

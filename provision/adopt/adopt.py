@@ -1,0 +1,292 @@
+"""Adopting one rig: each step is tried before the next one depends on it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+
+from fabric import Config
+
+from provision.adopt import door, edit, operatorkey, passwords, record, weak
+from provision.adopt.edit import Edit
+from provision.adopt.operatorkey import OperatorKey
+from provision.adopt.passwords import Replacement
+from provision.adopt.steps import Report, Status
+from provision.connection import RigConnection
+from provision.errors import DeeprigError, UnreachableError
+from provision.hostkeys import fingerprint
+from provision.inventory import Host, Inventory
+from provision.look.look import Look, described, look_over
+from provision.rootshell import RootShell, Shell
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What the operator said. name: how the rig is to be called; file: the inventory's path."""
+
+    name: str = ""
+    keys: Sequence[str] = ()
+    file: str = ""
+    accept_new: bool = False
+    keep_passwords: bool = False
+    yes_really: bool = False
+    check: bool = False
+
+
+@dataclass(frozen=True)
+class Login:
+    """How a rig is reached. password: None where a key opens. refused: one was known, and does not.
+
+    sudo_password: what sudo may want, None where nothing is known.
+    """
+
+    host: Host
+    password: str | None
+    sudo_password: str | None
+    refused: bool = False
+
+
+class Adoption:
+    """One rig on its way."""
+
+    def __init__(
+        self, inventory: Inventory, config: Config, wish: Wish, report: Report, login: Login
+    ) -> None:
+        self.inventory = inventory
+        self.config = config
+        self.wish = wish
+        self.report = report
+        self.host = login.host
+        self.password = login.password
+        self.sudo_password = login.sudo_password
+        self.refused = login.refused
+
+    def run(self) -> None:
+        """Adopt it. Raises DeeprigError; what was done until then is in the report."""
+        connection = RigConnection(self._by_what_is_known(), self.config, self.wish.accept_new)
+        try:
+            connection.open()
+            self._tell_host_key(connection)
+            with look_over(connection, self.sudo_password) as look:
+                self._refuse_workstation(look)
+                name = self._name(look)
+                found = None if look.as_root else self._other_sudo_password(connection, name)
+                if found is None:
+                    self._adopt(connection, look, name)
+                    return
+            self.sudo_password = found
+            with look_over(connection, found) as look:
+                self._adopt(connection, look, name)
+        finally:
+            connection.close()
+
+    def _adopt(self, connection: RigConnection, look: Look, name: str) -> None:
+        """All that comes after the rig is known, and seen as far as that is possible."""
+        self._tell_rig(look)
+        key = self._key(connection)
+        works = self._try_key(key)
+        expected = self._edit(look, name, key, stale=True)
+        if expected and expected.problem:  # before anything that the entry must tell is changed
+            self.report.tell(
+                "inventory", "failed",
+                f"{expected.problem}\nPasswords and the door stay as they are.",
+            )  # fmt: skip
+            return
+        root = RootShell(connection, self.sudo_password)
+        if works and not self.wish.keep_passwords:
+            self._passwords(root, look, name)
+            self._close(root, key)
+        self._keep_sudo_password(name)
+        self._entry(look, name, key, works)
+
+    def _other_sudo_password(self, connection: RigConnection, name: str) -> str | None:
+        """One that was kept by a run which was cut off, or that the mining system ships with."""
+        candidates = [record.kept_password(self.inventory, name), *weak.shipped(self._user)]
+        for password in candidates:
+            if password in (None, self.sudo_password):
+                continue
+            if RootShell(connection, password).run("true").status == 0:
+                return password
+        return None
+
+    @property
+    def _user(self) -> str:
+        return str(self.host.rendered("ansible_user", "ansible_ssh_user"))
+
+    def _by_what_is_known(self) -> Host:
+        if self.password is None:
+            return self.host
+        return door.by_password(self.host, self.password)
+
+    def _tell_host_key(self, connection: RigConnection) -> None:
+        key = connection.transport.get_remote_server_key()
+        self.report.tell(
+            "host key", "ok", f"{key.get_name()} {fingerprint(key)}\nin {connection.known_hosts}"
+        )
+
+    def _refuse_workstation(self, look: Look) -> None:
+        signs = look.facts["workstation"]
+        if signs and not self.wish.yes_really:
+            raise DeeprigError(
+                f"this looks like somebody's own computer: {', '.join(signs)}",
+                advice="Nothing was changed. If it is the rig, say --yes-really.",
+            )
+
+    def _name(self, look: Look) -> str:
+        """The rig's name: as told, as the inventory has it, or as it calls itself."""
+        known = record.known(self.inventory, self.host, look)
+        if known and known.name in self.inventory.hosts:
+            self.report.name = known.name
+            if self.wish.name and self.wish.name != known.name:
+                raise DeeprigError(
+                    f"the inventory knows this rig as '{known.name}'",
+                    advice="Leave out --name, or rename it in the inventory first.",
+                )
+            return known.name
+        if self.wish.name and not NAME.fullmatch(self.wish.name):
+            raise DeeprigError(
+                f"'{self.wish.name}' is no name for a host",
+                advice="Letters, digits, and . _ - between them.",
+            )
+        own = look.tree.line("/proc/sys/kernel/hostname")
+        name = self.wish.name or re.sub(r"[^a-z0-9-]+", "-", own.lower()).strip("-") or "rig"
+        if name in self.inventory.hosts or name in self.inventory.groups:
+            raise DeeprigError(
+                f"the inventory has another '{name}' already",
+                advice="Say what this one is to be called: --name NAME.",
+            )
+        self.report.name = name
+        return name
+
+    def _tell_rig(self, look: Look) -> None:
+        rows = dict(described(look))
+        told = [rows[label] for label in ("system", "board", "GPUs")]
+        self.report.tell("rig", "ok", "\n".join(told))
+        if not look.as_root:
+            self.report.tell(
+                "sudo", "left", "the login can't become root with what is known: less is seen"
+            )
+
+    def _key(self, connection: RigConnection) -> OperatorKey:
+        key = operatorkey.find(self.wish.keys)
+        if key is None and self.wish.check:
+            key = operatorkey.planned()
+            self.report.tell("SSH key", "would change", f"{key.private}, to be made")
+            return key
+        key = key or operatorkey.make()
+        operatorkey.check(key)
+        new = door.install_key(Shell(connection), key, self.wish.check)
+        what = f"{key.private}{', made now' if key.made else ''}"
+        self.report.tell("SSH key", self._change if new else "ok", what)
+        return key
+
+    def _try_key(self, key: OperatorKey) -> bool:
+        """Whether the key opens the door by itself; what `--check` can't try would do."""
+        if self.report.steps[-1].status == "would change":
+            return True
+        why = door.refusal(door.by_key(self.host, key))
+        if why:
+            self.report.tell(
+                "key login", "failed",
+                f"{why}\nThe password stays as it is. sshd's log on the rig says more\n"
+                "(journalctl -u ssh): often a home folder that others may write to.",
+            )  # fmt: skip
+            return False
+        self.report.tell("key login", "ok", f"as {self._user}")
+        return True
+
+    def _passwords(self, root: RootShell, look: Look, name: str) -> None:
+        """Replace what others know: the login's password, root's, anyone's."""
+        if not look.as_root:
+            mining = look.facts["mining_os"]
+            key = mining["key"] if mining else None
+            if self.password and (why := weak.why_weak(self._user, self.password, key)):
+                self.report.tell(
+                    "password", "left", f"of {self._user}: {why}, but sudo takes not this one"
+                )
+            return
+        found = passwords.known_to_others(root, self._user, self.password)
+        if not found:
+            self.report.tell("password", "ok", "nobody has one that others know")
+        elif self.wish.check:
+            self.report.tell("password", "would change", passwords.told(found))
+        else:
+            exchange = Replacement(root, self.inventory, name, self._user, self.report)
+            if new := exchange.replace(found):
+                self.sudo_password = root.sudo_password = new
+
+    def _close(self, root: RootShell, key: OperatorKey) -> None:
+        """Let nobody in by a password, and see that the key still opens."""
+        if not door.takes_passwords(door.methods(self.host)):
+            self.report.tell("door", "ok", "nobody logs in by one")
+            return
+        if self.wish.check:
+            self.report.tell("door", "would change", "nobody will log in by one")
+            return
+        if root.run("true").status != 0:
+            self.report.tell("door", "left", "logins by password stay: it takes root to end them")
+            return
+        why = door.close(root) or self._still_open(key)
+        if why:
+            door.reopen(root)
+            self.report.tell("door", "failed", f"logins by password stay: {why}")
+        else:
+            self.report.tell("door", "changed", "nobody logs in by one any more")
+
+    def _still_open(self, key: OperatorKey) -> str:
+        """What is wrong with the door after it was closed; empty where nothing is."""
+        try:
+            offered = door.methods_after_reload(self.host)
+        except UnreachableError as error:
+            return error.message
+        if refused := door.refusal(door.by_key(self.host, key)):
+            return f"the key was refused then: {refused}"
+        if door.takes_passwords(offered):
+            return "sshd still offers them: another of its settings says so"
+        return ""
+
+    def _keep_sudo_password(self, name: str) -> None:
+        """Keep what sudo asks for, where the entry alone would not do."""
+        known = self.host.rendered("ansible_become_password", "ansible_become_pass")
+        kept = record.kept_password(self.inventory, name)
+        wanted = self.sudo_password
+        if wanted is None or self.wish.check or wanted in (kept, known):
+            return
+        record.keep(self.inventory, name, ansible_become_password=wanted)
+
+    def _edit(self, look: Look, name: str, key: OperatorKey, stale: bool) -> Edit | None:
+        """What the inventory is to say; None where it says so. stale: as far as is foreseen."""
+        path = record.file_of(self.inventory, self.wish.file, name)
+        values = record.variables(self.host, look, key)
+        if name in self.inventory.hosts:
+            own = self.inventory.host(name)
+            return edit.of_known(self.inventory, own, path, values, stale)
+        return edit.of_new(path, name, values, record.comment(look, date.today()))
+
+    def _entry(self, look: Look, name: str, key: OperatorKey, works: bool) -> None:
+        """Write the rig into the inventory, or bring its entry up to date."""
+        known = name in self.inventory.hosts
+        if not works and not known:
+            self.report.tell("inventory", "left", "nothing is written while the key does not open")
+            return
+        found = self._edit(look, name, key, stale=self._stale(name))
+        if found is None:
+            self.report.tell("inventory", "ok", f"{name} is in it")
+            return
+        if not self.wish.check:
+            found.write()
+        self.report.tell("inventory", self._change, found.told)
+
+    def _stale(self, name: str) -> bool:
+        """Whether the entry has a password that opens nothing any more."""
+        own = self.inventory.host(name) if name in self.inventory.hosts else None
+        written = own and own.rendered("ansible_password", "ansible_ssh_pass")
+        return written is not None and (self.refused or self.sudo_password != str(written))
+
+    @property
+    def _change(self) -> Status:
+        return "would change" if self.wish.check else "changed"

@@ -1,0 +1,127 @@
+"""What of an adopted rig the inventory keeps: its entry, and its password in a file of its own."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from collections.abc import Mapping
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from provision import source, textfile
+from provision.adopt import entry
+from provision.adopt.operatorkey import OperatorKey
+from provision.inventory import Host, Inventory, load
+from provision.look.look import Look, described
+
+FILE = "rigs.yml"
+SECRET = "secret.yml"
+COMMENT_WIDTH = 90
+TOLD = ("system", "board", "CPU", "memory", "GPUs")
+
+
+def file_of(inventory: Inventory, path: str, name: str = "") -> Path:
+    """The file of the inventory that has the host; else the one that new hosts are written to.
+
+    path: the inventory's, as it was given: where it is a file, it is that.
+    """
+    if path and Path(path).is_file():
+        return Path(path)
+    files = sorted(inventory.folder.glob("*.y*ml"))
+    return next((one for one in files if name in load(one).hosts), inventory.folder / FILE)
+
+
+def written(path: Path, name: str) -> Mapping[str, Any]:
+    """The variables of a host as they stand in an inventory file, in any of its groups."""
+    return load(path).written(name) if path.exists() else {}
+
+
+def known(inventory: Inventory, host: Host, look: Look | None = None) -> Host | None:
+    """The inventory's host at this address, or, after a look, with one of its MAC addresses."""
+    hosts = [inventory.host(name) for name in inventory.hosts]
+    wanted = _where(host)
+    macs = set(mac_addresses(look).values()) if look else set()
+    for one in hosts:
+        if one.name == host.name or _where(one) == wanted:
+            return one
+    for one in hosts:
+        if macs & set(dict(one.variables.get("mac_addresses") or {}).values()):
+            return one
+    return None
+
+
+def mac_addresses(look: Look) -> dict[str, str]:
+    """MAC addresses by interface, of those that are hardware: what DHCP knows the rig by."""
+    return {
+        interface["name"]: interface["mac"]
+        for interface in look.facts["network"]["interfaces"]
+        if interface["mac"].strip("0:")
+    }
+
+
+def variables(host: Host, look: Look, key: OperatorKey) -> dict[str, Any]:
+    """What the inventory says of a rig that was adopted."""
+    address, port = _where(host)
+    home = Path.home()
+    private = key.private
+    shown = f"~/{private.relative_to(home)}" if private.is_relative_to(home) else str(private)
+    found: dict[str, Any] = {"ansible_host": address}
+    if port != 22:
+        found["ansible_port"] = port
+    found["ansible_user"] = str(host.rendered("ansible_user", "ansible_ssh_user"))
+    found["ansible_ssh_private_key_file"] = shown
+    if hosts_file := host.rendered("ansible_ssh_known_hosts_file"):
+        found["ansible_ssh_known_hosts_file"] = str(hosts_file)
+    if macs := mac_addresses(look):
+        found["mac_addresses"] = macs
+    return found
+
+
+def comment(look: Look, day: date) -> str:
+    """What the rig was when it was adopted, for who reads the file."""
+    rows = dict(described(look))
+    told = [rows[label].split("\n(by ")[0].replace("\n", ", ") for label in TOLD]
+    words = f"Adopted on {day.isoformat()}: {told[0]}. {'. '.join(told[1:])}."
+    return textwrap.fill(words, COMMENT_WIDTH)
+
+
+def text_with(path: Path, name: str, values: Mapping[str, Any], words: str) -> str:
+    """The inventory file with the rig in it. Raises SourceError."""
+    text = textfile.read(path) if path.exists() else entry.EMPTY
+    return entry.added(text, name, values, words, path)
+
+
+def secret_file(inventory: Inventory, name: str) -> Path:
+    """Where the rig's sudo password is kept."""
+    return inventory.folder / "host_vars" / name / SECRET
+
+
+def kept_password(inventory: Inventory, name: str) -> str | None:
+    """The sudo password that is kept of a rig."""
+    path = secret_file(inventory, name)
+    content = source.load(path) if path.exists() else None
+    return None if not content else content.get("ansible_become_password")
+
+
+def keep(inventory: Inventory, name: str, **values: Any) -> Path:
+    """Keep secrets beside those that are there, readable by their owner only.
+
+    Raises DeeprigError.
+    """
+    path = secret_file(inventory, name)
+    content = {**(source.load(path) if path.exists() else None or {}), **values}
+    told = (
+        f"# Of {name}, written by fab adopt. It is yours alone: encrypt it with ansible-vault, or\n"
+        "# keep it elsewhere and give it by -e @FILE.\n"
+    )
+    plain = json.loads(json.dumps(content))  # of source's own types, which YAML does not dump
+    textfile.write(path, f"---\n{told}{yaml.safe_dump(plain)}", 0o600)
+    return path
+
+
+def _where(host: Host) -> tuple[str, int]:
+    address = host.rendered("ansible_host") or host.name
+    return str(address), int(host.rendered("ansible_port", "ansible_ssh_port") or 22)

@@ -1,0 +1,60 @@
+"""What adopting a rig did, step by step, and how it is shown."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from rich.console import Console
+
+from provision.wrapping import lines
+
+Status = Literal["ok", "changed", "would change", "left", "failed"]
+NAME, STATUS = 11, 14  # columns
+COLOURS = {"changed": "yellow", "would change": "yellow", "failed": "red"}
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step. left: it was not done, for a reason that `text` gives, and that is no failure."""
+
+    name: str
+    status: Status
+    text: str
+
+
+@dataclass
+class Report:
+    """The steps of one rig, told as they are done."""
+
+    address: str
+    console: Console | None
+    name: str = ""
+    steps: list[Step] = field(default_factory=list)
+
+    def tell(self, name: str, status: Status, text: str) -> None:
+        """Keep a step, and show it."""
+        self.steps.append(Step(name, status, text))
+        if self.console is None:
+            return
+        if len(self.steps) == 1:
+            self.console.print(self.address, style="bold", markup=False)
+        self.console.print(f"  {name:<{NAME}}", end="", markup=False)
+        self.console.print(f"{status:<{STATUS}}", end="", style=COLOURS.get(status), markup=False)
+        margin = NAME + STATUS + 2
+        parts = [part for one in text.splitlines() for part in lines(one, self.console, margin)]
+        self.console.print(f"\n{' ' * margin}".join(parts), markup=False)
+
+    @property
+    def failed(self) -> bool:
+        """Whether a step failed."""
+        return any(step.status == "failed" for step in self.steps)
+
+    def document(self) -> dict[str, Any]:
+        """The report as JSON has it."""
+        return {
+            "address": self.address,
+            "name": self.name,
+            "changed": any(step.status in ("changed", "would change") for step in self.steps),
+            "steps": [asdict(step) for step in self.steps],
+        }

@@ -1,0 +1,209 @@
+"""The formula and the source of every number: `--explain` in words, `--json` as data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from provision.advise import figures
+from provision.advise.candidates import Candidate, gib
+from provision.advise.prediction import Prediction
+from provision.advise.report import Report, Row
+from provision.advise.show import name_of, number
+from provision.advise.wrap import hanging
+
+FORMAT, VERSION = "deeprig-advice", 1
+
+
+def show(report: Report, console: Console) -> None:
+    """How each number came about, and then the constants."""
+    for one in report.models:
+        fitting = [row for row in one.rows if row.now]
+        if not fitting:
+            continue
+        console.print()
+        title = f"How the numbers of {one.model.title or one.model.name} came about"
+        console.print(Text(title, style="bold"))
+        for line in hanging("  the model: ", one.model.source or "told on the command line"):
+            console.print(line)
+        for row in fitting:
+            for line in _row(row):
+                console.print(line)
+    console.print()
+    console.print(Text("Constants", style="bold"))
+    for figure in figures.load().values():
+        said = f"{figure.value:g} {figure.unit} ({figure.kind}): {figure.source}"
+        for line in hanging(f"  {figure.name}: ", said):
+            console.print(line)
+    told = "inventory/hardware/gpus.yml, cpus.yml, boards.yml and inventory/models/language.yml"
+    for line in hanging("  tables: ", f"{told}, each with its sources"):
+        console.print(line)
+
+
+def _row(row: Row) -> Iterator[Text]:
+    one, now = row.candidate, row.now
+    assert now is not None
+    yield Text(f"  {name_of(one)}", style="cyan")
+    for label, said in lines(one, now):
+        yield from hanging(f"    {label}: ", said, indent=6)
+
+
+def lines(one: Candidate, now: Prediction) -> Iterator[tuple[str, str]]:
+    """(label, text) of each number of a prediction."""
+    if one.memory:
+        held = asdict(one.memory).items()
+        parts = [f"{name} {gib(amount)}" for name, amount in held if amount >= 2**26]
+        again = "; activations are computed again in backward" if one.recompute else ""
+        yield (
+            "memory",
+            f"{' + '.join(parts)} = {gib(one.memory.total)} GiB of {gib(one.usable)} usable{again}",
+        )
+    yield "arithmetic", f"{now.rate / 1e12:.1f} TFLOP/s a GPU ({now.rate_from})"
+    form = "serve" if one.task == "serve" else one.layout.form
+    formula = figures.formulas()[form]
+    yield "formula", f"{formula.text} ({formula.source})"
+    for sent in now.transfers:
+        cost = now.network.cost(sent.collective)
+        each = now.network.seconds(sent.collective, sent.ranks, sent.size_bytes)
+        yield (
+            "sent",
+            f"{sent.count:g} x {sent.collective} of {size(sent.size_bytes)} among {sent.ranks} "
+            f"({sent.what}): {size(sent.sent)} a GPU; t = {cost.call * 1e6:.0f} us + "
+            f"{cost.hop * 1e6:g} us a ring step + bytes / {cost.bandwidth / 1e9:.2f} GB/s = "
+            f"{duration(each)} each "
+            f"({cost.origin}: {cost.because})",
+        )
+    what = "token" if one.task == "serve" else "step"
+    yield (
+        what,
+        f"{duration(now.step.compute)} of work, {duration(now.step.exposed)} more for messages and "
+        f"waiting = {duration(now.step.seconds)}; {number(now.tokens_per_second)} tokens/s",
+    )
+
+
+def size(count: float) -> str:
+    """Bytes with a binary unit.
+
+    >>> size(26214400), size(8192)
+    ('25.0 MiB', '8.0 KiB')
+    """
+    for unit in ("B", "KiB", "MiB"):
+        if count < 1024:
+            return f"{count:.1f} {unit}"
+        count /= 1024
+    return f"{count:.2f} GiB"
+
+
+def duration(seconds: float) -> str:
+    """Seconds, or what of them is read more easily.
+
+    >>> duration(0.0123), duration(2.4e-5), duration(78.31)
+    ('12.3 ms', '24.0 us', '78.31 s')
+    """
+    if seconds >= 1 or seconds == 0:
+        return f"{seconds:.2f} s"
+    if seconds >= 1e-3:
+        return f"{seconds * 1e3:.1f} ms"
+    return f"{seconds * 1e6:.1f} us"
+
+
+def document(report: Report) -> dict[str, Any]:
+    """All of a report for --json: bytes, seconds, bytes per second; losses are shares."""
+    rig = report.rig
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "rig": {
+            "gpus": [card.name for card in rig.cards],
+            "links": [
+                {**asdict(link), "bandwidth_bytes_per_second": link.bandwidth} for link in rig.links
+            ],
+            "board": rig.board_name,
+            "cpu": rig.cpu_name,
+            "measured": rig.measured.title if rig.measured else None,
+            "notes": [*rig.notes, *(rig.measured.notes if rig.measured else ())],
+        },
+        "precision": report.precision,
+        "generations": list(report.generations),
+        "models": [
+            {
+                "model": one.model.name,
+                "parameters": one.model.total,
+                "candidates": [_candidate(row, report.generations) for row in one.rows],
+                "instead": [asdict(way) for way in one.instead],
+            }
+            for one in report.models
+        ],
+        "advice": [
+            {
+                "change": one.change.name,
+                "title": one.change.title,
+                "how": one.change.how,
+                "gain_of_fastest": one.fastest,
+                "largest_gain": one.most,
+                "largest_gain_of": one.most_of,
+            }
+            for one in report.advice
+        ],
+    }
+
+
+def _candidate(row: Row, generations: tuple[int, ...]) -> dict[str, Any]:
+    one, now = row.candidate, row.now
+    found: dict[str, Any] = {
+        "task": one.task,
+        "form": one.layout.form,
+        "gpus": one.layout.gpus,
+        "fits": one.fits,
+        "reason": one.reason,
+        "memory_bytes": asdict(one.memory) if one.memory else None,
+        "usable_bytes": one.usable,
+        "recompute": one.recompute,
+    }
+    if now is None:
+        return found
+    found |= {
+        "step_seconds": now.step.seconds,
+        "compute_seconds": now.step.compute,
+        "exposed_seconds": now.step.exposed,
+        "tokens_per_second": now.tokens_per_second,
+        "prefill_tokens_per_second": now.prefill,
+        "bound_by": now.bound_by,
+        "flops_per_second": now.rate,
+        "flops_from": now.rate_from,
+        "transfers": [
+            {**asdict(sent), "sent_bytes": sent.sent,
+             **_cost(now, sent.collective)}
+            for sent in now.transfers
+        ],
+        "formula": asdict(figures.formulas()["serve" if one.task == "serve" else one.layout.form]),
+        "links": [
+            {
+                "generation": generation,
+                "width": width,
+                "tokens_per_second": there.tokens_per_second,
+                "step_seconds": there.step.seconds,
+                "prefill_tokens_per_second": there.prefill,
+                "loss": row.loss(generation, width),
+                "bound_by": there.bound_by,
+            }
+            for (generation, width), there in row.grid.items()
+            if generation in generations
+        ],
+    }  # fmt: skip
+    return found
+
+
+def _cost(now: Prediction, collective: str) -> dict[str, Any]:
+    cost = now.network.cost(collective)
+    return {
+        "latency_seconds": cost.call,
+        "ring_step_seconds": cost.hop,
+        "bus_bandwidth_bytes_per_second": cost.bandwidth,
+        "origin": cost.origin,
+        "because": cost.because,
+    }

@@ -1,0 +1,110 @@
+"""All that is told of a rig and a model: candidates, predictions by link, and what to change."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from provision.advise import alternatives, candidates, recommend
+from provision.advise.alternatives import Instead
+from provision.advise.candidates import Candidate, Work
+from provision.advise.machine import Machine
+from provision.advise.models import Model
+from provision.advise.predict import predict
+from provision.advise.prediction import Prediction
+from provision.advise.recommend import Advice
+
+WIDTHS = (1, 4, 8, 16)
+GENERATIONS = (1, 2, 3, 4, 5)  # 1: what risers are often forced to
+
+
+@dataclass(frozen=True)
+class Row:
+    """A candidate, what it does now, and on each (generation, width) of all GPUs' links."""
+
+    candidate: Candidate
+    now: Prediction | None = None
+    grid: Mapping[tuple[int, int], Prediction] = field(default_factory=dict)
+
+    def loss(self, generation: int, width: int, prefill: bool = False) -> float:
+        """Share of the speed on x16 of the same generation that is lost on fewer lanes."""
+        return 1 - _speed(self.grid[generation, width], prefill) / _speed(
+            self.grid[generation, 16], prefill
+        )
+
+    def loss_now(self, generation: int, prefill: bool = False) -> float:
+        """The same of the links that the rig has, against x16 of a generation."""
+        assert self.now is not None
+        return 1 - _speed(self.now, prefill) / _speed(self.grid[generation, 16], prefill)
+
+
+@dataclass(frozen=True)
+class ModelReport:
+    """Of one model. instead: what can be done in place of what does not fit."""
+
+    model: Model
+    rows: Sequence[Row]
+    instead: Sequence[Instead] = ()
+
+
+@dataclass(frozen=True)
+class Report:
+    """Of a rig and models. generations: the rig's own first."""
+
+    rig: Machine
+    precision: str
+    work: Work
+    generations: tuple[int, ...]
+    models: Sequence[ModelReport]
+    advice: Sequence[Advice]
+
+    @property
+    def unknown(self) -> bool:
+        """Whether there are GPUs enough to want lanes, and no way to more is known."""
+        return len(self.rig.cards) > 1 and not any(recommend.changes(self.rig))
+
+
+def make(rig: Machine, models: Sequence[Model], precision: str, work: Work) -> Report:
+    """Everything, of all models; without any time where a GPU's speed is not known."""
+    if precision == "bf16" and (without := sorted({c.name for c in rig.cards if not c.bfloat16})):
+        note = f"{', '.join(without)}: no bfloat16, so 16 bit is float16 here, with loss scaling"
+        rig = replace(rig, notes=(*rig.notes, note))
+    if slow := sorted({card.name for card in rig.cards if not card.known}):
+        note = (
+            f"no speed is known of {', '.join(slow)}: what fits is told, and no time. fp32_tflops "
+            "and memory_gbps in inventory/hardware/gpus.yml would tell it"
+        )
+        rig = replace(rig, notes=(*rig.notes, note))
+    own = rig.generation
+    generations = (own, *(one for one in GENERATIONS if one != own and one <= rig.fastest))
+    reports = []
+    for model in models:
+        load = _within(work, model)
+        rows = [_row(one, rig, generations) for one in candidates.of(model, rig, precision, load)]
+        served = [row for row in rows if row.candidate.task == "serve"]
+        instead: Sequence[Instead] = ()
+        if not any(row.candidate.fits for row in served):
+            instead = alternatives.of(model, rig, precision, load)
+        reports.append(ModelReport(model, rows, instead))
+    wanted = [row.candidate for one in reports for row in one.rows if row.now]
+    return Report(rig, precision, work, generations, reports, recommend.advise(rig, wanted))
+
+
+def _within(work: Work, model: Model) -> Work:
+    """No longer sequences than the model was trained for."""
+    return Work(min(work.sequence, model.context), work.batch, work.accumulate, work.streams)
+
+
+def _row(one: Candidate, rig: Machine, generations: Sequence[int]) -> Row:
+    if not one.fits or not all(card.known for card in rig.cards):
+        return Row(one)
+    grid = {
+        (generation, width): predict(one, rig.uniform(generation, width), rig)
+        for generation in generations
+        for width in WIDTHS
+    }
+    return Row(one, predict(one, rig, rig), grid)
+
+
+def _speed(one: Prediction, prefill: bool) -> float:
+    return (one.prefill or 0.0) if prefill else one.tokens_per_second

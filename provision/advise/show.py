@@ -1,0 +1,261 @@
+"""The report as people read it: in columns, 80 wide, the same in a terminal and in a log."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from rich.console import Console
+from rich.text import Text
+
+from provision.advise.candidates import ONE_GPU, Candidate, gib
+from provision.advise.layout import FORMS
+from provision.advise.links import Link
+from provision.advise.machine import Machine
+from provision.advise.network import host_ceiling
+from provision.advise.precision import TASKS
+from provision.advise.prediction import Prediction
+from provision.advise.report import ModelReport, Report, Row
+from provision.advise.wrap import hanging, wrapped
+
+LABEL = 27  # columns of a row's name
+NARROW = (1, 4, 8)  # widths whose loss is shown; x16 is what they are compared with
+
+
+def show(report: Report, console: Console, details: bool) -> None:
+    """Print all of it. `details`: the other generations of PCIe, too."""
+    for line in _rig(report.rig):
+        console.print(line)
+    for one in report.models:
+        console.print()
+        for line in _model(report, one, details):
+            console.print(line)
+    console.print()
+    for line in _advice(report):
+        console.print(line)
+
+
+def number(value: float) -> str:
+    """At most four digits before a unit, three that mean something.
+
+    >>> [number(one) for one in (0.513, 45.9, 866.0, 12631.0)]
+    ['0.51', '45.9', '866', '12.6k']
+    """
+    for most, divisor, unit in ((10, 1, ""), (100, 1, ""), (1e4, 1, ""), (1e7, 1e3, "k")):
+        if value < most:
+            digits = 2 if value < 10 else 1 if value < 100 or unit else 0
+            return f"{value / divisor:.{digits}f}{unit}"
+    return f"{value / 1e6:.1f}M"
+
+
+def loss(share: float) -> str:
+    """A loss in percent, as a change; nothing where there is none to speak of.
+
+    >>> [loss(one) for one in (0.73, 0.004, -0.2)]
+    ['-73 %', '0', '+20 %']
+    """
+    percent = round(-share * 100)
+    return f"{percent:+d} %" if percent else "0"
+
+
+def name_of(one: Candidate) -> str:
+    """What a row is called: task, form, and how many GPUs where not all are in use."""
+    form = FORMS[one.layout.form]
+    if one.layout.form in ("tensor", "sequence"):
+        form = f"{form} {one.layout.tensor}"
+    return f"{TASKS[one.task]}, {form}"
+
+
+def _rig(rig: Machine) -> Iterator[Text]:
+    count = Counter(f"{card.name}, {gib(card.memory_bytes)} GiB" for card in rig.cards)
+    gpus = "; ".join(f"{number} x {name}" for name, number in count.items())
+    if rig.name:
+        yield Text(rig.name, style="bold")
+    yield Text(f"  GPUs     {gpus}")
+    board = rig.board_name or "not said"
+    yield Text(f"  board    {board}" + ("" if rig.board or not rig.board_name else " (no row)"))
+    cpu = rig.cpu_name or "not said"
+    known = f", memory {rig.cpu.memory}" if rig.cpu else ", memory taken for 2 x DDR4-3200"
+    yield Text(f"  CPU      {cpu}{known}")
+    yield from _links(rig.links)
+    if len(rig.links) > 1 and not rig.p2p:
+        most = host_ceiling(rig.host_memory, len(rig.links)) / 1e9
+        yield from hanging(
+            "  host     ",
+            f"at most {most:.2f} GB/s among {len(rig.links)} GPUs, all memory channels filled: "
+            "without P2P every byte passes its memory twice",
+            indent=11,
+        )
+    for note in rig.notes:
+        yield from hanging("  note     ", note, indent=11)
+    if rig.measured:
+        yield from wrapped(f"measured {rig.measured.title}", 2)
+        for note in rig.measured.notes:
+            yield from wrapped(note, 4, "yellow")
+    else:
+        yield Text("  numbers  derived: nothing was measured on this rig (--explain: sources)")
+
+
+def _links(links: Sequence[Link]) -> Iterator[Text]:
+    """A line for each run of GPUs on alike links."""
+    first = 0
+    for link, alike in itertools.groupby(links):
+        last = first + len(list(alike)) - 1
+        gpus = f"GPU {first}" if first == last else f"GPU {first}-{last}"
+        label = "" if first else "links"
+        yield Text(f"  {label:<8} {gpus}: {link}, {link.bandwidth / 1e9:.2f} GB/s")
+        first = last + 1
+
+
+def _model(report: Report, one: ModelReport, details: bool) -> Iterator[Text]:
+    model = one.model
+    title = Text(model.title or model.name, style="bold")
+    load = next((row.candidate.load for row in one.rows), None)
+    facts = f"  {model.total / 1e9:.3g} B parameters, {report.precision}"
+    if load:
+        facts += f", sequences of {load.sequence}"
+        facts += f", {len(report.rig.cards) * report.work.batch * report.work.accumulate} a step"
+    yield title.append(facts, style="not bold")
+    if load and load.sequence < report.work.sequence:
+        yield Text(f"  its context is {load.sequence}: no sequences of {report.work.sequence}")
+    fitting = [row for row in one.rows if row.now]
+    if fitting:
+        own = report.generations[0]
+        yield Text()
+        yield Text(
+            f"{'':<{LABEL}}{'GiB':>6} {'tokens/s':>9} {'loss on Gen' + str(own):>25} "
+            f"{'tokens/s':>9}",
+            "bright_black",
+        )
+        heads = "".join(f"{'x' + str(width):>6} " for width in NARROW)
+        yield Text(
+            f"  {'':<{LABEL - 2}}{'a GPU':>6} {'now':>9} {'now':>6} {heads}{'x16':>8}",
+            "bright_black",
+        )
+        best = _fastest(fitting)
+        shown = [row for row in fitting if details or row.candidate.layout.form != "sequence"]
+        for row in shown:
+            yield from _row(row, own, row in best)
+        yield from _bounds(fitting)
+    for row in one.rows:
+        if row.candidate.fits and row.now is None and row.candidate.memory:
+            yield Text(f"  fits: {name_of(row.candidate)}, {gib(row.candidate.memory.total)} GiB")
+    yield from _unfit(one)
+    for instead in one.instead:
+        mark = "can do" if instead.works else "cannot"
+        yield from hanging(f"  {mark}  {instead.what}: ", instead.how)
+    if details and fitting:
+        yield from _generations(report, fitting)
+
+
+def _fastest(rows: Sequence[Row]) -> list[Row]:
+    """The fastest row of each task, now."""
+    best: dict[str, Row] = {}
+    for row in rows:
+        other = best.get(row.candidate.task)
+        if row.now and (
+            not (other and other.now) or row.now.tokens_per_second > other.now.tokens_per_second
+        ):
+            best[row.candidate.task] = row
+    return list(best.values())
+
+
+def _row(row: Row, own: int, fastest: bool) -> Iterator[Text]:
+    assert row.now is not None
+    memory = gib(row.candidate.memory.total) if row.candidate.memory else ""
+    line = _line(row, own, name_of(row.candidate), memory, prefill=False)
+    yield Text("* ").append(line[2:]) if fastest else line
+    if row.now.prefill and row.candidate.layout.form != "single":
+        yield _line(row, own, "  its prompts", "", prefill=True)
+
+
+def _line(row: Row, own: int, label: str, memory: str, prefill: bool) -> Text:
+    assert row.now is not None
+
+    def speed(one: Prediction) -> float:
+        return (one.prefill or 0.0) if prefill else one.tokens_per_second
+
+    line = Text(f"  {label:<{LABEL - 2}}{memory:>6} {number(speed(row.now)):>9} ")
+    if row.candidate.layout.form == "single":
+        line.rstrip()
+        return line
+    line.append(_loss(row.loss_now(own, prefill), 6))
+    for width in NARROW:
+        line.append(" ").append(_loss(row.loss(own, width, prefill), 6))
+    return line.append(f" {number(speed(row.grid[own, 16])):>8}")
+
+
+def _loss(share: float, width: int) -> Text:
+    style = "red" if share >= 0.3 else "yellow" if share >= 0.1 else ""
+    return Text(f"{loss(share):>{width}}", style=style)
+
+
+def _bounds(rows: Sequence[Row]) -> Iterator[Text]:
+    """Which rows are bound by what, now."""
+    by: dict[str, list[str]] = {}
+    for row in rows:
+        if row.now and row.candidate.layout.form not in ("single", "sequence"):
+            by.setdefault(row.now.bound_by, []).append(name_of(row.candidate))
+    yield Text()
+    yield Text("  * the fastest of its task now", "bright_black")
+    for bound, names in by.items():
+        yield from hanging("  bound by ", f"{bound}: {'; '.join(names)}")
+
+
+def _unfit(one: ModelReport) -> Iterator[Text]:
+    """What can't be done: in one line for a task where no form can, else form by form."""
+    if any(row.candidate.reason == ONE_GPU for row in one.rows):
+        yield Text(f"  {ONE_GPU}")
+    for task, title in TASKS.items():
+        rows = [row.candidate for row in one.rows if row.candidate.task == task]
+        without = [row for row in rows if not row.fits and row.reason != ONE_GPU]
+        if without and not any(row.fits for row in rows):
+            short = [row for row in without if row.memory]
+            least = min(short, key=lambda row: row.memory.total if row.memory else 0, default=None)
+            reason = without[0].reason
+            if least:
+                reason = f"does not fit: {least.reason}, at least ({FORMS[least.layout.form]})"
+            yield from hanging(f"  {title}: ", reason)
+            continue
+        reasons: dict[str, list[str]] = {}
+        for row in without:
+            reasons.setdefault(row.reason, []).append(FORMS[row.layout.form])
+        for reason, forms in reasons.items():
+            yield from hanging(f"  {title}, {', '.join(forms)}: ", reason)
+
+
+def _generations(report: Report, rows: Sequence[Row]) -> Iterator[Text]:
+    """Losses on the other generations of PCIe."""
+    others = report.generations[1:]
+    shared = [row for row in rows if row.candidate.layout.form != "single"]
+    for at in range(0, len(others) if shared else 0, 2):
+        pair = others[at : at + 2]
+        yield Text()
+        heads = "".join(f" {f'Gen{one} x1':>8}{'x4':>6}{'x8':>6} {'tok/s':>6}" for one in pair)
+        yield Text(f"  {'loss against x16 on':<{LABEL - 5}}{heads}", "bright_black")
+        for row in shared:
+            line = Text(f"  {name_of(row.candidate):<{LABEL - 5}}")
+            for one in pair:
+                line.append(" ").append(_loss(row.loss(one, 1), 8))
+                line.append(_loss(row.loss(one, 4), 6)).append(_loss(row.loss(one, 8), 6))
+                line.append(f" {number(row.grid[one, 16].tokens_per_second):>6}")
+            yield line
+
+
+def _advice(report: Report) -> Iterator[Text]:
+    yield Text("What to change", style="bold")
+    if not all(card.known for card in report.rig.cards):
+        yield Text("  nothing is counted without the cards' speed")
+    elif not report.advice:
+        none = "nothing: no change of links or power would be noticed with these models"
+        if report.unknown:
+            none = "nothing is known: no board of the table has lanes for so many GPUs"
+        if len(report.rig.cards) < 2:
+            none = "no change of links: there is one GPU, so nothing crosses them in a step"
+        yield Text(f"  {none}")
+    for place, one in enumerate(report.advice, 1):
+        yield from hanging(f"  {place}. ", one.change.title, indent=5)
+        gain = f"x {one.fastest:.2f} for the fastest form of each task; at most x {one.most:.2f} "
+        yield from wrapped(f"{gain}({one.most_of})", 5)
+        yield from wrapped(one.change.how, 5, "bright_black")

@@ -1,0 +1,194 @@
+"""An assessment: all that is said of one rig."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from agent.readings import pcie
+from provision.adopt import weak
+from provision.adopt.passwords import Known
+from provision.advise import machine
+from provision.assess import nvidiasmi, pcietree, plan, security, verdict, wear
+from provision.assess.finding import Finding, worst_first
+from provision.assess.nvidiasmi import Smi
+from provision.assess.verdict import Verdict
+from provision.errors import DeeprigError
+from provision.hardware import cards, cpus, power
+from provision.hardware.cards import Card
+from provision.hardware.power import Budget
+from provision.inventory import Host, Inventory
+from provision.look.look import Look, ansible_facts, described
+
+FORMAT, FORMAT_VERSION = "deeprig-assessment", 1
+
+
+@dataclass(frozen=True)
+class Assessment:
+    """rows: what the rig is, label and value. taken_at: Unix seconds; seconds: how long it took."""
+
+    name: str
+    rows: tuple[tuple[str, str], ...]
+    tree: tuple[str, ...]
+    wear: tuple[Finding, ...]
+    security: tuple[Finding, ...]
+    budgets: tuple[Budget, ...]
+    verdict: Verdict
+    as_root: bool
+    facts: Mapping[str, Any]
+    taken_at: float = 0.0
+    seconds: float = 0.0
+
+    def document(self) -> dict[str, Any]:
+        """As JSON has it."""
+        return {
+            "format": FORMAT,
+            "version": FORMAT_VERSION,
+            "host": self.name,
+            "taken_at": self.taken_at,
+            "seconds": self.seconds,
+            "as_root": self.as_root,
+            "is": dict(self.rows),
+            "tree": list(self.tree),
+            "wear": [one.document() for one in self.wear],
+            "security": [one.document() for one in self.security],
+            "power": [one.document() for one in self.budgets],
+            "verdict": self.verdict.document(),
+            "facts": self.facts,
+        }
+
+
+def make(
+    look: Look,
+    host: Host,
+    inventory: Inventory,
+    extra: Mapping[str, Any],
+    loaded: Sequence[Smi] = (),
+    shared: Sequence[Known] | None = None,
+) -> Assessment:
+    """Assess a rig from a first look. loaded: its GPUs under a load, where they had one.
+
+    shared: passwords that others know, None where only root could tell.
+
+    Raises RenderError, SourceError.
+    """
+    facts = look.facts
+    gpus = pcie.read_gpus(look.tree.path("/sys"), aer=True)
+    smis = list(loaded) or nvidiasmi.parse(look.tree.text_of("nvidia_smi"))
+    worn = wear.signs(gpus, smis, look.tree.text_of("messages"), wear.generations_of(gpus))
+    found = [
+        *(_login(host, facts) if shared is None else map(_shared, shared)),
+        *security.signs(
+            look.tree,
+            facts["access"],
+            look.tree.text_of("sockets"),
+            look.tree.text_of("connections"),
+            own_keys(),
+        ),
+    ]
+    known = cards.cards()
+    names = {device: card.name for device, card in known.items()}
+    planned = plan.plan(look, host, inventory, extra)
+    ratings = power.supplies_of(host)
+    return Assessment(
+        name=host.name,
+        rows=tuple(_rows(look, ratings)),
+        tree=tuple(pcietree.draw(facts["gpus"], names)),
+        wear=tuple(worst_first(worn)),
+        security=tuple(worst_first(found)),
+        budgets=tuple(_budgets(gpus, smis, known, planned.power_limits, ratings)),
+        verdict=verdict.make(
+            planned.refusals, [*found, *worn], _machine(host, look), _converted(facts)
+        ),
+        as_root=look.as_root,
+        facts=facts,
+    )
+
+
+def own_keys(folder: Path = Path("~/.ssh")) -> set[str]:
+    """The operator's public keys, base64."""
+    found = set()
+    for path in folder.expanduser().glob("*.pub"):
+        words = path.read_text(encoding="utf-8", errors="replace").split()
+        if len(words) > 1:
+            found.add(words[1])
+    return found
+
+
+def _rows(look: Look, ratings: list[float]) -> list[tuple[str, str]]:
+    facts = look.facts
+    rows = [row for row in described(look) if row[0] not in ("CUDA", "NCCL", "PyTorch")]
+    board = facts["board"]
+    processor = cpus.cpu(facts["cpu"]["model"])
+    lanes = (
+        f"{processor.lanes} of Gen{processor.generation} from the processor, chipset Gen"
+        f"{processor.chipset_generation}"
+        if processor
+        else "not known for this processor"
+    )
+    up = look.tree.line("/proc/uptime").split(" ")[0]
+    own = {
+        "BIOS": f"{board['bios_version']} of {board['bios_date']} ({board['bios_vendor']})",
+        "lanes": lanes,
+        "PSUs": " + ".join(f"{one:g} W" for one in ratings) or "not told: psus in the inventory",
+        "uptime": str(timedelta(seconds=int(float(up or 0)))),
+    }
+    return [*rows, *own.items()]
+
+
+def _login(host: Host, facts: Mapping[str, Any]) -> list[Finding]:
+    """The login that the inventory has, if others know it, too."""
+    user = str(host.rendered("ansible_user", "ansible_ssh_user") or "")
+    password = host.rendered("ansible_password", "ansible_ssh_pass")
+    mining = facts["mining_os"]
+    if password is None:
+        return []
+    why = weak.why_weak(user, str(password), mining["key"] if mining else None)
+    if not why:
+        return []
+    return [_shared(Known(user, str(password), why))]
+
+
+def _shared(known: Known) -> Finding:
+    said = f"others know its password ({known.why})"
+    return Finding("login", known.user, "critical", said, "fab adopt changes it.")
+
+
+def _converted(facts: Mapping[str, Any]) -> bool:
+    mines = facts["mining_os"] or facts["miners"]
+    return not mines and bool(facts["driver"]["loaded_version"] and facts["software"]["torch"])
+
+
+def _machine(host: Host, look: Look) -> machine.Machine | None:
+    try:
+        return machine.from_facts(host.name, ansible_facts(look))
+    except DeeprigError:  # no GPU, or one that no table has
+        return None
+
+
+def _budgets(
+    gpus: list[pcie.Gpu],
+    smis: list[Smi],
+    table: Mapping[str, Card],
+    provisioned: Mapping[str, float],
+    ratings: list[float],
+) -> list[Budget]:
+    """At the limits of now, of the cards, and of provisioning; those that are not known are not."""
+    kinds: dict[str, Mapping[str, float | None]] = {
+        "as it is now": {smi.address: smi.power_limit for smi in smis},
+        "at the cards' own limits": {
+            gpu.address: table[gpu.device_id].board_power for gpu in gpus if gpu.device_id in table
+        },
+        "as provisioned": dict(provisioned),
+    }
+    found = []
+    for name, limits in kinds.items():
+        known = [
+            (gpu.address, watts) for gpu in gpus if (watts := limits.get(gpu.address)) is not None
+        ]
+        if gpus and len(known) == len(gpus):
+            found.append(power.budget(name, known, ratings))
+    return found

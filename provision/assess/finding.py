@@ -1,0 +1,46 @@
+"""One thing that an assessment says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
+
+from provision.plain import plain
+
+Status = Literal["ok", "note", "unknown", "warning", "critical"]
+#: From best to worst. note: worth knowing, and nothing to do.
+ORDER: tuple[Status, ...] = ("ok", "note", "unknown", "warning", "critical")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was read of a subject (a GPU's address, a user, a file), and what to do about it."""
+
+    check: str
+    subject: str
+    status: Status
+    reading: str
+    advice: str = ""
+
+    def __post_init__(self) -> None:
+        """What a rig's files say is shown in a terminal."""
+        for name in ("subject", "reading"):
+            object.__setattr__(self, name, plain(getattr(self, name)))
+
+    def document(self) -> dict[str, Any]:
+        """As JSON has it."""
+        return {name: value for name, value in asdict(self).items() if value}
+
+
+def together(findings: Iterable[Finding]) -> list[Finding]:
+    """What is said of several subjects in the same words, said once."""
+    subjects: dict[Finding, list[str]] = {}
+    for one in findings:
+        subjects.setdefault(replace(one, subject=""), []).append(one.subject)
+    return [replace(one, subject=", ".join(names)) for one, names in subjects.items()]
+
+
+def worst_first(findings: Iterable[Finding]) -> list[Finding]:
+    """In the order in which they matter."""
+    return sorted(findings, key=lambda one: -ORDER.index(one.status))

@@ -1,0 +1,253 @@
+"""Who else can get in, and what runs by itself: the rig as it was found."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import ipaddress
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from provision import source
+from provision.assess.finding import Finding, Status
+from provision.remote.facts import system
+from provision.remote.facts.access import key_files
+from provision.remote.facts.miners import (
+    BOOT_FILES,
+    CRON_FILES,
+    login_paths,
+    paths,
+    unit_files,
+)
+from provision.remote.facts.tables import table
+from provision.remote.facts.tree import Tree
+
+TABLE = Path(__file__).parent / "security.yml"
+KEY = re.compile(r"(?:^|\s)((?:ssh|ecdsa|sk)-[\w.@-]+)\s+([A-Za-z0-9+/=]+)(?:\s+(.*))?$")
+SOCKET = re.compile(r'users:\(\("([^"]+)"')
+SETTING = re.compile(r"([^\s=]+)[\s=]+(.*)")  # of sshd: blanks, tabs or an equals sign
+INCLUDED = re.compile(r'Include\s+"?(?:/etc/ssh/)?sshd_config\.d/', re.IGNORECASE)
+LINE_MOST = 120  # characters that are shown
+TAKE_OUT = "If it is not yours, take it out: fab provision does for what it knows."
+
+
+def signs(
+    tree: Tree,
+    access: Sequence[Mapping[str, str]],
+    sockets: str,
+    connections: str,
+    own_keys: Collection[str],
+) -> list[Finding]:
+    """All of them. access: as the facts have it; sockets, connections: what `ss` listed.
+
+    own_keys: the operator's public keys, base64.
+    """
+    known = table("access.json")
+    remote = {*known["remote_control_of_mining_systems"], *known["remote_control"]}
+    return [
+        *_ways_in(access),
+        *_programs(tree, known["remote_control"]),
+        *_listening(sockets, remote),
+        *_outward(connections),
+        *_keys(tree, re.compile(known["vendor_key_comment"], re.IGNORECASE), own_keys),
+        *_users(tree),
+        *_commands(tree, source.load(TABLE)["commands"]),
+        *_sshd(tree),
+        *_preload(tree),
+        *_repositories(tree),
+    ]
+
+
+def _ways_in(access: Sequence[Mapping[str, str]]) -> Iterator[Finding]:
+    """What the facts know of already: rights, lines that fetch and run, remote control."""
+    told: Mapping[str, tuple[str, Status, str]] = {
+        "sudo": ("sudo", "warning", "becomes root without a password"),
+        "fetch": (
+            "starts by itself",
+            "critical",
+            "runs what it fetches, or gives somebody a shell",
+        ),
+        "unit": ("remote control", "critical", "is started as a unit"),
+        "process": ("remote control", "critical", "runs"),
+    }
+    for one in access:
+        if one["kind"] in told:
+            check, status, reading = told[one["kind"]]
+            yield Finding(check, one["evidence"], status, f"{one['name']} {reading}", TAKE_OUT)
+
+
+def _programs(tree: Tree, known: Collection[str]) -> Iterator[Finding]:
+    """Remote control that may be the operator's own, and may be somebody else's."""
+    running = {tree.line(f"{folder}/comm") for folder in tree.processes()}
+    for name in sorted(running & set(known)):
+        yield Finding(
+            "remote control", name, "critical", "runs",
+            "Stop it before the rig is on a network that others reach.",
+        )  # fmt: skip
+
+
+def _listening(sockets: str, known: Collection[str]) -> Iterator[Finding]:
+    seen = set()
+    for line in sockets.splitlines():
+        cells = line.split()
+        if len(cells) < 5:
+            continue
+        address, _, port = cells[4].rpartition(":")
+        match = SOCKET.search(line)
+        who = match.group(1) if match else "a program"
+        if who == "sshd" or _local(address) or (who, port) in seen:
+            continue
+        seen.add((who, port))
+        worse = who in known
+        yield Finding(
+            "listening ports", f"{cells[0]} {port}", "critical" if worse else "note",
+            f"{who} listens on {address}", TAKE_OUT if worse else "",
+        )  # fmt: skip
+
+
+def _outward(connections: str) -> Iterator[Finding]:
+    """Connections to addresses of the internet: pools, farms, and others."""
+    seen = set()
+    for line in connections.splitlines():
+        cells = line.split()
+        match = SOCKET.search(line)
+        if len(cells) < 4 or match is None:
+            continue
+        address = cells[3].rpartition(":")[0].strip("[]")
+        if _private(address) or (match.group(1), cells[3]) in seen:
+            continue
+        seen.add((match.group(1), cells[3]))
+        yield Finding("connections", match.group(1), "note", f"is connected to {cells[3]}")
+
+
+def _keys(tree: Tree, vendors: re.Pattern[str], own: Collection[str]) -> Iterator[Finding]:
+    for path in key_files(tree):
+        for line in tree.lines(path):
+            match = KEY.search(line)
+            if match is None:
+                continue
+            comment = (match.group(3) or "").strip()
+            told = f"{match.group(1)} {fingerprint(match.group(2))} {comment}".strip()
+            if match.group(2) in own:
+                yield Finding("keys", path, "ok", f"yours: {told}")
+            elif vendors.search(comment):
+                yield Finding("keys", path, "critical", f"a vendor's: {told}", TAKE_OUT)
+            else:
+                yield Finding(
+                    "keys", path, "warning", f"not one of yours: {told}",
+                    "Whoever has it can log in: ask whose it is, or take it out.",
+                )  # fmt: skip
+
+
+def fingerprint(blob: str) -> str:
+    """A key's fingerprint as OpenSSH shows it; the key's own text where it is damaged."""
+    try:
+        digest = hashlib.sha256(base64.b64decode(blob, validate=True)).digest()
+    except ValueError:
+        return blob[:20]
+    return "SHA256:" + base64.b64encode(digest).decode().rstrip("=")
+
+
+def _users(tree: Tree) -> Iterator[Finding]:
+    for line in tree.lines("/etc/passwd"):
+        cells = line.split(":")
+        if len(cells) >= 7 and cells[2] == "0" and cells[0] != "root":
+            yield Finding(
+                "users", cells[0], "critical", "is root by another name",
+                "Take the user out; then look at everything else on this rig twice.",
+            )  # fmt: skip
+
+
+def _commands(tree: Tree, rows: Sequence[Mapping[str, str]]) -> Iterator[Finding]:
+    """Lines of what starts by itself that should not do what they do."""
+    patterns = [(re.compile(row["pattern"]), row) for row in rows]
+    units = [path for _, path in unit_files(tree) if path.startswith("/etc/")]
+    files = {*paths(tree, CRON_FILES), *paths(tree, BOOT_FILES), *login_paths(tree), *units}
+    for path in sorted(files):
+        for line in tree.lines(path):
+            row = next((row for pattern, row in patterns if pattern.search(line)), None)
+            if row is not None:
+                status: Status = "critical" if row["status"] == "critical" else "warning"
+                told = f"{row['reading']}: {line[:LINE_MOST]}"
+                yield Finding("starts by itself", path, status, told, TAKE_OUT)
+
+
+def _sshd(tree: Tree) -> Iterator[Finding]:
+    """sshd's own words, the first of which counts; its folder comes where its file says so."""
+    settings: dict[str, str] = {}
+    main = "/etc/ssh/sshd_config"
+    included = any(INCLUDED.match(line) for line in tree.lines(main))
+    folder = tree.glob("/etc/ssh/sshd_config.d/*.conf") if included else []
+    for path in [*folder, main]:
+        for line in tree.lines(path):
+            name, value = SETTING.match(line + " ").groups()  # type: ignore[union-attr]
+            if name.lower() == "match":
+                break
+            settings.setdefault(name.lower(), value.strip().strip('"').lower())
+    if settings.get("passwordauthentication", "yes") != "no":
+        yield Finding(
+            "sshd", "passwords", "warning", "whoever knows or guesses a password logs in",
+            "fab adopt lets keys in, and nothing else.",
+        )  # fmt: skip
+    if settings.get("permitrootlogin", "prohibit-password") == "yes":
+        yield Finding("sshd", "root", "warning", "root may log in by a password", "fab adopt")
+    if settings.get("permitemptypasswords", "no") == "yes":
+        yield Finding("sshd", "empty passwords", "critical", "are let in", "fab adopt")
+
+
+def _preload(tree: Tree) -> Iterator[Finding]:
+    for line in tree.lines("/etc/ld.so.preload"):
+        yield Finding(
+            "ld.so.preload", line, "critical", "is loaded into every program",
+            "This is how processes are hidden: reinstall the rig, and trust no file of it.",
+        )  # fmt: skip
+
+
+def _repositories(tree: Tree) -> Iterator[Finding]:
+    """Others' packages over plain http, and packages of anyone without a signature."""
+    codename = str(system.distribution(tree)["distribution_release"])
+    for path in ["/etc/apt/sources.list", *tree.glob("/etc/apt/sources.list.d/*")]:
+        for entry in _entries(tree, path):
+            if re.search(r"trusted\s*[=:]\s*yes", entry, re.IGNORECASE):
+                yield Finding(
+                    "repositories", path, "critical", f"packages without a signature: {entry}",
+                    TAKE_OUT,
+                )  # fmt: skip
+            # The distribution's own archive signs its packages, and is mostly asked by http.
+            elif "http://" in entry and not re.search(rf"\b{re.escape(codename)}\b", entry):
+                yield Finding(
+                    "repositories",
+                    path,
+                    "warning",
+                    f"another's, over plain http: {entry}",
+                    TAKE_OUT,
+                )
+
+
+def _entries(tree: Tree, path: str) -> list[str]:
+    """A line for each repository: of a .sources file, a stanza's lines together."""
+    if not path.endswith(".sources"):
+        return [line for line in tree.lines(path) if line.startswith("deb")]
+    stanzas = re.split(r"\n\s*\n", tree.text(path))
+    return [" ".join(stanza.split()) for stanza in stanzas if "URIs:" in stanza]
+
+
+def _local(address: str) -> bool:
+    """Whether only the rig itself reaches an address."""
+    bare = address.strip("[]").partition("%")[0]
+    try:
+        return ipaddress.ip_address(bare).is_loopback
+    except ValueError:
+        return False
+
+
+def _private(address: str) -> bool:
+    """Whether an address is of this rig's own network."""
+    try:
+        found = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return True
+    if isinstance(found, ipaddress.IPv6Address) and found.ipv4_mapped:
+        found = found.ipv4_mapped
+    return not found.is_global

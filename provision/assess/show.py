@@ -1,0 +1,100 @@
+"""An assessment in the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Console
+
+from provision.assess.assessment import Assessment
+from provision.assess.finding import Finding, together
+from provision.hardware.power import Budget
+from provision.wrapping import lines, rows
+
+COLOURS = {"critical": "red", "warning": "yellow", "unknown": "dim", "note": "", "ok": ""}
+LABEL, STATUS = 11, 10  # columns
+
+
+def show(one: Assessment, console: Console, everything: bool) -> None:
+    """Print it. everything: also what is in order."""
+    console.print(one.name, style="bold", markup=False)
+    rows(one.rows, console, LABEL)
+    if not one.as_root:
+        console.print(
+            "  Not seen as root: other users' keys and crontabs, sudo's rules.",
+            style="yellow",
+            markup=False,
+        )
+    _title(console, "PCIe")
+    for line in one.tree:
+        console.print(f"  {line}", markup=False)
+    _title(console, "Signs of hard use")
+    _findings(console, one.wear, everything)
+    _title(console, "Who can get in, and what runs by itself")
+    _findings(console, one.security, everything)
+    _title(console, "Power")
+    for budget in one.budgets:
+        console.print(f"  {power_line(budget)}", markup=False)
+    if not one.budgets:
+        console.print("  the GPUs' limits are not known", markup=False)
+    elif not one.budgets[0].supplies:
+        console.print("  No supply is told: psus: [750, 750] in the inventory.", markup=False)
+    _verdict(console, one)
+
+
+def power_line(budget: Budget) -> str:
+    """A budget in a line: what is asked for, and what each supply has of it."""
+    asked = f"{budget.name}: {budget.watts:.0f} W"
+    shares = "; ".join(
+        f"PSU {at + 1} of {one.rated:.0f} W carries {one.used:.0f} of {one.usable:.0f} W"
+        f"{'' if one.carries else ', TOO MUCH'}"
+        for at, one in enumerate(budget.supplies)
+    )
+    return f"{asked}; {shares}" if shares else asked
+
+
+def _verdict(console: Console, one: Assessment) -> None:
+    _title(console, "Verdict")
+    for label, what, reasons in (
+        ("system", one.verdict.system, one.verdict.system_why),
+        ("board", one.verdict.board, one.verdict.board_why),
+    ):
+        console.print(f"  {label:<{LABEL}}{what}", style="bold", markup=False)
+        for reason in reasons:
+            _indented(console, reason, LABEL + 2)
+    if not one.verdict.options:
+        return
+    console.print(f"  {'lanes':<{LABEL}}", end="", markup=False)
+    for at, option in enumerate(one.verdict.options):
+        links = ", ".join(option.links)
+        pad = " " * (LABEL + 2 if at else 0)
+        console.print(f"{pad}{option.lanes:>3}  {option.name}: {links}", markup=False)
+        if option.how:
+            _indented(console, option.how, LABEL + 7)
+
+
+def _findings(console: Console, findings: Sequence[Finding], everything: bool) -> None:
+    shown = [one for one in findings if everything or one.status != "ok"]
+    advised: set[str] = set()  # the same advice is given once
+    for one in together(shown):
+        console.print(f"  {one.status:<{STATUS}}", end="", style=COLOURS[one.status], markup=False)
+        text = f"{one.check}, {one.subject}: {one.reading}"
+        parts = lines(text, console, STATUS + 2)
+        console.print(f"\n{' ' * (STATUS + 2)}".join(parts), markup=False)
+        if one.advice not in {"", *advised} and one.status in ("critical", "warning", "unknown"):
+            advised.add(one.advice)
+            _indented(console, one.advice, STATUS + 4)
+    good = len(findings) - len(shown)
+    if good or not findings:
+        told = f"{good} more in order" if shown else f"{good} in order" if good else "nothing found"
+        console.print(f"  {told}", style="dim", markup=False)
+
+
+def _title(console: Console, text: str) -> None:
+    console.print()
+    console.print(f"  {text}", style="bold", markup=False)
+
+
+def _indented(console: Console, text: str, margin: int) -> None:
+    for line in lines(text, console, margin):
+        console.print(f"{' ' * margin}{line}", style="dim", markup=False)

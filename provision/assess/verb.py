@@ -1,0 +1,76 @@
+"""`fab assess`: looks at each rig, and shows what is to be said of it. Changes nothing."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from invoke.exceptions import Exit
+from rich.console import Console
+
+from provision import hostwise, textfile
+from provision.adopt.passwords import known_to_others
+from provision.assess import assessment, html, show
+from provision.assess import load as loads
+from provision.assess.assessment import Assessment
+from provision.connection import RigConnection
+from provision.errors import SourceError
+from provision.inventory import Host
+from provision.look.look import look_over
+from provision.options import extra_variables
+from provision.redact import Redactor, secrets_of
+from provision.rootshell import RootShell
+from provision.sessions import sudo_password
+
+if TYPE_CHECKING:
+    from provision.executor import FleetContext
+    from provision.flags import Flags
+
+
+def assess(context: FleetContext, flags: Flags, page: str, load: bool) -> None:
+    """Assess all rigs that -H names. Raises Exit, SourceError.
+
+    page: write it as HTML there. load: put the GPUs to work for some seconds, and look at them
+    then.
+    """
+    textfile.check_named("--html", page)
+    inventory, hosts = context.fleet(flags)
+    if page and len(hosts) > 1:
+        raise SourceError(f"--html is one rig's file, and -H names {len(hosts)}")
+    extra = extra_variables(flags.e)
+
+    def one(host: Host) -> Assessment:
+        began = time.time()
+        connection = RigConnection(host, context.config, flags.accept_new)
+        password = sudo_password(host, context.config)
+        try:
+            connection.open()
+            loaded = loads.hottest(RootShell(connection, password), host.name) if load else []
+            with look_over(connection, password) as seen:
+                login = (str(host.rendered("ansible_user", "ansible_ssh_user") or ""), password)
+                root = RootShell(connection, password)
+                shared = known_to_others(root, *login) if seen.as_root else None
+                made = assessment.make(seen, host, inventory, extra, loaded, shared)
+        finally:
+            connection.close()
+        return replace(made, taken_at=began, seconds=time.time() - began)
+
+    with Console(stderr=True).status("Looking" + (f", {loads.SECONDS} s of load" if load else "")):
+        found = hostwise.each(hosts, one)
+    console = Console(highlight=False, soft_wrap=True)
+    variables = {host.name: host.variables for host in hosts}
+    documents = {}
+    for name, made in hostwise.answered(found):
+        documents[name] = Redactor(secrets_of(variables[name])).value(made.document())
+        if not flags.json:
+            show.show(made, console, everything=flags.verbose)
+        if page:
+            textfile.write_named("--html", page, html.render(made))
+            if not flags.json:
+                console.print(f"\n  {page}", markup=False)
+    if flags.json:
+        print(json.dumps(documents, indent=2))
+    if status := hostwise.worst(found):
+        raise Exit(code=status)

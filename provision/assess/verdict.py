@@ -1,0 +1,134 @@
+"""What to do with a rig: convert it in place, install it anew, keep or replace the board."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from provision import source
+from provision.advise.links import Link
+from provision.advise.machine import Machine
+from provision.advise.recommend import Change, changes
+from provision.assess.finding import Finding, together
+from provision.assess.plan import Refusal
+
+TABLE = Path(__file__).parent / "verdict.yml"
+System = Literal["converted", "convert in place", "mend, then convert in place", "reinstall"]
+Board = Literal[
+    "keep", "keep, with other risers", "keep, if its BIOS splits the slot", "replace", "unknown"
+]
+
+
+@dataclass(frozen=True)
+class Option:
+    """A way to more lanes. links: of each GPU then; lanes: of all of them together."""
+
+    name: str
+    title: str
+    how: str
+    links: tuple[str, ...]
+    lanes: int
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """system and board, each with its reasons. options: the rig as it is first, then ways on."""
+
+    system: System
+    system_why: tuple[str, ...]
+    board: Board
+    board_why: tuple[str, ...]
+    options: tuple[Option, ...]
+
+    def document(self) -> dict[str, Any]:
+        """As JSON has it."""
+        return asdict(self)
+
+
+def make(
+    refusals: Sequence[Refusal],
+    findings: Sequence[Finding],
+    machine: Machine | None,
+    converted: bool = False,
+) -> Verdict:
+    """The verdict. findings: of security and of wear.
+
+    machine: the rig as predictions see it, None where they can't. converted: whether it is a deep
+    learning host already.
+    """
+    table = source.load(TABLE)
+    system, why = _system(refusals, findings, table)
+    if system == "convert in place" and converted:
+        system, why = "converted", ["no mining system, no miner: fab validate proves the rest"]
+    board, board_why, options = _board(machine, table["lanes_least"])
+    return Verdict(system, tuple(why), board, tuple(board_why), tuple(options))
+
+
+def _system(
+    refusals: Sequence[Refusal], findings: Sequence[Finding], table: Mapping[str, Any]
+) -> tuple[System, list[str]]:
+    anew = [one.why for one in refusals if one.name in table["reinstall"]]
+    critical = [one for one in findings if one.status == "critical"]
+    intruded = [one for one in critical if one.check in table["intrusion"]]
+    if intruded:
+        anew.append("somebody else was root on it, and no file of it can be trusted:")
+        anew += [f"{one.subject}: {one.reading}" for one in together(intruded)]
+    if anew:
+        return "reinstall", anew
+    hurt = [one for one in critical if one.check in table["mend"]]
+    mend = [one.why for one in refusals]
+    mend += [f"{one.check}, {one.subject}: {one.reading}" for one in together(hurt)]
+    if mend:
+        return "mend, then convert in place", mend
+    return "convert in place", ["nothing stands in the way: fab provision"]
+
+
+def _board(machine: Machine | None, least: int) -> tuple[Board, list[str], list[Option]]:
+    if machine is None:
+        return "unknown", ["no GPU that is known is on the bus"], []
+    ways = [
+        change for change in changes(machine) if change.name in ("riser", "bifurcation", "board")
+    ]
+    now = Option("now", "as it is", "", _told(machine.links), _lanes(machine.links))
+    options = [now, *(_option(change) for change in ways)]
+    narrowest = min(link.width for link in machine.links)
+    told = f"the narrowest GPU has x{narrowest}"
+    if narrowest >= least or len(machine.cards) == 1:
+        return "keep", [f"{told}: enough to begin with; fab advise says for what"], options
+    if machine.board is not None and machine.board.replace:
+        reason = f"{told}; {machine.board.replace} ({machine.board.source})"
+        return "replace", [reason], options
+    here = [
+        change
+        for change in ways
+        if change.name != "board" and min(link.width for link in change.rig.links) >= least
+    ]
+    if here:
+        best = max(here, key=lambda change: _lanes(change.rig.links))
+        why = [f"{told}, and this board can give more: {best.title} ({best.how})"]
+        if best.name == "bifurcation" and not _sure(machine):
+            why.append("until that is seen to work, count on another board")
+            return "keep, if its BIOS splits the slot", why, options
+        return "keep, with other risers", why, options
+    why = [f"{told}, and no way to x{least} for all {len(machine.cards)} GPUs is known on it"]
+    return "replace", why, options
+
+
+def _sure(machine: Machine) -> bool:
+    """Whether more than a claim says that the board splits its slot."""
+    return machine.board is not None and machine.board.confidence in ("A", "B")
+
+
+def _option(change: Change) -> Option:
+    links = change.rig.links
+    return Option(change.name, change.title, change.how, _told(links), _lanes(links))
+
+
+def _told(links: Sequence[Link]) -> tuple[str, ...]:
+    return tuple(str(link) for link in links)
+
+
+def _lanes(links: Sequence[Link]) -> int:
+    return sum(link.width for link in links)

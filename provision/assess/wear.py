@@ -1,0 +1,202 @@
+"""Signs of hard use, from what the bus, the kernel and the driver say of each GPU."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from agent.readings import pcie, xid
+from provision import source
+from provision.assess.finding import Finding, Status
+from provision.assess.nvidiasmi import Smi
+from provision.hardware import cards
+
+HERE = Path(__file__).parent
+XIDS = HERE.parents[1] / "agent" / "tables" / "xids.yml"
+CABLE = "Reseat the card and its riser; swap risers to see which of them the errors follow."
+
+
+def signs(
+    gpus: Sequence[pcie.Gpu], smis: Sequence[Smi], messages: str, generations: Mapping[str, str]
+) -> list[Finding]:
+    """All of them. gpus: read with their error counters; generations: by GPU's address."""
+    limits = source.load(HERE / "thresholds.yml")
+    by_address = {smi.address: smi for smi in smis}
+    found = [*_lost(gpus, by_address), *_errors(gpus), *_xids(gpus, messages)]
+    for gpu in gpus:
+        smi = by_address.get(gpu.address)
+        if smi is not None:
+            found += [
+                *_memory(smi),
+                *_vbios(smi, generations.get(gpu.address, "")),
+                *_heat(smi, limits),
+                *_power(smi, limits),
+            ]
+    return [*found, *_mixed(smis)]
+
+
+def generations_of(gpus: Sequence[pcie.Gpu]) -> dict[str, str]:
+    """The generation of each GPU, by its address, as inventory/hardware/gpus.yml has its chip."""
+    known = cards.chips()
+    found = {gpu.address: cards.chip_of(gpu.device_id or "0", known) for gpu in gpus}
+    return {address: chip.generation for address, chip in found.items() if chip}
+
+
+def _lost(gpus: Sequence[pcie.Gpu], smis: Mapping[str, Smi]) -> Iterator[Finding]:
+    for gpu in gpus:
+        if not gpu.answers:
+            yield Finding(
+                "on the bus", gpu.address, "critical", "it has fallen off the bus",
+                "Its riser, the riser's power, or the card: try it in the board's own slot.",
+            )  # fmt: skip
+        elif smis and gpu.address not in smis:
+            yield Finding(
+                "driver", gpu.address, "critical", "the driver does not answer for it",
+                "Look for Xid lines in dmesg; try it alone, in the board's own slot.",
+            )  # fmt: skip
+    if not smis and gpus:
+        yield Finding(
+            "driver", "rig", "unknown", "nvidia-smi says nothing",
+            "What only the driver knows (memory, VBIOS, heat) is told once it runs.",
+        )  # fmt: skip
+
+
+def _errors(gpus: Sequence[pcie.Gpu]) -> Iterator[Finding]:
+    """PCIe errors since the boot, of each GPU's path: often counted at the port above it."""
+    seen: set[str] = set()
+    counted = False
+    for gpu in gpus:
+        for port in gpu.path:
+            if port.aer is None or port.address in seen:
+                continue
+            seen.add(port.address)
+            counted = True
+            bad = {name: number for name, number in port.aer.totals.items() if number}
+            if not bad:
+                continue
+            status: Status = "warning" if set(bad) == {"correctable"} else "critical"
+            told = ", ".join(f"{number} {name}" for name, number in bad.items())
+            where = "" if port.address == gpu.address else f" at {port.address}"
+            yield Finding("PCIe errors", gpu.address, status, f"{told}{where}", CABLE)
+    if gpus and not counted:
+        yield Finding(
+            "PCIe errors", "rig", "unknown", "the kernel counts none",
+            "pci=noaer on its command line, or an old BIOS: they are counted after provisioning.",
+        )  # fmt: skip
+    elif gpus:
+        yield Finding("PCIe errors", "rig", "ok", f"counted at {len(seen)} devices since the boot")
+
+
+def _xids(gpus: Sequence[pcie.Gpu], messages: str) -> Iterator[Finding]:
+    """Xids in the kernel's log, which begins at the last boot and may have been cut."""
+    rows = xid.Catalogue(source.load(XIDS))
+    counts: Counter[tuple[str, int]] = Counter()
+    for match in xid.XID.finditer(messages):
+        counts[match["address"].lower(), int(match["xid"])] += 1
+    for (address, number), count in counts.items():
+        row = rows[number]
+        known = next((g.address for g in gpus if g.address.startswith(address[-10:])), address)
+        status: Status = "note" if row.status == "ok" else row.status  # type: ignore[assignment]
+        yield Finding(
+            "Xid errors", known, status, f"Xid {number} ({row.name}), {count} in the kernel's log",
+            row.advice,
+        )  # fmt: skip
+    if not counts and messages:
+        yield Finding("Xid errors", "rig", "ok", "none in the kernel's log")
+    elif not messages and gpus:
+        yield Finding("Xid errors", "rig", "unknown", "the kernel's log can't be read, or is empty")
+
+
+def _memory(smi: Smi) -> Iterator[Finding]:
+    told = []
+    if smi.retired is not None:
+        told.append(f"{smi.retired} pages retired")
+    if smi.remapped is not None:
+        told.append(f"{smi.remapped} rows remapped")
+    if not told:
+        yield Finding(
+            "memory", smi.address, "unknown", "this card keeps no count of worn memory",
+            "GeForce cards mostly do not: a long run of fab bench checks values instead.",
+        )  # fmt: skip
+        return
+    status: Status = "ok"
+    advice = ""
+    if smi.failed:
+        status, advice = "critical", "No spare rows are left: the card is worn out."
+    elif smi.uncorrectable or smi.pending:
+        status, advice = "warning", "Reboot, then watch whether the count grows."
+    elif smi.retired or smi.remapped:
+        status = "note"
+    if smi.pending:
+        told.append("more at the next reset")
+    yield Finding("memory", smi.address, status, ", ".join(told), advice)
+
+
+def _vbios(smi: Smi, generation: str) -> Iterator[Finding]:
+    known = source.load(HERE / "vbios.yml")["generations"].get(smi.vbios.split(".")[0])
+    if not smi.vbios or not generation or known is None:
+        yield Finding("VBIOS", smi.address, "unknown", smi.vbios or "not told")
+    elif generation in known:
+        yield Finding("VBIOS", smi.address, "ok", f"{smi.vbios}, of its generation")
+    else:
+        yield Finding(
+            "VBIOS", smi.address, "critical",
+            f"{smi.vbios} is of {' or '.join(known)}, the card's device id of {generation}",
+            "It was flashed, or is not what it says: ask the seller, and flash its maker's own.",
+        )  # fmt: skip
+
+
+def _mixed(smis: Sequence[Smi]) -> Iterator[Finding]:
+    """Cards of one name that run different versions: one may carry a miner's."""
+    by_name: dict[str, set[str]] = {}
+    for smi in smis:
+        if smi.vbios:
+            by_name.setdefault(smi.name, set()).add(smi.vbios)
+    for name, versions in by_name.items():
+        if len(versions) > 1:
+            yield Finding(
+                "VBIOS", name, "note", f"of different versions: {', '.join(sorted(versions))}",
+                "Cards of different makers have; of one maker, compare with its own site.",
+            )  # fmt: skip
+
+
+def _heat(smi: Smi, limits: Mapping[str, Any]) -> Iterator[Finding]:
+    if smi.celsius is None:
+        return
+    at_work = (smi.busy or 0) > limits["idle_busy"]
+    told = [f"{smi.celsius:.0f} °C {'at work' if at_work else 'idle'}"]
+    if smi.memory_celsius is not None:
+        told.append(f"memory {smi.memory_celsius:.0f} °C")
+    if smi.fan is not None:
+        told.append(f"fan {smi.fan:.0f} %")
+    reading = ", ".join(told)
+    hottest = limits["load_hot" if at_work else "idle_hot"]
+    if smi.fan == 0 and smi.celsius > limits["fans_stopped_above"]:
+        yield Finding(
+            "heat", smi.address, "critical", f"{reading}: its fans stand still",
+            "Fans of mining cards wear out first: replace them before any long run.",
+        )  # fmt: skip
+    elif smi.celsius >= hottest or (smi.memory_celsius or 0) >= limits["memory_hot"]:
+        yield Finding(
+            "heat", smi.address, "warning", reading,
+            "New paste and thermal pads, dust out, more room between the cards.",
+        )  # fmt: skip
+    elif at_work:
+        yield Finding("heat", smi.address, "ok", reading)
+    else:
+        yield Finding(
+            "heat", smi.address, "ok", reading, "What it is under load, fab validate shows later."
+        )
+
+
+def _power(smi: Smi, limits: Mapping[str, Any]) -> Iterator[Finding]:
+    if smi.power_limit is None or smi.power_default is None:
+        return
+    if abs(smi.power_limit - smi.power_default) > limits["power_limit_differs"]:
+        yield Finding(
+            "power limit", smi.address, "note",
+            f"{smi.power_limit:.0f} W, by default {smi.power_default:.0f} W",
+            "Somebody's setting, gone at the next boot unless its program stays.",
+        )  # fmt: skip

@@ -1,0 +1,136 @@
+"""A backup as it lies in a folder, and what can be said of it."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+FOLDER = "/var/backups/deeprig"  # on the rig: playbooks/backup.yml
+SUMS = "SHA256SUMS"
+STAMP = "%Y-%m-%d-%H%M%S"  # behind the name of one that another took the place of
+#: What every backup has. The checksums must have these, and whatever else is there.
+NEEDED = ("before.tar.gz", "packages.txt", "held.txt", "units.txt", "cmdline.txt")
+State = Literal["none", "whole", "unchecked", "damaged", "readable by others"]
+#: What the rig says of its backup, read by `parse`. Read-only. What is bad: as in restore.yml.
+ASK = f"""
+cd {FOLDER} 2>/dev/null || exit 0
+stat --printf 'folder\\t%a\\t%U\\n' .
+for file in before.tar.gz *.txt packages/*.deb {SUMS}; do
+  [ -e "$file" ] && stat --printf 'file\\t%n\\t%s\\t%Y\\n' "$file"
+done
+if [ -e {SUMS} ]; then
+  sha256sum --check {SUMS} 2>/dev/null | grep -v ': OK$' | sed 's/^/bad\\t/'
+  set -- {" ".join(NEEDED)} *.txt packages/*.deb
+  for file in $(printf '%s\\n' "$@" | grep -v '[*]' | sort -u); do
+    awk -v name="$file" 'substr($0, 67) == name {{ found = 1 }} END {{ exit !found }}' {SUMS} ||
+      printf 'bad\\t%s\\n' "$file"
+  done
+fi
+[ -d removed ] && printf 'aside\\t%s\\n' "$(find removed ! -type d | wc -l)"
+:
+"""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """One backup. made: Unix seconds; files: bytes by name; bad: files that are not as they were.
+
+    aside: how many files were put aside beside it. private: root's alone.
+    """
+
+    where: str
+    files: Mapping[str, int] = field(default_factory=dict)
+    made: float | None = None
+    bad: tuple[str, ...] = ()
+    aside: int = 0
+    private: bool = True
+
+    @property
+    def state(self) -> State:
+        """What it is good for."""
+        if not self.files:
+            return "none"
+        if self.bad:
+            return "damaged"
+        if SUMS not in self.files:
+            return "unchecked"
+        return "whole" if self.private else "readable by others"
+
+    @property
+    def usable(self) -> bool:
+        """Whether a rig may be restored from it."""
+        return self.state in ("whole", "readable by others")
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return sum(self.files.values())
+
+    def document(self) -> dict[str, Any]:
+        """As JSON has it."""
+        return {**asdict(self), "state": self.state, "size": self.size}
+
+
+def parse(text: str) -> Kept:
+    """What a rig answered to ASK."""
+    rows = [line.split("\t") for line in text.splitlines()]
+    folder = next((row for row in rows if row[0] == "folder" and len(row) == 3), None)
+    files = [row for row in rows if row[0] == "file" and len(row) == 4]
+    return Kept(
+        where=FOLDER,
+        files={row[1]: int(row[2]) for row in files},
+        made=min((float(row[3]) for row in files), default=None),
+        bad=tuple(row[1].split(": ")[0] for row in rows if row[0] == "bad"),
+        aside=sum(int(row[1]) for row in rows if row[0] == "aside"),
+        private=folder is None or (folder[1] == "700" and folder[2] == "root"),
+    )
+
+
+def here(folder: Path) -> Kept:
+    """A backup in a folder of this machine, each file held against its checksum.
+
+    Where there are checksums, a file that they do not have is bad, too.
+    """
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    names = {str(path.relative_to(folder)): path for path in paths}
+    wanted = dict(_sums(folder / SUMS))
+    unlisted = {*names, *NEEDED} - {*wanted, SUMS} if SUMS in names else set()
+    return Kept(
+        where=str(folder),
+        files={name: path.stat().st_size for name, path in names.items()},
+        made=min((path.stat().st_mtime for path in paths), default=None),
+        bad=tuple(
+            name
+            for name, digest in wanted.items()
+            if name not in names or _digest(names[name]) != digest
+        )
+        + tuple(sorted(unlisted)),
+        private=not folder.exists() or folder.stat().st_mode & 0o077 == 0,
+    )
+
+
+def older(folder: Path) -> list[Kept]:
+    """The backups that once were in this folder, and that others took the place of."""
+    dated = re.compile(rf"{re.escape(folder.name)}[.]\d{{4}}-\d\d-\d\d-\d{{6}}[+]*")
+    return [here(one) for one in sorted(folder.parent.glob("*")) if dated.fullmatch(one.name)]
+
+
+def _sums(file: Path) -> Iterable[tuple[str, str]]:
+    """Name and digest, of a file as sha256sum writes it."""
+    if not file.is_file():
+        return
+    for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
+        digest, _, name = line.partition("  ")
+        yield name, digest
+
+
+def _digest(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while part := stream.read(1 << 20):
+            digest.update(part)
+    return digest.hexdigest()

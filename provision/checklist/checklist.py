@@ -1,0 +1,166 @@
+"""A checklist: each item with how it stands, by observation or by an answer that was remembered."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import groupby
+from typing import Any, Literal
+
+from provision.checklist import items
+from provision.checklist.case import Case
+from provision.checklist.items import Item
+from provision.checklist.observe import Status, observe
+from provision.hardware.chipsets import Chipset
+
+By = Literal["seen", "answered", ""]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One item of a rig. before: how it stood when it was last looked at; empty where it was not.
+
+    words: what to look for in a BIOS whose menu is not known.
+    """
+
+    id: str
+    group: str
+    title: str
+    status: Status
+    by: By
+    reading: str
+    how: str
+    why: str
+    ask: str
+    words: tuple[str, ...]
+    source: str
+    confidence: str
+    before: str = ""
+
+    @property
+    def moved(self) -> bool:
+        """Whether it stands otherwise than before."""
+        return bool(self.before) and self.before != self.status
+
+
+@dataclass(frozen=True)
+class Checklist:
+    """All of one rig. rebooted: whether it was since it was last looked at; None: never was."""
+
+    case: Case
+    entries: tuple[Entry, ...]
+    rebooted: bool | None = None
+
+    @property
+    def groups(self) -> list[tuple[str, list[Entry]]]:
+        """The entries under their headings."""
+        return [(name, list(rows)) for name, rows in groupby(self.entries, lambda one: one.group)]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many stand how."""
+        return {
+            status: sum(one.status == status for one in self.entries)
+            for status in ("ok", "to do", "open")
+        }
+
+    @property
+    def news(self) -> str:
+        """What a reboot changed since the last look; empty where there was none."""
+        if not self.rebooted:
+            return ""
+        moved = [one for one in self.entries if one.moved]
+        told = "; ".join(f"{one.title}: {one.before} -> {one.status}" for one in moved)
+        return f"Rebooted since the last look. {told or 'Nothing changed by it'}."
+
+    def document(self) -> dict[str, Any]:
+        """As JSON has it."""
+        case = self.case
+        return {
+            "host": case.name,
+            "board": {
+                "name": case.board_name,
+                "known": asdict(case.board) if case.board else None,
+                "chipset": asdict(case.chipset) if case.chipset else None,
+            },
+            "cpu": case.cpu_name,
+            "gpus": [card.name for card in case.cards],
+            "wanted_width": case.wanted,
+            "rebooted": self.rebooted,
+            "counts": self.counts,
+            "items": [asdict(one) for one in self.entries],
+        }
+
+
+def make(
+    case: Case, answers: Mapping[str, bool], seen: Mapping[str, Any] | None = None
+) -> Checklist:
+    """The checklist. answers: by item's id. seen: boot_id and items of the last look."""
+    last = seen or {}
+    before: Mapping[str, str] = last.get("items") or {}
+    entries = tuple(_entry(item, case, answers, before) for item in items.of(case))
+    rebooted = None
+    if last and case.facts is not None:
+        rebooted = last.get("boot_id") != case.facts["boot_id"]
+    return Checklist(case, entries, rebooted)
+
+
+def _entry(item: Item, case: Case, answers: Mapping[str, bool], before: Mapping[str, str]) -> Entry:
+    status: Status = "open"
+    by: By = ""
+    reading = ""
+    if item.observe:
+        observed = observe(case, item.observe)
+        status, reading = observed.status, observed.reading
+        by = "" if status == "open" else "seen"
+    if status == "open" and item.id in answers:
+        status, by = ("ok" if answers[item.id] else "to do"), "answered"
+    return Entry(
+        id=item.id, group=item.group, title=item.title, status=status, by=by, reading=reading,
+        how=item.told(case), why=item.why, ask=item.ask,
+        words=() if item.menu_known(case) else item.words,
+        source=item.source, confidence=item.confidence, before=str(before.get(item.id, "")),
+    )  # fmt: skip
+
+
+def about(case: Case) -> list[str]:
+    """What is known of the board and its slots, a sentence a line."""
+    lines = []
+    board, chipset = case.board, case.chipset
+    if board is not None:
+        lines.append(f"Known of this board (confidence {board.confidence}): {board.source}")
+        for slot in board.slots:
+            many = f"{slot.count} x " if slot.count > 1 else ""
+            ways = " or ".join(map(_ways, slot.splits))
+            can = f", splits as {ways}" if ways else ""
+            origin = "the processor" if slot.lanes_from == "cpu" else "the chipset"
+            lines.append(f"{many}{slot.name}: x{slot.lanes} from {origin}{can}")
+        lines += [*board.notes, *board.steals]
+        silent = not any(slot.splits for slot in board.slots)
+        if chipset is not None and (silent or board.confidence == "C"):
+            lines.append(f"The rule of its chipset ({chipset.name}): {_rule(chipset)}")
+        if board.replace:
+            lines.append(f"Not worth keeping for this: {board.replace}.")
+    elif chipset is not None:
+        lines.append(
+            f"The board is not in the table; the rule of its chipset ({chipset.name}): "
+            f"{_rule(chipset)}"
+        )
+    else:
+        lines.append("Neither the board nor its chipset is in the tables: nothing is known of it.")
+    if case.cpu is not None:
+        ways = ", ".join(map(_ways, case.cpu.splits))
+        lines.append(
+            f"The processor: {case.cpu.lanes} lanes of Gen{case.cpu.generation} for slots, at best "
+            f"as {ways}; a board may do less."
+        )
+    return lines
+
+
+def _rule(chipset: Chipset) -> str:
+    return f"{chipset.rule} ({chipset.source}, confidence {chipset.confidence})"
+
+
+def _ways(split: Sequence[int]) -> str:
+    """x8/x4/x4"""
+    return "/".join(f"x{lanes}" for lanes in split)

@@ -1,0 +1,84 @@
+"""The checklist's items: rows of items.yml, and which of them a rig needs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import jinja2
+
+from provision import source, table
+from provision.checklist.case import Case
+from provision.checklist.conditions import CONDITIONS
+from provision.checklist.observe import OBSERVERS
+from provision.errors import SourceError
+from provision.hardware.confidence import Confidence
+
+TABLE = Path(__file__).parent / "items.yml"
+
+
+@dataclass(frozen=True)
+class Item:
+    """A row; items.yml says what the fields mean. Either `observe` or `ask` is there."""
+
+    id: str
+    group: str
+    title: str
+    how: str
+    why: str
+    source: str
+    confidence: Confidence
+    when: tuple[str, ...] = ()
+    observe: str = ""
+    ask: str = ""
+    words: tuple[str, ...] = ()
+
+    def applies(self, case: Case) -> bool:
+        """Whether this rig needs it."""
+        return all(CONDITIONS[name](case) for name in self.when)
+
+    def told(self, case: Case) -> str:
+        """What to do, for this rig."""
+        template = jinja2.Environment(undefined=jinja2.StrictUndefined).from_string(self.how)
+        return " ".join(
+            template.render(
+                board=case.board, chipset=case.chipset, cpu=case.cpu, cards=case.cards,
+                count=case.count, wanted=case.wanted, psus=case.psus,
+            ).split()
+        )  # fmt: skip
+
+    def menu_known(self, case: Case) -> bool:
+        """Whether the board's own menu is told, so that no words are to be looked for."""
+        return self.id == "split" and case.board is not None and bool(case.board.menu)
+
+
+def load(path: Path = TABLE) -> list[Item]:
+    """All items. Raises SourceError with the place of what is wrong."""
+    content = source.load(path)
+    found = table.rows(Item, content, "items")
+    seen: set[str] = set()
+    for fields, item in zip(content["items"], found, strict=True):
+        for name in item.when:
+            if name not in CONDITIONS:
+                raise SourceError(
+                    f"there is no condition '{name}'",
+                    fields.at("when"),
+                    table.near(name, CONDITIONS),
+                )
+        if bool(item.observe) == bool(item.ask):
+            raise SourceError("an item is observed, or asked for: one of the two", fields.position)
+        if item.observe and item.observe not in OBSERVERS:
+            raise SourceError(
+                f"there is no observation '{item.observe}'", fields.at("observe"),
+                table.near(item.observe, OBSERVERS),
+            )  # fmt: skip
+        if item.id in seen:
+            raise SourceError(f"'{item.id}' is there already", fields.at("id"))
+        seen.add(item.id)
+    return found
+
+
+def of(case: Case, items: Sequence[Item] | None = None) -> list[Item]:
+    """The items that apply to a rig."""
+    return [item for item in (load() if items is None else items) if item.applies(case)]

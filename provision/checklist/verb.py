@@ -1,0 +1,191 @@
+"""`fab checklist`: looks at each rig, asks once what can't be seen, and shows what is to do."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from invoke.exceptions import Exit
+from rich.console import Console
+
+from provision import hostwise, textfile
+from provision.assess import plan
+from provision.checklist import case as cases
+from provision.checklist import checklist, items, page, remembered, show
+from provision.checklist.case import Case
+from provision.checklist.checklist import Checklist
+from provision.connection import RigConnection
+from provision.errors import DeeprigError, SourceError
+from provision.hardware import power
+from provision.inventory import Host, Inventory
+from provision.look.look import ansible_facts, look_over
+from provision.options import extra_variables
+from provision.remote import ask as asked
+from provision.rootshell import RootShell
+from provision.sessions import sudo_password
+from provision.validate import target
+
+if TYPE_CHECKING:
+    from provision.executor import FleetContext
+    from provision.flags import Flags
+
+ANSWERS = {"yes": True, "y": True, "true": True, "no": False, "n": False, "false": False}
+ASK = Path(asked.__file__).read_text(encoding="utf-8")  # the program that asks the agent
+Ask = Callable[[str], str]
+
+
+@dataclass(frozen=True)
+class Wish:
+    """The verb's own flags, as fabfile.py has them."""
+
+    board: str = ""
+    cpu: str = ""
+    gpus: str = ""
+    psus: str = ""
+    ask: bool = False
+    answer: Sequence[str] = ()
+    html: str = ""
+    markdown: str = ""
+
+
+def run(context: FleetContext, flags: Flags, wish: Wish) -> None:
+    """Show the checklist of each rig that -H names, or of one that is told. Raises Exit."""
+    given = answers_of(wish.answer)
+    textfile.check_named("--html", wish.html)
+    textfile.check_named("--markdown", wish.markdown)
+    if not (flags.H or context.patterns):
+        if not (wish.board or wish.cpu or wish.gpus):
+            raise SourceError(
+                "no rig is named", advice='Say -H NAME, or --board "B450 Steel Legend".'
+            )
+        told = cases.from_words(wish.board, wish.cpu, wish.gpus, wish.psus)
+        _tell({"": checklist.make(told, given)}, flags, wish)
+        return
+    told_only = {"board": wish.board, "cpu": wish.cpu, "gpus": wish.gpus, "psus": wish.psus}
+    if given_too := [f"--{name}" for name, value in told_only.items() if value]:
+        raise SourceError(
+            f"{', '.join(given_too)}: -H names a rig, which is looked at",
+            advice="Leave out one of both. A rig's power supplies stand in the inventory: "
+            "psus: [750, 750].",
+        )
+    inventory, hosts = context.fleet(flags)
+    if (wish.html or wish.markdown) and len(hosts) > 1:
+        raise SourceError(f"a page is of one rig, and -H names {len(hosts)}")
+
+    def one(host: Host) -> Case:
+        connection = RigConnection(host, context.config, flags.accept_new)
+        try:
+            connection.open()
+            return _case(connection, host, inventory, flags, sudo_password(host, context.config))
+        finally:
+            connection.close()
+
+    with Console(stderr=True).status("Looking"):
+        found = hostwise.each(hosts, one)
+    made: dict[str, Checklist | DeeprigError] = {}
+    for name, case in found.items():
+        try:
+            made[name] = (
+                case
+                if isinstance(case, DeeprigError)
+                else _remembered(case, inventory, name, given, wish.ask)
+            )
+        except DeeprigError as error:
+            made[name] = error
+    _tell(dict(hostwise.answered(made)), flags, wish)
+    if status := hostwise.worst(made):
+        raise Exit(code=status)
+
+
+def answers_of(given: Sequence[str]) -> dict[str, bool]:
+    """`--answer riser-power=yes`. Raises SourceError."""
+    known = {item.id: item for item in items.load()}
+    found = {}
+    for text in given:
+        name, _, value = text.partition("=")
+        if name not in known:
+            raise SourceError(
+                f"the checklist has no item '{name}'", advice=f"It has: {', '.join(known)}."
+            )
+        if value.lower() not in ANSWERS:
+            raise SourceError(f"'{text}' is no answer", advice=f"--answer {name}=yes, or =no")
+        found[name] = ANSWERS[value.lower()]
+    return found
+
+
+def _case(
+    connection: RigConnection, host: Host, inventory: Inventory, flags: Flags, password: str | None
+) -> Case:
+    extra = extra_variables(flags.e)
+    with look_over(connection, password) as seen:
+        planned = plan.plan(seen, host, inventory, extra)
+        facts = ansible_facts(seen)
+        url = str(target.expected(host, inventory, facts, tuple(flags.e))["agent_url"])
+        done = RootShell(connection, password).run(
+            f"timeout 10 python3 -c {shlex.quote(ASK)} {shlex.quote(url)}"
+        )
+        return cases.from_facts(
+            host.name, seen.facts, power.supplies_of(host), planned.power_limits,
+            seen.tree.text_of("messages"), agent_paths(done.out.decode("utf-8", "replace")),
+        )  # fmt: skip
+
+
+def agent_paths(text: str) -> list[dict[str, Any]] | None:
+    """The PCIe paths of the agent's document; None where there is none."""
+    try:
+        return list(json.loads(text)["pcie"]["paths"])
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def _remembered(
+    case: Case, inventory: Inventory, name: str, given: dict[str, bool], again: bool
+) -> Checklist:
+    path = remembered.file_of(inventory, name)
+    answers, seen = remembered.load(path)
+    answers |= given
+    made = checklist.make(case, answers, seen)
+    if sys.stdin.isatty() and sys.stdout.isatty():
+        for item, said in ask(made, dict(answers), again, input):
+            answers[item] = said
+            remembered.save(path, name, answers, seen)  # Ctrl-C at the next one loses none
+        made = checklist.make(case, answers, seen)
+    remembered.save(path, name, answers, remembered.seen_of(made, seen))
+    return made
+
+
+def ask(
+    made: Checklist, answers: Mapping[str, bool], again: bool, put: Ask
+) -> Iterator[tuple[str, bool]]:
+    """Ask for what can't be seen and has no answer yet; anything but yes or no leaves it open."""
+    for entry in made.entries:
+        if entry.ask and (again or entry.id not in answers):
+            try:
+                said = put(f"{made.case.name}: {entry.ask} [y/n, Enter: later] ").strip().lower()
+            except EOFError:  # Ctrl-D: no more answers for now
+                break
+            if said in ANSWERS:
+                yield entry.id, ANSWERS[said]
+
+
+def _tell(made: dict[str, Checklist], flags: Flags, wish: Wish) -> None:
+    if flags.json:
+        documents = {name: one.document() for name, one in made.items()}
+        print(json.dumps(documents.get("", documents), indent=2))
+    console = Console(highlight=False, soft_wrap=True)
+    for one in made.values():
+        if not flags.json:
+            show.show(one, console, everything=flags.verbose)
+        for flag, kind, path in (
+            ("--html", ".html", wish.html),
+            ("--markdown", ".md", wish.markdown),
+        ):
+            if path:
+                textfile.write_named(flag, path, page.render(one, kind))
+                if not flags.json:
+                    console.print(f"  {path}", markup=False)

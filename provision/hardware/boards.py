@@ -1,0 +1,87 @@
+"""Boards by name: rows of inventory/hardware/boards.yml."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from provision import source, table
+from provision.hardware import FOLDER
+from provision.hardware.confidence import Confidence, check_source
+
+
+@dataclass(frozen=True)
+class Slot:
+    """A slot as the board names it, or `count` alike. generation 0: the processor's own.
+
+    splits: the ways in which its lanes can be divided; empty where that is not known.
+    """
+
+    name: str
+    lanes: int
+    lanes_from: Literal["cpu", "chipset"]
+    generation: int = 0
+    count: int = 1
+    splits: tuple[tuple[int, ...], ...] = ()
+
+
+@dataclass(frozen=True)
+class PathWidth:
+    """How many lanes every GPU can have when there are so many of them, or fewer."""
+
+    gpus: int
+    width: int
+
+
+@dataclass(frozen=True)
+class Board:
+    """A board's row; inventory/hardware/boards.yml says what the fields mean."""
+
+    name: str
+    vendor: str
+    confidence: Confidence
+    source: str
+    path_widths: tuple[PathWidth, ...]
+    match: str = ""
+    chipset: str = ""
+    socket: str = ""
+    slots: tuple[Slot, ...] = ()
+    menu: str = ""
+    steals: tuple[str, ...] = ()
+    replace: str = ""
+    notes: tuple[str, ...] = ()
+
+    def width(self, gpus: int) -> int:
+        """Lanes that every one of so many GPUs can have; 0 where the table does not say."""
+        return next((row.width for row in self.path_widths if row.gpus >= gpus), 0)
+
+
+def boards(path: Path = FOLDER / "boards.yml") -> list[Board]:
+    """All boards of the table. Raises SourceError with the place of what is wrong."""
+    content = source.load(path)
+    found = table.rows(Board, content, "boards")
+    for fields, row in zip(content["boards"], found, strict=True):
+        check_source(fields, row.source)
+        table.expression(fields, "match")
+    return found
+
+
+def of_firmware(facts: Mapping[str, Any], known: Sequence[Board]) -> tuple[str, Board | None]:
+    """Vendor and name as a rig's facts of its board have them, and its row. None if not known."""
+    full = f"{facts['vendor']} {facts['name']}".strip()
+    return full, board(facts["name"], known) or board(full, known)
+
+
+def board(name: str, known: Sequence[Board]) -> Board | None:
+    """A board by its firmware's name, also with its vendor before it; None if not known."""
+    wanted = name.strip().lower()
+    for one in known:
+        if wanted in (one.name.lower(), f"{one.vendor} {one.name}".lower()):
+            return one
+    for one in known:
+        if one.match and re.search(one.match, name, re.IGNORECASE):
+            return one
+    return None

@@ -1,0 +1,191 @@
+"""GPUs by name and by PCI device id: rows of inventory/hardware/gpus.yml, in units of the base."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from provision import source, table
+from provision.errors import DeeprigError, Position, SourceError
+from provision.hardware import FOLDER
+from provision.hardware.confidence import Confidence, check_source
+
+MOST = 64  # GPUs, more than any board has slots for
+
+
+@dataclass(frozen=True)
+class Card:
+    """A GPU. Bytes, bytes per second, FLOP/s, watts; 0 where the table has no figure.
+
+    generation: of its PCIe link, 0 where unknown. power_limit: what provisioning sets, 0: none.
+    architecture: the key of gpu_generations. bfloat16: whether it computes in it.
+    memory_type: where it matters for heat (GDDR6X).
+    memory_on_back: half of the memory chips sit on the card's back, away from the cooler.
+    """
+
+    name: str
+    memory_bytes: float
+    fp32_flops: float
+    fp16_flops: float
+    memory_bandwidth: float
+    board_power: float
+    generation: int = 0
+    power_limit: float = 0.0
+    architecture: str = ""
+    bfloat16: bool = True
+    memory_type: str = ""
+    memory_on_back: bool = False
+    confidence: Confidence = "A"
+    source: str = ""
+
+    @property
+    def known(self) -> bool:
+        """Whether its speed is known."""
+        return self.fp32_flops > 0 and self.memory_bandwidth > 0
+
+
+@dataclass(frozen=True)
+class Model:
+    """A row of gpu_models; its confidence and source are the table's where it has none."""
+
+    name: str
+    memory_mib: int
+    board_power_watts: float
+    fp32_tflops: float = 0.0
+    fp16_tflops: float = 0.0
+    memory_gbps: float = 0.0
+    power_limit_watts: float = 0.0
+    memory_type: Literal["", "GDDR6X"] = ""
+    memory_on_back: bool = False
+    confidence: Literal["", "A", "B", "C"] = ""
+    source: str = ""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """From where the rows of a table are known, which do not say it themselves."""
+
+    confidence: Confidence
+    source: str
+
+
+@dataclass(frozen=True)
+class Chip:
+    """A row of gpu_chips: device ids from first to last."""
+
+    chip: str
+    generation: str
+    first: int
+    last: int
+
+
+@dataclass(frozen=True)
+class Generation:
+    """A row of gpu_generations."""
+
+    open_modules: Literal["required", "supported", "unsupported"]
+    first_branch: int
+    last_branch: int
+    pcie: int
+    bfloat16: bool
+
+
+def cards(path: Path = FOLDER / "gpus.yml") -> dict[str, Card]:
+    """All GPUs of the table, by PCI device id. Raises SourceError with the place of an error."""
+    content = source.load(path)
+    origin = table.row(Origin, content["gpu_models_origin"], content.at("gpu_models_origin"))
+    check_source(content["gpu_models_origin"], origin.source)
+    known = table.rows(Chip, content, "gpu_chips")
+    generations = {
+        str(name): table.row(Generation, fields, content["gpu_generations"].at(name))
+        for name, fields in content["gpu_generations"].items()
+    }
+    for fields, chip in zip(content["gpu_chips"], known, strict=True):
+        if chip.generation not in generations:
+            raise SourceError(
+                f"there is no generation '{chip.generation}'", fields.at("generation"),
+                table.near(chip.generation, generations),
+            )  # fmt: skip
+    return {
+        str(device): _card(str(device), fields, content["gpu_models"].at(device), origin, known,
+                           generations)
+        for device, fields in content["gpu_models"].items()
+    }  # fmt: skip
+
+
+def _card(
+    device: str,
+    fields: Any,
+    at: Position,
+    origin: Origin,
+    chips: list[Chip],
+    generations: Mapping[str, Generation],
+) -> Card:
+    row = table.row(Model, fields, at)
+    if not re.fullmatch(r"[0-9a-f]{4}", device):
+        raise SourceError(f"'{device}' is no PCI device id", at, "Four hexadecimal digits, quoted.")
+    chip = chip_of(device, chips)
+    return Card(
+        name=row.name,
+        memory_bytes=row.memory_mib * 2.0**20,
+        fp32_flops=row.fp32_tflops * 1e12,
+        fp16_flops=row.fp16_tflops * 1e12,
+        memory_bandwidth=row.memory_gbps * 1e9,
+        board_power=row.board_power_watts,
+        generation=generations[chip.generation].pcie if chip else 0,
+        power_limit=row.power_limit_watts,
+        architecture=chip.generation if chip else "",
+        bfloat16=generations[chip.generation].bfloat16 if chip else True,
+        memory_type=row.memory_type,
+        memory_on_back=row.memory_on_back,
+        confidence=row.confidence or origin.confidence,
+        source=row.source or origin.source,
+    )
+
+
+def chips(path: Path = FOLDER / "gpus.yml") -> list[Chip]:
+    """All rows of gpu_chips. Raises SourceError."""
+    return table.rows(Chip, source.load(path), "gpu_chips")
+
+
+def chip_of(device: str, known: Sequence[Chip]) -> Chip | None:
+    """The chip that has a PCI device id (four hexadecimal digits); None where no row has it."""
+    number = int(device, 16)
+    return next((one for one in known if one.first <= number <= one.last), None)
+
+
+def card(name: str, known: Mapping[str, Card]) -> Card:
+    """A GPU by its name ("RTX 3090", "GeForce RTX 3090") or device id. Raises DeeprigError."""
+    wanted = _plain(name)
+    for device, one in known.items():
+        if wanted in (device, _plain(one.name)):
+            return one
+    # Without the brand that most of them share, and that few people type.
+    raise table.unknown("GPU", name, {one.name.removeprefix("GeForce ") for one in known.values()})
+
+
+def cards_named(text: str, known: Mapping[str, Card]) -> list[Card]:
+    """GPUs as --gpus has them: `3x RTX 3090`, or names with commas.
+
+    >>> [one.name for one in cards_named("2x RTX 3090, RTX 3080", cards())]
+    ['GeForce RTX 3090', 'GeForce RTX 3090', 'GeForce RTX 3080']
+    """
+    found: list[Card] = []
+    for word in text.split(","):
+        many = re.fullmatch(r"\s*(?:(\d{1,9})\s*x\s+)?(.*?)\s*", word)
+        if not many or not many.group(2):
+            raise DeeprigError(f"'{word}' is no GPU", advice='Write --gpus "3x RTX 3090".')
+        count = int(many.group(1) or 1)
+        if not 0 < count <= MOST - len(found):
+            said = f"'{word.strip()}': a rig has 1 to {MOST} GPUs"
+            raise DeeprigError(said, advice='Write --gpus "3x RTX 3090".')
+        found += [card(many.group(2), known)] * count
+    return found
+
+
+def _plain(name: str) -> str:
+    """A name without its maker and brand, in one case."""
+    return re.sub(r"\b(nvidia|geforce)\b|\s+", "", name.lower())

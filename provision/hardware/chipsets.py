@@ -1,0 +1,49 @@
+"""The rule that a board falls back to: rows of inventory/hardware/chipsets.yml."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from provision import source, table
+from provision.hardware import FOLDER
+from provision.hardware.confidence import Confidence, check_source
+
+
+@dataclass(frozen=True)
+class Chipset:
+    """A chipset's row. generation: of its own lanes, 0 where it has none or it is not known.
+
+    splits: of the processor's lanes, as far as the chipset allows; empty where the board decides.
+    """
+
+    name: str
+    match: str
+    socket: str
+    generation: int
+    rule: str
+    confidence: Confidence
+    source: str
+    splits: tuple[tuple[int, ...], ...] = ()
+
+
+def chipsets(path: Path = FOLDER / "chipsets.yml") -> list[Chipset]:
+    """All rows. Raises SourceError with the place of what is wrong."""
+    content = source.load(path)
+    found = table.rows(Chipset, content, "chipsets")
+    for fields, row in zip(content["chipsets"], found, strict=True):
+        check_source(fields, row.source)
+        table.expression(fields, "match")
+    return found
+
+
+def chipset(board_name: str) -> Chipset | None:
+    """The first row whose word stands in a board's name, None where none does.
+
+    >>> found = chipset("ASRock B450 Gaming K4")
+    >>> found.name if found else None
+    'B350, B450'
+    """
+    rows = chipsets()
+    return next((row for row in rows if re.search(row.match, board_name, re.IGNORECASE)), None)

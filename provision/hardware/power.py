@@ -1,0 +1,111 @@
+"""Whether a rig's power supplies carry its GPUs, each GPU and its riser on one supply alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import cache
+from typing import Any
+
+from provision import source
+from provision.errors import SourceError
+from provision.hardware import FOLDER
+from provision.inventory import Host
+
+TABLE = FOLDER / "power.yml"
+VARIABLE = "psus"
+MOST_WATTS = 10_000.0  # what no supply has
+
+
+@dataclass(frozen=True)
+class Supply:
+    """One supply. Watts: rated, what may be used of it, and what is put on it."""
+
+    rated: float
+    usable: float
+    used: float
+    gpus: tuple[str, ...]
+    host: bool
+
+    @property
+    def carries(self) -> bool:
+        """Whether it is enough."""
+        return self.used <= self.usable
+
+
+@dataclass(frozen=True)
+class Budget:
+    """GPUs at some limits, shared out among the supplies. name: which limits."""
+
+    name: str
+    watts: float
+    supplies: tuple[Supply, ...]
+
+    @property
+    def carries(self) -> bool:
+        """Whether every supply is enough for what is on it."""
+        return all(one.carries for one in self.supplies)
+
+    def document(self) -> dict[str, Any]:
+        """As JSON has it."""
+        return {**asdict(self), "carries": self.carries}
+
+
+@cache
+def _table() -> Any:
+    return source.load(TABLE)
+
+
+def supplies_of(host: Host) -> list[float]:
+    """The ratings that the inventory has; nothing else knows them. Raises SourceError."""
+    given = host.variables.get(VARIABLE) or []
+    if not isinstance(given, list) or not all(
+        isinstance(one, (int, float)) and possible(one) for one in given
+    ):
+        raise SourceError(
+            f"{VARIABLE} of {host.name} must be a list of watts", advice=f"{VARIABLE}: [750, 750]"
+        )
+    return [float(one) for one in given]
+
+
+def possible(watts: float) -> bool:
+    """Whether a supply may have this rating; False for what is no number."""
+    return 0 < watts <= MOST_WATTS
+
+
+def budget(name: str, gpus: Sequence[tuple[str, float]], ratings: Sequence[float]) -> Budget:
+    """Share GPUs (address, watts) out: the host on the first supply, each GPU where most is left.
+
+    >>> budget("now", [("a", 280), ("b", 280), ("c", 280)], [750, 750]).carries
+    True
+    >>> budget("stock", [("a", 350), ("b", 350), ("c", 350)], [750, 750]).carries
+    False
+    """
+    table = _table()
+    used = [float(table["host_watts"]) if at == 0 else 0.0 for at in range(len(ratings))]
+    placed: list[list[str]] = [[] for _ in ratings]
+    for address, watts in sorted(gpus, key=lambda one: -one[1]) if ratings else ():
+        at = max(range(len(ratings)), key=lambda i: ratings[i] * table["share"] - used[i])
+        used[at] += watts
+        placed[at].append(address)
+    supplies = tuple(
+        Supply(rated, rated * table["share"], used[at], tuple(sorted(placed[at])), at == 0)
+        for at, rated in enumerate(ratings)
+    )
+    return Budget(name, table["host_watts"] + sum(watts for _, watts in gpus), supplies)
+
+
+def fitting_limit(gpus: int, ratings: Sequence[float]) -> float:
+    """The highest limit in watts that the supplies carry, the same for each of so many GPUs.
+
+    0 where they can't even carry the host. A watt at a time: which GPU is on which supply changes.
+
+    >>> fitting_limit(3, [750, 750])
+    300.0
+    >>> fitting_limit(3, [750])
+    150.0
+    """
+    limit = max(ratings, default=0.0)
+    while limit > 0 and not budget("", [(str(at), limit) for at in range(gpus)], ratings).carries:
+        limit -= 1
+    return max(limit, 0.0)

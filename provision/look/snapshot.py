@@ -1,0 +1,148 @@
+"""A rig's files as a first look brought them: a folder that the rig's own fact code reads.
+
+The rig is not trusted: links are kept inside the folder, and only plain files and folders are made.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import posixpath
+import re
+import tarfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from provision.plain import plain
+from provision.remote.facts.tree import Tree
+
+HEADER = re.compile(rb"(?:\A|\n)==> (/[^\n]+) <==\n")
+MOST_UNPACKED = 256 << 20  # bytes of an archive: one that holds more is no rig's settings
+KINDS = {"f", "d", "l", "s", "p", "c", "b"}  # find's %y
+
+
+class Snapshot(Tree):
+    """A tree whose file system's size is what the rig told. answers: by question, as bytes."""
+
+    def __init__(self, root: Path, answers: Mapping[str, bytes]) -> None:
+        super().__init__(str(root))
+        self.answers = answers
+        self._root = root.resolve()
+        self._targets: dict[str, str] = {}
+        for path, kind, target_kind, target in _names(answers.get("names", b"")):
+            self._name(path, kind, target_kind, target)
+        for path, content in _kernel_files(answers.get("kernel", b"")):
+            self._write(path, content)
+        self.unpack(answers.get("settings", b""))
+
+    def target(self, path: str) -> str:
+        """Where a link of the rig points there."""
+        return self._targets.get(path, "")
+
+    def text_of(self, question: str) -> str:
+        """What a command answered; empty where it could not."""
+        return plain(self.answers.get(question, b"").decode("utf-8", "replace"))
+
+    def text(self, path: str, default: str = "") -> str:
+        """A file's content, harmless for a terminal."""
+        return plain(super().text(path, default))
+
+    def usage(self, path: str) -> dict[str, int]:
+        """The root file system's size by `df`; of others nothing is known."""
+        rows = [line.split() for line in self.text_of("sizes").splitlines()]
+        rows = [row for row in rows if len(row) >= 6 and row[1].isdigit()]
+        if path != "/" or not rows:
+            return {}
+        _, total, _, available = rows[0][:4]
+        sizes = {"size_total": int(total) << 10, "size_available": int(available) << 10}
+        if len(rows) > 1:
+            _, inodes, inodes_used, inodes_free = rows[1][:4]
+            sizes |= {
+                "inode_total": int(inodes),
+                "inode_used": int(inodes_used),
+                "inode_available": int(inodes_free),
+            }
+        return sizes
+
+    def _place(self, path: str) -> Path | None:
+        """Where a path of the rig goes; None where that would leave the folder."""
+        clean = posixpath.normpath(f"/{path}")
+        place = self._root / clean.lstrip("/")
+        try:
+            place.parent.mkdir(parents=True, exist_ok=True)
+        except OSError:  # below what is a file here
+            return None
+        inside = place.parent.resolve().is_relative_to(self._root)
+        return place if inside else None
+
+    def _write(self, path: str, content: bytes) -> None:
+        place = self._place(path)
+        if place is None or place.is_dir():
+            return
+        if place.is_symlink() and not place.resolve().is_relative_to(self._root):
+            return
+        place.write_bytes(content)
+
+    def _name(self, path: str, kind: str, target_kind: str, target: str) -> None:
+        place = self._place(path)
+        if place is None or os.path.lexists(place):
+            return
+        if kind == "d":
+            place.mkdir()
+        elif kind == "l":
+            self._targets[path] = target
+            self._link(place, target_kind, target)
+        else:
+            place.touch()
+
+    def _link(self, place: Path, target_kind: str, target: str) -> None:
+        """A link to the same place inside the folder, and what it leads to there."""
+        # By the real folder that the link is in: links of sysfs stand behind links.
+        folder = place.parent.resolve()
+        goal = Path(os.path.normpath(self._root / target.lstrip("/")))
+        if not target.startswith("/"):
+            goal = Path(os.path.normpath(folder / target))
+        if not goal.is_relative_to(self._root):
+            return
+        place.symlink_to(os.path.relpath(goal, folder))
+        if target_kind not in KINDS or os.path.lexists(goal):  # dangling there, too
+            return
+        made = self._place(str(goal.relative_to(self._root)))
+        if made is not None and target_kind == "d":
+            made.mkdir(exist_ok=True)
+        elif made is not None:
+            made.touch()
+
+    def unpack(self, content: bytes) -> None:
+        """Add the files of an archive; one that was cut off gives what came before."""
+        try:
+            with tarfile.open(fileobj=io.BytesIO(content), mode="r|gz") as archive:
+                for member in archive:
+                    if archive.offset > MOST_UNPACKED:
+                        return
+                    stream = archive.extractfile(member) if member.isreg() else None
+                    if stream is None:
+                        continue
+                    self._write(member.name, stream.read())
+                    place = self._place(member.name)
+                    if place is not None and place.is_file():
+                        place.chmod((member.mode & 0o777) | 0o600)
+        except (tarfile.TarError, EOFError, OSError):
+            return
+
+
+def _names(answer: bytes) -> Iterator[tuple[str, str, str, str]]:
+    """Each name of the answer; folders before what is in them."""
+    rows = (line.split("\t") for line in answer.decode("utf-8", "replace").splitlines())
+    for row in sorted(row for row in rows if len(row) == 4):
+        yield row[0], row[1], row[2], row[3]
+
+
+def _kernel_files(answer: bytes) -> Iterator[tuple[str, bytes]]:
+    """Files as `head -v` writes them, each once: what follows is another file's own words."""
+    parts = HEADER.split(answer)
+    seen = set()
+    for path, content in zip(parts[1::2], parts[2::2], strict=True):
+        if path not in seen and path.startswith((b"/proc/", b"/sys/")):
+            seen.add(path)
+            yield path.decode("utf-8", "replace"), content

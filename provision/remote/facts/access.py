@@ -1,0 +1,99 @@
+"""How others get into a rig, or bring programs in: what a hijacked one has, or a mining system.
+
+Each is {kind, name, evidence}. kind: `vendor key` (its comment tells) and `key` (whose, nobody but
+the operator knows), each by its comment, in the file that is the evidence; `sudo` (a user that
+needs no password); `fetch` (a line that runs what it fetches, or offers a shell); `unit` and
+`process` (remote control, or a shell on a port).
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Iterator
+
+from provision.remote.facts.miners import (
+    BOOT_FILES,
+    CRON_FILES,
+    entry,
+    login_paths,
+    paths,
+    unit_commands,
+    unit_entry,
+    unit_files,
+)
+from provision.remote.facts.running import processes
+from provision.remote.facts.tables import table
+from provision.remote.facts.tree import Tree
+
+SUDOERS = ("/etc/sudoers", "/etc/sudoers.d/*")
+
+
+def access(tree: Tree) -> list[dict[str, str]]:
+    """All ways in, each once."""
+    known = table("access.json")
+    found = [
+        *_keys(tree, re.compile(known["vendor_key_comment"], re.IGNORECASE)),
+        *_sudo(tree),
+        *_fetchers(tree, re.compile(known["fetch_and_run"], re.MULTILINE)),
+        *_remote_control(tree, known),
+    ]
+    unique = {(one["kind"], one["name"], one["evidence"]): one for one in found}
+    return list(unique.values())
+
+
+def key_files(tree: Tree) -> Iterator[str]:
+    """The files of authorised keys that there are, of every user."""
+    homes = [line.split(":")[5] for line in tree.lines("/etc/passwd") if line.count(":") == 6]
+    for home in sorted(set(homes)):
+        yield from tree.glob(f"{home.rstrip('/')}/.ssh/authorized_keys")
+        yield from tree.glob(f"{home.rstrip('/')}/.ssh/authorized_keys2")
+
+
+def _keys(tree: Tree, vendors: re.Pattern[str]) -> Iterator[dict[str, str]]:
+    for path in key_files(tree):
+        for line in tree.lines(path):
+            match = re.search(r"\b(?:ssh|sk|ecdsa)-\S+\s+(AAAA\S+)\s*(.*)$", line)
+            if match:
+                comment = match.group(2).strip()
+                kind = "vendor key" if vendors.search(comment) else "key"
+                yield entry(kind, comment or match.group(1)[-16:], path)
+
+
+def _sudo(tree: Tree) -> Iterator[dict[str, str]]:
+    for path in paths(tree, SUDOERS):
+        for line in tree.lines(path):
+            match = re.match(r"([\w.-]+)\s+\S+\s*=.*\bNOPASSWD\b", line)
+            if match and match.group(1) != "root":
+                yield entry("sudo", match.group(1), path)
+
+
+def _fetchers(tree: Tree, pattern: re.Pattern[str]) -> Iterator[dict[str, str]]:
+    for group in (paths(tree, CRON_FILES), paths(tree, BOOT_FILES), login_paths(tree)):
+        for path in group:
+            for line in tree.lines(path) if tree.is_file(path) else ():
+                match = pattern.search(line)
+                if match:
+                    yield entry("fetch", _program(match.group(0)), path)
+    for name, path in unit_files(tree):
+        if any(pattern.search(command) for command in unit_commands(tree, path)):
+            yield unit_entry(name, path)
+
+
+def _program(text: str) -> str:
+    """The program that fetches or listens: the rest of the line may hold a password."""
+    match = re.search(r"curl|wget|ncat|netcat|nc\b|socat|/dev/tcp", text)
+    return match.group(0) if match else text.split()[0]
+
+
+def _remote_control(tree: Tree, known: dict[str, Any]) -> Iterator[dict[str, str]]:
+    names = known["remote_control_of_mining_systems"]
+    for name, path in unit_files(tree):
+        if name[: -len(".service")] in names:
+            yield entry("unit", name, path)
+    shells = re.compile(known["remote_shell"])
+    for process in processes(tree).values():
+        known_name = next((name for name in process.names if name in names), None)
+        if known_name:
+            yield entry("process", known_name, process.evidence)
+        elif shells.search(" ".join(process.words)):
+            yield entry("process", process.names[0], process.evidence)

@@ -1,0 +1,339 @@
+"""What starts, or is, a miner: the units, lines, logins, processes and containers of a rig.
+
+Each is {kind, name, evidence}. kind: `watchdog` (a unit that resets the rig when the miner stops)
+and `unit`; `cron`, `rc.local` and `login` (a line that holds the name, of the file that is the
+evidence); `essential` (a unit that was tampered with, and without which the rig is lost);
+`autologin` (a getty's drop-in); `process`, `screen`, `tmux` and `gpu` (`pid N`; a gpu's
+program is no known miner, but computes on one); `docker` (a container). What is told here is names
+and paths only: settings and arguments of miners hold wallets and passwords.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from dataclasses import dataclass
+from typing import Any, Iterable, Iterator
+
+from provision.remote.facts.running import Process, ancestors, processes
+from provision.remote.facts.tables import table
+from provision.remote.facts.tree import Tree
+
+UNIT_FOLDERS = (
+    "/etc/systemd/system",
+    "/usr/local/lib/systemd/system",
+    "/usr/lib/systemd/system",
+    "/lib/systemd/system",
+)
+CRON_FILES = (
+    "/etc/crontab",
+    "/etc/anacrontab",
+    "/etc/cron.d/*",
+    "/etc/cron.hourly/*",
+    "/etc/cron.daily/*",
+    "/etc/cron.weekly/*",
+    "/etc/cron.monthly/*",
+    "/var/spool/cron/crontabs/*",
+    "/var/spool/cron/*",
+)
+BOOT_FILES = ("/etc/rc.local", "/etc/rc.d/rc.local")
+LOGIN_FILES = (".bash_profile", ".profile", ".bashrc", ".xprofile", ".xinitrc")
+LOGIN_FOLDERS = ("/root", "/home/*")
+AUTOSTART = (
+    ".config/autostart/*.desktop",
+    ".config/lxsession/*/autostart",
+    ".config/systemd/user/*.service",
+)
+INIT_SCRIPTS = "/etc/init.d"
+SYSTEM_LOGIN_FILES = ("/etc/profile", "/etc/profile.d/*.sh", "/etc/bash.bashrc")
+#: Services that run whatever others wrote down: those lines are told of.
+CARRIERS = ("rc-local.service", "cron.service")
+#: What starts a unit of the same name.
+STARTERS = (".timer", ".path", ".socket")
+RESETS = re.compile(r"\breboot\b|sysrq|\bshutdown\b.*-r\b|\bpoweroff\b")
+#: A word that is no folder on the way to something else: /home/miner/notes names no miner.
+WORD = re.compile(r"(?<![\w.+-])[A-Za-z0-9][\w.+-]*(?![\w.+/-])")
+#: `miner` is a user's name as well: it counts as a program of that name, or as a screen.
+AMBIGUOUS_WORDS = {"miner"}
+AMBIGUOUS = re.compile(r"(?<=/)(?<!/home/)miner(?![\w./+-])|\bscreen\b.*\sminer\b")
+PATH = re.compile(r"(?<![\w.-])/[\w.+/-]+")
+ASKS = re.compile(r"(\b(then|do|else)|\{)$")
+SCRIPT_BYTES = 65536
+SCRIPT_DEPTH = 3
+
+
+@dataclass(frozen=True)
+class Marks:
+    """By what a miner is known.
+
+    programs: names, in lower case. folders: where the rig's mining system lives. files: programs
+    that run here and that only their GPU gives away. arguments: of a command line.
+    """
+
+    programs: frozenset[str]
+    folders: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
+    arguments: re.Pattern[str] = re.compile(r"(?!)")
+
+    def named(self, text: str) -> list[str]:
+        """The miners, folders and files that a command line or script names, as it writes them."""
+        words = set(WORD.findall(text)) - AMBIGUOUS_WORDS
+        found = {word for word in words if self.is_miner(word)}
+        found.update(match.group(0) for match in AMBIGUOUS.finditer(text))
+        places = (place for place in (*self.folders, *self.files) if _holds(text, place))
+        return sorted({*found, *places})
+
+    def is_miner(self, program: str) -> bool:
+        """Whether a program's name is a miner's."""
+        name = program.lower()
+        return (name[: -len(".exe")] if name.endswith(".exe") else name) in self.programs
+
+    def within(self, path: str) -> bool:
+        """Whether a file belongs to the rig's mining system."""
+        return any(path == place or path.startswith(f"{place}/") for place in self.folders)
+
+
+def miners(tree: Tree, folders: Iterable[str] = ()) -> list[dict[str, str]]:
+    """What starts, or is, a miner, each once; in `folders` lives the rig's mining system."""
+    known = table("miners.json")
+    running = processes(tree)
+    marks = Marks(
+        frozenset(known["programs"]),
+        tuple(folders),
+        arguments=re.compile("|".join(known["arguments"])),
+    )
+    harmless = re.compile("|".join(known["gpu_programs"]), re.IGNORECASE)
+    unnamed = [
+        process
+        for process in running.values()
+        if process.computes
+        and not _mines(process, marks)
+        and not any(harmless.fullmatch(name) for name in process.names)
+    ]
+    files = (path for process in unnamed for path in process.files if not process.is_shell)
+    marks = Marks(marks.programs, marks.folders, tuple(files), marks.arguments)
+    found = [
+        *_units(tree, marks),
+        *_lines(tree, marks, "cron", paths(tree, CRON_FILES)),
+        *_lines(tree, marks, "rc.local", paths(tree, BOOT_FILES)),
+        *_lines(tree, marks, "login", login_paths(tree)),
+        *_running(running, marks, unnamed),
+        *_containers(tree, known["images"]),
+    ]
+    if (
+        found or marks.folders
+    ):  # on a rig that mines it is the miner's; elsewhere the owner's choice
+        found.extend(_autologins(tree))
+    unique = {(one["kind"], one["name"], one["evidence"]): one for one in found}
+    return list(unique.values())
+
+
+def entry(kind: str, name: str, evidence: str) -> dict[str, str]:
+    """One row of evidence."""
+    return {"kind": kind, "name": name, "evidence": evidence}
+
+
+def unit_entry(name: str, path: str, kind: str = "unit") -> dict[str, str]:
+    """The row of a unit: one without which the rig is lost is `essential`, and nobody stops it."""
+    essential = re.compile("|".join(table("miners.json")["essential_units"]), re.IGNORECASE)
+    stem = name[: -len(".service")]
+    return entry("essential" if essential.fullmatch(stem) else kind, name, path)
+
+
+def _holds(text: str, path: str) -> bool:
+    """Whether a text names a path, or one below it."""
+    return re.search(rf"(?<![\w.-]){re.escape(path)}(?![\w.-])", text) is not None
+
+
+def paths(tree: Tree, patterns: Iterable[str]) -> Iterator[str]:
+    """The paths that match, pattern by pattern."""
+    for pattern in patterns:
+        yield from tree.glob(pattern)
+
+
+def login_paths(tree: Tree) -> Iterator[str]:
+    """The files that a login reads."""
+    yield from paths(tree, SYSTEM_LOGIN_FILES)
+    for folder in LOGIN_FOLDERS:
+        yield from paths(tree, (f"{folder}/{name}" for name in (*LOGIN_FILES, *AUTOSTART)))
+
+
+def unit_files(tree: Tree) -> Iterator[tuple[str, str]]:
+    """The name and path of each service that is not masked, once, as systemd would find it."""
+    seen = set()
+    for folder in UNIT_FOLDERS:
+        for name in tree.names(folder):
+            if name.endswith(".service") and name not in seen:
+                seen.add(name)
+                path = f"{folder}/{name}"
+                if tree.target(path) != "/dev/null":
+                    yield name, path
+    for script in tree.names(INIT_SCRIPTS):
+        if f"{script}.service" not in seen:
+            yield f"{script}.service", f"{INIT_SCRIPTS}/{script}"
+
+
+def unit_commands(tree: Tree, path: str) -> list[str]:
+    """What a unit runs, in its order; an init script runs itself."""
+    if path.startswith(INIT_SCRIPTS):
+        return [path]
+    lines = (line for line in tree.lines(path) if line.startswith("Exec"))
+    return [line.partition("=")[2].strip() for line in lines]
+
+
+def _units(tree: Tree, marks: Marks) -> Iterator[dict[str, str]]:
+    for name, path in unit_files(tree):
+        if name in CARRIERS or not tree.is_file(path):
+            continue
+        stem = name[: -len(".service")]
+        commands = [_without_arguments(text) for text in unit_commands(tree, path)]
+        runs = [run for text in commands for run in (text, *_scripts(tree, text))]
+        linked = marks.within(tree.target(path))
+        if not (linked or marks.is_miner(stem) or any(marks.named(text) for text in runs)):
+            continue
+        resets = any(RESETS.search(text) for text in runs)
+        yield unit_entry(name, path, "watchdog" if resets else "unit")
+        for suffix in STARTERS:
+            for folder in UNIT_FOLDERS:
+                starter = f"{folder}/{stem}{suffix}"
+                if tree.exists(starter) and tree.target(starter) != "/dev/null":
+                    yield entry("unit", f"{stem}{suffix}", starter)
+                    break
+
+
+def _without_arguments(command: str) -> str:
+    """The programs and scripts that a unit starts: the rest may be anything, as `--user miner`."""
+    words = [word.lstrip("@-:+!\"'") for word in command.split()]
+    return " ".join(word for word in words if word.startswith("/") or word == words[0])
+
+
+def _scripts(tree: Tree, command: str) -> Iterator[str]:
+    """The text of each script that a command runs, and of those that they run, without comments."""
+    texts: list[str] = [command]
+    seen: set[str] = set()
+    for _ in range(SCRIPT_DEPTH):
+        named = {path for text in texts for path in PATH.findall(text)} - seen
+        seen |= named
+        texts = [text for text in (_script(tree, path) for path in sorted(named)) if text]
+        yield from texts
+
+
+def _script(tree: Tree, path: str) -> str:
+    """A script's text without its comments; empty: there is none."""
+    if not tree.is_file(path) or tree.size(path) > SCRIPT_BYTES:
+        return ""
+    return "\n".join(tree.lines(path)) if tree.text(path).startswith("#!") else ""
+
+
+def _lines(tree: Tree, marks: Marks, kind: str, files: Iterable[str]) -> Iterator[dict[str, str]]:
+    """Each line that names a miner, or a script that does."""
+    for path in files:
+        text = "\n".join(_commands(tree, path))
+        for name in marks.named(text):
+            yield entry(kind, name, path)
+        for script in sorted(set(PATH.findall(text))):
+            bodies = () if marks.named(script) else _scripts(tree, script)
+            if any(marks.named(body) for body in bodies):
+                yield entry(kind, script, path)
+
+
+def _commands(tree: Tree, path: str) -> list[str]:
+    """The lines that do something: no comments, and none that only asks (`if …; then`)."""
+    if not tree.is_file(path):
+        return []
+    lines = "\n".join(tree.lines(path)).replace("\\\n", " ").splitlines()
+    return [line for line in lines if not line.startswith(": #") and not ASKS.search(line)]
+
+
+def _autologins(tree: Tree) -> Iterator[dict[str, str]]:
+    for path in tree.glob("/etc/systemd/system/*getty@*.service.d/*.conf"):
+        match = re.search(r"--autologin[ =](\S+)", tree.text(path))
+        if match:
+            yield entry("autologin", match.group(1), path)
+
+
+def _mines(process: Process, marks: Marks) -> str:
+    """The name under which a process mines or serves the mining system; empty: it does not."""
+    for name in process.names:
+        if marks.is_miner(name):
+            return name
+    if any(marks.within(path) for path in process.files):
+        return os.path.basename(process.script) if process.script else process.names[0]
+    if marks.arguments.search(" ".join(process.words)):
+        return process.names[0]
+    return ""
+
+
+def _running(
+    running: dict[int, Process], marks: Marks, unnamed: list[Process]
+) -> Iterator[dict[str, str]]:
+    for process in running.values():
+        session = _session(process)
+        name = _mines(process, marks)
+        if session is not None:
+            if marks.is_miner(session):
+                yield entry("screen", session, process.evidence)
+        elif process in unnamed:
+            yield from _started_by(process, running)
+            yield entry("gpu", process.names[0], process.evidence)
+        elif name:
+            yield from _started_by(process, running)
+            yield entry("process", name, process.evidence)
+
+
+def _session(process: Process) -> str | None:
+    """The name of the session that a screen's server keeps; None: it is none."""
+    if not process.words or process.words[0] != "SCREEN":
+        return None
+    match = re.search(r"\s-\w*S\s+(\S+)", " ".join(process.words))
+    return match.group(1) if match else ""
+
+
+def _started_by(process: Process, running: dict[int, Process]) -> Iterator[dict[str, str]]:
+    """What would start it again: scripts around it, and the session in which it runs."""
+    found = []
+    child = process
+    for parent in ancestors(process, running):
+        session = _session(parent)
+        if session is not None:
+            found.append(entry("screen", session, parent.evidence))
+            break
+        if parent.comm.startswith("tmux"):
+            # One server keeps all sessions of a user: only this one's shell is to go.
+            match = re.search(r"\s-s\s+(\S+)", " ".join(parent.words))
+            found.append(entry("tmux", match.group(1) if match else "tmux", child.evidence))
+            break
+        if not parent.script:
+            break
+        script = os.path.basename(parent.script)
+        found.append(entry("process", "sh" if script == "-c" else script, parent.evidence))
+        child = parent
+    return reversed(found)
+
+
+def _containers(tree: Tree, images: list[str]) -> Iterator[dict[str, str]]:
+    """Containers of miners that run, or start with the machine."""
+    for path in tree.glob("/var/lib/docker/containers/*/config.v2.json"):
+        container = _document(tree, path)
+        host = _document(tree, f"{os.path.dirname(path)}/hostconfig.json")
+        image = str(_within(container, "Config", "Image"))
+        restart = str(_within(host, "RestartPolicy", "Name")) or "no"
+        active = _within(container, "State", "Running") is True or restart != "no"
+        if active and any(part in image.lower() for part in images):
+            yield entry("docker", str(container.get("Name", "")).lstrip("/"), f"image {image}")
+
+
+def _document(tree: Tree, path: str) -> dict[str, Any]:
+    try:
+        found = json.loads(tree.text(path))
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _within(document: dict[str, Any], *keys: str) -> Any:
+    value: Any = document
+    for key in keys:
+        value = value.get(key, "") if isinstance(value, dict) else ""
+    return value

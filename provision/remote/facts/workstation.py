@@ -1,0 +1,29 @@
+"""Whether this is somebody's own computer, which nobody meant to turn into a rig's successor."""
+
+from __future__ import annotations
+
+from provision.remote.facts.tables import table
+from provision.remote.facts.tree import Tree
+
+
+def workstation(tree: Tree) -> list[str]:
+    """The evidence for it, in words; empty for a rig. Mining systems have screens, no desktops."""
+    known = table("workstation.json")
+    evidence = []
+    chassis = known["portable_chassis"].get(tree.line("/sys/class/dmi/id/chassis_type"))
+    if chassis:
+        evidence.append(f"its chassis is a {chassis}'s")
+    # A mouse's battery, or an UPS', is of a device: sysfs says so in its scope.
+    supplies = [f"/sys/class/power_supply/{name}" for name in tree.names("/sys/class/power_supply")]
+    if any(
+        tree.line(f"{one}/type") == "Battery" and tree.line(f"{one}/scope") != "Device"
+        for one in supplies
+    ):
+        evidence.append("it has a battery")
+    # The kernel cuts a process's name after 15 characters.
+    desktops = {name[:15]: name for name in known["desktops"]}
+    running = {tree.line(f"{folder}/comm") for folder in tree.processes()}
+    evidence += [
+        f"{desktops[name]} runs: a desktop session" for name in sorted(running & set(desktops))
+    ]
+    return evidence

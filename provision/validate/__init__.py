@@ -1,0 +1,1 @@
+"""`fab validate`: the acceptance suite (tests/rig) over many rigs at once, and its reports."""

@@ -1,0 +1,55 @@
+"""A report as one HTML file that needs nothing else: to keep, to send, to open without internet."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from provision.validate import plots
+from provision.validate.baseline import Change, unjudged
+
+TEMPLATE = Path(__file__).parent / "report.html.j2"
+
+
+def render(document: Mapping[str, Any], changes: Sequence[Change] | None = None) -> str:
+    """The page. changes: against a baseline, None where there was none."""
+    environment = jinja2.Environment(autoescape=True)
+    template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
+    subjects = groupby(document["checks"], key=lambda check: check["check"].partition("::")[0])
+    return template.render(
+        report=document,
+        started=time.strftime("%Y-%m-%d %H:%M:%S %Z", time.localtime(document["started_at"])),
+        subjects=[(name, list(checks)) for name, checks in subjects],
+        bad=[one for one in document["checks"] if one["status"] in ("critical", "warning")],
+        figures=figures(document),
+        changes=None if changes is None else [one for one in changes if one.direction != "same"],
+        compared=len(changes or ()),
+        unjudged=unjudged(changes or ()),
+    )
+
+
+def figures(document: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """(title, SVG) of what was measured; empty where nothing was."""
+    bench = document.get("bench")
+    rows = {check["check"]: check["rows"] for check in document["checks"]}
+    found = []
+    if bench and bench["collectives"]:
+        limits = [row.get("minimum") for row in rows.get("load::collectives", [])]
+        smallest = min((one for one in limits if one), default=None)
+        title = f"Collectives by {bench['backend']}, {bench['ranks']} ranks"
+        found.append((title, plots.collectives(bench, smallest)))
+    for check, title, unit, scale in (
+        ("load::transfers", "Copies between host and GPU", "GB/s", 1e9),
+        ("load::peer", "Copies between GPUs", "GB/s", 1e9),
+        ("load::gemm", "Matrix products", "TFLOPS", 1e12),
+        ("load::workloads", "Parallel workloads", "steps a second", 1.0),
+    ):
+        measured = [row for row in rows.get(check, []) if row.get("value") is not None]
+        if measured:
+            found.append((title, plots.bars(measured, unit, scale)))
+    return found

@@ -1,0 +1,130 @@
+"""One rig's run of the suite: a pytest of its own, whose events are heard while it goes on."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fabric import Config
+
+from provision.errors import DeeprigError, LostError, UnreachableError
+
+ROOT = Path(__file__).parents[2]
+SUITE = "tests/rig"
+ENDING = 20.0  # seconds in which an interrupted run ends what it started on the rig
+Event = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the operator asked for, the same for every rig."""
+
+    quick: bool = False
+    inventory: str = ""
+    extra: tuple[str, ...] = ()
+    select: str = ""
+
+
+class SuiteRun:
+    """Runs pytest over tests/rig against one rig, in a process of its own."""
+
+    def __init__(self, host: str, wanted: Wanted, config: Config, folder: Path) -> None:
+        self.host = host
+        self.folder = folder
+        self._wanted = wanted
+        self._config = config
+        self._process: subprocess.Popen[bytes] | None = None
+        #: Where the rig was lost in the middle; the report is of the checks before.
+        self.lost: LostError | None = None
+
+    @property
+    def log(self) -> Path:
+        """What pytest itself printed."""
+        return self.folder / "pytest.log"
+
+    def run(self, on_event: Callable[[Event], None]) -> Mapping[str, Any]:
+        """The report (docs/validation.md). Raises UnreachableError, LostError, DeeprigError."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        reader, writer = os.pipe()
+        report: Mapping[str, Any] | None = None
+        unreachable: Event | None = None
+        with (
+            tempfile.NamedTemporaryFile("w", suffix=".json") as connection,  # mode 0600
+            self.log.open("wb") as log,
+        ):
+            json.dump(self._connection(), connection)
+            connection.flush()
+            self._process = subprocess.Popen(
+                self._command(writer, connection.name),
+                cwd=ROOT,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                pass_fds=(writer,),
+                start_new_session=True,  # Ctrl-C is told by `stop`, once
+                env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+            )
+            os.close(writer)
+            with os.fdopen(reader, encoding="utf-8") as events:
+                for line in events:
+                    event = json.loads(line)
+                    if event["event"] == "report":
+                        report = event["document"]
+                    elif event["event"] == "unreachable":
+                        unreachable = event
+                    elif event["event"] == "lost":
+                        self.lost = LostError(event["message"], advice=event["advice"])
+                    on_event(event)
+            self._process.wait()
+        if unreachable is not None:
+            raise UnreachableError(unreachable["message"], advice=unreachable["advice"])
+        if report is None:
+            raise self._broken()
+        return report
+
+    def stop(self) -> None:
+        """From another thread: pytest ends, and with it what it runs on the rig."""
+        process = self._process
+        if process is None or process.poll() is not None:
+            return
+        process.send_signal(signal.SIGINT)
+        try:
+            process.wait(ENDING)
+        except subprocess.TimeoutExpired:
+            process.kill()
+
+    def _connection(self) -> dict[str, Any]:
+        """How to connect, beyond the inventory: what Fabric's own flags and prompts gave."""
+        return {
+            "sudo": {"password": self._config.sudo.password},
+            "connect_kwargs": dict(self._config.connect_kwargs),
+        }
+
+    def _command(self, events: int, connection: str) -> list[str]:
+        wanted = self._wanted
+        return [
+            *(sys.executable, "-m", "pytest", SUITE, f"--rootdir={ROOT}", "-p", "no:cacheprovider"),
+            *("--hosts", self.host, "--events", f"/dev/fd/{events}"),
+            *("--connection-file", connection, "--report", str(self.folder)),
+            *("--junit-xml", str(self.folder / "junit.xml"), "-o", f"junit_suite_name={self.host}"),
+            *(("--quick",) if wanted.quick else ()),
+            *(("--inventory", wanted.inventory) if wanted.inventory else ()),
+            *(word for one in wanted.extra for word in ("--extra-vars", one)),
+            *(("-k", wanted.select) if wanted.select else ()),
+        ]
+
+    def _broken(self) -> DeeprigError:
+        assert self._process is not None
+        lines = self.log.read_text(errors="replace").strip().splitlines()
+        said = lines[-1] if lines else "it said nothing"
+        if self._process.returncode < 0:
+            return LostError(f"the suite was ended by signal {-self._process.returncode}")
+        return DeeprigError(f"the suite did not come to an end: {said}", advice=f"See {self.log}.")

@@ -1,0 +1,134 @@
+"""No clean case: systems whose insides nobody knows, what is left of one, a read-only root."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from lab import faults
+from lab.machine import Rig
+from tests.lab.mining.rigs import demine, facts, left
+from tests.lab.operator import fab, reboot
+
+MakeRig = Callable[..., Rig]
+WriteInventory = Callable[..., Path]
+TREE = "find /etc /usr /opt /root /var/lib/dpkg -xdev -newer /etc/hostname -type f | sort"
+
+
+@pytest.mark.parametrize(
+    ("flavour", "name", "words"),
+    [
+        ("nhos", "test29", ("NiceHash NHOS", "/NHOS/configuration.txt", "live image")),
+        ("raveos", "test30", ("RaveOS", "ravinos", "insides")),
+    ],
+)
+def test_a_system_that_is_refused(
+    make_rig: MakeRig, write_inventory: WriteInventory,
+    flavour: str, name: str, words: tuple[str, ...],
+) -> None:  # fmt: skip
+    rig = make_rig(name, flavour=flavour)
+    inventory = write_inventory(rig)
+    before = rig.run(TREE).stdout
+    for command in (("provision",), ("play", "playbooks/demine.yml")):
+        said = fab(inventory, name, *command)
+        assert said.status != 0
+        said.names(*words, "install Ubuntu 24.04 on an SSD", "changed=0")
+    assert rig.run(TREE).stdout == before
+    rig.down()
+
+
+@pytest.fixture(scope="module")
+def clean(make_rig: MakeRig) -> Iterator[Rig]:
+    rig = make_rig("test31", flavour="clean")
+    yield rig
+    rig.down()
+
+
+def test_nothing_is_found_on_a_plain_system(clean: Rig, write_inventory: WriteInventory) -> None:
+    inventory = write_inventory(clean)
+    found = facts(inventory, clean.name)
+    assert (found["mining_os"], found["miners"], found["access"]) == (None, [], [])
+    assert demine(inventory, clean.name)["tasks"].keys()
+    before = clean.run(TREE).stdout
+    assert demine(inventory, clean.name)["changed"] == 0
+    assert clean.run(TREE).stdout == before
+    said = fab(inventory, clean.name, "facts")
+    said.names("miners   none", "system   Debian")
+
+
+def test_a_program_of_unknown_name_stays_on_a_host_that_trains(
+    clean: Rig, write_inventory: WriteInventory
+) -> None:
+    # What is on the GPU of a deep learning host is its user's; on any other it is in the way.
+    inventory = write_inventory(clean)
+    clean.run(
+        "touch /dev/nvidia-uvm; cp /usr/lib/lab-hardware/stand-in /usr/local/bin/simulate; "
+        "setsid /usr/local/bin/simulate </dev/null >/dev/null 2>&1 &"
+    )
+    site = "/opt/deeprig/venv/lib/python3.11/site-packages"
+    clean.run(f"mkdir -p {site}/torch-2.13.0+cpu.dist-info")
+    assert [one["kind"] for one in facts(inventory, clean.name)["miners"]] == ["gpu"]
+    assert demine(inventory, clean.name)["changed"] == 0
+    assert clean.run("pgrep -c simulate").stdout.strip() == "1"
+    clean.run("rm -r /opt/deeprig")
+    assert demine(inventory, clean.name)["changed"] == 1
+    assert clean.run("pgrep -c simulate || true").stdout.strip() == "0"
+
+
+def test_a_unit_that_the_rig_is_lost_without_is_left_to_the_operator(
+    make_rig: MakeRig, write_inventory: WriteInventory
+) -> None:
+    rig = make_rig("test34", flavour="clean")
+    inventory = write_inventory(rig)
+    rig.run(
+        "sed '/^ExecStart=/aExecStartPost=-/bin/sh -c \"exec /opt/xmrig &\"' "
+        "/lib/systemd/system/ssh.service >/etc/systemd/system/ssh.service; "
+        "cp /usr/lib/lab-hardware/stand-in /opt/xmrig; systemctl daemon-reload; "
+        "systemctl restart ssh"
+    )
+    said = fab(inventory, rig.name, "provision", "--tags", "demine")
+    assert said.status != 0
+    said.names("still here", "/etc/systemd/system/ssh.service", "by hand")
+    assert rig.answers()
+    assert rig.run("systemctl is-enabled ssh").stdout.strip() == "enabled"
+    rig.down()
+
+
+def test_a_read_only_root_is_refused(clean: Rig, write_inventory: WriteInventory) -> None:
+    inventory = write_inventory(clean)
+    faults.switch(clean, "read-only", on=True)
+    reboot(clean)
+    said = fab(inventory, clean.name, "provision")
+    assert said.status != 0
+    said.names("playbooks/preflight.yml", "mounted read-only", "fsck", "changed=0")
+
+
+@pytest.mark.parametrize(
+    ("ruin", "missing"),
+    [
+        # As who read a forum did it: the folder by hand, the package not; and the other way round.
+        ("systemctl stop hive-watchdog hive; rm -rf /hive", "/hive/bin"),
+        ("systemctl stop hive-watchdog hive; cp -a /hive /hive.kept; dpkg --purge hive; "
+         "mv /hive.kept /hive", "package hive"),
+    ],
+)  # fmt: skip
+def test_what_is_left_of_a_system(
+    make_rig: MakeRig, write_inventory: WriteInventory, ruin: str, missing: str
+) -> None:
+    rig = make_rig("test32")
+    inventory = write_inventory(rig)
+    rig.run(ruin)
+    said = fab(inventory, rig.name, "facts")
+    said.names("removed by half", f"no {missing}")
+    said = fab(inventory, rig.name, "provision", "--tags", "demine")
+    assert said.status == 0, said.text
+    said.names("removed by half", missing)
+    assert demine(inventory, rig.name)["changed"] == 0
+    # The boot menu's settings were a link into it, and the network needs what stood there.
+    rig.run("update-grub")
+    reboot(rig)
+    assert rig.run("grep -wo net.ifnames=0 /proc/cmdline").stdout.strip() == "net.ifnames=0"
+    assert left(rig) == []
+    assert facts(inventory, rig.name)["mining_os"] is None

@@ -1,0 +1,154 @@
+"""Every mining system from the day it was bought until nothing of it is left, and stays so."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lab.machine import Rig
+from tests.lab.mining.rigs import POOL, demine, facts, left, pool, sockets
+from tests.lab.operator import reboot, until
+
+#: The rig of each flavour, the key of its system, and how often it is rebooted afterwards.
+RIGS = {
+    "hiveos": ("test20", "hiveos", 3),
+    "msos": ("test21", "msos", 3),
+    "hijacked": ("test22", "smos", 3),
+    "ubuntu-miner": ("test23", None, 3),
+    "smos": ("test24", "smos", 0),
+    "mmpos": ("test25", "mmpos", 1),
+    "ethos": ("test26", "ethos", 1),
+}
+
+
+@dataclass(frozen=True)
+class Demined:
+    """A rig that was demined, and what was said on the way."""
+
+    flavour: str
+    rig: Rig
+    inventory: Path
+    before: dict[str, Any]
+    predicted: dict[str, Any]
+    first: dict[str, Any]
+    after: dict[str, Any]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def open_pool() -> Iterator[None]:
+    with pool():
+        yield
+
+
+@pytest.fixture(scope="module", params=list(RIGS))
+def demined(
+    request: pytest.FixtureRequest,
+    make_rig: Callable[..., Rig],
+    write_inventory: Callable[..., Path],
+) -> Iterator[Demined]:
+    """One flavour after the other, each on a rig of its own."""
+    name = RIGS[request.param][0]
+    rig = make_rig(name, flavour=request.param)
+    inventory = write_inventory(rig)
+    # It mines: the pool has its connection.
+    until(lambda: any(f"{POOL[0]}:{POOL[1]}" in line and "ESTAB" in line for line in sockets(rig)))
+    before = facts(inventory, name)
+    predicted = demine(inventory, name, "--check")
+    first = demine(inventory, name)
+    yield Demined(request.param, rig, inventory, before, predicted, first, facts(inventory, name))
+    rig.down()
+
+
+def test_the_system_was_named(demined: Demined) -> None:
+    system = demined.before["mining_os"]
+    assert (system and system["key"]) == RIGS[demined.flavour][1]
+    assert system is None or system["missing"] == []
+    assert demined.before["miners"]
+
+
+def test_nothing_is_left(demined: Demined) -> None:
+    assert left(demined.rig) == []
+    assert demined.after["mining_os"] is None
+    assert demined.after["miners"] == []
+    assert {one["kind"] for one in demined.after["access"]} <= {"key", "sudo"}
+    state = demined.rig.run("systemctl is-system-running", check=False).stdout.strip()
+    assert state == "running", demined.rig.run("systemctl --failed").stdout
+
+
+def test_check_mode_predicted_it(demined: Demined) -> None:
+    said, was = demined.predicted["tasks"], demined.first["tasks"]
+    wrong = {
+        task: (said.get(task), status)
+        for task, status in was.items()
+        if said.get(task) != "unknown" and (said.get(task) == "changed") != (status == "changed")
+    }
+    assert wrong == {}
+    assert demined.predicted["changed"] > 0
+
+
+def test_the_second_run_changes_nothing(demined: Demined) -> None:
+    second = demine(demined.inventory, demined.rig.name)
+    assert second["changed"] == 0
+    again = demine(demined.inventory, demined.rig.name, "--check")
+    assert again["changed"] == 0
+    assert "unknown" not in again
+
+
+def test_it_stays_demined_over_reboots(demined: Demined) -> None:
+    for _ in range(RIGS[demined.flavour][2]):
+        reboot(demined.rig)
+        assert left(demined.rig) == []
+    found = facts(demined.inventory, demined.rig.name)
+    assert found["mining_os"] is None
+    assert found["miners"] == []
+    assert demine(demined.inventory, demined.rig.name)["changed"] == 0
+
+
+#: What is the operator's, or the distribution's, and stays or comes back: a command and its answer.
+KEPT = {
+    "msos": [
+        ("crontab -u minerstat -l | grep -v '^#'",
+         "30 4 * * * /usr/bin/find /tmp -xdev -name 'upload-*' -mtime +7 -delete"),
+        ("bash -n /etc/profile && grep -c '^: # deeprig: .*screen' /etc/profile", "1"),
+        ("systemctl is-enabled rsyslog systemd-timesyncd apt-daily.timer",
+         "enabled\nenabled\nenabled"),
+        ("systemctl is-enabled systemd-udevd", "static"),
+        ("systemctl is-active rsyslog", "active"),
+        ("apt-mark showhold | grep -c linux || true", "0"),
+        ("grep -v '^#' /etc/sysctl.d/99-panic.conf", "vm.swappiness=10"),
+        ("grep -c '^Storage' /etc/systemd/journald.conf.d/shm.conf || true", "0"),
+        ("grep -c minerstat /etc/resolv.conf || true", "0"),
+        ("ls /home/minerstat/minerstat-os /media/storage 2>/dev/null | wc -l", "1"),
+        ("stat -c %a /var/backups/deeprig/removed", "700"),
+    ],
+    "hijacked": [
+        ("grep -c '^ssh' /root/.ssh/authorized_keys", "1"),
+        ("grep -c '^# deeprig: ssh.*simplemining' /root/.ssh/authorized_keys", "1"),
+        ("grep -c NOPASSWD /etc/sudoers.d/support; sudo -lU support | grep -c NOPASSWD || true",
+         "1\n0"),
+        ("crontab -l | grep -v '^#'", "10 5 * * * /usr/bin/true"),
+        ("grep -c '^[^#]' /etc/cron.d/sysupdate || true", "0"),
+    ],
+    "ubuntu-miner": [
+        ("grep -v '^#' /etc/cron.d/mine", "0 4 * * * root /usr/bin/true"),
+        ("crontab -u user -l | grep -v '^#'", "15 3 * * * /usr/bin/true"),
+        ("sh -n /etc/rc.local && grep -c modprobe /etc/rc.local", "1"),
+        ("bash -n /home/user/.bash_profile && stat -c %U /home/user/.bash_profile", "user"),
+        ("systemctl is-enabled gminer || true", "masked"),
+        ("ls /var/backups/deeprig/removed/etc/systemd/system/*.service | wc -l", "3"),
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("demined", list(KEPT), indirect=True)
+def test_what_is_kept_and_given_back(demined: Demined) -> None:
+    if demined.flavour == "msos":
+        # Its screens wrote the servers anew at each boot, and marked the file.
+        demined.rig.run("sed -i '/minerstat/d' /etc/resolv.conf")
+        reboot(demined.rig)
+    for command, answer in KEPT[demined.flavour]:
+        assert demined.rig.run(command).stdout.strip() == answer, command

@@ -1,0 +1,36 @@
+"""The traps of the flavours are real: who does it the simple way falls into them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from lab.machine import Rig
+from tests.lab.mining.rigs import left
+from tests.lab.operator import reboot, until
+
+MakeRig = Callable[..., Rig]
+
+
+def test_a_miner_that_stops_before_its_watchdog_resets_the_rig(make_rig: MakeRig) -> None:
+    rig = make_rig("test39", flavour="ubuntu-miner")
+    boots = rig.state()["boots"]
+    rig.run("systemctl disable --now t-rex")
+    rig.wait(boots=boots + 1)
+    rig.down()
+
+
+def test_a_crontab_that_is_removed_is_there_after_the_next_boot(make_rig: MakeRig) -> None:
+    rig = make_rig("test38", flavour="hiveos")
+    rig.run("crontab -r")
+    reboot(rig)
+    assert "/hive/bin/agent-screen" in rig.run("crontab -l").stdout
+    rig.down()
+
+
+def test_msos_comes_back_and_takes_the_name_servers(make_rig: MakeRig) -> None:
+    rig = make_rig("test37", flavour="msos")
+    rig.run("pkill -u minerstat; sed -i /minerstat/d /etc/resolv.conf")
+    reboot(rig)
+    until(lambda: "minerstat" in rig.run("cat /etc/resolv.conf").stdout)
+    until(lambda: any("t-rex/t-rex" in line for line in left(rig)))
+    rig.down()

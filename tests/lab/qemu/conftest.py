@@ -1,0 +1,76 @@
+"""One QEMU machine for all tests here; where there is no QEMU they say so, in CI they fail."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from lab.qemu import image
+from lab.qemu.machine import Machine
+
+HERE = Path(__file__).parent
+TOLD: dict[str, Any] = yaml.safe_load((HERE / "machine.yml").read_text())
+#: What an emulated display is made to look like: an RTX 3090.
+CARD = {"vendor": "0x10de", "device": "0x2204", "class": "0x030000"}
+READ = """
+import dataclasses, json
+from agent.readings import pcie
+print(json.dumps([dataclasses.asdict(gpu) | {
+    "root_port": gpu.root_port, "path_width": gpu.path_width, "answers": gpu.answers,
+    "path_speed_gts": gpu.path_speed_gts, "path_max_width": gpu.path_max_width,
+} for gpu in pcie.read_gpus(aer=True)]))
+"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Tree:
+    """The machine, and what was read of it before anything was injected."""
+
+    machine: Machine
+    gpus: list[dict[str, Any]]
+
+    def again(self) -> list[dict[str, Any]]:
+        """What is read now."""
+        found: list[dict[str, Any]] = self.machine.python(READ)
+        return found
+
+
+def _displays(machine: Machine) -> list[str]:
+    """The addresses of everything that sits behind the ports and is no port, in order."""
+    script = "cd /sys/bus/pci/devices; grep -L '^0x06' 0000:0[1-9a-f]:*/class"
+    return sorted(line.split("/")[0] for line in machine.shell(script).splitlines())
+
+
+def make_cards(machine: Machine) -> None:
+    """Let every display be a card as the product looks for them."""
+    for address in _displays(machine):
+        machine.disguise(address, CARD)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Where there is no QEMU, skip all tests here with one line; in CI they fail."""
+    here = [item for item in items if item.path.is_relative_to(HERE)]
+    problem = image.unusable() if here else None
+    if problem is None or os.environ.get("CI") == "true":
+        return
+    reason = " ".join(str(problem).split())
+    here[0].add_marker(pytest.mark.skip(reason=f"all {len(here)} tests on a real kernel: {reason}"))
+    config.hook.pytest_deselected(items=here[1:])
+    items[:] = [item for item in items if item not in here[1:]]
+
+
+@pytest.fixture(scope="session")
+def tree() -> Iterator[Tree]:
+    """The machine, booted once."""
+    if problem := image.unusable():
+        pytest.fail(f"The PCIe tests must run in CI: {problem}", pytrace=False)
+    with Machine(TOLD["devices"]) as machine:
+        make_cards(machine)
+        yield Tree(machine, machine.python(READ))

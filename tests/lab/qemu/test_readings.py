@@ -1,0 +1,76 @@
+"""The PCIe readings on a real kernel, against what QEMU was told (machine.yml)."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+
+from tests.lab.qemu.conftest import TOLD, Tree
+
+GPUS: list[dict[str, Any]] = TOLD["gpus"]
+NAMES = [gpu["name"] for gpu in GPUS]
+
+
+def shown(port: dict[str, Any]) -> list[Any]:
+    """A device on a path, as machine.yml writes it."""
+    link = port["link"]
+    return [
+        port["kind"], link["current_width"], link["max_width"], link["current_speed_gts"],
+        link["max_speed_gts"],
+    ]  # fmt: skip
+
+
+def test_every_display_is_found_once(tree: Tree) -> None:
+    assert [gpu["root_port"] for gpu in tree.gpus] == [told["port"] for told in GPUS]
+    assert all(gpu["answers"] and gpu["device_id"] == "2204" for gpu in tree.gpus)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_path_is_what_qemu_was_told(name: str, tree: Tree) -> None:
+    told, gpu = GPUS[NAMES.index(name)], tree.gpus[NAMES.index(name)]
+    assert [shown(port) for port in gpu["path"]] == told["path"]
+    assert gpu["path_width"] == told["width"]
+    speeds = [port[3] for port in told["path"] if port[3] is not None]
+    assert gpu["path_speed_gts"] == min(speeds)
+    widths = [port[2] for port in told["path"] if port[2] is not None]
+    assert gpu["path_max_width"] == min(widths)
+
+
+def counted(gpus: list[dict[str, Any]]) -> dict[tuple[str, str, str], int]:
+    """All counters by address, severity and name."""
+    return {
+        (port["address"], severity, name): count
+        for gpu in gpus
+        for port in gpu["path"]
+        for severity, counters in (port["aer"] or {}).items()
+        for name, count in counters.items()
+    }
+
+
+def test_nothing_is_counted_before_an_error(tree: Tree) -> None:
+    found = counted(tree.gpus)
+    assert found, "this kernel counts no errors"
+    assert set(found.values()) == {0}
+
+
+@pytest.mark.parametrize("error", TOLD["errors"], ids=lambda one: f"{one['gpu']}-{one['counter']}")
+def test_an_error_is_counted_where_it_happened(error: dict[str, Any], tree: Tree) -> None:
+    """One more of that name at that device, in its total, and nothing anywhere else."""
+    address = tree.gpus[NAMES.index(error["gpu"])]["path"][error["at"]]["address"]
+    before = counted(tree.again())
+    if "kind" in error:
+        tree.machine.inject_status(address, error["kind"], error["bit"])
+    else:
+        tree.machine.inject(error["device"], error["error"])
+    wanted = {(address, error["severity"], error["counter"])}
+    deadline = time.monotonic() + 60
+    more: dict[tuple[str, str, str], int] = {}
+    while time.monotonic() < deadline and not wanted <= set(more):
+        now = counted(tree.again())
+        more = {key: now[key] - before[key] for key in before if now.get(key) != before[key]}
+    names = {key for key in more if not key[2].startswith("TOTAL")}
+    assert names == wanted
+    assert set(more.values()) == {1}
+    assert any(key[2].startswith("TOTAL") for key in more)

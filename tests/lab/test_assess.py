@@ -1,0 +1,128 @@
+"""`fab assess`: read-only, by the rig's shell alone, and right."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lab.machine import Rig
+from tests.lab.operator import Said, fab, switching, variant
+
+NAME = "test52"
+#: What of a rig an assessment may not change: every file but logs and what sudo notes of itself.
+FILES = (
+    "find / -xdev \\( -path /proc -o -path /sys -o -path /run -o -path /var/log"
+    " -o -path '*/.sudo_as_admin_successful' \\) -prune -o -type f -newer /run/stamp -print"
+)
+
+
+@pytest.fixture
+def fault(target: Rig) -> Iterator[Callable[..., None]]:
+    """Switch faults on that are off again after the test."""
+    with switching(target) as switch:
+        yield switch
+
+
+def assess(inventory: Path, *words: str) -> Said:
+    return fab(inventory, NAME, "assess", *words)
+
+
+def document(inventory: Path) -> dict[str, Any]:
+    said = assess(inventory, "--json")
+    assert said.status == 0, said.text
+    found: dict[str, Any] = json.loads(said.stdout)[NAME]
+    return found
+
+
+def told(document: dict[str, Any], check: str) -> list[tuple[str, str]]:
+    rows = [*document["wear"], *document["security"]]
+    return [(one["status"], one["reading"]) for one in rows if one["check"] == check]
+
+
+def test_its_facts_are_those_that_python_gathers(target: Rig, inventory: Path) -> None:
+    """One code reads both: the rig itself, and what its shell sent."""
+    seen = document(inventory)["facts"]
+    gathered = json.loads(fab(inventory, NAME, "facts", "--json").stdout)
+    own = gathered[NAME]["ansible_local"]["deeprig"]
+    for one in (seen, own):
+        one["root_disk"].pop("free_bytes")
+        # Processes come and go.
+        one["miners"] = [each for each in one["miners"] if each["kind"] != "process"]
+    assert seen == own
+
+
+def test_without_python_and_without_a_trace(
+    target: Rig, inventory: Path, fault: Callable[..., None]
+) -> None:
+    fault("no-python")
+    target.run("touch /run/stamp")
+    said = assess(inventory, "--verbose")
+    assert said.status == 0, said.text
+    said.names("HiveOS", "B450 Steel Legend", "P2.90", "lolMiner", "16 of Gen3",
+               "x1 of x16, up to 16 GT/s", "<- narrowest", "keep, if its BIOS splits")  # fmt: skip
+    assert max(len(line) for line in said.stdout.splitlines() if "PSU" not in line) <= 100
+    assert target.run(FILES).stdout == ""
+
+
+def test_what_others_left_is_found(target: Rig, inventory: Path) -> None:
+    found = document(inventory)
+    assert found["as_root"]
+    logins = [one for one in found["security"] if one["check"] == "login"]
+    assert {(one["subject"], one["status"]) for one in logins} == {
+        ("root", "critical"), ("user", "critical"),
+    }  # fmt: skip
+    assert all("the one that the mining system ships with" in one["reading"] for one in logins)
+    vendors = [reading for status, reading in told(found, "keys") if status == "critical"]
+    assert len(vendors) == 2
+    assert all("support@hive.example" in reading for reading in vendors)
+    (repository,) = told(found, "repositories")
+    assert repository[0] == "warning"
+    assert "127.0.79.1" in repository[1]
+    # Secrets stay where they are: the login's own password, wallets, the farm's hash.
+    text = json.dumps(found)
+    for secret in ("RIG_PASSWD", "FARM_HASH", "WALLET"):
+        assert secret not in text
+
+
+def test_signs_of_hard_use(target: Rig, inventory: Path, fault: Callable[..., None]) -> None:
+    fault("hot", "1")
+    fault("xid", "0 79")
+    found = document(inventory)
+    heat = {one["subject"]: one["status"] for one in found["wear"] if one["check"] == "heat"}
+    assert heat == {"0000:04:00.0": "ok", "0000:06:00.0": "warning", "0000:08:00.0": "ok"}
+    assert {status for status, _ in told(found, "power limit")} == {"note"}
+    assert told(found, "PCIe errors") == [("unknown", "the kernel counts none")]  # pci=noaer
+
+
+def test_as_a_user_who_cant_become_root(inventory: Path) -> None:
+    """Less is seen, and that is said."""
+    other = variant(inventory, NAME, ansible_become_password="wrong")
+    said = fab(other, NAME, "assess")
+    assert said.status == 0, said.text
+    said.names("Not seen as root", "HiveOS", "lolMiner")
+
+
+def test_power_page_and_refusals(inventory: Path, tmp_path: Path) -> None:
+    page = tmp_path / "rig.html"
+    said = assess(inventory, "-e", "{psus: [750, 750], preflight_root_disk_gb: 4000}", "--html",
+                  str(page))  # fmt: skip
+    assert said.status == 0, said.text
+    said.names("TOO MUCH", "reinstall", "4000 are needed")
+    html = page.read_text()
+    assert "<title>test52: assessment of " in html
+    assert "4000 are needed" in html
+    assert "http://" not in html.replace("http://127.0.79.1", "")  # it needs nothing else
+    wrong = assess(inventory, "-e", "{psus: 750}")
+    assert wrong.status == 2
+    wrong.names("psus of test52 must be a list of watts")
+
+
+def test_a_rig_that_does_not_answer(target: Rig, inventory: Path) -> None:
+    gone = variant(inventory, NAME, ansible_host="127.0.77.253")
+    said = fab(gone, NAME, "assess")
+    assert said.status == 4
+    said.names("can't connect")

@@ -1,0 +1,75 @@
+"""`fab checklist` of a rig: what a visit to the BIOS changes is seen after the reboot."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lab.machine import Rig
+from tests.lab.operator import Said, fab
+
+NAME = "test53"
+
+
+def checklist(inventory: Path, *words: str) -> Said:
+    """Run it; its words as if on one line."""
+    said = fab(inventory, NAME, "checklist", *words)
+    assert said.status == 0, said.text
+    return said if "--json" in words else replace(said, stdout=" ".join(said.stdout.split()))
+
+
+def items(inventory: Path, *words: str) -> dict[str, dict[str, Any]]:
+    document = json.loads(checklist(inventory, "--json", *words).stdout)[NAME]
+    return {one["id"]: one for one in document["items"]}
+
+
+def test_what_the_bios_does_is_seen_after_the_reboot(target: Rig, inventory: Path) -> None:
+    first = checklist(inventory, "--answer", "riser-power=yes", "--answer", "fans=no")
+    first.names("B450 Steel Legend", "splits no lanes", "[ ] Above 4G decoding on")
+    first.names("0000:08:00.0 has x1 of", "[x] No riser powered by SATA (by your answer)")
+    before = items(inventory)
+    assert before["above-4g"]["status"] == "to do"
+    assert before["errors-visible"]["status"] == "to do"  # pci=noaer, as HiveOS has it
+    assert before["split"]["status"] == "open"
+    assert before["fans"] | {"status": "to do", "by": "answered"} == before["fans"]
+
+    target.down()
+    target.set(profile="x4x4x4x4")
+    target.up()
+    said = checklist(inventory)
+    said.names("Rebooted since the last look.", "Above 4G decoding on: to do -> ok",
+               "4 sub-links of the processor's: 0000:00:03.1 x4")  # fmt: skip
+    after = items(inventory)
+    assert after["split"]["status"] == "ok"
+    assert after["risers"]["status"] == "ok"
+    assert after["riser-power"]["by"] == "answered"  # not asked again
+    assert "Rebooted" not in checklist(inventory).text
+
+
+def test_what_is_remembered_can_be_edited(inventory: Path) -> None:
+    file = inventory.parent / "host_vars" / NAME / "checklist.yml"
+    document = yaml.safe_load(file.read_text())
+    assert document["checklist"]["answers"] == {"fans": False, "riser-power": True}
+    file.write_text(file.read_text().replace("fans: false", "fans: true"))
+    assert items(inventory)["fans"]["status"] == "ok"
+    fab(inventory, NAME, "facts").names(NAME)  # an inventory like before
+
+
+def test_pages_to_print(inventory: Path, tmp_path: Path) -> None:
+    html, markdown = tmp_path / "rig.html", tmp_path / "rig.md"
+    checklist(inventory, "--html", str(html), "--markdown", str(markdown))
+    assert "<title>test53: checklist</title>" in html.read_text()
+    assert "- [x] **The processor's slot split" in markdown.read_text()
+
+
+def test_errors(inventory: Path) -> None:
+    wrong = fab(inventory, NAME, "checklist", "--answer", "fan=yes")
+    assert wrong.status == 2
+    wrong.names("no item 'fan'", "riser-power")
+    gone = fab(inventory, NAME, "checklist", "-e", "ansible_host=127.0.77.253")
+    assert gone.status == 4
+    gone.names("can't connect")

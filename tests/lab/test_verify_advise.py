@@ -1,0 +1,123 @@
+"""The predictor against measurements, in short; and that nothing is left of its networks."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lab import netns, verify_advise
+from lab.verify_advise import Case
+
+ROOT = Path(__file__).parents[2]
+HOLD = """
+import signal
+from lab import netns
+with netns.network(2) as network:
+    network.limit(500)
+    sleeper = network.start(0, ["sleep", "600"], {}, __import__("pathlib").Path("/dev/null"))
+    print(network.base, sleeper.pid, flush=True)
+    signal.pause()
+"""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _usable() -> None:
+    if problem := netns.usable():
+        pytest.fail(f"Network namespaces must work: {problem}", pytrace=False)
+
+
+@pytest.fixture(scope="module")
+def cases() -> list[Case]:
+    """Few cases at one rate, calibrated at another."""
+    settings: dict[str, Any] = verify_advise.load()
+    short = settings["short"]
+    settings |= {**short, "calibration": {**settings["calibration"], **short["calibration"]}}
+    workloads = [one for one in settings["workloads"] if one["part"] in short["parts"]]
+    known = verify_advise.calibrate(settings, workloads)
+    return verify_advise.measure(settings, workloads, known)
+
+
+def test_bytes_on_the_wire_are_the_formulas(cases: list[Case]) -> None:
+    wrong = [verify_advise.row(case) for case in cases if abs(case.bytes_error) > 0.04]
+    assert wrong == []
+
+
+def test_times_are_as_predicted(cases: list[Case]) -> None:
+    within = verify_advise.load()["short"]["within"]
+    wrong = [verify_advise.row(case) for case in cases if abs(case.error) > within]
+    assert wrong == []
+
+
+def test_messages_were_worth_predicting(cases: list[Case]) -> None:
+    """A step without messages would be far shorter: a predictor of nothing would not pass."""
+    assert all(case.slowdown > 1.5 for case in cases)
+
+
+@pytest.fixture
+def holder() -> Iterator[tuple[subprocess.Popen[str], str, int]]:
+    """A program that holds a network with a process in it: it, the network's name, that process."""
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    ) as program:
+        assert program.stdout is not None
+        name, _, pid = program.stdout.readline().strip().partition(" ")
+        yield program, name, int(pid)
+        program.kill()
+
+
+def left(name: str) -> list[str]:
+    listed = subprocess.run(["ip", "netns", "list"], capture_output=True, text=True, check=True)
+    return [line for line in listed.stdout.split() if line.startswith(name)]
+
+
+def runs(pid: int) -> bool:
+    """Whether a process is there and no zombie (who started it is gone, and nobody may reap it)."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+    return stat.rpartition(")")[2].split()[0] != "Z"
+
+
+def test_ctrl_c_leaves_nothing(holder: tuple[subprocess.Popen[str], str, int]) -> None:
+    program, name, sleeper = holder
+    assert len(left(name)) == 3
+    program.send_signal(signal.SIGINT)
+    program.wait(30)
+    assert left(name) == []
+    assert not runs(sleeper)
+
+
+def test_what_a_killed_run_left_is_removed_by_the_next(
+    holder: tuple[subprocess.Popen[str], str, int],
+) -> None:
+    program, name, sleeper = holder
+    program.kill()
+    program.wait(30)
+    assert len(left(name)) == 3
+    with netns.network(1):
+        assert left(name) == []
+    assert not runs(sleeper)
+
+
+def test_another_runs_network_is_left_alone(
+    holder: tuple[subprocess.Popen[str], str, int],
+) -> None:
+    _, name, sleeper = holder
+    netns.clear()
+    assert len(left(name)) == 3
+    assert runs(sleeper)
+
+
+def test_a_rank_that_fails_is_told_with_its_last_lines() -> None:
+    from lab.errors import LabError
+    from lab.verify_advise_bench import run
+
+    with pytest.raises(LabError, match=r"Rank \d ended with status"):
+        run(2, 1000, [{"part": "nonsense"}])

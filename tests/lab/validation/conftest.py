@@ -1,0 +1,106 @@
+"""A provisioned rig, and what `fab validate` says of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lab.machine import Rig
+from tests.lab.operator import Said, fab, switching, variant
+
+NAME = "test4"
+SECOND = "test5"  # another rig, for what takes two
+STEPS = "demine,base,driver,reboot,pytorch,power,agent,validation"  # what it needs for that
+PROFILE = "x4x4x4x4"  # what a board that splits its slot gives: nothing to complain of
+
+
+@dataclass(frozen=True)
+class Proof:
+    """How a validation ended, and its report."""
+
+    said: Said
+    folder: Path
+
+    @property
+    def report(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads((self.folder / "report.json").read_text())
+        return found
+
+    def check(self, name: str) -> dict[str, Any]:
+        """A check of the report, by its name."""
+        (found,) = [one for one in self.report["checks"] if one["check"] == name]
+        return dict(found)
+
+    def text(self, name: str) -> str:
+        """All that a check says."""
+        return json.dumps(self.check(name))
+
+
+@dataclass(frozen=True)
+class Proven:
+    """The rig, its inventory, and a folder for reports."""
+
+    rig: Rig
+    inventory: Path
+    folder: Path
+
+    def validate(self, *words: str, seconds: float = 240, **variables: Any) -> Proof:
+        """Run `fab validate` as the operator would; variables change the rig's in the inventory."""
+        inventory = self.inventory
+        if variables:
+            inventory = variant(inventory, self.rig.name, "changed", **variables)
+        folder = self.folder / str(len(list(self.folder.iterdir())))
+        folder.mkdir()
+        said = fab(
+            inventory, self.rig.name, "validate", "--report", folder, *words, seconds=seconds
+        )
+        return Proof(said, folder / self.rig.name)
+
+    def leftovers(self) -> list[str]:
+        """Processes of benchmarks that still run in the rig, and their unit."""
+        found = self.rig.run(
+            "pgrep -af 'agent[.]bench|[t]orchrun|torch[.]distributed' || true;"
+            " systemctl list-units --all --plain --no-legend 'deeprig-bench*'"
+        ).stdout
+        return [line for line in found.splitlines() if line.strip()]
+
+
+@pytest.fixture(scope="package")
+def proven(
+    make_rig: Callable[[str], Rig],
+    write_inventory: Callable[..., Path],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Proven:
+    """A rig that was provisioned whole, with its slot split as the inventory expects it."""
+    rig = make_rig(NAME)
+    rig.down()
+    rig.set(profile=PROFILE)
+    rig.up()
+    inventory = variant(write_inventory(rig), NAME, "own", agent_sample_interval="1s")
+    said = fab(inventory, NAME, "provision", seconds=400)
+    assert said.status == 0, said.text
+    return Proven(rig, inventory, tmp_path_factory.mktemp("reports"))
+
+
+@pytest.fixture(scope="package")
+def pair(
+    proven: Proven, make_rig: Callable[[str], Rig], write_inventory: Callable[..., Path]
+) -> Path:
+    """The inventory of two rigs that can run one world."""
+    rig = make_rig(SECOND)
+    inventory = write_inventory(proven.rig, rig)
+    said = fab(inventory, SECOND, "provision", "--tags", STEPS, seconds=400)
+    assert said.status == 0, said.text
+    return inventory
+
+
+@pytest.fixture
+def fault(proven: Proven) -> Iterator[Callable[..., None]]:
+    """Switch faults on that are off again after the test."""
+    with switching(proven.rig) as switch:
+        yield switch

@@ -1,0 +1,105 @@
+"""`fab bench`: on one rig, on one that can't, and over two rigs as one world."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+
+from tests.lab.operator import fab, start, until
+from tests.lab.validation.conftest import NAME, SECOND, Proven
+
+
+def documents(text: str) -> dict[str, dict[str, object]]:
+    found: dict[str, dict[str, object]] = json.loads(text)
+    return found
+
+
+def test_columns_are_nccl_tests(proven: Proven) -> None:
+    said = fab(proven.inventory, NAME, "bench", "--parts", "collectives", "--max-bytes", "64K",
+               seconds=120)  # fmt: skip
+    assert said.status == 0, said.text
+    said.names("# all_reduce", "#wrong", "redop", "busbw")
+    until(lambda: proven.leftovers() == [])
+
+
+def test_json_is_the_document(proven: Proven) -> None:
+    said = fab(proven.inventory, NAME, "bench", "--json", "--parts", "decode,pipeline",
+               "--plan", "quick", seconds=120)  # fmt: skip
+    assert said.status == 0, said.text
+    document = documents(said.stdout)[NAME]
+    assert document["format"] == "deeprig-bench"
+    workloads = document["workloads"]
+    assert isinstance(workloads, list)
+    assert {one["workload"] for one in workloads} == {"decode", "pipeline"}
+    assert all(one["check"]["right"] for one in workloads)
+
+
+def test_a_part_that_does_not_exist(proven: Proven) -> None:
+    said = fab(proven.inventory, NAME, "bench", "--parts", "tesnor")
+    assert said.status != 0
+    said.names("tesnor")
+
+
+def test_nccl_is_asked_for_where_there_is_none(proven: Proven) -> None:
+    done = proven.rig.run("/opt/deeprig/bin/deeprig-bench --backend nccl --plan quick", check=False)
+    assert done.returncode == 4
+    assert "Traceback" not in done.stdout + done.stderr
+    until(lambda: proven.leftovers() == [])
+
+
+def test_without_pytorch(proven: Proven) -> None:
+    proven.rig.run("mv /opt/deeprig/venv /opt/deeprig/venv.away")
+    try:
+        said = fab(proven.inventory, NAME, "bench", "--plan", "quick")
+    finally:
+        proven.rig.run("mv /opt/deeprig/venv.away /opt/deeprig/venv")
+    assert said.status == 4
+    said.names("PyTorch is missing", "fab provision")
+
+
+def test_two_rigs_are_one_world(pair: Path, proven: Proven) -> None:
+    said = fab(pair, f"{NAME},{SECOND}", "bench", "--json", "--nodes", "2", "--ranks", "1",
+               "--interface", "lo", "--parts", "collectives,ddp", "--plan", "quick",
+               "--max-bytes", "64K", seconds=200)  # fmt: skip
+    assert said.status == 0, said.text
+    found = documents(said.stdout)
+    assert {one["nodes"] for one in found.values()} == {2}
+    assert {one["ranks"] for one in found.values()} == {2}
+    measured = [one for one in found.values() if one["collectives"]]
+    assert len(measured) == 1
+    until(lambda: proven.leftovers() == [])
+
+
+def test_a_rendezvous_whose_port_is_taken(pair: Path, proven: Proven) -> None:
+    address = proven.rig.address
+    code = f"import socket, time; s = socket.create_server(('{address}', 29400)); time.sleep(999)"
+    proven.rig.run(f"systemd-run --unit=taken python3 -c {shlex.quote(code)}")
+    until(lambda: ":29400" in proven.rig.run("ss -Hltn").stdout)
+    try:
+        said = fab(pair, f"{NAME},{SECOND}", "bench", "--nodes", "2", "--ranks", "1",
+                   "--parts", "collectives", "--plan", "quick", seconds=120)  # fmt: skip
+    finally:
+        proven.rig.run("systemctl stop taken")
+    assert said.status == 4, said.text
+    said.names("29400", f"ended, since {NAME} could not go on", SECOND)
+    until(lambda: proven.leftovers() == [])
+
+
+def test_one_after_another_that_was_lost(proven: Proven) -> None:
+    """What still ends is waited for, and no trace of it is in the way."""
+    lost = start(proven.inventory, NAME, "bench", "--json")
+    until(lambda: any("torch.distributed" in one for one in proven.leftovers()))
+    lost.kill()
+    lost.communicate(timeout=60)
+    for _ in range(3):
+        said = fab(proven.inventory, NAME, "bench", "--parts", "collectives", "--plan", "quick",
+                   "--max-bytes", "64K", seconds=120)  # fmt: skip
+        assert said.status == 0, said.text
+    until(lambda: proven.leftovers() == [])
+
+
+def test_more_nodes_than_rigs(proven: Proven) -> None:
+    said = fab(proven.inventory, NAME, "bench", "--nodes", "2")
+    assert said.status == 2
+    said.names("--nodes 2 needs as many rigs")

@@ -1,0 +1,153 @@
+"""`fab validate` of a healthy rig: what it proves, and what it leaves."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import urllib.request
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+
+from tests.lab.operator import ROOT, until
+from tests.lab.validation.conftest import NAME, Proof, Proven
+
+#: What a CPU build of PyTorch can't try, and what the machine that runs the lab decides.
+UNTRIED = {
+    "software::driver_speaks_cuda", "links::speed_under_load", "load::transfers", "load::peer",
+    "load::hazards", "load::tools",
+}  # fmt: skip
+OF_THE_MACHINE = {"demined::listening_ports", "host::memory", "host::time", "host::disk"}
+
+
+@pytest.fixture(scope="module")
+def quick(proven: Proven) -> Proof:
+    return proven.validate("--quick")
+
+
+@pytest.fixture(scope="module")
+def whole(proven: Proven) -> Proof:
+    return proven.validate()
+
+
+def test_a_healthy_rig_proves_itself(quick: Proof) -> None:
+    assert quick.said.status == 0, quick.said.text
+    statuses = {one["check"]: one["status"] for one in quick.report["checks"]}
+    held = {name: status for name, status in statuses.items() if name not in OF_THE_MACHINE}
+    assert {name for name, status in held.items() if status == "unknown"} == UNTRIED
+    bad = {name for name, status in held.items() if status in ("warning", "critical")}
+    # 4 GB of RAM for three GPUs: the agent says so, too.
+    assert bad <= {"agent::verdicts"}, quick.said.text
+
+
+def test_a_value_is_known_by_its_check_and_subject(whole: Proof) -> None:
+    """A baseline compares by them: two values of one name would hide each other."""
+    for check in whole.report["checks"]:
+        subjects = [row["subject"] for row in check["rows"] if "value" in row]
+        assert len(set(subjects)) == len(subjects), check
+
+
+def test_both_plans_keep_their_time(quick: Proof, whole: Proof) -> None:
+    """By their own deadlines: a run that reaches one tells of it as a problem."""
+    for proof, most in ((quick, 60), (whole, 600)):
+        report = proof.report
+        assert report["bench"]["problems"] == []
+        assert report["finished_at"] - report["started_at"] < most
+
+
+def test_the_whole_plan_tries_every_workload(whole: Proof) -> None:
+    assert whole.said.status == 0, whole.said.text
+    names = {one["subject"] for one in whole.check("load::workloads")["rows"]}
+    assert names == {"ddp", "fsdp", "pipeline", "tensor", "moe", "decode"}
+    (skipped,) = [p for p in whole.report["bench"]["parts"] if p["part"] == "three_d"]
+    assert skipped["status"] == "skipped"
+    assert "8 ranks" in skipped["reason"]
+
+
+def test_collectives_are_checked_by_their_values(quick: Proof) -> None:
+    collectives = quick.report["bench"]["collectives"]
+    assert {one["collective"] for one in collectives} >= {
+        "all_reduce", "all_gather", "reduce_scatter", "broadcast", "all_to_all", "sendrecv",
+    }  # fmt: skip
+    assert {size["wrong_values"] for one in collectives for size in one["sizes"]} == {0}
+
+
+def test_reports_are_written_here(quick: Proof) -> None:
+    suite = ElementTree.parse(quick.folder / "junit.xml").getroot()
+    cases = suite.findall(".//testcase")
+    assert len(cases) == len(quick.report["checks"])
+    page = (quick.folder / "report.html").read_text()
+    assert page.count("<figure>") == len({"collectives", "gemm", "workloads"})
+    for check in quick.report["checks"]:
+        assert check["title"].replace("'", "&#39;") in page
+
+
+def test_results_are_kept_on_the_rig_and_shown_by_its_agent(proven: Proven, quick: Proof) -> None:
+    kept = json.loads(proven.rig.run(f"cat {quick.report['stored']}").stdout)
+    assert kept["checks"] == quick.report["checks"]
+    url = f"http://{proven.rig.address}:10390"
+
+    def shown() -> dict[str, Any]:
+        with urllib.request.urlopen(f"{url}/api/v1/rig", timeout=10) as answer:
+            found: dict[str, Any] = json.load(answer)
+        return found
+
+    until(lambda: (shown()["validation"] or {}).get("counts") == quick.report["counts"])
+    results = shown()["nccl"]["results"]
+    assert {"all_reduce", "all_to_all"} <= {one["collective"] for one in results}
+    with urllib.request.urlopen(f"{url}/metrics", timeout=10) as answer:
+        metrics = answer.read().decode()
+    assert 'deeprig_validation_checks{status="critical"} 0.0' in metrics
+    assert (
+        'deeprig_nccl_wrong_values{collective="all_reduce",backend="gloo",ranks="3"} 0.0' in metrics
+    )
+
+
+def test_nothing_is_left_running(proven: Proven, quick: Proof, whole: Proof) -> None:
+    assert proven.leftovers() == []
+
+
+def test_an_earlier_report_shows_what_got_worse(proven: Proven, quick: Proof) -> None:
+    """A baseline of a rig that was ten times faster, and in which a check held."""
+    before = quick.report
+    for check in before["checks"]:
+        for row in check["rows"]:
+            if "value" in row:
+                row["value"] *= 10
+                row["repeats"] = [one * 10 for one in row.get("repeats", [])]
+    file = proven.folder / "before.json"
+    file.write_text(json.dumps(before))
+    proof = proven.validate("--quick", "--baseline", str(file), "--select", "benchmarks or load")
+    assert proof.said.status == 1
+    proof.said.names("against the baseline")
+    # Some collectives: the noise of a single one may be as wide as that on a busy machine.
+    assert re.search(r"worse +Collectives, \w+ gloo: ", proof.said.text), proof.said.text
+    assert "Against the baseline" in (proof.folder / "report.html").read_text()
+
+
+def test_json_is_one_document(proven: Proven) -> None:
+    proof = proven.validate("--json", "--select", "gpus")
+    documents = json.loads(proof.said.stdout)
+    assert list(documents) == [NAME]
+    assert {one["check"].partition("::")[0] for one in documents[NAME]["checks"]} == {"gpus"}
+
+
+def test_it_runs_without_fab(proven: Proven) -> None:
+    report = proven.folder / "alone"
+    words = ["--hosts", NAME, "--inventory", str(proven.inventory), "--report", str(report)]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "tests/rig", *words, "-k", "gpus", "-q"],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
+    assert "passed" in done.stdout
+    assert json.loads((report / "report.json").read_text())["host"] == NAME
+
+
+def test_it_runs_on_the_rig_itself(proven: Proven) -> None:
+    done = proven.rig.run("/opt/deeprig/bin/deeprig-validate --quick -q -k 'gpus or software'")
+    assert "failed" not in done.stdout
+    assert "passed" in done.stdout

@@ -1,0 +1,215 @@
+"""What is wrong with a rig is found by its check, and only by that; a table of wrongs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lab.machine import Rig
+from tests.lab.operator import fab
+from tests.lab.validation.conftest import NAME, Proven
+
+GPU = "0000:08:00.0"  # GPU 0 of the profile
+MINER = "cp /bin/sleep /usr/local/bin/lolMiner"
+
+
+@dataclass(frozen=True)
+class Wrong:
+    """Something to break (`shell` in the rig, or a `fault` of its hardware), and who finds it."""
+
+    check: str
+    says: str
+    shell: str = ""
+    mend: str = ""
+    fault: tuple[str, ...] = ()
+    status: str = "critical"
+    variables: dict[str, Any] = field(default_factory=dict)
+
+
+WRONGS = {
+    "a miner's process": Wrong(
+        "demined::no_miner", "lolMiner",
+        f"{MINER}; systemd-run --unit=x1 /usr/local/bin/lolMiner 999",
+        "systemctl stop x1; rm /usr/local/bin/lolMiner",
+    ),
+    "a miner in a crontab": Wrong(
+        "demined::no_miner", "t-rex",
+        "echo '@reboot root /opt/t-rex/t-rex -o pool' > /etc/cron.d/x2", "rm /etc/cron.d/x2",
+    ),
+    "a unit that mines": Wrong(
+        "demined::no_miner", "xmrig.service",
+        "printf '[Service]\\nExecStart=/opt/xmrig\\n' > /etc/systemd/system/xmrig.service",
+        "rm /etc/systemd/system/xmrig.service",
+    ),
+    "a mining system's folder": Wrong(
+        "demined::no_mining_system", "HiveOS", "mkdir -p /hive/bin", "rm -r /hive",
+    ),
+    "remote control": Wrong(
+        "demined::no_remote_control", "ttyd",
+        "cp /bin/sleep /usr/local/bin/ttyd; systemd-run --unit=x3 /usr/local/bin/ttyd 999",
+        "systemctl stop x3; rm /usr/local/bin/ttyd",
+    ),
+    "a planted key": Wrong(
+        "demined::authorized_keys", "root@hive",
+        "mkdir -p /root/.ssh; echo 'ssh-ed25519 AAAA root@hive' >> /root/.ssh/authorized_keys",
+        "rm /root/.ssh/authorized_keys",
+    ),
+    "an open port": Wrong(
+        "demined::listening_ports", "port 4028",
+        "systemd-run --unit=x4 python3 -m http.server 4028 --bind 0.0.0.0"
+        " && for i in $(seq 50); do ss -Hltn | grep -q :4028 && break; sleep 0.1; done",
+        "systemctl stop x4", status="warning",
+    ),
+    "a host key that all can read": Wrong(
+        "demined::host_keys", "0644", "chmod 644 /etc/ssh/ssh_host_ed25519_key",
+        "chmod 600 /etc/ssh/ssh_host_ed25519_key",
+    ),
+    "a driver that was upgraded underneath": Wrong(
+        "gpus::gpus_answer", "no answer", fault=("mismatch",),
+    ),
+    "no driver": Wrong(
+        "software::driver", "no driver is loaded",
+        "systemctl stop deeprig-agent; modprobe -r nvidia",
+        "modprobe nvidia; systemctl start deeprig-agent",
+    ),
+    "a GPU that is lost": Wrong("gpus::gpus_answer", GPU, fault=("lost", "0")),
+    "a power limit that was raised": Wrong(
+        "gpus::power_limit", "350 W", f"nvidia-smi -i {GPU} -pl 350",
+        f"nvidia-smi -i {GPU} -pl 280",
+    ),
+    "persistence mode off": Wrong(
+        "gpus::persistence", "Disabled", "nvidia-smi -pm 0", "nvidia-smi -pm 1",
+    ),
+    "a link that dropped": Wrong("links::path_width", "x1", fault=("link", "0 3x1")),
+    "a package that is not held": Wrong(
+        "software::packages_held", "not held", "apt-mark unhold libnccl2", "apt-mark hold libnccl2",
+    ),
+    "swap off": Wrong("host::swap", "not in use", "swapoff /swapfile", "swapon /swapfile"),
+    "the agent stopped": Wrong(
+        "agent::service", "not running", "systemctl stop deeprig-agent",
+        "systemctl start deeprig-agent",
+    ),
+    "no PyTorch": Wrong(
+        "software::torch", "none in", "mv /opt/deeprig/venv /opt/deeprig/venv.away",
+        "mv /opt/deeprig/venv.away /opt/deeprig/venv",
+    ),
+    "another PyTorch in the inventory": Wrong(
+        "software::torch", "torch==2.12.0", variables={"torch_requirement": "torch==2.12.0"},
+    ),
+    "a setting that is not on the rig yet": Wrong(
+        "software::as_the_inventory_says", "power_limits_watts", status="warning",
+        variables={"gpu_power_limit_watts": 250},
+    ),
+    "more GPUs wanted than there are": Wrong(
+        "gpus::gpus_on_the_bus", "4 GPUs", variables={"gpus_expected": 4},
+    ),
+    "a failed unit": Wrong(
+        "host::failed_units", "x5.service", "systemd-run --unit=x5 -p RemainAfterExit=yes false;"
+        "for i in $(seq 50); do systemctl is-failed -q x5 && break; sleep 0.1; done",
+        "systemctl reset-failed x5", status="warning",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("wrong", WRONGS.values(), ids=WRONGS)
+def test_a_wrong_is_found(proven: Proven, fault: Callable[..., None], wrong: Wrong) -> None:
+    if wrong.fault:
+        fault(*wrong.fault)
+    if wrong.shell:
+        proven.rig.run(wrong.shell)
+    try:
+        subject, _, name = wrong.check.partition("::")
+        proof = proven.validate("--select", f"{subject} and {name}", **wrong.variables)
+    finally:
+        if wrong.mend:
+            proven.rig.run(wrong.mend)
+    assert proof.check(wrong.check)["status"] == wrong.status, proof.said.text
+    assert wrong.says in proof.text(wrong.check)
+    assert proof.said.status == (1 if wrong.status == "critical" else 0)
+    assert wrong.says in " ".join(proof.said.text.split())
+
+
+#: What nvidia-smi alone can tell of a GPU.
+BY_SMI = ("gpus::memory_size", "gpus::persistence", "gpus::power_limit")
+
+
+def test_what_nothing_was_read_of_is_unknown(proven: Proven, fault: Callable[..., None]) -> None:
+    fault("mismatch")
+    proof = proven.validate("--select", "gpus")
+    for check in BY_SMI:
+        assert proof.check(check)["status"] == "unknown"
+        assert "Driver/library version mismatch" in proof.text(check)
+
+
+def test_a_gpu_that_hangs_is_named_and_holds_nothing_up(
+    proven: Proven, fault: Callable[..., None]
+) -> None:
+    fault("hang", "1")
+    proof = proven.validate("--quick")
+    assert proof.report["finished_at"] - proof.report["started_at"] < 60
+    check = proof.check("gpus::gpus_answer")
+    (row,) = [row for row in check["rows"] if row["status"] == "critical"]
+    assert row["subject"] == "0000:09:00.0"
+    assert "hangs" in row["reading"]
+    for name in BY_SMI:
+        assert proof.check(name)["status"] == "unknown"
+        assert "nvidia-smi hangs" in proof.text(name)
+
+
+def test_mended_it_holds_again(proven: Proven) -> None:
+    """No wrong of the table above is still there, or is found where nothing is wrong."""
+    proof = proven.validate("--select", "not load and not agent")
+    assert proof.said.status == 0, proof.said.text
+
+
+def test_a_part_of_the_suite_is_no_validation_for_the_agent(proven: Proven) -> None:
+    summary = "/var/lib/deeprig/validation/summary.json"
+    before = proven.rig.run(f"cat {summary} 2>/dev/null || true").stdout
+    proof = proven.validate("--select", "swap")
+    assert proof.said.status == 0
+    assert proven.rig.run(f"cat {summary} 2>/dev/null || true").stdout == before
+
+
+def test_a_rig_as_it_was_bought(
+    make_rig: Callable[[str], Rig], write_inventory: Callable[..., Path], tmp_path: Path
+) -> None:
+    """A mining rig that nobody provisioned: told what it is, and not put under load."""
+    rig = make_rig("test10")
+    proof = Proven(rig, write_inventory(rig), tmp_path).validate("--quick")
+    assert proof.said.status == 1
+    for check, says in {
+        "demined::no_mining_system": "HiveOS",
+        "links::errors_are_counted": "pci=noaer",
+        "software::driver": "580 (inventory)",
+        "software::torch": "none in /opt/deeprig/venv",
+        "software::as_the_inventory_says": "not provisioned yet",
+        "agent::service": "does not answer",
+        "load::benchmarks_run": "there are no benchmarks on this rig: fab provision",
+    }.items():
+        assert says in proof.text(check), check
+    assert proof.check("agent::verdicts")["status"] == "unknown"
+    assert "Traceback" not in proof.said.text + json.dumps(proof.report)
+    rig.discard()
+
+
+def test_p2p_can_be_switched_off_for_all_programs(proven: Proven) -> None:
+    """What is to be done where values are wrong; NCCL reads /etc/nccl.conf in every program."""
+    off = "{nccl_parameters: {NCCL_P2P_DISABLE: 1}}"
+    said = fab(proven.inventory, NAME, "play", "playbooks/nccl.yml", "-e", off)
+    assert said.status == 0, said.text
+    lines = proven.rig.run("grep -v '^#' /etc/nccl.conf").stdout.splitlines()
+    assert lines == ["NCCL_P2P_DISABLE=1"]
+    assert fab(proven.inventory, NAME, "play", "playbooks/nccl.yml").status == 0
+    assert proven.rig.run("grep -v '^#' /etc/nccl.conf || true").stdout == ""
+
+
+def test_an_unknown_host(proven: Proven) -> None:
+
+    said = fab(proven.inventory, "nowhere*", "validate")
+    assert said.status == 2
+    assert NAME in said.text

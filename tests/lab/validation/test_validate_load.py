@@ -1,0 +1,225 @@
+"""While the benchmarks run: hangs, deaths, errors of the hardware, and ends from outside.
+
+Each time nothing is left running on the rig.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Callable
+
+import pytest
+
+from lab import faults
+from tests.lab.operator import finish, start, until
+from tests.lab.validation.conftest import NAME, Proof, Proven
+
+GPU = "0000:08:00.0"
+RANKS = "pgrep -f 'agent[.]bench[.]rank' || true"
+Process = subprocess.Popen[str]
+
+
+def ranks(proven: Proven) -> list[int]:
+    """The processes of the ranks, as the rig numbers them, oldest first."""
+    return [int(word) for word in proven.rig.run(RANKS).stdout.split()]
+
+
+def underway(proven: Proven) -> bool:
+    """Whether the ranks have found each other: each speaks to the two others."""
+    found = ranks(proven)
+    links = proven.rig.run("ss -Htnp state established || true").stdout
+    return len(found) >= 3 and all(links.count(f"pid={rank},") >= 3 for rank in found)
+
+
+def begin(proven: Proven, *words: str) -> tuple[Process, Proof | None]:
+    """Start a validation, and wait until its ranks are at work."""
+    process = start(proven.inventory, NAME, "validate", "--select", "load or links", *words)
+    until(lambda: underway(proven) or process.poll() is not None)
+    assert process.poll() is None, process.communicate()
+    return process, None
+
+
+def load_proof(proven: Proven, act: Callable[[], None], *words: str) -> Proof:
+    """Validate, do something while the ranks are at work, and take the report."""
+    folder = proven.folder / f"load-{len(list(proven.folder.iterdir()))}"
+    process, _ = begin(proven, "--report", str(folder), *words)
+    act()
+    return Proof(finish(process, 300), folder / NAME)
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left(proven: Proven) -> object:
+    """Before and after each test."""
+    assert proven.leftovers() == []
+    yield
+    until(lambda: proven.leftovers() == [])
+
+
+def test_a_rank_that_hangs_is_a_verdict_with_everyones_stack(proven: Proven) -> None:
+    def stop() -> None:
+        os_level = ranks(proven)[-1]
+        proven.rig.run(f"kill -STOP {os_level}")
+
+    proof = load_proof(proven, stop, "--quick")
+    assert proof.said.status == 1
+    problems = [one for one in proof.report["bench"]["problems"] if one["kind"] == "hang"]
+    assert problems, proof.report["bench"]["problems"]
+    problem = problems[0]
+    assert len(problem["ranks"]) == 3
+    stopped = [rank for rank in problem["ranks"].values() if "stopped" in rank["state"]]
+    assert len(stopped) == 1
+    others = [rank for rank in problem["ranks"].values() if rank not in stopped]
+    assert all("File " in rank["stack"] for rank in others), problem
+    assert "hang" in proof.text("load::benchmarks_run")
+    assert "File &#34;" in (proof.folder / "report.html").read_text()
+
+
+def test_a_rank_that_dies_is_named_and_the_rest_is_tried(proven: Proven) -> None:
+    proof = load_proof(proven, lambda: _kill_one(proven), "--quick")
+    assert proof.said.status == 1
+    (problem,) = proof.report["bench"]["problems"]
+    assert problem["kind"] == "died"
+    assert "SIGKILL" in problem["message"] or "-9" in problem["message"], problem["message"]
+    assert [p for p in proof.report["bench"]["parts"] if p["status"] == "ok"]
+
+
+def _kill_one(proven: Proven) -> None:
+    proven.rig.run(f"kill -KILL {ranks(proven)[-1]}")
+
+
+def test_errors_in_the_run_are_found(proven: Proven, fault: Callable[..., None]) -> None:
+    """Corrected PCIe errors are a warning, others and Xids are critical."""
+    fault("aer", "0 0")  # the kernel counts, and there are none yet
+
+    def break_it() -> None:
+        fault("aer", "1 37")
+        fault("aer", "0 2 nonfatal")
+        fault("xid", "0 31")
+        fault("replays", "2 4711")
+
+    proof = load_proof(proven, break_it, "--quick")
+    assert proof.said.status == 1
+    rows = {row["subject"]: row for row in proof.check("links::no_errors_under_load")["rows"]}
+    assert rows["0000:08:00.0"]["status"] == "critical"
+    assert "2 nonfatal" in rows["0000:08:00.0"]["reading"]
+    assert rows["0000:09:00.0"]["status"] == "warning"
+    assert "37 correctable" in rows["0000:09:00.0"]["reading"]
+    assert "Xid 31" in proof.text("links::no_xid_under_load")
+    replays = {r["subject"]: r for r in proof.check("links::no_replays_under_load")["rows"]}
+    assert replays["0000:0a:00.0"]["status"] == "warning"
+    assert replays["0000:08:00.0"] == replays["0000:08:00.0"] | {"status": "ok", "reading": "0"}
+
+
+def test_a_slow_link_shows_only_under_load(proven: Proven, fault: Callable[..., None]) -> None:
+    """GPU 0 is at work, and its link has trained at a lower generation."""
+
+    def slow() -> None:
+        fault("load", "0")
+        faults.switch(proven.rig, "link", on=True, argument="0 1x4")
+
+    try:
+        proof = load_proof(proven, slow, "--quick")
+    finally:
+        faults.switch(proven.rig, "link", on=False, argument="0")
+    check = proof.check("links::speed_under_load")
+    assert check["status"] == "critical", check
+    assert "2.5 GT/s" in check["rows"][0]["reading"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_nothing_is_left_when_the_operator_goes_away(proven: Proven, number: int) -> None:
+    process, _ = begin(proven)
+    process.send_signal(number)
+    process.communicate(timeout=60)
+    if number == signal.SIGINT:
+        assert process.returncode == 130
+    until(lambda: proven.leftovers() == [], 30)
+
+
+def test_an_interrupted_validation_is_not_the_last_one(proven: Proven) -> None:
+    """What the agent shows stays; the report that is kept says what it is."""
+    folder = "/var/lib/deeprig/validation"
+    before = proven.rig.run(f"echo; cat {folder}/summary.json 2>/dev/null || true").stdout
+    process = start(proven.inventory, NAME, "validate", "--quick")
+    until(lambda: underway(proven) or process.poll() is not None)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert process.returncode == 130
+    after = proven.rig.run(f"echo; cat {folder}/summary.json 2>/dev/null || true").stdout
+    assert after == before
+    newest = json.loads(proven.rig.run(f"cat $(ls -1t {folder}/2*.json | head -1)").stdout)
+    assert newest["incomplete"].startswith("broken off after ")
+
+
+def test_a_rig_that_is_lost_is_told_once(proven: Proven) -> None:
+    def lose() -> None:
+        proven.rig.run("systemctl stop ssh.socket ssh.service; pkill sshd; true")
+
+    try:
+        proof = load_proof(proven, lose, "--quick")
+    finally:
+        proven.rig.run("systemctl start ssh.service")
+    assert proof.said.status == 4
+    proof.said.names("lost the rig in the middle", "the rig was lost after")
+    assert proof.said.text.count("the rig was lost before this check") == 1
+    statuses = [check["status"] for check in proof.report["checks"]]
+    assert statuses.count("critical") == 0
+    assert statuses[-1] == "unknown"
+
+
+def test_two_validations_do_not_measure_each_other(proven: Proven) -> None:
+    process, _ = begin(proven)
+    second = proven.validate("--select", "benchmarks")
+    assert "another benchmark runs on this rig" in second.text("load::benchmarks_run")
+    os.kill(process.pid, signal.SIGINT)
+    process.communicate(timeout=60)
+
+
+def test_the_timers_run_waits_for_a_job_to_end(proven: Proven, fault: Callable[..., None]) -> None:
+    """It is skipped beside a job, which is no failure; and runs when there is none."""
+    unit = "deeprig-validation.service"
+    show = f"systemctl show -p Result --value {unit}"
+    assert (
+        proven.rig.run("systemctl is-enabled deeprig-validation.timer").stdout.strip() == "enabled"
+    )
+    fault("job", "0 4242")
+    proven.rig.run(f"systemctl start {unit}")
+    assert proven.rig.run(show).stdout.strip() == "exec-condition"
+    assert proven.rig.run(f"systemctl is-failed {unit}", check=False).stdout.strip() != "failed"
+    faults.switch(proven.rig, "job", on=False, argument="0")
+    before = proven.rig.run("ls /var/lib/deeprig/validation | wc -l").stdout
+    proven.rig.run(f"systemctl start {unit}")
+    assert proven.rig.run(show).stdout.strip() == "success"
+    assert proven.rig.run("ls /var/lib/deeprig/validation | wc -l").stdout != before
+
+
+def test_the_timers_run_gives_way_to_a_job_that_starts(
+    proven: Proven, fault: Callable[..., None]
+) -> None:
+    unit = "deeprig-validation.service"
+    proven.rig.run(f"systemctl start --no-block {unit}")
+    until(lambda: underway(proven))
+    fault("job", "0 4242")
+    until(lambda: ranks(proven) == [], 30)
+    state = f"systemctl show -p ActiveState --value {unit}"
+    until(lambda: proven.rig.run(state).stdout.strip() == "inactive")
+    newest = proven.rig.run("cat $(ls -1t /var/lib/deeprig/validation/2*.json | head -1)").stdout
+    assert "a job uses the GPUs: it goes first" in newest
+
+
+def test_an_assessment_looks_at_gpus_under_load(proven: Proven, fault: Callable[..., None]) -> None:
+    """Matrix products run meanwhile, and end with it."""
+    process = start(proven.inventory, NAME, "assess", "--load", "--json")
+    until(lambda: ranks(proven) or process.poll() is not None)
+    assert process.poll() is None, process.communicate()
+    fault("hot", "1")
+    said = finish(process, 60)
+    assert said.status == 0, said.text
+    rows = json.loads(said.stdout)[NAME]["wear"]
+    heat = {row["subject"]: row for row in rows if row["check"] == "heat"}
+    assert heat["0000:09:00.0"]["status"] == "warning"
+    assert "at work" in heat["0000:09:00.0"]["reading"]
+    assert heat[GPU]["status"] == "ok"

@@ -1,0 +1,49 @@
+"""`fab validate` of several rigs: each has its own report, and none spoils another's."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import yaml
+
+from tests.lab.operator import fab
+from tests.lab.validation.conftest import NAME, SECOND, Proven
+
+
+def test_each_rig_has_its_report(pair: Path, proven: Proven, tmp_path: Path) -> None:
+    said = fab(pair, f"{NAME},{SECOND}", "validate", "--select", "gpus", "--report", tmp_path)
+    assert said.status == 0, said.text
+    reports = {
+        name: json.loads((tmp_path / name / "report.json").read_text()) for name in (NAME, SECOND)
+    }
+    assert {name: one["host"] for name, one in reports.items()} == {NAME: NAME, SECOND: SECOND}
+    # At once: each began before the other one ended.
+    first, second = reports.values()
+    assert first["started_at"] < second["finished_at"]
+    assert second["started_at"] < first["finished_at"]
+    said.names(f"{NAME}: ", f"{SECOND}: ", "report.html")
+
+
+def test_a_rig_that_is_gone_spoils_no_other(pair: Path, proven: Proven, tmp_path: Path) -> None:
+    document = yaml.safe_load(pair.read_text())
+    document["rigs"]["hosts"][SECOND]["ansible_port"] = 1
+    inventory = pair.with_name("gone.yml")
+    inventory.write_text(yaml.safe_dump(document))
+    said = fab(inventory, f"{NAME},{SECOND}", "validate", "--select", "gpus", "--report", tmp_path)
+    assert said.status == 4
+    said.names(SECOND, ":1")
+    assert json.loads((tmp_path / NAME / "report.json").read_text())["counts"]["critical"] == 0
+
+
+def test_a_baseline_is_of_one_rig(pair: Path, tmp_path: Path) -> None:
+    before = tmp_path / "before.json"
+    before.write_text(json.dumps({"format": "deeprig-validation", "version": 1, "checks": []}))
+    said = fab(pair, f"{NAME},{SECOND}", "validate", "--baseline", before)
+    assert said.status == 2
+    said.names("--baseline is of one rig")
+    old = tmp_path / "old.json"
+    old.write_text(json.dumps({"format": "deeprig-validation", "version": 9}))
+    said = fab(pair, NAME, "validate", "--baseline", old)
+    assert said.status == 2
+    said.names("version 9")

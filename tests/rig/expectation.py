@@ -1,0 +1,86 @@
+"""What a measured bandwidth should be: derived from the links, and why so."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from agent import tables
+from agent.readings import sharing
+from agent.readings.rates import COPY_SHARE, bandwidth
+from agent.readings.sharing import Passage
+from tests.rig.proof import Status
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Bytes per second. minimum: less is a warning. critical: less is that. reason: why so much."""
+
+    expected: float
+    minimum: float
+    critical: float
+    reason: str
+
+    def status(self, value: float) -> Status:
+        """What a measured value is worth."""
+        if value < self.critical:
+            return "critical"
+        return "warning" if value < self.minimum else "ok"
+
+
+@dataclass(frozen=True)
+class Shares:
+    """Of what is expected: less than these is a warning, or critical. The agent's thresholds."""
+
+    warning: float
+    critical: float
+
+    def wanted(self, value: float, reason: str) -> Wanted:
+        """What is wanted of a value that is expected, and by what reason."""
+        words = f"{reason}; at least {self.warning:.0%} of that, less than {self.critical:.0%}"
+        return Wanted(value, value * self.warning, value * self.critical, f"{words} is critical")
+
+
+def shares_of(expected: Mapping[str, Any]) -> Shares:
+    """The agent's thresholds, as the inventory may have changed them."""
+    known = {**tables.load("thresholds"), **(expected.get("thresholds") or {})}
+    return Shares(float(known["bus_bandwidth_warning"]), float(known["bus_bandwidth_critical"]))
+
+
+def copy(path: Mapping[str, Any], shares: Shares) -> Wanted | None:
+    """Of a copy between host and GPU over a path; None where its link is not known."""
+    width, speed = path.get("width"), path.get("max_speed")
+    carried = bandwidth(width, speed)
+    if not carried or not speed:
+        return None
+    value = carried * COPY_SHARE
+    return shares.wanted(
+        value,
+        f"x{width} at {speed / 1e9:g} GT/s carries {carried / 1e9:.2f} GB/s, "
+        f"a copy reaches {COPY_SHARE:.0%} of it",
+    )
+
+
+def collective(
+    paths: Sequence[Mapping[str, Any]], devices: Iterable[Mapping[str, Any]], shares: Shares
+) -> Wanted | None:
+    """Of a collective's bus bandwidth: what NCCL counts the slowest path for.
+
+    paths, devices: of the agent's document (docs/api.md).
+    """
+    known = {
+        one["address"]: Passage(
+            one["address"], one["current_width"], one["max_speed"], one["vendor_id"]
+        )
+        for one in devices
+    }
+    own = {one["address"]: Passage(one["address"], one["width"], one["max_speed"]) for one in paths}
+    ways = {one["address"]: [known[device] for device in one["devices"]] for one in paths}
+    if not own or not (link := sharing.slowest(own, ways)).bandwidth:
+        return None
+    return shares.wanted(
+        link.bandwidth,
+        f"NCCL counts x{link.width} at {(link.speed or 0) / 1e9:g} GT/s "
+        f"({link.place}, the slowest) for {link.bandwidth / 1e9:.2f} GB/s",
+    )

@@ -1,0 +1,135 @@
+"""The load: benchmarks on the GPUs, and what of the rig changed while they ran."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from tests.rig.subject import STATE, Silent, Subject
+
+PROGRAM = "/opt/deeprig/bin/deeprig-bench"
+#: Seconds of the whole run, by plan, and more for each GPU: every rank loads PyTorch on the same
+#: few cores, and copies and pairs take turns. And seconds without progress after which ranks hang.
+DEADLINES = {"quick": 50, "full": 480}
+MORE_FOR_A_GPU = {"quick": 15, "full": 90}
+PATIENCE = {"quick": 20, "full": 60}
+
+
+@dataclass(frozen=True)
+class Counters:
+    """What only grows: PCIe errors by device, packets sent again and Xids by GPU."""
+
+    aer: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    replays: Mapping[str, int] = field(default_factory=dict)
+    xids: Mapping[str, Mapping[int, int]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Load:
+    """A run of the benchmarks. document: docs/bench.md; problem: why there is none.
+
+    started_at: Unix seconds by the rig's own clock. yielded: a job on the GPUs came first.
+    """
+
+    before: Counters
+    after: Counters
+    started_at: float
+    document: Mapping[str, Any] | None = None
+    problem: str = ""
+    status: int = 0
+
+    @property
+    def yielded(self) -> bool:
+        """Whether it gave way to a job."""
+        return self.status == 5
+
+    @property
+    def on_gpus(self) -> bool:
+        """Whether the GPUs worked, rather than the CPU in their place."""
+        return self.document is not None and self.document["backend"] == "nccl"
+
+    def part(self, name: str) -> Mapping[str, Any]:
+        """How a part went: its record in the document, empty where it was not run."""
+        parts = self.document["parts"] if self.document else []
+        return next((one for one in parts if one["part"] == name), {})
+
+
+def counters(subject: Subject) -> Counters:
+    """Read them all; what can't be read is left out."""
+    try:
+        agent = subject.agent()
+    except Silent:
+        agent = {"gpus": [], "xids": []}
+    readings = {gpu["address"]: gpu["reading"] or {} for gpu in agent["gpus"]}
+    xids: dict[str, dict[int, int]] = {}
+    for one in agent["xids"]:
+        xids.setdefault(one["address"], {})[one["xid"]] = one["count"]
+    return Counters(
+        aer=subject.pcie_errors(),
+        replays={
+            address: reading["pcie_replays"]
+            for address, reading in readings.items()
+            if reading.get("pcie_replays") is not None
+        },
+        xids=xids,
+    )
+
+
+def deadline(plan: str, gpus: int) -> int:
+    """Seconds after which what is not done counts as a hang."""
+    return DEADLINES[plan] + gpus * MORE_FOR_A_GPU[plan]
+
+
+def run(subject: Subject, plan: str, yield_to_jobs: bool, progress: Callable[[str], None]) -> Load:
+    """Run the benchmarks of a plan (quick, full) on the rig, to their end or their deadline."""
+    if subject.host.run(f"test -x {PROGRAM}").rc != 0:
+        nothing = Counters()
+        return Load(
+            nothing,
+            nothing,
+            0.0,
+            status=4,
+            problem="there are no benchmarks on this rig: fab provision --tags agent,validation",
+        )
+    if subject.smi.hangs and subject.expected["torch_build"] == "cuda":
+        nothing = Counters()
+        reason = f"no load while a GPU hangs ({subject.smi.problem}): they would hang with it"
+        return Load(nothing, nothing, 0.0, status=4, problem=reason)
+    before = counters(subject)
+    seconds = deadline(plan, len(subject.gpus))
+    started_at = float(subject.output("date +%s.%N") or time.time())
+    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(started_at))
+    found: dict[str, Any] = {}
+
+    def line(text: str) -> None:
+        try:
+            event = json.loads(text)
+        except ValueError:
+            return
+        if event.get("event") == "begin":
+            progress(f"{event['part']} ({event['number']} of {event['of']})")
+        elif event.get("event") == "document":
+            found["document"] = event["document"]
+
+    done = subject.follow(
+        f"{PROGRAM} --plan {plan} --events --deadline {seconds} --patience {PATIENCE[plan]}"
+        f" --results {STATE}/nccl --output {STATE}/bench/{stamp}.json"
+        # Where PyTorch should see the GPUs, the CPU is no stand-in for them.
+        f"{' --backend nccl' if subject.expected['torch_build'] == 'cuda' else ''}"
+        f"{' --yield-to-jobs' if yield_to_jobs else ''}",
+        line,
+    )
+    document = found.get("document")
+    said = done.stderr.strip().splitlines()
+    reason = said[-1] if said else f"the benchmarks ended with status {done.rc} and no result"
+    return Load(
+        before,
+        counters(subject),
+        started_at,
+        document,
+        problem="" if document else reason,
+        status=done.rc,
+    )

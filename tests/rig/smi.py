@@ -1,0 +1,49 @@
+"""nvidia-smi, asked once: what it says of each GPU, and why where it says nothing."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+FIELDS = ("name", "memory.total", "persistence_mode", "power.limit")
+QUERY = f"pci.bus_id,{','.join(FIELDS)}"
+COMMAND = ("nvidia-smi", f"--query-gpu={QUERY}", "--format=csv,noheader,nounits")
+SECONDS = 15  # in which it answers for many GPUs without persistence mode, too
+ADDRESS = re.compile(r"[0-9A-Fa-f]{8}:[0-9A-Fa-f]{2}:[0-9A-Fa-f]{2}\.[0-7]")
+
+
+@dataclass(frozen=True)
+class Smi:
+    """gpus: fields by address, of those that it answers for. problem: why not of all, or of none.
+
+    hangs: it came to no end, as it does where a call to the driver hangs for one GPU.
+    """
+
+    gpus: Mapping[str, Mapping[str, str]]
+    problem: str = ""
+    hangs: bool = False
+
+    def number(self, address: str, field: str) -> float | None:
+        """A reading as a number; None where there is none."""
+        try:
+            return float(self.gpus[address][field])
+        except (KeyError, ValueError):
+            return None
+
+    def text(self, address: str, field: str) -> str:
+        """A reading as it stands; where there is none, why."""
+        return self.gpus.get(address, {}).get(field) or "no answer"
+
+
+def parse(text: str) -> Smi:
+    """What it wrote: a line a GPU, and lines for people."""
+    gpus, said = {}, []
+    for line in text.splitlines():
+        cells = [cell.strip() for cell in line.split(",")]
+        if len(cells) == len(FIELDS) + 1 and ADDRESS.fullmatch(cells[0]):
+            # "00000000:08:00.0", and sysfs has four digits of domain.
+            gpus[cells[0].lower()[-12:]] = dict(zip(FIELDS, cells[1:], strict=True))
+        elif line.strip():
+            said.append(line.strip())
+    return Smi(gpus, said[0] if said else "" if gpus else "it said nothing")

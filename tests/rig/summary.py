@@ -1,0 +1,27 @@
+"""A report's summary: what the agent on the rig shows of it (agent/readings/validation.py)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from agent.readings.validation import FORMAT, FORMAT_VERSION
+
+
+def summary(document: Mapping[str, Any]) -> dict[str, Any]:
+    """A few lines of a report: counts, what fails, and the copies' bandwidths."""
+    bench = document.get("bench") or {}
+    return {
+        "format": FORMAT,
+        "version": FORMAT_VERSION,
+        "plan": document["plan"],
+        "started_at": document["started_at"],
+        "finished_at": document["finished_at"],
+        "counts": document["counts"],
+        "failing": [one["title"] for one in document["checks"] if one["status"] == "critical"],
+        "copies": [
+            {key: one[key] for key in ("gpu", "direction", "bandwidth_bytes_per_second")}
+            for one in bench.get("transfers", [])
+            if one["pinned"]
+        ],
+    }

@@ -1,0 +1,162 @@
+"""Nothing of the miner is left: no unit, cron line, process, login, port or key."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from provision.remote.facts.tables import table
+from tests.rig.proof import Proof, Row, row
+from tests.rig.subject import Subject
+
+ACCESS = table("access.json")
+#: Remote control that mining systems and their resellers leave, by process or unit name.
+REMOTE_CONTROL = sorted(ACCESS["remote_control_of_mining_systems"] + ACCESS["remote_control"])
+#: A comment of a key that a mining system's vendor left.
+MINING_KEYS = re.compile(ACCESS["vendor_key_comment"], re.IGNORECASE)
+LOOPBACK = ("127.", "::1", "[::1]")
+
+
+def test_no_mining_system(subject: Subject, prove: Proof) -> None:
+    """Mining system.
+    What is left of one starts again at the next boot or update.
+    """
+    found = subject.facts["mining_os"]
+    reading = f"{found['name']} (by {', '.join(found['evidence'])})" if found else "none"
+    prove(
+        [row("rig", reading, "none", not found, f"fab provision -H {subject.name} --tags demine")]
+    )
+
+
+def test_no_miner(subject: Subject, prove: Proof) -> None:
+    """Miners.
+    Units, crontabs, rc.local, logins, containers and processes that mine. A program of an unknown
+    name that computes on a GPU may be yours.
+    """
+    advice = f"fab provision -H {subject.name} --tags demine"
+    found = subject.facts["miners"]
+    prove(
+        [
+            row(
+                one["name"],
+                f"{one['kind']}: {one['evidence']}",
+                "none",
+                False,
+                advice,
+                "warning" if one["kind"] == "gpu" else "critical",
+            )
+            for one in found
+        ]
+        or [Row("rig", "none", "none")]
+    )
+
+
+def test_no_watchdog(subject: Subject, prove: Proof) -> None:
+    """USB watchdogs.
+    One that nobody feeds any more presses the reset button in the middle of a training run.
+    """
+    found = [str(one) for one in subject.facts["usb_watchdogs"]]
+    prove(
+        [
+            row(
+                "rig",
+                ", ".join(found) or "none",
+                "none",
+                not found,
+                "Pull it out, or take its wires off the board's reset pins.",
+                "warning",
+            )
+        ]
+    )
+
+
+def test_no_remote_control(subject: Subject, prove: Proof) -> None:
+    """Remote control.
+    Programs by which the mining system's vendor, or a seller, can still get in.
+    """
+    names = {line.strip() for line in subject.read("ps -eo comm=").splitlines()}
+    units = subject.read("systemctl list-unit-files --type=service --state=enabled --no-legend")
+    enabled = {line.split()[0].removesuffix(".service") for line in units.splitlines() if line}
+    rows = [
+        row(
+            name,
+            "running" if name in names else "enabled",
+            "gone",
+            False,
+            f"systemctl disable --now {name}; then remove its package.",
+        )
+        for name in REMOTE_CONTROL
+        if name in names | enabled
+    ]
+    prove(rows or [Row("rig", "none", "none")])
+
+
+def test_listening_ports(subject: Subject, prove: Proof) -> None:
+    """Listening ports.
+    A port that nobody ordered is a way in, or a miner's console.
+    """
+    agent = subject.expected["agent_url"].rpartition(":")[2]
+    allowed = {*map(str, subject.expected["listen_ports"]), agent}
+    rows = []
+    for line in subject.read("ss -Hltnp").splitlines():
+        cells = line.split()
+        address, _, port = cells[3].rpartition(":")
+        if address.startswith(LOOPBACK) or port in allowed:
+            continue
+        who = re.search(r'"([^"]+)"', line)
+        rows.append(
+            row(
+                f"port {port}",
+                who.group(1) if who else "a program",
+                "none",
+                False,
+                "Stop it, or add the port to validation_listen_ports.",
+                "warning",
+            )
+        )
+    prove(rows or [Row("rig", "none that is not expected", "none")])
+
+
+def test_authorized_keys(subject: Subject, host: Any, prove: Proof) -> None:
+    """Authorised keys.
+    Who may log in without a password; mining systems leave their vendor's.
+    """
+    rows = []
+    users = [line.split(":") for line in subject.read("getent passwd").splitlines()]
+    for home in sorted({user[5] for user in users if len(user) > 5}):
+        file = host.file(f"{home.rstrip('/')}/.ssh/authorized_keys")
+        if not file.exists:
+            continue
+        for line in file.content_string.splitlines():
+            if not line.strip() or line.startswith("#"):
+                continue
+            comment = line.split()[-1]
+            rows.append(
+                row(
+                    f"{home} {comment[:40]}",
+                    "may log in",
+                    "keys of yours only",
+                    not MINING_KEYS.search(comment),
+                    f"Take it out of {file.path}.",
+                )
+            )
+    prove(rows or [Row("rig", "none", "keys of yours only")])
+
+
+def test_host_keys(subject: Subject, host: Any, prove: Proof) -> None:
+    """SSH host keys.
+    Readable by others, anyone on the network can pass as this rig.
+    """
+    rows = []
+    for path in subject.output("ls /etc/ssh/ssh_host_*_key").split():
+        mode = host.file(path).mode & 0o777
+        rows.append(
+            row(
+                path,
+                f"{mode:04o}",
+                "0600, or 0640 of a group of its own",
+                mode & 0o037 == 0,
+                f"chmod 600 {path}",
+            )
+        )
+    prove(rows or [row("rig", "none", "at least one", False, "ssh-keygen -A")])

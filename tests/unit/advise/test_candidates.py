@@ -1,0 +1,96 @@
+"""What fits and what can't be done, case by case (fits.yml), and what is done instead."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from provision.advise import alternatives, candidates, machine, models
+from provision.advise.candidates import Candidate, Work
+from tests.unit.advise import rigs
+
+KNOWN = models.load()
+CASES = yaml.safe_load((Path(__file__).parent / "fits.yml").read_text())
+
+
+def tried(case: dict[str, Any]) -> list[Candidate]:
+    gpus = case.get("gpus", "3x RTX 3090")
+    rig = rigs.seed(links=f"{gpus.split('x ')[0]}x gen3x4", gpus=gpus)
+    model = KNOWN[case["model"]]
+    work = Work(min(2048, model.context))
+    found = candidates.of(model, rig, case["precision"], work)
+    return [one for one in found if one.task == case["task"]]
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_what_fits(case: dict[str, Any]) -> None:
+    found = tried(case)
+    if "fits" in case:
+        assert [one.layout.form for one in found if one.fits] == case["fits"]
+    else:
+        (one,) = [one for one in found if one.layout.form == case["form"]]
+        assert case["reason"] in one.reason
+
+
+def test_every_form_works_on_the_same_sequences_a_step() -> None:
+    found = candidates.of(KNOWN["gpt2"], rigs.seed(), "bf16", Work(1024, batch=2, accumulate=4))
+    for one in found:
+        if one.task == "full" and one.layout.form != "sequence":
+            assert one.load.batch * one.load.microbatches * one.layout.data == 2 * 4 * 3
+
+
+def test_activations_are_computed_again_only_where_they_must() -> None:
+    found = candidates.of(KNOWN["llama-2-7b"], rigs.seed(), "bf16", Work(2048))
+    again = {(one.task, one.layout.form): one.recompute for one in found if one.fits}
+    assert again["lora", "ddp"]
+    assert not again["qlora", "ddp"]
+
+
+def test_70b_in_int8_does_not_fit_three_3090_and_what_does_is_said() -> None:
+    ways = {
+        one.what: one
+        for one in alternatives.of(KNOWN["llama-2-70b"], rigs.seed(), "int8", Work(2048))
+    }
+    assert ways["int4"].works
+    assert "12.5 GiB a GPU" in ways["int4"].how
+    assert ways["a smaller model"].works
+    # 9 of 80 layers, 7.2 GiB, over the x16 link at 85 % of 15.75 GB/s; or at the memory's 42.7.
+    assert "9 of 80 layers" in ways["offload"].how
+    assert "at most 1.73 tokens/s" in ways["offload"].how
+    assert "by the processor: at most 5.5" in ways["offload"].how
+
+
+def test_a_cache_that_does_not_fit_is_no_matter_of_offloading() -> None:
+    ways = alternatives.of(KNOWN["llama-2-7b"], rigs.seed(), "int8", Work(4096, streams=64))
+    (offload,) = [way for way in ways if way.what == "offload"]
+    assert not offload.works
+    assert "KV cache" in offload.how
+
+
+def test_the_card_with_most_memory_is_used_where_not_all_are() -> None:
+    rig = rigs.seed("gen3x16,gen2x1", "GTX 1060 6GB, RTX 3090")
+    assert rig.best(1) == [1]
+    three = rigs.seed("gen3x16,gen3x1,gen3x1", "RTX 3060, 2x RTX 3090")
+    assert three.best(2) == three.uniform(4, 16).best(2) == [1, 2]
+    alike = rigs.seed("gen2x1,gen3x16,gen3x4")
+    assert alike.best(2) == [1, 2]
+
+
+def test_ddp_holds_every_gradient_twice() -> None:
+    found = candidates.of(KNOWN["llama-3.2-1b"], rigs.seed(), "bf16", Work(1024))
+    memory = {one.layout.form: one.memory for one in found if one.task == "full" and one.memory}
+    assert memory["ddp"].buffers == pytest.approx(memory["ddp"].gradients)
+    assert memory["ddp"].gradients == memory["single"].gradients
+    assert memory["single"].buffers == 0
+
+
+def test_a_host_with_little_memory_can_take_no_layers() -> None:
+    one = rigs.gpu([rigs.port("0000:04:00.0", 1, 8.0)])
+    rig = machine.from_facts("attic", rigs.facts(one, one, one, memory_mib=3936))
+    ways = alternatives.of(KNOWN["llama-2-70b"], rig, "bf16", Work(2048))
+    (offload,) = [way for way in ways if way.what == "offload"]
+    assert not offload.works
+    assert "this host has 3.8 GiB" in offload.how

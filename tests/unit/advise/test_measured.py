@@ -1,0 +1,162 @@
+"""What of a benchmark's document is used, and what is not."""
+
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from provision.advise import machine, measured, onrig
+from provision.errors import DeeprigError
+from provision.sessions import Sessions
+from tests.unit.advise import rigs
+
+
+def document(**changes: Any) -> dict[str, Any]:
+    sizes = [
+        {"size_bytes": size, "time_seconds": 40e-6 + 4 / 3 * size / 0.3e9, "wrong_values": 0}
+        for size in (8, 65536, 1 << 20, 1 << 26)
+    ]
+    made: dict[str, Any] = {
+        "format": "deeprig-bench", "version": 1, "finished_at": 1.7e9, "backend": "nccl",
+        "ranks": 3, "nccl": "2.29.7", "gpus": ["0000:04:00.0"] * 3,
+        "collectives": [{"collective": "all_reduce", "ranks": 3, "sizes": sizes}],
+        "pairs": [{"from": 0, "to": 1, "size_bytes": 1 << 26, "latency_seconds": 30e-6,
+                   "bandwidth_bytes_per_second": 0.2e9, "wrong_values": 0}],
+        "gemm": [{"rank": rank, "dtype": dtype, "size": size, "flops_per_second": rate * 1e12}
+                 for rank, rate in ((0, 60.0), (1, 52.0), (2, 61.0))
+                 for dtype, size in (("float16", 8192), ("float16", 1024))],
+    }  # fmt: skip
+    made.update(changes)
+    return made
+
+
+def parsed(**changes: Any) -> measured.Measured:
+    return measured.parse(json.dumps(document(**changes)), "x.json")
+
+
+def test_collectives_are_fitted_and_the_slowest_gpu_counts() -> None:
+    found = parsed()
+    assert found.network is not None
+    cost = found.network.cost("all_reduce")
+    assert cost.origin == "measured"
+    assert cost.bandwidth == pytest.approx(0.3e9, rel=1e-3)
+    assert cost.call == pytest.approx(40e-6, rel=1e-2)
+    assert found.network.cost("all_gather") == cost  # the nearest that there is
+    assert found.network.send(0, 1, 0.2e9) == pytest.approx(1.0, rel=1e-3)
+    assert found.gemm == {"bf16": 52e12}
+    assert found.notes == ()
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"version": 2}, "has version 2 of deeprig-bench; this deeprig reads 1"),
+        ({"version": "1"}, "has version '1'"),
+        ({"format": "deeprig-collectives"}, "is no document of deeprig-bench"),
+        ({"collectives": [{"collective": "all_reduce"}]}, "is broken"),
+        ({"ranks": "three"}, "is broken"),
+    ],
+)
+def test_what_is_no_document_is_refused_with_advice(changes: dict[str, Any], said: str) -> None:
+    with pytest.raises(DeeprigError) as raised:
+        parsed(**changes)
+    assert said in raised.value.message
+    assert "again" in raised.value.advice
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{", "null", '{"format": "deeprig-bench"}'])
+def test_what_is_not_json_or_empty_is_refused(content: str) -> None:
+    with pytest.raises(DeeprigError):
+        measured.parse(content, "x.json")
+
+
+@pytest.mark.parametrize(
+    ("changes", "direct"),
+    [
+        ({}, True),
+        ({"transports": {"0->1": "P2P/CUMEM", "1->2": "SHM/direct"}}, False),
+        ({"wrong_values": 3}, False),
+        ({"status": "hang", "wrong_values": None}, False),
+        ({"hazard": "P2P off"}, False),
+    ],
+)
+def test_nccls_own_choice_of_p2p_is_seen(changes: dict[str, Any], direct: bool) -> None:
+    hazard = {"hazard": "default", "status": "ok", "wrong_values": 0,
+              "transports": {"0->1": "P2P/CUMEM", "1->2": "P2P/CUMEM"}}  # fmt: skip
+    assert parsed(hazards=[{**hazard, **changes}]).p2p == direct
+    assert not parsed().p2p
+    rig = machine.with_measured(rigs.seed(), parsed(hazards=[{**hazard, **changes}]))
+    assert rig.p2p == direct
+
+
+def test_gloo_says_nothing_of_links() -> None:
+    found = parsed(backend="gloo")
+    assert found.network is None
+    assert "gloo" in found.notes[0]
+
+
+def test_wrong_values_are_not_believed() -> None:
+    bad = document()["collectives"]
+    bad[0]["sizes"][2]["wrong_values"] = 1
+    found = parsed(collectives=bad)
+    assert found.network is None
+    assert "wrong values" in found.notes[0]
+
+
+def test_a_cpus_products_are_no_gpus() -> None:
+    assert parsed(gpus=[]).gemm == {}
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DeeprigError, match=r"can't read .*none\.json"):
+        measured.load(tmp_path / "none.json")
+
+
+class Rig:
+    """Answers as the rig's modules do."""
+
+    def __init__(self, **answers: Any) -> None:
+        self.answers, self.asked = answers, list[Any]()
+
+    def get(self, user: str) -> Rig:
+        return self
+
+    def run(self, units: list[dict[str, Any]], told: Any) -> Any:
+        self.asked += units
+        yield {"results": [{"result": self.answers[unit["module"]]} for unit in units]}
+
+
+def newest(content: str, **more: Any) -> tuple[measured.Measured | None, Rig]:
+    files = [{"path": f"{measured.FOLDER}/{n}.json", "mtime": n} for n in (3.0, 9.0, 4.0)]
+    slurped = {"content": base64.b64encode(content.encode()).decode(), **more}
+    rig = Rig(find={"files": files}, slurp=slurped)
+    return onrig.newest(cast(Sessions, rig)), rig
+
+
+def test_the_rigs_newest_document_is_read() -> None:
+    found, rig = newest(json.dumps(document()))
+    assert rig.asked[-1]["args"]["src"] == f"{measured.FOLDER}/9.0.json"
+    assert found is not None
+    assert found.network is not None
+
+
+@pytest.mark.parametrize(
+    ("content", "more", "said"),
+    [
+        (json.dumps(document(version=3)), {}, "version 3"),
+        ("", {"failed": True, "msg": "no right to read"}, "no right to read"),
+    ],
+)
+def test_one_that_cannot_be_used_is_a_note(content: str, more: dict[str, Any], said: str) -> None:
+    found, _ = newest(content, **more)
+    assert found is not None
+    assert found.network is None
+    assert said in found.notes[0]
+
+
+def test_a_rig_without_benchmarks_has_nothing_measured() -> None:
+    assert onrig.newest(cast(Sessions, Rig(find={"files": []}))) is None

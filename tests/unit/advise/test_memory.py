@@ -1,0 +1,80 @@
+"""What a GPU has to hold, against hand arithmetic (memory.yml), and what fits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from provision.advise import memory, models, precision
+from provision.advise.layout import Layout, stages
+from provision.advise.memory import Load
+
+KNOWN = models.load()
+CASES = yaml.safe_load((Path(__file__).parent / "memory.yml").read_text())
+LOAD = Load(sequence=2048, batch=1, microbatches=4)
+
+
+def layout_of(form: str, gpus: int) -> Layout:
+    return {
+        "single": Layout("single"),
+        "ddp": Layout("ddp", data=gpus),
+        "fsdp": Layout("fsdp", data=gpus, sharded=True),
+        "tensor": Layout("tensor", tensor=gpus),
+        "sequence": Layout("sequence", tensor=gpus),
+        "pipeline": Layout("pipeline", stages=gpus),
+        "expert": Layout("expert", data=gpus, expert=gpus),
+    }[form]
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_memory_is_what_hand_arithmetic_gives(case: dict[str, Any]) -> None:
+    found = memory.of(
+        KNOWN[case["model"]],
+        case["task"],
+        precision.of(case["task"], case["precision"]),
+        layout_of(case["form"], case.get("gpus", 1)),
+        LOAD,
+        case.get("recompute", False),
+    )
+    assert getattr(found, case["part"]) / 2**30 == pytest.approx(case["gib"], rel=0.005)
+    assert found.total >= getattr(found, case["part"])
+
+
+def test_sequence_parallelism_splits_what_tensor_parallelism_does_not() -> None:
+    model, each = KNOWN["llama-2-7b"], precision.of("full", "bf16")
+    whole = memory.layer_activations(model, each, Layout("single"))
+    tensor = memory.layer_activations(model, each, Layout("tensor", tensor=2))
+    sequence = memory.layer_activations(model, each, Layout("sequence", tensor=2))
+    assert sequence == whole / 2
+    assert sequence < tensor < whole
+
+
+def test_the_first_stage_keeps_a_microbatch_for_every_stage() -> None:
+    """1F1B: p microbatches are under way in the first of p stages, whatever their number."""
+    model, each = KNOWN["llama-2-7b"], precision.of("lora", "bf16")
+    one, few, many = (
+        memory.of(model, "lora", each, Layout("pipeline", stages=3), Load(2048, 1, count))
+        for count in (1, 3, 30)
+    )
+    assert few == many
+    assert few.activations > 1.5 * one.activations
+
+
+def test_stages_hold_all_layers_and_are_balanced() -> None:
+    for model in KNOWN.values():
+        for count in (2, 3, 4):
+            parts = stages(model, count)
+            assert sum(parts) == model.layers
+            held = [layers * model.layer for layers in parts]
+            held[0] += model.embedding
+            held[-1] += model.output
+            assert max(held) - min(held) <= max(model.layer, model.output)
+
+
+def test_a_quantized_model_is_trained_by_adapters_only() -> None:
+    assert "can't be trained" in precision.check("full", "int8")
+    assert precision.check("lora", "int8") == ""
+    assert precision.check("serve", "int4") == ""

@@ -1,0 +1,247 @@
+"""What is said of the rig that the project began with, and what to change."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from provision.advise import explain, figures, machine, models, plot, recommend, report, show
+from provision.advise.candidates import Work
+from provision.advise.layout import FORMS
+from provision.advise.links import Link
+from provision.advise.report import Report
+from provision.errors import DeeprigError
+from tests.unit.advise import rigs
+
+KNOWN = models.load()
+
+
+def made(*names: str, precision: str = "bf16", links: str = "gen2x1,gen2x1,gen3x16") -> Report:
+    return report.make(rigs.seed(links), [KNOWN[name] for name in names], precision, Work(2048))
+
+
+@pytest.fixture(scope="module")
+def seven() -> Report:
+    return made("llama-2-7b")
+
+
+def printed(one: Report, explained: bool = False) -> str:
+    out = io.StringIO()
+    console = Console(file=out, width=80, highlight=False, soft_wrap=True)
+    show.show(one, console, details=True)
+    if explained:
+        explain.show(one, console)
+    return out.getvalue()
+
+
+def test_every_width_and_generation_is_predicted_with_the_rigs_own_first(seven: Report) -> None:
+    assert seven.generations == (3, 1, 2, 4)
+    for row in seven.models[0].rows:
+        if row.candidate.fits:
+            assert set(row.grid) == {(g, w) for g in (1, 2, 3, 4) for w in (1, 4, 8, 16)}
+
+
+def test_sequences_are_no_longer_than_a_model_was_trained_for() -> None:
+    (found,) = report.make(rigs.seed(), [KNOWN["gpt2"]], "bf16", Work(2048)).models
+    assert {row.candidate.load.sequence for row in found.rows} == {1024}
+
+
+def test_fewer_lanes_are_never_faster(seven: Report) -> None:
+    for row in seven.models[0].rows:
+        for generation in seven.generations if row.now else ():
+            losses = [row.loss(generation, width) for width in (1, 4, 8, 16)]
+            assert losses == sorted(losses, reverse=True)
+            assert losses[-1] == 0
+
+
+def test_each_form_suffers_as_the_papers_have_it(seven: Report) -> None:
+    """LoRA's DDP sends little; FSDP sends all weights; tensor parallelism all activations."""
+    loss = {
+        (row.candidate.task, row.candidate.layout.form): row.loss(3, 1)
+        for row in seven.models[0].rows
+        if row.now
+    }
+    assert loss["lora", "ddp"] < loss["lora", "pipeline"] < 0.1
+    assert loss["lora", "tensor"] > 0.5
+    assert loss["lora", "fsdp"] > loss["lora", "tensor"]
+    assert loss["serve", "tensor"] < 0.1
+
+
+def test_what_is_printed_fits_eighty_columns(seven: Report) -> None:
+    wide = [line for line in printed(seven, explained=True).splitlines() if len(line) > 80]
+    assert wide == []
+
+
+def test_no_line_ends_in_blanks(seven: Report) -> None:
+    assert [line for line in printed(seven).splitlines() if line != line.rstrip()] == []
+
+
+def test_the_report_says_what_does_not_fit_and_what_does() -> None:
+    text = " ".join(printed(made("llama-2-70b", precision="int8")).split())
+    assert "serving: does not fit: needs 23.0 of 21.6 GiB a GPU, at least (pipeline)" in text
+    assert "can do int4: fits, 12.5 GiB a GPU" in text
+
+
+def test_every_number_has_a_formula_and_a_source(seven: Report) -> None:
+    text = " ".join(printed(seven, explained=True).split())
+    for form in ("ddp", "fsdp", "pipeline", "tensor", "sequence"):
+        assert figures.formulas()[form].source in text
+    for figure in figures.load().values():
+        assert figure.name in text
+        assert figure.kind in ("published", "assumed")
+    assert "NCCL's figure a lane" in text
+    assert "config.json" in text
+    assert set(FORMS) <= set(figures.formulas())
+
+
+def test_the_document_is_json_with_all_of_it(seven: Report) -> None:
+    document = json.loads(json.dumps(explain.document(seven)))
+    assert document["format"] == "deeprig-advice"
+    (model,) = document["models"]
+    (ddp,) = [c for c in model["candidates"] if (c["task"], c["form"]) == ("lora", "ddp")]
+    assert len(ddp["links"]) == 16
+    (sent,) = ddp["transfers"]
+    assert sent["sent_bytes"] == pytest.approx(4 / 3 * sent["size_bytes"])
+    assert sent["origin"] == "derived"
+    assert ddp["step_seconds"] == pytest.approx(ddp["compute_seconds"] + ddp["exposed_seconds"])
+
+
+def test_bifurcation_and_another_board_are_advised_with_what_they_buy(seven: Report) -> None:
+    names = [one.change.name for one in seven.advice]
+    assert names[:2] == ["bifurcation", "board"]
+    split = seven.advice[0]
+    assert split.change.rig.links == (Link(3, 4),) * 3
+    assert "confidence C" in split.change.how
+    assert split.most == pytest.approx(8, rel=0.05)  # Gen3 x4 carries eight times Gen2 x1
+    assert split.fastest > 1.02
+
+
+def test_a_pipeline_waits_for_each_boundarys_own_link() -> None:
+    """The narrow link is at one end: of two boundaries one is fast, which a ring would not be."""
+    slow = made("llama-2-7b", links="gen2x1,gen3x16,gen3x16")
+    worse = made("llama-2-7b", links="gen2x1,gen2x1,gen2x1")
+    prompts = [
+        row.now.prefill
+        for one in (slow, worse)
+        for row in one.models[0].rows
+        if row.now and (row.candidate.task, row.candidate.layout.form) == ("serve", "pipeline")
+    ]
+    assert prompts[0] is not None
+    assert prompts[1] is not None
+    assert prompts[0] > prompts[1] * 1.02
+
+
+def test_a_narrow_riser_in_a_wide_slot_is_named() -> None:
+    gpus = [
+        rigs.gpu([rigs.port(f"0000:00:0{n}.1", 1, 8.0), rigs.port(f"0000:0{n}:00.0", 1, 16.0)])
+        for n in (1, 2)
+    ]
+    rig = machine.from_facts("attic", rigs.facts(*gpus))
+    (change,) = [one for one in recommend.changes(rig) if one.name == "riser"]
+    assert change.rig.links == (Link(3, 16), Link(3, 16))
+    assert "GPU 0 Gen3 x16, GPU 1 Gen3 x16" in change.title
+    found = report.make(rig, [KNOWN["llama-2-7b"]], "bf16", Work(2048))
+    assert found.advice[0].change.name == "riser"
+
+
+def test_a_riser_as_wide_as_its_slot_is_left_alone() -> None:
+    path = [rigs.port("0000:00:01.1", 1, 5.0, maximum=1), rigs.port("0000:01:00.0", 1, 16.0)]
+    rig = machine.from_facts("attic", rigs.facts(rigs.gpu(path)))
+    assert "riser" not in [one.name for one in recommend.changes(rig)]
+
+
+def test_three_dimensions_take_eight_gpus_and_send_by_each() -> None:
+    rig = machine.from_words("8x RTX 3090", "8x gen3x4", cpu="EPYC 7302")
+    found = report.make(rig, [KNOWN["gpt2"]], "bf16", Work(1024))
+    (row,) = [
+        row
+        for row in found.models[0].rows
+        if (row.candidate.task, row.candidate.layout.form) == ("full", "three_d")
+    ]
+    assert row.now is not None
+    assert {sent.what for sent in row.now.transfers} == {"activations", "gradients"}
+    assert {sent.collective for sent in row.now.transfers} == {"sendrecv", "all_reduce"}
+    assert row.loss(3, 1) > row.loss(3, 4) > 0
+
+
+def test_a_rig_with_wide_links_is_not_told_to_change_them() -> None:
+    rig = machine.from_words("2x RTX 3090", "gen4x16,gen4x16", cpu="EPYC 7302")
+    found = report.make(rig, [KNOWN["llama-2-7b"]], "bf16", Work(2048))
+    assert {one.change.name for one in found.advice} <= {"power"}
+
+
+def test_a_mining_board_can_only_be_replaced() -> None:
+    rig = machine.from_words("3x RTX 3090", "3x gen2x1", "H110 Pro BTC+", "Celeron G3930")
+    assert [one.name for one in recommend.changes(rig)] == ["board", "power"]
+
+
+def test_one_gpu_is_told_that_nothing_crosses_links() -> None:
+    rig = machine.from_words("1x RTX 3060", "gen2x1")
+    text = printed(report.make(rig, [KNOWN["gpt2"]], "bf16", Work(1024)))
+    assert "there is one GPU: nothing to share" in " ".join(text.split())
+    assert "no change of links: there is one GPU" in text
+
+
+def test_of_a_card_without_figures_what_fits_is_told() -> None:
+    rig = machine.from_words("2x P104-100", "2x gen1x4")
+    made = report.make(rig, [KNOWN["gpt2"]], "bf16", Work(1024))
+    text = " ".join(printed(made).split())
+    assert "no speed is known of P104-100: what fits is told" in text
+    assert "fits: LoRA, DDP, " in text
+    assert "tokens/s" not in text
+    document = explain.document(made)
+    assert "step_seconds" not in json.dumps(document["models"])
+    assert made.advice == []
+
+
+@pytest.mark.parametrize("suffix", [".svg", ".html"])
+def test_a_plot_has_a_line_for_each_form(seven: Report, tmp_path: Path, suffix: str) -> None:
+    file = tmp_path / f"lanes{suffix}"
+    plot.lanes(seven, file)
+    text = file.read_text()
+    assert text.count("<svg ") >= 3  # LoRA, QLoRA, serving
+    for name in ("DDP", "FSDP", "pipeline", "tensor", "tensor, prompts"):
+        assert f">{name}<" in text
+    assert "<script" not in text
+
+
+def test_slowdowns_are_of_forms_that_use_links(seven: Report) -> None:
+    series = plot.slowdowns(seven.models[0], "lora", 3)
+    forms = ("ddp", "fsdp", "pipeline", "tensor", "sequence")
+    assert set(series) == {(form, False) for form in forms}
+    assert all(values[-1] == pytest.approx(1) for values in series.values())
+    assert series["fsdp", False][0] > 7.5
+    assert ("tensor", True) in plot.slowdowns(seven.models[0], "serve", 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"), [("lanes.png", "written as .svg or .html"), ("/none/x.svg", "no such folder")]
+)
+def test_where_no_plot_can_be_written_is_said_first(name: str, said: str) -> None:
+    with pytest.raises(DeeprigError) as raised:
+        plot.check(name)
+    assert said in raised.value.message
+
+
+def test_many_gpus_are_told_a_board_with_lanes_for_all() -> None:
+    rig = rigs.seed("12x gen2x1", "12x RTX 3060")
+    (board,) = [one for one in recommend.changes(rig) if one.name == "board"]
+    assert "x8 for each of 12" in board.title
+    assert board.rig.links == (Link(4, 8),) * 12
+
+
+def test_where_no_board_is_known_nothing_is_claimed() -> None:
+    rig = rigs.seed("64x gen2x1", "64x GTX 1080 Ti")
+    assert report.make(rig, [KNOWN["gpt2"]], "fp32", Work(1024)).unknown
+    assert not report.make(rigs.seed(), [KNOWN["gpt2"]], "fp32", Work(1024)).unknown
+
+
+def test_cards_without_bfloat16_are_named() -> None:
+    rig = rigs.seed("2x gen3x1", "2x GTX 1080 Ti")
+    assert "no bfloat16" in report.make(rig, [KNOWN["gpt2"]], "bf16", Work(1024)).rig.notes[0]
+    assert report.make(rig, [KNOWN["gpt2"]], "fp32", Work(1024)).rig.notes == ()
+    assert report.make(rigs.seed(), [KNOWN["gpt2"]], "bf16", Work(1024)).rig.notes == ()

@@ -1,0 +1,147 @@
+"""`fab advise` as the operator types it: flags, errors, several rigs."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fabric import Config
+
+from provision.advise import onrig, verb
+from provision.advise.machine import Machine
+from provision.errors import DeeprigError, UnreachableError
+from provision.executor import FleetContext
+from provision.flags import Flags
+from provision.inventory import Host
+from tests.unit.advise import rigs
+
+ROOT = Path(__file__).parents[3]
+USUAL: dict[str, Any] = {
+    "model": "gpt2", "layers": "", "hidden": "", "heads": "", "kv_heads": "", "feed_forward": "",
+    "vocabulary": "", "experts": "", "top_k": "", "precision": "bf16", "sequence": "1024",
+    "batch": "1", "accumulate": "4", "streams": "1", "gpus": "2x RTX 3090", "links": "",
+    "board": "", "cpu": "", "p2p": False, "measured": "", "explain": False, "plot": "",
+}  # fmt: skip
+
+
+def advise(flags: Flags | None = None, **changes: Any) -> bool:
+    context = FleetContext(Config())
+    object.__setattr__(context, "patterns", ())
+    return verb.advise(context, flags or Flags(), verb.wanted({**USUAL, **changes}))
+
+
+def test_the_command_line_has_every_flag_and_needs_no_rig() -> None:
+    told = ["--gpus", "3x RTX 3090", "--links", "gen2x1,gen2x1,gen3x16", "--kv-heads", "4"]
+    model = ["--layers", "12", "--hidden", "1024", "--heads", "8", "--feed-forward", "4096"]
+    more = ["--vocabulary", "1000", "--precision", "fp32", "--accumulate", "2", "--json"]
+    done = subprocess.run(
+        [sys.executable, "-m", "fabric", "advise", *told, *model, *more],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    document = json.loads(done.stdout)
+    assert document["precision"] == "fp32"
+    assert document["models"][0]["model"] == "yours"
+    assert [link["width"] for link in document["rig"]["links"]] == [1, 1, 16]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said", "advice"),
+    [
+        ({"model": "gpt3"}, "no model 'gpt3'", "gpt2"),
+        ({"precision": "int2"}, "no precision 'int2'", "int4"),
+        ({"batch": "0"}, "--batch 0: a whole number is wanted", ""),
+        ({"streams": "-1"}, "--streams -1: a whole number is wanted", ""),
+        ({"layers": "abc"}, "--layers abc: a whole number is wanted", ""),
+        ({"model": ","}, "--model names none", "llama-2-7b"),
+        ({"model": "", "layers": "100000", "hidden": "256"}, "more than 1000", ""),
+        ({"model": "", "layers": "2", "hidden": "100", "heads": "300"}, "can't share 100", ""),
+        ({"links": "gen3x4"}, "1 links for 2 GPUs", "--links"),
+        ({"gpus": "2x RTX 9999"}, "no GPU 'RTX 9999'", ""),
+        ({"layers": "12"}, "--model names a model", ""),
+        ({"model": "", "layers": "12"}, "a model needs --hidden", ""),
+        (
+            {"model": "", "layers": "2", "hidden": "258", "heads": "3", "kv_heads": "2"},
+            "can't share",
+            "",
+        ),
+        ({"measured": "/none.json"}, "can't read /none.json", ""),
+        ({"plot": "x.png"}, "written as .svg", ""),
+    ],
+)
+def test_what_is_wrong_is_said_before_anything_is_printed(
+    changes: dict[str, Any], said: str, advice: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(DeeprigError) as raised:
+        advise(**changes)
+    assert said in raised.value.message
+    assert advice in raised.value.advice
+    assert capsys.readouterr().out == ""
+
+
+def test_without_a_rig_and_without_gpus_a_rig_is_asked_for() -> None:
+    with pytest.raises(DeeprigError, match="no host is named"):
+        advise(gpus="")
+
+
+def test_a_model_is_described_by_its_numbers() -> None:
+    model = verb.described({"layers": 4, "hidden": 1024, "experts": 8})
+    assert (model.heads, model.kv_heads, model.top_k) == (8, 8, 2)
+    assert model.feed_forward == 2730
+
+
+def test_explained_is_more_than_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    assert advise()
+    shown = capsys.readouterr().out
+    assert advise(explain=True)
+    explained = capsys.readouterr().out
+    assert explained.startswith(shown)
+    assert "arXiv 2006.15704" in explained
+    assert "arXiv 2006.15704" not in shown
+
+
+@pytest.fixture
+def two_rigs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Flags:
+    """An inventory of two, of which one can't be reached."""
+
+    def read(host: Host, *_: object) -> Machine:
+        if host.name == "gone":
+            raise UnreachableError("no answer")
+        return rigs.seed()
+
+    monkeypatch.setattr(onrig, "read", read)
+    file = tmp_path / "rigs.yml"
+    file.write_text("rigs: {hosts: {gone: {}, here: {}}}\n")
+    return Flags(H="rigs", inventory=str(file), json=True)
+
+
+def test_one_rig_that_cannot_be_read_does_not_hide_the_others(
+    two_rigs: Flags, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert not advise(two_rigs, gpus="")
+    out, err = capsys.readouterr()
+    assert list(json.loads(out)) == ["here"]
+    assert "no answer" in err
+    assert "host: gone" in err
+
+
+def test_a_rig_can_be_told_other_links(
+    two_rigs: Flags, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    advise(two_rigs, gpus="", links="3x gen3x4", plot=str(tmp_path / "lanes.svg"))
+    document = json.loads(capsys.readouterr().out)["here"]
+    assert [link["width"] for link in document["rig"]["links"]] == [4, 4, 4]
+    assert (tmp_path / "lanes-here.svg").exists()
+
+
+def test_a_wrong_document_of_ones_own_is_an_error_of_that_rig(
+    two_rigs: Flags, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    file = tmp_path / "bench.json"
+    file.write_text('{"format": "deeprig-bench", "version": 9}')
+    assert not advise(two_rigs, gpus="", measured=str(file))
+    assert "has version 9" in capsys.readouterr().err

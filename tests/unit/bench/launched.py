@@ -1,0 +1,138 @@
+"""A launcher that runs, as a test sees it: its events, its processes, its end."""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from agent.bench import processes
+from tests.unit.agent.serving.server import wait_for
+
+ROOT = Path(__file__).parents[3]
+PATIENCE_SECONDS = 120.0
+
+
+class Launched:
+    """`python -m agent.bench --events …`, and what it has told so far."""
+
+    def __init__(self, folder: Path, words: list[str], environment: dict[str, str]) -> None:
+        self.folder = folder
+        self.events: list[dict[str, Any]] = []
+        self.seen: list[int] = []  # all processes below it that were ever looked at
+        own = os.environ | {"PYTHONPATH": str(ROOT), "TMPDIR": str(folder)} | environment
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "agent.bench", "--events", *words], cwd=folder, env=own,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
+        self._queue: queue.Queue[bytes] = queue.Queue()
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self._queue.put(line)
+        self._queue.put(b"")
+
+    def until(self, condition: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+        """The next event that meets the condition."""
+        while line := self._queue.get(timeout=PATIENCE_SECONDS):
+            self.events.append(json.loads(line))
+            if condition(self.events[-1]):
+                return self.events[-1]
+        raise AssertionError(f"it ended: {self.events}, {self.errors()}")
+
+    def begun(self, part: str) -> None:
+        """Wait until a part has begun."""
+        self.until(lambda event: event["event"] == "begin" and event["part"] == part)
+
+    def line(self, start: str) -> None:
+        """Wait for a line for people that begins so."""
+        self.until(lambda event: event.get("text", "").lstrip().startswith(start))
+
+    def started(self, ranks: int) -> None:
+        """Wait until so many ranks have said their first word, which is before they load PyTorch:
+        from there on they end with their parents.
+        """
+        wait_for(
+            lambda: len(list(self.folder.glob("*/rank-*.progress"))) == ranks, f"{ranks} ranks"
+        )
+        self.seen += processes.descendants(self.process.pid)
+
+    def rank(self, number: int) -> int:
+        """The process of a rank."""
+
+        def find() -> int | None:
+            self.seen += processes.descendants(self.process.pid)
+            for pid in reversed(self.seen):
+                if f"RANK={number}" in words(pid, "environ"):
+                    return pid
+            return None
+
+        found: int = wait_for(find, f"rank {number}")
+        return found
+
+    def torchrun(self) -> int:
+        """The process of torchrun."""
+        self.seen += processes.descendants(self.process.pid)
+        (pid,) = [pid for pid in set(self.seen) if "torch.distributed.run" in words(pid, "cmdline")]
+        return pid
+
+    def ended(self) -> dict[str, Any]:
+        """Wait for the end: the document."""
+        document = self.until(lambda event: event["event"] == "document")["document"]
+        self.process.wait(PATIENCE_SECONDS)
+        return dict(document)
+
+    def errors(self) -> str:
+        """What it said on standard error; after its end."""
+        assert self.process.stderr is not None
+        return self.process.stderr.read().decode()
+
+    def left(self) -> list[int]:
+        """Processes that were seen below it and still run."""
+        return [pid for pid in set(self.seen) if running(pid)]
+
+
+def running(pid: int) -> bool:
+    """Whether a process still runs; one that waits only to be reaped does not."""
+    return not processes.state(pid).startswith(("gone", "Z", "X"))
+
+
+def words(pid: int, file: str) -> list[str]:
+    """A file of /proc that holds texts with a zero byte after each."""
+    try:
+        return Path(f"/proc/{pid}/{file}").read_bytes().decode(errors="replace").split("\0")
+    except OSError:
+        return []
+
+
+@contextmanager
+def launch(folder: Path, *words: str, **environment: str) -> Iterator[Launched]:
+    """A launcher in a folder of its own; nothing of it is left afterwards."""
+    launched = Launched(folder, list(words), environment)
+    try:
+        yield launched
+    finally:
+        for pid in [
+            launched.process.pid,
+            *launched.seen,
+            *processes.descendants(launched.process.pid),
+        ]:
+            if not processes.state(pid).startswith("gone"):
+                try:
+                    os.kill(pid, signal.SIGKILL)
+                except ProcessLookupError:
+                    continue
+        launched.process.wait()
+        for stream in (launched.process.stdin, launched.process.stderr):
+            if stream is not None:
+                stream.close()

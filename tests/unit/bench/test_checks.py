@@ -1,0 +1,116 @@
+"""What finds wrong values: exact patterns of collectives, and norms of what models give."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from agent.bench.collectives import COLLECTIVES
+from agent.bench.collectives.pattern import EXACT, Pattern, wrong_values
+from agent.bench.document import wrong
+from agent.bench.errors import UnusableError
+from agent.bench.workloads.asleep import pace_of
+from agent.bench.workloads.check import Outcome, largest_error, verdict
+from agent.readings.nccl import COLLECTIVES as READ
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize("dtype", list(EXACT))
+@pytest.mark.parametrize("ranks", [1, 2, 3, 8, 16])
+def test_sums_are_exact(dtype: torch.dtype, ranks: int) -> None:
+    pattern = Pattern(ranks, 5, dtype, CPU)
+    own = [pattern.values(rank, 0, 1000) for rank in range(ranks)]
+    total = own[0].clone()
+    for values in own[1:]:
+        total += values  # in the data type, as a collective adds
+    assert wrong_values(total, pattern.summed(0, 1000)) == 0
+    assert pattern.prime > 1
+
+
+@pytest.mark.parametrize("ranks", [2, 3, 8])
+def test_what_went_astray_is_seen(ranks: int) -> None:
+    pattern = Pattern(ranks, 0, torch.float32, CPU)
+    here = pattern.values(0, 0, 4096)
+    assert wrong_values(pattern.values(1, 0, 4096), here) == 4096, "another rank's"
+    assert wrong_values(pattern.values(0, 1, 4096), here) == 4096, "a place beside"
+    assert wrong_values(pattern.values(0, 1024, 4096), here) == 4096, "a page beside"
+    assert wrong_values(Pattern(ranks, 1, torch.float32, CPU).values(0, 0, 4096), here) == 4096
+    changed = here.clone()
+    changed.view(torch.int32)[7] ^= 1
+    assert wrong_values(changed, here) == 1, "a bit"
+    changed[8] = math.nan
+    assert wrong_values(changed, here) == 2
+    assert wrong_values(here, here) == 0
+
+
+@pytest.mark.parametrize("name", list(COLLECTIVES))
+@pytest.mark.parametrize("ranks", [1, 2, 3, 8])
+@pytest.mark.parametrize("size", [1, 2, 3, 250, 1024])
+def test_buffers_fit(name: str, ranks: int, size: int) -> None:
+    collective = COLLECTIVES[name]
+    elements = collective.elements(size, ranks)
+    pattern = Pattern(ranks, 0, torch.float32, CPU)
+    for rank in range(ranks):
+        assert len(collective.sent(pattern, rank, elements)) == elements.send > 0
+        expected = collective.expected(pattern, rank, elements)
+        assert expected is None or len(expected) == elements.receive > 0
+    assert max(elements.send, elements.receive) <= max(size, ranks)
+
+
+def test_the_agent_knows_every_collective() -> None:
+    assert set(COLLECTIVES) == set(READ)
+
+
+def outcome(loss: float, *values: float) -> Outcome:
+    return Outcome(loss, {"weight": torch.tensor(values)})
+
+
+def test_relative_error() -> None:
+    expected = outcome(2.0, 3.0, 4.0)
+    assert largest_error(outcome(2.0, 3.0, 4.0), expected) == 0
+    assert largest_error(outcome(2.0, 3.0, 4.5), expected) == pytest.approx(0.1)
+    assert largest_error(outcome(1.0, 3.0, 4.5), expected) == pytest.approx(0.5)
+    assert largest_error(outcome(2.0, 3.0, math.nan), expected) == math.inf
+    assert largest_error(outcome(2.0, 3.0), expected) == math.inf, "another shape"
+    assert largest_error(Outcome(2.0, {"bias": torch.zeros(2)}), expected) == math.inf
+    assert largest_error(outcome(2.0, 3.0, 4.0), outcome(2.0, 0.0, 0.0)) > 1e9
+
+
+def test_one_value_of_a_million_is_seen() -> None:
+    expected = torch.randn(1_000_000, generator=torch.Generator().manual_seed(1))
+    found = expected.clone()
+    found[777] += 1.0
+    error = largest_error(Outcome(1.0, {"x": found}), Outcome(1.0, {"x": expected}))
+    assert not verdict("", error, torch.float32)["right"]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_rank_of_eight_that_is_missing_is_seen(dtype: torch.dtype) -> None:
+    parts = torch.randn(8, 10_000, generator=torch.Generator().manual_seed(1))
+    found, expected = Outcome(1.0, {"x": parts[:7].mean(0)}), Outcome(1.0, {"x": parts.mean(0)})
+    check = verdict("", largest_error(found, expected), dtype)
+    assert not check["right"]
+    assert wrong({"workloads": [{"workload": "ddp", "check": check}]})
+
+
+def test_an_infinite_error_can_be_written() -> None:
+    check = verdict("", math.inf, torch.float32)
+    assert (check["right"], math.isfinite(check["largest_error"])) == (False, True)
+
+
+def test_paces() -> None:
+    assert pace_of("real") is None
+    pace = pace_of({"forward_seconds": 0.5, "backward_seconds": 1})
+    assert pace is not None
+    assert (pace.forward_seconds, pace.part(0.5).backward_seconds) == (0.5, 0.5)
+    for compute in (
+        "sleep",
+        {},
+        {"forward_seconds": 1},
+        {"forward_seconds": 1, "backward_seconds": "x"},
+    ):
+        with pytest.raises(UnusableError, match="compute is"):
+            pace_of(compute)

@@ -1,0 +1,79 @@
+"""docs/bench.md says what there is."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+import torch
+
+from agent.bench import document, hazards, plan
+from agent.bench.__main__ import arguments
+from agent.bench.collectives import COLLECTIVES
+from agent.bench.workloads.asleep import pace_of
+from agent.bench.workloads.check import TOLERANCE
+from agent.bench.workloads.shape import Shape
+from tests.unit.bench.launched import ROOT
+
+TEXT = (ROOT / "docs/bench.md").read_text()
+ROWS = re.findall(r"^\| (.*?) \|", TEXT, re.MULTILINE)
+
+
+def test_parts_in_their_order() -> None:
+    section = TEXT[TEXT.index("## Parts") : TEXT.index("## Flags")]
+    listed = re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)
+    assert listed == list(plan.PARTS)
+
+
+def test_collectives() -> None:
+    (row,) = re.findall(r"^\| `collectives` \| (all_reduce.*?) \|", TEXT, re.MULTILINE)
+    assert row.split(", ") == list(COLLECTIVES)
+
+
+def test_flags(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        arguments(["--help"])
+    shown = set(re.findall(r"--[a-z-]+", capsys.readouterr().out)) - {"--help"}
+    flags = TEXT[TEXT.index("## Flags") : TEXT.index("### Several")]
+    assert set(re.findall(r"`(--[a-z-]+)", flags)) == shown
+
+
+def test_statuses() -> None:
+    order = ", ".join(str(status) for status in document.STATUSES.values())
+    assert f"in the order {order}." in TEXT
+    assert {"0", *map(str, document.STATUSES.values())} <= set(ROWS)
+
+
+def test_hazards() -> None:
+    table = json.loads(hazards.TABLE.read_text())
+    for row in table:
+        assert f"`{row['hazard']}`" in ROWS
+
+
+def test_fields_of_the_document() -> None:
+    made = document.start(plan="", backend="", ranks=0, nodes=0, hostname="", now=0.0)
+    named = set(re.findall(r"`(\w+)`", " ".join(ROWS)))
+    assert set(made) - {"format", "version"} <= named
+    assert f'"format": "{document.FORMAT}"' in TEXT
+    assert f'"version": {document.FORMAT_VERSION}' in TEXT
+
+
+def test_the_example_of_a_job() -> None:
+    (text,) = re.findall(r"^```json\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
+    (part,) = json.loads(text)["parts"]
+    Shape.of(part["shape"])
+    assert pace_of(part["compute"]) is not None
+
+
+def test_every_number_of_a_shape() -> None:
+    section = TEXT[TEXT.index("A shape's numbers mean") :]
+    assert set(Shape().as_mapping()) <= set(re.findall(r"`(\w+)`", section))
+
+
+def test_tolerances() -> None:
+    said = re.search(r"explains is (\S+) in float32 and (\S+) in bfloat16", TEXT)
+    assert said
+    assert [float(text) for text in said.groups()] == [
+        TOLERANCE[torch.float32], TOLERANCE[torch.bfloat16],
+    ]  # fmt: skip

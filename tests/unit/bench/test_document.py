@@ -1,0 +1,106 @@
+"""The document: what is wrong in it, the status it gives, and what the agent gets."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from agent.bench import document
+from agent.readings.nccl import parse
+
+SIZE = {
+    "size_bytes": 8, "time_seconds": 1e-5, "bus_bandwidth_bytes_per_second": 1e6,
+    "wrong_values": 0,
+}  # fmt: skip
+WRONG = SIZE | {"wrong_values": 2}
+
+
+def fresh(**changes: Any) -> dict[str, Any]:
+    made = document.start(
+        plan="quick", backend="nccl", ranks=2, nodes=1, hostname="rig", now=1772366400.0
+    )
+    return made | changes
+
+
+def problem(kind: str) -> dict[str, Any]:
+    return document.problem("ddp", kind, "what happened")
+
+
+@pytest.mark.parametrize(
+    ("kinds", "statuses", "status"),
+    [
+        ([], ["ok"], 0),
+        ([], ["ok", "skipped"], 0),
+        (["wrong_values"], ["failed"], 1),
+        (["hang"], ["hang", "ok"], 2),
+        (["died"], ["died"], 3),
+        (["unusable"], ["skipped"], 4),
+        (["unusable"], ["skipped", "ok"], 0),
+        (["died", "hang"], ["died", "hang"], 2),
+        (["hang", "wrong_values", "died"], ["hang"], 1),
+        (["yielded", "wrong_values"], ["yielded"], 5),
+    ],
+)
+def test_exit_status(kinds: list[str], statuses: list[str], status: int) -> None:
+    parts = [{"part": "ddp", "status": one} for one in statuses]
+    made = fresh(problems=[problem(kind) for kind in kinds], parts=parts)
+    assert document.exit_status(made) == status
+
+
+def test_nothing_wrong() -> None:
+    share = {
+        "collectives": [{"collective": "all_reduce", "sizes": [SIZE]}],
+        "pairs": [{"from": 0, "to": 1, "wrong_values": 0}],
+        "workloads": [{"workload": "ddp", "check": {"right": True}}],
+    }
+    assert document.wrong(share) == []
+    assert document.wrong({}) == []
+
+
+@pytest.mark.parametrize(
+    ("share", "said"),
+    [
+        ({"collectives": [{"collective": "broadcast", "sizes": [SIZE, WRONG]}]},
+         "broadcast: 2 wrong values"),
+        ({"pairs": [{"from": 0, "to": 1, "wrong_values": 3}]}, "rank 0 to 1: 3 wrong values"),
+        ({"transfers": [{"gpu": "0000:04:00.0", "direction": "host_to_device", "wrong_values": 1}]},
+         "GPU 0000:04:00.0 host_to_device: 1 wrong values"),
+        ({"peer": [{"from": "a", "to": "b", "wrong_values": 1}]}, "GPU a to b: 1 wrong values"),
+        ({"gemm": [{"rank": 1, "dtype": "float16", "wrong_values": 9}]},
+         "rank 1 float16 GEMM: 9 wrong values"),
+        ({"hazards": [{"hazard": "default", "wrong_values": 4}]},
+         "all_reduce as NCCL comes: 4 wrong values"),
+        ({"workloads": [{"workload": "moe", "check": {
+            "right": False, "largest_error": 0.5, "tolerance": 1e-4}}]},
+         "moe: differs from the unsplit model by 0.5 of a tensor, and rounding explains 0.0001"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong(share: dict[str, Any], said: str) -> None:
+    assert document.wrong(share) == [said]
+
+
+def test_forced_p2p_that_is_wrong_is_a_finding_and_no_failure() -> None:
+    assert document.wrong({"hazards": [{"hazard": "p2p_on", "wrong_values": 4}]}) == []
+
+
+def test_merge() -> None:
+    made = fresh()
+    document.merge(made, {"collectives": [1], "torch": "2.13.0", "ranks": 9})
+    document.merge(made, {"collectives": [2], "gpus": ["0000:04:00.0"]})
+    assert (made["collectives"], made["torch"]) == ([1, 2], "2.13.0")
+    assert (made["gpus"], made["ranks"]) == (["0000:04:00.0"], 2)
+
+
+def test_what_the_agent_gets() -> None:
+    entries = [{"collective": "all_reduce", "dtype": "float32", "ranks": 2, "sizes": [SIZE]}]
+    gpus = ["0000:04:00.0", "0000:06:00.0"]
+    made = fresh(collectives=entries, gpus=gpus, nccl="2.29.7")
+    (result,) = parse(document.collective_results(made), "x.json")
+    assert (result.name, result.gpus, result.nccl_version) == (
+        "all_reduce nccl 2", tuple(gpus), "2.29.7",
+    )  # fmt: skip
+    assert result.wrong_values == 0
+    (result,) = parse(document.collective_results(made | {"nodes": 2}), "x.json")
+    assert result.gpus == (), "addresses of two rigs mean nothing on one"
+    assert document.collective_results(fresh()) is None

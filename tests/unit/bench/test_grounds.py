@@ -1,0 +1,147 @@
+"""Runs on bad ground: no PyTorch, a port that is taken, busy GPUs.
+
+Two rigs that meet are tests/lab/validation/test_bench.py's.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.unit.agent.serving.server import wait_for
+from tests.unit.bench.launched import PATIENCE_SECONDS, ROOT, launch
+
+HERE = Path(__file__).parent
+FEW = ("--plan", "quick", "--ranks", "2", "--max-bytes", "4K", "--repeats", "1")
+
+
+def started(*words: str, flags: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *flags, "-m", "agent.bench", *words], cwd=ROOT,
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=PATIENCE_SECONDS,
+        check=False,
+    )  # fmt: skip
+
+
+def test_without_pytorch() -> None:
+    done = started(*FEW, flags=("-S",))
+    assert done.returncode == 4
+    (line,) = done.stderr.splitlines()
+    assert "has no PyTorch" in line
+    assert "/opt/deeprig/venv" in line
+    assert "no PyTorch" not in done.stdout, "a terminal shows both"
+
+
+def test_nccl_without_a_gpu() -> None:
+    done = started("collectives", "--backend", "nccl", *FEW)
+    assert done.returncode == 4
+    (line,) = done.stderr.splitlines()
+    assert "--backend gloo" in line
+
+
+def test_one_rank_where_two_are_needed() -> None:
+    done = started("collectives", "ddp", "--backend", "gloo", "--ranks", "1")
+    assert done.returncode == 4
+    (line,) = done.stderr.splitlines()
+    assert "collectives needs two ranks" in line
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--nodes", "2"), "--rendezvous HOST:PORT"),
+        (("--nodes", "2", "--node-rank", "2", "--rendezvous", "127.0.0.1:1"), "count from 0"),
+        (("--nodes", "2", "--rendezvous", "no.such.host.invalid:1"), "can't meet"),
+        (("--min-bytes", "8X"), "no size"),
+        (("allreduce",), "no part 'allreduce'"),
+        (("--plan", "slow"), "invalid choice"),
+        (("--results", "/no/such"), "/no/such is no folder"),
+        (("--output", "/no/such/file.json"), "/no/such is no folder"),
+        (("--output", "/proc/file.json"), "/proc can't be written to: No such file"),
+        (("--output", "/tmp"), "--output /tmp is a folder"),
+        (("--results", "/proc"), "/proc can't be written to: No such file"),
+        (("--min-bytes", "1M", "--max-bytes", "1K"), "no sizes"),
+        (("--repeats", "0"), "1 or more"),
+        (("--ranks", "0"), "1 or more"),
+    ],
+)  # fmt: skip
+def test_what_can_not_be(words: tuple[str, ...], said: str) -> None:
+    done = started("--backend", "gloo", *words)
+    assert done.returncode == 4
+    (line,) = done.stderr.splitlines()
+    assert said in line
+
+
+def test_a_port_in_use() -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        place = f"127.0.0.1:{other.getsockname()[1]}"
+        done = started("--backend", "gloo", "--nodes", "2", "--rendezvous", place, *FEW)
+    assert done.returncode == 4
+    (line,) = done.stderr.splitlines()
+    assert place in line
+    assert "another program has that port" in line.lower()
+
+
+def test_no_time(tmp_path: Path) -> None:
+    with launch(tmp_path, "decode", "--deadline", "0.5", *FEW) as launched:
+        document = launched.ended()
+        assert launched.process.returncode == 2
+    (problem,) = document["problems"]
+    assert (problem["part"], problem["kind"]) == ("decode", "hang")
+    assert "--deadline" in problem["message"]
+
+
+def test_gpus_that_are_busy(tmp_path: Path) -> None:
+    path = os.pathsep.join([str(HERE / "busy"), str(ROOT)])
+    busy = tmp_path / "busy"
+    busy.write_text(str(os.getpid()))
+    with launch(
+        tmp_path, "decode", "--yield-to-jobs", *FEW, PYTHONPATH=path, BUSY=str(busy)
+    ) as launched:
+        document = launched.ended()
+        assert launched.process.returncode == 5
+    assert document["parts"] == []
+    assert f"({os.getpid()}) on 0000:04:00.0" in document["problems"][0]["message"]
+
+
+@pytest.mark.parametrize("busy", [True, False])
+def test_one_look(tmp_path: Path, busy: bool) -> None:
+    """As a unit's condition asks it; the program on the GPU is none of those below its parent."""
+    path = os.pathsep.join([str(HERE / "busy"), str(ROOT)])
+    if busy:
+        (tmp_path / "busy").write_text("1")
+    done = subprocess.run(
+        [sys.executable, "-m", "agent.bench.idle", "--once"], capture_output=True, text=True,
+        env=os.environ | {"PYTHONPATH": path, "BUSY": str(tmp_path / "busy")}, check=False,
+    )  # fmt: skip
+    assert done.returncode == (75 if busy else 0)
+    assert ("(1) on 0000:04:00.0" if busy else "nobody works") in done.stdout
+
+
+def test_way_is_given_to_a_job_that_starts(tmp_path: Path) -> None:
+    path = os.pathsep.join([str(HERE / "busy"), str(ROOT)])
+    busy = tmp_path / "busy"
+    with launch(
+        tmp_path, "collectives", "decode", "--yield-to-jobs", "--ranks", "2", "--repeats", "100000",
+        PYTHONPATH=path, BUSY=str(busy),
+    ) as launched:  # fmt: skip
+        launched.started(2)
+        busy.write_text(str(launched.rank(1)))  # our own
+        looks = tmp_path / "busy.looks"
+        before = looks.stat().st_size
+        wait_for(lambda: looks.stat().st_size >= before + 2, "it looked, and found our own")
+        assert launched.process.poll() is None
+        (tmp_path / "new").write_text(str(os.getpid()))
+        (tmp_path / "new").replace(busy)
+        document = launched.ended()
+        assert launched.process.returncode == 5
+        assert launched.left() == []
+    assert [part["status"] for part in document["parts"]] == ["yielded", "skipped"]
+    assert document["problems"][0]["kind"] == "yielded"

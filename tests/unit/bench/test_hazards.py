@@ -1,0 +1,89 @@
+"""Ways between GPUs: what is concluded from how each went."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from agent.bench import hazards
+from agent.bench.job import Ending
+
+P2P = "rig:1:1 [0] NCCL INFO Channel 00/0 : 0[0] -> 1[1] via P2P/CUMEM\n"
+SHM = "rig:1:1 [0] NCCL INFO Channel 00 : 0[0] -> 1[1] via SHM/direct/direct\n"
+ROWS = {
+    "default": {"hazard": "default", "environment": {}},
+    "p2p_on": {"hazard": "p2p_on", "environment": {"NCCL_P2P_LEVEL": "SYS"}},
+    "p2p_off": {"hazard": "p2p_off", "environment": {"NCCL_P2P_DISABLE": "1"}},
+    "shm_off": {"hazard": "shm_off", "environment": {"NCCL_SHM_DISABLE": "1"}},
+}
+
+
+def measured(rate: float, wrong: int = 0) -> dict[str, Any]:
+    size = {"bus_bandwidth_bytes_per_second": rate, "wrong_values": wrong}
+    return {"collectives": [{"collective": "all_reduce", "sizes": [size]}]}
+
+
+def concluded(**endings: Ending) -> dict[str, dict[str, Any]]:
+    entries = [hazards.entry(ROWS[name], ending) for name, ending in endings.items()]
+    hazards.advised(entries)
+    return {entry["hazard"]: entry for entry in entries}
+
+
+def ok(rate: float, log: str, wrong: int = 0) -> Ending:
+    return Ending("ok", share=measured(rate, wrong), transports_log=log)
+
+
+def test_an_entry() -> None:
+    entry = hazards.entry(ROWS["p2p_off"], ok(6e9, SHM))
+    assert entry == {
+        "hazard": "p2p_off", "environment": {"NCCL_P2P_DISABLE": "1"},
+        "transports": {"0->1": "SHM/direct/direct"}, "bus_bandwidth_bytes_per_second": 6e9,
+        "wrong_values": 0, "status": "ok", "advice": "",
+    }  # fmt: skip
+
+
+def test_all_is_well() -> None:
+    found = concluded(default=ok(6e9, SHM), p2p_on=ok(6.1e9, P2P), p2p_off=ok(6e9, SHM))
+    assert [entry["advice"] for entry in found.values()] == ["", "", ""]
+
+
+@pytest.mark.parametrize("ending", [ok(9e9, P2P, wrong=5), Ending("hang", transports_log=P2P)])
+def test_p2p_that_nccl_chooses_and_that_fails(ending: Ending) -> None:
+    found = concluded(default=ending, p2p_off=ok(6e9, SHM))
+    assert "set NCCL_P2P_DISABLE=1" in found["default"]["advice"]
+    assert found["p2p_off"]["advice"] == ""
+    assert found["default"]["status"] == ending.kind
+
+
+def test_p2p_that_fails_only_when_it_is_forced() -> None:
+    found = concluded(default=ok(6e9, SHM), p2p_on=ok(9e9, P2P, wrong=1))
+    assert found["default"]["advice"] == ""
+    assert "never NCCL_P2P_LEVEL" in found["p2p_on"]["advice"]
+    assert "worth" not in found["p2p_on"]["advice"], "wrong is never fast"
+
+
+def test_p2p_that_is_right_and_faster() -> None:
+    found = concluded(default=ok(6e9, SHM), p2p_on=ok(12e9, P2P))
+    assert found["p2p_on"]["advice"].startswith("Right, and 2.0 times as fast")
+
+
+def test_without_p2p_it_may_be_faster() -> None:
+    found = concluded(default=ok(6e9, P2P), p2p_off=ok(9e9, SHM))
+    assert "NCCL_P2P_DISABLE=1 is worth setting" in found["p2p_off"]["advice"]
+
+
+def test_what_fails_without_p2p_is_not_p2p() -> None:
+    found = concluded(default=ok(6e9, SHM, wrong=3), shm_off=Ending("died", transports_log=SHM))
+    for entry in found.values():
+        assert "Fails without P2P, too" in entry["advice"]
+    assert found["shm_off"]["wrong_values"] is None
+
+
+def test_a_hang_before_nccl_tells_what_it_uses() -> None:
+    """P2P is to blame where all is well without it."""
+    found = concluded(default=Ending("hang"), p2p_off=ok(6e9, SHM))
+    assert "set NCCL_P2P_DISABLE=1" in found["default"]["advice"]
+    found = concluded(default=Ending("hang"), p2p_off=Ending("hang"))
+    for entry in found.values():
+        assert "before NCCL chose a way" in entry["advice"]

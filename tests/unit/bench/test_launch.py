@@ -1,0 +1,109 @@
+"""Which jobs a run makes of its plan, and in what environment; jobs are stand-ins."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pytest
+
+from agent.bench import document as documents
+from agent.bench import launch
+from agent.bench.job import Ending, Job, Listener
+from agent.bench.launch import Run
+from agent.bench.plan import Ground, Part, Plan
+from agent.bench.report import Report
+from agent.bench.torchrun import Nodes
+
+OFF = {"NCCL_P2P_DISABLE": "1"}
+WRONG = ["GPU 0 to 1: 7 wrong values"]
+
+
+class Silent:
+    """A report that nobody reads."""
+
+    def __getattr__(self, name: str) -> Any:
+        return lambda *words: None
+
+
+class Patient(Silent):
+    """In place of Watch."""
+
+    def left(self) -> float:
+        return 60.0
+
+    def interrupted(self) -> bool:
+        return False
+
+
+class Jobs:
+    """In place of job.run: parts end well, or wrong where they are said to."""
+
+    def __init__(self, wrong: Mapping[str, Sequence[str]], hangs: Mapping[str, Any]) -> None:
+        self.ran: list[tuple[list[str], dict[str, str]]] = []
+        self._wrong, self._hangs = wrong, hangs
+
+    def run(self, job: Job, watch: Any, listener: Listener, patience: float) -> Ending:
+        done: list[str] = []
+        self.ran.append((done, dict(job.environment)))
+        for part in job.parts:
+            done.append(part.name)
+            listener.begin(part.name)
+            if part.name in self._hangs:
+                share = {part.name: self._hangs[part.name]}
+                return Ending("hang", part.name, "no rank got on", share=share)
+            # Without P2P what it broke is right.
+            wrong = [] if OFF.items() <= job.environment.items() else self._wrong.get(part.name, [])
+            listener.end(part.name, wrong)
+            if wrong and part.name in job.ends_after_wrong:
+                break
+        return Ending("ok")
+
+
+def ran(
+    monkeypatch: pytest.MonkeyPatch,
+    *parts: str,
+    wrong: Mapping[str, Sequence[str]] | None = None,
+    hangs: Mapping[str, Any] | None = None,
+    backend: str = "nccl",
+) -> tuple[Jobs, dict[str, Any]]:
+    """A run of these parts: its jobs, and its document."""
+    jobs = Jobs(wrong or {}, hangs or {})
+    monkeypatch.setattr(launch, "run", jobs.run)
+    document = documents.start(
+        plan="full", backend=backend, ranks=2, nodes=1, hostname="rig", now=0.0
+    )
+    plan = Plan(tuple(Part(name) for name in parts), 60.0, 10.0)
+    watch: Any = Patient()
+    report: Report = Silent()
+    Run(plan, Ground(backend, 2), Nodes(), document, watch, report).go()
+    return jobs, document
+
+
+@pytest.mark.parametrize("part", ["peer", "collectives", "ddp"])
+def test_p2p_is_off_for_all_parts_after_wrong_values(
+    monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
+    jobs, document = ran(monkeypatch, "gemm", part, "moe", "decode", wrong={part: WRONG})
+    assert jobs.ran == [(["gemm", part], {}), (["moe", "decode"], OFF)]
+    statuses = {one["part"]: one["status"] for one in document["parts"]}
+    assert statuses == {"gemm": "ok", part: "failed", "moe": "ok", "decode": "ok"}
+
+
+def test_what_no_gpu_sends_to_another_is_no_matter_of_p2p(monkeypatch: pytest.MonkeyPatch) -> None:
+    jobs, _ = ran(monkeypatch, "gemm", "collectives", "ddp", wrong={"gemm": WRONG})
+    assert jobs.ran == [(["gemm", "collectives", "ddp"], {})]
+    jobs, _ = ran(monkeypatch, "collectives", "ddp", wrong={"collectives": WRONG}, backend="gloo")
+    assert jobs.ran == [(["collectives", "ddp"], {})]
+
+
+def test_what_was_measured_before_a_hang_is_kept_and_looked_at(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    finished = {"collective": "all_reduce", "sizes": [{"size_bytes": 8, "wrong_values": 3}]}
+    jobs, document = ran(
+        monkeypatch, "collectives", "ddp", hangs={"collectives": [finished]}
+    )  # fmt: skip
+    assert document["collectives"] == [finished]
+    assert [problem["kind"] for problem in document["problems"]] == ["wrong_values", "hang"]
+    assert jobs.ran == [(["collectives"], {}), (["ddp"], OFF)]

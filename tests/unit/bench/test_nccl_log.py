@@ -1,0 +1,47 @@
+"""What NCCL says of transports, in the words of its versions (src/transport/*.cc)."""
+
+from __future__ import annotations
+
+import pytest
+
+from agent.bench.nccl_log import transports, uses_p2p
+
+PREFIX = "rig:4242:4250 [0] NCCL INFO "
+
+
+@pytest.mark.parametrize(
+    ("line", "pair", "way"),
+    [
+        ("Channel 00/0 : 0[0] -> 1[1] via P2P/direct pointer", "0->1", "P2P/direct pointer"),
+        ("Channel 01/1 : 2[2] -> 0[0] via P2P/CUMEM/read", "2->0", "P2P/CUMEM/read"),
+        ("Channel 00/0 : 0[0] -> 1[1] via P2P/IPC", "0->1", "P2P/IPC"),
+        ("Channel 00 : 0[0] -> 1[1] via SHM/direct/direct", "0->1", "SHM/direct/direct"),
+        ("Channel 00 : 0[4000] -> 1[6000] via direct shared memory", "0->1", "SHM/direct"),
+        ("Channel 00/0 : 0[0] -> 1[1] [send] via NET/Socket/0", "0->1", "NET/Socket"),
+        ("Channel 00/0 : 1[1] -> 0[0] [receive] via NET/Socket/1/Shared", "1->0", "NET/Socket"),
+        ("Channel 03/0 : 10[2] -> 11[3] [send] via NET/IB/0(9)/GDRDMA(PCI)", "10->11", "NET/IB"),
+    ],
+)
+def test_a_channel(line: str, pair: str, way: str) -> None:
+    assert transports(f"{PREFIX}{line}\n") == {pair: way}
+
+
+def test_a_log() -> None:
+    log = "".join(
+        f"{PREFIX}{line}\n"
+        for line in (
+            "NCCL version 2.29.7+cuda13.0",
+            "Channel 00/02 :    0   1   2",
+            "Trees [0] 1/-1/-1->0->-1 [1] 1/-1/-1->0->-1",
+            "Channel 00/0 : 0[0] -> 1[1] via P2P/CUMEM",
+            "Channel 01/0 : 0[0] -> 1[1] via P2P/CUMEM",
+            "Channel 00 : 1[1] -> 2[2] via SHM/direct/direct",
+            "Channel 01/0 : 1[1] -> 2[2] [send] via NET/Socket/0",
+            "Connected all rings",
+        )
+    )
+    found = transports(log)
+    assert found == {"0->1": "P2P/CUMEM", "1->2": "SHM/direct/direct, NET/Socket"}
+    assert uses_p2p(found)
+    assert not uses_p2p({"0->1": "SHM/direct/direct"})
+    assert transports("") == {}

@@ -1,0 +1,149 @@
+"""What is run where, and how large."""
+
+from __future__ import annotations
+
+import itertools
+import json
+
+import pytest
+
+from agent.bench import plan
+from agent.bench.errors import UnusableError
+from agent.bench.plan import Ground
+from agent.bench.rank import PARTS
+from agent.bench.workloads.shape import Shape
+
+ALL = [(backend, name) for backend in ("gloo", "nccl") for name in plan.PLANS]
+TABLE = json.loads(plan.TABLE.read_text())
+
+
+@pytest.mark.parametrize(("backend", "name"), ALL)
+@pytest.mark.parametrize("ranks", [2, 3, 4, 6, 7, 8, 13])
+def test_every_plan_can_be_run_by_any_number_of_ranks(backend: str, name: str, ranks: int) -> None:
+    made = plan.make(name, Ground(backend, ranks))
+    parts = {part.name: part for part in made.parts}
+    assert set(parts) == set(TABLE[backend][name]["parts"])
+    for part in made.parts:
+        assert bool(part.skipped) == (part.name == "three_d" and ranks != 8)
+        if part.name in plan.WORKLOADS:
+            small = part.options.get("small", part.options)
+            for values in (part.options["shape"], small["shape"]):
+                must_fit(part.name, Shape.of(values), ranks)
+
+
+def must_fit(part: str, shape: Shape, ranks: int) -> None:
+    """A shape that these ranks can split."""
+    if part in ("tensor", "decode", "three_d"):
+        shape.must_divide(2 if part == "three_d" else ranks, "heads", "hidden", "feed_forward")
+        assert shape.hidden % shape.heads == 0
+    if part == "moe":
+        shape.must_divide(ranks, "experts")
+        assert shape.top_k <= shape.experts
+    if part == "pipeline":
+        assert shape.layers >= ranks
+        shape.must_divide(shape.microbatches, "batch")
+
+
+@pytest.mark.parametrize(("backend", "name"), ALL)
+def test_a_plan_has_all_that_its_backend_can_do(backend: str, name: str) -> None:
+    wanted = [part for part in plan.PARTS if backend == "nccl" or part not in plan.ON_GPUS]
+    assert sorted(TABLE[backend][name]["parts"]) == sorted(wanted)
+
+
+def test_every_part_has_a_program() -> None:
+    assert set(plan.PARTS) == set(PARTS) | set(plan.BY_LAUNCHER)
+
+
+def test_full_is_more_than_quick() -> None:
+    for backend in ("gloo", "nccl"):
+        quick, full = (TABLE[backend][name]["parts"]["collectives"] for name in plan.PLANS)
+        assert plan.size(full["max_bytes"]) > plan.size(quick["max_bytes"])
+        assert full["factor"] < quick["factor"]
+
+
+@pytest.mark.parametrize(
+    ("part", "ground", "reason"),
+    [
+        ("collectives", Ground("nccl", 1), "two GPUs"),
+        ("decode", Ground("nccl", 1), "two GPUs"),
+        ("peer", Ground("nccl", 1), "two GPUs"),
+        ("gemm", Ground("nccl", 1), ""),
+        ("transfers", Ground("nccl", 1), ""),
+        ("transfers", Ground("gloo", 2), "NVIDIA"),
+        ("tools", Ground("gloo", 2), "NVIDIA"),
+        ("hazards", Ground("nccl", 4, nodes=2), "one rig"),
+        ("collectives", Ground("nccl", 4, nodes=2), ""),
+        ("three_d", Ground("gloo", 8), ""),
+        ("three_d", Ground("gloo", 4), "8 ranks"),
+        ("three_d", Ground("gloo", 8, numpy=False), "numpy"),
+        ("pipeline", Ground("gloo", 2, numpy=False), "numpy"),
+        ("ddp", Ground("gloo", 2, numpy=False), ""),
+    ],
+)  # fmt: skip
+def test_what_is_skipped_and_why(part: str, ground: Ground, reason: str) -> None:
+    said = plan.skipped(part, ground)
+    assert (reason in said) if reason else said == ""
+
+
+def test_a_part_that_the_backend_lacks_is_told() -> None:
+    (part,) = plan.make("quick", Ground("gloo", 2), ["transfers"]).parts
+    assert part.skipped
+
+
+def test_parts_come_in_the_order_of_the_plan() -> None:
+    made = plan.make("quick", Ground("gloo", 2), ["ddp", "environment", "ddp", "gemm"])
+    assert [part.name for part in made.parts] == ["environment", "gemm", "ddp"]
+
+
+def test_options_replace_the_plans_own() -> None:
+    changes = {"min_bytes": 16, "max_bytes": 100, "factor": 2, "repeats": 7}
+    made = {part.name: part.options for part in plan.make(
+        "full", Ground("nccl", 2), changes=changes
+    ).parts}  # fmt: skip
+    assert made["collectives"]["sizes_bytes"] == [16, 32, 64, 100]
+    assert made["pairs"]["sizes_bytes"] == [16, 100]
+    assert made["collectives"]["repeats"] == made["hazards"]["repeats"] == 7
+    assert "repeats" not in made["ddp"]
+    assert made["transfers"]["size_bytes"] == 128 << 20
+
+
+def test_hazards_of_the_plans_are_in_their_table() -> None:
+    from agent.bench.hazards import TABLE as HAZARDS
+
+    known = {row["hazard"] for row in json.loads(HAZARDS.read_text())}
+    for name in plan.PLANS:
+        assert set(TABLE["nccl"][name]["parts"]["hazards"]["hazards"]) <= known
+
+
+@pytest.mark.parametrize("text", ["", "0", "-8", "8.5", "8T", "M", "8 M x", "8KK"])
+def test_no_sizes(text: str) -> None:
+    with pytest.raises(UnusableError, match="no size"):
+        plan.size(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("8", 8), ("1k", 1024), ("2MB", 2 << 20), ("1G", 1 << 30)]
+)
+def test_sizes_as_text(text: str, value: int) -> None:
+    assert plan.size(text) == value
+
+
+@pytest.mark.parametrize(
+    ("least", "most", "factor"), list(itertools.product([1, 8, 9], [9, 64, 100], [2, 3, 8]))
+)
+def test_sizes(least: int, most: int, factor: int) -> None:
+    made = plan.sizes(least, most, factor)
+    assert (made[0], made[-1]) == (least, most)
+    assert made == sorted(set(made))
+    assert all(after <= before * factor for before, after in itertools.pairwise(made))
+
+
+def test_a_shape_is_what_it_says() -> None:
+    assert Shape.of({"layers": 3}).layers == 3
+    with pytest.raises(UnusableError, match="no depth"):
+        Shape.of({"depth": 3})
+    for value in (0, -1, True, 1.5, "8"):
+        with pytest.raises(UnusableError, match="layers of a shape"):
+            Shape.of({"layers": value})
+    with pytest.raises(UnusableError, match="heads 4 can't be split among 3"):
+        Shape(heads=4).must_divide(3, "heads")

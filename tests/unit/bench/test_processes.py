@@ -1,0 +1,108 @@
+"""Nothing is left running, whatever the processes do."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from agent.bench import processes
+from agent.bench.progress import Follower, Teller, progress_file
+from agent.bench.ranks import Ranks
+from tests.unit.agent.serving.server import wait_for
+from tests.unit.bench.launched import ROOT
+
+#: A child that ignores SIGTERM, and a grandchild whose parent has ended: both must be found.
+FAMILY = """
+import json, os, signal, subprocess, sys, time
+from agent.bench import processes
+processes.become_subreaper()
+deaf = subprocess.Popen([sys.executable, "-c",
+    "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(1, flush=True);"
+    "time.sleep(60)"], stdout=subprocess.PIPE)
+deaf.stdout.readline()
+parent = subprocess.Popen([sys.executable, "-c",
+    "import subprocess; print(subprocess.Popen(['sleep', '60'],"
+    "stdout=subprocess.DEVNULL, start_new_session=True).pid)"], stdout=subprocess.PIPE)
+orphan = int(parent.stdout.read())
+parent.wait()
+stopped = subprocess.Popen(["sleep", "60"])
+os.kill(stopped.pid, signal.SIGSTOP)
+spared = subprocess.Popen(["sleep", "60"])
+below = processes.descendants(os.getpid())
+left = processes.end_descendants({spared.pid})
+states = [processes.state(pid) for pid in (deaf.pid, orphan, stopped.pid)]
+alive = processes.state(spared.pid)
+spared.kill()
+found = {deaf.pid, orphan, stopped.pid, spared.pid} <= set(below)
+print(json.dumps([found, left, states, alive]))
+"""
+
+
+def test_all_descendants_are_ended() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", FAMILY], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    found, left, states, alive = json.loads(done.stdout)
+    assert (found, left) == (True, [])
+    assert states == ["gone"] * 3
+    assert alive.startswith(("S", "R"))
+
+
+def test_a_child_ends_with_its_parent() -> None:
+    parent = subprocess.Popen(
+        [sys.executable, "-c", "import subprocess, time; from agent.bench import processes;"
+         "print(subprocess.Popen(['sleep', '60'], preexec_fn=processes.end_with_parent).pid,"
+         "flush=True); time.sleep(60)"],
+        cwd=ROOT, stdout=subprocess.PIPE,
+    )  # fmt: skip
+    assert parent.stdout is not None
+    child = int(parent.stdout.readline())
+    assert processes.state(child).startswith(("S", "R"))
+    parent.kill()
+    parent.wait()
+    parent.stdout.close()
+    wait_for(lambda: processes.state(child).startswith(("gone", "Z")), "the child ended")
+
+
+def test_states() -> None:
+    assert processes.state(os.getpid()) == "R (running)"
+    assert processes.state(2**22 + 1) == "gone"
+    assert processes.kernel_wait(2**22 + 1) == ""
+
+
+def test_progress_comes_line_by_line(tmp_path: Path) -> None:
+    follower = Follower(progress_file(tmp_path, 3))
+    assert list(follower.news()) == [], "the rank has not begun"
+    teller = Teller(tmp_path, 3)
+    teller.begin("ddp")
+    assert list(follower.news()) == [{"pid": os.getpid()}, {"part": "ddp"}]
+    with progress_file(tmp_path, 3).open("a") as file:
+        file.write('{"at": "ste')
+    assert list(follower.news()) == [], "half a line waits"
+    with progress_file(tmp_path, 3).open("a") as file:
+        file.write('p 1"}\n')
+    teller.end("ddp", ["wrong"])
+    assert list(follower.news()) == [{"at": "step 1"}, {"end": "ddp", "wrong": ["wrong"]}]
+
+
+def test_who_is_waited_for(tmp_path: Path) -> None:
+    """Not as far as others; the lines that rank 0 says are no steps."""
+    tellers = [Teller(tmp_path, number) for number in range(3)]
+    ranks = Ranks(tmp_path)
+    for teller in tellers:
+        teller.begin("collectives")
+        teller.at("repeat 1")
+    tellers[0].line("a row")
+    assert [rank.number for rank, _ in ranks.news()] == [0, 0, 0, 0, 1, 1, 1, 2, 2, 2]
+    assert (ranks.behind(), ranks.first, len(ranks)) == ([], 0, 3)
+    tellers[0].at("repeat 2")
+    tellers[2].at("repeat 2")
+    assert len(list(ranks.news())) == 2
+    assert ranks.behind() == [1]
+    described = ranks.describe({1: -11}, stacks=False)
+    assert (described["1"]["at"], described["1"]["exit"]) == ("repeat 1", -11)
+    assert (described["2"]["at"], described["2"]["exit"]) == ("repeat 2", None)
+    assert described["0"]["state"] == "R (running)"

@@ -1,0 +1,91 @@
+"""What a rank writes, part by part and piece by piece, and where it ends."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from agent.bench import rank, versions
+from agent.bench.progress import Teller
+from agent.bench.world import World
+from tests.unit.bench.test_stand_ins import Alone
+
+GEMM = {"rank": 0, "dtype": "float32", "wrong_values": 0}
+
+
+def entry(name: str, wrong: int = 0) -> dict[str, Any]:
+    return {"collective": name, "sizes": [{"size_bytes": 8, "wrong_values": wrong}]}
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
+    """Run parts, each `run` of a module, in one rank alone; what it has written."""
+    world = Alone(0, 1, 0, "gloo", torch.device("cpu"), Teller(None, 0))
+    monkeypatch.setattr(World, "join", lambda *words: world)
+    monkeypatch.setattr(World, "leave", lambda self: None)
+    monkeypatch.setattr(versions, "versions", lambda world: {})
+    output = tmp_path / "output.json"
+
+    def parts(job: dict[str, Any], **made: Callable[..., Any]) -> dict[str, Any]:
+        for name, part in made.items():
+            monkeypatch.setitem(sys.modules, f"stand_in_{name}", SimpleNamespace(run=part))
+            monkeypatch.setitem(rank.PARTS, name, f"stand_in_{name}")
+        options = [{"part": name} for name in made]
+        job |= {"backend": "gloo", "output": str(output), "parts": options}
+        try:
+            rank._run(job, 0, world.teller)
+        finally:
+            assert [file.name for file in tmp_path.iterdir()] == ["output.json"]
+        document: dict[str, Any] = json.loads(output.read_text())
+        return document
+
+    return parts
+
+
+def test_pieces_are_kept_when_the_next_comes_to_no_end(
+    run: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    def pieces(world: World, options: Any) -> Any:
+        yield {"collectives": [entry("all_reduce")]}
+        yield {"collectives": [entry("all_reduce"), entry("all_gather")]}
+        raise RuntimeError("the next hangs")
+
+    with pytest.raises(RuntimeError, match="the next hangs"):
+        run({}, gemm=lambda *words: {"gemm": [GEMM]}, collectives=pieces)
+    document = json.loads((tmp_path / "output.json").read_text())
+    assert document["gemm"] == [GEMM]
+    assert document["collectives"] == [entry("all_reduce"), entry("all_gather")], "each once"
+    assert document["parts"] == ["gemm"]
+
+
+@pytest.mark.parametrize(
+    ("job", "parts"),
+    [
+        ({}, ["collectives", "pairs"]),
+        ({"ends_after_wrong": ["pairs"]}, ["collectives", "pairs"]),
+        ({"ends_after_wrong": ["collectives", "pairs"]}, ["collectives"]),
+    ],
+)
+def test_it_ends_after_wrong_values_where_it_is_told_to(
+    run: Callable[..., dict[str, Any]], job: dict[str, Any], parts: list[str]
+) -> None:
+    document = run(
+        dict(job),
+        collectives=lambda *words: {"collectives": [entry("all_reduce", wrong=3)]},
+        pairs=lambda *words: {"pairs": []},
+    )
+    assert document["parts"] == parts
+
+
+def test_no_half_file_is_left(tmp_path: Path) -> None:
+    (tmp_path / "taken").mkdir()
+    with pytest.raises(OSError, match="directory"):
+        rank.write(tmp_path / "taken", {})
+    assert [file.name for file in tmp_path.iterdir()] == ["taken"]

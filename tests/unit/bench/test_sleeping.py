@@ -1,0 +1,81 @@
+"""The rank program alone, by its contract, with layers that sleep."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.unit.bench import forked
+
+FORWARD, BACKWARD, LAYERS, MICROBATCHES = 0.004, 0.008, 4, 2
+SHAPE = {
+    "layers": LAYERS, "hidden": 32, "feed_forward": 64, "heads": 2, "experts": 4, "batch": 2,
+    "sequence": 8, "vocabulary": 32, "microbatches": MICROBATCHES,
+}  # fmt: skip
+#: Seconds that a step sleeps at least.
+LEAST = {
+    "ddp": LAYERS * (FORWARD + BACKWARD),
+    "fsdp": LAYERS * (FORWARD + BACKWARD),
+    "tensor": LAYERS * (FORWARD + BACKWARD),
+    "moe": LAYERS * (FORWARD + BACKWARD),
+    "decode": LAYERS * FORWARD,
+    # A stage has half of the layers; one microbatch goes through both before anything overlaps.
+    "pipeline": (LAYERS + LAYERS / 2 * (MICROBATCHES - 1)) * (FORWARD + BACKWARD),
+}
+
+
+@pytest.fixture(scope="module")
+def outputs(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    """Of two jobs. Two ranks: a part that can't be run, workloads that sleep, and a part that
+    computes. Eight ranks: three forms of parallelism at once, which compute.
+    """
+    compute = {"forward_seconds": FORWARD, "backward_seconds": BACKWARD}
+    workloads = [
+        {"part": name, "shape": SHAPE, "steps": 2, "warm_up": 1, "compute": compute}
+        for name in LEAST
+    ]
+    parts: list[dict[str, Any]] = [
+        {"part": "tensor", "shape": SHAPE | {"heads": 1}},
+        *workloads,
+        {"part": "gemm", "dtypes": ["float32"], "size": 8, "repeats": 1},
+    ]
+    at_once = {"part": "three_d", "shape": SHAPE | {"batch": 4}, "steps": 1, "warm_up": 0}
+    two, eight = tmp_path_factory.mktemp("two"), tmp_path_factory.mktemp("eight")
+    return forked.run((two, 2, parts), (eight, 8, [at_once]))
+
+
+@pytest.fixture(scope="module")
+def asleep(outputs: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Workloads by name."""
+    return {entry["workload"]: entry for entry in outputs[0]["workloads"]}
+
+
+@pytest.mark.parametrize("name", list(LEAST))
+def test_layers_sleep_and_what_they_send_is_right(
+    asleep: dict[str, dict[str, Any]], name: str
+) -> None:
+    entry = asleep[name]
+    assert entry["check"]["right"]
+    assert entry["compute"] == {"forward_seconds": FORWARD, "backward_seconds": BACKWARD}
+    assert min(entry["steps"]) >= LEAST[name] * 0.999, "a sleep is never shorter"
+    assert len(entry["steps"]) == 2
+
+
+def test_parameters_are_there(asleep: dict[str, dict[str, Any]]) -> None:
+    counts = {asleep[name]["parameters"] for name in ("ddp", "fsdp", "pipeline", "tensor")}
+    assert len(counts) == 1
+    assert asleep["moe"]["parameters"] > counts.pop()
+
+
+def test_what_can_not_be_split_is_no_death(outputs: list[dict[str, Any]]) -> None:
+    """It is told, and the next parts run."""
+    assert outputs[0]["parts"] == [*LEAST, "gemm"]
+    assert outputs[0]["torch"].startswith("2."), "versions are told, whatever is run"
+
+
+def test_three_forms_at_once(outputs: list[dict[str, Any]]) -> None:
+    (entry,) = outputs[1]["workloads"]
+    assert (entry["workload"], entry["ranks"]) == ("three_d", 8)
+    assert entry["check"]["right"]
+    assert entry["check"]["largest_error"] > 0

@@ -1,0 +1,362 @@
+"""Parts that need GPUs or NVIDIA's programs, with stand-ins: what they do and note is real."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from agent.bench import document as documents
+from agent.bench import hazards, pairs, peer, plan, processes, tools, transfers, versions
+from agent.bench.job import Ending
+from agent.bench.plan import Ground, Part
+from agent.bench.progress import Teller
+from agent.bench.workloads import ddp, pipeline, training
+from agent.bench.workloads.training import Setting
+from agent.bench.world import World
+from tests.unit.bench.launched import words
+from tests.unit.bench.test_hazards import P2P, SHM, ok
+from tests.unit.bench.test_tools import ALL_REDUCE, NVBANDWIDTH
+
+GPUS = ["0000:04:00.0", "0000:06:00.0"]
+empty, arange, copied = torch.empty, torch.arange, torch.Tensor.copy_
+
+
+class Alone(World):
+    """The only rank, whatever the size says."""
+
+    def _agree(self, values: Sequence[float], operation: Any) -> list[float]:
+        return list(values)
+
+    def gather(self, thing: Any) -> list[Any]:
+        return [thing] * self.size
+
+
+@pytest.fixture
+def world() -> Alone:
+    return Alone(0, 1, 0, "gloo", torch.device("cpu"), Teller(None, 0))
+
+
+@pytest.fixture
+def on_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory of GPUs and pinned memory are memory."""
+
+    def plain(count: int, **named: Any) -> torch.Tensor:
+        return empty(count)
+
+    def counted(start: int, end: int, dtype: torch.dtype, device: Any) -> torch.Tensor:
+        return arange(start, end, dtype=dtype)
+
+    monkeypatch.setattr(torch, "empty", plain)
+    monkeypatch.setattr(torch, "arange", counted)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda device: None)
+    monkeypatch.setattr(torch.cuda, "can_device_access_peer", lambda one, other: one > other)
+    for module in (transfers, peer):
+        monkeypatch.setattr(module, "gpu", lambda index: (GPUS[index], "GPU"))
+
+
+def test_transfers(on_cpu: None, world: Alone, capsys: pytest.CaptureFixture[str]) -> None:
+    entries = transfers.run(world, {"size_bytes": 4000, "repeats": 2})["transfers"]
+    assert [(entry["direction"], entry["pinned"]) for entry in entries] == [
+        ("host_to_device", True), ("host_to_device", False),
+        ("device_to_host", True), ("device_to_host", False),
+    ]  # fmt: skip
+    for entry in entries:
+        assert (entry["gpu"], entry["rank"], entry["wrong_values"]) == (GPUS[0], 0, 0)
+        assert len(entry["times"]) == 2, "single runs show how much they scatter"
+        assert entry["bandwidth_bytes_per_second"] == 4000 / entry["time_seconds"]
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert len({len(line) for line in lines}) == 1, "columns are aligned"
+
+
+def test_peers(on_cpu: None, world: Alone) -> None:
+    two = Alone(0, 2, 0, "gloo", world.device, world.teller)
+    entries = peer.run(two, {"size_bytes": 4000, "repeats": 1})["peer"]
+    assert [(entry["from"], entry["to"], entry["access"]) for entry in entries] == [
+        (GPUS[0], GPUS[1], True), (GPUS[1], GPUS[0], False),
+    ]  # fmt: skip
+    assert [entry["wrong_values"] for entry in entries] == [0, 0]
+    assert [len(entry["times"]) for entry in entries] == [1, 1]
+
+
+def test_a_copy_that_changes_a_value(
+    on_cpu: None, world: Alone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def changing(target: Any, source: Any, non_blocking: bool = False) -> Any:
+        copied(target, source)
+        target[3] += 1
+        return target
+
+    monkeypatch.setattr(torch.Tensor, "copy_", changing)
+    two = Alone(0, 2, 0, "gloo", world.device, world.teller)
+    options = {"size_bytes": 4000, "repeats": 2}
+    for entry in [
+        *transfers.run(world, options)["transfers"], *peer.run(two, options)["peer"],
+    ]:  # fmt: skip
+        assert entry["wrong_values"] == 3, "in each repeat, and in the warm-up"
+
+
+def test_memory_that_nobody_uses_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    called = []
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: called.append("GPU"))
+    monkeypatch.setattr(torch.accelerator, "empty_host_cache", lambda: called.append("host"))
+    model = torch.nn.Linear(2, 2)
+    model.itself = [model]  # as DistributedDataParallel and FSDP hold themselves
+    seen = weakref.ref(model)
+    del model
+    Alone(0, 1, 0, "nccl", torch.device("cuda"), Teller(None, 0)).release()
+    assert seen() is None
+    assert sorted(called) == ["GPU", "host"]
+
+
+def test_a_small_gpu_gets_a_small_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The plan's own options, on the GPUs of mining rigs and on larger ones."""
+    (part,) = plan.make("full", Ground("nccl", 2), ["ddp"]).parts
+    layers = {}
+    for gigabytes in (6, 12):
+        found = SimpleNamespace(total_memory=gigabytes << 30)
+        monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device, one=found: one)
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 6))
+        world = Alone(0, 2, 0, "nccl", torch.device("cuda"), Teller(None, 0))
+        layers[gigabytes] = Setting.of(world, part.options).shape.layers
+    assert layers == {6: 6, 12: 12}
+
+
+def test_a_message_goes_there_and_back(world: Alone, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that its latency is not hidden by the one after it. Bandwidth is of one way."""
+    calls: list[tuple[str, int, int]] = []
+    monkeypatch.setattr(
+        torch.distributed, "send", lambda values, rank: calls.append(("send", len(values), rank))
+    )
+    monkeypatch.setattr(
+        torch.distributed, "recv", lambda values, rank: calls.append(("receive", len(values), rank))
+    )
+    two = Alone(0, 2, 0, "gloo", world.device, world.teller)
+    options = {"sizes_bytes": [8, 4000], "repeats": 1, "warm_up": 0, "iterations": 2}
+    pairs.run(two, options)
+    there, back = ("send", 2, 1), ("receive", 2, 1)
+    assert calls == [
+        there, back, there, back, ("send", 1000, 1),
+        back, there, back, there, ("receive", 1000, 1),
+    ]  # fmt: skip
+
+
+def test_a_pipeline_begins_with_what_all_ranks_do(
+    world: Alone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Batches of sends and receives of some ranks may not be a communicator's first."""
+    calls: list[str] = []
+
+    class Made(Exception):
+        pass
+
+    def stage(*words: Any) -> None:
+        calls.append("stage")
+        raise Made
+
+    monkeypatch.setattr(torch.distributed, "all_reduce", lambda values: calls.append("all ranks"))
+    monkeypatch.setattr(pipeline, "PipelineStage", stage)
+    with pytest.raises(Made):
+        pipeline.run(world, {"shape": {"layers": 2}})
+    assert calls == ["all ranks", "stage"]
+
+
+@pytest.mark.parametrize("options", [{}, {"bucket_mb": 4}])
+def test_buckets_are_pytorchs_own_unless_they_are_said(
+    world: Alone, monkeypatch: pytest.MonkeyPatch, options: dict[str, int]
+) -> None:
+    """To say 25 MiB is not the default: the first bucket would be as large, too."""
+    given: list[Mapping[str, Any]] = []
+    monkeypatch.setattr(ddp, "DistributedDataParallel", lambda model, **more: given.append(more))
+    monkeypatch.setattr(training, "train_replicas", lambda *words: {})
+    shape = {"layers": 1, "hidden": 8, "heads": 2, "feed_forward": 8, "vocabulary": 16}
+    ddp.run(world, {"shape": shape, **options})
+    sizes = {name: size for name, size in given[0].items() if name.startswith("bucket")}
+    assert sizes == ({"bucket_cap_mb": 4} if options else {})
+
+
+@pytest.mark.parametrize(
+    ("capability", "native"), [((9, 0), True), ((8, 0), True), ((7, 5), False), ((6, 1), False)]
+)
+def test_bfloat16_is_ampere(
+    monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], native: bool
+) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    world = Alone(0, 1, 0, "nccl", torch.device("cuda"), Teller(None, 0))
+    assert world.has_bfloat16() is native
+    setting = Setting.of(world, {"dtype": "bfloat16"})
+    assert setting.dtype == (torch.bfloat16 if native else torch.float32)
+    assert Setting.of(world, {"dtype": "float16"}).dtype == torch.float16
+
+
+def test_addresses_are_as_sysfs_writes_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = SimpleNamespace(pci_domain_id=0, pci_bus_id=0xC1, pci_device_id=0, name="RTX 3090")
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda index: found)
+    assert versions.gpu(0) == ("0000:c1:00.0", "RTX 3090")
+
+
+class Noted:
+    """In place of launch.Run: notes what a part does."""
+
+    def __init__(self, endings: Mapping[str, Ending] | None = None) -> None:
+        self.document = documents.start(
+            plan="full", backend="nccl", ranks=2, nodes=1, hostname="rig", now=0.0
+        )
+        self.document["gpus"] = GPUS
+        self.ground = Ground("nccl", 2)
+        self.environment: dict[str, str] = {}
+        self.lines: list[str] = []
+        self.problems: list[tuple[Any, ...]] = []
+        self.over: list[tuple[Any, ...]] = []
+        self._endings = list((endings or {}).values())
+
+    def line(self, text: str) -> None:
+        self.lines.append(text)
+
+    def end(self, part: str, wrong: Sequence[str]) -> None:
+        self.over.append((part, list(wrong)))
+
+    def close(self, part: str, status: str, reason: str = "") -> None:
+        self.over.append((part, status, reason))
+
+    def problem(self, *words: Any) -> None:
+        self.problems.append(words)
+
+    def without_p2p(self) -> None:
+        self.environment["NCCL_P2P_DISABLE"] = "1"
+
+    def job(
+        self, parts: Sequence[Part], environment: Mapping[str, str], as_it_comes: bool
+    ) -> Ending:
+        assert [part.name for part in parts] == ["collectives"]
+        assert as_it_comes, "P2P that is off already could not be looked at"
+        return self._endings.pop(0)
+
+    def left(self) -> float:
+        return 60.0
+
+    def interrupted(self) -> bool:
+        return False
+
+    def end_processes(self) -> None:
+        for pid in processes.descendants(os.getpid()):
+            if "sleep" in words(pid, "cmdline"):
+                os.kill(pid, signal.SIGKILL)
+
+
+def looked_at(**endings: Ending) -> Noted:
+    run: Any = Noted(endings)
+    options = {"hazards": list(endings), "size_bytes": 64, "repeats": 1}
+    assert hazards.run(run, options).kind == "ok"
+    noted: Noted = run
+    return noted
+
+
+def test_hazards_that_are_none() -> None:
+    run = looked_at(default=ok(6e9, SHM), p2p_on=ok(6e9, P2P))
+    assert [entry["hazard"] for entry in run.document["hazards"]] == ["default", "p2p_on"]
+    assert (run.over, run.environment, run.problems) == ([("hazards", [])], {}, [])
+    assert max(map(len, run.lines)) <= 80
+
+
+def test_p2p_is_never_left_on_when_it_is_wrong() -> None:
+    run = looked_at(default=ok(9e9, P2P, wrong=2), p2p_off=ok(6e9, SHM))
+    assert run.environment == {"NCCL_P2P_DISABLE": "1"}
+    assert run.over == [("hazards", ["all_reduce as NCCL comes: 2 wrong values"])]
+
+
+def test_p2p_is_never_left_on_when_it_hangs() -> None:
+    run = looked_at(default=Ending("hang", transports_log=P2P), p2p_off=ok(6e9, SHM))
+    assert run.environment == {"NCCL_P2P_DISABLE": "1"}
+    assert run.problems[0][:2] == ("hazards", "hang")
+    assert run.over == [("hazards", "failed", "all_reduce as NCCL comes: hang")]
+
+
+def test_p2p_that_hangs_before_nccl_tells_what_it_uses() -> None:
+    run = looked_at(default=Ending("hang"), p2p_off=ok(6e9, SHM))
+    assert run.environment == {"NCCL_P2P_DISABLE": "1"}
+    assert looked_at(default=Ending("hang"), p2p_off=Ending("hang")).environment == {}
+
+
+def test_a_run_that_is_interrupted_there() -> None:
+    run: Any = Noted({"default": Ending("interrupted")})
+    options = {"hazards": ["default"], "size_bytes": 64, "repeats": 1}
+    assert hazards.run(run, options).kind == "interrupted"
+
+
+def program(folder: Path, name: str, script: str) -> None:
+    file = folder / name
+    file.write_text(f"#!/bin/sh\n{script}\n")
+    file.chmod(0o755)
+
+
+@pytest.fixture
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], None]:
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    return lambda name, script: program(tmp_path, name, script)
+
+
+def test_tools_that_are_not_there() -> None:
+    run: Any = Noted()
+    tools.run(run, {"size_bytes": 64})
+    assert run.over == [("tools", "skipped", "not installed: all_reduce_perf, nvbandwidth")]
+
+
+def test_tools_that_agree(install: Callable[[str, str], None], tmp_path: Path) -> None:
+    right = json.loads(json.dumps(ALL_REDUCE))
+    right["results"][0]["in_place"]["nwrong"] = 0.0
+    (tmp_path / "perf.json").write_text(json.dumps(right))
+    (tmp_path / "copies.json").write_text(json.dumps(NVBANDWIDTH))
+    # -b SIZE -e SIZE -g GPUS -J FILE
+    install("all_reduce_perf", f'[ "$2 $6" = "67108864 2" ] && cp {tmp_path}/perf.json "$8"')
+    # -j -b MEBIBYTES -t …: as large as our own copies
+    install(
+        "nvbandwidth", f'[ "$3" = 64 ] && {{ echo a line before; cat {tmp_path}/copies.json; }}'
+    )
+    run: Any = Noted()
+    run.document["collectives"] = [{"collective": "all_reduce", "sizes": [
+        {"size_bytes": 67108864, "bus_bandwidth_bytes_per_second": 8.1e9}
+    ]}]  # fmt: skip
+    run.document["transfers"] = [
+        {"gpu": GPUS[0], "direction": "host_to_device", "pinned": True,
+         "bandwidth_bytes_per_second": 12e9},
+        {"gpu": GPUS[1], "direction": "host_to_device", "pinned": True,
+         "bandwidth_bytes_per_second": 1e9},
+    ]  # fmt: skip
+    tools.run(run, {"size_bytes": 64 << 20})
+    first, second = run.document["tools"]
+    assert (first["tool"], first["agrees"], first["wrong_values"]) == ("all_reduce_perf", True, 0)
+    assert (second["tool"], second["agrees"]) == ("nvbandwidth", False)
+    assert second["reason"] == f"{GPUS[1]} host_to_device: 6.20 GB/s, ours 1.00"
+    assert run.over == [("tools", [])]
+
+
+def test_a_tool_that_finds_wrong_values(
+    install: Callable[[str, str], None], tmp_path: Path
+) -> None:
+    """They are wrong values like all others, and not only a difference."""
+    (tmp_path / "perf.json").write_text(json.dumps(ALL_REDUCE))
+    install("all_reduce_perf", f'cp {tmp_path}/perf.json "$8"')
+    run: Any = Noted()
+    tools.run(run, {"size_bytes": 64 << 20})
+    assert run.over == [("tools", ["all_reduce_perf: 2 wrong values"])]
+
+
+def test_a_tool_that_fails(install: Callable[[str, str], None]) -> None:
+    install("all_reduce_perf", "echo no CUDA-capable device >&2; exit 3")
+    install("nvbandwidth", "exec sleep 60")
+    run: Any = Noted()
+    run.left = lambda: 0.2
+    tools.run(run, {"size_bytes": 64})
+    reasons = {entry["tool"]: (entry["agrees"], entry["reason"]) for entry in run.document["tools"]}
+    assert reasons["all_reduce_perf"] == (None, "ended with status 3: no CUDA-capable device")
+    assert reasons["nvbandwidth"] == (None, "did not end in time")

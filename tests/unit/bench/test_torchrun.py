@@ -1,0 +1,100 @@
+"""torchrun: how it is started, and what it says of ranks that died."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from agent.bench.torchrun import Death, Nodes, command, deaths, ended, environment
+
+#: torch 2.13; the first in its list lost a peer and raised, the second was killed.
+SUMMARY = """\
+torch.distributed.elastic.multiprocessing.errors.ChildFailedError:
+=======================================================
+agent.bench.rank FAILED
+-------------------------------------------------------
+Failures:
+[1]:
+  time      : 2026-11-24_11:52:17
+  host      : localhost
+  rank      : 2 (local_rank: 2)
+  exitcode  : {second} (pid: 15508)
+  error_file: <N/A>
+  traceback : To enable traceback see: https://pytorch.org/docs/stable/elastic/errors.html
+[2]:
+  time      : 2026-11-24_11:52:17
+  host      : localhost
+  rank      : 0 (local_rank: 0)
+  exitcode  : -15 (pid: 15506)  (SIGTERM)
+  error_file: <N/A>
+  traceback : Signal 15 (SIGTERM) received by PID 15506
+-------------------------------------------------------
+Root Cause (first observed failure):
+[0]:
+  time      : 2026-11-24_11:52:17
+  host      : localhost
+  rank      : 1 (local_rank: 1)
+  exitcode  : 1 (pid: 15507)
+  error_file: <N/A>
+  traceback : To enable traceback see: https://pytorch.org/docs/stable/elastic/errors.html
+=======================================================
+"""
+
+
+def test_a_signal_is_the_cause_of_an_exception() -> None:
+    found = deaths(SUMMARY.format(second="-9"), {1: 5.0})
+    assert found == [Death(2, -9), Death(1, 1), Death(0, -15)]
+
+
+def test_of_exceptions_the_first_that_torchrun_saw() -> None:
+    found = deaths(SUMMARY.format(second="1"), {})
+    assert found == [Death(1, 1), Death(2, 1), Death(0, -15)]
+
+
+def test_of_exceptions_the_first_that_a_rank_told() -> None:
+    """torchrun may find all of them at once."""
+    found = deaths(SUMMARY.format(second="1"), {1: 5.1, 2: 5.0})
+    assert found == [Death(2, 1), Death(1, 1), Death(0, -15)]
+
+
+def test_no_summary() -> None:
+    assert deaths("Traceback (most recent call last): …", {}) == []
+
+
+def test_statuses_in_words() -> None:
+    assert ended(-11) == "was killed by SIGSEGV"
+    assert ended(-250) == "was killed by signal 250"
+    assert ended(3) == "ended with status 3"
+
+
+def test_on_one_rig_the_port_is_torchruns_to_find() -> None:
+    words = command(3, Nodes(), "run", Path("/job.json"))
+    assert "--standalone" in words
+    assert not any("rdzv-endpoint" in word for word in words)
+    assert words[-3:] == ["-m", "agent.bench.rank", "/job.json"]
+
+
+@pytest.mark.parametrize(("rank", "host"), [(0, "true"), (1, "false")])
+def test_several_rigs_meet(rank: int, host: str) -> None:
+    nodes = Nodes(2, rank, "10.0.0.1:29500", "10.0.0.2", "eth1")
+    words = command(3, nodes, "run", Path("/job.json"))
+    assert {"--nnodes=2", "--nproc-per-node=3", "--rdzv-endpoint=10.0.0.1:29500",
+            "--local-addr=10.0.0.2", "--rdzv-id=run"} <= set(words)  # fmt: skip
+    assert any(word.startswith(f"--rdzv-conf=is_host={host},") for word in words)
+    made = environment({}, "nccl", nodes, {})
+    assert made["NCCL_SOCKET_IFNAME"] == made["GLOO_SOCKET_IFNAME"] == "eth1"
+
+
+def test_environment() -> None:
+    own = {"PATH": "/bin", "NCCL_SOCKET_IFNAME": "eth0"}
+    gloo = environment(own, "gloo", Nodes(), {"NCCL_DEBUG": "INFO"})
+    assert gloo["GLOO_SOCKET_IFNAME"] == "lo", "one rig needs no network"
+    assert gloo["NCCL_SOCKET_IFNAME"] == "eth0", "what the user said stays"
+    assert (gloo["OMP_NUM_THREADS"], gloo["NCCL_DEBUG"], gloo["PATH"]) == ("1", "INFO", "/bin")
+    nccl = environment(own, "nccl", Nodes(), {})
+    assert nccl["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID", "ranks are in the order of the slots"
+    assert "OMP_NUM_THREADS" not in nccl
+    assert own == {"PATH": "/bin", "NCCL_SOCKET_IFNAME": "eth0"}
+    several = environment({}, "gloo", Nodes(2, 0, "a:1", "a"), {})
+    assert "GLOO_SOCKET_IFNAME" not in several

@@ -1,0 +1,301 @@
+"""The checklist for this board and these cards."""
+
+from __future__ import annotations
+
+import html
+import re
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from provision import textfile
+from provision.checklist import checklist, items, page, remembered, verb
+from provision.checklist.checklist import Checklist, Entry
+from provision.checklist.verb import Wish
+from provision.errors import DeeprigError, SourceError
+from provision.flags import Flags
+from provision.inventory import Inventory
+from tests.unit.checklist.cases import case, facts, gpu, told
+
+
+def entries(made: Checklist) -> dict[str, Entry]:
+    return {one.id: one for one in made.entries}
+
+
+def test_every_item_is_told_for_every_rig() -> None:
+    """Each applies to some rig, and its template has what it asks for."""
+    rigs = [
+        case(), case(psus=(1600.0,)), case(board={"name": "TUF GAMING B550M-PLUS (WI-FI)"}),
+        told("ROMED8-2T", "EPYC 7302", "4x RTX 3090"),
+        told("H110 Pro BTC+", "", "6x GTX 1060 6GB"), told("", "", ""),
+    ]  # fmt: skip
+    known = items.load()
+    seen = {item.id for rig in rigs for item in items.of(rig, known) if item.told(rig)}
+    assert seen == {item.id for item in known}
+
+
+@pytest.mark.parametrize(
+    ("board", "cpu", "wanted"),
+    [
+        ("B450 Steel Legend", "Ryzen 5 1600", 0),  # a claim against a rule
+        ("TUF GAMING B550M-PLUS (WI-FI)", "Ryzen 5 3600", 4),
+        ("ROMED8-2T", "EPYC 7302", 16),
+        ("ASUS X99-E WS", "Xeon E5-2680 v4", 8),  # not listed; the processor's lanes
+        ("Some B450 board", "Ryzen 5 3600", 0),  # its chipset's rule: no splitting
+        ("", "", 0),
+    ],
+)
+def test_what_lanes_are_wanted(board: str, cpu: str, wanted: int) -> None:
+    assert told(board, cpu).wanted == wanted
+
+
+def test_a_board_whose_menu_is_known_and_one_whose_is_not() -> None:
+    known = entries(checklist.make(told("ROMED8-2T", "EPYC 7302"), {}))["split"]
+    assert known.how.startswith("Advanced > Chipset Config > AMD PCIe Link Width.")
+    assert known.words == ()
+    unknown = entries(checklist.make(told("B450 Steel Legend"), {}))["split"]
+    assert "The menu is not known for this board." in unknown.how
+    assert "Bifurcation" in unknown.words
+
+
+def test_an_unknown_board_has_its_chipsets_rule_and_says_so() -> None:
+    (first, *_) = checklist.about(told("Gigabyte B450 AORUS M", "Ryzen 5 1600"))
+    assert first.startswith("The board is not in the table; the rule of its chipset (B350, B450)")
+    (nothing,) = checklist.about(told("Unheard of"))
+    assert "nothing is known of it" in nothing
+
+
+@pytest.mark.parametrize("board", ["X399 AORUS PRO", "B450M Steel Legend", "H110 Pro BTC+"])
+def test_where_a_boards_row_is_silent_its_chipsets_rule_stands(board: str) -> None:
+    case = told(board)
+    assert case.chipset is not None
+    assert case.chipset.rule in "\n".join(checklist.about(case))
+    known = told("TUF GAMING B550M-PLUS (WI-FI)")
+    assert "chipset" not in "\n".join(checklist.about(known))
+
+
+@pytest.mark.parametrize("psus", ["-5", "0", "750,0", "nan", "inf", "750 W", "1e9"])
+def test_psus_that_no_rig_has(psus: str) -> None:
+    with pytest.raises(DeeprigError, match="no list of watts") as caught:
+        told("ROMED8-2T", psus=psus)
+    assert caught.value.advice
+    assert told("ROMED8-2T", psus="750,850.5").psus == (750, 850.5)
+
+
+class Context:
+    """A command line that names no host yet; whoever asks for the fleet has looked too early."""
+
+    patterns = ()
+
+
+@pytest.mark.parametrize(
+    ("host", "wish", "words"),
+    [
+        ("rig", Wish(board="X399 AORUS PRO", psus="750"), "--board, --psus: -H names a rig"),
+        ("rig", Wish(html="/nonexistent/x.html"), "there is no folder /nonexistent"),
+        ("rig", Wish(markdown="/tmp"), "--markdown /tmp can't be written: it is a folder"),
+        ("", Wish(board="ROMED8-2T", html="/tmp"), "--html /tmp can't be written"),
+    ],
+)
+def test_what_cant_be_is_told_before_a_look(host: str, wish: Wish, words: str) -> None:
+    with pytest.raises(DeeprigError, match=words) as caught:
+        verb.run(Context(), Flags(H=host), wish)  # type: ignore[arg-type]
+    assert caught.value.advice
+
+
+def test_a_page_that_cant_be_written_after_all(tmp_path: Path) -> None:
+    textfile.check_named("--html", str(tmp_path / "x.html"))
+    with pytest.raises(DeeprigError, match=r"--html .* can't be written: No such file"):
+        textfile.write_named("--html", str(tmp_path / "gone" / "x.html"), "")
+
+
+def test_a_chipset_is_known_by_the_boards_row() -> None:
+    zenith = told("ROG ZENITH EXTREME").chipset
+    assert zenith is not None
+    assert zenith.name == "X399"
+
+
+def test_only_what_applies() -> None:
+    one_supply = entries(checklist.make(case(psus=(1600.0,)), {}))
+    assert not {"one-supply", "supplies-together"} & set(one_supply)
+    small = entries(checklist.make(told("H110 Pro BTC+", "", "6x GTX 1060 6GB"), {}))
+    assert not {"own-cables", "pads", "rebar", "split", "risers"} & set(small)
+    assert "pads" in entries(checklist.make(told("ROMED8-2T"), {}))
+    assert "lanes-stolen" in entries(checklist.make(told("ROMED8-2T"), {}))
+
+
+def test_answers_count_where_nothing_is_seen() -> None:
+    made = entries(checklist.make(case(), {"riser-power": True, "fans": False, "csm": False}))
+    assert (made["riser-power"].status, made["riser-power"].by) == ("ok", "answered")
+    assert made["fans"].status == "to do"
+    assert (made["csm"].status, made["csm"].by) == ("ok", "seen")  # what is seen is not argued with
+
+
+def test_a_reboot_shows_what_it_changed(tmp_path: Path) -> None:
+    before = checklist.make(case(gpus=[gpu(1, start=0xC0000000)]), {})
+    path = remembered.file_of(Inventory(tmp_path), "rig")
+    remembered.save(path, "rig", {"fans": True}, remembered.seen_of(before, {}))
+    answers, seen = remembered.load(path)
+    assert answers == {"fans": True}
+    same = checklist.make(case(gpus=[gpu(1)]), answers, seen)
+    assert same.rebooted is False
+    after = checklist.make(case(gpus=[gpu(1)], boot_id="b00t-2"), answers, seen)
+    assert after.rebooted is True
+    assert [one.id for one in after.entries if one.moved] == ["above-4g"]
+
+
+def test_what_is_a_persons_own_in_the_file_stays(tmp_path: Path) -> None:
+    path = tmp_path / "checklist.yml"
+    own = """\
+# The rig in the attic.
+psus: [750, 750]
+motd: "{{ inventory_hostname }}: hot"
+checklist:
+  bought: 2021-05-01
+  answers: {fans: true}  # all new
+  seen: {boot_id: b00t-1, items: {csm: ok}}
+"""
+    path.write_text(own)
+    answers, seen = remembered.load(path)
+    remembered.save(path, "rig", answers, seen)
+    assert path.read_text() == own  # nothing changed
+    remembered.save(path, "rig", {**answers, "pads": False}, seen)
+    content = yaml.safe_load(path.read_text())
+    assert content["checklist"]["answers"] == {"fans": True, "pads": False}
+    assert content["checklist"]["seen"] == seen
+    assert content["checklist"]["bought"] == "2021-05-01"
+    assert content["psus"] == [750, 750]
+    assert content["motd"] == "{{ inventory_hostname }}: hot"
+
+
+def test_an_answer_is_kept_when_the_next_question_is_broken_off(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = iter(["y", "n"])
+
+    def put(question: str) -> str:
+        try:
+            return next(said)
+        except StopIteration:
+            raise KeyboardInterrupt from None
+
+    for stream in (verb.sys.stdin, verb.sys.stdout):  # type: ignore[attr-defined]
+        monkeypatch.setattr(stream, "isatty", lambda: True)
+    monkeypatch.setattr("builtins.input", put)
+    inventory = Inventory(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        verb._remembered(case(), inventory, "rig", {"pads": True}, False)
+    answers, seen = remembered.load(remembered.file_of(inventory, "rig"))
+    assert len(answers) == 3
+    assert answers["pads"] is True
+    assert seen == {}  # its list was not shown
+
+
+@pytest.mark.parametrize(
+    ("text", "words", "at"),
+    [
+        ("checklist:\n  answers:\n    fans: maybe\n", "true or false", "3:5"),
+        ("checklist:\n  answers: [fans]\n", "should be a mapping", "2:3"),
+        ("checklist: fans\n", "should be a mapping", "1:1"),
+        ("- fans\n", "should have variables", "1:1"),
+    ],
+)
+def test_a_file_that_was_edited_wrongly_is_told_with_its_place(
+    text: str, words: str, at: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "checklist.yml"
+    path.write_text(text)
+    with pytest.raises(SourceError, match=words) as caught:
+        remembered.load(path)
+    assert str(caught.value.position).endswith(f"checklist.yml:{at}")
+
+
+def test_what_cant_be_seen_is_asked_for_once() -> None:
+    made = checklist.make(case(), {"fans": True})
+    put: list[str] = []
+
+    def said(question: str) -> str:
+        put.append(question)
+        known = {"riser powered": "y", "pads": "n"}
+        return next((answer for words, answer in known.items() if words in question), "")
+
+    answers = dict(verb.ask(made, {"fans": True}, False, said))
+    assert answers == {"riser-power": True, "pads": False}
+    assert not any("fans" in question for question in put)
+    put.clear()
+    list(verb.ask(made, {"fans": True}, True, said))
+    assert any("fans" in question for question in put)
+
+    def ended(question: str) -> str:
+        raise EOFError
+
+    assert list(verb.ask(made, {}, True, ended)) == []
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [("fan=yes", "no item 'fan'"), ("fans", "no answer"), ("fans=ja", "no answer")],
+)
+def test_wrong_answers(given: str, words: str) -> None:
+    with pytest.raises(SourceError, match=words):
+        verb.answers_of([given])
+    assert verb.answers_of(["fans=yes", "pads=No"]) == {"fans": True, "pads": False}
+
+
+@pytest.mark.parametrize("kind", page.TEMPLATES)
+def test_pages_hold_every_item(kind: str) -> None:
+    made = checklist.make(case(board={"name": "<script>"}), {"fans": True})
+    text = page.render(made, kind)
+    for one in made.entries:
+        assert one.title.replace("'", "&#39;" if kind == ".html" else "'") in text
+    assert ("<script>" in text) == (kind == ".md")
+    assert "http" not in text
+
+
+@pytest.mark.parametrize("kind", page.TEMPLATES)
+def test_pages_say_what_is_to_do_and_no_more(kind: str) -> None:
+    """Three states, three boxes; what is done gives no orders; the date and the reboot on top."""
+    seen = {"boot_id": "b00t-0", "items": {"csm": "to do"}}
+    made = checklist.make(case(kernel={"command_line": ["pci=noaer"]}), {}, seen)
+    assert set(made.counts.values()).isdisjoint({0})
+    text = html.unescape(page.render(made, kind))
+    head, *parts = re.split(r"\n<div class=\"item|\n- (?=\[)", text)
+    assert time.strftime("%Y-%m-%d") in head
+    assert "Rebooted since the last look. CSM (legacy boot) off: to do -> ok." in head
+    boxes = {"ok": ("[x]", ">✓<"), "to do": ("[ ]", '"box"><'), "open": ("[?]", ">?<")}
+    for one, part in zip(made.entries, parts, strict=True):
+        assert one.title in part
+        assert any(box in part for box in boxes[one.status]), part
+        assert (one.how in part) == (one.status != "ok")
+        assert ("In the BIOS look for: " in part) == bool(one.words and one.status != "ok")
+        assert f"Why: {one.why}" in part
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (("observe: risers", "observe: riser"), "no observation 'riser'"),
+        (("when: [several-psus]", "when: [many-psus]"), "no condition 'many-psus'"),
+        (("    observe: risers\n", ""), "one of the two"),
+        (("id: riser-power", "id: risers"), "is there already"),
+        (("confidence: B", "confidence: D"), "confidence"),
+        (("    why: fire\n", ""), "'why' is missing"),
+    ],
+)
+def test_a_wrong_row_is_told_with_its_place(
+    tmp_path: Path, change: tuple[str, str], words: str
+) -> None:
+    path = tmp_path / "items.yml"
+    path.write_text(items.TABLE.read_text().replace(*change, 1))
+    with pytest.raises(SourceError, match=words) as caught:
+        items.load(path)
+    assert str(path) in str(caught.value.position) or "items.yml:" in str(caught.value.position)
+
+
+def test_the_agents_document() -> None:
+    assert verb.agent_paths('{"pcie": {"paths": [{"address": "a"}]}}') == [{"address": "a"}]
+    assert verb.agent_paths("connection refused") is None
+    assert verb.agent_paths("[]") is None
+    assert facts()["boot_id"] == "b00t-1"

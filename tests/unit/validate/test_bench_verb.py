@@ -1,0 +1,67 @@
+"""`fab bench`: what is run on each rig, and what the operator sees of it."""
+
+from __future__ import annotations
+
+import shlex
+from typing import Any
+
+import pytest
+
+from provision.bench import PROGRAM, Request, Screen, bench
+from provision.errors import PatternError
+from provision.executor import FleetContext
+from provision.flags import Flags
+from provision.inventory import Host
+
+
+def test_the_command_of_one_rig() -> None:
+    words = shlex.split(Request("quick", ("collectives", "ddp"), ranks=2).command())
+    assert words[:3] == [PROGRAM, "collectives", "ddp"]
+    assert words[words.index("--plan") + 1] == "quick"
+    assert words[words.index("--ranks") + 1] == "2"
+    assert "--events" in words
+    assert "--nodes" not in words
+    assert words[words.index("--results") + 1] == "/var/lib/deeprig/nccl"
+
+
+def test_the_command_of_several_as_one() -> None:
+    request = Request(nodes=2, interface="eth0", sizes={"min-bytes": "1M"})
+    words = shlex.split(request.command(1, "192.168.1.50:29400"))
+    for flag, value in {
+        "--nodes": "2", "--node-rank": "1", "--rendezvous": "192.168.1.50:29400",
+        "--interface": "eth0", "--min-bytes": "1M",
+    }.items():  # fmt: skip
+        assert words[words.index(flag) + 1] == value
+
+
+def test_more_nodes_than_rigs(tmp_path: Any) -> None:
+    inventory = tmp_path / "rigs.yml"
+    inventory.write_text("rigs: {hosts: {one: {}}}")
+    context = FleetContext()
+    object.__setattr__(context, "patterns", ("one",))
+
+    with pytest.raises(PatternError, match="--nodes 2 needs as many rigs, and -H names 1"):
+        bench(context, Flags(inventory=str(inventory)), Request(nodes=2))
+
+
+def test_lines_are_shown_as_they_come(capsys: pytest.CaptureFixture[str]) -> None:
+    screen = Screen([Host("rig", {"ansible_password": "hush-hush"}, ())], quiet=False)
+    for event in (
+        {"event": "begin", "part": "ddp", "number": 1, "of": 2},
+        {"event": "line", "text": "  a table's line, hush-hush"},
+        {"event": "end", "part": "ddp", "status": "ok", "reason": ""},
+        {"event": "end", "part": "moe", "status": "skipped", "reason": "one GPU"},
+        {"event": "document", "document": {}},
+    ):
+        screen.event("rig", event)
+    assert capsys.readouterr().out.splitlines() == [
+        "# ddp (1 of 2)",
+        "  a table's line, ********",
+        "# moe skipped: one GPU",
+    ]
+
+
+def test_lines_of_several_rigs_are_named(capsys: pytest.CaptureFixture[str]) -> None:
+    screen = Screen([Host("rig", {}, ()), Host("rig10", {}, ())], quiet=False)
+    screen.line("rig", "x")
+    assert capsys.readouterr().out == "rig    x\n"

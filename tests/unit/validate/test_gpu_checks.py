@@ -1,0 +1,122 @@
+"""The checks of GPUs, against what nvidia-smi and the agent say, or do not."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+import testinfra
+
+from tests.rig import smi, test_gpus
+from tests.rig.proof import Proof
+from tests.rig.smi import Smi
+from tests.rig.subject import HANGS, Silent, Subject
+
+FIRST, SECOND = "0000:08:00.0", "0000:09:00.0"
+LINES = """\
+00000000:08:00.0, NVIDIA GeForce RTX 3080, 10240, Enabled, 220.00
+Unable to determine the device handle for GPU1: GPU is lost
+"""
+EXPECTED = {
+    "gpu_memory_mib": {FIRST: 10240, SECOND: 10240},
+    "power_limits_watts": {FIRST: 220, SECOND: 220},
+}
+
+
+class Rig(Subject):
+    """Two GPUs, and what is said of them."""
+
+    def __init__(self, said: Smi, agent: Mapping[str, str] | None = None, **expected: Any) -> None:
+        super().__init__("rig", None, {"gpus": []}, {**EXPECTED, **expected})
+        self.smi = said
+        self._agent = agent
+
+    @property
+    def gpus(self) -> list[Mapping[str, Any]]:
+        return [{"address": FIRST}, {"address": SECOND}]
+
+    def agent(self) -> Mapping[str, Any]:
+        if self._agent is None:
+            raise Silent("the agent does not answer")
+        told = self._agent.items()
+        return {"gpus": [{"address": a, "problem": p, "up": not p} for a, p in told]}
+
+
+def proved(check: Callable[..., None], rig: Rig) -> dict[str, tuple[str, str]]:
+    """A check's rows: status and reading by subject."""
+    proof = Proof()
+    try:
+        check(*([rig, proof] if check is test_gpus.test_gpus_answer else [rig, rig.smi, proof]))
+    except AssertionError:
+        assert any(one.status == "critical" for one in proof.rows)
+    return {one.subject: (one.status, one.reading) for one in proof.rows}
+
+
+def test_a_lost_gpu_is_no_word_about_the_others() -> None:
+    rig = Rig(smi.parse(LINES))
+    answers = proved(test_gpus.test_gpus_answer, rig)
+    assert answers[FIRST] == ("ok", "NVIDIA GeForce RTX 3080")
+    assert answers[SECOND][0] == "critical"
+    assert "GPU is lost" in answers[SECOND][1]
+    for check, reading in {
+        test_gpus.test_memory_size: "10240 MiB",
+        test_gpus.test_persistence: "Enabled",
+        test_gpus.test_power_limit: "220 W",
+    }.items():
+        assert proved(check, rig) == {FIRST: ("ok", reading), SECOND: ("unknown", "no answer")}
+
+
+def test_a_reading_that_a_card_does_not_have_is_unknown() -> None:
+    rig = Rig(smi.parse("00000000:08:00.0, P104-100, [N/A], [N/A], [N/A]\n"))
+    for check in (
+        test_gpus.test_memory_size, test_gpus.test_persistence, test_gpus.test_power_limit,
+    ):  # fmt: skip
+        assert proved(check, rig)[FIRST] == ("unknown", "[N/A]")
+
+
+def test_where_it_says_nothing_each_gpu_has_no_answer_and_the_reason() -> None:
+    said = smi.parse("Failed to initialize NVML: Driver/library version mismatch\nNVML library …")
+    assert (said.gpus, said.hangs) == ({}, False)
+    answers = proved(test_gpus.test_gpus_answer, Rig(said))
+    assert {status for status, _ in answers.values()} == {"critical"}
+    assert all("Driver/library version mismatch" in reading for _, reading in answers.values())
+
+
+def test_a_hang_names_the_gpu_that_the_agent_knows() -> None:
+    hung = Smi({}, "nvidia-smi hangs: no answer within 15 s", hangs=True)
+    answers = proved(test_gpus.test_gpus_answer, Rig(hung, {FIRST: "", SECOND: "hung: a call"}))
+    assert answers[FIRST] == ("ok", "answers the agent")
+    assert answers[SECOND][0] == "critical"
+    assert "hangs" in answers[SECOND][1]
+    for agent in (None, {FIRST: "", SECOND: ""}):
+        assert proved(test_gpus.test_gpus_answer, Rig(hung, agent))["rig"][0] == "critical"
+
+
+def test_no_limit_that_is_wanted_is_no_limit_that_is_wrong() -> None:
+    rig = Rig(smi.parse(LINES), power_limits_watts={})
+    assert proved(test_gpus.test_power_limit, rig) == {"rig": ("ok", "the cards' own")}
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "words"),
+    [
+        ("print('yes')", 0, "yes"),
+        ("import sys; print('no'); sys.exit(3)", 3, "no"),
+        ("import time; print('begun', flush=True); time.sleep(60)", HANGS, "begun"),
+    ],
+)
+def test_a_command_is_run_for_so_long_and_no_longer(code: str, status: int, words: str) -> None:
+    here = Subject("rig", testinfra.get_host("local://"))
+    began = time.monotonic()
+    assert here.within(1.5, sys.executable, "-c", code) == (status, words)
+    assert time.monotonic() - began < 10
+
+
+def test_a_command_that_is_not_there() -> None:
+    here = Subject("rig", testinfra.get_host("local://"))
+    assert here.within(5, "nothing-such") == (127, "nothing-such: No such file or directory")
+    with pytest.raises(Silent, match="nothing-such told nothing: "):
+        here.read("nothing-such --now")

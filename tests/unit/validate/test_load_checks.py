@@ -1,0 +1,68 @@
+"""The checks of the benchmarks, against documents of theirs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.rig import test_load
+from tests.rig.load import Counters, Load
+from tests.rig.proof import Proof, Row
+from tests.rig.subject import Subject
+
+ADDRESS, OTHER = "0000:04:00.0", "0000:06:00.0"
+TIMED = {"time_seconds": 0.02, "times": [0.01, 0.02, 0.04], "wrong_values": 0}
+GEMM = {"rank": 0, "gpu": ADDRESS, "dtype": "float16", "flops_per_second": 8e12}
+TRANSFER = {"gpu": ADDRESS, "direction": "host_to_device", "pinned": True,
+            "bandwidth_bytes_per_second": 3e9}  # fmt: skip
+PEER = {"from": ADDRESS, "to": OTHER, "access": True, "bandwidth_bytes_per_second": 2e9}
+
+
+def loaded(**lists: Any) -> Load:
+    """A load whose document has these."""
+    document = {"backend": "nccl", "ranks": 2, "gpus": [ADDRESS, OTHER], "parts": [],
+                "problems": [], "gemm": [], "transfers": [], "peer": [], "tools": []}  # fmt: skip
+    return Load(Counters(), Counters(), 0.0, document | lists)
+
+
+def rows(check: Any, load: Load, *words: Any) -> list[Row]:
+    """A check's rows."""
+    proof = Proof()
+    check(load, *words, proof)
+    return proof.rows
+
+
+@pytest.mark.parametrize("more", [TIMED, {"wrong_values": 0}], ids=["now", "an older document"])
+def test_single_runs_are_carried_on(more: dict[str, Any]) -> None:
+    agent: dict[str, Any] = {"pcie": {"paths": [], "devices": []}}
+    subject = Subject("rig", None, {"gpus": []}, {})
+    load = loaded(gemm=[GEMM | more], transfers=[TRANSFER | more], peer=[PEER | more])
+    found = [
+        *rows(test_load.test_gemm, load),
+        *rows(test_load.test_transfers, load, subject, agent),
+        *rows(test_load.test_peer, load),
+    ]
+    for row, rate in zip(found, (8e12, 3e9, 2e9), strict=True):
+        assert row.value == rate
+        assert row.repeats == ((2 * rate, rate, rate / 2) if "times" in more else ())
+
+
+@pytest.mark.parametrize(
+    ("told", "status", "words"),
+    [
+        ({"agrees": True, "reason": "", "wrong_values": 0}, "ok", "agrees"),
+        ({"agrees": False, "reason": "2 wrong values", "wrong_values": 2}, "critical", "2 wrong"),
+        ({"agrees": False, "reason": "ours 4.00", "wrong_values": 0}, "warning", "ours 4.00"),
+        ({"agrees": None, "reason": "did not end in time"}, "unknown", "did not end"),
+    ],
+)
+def test_nvidias_own_benchmarks(told: dict[str, Any], status: str, words: str) -> None:
+    proof = Proof()
+    try:
+        test_load.test_tools(loaded(tools=[{"tool": "all_reduce_perf"} | told]), proof)
+    except AssertionError:
+        assert status == "critical"
+    (found,) = proof.rows
+    assert found.status == status
+    assert words in found.reading

@@ -1,0 +1,140 @@
+"""The suite itself: its rows, its derived limits, and a run that reaches no rig."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fabric import Config
+
+from provision.errors import DeeprigError, UnreachableError
+from provision.validate.suite import SuiteRun, Wanted
+from tests.rig import expectation, load
+from tests.rig.expectation import Shares
+from tests.rig.expectation import Wanted as Expected
+from tests.rig.proof import Proof, Row, row, worst
+
+SUITE = Path(__file__).parents[2] / "rig"
+
+
+def test_a_proof_fails_with_each_critical_row_and_keeps_them_all() -> None:
+    proof = Proof()
+    with pytest.raises(AssertionError) as raised:
+        proof([row("a", 1, 2, False, "Do."), row("b", 1, 1, True), row("c", 1, 2, False)])
+    assert str(raised.value) == "a: 1, expected 2. Do.\nc: 1, expected 2"
+    assert [one.status for one in proof.rows] == ["critical", "ok", "critical"]
+    proof([row("d", 1, 2, False, otherwise="warning")])
+    assert worst(proof.rows[-1:]) == "warning"
+    assert worst([]) == "unknown", "what proved nothing is not ok"
+
+
+def test_a_row_tells_no_more_than_it_has() -> None:
+    assert Row("rig", "3", "3").document() == {
+        "subject": "rig", "reading": "3", "expectation": "3", "status": "ok",
+    }  # fmt: skip
+
+
+def test_the_timer_outlasts_the_benchmarks_of_a_large_rig() -> None:
+    unit = (SUITE.parents[1] / "playbooks/templates/deeprig-validation.service.j2").read_text()
+    (line,) = [line for line in unit.splitlines() if line.startswith("TimeoutStartSec=")]
+    assert load.deadline("quick", 8) > load.deadline("quick", 2) > load.deadline("quick", 0)
+    assert load.deadline("quick", 19) < int(line.partition("=")[2]) / 1.5, "and time for the rest"
+
+
+SHARES = Shares(0.7, 0.4)  # agent/tables/thresholds.yml
+
+
+def path(width: int, gts: float, address: str = "0000:04:00.0") -> dict[str, Any]:
+    return {"address": address, "width": width, "max_speed": gts * 1e9, "devices": [address]}
+
+
+def wanted_of(*paths: dict[str, Any]) -> Expected | None:
+    own = [{**one, "current_width": one["width"], "vendor_id": "10de"} for one in paths]
+    return expectation.collective(paths, own, SHARES)
+
+
+def test_a_copy_is_expected_to_reach_its_share_of_the_link() -> None:
+    wanted = expectation.copy(path(1, 5), SHARES)
+    assert wanted is not None
+    # Gen2 x1: 0.5 GB/s after encoding, and a copy reaches 85 % of it.
+    assert wanted.expected == pytest.approx(0.425e9)
+    assert wanted.minimum == pytest.approx(0.2975e9)
+    assert "x1 at 5 GT/s carries 0.50 GB/s" in wanted.reason
+    assert expectation.copy({"width": None, "max_speed": None}, SHARES) is None
+
+
+def test_a_collective_is_expected_to_be_as_fast_as_its_slowest_link() -> None:
+    wanted = wanted_of(path(4, 8), path(1, 8, "0000:08:00.0"), path(16, 16, "0000:0a:00.0"))
+    assert wanted is not None
+    assert wanted.expected == 0.75e9
+    assert wanted.reason == (
+        "NCCL counts x1 at 8 GT/s (0000:08:00.0, the slowest) for 0.75 GB/s; "
+        "at least 70% of that, less than 40% is critical"
+    )
+    assert wanted_of(path(4, 8), {**path(4, 8, "0000:08:00.0"), "width": None}) is None
+    assert wanted_of() is None
+
+
+def test_a_link_that_gpus_share_is_divided() -> None:
+    above = {"address": "0000:02:00.0", "current_width": 4, "max_speed": 8e9, "vendor_id": "1022"}
+    paths = [
+        {**path(4, 8, name), "devices": [above["address"]]}
+        for name in ("0000:04:00.0", "0000:05:00.0", "0000:06:00.0")
+    ]
+    wanted = expectation.collective(paths, [above], SHARES)
+    assert wanted is not None
+    assert wanted.expected == 1e9
+    assert "x4 at 8 GT/s (0000:02:00.0, shared by 3 GPUs, the slowest)" in wanted.reason
+
+
+def test_thresholds_are_the_agents_unless_the_inventory_has_its_own() -> None:
+    assert expectation.shares_of({}) == SHARES
+    own = {"thresholds": {"bus_bandwidth_warning": 0.5}}
+    assert expectation.shares_of(own) == Shares(0.5, 0.4)
+
+
+@pytest.mark.parametrize(
+    ("rate", "status"),
+    [(0.525e9, "ok"), (0.52e9, "warning"), (0.3e9, "warning"), (0.29e9, "critical")],
+)
+def test_a_rate_is_judged_as_the_agent_judges_it(rate: float, status: str) -> None:
+    wanted = wanted_of(path(1, 8))
+    assert wanted is not None
+    assert wanted.status(rate) == status
+
+
+@pytest.mark.parametrize("file", sorted(SUITE.glob("test_*.py")), ids=lambda file: file.stem)
+def test_every_check_says_what_it_is_about_and_why(file: Path) -> None:
+    """The report's words are the docstring's: a title, and one sentence of reason."""
+    functions = [
+        node
+        for node in ast.parse(file.read_text()).body
+        if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")
+    ]
+    for function in functions:
+        title, _, why = (ast.get_docstring(function) or "").partition("\n")
+        assert title.endswith("."), function.name
+        assert len(title) <= 40, function.name
+        assert why.strip().endswith("."), function.name
+
+
+def test_a_rig_that_does_not_answer_is_told_once(tmp_path: Path) -> None:
+    inventory = tmp_path / "rigs.yml"
+    inventory.write_text(
+        "rigs: {hosts: {gone: {ansible_host: 127.0.0.1, ansible_port: 1, ansible_user: x}}}"
+    )
+    run = SuiteRun("gone", Wanted(quick=True, inventory=str(inventory)), Config(), tmp_path / "out")
+    events: list[str] = []
+    with pytest.raises(UnreachableError, match=r"127\.0\.0\.1"):
+        run.run(lambda event: events.append(event["event"]))
+    assert "end" not in events
+
+
+def test_a_host_that_the_inventory_does_not_know(tmp_path: Path) -> None:
+    inventory = tmp_path / "rigs.yml"
+    inventory.write_text("rigs: {hosts: {}}")
+    run = SuiteRun("no*body", Wanted(inventory=str(inventory)), Config(), tmp_path / "out")
+    with pytest.raises(DeeprigError, match="did not come to an end"):
+        run.run(lambda event: None)
