@@ -12,7 +12,7 @@ from pathlib import Path
 from provision import source
 from provision.assess.finding import Finding, Status
 from provision.remote.facts import system
-from provision.remote.facts.access import key_files
+from provision.remote.facts.access import authorized_keys, key_files
 from provision.remote.facts.miners import (
     BOOT_FILES,
     CRON_FILES,
@@ -24,7 +24,6 @@ from provision.remote.facts.tables import table
 from provision.remote.facts.tree import Tree
 
 TABLE = Path(__file__).parent / "security.yml"
-KEY = re.compile(r"(?:^|\s)((?:ssh|ecdsa|sk)-[\w.@-]+)\s+([A-Za-z0-9+/=]+)(?:\s+(.*))?$")
 SOCKET = re.compile(r'users:\(\("([^"]+)"')
 SETTING = re.compile(r"([^\s=]+)[\s=]+(.*)")  # of sshd: blanks, tabs or an equals sign
 INCLUDED = re.compile(r'Include\s+"?(?:/etc/ssh/)?sshd_config\.d/', re.IGNORECASE)
@@ -123,13 +122,9 @@ def _outward(connections: str) -> Iterator[Finding]:
 
 def _keys(tree: Tree, vendors: re.Pattern[str], own: Collection[str]) -> Iterator[Finding]:
     for path in key_files(tree):
-        for line in tree.lines(path):
-            match = KEY.search(line)
-            if match is None:
-                continue
-            comment = (match.group(3) or "").strip()
-            told = f"{match.group(1)} {fingerprint(match.group(2))} {comment}".strip()
-            if match.group(2) in own:
+        for kind, key, comment in authorized_keys(tree.lines(path)):
+            told = f"{kind} {fingerprint(key)} {comment}".strip()
+            if key in own:
                 yield Finding("keys", path, "ok", f"yours: {told}")
             elif vendors.search(comment):
                 yield Finding("keys", path, "critical", f"a vendor's: {told}", TAKE_OUT)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from provision.remote.facts.access import authorized_keys, key_paths
 from provision.remote.facts.tables import table
 from tests.rig.proof import Proof, Row, row
 from tests.rig.subject import Subject
@@ -119,28 +120,27 @@ def test_listening_ports(subject: Subject, prove: Proof) -> None:
 
 def test_authorized_keys(subject: Subject, host: Any, prove: Proof) -> None:
     """Authorised keys.
-    Who may log in without a password; mining systems leave their vendor's.
+    Who may log in without a password; mining systems leave their vendor's. Whose the others are,
+    only you know: authorized_keys_only in the inventory says which may stay.
     """
+    wanted = {key for _, key, _ in authorized_keys(subject.expected.get("authorized_keys", []))}
+    expectation = "of authorized_keys_only" if wanted else "no mining vendor's"
     rows = []
     users = [line.split(":") for line in subject.read("getent passwd").splitlines()]
     for home in sorted({user[5] for user in users if len(user) > 5}):
-        file = host.file(f"{home.rstrip('/')}/.ssh/authorized_keys")
-        if not file.exists:
-            continue
-        for line in file.content_string.splitlines():
-            if not line.strip() or line.startswith("#"):
-                continue
-            comment = line.split()[-1]
-            rows.append(
-                row(
-                    f"{home} {comment[:40]}",
-                    "may log in",
-                    "keys of yours only",
-                    not MINING_KEYS.search(comment),
-                    f"Take it out of {file.path}.",
+        for file in map(host.file, key_paths(home)):
+            lines = file.content_string.splitlines() if file.exists else []
+            for _, key, comment in authorized_keys(map(str.strip, lines)):
+                rows.append(
+                    row(
+                        f"{home} {comment[:40] or key[-16:]}",
+                        "may log in",
+                        expectation,
+                        key in wanted if wanted else not MINING_KEYS.search(comment),
+                        f"Take it out of {file.path}.",
+                    )
                 )
-            )
-    prove(rows or [Row("rig", "none", "keys of yours only")])
+    prove(rows or [Row("rig", "none", expectation)])
 
 
 def test_host_keys(subject: Subject, host: Any, prove: Proof) -> None:

@@ -9,7 +9,7 @@ needs no password); `fetch` (a line that runs what it fetches, or offers a shell
 from __future__ import annotations
 
 import re
-from typing import Any, Iterator
+from typing import Any, Iterable, Iterator
 
 from provision.remote.facts.miners import (
     BOOT_FILES,
@@ -26,6 +26,8 @@ from provision.remote.facts.tables import table
 from provision.remote.facts.tree import Tree
 
 SUDOERS = ("/etc/sudoers", "/etc/sudoers.d/*")
+#: A line of authorized_keys: its options, if any, are before.
+KEY = re.compile(r"(?:^|\s)((?:ssh|ecdsa|sk)-[\w.@-]+)\s+(AAAA\S*)(?:\s+(.*))?$")
 
 
 def access(tree: Tree) -> list[dict[str, str]]:
@@ -45,18 +47,30 @@ def key_files(tree: Tree) -> Iterator[str]:
     """The files of authorised keys that there are, of every user."""
     homes = [line.split(":")[5] for line in tree.lines("/etc/passwd") if line.count(":") == 6]
     for home in sorted(set(homes)):
-        yield from tree.glob(f"{home.rstrip('/')}/.ssh/authorized_keys")
-        yield from tree.glob(f"{home.rstrip('/')}/.ssh/authorized_keys2")
+        for path in key_paths(home):
+            yield from tree.glob(path)
+
+
+def key_paths(home: str) -> tuple[str, str]:
+    """The files of a home in which sshd looks for authorised keys, where it is not told others."""
+    folder = f"{home.rstrip('/')}/.ssh"
+    return f"{folder}/authorized_keys", f"{folder}/authorized_keys2"
+
+
+def authorized_keys(lines: Iterable[str]) -> Iterator[tuple[str, str, str]]:
+    """Type, key (base64) and comment of each line that authorises one."""
+    for line in lines:
+        match = KEY.search(line)
+        if match and not line.startswith("#"):
+            yield match.group(1), match.group(2), (match.group(3) or "").strip()
 
 
 def _keys(tree: Tree, vendors: re.Pattern[str]) -> Iterator[dict[str, str]]:
     for path in key_files(tree):
-        for line in tree.lines(path):
-            match = re.search(r"\b(?:ssh|sk|ecdsa)-\S+\s+(AAAA\S+)\s*(.*)$", line)
-            if match:
-                comment = match.group(2).strip()
-                kind = "vendor key" if vendors.search(comment) else "key"
-                yield entry(kind, comment or match.group(1)[-16:], path)
+        for _, key, comment in authorized_keys(tree.lines(path)):
+            yield entry(
+                "vendor key" if vendors.search(comment) else "key", comment or key[-16:], path
+            )
 
 
 def _sudo(tree: Tree) -> Iterator[dict[str, str]]:

@@ -1,0 +1,73 @@
+"""The check of who may log in by a key, against files of authorised keys."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from tests.rig import test_demined
+from tests.rig.proof import Proof
+from tests.rig.subject import Subject
+
+OPERATOR, STRANGER = "AAAAC3operator", "AAAAC3stranger"
+MINE = f"ssh-ed25519 {OPERATOR} me@desk"
+ONE_LINE = '# ssh-ed25519 AAAAold gone\nfrom="10.*",no-pty {}\n'
+ROOT, SECOND = "/root/.ssh/authorized_keys", "/home/user/.ssh/authorized_keys2"
+
+
+class Host:
+    """testinfra's host, as far as the check asks it."""
+
+    def __init__(self, files: dict[str, str]) -> None:
+        self._files = files
+
+    def run(self, _: str) -> Any:
+        users = "root:x:0:0::/root:/bin/sh\nuser:x:1000:1000::/home/user:/bin/sh\n"
+        return SimpleNamespace(rc=0, stdout=users, stderr="")
+
+    def file(self, path: str) -> Any:
+        text = self._files.get(path)
+        return SimpleNamespace(path=path, exists=text is not None, content_string=text)
+
+
+def proved(files: dict[str, str], only: Sequence[str] = ()) -> list[tuple[str, str]]:
+    """The check's rows: subject and status."""
+    host, proof = Host(files), Proof()
+    subject = Subject("rig", host, {}, {"authorized_keys": list(only)})
+    try:
+        test_demined.test_authorized_keys(subject, host, proof)
+    except AssertionError:
+        assert any(one.status == "critical" for one in proof.rows)
+    return [(one.subject, one.status) for one in proof.rows]
+
+
+@pytest.mark.parametrize(
+    ("key", "only", "expected"),
+    [
+        (MINE, (), [("/root me@desk", "ok")]),
+        (f"ssh-ed25519 {STRANGER} root@hive", (), [("/root root@hive", "critical")]),
+        (f"ssh-ed25519 {STRANGER} the hive of", (), [("/root the hive of", "critical")]),
+        (f"sk-ssh-ed25519@openssh.com {STRANGER}", (), [(f"/root {STRANGER}", "ok")]),
+        # Where the inventory names the keys, a comment says nothing any more.
+        (MINE, (MINE,), [("/root me@desk", "ok")]),
+        (f"ssh-ed25519 {STRANGER} me@desk", (MINE,), [("/root me@desk", "critical")]),
+        (f"ssh-ed25519 {OPERATOR} root@hive", (MINE,), [("/root root@hive", "ok")]),
+    ],
+)
+def test_a_key(key: str, only: Sequence[str], expected: list[tuple[str, str]]) -> None:
+    assert proved({ROOT: ONE_LINE.format(key)}, only) == expected
+
+
+def test_the_second_file_of_a_user_counts() -> None:
+    assert proved({SECOND: f"{MINE}\nssh-rsa {STRANGER} root@hive\n"}) == [
+        ("/home/user me@desk", "ok"),
+        ("/home/user root@hive", "critical"),
+    ]
+
+
+def test_no_key_at_all() -> None:
+    assert proved({}) == [("rig", "ok")]
+    assert proved({}, (MINE,)) == [("rig", "ok")]
