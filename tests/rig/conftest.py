@@ -170,7 +170,7 @@ def load(subject: Subject, pytestconfig: pytest.Config) -> Load:
         pytestconfig.getoption("yield_to_jobs"),
         lambda text: recorder.tell(event="progress", text=text),
     )
-    recorder.document["bench"] = done.document
+    recorder.loaded(done.document, done.yielded)
     return done
 
 

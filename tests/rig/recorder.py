@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -38,6 +39,12 @@ class Recorder:
         """An event, for who watches: a JSON object a line."""
         if self._events is not None:
             print(json.dumps(event), file=self._events, flush=True)
+
+    def loaded(self, document: Mapping[str, Any] | None, yielded: bool) -> None:
+        """The benchmarks' document; a run that gave way to a job is no whole one."""
+        self.document["bench"] = document
+        if yielded:
+            self.document["incomplete"] = "gave way to a job on the GPUs"
 
     def finish(self) -> dict[str, Any]:
         """The whole document; `incomplete` says so where it is not."""

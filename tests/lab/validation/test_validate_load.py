@@ -200,6 +200,8 @@ def test_the_timers_run_gives_way_to_a_job_that_starts(
     proven: Proven, fault: Callable[..., None]
 ) -> None:
     unit = "deeprig-validation.service"
+    summary = "cat /var/lib/deeprig/validation/summary.json"
+    before = proven.rig.run(summary).stdout
     proven.rig.run(f"systemctl start --no-block {unit}")
     until(lambda: underway(proven))
     fault("job", "0 4242")
@@ -208,6 +210,8 @@ def test_the_timers_run_gives_way_to_a_job_that_starts(
     until(lambda: proven.rig.run(state).stdout.strip() == "inactive")
     newest = proven.rig.run("cat $(ls -1t /var/lib/deeprig/validation/2*.json | head -1)").stdout
     assert "a job uses the GPUs: it goes first" in newest
+    assert "gave way to a job" in newest
+    assert proven.rig.run(summary).stdout == before
 
 
 def test_an_assessment_looks_at_gpus_under_load(proven: Proven, fault: Callable[..., None]) -> None:

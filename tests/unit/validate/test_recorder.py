@@ -50,6 +50,14 @@ def test_third(prove): prove([Row("rig", "1", "1")])
     assert document["incomplete"] == "broken off after 1 of 3 checks"
 
 
+def test_a_run_that_gave_way_to_a_job_is_incomplete() -> None:
+    recorder = Recorder("rig", "quick", None)
+    recorder.loaded({"parts": []}, yielded=False)
+    assert "incomplete" not in recorder.finish()
+    recorder.loaded(None, yielded=True)
+    assert recorder.finish()["incomplete"] == "gave way to a job on the GPUs"
+
+
 def test_a_whole_run_is_not_incomplete(tmp_path: Path) -> None:
     document = ran(tmp_path, 'def test_first(prove): prove([Row("rig", "1", "1")])\n')
     assert "incomplete" not in document
