@@ -158,24 +158,29 @@ def chip_of(device: str, known: Sequence[Chip]) -> Chip | None:
 
 
 def card(name: str, known: Mapping[str, Card]) -> Card:
-    """A GPU by its name ("RTX 3090", "GeForce RTX 3090") or device id. Raises DeeprigError."""
+    """A GPU by its name ("RTX 3090", "GeForce RTX 3090", "3090") or device id. Raises
+    DeeprigError.
+    """
     wanted = _plain(name)
     for device, one in known.items():
         if wanted in (device, _plain(one.name)):
             return one
+    numbered = [one for one in known.values() if wanted == re.sub("^[gr]tx", "", _plain(one.name))]
+    if len({one.name for one in numbered}) == 1:
+        return numbered[0]
     # Without the brand that most of them share, and that few people type.
     raise table.unknown("GPU", name, {one.name.removeprefix("GeForce ") for one in known.values()})
 
 
 def cards_named(text: str, known: Mapping[str, Card]) -> list[Card]:
-    """GPUs as --gpus has them: `3x RTX 3090`, or names with commas.
+    """GPUs as --gpus has them: `3x RTX 3090`, `3x3090`, or names with commas.
 
     >>> [one.name for one in cards_named("2x RTX 3090, RTX 3080", cards())]
     ['GeForce RTX 3090', 'GeForce RTX 3090', 'GeForce RTX 3080']
     """
     found: list[Card] = []
     for word in text.split(","):
-        many = re.fullmatch(r"\s*(?:(\d{1,9})\s*x\s+)?(.*?)\s*", word)
+        many = re.fullmatch(r"\s*(?:(\d{1,9})\s*x\s*)?(.*?)\s*", word)
         if not many or not many.group(2):
             raise DeeprigError(f"'{word}' is no GPU", advice='Write --gpus "3x RTX 3090".')
         count = int(many.group(1) or 1)

@@ -118,6 +118,20 @@ def test_so_many_gpus_no_rig_has(text: str) -> None:
     assert len(cards.cards_named("64x RTX 3090", cards.cards())) == 64
 
 
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("3090", ["GeForce RTX 3090"]),
+        ("2x3090", ["GeForce RTX 3090"] * 2),
+        ("1x1080ti, 2xRTX3080", ["GeForce GTX 1080 Ti", *["GeForce RTX 3080"] * 2]),
+        ("NVIDIA GeForce RTX 2080 Ti,2080 Ti", ["GeForce RTX 2080 Ti"] * 2),
+        ("P106-100", ["P106-100"]),
+    ],
+)
+def test_gpus_are_named_as_people_name_them(text: str, names: list[str]) -> None:
+    assert [one.name for one in cards.cards_named(text, cards.cards())] == names
+
+
 def test_a_3090_is_known_for_its_hot_memory() -> None:
     card = cards.card("RTX 3090", cards.cards())
     assert (card.memory_type, card.memory_on_back, card.architecture) == ("GDDR6X", True, "ampere")
