@@ -17,6 +17,9 @@ NEEDED = ("before.tar.gz", "packages.txt", "held.txt", "units.txt", "cmdline.txt
 State = Literal["none", "whole", "unchecked", "damaged", "readable by others"]
 #: What the rig says of its backup, read by `parse`. Read-only. What is bad: as in restore.yml.
 ASK = f"""
+for older in {FOLDER}.[0-9]*; do
+  [ -d "$older" ] && printf 'older\\t%s\\n' "$older"
+done
 cd {FOLDER} 2>/dev/null || exit 0
 stat --printf 'folder\\t%a\\t%U\\n' .
 for file in before.tar.gz *.txt packages/*.deb {SUMS}; do
@@ -39,7 +42,8 @@ fi
 class Kept:
     """One backup. made: Unix seconds; files: bytes by name; bad: files that are not as they were.
 
-    aside: how many files were put aside beside it. private: root's alone.
+    aside: how many files were put aside beside it. private: root's alone. older: the folders of
+    those whose place it took on the rig.
     """
 
     where: str
@@ -48,6 +52,7 @@ class Kept:
     bad: tuple[str, ...] = ()
     aside: int = 0
     private: bool = True
+    older: tuple[str, ...] = ()
 
     @property
     def state(self) -> State:
@@ -87,6 +92,7 @@ def parse(text: str) -> Kept:
         bad=tuple(row[1].split(": ")[0] for row in rows if row[0] == "bad"),
         aside=sum(int(row[1]) for row in rows if row[0] == "aside"),
         private=folder is None or (folder[1] == "700" and folder[2] == "root"),
+        older=tuple(row[1] for row in rows if row[0] == "older"),
     )
 
 

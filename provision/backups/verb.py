@@ -134,12 +134,14 @@ def status(context: FleetContext, flags: Flags) -> None:
 
 def rows(host: str, there: Kept, copy: Kept, older: Sequence[Kept] = ()) -> list[str]:
     """What `fab status` says of one rig's backups."""
-    lines = [host, f"  on the rig  {_line(there)}", f"  here        {_line(copy)}"]
+    lines = [host, f"  on the rig  {_line(there)}"]
+    lines += [f"  there, older {one}" for one in there.older]
+    lines += [f"  here        {_line(copy)}"]
     lines += [f"  here, older {_line(one)}" for one in older]
     if there.aside:
         lines.append(f"  put aside   {there.aside} files, on the rig only, for fab restore")
     if there.state == "none":
-        lines.append("  fab provision makes one before it changes anything")
+        lines.append("  fab provision makes one before it first changes a rig")
     elif copy.state == "none":
         lines.append(f"  fab backup -H {host} keeps a copy here")
     return lines

@@ -219,6 +219,8 @@ def test_a_backup_that_is_sent_comes_beside_the_rigs_own(tmp_path: Path) -> None
     assert kept.here(old).state == "whole"
     assert (old / "before.tar.gz").read_text() == "own"
     assert transfer.on_rig(rig).state == "readable by others" or os.geteuid() == 0
+    assert transfer.on_rig(rig).older == (str(old),)
+    assert str(old) in "\n".join(verb.rows("attic", transfer.on_rig(rig), kept.here(sent)))
     assert (own / "before.tar.gz").read_text() == "archive"
     assert (own / "removed" / "hive").is_dir()
     transfer.send(rig, sent, lambda text: None)
