@@ -36,6 +36,7 @@ def run(run: Run, options: Mapping[str, Any]) -> Ending:
         "repeats": options["repeats"], "warm_up": 1,
     }  # fmt: skip
     entries: list[dict[str, Any]] = []
+    endings: list[Ending] = []
     for line in columns.hazard_heading():
         run.line(line)
     for name in options["hazards"]:
@@ -43,6 +44,7 @@ def run(run: Run, options: Mapping[str, Any]) -> Ending:
         if ending.kind in ("interrupted", "yielded"):
             return ending
         documents.merge(run.document, {**ending.share, "collectives": []})
+        endings.append(ending)
         entries.append(entry(table[name], ending))
         run.line(columns.hazard_row(entries[-1]))
         if run.left() <= 0:
@@ -57,8 +59,10 @@ def run(run: Run, options: Mapping[str, Any]) -> Ending:
     if first["hazard"] == "default" and bad(first) and by_p2p(first, entries):
         run.without_p2p()
     if first["hazard"] == "default" and first["status"] != "ok":
-        message = f"all_reduce as NCCL comes: {first['status']}"
-        run.problem("hazards", first["status"], message, first["advice"])
+        said = endings[0].message or first["status"]
+        message = f"all_reduce as NCCL comes: {said}"
+        advice = first["advice"] or endings[0].advice
+        run.problem("hazards", first["status"], message, advice, ranks=endings[0].ranks)
         run.close("hazards", "failed", message)
     else:
         run.end("hazards", documents.wrong({"hazards": entries}))
@@ -128,7 +132,12 @@ def by_p2p(one: Mapping[str, Any], entries: Sequence[Mapping[str, Any]]) -> bool
 
 
 def faster(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Whether one is right, and so much faster that it is worth a setting."""
+    """Whether one is right, and so much faster that it is worth a setting.
+
+    By the same way as the other it is only noise: without P2P in the driver no setting brings it.
+    """
+    if one["transports"] == other["transports"]:
+        return False
     return not bad(one) and not bad(other) and gain(one, other) >= FASTER
 
 

@@ -68,6 +68,13 @@ def test_p2p_that_is_right_and_faster() -> None:
     assert found["p2p_on"]["advice"].startswith("Right, and 2.0 times as fast")
 
 
+@pytest.mark.parametrize("log", [SHM, P2P])
+def test_a_setting_that_changes_no_way_is_worth_nothing(log: str) -> None:
+    """GeForce drivers have no P2P: what differs then is noise."""
+    found = concluded(default=ok(6e9, log), p2p_on=ok(7e9, log), p2p_off=ok(8e9, log))
+    assert [entry["advice"] for entry in found.values()] == ["", "", ""]
+
+
 def test_without_p2p_it_may_be_faster() -> None:
     found = concluded(default=ok(6e9, P2P), p2p_off=ok(9e9, SHM))
     assert "NCCL_P2P_DISABLE=1 is worth setting" in found["p2p_off"]["advice"]

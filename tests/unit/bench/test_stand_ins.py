@@ -228,8 +228,8 @@ class Noted:
     def close(self, part: str, status: str, reason: str = "") -> None:
         self.over.append((part, status, reason))
 
-    def problem(self, *words: Any) -> None:
-        self.problems.append(words)
+    def problem(self, *words: Any, ranks: Mapping[str, Any]) -> None:
+        self.problems.append((*words, ranks))
 
     def without_p2p(self) -> None:
         self.environment["NCCL_P2P_DISABLE"] = "1"
@@ -279,6 +279,14 @@ def test_p2p_is_never_left_on_when_it_hangs() -> None:
     assert run.environment == {"NCCL_P2P_DISABLE": "1"}
     assert run.problems[0][:2] == ("hazards", "hang")
     assert run.over == [("hazards", "failed", "all_reduce as NCCL comes: hang")]
+
+
+def test_a_hang_there_tells_where_each_rank_waits() -> None:
+    ranks = {"0": {"stack": "in synchronize"}}
+    hang = Ending("hang", message="no rank got on for 60 s", advice="Look.", ranks=ranks)
+    (problem,) = looked_at(default=hang, p2p_off=ok(6e9, SHM)).problems
+    assert problem[2] == "all_reduce as NCCL comes: no rank got on for 60 s"
+    assert problem[4] == ranks
 
 
 def test_p2p_that_hangs_before_nccl_tells_what_it_uses() -> None:
