@@ -9,6 +9,7 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,18 +61,23 @@ def find(wish: Wish) -> tuple[Ground, Nodes]:
 
 def probe() -> dict[str, Any]:
     """What agent.bench.probe says. Raises UnusableError when PyTorch can't be loaded."""
-    try:
-        done = subprocess.run(
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as errors:
+        process = subprocess.Popen(
             [sys.executable, "-m", "agent.bench.probe"],
             env=os.environ | {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"},
-            capture_output=True, text=True, timeout=PROBE_SECONDS, check=False,
-            preexec_fn=end_with_parent,
+            stdin=subprocess.DEVNULL, stdout=out, stderr=errors, preexec_fn=end_with_parent,
         )  # fmt: skip
-        return dict(json.loads(done.stdout))
-    except subprocess.TimeoutExpired:
-        reason = f"it did not answer within {PROBE_SECONDS} s"
-    except ValueError:
-        reason = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
+        try:
+            process.wait(PROBE_SECONDS)
+            out.seek(0)
+            return dict(json.loads(out.read()))
+        except subprocess.TimeoutExpired:
+            process.kill()  # and not waited for: a GPU that is lost can hold it in the kernel
+            reason = f"it did not answer within {PROBE_SECONDS} s"
+        except ValueError:
+            errors.seek(0)
+            said = errors.read().decode(errors="replace").strip().splitlines()
+            reason = (said or ["it said nothing"])[-1]
     raise UnusableError(f"PyTorch can't be loaded: {reason}", "playbooks/pytorch.yml installs it.")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
@@ -12,7 +13,7 @@ import sys
 import time
 from types import FrameType
 
-from agent.bench.processes import end_with_parent
+from agent.bench.processes import KILL_SECONDS, end_with_parent
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -85,7 +86,9 @@ class Watch:
         """End what watches."""
         if self._looker is not None:
             self._looker.kill()
-            self._looker.wait()
+            # A call to the driver that hangs in the kernel can't be killed, and is not waited for.
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._looker.wait(KILL_SECONDS)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.signal = self.signal or number

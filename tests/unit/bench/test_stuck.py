@@ -1,0 +1,65 @@
+"""A driver whose calls hang in the kernel: what can't be killed holds nobody up."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from agent.bench import ground, watch
+from agent.bench.errors import UnusableError
+from agent.bench.watch import Watch
+
+LONG_SECONDS = 20.0  # that what is stuck goes on, if anybody waits for it
+kill = subprocess.Popen.kill
+
+
+@pytest.fixture
+def stuck(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
+    """Starts processes that no signal ends, as in an uninterruptible call of the driver's."""
+    started: list[subprocess.Popen[bytes]] = []
+    start = subprocess.Popen
+
+    def noted(*words: object, **more: object) -> subprocess.Popen[bytes]:
+        started.append(start(*words, **more))  # type: ignore[call-overload]
+        return started[-1]
+
+    monkeypatch.setattr(subprocess.Popen, "kill", lambda process: None)
+    monkeypatch.setattr(subprocess, "Popen", noted)
+    yield noted
+    for process in started:
+        kill(process)
+        process.wait()
+
+
+def test_a_probe_that_hangs_in_the_driver(
+    stuck: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    python = tmp_path / "python"
+    python.write_text(f"#!/bin/sh\nexec sleep {LONG_SECONDS:.0f}\n")
+    python.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(python))
+    monkeypatch.setattr(ground, "PROBE_SECONDS", 0.1)
+    began = time.monotonic()
+    with pytest.raises(UnusableError, match="did not answer"):
+        ground.probe()
+    assert time.monotonic() - began < LONG_SECONDS / 2
+
+
+def test_a_look_that_hangs_in_the_driver(
+    stuck: Callable[..., subprocess.Popen[bytes]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(signal, "signal", lambda number, handler: None)
+    monkeypatch.setattr(
+        watch, "_start_looker", lambda: stuck(["sleep", str(LONG_SECONDS)], stdout=subprocess.PIPE)
+    )
+    monkeypatch.setattr(watch, "KILL_SECONDS", 0.1)
+    looking = Watch(1.0, input_too=False, jobs_too=True)
+    began = time.monotonic()
+    looking.close()
+    assert time.monotonic() - began < LONG_SECONDS / 2
