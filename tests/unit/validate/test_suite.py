@@ -43,6 +43,12 @@ def test_the_timer_outlasts_the_benchmarks_of_a_large_rig() -> None:
     assert load.deadline("quick", 19) < int(line.partition("=")[2]) / 1.5, "and time for the rest"
 
 
+def test_a_rank_that_is_killed_for_its_memory_does_not_end_the_launcher() -> None:
+    """As systemd has it by itself (OOMPolicy=stop): nobody would be left to say what happened."""
+    program = (SUITE.parents[1] / "playbooks/templates/deeprig-bench.j2").read_text()
+    assert "--property=OOMPolicy=continue" in program
+
+
 SHARES = Shares(0.7, 0.4)  # agent/tables/thresholds.yml
 
 
