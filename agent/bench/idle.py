@@ -75,10 +75,12 @@ def main() -> int:
         print(f"nobody can look whether GPUs are idle: {error}", file=sys.stderr)
         return 0 if once else 1  # a driver that does not answer runs no job
     started = False
+    own: set[int] = set()  # that ever were: NVML names one for a moment after its end, too
     while True:
-        programs, utilization = look(pynvml)
         # Once, it is systemd that asks: all that runs on the rig is below that.
-        own = [] if once else [launcher, *descendants(launcher)]
+        own |= set() if once else {launcher, *descendants(launcher)}
+        programs, utilization = look(pynvml)
+        own |= set() if once else set(descendants(launcher))  # started meanwhile
         said = in_words(programs, own)
         if not started and not programs:  # later we keep them busy ourselves
             said = busy_in_words(utilization)

@@ -125,6 +125,27 @@ def test_one_look(tmp_path: Path, busy: bool) -> None:
     assert ("(1) on 0000:04:00.0" if busy else "nobody works") in done.stdout
 
 
+def test_a_rank_that_just_ended_is_still_our_own(tmp_path: Path) -> None:
+    """NVML names it while the driver takes its memory back, and the kernel knows it no more."""
+    path = os.pathsep.join([str(HERE / "busy"), str(ROOT)])
+    busy, looks = tmp_path / "busy", tmp_path / "busy.looks"
+    with subprocess.Popen(["sleep", "60"]) as rank:
+        busy.write_text(str(rank.pid))
+        with subprocess.Popen(
+            [sys.executable, "-m", "agent.bench.idle"], stdout=subprocess.PIPE, text=True,
+            env=os.environ | {"PYTHONPATH": path, "BUSY": str(busy)},
+        ) as looker:  # fmt: skip
+            assert looker.stdout is not None
+            assert looker.stdout.readline() == '""\n'
+            rank.kill()
+            rank.wait()
+            before = looks.stat().st_size
+            wait_for(lambda: looks.stat().st_size > before, "it looks again")
+            said = [looker.stdout.readline(), looker.stdout.readline()]
+            looker.kill()
+    assert said == ['""\n'] * 2
+
+
 def test_way_is_given_to_a_job_that_starts(tmp_path: Path) -> None:
     path = os.pathsep.join([str(HERE / "busy"), str(ROOT)])
     busy = tmp_path / "busy"
