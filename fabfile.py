@@ -126,7 +126,7 @@ def facts(context: FleetContext, flags: Flags) -> None:
 
 @fleet_task(
     without=OF_PLAYS,
-    quick="less than a minute, less load",
+    quick="a minute or a few, less load",
     baseline="an earlier report.json: name what got worse beyond noise (repeatable)",
     report="the folder for the reports, instead of log/validate-TIME",
     select="only checks whose name matches, as pytest's -k",

@@ -31,7 +31,7 @@ RECORDER = pytest.StashKey[Recorder]()
 def pytest_addoption(parser: pytest.Parser) -> None:
     """The suite's own flags."""
     group = parser.getgroup("deeprig")
-    group.addoption("--quick", action="store_true", help="less than a minute, less load")
+    group.addoption("--quick", action="store_true", help="a minute or a few, less load")
     group.addoption("--report", metavar="FOLDER", help="write report.json there (and report.html)")
     group.addoption("--events", metavar="FILE", help="tell how it goes, a JSON object a line")
     group.addoption("--inventory", help="another inventory than inventory/")

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import ast
+import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fabric import Config
 
+from agent.bench import plan as plans
+from agent.readings.rates import COPY_SHARE
 from provision.errors import DeeprigError, UnreachableError
 from provision.validate.suite import SuiteRun, Wanted
 from tests.rig import expectation, load
@@ -41,6 +45,26 @@ def test_the_timer_outlasts_the_benchmarks_of_a_large_rig() -> None:
     (line,) = [line for line in unit.splitlines() if line.startswith("TimeoutStartSec=")]
     assert load.deadline("quick", 8) > load.deadline("quick", 2) > load.deadline("quick", 0)
     assert load.deadline("quick", 19) < int(line.partition("=")[2]) / 1.5, "and time for the rest"
+    program = (SUITE.parents[1] / "playbooks/templates/deeprig-bench.j2").read_text()
+    (most,) = re.findall(r"RuntimeMaxSec=(\d+)", program)
+    assert load.deadline("full", 19) < int(most), "its own deadline tells more"
+
+
+@pytest.mark.parametrize("plan", ["quick", "full"])
+def test_slow_links_are_no_hang(plan: str) -> None:
+    """Three GPUs, each at x1 of PCIe 1: the copies alone take no third of the deadline."""
+    gpus = 3
+    parts = json.loads(plans.TABLE.read_text())["nccl"][plan]["parts"]
+    copies = {
+        "transfers": 4 * gpus,
+        "peer": gpus * (gpus - 1),
+    }  # twice in each repeat, one warms up
+    moved = sum(
+        number * 2 * (parts[part]["repeats"] + 1) * plans.size(parts[part]["size_bytes"])
+        for part, number in copies.items()
+    )
+    assert 3 * moved / (COPY_SHARE * 0.25e9) < load.deadline(plan, gpus)
+    assert load.PATIENCE[plan] >= 60, "PyTorch comes from a slow disk into 4 GB of RAM"
 
 
 def test_a_rank_that_is_killed_for_its_memory_does_not_end_the_launcher() -> None:
