@@ -21,11 +21,15 @@ PATIENCE = {"quick": 60, "full": 60}
 
 @dataclass(frozen=True)
 class Counters:
-    """What only grows: PCIe errors by device, packets sent again and Xids by GPU."""
+    """What only grows: PCIe errors by device, packets sent again and Xids by GPU.
+
+    silent: why the agent, which counts the last two, did not tell them.
+    """
 
     aer: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     replays: Mapping[str, int] = field(default_factory=dict)
     xids: Mapping[str, Mapping[int, int]] = field(default_factory=dict)
+    silent: str = ""
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,13 @@ class Load:
         """Whether the GPUs worked, rather than the CPU in their place."""
         return self.document is not None and self.document["backend"] == "nccl"
 
+    @property
+    def counted(self) -> tuple[Counters, Counters]:
+        """Before and after, by the agent. Raises Silent: without its word nothing is 0."""
+        if why := self.before.silent or self.after.silent:
+            raise Silent(why)
+        return self.before, self.after
+
     def part(self, name: str) -> Mapping[str, Any]:
         """How a part went: its record in the document, empty where it was not run."""
         parts = self.document["parts"] if self.document else []
@@ -60,10 +71,11 @@ class Load:
 
 def counters(subject: Subject) -> Counters:
     """Read them all; what can't be read is left out."""
+    silent = ""
     try:
         agent = subject.agent()
-    except Silent:
-        agent = {"gpus": [], "xids": []}
+    except Silent as error:
+        agent, silent = {"gpus": [], "xids": []}, str(error)
     readings = {gpu["address"]: gpu["reading"] or {} for gpu in agent["gpus"]}
     xids: dict[str, dict[int, int]] = {}
     for one in agent["xids"]:
@@ -76,6 +88,7 @@ def counters(subject: Subject) -> Counters:
             if reading.get("pcie_replays") is not None
         },
         xids=xids,
+        silent=silent,
     )
 
 

@@ -85,8 +85,9 @@ def test_no_replays_under_load(ran: Load, prove: Proof) -> None:
     A packet sent again is a packet that came through damaged; the driver counts them itself.
     """
     rows = []
-    for gpu, count in ran.after.replays.items():
-        more = count - ran.before.replays.get(gpu, 0)
+    before, after = ran.counted
+    for gpu, count in after.replays.items():
+        more = count - before.replays.get(gpu, count)
         rows.append(
             row(
                 gpu,
@@ -105,9 +106,10 @@ def test_no_xid_under_load(ran: Load, prove: Proof) -> None:
     An Xid is the driver's own report that something went wrong with a GPU or its program.
     """
     rows = []
-    for gpu, counts in ran.after.xids.items():
-        before = ran.before.xids.get(gpu, {})
-        new = [str(xid) for xid, count in counts.items() if count > before.get(xid, 0)]
+    before, after = ran.counted
+    for gpu, counts in after.xids.items():
+        known = before.xids.get(gpu, {})
+        new = [str(xid) for xid, count in counts.items() if count > known.get(xid, 0)]
         rows.append(
             row(
                 gpu,

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from tests.rig import test_load
+from tests.rig import test_links, test_load
 from tests.rig.load import Counters, Load
 from tests.rig.proof import Proof, Row
-from tests.rig.subject import Subject
+from tests.rig.subject import Silent, Subject
 
 ADDRESS, OTHER = "0000:04:00.0", "0000:06:00.0"
 TIMED = {"time_seconds": 0.02, "times": [0.01, 0.02, 0.04], "wrong_values": 0}
@@ -46,6 +47,23 @@ def test_single_runs_are_carried_on(more: dict[str, Any]) -> None:
     for row, rate in zip(found, (8e12, 3e9, 2e9), strict=True):
         assert row.value == rate
         assert row.repeats == ((2 * rate, rate, rate / 2) if "times" in more else ())
+
+
+@pytest.mark.parametrize("check", [test_links.test_no_xid_under_load,
+                                   test_links.test_no_replays_under_load])  # fmt: skip
+def test_an_agent_that_is_silent_proves_nothing(check: Any) -> None:
+    """As after a GPU that fell off the bus: no Xid that was read is not the same as no Xid."""
+    silent, told = Counters(silent="the agent does not answer"), Counters(replays={ADDRESS: 7})
+    for before, after in ((told, silent), (silent, told)):
+        with pytest.raises(Silent, match="the agent does not answer"):
+            rows(check, replace(loaded(), before=before, after=after))
+
+
+def test_a_gpu_that_told_nothing_before_has_no_new_replays() -> None:
+    after = Counters(replays={ADDRESS: 7, OTHER: 9})
+    load = replace(loaded(), before=Counters(replays={OTHER: 8}), after=after)
+    found = rows(test_links.test_no_replays_under_load, load)
+    assert [(row.reading, row.status) for row in found] == [("0", "ok"), ("1", "warning")]
 
 
 @pytest.mark.parametrize(
