@@ -13,7 +13,7 @@ import torch
 
 from agent.bench import columns
 from agent.bench.collectives.pattern import wrong_values
-from agent.bench.measure import timed
+from agent.bench.measure import timed, warmed
 from agent.bench.versions import gpu
 from agent.bench.world import DTYPES, World
 
@@ -37,7 +37,7 @@ def run(world: World, options: Mapping[str, Any]) -> dict[str, Any]:
         def multiply() -> None:
             torch.mm(left, right, out=product)  # noqa: B023  called at once
 
-        timed(world, multiply)
+        warmed(world, multiply)
         times = []
         for number in range(options["repeats"]):
             world.teller.at(f"gemm {name}, repeat {number + 1}")

@@ -7,6 +7,8 @@ from collections.abc import Callable
 
 from agent.bench.world import World
 
+WARM_SECONDS = 1.0  # in which a GPU leaves its idle state
+
 
 def timed(world: World, call: Callable[[], object]) -> float:
     """Seconds from all ranks ready until this rank's device is done. Collective."""
@@ -15,6 +17,17 @@ def timed(world: World, call: Callable[[], object]) -> float:
     call()
     world.synchronize()
     return time.perf_counter() - began
+
+
+def warmed(world: World, call: Callable[[], object]) -> None:
+    """Call until libraries are loaded and a GPU's clocks are up: one that was idle takes a while,
+    and what takes milliseconds would be over by then. Collective.
+    """
+    timed(world, call)
+    until = time.perf_counter() + (WARM_SECONDS if world.device.type == "cuda" else 0.0)
+    while time.perf_counter() < until:
+        call()
+        world.synchronize()
 
 
 def repeated(

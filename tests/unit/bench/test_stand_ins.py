@@ -15,7 +15,16 @@ import pytest
 import torch
 
 from agent.bench import document as documents
-from agent.bench import hazards, pairs, peer, plan, processes, tools, transfers, versions
+from agent.bench import (
+    hazards,
+    pairs,
+    peer,
+    plan,
+    processes,
+    tools,
+    transfers,
+    versions,
+)
 from agent.bench.job import Ending
 from agent.bench.plan import Ground, Part
 from agent.bench.progress import Teller
