@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import importlib.util
 import json
 import os
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -20,6 +22,8 @@ from agent.bench.torchrun import Nodes
 from agent.readings.pcie import read_gpus
 
 PROBE_SECONDS = 120  # PyTorch from a slow disk, and CUDA's start with many GPUs
+OWN_NAME = "127.0.1."  # what Debian and Ubuntu write down in /etc/hosts for a rig's own name
+SIOCGIFADDR = 0x8915  # linux/sockios.h
 LEAST_RANKS = 2  # of gloo, where no GPU limits them
 
 
@@ -97,13 +101,19 @@ def meeting(wish: Wish) -> Nodes:
         )
     try:
         address = own_address(host, int(port))
+        if address.startswith(OWN_NAME):
+            raise UnusableError(
+                f"{host} is {address} here, which no other rig reaches",
+                "Name the rig with --node-rank 0 by its address (ansible_host in the inventory).",
+            )
         if wish.node_rank == 0:
             must_be_free(host, int(port))
     except OSError as error:
         raise UnusableError(
             f"can't meet at {wish.rendezvous}: {error.strerror}", _advice(error.errno)
         ) from None
-    return Nodes(wish.nodes, wish.node_rank, wish.rendezvous, address, wish.interface)
+    interface = wish.interface or interface_of(address)
+    return Nodes(wish.nodes, wish.node_rank, wish.rendezvous, address, interface)
 
 
 def own_address(host: str, port: int) -> str:
@@ -112,6 +122,22 @@ def own_address(host: str, port: int) -> str:
     with socket.socket(family, kind, protocol) as toward:
         toward.connect(address)
         return str(toward.getsockname()[0])
+
+
+def interface_of(address: str) -> str:
+    """The network interface that has this IPv4 address; empty where none is found.
+
+    Left to itself gloo takes the address of the rig's own name (OWN_NAME).
+    """
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asked:
+        for _, name in socket.if_nameindex():
+            try:
+                found = fcntl.ioctl(asked, SIOCGIFADDR, struct.pack("256s", name.encode()))
+            except OSError:  # it has none
+                continue
+            if socket.inet_ntoa(found[20:24]) == address:
+                return name
+    return ""
 
 
 def must_be_free(host: str, port: int) -> None:
