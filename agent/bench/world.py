@@ -74,7 +74,9 @@ class World:
         gc.collect()
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
-            torch.accelerator.empty_host_cache()
+            # An older PyTorch (2.11), which a rig may be told to have, knows only the inner name.
+            outer = getattr(torch.accelerator, "empty_host_cache", None)
+            (outer or torch._C._host_emptyCache)()
 
     def connect(self) -> None:
         """Make the communicator of all ranks, by all at once. Collective.

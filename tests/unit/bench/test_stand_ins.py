@@ -114,10 +114,18 @@ def test_a_copy_that_changes_a_value(
         assert entry["wrong_values"] == 3, "in each repeat, and in the warm-up"
 
 
-def test_memory_that_nobody_uses_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("older", [False, True])
+def test_memory_that_nobody_uses_is_given_back(
+    monkeypatch: pytest.MonkeyPatch, older: bool
+) -> None:
     called = []
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: called.append("GPU"))
-    monkeypatch.setattr(torch.accelerator, "empty_host_cache", lambda: called.append("host"))
+    if older:
+        monkeypatch.delattr(torch.accelerator, "empty_host_cache")
+    place, name = (
+        (torch._C, "_host_emptyCache") if older else (torch.accelerator, "empty_host_cache")
+    )
+    monkeypatch.setattr(place, name, lambda: called.append("host"), raising=False)
     model = torch.nn.Linear(2, 2)
     model.itself = [model]  # as DistributedDataParallel and FSDP hold themselves
     seen = weakref.ref(model)
