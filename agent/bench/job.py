@@ -91,7 +91,10 @@ def run(job: Job, watch: Watch, listener: Listener, patience_seconds: float) -> 
         finally:
             stuck = processes.end_descendants(watch.spared)
     if stuck:
-        ending.message += f"; {', '.join(map(str, stuck))} stays in the kernel until a reboot"
+        ending.message += (
+            f"; {', '.join(map(str, stuck))} can't be killed: where it stays, the driver holds it, "
+            "and only a reboot ends it"
+        )
     return ending
 
 

@@ -19,7 +19,9 @@ from pathlib import Path
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36  # linux/prctl.h
 POLL_SECONDS = 0.02
 TERM_SECONDS = 2.0  # ranks keep nothing that is worth a longer wait
-KILL_SECONDS = 5.0  # one that is stuck in the kernel after this is told, not waited for
+# The driver takes a killed program's memory back first, and where its kernel still runs, or its GPU
+# has an Xid, only after timeouts of its own. What is there after this is told, not waited for.
+KILL_SECONDS = 20.0
 
 
 def _prctl(option: int, argument: int) -> None:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from agent.bench import ground, watch
+from agent.bench import ground, job, processes, watch
 from agent.bench.errors import UnusableError
+from agent.bench.job import Ending, Job, Listener
 from agent.bench.watch import Watch
+from tests.unit.bench.launched import ROOT
 
 LONG_SECONDS = 20.0  # that what is stuck goes on, if anybody waits for it
 kill = subprocess.Popen.kill
@@ -63,3 +68,19 @@ def test_a_look_that_hangs_in_the_driver(
     began = time.monotonic()
     looking.close()
     assert time.monotonic() - began < LONG_SECONDS / 2
+
+
+def test_a_rank_that_can_not_be_killed_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    following = SimpleNamespace(ending=lambda: Ending("hang", message="no rank got on"))
+    monkeypatch.setattr(job, "_start", lambda *words: None)
+    monkeypatch.setattr(job, "_Following", lambda *words: following)
+    monkeypatch.setattr(processes, "end_descendants", lambda spared: [7])
+    looking: Any = SimpleNamespace(spared=set())
+    ending = job.run(Job("nccl", 2, [], "name"), looking, Listener(), 1.0)
+    assert ending.message.startswith("no rank got on; 7 can't be killed")
+
+
+def test_the_driver_has_time_to_clean_up_and_whoever_comes_next_waits_for_it() -> None:
+    program = (ROOT / "playbooks/templates/deeprig-bench.j2").read_text()
+    (waits,) = re.findall(r"flock --wait (\d+)", program)
+    assert 20 <= processes.KILL_SECONDS < float(waits) - processes.TERM_SECONDS
