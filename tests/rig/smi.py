@@ -10,6 +10,8 @@ FIELDS = ("name", "memory.total", "persistence_mode", "power.limit")
 QUERY = f"pci.bus_id,{','.join(FIELDS)}"
 COMMAND = ("nvidia-smi", f"--query-gpu={QUERY}", "--format=csv,noheader,nounits")
 SECONDS = 15  # in which it answers for many GPUs without persistence mode, too
+#: In place of a reading that NVML fails to get, unlike "[N/A]" where a card has none.
+ERROR = re.compile(r"unknown error|gpu is lost|requires reset|err!", re.IGNORECASE)
 ADDRESS = re.compile(r"[0-9A-Fa-f]{8}:[0-9A-Fa-f]{2}:[0-9A-Fa-f]{2}\.[0-7]")
 
 
@@ -34,6 +36,14 @@ class Smi:
     def text(self, address: str, field: str) -> str:
         """A reading as it stands; where there is none, why."""
         return self.gpus.get(address, {}).get(field) or "no answer"
+
+    def failed(self, address: str) -> str:
+        """How NVML fails to read the memory's size, which every GPU has that is not lost; or empty.
+
+        The driver keeps the name of one that is.
+        """
+        size = self.gpus.get(address, {}).get("memory.total", "")
+        return f"memory.total: {size}" if ERROR.search(size) else ""
 
 
 def parse(text: str) -> Smi:

@@ -64,17 +64,19 @@ def test_gpus_answer(subject: Subject, prove: Proof) -> None:
     if smi.hangs:
         prove(_hanging(subject))
         return
-    why = f" ({smi.problem})" if smi.problem else ""
-    prove(
-        row(
-            gpu["address"],
-            smi.text(gpu["address"], "name") + ("" if gpu["address"] in smi.gpus else why),
-            "an answer of NVML",
-            gpu["address"] in smi.gpus,
-            "See dmesg for NVRM lines; riser and power.",
+    rows = []
+    for address in _addresses(subject):
+        why = smi.failed(address) if address in smi.gpus else smi.problem
+        rows.append(
+            row(
+                address,
+                smi.text(address, "name") + (f" ({why})" if why else ""),
+                "an answer of NVML",
+                address in smi.gpus and not why,
+                "See dmesg for NVRM lines; riser and power.",
+            )
         )
-        for gpu in subject.gpus
-    )
+    prove(rows)
 
 
 def _hanging(subject: Subject) -> Iterator[Row]:

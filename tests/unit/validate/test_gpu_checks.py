@@ -69,12 +69,23 @@ def test_a_lost_gpu_is_no_word_about_the_others() -> None:
         assert proved(check, rig) == {FIRST: ("ok", reading), SECOND: ("unknown", "no answer")}
 
 
+@pytest.mark.parametrize(
+    "error", ["[Unknown Error]", "[GPU is lost]", "[GPU requires reset]", "ERR!"]
+)
+def test_a_gpu_that_has_a_name_and_nothing_else_does_not_answer(error: str) -> None:
+    line = f"00000000:08:00.0, NVIDIA GeForce RTX 3080, {error}, Enabled, {error}\n"
+    status, reading = proved(test_gpus.test_gpus_answer, Rig(smi.parse(line)))[FIRST]
+    assert status == "critical"
+    assert reading == f"NVIDIA GeForce RTX 3080 (memory.total: {error})"
+
+
 def test_a_reading_that_a_card_does_not_have_is_unknown() -> None:
     rig = Rig(smi.parse("00000000:08:00.0, P104-100, [N/A], [N/A], [N/A]\n"))
     for check in (
         test_gpus.test_memory_size, test_gpus.test_persistence, test_gpus.test_power_limit,
     ):  # fmt: skip
         assert proved(check, rig)[FIRST] == ("unknown", "[N/A]")
+    assert proved(test_gpus.test_gpus_answer, rig)[FIRST] == ("ok", "P104-100")
 
 
 def test_where_it_says_nothing_each_gpu_has_no_answer_and_the_reason() -> None:
