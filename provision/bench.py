@@ -33,7 +33,9 @@ from provision.sessions import sudo_password
 PROGRAM = "/opt/deeprig/bin/deeprig-bench"
 STATE = "/var/lib/deeprig"
 RENDEZVOUS_PORT = 29400  # torchrun's own default
-SILENCE = 600.0  # seconds; the benchmarks have deadlines of their own, and say so
+#: Seconds without a line. The benchmarks have deadlines of their own, and say so; but pairs are
+#: told all at once, and many GPUs behind x1 risers have hundreds of them.
+SILENCE = 1200.0
 FAILED, UNUSABLE = 1, 4  # exit statuses, as agent/bench has them
 ENDED = -1  # the connection was closed before the end (rootshell.Done)
 

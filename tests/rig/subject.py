@@ -54,6 +54,9 @@ sys.stdout.flush()
 os._exit(status % 256)
 """
 HANGS = 124  # as timeout(1) ends
+#: Seconds without a line of the benchmarks. They have deadlines of their own, and say so; but pairs
+#: are told all at once, and many GPUs behind x1 risers have hundreds of them.
+SILENCE = 1200.0
 
 
 class Silent(Exception):
@@ -158,7 +161,7 @@ class Subject:
         """Run something long, and hear its lines as they come where the connection can."""
         backend = self.host.backend
         if hasattr(backend, "follow"):
-            return backend.follow(command, on_line, silence=300.0)
+            return backend.follow(command, on_line, silence=SILENCE)
         # No pipe: what is at its end from the start would be taken for an operator gone away.
         done = self.host.run(f"{command} < /dev/null")
         for line in done.stdout.splitlines():

@@ -13,9 +13,10 @@ from fabric import Config
 
 from agent.bench import plan as plans
 from agent.readings.rates import COPY_SHARE
+from provision import bench
 from provision.errors import DeeprigError, UnreachableError
 from provision.validate.suite import SuiteRun, Wanted
-from tests.rig import expectation, load
+from tests.rig import expectation, load, subject
 from tests.rig.expectation import Shares
 from tests.rig.expectation import Wanted as Expected
 from tests.rig.proof import Proof, Row, row, worst
@@ -65,6 +66,14 @@ def test_slow_links_are_no_hang(plan: str) -> None:
     )
     assert 3 * moved / (COPY_SHARE * 0.25e9) < load.deadline(plan, gpus)
     assert load.PATIENCE[plan] >= 60, "PyTorch comes from a slow disk into 4 GB of RAM"
+
+
+@pytest.mark.parametrize("silence", [subject.SILENCE, bench.SILENCE])
+def test_pairs_of_many_gpus_are_no_silence(silence: float) -> None:
+    """They are told at the end of them all: 19 GPUs, each at x1 of PCIe 2, as full as it gets."""
+    options = json.loads(plans.TABLE.read_text())["nccl"]["full"]["parts"]["pairs"]
+    messages = 19 * 18 * (options["warm_up"] + options["repeats"])
+    assert messages * plans.size(options["max_bytes"]) / (COPY_SHARE * 0.5e9) < silence
 
 
 def test_a_rank_that_is_killed_for_its_memory_does_not_end_the_launcher() -> None:
