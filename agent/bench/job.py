@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.bench import processes, torchrun
+from agent.bench.nccl_log import transports, uses_p2p
 from agent.bench.plan import Part
 from agent.bench.ranks import POLL_SECONDS, Ranks, last_lines, tail
 from agent.bench.torchrun import Nodes
@@ -224,7 +225,8 @@ class _Following:
         return None
 
     def _hang(self, message: str) -> Ending:
-        ending = self._made("hang", message, _hang_advice(self._job.backend), stacks=True)
+        ending = self._made("hang", message, stacks=True)
+        ending.advice = hang_advice(self._job.backend, ending.transports_log)
         stopped = [number for number, rank in ending.ranks.items() if rank["state"][0] in "TtD"]
         if stopped:
             number = stopped[0]
@@ -263,11 +265,18 @@ def _death_advice(status: int, log: str = "") -> str:
     return "Its last lines are in the document, as log_tail."
 
 
-def _hang_advice(backend: str) -> str:
+def hang_advice(backend: str, transports_log: str) -> str:
+    """What to do about a hang: P2P is to blame only where NCCL may have used it."""
     stacks = "Where each rank waits is in the document, as stack."
-    if backend == "nccl":
+    if backend != "nccl":
+        return stacks
+    by_pair = transports(transports_log)
+    if by_pair and not uses_p2p(by_pair):
         return (
-            "Run with NCCL_P2P_DISABLE=1: transfers between GPUs hang with ACS or an IOMMU on. "
-            f"{stacks}"
+            "It hung without transfers between GPUs (P2P): look at dmesg for Xids, at the links' "
+            f"errors, and at risers and their power. {stacks}"
         )
-    return stacks
+    return (
+        "Run with NCCL_P2P_DISABLE=1: transfers between GPUs hang with ACS or an IOMMU on. "
+        f"{stacks}"
+    )

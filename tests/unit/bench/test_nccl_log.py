@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from agent.bench.job import hang_advice
 from agent.bench.nccl_log import transports, uses_p2p
 
 PREFIX = "rig:4242:4250 [0] NCCL INFO "
@@ -45,3 +46,21 @@ def test_a_log() -> None:
     assert uses_p2p(found)
     assert not uses_p2p({"0->1": "SHM/direct/direct"})
     assert transports("") == {}
+
+
+@pytest.mark.parametrize(
+    ("backend", "log", "p2p"),
+    [
+        ("nccl", "", True),  # it hung before NCCL told
+        ("nccl", f"{PREFIX}Channel 00/0 : 0[0] -> 1[1] via P2P/CUMEM", True),
+        ("nccl", f"{PREFIX}Channel 00 : 0[0] -> 1[1] via SHM/direct/direct", False),
+        ("gloo", "", False),
+    ],
+)
+def test_p2p_is_blamed_for_a_hang_only_where_it_may_have_been_used(
+    backend: str, log: str, p2p: bool
+) -> None:
+    advice = hang_advice(backend, log)
+    assert ("NCCL_P2P_DISABLE=1" in advice) is p2p
+    assert ("risers" in advice) is (backend == "nccl" and not p2p)
+    assert advice.endswith("as stack.")
