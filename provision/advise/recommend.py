@@ -150,7 +150,7 @@ def _platform(rig: Machine) -> Iterator[Change]:
         yield Change(
             "board",
             f"Another board: {cpu.socket} gives Gen{generation} {widths}",
-            f"{cpu.memory} memory; the least of inventory/hardware/cpus.yml that does",
+            f"{cpu.memory} memory; the first row of inventory/hardware/cpus.yml that does",
             replace(rig.at(links), cpu=cpu),
         )
         return
