@@ -12,8 +12,11 @@ from provision.advise.links import Link
 from provision.advise.machine import Machine
 from provision.advise.precision import TASKS
 from provision.advise.predict import predict
-from provision.hardware import cpus
+from provision.hardware import chipsets, cpus
 
+DESKTOP_LANES = (
+    20  # one slot's, and with some processors an M.2's: the slot is all there is to split
+)
 WORTH = 1.02  # the least gain that is told: less is within what a prediction can tell
 
 
@@ -108,27 +111,54 @@ def _split(rig: Machine) -> Iterator[Change]:
     if count < 2:
         return
     least = min(rig.links, key=lambda link: link.bandwidth)
-    width, how = 0, ""
-    if rig.board and rig.board.width(count):
-        width = rig.board.width(count)
-        how = f"{rig.board.source} (confidence {rig.board.confidence})"
-    elif rig.cpu:
-        width = max(
-            (min(split[:count]) for split in rig.cpu.splits if len(split) >= count), default=0
-        )
-        how = "the processor can; whether the board can, its BIOS or manual says"
+    width, how = _part(rig, count)
     link = Link(rig.generation, width) if width else None
     if link is None or link.bandwidth <= least.bandwidth or width <= least.width:
         return  # no lanes to be had: a better riser alone is no change of this kind
     links = [link if one.bandwidth < link.bandwidth else one for one in rig.links]
     if sum(one.width for one in links) > (rig.cpu.lanes if rig.cpu else 16):
         links = [link] * count  # the lanes come from the wide slot
+    if_it_can = "" if splits_for_sure(rig) else ", if its BIOS can"
     yield Change(
         "bifurcation",
-        f"Split the processor's slot: every GPU on {link}, by a riser of as many lanes",
+        f"Split the processor's slot{if_it_can}: every GPU on {link}, by a riser of as many lanes",
         how,
         rig.at(links),
     )
+
+
+def splits_for_sure(rig: Machine) -> bool:
+    """Whether more than a claim says that the board splits its slot among so many GPUs."""
+    board, count = rig.board, len(rig.cards)
+    if board is None or board.confidence == "C":
+        return False
+    return board.width(count) > 0 or any(len(split) >= count for split in board.splits)
+
+
+def _part(rig: Machine, count: int) -> tuple[int, str]:
+    """Lanes of each of so many parts of the processor's slots, and who says so; 0 where none can.
+
+    The board's own row counts most, then its chipset's rule: where a vendor says how the lanes of a
+    desktop's one slot go, the processor alone is no promise.
+    """
+    board, cpu = rig.board, rig.cpu
+    if board and board.width(count):
+        return board.width(count), f"{board.source} (confidence {board.confidence})"
+    if cpu is None:
+        return 0, ""
+    ways: Sequence[Sequence[int]] = cpu.splits
+    how = "the processor can; whether the board can, its BIOS or manual says"
+    rule = chipsets.chipset(board.chipset if board and board.chipset else rig.board_name)
+    if board and board.splits and cpu.lanes <= DESKTOP_LANES:
+        ways = board.splits
+        how = f"{board.source} (confidence {board.confidence})"
+    elif rule and rule.splits and rule.confidence == "A":
+        ways = [split for split in ways if split in rule.splits]
+        how = f"at most, by its chipset ({rule.name}); whether the board can, its manual says"
+    elif rule and rule.splits:
+        how = f"the processor can; of its chipset: {rule.rule}"
+    parts = (sorted(split, reverse=True)[count - 1] for split in ways if len(split) >= count)
+    return max(parts, default=0), how
 
 
 def _platform(rig: Machine) -> Iterator[Change]:
@@ -150,7 +180,7 @@ def _platform(rig: Machine) -> Iterator[Change]:
         yield Change(
             "board",
             f"Another board: {cpu.socket} gives Gen{generation} {widths}",
-            f"{cpu.memory} memory; the least of inventory/hardware/cpus.yml that does",
+            f"{cpu.memory} memory; the first row of inventory/hardware/cpus.yml that does",
             replace(rig.at(links), cpu=cpu),
         )
         return

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from provision import source
 from provision.advise.links import Link
 from provision.advise.machine import Machine
-from provision.advise.recommend import Change, changes
+from provision.advise.recommend import Change, changes, splits_for_sure
 from provision.assess.finding import Finding, together
 from provision.assess.plan import Refusal
 
@@ -108,17 +108,12 @@ def _board(machine: Machine | None, least: int) -> tuple[Board, list[str], list[
     if here:
         best = max(here, key=lambda change: _lanes(change.rig.links))
         why = [f"{told}, and this board can give more: {best.title} ({best.how})"]
-        if best.name == "bifurcation" and not _sure(machine):
+        if best.name == "bifurcation" and not splits_for_sure(machine):
             why.append("until that is seen to work, count on another board")
             return "keep, if its BIOS splits the slot", why, options
         return "keep, with other risers", why, options
     why = [f"{told}, and no way to x{least} for all {len(machine.cards)} GPUs is known on it"]
     return "replace", why, options
-
-
-def _sure(machine: Machine) -> bool:
-    """Whether more than a claim says that the board splits its slot."""
-    return machine.board is not None and machine.board.confidence in ("A", "B")
 
 
 def _option(change: Change) -> Option:

@@ -62,9 +62,8 @@ class Case:
     @property
     def splits(self) -> Sequence[Sequence[int]]:
         """How the processor's lanes can be divided, as far as is known of board and chipset."""
-        own = [split for slot in self.board.slots for split in slot.splits] if self.board else []
-        if own:
-            return own
+        if self.board and self.board.splits:
+            return self.board.splits
         processor = self.cpu.splits if self.cpu else ()
         if self.chipset and self.chipset.splits:
             return [split for split in processor if tuple(split) in self.chipset.splits]

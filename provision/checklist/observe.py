@@ -46,11 +46,15 @@ def risers(case: Case) -> Observation:
     for gpu in case.gpus:
         # The last port above the card is the slot; the card itself says x16 in any slot.
         slot = gpu["path"][-2] if len(gpu["path"]) > 1 else None
-        if slot and slot["max_width"] and (slot["current_width"] or 0) < slot["max_width"]:
-            if slot["max_width"] > (gpu["path"][-1]["max_width"] or 16):
-                continue
-            narrow.append(f"{gpu['address']} has x{slot['current_width']} of x{slot['max_width']}")
+        most = min(slot["max_width"] or 0, _own_width(gpu)) if slot else 0
+        if slot and (slot["current_width"] or 0) < most:
+            narrow.append(f"{gpu['address']} has x{slot['current_width']} of x{most}")
     return _ok(not narrow, "; ".join(narrow) or "as wide as the slots are")
+
+
+def _own_width(gpu: Mapping[str, Any]) -> int:
+    """Lanes that the card itself has: small ones and mining cards have fewer than 16."""
+    return int((gpu["path"][-1]["max_width"] if gpu["path"] else 0) or 16)
 
 
 def nvme(case: Case) -> Observation:
@@ -213,10 +217,10 @@ def width(case: Case) -> Observation:
     narrow = [
         f"{gpu['address']} x{gpu['path_width'] or 0}"
         for gpu in case.gpus
-        if (gpu["path_width"] or 0) < case.wanted
+        if (gpu["path_width"] or 0) < min(case.wanted, _own_width(gpu))
     ]
     told = f"{', '.join(narrow)}, and x{case.wanted} is possible" if narrow else ""
-    return _ok(not narrow, told or f"x{case.wanted} or more")
+    return _ok(not narrow, told or f"x{case.wanted} or more, or all that the card has")
 
 
 def speed(case: Case) -> Observation:

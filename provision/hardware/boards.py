@@ -54,6 +54,11 @@ class Board:
     replace: str = ""
     notes: tuple[str, ...] = ()
 
+    @property
+    def splits(self) -> tuple[tuple[int, ...], ...]:
+        """The ways in which lanes of its slots can be divided, as far as they are known."""
+        return tuple(split for slot in self.slots for split in slot.splits)
+
     def width(self, gpus: int) -> int:
         """Lanes that every one of so many GPUs can have; 0 where the table does not say."""
         return next((row.width for row in self.path_widths if row.gpus >= gpus), 0)

@@ -179,6 +179,43 @@ def test_a_mining_board_can_only_be_replaced() -> None:
     assert [one.name for one in recommend.changes(rig)] == ["board", "power"]
 
 
+@pytest.mark.parametrize(
+    ("board", "cpu", "gpus", "width"),
+    [
+        ("PRIME B250M-A", "Core i5-7500", 2, 0),  # "The processor's 16 lanes go to one slot."
+        ("PRIME Z390-A", "Core i7-9700K", 3, 4),
+        ("PRIME Z390-A", "Core i7-9700K", 4, 0),  # "Never x4x4x4x4."
+        ("MEG B550 UNIFY-X", "Ryzen 5 5600X", 3, 4),
+        ("MEG B550 UNIFY-X", "Ryzen 5 5600X", 4, 0),  # x8/x4/x4 is all that its manual has
+        ("B450 TOMAHAWK", "Ryzen 5 1600", 4, 4),  # denied by one, claimed by others
+        ("a board of no name", "Ryzen 5 1600", 4, 4),
+        ("X10SRi-F", "Xeon E5-1650 v3", 5, 8),  # several slots: one's splits are not all
+    ],
+)
+def test_no_split_is_advised_that_board_or_chipset_has_not(
+    board: str, cpu: str, gpus: int, width: int
+) -> None:
+    rig = machine.from_words(f"{gpus}x RTX 3090", f"{gpus}x gen2x1", board, cpu)
+    widths = [
+        {link.width for link in change.rig.links}
+        for change in recommend.changes(rig)
+        if change.name == "bifurcation"
+    ]
+    assert widths == ([{width}] if width else [])
+
+
+def test_a_split_that_is_claimed_is_advised_with_a_doubt() -> None:
+    seed = machine.from_words("3x RTX 3090", "3x gen2x1", "B450 Steel Legend", "Ryzen 5 1600")
+    known = machine.from_words("3x RTX 3090", "3x gen2x1", "X570D4I-2T", "Ryzen 5 3600")
+    titles = [
+        change.title
+        for rig in (seed, known)
+        for change in recommend.changes(rig)
+        if change.name == "bifurcation"
+    ]
+    assert ["if its BIOS can" in title for title in titles] == [True, False]
+
+
 def test_one_gpu_is_told_that_nothing_crosses_links() -> None:
     rig = machine.from_words("1x RTX 3060", "gen2x1")
     text = printed(report.make(rig, [KNOWN["gpt2"]], "bf16", Work(1024)))

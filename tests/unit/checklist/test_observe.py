@@ -20,6 +20,13 @@ SWITCHED = {
         port("0000:01:00.0", "endpoint", 1, 16),
     ],
 }  # fmt: skip
+
+
+def with_own_lanes(card: dict[str, Any], lanes: int) -> dict[str, Any]:
+    """A card that has fewer than 16 itself, as a P104-100 has 4."""
+    return {**card, "path": [*card["path"][:-1], {**card["path"][-1], "max_width": lanes}]}
+
+
 SLOW = {"address": "0000:01:00.0", "loaded_speed": 2.5e9, "expected_speed": 8e9}
 FAST = {**SLOW, "loaded_speed": 8e9}
 
@@ -30,6 +37,8 @@ FAST = {**SLOW, "loaded_speed": 8e9}
         ("risers", {}, "ok", "as wide as the slots"),
         ("risers", {"gpus": [gpu(1, now=1, slot=16)]}, "to do", "0000:01:00.0 has x1 of x16"),
         ("risers", {"gpus": [SWITCHED]}, "ok", ""),
+        ("risers", {"gpus": [with_own_lanes(gpu(1, now=1, slot=16), 4)]}, "to do", "has x1 of x4"),
+        ("risers", {"gpus": [with_own_lanes(gpu(1, now=4, slot=16), 4)]}, "ok", "as wide"),
         ("nvme", {}, "ok", "no NVMe"),
         ("nvme", {"board": {"nvme": ["0000:01:00.0"]}}, "open", "0000:01:00.0"),
         ("budget", {}, "to do", "300 W for each GPU would fit"),
@@ -69,6 +78,8 @@ FAST = {**SLOW, "loaded_speed": 8e9}
         ("width", {"board": {"name": "TUF GAMING B550M-PLUS (WI-FI)"}}, "ok", "x4 or more"),
         ("width", {"board": {"name": "TUF GAMING B550M-PLUS (WI-FI)"},
                    "gpus": [gpu(1, now=1), gpu(2)]}, "to do", "01:00.0 x1, and x4 is possible"),
+        ("width", {"board": {"name": "ROMED8-2T"}, "gpus": [with_own_lanes(gpu(1, slot=16), 4)]},
+         "ok", "all that the card has"),
         ("speed", {}, "open", "fab validate"),
         ("speed", {"paths": [FAST]}, "ok", "full speed"),
         ("speed", {"paths": [FAST, SLOW]}, "to do", "2.5 GT/s"),

@@ -98,12 +98,42 @@ def test_slots_do_not_give_more_than_they_have() -> None:
         ("Intel(R) Core(TM) Ultra 7 265K", 20, "LGA1851"),
         ("AMD Ryzen Threadripper 3960X 24-Core Processor", 56, "sTRX4"),
         ("Intel(R) Core(TM) i7-7700K CPU @ 4.20GHz", 16, "LGA1151"),
+        # Numbers that look like those of a socket with fewer lanes, or of an older one.
+        ("Intel(R) Core(TM) i9-10980XE CPU @ 3.00GHz", 48, "LGA2066"),
+        ("Intel(R) Core(TM) i9-10900K CPU @ 3.70GHz", 16, "LGA1200"),
+        ("Intel(R) Core(TM) i7-4930K CPU @ 3.40GHz", 40, "LGA2011"),
+        ("Intel(R) Core(TM) i7-4790K CPU @ 4.00GHz", 16, "LGA1150"),
+        ("AMD Ryzen Threadripper PRO 7975WX 32-Cores", 128, "sTR5"),
+        ("AMD Ryzen Threadripper PRO 3975WX 32-Cores", 128, "sWRX8"),
     ],
 )
 def test_lanes_of_processors(name: str, lanes: int, socket: str) -> None:
     found = cpus.cpu(name)
     assert found is not None
     assert (found.lanes, found.socket) == (lanes, socket)
+
+
+@pytest.mark.parametrize(
+    ("name", "generation"),
+    [
+        ("AMD Ryzen 5 5600X 6-Core Processor", 4),
+        ("AMD Ryzen 7 5700X 8-Core Processor", 4),
+        # The same silicon as a G processor, its graphics switched off.
+        ("AMD Ryzen 7 5700 8-Core Processor", 3),
+        ("AMD Ryzen 5 5500", 3),
+        ("AMD Ryzen 5 PRO 4650G with Radeon Graphics", 3),
+    ],
+)
+def test_a_processor_with_graphics_has_an_older_generation(name: str, generation: int) -> None:
+    found = cpus.cpu(name)
+    assert found is not None
+    assert (found.socket, found.generation) == ("AM4", generation)
+
+
+def test_every_processor_is_vouched_for_by_its_own_maker() -> None:
+    for row in cpus.cpus():
+        amd = re.search("Ryzen|Threadripper|EPYC", row.match)
+        assert row.source.startswith("AMD's" if amd else "Intel's"), row.match
 
 
 @pytest.mark.parametrize(
@@ -130,6 +160,25 @@ def test_so_many_gpus_no_rig_has(text: str) -> None:
 )
 def test_gpus_are_named_as_people_name_them(text: str, names: list[str]) -> None:
     assert [one.name for one in cards.cards_named(text, cards.cards())] == names
+
+
+@pytest.mark.parametrize(
+    ("name", "message", "advice"),
+    [
+        ("GTX 1060", "there is no GPU", ("GTX 1060 3GB", "GTX 1060 6GB")),
+        ("V100", "there is no GPU", ("V100 PCIe 16GB", "V100 PCIe 32GB")),
+        ("RTX 309", "there is no GPU", ("RTX 3090",)),
+        ("RX 580", "is no NVIDIA GPU", ("NVIDIA's driver",)),
+        ("Radeon VII", "is no NVIDIA GPU", ()),
+        ("zzz", "there is no GPU", ("RTX 3090", "P104-100")),
+    ],
+)
+def test_a_gpu_that_is_not_there(name: str, message: str, advice: tuple[str, ...]) -> None:
+    with pytest.raises(DeeprigError) as raised:
+        cards.card(name, cards.cards())
+    assert message in raised.value.message
+    assert all(words in (raised.value.advice or "") for words in advice), raised.value.advice
+    assert "1660" not in (raised.value.advice or "") or name == "zzz"
 
 
 def test_a_3090_is_known_for_its_hot_memory() -> None:
