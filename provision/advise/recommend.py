@@ -14,9 +14,8 @@ from provision.advise.precision import TASKS
 from provision.advise.predict import predict
 from provision.hardware import chipsets, cpus
 
-DESKTOP_LANES = (
-    20  # one slot's, and with some processors an M.2's: the slot is all there is to split
-)
+#: One slot's, and with some processors an M.2's: more lanes are of several slots.
+DESKTOP_LANES = 20
 WORTH = 1.02  # the least gain that is told: less is within what a prediction can tell
 
 
