@@ -13,6 +13,8 @@ from provision.errors import DeeprigError, Position, SourceError
 from provision.hardware import FOLDER
 from provision.hardware.confidence import Confidence, check_source
 
+#: What miners' cards of other makers are called.
+OTHER_MAKERS = re.compile(r"(amd|ati|intel|radeon|rx|vega|arc)\b", re.IGNORECASE)
 MOST = 64  # GPUs, more than any board has slots for
 
 
@@ -168,8 +170,25 @@ def card(name: str, known: Mapping[str, Card]) -> Card:
     numbered = [one for one in known.values() if wanted == re.sub("^[gr]tx", "", _plain(one.name))]
     if len({one.name for one in numbered}) == 1:
         return numbered[0]
+    if OTHER_MAKERS.match(name.strip()):
+        raise DeeprigError(
+            f"'{name}' is no NVIDIA GPU",
+            advice="All of this is for NVIDIA's driver, CUDA and NCCL; leave such cards out.",
+        )
     # Without the brand that most of them share, and that few people type.
-    raise table.unknown("GPU", name, {one.name.removeprefix("GeForce ") for one in known.values()})
+    names = {one.name.removeprefix("GeForce ") for one in known.values()}
+    raise table.unknown("GPU", name, {one for one in names if wanted in _parts(one)} or names)
+
+
+def _parts(name: str) -> set[str]:
+    """What people leave of a name: some of its words, in their order.
+
+    >>> sorted(_parts("GTX 1060 6GB"))
+    ['1060', '10606gb', '6gb', 'gtx', 'gtx1060', 'gtx10606gb']
+    """
+    words = name.split()
+    ends = range(len(words) + 1)
+    return {_plain("".join(words[a:b])) for a in ends for b in ends[a + 1 :]}
 
 
 def cards_named(text: str, known: Mapping[str, Card]) -> list[Card]:

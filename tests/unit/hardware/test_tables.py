@@ -162,6 +162,25 @@ def test_gpus_are_named_as_people_name_them(text: str, names: list[str]) -> None
     assert [one.name for one in cards.cards_named(text, cards.cards())] == names
 
 
+@pytest.mark.parametrize(
+    ("name", "message", "advice"),
+    [
+        ("GTX 1060", "there is no GPU", ("GTX 1060 3GB", "GTX 1060 6GB")),
+        ("V100", "there is no GPU", ("V100 PCIe 16GB", "V100 PCIe 32GB")),
+        ("RTX 309", "there is no GPU", ("RTX 3090",)),
+        ("RX 580", "is no NVIDIA GPU", ("NVIDIA's driver",)),
+        ("Radeon VII", "is no NVIDIA GPU", ()),
+        ("zzz", "there is no GPU", ("RTX 3090", "P104-100")),
+    ],
+)
+def test_a_gpu_that_is_not_there(name: str, message: str, advice: tuple[str, ...]) -> None:
+    with pytest.raises(DeeprigError) as raised:
+        cards.card(name, cards.cards())
+    assert message in raised.value.message
+    assert all(words in (raised.value.advice or "") for words in advice), raised.value.advice
+    assert "1660" not in (raised.value.advice or "") or name == "zzz"
+
+
 def test_a_3090_is_known_for_its_hot_memory() -> None:
     card = cards.card("RTX 3090", cards.cards())
     assert (card.memory_type, card.memory_on_back, card.architecture) == ("GDDR6X", True, "ampere")
