@@ -49,7 +49,7 @@ class Model:
             raise DeeprigError(
                 f"model {self.name}: {self.layers} layers are more than {MOST_LAYERS}"
             )
-        if self.head < 1:
+        if self.head < 1 or (not self.head_size and self.hidden % self.heads):
             raise DeeprigError(
                 f"model {self.name}: {self.heads} heads can't share {self.hidden} of hidden size"
             )

@@ -104,7 +104,7 @@ def described(own: dict[str, int]) -> Model:
     if missing:
         flags = ", ".join(f"--{name}" for name in missing)
         raise DeeprigError(f"a model needs {flags}, too")
-    heads = own.get("heads") or max(own["hidden"] // 128, 1)
+    heads = own.get("heads") or _usual_heads(own["hidden"])
     return Model(
         name="yours",
         title="Your model",
@@ -118,6 +118,15 @@ def described(own: dict[str, int]) -> Model:
         experts=own.get("experts", 0),
         top_k=own.get("top_k") or (2 if own.get("experts") else 0),
     )
+
+
+def _usual_heads(hidden: int) -> int:
+    """As many heads of 128 or somewhat more as share the hidden size.
+
+    >>> _usual_heads(4096), _usual_heads(2000)
+    (32, 10)
+    """
+    return next(heads for heads in range(max(hidden // 128, 1), 0, -1) if hidden % heads == 0)
 
 
 def with_words(rig: Machine | None, wanted: Wanted) -> Machine:

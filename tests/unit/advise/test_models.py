@@ -48,6 +48,7 @@ FIELDS = "layers: 1, hidden: 8, heads: 2, kv_heads: 1, feed_forward: 4, vocabula
         (FIELDS.replace("layers: 1", "layers: many"), "'layers' should be int", ""),
         (FIELDS.replace("layers: 1", "layers: 0"), "layers should be 1 or more", ""),
         (FIELDS.replace("kv_heads: 1", "kv_heads: 3"), "2 heads can't share 3 kv_heads", ""),
+        (FIELDS.replace("hidden: 8", "hidden: 9"), "2 heads can't share 9 of hidden size", ""),
         (f"{FIELDS}, experts: 4", "top_k should be between 1 and its 4 experts", ""),
         (f"{FIELDS}, tied: 1", "'tied' should be bool", ""),
     ],

@@ -145,3 +145,9 @@ def test_a_wrong_document_of_ones_own_is_an_error_of_that_rig(
     file.write_text('{"format": "deeprig-bench", "version": 9}')
     assert not advise(two_rigs, gpus="", measured=str(file))
     assert "has version 9" in capsys.readouterr().err
+
+
+def test_heads_that_are_not_told_share_the_hidden_size() -> None:
+    model = verb.described({"layers": 2, "hidden": 2000})
+    assert model.hidden % model.heads == 0
+    assert model.head >= 128
