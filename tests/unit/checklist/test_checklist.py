@@ -126,6 +126,12 @@ def test_only_what_applies() -> None:
     assert "lanes-stolen" in entries(checklist.make(told("ROMED8-2T"), {}))
 
 
+def test_no_other_switch_of_the_firmware_is_named_for_the_iommu() -> None:
+    words = entries(checklist.make(case(board={"iommus": ["ivhd0"]}), {}))["iommu"].words
+    assert "IOMMU" in words
+    assert "SVM" not in words  # the processor's virtualization, which translates no GPU's addresses
+
+
 def test_answers_count_where_nothing_is_seen() -> None:
     made = entries(checklist.make(case(), {"riser-power": True, "fans": False, "csm": False}))
     assert (made["riser-power"].status, made["riser-power"].by) == ("ok", "answered")
