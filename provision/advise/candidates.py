@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from provision.advise import memory, precision
@@ -13,6 +13,8 @@ from provision.advise.models import Model
 
 TRAINING = ("single", "ddp", "fsdp", "pipeline", "tensor", "sequence", "three_d", "expert")
 ONE_GPU = "there is one GPU: nothing to share the model or the data among"
+INSIDE = ("tensor", "sequence", "three_d", "expert")  # forms that divide a layer's matrices
+NOTHING: Mapping[str, str] = {}
 SERVING = ("single", "pipeline", "tensor", "expert")
 
 
@@ -63,7 +65,7 @@ def _form(
         return  # nothing to say of a dense model
     if form == "three_d" and gpus < 4:
         return
-    layout, reason = lay_out(model, form, gpus, task)
+    layout, reason = lay_out(model, form, gpus, unsplit(task, wanted))
     load = load_of(task, layout, gpus, work)
     one = Candidate(model, task, wanted, layout, load)
     reason = precision.check(task, wanted) or reason
@@ -73,14 +75,25 @@ def _form(
     yield fitted(one, machine)
 
 
-def lay_out(model: Model, form: str, gpus: int, task: str = "full") -> tuple[Layout, str]:
-    """The layout of a form on so many GPUs, and why it can't be."""
+def unsplit(task: str, wanted: str) -> dict[str, str]:
+    """Forms that can't be of weights that are trained while quantized, and why."""
+    bits = "4-bit" if task == "qlora" else "8-bit" if (task, wanted) == ("lora", "int8") else ""
+    reason = f"bitsandbytes' {bits} weights are not split among GPUs"
+    # FSDP flattens tensors of floating point alone: those of 4 bits are stored as such, not int8.
+    whole = ("fsdp", *INSIDE) if bits == "8-bit" else INSIDE if bits else ()
+    return dict.fromkeys(whole, reason)
+
+
+def lay_out(
+    model: Model, form: str, gpus: int, impossible: Mapping[str, str] = NOTHING
+) -> tuple[Layout, str]:
+    """The layout of a form on so many GPUs, and why it can't be. impossible: forms, and why."""
     if form == "single":
         return Layout(form), ""
     if gpus < 2:
         return Layout(form), ONE_GPU
-    if task == "qlora" and form in ("tensor", "sequence", "three_d", "expert"):
-        return Layout(form), "bitsandbytes' 4-bit weights are not split among GPUs"
+    if form in impossible:
+        return Layout(form), impossible[form]
     if form in ("ddp", "fsdp"):
         return Layout(form, data=gpus, sharded=form == "fsdp"), ""
     if form == "pipeline":

@@ -60,8 +60,8 @@ class Machine:
         return min((card.generation for card in self.cards if card.generation), default=6)
 
     def at(self, others: Sequence[Link]) -> Machine:
-        """The same rig with other links."""
-        return replace(self, links=tuple(others))
+        """The same rig with other links, as far as its cards can use them."""
+        return replace(self, links=_trained(others, self.cards))
 
     def uniform(self, generation: int, width: int) -> Machine:
         """The same rig with every GPU on such a link of its own."""
@@ -196,9 +196,13 @@ def with_measured(rig: Machine, found: Measured) -> Machine:
 
 
 def _trained(told: Sequence[Link], named: Sequence[Card]) -> tuple[Link, ...]:
-    """Links as they come up: no faster than the card's own end."""
+    """Links as they come up: no faster and no wider than the card's own end."""
     return tuple(
-        replace(link, generation=min(link.generation, card.generation or link.generation))
+        replace(
+            link,
+            generation=min(link.generation, card.generation or link.generation),
+            width=min(link.width, card.lanes),
+        )
         for link, card in zip(told, named, strict=True)
     )
 

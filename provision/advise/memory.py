@@ -86,9 +86,13 @@ def layer_activations(model: Model, each: Bytes, layout: Layout) -> float:
 
 
 def cache(model: Model, load: Load, each: Bytes, layout: Layout, layers: int) -> float:
-    """The KV cache of `layers` layers: keys and values of each token of each stream."""
+    """The KV cache of `layers` layers: keys and values of each token of each stream.
+
+    With experts on several GPUs, all else of a stream stays on one: each has its part of them.
+    """
     split = min(layout.tensor, model.kv_heads)
-    elements = 2 * layers * model.kv_heads * model.head * load.tokens
+    streams = -(-load.batch // layout.data)
+    elements = 2 * layers * model.kv_heads * model.head * load.sequence * streams
     return each.activation * elements / split
 
 

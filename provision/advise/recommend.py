@@ -12,7 +12,7 @@ from provision.advise.links import Link
 from provision.advise.machine import Machine
 from provision.advise.precision import TASKS
 from provision.advise.predict import predict
-from provision.hardware import chipsets, cpus
+from provision.hardware import boards, chipsets, cpus
 
 #: One slot's, and with some processors an M.2's: more lanes are of several slots.
 DESKTOP_LANES = 20
@@ -179,10 +179,21 @@ def _platform(rig: Machine) -> Iterator[Change]:
         yield Change(
             "board",
             f"Another board: {cpu.socket} gives Gen{generation} {widths}",
-            f"{cpu.memory} memory; the first row of inventory/hardware/cpus.yml that does",
+            f"{cpu.memory} memory; the first row of inventory/hardware/cpus.yml that does"
+            + _boards_of(cpu.socket),
             replace(rig.at(links), cpu=cpu),
         )
         return
+
+
+def _boards_of(socket: str) -> str:
+    """The boards of the table for a socket, as far as more than a claim is known of them."""
+    known = [
+        f"{one.vendor} {one.name}"
+        for one in boards.boards()
+        if one.socket == socket and one.confidence != "C" and not one.replace
+    ]
+    return f". Boards of that socket in boards.yml: {', '.join(known)}" if known else ""
 
 
 def _shared(slots: Sequence[int], count: int, least: int) -> tuple[int, ...]:

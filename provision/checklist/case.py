@@ -60,6 +60,14 @@ class Case:
         )  # fmt: skip
 
     @property
+    def split_denied(self) -> bool:
+        """Whether the chipset's vendor says that the slot divides among fewer than these GPUs."""
+        if self.chipset is None or self.chipset.confidence != "A" or self.wanted:
+            return False
+        ways = self.chipset.splits
+        return bool(ways) and all(len(split) < self.count for split in ways)
+
+    @property
     def splits(self) -> Sequence[Sequence[int]]:
         """How the processor's lanes can be divided, as far as is known of board and chipset."""
         if self.board and self.board.splits:

@@ -25,6 +25,6 @@ CONDITIONS: Mapping[str, Callable[[Case], bool]] = {
     "board-steals": lambda case: case.board is not None and bool(case.board.steals),
     "not-one-lane-board": lambda case: not _one_lane_board(case),
     # What says that it can't be is a rule of its own; what says nothing is worth a look.
-    "split-possible": lambda case: not _one_lane_board(case),
+    "split-possible": lambda case: not _one_lane_board(case) and not case.split_denied,
     "wanted-known": lambda case: case.wanted > 0,
 }

@@ -17,6 +17,8 @@ from provision.hardware import power
 Status = Literal["ok", "to do", "open"]
 GIB = 1 << 30
 LEAST = 4  # lanes that make a slot's part worth it, where what a board can is not known
+#: Of a card's own power: below it few cards take a limit, and none is worth running.
+LEAST_LIMIT = 0.5
 FOUR_GIB = 4 * GIB
 #: The kernel's words when a device gets no addresses (drivers/pci/setup-res.c, setup-bus.c).
 NO_SPACE = ("can't assign; no space", "no space for [mem", "failed to assign [mem")
@@ -77,6 +79,8 @@ def budget(case: Case) -> Observation:
     if planned.carries:
         return Observation("ok", loads)
     fits = power.fitting_limit(case.count, case.psus)
+    if fits < LEAST_LIMIT * max(card.board_power for card in case.cards):
+        return Observation("to do", f"{loads}: too much for any sensible limit, add a supply")
     return Observation("to do", f"{loads}; {fits:.0f} W for each GPU would fit")
 
 

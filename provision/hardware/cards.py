@@ -22,7 +22,8 @@ MOST = 64  # GPUs, more than any board has slots for
 class Card:
     """A GPU. Bytes, bytes per second, FLOP/s, watts; 0 where the table has no figure.
 
-    generation: of its PCIe link, 0 where unknown. power_limit: what provisioning sets, 0: none.
+    generation, lanes: of its PCIe link; generation is 0 where unknown. power_limit: what
+    provisioning sets, 0: none.
     architecture: the key of gpu_generations. bfloat16: whether it computes in it.
     memory_type: where it matters for heat (GDDR6X).
     memory_on_back: half of the memory chips sit on the card's back, away from the cooler.
@@ -40,6 +41,7 @@ class Card:
     bfloat16: bool = True
     memory_type: str = ""
     memory_on_back: bool = False
+    lanes: int = 16
     confidence: Confidence = "A"
     source: str = ""
 
@@ -62,6 +64,8 @@ class Model:
     power_limit_watts: float = 0.0
     memory_type: Literal["", "GDDR6X"] = ""
     memory_on_back: bool = False
+    pcie_generation: int = 0
+    pcie_lanes: int = 16
     confidence: Literal["", "A", "B", "C"] = ""
     source: str = ""
 
@@ -137,12 +141,13 @@ def _card(
         fp16_flops=row.fp16_tflops * 1e12,
         memory_bandwidth=row.memory_gbps * 1e9,
         board_power=row.board_power_watts,
-        generation=generations[chip.generation].pcie if chip else 0,
+        generation=row.pcie_generation or (generations[chip.generation].pcie if chip else 0),
         power_limit=row.power_limit_watts,
         architecture=chip.generation if chip else "",
         bfloat16=generations[chip.generation].bfloat16 if chip else True,
         memory_type=row.memory_type,
         memory_on_back=row.memory_on_back,
+        lanes=row.pcie_lanes,
         confidence=row.confidence or origin.confidence,
         source=row.source or origin.source,
     )

@@ -180,3 +180,10 @@ def test_other_gpus_stand_on_the_rigs_own_links() -> None:
 def test_fewer_gpus_are_those_with_the_fastest_links() -> None:
     rig = machine.from_words("3x RTX 3090", "gen3x8,gen2x1,gen3x16")
     assert rig.best(2) == [0, 2]
+
+
+def test_a_mining_card_has_fewer_and_slower_lanes_than_its_chip() -> None:
+    rig = machine.from_words("P104-100, CMP 40HX, P106-100", "3x gen3x16")
+    assert [str(link) for link in rig.links] == ["Gen1 x4", "Gen1 x16", "Gen3 x16"]
+    rig = machine.from_words("2x RTX 4060 Ti", "2x gen3x1")
+    assert rig.uniform(4, 16).links == (Link(4, 8),) * 2

@@ -52,6 +52,17 @@ def test_sequence_parallelism_splits_what_tensor_parallelism_does_not() -> None:
     assert sequence < tensor < whole
 
 
+def test_a_stream_keeps_its_cache_on_one_of_the_gpus_that_share_experts() -> None:
+    model, each = KNOWN["mixtral-8x7b"], precision.of("serve", "int8")
+    layout = layout_of("expert", 4)
+    one, four, five = (
+        memory.of(model, "serve", each, layout, Load(2048, streams)).cache for streams in (1, 4, 5)
+    )
+    assert one == four == five / 2
+    single = memory.of(model, "serve", each, layout_of("single", 1), Load(2048, 4)).cache
+    assert single == 4 * four
+
+
 def test_the_first_stage_keeps_a_microbatch_for_every_stage() -> None:
     """1F1B: p microbatches are under way in the first of p stages, whatever their number."""
     model, each = KNOWN["llama-2-7b"], precision.of("lora", "bf16")

@@ -271,6 +271,18 @@ def test_many_gpus_are_told_a_board_with_lanes_for_all() -> None:
     assert board.rig.links == (Link(4, 8),) * 12
 
 
+def test_another_board_is_told_by_name_where_the_table_has_one() -> None:
+    (three,) = [one for one in recommend.changes(rigs.seed()) if one.name == "board"]
+    assert "X399 AORUS PRO" in three.how
+    assert "ZENITH" not in three.how  # no more than a claim
+    (twelve,) = [
+        one
+        for one in recommend.changes(rigs.seed("12x gen2x1", "12x RTX 3060"))
+        if one.name == "board"
+    ]
+    assert "ROMED8-2T" in twelve.how
+
+
 def test_where_no_board_is_known_nothing_is_claimed() -> None:
     rig = rigs.seed("64x gen2x1", "64x GTX 1080 Ti")
     assert report.make(rig, [KNOWN["gpt2"]], "fp32", Work(1024)).unknown

@@ -126,6 +126,28 @@ def test_only_what_applies() -> None:
     assert "lanes-stolen" in entries(checklist.make(told("ROMED8-2T"), {}))
 
 
+@pytest.mark.parametrize(
+    ("board", "gpus", "asked"),
+    [
+        ("PRIME B250M-A", "2x RTX 3090", False),  # "The processor's 16 lanes go to one slot."
+        ("MEG Z390 GODLIKE", "4x RTX 3090", False),  # "Never x4x4x4x4."
+        ("MEG Z390 GODLIKE", "3x RTX 3090", True),
+        ("B450 TOMAHAWK", "3x RTX 3090", True),  # denied by one, claimed by others
+        ("a board of no name", "3x RTX 3090", True),
+    ],
+)
+def test_no_menu_is_looked_for_that_the_chipset_rules_out(
+    board: str, gpus: str, asked: bool
+) -> None:
+    assert ("split" in entries(checklist.make(told(board, "", gpus), {}))) == asked
+
+
+def test_no_other_switch_of_the_firmware_is_named_for_the_iommu() -> None:
+    words = entries(checklist.make(case(board={"iommus": ["ivhd0"]}), {}))["iommu"].words
+    assert "IOMMU" in words
+    assert "SVM" not in words  # the processor's virtualization, which translates no GPU's addresses
+
+
 def test_answers_count_where_nothing_is_seen() -> None:
     made = entries(checklist.make(case(), {"riser-power": True, "fans": False, "csm": False}))
     assert (made["riser-power"].status, made["riser-power"].by) == ("ok", "answered")

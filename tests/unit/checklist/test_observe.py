@@ -42,6 +42,7 @@ FAST = {**SLOW, "loaded_speed": 8e9}
         ("nvme", {}, "ok", "no NVMe"),
         ("nvme", {"board": {"nvme": ["0000:01:00.0"]}}, "open", "0000:01:00.0"),
         ("budget", {}, "to do", "300 W for each GPU would fit"),
+        ("budget", {"psus": (650.0,)}, "to do", "any sensible limit, add a supply"),
         ("budget", {"psus": ()}, "open", "psus"),
         ("budget", {"psus": (1600.0,)}, "ok", "1200 of 1280 W"),
         ("watchdog", {}, "ok", "none"),
