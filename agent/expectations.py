@@ -44,13 +44,18 @@ class Expectations:
     thresholds: Mapping[str, float] = field(default_factory=dict)
     config_file: str | None = None
 
-    def of(self, path: PciePath) -> PciePath:
-        """The path with what is expected of it."""
+    def of(self, path: PciePath, card_width: int | None = None) -> PciePath:
+        """The path with what is expected of it. card_width: the card's own lanes.
+
+        What is said of all cards is not asked of one that has fewer lanes.
+        """
         width, width_from = path.max_width, BY_HARDWARE
         if path.address in self.path_widths:
             width, width_from = self.path_widths[path.address], "set for this address"
         elif self.path_width is not None:
             width, width_from = self.path_width, self.path_width_from or "set for this rig"
+            if card_width and card_width < width:
+                width, width_from = card_width, "all that the card has"
         speed, speed_from = path.max_speed, BY_HARDWARE_SPEED
         if self.path_speed is not None:
             speed, speed_from = self.path_speed, "set for this rig"

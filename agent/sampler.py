@@ -115,7 +115,7 @@ class Sampler:
         by_address = {port.address: port for port in ports}
         states = tuple(self._state(gpu, poll, by_address, wall) for gpu in gpus)
         self._note_work(states, now)
-        paths = tuple(self._path(path_of(gpu, by_address), working, wall) for gpu in gpus)
+        paths = tuple(self._path(gpu, by_address, working, wall) for gpu in gpus)
         host, results, validation = self._read_slow(now)
         began = self._note("host", began)
         sample = Sample(
@@ -185,14 +185,17 @@ class Sampler:
             else:
                 self._working_since.pop(state.address, None)
 
-    def _path(self, path: links.Path, working: set[str], wall: float) -> links.Path:
+    def _path(
+        self, gpu: pcie.Gpu, ports: dict[str, PortReading], working: set[str], wall: float
+    ) -> links.Path:
+        path = path_of(gpu, ports)
         # Both must hold: the load of the samples before goes on in this one.
         loaded = path.address in working and path.address in self._working_since
         if loaded and path.speed is not None:
             self._loaded[path.address] = (path.speed, wall)
         speed, at = self._loaded.get(path.address, (None, None))
         path = replace(path, under_load=loaded, loaded_speed=speed, loaded_at=at)
-        return self.settings.expectations.of(path)
+        return self.settings.expectations.of(path, ports[gpu.address].max_width)
 
     def _count_xids(self, poll: Poll, wall: float) -> None:
         for address, number in poll.xids:

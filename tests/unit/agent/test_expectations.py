@@ -94,5 +94,11 @@ def test_what_is_expected_of_a_path(tmp_path: Path) -> None:
     assert wanted("path_width: 4")[:2] == (4, "set for this rig")
     both = "{path_width: 4, path_widths: {'0000:08:00.0': 1}}"
     assert wanted(both)[:2] == (1, "set for this address")
+    few = load(tmp_path, both).of(PATH, 1), load(tmp_path, "path_width: 4").of(PATH, 1)
+    assert [one.expected_width_from for one in few] == [
+        "set for this address", "all that the card has",
+    ]  # fmt: skip
+    assert few[1].expected_width == 1
+    assert load(tmp_path, "path_width: 4").of(PATH, 16).expected_width == 4
     other = "{path_width: 4, path_widths: {'0000:04:00.0': 1}}"
     assert wanted(other)[:2] == (4, "set for this rig")
