@@ -105,6 +105,17 @@ def test_a_fault_is_a_verdict_about_its_gpu(
     assert {subject for _, subject in changed} <= {SECOND, "rig"}, "the others are as before"
 
 
+def test_a_card_of_few_lanes_is_asked_for_no_more(rig: Simulated) -> None:
+    rigs.config(rig, "path_width: 8\n")
+    (rig.sysfs / "bus/pci/devices" / THIRD / "max_link_width").write_text("4\n")
+    sampler = rigs.sampler(rig)
+    try:
+        paths = sampler.take().sample.paths
+    finally:
+        sampler.close()
+    assert [path.expected_width for path in paths] == [8, 8, 4]
+
+
 def test_a_link_that_drops(rig: Simulated, sampler: Sampler, clock: Clock) -> None:
     """From x1 there is no way down; the third GPU's slot has more lanes in another profile."""
     sampler.take()
