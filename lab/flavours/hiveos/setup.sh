@@ -1,2 +1,6 @@
 dpkg --install /usr/lib/lab-hardware/driver/*.deb
 apt-mark hold nvidia-settings
+# A partition of its own, as on the images: here a folder that is bound there.
+mv /hive-config /var/lib/hive-partition
+mkdir /hive-config
+echo '/var/lib/hive-partition /hive-config none bind 0 0' >>/etc/fstab
