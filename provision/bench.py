@@ -17,7 +17,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from invoke.exceptions import Exit
-from rich.console import Console
 from rich.text import Text
 
 from provision.connection import RigConnection
@@ -29,6 +28,7 @@ from provision.places import LOG
 from provision.redact import Redactor, secrets_of
 from provision.rootshell import RootShell
 from provision.sessions import sudo_password
+from provision.terminal import Terminal
 
 PROGRAM = "/opt/deeprig/bin/deeprig-bench"
 STATE = "/var/lib/deeprig"
@@ -72,7 +72,7 @@ class Screen:
     """Lines of all rigs, as they come; named where there are several."""
 
     def __init__(self, hosts: Sequence[Host], quiet: bool) -> None:
-        self._console = Console(highlight=False, quiet=quiet, soft_wrap=True)
+        self._console = Terminal(quiet=quiet)
         self._redactor = Redactor(word for host in hosts for word in secrets_of(host.variables))
         self._width = max(len(host.name) for host in hosts) if len(hosts) > 1 else 0
         self._lock = threading.Lock()
@@ -206,17 +206,17 @@ def _missing(host: str) -> DeeprigError:
 
 def _tell(results: Sequence[Result], flags: Flags) -> None:
     """Keep the documents here, say where, and what went wrong."""
-    errors = Console(highlight=False, soft_wrap=True, stderr=True)
+    errors = Terminal(error=True)
     LOG.mkdir(exist_ok=True)
     stamp = time.strftime("%Y%m%d-%H%M%S")
     for result in results:
         if result.error is not None:
-            errors.print(describe(result.error, result.host), style="red", markup=False)
+            errors.print(describe(result.error, result.host), style="red")
             continue
         assert result.document is not None
         for problem in result.document["problems"]:
             said = f"{problem['part']}: {problem['message']}. {problem.get('advice', '')}"
-            errors.print(f"{result.host}: {said}".rstrip(), style="red", markup=False)
+            errors.print(f"{result.host}: {said}".rstrip(), style="red")
         path = LOG / f"{stamp}-bench-{result.host}.json"
         path.write_text(json.dumps(result.document, indent=1) + "\n", encoding="utf-8")
         if not flags.json:

@@ -6,10 +6,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from rich.console import Console
-
 from provision.errors import DeeprigError, describe
 from provision.inventory import Host
+from provision.terminal import Terminal
 
 Answer = TypeVar("Answer")
 
@@ -31,10 +30,10 @@ def each(hosts: Sequence[Host], read: Callable[[Host], Answer]) -> dict[str, Ans
 
 def answered(found: Mapping[str, Answer | DeeprigError]) -> Iterator[tuple[str, Answer]]:
     """Each host and its answer; one that has none is told of on stderr, in its turn."""
-    errors = Console(highlight=False, soft_wrap=True, stderr=True)  # --json has stdout to itself
+    errors = Terminal(error=True)  # --json has stdout to itself
     for name, one in found.items():
         if isinstance(one, DeeprigError):
-            errors.print(describe(one, name), style="red", markup=False)
+            errors.print(describe(one, name), style="red")
         else:
             yield name, one
 

@@ -6,7 +6,6 @@ import json
 from typing import Any
 
 from fabric import Config
-from rich.console import Console
 
 from provision import hostwise, modules, summary, wrapping
 from provision.errors import DeeprigError
@@ -14,6 +13,7 @@ from provision.inventory import Host
 from provision.redact import Redactor, secrets_of
 from provision.remote.options import normalize
 from provision.sessions import Sessions, sessions_of
+from provision.terminal import Terminal
 
 LABEL = 9  # columns
 
@@ -53,14 +53,14 @@ def read(sessions: Sessions) -> dict[str, Any]:
 def show(hosts: list[Host], config: Config, accept_new: bool, as_json: bool) -> bool:
     """Print what each host is; False when one could not be reached."""
     found = hostwise.each(hosts, lambda host: gather(host, config, accept_new))
-    console = Console(highlight=False, soft_wrap=True)
+    console = Terminal()
     models = summary.gpu_models()
     variables = {host.name: host.variables for host in hosts}
     documents = {}
     for name, facts in hostwise.answered(found):
         documents[name] = Redactor(secrets_of(variables[name])).value(facts)
         if not as_json:
-            console.print(name, style="bold", markup=False)
+            console.print(name, style="bold")
             wrapping.rows(summary.rows(facts, models), console, LABEL)
     if as_json:
         print(json.dumps(documents, indent=2))

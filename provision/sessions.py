@@ -30,6 +30,7 @@ class Sessions:
     """Opens sessions as they are needed, over one connection.
 
     `connect` makes a new RigConnection; `sudo_password` and `interpreter` are the inventory's.
+    `secrets` holds the passwords of this host: whoever prints what the rig sends masks them.
     `ask` is how the operator is asked about host keys; who has a live display sets it.
     """
 
@@ -39,7 +40,9 @@ class Sessions:
         sudo_password: str | None = None,
         interpreter: str = "python3",
         exclusive: bool = True,
+        login_password: str | None = None,
     ) -> None:
+        self.secrets = [one for one in (sudo_password, login_password) if one is not None]
         self._connect = connect
         self._sudo_password = sudo_password
         self._interpreter = interpreter
@@ -154,11 +157,13 @@ def sessions_of(
     host: Host, config: Config, accept_new: bool = False, exclusive: bool = True
 ) -> Sessions:
     """Sessions as the host's connection variables say. `exclusive`: take the rig's lock."""
+    login = host.rendered("ansible_password", "ansible_ssh_pass")
     return Sessions(
         lambda ask: RigConnection(host, config, accept_new, ask),
         sudo_password(host, config),
         str(host.rendered("ansible_python_interpreter") or "python3"),
         exclusive,
+        None if login is None else str(login),
     )
 
 

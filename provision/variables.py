@@ -9,7 +9,7 @@ Ansible has no such defaults: beside another inventory it wants group_vars/all.y
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -78,8 +78,15 @@ class HostVariables:
     """All variables of one host."""
 
     def __init__(
-        self, host: Host, inventory: Inventory, extra: Mapping[str, Any], check: bool, diff: bool
+        self,
+        host: Host,
+        inventory: Inventory,
+        extra: Mapping[str, Any],
+        check: bool,
+        diff: bool,
+        on_secret: Callable[[Any], None] | None = None,
     ) -> None:
+        self._on_secret = on_secret
         self.facts = Facts()
         self.registered: dict[str, Any] = {}
         self._host = host
@@ -134,5 +141,6 @@ class HostVariables:
                 self._extra,
                 item,
                 magic,
-            ]
+            ],
+            self._on_secret,
         )

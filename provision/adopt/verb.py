@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from fabric import Config
 from invoke.exceptions import Exit
-from rich.console import Console
 
 from provision.adopt import door, record
 from provision.adopt.adopt import Adoption, Login, Wish
@@ -19,6 +18,7 @@ from provision.adopt.steps import Report
 from provision.connection import RigConnection
 from provision.errors import DeeprigError, RefusedError, describe
 from provision.inventory import Host, Inventory
+from provision.terminal import Terminal
 
 if TYPE_CHECKING:
     from provision.executor import FleetContext
@@ -30,7 +30,7 @@ def adopt(context: FleetContext, flags: Flags, user: str, wish: Wish) -> None:
     inventory, hosts = context.fleet(flags)
     if wish.name and len(hosts) > 1:
         raise DeeprigError(f"--name names one rig, and -H names {len(hosts)}")
-    console = None if flags.json else Console(highlight=False, soft_wrap=True)
+    console = None if flags.json else Terminal()
     reports, status = [], 0
     for host in hosts:
         host = _as_known(host, inventory, user)
@@ -46,7 +46,7 @@ def adopt(context: FleetContext, flags: Flags, user: str, wish: Wish) -> None:
             status = max(status, 2)
         elif console is not None:
             verb = "fab adopt without --check" if wish.check else f"fab assess -H {report.name}"
-            console.print(f"Next: {verb}", markup=False)
+            console.print(f"Next: {verb}")
     if flags.json:
         print(json.dumps([report.document() for report in reports], indent=2))
     if status:

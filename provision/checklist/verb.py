@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from invoke.exceptions import Exit
-from rich.console import Console
 
 from provision import hostwise, textfile
 from provision.assess import plan
@@ -28,6 +27,7 @@ from provision.options import extra_variables
 from provision.remote import ask as asked
 from provision.rootshell import RootShell
 from provision.sessions import sudo_password
+from provision.terminal import Terminal
 from provision.validate import target
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def run(context: FleetContext, flags: Flags, wish: Wish) -> None:
         finally:
             connection.close()
 
-    with Console(stderr=True).status("Looking"):
+    with Terminal(error=True).status("Looking"):
         found = hostwise.each(hosts, one)
     made: dict[str, Checklist | DeeprigError] = {}
     for name, case in found.items():
@@ -177,7 +177,7 @@ def _tell(made: dict[str, Checklist], flags: Flags, wish: Wish) -> None:
     if flags.json:
         documents = {name: one.document() for name, one in made.items()}
         print(json.dumps(documents.get("", documents), indent=2))
-    console = Console(highlight=False, soft_wrap=True)
+    console = Terminal()
     for one in made.values():
         if not flags.json:
             show.show(one, console, everything=flags.verbose)
@@ -188,4 +188,4 @@ def _tell(made: dict[str, Checklist], flags: Flags, wish: Wish) -> None:
             if path:
                 textfile.write_named(flag, path, page.render(one, kind))
                 if not flags.json:
-                    console.print(f"  {path}", markup=False)
+                    console.print(f"  {path}")

@@ -13,7 +13,7 @@ import tarfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from provision.plain import plain
+from provision.boundary.text import clean
 from provision.remote.facts.tree import Tree
 
 HEADER = re.compile(rb"(?:\A|\n)==> (/[^\n]+) <==\n")
@@ -41,11 +41,11 @@ class Snapshot(Tree):
 
     def text_of(self, question: str) -> str:
         """What a command answered; empty where it could not."""
-        return plain(self.answers.get(question, b"").decode("utf-8", "replace"))
+        return clean(self.answers.get(question, b"").decode("utf-8", "replace"), keep="\0")
 
     def text(self, path: str, default: str = "") -> str:
         """A file's content, harmless for a terminal."""
-        return plain(super().text(path, default))
+        return clean(super().text(path, default), keep="\0")
 
     def usage(self, path: str) -> dict[str, int]:
         """The root file system's size by `df`; of others nothing is known."""

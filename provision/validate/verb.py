@@ -12,7 +12,6 @@ from typing import Any
 
 from fabric import Config
 from invoke.exceptions import Exit
-from rich.console import Console
 
 from provision.connection import RigConnection
 from provision.errors import (
@@ -28,6 +27,7 @@ from provision.flags import Flags
 from provision.inventory import Host
 from provision.places import LOG
 from provision.redact import Redactor, secrets_of
+from provision.terminal import Terminal
 from provision.validate import baseline, html, show
 from provision.validate.baseline import Change
 from provision.validate.suite import SuiteRun, Wanted
@@ -133,15 +133,15 @@ def keep(result: Result, changes: list[Change] | None, redactor: Redactor) -> No
 
 def tell(results: Sequence[Result], changes: Mapping[str, list[Change]], flags: Flags) -> None:
     """Print the tables and one line a rig, or one JSON document."""
-    errors = Console(highlight=False, soft_wrap=True, stderr=True)
+    errors = Terminal(error=True)
     for result in results:
         if result.error is not None:
-            errors.print(describe(result.error, result.host), style="red", markup=False)
+            errors.print(describe(result.error, result.host), style="red")
     if flags.json:
         documents = {one.host: one.document for one in results if one.document is not None}
         print(json.dumps(documents, indent=2))
         return
-    console = Console(highlight=False)
+    console = Terminal(soft_wrap=False)
     documents_here = [one for one in results if one.document is not None]
     for result in documents_here:
         assert result.document is not None

@@ -108,8 +108,9 @@ def play(
     sessions = Sessions(lambda ask: LocalConnection(), exclusive=False)  # type: ignore[arg-type,return-value]
     stream = io.StringIO()
     with RunLog(folder / "log", "test", ["here"]) as log:
-        report = Report(["here"], Redactor(), log, stream=stream, verbose=verbose, as_json=as_json)
-        values = HostVariables(host, known, options.extra, check, diff)
+        redactor = Redactor()
+        report = Report(["here"], redactor, log, stream=stream, verbose=verbose, as_json=as_json)
+        values = HostVariables(host, known, options.extra, check, diff, redactor.add)
         recap = HostRun(host, values, sessions, options, report).run(playbook.load(path))
         report.recap([recap], 0.0)
     return Played(recap, sessions, stream.getvalue(), log.path.read_text())
