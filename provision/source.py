@@ -78,6 +78,7 @@ class _Loader(_Base):  # type: ignore[misc]
     """Builds Text, Mapping and Sequence, and refuses duplicate keys."""
 
     path: str
+    deep_construct: bool  # PyYAML's: fill an object at once, not at the document's end
 
     def position(self, node: yaml.Node) -> Position:
         mark = node.start_mark
@@ -89,7 +90,7 @@ class _Loader(_Base):  # type: ignore[misc]
     def unsafe(self, node: yaml.Node) -> Any:
         if isinstance(node, yaml.ScalarNode):
             return Unsafe(node.value)
-        build = self.mapping if isinstance(node, yaml.MappingNode) else self.sequence
+        build: Any = self.mapping if isinstance(node, yaml.MappingNode) else self.sequence
         outer, self.deep_construct = self.deep_construct, True
         try:
             (value,) = build(node)  # yields the object, then fills it

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 import re
 import zlib
 from dataclasses import dataclass
@@ -62,9 +64,9 @@ def inflate_start(data: bytes, limit: int, window: int = GZIP) -> tuple[bytes, b
 def parse_json(data: bytes | str, limits: Limits = LIMITS) -> Any:
     """Return the value of a JSON document. Raises BoundaryError.
 
-    Strict: no NaN and no Infinity, no number that a float can't hold, valid UTF-8 only.
+    Strict: no NaN and no infinity, also not as a number too large for a float; UTF-8 only.
     """
-    content = data.encode("utf-8", "replace") if isinstance(data, str) else data
+    content = data.encode("utf-8", "surrogatepass") if isinstance(data, str) else data
     if len(content) > limits.size:
         raise BoundaryError(f"the rig sent a document of {len(content)} bytes")
     # Each value but the first follows one of these; those in strings only make the estimate higher.
@@ -72,8 +74,8 @@ def parse_json(data: bytes | str, limits: Limits = LIMITS) -> Any:
     if values > limits.values and _count_values(content) > limits.values:
         raise BoundaryError(f"the rig sent a document of more than {limits.values} values")
     try:
-        value = msgspec.json.decode(content)
-    except (msgspec.MsgspecError, RecursionError) as error:
+        value = json.loads(content, parse_constant=_refuse_number, parse_float=_finite_number)
+    except (ValueError, RecursionError) as error:
         raise BoundaryError(f"the rig sent something that is not JSON: {error}") from None
     if _is_deeper(value, limits.depth):
         raise BoundaryError(f"the rig sent a document nested deeper than {limits.depth}")
@@ -103,6 +105,15 @@ def clean_texts(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [clean_texts(item) for item in value]
     return value
+
+
+def _refuse_number(text: str) -> float:
+    raise ValueError(f"{text} is not a number of JSON")
+
+
+def _finite_number(text: str) -> float:
+    value = float(text)
+    return value if math.isfinite(value) else _refuse_number(text)
 
 
 def _count_values(content: bytes) -> int:
