@@ -8,6 +8,7 @@ from typing import Any
 from fabric import Config
 
 from provision import hostwise, modules, summary, wrapping
+from provision.boundary.facts import check_facts
 from provision.errors import DeeprigError
 from provision.inventory import Host
 from provision.redact import Redactor, secrets_of
@@ -45,9 +46,8 @@ def read(sessions: Sessions) -> dict[str, Any]:
     """All facts, over sessions that are the caller's."""
     result = ask(sessions, "setup")
     if result.get("failed"):
-        raise DeeprigError(f"its facts can't be read: {result['msg']}")
-    facts: dict[str, Any] = result["ansible_facts"]
-    return facts
+        raise DeeprigError(f"its facts can't be read: {result.get('msg') or 'no reason given'}")
+    return check_facts(result.get("ansible_facts", {}))
 
 
 def show(hosts: list[Host], config: Config, accept_new: bool, as_json: bool) -> bool:
@@ -57,11 +57,15 @@ def show(hosts: list[Host], config: Config, accept_new: bool, as_json: bool) -> 
     models = summary.gpu_models()
     variables = {host.name: host.variables for host in hosts}
     documents = {}
-    for name, facts in hostwise.answered(found):
+
+    def show_one(name: str, facts: dict[str, Any]) -> None:
         documents[name] = Redactor(secrets_of(variables[name])).value(facts)
         if not as_json:
+            rows = summary.rows(facts, models)
             console.print(name, style="bold")
-            wrapping.rows(summary.rows(facts, models), console, LABEL)
+            wrapping.rows(rows, console, LABEL)
+
+    hostwise.show_each(found, show_one)
     if as_json:
         print(json.dumps(documents, indent=2))
     return len(documents) == len(hosts)

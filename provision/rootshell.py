@@ -127,7 +127,7 @@ class Shell:
 
 
 class _Reading:
-    """Reads both streams of a command to their end, within bounds of time (`deadline`) and bytes."""
+    """Reads both streams of a command to their end, within bounds of time and bytes."""
 
     def __init__(self, channel: paramiko.Channel, deadline: float, most: int) -> None:
         self._channel = channel

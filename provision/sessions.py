@@ -8,12 +8,15 @@ from concurrent.futures import Future
 
 from fabric import Config
 
+from provision.boundary.patterns import BOOT_ID, check_form
 from provision.connection import RigConnection
 from provision.errors import DeeprigError, UnreachableError
 from provision.hostkeys import Ask, ask
 from provision.inventory import Host
+from provision.rootshell import Shell
 from provision.session import Session
 
+MOST_OF_BOOT = 4096  # bytes of a boot_id and a word
 # Makes a connection, not open yet; asks about an unknown host key by what it is given.
 Connect = Callable[[Ask], RigConnection]
 
@@ -108,14 +111,17 @@ class Sessions:
         connection = self._connect(self.ask)
         connection.connect_timeout = timeout
         try:
-            with connection:
-                read = "cat /proc/sys/kernel/random/boot_id; systemctl is-system-running || :"
-                said = connection.run(read, hide=True, timeout=timeout).stdout.split()
-                return said[0], said[-1]
+            read = "cat /proc/sys/kernel/random/boot_id; systemctl is-system-running || :"
+            shell = Shell(connection)
+            done = shell.run(read, silence=timeout, longest=timeout, most=MOST_OF_BOOT)
+            boot_id, state = done.out.decode("utf-8", "replace").split()
+            return check_form("boot_id", BOOT_ID, boot_id), state
         except DeeprigError:
             raise
         except Exception as error:  # sshd on its way up or down answers in many ways
             raise DeeprigError(f"the rig is not ready: {error}") from None
+        finally:
+            connection.close()
 
     def abort(self) -> None:
         """From another thread: whatever waits for the rig ends soon. It may be said again."""

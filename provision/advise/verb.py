@@ -67,7 +67,8 @@ def advise(context: FleetContext, flags: Flags, wanted: Wanted) -> bool:
         rigs = _read(context, flags, wanted)
     console = Terminal()
     documents = {}
-    for name, rig in hostwise.answered(rigs):
+
+    def show_one(name: str, rig: Machine) -> None:
         made = report.make(rig, chosen, wanted.precision, wanted.work)
         documents[name] = explain.document(made)
         if not flags.json:
@@ -76,9 +77,13 @@ def advise(context: FleetContext, flags: Flags, wanted: Wanted) -> bool:
                 explain.show(made, console)
         if wanted.plot:
             plot.lanes(made, plot.path_for(wanted.plot, name if len(rigs) > 1 else ""))
+
+    status = hostwise.show_each(rigs, show_one)
+    if told and not documents:
+        return False
     if flags.json:
         print(json.dumps(documents[""] if told else documents, indent=2))
-    return len(documents) == len(rigs)
+    return status == 0
 
 
 def models_of(wanted: Wanted) -> list[Model]:

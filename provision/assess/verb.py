@@ -62,7 +62,8 @@ def assess(context: FleetContext, flags: Flags, page: str, load: bool) -> None:
     console = Terminal()
     variables = {host.name: host.variables for host in hosts}
     documents = {}
-    for name, made in hostwise.answered(found):
+
+    def show_one(name: str, made: Assessment) -> None:
         documents[name] = Redactor(secrets_of(variables[name])).value(made.document())
         if not flags.json:
             show.show(made, console, everything=flags.verbose)
@@ -70,7 +71,9 @@ def assess(context: FleetContext, flags: Flags, page: str, load: bool) -> None:
             textfile.write_named("--html", page, html.render(made))
             if not flags.json:
                 console.print(f"\n  {page}")
+
+    status = hostwise.show_each(found, show_one)
     if flags.json:
         print(json.dumps(documents, indent=2))
-    if status := hostwise.worst(found):
+    if status:
         raise Exit(code=status)

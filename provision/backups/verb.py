@@ -188,7 +188,9 @@ def _tell(
 ) -> int:
     """Print each rig's, its errors apart; the worst status of them."""
     console = Terminal()
-    for host, one in hostwise.answered(found):
+
+    def show_one(host: str, one: Answer) -> None:
         if not flags.json:
             console.print(say(host, one))
-    return hostwise.worst(found)
+
+    return hostwise.show_each(found, show_one)

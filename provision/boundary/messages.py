@@ -7,7 +7,7 @@ many, one too few, or `done` without results never passes for success.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any, TypedDict, Union
+from typing import Annotated, Any, TypedDict
 
 from msgspec import Meta
 
@@ -58,7 +58,7 @@ class News(TypedDict):
 
     batch: int
     results: list[Told]
-    current: Union[Current, None]  # noqa: UP007  msgspec evaluates it on Python 3.10, too
+    current: Current | None
     done: bool
 
 

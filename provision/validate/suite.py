@@ -15,6 +15,8 @@ from typing import Any
 
 from fabric import Config
 
+from provision.boundary.decode import BoundaryError, parse_json
+from provision.boundary.documents import check_bench
 from provision.errors import DeeprigError, LostError, UnreachableError
 
 ROOT = Path(__file__).parents[2]
@@ -75,7 +77,7 @@ class SuiteRun:
             os.close(writer)
             with os.fdopen(reader, encoding="utf-8") as events:
                 for line in events:
-                    event = json.loads(line)
+                    event = self._parse(line)
                     if event["event"] == "report":
                         report = event["document"]
                     elif event["event"] == "unreachable":
@@ -88,7 +90,18 @@ class SuiteRun:
             raise UnreachableError(unreachable["message"], advice=unreachable["advice"])
         if report is None:
             raise self._broken()
+        if report.get("bench") is not None:
+            check_bench(report["bench"])
         return report
+
+    def _parse(self, line: str) -> Event:
+        """An event: pytest runs here, but what it tells of is the rig's. Raises BoundaryError."""
+        try:
+            event: Event = parse_json(line)
+        except BoundaryError:
+            self.stop()
+            raise
+        return event
 
     def stop(self) -> None:
         """From another thread: pytest ends, and with it what it runs on the rig."""
