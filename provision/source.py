@@ -219,11 +219,26 @@ class _Dumper(yaml.SafeDumper):
         return True
 
 
+def _represent_mapping(dumper: yaml.SafeDumper, data: dict[Any, Any]) -> yaml.Node:
+    """A mapping that `mark_unsafe` made has one tag, and not one at each text."""
+    if data and all(isinstance(key, Unsafe) for key in data):
+        return dumper.represent_mapping("!unsafe", _unmark(data).items())
+    return dumper.represent_dict(data)
+
+
+def _unmark(value: Any) -> Any:
+    if isinstance(value, Unsafe):
+        return str(value)
+    if isinstance(value, dict):
+        return {_unmark(key): _unmark(item) for key, item in value.items()}
+    return [_unmark(item) for item in value] if isinstance(value, list) else value
+
+
 _Dumper.add_representer(Text, lambda dumper, value: dumper.represent_str(str(value)))
 _Dumper.add_representer(
     Unsafe, lambda dumper, value: dumper.represent_scalar("!unsafe", str(value), style='"')
 )
-_Dumper.add_multi_representer(dict, yaml.SafeDumper.represent_dict)
+_Dumper.add_multi_representer(dict, _represent_mapping)
 _Dumper.add_multi_representer(list, yaml.SafeDumper.represent_list)
 
 

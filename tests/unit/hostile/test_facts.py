@@ -90,9 +90,8 @@ def test_every_value_of_another_type_is_that_rigs_error() -> None:
             target[path[-1]] = odd
             try:
                 check_facts(document)
-            except DeeprigError as error:
+            except DeeprigError:
                 refused += 1
-                assert "{{ 7" not in error.message or "reports" in error.message
     assert refused > 1000
 
 
