@@ -69,8 +69,10 @@ def check_named(flag: str, path: str) -> None:
 
 
 def write_named(flag: str, path: str, text: str) -> None:
-    """Write a file that a flag names. Raises DeeprigError."""
+    """Write a file that a flag names; a new one is its owner's alone. Raises DeeprigError."""
     try:
-        Path(path).write_text(text, encoding="utf-8")
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+        with os.fdopen(os.open(path, flags, 0o600), "w", encoding="utf-8") as file:
+            file.write(text)
     except OSError as error:
         raise DeeprigError(f"{flag} {path} can't be written: {error.strerror}") from None

@@ -18,6 +18,7 @@ from fabric import Config
 from provision.boundary.decode import BoundaryError, parse_json
 from provision.boundary.documents import check_bench
 from provision.errors import DeeprigError, LostError, UnreachableError
+from provision.textfile import make_private
 
 ROOT = Path(__file__).parents[2]
 SUITE = "tests/rig"
@@ -54,13 +55,13 @@ class SuiteRun:
 
     def run(self, on_event: Callable[[Event], None]) -> Mapping[str, Any]:
         """The report (docs/validation.md). Raises UnreachableError, LostError, DeeprigError."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        make_private(self.folder)
         reader, writer = os.pipe()
         report: Mapping[str, Any] | None = None
         unreachable: Event | None = None
         with (
             tempfile.NamedTemporaryFile("w", suffix=".json") as connection,  # mode 0600
-            self.log.open("wb") as log,
+            os.fdopen(os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as log,
         ):
             json.dump(self._connection(), connection)
             connection.flush()
@@ -71,6 +72,7 @@ class SuiteRun:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 pass_fds=(writer,),
+                umask=0o077,  # what it writes names users, keys and addresses of a rig
                 start_new_session=True,  # Ctrl-C is told by `stop`, once
                 env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
             )

@@ -13,6 +13,7 @@ from typing import Any
 from fabric import Config
 from invoke.exceptions import Exit
 
+from provision import textfile
 from provision.connection import RigConnection
 from provision.errors import (
     DeeprigError,
@@ -126,9 +127,9 @@ def keep(result: Result, changes: list[Change] | None, redactor: Redactor) -> No
     """Write what is made of the report here: its page, and the document without secrets."""
     assert result.document is not None
     document = json.dumps(result.document, indent=1) + "\n"
-    (result.folder / "report.json").write_text(document, encoding="utf-8")
+    textfile.write(result.folder / "report.json", document, 0o600)
     page = html.render(result.document, changes)
-    (result.folder / "report.html").write_text(page, encoding="utf-8")
+    textfile.write(result.folder / "report.html", page, 0o600)
 
 
 def tell(results: Sequence[Result], changes: Mapping[str, list[Change]], flags: Flags) -> None:
