@@ -315,5 +315,5 @@ def _shut(channel: paramiko.Channel) -> None:
 
 def _as_progress(unit: list[int], waiting: Waiting) -> Frame:
     """A frame for the operator's display while another run is waited for."""
-    line = f"waiting for the run {waiting['holder']} to end: its operator is gone"
-    return {"current": {"id": unit, "elapsed": waiting["seconds"], "line": line}}
+    title = f"waiting for the run {waiting['holder']} to end: its operator is gone"
+    return {"current": {"id": unit, "elapsed": waiting["seconds"], "line": "", "title": title}}
