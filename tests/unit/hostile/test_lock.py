@@ -27,42 +27,42 @@ def until(condition: Callable[[], bool]) -> None:
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> str:
-    return str(tmp_path / "deeprig")
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "deeprig"
 
 
-def test_its_folder_is_its_owners_alone(folder: str) -> None:
-    assert Lock("me", folder).take() is None
-    assert os.stat(folder).st_mode & 0o777 == 0o700
-    assert os.stat(f"{folder}/lock").st_mode & 0o777 == 0o600
+def test_its_folder_is_its_owners_alone(folder: Path) -> None:
+    assert Lock("me", str(folder)).take() is None
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert (folder / "lock").stat().st_mode & 0o777 == 0o600
 
 
-def test_a_link_in_its_place_is_refused(folder: str, tmp_path: Path) -> None:
+def test_a_link_in_its_place_is_refused(folder: Path, tmp_path: Path) -> None:
     """As a link in /run/lock it switched the lock off, or let anybody hold it."""
     (tmp_path / "elsewhere").mkdir()
-    os.symlink(tmp_path / "elsewhere", folder)
+    folder.symlink_to(tmp_path / "elsewhere")
     with pytest.raises(LockError):
-        Lock("me", folder)
-    os.unlink(folder)
-    os.mkdir(folder, 0o777)
-    os.symlink(tmp_path / "file", f"{folder}/lock")
+        Lock("me", str(folder))
+    folder.unlink()
+    folder.mkdir(0o777)
+    (folder / "lock").symlink_to(tmp_path / "file")
     with pytest.raises(LockError):
-        Lock("me", folder)
+        Lock("me", str(folder))
     assert not (tmp_path / "file").exists()
-    assert os.stat(folder).st_mode & 0o777 == 0o700
+    assert folder.stat().st_mode & 0o777 == 0o700
 
 
-def test_a_folder_of_another_user_is_refused(folder: str) -> None:
+def test_a_folder_of_another_user_is_refused(folder: Path) -> None:
     """Root makes one and gives it away; anybody else takes one of root's."""
     if os.geteuid() == 0:
-        os.mkdir(folder)
+        folder.mkdir()
         os.chown(folder, 12345, -1)
     with pytest.raises(LockError):
-        Lock("me", folder if os.geteuid() == 0 else "/")
+        Lock("me", str(folder) if os.geteuid() == 0 else "/")
 
 
-def test_who_holds_it_is_told(folder: str) -> None:
-    first, second = Lock("ann@desk", folder), Lock("bob@lap", folder)
+def test_who_holds_it_is_told(folder: Path) -> None:
+    first, second = Lock("ann@desk", str(folder)), Lock("bob@lap", str(folder))
     assert first.take() is None
     holder = second.take()
     assert holder is not None
@@ -73,11 +73,11 @@ def test_who_holds_it_is_told(folder: str) -> None:
     assert holder.is_leaving
 
 
-def test_an_operator_who_is_not_heard_may_be_gone(folder: str) -> None:
-    first, second = Lock("ann@desk", folder), Lock("bob@lap", folder)
+def test_an_operator_who_is_not_heard_may_be_gone(folder: Path) -> None:
+    first, second = Lock("ann@desk", str(folder)), Lock("bob@lap", str(folder))
     assert first.take() is None
     old = time.time() - locks.QUIET - 5
-    os.utime(f"{folder}/lock", (old, old))
+    os.utime(folder / "lock", (old, old))
     holder = second.take()
     assert holder is not None
     assert holder.is_leaving
@@ -88,10 +88,10 @@ def test_an_operator_who_is_not_heard_may_be_gone(folder: str) -> None:
 
 
 @pytest.mark.parametrize("content", ["", "null", "[]", "{}", '{"by": 1', "x" * 5000])
-def test_a_file_that_is_being_written_is_no_error(content: str, folder: str) -> None:
-    first, second = Lock("ann@desk", folder), Lock("bob@lap", folder)
+def test_a_file_that_is_being_written_is_no_error(content: str, folder: Path) -> None:
+    first, second = Lock("ann@desk", str(folder)), Lock("bob@lap", str(folder))
     assert first.take() is None
-    Path(folder, "lock").write_text(content)
+    (folder / "lock").write_text(content)
     assert second.take() is not None
 
 
@@ -101,10 +101,10 @@ def frames(written: bytes) -> list[Frame]:
 
 
 def test_a_run_whose_operator_is_gone_is_waited_for_and_told(
-    folder: str, monkeypatch: pytest.MonkeyPatch
+    folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(workers, "POLL", 0.01)
-    first, second = Lock("ann@desk", folder), Lock("bob@lap", folder)
+    first, second = Lock("ann@desk", str(folder)), Lock("bob@lap", str(folder))
     assert first.take() is None
     first.note_end()
     writer = io.BytesIO()
@@ -120,8 +120,8 @@ def test_a_run_whose_operator_is_gone_is_waited_for_and_told(
     assert waiting == [""]
 
 
-def test_a_run_with_an_operator_is_not_waited_for(folder: str) -> None:
-    first, second = Lock("ann@desk", folder), Lock("bob@lap", folder)
+def test_a_run_with_an_operator_is_not_waited_for(folder: Path) -> None:
+    first, second = Lock("ann@desk", str(folder)), Lock("bob@lap", str(folder))
     assert first.take() is None
     assert "ann@desk" in take_lock(second, Worker(io.BytesIO(), io.BytesIO()))
 
@@ -146,20 +146,20 @@ def serve(worker: Worker) -> threading.Thread:
     return thread
 
 
-def test_a_worker_that_hears_nothing_more_ends(folder: str) -> None:
+def test_a_worker_that_hears_nothing_more_ends(folder: Path) -> None:
     """A laptop that lost its power: the connection stays open for hours."""
-    pipe, lock = Pipe(), Lock("ann@desk", folder)
+    pipe, lock = Pipe(), Lock("ann@desk", str(folder))
     assert lock.take() is None
     thread = serve(Worker(pipe.reader, io.BytesIO(), 0.01, lock, patience=0.2))
     thread.join(20)
     assert not thread.is_alive()
-    holder = Lock("bob@lap", folder).take()
+    holder = Lock("bob@lap", str(folder)).take()
     assert holder is not None
     assert holder.ending
     pipe.close()
 
 
-def test_a_worker_that_hears_signs_of_life_stays(folder: str) -> None:
+def test_a_worker_that_hears_signs_of_life_stays(folder: Path) -> None:
     pipe = Pipe()
     worker = Worker(pipe.reader, io.BytesIO(), 0.01, None, patience=1.0)
     thread = serve(worker)
