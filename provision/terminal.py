@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable
 from typing import Any, TextIO
 
@@ -35,10 +34,3 @@ class Terminal(Console):
     def printable(self, text: str) -> str:
         """Return the text cleaned, with `?` for what this terminal's encoding can't write."""
         return clean(text).encode(self.encoding, "replace").decode(self.encoding)
-
-
-def print_plain(text: str, file: TextIO | None = None) -> None:
-    """Print a line without a Console's cost: JSON, questions, a last error."""
-    stream = file or sys.stdout
-    encoding = stream.encoding or "utf-8"
-    print(clean(text).encode(encoding, "replace").decode(encoding), file=stream)

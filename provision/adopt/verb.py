@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from fabric import Config
 from invoke.exceptions import Exit
 
+from provision import hostwise
 from provision.adopt import door, record
 from provision.adopt.adopt import Adoption, Login, Wish
 from provision.adopt.steps import Report
@@ -36,12 +37,15 @@ def adopt(context: FleetContext, flags: Flags, user: str, wish: Wish) -> None:
         host = _as_known(host, inventory, user)
         report = Report(host.name, console)
         reports.append(report)
-        try:
+
+        def one(host: Host, report: Report) -> None:
             login = _login(host, flags, context.config)
             Adoption(inventory, context.config, wish, report, login).run()
-        except DeeprigError as error:
-            report.tell("error", "failed", describe(error))
-            status = max(status, error.status)
+
+        failure = hostwise.attempt(one, host, report)
+        if isinstance(failure, DeeprigError):
+            report.tell("error", "failed", describe(failure))
+            status = max(status, failure.status)
         if report.failed:
             status = max(status, 2)
         elif console is not None:

@@ -56,7 +56,7 @@ class Content(TypedDict):
 class Size(TypedDict):
     """One size of a collective."""
 
-    size_bytes: Count
+    size_bytes: Annotated[int, Meta(ge=1, le=1 << 62)]
     time_seconds: Positive
     bus_bandwidth_bytes_per_second: Positive
 

@@ -6,14 +6,14 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from fabric import Config
 from invoke.exceptions import Exit
 
-from provision import textfile
+from provision import hostwise, textfile
 from provision.connection import RigConnection
 from provision.errors import (
     DeeprigError,
@@ -75,9 +75,7 @@ def validate(
         for result in results
         if earlier and result.document is not None
     }
-    for result in results:
-        if result.document is not None:
-            keep(result, changes.get(result.host), redactor)
+    results = [_kept(result, changes.get(result.host)) for result in results]
     tell(results, changes, flags)
     _leave(results, changes)
 
@@ -123,7 +121,15 @@ def _greet(host: Host, config: Config, flags: Flags) -> None:
         connection.open()
 
 
-def keep(result: Result, changes: list[Change] | None, redactor: Redactor) -> None:
+def _kept(result: Result, changes: list[Change] | None) -> Result:
+    """The result, with its report written here; an error that keeps it from that is its own."""
+    if result.document is None:
+        return result
+    failure = hostwise.attempt(keep, result, changes)
+    return replace(result, error=failure) if isinstance(failure, DeeprigError) else result
+
+
+def keep(result: Result, changes: list[Change] | None) -> None:
     """Write what is made of the report here: its page, and the document without secrets."""
     assert result.document is not None
     document = json.dumps(result.document, indent=1) + "\n"
