@@ -58,12 +58,12 @@ def from_yaml(value: str) -> Any:
     A few lines of aliases to aliases are gigabytes once they are written out.
     """
     if "*" in value and _expanded(yaml.compose(value, Loader=yaml.SafeLoader), {}) > MOST_NODES:
-        raise ValueError(f"its aliases stand for more than {MOST_NODES} values")
+        raise ValueError(f"its aliases expand to more than {MOST_NODES} values")
     return yaml.safe_load(value)
 
 
 def _expanded(node: yaml.Node | None, known: dict[int, int]) -> int:
-    """How many nodes a node stands for, those behind aliases counted each time."""
+    """Count the nodes below a node, those behind aliases each time."""
     if node is None or isinstance(node, yaml.ScalarNode):
         return 1
     if id(node) not in known:

@@ -97,7 +97,7 @@ class Session:
         self._channel = None
 
     def abort(self) -> None:
-        """The same from another thread: the one that waits for a frame gets a LostError."""
+        """The same from another thread: a thread that waits for a frame gets a LostError."""
         self._ended.set()
         channel = self._channel
         if channel is not None:
@@ -122,7 +122,7 @@ class Session:
     def _start(self, first: bytes, on_waiting: Callable[[Waiting], None]) -> None:
         """Start the worker and send the first batch along: both need one round trip in all.
 
-        on_waiting: is told while a run whose operator is gone comes to its end.
+        on_waiting: is called while a run whose operator is gone comes to its end.
         """
         self.connection.open()
         transport = self.connection.transport
@@ -174,10 +174,10 @@ class Session:
                 with self._sending:
                     channel.sendall(sign)
             except (OSError, EOFError, paramiko.SSHException):
-                return  # whoever waits for a frame is told
+                return  # the thread that waits for a frame raises
 
     def _greeting(self) -> None:
-        """Skip what the login shell says; explain a worker that does not start."""
+        """Skip what the login shell prints; explain a worker that does not start."""
         assert self._channel is not None
         heard = b""
         deadline = time.monotonic() + GREETING_SECONDS
@@ -217,7 +217,7 @@ class Session:
             )
         if "not found" in text or "no such file" in text:
             return UnreachableError(
-                f"there is no {self._missing(text)} on this rig",
+                f"{self._missing(text)} is not installed on this rig",
                 advice="Install it there (apt install python3 sudo), or name another one with "
                 "ansible_python_interpreter.",
             )
@@ -308,7 +308,7 @@ class Session:
 
 
 def _shut(channel: paramiko.Channel) -> None:
-    """Close a channel; where the connection is gone already, that is no error."""
+    """Close a channel, also of a connection that is gone already."""
     with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
         channel.close()
 

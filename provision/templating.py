@@ -254,7 +254,7 @@ class Templar:
     """Renders values with the variables of one host at one moment.
 
     `layers` are mappings, the strongest last. `on_secret` gets the value of each variable that is
-    rendered and whose name says that it is a secret.
+    rendered and has the name of a secret.
     """
 
     def __init__(

@@ -119,7 +119,7 @@ def test_secrets_that_a_template_refers_to_are_masked() -> None:
     variables = source.parse(
         """
 vault: hunter22
-nested: {rigs: {attic: {login: hunter33, user: somebody}}}
+nested: {rigs: {attic: {login: hunter33, user: alice}}}
 ansible_password: "{{ vault }}"
 ansible_become_password: "{{ nested.rigs['attic'].login | trim }}"
 third_password: "{{ undefined_name | default('hunter44') }}"
@@ -127,8 +127,8 @@ third_password: "{{ undefined_name | default('hunter44') }}"
         "vars.yml",
     )
     redactor = Redactor(secrets_of(variables))
-    assert redactor.text("hunter22 hunter33 hunter44 somebody attic rigs") == (
-        f"{MASK} {MASK} {MASK} somebody attic rigs"
+    assert redactor.text("hunter22 hunter33 hunter44 alice attic rigs") == (
+        f"{MASK} {MASK} {MASK} alice attic rigs"
     )
 
 
@@ -160,7 +160,7 @@ def test_what_a_secret_template_renders_to_is_masked(tmp_path: Path) -> None:
     ],
 )  # fmt: skip
 def test_aliases_do_not_multiply(document: str) -> None:
-    with pytest.raises(RenderError, match="its aliases stand for more than"):
+    with pytest.raises(RenderError, match="its aliases expand to more than"):
         Templar([{"text": document}]).render(Text.at("{{ text | from_yaml }}", AT))
     assert Templar([{"text": "a: &a [1]\nb: *a\n"}]).render(
         Text.at("{{ text | from_yaml }}", AT)
