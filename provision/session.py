@@ -187,8 +187,7 @@ class Session:
                 raise self._no_worker(heard.decode("utf-8", "replace"))
             heard += chunk
             if len(heard) > MOST_BEFORE_GREETING or time.monotonic() > deadline:
-                _shut(self._channel)
-                self._channel = None
+                self._drop()
                 raise UnreachableError(
                     f"the worker did not start: the login shell wrote {len(heard)} bytes instead",
                     advice="Look at what that user's login files print (.profile, .bashrc, motd).",
@@ -284,12 +283,16 @@ class Session:
         self.frames_received += 1
         return frame
 
-    def _broken(self, error: BoundaryError) -> LostError:
-        """What to raise for a rig that breaks the protocol; nothing that it sends is read again."""
+    def _drop(self) -> None:
+        """Close the channel: nothing that comes over it is read again."""
+        self._ended.set()
         if self._channel is not None:
             _shut(self._channel)
             self._channel = None
-        self._ended.set()
+
+    def _broken(self, error: BoundaryError) -> LostError:
+        """Return the error of a rig that breaks the protocol."""
+        self._drop()
         return LostError(
             error.message,
             advice="This is not an answer of deeprig's own worker. If the rig was in other hands, "
@@ -297,10 +300,7 @@ class Session:
         )
 
     def _lost(self, why: str) -> LostError:
-        if self._channel is not None:
-            _shut(self._channel)
-            self._channel = None
-        self._ended.set()
+        self._drop()
         return LostError(
             f"lost the rig in the middle: {why}",
             advice="Run the same command again: what is done stays done.",
