@@ -14,6 +14,7 @@ from agent import VERSION
 from agent.errors import ConfigurationError
 from agent.exporter import Exporter
 from agent.health import worst
+from agent.hosts import HostNames
 from agent.http import Connections
 from agent.limits import Limits, limits_of_process
 from agent.listener import Listener, open_sockets
@@ -62,6 +63,8 @@ async def serve(settings: Settings, sampler: Sampler, web: Watched, limits: Limi
         web=web,
         history=sampler.history,
         catalogue=sampler.catalogue,
+        hosts=HostNames(settings.host_names),
+        limits=limits,
     )
     connections, watch = Connections(exporter.handle, limits), Watch()
     ended, stop = asyncio.Event(), threading.Event()

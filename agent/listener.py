@@ -52,7 +52,8 @@ def open_sockets(host: str, port: int) -> list[socket.socket]:
     if problem is not None and (host != "" or not sockets):
         for opened in sockets:
             opened.close()
-        raise OSError(problem.errno, os.strerror(problem.errno or 0))
+        where = f"[{host}]:{port}" if ":" in host else f"{host or '*'}:{port}"
+        raise OSError(problem.errno, f"{where}: {os.strerror(problem.errno or 0)}")
     return sockets
 
 

@@ -9,7 +9,7 @@ import socket
 import ssl
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -28,7 +28,11 @@ class AgentProcess:
     """`python -m agent` with the limits of its unit. tls: what a client needs, if TLS is on."""
 
     def __init__(
-        self, folder: Path, web_config: str = "", tls: ssl.SSLContext | None = None
+        self,
+        folder: Path,
+        web_config: str = "",
+        tls: ssl.SSLContext | None = None,
+        more: Sequence[str] = (),
     ) -> None:
         self.address = ("127.0.0.1", free_port())
         self.tls = tls
@@ -41,6 +45,7 @@ class AgentProcess:
             f"--path.procfs={folder}/proc",
             f"--path.rootfs={folder}",
             f"--path.kernel-log={folder}/kmsg",
+            *more,
         ]
         if web_config:
             (folder / "web.yml").write_text(web_config)
@@ -99,7 +104,7 @@ def limit_descriptors() -> None:
 
 @contextmanager
 def running(
-    folder: Path, *, tls: bool = False, users: tuple[str, ...] = ()
+    folder: Path, *, tls: bool = False, users: tuple[str, ...] = (), flags: Sequence[str] = ()
 ) -> Iterator[AgentProcess]:
     """Run an agent until the block ends. users: names; each has the password `right`."""
     lines: list[str] = []
@@ -112,7 +117,7 @@ def running(
     if users:
         hashed = bcrypt.hashpw(b"right", bcrypt.gensalt(BCRYPT_COST)).decode()
         lines += ["basic_auth_users:", *(f"  {name}: {hashed}" for name in users)]
-    agent = AgentProcess(folder, "".join(f"{line}\n" for line in lines), context)
+    agent = AgentProcess(folder, "".join(f"{line}\n" for line in lines), context, flags)
     try:
         wait_for(agent.is_ready, "the agent serves its first sample")
         yield agent
