@@ -184,8 +184,10 @@ class Exporter:
     def _file(self, file: Path) -> Response:
         try:
             body = file.read_bytes()
-        except OSError:
+        except FileNotFoundError:
             return error(HTTPStatus.NOT_FOUND)
+        except OSError:
+            return error(HTTPStatus.SERVICE_UNAVAILABLE)
         headers = {"Content-Type": TYPES[file.suffix], "Cache-Control": "no-cache", **SECURITY}
         return Response(body, headers=headers)
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from agent.configfile import Source
 from agent.errors import ConfigurationError
+from agent.readings.pcie import raise_exhausted
 
 KEYS = ("tls_server_config", "basic_auth_users", "http_server_config")
 TLS_KEYS = ("cert_file", "key_file", "client_auth_type", "client_ca_file", "min_version",
@@ -132,6 +133,7 @@ def context(tls: Tls) -> ssl.SSLContext:
         try:
             file.read_bytes()
         except OSError as error:
+            raise_exhausted(error)
             raise ConfigurationError(f"{tls.where}: {file}: {error.strerror}") from None
     load_certificate(made, tls)
     if tls.client_ca_file:
@@ -152,6 +154,7 @@ def load_certificate(made: ssl.SSLContext, tls: Tls) -> None:
     try:
         made.load_cert_chain(tls.cert_file, tls.key_file, password)
     except (OSError, ssl.SSLError) as error:
+        raise_exhausted(error)
         pair = f"{tls.cert_file} and {tls.key_file}"
         raise ConfigurationError(f"{tls.where}: {pair}: {words(error)}") from None
 
@@ -179,8 +182,12 @@ class Watched:
         stamps = self._stamp()
         if self._file is None or stamps == self._stamps:
             return None
+        try:
+            problem = self._take_over(self._file)
+        except OSError:  # no descriptor is left: read it the next time
+            return None
         self._stamps = stamps
-        before, self._said = self._said, self._take_over(self._file)
+        before, self._said = self._said, problem
         return self._said if self._said != before else None
 
     def _take_over(self, file: Path) -> str | None:
