@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from agent.admission import Admission, Place
 from agent.errors import ConfigurationError
 from agent.http import Request, Response
 from agent.limits import RESERVED_DESCRIPTORS, Limits, fit
+from tests.unit.agent.network.process import ROOT, UNIT_DESCRIPTORS
 from tests.unit.agent.serving.server import Server, serving, wait_for
 
 LIMITS = Limits(connections=6, connections_per_address=3, connections_from_loopback=4)
@@ -111,6 +113,14 @@ def test_descriptors_are_left_for_readings(descriptors: int, connections: int) -
     assert limits.connections <= descriptors - RESERVED_DESCRIPTORS
     assert limits.connections_from_loopback < limits.connections
     assert limits.connections_per_address <= limits.connections // 2
+
+
+def test_the_unit_leaves_descriptors_for_every_connection() -> None:
+    unit = (ROOT / "playbooks/templates/deeprig-agent.service.j2").read_text()
+    found = re.search(r"^LimitNOFILE=(\d+)$", unit, re.MULTILINE)
+    assert found
+    assert int(found[1]) == UNIT_DESCRIPTORS
+    assert fit(Limits(), UNIT_DESCRIPTORS) == Limits()
 
 
 def test_too_few_descriptors_are_a_configuration_error() -> None:
