@@ -69,7 +69,7 @@ class Place:
 
 
 def do_nothing() -> None:
-    """Stand in for `close` of a connection that is closed."""
+    """Take the place of `close` when a connection is closed."""
 
 
 class Admission:

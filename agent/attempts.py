@@ -9,7 +9,7 @@ from time import monotonic
 
 from agent.limits import Limits
 
-ADDRESSES_MOST = 4096  # remembered at a time; the one that failed longest ago is forgotten
+ADDRESSES_MOST = 4096  # remembered at a time; the oldest failures are forgotten
 
 
 @dataclass

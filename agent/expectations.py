@@ -1,7 +1,7 @@
 """What a rig should be: said by its configuration file, or derived from its own hardware.
 
 The file (`--config.file`, /etc/deeprig/agent.yml) is written by playbooks/agent.yml from the
-inventory and the board data. All of it may be missing. agent/hosts.py reads host_names.
+inventory and the board data; agent/hosts.py reads host_names. All of it may be missing.
 
     gpus: 3
     gpus_from: inventory

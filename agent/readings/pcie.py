@@ -142,9 +142,9 @@ class Gpu:
 
 
 def raise_exhausted(error: OSError) -> None:
-    """Raise the error if no descriptor was left; any other one means what it says.
+    """Raise the error if no descriptor was left; every other error is about the file.
 
-    Without a descriptor nothing is known: an empty reading would say that the thing is not there.
+    Without a descriptor nothing is known: an empty reading would mean that the file is missing.
     """
     if error.errno in EXHAUSTED:
         raise error

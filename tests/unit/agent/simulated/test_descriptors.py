@@ -109,7 +109,10 @@ def test_an_agent_without_descriptors_keeps_its_readings_and_recovers(rig: Simul
     waiting = None
     try:
         agent.wait("READY=1")
-        wait_for(lambda: json.loads(agent.ask("/api/v1/rig"))["driver"]["state"] == "ok", "ok")
+        wait_for(
+            lambda: all(gpu["up"] for gpu in json.loads(agent.ask("/api/v1/rig"))["gpus"]),
+            "all GPUs answer",
+        )
         address = ("127.0.0.1", int(agent.url.rpartition(":")[2]))
         kept = socket.create_connection(address, timeout=10)
         before = document(kept)
