@@ -24,19 +24,20 @@ $(VENV)/.runtime: requirements.lock
 	$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
 	  || { $(SUDO) apt-get update -q && $(SUDO) apt-get install -y -q python3-venv; } >/dev/null
 	[ -x $(VENV)/bin/python ] || $(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/pip install -qq --disable-pip-version-check -r requirements.lock
+	$(VENV)/bin/pip install -qq --disable-pip-version-check --require-hashes -r requirements.lock
 	touch $@
 
 $(VENV)/.dev: requirements-dev.lock $(VENV)/.runtime
 	@echo "== Tools for the tests into $(VENV)"
-	$(VENV)/bin/pip install -qq --disable-pip-version-check -r requirements-dev.lock
+	$(VENV)/bin/pip install -qq --disable-pip-version-check --require-hashes -r requirements-dev.lock
 	touch $@
 
-# A build for CPUs: the benchmarks and workloads run on it, over gloo.
+# A build for CPUs: the benchmarks and workloads run on it, over gloo. What it needs has hashes; the
+# wheel itself has none that hold everywhere (docs/decisions/supply-chain.md).
 $(VENV)/.torch: requirements-torch.lock lab/wheels.py $(VENV)/.dev
 	@echo "== PyTorch (for CPUs) into $(VENV)"
-	$(VENV)/bin/pip install -qq --disable-pip-version-check -r requirements-torch.lock \
-	  $$($(VENV)/bin/python -m lab.wheels)
+	$(VENV)/bin/pip install -qq --disable-pip-version-check --require-hashes -r requirements-torch.lock
+	$(VENV)/bin/pip install -qq --disable-pip-version-check --no-deps $$($(VENV)/bin/python -m lab.wheels)
 	touch $@
 
 # What a lab rig needs of this machine; apt is asked only for what is missing.
@@ -103,22 +104,27 @@ bench: lab tools   ## Timing promises: a no-op provision, the agent beside other
 verify-advise: $(VENV)/.torch   ## What fab advise predicts, against measurements (about 12 min)
 	@$(SUDO) $(VENV)/bin/python -m lab.verify_advise
 
-lock: $(VENV)/.dev   ## Pin the dependencies anew
-	@$(VENV)/bin/uv pip compile -q --universal --python-version 3.10 --no-emit-index-url --no-emit-find-links \
-	  --no-header --no-annotate pyproject.toml -o requirements.lock
-	$(VENV)/bin/uv pip compile -q --universal --python-version 3.10 --no-emit-index-url --no-emit-find-links \
-	  --no-header --no-annotate --group agent -o agent/requirements.txt
-	$(VENV)/bin/uv pip compile -q --universal --python-version 3.10 --no-emit-index-url --no-emit-find-links \
-	  --no-header --no-annotate -c requirements.lock -c agent/requirements.txt --extra dev --group agent \
+# uv's options for every lock: versions and hashes, and nothing about where the packages come from.
+LOCK := $(VENV)/bin/uv pip compile -q --generate-hashes --no-emit-index-url --no-emit-find-links \
+  --no-header --no-annotate --python-version 3.10
+
+lock: $(VENV)/.dev   ## Pin the dependencies, with hashes
+	@$(LOCK) --universal pyproject.toml -o requirements.lock
+	$(LOCK) --universal --group agent -o agent/requirements.txt
+	$(LOCK) --universal -c requirements.lock -c agent/requirements.txt --extra dev --group agent \
 	  pyproject.toml -o requirements-dev.lock
 	# Of rigs alone, and so without markers: a converged environment is known by its names and versions.
-	$(VENV)/bin/uv pip compile -q --python-platform linux --python-version 3.10 --no-emit-index-url \
-	  --no-emit-find-links --no-header --no-annotate -c requirements.lock --group validation \
+	$(LOCK) --python-platform linux -c requirements.lock --group validation \
 	  -o tests/rig/requirements.txt
+	$(LOCK) --python-platform linux -c agent/requirements.txt --group torch-tools \
+	  -o playbooks/files/torch-tools.txt
+	# The public wheels, whatever builds this machine is configured to find.
+	$(LOCK) --no-config --python-platform x86_64-manylinux_2_28 -c playbooks/files/torch-tools.txt \
+	  --group torch -o playbooks/files/torch-cuda13.txt
 	# Of PyTorch's requirements, those that a build for CPUs has, too.
-	$(VENV)/bin/uv pip compile -q --universal --python-version 3.10 --no-emit-index-url --no-emit-find-links \
-	  --no-header --no-annotate -c requirements-dev.lock --group torch \
-	  | grep -vE '^(nvidia|cuda|triton)-?' > requirements-torch.lock
+	$(LOCK) --universal -c requirements-dev.lock --group torch \
+	  | awk '/^[^ ]/ { is_kept = $$0 !~ /^(torch|nvidia|cuda|triton)[-=]/ } is_kept' \
+	  > requirements-torch.lock
 
 clean:          ## Stop the lab, remove what was built here (the lab's image stays cached)
 	@[ ! -x $(FAB) ] || $(SUDO) $(FAB) lab.down
