@@ -11,8 +11,8 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo --preserve-env=CI,DEBIAN_FRONTE
 export DEBIAN_FRONTEND := noninteractive
 PYTHON ?= python3
 
-.PHONY: help setup demo test lint unit page-test monitoring-test lab-test bench verify-advise lab \
-  tools lock clean
+.PHONY: help setup demo test test-all lint audit sbom unit page-test monitoring-test lab-test bench \
+  verify-advise lab tools lock clean
 
 help:           ## This list
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -56,6 +56,25 @@ demo: lab       ## Turn a lab rig from mining OS into deep learning host, twice
 	@$(SUDO) $(VENV)/bin/python -m lab.demo
 
 test: lint unit page-test monitoring-test lab-test   ## ruff, mypy, and all tests
+
+test-all: test audit sbom bench verify-advise   ## All of that, the audit, and the measurements
+
+audit: $(VENV)/.dev   ## bandit over our code, pip-audit over the lock files
+	@echo "== bandit"
+	$(VENV)/bin/bandit -q -c pyproject.toml -r agent provision
+	echo "== pip-audit"
+	$(VENV)/bin/python -m lab.audit
+
+SBOM_OF := requirements.lock agent/requirements.txt tests/rig/requirements.txt \
+  playbooks/files/torch-tools.txt playbooks/files/torch-cuda13.txt
+sbom: $(VENV)/.dev   ## Bills of materials (CycloneDX) of what users and rigs install, into build/sbom
+	@mkdir -p build/sbom
+	for lock in $(SBOM_OF); do
+	  name=$${lock%.*}
+	  PYTHONWARNINGS=ignore::UserWarning $(VENV)/bin/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible \
+	    --output-format JSON -o "build/sbom/$${name//\//-}.cdx.json" "$$lock"
+	done
+	echo "Bills of materials: $$(ls build/sbom | wc -l), in build/sbom"
 
 lint: $(VENV)/.dev   ## ruff, mypy, ansible-lint
 	@echo "== ruff, mypy, ansible-lint"
