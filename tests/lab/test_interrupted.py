@@ -147,6 +147,45 @@ def test_a_killed_command_ends_the_task_at_hand_and_starts_no_other(
     assert not (marks / "later").exists()
 
 
+def test_a_run_whose_operator_is_gone_is_waited_for(
+    inventory: Path, target: Rig, marks: Path, slow: Path, tmp_path: Path
+) -> None:
+    run = under_way(inventory, marks, slow)
+    run.kill()
+    finish(run)
+    folder = tmp_path / "next"
+    folder.mkdir()
+    next_one = playbook(folder, shell("Next one", "cp /root/marks/ended /root/marks/next"))
+    said = fab(inventory, NAME, "play", next_one)
+    assert said.status == 0, said.text  # it began after the end of the other's task
+    said.names("waiting for the run by ", "its operator is gone")
+    assert (marks / "next").exists()
+    assert not (marks / "later").exists()
+
+
+def test_no_user_of_the_rig_can_hold_or_redirect_the_lock(
+    inventory: Path, target: Rig, marks: Path, slow: Path
+) -> None:
+    """In /run/lock anybody could block every run for ever."""
+    target.run(
+        "install -o user -m 666 /dev/null /run/lock/deeprig.lock;"
+        " runuser -u user -- sh -c 'flock /run/lock/deeprig.lock sleep 60 >/dev/null 2>&1 &'"
+    )
+    try:
+        assert fab(inventory, NAME, "play", slow).status == 0
+    finally:
+        target.run("pkill -u user -x flock; pkill -u user -x sleep; rm /run/lock/deeprig.lock")
+    assert target.run("stat -c '%a %U' /run/deeprig").stdout.split() == ["700", "root"]
+    refused = target.run("runuser -u user -- flock -n /run/deeprig/lock true", check=False)
+    assert refused.returncode != 0
+    # And a link that somebody left there is not followed.
+    target.run("rm -r /run/deeprig; ln -s /tmp /run/deeprig")
+    said = fab(inventory, NAME, "play", slow)
+    target.run("rm /run/deeprig")
+    assert said.status == 4
+    said.names("the rig's lock can't be taken: /run/deeprig/lock")
+
+
 def lost(said: Said, why: str, slow: Path) -> None:
     assert said.status == 4
     said.names(
