@@ -107,7 +107,7 @@ def copy_file(
     if made:
         result["changed"] = True
         result.pop("unknown", None)
-    result["checksum"] = hashlib.sha1(content).hexdigest()  # as Ansible has it  # nosec B324
+    result["checksum"] = hashlib.sha1(content).hexdigest()
     if os.path.exists(dest):
         result.update(attributes_of(os.path.realpath(dest)))
     return result

@@ -67,11 +67,9 @@ def run(args: dict[str, Any], host: Host) -> Result:
     before = read_bytes(dest) if there else None
     result.update(put_content(host, dest, content, args), status_code=status)
     result.pop("diff", None)
-    result["checksum_src"] = hashlib.sha1(content).hexdigest()  # as Ansible has it  # nosec B324
+    result["checksum_src"] = hashlib.sha1(content).hexdigest()
     result["msg"] = f"OK ({len(content)} bytes)"
-    result["checksum_dest"] = (
-        hashlib.sha1(before).hexdigest() if before is not None else None  # nosec B324
-    )
+    result["checksum_dest"] = hashlib.sha1(before).hexdigest() if before is not None else None
     if os.path.exists(dest):
         result.update(attributes_of(dest))
     return result
