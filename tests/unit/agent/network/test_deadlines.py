@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import socket
 import ssl
 import time
@@ -91,6 +92,31 @@ def test_a_client_that_does_not_take_its_answer_is_closed(
         wait_for(lambda: places(server) == 1, "the connection has a place")
         wait_for(lambda: places(server) == 0, "its place is free")
         wait_for(lambda: not server.connections.open, "it is closed")
+
+
+@pytest.mark.parametrize(
+    ("begin", "drip"),
+    [
+        (b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9999\r\n\r\n", b"x"),
+        (b"POST / HTTP/1.1\r\nHost: rig\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n"),
+        (b"GET / HTTP/1.1\r\nHost: localhost\r\nX-Slow: ", b"x"),
+        (b"GET / HTTP/1.1\r\nHost: localhost\r\n", b"A: b\r\n"),
+        (b"GET /", b"x"),
+        (b"", b"\r\n"),
+    ],
+    ids=["body", "chunks", "header", "headers", "target", "empty lines"],
+)
+def test_a_request_that_drips_has_one_deadline(begin: bytes, drip: bytes) -> None:
+    """Bytes that keep coming do not extend it."""
+    with serving(handler, FAST) as server:
+        client = server.connect()
+        began = time.monotonic()
+        client.send(begin)
+        while not select.select([client.socket], [], [], 0.02)[0]:
+            client.send(drip)
+            assert time.monotonic() - began < PATIENCE_SECONDS, "the server waits for the rest"
+        assert time.monotonic() - began >= FAST.request_seconds
+        wait_for(lambda: places(server) == 0, "its place is free")
 
 
 def test_over_tls_a_slow_reader_gets_everything(site: Site) -> None:
