@@ -21,11 +21,12 @@ FAST = Limits(
     linger_seconds=0.1,
 )  # fmt: skip
 LARGE = bytes(4 << 20)
+MEDIUM = bytes(100 << 10)
 GET = b"GET /large HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
 def handler(request: Request) -> Response:
-    return Response(LARGE if request.path == "/large" else b"x")
+    return Response({"/large": LARGE, "/medium": MEDIUM}.get(request.path, b"x"))
 
 
 class Site:
@@ -127,13 +128,23 @@ def test_over_tls_a_slow_reader_gets_everything(site: Site) -> None:
         assert [len(client.answer().body) for _ in range(4)] == [len(LARGE)] * 3 + [1]
 
 
-def test_over_tls_at_most_one_answer_is_held(site: Site) -> None:
+def test_over_tls_few_answers_are_held(site: Site) -> None:
+    """asyncio's own limit is 512 KiB a connection, besides what the kernel holds."""
     with serving(handler, Limits(), site.server) as server:
         client = server.connect(receive_buffer=4096, tls=site.client)
-        client.send(GET * 20)
+        client.send(GET.replace(b"/large", b"/medium") * 100)
         wait_for(lambda: held(server) > 0, "the client lags behind")
         assert server.connect(tls=site.client).ask().status == 200
-        assert held(server) < len(LARGE) * 2
+        assert held(server) < 2 * len(MEDIUM)
+
+
+def test_over_tls_answers_that_fit_the_buffers_have_a_deadline(site: Site) -> None:
+    """Otherwise a client that reads nothing would keep them for as long as it may be idle."""
+    with serving(handler, FAST, site.server) as server:
+        client = server.connect(receive_buffer=4096, tls=site.client)
+        client.send(GET.replace(b"/large", b"/medium") * 100)
+        wait_for(lambda: held(server) > 0, "the client lags behind")
+        wait_for(lambda: places(server) == 0, "its place is free")
 
 
 def held(server: Server) -> int:

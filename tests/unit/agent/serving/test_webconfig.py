@@ -153,6 +153,25 @@ def test_a_password_is_checked_once(guarded: Server, monkeypatch: pytest.MonkeyP
     assert asked == [b"right", b"wrong", b"wrong"]
 
 
+def test_right_passwords_are_forgotten_when_the_file_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = users(tmp_path / "web.yml", ann="right")
+    asked, real = [], bcrypt.checkpw
+
+    def counted(password: bytes, known: bytes) -> bool:
+        asked.append(password)
+        return real(password, known)
+
+    monkeypatch.setattr(bcrypt, "checkpw", counted)
+    with serving(exporter(file).handle) as server:
+        for count in (1, 1, 2):  # the file is written again before the last
+            if count > len(asked):
+                replace(file, file.read_bytes())
+            assert server.ask("/metrics", authorization=basic("ann", "right")).status == 200
+            assert len(asked) == count
+
+
 def test_a_stranger_waits_as_long_as_a_user(
     guarded: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -23,6 +23,7 @@ from agent.sampler import cost
 from agent.webconfig import Watched
 from lab.simulated import Simulated
 from tests.unit.agent.serving.server import wait_for
+from tests.unit.agent.serving.test_exporter import get, make
 from tests.unit.agent.simulated import rigs
 from tests.unit.agent.simulated.test_main import Agent
 
@@ -94,6 +95,13 @@ def test_a_web_configuration_is_read_when_descriptors_are_free(tmp_path: Path) -
         assert web.config.headers == {"X-Frame-Options": "deny"}
     assert web.refresh() is None
     assert web.config.headers == {"X-Frame-Options": "sameorigin"}
+
+
+def test_a_page_without_descriptors_is_unavailable_not_missing() -> None:
+    exporter = make()
+    with exhausted():
+        assert get(exporter, "/page/page.js").status == 503
+    assert get(exporter, "/page/page.js").status == 200
 
 
 def cpu_seconds(pid: int) -> float:
