@@ -50,7 +50,7 @@ def vulnerabilities(document: Any) -> Iterator[str]:
 
 
 def unreachable(program: Sequence[str] = PROGRAM) -> str | None:
-    """Return why advisories cannot be had here; None if they can."""
+    """Return why no advisory can be fetched here; None if one can."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "vulnerable.txt")
         file.write_text(f"{VULNERABLE}\n")
