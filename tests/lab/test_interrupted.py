@@ -148,17 +148,26 @@ def test_a_killed_command_ends_the_task_at_hand_and_starts_no_other(
 
 
 def test_a_run_whose_operator_is_gone_is_waited_for(
-    inventory: Path, target: Rig, marks: Path, slow: Path, tmp_path: Path
+    inventory: Path, target: Rig, marks: Path, tmp_path: Path
 ) -> None:
-    run = under_way(inventory, marks, slow)
+    wait = "touch /root/marks/began; until [ -e /root/marks/go ]; do sleep 0.1; done"
+    long = playbook(tmp_path, shell("Long one", wait), shell("Later", "touch /root/marks/later"))
+    run = under_way(inventory, marks, long)
     run.kill()
     finish(run)
     folder = tmp_path / "next"
     folder.mkdir()
-    next_one = playbook(folder, shell("Next one", "cp /root/marks/ended /root/marks/next"))
-    said = fab(inventory, NAME, "play", next_one)
-    assert said.status == 0, said.text  # it began after the end of the other's task
-    said.names("waiting for the run by ", "its operator is gone")
+    # It lasts until it is told to end, while the next run says what it waits for.
+    after = playbook(folder, shell("Next one", "cp /root/marks/go /root/marks/next"))
+    second = start(inventory, NAME, "play", after)
+    assert second.stdout
+    line = second.stdout.readline()
+    assert "waiting for the run by " in line
+    assert "its operator is gone" in line
+    assert not (marks / "next").exists()
+    (marks / "go").touch()
+    said = finish(second)
+    assert said.status == 0, said.text
     assert (marks / "next").exists()
     assert not (marks / "later").exists()
 
