@@ -48,7 +48,13 @@ def test_it_is_openapi() -> None:
 
 @pytest.mark.parametrize("path", sorted(PATHS))
 def test_every_path_describes_refusals(path: str) -> None:
-    assert set(DESCRIPTION["paths"][path]["get"]["responses"]) >= {"200", "400", "401", "421", "429"}
+    assert set(DESCRIPTION["paths"][path]["get"]["responses"]) >= {
+        "200",
+        "400",
+        "401",
+        "421",
+        "429",
+    }
 
 
 @pytest.mark.parametrize("name", ["rig", "history"])
