@@ -19,7 +19,7 @@ from typing import Any, Callable, Iterator
 from provision.remote import systemd
 from provision.remote.host import Host, ModuleFailure, Result
 from provision.remote.modes import ATTRIBUTES, group_id, mode_bits, user_id
-from provision.remote.paths import Place, is_private, reach, via
+from provision.remote.paths import Place, failure, is_private, reach, via
 
 __all__ = ["ATTRIBUTES", "apply_attributes", "put_content", "read_bytes", "write_bytes"]
 
@@ -37,7 +37,7 @@ def look_up(path: str, follow: bool = True, reading: bool = False) -> os.stat_re
     except OSError as error:
         if error.errno in MISSING:
             return None
-        raise ModuleFailure(f"can't look at {path}: {error.strerror}", path=path) from None
+        raise failure("look at", path, error) from None
 
 
 def is_folder(path: str) -> bool:
@@ -60,7 +60,7 @@ def resolve(path: str) -> str:
     except OSError as error:
         if error.errno in MISSING:
             return os.path.realpath(path)
-        raise ModuleFailure(f"can't look at {path}: {error.strerror}", path=path) from None
+        raise failure("look at", path, error) from None
 
 
 def read_bytes(path: str, follow: bool = True, reading: bool = False) -> bytes | None:
@@ -76,7 +76,7 @@ def read_bytes(path: str, follow: bool = True, reading: bool = False) -> bytes |
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
-        raise ModuleFailure(f"can't read {path}: {error.strerror}", path=path) from None
+        raise failure("read", path, error) from None
 
 
 def read_place(place: Place, reading: bool = False) -> bytes:
@@ -115,7 +115,7 @@ def write_bytes(
         folder = os.path.dirname(os.path.abspath(path))
         if error.errno in MISSING and look_up(folder) is None:
             raise ModuleFailure(f"the folder {folder} does not exist", path=path) from None
-        raise ModuleFailure(f"can't write {path}: {error.strerror}", path=path) from None
+        raise failure("write", path, error) from None
 
 
 def replace_file(
@@ -231,7 +231,7 @@ def backup(path: str, follow: bool = True) -> str:
                 os.utime(fd, ns=(info.st_atime_ns, info.st_mtime_ns))
             return place.folder.child(name)
     except OSError as error:
-        raise ModuleFailure(f"can't back up {path}: {error.strerror}", path=path) from None
+        raise failure("back up", path, error) from None
 
 
 def apply_attributes(host: Host, path: str, args: dict[str, Any], follow: bool = False) -> bool:
@@ -244,7 +244,7 @@ def apply_attributes(host: Host, path: str, args: dict[str, Any], follow: bool =
     except OSError as error:
         if error.errno in MISSING:
             return host.check
-        raise ModuleFailure(f"can't change {path}: {error.strerror}", path=path) from None
+        raise failure("change", path, error) from None
 
 
 def apply_to_place(host: Host, place: Place, args: dict[str, Any]) -> bool:

@@ -198,6 +198,13 @@ def link_controller(link: os.stat_result, folder: os.stat_result) -> int | None:
     return ANYBODY
 
 
+def failure(doing: str, path: str, error: OSError) -> ModuleFailure:
+    """Return how a module reports an error of the system at a path, or at one below it."""
+    name = os.fsdecode(error.filename) if isinstance(error.filename, (str, bytes)) else ""
+    shown = name if name.startswith("/") and not name.startswith("/proc/self/fd/") else path
+    return ModuleFailure(f"can't {doing} {shown}: {error.strerror}", path=path)
+
+
 def reach(path: str, follow: bool = True, reading: bool = False) -> Place:
     """Open the folder that a path leads to and, where it exists, what the path names there.
 

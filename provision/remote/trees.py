@@ -13,7 +13,7 @@ from typing import Any, Iterator
 
 from provision.remote.files import MISSING, apply_to_place, is_folder
 from provision.remote.host import Host, ModuleFailure
-from provision.remote.paths import FOLDER, NODE, Folder, Place, reach
+from provision.remote.paths import FOLDER, NODE, Folder, Place, failure, reach
 
 FOLDER_TO_LIST = os.O_RDONLY | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC
 #: Errors of removing a name that another process fills or replaces meanwhile.
@@ -33,9 +33,7 @@ def create_folders(host: Host, path: str, args: dict[str, Any]) -> None:
         try:
             _create(host, folder, args)
         except OSError as error:
-            raise ModuleFailure(
-                f"can't create the folder {folder}: {error.strerror}", path=path
-            ) from None
+            raise failure("create the folder", folder, error) from None
 
 
 def _create(host: Host, path: str, args: dict[str, Any]) -> None:
@@ -114,9 +112,7 @@ def remove(path: str) -> None:
             os.rmdir(place.name, dir_fd=place.folder.fd)
     except OSError as error:
         if error.errno not in MISSING:
-            raise ModuleFailure(
-                f"can't remove {error.filename or path}: {error.strerror}", path=path
-            ) from None
+            raise failure("remove", path, error) from None
 
 
 def _empty(top: Folder) -> None:
@@ -140,9 +136,7 @@ def _empty(top: Folder) -> None:
             except OSError as error:
                 attempts += 1
                 if error.errno not in REPLACED or attempts > MOST_ATTEMPTS:
-                    raise OSError(
-                        error.errno, error.strerror, error.filename or top.child(name)
-                    ) from None
+                    raise OSError(error.errno, error.strerror, top.child(name)) from None
 
 
 def _move_up(top: Folder, name: str) -> None:

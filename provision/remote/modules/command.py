@@ -18,7 +18,7 @@ from provision.remote import systemd
 from provision.remote.files import is_folder
 from provision.remote.host import Host, ModuleFailure, Result
 from provision.remote.options import Option
-from provision.remote.paths import reach, via
+from provision.remote.paths import failure, reach, via
 
 SHARED_OPTIONS = {
     "_raw_params": Option(),
@@ -119,7 +119,7 @@ def working_folder(path: str | None) -> Iterator[str | None]:
         with reach(path) as place:
             folder = place.open_folder()
     except OSError as error:
-        raise ModuleFailure(f"can't change to the folder {path}: {error.strerror}") from None
+        raise failure("change to the folder", path, error) from None
     try:
         yield via(folder.fd)
     finally:

@@ -17,6 +17,7 @@ from typing import Any
 from provision.remote import trees
 from provision.remote.files import (
     ATTRIBUTES,
+    MISSING,
     apply_attributes,
     is_folder,
     look_up,
@@ -27,7 +28,7 @@ from provision.remote.files import (
 from provision.remote.host import Host, ModuleFailure, Result
 from provision.remote.modules.stat import attributes_of
 from provision.remote.options import Option
-from provision.remote.paths import reach
+from provision.remote.paths import failure, reach
 
 OPTIONS = {
     "dest": Option("path", required=True),
@@ -142,9 +143,7 @@ def tree_of(source: str) -> list[dict[str, Any]]:
                     entry["mode"] = format(stat.S_IMODE(place.info.st_mode), "04o")
                 entries.append(entry)
     except OSError as error:
-        raise ModuleFailure(
-            f"can't read {error.filename or source}: {error.strerror}", src=source
-        ) from None
+        raise failure("read", source, error) from None
     return entries
 
 
@@ -211,9 +210,9 @@ def _link(host: Host, path: str, target: str) -> bool:
                 if place.node is not None:
                     os.unlink(place.name, dir_fd=place.folder.fd)
                 os.symlink(target, place.name, dir_fd=place.folder.fd)
-    except FileNotFoundError:
-        if not host.check:
-            raise
+    except OSError as error:
+        if not host.check or error.errno not in MISSING:
+            raise failure("write", path, error) from None
     return True
 
 

@@ -22,7 +22,7 @@ from provision.remote.files import (
 from provision.remote.host import Host, ModuleFailure, Result
 from provision.remote.modules.stat import attributes_of, kind
 from provision.remote.options import Option
-from provision.remote.paths import Place, UnsafePath, reach, via
+from provision.remote.paths import Place, UnsafePath, failure, reach, via
 
 OPTIONS = {
     "path": Option("path", required=True, aliases=("dest", "name")),
@@ -167,8 +167,12 @@ def _link(path: str, before: str, args: dict[str, Any], host: Host) -> Result:
 
 def _target(path: str) -> str | None:
     """Return what a symlink holds; None where it is gone."""
-    with reach(path, follow=False) as place:
+
+    def read(place: Place) -> str | None:
         return os.readlink("", dir_fd=place.node) if place.is_kind(stat.S_ISLNK) else None
+
+    target: str | None = _attempt(path, read, follow=False)
+    return target
 
 
 def _hard(path: str, before: str, args: dict[str, Any], host: Host) -> Result:
@@ -231,12 +235,14 @@ def _refuse_conversion(path: str, before: str, args: dict[str, Any], wanted: str
 
 
 def _has_entries(path: str) -> bool:
-    with reach(path, follow=False) as place:
+    def look(place: Place) -> bool:
         folder = place.open_folder()
         try:
             return bool(os.listdir(folder.fd))
         finally:
             os.close(folder.fd)
+
+    return bool(_attempt(path, look, follow=False))
 
 
 def _swap(path: str, create: Callable[[str, int], None]) -> None:
@@ -263,9 +269,7 @@ def _attempt(path: str, action: Callable[[Place], Any], follow: bool = True) -> 
         with reach(path, follow) as place:
             return action(place)
     except OSError as error:
-        raise ModuleFailure(
-            f"can't change {error.filename or path}: {error.strerror}", path=path
-        ) from None
+        raise failure("change", path, error) from None
 
 
 def _diff(path: str, before: str, after: str) -> dict[str, str]:

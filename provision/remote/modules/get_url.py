@@ -114,6 +114,8 @@ def fetch(args: dict[str, Any]) -> tuple[bytes, int | None]:
     import ssl
 
     url = args["url"]
+    if url.startswith("file:"):
+        return _local(url), None
     try:
         request = urllib.request.Request(url, headers={"User-Agent": args["http_agent"]})
         for name, value in (args["headers"] or {}).items():
@@ -135,6 +137,15 @@ def fetch(args: dict[str, Any]) -> tuple[bytes, int | None]:
     except (OSError, ValueError) as error:
         reason = getattr(error, "reason", None) or error
         raise ModuleFailure(f"could not fetch {url}: {reason}", url=url) from None
+
+
+def _local(url: str) -> bytes:
+    """Return the content of a file on the rig."""
+    path = urllib.request.url2pathname(urllib.parse.urlparse(url).path)
+    content = read_bytes(path, reading=True)
+    if content is None:
+        raise ModuleFailure(f"could not fetch {url}: {path} does not exist", url=url)
+    return content
 
 
 def download(url: str, suffix: str = "") -> str:

@@ -15,9 +15,9 @@ import stat
 from typing import Any
 
 from provision.remote.files import look_up
-from provision.remote.host import Host, ModuleFailure, Result
+from provision.remote.host import Host, Result
 from provision.remote.options import Option
-from provision.remote.paths import Place, reach, via
+from provision.remote.paths import Place, failure, reach, via
 
 OPTIONS = {
     "path": Option("path", required=True, aliases=("dest", "name")),
@@ -74,7 +74,7 @@ def run(args: dict[str, Any], host: Host) -> Result:
     except (FileNotFoundError, NotADirectoryError):
         return {"changed": False, "stat": {"exists": False}}
     except OSError as error:
-        raise ModuleFailure(f"can't look at {path}: {error.strerror}", path=path) from None
+        raise failure("look at", path, error) from None
 
 
 def describe(path: str, place: Place) -> dict[str, Any]:
@@ -132,8 +132,11 @@ def owner_names(info: os.stat_result) -> dict[str, str]:
 def attributes_of(path: str) -> dict[str, Any]:
     """What Ansible adds to the result of every path that it handled."""
     info = look_up(path, follow=False)
-    if info is None:
-        return {}
+    return {} if info is None else attributes(info)
+
+
+def attributes(info: os.stat_result) -> dict[str, Any]:
+    """Return the same of what stat reports."""
     names = owner_names(info)
     return {
         "mode": format(stat.S_IMODE(info.st_mode), "04o"),
@@ -162,8 +165,11 @@ def _kind_of(info: os.stat_result) -> str:
 
 def checksum(path: str, algorithm: str = "sha1") -> str:
     """A file's digest in hexadecimal, read in pieces."""
-    with reach(path, reading=True) as place:
-        return checksum_of_place(place, algorithm)
+    try:
+        with reach(path, reading=True) as place:
+            return checksum_of_place(place, algorithm)
+    except OSError as error:
+        raise failure("read", path, error) from None
 
 
 def checksum_of_place(place: Place, algorithm: str) -> str:

@@ -7,7 +7,7 @@ import tempfile
 from typing import Any
 
 from provision.remote.host import Host, ModuleFailure, Result
-from provision.remote.modules.stat import attributes_of
+from provision.remote.modules.stat import attributes
 from provision.remote.options import Option
 from provision.remote.paths import reach
 
@@ -27,12 +27,13 @@ def run(args: dict[str, Any], host: Host) -> Result:
         with reach(args["path"] or tempfile.gettempdir()) as place:
             folder = place.open_folder()
         try:
-            path = folder.child(_create(folder.fd, args))
+            name = _create(folder.fd, args)
+            info = os.lstat(name, dir_fd=folder.fd)
         finally:
             os.close(folder.fd)
     except OSError as error:
         raise ModuleFailure(f"can't make a scratch {args['state']}: {error}") from None
-    return {"changed": True, "path": path, **attributes_of(path)}
+    return {"changed": True, "path": folder.child(name), **attributes(info)}
 
 
 def _create(folder: int, args: dict[str, Any]) -> str:
