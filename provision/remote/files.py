@@ -101,6 +101,7 @@ def write_bytes(
 ) -> None:
     """Replace a file in one step (a reader sees the old or the new), keeping owner and mode.
 
+    Only the owner of a file that another user put into a folder like /tmp is not kept.
     The mode, owner and group in `attributes` are set before the first byte is written: a secret is
     never readable by others, not even for an instant.
     `inspect` gets the path of a copy in a private folder before the new file takes the old one's
@@ -129,8 +130,9 @@ def replace_file(
     if old is not None:
         place.refuse_special()
         place.refuse_hard_link()
-    place.refuse_planted_file()
     uid, gid, bits = _ownership(old, attributes)
+    if place.is_planted() and not attributes.get("owner"):
+        uid, gid, bits = os.geteuid(), os.getegid(), bits & _ownership(None, {})[2]
     if inspect:
         with _private_copy(content, uid, gid, bits) as copy:
             inspect(copy)

@@ -128,17 +128,12 @@ class Place:
             path=self.path,
         )
 
-    def refuse_planted_file(self) -> None:
-        """Raise UnsafePath for another user's file in a folder in which all users create files."""
+    def is_planted(self) -> bool:
+        """Whether another user put a file here, in a folder in which all users create files."""
         info, folder = self.info, self.folder.info
         if info is None or not folder.st_mode & stat.S_IWOTH:
-            return
-        if info.st_uid not in trusted() and info.st_uid != folder.st_uid:
-            raise UnsafePath(
-                f"{self.path} belongs to {user_name(info.st_uid)}, in a folder in which every user "
-                "creates files. Remove it, or use another folder",
-                path=self.path,
-            )
+            return False
+        return info.st_uid not in trusted() and info.st_uid != folder.st_uid
 
 
 def via(fd: int) -> str:

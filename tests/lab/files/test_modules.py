@@ -202,9 +202,17 @@ def test_a_file_that_another_user_put_into_a_shared_folder(laid: Field) -> None:
     shared.mkdir()
     shared.chmod(0o1777)
     planted = shared / "settings"
-    as_user(lambda: planted.write_text("x"))
-    assert f"belongs to user {UID}" in refused("copy", dest=str(planted), content=SECRET)
-    assert planted.read_text() == "x"
+    for mode, expected in ((0o666, 0o644), (0o600, 0o600)):
+
+        def plant(mode: int = mode) -> None:
+            planted.write_text("x")
+            planted.chmod(mode)
+
+        as_user(plant)
+        assert run("copy", dest=str(planted), content=SECRET)["changed"]
+        info = planted.stat()
+        assert (info.st_uid, info.st_gid, stat.S_IMODE(info.st_mode)) == (0, 0, expected)
+        planted.unlink()
 
 
 def test_the_backup_of_a_file_is_not_written_through_a_symlink(laid: Field) -> None:
