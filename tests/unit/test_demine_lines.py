@@ -51,7 +51,8 @@ def take_out(file: Path, name: str) -> bool:
         ("a\n/opt/t-rex -x &\nb\n", "a\n: # deeprig: /opt/t-rex -x & # deeprig\nb\n"),
         # Over several lines, and what follows stays.
         ("screen -dm t-rex \\\n  --pool x \\\n  -y\nb\n",
-         ": # deeprig: screen -dm t-rex \\\n: # deeprig:   --pool x \\\n: # deeprig:   -y # deeprig\nb\n"),
+         ": # deeprig: screen -dm t-rex \\\n: # deeprig:   --pool x \\\n"
+         ": # deeprig:   -y # deeprig\nb\n"),
         # A block that would be empty stays valid; the question that opens it stays.
         ("if [ -x /opt/t-rex ]; then\n  /opt/t-rex\nfi\n",
          "if [ -x /opt/t-rex ]; then\n: # deeprig:   /opt/t-rex # deeprig\nfi\n"),
