@@ -17,7 +17,7 @@ PYTHON ?= python3
 help:           ## This list
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
 
-$(VENV)/.runtime: requirements.lock
+$(VENV)/.runtime: requirements.lock provision/program.py
 	@echo "== Python packages into $(VENV)"
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
 	  || { echo "deeprig needs Python 3.10 or newer; say which with make PYTHON=python3.12" >&2; exit 1; }
@@ -25,6 +25,9 @@ $(VENV)/.runtime: requirements.lock
 	  || { $(SUDO) apt-get update -q && $(SUDO) apt-get install -y -q python3-venv; } >/dev/null
 	[ -x $(VENV)/bin/python ] || $(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip install -qq --disable-pip-version-check -r requirements.lock
+	# Fabric's own `fab -H HOST -- command` takes any host key.
+	{ echo "#!$(abspath $(VENV))/bin/python"; cat provision/program.py; } > $(FAB)
+	chmod 755 $(FAB)
 	touch $@
 
 $(VENV)/.dev: requirements-dev.lock $(VENV)/.runtime

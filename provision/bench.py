@@ -17,9 +17,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from invoke.exceptions import Exit
-from rich.console import Console
 from rich.text import Text
 
+from provision import textfile
+from provision.boundary.decode import check_type, parse_json
+from provision.boundary.documents import BENCH_EVENTS, check_bench
 from provision.connection import RigConnection
 from provision.errors import DeeprigError, PatternError, describe, shown_path
 from provision.executor import FleetContext
@@ -29,6 +31,8 @@ from provision.places import LOG
 from provision.redact import Redactor, secrets_of
 from provision.rootshell import RootShell
 from provision.sessions import sudo_password
+from provision.terminal import Terminal
+from provision.textfile import make_private
 
 PROGRAM = "/opt/deeprig/bin/deeprig-bench"
 STATE = "/var/lib/deeprig"
@@ -36,6 +40,7 @@ RENDEZVOUS_PORT = 29400  # torchrun's own default
 #: Seconds without a line. The benchmarks have deadlines of their own, and say so; but pairs are
 #: told all at once, and many GPUs behind x1 risers have hundreds of them.
 SILENCE = 1200.0
+LONGEST = 24 * 3600.0  # seconds for all benchmarks together
 FAILED, UNUSABLE = 1, 4  # exit statuses, as agent/bench has them
 ENDED = -1  # the connection was closed before the end (rootshell.Done)
 
@@ -72,7 +77,7 @@ class Screen:
     """Lines of all rigs, as they come; named where there are several."""
 
     def __init__(self, hosts: Sequence[Host], quiet: bool) -> None:
-        self._console = Console(highlight=False, quiet=quiet, soft_wrap=True)
+        self._console = Terminal(quiet=quiet)
         self._redactor = Redactor(word for host in hosts for word in secrets_of(host.variables))
         self._width = max(len(host.name) for host in hosts) if len(hosts) > 1 else 0
         self._lock = threading.Lock()
@@ -175,19 +180,20 @@ def _run(shell: RootShell, host: str, command: str, screen: Screen) -> Result:
     found: dict[str, Any] = {}
 
     def line(text: str) -> None:
-        try:
-            event = json.loads(text)
-        except ValueError:
+        if not text.startswith("{"):
             screen.line(host, text)
             return
+        event = parse_json(text)
+        if kind := BENCH_EVENTS.get(event.get("event")):
+            event = {**check_type(event, kind, "progress"), "event": event["event"]}
         if event.get("event") == "document":
-            found["document"] = event["document"]
+            found["document"] = check_bench(event["document"])
         screen.event(host, event)
 
     try:
         if shell.run(f"test -x {PROGRAM}").status != 0:
             return Result(host, UNUSABLE, error=_missing(host))
-        done = shell.run(command, line, silence=SILENCE)
+        done = shell.run(command, line, silence=SILENCE, longest=LONGEST)
     except DeeprigError as error:
         return Result(host, error.status, error=error)
     document = found.get("document")
@@ -206,19 +212,19 @@ def _missing(host: str) -> DeeprigError:
 
 def _tell(results: Sequence[Result], flags: Flags) -> None:
     """Keep the documents here, say where, and what went wrong."""
-    errors = Console(highlight=False, soft_wrap=True, stderr=True)
-    LOG.mkdir(exist_ok=True)
+    errors = Terminal(error=True)
+    make_private(LOG)
     stamp = time.strftime("%Y%m%d-%H%M%S")
     for result in results:
         if result.error is not None:
-            errors.print(describe(result.error, result.host), style="red", markup=False)
+            errors.print(describe(result.error, result.host), style="red")
             continue
         assert result.document is not None
         for problem in result.document["problems"]:
             said = f"{problem['part']}: {problem['message']}. {problem.get('advice', '')}"
-            errors.print(f"{result.host}: {said}".rstrip(), style="red", markup=False)
+            errors.print(f"{result.host}: {said}".rstrip(), style="red")
         path = LOG / f"{stamp}-bench-{result.host}.json"
-        path.write_text(json.dumps(result.document, indent=1) + "\n", encoding="utf-8")
+        textfile.write(path, json.dumps(result.document, indent=1) + "\n", 0o600)
         if not flags.json:
             print(f"{result.host}: {shown_path(str(path))}")
     if flags.json:

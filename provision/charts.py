@@ -6,6 +6,8 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from provision.boundary.text import clean
+
 # Okabe and Ito's colours, which people with any colour vision tell apart.
 COLOURS = ("#999999", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 WIDTH, HEIGHT = 820, 440  # of a chart, in SVG's units
@@ -34,4 +36,4 @@ def chart_of(kind: str, colours: Sequence[str] = COLOURS, **options: Any) -> Any
 
 def svg(chart: Any) -> str:
     """A chart as an SVG element without scripts."""
-    return _UNWANTED.sub("", chart.render(is_unicode=True))
+    return clean(_UNWANTED.sub("", chart.render(is_unicode=True)))

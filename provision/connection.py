@@ -1,6 +1,7 @@
 """A Fabric connection to a host of the inventory, with Fabric's traps closed.
 
-Host keys are checked, TCP_NODELAY is set, and every wait has a deadline (facts in design.md).
+Host keys are checked at every hop, ssh-agent is never forwarded, TCP_NODELAY is set, and every wait
+has a deadline (facts in design.md).
 """
 
 from __future__ import annotations
@@ -14,22 +15,89 @@ import paramiko
 from fabric import Config, Connection
 
 from provision.errors import RefusedError, UnreachableError
-from provision.hostkeys import Ask, AskAboutUnknown, ask, changed_key_error
+from provision.hostkeys import (
+    HOST_KEY,
+    Ask,
+    AskAboutUnknown,
+    ask,
+    changed_key_error,
+    other_rig_error,
+    parse_host_key,
+)
 from provision.inventory import Host
 
 # Paramiko logs the tracebacks of its threads, which Python prints where no logging is set up.
 logging.getLogger("paramiko").addHandler(logging.NullHandler())
 
 CONNECT_TIMEOUT = 10.0  # seconds to a TCP connection; also to the SSH banner and to a login
+TIMEOUTS = {"banner_timeout": CONNECT_TIMEOUT, "auth_timeout": CONNECT_TIMEOUT}
 CHANNEL_TIMEOUT = 15.0  # seconds to open a channel: Paramiko's own default is an hour
 
 
-class RigConnection(Connection):  # type: ignore[misc]
-    """Connects as the inventory's `ansible_*` variables say."""
+class StrictConnection(Connection):  # type: ignore[misc]
+    """A Fabric connection whose host key is checked, as are those of its jump hosts.
+
+    Fabric takes any key of any host, jump hosts included, and forwards ssh-agent where ssh_config
+    says so: a rig in other hands could then log in wherever the operator can.
+    """
 
     # Fabric stores only what the class declares on the connection itself, not in its config.
-    password: str | None = None
     known_hosts: Path = Path()
+    _policy: AskAboutUnknown | None = None
+
+    def __init__(
+        self, host: str, policy: AskAboutUnknown, recorded_key: str = "", **options: Any
+    ) -> None:
+        """`recorded_key`: the only one that the host may show, as inventory and rig have it."""
+        self._policy = policy  # jump hosts are made by Fabric's own __init__
+        self.known_hosts = policy.known_hosts
+        super().__init__(host, forward_agent=False, **options)
+        if recorded_key:
+            key = parse_host_key(recorded_key)
+            name = self.host if self.port == 22 else f"[{self.host}]:{self.port}"
+            self.client.get_host_keys().add(name, key.get_name(), key)
+        else:
+            self.client.load_system_host_keys()
+            if self.known_hosts.is_file():
+                self.client.load_system_host_keys(str(self.known_hosts))
+        self.client.set_missing_host_key_policy(policy)
+
+    def get_gateway(self) -> Any:
+        """The jump host of ssh_config (ProxyJump), its ProxyCommand, or nothing."""
+        jumps = self.ssh_config.get("proxyjump", "none")
+        if jumps.lower() == "none":
+            configured = self.config.gateway
+            command = self.ssh_config.get("proxycommand")
+            return command or (configured if isinstance(configured, str) else None)
+        gateway: StrictConnection | None = None
+        for hop in jumps.split(","):
+            if self.derive_shorthand(hop)["host"] in (self.host, self.original_host):
+                return None  # a pattern of ssh_config that names the jump host itself, too
+            assert self._policy is not None
+            # No password: what is meant for the rig is not a jump host's.
+            gateway = StrictConnection(
+                hop,
+                self._policy,
+                config=self.config.clone(),
+                connect_timeout=CONNECT_TIMEOUT,
+                connect_kwargs=dict(TIMEOUTS),
+                gateway=gateway or False,
+            )
+        return gateway
+
+    def close(self) -> None:
+        """Close the connection; also one that is not made yet, which Fabric leaves to go on."""
+        super().close()
+        self.client.close()
+        if isinstance(self.gateway, StrictConnection):
+            self.gateway.close()
+
+
+class RigConnection(StrictConnection):
+    """Connects as the inventory's `ansible_*` variables say."""
+
+    password: str | None = None
+    _is_recorded: bool = False
 
     def __init__(
         self,
@@ -39,10 +107,7 @@ class RigConnection(Connection):  # type: ignore[misc]
         ask: Ask = ask,
     ) -> None:
         variable = host.rendered
-        keywords: dict[str, Any] = {
-            "banner_timeout": CONNECT_TIMEOUT,
-            "auth_timeout": CONNECT_TIMEOUT,
-        }
+        keywords: dict[str, Any] = dict(TIMEOUTS)
         password = variable("ansible_password", "ansible_ssh_pass")
         if password is not None:
             # A password that was given is what is meant: trying keys first may use up the attempts.
@@ -51,9 +116,11 @@ class RigConnection(Connection):  # type: ignore[misc]
         if key:
             keywords.update(key_filename=str(Path(key).expanduser()), look_for_keys=False)
         port = variable("ansible_port", "ansible_ssh_port")
-        address = str(variable("ansible_host") or host.name)
+        known = variable("ansible_ssh_known_hosts_file") or "~/.ssh/known_hosts"
         super().__init__(
-            host=address,
+            str(variable("ansible_host") or host.name),
+            AskAboutUnknown(Path(str(known)).expanduser(), accept_new, ask),
+            str(variable(HOST_KEY) or ""),
             user=variable("ansible_user", "ansible_ssh_user"),
             port=int(port) if port else None,
             config=config,
@@ -62,12 +129,7 @@ class RigConnection(Connection):  # type: ignore[misc]
         )
         self.original_host = host.name  # what -H named, not the address
         self.password = None if password is None else str(password)
-        known = variable("ansible_ssh_known_hosts_file") or "~/.ssh/known_hosts"
-        self.known_hosts = Path(str(known)).expanduser()
-        self.client.load_system_host_keys()
-        if self.known_hosts.is_file():
-            self.client.load_system_host_keys(str(self.known_hosts))
-        self.client.set_missing_host_key_policy(AskAboutUnknown(self.known_hosts, accept_new, ask))
+        self._is_recorded = bool(variable(HOST_KEY))
 
     def open(self) -> Any:
         """Connect. Raises UnreachableError, which says why and what to do."""
@@ -80,6 +142,8 @@ class RigConnection(Connection):  # type: ignore[misc]
         except UnreachableError:
             raise
         except paramiko.BadHostKeyException as error:
+            if self._is_recorded and error.hostname == self.host:
+                raise other_rig_error(error, str(self.original_host)) from None
             raise changed_key_error(error, self.known_hosts) from None
         except paramiko.PasswordRequiredException:
             raise UnreachableError(
@@ -104,7 +168,8 @@ class RigConnection(Connection):  # type: ignore[misc]
                 "another one: look for its MAC address in the router.",
             ) from None
         transport = self.client.get_transport()
-        transport.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if isinstance(transport.sock, socket.socket):  # and no jump host's channel
+            transport.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         transport.channel_timeout = CHANNEL_TIMEOUT
         return result
 
@@ -124,11 +189,6 @@ class RigConnection(Connection):  # type: ignore[misc]
             advice="Set ansible_user and ansible_password (or a key) for this host in the "
             "inventory, or run with --prompt-for-login-password.",
         )
-
-    def close(self) -> None:
-        """Close the connection; also one that is not made yet, which Fabric leaves to go on."""
-        super().close()
-        self.client.close()
 
 
 def _reason(error: Exception) -> str:

@@ -112,6 +112,10 @@ class InventoryExecutor(fabric.Executor):  # type: ignore[misc]
         """One call for a FleetTask, whatever -H names; Fabric's own way for the others."""
         named = self.core[0].args.hosts.value
         patterns = named.split(",") if named else []
+        if self.core.remainder:
+            if calls:
+                raise PatternError("a verb and a command after -- can't both be run")
+            return [_command_call(patterns, str(self.core.remainder))]
         expanded: list[Any] = []
         others: list[Any] = []
         for call in calls:
@@ -125,6 +129,21 @@ class InventoryExecutor(fabric.Executor):  # type: ignore[misc]
         if others or not expanded:
             expanded += super().expand_calls(others, apply_hosts)
         return expanded
+
+
+def _command_call(patterns: list[str], words: str) -> FleetCall:
+    """What runs the words after `--` on all hosts. Raises PatternError where none is named."""
+    if not patterns:
+        raise PatternError("no host is named", advice="fab -H NAME -- command")
+
+    def command(context: FleetContext) -> None:
+        from provision.command import run_command
+
+        run_command(load_inventory(None).select(context.patterns), context.config, words)
+
+    call = FleetCall(FleetTask(command))
+    call.patterns = tuple(patterns)
+    return call
 
 
 def load_inventory(path: str | None) -> Inventory:

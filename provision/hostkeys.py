@@ -1,4 +1,8 @@
-"""Host keys: a changed key is refused, an unknown one is shown and asked about.
+"""Host keys: who a rig is. A changed key is refused, an unknown one is shown and asked about.
+
+Nothing else identifies a rig: its name, its addresses and its MAC addresses are what it says.
+The inventory's `ssh_host_key` (`fab adopt` writes it) is the only key that a rig may show, at
+whatever address; without it, known_hosts decides.
 
 Fabric adds unknown keys silently and does not look at known_hosts at all (fabric #1804, #2071).
 """
@@ -17,6 +21,7 @@ import paramiko
 
 from provision.errors import UnreachableError
 
+HOST_KEY = "ssh_host_key"  # the inventory's variable: type and key in base64, as ssh-keyscan prints
 Ask = Callable[[str], str]  # asks the operator, in the thread of one rig
 
 _asking = threading.Lock()  # one question at a time, however many rigs
@@ -41,7 +46,7 @@ class AskAboutUnknown(paramiko.MissingHostKeyPolicy):
     """Take an unknown key only when the operator says so, and remember it."""
 
     def __init__(self, known_hosts: Path, accept_new: bool, ask: Ask) -> None:
-        self._known_hosts = known_hosts
+        self.known_hosts = known_hosts
         self._accept_new = accept_new
         self._ask = ask
 
@@ -68,9 +73,47 @@ class AskAboutUnknown(paramiko.MissingHostKeyPolicy):
         return answer.lower() in ("y", "yes")
 
     def _remember(self, hostname: str, key: paramiko.PKey) -> None:
-        self._known_hosts.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with self._known_hosts.open("a", encoding="utf-8") as file:
+        self.known_hosts.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with self.known_hosts.open("a", encoding="utf-8") as file:
             file.write(f"{hostname} {key.get_name()} {key.get_base64()}\n")
+
+
+def parse_host_key(text: str) -> paramiko.PKey:
+    """The key of a line "ssh-ed25519 AAAA…". Raises UnreachableError."""
+    try:
+        kind, blob = text.split()[:2]
+        return paramiko.PKey.from_type_string(kind, base64.b64decode(blob, validate=True))
+    except (ValueError, TypeError, paramiko.SSHException):
+        raise UnreachableError(
+            f"{HOST_KEY} is not an SSH public key: {text[:60]!r}",
+            advice="It is a type and a key in base64: ssh-ed25519 AAAA…, as ssh-keyscan prints it.",
+        ) from None
+
+
+def format_host_key(key: paramiko.PKey) -> str:
+    """A key as `parse_host_key` reads it."""
+    return f"{key.get_name()} {key.get_base64()}"
+
+
+def keys_in_known_hosts(known_hosts: Path, address: str, port: int) -> set[str]:
+    """The keys that known_hosts has of an address, as `format_host_key` has them."""
+    keys = paramiko.HostKeys()
+    for path in {known_hosts, Path("~/.ssh/known_hosts").expanduser()}:
+        if path.is_file():
+            keys.load(str(path))
+    found = keys.lookup(address if port == 22 else f"[{address}]:{port}")
+    return {format_host_key(key) for key in (found or {}).values()}
+
+
+def other_rig_error(error: paramiko.BadHostKeyException, name: str) -> UnreachableError:
+    """What to say when a host shows another key than the inventory has of the rig."""
+    return UnreachableError(
+        f"{error.hostname} is not '{name}': it shows {error.key.get_name()} "
+        f"{fingerprint(error.key)}, but the inventory has {fingerprint(error.expected_key)}",
+        advice="Nothing was sent to it. DHCP may have given the address to another machine: look "
+        f"for the rig's own in the router. If '{name}' was reinstalled, take {HOST_KEY} out of its "
+        "variables (its entry, and host_vars), and run fab adopt.",
+    )
 
 
 def changed_key_error(error: paramiko.BadHostKeyException, known_hosts: Path) -> UnreachableError:

@@ -205,7 +205,9 @@ class HostRun:
             if current:
                 entry = known[current["id"][0]]
                 line = "" if entry.task.scope.no_log else current["line"]
-                self._tell(entry.play, entry.task, current["elapsed"], line)
+                title = current.get("title") or self._prepare.title(entry.play, entry.task)
+                step = entry.play.step
+                self._report.progress(self._host.name, step, title, current["elapsed"], line)
 
         return tell
 

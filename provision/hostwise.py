@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
-
-from rich.console import Console
+from typing import Any, TypeVar
 
 from provision.errors import DeeprigError, describe
 from provision.inventory import Host
+from provision.terminal import Terminal
 
 Answer = TypeVar("Answer")
 
@@ -17,28 +16,33 @@ Answer = TypeVar("Answer")
 def each(hosts: Sequence[Host], read: Callable[[Host], Answer]) -> dict[str, Answer | DeeprigError]:
     """What `read` gives of each host, or why it gives nothing, by name."""
 
-    def one(host: Host) -> Answer | DeeprigError:
-        try:
-            return read(host)
-        except DeeprigError as error:
-            return error
-        except Exception as error:  # of one host, and the others are shown
-            return DeeprigError(f"deeprig itself broke here: {error!r}")
-
     with ThreadPoolExecutor(len(hosts)) as pool:
-        return dict(zip((host.name for host in hosts), pool.map(one, hosts), strict=True))
+        answers = pool.map(lambda host: attempt(read, host), hosts)
+        return dict(zip((host.name for host in hosts), answers, strict=True))
 
 
-def answered(found: Mapping[str, Answer | DeeprigError]) -> Iterator[tuple[str, Answer]]:
-    """Each host and its answer; one that has none is told of on stderr, in its turn."""
-    errors = Console(highlight=False, soft_wrap=True, stderr=True)  # --json has stdout to itself
-    for name, one in found.items():
-        if isinstance(one, DeeprigError):
-            errors.print(describe(one, name), style="red", markup=False)
-        else:
-            yield name, one
+def attempt(work: Callable[..., Answer], *args: Any) -> Answer | DeeprigError:
+    """What `work` gives, or why it gives nothing: a fault in one host's answer hides no other's."""
+    try:
+        return work(*args)
+    except DeeprigError as error:
+        return error
+    except Exception as error:
+        return DeeprigError(f"deeprig itself broke here: {error!r}")
 
 
-def worst(found: Mapping[str, object]) -> int:
-    """The highest status of those without an answer; 0 where all have one."""
-    return max((one.status for one in found.values() if isinstance(one, DeeprigError)), default=0)
+def show_each(
+    answers: Mapping[str, Answer | DeeprigError], show: Callable[[str, Answer], None]
+) -> int:
+    """Show each host's answer in its turn; return the worst status, 0 where all are shown.
+
+    A host that has none, or whose answer can't be shown, is told of on stderr.
+    """
+    errors = Terminal(error=True)  # --json has stdout to itself
+    worst = 0
+    for name, answer in answers.items():
+        failure = answer if isinstance(answer, DeeprigError) else attempt(show, name, answer)
+        if isinstance(failure, DeeprigError):
+            errors.print(describe(failure, name), style="red")
+            worst = max(worst, failure.status)
+    return worst

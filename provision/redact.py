@@ -5,14 +5,15 @@ So are the terminal's own commands, which a rig that somebody took over might se
 
 from __future__ import annotations
 
-import contextlib
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
-from provision.errors import RenderError
-from provision.plain import plain
-from provision.templating import NotYetKnown, UnknownInCheckMode
+from provision.boundary.text import clean
+from provision.source import is_template
+
+if TYPE_CHECKING:  # slow to import, and rarely needed here
+    from jinja2 import nodes
 
 MASK = "********"
 SHORTEST = 4  # characters: masking a shorter secret would mask half of every line
@@ -38,11 +39,18 @@ class Redactor:
     """Masks the values it was told, settings with telling names, and wallet addresses."""
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
-        self._known = sorted({s for s in secrets if len(s) >= SHORTEST}, key=len, reverse=True)
+        self._known: tuple[str, ...] = ()
+        self.add(*secrets)
+
+    def add(self, *values: Any) -> None:
+        """Mask the texts in these values from now on, too."""
+        texts = {text for value in values for text in _texts(value) if len(text) >= SHORTEST}
+        if not texts <= set(self._known):
+            self._known = tuple(sorted({*self._known, *texts}, key=len, reverse=True))
 
     def text(self, text: str) -> str:
         """`text` with every secret masked, and nothing that a terminal would obey."""
-        text = plain(text)
+        text = clean(text)
         for secret in self._known:
             text = text.replace(secret, MASK)
         text = _ASSIGNED.sub(lambda match: match["name"] + MASK, text)
@@ -70,26 +78,88 @@ class Redactor:
         return MASK if str(value) in self._known else value
 
 
-def secrets_of(
-    variables: Mapping[str, Any], render: Callable[[Any], Any] = lambda value: value
-) -> Iterator[str]:
-    """The values, at any depth, of variables whose names say that they are secrets.
+def is_secret_name(name: str) -> bool:
+    """Return whether a variable of this name holds a secret, and not the path of one."""
+    return bool(_SECRET_NAME.fullmatch(name)) and not name.endswith(("_file", "_path"))
 
-    `render` gives a value's text where it is a template; what can't be rendered is no secret yet.
+
+def secrets_of(
+    variables: Mapping[str, Any], scope: Mapping[str, Any] | None = None
+) -> Iterator[str]:
+    """Yield the values, at any depth, of variables whose names say that they are secrets.
+
+    Nothing is rendered: of a template, what it refers to in `scope` (by default `variables`
+    itself) is a secret. What it is rendered to is masked when that happens (`Redactor.add`).
     """
+    scope = variables if scope is None else scope
     for name, value in variables.items():
-        if not _SECRET_NAME.fullmatch(str(name)) or str(name).endswith(("_file", "_path")):
+        if is_secret_name(str(name)):
+            yield from _texts(value, scope)
+        else:
             for each in value if isinstance(value, (list, tuple)) else [value]:
                 if isinstance(each, Mapping):
-                    yield from secrets_of(each, render)
-            continue
-        with contextlib.suppress(RenderError, NotYetKnown, UnknownInCheckMode):
-            yield from _texts(render(value))
+                    yield from secrets_of(each, scope)
 
 
-def _texts(value: Any) -> Iterator[str]:
+def _texts(
+    value: Any, scope: Mapping[str, Any] | None = None, seen: tuple[str, ...] = ()
+) -> Iterator[str]:
+    """Yield the texts and numbers in a value; with a scope, those that its templates refer to."""
     if isinstance(value, (Mapping, list, tuple)):
         for item in value.values() if isinstance(value, Mapping) else value:
-            yield from _texts(item)
+            yield from _texts(item, scope, seen)
+    elif scope is not None and is_template(value):
+        if value not in seen:  # a variable may refer to itself
+            yield from _texts_of_template(value, scope, (*seen, value))
     elif isinstance(value, (str, int)) and not isinstance(value, bool):
         yield str(value)
+
+
+def _texts_of_template(
+    template: str, scope: Mapping[str, Any], seen: tuple[str, ...]
+) -> Iterator[str]:
+    import jinja2
+    from jinja2 import nodes
+
+    extensions = ["jinja2.ext.loopcontrols", "jinja2.ext.do"]
+    try:
+        tree = jinja2.Environment(extensions=extensions).parse(template)
+    except jinja2.TemplateSyntaxError:
+        return  # rendering reports it
+    inner: set[int] = set()  # nodes that are part of a longer path
+    for node in tree.find_all((nodes.Getattr, nodes.Getitem, nodes.Name)):
+        if id(node) in inner:
+            continue
+        path, below = _static_path(node)
+        inner.update(below)
+        yield from _texts(_look_up(path, scope), scope, seen)
+    for call in tree.find_all(nodes.Filter):
+        if call.name in ("default", "d"):
+            yield from (str(one.value) for one in call.args if isinstance(one, nodes.Const))
+
+
+def _static_path(node: nodes.Node) -> tuple[list[Any], set[int]]:
+    """Return the keys of `a.b['c']`, and the nodes of its parts; no keys where one is computed."""
+    from jinja2 import nodes
+
+    keys: list[Any] = []
+    below: set[int] = set()
+    while isinstance(node, (nodes.Getattr, nodes.Getitem)):
+        if isinstance(node, nodes.Getattr):
+            keys.insert(0, node.attr)
+        elif isinstance(node.arg, nodes.Const):
+            keys.insert(0, node.arg.value)
+        else:
+            keys.clear()  # any item may be meant
+        node = node.node
+        below.add(id(node))
+    return ([node.name, *keys] if isinstance(node, nodes.Name) else []), below
+
+
+def _look_up(path: list[Any], scope: Any) -> Any:
+    for key in path:
+        try:
+            scope = scope[key]
+        except (KeyError, IndexError, TypeError):
+            return None
+    return scope if path else None

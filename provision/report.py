@@ -8,23 +8,23 @@ from __future__ import annotations
 
 import difflib
 import json
-import re
 import sys
 import threading
 import time
 from collections import Counter
 from typing import Any, TextIO
 
-from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from provision.boundary.text import clean_line
 from provision.errors import DeeprigError, describe, shown_path
 from provision.hostkeys import ask
 from provision.outcome import Item, Outcome, Recap, Status
 from provision.redact import Redactor
 from provision.runlog import RunLog
+from provision.terminal import Terminal
 
 STYLES = {
     Status.OK: "green",
@@ -39,11 +39,6 @@ _STATUS_WIDTH = max(len(status.value) for status in Status)
 _SAID = frozenset((Status.CHANGED, Status.UNKNOWN, Status.IGNORED, Status.FAILED))
 PATIENCE = 2.0  # seconds after which a log says what is being waited for
 REMINDER = 30.0  # seconds between two such lines of one task
-# Escape sequences (colours, cursor, window title) and control characters other than a tab.
-_CONTROL = re.compile(
-    r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-_])"
-    r"|[\x00-\x08\x0a-\x1f\x7f-\x9f]"
-)
 
 
 class Report:
@@ -63,9 +58,7 @@ class Report:
         self._json = as_json
         self._verbose = verbose
         self._lock = threading.RLock()
-        self._console = Console(
-            file=stream or sys.stdout, highlight=False, soft_wrap=True, quiet=as_json
-        )
+        self._console = Terminal(stream or sys.stdout, quiet=as_json)
         self._width = max((len(host) for host in hosts), default=4)
         self._steps: dict[str, tuple[str, Counter[Status], float]] = {}
         self._outcomes: list[dict[str, Any]] = []
@@ -191,9 +184,9 @@ class Report:
     def _line(
         self, host: str, step: str, status: str, style: str, title: str, seconds: float | None
     ) -> None:
-        line = Text(self._printable(f"{host:<{self._width}}  {step:<10} "))
-        line.append(self._printable(f"{status:<{_STATUS_WIDTH}}"), style=style)
-        line.append(self._printable(f"  {self._redactor.text(title)}"))
+        line = Text(f"{host:<{self._width}}  {step:<10} ")
+        line.append(f"{status:<{_STATUS_WIDTH}}", style=style)
+        line.append(f"  {clean_line(self._redactor.text(title))}")
         if seconds is not None and seconds >= 0.05:
             line.append(f"  {seconds:.1f} s", style="bright_black")
         line.rstrip()
@@ -265,12 +258,7 @@ class Report:
 
     def _block(self, text: str, style: str) -> None:
         for line in text.splitlines():
-            self._console.print(Text(self._printable(f"    {line}"), style=style))
-
-    def _printable(self, text: str) -> str:
-        """What a rig wrote, without what would steer the terminal or can't be encoded in it."""
-        text = _CONTROL.sub("", text)
-        return text.encode(self._console.encoding, "replace").decode(self._console.encoding)
+            self._console.print(Text(f"    {line}", style=style))
 
     def _step_ends(self, host: str) -> None:
         """One line for a step that is over."""
@@ -290,7 +278,7 @@ class Report:
         table.add_column(no_wrap=True, width=self._width)
         table.add_column(no_wrap=True, overflow="ellipsis", ratio=1, style="bright_black")
         for host, doing in sorted(self._doing.items()):
-            table.add_row(Text(host), Text(self._printable(doing)))
+            table.add_row(Text(host), Text(clean_line(doing)))
         self._live.update(table)
 
     def _record(self, outcome: Outcome) -> dict[str, Any]:

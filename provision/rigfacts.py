@@ -6,14 +6,15 @@ import json
 from typing import Any
 
 from fabric import Config
-from rich.console import Console
 
 from provision import hostwise, modules, summary, wrapping
+from provision.boundary.facts import check_facts
 from provision.errors import DeeprigError
 from provision.inventory import Host
 from provision.redact import Redactor, secrets_of
 from provision.remote.options import normalize
 from provision.sessions import Sessions, sessions_of
+from provision.terminal import Terminal
 
 LABEL = 9  # columns
 
@@ -45,23 +46,26 @@ def read(sessions: Sessions) -> dict[str, Any]:
     """All facts, over sessions that are the caller's."""
     result = ask(sessions, "setup")
     if result.get("failed"):
-        raise DeeprigError(f"its facts can't be read: {result['msg']}")
-    facts: dict[str, Any] = result["ansible_facts"]
-    return facts
+        raise DeeprigError(f"its facts can't be read: {result.get('msg') or 'no reason given'}")
+    return check_facts(result.get("ansible_facts", {}))
 
 
 def show(hosts: list[Host], config: Config, accept_new: bool, as_json: bool) -> bool:
     """Print what each host is; False when one could not be reached."""
     found = hostwise.each(hosts, lambda host: gather(host, config, accept_new))
-    console = Console(highlight=False, soft_wrap=True)
+    console = Terminal()
     models = summary.gpu_models()
     variables = {host.name: host.variables for host in hosts}
     documents = {}
-    for name, facts in hostwise.answered(found):
+
+    def show_one(name: str, facts: dict[str, Any]) -> None:
         documents[name] = Redactor(secrets_of(variables[name])).value(facts)
         if not as_json:
-            console.print(name, style="bold", markup=False)
-            wrapping.rows(summary.rows(facts, models), console, LABEL)
+            rows = summary.rows(facts, models)
+            console.print(name, style="bold")
+            wrapping.rows(rows, console, LABEL)
+
+    hostwise.show_each(found, show_one)
     if as_json:
         print(json.dumps(documents, indent=2))
     return len(documents) == len(hosts)

@@ -10,16 +10,22 @@ import contextlib
 import io
 import shlex
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import BinaryIO
 
 import paramiko
 
+from provision.boundary.decode import BoundaryError
+from provision.boundary.text import clean_line
 from provision.connection import CHANNEL_TIMEOUT, RigConnection
 from provision.errors import HungError, LostError, UnreachableError
 
 SILENCE = 120.0  # seconds without a byte from a command that is not said to be slow
+LONGEST = 600.0  # seconds for a whole command that is not said to be slow
+MOST = 64 << 20  # bytes that a command may write, where its caller names no other limit
+MOST_COMPLAINTS = 1 << 20  # bytes of its standard error; what comes then is not kept
 KEEPALIVE = 10  # seconds between signs of life of a connection on which nothing is said
 CHUNK = 65536  # bytes
 NO_MORE = "deeprig-no-more"  # for sudo's second attempt
@@ -39,7 +45,7 @@ class Done:
     def last_words(self) -> str:
         """The last line of its complaints; empty when it had none."""
         lines = self.error.decode("utf-8", "replace").strip().splitlines()
-        return lines[-1] if lines else ""
+        return clean_line(lines[-1]) if lines else ""
 
 
 class Shell:
@@ -55,10 +61,13 @@ class Shell:
         silence: float = SILENCE,
         content: str | BinaryIO = "",
         sink: BinaryIO | None = None,
+        longest: float = LONGEST,
+        most: int = MOST,
     ) -> Done:
         """Run a command, hand on each line that it writes, and keep them all.
 
-        Raises UnreachableError, LostError; HungError after silence.
+        Raises UnreachableError, LostError; HungError after `silence` seconds without a word, or
+        after `longest` seconds in all; BoundaryError where it writes more than `most` bytes.
 
         content: what it reads. Its standard input stays open until it ends: a command that
         watches for the end of it knows when the operator has gone away.
@@ -74,7 +83,8 @@ class Shell:
                 while part := source.read(CHUNK):
                     channel.sendall(part)
                 channel.shutdown_write()
-            out, error = self._read(channel, on_line, sink)
+            reading = _Reading(channel, time.monotonic() + longest, most)
+            out, error = reading.run(on_line, sink)
             return Done(channel.recv_exit_status(), out, error)
         except TimeoutError:
             raise HungError(
@@ -115,20 +125,29 @@ class Shell:
         channel.settimeout(silence)
         return channel
 
-    def _read(
-        self, channel: paramiko.Channel, on_line: OnLine | None, sink: BinaryIO | None
-    ) -> tuple[bytes, bytes]:
-        """Both streams to their end; one may fill while the other says nothing."""
-        out, error, told = bytearray(), bytearray(), 0
+
+class _Reading:
+    """Reads both streams of a command to their end, within bounds of time and bytes."""
+
+    def __init__(self, channel: paramiko.Channel, deadline: float, most: int) -> None:
+        self._channel = channel
+        self._deadline = deadline
+        self._most = most
+
+    def run(self, on_line: OnLine | None, sink: BinaryIO | None) -> tuple[bytes, bytes]:
+        """Return what was written; one stream may fill while the other says nothing."""
+        out, error, told, count = bytearray(), bytearray(), 0, 0
 
         def drain() -> None:
             with contextlib.suppress(OSError):
-                while chunk := channel.recv_stderr(CHUNK):
-                    error.extend(chunk)
+                while chunk := self._channel.recv_stderr(CHUNK):
+                    error.extend(chunk[: MOST_COMPLAINTS - len(error)])
 
         reader = threading.Thread(target=drain, daemon=True)
         reader.start()
-        while chunk := channel.recv(CHUNK):
+        while chunk := self._channel.recv(CHUNK):
+            count += len(chunk)
+            self._check(count)
             if sink is not None:
                 sink.write(chunk)
                 continue
@@ -138,6 +157,18 @@ class Shell:
                 told = end + 1
         reader.join(CHANNEL_TIMEOUT)
         return bytes(out), bytes(error)
+
+    def _check(self, count: int) -> None:
+        if count > self._most:
+            raise BoundaryError(
+                f"a command wrote more than {self._most} bytes",
+                advice="No rig has that much to say to it. Look at the rig's own console.",
+            )
+        if time.monotonic() > self._deadline:
+            raise HungError(
+                "a command did not come to an end in time",
+                advice="See whether the rig still answers, and what hangs there.",
+            )
 
 
 class RootShell(Shell):

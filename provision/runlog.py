@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any
 
 from provision.errors import DeeprigError
+from provision.textfile import make_private
 
 
 class RunLog:
@@ -22,7 +23,7 @@ class RunLog:
         stamp = time.strftime("%Y%m%d-%H%M%S")
         self.path = folder / f"{stamp}-{verb}-{who}-{os.getpid()}.jsonl"
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            make_private(folder)
             handle = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         except OSError as error:
             raise DeeprigError(

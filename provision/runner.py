@@ -18,7 +18,7 @@ from provision.redact import Redactor, secrets_of
 from provision.report import Report
 from provision.runlog import RunLog
 from provision.sessions import Sessions
-from provision.templating import Templar, compile_ahead
+from provision.templating import compile_ahead
 from provision.variables import HostVariables
 
 FORKS = 16  # hosts at work at once
@@ -37,7 +37,9 @@ def run(
     log_folder: Path = LOG,
 ) -> list[Recap]:
     """Play on every host that both -H and the play's `hosts` name; a recap for each."""
-    redactor = Redactor(_secrets(plays, hosts, options))
+    redactor = Redactor(collect_secrets(plays, hosts, options))
+    for each in sessions.values():
+        redactor.add(*each.secrets)
     names = [host.name for host in hosts]
     work = {host.name: _plays_of(host, plays, inventory, names) for host in hosts}
     began = time.monotonic()
@@ -46,7 +48,7 @@ def run(
         Report(names, redactor, log, as_json=as_json, verbose=verbose) as report,
         ThreadPoolExecutor(min(FORKS, len(hosts))) as pool,
     ):
-        runs = [_host_run(h, sessions[h.name], inventory, options, report) for h in hosts]
+        runs = [_host_run(h, sessions[h.name], inventory, options, report, redactor) for h in hosts]
         futures: list[Future[Recap]] = []
         try:
             for host_run, host in zip(runs, hosts, strict=True):
@@ -72,14 +74,14 @@ def _stop(runs: list[HostRun], futures: list[Future[Recap]]) -> None:
             return
 
 
-def _secrets(plays: list[Play], hosts: list[Host], options: RunOptions) -> Iterator[str]:
-    """All values that the inventory, the command line and the plays call secrets."""
+def collect_secrets(plays: list[Play], hosts: list[Host], options: RunOptions) -> Iterator[str]:
+    """Yield what inventory, command line and plays call secrets; no template is rendered."""
     for host in hosts:
         for written in ({}, *(play.variables for play in plays)):
             layers = [host.variables, written, options.extra]
-            render = Templar(layers).render
+            scope = {name: value for layer in layers for name, value in layer.items()}
             for layer in layers:
-                yield from secrets_of(layer, render)
+                yield from secrets_of(layer, scope)
 
 
 def _compile_templates(plays: list[Play]) -> None:
@@ -92,10 +94,17 @@ def _compile_templates(plays: list[Play]) -> None:
 
 
 def _host_run(
-    host: Host, sessions: Sessions, inventory: Inventory, options: RunOptions, report: Report
+    host: Host,
+    sessions: Sessions,
+    inventory: Inventory,
+    options: RunOptions,
+    report: Report,
+    redactor: Redactor,
 ) -> HostRun:
     sessions.ask = report.ask
-    variables = HostVariables(host, inventory, options.extra, options.check, options.diff)
+    variables = HostVariables(
+        host, inventory, options.extra, options.check, options.diff, redactor.add
+    )
     return HostRun(host, variables, sessions, options, report)
 
 

@@ -1,7 +1,8 @@
 """One worker on one rig, over one channel: send a batch, hear how it goes.
 
-A round trip is paid per batch, not per task. Silence longer than `SILENCE` is a dead peer: the
-worker gives a sign of life more often than that, whatever it is doing.
+A round trip is paid per batch, not per task. Silence longer than `SILENCE` is a dead peer: both
+sides give a sign of life more often than that, whatever they are doing. What the rig sends is
+bounded, and checked against what it was asked (provision/boundary/messages.py).
 """
 
 from __future__ import annotations
@@ -9,17 +10,29 @@ from __future__ import annotations
 import contextlib
 import shlex
 import socket
+import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import paramiko
 
 from provision import bundle
+from provision.boundary.decode import LIMITS, BoundaryError, check_type
+from provision.boundary.messages import Batch, Hello, Waiting, decode_frame
+from provision.boundary.text import clean
 from provision.connection import CHANNEL_TIMEOUT, RigConnection
 from provision.errors import LostError, UnreachableError
-from provision.remote.frames import GREETING, BadFrame, Frame, pack, unpack
+from provision.remote.frames import GREETING, BadFrame, Frame, pack, read_body
 
 SILENCE = 30.0  # seconds; the worker's heartbeat is 5
+HEARTBEAT = 5.0  # seconds between two signs of life of ours
+GREETING_SECONDS = (
+    60.0  # from the command to the worker's first word; Python on a slow disk takes 3
+)
+MOST_BEFORE_GREETING = 1 << 20  # bytes of a login shell's own words
+MOST_OF_A_SESSION = 1 << 30  # bytes; a whole provision sends 2 MB
+MOST_OF_STDERR = 1 << 16  # bytes
 
 Unit = dict[str, Any]
 Progress = Callable[[Frame], None]
@@ -51,19 +64,28 @@ class Session:
         self._silence = silence
         self._channel: paramiko.Channel | None = None
         self._buffer = b""
+        self._received = 0  # bytes
         self._batch = 0
+        self._sending = threading.Lock()
+        self._ended = threading.Event()
 
     def run(self, units: list[Unit], progress: Progress) -> Iterator[Frame]:
         """Send a batch and yield the frames that tell of it, the last one `done`."""
         self._batch += 1
+        batch = Batch(self._batch, units)
         request = pack({"batch": self._batch, "units": units})
         if self._channel is None:
-            self._start(request)
+            first = units[0]["id"]
+            self._start(request, lambda waiting: progress(_as_progress(first, waiting)))
         else:
             self._send(request)
         self.frames_sent += 1
         while True:
             frame = self._receive()
+            try:
+                batch.check(frame)
+            except BoundaryError as error:
+                raise self._broken(error) from None
             progress(frame)
             yield frame
             if frame["done"]:
@@ -76,10 +98,16 @@ class Session:
 
     def abort(self) -> None:
         """The same from another thread: the one that waits for a frame gets a LostError."""
+        self._ended.set()
         channel = self._channel
         if channel is not None:
-            with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
-                channel.sendall(pack({"op": "bye"}))
+            # Another thread may hang in a channel that takes nothing: closing it is bye enough.
+            if self._sending.acquire(timeout=1):
+                try:
+                    with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
+                        channel.sendall(pack({"op": "bye"}))
+                finally:
+                    self._sending.release()
             _shut(channel)
 
     def _command(self) -> str:
@@ -91,8 +119,11 @@ class Session:
         # sudo -H: pip's and others' caches go to the right home.
         return f"LC_ALL=C exec sudo {how} -H -u {user} -- {python}"
 
-    def _start(self, first: bytes) -> None:
-        """Start the worker and send the first batch along: both need one round trip in all."""
+    def _start(self, first: bytes, on_waiting: Callable[[Waiting], None]) -> None:
+        """Start the worker and send the first batch along: both need one round trip in all.
+
+        on_waiting: is told while a run whose operator is gone comes to its end.
+        """
         self.connection.open()
         transport = self.connection.transport
         try:
@@ -110,24 +141,58 @@ class Session:
                 f"{self.connection.host} took the login but no command: {error or 'no answer'}",
                 advice="Look at the rig's own console: it may be out of memory or disk space.",
             ) from None
-        hello = self._receive()
-        self.hello = hello["hello"]
-        if self.hello["busy"]:
+        self._ended.clear()
+        threading.Thread(target=self._give_signs_of_life, args=(channel,), daemon=True).start()
+        self.hello = dict(self._hear_hello(on_waiting))
+        if self.hello["busy"] or self.hello["problem"]:
+            self.abort()
             self._channel = None
+        if self.hello["problem"]:
+            raise UnreachableError(
+                clean(self.hello["problem"]),
+                advice="/run/deeprig must be root's own folder, on a disk that is not full.",
+            )
+        if self.hello["busy"]:
             raise UnreachableError(
                 f"another run is at work on this rig ({self.hello['busy']})",
                 advice="Two runs would undo each other: wait for it to end.",
             )
 
+    def _hear_hello(self, on_waiting: Callable[[Waiting], None]) -> Hello:
+        try:
+            while "waiting" in (frame := self._receive()):
+                on_waiting(check_type(frame["waiting"], Waiting, "frame"))
+            return check_type(frame.get("hello"), Hello, "greeting")
+        except BoundaryError as error:
+            raise self._broken(error) from None
+
+    def _give_signs_of_life(self, channel: paramiko.Channel) -> None:
+        """Tell the worker that this side is there, until the session ends."""
+        sign = pack({"op": "alive"})
+        while not self._ended.wait(HEARTBEAT):
+            try:
+                with self._sending:
+                    channel.sendall(sign)
+            except (OSError, EOFError, paramiko.SSHException):
+                return  # whoever waits for a frame is told
+
     def _greeting(self) -> None:
         """Skip what the login shell says; explain a worker that does not start."""
         assert self._channel is not None
         heard = b""
+        deadline = time.monotonic() + GREETING_SECONDS
         while GREETING not in heard:
             chunk = self._channel.recv(65536)
             if not chunk:
                 raise self._no_worker(heard.decode("utf-8", "replace"))
             heard += chunk
+            if len(heard) > MOST_BEFORE_GREETING or time.monotonic() > deadline:
+                _shut(self._channel)
+                self._channel = None
+                raise UnreachableError(
+                    f"the worker did not start: the login shell wrote {len(heard)} bytes instead",
+                    advice="Look at what that user's login files print (.profile, .bashrc, motd).",
+                )
         self._buffer = heard.split(GREETING, 1)[1]
 
     def _no_worker(self, heard: str) -> UnreachableError:
@@ -163,7 +228,7 @@ class Session:
                 "ansible_python_interpreter.",
             )
         return UnreachableError(
-            "the worker did not start", advice=said.strip() or "It gave no reason."
+            "the worker did not start", advice=clean(said).strip() or "It gave no reason."
         )
 
     def _missing(self, text: str) -> str:
@@ -173,14 +238,15 @@ class Session:
         assert self._channel is not None
         said = b""
         with contextlib.suppress(TimeoutError):
-            while chunk := self._channel.recv_stderr(65536):
+            while len(said) < MOST_OF_STDERR and (chunk := self._channel.recv_stderr(65536)):
                 said += chunk
         return said.decode("utf-8", "replace")
 
     def _send(self, data: bytes) -> None:
         assert self._channel is not None
         try:
-            self._channel.sendall(data)
+            with self._sending:
+                self._channel.sendall(data)
         except (OSError, EOFError) as error:
             raise self._lost(str(error) or "the connection is closed") from None
 
@@ -196,25 +262,45 @@ class Session:
             if not chunk:
                 break
             self._buffer += chunk
+            self._received += len(chunk)
+            if self._received > MOST_OF_A_SESSION:
+                raise self._lost(f"it sent more than {MOST_OF_A_SESSION} bytes")
         data, self._buffer = self._buffer[:count], self._buffer[count:]
         return data
 
     def _receive(self) -> Frame:
         try:
-            frame = unpack(self._read)
+            body = read_body(self._read, LIMITS.size)
         except BadFrame as error:
             raise self._lost(f"it sent something else than frames ({error})") from None
-        if frame is None:
+        if body is None:
             assert self._channel is not None
-            said = self._stderr().strip()
+            said = clean(self._stderr()).strip()
             raise self._lost(said or "the connection was closed")
+        try:
+            frame = decode_frame(body, LIMITS)
+        except BoundaryError as error:
+            raise self._broken(error) from None
         self.frames_received += 1
         return frame
+
+    def _broken(self, error: BoundaryError) -> LostError:
+        """What to raise for a rig that breaks the protocol; nothing that it sends is read again."""
+        if self._channel is not None:
+            _shut(self._channel)
+            self._channel = None
+        self._ended.set()
+        return LostError(
+            error.message,
+            advice="This is not an answer of deeprig's own worker. If the rig was in other hands, "
+            "reinstall it.",
+        )
 
     def _lost(self, why: str) -> LostError:
         if self._channel is not None:
             _shut(self._channel)
             self._channel = None
+        self._ended.set()
         return LostError(
             f"lost the rig in the middle: {why}",
             advice="Run the same command again: what is done stays done.",
@@ -225,3 +311,9 @@ def _shut(channel: paramiko.Channel) -> None:
     """Close a channel; where the connection is gone already, that is no error."""
     with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
         channel.close()
+
+
+def _as_progress(unit: list[int], waiting: Waiting) -> Frame:
+    """A frame for the operator's display while another run is waited for."""
+    title = f"waiting for the run {waiting['holder']} to end: its operator is gone"
+    return {"current": {"id": unit, "elapsed": waiting["seconds"], "line": "", "title": title}}

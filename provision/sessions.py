@@ -8,12 +8,15 @@ from concurrent.futures import Future
 
 from fabric import Config
 
+from provision.boundary.patterns import BOOT_ID, check_form
 from provision.connection import RigConnection
 from provision.errors import DeeprigError, UnreachableError
 from provision.hostkeys import Ask, ask
 from provision.inventory import Host
+from provision.rootshell import Shell
 from provision.session import Session
 
+MOST_OF_BOOT = 4096  # bytes of a boot_id and a word
 # Makes a connection, not open yet; asks about an unknown host key by what it is given.
 Connect = Callable[[Ask], RigConnection]
 
@@ -30,6 +33,7 @@ class Sessions:
     """Opens sessions as they are needed, over one connection.
 
     `connect` makes a new RigConnection; `sudo_password` and `interpreter` are the inventory's.
+    `secrets` holds the passwords of this host: whoever prints what the rig sends masks them.
     `ask` is how the operator is asked about host keys; who has a live display sets it.
     """
 
@@ -39,7 +43,9 @@ class Sessions:
         sudo_password: str | None = None,
         interpreter: str = "python3",
         exclusive: bool = True,
+        login_password: str | None = None,
     ) -> None:
+        self.secrets = [one for one in (sudo_password, login_password) if one is not None]
         self._connect = connect
         self._sudo_password = sudo_password
         self._interpreter = interpreter
@@ -105,14 +111,17 @@ class Sessions:
         connection = self._connect(self.ask)
         connection.connect_timeout = timeout
         try:
-            with connection:
-                read = "cat /proc/sys/kernel/random/boot_id; systemctl is-system-running || :"
-                said = connection.run(read, hide=True, timeout=timeout).stdout.split()
-                return said[0], said[-1]
+            read = "cat /proc/sys/kernel/random/boot_id; systemctl is-system-running || :"
+            shell = Shell(connection)
+            done = shell.run(read, silence=timeout, longest=timeout, most=MOST_OF_BOOT)
+            boot_id, state = done.out.decode("utf-8", "replace").split()
+            return check_form("boot_id", BOOT_ID, boot_id), state
         except DeeprigError:
             raise
         except Exception as error:  # sshd on its way up or down answers in many ways
             raise DeeprigError(f"the rig is not ready: {error}") from None
+        finally:
+            connection.close()
 
     def abort(self) -> None:
         """From another thread: whatever waits for the rig ends soon. It may be said again."""
@@ -154,11 +163,13 @@ def sessions_of(
     host: Host, config: Config, accept_new: bool = False, exclusive: bool = True
 ) -> Sessions:
     """Sessions as the host's connection variables say. `exclusive`: take the rig's lock."""
+    login = host.rendered("ansible_password", "ansible_ssh_pass")
     return Sessions(
         lambda ask: RigConnection(host, config, accept_new, ask),
         sudo_password(host, config),
         str(host.rendered("ansible_python_interpreter") or "python3"),
         exclusive,
+        None if login is None else str(login),
     )
 
 

@@ -2,6 +2,8 @@
 
 `Text` is also the mark of trust: only a `Text` (read from a file of the operator's, or given on the
 command line) is ever rendered as a template; what comes from a rig is a plain `str` and never is.
+What deeprig itself writes into a file of the inventory is tagged `!unsafe`, as Ansible has it, and
+is read back as `Unsafe`: data, too.
 """
 
 from __future__ import annotations
@@ -38,6 +40,12 @@ class Text(str):
         return Text.at, (str(self), self.position)
 
 
+class Unsafe(str):
+    """A string that a program wrote (Ansible's `!unsafe`): never a template, whatever it holds."""
+
+    __slots__ = ()
+
+
 def is_template(value: Any) -> bool:
     """Whether a value is a text with something to render in it."""
     return isinstance(value, Text) and any(mark in value for mark in ("{{", "{%", "{#"))
@@ -70,6 +78,7 @@ class _Loader(_Base):  # type: ignore[misc]
     """Builds Text, Mapping and Sequence, and refuses duplicate keys."""
 
     path: str
+    deep_construct: bool  # PyYAML's: fill an object at once, not at the document's end
 
     def position(self, node: yaml.Node) -> Position:
         mark = node.start_mark
@@ -77,6 +86,17 @@ class _Loader(_Base):  # type: ignore[misc]
 
     def text(self, node: yaml.ScalarNode) -> Text:
         return Text.at(node.value, self.position(node))
+
+    def unsafe(self, node: yaml.Node) -> Any:
+        if isinstance(node, yaml.ScalarNode):
+            return Unsafe(node.value)
+        build: Any = self.mapping if isinstance(node, yaml.MappingNode) else self.sequence
+        outer, self.deep_construct = self.deep_construct, True
+        try:
+            (value,) = build(node)  # yields the object, then fills it
+        finally:
+            self.deep_construct = outer
+        return mark_unsafe(value)
 
     def sequence(self, node: yaml.SequenceNode) -> Any:
         result = Sequence()
@@ -111,6 +131,24 @@ class _Loader(_Base):  # type: ignore[misc]
             result[key] = self.construct_object(value_node, deep=True)
 
 
+def mark_unsafe(value: Any) -> Any:
+    """Return a copy in which every text, keys included, is Unsafe; positions stay."""
+    if isinstance(value, str):
+        return Unsafe(value)
+    if isinstance(value, dict):
+        mapping = Mapping((mark_unsafe(key), mark_unsafe(item)) for key, item in value.items())
+        if isinstance(value, Mapping):
+            mapping.position, mapping.keys_at = value.position, dict(value.keys_at)
+        return mapping
+    if isinstance(value, (list, tuple)):
+        items = Sequence(map(mark_unsafe, value))
+        if isinstance(value, Sequence):
+            items.position, items.items_at = value.position, value.items_at
+        return items
+    return value
+
+
+_Loader.add_constructor("!unsafe", _Loader.unsafe)
 _Loader.add_constructor("tag:yaml.org,2002:str", _Loader.text)
 _Loader.add_constructor("tag:yaml.org,2002:seq", _Loader.sequence)
 _Loader.add_constructor("tag:yaml.org,2002:map", _Loader.mapping)
@@ -172,3 +210,38 @@ def _syntax_error(error: yaml.MarkedYAMLError, content: str, path: str) -> Sourc
     elif "{{" in text:
         advice = 'A value that begins with "{{" must be quoted: "{{ like_this }}".'
     return SourceError(f"not valid YAML: {problem}", at, advice)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes what was read here: Unsafe with its tag, Text without."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def _represent_mapping(dumper: yaml.SafeDumper, data: dict[Any, Any]) -> yaml.Node:
+    """A mapping that `mark_unsafe` made has one tag, and not one at each text."""
+    if data and all(isinstance(key, Unsafe) for key in data):
+        return dumper.represent_mapping("!unsafe", _unmark(data).items())
+    return dumper.represent_dict(data)
+
+
+def _unmark(value: Any) -> Any:
+    if isinstance(value, Unsafe):
+        return str(value)
+    if isinstance(value, dict):
+        return {_unmark(key): _unmark(item) for key, item in value.items()}
+    return [_unmark(item) for item in value] if isinstance(value, list) else value
+
+
+_Dumper.add_representer(Text, lambda dumper, value: dumper.represent_str(str(value)))
+_Dumper.add_representer(
+    Unsafe, lambda dumper, value: dumper.represent_scalar("!unsafe", str(value), style='"')
+)
+_Dumper.add_multi_representer(dict, _represent_mapping)
+_Dumper.add_multi_representer(list, yaml.SafeDumper.represent_list)
+
+
+def dump(value: Any) -> str:
+    """Write a value as YAML that `parse` reads back as it is: block style, keys in their order."""
+    return str(yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=1000))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from provision import source
-from provision.plain import plain
+from provision.boundary.text import clean
 
 GPU_TABLE = Path(__file__).parent.parent / "inventory" / "hardware" / "gpus.yml"
 
@@ -35,7 +35,7 @@ def rows(facts: Mapping[str, Any], models: Mapping[str, Any]) -> list[tuple[str,
         ("PyTorch", rig["software"]["torch"] or "none"),
         ("miners", _miners(rig)),
     ]
-    return [(label, plain(value)) for label, value in found]
+    return [(label, clean(value)) for label, value in found]
 
 
 def gpu_models() -> Mapping[str, Any]:

@@ -1,15 +1,17 @@
 """Templates and conditions, evaluated as Ansible evaluates them (Jinja2, native types, strict).
 
-Only a `Text` is a template. Variables are rendered when they are used, so one may be built from
-others. A registered variable whose task has not run yet is `Pending`: touching it raises
-`NotYetKnown`, and the runner sends what it has, waits, and renders again; a task of which check
-mode can't tell the outcome leaves an `Unknown`.
+Only a `Text` is a template; it runs in Jinja2's sandbox, and a mapping's keys never are templates.
+Variables are rendered when they are used, so one may be built from others. A registered variable
+whose task has not run yet is `Pending`: touching it raises `NotYetKnown`, and the runner sends what
+it has, waits, and renders again; a task of which check mode can't tell the outcome leaves an
+`Unknown`.
 """
 
 from __future__ import annotations
 
 import contextlib
 import functools
+import hashlib
 import os
 import re
 from collections.abc import (
@@ -30,15 +32,17 @@ from jinja2 import Undefined, nodes
 from jinja2.compiler import CodeGenerator
 from jinja2.nativetypes import NativeCodeGenerator, NativeEnvironment
 from jinja2.runtime import Context
+from jinja2.sandbox import SandboxedEnvironment
 from jinja2.utils import missing
 
 from provision import filters, source
 from provision.errors import Position, RenderError
+from provision.redact import is_secret_name
 from provision.remote.options import suggestion
 from provision.source import Text, is_template
 
 OMIT = "__omit_place_holder__"  # the value of Ansible's `omit`: the option is left out
-_COMPILED_FORM = 2  # changes with how templates are compiled: older ones in the cache don't serve
+_COMPILED_FORM = 3  # changes with how templates are compiled: older ones in the cache don't serve
 # What asks only whether there is a value.
 _OF_ABSENCE = frozenset(("default", "d", "defined", "undefined"))
 # What a template may give that is a list to whoever reads it.
@@ -89,7 +93,7 @@ class _KeepConstants(NativeCodeGenerator):
         return super()._output_child_to_const(node, frame, finalize)
 
 
-class _Native(NativeEnvironment):
+class _Native(SandboxedEnvironment, NativeEnvironment):
     """Ansible's own rule for types: a single expression keeps its type, anything else is text."""
 
     code_generator_class = _KeepConstants
@@ -138,6 +142,29 @@ def _careful(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
+class _Sources(jinja2.BaseLoader):
+    """Gives Jinja2 a template's text under a name that is a digest of it.
+
+    Jinja2 writes a template's name into the Python code that it generates, in places unescaped (an
+    inline `if` without `else`): a name that held the text would run that text.
+    """
+
+    def __init__(self) -> None:
+        self._texts: dict[str, str] = {}
+
+    def register(self, text: str) -> str:
+        """Return the name under which `text` can be loaded."""
+        name = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+        self._texts[name] = text
+        return name
+
+    def get_source(
+        self, environment: jinja2.Environment, template: str
+    ) -> tuple[str, str | None, Callable[[], bool] | None]:
+        """Return the text of a registered name."""
+        return self._texts[template], None, None
+
+
 def _refuse_include(*_: Any) -> NoReturn:
     raise jinja2.TemplateError("include, import and extends are not supported")
 
@@ -154,7 +181,7 @@ def _environment(kind: type[jinja2.Environment]) -> jinja2.Environment:
     except OSError:
         cache = None  # a home that can't be written to costs time, nothing else
     environment = kind(
-        loader=jinja2.FunctionLoader(lambda text: text),  # a template's name is its text
+        loader=_Sources(),
         bytecode_cache=cache,
         cache_size=-1,
         undefined=jinja2.StrictUndefined,
@@ -182,12 +209,14 @@ def _native() -> jinja2.Environment:
 
 @functools.cache
 def _textual() -> jinja2.Environment:
-    return _environment(jinja2.Environment)
+    return _environment(SandboxedEnvironment)
 
 
 @functools.lru_cache(maxsize=4096)
 def _compiled(text: str, whole_file: bool) -> jinja2.Template:
-    return (_textual() if whole_file else _native()).get_template(text)
+    environment = _textual() if whole_file else _native()
+    assert isinstance(environment.loader, _Sources)
+    return environment.get_template(environment.loader.register(text))
 
 
 def condition_text(value: Any) -> str:
@@ -217,10 +246,16 @@ def _compile_quietly(text: str) -> None:
 class Templar:
     """Renders values with the variables of one host at one moment.
 
-    `layers` are mappings, the strongest last.
+    `layers` are mappings, the strongest last. `on_secret` gets the value of each variable that is
+    rendered and whose name says that it is a secret.
     """
 
-    def __init__(self, layers: Iterable[Mapping[str, Any]]) -> None:
+    def __init__(
+        self,
+        layers: Iterable[Mapping[str, Any]],
+        on_secret: Callable[[Any], None] | None = None,
+    ) -> None:
+        self._on_secret = on_secret
         self._layers = [layer for layer in layers if layer][::-1]
         self._rendered: dict[str, Any] = {}
         self._rendering: list[str] = []
@@ -239,9 +274,12 @@ class Templar:
             raise RenderError(f"the variable '{name}' is made from itself: {cycle}")
         self._rendering.append(name)
         try:
-            self._rendered[name] = self._render(layer[name])
+            written = layer[name]
+            self._rendered[name] = self._render(written)
         finally:
             self._rendering.pop()
+        if self._on_secret and self._rendered[name] is not written and is_secret_name(name):
+            self._on_secret(self._rendered[name])
         return self._rendered[name]
 
     def names(self) -> set[str]:
@@ -289,9 +327,10 @@ class Templar:
     def _render(self, value: Any) -> Any:
         if isinstance(value, Text):
             return self._render_text(value) if is_template(value) else value
-        # What a person wrote may hold templates; plain dicts and lists come from a rig.
+        # What a person wrote may hold templates, but never in a key; plain dicts and lists come
+        # from a rig.
         if isinstance(value, source.Mapping):
-            return {self._render(key): self._render(item) for key, item in value.items()}
+            return {key: self._render(item) for key, item in value.items()}
         if isinstance(value, source.Sequence):
             return [self._render(item) for item in value]
         return value

@@ -37,6 +37,21 @@ def _replace(path: Path, text: str, mode: int | None) -> None:
     draft.replace(path)
 
 
+def make_private(folder: Path) -> Path:
+    """Make a folder that only its owner may enter, and those above it; what is there stays.
+
+    Raises DeeprigError.
+    """
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, exist_ok=True)
+        if folder.stat().st_uid == os.geteuid():
+            folder.chmod(0o700)
+    except OSError as error:
+        raise DeeprigError(f"{folder} can't be made: {error.strerror}") from None
+    return folder
+
+
 def check_named(flag: str, path: str) -> None:
     """Raise DeeprigError where a file that a flag names can't be written; before any work."""
     if not path:
@@ -54,8 +69,10 @@ def check_named(flag: str, path: str) -> None:
 
 
 def write_named(flag: str, path: str, text: str) -> None:
-    """Write a file that a flag names. Raises DeeprigError."""
+    """Write a file that a flag names; a new one is its owner's alone. Raises DeeprigError."""
     try:
-        Path(path).write_text(text, encoding="utf-8")
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+        with os.fdopen(os.open(path, flags, 0o600), "w", encoding="utf-8") as file:
+            file.write(text)
     except OSError as error:
         raise DeeprigError(f"{flag} {path} can't be written: {error.strerror}") from None

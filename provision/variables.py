@@ -9,7 +9,8 @@ Ansible has no such defaults: beside another inventory it wants group_vars/all.y
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,23 @@ from provision.playbook import Play, Task
 from provision.templating import OMIT, NotYetKnown, Pending, Templar, UnknownInCheckMode
 
 DEFAULTS = Path(__file__).parents[1] / "inventory" / "group_vars" / "all.yml"
+
+
+#: What the modules that find facts give, beside names with `ansible_` before them.
+_OTHER_FACTS = frozenset(("packages", "gather_subset", "module_setup"))
+#: Variables of connections and runs (Ansible's COMMON_CONNECTION_VARS and magic variables).
+_NO_FACTS = re.compile(
+    r"ansible_(?:host|port|user|password|connection|timeout|pipelining|check_mode|diff_mode|facts|"
+    r"version|search_path|(?:ssh|become|su|sudo|sftp|scp|paramiko|private_key|shell|play|remote|"
+    r"loop|role|run|skip|config|inventory|delegated)(?:_.*)?|.*_(?:interpreter|pass|password|"
+    r"executable))"
+)
+
+
+def _is_fact(name: str) -> bool:
+    if name in _OTHER_FACTS:
+        return True
+    return name.startswith("ansible_") and not _NO_FACTS.fullmatch(name)
 
 
 class Facts(Mapping[str, Any]):
@@ -32,8 +50,13 @@ class Facts(Mapping[str, Any]):
         self.pending = False
 
     def update(self, facts: Mapping[str, Any]) -> None:
-        """Take in what a `setup` (or another module that finds facts) gave."""
-        self.known.update(facts)
+        """Take in what a `setup` (or another module that finds facts) gave.
+
+        Facts stand above the inventory, and come from a rig: only names of facts are taken, and
+        none by which a connection or a run is set up. An interface may be called
+        `become_password`.
+        """
+        self.known.update({name: facts[name] for name in facts if _is_fact(name)})
         self.pending = False
 
     def __contains__(self, name: object) -> bool:
@@ -78,8 +101,15 @@ class HostVariables:
     """All variables of one host."""
 
     def __init__(
-        self, host: Host, inventory: Inventory, extra: Mapping[str, Any], check: bool, diff: bool
+        self,
+        host: Host,
+        inventory: Inventory,
+        extra: Mapping[str, Any],
+        check: bool,
+        diff: bool,
+        on_secret: Callable[[Any], None] | None = None,
     ) -> None:
+        self._on_secret = on_secret
         self.facts = Facts()
         self.registered: dict[str, Any] = {}
         self._host = host
@@ -134,5 +164,6 @@ class HostVariables:
                 self._extra,
                 item,
                 magic,
-            ]
+            ],
+            self._on_secret,
         )

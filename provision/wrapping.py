@@ -16,7 +16,7 @@ def rows(pairs: Iterable[tuple[str, str]], console: Console, label: int) -> None
     for name, value in pairs:
         parts = [part for line in value.splitlines() for part in lines(line, console, margin)]
         text = f"\n{' ' * margin}".join(parts)
-        console.print(f"  {name:<{label}}{text}", markup=False)
+        console.print(f"  {name:<{label}}{text}")
 
 
 def lines(text: str, console: Console, margin: int) -> list[str]:

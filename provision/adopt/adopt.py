@@ -16,7 +16,7 @@ from provision.adopt.passwords import Replacement
 from provision.adopt.steps import Report, Status
 from provision.connection import RigConnection
 from provision.errors import DeeprigError, UnreachableError
-from provision.hostkeys import fingerprint
+from provision.hostkeys import fingerprint, format_host_key
 from provision.inventory import Host, Inventory
 from provision.look.look import Look, described, look_over
 from provision.rootshell import RootShell, Shell
@@ -64,12 +64,14 @@ class Adoption:
         self.password = login.password
         self.sudo_password = login.sudo_password
         self.refused = login.refused
+        self.host_key = ""  # known once it is connected
 
     def run(self) -> None:
         """Adopt it. Raises DeeprigError; what was done until then is in the report."""
         connection = RigConnection(self._by_what_is_known(), self.config, self.wish.accept_new)
         try:
             connection.open()
+            self.host_key = format_host_key(connection.transport.get_remote_server_key())
             self._tell_host_key(connection)
             with look_over(connection, self.sudo_password) as look:
                 self._refuse_workstation(look)
@@ -105,7 +107,8 @@ class Adoption:
 
     def _other_sudo_password(self, connection: RigConnection, name: str) -> str | None:
         """One that was kept by a run which was cut off, or that the mining system ships with."""
-        candidates = [record.kept_password(self.inventory, name), *weak.shipped(self._user)]
+        kept = record.kept_password(self.inventory, name, self.host_key)
+        candidates = [kept, *weak.shipped(self._user)]
         for password in candidates:
             if password in (None, self.sudo_password):
                 continue
@@ -138,7 +141,7 @@ class Adoption:
 
     def _name(self, look: Look) -> str:
         """The rig's name: as told, as the inventory has it, or as it calls itself."""
-        known = record.known(self.inventory, self.host, look)
+        known = record.known(self.inventory, self.host, self.host_key)
         if known and known.name in self.inventory.hosts:
             self.report.name = known.name
             if self.wish.name and self.wish.name != known.name:
@@ -153,13 +156,20 @@ class Adoption:
                 advice="Letters, digits, and . _ - between them.",
             )
         own = look.tree.line("/proc/sys/kernel/hostname")
-        name = self.wish.name or re.sub(r"[^a-z0-9-]+", "-", own.lower()).strip("-") or "rig"
+        name = self.wish.name or re.sub(r"[^a-z0-9-]+", "-", own.lower())[:63].strip("-") or "rig"
         if name in self.inventory.hosts or name in self.inventory.groups:
             raise DeeprigError(
                 f"the inventory has another '{name}' already",
                 advice="Say what this one is to be called: --name NAME.",
             )
         self.report.name = name
+        if other := record.with_its_mac_address(self.inventory, look):
+            self.report.tell(
+                "identity", "left",
+                f"it has the MAC address of '{other}', but another host key: for deeprig it is "
+                f"another rig.\nIf '{other}' was reinstalled, take its entry and its host_vars "
+                "out of the inventory.",
+            )  # fmt: skip
         return name
 
     def _tell_rig(self, look: Look) -> None:
@@ -215,7 +225,9 @@ class Adoption:
         elif self.wish.check:
             self.report.tell("password", "would change", passwords.told(found))
         else:
-            exchange = Replacement(root, self.inventory, name, self._user, self.report)
+            exchange = Replacement(
+                root, self.inventory, name, self._user, self.report, self.host_key
+            )
             if new := exchange.replace(found):
                 self.sudo_password = root.sudo_password = new
 
@@ -252,16 +264,16 @@ class Adoption:
     def _keep_sudo_password(self, name: str) -> None:
         """Keep what sudo asks for, where the entry alone would not do."""
         known = self.host.rendered("ansible_become_password", "ansible_become_pass")
-        kept = record.kept_password(self.inventory, name)
+        kept = record.kept_password(self.inventory, name, self.host_key)
         wanted = self.sudo_password
         if wanted is None or self.wish.check or wanted in (kept, known):
             return
-        record.keep(self.inventory, name, ansible_become_password=wanted)
+        record.keep(self.inventory, name, self.host_key, ansible_become_password=wanted)
 
     def _edit(self, look: Look, name: str, key: OperatorKey, stale: bool) -> Edit | None:
         """What the inventory is to say; None where it says so. stale: as far as is foreseen."""
         path = record.file_of(self.inventory, self.wish.file, name)
-        values = record.variables(self.host, look, key)
+        values = record.variables(self.host, look, key, self.host_key)
         if name in self.inventory.hosts:
             own = self.inventory.host(name)
             return edit.of_known(self.inventory, own, path, values, stale)

@@ -14,6 +14,7 @@ import paramiko
 from fabric import Config
 
 from provision.adopt.operatorkey import OperatorKey
+from provision.boundary.patterns import USER, check_form
 from provision.connection import CONNECT_TIMEOUT, RigConnection
 from provision.errors import DeeprigError, UnreachableError
 from provision.inventory import Host
@@ -153,9 +154,13 @@ def install_key(shell: Shell, key: OperatorKey, check: bool) -> bool:
 
 
 def sharers(root: RootShell, password: str) -> list[str]:
-    """The users who have this password: mining systems give it to root, too."""
+    """The users who have this password: mining systems give it to root, too.
+
+    Raises DeeprigError for what can't be a user's name.
+    """
     done = root.run(f"perl -e {shlex.quote(SHARERS)}", content=f"{password}\n")
-    return done.out.decode("utf-8", "replace").split()
+    users = done.out.decode("utf-8", "replace").split()
+    return [check_form("user name", USER, user) for user in users]
 
 
 def set_passwords(root: RootShell, passwords: Mapping[str, str]) -> Done:

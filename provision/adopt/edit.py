@@ -11,6 +11,7 @@ from typing import Any
 from provision import textfile
 from provision.adopt import entry, record
 from provision.errors import DeeprigError
+from provision.hostkeys import HOST_KEY
 from provision.inventory import Host, Inventory
 
 #: What an entry may hold that was true before the password was changed.
@@ -48,11 +49,16 @@ def of_new(path: Path, name: str, values: Mapping[str, Any], comment: str) -> Ed
 def of_known(
     inventory: Inventory, own: Host, path: Path, values: Mapping[str, Any], stale: bool
 ) -> Edit | None:
-    """The host's address now, and, where they are stale, no passwords; None: it says so already."""
+    """The host's address and key now, and, where they are stale, no passwords.
+
+    None where the file has all that already.
+    """
     changes: dict[str, str | None] = {}
     address = str(own.rendered("ansible_host") or own.name)
     if address != values["ansible_host"]:
         changes["ansible_host"] = values["ansible_host"]
+    if not own.variables.get(HOST_KEY):
+        changes[HOST_KEY] = values[HOST_KEY]
     written = record.written(path, own.name)
     if stale and any(name in written for name in PASSWORDS):
         key = values["ansible_ssh_private_key_file"]

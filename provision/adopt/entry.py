@@ -62,7 +62,7 @@ def changed(text: str, name: str, changes: Mapping[str, str | None], path: Path)
             "" if value is None else lines[at][: old.start_mark.column] + _scalar(value) + tail
         )
     result = "".join([*lines[:first], *added, *lines[first:]])
-    own = yaml.safe_load(text)[GROUP]["hosts"][name]
+    own = source.parse(text, str(path))[GROUP]["hosts"][name]
     wanted = {**{key: value for key, value in own.items() if key not in changes},
               **{key: value for key, value in changes.items() if value is not None}}  # fmt: skip
     _check(text, result, name, wanted, path)
@@ -150,23 +150,23 @@ def _line_end(text: str) -> str:
 
 
 def _block(name: str, variables: Mapping[str, Any], comment: str, indent: int) -> str:
-    body = yaml.safe_dump({name: dict(variables)}, sort_keys=False, width=1000, indent=2)
+    body = source.dump({name: dict(variables)})
     lines = [*(f"# {line}" for line in comment.splitlines()), *body.splitlines()]
     return "".join(f"{' ' * indent}{line}\n" for line in lines)
 
 
 def _scalar(value: str) -> str:
-    return str(yaml.safe_dump(value, width=1000).removesuffix("\n...\n").strip())
+    return source.dump(value).removesuffix("\n...\n").strip()
 
 
 def _check(before: str, after: str, name: str, variables: Mapping[str, Any], path: Path) -> None:
     """All means what it did, but the host, which has these variables. Raises SourceError."""
     try:
-        old, new = yaml.safe_load(before), yaml.safe_load(after)
+        old, new = source.parse(before, str(path)), source.parse(after, str(path))
         hosts = old[GROUP].setdefault("hosts", None) or {}
         old[GROUP]["hosts"] = {**hosts, name: dict(variables)}
         same = new == old
-    except (yaml.YAMLError, TypeError, KeyError):
+    except (SourceError, TypeError, KeyError):
         same = False
     if not same:
         raise _unsafe(path)

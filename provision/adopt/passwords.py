@@ -45,27 +45,33 @@ def told(found: list[Known]) -> str:
 
 @dataclass(frozen=True)
 class Replacement:
-    """Gives all of them one new password. login: the user that deeprig logs in as."""
+    """Gives all of them one new password. login: the user that deeprig logs in as.
+
+    host_key: of the rig; a password that is kept goes to no other.
+    """
 
     root: RootShell
     inventory: Inventory
     name: str
     login: str
     report: Report
+    host_key: str
 
     def replace(self, found: list[Known]) -> str | None:
         """Replace them, or none; the login's new password, None where it has its old one."""
         new = weak.new_password()
         users = sorted(one.user for one in found)
         own = self.login in users
+        before = record.secrets(self.inventory, self.name)
         path = self._keep(new, users)  # first: a password is never lost
         done = door.set_passwords(self.root, dict.fromkeys(users, new))
         tried = RootShell(self.root.connection, new).run("true").status == 0 if own else True
         if done.status != 0 or not tried:
             door.set_passwords(self.root, {one.user: one.password for one in found})
+            record.restore_secrets(self.inventory, self.name, before)
             if own:
                 old = next(one.password for one in found if one.user == self.login)
-                record.keep(self.inventory, self.name, ansible_become_password=old)
+                self._record(ansible_become_password=old)
             said = done.last_words or "sudo refused the new one"
             self.report.tell(
                 "password", "failed", f"{told(found)}\nIt could not be changed: {said}"
@@ -77,5 +83,8 @@ class Replacement:
     def _keep(self, new: str, users: list[str]) -> object:
         """Under the name that sudo's has, where the login gets it; else by its users."""
         if self.login in users:
-            return record.keep(self.inventory, self.name, ansible_become_password=new)
-        return record.keep(self.inventory, self.name, other_passwords=dict.fromkeys(users, new))
+            return self._record(ansible_become_password=new)
+        return self._record(other_passwords=dict.fromkeys(users, new))
+
+    def _record(self, **passwords: object) -> object:
+        return record.keep(self.inventory, self.name, self.host_key, **passwords)

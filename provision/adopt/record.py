@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import textwrap
 from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from provision import source, textfile
 from provision.adopt import entry
 from provision.adopt.operatorkey import OperatorKey
+from provision.hostkeys import HOST_KEY, keys_in_known_hosts
 from provision.inventory import Host, Inventory, load
 from provision.look.look import Look, described
+from provision.source import mark_unsafe
 
 FILE = "rigs.yml"
 SECRET = "secret.yml"
@@ -39,18 +38,34 @@ def written(path: Path, name: str) -> Mapping[str, Any]:
     return load(path).written(name) if path.exists() else {}
 
 
-def known(inventory: Inventory, host: Host, look: Look | None = None) -> Host | None:
-    """The inventory's host at this address, or, after a look, with one of its MAC addresses."""
+def known(inventory: Inventory, host: Host, key: str = "") -> Host | None:
+    """The inventory's host of this name or address, or whose host key on record is `key`.
+
+    What else a rig says of itself, its MAC addresses included, identifies nothing.
+    """
     hosts = [inventory.host(name) for name in inventory.hosts]
     wanted = _where(host)
-    macs = set(mac_addresses(look).values()) if look else set()
     for one in hosts:
         if one.name == host.name or _where(one) == wanted:
             return one
-    for one in hosts:
-        if macs & set(dict(one.variables.get("mac_addresses") or {}).values()):
-            return one
-    return None
+    return next((one for one in hosts if key and key in host_keys(one)), None)
+
+
+def host_keys(host: Host) -> set[str]:
+    """The keys on record of a host: the inventory's, or else known_hosts' of its address."""
+    if recorded := host.rendered(HOST_KEY):
+        return {" ".join(str(recorded).split()[:2])}
+    file = host.rendered("ansible_ssh_known_hosts_file") or "~/.ssh/known_hosts"
+    return keys_in_known_hosts(Path(str(file)).expanduser(), *_where(host))
+
+
+def with_its_mac_address(inventory: Inventory, look: Look) -> str:
+    """The name of a host whose MAC address this rig claims to have; empty where there is none."""
+    macs = set(mac_addresses(look).values())
+    for name in inventory.hosts:
+        if macs & set(dict(inventory.host(name).variables.get("mac_addresses") or {}).values()):
+            return name
+    return ""
 
 
 def mac_addresses(look: Look) -> dict[str, str]:
@@ -62,8 +77,8 @@ def mac_addresses(look: Look) -> dict[str, str]:
     }
 
 
-def variables(host: Host, look: Look, key: OperatorKey) -> dict[str, Any]:
-    """What the inventory says of a rig that was adopted."""
+def variables(host: Host, look: Look, key: OperatorKey, host_key: str) -> dict[str, Any]:
+    """What the inventory says of a rig that was adopted; what the rig said is no template."""
     address, port = _where(host)
     home = Path.home()
     private = key.private
@@ -75,8 +90,9 @@ def variables(host: Host, look: Look, key: OperatorKey) -> dict[str, Any]:
     found["ansible_ssh_private_key_file"] = shown
     if hosts_file := host.rendered("ansible_ssh_known_hosts_file"):
         found["ansible_ssh_known_hosts_file"] = str(hosts_file)
+    found[HOST_KEY] = mark_unsafe(host_key)
     if macs := mac_addresses(look):
-        found["mac_addresses"] = macs
+        found["mac_addresses"] = mark_unsafe(macs)
     return found
 
 
@@ -99,26 +115,47 @@ def secret_file(inventory: Inventory, name: str) -> Path:
     return inventory.folder / "host_vars" / name / SECRET
 
 
-def kept_password(inventory: Inventory, name: str) -> str | None:
-    """The sudo password that is kept of a rig."""
-    path = secret_file(inventory, name)
-    content = source.load(path) if path.exists() else None
-    return None if not content else content.get("ansible_become_password")
+def kept_password(inventory: Inventory, name: str, key: str) -> str | None:
+    """The sudo password that is kept of a rig; None unless it was kept with this host key.
 
-
-def keep(inventory: Inventory, name: str, **values: Any) -> Path:
-    """Keep secrets beside those that are there, readable by their owner only.
-
-    Raises DeeprigError.
+    One that was kept without a key goes to the rig whose key is on record at its address.
     """
     path = secret_file(inventory, name)
-    content = {**(source.load(path) if path.exists() else None or {}), **values}
+    content = (source.load(path) if path.exists() else None) or {}
+    recorded = content.get(HOST_KEY)
+    keys = {str(recorded)} if recorded else host_keys(inventory.host(name))
+    return content.get("ansible_become_password") if key in keys else None
+
+
+def secrets(inventory: Inventory, name: str) -> str | None:
+    """The text of the rig's secrets; None where there are none."""
+    path = secret_file(inventory, name)
+    return textfile.read(path) if path.exists() else None
+
+
+def restore_secrets(inventory: Inventory, name: str, text: str | None) -> None:
+    """Keep what was kept before: a password that was never set opens nothing."""
+    path = secret_file(inventory, name)
+    if text is not None:
+        textfile.write(path, text, 0o600)
+    elif path.exists():
+        path.unlink()
+
+
+def keep(inventory: Inventory, name: str, key: str, **values: Any) -> Path:
+    """Keep secrets of the rig with this host key beside those that are there.
+
+    Readable by their owner only. Raises DeeprigError.
+    """
+    path = secret_file(inventory, name)
+    kept = (source.load(path) if path.exists() else None) or {}
+    content = {**kept, **mark_unsafe(values), HOST_KEY: mark_unsafe(key)}
     told = (
         f"# Of {name}, written by fab adopt. It is yours alone: encrypt it with ansible-vault, or\n"
         "# keep it elsewhere and give it by -e @FILE.\n"
     )
-    plain = json.loads(json.dumps(content))  # of source's own types, which YAML does not dump
-    textfile.write(path, f"---\n{told}{yaml.safe_dump(plain)}", 0o600)
+    textfile.make_private(path.parent)
+    textfile.write(path, f"---\n{told}{source.dump(content)}", 0o600)
     return path
 
 

@@ -38,12 +38,12 @@ class Report:
         if self.console is None:
             return
         if len(self.steps) == 1:
-            self.console.print(self.address, style="bold", markup=False)
-        self.console.print(f"  {name:<{NAME}}", end="", markup=False)
-        self.console.print(f"{status:<{STATUS}}", end="", style=COLOURS.get(status), markup=False)
+            self.console.print(self.address, style="bold")
+        self.console.print(f"  {name:<{NAME}}", end="")
+        self.console.print(f"{status:<{STATUS}}", end="", style=COLOURS.get(status))
         margin = NAME + STATUS + 2
         parts = [part for one in text.splitlines() for part in lines(one, self.console, margin)]
-        self.console.print(f"\n{' ' * margin}".join(parts), markup=False)
+        self.console.print(f"\n{' ' * margin}".join(parts))
 
     @property
     def failed(self) -> bool:

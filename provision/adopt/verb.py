@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING
 
 from fabric import Config
 from invoke.exceptions import Exit
-from rich.console import Console
 
+from provision import hostwise
 from provision.adopt import door, record
 from provision.adopt.adopt import Adoption, Login, Wish
 from provision.adopt.steps import Report
 from provision.connection import RigConnection
 from provision.errors import DeeprigError, RefusedError, describe
 from provision.inventory import Host, Inventory
+from provision.terminal import Terminal
 
 if TYPE_CHECKING:
     from provision.executor import FleetContext
@@ -30,23 +31,26 @@ def adopt(context: FleetContext, flags: Flags, user: str, wish: Wish) -> None:
     inventory, hosts = context.fleet(flags)
     if wish.name and len(hosts) > 1:
         raise DeeprigError(f"--name names one rig, and -H names {len(hosts)}")
-    console = None if flags.json else Console(highlight=False, soft_wrap=True)
+    console = None if flags.json else Terminal()
     reports, status = [], 0
     for host in hosts:
         host = _as_known(host, inventory, user)
         report = Report(host.name, console)
         reports.append(report)
-        try:
+
+        def one(host: Host, report: Report) -> None:
             login = _login(host, flags, context.config)
             Adoption(inventory, context.config, wish, report, login).run()
-        except DeeprigError as error:
-            report.tell("error", "failed", describe(error))
-            status = max(status, error.status)
+
+        failure = hostwise.attempt(one, host, report)
+        if isinstance(failure, DeeprigError):
+            report.tell("error", "failed", describe(failure))
+            status = max(status, failure.status)
         if report.failed:
             status = max(status, 2)
         elif console is not None:
             verb = "fab adopt without --check" if wish.check else f"fab assess -H {report.name}"
-            console.print(f"Next: {verb}", markup=False)
+            console.print(f"Next: {verb}")
     if flags.json:
         print(json.dumps([report.document() for report in reports], indent=2))
     if status:

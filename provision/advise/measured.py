@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,6 +10,8 @@ from typing import Any
 
 from provision.advise import fit
 from provision.advise.network import ANY, FACTORS, Cost, Network, factor
+from provision.boundary.decode import BoundaryError, check_type, clean_texts, parse_json
+from provision.boundary.documents import Moment
 from provision.errors import DeeprigError
 
 FORMAT, VERSION = "deeprig-bench", 1
@@ -55,9 +56,9 @@ def load(path: Path) -> Measured:
 def parse(content: str, origin: str) -> Measured:
     """Of a document's text. Raises DeeprigError when it has another format or version."""
     try:
-        document = json.loads(content)
-    except ValueError as error:
-        raise DeeprigError(f"{origin} is not JSON: {error}", advice=RERUN) from None
+        document = clean_texts(parse_json(content))
+    except BoundaryError as error:
+        raise DeeprigError(f"{origin} is not JSON: {error.message}", advice=RERUN) from None
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise DeeprigError(f"{origin} is no document of {FORMAT}", advice=RERUN)
     if document.get("version") != VERSION:
@@ -67,8 +68,9 @@ def parse(content: str, origin: str) -> Measured:
             advice=RERUN,
         )
     try:
+        check_type(document["finished_at"], Moment, "benchmark's time")
         return _measured(document, origin)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         raise DeeprigError(f"{origin} is broken: {error!r}", advice=RERUN) from None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import binascii
 from collections.abc import Sequence
 
 from fabric import Config
@@ -11,6 +12,9 @@ from provision import hostwise, rigfacts
 from provision.advise import machine, measured
 from provision.advise.machine import Machine
 from provision.advise.measured import Measured
+from provision.boundary.decode import check_type
+from provision.boundary.documents import Content, Found
+from provision.boundary.text import clean_line
 from provision.errors import DeeprigError
 from provision.inventory import Host
 from provision.sessions import Sessions, sessions_of
@@ -37,18 +41,20 @@ def read(host: Host, config: Config, accept_new: bool, p2p: bool) -> Machine:
 def newest(sessions: Sessions) -> Measured | None:
     """The rig's newest benchmark. One that can't be used is a note, and nothing is measured."""
     listed = rigfacts.ask(sessions, "find", paths=[measured.FOLDER], patterns=["*.json"])
-    files = sorted(listed.get("files", ()), key=lambda file: float(file["mtime"]))
-    if not files:
+    if not listed.get("files"):
         return None
-    path = str(files[-1]["path"])
+    files = check_type(listed, Found, "list of benchmarks")["files"]
+    newest = max(files, key=lambda file: file["mtime"])
+    path, when = newest["path"], newest["mtime"]
     result = rigfacts.ask(sessions, "slurp", src=path)
     if result.get("failed"):
-        return _unused(path, float(files[-1]["mtime"]), str(result.get("msg")))
+        return _unused(path, when, clean_line(str(result.get("msg"))))
     try:
-        return measured.parse(base64.b64decode(result["content"]).decode(errors="replace"), path)
-    except DeeprigError as error:
-        said = f"{error.message}. {error.advice}"
-        return _unused(path, float(files[-1]["mtime"]), said)
+        content = check_type(result, Content, "benchmark")["content"]
+        return measured.parse(base64.b64decode(content).decode(errors="replace"), path)
+    except (DeeprigError, binascii.Error) as error:
+        said = f"{error.message}. {error.advice}" if isinstance(error, DeeprigError) else str(error)
+        return _unused(path, when, said)
 
 
 def _unused(path: str, when: float, why: str) -> Measured:

@@ -8,8 +8,6 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-
 from provision import hostwise, table
 from provision.advise import (
     explain,
@@ -28,6 +26,7 @@ from provision.advise.models import Model
 from provision.advise.precision import PRECISIONS
 from provision.errors import DeeprigError
 from provision.hardware import cards, cpus
+from provision.terminal import Terminal
 
 if TYPE_CHECKING:
     from provision.executor import FleetContext
@@ -66,9 +65,10 @@ def advise(context: FleetContext, flags: Flags, wanted: Wanted) -> bool:
         rigs: dict[str, Machine | DeeprigError] = {"": with_words(None, wanted)}
     else:
         rigs = _read(context, flags, wanted)
-    console = Console(highlight=False, soft_wrap=True)
+    console = Terminal()
     documents = {}
-    for name, rig in hostwise.answered(rigs):
+
+    def show_one(name: str, rig: Machine) -> None:
         made = report.make(rig, chosen, wanted.precision, wanted.work)
         documents[name] = explain.document(made)
         if not flags.json:
@@ -77,9 +77,13 @@ def advise(context: FleetContext, flags: Flags, wanted: Wanted) -> bool:
                 explain.show(made, console)
         if wanted.plot:
             plot.lanes(made, plot.path_for(wanted.plot, name if len(rigs) > 1 else ""))
+
+    status = hostwise.show_each(rigs, show_one)
+    if told and not documents:
+        return False
     if flags.json:
         print(json.dumps(documents[""] if told else documents, indent=2))
-    return len(documents) == len(rigs)
+    return status == 0
 
 
 def models_of(wanted: Wanted) -> list[Model]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
-from provision.plain import plain
+from provision.boundary.text import clean
 
 Status = Literal["ok", "note", "unknown", "warning", "critical"]
 #: From best to worst. note: worth knowing, and nothing to do.
@@ -26,7 +26,7 @@ class Finding:
     def __post_init__(self) -> None:
         """What a rig's files say is shown in a terminal."""
         for name in ("subject", "reading"):
-            object.__setattr__(self, name, plain(getattr(self, name)))
+            object.__setattr__(self, name, clean(getattr(self, name)))
 
     def document(self) -> dict[str, Any]:
         """As JSON has it."""

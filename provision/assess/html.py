@@ -5,19 +5,18 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-import jinja2
-
 from provision.assess.assessment import Assessment
 from provision.assess.finding import together
 from provision.assess.show import power_line
+from provision.pages import render_page
 
 TEMPLATE = Path(__file__).parent / "report.html.j2"
 
 
 def render(one: Assessment) -> str:
     """The page."""
-    template = jinja2.Environment(autoescape=True).from_string(TEMPLATE.read_text(encoding="utf-8"))
-    return template.render(
+    return render_page(
+        TEMPLATE,
         one=one,
         wear=together(one.wear),
         security=together(one.security),

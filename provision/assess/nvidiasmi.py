@@ -52,7 +52,7 @@ def parse(text: str) -> list[Smi]:
 def _gpu(node: ElementTree.Element) -> Smi:
     def number(*paths: str) -> float | None:
         for path in paths:
-            match = re.match(r"-?\d+(?:\.\d+)?", (node.findtext(path) or "").strip())
+            match = re.match(r"-?\d{1,9}(?:\.\d{1,9})?", (node.findtext(path) or "").strip())
             if match:
                 return float(match.group())
         return None

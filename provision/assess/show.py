@@ -17,7 +17,7 @@ LABEL, STATUS = 11, 10  # columns
 
 def show(one: Assessment, console: Console, everything: bool) -> None:
     """Print it. everything: also what is in order."""
-    console.print(one.name, style="bold", markup=False)
+    console.print(one.name, style="bold")
     rows(one.rows, console, LABEL)
     if not one.as_root:
         console.print(
@@ -27,18 +27,18 @@ def show(one: Assessment, console: Console, everything: bool) -> None:
         )
     _title(console, "PCIe")
     for line in one.tree:
-        console.print(f"  {line}", markup=False)
+        console.print(f"  {line}")
     _title(console, "Signs of hard use")
     _findings(console, one.wear, everything)
     _title(console, "Who can get in, and what runs by itself")
     _findings(console, one.security, everything)
     _title(console, "Power")
     for budget in one.budgets:
-        console.print(f"  {power_line(budget)}", markup=False)
+        console.print(f"  {power_line(budget)}")
     if not one.budgets:
-        console.print("  the GPUs' limits are not known", markup=False)
+        console.print("  the GPUs' limits are not known")
     elif not one.budgets[0].supplies:
-        console.print("  No supply is told: psus: [750, 750] in the inventory.", markup=False)
+        console.print("  No supply is told: psus: [750, 750] in the inventory.")
     _verdict(console, one)
 
 
@@ -59,16 +59,16 @@ def _verdict(console: Console, one: Assessment) -> None:
         ("system", one.verdict.system, one.verdict.system_why),
         ("board", one.verdict.board, one.verdict.board_why),
     ):
-        console.print(f"  {label:<{LABEL}}{what}", style="bold", markup=False)
+        console.print(f"  {label:<{LABEL}}{what}", style="bold")
         for reason in reasons:
             _indented(console, reason, LABEL + 2)
     if not one.verdict.options:
         return
-    console.print(f"  {'lanes':<{LABEL}}", end="", markup=False)
+    console.print(f"  {'lanes':<{LABEL}}", end="")
     for at, option in enumerate(one.verdict.options):
         links = ", ".join(option.links)
         pad = " " * (LABEL + 2 if at else 0)
-        console.print(f"{pad}{option.lanes:>3}  {option.name}: {links}", markup=False)
+        console.print(f"{pad}{option.lanes:>3}  {option.name}: {links}")
         if option.how:
             _indented(console, option.how, LABEL + 7)
 
@@ -77,24 +77,24 @@ def _findings(console: Console, findings: Sequence[Finding], everything: bool) -
     shown = [one for one in findings if everything or one.status != "ok"]
     advised: set[str] = set()  # the same advice is given once
     for one in together(shown):
-        console.print(f"  {one.status:<{STATUS}}", end="", style=COLOURS[one.status], markup=False)
+        console.print(f"  {one.status:<{STATUS}}", end="", style=COLOURS[one.status])
         text = f"{one.check}, {one.subject}: {one.reading}"
         parts = lines(text, console, STATUS + 2)
-        console.print(f"\n{' ' * (STATUS + 2)}".join(parts), markup=False)
+        console.print(f"\n{' ' * (STATUS + 2)}".join(parts))
         if one.advice not in {"", *advised} and one.status in ("critical", "warning", "unknown"):
             advised.add(one.advice)
             _indented(console, one.advice, STATUS + 4)
     good = len(findings) - len(shown)
     if good or not findings:
         told = f"{good} more in order" if shown else f"{good} in order" if good else "nothing found"
-        console.print(f"  {told}", style="dim", markup=False)
+        console.print(f"  {told}", style="dim")
 
 
 def _title(console: Console, text: str) -> None:
     console.print()
-    console.print(f"  {text}", style="bold", markup=False)
+    console.print(f"  {text}", style="bold")
 
 
 def _indented(console: Console, text: str, margin: int) -> None:
     for line in lines(text, console, margin):
-        console.print(f"{' ' * margin}{line}", style="dim", markup=False)
+        console.print(f"{' ' * margin}{line}", style="dim")

@@ -8,7 +8,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from invoke.exceptions import Exit
-from rich.console import Console
 
 from provision import hostwise, textfile
 from provision.adopt.passwords import known_to_others
@@ -23,6 +22,7 @@ from provision.options import extra_variables
 from provision.redact import Redactor, secrets_of
 from provision.rootshell import RootShell
 from provision.sessions import sudo_password
+from provision.terminal import Terminal
 
 if TYPE_CHECKING:
     from provision.executor import FleetContext
@@ -57,20 +57,23 @@ def assess(context: FleetContext, flags: Flags, page: str, load: bool) -> None:
             connection.close()
         return replace(made, taken_at=began, seconds=time.time() - began)
 
-    with Console(stderr=True).status("Looking" + (f", {loads.SECONDS} s of load" if load else "")):
+    with Terminal(error=True).status("Looking" + (f", {loads.SECONDS} s of load" if load else "")):
         found = hostwise.each(hosts, one)
-    console = Console(highlight=False, soft_wrap=True)
+    console = Terminal()
     variables = {host.name: host.variables for host in hosts}
     documents = {}
-    for name, made in hostwise.answered(found):
+
+    def show_one(name: str, made: Assessment) -> None:
         documents[name] = Redactor(secrets_of(variables[name])).value(made.document())
         if not flags.json:
             show.show(made, console, everything=flags.verbose)
         if page:
             textfile.write_named("--html", page, html.render(made))
             if not flags.json:
-                console.print(f"\n  {page}", markup=False)
+                console.print(f"\n  {page}")
+
+    status = hostwise.show_each(found, show_one)
     if flags.json:
         print(json.dumps(documents, indent=2))
-    if status := hostwise.worst(found):
+    if status:
         raise Exit(code=status)

@@ -9,6 +9,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from provision.boundary.decode import BoundaryError
+from provision.boundary.patterns import PATH, USER
+from provision.boundary.text import clean_line
+
 FOLDER = "/var/backups/deeprig"  # on the rig: playbooks/backup.yml
 SUMS = "SHA256SUMS"
 STAMP = "%Y-%m-%d-%H%M%S"  # behind the name of one that another took the place of
@@ -36,6 +40,18 @@ fi
 [ -d removed ] && printf 'aside\\t%s\\n' "$(find removed ! -type d | wc -l)"
 :
 """
+
+NAME = r"\A(?:packages/)?[A-Za-z0-9][A-Za-z0-9_.+-]{0,254}\Z"  # of a file: no path leads elsewhere
+SIZE = r"\A[0-9]{1,13}\Z"  # bytes, or Unix seconds
+#: The form of each kind of line of the answer, field by field.
+ROWS = {
+    "older": (PATH,),
+    "folder": (r"\A[0-7]{3,4}\Z", USER),
+    "file": (NAME, SIZE, SIZE),
+    "bad": (r"\A.{1,4096}\Z",),
+    "aside": (SIZE,),
+}
+MOST_ROWS = 10_000
 
 
 @dataclass(frozen=True)
@@ -81,15 +97,22 @@ class Kept:
 
 
 def parse(text: str) -> Kept:
-    """What a rig answered to ASK."""
+    """What a rig answered to ASK. Raises BoundaryError where that is not such a list."""
     rows = [line.split("\t") for line in text.splitlines()]
-    folder = next((row for row in rows if row[0] == "folder" and len(row) == 3), None)
-    files = [row for row in rows if row[0] == "file" and len(row) == 4]
+    for row in rows[:MOST_ROWS]:
+        if row[0] not in ROWS or not all(map(re.match, ROWS[row[0]], row[1:])):
+            raise BoundaryError(f"the rig's list of its backup has a line of another form: {row}")
+        if len(row) != len(ROWS[row[0]]) + 1:
+            raise BoundaryError(f"the rig's list of its backup has a line cut off: {row}")
+    if len(rows) > MOST_ROWS:
+        raise BoundaryError(f"the rig's list of its backup has {len(rows)} lines")
+    folder = next((row for row in rows if row[0] == "folder"), None)
+    files = [row for row in rows if row[0] == "file"]
     return Kept(
         where=FOLDER,
         files={row[1]: int(row[2]) for row in files},
         made=min((float(row[3]) for row in files), default=None),
-        bad=tuple(row[1].split(": ")[0] for row in rows if row[0] == "bad"),
+        bad=tuple(clean_line(row[1].split(": ")[0]) for row in rows if row[0] == "bad"),
         aside=sum(int(row[1]) for row in rows if row[0] == "aside"),
         private=folder is None or (folder[1] == "700" and folder[2] == "root"),
         older=tuple(row[1] for row in rows if row[0] == "older"),

@@ -13,9 +13,11 @@ from pathlib import Path
 from provision.backups import kept
 from provision.backups.kept import FOLDER, SUMS, Kept
 from provision.errors import DeeprigError, SourceError
-from provision.rootshell import Done, RootShell
+from provision.rootshell import LONGEST, Done, RootShell
+from provision.textfile import make_private
 
-NAME = re.compile(r"(packages/)?[A-Za-z0-9][\w.+-]*")  # a rig is not trusted with names
+MOST = 64 << 30  # bytes of a whole backup; HiveOS's takes 0.5 GB
+SLOWEST = 50_000  # bytes a second of the slowest network that is waited for
 BESIDE = f"{FOLDER}.new"  # on the rig: what is being sent
 #: The checksums come last: what is cut off has none. What was put aside stays.
 TAKE = f"""
@@ -67,16 +69,24 @@ def fetch(shell: RootShell, there: Kept, folder: Path, progress: Progress) -> Fe
     """Copy a rig's backup here. A copy that differs is put aside. Raises DeeprigError."""
     draft = folder.with_name(f".{folder.name}.new")
     shutil.rmtree(draft, ignore_errors=True)
-    folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_private(folder.parent)
+    _check_room(there, folder.parent)
     draft.mkdir(mode=0o700)
     try:
         for name in _names(there):
             path = draft / name
             path.parent.mkdir(mode=0o700, exist_ok=True)
-            progress(f"{name}, {there.files[name] / 1e6:.1f} MB")
+            size = there.files[name]
+            progress(f"{name}, {size / 1e6:.1f} MB")
             with path.open("wb") as stream:
-                _done(shell.run(f"cat {FOLDER}/{shlex.quote(name)}", sink=stream), name)
-            path.chmod(0o600)
+                path.chmod(0o600)
+                read = f"cat {FOLDER}/{shlex.quote(name)}"
+                longest = LONGEST + size / SLOWEST
+                _done(shell.run(read, sink=stream, most=size, longest=longest), name)
+            if path.stat().st_size != size:
+                raise DeeprigError(
+                    f"{name} has {path.stat().st_size} bytes, and the rig announced {size}"
+                )
         copy = kept.here(draft)
         if copy.state != "whole":
             raise DeeprigError(f"the copy is {copy.state}: {', '.join(copy.bad)}")
@@ -85,6 +95,17 @@ def fetch(shell: RootShell, there: Kept, folder: Path, progress: Progress) -> Fe
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     return Fetched(replace(copy, where=str(folder)), older)
+
+
+def _check_room(there: Kept, folder: Path) -> None:
+    """Raise DeeprigError where a backup is larger than any, or than the room that is here."""
+    if there.size > MOST:
+        raise DeeprigError(f"the rig announces a backup of {there.size / 1e9:.1f} GB")
+    free = shutil.disk_usage(folder).free
+    if there.size > free:
+        raise DeeprigError(
+            f"the backup takes {there.size / 1e9:.1f} GB, and {folder} has {free / 1e9:.1f} GB free"
+        )
 
 
 def _put_aside(folder: Path, draft: Path) -> Path | None:
@@ -145,7 +166,7 @@ def remove(shell: RootShell) -> None:
 
 def _names(one: Kept) -> list[str]:
     """Its files, the checksums last: what is cut off has none."""
-    bad = [name for name in one.files if not NAME.fullmatch(name)]
+    bad = [name for name in one.files if not re.match(kept.NAME, name)]
     if bad:
         raise DeeprigError(f"a backup has no file of this name: {bad[0]!r}")
     return sorted(one.files, key=lambda name: (name == SUMS, name))

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, TypeVar
 
 from fabric import Config
 from invoke.exceptions import Exit
-from rich.console import Console
 
 from provision import hostwise, verbs
 from provision.backups import kept, transfer
@@ -23,6 +22,7 @@ from provision.inventory import Host
 from provision.places import BACKUPS, ROOT
 from provision.rootshell import RootShell
 from provision.sessions import sudo_password
+from provision.terminal import Terminal
 
 if TYPE_CHECKING:
     from provision.executor import FleetContext
@@ -41,7 +41,7 @@ def backup(context: FleetContext, flags: Flags) -> None:
     worst = max(recap.exit_status for recap in recaps)
     made = {recap.host for recap in recaps if recap.exit_status == 0}
     if made and not flags.check:
-        with Console(stderr=True).status("Copying") as status:
+        with Terminal(error=True).status("Copying") as status:
 
             def work(shell: RootShell, host: Host) -> Fetched:
                 there = transfer.on_rig(shell)
@@ -82,7 +82,7 @@ def restore(context: FleetContext, flags: Flags, source: str) -> None:
     if not flags.check:
         if old := _send(context, flags, folder, transfer.take):
             told = f"{hosts[0].name}: the backup that was there differs, and is in {old} now"
-            Console(highlight=False, soft_wrap=True, stderr=True).print(told, markup=False)
+            Terminal(error=True).print(told)
         verbs.play(context, flags, str(RESTORE))
         return
     try:
@@ -97,7 +97,7 @@ def _send(
     context: FleetContext, flags: Flags, folder: Path, then: Callable[[RootShell], str]
 ) -> str:
     """Send a backup to the only host; what `then` says of it. Raises DeeprigError."""
-    with Console(stderr=True).status("Copying") as status:
+    with Terminal(error=True).status("Copying") as status:
 
         def work(shell: RootShell, host: Host) -> str:
             transfer.send(shell, folder, lambda text: status.update(f"{host.name}: {text}"))
@@ -187,8 +187,10 @@ def _tell(
     found: Mapping[str, Answer | DeeprigError], flags: Flags, say: Callable[[str, Answer], str]
 ) -> int:
     """Print each rig's, its errors apart; the worst status of them."""
-    console = Console(highlight=False, soft_wrap=True)
-    for host, one in hostwise.answered(found):
+    console = Terminal()
+
+    def show_one(host: str, one: Answer) -> None:
         if not flags.json:
-            console.print(say(host, one), markup=False)
-    return hostwise.worst(found)
+            console.print(say(host, one))
+
+    return hostwise.show_each(found, show_one)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import jinja2
+from jinja2.sandbox import SandboxedEnvironment
 
 from provision import source, table
 from provision.checklist.case import Case
@@ -40,7 +41,7 @@ class Item:
 
     def told(self, case: Case) -> str:
         """What to do, for this rig."""
-        template = jinja2.Environment(undefined=jinja2.StrictUndefined).from_string(self.how)
+        template = SandboxedEnvironment(undefined=jinja2.StrictUndefined).from_string(self.how)
         return " ".join(
             template.render(
                 board=case.board, chipset=case.chipset, cpu=case.cpu, cards=case.cards,

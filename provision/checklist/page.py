@@ -5,9 +5,8 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-import jinja2
-
 from provision.checklist.checklist import Checklist, about
+from provision.pages import render_page
 
 FOLDER = Path(__file__).parent
 TEMPLATES = {".md": "page.md.j2", ".html": "page.html.j2"}
@@ -15,11 +14,10 @@ TEMPLATES = {".md": "page.md.j2", ".html": "page.html.j2"}
 
 def render(made: Checklist, kind: str) -> str:
     """The page. kind: a key of TEMPLATES."""
-    name = TEMPLATES[kind]
-    environment = jinja2.Environment(
-        autoescape=kind == ".html", trim_blocks=True, lstrip_blocks=True
-    )
-    template = environment.from_string((FOLDER / name).read_text(encoding="utf-8"))
-    return template.render(
-        made=made, case=made.case, about=about(made.case), date=time.strftime("%Y-%m-%d %H:%M")
+    return render_page(
+        FOLDER / TEMPLATES[kind],
+        made=made,
+        case=made.case,
+        about=about(made.case),
+        date=time.strftime("%Y-%m-%d %H:%M"),
     )

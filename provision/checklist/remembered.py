@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from provision import source, textfile
 from provision.checklist.checklist import Checklist
 from provision.errors import Position, SourceError
@@ -49,14 +47,13 @@ def save(path: Path, name: str, answers: Mapping[str, bool], seen: Mapping[str, 
     content[VARIABLE] = {
         **_mapping(content, VARIABLE),
         "answers": {one: answers[one] for one in sorted(answers)},
-        "seen": seen,
+        "seen": source.mark_unsafe(seen),  # the rig's own words
     }
     told = (
         f"# What fab checklist remembers of {name}. Answers may be edited; what was seen is only\n"
         "# compared with, to say what a reboot changed. Other keys stay, other comments do not.\n"
     )
-    plain = yaml.dump(content, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
-    textfile.write(path, f"---\n{told}{plain}")
+    textfile.write(path, f"---\n{told}{source.dump(content)}")
 
 
 def _read(path: Path) -> source.Mapping:
@@ -72,12 +69,3 @@ def _mapping(content: source.Mapping, name: str) -> source.Mapping:
     if value is not None and not isinstance(value, source.Mapping):
         raise SourceError(f"'{name}' should be a mapping, not {value!r}", content.at(name))
     return value or source.Mapping()
-
-
-class _Dumper(yaml.SafeDumper):
-    """Writes what `source` read."""
-
-
-_Dumper.add_representer(source.Text, lambda dumper, value: dumper.represent_str(str(value)))
-_Dumper.add_multi_representer(dict, yaml.SafeDumper.represent_dict)
-_Dumper.add_multi_representer(list, yaml.SafeDumper.represent_list)

@@ -15,7 +15,7 @@ MARGIN = 6
 def show(made: Checklist, console: Console, everything: bool) -> None:
     """Print it. everything: how and why of what is done, too."""
     case = made.case
-    console.print(case.name, style="bold", markup=False)
+    console.print(case.name, style="bold")
     named = ", ".join(f"{count} x {name}" for name, count in _counted(made).items())
     board = case.board_name or "an unknown board"
     processor = case.cpu_name or "an unknown processor"
@@ -26,23 +26,21 @@ def show(made: Checklist, console: Console, everything: bool) -> None:
         _lines(console, made.news, 2)
     for group, entries in made.groups:
         console.print()
-        console.print(f"  {group}", style="bold", markup=False)
+        console.print(f"  {group}", style="bold")
         for entry in entries:
             _entry(console, entry, everything)
     counts = made.counts
     console.print()
-    console.print(
-        f"  {counts['ok']} done, {counts['to do']} to do, {counts['open']} open", markup=False
-    )
+    console.print(f"  {counts['ok']} done, {counts['to do']} to do, {counts['open']} open")
 
 
 def _entry(console: Console, entry: Entry, everything: bool) -> None:
-    console.print(f"  {BOXES[entry.status]} ", end="", style=COLOURS[entry.status], markup=False)
+    console.print(f"  {BOXES[entry.status]} ", end="", style=COLOURS[entry.status])
     by = {"seen": f" (seen: {entry.reading})", "answered": " (by your answer)", "": ""}[entry.by]
     first, *rest = lines(f"{entry.title}{by}", console, MARGIN)
-    console.print(first, markup=False)
+    console.print(first)
     for line in rest:
-        console.print(f"{' ' * MARGIN}{line}", markup=False)
+        console.print(f"{' ' * MARGIN}{line}")
     if entry.status == "ok" and not everything:
         return
     if entry.status == "open" and entry.reading:
@@ -62,4 +60,4 @@ def _counted(made: Checklist) -> dict[str, int]:
 
 def _lines(console: Console, text: str, margin: int, style: str = "") -> None:
     for line in lines(text, console, margin):
-        console.print(f"{' ' * margin}{line}", style=style, markup=False)
+        console.print(f"{' ' * margin}{line}", style=style)

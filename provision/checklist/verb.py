@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from invoke.exceptions import Exit
-from rich.console import Console
 
 from provision import hostwise, textfile
 from provision.assess import plan
+from provision.boundary.decode import check_type, parse_json
+from provision.boundary.documents import AgentDocument
 from provision.checklist import case as cases
 from provision.checklist import checklist, items, page, remembered, show
 from provision.checklist.case import Case
@@ -28,6 +29,7 @@ from provision.options import extra_variables
 from provision.remote import ask as asked
 from provision.rootshell import RootShell
 from provision.sessions import sudo_password
+from provision.terminal import Terminal
 from provision.validate import target
 
 if TYPE_CHECKING:
@@ -64,7 +66,8 @@ def run(context: FleetContext, flags: Flags, wish: Wish) -> None:
                 "no rig is named", advice='Say -H NAME, or --board "B450 Steel Legend".'
             )
         told = cases.from_words(wish.board, wish.cpu, wish.gpus, wish.psus)
-        _tell({"": checklist.make(told, given)}, flags, wish)
+        if status := _tell({"": checklist.make(told, given)}, flags, wish):
+            raise Exit(code=status)
         return
     told_only = {"board": wish.board, "cpu": wish.cpu, "gpus": wish.gpus, "psus": wish.psus}
     if given_too := [f"--{name}" for name, value in told_only.items() if value]:
@@ -85,20 +88,15 @@ def run(context: FleetContext, flags: Flags, wish: Wish) -> None:
         finally:
             connection.close()
 
-    with Console(stderr=True).status("Looking"):
+    with Terminal(error=True).status("Looking"):
         found = hostwise.each(hosts, one)
-    made: dict[str, Checklist | DeeprigError] = {}
-    for name, case in found.items():
-        try:
-            made[name] = (
-                case
-                if isinstance(case, DeeprigError)
-                else _remembered(case, inventory, name, given, wish.ask)
-            )
-        except DeeprigError as error:
-            made[name] = error
-    _tell(dict(hostwise.answered(made)), flags, wish)
-    if status := hostwise.worst(made):
+    made: dict[str, Checklist | DeeprigError] = {
+        name: case
+        if isinstance(case, DeeprigError)
+        else hostwise.attempt(_remembered, case, inventory, name, given, wish.ask)
+        for name, case in found.items()
+    }
+    if status := _tell(made, flags, wish):
         raise Exit(code=status)
 
 
@@ -138,9 +136,10 @@ def _case(
 def agent_paths(text: str) -> list[dict[str, Any]] | None:
     """The PCIe paths of the agent's document; None where there is none."""
     try:
-        return list(json.loads(text)["pcie"]["paths"])
-    except (ValueError, KeyError, TypeError):
+        document = check_type(parse_json(text), AgentDocument, "agent's document")
+    except DeeprigError:
         return None
+    return [dict(path) for path in document["pcie"]["paths"]]
 
 
 def _remembered(
@@ -173,12 +172,13 @@ def ask(
                 yield entry.id, ANSWERS[said]
 
 
-def _tell(made: dict[str, Checklist], flags: Flags, wish: Wish) -> None:
-    if flags.json:
-        documents = {name: one.document() for name, one in made.items()}
-        print(json.dumps(documents.get("", documents), indent=2))
-    console = Console(highlight=False, soft_wrap=True)
-    for one in made.values():
+def _tell(made: Mapping[str, Checklist | DeeprigError], flags: Flags, wish: Wish) -> int:
+    """Show the checklists; the worst status of those that can't be shown."""
+    documents: dict[str, Any] = {}
+    console = Terminal()
+
+    def show_one(name: str, one: Checklist) -> None:
+        documents[name] = one.document()
         if not flags.json:
             show.show(one, console, everything=flags.verbose)
         for flag, kind, path in (
@@ -188,4 +188,9 @@ def _tell(made: dict[str, Checklist], flags: Flags, wish: Wish) -> None:
             if path:
                 textfile.write_named(flag, path, page.render(one, kind))
                 if not flags.json:
-                    console.print(f"  {path}", markup=False)
+                    console.print(f"  {path}")
+
+    status = hostwise.show_each(made, show_one)
+    if flags.json:
+        print(json.dumps(documents.get("", documents), indent=2))
+    return status

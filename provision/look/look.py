@@ -12,8 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from provision import summary
+from provision.boundary.decode import BoundaryError, clean_texts
+from provision.boundary.facts import check_rig_facts
+from provision.boundary.text import clean_line
 from provision.connection import RigConnection
-from provision.look.questions import questions, scripts
+from provision.look.questions import MOST_BYTES, questions, scripts
 from provision.look.snapshot import Snapshot
 from provision.remote import dpkg
 from provision.remote.facts import system
@@ -31,6 +34,7 @@ from provision.remote.facts.rig import rig
 from provision.rootshell import RootShell, Shell
 
 NO_SCRIPTS = ("/dev/", "/proc/", "/sys/")
+MOST_SCRIPTS = 1000  # of one round: a rig may name any number
 AT_ONCE = 8  # channels of one connection: sshd's MaxSessions is 10
 
 
@@ -58,14 +62,26 @@ def look_over(connection: RigConnection, password: str | None) -> Iterator[Look]
     with tempfile.TemporaryDirectory(prefix="deeprig-look-") as folder:
         tree = Snapshot(Path(folder), answers)
         _add_scripts(shell, tree)
-        packages = dpkg.Database(tree.text("/var/lib/dpkg/status"))
         yield Look(
             name=str(connection.original_host),
-            facts=rig(tree, packages, addresses(tree.text_of("addresses"))),
-            base=system.distribution(tree),
+            facts=_facts(tree),
+            base=clean_texts(system.distribution(tree)),
             tree=tree,
             as_root=as_root,
         )
+
+
+def _facts(tree: Snapshot) -> dict[str, Any]:
+    """The rig's facts, by the rig's own code over files that it may have forged."""
+    try:
+        packages = dpkg.Database(tree.text("/var/lib/dpkg/status"))
+        facts = rig(tree, packages, addresses(tree.text_of("addresses")))
+    except (ValueError, LookupError, TypeError, AttributeError, OSError, RecursionError) as error:
+        raise BoundaryError(
+            f"the rig's files can't be read as facts: {clean_line(str(error))}",
+            advice="Look at the rig's own console; if it was in other hands, reinstall it.",
+        ) from None
+    return check_rig_facts(facts)
 
 
 def _add_scripts(shell: Shell, tree: Snapshot) -> None:
@@ -75,11 +91,12 @@ def _add_scripts(shell: Shell, tree: Snapshot) -> None:
     asked: set[str] = set()
     for _ in range(SCRIPT_DEPTH):
         named = {path for file in files for path in PATH.findall("\n".join(tree.lines(file)))}
-        files = {path for path in named - asked if not path.startswith(NO_SCRIPTS)}
+        wanted = sorted(path for path in named - asked if not path.startswith(NO_SCRIPTS))
+        files = set(wanted[:MOST_SCRIPTS])
         if not files:
             return
         asked |= files
-        tree.unpack(shell.run(scripts(files)).out)
+        tree.unpack(shell.run(scripts(files), most=MOST_BYTES).out)
 
 
 def ansible_facts(look: Look) -> dict[str, Any]:
@@ -101,7 +118,7 @@ def described(look: Look) -> list[tuple[str, str]]:
 def _ask(shell: Shell) -> dict[str, bytes]:
     asked = questions()
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        done = pool.map(shell.run, asked.values())
+        done = pool.map(lambda command: shell.run(command, most=MOST_BYTES), asked.values())
         return {name: one.out for name, one in zip(asked, done, strict=True)}
 
 

@@ -13,11 +13,13 @@ import tarfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from provision.plain import plain
+from provision.boundary.decode import BoundaryError, inflate_start
+from provision.boundary.text import clean
 from provision.remote.facts.tree import Tree
 
 HEADER = re.compile(rb"(?:\A|\n)==> (/[^\n]+) <==\n")
-MOST_UNPACKED = 256 << 20  # bytes of an archive: one that holds more is no rig's settings
+MOST_UNPACKED = 64 << 20  # bytes of an archive: one that holds more is no rig's settings
+MOST_NAMES = 100_000  # files and links in all; a large rig has 5,000
 KINDS = {"f", "d", "l", "s", "p", "c", "b"}  # find's %y
 
 
@@ -29,11 +31,19 @@ class Snapshot(Tree):
         self.answers = answers
         self._root = root.resolve()
         self._targets: dict[str, str] = {}
+        self._left = MOST_NAMES
         for path, kind, target_kind, target in _names(answers.get("names", b"")):
-            self._name(path, kind, target_kind, target)
+            if self._counts():
+                self._name(path, kind, target_kind, target)
         for path, content in _kernel_files(answers.get("kernel", b"")):
-            self._write(path, content)
+            if self._counts():
+                self._write(path, content)
         self.unpack(answers.get("settings", b""))
+
+    def _counts(self) -> bool:
+        """Whether there is room for one name more."""
+        self._left -= 1
+        return self._left >= 0
 
     def target(self, path: str) -> str:
         """Where a link of the rig points there."""
@@ -41,11 +51,11 @@ class Snapshot(Tree):
 
     def text_of(self, question: str) -> str:
         """What a command answered; empty where it could not."""
-        return plain(self.answers.get(question, b"").decode("utf-8", "replace"))
+        return clean(self.answers.get(question, b"").decode("utf-8", "replace"), keep="\0")
 
     def text(self, path: str, default: str = "") -> str:
         """A file's content, harmless for a terminal."""
-        return plain(super().text(path, default))
+        return clean(super().text(path, default), keep="\0")
 
     def usage(self, path: str) -> dict[str, int]:
         """The root file system's size by `df`; of others nothing is known."""
@@ -114,20 +124,26 @@ class Snapshot(Tree):
             made.touch()
 
     def unpack(self, content: bytes) -> None:
-        """Add the files of an archive; one that was cut off gives what came before."""
+        """Add the files of an archive; one that was cut off, or is too large, gives its start.
+
+        A sparse file may claim any size, and none of those that are asked for is one.
+        """
         try:
-            with tarfile.open(fileobj=io.BytesIO(content), mode="r|gz") as archive:
+            unpacked, _ = inflate_start(content, MOST_UNPACKED)
+            with tarfile.open(fileobj=io.BytesIO(unpacked), mode="r:") as archive:
                 for member in archive:
-                    if archive.offset > MOST_UNPACKED:
+                    if not self._counts():
                         return
-                    stream = archive.extractfile(member) if member.isreg() else None
+                    if not member.isreg() or member.issparse() or member.size > len(unpacked):
+                        continue
+                    stream = archive.extractfile(member)
                     if stream is None:
                         continue
                     self._write(member.name, stream.read())
                     place = self._place(member.name)
                     if place is not None and place.is_file():
                         place.chmod((member.mode & 0o777) | 0o600)
-        except (tarfile.TarError, EOFError, OSError):
+        except (tarfile.TarError, BoundaryError, EOFError, OSError, ValueError):
             return
 
 

@@ -4,9 +4,11 @@ A frame is four bytes of length (big-endian), then that many bytes of zlib-compr
 
 operator -> rig
     {"batch": n, "units": [unit …]}        do these in order; a unit is one module call
+    {"op": "alive"}                        a sign of life, every 5 seconds
     {"op": "bye"}                          finish the unit at hand, start no other, and leave
 rig -> operator
-    {"hello": {…}}                         once: Python, pid, boot_id, user id
+    {"waiting": {…}}                       before the hello: another run is about to end
+    {"hello": {…}}                         once: Python, pid, boot_id, user id, busy, problem
     {"batch": n, "results": [result …], "current": {…} | null, "done": bool}
                                            results since the last frame; `done` ends the batch
 
@@ -17,6 +19,7 @@ last two: true, false or null). A result: id, result, elapsed (seconds).
 from __future__ import annotations
 
 import json
+import math
 import struct
 import zlib
 from typing import Any, Callable, Dict
@@ -34,8 +37,11 @@ class BadFrame(Exception):
 
 
 def pack(frame: Frame) -> bytes:
-    """A frame as bytes."""
-    text = json.dumps(frame, separators=(",", ":"), default=_plain)
+    """A frame as bytes. NaN and infinity, for which JSON has no form, become their names."""
+    try:
+        text = _as_json(frame)
+    except ValueError:
+        text = _as_json(_finite(frame))
     body = zlib.compress(text.encode(), 1)
     return struct.pack(">I", len(body)) + body
 
@@ -47,19 +53,43 @@ def _plain(value: Any) -> Any:
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 
-def unpack(read: Callable[[int], bytes]) -> Frame | None:
-    """The next frame of a stream; None at its end.
+def _as_json(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"), default=_plain, allow_nan=False)
 
-    `read(n)` gives exactly n bytes, fewer only at the end. Raises BadFrame.
+
+def _finite(value: Any) -> Any:
+    """A copy in which NaN and infinity are texts."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return value
+
+
+def read_body(read: Callable[[int], bytes], limit: int = LIMIT) -> bytes | None:
+    """The next frame of a stream, still compressed; None at its end.
+
+    `read(n)` gives exactly n bytes, fewer only at the end. Raises BadFrame past `limit` bytes.
     """
     header = read(4)
     if len(header) < 4:
         return None
     (length,) = struct.unpack(">I", header)
-    if length > LIMIT:
+    if length > limit:
         raise BadFrame(header.decode("latin-1"))
     body = read(length)
-    if len(body) < length:
+    return body if len(body) == length else None
+
+
+def unpack(read: Callable[[int], bytes]) -> Frame | None:
+    """The next frame from the operator's side, which is trusted. Raises BadFrame.
+
+    What a rig sends is unpacked by provision/session.py, within bounds.
+    """
+    body = read_body(read)
+    if body is None:
         return None
     try:
         frame: Frame = json.loads(zlib.decompress(body))

@@ -1,14 +1,14 @@
 """The worker: takes units of work over its standard input, does them in order, tells how it goes.
 
-It runs from memory and leaves nothing behind. When the operator's side goes away in the middle, it
-ends the task at hand (a half-installed package is worse than a late one) and starts no other. Only
-one worker with root's rights may change a rig at a time: it holds a lock, which ends with it.
+It runs from memory and leaves nothing behind. When the operator's side goes away in the middle, or
+is silent for a minute, it ends the task at hand (a half-installed package is worse than a late one)
+and starts no other. Only one worker with root's rights may change a rig at a time: it holds the
+rig's lock (provision/remote/lock.py).
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import importlib
 import os
 import queue
@@ -20,16 +20,28 @@ from typing import Any, BinaryIO
 
 from provision.remote.frames import GREETING, BadFrame, Frame, pack, unpack
 from provision.remote.host import Host, ModuleFailure
+from provision.remote.lock import Lock, LockError
 
 INTERVAL = 0.2  # seconds between two looks at what there is to tell
 HEARTBEAT = 5.0  # seconds of silence after which the worker says that it is alive
-LOCK = "/run/lock/deeprig.lock"
+PATIENCE = 60.0  # seconds without a sign of life, after which the operator's side is gone
+POLL = 1.0  # seconds between two attempts to take a lock whose holder is leaving
 
 
 class Worker:
     """One session's worker, between the stream it reads and the stream it writes."""
 
-    def __init__(self, reader: BinaryIO, writer: BinaryIO, interval: float = INTERVAL) -> None:
+    def __init__(
+        self,
+        reader: BinaryIO,
+        writer: BinaryIO,
+        interval: float = INTERVAL,
+        rig_lock: Lock | None = None,
+        patience: float = PATIENCE,
+    ) -> None:
+        self._rig_lock = rig_lock
+        self._patience = patience
+        self._heard_at = time.monotonic()
         self._reader = reader
         self._writer = writer
         self._interval = interval
@@ -45,6 +57,7 @@ class Worker:
 
     def serve(self) -> None:
         """Work until the operator's side says bye or leaves."""
+        self._heard_at = time.monotonic()  # what was sent while the lock was waited for is unread
         threading.Thread(target=self._read, daemon=True).start()
         threading.Thread(target=self._tell, daemon=True).start()
         while True:
@@ -62,17 +75,33 @@ class Worker:
         except (OSError, ValueError):
             self._gone.set()
 
+    def is_alone(self, seconds: float) -> bool:
+        """Wait; whether nobody reads what is said any more."""
+        return self._gone.wait(seconds)
+
     def _read(self) -> None:
         # What is no frame ends it, too: a worker that hears nobody must not stay.
         with contextlib.suppress(BadFrame, OSError):
             while (frame := unpack(self._reader.read)) and frame.get("op") != "bye":
-                self._batches.put(frame)
-        self._gone.set()  # in the middle of a batch, what follows is not wanted
+                self._heard_at = time.monotonic()
+                if self._rig_lock:
+                    self._rig_lock.touch()
+                if frame.get("op") != "alive":
+                    self._batches.put(frame)
+        self._leave()
+
+    def _leave(self) -> None:
+        """The operator's side is gone: in the middle of a batch, what follows is not wanted."""
+        self._gone.set()
+        if self._rig_lock:
+            self._rig_lock.note_end()
         self._batches.put(None)
 
     def _tell(self) -> None:
         """While a batch lasts, tell what is new; sign of life when nothing is."""
         while not self._gone.wait(self._interval):
+            if time.monotonic() - self._heard_at > self._patience:
+                self._leave()
             with self._lock:
                 quiet = time.monotonic() - self._spoke_at
                 if self._current and (self._results or self._line or quiet > HEARTBEAT):
@@ -145,20 +174,21 @@ class Worker:
         self._line = line[:200]
 
 
-def take_lock(operator: str, path: str = LOCK) -> str:
-    """Take the rig's lock for the life of this process; who holds it, when someone does."""
-    try:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    except OSError:
-        return ""  # no root's rights, or no /run/lock: nothing to guard
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return os.read(handle, 200).decode("utf-8", "replace") or "unknown"
-    os.ftruncate(handle, 0)
-    since = time.strftime("%H:%M:%S")
-    os.write(handle, f"by {operator} since {since}, process {os.getpid()} there".encode())
-    return ""
+def take_lock(lock: Lock, worker: Worker) -> str:
+    """Take the rig's lock; who holds it, when a run with an operator does.
+
+    A run whose operator is gone ends after the task at hand: that is waited for, and told.
+    """
+    began = time.monotonic()
+    while True:
+        holder = lock.take()
+        if holder is None:
+            return ""
+        if not holder.is_leaving:
+            return str(holder)
+        worker.say({"waiting": {"holder": str(holder), "seconds": time.monotonic() - began}})
+        if worker.is_alone(POLL):
+            sys.exit(0)
 
 
 def boot_id() -> str:
@@ -180,8 +210,15 @@ def main(reader: BinaryIO, operator: str) -> None:
     writer.write(GREETING)  # what stands before it was written by the login shell
     os.umask(0o022)
     os.chdir("/")
-    worker = Worker(reader, writer)
-    busy = take_lock(operator) if operator and os.geteuid() == 0 else ""
+    lock, busy, problem = None, "", ""
+    if operator and os.geteuid() == 0:
+        try:
+            lock = Lock(operator)
+        except LockError as error:
+            problem = f"the rig's lock can't be taken: {error}"
+    worker = Worker(reader, writer, rig_lock=lock)
+    if lock:
+        busy = take_lock(lock, worker)
     worker.say(
         {
             "hello": {
@@ -190,8 +227,9 @@ def main(reader: BinaryIO, operator: str) -> None:
                 "uid": os.geteuid(),
                 "boot_id": boot_id(),
                 "busy": busy,
+                "problem": problem,
             }
         }
     )
-    if not busy:
+    if not busy and not problem:
         worker.serve()

@@ -8,8 +8,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-import jinja2
-
+from provision.pages import render_page
 from provision.validate import plots
 from provision.validate.baseline import Change, unjudged
 
@@ -18,10 +17,9 @@ TEMPLATE = Path(__file__).parent / "report.html.j2"
 
 def render(document: Mapping[str, Any], changes: Sequence[Change] | None = None) -> str:
     """The page. changes: against a baseline, None where there was none."""
-    environment = jinja2.Environment(autoescape=True)
-    template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
     subjects = groupby(document["checks"], key=lambda check: check["check"].partition("::")[0])
-    return template.render(
+    return render_page(
+        TEMPLATE,
         report=document,
         started=time.strftime("%Y-%m-%d %H:%M:%S %Z", time.localtime(document["started_at"])),
         subjects=[(name, list(checks)) for name, checks in subjects],

@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from provision.redact import Redactor
+from provision.terminal import Terminal
 from provision.validate import baseline
 from provision.validate.baseline import Change
 
@@ -30,7 +31,7 @@ class Watch:
     def __init__(
         self, hosts: Sequence[str], redactor: Redactor, quiet: bool, stream: TextIO | None = None
     ) -> None:
-        self._console = Console(file=stream or sys.stdout, highlight=False, quiet=quiet)
+        self._console = Terminal(stream or sys.stdout, quiet=quiet, soft_wrap=False)
         self._redactor = redactor
         self._width = max(len(host) for host in hosts)
         self._doing = dict.fromkeys(hosts, "connecting")

@@ -15,7 +15,10 @@ from typing import Any
 
 from fabric import Config
 
+from provision.boundary.decode import BoundaryError, parse_json
+from provision.boundary.documents import check_bench
 from provision.errors import DeeprigError, LostError, UnreachableError
+from provision.textfile import make_private
 
 ROOT = Path(__file__).parents[2]
 SUITE = "tests/rig"
@@ -52,13 +55,13 @@ class SuiteRun:
 
     def run(self, on_event: Callable[[Event], None]) -> Mapping[str, Any]:
         """The report (docs/validation.md). Raises UnreachableError, LostError, DeeprigError."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        make_private(self.folder)
         reader, writer = os.pipe()
         report: Mapping[str, Any] | None = None
         unreachable: Event | None = None
         with (
             tempfile.NamedTemporaryFile("w", suffix=".json") as connection,  # mode 0600
-            self.log.open("wb") as log,
+            os.fdopen(os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as log,
         ):
             json.dump(self._connection(), connection)
             connection.flush()
@@ -69,13 +72,14 @@ class SuiteRun:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 pass_fds=(writer,),
+                umask=0o077,  # what it writes names users, keys and addresses of a rig
                 start_new_session=True,  # Ctrl-C is told by `stop`, once
                 env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
             )
             os.close(writer)
             with os.fdopen(reader, encoding="utf-8") as events:
                 for line in events:
-                    event = json.loads(line)
+                    event = self._parse(line)
                     if event["event"] == "report":
                         report = event["document"]
                     elif event["event"] == "unreachable":
@@ -88,7 +92,18 @@ class SuiteRun:
             raise UnreachableError(unreachable["message"], advice=unreachable["advice"])
         if report is None:
             raise self._broken()
+        if report.get("bench") is not None:
+            check_bench(report["bench"])
         return report
+
+    def _parse(self, line: str) -> Event:
+        """An event: pytest runs here, but what it tells of is the rig's. Raises BoundaryError."""
+        try:
+            event: Event = parse_json(line)
+        except BoundaryError:
+            self.stop()
+            raise
+        return event
 
     def stop(self) -> None:
         """From another thread: pytest ends, and with it what it runs on the rig."""

@@ -6,14 +6,14 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from fabric import Config
 from invoke.exceptions import Exit
-from rich.console import Console
 
+from provision import hostwise, textfile
 from provision.connection import RigConnection
 from provision.errors import (
     DeeprigError,
@@ -28,6 +28,7 @@ from provision.flags import Flags
 from provision.inventory import Host
 from provision.places import LOG
 from provision.redact import Redactor, secrets_of
+from provision.terminal import Terminal
 from provision.validate import baseline, html, show
 from provision.validate.baseline import Change
 from provision.validate.suite import SuiteRun, Wanted
@@ -74,9 +75,7 @@ def validate(
         for result in results
         if earlier and result.document is not None
     }
-    for result in results:
-        if result.document is not None:
-            keep(result, changes.get(result.host), redactor)
+    results = [_kept(result, changes.get(result.host)) for result in results]
     tell(results, changes, flags)
     _leave(results, changes)
 
@@ -122,26 +121,34 @@ def _greet(host: Host, config: Config, flags: Flags) -> None:
         connection.open()
 
 
-def keep(result: Result, changes: list[Change] | None, redactor: Redactor) -> None:
+def _kept(result: Result, changes: list[Change] | None) -> Result:
+    """The result, with its report written here; an error that keeps it from that is its own."""
+    if result.document is None:
+        return result
+    failure = hostwise.attempt(keep, result, changes)
+    return replace(result, error=failure) if isinstance(failure, DeeprigError) else result
+
+
+def keep(result: Result, changes: list[Change] | None) -> None:
     """Write what is made of the report here: its page, and the document without secrets."""
     assert result.document is not None
     document = json.dumps(result.document, indent=1) + "\n"
-    (result.folder / "report.json").write_text(document, encoding="utf-8")
+    textfile.write(result.folder / "report.json", document, 0o600)
     page = html.render(result.document, changes)
-    (result.folder / "report.html").write_text(page, encoding="utf-8")
+    textfile.write(result.folder / "report.html", page, 0o600)
 
 
 def tell(results: Sequence[Result], changes: Mapping[str, list[Change]], flags: Flags) -> None:
     """Print the tables and one line a rig, or one JSON document."""
-    errors = Console(highlight=False, soft_wrap=True, stderr=True)
+    errors = Terminal(error=True)
     for result in results:
         if result.error is not None:
-            errors.print(describe(result.error, result.host), style="red", markup=False)
+            errors.print(describe(result.error, result.host), style="red")
     if flags.json:
         documents = {one.host: one.document for one in results if one.document is not None}
         print(json.dumps(documents, indent=2))
         return
-    console = Console(highlight=False)
+    console = Terminal(soft_wrap=False)
     documents_here = [one for one in results if one.document is not None]
     for result in documents_here:
         assert result.document is not None

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from lab import flavour
 from lab.machine import Rig
+from provision import source
 from tests.lab.operator import ROOT, Said, finish
 
 NAME = "test50"
@@ -69,7 +69,7 @@ class Home:
 
     def entry(self, name: str) -> dict[str, Any]:
         """A rig's variables, as the file has them."""
-        document = yaml.safe_load((self.inventory / "rigs.yml").read_text())
+        document = source.load(self.inventory / "rigs.yml")
         return dict(document["rigs"]["hosts"][name])
 
     def ssh(self, *options: str, user: str = USER) -> subprocess.CompletedProcess[str]:
@@ -108,7 +108,7 @@ def test_from_an_address_and_a_password_to_a_managed_rig(home: Home) -> None:
     assert "in" not in refused.stdout
     # The old password is nobody's any more, root's included.
     secret = home.inventory / "host_vars/attic/secret.yml"
-    password = yaml.safe_load(secret.read_text())["ansible_become_password"]
+    password = source.load(secret)["ansible_become_password"]
     assert secret.stat().st_mode & 0o777 == 0o600
     check = "perl -e 'print crypt($ARGV[1], (getpwnam $ARGV[0])[1]) eq (getpwnam $ARGV[0])[1]'"
     for user in (USER, "root"):
@@ -124,6 +124,8 @@ def test_from_an_address_and_a_password_to_a_managed_rig(home: Home) -> None:
     assert entry["ansible_ssh_private_key_file"] == "~/.ssh/id_ed25519"
     mac = home.rig.run("cat /sys/class/net/eth0/address").stdout.strip()
     assert entry["mac_addresses"] == {"eth0": mac}
+    assert entry["ssh_host_key"] in home.rig.host_keys()[0] + home.rig.host_keys()[1]
+    assert "!unsafe" in text
     assert "# Adopted on " in text
     assert "HiveOS" in text
 
@@ -147,12 +149,12 @@ def test_from_an_address_and_a_password_to_a_managed_rig(home: Home) -> None:
 
 
 def test_a_rig_that_the_inventory_knows_by_its_password(home: Home) -> None:
-    """Its entry has another address, known by the MAC; the old password is taken out of it."""
-    mac = home.rig.run("cat /sys/class/net/eth0/address").stdout.strip()
+    """Its entry has another address, known by the host key; the old password is taken out of it."""
+    key = home.rig.run("cut -d' ' -f-2 /etc/ssh/ssh_host_ed25519_key.pub").stdout.strip()
     rigs = home.inventory / "rigs.yml"
     rigs.write_text(
         RIGS.replace("      ansible_host: 192.0.2.7", f"""\
-      mac_addresses: {{eth0: "{mac}"}}
+      ssh_host_key: {key}
       ansible_user: {USER}
       ansible_password: "{PASSWORD}"
       ansible_become_password: "{PASSWORD}"

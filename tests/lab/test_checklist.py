@@ -7,9 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from lab.machine import Rig
+from provision import source
 from tests.lab.operator import Said, fab
 
 NAME = "test53"
@@ -52,7 +51,7 @@ def test_what_the_bios_does_is_seen_after_the_reboot(target: Rig, inventory: Pat
 
 def test_what_is_remembered_can_be_edited(inventory: Path) -> None:
     file = inventory.parent / "host_vars" / NAME / "checklist.yml"
-    document = yaml.safe_load(file.read_text())
+    document = source.load(file)
     assert document["checklist"]["answers"] == {"fans": False, "riser-power": True}
     file.write_text(file.read_text().replace("fans: false", "fans: true"))
     assert items(inventory)["fans"]["status"] == "ok"

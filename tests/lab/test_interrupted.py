@@ -147,6 +147,54 @@ def test_a_killed_command_ends_the_task_at_hand_and_starts_no_other(
     assert not (marks / "later").exists()
 
 
+def test_a_run_whose_operator_is_gone_is_waited_for(
+    inventory: Path, target: Rig, marks: Path, tmp_path: Path
+) -> None:
+    wait = "touch /root/marks/began; until [ -e /root/marks/go ]; do sleep 0.1; done"
+    long = playbook(tmp_path, shell("Long one", wait), shell("Later", "touch /root/marks/later"))
+    run = under_way(inventory, marks, long)
+    run.kill()
+    finish(run)
+    folder = tmp_path / "next"
+    folder.mkdir()
+    # It lasts until it is told to end, while the next run says what it waits for.
+    after = playbook(folder, shell("Next one", "cp /root/marks/go /root/marks/next"))
+    second = start(inventory, NAME, "play", after)
+    assert second.stdout
+    line = second.stdout.readline()
+    assert "waiting for the run by " in line
+    assert "its operator is gone" in line
+    assert not (marks / "next").exists()
+    (marks / "go").touch()
+    said = finish(second)
+    assert said.status == 0, said.text
+    assert (marks / "next").exists()
+    assert not (marks / "later").exists()
+
+
+def test_no_user_of_the_rig_can_hold_or_redirect_the_lock(
+    inventory: Path, target: Rig, marks: Path, slow: Path
+) -> None:
+    """In /run/lock anybody could block every run for ever."""
+    target.run(
+        "install -o user -m 666 /dev/null /run/lock/deeprig.lock;"
+        " runuser -u user -- sh -c 'flock /run/lock/deeprig.lock sleep 60 >/dev/null 2>&1 &'"
+    )
+    try:
+        assert fab(inventory, NAME, "play", slow).status == 0
+    finally:
+        target.run("pkill -u user -x flock; pkill -u user -x sleep; rm /run/lock/deeprig.lock")
+    assert target.run("stat -c '%a %U' /run/deeprig").stdout.split() == ["700", "root"]
+    refused = target.run("runuser -u user -- flock -n /run/deeprig/lock true", check=False)
+    assert refused.returncode != 0
+    # And a link that somebody left there is not followed.
+    target.run("rm -r /run/deeprig; ln -s /tmp /run/deeprig")
+    said = fab(inventory, NAME, "play", slow)
+    target.run("rm /run/deeprig")
+    assert said.status == 4
+    said.names("the rig's lock can't be taken: /run/deeprig/lock")
+
+
 def lost(said: Said, why: str, slow: Path) -> None:
     assert said.status == 4
     said.names(

@@ -123,6 +123,8 @@ def run(subject: Subject, plan: str, yield_to_jobs: bool, progress: Callable[[st
             event = json.loads(text)
         except ValueError:
             return
+        if not isinstance(event, dict):
+            return
         if event.get("event") == "begin":
             progress(f"{event['part']} ({event['number']} of {event['of']})")
         elif event.get("event") == "document":

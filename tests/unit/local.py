@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +95,7 @@ def play(
     variables: dict[str, Any] | None = None,
     verbose: bool = True,
     as_json: bool = False,
+    connect: Callable[[], Any] = LocalConnection,
 ) -> Played:
     """Write a playbook's text into a folder and play it, as the login user, on this machine."""
     from provision.options import words
@@ -105,11 +107,12 @@ def play(
     known = inventory.load(folder / "inventory")
     host = Host("here", {**known.host("here").variables, **(variables or {})}, ())
     options = RunOptions(check, diff, words(tags), words(skip_tags), extra_variables(extra))
-    sessions = Sessions(lambda ask: LocalConnection(), exclusive=False)  # type: ignore[arg-type,return-value]
+    sessions = Sessions(lambda ask: connect(), exclusive=False)
     stream = io.StringIO()
     with RunLog(folder / "log", "test", ["here"]) as log:
-        report = Report(["here"], Redactor(), log, stream=stream, verbose=verbose, as_json=as_json)
-        values = HostVariables(host, known, options.extra, check, diff)
+        redactor = Redactor()
+        report = Report(["here"], redactor, log, stream=stream, verbose=verbose, as_json=as_json)
+        values = HostVariables(host, known, options.extra, check, diff, redactor.add)
         recap = HostRun(host, values, sessions, options, report).run(playbook.load(path))
         report.recap([recap], 0.0)
     return Played(recap, sessions, stream.getvalue(), log.path.read_text())

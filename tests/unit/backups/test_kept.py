@@ -160,7 +160,11 @@ class Rig:
         self.folder = folder
 
     def run(
-        self, command: str, sink: BinaryIO | None = None, content: BinaryIO | None = None
+        self,
+        command: str,
+        sink: BinaryIO | None = None,
+        content: BinaryIO | None = None,
+        **_: Any,
     ) -> Done:
         """Of a command on a rig, what it does here."""
         words = ["sh", "-c", command.replace(FOLDER, str(self.folder))]

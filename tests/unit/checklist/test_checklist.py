@@ -8,9 +8,8 @@ import time
 from pathlib import Path
 
 import pytest
-import yaml
 
-from provision import textfile
+from provision import source, textfile
 from provision.checklist import checklist, items, page, remembered, verb
 from provision.checklist.checklist import Checklist, Entry
 from provision.checklist.verb import Wish
@@ -184,7 +183,7 @@ checklist:
     remembered.save(path, "rig", answers, seen)
     assert path.read_text() == own  # nothing changed
     remembered.save(path, "rig", {**answers, "pads": False}, seen)
-    content = yaml.safe_load(path.read_text())
+    content = source.load(path)
     assert content["checklist"]["answers"] == {"fans": True, "pads": False}
     assert content["checklist"]["seen"] == seen
     assert content["checklist"]["bought"] == "2021-05-01"
@@ -272,7 +271,7 @@ def test_pages_hold_every_item(kind: str) -> None:
     text = page.render(made, kind)
     for one in made.entries:
         assert one.title.replace("'", "&#39;" if kind == ".html" else "'") in text
-    assert ("<script>" in text) == (kind == ".md")
+    assert "<script>" not in text
     assert "http" not in text
 
 

@@ -1,0 +1,128 @@
+"""Documents and lists that a rig sends beside its facts, as types of what is read of them here."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, TypedDict
+
+from msgspec import Meta
+
+from provision.boundary.decode import check_type, clean_texts
+from provision.boundary.facts import Count, Path, Text
+
+#: Unix seconds, up to the year 5138: time.gmtime can't show much more.
+Moment = Annotated[float, Meta(ge=0, le=1e11)]
+Positive = Annotated[float, Meta(ge=0, le=1e18)]
+
+
+class AgentPath(TypedDict, total=False):
+    """A GPU's PCIe path, as the agent's API has it. Speeds in transfers per second."""
+
+    address: Text
+    loaded_speed: Positive | None
+    expected_speed: Positive | None
+
+
+class AgentPaths(TypedDict):
+    """The paths of all GPUs."""
+
+    paths: Annotated[list[AgentPath], Meta(max_length=64)]
+
+
+class AgentDocument(TypedDict):
+    """Of the agent's document, what the checklist reads (agent/page/openapi.yaml)."""
+
+    pcie: AgentPaths
+
+
+class FoundFile(TypedDict):
+    """A file, as the module `find` lists it."""
+
+    path: Path
+    mtime: Moment
+
+
+class Found(TypedDict):
+    """What `find` returns."""
+
+    files: Annotated[list[FoundFile], Meta(max_length=100_000)]
+
+
+class Content(TypedDict):
+    """What `slurp` returns."""
+
+    content: str
+
+
+class Size(TypedDict):
+    """One size of a collective."""
+
+    size_bytes: Annotated[int, Meta(ge=1, le=1 << 62)]
+    time_seconds: Positive
+    bus_bandwidth_bytes_per_second: Positive
+
+
+class Collective(TypedDict):
+    """One collective's measurements."""
+
+    collective: Text
+    sizes: Annotated[list[Size], Meta(max_length=10_000)]
+
+
+class Problem(TypedDict):
+    """What went wrong in a part."""
+
+    part: Text
+    message: Text
+
+
+class BenchDocument(TypedDict):
+    """A document of format deeprig-bench (docs/bench.md)."""
+
+    format: Literal["deeprig-bench"]
+    version: Literal[1]
+    backend: Text
+    ranks: Count
+    finished_at: Moment
+    collectives: Annotated[list[Collective], Meta(max_length=10_000)]
+    problems: Annotated[list[Problem], Meta(max_length=10_000)]
+
+
+class BeginEvent(TypedDict):
+    """A part of the benchmarks begins."""
+
+    part: Text
+    number: Count
+    of: Count
+
+
+class EndEvent(TypedDict):
+    """A part of the benchmarks is over."""
+
+    part: Text
+    status: Text
+    reason: Text
+
+
+class LineEvent(TypedDict):
+    """A line of a table."""
+
+    text: Text
+
+
+class DocumentEvent(TypedDict):
+    """The whole document."""
+
+    document: dict[str, Any]
+
+
+#: The events of deeprig-bench that mean something here, by name.
+BENCH_EVENTS: dict[str, Any] = {
+    "begin": BeginEvent, "end": EndEvent, "line": LineEvent, "document": DocumentEvent,
+}  # fmt: skip
+
+
+def check_bench(document: Any) -> dict[str, Any]:
+    """Return a benchmark's document, checked and clean. Raises BoundaryError."""
+    check_type(document, BenchDocument, "benchmark")
+    cleaned: dict[str, Any] = clean_texts(document)
+    return cleaned

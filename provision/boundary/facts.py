@@ -1,0 +1,255 @@
+"""The facts of a rig, as types: `ansible_local.deeprig` of provision/remote/facts/rig.py.
+
+A new fact needs its field here: what is not listed does not pass. The forms of names, addresses and
+identifiers are those of patterns.py; other texts are cleaned and bounded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, TypedDict
+
+from msgspec import Meta
+
+from provision.boundary import patterns
+from provision.boundary.decode import check_type, clean_texts
+
+Text = Annotated[str, Meta(max_length=4096)]
+Texts = Annotated[list[Text], Meta(max_length=4096)]
+Path = Annotated[str, Meta(pattern=patterns.PATH)]
+Paths = Annotated[list[Path], Meta(max_length=4096)]
+PciAddress = Annotated[str, Meta(pattern=patterns.PCI_ADDRESS)]
+PciId = Annotated[str, Meta(pattern=patterns.PCI_ID)]
+Version = Annotated[str, Meta(pattern=patterns.VERSION)]
+Package = Annotated[str, Meta(pattern=patterns.PACKAGE)]
+Count = Annotated[int, Meta(ge=0, le=1 << 62)]
+Width = Annotated[int, Meta(ge=0, le=255)]  # all bits set: the device left the bus
+Speed = Annotated[float, Meta(ge=0, le=1000)]
+Number = Annotated[int, Meta(ge=-(1 << 62), le=1 << 62)]
+
+
+class Port(TypedDict):
+    """A device on the way to a GPU, with its end of the link above it."""
+
+    address: PciAddress
+    kind: Text
+    vendor_id: PciId
+    device_id: PciId
+    current_width: Width | None
+    max_width: Width | None
+    current_speed_gts: Speed | None
+    max_speed_gts: Speed | None
+
+
+class PathPort(Port):
+    """The same, with its AER counts by severity; None where the kernel counts none."""
+
+    errors: dict[Text, Count] | None
+
+
+class Bar(TypedDict):
+    """A memory region of a GPU."""
+
+    region: Count
+    start: Count
+    size_bytes: Count
+    largest_bytes: Count | None
+
+
+class Gpu(TypedDict):
+    """One GPU and its path."""
+
+    address: PciAddress
+    vendor_id: PciId
+    device_id: PciId
+    subsystem_vendor_id: PciId | None
+    subsystem_id: PciId | None
+    revision: PciId | None
+    driver: Text | None
+    numa_node: Number | None
+    answers: bool
+    root_port: PciAddress | None
+    path_width: Width | None
+    path_max_width: Width | None
+    path_speed_max_gts: Speed | None
+    path: Annotated[list[PathPort], Meta(max_length=64)]
+    bars: Annotated[list[Bar], Meta(max_length=64)]
+
+
+class Display(TypedDict):
+    """A display of another vendor."""
+
+    address: PciAddress
+    vendor_id: PciId
+    device_id: PciId
+    driver: Text | None
+
+
+class Board(TypedDict):
+    """What the firmware says of the board."""
+
+    vendor: Text
+    name: Text
+    bios_vendor: Text
+    bios_version: Text
+    bios_date: Text
+    efi: bool
+    iommus: Texts
+    nvme: Annotated[list[PciAddress], Meta(max_length=256)]
+
+
+class Cpu(TypedDict):
+    """The processors together."""
+
+    model: Text
+    threads: Count
+    cores: Count
+
+
+class Memory(TypedDict):
+    """MiB."""
+
+    total_mib: Count
+    swap_total_mib: Count
+
+
+class RootDisk(TypedDict):
+    """Where / is."""
+
+    source: Text
+    filesystem: Text
+    size_bytes: Count
+    free_bytes: Count
+    read_only: bool
+    diskless: bool
+
+
+class MiningOs(TypedDict):
+    """The mining system, by what it was recognised."""
+
+    key: Annotated[str, Meta(pattern=r"\A[a-z0-9_-]{1,32}\Z")]
+    name: Text
+    confidence: Text
+    evidence: Texts
+    missing: Texts
+    folders: Paths
+
+
+class Evidence(TypedDict):
+    """What starts a miner, or lets somebody in."""
+
+    kind: Annotated[str, Meta(pattern=r"\A[a-z .-]{1,32}\Z")]
+    name: Text
+    evidence: Text
+
+
+class Driver(TypedDict):
+    """The driver that is loaded, and the one that is installed."""
+
+    loaded_version: Version | None
+    loaded_flavour: Text | None
+    library_version: Version | None
+    library_owner: Text | None
+    package_versions: dict[Package, Version]
+    nouveau_loaded: bool
+    runfile_uninstaller: Path | None
+
+
+class Software(TypedDict):
+    """Versions."""
+
+    cuda: Version | None
+    nccl: Version | None
+    torch: Version | None
+
+
+class UsbWatchdog(TypedDict):
+    """A USB device that may reset the board."""
+
+    id: Annotated[str, Meta(pattern=r"\A[0-9a-f]{4}:[0-9a-f]{4}\Z")]
+    sysfs: Path
+    product: Text
+    sure: bool
+
+
+class Kernel(TypedDict):
+    """The kernel that runs."""
+
+    release: Text
+    command_line: Texts
+    headers: bool
+
+
+class Interface(TypedDict):
+    """A network interface with its addresses and their prefix lengths."""
+
+    name: Annotated[str, Meta(pattern=patterns.INTERFACE)]
+    mac: Annotated[str, Meta(pattern=patterns.MAC)]
+    addresses: Annotated[list[Text], Meta(max_length=256)]
+
+
+class Network(TypedDict):
+    """Interfaces, and the files for which net.ifnames=0 must stay."""
+
+    interfaces: Annotated[list[Interface], Meta(max_length=1024)]
+    ifnames_needed_by: Paths
+
+
+class RigFacts(TypedDict):
+    """All of `ansible_local.deeprig`."""
+
+    boot_id: Annotated[str, Meta(pattern=patterns.BOOT_ID)]
+    gpus: Annotated[list[Gpu], Meta(max_length=64)]
+    root_ports: Annotated[list[Port], Meta(max_length=1024)]
+    other_displays: Annotated[list[Display], Meta(max_length=64)]
+    board: Board
+    cpu: Cpu
+    memory: Memory
+    root_disk: RootDisk
+    mining_os: MiningOs | None
+    miners: Annotated[list[Evidence], Meta(max_length=4096)]
+    access: Annotated[list[Evidence], Meta(max_length=4096)]
+    workstation: Texts
+    driver: Driver
+    software: Software
+    secure_boot: bool | None
+    usb_watchdogs: Annotated[list[UsbWatchdog], Meta(max_length=256)]
+    kernel: Kernel
+    network: Network
+    reboot_required: bool
+
+
+class Base(TypedDict):
+    """Of Ansible's own facts, those that deeprig itself reads on this side."""
+
+    ansible_distribution: Text
+    ansible_distribution_version: Text
+
+
+class Local(TypedDict):
+    """`ansible_local`."""
+
+    deeprig: RigFacts
+
+
+class Facts(Base):
+    """`ansible_*` facts as gathered."""
+
+    ansible_local: Local
+
+
+def check_rig_facts(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `ansible_local.deeprig`, checked and clean. Raises BoundaryError."""
+    checked: dict[str, Any] = dict(check_type(facts, RigFacts, "facts"))
+    for interface in checked["network"]["interfaces"]:
+        for address in interface["addresses"]:
+            patterns.check_address(address)
+    return checked
+
+
+def check_facts(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return all `ansible_*` facts, deeprig's own checked, all clean. Raises BoundaryError."""
+    checked = check_type(facts, Facts, "facts")
+    own = check_rig_facts(checked["ansible_local"]["deeprig"])
+    cleaned: dict[str, Any] = clean_texts(dict(facts))
+    return {**cleaned, "ansible_local": {**cleaned["ansible_local"], "deeprig": own}}

@@ -1,0 +1,56 @@
+"""`fab -H HOST -- command`: one shell command on every host that -H names."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from fabric import Config
+from invoke.exceptions import Exit
+
+from provision import hostwise
+from provision.connection import RigConnection
+from provision.errors import DeeprigError, describe
+from provision.inventory import Host
+from provision.redact import Redactor, secrets_of
+from provision.rootshell import Shell
+from provision.terminal import Terminal
+
+LONGEST = 24 * 3600.0  # seconds, also without a word: the operator ends it with Ctrl-C
+
+
+def run_command(hosts: Sequence[Host], config: Config, command: str) -> None:
+    """Run it on all hosts at once, as the users who log in, and show their lines by name.
+
+    Raises Exit with the highest of their statuses.
+    """
+    terminal, errors = Terminal(), Terminal(error=True)
+    redactor = Redactor(word for host in hosts for word in secrets_of(host.variables))
+    width = max(len(host.name) for host in hosts)
+    lock = threading.Lock()
+
+    def run_on(host: Host) -> int:
+        def show(line: str) -> None:
+            with lock:
+                terminal.print(f"{host.name:<{width}}  {redactor.text(line)}")
+
+        shell = Shell(RigConnection(host, config))
+        try:
+            done = shell.run(command, show, silence=LONGEST, longest=LONGEST)
+        finally:
+            shell.close()
+        for line in done.error.decode("utf-8", "replace").splitlines():
+            with lock:
+                errors.print(f"{host.name:<{width}}  {redactor.text(line)}")
+        return done.status
+
+    worst = 0
+    with ThreadPoolExecutor(len(hosts)) as pool:
+        answers = pool.map(lambda host: hostwise.attempt(run_on, host), hosts)
+        for host, answer in zip(hosts, answers, strict=True):
+            if isinstance(answer, DeeprigError):
+                errors.print(redactor.text(describe(answer, host.name)), style="red")
+            worst = max(worst, answer.status if isinstance(answer, DeeprigError) else answer)
+    if worst:
+        raise Exit(code=worst)

@@ -1,0 +1,22 @@
+"""Facts as a real rig's worker gathers them: of the machine that runs the tests."""
+
+from __future__ import annotations
+
+import copy
+import functools
+from typing import Any
+
+from provision.remote.host import Host
+from provision.remote.modules import setup
+
+
+@functools.cache
+def _facts() -> dict[str, Any]:
+    args = {"gather_subset": ["all"], "filter": [], "fact_path": "/nonexistent"}
+    facts: dict[str, Any] = setup.run(args, Host())["ansible_facts"]
+    return facts
+
+
+def gathered() -> dict[str, Any]:
+    """Return a copy of all `ansible_*` facts."""
+    return copy.deepcopy(_facts())

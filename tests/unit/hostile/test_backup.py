@@ -1,0 +1,103 @@
+"""A rig's backup: what it announces is bounded, and what it sends is what it announced."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from provision.backups import kept, transfer
+from provision.backups.kept import FOLDER, Kept
+from provision.errors import DeeprigError
+from provision.rootshell import RootShell
+from provision.runlog import RunLog
+from provision.textfile import write_named
+from tests.unit.hostile.fake_rig import FakeConnection
+
+
+def shell(*pieces: bytes) -> RootShell:
+    return RootShell(cast(Any, FakeConnection(iter(pieces))), None)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "file\t../../etc/cron.d/x\t10\t1700000000",
+        "file\tpackages/../../x\t10\t1700000000",
+        "file\tbefore.tar.gz\t-5\t1700000000",
+        "file\tbefore.tar.gz\tnan\t1700000000",
+        "file\tbefore.tar.gz\t10\tinf",
+        "file\tbefore.tar.gz\t" + "9" * 400 + "\t1700000000",
+        "file\tbefore.tar.gz\t10",
+        "file\tbefore.tar.gz\t10\t1700000000\tmore",
+        "file\tb\x1b[2J.tar\t10\t1700000000",
+        "folder\t700\troot{{ x }}",
+        "aside\tmany",
+        "older\tetc",
+        "unknown\tx",
+        "no tabs at all",
+        "",
+    ],
+)
+def test_a_list_of_another_form_is_an_error_of_that_rig(line: str) -> None:
+    answer = f"folder\t700\troot\n{line}\n"
+    with pytest.raises(DeeprigError):
+        kept.parse(answer)
+    with pytest.raises(DeeprigError):
+        transfer.on_rig(shell(answer.encode()))
+
+
+def test_a_list_without_end_is_an_error() -> None:
+    with pytest.raises(DeeprigError, match="lines"):
+        kept.parse("aside\t1\n" * (kept.MOST_ROWS + 1))
+
+
+def test_no_more_is_taken_than_was_announced(tmp_path: Path) -> None:
+    """700 MB were taken where 10 bytes were announced."""
+    there = Kept(FOLDER, {"before.tar.gz": 10})
+    endless = FakeConnection(itertools.repeat(b"x" * 65536))
+    with pytest.raises(DeeprigError, match="more than 10 bytes"):
+        transfer.fetch(
+            RootShell(cast(Any, endless), None), there, tmp_path / "rig", lambda text: None
+        )
+    assert endless.channel.received <= 65536
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_less_is_taken_than_was_announced(tmp_path: Path) -> None:
+    there = Kept(FOLDER, {"before.tar.gz": 10})
+    with pytest.raises(DeeprigError, match="has 4 bytes, and the rig announced 10"):
+        transfer.fetch(shell(b"four"), there, tmp_path / "rig", lambda text: None)
+
+
+@pytest.mark.parametrize("size", [1 << 62, transfer.MOST + 1])
+def test_a_backup_that_fits_nowhere_is_not_begun(size: int, tmp_path: Path) -> None:
+    with pytest.raises(DeeprigError):
+        transfer.fetch(shell(), Kept(FOLDER, {"a": size}), tmp_path / "rig", lambda text: None)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_endless_answer_of_a_command_ends() -> None:
+    endless = FakeConnection(itertools.repeat(b"x" * 65536))
+    with pytest.raises(DeeprigError, match="wrote more than 1000000 bytes"):
+        RootShell(cast(Any, endless), None).run("true", most=1_000_000)
+    assert endless.channel.closed
+
+
+def test_a_drip_of_a_command_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = itertools.count()
+    monkeypatch.setattr("provision.rootshell.time.monotonic", lambda: float(next(clock)))
+    drip = FakeConnection(itertools.repeat(b"."))
+    with pytest.raises(DeeprigError, match="did not come to an end in time"):
+        RootShell(cast(Any, drip), None).run("true", longest=100)
+    assert drip.channel.received <= 101
+
+
+def test_logs_and_reports_are_their_owners_alone(tmp_path: Path) -> None:
+    with RunLog(tmp_path / "log", "test", ["rig"]) as log:
+        assert log.path.stat().st_mode & 0o777 == 0o600
+    assert (tmp_path / "log").stat().st_mode & 0o777 == 0o700
+    write_named("--html", str(tmp_path / "page.html"), "x")
+    assert (tmp_path / "page.html").stat().st_mode & 0o777 == 0o600

@@ -1,0 +1,113 @@
+"""A first look at a rig that lies, and what `fab adopt` would write of it."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable
+from typing import Any, cast
+
+import pytest
+
+from provision.adopt import door, passwords
+from provision.errors import DeeprigError
+from provision.look import look
+from provision.look.questions import questions
+from provision.rootshell import Done, RootShell
+
+EVIL = "{{cycler.__init__.__globals__.os.system('touch x')}}"
+
+
+class Answers:
+    """A shell on the rig: what it answers, by question; nothing else."""
+
+    def __init__(self, answers: dict[str, bytes]) -> None:
+        self._by_command = {questions()[name]: text for name, text in answers.items()}
+
+    def run(self, command: str, *_: Any, **__: Any) -> Done:
+        return Done(0, self._by_command.get(command, b""), b"")
+
+
+class Connection:
+    user = "root"
+    original_host = "attic"
+
+
+@pytest.fixture
+def look_at(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    def look_at(**answers: bytes) -> Any:
+        monkeypatch.setattr(look, "RootShell", lambda *_: Answers(answers))
+        with look.look_over(cast(Any, Connection()), None) as seen:
+            return seen.facts
+
+    return look_at
+
+
+def rows(*names: str) -> bytes:
+    return "".join(f"{name}\td\td\t\n" for name in names).encode()
+
+
+def test_an_honest_rig_is_seen(look_at: Callable[..., Any]) -> None:
+    facts = look_at(
+        names=rows("/sys/class/net/eth0", "/sys/class/net/eth0/device"),
+        kernel=b"==> /sys/class/net/eth0/address <==\naa:bb:cc:dd:ee:ff\n",
+        addresses=b"2: eth0    inet 10.0.0.5/24 brd 10.0.0.255 scope global eth0\n",
+    )
+    (interface,) = facts["network"]["interfaces"]
+    assert interface["mac"] == "aa:bb:cc:dd:ee:ff"
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        {"names": rows(f"/sys/class/net/{EVIL}", f"/sys/class/net/{EVIL}/device")},
+        {
+            "names": rows("/sys/class/net/eth0", "/sys/class/net/eth0/device"),
+            "kernel": f"==> /sys/class/net/eth0/address <==\n{EVIL}\n".encode(),
+        },
+        {
+            "names": rows("/sys/class/net/eth0", "/sys/class/net/eth0/device"),
+            "addresses": f"2: eth0    inet {EVIL}/24 scope global eth0\n".encode(),
+        },
+        {"kernel": f"==> /proc/sys/kernel/random/boot_id <==\n{EVIL}\n".encode()},
+    ],
+)
+def test_a_template_is_no_name_and_no_address(
+    answers: dict[str, bytes], look_at: Callable[..., Any]
+) -> None:
+    with pytest.raises(DeeprigError, match="the rig"):
+        look_at(**answers)
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        {"sizes": b"x\n/dev/sda 99999999999999999999 x y 5% /\n"},
+        {"kernel": b"==> /proc/meminfo <==\nMemTotal: " + b"9" * 5000 + b" kB\n"},
+        {"addresses": b"2: eth0    inet 10.0.0.5/99999999999 scope x\n"},
+        {"names": b"\t\t\t\n/\tl\td\t/\n//\td\td\t\n/a\tl\td\ta\n/b\tl\td\t../../../b\n"},
+        {"settings": b"\x1f\x8b garbage", "nvidia_smi": b"<!DOCTYPE a><a></b>"},
+    ],
+)
+def test_odd_files_are_facts_or_an_error_of_that_rig(
+    answers: dict[str, bytes], look_at: Callable[..., Any]
+) -> None:
+    try:
+        facts = look_at(**answers)
+    except DeeprigError as error:
+        facts = {"error": error.message}
+    assert facts
+
+
+@pytest.mark.parametrize("answer", [EVIL, "root{{x}}", "root:x", "-rf", "ro\x1b[2Jot", "ü"])
+def test_a_user_of_another_form_gets_no_password(
+    answer: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Shell:
+        def run(self, command: str, *_: Any, **__: Any) -> Done:
+            assert shlex.split(command)[0] == "perl"
+            return Done(0, f"{answer}\n".encode(), b"")
+
+    with pytest.raises(DeeprigError, match="as a user name"):
+        door.sharers(cast(RootShell, Shell()), "1")
+    with pytest.raises(DeeprigError, match="as a user name"):
+        passwords.known_to_others(cast(RootShell, Shell()), "user", "1")

@@ -1,0 +1,193 @@
+"""A rig that breaks the protocol is an error of that rig: soon, in little memory, never success."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import struct
+import zlib
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from provision import session as sessions
+from provision.errors import DeeprigError, LostError, UnreachableError
+from provision.session import Session
+from tests.unit.hostile.fake_rig import HELLO, FakeConnection, connect, frame, news
+from tests.unit.local import play
+
+UNITS: list[dict[str, Any]] = [
+    {"id": [1, 0], "module": "command", "args": {}},
+    {"id": [2, 0], "module": "command", "args": {}},
+]
+OK = {"changed": False}
+FAILED = {"failed": True, "changed": False, "msg": "no"}
+
+
+def run(connection: FakeConnection) -> list[Any]:
+    """Send two units to the fake rig; all results."""
+    session = Session(cast(Any, connection), None)
+    try:
+        return [r for got in session.run(UNITS, lambda frame: None) for r in got["results"]]
+    finally:
+        session.close()
+
+
+def test_an_honest_answer_is_taken() -> None:
+    assert len(run(connect(news((1, OK), done=False), news((2, OK))))) == 2
+    assert len(run(connect(news((1, FAILED))))) == 1
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param(news(), id="done without results"),
+        pytest.param(news((1, OK)), id="done with one result missing"),
+        pytest.param(news((2, OK), (1, OK)), id="another order"),
+        pytest.param(news((1, OK), (1, OK)), id="one twice"),
+        pytest.param(news((1, OK), (2, OK), (3, OK)), id="one too many"),
+        pytest.param(news((7, OK)), id="one that was not asked for"),
+        pytest.param(news((1, OK), (2, OK), batch=2), id="another batch"),
+        pytest.param(news((1, []), (2, OK)), id="a list as a result"),
+        pytest.param(news((1, None), (2, OK)), id="nothing as a result"),
+        pytest.param(news((1, {"failed": "no"}), (2, OK)), id="a text as failed"),
+        pytest.param(news((1, {"changed": 2}), (2, OK)), id="a number as changed"),
+        pytest.param(news((1, {"warnings": 5}), (2, OK)), id="a number as warnings"),
+        pytest.param(news((1, {"ansible_facts": [1]}), (2, OK)), id="a list as facts"),
+        pytest.param(news((1, {"boot_id": "{{ x }}"}), (2, OK)), id="a template as boot_id"),
+        pytest.param(news((1, {"x": float("nan")}), (2, OK)), id="nan"),
+        pytest.param(news((1, {"x": float("inf")}), (2, OK)), id="infinity"),
+        pytest.param(news(current={"id": [9, 0], "elapsed": 1.0, "line": ""}), id="another task"),
+        pytest.param(news(current={"id": "x", "elapsed": "x", "line": 3}), id="wrong types"),
+        pytest.param(frame([]), id="a list"),
+        pytest.param(frame(None), id="null"),
+        pytest.param(frame({"batch": 1}), id="keys missing"),
+        pytest.param(
+            frame({"batch": 1, "results": {}, "current": None, "done": True}), id="a mapping"
+        ),
+        pytest.param(struct.pack(">I", 5) + b"hello", id="not compressed"),
+        pytest.param(struct.pack(">I", 1 << 31), id="an endless frame"),
+        pytest.param(b"\0\0", id="cut off"),
+    ],
+)
+def test_an_answer_outside_the_protocol_is_an_error(answer: bytes) -> None:
+    with pytest.raises(LostError):
+        run(connect(answer))
+
+
+@pytest.mark.parametrize(
+    "hello",
+    [
+        {},
+        {"hello": None},
+        {"hello": {**HELLO["hello"], "boot_id": "{{ 7 * 7 }}"}},
+        {"hello": {**HELLO["hello"], "busy": ["x"]}},
+        {"waiting": {"holder": 5, "seconds": "x"}},
+    ],
+)
+def test_a_greeting_of_another_form_is_an_error(hello: Any) -> None:
+    with pytest.raises(LostError):
+        run(connect(hello=hello))
+
+
+def test_a_bomb_is_not_unpacked() -> None:
+    """Less than a megabyte on the wire was two gigabytes in memory."""
+    import tracemalloc
+
+    packer = zlib.compressobj(9)
+    zeros = b" " * (1 << 20)
+    body = b"".join(packer.compress(zeros) for _ in range(600)) + packer.flush()
+    assert len(body) < 1 << 20
+    tracemalloc.start()
+    try:
+        with pytest.raises(LostError, match="unpack to more than"):
+            run(connect(struct.pack(">I", len(body)) + body))
+        assert tracemalloc.get_traced_memory()[1] < 200 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_flood_before_the_greeting_ends() -> None:
+    connection = FakeConnection(itertools.repeat(b"x" * 65536))
+    with pytest.raises(UnreachableError, match="the login shell wrote"):
+        run(connection)
+    assert connection.channel.received < 2 * sessions.MOST_BEFORE_GREETING
+    assert connection.channel.closed
+
+
+def test_a_drip_before_the_greeting_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = itertools.count()
+    monkeypatch.setattr("provision.session.time.monotonic", lambda: float(next(clock)))
+    connection = FakeConnection(itertools.repeat(b"."))
+    with pytest.raises(UnreachableError, match="the login shell wrote"):
+        run(connection)
+    assert connection.channel.received <= sessions.GREETING_SECONDS + 1
+
+
+def test_an_endless_answer_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sessions, "MOST_OF_A_SESSION", 1 << 20)
+    endless = itertools.repeat(news(done=False))
+    with pytest.raises(LostError, match="it sent more than"):
+        run(connect(*itertools.islice(endless, 20_000)))
+
+
+def test_a_play_without_results_is_never_a_success(tmp_path: Path) -> None:
+    played = play(
+        "- hosts: all\n  gather_facts: false\n  tasks: [{ansible.builtin.command: 'true'}]\n",
+        tmp_path,
+        connect=lambda: connect(news()),
+    )
+    assert played.recap.exit_status == 4
+    assert "without 1 of 1 results" in played.text
+
+
+def test_what_a_rig_says_before_it_fails_is_clean(tmp_path: Path) -> None:
+    evil = {"failed": True, "msg": "\x1b]0;x\x07no\x1b[2J\u202e", "stderr": "\x9b2Jtext\r"}
+    played = play(
+        "- hosts: all\n  gather_facts: false\n  tasks: [{ansible.builtin.command: 'true'}]\n",
+        tmp_path,
+        connect=lambda: connect(news((1, evil))),
+    )
+    assert played.counts["failed"] == 1
+    for text in (played.text, played.log):
+        assert not {"\x1b", "\x9b", "\u202e", "\r"} & set(text)
+    assert "\\u001b" not in played.log
+
+
+def test_facts_change_no_variable_of_the_operators(tmp_path: Path) -> None:
+    """Facts stand above the inventory: a rig could name the file that is copied to it."""
+    facts = {
+        "ansible_host": "192.0.2.66",
+        "ansible_become_password": "theirs",
+        "ansible_check_mode": True,
+        "secret_path": "/etc/shadow",
+        "ansible_kernel": "6.1",
+    }
+    played = play(
+        """
+- hosts: all
+  gather_facts: false
+  tasks:
+    - ansible.builtin.setup:
+    - ansible.builtin.debug:
+        msg: >-
+          {{ secret_path }} {{ ansible_host }} {{ ansible_become_password | default('ours') }}
+          {{ ansible_kernel }} {{ ansible_check_mode }}
+""",
+        tmp_path,
+        variables={"secret_path": "mine", "ansible_host": "192.0.2.1"},
+        connect=lambda: connect(news((1, {"changed": False, "ansible_facts": facts}))),
+    )
+    assert "mine 192.0.2.1 ours 6.1 False" in played.text
+
+
+def test_errors_are_json(tmp_path: Path) -> None:
+    played = play(
+        "- hosts: all\n  gather_facts: false\n  tasks: [{ansible.builtin.command: 'true'}]\n",
+        tmp_path,
+        as_json=True,
+        connect=lambda: connect(frame([])),
+    )
+    assert json.loads(played.text)["hosts"]["here"]["error"]
+    assert issubclass(LostError, DeeprigError)

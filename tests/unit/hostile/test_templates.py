@@ -1,0 +1,156 @@
+"""Attacks through templates: what a rig wrote into the inventory never runs here."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+import pytest
+
+from provision import inventory, source
+from provision.errors import Position, RenderError
+from provision.options import RunOptions
+from provision.redact import MASK, Redactor, secrets_of
+from provision.runner import collect_secrets
+from provision.source import Text
+from provision.templating import Templar
+from tests.unit.local import play
+
+AT = Position("rigs.yml", 1, 1)
+
+
+def write_command(marker: Path) -> str:
+    """Return a template that runs a command in an environment without a sandbox."""
+    return f"{{{{cycler.__init__.__globals__.os.system('touch {marker}')}}}}"
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{{ cycler.__init__.__globals__.os.system('touch %s') }}",
+        "{{ ''.__class__.__mro__[1].__subclasses__() | length }}",
+        "{{ ''['__class__']['__mro__'] }}",
+        "{{ '' | attr('__class__') }}",
+        "{{ [''] | map(attribute='__class__.__mro__') | list }}",
+        "{{ '{0.__class__.__mro__}'.format('') }}",
+        "{{ namespace.__init__.__globals__ }}",
+        "{{ lipsum.__globals__.os.popen('touch %s').read() }}",
+        "{{ self.__init__.__globals__ }}",
+    ],
+)
+def test_the_sandbox_refuses_internals(template: str, tmp_path: Path) -> None:
+    marker = tmp_path / "marker"
+    text = Text.at(template.replace("%s", str(marker)), AT)
+    with pytest.raises(RenderError):
+        Templar([{}]).render(text)
+    with pytest.raises(RenderError):
+        Templar([{}]).render_file(str(text), "file.j2")
+    assert not marker.exists()
+
+
+@pytest.mark.parametrize("whole_file", [False, True])
+def test_the_text_of_a_template_never_becomes_code(whole_file: bool, tmp_path: Path) -> None:
+    """Jinja2 writes a template's name into the code of an inline `if` without `else`."""
+    marker = tmp_path / "marker"
+    code = f"__import__('os').system('touch {marker}')"
+    for quote in ('"', "'", '"""', "'''"):
+        text = f"a{quote} + str({code}) + {quote}{{{{ 'x' if false }}}}"
+        templar = Templar([{}])
+        with contextlib.suppress(RenderError):  # the value of an `if` without `else`
+            templar.render_file(text, "file.j2") if whole_file else templar.render(
+                Text.at(text, AT)
+            )
+        assert not marker.exists()
+
+
+def test_keys_are_never_templates(tmp_path: Path) -> None:
+    variables = source.parse('name: x\nouter: {"{{ name }}": {"{{ name }}": "{{ name }}"}}\n', "v")
+    assert Templar([variables]).render(variables["outer"]) == {"{{ name }}": {"{{ name }}": "x"}}
+
+
+@pytest.mark.parametrize(
+    ("written", "value"),
+    [
+        ('!unsafe "{{ name }}"', "{{ name }}"),
+        ("!unsafe {a: '{{ name }}', '{{ name }}': ['{{ name }}', 5, true]}",
+         {"a": "{{ name }}", "{{ name }}": ["{{ name }}", 5, True]}),
+        ("!unsafe ['{{ name }}', *anchored]", ["{{ name }}", "{{ name }}"]),
+    ],
+)  # fmt: skip
+def test_unsafe_values_are_never_templates(written: str, value: object) -> None:
+    content = f"name: x\nanchor: &anchored '{{{{ name }}}}'\nwritten: {written}\n"
+    variables = source.parse(content, "vars.yml")
+    assert Templar([variables]).render(variables["written"]) == value
+    assert Templar([variables]).render(Text.at("{{ written }}", AT)) == value
+    assert Templar([variables]).render(variables["anchor"]) == "x"
+
+
+def test_unsafe_values_stay_unsafe_when_they_are_written_again() -> None:
+    content = "a: !unsafe '{{ x }}'\nb: '{{ x }}'\nc: !unsafe [1, '{{ x }}']\n"
+    again = source.parse(source.dump(source.parse(content, "vars.yml")), "vars.yml")
+    rendered = Templar([again, {"x": 1}]).render(again)
+    assert rendered == {"a": "{{ x }}", "b": 1, "c": [1, "{{ x }}"]}
+
+
+def test_finding_secrets_renders_nothing(tmp_path: Path) -> None:
+    """A value whose name looks like a secret's was rendered, whether or not a task used it."""
+    marker = tmp_path / "marker"
+    content = f"mac_token: \"{write_command(marker)}\"\napi_key: '{{{{ 1 / 0 }}}}'\n"
+    host = inventory.Host("attic", source.parse(content, "rigs.yml"), ())
+    list(collect_secrets([], [host], RunOptions()))
+    assert not marker.exists()
+
+
+def test_a_play_of_an_inventory_that_a_rig_wrote_runs_nothing_here(tmp_path: Path) -> None:
+    marker = tmp_path / "marker"
+    evil = write_command(marker)
+    played = play(
+        "- hosts: all\n  gather_facts: false\n  tasks:\n    - ansible.builtin.debug: {msg: done}\n",
+        tmp_path,
+        variables=source.parse(
+            f'other_passwords: {{"{evil}": d123}}\nmac_addresses: {{"{evil}": "{evil}"}}\n', "r.yml"
+        ),
+    )
+    assert played.counts["failed"] == 0
+    assert not marker.exists()
+
+
+def test_secrets_that_a_template_refers_to_are_masked() -> None:
+    variables = source.parse(
+        """
+vault: hunter22
+nested: {rigs: {attic: {login: hunter33, user: somebody}}}
+ansible_password: "{{ vault }}"
+ansible_become_password: "{{ nested.rigs['attic'].login | trim }}"
+third_password: "{{ undefined_name | default('hunter44') }}"
+""",
+        "vars.yml",
+    )
+    redactor = Redactor(secrets_of(variables))
+    assert redactor.text("hunter22 hunter33 hunter44 somebody attic rigs") == (
+        f"{MASK} {MASK} {MASK} somebody attic rigs"
+    )
+
+
+def test_what_a_secret_template_renders_to_is_masked(tmp_path: Path) -> None:
+    played = play(
+        """
+- hosts: all
+  gather_facts: false
+  vars:
+    first: hunt
+    rig_password: "{{ first | upper }}{{ first | reverse }}"
+  tasks:
+    - ansible.builtin.debug: {msg: "it is {{ rig_password }}"}
+""",
+        tmp_path,
+    )
+    assert "HUNTtnuh" not in played.text + played.log
+    assert f"it is {MASK}" in played.text
+
+
+def test_an_inventory_is_read_with_unsafe_values(tmp_path: Path) -> None:
+    (tmp_path / "rigs.yml").write_text(
+        "rigs:\n  hosts:\n    attic:\n      ansible_host: !unsafe '{{ 7 * 7 }}'\n"
+    )
+    assert inventory.load(tmp_path).host("attic").rendered("ansible_host") == "{{ 7 * 7 }}"

@@ -1,0 +1,114 @@
+"""Nothing that a rig says steers the operator's terminal, or becomes markup of a page."""
+
+from __future__ import annotations
+
+import ast
+import io
+from pathlib import Path
+
+import pytest
+from rich.table import Table
+
+from provision.assess.finding import Finding
+from provision.boundary.text import clean, clean_line, escape_markdown
+from provision.look.snapshot import Snapshot
+from provision.pages import render_page
+from provision.redact import Redactor
+from provision.terminal import Terminal
+
+EVIL = "key \x1b[2J\x1b]0;pwn\x07\x1b[31mred\x1b[0m \x9b5n\x08\x7fend"
+HARMLESS = "key red 5nend"
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        (EVIL, HARMLESS),
+        ("\x1b]8;;http://x\x1b\\link\x1b]8;;\x1b\\", "link"),
+        ("\x1bPq#0\x1b\\sixel", "sixel"),
+        ("\x1b]0;never ended", ""),
+        ("\x1b]0;hidden\nshown", "\nshown"),
+        ("\x1b(0charset\x1bc\x1b7", "charset"),
+        ("\x1b\x1b[31m[2J", "[2J"),
+        ("ok\rfailed", "okfailed"),
+        ("abc\u202ecba\u2066x\u2069\u200f\u061c", "abccbax"),
+        ("in\u200bvisible\ufeff\U000e0041", "invisible"),
+        ("one\u2028two\u2029three", "onetwothree"),
+        ("half \ud800 pair", "half ? pair"),
+        ("tab\tline\r\nnul\0 ü — 😀", "tab\tline\nnul ü — 😀"),
+    ],
+)
+def test_what_a_terminal_would_obey_is_gone(text: str, wanted: str) -> None:
+    assert clean(text) == wanted
+    assert "\x1b" not in clean(f"\x1b{text}\x1b")
+
+
+def test_a_nul_stays_where_it_separates_words() -> None:
+    assert clean("a\0\x1b[2Jb\x01", keep="\0") == "a\0b"
+
+
+def test_a_value_can_not_pass_for_a_line_of_ours() -> None:
+    assert clean_line("eth0\n\n\tattic : ok=1") == "eth0 attic : ok=1"
+
+
+def test_every_way_to_the_screen_is_clean(tmp_path: Path) -> None:
+    found = Finding("keys", EVIL, "warning", EVIL)
+    assert (found.subject, found.reading) == (HARMLESS, HARMLESS)
+    assert Redactor().value({"msg": [EVIL]}) == {"msg": [HARMLESS]}
+    (tmp_path / "file").write_text(EVIL)
+    seen = Snapshot(tmp_path, {"messages": EVIL.encode("utf-8")})
+    assert (seen.text("/file"), seen.text_of("messages")) == (HARMLESS, HARMLESS)
+
+
+def test_a_terminal_shows_no_control_sequence_but_its_own() -> None:
+    stream = io.StringIO()
+    terminal = Terminal(stream, force_terminal=True, width=80, color_system=None)
+    table = Table("head \x1b[5m", EVIL)
+    table.add_row(EVIL, "cell\u202e")
+    terminal.print(EVIL, "[bold]")
+    terminal.print(table)
+    terminal.rule(EVIL)
+    assert "\x1b" not in stream.getvalue()
+    assert "\u202e" not in stream.getvalue()
+    assert stream.getvalue().startswith(f"{HARMLESS} [bold]")
+    with terminal.status(EVIL):
+        pass
+    assert "\x1b]" not in stream.getvalue()
+    assert "[2J" not in stream.getvalue()
+
+
+def test_what_the_terminal_can_not_encode_is_replaced() -> None:
+    raw = io.BytesIO()
+    terminal = Terminal(io.TextIOWrapper(raw, encoding="ascii"))
+    terminal.print("ü\x1b[2J")
+    terminal.file.flush()
+    assert raw.getvalue() == b"?\n"
+
+
+def test_every_console_is_our_terminal() -> None:
+    """A Console of rich's own would print a rig's words as they are."""
+    for path in [*(ROOT / "provision").rglob("*.py"), ROOT / "fabfile.py"]:
+        if path.name == "terminal.py" or "remote" in path.parts:
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+                assert node.func.id != "Console", f"{path}:{node.lineno}"
+
+
+@pytest.mark.parametrize("ending", [".md.j2", ".html.j2"])
+def test_pages_show_text_and_no_markup(ending: str, tmp_path: Path) -> None:
+    template = tmp_path / f"page{ending}"
+    template.write_text("name: {{ name }}; list: {{ names | join(', ') }}\n")
+    evil = "<script>alert(1)</script>\x1b[2J\u202e [x](javascript:1)\n# heading"
+    page = render_page(template, name=evil, names=[evil])
+    assert "<script" not in page
+    assert "\x1b" not in page
+    assert "\u202e" not in page
+    if ending == ".md.j2":
+        assert "](" not in page.replace("\\]", "")
+        assert "\n#" not in page
+
+
+def test_markdown_is_escaped() -> None:
+    assert escape_markdown("a_b _c_ *d* `x` | &") == r"a_b \_c\_ \*d\* \`x\` \| &amp;"
