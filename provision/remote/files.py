@@ -303,7 +303,7 @@ def put_content(
     file). Without follow, a symlink at `path` is replaced by a file.
     """
     before = read_bytes(path, follow)
-    is_link = not follow and _is_link(path)
+    is_link = not follow and before is None and _is_link(path)
     result: Result = {"changed": False, "dest": path}
     if before != content or is_link:
         result["changed"] = True

@@ -151,6 +151,7 @@ def copy_tree(host: Host, dest: str, entries: list[dict[str, Any]], args: dict[s
     """Make every entry exist below `dest`; what else is there stays."""
     changed = False
     folders = {**args, "mode": args["directory_mode"]}
+    seen: set[str] = set()
     diffs = []
     for entry in [{"path": "", "directory": True}, *entries]:
         path = os.path.join(dest, entry["path"]) if entry["path"] else dest.rstrip("/")
@@ -161,7 +162,11 @@ def copy_tree(host: Host, dest: str, entries: list[dict[str, Any]], args: dict[s
         elif "link" in entry:
             changed |= _link(host, path, entry["link"])
         else:
-            result = _tree_file(host, path, entry, args, folders)
+            parent = os.path.dirname(path)
+            if parent not in seen:
+                changed |= _folder(host, parent, folders, attributes=False)
+                seen.add(parent)
+            result = _tree_file(host, path, entry, args)
             changed |= result["changed"]
             diffs += [result["diff"]] if "diff" in result else []
     answer: Result = {"changed": changed, "dest": dest}
@@ -174,22 +179,19 @@ def copy_tree(host: Host, dest: str, entries: list[dict[str, Any]], args: dict[s
     return answer
 
 
-def _tree_file(
-    host: Host, path: str, entry: dict[str, Any], args: dict[str, Any], folders: dict[str, Any]
-) -> Result:
-    made = _folder(host, os.path.dirname(path), folders, attributes=False)
-    exists = look_up(path) is not None
-    if exists and not args["force"]:
-        return {"changed": made}
+def _tree_file(host: Host, path: str, entry: dict[str, Any], args: dict[str, Any]) -> Result:
+    if not args["force"] and look_up(path) is not None:
+        return {"changed": False}
     content = entry["content"] if "content" in entry else read_bytes(entry["source"], follow=False)
+    if content is None:
+        raise ModuleFailure(f"{entry['source']} was removed or replaced while it was copied")
     mode = args["mode"]
     if mode == "preserve":
         mode = entry.get("mode")
-    elif mode is None and not exists:
+    elif mode is None and "source" in entry and look_up(path) is None:
         # A copy on the rig carries its modes along; what is sent gets them from the umask.
-        mode = entry.get("mode") if "source" in entry else None
-    result = put_content(host, path, content or b"", {**args, "mode": mode}, follow=args["follow"])
-    return {**result, "changed": result["changed"] or made}
+        mode = entry.get("mode")
+    return put_content(host, path, content, {**args, "mode": mode}, follow=args["follow"])
 
 
 def _folder(host: Host, path: str, folders: dict[str, Any], attributes: bool = True) -> bool:
