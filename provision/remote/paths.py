@@ -124,7 +124,7 @@ class Place:
         raise UnsafePath(
             f"{self.path} has {info.st_nlink} hard links, and {user_name(folder.st_uid)} controls "
             f"the folder: it may be another file of {user_name(info.st_uid)}. "
-            "Replace it with a copy of its own",
+            "Replace it with a copy",
             path=self.path,
         )
 

@@ -2,7 +2,7 @@
 
 Options of Ansible's that are not here: the formats of times other than now and preserve, SELinux,
 `attributes`, `unsafe_writes`. Differs: a symlink, hard link or folder of another user is refused
-where following it would change what belongs to somebody else (provision/remote/paths.py).
+where following it would change what is not that user's (provision/remote/paths.py).
 """
 
 from __future__ import annotations

@@ -77,7 +77,7 @@ def ground() -> Iterator[Field]:
 
 @pytest.fixture
 def no_hang() -> Iterator[None]:
-    """Fail where root waits for ever, as for somebody who writes to a FIFO."""
+    """Fail where root waits without an end, as it does for a writer of a FIFO."""
 
     def late(*_: object) -> None:
         raise AssertionError("root hangs")
