@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import pytest
-import yaml
 
 from provision.remote.facts import miners
 from provision.remote.facts.tree import Tree
@@ -16,33 +13,29 @@ from provision.remote.host import Host, ModuleFailure
 from provision.remote.modules import replace
 from provision.remote.options import normalize
 from tests.unit.modules.rig import make
+from tests.unit.playbook_shell import rendered, tasks
 
-TASKS = {
-    task["name"]: task
-    for task in yaml.safe_load(
-        (Path(__file__).parents[2] / "playbooks/tasks/demine/stop.yml").read_text()
-    )
-}
-MARK = TASKS["Mark the commands of rc.local and of logins that start miners"]
-SWITCH_OFF = TASKS["Switch off the commands that are marked"]
+BLOCK = tasks("tasks/demine/stop.yml")["Commands of rc.local and of logins that start miners"]
+MARK, SWITCH_OFF = BLOCK["block"]
 
 
-def play(task: dict[str, Any], item: object) -> bool:
+def play(task: dict[str, Any], file: Path, name: str, check: bool = False) -> bool:
     """Run a task of the module `replace`; return whether it changed the file."""
-    environment = jinja2.Environment(undefined=jinja2.StrictUndefined)
-    environment.filters["regex_escape"] = re.escape
-    values = {**task.get("vars", {}), "item": item}
+    item = {"name": name, "evidence": str(file)}
     args = {
-        name: environment.from_string(text).render(values)
-        for name, text in task["ansible.builtin.replace"].items()
+        option: rendered(text, **BLOCK["vars"], item=item)
+        for option, text in task["ansible.builtin.replace"].items()
     }
-    return bool(replace.run(normalize("replace", replace.OPTIONS, args), Host())["changed"])
+    host = Host(check=check)
+    return bool(replace.run(normalize("replace", replace.OPTIONS, args), host)["changed"])
 
 
 def take_out(file: Path, name: str) -> bool:
     """Run both tasks; return whether they changed the file. Raises ModuleFailure."""
-    marked = play(MARK, {"name": name, "evidence": str(file)})
-    return play(SWITCH_OFF, str(file)) or marked
+    predicted = [play(task, file, name, check=True) for task in (MARK, SWITCH_OFF)]
+    changed = [play(task, file, name) for task in (MARK, SWITCH_OFF)]
+    assert predicted == changed
+    return any(changed)
 
 
 @pytest.mark.parametrize(
