@@ -37,8 +37,8 @@ CHANNEL_TIMEOUT = 15.0  # seconds to open a channel: Paramiko's own default is a
 class StrictConnection(Connection):  # type: ignore[misc]
     """A Fabric connection whose host key is checked, as are those of its jump hosts.
 
-    Fabric takes any key of any host, jump hosts included, and forwards ssh-agent where ssh_config
-    says so: a rig in other hands could then log in wherever the operator can.
+    Fabric accepts any key of any host, jump hosts included, and forwards ssh-agent where ssh_config
+    requests it: a hostile rig could then log in wherever the operator can.
     """
 
     # Fabric stores only what the class declares on the connection itself, not in its config.
@@ -48,7 +48,7 @@ class StrictConnection(Connection):  # type: ignore[misc]
     def __init__(
         self, host: str, policy: AskAboutUnknown, recorded_key: str = "", **options: Any
     ) -> None:
-        """`recorded_key`: the only one that the host may show, as inventory and rig have it."""
+        """`recorded_key`: the only key that the host may show, from the inventory."""
         self._policy = policy  # jump hosts are made by Fabric's own __init__
         self.known_hosts = policy.known_hosts
         super().__init__(host, forward_agent=False, **options)
@@ -86,7 +86,7 @@ class StrictConnection(Connection):  # type: ignore[misc]
         return gateway
 
     def close(self) -> None:
-        """Close the connection; also one that is not made yet, which Fabric leaves to go on."""
+        """Close the connection, also while it is being made, which Fabric does not."""
         super().close()
         self.client.close()
         if isinstance(self.gateway, StrictConnection):
@@ -94,7 +94,7 @@ class StrictConnection(Connection):  # type: ignore[misc]
 
 
 class RigConnection(StrictConnection):
-    """Connects as the inventory's `ansible_*` variables say."""
+    """Connects as the inventory's `ansible_*` variables configure it."""
 
     password: str | None = None
     _is_recorded: bool = False
@@ -132,7 +132,7 @@ class RigConnection(StrictConnection):
         self._is_recorded = bool(variable(HOST_KEY))
 
     def open(self) -> Any:
-        """Connect. Raises UnreachableError, which says why and what to do."""
+        """Connect. Raises UnreachableError with the reason and advice."""
         if self.is_connected:
             return None
         where = f"{self.host}:{self.port}"
@@ -174,7 +174,7 @@ class RigConnection(StrictConnection):
         return result
 
     def _look_for_keys(self) -> None:
-        """That a named key is not there is no matter of the rig's. Raises UnreachableError."""
+        """A missing key file is an error of this machine. Raises UnreachableError."""
         named = self.connect_kwargs.get("key_filename") or ()
         for path in [named] if isinstance(named, str) else named:
             if not Path(path).expanduser().is_file():

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import fabric
 from fabric.tasks import ConnectionCall
 from invoke.context import Context
-from invoke.exceptions import Exit
+from invoke.exceptions import Exit, Failure
 from invoke.tasks import Call
 
+from provision.boundary.text import clean
 from provision.errors import DeeprigError, PatternError, describe
 
 if TYPE_CHECKING:
@@ -96,6 +98,11 @@ class InventoryExecutor(fabric.Executor):  # type: ignore[misc]
                 file=sys.stderr,
             )
             raise Exit(code=130) from None
+        except (Exit, Failure):
+            raise
+        except Exception:  # a fault of ours, whose text may be a rig's
+            print(clean(traceback.format_exc()), file=sys.stderr)
+            raise Exit(code=1) from None
 
     def normalize_hosts(self, hosts: Any) -> list[dict[str, Any]]:
         """The hosts of the inventory that the patterns name."""

@@ -18,7 +18,10 @@ from typing import Any
 import yaml
 from jinja2 import Environment, Undefined, pass_environment
 
+from provision.boundary.decode import parse_json
 from provision.remote.options import TRUE
+
+MOST_NODES = 1_000_000  # of a YAML document
 
 
 def to_bool(value: Any) -> bool:
@@ -50,8 +53,26 @@ def to_nice_yaml(value: Any, indent: int = 4) -> str:
 
 
 def from_yaml(value: str) -> Any:
-    """The document that a YAML text holds."""
+    """The document that a YAML text holds. Raises ValueError where aliases multiply it.
+
+    A few lines of aliases to aliases are gigabytes once they are written out.
+    """
+    if "*" in value and _expanded(yaml.compose(value, Loader=yaml.SafeLoader), {}) > MOST_NODES:
+        raise ValueError(f"its aliases expand to more than {MOST_NODES} values")
     return yaml.safe_load(value)
+
+
+def _expanded(node: yaml.Node | None, known: dict[int, int]) -> int:
+    """Count the nodes below a node, those behind aliases each time."""
+    if node is None or isinstance(node, yaml.ScalarNode):
+        return 1
+    if id(node) not in known:
+        known[id(node)] = MOST_NODES + 1  # within itself: an alias to its own anchor has no end
+        below = [
+            one for item in node.value for one in (item if isinstance(item, tuple) else [item])
+        ]
+        known[id(node)] = 1 + sum(_expanded(one, known) for one in below)
+    return known[id(node)]
 
 
 def regex_replace(value: str, pattern: str, replacement: str = "", multiline: bool = False) -> str:
@@ -207,7 +228,7 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "dirname": lambda value: os.path.dirname(value),  # noqa: PTH120
     "extract": extract,
     "flatten": flatten,
-    "from_json": json.loads,
+    "from_json": parse_json,
     "from_yaml": from_yaml,
     "hash": lambda value, name="sha1": hashlib.new(name, str(value).encode()).hexdigest(),
     "intersect": intersect,

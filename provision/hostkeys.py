@@ -1,6 +1,6 @@
 """Host keys: who a rig is. A changed key is refused, an unknown one is shown and asked about.
 
-Nothing else identifies a rig: its name, its addresses and its MAC addresses are what it says.
+Nothing else identifies a rig: it can report any name, address and MAC address.
 The inventory's `ssh_host_key` (`fab adopt` writes it) is the only key that a rig may show, at
 whatever address; without it, known_hosts decides.
 
@@ -43,7 +43,7 @@ def fingerprint(key: paramiko.PKey) -> str:
 
 
 class AskAboutUnknown(paramiko.MissingHostKeyPolicy):
-    """Take an unknown key only when the operator says so, and remember it."""
+    """Accept an unknown key only when the operator agrees, and remember it."""
 
     def __init__(self, known_hosts: Path, accept_new: bool, ask: Ask) -> None:
         self.known_hosts = known_hosts
@@ -106,7 +106,7 @@ def keys_in_known_hosts(known_hosts: Path, address: str, port: int) -> set[str]:
 
 
 def other_rig_error(error: paramiko.BadHostKeyException, name: str) -> UnreachableError:
-    """What to say when a host shows another key than the inventory has of the rig."""
+    """Return the error for a host whose key differs from the inventory's."""
     return UnreachableError(
         f"{error.hostname} is not '{name}': it shows {error.key.get_name()} "
         f"{fingerprint(error.key)}, but the inventory has {fingerprint(error.expected_key)}",
@@ -117,7 +117,7 @@ def other_rig_error(error: paramiko.BadHostKeyException, name: str) -> Unreachab
 
 
 def changed_key_error(error: paramiko.BadHostKeyException, known_hosts: Path) -> UnreachableError:
-    """What to say when a rig shows another key than the one that is known."""
+    """Return the error for a host whose key differs from known_hosts."""
     return UnreachableError(
         f"the host key of {error.hostname} has CHANGED: it shows {error.key.get_name()} "
         f"{fingerprint(error.key)}, but {fingerprint(error.expected_key)} is known",

@@ -289,6 +289,8 @@ class HostRun:
         if result.get("failed"):
             return result
         self._sessions.close()
+        if not result.get("boot_id"):  # without it no reboot can be proved
+            raise LostError("the rig reports no boot_id before its reboot", position=task.position)
         return self._wait_for_boot(play, task, result["boot_id"], args)
 
     def _wait_for_boot(

@@ -36,7 +36,7 @@ def show_each(
 ) -> int:
     """Show each host's answer in its turn; return the worst status, 0 where all are shown.
 
-    A host that has none, or whose answer can't be shown, is told of on stderr.
+    The error of a host without an answer, or with one that can't be shown, goes to stderr.
     """
     errors = Terminal(error=True)  # --json has stdout to itself
     worst = 0

@@ -34,8 +34,7 @@ class DeeprigProgram(Fab):  # type: ignore[misc]
 
 def _refuse() -> None:
     print(
-        "error: Run fab in deeprig's folder: elsewhere a command would go to hosts whose keys "
-        "nobody checks.",
+        "error: Run fab in deeprig's folder: elsewhere Fabric would not check host keys.",
         file=sys.stderr,
     )
     sys.exit(2)

@@ -1,6 +1,6 @@
 """Secrets never reach the screen, a log or --json: they are masked at the edge.
 
-So are the terminal's own commands, which a rig that somebody took over might send.
+So are control sequences, which a hostile rig might send to the terminal.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # slow to import, and rarely needed here
 MASK = "********"
 SHORTEST = 4  # characters: masking a shorter secret would mask half of every line
 
-# Names of settings whose value is a secret, in variables and in what a rig's files say. `1` of a
+# Names of settings whose value is a secret, in variables and in a rig's files. `1` of a
 # default login is too short to mask by value, so it is masked where a name gives it away.
 _NAMES = (
     r"[\w.-]*(?:passw(?:or)?d|passphrase|passwd|secret|token(?!i[sz])|api_?key|accesskey|farm_hash|wallet|"
@@ -36,7 +36,7 @@ _SECRET_NAME = re.compile(_NAMES, re.IGNORECASE)
 
 
 class Redactor:
-    """Masks the values it was told, settings with telling names, and wallet addresses."""
+    """Masks known values, the values of settings with secret names, and wallet addresses."""
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         self._known: tuple[str, ...] = ()
@@ -86,7 +86,7 @@ def is_secret_name(name: str) -> bool:
 def secrets_of(
     variables: Mapping[str, Any], scope: Mapping[str, Any] | None = None
 ) -> Iterator[str]:
-    """Yield the values, at any depth, of variables whose names say that they are secrets.
+    """Yield the values, at any depth, of variables with names of secrets.
 
     Nothing is rendered: of a template, what it refers to in `scope` (by default `variables`
     itself) is a secret. What it is rendered to is masked when that happens (`Redactor.add`).

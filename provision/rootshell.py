@@ -22,11 +22,11 @@ from provision.boundary.text import clean_line
 from provision.connection import CHANNEL_TIMEOUT, RigConnection
 from provision.errors import HungError, LostError, UnreachableError
 
-SILENCE = 120.0  # seconds without a byte from a command that is not said to be slow
-LONGEST = 600.0  # seconds for a whole command that is not said to be slow
+SILENCE = 120.0  # seconds without a byte from a command, unless its caller allows more
+LONGEST = 600.0  # seconds for a whole command, unless its caller allows more
 MOST = 64 << 20  # bytes that a command may write, where its caller names no other limit
 MOST_COMPLAINTS = 1 << 20  # bytes of its standard error; what comes then is not kept
-KEEPALIVE = 10  # seconds between signs of life of a connection on which nothing is said
+KEEPALIVE = 10  # seconds between keepalives of an idle connection
 CHUNK = 65536  # bytes
 NO_MORE = "deeprig-no-more"  # for sudo's second attempt
 BEGIN = "deeprig-begin"  # between sudo's password and the command's own input
@@ -88,7 +88,7 @@ class Shell:
             return Done(channel.recv_exit_status(), out, error)
         except TimeoutError:
             raise HungError(
-                f"a command said nothing for {silence:.0f} s",
+                f"a command printed nothing for {silence:.0f} s",
                 advice="See whether the rig still answers, and what hangs there.",
             ) from None
         except (OSError, EOFError, paramiko.SSHException) as problem:
@@ -108,7 +108,7 @@ class Shell:
         return f"exec env LC_ALL=C.UTF-8 sh -c {shlex.quote(command)}"
 
     def _first_line(self) -> bytes:
-        """What is said before the command's own input."""
+        """What is sent before the command's own input."""
         return b""
 
     def _open(self, silence: float) -> paramiko.Channel:
@@ -135,7 +135,7 @@ class _Reading:
         self._most = most
 
     def run(self, on_line: OnLine | None, sink: BinaryIO | None) -> tuple[bytes, bytes]:
-        """Return what was written; one stream may fill while the other says nothing."""
+        """Return what was written; one stream may fill while the other is silent."""
         out, error, told, count = bytearray(), bytearray(), 0, 0
 
         def drain() -> None:
@@ -162,7 +162,7 @@ class _Reading:
         if count > self._most:
             raise BoundaryError(
                 f"a command wrote more than {self._most} bytes",
-                advice="No rig has that much to say to it. Look at the rig's own console.",
+                advice="That is not a plausible answer. Look at the rig's own console.",
             )
         if time.monotonic() > self._deadline:
             raise HungError(

@@ -97,7 +97,7 @@ class Session:
         self._channel = None
 
     def abort(self) -> None:
-        """The same from another thread: the one that waits for a frame gets a LostError."""
+        """The same from another thread: a thread that waits for a frame gets a LostError."""
         self._ended.set()
         channel = self._channel
         if channel is not None:
@@ -122,7 +122,7 @@ class Session:
     def _start(self, first: bytes, on_waiting: Callable[[Waiting], None]) -> None:
         """Start the worker and send the first batch along: both need one round trip in all.
 
-        on_waiting: is told while a run whose operator is gone comes to its end.
+        on_waiting: is called while a run whose operator is gone comes to its end.
         """
         self.connection.open()
         transport = self.connection.transport
@@ -174,10 +174,10 @@ class Session:
                 with self._sending:
                     channel.sendall(sign)
             except (OSError, EOFError, paramiko.SSHException):
-                return  # whoever waits for a frame is told
+                return  # the thread that waits for a frame raises
 
     def _greeting(self) -> None:
-        """Skip what the login shell says; explain a worker that does not start."""
+        """Skip what the login shell prints; explain a worker that does not start."""
         assert self._channel is not None
         heard = b""
         deadline = time.monotonic() + GREETING_SECONDS
@@ -187,8 +187,7 @@ class Session:
                 raise self._no_worker(heard.decode("utf-8", "replace"))
             heard += chunk
             if len(heard) > MOST_BEFORE_GREETING or time.monotonic() > deadline:
-                _shut(self._channel)
-                self._channel = None
+                self._drop()
                 raise UnreachableError(
                     f"the worker did not start: the login shell wrote {len(heard)} bytes instead",
                     advice="Look at what that user's login files print (.profile, .bashrc, motd).",
@@ -217,7 +216,7 @@ class Session:
             )
         if "not found" in text or "no such file" in text:
             return UnreachableError(
-                f"there is no {self._missing(text)} on this rig",
+                f"{self._missing(text)} is not installed on this rig",
                 advice="Install it there (apt install python3 sudo), or name another one with "
                 "ansible_python_interpreter.",
             )
@@ -284,12 +283,16 @@ class Session:
         self.frames_received += 1
         return frame
 
-    def _broken(self, error: BoundaryError) -> LostError:
-        """What to raise for a rig that breaks the protocol; nothing that it sends is read again."""
+    def _drop(self) -> None:
+        """Close the channel: nothing that comes over it is read again."""
+        self._ended.set()
         if self._channel is not None:
             _shut(self._channel)
             self._channel = None
-        self._ended.set()
+
+    def _broken(self, error: BoundaryError) -> LostError:
+        """Return the error of a rig that breaks the protocol."""
+        self._drop()
         return LostError(
             error.message,
             advice="This is not an answer of deeprig's own worker. If the rig was in other hands, "
@@ -297,10 +300,7 @@ class Session:
         )
 
     def _lost(self, why: str) -> LostError:
-        if self._channel is not None:
-            _shut(self._channel)
-            self._channel = None
-        self._ended.set()
+        self._drop()
         return LostError(
             f"lost the rig in the middle: {why}",
             advice="Run the same command again: what is done stays done.",
@@ -308,7 +308,7 @@ class Session:
 
 
 def _shut(channel: paramiko.Channel) -> None:
-    """Close a channel; where the connection is gone already, that is no error."""
+    """Close a channel, also of a connection that is gone already."""
     with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
         channel.close()
 

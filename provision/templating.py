@@ -14,6 +14,7 @@ import functools
 import hashlib
 import os
 import re
+import stat
 from collections.abc import (
     Callable,
     ItemsView,
@@ -121,10 +122,16 @@ class _Variables(Context):
 
 
 def _cache_folder() -> Path:
-    """Where compiled templates are kept between runs: compiling them is most of a run's work."""
+    """Where compiled templates are kept between runs: compiling them is most of a run's work.
+
+    What is in it runs here. Raises OSError where others may write to it.
+    """
     base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     folder = base / "deeprig" / "templates"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    status = folder.stat(follow_symlinks=False)
+    if status.st_uid != os.geteuid() or stat.S_IMODE(status.st_mode) & 0o022:
+        raise PermissionError(f"{folder} is not this user's alone")
     return folder
 
 
@@ -179,7 +186,7 @@ def _environment(kind: type[jinja2.Environment]) -> jinja2.Environment:
         pattern = f"{kind.__name__}-{_COMPILED_FORM}-%s"
         cache = jinja2.FileSystemBytecodeCache(str(_cache_folder()), pattern)
     except OSError:
-        cache = None  # a home that can't be written to costs time, nothing else
+        cache = None  # a home that is not ours alone costs time, nothing else
     environment = kind(
         loader=_Sources(),
         bytecode_cache=cache,
@@ -247,7 +254,7 @@ class Templar:
     """Renders values with the variables of one host at one moment.
 
     `layers` are mappings, the strongest last. `on_secret` gets the value of each variable that is
-    rendered and whose name says that it is a secret.
+    rendered and has the name of a secret.
     """
 
     def __init__(

@@ -31,7 +31,7 @@ def _replace(path: Path, text: str, mode: int | None) -> None:
     draft.unlink(missing_ok=True)
     if mode is None:
         mode = path.stat().st_mode & 0o777 if path.exists() else 0o644
-    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT, 0o600), "wb") as file:
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
         file.write(text.encode("utf-8"))
     draft.chmod(mode)
     draft.replace(path)

@@ -52,8 +52,8 @@ class Facts(Mapping[str, Any]):
     def update(self, facts: Mapping[str, Any]) -> None:
         """Take in what a `setup` (or another module that finds facts) gave.
 
-        Facts stand above the inventory, and come from a rig: only names of facts are taken, and
-        none by which a connection or a run is set up. An interface may be called
+        Facts override the inventory and come from a rig: only names of facts are accepted, and
+        none that configures a connection or a run. An interface may be called
         `become_password`.
         """
         self.known.update({name: facts[name] for name in facts if _is_fact(name)})
@@ -92,7 +92,7 @@ class UnknownResult(dict[str, Any]):
 
 @functools.cache
 def defaults() -> Mapping[str, Any]:
-    """What the playbooks' settings are where an inventory elsewhere does not say."""
+    """The playbooks' settings where an inventory elsewhere does not set them."""
     found: Mapping[str, Any] = source.load(DEFAULTS)
     return found
 

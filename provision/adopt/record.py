@@ -41,7 +41,7 @@ def written(path: Path, name: str) -> Mapping[str, Any]:
 def known(inventory: Inventory, host: Host, key: str = "") -> Host | None:
     """The inventory's host of this name or address, or whose host key on record is `key`.
 
-    What else a rig says of itself, its MAC addresses included, identifies nothing.
+    Other values that a rig reports, its MAC addresses included, identify nothing.
     """
     hosts = [inventory.host(name) for name in inventory.hosts]
     wanted = _where(host)
@@ -78,7 +78,7 @@ def mac_addresses(look: Look) -> dict[str, str]:
 
 
 def variables(host: Host, look: Look, key: OperatorKey, host_key: str) -> dict[str, Any]:
-    """What the inventory says of a rig that was adopted; what the rig said is no template."""
+    """The variables of an adopted rig; what the rig reported is marked as unsafe."""
     address, port = _where(host)
     home = Path.home()
     private = key.private
@@ -118,7 +118,7 @@ def secret_file(inventory: Inventory, name: str) -> Path:
 def kept_password(inventory: Inventory, name: str, key: str) -> str | None:
     """The sudo password that is kept of a rig; None unless it was kept with this host key.
 
-    One that was kept without a key goes to the rig whose key is on record at its address.
+    A password kept without a key goes to the rig whose key is on record at its address.
     """
     path = secret_file(inventory, name)
     content = (source.load(path) if path.exists() else None) or {}

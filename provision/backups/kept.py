@@ -19,7 +19,7 @@ STAMP = "%Y-%m-%d-%H%M%S"  # behind the name of one that another took the place 
 #: What every backup has. The checksums must have these, and whatever else is there.
 NEEDED = ("before.tar.gz", "packages.txt", "held.txt", "units.txt", "cmdline.txt")
 State = Literal["none", "whole", "unchecked", "damaged", "readable by others"]
-#: What the rig says of its backup, read by `parse`. Read-only. What is bad: as in restore.yml.
+#: The rig's list of its backup, read by `parse`. Read-only. What is bad: as in restore.yml.
 ASK = f"""
 for older in {FOLDER}.[0-9]*; do
   [ -d "$older" ] && printf 'older\\t%s\\n' "$older"

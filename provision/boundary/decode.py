@@ -20,7 +20,7 @@ GZIP = 16 + zlib.MAX_WBITS  # zlib's window bits for data with gzip's header
 
 
 class BoundaryError(DeeprigError):
-    """A rig sent something that is not what was asked for, or more than any rig has to say."""
+    """A rig sent something of another form than was requested, or too much of it."""
 
     status = 4
 

@@ -86,7 +86,7 @@ class Display(TypedDict):
 
 
 class Board(TypedDict):
-    """What the firmware says of the board."""
+    """The board, as its firmware reports it."""
 
     vendor: Text
     name: Text
@@ -136,7 +136,7 @@ class MiningOs(TypedDict):
 
 
 class Evidence(TypedDict):
-    """What starts a miner, or lets somebody in."""
+    """A program, file or key that starts a miner or grants access."""
 
     kind: Annotated[str, Meta(pattern=r"\A[a-z .-]{1,32}\Z")]
     name: Text
@@ -144,7 +144,7 @@ class Evidence(TypedDict):
 
 
 class Driver(TypedDict):
-    """The driver that is loaded, and the one that is installed."""
+    """The loaded driver, and the installed one."""
 
     loaded_version: Version | None
     loaded_flavour: Text | None

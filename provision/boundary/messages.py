@@ -1,7 +1,7 @@
 """The frames that a worker may send (provision/remote/frames.py), as types and as a protocol.
 
-A rig that breaks the protocol is an error of that rig: an answer that nobody asked for, one too
-many, one too few, or `done` without results never passes for success.
+A rig that breaks the protocol is an error of that rig: an answer to another request, one too many,
+one too few, or `done` without results never passes for success.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ UnitId = Annotated[list[int], Meta(min_length=2, max_length=2)]
 
 
 class Hello(TypedDict):
-    """The worker that has started. busy: who holds the rig's lock; problem: why it can't be had."""
+    """The started worker. busy: the holder of the rig's lock; problem: why it can't be taken."""
 
     python: ShortText
     pid: int

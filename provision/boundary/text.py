@@ -1,6 +1,6 @@
 """Text of a rig, made harmless for what shows it: a terminal, a log, Markdown, HTML.
 
-A rig may send sequences that move the cursor, rewrite what stands above, set the window's title or
+A rig may send sequences that move the cursor, overwrite earlier lines, set the window's title or
 answer as if the operator had typed, and characters that turn the direction of a line around.
 """
 

@@ -16,6 +16,7 @@ from provision import hostwise, textfile
 from provision.assess import plan
 from provision.boundary.decode import check_type, parse_json
 from provision.boundary.documents import AgentDocument
+from provision.boundary.text import clean_line
 from provision.checklist import case as cases
 from provision.checklist import checklist, items, page, remembered, show
 from provision.checklist.case import Case
@@ -165,7 +166,8 @@ def ask(
     for entry in made.entries:
         if entry.ask and (again or entry.id not in answers):
             try:
-                said = put(f"{made.case.name}: {entry.ask} [y/n, Enter: later] ").strip().lower()
+                question = clean_line(f"{made.case.name}: {entry.ask} [y/n, Enter: later] ")
+                said = put(question).strip().lower()
             except EOFError:  # Ctrl-D: no more answers for now
                 break
             if said in ANSWERS:

@@ -18,7 +18,7 @@ from provision.boundary.text import clean
 from provision.remote.facts.tree import Tree
 
 HEADER = re.compile(rb"(?:\A|\n)==> (/[^\n]+) <==\n")
-MOST_UNPACKED = 64 << 20  # bytes of an archive: one that holds more is no rig's settings
+MOST_UNPACKED = 64 << 20  # bytes of an unpacked archive; the settings of a large rig take 8 MB
 MOST_NAMES = 100_000  # files and links in all; a large rig has 5,000
 KINDS = {"f", "d", "l", "s", "p", "c", "b"}  # find's %y
 
@@ -125,7 +125,7 @@ class Snapshot(Tree):
             made.touch()
 
     def unpack(self, content: bytes) -> None:
-        """Add the files of an archive; one that was cut off, or is too large, gives its start.
+        """Add the files of an archive, or of its start where it is cut off or too large.
 
         A sparse file may claim any size, and none of those that are asked for is one.
         """

@@ -1,8 +1,8 @@
 """The rig's lock: one run at a time changes a rig, and a run whose operator is gone is waited for.
 
-It lies in a folder that only root may enter: in /run/lock anybody could hold it, or make it a link.
-The kernel gives it back when the process that holds it ends, however it ends. What the file holds
-says who that is; its time of change, when that run's operator was last heard.
+It is in a folder that only root may enter: in /run/lock any user could hold it, or replace it by a
+link. The kernel releases it when the process that holds it ends, however it ends. The file names the
+run that holds it; its modification time is the last sign of life of that run's operator.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ QUIET = (
 
 
 class LockError(Exception):
-    """The lock can't be had on this rig, for a reason other than another run."""
+    """The lock can't be taken on this rig, for a reason other than another run."""
 
 
 class Holder(NamedTuple):

@@ -23,7 +23,7 @@ from provision.remote.host import Host, ModuleFailure
 from provision.remote.lock import Lock, LockError
 
 INTERVAL = 0.2  # seconds between two looks at what there is to tell
-HEARTBEAT = 5.0  # seconds of silence after which the worker says that it is alive
+HEARTBEAT = 5.0  # seconds of silence after which the worker sends a sign of life
 PATIENCE = 60.0  # seconds without a sign of life, after which the operator's side is gone
 POLL = 1.0  # seconds between two attempts to take a lock whose holder is leaving
 
@@ -56,7 +56,7 @@ class Worker:
         self._state: dict[Any, Any] = {}
 
     def serve(self) -> None:
-        """Work until the operator's side says bye or leaves."""
+        """Work until the operator's side sends bye or leaves."""
         self._heard_at = time.monotonic()  # what was sent while the lock was waited for is unread
         threading.Thread(target=self._read, daemon=True).start()
         threading.Thread(target=self._tell, daemon=True).start()
@@ -67,7 +67,7 @@ class Worker:
             self._do(frame)
 
     def say(self, frame: Frame) -> None:
-        """Write one frame; a side that left is no error."""
+        """Write one frame, if the other side is still there."""
         self._spoke_at = time.monotonic()
         try:
             self._writer.write(pack(frame))
@@ -76,11 +76,11 @@ class Worker:
             self._gone.set()
 
     def is_alone(self, seconds: float) -> bool:
-        """Wait; whether nobody reads what is said any more."""
+        """Wait; return whether the operator's side has left."""
         return self._gone.wait(seconds)
 
     def _read(self) -> None:
-        # What is no frame ends it, too: a worker that hears nobody must not stay.
+        # Anything but a frame ends it, too: a worker without an operator must not stay.
         with contextlib.suppress(BadFrame, OSError):
             while (frame := unpack(self._reader.read)) and frame.get("op") != "bye":
                 self._heard_at = time.monotonic()
@@ -177,7 +177,7 @@ class Worker:
 def take_lock(lock: Lock, worker: Worker) -> str:
     """Take the rig's lock; who holds it, when a run with an operator does.
 
-    A run whose operator is gone ends after the task at hand: that is waited for, and told.
+    A run whose operator is gone ends after the task at hand: wait for it, and report that.
     """
     began = time.monotonic()
     while True:
@@ -203,11 +203,11 @@ def boot_id() -> str:
 def main(reader: BinaryIO, operator: str) -> None:
     """Serve on standard input and output, which are kept for frames alone.
 
-    operator: who takes the rig's lock; "" is somebody who only looks, and takes none.
+    operator: the name for the rig's lock; "" for a session that only reads and takes none.
     """
     writer = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever prints by mistake does not break the frames
-    writer.write(GREETING)  # what stands before it was written by the login shell
+    writer.write(GREETING)  # what comes before it was written by the login shell
     os.umask(0o022)
     os.chdir("/")
     lock, busy, problem = None, "", ""

@@ -12,11 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import paramiko
 import pytest
 
 from lab import flavour
 from lab.machine import Rig
 from provision import source
+from provision.hostkeys import format_host_key
 from tests.lab.operator import ROOT, Said, finish
 
 NAME = "test50"
@@ -314,3 +316,41 @@ def test_bad_input_changes_nothing(home: Home) -> None:
     closed = home.adopt("--user", USER)
     assert closed.status == 4
     closed.names("it takes no password", "publickey", "-i FILE")
+
+
+def test_a_hostile_rig_gets_nothing_into_the_inventory(home: Home) -> None:
+    """A user whose name is a template, and who has the password that everybody knows."""
+    marker = home.folder / "marker"
+    evil = f"{{{{cycler.__init__.__globals__.os.system('touch {marker}')}}}}"
+    home.rig.run(
+        f"hash=$(getent shadow {USER} | cut -d: -f2);"
+        f" echo {shlex.quote(evil)}:x:1500:1500::/home/x:/bin/sh >> /etc/passwd;"
+        f' echo {shlex.quote(evil)}:"$hash":19000:0:99999:7::: >> /etc/shadow'
+    )
+    said = home.adopt("--user", USER, "--name", "attic", password=PASSWORD)
+    assert said.status == 2
+    said.names("as a user name")
+    assert (home.inventory / "rigs.yml").read_text() == RIGS
+    assert not (home.inventory / "host_vars").exists()
+    home.adopt("--check", address="cellar")
+    assert not marker.exists()
+
+
+def test_a_rig_that_claims_the_mac_address_of_another_gets_nothing_of_it(home: Home) -> None:
+    mac = home.rig.run("cat /sys/class/net/eth0/address").stdout.strip()
+    rigs = home.inventory / "rigs.yml"
+    other = format_host_key(paramiko.ECDSAKey.generate())
+    text = RIGS.replace(
+        "      ansible_host: 192.0.2.7", f"      mac_addresses: {{eth0: '{mac}'}}\n"
+        f"      ssh_host_key: {other}\n      ansible_host: 192.0.2.7",
+    )  # fmt: skip
+    rigs.write_text(text)
+    said = home.adopt("--user", USER, "--name", "attic", password=PASSWORD)
+    assert said.status == 0, said.text
+    said.names("it has the MAC address of 'cellar', but another host key")
+    assert home.entry("cellar")["ansible_host"] == "192.0.2.7"
+    assert home.entry("attic")["ansible_host"] == home.rig.address
+    # By that name it is not reached at all.
+    wrong = home.adopt("-e", f"ansible_host={home.rig.address}", address="cellar")
+    assert wrong.status == 4
+    wrong.names("is not 'cellar'")

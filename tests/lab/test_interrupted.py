@@ -157,7 +157,7 @@ def test_a_run_whose_operator_is_gone_is_waited_for(
     finish(run)
     folder = tmp_path / "next"
     folder.mkdir()
-    # It lasts until it is told to end, while the next run says what it waits for.
+    # It lasts until the mark is there; meanwhile the next run reports what it waits for.
     after = playbook(folder, shell("Next one", "cp /root/marks/go /root/marks/next"))
     second = start(inventory, NAME, "play", after)
     assert second.stdout
@@ -175,7 +175,7 @@ def test_a_run_whose_operator_is_gone_is_waited_for(
 def test_no_user_of_the_rig_can_hold_or_redirect_the_lock(
     inventory: Path, target: Rig, marks: Path, slow: Path
 ) -> None:
-    """In /run/lock anybody could block every run for ever."""
+    """In /run/lock any user could block every run for ever."""
     target.run(
         "install -o user -m 666 /dev/null /run/lock/deeprig.lock;"
         " runuser -u user -- sh -c 'flock /run/lock/deeprig.lock sleep 60 >/dev/null 2>&1 &'"
@@ -187,7 +187,7 @@ def test_no_user_of_the_rig_can_hold_or_redirect_the_lock(
     assert target.run("stat -c '%a %U' /run/deeprig").stdout.split() == ["700", "root"]
     refused = target.run("runuser -u user -- flock -n /run/deeprig/lock true", check=False)
     assert refused.returncode != 0
-    # And a link that somebody left there is not followed.
+    # And a link in its place is not followed.
     target.run("rm -r /run/deeprig; ln -s /tmp /run/deeprig")
     said = fab(inventory, NAME, "play", slow)
     target.run("rm /run/deeprig")

@@ -107,7 +107,7 @@ def test_no_python(inventory: Path, mark: Path) -> None:
     file = variant(inventory, NAME, ansible_python_interpreter="/usr/bin/python9")
     refused(
         fab(file, NAME, "play", mark),
-        "there is no Python (/usr/bin/python9) on this rig",
+        "Python (/usr/bin/python9) is not installed on this rig",
         "apt install python3",
         "ansible_python_interpreter",
     )

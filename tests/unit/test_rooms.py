@@ -14,6 +14,7 @@ ROOMS = ("provision", "agent", "lab", "tests", "fabfile")
 # A room, and what of ours its files may import.
 ALLOWED = {
     "provision/remote": ("provision.remote", "agent.readings.pcie"),
+    "provision/boundary": ("provision.boundary", "provision.errors"),
     "agent": ("agent",),
     "provision": ("provision", "agent.readings"),  # what a link carries is told once
     "fabfile.py": ("provision", "lab"),

@@ -1,4 +1,4 @@
-"""A rig that speaks deeprig's protocol over a channel, and says what a test wants it to say."""
+"""A rig that speaks deeprig's protocol over a channel, and sends what a test gives it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An SSH server of this process: a rig, somebody else's machine, or a jump host."""
+"""An SSH server of this process: a rig, another machine, or a jump host."""
 
 from __future__ import annotations
 

@@ -78,7 +78,7 @@ def test_honest_facts_pass_unchanged() -> None:
 
 
 def test_every_value_of_another_type_is_that_rigs_error() -> None:
-    """Each place of the facts with each odd value: checked, or an error that says where."""
+    """Each place of the facts with each odd value: checked, or an error with its place."""
     own = facts()["ansible_local"]["deeprig"]
     refused = 0
     for path in places(own):

@@ -1,4 +1,4 @@
-"""Who a rig is: its host key on record, at every hop, and nothing that it says."""
+"""A rig is identified by its host key on record, at every hop, and by nothing that it reports."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ def test_a_rig_is_reached_through_a_jump_host(rig: SshServer, known_hosts: Path)
 def test_the_agent_is_never_forwarded(
     rig: SshServer, known_hosts: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The polling of a reboot forwarded it where ssh_config says so."""
+    """The polling of a reboot forwarded it where ssh_config requests it."""
     known_hosts.write_text(rig.known_as())
     for text in ("Host *\n  ForwardAgent yes\n", "Host *\n  ForwardAgent /tmp/agent\n"):
         sessions = sessions_of(host(rig, known_hosts), config(text))

@@ -1,4 +1,4 @@
-"""The rig's lock: nobody but root can hold it, and a run whose operator is gone is waited for."""
+"""The rig's lock: only root can hold it, and a run whose operator is gone is waited for."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ def test_an_honest_answer_is_taken() -> None:
         pytest.param(news((2, OK), (1, OK)), id="another order"),
         pytest.param(news((1, OK), (1, OK)), id="one twice"),
         pytest.param(news((1, OK), (2, OK), (3, OK)), id="one too many"),
-        pytest.param(news((7, OK)), id="one that was not asked for"),
+        pytest.param(news((7, OK)), id="an unrequested task"),
         pytest.param(news((1, OK), (2, OK), batch=2), id="another batch"),
         pytest.param(news((1, []), (2, OK)), id="a list as a result"),
         pytest.param(news((1, None), (2, OK)), id="nothing as a result"),
@@ -156,7 +156,7 @@ def test_what_a_rig_says_before_it_fails_is_clean(tmp_path: Path) -> None:
 
 
 def test_facts_change_no_variable_of_the_operators(tmp_path: Path) -> None:
-    """Facts stand above the inventory: a rig could name the file that is copied to it."""
+    """Facts override the inventory: a rig could name the file that is copied to it."""
     facts = {
         "ansible_host": "192.0.2.66",
         "ansible_become_password": "theirs",

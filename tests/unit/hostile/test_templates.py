@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from provision import inventory, source
+from provision import inventory, source, templating
 from provision.errors import Position, RenderError
 from provision.options import RunOptions
 from provision.redact import MASK, Redactor, secrets_of
@@ -119,7 +119,7 @@ def test_secrets_that_a_template_refers_to_are_masked() -> None:
     variables = source.parse(
         """
 vault: hunter22
-nested: {rigs: {attic: {login: hunter33, user: somebody}}}
+nested: {rigs: {attic: {login: hunter33, user: alice}}}
 ansible_password: "{{ vault }}"
 ansible_become_password: "{{ nested.rigs['attic'].login | trim }}"
 third_password: "{{ undefined_name | default('hunter44') }}"
@@ -127,8 +127,8 @@ third_password: "{{ undefined_name | default('hunter44') }}"
         "vars.yml",
     )
     redactor = Redactor(secrets_of(variables))
-    assert redactor.text("hunter22 hunter33 hunter44 somebody attic rigs") == (
-        f"{MASK} {MASK} {MASK} somebody attic rigs"
+    assert redactor.text("hunter22 hunter33 hunter44 alice attic rigs") == (
+        f"{MASK} {MASK} {MASK} alice attic rigs"
     )
 
 
@@ -147,6 +147,36 @@ def test_what_a_secret_template_renders_to_is_masked(tmp_path: Path) -> None:
     )
     assert "HUNTtnuh" not in played.text + played.log
     assert f"it is {MASK}" in played.text
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
+            f"{new}: &{new} [{', '.join([f'*{old}'] * 10)}]\n"
+            for old, new in zip("abcdefgh", "bcdefghi", strict=True)
+        ),
+        "a: &a [*a]\n",
+    ],
+)  # fmt: skip
+def test_aliases_do_not_multiply(document: str) -> None:
+    with pytest.raises(RenderError, match="its aliases expand to more than"):
+        Templar([{"text": document}]).render(Text.at("{{ text | from_yaml }}", AT))
+    assert Templar([{"text": "a: &a [1]\nb: *a\n"}]).render(
+        Text.at("{{ text | from_yaml }}", AT)
+    ) == {"a": [1], "b": [1]}
+
+
+def test_compiled_templates_of_others_are_not_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What lies in the cache is code: a folder that others may write to is not used."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    folder = templating._cache_folder()
+    assert folder.stat().st_mode & 0o777 == 0o700
+    folder.chmod(0o777)
+    with pytest.raises(PermissionError):
+        templating._cache_folder()
 
 
 def test_an_inventory_is_read_with_unsafe_values(tmp_path: Path) -> None:

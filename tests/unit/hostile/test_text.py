@@ -1,4 +1,4 @@
-"""Nothing that a rig says steers the operator's terminal, or becomes markup of a page."""
+"""Nothing that a rig sends controls the operator's terminal or becomes markup of a page."""
 
 from __future__ import annotations
 

@@ -27,11 +27,11 @@ def backend(*answers: Done | Exception, connected: bool = True) -> RigBackend:
     return RigBackend("rig", shell)
 
 
-HANG = HungError("a command said nothing for 120 s")
+HANG = HungError("a command printed nothing for 120 s")
 
 
 def test_a_command_that_hangs_on_a_rig_that_answers() -> None:
-    with pytest.raises(HungError, match="said nothing for 120 s"):
+    with pytest.raises(HungError, match="printed nothing for 120 s"):
         backend(HANG, Done(0, b"", b"")).run("nvidia-smi")
 
 
@@ -57,5 +57,5 @@ def test_silence_is_no_loss_without_a_reason() -> None:
     channel = SimpleNamespace(exec_command=silent, close=lambda: None)
     shell = RootShell(SimpleNamespace(user="root"), None)  # type: ignore[arg-type]
     shell._open = lambda silence: channel  # type: ignore[method-assign,assignment,return-value]
-    with pytest.raises(HungError, match="a command said nothing for 3 s"):
+    with pytest.raises(HungError, match="a command printed nothing for 3 s"):
         shell.run("true", silence=3)

@@ -122,7 +122,7 @@ from provision.errors import HungError, LostError
 def load(): raise AssertionError("never asked for")
 
 def test_before(prove): prove([Row("rig", "1", "1")])
-def test_hang(prove): raise HungError("a command said nothing for 120 s")
+def test_hang(prove): raise HungError("a command printed nothing for 120 s")
 def test_here(prove): raise LostError("lost the rig in the middle: no answer", advice="Look.")
 def test_after(prove): prove([Row("rig", "1", "1")])
 def test_under_load(load, prove): prove([Row("rig", "1", "1")])
@@ -131,7 +131,7 @@ def test_under_load(load, prove): prove([Row("rig", "1", "1")])
     found = {check["check"]: (check["status"], check["message"]) for check in document["checks"]}
     assert found == {
         "some::before": ("ok", ""),
-        "some::hang": ("critical", "a command said nothing for 120 s"),
+        "some::hang": ("critical", "a command printed nothing for 120 s"),
         "some::here": ("unknown", "lost the rig in the middle: no answer. Look."),
         "some::after": ("unknown", BEYOND),
         "some::under_load": ("unknown", BEYOND),
