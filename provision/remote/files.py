@@ -19,7 +19,8 @@ from typing import Any, Callable, Iterator
 from provision.remote import systemd
 from provision.remote.host import Host, ModuleFailure, Result
 from provision.remote.modes import ATTRIBUTES, group_id, mode_bits, user_id
-from provision.remote.paths import Place, failure, is_private, reach, via
+from provision.remote.paths import Place, failure, reach, via
+from provision.remote.trust import is_private
 
 __all__ = ["ATTRIBUTES", "apply_attributes", "put_content", "read_bytes", "write_bytes"]
 

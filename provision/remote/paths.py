@@ -8,19 +8,24 @@ folder afterwards changes nothing about it. docs/decisions/file-library.md has t
 from __future__ import annotations
 
 import errno
-import grp
 import os
-import pwd
 import stat
 from typing import Any, NamedTuple
 
 from provision.remote.host import ModuleFailure
+from provision.remote.trust import (
+    ANYBODY,
+    is_private,
+    is_public_file,
+    link_controller,
+    trusted,
+    user_name,
+)
 
 MOST_LINKS = 40  # symlinks in one path, as the kernel counts
 FOLDER = os.O_PATH | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC
 NODE = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
-ANYBODY = -1  # in place of a uid: several users could have placed a symlink
 KINDS = {
     stat.S_IFREG: "a file",
     stat.S_IFDIR: "a folder",
@@ -141,58 +146,6 @@ def via(fd: int) -> str:
     return f"/proc/self/fd/{fd}"
 
 
-def trusted() -> tuple[int, int]:
-    """Return the users whose folders and symlinks are trusted: root, and this process's own."""
-    return (0, os.geteuid())
-
-
-def is_private(info: os.stat_result) -> bool:
-    """Whether only trusted users can add, rename and remove names in a folder."""
-    if info.st_uid not in trusted() or info.st_mode & stat.S_IWOTH:
-        return False
-    return not info.st_mode & stat.S_IWGRP or _is_trusted_group(info.st_gid)
-
-
-def _is_trusted_group(gid: int) -> bool:
-    """Whether a group has no members but trusted users."""
-    if gid == 0:
-        return True
-    users = trusted()
-    try:
-        members = grp.getgrgid(gid).gr_mem
-    except KeyError:
-        members = []
-    ids = {entry.pw_uid for entry in pwd.getpwall() if entry.pw_gid == gid}
-    ids.update(entry.pw_uid for entry in pwd.getpwall() if entry.pw_name in members)
-    return all(uid in users for uid in ids)
-
-
-def _is_public_file(info: os.stat_result) -> bool:
-    """Whether every user can read a regular file; a folder may have names that they cannot."""
-    return stat.S_ISREG(info.st_mode) and bool(info.st_mode & stat.S_IROTH)
-
-
-def user_name(uid: int) -> str:
-    """Return how messages name a user."""
-    if uid == ANYBODY:
-        return "more than one user"
-    try:
-        return f"user {pwd.getpwuid(uid).pw_name}"
-    except KeyError:
-        return f"user {uid}"
-
-
-def link_controller(link: os.stat_result, folder: os.stat_result) -> int | None:
-    """Return the user who may have placed a symlink in a folder; None: a trusted one."""
-    if link.st_uid not in trusted():
-        return link.st_uid
-    if folder.st_uid not in trusted():
-        return folder.st_uid  # who can move a trusted user's link there from another folder
-    if is_private(folder) or folder.st_mode & stat.S_ISVTX:
-        return None
-    return ANYBODY
-
-
 def failure(doing: str, path: str, error: OSError) -> ModuleFailure:
     """Return how a module reports an error of the system at a path, or at one below it."""
     name = os.fsdecode(error.filename) if isinstance(error.filename, (str, bytes)) else ""
@@ -207,11 +160,49 @@ def reach(path: str, follow: bool = True, reading: bool = False) -> Place:
     through the result, so a symlink may lead to what its owner can read.
     Raises OSError as the kernel does for a folder that is missing, and UnsafePath.
     """
+    place = _reach_directly(path, follow)
+    if place is not None:
+        return place
     walk = _Walk(os.path.join(os.getcwd(), path) if path[:1] != "/" else path, reading)
     try:
         return walk.run(follow)
     finally:
         walk.close()
+
+
+def _reach_directly(path: str, follow: bool) -> Place | None:
+    """Do the same in fewer system calls where no symlink is on the way; None: walk.
+
+    The kernel reports where the folder is that it opened: where that is the path that was asked
+    for, the folder is there without any symlink, by whatever way the kernel came to it.
+    """
+    head, _, name = path.rpartition("/")
+    head = head or "/"
+    if path[:1] != "/" or name in ("", ".", ".."):
+        return None
+    try:
+        fd = os.open(head, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:
+        return None  # the walk reports the error at its place
+    opened = [fd]
+    try:
+        if os.readlink(via(fd)) != head:
+            return None
+        folder = Folder(fd, os.fstat(fd), head)
+        try:
+            opened.append(os.open(name, NODE, dir_fd=fd))
+        except FileNotFoundError:
+            opened.clear()
+            return Place(folder, name, None, None)
+        info = os.fstat(opened[1])
+        if follow and stat.S_ISLNK(info.st_mode):
+            return None
+        place = Place(folder, name, opened[1], info)
+        opened.clear()
+        return place
+    finally:
+        for one in opened:
+            os.close(one)
 
 
 class _Walk:
@@ -344,7 +335,7 @@ class _Walk:
         elif info.st_uid == self.controller:
             if folder.info.st_uid != self.controller and not is_private(folder.info):
                 self._refuse(self.link, self.controller, self._leads_to(folder.path, folder.info))
-        elif not (self.reading and self.readable and _is_public_file(info)):
+        elif not (self.reading and self.readable and is_public_file(info)):
             self._refuse(self.link, self.controller, self._leads_to(folder.child(name), info))
 
     @staticmethod

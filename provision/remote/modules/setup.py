@@ -20,7 +20,8 @@ from provision.remote.facts.tree import Tree
 from provision.remote.files import read_bytes
 from provision.remote.host import Host, ModuleFailure, Result
 from provision.remote.options import Option
-from provision.remote.paths import is_private, reach
+from provision.remote.paths import reach
+from provision.remote.trust import is_private
 
 OPTIONS = {
     "gather_subset": Option("list", default=["all"]),

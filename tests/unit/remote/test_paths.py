@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from provision.remote.files import read_bytes, resolve, write_bytes
-from provision.remote.paths import UnsafePath, is_private, link_controller, reach, trusted, via
+from provision.remote.paths import UnsafePath, reach, via
 from provision.remote.trees import remove, walk
+from provision.remote.trust import is_private, link_controller, trusted
 
 
 @pytest.fixture
