@@ -11,8 +11,8 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo --preserve-env=CI,DEBIAN_FRONTE
 export DEBIAN_FRONTEND := noninteractive
 PYTHON ?= python3
 
-.PHONY: help setup demo test lint unit page-test monitoring-test lab-test bench verify-advise lab \
-  tools lock clean
+.PHONY: help setup demo test test-all lint audit sbom unit page-test monitoring-test lab-test bench \
+  verify-advise lab tools lock clean
 
 help:           ## This list
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -24,7 +24,7 @@ $(VENV)/.runtime: requirements.lock provision/program.py
 	$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
 	  || { $(SUDO) apt-get update -q && $(SUDO) apt-get install -y -q python3-venv; } >/dev/null
 	[ -x $(VENV)/bin/python ] || $(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/pip install -qq --disable-pip-version-check -r requirements.lock
+	$(VENV)/bin/pip install -qq --disable-pip-version-check --require-hashes -r requirements.lock
 	# Fabric's own `fab -H HOST -- command` takes any host key.
 	{ echo "#!$(abspath $(VENV))/bin/python"; cat provision/program.py; } > $(FAB)
 	chmod 755 $(FAB)
@@ -32,14 +32,15 @@ $(VENV)/.runtime: requirements.lock provision/program.py
 
 $(VENV)/.dev: requirements-dev.lock $(VENV)/.runtime
 	@echo "== Tools for the tests into $(VENV)"
-	$(VENV)/bin/pip install -qq --disable-pip-version-check -r requirements-dev.lock
+	$(VENV)/bin/pip install -qq --disable-pip-version-check --require-hashes -r requirements-dev.lock
 	touch $@
 
-# A build for CPUs: the benchmarks and workloads run on it, over gloo.
+# A build for CPUs: the benchmarks and workloads run on it, over gloo. What it needs has hashes; the
+# wheel itself has none that hold everywhere (docs/decisions/supply-chain.md).
 $(VENV)/.torch: requirements-torch.lock lab/wheels.py $(VENV)/.dev
 	@echo "== PyTorch (for CPUs) into $(VENV)"
-	$(VENV)/bin/pip install -qq --disable-pip-version-check -r requirements-torch.lock \
-	  $$($(VENV)/bin/python -m lab.wheels)
+	$(VENV)/bin/pip install -qq --disable-pip-version-check --require-hashes -r requirements-torch.lock
+	$(VENV)/bin/pip install -qq --disable-pip-version-check --no-deps $$($(VENV)/bin/python -m lab.wheels)
 	touch $@
 
 # What a lab rig needs of this machine; apt is asked only for what is missing.
@@ -58,6 +59,25 @@ demo: lab       ## Turn a lab rig from mining OS into deep learning host, twice
 	@$(SUDO) $(VENV)/bin/python -m lab.demo
 
 test: lint unit page-test monitoring-test lab-test   ## ruff, mypy, and all tests
+
+test-all: test audit sbom bench verify-advise   ## All of that, the audit, and the measurements
+
+audit: $(VENV)/.dev   ## bandit over our code, pip-audit over the lock files
+	@echo "== bandit"
+	$(VENV)/bin/bandit -q -c pyproject.toml -r agent provision
+	echo "== pip-audit"
+	$(VENV)/bin/python -m lab.audit
+
+SBOM_OF := requirements.lock agent/requirements.txt tests/rig/requirements.txt \
+  playbooks/files/torch-tools.txt playbooks/files/torch-cuda13.txt
+sbom: $(VENV)/.dev   ## Bills of materials (CycloneDX) of what users and rigs install, into build/sbom
+	@mkdir -p build/sbom
+	for lock in $(SBOM_OF); do
+	  name=$${lock%.*}
+	  PYTHONWARNINGS=ignore::UserWarning $(VENV)/bin/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible \
+	    --output-format JSON -o "build/sbom/$${name//\//-}.cdx.json" "$$lock"
+	done
+	echo "Bills of materials: $$(ls build/sbom | wc -l), in build/sbom"
 
 lint: $(VENV)/.dev   ## ruff, mypy, ansible-lint
 	@echo "== ruff, mypy, ansible-lint"
@@ -106,22 +126,27 @@ bench: lab tools   ## Timing promises: a no-op provision, the agent beside other
 verify-advise: $(VENV)/.torch   ## What fab advise predicts, against measurements (about 12 min)
 	@$(SUDO) $(VENV)/bin/python -m lab.verify_advise
 
-lock: $(VENV)/.dev   ## Pin the dependencies anew
-	@$(VENV)/bin/uv pip compile -q --universal --python-version 3.10 --no-emit-index-url --no-emit-find-links \
-	  --no-header --no-annotate pyproject.toml -o requirements.lock
-	$(VENV)/bin/uv pip compile -q --universal --python-version 3.10 --no-emit-index-url --no-emit-find-links \
-	  --no-header --no-annotate --group agent -o agent/requirements.txt
-	$(VENV)/bin/uv pip compile -q --universal --python-version 3.10 --no-emit-index-url --no-emit-find-links \
-	  --no-header --no-annotate -c requirements.lock -c agent/requirements.txt --extra dev --group agent \
+# uv's options for every lock: versions and hashes, and nothing about where the packages come from.
+LOCK := $(VENV)/bin/uv pip compile -q --generate-hashes --no-emit-index-url --no-emit-find-links \
+  --no-header --no-annotate --python-version 3.10
+
+lock: $(VENV)/.dev   ## Pin the dependencies, with hashes
+	@$(LOCK) --universal pyproject.toml -o requirements.lock
+	$(LOCK) --universal --group agent -o agent/requirements.txt
+	$(LOCK) --universal -c requirements.lock -c agent/requirements.txt --extra dev --group agent \
 	  pyproject.toml -o requirements-dev.lock
 	# Of rigs alone, and so without markers: a converged environment is known by its names and versions.
-	$(VENV)/bin/uv pip compile -q --python-platform linux --python-version 3.10 --no-emit-index-url \
-	  --no-emit-find-links --no-header --no-annotate -c requirements.lock --group validation \
+	$(LOCK) --python-platform linux -c requirements.lock --group validation \
 	  -o tests/rig/requirements.txt
+	$(LOCK) --python-platform linux -c agent/requirements.txt --group torch-tools \
+	  -o playbooks/files/torch-tools.txt
+	# The public wheels, whatever builds this machine is configured to find.
+	$(LOCK) --no-config --python-platform x86_64-manylinux_2_28 -c playbooks/files/torch-tools.txt \
+	  --group torch -o playbooks/files/torch-cuda13.txt
 	# Of PyTorch's requirements, those that a build for CPUs has, too.
-	$(VENV)/bin/uv pip compile -q --universal --python-version 3.10 --no-emit-index-url --no-emit-find-links \
-	  --no-header --no-annotate -c requirements-dev.lock --group torch \
-	  | grep -vE '^(nvidia|cuda|triton)-?' > requirements-torch.lock
+	$(LOCK) --universal -c requirements-dev.lock --group torch \
+	  | awk '/^[^ ]/ { is_kept = $$0 !~ /^(torch|nvidia|cuda|triton)[-=]/ } is_kept' \
+	  > requirements-torch.lock
 
 clean:          ## Stop the lab, remove what was built here (the lab's image stays cached)
 	@[ ! -x $(FAB) ] || $(SUDO) $(FAB) lab.down

@@ -14,7 +14,10 @@ from agent import VERSION
 from agent.errors import ConfigurationError
 from agent.exporter import Exporter
 from agent.health import worst
+from agent.hosts import HostNames
 from agent.http import Connections
+from agent.limits import Limits, limits_of_process
+from agent.listener import Listener, open_sockets
 from agent.notify import notify
 from agent.sampler import Published, Sampler
 from agent.settings import Settings, parse
@@ -51,7 +54,7 @@ class Watch:
             notify(f"STATUS={now[2]} of {len(sample.gpus)} GPUs answer; verdict: {status}")
 
 
-async def serve(settings: Settings, sampler: Sampler, web: Watched) -> None:
+async def serve(settings: Settings, sampler: Sampler, web: Watched, limits: Limits) -> None:
     """Listen, sample, and go on until a signal ends it."""
     loop = asyncio.get_running_loop()
     exporter = Exporter(
@@ -60,20 +63,14 @@ async def serve(settings: Settings, sampler: Sampler, web: Watched) -> None:
         web=web,
         history=sampler.history,
         catalogue=sampler.catalogue,
+        hosts=HostNames(settings.host_names),
+        limits=limits,
     )
-    connections, watch = Connections(exporter.handle), Watch()
+    connections, watch = Connections(exporter.handle, limits), Watch()
     ended, stop = asyncio.Event(), threading.Event()
-    servers = [
-        await loop.create_server(
-            connections.make,
-            host or None,
-            port,
-            backlog=512,
-            ssl=web.ssl,
-            ssl_handshake_timeout=connections.limits.request_seconds if web.ssl else None,
-        )
-        for host, port in settings.addresses
-    ]
+    sockets = [each for host, port in settings.addresses for each in open_sockets(host, port)]
+    listener = Listener(sockets, connections.connect, connections.admission, limits, web.ssl)
+    listener.start()
     for host, port in settings.addresses:
         log.info("version %s listens on %s:%d%s", VERSION, host or "*", port,
                  " with TLS" if web.ssl else "")  # fmt: skip
@@ -112,8 +109,7 @@ async def serve(settings: Settings, sampler: Sampler, web: Watched) -> None:
     await ended.wait()
     notify("STOPPING=1")
     stop.set()
-    for server in servers:
-        server.close()
+    listener.close()
     connections.close()
     thread.join(timeout=settings.nvml_deadline + 1)
     if broke:
@@ -127,13 +123,14 @@ def main(words: Sequence[str]) -> int:
     try:
         settings = parse(words)
         web = Watched(settings.web_config)
+        limits = limits_of_process()
     except ConfigurationError as error:
         print(f"deeprig-agent: {error}", file=sys.stderr)
         return CONFIGURATION_STATUS
     sampler = Sampler(settings)
     gc.freeze()  # what is here now stays: no collection need look at it again
     try:
-        asyncio.run(serve(settings, sampler, web))
+        asyncio.run(serve(settings, sampler, web, limits))
     except OSError as error:
         print(f"deeprig-agent: can't listen: {error.strerror or error}", file=sys.stderr)
         return FAILURE_STATUS

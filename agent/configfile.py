@@ -12,6 +12,7 @@ import yaml
 
 from agent import tables
 from agent.errors import ConfigurationError
+from agent.readings.pcie import raise_exhausted
 
 
 @dataclass(frozen=True)
@@ -24,10 +25,12 @@ class Source:
 
     @classmethod
     def read(cls, file: Path) -> Source:
-        """Read it. Raises ConfigurationError."""
+        """Read it. Raises ConfigurationError; OSError if no descriptor is left."""
         try:
             content = file.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
+            if isinstance(error, OSError):
+                raise_exhausted(error)
             reason = getattr(error, "strerror", None) or "no text"
             raise ConfigurationError(f"{file}: {reason}") from None
         try:

@@ -1,7 +1,7 @@
 """What a rig should be: said by its configuration file, or derived from its own hardware.
 
 The file (`--config.file`, /etc/deeprig/agent.yml) is written by playbooks/agent.yml from the
-inventory and the board data. All of it may be missing.
+inventory and the board data; agent/hosts.py reads host_names. All of it may be missing.
 
     gpus: 3
     gpus_from: inventory
@@ -10,6 +10,7 @@ inventory and the board data. All of it may be missing.
     path_widths: {"0000:08:00.0": 8}    # of one GPU's, by its PCIe address
     path_speed_gts: 8.0                 # of every GPU's path under load
     thresholds: {memory_free_ratio: 0.02}
+    host_names: [rig.example.org]       # that the agent answers to, besides its own
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from agent.readings.links import Path as PciePath
 from agent.readings.pcie import ADDRESS, WIDTHS
 
 KEYS = ("gpus", "gpus_from", "path_width", "path_width_from", "path_widths", "path_speed_gts",
-        "thresholds")  # fmt: skip
+        "thresholds", "host_names")  # fmt: skip
 BY_HARDWARE = "the narrowest device on the path"
 BY_HARDWARE_SPEED = "the slowest device on the path"
 

@@ -3,12 +3,10 @@ twice: each form of a sample is made at most once."""
 
 from __future__ import annotations
 
-import asyncio
 import gzip
 import json
 import logging
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from http import HTTPStatus
 from pathlib import Path
@@ -16,12 +14,16 @@ from time import monotonic
 from typing import Any
 
 from agent import exposition
+from agent.checking import Checker, TooManyChecksError
 from agent.document import document
 from agent.history import History
+from agent.hosts import HostNames
 from agent.http import Answer, Request, Response, error
+from agent.limits import Limits
+from agent.passwords import Passwords
 from agent.readings.xid import Catalogue
 from agent.sampler import Published, boot_clock
-from agent.webconfig import Passwords, Watched, WebConfig
+from agent.webconfig import Watched, WebConfig
 
 PAGE = Path(__file__).parent / "page"
 TYPES = {
@@ -61,11 +63,13 @@ class Exporter:
         web: Watched,
         history: History,
         catalogue: Catalogue,
+        hosts: HostNames,
+        limits: Limits,
     ) -> None:
         self._web = web
+        self._hosts = hosts
         self._passwords = Passwords()
-        # One at a time, as the toolkit does: strangers who guess take one core, not all of them.
-        self._checking = ThreadPoolExecutor(max_workers=1, thread_name_prefix="password")
+        self._checker = Checker(limits)
         self._history = history
         self._catalogue = catalogue
         self._stale_seconds = interval * STALE_INTERVALS
@@ -92,12 +96,19 @@ class Exporter:
         self._refresh_web()
 
     def handle(self, request: Request) -> Answer:
-        """Answer, at once but for a password that was not seen before."""
+        """Answer, at once but for a password that was not checked before.
+
+        The host comes first: a page of another site that reaches the agent by DNS rebinding learns
+        nothing, and causes no password check.
+        """
         self._refresh_web()
         config = self._web.config
+        refusal = self._hosts.refuse(request)
+        if refusal is not None:
+            return with_headers(config, error(refusal))
         if config.users:
             authorization = request.headers.get("authorization", "")
-            allowed = self._passwords.remembered(config, authorization)
+            allowed = self._passwords.recall(config.users, authorization)
             if allowed is None:
                 return self._after_check(config, request, authorization)
             if not allowed:
@@ -105,17 +116,27 @@ class Exporter:
         return with_headers(config, self._answer(request))
 
     def _refresh_web(self) -> None:
+        before = self._web.config
         problem = self._web.refresh()
+        if self._web.config is not before:
+            self._passwords.forget()
         if problem is not None:
             log.error("%s; what held before still does", problem)
 
     async def _after_check(
         self, config: WebConfig, request: Request, authorization: str
     ) -> Response:
-        loop = asyncio.get_running_loop()
-        right = await loop.run_in_executor(
-            self._checking, self._passwords.check, config, authorization
-        )
+        def run() -> bool:
+            return self._passwords.check(config.users, authorization)
+
+        # Users that changed meanwhile make another check of the same credentials.
+        content = repr(sorted(config.users.items())) + authorization
+        try:
+            right = await self._checker.check(
+                request.client, self._passwords.digest(content.encode()), run
+            )
+        except TooManyChecksError as refused:
+            return with_headers(config, too_many_requests(refused.seconds))
         return with_headers(config, self._answer(request) if right else unauthorized())
 
     def _answer(self, request: Request) -> Response:
@@ -163,8 +184,10 @@ class Exporter:
     def _file(self, file: Path) -> Response:
         try:
             body = file.read_bytes()
-        except OSError:
+        except FileNotFoundError:
             return error(HTTPStatus.NOT_FOUND)
+        except OSError:
+            return error(HTTPStatus.SERVICE_UNAVAILABLE)
         headers = {"Content-Type": TYPES[file.suffix], "Cache-Control": "no-cache", **SECURITY}
         return Response(body, headers=headers)
 
@@ -211,6 +234,11 @@ def with_headers(config: WebConfig, response: Response) -> Response:
 def unauthorized() -> Response:
     """Ask for a name and a password."""
     return error(HTTPStatus.UNAUTHORIZED, **{"WWW-Authenticate": 'Basic realm="deeprig-agent"'})
+
+
+def too_many_requests(seconds: int) -> Response:
+    """Ask a client to come back later."""
+    return error(HTTPStatus.TOO_MANY_REQUESTS, **{"Retry-After": str(seconds)})
 
 
 @lru_cache(maxsize=64)

@@ -2,7 +2,7 @@
 
 httptools (Node's parser) reads the requests. The server here exists for two things that those at
 hand lack: an answer that costs no more than a copy, and deadlines for clients that send or read too
-slowly, or nothing at all.
+slowly, or nothing at all. agent/listener.py accepts the connections.
 """
 
 from __future__ import annotations
@@ -19,40 +19,28 @@ from time import gmtime, monotonic, strftime, time
 
 import httptools
 
+from agent.admission import Admission, Place, network
+from agent.limits import Limits
+
 READ_BYTES = 4 << 10  # at once: limits are held as exactly as this
 AUTHORITY = re.compile(r"https?://[^/?]*", re.IGNORECASE)
 
 log = logging.getLogger("deeprig-agent")
 
 
-@dataclass(frozen=True)
-class Limits:
-    """What a client may take.
-
-    request_seconds: for a whole request from its first byte, for the first byte of a connection,
-    and for taking an answer. idle_seconds: between requests; longer than any sensible scrape
-    interval. request_bytes: of a request with its body. connections: at a time. sweep_seconds:
-    between looks at the deadlines. linger_seconds: for a refused client to hear why, before what it
-    still sends resets the connection.
-    """
-
-    request_seconds: float = 10.0
-    idle_seconds: float = 300.0
-    request_bytes: int = 16 << 10
-    connections: int = 256
-    sweep_seconds: float = 1.0
-    linger_seconds: float = 2.0
-
-
 @dataclass
 class Request:
-    """What was asked. headers: names in lower case; repeated ones are joined (RFC 9110, 5.3)."""
+    """What was asked. headers: names in lower case; repeated ones are joined (RFC 9110, 5.3).
+
+    client: the network that it came from (agent/admission.py).
+    """
 
     method: str = ""
     target: str = ""
     version: str = "1.1"
     headers: dict[str, str] = field(default_factory=dict)
     keep_alive: bool = True
+    client: str = ""
 
     @property
     def path(self) -> str:
@@ -83,19 +71,25 @@ class Connections:
     def __init__(self, handler: Handler, limits: Limits | None = None) -> None:
         self.handler = handler
         self.limits = limits or Limits()
+        self.admission = Admission(self.limits)
         self.open: set[Connection] = set()
         self.buffer = memoryview(bytearray(READ_BYTES))  # of all: what is in it is used at once
         self._sweeping: asyncio.TimerHandle | None = None
 
-    def make(self) -> Connection:
-        """A protocol for asyncio's create_server."""
-        return Connection(self)
+    def connect(self, place: Place) -> Connection:
+        """Return the protocol of a new connection."""
+        return Connection(self, place)
 
     def add(self, connection: Connection) -> None:
         """From now on its deadlines are watched."""
         self.open.add(connection)
         if self._sweeping is None:
             self._sweep()
+
+    def remove(self, connection: Connection, place: Place) -> None:
+        """Forget a connection that is closed."""
+        self.open.discard(connection)
+        self.admission.release(place)
 
     def _sweep(self) -> None:
         """Close those whose time is up, again and again while there are any."""
@@ -107,26 +101,31 @@ class Connections:
         self._sweeping = loop.call_later(again, self._sweep) if self.open else None
 
     def close(self) -> None:
-        """Close all."""
+        """Close all, also those that no protocol has yet."""
         for connection in list(self.open):
             connection.close()
+        self.admission.close()
 
 
 class Connection(asyncio.BufferedProtocol):
     """One client. Requests are answered in their order, one at a time, and only as fast as the
     client takes the answers: of one that does not, at most one answer is held."""
 
-    def __init__(self, connections: Connections) -> None:
+    def __init__(self, connections: Connections, place: Place) -> None:
         self._connections = connections
         self._limits = connections.limits
+        self._place = place
+        self._client = network(place.address)
         self._transport: asyncio.Transport | None = None
         self._parser = httptools.HttpRequestParser(self)
         self._request = Request()
         self._begun = False  # a request whose end is not here yet
         self._in_body = False
         self._received = 0  # bytes since the last whole request
+        self._headers = 0  # of the request that is being received
         self._waiting: deque[Request] = deque()
         self._working: asyncio.Task[None] | None = None
+        self._over_tls = False
         self._full = False  # the client does not take what was written
         self._deaf = False  # nothing more is heard: close when all is answered
         self._refusal: HTTPStatus | None = None  # that comes after the answers
@@ -135,22 +134,19 @@ class Connection(asyncio.BufferedProtocol):
     # asyncio's calls.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take the connection, unless there are too many."""
+        """Take the connection."""
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
-        if transport.get_extra_info("ssl_object") is None:
-            # Tell us as soon as the client lags behind. Over TLS there are always bytes that wait,
-            # and asyncio does not send them while it is not to read: its own limits have to do.
+        self._place.close = transport.abort
+        self._over_tls = transport.get_extra_info("ssl_object") is not None
+        if not self._over_tls:
+            # asyncio reports that the client lags behind as soon as bytes wait for it.
             transport.set_write_buffer_limits(high=0)
-        if len(self._connections.open) >= self._limits.connections:
-            self._send(error(HTTPStatus.SERVICE_UNAVAILABLE), keep_alive=False)
-            self.close()
-            return
         self._connections.add(self)
 
     def connection_lost(self, reason: Exception | None) -> None:
         """Forget it."""
-        self._connections.open.discard(self)
+        self._connections.remove(self, self._place)
         self._transport = None
         if self._working is not None:
             self._working.cancel()
@@ -187,7 +183,8 @@ class Connection(asyncio.BufferedProtocol):
 
     def on_message_begin(self) -> None:
         """A request begins."""
-        self._request, self._begun, self._in_body = Request(), True, False
+        self._request, self._begun, self._in_body = Request(client=self._client), True, False
+        self._headers = 0
         self.deadline = monotonic() + self._limits.request_seconds
 
     def on_url(self, url: bytes) -> None:
@@ -195,7 +192,10 @@ class Connection(asyncio.BufferedProtocol):
         self._request.target += url.decode("latin-1")
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """One header."""
+        """One header, or a trailer behind a body: trailers count, and are not used."""
+        self._headers += 1
+        if self._in_body:
+            return
         headers, key = self._request.headers, name.decode("latin-1").lower()
         text = value.decode("latin-1")
         headers[key] = f"{headers[key]}, {text}" if key in headers else text
@@ -207,6 +207,10 @@ class Connection(asyncio.BufferedProtocol):
     def on_message_complete(self) -> None:
         """It is whole."""
         request = self._request
+        if self._headers > self._limits.headers:
+            self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+        if self._refusal:
+            return
         request.method = self._parser.get_method().decode("latin-1")
         request.version = self._parser.get_http_version()
         request.keep_alive = self._parser.should_keep_alive()
@@ -216,18 +220,20 @@ class Connection(asyncio.BufferedProtocol):
     # Ours.
 
     def time_out(self) -> None:
-        """Too slow: say so if a request was begun, and close."""
-        if self._full or self._deaf:
-            if self._transport:
-                self._transport.abort()
+        """End a connection that is too slow; a request that was begun gets 408."""
+        if self._transport is None:
+            return
+        if self._full or self._deaf or self._transport.is_closing():
+            self._transport.abort()
             return
         if self._begun and not self._waiting and self._working is None:
             self._send(error(HTTPStatus.REQUEST_TIMEOUT), keep_alive=False)
         self.close()
 
     def close(self) -> None:
-        """Close when what was written is sent."""
-        if self._transport:
+        """Close when what was written is sent; a client that does not take it has a deadline."""
+        if self._transport and not self._transport.is_closing():
+            self.deadline = monotonic() + self._limits.request_seconds
             self._transport.close()
 
     def _parse(self, data: bytes) -> None:
@@ -239,15 +245,19 @@ class Connection(asyncio.BufferedProtocol):
             # (RFC 9110, 7.8). What follows may be in that protocol, so nothing of it is read.
             self._waiting[-1].keep_alive, self._deaf = False, True
         except httptools.HttpParserError:
-            self._refusal, self._deaf = HTTPStatus.BAD_REQUEST, True
+            self._refuse(HTTPStatus.BAD_REQUEST)
         else:
             if self._received > self._limits.request_bytes:
-                self._deaf = True
-                self._refusal = (
+                self._refuse(
                     HTTPStatus.REQUEST_ENTITY_TOO_LARGE
                     if self._begun and self._in_body
                     else HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
                 )
+
+    def _refuse(self, status: HTTPStatus) -> None:
+        """Refuse what is received from here on; the first reason counts."""
+        self._deaf = True
+        self._refusal = self._refusal or status
 
     def _work(self) -> None:
         while self._waiting and self._working is None and not self._full and self._transport:
@@ -260,6 +270,7 @@ class Connection(asyncio.BufferedProtocol):
             if isinstance(answer, Response):
                 self._finish(request, answer)
             else:
+                self._place.is_busy = True
                 self._working = asyncio.ensure_future(self._later(request, answer))
         if self._deaf and not (self._waiting or self._working or self._full):
             self._end()
@@ -276,6 +287,7 @@ class Connection(asyncio.BufferedProtocol):
         self._work()
 
     def _finish(self, request: Request, response: Response) -> None:
+        self._place.rest()
         self._send(
             response,
             keep_alive=request.keep_alive,
@@ -324,6 +336,10 @@ class Connection(asyncio.BufferedProtocol):
             lines.append("Connection: keep-alive")
         start = "\r\n".join([*lines, "", ""]).encode("latin-1")
         self._transport.write(start if head else start + response.body)
+        if self._over_tls:
+            # Report a client that lags behind by the 64 KiB of the transport below. Not before the
+            # first answer: until then TLS's own session tickets may wait, and would count.
+            self._transport.set_write_buffer_limits(high=1, low=0)
 
 
 def date_line() -> str:

@@ -25,6 +25,7 @@ from agent.readings import links, pcie
 from agent.readings.host import HostReader, HostReading
 from agent.readings.links import LinkReader, PortReading, path_of
 from agent.readings.nccl import ResultReader, Results
+from agent.readings.pcie import EXHAUSTED, raise_exhausted
 from agent.readings.validation import Validation, ValidationReader
 from agent.readings.xid import Catalogue, Counter, KernelLog
 from agent.sample import AgentReading, GpuState, Sample
@@ -94,6 +95,11 @@ class Sampler:
         while not stop.is_set():
             try:
                 publish(self.take())
+            except OSError as error:  # the last sample stays, with its time: no reading is invented
+                if error.errno not in EXHAUSTED:
+                    log.exception("a sample failed")
+                else:
+                    log.error("a sample failed: %s", error.strerror)  # noqa: TRY400
             except Exception:  # no reading may end the others; without samples systemd restarts us
                 log.exception("a sample failed")
             due = max(due + self.settings.interval, time.monotonic())
@@ -292,7 +298,8 @@ def cost(pid: int) -> tuple[float, int] | None:
     """CPU seconds and resident bytes of a process; None if it is gone (proc(5))."""
     try:
         fields = Path("/proc", str(pid), "stat").read_text().rpartition(")")[2].split()
-    except OSError:
+    except OSError as error:
+        raise_exhausted(error)
         return None
     user, system, resident = int(fields[11]), int(fields[12]), int(fields[21])
     return (user + system) / TICKS, resident * PAGE

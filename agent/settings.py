@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from agent import VERSION, expectations
+from agent import VERSION, expectations, hosts
 from agent.errors import ConfigurationError
 from agent.expectations import Expectations
 
@@ -33,6 +33,7 @@ class Settings:
     telemetry_path: str
     web_config: Path | None
     expectations: Expectations
+    host_names: tuple[str, ...]
     interval: float
     nvml_deadline: float
     pcie_throughput: bool
@@ -97,11 +98,13 @@ def parse(words: Sequence[str]) -> Settings:
         raise ConfigurationError(
             f"--sample.interval: {given.interval} is not {least:g}s to {most:g}s"
         )
+    config = config_file(given.config)
     return Settings(
         addresses=tuple(address(word) for word in given.addresses or [DEFAULT_ADDRESS]),
         telemetry_path=telemetry_path(given.telemetry_path),
         web_config=Path(given.web_config) if given.web_config else None,
-        expectations=expectations.load(config_file(given.config)),
+        expectations=expectations.load(config),
+        host_names=(*sorted(hosts.own_names()), *hosts.configured_names(config)),
         interval=interval,
         # Half an interval at most: the others' readings wait for it once, and stay fresh.
         nvml_deadline=min(duration("--nvml.deadline", given.deadline), interval / 2),

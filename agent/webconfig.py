@@ -7,10 +7,6 @@ tls_server_config holds from a restart on; until then a change of it is said to 
 
 from __future__ import annotations
 
-import base64
-import binascii
-import hashlib
-import os
 import re
 import ssl
 from collections.abc import Mapping
@@ -20,6 +16,7 @@ from typing import Any
 
 from agent.configfile import Source
 from agent.errors import ConfigurationError
+from agent.readings.pcie import raise_exhausted
 
 KEYS = ("tls_server_config", "basic_auth_users", "http_server_config")
 TLS_KEYS = ("cert_file", "key_file", "client_auth_type", "client_ca_file", "min_version",
@@ -38,7 +35,6 @@ CLIENT_AUTH = {
 HEADERS = ("Content-Security-Policy", "Strict-Transport-Security", "X-Content-Type-Options",
            "X-Frame-Options", "X-XSS-Protection")  # fmt: skip
 BCRYPT = re.compile(r"\$2[abxy]\$\d\d\$[./A-Za-z0-9]{53}")
-REMEMBERED_MOST = 100  # passwords that were right; each check takes bcrypt a tenth of a second
 
 
 @dataclass(frozen=True)
@@ -65,57 +61,6 @@ class WebConfig:
     tls: Tls | None = None
     users: Mapping[str, bytes] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
-
-
-class Passwords:
-    """Who may ask. Right passwords are remembered by a keyed digest, never in the clear."""
-
-    def __init__(self) -> None:
-        self._key = os.urandom(32)
-        self._right: dict[tuple[str, bytes], bytes] = {}
-
-    def remembered(self, config: WebConfig, authorization: str) -> bool | None:
-        """True or False where no bcrypt is needed to know, else None."""
-        name, password = credentials(authorization)
-        if name is None:
-            return False
-        known = self._right.get((name, self._digest(password)))
-        return True if known is not None and known == config.users.get(name) else None
-
-    def check(self, config: WebConfig, authorization: str) -> bool:
-        """Ask bcrypt; slow on purpose. A name that is not known takes as long as one that is."""
-        import bcrypt  # only where it is configured: the module takes memory
-
-        name, password = credentials(authorization)
-        if name is None:
-            return False
-        hashed = config.users.get(name)
-        stand_in = next(iter(config.users.values()))
-        try:
-            right = bcrypt.checkpw(password[:72], hashed or stand_in) and hashed is not None
-        except ValueError:
-            return False
-        if right and hashed is not None:
-            if len(self._right) >= REMEMBERED_MOST:
-                self._right.clear()
-            self._right[name, self._digest(password)] = hashed
-        return right
-
-    def _digest(self, password: bytes) -> bytes:
-        return hashlib.blake2b(password, key=self._key, digest_size=32).digest()
-
-
-def credentials(authorization: str) -> tuple[str | None, bytes]:
-    """Name and password of an Authorization header; None for one that has none (RFC 7617)."""
-    scheme, _, encoded = authorization.partition(" ")
-    if scheme.lower() != "basic":
-        return None, b""
-    try:
-        decoded = base64.b64decode(encoded.strip(), validate=True)
-        name, colon, password = decoded.partition(b":")
-        return (name.decode() if colon else None), password
-    except (binascii.Error, UnicodeDecodeError):
-        return None, b""
 
 
 def load(file: Path) -> WebConfig:
@@ -182,11 +127,13 @@ def context(tls: Tls) -> ssl.SSLContext:
     """The server's side of TLS. Raises ConfigurationError."""
     made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     made.minimum_version, made.maximum_version = tls.min_version, tls.max_version
+    made.options |= ssl.OP_NO_RENEGOTIATION  # TLS 1.2: a client could ask for it without end
     made.set_alpn_protocols(["http/1.1"])
     for file in tls.files():  # ssl's own errors do not say which it was
         try:
             file.read_bytes()
         except OSError as error:
+            raise_exhausted(error)
             raise ConfigurationError(f"{tls.where}: {file}: {error.strerror}") from None
     load_certificate(made, tls)
     if tls.client_ca_file:
@@ -207,6 +154,7 @@ def load_certificate(made: ssl.SSLContext, tls: Tls) -> None:
     try:
         made.load_cert_chain(tls.cert_file, tls.key_file, password)
     except (OSError, ssl.SSLError) as error:
+        raise_exhausted(error)
         pair = f"{tls.cert_file} and {tls.key_file}"
         raise ConfigurationError(f"{tls.where}: {pair}: {words(error)}") from None
 
@@ -234,8 +182,12 @@ class Watched:
         stamps = self._stamp()
         if self._file is None or stamps == self._stamps:
             return None
+        try:
+            problem = self._take_over(self._file)
+        except OSError:  # no descriptor is left: read it the next time
+            return None
         self._stamps = stamps
-        before, self._said = self._said, self._take_over(self._file)
+        before, self._said = self._said, problem
         return self._said if self._said != before else None
 
     def _take_over(self, file: Path) -> str | None:

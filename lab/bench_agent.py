@@ -64,7 +64,8 @@ class Exporter:
 def python() -> Path:
     """Debian's own Python, as on a rig, with the agent's packages and the other exporter's."""
     folder = image.cache().parent / "bench-python"
-    wanted = [*(ROOT / "agent/requirements.txt").read_text().split(), NVITOP]
+    requirements = ROOT / "agent/requirements.txt"
+    wanted = [requirements.read_text(), NVITOP]
     stamp = folder / "packages"
     if not stamp.exists() or stamp.read_text() != repr(wanted):
         with step("Python packages for the benchmark"):
@@ -72,7 +73,15 @@ def python() -> Path:
             system = "/usr/bin/python3" if Path("/usr/bin/python3").exists() else sys.executable
             for command in (
                 [system, "-m", "venv", str(folder)],
-                [str(folder / "bin/pip"), "install", "-q", *wanted],
+                [
+                    str(folder / "bin/pip"),
+                    "install",
+                    "-q",
+                    "--require-hashes",
+                    "-r",
+                    str(requirements),
+                ],
+                [str(folder / "bin/pip"), "install", "-q", NVITOP],
             ):
                 done = subprocess.run(command, capture_output=True, text=True, check=False)
                 if done.returncode != 0:

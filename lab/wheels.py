@@ -1,6 +1,6 @@
 """The PyTorch that lab rigs and tests get: a build for CPUs, which has all but the GPUs.
 
-`python -m lab.wheels` prints what pip must be told to find it.
+`python -m lab.wheels` prints pip's arguments for it.
 """
 
 from __future__ import annotations
@@ -18,4 +18,4 @@ def index_url() -> str:
 
 if __name__ == "__main__":
     # The index has torch and no more: the rest comes from pip's own.
-    print(f"--extra-index-url {index_url()}" if index_url() else "")
+    print(TORCH, *(["--extra-index-url", index_url()] if index_url() else []))

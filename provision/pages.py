@@ -18,7 +18,7 @@ def render_page(template: Path, **values: Any) -> str:
     """
     is_html = template.name.endswith(".html.j2")
     environment = jinja2.Environment(
-        autoescape=is_html,
+        autoescape=is_html,  # Markdown is not HTML  # nosec B701
         finalize=_clean if is_html else _as_markdown,
         trim_blocks=True,
         lstrip_blocks=True,

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.readings.nvml import READING_FIELDS, DriverReading, GpuReading
+from agent.readings.pcie import raise_exhausted
 
 LIBRARY = "libnvidia-ml.so.1"
 LINE_MOST_BYTES = 1 << 20  # a GPU's line has 2 KB
@@ -320,7 +321,8 @@ def module_version(procfs: str) -> str | None:
     """The version of the loaded kernel module; None where none is loaded."""
     try:
         first = Path(procfs, "driver/nvidia/version").read_text(encoding="utf-8").partition("\n")[0]
-    except OSError:
+    except OSError as error:
+        raise_exhausted(error)
         return None
     found = re.search(r"\s(\d+\.\d+(?:\.\d+)?)\s", f"{first} ")
     return found.group(1) if found else UNKNOWN

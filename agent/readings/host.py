@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from agent.readings.pcie import raise_exhausted
+
 #: Kernel parameters that a deep learning host should not have; what each does, docs/mining-os.md.
 HAZARDS = ("pci=noaer", "pci=nomsi", "iommu=soft", "intel_pstate=disable", "nomodeset")
 REBOOT_FILES = ("/run/reboot-required", "/var/run/reboot-required")
@@ -137,7 +139,8 @@ def text(file: Path) -> str:
     """A file's text without the white space around it; empty where it can't be read."""
     try:
         return file.read_text(errors="replace").strip()
-    except OSError:
+    except OSError as error:
+        raise_exhausted(error)
         return ""
 
 

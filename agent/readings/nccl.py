@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from agent.readings.pcie import ADDRESS
+from agent.readings.pcie import ADDRESS, raise_exhausted
 
 FORMAT, FORMAT_VERSION = "deeprig-collectives", 1
 #: busbw = algbw x factor of the number of ranks n (nccl-tests, doc/PERFORMANCE.md).
@@ -92,7 +92,8 @@ class ResultReader:
                     (entry for entry in entries if entry.name.endswith(".json")),
                     key=lambda entry: entry.name,
                 )
-        except OSError:
+        except OSError as error:
+            raise_exhausted(error)
             return Results()
         known: dict[str, tuple[tuple[int, int], list[Result] | Ignored]] = {}
         for entry in found[-FILES_MOST:]:
@@ -139,6 +140,7 @@ def read_file(path: Path) -> list[Result] | Ignored:
     except FormatError as error:
         return Ignored(name, str(error))
     except OSError as error:
+        raise_exhausted(error)
         return Ignored(name, reason(error))
     except (ValueError, RecursionError):
         return Ignored(name, "no JSON")

@@ -7,6 +7,7 @@ drop to 2.5 GT/s, so a current speed means something only under load.
 
 from __future__ import annotations
 
+import errno
 import functools
 import os
 import re
@@ -21,6 +22,9 @@ IORESOURCE_MEM = 0x200  # include/linux/ioport.h: memory, and no I/O ports
 TOTALS = "TOTAL_ERR_"  # the line of an aer_dev_* file that sums up the others
 WIDTHS = (1, 2, 4, 8, 12, 16, 32)
 Number = TypeVar("Number", int, float)
+
+#: Errors of this process, whatever it reads: it, or the system, has no descriptor left.
+EXHAUSTED = (errno.EMFILE, errno.ENFILE)
 
 ROOT_PORT = "root port"
 UPSTREAM_PORT = "upstream port"
@@ -135,6 +139,15 @@ class Gpu:
     def path_speed_max_gts(self) -> float | None:
         """The speed that the slowest device on the path could have."""
         return narrowest(port.link.max_speed_gts for port in self.path)
+
+
+def raise_exhausted(error: OSError) -> None:
+    """Raise the error if no descriptor was left; every other error is about the file.
+
+    Without a descriptor nothing is known: an empty reading would mean that the file is missing.
+    """
+    if error.errno in EXHAUSTED:
+        raise error
 
 
 def narrowest(values: Iterable[Number | None]) -> Number | None:
@@ -263,7 +276,8 @@ def list_devices(sysfs: str = "/sys") -> list[str]:
     """The addresses of all PCI devices; empty where there is no bus."""
     try:
         return os.listdir(os.path.join(sysfs, "bus/pci/devices"))
-    except OSError:
+    except OSError as error:
+        raise_exhausted(error)
         return []
 
 
@@ -294,7 +308,8 @@ def _text(device: str, name: str) -> str | None:
     # Below the io module: a resident reader asks for dozens of these every second.
     try:
         file = os.open(f"{device}/{name}", os.O_RDONLY)
-    except OSError:
+    except OSError as error:
+        raise_exhausted(error)
         return None
     try:
         return os.read(file, 65536).decode("ascii", "replace").strip()

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from agent.readings.pcie import raise_exhausted
+
 FORMAT, FORMAT_VERSION = "deeprig-validation-summary", 1
 STATUSES = ("ok", "warning", "critical", "unknown")
 FILE_MOST_BYTES = 1 << 20
@@ -53,7 +55,10 @@ class ValidationReader:
                     self._known = parse(json.loads(self._file.read_text(encoding="utf-8")))
         except FileNotFoundError:
             self._stamp = self._known = None
-        except (OSError, ValueError, RecursionError):
+        except OSError as error:  # read again the next time, even if the file stays as it is
+            self._stamp = self._known = None
+            raise_exhausted(error)
+        except (ValueError, RecursionError):
             self._known = None
         return self._known
 

@@ -115,7 +115,7 @@ class Host:
         try:
             process = subprocess.Popen(
                 command,
-                shell=isinstance(command, str),
+                shell=isinstance(command, str),  # as the task asks  # nosec B602
                 executable=executable,
                 cwd=cwd or "/",
                 env=env,

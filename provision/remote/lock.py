@@ -1,8 +1,8 @@
 """The rig's lock: one run at a time changes a rig, and a run whose operator is gone is waited for.
 
 It is in a folder that only root may enter: in /run/lock any user could hold it, or replace it by a
-link. The kernel releases it when the process that holds it ends, however it ends. The file names the
-run that holds it; its modification time is the last sign of life of that run's operator.
+link. The kernel releases it when the process that holds it ends, however it ends. The file names
+the run that holds it; its modification time is the last sign of life of that run's operator.
 """
 
 from __future__ import annotations

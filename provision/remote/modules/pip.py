@@ -116,20 +116,41 @@ def satisfied(text: str, have: dict[str, str]) -> bool:
 
 def all_satisfied(args: dict[str, Any], have: dict[str, str]) -> bool:
     """Whether a file of requirements is met; False where only pip can tell."""
+    lines = listed_requirements(args)
+    return lines is not None and all(satisfied(line, have) for line in lines)
+
+
+def any_differs(args: dict[str, Any], have: dict[str, str]) -> bool:
+    """Whether a file of requirements has a plain one that is not met: pip will install it."""
+    plain = [one for one in map(requirement, listed_requirements(args) or ()) if one]
+    return any(
+        not one.marker and not (one.name in have and one.satisfied_by(have[one.name]))
+        for one in plain
+    )
+
+
+def listed_requirements(args: dict[str, Any]) -> list[str] | None:
+    """Return the lines of the file of requirements, without options; None if it can't be read.
+
+    Hashes are left out: pip checks them when it installs.
+    """
+    if not args["requirements"]:
+        return None
     path = os.path.join(args["chdir"] or "", args["requirements"])
     try:
         with open(path, encoding="utf-8") as stream:
             text = stream.read().replace("\\\n", " ")
     except OSError:
-        return False
+        return None
+    lines = []
     for line in text.splitlines():
         line = re.sub(r"(^|\s)#.*", "", line).strip()
-        line = re.sub(r"\s--hash[= ]\S+", "", line)
-        if line.startswith(("-i ", "--index-url", "--extra-index-url", "--find-links", "-f ")):
-            continue
-        if line and not satisfied(line, have):
-            return False
-    return True
+        line = re.sub(r"\s+--hash[= ]\S+", "", line)
+        if line and not line.startswith(
+            ("-i ", "--index-url", "--extra-index-url", "--find-links", "-f ", "--require-hashes")
+        ):
+            lines.append(line)
+    return lines
 
 
 def installed(folders: list[str]) -> dict[str, str]:
@@ -222,7 +243,7 @@ def explain(command: list[str], stdout: str, stderr: str) -> str:
 def _predicted(
     names: list[str], have: dict[str, str], args: dict[str, Any], result: Result
 ) -> Result:
-    unmet = any(not satisfied(name, have) for name in names)
+    unmet = any(not satisfied(name, have) for name in names) or any_differs(args, have)
     if args["state"] in ("latest", "present") and not unmet:
         return {**result, "unknown": "only pip knows whether there is something to install"}
     if args["requirements"] and not names:

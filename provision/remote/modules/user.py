@@ -60,7 +60,7 @@ def run(args: dict[str, Any], host: Host) -> Result:
             uid=known.pw_uid,
             group=known.pw_gid,
             home=known.pw_dir,
-            shell=known.pw_shell,
+            shell=known.pw_shell,  # a return value  # nosec B604
             comment=known.pw_gecos,
         )
         if args["create_home"] and not os.path.exists(known.pw_dir) and not result["changed"]:

@@ -46,6 +46,17 @@ def test_it_is_openapi() -> None:
     assert set(DESCRIPTION["paths"]) == PATHS
 
 
+@pytest.mark.parametrize("path", sorted(PATHS))
+def test_every_path_describes_refusals(path: str) -> None:
+    assert set(DESCRIPTION["paths"][path]["get"]["responses"]) >= {
+        "200",
+        "400",
+        "401",
+        "421",
+        "429",
+    }
+
+
 @pytest.mark.parametrize("name", ["rig", "history"])
 def test_the_example_follows_it(name: str) -> None:
     errors = validator(name.capitalize()).iter_errors(example(name))

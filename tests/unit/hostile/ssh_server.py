@@ -94,7 +94,9 @@ def ssh_server(answer: bytes = b"", key: paramiko.PKey | None = None) -> Iterato
                     peer, _ = listening.accept()
                 except OSError:
                     continue
-                threading.Thread(target=_session, args=(peer, own, seen, answer)).start()
+                threading.Thread(
+                    target=_session, args=(peer, own, seen, answer), daemon=True
+                ).start()
 
         thread = threading.Thread(target=serve)
         thread.start()

@@ -322,8 +322,11 @@ def test_a_command_runs_on_a_rig_that_is_known(
     assert "uptime -p" in server.seen.commands[-1]
 
 
-def test_a_command_outside_a_checkout_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("fabfile", [None, "# tasks of another project\n"])
+def test_a_command_outside_a_checkout_is_refused(fabfile: str | None, tmp_path: Path) -> None:
     """There plain Fabric would run it, and take any key."""
+    if fabfile is not None:
+        (tmp_path / "fabfile.py").write_text(fabfile)
     done = fab(tmp_path, "-H", "127.0.0.1", "--", "uptime", home=tmp_path)
     assert done.returncode == 2
     assert "Run fab in deeprig's folder" in done.stderr

@@ -11,6 +11,12 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+USES_OF_AUTHORITY = x509.KeyUsage(
+    digital_signature=False, content_commitment=False, key_encipherment=False,
+    data_encipherment=False, key_agreement=False, key_cert_sign=True, crl_sign=True,
+    encipher_only=False, decipher_only=False,
+)  # fmt: skip
+
 
 @dataclass
 class Authority:
@@ -47,7 +53,7 @@ class Authority:
     ) -> x509.Certificate:
         now = datetime.datetime.now(datetime.timezone.utc)
         hour = datetime.timedelta(hours=1)
-        return (
+        builder = (
             x509.CertificateBuilder()
             .subject_name(subject)
             .issuer_name(self.name)
@@ -57,8 +63,14 @@ class Authority:
             .not_valid_after(now + hour)
             .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
             .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-            .sign(self.key, hashes.SHA256())
         )
+        # Python 3.13 checks what RFC 5280 requires.
+        own = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
+        signer = x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key())
+        builder = builder.add_extension(own, critical=False).add_extension(signer, critical=False)
+        if authority:
+            builder = builder.add_extension(USES_OF_AUTHORITY, critical=True)
+        return builder.sign(self.key, hashes.SHA256())
 
 
 def pem(certificate: x509.Certificate) -> bytes:

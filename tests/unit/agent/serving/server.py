@@ -12,7 +12,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from agent.http import Connections, Handler, Limits
+from agent.http import Connections, Handler
+from agent.limits import Limits
+from agent.listener import Listener, open_sockets
 
 PATIENCE_SECONDS = 10.0  # for what should happen at once, on a machine that has other things to do
 
@@ -54,7 +56,7 @@ class Client:
     def ask(self, target: str = "/", method: str = "GET", **headers: str) -> Answered:
         """A request with these headers (accept_encoding is Accept-Encoding), and its answer."""
         named = "".join(f"{name.replace('_', '-')}: {text}\r\n" for name, text in headers.items())
-        self.send(f"{method} {target} HTTP/1.1\r\nHost: rig\r\n{named}\r\n".encode())
+        self.send(f"{method} {target} HTTP/1.1\r\nHost: localhost\r\n{named}\r\n".encode())
         return self.answer(head=method == "HEAD")
 
     def closed(self) -> bool:
@@ -121,17 +123,20 @@ def serving(
     """Serve until the block ends."""
     loop = asyncio.new_event_loop()
     server = Server(Connections(handler, limits), loop)
-    listening = loop.run_until_complete(
-        loop.create_server(server.connections.make, "127.0.0.1", 0, ssl=tls, backlog=512)
+    connections = server.connections
+    sockets = open_sockets("127.0.0.1", 0)
+    server.address = sockets[0].getsockname()
+    listener = Listener(
+        sockets, connections.connect, connections.admission, connections.limits, tls
     )
-    server.address = listening.sockets[0].getsockname()
+    loop.call_soon(listener.start)
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
     try:
         yield server
     finally:
+        server.call(listener.close)
         server.call(server.end)
-        server.call(listening.close)
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
         loop.close()

@@ -14,7 +14,9 @@ from agent import exporter as module
 from agent import exposition, tables
 from agent.exporter import Exporter
 from agent.history import History
+from agent.hosts import HostNames
 from agent.http import Request, Response
+from agent.limits import Limits
 from agent.readings.xid import Catalogue
 from agent.webconfig import Watched
 from tests.unit.agent.serving.published import published
@@ -33,6 +35,8 @@ def make(**more: Any) -> Exporter:
         "web": Watched(None),
         "history": History(),
         "catalogue": Catalogue(tables.load("xids")),
+        "hosts": HostNames(["rig"]),
+        "limits": Limits(),
     }
     return Exporter(**settings | more)
 
@@ -45,7 +49,7 @@ def exporter() -> Exporter:
 
 
 def get(exporter: Exporter, target: str, method: str = "GET", **headers: str) -> Response:
-    named = {name.replace("_", "-"): text for name, text in headers.items()}
+    named = {name.replace("_", "-"): text for name, text in ({"host": "rig"} | headers).items()}
     answer = exporter.handle(Request(method, target, headers=named))
     assert isinstance(answer, Response)
     return answer

@@ -226,3 +226,11 @@ def test_a_handshake_that_does_not_go_on_holds_up_nobody(site: Site) -> None:
             for _ in range(20):
                 server.connect().send(beginning)
         assert name() == "first"
+
+
+def test_a_client_cannot_ask_for_new_handshakes(site: Site) -> None:
+    """OpenSSL 3 refuses TLS 1.2's renegotiation by default; older ones only with this option."""
+    site.write(PLAIN)
+    context = Watched(site.file).ssl
+    assert context
+    assert context.options & ssl.OP_NO_RENEGOTIATION

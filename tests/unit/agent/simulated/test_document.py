@@ -9,7 +9,9 @@ from typing import Any, get_args
 import pytest
 
 from agent.exporter import Exporter
+from agent.hosts import HostNames
 from agent.http import Request, Response
+from agent.limits import Limits
 from agent.nvml.gpu import PCIE_ERROR_FIELDS, THROTTLE_FIELDS
 from agent.readings.nvml import DriverState
 from agent.sampler import Sampler
@@ -40,10 +42,10 @@ def follows(sampler: Sampler, name: str = "Rig", target: str = "/api/v1/rig") ->
     """A sample as it is served, held against the description."""
     exporter = Exporter(
         telemetry_path="/metrics", interval=5, web=Watched(None), history=sampler.history,
-        catalogue=sampler.catalogue,
+        catalogue=sampler.catalogue, hosts=HostNames(), limits=Limits(),
     )  # fmt: skip
     exporter.publish(sampler.take())
-    answer = exporter.handle(Request("GET", target))
+    answer = exporter.handle(Request("GET", target, headers={"host": "localhost"}))
     assert isinstance(answer, Response)
     assert answer.status == 200, answer.body
     found: dict[str, Any] = json.loads(answer.body)

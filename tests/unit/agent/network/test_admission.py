@@ -1,0 +1,181 @@
+"""Places for connections: in total, per address, and which connection is closed for a new one."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from agent.admission import Admission, Place
+from agent.errors import ConfigurationError
+from agent.http import Request, Response
+from agent.limits import RESERVED_DESCRIPTORS, Limits, fit
+from tests.unit.agent.network.process import ROOT, UNIT_DESCRIPTORS
+from tests.unit.agent.serving.server import Server, serving, wait_for
+
+LIMITS = Limits(connections=6, connections_per_address=3, connections_from_loopback=4)
+
+
+class Crowd:
+    """Connections without sockets. closed: the names of those that were closed, in order."""
+
+    def __init__(self, limits: Limits = LIMITS) -> None:
+        self.admission = Admission(limits)
+        self.closed: list[str] = []
+        self._count = 0
+
+    def enter(self, name: str, address: str) -> Place | None:
+        self._count += 1
+        place = self.admission.admit(address, lambda: self.closed.append(name))
+        if place is not None:
+            place.since = float(self._count)
+        return place
+
+
+@pytest.mark.parametrize(
+    "addresses",
+    [
+        ["192.0.2.1"] * 4,
+        ["2001:db8:1:2::1", "2001:db8:1:2:3::", "2001:db8:1:2:ffff::9", "2001:db8:1:2::4"],
+        ["192.0.2.1", "::ffff:192.0.2.1", "192.0.2.1", "::ffff:192.0.2.1"],
+        ["fe80::1%eth0", "fe80::2%eth0", "fe80::3%eth0", "fe80::4%eth0"],
+    ],
+    ids=["IPv4", "one /64", "IPv4 over IPv6", "link-local"],
+)
+def test_one_network_takes_only_its_share(addresses: list[str]) -> None:
+    crowd = Crowd()
+    for number, address in enumerate(addresses):
+        assert crowd.enter(str(number), address)
+    assert crowd.closed == ["0"]
+    assert len(crowd.admission) == 3
+
+
+def test_two_networks_do_not_share() -> None:
+    crowd = Crowd()
+    for number, address in enumerate(["2001:db8:1:2::1", "2001:db8:1:3::1"] * 3):
+        assert crowd.enter(str(number), address)
+    assert crowd.closed == []
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1", "127.8.8.8"])
+def test_loopback_has_a_limit_of_its_own(address: str) -> None:
+    """Larger than an address's, for proxies; smaller than the total, against local users."""
+    crowd = Crowd()
+    for number in range(5):
+        assert crowd.enter(str(number), address)
+    assert crowd.closed == ["0"]
+    assert crowd.enter("remote", "192.0.2.1")
+    assert crowd.closed == ["0"]
+
+
+def test_at_the_total_the_largest_crowd_gives_up_its_oldest() -> None:
+    crowd = Crowd()
+    crowd.enter("scraper", "192.0.2.1")
+    for name in ("a", "b", "c"):
+        crowd.enter(name, "192.0.2.2")
+    crowd.enter("d", "192.0.2.3")
+    crowd.enter("e", "192.0.2.3")
+    assert crowd.enter("new", "192.0.2.4")
+    assert crowd.closed == ["a"]
+
+
+def test_a_connection_that_is_worked_for_is_not_closed() -> None:
+    crowd = Crowd()
+    places = [crowd.enter(str(number), "192.0.2.1") for number in range(3)]
+    for place in places:
+        assert place
+        place.is_busy = True
+    assert crowd.enter("new", "192.0.2.1") is None
+    assert places[1]
+    places[1].rest()
+    assert crowd.enter("new", "192.0.2.1")
+    assert crowd.closed == ["1"]
+
+
+def test_released_places_are_free_again() -> None:
+    crowd = Crowd()
+    for _ in range(10):
+        place = crowd.enter("x", "192.0.2.1")
+        assert place
+        crowd.admission.release(place)
+        crowd.admission.release(place)
+    assert (len(crowd.admission), crowd.closed) == (0, [])
+
+
+@pytest.mark.parametrize(("descriptors", "connections"), [(1024, 128), (200, 72), (144, 16)])
+def test_descriptors_are_left_for_readings(descriptors: int, connections: int) -> None:
+    limits = fit(Limits(), descriptors)
+    assert limits.connections == connections
+    assert limits.connections <= descriptors - RESERVED_DESCRIPTORS
+    assert limits.connections_from_loopback < limits.connections
+    assert limits.connections_per_address <= limits.connections // 2
+
+
+def test_the_unit_leaves_descriptors_for_every_connection() -> None:
+    unit = (ROOT / "playbooks/templates/deeprig-agent.service.j2").read_text()
+    found = re.search(r"^LimitNOFILE=(\d+)$", unit, re.MULTILINE)
+    assert found
+    assert int(found[1]) == UNIT_DESCRIPTORS
+    assert fit(Limits(), UNIT_DESCRIPTORS) == Limits()
+
+
+def test_too_few_descriptors_are_a_configuration_error() -> None:
+    with pytest.raises(
+        ConfigurationError, match=r"^the limit of open files is 64: the agent needs"
+    ):
+        fit(Limits(), 64)
+
+
+@contextmanager
+def stalled() -> Iterator[tuple[Server, threading.Event]]:
+    """A server with five places; requests of /busy take until the event is set."""
+    finish = threading.Event()
+
+    async def work() -> Response:
+        while not finish.is_set():
+            await asyncio.sleep(0.005)
+        return Response(b"done")
+
+    def handler(request: Request) -> Response | asyncio.Future[Response]:
+        return asyncio.ensure_future(work()) if request.path == "/busy" else Response(b"x")
+
+    with serving(handler, Limits(connections=5, connections_from_loopback=5)) as server:
+        try:
+            yield server, finish
+        finally:
+            finish.set()
+
+
+def test_an_idle_connection_is_closed_for_a_new_client() -> None:
+    with stalled() as (server, _):
+        clients = [server.connect() for _ in range(5)]
+        assert [client.ask().status for client in clients] == [200] * 5
+        assert server.ask().status == 200
+        assert clients[0].closed()
+        assert clients[4].ask().status == 200
+
+
+def test_clients_that_wait_for_their_answers_get_them() -> None:
+    """With every place in use, the next client is refused until one is free."""
+    with stalled() as (server, finish):
+        clients = [server.connect() for _ in range(5)]
+        for client in clients:
+            client.send(b"GET /busy HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        wait_for(
+            lambda: server.call(
+                lambda: sum(one._place.is_busy for one in server.connections.open) == 5
+            ),
+            "the server works for all five",
+        )
+        refused = server.connect()
+        answer = refused.answer()
+        assert (answer.status, answer.headers["connection"]) == (503, "close")
+        assert answer.body == b"503 Service Unavailable\n"
+        assert refused.closed()
+        finish.set()
+        assert [client.answer().body for client in clients] == [b"done"] * 5
+        assert server.ask().status == 200

@@ -1,0 +1,201 @@
+"""Deadlines of connections that make no progress, over TLS as well as without."""
+
+from __future__ import annotations
+
+import select
+import socket
+import ssl
+import time
+from pathlib import Path
+
+import pytest
+
+from agent.http import Request, Response
+from agent.limits import Limits
+from agent.webconfig import Watched
+from tests.unit.agent.serving.certificates import Authority
+from tests.unit.agent.serving.server import PATIENCE_SECONDS, Server, serving, wait_for
+
+FAST = Limits(
+    handshake_seconds=0.3, request_seconds=0.3, idle_seconds=30, sweep_seconds=0.02,
+    linger_seconds=0.1,
+)  # fmt: skip
+LARGE = bytes(4 << 20)
+MEDIUM = bytes(100 << 10)
+GET = b"GET /large HTTP/1.1\r\nHost: localhost\r\n\r\n"
+
+
+def handler(request: Request) -> Response:
+    return Response({"/large": LARGE, "/medium": MEDIUM}.get(request.path, b"x"))
+
+
+class Site:
+    """A certificate, the server's side of TLS and a client's."""
+
+    def __init__(self, folder: Path) -> None:
+        authority = Authority.make(folder, "authority")
+        authority.sign("rig", folder / "server.pem", folder / "server.key")
+        file = folder / "web.yml"
+        file.write_text("tls_server_config: {cert_file: server.pem, key_file: server.key}\n")
+        context = Watched(file).ssl
+        assert context
+        self.server: ssl.SSLContext = context
+        self.client = ssl.create_default_context(cafile=str(authority.file))
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    return Site(tmp_path)
+
+
+def places(server: Server) -> int:
+    count: int = server.call(lambda: len(server.connections.admission))
+    return count
+
+
+@pytest.mark.parametrize("data", [b"", b"\x16\x03\x01\x02\x00\x01"], ids=["silent", "half a hello"])
+def test_a_handshake_that_does_not_end_is_closed(site: Site, data: bytes) -> None:
+    with serving(handler, FAST, site.server) as server:
+        began = time.monotonic()
+        client = server.connect()
+        client.send(data)
+        wait_for(lambda: places(server) == 1, "the connection has a place")
+        assert client.closed()
+        assert time.monotonic() - began >= FAST.handshake_seconds
+        wait_for(lambda: places(server) == 0, "its place is free")
+
+
+def test_after_the_handshake_a_silent_client_is_closed(site: Site) -> None:
+    with serving(handler, FAST, site.server) as server:
+        client = server.connect(tls=site.client)
+        assert client.closed()
+        wait_for(lambda: places(server) == 0, "its place is free")
+
+
+def test_what_is_not_tls_frees_its_place(site: Site) -> None:
+    with serving(handler, FAST, site.server) as server:
+        for _ in range(5):
+            client = server.connect()
+            client.send(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert b"HTTP" not in client.rest()
+        wait_for(lambda: places(server) == 0, "all places are free")
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+@pytest.mark.parametrize("version", [b"HTTP/1.1", b"HTTP/1.0"], ids=["kept", "closing"])
+def test_a_client_that_does_not_take_its_answer_is_closed(
+    site: Site, tls: bool, version: bytes
+) -> None:
+    """Also where the server closes after the answer, or pipelined requests wait."""
+    with serving(handler, FAST, site.server if tls else None) as server:
+        client = server.connect(receive_buffer=4096, tls=site.client if tls else None)
+        client.send(GET.replace(b"HTTP/1.1", version) * 3)
+        wait_for(lambda: places(server) == 1, "the connection has a place")
+        wait_for(lambda: places(server) == 0, "its place is free")
+        wait_for(lambda: not server.connections.open, "it is closed")
+
+
+@pytest.mark.parametrize(
+    ("begin", "drip"),
+    [
+        (b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9999\r\n\r\n", b"x"),
+        (b"POST / HTTP/1.1\r\nHost: rig\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n"),
+        (b"GET / HTTP/1.1\r\nHost: localhost\r\nX-Slow: ", b"x"),
+        (b"GET / HTTP/1.1\r\nHost: localhost\r\n", b"A: b\r\n"),
+        (b"GET /", b"x"),
+        (b"", b"\r\n"),
+    ],
+    ids=["body", "chunks", "header", "headers", "target", "empty lines"],
+)
+def test_a_request_that_drips_has_one_deadline(begin: bytes, drip: bytes) -> None:
+    """Bytes that keep coming do not extend it."""
+    with serving(handler, FAST) as server:
+        client = server.connect()
+        began = time.monotonic()
+        client.send(begin)
+        while not select.select([client.socket], [], [], 0.02)[0]:
+            client.send(drip)
+            assert time.monotonic() - began < PATIENCE_SECONDS, "the server waits for the rest"
+        assert time.monotonic() - began >= FAST.request_seconds
+        wait_for(lambda: places(server) == 0, "its place is free")
+
+
+def test_over_tls_a_slow_reader_gets_everything(site: Site) -> None:
+    patient = Limits(sweep_seconds=0.02)
+    with serving(handler, patient, site.server) as server:
+        client = server.connect(receive_buffer=4096, tls=site.client)
+        client.send(GET * 3 + GET.replace(b"/large", b"/small"))
+        assert [len(client.answer().body) for _ in range(4)] == [len(LARGE)] * 3 + [1]
+
+
+def test_over_tls_few_answers_are_held(site: Site) -> None:
+    """asyncio's own limit is 512 KiB a connection, besides what the kernel holds."""
+    with serving(handler, Limits(), site.server) as server:
+        client = server.connect(receive_buffer=4096, tls=site.client)
+        client.send(GET.replace(b"/large", b"/medium") * 100)
+        wait_for(lambda: held(server) > 0, "the client lags behind")
+        assert server.connect(tls=site.client).ask().status == 200
+        assert held(server) < 2 * len(MEDIUM)
+
+
+def test_over_tls_answers_that_fit_the_buffers_have_a_deadline(site: Site) -> None:
+    """Otherwise a client that reads nothing would keep them for as long as it may be idle."""
+    with serving(handler, FAST, site.server) as server:
+        client = server.connect(receive_buffer=4096, tls=site.client)
+        client.send(GET.replace(b"/large", b"/medium") * 100)
+        wait_for(lambda: held(server) > 0, "the client lags behind")
+        wait_for(lambda: places(server) == 0, "its place is free")
+
+
+def held(server: Server) -> int:
+    """Bytes of answers in the server's TLS buffers."""
+
+    def count() -> int:
+        transports = [one._transport for one in server.connections.open]
+        return sum(each.get_write_buffer_size() for each in transports if each)
+
+    bytes_: int = server.call(count)
+    return bytes_
+
+
+def test_a_client_that_does_not_close_tls_is_closed(site: Site) -> None:
+    """Without the client's close_notify, asyncio waits for half a minute or for ever."""
+    with serving(handler, FAST, site.server) as server:
+        channel = socket.create_connection(server.address, timeout=PATIENCE_SECONDS)
+        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        client = site.client.wrap_bio(incoming, outgoing, server_hostname="localhost")
+        with channel:
+            while True:
+                try:
+                    client.do_handshake()
+                    break
+                except ssl.SSLWantReadError:
+                    channel.send(outgoing.read())
+                    incoming.write(channel.recv(65536))
+            client.write(b"GET / HTTP/1.0\r\n\r\n")
+            channel.send(outgoing.read())
+            wait_for(lambda: server.connections.open, "the connection is open")
+            wait_for(lambda: places(server) == 0, "its place is free")
+
+
+@pytest.mark.filterwarnings("ignore:ssl.TLSVersion")
+@pytest.mark.parametrize(
+    ("version", "is_served"),
+    [
+        (ssl.TLSVersion.TLSv1, False),
+        (ssl.TLSVersion.TLSv1_1, False),
+        (ssl.TLSVersion.TLSv1_2, True),
+        (ssl.TLSVersion.TLSv1_3, True),
+    ],
+)
+def test_tls_below_1_2_is_refused(site: Site, version: ssl.TLSVersion, is_served: bool) -> None:
+    site.client.minimum_version = ssl.TLSVersion.TLSv1
+    site.client.maximum_version = version
+    site.client.set_ciphers("ALL:@SECLEVEL=0")
+    with serving(handler, Limits(), site.server) as server:
+        if is_served:
+            assert server.connect(tls=site.client).ask().status == 200
+        else:
+            with pytest.raises(ssl.SSLError):
+                server.connect(tls=site.client)
+            wait_for(lambda: places(server) == 0, "its place is free")

@@ -1,0 +1,150 @@
+"""The Host header: DNS rebinding reaches nothing, and scrapers by name or address do."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from agent.errors import ConfigurationError
+from agent.hosts import HostNames, configured_names, own_names
+from tests.unit.agent.network.process import running
+from tests.unit.agent.serving.published import published
+from tests.unit.agent.serving.server import Server, serving
+from tests.unit.agent.serving.test_exporter import OTHERS, make
+
+OWN = os.uname().nodename
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    exporter = make(hosts=HostNames(["rig", "rig.example.org"]))
+    exporter.publish(published())
+    with serving(exporter.handle) as made:
+        yield made
+
+
+def status(server: Server, request: str) -> int:
+    client = server.connect()
+    client.send(request.replace("\n", "\r\n").encode() + b"\r\n")
+    return client.answer().status
+
+
+@pytest.mark.parametrize("target", [*OTHERS, "/page/page.js", "/nothing"])
+def test_a_rebound_name_reads_nothing(server: Server, target: str) -> None:
+    client = server.connect()
+    client.send(f"GET {target} HTTP/1.1\r\nHost: evil.example:10390\r\n\r\n".encode())
+    answer = client.answer()
+    assert answer.status == 421
+    assert answer.body == b"421 Misdirected Request\n"
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["rig", "rig:10390", "RIG:10390", "rig.example.org", "rig.example.org.:10390", "localhost:9",
+     "127.0.0.1:10390", "192.0.2.7", "192.0.2.7:10390", "[::1]:10390", "[2001:db8::1]", "rig:"],
+)  # fmt: skip
+def test_usual_hosts_are_answered(server: Server, host: str) -> None:
+    assert status(server, f"GET /metrics HTTP/1.1\nHost: {host}\n") == 200
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["evil.example", "rig.evil.example", "evil.rig", "xrig", "localhost.evil.example",
+     "127.0.0.1.evil.example", "1.2.3", "192.0.2.7.example", "0x7f000001"],
+)  # fmt: skip
+def test_other_names_are_misdirected(server: Server, host: str) -> None:
+    assert status(server, f"GET /metrics HTTP/1.1\nHost: {host}:10390\n") == 421
+
+
+@pytest.mark.parametrize(
+    "headers",
+    ["", "Host:\n", "Host: rig\nHost: rig\n", "Host: rig\nhost: evil.example\n", "Host: rig, rig\n",
+     "Host: rig rig\n", "Host: rig/\n", "Host: ann@rig\n", "Host: rig:10390:1\n", "Host: ::1\n",
+     "Host: rig:http\n", "Host: [rig]\n", "Host: rig\x0b\n", "Host: rig?\n", "X-Host: rig\n"],
+)  # fmt: skip
+def test_a_missing_repeated_or_invalid_host_is_a_bad_request(server: Server, headers: str) -> None:
+    assert status(server, f"GET /metrics HTTP/1.1\n{headers}") == 400
+
+
+def test_http_1_0_needs_no_host(server: Server) -> None:
+    """As health checks of load balancers do; browsers, which rebinding needs, always send it."""
+    assert status(server, "GET /metrics HTTP/1.0\n") == 200
+    assert status(server, "GET /metrics HTTP/2.0\n") == 400
+    assert status(server, "GET /metrics HTTP/1.0\nHost: evil.example\n") == 421
+
+
+@pytest.mark.parametrize(
+    ("target", "host", "expected"),
+    [
+        ("http://rig:10390/metrics", "rig", 200),
+        ("http://rig/metrics", "evil.example", 421),
+        ("http://evil.example/metrics", "rig", 421),
+        ("HTTP://EVIL.example/metrics", "rig", 421),
+        ("https://evil.example:10390/metrics", "rig", 421),
+        ("ftp://evil.example/metrics", "rig", 421),
+        ("http://rig@evil.example/metrics", "rig", 400),
+        ("http:///metrics", "rig", 400),
+    ],
+)
+def test_the_authority_of_an_absolute_target_counts(
+    server: Server, target: str, host: str, expected: int
+) -> None:
+    assert status(server, f"GET {target} HTTP/1.1\nHost: {host}\n") == expected
+
+
+def test_trailers_do_not_replace_headers(server: Server) -> None:
+    client = server.connect()
+    client.send(
+        b"POST /metrics HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
+        b"1\r\nx\r\n0\r\nHost: rig\r\n\r\n"
+    )
+    assert client.answer().status == 400
+
+
+def test_own_names_come_from_the_machine_and_its_hosts_file(tmp_path: Path) -> None:
+    file = tmp_path / "hosts"
+    file.write_text(
+        f"127.0.0.1 localhost\n127.0.1.1 {OWN}.example.org {OWN} # comment.example\n"
+        "192.0.2.9 other other.example\n\n#\n"
+    )
+    names = own_names(file)
+    assert {OWN, f"{OWN}.example.org"} <= names
+    assert not names & {"other", "other.example", "comment.example", "127.0.1.1", "localhost"}
+    assert OWN in own_names(tmp_path / "missing")
+
+
+def test_configured_names(tmp_path: Path) -> None:
+    file = tmp_path / "agent.yml"
+    file.write_text("gpus: 3\nhost_names: [attic.lan, Rig.example.org.]\n")
+    assert configured_names(file) == ["attic.lan", "Rig.example.org."]
+    file.write_text("gpus: 3\n")
+    assert configured_names(file) == configured_names(None) == []
+
+
+@pytest.mark.parametrize(
+    "value", ["attic", "[3]", "['a b']", "['*']", "['']", "['rig:1']", "{a: 1}"]
+)
+def test_wrong_names_are_an_error_with_file_and_line(tmp_path: Path, value: str) -> None:
+    file = tmp_path / "agent.yml"
+    file.write_text(f"gpus: 3\nhost_names: {value}\n")
+    with pytest.raises(ConfigurationError) as caught:
+        configured_names(file)
+    assert str(caught.value).startswith(f"{file}:2: 'host_names'")
+
+
+def test_a_real_agent_answers_to_its_names(tmp_path: Path) -> None:
+    (tmp_path / "agent.yml").write_text("host_names: [attic.lan]\n")
+    with running(tmp_path, flags=[f"--config.file={tmp_path}/agent.yml"]) as agent:
+
+        def ask(host: str) -> int:
+            client = agent.connect()
+            client.send(f"GET /api/v1/rig HTTP/1.1\r\nHost: {host}:10390\r\n\r\n".encode())
+            return client.answer().status
+
+        hosts = ("attic.lan", OWN, "127.0.0.1", "evil.example")
+        assert {host: ask(host) for host in hosts} == {
+            "attic.lan": 200, OWN: 200, "127.0.0.1": 200, "evil.example": 421,
+        }  # fmt: skip

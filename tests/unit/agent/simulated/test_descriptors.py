@@ -1,0 +1,169 @@
+"""An agent without free descriptors: old readings with their time, none that are missing."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.nvml.process import module_version
+from agent.readings import pcie
+from agent.readings.host import HostReader
+from agent.readings.nccl import ResultReader
+from agent.readings.validation import ValidationReader
+from agent.sampler import cost
+from agent.webconfig import Watched
+from lab.simulated import Simulated
+from tests.unit.agent.serving.server import wait_for
+from tests.unit.agent.serving.test_exporter import get, make
+from tests.unit.agent.simulated import rigs
+from tests.unit.agent.simulated.test_main import Agent
+
+CPU_SHARE_MOST = 0.5  # of a core; an accept loop that asks again at once takes all of it
+
+
+@contextmanager
+def exhausted() -> Iterator[None]:
+    """Use up this process's descriptors until the block ends."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    highest = max(int(name) for name in os.listdir("/proc/self/fd"))  # noqa: PTH208
+    resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 1, before[1]))
+    taken = []
+    try:
+        try:
+            while True:
+                taken.append(os.dup(0))
+        except OSError:
+            pass
+        yield
+    finally:
+        for descriptor in taken:
+            os.close(descriptor)
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def readers(rig: Simulated) -> dict[str, Any]:
+    """Every reading that opens files, as calls that are repeated."""
+    host = HostReader(procfs="/proc", sysfs=str(rig.sysfs), rootfs=str(rig.folder))
+    results = ResultReader(rig.folder / "state/nccl")
+    validation = ValidationReader(rig.folder / "state/validation/summary.json")
+    return {
+        "devices": lambda: pcie.list_devices(str(rig.sysfs)),
+        "gpus": lambda: pcie.read_gpus(str(rig.sysfs), aer=True),
+        "width": lambda: pcie.read_current(f"{rig.sysfs}/bus/pci/devices/{rigs.FIRST}"),
+        "errors": lambda: pcie.read_aer(f"{rig.sysfs}/bus/pci/devices/{rigs.FIRST}"),
+        "host": lambda: host.read().memory_size_bytes,
+        "results": results.read,
+        "validation": validation.read,
+        "module": lambda: module_version(str(rig.procfs)),
+        "cost": lambda: cost(os.getpid()) is not None,
+    }
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["devices", "gpus", "width", "errors", "host", "results", "validation", "module", "cost"],
+)
+def test_a_reading_without_descriptors_fails_and_works_again(rig: Simulated, name: str) -> None:
+    """It does not report that the thing is not there, not even later."""
+    rigs.result(rig)
+    rigs.validation(rig)
+    expected = readers(rig)[name]()
+    assert expected
+    read = readers(rig)[name]
+    with exhausted(), pytest.raises(OSError, match="Too many open files"):
+        read()
+    assert read() == expected
+
+
+def test_a_web_configuration_is_read_when_descriptors_are_free(tmp_path: Path) -> None:
+    file = tmp_path / "web.yml"
+    file.write_text("http_server_config: {headers: {X-Frame-Options: deny}}\n")
+    web = Watched(file)
+    file.write_text("http_server_config: {headers: {X-Frame-Options: sameorigin}}\n")
+    os.utime(file, (1, 1))
+    with exhausted():
+        assert web.refresh() is None
+        assert web.config.headers == {"X-Frame-Options": "deny"}
+    assert web.refresh() is None
+    assert web.config.headers == {"X-Frame-Options": "sameorigin"}
+
+
+def test_a_page_without_descriptors_is_unavailable_not_missing() -> None:
+    exporter = make()
+    with exhausted():
+        assert get(exporter, "/page/page.js").status == 503
+    assert get(exporter, "/page/page.js").status == 200
+
+
+def cpu_seconds(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def test_an_agent_without_descriptors_keeps_its_readings_and_recovers(rig: Simulated) -> None:
+    """Its limit falls below what it has open: it accepts nothing, and reads nothing."""
+    rigs.result(rig)
+    rigs.validation(rig)
+    agent = Agent(rig)
+    waiting = None
+    try:
+        agent.wait("READY=1")
+        wait_for(
+            lambda: all(gpu["up"] for gpu in json.loads(agent.ask("/api/v1/rig"))["gpus"]),
+            "all GPUs answer",
+        )
+        address = ("127.0.0.1", int(agent.url.rpartition(":")[2]))
+        kept = socket.create_connection(address, timeout=10)
+        before = document(kept)
+        _, hard = resource.prlimit(agent.process.pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(agent.process.pid, resource.RLIMIT_NOFILE, (3, hard))
+        waiting = socket.create_connection(address, timeout=10)
+        wait_for(lambda: "cannot accept connections" in agent.errors.read_text(), "refused")
+        wait_for(lambda: "a sample failed" in agent.errors.read_text(), "no sample")
+        began, used = time.monotonic(), cpu_seconds(agent.process.pid)
+        wait_for(lambda: agent.errors.read_text().count("a sample failed") > 15, "15 samples")
+        share = (cpu_seconds(agent.process.pid) - used) / (time.monotonic() - began)
+        assert share < CPU_SHARE_MOST
+        during = document(kept)
+        assert during["sampled_at"] >= before["sampled_at"]
+        for part in ("gpus", "nccl", "validation", "driver"):
+            assert bool(during[part]) == bool(before[part]), part
+        assert verdicts(during) == verdicts(before)
+        resource.prlimit(agent.process.pid, resource.RLIMIT_NOFILE, (hard, hard))
+        waiting.sendall(b"GET /-/ready HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert waiting.recv(64).startswith(b"HTTP/1.1 200 ")
+        wait_for(lambda: document(kept)["sampled_at"] > during["sampled_at"], "a new sample")
+        assert verdicts(document(kept)) == verdicts(before)
+        assert agent.errors.read_text().count("cannot accept connections") == 1
+    finally:
+        if waiting is not None:
+            waiting.close()
+        agent.process.kill()
+        agent.process.wait()
+        agent.listening.close()
+
+
+def document(channel: socket.socket) -> dict[str, Any]:
+    """The rig as the API shows it, over a connection that is open."""
+    channel.sendall(b"GET /api/v1/rig HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    with channel.makefile("rb") as stream:
+        assert stream.readline().startswith(b"HTTP/1.1 200 ")
+        length = 0
+        while (line := stream.readline()) != b"\r\n":
+            if line.lower().startswith(b"content-length:"):
+                length = int(line.split()[1])
+        found: dict[str, Any] = json.loads(stream.read(length))
+        return found
+
+
+def verdicts(rig: dict[str, Any]) -> set[tuple[str, str]]:
+    return {(one["check"], one["subject"]) for one in rig["verdicts"]}
