@@ -50,7 +50,7 @@ def _of_users(patterns: list[str]) -> str:
     """The command that gives small files of users as a compressed tar.
 
     A path that leads through a user's symlink is left out: the file may be another's. So is what
-    is no regular file, which tar would wait for.
+    is not a regular file, which tar would wait for.
     """
     return (
         f"cd / && for path in {_relative(patterns)}; do home=${{path%%/.*}};"
@@ -65,7 +65,7 @@ def scripts(paths: Iterable[str]) -> str:
     """The command that gives those of some files that are scripts, as a compressed tar."""
     named = " ".join(map(shlex.quote, sorted(paths)))
     return _quiet(
-        # What is empty is no script, or a file of the kernel's behind a symlink, which may wait.
+        # An empty file is not a script, or is a file of the kernel's behind a symlink, which may wait.
         f"find -L {named} -maxdepth 0 -type f ! -empty -size -{SCRIPT_KIB}k -print0 |"
         " xargs -0 -r grep -lZ -m 1 '^#!' | tar -ch --null -f - -C / -T - | gzip -1"
     )

@@ -15,7 +15,7 @@ FILES = sorted(
     for folder in (PLAYBOOKS, PLAYBOOKS / "tasks")
     for path in (folder.glob("*.yml") if folder == PLAYBOOKS else folder.rglob("*.yml"))
 )
-#: What reads or moves something in a home, and how that is safe is said beside each.
+#: Tasks that read or move something in a home; a comment at each explains why that is safe.
 IN_HOMES = {
     "Archive of the settings before",
     "Folders of homes that were put aside",
