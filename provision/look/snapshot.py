@@ -39,6 +39,7 @@ class Snapshot(Tree):
             if self._counts():
                 self._write(path, content)
         self.unpack(answers.get("settings", b""))
+        self.unpack(answers.get("homes", b""))
 
     def _counts(self) -> bool:
         """Whether there is room for one name more."""

@@ -1,40 +1,96 @@
-"""Changing files: whole, atomically, and only where something differs."""
+"""Changing files: whole, atomically, and only where something differs.
+
+Every path is resolved by provision.remote.paths, so a user who controls a folder cannot lead a
+change, a read or a new owner to a file outside of it.
+"""
 
 from __future__ import annotations
 
-import grp
+import contextlib
+import errno
 import os
-import pwd
-import re
 import shlex
 import shutil
 import stat
 import tempfile
 import time
-from typing import Any, Callable
+from typing import Any, Callable, Iterator
 
 from provision.remote import systemd
 from provision.remote.host import Host, ModuleFailure, Result
-from provision.remote.options import Option
+from provision.remote.modes import ATTRIBUTES, group_id, mode_bits, user_id
+from provision.remote.paths import Place, failure, reach, via
+from provision.remote.trust import is_private
 
-ATTRIBUTES = {
-    "mode": Option("mode"),
-    "owner": Option(),
-    "group": Option(),
-}
+__all__ = ["ATTRIBUTES", "apply_attributes", "put_content", "read_bytes", "write_bytes"]
 
 DIFF_LIMIT = 100_000  # bytes of a file that a diff shows; Ansible's own limit is 104448
+SHARED_LIMIT = 1 << 30  # bytes read of a file in another user's folder: it may be sparse
+PRIVATE_FOLDER = "/run/deeprig"  # for files that a command reads by their path
+MISSING = (errno.ENOENT, errno.ENOTDIR)
 
 
-def read_bytes(path: str) -> bytes | None:
-    """A file's content, or None where there is none; raises ModuleFailure if it can't be read."""
+def look_up(path: str, follow: bool = True, reading: bool = False) -> os.stat_result | None:
+    """Return what stat reports of a path, or lstat without follow; None where nothing is there."""
     try:
-        with open(path, "rb") as stream:
-            return stream.read()
-    except FileNotFoundError:
+        with reach(path, follow, reading) as place:
+            return place.info
+    except OSError as error:
+        if error.errno in MISSING:
+            return None
+        raise failure("look at", path, error) from None
+
+
+def is_folder(path: str) -> bool:
+    """Whether a path leads to a folder."""
+    info = look_up(path)
+    return info is not None and stat.S_ISDIR(info.st_mode)
+
+
+def is_file(path: str) -> bool:
+    """Whether a path leads to a regular file."""
+    info = look_up(path)
+    return info is not None and stat.S_ISREG(info.st_mode)
+
+
+def resolve(path: str) -> str:
+    """Return the path without symlinks, as os.path.realpath; raises UnsafePath."""
+    try:
+        with reach(path) as place:
+            return place.path
+    except OSError as error:
+        if error.errno in MISSING:
+            return os.path.realpath(path)
+        raise failure("look at", path, error) from None
+
+
+def read_bytes(path: str, follow: bool = True, reading: bool = False) -> bytes | None:
+    """Return a file's content, or None where nothing is there; raises ModuleFailure.
+
+    Without follow, a symlink at the end of the path has no content. reading: see paths.reach.
+    """
+    try:
+        with reach(path, follow, reading) as place:
+            if place.node is None or place.is_kind(stat.S_ISLNK):
+                return None
+            return read_place(place, reading)
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
-        raise ModuleFailure(f"can't read {path}: {error.strerror}", path=path) from None
+        raise failure("read", path, error) from None
+
+
+def read_place(place: Place, reading: bool = False) -> bytes:
+    """Return the content of the regular file at a place; raises ModuleFailure and OSError."""
+    limit = -1 if is_private(place.folder.info) else SHARED_LIMIT
+    with os.fdopen(place.open_file(reading=reading), "rb") as stream:
+        if 0 <= limit < os.fstat(stream.fileno()).st_size:
+            raise ModuleFailure(
+                f"{place.path} is larger than {limit >> 20} MiB, the most that is read of a file "
+                "in a folder that other users control",
+                path=place.path,
+            )
+        return stream.read(limit)
 
 
 def write_bytes(
@@ -46,42 +102,102 @@ def write_bytes(
 ) -> None:
     """Replace a file in one step (a reader sees the old or the new), keeping owner and mode.
 
-    What `attributes` name (mode, owner, group) holds from the first moment: a secret is never
-    readable by others, not even for an instant.
-    `inspect` gets the path of the scratch file before it takes the old one's place, and raises
-    where it must not. A symlink is written through, as Ansible's editors do, or, without follow,
-    replaced. Raises ModuleFailure with the reason: no such folder, a read-only or full file system.
+    Only the owner of a file that another user put into a folder like /tmp is not kept.
+    The mode, owner and group in `attributes` are set before the first byte is written: a secret is
+    never readable by others, not even for an instant.
+    `inspect` gets the path of a copy in a private folder before the new file takes the old one's
+    place, and raises where it must not. A symlink is written through, as Ansible's editors do, or,
+    without follow, replaced. Raises ModuleFailure with the reason: the folder is missing, the file
+    system is read-only or full, the path is unsafe.
     """
-    folder = os.path.dirname(os.path.abspath(path))
-    if follow:
-        path = os.path.realpath(path)
-    scratch = None
     try:
-        handle, scratch = tempfile.mkstemp(prefix=".deeprig-", dir=os.path.dirname(path))
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        _dress(scratch, path, attributes or {})
-        if inspect:
-            inspect(scratch)
-        os.rename(scratch, path)
-        scratch = None
+        with reach(path, follow) as place:
+            replace_file(place, content, inspect, attributes or {})
     except OSError as error:
-        if not os.path.isdir(folder):
+        folder = os.path.dirname(os.path.abspath(path))
+        if error.errno in MISSING and look_up(folder) is None:
             raise ModuleFailure(f"the folder {folder} does not exist", path=path) from None
-        raise ModuleFailure(f"can't write {path}: {error.strerror}", path=path) from None
-    finally:
-        if scratch and os.path.exists(scratch):
-            os.unlink(scratch)
+        raise failure("write", path, error) from None
 
 
-def _dress(scratch: str, path: str, attributes: dict[str, Any]) -> None:
-    """Give a new file the owner and mode of the one it replaces, or those that are wanted."""
+def replace_file(
+    place: Place,
+    content: bytes,
+    inspect: Callable[[str], None] | None,
+    attributes: dict[str, Any],
+) -> None:
+    """Put a new file with `content` at a place; raises ModuleFailure and OSError."""
+    old = None if place.is_kind(stat.S_ISLNK) else place.info
+    if old is not None:
+        place.refuse_special()
+        place.refuse_hard_link()
+    uid, gid, bits = _ownership(old, attributes)
+    if place.is_planted() and not attributes.get("owner"):
+        uid, gid, bits = os.geteuid(), os.getegid(), bits & _ownership(None, {})[2]
+    if inspect:
+        with _private_copy(content, uid, gid, bits) as copy:
+            inspect(copy)
+    with _scratch_file(place) as (stream, rename):
+        dress(stream.fileno(), uid, gid, bits)
+        stream.write(content)
+        stream.flush()
+        os.fsync(stream.fileno())
+        rename(place.name)
+
+
+@contextlib.contextmanager
+def _scratch_file(place: Place) -> Iterator[Any]:
+    """Create a file of mode 0600 beside a place; yield it, and a function that renames it."""
+    folder = place.folder.fd
+    name: str | None = f".deeprig-{os.urandom(8).hex()}"
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    stream = os.fdopen(os.open(str(name), flags, 0o600, dir_fd=folder), "wb")
+
+    def rename(target: str) -> None:
+        nonlocal name
+        os.rename(str(name), target, src_dir_fd=folder, dst_dir_fd=folder)
+        name = None
+
     try:
-        old = os.stat(path)
+        with stream:
+            yield stream, rename
+    finally:
+        if name is not None:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(name, dir_fd=folder)
+
+
+@contextlib.contextmanager
+def _private_copy(content: bytes, uid: int, gid: int, bits: int) -> Iterator[str]:
+    """Yield the path of a file that no other user can replace, with this owner and mode."""
+    folder = private_folder()
+    try:
+        path = os.path.join(folder, "new")
+        with open(path, "xb") as stream:
+            dress(stream.fileno(), uid, gid, bits)
+            stream.write(content)
+        yield path
+    finally:
+        shutil.rmtree(folder)
+
+
+def private_folder() -> str:
+    """Create a folder that only this process's user enters; the caller removes it."""
+    if os.geteuid() == 0:
+        with contextlib.suppress(OSError):
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(PRIVATE_FOLDER, 0o700)
+            info = os.lstat(PRIVATE_FOLDER)
+            if stat.S_ISDIR(info.st_mode) and is_private(info):
+                return tempfile.mkdtemp(prefix="new-", dir=PRIVATE_FOLDER)
+    return tempfile.mkdtemp(prefix="deeprig-")
+
+
+def _ownership(old: os.stat_result | None, attributes: dict[str, Any]) -> tuple[int, int, int]:
+    """Return uid, gid (-1: as created) and mode of a new file: the requested, or the old one's."""
+    if old is not None:
         uid, gid, bits = old.st_uid, old.st_gid, stat.S_IMODE(old.st_mode)
-    except FileNotFoundError:
+    else:
         mask = os.umask(0)
         os.umask(mask)
         uid, gid, bits = -1, -1, 0o666 & ~mask
@@ -91,110 +207,74 @@ def _dress(scratch: str, path: str, attributes: dict[str, Any]) -> None:
         gid = group_id(attributes["group"])
     if attributes.get("mode"):
         bits = mode_bits(attributes["mode"], bits)
+    return uid, gid, bits
+
+
+def dress(fd: int, uid: int, gid: int, bits: int) -> None:
+    """Set owner and mode of an open file; -1 keeps an owner."""
     if (uid, gid) != (-1, -1):
-        os.chown(scratch, uid, gid)
-    os.chmod(scratch, bits)
+        os.fchown(fd, uid, gid)
+    os.fchmod(fd, bits)
 
 
-def backup(path: str) -> str:
-    """Copy a file beside itself, as Ansible's `backup: true` names it; its new path."""
-    copy = f"{path}.{os.getpid()}.{time.strftime('%Y-%m-%d@%H:%M:%S')}~"
-    shutil.copy2(path, copy)
-    return copy
-
-
-def user_id(name: str) -> int:
-    """The uid of a user's name or number; raises ModuleFailure."""
-    if name.isdigit():
-        return int(name)
+def backup(path: str, follow: bool = True) -> str:
+    """Copy a file beside itself, as Ansible's `backup: true` names it; return the copy's path."""
     try:
-        return pwd.getpwnam(name).pw_uid
-    except KeyError:
-        raise ModuleFailure(f"there is no user '{name}'") from None
+        with reach(path, follow) as place:
+            assert place.info is not None
+            name = f"{place.name}.{os.getpid()}.{time.strftime('%Y-%m-%d@%H:%M:%S')}~"
+            content = read_place(place)
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+            fd = os.open(name, flags, 0o600, dir_fd=place.folder.fd)
+            with os.fdopen(fd, "wb") as stream:
+                info = place.info
+                dress(fd, info.st_uid, info.st_gid, stat.S_IMODE(info.st_mode))
+                stream.write(content)
+                stream.flush()
+                os.utime(fd, ns=(info.st_atime_ns, info.st_mtime_ns))
+            return place.folder.child(name)
+    except OSError as error:
+        raise failure("back up", path, error) from None
 
 
-def group_id(name: str) -> int:
-    """The gid of a group's name or number; raises ModuleFailure."""
-    if name.isdigit():
-        return int(name)
-    try:
-        return grp.getgrnam(name).gr_gid
-    except KeyError:
-        raise ModuleFailure(f"there is no group '{name}'") from None
-
-
-def mode_bits(mode: str, current: int, is_directory: bool = False) -> int:
-    """A mode as chmod takes it ("0644", "u=rw,g=r,o=", "a+X") applied to the current bits."""
-    if re.fullmatch(r"[0-7]{3,5}", mode):
-        return int(mode, 8)
-    bits = current
-    for clause in mode.split(","):
-        match = re.fullmatch(r"([ugoa]*)((?:[-+=][rwxXst]*)+)", clause.strip())
-        if not match:
-            raise ModuleFailure(
-                f"'{mode}' is not a file mode: write it as \"0644\" or u=rw,g=r,o=r"
-            )
-        who = match.group(1) or "a"
-        for action, letters in re.findall(r"([-+=])([rwxXst]*)", match.group(2)):
-            bits = _symbolic(bits, who, action, letters, is_directory)
-    return bits
-
-
-def _symbolic(bits: int, who: str, action: str, letters: str, is_directory: bool) -> int:
-    shifts = {"u": 6, "g": 3, "o": 0}
-    classes = list(shifts) if "a" in who else [letter for letter in "ugo" if letter in who]
-    execute = bits & 0o111 or is_directory
-    mask = 0
-    special = 0
-    for letter in classes:
-        value = sum({"r": 4, "w": 2, "x": 1}.get(c, 0) for c in letters)
-        if "X" in letters and execute:
-            value |= 1
-        mask |= value << shifts[letter]
-        if "s" in letters and letter in "ug":
-            special |= stat.S_ISUID if letter == "u" else stat.S_ISGID
-    if "t" in letters:
-        special |= stat.S_ISVTX
-    if action == "+":
-        return bits | mask | special
-    if action == "-":
-        return bits & ~(mask | special)
-    cleared = bits
-    for letter in classes:
-        cleared &= ~(0o7 << shifts[letter])
-    return cleared | mask | special
-
-
-def apply_attributes(host: Host, path: str, args: dict[str, Any]) -> bool:
+def apply_attributes(host: Host, path: str, args: dict[str, Any], follow: bool = False) -> bool:
     """Give a path the mode, owner and group that `args` name; True when something differed."""
     try:
-        info = os.lstat(path)
-    except FileNotFoundError:
-        return host.check  # it would have been made by now
-    changed = False
-    link = stat.S_ISLNK(info.st_mode)
+        with reach(path, follow) as place:
+            if place.node is None:
+                return host.check  # an earlier task would have created it
+            return apply_to_place(host, place, args)
+    except OSError as error:
+        if error.errno in MISSING:
+            return host.check
+        raise failure("change", path, error) from None
+
+
+def apply_to_place(host: Host, place: Place, args: dict[str, Any]) -> bool:
+    """The same for a place that is open; raises OSError."""
+    info, node = place.info, place.node
+    assert info is not None
+    assert node is not None
     try:
         uid = user_id(args["owner"]) if args.get("owner") else info.st_uid
         gid = group_id(args["group"]) if args.get("group") else info.st_gid
     except ModuleFailure:
         if host.check:
-            return True  # an earlier task would have made the user or group by now
+            return True  # an earlier task would have created the user or group
         raise
-    try:
+    bits = stat.S_IMODE(info.st_mode)
+    wanted = bits
+    if args.get("mode") and not stat.S_ISLNK(info.st_mode):
+        wanted = mode_bits(args["mode"], bits, stat.S_ISDIR(info.st_mode))
+    if (uid, gid, wanted) == (info.st_uid, info.st_gid, bits):
+        return False
+    place.refuse_hard_link()
+    if not host.check:
         if (uid, gid) != (info.st_uid, info.st_gid):
-            changed = True
-            if not host.check:
-                os.chown(path, uid, gid, follow_symlinks=False)
-        if args.get("mode") and not link:
-            current = stat.S_IMODE(info.st_mode)
-            wanted = mode_bits(args["mode"], current, stat.S_ISDIR(info.st_mode))
-            if wanted != current:
-                changed = True
-                if not host.check:
-                    os.chmod(path, wanted)
-    except OSError as error:
-        raise ModuleFailure(f"can't change {path}: {error.strerror}", path=path) from None
-    return changed
+            os.chown(via(node), uid, gid)
+        if wanted != bits:
+            os.chmod(via(node), wanted)
+    return True
 
 
 def text_diff(path: str, before: bytes | None, after: bytes | None) -> dict[str, str]:
@@ -223,22 +303,28 @@ def put_content(
     Honours check mode, diff, and in args `backup` and `validate` (a command whose %s is the new
     file). Without follow, a symlink at `path` is replaced by a file.
     """
-    before = read_bytes(path)
+    before = read_bytes(path, follow)
+    is_link = not follow and before is None and _is_link(path)
     result: Result = {"changed": False, "dest": path}
-    if before != content or (os.path.islink(path) and not follow):
+    if before != content or is_link:
         result["changed"] = True
         if host.diff:
             result["diff"] = text_diff(path, before, content)
         if not host.check:
             if args.get("backup") and before is not None:
-                result["backup_file"] = backup(path)
+                result["backup_file"] = backup(path, follow)
             write_bytes(path, content, inspector(host, args.get("validate")), follow, args)
             systemd.written(host, path)
-        elif before is None and not os.path.isdir(os.path.dirname(path) or "."):
-            result["unknown"] = "its folder is made by an earlier task"
-    if apply_attributes(host, os.path.realpath(path) if follow else path, args):
+        elif before is None and not is_folder(os.path.dirname(path) or "."):
+            result["unknown"] = "its folder is created by an earlier task"
+    if apply_attributes(host, path, args, follow):
         result["changed"] = True
     return result
+
+
+def _is_link(path: str) -> bool:
+    info = look_up(path, follow=False)
+    return info is not None and stat.S_ISLNK(info.st_mode)
 
 
 def inspector(host: Host, validate: str | None) -> Callable[[str], None] | None:

@@ -21,6 +21,11 @@ from typing import (
 )
 
 Result = Dict[str, Any]
+#: Where commands are looked up. A mining system's own PATH begins with the current folder.
+SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/snap/bin"
+#: Variables by which an environment makes interpreters and the loader run other code.
+CODE_VARIABLES = ("BASH_ENV", "CDPATH", "ENV", "GCONV_PATH", "IFS", "NODE_OPTIONS", "SHELLOPTS")
+CODE_PREFIXES = ("BASH_FUNC_", "LD_", "PERL", "PYTHON", "RUBY")
 T = TypeVar("T")
 
 
@@ -65,6 +70,19 @@ class Host:
         self._state = {} if state is None else state
         self._on_line = on_line or (lambda line: None)
 
+    def base_environment(self) -> dict[str, str]:
+        """Return the environment of commands: the session's, with the system's own PATH.
+
+        Only the task's own `environment` can name another PATH, or code that programs load.
+        """
+        kept = {
+            name: value
+            for name, value in os.environ.items()
+            if name not in CODE_VARIABLES and not name.startswith(CODE_PREFIXES)
+        }
+        kept.update(PATH=SYSTEM_PATH, LC_ALL="C.UTF-8", LANG="C.UTF-8")
+        return {**kept, **self.environment}
+
     def state(self, read: Callable[[Host], T]) -> T:
         """What `read(host)` gives, read once in the worker's life or until invalidated."""
         if read not in self._state:
@@ -89,18 +107,17 @@ class Host:
         """Run a command to its end; text is run by a shell, a list is not.
 
         The locale is C.UTF-8 (messages are read by machines and by the operator), there is no
-        terminal, and each line is also shown to the operator as progress. Raises ModuleFailure
+        terminal, the working directory is / unless `cwd` names another, and each line is also
+        shown to the operator as progress. Raises ModuleFailure
         when the program does not exist, can't be started, or outlasts `timeout` (seconds).
         """
-        env = {**os.environ, "LC_ALL": "C.UTF-8", "LANG": "C.UTF-8"}
-        env.update(self.environment)
-        env.update(environment or {})
+        env = {**self.base_environment(), **(environment or {})}
         try:
             process = subprocess.Popen(
                 command,
                 shell=isinstance(command, str),  # as the task asks  # nosec B602
                 executable=executable,
-                cwd=cwd,
+                cwd=cwd or "/",
                 env=env,
                 stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
                 stdout=subprocess.PIPE,

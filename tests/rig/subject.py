@@ -124,14 +124,15 @@ class Subject:
     def within(self, seconds: float, *words: str) -> tuple[int, str]:
         """Status (HANGS when it took longer) and all output of a command that may hang."""
         command = " ".join(shlex.quote(word) for word in (f"{seconds:g}", *words))
-        done = self.host.run(f"python3 -c {shlex.quote(WITHIN_CODE)} {command}")
+        done = self.host.run(f"python3 -I -c {shlex.quote(WITHIN_CODE)} {command}")
         return int(done.rc), str(done.stdout).strip()
 
     def python_json(self, *args: str) -> Any:
         """Run the rig's Python over our code there, and take what it prints as JSON."""
         words = " ".join(shlex.quote(arg) for arg in args)
         path = f"{SUITE_CODE}:{AGENT_CODE}"
-        done = self.host.run(f"PYTHONPATH={path} python3 -B {words}")
+        # Python looks for modules in the working directory first: it must be root's.
+        done = self.host.run(f"cd / && PYTHONPATH={path} python3 -s -B {words}")
         assert done.rc == 0, f"{words[:60]}: {done.stderr.strip()[-500:]}"
         return json.loads(done.stdout)
 
@@ -146,7 +147,7 @@ class Subject:
     def agent(self) -> Mapping[str, Any]:
         """The agent's document of now. Raises Silent."""
         url = f"{self.expected['agent_url']}/api/v1/rig"
-        done = self.host.run("python3 -c %s %s", ASK_CODE, url)
+        done = self.host.run("python3 -I -c %s %s", ASK_CODE, url)
         if done.rc != 0:
             raise Silent(f"the agent does not answer at {url}: {done.stderr.strip()}")
         document: Mapping[str, Any] = json.loads(done.stdout)

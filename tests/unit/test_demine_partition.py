@@ -19,8 +19,8 @@ TASKS = {
     )
 }
 #: A partition is unmounted: what was on it is no longer seen, and the folder beneath is empty.
-MOUNTED = {"mountpoint": "exit 0", "umount": 'for last; do :; done; rm -r "$last"; mkdir "$last"'}
-PLAIN = {"mountpoint": "exit 32", "umount": "exit 1"}
+MOUNTED = {"grep": "exit 0", "umount": 'for last; do :; done; rm -r "$last"; mkdir "$last"'}
+PLAIN = {"grep": "exit 1", "umount": "exit 1"}
 
 
 def rendered(text: str, **variables: object) -> str:

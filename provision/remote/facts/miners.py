@@ -60,6 +60,9 @@ AMBIGUOUS = re.compile(r"(?<=/)(?<!/home/)miner(?![\w./+-])|\bscreen\b.*\sminer\
 PATH = re.compile(r"(?<![\w.-])/[\w.+/-]+")
 ASKS = re.compile(r"(\b(then|do|else)|\{)$")
 SCRIPT_BYTES = 65536
+MOST_SCRIPTS = 1000  # that are looked into because one text names them
+#: No scripts: reading some files there waits, or takes away what others want to read.
+NO_SCRIPTS = ("/dev/", "/proc/", "/sys/")
 SCRIPT_DEPTH = 3
 
 
@@ -215,13 +218,16 @@ def _scripts(tree: Tree, command: str) -> Iterator[str]:
     for _ in range(SCRIPT_DEPTH):
         named = {path for text in texts for path in PATH.findall(text)} - seen
         seen |= named
-        texts = [text for text in (_script(tree, path) for path in sorted(named)) if text]
+        paths_named = sorted(named)[:MOST_SCRIPTS]
+        texts = [text for text in (_script(tree, path) for path in paths_named) if text]
         yield from texts
 
 
 def _script(tree: Tree, path: str) -> str:
     """A script's text without its comments; empty: there is none."""
-    if not tree.is_file(path) or tree.size(path) > SCRIPT_BYTES:
+    if os.path.normpath(path).startswith(NO_SCRIPTS) or not 0 < tree.size(path) <= SCRIPT_BYTES:
+        return ""
+    if not tree.is_file(path):
         return ""
     return "\n".join(tree.lines(path)) if tree.text(path).startswith("#!") else ""
 

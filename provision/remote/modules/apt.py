@@ -168,7 +168,7 @@ def _install_archive(args: dict[str, Any], host: Host, result: Result) -> None:
         path = scratch = download(path, suffix=".deb")
     try:
         if host.check and not os.path.exists(path):
-            result.update(changed=True, unknown=f"{path} is made by an earlier task")
+            result.update(changed=True, unknown=f"{path} is created by an earlier task")
             return
         fields = host.require(
             ["dpkg-deb", "-f", path, "Package", "Version"], f"reading the package {path}"

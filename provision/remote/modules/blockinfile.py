@@ -9,11 +9,11 @@ import os
 import re
 from typing import Any
 
-from provision.remote.files import ATTRIBUTES, put_content, read_bytes
+from provision.remote.files import ATTRIBUTES, is_folder, put_content, read_bytes
 from provision.remote.host import Host, ModuleFailure, Result
-from provision.remote.modules.file import make_directories
 from provision.remote.modules.lineinfile import missing, pattern
 from provision.remote.options import Option
+from provision.remote.trees import create_folders
 
 OPTIONS = {
     "path": Option("path", required=True, aliases=("dest", "destfile", "name")),
@@ -38,7 +38,7 @@ def run(args: dict[str, Any], host: Host) -> Result:
     path = os.path.expanduser(args["path"])
     if args["insertbefore"] is not None and args["insertafter"] is not None:
         raise ModuleFailure("insertbefore and insertafter exclude each other")
-    if os.path.isdir(path):
+    if is_folder(path):
         raise ModuleFailure(f"Path {path} is a directory !", rc=256)
     before = read_bytes(path)
     if before is None:
@@ -47,7 +47,7 @@ def run(args: dict[str, Any], host: Host) -> Result:
         if args["state"] == "absent":
             return {"changed": False, "msg": f"File {path} not present"}
         if not host.check:
-            make_directories(host, os.path.dirname(os.path.abspath(path)), {})
+            create_folders(host, os.path.dirname(os.path.abspath(path)), {})
     after = b"".join(with_block((before or b"").splitlines(True), before or b"", args))
     result = put_content(host, path, after, args)
     if after == before:

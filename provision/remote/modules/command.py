@@ -6,16 +6,19 @@ Differs: `creates` and `removes` are looked up in `chdir`; `strip_empty_ends`,
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import os
 import re
 import shlex
 from datetime import datetime
-from typing import Any, Mapping
+from typing import Any, Iterator, Mapping
 
 from provision.remote import systemd
+from provision.remote.files import is_folder
 from provision.remote.host import Host, ModuleFailure, Result
 from provision.remote.options import Option
+from provision.remote.paths import failure, reach, via
 
 SHARED_OPTIONS = {
     "_raw_params": Option(),
@@ -44,7 +47,7 @@ def run(args: dict[str, Any], host: Host) -> Result:
     except ValueError as error:
         raise ModuleFailure(f"can't split the command into words: {error}: {text}") from None
     if args["expand_argument_vars"]:
-        environment = {**os.environ, **host.environment}
+        environment = host.base_environment()
         argv = [os.path.expanduser(expand_variables(word, environment)) for word in argv]
     return execute(host, argv, args)
 
@@ -65,9 +68,9 @@ def execute(
         "msg": "",
     }
     folder = args["chdir"]
-    if folder and not os.path.isdir(folder):
+    if folder and not is_folder(folder):
         if host.check:
-            return {**result, "unknown": f"the folder {folder} is made by an earlier task"}
+            return {**result, "unknown": f"the folder {folder} is created by an earlier task"}
         raise ModuleFailure(f"can't change to the folder {folder}: it does not exist", **result)
     reason = _done_already(args)
     if reason:
@@ -80,7 +83,8 @@ def execute(
     if stdin is not None and args["stdin_add_newline"]:
         stdin += "\n"
     start = datetime.now()
-    done = host.run(command, cwd=folder, stdin=stdin, executable=executable)
+    with working_folder(folder) as cwd:
+        done = host.run(command, cwd=cwd, stdin=stdin, executable=executable)
     end = datetime.now()
     systemd.changed(host)  # a command may do anything
     stdout, stderr = done.stdout, done.stderr
@@ -103,6 +107,23 @@ def execute(
             f"non-zero return code {done.rc}" + (f": {detail}" if detail else ""), **result
         )
     return result
+
+
+@contextlib.contextmanager
+def working_folder(path: str | None) -> Iterator[str | None]:
+    """Yield a path of a folder that other users cannot replace by another one."""
+    if not path:
+        yield None
+        return
+    try:
+        with reach(path) as place:
+            folder = place.open_folder()
+    except OSError as error:
+        raise failure("change to the folder", path, error) from None
+    try:
+        yield via(folder.fd)
+    finally:
+        os.close(folder.fd)
 
 
 def expand_variables(word: str, environment: Mapping[str, str]) -> str:

@@ -14,11 +14,21 @@ import os
 import stat
 from typing import Any
 
-from provision.remote.files import ATTRIBUTES, apply_attributes, put_content, read_bytes
+from provision.remote import trees
+from provision.remote.files import (
+    ATTRIBUTES,
+    MISSING,
+    apply_attributes,
+    is_folder,
+    look_up,
+    put_content,
+    read_bytes,
+    resolve,
+)
 from provision.remote.host import Host, ModuleFailure, Result
-from provision.remote.modules.file import make_directories
 from provision.remote.modules.stat import attributes_of
 from provision.remote.options import Option
+from provision.remote.paths import failure, reach
 
 OPTIONS = {
     "dest": Option("path", required=True),
@@ -67,17 +77,18 @@ def text_of(content: Any) -> str:
 
 def copy_remote(host: Host, source: str, dest: str, args: dict[str, Any]) -> Result:
     """Copy a file or a tree that is on the rig."""
-    if os.path.isdir(source):
+    if is_folder(source):
         if not source.endswith("/"):
             dest = os.path.join(dest, os.path.basename(source))
         return copy_tree(host, dest, tree_of(source), args)
-    content = read_bytes(source)
-    if content is None:
+    content = read_bytes(source, reading=True)
+    info = look_up(source, reading=True)
+    if content is None or info is None:
         if host.check:
-            return {"changed": True, "unknown": f"{source} is made by an earlier task"}
+            return {"changed": True, "unknown": f"{source} is created by an earlier task"}
         raise ModuleFailure(f"Source {source} not found", src=source)
     if args["mode"] == "preserve":
-        args = {**args, "mode": format(stat.S_IMODE(os.stat(source).st_mode), "04o")}
+        args = {**args, "mode": format(stat.S_IMODE(info.st_mode), "04o")}
     result = copy_file(host, dest, content, os.path.basename(source), args)
     return {**result, "src": source}
 
@@ -89,46 +100,50 @@ def copy_file(
     if args["mode"] == "preserve":
         raise ModuleFailure("mode: preserve needs a src to take the mode from")
     made = False
-    if dest.endswith("/") or os.path.isdir(dest):
+    if dest.endswith("/") or is_folder(dest):
         if not basename:
             raise ModuleFailure(
                 f"can not use content with a dir as dest: {dest}; name the file", dest=dest
             )
         folder, dest = dest, os.path.join(dest, basename)
-        if not os.path.isdir(folder):
+        if not is_folder(folder):
             made = True
             if not host.check:
-                make_directories(host, folder, {**args, "mode": args["directory_mode"]})
-    elif not os.path.isdir(os.path.dirname(dest) or ".") and not host.check:
+                trees.create_folders(host, folder, {**args, "mode": args["directory_mode"]})
+    elif not is_folder(os.path.dirname(dest) or ".") and not host.check:
         raise ModuleFailure(f"Destination directory {os.path.dirname(dest)} does not exist")
-    if not args["force"] and os.path.exists(dest):
+    if not args["force"] and look_up(dest) is not None:
         return {"changed": False, "dest": dest, "msg": "file already exists"}
     result = put_content(host, dest, content, args, follow=args["follow"])
     if made:
         result["changed"] = True
         result.pop("unknown", None)
     result["checksum"] = hashlib.sha1(content).hexdigest()
-    if os.path.exists(dest):
-        result.update(attributes_of(os.path.realpath(dest)))
+    if look_up(dest) is not None:
+        result.update(attributes_of(resolve(dest)))
     return result
 
 
 def tree_of(source: str) -> list[dict[str, Any]]:
     """Everything below a folder: relative path, and content or target or `directory`."""
     entries: list[dict[str, Any]] = []
-    for folder, folders, files in os.walk(source):
-        for name in sorted(folders) + sorted(files):
-            path = os.path.join(folder, name)
-            entry: dict[str, Any] = {"path": os.path.relpath(path, source)}
-            if os.path.islink(path):
-                entry["link"] = os.readlink(path)
-            elif os.path.isdir(path):
-                entry["directory"] = True
-            else:
-                entry["source"] = path
-            if "link" not in entry:
-                entry["mode"] = format(stat.S_IMODE(os.stat(path).st_mode), "04o")
-            entries.append(entry)
+    try:
+        with reach(source) as top:
+            for place, _ in trees.walk(top):
+                assert place.info is not None
+                entry: dict[str, Any] = {"path": os.path.relpath(place.path, top.path)}
+                if place.is_kind(stat.S_ISLNK):
+                    entry["link"] = os.readlink("", dir_fd=place.node)
+                elif place.is_kind(stat.S_ISDIR):
+                    entry["directory"] = True
+                else:
+                    place.refuse_special()
+                    entry["source"] = place.path
+                if "link" not in entry:
+                    entry["mode"] = format(stat.S_IMODE(place.info.st_mode), "04o")
+                entries.append(entry)
+    except OSError as error:
+        raise failure("read", source, error) from None
     return entries
 
 
@@ -136,6 +151,7 @@ def copy_tree(host: Host, dest: str, entries: list[dict[str, Any]], args: dict[s
     """Make every entry exist below `dest`; what else is there stays."""
     changed = False
     folders = {**args, "mode": args["directory_mode"]}
+    seen: set[str] = set()
     diffs = []
     for entry in [{"path": "", "directory": True}, *entries]:
         path = os.path.join(dest, entry["path"]) if entry["path"] else dest.rstrip("/")
@@ -146,7 +162,11 @@ def copy_tree(host: Host, dest: str, entries: list[dict[str, Any]], args: dict[s
         elif "link" in entry:
             changed |= _link(host, path, entry["link"])
         else:
-            result = _tree_file(host, path, entry, args, folders)
+            parent = os.path.dirname(path)
+            if parent not in seen:
+                changed |= _folder(host, parent, folders, attributes=False)
+                seen.add(parent)
+            result = _tree_file(host, path, entry, args)
             changed |= result["changed"]
             diffs += [result["diff"]] if "diff" in result else []
     answer: Result = {"changed": changed, "dest": dest}
@@ -154,44 +174,47 @@ def copy_tree(host: Host, dest: str, entries: list[dict[str, Any]], args: dict[s
         answer["src"] = args["src"]
     if diffs:
         answer["diff"] = diffs
-    if os.path.isdir(dest):
+    if is_folder(dest):
         answer.update(attributes_of(dest.rstrip("/")))
     return answer
 
 
-def _tree_file(
-    host: Host, path: str, entry: dict[str, Any], args: dict[str, Any], folders: dict[str, Any]
-) -> Result:
-    made = _folder(host, os.path.dirname(path), folders, attributes=False)
-    if os.path.exists(path) and not args["force"]:
-        return {"changed": made}
-    content = entry["content"] if "content" in entry else read_bytes(entry["source"])
+def _tree_file(host: Host, path: str, entry: dict[str, Any], args: dict[str, Any]) -> Result:
+    if not args["force"] and look_up(path) is not None:
+        return {"changed": False}
+    content = entry["content"] if "content" in entry else read_bytes(entry["source"], follow=False)
+    if content is None:
+        raise ModuleFailure(f"{entry['source']} was removed or replaced while it was copied")
     mode = args["mode"]
     if mode == "preserve":
         mode = entry.get("mode")
-    elif mode is None and not os.path.exists(path):
+    elif mode is None and "source" in entry and look_up(path) is None:
         # A copy on the rig carries its modes along; what is sent gets them from the umask.
-        mode = entry.get("mode") if "source" in entry else None
-    result = put_content(host, path, content or b"", {**args, "mode": mode}, follow=args["follow"])
-    return {**result, "changed": result["changed"] or made}
+        mode = entry.get("mode")
+    return put_content(host, path, content, {**args, "mode": mode}, follow=args["follow"])
 
 
 def _folder(host: Host, path: str, folders: dict[str, Any], attributes: bool = True) -> bool:
-    if os.path.isdir(path):
+    if is_folder(path):
         # directory_mode is for new folders only.
         return attributes and apply_attributes(host, path, {**folders, "mode": None})
     if not host.check:
-        make_directories(host, path, folders)
+        trees.create_folders(host, path, folders)
     return True
 
 
 def _link(host: Host, path: str, target: str) -> bool:
-    if os.path.islink(path) and os.readlink(path) == target:
-        return False
-    if not host.check:
-        if os.path.lexists(path):
-            os.unlink(path)
-        os.symlink(target, path)
+    try:
+        with reach(path, follow=False) as place:
+            if place.is_kind(stat.S_ISLNK) and os.readlink("", dir_fd=place.node) == target:
+                return False
+            if not host.check:
+                if place.node is not None:
+                    os.unlink(place.name, dir_fd=place.folder.fd)
+                os.symlink(target, place.name, dir_fd=place.folder.fd)
+    except OSError as error:
+        if not host.check or error.errno not in MISSING:
+            raise failure("write", path, error) from None
     return True
 
 

@@ -11,6 +11,7 @@ import pwd
 import re
 from typing import Any
 
+from provision.remote import trees
 from provision.remote.files import put_content, read_bytes, text_diff
 from provision.remote.host import Host, ModuleFailure, Result
 from provision.remote.options import Option
@@ -134,7 +135,7 @@ def _write(path: str | None, text: str, args: dict[str, Any], host: Host) -> Non
     elif text.strip() or args["state"] == "present":
         put_content(host, path, text.encode(), args)
     else:
-        os.unlink(path)
+        trees.remove(path)
 
 
 def _crontab(user: str | None) -> list[str]:

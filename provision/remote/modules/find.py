@@ -1,6 +1,7 @@
 """Files by name, age, size and content, as Ansible's find lists them.
 
-Not here: `get_attributes`, `exact_mode`, `mode`, `encoding`.
+Differs: a symlink to another user's folder is skipped, as are hard links, and files too large to
+read, in other users' folders. Not here: `get_attributes`, `exact_mode`, `mode`, `encoding`.
 """
 
 from __future__ import annotations
@@ -12,9 +13,12 @@ import stat
 import time
 from typing import Any, Iterator
 
+from provision.remote import trees
+from provision.remote.files import read_place
 from provision.remote.host import Host, ModuleFailure, Result
-from provision.remote.modules.stat import PERMISSIONS, TYPES, checksum, owner_names
+from provision.remote.modules.stat import PERMISSIONS, TYPES, checksum_of_place, owner_names
 from provision.remote.options import Option
+from provision.remote.paths import Place, UnsafePath, reach
 
 OPTIONS = {
     "paths": Option("list", required=True, aliases=("name", "path"), elements="path"),
@@ -51,14 +55,11 @@ def run(args: dict[str, Any], host: Host) -> Result:
     examined = 0
     for top in args["paths"]:
         top = os.path.expanduser(os.path.expandvars(top))
-        if not os.path.isdir(top):
-            skipped[top] = f"'{top}' is not a directory"
-            continue
-        for path, depth in walk(top, args, skipped):
+        for path, place, depth in walk(top, args, skipped):
             examined += 1
             if args["depth"] and depth > args["depth"]:
                 continue
-            entry = describe(path, args, age, size)
+            entry = describe(path, place, args, age, size, skipped)
             if entry:
                 files.append(entry)
                 if args["limit"] and len(files) >= args["limit"]:
@@ -74,34 +75,61 @@ def run(args: dict[str, Any], host: Host) -> Result:
     }
 
 
-def walk(top: str, args: dict[str, Any], skipped: dict[str, str]) -> Iterator[tuple[str, int]]:
-    """Every path below `top`, with its depth."""
+def walk(
+    top: str, args: dict[str, Any], skipped: dict[str, str]
+) -> Iterator[tuple[str, Place, int]]:
+    """Yield every path below `top`, the open place there, and its depth.
 
-    def skip(error: OSError) -> None:
-        skipped[str(error.filename)] = str(error.strerror)
+    With follow, a symlink to a folder is entered, unless it leads to another user's folder.
+    """
+    tops = [(top, 0)]
+    seen: set[tuple[int, int]] = set()
 
-    base = top.rstrip("/").count("/")
-    for folder, folders, files in os.walk(top, onerror=skip, followlinks=args["follow"]):
-        depth = folder.rstrip("/").count("/") - base + 1
-        for name in sorted(folders + files):
-            yield os.path.join(folder, name), depth
-        if not args["recurse"] or (args["depth"] and depth >= args["depth"]):
-            folders.clear()
-        elif not args["hidden"]:
-            folders[:] = [name for name in folders if not name.startswith(".")]
+    def enter(place: Place, depth: int) -> bool:
+        if not args["recurse"] or (args["depth"] and depth + above >= args["depth"]):
+            return False
+        return args["hidden"] or not place.name.startswith(".")
+
+    while tops:
+        shown, above = tops.pop(0)
+        try:
+            with reach(shown) as start:
+                if not start.is_kind(stat.S_ISDIR):
+                    if shown == top:
+                        skipped[shown] = f"'{shown}' is not a directory"
+                    continue
+                assert start.info is not None
+                if (start.info.st_dev, start.info.st_ino) in seen:
+                    continue
+                seen.add((start.info.st_dev, start.info.st_ino))
+                for place, depth in trees.walk(start, into=enter):
+                    path = os.path.join(shown, os.path.relpath(place.path, start.path))
+                    yield path, place, depth + above
+                    if args["follow"] and place.is_kind(stat.S_ISLNK) and enter(place, depth):
+                        tops.append((path, depth + above))
+        except UnsafePath as refusal:
+            skipped[shown] = refusal.msg
+        except (FileNotFoundError, NotADirectoryError):
+            if shown == top:
+                skipped[shown] = f"'{shown}' is not a directory"
+        except OSError as error:
+            skipped[str(error.filename or shown)] = str(error.strerror)
 
 
 def describe(
-    path: str, args: dict[str, Any], age: float | None, size: float | None
+    path: str,
+    place: Place,
+    args: dict[str, Any],
+    age: float | None,
+    size: float | None,
+    skipped: dict[str, str],
 ) -> dict[str, Any] | None:
-    """A path's entry in `files`, or None where it is not one that is asked for."""
+    """Return a path's entry in `files`, or None where it does not match."""
     name = os.path.basename(path)
     if (name.startswith(".") and not args["hidden"]) or not _named(name, args):
         return None
-    try:
-        info = os.lstat(path)
-    except OSError:
-        return None
+    info = place.info
+    assert info is not None
     mode = info.st_mode
     kinds = {"file": stat.S_ISREG, "directory": stat.S_ISDIR, "link": stat.S_ISLNK}
     if args["file_type"] != "any" and not kinds[args["file_type"]](mode):
@@ -109,17 +137,21 @@ def describe(
     since = time.time() - getattr(info, f"st_{args['age_stamp']}")
     if not _beyond(since, age):
         return None
-    if stat.S_ISREG(mode) and not (_beyond(info.st_size, size) and _contains(path, args)):
-        return None
     entry: dict[str, Any] = {"path": path, "mode": format(stat.S_IMODE(mode), "04o")}
+    try:
+        if stat.S_ISREG(mode) and not (_beyond(info.st_size, size) and _contains(place, args)):
+            return None
+        if args["get_checksum"] and stat.S_ISREG(mode):
+            entry["checksum"] = checksum_of_place(place, args["checksum_algorithm"])
+    except ModuleFailure as refusal:
+        skipped[path] = refusal.msg
+        return None
     for field in ("uid", "gid", "size", "dev", "nlink", "atime", "mtime", "ctime"):
         entry[field] = getattr(info, f"st_{field}")
     entry["inode"] = info.st_ino
     entry.update({kind: test(mode) for kind, test in TYPES.items()})
     entry.update({flag: bool(mode & bit) for flag, bit in PERMISSIONS.items()})
     entry.update({"pw_name": "", "gr_name": "", **owner_names(info)})
-    if args["get_checksum"] and stat.S_ISREG(mode):
-        entry["checksum"] = checksum(path, args["checksum_algorithm"])
     return entry
 
 
@@ -150,14 +182,14 @@ def _named(name: str, args: dict[str, Any]) -> bool:
     return any(map(matches, patterns)) and not any(map(matches, args["excludes"]))
 
 
-def _contains(path: str, args: dict[str, Any]) -> bool:
+def _contains(place: Place, args: dict[str, Any]) -> bool:
     if args["contains"] is None:
         return True
     wanted = re.compile(args["contains"])
     try:
-        with open(path, encoding="utf-8", errors="replace") as stream:
-            if args["read_whole_file"]:
-                return bool(wanted.search(stream.read()))
-            return any(wanted.match(line) for line in stream)
+        text = read_place(place, reading=True).decode("utf-8", "replace")
     except OSError:
         return False
+    if args["read_whole_file"]:
+        return bool(wanted.search(text))
+    return any(wanted.match(line) for line in text.splitlines(True))

@@ -14,7 +14,14 @@ import urllib.parse
 import urllib.request
 from typing import Any
 
-from provision.remote.files import ATTRIBUTES, apply_attributes, put_content, read_bytes
+from provision.remote.files import (
+    ATTRIBUTES,
+    apply_attributes,
+    is_file,
+    is_folder,
+    put_content,
+    read_bytes,
+)
 from provision.remote.host import Host, ModuleFailure, Result
 from provision.remote.modules.stat import attributes_of, checksum
 from provision.remote.options import Option, normalize
@@ -37,13 +44,13 @@ OPTIONS = {
 def run(args: dict[str, Any], host: Host) -> Result:
     """Return values: url, dest, status_code, checksum_dest, checksum_src, backup_file, msg."""
     url, dest = args["url"], os.path.expanduser(args["dest"])
-    into_folder = os.path.isdir(dest)
+    into_folder = is_folder(dest)
     if into_folder:
         name = os.path.basename(urllib.parse.urlparse(url).path) or "index.html"
         dest = os.path.join(dest, name)
     result: Result = {"changed": False, "url": url, "dest": dest}
     algorithm, expected = wanted_checksum(args)
-    there = os.path.isfile(dest)
+    there = is_file(dest)
     # A folder as dest means, to Ansible, that the file is fetched every time.
     force = args["force"] or (into_folder and not expected)
     if there and not force:
@@ -70,8 +77,7 @@ def run(args: dict[str, Any], host: Host) -> Result:
     result["checksum_src"] = hashlib.sha1(content).hexdigest()
     result["msg"] = f"OK ({len(content)} bytes)"
     result["checksum_dest"] = hashlib.sha1(before).hexdigest() if before is not None else None
-    if os.path.exists(dest):
-        result.update(attributes_of(dest))
+    result.update(attributes_of(dest))
     return result
 
 
@@ -108,6 +114,8 @@ def fetch(args: dict[str, Any]) -> tuple[bytes, int | None]:
     import ssl
 
     url = args["url"]
+    if url.startswith("file:"):
+        return _local(url), None
     try:
         request = urllib.request.Request(url, headers={"User-Agent": args["http_agent"]})
         for name, value in (args["headers"] or {}).items():
@@ -129,6 +137,15 @@ def fetch(args: dict[str, Any]) -> tuple[bytes, int | None]:
     except (OSError, ValueError) as error:
         reason = getattr(error, "reason", None) or error
         raise ModuleFailure(f"could not fetch {url}: {reason}", url=url) from None
+
+
+def _local(url: str) -> bytes:
+    """Return the content of a file on the rig."""
+    path = urllib.request.url2pathname(urllib.parse.urlparse(url).path)
+    content = read_bytes(path, reading=True)
+    if content is None:
+        raise ModuleFailure(f"could not fetch {url}: {path} does not exist", url=url)
+    return content
 
 
 def download(url: str, suffix: str = "") -> str:

@@ -10,10 +10,10 @@ import os
 import re
 from typing import Any, Callable
 
-from provision.remote.files import ATTRIBUTES, put_content, read_bytes
+from provision.remote.files import ATTRIBUTES, is_folder, put_content, read_bytes
 from provision.remote.host import Host, ModuleFailure, Result
-from provision.remote.modules.file import make_directories
 from provision.remote.options import Option
+from provision.remote.trees import create_folders
 
 OPTIONS = {
     "path": Option("path", required=True, aliases=("dest", "destfile", "name")),
@@ -38,7 +38,7 @@ def run(args: dict[str, Any], host: Host) -> Result:
     """Return values: msg, backup (path of the copy), found (of state: absent)."""
     _check(args)
     path = os.path.expanduser(args["path"])
-    if os.path.isdir(path):
+    if is_folder(path):
         raise ModuleFailure(f"Path {path} is a directory !", rc=256)
     before = read_bytes(path)
     if args["state"] == "absent":
@@ -51,7 +51,7 @@ def run(args: dict[str, Any], host: Host) -> Result:
     if before is None and not args["create"]:
         return missing(path, host)
     if before is None and not host.check:
-        make_directories(host, os.path.dirname(os.path.abspath(path)), {})
+        create_folders(host, os.path.dirname(os.path.abspath(path)), {})
     after, msg = with_line((before or b"").splitlines(True), args)
     if before is None and after == []:
         return {"changed": False, "msg": ""}
@@ -62,7 +62,7 @@ def run(args: dict[str, Any], host: Host) -> Result:
 def missing(path: str, host: Host) -> Result:
     """What an editor says of a file that is not there; raises ModuleFailure in a run."""
     if host.check:
-        return {"changed": True, "unknown": f"{path} is made by an earlier task"}
+        return {"changed": True, "unknown": f"{path} is created by an earlier task"}
     raise ModuleFailure(
         f"Destination {path} does not exist !  Set create: true, or make it first", rc=257
     )

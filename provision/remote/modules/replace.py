@@ -9,7 +9,7 @@ import os
 import re
 from typing import Any
 
-from provision.remote.files import ATTRIBUTES, put_content, read_bytes
+from provision.remote.files import ATTRIBUTES, is_folder, put_content, read_bytes
 from provision.remote.host import Host, ModuleFailure, Result
 from provision.remote.modules.lineinfile import missing
 from provision.remote.options import Option
@@ -30,7 +30,7 @@ OPTIONS = {
 def run(args: dict[str, Any], host: Host) -> Result:
     """Return values: msg, backup_file."""
     path = os.path.expanduser(args["path"])
-    if os.path.isdir(path):
+    if is_folder(path):
         raise ModuleFailure(f"Path {path} is a directory !", rc=256)
     raw = read_bytes(path)
     if raw is None:

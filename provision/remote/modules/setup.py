@@ -17,8 +17,11 @@ from provision.remote import dpkg
 from provision.remote.facts import hardware, network, system
 from provision.remote.facts.rig import rig
 from provision.remote.facts.tree import Tree
+from provision.remote.files import read_bytes
 from provision.remote.host import Host, ModuleFailure, Result
 from provision.remote.options import Option
+from provision.remote.paths import reach
+from provision.remote.trust import is_private
 
 OPTIONS = {
     "gather_subset": Option("list", default=["all"]),
@@ -95,16 +98,28 @@ def local_facts(host: Host, folder: str) -> dict[str, Any]:
             continue
         path = os.path.join(folder, name)
         if os.access(path, os.X_OK):
+            if not _is_private(path):
+                found[stem] = f"error: {path} is not run: other users can replace or change it"
+                continue
             done = host.run([path], timeout=30)
             if done.rc != 0:
                 found[stem] = f"error: {path} ended with exit status {done.rc}: {done.stderr}"
                 continue
             text = done.stdout
         else:
-            with open(path, encoding="utf-8", errors="replace") as stream:
-                text = stream.read()
+            try:
+                text = (read_bytes(path, reading=True) or b"").decode("utf-8", "replace")
+            except ModuleFailure as failure:
+                found[stem] = f"error: {failure.msg}"
+                continue
         found[stem] = parse(text, path)
     return found
+
+
+def _is_private(path: str) -> bool:
+    """Whether only root, or the user of this process, can change a program."""
+    with reach(path) as place:
+        return is_private(place.folder.info) and place.info is not None and is_private(place.info)
 
 
 def parse(text: str, path: str) -> Any:

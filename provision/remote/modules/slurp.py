@@ -16,7 +16,7 @@ OPTIONS = {
 
 def run(args: dict[str, Any], host: Host) -> Result:
     """Return values: content (base64), encoding, source."""
-    content = read_bytes(args["src"])
+    content = read_bytes(args["src"], reading=True)
     if content is None:
         raise ModuleFailure(f"file not found: {args['src']}")
     return {

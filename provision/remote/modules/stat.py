@@ -14,8 +14,10 @@ import pwd
 import stat
 from typing import Any
 
-from provision.remote.host import Host, ModuleFailure, Result
+from provision.remote.files import look_up
+from provision.remote.host import Host, Result
 from provision.remote.options import Option
+from provision.remote.paths import Place, failure, reach, via
 
 OPTIONS = {
     "path": Option("path", required=True, aliases=("dest", "name")),
@@ -59,22 +61,27 @@ def run(args: dict[str, Any], host: Host) -> Result:
     """Return value: stat, a mapping that has at least `exists`."""
     path = os.path.expanduser(args["path"])
     try:
-        info = os.stat(path) if args["follow"] else os.lstat(path)
+        with reach(path, args["follow"], reading=True) as place:
+            if place.info is None:
+                return {"changed": False, "stat": {"exists": False}}
+            found = describe(path, place)
+            wanted = args["get_checksum"]
+            if wanted is None:
+                wanted = place.info.st_size <= SMALL
+            if wanted and found["isreg"] and found["readable"]:
+                found["checksum"] = checksum_of_place(place, args["checksum_algorithm"])
+            return {"changed": False, "stat": found}
     except (FileNotFoundError, NotADirectoryError):
         return {"changed": False, "stat": {"exists": False}}
     except OSError as error:
-        raise ModuleFailure(f"can't look at {path}: {error.strerror}", path=path) from None
-    found = describe(path, info)
-    wanted = args["get_checksum"]
-    if wanted is None:
-        wanted = info.st_size <= SMALL
-    if wanted and found["isreg"] and found["readable"]:
-        found["checksum"] = checksum(path, args["checksum_algorithm"])
-    return {"changed": False, "stat": found}
+        raise failure("look at", path, error) from None
 
 
-def describe(path: str, info: os.stat_result) -> dict[str, Any]:
-    """Everything in Ansible's `stat` that needs no reading of the file."""
+def describe(path: str, place: Place) -> dict[str, Any]:
+    """Return everything in Ansible's `stat` that needs no reading of the file."""
+    info, node = place.info, place.node
+    assert info is not None
+    assert node is not None
     found: dict[str, Any] = {
         "exists": True,
         "path": path,
@@ -91,17 +98,25 @@ def describe(path: str, info: os.stat_result) -> dict[str, Any]:
         "blocks": info.st_blocks,
         "block_size": info.st_blksize,
         "device_type": info.st_rdev,
-        "readable": os.access(path, os.R_OK),
-        "writeable": os.access(path, os.W_OK),
-        "executable": os.access(path, os.X_OK),
+        "readable": _has_access(place, path, os.R_OK),
+        "writeable": _has_access(place, path, os.W_OK),
+        "executable": _has_access(place, path, os.X_OK),
     }
     found.update({name: test(info.st_mode) for name, test in TYPES.items()})
     found.update({name: bool(info.st_mode & bit) for name, bit in PERMISSIONS.items()})
     found.update(owner_names(info))
     if found["islnk"]:
         found["lnk_source"] = os.path.realpath(path)
-        found["lnk_target"] = os.readlink(path)
+        found["lnk_target"] = os.readlink("", dir_fd=node)
     return found
+
+
+def _has_access(place: Place, path: str, right: int) -> bool:
+    """Whether this process may use a file so; of a symlink, what it leads to."""
+    if place.is_kind(stat.S_ISLNK):
+        return os.access(path, right)
+    assert place.node is not None
+    return os.access(via(place.node), right)
 
 
 def owner_names(info: os.stat_result) -> dict[str, str]:
@@ -116,7 +131,12 @@ def owner_names(info: os.stat_result) -> dict[str, str]:
 
 def attributes_of(path: str) -> dict[str, Any]:
     """What Ansible adds to the result of every path that it handled."""
-    info = os.lstat(path)
+    info = look_up(path, follow=False)
+    return {} if info is None else attributes(info)
+
+
+def attributes(info: os.stat_result) -> dict[str, Any]:
+    """Return the same of what stat reports."""
     names = owner_names(info)
     return {
         "mode": format(stat.S_IMODE(info.st_mode), "04o"),
@@ -125,16 +145,17 @@ def attributes_of(path: str) -> dict[str, Any]:
         "owner": names.get("pw_name", str(info.st_uid)),
         "group": names.get("gr_name", str(info.st_gid)),
         "size": info.st_size,
-        "state": kind(path),
+        "state": _kind_of(info),
     }
 
 
 def kind(path: str) -> str:
     """absent, link, directory, hard (a file with more than one name) or file."""
-    try:
-        info = os.lstat(path)
-    except (FileNotFoundError, NotADirectoryError):
-        return "absent"
+    info = look_up(path, follow=False)
+    return "absent" if info is None else _kind_of(info)
+
+
+def _kind_of(info: os.stat_result) -> str:
     if stat.S_ISLNK(info.st_mode):
         return "link"
     if stat.S_ISDIR(info.st_mode):
@@ -144,8 +165,17 @@ def kind(path: str) -> str:
 
 def checksum(path: str, algorithm: str = "sha1") -> str:
     """A file's digest in hexadecimal, read in pieces."""
+    try:
+        with reach(path, reading=True) as place:
+            return checksum_of_place(place, algorithm)
+    except OSError as error:
+        raise failure("read", path, error) from None
+
+
+def checksum_of_place(place: Place, algorithm: str) -> str:
+    """Return the digest of the regular file at a place."""
     digest = hashlib.new(algorithm)
-    with open(path, "rb") as stream:
+    with os.fdopen(place.open_file(reading=True), "rb") as stream:
         for piece in iter(lambda: stream.read(1 << 20), b""):
             digest.update(piece)
     return digest.hexdigest()

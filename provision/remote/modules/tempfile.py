@@ -7,8 +7,9 @@ import tempfile
 from typing import Any
 
 from provision.remote.host import Host, ModuleFailure, Result
-from provision.remote.modules.stat import attributes_of
+from provision.remote.modules.stat import attributes
 from provision.remote.options import Option
+from provision.remote.paths import reach
 
 OPTIONS = {
     "state": Option(default="file", choices=("directory", "file")),
@@ -23,11 +24,24 @@ def run(args: dict[str, Any], host: Host) -> Result:
     if host.check:
         return {"changed": True, "unknown": "its name is drawn when it is made"}
     try:
-        if args["state"] == "directory":
-            path = tempfile.mkdtemp(args["suffix"], args["prefix"], args["path"])
-        else:
-            handle, path = tempfile.mkstemp(args["suffix"], args["prefix"], args["path"])
-            os.close(handle)
+        with reach(args["path"] or tempfile.gettempdir()) as place:
+            folder = place.open_folder()
+        try:
+            name = _create(folder.fd, args)
+            info = os.lstat(name, dir_fd=folder.fd)
+        finally:
+            os.close(folder.fd)
     except OSError as error:
         raise ModuleFailure(f"can't make a scratch {args['state']}: {error}") from None
-    return {"changed": True, "path": path, **attributes_of(path)}
+    return {"changed": True, "path": folder.child(name), **attributes(info)}
+
+
+def _create(folder: int, args: dict[str, Any]) -> str:
+    """Create a new name in a folder; return it."""
+    name = f"{args['prefix']}{os.urandom(5).hex()}{args['suffix']}"
+    if args["state"] == "directory":
+        os.mkdir(name, 0o700, dir_fd=folder)
+    else:
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        os.close(os.open(name, flags, 0o600, dir_fd=folder))
+    return name

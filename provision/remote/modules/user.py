@@ -12,8 +12,8 @@ import os
 import pwd
 from typing import Any
 
-from provision.remote.files import group_id
 from provision.remote.host import Host, ModuleFailure, Result
+from provision.remote.modes import group_id
 from provision.remote.options import Option
 
 OPTIONS = {

