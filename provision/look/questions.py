@@ -65,7 +65,7 @@ def scripts(paths: Iterable[str]) -> str:
     """The command that gives those of some files that are scripts, as a compressed tar."""
     named = " ".join(map(shlex.quote, sorted(paths)))
     return _quiet(
-        # An empty file is not a script; behind a symlink it may be one of the kernel that waits.
+        # An empty file is not a script; it may be a symlink to a kernel file whose read blocks.
         f"find -L {named} -maxdepth 0 -type f ! -empty -size -{SCRIPT_KIB}k -print0 |"
         " xargs -0 -r grep -lZ -m 1 '^#!' | tar -ch --null -f - -C / -T - | gzip -1"
     )

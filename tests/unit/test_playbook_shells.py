@@ -15,7 +15,7 @@ FILES = sorted(
     for folder in (PLAYBOOKS, PLAYBOOKS / "tasks")
     for path in (folder.glob("*.yml") if folder == PLAYBOOKS else folder.rglob("*.yml"))
 )
-#: Tasks that read or move something in a home; a comment at each explains why that is safe.
+#: Tasks that read or move something in a home; comments in the playbooks explain why it is safe.
 IN_HOMES = {
     "Archive of the settings before",
     "Folders of homes that were put aside",
