@@ -85,6 +85,36 @@ def test_the_benchmarks(tmp_path: Path, hostile: dict[str, str]) -> None:
     assert not (tmp_path / "mark").exists()
 
 
+@pytest.mark.parametrize(
+    ("words", "loopback", "private"),
+    [((), 0, "yes"), (("ddp",), 0, "yes"), (("--nodes", "2"), 0, "no"), (("--nodes=2",), 0, "no"),
+     ((), 1, "no")],
+)  # fmt: skip
+def test_ranks_of_one_rig_get_a_network_of_their_own(
+    words: tuple[str, ...], loopback: int, private: str, tmp_path: Path
+) -> None:
+    """PyTorch's stores run what any client sends, as root, at a port on every address."""
+    python = tmp_path / "venv/bin/python"
+    python.parent.mkdir(parents=True)
+    python.touch(0o755)
+    runner = tmp_path / "systemd-run"
+    # The first call is the probe, where there is one; the last one is the benchmark's.
+    runner.write_text(f"""#!/bin/sh
+echo "$*" | tr "\\n" " " >> {tmp_path}/calls; echo >> {tmp_path}/calls
+case "$*" in *create_server*) exit {loopback} ;; esac
+""")
+    runner.chmod(0o755)
+    text = rendered((TEMPLATES / "deeprig-bench.j2").read_text(), venv=str(tmp_path / "venv"))
+    program = tmp_path / "program"
+    text = text.replace("$(id -u)", "0").replace("systemd-run --quiet", f"{runner} --quiet")
+    program.write_text(text)
+    done = subprocess.run(["sh", str(program), *words], capture_output=True, text=True, check=True)
+    *_, call = (tmp_path / "calls").read_text().splitlines()
+    assert f"--property=PrivateNetwork={private}" in call
+    assert "agent.bench" in call
+    assert ("warning: this system has no private networks" in done.stderr) == bool(loopback)
+
+
 def unit(name: str) -> dict[str, list[str]]:
     """The settings of a unit's template."""
     found: dict[str, list[str]] = {}
