@@ -30,6 +30,8 @@ HEARTBEAT = 5.0  # seconds between two signs of life of ours
 GREETING_SECONDS = (
     60.0  # from the command to the worker's first word; Python on a slow disk takes 3
 )
+LONGEST_WAIT = 7200.0  # seconds for the last task of a run whose operator is gone
+LONGEST_BATCH = 86400.0  # seconds; PyTorch over a slow line takes some hours
 MOST_BEFORE_GREETING = 1 << 20  # bytes of a login shell's own words
 MOST_OF_A_SESSION = 1 << 30  # bytes; a whole provision sends 2 MB
 MOST_OF_STDERR = 1 << 16  # bytes
@@ -80,8 +82,11 @@ class Session:
         else:
             self._send(request)
         self.frames_sent += 1
+        deadline = time.monotonic() + LONGEST_BATCH
         while True:
             frame = self._receive()
+            if time.monotonic() > deadline:
+                raise self._lost(f"a batch of tasks did not end within {LONGEST_BATCH:g} s")
             try:
                 batch.check(frame)
             except BoundaryError as error:
@@ -159,8 +164,11 @@ class Session:
             )
 
     def _hear_hello(self, on_waiting: Callable[[Waiting], None]) -> Hello:
+        deadline = time.monotonic() + LONGEST_WAIT
         try:
             while "waiting" in (frame := self._receive()):
+                if time.monotonic() > deadline:
+                    raise self._lost(f"another run did not end within {LONGEST_WAIT:g} s")
                 on_waiting(check_type(frame["waiting"], Waiting, "frame"))
             return check_type(frame.get("hello"), Hello, "greeting")
         except BoundaryError as error:

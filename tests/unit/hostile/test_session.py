@@ -13,6 +13,7 @@ import pytest
 
 from provision import session as sessions
 from provision.errors import DeeprigError, LostError, UnreachableError
+from provision.remote.frames import GREETING
 from provision.session import Session
 from tests.unit.hostile.fake_rig import HELLO, FakeConnection, connect, frame, news
 from tests.unit.local import play
@@ -130,6 +131,29 @@ def test_an_endless_answer_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     endless = itertools.repeat(news(done=False))
     with pytest.raises(LostError, match="it sent more than"):
         run(connect(*itertools.islice(endless, 20_000)))
+
+
+@pytest.mark.parametrize(
+    ("answer", "limit", "words"),
+    [
+        (news(done=False), "LONGEST_BATCH", "a batch of tasks did not end"),
+        (frame({"waiting": {"holder": "x", "seconds": 1.0}}), "LONGEST_WAIT", "another run did"),
+    ],
+)
+def test_signs_of_life_for_ever_end(
+    answer: bytes, limit: str, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A rig that always has something to report never finishes otherwise."""
+    monkeypatch.setattr(sessions, limit, 1000.0)
+    clock = itertools.count(step=10)
+    monkeypatch.setattr("provision.session.time.monotonic", lambda: float(next(clock)))
+    first = [] if limit == "LONGEST_WAIT" else [frame(HELLO)]
+    connection = FakeConnection(
+        itertools.chain([GREETING, *first], itertools.repeat(answer, 10_000))
+    )
+    with pytest.raises(LostError, match=words):
+        run(connection)
+    assert connection.channel.closed
 
 
 def test_a_play_without_results_is_never_a_success(tmp_path: Path) -> None:
