@@ -35,7 +35,7 @@ START_SECONDS = 20
 NVITOP = "nvitop-exporter==1.7.2"
 #: As Prometheus 2.42 asks.
 ASKED = (
-    b"GET /metrics HTTP/1.1\r\nHost: rig\r\nUser-Agent: Prometheus/2.42.0\r\n"
+    b"GET /metrics HTTP/1.1\r\nHost: 127.0.0.1\r\nUser-Agent: Prometheus/2.42.0\r\n"
     b"Accept: application/openmetrics-text;version=1.0.0,application/openmetrics-text;"
     b"version=0.0.1;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1\r\n"
     b"Accept-Encoding: gzip\r\nX-Prometheus-Scrape-Timeout-Seconds: 10\r\n"
