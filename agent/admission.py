@@ -11,6 +11,7 @@ import ipaddress
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from time import monotonic
 
 from agent.limits import Limits
@@ -19,6 +20,7 @@ LOOPBACK = "loopback"
 SUBSCRIBER_PREFIX = 64  # the least of IPv6 that a provider gives one customer (RFC 6177)
 
 
+@lru_cache(maxsize=1024)
 def network(address: str) -> str:
     """Return what counts as one client: an IPv4 address, or a /64 of IPv6.
 
@@ -33,6 +35,7 @@ def network(address: str) -> str:
     return str(parsed)
 
 
+@lru_cache(maxsize=1024)
 def group(address: str) -> str:
     """Return what shares one limit of connections: a network, or all of loopback.
 

@@ -11,6 +11,7 @@ import ipaddress
 import os
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from http import HTTPStatus
 from pathlib import Path
 
@@ -56,11 +57,21 @@ class HostNames:
         return None
 
     def _is_known(self, host: str) -> bool:
-        try:
-            ipaddress.ip_address(host.strip("[]"))
-        except ValueError:
-            return normalize(host) in self._names
-        return True
+        return is_address(host.strip("[]")) or normalize(host) in self._names
+
+
+@lru_cache(maxsize=1024)
+def is_address(host: str) -> bool:
+    """Return whether a host is an IP address.
+
+    >>> is_address("192.0.2.7"), is_address("::1"), is_address("attic")
+    (True, True, False)
+    """
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def normalize(name: str) -> str:
