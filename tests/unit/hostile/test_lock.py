@@ -161,10 +161,10 @@ def test_a_worker_that_hears_nothing_more_ends(folder: Path) -> None:
 
 def test_a_worker_that_hears_signs_of_life_stays(folder: Path) -> None:
     pipe = Pipe()
-    worker = Worker(pipe.reader, io.BytesIO(), 0.01, None, patience=1.0)
+    worker = Worker(pipe.reader, io.BytesIO(), 0.01, None, patience=2.0)
     thread = serve(worker)
     began = time.monotonic()
-    while time.monotonic() - began < 2.5:
+    while time.monotonic() - began < 5:  # without signs of life it would have ended long ago
         pipe.send({"op": "alive"})
         threading.Event().wait(0.05)
         assert thread.is_alive()
