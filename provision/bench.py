@@ -29,7 +29,7 @@ from provision.flags import Flags
 from provision.inventory import Host
 from provision.places import LOG
 from provision.redact import Redactor, secrets_of
-from provision.rootshell import RootShell
+from provision.rootshell import LONGEST_RUN, RootShell
 from provision.sessions import sudo_password
 from provision.terminal import Terminal
 from provision.textfile import make_private
@@ -40,7 +40,6 @@ RENDEZVOUS_PORT = 29400  # torchrun's own default
 #: Seconds without a line. The benchmarks have deadlines of their own, and say so; but pairs are
 #: told all at once, and many GPUs behind x1 risers have hundreds of them.
 SILENCE = 1200.0
-LONGEST = 24 * 3600.0  # seconds for all benchmarks together
 FAILED, UNUSABLE = 1, 4  # exit statuses, as agent/bench has them
 ENDED = -1  # the connection was closed before the end (rootshell.Done)
 
@@ -193,7 +192,7 @@ def _run(shell: RootShell, host: str, command: str, screen: Screen) -> Result:
     try:
         if shell.run(f"test -x {PROGRAM}").status != 0:
             return Result(host, UNUSABLE, error=_missing(host))
-        done = shell.run(command, line, silence=SILENCE, longest=LONGEST)
+        done = shell.run(command, line, silence=SILENCE, longest=LONGEST_RUN)
     except DeeprigError as error:
         return Result(host, error.status, error=error)
     document = found.get("document")

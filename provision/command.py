@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 from fabric import Config
 from invoke.exceptions import Exit
@@ -14,10 +13,8 @@ from provision.connection import RigConnection
 from provision.errors import DeeprigError, describe
 from provision.inventory import Host
 from provision.redact import Redactor, secrets_of
-from provision.rootshell import Shell
+from provision.rootshell import LONGEST_RUN, Shell
 from provision.terminal import Terminal
-
-LONGEST = 24 * 3600.0  # seconds, also without a word: the operator ends it with Ctrl-C
 
 
 def run_command(hosts: Sequence[Host], config: Config, command: str) -> None:
@@ -37,7 +34,7 @@ def run_command(hosts: Sequence[Host], config: Config, command: str) -> None:
 
         shell = Shell(RigConnection(host, config))
         try:
-            done = shell.run(command, show, silence=LONGEST, longest=LONGEST)
+            done = shell.run(command, show, silence=LONGEST_RUN, longest=LONGEST_RUN)
         finally:
             shell.close()
         for line in done.error.decode("utf-8", "replace").splitlines():
@@ -46,11 +43,9 @@ def run_command(hosts: Sequence[Host], config: Config, command: str) -> None:
         return done.status
 
     worst = 0
-    with ThreadPoolExecutor(len(hosts)) as pool:
-        answers = pool.map(lambda host: hostwise.attempt(run_on, host), hosts)
-        for host, answer in zip(hosts, answers, strict=True):
-            if isinstance(answer, DeeprigError):
-                errors.print(redactor.text(describe(answer, host.name)), style="red")
-            worst = max(worst, answer.status if isinstance(answer, DeeprigError) else answer)
+    for name, answer in hostwise.each(hosts, run_on).items():
+        if isinstance(answer, DeeprigError):
+            errors.print(redactor.text(describe(answer, name)), style="red")
+        worst = max(worst, answer.status if isinstance(answer, DeeprigError) else answer)
     if worst:
         raise Exit(code=worst)

@@ -65,7 +65,7 @@ def show(hosts: list[Host], config: Config, accept_new: bool, as_json: bool) -> 
             console.print(name, style="bold")
             wrapping.rows(rows, console, LABEL)
 
-    hostwise.show_each(found, show_one)
+    status = hostwise.show_each(found, show_one)
     if as_json:
         print(json.dumps(documents, indent=2))
-    return len(documents) == len(hosts)
+    return status == 0

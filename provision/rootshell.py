@@ -24,6 +24,7 @@ from provision.errors import HungError, LostError, UnreachableError
 
 SILENCE = 120.0  # seconds without a byte from a command, unless its caller allows more
 LONGEST = 600.0  # seconds for a whole command, unless its caller allows more
+LONGEST_RUN = 24 * 3600.0  # seconds for what has deadlines of its own, or an operator who waits
 MOST = 64 << 20  # bytes that a command may write, where its caller names no other limit
 MOST_COMPLAINTS = 1 << 20  # bytes of its standard error; what comes then is not kept
 KEEPALIVE = 10  # seconds between keepalives of an idle connection

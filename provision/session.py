@@ -23,13 +23,11 @@ from provision.boundary.messages import Batch, Hello, Waiting, decode_frame
 from provision.boundary.text import clean
 from provision.connection import CHANNEL_TIMEOUT, RigConnection
 from provision.errors import LostError, UnreachableError
-from provision.remote.frames import GREETING, BadFrame, Frame, pack, read_body
+from provision.remote.frames import GREETING, HEARTBEAT, BadFrame, Frame, pack, read_body
 
-SILENCE = 30.0  # seconds; the worker's heartbeat is 5
-HEARTBEAT = 5.0  # seconds between two signs of life of ours
-GREETING_SECONDS = (
-    60.0  # from the command to the worker's first word; Python on a slow disk takes 3
-)
+SILENCE = 30.0  # seconds; several heartbeats
+#: From the command to the worker's first word; Python on a slow disk takes 3 seconds.
+GREETING_SECONDS = 60.0
 LONGEST_WAIT = 7200.0  # seconds for the last task of a run whose operator is gone
 LONGEST_BATCH = 86400.0  # seconds; PyTorch over a slow line takes some hours
 MOST_BEFORE_GREETING = 1 << 20  # bytes of a login shell's own words

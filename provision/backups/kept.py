@@ -99,13 +99,13 @@ class Kept:
 def parse(text: str) -> Kept:
     """What a rig answered to ASK. Raises BoundaryError where that is not such a list."""
     rows = [line.split("\t") for line in text.splitlines()]
-    for row in rows[:MOST_ROWS]:
+    if len(rows) > MOST_ROWS:
+        raise BoundaryError(f"the rig's list of its backup has {len(rows)} lines")
+    for row in rows:
         if row[0] not in ROWS or not all(map(re.match, ROWS[row[0]], row[1:])):
             raise BoundaryError(f"the rig's list of its backup has a line of another form: {row}")
         if len(row) != len(ROWS[row[0]]) + 1:
             raise BoundaryError(f"the rig's list of its backup has a line cut off: {row}")
-    if len(rows) > MOST_ROWS:
-        raise BoundaryError(f"the rig's list of its backup has {len(rows)} lines")
     folder = next((row for row in rows if row[0] == "folder"), None)
     files = [row for row in rows if row[0] == "file"]
     return Kept(

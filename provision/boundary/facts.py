@@ -240,16 +240,20 @@ class Facts(Base):
 
 def check_rig_facts(facts: Mapping[str, Any]) -> dict[str, Any]:
     """Return `ansible_local.deeprig`, checked and clean. Raises BoundaryError."""
-    checked: dict[str, Any] = dict(check_type(facts, RigFacts, "facts"))
-    for interface in checked["network"]["interfaces"]:
-        for address in interface["addresses"]:
-            patterns.check_address(address)
-    return checked
+    return _with_addresses(check_type(facts, RigFacts, "facts"))
 
 
 def check_facts(facts: Mapping[str, Any]) -> dict[str, Any]:
     """Return all `ansible_*` facts, deeprig's own checked, all clean. Raises BoundaryError."""
     checked = check_type(facts, Facts, "facts")
-    own = check_rig_facts(checked["ansible_local"]["deeprig"])
+    own = _with_addresses(checked["ansible_local"]["deeprig"])
     cleaned: dict[str, Any] = clean_texts(dict(facts))
     return {**cleaned, "ansible_local": {**cleaned["ansible_local"], "deeprig": own}}
+
+
+def _with_addresses(facts: RigFacts) -> dict[str, Any]:
+    """Return the facts, once their addresses are found to be such. Raises DeeprigError."""
+    for interface in facts["network"]["interfaces"]:
+        for address in interface["addresses"]:
+            patterns.check_address(address)
+    return dict(facts)

@@ -23,6 +23,8 @@ from provision.remote.facts import system
 from provision.remote.facts.miners import (
     BOOT_FILES,
     CRON_FILES,
+    MOST_SCRIPTS,
+    NO_SCRIPTS,
     PATH,
     SCRIPT_DEPTH,
     login_paths,
@@ -33,8 +35,6 @@ from provision.remote.facts.network import Address
 from provision.remote.facts.rig import rig
 from provision.rootshell import RootShell, Shell
 
-NO_SCRIPTS = ("/dev/", "/proc/", "/sys/")
-MOST_SCRIPTS = 1000  # of one round: a rig may name any number
 AT_ONCE = 8  # channels of one connection: sshd's MaxSessions is 10
 
 

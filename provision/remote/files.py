@@ -20,13 +20,12 @@ from provision.remote import systemd
 from provision.remote.host import Host, ModuleFailure, Result
 from provision.remote.modes import ATTRIBUTES, group_id, mode_bits, user_id
 from provision.remote.paths import Place, failure, reach, via
-from provision.remote.trust import is_private
+from provision.remote.trust import RUN_FOLDER, is_private, open_private
 
 __all__ = ["ATTRIBUTES", "apply_attributes", "put_content", "read_bytes", "write_bytes"]
 
 DIFF_LIMIT = 100_000  # bytes of a file that a diff shows; Ansible's own limit is 104448
 SHARED_LIMIT = 1 << 30  # bytes read of a file in another user's folder: it may be sparse
-PRIVATE_FOLDER = "/run/deeprig"  # for files that a command reads by their path
 MISSING = (errno.ENOENT, errno.ENOTDIR)
 
 
@@ -185,11 +184,8 @@ def private_folder() -> str:
     """Create a folder that only this process's user enters; the caller removes it."""
     if os.geteuid() == 0:
         with contextlib.suppress(OSError):
-            with contextlib.suppress(FileExistsError):
-                os.mkdir(PRIVATE_FOLDER, 0o700)
-            info = os.lstat(PRIVATE_FOLDER)
-            if stat.S_ISDIR(info.st_mode) and is_private(info):
-                return tempfile.mkdtemp(prefix="new-", dir=PRIVATE_FOLDER)
+            os.close(open_private(RUN_FOLDER))
+            return tempfile.mkdtemp(prefix="new-", dir=RUN_FOLDER)
     return tempfile.mkdtemp(prefix="deeprig-")
 
 

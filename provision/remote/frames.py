@@ -28,6 +28,8 @@ Frame = Dict[str, Any]
 
 # Written once before the first frame: whatever came before it is not ours.
 GREETING = b"\0deeprig\0"
+# Seconds of silence after which either side sends a sign of life.
+HEARTBEAT = 5.0
 # A frame longer than this is not a frame: a login banner or a broken shell wrote to the channel.
 LIMIT = 256 * 1024 * 1024
 

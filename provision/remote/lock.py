@@ -7,19 +7,17 @@ the run that holds it; its modification time is the last sign of life of that ru
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import json
 import os
-import stat
 import time
 from typing import NamedTuple
 
-FOLDER = "/run/deeprig"
+from provision.remote.trust import RUN_FOLDER, open_private
+
 NAME = "lock"
-QUIET = (
-    15.0  # seconds without a sign of life (three heartbeats), after which an operator may be gone
-)
+#: Seconds without a sign of life (three heartbeats), after which an operator may be gone.
+QUIET = 15.0
 
 
 class LockError(Exception):
@@ -47,12 +45,12 @@ class Holder(NamedTuple):
 class Lock:
     """The lock of this process. Raises LockError where the folder is not root's alone."""
 
-    def __init__(self, operator: str, folder: str = FOLDER) -> None:
+    def __init__(self, operator: str, folder: str = RUN_FOLDER) -> None:
         self._operator = operator
         self._since = time.strftime("%H:%M:%S")
         self._held = False
         try:
-            parent = _open_private(folder)
+            parent = open_private(folder)
             try:
                 flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
                 self._handle = os.open(NAME, flags, 0o600, dir_fd=parent)
@@ -98,17 +96,3 @@ class Lock:
             )  # fmt: skip
         except (ValueError, KeyError, TypeError):  # it is being written
             return Holder("another operator", "now", 0, False, quiet)
-
-
-def _open_private(folder: str) -> int:
-    """Open a folder that only its owner, who runs this, may enter; it is made where missing."""
-    with contextlib.suppress(FileExistsError):
-        os.mkdir(folder, 0o700)
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    info = os.fstat(handle)
-    if info.st_uid != os.geteuid():
-        os.close(handle)
-        raise LockError(f"{folder} belongs to user {info.st_uid}: remove it")
-    if stat.S_IMODE(info.st_mode) & 0o077:
-        os.fchmod(handle, 0o700)
-    return handle

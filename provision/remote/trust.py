@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import grp
 import os
 import pwd
 import stat
 
+#: Of root's alone: the lock of a run, and files that a command reads by their path.
+RUN_FOLDER = "/run/deeprig"
 ANYBODY = -1  # in place of a uid: several users could have placed a symlink
 
 
@@ -60,3 +64,20 @@ def link_controller(link: os.stat_result, folder: os.stat_result) -> int | None:
     if is_private(folder) or folder.st_mode & stat.S_ISVTX:
         return None
     return ANYBODY
+
+
+def open_private(folder: str) -> int:
+    """Open a folder that only this process's user may enter; it is created where missing.
+
+    Raises OSError, also for a symlink, and for a folder of another user.
+    """
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(folder, 0o700)
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    info = os.fstat(fd)
+    if info.st_uid != os.geteuid():
+        os.close(fd)
+        raise PermissionError(errno.EPERM, f"belongs to {user_name(info.st_uid)}", folder)
+    if stat.S_IMODE(info.st_mode) & 0o077:
+        os.fchmod(fd, 0o700)
+    return fd

@@ -18,12 +18,11 @@ import time
 import traceback
 from typing import Any, BinaryIO
 
-from provision.remote.frames import GREETING, BadFrame, Frame, pack, unpack
+from provision.remote.frames import GREETING, HEARTBEAT, BadFrame, Frame, pack, unpack
 from provision.remote.host import Host, ModuleFailure
 from provision.remote.lock import Lock, LockError
 
 INTERVAL = 0.2  # seconds between two looks at what there is to tell
-HEARTBEAT = 5.0  # seconds of silence after which the worker sends a sign of life
 PATIENCE = 60.0  # seconds without a sign of life, after which the operator's side is gone
 POLL = 1.0  # seconds between two attempts to take a lock whose holder is leaving
 

@@ -10,9 +10,8 @@ from typing import Any
 from testinfra.backend.base import BaseBackend, CommandResult
 
 from provision.errors import HungError, LostError
-from provision.rootshell import SILENCE, OnLine, RootShell
+from provision.rootshell import LONGEST_RUN, SILENCE, OnLine, RootShell
 
-LONGEST = 24 * 3600.0  # seconds: the benchmarks have deadlines of their own
 PROBE = 15.0  # seconds in which a rig that is still there runs a command that does nothing
 LOST = "lost the rig in the middle"
 ADVICE = "See whether it still answers, then run again."
@@ -38,7 +37,7 @@ class RigBackend(BaseBackend):  # type: ignore[misc]
         on_line: OnLine | None = None,
         silence: float = SILENCE,
         content: str = "",
-        longest: float = LONGEST,
+        longest: float = LONGEST_RUN,
     ) -> CommandResult:
         """The same, as `RootShell.run` has it: lines as they come, and what it reads.
 

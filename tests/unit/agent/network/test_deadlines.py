@@ -133,9 +133,9 @@ def test_over_tls_few_answers_are_held(site: Site) -> None:
     with serving(handler, Limits(), site.server) as server:
         client = server.connect(receive_buffer=4096, tls=site.client)
         client.send(GET.replace(b"/large", b"/medium") * 100)
-        wait_for(lambda: held(server) > 0, "the client lags behind")
+        wait_for(lambda: server.held() > 0, "the client lags behind")
         assert server.connect(tls=site.client).ask().status == 200
-        assert held(server) < 2 * len(MEDIUM)
+        assert server.held() < 2 * len(MEDIUM)
 
 
 def test_over_tls_answers_that_fit_the_buffers_have_a_deadline(site: Site) -> None:
@@ -143,19 +143,8 @@ def test_over_tls_answers_that_fit_the_buffers_have_a_deadline(site: Site) -> No
     with serving(handler, FAST, site.server) as server:
         client = server.connect(receive_buffer=4096, tls=site.client)
         client.send(GET.replace(b"/large", b"/medium") * 100)
-        wait_for(lambda: held(server) > 0, "the client lags behind")
+        wait_for(lambda: server.held() > 0, "the client lags behind")
         wait_for(lambda: places(server) == 0, "its place is free")
-
-
-def held(server: Server) -> int:
-    """Bytes of answers in the server's TLS buffers."""
-
-    def count() -> int:
-        transports = [one._transport for one in server.connections.open]
-        return sum(each.get_write_buffer_size() for each in transports if each)
-
-    bytes_: int = server.call(count)
-    return bytes_
 
 
 def test_a_client_that_does_not_close_tls_is_closed(site: Site) -> None:

@@ -110,6 +110,16 @@ class Server:
 
         return asyncio.run_coroutine_threadsafe(called(), self.loop).result(PATIENCE_SECONDS)
 
+    def held(self) -> int:
+        """Bytes of answers that the server keeps for clients that do not take them."""
+
+        def count() -> int:
+            transports = [one._transport for one in self.connections.open]
+            return sum(each.get_write_buffer_size() for each in transports if each)
+
+        bytes_: int = self.call(count)
+        return bytes_
+
     def end(self) -> None:
         for client in self._clients:
             client.close()

@@ -9,7 +9,7 @@ import pytest
 
 from agent.http import READ_BYTES, Request, Response
 from agent.limits import Limits
-from tests.unit.agent.serving.server import Client, Server, serving, wait_for
+from tests.unit.agent.serving.server import Client, serving, wait_for
 
 GET = b"GET /a HTTP/1.1\r\nHost: rig\r\n\r\n"
 FAST = Limits(
@@ -25,17 +25,6 @@ LARGE = bytes(1 << 20)
 
 def handler(request: Request) -> Response:
     return Response(LARGE if request.path == "/large" else b"x")
-
-
-def held(server: Server) -> int:
-    """Bytes of answers that the server keeps for clients that do not take them."""
-
-    def count() -> int:
-        transports = [one._transport for one in server.connections.open]
-        return sum(each.get_write_buffer_size() for each in transports if each)
-
-    bytes_: int = server.call(count)
-    return bytes_
 
 
 def test_a_hundred_that_send_a_byte_at_a_time() -> None:
@@ -107,10 +96,10 @@ def test_a_slow_reader_is_waited_for_and_costs_one_answer() -> None:
         client = server.connect(receive_buffer=4096)
         number = 40
         client.send(GET.replace(b"/a", b"/large") * number)
-        wait_for(lambda: held(server) > 0, "the client lags behind")
+        wait_for(lambda: server.held() > 0, "the client lags behind")
         for _ in range(20):
             assert server.ask().status == 200
-        assert held(server) < len(LARGE) + 1024
+        assert server.held() < len(LARGE) + 1024
         assert all(len(client.answer().body) == len(LARGE) for _ in range(number))
 
 
@@ -120,7 +109,7 @@ def test_one_who_does_not_read_is_closed() -> None:
         client.send(GET.replace(b"/a", b"/large") * 3)
         wait_for(lambda: server.connections.open, "it is here")
         wait_for(lambda: not server.connections.open, "it is closed")
-        assert held(server) == 0
+        assert server.held() == 0
         assert len(client.rest()) < 3 * len(LARGE), "what the kernel held, and no more"
 
 
@@ -134,7 +123,7 @@ def test_of_many_small_requests_few_are_kept() -> None:
             client.send(small * 400_000)
         (connection,) = server.connections.open
         assert len(connection._waiting) <= READ_BYTES // len(small) + 1
-        assert held(server) < 64 << 10
+        assert server.held() < 64 << 10
 
 
 def test_a_refusal_waits_for_what_is_on_its_way() -> None:
