@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from fabric import Config
 
+from provision.cli.executor import FleetContext
+from provision.cli.flags import Flags
 from provision.errors import PatternError
-from provision.executor import FleetContext
-from provision.flags import Flags
 
 
 def context(*patterns: str) -> FleetContext:
