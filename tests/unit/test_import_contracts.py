@@ -25,10 +25,10 @@ def test_a_sideways_import_breaks_a_contract(tmp_path: Path) -> None:
     """The contracts are not empty: with one import too many, lint-imports fails."""
     (tmp_path / "pyproject.toml").write_text((ROOT / "pyproject.toml").read_text())
     for package in ("agent", "provision"):
-        for file in (ROOT / package).rglob("*.py"):
-            copy = tmp_path / file.relative_to(ROOT)
+        for source in (ROOT / package).rglob("*.py"):
+            copy = tmp_path / source.relative_to(ROOT)
             copy.parent.mkdir(parents=True, exist_ok=True)
-            copy.write_text(file.read_text())
+            copy.write_text(source.read_text())
     with (tmp_path / "agent/checks/gpu.py").open("a") as file:
         file.write("from agent.checks import host\n")
     done = lint(tmp_path)
