@@ -1,7 +1,7 @@
-"""What the agent knows at one moment: readings, expectations met or not, and the agent itself.
+"""A sample: all readings of one moment, what is expected of them, and the verdicts.
 
-A sample is made once an interval (agent/sampler.py), never changed, and is what everything that is
-served comes from: metrics (agent/metrics.py), the API document (agent/document.py), the page.
+agent/sampling/sampler.py takes one every interval. It never changes afterwards, and everything that
+the agent serves is made from it: metrics, the API's document, the status page.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from agent.expectations import Expectations
+from agent.configuration.expectations import Expectations
 from agent.readings.host import HostReading
 from agent.readings.links import Path, PortReading
 from agent.readings.nccl import Results

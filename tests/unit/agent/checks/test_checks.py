@@ -18,9 +18,9 @@ from typing import Any
 import pytest
 import yaml
 
-from agent.health import ORDER, context, gpu, host, judge, nccl, pcie, validation, worst
-from agent.health.context import Checks
-from agent.sample import STATUSES, Verdict
+from agent.checks import ORDER, context, gpu, host, judge, nccl, pcie, validation, worst
+from agent.checks.context import Checks
+from agent.checks.sample import STATUSES, Verdict
 from tests.unit.agent import samples
 
 FOLDER = Path(__file__).parent

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from agent.health import worst
-from agent.health.nccl import expected
+from agent.checks import worst
+from agent.checks.nccl import expected
+from agent.checks.sample import GpuState, Sample
 from agent.readings.validation import Validation
 from agent.readings.xid import Catalogue, XidCount
-from agent.sample import GpuState, Sample
 
 API_VERSION = "v1"
 

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from agent.exposition import Family, Point, labels
-from agent.health.nccl import expected
+from agent.checks.nccl import expected
+from agent.checks.sample import STATUSES, Sample
 from agent.readings.nvml import DRIVER_STATES
-from agent.sample import STATUSES, Sample
+from agent.sampling.exposition import Family, Point, labels
 
 PREFIX = "deeprig_"
 NONE = ""

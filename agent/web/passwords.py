@@ -1,6 +1,6 @@
 """Users and passwords of basic_auth_users (RFC 7617): right ones are remembered, by a keyed digest.
 
-bcrypt takes a tenth of a second on purpose. agent/checking.py decides who may ask for it.
+bcrypt takes a tenth of a second on purpose. agent/web/checking.py decides who may ask for it.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from math import ceil
 from time import monotonic
 
-from agent.limits import Limits
+from agent.web.limits import Limits
 
 ADDRESSES_MOST = 4096  # remembered at a time; the oldest failures are forgotten
 

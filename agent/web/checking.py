@@ -11,8 +11,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from agent.attempts import Attempts
-from agent.limits import Limits
+from agent.web.attempts import Attempts
+from agent.web.limits import Limits
 
 
 class TooManyChecksError(Exception):

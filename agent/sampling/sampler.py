@@ -1,7 +1,7 @@
 """Takes a sample once an interval: asks every reader, judges, renders, publishes.
 
-It runs in a thread of its own. What serves (agent/exporter.py) only ever copies what was published
-last, so a reader that is slow or hangs makes data older, never a scrape slower.
+The sampler runs in a separate thread. The web server only copies the sample that was published
+last, so a slow or hanging reader makes the data older, never a scrape slower.
 """
 
 from __future__ import annotations
@@ -15,11 +15,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import agent
-from agent import health, tables
-from agent.exposition import Renderer
-from agent.health.context import Checks, Context
-from agent.history import History
-from agent.metrics import Table
+from agent import checks, tables
+from agent.checks.context import Checks, Context
+from agent.checks.sample import AgentReading, GpuState, Sample
+from agent.configuration.settings import Settings
 from agent.nvml.process import Answer, NvmlProcess, Poll
 from agent.readings import links, pcie
 from agent.readings.host import HostReader, HostReading
@@ -28,9 +27,10 @@ from agent.readings.nccl import ResultReader, Results
 from agent.readings.pcie import EXHAUSTED, raise_exhausted
 from agent.readings.validation import Validation, ValidationReader
 from agent.readings.xid import Catalogue, Counter, KernelLog
-from agent.sample import AgentReading, GpuState, Sample
-from agent.settings import Settings
-from agent.trends import Key, Trends
+from agent.sampling.exposition import Renderer
+from agent.sampling.growth import Key, Trends
+from agent.sampling.history import History
+from agent.sampling.metrics import Table
 
 Slow = tuple[HostReading, Results, Validation | None]
 SLOW_SECONDS = 5.0  # between readings of what changes slowly: disks, result files, ourselves
@@ -139,7 +139,7 @@ class Sampler:
         )
         increases = self._trends.add(now, counters(sample))
         context = Context(sample, increases, self._checks, self.catalogue, self._shown_jump())
-        sample = replace(sample, verdicts=health.judge(context))
+        sample = replace(sample, verdicts=checks.judge(context))
         began = self._note("health", began)
         classic, openmetrics = self._renderer.render(self._table.families(sample))
         self.history.add(boot_clock(), plotted(sample))
@@ -280,7 +280,7 @@ def counters(sample: Sample) -> dict[Key, float]:
 
 
 def plotted(sample: Sample) -> dict[tuple[str, str], float | None]:
-    """What the status page's plots show, by series (agent/history.py) and GPU."""
+    """What the status page's plots show, by series (agent/sampling/history.py) and GPU."""
     found: dict[tuple[str, str], float | None] = {}
     for gpu in sample.gpus:
         if gpu.reading is not None:

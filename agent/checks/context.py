@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from agent.checks.sample import GpuState, Sample, Status, Verdict
 from agent.readings.links import PortReading
 from agent.readings.xid import Catalogue
-from agent.sample import GpuState, Sample, Status, Verdict
 
 
 class Checks:
@@ -43,7 +43,7 @@ class Checks:
 class Context:
     """A sample, and what happened in the window of time before it.
 
-    increases: by (kind, subject, …) how much a counter grew in the window (agent/trends.py).
+    increases: how much each counter grew in the window, by (kind, subject, …).
     """
 
     sample: Sample

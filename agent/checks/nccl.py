@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from agent.health.context import Context, bandwidth, speed
+from agent.checks.context import Context, bandwidth, speed
+from agent.checks.sample import RIG, Sample, Status, Verdict
 from agent.readings.links import slowest_of
 from agent.readings.nccl import Result
 from agent.readings.sharing import Passage
-from agent.sample import RIG, Sample, Status, Verdict
 
 
 def slowest(result: Result, sample: Sample) -> Passage | None:

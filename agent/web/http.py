@@ -1,8 +1,8 @@
-"""HTTP/1.1 on asyncio: bytes in, requests out, bytes back. What is answered is agent/exporter.py's.
+"""HTTP/1.1 on asyncio: bytes in, requests out, bytes back. agent/web/exporter.py answers.
 
 httptools (Node's parser) reads the requests. The server here exists for two things that those at
 hand lack: an answer that costs no more than a copy, and deadlines for clients that send or read too
-slowly, or nothing at all. agent/listener.py accepts the connections.
+slowly, or nothing at all. agent/web/listener.py accepts the connections.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from time import gmtime, monotonic, strftime, time
 
 import httptools
 
-from agent.admission import Admission, Place, network
-from agent.limits import Limits
+from agent.web.admission import Admission, Place, network
+from agent.web.limits import Limits
 
 READ_BYTES = 4 << 10  # at once: limits are held as exactly as this
 AUTHORITY = re.compile(r"https?://[^/?]*", re.IGNORECASE)
@@ -32,7 +32,7 @@ log = logging.getLogger("deeprig-agent")
 class Request:
     """What was asked. headers: names in lower case; repeated ones are joined (RFC 9110, 5.3).
 
-    client: the network that it came from (agent/admission.py).
+    client: the network that it came from (agent/web/admission.py).
     """
 
     method: str = ""

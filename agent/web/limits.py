@@ -18,7 +18,7 @@ class Limits:
     """How much one client, one address and all clients together may take.
 
     connections: open at a time. connections_per_address: of them, from one address
-    (agent/admission.py). connections_from_loopback: of them, from this machine, where a reverse
+    (agent/web/admission.py). connections_from_loopback: of them, from this machine, where a reverse
     proxy or an SSH tunnel speaks for many clients; fewer than all, so that a user of the rig cannot
     take every place. accepts_at_once: in one turn of the event loop. accept_retry_seconds: after
     the kernel refused a connection for lack of descriptors or memory.

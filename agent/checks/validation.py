@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from agent.health.context import Context
-from agent.sample import RIG, Status, Verdict
+from agent.checks.context import Context
+from agent.checks.sample import RIG, Status, Verdict
 
 NAMED = 3  # titles in a reading; more are counted
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from agent.configfile import Source
+from agent.configuration.yamlfile import Source
 from agent.errors import ConfigurationError
 from agent.readings.pcie import raise_exhausted
 

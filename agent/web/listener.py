@@ -16,8 +16,8 @@ from contextlib import suppress
 from functools import partial
 from time import monotonic
 
-from agent.admission import Admission, Place
-from agent.limits import Limits
+from agent.web.admission import Admission, Place
+from agent.web.limits import Limits
 
 BACKLOG = 512
 #: Errors of accept(2) that concern one connection; every other one concerns the whole agent.

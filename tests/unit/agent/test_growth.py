@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from agent.trends import STEPS, Trends
+from agent.sampling.growth import STEPS, Trends
 
 KEY = ("aer", "0000:04:00.0", "correctable")
 

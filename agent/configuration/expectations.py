@@ -1,7 +1,7 @@
 """What a rig should be: said by its configuration file, or derived from its own hardware.
 
 The file (`--config.file`, /etc/deeprig/agent.yml) is written by playbooks/agent.yml from the
-inventory and the board data; agent/hosts.py reads host_names. All of it may be missing.
+inventory and the board data; agent/web/hosts.py reads host_names. All of it may be missing.
 
     gpus: 3
     gpus_from: inventory
@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from agent import tables
-from agent.configfile import Source
+from agent.configuration.yamlfile import Source
 from agent.readings.links import Path as PciePath
 from agent.readings.pcie import ADDRESS, WIDTHS
 

@@ -13,17 +13,17 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from agent import exposition
-from agent.checking import Checker, TooManyChecksError
-from agent.document import document
-from agent.history import History
-from agent.hosts import HostNames
-from agent.http import Answer, Request, Response, error
-from agent.limits import Limits
-from agent.passwords import Passwords
 from agent.readings.xid import Catalogue
-from agent.sampler import Published, boot_clock
-from agent.webconfig import Watched, WebConfig
+from agent.sampling import exposition
+from agent.sampling.history import History
+from agent.sampling.sampler import Published, boot_clock
+from agent.web.checking import Checker, TooManyChecksError
+from agent.web.document import document
+from agent.web.hosts import HostNames
+from agent.web.http import Answer, Request, Response, error
+from agent.web.limits import Limits
+from agent.web.passwords import Passwords
+from agent.web.webconfig import Watched, WebConfig
 
 PAGE = Path(__file__).parent / "page"
 TYPES = {

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from agent.health import gpu, host, nccl, pcie, validation
-from agent.health.context import Context
-from agent.sample import Verdict
+from agent.checks import gpu, host, nccl, pcie, validation
+from agent.checks.context import Context
+from agent.checks.sample import Verdict
 
 ORDER = {"critical": 0, "warning": 1, "unknown": 2, "ok": 3}
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from time import monotonic
 
-from agent.limits import Limits
+from agent.web.limits import Limits
 
 LOOPBACK = "loopback"
 SUBSCRIBER_PREFIX = 64  # the least of IPv6 that a provider gives one customer (RFC 6177)

@@ -8,24 +8,16 @@ name was resolved.
 from __future__ import annotations
 
 import ipaddress
-import os
 import re
 from collections.abc import Iterable
 from functools import lru_cache
 from http import HTTPStatus
-from pathlib import Path
 
-from agent.configfile import Source
-from agent.http import Request
+from agent.web.http import Request
 
-KEY = "host_names"  # in the agent's configuration file
-HOSTS_FILE = Path("/etc/hosts")
 #: host [":" port] of RFC 3986, without user names: an address in brackets, or a name.
 AUTHORITY = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+)(?::[0-9]{0,5})?")
 ABSOLUTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://(?P<authority>[^/?#]*)")
-NAME = re.compile(
-    r"(?=.{1,253}$)[A-Za-z0-9_]([A-Za-z0-9_-]{0,62})(\.[A-Za-z0-9_][A-Za-z0-9_-]{0,62})*"
-)
 
 
 class HostNames:
@@ -81,37 +73,3 @@ def normalize(name: str) -> str:
     'rig.example.org'
     """
     return name.lower().removesuffix(".")
-
-
-def own_names(hosts_file: Path = HOSTS_FILE) -> set[str]:
-    """Return the machine's name, and the names beside it in /etc/hosts, such as its full name.
-
-    No name server is asked: its answers may be an attacker's.
-    """
-    name = os.uname().nodename
-    names = {name, name.partition(".")[0]}
-    try:
-        content = hosts_file.read_text(errors="replace")
-    except OSError:
-        return names
-    for line in content.splitlines():
-        _, *words = line.partition("#")[0].split() or [""]
-        if name in words:
-            names.update(words)
-    return names
-
-
-def configured_names(file: Path | None) -> list[str]:
-    """Return `host_names` of the agent's configuration file. Raises ConfigurationError."""
-    if file is None:
-        return []
-    source = Source.read(file)
-    names = source.document.get(KEY) or [] if isinstance(source.document, dict) else []
-    if not isinstance(names, list):
-        raise source.error(KEY, f"'{KEY}' must be a list of names, not {names!r}")
-    for name in names:
-        if not isinstance(name, str) or not NAME.fullmatch(name.removesuffix(".")):
-            raise source.error(
-                KEY, f"'{KEY}': {name!r} is not a host name, such as rig.example.org"
-            )
-    return names

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from agent.health.context import Context, speed
+from agent.checks.context import Context, speed
+from agent.checks.sample import Verdict
 from agent.readings.links import Path
-from agent.sample import Verdict
 
 RISER_WIDTH = 1  # a USB riser has one lane
 

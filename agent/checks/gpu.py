@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from agent.health.context import Context, size, span
-from agent.sample import RIG, Status, Verdict
+from agent.checks.context import Context, size, span
+from agent.checks.sample import RIG, Status, Verdict
 
 HEAT = ("sw_thermal", "hw_thermal", "hw_slowdown")
 DRIVER_READINGS = {

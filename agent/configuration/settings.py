@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from agent import VERSION, expectations, hosts
+from agent import VERSION
+from agent.configuration import expectations, hostnames
+from agent.configuration.expectations import Expectations
 from agent.errors import ConfigurationError
-from agent.expectations import Expectations
 
 DEFAULT_ADDRESS = "127.0.0.1:10390"
 DEFAULT_CONFIG = "/etc/deeprig/agent.yml"
@@ -104,7 +105,7 @@ def parse(words: Sequence[str]) -> Settings:
         telemetry_path=telemetry_path(given.telemetry_path),
         web_config=Path(given.web_config) if given.web_config else None,
         expectations=expectations.load(config),
-        host_names=(*sorted(hosts.own_names()), *hosts.configured_names(config)),
+        host_names=(*sorted(hostnames.own_names()), *hostnames.configured_names(config)),
         interval=interval,
         # Half an interval at most: the others' readings wait for it once, and stay fresh.
         nvml_deadline=min(duration("--nvml.deadline", given.deadline), interval / 2),
