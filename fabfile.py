@@ -5,8 +5,8 @@ from __future__ import annotations
 from invoke.collection import Collection
 
 import lab.tasks
-from provision.cli.executor import FleetContext
-from provision.cli.flags import OF_PLAYS, Flags, fleet_task
+from provision.cli.flags import OF_PLAYS, Flags
+from provision.cli.fleet import FleetContext, fleet_task
 
 
 @fleet_task(yes_really="also what looks like somebody's own computer")

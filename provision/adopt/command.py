@@ -23,8 +23,8 @@ from provision.ssh.connection import RigConnection
 from provision.templating.host_variables import render_variable
 
 if TYPE_CHECKING:
-    from provision.cli.executor import FleetContext
     from provision.cli.flags import Flags
+    from provision.cli.fleet import FleetContext
 
 
 def adopt(context: FleetContext, flags: Flags, user: str, wish: Wish) -> None:

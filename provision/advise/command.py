@@ -23,8 +23,8 @@ from provision.performance.models import Model
 from provision.performance.precision import PRECISIONS
 
 if TYPE_CHECKING:
-    from provision.cli.executor import FleetContext
     from provision.cli.flags import Flags
+    from provision.cli.fleet import FleetContext
 
 MOST = 100_000_000  # of anything that a flag counts
 USUAL = "llama-3.2-3b,llama-2-7b,llama-2-70b,mixtral-8x7b"  # without --model

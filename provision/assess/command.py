@@ -27,8 +27,8 @@ from provision.ssh.shell import RootShell
 from provision.templating.host_variables import render_variable
 
 if TYPE_CHECKING:
-    from provision.cli.executor import FleetContext
     from provision.cli.flags import Flags
+    from provision.cli.fleet import FleetContext
 
 
 def assess(context: FleetContext, flags: Flags, page: str, load: bool) -> None:

@@ -26,8 +26,8 @@ from provision.ssh.rig_sessions import sudo_password
 from provision.ssh.shell import RootShell
 
 if TYPE_CHECKING:
-    from provision.cli.executor import FleetContext
     from provision.cli.flags import Flags
+    from provision.cli.fleet import FleetContext
 
 BACKUP = PLAYBOOKS / "backup.yml"
 RESTORE = PLAYBOOKS / "restore.yml"

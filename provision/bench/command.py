@@ -21,8 +21,8 @@ from rich.text import Text
 
 from provision.boundary.decode import check_type, parse_json
 from provision.boundary.documents import BENCH_EVENTS, check_bench
-from provision.cli.executor import FleetContext
 from provision.cli.flags import Flags
+from provision.cli.fleet import FleetContext
 from provision.errors import DeeprigError, PatternError, describe, shown_path
 from provision.inventory.hosts import Host
 from provision.output import files

@@ -34,8 +34,8 @@ from provision.ssh.rig_sessions import sudo_password
 from provision.ssh.shell import RootShell
 
 if TYPE_CHECKING:
-    from provision.cli.executor import FleetContext
     from provision.cli.flags import Flags
+    from provision.cli.fleet import FleetContext
 
 ANSWERS = {"yes": True, "y": True, "true": True, "no": False, "n": False, "false": False}
 ASK = Path(asked.__file__).read_text(encoding="utf-8")  # the program that asks the agent

@@ -9,65 +9,17 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 import fabric
 from fabric.tasks import ConnectionCall
-from invoke.context import Context
 from invoke.exceptions import Exit, Failure
 from invoke.tasks import Call
 
 from provision.boundary.text import clean
+from provision.cli.fleet import FleetCall, FleetContext, FleetTask
 from provision.errors import DeeprigError, PatternError, describe
 from provision.inventory.hosts import load_inventory
-
-if TYPE_CHECKING:
-    from provision.cli.flags import Flags
-    from provision.inventory.hosts import Host, Inventory
-
-
-class FleetTask(fabric.Task):  # type: ignore[misc]
-    """A task that takes all hosts at once: its context is a `FleetContext`."""
-
-
-class FleetContext(Context):
-    """A context that knows what -H named."""
-
-    patterns: tuple[str, ...]
-
-    def fleet(self, flags: Flags) -> tuple[Inventory, list[Host]]:
-        """The inventory, and the hosts that -H named in it. Raises PatternError, SourceError.
-
-        As Ansible has it, -e may also say how to connect: it stands above the inventory.
-        """
-        from provision.engine.run_options import extra_variables
-
-        extra = extra_variables(flags.e)
-        loaded = load_inventory(flags.inventory)
-        if flags.i:
-            self.config.connect_kwargs["key_filename"] = list(flags.i)
-        patterns = [*self.patterns, *([flags.H] if flags.H else [])]
-        if not patterns:
-            known = ", ".join(loaded.hosts) or "none yet: add yours to inventory/rigs.yml"
-            raise PatternError(
-                "no host is named", advice=f"Say which: -H NAME. The inventory knows: {known}."
-            )
-        named = loaded.select(patterns)
-        return loaded, [replace(host, variables={**host.variables, **extra}) for host in named]
-
-
-class FleetCall(Call):
-    """A call of a FleetTask."""
-
-    patterns: tuple[str, ...] = ()  # set on each clone
-
-    def make_context(self, config: Any) -> FleetContext:
-        """The context that the task's body gets."""
-        context = FleetContext(config)
-        # Context's own __setattr__ writes into the configuration.
-        object.__setattr__(context, "patterns", self.patterns)
-        return context
 
 
 class RigCall(ConnectionCall):  # type: ignore[misc]

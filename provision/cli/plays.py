@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from invoke.exceptions import Exit
 
-from provision.cli.executor import FleetContext
 from provision.cli.flags import Flags
+from provision.cli.fleet import FleetContext
 from provision.engine.run_options import RunOptions, extra_variables, words
 from provision.ssh import worker_bundle
 from provision.ssh.rig_sessions import sessions_of

@@ -16,10 +16,10 @@ from typing import Any
 from provision.engine.actions import Control
 from provision.engine.judge import depends_on, is_templated, judged, registered, render_failure
 from provision.engine.outcome import Item, Outcome, Recap, Status, status_of
-from provision.engine.playbook import Play, Task
 from provision.engine.prepare import Entry, Preparer, Turn
 from provision.engine.report import Report
 from provision.engine.run_options import RunOptions
+from provision.engine.tasks import Play, Task
 from provision.engine.variables import HostVariables
 from provision.errors import DeeprigError, LostError, RenderError, UnreachableError
 from provision.inventory.hosts import Host

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from provision.engine.playbook import Task
+from provision.engine.tasks import Task
 from provision.engine.variables import UnknownResult
 from provision.errors import RenderError
 from provision.remote.options import OptionError

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
-from provision.engine.playbook import Task
+from provision.engine.tasks import Task
 from provision.errors import DeeprigError, UnreachableError
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from provision.engine.keywords import (
     TASK,
     check_keywords,
 )
+from provision.engine.tasks import Play, Scope, Task
 from provision.errors import DeeprigError, Position, SourceError
 from provision.inventory import yaml_source
 from provision.inventory.yaml_source import Mapping, Sequence, Text, is_template
@@ -37,62 +38,6 @@ from provision.remote.options import (
 
 # Ansible reads these out of a command's own text.
 _OPTION_IN_TEXT = re.compile(r"(?:^|\s)((?:creates|removes|chdir|executable|stdin)=)")
-
-
-@dataclass(frozen=True)
-class Scope:
-    """What a task inherits from its play, blocks and imports."""
-
-    when: tuple[Any, ...] = ()
-    tags: frozenset[str] = frozenset()
-    variables: dict[str, Any] = field(default_factory=dict)
-    environment: tuple[Any, ...] = ()
-    become: bool | None = None
-    become_user: str | None = None
-    ignore_errors: bool | None = None
-    check_mode: bool | None = None
-    diff: bool | None = None
-    no_log: bool | None = None
-
-
-@dataclass(frozen=True)
-class Task:
-    """One task, with all that it inherits. `args` are as written: templates are not rendered."""
-
-    name: str
-    module: str
-    args: Mapping
-    position: Position
-    scope: Scope
-    register: str | None = None
-    loop: Any = None
-    loop_var: str = "item"
-    label: Any = None
-    notify: tuple[str, ...] = ()
-    listen: tuple[str, ...] = ()
-    changed_when: tuple[Any, ...] | None = None
-    failed_when: tuple[Any, ...] | None = None
-
-    @property
-    def title(self) -> str:
-        """What the operator calls it: its name, or else its module."""
-        return self.name or self.module
-
-
-@dataclass(frozen=True)
-class Play:
-    """Tasks for the hosts of a pattern. `step` is the name of the file it stands in."""
-
-    name: str
-    step: str
-    hosts: str
-    position: Position
-    folder: Path
-    tasks: tuple[Task, ...]
-    handlers: tuple[Task, ...]
-    variables: dict[str, Any]
-    gather_facts: bool
-    scope: Scope
 
 
 def load(path: str | Path) -> list[Play]:

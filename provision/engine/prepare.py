@@ -8,8 +8,8 @@ from typing import Any
 from provision.engine import module_registry
 from provision.engine.actions import Context, Control, Remote
 from provision.engine.judge import constant, is_templated, judged
-from provision.engine.playbook import Play, Task
 from provision.engine.run_options import RunOptions
+from provision.engine.tasks import Play, Task
 from provision.engine.variables import HostVariables, UnknownResult
 from provision.errors import RenderError
 from provision.inventory.yaml_source import Mapping, is_template

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from provision.engine.host_run import HostRun
 from provision.engine.outcome import Recap
-from provision.engine.playbook import Play
 from provision.engine.report import Report
 from provision.engine.run_log import RunLog
 from provision.engine.run_options import RunOptions
+from provision.engine.tasks import Play
 from provision.engine.variables import HostVariables
 from provision.errors import PatternError, SourceError
 from provision.inventory.hosts import Host, Inventory

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from provision.engine.playbook import Play, Task
+from provision.engine.tasks import Play, Task
 from provision.inventory import yaml_source
 from provision.inventory.hosts import Host, Inventory
 from provision.paths import INVENTORY

@@ -15,8 +15,8 @@ from provision.output.redaction import Redactor, secrets_of
 from provision.output.terminal import Terminal
 
 if TYPE_CHECKING:
-    from provision.cli.executor import FleetContext
     from provision.cli.flags import Flags
+    from provision.cli.fleet import FleetContext
 
 LABEL = 9  # columns
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from provision.cli.executor import FleetContext
 from provision.cli.flags import Flags
+from provision.cli.fleet import FleetContext
 from provision.cli.plays import play_file
 from provision.paths import PLAYBOOKS
 

@@ -14,8 +14,8 @@ from fabric import Config
 from invoke.exceptions import Exit
 
 from provision.cli import fanout
-from provision.cli.executor import FleetContext
 from provision.cli.flags import Flags
+from provision.cli.fleet import FleetContext
 from provision.errors import (
     DeeprigError,
     LostError,

@@ -7,8 +7,8 @@ from typing import Any
 
 from fabric import Config
 
-from provision.cli.executor import FleetContext
 from provision.cli.flags import Flags
+from provision.cli.fleet import FleetContext
 from provision.inventory.hosts import Host
 
 

@@ -10,13 +10,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from provision.engine.tasks import Task
 from provision.errors import RenderError
 from provision.templating.templar import Templar
-
-if TYPE_CHECKING:  # playbook reads every action's OPTIONS, so it can't be imported here
-    from provision.engine.playbook import Task
 
 
 @dataclass(frozen=True)

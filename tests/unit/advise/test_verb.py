@@ -13,8 +13,8 @@ from fabric import Config
 from invoke.exceptions import Exit
 
 from provision.advise import command, rig_measurements
-from provision.cli.executor import FleetContext
 from provision.cli.flags import Flags
+from provision.cli.fleet import FleetContext
 from provision.errors import DeeprigError, UnreachableError
 from provision.inventory.hosts import Host
 from provision.performance.machine import Machine

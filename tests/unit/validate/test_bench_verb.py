@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from provision.bench.command import Request, Screen, bench
-from provision.cli.executor import FleetContext
 from provision.cli.flags import Flags
+from provision.cli.fleet import FleetContext
 from provision.errors import PatternError
 from provision.inventory.hosts import Host
 from provision.paths import BENCH_PROGRAM
