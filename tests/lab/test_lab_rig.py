@@ -139,7 +139,7 @@ def test_ssh_user_without_python(rig: Rig, fault: Callable[..., None]) -> None:
 @pytest.fixture(scope="module")
 def other(make_rig: Callable[[str], Rig]) -> Rig:
     """A rig to be changed, by one test after the other."""
-    return make_rig("test2")
+    return make_rig("test12")
 
 
 class TestReboots:
@@ -197,7 +197,7 @@ class TestReboots:
     def test_nothing_is_left(self, other: Rig) -> None:
         pid, leader = other.supervisor(), other.leader()
         other.discard()
-        assert "/test2/" not in Path("/proc/mounts").read_text()
+        assert "/test12/" not in Path("/proc/mounts").read_text()
         assert not other.folder.exists()
         assert not any(Path(f"/proc/{each}").exists() for each in (pid, leader))
-        assert "test2" not in {rig.name for rig in machine.known()}
+        assert "test12" not in {rig.name for rig in machine.known()}
