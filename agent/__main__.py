@@ -11,17 +11,17 @@ import threading
 from collections.abc import Sequence
 
 from agent import VERSION
+from agent.checks import worst
+from agent.configuration.settings import Settings, parse
 from agent.errors import ConfigurationError
-from agent.exporter import Exporter
-from agent.health import worst
-from agent.hosts import HostNames
-from agent.http import Connections
-from agent.limits import Limits, limits_of_process
-from agent.listener import Listener, open_sockets
-from agent.notify import notify
-from agent.sampler import Published, Sampler
-from agent.settings import Settings, parse
-from agent.webconfig import Watched
+from agent.sampling.sampler import Published, Sampler
+from agent.systemd import notify
+from agent.web.exporter import Exporter
+from agent.web.hosts import HostNames
+from agent.web.http import Connections
+from agent.web.limits import Limits, limits_of_process
+from agent.web.listener import Listener, open_sockets
+from agent.web.webconfig import Watched
 
 SWITCH_SECONDS = 0.0005  # a scrape waits no longer than this for the sampler's turn to end
 CONFIGURATION_STATUS, FAILURE_STATUS = 2, 1

@@ -9,22 +9,20 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from agent.bench import columns
 from agent.bench import document as documents
 from agent.bench.job import Ending
+from agent.bench.launcher import Launcher
 from agent.bench.nccl_log import transports, uses_p2p
 from agent.bench.plan import Part
-
-if TYPE_CHECKING:
-    from agent.bench.launch import Run
 
 TABLE = Path(__file__).with_name("hazards.json")
 FASTER = 1.1  # what a setting must gain to be worth naming
 
 
-def run(run: Run, options: Mapping[str, Any]) -> Ending:
+def run(run: Launcher, options: Mapping[str, Any]) -> Ending:
     """The part. Sets NCCL_P2P_DISABLE=1 for all that follows where P2P is what NCCL chooses, and
     is wrong.
 

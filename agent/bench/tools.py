@@ -14,18 +14,16 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from agent.bench import columns
 from agent.bench import document as documents
 from agent.bench.errors import UnusableError
 from agent.bench.job import Ending
+from agent.bench.launcher import Launcher
 from agent.bench.processes import end_with_parent
 from agent.bench.ranks import POLL_SECONDS
 from agent.bench.torchrun import Nodes, ended, environment
-
-if TYPE_CHECKING:
-    from agent.bench.launch import Run
 
 AGREEMENT = 0.25  # what two ways of measuring may differ by, as a share of the larger
 TOOL_SECONDS = 120.0
@@ -36,7 +34,7 @@ TESTCASES = {
 }
 
 
-def run(run: Run, options: Mapping[str, Any]) -> Ending:
+def run(run: Launcher, options: Mapping[str, Any]) -> Ending:
     """The part. Options: size_bytes."""
     found = {name: path for name in MEASURE if (path := shutil.which(name))}
     for name, path in found.items():
@@ -55,7 +53,7 @@ def run(run: Run, options: Mapping[str, Any]) -> Ending:
     return Ending("ok")
 
 
-def all_reduce_perf(run: Run, path: str, size_bytes: int) -> dict[str, Any]:
+def all_reduce_perf(run: Launcher, path: str, size_bytes: int) -> dict[str, Any]:
     """nccl-tests' all_reduce at a size that we measured, too."""
     size, ours = nearest(run.document["collectives"], size_bytes)
     with tempfile.TemporaryDirectory(prefix="deeprig-bench-") as folder:
@@ -73,7 +71,7 @@ def all_reduce_perf(run: Run, path: str, size_bytes: int) -> dict[str, Any]:
     return {"tool": "all_reduce_perf", **theirs, "agrees": agrees, "reason": reason}
 
 
-def nvbandwidth(run: Run, path: str, size_bytes: int) -> dict[str, Any]:
+def nvbandwidth(run: Launcher, path: str, size_bytes: int) -> dict[str, Any]:
     """nvbandwidth's copies between host and each GPU."""
     mebibytes = str(max(1, size_bytes >> 20))  # its buffers, of which half are pinned
     text = output(run, [path, "-j", "-b", mebibytes, "-t", *TESTCASES.values()])
@@ -182,7 +180,7 @@ def compared(both: Mapping[str, tuple[float | None, float]]) -> tuple[bool | Non
     return not apart, "; ".join(apart)
 
 
-def output(run: Run, words: Sequence[str]) -> str:
+def output(run: Launcher, words: Sequence[str]) -> str:
     """A program's standard output. Raises UnusableError when it fails, or takes too long."""
     until = time.monotonic() + min(TOOL_SECONDS, run.left())
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as errors:

@@ -29,7 +29,7 @@ class AgentPaths(TypedDict):
 
 
 class AgentDocument(TypedDict):
-    """Of the agent's document, what the checklist reads (agent/page/openapi.yaml)."""
+    """Of the agent's document, what the checklist reads (agent/web/page/openapi.yaml)."""
 
     pcie: AgentPaths
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tests.page import documents
 
-FOLDER = Path(__file__).parents[2] / "agent" / "page"
+FOLDER = Path(__file__).parents[2] / "agent" / "web" / "page"
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"

@@ -19,7 +19,7 @@ from tests.rig.summary import summary
 from tests.unit.validate.reports import bench, check, report
 
 ROOT = Path(__file__).parents[3]
-PAGE = ROOT / "agent/page"
+PAGE = ROOT / "agent/web/page"
 CPUS = Path("/sys/devices/system/cpu")
 CPU_FILES = {
     "deeprig_host_cpu_frequency_hertz": "cpu*/cpufreq/scaling_cur_freq",

@@ -8,8 +8,9 @@ from functools import cache
 from typing import Any
 
 from agent import tables
-from agent.expectations import Expectations
-from agent.health.context import Checks, Context
+from agent.checks.context import Checks, Context
+from agent.checks.sample import AgentReading, GpuState, Sample
+from agent.configuration.expectations import Expectations
 from agent.readings import pcie
 from agent.readings.host import HAZARDS, HostReading
 from agent.readings.links import PortReading, path_of
@@ -17,7 +18,6 @@ from agent.readings.nccl import Ignored, Result, Results
 from agent.readings.nvml import DriverReading, GpuReading
 from agent.readings.validation import Validation
 from agent.readings.xid import Catalogue, XidCount
-from agent.sample import AgentReading, GpuState, Sample
 
 NOW = 1_772_366_400.0
 HOUR = 3600.0

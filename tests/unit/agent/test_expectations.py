@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from agent import expectations
+from agent.configuration import expectations
+from agent.configuration.expectations import Expectations
 from agent.errors import ConfigurationError
-from agent.expectations import Expectations
 from agent.readings.links import Path as PciePath
 from tests.unit.agent import samples
 

@@ -16,7 +16,7 @@ from prometheus_client.openmetrics.parser import (
 from prometheus_client.parser import text_string_to_metric_families as parse_classic
 from prometheus_client.registry import Collector
 
-from agent.exposition import CLASSIC, OPENMETRICS, Family, Renderer, labels
+from agent.sampling.exposition import CLASSIC, OPENMETRICS, Family, Renderer, labels
 
 NASTY = ["plain", "", 'a "b"', "back\\slash", "two\nlines", "\\n", '\\"', "ends in \\", "µ °C {}=,"]
 Parse = Callable[[str], Iterable[Metric]]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from agent.history import SERIES, STEP_SECONDS, STEPS, History
+from agent.sampling.history import SERIES, STEP_SECONDS, STEPS, History
 
 NAME, GPU = "temperature_celsius", "0000:04:00.0"
 WALL = 1_772_366_400.0  # the wall clock is this much ahead of the time since boot

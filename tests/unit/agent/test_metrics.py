@@ -17,12 +17,13 @@ from prometheus_client.openmetrics.parser import (
 )
 from prometheus_client.parser import text_string_to_metric_families as parse_classic
 
-from agent import health, settings
-from agent.exposition import Renderer
-from agent.metrics import PREFIX, Table
+from agent import checks
+from agent.checks.sample import Sample
+from agent.configuration import settings
 from agent.readings.nvml import GpuReading
-from agent.sample import Sample
-from agent.sampler import Published, Sampler
+from agent.sampling.exposition import Renderer
+from agent.sampling.metrics import PREFIX, Table
+from agent.sampling.sampler import Published, Sampler
 from lab.simulated import Simulated, build
 from tests.unit.agent import samples
 from tests.unit.agent.test_exposition import content
@@ -69,7 +70,7 @@ def filled() -> Sample:
     agent = replace(sample.agent, resident_bytes={"server": 1})
     gpus = (replace(state, reading=reading), *sample.gpus[1:])
     sample = replace(sample, gpus=gpus, host=host, agent=agent)
-    return replace(sample, verdicts=health.judge(samples.context(sample)))
+    return replace(sample, verdicts=checks.judge(samples.context(sample)))
 
 
 def render(sample: Sample) -> tuple[bytes, bytes]:

@@ -14,7 +14,7 @@ from jsonschema import Draft202012Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 ROOT = Path(__file__).parents[3]
-DESCRIPTION: dict[str, Any] = yaml.safe_load((ROOT / "agent/page/openapi.yaml").read_text())
+DESCRIPTION: dict[str, Any] = yaml.safe_load((ROOT / "agent/web/page/openapi.yaml").read_text())
 SCHEMAS: dict[str, Any] = DESCRIPTION["components"]["schemas"]
 EXAMPLES = Path(__file__).parent / "documents"
 PATHS = {"/metrics", "/api/v1/rig", "/api/v1/history", "/-/healthy", "/-/ready", "/"}

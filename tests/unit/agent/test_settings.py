@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 import yaml
 
-from agent import VERSION, settings
+from agent import VERSION
+from agent.configuration import settings
+from agent.configuration.settings import Settings, address, duration, parse
 from agent.errors import ConfigurationError
-from agent.settings import Settings, address, duration, parse
 
 ROOT = Path(__file__).parents[3]
 CASES = yaml.safe_load((Path(__file__).parent / "cases/settings.yml").read_text())

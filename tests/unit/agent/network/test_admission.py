@@ -10,10 +10,10 @@ from contextlib import contextmanager
 
 import pytest
 
-from agent.admission import Admission, Place
 from agent.errors import ConfigurationError
-from agent.http import Request, Response
-from agent.limits import RESERVED_DESCRIPTORS, Limits, fit
+from agent.web.admission import Admission, Place
+from agent.web.http import Request, Response
+from agent.web.limits import RESERVED_DESCRIPTORS, Limits, fit
 from tests.unit.agent.network.process import ROOT, UNIT_DESCRIPTORS
 from tests.unit.agent.serving.server import Server, serving, wait_for
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from agent.attempts import ADDRESSES_MOST, Attempts
-from agent.checking import Checker, TooManyChecksError
-from agent.limits import Limits
+from agent.web.attempts import ADDRESSES_MOST, Attempts
+from agent.web.checking import Checker, TooManyChecksError
+from agent.web.limits import Limits
 
 LIMITS = Limits(checks_per_address=2, checks_waiting=3, failures=4, failure_seconds=5.0)
 

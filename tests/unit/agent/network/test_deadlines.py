@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from agent.http import Request, Response
-from agent.limits import Limits
-from agent.webconfig import Watched
+from agent.web.http import Request, Response
+from agent.web.limits import Limits
+from agent.web.webconfig import Watched
 from tests.unit.agent.serving.certificates import Authority
 from tests.unit.agent.serving.server import PATIENCE_SECONDS, Server, serving, wait_for
 

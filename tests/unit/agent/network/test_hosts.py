@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from agent.configuration.hostnames import configured_names, own_names
 from agent.errors import ConfigurationError
-from agent.hosts import HostNames, configured_names, own_names
+from agent.web.hosts import HostNames
 from tests.unit.agent.network.process import running
 from tests.unit.agent.serving.published import published
 from tests.unit.agent.serving.server import Server, serving

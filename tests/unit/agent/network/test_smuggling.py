@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from agent.http import Request, Response
-from agent.limits import Limits
+from agent.web.http import Request, Response
+from agent.web.limits import Limits
 from tests.unit.agent.serving.server import Server, serving
 
 POST = b"POST / HTTP/1.1\r\nHost: localhost\r\n"

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from agent import health
+from agent import checks
 from agent.readings.nccl import NUMBER_MOST, Result, ResultReader, Results
 from tests.unit.agent import samples
 from tests.unit.agent.readings.test_nccl import EXAMPLE
@@ -114,7 +114,7 @@ def test_a_spoiled_file_is_a_result_or_named(
 def serve(found: Results) -> None:
     """What was read can be judged, and written in both formats and as JSON."""
     sample = replace(samples.make(), nccl=found)
-    sample = replace(sample, verdicts=health.judge(samples.context(sample)))
+    sample = replace(sample, verdicts=checks.judge(samples.context(sample)))
     for text in render(sample):
         assert b"deeprig_nccl_result_files" in text
     json.dumps([vars(result) for result in found.results], allow_nan=False).encode()

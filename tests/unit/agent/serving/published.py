@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from agent.expectations import Expectations
+from agent.checks.sample import AgentReading, Sample
+from agent.configuration.expectations import Expectations
 from agent.readings.host import HostReading
 from agent.readings.nccl import Results
 from agent.readings.nvml import DriverReading
-from agent.sample import AgentReading, Sample
-from agent.sampler import Published
+from agent.sampling.sampler import Published
 
 SAMPLE = Sample(
     taken_at=1_795_507_200.0,

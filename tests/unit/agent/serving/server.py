@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from agent.http import Connections, Handler
-from agent.limits import Limits
-from agent.listener import Listener, open_sockets
+from agent.web.http import Connections, Handler
+from agent.web.limits import Limits
+from agent.web.listener import Listener, open_sockets
 
 PATIENCE_SECONDS = 10.0  # for what should happen at once, on a machine that has other things to do
 

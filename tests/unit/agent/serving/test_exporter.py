@@ -10,15 +10,16 @@ from typing import Any
 import pytest
 import yaml
 
-from agent import exporter as module
-from agent import exposition, tables
-from agent.exporter import Exporter
-from agent.history import History
-from agent.hosts import HostNames
-from agent.http import Request, Response
-from agent.limits import Limits
+from agent import tables
 from agent.readings.xid import Catalogue
-from agent.webconfig import Watched
+from agent.sampling import exposition
+from agent.sampling.history import History
+from agent.web import exporter as module
+from agent.web.exporter import Exporter
+from agent.web.hosts import HostNames
+from agent.web.http import Request, Response
+from agent.web.limits import Limits
+from agent.web.webconfig import Watched
 from tests.unit.agent.serving.published import published
 from tests.unit.agent.serving.server import serving
 

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from agent.http import Request, Response
-from agent.limits import Limits
+from agent.web.http import Request, Response
+from agent.web.limits import Limits
 from tests.unit.agent.serving.server import Server, serving, wait_for
 
 GET = b"GET /a HTTP/1.1\r\nHost: rig\r\n\r\n"

@@ -7,8 +7,8 @@ from collections import Counter
 
 import pytest
 
-from agent.http import READ_BYTES, Request, Response
-from agent.limits import Limits
+from agent.web.http import READ_BYTES, Request, Response
+from agent.web.limits import Limits
 from tests.unit.agent.serving.server import Client, serving, wait_for
 
 GET = b"GET /a HTTP/1.1\r\nHost: rig\r\n\r\n"

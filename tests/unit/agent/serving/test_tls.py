@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.webconfig import Watched
+from agent.web.webconfig import Watched
 from tests.unit.agent.serving.certificates import Authority, replace
 from tests.unit.agent.serving.published import published
 from tests.unit.agent.serving.server import Server, serving

@@ -14,9 +14,9 @@ import pytest
 import yaml
 
 from agent.errors import ConfigurationError
-from agent.exporter import Exporter
-from agent.limits import Limits
-from agent.webconfig import Watched, load
+from agent.web.exporter import Exporter
+from agent.web.limits import Limits
+from agent.web.webconfig import Watched, load
 from tests.unit.agent.serving.certificates import Authority, replace
 from tests.unit.agent.serving.published import published
 from tests.unit.agent.serving.server import Server, serving

@@ -7,8 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from agent.sampler import Sampler
-from agent.settings import Settings, parse
+from agent.configuration.settings import Settings, parse
+from agent.sampling.sampler import Sampler
 from lab.simulated import Simulated
 
 FIRST, SECOND, THIRD = GPUS = ("0000:04:00.0", "0000:06:00.0", "0000:08:00.0")

@@ -19,8 +19,8 @@ from agent.readings import pcie
 from agent.readings.host import HostReader
 from agent.readings.nccl import ResultReader
 from agent.readings.validation import ValidationReader
-from agent.sampler import cost
-from agent.webconfig import Watched
+from agent.sampling.sampler import cost
+from agent.web.webconfig import Watched
 from lab.simulated import Simulated
 from tests.unit.agent.serving.server import wait_for
 from tests.unit.agent.serving.test_exporter import get, make

@@ -8,14 +8,14 @@ from typing import Any, get_args
 
 import pytest
 
-from agent.exporter import Exporter
-from agent.hosts import HostNames
-from agent.http import Request, Response
-from agent.limits import Limits
 from agent.nvml.gpu import PCIE_ERROR_FIELDS, THROTTLE_FIELDS
 from agent.readings.nvml import DriverState
-from agent.sampler import Sampler
-from agent.webconfig import Watched
+from agent.sampling.sampler import Sampler
+from agent.web.exporter import Exporter
+from agent.web.hosts import HostNames
+from agent.web.http import Request, Response
+from agent.web.limits import Limits
+from agent.web.webconfig import Watched
 from lab.simulated import NVRM, VERSION, Simulated
 from tests.unit.agent.simulated import rigs
 from tests.unit.agent.simulated.rigs import FIRST, SECOND, THIRD

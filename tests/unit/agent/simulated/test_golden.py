@@ -26,9 +26,9 @@ from prometheus_client.openmetrics.parser import (
 from prometheus_client.parser import text_string_to_metric_families as parse_classic
 from prometheus_client.registry import Collector
 
-from agent.metrics import PREFIX
-from agent.sample import Sample
-from agent.sampler import Published
+from agent.checks.sample import Sample
+from agent.sampling.metrics import PREFIX
+from agent.sampling.sampler import Published
 from lab.simulated import Simulated
 from tests.unit.agent import samples
 from tests.unit.agent.readings import test_host

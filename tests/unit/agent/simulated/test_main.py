@@ -18,8 +18,8 @@ from pathlib import Path
 import pytest
 
 from agent import __main__ as program
-from agent.notify import notify
-from agent.sampler import Sampler
+from agent.sampling.sampler import Sampler
+from agent.systemd import notify
 from lab.host import free_port
 from lab.simulated import Simulated
 from tests.unit.agent.serving.server import PATIENCE_SECONDS, wait_for

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from agent import sampler as module
-from agent.exposition import Renderer
-from agent.sample import Sample
-from agent.sampler import Published, Sampler
+from agent.checks.sample import Sample
+from agent.sampling import sampler as module
+from agent.sampling.exposition import Renderer
+from agent.sampling.sampler import Published, Sampler
 from lab import pcie
 from lab.hardware import Link
 from lab.simulated import Simulated

@@ -1,0 +1,53 @@
+"""What the parts that run without torchrun ask of the runner that started them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from agent.bench.job import Ending, Listener
+from agent.bench.plan import Ground, Part
+
+
+class Launcher(Protocol):
+    """The runner of a plan, as the parts `hazards` and `tools` see it."""
+
+    document: dict[str, Any]
+    ground: Ground
+    environment: dict[str, str]
+
+    def job(
+        self,
+        parts: Sequence[Part],
+        environment: Mapping[str, str] | None = None,
+        listener: Listener | None = None,
+        as_it_comes: bool = False,
+    ) -> Ending:
+        """Run one torchrun of all ranks."""
+        ...
+
+    def without_p2p(self) -> None:
+        """Disable P2P for all jobs that follow."""
+
+    def left(self) -> float:
+        """Return the seconds until the run's deadline."""
+        ...
+
+    def interrupted(self) -> bool:
+        """Return whether the run must end at once."""
+        ...
+
+    def end_processes(self) -> None:
+        """End what the part has started."""
+
+    def problem(self, part: str, kind: str, message: str, advice: str = "", **more: Any) -> None:
+        """Add a problem to the document."""
+
+    def line(self, text: str) -> None:
+        """Print a line."""
+
+    def end(self, part: str, wrong: Sequence[str]) -> None:
+        """End a part that ran; `wrong` describes wrong values."""
+
+    def close(self, part: str, status: str, reason: str = "") -> None:
+        """End a part with this status."""

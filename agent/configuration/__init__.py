@@ -1,0 +1,1 @@
+"""The command line, and the configuration file with what the rig should be."""

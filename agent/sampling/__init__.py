@@ -1,0 +1,1 @@
+"""Takes a sample every interval and turns it into metrics."""

@@ -1,0 +1,1 @@
+"""HTTP: the server, who may connect, the routes, the status page."""

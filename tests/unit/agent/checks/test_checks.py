@@ -1,0 +1,168 @@
+"""Verdicts, by the cases of the *.yml files beside this one.
+
+A case is the healthy rig of tests/unit/agent/samples.py with changes (`sample`), what grew in the
+window (`increases`), a jump of the clock (`clock_jump`), and what is expected: check, subject
+(a GPU's address or `rig`, which needs no mention), status, and a part of `reading`, `expectation`
+and `advice`, or the `whole_reading`. The status `none` is no verdict at all. Every verdict that a
+case does not name must be ok, so that a case is the whole of what a fault does.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from agent.checks import ORDER, context, gpu, host, judge, nccl, pcie, validation, worst
+from agent.checks.context import Checks
+from agent.checks.sample import STATUSES, Verdict
+from tests.unit.agent import samples
+
+FOLDER = Path(__file__).parent
+CASES: list[dict[str, Any]] = [
+    {"file": file.stem, **case}
+    for file in sorted(FOLDER.glob("*.yml"))
+    for case in yaml.safe_load(file.read_text())
+]
+NAMES = [f"{case['file']}: {case['case']}" for case in CASES]
+ROWS = samples.table("checks")
+
+
+class Noted(Checks):
+    """The table of checks, which notes what advice each verdict asked for."""
+
+    def __init__(self) -> None:
+        super().__init__(ROWS)
+        self.asked: dict[tuple[str, str], str] = {}
+
+    def verdict(self, check: str, subject: str, *rest: Any, **words: Any) -> Verdict:
+        found = super().verdict(check, subject, *rest, **words)
+        if found.status != "ok" and len(rest) > 3:
+            self.asked[check, subject] = rest[3]
+        return found
+
+
+def judged(case: dict[str, Any]) -> tuple[dict[tuple[str, str], Verdict], Noted]:
+    noted = Noted()
+    sample = samples.make(case.get("sample"))
+    verdicts = judge(samples.context(sample, case.get("increases"), case.get("clock_jump"), noted))
+    found = {(verdict.check, verdict.subject): verdict for verdict in verdicts}
+    assert len(found) == len(verdicts), "two verdicts of one check and subject"
+    return found, noted
+
+
+@pytest.mark.parametrize("case", CASES, ids=NAMES)
+def test_a_case(case: dict[str, Any]) -> None:
+    found, _ = judged(case)
+    for wanted in case["expect"]:
+        key = (wanted["check"], wanted.get("subject", "rig"))
+        if wanted["status"] == "none":
+            assert key not in found
+            continue
+        verdict = found.pop(key)
+        assert verdict.status == wanted["status"], verdict
+        for part in ("reading", "expectation", "advice"):
+            assert wanted.get(part, "") in getattr(verdict, part)
+        assert wanted.get("whole_reading", verdict.reading) == verdict.reading
+        row = ROWS[verdict.check]
+        assert (verdict.title, verdict.why) == (row["title"], row["why"])
+        if verdict.status == "ok":
+            assert verdict.advice == ""
+        assert not re.search(r"\{\w*\}", verdict.advice), "something was not filled in"
+    assert [verdict for verdict in found.values() if verdict.status != "ok"] == []
+
+
+def test_the_healthy_rig_is_ok_in_everything() -> None:
+    found, _ = judged({})
+    assert {verdict.status for verdict in found.values()} == {"ok"}
+    # A GeForce counts no memory errors.
+    assert {check for check, _ in found} == set(ROWS) - {"gpu-memory-errors"}
+
+
+def given_statuses() -> set[tuple[str, str]]:
+    """Each check and the statuses that its function names."""
+    found = set()
+    for module in (gpu, host, nccl, pcie, validation):
+        for function in module.CHECKS:
+            nodes = list(ast.walk(ast.parse(inspect.getsource(function))))
+            words = {
+                node.value
+                for node in nodes
+                if isinstance(node, ast.Constant) and isinstance(node.value, str)
+            }
+            (check,) = {
+                node.args[0].value
+                for node in nodes
+                if isinstance(node, ast.Call)
+                and isinstance(node.func, ast.Attribute)
+                and node.func.attr == "verdict"
+                and isinstance(node.args[0], ast.Constant)
+            }
+            found |= {(str(check), status) for status in words & set(STATUSES)}
+    return found
+
+
+def test_every_check_status_and_advice_has_a_case() -> None:
+    statuses, advice = set(), set()
+    for case in CASES:
+        _, noted = judged(case)
+        for wanted in case["expect"]:
+            key = (wanted["check"], wanted.get("subject", "rig"))
+            statuses.add((wanted["check"], wanted["status"]))
+            if "advice" in wanted and key in noted.asked:
+                advice.add((wanted["check"], noted.asked[key]))
+    given = given_statuses()
+    assert {check for check, _ in given} == set(ROWS)
+    assert given - statuses == set(), "statuses without a case"
+    keys = {
+        (check, key)
+        for check, row in ROWS.items()
+        if isinstance(row["advice"], dict)
+        for key in row["advice"]
+    }
+    assert keys - advice == set(), "advice without a case"
+
+
+def test_a_verdict_that_is_not_ok_gives_advice() -> None:
+    """Save where nothing is wrong: what can't be told because something else is."""
+    for case in CASES:
+        for verdict in judged(case)[0].values():
+            if verdict.status in ("warning", "critical"):
+                assert verdict.advice, (case["case"], verdict)
+
+
+def test_the_worst_comes_first_and_unknown_makes_nothing_worse() -> None:
+    changes = {
+        "host": {"reboot_required": True},
+        "gpus": {"0000:06:00.0": {"reading": {"temperature_celsius": 95}}},
+        "paths": {"0000:04:00.0": {"loaded_speed": None}},
+    }
+    verdicts = judge(samples.context(samples.make(changes)))
+    order = [ORDER[verdict.status] for verdict in verdicts]
+    assert order == sorted(order)
+    assert [verdict.check for verdict in verdicts[:3]] == [
+        "gpu-temperature", "reboot-required", "pcie-speed",
+    ]  # fmt: skip
+    assert worst(verdicts) == "critical"
+    assert worst(verdicts[1:]) == "warning"
+    assert verdicts[2].status == "unknown"
+    assert worst(verdicts[2:]) == "ok"
+    assert worst(()) == "ok"
+
+
+@pytest.mark.parametrize(
+    ("function", "amount", "text"),
+    [
+        (context.span, 5, "5 s"), (context.span, 60, "1 min"), (context.span, 5400, "1.5 h"),
+        (context.span, 86400, "1 d"), (context.size, 24 << 30, "24 GiB"),
+        (context.size, 1 << 20, "1 MiB"), (context.size, 512, "0.5 KiB"),
+        (context.speed, 16e9, "16 GT/s"), (context.bandwidth, 187.5e6, "0.188 GB/s"),
+    ],
+)  # fmt: skip
+def test_words_for_people(function: Any, amount: float, text: str) -> None:
+    assert function(amount) == text

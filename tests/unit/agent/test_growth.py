@@ -1,0 +1,60 @@
+"""Growth of counters over a window."""
+
+from __future__ import annotations
+
+import pytest
+
+from agent.sampling.growth import STEPS, Trends
+
+KEY = ("aer", "0000:04:00.0", "correctable")
+
+
+def grown(window: float, *points: tuple[float, float]) -> list[float]:
+    trends = Trends(window)
+    return [trends.add(now, {KEY: value})[KEY] for now, value in points]
+
+
+def test_what_was_there_before_is_not_of_the_window() -> None:
+    assert grown(600, (0, 1000), (1, 1000), (2, 1003)) == [0, 0, 3]
+
+
+def test_growth_leaves_the_window_again() -> None:
+    trends = Trends(100)
+    found = [trends.add(now, {KEY: 7 if now >= 50 else 0})[KEY] for now in range(300)]
+    assert found[49] == 0
+    assert found[50:150] == [7] * 100, "it is held for the whole window"
+    assert set(found[150 + 100 // STEPS :]) == {0}, "and a step longer at most"
+
+
+def test_a_window_of_nothing_is_what_grew_since_the_moment_before() -> None:
+    assert grown(0, (0, 5), (1, 8), (2, 8), (3, 9)) == [0, 3, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("values", "wanted"),
+    [((10, 12, 0), 2), ((10, 12, 3), 5), ((10, 4, 4), 4), ((10, 0, 10), 10)],
+)
+def test_a_counter_that_fell_began_anew(values: tuple[float, ...], wanted: float) -> None:
+    assert grown(600, *enumerate(values))[-1] == wanted
+
+
+def test_a_counter_that_comes_later_or_goes_for_a_while() -> None:
+    other = ("replays", "0000:04:00.0")
+    trends = Trends(600)
+    trends.add(0, {KEY: 5})
+    assert trends.add(1, {KEY: 6, other: 100}) == {KEY: 1, other: 0}
+    assert trends.add(2, {other: 101}) == {other: 1}
+    assert trends.add(3, {KEY: 8, other: 101}) == {KEY: 3, other: 1}
+
+
+def test_a_gap_longer_than_the_window() -> None:
+    """What grew meanwhile can't be dated: it counts as new, for one window."""
+    found = grown(60, (0, 0), (1, 0), (1000, 9), (1010, 9), (1059, 9), (1100, 9))
+    assert found == [0, 0, 9, 9, 9, 0]
+
+
+def test_few_points_are_kept() -> None:
+    trends = Trends(600)
+    for now in range(5000):
+        trends.add(now, {KEY: now})
+    assert len(trends._points) <= STEPS + 2
