@@ -21,13 +21,8 @@ from tests.lab.operator import ROOT, fab
 NAME = "test90"
 #: What of the project provisioning reads, beside the image.
 SOURCES = (
-    "agent",
-    "inventory",
-    "playbooks",
-    "provision",
-    "tests/rig",
-    "fabfile.py",
-    "lab/wheels.py",
+    *("agent", "playbooks", "provision", "tests/rig", "fabfile.py", "lab/wheels.py"),
+    *("inventory/group_vars", "inventory/hardware", "inventory/models"),
 )
 #: What of a provisioned rig must not be the same on the next one.
 OF_ONE_RIG = ("etc/ssh/ssh_host_*", "etc/machine-id", "var/log/journal/*")

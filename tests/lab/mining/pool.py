@@ -1,4 +1,4 @@
-"""The mining pool that the lab's miners connect to: it accepts every connection and sends nothing."""
+"""The mining pool that the lab's miners connect to: it accepts connections and sends nothing."""
 
 from __future__ import annotations
 
