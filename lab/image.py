@@ -232,9 +232,16 @@ def mount_overlay(folder: Path, lower: tuple[Path, ...]) -> Path:
     for path in (root, upper, work):
         path.mkdir(parents=True, exist_ok=True)
     if not root.is_mount():
-        options = f"lowerdir={':'.join(map(str, lower))},upperdir={upper},workdir={work}"
-        run(["mount", "-t", "overlay", "overlay", "-o", options, root],
-            folder / "mount.log", "Mounting the rig's disk")  # fmt: skip
+        # A rig sees these options. Relative paths cannot be mistaken for folders of the rig: with
+        # state below /tmp, its root would seem to be in the rig's own /tmp, which is in memory.
+        layers = ":".join(map(str, lower))
+        options = f"lowerdir={layers},upperdir={upper.name},workdir={work.name}"
+        run(
+            ["mount", "-t", "overlay", "overlay", "-o", options, root],
+            folder / "mount.log",
+            "Mounting the rig's disk",
+            cwd=folder,
+        )
     return root
 
 

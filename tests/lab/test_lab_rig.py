@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from lab import faults, machine
+from lab import faults, image, machine
 from lab.machine import Rig
-from tests.lab.operator import reboot, switching
+from tests.lab.operator import fab, reboot, switching
 
 
 @pytest.fixture
@@ -201,3 +203,29 @@ class TestReboots:
         assert not other.folder.exists()
         assert not any(Path(f"/proc/{each}").exists() for each in (pid, leader))
         assert "test12" not in {rig.name for rig in machine.known()}
+
+
+@pytest.fixture
+def rig_in_memory(own_network: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rig]:
+    """A rig whose state is on a tmpfs, and below /tmp as the rig's own tmpfs is."""
+    folder = Path(tempfile.mkdtemp(prefix="deeprig-lab-", dir="/tmp"))
+    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", folder], check=True)
+    monkeypatch.setenv("DEEPRIG_LAB_STATE", str(folder))
+    rig = Rig("test13")
+    try:
+        rig.up(fresh=True, image=image.ensure("clean"))
+        yield rig
+        rig.discard()
+    finally:
+        subprocess.run(["umount", "--lazy", folder], check=True)
+        folder.rmdir()
+
+
+def test_state_in_memory_below_tmp_leaves_the_rig_its_disk(
+    rig_in_memory: Rig, write_inventory: Callable[..., Path]
+) -> None:
+    inventory = write_inventory(rig_in_memory)
+    result = fab(inventory, rig_in_memory.name, "facts", "--json")
+    facts = json.loads(result.stdout)[rig_in_memory.name]["ansible_local"]["deeprig"]
+    assert facts["root_disk"]["filesystem"] == "overlay"
+    assert facts["root_disk"]["diskless"] is False
