@@ -122,6 +122,7 @@ def test_the_whole_plan_leaves_nothing_running(proven: Proven, whole: Proof) -> 
     assert proven.leftovers() == []
 
 
+@pytest.mark.extended
 def test_an_earlier_report_shows_what_got_worse(proven: Proven, quick: Proof) -> None:
     """A baseline of a rig that was ten times faster, and in which a check held."""
     before = quick.report
