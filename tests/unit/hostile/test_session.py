@@ -89,6 +89,7 @@ def test_a_greeting_of_another_form_is_an_error(hello: Any) -> None:
         run(connect(hello=hello))
 
 
+@pytest.mark.slow
 def test_a_bomb_is_not_unpacked() -> None:
     """Less than a megabyte on the wire was two gigabytes in memory."""
     import tracemalloc
