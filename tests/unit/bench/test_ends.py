@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from agent.bench import processes
-from tests.unit.agent.serving.server import wait_for
+from tests.unit.agent.web.server import wait_for
 from tests.unit.bench.launched import PATIENCE_SECONDS, ROOT, Launched, launch, running
 
 ENDLESS = ("--ranks", "2", "--repeats", "1000000", "--max-bytes", "64K")

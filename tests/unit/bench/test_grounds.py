@@ -16,7 +16,7 @@ import pytest
 from agent.bench import ground
 from agent.bench.errors import UnusableError
 from agent.bench.ground import Wish
-from tests.unit.agent.serving.server import wait_for
+from tests.unit.agent.web.server import wait_for
 from tests.unit.bench.launched import PATIENCE_SECONDS, ROOT, launch
 
 HERE = Path(__file__).parent
