@@ -17,7 +17,7 @@ PYTHON ?= python3
 help:           ## This list
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
 
-$(VENV)/.runtime: requirements.lock provision/program.py
+$(VENV)/.runtime: requirements.lock provision/cli/program.py
 	@echo "== Python packages into $(VENV)"
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
 	  || { echo "deeprig needs Python 3.10 or newer; say which with make PYTHON=python3.12" >&2; exit 1; }
@@ -26,7 +26,7 @@ $(VENV)/.runtime: requirements.lock provision/program.py
 	[ -x $(VENV)/bin/python ] || $(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip install -qq --disable-pip-version-check --require-hashes -r requirements.lock
 	# Fabric's own `fab -H HOST -- command` takes any host key.
-	{ echo "#!$(abspath $(VENV))/bin/python"; cat provision/program.py; } > $(FAB)
+	{ echo "#!$(abspath $(VENV))/bin/python"; cat provision/cli/program.py; } > $(FAB)
 	chmod 755 $(FAB)
 	touch $@
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 from invoke.collection import Collection
 
 import lab.tasks
-from provision.executor import FleetContext
-from provision.flags import OF_PLAYS, Flags, fleet_task
+from provision.cli.flags import OF_PLAYS, Flags
+from provision.cli.fleet import FleetContext, fleet_task
 
 
 @fleet_task(yes_really="also what looks like somebody's own computer")
 def provision(context: FleetContext, flags: Flags, yes_really: bool = False) -> None:
     """Turn a mining rig into a deep learning host (plays playbooks/provision.yml)."""
-    from provision import verbs
+    from provision.play import command
 
-    verbs.provision(context, flags, yes_really)
+    command.provision(context, flags, yes_really)
 
 
 @fleet_task(
@@ -33,13 +33,13 @@ def adopt(
     yes_really: bool = False,
 ) -> None:
     """From an address and a password to a managed rig: key, passwords, inventory entry."""
-    from provision.adopt import verb
-    from provision.adopt.adopt import Wish
+    from provision.adopt import command
+    from provision.adopt.adoption import Wish
 
     wish = Wish(
         name, flags.i, flags.inventory, flags.accept_new, keep_passwords, yes_really, flags.check
     )
-    verb.adopt(context, flags, user, wish)
+    command.adopt(context, flags, user, wish)
 
 
 @fleet_task(
@@ -49,9 +49,9 @@ def adopt(
 )
 def assess(context: FleetContext, flags: Flags, html: str = "", load: bool = False) -> None:
     """Say what a rig is, how it was used, who can get in, and what to do with it. Read-only."""
-    from provision.assess import verb
+    from provision.assess import command
 
-    verb.assess(context, flags, html, load)
+    command.assess(context, flags, html, load)
 
 
 @fleet_task(
@@ -78,50 +78,50 @@ def checklist(
     markdown: str = "",
 ) -> None:
     """Say what is to be set in this board's BIOS and done to this rig, and tick what is seen."""
-    from provision.checklist import verb
+    from provision.checklist import command
 
-    wish = verb.Wish(board, cpu, gpus, psus, ask, answer, html, markdown)
-    verb.run(context, flags, wish)
+    wish = command.Wish(board, cpu, gpus, psus, ask, answer, html, markdown)
+    command.run(context, flags, wish)
 
 
 @fleet_task()
 def backup(context: FleetContext, flags: Flags) -> None:
     """Keep what a rig is now, on the rig and here, for fab restore."""
-    from provision.backups import verb
+    from provision.backup import command
 
-    verb.backup(context, flags)
+    command.backup(context, flags)
 
 
 @fleet_task(source="a folder of this machine with the backup, instead of the rig's own")
 def restore(context: FleetContext, flags: Flags, source: str = "") -> None:
     """Bring back what provisioning removed or edited; fab provision may follow."""
-    from provision.backups import verb
+    from provision.backup import command
 
-    verb.restore(context, flags, source)
+    command.restore(context, flags, source)
 
 
 @fleet_task(without=OF_PLAYS)
 def status(context: FleetContext, flags: Flags) -> None:
     """List the backups of a rig: where, of when, whether they are whole."""
-    from provision.backups import verb
+    from provision.backup import command
 
-    verb.status(context, flags)
+    command.status(context, flags)
 
 
 @fleet_task(file="the playbook")
 def play(context: FleetContext, flags: Flags, file: str) -> None:
     """Play any playbook of ansible.builtin modules."""
-    from provision import verbs
+    from provision.play import command
 
-    verbs.play(context, flags, file)
+    command.play(context, flags, file)
 
 
 @fleet_task(without=OF_PLAYS)
 def facts(context: FleetContext, flags: Flags) -> None:
     """Show what a rig is: board, GPUs and their PCIe paths, mining OS, driver."""
-    from provision import verbs
+    from provision.facts import command
 
-    verbs.facts(context, flags)
+    command.show_facts(context, flags)
 
 
 @fleet_task(
@@ -140,9 +140,9 @@ def validate(
     select: str = "",
 ) -> None:
     """Prove that a rig is what it should be: software, links, GPUs, collectives, no miner."""
-    from provision.validate import verb
+    from provision.validate import command
 
-    verb.validate(context, flags, quick, baseline, report, select)
+    command.validate(context, flags, quick, baseline, report, select)
 
 
 @fleet_task(
@@ -167,13 +167,13 @@ def bench(
     max_bytes: str = "",
 ) -> None:
     """Measure collectives, copies and parallel workloads, in nccl-tests' columns."""
-    from provision import bench as verb
-    from provision.options import words
+    from provision.bench import command
+    from provision.engine.run_options import words
 
     sizes = {"min-bytes": min_bytes, "max-bytes": max_bytes}
     given = {name: value for name, value in sizes.items() if value}
-    request = verb.Request(plan, tuple(sorted(words(parts))), ranks, nodes, interface, given)
-    verb.bench(context, flags, request)
+    request = command.Request(plan, tuple(sorted(words(parts))), ranks, nodes, interface, given)
+    command.bench(context, flags, request)
 
 
 @fleet_task(
@@ -228,9 +228,9 @@ def advise(
     plot: str = "",
 ) -> None:
     """Say what fits on a rig's GPUs, how fast, and whether its lanes are enough."""
-    from provision import verbs
+    from provision.advise import command
 
-    verbs.advise(context, flags, locals())
+    command.advise(context, flags, command.wanted(locals()))
 
 
 namespace = Collection(

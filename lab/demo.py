@@ -17,8 +17,10 @@ from rich.table import Table
 from lab import fleet
 from lab.errors import LabError
 from lab.report import console, say
-from provision import inventory, rigfacts, summary
+from provision.discovery import summary
+from provision.discovery.gather import gather_facts
 from provision.errors import DeeprigError, describe
+from provision.inventory import hosts
 
 ROOT = Path(__file__).parents[1]
 RIG = "rig"
@@ -26,8 +28,8 @@ RIG = "rig"
 
 def facts() -> dict[str, Any]:
     """All facts of the demo's rig."""
-    (host,) = inventory.load(ROOT / "inventory").select([RIG])
-    return rigfacts.gather(host, Config())
+    (host,) = hosts.load(ROOT / "inventory").select([RIG])
+    return gather_facts(host, Config())
 
 
 def provision() -> float:

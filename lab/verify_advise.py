@@ -25,8 +25,8 @@ from lab.errors import LabError
 from lab.report import say, step
 from lab.verify_advise_bench import Run, run
 from lab.verify_advise_predict import Calibration, Predicted, moved, predict
-from provision.advise import fit
-from provision.advise.fit import Line
+from provision.performance import fit
+from provision.performance.fit import Line
 
 SETTINGS = Path(__file__).with_suffix(".yml")
 DOCS = Path(__file__).parents[1] / "docs"

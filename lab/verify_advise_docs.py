@@ -10,8 +10,8 @@ from typing import Any
 
 from lab.verify_advise import Case, mean_error
 from lab.verify_advise_predict import Calibration
-from provision import charts
 from provision.advise import plot
+from provision.output import charts
 
 TITLES = {"ddp": "DDP", "fsdp": "FSDP", "pipeline": "pipeline", "tensor": "tensor", "moe": "MoE"}
 
@@ -62,8 +62,8 @@ def _head(cases: Sequence[Case], settings: Mapping[str, Any]) -> str:
 
 `make verify-advise` wrote this page. Ranks of `agent.bench` ran in network namespaces whose links
 were held to a rate, with layers that sleep instead of computing and real messages. The functions of
-`provision/advise/step.py` and `traffic.py` that `fab advise` uses predicted each step. Costs were
-calibrated at other rates ({rates} Mbit/s) and sizes than those that were predicted.
+`provision/performance/` (`step_time.py`, `traffic.py`) that `fab advise` uses predicted each step.
+Costs were calibrated at other rates ({rates} Mbit/s) and sizes than those that were predicted.
 
 Backend gloo, PyTorch {torch.__version__}, Linux {platform.release()}. {len(cases)} cases, slowdowns
 {min(slow):.2f} to {max(slow):.2f}.

@@ -13,12 +13,12 @@ from typing import Any
 
 from agent.bench.workloads.shape import Shape, split_layers
 from lab.netns import BURST_BYTES
-from provision.advise import step, traffic
-from provision.advise.fit import Line
-from provision.advise.network import ANY, FREE, Cost, Network, factor
-from provision.advise.schedule import Stage
-from provision.advise.step import Block
-from provision.advise.traffic import Transfer
+from provision.performance import step_time, traffic
+from provision.performance.fit import Line
+from provision.performance.network import ANY, FREE, Cost, Network, factor
+from provision.performance.schedule import Stage
+from provision.performance.step_time import Block
+from provision.performance.traffic import Transfer
 
 BYTES = 4  # an element, float32
 MEBI = 1 << 20
@@ -101,7 +101,7 @@ def _ddp(
     blocks = _blocks(shape, alone)
     bucket = workload["bucket_mb"] * MEBI  # said, so the first bucket is as large (PyTorch)
     network = known.network(ranks, megabits, paused=False)
-    done = step.data_parallel(blocks, 1, ranks, network, 0.0, bucket, bucket)
+    done = step_time.data_parallel(blocks, 1, ranks, network, 0.0, bucket, bucket)
     gradients = sum(sum(block.gradients) for block in blocks)
     return Predicted(done.seconds, alone, traffic.sent(traffic.data(gradients, ranks)))
 
@@ -116,7 +116,7 @@ def _fsdp(
     layers = [block for block in blocks if block.weights]
     ends = Block(0.0, 0.0, (root,), root, kept=True)
     network = known.network(ranks, megabits, paused=True)
-    done = step.fully_sharded([ends, *layers], 1, ranks, network, overlap=False)
+    done = step_time.fully_sharded([ends, *layers], 1, ranks, network, overlap=False)
     weights = sum(block.weights for block in layers)
     sent = traffic.sharded(weights, weights + root, ranks, 1, root)
     return Predicted(done.seconds, alone, _volume(sent, known))
@@ -133,8 +133,8 @@ def _pipeline(
     ]
     activations = float(BYTES * shape.tokens // shape.microbatches * shape.hidden)
     network = known.network(ranks, megabits, paused=True)
-    done = step.pipelined(parts, shape.microbatches, activations, network)
-    quiet = step.pipelined(parts, shape.microbatches, 0.0, Network({ANY: FREE}))
+    done = step_time.pipelined(parts, shape.microbatches, activations, network)
+    quiet = step_time.pipelined(parts, shape.microbatches, 0.0, Network({ANY: FREE}))
     sent = traffic.pipeline(activations, ranks, shape.microbatches)
     return Predicted(done.seconds, quiet.seconds, traffic.sent(sent))
 
@@ -145,7 +145,7 @@ def _tensor(
 ) -> Predicted:  # fmt: skip
     activations = float(BYTES * shape.tokens * shape.hidden)
     sent = traffic.tensor(activations, shape.layers, ranks, 1)
-    done = step.serial(alone, sent, known.network(ranks, megabits, paused=True))
+    done = step_time.serial(alone, sent, known.network(ranks, megabits, paused=True))
     return Predicted(done.seconds, alone, traffic.sent(sent))
 
 
@@ -160,7 +160,7 @@ def _moe(
     sent = traffic.expert(activations, shape.top_k, shape.layers, ranks, 1)
     # One all-reduce of all shared gradients after the backward pass (agent.bench.workloads.moe).
     sent += [Transfer("gradients", "all_reduce", ranks, float(shared), 1)]
-    done = step.serial(alone, sent, known.network(ranks, megabits, paused=True))
+    done = step_time.serial(alone, sent, known.network(ranks, megabits, paused=True))
     return Predicted(done.seconds, alone, traffic.sent(sent))
 
 

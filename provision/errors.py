@@ -9,8 +9,8 @@
     └── LostError           the session ended in the middle; what ran may or may not be done
         └── HungError       a command said nothing for too long; the rig itself may still answer
 
-They carry a position (file:line:column) where there is one, and advice: what to do next. They are
-caught at the edge (`provision.executor`), which prints `describe(error)` and exits with a status.
+They carry a position (file:line:column) where there is one, and advice: what to do next. The edge
+(`provision.cli.executor`) catches them, prints `describe(error)` and exits with a status.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from rich.console import Console
 
-from provision.wrapping import lines
+from provision.output.wrapping import lines
 
 Status = Literal["ok", "changed", "would change", "left", "failed"]
 NAME, STATUS = 11, 14  # columns

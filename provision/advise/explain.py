@@ -9,12 +9,12 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from provision.advise import figures
-from provision.advise.candidates import Candidate, gib
-from provision.advise.prediction import Prediction
 from provision.advise.report import Report, Row
 from provision.advise.show import name_of, number
-from provision.advise.wrap import hanging
+from provision.advise.wrapping import hanging
+from provision.performance import figures
+from provision.performance.candidates import Candidate, gib
+from provision.performance.prediction import Prediction
 
 FORMAT, VERSION = "deeprig-advice", 1
 

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from provision.advise.layout import FORMS
-from provision.advise.precision import TASKS
 from provision.advise.report import WIDTHS, ModelReport, Report
-from provision.charts import COLOURS, HEIGHT, WIDTH, chart_of, svg
 from provision.errors import DeeprigError
+from provision.output.charts import COLOURS, HEIGHT, WIDTH, chart_of, svg
+from provision.performance.layout import FORMS
+from provision.performance.precision import TASKS
 
 SUFFIXES = (".svg", ".html")
 TICKS = (1, 1.5, 2, 3, 4, 6, 8, 12, 16, 24, 32)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from provision.advise import alternatives, candidates, recommend
-from provision.advise.alternatives import Instead
-from provision.advise.candidates import Candidate, Work
-from provision.advise.machine import Machine
-from provision.advise.models import Model
-from provision.advise.predict import predict
-from provision.advise.prediction import Prediction
-from provision.advise.recommend import Advice
+from provision.performance import alternatives, candidates, recommend
+from provision.performance.alternatives import Instead
+from provision.performance.candidates import Candidate, Work
+from provision.performance.machine import Machine
+from provision.performance.models import Model
+from provision.performance.predict import predict
+from provision.performance.prediction import Prediction
+from provision.performance.recommend import Advice
 
 WIDTHS = (1, 4, 8, 16)
 GENERATIONS = (1, 2, 3, 4, 5)  # 1: what risers are often forced to

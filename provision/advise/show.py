@@ -9,15 +9,15 @@ from collections.abc import Iterator, Sequence
 from rich.console import Console
 from rich.text import Text
 
-from provision.advise.candidates import ONE_GPU, Candidate, gib
-from provision.advise.layout import FORMS
-from provision.advise.links import Link
-from provision.advise.machine import Machine
-from provision.advise.network import host_ceiling
-from provision.advise.precision import TASKS
-from provision.advise.prediction import Prediction
 from provision.advise.report import ModelReport, Report, Row
-from provision.advise.wrap import hanging, wrapped
+from provision.advise.wrapping import hanging, wrapped
+from provision.performance.candidates import ONE_GPU, Candidate, gib
+from provision.performance.layout import FORMS
+from provision.performance.links import Link
+from provision.performance.machine import Machine
+from provision.performance.network import host_ceiling
+from provision.performance.precision import TASKS
+from provision.performance.prediction import Prediction
 
 LABEL = 27  # columns of a row's name
 NARROW = (1, 4, 8)  # widths whose loss is shown; x16 is what they are compared with

@@ -9,19 +9,20 @@ from pathlib import Path
 from typing import Any
 
 from agent.readings import pcie
-from provision.adopt import weak
-from provision.adopt.passwords import Known
-from provision.advise import machine
-from provision.assess import nvidiasmi, pcietree, plan, security, verdict, wear
+from provision.assess import nvidia_smi, pcie_tree, security, verdict, wear
 from provision.assess.finding import Finding, worst_first
-from provision.assess.nvidiasmi import Smi
+from provision.assess.nvidia_smi import Smi
 from provision.assess.verdict import Verdict
+from provision.discovery import known_passwords, plan
+from provision.discovery.known_passwords import KnownPassword
+from provision.discovery.survey import Look, ansible_facts, described
 from provision.errors import DeeprigError
 from provision.hardware import cards, cpus, power
 from provision.hardware.cards import Card
 from provision.hardware.power import Budget
-from provision.inventory import Host, Inventory
-from provision.look.look import Look, ansible_facts, described
+from provision.inventory.hosts import Host, Inventory
+from provision.performance import machine
+from provision.templating.host_variables import render_variable
 
 FORMAT, FORMAT_VERSION = "deeprig-assessment", 1
 
@@ -67,7 +68,7 @@ def make(
     inventory: Inventory,
     extra: Mapping[str, Any],
     loaded: Sequence[Smi] = (),
-    shared: Sequence[Known] | None = None,
+    shared: Sequence[KnownPassword] | None = None,
 ) -> Assessment:
     """Assess a rig from a first look. loaded: its GPUs under a load, where they had one.
 
@@ -77,7 +78,7 @@ def make(
     """
     facts = look.facts
     gpus = pcie.read_gpus(look.tree.path("/sys"), aer=True)
-    smis = list(loaded) or nvidiasmi.parse(look.tree.text_of("nvidia_smi"))
+    smis = list(loaded) or nvidia_smi.parse(look.tree.text_of("nvidia_smi"))
     worn = wear.signs(gpus, smis, look.tree.text_of("messages"), wear.generations_of(gpus))
     found = [
         *(_login(host, facts) if shared is None else map(_shared, shared)),
@@ -96,7 +97,7 @@ def make(
     return Assessment(
         name=host.name,
         rows=tuple(_rows(look, ratings)),
-        tree=tuple(pcietree.draw(facts["gpus"], names)),
+        tree=tuple(pcie_tree.draw(facts["gpus"], names)),
         wear=tuple(worst_first(worn)),
         security=tuple(worst_first(found)),
         budgets=tuple(_budgets(gpus, smis, known, planned.power_limits, ratings)),
@@ -141,18 +142,18 @@ def _rows(look: Look, ratings: list[float]) -> list[tuple[str, str]]:
 
 def _login(host: Host, facts: Mapping[str, Any]) -> list[Finding]:
     """The login that the inventory has, if others know it, too."""
-    user = str(host.rendered("ansible_user", "ansible_ssh_user") or "")
-    password = host.rendered("ansible_password", "ansible_ssh_pass")
+    user = str(render_variable(host, "ansible_user", "ansible_ssh_user") or "")
+    password = render_variable(host, "ansible_password", "ansible_ssh_pass")
     mining = facts["mining_os"]
     if password is None:
         return []
-    why = weak.why_weak(user, str(password), mining["key"] if mining else None)
+    why = known_passwords.explain_weakness(user, str(password), mining["key"] if mining else None)
     if not why:
         return []
-    return [_shared(Known(user, str(password), why))]
+    return [_shared(KnownPassword(user, str(password), why))]
 
 
-def _shared(known: Known) -> Finding:
+def _shared(known: KnownPassword) -> Finding:
     said = f"others know its password ({known.why})"
     return Finding("login", known.user, "critical", said, "fab adopt changes it.")
 

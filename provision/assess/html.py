@@ -8,7 +8,7 @@ from pathlib import Path
 from provision.assess.assessment import Assessment
 from provision.assess.finding import together
 from provision.assess.show import power_line
-from provision.pages import render_page
+from provision.output.html import render_page
 
 TEMPLATE = Path(__file__).parent / "report.html.j2"
 

@@ -9,8 +9,8 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from provision import source
 from provision.assess.finding import Finding, Status
+from provision.inventory import yaml_source
 from provision.remote.facts import system
 from provision.remote.facts.access import authorized_keys, key_files
 from provision.remote.facts.miners import (
@@ -51,7 +51,7 @@ def signs(
         *_outward(connections),
         *_keys(tree, re.compile(known["vendor_key_comment"], re.IGNORECASE), own_keys),
         *_users(tree),
-        *_commands(tree, source.load(TABLE)["commands"]),
+        *_commands(tree, yaml_source.load(TABLE)["commands"]),
         *_sshd(tree),
         *_preload(tree),
         *_repositories(tree),

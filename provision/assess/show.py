@@ -9,7 +9,7 @@ from rich.console import Console
 from provision.assess.assessment import Assessment
 from provision.assess.finding import Finding, together
 from provision.hardware.power import Budget
-from provision.wrapping import lines, rows
+from provision.output.wrapping import lines, rows
 
 COLOURS = {"critical": "red", "warning": "yellow", "unknown": "dim", "note": "", "ok": ""}
 LABEL, STATUS = 11, 10  # columns

@@ -7,12 +7,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from provision import source
-from provision.advise.links import Link
-from provision.advise.machine import Machine
-from provision.advise.recommend import Change, changes, splits_for_sure
 from provision.assess.finding import Finding, together
-from provision.assess.plan import Refusal
+from provision.discovery.plan import Refusal
+from provision.inventory import yaml_source
+from provision.performance.links import Link
+from provision.performance.machine import Machine
+from provision.performance.recommend import Change, changes, splits_for_sure
 
 TABLE = Path(__file__).parent / "verdict.yml"
 System = Literal["converted", "convert in place", "mend, then convert in place", "reinstall"]
@@ -58,7 +58,7 @@ def make(
     machine: the rig as predictions see it, None where they can't. converted: whether it is a deep
     learning host already.
     """
-    table = source.load(TABLE)
+    table = yaml_source.load(TABLE)
     system, why = _system(refusals, findings, table)
     if system == "convert in place" and converted:
         system, why = "converted", ["no mining system, no miner: fab validate proves the rest"]

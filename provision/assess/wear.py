@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from agent.readings import pcie, xid
-from provision import source
 from provision.assess.finding import Finding, Status
-from provision.assess.nvidiasmi import Smi
+from provision.assess.nvidia_smi import Smi
 from provision.hardware import cards
+from provision.inventory import yaml_source
 
 HERE = Path(__file__).parent
 XIDS = HERE.parents[1] / "agent" / "tables" / "xids.yml"
@@ -22,7 +22,7 @@ def signs(
     gpus: Sequence[pcie.Gpu], smis: Sequence[Smi], messages: str, generations: Mapping[str, str]
 ) -> list[Finding]:
     """All of them. gpus: read with their error counters; generations: by GPU's address."""
-    limits = source.load(HERE / "thresholds.yml")
+    limits = yaml_source.load(HERE / "thresholds.yml")
     by_address = {smi.address: smi for smi in smis}
     found = [*_lost(gpus, by_address), *_errors(gpus), *_xids(gpus, messages)]
     for gpu in gpus:
@@ -91,7 +91,7 @@ def _errors(gpus: Sequence[pcie.Gpu]) -> Iterator[Finding]:
 
 def _xids(gpus: Sequence[pcie.Gpu], messages: str) -> Iterator[Finding]:
     """Xids in the kernel's log, which begins at the last boot and may have been cut."""
-    rows = xid.Catalogue(source.load(XIDS))
+    rows = xid.Catalogue(yaml_source.load(XIDS))
     counts: Counter[tuple[str, int]] = Counter()
     for match in xid.XID.finditer(messages):
         counts[match["address"].lower(), int(match["xid"])] += 1
@@ -135,7 +135,7 @@ def _memory(smi: Smi) -> Iterator[Finding]:
 
 
 def _vbios(smi: Smi, generation: str) -> Iterator[Finding]:
-    known = source.load(HERE / "vbios.yml")["generations"].get(smi.vbios.split(".")[0])
+    known = yaml_source.load(HERE / "vbios.yml")["generations"].get(smi.vbios.split(".")[0])
     if not smi.vbios or not generation or known is None:
         yield Finding("VBIOS", smi.address, "unknown", smi.vbios or "not told")
     elif generation in known:

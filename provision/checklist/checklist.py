@@ -8,9 +8,9 @@ from itertools import groupby
 from typing import Any, Literal
 
 from provision.checklist import items
-from provision.checklist.case import Case
+from provision.checklist.configuration import Case
 from provision.checklist.items import Item
-from provision.checklist.observe import Status, observe
+from provision.checklist.observations import Status, observe
 from provision.hardware.chipsets import Chipset
 
 By = Literal["seen", "answered", ""]

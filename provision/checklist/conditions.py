@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from provision.checklist.case import Case
+from provision.checklist.configuration import Case
 
 BIG_WATTS = 225  # above it a card has two 8-pin connectors or more (75 W slot, 150 W each)
 REBAR_GENERATION = 4  # cards of PCIe Gen4 and later (Ampere on) can resize their BAR

@@ -9,12 +9,12 @@ from pathlib import Path
 import jinja2
 from jinja2.sandbox import SandboxedEnvironment
 
-from provision import source, table
-from provision.checklist.case import Case
 from provision.checklist.conditions import CONDITIONS
-from provision.checklist.observe import OBSERVERS
+from provision.checklist.configuration import Case
+from provision.checklist.observations import OBSERVERS
 from provision.errors import SourceError
 from provision.hardware.confidence import Confidence
+from provision.inventory import typed_rows, yaml_source
 
 TABLE = Path(__file__).parent / "items.yml"
 
@@ -56,8 +56,8 @@ class Item:
 
 def load(path: Path = TABLE) -> list[Item]:
     """All items. Raises SourceError with the place of what is wrong."""
-    content = source.load(path)
-    found = table.rows(Item, content, "items")
+    content = yaml_source.load(path)
+    found = typed_rows.rows(Item, content, "items")
     seen: set[str] = set()
     for fields, item in zip(content["items"], found, strict=True):
         for name in item.when:
@@ -65,14 +65,14 @@ def load(path: Path = TABLE) -> list[Item]:
                 raise SourceError(
                     f"there is no condition '{name}'",
                     fields.at("when"),
-                    table.near(name, CONDITIONS),
+                    typed_rows.near(name, CONDITIONS),
                 )
         if bool(item.observe) == bool(item.ask):
             raise SourceError("an item is observed, or asked for: one of the two", fields.position)
         if item.observe and item.observe not in OBSERVERS:
             raise SourceError(
                 f"there is no observation '{item.observe}'", fields.at("observe"),
-                table.near(item.observe, OBSERVERS),
+                typed_rows.near(item.observe, OBSERVERS),
             )  # fmt: skip
         if item.id in seen:
             raise SourceError(f"'{item.id}' is there already", fields.at("id"))

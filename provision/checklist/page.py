@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 from provision.checklist.checklist import Checklist, about
-from provision.pages import render_page
+from provision.output.html import render_page
 
 FOLDER = Path(__file__).parent
 TEMPLATES = {".md": "page.md.j2", ".html": "page.html.j2"}

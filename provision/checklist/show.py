@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 
 from provision.checklist.checklist import Checklist, Entry, about
-from provision.wrapping import lines
+from provision.output.wrapping import lines
 
 BOXES = {"ok": "[x]", "to do": "[ ]", "open": "[?]"}
 COLOURS = {"ok": "green", "to do": "yellow", "open": "dim"}

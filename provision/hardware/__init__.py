@@ -5,6 +5,6 @@ cards (GPUs), cpus, boards, chipsets (the rule that a board falls back to), powe
 
 from __future__ import annotations
 
-from pathlib import Path
+from provision.paths import INVENTORY
 
-FOLDER = Path(__file__).parents[2] / "inventory" / "hardware"
+FOLDER = INVENTORY / "hardware"

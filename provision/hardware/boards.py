@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from provision import source, table
 from provision.hardware import FOLDER
 from provision.hardware.confidence import Confidence, check_source
+from provision.inventory import typed_rows, yaml_source
 
 
 @dataclass(frozen=True)
@@ -66,11 +66,11 @@ class Board:
 
 def boards(path: Path = FOLDER / "boards.yml") -> list[Board]:
     """All boards of the table. Raises SourceError with the place of what is wrong."""
-    content = source.load(path)
-    found = table.rows(Board, content, "boards")
+    content = yaml_source.load(path)
+    found = typed_rows.rows(Board, content, "boards")
     for fields, row in zip(content["boards"], found, strict=True):
         check_source(fields, row.source)
-        table.expression(fields, "match")
+        typed_rows.expression(fields, "match")
     return found
 
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from provision import source, table
 from provision.errors import DeeprigError, Position, SourceError
 from provision.hardware import FOLDER
 from provision.hardware.confidence import Confidence, check_source
+from provision.inventory import typed_rows, yaml_source
 
 #: What miners' cards of other makers are called.
 OTHER_MAKERS = re.compile(r"(amd|ati|intel|radeon|rx|vega|arc)\b", re.IGNORECASE)
@@ -101,19 +101,19 @@ class Generation:
 
 def cards(path: Path = FOLDER / "gpus.yml") -> dict[str, Card]:
     """All GPUs of the table, by PCI device id. Raises SourceError with the place of an error."""
-    content = source.load(path)
-    origin = table.row(Origin, content["gpu_models_origin"], content.at("gpu_models_origin"))
+    content = yaml_source.load(path)
+    origin = typed_rows.row(Origin, content["gpu_models_origin"], content.at("gpu_models_origin"))
     check_source(content["gpu_models_origin"], origin.source)
-    known = table.rows(Chip, content, "gpu_chips")
+    known = typed_rows.rows(Chip, content, "gpu_chips")
     generations = {
-        str(name): table.row(Generation, fields, content["gpu_generations"].at(name))
+        str(name): typed_rows.row(Generation, fields, content["gpu_generations"].at(name))
         for name, fields in content["gpu_generations"].items()
     }
     for fields, chip in zip(content["gpu_chips"], known, strict=True):
         if chip.generation not in generations:
             raise SourceError(
                 f"there is no generation '{chip.generation}'", fields.at("generation"),
-                table.near(chip.generation, generations),
+                typed_rows.near(chip.generation, generations),
             )  # fmt: skip
     return {
         str(device): _card(str(device), fields, content["gpu_models"].at(device), origin, known,
@@ -130,7 +130,7 @@ def _card(
     chips: list[Chip],
     generations: Mapping[str, Generation],
 ) -> Card:
-    row = table.row(Model, fields, at)
+    row = typed_rows.row(Model, fields, at)
     if not re.fullmatch(r"[0-9a-f]{4}", device):
         raise SourceError(f"'{device}' is no PCI device id", at, "Four hexadecimal digits, quoted.")
     chip = chip_of(device, chips)
@@ -155,7 +155,7 @@ def _card(
 
 def chips(path: Path = FOLDER / "gpus.yml") -> list[Chip]:
     """All rows of gpu_chips. Raises SourceError."""
-    return table.rows(Chip, source.load(path), "gpu_chips")
+    return typed_rows.rows(Chip, yaml_source.load(path), "gpu_chips")
 
 
 def chip_of(device: str, known: Sequence[Chip]) -> Chip | None:
@@ -182,7 +182,7 @@ def card(name: str, known: Mapping[str, Card]) -> Card:
         )
     # Without the brand that most of them share, and that few people type.
     names = {one.name.removeprefix("GeForce ") for one in known.values()}
-    raise table.unknown("GPU", name, {one for one in names if wanted in _parts(one)} or names)
+    raise typed_rows.unknown("GPU", name, {one for one in names if wanted in _parts(one)} or names)
 
 
 def _parts(name: str) -> set[str]:

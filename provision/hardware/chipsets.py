@@ -6,9 +6,9 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from provision import source, table
 from provision.hardware import FOLDER
 from provision.hardware.confidence import Confidence, check_source
+from provision.inventory import typed_rows, yaml_source
 
 
 @dataclass(frozen=True)
@@ -30,11 +30,11 @@ class Chipset:
 
 def chipsets(path: Path = FOLDER / "chipsets.yml") -> list[Chipset]:
     """All rows. Raises SourceError with the place of what is wrong."""
-    content = source.load(path)
-    found = table.rows(Chipset, content, "chipsets")
+    content = yaml_source.load(path)
+    found = typed_rows.rows(Chipset, content, "chipsets")
     for fields, row in zip(content["chipsets"], found, strict=True):
         check_source(fields, row.source)
-        table.expression(fields, "match")
+        typed_rows.expression(fields, "match")
     return found
 
 

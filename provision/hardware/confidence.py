@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Literal, TypeAlias
 
-from provision import source
 from provision.errors import SourceError
+from provision.inventory import yaml_source
 
 Confidence: TypeAlias = Literal["A", "B", "C"]
 
@@ -19,5 +19,5 @@ MEANINGS = {
 def check_source(fields: Any, told: str) -> None:
     """Raise SourceError, with the place, where a row's source is empty."""
     if not told.strip():
-        at = fields.at("source") if isinstance(fields, source.Mapping) else None
+        at = fields.at("source") if isinstance(fields, yaml_source.Mapping) else None
         raise SourceError("'source' is empty", at, "Say from where this is known.")

@@ -6,9 +6,9 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from provision import source, table
 from provision.hardware import FOLDER
 from provision.hardware.confidence import Confidence, check_source
+from provision.inventory import typed_rows, yaml_source
 
 
 @dataclass(frozen=True)
@@ -29,11 +29,11 @@ class Cpu:
 
 def cpus(path: Path = FOLDER / "cpus.yml") -> list[Cpu]:
     """All rows. Raises SourceError with the place of what is wrong."""
-    content = source.load(path)
-    found = table.rows(Cpu, content, "cpus")
+    content = yaml_source.load(path)
+    found = typed_rows.rows(Cpu, content, "cpus")
     for fields, row in zip(content["cpus"], found, strict=True):
         check_source(fields, row.source)
-        table.expression(fields, "match")
+        typed_rows.expression(fields, "match")
     return found
 
 

@@ -7,10 +7,10 @@ from dataclasses import asdict, dataclass
 from functools import cache
 from typing import Any
 
-from provision import source
 from provision.errors import SourceError
 from provision.hardware import FOLDER
-from provision.inventory import Host
+from provision.inventory import yaml_source
+from provision.inventory.hosts import Host
 
 TABLE = FOLDER / "power.yml"
 VARIABLE = "psus"
@@ -53,7 +53,7 @@ class Budget:
 
 @cache
 def _table() -> Any:
-    return source.load(TABLE)
+    return yaml_source.load(TABLE)
 
 
 def supplies_of(host: Host) -> list[float]:

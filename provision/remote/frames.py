@@ -88,7 +88,7 @@ def read_body(read: Callable[[int], bytes], limit: int = LIMIT) -> bytes | None:
 def unpack(read: Callable[[int], bytes]) -> Frame | None:
     """The next frame from the operator's side, which is trusted. Raises BadFrame.
 
-    What a rig sends is unpacked by provision/session.py, within bounds.
+    What a rig sends is unpacked by provision/ssh/worker_session.py, within bounds.
     """
     body = read_body(read)
     if body is None:

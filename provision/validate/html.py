@@ -8,7 +8,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from provision.pages import render_page
+from provision.output.html import render_page
 from provision.validate import plots
 from provision.validate.baseline import Change, unjudged
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from provision import charts
+from provision.output import charts
 
 BAR = 34  # height of a bar with its gap, in SVG's units
 GOOD, BAD, LIMIT = "#009e73", "#d55e00", "#444444"

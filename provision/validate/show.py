@@ -15,8 +15,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from provision.redact import Redactor
-from provision.terminal import Terminal
+from provision.output.redaction import Redactor
+from provision.output.terminal import Terminal
 from provision.validate import baseline
 from provision.validate.baseline import Change
 

@@ -18,9 +18,9 @@ from fabric import Config
 from provision.boundary.decode import BoundaryError, parse_json
 from provision.boundary.documents import check_bench
 from provision.errors import DeeprigError, LostError, UnreachableError
-from provision.textfile import make_private
+from provision.output.files import make_private
+from provision.paths import ROOT
 
-ROOT = Path(__file__).parents[2]
 SUITE = "tests/rig"
 ENDING = 20.0  # seconds in which an interrupted run ends what it started on the rig
 Event = Mapping[str, Any]

@@ -17,8 +17,8 @@ import pytest
 
 from lab import flavour
 from lab.machine import Rig
-from provision import source
-from provision.hostkeys import format_host_key
+from provision.inventory import yaml_source
+from provision.ssh.host_keys import format_host_key
 from tests.lab.operator import ROOT, Said, finish
 
 NAME = "test50"
@@ -71,7 +71,7 @@ class Home:
 
     def entry(self, name: str) -> dict[str, Any]:
         """A rig's variables, as the file has them."""
-        document = source.load(self.inventory / "rigs.yml")
+        document = yaml_source.load(self.inventory / "rigs.yml")
         return dict(document["rigs"]["hosts"][name])
 
     def ssh(self, *options: str, user: str = USER) -> subprocess.CompletedProcess[str]:
@@ -110,7 +110,7 @@ def test_from_an_address_and_a_password_to_a_managed_rig(home: Home) -> None:
     assert "in" not in refused.stdout
     # The old password is nobody's any more, root's included.
     secret = home.inventory / "host_vars/attic/secret.yml"
-    password = source.load(secret)["ansible_become_password"]
+    password = yaml_source.load(secret)["ansible_become_password"]
     assert secret.stat().st_mode & 0o777 == 0o600
     check = "perl -e 'print crypt($ARGV[1], (getpwnam $ARGV[0])[1]) eq (getpwnam $ARGV[0])[1]'"
     for user in (USER, "root"):

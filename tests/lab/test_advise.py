@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from lab.machine import Rig
-from provision.advise.measured import FOLDER
+from provision.performance.measured import FOLDER
 from tests.lab.operator import fab
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lab.machine import Rig
-from provision import source
+from provision.inventory import yaml_source
 from tests.lab.operator import Said, fab
 
 NAME = "test53"
@@ -51,7 +51,7 @@ def test_what_the_bios_does_is_seen_after_the_reboot(target: Rig, inventory: Pat
 
 def test_what_is_remembered_can_be_edited(inventory: Path) -> None:
     file = inventory.parent / "host_vars" / NAME / "checklist.yml"
-    document = source.load(file)
+    document = yaml_source.load(file)
     assert document["checklist"]["answers"] == {"fans": False, "riser-power": True}
     file.write_text(file.read_text().replace("fans: false", "fans: true"))
     assert items(inventory)["fans"]["status"] == "ok"

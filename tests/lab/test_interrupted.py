@@ -16,10 +16,10 @@ from fabric import Config
 
 from lab import faults
 from lab.machine import Rig
-from provision import inventory as inventories
 from provision.errors import LostError
+from provision.inventory import hosts as inventories
 from provision.remote.worker import INTERVAL
-from provision.sessions import sessions_of
+from provision.ssh.rig_sessions import sessions_of
 from tests.lab.operator import STEPS, Said, fab, finish, playbook, start, until, variant
 
 NAME = "test6"

@@ -17,7 +17,7 @@ import pytest
 
 from lab import faults
 from lab.machine import Rig
-from provision.connection import CONNECT_TIMEOUT
+from provision.ssh.connection import CONNECT_TIMEOUT
 from tests.lab.operator import ROOT, Said, command, fab, playbook, variant
 
 NAME = "test5"

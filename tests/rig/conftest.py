@@ -66,8 +66,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def _names(config: pytest.Config, pattern: str) -> list[str]:
+    from provision.discovery import target
     from provision.errors import DeeprigError, describe
-    from provision.validate import target
 
     try:
         extra = tuple(config.getoption("extra_vars"))
@@ -114,7 +114,7 @@ def _reached(config: pytest.Config) -> Subject:
     from fabric import Config
     from testinfra.host import Host
 
-    from provision.validate import target
+    from provision.discovery import target
 
     connection = config.getoption("connection_file")
     overrides = json.loads(Path(connection).read_text()) if connection else {}

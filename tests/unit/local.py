@@ -8,16 +8,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from provision import inventory, playbook
-from provision.hostrun import HostRun
-from provision.inventory import Host
-from provision.options import RunOptions, extra_variables
-from provision.outcome import Recap
-from provision.redact import Redactor
-from provision.report import Report
-from provision.runlog import RunLog
-from provision.sessions import Sessions
-from provision.variables import HostVariables
+from provision.engine import playbook
+from provision.engine.host_run import HostRun
+from provision.engine.outcome import Recap
+from provision.engine.report import Report
+from provision.engine.run_log import RunLog
+from provision.engine.run_options import RunOptions, extra_variables
+from provision.engine.variables import HostVariables
+from provision.inventory import hosts
+from provision.inventory.hosts import Host
+from provision.output.redaction import Redactor
+from provision.ssh.rig_sessions import Sessions
 
 
 class LocalChannel:
@@ -98,13 +99,13 @@ def play(
     connect: Callable[[], Any] = LocalConnection,
 ) -> Played:
     """Write a playbook's text into a folder and play it, as the login user, on this machine."""
-    from provision.options import words
+    from provision.engine.run_options import words
 
     path = folder / "play.yml"
     path.write_text(source)
     (folder / "inventory").mkdir(exist_ok=True)
     (folder / "inventory" / "hosts.yml").write_text("all: {hosts: {here: {}}}\n")
-    known = inventory.load(folder / "inventory")
+    known = hosts.load(folder / "inventory")
     host = Host("here", {**known.host("here").variables, **(variables or {})}, ())
     options = RunOptions(check, diff, words(tags), words(skip_tags), extra_variables(extra))
     sessions = Sessions(lambda ask: connect(), exclusive=False)

@@ -7,20 +7,23 @@ from pathlib import Path
 
 import pytest
 
-from provision import filters, modules
-from provision.keywords import PLAY, TASK
+from provision.engine import module_registry
+from provision.engine.keywords import PLAY, TASK
+from provision.templating import filters
 
 ROOT = Path(__file__).parents[2]
 PLAYBOOKS = (ROOT / "docs" / "playbooks.md").read_text()
-NAMES = sorted(modules.action_names() | modules.remote_names() | modules.STATIC)
+NAMES = sorted(
+    module_registry.action_names() | module_registry.remote_names() | module_registry.STATIC
+)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_module_and_option_is_listed(name: str) -> None:
     row = re.search(rf"^\| `{name}` \| (.*) \|$", PLAYBOOKS, re.MULTILINE)
     assert row, f"{name} has no row in docs/playbooks.md"
-    if name not in modules.STATIC:
-        options = {option for option in modules.options(name) if not option.startswith("_")}
+    if name not in module_registry.STATIC:
+        options = {option for option in module_registry.options(name) if not option.startswith("_")}
         assert set(re.findall(r"`(\w+)`", row.group(1))) == options
 
 

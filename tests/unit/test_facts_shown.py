@@ -7,14 +7,17 @@ from collections.abc import Iterator
 from typing import cast
 
 import pytest
-from fabric import Config
+from invoke.exceptions import Exit
 
-from provision import rigfacts
+from provision.cli.executor import fail
+from provision.cli.flags import Flags
+from provision.discovery.gather import read_facts
 from provision.errors import DeeprigError, UnreachableError
-from provision.executor import fail
-from provision.inventory import Host
-from provision.sessions import Sessions
+from provision.facts import command
+from provision.inventory.hosts import Host
+from provision.ssh.rig_sessions import Sessions
 from tests.unit.facts.gathered import gathered
+from tests.unit.fleet import fleet
 
 
 def test_json_is_alone_on_standard_output(
@@ -27,9 +30,11 @@ def test_json_is_alone_on_standard_output(
             raise ZeroDivisionError
         return {"ansible_env": {"RIG_PASSWD": "x1"}, "said": "it is hunter22"}
 
-    monkeypatch.setattr(rigfacts, "gather", gather)
+    monkeypatch.setattr(command, "gather_facts", gather)
     hosts = [Host(n, {"ansible_password": "hunter22"}, ()) for n in ("gone", "here", "broken")]
-    assert not rigfacts.show(hosts, Config(), False, as_json=True)
+    with pytest.raises(Exit) as ended:
+        command.show_facts(fleet(hosts), Flags(json=True))
+    assert ended.value.code == 4
     out, err = capsys.readouterr()
     assert json.loads(out) == {
         "here": {"ansible_env": {"RIG_PASSWD": "********"}, "said": "it is ********"}
@@ -39,8 +44,6 @@ def test_json_is_alone_on_standard_output(
 
 
 def test_an_error_shows_no_password(capsys: pytest.CaptureFixture[str]) -> None:
-    from invoke.exceptions import Exit
-
     with pytest.raises(Exit):
         fail(UnreachableError("wrong", advice="ansible_password: hunter22 is a duplicate"))
     assert "hunter22" not in capsys.readouterr().err
@@ -65,10 +68,10 @@ class Answers:
 def test_facts_are_read_over_sessions_that_are_there() -> None:
     facts = gathered()
     rig = Answers({"ansible_facts": facts})
-    assert rigfacts.read(cast(Sessions, rig)) == facts
+    assert read_facts(cast(Sessions, rig)) == facts
     assert [unit["module"] for unit in rig.units] == ["setup"]
 
 
 def test_facts_that_cannot_be_read_are_an_error() -> None:
     with pytest.raises(DeeprigError, match="no Python"):
-        rigfacts.read(cast(Sessions, Answers({"failed": True, "msg": "no Python"})))
+        read_facts(cast(Sessions, Answers({"failed": True, "msg": "no Python"})))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from provision.flags import OF_PLAYS
+from provision.cli.flags import OF_PLAYS
 
 SPEC = importlib.util.spec_from_file_location("fabfile", Path(__file__).parents[2] / "fabfile.py")
 assert SPEC is not None

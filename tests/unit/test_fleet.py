@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from fabric import Config
 
+from provision.cli.flags import Flags
+from provision.cli.fleet import FleetContext
 from provision.errors import PatternError
-from provision.executor import FleetContext
-from provision.flags import Flags
 
 
 def context(*patterns: str) -> FleetContext:

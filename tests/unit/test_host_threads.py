@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from provision.actions import debug
+from provision.engine.actions import debug
 from tests.unit.local import play
 
 HEAD = "- hosts: all\n  gather_facts: false\n  tasks:\n"

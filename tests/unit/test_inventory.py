@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from provision import inventory, playbook, runner
+from provision.engine import playbook, runner
+from provision.engine.variables import HostVariables
 from provision.errors import DeeprigError, PatternError, SourceError
-from provision.inventory import Inventory
-from provision.source import Text
-from provision.variables import HostVariables
+from provision.inventory import hosts
+from provision.inventory.hosts import Inventory
+from provision.inventory.yaml_source import Text
 
 RIGS = """
 rigs:
@@ -36,7 +37,7 @@ def known(tmp_path: Path) -> Inventory:
     (tmp_path / "group_vars" / "all.yml").write_text("from: group_vars/all\nonly_all: 1\n")
     (tmp_path / "group_vars" / "rigs.yml").write_text("from: group_vars/rigs\n")
     (tmp_path / "host_vars" / "rig2.yml").write_text("from: host_vars\n")
-    return inventory.load(tmp_path)
+    return hosts.load(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -118,14 +119,14 @@ def test_what_is_written_wrong_is_named(
 ) -> None:
     (tmp_path / "rigs.yml").write_text(text)
     with pytest.raises(SourceError) as caught:
-        inventory.load(tmp_path)
+        hosts.load(tmp_path)
     assert message in caught.value.message
     assert str(caught.value.position).endswith(f"rigs.yml:{place}")
 
 
 def test_an_inventory_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(DeeprigError, match="there is no inventory"):
-        inventory.load(tmp_path / "nowhere")
+        hosts.load(tmp_path / "nowhere")
 
 
 @pytest.mark.parametrize(
@@ -154,7 +155,7 @@ def test_a_play_of_a_host_that_nobody_named(known: Inventory, tmp_path: Path) ->
 
 def test_an_inventory_elsewhere_has_the_settings_defaults(tmp_path: Path) -> None:
     (tmp_path / "own.yml").write_text("rigs: {hosts: {a: {swap_file: /swap}}}")
-    known = inventory.load(tmp_path / "own.yml")
+    known = hosts.load(tmp_path / "own.yml")
     templar = HostVariables(known.host("a"), known, {}, check=False, diff=False).templar()
     given = Text.given
     assert templar.render(given("{{ preflight_root_disk_gb }}")) == 40

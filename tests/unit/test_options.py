@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from provision.engine.run_options import RunOptions, extra_variables, words
 from provision.errors import SourceError
-from provision.options import RunOptions, extra_variables, words
 
 
 @pytest.mark.parametrize(

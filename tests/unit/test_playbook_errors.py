@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from provision import playbook
+from provision.engine import playbook
 from provision.errors import DeeprigError, describe
 
 BAD = sorted((Path(__file__).parent / "playbooks" / "bad").glob("*.yml"))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from provision import playbook
+from provision.engine import playbook
 
 ROOT = Path(__file__).parents[2]
 PLAYBOOKS = sorted((ROOT / "playbooks").glob("*.yml"))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from provision import source
-from provision.redact import MASK, Redactor, secrets_of
+from provision.inventory import yaml_source
+from provision.output.redaction import MASK, Redactor, secrets_of
 
 SECRETS = {"ansible_password": "hunter2hunter2", "ansible_user": "user", "api_token": "t0k3n-abc"}
 
@@ -31,7 +31,7 @@ def test_text(text: str, hidden: str) -> None:
 
 
 def test_secrets_are_found_at_any_depth_and_behind_templates() -> None:
-    variables = source.parse(
+    variables = yaml_source.parse(
         """
 vault: hunter22
 ansible_password: "{{ vault }}"

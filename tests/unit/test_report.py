@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from provision.redact import Redactor
-from provision.report import Report
-from provision.runlog import RunLog
+from provision.engine.report import Report
+from provision.engine.run_log import RunLog
+from provision.output.redaction import Redactor
 from tests.unit.local import play
 
 HEAD = "- hosts: all\n  gather_facts: false\n  tasks:\n"
@@ -99,7 +99,9 @@ def test_json_is_one_document_whatever_the_results_hold(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shown: dict[str, Any] = {"set": {1}, "bytes": b"x"}
-    monkeypatch.setattr("provision.actions.debug.act", lambda *_: {"changed": False, "r": shown})
+    monkeypatch.setattr(
+        "provision.engine.actions.debug.act", lambda *_: {"changed": False, "r": shown}
+    )
     played = play(HEAD + "    - ansible.builtin.debug: {msg: x}\n", tmp_path, as_json=True)
     assert played.counts["ok"] == 1
     assert json.loads(played.text)["tasks"][0]["items"][0]["result"]["r"] == {

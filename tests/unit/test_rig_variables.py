@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from provision import source
-from provision.source import Text
-from provision.templating import Templar
+from provision.inventory import yaml_source
+from provision.inventory.yaml_source import Text
+from provision.templating.templar import Templar
 
 ROOT = Path(__file__).parents[2]
 FILES = (
@@ -49,8 +49,8 @@ def templar(gpus: tuple[str, ...] = (AMPERE,), **changes: Any) -> Templar:
     settings = {name: changes.pop(name) for name in list(changes) if name not in {*rig, *facts}}
     rig.update({name: value for name, value in changes.items() if name in rig})
     facts.update({name: value for name, value in changes.items() if name in facts})
-    preflight = source.load(ROOT / "playbooks/preflight.yml")[0]["vars"]
-    layers = [source.load(ROOT / file) for file in FILES]
+    preflight = yaml_source.load(ROOT / "playbooks/preflight.yml")[0]["vars"]
+    layers = [yaml_source.load(ROOT / file) for file in FILES]
     known = {"ansible_facts": {**facts, "ansible_local": {"deeprig": rig}}}
     return Templar([known, *layers, preflight, settings])
 

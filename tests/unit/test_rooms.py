@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -55,6 +56,15 @@ def test_the_product_does_not_know_of_labs(room: str) -> None:
             words = path.read_text().lower().replace("-", " ").split()
             assert "lab" not in words, path
             assert "lab.tasks" not in words, path
+
+
+def test_the_path_of_the_checkout_is_computed_once() -> None:
+    """Only provision/paths.py goes up from its own file."""
+    for path in (ROOT / "provision").rglob("*.py"):
+        if path != ROOT / "provision" / "paths.py" and "remote" not in path.parts:
+            assert not re.search(
+                r"__file__\)[\w.()]*\.(parents\[|parent\.parent)", path.read_text()
+            ), path
 
 
 def test_files_are_short() -> None:

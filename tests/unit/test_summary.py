@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from provision import summary
+from provision.discovery import summary
 
 MODELS = {"2204": {"name": "GeForce RTX 3090"}}
 

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from provision import source
 from provision.errors import Position, RenderError
-from provision.source import Text
-from provision.templating import NotYetKnown, Pending, Templar
+from provision.inventory import yaml_source
+from provision.inventory.yaml_source import Text
+from provision.templating.templar import NotYetKnown, Pending, Templar
 
-VARIABLES = source.parse(
+VARIABLES = yaml_source.parse(
     """
 one: 1
 two: "{{ one + 1 }}"

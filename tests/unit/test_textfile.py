@@ -6,27 +6,27 @@ from pathlib import Path
 
 import pytest
 
-from provision import textfile
 from provision.errors import DeeprigError
+from provision.output import files
 
 
 def test_a_symlink_goes_on_to_point_where_it_does(tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
     (tmp_path / "real/rigs.yml").write_text("old")
     (tmp_path / "rigs.yml").symlink_to("real/rigs.yml")
-    textfile.write(tmp_path / "rigs.yml", "new\r\n")
+    files.write(tmp_path / "rigs.yml", "new\r\n")
     assert (tmp_path / "rigs.yml").is_symlink()
     assert (tmp_path / "real/rigs.yml").read_bytes() == b"new\r\n"
-    assert textfile.read(tmp_path / "rigs.yml") == "new\r\n"
+    assert files.read(tmp_path / "rigs.yml") == "new\r\n"
 
 
 def test_a_file_keeps_its_mode_and_leaves_no_draft(tmp_path: Path) -> None:
     file = tmp_path / "a.yml"
     file.write_text("old")
     file.chmod(0o640)
-    textfile.write(file, "new")
+    files.write(file, "new")
     assert file.stat().st_mode & 0o777 == 0o640
-    textfile.write(file, "new", 0o600)
+    files.write(file, "new", 0o600)
     assert file.stat().st_mode & 0o777 == 0o600
     assert list(tmp_path.iterdir()) == [file]
 
@@ -34,4 +34,4 @@ def test_a_file_keeps_its_mode_and_leaves_no_draft(tmp_path: Path) -> None:
 def test_what_cant_be_written_is_an_error_that_says_so(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(DeeprigError, match="file/x can't be written: "):
-        textfile.write(tmp_path / "file" / "x", "new")
+        files.write(tmp_path / "file" / "x", "new")

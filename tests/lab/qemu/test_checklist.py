@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from provision.checklist import case as cases
 from provision.checklist import checklist
+from provision.checklist import configuration as cases
 from provision.checklist.checklist import Entry
 from tests.lab.qemu.conftest import TOLD, Tree
 

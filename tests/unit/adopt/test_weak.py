@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from provision.adopt.weak import new_password, why_weak
+from provision.discovery.known_passwords import explain_weakness, generate_password
 
 
 @pytest.mark.parametrize(
@@ -17,13 +17,13 @@ from provision.adopt.weak import new_password, why_weak
     ],
 )
 def test_why_a_password_is_weak(user: str, password: str, system: str | None, why: str) -> None:
-    found = why_weak(user, password, system)
+    found = explain_weakness(user, password, system)
     assert why in found
     assert bool(found) == bool(why)
 
 
 def test_new_passwords_are_long_and_never_the_same() -> None:
-    made = {new_password() for _ in range(20)}
+    made = {generate_password() for _ in range(20)}
     assert len(made) == 20
-    assert all(why_weak("user", one, "hiveos") == "" for one in made)
+    assert all(explain_weakness("user", one, "hiveos") == "" for one in made)
     assert all(one.isascii() and ":" not in one and one.strip() == one for one in made)

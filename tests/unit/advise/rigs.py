@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from provision.advise import machine
-from provision.advise.machine import Machine
+from provision.performance import machine
+from provision.performance.machine import Machine
 
 
 def seed(links: str = "gen2x1,gen2x1,gen3x16", gpus: str = "3x RTX 3090") -> Machine:

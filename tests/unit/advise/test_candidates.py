@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
-from provision.advise import alternatives, candidates, machine, models
-from provision.advise.candidates import Candidate, Work
+from provision.performance import alternatives, candidates, machine, models
+from provision.performance.candidates import Candidate, Work
 from tests.unit.advise import rigs
 
 KNOWN = models.load()

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from provision.advise import candidates, compute, models, precision
-from provision.advise.candidates import Candidate, Work
-from provision.advise.layout import Layout
-from provision.advise.network import ANY, Cost, Network
-from provision.advise.predict import predict
-from provision.advise.prediction import ARITHMETIC, MEMORY, bottleneck
-from provision.advise.step import Step
-from provision.advise.traffic import Transfer
 from provision.hardware import cards
+from provision.performance import candidates, compute, models, precision
+from provision.performance.candidates import Candidate, Work
+from provision.performance.layout import Layout
+from provision.performance.network import ANY, Cost, Network
+from provision.performance.predict import predict
+from provision.performance.prediction import ARITHMETIC, MEMORY, bottleneck
+from provision.performance.step_time import Step
+from provision.performance.traffic import Transfer
 from tests.unit.advise import rigs
 
 KNOWN = models.load()

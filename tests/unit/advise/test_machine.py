@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from provision.advise import machine
-from provision.advise.links import Link
-from provision.advise.measured import Measured
-from provision.advise.network import ANY, Cost, Network
 from provision.errors import DeeprigError
 from provision.hardware import cards, cpus
+from provision.performance import machine
+from provision.performance.links import Link
+from provision.performance.measured import Measured
+from provision.performance.network import ANY, Cost, Network
 from tests.unit.advise import rigs
 
 

@@ -9,9 +9,10 @@ from typing import Any, cast
 
 import pytest
 
-from provision.advise import machine, measured, onrig
+from provision.advise import rig_measurements
 from provision.errors import DeeprigError
-from provision.sessions import Sessions
+from provision.performance import machine, measured
+from provision.ssh.rig_sessions import Sessions
 from tests.unit.advise import rigs
 
 
@@ -134,7 +135,7 @@ def newest(content: str, **more: Any) -> tuple[measured.Measured | None, Rig]:
     files = [{"path": f"{measured.FOLDER}/{n}.json", "mtime": n} for n in (3.0, 9.0, 4.0)]
     slurped = {"content": base64.b64encode(content.encode()).decode(), **more}
     rig = Rig(find={"files": files}, slurp=slurped)
-    return onrig.newest(cast(Sessions, rig)), rig
+    return rig_measurements.newest(cast(Sessions, rig)), rig
 
 
 def test_the_rigs_newest_document_is_read() -> None:
@@ -159,4 +160,4 @@ def test_one_that_cannot_be_used_is_a_note(content: str, more: dict[str, Any], s
 
 
 def test_a_rig_without_benchmarks_has_nothing_measured() -> None:
-    assert onrig.newest(cast(Sessions, Rig(find={"files": []}))) is None
+    assert rig_measurements.newest(cast(Sessions, Rig(find={"files": []}))) is None

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import yaml
 
-from provision.advise import memory, models, precision
-from provision.advise.layout import Layout, stages
-from provision.advise.memory import Load
+from provision.performance import memory, models, precision
+from provision.performance.layout import Layout, stages
+from provision.performance.memory import Load
 
 KNOWN = models.load()
 CASES = yaml.safe_load((Path(__file__).parent / "memory.yml").read_text())

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from provision.advise import models
-from provision.advise.models import Model
 from provision.errors import DeeprigError, SourceError
+from provision.performance import models
+from provision.performance.models import Model
 
 KNOWN = models.load()
 

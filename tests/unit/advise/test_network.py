@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from provision.advise import fit, links, network
-from provision.advise.links import Link
-from provision.advise.network import ANY, Cost, Network
 from provision.errors import DeeprigError
+from provision.performance import fit, links, network
+from provision.performance.links import Link
+from provision.performance.network import ANY, Cost, Network
 
 FAST = 1e12  # of the host's memory: no limit
 

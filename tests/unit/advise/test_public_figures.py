@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import yaml
 
-from provision.advise import candidates, links, machine, models, network
-from provision.advise.candidates import Work
-from provision.advise.predict import predict
+from provision.performance import candidates, links, machine, models, network
+from provision.performance.candidates import Work
+from provision.performance.predict import predict
 
 CASES = yaml.safe_load((Path(__file__).parent / "public.yml").read_text())
 

@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from provision.advise import explain, figures, machine, models, plot, recommend, report, show
-from provision.advise.candidates import Work
-from provision.advise.layout import FORMS
-from provision.advise.links import Link
+from provision.advise import explain, plot, report, show
 from provision.advise.report import Report
 from provision.errors import DeeprigError
+from provision.performance import figures, machine, models, recommend
+from provision.performance.candidates import Work
+from provision.performance.layout import FORMS
+from provision.performance.links import Link
 from tests.unit.advise import rigs
 
 KNOWN = models.load()

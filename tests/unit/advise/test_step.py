@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from provision.advise import schedule, step
-from provision.advise.network import ANY, FREE, Cost, Network
-from provision.advise.schedule import Stage
-from provision.advise.step import Block
-from provision.advise.traffic import Transfer
+from provision.performance import schedule, step_time
+from provision.performance.network import ANY, FREE, Cost, Network
+from provision.performance.schedule import Stage
+from provision.performance.step_time import Block
+from provision.performance.traffic import Transfer
 
 # One byte a second, no latency; an all-reduce of 2 ranks then takes as many seconds as bytes.
 WIRE = Network({ANY: Cost(0.0, 0.0, 1.0)})
@@ -18,7 +18,7 @@ NONE = Network({ANY: FREE})
 def test_a_bucket_waits_for_its_gradients_and_for_the_bucket_before() -> None:
     """Forward 3; backward 2 + 2 + 2, gradients of 3 bytes at 5, 7 and 9: ends 8, 11, 14."""
     blocks = [Block(1, 2, (3,))] * 3
-    done = step.data_parallel(blocks, 1, 2, WIRE, bucket_bytes=3, first_bucket_bytes=3)
+    done = step_time.data_parallel(blocks, 1, 2, WIRE, bucket_bytes=3, first_bucket_bytes=3)
     assert done.seconds == 14
     assert done.compute == 9
     assert done.wire == 9
@@ -27,24 +27,24 @@ def test_a_bucket_waits_for_its_gradients_and_for_the_bucket_before() -> None:
 
 def test_one_bucket_of_all_gradients_overlaps_with_nothing() -> None:
     blocks = [Block(1, 2, (3,))] * 3
-    done = step.data_parallel(blocks, 1, 2, WIRE, bucket_bytes=100, first_bucket_bytes=100)
+    done = step_time.data_parallel(blocks, 1, 2, WIRE, bucket_bytes=100, first_bucket_bytes=100)
     assert done.seconds == 9 + 9
 
 
 def test_gradients_that_come_slowly_hide_their_messages() -> None:
     blocks = [Block(1, 10, (3,))] * 3
-    done = step.data_parallel(blocks, 1, 2, WIRE, bucket_bytes=3, first_bucket_bytes=3)
+    done = step_time.data_parallel(blocks, 1, 2, WIRE, bucket_bytes=3, first_bucket_bytes=3)
     assert done.seconds == 33 + 3  # only the last bucket is seen
 
 
 def test_accumulated_microbatches_are_reduced_once() -> None:
     blocks = [Block(1, 2, (3,))] * 3
-    done = step.data_parallel(blocks, 4, 2, WIRE, bucket_bytes=3, first_bucket_bytes=3)
+    done = step_time.data_parallel(blocks, 4, 2, WIRE, bucket_bytes=3, first_bucket_bytes=3)
     assert done.seconds == 3 * 9 + 14
 
 
 def test_the_optimizer_comes_last() -> None:
-    done = step.data_parallel([Block(1, 2, (3,))], 1, 2, WIRE, optimizer=7)
+    done = step_time.data_parallel([Block(1, 2, (3,))], 1, 2, WIRE, optimizer=7)
     assert done.seconds == 3 + 3 + 7
     assert done.exposed == 3
 
@@ -57,7 +57,7 @@ def test_fsdp_gathers_the_next_block_while_one_computes() -> None:
     block's gather 8-10, reduction 14-16, compute 14-20, reduction 20-22.
     """
     blocks = [Block(3, 6, (4,), 4)] * 2
-    done = step.fully_sharded(blocks, 1, 2, WIRE)
+    done = step_time.fully_sharded(blocks, 1, 2, WIRE)
     assert done.compute == 18
     assert done.wire == 12
     assert done.seconds == 22
@@ -65,37 +65,37 @@ def test_fsdp_gathers_the_next_block_while_one_computes() -> None:
 
 def test_what_fsdp_keeps_is_gathered_once() -> None:
     blocks = [Block(3, 6, (4,), 4, kept=True)] * 2
-    assert step.fully_sharded(blocks, 1, 2, WIRE).wire == 8
-    assert step.fully_sharded(blocks, 1, 2, WIRE, overlap=False).seconds == 18 + 8
+    assert step_time.fully_sharded(blocks, 1, 2, WIRE).wire == 8
+    assert step_time.fully_sharded(blocks, 1, 2, WIRE, overlap=False).seconds == 18 + 8
 
 
 def test_fsdp_without_overlap_waits_for_every_message() -> None:
     blocks = [Block(3, 6, (4,), 4)] * 2
-    assert step.fully_sharded(blocks, 1, 2, WIRE, overlap=False).seconds == 18 + 12
-    assert step.fully_sharded(blocks, 5, 2, WIRE, overlap=False).seconds == 5 * (18 + 12)
+    assert step_time.fully_sharded(blocks, 1, 2, WIRE, overlap=False).seconds == 18 + 12
+    assert step_time.fully_sharded(blocks, 5, 2, WIRE, overlap=False).seconds == 5 * (18 + 12)
 
 
 def test_fsdp_on_a_slow_link_is_the_link() -> None:
     blocks = [Block(0.001, 0.001, (400,), 400)] * 10
-    done = step.fully_sharded(blocks, 3, 2, WIRE)
+    done = step_time.fully_sharded(blocks, 3, 2, WIRE)
     assert done.seconds == pytest.approx(done.wire, rel=0.01)
 
 
 @pytest.mark.parametrize(("stages", "micro"), [(1, 4), (2, 2), (3, 4), (3, 12), (4, 3)])
 def test_without_messages_a_pipeline_has_its_bubble(stages: int, micro: int) -> None:
-    done = step.pipelined([Stage(1, 2)] * stages, micro, 0, NONE)
+    done = step_time.pipelined([Stage(1, 2)] * stages, micro, 0, NONE)
     assert done.seconds == (micro + stages - 1) * 3
     assert done.compute == micro * 3
 
 
 def test_the_slowest_stage_sets_the_pace() -> None:
-    done = step.pipelined([Stage(1, 1), Stage(3, 3), Stage(1, 1)], 50, 0, NONE)
+    done = step_time.pipelined([Stage(1, 1), Stage(3, 3), Stage(1, 1)], 50, 0, NONE)
     assert done.seconds == pytest.approx(50 * 6, rel=0.05)
 
 
 def test_messages_between_two_stages_are_waited_for() -> None:
     """One microbatch: forward 1, message 5, forward 1, backward 2, message 5, backward 2."""
-    done = step.pipelined([Stage(1, 2)] * 2, 1, 5, WIRE)
+    done = step_time.pipelined([Stage(1, 2)] * 2, 1, 5, WIRE)
     assert done.seconds == 1 + 5 + 1 + 2 + 5 + 2
 
 
@@ -115,13 +115,13 @@ def test_every_message_of_a_schedule_is_sent_and_received_once() -> None:
 
 def test_tensor_parallelism_overlaps_nothing() -> None:
     sent = [Transfer("activations", "all_reduce", 2, 5, 4)]
-    done = step.serial(10, sent, WIRE)
+    done = step_time.serial(10, sent, WIRE)
     assert (done.seconds, done.compute, done.exposed) == (30, 10, 20)
 
 
 def test_tokens_go_to_experts_and_back_in_both_passes() -> None:
     """An all-to-all of 2 ranks of 6 bytes takes 3; four a layer, two layers, two microbatches."""
     blocks = [Block(0, 0), Block(1, 2, (), 1), Block(1, 2, (), 1), Block(0, 0)]
-    done = step.expert_parallel(blocks, 2, 2, 6, WIRE)
+    done = step_time.expert_parallel(blocks, 2, 2, 6, WIRE)
     assert done.compute == 12
     assert done.seconds == 12 + 2 * 2 * 4 * 3

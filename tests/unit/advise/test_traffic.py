@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from provision.advise import traffic
-from provision.advise.traffic import Transfer
+from provision.performance import traffic
+from provision.performance.traffic import Transfer
 
 N, P, E, A, LAYERS, MICRO = 4, 1e9, 2, 1e6, 32, 5
 

@@ -10,13 +10,14 @@ from typing import Any
 
 import pytest
 from fabric import Config
+from invoke.exceptions import Exit
 
-from provision.advise import onrig, verb
-from provision.advise.machine import Machine
+from provision.advise import command, rig_measurements
+from provision.cli.flags import Flags
+from provision.cli.fleet import FleetContext
 from provision.errors import DeeprigError, UnreachableError
-from provision.executor import FleetContext
-from provision.flags import Flags
-from provision.inventory import Host
+from provision.inventory.hosts import Host
+from provision.performance.machine import Machine
 from tests.unit.advise import rigs
 
 ROOT = Path(__file__).parents[3]
@@ -31,7 +32,11 @@ USUAL: dict[str, Any] = {
 def advise(flags: Flags | None = None, **changes: Any) -> bool:
     context = FleetContext(Config())
     object.__setattr__(context, "patterns", ())
-    return verb.advise(context, flags or Flags(), verb.wanted({**USUAL, **changes}))
+    try:
+        command.advise(context, flags or Flags(), command.wanted({**USUAL, **changes}))
+    except Exit as ended:
+        return ended.code == 0
+    return True
 
 
 def test_the_command_line_has_every_flag_and_needs_no_rig() -> None:
@@ -89,7 +94,7 @@ def test_without_a_rig_and_without_gpus_a_rig_is_asked_for() -> None:
 
 
 def test_a_model_is_described_by_its_numbers() -> None:
-    model = verb.described({"layers": 4, "hidden": 1024, "experts": 8})
+    model = command.described({"layers": 4, "hidden": 1024, "experts": 8})
     assert (model.heads, model.kv_heads, model.top_k) == (8, 8, 2)
     assert model.feed_forward == 2730
 
@@ -113,7 +118,7 @@ def two_rigs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Flags:
             raise UnreachableError("no answer")
         return rigs.seed()
 
-    monkeypatch.setattr(onrig, "read", read)
+    monkeypatch.setattr(rig_measurements, "read", read)
     file = tmp_path / "rigs.yml"
     file.write_text("rigs: {hosts: {gone: {}, here: {}}}\n")
     return Flags(H="rigs", inventory=str(file), json=True)
@@ -148,6 +153,6 @@ def test_a_wrong_document_of_ones_own_is_an_error_of_that_rig(
 
 
 def test_heads_that_are_not_told_share_the_hidden_size() -> None:
-    model = verb.described({"layers": 2, "hidden": 2000})
+    model = command.described({"layers": 2, "hidden": 2000})
     assert model.hidden % model.heads == 0
     assert model.head >= 128

@@ -13,7 +13,7 @@ from agent.bench.workloads.shape import Shape
 from lab import verify_advise, verify_advise_docs
 from lab.verify_advise import Case
 from lab.verify_advise_predict import Calibration, Predicted, predict, tensors
-from provision.advise.fit import Line
+from provision.performance.fit import Line
 
 SETTINGS = verify_advise.load()
 WORKLOADS = {one["part"]: one for one in SETTINGS["workloads"]}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from provision.assess import nvidiasmi
+from provision.assess import nvidia_smi
 
 NEW = """<?xml version="1.0" ?>
 <!DOCTYPE nvidia_smi_log SYSTEM "nvsmi_device_v12.dtd">
@@ -47,8 +47,8 @@ OLD = """<nvidia_smi_log><gpu id="00000000:01:00.0">
 
 
 def test_a_new_drivers() -> None:
-    first, second = nvidiasmi.parse(NEW)
-    assert first == nvidiasmi.Smi(
+    first, second = nvidia_smi.parse(NEW)
+    assert first == nvidia_smi.Smi(
         address="0000:0a:00.0", name="NVIDIA A100 80GB PCIe", vbios="92.00.68.00.01",
         celsius=71, memory_celsius=83, slowdown_celsius=92, fan=None, busy=97,
         power_limit=250, power_default=300, retired=None, remapped=3, uncorrectable=1,
@@ -60,7 +60,7 @@ def test_a_new_drivers() -> None:
 
 
 def test_an_old_drivers() -> None:
-    (one,) = nvidiasmi.parse(OLD)
+    (one,) = nvidia_smi.parse(OLD)
     assert (one.retired, one.uncorrectable, one.pending) == (4, 1, False)
     assert (one.power_limit, one.power_default) == (180, 250)
 
@@ -70,4 +70,4 @@ def test_an_old_drivers() -> None:
     ["", "NVIDIA-SMI has failed", "<nvidia_smi_log>", "<!DOCTYPE x [<!ENTITY a 'b'>]><x>&a;</x>"],
 )
 def test_what_is_no_such_xml_tells_of_no_gpu(text: str) -> None:
-    assert nvidiasmi.parse(text) == []
+    assert nvidia_smi.parse(text) == []

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from provision.assess import verb
+from provision.assess import command
+from provision.cli.flags import Flags
 from provision.errors import DeeprigError
-from provision.flags import Flags
 
 
 @pytest.mark.parametrize("page", ["/nonexistent/x.html", "/tmp"])
 def test_a_page_that_cant_be_written_is_told_before_the_look(page: str) -> None:
     with pytest.raises(DeeprigError, match=f"--html {page} can't be written"):
-        verb.assess(None, Flags(H="rig"), page, False)  # type: ignore[arg-type]
+        command.assess(None, Flags(H="rig"), page, False)  # type: ignore[arg-type]

@@ -6,14 +6,14 @@ from dataclasses import replace
 
 import pytest
 
-from provision.advise import machine
-from provision.advise.links import Link
-from provision.assess import pcietree, verdict
+from provision.assess import pcie_tree, verdict
 from provision.assess.finding import Finding
-from provision.assess.plan import Refusal
+from provision.discovery.plan import Refusal
 from provision.errors import SourceError
 from provision.hardware import power
-from provision.inventory import Host
+from provision.inventory.hosts import Host
+from provision.performance import machine
+from provision.performance.links import Link
 
 SEED = replace(
     machine.from_words("3x RTX 3090", "gen2x1,gen2x1,gen3x1", "B450 Steel Legend", "Ryzen 5 1600"),
@@ -111,7 +111,7 @@ def test_the_tree_shares_what_gpus_share() -> None:
         own = [port(f"0000:03:0{n}.0", "downstream port", 1, 1),
                port(f"0000:0{n}:00.0", "endpoint", 1, 16)]  # fmt: skip
         gpus.append({"device_id": "2204", "path_width": 1, "path": [*switch, *own]})
-    assert pcietree.draw(gpus, {"2204": "RTX 3090"}) == [
+    assert pcie_tree.draw(gpus, {"2204": "RTX 3090"}) == [
         "processor",
         "└─ 0000:00:01.0 root port  x4, up to 8 GT/s",
         "   └─ 0000:02:00.0 upstream port  x4, up to 8 GT/s",

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from agent.readings.pcie import Aer, Gpu, Link, Port
-from provision import hardware, source
+from provision import hardware
 from provision.assess import wear
 from provision.assess.finding import Finding
-from provision.assess.nvidiasmi import Smi
+from provision.assess.nvidia_smi import Smi
+from provision.inventory import yaml_source
 
 ADDRESS = "0000:08:00.0"
 HEALTHY = Smi(ADDRESS, "RTX 3090", "94.02.42.00.05", celsius=35, fan=0, busy=0, power_limit=350,
@@ -109,6 +110,6 @@ def test_one_card_with_another_vbios_is_told() -> None:
 
 def test_every_generation_of_the_table_has_a_vbios() -> None:
     """And every VBIOS a generation that the table knows."""
-    vbios = source.load(wear.HERE / "vbios.yml")["generations"].values()
-    known = source.load(hardware.FOLDER / "gpus.yml")["gpu_generations"]
+    vbios = yaml_source.load(wear.HERE / "vbios.yml")["generations"].values()
+    known = yaml_source.load(hardware.FOLDER / "gpus.yml")["gpu_generations"]
     assert {name for names in vbios for name in names} == set(known)

@@ -16,15 +16,15 @@ import pytest
 import yaml
 from invoke.exceptions import Exit
 
-from provision import places, verbs
-from provision.backups import kept, transfer, verb
-from provision.backups.kept import FOLDER, Kept
-from provision.backups.transfer import Fetched
+from provision import paths
+from provision.backup import command, stored, transfer
+from provision.backup.stored import FOLDER, Kept
+from provision.backup.transfer import Fetched
+from provision.cli.flags import Flags
+from provision.engine.outcome import Recap, Status
 from provision.errors import DeeprigError, SourceError
-from provision.flags import Flags
-from provision.inventory import Host
-from provision.outcome import Recap, Status
-from provision.rootshell import Done
+from provision.inventory.hosts import Host
+from provision.ssh.shell import Done
 
 ANSWER = (
     "folder\t700\troot\n"
@@ -36,7 +36,7 @@ ANSWER = (
 
 
 def test_a_whole_backup_of_a_rig() -> None:
-    one = kept.parse(ANSWER)
+    one = stored.parse(ANSWER)
     assert one.state == "whole"
     assert one.size == 1590
     assert one.made == 1700000000
@@ -54,20 +54,20 @@ def test_a_whole_backup_of_a_rig() -> None:
     ],
 )
 def test_states(answer: str, state: str) -> None:
-    assert kept.parse(answer).state == state
+    assert stored.parse(answer).state == state
 
 
 def written(path: Path, archive: str = "archive") -> Path:
     """A whole backup in a folder."""
     (path / "packages").mkdir(mode=0o700, parents=True)
     path.chmod(0o700)
-    contents = {name: name for name in (*kept.NEEDED, "packages/hive.deb")}
+    contents = {name: name for name in (*stored.NEEDED, "packages/hive.deb")}
     contents["before.tar.gz"] = archive
     sums = ""
     for name, text in contents.items():
         (path / name).write_text(text)
         sums += f"{hashlib.sha256(text.encode()).hexdigest()}  {name}\n"
-    (path / kept.SUMS).write_text(sums)
+    (path / stored.SUMS).write_text(sums)
     return path
 
 
@@ -77,12 +77,12 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_a_copy_is_held_against_its_checksums(folder: Path) -> None:
-    assert kept.here(folder).state == "whole"
+    assert stored.here(folder).state == "whole"
     (folder / "before.tar.gz").write_bytes(b"another")
-    assert kept.here(folder).bad == ("before.tar.gz",)
+    assert stored.here(folder).bad == ("before.tar.gz",)
     (folder / "before.tar.gz").unlink()
-    assert kept.here(folder).state == "damaged"
-    assert kept.here(folder / "none").state == "none"
+    assert stored.here(folder).state == "damaged"
+    assert stored.here(folder / "none").state == "none"
 
 
 @pytest.fixture(params=["here", "there", "restore"])
@@ -90,15 +90,15 @@ def bad(request: pytest.FixtureRequest) -> Callable[[Path], set[str]]:
     """What is bad of a backup, as each of those says who look at one."""
 
     def there(path: Path) -> set[str]:
-        ask = kept.ASK.replace(FOLDER, str(path))
+        ask = stored.ASK.replace(FOLDER, str(path))
         said = subprocess.run(["sh", "-c", ask], capture_output=True, text=True, check=True)
-        one = kept.parse(said.stdout)
+        one = stored.parse(said.stdout)
         assert one.state == ("damaged" if one.bad else "whole")
         assert len(one.bad) == len(set(one.bad))
         return set(one.bad)
 
     def restore(path: Path) -> set[str]:
-        (play,) = yaml.safe_load(verb.RESTORE.read_text())
+        (play,) = yaml.safe_load(command.RESTORE.read_text())
         task = next(one for one in play["tasks"] if one["name"] == "Whether it is whole")
         render = jinja2.Environment().from_string(task["ansible.builtin.shell"]["cmd"]).render
         words = ["bash", "-c", render(play["vars"])]
@@ -108,14 +108,14 @@ def bad(request: pytest.FixtureRequest) -> Callable[[Path], set[str]]:
         return found
 
     return {
-        "here": lambda path: set(kept.here(path).bad),
+        "here": lambda path: set(stored.here(path).bad),
         "there": there,
         "restore": restore,
     }[request.param]
 
 
 def test_checksums_have_every_file(folder: Path, bad: Callable[[Path], set[str]]) -> None:
-    sums = folder / kept.SUMS
+    sums = folder / stored.SUMS
     lines = sums.read_text().splitlines(keepends=True)
     assert bad(folder) == set()
     sums.write_text("".join(line for line in lines if "held.txt" not in line))
@@ -127,7 +127,7 @@ def test_checksums_have_every_file(folder: Path, bad: Callable[[Path], set[str]]
     sums.write_text("".join(lines))
     assert bad(folder) == {"packages/other.deb"}
     sums.write_text("")
-    assert bad(folder) == {*kept.NEEDED, "packages/hive.deb", "packages/other.deb"}
+    assert bad(folder) == {*stored.NEEDED, "packages/hive.deb", "packages/other.deb"}
     sums.write_text("".join(lines))
     (folder / "packages" / "other.deb").unlink()
     (folder / "units.txt").write_text("changed")
@@ -137,7 +137,7 @@ def test_checksums_have_every_file(folder: Path, bad: Callable[[Path], set[str]]
 
 def test_a_copy_that_others_can_read_is_told(folder: Path) -> None:
     folder.chmod(0o755)
-    assert kept.here(folder).state == "readable by others"
+    assert stored.here(folder).state == "readable by others"
 
 
 @pytest.mark.parametrize("name", ["../../.bashrc", "/etc/passwd", "packages/../../x", "a\nb", ""])
@@ -195,12 +195,14 @@ def test_a_copy_that_differs_is_put_aside(tmp_path: Path) -> None:
     assert first is not None
     assert second is not None
     assert first != second
-    assert [one.where for one in kept.older(here)] == sorted(map(str, (first, second)))
+    assert [one.where for one in stored.older(here)] == sorted(map(str, (first, second)))
     assert (second / "before.tar.gz").read_text() == "archive"
     assert (here / "before.tar.gz").read_text() == "less"
-    told = verb.copied("attic", Fetched(kept.here(here), second))
+    told = command.copied("attic", Fetched(stored.here(here), second))
     assert f"is in {second} now" in told
-    rows = "\n".join(verb.rows("attic", kept.here(here), kept.here(here), kept.older(here)))
+    rows = "\n".join(
+        command.rows("attic", stored.here(here), stored.here(here), stored.older(here))
+    )
     assert str(first) in rows
 
 
@@ -220,11 +222,11 @@ def test_a_backup_that_is_sent_comes_beside_the_rigs_own(tmp_path: Path) -> None
     transfer.send(rig, sent, lambda text: None)
     old = Path(transfer.take(rig))
     assert names(tmp_path) == ["deeprig", old.name, "sent"]
-    assert kept.here(old).state == "whole"
+    assert stored.here(old).state == "whole"
     assert (old / "before.tar.gz").read_text() == "own"
     assert transfer.on_rig(rig).state == "readable by others" or os.geteuid() == 0
     assert transfer.on_rig(rig).older == (str(old),)
-    assert str(old) in "\n".join(verb.rows("attic", transfer.on_rig(rig), kept.here(sent)))
+    assert str(old) in "\n".join(command.rows("attic", transfer.on_rig(rig), stored.here(sent)))
     assert (own / "before.tar.gz").read_text() == "archive"
     assert (own / "removed" / "hive").is_dir()
     transfer.send(rig, sent, lambda text: None)
@@ -233,7 +235,7 @@ def test_a_backup_that_is_sent_comes_beside_the_rigs_own(tmp_path: Path) -> None
 
 
 def test_a_damaged_one_is_not_sent(folder: Path) -> None:
-    (folder / kept.SUMS).write_text("")
+    (folder / stored.SUMS).write_text("")
     with pytest.raises(SourceError, match=r"is damaged: before\.tar\.gz, "):
         transfer.whole(folder)
 
@@ -260,11 +262,11 @@ def test_what_can_be_had_is_copied_and_the_status_says_what_can_not(
         return recaps
 
     rig = Rig(written(tmp_path / "rig"))
-    monkeypatch.setattr(verbs, "recaps", played)
-    monkeypatch.setattr(verb, "BACKUPS", tmp_path / "backups")
-    monkeypatch.setattr(verb, "_over", lambda host, config, accept, work: work(rig, host))
+    monkeypatch.setattr(command, "play_on_hosts", played)
+    monkeypatch.setattr(command, "BACKUPS", tmp_path / "backups")
+    monkeypatch.setattr(command, "_over", lambda host, config, accept, work: work(rig, host))
     with pytest.raises(Exit) as ended:
-        verb.backup(Context(), Flags())  # type: ignore[arg-type]
+        command.backup(Context(), Flags())  # type: ignore[arg-type]
     assert ended.value.code == 4
     assert names(tmp_path / "backups") == ["well"]
     assert "well: " in capsys.readouterr().out
@@ -273,7 +275,7 @@ def test_what_can_be_had_is_copied_and_the_status_says_what_can_not(
 def test_nothing_is_written_where_fab_happens_to_run(tmp_path: Path) -> None:
     """What is the project's stays in its folder."""
     root = Path(__file__).parents[3]
-    assert root / "backups" == places.BACKUPS
+    assert root / "backups" == paths.BACKUPS
     logs = set((root / "log").glob("*"))
     words = ["-m", "fabric", "-r", str(root), "backup", "-H", "nobody@127.0.0.1:9"]
     said = subprocess.run([sys.executable, *words], cwd=tmp_path, capture_output=True, check=False)
@@ -286,6 +288,6 @@ def test_nothing_is_written_where_fab_happens_to_run(tmp_path: Path) -> None:
 def test_rows_say_what_to_do() -> None:
     none = Kept("backups/attic")
     assert "fab backup -H attic keeps a copy here" in "\n".join(
-        verb.rows("attic", kept.parse(ANSWER), none)
+        command.rows("attic", stored.parse(ANSWER), none)
     )
-    assert "fab provision makes one" in "\n".join(verb.rows("attic", Kept(FOLDER), none))
+    assert "fab provision makes one" in "\n".join(command.rows("attic", Kept(FOLDER), none))

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from provision.checklist import case as cases
-from provision.checklist.case import Case
+from provision.checklist import configuration as cases
+from provision.checklist.configuration import Case
 
 GIB = 1 << 30
 

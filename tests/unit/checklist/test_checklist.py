@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from provision import source, textfile
-from provision.checklist import checklist, items, page, remembered, verb
+from provision.checklist import answer_file, checklist, command, items, page
 from provision.checklist.checklist import Checklist, Entry
-from provision.checklist.verb import Wish
+from provision.checklist.command import Wish
+from provision.cli.flags import Flags
 from provision.errors import DeeprigError, SourceError
-from provision.flags import Flags
-from provision.inventory import Inventory
+from provision.inventory import yaml_source
+from provision.inventory.hosts import Inventory
+from provision.output import files
 from tests.unit.checklist.cases import case, facts, gpu, told
 
 
@@ -100,14 +101,14 @@ class Context:
 )
 def test_what_cant_be_is_told_before_a_look(host: str, wish: Wish, words: str) -> None:
     with pytest.raises(DeeprigError, match=words) as caught:
-        verb.run(Context(), Flags(H=host), wish)  # type: ignore[arg-type]
+        command.run(Context(), Flags(H=host), wish)  # type: ignore[arg-type]
     assert caught.value.advice
 
 
 def test_a_page_that_cant_be_written_after_all(tmp_path: Path) -> None:
-    textfile.check_named("--html", str(tmp_path / "x.html"))
+    files.check_named("--html", str(tmp_path / "x.html"))
     with pytest.raises(DeeprigError, match=r"--html .* can't be written: No such file"):
-        textfile.write_named("--html", str(tmp_path / "gone" / "x.html"), "")
+        files.write_named("--html", str(tmp_path / "gone" / "x.html"), "")
 
 
 def test_a_chipset_is_known_by_the_boards_row() -> None:
@@ -156,9 +157,9 @@ def test_answers_count_where_nothing_is_seen() -> None:
 
 def test_a_reboot_shows_what_it_changed(tmp_path: Path) -> None:
     before = checklist.make(case(gpus=[gpu(1, start=0xC0000000)]), {})
-    path = remembered.file_of(Inventory(tmp_path), "rig")
-    remembered.save(path, "rig", {"fans": True}, remembered.seen_of(before, {}))
-    answers, seen = remembered.load(path)
+    path = answer_file.file_of(Inventory(tmp_path), "rig")
+    answer_file.save(path, "rig", {"fans": True}, answer_file.seen_of(before, {}))
+    answers, seen = answer_file.load(path)
     assert answers == {"fans": True}
     same = checklist.make(case(gpus=[gpu(1)]), answers, seen)
     assert same.rebooted is False
@@ -179,11 +180,11 @@ checklist:
   seen: {boot_id: b00t-1, items: {csm: ok}}
 """
     path.write_text(own)
-    answers, seen = remembered.load(path)
-    remembered.save(path, "rig", answers, seen)
+    answers, seen = answer_file.load(path)
+    answer_file.save(path, "rig", answers, seen)
     assert path.read_text() == own  # nothing changed
-    remembered.save(path, "rig", {**answers, "pads": False}, seen)
-    content = source.load(path)
+    answer_file.save(path, "rig", {**answers, "pads": False}, seen)
+    content = yaml_source.load(path)
     assert content["checklist"]["answers"] == {"fans": True, "pads": False}
     assert content["checklist"]["seen"] == seen
     assert content["checklist"]["bought"] == "2021-05-01"
@@ -202,13 +203,13 @@ def test_an_answer_is_kept_when_the_next_question_is_broken_off(
         except StopIteration:
             raise KeyboardInterrupt from None
 
-    for stream in (verb.sys.stdin, verb.sys.stdout):  # type: ignore[attr-defined]
+    for stream in (command.sys.stdin, command.sys.stdout):  # type: ignore[attr-defined]
         monkeypatch.setattr(stream, "isatty", lambda: True)
     monkeypatch.setattr("builtins.input", put)
     inventory = Inventory(tmp_path)
     with pytest.raises(KeyboardInterrupt):
-        verb._remembered(case(), inventory, "rig", {"pads": True}, False)
-    answers, seen = remembered.load(remembered.file_of(inventory, "rig"))
+        command._remembered(case(), inventory, "rig", {"pads": True}, False)
+    answers, seen = answer_file.load(answer_file.file_of(inventory, "rig"))
     assert len(answers) == 3
     assert answers["pads"] is True
     assert seen == {}  # its list was not shown
@@ -229,7 +230,7 @@ def test_a_file_that_was_edited_wrongly_is_told_with_its_place(
     path = tmp_path / "checklist.yml"
     path.write_text(text)
     with pytest.raises(SourceError, match=words) as caught:
-        remembered.load(path)
+        answer_file.load(path)
     assert str(caught.value.position).endswith(f"checklist.yml:{at}")
 
 
@@ -242,17 +243,17 @@ def test_what_cant_be_seen_is_asked_for_once() -> None:
         known = {"riser powered": "y", "pads": "n"}
         return next((answer for words, answer in known.items() if words in question), "")
 
-    answers = dict(verb.ask(made, {"fans": True}, False, said))
+    answers = dict(command.ask(made, {"fans": True}, False, said))
     assert answers == {"riser-power": True, "pads": False}
     assert not any("fans" in question for question in put)
     put.clear()
-    list(verb.ask(made, {"fans": True}, True, said))
+    list(command.ask(made, {"fans": True}, True, said))
     assert any("fans" in question for question in put)
 
     def ended(question: str) -> str:
         raise EOFError
 
-    assert list(verb.ask(made, {}, True, ended)) == []
+    assert list(command.ask(made, {}, True, ended)) == []
 
 
 @pytest.mark.parametrize(
@@ -261,8 +262,8 @@ def test_what_cant_be_seen_is_asked_for_once() -> None:
 )
 def test_wrong_answers(given: str, words: str) -> None:
     with pytest.raises(SourceError, match=words):
-        verb.answers_of([given])
-    assert verb.answers_of(["fans=yes", "pads=No"]) == {"fans": True, "pads": False}
+        command.answers_of([given])
+    assert command.answers_of(["fans=yes", "pads=No"]) == {"fans": True, "pads": False}
 
 
 @pytest.mark.parametrize("kind", page.TEMPLATES)
@@ -316,7 +317,7 @@ def test_a_wrong_row_is_told_with_its_place(
 
 
 def test_the_agents_document() -> None:
-    assert verb.agent_paths('{"pcie": {"paths": [{"address": "a"}]}}') == [{"address": "a"}]
-    assert verb.agent_paths("connection refused") is None
-    assert verb.agent_paths("[]") is None
+    assert command.agent_paths('{"pcie": {"paths": [{"address": "a"}]}}') == [{"address": "a"}]
+    assert command.agent_paths("connection refused") is None
+    assert command.agent_paths("[]") is None
     assert facts()["boot_id"] == "b00t-1"

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from provision.checklist import observe
-from provision.checklist.observe import OBSERVERS
+from provision.checklist import observations
+from provision.checklist.observations import OBSERVERS
 from tests.unit.checklist.cases import GIB, case, gpu, port, told
 
 LOW = 0xC0000000
@@ -88,13 +88,13 @@ FAST = {**SLOW, "loaded_speed": 8e9}
     ],
 )  # fmt: skip
 def test_each(name: str, changes: dict[str, Any], status: str, words: str) -> None:
-    found = observe.observe(case(**changes), name)
+    found = observations.observe(case(**changes), name)
     assert (found.status, words in found.reading) == (status, True), found
 
 
 @pytest.mark.parametrize("name", OBSERVERS)
 def test_without_a_rig_nothing_is_seen(name: str) -> None:
-    assert observe.observe(told("B450 Steel Legend"), name).status == "open"
+    assert observations.observe(told("B450 Steel Legend"), name).status == "open"
 
 
 @pytest.mark.parametrize("name", OBSERVERS)
@@ -102,4 +102,4 @@ def test_facts_of_an_older_deeprig_are_no_error(name: str) -> None:
     old = case(gpus=[{"address": "0000:01:00.0", "device_id": "2204", "root_port": None,
                       "path_width": 1, "path": []}])  # fmt: skip
     old.facts.pop("secure_boot")  # type: ignore[union-attr]
-    assert observe.observe(old, name).status in ("ok", "to do", "open")
+    assert observations.observe(old, name).status in ("ok", "to do", "open")

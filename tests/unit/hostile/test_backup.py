@@ -8,12 +8,12 @@ from typing import Any, cast
 
 import pytest
 
-from provision.backups import kept, transfer
-from provision.backups.kept import FOLDER, Kept
+from provision.backup import stored, transfer
+from provision.backup.stored import FOLDER, Kept
+from provision.engine.run_log import RunLog
 from provision.errors import DeeprigError
-from provision.rootshell import RootShell
-from provision.runlog import RunLog
-from provision.textfile import write_named
+from provision.output.files import write_named
+from provision.ssh.shell import RootShell
 from tests.unit.hostile.fake_rig import FakeConnection
 
 
@@ -44,14 +44,14 @@ def shell(*pieces: bytes) -> RootShell:
 def test_a_list_of_another_form_is_an_error_of_that_rig(line: str) -> None:
     answer = f"folder\t700\troot\n{line}\n"
     with pytest.raises(DeeprigError):
-        kept.parse(answer)
+        stored.parse(answer)
     with pytest.raises(DeeprigError):
         transfer.on_rig(shell(answer.encode()))
 
 
 def test_a_list_without_end_is_an_error() -> None:
     with pytest.raises(DeeprigError, match="lines"):
-        kept.parse("aside\t1\n" * (kept.MOST_ROWS + 1))
+        stored.parse("aside\t1\n" * (stored.MOST_ROWS + 1))
 
 
 def test_no_more_is_taken_than_was_announced(tmp_path: Path) -> None:
@@ -88,7 +88,7 @@ def test_an_endless_answer_of_a_command_ends() -> None:
 
 def test_a_drip_of_a_command_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = itertools.count()
-    monkeypatch.setattr("provision.rootshell.time.monotonic", lambda: float(next(clock)))
+    monkeypatch.setattr("provision.ssh.shell.time.monotonic", lambda: float(next(clock)))
     drip = FakeConnection(itertools.repeat(b"."))
     with pytest.raises(DeeprigError, match="did not come to an end in time"):
         RootShell(cast(Any, drip), None).run("true", longest=100)

@@ -11,7 +11,7 @@ from pathlib import Path
 import paramiko
 import pytest
 
-from provision.hostkeys import format_host_key
+from provision.ssh.host_keys import format_host_key
 from tests.unit.hostile.ssh_server import SshServer, ssh_server
 
 ROOT = Path(__file__).parents[3]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import tarfile
@@ -11,15 +12,19 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from fabric import Config
+from invoke.exceptions import Exit
 
-from provision import hostwise, rigfacts
 from provision.boundary.facts import check_facts
+from provision.cli import fanout
+from provision.cli.flags import Flags
+from provision.discovery import gather
+from provision.discovery.snapshot import MOST_UNPACKED, Snapshot
 from provision.errors import DeeprigError
-from provision.inventory import Host
-from provision.look.snapshot import MOST_UNPACKED, Snapshot
-from provision.sessions import Sessions
+from provision.facts import command
+from provision.inventory.hosts import Host
+from provision.ssh.rig_sessions import Sessions
 from tests.unit.facts.gathered import gathered
+from tests.unit.fleet import fleet
 from tests.unit.hostile.fake_rig import connect, news
 
 EVIL: list[Any] = [None, [], {}, -1, 1e308, True, "x", "{{ 7 * 7 }}", [[]], {"a": {"b": 1}}]
@@ -66,9 +71,10 @@ def show(answer: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Mo
         connection = connect(news((1, answers[host.name])))
         return Sessions(lambda ask: cast(Any, connection))
 
-    monkeypatch.setattr(rigfacts, "sessions_of", sessions)
+    monkeypatch.setattr(gather, "sessions_of", sessions)
     hosts = [Host(name, {}, ()) for name in answers]
-    rigfacts.show(hosts, Config(), accept_new=False, as_json=False)
+    with contextlib.suppress(Exit):
+        command.show_facts(fleet(hosts), Flags())
     captured = capsys.readouterr()
     return captured.out + captured.err
 
@@ -150,7 +156,7 @@ def test_a_fault_of_ours_in_showing_one_rig_hides_no_other(
     def show_one(name: str, answer: int) -> None:
         shown.append((name, 1 // answer))
 
-    failed = hostwise.show_each({"first": 0, "second": 1}, show_one)
+    failed = fanout.show_each({"first": 0, "second": 1}, show_one)
     assert shown == [("second", 1)]
     assert failed == 2
     assert "host: first" in capsys.readouterr().err
@@ -207,7 +213,7 @@ def test_an_archive_of_zeros_is_cut_off(tmp_path: Path) -> None:
 
 
 def test_names_without_end_are_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("provision.look.snapshot.MOST_NAMES", 50)
+    monkeypatch.setattr("provision.discovery.snapshot.MOST_NAMES", 50)
     rows = "".join(f"/proc/{number}/exe\tl\tN\t/x\n" for number in range(500))
     members = [(tarfile.TarInfo(f"etc/{number}"), b"x") for number in range(500)]
     Snapshot(tmp_path, {"names": rows.encode(), "settings": gzip_tar(*members)})

@@ -15,16 +15,17 @@ import pytest
 from fabric import Config
 from paramiko.config import SSHConfig
 
-from provision import inventory as inventories
-from provision import source
-from provision.adopt import record
-from provision.connection import RigConnection, StrictConnection
+from provision.adopt import records
+from provision.discovery.survey import Look
 from provision.errors import DeeprigError, UnreachableError
-from provision.hostkeys import format_host_key, parse_host_key
-from provision.inventory import Host, Inventory
-from provision.look.look import Look
-from provision.rootshell import Shell
-from provision.sessions import Sessions, sessions_of
+from provision.inventory import hosts as inventories
+from provision.inventory import yaml_source
+from provision.inventory.hosts import Host, Inventory
+from provision.ssh.connection import RigConnection, StrictConnection
+from provision.ssh.host_keys import format_host_key, parse_host_key
+from provision.ssh.rig_sessions import Sessions, sessions_of
+from provision.ssh.shell import Shell
+from provision.templating.host_variables import render_variable
 from tests.unit.hostile.ssh_server import SshServer, ssh_server
 
 ROOT = Path(__file__).parents[3]
@@ -200,10 +201,10 @@ def inventory(tmp_path: Path, known_hosts: Path) -> Inventory:
 def test_a_rig_that_claims_anothers_mac_address_is_another_rig(inventory: Inventory) -> None:
     """It got that rig's sudo password and its entry."""
     stranger = Host("192.0.2.66", {"ansible_host": "192.0.2.66"}, ())
-    assert record.known(inventory, stranger, other_key()) is None
-    assert record.with_its_mac_address(inventory, look()) == "cellar"
+    assert records.known(inventory, stranger, other_key()) is None
+    assert records.with_its_mac_address(inventory, look()) == "cellar"
     key = str(inventory.host("cellar").variables["ssh_host_key"])
-    found = record.known(inventory, stranger, key)
+    found = records.known(inventory, stranger, key)
     assert found is not None
     assert found.name == "cellar"
 
@@ -219,51 +220,51 @@ def test_an_older_entry_is_known_by_known_hosts(tmp_path: Path, known_hosts: Pat
     known_hosts.write_text(f"192.0.2.7 {key}\n")
     stranger = Host("192.0.2.66", {"ansible_host": "192.0.2.66"}, ())
     loaded = inventories.load(folder)
-    assert record.known(loaded, stranger, other_key()) is None
-    assert record.known(loaded, stranger, key) is not None
+    assert records.known(loaded, stranger, other_key()) is None
+    assert records.known(loaded, stranger, key) is not None
 
 
 def test_a_kept_password_goes_only_to_the_key_it_was_kept_with(inventory: Inventory) -> None:
     first, second = other_key(), other_key()
-    path = record.keep(inventory, "attic", first, ansible_become_password="{{ s3cret }}")
-    assert record.kept_password(inventory, "attic", first) == "{{ s3cret }}"
-    assert record.kept_password(inventory, "attic", second) is None
+    path = records.keep(inventory, "attic", first, ansible_become_password="{{ s3cret }}")
+    assert records.kept_password(inventory, "attic", first) == "{{ s3cret }}"
+    assert records.kept_password(inventory, "attic", second) is None
     assert path.stat().st_mode & 0o777 == 0o600
     assert path.parent.stat().st_mode & 0o777 == 0o700
     # And a connection of that name takes no other key.
-    assert inventory.host("attic").rendered("ssh_host_key") == first
-    assert inventory.host("attic").rendered("ansible_become_password") == "{{ s3cret }}"
+    assert render_variable(inventory.host("attic"), "ssh_host_key") == first
+    assert render_variable(inventory.host("attic"), "ansible_become_password") == "{{ s3cret }}"
 
 
 def test_a_password_kept_without_a_key_goes_only_to_the_key_on_record(
     inventory: Inventory,
 ) -> None:
-    file = record.secret_file(inventory, "cellar")
+    file = records.secret_file(inventory, "cellar")
     file.parent.mkdir(parents=True)
     file.write_text("ansible_become_password: old\n")
     own = str(inventory.host("cellar").variables["ssh_host_key"])
-    assert record.kept_password(inventory, "cellar", own) == "old"
-    assert record.kept_password(inventory, "cellar", other_key()) is None
+    assert records.kept_password(inventory, "cellar", own) == "old"
+    assert records.kept_password(inventory, "cellar", other_key()) is None
 
 
 def test_passwords_that_were_never_set_are_not_kept(inventory: Inventory) -> None:
-    before = record.secrets(inventory, "attic")
-    record.keep(inventory, "attic", other_key(), other_passwords={"root": "never-set"})
-    record.restore_secrets(inventory, "attic", before)
-    assert not record.secret_file(inventory, "attic").exists()
-    record.keep(inventory, "attic", other_key(), ansible_become_password="set")
-    before = record.secrets(inventory, "attic")
-    record.keep(inventory, "attic", other_key(), other_passwords={"root": "never-set"})
-    record.restore_secrets(inventory, "attic", before)
-    assert record.secrets(inventory, "attic") == before
+    before = records.secrets(inventory, "attic")
+    records.keep(inventory, "attic", other_key(), other_passwords={"root": "never-set"})
+    records.restore_secrets(inventory, "attic", before)
+    assert not records.secret_file(inventory, "attic").exists()
+    records.keep(inventory, "attic", other_key(), ansible_become_password="set")
+    before = records.secrets(inventory, "attic")
+    records.keep(inventory, "attic", other_key(), other_passwords={"root": "never-set"})
+    records.restore_secrets(inventory, "attic", before)
+    assert records.secrets(inventory, "attic") == before
 
 
 def test_what_a_rig_says_is_written_as_data(inventory: Inventory, tmp_path: Path) -> None:
     evil = {"{{ 7 * 7 }}": "{{ 7 * 7 }}"}
-    text = source.dump({"mac_addresses": source.mark_unsafe(evil), "n": 1})
+    text = yaml_source.dump({"mac_addresses": yaml_source.mark_unsafe(evil), "n": 1})
     assert text == "mac_addresses: !unsafe\n  '{{ 7 * 7 }}': '{{ 7 * 7 }}'\nn: 1\n"
-    read = source.parse(text, "rigs.yml")["mac_addresses"]
-    assert all(type(one) is source.Unsafe for pair in read.items() for one in pair)
+    read = yaml_source.parse(text, "rigs.yml")["mac_addresses"]
+    assert all(type(one) is yaml_source.Unsafe for pair in read.items() for one in pair)
 
 
 # -- fab -H HOST -- command
@@ -271,7 +272,7 @@ def test_what_a_rig_says_is_written_as_data(inventory: Inventory, tmp_path: Path
 
 def fab(folder: Path, *words: str, home: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, str(ROOT / "provision/program.py"), *words],
+        [sys.executable, str(ROOT / "provision/cli/program.py"), *words],
         cwd=folder, capture_output=True, text=True, check=False, timeout=60,
         env={**os.environ, "HOME": str(home), "PYTHONPATH": ""},
     )  # fmt: skip

@@ -8,11 +8,10 @@ from typing import Any, cast
 
 import pytest
 
-from provision.adopt import door, passwords
+from provision.discovery import known_passwords, survey
+from provision.discovery.questions import questions
 from provision.errors import DeeprigError
-from provision.look import look
-from provision.look.questions import questions
-from provision.rootshell import Done, RootShell
+from provision.ssh.shell import Done, RootShell
 
 EVIL = "{{cycler.__init__.__globals__.os.system('touch x')}}"
 
@@ -35,8 +34,8 @@ class Connection:
 @pytest.fixture
 def look_at(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     def look_at(**answers: bytes) -> Any:
-        monkeypatch.setattr(look, "RootShell", lambda *_: Answers(answers))
-        with look.look_over(cast(Any, Connection()), None) as seen:
+        monkeypatch.setattr(survey, "RootShell", lambda *_: Answers(answers))
+        with survey.look_over(cast(Any, Connection()), None) as seen:
             return seen.facts
 
     return look_at
@@ -108,6 +107,6 @@ def test_a_user_of_another_form_gets_no_password(
             return Done(0, f"{answer}\n".encode(), b"")
 
     with pytest.raises(DeeprigError, match="as a user name"):
-        door.sharers(cast(RootShell, Shell()), "1")
+        known_passwords.find_users_with_password(cast(RootShell, Shell()), "1")
     with pytest.raises(DeeprigError, match="as a user name"):
-        passwords.known_to_others(cast(RootShell, Shell()), "user", "1")
+        known_passwords.find_known_passwords(cast(RootShell, Shell()), "user", "1")

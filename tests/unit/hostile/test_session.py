@@ -11,10 +11,10 @@ from typing import Any, cast
 
 import pytest
 
-from provision import session as sessions
 from provision.errors import DeeprigError, LostError, UnreachableError
 from provision.remote.frames import GREETING
-from provision.session import Session
+from provision.ssh import worker_session as sessions
+from provision.ssh.worker_session import Session
 from tests.unit.hostile.fake_rig import HELLO, FakeConnection, connect, frame, news
 from tests.unit.local import play
 
@@ -119,7 +119,7 @@ def test_a_flood_before_the_greeting_ends() -> None:
 
 def test_a_drip_before_the_greeting_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = itertools.count()
-    monkeypatch.setattr("provision.session.time.monotonic", lambda: float(next(clock)))
+    monkeypatch.setattr("provision.ssh.worker_session.time.monotonic", lambda: float(next(clock)))
     connection = FakeConnection(itertools.repeat(b"."))
     with pytest.raises(UnreachableError, match="the login shell wrote"):
         run(connection)
@@ -146,7 +146,7 @@ def test_signs_of_life_for_ever_end(
     """A rig that always has something to report never finishes otherwise."""
     monkeypatch.setattr(sessions, limit, 1000.0)
     clock = itertools.count(step=10)
-    monkeypatch.setattr("provision.session.time.monotonic", lambda: float(next(clock)))
+    monkeypatch.setattr("provision.ssh.worker_session.time.monotonic", lambda: float(next(clock)))
     first = [] if limit == "LONGEST_WAIT" else [frame(HELLO)]
     connection = FakeConnection(
         itertools.chain([GREETING, *first], itertools.repeat(answer, 10_000))

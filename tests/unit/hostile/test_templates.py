@@ -7,13 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from provision import inventory, source, templating
+from provision.engine.run_options import RunOptions
+from provision.engine.runner import collect_secrets
 from provision.errors import Position, RenderError
-from provision.options import RunOptions
-from provision.redact import MASK, Redactor, secrets_of
-from provision.runner import collect_secrets
-from provision.source import Text
-from provision.templating import Templar
+from provision.inventory import hosts, yaml_source
+from provision.inventory.yaml_source import Text
+from provision.output.redaction import MASK, Redactor, secrets_of
+from provision.templating import templar
+from provision.templating.host_variables import render_variable
+from provision.templating.templar import Templar
 from tests.unit.local import play
 
 AT = Position("rigs.yml", 1, 1)
@@ -64,7 +66,9 @@ def test_the_text_of_a_template_never_becomes_code(whole_file: bool, tmp_path: P
 
 
 def test_keys_are_never_templates(tmp_path: Path) -> None:
-    variables = source.parse('name: x\nouter: {"{{ name }}": {"{{ name }}": "{{ name }}"}}\n', "v")
+    variables = yaml_source.parse(
+        'name: x\nouter: {"{{ name }}": {"{{ name }}": "{{ name }}"}}\n', "v"
+    )
     assert Templar([variables]).render(variables["outer"]) == {"{{ name }}": {"{{ name }}": "x"}}
 
 
@@ -79,7 +83,7 @@ def test_keys_are_never_templates(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_unsafe_values_are_never_templates(written: str, value: object) -> None:
     content = f"name: x\nanchor: &anchored '{{{{ name }}}}'\nwritten: {written}\n"
-    variables = source.parse(content, "vars.yml")
+    variables = yaml_source.parse(content, "vars.yml")
     assert Templar([variables]).render(variables["written"]) == value
     assert Templar([variables]).render(Text.at("{{ written }}", AT)) == value
     assert Templar([variables]).render(variables["anchor"]) == "x"
@@ -87,7 +91,7 @@ def test_unsafe_values_are_never_templates(written: str, value: object) -> None:
 
 def test_unsafe_values_stay_unsafe_when_they_are_written_again() -> None:
     content = "a: !unsafe '{{ x }}'\nb: '{{ x }}'\nc: !unsafe [1, '{{ x }}']\n"
-    again = source.parse(source.dump(source.parse(content, "vars.yml")), "vars.yml")
+    again = yaml_source.parse(yaml_source.dump(yaml_source.parse(content, "vars.yml")), "vars.yml")
     rendered = Templar([again, {"x": 1}]).render(again)
     assert rendered == {"a": "{{ x }}", "b": 1, "c": [1, "{{ x }}"]}
 
@@ -96,7 +100,7 @@ def test_finding_secrets_renders_nothing(tmp_path: Path) -> None:
     """A value whose name looks like a secret's was rendered, whether or not a task used it."""
     marker = tmp_path / "marker"
     content = f"mac_token: \"{write_command(marker)}\"\napi_key: '{{{{ 1 / 0 }}}}'\n"
-    host = inventory.Host("attic", source.parse(content, "rigs.yml"), ())
+    host = hosts.Host("attic", yaml_source.parse(content, "rigs.yml"), ())
     list(collect_secrets([], [host], RunOptions()))
     assert not marker.exists()
 
@@ -107,7 +111,7 @@ def test_a_play_of_an_inventory_that_a_rig_wrote_runs_nothing_here(tmp_path: Pat
     played = play(
         "- hosts: all\n  gather_facts: false\n  tasks:\n    - ansible.builtin.debug: {msg: done}\n",
         tmp_path,
-        variables=source.parse(
+        variables=yaml_source.parse(
             f'other_passwords: {{"{evil}": d123}}\nmac_addresses: {{"{evil}": "{evil}"}}\n', "r.yml"
         ),
     )
@@ -116,7 +120,7 @@ def test_a_play_of_an_inventory_that_a_rig_wrote_runs_nothing_here(tmp_path: Pat
 
 
 def test_secrets_that_a_template_refers_to_are_masked() -> None:
-    variables = source.parse(
+    variables = yaml_source.parse(
         """
 vault: hunter22
 nested: {rigs: {attic: {login: hunter33, user: alice}}}
@@ -172,15 +176,15 @@ def test_compiled_templates_of_others_are_not_run(
 ) -> None:
     """What lies in the cache is code: a folder that others may write to is not used."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    folder = templating._cache_folder()
+    folder = templar._cache_folder()
     assert folder.stat().st_mode & 0o777 == 0o700
     folder.chmod(0o777)
     with pytest.raises(PermissionError):
-        templating._cache_folder()
+        templar._cache_folder()
 
 
 def test_an_inventory_is_read_with_unsafe_values(tmp_path: Path) -> None:
     (tmp_path / "rigs.yml").write_text(
         "rigs:\n  hosts:\n    attic:\n      ansible_host: !unsafe '{{ 7 * 7 }}'\n"
     )
-    assert inventory.load(tmp_path).host("attic").rendered("ansible_host") == "{{ 7 * 7 }}"
+    assert render_variable(hosts.load(tmp_path).host("attic"), "ansible_host") == "{{ 7 * 7 }}"

@@ -11,10 +11,10 @@ from rich.table import Table
 
 from provision.assess.finding import Finding
 from provision.boundary.text import clean, clean_line, escape_markdown
-from provision.look.snapshot import Snapshot
-from provision.pages import render_page
-from provision.redact import Redactor
-from provision.terminal import Terminal
+from provision.discovery.snapshot import Snapshot
+from provision.output.html import render_page
+from provision.output.redaction import Redactor
+from provision.output.terminal import Terminal
 
 EVIL = "key \x1b[2J\x1b]0;pwn\x07\x1b[31mred\x1b[0m \x9b5n\x08\x7fend"
 HARMLESS = "key red 5nend"

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from agent.readings import pcie
-from provision.look.look import addresses
-from provision.look.questions import evidence, questions
-from provision.look.snapshot import Snapshot
+from provision.discovery.questions import evidence, questions
+from provision.discovery.snapshot import Snapshot
+from provision.discovery.survey import addresses
 
 PORT = "../../../devices/pci0000:00/0000:00:03.1"
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from provision.discovery.backend import RigBackend
 from provision.errors import HungError, LostError
-from provision.rootshell import Done, RootShell
-from provision.validate.backend import RigBackend
+from provision.ssh.shell import Done, RootShell
 
 
 def backend(*answers: Done | Exception, connected: bool = True) -> RigBackend:

@@ -7,16 +7,17 @@ from typing import Any
 
 import pytest
 
-from provision.bench import PROGRAM, Request, Screen, bench
+from provision.bench.command import Request, Screen, bench
+from provision.cli.flags import Flags
+from provision.cli.fleet import FleetContext
 from provision.errors import PatternError
-from provision.executor import FleetContext
-from provision.flags import Flags
-from provision.inventory import Host
+from provision.inventory.hosts import Host
+from provision.paths import BENCH_PROGRAM
 
 
 def test_the_command_of_one_rig() -> None:
     words = shlex.split(Request("quick", ("collectives", "ddp"), ranks=2).command())
-    assert words[:3] == [PROGRAM, "collectives", "ddp"]
+    assert words[:3] == [BENCH_PROGRAM, "collectives", "ddp"]
     assert words[words.index("--plan") + 1] == "quick"
     assert words[words.index("--ranks") + 1] == "2"
     assert "--events" in words

@@ -13,7 +13,7 @@ from fabric import Config
 
 from agent.bench import plan as plans
 from agent.readings.rates import COPY_SHARE
-from provision import bench
+from provision.bench import command
 from provision.errors import DeeprigError, UnreachableError
 from provision.validate.suite import SuiteRun, Wanted
 from tests.rig import expectation, load, subject
@@ -68,7 +68,7 @@ def test_slow_links_are_no_hang(plan: str) -> None:
     assert load.PATIENCE[plan] >= 60, "PyTorch comes from a slow disk into 4 GB of RAM"
 
 
-@pytest.mark.parametrize("silence", [subject.SILENCE, bench.SILENCE])
+@pytest.mark.parametrize("silence", [subject.SILENCE, command.SILENCE])
 def test_pairs_of_many_gpus_are_no_silence(silence: float) -> None:
     """They are told at the end of them all: 19 GPUs, each at x1 of PCIe 2, as full as it gets."""
     options = json.loads(plans.TABLE.read_text())["nccl"]["full"]["parts"]["pairs"]

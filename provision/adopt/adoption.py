@@ -1,0 +1,308 @@
+"""Adopting one rig: each step is tried before the next one depends on it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+
+from fabric import Config
+
+from provision.adopt import inventory_file, logins, operator_key, records
+from provision.adopt.inventory_file import Edit
+from provision.adopt.operator_key import OperatorKey
+from provision.adopt.passwords import Replacement
+from provision.adopt.steps import Report, Status
+from provision.discovery import known_passwords
+from provision.discovery.survey import Look, described, look_over
+from provision.errors import DeeprigError, UnreachableError
+from provision.inventory.hosts import Host, Inventory
+from provision.ssh.connection import RigConnection
+from provision.ssh.host_keys import fingerprint, format_host_key
+from provision.ssh.shell import RootShell, Shell
+from provision.templating.host_variables import render_variable
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What the operator said. name: how the rig is to be called; file: the inventory's path."""
+
+    name: str = ""
+    keys: Sequence[str] = ()
+    file: str = ""
+    accept_new: bool = False
+    keep_passwords: bool = False
+    yes_really: bool = False
+    check: bool = False
+
+
+@dataclass(frozen=True)
+class Login:
+    """How a rig is reached. password: None where a key opens. refused: one was known, and does not.
+
+    sudo_password: what sudo may want, None where nothing is known.
+    """
+
+    host: Host
+    password: str | None
+    sudo_password: str | None
+    refused: bool = False
+
+
+class Adoption:
+    """One rig on its way."""
+
+    def __init__(
+        self, inventory: Inventory, config: Config, wish: Wish, report: Report, login: Login
+    ) -> None:
+        self.inventory = inventory
+        self.config = config
+        self.wish = wish
+        self.report = report
+        self.host = login.host
+        self.password = login.password
+        self.sudo_password = login.sudo_password
+        self.refused = login.refused
+        self.host_key = ""  # known once it is connected
+
+    def run(self) -> None:
+        """Adopt it. Raises DeeprigError; what was done until then is in the report."""
+        connection = RigConnection(self._by_what_is_known(), self.config, self.wish.accept_new)
+        try:
+            connection.open()
+            self.host_key = format_host_key(connection.transport.get_remote_server_key())
+            self._tell_host_key(connection)
+            with look_over(connection, self.sudo_password) as look:
+                self._refuse_workstation(look)
+                name = self._name(look)
+                found = None if look.as_root else self._other_sudo_password(connection, name)
+                if found is None:
+                    self._adopt(connection, look, name)
+                    return
+            self.sudo_password = found
+            with look_over(connection, found) as look:
+                self._adopt(connection, look, name)
+        finally:
+            connection.close()
+
+    def _adopt(self, connection: RigConnection, look: Look, name: str) -> None:
+        """All that comes after the rig is known, and seen as far as that is possible."""
+        self._tell_rig(look)
+        key = self._key(connection)
+        works = self._try_key(key)
+        expected = self._edit(look, name, key, stale=True)
+        if expected and expected.problem:  # before anything that the entry must tell is changed
+            self.report.tell(
+                "inventory", "failed",
+                f"{expected.problem}\nPasswords and the door stay as they are.",
+            )  # fmt: skip
+            return
+        root = RootShell(connection, self.sudo_password)
+        if works and not self.wish.keep_passwords:
+            self._passwords(root, look, name)
+            self._close(root, key)
+        self._keep_sudo_password(name)
+        self._entry(look, name, key, works)
+
+    def _other_sudo_password(self, connection: RigConnection, name: str) -> str | None:
+        """One that was kept by a run which was cut off, or that the mining system ships with."""
+        kept = records.kept_password(self.inventory, name, self.host_key)
+        candidates = [kept, *known_passwords.shipped_passwords(self._user)]
+        for password in candidates:
+            if password in (None, self.sudo_password):
+                continue
+            if RootShell(connection, password).run("true").status == 0:
+                return password
+        return None
+
+    @property
+    def _user(self) -> str:
+        return str(render_variable(self.host, "ansible_user", "ansible_ssh_user"))
+
+    def _by_what_is_known(self) -> Host:
+        if self.password is None:
+            return self.host
+        return logins.by_password(self.host, self.password)
+
+    def _tell_host_key(self, connection: RigConnection) -> None:
+        key = connection.transport.get_remote_server_key()
+        self.report.tell(
+            "host key", "ok", f"{key.get_name()} {fingerprint(key)}\nin {connection.known_hosts}"
+        )
+
+    def _refuse_workstation(self, look: Look) -> None:
+        signs = look.facts["workstation"]
+        if signs and not self.wish.yes_really:
+            raise DeeprigError(
+                f"this looks like somebody's own computer: {', '.join(signs)}",
+                advice="Nothing was changed. If it is the rig, say --yes-really.",
+            )
+
+    def _name(self, look: Look) -> str:
+        """The rig's name: as told, as the inventory has it, or as it calls itself."""
+        known = records.known(self.inventory, self.host, self.host_key)
+        if known and known.name in self.inventory.hosts:
+            self.report.name = known.name
+            if self.wish.name and self.wish.name != known.name:
+                raise DeeprigError(
+                    f"the inventory knows this rig as '{known.name}'",
+                    advice="Leave out --name, or rename it in the inventory first.",
+                )
+            return known.name
+        if self.wish.name and not NAME.fullmatch(self.wish.name):
+            raise DeeprigError(
+                f"'{self.wish.name}' is no name for a host",
+                advice="Letters, digits, and . _ - between them.",
+            )
+        own = look.tree.line("/proc/sys/kernel/hostname")
+        name = self.wish.name or re.sub(r"[^a-z0-9-]+", "-", own.lower())[:63].strip("-") or "rig"
+        if name in self.inventory.hosts or name in self.inventory.groups:
+            raise DeeprigError(
+                f"the inventory has another '{name}' already",
+                advice="Say what this one is to be called: --name NAME.",
+            )
+        self.report.name = name
+        if other := records.with_its_mac_address(self.inventory, look):
+            self.report.tell(
+                "identity", "left",
+                f"it has the MAC address of '{other}', but another host key: for deeprig it is "
+                f"another rig.\nIf '{other}' was reinstalled, take its entry and its host_vars "
+                "out of the inventory.",
+            )  # fmt: skip
+        return name
+
+    def _tell_rig(self, look: Look) -> None:
+        rows = dict(described(look))
+        told = [rows[label] for label in ("system", "board", "GPUs")]
+        self.report.tell("rig", "ok", "\n".join(told))
+        if not look.as_root:
+            self.report.tell(
+                "sudo", "left", "the login can't become root with what is known: less is seen"
+            )
+
+    def _key(self, connection: RigConnection) -> OperatorKey:
+        key = operator_key.find(self.wish.keys)
+        if key is None and self.wish.check:
+            key = operator_key.planned()
+            self.report.tell("SSH key", "would change", f"{key.private}, to be made")
+            return key
+        key = key or operator_key.make()
+        operator_key.check(key)
+        new = logins.install_key(Shell(connection), key, self.wish.check)
+        what = f"{key.private}{', made now' if key.made else ''}"
+        self.report.tell("SSH key", self._change if new else "ok", what)
+        return key
+
+    def _try_key(self, key: OperatorKey) -> bool:
+        """Whether the key opens the door by itself; what `--check` can't try would do."""
+        if self.report.steps[-1].status == "would change":
+            return True
+        why = logins.refusal(logins.by_key(self.host, key))
+        if why:
+            self.report.tell(
+                "key login", "failed",
+                f"{why}\nThe password stays as it is. sshd's log on the rig says more\n"
+                "(journalctl -u ssh): often a home folder that others may write to.",
+            )  # fmt: skip
+            return False
+        self.report.tell("key login", "ok", f"as {self._user}")
+        return True
+
+    def _passwords(self, root: RootShell, look: Look, name: str) -> None:
+        """Replace what others know: the login's password, root's, anyone's."""
+        if not look.as_root:
+            mining = look.facts["mining_os"]
+            key = mining["key"] if mining else None
+            if self.password and (
+                why := known_passwords.explain_weakness(self._user, self.password, key)
+            ):
+                self.report.tell(
+                    "password", "left", f"of {self._user}: {why}, but sudo takes not this one"
+                )
+            return
+        found = known_passwords.find_known_passwords(root, self._user, self.password)
+        if not found:
+            self.report.tell("password", "ok", "nobody has one that others know")
+        elif self.wish.check:
+            self.report.tell("password", "would change", known_passwords.describe_owners(found))
+        else:
+            exchange = Replacement(
+                root, self.inventory, name, self._user, self.report, self.host_key
+            )
+            if new := exchange.replace(found):
+                self.sudo_password = root.sudo_password = new
+
+    def _close(self, root: RootShell, key: OperatorKey) -> None:
+        """Let nobody in by a password, and see that the key still opens."""
+        if not logins.takes_passwords(logins.methods(self.host)):
+            self.report.tell("door", "ok", "nobody logs in by one")
+            return
+        if self.wish.check:
+            self.report.tell("door", "would change", "nobody will log in by one")
+            return
+        if root.run("true").status != 0:
+            self.report.tell("door", "left", "logins by password stay: it takes root to end them")
+            return
+        why = logins.close(root) or self._still_open(key)
+        if why:
+            logins.reopen(root)
+            self.report.tell("door", "failed", f"logins by password stay: {why}")
+        else:
+            self.report.tell("door", "changed", "nobody logs in by one any more")
+
+    def _still_open(self, key: OperatorKey) -> str:
+        """What is wrong with the door after it was closed; empty where nothing is."""
+        try:
+            offered = logins.methods_after_reload(self.host)
+        except UnreachableError as error:
+            return error.message
+        if refused := logins.refusal(logins.by_key(self.host, key)):
+            return f"the key was refused then: {refused}"
+        if logins.takes_passwords(offered):
+            return "sshd still offers them: another of its settings says so"
+        return ""
+
+    def _keep_sudo_password(self, name: str) -> None:
+        """Keep what sudo asks for, where the entry alone would not do."""
+        known = render_variable(self.host, "ansible_become_password", "ansible_become_pass")
+        kept = records.kept_password(self.inventory, name, self.host_key)
+        wanted = self.sudo_password
+        if wanted is None or self.wish.check or wanted in (kept, known):
+            return
+        records.keep(self.inventory, name, self.host_key, ansible_become_password=wanted)
+
+    def _edit(self, look: Look, name: str, key: OperatorKey, stale: bool) -> Edit | None:
+        """What the inventory is to say; None where it says so. stale: as far as is foreseen."""
+        path = records.file_of(self.inventory, self.wish.file, name)
+        values = records.variables(self.host, look, key, self.host_key)
+        if name in self.inventory.hosts:
+            own = self.inventory.host(name)
+            return inventory_file.of_known(self.inventory, own, path, values, stale)
+        return inventory_file.of_new(path, name, values, records.comment(look, date.today()))
+
+    def _entry(self, look: Look, name: str, key: OperatorKey, works: bool) -> None:
+        """Write the rig into the inventory, or bring its entry up to date."""
+        known = name in self.inventory.hosts
+        if not works and not known:
+            self.report.tell("inventory", "left", "nothing is written while the key does not open")
+            return
+        found = self._edit(look, name, key, stale=self._stale(name))
+        if found is None:
+            self.report.tell("inventory", "ok", f"{name} is in it")
+            return
+        if not self.wish.check:
+            found.write()
+        self.report.tell("inventory", self._change, found.told)
+
+    def _stale(self, name: str) -> bool:
+        """Whether the entry has a password that opens nothing any more."""
+        own = self.inventory.host(name) if name in self.inventory.hosts else None
+        written = own and render_variable(own, "ansible_password", "ansible_ssh_pass")
+        return written is not None and (self.refused or self.sudo_password != str(written))
+
+    @property
+    def _change(self) -> Status:
+        return "would change" if self.wish.check else "changed"

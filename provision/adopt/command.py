@@ -1,0 +1,119 @@
+"""`fab adopt`: asks for what is missing, adopts each rig that -H names, and says what is next."""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import json
+import sys
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from fabric import Config
+from invoke.exceptions import Exit
+
+from provision.adopt import logins, records
+from provision.adopt.adoption import Adoption, Login, Wish
+from provision.adopt.steps import Report
+from provision.cli import fanout
+from provision.errors import DeeprigError, RefusedError, describe
+from provision.inventory.hosts import Host, Inventory
+from provision.output.terminal import Terminal
+from provision.ssh.connection import RigConnection
+from provision.templating.host_variables import render_variable
+
+if TYPE_CHECKING:
+    from provision.cli.flags import Flags
+    from provision.cli.fleet import FleetContext
+
+
+def adopt(context: FleetContext, flags: Flags, user: str, wish: Wish) -> None:
+    """Adopt rigs, one after the other. Raises DeeprigError, Exit."""
+    inventory, hosts = context.fleet(flags)
+    if wish.name and len(hosts) > 1:
+        raise DeeprigError(f"--name names one rig, and -H names {len(hosts)}")
+    console = None if flags.json else Terminal()
+    reports, status = [], 0
+    for host in hosts:
+        host = _as_known(host, inventory, user)
+        report = Report(host.name, console)
+        reports.append(report)
+
+        def one(host: Host, report: Report) -> None:
+            login = _login(host, flags, context.config)
+            Adoption(inventory, context.config, wish, report, login).run()
+
+        failure = fanout.attempt(one, host, report)
+        if isinstance(failure, DeeprigError):
+            report.tell("error", "failed", describe(failure))
+            status = max(status, failure.status)
+        if report.failed:
+            status = max(status, 2)
+        elif console is not None:
+            verb = "fab adopt without --check" if wish.check else f"fab assess -H {report.name}"
+            console.print(f"Next: {verb}")
+    if flags.json:
+        print(json.dumps([report.document() for report in reports], indent=2))
+    if status:
+        raise Exit(code=status)
+
+
+def _as_known(host: Host, inventory: Inventory, user: str) -> Host:
+    """The host with what the inventory knows of the rig at its address, and with the login."""
+    own = records.known(inventory, host)
+    variables = {**(own.variables if own else {}), **host.variables}
+    return replace(host, variables={**variables, **({"ansible_user": user} if user else {})})
+
+
+def _login(host: Host, flags: Flags, config: Config) -> Login:
+    """The login's password and sudo's: as told, or asked for where only a password opens."""
+    login = render_variable(host, "ansible_password", "ansible_ssh_pass")
+    login = config.connect_kwargs.get("password") if login is None else login
+    sudo = render_variable(host, "ansible_become_password", "ansible_become_pass")
+    sudo = config.sudo.password if sudo is None else sudo
+    if login is None:
+        login = _asked(host, flags, config)
+    elif refused := _refusal(logins.by_password(host, str(login)), flags, config):
+        # A rig may have another password by now, and know the operator's key.
+        host = logins.without_password(host)
+        if _refusal(host, flags, config):
+            raise RefusedError(
+                refused.message, advice="Say the user by --user, and name a key by -i FILE."
+            )
+        return Login(host, None, None if sudo is None else str(sudo), refused=True)
+    password = None if login is None else str(login)
+    return Login(host, password, password if sudo is None else str(sudo))
+
+
+def _asked(host: Host, flags: Flags, config: Config) -> str | None:
+    """The password, from the terminal; None where a key opens."""
+    refused = _refusal(host, flags, config)
+    if refused is None:
+        return None
+    offered = logins.methods(host)
+    if not logins.takes_passwords(offered):
+        raise RefusedError(
+            f"{refused.message}, and it takes no password ({', '.join(offered)} only)",
+            advice="Name a key that it knows: -i FILE.",
+        )
+    if sys.stdin.isatty():
+        who = f"{render_variable(host, 'ansible_user') or 'you'} at {host.name}"
+        with contextlib.suppress(EOFError):
+            return getpass.getpass(f"Password of {who}: ")
+        print()
+    raise RefusedError(
+        f"{refused.message}, and no password is given",
+        advice="Run at a terminal to be asked, or give it by -e @FILE (ansible_password).",
+    )
+
+
+def _refusal(host: Host, flags: Flags, config: Config) -> RefusedError | None:
+    """Whether keys alone don't open. Raises UnreachableError where the door is not the reason."""
+    connection = RigConnection(host, config, flags.accept_new)
+    try:
+        connection.open()
+    except RefusedError as error:
+        return error
+    finally:
+        connection.close()
+    return None

@@ -1,0 +1,87 @@
+"""What the inventory is to say of an adopted rig, worked out before anything depends on it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from provision.adopt import inventory_entry, records
+from provision.errors import DeeprigError
+from provision.inventory.hosts import Host, Inventory
+from provision.output import files
+from provision.ssh.host_keys import HOST_KEY
+from provision.templating.host_variables import render_variable
+
+#: What an entry may hold that was true before the password was changed.
+PASSWORDS = (
+    "ansible_password",
+    "ansible_ssh_pass",
+    "ansible_become_password",
+    "ansible_become_pass",
+)
+
+
+@dataclass(frozen=True)
+class Edit:
+    """A file's new text. told: what changes, for people. problem: why it can't be written."""
+
+    path: Path
+    told: str
+    text: str = ""
+    problem: str = ""
+
+    def write(self) -> None:
+        """Replace the file. Raises DeeprigError."""
+        files.write(self.path, self.text)
+
+
+def of_new(path: Path, name: str, values: Mapping[str, Any], comment: str) -> Edit:
+    """A host more in the file."""
+    told = f"{name} in {path}"
+    try:
+        return _writable(Edit(path, told, records.text_with(path, name, values, comment)))
+    except (OSError, DeeprigError) as error:
+        return Edit(path, told, problem=f"{name} can't be added: {error}")
+
+
+def of_known(
+    inventory: Inventory, own: Host, path: Path, values: Mapping[str, Any], stale: bool
+) -> Edit | None:
+    """The host's address and key now, and, where they are stale, no passwords.
+
+    None where the file has all that already.
+    """
+    changes: dict[str, str | None] = {}
+    address = str(render_variable(own, "ansible_host") or own.name)
+    if address != values["ansible_host"]:
+        changes["ansible_host"] = values["ansible_host"]
+    if not own.variables.get(HOST_KEY):
+        changes[HOST_KEY] = values[HOST_KEY]
+    written = records.written(path, own.name)
+    if stale and any(name in written for name in PASSWORDS):
+        key = values["ansible_ssh_private_key_file"]
+        changes |= dict.fromkeys(PASSWORDS) | {"ansible_ssh_private_key_file": key}
+    if not changes:
+        return None
+    lines = "\n".join(
+        f"{variable}: {value}" if value else f"without {variable}"
+        for variable, value in changes.items()
+        if value or variable in written
+    )
+    told = f"{own.name} in {path}:\n{lines}"
+    try:
+        text = inventory_entry.changed(files.read(path), own.name, changes, path)
+        return _writable(Edit(path, told, text))
+    except (OSError, DeeprigError) as error:
+        problem = f"{own.name} should have, in {path}:\n{lines}\n{error}"
+        return Edit(path, told, problem=problem)
+
+
+def _writable(edit: Edit) -> Edit:
+    folder = next(one for one in edit.path.parents if one.exists())
+    if os.access(folder, os.W_OK):
+        return edit
+    return Edit(edit.path, edit.told, problem=f"nothing can be written into {folder}")

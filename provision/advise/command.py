@@ -1,0 +1,182 @@
+"""`fab advise`: reads the rigs, or what is told on the command line, and shows the report."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from invoke.exceptions import Exit
+
+from provision.advise import explain, plot, report, rig_measurements, show
+from provision.cli import fanout
+from provision.errors import DeeprigError
+from provision.hardware import cards, cpus
+from provision.inventory import typed_rows
+from provision.output.terminal import Terminal
+from provision.performance import links, machine, measured, models
+from provision.performance.candidates import Work
+from provision.performance.machine import Machine
+from provision.performance.models import Model
+from provision.performance.precision import PRECISIONS
+
+if TYPE_CHECKING:
+    from provision.cli.flags import Flags
+    from provision.cli.fleet import FleetContext
+
+MOST = 100_000_000  # of anything that a flag counts
+USUAL = "llama-3.2-3b,llama-2-7b,llama-2-70b,mixtral-8x7b"  # without --model
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """The verb's own flags, as fabfile.py has them; `own`: a model's numbers."""
+
+    model: str
+    precision: str
+    work: Work
+    own: dict[str, int]
+    board: str
+    cpu: str
+    gpus: str
+    links: str
+    measured: str
+    p2p: bool
+    explain: bool
+    plot: str
+
+
+def advise(context: FleetContext, flags: Flags, wanted: Wanted) -> None:
+    """Print what is advised. Raises DeeprigError, and Exit when a rig could not be read."""
+    if wanted.precision not in PRECISIONS:
+        raise typed_rows.unknown("precision", wanted.precision, PRECISIONS)
+    chosen = models_of(wanted)
+    plot.check(wanted.plot)
+    told = bool(wanted.gpus) and not (flags.H or context.patterns)
+    if told:
+        rigs: dict[str, Machine | DeeprigError] = {"": with_words(None, wanted)}
+    else:
+        rigs = _read(context, flags, wanted)
+    console = Terminal()
+    documents = {}
+
+    def show_one(name: str, rig: Machine) -> None:
+        made = report.make(rig, chosen, wanted.precision, wanted.work)
+        documents[name] = explain.document(made)
+        if not flags.json:
+            show.show(made, console, details=bool(wanted.model or wanted.own or flags.verbose))
+            if wanted.explain:
+                explain.show(made, console)
+        if wanted.plot:
+            plot.lanes(made, plot.path_for(wanted.plot, name if len(rigs) > 1 else ""))
+
+    status = fanout.show_each(rigs, show_one)
+    if told and not documents:
+        raise Exit(code=status)
+    if flags.json:
+        print(json.dumps(documents[""] if told else documents, indent=2))
+    if status:
+        raise Exit(code=status)
+
+
+def models_of(wanted: Wanted) -> list[Model]:
+    """The models that are asked for: by name, by their numbers, or the usual ones."""
+    known = models.load()
+    if wanted.own:
+        if wanted.model:
+            raise DeeprigError(
+                "--model names a model of the table, and other flags describe one",
+                advice="Give --model, or --layers, --hidden and so on.",
+            )
+        return [described(wanted.own)]
+    names = [name for name in (wanted.model or USUAL).split(",") if name.strip()]
+    if not names:
+        raise DeeprigError("--model names none", advice=f"One or more with commas: {USUAL}")
+    return [models.find(name, known) for name in names]
+
+
+def described(own: dict[str, int]) -> Model:
+    """A model of numbers; what is left out is what Llama-2 would have. Raises DeeprigError."""
+    missing = [name for name in ("layers", "hidden") if not own.get(name)]
+    if missing:
+        flags = ", ".join(f"--{name}" for name in missing)
+        raise DeeprigError(f"a model needs {flags}, too")
+    heads = own.get("heads") or _usual_heads(own["hidden"])
+    return Model(
+        name="yours",
+        title="Your model",
+        layers=own["layers"],
+        hidden=own["hidden"],
+        heads=heads,
+        kv_heads=own.get("kv_heads") or heads,
+        feed_forward=own.get("feed_forward") or own["hidden"] * 8 // 3,
+        vocabulary=own.get("vocabulary") or 32000,
+        context=1 << 20,
+        experts=own.get("experts", 0),
+        top_k=own.get("top_k") or (2 if own.get("experts") else 0),
+    )
+
+
+def _usual_heads(hidden: int) -> int:
+    """As many heads of 128 or somewhat more as share the hidden size.
+
+    >>> _usual_heads(4096), _usual_heads(2000)
+    (32, 10)
+    """
+    return next(heads for heads in range(max(hidden // 128, 1), 0, -1) if hidden % heads == 0)
+
+
+def with_words(rig: Machine | None, wanted: Wanted) -> Machine:
+    """A rig, with what the command line says otherwise."""
+    found = rig
+    told = links.parse(wanted.links) if wanted.links else None
+    if found is None:
+        found = machine.from_words(wanted.gpus, wanted.links, wanted.board, wanted.cpu, wanted.p2p)
+    elif wanted.gpus:
+        found = machine.with_cards(found, cards.cards_named(wanted.gpus, cards.cards()), told)
+    if rig is not None and (told or wanted.board or wanted.cpu):
+        found = machine.changed(
+            found,
+            told,
+            wanted.board,
+            cpus.cpu(wanted.cpu) if wanted.cpu else None,
+            wanted.cpu,
+        )
+    if wanted.measured:
+        found = machine.with_measured(found, measured.load(Path(wanted.measured)))
+    return found
+
+
+def _read(context: FleetContext, flags: Flags, wanted: Wanted) -> dict[str, Machine | DeeprigError]:
+    _, hosts = context.fleet(flags)
+    found = rig_measurements.read_all(hosts, context.config, flags.accept_new, wanted.p2p)
+    rigs: dict[str, Machine | DeeprigError] = {}
+    for name, rig in found.items():
+        try:
+            rigs[name] = rig if isinstance(rig, DeeprigError) else with_words(rig, wanted)
+        except DeeprigError as error:
+            rigs[name] = error
+    return rigs
+
+
+def wanted(given: Mapping[str, Any]) -> Wanted:
+    """The flags by name, as the command line has them."""
+    own = {
+        name: _count(name, given[name])
+        for name in ("layers", "hidden", "heads", "kv_heads", "feed_forward", "vocabulary",
+                     "experts", "top_k")
+        if given[name]
+    }  # fmt: skip
+    work = Work(*(_count(one.name, given[one.name]) for one in fields(Work)))
+    rest = {one.name: given[one.name] for one in fields(Wanted) if one.name in given}
+    return Wanted(work=work, own=own, **rest)
+
+
+def _count(name: str, text: str) -> int:
+    """A number of one or more, as a flag has it. Raises DeeprigError."""
+    if text.isascii() and text.isdigit() and 0 < int(text) <= MOST:
+        return int(text)
+    flag = name.replace("_", "-")
+    raise DeeprigError(f"--{flag} {text}: a whole number is wanted, from 1 to {MOST:,}")

@@ -1,0 +1,62 @@
+"""What a rig says of itself: its facts, and its newest benchmark."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Sequence
+
+from fabric import Config
+
+from provision.boundary.decode import check_type
+from provision.boundary.documents import Content, Found
+from provision.boundary.text import clean_line
+from provision.cli import fanout
+from provision.discovery.gather import read_facts, run_module
+from provision.errors import DeeprigError
+from provision.inventory.hosts import Host
+from provision.performance import machine, measured
+from provision.performance.machine import Machine
+from provision.performance.measured import Measured
+from provision.ssh.rig_sessions import Sessions, sessions_of
+
+
+def read_all(
+    hosts: Sequence[Host], config: Config, accept_new: bool, p2p: bool
+) -> dict[str, Machine | DeeprigError]:
+    """Each rig, or why it could not be read, by name."""
+    return fanout.each(hosts, lambda host: read(host, config, accept_new, p2p))
+
+
+def read(host: Host, config: Config, accept_new: bool, p2p: bool) -> Machine:
+    """One rig. Raises DeeprigError."""
+    sessions = sessions_of(host, config, accept_new, exclusive=False)
+    try:
+        rig = machine.from_facts(host.name, read_facts(sessions), p2p)
+        found = newest(sessions)
+    finally:
+        sessions.close()
+    return machine.with_measured(rig, found) if found else rig
+
+
+def newest(sessions: Sessions) -> Measured | None:
+    """The rig's newest benchmark. One that can't be used is a note, and nothing is measured."""
+    listed = run_module(sessions, "find", paths=[measured.FOLDER], patterns=["*.json"])
+    if not listed.get("files"):
+        return None
+    files = check_type(listed, Found, "list of benchmarks")["files"]
+    newest = max(files, key=lambda file: file["mtime"])
+    path, when = newest["path"], newest["mtime"]
+    result = run_module(sessions, "slurp", src=path)
+    if result.get("failed"):
+        return _unused(path, when, clean_line(str(result.get("msg"))))
+    try:
+        content = check_type(result, Content, "benchmark")["content"]
+        return measured.parse(base64.b64decode(content).decode(errors="replace"), path)
+    except (DeeprigError, binascii.Error) as error:
+        said = f"{error.message}. {error.advice}" if isinstance(error, DeeprigError) else str(error)
+        return _unused(path, when, said)
+
+
+def _unused(path: str, when: float, why: str) -> Measured:
+    return Measured(path, 0, when, notes=(f"not used: {why}",))

@@ -1,0 +1,231 @@
+"""`fab bench`: the rig's own benchmarks (agent/bench), from here; one rig, many, or many as one.
+
+What runs on the rig is `/opt/deeprig/bin/deeprig-bench`, a unit of systemd's: it ends when the
+connection does, so that nothing is left running.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from invoke.exceptions import Exit
+from rich.text import Text
+
+from provision.boundary.decode import check_type, parse_json
+from provision.boundary.documents import BENCH_EVENTS, check_bench
+from provision.cli.flags import Flags
+from provision.cli.fleet import FleetContext
+from provision.errors import DeeprigError, PatternError, describe, shown_path
+from provision.inventory.hosts import Host
+from provision.output import files
+from provision.output.files import make_private
+from provision.output.redaction import Redactor, secrets_of
+from provision.output.terminal import Terminal
+from provision.paths import BENCH_PROGRAM, LOG, RIG_STATE
+from provision.ssh.connection import RigConnection
+from provision.ssh.rig_sessions import sudo_password
+from provision.ssh.shell import LONGEST_RUN, RootShell
+from provision.templating.host_variables import render_variable
+
+RENDEZVOUS_PORT = 29400  # torchrun's own default
+#: Seconds without a line. The benchmarks have deadlines of their own, and say so; but pairs are
+#: told all at once, and many GPUs behind x1 risers have hundreds of them.
+SILENCE = 1200.0
+FAILED, UNUSABLE = 1, 4  # exit statuses, as agent/bench has them
+ENDED = -1  # the connection was closed before the end (rootshell.Done)
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to run. parts: names of docs/bench.md, all of the plan's when empty.
+
+    nodes: as how many rigs' ranks one world; 1 is each rig for itself.
+    """
+
+    plan: str = "full"
+    parts: tuple[str, ...] = ()
+    ranks: int = 0
+    nodes: int = 1
+    interface: str = ""
+    sizes: Mapping[str, str] = field(default_factory=dict)
+
+    def command(self, node: int = 0, rendezvous: str = "") -> str:
+        """What is run on the rig of that number."""
+        stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+        words = [BENCH_PROGRAM, *self.parts, "--plan", self.plan, "--events"]
+        words += ["--output", f"{RIG_STATE}/bench/{stamp}.json", "--results", f"{RIG_STATE}/nccl"]
+        words += ["--ranks", str(self.ranks)] if self.ranks else []
+        words += [word for name, value in self.sizes.items() for word in (f"--{name}", value)]
+        if self.nodes > 1:
+            words += ["--nodes", str(self.nodes), "--node-rank", str(node)]
+            words += ["--rendezvous", rendezvous]
+            words += ["--interface", self.interface] if self.interface else []
+        return shlex.join(words)
+
+
+class Screen:
+    """Lines of all rigs, as they come; named where there are several."""
+
+    def __init__(self, hosts: Sequence[Host], quiet: bool) -> None:
+        self._console = Terminal(quiet=quiet)
+        self._redactor = Redactor(word for host in hosts for word in secrets_of(host.variables))
+        self._width = max(len(host.name) for host in hosts) if len(hosts) > 1 else 0
+        self._lock = threading.Lock()
+
+    def event(self, host: str, event: Mapping[str, Any]) -> None:
+        """Show a line of a table, or that a part begins or did not go well."""
+        kind = event.get("event")
+        if kind == "begin":
+            self.line(host, f"# {event['part']} ({event['number']} of {event['of']})", "bold")
+        elif kind == "line":
+            self.line(host, event["text"])
+        elif kind == "end" and event["status"] != "ok":
+            style = "bright_black" if event["status"] == "skipped" else "bold red"
+            self.line(host, f"# {event['part']} {event['status']}: {event['reason']}", style)
+
+    def line(self, host: str, text: str, style: str = "") -> None:
+        """One line of one rig."""
+        prefix = f"{host:<{self._width}}  " if self._width else ""
+        with self._lock:
+            self._console.print(Text(prefix + self._redactor.text(text), style))
+
+
+@dataclass(frozen=True)
+class Result:
+    """One rig's: its document where there is one, and how it ended."""
+
+    host: str
+    status: int
+    document: Mapping[str, Any] | None = None
+    error: DeeprigError | None = None
+
+
+def bench(context: FleetContext, flags: Flags, request: Request) -> None:
+    """Run the benchmarks on all rigs that -H named; ends with the worst of their statuses."""
+    _, hosts = context.fleet(flags)
+    if request.nodes > len(hosts):
+        raise PatternError(
+            f"--nodes {request.nodes} needs as many rigs, and -H names {len(hosts)}",
+            advice="Name more with -H, or leave --nodes out: each rig then runs for itself.",
+        )
+    if request.nodes > 1:
+        hosts = hosts[: request.nodes]
+    address = str(render_variable(hosts[0], "ansible_host") or hosts[0].name)
+    rendezvous = f"{address}:{RENDEZVOUS_PORT}"
+    screen = Screen(hosts, quiet=flags.json)
+    shells = {
+        host.name: RootShell(
+            RigConnection(host, context.config, flags.accept_new),
+            sudo_password(host, context.config),
+        )
+        for host in hosts
+    }
+
+    def one(numbered: tuple[int, Host]) -> Result:
+        node, host = numbered
+        return _run(shells[host.name], host.name, request.command(node, rendezvous), screen)
+
+    try:
+        with ThreadPoolExecutor(len(hosts)) as pool:
+            futures = [pool.submit(one, numbered) for numbered in enumerate(hosts)]
+            try:
+                if request.nodes > 1:
+                    _end_together(futures, list(shells.values()))
+                results = _told_once([future.result() for future in futures])
+            except KeyboardInterrupt:
+                for shell in shells.values():
+                    shell.close()  # the rig sees the end of its input, and ends what runs
+                raise
+    finally:
+        for shell in shells.values():
+            shell.close()
+    _tell(results, flags)
+    if status := max((result.status for result in results), default=0):
+        raise Exit(code=status)
+
+
+def _end_together(futures: Sequence[Future[Result]], shells: Sequence[RootShell]) -> None:
+    """Where one of a world can't begin or ends badly, the others would wait for it in vain."""
+    for future in as_completed(futures):
+        if future.result().status != 0:
+            for other, shell in zip(futures, shells, strict=True):
+                if not other.done():
+                    shell.close()
+
+
+def _told_once(results: Sequence[Result]) -> list[Result]:
+    """What was ended with the others of its world says so, and not that it failed itself."""
+    because = next((one.host for one in results if one.status > 0), None)
+    if because is None:
+        return list(results)
+    return [
+        replace(one, error=DeeprigError(f"ended, since {because} could not go on"))
+        if one.status == ENDED and one.document is None
+        else one
+        for one in results
+    ]
+
+
+def _run(shell: RootShell, host: str, command: str, screen: Screen) -> Result:
+    found: dict[str, Any] = {}
+
+    def line(text: str) -> None:
+        if not text.startswith("{"):
+            screen.line(host, text)
+            return
+        event = parse_json(text)
+        if kind := BENCH_EVENTS.get(event.get("event")):
+            event = {**check_type(event, kind, "progress"), "event": event["event"]}
+        if event.get("event") == "document":
+            found["document"] = check_bench(event["document"])
+        screen.event(host, event)
+
+    try:
+        if shell.run(f"test -x {BENCH_PROGRAM}").status != 0:
+            return Result(host, UNUSABLE, error=_missing(host))
+        done = shell.run(command, line, silence=SILENCE, longest=LONGEST_RUN)
+    except DeeprigError as error:
+        return Result(host, error.status, error=error)
+    document = found.get("document")
+    if document is None:
+        reason = done.last_words or f"the benchmarks ended with status {done.status}"
+        return Result(host, done.status or FAILED, error=DeeprigError(reason))
+    return Result(host, done.status, document)
+
+
+def _missing(host: str) -> DeeprigError:
+    return DeeprigError(
+        "there are no benchmarks on this rig",
+        advice=f"Bring them: fab provision -H {host} --tags pytorch,agent,validation",
+    )
+
+
+def _tell(results: Sequence[Result], flags: Flags) -> None:
+    """Keep the documents here, say where, and what went wrong."""
+    errors = Terminal(error=True)
+    make_private(LOG)
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    for result in results:
+        if result.error is not None:
+            errors.print(describe(result.error, result.host), style="red")
+            continue
+        assert result.document is not None
+        for problem in result.document["problems"]:
+            said = f"{problem['part']}: {problem['message']}. {problem.get('advice', '')}"
+            errors.print(f"{result.host}: {said}".rstrip(), style="red")
+        path = LOG / f"{stamp}-bench-{result.host}.json"
+        files.write(path, json.dumps(result.document, indent=1) + "\n", 0o600)
+        if not flags.json:
+            print(f"{result.host}: {shown_path(str(path))}")
+    if flags.json:
+        documents = {one.host: one.document for one in results if one.document is not None}
+        json.dump(documents, sys.stdout, indent=2)
+        print()

@@ -1,0 +1,72 @@
+"""What a checklist remembers of a rig: answers, and what was last seen. A file of host_vars."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from provision.checklist.checklist import Checklist
+from provision.errors import Position, SourceError
+from provision.inventory import yaml_source
+from provision.inventory.hosts import Inventory
+from provision.output import files
+
+VARIABLE = "checklist"
+
+
+def file_of(inventory: Inventory, name: str) -> Path:
+    """Where it is kept."""
+    return inventory.folder / "host_vars" / name / "checklist.yml"
+
+
+def load(path: Path) -> tuple[dict[str, bool], dict[str, Any]]:
+    """Answers by item, and the last look. Raises SourceError with the place of what is wrong."""
+    content = _mapping(_read(path), VARIABLE)
+    answers = _mapping(content, "answers")
+    for name, value in answers.items():
+        if not isinstance(value, bool):
+            raise SourceError(f"the answer to '{name}' should be true or false", answers.at(name))
+    return dict(answers), dict(_mapping(content, "seen"))
+
+
+def seen_of(made: Checklist, before: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What was seen; where no rig was looked at, what was before."""
+    if made.case.facts is None:
+        return before
+    return {
+        "boot_id": made.case.facts["boot_id"],
+        "items": {one.id: one.status for one in made.entries if one.by == "seen"},
+    }
+
+
+def save(path: Path, name: str, answers: Mapping[str, bool], seen: Mapping[str, Any]) -> None:
+    """Keep answers and what was seen, if they are others than before, and the file's other keys."""
+    if (answers, seen) == load(path):
+        return
+    content = _read(path)
+    content[VARIABLE] = {
+        **_mapping(content, VARIABLE),
+        "answers": {one: answers[one] for one in sorted(answers)},
+        "seen": yaml_source.mark_unsafe(seen),  # the rig's own words
+    }
+    told = (
+        f"# What fab checklist remembers of {name}. Answers may be edited; what was seen is only\n"
+        "# compared with, to say what a reboot changed. Other keys stay, other comments do not.\n"
+    )
+    files.write(path, f"---\n{told}{yaml_source.dump(content)}")
+
+
+def _read(path: Path) -> yaml_source.Mapping:
+    content = yaml_source.load(path) if path.exists() else None
+    if content is not None and not isinstance(content, yaml_source.Mapping):
+        raise SourceError(f"{path} should have variables", Position(str(path), 1, 1))
+    return content or yaml_source.Mapping()
+
+
+def _mapping(content: yaml_source.Mapping, name: str) -> yaml_source.Mapping:
+    """One below another; empty where it is not there."""
+    value = content.get(name)
+    if value is not None and not isinstance(value, yaml_source.Mapping):
+        raise SourceError(f"'{name}' should be a mapping, not {value!r}", content.at(name))
+    return value or yaml_source.Mapping()

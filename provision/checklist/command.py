@@ -1,0 +1,198 @@
+"""`fab checklist`: looks at each rig, asks once what can't be seen, and shows what is to do."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from invoke.exceptions import Exit
+
+from provision.boundary.decode import check_type, parse_json
+from provision.boundary.documents import AgentDocument
+from provision.boundary.text import clean_line
+from provision.checklist import answer_file, checklist, items, page, show
+from provision.checklist import configuration as cases
+from provision.checklist.checklist import Checklist
+from provision.checklist.configuration import Case
+from provision.cli import fanout
+from provision.discovery import plan, target
+from provision.discovery.survey import ansible_facts, look_over
+from provision.engine.run_options import extra_variables
+from provision.errors import DeeprigError, SourceError
+from provision.hardware import power
+from provision.inventory.hosts import Host, Inventory
+from provision.output import files
+from provision.output.terminal import Terminal
+from provision.remote import ask as asked
+from provision.ssh.connection import RigConnection
+from provision.ssh.rig_sessions import sudo_password
+from provision.ssh.shell import RootShell
+
+if TYPE_CHECKING:
+    from provision.cli.flags import Flags
+    from provision.cli.fleet import FleetContext
+
+ANSWERS = {"yes": True, "y": True, "true": True, "no": False, "n": False, "false": False}
+ASK = Path(asked.__file__).read_text(encoding="utf-8")  # the program that asks the agent
+Ask = Callable[[str], str]
+
+
+@dataclass(frozen=True)
+class Wish:
+    """The verb's own flags, as fabfile.py has them."""
+
+    board: str = ""
+    cpu: str = ""
+    gpus: str = ""
+    psus: str = ""
+    ask: bool = False
+    answer: Sequence[str] = ()
+    html: str = ""
+    markdown: str = ""
+
+
+def run(context: FleetContext, flags: Flags, wish: Wish) -> None:
+    """Show the checklist of each rig that -H names, or of one that is told. Raises Exit."""
+    given = answers_of(wish.answer)
+    files.check_named("--html", wish.html)
+    files.check_named("--markdown", wish.markdown)
+    if not (flags.H or context.patterns):
+        if not (wish.board or wish.cpu or wish.gpus):
+            raise SourceError(
+                "no rig is named", advice='Say -H NAME, or --board "B450 Steel Legend".'
+            )
+        told = cases.from_words(wish.board, wish.cpu, wish.gpus, wish.psus)
+        if status := _tell({"": checklist.make(told, given)}, flags, wish):
+            raise Exit(code=status)
+        return
+    told_only = {"board": wish.board, "cpu": wish.cpu, "gpus": wish.gpus, "psus": wish.psus}
+    if given_too := [f"--{name}" for name, value in told_only.items() if value]:
+        raise SourceError(
+            f"{', '.join(given_too)}: -H names a rig, which is looked at",
+            advice="Leave out one of both. A rig's power supplies stand in the inventory: "
+            "psus: [750, 750].",
+        )
+    inventory, hosts = context.fleet(flags)
+    if (wish.html or wish.markdown) and len(hosts) > 1:
+        raise SourceError(f"a page is of one rig, and -H names {len(hosts)}")
+
+    def one(host: Host) -> Case:
+        connection = RigConnection(host, context.config, flags.accept_new)
+        try:
+            connection.open()
+            return _case(connection, host, inventory, flags, sudo_password(host, context.config))
+        finally:
+            connection.close()
+
+    with Terminal(error=True).status("Looking"):
+        found = fanout.each(hosts, one)
+    made: dict[str, Checklist | DeeprigError] = {
+        name: case
+        if isinstance(case, DeeprigError)
+        else fanout.attempt(_remembered, case, inventory, name, given, wish.ask)
+        for name, case in found.items()
+    }
+    if status := _tell(made, flags, wish):
+        raise Exit(code=status)
+
+
+def answers_of(given: Sequence[str]) -> dict[str, bool]:
+    """`--answer riser-power=yes`. Raises SourceError."""
+    known = {item.id: item for item in items.load()}
+    found = {}
+    for text in given:
+        name, _, value = text.partition("=")
+        if name not in known:
+            raise SourceError(
+                f"the checklist has no item '{name}'", advice=f"It has: {', '.join(known)}."
+            )
+        if value.lower() not in ANSWERS:
+            raise SourceError(f"'{text}' is no answer", advice=f"--answer {name}=yes, or =no")
+        found[name] = ANSWERS[value.lower()]
+    return found
+
+
+def _case(
+    connection: RigConnection, host: Host, inventory: Inventory, flags: Flags, password: str | None
+) -> Case:
+    extra = extra_variables(flags.e)
+    with look_over(connection, password) as seen:
+        planned = plan.plan(seen, host, inventory, extra)
+        facts = ansible_facts(seen)
+        url = str(target.expected(host, inventory, facts, tuple(flags.e))["agent_url"])
+        done = RootShell(connection, password).run(
+            f"timeout 10 python3 -c {shlex.quote(ASK)} {shlex.quote(url)}"
+        )
+        return cases.from_facts(
+            host.name, seen.facts, power.supplies_of(host), planned.power_limits,
+            seen.tree.text_of("messages"), agent_paths(done.out.decode("utf-8", "replace")),
+        )  # fmt: skip
+
+
+def agent_paths(text: str) -> list[dict[str, Any]] | None:
+    """The PCIe paths of the agent's document; None where there is none."""
+    try:
+        document = check_type(parse_json(text), AgentDocument, "agent's document")
+    except DeeprigError:
+        return None
+    return [dict(path) for path in document["pcie"]["paths"]]
+
+
+def _remembered(
+    case: Case, inventory: Inventory, name: str, given: dict[str, bool], again: bool
+) -> Checklist:
+    path = answer_file.file_of(inventory, name)
+    answers, seen = answer_file.load(path)
+    answers |= given
+    made = checklist.make(case, answers, seen)
+    if sys.stdin.isatty() and sys.stdout.isatty():
+        for item, said in ask(made, dict(answers), again, input):
+            answers[item] = said
+            answer_file.save(path, name, answers, seen)  # Ctrl-C at the next one loses none
+        made = checklist.make(case, answers, seen)
+    answer_file.save(path, name, answers, answer_file.seen_of(made, seen))
+    return made
+
+
+def ask(
+    made: Checklist, answers: Mapping[str, bool], again: bool, put: Ask
+) -> Iterator[tuple[str, bool]]:
+    """Ask for what can't be seen and has no answer yet; anything but yes or no leaves it open."""
+    for entry in made.entries:
+        if entry.ask and (again or entry.id not in answers):
+            try:
+                question = clean_line(f"{made.case.name}: {entry.ask} [y/n, Enter: later] ")
+                said = put(question).strip().lower()
+            except EOFError:  # Ctrl-D: no more answers for now
+                break
+            if said in ANSWERS:
+                yield entry.id, ANSWERS[said]
+
+
+def _tell(made: Mapping[str, Checklist | DeeprigError], flags: Flags, wish: Wish) -> int:
+    """Show the checklists; the worst status of those that can't be shown."""
+    documents: dict[str, Any] = {}
+    console = Terminal()
+
+    def show_one(name: str, one: Checklist) -> None:
+        documents[name] = one.document()
+        if not flags.json:
+            show.show(one, console, everything=flags.verbose)
+        for flag, kind, path in (
+            ("--html", ".html", wish.html),
+            ("--markdown", ".md", wish.markdown),
+        ):
+            if path:
+                files.write_named(flag, path, page.render(one, kind))
+                if not flags.json:
+                    console.print(f"  {path}")
+
+    status = fanout.show_each(made, show_one)
+    if flags.json:
+        print(json.dumps(documents.get("", documents), indent=2))
+    return status

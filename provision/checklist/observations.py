@@ -1,0 +1,258 @@
+"""What software can see of an item: pure functions over the case.
+
+Each gives a status and what was read: `ok`, `to do`, or `open` where it can't be seen (yet).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from provision.checklist.conditions import REBAR_GENERATION
+from provision.checklist.configuration import Case
+from provision.hardware import power
+
+Status = Literal["ok", "to do", "open"]
+GIB = 1 << 30
+LEAST = 4  # lanes that make a slot's part worth it, where what a board can is not known
+#: Of a card's own power: below it few cards take a limit, and none is worth running.
+LEAST_LIMIT = 0.5
+FOUR_GIB = 4 * GIB
+#: The kernel's words when a device gets no addresses (drivers/pci/setup-res.c, setup-bus.c).
+NO_SPACE = ("can't assign; no space", "no space for [mem", "failed to assign [mem")
+
+
+@dataclass(frozen=True)
+class Observation:
+    """How an item stands, and by what."""
+
+    status: Status
+    reading: str
+
+
+def _ok(good: bool, reading: str) -> Observation:
+    return Observation("ok" if good else "to do", reading)
+
+
+def _unseen(why: str = "not seen without the rig") -> Observation:
+    return Observation("open", why)
+
+
+def risers(case: Case) -> Observation:
+    """Whether a port above a GPU could have more lanes than reach it."""
+    if not case.gpus:
+        return _unseen()
+    narrow = []
+    for gpu in case.gpus:
+        # The last port above the card is the slot; the card itself says x16 in any slot.
+        slot = gpu["path"][-2] if len(gpu["path"]) > 1 else None
+        most = min(slot["max_width"] or 0, _own_width(gpu)) if slot else 0
+        if slot and (slot["current_width"] or 0) < most:
+            narrow.append(f"{gpu['address']} has x{slot['current_width']} of x{most}")
+    return _ok(not narrow, "; ".join(narrow) or "as wide as the slots are")
+
+
+def _own_width(gpu: Mapping[str, Any]) -> int:
+    """Lanes that the card itself has: small ones and mining cards have fewer than 16."""
+    return int((gpu["path"][-1]["max_width"] if gpu["path"] else 0) or 16)
+
+
+def nvme(case: Case) -> Observation:
+    """Whether there is a disk that may take lanes."""
+    if case.facts is None:
+        return _unseen()
+    disks = case.facts["board"]["nvme"]
+    if not disks:
+        return Observation("ok", "no NVMe disk")
+    return Observation("open", f"an NVMe disk at {', '.join(disks)}: in which M.2 slot is it?")
+
+
+def budget(case: Case) -> Observation:
+    """Whether the supplies carry the GPUs at the limits that provisioning sets."""
+    if not case.psus or not case.limits:
+        return _unseen("psus: [750, 750] in the inventory says what there is")
+    names = [f"GPU {at}" for at in range(case.count)]
+    planned = power.budget("", list(zip(names, case.limits, strict=True)), case.psus)
+    loads = ", ".join(f"{one.used:.0f} of {one.usable:.0f} W" for one in planned.supplies)
+    if planned.carries:
+        return Observation("ok", loads)
+    fits = power.fitting_limit(case.count, case.psus)
+    if fits < LEAST_LIMIT * max(card.board_power for card in case.cards):
+        return Observation("to do", f"{loads}: too much for any sensible limit, add a supply")
+    return Observation("to do", f"{loads}; {fits:.0f} W for each GPU would fit")
+
+
+def watchdog(case: Case) -> Observation:
+    """Whether a USB watchdog is plugged in."""
+    if case.facts is None:
+        return _unseen()
+    found = [one["product"] or one["id"] for one in case.facts["usb_watchdogs"]]
+    return _ok(not found, ", ".join(found) or "none")
+
+
+def split(case: Case) -> Observation:
+    """Whether the GPUs are on sub-links of the processor's, as wide as is wanted.
+
+    Sub-links are counted: firmware can give fewer than its menu says.
+    """
+    if not case.gpus or case.facts is None:
+        return _unseen()
+    direct = [gpu for gpu in case.gpus if len(gpu["path"]) == 2 and gpu["root_port"]]
+    used = {gpu["root_port"] for gpu in direct}
+    # The parts of one slot are functions of one device (00:03.1, 00:03.2); empty ones count, too.
+    slots = {address.rpartition(".")[0] for address in used}
+    ports = [
+        port for port in case.facts["root_ports"]
+        if port["address"] in used
+        or (port["address"].rpartition(".")[0] in slots and (port["max_width"] or 0) >= LEAST)
+    ]  # fmt: skip
+    links = [f"{port['address']} x{port['max_width']}" for port in ports]
+    many = "sub-link" if len(links) == 1 else "sub-links"
+    told = f"{len(links)} {many} of the processor's: {', '.join(links)}" if links else "no sub-link"
+    need = case.wanted or LEAST
+    enough = [gpu for gpu in direct if (gpu["path"][0]["max_width"] or 0) >= need]
+    if len(enough) < case.count and not case.wanted:
+        return _unseen(f"{told}; what this board can is not known")
+    return _ok(len(enough) == case.count, told)
+
+
+def above_4g(case: Case) -> Observation:
+    """Whether the firmware gives addresses above 4 GiB."""
+    if not case.gpus:
+        return _unseen()
+    starts = [max((bar["start"] for bar in gpu["bars"]), default=0) for gpu in case.gpus]
+    if any(message in case.messages for message in NO_SPACE):
+        return Observation("to do", "the kernel found no room for a device's memory")
+    if not all(starts):
+        return Observation("to do", "a GPU has no memory window at all")
+    high = sum(start >= FOUR_GIB for start in starts)
+    return _ok(high == len(starts), f"{high} of {len(starts)} GPUs have windows above 4 GiB")
+
+
+def rebar(case: Case) -> Observation:
+    """Whether the largest window of a card that can is as large as its memory."""
+    if not case.gpus:
+        return _unseen()
+    told: Counter[str] = Counter()
+    good = True
+    for gpu, card in zip(case.gpus, case.cards, strict=True):
+        size = max((bar["size_bytes"] for bar in gpu["bars"]), default=0)
+        if card.generation >= REBAR_GENERATION:
+            good &= size >= card.memory_bytes > 0
+            most = max((bar["largest_bytes"] or 0 for bar in gpu["bars"]), default=0)
+            limit = f", at most {most / GIB:g}" if most else ""
+            told[f"{size / GIB:g} GiB of {card.memory_bytes / GIB:g}{limit}"] += 1
+    return _ok(good, ", ".join(f"{count} x {text}" for text, count in told.items()))
+
+
+def csm(case: Case) -> Observation:
+    """Whether the system was booted by EFI."""
+    if case.facts is None:
+        return _unseen()
+    efi = case.facts["board"]["efi"]
+    return _ok(efi, "booted by EFI" if efi else "booted in legacy mode")
+
+
+def iommu(case: Case) -> Observation:
+    """Whether devices' addresses are translated."""
+    if case.facts is None:
+        return _unseen()
+    words = case.facts["kernel"]["command_line"]
+    if not case.facts["board"]["iommus"]:
+        return Observation("ok", "off")
+    passes = "iommu=pt" in words or "iommu.passthrough=1" in words
+    return _ok(passes, "on, in passthrough" if passes else "on, and it translates")
+
+
+def generation(case: Case) -> Observation:
+    """Whether a link has errors."""
+    if not case.gpus:
+        return _unseen()
+    found: dict[str, int] = {}
+    counted = False
+    for gpu in case.gpus:
+        for port in gpu["path"]:
+            if port["errors"] is not None:
+                counted = True
+                if total := sum(port["errors"].values()):
+                    found[port["address"]] = total
+    if not counted:
+        return _unseen("the kernel counts no PCIe errors yet")
+    told = ", ".join(f"{count} at {address}" for address, count in found.items())
+    return _ok(not found, told or "none since the boot")
+
+
+def secure_boot(case: Case) -> Observation:
+    """Whether the firmware refuses modules without a signature."""
+    if case.facts is None:
+        return _unseen()
+    on = case.facts["secure_boot"]
+    return _ok(on is not True, {True: "on", False: "off", None: "not there"}[on])
+
+
+def errors_visible(case: Case) -> Observation:
+    """Whether PCIe errors are counted."""
+    if not case.gpus or case.facts is None:
+        return _unseen()
+    if "pci=noaer" in case.facts["kernel"]["command_line"]:
+        return Observation("to do", "pci=noaer on the kernel's command line")
+    counted = any(port["errors"] is not None for gpu in case.gpus for port in gpu["path"])
+    return _ok(counted, "counted" if counted else "the kernel has no counters here")
+
+
+def windows(case: Case) -> Observation:
+    """Whether every GPU has memory windows."""
+    if not case.gpus:
+        return _unseen()
+    without = [gpu["address"] for gpu in case.gpus if not gpu["bars"]]
+    if without:
+        return Observation("to do", f"none: {', '.join(without)}")
+    short = any(message in case.messages for message in NO_SPACE)
+    told = "the kernel found no room for a device's memory" if short else "all have"
+    return _ok(not short, told)
+
+
+def width(case: Case) -> Observation:
+    """Whether every path is as wide as is wanted."""
+    if not case.gpus:
+        return _unseen()
+    narrow = [
+        f"{gpu['address']} x{gpu['path_width'] or 0}"
+        for gpu in case.gpus
+        if (gpu["path_width"] or 0) < min(case.wanted, _own_width(gpu))
+    ]
+    told = f"{', '.join(narrow)}, and x{case.wanted} is possible" if narrow else ""
+    return _ok(not narrow, told or f"x{case.wanted} or more, or all that the card has")
+
+
+def speed(case: Case) -> Observation:
+    """Whether every link was at its speed when the agent last saw it under load."""
+    if not case.paths:
+        return _unseen("no agent told it: fab validate puts the GPUs to work, and looks")
+    seen = [path for path in case.paths if path.get("loaded_speed") is not None]
+    if len(seen) < len(case.paths):
+        return _unseen("not every GPU was under load since the boot: fab validate")
+    slow = [
+        f"{path['address']} {path['loaded_speed'] / 1e9:g} GT/s"
+        for path in seen
+        if path["loaded_speed"] < (path.get("expected_speed") or 0)
+    ]
+    return _ok(not slow, ", ".join(slow) or "at full speed")
+
+
+OBSERVERS: Mapping[str, Callable[[Case], Observation]] = {
+    one.__name__: one
+    for one in (risers, nvme, budget, watchdog, split, above_4g, rebar, csm, iommu, generation,
+                secure_boot, errors_visible, windows, width, speed)
+}  # fmt: skip
+
+
+def observe(case: Case, name: str) -> Observation:
+    """What is seen of an item; facts of an older deeprig may lack what is asked for."""
+    try:
+        return OBSERVERS[name](case)
+    except (KeyError, TypeError) as error:
+        missing: Any = error
+        return _unseen(f"the rig's facts do not have it ({missing})")

@@ -1,0 +1,1 @@
+"""The command line: flags, -H, fan-out over hosts, exit statuses."""

@@ -1,0 +1,113 @@
+"""Commands that run on all hosts of -H at once, as Fabric's command line wants them.
+
+`@fleet_task` makes a task of a function `command(context, flags, own arguments …)`: the fields of
+`Flags` become its flags, so that no command lists them again.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Collection
+from dataclasses import fields, replace
+from typing import Any
+
+import fabric
+from fabric import task
+from invoke.context import Context
+from invoke.tasks import Call
+
+from provision.cli.flags import Flags
+from provision.errors import PatternError
+from provision.inventory.hosts import Host, Inventory, load_inventory
+
+
+class FleetTask(fabric.Task):  # type: ignore[misc]
+    """A task that takes all hosts at once: its context is a `FleetContext`."""
+
+
+class FleetContext(Context):
+    """A context that knows what -H named."""
+
+    patterns: tuple[str, ...]
+
+    def fleet(self, flags: Flags) -> tuple[Inventory, list[Host]]:
+        """The inventory, and the hosts that -H named in it. Raises PatternError, SourceError.
+
+        As Ansible has it, -e may also say how to connect: it stands above the inventory.
+        """
+        from provision.engine.run_options import extra_variables
+
+        extra = extra_variables(flags.e)
+        loaded = load_inventory(flags.inventory)
+        if flags.i:
+            self.config.connect_kwargs["key_filename"] = list(flags.i)
+        patterns = [*self.patterns, *([flags.H] if flags.H else [])]
+        if not patterns:
+            known = ", ".join(loaded.hosts) or "none yet: add yours to inventory/rigs.yml"
+            raise PatternError(
+                "no host is named", advice=f"Say which: -H NAME. The inventory knows: {known}."
+            )
+        named = loaded.select(patterns)
+        return loaded, [replace(host, variables={**host.variables, **extra}) for host in named]
+
+
+class FleetCall(Call):
+    """A call of a FleetTask."""
+
+    patterns: tuple[str, ...] = ()  # set on each clone
+
+    def make_context(self, config: Any) -> FleetContext:
+        """The context that the task's body gets."""
+        context = FleetContext(config)
+        # Context's own __setattr__ writes into the configuration.
+        object.__setattr__(context, "patterns", self.patterns)
+        return context
+
+
+def _listed(parameter: inspect.Parameter) -> inspect.Parameter:
+    """Invoke takes a repeatable flag as a list."""
+    return parameter.replace(default=[]) if parameter.default == () else parameter
+
+
+def fleet_task(
+    without: Collection[str] = (), **own_help: str
+) -> Callable[[Callable[..., None]], FleetTask]:
+    """Make a verb over all hosts that -H names.
+
+    without: shared flags that mean nothing to it. own_help: help for the verb's own arguments.
+    """
+    shared_flags = [one for one in fields(Flags) if one.name not in without]
+
+    def decorate(body: Callable[..., None]) -> FleetTask:
+        own = [_listed(one) for one in list(inspect.signature(body).parameters.values())[2:]]
+        shared = [
+            inspect.Parameter(
+                one.name,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=list(one.default) if isinstance(one.default, tuple) else one.default,
+            )
+            for one in shared_flags
+        ]
+
+        @functools.wraps(body)
+        def call(context: FleetContext, *args: Any, **given: Any) -> None:
+            names = {one.name for one in shared_flags}
+            flags = Flags(**{name: given.pop(name) for name in names & set(given)})
+            body(context, flags, *args, **given)
+
+        context = inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+        call.__signature__ = inspect.Signature([context, *own, *shared])  # type: ignore[attr-defined]
+        made: FleetTask = task(
+            klass=FleetTask,
+            help={**own_help, **{one.name: one.metadata["help"] for one in shared_flags}},
+            iterable=[
+                *(one.name for one in own if one.default == []),
+                *(one.name for one in shared_flags if one.default == ()),
+            ],
+            positional=[one.name for one in own if one.default is inspect.Parameter.empty],
+            auto_shortflags=False,
+        )(call)
+        return made
+
+    return decorate

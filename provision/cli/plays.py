@@ -1,0 +1,60 @@
+"""Play a playbook file on the hosts that -H names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from invoke.exceptions import Exit
+
+from provision.cli.flags import Flags
+from provision.cli.fleet import FleetContext
+from provision.engine.run_options import RunOptions, extra_variables, words
+from provision.ssh import worker_bundle
+from provision.ssh.rig_sessions import sessions_of
+
+if TYPE_CHECKING:
+    from provision.engine.outcome import Recap
+
+
+def play_file(context: FleetContext, flags: Flags, path: Path, verb: str) -> None:
+    """Play a playbook file on the hosts of -H. Raises Exit with the worst status, if not 0."""
+    recaps = play_on_hosts(context, flags, path, verb)
+    if status := max(recap.exit_status for recap in recaps):
+        raise Exit(code=status)
+
+
+def play_on_hosts(context: FleetContext, flags: Flags, path: Path, verb: str) -> list[Recap]:
+    """Play a playbook file on every host that -H names; return a recap for each.
+
+    verb: the command that plays it, for the name of the log.
+    """
+    inventory, hosts = context.fleet(flags)
+    options = RunOptions(
+        check=flags.check,
+        diff=flags.diff,
+        tags=words(flags.tags),
+        skip_tags=words(flags.skip_tags),
+        extra=extra_variables(flags.e),
+    )
+    sessions = {host.name: sessions_of(host, context.config, flags.accept_new) for host in hosts}
+    try:
+        # Connecting is mostly waiting: bundle, Jinja2 and rich are loaded meanwhile.
+        for session in sessions.values():
+            session.connect_early()
+        worker_bundle.payload(exclusive=True)
+        from provision.engine import playbook, runner
+
+        return runner.run(
+            playbook.load(path),
+            hosts,
+            sessions,
+            inventory,
+            options,
+            verb=verb,
+            as_json=flags.json,
+            verbose=flags.verbose,
+        )
+    finally:
+        for session in sessions.values():
+            session.close()

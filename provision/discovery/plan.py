@@ -1,0 +1,39 @@
+"""What the playbooks would do with a rig, in their own words, asked before they run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from provision.discovery.survey import Look, ansible_facts
+from provision.engine.playbook_variables import foretold
+from provision.inventory.hosts import Host, Inventory
+
+REFUSALS = "refusals"  # the variable of preflight.yml that has them
+POWER_LIMITS = "rig_power_limits"  # of vars/rig.yml
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """name: as preflight_accept has it."""
+
+    name: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """refusals: why the rig can't be converted as it stands. power_limits: watts, by address."""
+
+    refusals: tuple[Refusal, ...]
+    power_limits: Mapping[str, float]
+
+
+def plan(look: Look, host: Host, inventory: Inventory, extra: Mapping[str, Any]) -> Plan:
+    """What preflight, demine and power would make of it. Raises RenderError, SourceError."""
+    rows, limits = foretold(
+        "preflight", host, inventory, ansible_facts(look), extra, (REFUSALS, POWER_LIMITS)
+    )
+    found = [Refusal(row["name"], " ".join(row["why"].split())) for row in rows if row["bad"]]
+    return Plan(tuple(found), limits)

@@ -1,0 +1,88 @@
+"""The shell commands of a first look, made from first.yml and the evidence of mining systems."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from provision.inventory import yaml_source
+
+HERE = Path(__file__).parent
+EVIDENCE = HERE.parent / "remote" / "facts" / "mining_os.json"
+SECONDS = 10  # for one question; what takes longer is left out
+MOST_BYTES = 32 << 20  # of one answer, compressed: a link that leads to the whole disk ends there
+HOME_KIB = 257  # find rounds up: files of users of up to 256 KiB, as the facts read them
+SCRIPT_KIB = 65  # find rounds up: scripts of up to 64 KiB, as the facts read them
+MOST_OF_A_FILE = 1 << 20  # of one of the kernel's
+
+
+@cache
+def table() -> Any:
+    """The table, as it is written."""
+    return yaml_source.load(HERE / "first.yml")
+
+
+def questions() -> dict[str, str]:
+    """Shell commands by name: `settings` and `homes` give a compressed tar, `kernel` what head
+    writes, `names` a line of PATH, kind, kind of its target and target for each (tab between them).
+    """
+    own = table()
+    printed = r"-printf '%p\t%y\t%Y\t%l\n'"
+    fixed = {
+        "settings": (
+            f"cd / && tar -chf - {_relative(own['settings'])} | gzip -1 | head -c {MOST_BYTES}"
+        ),
+        "homes": _of_users(own["homes"]),
+        "kernel": f"head -v -c {MOST_OF_A_FILE} {' '.join(own['kernel'])}",
+        "names": (
+            f"find {' '.join([*own['names'], *evidence()])} -maxdepth 0 {printed};"
+            f" find /proc/[0-9]*/fd -maxdepth 1 -lname '/dev/nvidia*' {printed}"
+        ),
+    }
+    return {name: _quiet(command) for name, command in {**fixed, **own["commands"]}.items()}
+
+
+def _of_users(patterns: list[str]) -> str:
+    """The command that gives small files of users as a compressed tar.
+
+    A path that leads through a user's symlink is left out: the file may be another's. So is what
+    is not a regular file, which tar would wait for.
+    """
+    return (
+        f"cd / && for path in {_relative(patterns)}; do home=${{path%%/.*}};"
+        ' rest=${path#"$home"};'
+        ' [ "$(readlink -f -- "$path")" = "$(readlink -f -- "$home")$rest" ] &&'
+        f' find -P "$path" -type f -size -{HOME_KIB}k -print0; done |'
+        f" tar -c --null -T - -f - | gzip -1 | head -c {MOST_BYTES}"
+    )
+
+
+def scripts(paths: Iterable[str]) -> str:
+    """The command that gives those of some files that are scripts, as a compressed tar."""
+    named = " ".join(map(shlex.quote, sorted(paths)))
+    return _quiet(
+        # An empty file is not a script; it may be a symlink to a kernel file whose read blocks.
+        f"find -L {named} -maxdepth 0 -type f ! -empty -size -{SCRIPT_KIB}k -print0 |"
+        " xargs -0 -r grep -lZ -m 1 '^#!' | tar -ch --null -f - -C / -T - | gzip -1"
+    )
+
+
+def _quiet(command: str) -> str:
+    return f"timeout {SECONDS} sh -c {shlex.quote(command)} 2>/dev/null || :"
+
+
+def evidence() -> list[str]:
+    """The paths by which mining systems are recognised."""
+    systems = json.loads(EVIDENCE.read_text())["systems"]
+    return sorted(
+        {path for system in systems for rule in system["rules"] for path in rule.get("paths", ())}
+    )
+
+
+def _relative(patterns: list[str]) -> str:
+    """Patterns below /, where the shell stands: of names without it tar has nothing to say."""
+    return " ".join(pattern.removeprefix("/") for pattern in patterns)

@@ -1,0 +1,95 @@
+"""A rig in a few lines, from its facts: what `fab facts` prints, and the demo side by side."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from provision.boundary.text import clean
+from provision.inventory import yaml_source
+from provision.paths import INVENTORY
+
+GPU_TABLE = INVENTORY / "hardware" / "gpus.yml"
+
+
+def rows(facts: Mapping[str, Any], models: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """(label, value) pairs of `ansible_*` facts, the same labels for every rig.
+
+    `models` is gpu_models of the hardware table. A value may have several lines.
+    """
+    rig = facts["ansible_local"]["deeprig"]
+    base = f"{facts['ansible_distribution']} {facts['ansible_distribution_version']}"
+    memory, disk, board = rig["memory"], rig["root_disk"], rig["board"]
+    found = [
+        ("system", _system(rig["mining_os"], base)),
+        ("kernel", rig["kernel"]["release"] + _hazards(rig["kernel"]["command_line"])),
+        ("board", f"{board['vendor']} {board['name']}"),
+        ("CPU", f"{rig['cpu']['model']}, {rig['cpu']['threads']} threads"),
+        ("memory", f"{memory['total_mib']} MiB, swap {memory['swap_total_mib']} MiB"),
+        ("disk", f"{disk['size_bytes'] / 1e9:.0f} GB, {disk['free_bytes'] / 1e9:.0f} free"),
+        ("GPUs", _gpus(rig["gpus"], models)),
+        ("driver", _driver(rig["driver"])),
+        ("CUDA", rig["software"]["cuda"] or "none"),
+        ("NCCL", rig["software"]["nccl"] or "none"),
+        ("PyTorch", rig["software"]["torch"] or "none"),
+        ("miners", _miners(rig)),
+    ]
+    return [(label, clean(value)) for label, value in found]
+
+
+def gpu_models() -> Mapping[str, Any]:
+    """Rows of the hardware table by PCI device id."""
+    models: Mapping[str, Any] = yaml_source.load(GPU_TABLE)["gpu_models"]
+    return models
+
+
+def _system(mining: Mapping[str, Any] | None, base: str) -> str:
+    if not mining:
+        return base
+    half = f"; removed by half: no {', no '.join(mining['missing'])}" if mining["missing"] else ""
+    return f"{mining['name']} on {base}\n(by {', '.join(mining['evidence'])}{half})"
+
+
+def _gpus(gpus: list[Mapping[str, Any]], models: Mapping[str, Any]) -> str:
+    if not gpus:
+        return "none on the PCIe bus"
+    lines: Counter[str] = Counter()
+    for gpu in gpus:
+        device = gpu["device_id"]
+        name = models[device]["name"] if device in models else f"NVIDIA {device}"
+        speed = gpu["path_speed_max_gts"]
+        at = f" at up to {speed:g} GT/s" if speed else ""
+        lines[f"{name}, x{gpu['path_width'] or '?'}{at}"] += 1
+    return "\n".join(f"{count} x {line}" for line, count in lines.items())
+
+
+def _driver(driver: Mapping[str, Any]) -> str:
+    if driver["nouveau_loaded"]:
+        return "nouveau"
+    if not driver["loaded_version"]:
+        return "none loaded"
+    kind = driver["loaded_flavour"] or ""
+    origin = "" if driver["library_owner"] != "runfile" else ", from a .run file"
+    if driver["library_version"] != driver["loaded_version"]:
+        origin += f", but its library is {driver['library_version']}"
+    return f"{driver['loaded_version']} {kind}{origin}"
+
+
+def _hazards(command_line: list[str]) -> str:
+    hides = "pci=noaer" in command_line
+    return ", PCIe errors hidden (pci=noaer)" if hides else ""
+
+
+def _miners(rig: Mapping[str, Any]) -> str:
+    running = sorted({m["name"] for m in rig["miners"] if m["evidence"].startswith("pid ")})
+    started = {m["name"] for m in rig["miners"] if not m["evidence"].startswith("pid ")}
+    parts = [f"{', '.join(running)} running"] if running else []
+    if more := len(started - set(running)):
+        places = (
+            "place that starts things by itself"
+            if more == 1
+            else ("places that start things by themselves")
+        )
+        parts.append(f"{more} more {places}")
+    return "; ".join(parts) or "none"

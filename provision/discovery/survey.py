@@ -1,0 +1,147 @@
+"""Ask a rig's shell all questions at once, and read the answers with the rig's own fact code."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from provision.boundary.decode import BoundaryError, clean_texts
+from provision.boundary.facts import check_rig_facts
+from provision.boundary.text import clean_line
+from provision.discovery import summary
+from provision.discovery.questions import MOST_BYTES, questions, scripts
+from provision.discovery.snapshot import Snapshot
+from provision.remote import dpkg
+from provision.remote.facts import system
+from provision.remote.facts.miners import (
+    BOOT_FILES,
+    CRON_FILES,
+    MOST_SCRIPTS,
+    NO_SCRIPTS,
+    PATH,
+    SCRIPT_DEPTH,
+    login_paths,
+    paths,
+    unit_files,
+)
+from provision.remote.facts.network import Address
+from provision.remote.facts.rig import rig
+from provision.ssh.connection import RigConnection
+from provision.ssh.shell import RootShell, Shell
+
+AT_ONCE = 8  # channels of one connection: sshd's MaxSessions is 10
+
+
+@dataclass(frozen=True)
+class Look:
+    """What was seen. facts: `ansible_local.deeprig` as gathering would have it, and the base.
+
+    as_root: whether everything could be read. tree: the files, until the look is closed.
+    """
+
+    name: str
+    facts: dict[str, Any]
+    base: dict[str, Any]
+    tree: Snapshot
+    as_root: bool
+
+
+@contextmanager
+def look_over(connection: RigConnection, password: str | None) -> Iterator[Look]:
+    """A first look over a connection that is open. Raises LostError."""
+    root = RootShell(connection, password)
+    as_root = connection.user == "root" or root.run("true").status == 0
+    shell = root if as_root else Shell(connection)
+    answers = _ask(shell)
+    with tempfile.TemporaryDirectory(prefix="deeprig-look-") as folder:
+        tree = Snapshot(Path(folder), answers)
+        _add_scripts(shell, tree)
+        yield Look(
+            name=str(connection.original_host),
+            facts=_facts(tree),
+            base=clean_texts(system.distribution(tree)),
+            tree=tree,
+            as_root=as_root,
+        )
+
+
+def _facts(tree: Snapshot) -> dict[str, Any]:
+    """The rig's facts, by the rig's own code over files that it may have forged."""
+    try:
+        packages = dpkg.Database(tree.text("/var/lib/dpkg/status"))
+        facts = rig(tree, packages, addresses(tree.text_of("addresses")))
+    except (ValueError, LookupError, TypeError, AttributeError, OSError, RecursionError) as error:
+        raise BoundaryError(
+            f"the rig's files can't be read as facts: {clean_line(str(error))}",
+            advice="Look at the rig's own console; if it was in other hands, reinstall it.",
+        ) from None
+    return check_rig_facts(facts)
+
+
+def _add_scripts(shell: Shell, tree: Snapshot) -> None:
+    """Add the scripts that units, crontabs and logins name, and those that they name."""
+    files = {*paths(tree, CRON_FILES), *paths(tree, BOOT_FILES), *login_paths(tree)}
+    files |= {path for _, path in unit_files(tree)}
+    asked: set[str] = set()
+    for _ in range(SCRIPT_DEPTH):
+        named = {path for file in files for path in PATH.findall("\n".join(tree.lines(file)))}
+        wanted = sorted(path for path in named - asked if not path.startswith(NO_SCRIPTS))
+        files = set(wanted[:MOST_SCRIPTS])
+        if not files:
+            return
+        asked |= files
+        tree.unpack(shell.run(scripts(files), most=MOST_BYTES).out)
+
+
+def ansible_facts(look: Look) -> dict[str, Any]:
+    """The facts that playbooks ask for, by Ansible's names, as far as a first look has them."""
+    facts = {
+        **look.base,
+        "architecture": look.tree.text_of("architecture").strip(),
+        "kernel": look.facts["kernel"]["release"],
+        "local": {"deeprig": look.facts},
+    }
+    return {f"ansible_{name}": value for name, value in facts.items()}
+
+
+def described(look: Look) -> list[tuple[str, str]]:
+    """The rig in a few lines, as `fab facts` has it."""
+    return summary.rows(ansible_facts(look), summary.gpu_models())
+
+
+def _ask(shell: Shell) -> dict[str, bytes]:
+    asked = questions()
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        done = pool.map(lambda command: shell.run(command, most=MOST_BYTES), asked.values())
+        return {name: one.out for name, one in zip(asked, done, strict=True)}
+
+
+def addresses(text: str) -> list[Address]:
+    """The addresses that `ip -o addr show` lists.
+
+    >>> addresses("2: eth0    inet 10.0.0.5/24 brd 10.0.0.255 scope global eth0")
+    [Address(interface='eth0', address='10.0.0.5', prefix=24, scope='global', ...)]
+    """
+    found = []
+    for line in text.splitlines():
+        match = re.match(r"\d+: (\S+)\s+inet6? (\S+?)(?: peer \S+)?(?:/(\d+))?(?= )", line)
+        if not match:
+            continue
+        brd = re.search(r" brd (\S+)", line)
+        scope = re.search(r" scope (\S+)", line)
+        found.append(
+            Address(
+                interface=match.group(1),
+                address=match.group(2),
+                prefix=int(match.group(3) or 32),
+                scope=scope.group(1) if scope else "global",
+                broadcast=brd.group(1) if brd else "",
+            )
+        )
+    return found

@@ -1,0 +1,69 @@
+"""A rig as the suite gets it: a way to run commands, its facts, and what it should be."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from fabric import Config
+
+from provision.discovery.backend import RigBackend
+from provision.discovery.gather import read_facts
+from provision.engine.playbook_variables import foretold
+from provision.engine.run_options import extra_variables
+from provision.errors import RenderError
+from provision.inventory.hosts import Host, Inventory, load_inventory
+from provision.ssh.rig_sessions import sessions_of, sudo_password
+from provision.ssh.shell import RootShell
+
+EXPECTED = "validation_expected"  # playbooks/vars/validation.yml
+
+
+@dataclass(frozen=True)
+class Target:
+    """facts: `ansible_local.deeprig`. expected: playbooks/vars/validation.yml has its keys."""
+
+    name: str
+    backend: RigBackend
+    facts: Mapping[str, Any]
+    expected: Mapping[str, Any]
+
+
+def named(pattern: str, inventory: str | None, extra: tuple[str, ...]) -> list[tuple[Host, Any]]:
+    """The hosts that a pattern names, with their inventory. Raises PatternError, SourceError."""
+    loaded = load_inventory(inventory)
+    given = extra_variables(extra)
+    hosts = loaded.select(pattern.split(","))
+    return [(replace(h, variables={**h.variables, **given}), loaded) for h in hosts]
+
+
+def reach(
+    host: Host,
+    inventory: Inventory,
+    config: Config,
+    extra: tuple[str, ...] = (),
+    accept_new: bool = False,
+) -> Target:
+    """Connect, gather the facts, and work out what the rig should be. Raises DeeprigError."""
+    sessions = sessions_of(host, config, accept_new, exclusive=False)
+    try:
+        facts = read_facts(sessions)
+        shell = RootShell(sessions.hand_over(), sudo_password(host, config))
+    finally:
+        sessions.close()
+    rig = facts["ansible_local"]["deeprig"]
+    return Target(
+        host.name, RigBackend(host.name, shell), rig, expected(host, inventory, facts, extra)
+    )
+
+
+def expected(
+    host: Host, inventory: Inventory, facts: Mapping[str, Any], extra: tuple[str, ...] = ()
+) -> Mapping[str, Any]:
+    """What the inventory wants of a rig with these `ansible_*` facts. Raises RenderError."""
+    given = extra_variables(extra)
+    (wanted,) = foretold("validation", host, inventory, facts, given, (EXPECTED,))
+    if not isinstance(wanted, Mapping):
+        raise RenderError(f"{EXPECTED} is no mapping")
+    return wanted

@@ -1,0 +1,1 @@
+"""Ansible's language: playbooks, variables, runs, results, reports."""

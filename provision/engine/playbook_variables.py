@@ -1,0 +1,31 @@
+"""What a playbook's variables are for a host whose facts are known, without playing it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from provision.engine import playbook
+from provision.engine.variables import HostVariables
+from provision.inventory import yaml_source
+from provision.inventory.hosts import Host, Inventory
+from provision.paths import PLAYBOOKS
+
+
+def foretold(
+    name: str,
+    host: Host,
+    inventory: Inventory,
+    facts: Mapping[str, Any],
+    extra: Mapping[str, Any],
+    variables: tuple[str, ...],
+) -> list[Any]:
+    """Those variables, in that order, as the one play of `name`.yml would have them.
+
+    facts: under their `ansible_*` names. Raises RenderError, SourceError.
+    """
+    known = HostVariables(host, inventory, extra, check=True, diff=False)
+    known.facts.update(facts)
+    (play,) = playbook.load(PLAYBOOKS / f"{name}.yml")
+    templar = known.templar(play)
+    return [templar.render(yaml_source.Text.given(f"{{{{ {one} }}}}")) for one in variables]

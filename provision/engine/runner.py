@@ -1,0 +1,131 @@
+"""Run plays over many hosts at once; each goes its own way, and a failure of one stops no other."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from pathlib import Path
+
+from provision.engine.host_run import HostRun
+from provision.engine.outcome import Recap
+from provision.engine.report import Report
+from provision.engine.run_log import RunLog
+from provision.engine.run_options import RunOptions
+from provision.engine.tasks import Play
+from provision.engine.variables import HostVariables
+from provision.errors import PatternError, SourceError
+from provision.inventory.hosts import Host, Inventory
+from provision.output.redaction import Redactor, secrets_of
+from provision.paths import LOG
+from provision.ssh.rig_sessions import Sessions
+from provision.templating.templar import compile_ahead
+
+FORKS = 16  # hosts at work at once
+
+
+def run(
+    plays: list[Play],
+    hosts: list[Host],
+    sessions: Mapping[str, Sessions],
+    inventory: Inventory,
+    options: RunOptions,
+    *,
+    verb: str,
+    as_json: bool = False,
+    verbose: bool = False,
+    log_folder: Path = LOG,
+) -> list[Recap]:
+    """Play on every host that both -H and the play's `hosts` name; a recap for each."""
+    redactor = Redactor(collect_secrets(plays, hosts, options))
+    for each in sessions.values():
+        redactor.add(*each.secrets)
+    names = [host.name for host in hosts]
+    work = {host.name: _plays_of(host, plays, inventory, names) for host in hosts}
+    began = time.monotonic()
+    with (
+        RunLog(log_folder, verb, names) as log,
+        Report(names, redactor, log, as_json=as_json, verbose=verbose) as report,
+        ThreadPoolExecutor(min(FORKS, len(hosts))) as pool,
+    ):
+        runs = [_host_run(h, sessions[h.name], inventory, options, report, redactor) for h in hosts]
+        futures: list[Future[Recap]] = []
+        try:
+            for host_run, host in zip(runs, hosts, strict=True):
+                futures.append(pool.submit(host_run.run, work[host.name]))
+            _compile_templates(plays)  # while the hosts' threads wait for their connections
+            recaps = [future.result() for future in futures]
+        except KeyboardInterrupt:
+            report.cancel()
+            pool.shutdown(wait=False, cancel_futures=True)
+            _stop(runs, futures)
+            for host in hosts:
+                log.note(host.name, "interrupted by the operator")
+            raise
+        report.recap(recaps, time.monotonic() - began)
+    return recaps
+
+
+def _stop(runs: list[HostRun], futures: list[Future[Recap]]) -> None:
+    while True:
+        for host_run in runs:
+            host_run.stop()
+        if not wait(futures, timeout=0.1).not_done:
+            return
+
+
+def collect_secrets(plays: list[Play], hosts: list[Host], options: RunOptions) -> Iterator[str]:
+    """Yield what inventory, command line and plays call secrets; no template is rendered."""
+    for host in hosts:
+        for written in ({}, *(play.variables for play in plays)):
+            layers = [host.variables, written, options.extra]
+            scope = {name: value for layer in layers for name, value in layer.items()}
+            for layer in layers:
+                yield from secrets_of(layer, scope)
+
+
+def _compile_templates(plays: list[Play]) -> None:
+    for play in plays:
+        compile_ahead(play.variables.values(), ())
+        for task in play.tasks:
+            compile_ahead(task.scope.variables.values(), task.scope.when)
+            judged = (*(task.changed_when or ()), *(task.failed_when or ()))
+            compile_ahead([task.args, task.loop], judged)
+
+
+def _host_run(
+    host: Host,
+    sessions: Sessions,
+    inventory: Inventory,
+    options: RunOptions,
+    report: Report,
+    redactor: Redactor,
+) -> HostRun:
+    sessions.ask = report.ask
+    variables = HostVariables(
+        host, inventory, options.extra, options.check, options.diff, redactor.add
+    )
+    return HostRun(host, variables, sessions, options, report)
+
+
+def _plays_of(host: Host, plays: list[Play], inventory: Inventory, named: list[str]) -> list[Play]:
+    """The plays whose `hosts` name this host. Raises SourceError for a host that nobody knows."""
+    mine = []
+    for play in plays:
+        if play.hosts == "all" or host.name in play.hosts.split(","):
+            mine.append(play)
+            continue
+        try:
+            selected = inventory.select([play.hosts])
+        except PatternError as error:
+            raise SourceError(f"hosts: {error.message}", play.position, error.advice) from None
+        unknown = {one.name for one in selected} - {*inventory.hosts, *named}
+        if unknown:  # Ansible would play it there, on localhost above all
+            raise SourceError(
+                f"hosts: '{unknown.pop()}' is neither in the inventory nor named by -H",
+                play.position,
+                "deeprig plays on rigs, over SSH. Name the host there, or play this with Ansible.",
+            )
+        if host.name in {one.name for one in selected}:
+            mine.append(play)
+    return mine

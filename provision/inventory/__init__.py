@@ -1,0 +1,1 @@
+"""Hosts, groups, variables, and the YAML files that hold them."""

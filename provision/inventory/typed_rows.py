@@ -1,0 +1,124 @@
+"""Rows of a YAML table as dataclasses: unknown, missing and wrongly typed fields are named."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+
+from provision.errors import DeeprigError, Position, SourceError
+from provision.inventory import yaml_source
+
+Row = TypeVar("Row")
+
+
+def row(
+    kind: type[Row], fields: Mapping[str, Any], /, at: Position | None = None, **given: Any
+) -> Row:
+    """A `kind` of a row's fields, whole numbers taken for floats; `given` comes from elsewhere.
+
+    at: where the row stands, if it may be no mapping. Raises SourceError with the place in the
+    file.
+    """
+    if not isinstance(fields, Mapping):
+        raise SourceError(f"a row should be a mapping, not {fields!r}", _at(fields, "") or at)
+    hints = get_type_hints(kind)
+    declared = dataclasses.fields(kind)  # type: ignore[arg-type]
+    names = [one.name for one in declared if one.name not in given]
+    for name in fields:
+        if name not in names:
+            raise SourceError(
+                f"there is no field '{name}'", _at(fields, name), near(str(name), names)
+            )
+    values: dict[str, Any] = dict(given)
+    for one in declared:
+        if one.name in given or (one.name not in fields and _has_default(one)):
+            continue
+        if one.name not in fields:
+            raise SourceError(f"'{one.name}' is missing", _at(fields, one.name))
+        at = _at(fields, one.name)
+        values[one.name] = _typed(hints[one.name], fields[one.name], one.name, at)
+    return kind(**values)
+
+
+def rows(kind: type[Row], content: Any, name: str) -> list[Row]:
+    """All rows of the list `name` in a table's content. Raises SourceError with the place."""
+    if not isinstance(content, Mapping) or not isinstance(content.get(name), list):
+        raise SourceError(f"there should be a list '{name}'", _at(content, name))
+    return [
+        row(kind, fields, at)
+        for fields, at in zip(content[name], _items_at(content[name]), strict=True)
+    ]
+
+
+def _typed(hint: Any, value: Any, name: str, at: Position | None) -> Any:
+    """A value as its field wants it: rows in rows, lists as tuples, whole numbers as floats."""
+    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+        return row(hint, value, at)
+    if get_origin(hint) is tuple:
+        if not isinstance(value, list):
+            raise SourceError(f"'{name}' should be a list, not {value!r}", at)
+        inner = get_args(hint)[0]
+        return tuple(
+            _typed(inner, one, name, own or at)
+            for one, own in zip(value, _items_at(value), strict=True)
+        )
+    if get_origin(hint) is Literal:
+        if value not in get_args(hint):
+            choices = ", ".join(get_args(hint))
+            raise SourceError(f"'{name}' should be one of {choices}, not {value!r}", at)
+        return value
+    if hint is float and type(value) is int:
+        return float(value)
+    if hint in (int, float, bool, str) and not (
+        isinstance(value, hint) and (hint is bool or not isinstance(value, bool))
+    ):
+        raise SourceError(f"'{name}' should be {hint.__name__}, not {value!r}", at)
+    return value
+
+
+def expression(fields: Any, name: str) -> None:
+    """Raise SourceError, with the place, where a row's field is no regular expression."""
+    try:
+        re.compile(fields.get(name, ""))
+    except re.error as error:
+        message = f"'{name}' is no regular expression: {error}"
+        raise SourceError(message, _at(fields, name)) from None
+
+
+def near(name: str, known: Iterable[str]) -> str:
+    """Advice about a name that is not known: what is like it, or else all there is.
+
+    >>> near("lama-2-7b", ["gpt2", "llama-2-7b"])
+    'Did you mean llama-2-7b?'
+    >>> near("x", ["gpt2", "llama-2-7b"])
+    'There are: gpt2, llama-2-7b.'
+    """
+    names = sorted(known)
+    lower = {one.lower(): one for one in names}
+    close = difflib.get_close_matches(name.lower(), lower, n=3, cutoff=0.6)
+    if close:
+        return f"Did you mean {' or '.join(lower[one] for one in close)}?"
+    return f"There are: {', '.join(names)}."
+
+
+def unknown(what: str, name: str, known: Iterable[str]) -> DeeprigError:
+    """The error of a name that no table has."""
+    return DeeprigError(f"there is no {what} '{name}'", advice=near(name, known))
+
+
+def _has_default(one: dataclasses.Field[Any]) -> bool:
+    return one.default is not dataclasses.MISSING or one.default_factory is not dataclasses.MISSING
+
+
+def _items_at(items: list[Any]) -> Sequence[Position | None]:
+    return items.items_at if isinstance(items, yaml_source.Sequence) else [None] * len(items)
+
+
+def _at(fields: Any, name: str) -> Position | None:
+    if isinstance(fields, yaml_source.Mapping):
+        return fields.at(name)
+    position: Position | None = getattr(fields, "position", None)
+    return position

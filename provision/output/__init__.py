@@ -1,0 +1,1 @@
+"""What the operator gets: terminal, files, HTML; secrets masked."""

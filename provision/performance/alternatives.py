@@ -1,0 +1,89 @@
+"""What can be served where a model does not fit: fewer bits, the host's memory, a smaller model."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+from provision.performance import candidates, memory, models, precision
+from provision.performance.candidates import Work, gib
+from provision.performance.layout import Layout
+from provision.performance.machine import Machine
+from provision.performance.models import Model
+from provision.performance.precision import PRECISIONS
+
+
+@dataclass(frozen=True)
+class Instead:
+    """One way out. works: whether this rig can go it."""
+
+    what: str
+    how: str
+    works: bool
+
+
+def of(model: Model, rig: Machine, wanted: str, work: Work) -> list[Instead]:
+    """For serving a model that fits in no form in precision `wanted`."""
+    found = [*_fewer_bits(model, rig, wanted, work), _offload(model, rig, wanted, work)]
+    found += _smaller(model, rig, wanted, work)
+    return found
+
+
+def _served(model: Model, rig: Machine, wanted: str, work: Work) -> list[candidates.Candidate]:
+    return [
+        one
+        for one in candidates.of(model, rig, wanted, work)
+        if one.task == "serve" and one.fits and one.memory
+    ]
+
+
+def _fewer_bits(model: Model, rig: Machine, wanted: str, work: Work) -> list[Instead]:
+    found = []
+    for name in PRECISIONS[PRECISIONS.index(wanted) + 1 :]:
+        fitting = _served(model, rig, name, work)
+        least = min((one.memory.total for one in fitting if one.memory), default=0.0)
+        how = f"fits, {gib(least)} GiB a GPU" if fitting else "does not fit either"
+        found.append(Instead(name, how, bool(fitting)))
+    return found
+
+
+def _offload(model: Model, rig: Machine, wanted: str, work: Work) -> Instead:
+    """Layers that stay in the host's memory: copied for every token, or computed there.
+
+    Copied to the GPU with the fastest link, and nothing else counted: a bound. Computed by the
+    processor (llama.cpp does), they are read from the host's memory once a token.
+    """
+    each = precision.of("serve", wanted)
+    count = len(rig.cards)
+    layout = Layout("pipeline", stages=count) if count > 1 else Layout("single")
+    room = memory.usable(min(card.memory_bytes for card in rig.cards))
+    needs = memory.of(
+        model, "serve", each, layout, candidates.load_of("serve", layout, count, work)
+    )
+    layer = model.layer * each.weight
+    if needs.total - needs.weights + 2 * layer > room:
+        how = f"the KV cache ({gib(needs.cache)} GiB a GPU) stays there, and does not fit"
+        return Instead("offload", how, False)
+    over = math.ceil((needs.total - room) / layer) + 1  # and room for the one that is copied
+    moved = min(over * count, model.layers)
+    amount = moved * layer
+    fastest = max(link.copy_bandwidth for link in rig.links)
+    copied, computed = fastest / amount, rig.host_memory / amount
+    how = (
+        f"{moved} of {model.layers} layers in the host's memory ({gib(amount)} GiB), copied for "
+        f"every token: at most {work.streams * copied:.2f} tokens/s; or computed by the processor: "
+        f"at most {work.streams * computed:.2f}"
+    )
+    short = 0 < rig.memory_bytes < amount * 1.1
+    if short:
+        how += f"; this host has {gib(rig.memory_bytes)} GiB"
+    return Instead("offload", how, not short)
+
+
+def _smaller(model: Model, rig: Machine, wanted: str, work: Work) -> list[Instead]:
+    """The largest smaller model of the table that fits."""
+    smaller = [one for one in models.load().values() if one.total < model.total]
+    for one in sorted(smaller, key=lambda other: -other.total):
+        if _served(one, rig, wanted, replace(work, sequence=min(work.sequence, one.context))):
+            return [Instead("a smaller model", f"{one.title or one.name} fits in {wanted}", True)]
+    return []

@@ -1,0 +1,54 @@
+"""The constants and formulas of the predictions, with their sources. Table: figures.yml here."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from pathlib import Path
+
+from provision.inventory import typed_rows, yaml_source
+
+TABLE = Path(__file__).parent / "figures.yml"
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A number and where it is from. kind: published or assumed."""
+
+    name: str
+    value: float
+    unit: str
+    kind: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Formula:
+    """What a prediction is counted by."""
+
+    name: str
+    text: str
+    source: str
+
+
+@functools.cache
+def load() -> dict[str, Figure]:
+    """The numbers, by name. Raises SourceError."""
+    rows = yaml_source.load(TABLE)["figures"]
+    return {
+        str(name): typed_rows.row(Figure, fields, name=str(name)) for name, fields in rows.items()
+    }
+
+
+@functools.cache
+def formulas() -> dict[str, Formula]:
+    """The formulas, by form (layout.FORMS), and of `collective` and `serve`. Raises SourceError."""
+    rows = yaml_source.load(TABLE)["formulas"]
+    return {
+        str(name): typed_rows.row(Formula, fields, name=str(name)) for name, fields in rows.items()
+    }
+
+
+def value(name: str) -> float:
+    """A figure's value, in its unit."""
+    return load()[name].value

@@ -1,0 +1,253 @@
+"""A rig as the predictions see it: GPUs, their links, board, processor, and what was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from agent.readings import rates, sharing
+from agent.readings.sharing import Passage
+from provision.errors import DeeprigError
+from provision.hardware import boards, cards, cpus
+from provision.hardware.boards import Board
+from provision.hardware.cards import Card
+from provision.hardware.cpus import Cpu
+from provision.performance import figures, links, network
+from provision.performance.links import Link
+from provision.performance.measured import Measured
+from provision.performance.network import Network
+
+NO_DRIVER = "no NVIDIA driver is loaded: what is said holds once `fab provision` is done"
+
+
+@dataclass(frozen=True)
+class Machine:
+    """cards and links: in the same order. memory_bytes: the host's, 0 where unknown.
+
+    speed: of arithmetic, as a factor of what the GPUs do now. notes: what stands in the way.
+    ports: the widest link that each GPU's path could have; empty where nobody looked.
+    """
+
+    name: str
+    cards: tuple[Card, ...]
+    links: tuple[Link, ...]
+    board_name: str = ""
+    board: Board | None = None
+    cpu_name: str = ""
+    cpu: Cpu | None = None
+    memory_bytes: float = 0.0
+    p2p: bool = False
+    measured: Measured | None = None
+    speed: float = 1.0
+    notes: tuple[str, ...] = ()
+    ports: tuple[Link, ...] = ()
+
+    @property
+    def host_memory(self) -> float:
+        """Theoretical bandwidth of the host's memory, bytes per second."""
+        return self.cpu.memory_gbps * 1e9 if self.cpu else figures.value("host_memory_unknown")
+
+    @property
+    def generation(self) -> int:
+        """The PCIe generation that is the rig's own: the processor's, or its fastest link's."""
+        own = self.cpu.generation if self.cpu else max(link.generation for link in self.links)
+        return min(own, self.fastest)
+
+    @property
+    def fastest(self) -> int:
+        """The generation that every GPU can."""
+        return min((card.generation for card in self.cards if card.generation), default=6)
+
+    def at(self, others: Sequence[Link]) -> Machine:
+        """The same rig with other links, as far as its cards can use them."""
+        return replace(self, links=_trained(others, self.cards))
+
+    def uniform(self, generation: int, width: int) -> Machine:
+        """The same rig with every GPU on such a link of its own."""
+        return self.at([Link(generation, width)] * len(self.cards))
+
+    def best(self, count: int) -> list[int]:
+        """The `count` GPUs to use, in the rig's order: most memory, then speed, then the link.
+
+        The card with least memory bounds what fits, so links decide among alike ones alone.
+        """
+
+        def worth(at: int) -> tuple[float, float, float]:
+            card = self.cards[at]
+            return card.memory_bytes, card.fp16_flops or card.fp32_flops, self.links[at].bandwidth
+
+        order = sorted(range(len(self.links)), key=worth, reverse=True)
+        return sorted(order[:count])
+
+
+def network_of(rig: Machine, now: Machine, count: int) -> Network:
+    """The network among `count` GPUs of a rig; `now`: the same rig on the links it has.
+
+    Measured where the links are those that were measured and as many GPUs take part; else derived,
+    scaled by what was measured.
+    """
+    some = [rig.links[at] for at in rig.best(count)]
+    found = network.derived(some, rig.host_memory, rig.p2p)
+    measured = now.measured.network if now.measured else None
+    if measured is None or now.measured is None or count < 2:
+        return found
+    if rig.links == now.links and count == now.measured.ranks == len(rig.links):
+        return measured
+    own = [now.links[at] for at in now.best(min(now.measured.ranks, len(now.links)))]
+    return network.scaled(found, measured, network.derived(own, now.host_memory, now.p2p))
+
+
+def from_words(
+    gpus: str, link_words: str, board: str = "", cpu: str = "", p2p: bool = False
+) -> Machine:
+    """A rig that is told on the command line. Raises DeeprigError."""
+    named = cards.cards_named(gpus, cards.cards())
+    processor = cpus.cpu(cpu) if cpu else None
+    if link_words:
+        found = links.parse(link_words)
+    else:
+        generation = processor.generation if processor else 3
+        found = [Link(generation, 16)] * len(named)
+    if len(found) != len(named):
+        raise _count(len(found), len(named))
+    return Machine(
+        name="",
+        cards=tuple(named),
+        links=_trained(found, named),
+        board_name=board,
+        board=boards.board(board, boards.boards()) if board else None,
+        cpu_name=cpu,
+        cpu=processor,
+        p2p=p2p,
+    )
+
+
+def from_facts(name: str, facts: Mapping[str, Any], p2p: bool = False) -> Machine:
+    """A rig from its facts (`fab facts`). Raises DeeprigError when it has no GPU to count with."""
+    rig = facts["ansible_local"]["deeprig"]
+    known = cards.cards()
+    if not rig["gpus"]:
+        raise DeeprigError(
+            "no NVIDIA GPU is on its PCIe bus",
+            advice="Look at the risers and their power; `fab facts` shows what the bus has.",
+        )
+    named, found, ports = [], [], []
+    for gpu in rig["gpus"]:
+        if gpu["device_id"] not in known:
+            raise DeeprigError(
+                f"GPU {gpu['address']} has the device id {gpu['device_id']}, which is not in the "
+                "table",
+                advice="Add its row to inventory/hardware/gpus.yml, or say --gpus.",
+            )
+        named.append(known[gpu["device_id"]])
+        found.append(path_link(gpu, rig["gpus"], "current_width"))
+        ports.append(path_link(gpu, rig["gpus"], "max_width"))
+    board_name, board = boards.of_firmware(rig["board"], boards.boards())
+    return Machine(
+        name=name,
+        cards=tuple(named),
+        links=tuple(found),
+        board_name=board_name,
+        board=board,
+        cpu_name=rig["cpu"]["model"],
+        cpu=cpus.cpu(rig["cpu"]["model"]),
+        memory_bytes=rig["memory"]["total_mib"] * 2.0**20,
+        p2p=p2p,
+        notes=() if rig["driver"]["loaded_version"] else (NO_DRIVER,),
+        ports=tuple(ports),
+    )
+
+
+def with_cards(rig: Machine, named: Sequence[Card], told: Sequence[Link] | None) -> Machine:
+    """A rig with other GPUs, on its own links where none are told. Raises DeeprigError."""
+    others = rig.links if told is None else told
+    if len(others) != len(named):
+        raise _count(len(others), len(named))
+    return replace(rig, cards=tuple(named), links=_trained(others, named), ports=(), measured=None)
+
+
+def changed(
+    rig: Machine,
+    others: Sequence[Link] | None,
+    board: str,
+    processor: Cpu | None,
+    processor_name: str,
+) -> Machine:
+    """A rig with links, board or processor that are told otherwise. Raises DeeprigError."""
+    if others is not None and len(others) != len(rig.cards):
+        raise _count(len(others), len(rig.cards))
+    return replace(
+        rig,
+        links=_trained(others, rig.cards) if others is not None else rig.links,
+        board_name=board or rig.board_name,
+        board=boards.board(board, boards.boards()) if board else rig.board,
+        cpu_name=processor_name or rig.cpu_name,
+        cpu=processor if processor_name else rig.cpu,
+    )
+
+
+def with_measured(rig: Machine, found: Measured) -> Machine:
+    """A rig with what was measured on it; a document of another number of GPUs is not its own."""
+    if found.network is not None and found.ranks != len(rig.cards):
+        note = f"it ran on {found.ranks} GPUs, and this rig has {len(rig.cards)}: scaled"
+        found = replace(found, notes=(*found.notes, note))
+    return replace(rig, measured=found, p2p=rig.p2p or found.p2p)
+
+
+def _trained(told: Sequence[Link], named: Sequence[Card]) -> tuple[Link, ...]:
+    """Links as they come up: no faster and no wider than the card's own end."""
+    return tuple(
+        replace(
+            link,
+            generation=min(link.generation, card.generation or link.generation),
+            width=min(link.width, card.lanes),
+        )
+        for link, card in zip(told, named, strict=True)
+    )
+
+
+def _count(links_told: int, gpus: int) -> DeeprigError:
+    return DeeprigError(
+        f"{links_told} links for {gpus} GPUs",
+        advice='Name one for each GPU, in their order: --links "gen2x1,gen2x1,gen3x16".',
+    )
+
+
+def path_link(gpu: Mapping[str, Any], gpus: Sequence[Mapping[str, Any]], widths: str) -> Link:
+    """The slowest place on a GPU's path, counted with the GPUs that share it.
+
+    widths: `current_width` or `max_width`. Its speed is the best that all devices can have: at idle
+    the speed of now is lower.
+    """
+    if not gpu["path_width"] or not gpu["path_speed_max_gts"]:
+        raise DeeprigError(
+            f"GPU {gpu['address']} does not answer on the PCIe bus",
+            advice="Look at its riser and power, then `fab facts` again; or say --links.",
+        )
+    width = gpu["path_width" if widths == "current_width" else "path_max_width"]
+    own = Passage(gpu["address"], width or gpu["path_width"], gpu["path_speed_max_gts"] * 1e9)
+    ways = {other["address"]: _way(other, widths) for other in gpus}
+    place = sharing.tightest({gpu["address"]: own}, ways)[gpu["address"]]
+    assert place.width is not None  # what is not known is never the tightest
+    assert place.speed is not None
+    return Link(generation(place.speed), place.width, place.sharers)
+
+
+def _way(gpu: Mapping[str, Any], widths: str) -> list[Passage]:
+    """The devices on a GPU's way. Speeds are in transfers per second there."""
+    return [
+        Passage(
+            port["address"], port[widths], (port["max_speed_gts"] or 0) * 1e9, port["vendor_id"]
+        )
+        for port in gpu["path"]
+    ]
+
+
+def generation(speed: float) -> int:
+    """The generation of a speed in transfers per second.
+
+    >>> generation(8e9)
+    3
+    """
+    return min(rates.GENERATIONS, key=lambda one: abs(rates.GENERATIONS[one] - speed))

@@ -1,0 +1,178 @@
+"""What a rig's benchmark measured, of a document of format deeprig-bench (docs/bench.md)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from provision.boundary.decode import BoundaryError, check_type, clean_texts, parse_json
+from provision.boundary.documents import Moment
+from provision.errors import DeeprigError
+from provision.performance import fit
+from provision.performance.network import ANY, FACTORS, Cost, Network, factor
+
+FORMAT, VERSION = "deeprig-bench", 1
+FOLDER = "/var/lib/deeprig/bench"  # on a rig
+DTYPES = {"fp32": ("float32",), "bf16": ("bfloat16", "float16")}
+RERUN = "Run the benchmark again with this version of deeprig, or give another file."
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Figures of one document.
+
+    network: what was fitted, None where there is nothing of NCCL's with right values. gemm: FLOP/s
+    by precision, of the slowest GPU. p2p: NCCL went from GPU to GPU directly, with right values.
+    notes: what was not used, and why.
+    """
+
+    origin: str
+    ranks: int
+    finished_at: float
+    network: Network | None = None
+    gemm: Mapping[str, float] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    p2p: bool = False
+
+    @property
+    def title(self) -> str:
+        """Where it is from and of when."""
+        day = time.strftime("%Y-%m-%d %H:%M", time.gmtime(self.finished_at))
+        return f"{self.origin}, {day} UTC"
+
+
+def load(path: Path) -> Measured:
+    """Of a file. Raises DeeprigError."""
+    try:
+        content = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DeeprigError(f"can't read {path}: {error}") from None
+    return parse(content, str(path))
+
+
+def parse(content: str, origin: str) -> Measured:
+    """Of a document's text. Raises DeeprigError when it has another format or version."""
+    try:
+        document = clean_texts(parse_json(content))
+    except BoundaryError as error:
+        raise DeeprigError(f"{origin} is not JSON: {error.message}", advice=RERUN) from None
+    if not isinstance(document, dict) or document.get("format") != FORMAT:
+        raise DeeprigError(f"{origin} is no document of {FORMAT}", advice=RERUN)
+    if document.get("version") != VERSION:
+        raise DeeprigError(
+            f"{origin} has version {document.get('version')!r} of {FORMAT}; "
+            f"this deeprig reads {VERSION}",
+            advice=RERUN,
+        )
+    try:
+        check_type(document["finished_at"], Moment, "benchmark's time")
+        return _measured(document, origin)
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        raise DeeprigError(f"{origin} is broken: {error!r}", advice=RERUN) from None
+
+
+def _measured(document: Mapping[str, Any], origin: str) -> Measured:
+    notes: list[str] = []
+    network = None
+    if document["backend"] == "nccl":
+        network = _network(document, notes)
+    else:
+        notes.append(
+            f"its collectives ran over {document['backend']}, which says nothing about PCIe links: "
+            "not used"
+        )
+    return Measured(
+        origin=origin,
+        ranks=int(document["ranks"]),
+        finished_at=float(document["finished_at"]),
+        network=network,
+        gemm=_gemm(document, notes),
+        notes=tuple(notes),
+        p2p=_p2p(document),
+    )
+
+
+def _p2p(document: Mapping[str, Any]) -> bool:
+    """Whether every transport that NCCL chose by itself was P2P, and all values were right."""
+    if document["backend"] != "nccl":
+        return False
+    chosen = [
+        transport
+        for one in document.get("hazards", ())
+        if one["hazard"] == "default" and one["status"] == "ok" and not one["wrong_values"]
+        for transport in one["transports"].values()
+    ]
+    return bool(chosen) and all(str(one).startswith("P2P") for one in chosen)
+
+
+def _network(document: Mapping[str, Any], notes: list[str]) -> Network | None:
+    costs: dict[str, Cost] = {}
+    for entry in document.get("collectives", ()):
+        name, ranks = str(entry["collective"]), int(entry["ranks"])
+        if name not in FACTORS or ranks < 2:
+            continue
+        if any(size.get("wrong_values") for size in entry["sizes"]):
+            notes.append(f"{name} gave wrong values: not used")
+            continue
+        points = [
+            (factor(name, ranks) * float(size["size_bytes"]), float(size["time_seconds"]))
+            for size in entry["sizes"]
+        ]
+        found = fit.line(points)
+        if found is None:
+            notes.append(f"{name}: times do not grow with sizes, so nothing can be fitted")
+            continue
+        costs[name] = Cost(
+            found.latency,
+            0.0,
+            found.bandwidth,
+            origin="measured",
+            because=f"{origin_of(document)}, {len(points)} sizes, fitted to {found.error:.0%}",
+        )
+    if not costs:
+        return None
+    slowest = min(costs.values(), key=lambda cost: cost.bandwidth)
+    costs.setdefault(ANY, costs.get("all_reduce", slowest))
+    pairs = {
+        (int(one["from"]), int(one["to"])): Cost(
+            float(one["latency_seconds"]),
+            0.0,
+            float(one["bandwidth_bytes_per_second"]),
+            origin="measured",
+            because=f"{origin_of(document)}, pairs",
+        )
+        for one in document.get("pairs", ())
+        if not one.get("wrong_values")
+    }
+    return Network(costs, pairs)
+
+
+def origin_of(document: Mapping[str, Any]) -> str:
+    """What the numbers are from, in a few words."""
+    version = document.get("nccl") or document.get("torch") or "?"
+    return f"measured, {document['backend']} {version}"
+
+
+def _gemm(document: Mapping[str, Any], notes: list[str]) -> dict[str, float]:
+    """FLOP/s of the largest product in each precision; the slowest GPU counts."""
+    if not document.get("gpus"):
+        return {}  # of a CPU
+    found = {}
+    for precision, dtypes in DTYPES.items():
+        entries = [one for one in document.get("gemm", ()) if one["dtype"] in dtypes]
+        right = [one for one in entries if not one.get("wrong_values")]
+        if len(right) < len(entries):
+            notes.append(f"some products in {precision} were wrong: not used")
+        if not right:
+            continue
+        size = max(one["size"] for one in right)
+        best: dict[Any, float] = {}
+        for one in right:
+            if one["size"] == size:
+                rank, rate = one["rank"], float(one["flops_per_second"])
+                best[rank] = max(best.get(rank, 0.0), rate)
+        found[precision] = min(best.values())
+    return found

@@ -1,0 +1,228 @@
+"""Which change buys most: every candidate is predicted again on the rig as it would then be."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from provision.hardware import boards, chipsets, cpus
+from provision.performance.candidates import Candidate
+from provision.performance.layout import FORMS
+from provision.performance.links import Link
+from provision.performance.machine import Machine
+from provision.performance.precision import TASKS
+from provision.performance.predict import predict
+
+#: One slot's, and with some processors an M.2's: more lanes are of several slots.
+DESKTOP_LANES = 20
+WORTH = 1.02  # the least gain that is told: less is within what a prediction can tell
+
+
+@dataclass(frozen=True)
+class Change:
+    """Something to do. how: what it takes, and who says so; rig: as it is after it."""
+
+    name: str
+    title: str
+    how: str
+    rig: Machine
+
+
+@dataclass(frozen=True)
+class Advice:
+    """A change, and what it buys: gains as factors of tokens per second.
+
+    fastest: of the fastest form of each task, before and after (geometric mean). most: the largest
+    gain of one candidate, which `most_of` names.
+    """
+
+    change: Change
+    fastest: float
+    most: float
+    most_of: str
+
+
+def advise(rig: Machine, wanted: Sequence[Candidate]) -> list[Advice]:
+    """Changes worth their while, best first."""
+    found = []
+    for change in changes(rig):
+        before = _speeds(wanted, rig, rig)
+        after = _speeds(wanted, change.rig, rig)
+        if not before:
+            continue
+        gains = [new / old for old, new in zip(before, after, strict=True)]
+        best = max(range(len(gains)), key=lambda at: gains[at])
+        if gains[best] < WORTH:
+            continue
+        one = wanted[best]
+        name = f"{one.model.title or one.model.name}, {TASKS[one.task]}, {FORMS[one.layout.form]}"
+        found.append(Advice(change, _fastest(wanted, before, after), gains[best], name))
+    return sorted(found, key=lambda one: -round(one.fastest, 2))  # of equals, the cheaper first
+
+
+def _speeds(wanted: Sequence[Candidate], rig: Machine, now: Machine) -> list[float]:
+    return [predict(one, rig, now).tokens_per_second for one in wanted]
+
+
+def _fastest(wanted: Sequence[Candidate], before: Sequence[float], after: Sequence[float]) -> float:
+    """The mean over (model, task) of what the fastest form gains."""
+    best: dict[tuple[str, str], list[float]] = {}
+    for one, old, new in zip(wanted, before, after, strict=True):
+        pair = best.setdefault((one.model.name, one.task), [0.0, 0.0])
+        pair[0], pair[1] = max(pair[0], old), max(pair[1], new)
+    return _mean([new / old for old, new in best.values()])
+
+
+def _mean(values: Sequence[float]) -> float:
+    return math.exp(sum(math.log(value) for value in values) / len(values))
+
+
+def changes(rig: Machine) -> Iterator[Change]:
+    """What can be tried with a rig, the cheaper first."""
+    makers: tuple[Callable[[Machine], Iterator[Change]], ...] = (_risers, _split, _platform, _power)
+    for maker in makers:
+        yield from maker(rig)
+
+
+def _risers(rig: Machine) -> Iterator[Change]:
+    """Wider risers for GPUs whose slot has more lanes than reach them."""
+    narrow = [
+        at
+        for at, (link, port) in enumerate(zip(rig.links, rig.ports, strict=False))
+        if port.width > link.width and port.bandwidth > link.bandwidth
+    ]
+    if not narrow:
+        return
+    links = [rig.ports[at] if at in narrow else link for at, link in enumerate(rig.links)]
+    which = ", ".join(f"GPU {at} {rig.ports[at]}" for at in narrow)
+    yield Change(
+        "riser",
+        f"A riser of as many lanes as the slot has: {which}",
+        "the ports above them can be wider than the links are (`fab facts --json`)",
+        rig.at(links),
+    )
+
+
+def _split(rig: Machine) -> Iterator[Change]:
+    """The processor's slots, divided among the GPUs (bifurcation), with risers as wide."""
+    count = len(rig.cards)
+    if count < 2:
+        return
+    least = min(rig.links, key=lambda link: link.bandwidth)
+    width, how = _part(rig, count)
+    link = Link(rig.generation, width) if width else None
+    if link is None or link.bandwidth <= least.bandwidth or width <= least.width:
+        return  # no lanes to be had: a better riser alone is no change of this kind
+    links = [link if one.bandwidth < link.bandwidth else one for one in rig.links]
+    if sum(one.width for one in links) > (rig.cpu.lanes if rig.cpu else 16):
+        links = [link] * count  # the lanes come from the wide slot
+    if_it_can = "" if splits_for_sure(rig) else ", if its BIOS can"
+    yield Change(
+        "bifurcation",
+        f"Split the processor's slot{if_it_can}: every GPU on {link}, by a riser of as many lanes",
+        how,
+        rig.at(links),
+    )
+
+
+def splits_for_sure(rig: Machine) -> bool:
+    """Whether more than a claim says that the board splits its slot among so many GPUs."""
+    board, count = rig.board, len(rig.cards)
+    if board is None or board.confidence == "C":
+        return False
+    return board.width(count) > 0 or any(len(split) >= count for split in board.splits)
+
+
+def _part(rig: Machine, count: int) -> tuple[int, str]:
+    """Lanes of each of so many parts of the processor's slots, and who says so; 0 where none can.
+
+    The board's own row counts most, then its chipset's rule: where a vendor says how the lanes of a
+    desktop's one slot go, the processor alone is no promise.
+    """
+    board, cpu = rig.board, rig.cpu
+    if board and board.width(count):
+        return board.width(count), f"{board.source} (confidence {board.confidence})"
+    if cpu is None:
+        return 0, ""
+    ways: Sequence[Sequence[int]] = cpu.splits
+    how = "the processor can; whether the board can, its BIOS or manual says"
+    rule = chipsets.chipset(board.chipset if board and board.chipset else rig.board_name)
+    if board and board.splits and cpu.lanes <= DESKTOP_LANES:
+        ways = board.splits
+        how = f"{board.source} (confidence {board.confidence})"
+    elif rule and rule.splits and rule.confidence == "A":
+        ways = [split for split in ways if split in rule.splits]
+        how = f"at most, by its chipset ({rule.name}); whether the board can, its manual says"
+    elif rule and rule.splits:
+        how = f"the processor can; of its chipset: {rule.rule}"
+    parts = (sorted(split, reverse=True)[count - 1] for split in ways if len(split) >= count)
+    return max(parts, default=0), how
+
+
+def _platform(rig: Machine) -> Iterator[Change]:
+    """Another board and processor, whose lanes are enough for x8 each, or x4 for very many."""
+    count = len(rig.cards)
+    now = min(link.bandwidth for link in rig.links)
+    ways = (
+        (cpu, split) for least in (8, 4) for cpu in cpus.cpus() if _for_gpus(cpu.lanes)
+        for split in (_shared(slots, count, least) for slots in cpu.splits) if split
+    )  # fmt: skip
+    for cpu, split in ways:
+        generation = min(cpu.generation, rig.fastest)
+        links = [Link(generation, width) for width in split]
+        if min(link.bandwidth for link in links) <= now * 2:
+            continue
+        widths = "/".join(f"x{width}" for width in split)
+        if len(set(split)) == 1 and count > 4:
+            widths = f"x{split[0]} for each of {count}"
+        yield Change(
+            "board",
+            f"Another board: {cpu.socket} gives Gen{generation} {widths}",
+            f"{cpu.memory} memory; the first row of inventory/hardware/cpus.yml that does"
+            + _boards_of(cpu.socket),
+            replace(rig.at(links), cpu=cpu),
+        )
+        return
+
+
+def _boards_of(socket: str) -> str:
+    """The boards of the table for a socket, as far as more than a claim is known of them."""
+    known = [
+        f"{one.vendor} {one.name}"
+        for one in boards.boards()
+        if one.socket == socket and one.confidence != "C" and not one.replace
+    ]
+    return f". Boards of that socket in boards.yml: {', '.join(known)}" if known else ""
+
+
+def _shared(slots: Sequence[int], count: int, least: int) -> tuple[int, ...]:
+    """Slots for so many GPUs: one each, or divided alike; none where that is less than `least`.
+
+    >>> _shared((16, 8, 16, 8), 3, 8), _shared((16, 16, 8), 4, 8), _shared((16, 16, 8), 6, 4)
+    ((16, 8, 16), (8, 8, 8, 8), (4, 4, 4, 4, 4, 4))
+    """
+    if len(slots) >= count and min(slots[:count]) >= least:
+        return tuple(slots[:count])
+    return (least,) * count if sum(slot // least for slot in slots) >= count else ()
+
+
+def _for_gpus(lanes: int) -> bool:
+    return lanes >= 40  # fewer lanes are a desktop's, whose boards have no third wide slot
+
+
+def _power(rig: Machine) -> Iterator[Change]:
+    """The cards' own power limit instead of the one that provisioning sets."""
+    limited = [card for card in rig.cards if card.power_limit]
+    if not limited:
+        return
+    one = limited[0]
+    yield Change(
+        "power",
+        f"All of the board power: {one.board_power:.0f} W instead of {one.power_limit:.0f} W",
+        "the limit keeps 95 % of the speed, so at most this; check the power supply first",
+        replace(rig, speed=1 / POWER_KEPT),
+    )
+
+
+POWER_KEPT = 0.95  # of the speed at the limit of gpus.yml (Puget Systems, RTX 3090 at 280 W)

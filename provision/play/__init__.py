@@ -1,0 +1,1 @@
+"""`fab provision` and `fab play`."""

@@ -1,0 +1,25 @@
+"""`fab provision` and `fab play`: play a playbook on rigs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from provision.cli.flags import Flags
+from provision.cli.fleet import FleetContext
+from provision.cli.plays import play_file
+from provision.paths import PLAYBOOKS
+
+PROVISION = PLAYBOOKS / "provision.yml"
+
+
+def provision(context: FleetContext, flags: Flags, yes_really: bool = False) -> None:
+    """Play the steps from mining OS to deep learning host."""
+    if yes_really:  # playbooks/preflight.yml asks for it
+        flags = replace(flags, e=(*flags.e, "yes_really=true"))
+    play_file(context, flags, PROVISION, "provision")
+
+
+def play(context: FleetContext, flags: Flags, file: str) -> None:
+    """Play one playbook file."""
+    play_file(context, flags, Path(file), "play")

@@ -1,0 +1,1 @@
+"""Connections to rigs: host keys, the worker session, shells."""

@@ -1,0 +1,204 @@
+"""A Fabric connection to a host of the inventory, with Fabric's traps closed.
+
+Host keys are checked at every hop, ssh-agent is never forwarded, TCP_NODELAY is set, and every wait
+has a deadline (facts in design.md).
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import socket
+from pathlib import Path
+from typing import Any
+
+import paramiko
+from fabric import Config, Connection
+
+from provision.errors import RefusedError, UnreachableError
+from provision.inventory.hosts import Host
+from provision.ssh.host_keys import (
+    HOST_KEY,
+    Ask,
+    AskAboutUnknown,
+    ask,
+    changed_key_error,
+    other_rig_error,
+    parse_host_key,
+)
+from provision.templating.host_variables import render_variable
+
+# Paramiko logs the tracebacks of its threads, which Python prints where no logging is set up.
+logging.getLogger("paramiko").addHandler(logging.NullHandler())
+
+CONNECT_TIMEOUT = 10.0  # seconds to a TCP connection; also to the SSH banner and to a login
+TIMEOUTS = {"banner_timeout": CONNECT_TIMEOUT, "auth_timeout": CONNECT_TIMEOUT}
+CHANNEL_TIMEOUT = 15.0  # seconds to open a channel: Paramiko's own default is an hour
+
+
+class StrictConnection(Connection):  # type: ignore[misc]
+    """A Fabric connection whose host key is checked, as are those of its jump hosts.
+
+    Fabric accepts any key of any host, jump hosts included, and forwards ssh-agent where ssh_config
+    requests it: a hostile rig could then log in wherever the operator can.
+    """
+
+    # Fabric stores only what the class declares on the connection itself, not in its config.
+    known_hosts: Path = Path()
+    _policy: AskAboutUnknown | None = None
+
+    def __init__(
+        self, host: str, policy: AskAboutUnknown, recorded_key: str = "", **options: Any
+    ) -> None:
+        """`recorded_key`: the only key that the host may show, from the inventory."""
+        self._policy = policy  # jump hosts are made by Fabric's own __init__
+        self.known_hosts = policy.known_hosts
+        super().__init__(host, forward_agent=False, **options)
+        if recorded_key:
+            key = parse_host_key(recorded_key)
+            name = self.host if self.port == 22 else f"[{self.host}]:{self.port}"
+            self.client.get_host_keys().add(name, key.get_name(), key)
+        else:
+            self.client.load_system_host_keys()
+            if self.known_hosts.is_file():
+                self.client.load_system_host_keys(str(self.known_hosts))
+        self.client.set_missing_host_key_policy(policy)
+
+    def get_gateway(self) -> Any:
+        """The jump host of ssh_config (ProxyJump), its ProxyCommand, or nothing."""
+        jumps = self.ssh_config.get("proxyjump", "none")
+        if jumps.lower() == "none":
+            configured = self.config.gateway
+            command = self.ssh_config.get("proxycommand")
+            return command or (configured if isinstance(configured, str) else None)
+        gateway: StrictConnection | None = None
+        for hop in jumps.split(","):
+            if self.derive_shorthand(hop)["host"] in (self.host, self.original_host):
+                return None  # a pattern of ssh_config that names the jump host itself, too
+            assert self._policy is not None
+            # No password: what is meant for the rig is not a jump host's.
+            gateway = StrictConnection(
+                hop,
+                self._policy,
+                config=self.config.clone(),
+                connect_timeout=CONNECT_TIMEOUT,
+                connect_kwargs=dict(TIMEOUTS),
+                gateway=gateway or False,
+            )
+        return gateway
+
+    def close(self) -> None:
+        """Close the connection, also while it is being made, which Fabric does not."""
+        super().close()
+        self.client.close()
+        if isinstance(self.gateway, StrictConnection):
+            self.gateway.close()
+
+
+class RigConnection(StrictConnection):
+    """Connects as the inventory's `ansible_*` variables configure it."""
+
+    password: str | None = None
+    _is_recorded: bool = False
+
+    def __init__(
+        self,
+        host: Host,
+        config: Config | None = None,
+        accept_new: bool = False,
+        ask: Ask = ask,
+    ) -> None:
+        variable = functools.partial(render_variable, host)
+        keywords: dict[str, Any] = dict(TIMEOUTS)
+        password = variable("ansible_password", "ansible_ssh_pass")
+        if password is not None:
+            # A password that was given is what is meant: trying keys first may use up the attempts.
+            keywords.update(password=str(password), look_for_keys=False, allow_agent=False)
+        key = variable("ansible_ssh_private_key_file", "ansible_private_key_file")
+        if key:
+            keywords.update(key_filename=str(Path(key).expanduser()), look_for_keys=False)
+        port = variable("ansible_port", "ansible_ssh_port")
+        known = variable("ansible_ssh_known_hosts_file") or "~/.ssh/known_hosts"
+        super().__init__(
+            str(variable("ansible_host") or host.name),
+            AskAboutUnknown(Path(str(known)).expanduser(), accept_new, ask),
+            str(variable(HOST_KEY) or ""),
+            user=variable("ansible_user", "ansible_ssh_user"),
+            port=int(port) if port else None,
+            config=config,
+            connect_timeout=float(variable("ansible_timeout") or CONNECT_TIMEOUT),
+            connect_kwargs={**(dict(config.connect_kwargs) if config else {}), **keywords},
+        )
+        self.original_host = host.name  # what -H named, not the address
+        self.password = None if password is None else str(password)
+        self._is_recorded = bool(variable(HOST_KEY))
+
+    def open(self) -> Any:
+        """Connect. Raises UnreachableError with the reason and advice."""
+        if self.is_connected:
+            return None
+        where = f"{self.host}:{self.port}"
+        self._look_for_keys()
+        try:
+            result = super().open()
+        except UnreachableError:
+            raise
+        except paramiko.BadHostKeyException as error:
+            if self._is_recorded and error.hostname == self.host:
+                raise other_rig_error(error, str(self.original_host)) from None
+            raise changed_key_error(error, self.known_hosts) from None
+        except paramiko.PasswordRequiredException:
+            raise UnreachableError(
+                "the private key has a passphrase",
+                advice="Load it into ssh-agent, or run with --prompt-for-passphrase.",
+            ) from None
+        except paramiko.AuthenticationException:
+            offered = "the password" if self.password is not None else "none of the keys"
+            said = "was not accepted" if self.password is not None else "was accepted"
+            raise self._refused(f"{offered} {said}") from None
+        except socket.gaierror:
+            raise UnreachableError(
+                f"the name '{self.host}' can't be resolved",
+                advice="Set ansible_host to the rig's address in the inventory.",
+            ) from None
+        except (OSError, EOFError, paramiko.SSHException) as error:
+            if "No authentication methods" in str(error):
+                raise self._refused("there is no key and no password") from None
+            raise UnreachableError(
+                f"can't connect to {where}: {_reason(error)}",
+                advice="Is the rig on, is this its address, does sshd run? DHCP may have given it "
+                "another one: look for its MAC address in the router.",
+            ) from None
+        transport = self.client.get_transport()
+        if isinstance(transport.sock, socket.socket):  # and no jump host's channel
+            transport.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        transport.channel_timeout = CHANNEL_TIMEOUT
+        return result
+
+    def _look_for_keys(self) -> None:
+        """A missing key file is an error of this machine. Raises UnreachableError."""
+        named = self.connect_kwargs.get("key_filename") or ()
+        for path in [named] if isinstance(named, str) else named:
+            if not Path(path).expanduser().is_file():
+                raise UnreachableError(
+                    f"there is no key file {path}",
+                    advice="Look at -i, and at ansible_ssh_private_key_file in the inventory.",
+                )
+
+    def _refused(self, why: str) -> RefusedError:
+        return RefusedError(
+            f"{why} for user '{self.user}' at {self.host}:{self.port}",
+            advice="Set ansible_user and ansible_password (or a key) for this host in the "
+            "inventory, or run with --prompt-for-login-password.",
+        )
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, paramiko.ssh_exception.NoValidConnectionsError):
+        causes = {getattr(cause, "strerror", None) or str(cause) for cause in error.errors.values()}
+        return ", ".join(sorted(causes)).lower()
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    if "No existing session" in str(error) or "protocol banner" in str(error):
+        return "it takes the connection, but does not answer as an SSH server does"
+    return str(error) or type(error).__name__

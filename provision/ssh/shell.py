@@ -1,0 +1,200 @@
+"""Shell commands on a rig, over provisioning's own connection; their lines as they come.
+
+For what runs long or speaks for itself. What plays tasks has sessions with a worker instead
+(provision/ssh/worker_session.py).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import shlex
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import BinaryIO
+
+import paramiko
+
+from provision.boundary.decode import BoundaryError
+from provision.boundary.text import clean_line
+from provision.errors import HungError, LostError, UnreachableError
+from provision.ssh.connection import CHANNEL_TIMEOUT, RigConnection
+
+SILENCE = 120.0  # seconds without a byte from a command, unless its caller allows more
+LONGEST = 600.0  # seconds for a whole command, unless its caller allows more
+LONGEST_RUN = 24 * 3600.0  # seconds for what has deadlines of its own, or an operator who waits
+MOST = 64 << 20  # bytes that a command may write, where its caller names no other limit
+MOST_COMPLAINTS = 1 << 20  # bytes of its standard error; what comes then is not kept
+KEEPALIVE = 10  # seconds between keepalives of an idle connection
+CHUNK = 65536  # bytes
+NO_MORE = "deeprig-no-more"  # for sudo's second attempt
+BEGIN = "deeprig-begin"  # between sudo's password and the command's own input
+OnLine = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Done:
+    """How a command ended, and what it wrote. status -1: the connection ended before it."""
+
+    status: int
+    out: bytes
+    error: bytes
+
+    @property
+    def last_words(self) -> str:
+        """The last line of its complaints; empty when it had none."""
+        lines = self.error.decode("utf-8", "replace").strip().splitlines()
+        return clean_line(lines[-1]) if lines else ""
+
+
+class Shell:
+    """Runs commands on a rig as the user who logs in. Several may run at once."""
+
+    def __init__(self, connection: RigConnection) -> None:
+        self.connection = connection
+
+    def run(
+        self,
+        command: str,
+        on_line: OnLine | None = None,
+        silence: float = SILENCE,
+        content: str | BinaryIO = "",
+        sink: BinaryIO | None = None,
+        longest: float = LONGEST,
+        most: int = MOST,
+    ) -> Done:
+        """Run a command, hand on each line that it writes, and keep them all.
+
+        Raises UnreachableError, LostError; HungError after `silence` seconds without a word, or
+        after `longest` seconds in all; BoundaryError where it writes more than `most` bytes.
+
+        content: what it reads. Its standard input stays open until it ends: a command that
+        watches for the end of it knows when the operator has gone away.
+        sink: takes what it writes, which then is not kept.
+        """
+        channel = self._open(silence)
+        try:
+            channel.exec_command(self._words(command))
+            if first := self._first_line():
+                channel.sendall(first)
+            if content:
+                source = io.BytesIO(content.encode()) if isinstance(content, str) else content
+                while part := source.read(CHUNK):
+                    channel.sendall(part)
+                channel.shutdown_write()
+            reading = _Reading(channel, time.monotonic() + longest, most)
+            out, error = reading.run(on_line, sink)
+            return Done(channel.recv_exit_status(), out, error)
+        except TimeoutError:
+            raise HungError(
+                f"a command printed nothing for {silence:.0f} s",
+                advice="See whether the rig still answers, and what hangs there.",
+            ) from None
+        except (OSError, EOFError, paramiko.SSHException) as problem:
+            raise LostError(
+                f"lost the rig in the middle: {str(problem) or 'no answer'}",
+                advice="See whether it still answers, then run again.",
+            ) from None
+        finally:
+            channel.close()
+
+    def close(self) -> None:
+        """End the connection: what runs over it sees the end of its input. From any thread."""
+        self.connection.close()
+
+    def _words(self, command: str) -> str:
+        """What the login shell is given."""
+        return f"exec env LC_ALL=C.UTF-8 sh -c {shlex.quote(command)}"
+
+    def _first_line(self) -> bytes:
+        """What is sent before the command's own input."""
+        return b""
+
+    def _open(self, silence: float) -> paramiko.Channel:
+        self.connection.open()
+        transport = self.connection.transport
+        transport.set_keepalive(KEEPALIVE)
+        try:
+            channel: paramiko.Channel = transport.open_session(timeout=CHANNEL_TIMEOUT)
+        except (paramiko.SSHException, EOFError, OSError) as error:
+            raise UnreachableError(
+                f"{self.connection.host} took the login but no command: {error or 'no answer'}",
+                advice="Look at the rig's own console: it may be out of memory or disk space.",
+            ) from None
+        channel.settimeout(silence)
+        return channel
+
+
+class _Reading:
+    """Reads both streams of a command to their end, within bounds of time and bytes."""
+
+    def __init__(self, channel: paramiko.Channel, deadline: float, most: int) -> None:
+        self._channel = channel
+        self._deadline = deadline
+        self._most = most
+
+    def run(self, on_line: OnLine | None, sink: BinaryIO | None) -> tuple[bytes, bytes]:
+        """Return what was written; one stream may fill while the other is silent."""
+        out, error, told, count = bytearray(), bytearray(), 0, 0
+
+        def drain() -> None:
+            with contextlib.suppress(OSError):
+                while chunk := self._channel.recv_stderr(CHUNK):
+                    error.extend(chunk[: MOST_COMPLAINTS - len(error)])
+
+        reader = threading.Thread(target=drain, daemon=True)
+        reader.start()
+        while chunk := self._channel.recv(CHUNK):
+            count += len(chunk)
+            self._check(count)
+            if sink is not None:
+                sink.write(chunk)
+                continue
+            out += chunk
+            while on_line and (end := out.find(b"\n", told)) >= 0:
+                on_line(out[told:end].decode("utf-8", "replace"))
+                told = end + 1
+        reader.join(CHANNEL_TIMEOUT)
+        return bytes(out), bytes(error)
+
+    def _check(self, count: int) -> None:
+        if count > self._most:
+            raise BoundaryError(
+                f"a command wrote more than {self._most} bytes",
+                advice="That is not a plausible answer. Look at the rig's own console.",
+            )
+        if time.monotonic() > self._deadline:
+            raise HungError(
+                "a command did not come to an end in time",
+                advice="See whether the rig still answers, and what hangs there.",
+            )
+
+
+class RootShell(Shell):
+    """Runs commands on a rig as root: by sudo where the login is another user's."""
+
+    def __init__(self, connection: RigConnection, sudo_password: str | None) -> None:
+        super().__init__(connection)
+        self.sudo_password = sudo_password
+
+    def _is_root(self) -> bool:
+        return bool(self.connection.user == "root")
+
+    def _words(self, command: str) -> str:
+        words = super()._words(command)
+        if self._is_root():
+            return words
+        if self.sudo_password is None:
+            return f"LC_ALL=C exec sudo -n -H -- {words.removeprefix('exec ')}"
+        # sudo reads the password only where it wants one: what it left is no input of the command.
+        # Of a wrong one it asks for two more, which are said at once: it would wait for them.
+        skip = f'while IFS= read -r line && [ "$line" != {BEGIN} ]; do :; done'
+        words = super()._words(f"{skip}; {command}")
+        return f"LC_ALL=C exec sudo -S -p '' -H -- {words.removeprefix('exec ')}"
+
+    def _first_line(self) -> bytes:
+        if self.sudo_password is None or self._is_root():
+            return b""
+        return f"{self.sudo_password}\n{NO_MORE}\n{BEGIN}\n".encode()

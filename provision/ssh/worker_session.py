@@ -1,0 +1,325 @@
+"""One worker on one rig, over one channel: send a batch, hear how it goes.
+
+A round trip is paid per batch, not per task. Silence longer than `SILENCE` is a dead peer: both
+sides give a sign of life more often than that, whatever they are doing. What the rig sends is
+bounded, and checked against what it was asked (provision/boundary/messages.py).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import paramiko
+
+from provision.boundary.decode import LIMITS, BoundaryError, check_type
+from provision.boundary.messages import Batch, Hello, Waiting, decode_frame
+from provision.boundary.text import clean
+from provision.errors import LostError, UnreachableError
+from provision.remote.frames import GREETING, HEARTBEAT, BadFrame, Frame, pack, read_body
+from provision.ssh import worker_bundle
+from provision.ssh.connection import CHANNEL_TIMEOUT, RigConnection
+
+SILENCE = 30.0  # seconds; several heartbeats
+#: From the command to the worker's first word; Python on a slow disk takes 3 seconds.
+GREETING_SECONDS = 60.0
+LONGEST_WAIT = 7200.0  # seconds for the last task of a run whose operator is gone
+LONGEST_BATCH = 86400.0  # seconds; PyTorch over a slow line takes some hours
+MOST_BEFORE_GREETING = 1 << 20  # bytes of a login shell's own words
+MOST_OF_A_SESSION = 1 << 30  # bytes; a whole provision sends 2 MB
+MOST_OF_STDERR = 1 << 16  # bytes
+
+Unit = dict[str, Any]
+Progress = Callable[[Frame], None]
+
+
+class Session:
+    """A worker on the rig. `become_user` None: the login user itself.
+
+    Raises UnreachableError when none can be started, LostError when it is lost later.
+    """
+
+    def __init__(
+        self,
+        connection: RigConnection,
+        become_user: str | None,
+        become_password: str | None = None,
+        interpreter: str = "python3",
+        exclusive: bool = True,
+        silence: float = SILENCE,
+    ) -> None:
+        self.connection = connection
+        self.become_user = become_user
+        self.frames_sent = 0
+        self.frames_received = 0
+        self.hello: Frame = {}
+        self._password = become_password
+        self._interpreter = interpreter
+        self._exclusive = exclusive
+        self._silence = silence
+        self._channel: paramiko.Channel | None = None
+        self._buffer = b""
+        self._received = 0  # bytes
+        self._batch = 0
+        self._sending = threading.Lock()
+        self._ended = threading.Event()
+
+    def run(self, units: list[Unit], progress: Progress) -> Iterator[Frame]:
+        """Send a batch and yield the frames that tell of it, the last one `done`."""
+        self._batch += 1
+        batch = Batch(self._batch, units)
+        request = pack({"batch": self._batch, "units": units})
+        if self._channel is None:
+            first = units[0]["id"]
+            self._start(request, lambda waiting: progress(_as_progress(first, waiting)))
+        else:
+            self._send(request)
+        self.frames_sent += 1
+        deadline = time.monotonic() + LONGEST_BATCH
+        while True:
+            frame = self._receive()
+            if time.monotonic() > deadline:
+                raise self._lost(f"a batch of tasks did not end within {LONGEST_BATCH:g} s")
+            try:
+                batch.check(frame)
+            except BoundaryError as error:
+                raise self._broken(error) from None
+            progress(frame)
+            yield frame
+            if frame["done"]:
+                return
+
+    def close(self) -> None:
+        """End the worker; the task at hand, if any, is ended first by the worker itself."""
+        self.abort()
+        self._channel = None
+
+    def abort(self) -> None:
+        """The same from another thread: a thread that waits for a frame gets a LostError."""
+        self._ended.set()
+        channel = self._channel
+        if channel is not None:
+            # Another thread may hang in a channel that takes nothing: closing it is bye enough.
+            if self._sending.acquire(timeout=1):
+                try:
+                    with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
+                        channel.sendall(pack({"op": "bye"}))
+                finally:
+                    self._sending.release()
+            _shut(channel)
+
+    def _command(self) -> str:
+        python = worker_bundle.command(self._interpreter)
+        if self.become_user is None:
+            return f"exec env LC_ALL=C {python}"
+        how = "-n" if self._password is None else "-S -p ''"
+        user = shlex.quote(self.become_user)
+        # sudo -H: pip's and others' caches go to the right home.
+        return f"LC_ALL=C exec sudo {how} -H -u {user} -- {python}"
+
+    def _start(self, first: bytes, on_waiting: Callable[[Waiting], None]) -> None:
+        """Start the worker and send the first batch along: both need one round trip in all.
+
+        on_waiting: is called while a run whose operator is gone comes to its end.
+        """
+        self.connection.open()
+        transport = self.connection.transport
+        try:
+            channel = transport.open_session(timeout=CHANNEL_TIMEOUT)
+            channel.settimeout(self._silence)
+            channel.exec_command(f"exec sh -c {shlex.quote(self._command())}")
+            self._channel = channel
+            password = f"{self._password}\n".encode() if self._password is not None else b""
+            with contextlib.suppress(OSError):  # an early exit is explained by what it wrote
+                channel.sendall(password + worker_bundle.payload(self._exclusive) + first)
+            self._greeting()
+        except (paramiko.SSHException, EOFError, TimeoutError) as error:
+            self._channel = None
+            raise UnreachableError(
+                f"{self.connection.host} took the login but no command: {error or 'no answer'}",
+                advice="Look at the rig's own console: it may be out of memory or disk space.",
+            ) from None
+        self._ended.clear()
+        threading.Thread(target=self._give_signs_of_life, args=(channel,), daemon=True).start()
+        self.hello = dict(self._hear_hello(on_waiting))
+        if self.hello["busy"] or self.hello["problem"]:
+            self.abort()
+            self._channel = None
+        if self.hello["problem"]:
+            raise UnreachableError(
+                clean(self.hello["problem"]),
+                advice="/run/deeprig must be root's own folder, on a disk that is not full.",
+            )
+        if self.hello["busy"]:
+            raise UnreachableError(
+                f"another run is at work on this rig ({self.hello['busy']})",
+                advice="Two runs would undo each other: wait for it to end.",
+            )
+
+    def _hear_hello(self, on_waiting: Callable[[Waiting], None]) -> Hello:
+        deadline = time.monotonic() + LONGEST_WAIT
+        try:
+            while "waiting" in (frame := self._receive()):
+                if time.monotonic() > deadline:
+                    raise self._lost(f"another run did not end within {LONGEST_WAIT:g} s")
+                on_waiting(check_type(frame["waiting"], Waiting, "frame"))
+            return check_type(frame.get("hello"), Hello, "greeting")
+        except BoundaryError as error:
+            raise self._broken(error) from None
+
+    def _give_signs_of_life(self, channel: paramiko.Channel) -> None:
+        """Tell the worker that this side is there, until the session ends."""
+        sign = pack({"op": "alive"})
+        while not self._ended.wait(HEARTBEAT):
+            try:
+                with self._sending:
+                    channel.sendall(sign)
+            except (OSError, EOFError, paramiko.SSHException):
+                return  # the thread that waits for a frame raises
+
+    def _greeting(self) -> None:
+        """Skip what the login shell prints; explain a worker that does not start."""
+        assert self._channel is not None
+        heard = b""
+        deadline = time.monotonic() + GREETING_SECONDS
+        while GREETING not in heard:
+            chunk = self._channel.recv(65536)
+            if not chunk:
+                raise self._no_worker(heard.decode("utf-8", "replace"))
+            heard += chunk
+            if len(heard) > MOST_BEFORE_GREETING or time.monotonic() > deadline:
+                self._drop()
+                raise UnreachableError(
+                    f"the worker did not start: the login shell wrote {len(heard)} bytes instead",
+                    advice="Look at what that user's login files print (.profile, .bashrc, motd).",
+                )
+        self._buffer = heard.split(GREETING, 1)[1]
+
+    def _no_worker(self, heard: str) -> UnreachableError:
+        assert self._channel is not None
+        said = self._stderr() or heard
+        self._channel = None
+        text = said.lower()
+        user = self.connection.user
+        if "incorrect password" in text or "sorry, try again" in text or "no password" in text:
+            return UnreachableError(
+                f"sudo did not accept the password of '{user}'",
+                advice="Set ansible_become_password for this host.",
+            )
+        if "a password is required" in text or "terminal is required" in text:
+            return UnreachableError(
+                f"sudo wants a password for '{user}', and none is known",
+                advice="Set ansible_become_password for this host, or log in as root.",
+            )
+        if "not in the sudoers" in text or "may not run sudo" in text or "not allowed" in text:
+            return UnreachableError(
+                f"'{user}' may not use sudo on this rig", advice="Log in as a user who may."
+            )
+        if "not found" in text or "no such file" in text:
+            return UnreachableError(
+                f"{self._missing(text)} is not installed on this rig",
+                advice="Install it there (apt install python3 sudo), or name another one with "
+                "ansible_python_interpreter.",
+            )
+        if "permission denied" in text:
+            return UnreachableError(
+                f"'{user}' may not run Python ({self._interpreter}) on this rig",
+                advice="Make it executable for all (chmod 755), or name another one with "
+                "ansible_python_interpreter.",
+            )
+        return UnreachableError(
+            "the worker did not start", advice=clean(said).strip() or "It gave no reason."
+        )
+
+    def _missing(self, text: str) -> str:
+        return "sudo" if "sudo: not found" in text else f"Python ({self._interpreter})"
+
+    def _stderr(self) -> str:
+        assert self._channel is not None
+        said = b""
+        with contextlib.suppress(TimeoutError):
+            while len(said) < MOST_OF_STDERR and (chunk := self._channel.recv_stderr(65536)):
+                said += chunk
+        return said.decode("utf-8", "replace")
+
+    def _send(self, data: bytes) -> None:
+        assert self._channel is not None
+        try:
+            with self._sending:
+                self._channel.sendall(data)
+        except (OSError, EOFError) as error:
+            raise self._lost(str(error) or "the connection is closed") from None
+
+    def _read(self, count: int) -> bytes:
+        assert self._channel is not None
+        while len(self._buffer) < count:
+            try:
+                chunk = self._channel.recv(max(65536, count - len(self._buffer)))
+            except TimeoutError:
+                raise self._lost(f"no sign of life for {self._silence:g} s") from None
+            except (socket.error, EOFError) as error:  # noqa: UP024
+                raise self._lost(str(error)) from None
+            if not chunk:
+                break
+            self._buffer += chunk
+            self._received += len(chunk)
+            if self._received > MOST_OF_A_SESSION:
+                raise self._lost(f"it sent more than {MOST_OF_A_SESSION} bytes")
+        data, self._buffer = self._buffer[:count], self._buffer[count:]
+        return data
+
+    def _receive(self) -> Frame:
+        try:
+            body = read_body(self._read, LIMITS.size)
+        except BadFrame as error:
+            raise self._lost(f"it sent something else than frames ({error})") from None
+        if body is None:
+            assert self._channel is not None
+            said = clean(self._stderr()).strip()
+            raise self._lost(said or "the connection was closed")
+        try:
+            frame = decode_frame(body, LIMITS)
+        except BoundaryError as error:
+            raise self._broken(error) from None
+        self.frames_received += 1
+        return frame
+
+    def _drop(self) -> None:
+        """Close the channel: nothing that comes over it is read again."""
+        self._ended.set()
+        if self._channel is not None:
+            _shut(self._channel)
+            self._channel = None
+
+    def _broken(self, error: BoundaryError) -> LostError:
+        """Return the error of a rig that breaks the protocol."""
+        self._drop()
+        return LostError(
+            error.message,
+            advice="This is not an answer of deeprig's own worker. If the rig was in other hands, "
+            "reinstall it.",
+        )
+
+    def _lost(self, why: str) -> LostError:
+        self._drop()
+        return LostError(
+            f"lost the rig in the middle: {why}",
+            advice="Run the same command again: what is done stays done.",
+        )
+
+
+def _shut(channel: paramiko.Channel) -> None:
+    """Close a channel, also of a connection that is gone already."""
+    with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
+        channel.close()
+
+
+def _as_progress(unit: list[int], waiting: Waiting) -> Frame:
+    """A frame for the operator's display while another run is waited for."""
+    title = f"waiting for the run {waiting['holder']} to end: its operator is gone"
+    return {"current": {"id": unit, "elapsed": waiting["seconds"], "line": "", "title": title}}

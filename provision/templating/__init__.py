@@ -1,0 +1,1 @@
+"""Ansible's templates: Jinja2 with native types, in a sandbox."""
