@@ -15,11 +15,11 @@ import pytest
 from invoke.exceptions import Exit
 
 from provision.boundary.facts import check_facts
-from provision.cli import fanout
+from provision.cli.answers import show_answers
 from provision.cli.flags import Flags
 from provision.discovery import gather
 from provision.discovery.snapshot import MOST_UNPACKED, Snapshot
-from provision.errors import DeeprigError
+from provision.errors import DeeprigError, ExitStatus
 from provision.facts import command
 from provision.inventory.hosts import Host
 from provision.ssh.rig_sessions import Sessions
@@ -145,7 +145,7 @@ def test_odd_facts_hide_no_other_rig(
     assert "host: odd" in text
     assert "\nhonest\n" in f"\n{text}"
     assert "kernel" in text
-    assert "deeprig itself broke" not in text
+    assert "deeprig itself failed" not in text
 
 
 def test_a_fault_of_ours_in_showing_one_rig_hides_no_other(
@@ -156,9 +156,9 @@ def test_a_fault_of_ours_in_showing_one_rig_hides_no_other(
     def show_one(name: str, answer: int) -> None:
         shown.append((name, 1 // answer))
 
-    failed = fanout.show_each({"first": 0, "second": 1}, show_one)
+    failed = show_answers({"first": 0, "second": 1}, show_one)
     assert shown == [("second", 1)]
-    assert failed == 2
+    assert failed == ExitStatus.INTERNAL
     assert "host: first" in capsys.readouterr().err
 
 
