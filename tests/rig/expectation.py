@@ -77,7 +77,7 @@ def collective(
     }
     own = {one["address"]: Passage(one["address"], one["width"], one["max_speed"]) for one in paths}
     ways = {one["address"]: [known[device] for device in one["devices"]] for one in paths}
-    if not own or not (link := sharing.slowest(own, ways)).bandwidth:
+    if not own or not (link := sharing.find_slowest(own, ways)).bandwidth:
         return None
     return shares.wanted(
         link.bandwidth,
