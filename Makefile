@@ -11,8 +11,9 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo --preserve-env=CI,DEBIAN_FRONTE
 export DEBIAN_FRONTEND := noninteractive
 PYTHON ?= python3
 
-.PHONY: help setup demo test test-all lint audit sbom unit page-test monitoring-test lab-test bench \
-  verify-advise lab tools lock clean
+.PHONY: help setup demo check test test-all all-tests lint lint-python lint-playbooks audit sbom \
+  fast-unit unit page-test monitoring-test lab-test extended-test bench verify-advise lab \
+  tools lock clean
 
 help:           ## This list
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -58,9 +59,14 @@ setup: $(VENV)/.runtime ## Python packages for your own rigs, nothing else
 demo: lab       ## Turn a lab rig from mining OS into deep learning host, twice
 	@$(SUDO) $(VENV)/bin/python -m lab.demo
 
-test: lint unit page-test monitoring-test lab-test   ## ruff, mypy, and all tests
+check: $(VENV)/.dev   ## Lint and the fast unit tests, without PyTorch and without root
+	@$(MAKE) -j2 --output-sync=target lint fast-unit
 
-test-all: test audit sbom bench verify-advise   ## All of that, the audit, and the measurements
+test: $(VENV)/.torch tools   ## Lint and all tests but the extended ones
+	@$(MAKE) -j2 --output-sync=target lint
+	$(MAKE) all-tests
+
+test-all: test extended-test audit sbom bench verify-advise   ## Also extended tests, audit, measurements
 
 audit: $(VENV)/.dev   ## bandit over our code, pip-audit over the lock files
 	@echo "== bandit"
@@ -79,24 +85,40 @@ sbom: $(VENV)/.dev   ## Bills of materials (CycloneDX) of what users and rigs in
 	done
 	echo "Bills of materials: $$(ls build/sbom | wc -l), in build/sbom"
 
-lint: $(VENV)/.dev   ## ruff, mypy, ansible-lint
-	@echo "== ruff, mypy, ansible-lint"
+lint: lint-python lint-playbooks   ## ruff, mypy, ansible-lint
+
+lint-python: $(VENV)/.dev
+	@echo "== ruff, mypy"
 	$(VENV)/bin/ruff check -q .
 	$(VENV)/bin/ruff format -q --check .
 	$(VENV)/bin/mypy
-	PATH="$$PWD/$(VENV)/bin:$$PATH" ansible-lint --offline -q playbooks
 
-unit: $(VENV)/.torch   ## Unit tests: fast, no root
+# ansible-lint takes half a minute, and depends on nothing but the playbooks.
+lint-playbooks: $(VENV)/.playbooks
+$(VENV)/.playbooks: $(shell find playbooks -type f) ansible.cfg $(VENV)/.dev
+	@echo "== ansible-lint"
+	PATH="$$PWD/$(VENV)/bin:$$PATH" ansible-lint --offline -q playbooks
+	touch $@
+
+# A file's tests share rigs and servers, so each file runs in one process (--dist loadfile).
+# tests/conftest.py puts the longest files first.
+PYTEST := $(VENV)/bin/pytest -q -n 3 --dist loadfile --no-loadscope-reorder --durations=15
+
+fast-unit: $(VENV)/.dev   ## Unit tests that take less than a second each
+	@echo "== Fast unit tests"
+	$(VENV)/bin/pytest -q -n 2 --dist worksteal -m "not slow" tests/unit
+
+unit: $(VENV)/.torch   ## Unit tests: no root
 	@echo "== Unit tests"
-	$(VENV)/bin/pytest -q tests/unit
+	$(PYTEST) tests/unit tests/torch
 
 page-test: $(VENV)/.dev tools   ## The status page in a real browser
 	@echo "== Tests of the status page"
-	$(VENV)/bin/pytest -q tests/page
+	$(PYTEST) tests/page
 
 monitoring-test: $(VENV)/.dev tools   ## Prometheus rules and Grafana dashboards
 	@echo "== Tests of rules and dashboards"
-	$(VENV)/bin/pytest -q tests/monitoring
+	$(PYTEST) tests/monitoring
 
 # Programs that only tests and benchmarks run; what can't be had, the tests say.
 tools: $(VENV)/.dev
@@ -110,14 +132,26 @@ tools: $(VENV)/.dev
 	fi
 	$(VENV)/bin/python -m lab.tools prometheus prometheus-node-exporter || true
 
+# Root, where there is any: the lab needs it. Without it, the lab's tests are skipped with a reason.
+AS_ROOT = as=; if [ "$$(id -u)" = 0 ] || sudo -n true 2>/dev/null; then as="$(SUDO)"; \
+  $(MAKE) lab || echo "The lab's packages cannot be installed here; its tests name the reason."; fi
+
+all-tests: $(VENV)/.torch tools
+	@echo "== All tests but the extended ones"
+	$(AS_ROOT)
+	$$as $(PYTEST) -m "not extended" --cov=agent --cov=provision --cov-report= \
+	  tests/lab tests/torch tests/page tests/monitoring tests/unit
+	$$as $(VENV)/bin/coverage report --format=total | sed 's/^/Coverage of agent and provision: /; s/$$/ %/'
+
 lab-test: $(VENV)/.torch tools   ## Lab tests: real sshd, systemd, apt in lab rigs
 	@echo "== Lab tests"
-	as=
-	if [ "$$(id -u)" = 0 ] || sudo -n true 2>/dev/null; then
-	  as="$(SUDO)"
-	  $(MAKE) lab || echo "The lab's packages can't be had here: the tests will say so."
-	fi
-	$$as $(VENV)/bin/pytest -q tests/lab
+	$(AS_ROOT)
+	$$as $(PYTEST) -m "not extended" tests/lab
+
+extended-test: $(VENV)/.torch tools   ## Tests that take minutes and seldom fail
+	@echo "== Extended tests"
+	$(AS_ROOT)
+	$$as $(PYTEST) -m extended tests
 
 bench: lab tools   ## Timing promises: a no-op provision, the agent beside other exporters
 	@$(SUDO) $(VENV)/bin/python -m lab.bench

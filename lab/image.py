@@ -81,8 +81,10 @@ def _ensure(wanted: Flavour) -> Image:
     if not base.is_dir():
         with step("Building the base system", usual="under a minute"):
             _build_base(base, log)
-    files = [file for name in INGREDIENTS for file in _files(HERE / name)]
-    recipe = fingerprint(base.name, os.uname().release, host.certificates(), *map(_print, files))
+    ingredients = [file for name in INGREDIENTS for file in files(HERE / name)]
+    recipe = fingerprint(
+        base.name, os.uname().release, host.certificates(), *map(describe_file, ingredients)
+    )
     packages, hardware = cache() / f"repository-{recipe}", cache() / f"hardware-{recipe}"
     if not packages.is_dir():
         with step("Building the vendor's packages", usual="some seconds"):
@@ -90,7 +92,9 @@ def _ensure(wanted: Flavour) -> Image:
     if not hardware.is_dir():
         with step("Giving it the hardware of a rig", usual="some seconds"):
             _build_hardware(hardware, base, packages, log)
-    own = fingerprint(recipe, wanted.name, *map(_print, [*wanted.paths(), HERE / "flavour.py"]))
+    own = fingerprint(
+        recipe, wanted.name, *map(describe_file, [*wanted.paths(), HERE / "flavour.py"])
+    )
     layer = cache() / f"{wanted.name}-{own}"
     if not layer.is_dir():
         with step(f"Making it {wanted.text}", usual="some seconds"):
@@ -228,9 +232,16 @@ def mount_overlay(folder: Path, lower: tuple[Path, ...]) -> Path:
     for path in (root, upper, work):
         path.mkdir(parents=True, exist_ok=True)
     if not root.is_mount():
-        options = f"lowerdir={':'.join(map(str, lower))},upperdir={upper},workdir={work}"
-        run(["mount", "-t", "overlay", "overlay", "-o", options, root],
-            folder / "mount.log", "Mounting the rig's disk")  # fmt: skip
+        # A rig sees these options. Relative paths cannot be mistaken for folders of the rig: with
+        # state below /tmp, its root would seem to be in the rig's own /tmp, which is in memory.
+        layers = ":".join(map(str, lower))
+        options = f"lowerdir={layers},upperdir={upper.name},workdir={work.name}"
+        run(
+            ["mount", "-t", "overlay", "overlay", "-o", options, root],
+            folder / "mount.log",
+            "Mounting the rig's disk",
+            cwd=folder,
+        )
     return root
 
 
@@ -249,7 +260,8 @@ def _draft(path: Path) -> Path:
     return draft
 
 
-def _files(path: Path) -> list[Path]:
+def files(path: Path) -> list[Path]:
+    """List the files of a folder, or the one file that the path names."""
     if path.is_dir():
         return sorted(file for file in path.rglob("*") if file.is_file() or file.is_symlink())
     if not path.exists():
@@ -257,11 +269,12 @@ def _files(path: Path) -> list[Path]:
     return [path]
 
 
-def _print(file: Path) -> str:
+def describe_file(file: Path, folder: Path = HERE) -> str:
+    """Return a file's name below a folder, its mode, and a hash of its content."""
     if file.is_symlink():
-        return f"{file.relative_to(HERE)} -> {file.readlink()}"
+        return f"{file.relative_to(folder)} -> {file.readlink()}"
     mode = file.stat().st_mode & 0o111
-    return f"{file.relative_to(HERE)} {mode} {hashlib.sha256(file.read_bytes()).hexdigest()}"
+    return f"{file.relative_to(folder)} {mode} {hashlib.sha256(file.read_bytes()).hexdigest()}"
 
 
 def fingerprint(*parts: str) -> str:

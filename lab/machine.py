@@ -24,7 +24,8 @@ from lab.procfs import command_line, write_proc
 from lab.report import step
 
 NAME = re.compile(r"(rig|test)(\d*)")
-FIRST = {"rig": 0, "test": 100}  # the tests' rigs live beside the operator's
+FIRST = {"rig": 0, "test": 100}  # the tests' rigs run beside the operator's
+MAX_NETWORK = 254
 VENDOR_PORT = 8077
 OTHER_PORT = 2222
 BOOT_SECONDS = 60
@@ -33,6 +34,21 @@ BOOT_SECONDS = 60
 def state_folder() -> Path:
     """Return where the rigs' disks and hardware are."""
     return Path(os.environ.get("DEEPRIG_LAB_STATE", "/var/lib/deeprig-lab"))
+
+
+def network() -> int:
+    """Return the number of this lab's network: 0 for the operator, 1 and up for tests.
+
+    Rigs of two networks may have the same name: their addresses differ, and so must their state
+    folders.
+    """
+    text = os.environ.get("DEEPRIG_LAB_NETWORK", "0")
+    if not text.isdigit() or int(text) > MAX_NETWORK:
+        raise LabError(
+            f"DEEPRIG_LAB_NETWORK is {text!r}, which is not a network's number.",
+            f"Set it to a number from 0 to {MAX_NETWORK}, or unset it.",
+        )
+    return int(text)
 
 
 def known() -> list[Rig]:
@@ -74,7 +90,12 @@ class Rig:
     @property
     def address(self) -> str:
         """The loopback address on which its sshd listens."""
-        return f"127.0.77.{self.number}"
+        return f"127.{network()}.77.{self.number}"
+
+    @property
+    def machine_name(self) -> str:
+        """The container's name, which no other container of this machine has."""
+        return f"deeprig-{self.name}-{network()}"
 
     @property
     def port(self) -> int:
@@ -84,7 +105,7 @@ class Rig:
     @property
     def vendor_url(self) -> str:
         """From where the rig gets the vendor's packages."""
-        return f"http://127.0.78.{self.number}:{VENDOR_PORT}"
+        return f"http://127.{network()}.78.{self.number}:{VENDOR_PORT}"
 
     @property
     def folder(self) -> Path:
@@ -299,7 +320,7 @@ class Rig:
         return [
             "systemd-nspawn", "--quiet", "--boot", *mounted, "--register=no", "--keep-unit",
             "--settings=no", "--link-journal=no",
-            f"--directory={root}", f"--machine=deeprig-{self.name}", f"--hostname={self.name}",
+            f"--directory={root}", f"--machine={self.machine_name}", f"--hostname={self.name}",
             f"--bind={_escape(hardware)}:/run/hardware", *binds,
         ]  # fmt: skip
 

@@ -37,7 +37,13 @@ def step(doing: str, usual: str = "") -> Iterator[None]:
     say(f"✓ {doing}  {time.monotonic() - start:.1f} s")
 
 
-def run(command: Sequence[str | Path], log: Path, what: str, stdin: str | None = None) -> None:
+def run(
+    command: Sequence[str | Path],
+    log: Path,
+    what: str,
+    stdin: str | None = None,
+    cwd: Path | None = None,
+) -> None:
     """Run a command with its output in a log; a failure shows the end of it."""
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("a") as stream:
@@ -48,6 +54,7 @@ def run(command: Sequence[str | Path], log: Path, what: str, stdin: str | None =
             stdout=stream,
             stderr=stream,
             input=stdin,
+            cwd=cwd,
             text=True,
             check=False,
         )

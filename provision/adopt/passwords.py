@@ -33,7 +33,7 @@ class Replacement:
         before = records.secrets(self.inventory, self.name)
         path = self._keep(new, users)  # first: a password is never lost
         done = logins.set_passwords(self.root, dict.fromkeys(users, new))
-        tried = RootShell(self.root.connection, new).run("true").status == 0 if own else True
+        tried = RootShell(self.root.transport, new).run("true").status == 0 if own else True
         if done.status != 0 or not tried:
             logins.set_passwords(self.root, {one.user: one.password for one in found})
             records.restore_secrets(self.inventory, self.name, before)

@@ -7,6 +7,7 @@ one too few, or `done` without results never passes for success.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Annotated, Any, TypedDict
 
 from msgspec import Meta
@@ -37,32 +38,74 @@ class Waiting(TypedDict):
     seconds: Seconds
 
 
-class Current(TypedDict):
-    """The unit at hand."""
+class WorkUnit(TypedDict):
+    """One module call for the worker (provision/remote/frames.py). id: task, item of its loop."""
+
+    id: list[int]
+    module: str
+    args: dict[str, Any]
+    check: bool
+    diff: bool
+    environment: dict[str, str]
+    ignore_errors: bool
+    changed_when: bool | None
+    failed_when: bool | None
+
+
+@dataclass(frozen=True)
+class UnitResult:
+    """What a unit came to. values: as the module returned them; elapsed: seconds."""
+
+    id: tuple[int, ...]
+    values: dict[str, Any]
+    elapsed: float
+
+
+@dataclass(frozen=True)
+class Progress:
+    """The unit at hand. line: the last that it wrote; title: what is shown instead of its task."""
+
+    id: tuple[int, ...]
+    elapsed: float
+    line: str
+    title: str = ""
+
+
+@dataclass(frozen=True)
+class BatchNews:
+    """What a batch has come to since the last frame."""
+
+    results: Sequence[UnitResult]
+    current: Progress | None
+    is_done: bool
+
+
+class CurrentUnit(TypedDict):
+    """The unit at hand, as a frame has it."""
 
     id: UnitId
     elapsed: Seconds
     line: ShortText
 
 
-class Told(TypedDict):
-    """The result of one unit."""
+class UnitReport(TypedDict):
+    """The result of one unit, as a frame has it."""
 
     id: UnitId
     result: dict[str, Any]
     elapsed: Seconds
 
 
-class News(TypedDict):
+class BatchFrame(TypedDict):
     """What a batch has come to since the last frame."""
 
     batch: int
-    results: list[Told]
-    current: Current | None
+    results: list[UnitReport]
+    current: CurrentUnit | None
     done: bool
 
 
-class Result(TypedDict, total=False):
+class CheckedValues(TypedDict, total=False):
     """The keys of a result that have a type here; a module may have others of any type.
 
     Facts are checked apart from it, because they are large: they need only be a mapping.
@@ -86,24 +129,29 @@ def decode_frame(body: bytes, limits: Limits) -> dict[str, Any]:
 class Batch:
     """The units that were sent, and what may still come back of them, in their order."""
 
-    def __init__(self, number: int, units: Sequence[dict[str, Any]]) -> None:
+    def __init__(self, number: int, units: Sequence[WorkUnit]) -> None:
         self._number = number
         self._units = list(units)
         self._ids = {tuple(unit["id"]) for unit in units}
         self._next = 0
         self._failed_task: int | None = None
 
-    def check(self, frame: dict[str, Any]) -> None:
-        """Raise BoundaryError where a frame is not what the protocol has next."""
-        news = check_type({**frame, "results": _without_results(frame)}, News, "frame")
-        if news["batch"] != self._number:
-            raise BoundaryError(f"the rig answered batch {news['batch']}, not {self._number}")
-        if news["current"] is not None and tuple(news["current"]["id"]) not in self._ids:
+    def check(self, frame: dict[str, Any]) -> BatchNews:
+        """Return what a frame reports. Raises BoundaryError where the protocol has another next."""
+        checked = check_type({**frame, "results": _without_results(frame)}, BatchFrame, "frame")
+        if checked["batch"] != self._number:
+            raise BoundaryError(f"the rig answered batch {checked['batch']}, not {self._number}")
+        current = checked["current"]
+        if current is not None and tuple(current["id"]) not in self._ids:
             raise BoundaryError("the rig works on a task that it was not given")
-        for told, own in zip(news["results"], frame["results"], strict=True):
-            self._take(told["id"], own["result"])
-        if news["done"]:
+        results = []
+        for report, own in zip(checked["results"], frame["results"], strict=True):
+            self._take(report["id"], own["result"])
+            results.append(UnitResult(tuple(report["id"]), own["result"], report["elapsed"]))
+        if checked["done"]:
             self._check_end()
+        progress = current and Progress(tuple(current["id"]), current["elapsed"], current["line"])
+        return BatchNews(results, progress, checked["done"])
 
     def _take(self, identifier: list[int], result: dict[str, Any]) -> None:
         if self._next >= len(self._units):
@@ -111,8 +159,8 @@ class Batch:
         unit = self._units[self._next]
         if list(unit["id"]) != identifier:
             raise BoundaryError("the rig sent the result of another task than the next one")
-        known = {name: result[name] for name in Result.__annotations__ if name in result}
-        check_type(known, Result, f"result of {unit['module']}")
+        known = {name: result[name] for name in CheckedValues.__annotations__ if name in result}
+        check_type(known, CheckedValues, f"result of {unit['module']}")
         if not isinstance(result.get("ansible_facts", {}), dict):
             raise BoundaryError("the rig sent facts that are not a mapping")
         if result.get("failed") and not unit.get("ignore_errors"):

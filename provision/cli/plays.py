@@ -14,7 +14,7 @@ from provision.ssh import worker_bundle
 from provision.ssh.rig_sessions import sessions_of
 
 if TYPE_CHECKING:
-    from provision.engine.outcome import Recap
+    from provision.engine.results import Recap
 
 
 def play_file(context: FleetContext, flags: Flags, path: Path, verb: str) -> None:

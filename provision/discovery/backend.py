@@ -48,7 +48,7 @@ class RigBackend(BaseBackend):  # type: ignore[misc]
         except HungError:
             self._reassure()
             raise
-        if done.status == -1 and not self._shell.connection.is_connected:
+        if done.status == -1 and not self._shell.transport.is_connected:
             raise LostError(f"{LOST}: the connection ended", advice=ADVICE)
         return self.result(done.status, command.encode(), done.out, done.error)
 

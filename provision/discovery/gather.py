@@ -7,6 +7,7 @@ from typing import Any
 from fabric import Config
 
 from provision.boundary.facts import check_facts
+from provision.boundary.messages import UnitResult, WorkUnit
 from provision.engine import module_registry
 from provision.errors import DeeprigError
 from provision.inventory.hosts import Host
@@ -25,16 +26,21 @@ def gather_facts(host: Host, config: Config, accept_new: bool = False) -> dict[s
 
 def run_module(sessions: Sessions, module: str, **args: Any) -> dict[str, Any]:
     """Return the result of one module on the rig, as root where that is possible."""
-    unit = {
+    unit: WorkUnit = {
         "id": [1, 0],
         "module": module,
         "args": normalize(module, module_registry.options(module), args),
+        "check": False,
+        "diff": False,
+        "environment": {},
+        "ignore_errors": False,
+        "changed_when": None,
+        "failed_when": None,
     }
-    results: list[dict[str, Any]] = []
-    for frame in sessions.get("root").run([unit], lambda frame: None):
-        results += frame["results"]
-    result: dict[str, Any] = results[0]["result"]
-    return result
+    results: list[UnitResult] = []
+    for news in sessions.get("root").run([unit], lambda progress: None):
+        results += news.results
+    return results[0].values
 
 
 def read_facts(sessions: Sessions) -> dict[str, Any]:

@@ -8,9 +8,9 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 
 from provision.engine.host_run import HostRun
-from provision.engine.outcome import Recap
-from provision.engine.report import Report
-from provision.engine.run_log import RunLog
+from provision.engine.reports.run_log import RunLog
+from provision.engine.reports.run_report import RunReport
+from provision.engine.results import Recap
 from provision.engine.run_options import RunOptions
 from provision.engine.tasks import Play
 from provision.engine.variables import HostVariables
@@ -19,7 +19,7 @@ from provision.inventory.hosts import Host, Inventory
 from provision.output.redaction import Redactor, secrets_of
 from provision.paths import LOG
 from provision.ssh.rig_sessions import Sessions
-from provision.templating.templar import compile_ahead
+from provision.templating.names import names_in, names_in_conditions
 
 FORKS = 16  # hosts at work at once
 
@@ -45,7 +45,7 @@ def run(
     began = time.monotonic()
     with (
         RunLog(log_folder, verb, names) as log,
-        Report(names, redactor, log, as_json=as_json, verbose=verbose) as report,
+        RunReport(names, redactor, log, as_json=as_json, verbose=verbose) as report,
         ThreadPoolExecutor(min(FORKS, len(hosts))) as pool,
     ):
         runs = [_host_run(h, sessions[h.name], inventory, options, report, redactor) for h in hosts]
@@ -85,12 +85,13 @@ def collect_secrets(plays: list[Play], hosts: list[Host], options: RunOptions) -
 
 
 def _compile_templates(plays: list[Play]) -> None:
+    """Compile what will be rendered later, to find its names; rendering reports what is wrong."""
     for play in plays:
-        compile_ahead(play.variables.values(), ())
+        names_in(tuple(play.variables.values()))
         for task in play.tasks:
-            compile_ahead(task.scope.variables.values(), task.scope.when)
+            names_in((*task.scope.variables.values(), task.args, task.loop))
             judged = (*(task.changed_when or ()), *(task.failed_when or ()))
-            compile_ahead([task.args, task.loop], judged)
+            names_in_conditions((*task.scope.when, *judged))
 
 
 def _host_run(
@@ -98,7 +99,7 @@ def _host_run(
     sessions: Sessions,
     inventory: Inventory,
     options: RunOptions,
-    report: Report,
+    report: RunReport,
     redactor: Redactor,
 ) -> HostRun:
     sessions.ask = report.ask

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,10 @@ from provision.engine.tasks import Play, Task
 from provision.inventory import yaml_source
 from provision.inventory.hosts import Host, Inventory
 from provision.paths import INVENTORY
-from provision.templating.templar import OMIT, NotYetKnown, Pending, Templar, UnknownInCheckMode
+from provision.templating.names import names_in
+from provision.templating.templar import OMIT, Templar
 
+FACTS = "ansible_facts"
 DEFAULTS = INVENTORY / "group_vars" / "all.yml"
 
 
@@ -41,54 +44,37 @@ def _is_fact(name: str) -> bool:
 
 
 class Facts(Mapping[str, Any]):
-    """Facts under their `ansible_*` names; while they are on their way, any such name is pending.
+    """Facts under their `ansible_*` names, and all of them as `ansible_facts`."""
 
-    `pending` is an error to raise: NotYetKnown until the facts are here.
-    """
-
-    def __init__(self, known: dict[str, Any] | None = None) -> None:
-        self.known = {} if known is None else known
-        self.pending = False
+    def __init__(self) -> None:
+        self._known: dict[str, Any] = {}
 
     def update(self, facts: Mapping[str, Any]) -> None:
-        """Take in what a `setup` (or another module that finds facts) gave.
+        """Add what a `setup` (or another module that finds facts) returned.
 
         Facts override the inventory and come from a rig: only names of facts are accepted, and
         none that configures a connection or a run. An interface may be called
         `become_password`.
         """
-        self.known.update({name: facts[name] for name in facts if _is_fact(name)})
-        self.pending = False
+        self._known.update({name: facts[name] for name in facts if _is_fact(name)})
 
     def __contains__(self, name: object) -> bool:
-        if name == "ansible_facts":
-            return True
-        return name in self.known or (self.pending and str(name).startswith("ansible_"))
+        return name == FACTS or name in self._known
 
     def __getitem__(self, name: str) -> Any:
-        if self.pending and name.startswith("ansible_"):
-            # Whether there is such a fact is not known either.
-            return Pending(NotYetKnown(f"the fact {name}"), certain=name == "ansible_facts")
-        if name == "ansible_facts":
+        if name == FACTS:
             # Ansible drops the prefix here, but for ansible_local.
             return {
                 key if key == "ansible_local" else key.removeprefix("ansible_"): value
-                for key, value in self.known.items()
+                for key, value in self._known.items()
             }
-        return self.known[name]
+        return self._known[name]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self.known)
+        return iter(self._known)
 
     def __len__(self) -> int:
-        return len(self.known) + 1
-
-
-class UnknownResult(dict[str, Any]):
-    """A registered result of which check mode knows no more than what it holds."""
-
-    def __missing__(self, key: str) -> Any:
-        raise UnknownInCheckMode(key)
+        return len(self._known) + 1
 
 
 @functools.cache
@@ -99,7 +85,12 @@ def defaults() -> Mapping[str, Any]:
 
 
 class HostVariables:
-    """All variables of one host."""
+    """All variables of one host.
+
+    registered: results under the names of `register`, and what `set_fact` set. in_flight: names
+    whose values tasks on their way to the rig will give, FACTS among them; each with the number
+    of those tasks.
+    """
 
     def __init__(
         self,
@@ -113,6 +104,7 @@ class HostVariables:
         self._on_secret = on_secret
         self.facts = Facts()
         self.registered: dict[str, Any] = {}
+        self.in_flight: Counter[str] = Counter()
         self._host = host
         self._extra = extra
         self._magic: dict[str, Any] = {
@@ -126,31 +118,17 @@ class HostVariables:
             "omit": OMIT,
         }
 
-    def templar(self, play: Play | None = None, task: Task | None = None, **item: Any) -> Templar:
-        """A Templar for a task (and one turn of its loop)."""
-        return self._templar(self.facts, self.registered, play, task, item)
-
-    def templar_as_of(
-        self, then: Mapping[str, Any], play: Play, task: Task, **item: Any
-    ) -> Templar:
-        """A Templar for a task that is done, with what was `registered` when it was queued.
-
-        What was on its way then is here by now; what later tasks in the queue will give is not.
-        """
-        settled = {
-            name: self.registered[name] if isinstance(value, Pending) else value
-            for name, value in then.items()
-        }
-        return self._templar(Facts(self.facts.known), settled, play, task, item)
-
-    def _templar(
+    def templar(
         self,
-        facts: Facts,
-        registered: Mapping[str, Any],
-        play: Play | None,
-        task: Task | None,
-        item: Mapping[str, Any],
+        play: Play | None = None,
+        task: Task | None = None,
+        registered: Mapping[str, Any] | None = None,
+        **item: Any,
     ) -> Templar:
+        """Return a Templar for a task (and one item of its loop).
+
+        registered: another state of `registered`, for a task that was queued earlier.
+        """
         magic = dict(self._magic)
         if play:
             magic["playbook_dir"] = str(Path(play.folder).resolve())
@@ -158,13 +136,54 @@ class HostVariables:
             [
                 defaults(),
                 self._host.variables,
-                facts,
+                self.facts,
                 play.variables if play else {},
                 task.scope.variables if task else {},
-                registered,
+                self.registered if registered is None else registered,
                 self._extra,
                 item,
                 magic,
             ],
             self._on_secret,
         )
+
+    def launch(self, name: str) -> None:
+        """Note that a task on its way to the rig gives this variable a value."""
+        self.in_flight[name] += 1
+
+    def land(self, name: str) -> None:
+        """Note that a task which gives this variable a value is done."""
+        self.in_flight[name] -= 1
+        self.in_flight += Counter()  # drops what is not awaited any more
+
+    def is_in_flight(
+        self, names: Iterable[str], play: Play, task: Task, local: Collection[str] = ()
+    ) -> bool:
+        """Return whether a task on its way to the rig gives one of these variables a value.
+
+        Variables are followed to the variables that they are made from. local: the loop's item.
+        """
+        if not self.in_flight:
+            return False
+        are_facts_awaited = FACTS in self.in_flight
+        layers = (task.scope.variables, play.variables)
+        pending, seen = list(names), set(local) | self._magic.keys()
+        while pending:
+            name = pending.pop()
+            if name in seen:
+                continue
+            seen.add(name)
+            if name in self._extra:
+                pending += names_in(self._extra[name])
+            elif name in self.in_flight:
+                return True
+            elif name in self.registered:
+                continue
+            elif layer := next((layer for layer in layers if name in layer), None):
+                pending += names_in(layer[name])
+            elif are_facts_awaited and (name == FACTS or _is_fact(name)):
+                return True
+            elif name not in self.facts:
+                written = self._host.variables.get(name, defaults().get(name))
+                pending += names_in(written)
+        return False

@@ -100,9 +100,9 @@ def fitting_limit(gpus: int, ratings: Sequence[float]) -> float:
 
     0 where they can't even carry the host. A watt at a time: which GPU is on which supply changes.
 
-    >>> fitting_limit(3, [750, 750])
+    >>> fitting_limit(3, [750.0, 750.0])
     300.0
-    >>> fitting_limit(3, [750])
+    >>> fitting_limit(3, [750.0])
     150.0
     """
     limit = max(ratings, default=0.0)

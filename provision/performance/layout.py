@@ -44,7 +44,7 @@ def stages(model: Model, count: int) -> list[int]:
 
     Embedding and head count as what they hold.
 
-    >>> from provision.advise import models
+    >>> from provision.performance import models
     >>> stages(models.load()["llama-2-70b"], 3)
     [26, 27, 27]
     """

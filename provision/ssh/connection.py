@@ -26,6 +26,7 @@ from provision.ssh.host_keys import (
     other_rig_error,
     parse_host_key,
 )
+from provision.ssh.transport import Channel
 from provision.templating.host_variables import render_variable
 
 # Paramiko logs the tracebacks of its threads, which Python prints where no logging is set up.
@@ -33,6 +34,7 @@ logging.getLogger("paramiko").addHandler(logging.NullHandler())
 
 CONNECT_TIMEOUT = 10.0  # seconds to a TCP connection; also to the SSH banner and to a login
 TIMEOUTS = {"banner_timeout": CONNECT_TIMEOUT, "auth_timeout": CONNECT_TIMEOUT}
+KEEPALIVE = 10  # seconds between keepalives of an idle connection
 CHANNEL_TIMEOUT = 15.0  # seconds to open a channel: Paramiko's own default is an hour
 
 
@@ -175,6 +177,17 @@ class RigConnection(StrictConnection):
         transport.channel_timeout = CHANNEL_TIMEOUT
         return result
 
+    def open_channel(self, silence: float) -> Channel:
+        """Connect where necessary and open a channel (see Transport). Raises UnreachableError."""
+        self.open()
+        self.transport.set_keepalive(KEEPALIVE)
+        try:
+            channel: paramiko.Channel = self.transport.open_session(timeout=CHANNEL_TIMEOUT)
+        except (paramiko.SSHException, EOFError, OSError) as error:
+            raise silent_login_error(str(self.host), error) from None
+        channel.settimeout(silence)
+        return channel
+
     def _look_for_keys(self) -> None:
         """A missing key file is an error of this machine. Raises UnreachableError."""
         named = self.connect_kwargs.get("key_filename") or ()
@@ -191,6 +204,14 @@ class RigConnection(StrictConnection):
             advice="Set ansible_user and ansible_password (or a key) for this host in the "
             "inventory, or run with --prompt-for-login-password.",
         )
+
+
+def silent_login_error(host: str, error: Exception) -> UnreachableError:
+    """Return the error of a rig that accepts the login and then starts nothing."""
+    return UnreachableError(
+        f"{host} accepted the login but did not start a command: {error or 'no answer'}",
+        advice="Look at the rig's own console: it may be out of memory or disk space.",
+    )
 
 
 def _reason(error: Exception) -> str:

@@ -14,12 +14,13 @@ from provision.inventory.hosts import Host
 from provision.ssh.connection import RigConnection
 from provision.ssh.host_keys import Ask, ask
 from provision.ssh.shell import Shell
-from provision.ssh.worker_session import Session
+from provision.ssh.transport import Transport
+from provision.ssh.worker_session import WorkerSession
 from provision.templating.host_variables import render_variable
 
 MOST_OF_BOOT = 4096  # bytes of a boot_id and a word
 # Makes a connection, not open yet; asks about an unknown host key by what it is given.
-Connect = Callable[[Ask], RigConnection]
+Connect = Callable[[Ask], Transport]
 
 
 class AskLaterError(UnreachableError):
@@ -33,7 +34,7 @@ def _not_now(question: str) -> str:
 class Sessions:
     """Opens sessions as they are needed, over one connection.
 
-    `connect` makes a new RigConnection; `sudo_password` and `interpreter` are the inventory's.
+    `connect` makes a new transport; `sudo_password` and `interpreter` are the inventory's.
     `secrets` holds the passwords of this host: whoever prints what the rig sends masks them.
     `ask` is how the operator is asked about host keys; who has a live display sets it.
     """
@@ -52,9 +53,9 @@ class Sessions:
         self._interpreter = interpreter
         self._exclusive = exclusive
         self.ask: Ask = ask
-        self._early: Future[RigConnection] | None = None
-        self._connection: RigConnection | None = None
-        self._open: dict[str | None, Session] = {}
+        self._early: Future[Transport] | None = None
+        self._connection: Transport | None = None
+        self._open: dict[str | None, WorkerSession] = {}
         self._closed_frames = 0
 
     @property
@@ -65,7 +66,7 @@ class Sessions:
 
     def connect_early(self) -> None:
         """Begin to connect in the background; what comes of it is told when it is needed."""
-        early: Future[RigConnection] = Future()
+        early: Future[Transport] = Future()
 
         def connect() -> None:
             try:
@@ -79,7 +80,7 @@ class Sessions:
         threading.Thread(target=connect, daemon=True).start()
         self._early = early
 
-    def _connected(self) -> RigConnection:
+    def _connected(self) -> Transport:
         early, self._early = self._early, None
         if early is not None:
             try:
@@ -88,14 +89,14 @@ class Sessions:
                 pass
         return self._connect(self.ask)
 
-    def get(self, become_user: str | None) -> Session:
+    def get(self, become_user: str | None) -> WorkerSession:
         """The session of a user; None is the one who logged in."""
         if self._connection is None:
             self._connection = self._connected()
         if become_user == self._connection.user:
             become_user = None  # one worker is enough, and two would wait for one lock
         if become_user not in self._open:
-            self._open[become_user] = Session(
+            self._open[become_user] = WorkerSession(
                 self._connection,
                 become_user,
                 self._sudo_password,
@@ -131,7 +132,7 @@ class Sessions:
         if self._connection is not None:
             self._connection.close()
 
-    def hand_over(self) -> RigConnection:
+    def hand_over(self) -> Transport:
         """End all workers, and give away the connection, which stays open: the caller closes it."""
         self._end_workers()
         connection, self._connection = self._connection, None
@@ -154,7 +155,7 @@ class Sessions:
             self._connection = None
 
 
-def _close(early: Future[RigConnection]) -> None:
+def _close(early: Future[Transport]) -> None:
     """Close a connection that nobody waited for."""
     if early.exception() is None:
         early.result().close()

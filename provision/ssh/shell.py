@@ -19,15 +19,15 @@ import paramiko
 
 from provision.boundary.decode import BoundaryError
 from provision.boundary.text import clean_line
-from provision.errors import HungError, LostError, UnreachableError
-from provision.ssh.connection import CHANNEL_TIMEOUT, RigConnection
+from provision.errors import HungError, LostError
+from provision.ssh.connection import CHANNEL_TIMEOUT
+from provision.ssh.transport import Channel, Transport
 
 SILENCE = 120.0  # seconds without a byte from a command, unless its caller allows more
 LONGEST = 600.0  # seconds for a whole command, unless its caller allows more
 LONGEST_RUN = 24 * 3600.0  # seconds for what has deadlines of its own, or an operator who waits
 MOST = 64 << 20  # bytes that a command may write, where its caller names no other limit
 MOST_COMPLAINTS = 1 << 20  # bytes of its standard error; what comes then is not kept
-KEEPALIVE = 10  # seconds between keepalives of an idle connection
 CHUNK = 65536  # bytes
 NO_MORE = "deeprig-no-more"  # for sudo's second attempt
 BEGIN = "deeprig-begin"  # between sudo's password and the command's own input
@@ -52,8 +52,8 @@ class Done:
 class Shell:
     """Runs commands on a rig as the user who logs in. Several may run at once."""
 
-    def __init__(self, connection: RigConnection) -> None:
-        self.connection = connection
+    def __init__(self, transport: Transport) -> None:
+        self.transport = transport
 
     def run(
         self,
@@ -74,7 +74,7 @@ class Shell:
         watches for the end of it knows when the operator has gone away.
         sink: takes what it writes, which then is not kept.
         """
-        channel = self._open(silence)
+        channel = self.transport.open_channel(silence)
         try:
             channel.exec_command(self._words(command))
             if first := self._first_line():
@@ -102,7 +102,7 @@ class Shell:
 
     def close(self) -> None:
         """End the connection: what runs over it sees the end of its input. From any thread."""
-        self.connection.close()
+        self.transport.close()
 
     def _words(self, command: str) -> str:
         """What the login shell is given."""
@@ -112,25 +112,11 @@ class Shell:
         """What is sent before the command's own input."""
         return b""
 
-    def _open(self, silence: float) -> paramiko.Channel:
-        self.connection.open()
-        transport = self.connection.transport
-        transport.set_keepalive(KEEPALIVE)
-        try:
-            channel: paramiko.Channel = transport.open_session(timeout=CHANNEL_TIMEOUT)
-        except (paramiko.SSHException, EOFError, OSError) as error:
-            raise UnreachableError(
-                f"{self.connection.host} took the login but no command: {error or 'no answer'}",
-                advice="Look at the rig's own console: it may be out of memory or disk space.",
-            ) from None
-        channel.settimeout(silence)
-        return channel
-
 
 class _Reading:
     """Reads both streams of a command to their end, within bounds of time and bytes."""
 
-    def __init__(self, channel: paramiko.Channel, deadline: float, most: int) -> None:
+    def __init__(self, channel: Channel, deadline: float, most: int) -> None:
         self._channel = channel
         self._deadline = deadline
         self._most = most
@@ -175,12 +161,12 @@ class _Reading:
 class RootShell(Shell):
     """Runs commands on a rig as root: by sudo where the login is another user's."""
 
-    def __init__(self, connection: RigConnection, sudo_password: str | None) -> None:
-        super().__init__(connection)
+    def __init__(self, transport: Transport, sudo_password: str | None) -> None:
+        super().__init__(transport)
         self.sudo_password = sudo_password
 
     def _is_root(self) -> bool:
-        return bool(self.connection.user == "root")
+        return self.transport.user == "root"
 
     def _words(self, command: str) -> str:
         words = super()._words(command)

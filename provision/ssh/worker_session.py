@@ -12,18 +12,26 @@ import shlex
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
 
 import paramiko
 
 from provision.boundary.decode import LIMITS, BoundaryError, check_type
-from provision.boundary.messages import Batch, Hello, Waiting, decode_frame
+from provision.boundary.messages import (
+    Batch,
+    BatchNews,
+    Hello,
+    Progress,
+    Waiting,
+    WorkUnit,
+    decode_frame,
+)
 from provision.boundary.text import clean
 from provision.errors import LostError, UnreachableError
 from provision.remote.frames import GREETING, HEARTBEAT, BadFrame, Frame, pack, read_body
 from provision.ssh import worker_bundle
-from provision.ssh.connection import CHANNEL_TIMEOUT, RigConnection
+from provision.ssh.connection import silent_login_error
+from provision.ssh.transport import Channel, Transport
 
 SILENCE = 30.0  # seconds; several heartbeats
 #: From the command to the worker's first word; Python on a slow disk takes 3 seconds.
@@ -34,11 +42,10 @@ MOST_BEFORE_GREETING = 1 << 20  # bytes of a login shell's own words
 MOST_OF_A_SESSION = 1 << 30  # bytes; a whole provision sends 2 MB
 MOST_OF_STDERR = 1 << 16  # bytes
 
-Unit = dict[str, Any]
-Progress = Callable[[Frame], None]
+OnProgress = Callable[[Progress], None]
 
 
-class Session:
+class WorkerSession:
     """A worker on the rig. `become_user` None: the login user itself.
 
     Raises UnreachableError when none can be started, LostError when it is lost later.
@@ -46,14 +53,14 @@ class Session:
 
     def __init__(
         self,
-        connection: RigConnection,
+        transport: Transport,
         become_user: str | None,
         become_password: str | None = None,
         interpreter: str = "python3",
         exclusive: bool = True,
         silence: float = SILENCE,
     ) -> None:
-        self.connection = connection
+        self.transport = transport
         self.become_user = become_user
         self.frames_sent = 0
         self.frames_received = 0
@@ -62,21 +69,21 @@ class Session:
         self._interpreter = interpreter
         self._exclusive = exclusive
         self._silence = silence
-        self._channel: paramiko.Channel | None = None
+        self._channel: Channel | None = None
         self._buffer = b""
         self._received = 0  # bytes
         self._batch = 0
         self._sending = threading.Lock()
         self._ended = threading.Event()
 
-    def run(self, units: list[Unit], progress: Progress) -> Iterator[Frame]:
-        """Send a batch and yield the frames that tell of it, the last one `done`."""
+    def run(self, units: Sequence[WorkUnit], on_progress: OnProgress) -> Iterator[BatchNews]:
+        """Send a batch and yield what the rig reports of it, until it is done."""
         self._batch += 1
         batch = Batch(self._batch, units)
-        request = pack({"batch": self._batch, "units": units})
+        request = pack({"batch": self._batch, "units": list(units)})
         if self._channel is None:
-            first = units[0]["id"]
-            self._start(request, lambda waiting: progress(_as_progress(first, waiting)))
+            first = tuple(units[0]["id"])
+            self._start(request, lambda waiting: on_progress(_as_progress(first, waiting)))
         else:
             self._send(request)
         self.frames_sent += 1
@@ -86,12 +93,15 @@ class Session:
             if time.monotonic() > deadline:
                 raise self._lost(f"a batch of tasks did not end within {LONGEST_BATCH:g} s")
             try:
-                batch.check(frame)
+                news = batch.check(frame)
             except BoundaryError as error:
                 raise self._broken(error) from None
-            progress(frame)
-            yield frame
-            if frame["done"]:
+            if news.current is not None:
+                on_progress(news.current)
+            # Signs of life come by the clock: only the last frame of a batch is counted.
+            self.frames_received += news.is_done
+            yield news
+            if news.is_done:
                 return
 
     def close(self) -> None:
@@ -127,11 +137,8 @@ class Session:
 
         on_waiting: is called while a run whose operator is gone comes to its end.
         """
-        self.connection.open()
-        transport = self.connection.transport
+        channel = self.transport.open_channel(self._silence)
         try:
-            channel = transport.open_session(timeout=CHANNEL_TIMEOUT)
-            channel.settimeout(self._silence)
             channel.exec_command(f"exec sh -c {shlex.quote(self._command())}")
             self._channel = channel
             password = f"{self._password}\n".encode() if self._password is not None else b""
@@ -140,13 +147,11 @@ class Session:
             self._greeting()
         except (paramiko.SSHException, EOFError, TimeoutError) as error:
             self._channel = None
-            raise UnreachableError(
-                f"{self.connection.host} took the login but no command: {error or 'no answer'}",
-                advice="Look at the rig's own console: it may be out of memory or disk space.",
-            ) from None
+            raise silent_login_error(self.transport.host, error) from None
         self._ended.clear()
         threading.Thread(target=self._give_signs_of_life, args=(channel,), daemon=True).start()
         self.hello = dict(self._hear_hello(on_waiting))
+        self.frames_received += 1
         if self.hello["busy"] or self.hello["problem"]:
             self.abort()
             self._channel = None
@@ -172,7 +177,7 @@ class Session:
         except BoundaryError as error:
             raise self._broken(error) from None
 
-    def _give_signs_of_life(self, channel: paramiko.Channel) -> None:
+    def _give_signs_of_life(self, channel: Channel) -> None:
         """Tell the worker that this side is there, until the session ends."""
         sign = pack({"op": "alive"})
         while not self._ended.wait(HEARTBEAT):
@@ -205,7 +210,7 @@ class Session:
         said = self._stderr() or heard
         self._channel = None
         text = said.lower()
-        user = self.connection.user
+        user = self.transport.user
         if "incorrect password" in text or "sorry, try again" in text or "no password" in text:
             return UnreachableError(
                 f"sudo did not accept the password of '{user}'",
@@ -286,7 +291,6 @@ class Session:
             frame = decode_frame(body, LIMITS)
         except BoundaryError as error:
             raise self._broken(error) from None
-        self.frames_received += 1
         return frame
 
     def _drop(self) -> None:
@@ -313,13 +317,13 @@ class Session:
         )
 
 
-def _shut(channel: paramiko.Channel) -> None:
+def _shut(channel: Channel) -> None:
     """Close a channel, also of a connection that is gone already."""
     with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
         channel.close()
 
 
-def _as_progress(unit: list[int], waiting: Waiting) -> Frame:
-    """A frame for the operator's display while another run is waited for."""
+def _as_progress(unit: tuple[int, ...], waiting: Waiting) -> Progress:
+    """Return what the display shows while another run is waited for."""
     title = f"waiting for the run {waiting['holder']} to end: its operator is gone"
-    return {"current": {"id": unit, "elapsed": waiting["seconds"], "line": "", "title": title}}
+    return Progress(unit, waiting["seconds"], "", title)

@@ -1,4 +1,4 @@
-"""Rigs for tests. They are the lab's own (test, test2, …), beside those of the operator."""
+"""Rigs for tests: test, test2, … in a network of this process, beside those of the operator."""
 
 from __future__ import annotations
 
@@ -8,12 +8,28 @@ from pathlib import Path
 
 import pytest
 
-from lab import host, image, machine
+from lab import host, image
 from lab import inventory as lab_inventory
 from lab.fleet import write_known_hosts
+from lab.lease import lease_network
 from lab.machine import Rig
+from tests.lab.mining.pool import Pool
+from tests.lab.provisioned import ensure_provisioned
 
 MakeRig = Callable[..., Rig]
+POOL = pytest.StashKey[Pool]()
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Open the pool that miners connect to: one for all workers, since its address is fixed."""
+    if not hasattr(session.config, "workerinput"):
+        session.config.stash[POOL] = Pool()
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Close the pool."""
+    if pool := session.config.stash.get(POOL, None):
+        pool.close()
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -38,29 +54,41 @@ def lab_image() -> image.Image:
 
 
 @pytest.fixture(scope="session")
-def make_rig(lab_image: image.Image) -> Iterator[MakeRig]:
+def own_network() -> Iterator[None]:
+    """A network of this process; its rigs are removed at the end."""
+    with lease_network():
+        yield
+
+
+@pytest.fixture(scope="session")
+def make_rig(own_network: None, lab_image: image.Image) -> MakeRig:
     """Boot a rig by its name (test, test2, …), as on the day it was bought, even if it was used.
 
-    >>> rig = make_rig("test2", flavour="msos")                     # doctest: +SKIP
+    For example: rig = make_rig("test2", flavour="msos").
     """
-    made: dict[str, Rig] = {}
 
-    def make(name: str, flavour: str = lab_image.flavour) -> Rig:
-        made[name] = rig = Rig(name)
-        built = lab_image if flavour == lab_image.flavour else image.ensure(flavour)
+    def make(name: str, flavour: str = lab_image.flavour, built: image.Image | None = None) -> Rig:
+        rig = Rig(name)
+        if built is None:
+            built = lab_image if flavour == lab_image.flavour else image.ensure(flavour)
         rig.up(fresh=True, image=built)
         return rig
 
-    yield make
-    for rig in made.values():
-        rig.discard()
-    machine.clear()
+    return make
+
+
+@pytest.fixture(scope="session")
+def provisioned_image(
+    own_network: None, lab_image: image.Image, write_inventory: Callable[..., Path]
+) -> image.Image:
+    """The image of a rig that `fab provision` has turned into a host."""
+    return ensure_provisioned(lab_image, write_inventory)
 
 
 @pytest.fixture(scope="session")
 def rig(make_rig: MakeRig) -> Rig:
     """One rig for a whole session; who changes it for good asks make_rig for another one."""
-    return make_rig("test")
+    return make_rig("test40")
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -88,15 +88,40 @@ class Home:
         return ("-i", str(key), "-o", "IdentitiesOnly=yes", "-o", "BatchMode=yes")
 
 
+#: What adopting changes on a rig, and what the tests here change: kept aside, then put back.
+FOLDERS = "/etc /home /root /var/mail /run/hardware/sys/class/dmi"
+KEEP = f"mkdir /run/kept && cp -a --parents {FOLDERS} /run/kept"
+PUT_BACK = (
+    f"pkill -KILL -u user; for folder in {FOLDERS}; do find $folder -mindepth 1 -delete;"
+    " cp -a /run/kept/$folder/. $folder/; done; systemctl daemon-reload; systemctl restart ssh"
+)
+
+
+@pytest.fixture(scope="module")
+def bought(make_rig: Callable[[str], Rig]) -> Rig:
+    """A rig as it was bought, with a copy of what the tests change."""
+    rig = make_rig(NAME)
+    rig.run(KEEP)
+    return rig
+
+
 @pytest.fixture
-def home(make_rig: Callable[[str], Rig], tmp_path: Path) -> Home:
+def target(bought: Rig) -> Iterator[Rig]:
+    """That rig; after the test it is as it was bought."""
+    yield bought
+    bought.run(PUT_BACK, check=False)
+    bought.wait()
+
+
+@pytest.fixture
+def home(target: Rig, tmp_path: Path) -> Home:
     """A rig as it was bought, and an operator who never saw it."""
     inventory = tmp_path / "inventory"
     inventory.mkdir()
     (inventory / "rigs.yml").write_text(RIGS)
     folder = tmp_path / "home"
     folder.mkdir()
-    return Home(folder, inventory, make_rig(NAME))
+    return Home(folder, inventory, target)
 
 
 def test_from_an_address_and_a_password_to_a_managed_rig(home: Home) -> None:

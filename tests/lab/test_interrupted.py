@@ -16,11 +16,14 @@ from fabric import Config
 
 from lab import faults
 from lab.machine import Rig
+from provision.engine import module_registry
 from provision.errors import LostError
 from provision.inventory import hosts as inventories
+from provision.remote.options import normalize
 from provision.remote.worker import INTERVAL
 from provision.ssh.rig_sessions import sessions_of
 from tests.lab.operator import STEPS, Said, fab, finish, playbook, start, until, variant
+from tests.unit.hostile.fake_rig import work_unit
 
 NAME = "test6"
 PURGE = (
@@ -224,15 +227,9 @@ def test_a_peer_that_falls_silent(inventory: Path, target: Rig, marks: Path) -> 
     sessions = sessions_of(host, Config())
     session = sessions.get("root")
     session._silence = 7.0  # more than the worker's sign of life, less than a test should last
-    unit = {
-        "id": [1, 0],
-        "module": "command",
-        "args": {"cmd": "sleep 14", "_raw_params": None, "argv": [], "creates": None,
-                 "removes": None, "chdir": None, "stdin": None, "stdin_add_newline": True,
-                 "strip_empty_ends": True, "expand_argument_vars": True},
-    }  # fmt: skip
-    alive = [frame["done"] for frame in [next(session.run([unit], lambda frame: None))]]
-    assert alive == [False]  # the sign of life of a task that says nothing
+    args = normalize("command", module_registry.options("command"), {"cmd": "sleep 14"})
+    sign_of_life = next(iter(session.run([work_unit(1, "command", args)], lambda _: None)))
+    assert not sign_of_life.is_done
     pid = connection(target)
     target.run(f"kill -STOP {pid}")
     try:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from lab import faults, machine
+from lab import faults, image, machine
 from lab.machine import Rig
-from tests.lab.operator import reboot, switching
+from tests.lab.operator import fab, reboot, switching
 
 
 @pytest.fixture
@@ -139,7 +141,7 @@ def test_ssh_user_without_python(rig: Rig, fault: Callable[..., None]) -> None:
 @pytest.fixture(scope="module")
 def other(make_rig: Callable[[str], Rig]) -> Rig:
     """A rig to be changed, by one test after the other."""
-    return make_rig("test2")
+    return make_rig("test12")
 
 
 class TestReboots:
@@ -197,7 +199,33 @@ class TestReboots:
     def test_nothing_is_left(self, other: Rig) -> None:
         pid, leader = other.supervisor(), other.leader()
         other.discard()
-        assert "/test2/" not in Path("/proc/mounts").read_text()
+        assert "/test12/" not in Path("/proc/mounts").read_text()
         assert not other.folder.exists()
         assert not any(Path(f"/proc/{each}").exists() for each in (pid, leader))
-        assert "test2" not in {rig.name for rig in machine.known()}
+        assert "test12" not in {rig.name for rig in machine.known()}
+
+
+@pytest.fixture
+def rig_in_memory(own_network: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rig]:
+    """A rig whose state is on a tmpfs, and below /tmp as the rig's own tmpfs is."""
+    folder = Path(tempfile.mkdtemp(prefix="deeprig-lab-", dir="/tmp"))
+    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", folder], check=True)
+    monkeypatch.setenv("DEEPRIG_LAB_STATE", str(folder))
+    rig = Rig("test13")
+    try:
+        rig.up(fresh=True, image=image.ensure("clean"))
+        yield rig
+        rig.discard()
+    finally:
+        subprocess.run(["umount", "--lazy", folder], check=True)
+        folder.rmdir()
+
+
+def test_state_in_memory_below_tmp_leaves_the_rig_its_disk(
+    rig_in_memory: Rig, write_inventory: Callable[..., Path]
+) -> None:
+    inventory = write_inventory(rig_in_memory)
+    result = fab(inventory, rig_in_memory.name, "facts", "--json")
+    facts = json.loads(result.stdout)[rig_in_memory.name]["ansible_local"]["deeprig"]
+    assert facts["root_disk"]["filesystem"] == "overlay"
+    assert facts["root_disk"]["diskless"] is False

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -218,19 +217,3 @@ def test_a_miner_on_a_plain_system(second: Result, rigs: list[Rig], inventory: P
         "0 4 * * * root true",
     ]
     assert provision(inventory, "test2", "--tags", "demine")["hosts"]["test2"]["changed"] == 0
-
-
-def test_ansible_finds_nothing_to_change(second: Result, inventory: Path, tmp_path: Path) -> None:
-    # Ansible copies a folder whole: what Python compiled here must not be in it.
-    clean = shutil.ignore_patterns("__pycache__")
-    for name in ("playbooks", "inventory", "provision", "agent", "tests/rig"):
-        shutil.copytree(ROOT / name, tmp_path / name, ignore=clean)
-    shutil.copy(ROOT / "ansible.cfg", tmp_path)
-    binary = Path(sys.executable).parent / "ansible-playbook"
-    command = [str(binary), "-i", str(inventory), "-l", "test", "playbooks/provision.yml"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    # Under Ansible the first step brings the facts that our engine has of its own.
-    steps = done.stdout.split("PLAY [")
-    changed = [step.split("]")[0] for step in steps if "\nchanged: [test]" in step]
-    assert changed == ["Rig facts"], done.stdout

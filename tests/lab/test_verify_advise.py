@@ -43,17 +43,20 @@ def cases() -> list[Case]:
     return verify_advise.measure(settings, workloads, known)
 
 
+@pytest.mark.extended
 def test_bytes_on_the_wire_are_the_formulas(cases: list[Case]) -> None:
     wrong = [verify_advise.row(case) for case in cases if abs(case.bytes_error) > 0.04]
     assert wrong == []
 
 
+@pytest.mark.extended
 def test_times_are_as_predicted(cases: list[Case]) -> None:
     within = verify_advise.load()["short"]["within"]
     wrong = [verify_advise.row(case) for case in cases if abs(case.error) > within]
     assert wrong == []
 
 
+@pytest.mark.extended
 def test_messages_were_worth_predicting(cases: list[Case]) -> None:
     """A step without messages would be far shorter: a predictor of nothing would not pass."""
     assert all(case.slowdown > 1.5 for case in cases)

@@ -10,21 +10,22 @@ from typing import Any
 
 from provision.engine import playbook
 from provision.engine.host_run import HostRun
-from provision.engine.outcome import Recap
-from provision.engine.report import Report
-from provision.engine.run_log import RunLog
+from provision.engine.reports.run_log import RunLog
+from provision.engine.reports.run_report import RunReport
+from provision.engine.results import Recap
 from provision.engine.run_options import RunOptions, extra_variables
 from provision.engine.variables import HostVariables
 from provision.inventory import hosts
 from provision.inventory.hosts import Host
 from provision.output.redaction import Redactor
 from provision.ssh.rig_sessions import Sessions
+from provision.ssh.transport import Transport
 
 
 class LocalChannel:
-    """Paramiko's Channel, as far as a session uses it, over a child's pipes."""
+    """A channel over a child's pipes."""
 
-    def settimeout(self, seconds: float) -> None:
+    def settimeout(self, timeout: float) -> None:
         """Nothing here waits for a network."""
 
     def exec_command(self, command: str) -> None:
@@ -39,13 +40,20 @@ class LocalChannel:
         while view:
             view = view[self.process.stdin.write(view) :]
 
-    def recv(self, count: int) -> bytes:
+    def recv(self, nbytes: int) -> bytes:
         assert self.process.stdout is not None
-        return self.process.stdout.read(count) or b""
+        return self.process.stdout.read(nbytes) or b""
 
-    def recv_stderr(self, count: int) -> bytes:
+    def recv_stderr(self, nbytes: int) -> bytes:
         assert self.process.stderr is not None
-        return self.process.stderr.read(count) or b""
+        return self.process.stderr.read(nbytes) or b""
+
+    def shutdown_write(self) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+
+    def recv_exit_status(self) -> int:
+        return self.process.wait()
 
     def close(self) -> None:
         for stream in (self.process.stdin, self.process.stdout, self.process.stderr):
@@ -54,19 +62,18 @@ class LocalChannel:
         self.process.wait()
 
 
-class LocalConnection:
-    """A RigConnection, as far as a session uses it."""
+class LocalTransport:
+    """A transport whose commands are children of the test."""
 
     host = "localhost"
     user = "tester"
-
-    def __init__(self) -> None:
-        self.transport = self
+    connect_timeout: float | None = None
+    is_connected = True
 
     def open(self) -> None:
         """Always open."""
 
-    def open_session(self, timeout: float) -> LocalChannel:
+    def open_channel(self, silence: float) -> LocalChannel:
         return LocalChannel()
 
     def close(self) -> None:
@@ -96,7 +103,7 @@ def play(
     variables: dict[str, Any] | None = None,
     verbose: bool = True,
     as_json: bool = False,
-    connect: Callable[[], Any] = LocalConnection,
+    connect: Callable[[], Transport] = LocalTransport,
 ) -> Played:
     """Write a playbook's text into a folder and play it, as the login user, on this machine."""
     from provision.engine.run_options import words
@@ -112,7 +119,7 @@ def play(
     stream = io.StringIO()
     with RunLog(folder / "log", "test", ["here"]) as log:
         redactor = Redactor()
-        report = Report(["here"], redactor, log, stream=stream, verbose=verbose, as_json=as_json)
+        report = RunReport(["here"], redactor, log, stream=stream, verbose=verbose, as_json=as_json)
         values = HostVariables(host, known, options.extra, check, diff, redactor.add)
         recap = HostRun(host, values, sessions, options, report).run(playbook.load(path))
         report.recap([recap], 0.0)

@@ -25,7 +25,7 @@ def test_check_mode_changes_nothing_and_says_what_it_can_not_know(tmp_path: Path
     assert not (tmp_path / "file").exists()
     assert predicted.counts["changed"] == 2
     assert predicted.counts["unknown"] == 1
-    assert "depends on" in predicted.text
+    assert "cannot be predicted: needs 'stdout' of the result of 'command'" in predicted.text
     assert "+new" in predicted.text
     assert play(source, tmp_path, variables=variables).counts["changed"] == 3
 

@@ -9,6 +9,7 @@ from typing import cast
 import pytest
 from invoke.exceptions import Exit
 
+from provision.boundary.messages import BatchNews, UnitResult, WorkUnit
 from provision.cli.executor import fail
 from provision.cli.flags import Flags
 from provision.discovery.gather import read_facts
@@ -53,16 +54,16 @@ class Answers:
     """Sessions of a rig that says one thing."""
 
     def __init__(self, result: dict[str, object]) -> None:
-        self.result, self.units = result, list[dict[str, object]]()
+        self.result, self.units = result, list[WorkUnit]()
 
     def get(self, user: str) -> Answers:
         assert user == "root"
         return self
 
-    def run(self, units: list[dict[str, object]], told: object) -> Iterator[dict[str, object]]:
+    def run(self, units: list[WorkUnit], on_progress: object) -> Iterator[BatchNews]:
         self.units += units
-        yield {"results": []}  # a sign of life
-        yield {"results": [{"result": self.result}]}
+        yield BatchNews([], None, is_done=False)  # a sign of life
+        yield BatchNews([UnitResult((1, 0), self.result, 0.1)], None, is_done=True)
 
 
 def test_facts_are_read_over_sessions_that_are_there() -> None:

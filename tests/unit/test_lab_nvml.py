@@ -18,7 +18,7 @@ from lab.control import HW_THERMAL
 from lab.hardware import Link
 from lab.simulated import NVRM, VERSION, Simulated, build
 
-pytestmark = pytest.mark.skipif(not shutil.which("gcc"), reason="no gcc")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(not shutil.which("gcc"), reason="no gcc")]
 MISMATCH = "RM has detected an NVML/RM version mismatch."  # pynvml has its own words
 
 

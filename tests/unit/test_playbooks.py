@@ -33,6 +33,7 @@ def run(*command: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 def test_ansible_accepts_the_syntax() -> None:
     done = run("ansible-playbook", "--syntax-check", *map(str, PLAYBOOKS))
     assert done.returncode == 0, done.stdout + done.stderr

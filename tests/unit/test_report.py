@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from provision.engine.report import Report
-from provision.engine.run_log import RunLog
+from provision.engine.reports.run_log import RunLog
+from provision.engine.reports.run_report import RunReport
+from provision.engine.results import Result
 from provision.output.redaction import Redactor
 from tests.unit.local import play
 
@@ -89,7 +90,7 @@ def test_progress_is_no_markup_and_fits_the_terminal(
     terminal = Terminal()
     with (
         RunLog(tmp_path, "test", ["h"]) as log,
-        Report(["h"], Redactor(), log, stream=terminal) as report,
+        RunReport(["h"], Redactor(), log, stream=terminal) as report,
     ):
         report.progress("h", "step", "[/b] title", 3.0, "[/red] \udcff öl \x1b[2J")
     assert "[/red] ? ?l" in terminal.getvalue()
@@ -99,9 +100,7 @@ def test_json_is_one_document_whatever_the_results_hold(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shown: dict[str, Any] = {"set": {1}, "bytes": b"x"}
-    monkeypatch.setattr(
-        "provision.engine.actions.debug.act", lambda *_: {"changed": False, "r": shown}
-    )
+    monkeypatch.setattr("provision.engine.actions.debug.act", lambda *_: Result({"r": shown}))
     played = play(HEAD + "    - ansible.builtin.debug: {msg: x}\n", tmp_path, as_json=True)
     assert played.counts["ok"] == 1
     assert json.loads(played.text)["tasks"][0]["items"][0]["result"]["r"] == {

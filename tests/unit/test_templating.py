@@ -9,7 +9,9 @@ import pytest
 from provision.errors import Position, RenderError
 from provision.inventory import yaml_source
 from provision.inventory.yaml_source import Text
-from provision.templating.templar import NotYetKnown, Pending, Templar
+from provision.templating.names import names_in
+from provision.templating.templar import Templar
+from provision.templating.unknown import PartialResult, Unknown
 
 VARIABLES = yaml_source.parse(
     """
@@ -21,6 +23,7 @@ nested: {deep: "{{ words | unique }}"}
 version: "580.95.05"
 circle: "{{ square }}"
 square: "{{ circle }}"
+derived: {x: "{{ later }}"}
 """,
     "vars.yml",
 )
@@ -30,7 +33,11 @@ FROM_RIG = {"said": "{{ one }}", "done": {"rc": 0, "failed": False, "changed": T
 
 @pytest.fixture
 def templar() -> Templar:
-    return Templar([VARIABLES, FROM_RIG, {"late": Pending(), "maybe": Pending(certain=False)}])
+    unknown = {
+        "later": Unknown("'stdout' of an earlier task"),
+        "read": PartialResult({"failed": False}, "an earlier task"),
+    }
+    return Templar([VARIABLES, FROM_RIG, unknown])
 
 
 @pytest.mark.parametrize(
@@ -125,26 +132,75 @@ def test_a_condition_must_be_true_or_false(templar: Templar) -> None:
 @pytest.mark.parametrize(
     "template",
     [
-        "{{ late }}",
-        "{{ late.stdout }}",
-        "{{ [late] }}",
-        "x{{ late }}",
-        "{{ late is failed }}",
-        "{{ late | to_json }}",
-        "{{ [late] | to_json }}",
-        "{{ late is mapping }}",
-        "x{{ [late] }}",
-        "{{ maybe is defined }}",
-        "{{ maybe | default('x') }}",
+        "{{ later }}",
+        "{{ later.stdout }}",
+        "{{ [later] }}",
+        "x{{ later }}",
+        "{{ later + 1 }}",
+        "{{ later | int }}",
+        "{{ later | length > 0 }}",
+        "{{ later == 'x' }}",
+        "{{ 'x' in later }}",
+        "{{ not later }}",
+        "{{ 'a' if later else 'b' }}",
+        "{% for x in later %}{{ x }}{% endfor %}",
+        "{{ later | to_json }}",
+        "{{ [later] | to_json }}",
+        "{{ later is mapping }}",
+        "{{ later | default('x') }}",
+        "{{ later | regex_search('a') }}",
+        "{{ derived }}",
+        "{{ derived.x }}",
+        "{{ read.stdout }}",
+        "{{ read.stdout is defined }}",
+        "{{ read.get('stdout', '') }}",
+        "{{ read | to_json }}",
+        "{{ read is changed }}",
+        "{{ read | length }}",
+        "{{ read | dict2items }}",
     ],
 )
-def test_what_is_not_here_yet_is_waited_for(templar: Templar, template: str) -> None:
-    with pytest.raises(NotYetKnown):
-        templar.render(Text.at(template, AT))
+def test_what_is_made_of_an_unknown_value_is_unknown(templar: Templar, template: str) -> None:
+    assert isinstance(templar.render(Text.at(template, AT)), Unknown)
 
 
-def test_what_is_not_here_yet_is_defined(templar: Templar) -> None:
-    assert templar.condition("late is defined", AT)
+@pytest.mark.parametrize(
+    ("template", "value"),
+    [
+        ("{{ later is defined }}", True),
+        ("{{ later is undefined }}", False),
+        ("{{ one == 1 or later }}", True),
+        ("{{ 'a' if one == 1 else later }}", "a"),
+        ("{{ read.failed }}", False),
+        ("{{ read is failed }}", False),
+        ("{{ read is defined }}", True),
+    ],
+)
+def test_what_does_not_need_an_unknown_value_is_known(
+    templar: Templar, template: str, value: Any
+) -> None:
+    assert templar.render(Text.at(template, AT)) == value
+
+
+def test_a_template_file_that_uses_an_unknown_value_is_unknown(templar: Templar) -> None:
+    assert isinstance(templar.render_file("a {{ later }} b", "a.j2"), Unknown)
+    assert templar.render_file("a {{ one }} b", "a.j2") == "a 1 b"
+
+
+@pytest.mark.parametrize(
+    ("value", "names"),
+    [
+        ("{{ a }}", {"a"}),
+        ("{{ a.b[c] | default(d) }}", {"a", "c", "d"}),
+        ("{% for x in a %}{{ x }}{% endfor %}", {"a"}),
+        ("{% set x = a %}{{ x }}", {"a"}),
+        ("plain", set()),
+        ("{{ broken", set()),
+        ("{{ a is defined }}", {"a"}),
+    ],
+)
+def test_names_are_found_without_rendering(value: str, names: set[str]) -> None:
+    assert names_in(Text.at(value, AT)) == names
 
 
 def test_a_template_file_reads_no_other(templar: Templar) -> None:

@@ -13,6 +13,8 @@ import yaml
 
 from tests.unit.local import Played, play
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 
 

@@ -1,9 +1,12 @@
 """What the operator's side does itself: one file per Ansible action, with `OPTIONS` and `act`.
 
 `act(args, context)` returns one of
-- a result (a dict): the action is done, nothing goes to the rig;
-- `Remote`: this module with these arguments is to run on the rig;
-- `Control`: something about the run itself, which the runner does.
+- a `Result`: the action is done, nothing goes to the rig;
+- a `RemoteCall`: the rig runs this module with these arguments;
+- a `Control`: something about the run itself, which the runner does.
+
+An action that renders a template file has `read_templates(args, context)`, which returns its text:
+the names in it are known before it is rendered.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ from provision.templating.templar import Templar
 
 
 @dataclass(frozen=True)
-class Remote:
+class RemoteCall:
     """A module call on the rig."""
 
     module: str
@@ -27,14 +30,14 @@ class Remote:
 
 @dataclass(frozen=True)
 class Control:
-    """What only the runner can do: `name` is a verb of its own."""
+    """What only the runner can do: `flush_handlers`, `end_host`, `noop` or `reboot`."""
 
     name: str
     args: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
-class Context:
+class ActionContext:
     """What an action may use: its task, the variables, and the folders files are looked up in."""
 
     task: Task

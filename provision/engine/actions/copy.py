@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from provision.engine.actions import Context, Remote
+from provision.engine.actions import ActionContext, RemoteCall
 from provision.errors import RenderError
 from provision.remote.modules import copy as remote
 
@@ -18,13 +18,13 @@ LIMIT = 64 * 1024 * 1024  # bytes
 OPTIONS = {name: option for name, option in remote.OPTIONS.items() if name not in remote.INTERNAL}
 
 
-def act(args: dict[str, Any], context: Context) -> Remote:
+def act(args: dict[str, Any], context: ActionContext) -> RemoteCall:
     """`src` becomes content, or with a folder, a list of files."""
     given = {name: value for name, value in args.items() if value is not None}
     if isinstance(given.get("content"), (dict, list)):
         given["content"] = json.dumps(given["content"])
     if args.get("remote_src") or args.get("src") is None:
-        return Remote("copy", given)
+        return RemoteCall("copy", given)
     src = given.pop("src")
     path = context.find(src, "files")
     try:
@@ -32,7 +32,7 @@ def act(args: dict[str, Any], context: Context) -> Remote:
             if given.get("mode") == "preserve":
                 given["mode"] = _mode(path)
             given["_original_basename"] = path.name  # for a dest that is a folder
-            return Remote("copy", {**given, "content_base64": _encoded(path, context)})
+            return RemoteCall("copy", {**given, "content_base64": _encoded(path, context)})
         # As rsync and Ansible: 'src/' is what is in the folder, 'src' the folder itself.
         base = path if src.endswith("/") else path.parent
         files = [
@@ -48,14 +48,14 @@ def act(args: dict[str, Any], context: Context) -> Remote:
         ]
     except OSError as error:
         raise RenderError(f"can't read {path}: {error}", context.task.args.at("src")) from None
-    return Remote("copy", {**given, "files": files})
+    return RemoteCall("copy", {**given, "files": files})
 
 
 def _mode(path: Path) -> str:
     return format(path.stat().st_mode & 0o777, "04o")
 
 
-def _encoded(path: Path, context: Context) -> str:
+def _encoded(path: Path, context: ActionContext) -> str:
     if path.stat().st_size > LIMIT:
         raise RenderError(
             f"{path} is larger than {LIMIT >> 20} MiB",

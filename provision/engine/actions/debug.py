@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from provision.engine.actions import Context
+from provision.engine.actions import ActionContext
+from provision.engine.results import Result
 from provision.errors import RenderError
 from provision.inventory.yaml_source import Text
 from provision.remote.options import Option
+from provision.templating.unknown import find_unknown
 
 OPTIONS = {
     "msg": Option("raw", default="Hello world!"),
@@ -17,10 +19,10 @@ OPTIONS = {
 UNRENDERED = ("var",)
 
 
-def act(args: dict[str, Any], context: Context) -> dict[str, Any]:
-    """The result is shown to the operator by the report."""
+def act(args: dict[str, Any], context: ActionContext) -> Result:
+    """The report shows the result to the operator."""
     if args["verbosity"] > 0:
-        return {"changed": False, "skipped": True, "skip_reason": "Verbosity threshold not met."}
+        return Result({"skip_reason": "Verbosity threshold not met."}, skipped=True)
     if args["var"] is not None:
         name = Text.at(f"{{{{ {args['var']} }}}}", context.task.args.at("var"))
         try:
@@ -29,5 +31,8 @@ def act(args: dict[str, Any], context: Context) -> dict[str, Any]:
             if not error.undefined:
                 raise
             value = f"VARIABLE IS NOT DEFINED! {error.message}"
-        return {"changed": False, "shown": {str(args["var"]): value}}
-    return {"changed": False, "msg": args["msg"], "shown": args["msg"]}
+        unknown = find_unknown(value)
+        if unknown is not None:
+            return Result(unknown=unknown.reason)
+        return Result({}, shown={str(args["var"]): value})
+    return Result({"msg": args["msg"]}, shown=args["msg"])

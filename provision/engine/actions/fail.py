@@ -1,15 +1,16 @@
-"""Fail with a message: for what a condition (`when`) found."""
+"""Fail with a message, usually below a condition (`when`)."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from provision.engine.actions import Context
+from provision.engine.actions import ActionContext
+from provision.engine.results import Result
 from provision.remote.options import Option
 
 OPTIONS = {"msg": Option("raw", default="Failed as requested from task")}
 
 
-def act(args: dict[str, Any], context: Context) -> dict[str, Any]:
+def act(args: dict[str, Any], context: ActionContext) -> Result:
     """Always a failure."""
-    return {"failed": True, "changed": False, "msg": args["msg"]}
+    return Result({"msg": args["msg"]}, failed=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from provision.engine.actions import Context, Control
+from provision.engine.actions import ActionContext, Control
 from provision.remote.options import Option
 
 OPTIONS = {
@@ -14,6 +14,6 @@ OPTIONS = {
 }
 
 
-def act(args: dict[str, Any], context: Context) -> Control:
+def act(args: dict[str, Any], context: ActionContext) -> Control:
     """Times are in seconds."""
     return Control("reboot", args)

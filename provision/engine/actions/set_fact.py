@@ -4,14 +4,23 @@ from __future__ import annotations
 
 from typing import Any
 
-from provision.engine.actions import Context
+from provision.engine.actions import ActionContext
+from provision.engine.results import Result
 from provision.remote.options import Option
+from provision.templating.unknown import PartialResult, Unknown, find_unknown
 
 OPTIONS = {"cacheable": Option("bool", default=False)}
 ANY_OPTION = True
 
 
-def act(args: dict[str, Any], context: Context) -> dict[str, Any]:
-    """`ansible_facts` holds the new variables."""
-    facts = {name: value for name, value in args.items() if name != "cacheable"}
-    return {"changed": False, "ansible_facts": facts}
+def act(args: dict[str, Any], context: ActionContext) -> Result:
+    """`ansible_facts` holds the new variables; in check mode some may be unknown."""
+    facts = {name: _collapse(value) for name, value in args.items() if name != "cacheable"}
+    reasons = [value.reason for value in facts.values() if isinstance(value, Unknown)]
+    return Result({"ansible_facts": facts}, unknown=reasons[0] if reasons else "")
+
+
+def _collapse(value: Any) -> Any:
+    """Return an Unknown for a value that has one within; a partial result stays what it is."""
+    unknown = None if isinstance(value, PartialResult) else find_unknown(value)
+    return value if unknown is None else unknown.defined()

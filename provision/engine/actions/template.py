@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from provision.engine.actions import Context, Remote
+from provision.engine.actions import ActionContext, RemoteCall
+from provision.engine.results import Result
 from provision.errors import RenderError
 from provision.remote.files import ATTRIBUTES
 from provision.remote.options import Option
+from provision.templating.unknown import Unknown
 
 OPTIONS = {
     **ATTRIBUTES,
@@ -19,13 +21,20 @@ OPTIONS = {
 }
 
 
-def act(args: dict[str, Any], context: Context) -> Remote:
-    """The rig's side of it is copy's."""
+def read_templates(args: dict[str, Any], context: ActionContext) -> str:
+    """Return the text of the template file. Raises RenderError."""
     path = context.find(args["src"], "templates")
     try:
-        source = path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise RenderError(f"can't read {path}: {error}", context.task.args.at("src")) from None
-    content = context.templar.render_file(source, str(path))
+
+
+def act(args: dict[str, Any], context: ActionContext) -> RemoteCall | Result:
+    """The rig's side is that of copy."""
+    path = context.find(args["src"], "templates")
+    content = context.templar.render_file(read_templates(args, context), str(path))
+    if isinstance(content, Unknown):
+        return Result(unknown=content.reason)
     rest = {name: value for name, value in args.items() if name != "src" and value is not None}
-    return Remote("copy", {**rest, "content": content})
+    return RemoteCall("copy", {**rest, "content": content})

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
+from lab.image import Image
 from lab.machine import Rig
 from tests.lab.operator import fab, switching, variant
 from tests.monitoring.names import RULE_FILES
@@ -107,10 +108,10 @@ def without_waiting(folder: Path) -> list[Path]:
 
 @pytest.fixture(scope="session")
 def agent_inventory(
-    make_rig: Callable[[str], Rig], write_inventory: Callable[..., Path]
+    make_rig: Callable[..., Rig], provisioned_image: Image, write_inventory: Callable[..., Path]
 ) -> tuple[Rig, Path]:
     """A rig with driver and agent, and its inventory; it samples every second."""
-    rig = make_rig(NAME)
+    rig = make_rig(NAME, built=provisioned_image)
     inventory = variant(write_inventory(rig), NAME, agent_sample_interval=f"{INTERVAL_SECONDS:g}s")
     said = fab(inventory, NAME, "provision", "--tags", STEPS, seconds=240)
     assert said.status == 0, said.text

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from lab.machine import Rig
 from tests.lab.operator import fab
 
-POOL = ("127.0.77.250", 4444)
 #: Words that only a mining system's or a miner's command lines hold, in any flavour.
 OF_MINERS = (
     r"/hive|/opt/mmp|/opt/ethos|minerstat|rclocal|update_status|xminer|gpu-tuning|/opt/guard|"
@@ -26,13 +22,6 @@ for folder in /proc/[0-9]*; do
 done
 true
 """
-
-
-@contextmanager
-def pool() -> Iterator[None]:
-    """A pool that takes every connection, and answers none."""
-    with socket.create_server(POOL, backlog=64):
-        yield
 
 
 def facts(inventory: Path, name: str) -> dict[str, Any]:

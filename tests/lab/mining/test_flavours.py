@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from lab.machine import Rig
-from tests.lab.mining.rigs import POOL, demine, facts, left, pool, sockets
+from tests.lab.mining.pool import ADDRESS
+from tests.lab.mining.rigs import demine, facts, left, sockets
 from tests.lab.operator import reboot, until
 
 #: The rig of each flavour, the key of its system, and how often it is rebooted afterwards.
@@ -38,12 +39,6 @@ class Demined:
     after: dict[str, Any]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def open_pool() -> Iterator[None]:
-    with pool():
-        yield
-
-
 @pytest.fixture(scope="module", params=list(RIGS))
 def demined(
     request: pytest.FixtureRequest,
@@ -55,7 +50,11 @@ def demined(
     rig = make_rig(name, flavour=request.param)
     inventory = write_inventory(rig)
     # It mines: the pool has its connection.
-    until(lambda: any(f"{POOL[0]}:{POOL[1]}" in line and "ESTAB" in line for line in sockets(rig)))
+    until(
+        lambda: any(
+            f"{ADDRESS[0]}:{ADDRESS[1]}" in line and "ESTAB" in line for line in sockets(rig)
+        )
+    )
     before = facts(inventory, name)
     predicted = demine(inventory, name, "--check")
     first = demine(inventory, name)

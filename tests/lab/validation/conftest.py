@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 
+from lab.image import Image
 from lab.machine import Rig
 from tests.lab.operator import Said, fab, switching, variant
 
 NAME = "test4"
-SECOND = "test5"  # another rig, for what takes two
+SECOND = "test15"  # another rig, for what takes two
 STEPS = "demine,base,driver,reboot,pytorch,power,agent,validation"  # what it needs for that
 PROFILE = "x4x4x4x4"  # what a board that splits its slot gives: nothing to complain of
 
@@ -72,12 +73,13 @@ class Proven:
 
 @pytest.fixture(scope="package")
 def proven(
-    make_rig: Callable[[str], Rig],
+    make_rig: Callable[..., Rig],
+    provisioned_image: Image,
     write_inventory: Callable[..., Path],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Proven:
     """A rig that was provisioned whole, with its slot split as the inventory expects it."""
-    rig = make_rig(NAME)
+    rig = make_rig(NAME, built=provisioned_image)
     rig.down()
     rig.set(profile=PROFILE)
     rig.up()
@@ -89,10 +91,13 @@ def proven(
 
 @pytest.fixture(scope="package")
 def pair(
-    proven: Proven, make_rig: Callable[[str], Rig], write_inventory: Callable[..., Path]
+    proven: Proven,
+    make_rig: Callable[..., Rig],
+    provisioned_image: Image,
+    write_inventory: Callable[..., Path],
 ) -> Path:
-    """The inventory of two rigs that can run one world."""
-    rig = make_rig(SECOND)
+    """The inventory of two rigs that can run one distributed job."""
+    rig = make_rig(SECOND, built=provisioned_image)
     inventory = write_inventory(proven.rig, rig)
     said = fab(inventory, SECOND, "provision", "--tags", STEPS, seconds=400)
     assert said.status == 0, said.text

@@ -43,21 +43,28 @@ def test_a_healthy_rig_proves_itself(quick: Proof) -> None:
     assert bad <= {"agent::verdicts"}, quick.said.text
 
 
-def test_a_value_is_known_by_its_check_and_subject(whole: Proof) -> None:
+@pytest.mark.parametrize("plan", ["quick", pytest.param("whole", marks=pytest.mark.extended)])
+def test_a_value_is_known_by_its_check_and_subject(
+    request: pytest.FixtureRequest, plan: str
+) -> None:
     """A baseline compares by them: two values of one name would hide each other."""
-    for check in whole.report["checks"]:
+    for check in request.getfixturevalue(plan).report["checks"]:
         subjects = [row["subject"] for row in check["rows"] if "value" in row]
         assert len(set(subjects)) == len(subjects), check
 
 
-def test_both_plans_keep_their_time(quick: Proof, whole: Proof) -> None:
-    """By their own deadlines: a run that reaches one tells of it as a problem."""
-    for proof, most in ((quick, 60), (whole, 600)):
-        report = proof.report
-        assert report["bench"]["problems"] == []
-        assert report["finished_at"] - report["started_at"] < most
+@pytest.mark.parametrize(
+    ("plan", "seconds"),
+    [("quick", 60), pytest.param("whole", 600, marks=pytest.mark.extended)],
+)
+def test_a_plan_ends_in_time(request: pytest.FixtureRequest, plan: str, seconds: float) -> None:
+    """A run that reaches a deadline of its own reports that as a problem."""
+    report = request.getfixturevalue(plan).report
+    assert report["bench"]["problems"] == []
+    assert report["finished_at"] - report["started_at"] < seconds
 
 
+@pytest.mark.extended
 def test_the_whole_plan_tries_every_workload(whole: Proof) -> None:
     assert whole.said.status == 0, whole.said.text
     names = {one["subject"] for one in whole.check("load::workloads")["rows"]}
@@ -106,10 +113,16 @@ def test_results_are_kept_on_the_rig_and_shown_by_its_agent(proven: Proven, quic
     )
 
 
-def test_nothing_is_left_running(proven: Proven, quick: Proof, whole: Proof) -> None:
+def test_nothing_is_left_running(proven: Proven, quick: Proof) -> None:
     assert proven.leftovers() == []
 
 
+@pytest.mark.extended
+def test_the_whole_plan_leaves_nothing_running(proven: Proven, whole: Proof) -> None:
+    assert proven.leftovers() == []
+
+
+@pytest.mark.extended
 def test_an_earlier_report_shows_what_got_worse(proven: Proven, quick: Proof) -> None:
     """A baseline of a rig that was ten times faster, and in which a check held."""
     before = quick.report

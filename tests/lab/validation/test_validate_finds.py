@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from lab.machine import Rig
-from tests.lab.operator import fab
-from tests.lab.validation.conftest import NAME, Proven
+from tests.lab.operator import fab, switching
+from tests.lab.validation.conftest import NAME, Proof, Proven
 
 GPU = "0000:08:00.0"  # GPU 0 of the profile
 MINER = "cp /bin/sleep /usr/local/bin/lolMiner"
@@ -20,8 +21,12 @@ MINER = "cp /bin/sleep /usr/local/bin/lolMiner"
 
 @dataclass(frozen=True)
 class Wrong:
-    """Something to break (`shell` in the rig, or a `fault` of its hardware), and who finds it."""
+    """Something to break (`shell` in the rig, or a `fault` of its hardware), and who finds it.
 
+    Wrongs of one batch are on the rig at the same time, and one validation finds all of them.
+    """
+
+    batch: str
     check: str
     says: str
     shell: str = ""
@@ -33,105 +38,141 @@ class Wrong:
 
 WRONGS = {
     "a miner's process": Wrong(
-        "demined::no_miner", "lolMiner",
+        "rig", "demined::no_miner", "lolMiner",
         f"{MINER}; systemd-run --unit=x1 /usr/local/bin/lolMiner 999",
         "systemctl stop x1; rm /usr/local/bin/lolMiner",
     ),
     "a miner in a crontab": Wrong(
-        "demined::no_miner", "t-rex",
+        "rig", "demined::no_miner", "t-rex",
         "echo '@reboot root /opt/t-rex/t-rex -o pool' > /etc/cron.d/x2", "rm /etc/cron.d/x2",
     ),
     "a unit that mines": Wrong(
-        "demined::no_miner", "xmrig.service",
+        "rig", "demined::no_miner", "xmrig.service",
         "printf '[Service]\\nExecStart=/opt/xmrig\\n' > /etc/systemd/system/xmrig.service",
         "rm /etc/systemd/system/xmrig.service",
     ),
     "a mining system's folder": Wrong(
-        "demined::no_mining_system", "HiveOS", "mkdir -p /hive/bin", "rm -r /hive",
+        "rig", "demined::no_mining_system", "HiveOS", "mkdir -p /hive/bin", "rm -r /hive",
     ),
     "remote control": Wrong(
-        "demined::no_remote_control", "ttyd",
+        "rig", "demined::no_remote_control", "ttyd",
         "cp /bin/sleep /usr/local/bin/ttyd; systemd-run --unit=x3 /usr/local/bin/ttyd 999",
         "systemctl stop x3; rm /usr/local/bin/ttyd",
     ),
     "a planted key": Wrong(
-        "demined::authorized_keys", "root@hive",
+        "rig", "demined::authorized_keys", "root@hive",
         "mkdir -p /root/.ssh; echo 'ssh-ed25519 AAAA root@hive' >> /root/.ssh/authorized_keys",
         "rm /root/.ssh/authorized_keys",
     ),
     "an open port": Wrong(
-        "demined::listening_ports", "port 4028",
+        "warnings", "demined::listening_ports", "port 4028",
         "systemd-run --unit=x4 python3 -m http.server 4028 --bind 0.0.0.0"
         " && for i in $(seq 50); do ss -Hltn | grep -q :4028 && break; sleep 0.1; done",
         "systemctl stop x4", status="warning",
     ),
     "a host key that all can read": Wrong(
-        "demined::host_keys", "0644", "chmod 644 /etc/ssh/ssh_host_ed25519_key",
+        "rig", "demined::host_keys", "0644", "chmod 644 /etc/ssh/ssh_host_ed25519_key",
         "chmod 600 /etc/ssh/ssh_host_ed25519_key",
     ),
     "a driver that was upgraded underneath": Wrong(
-        "gpus::gpus_answer", "no answer", fault=("mismatch",),
+        "mismatch", "gpus::gpus_answer", "no answer", fault=("mismatch",),
     ),
     "no driver": Wrong(
-        "software::driver", "no driver is loaded",
+        "driver", "software::driver", "no driver is loaded",
         "systemctl stop deeprig-agent; modprobe -r nvidia",
         "modprobe nvidia; systemctl start deeprig-agent",
     ),
-    "a GPU that is lost": Wrong("gpus::gpus_answer", GPU, fault=("lost", "0")),
+    "a GPU that is lost": Wrong("gpus", "gpus::gpus_answer", GPU, fault=("lost", "0")),
     "a power limit that was raised": Wrong(
-        "gpus::power_limit", "350 W", f"nvidia-smi -i {GPU} -pl 350",
+        "rig", "gpus::power_limit", "350 W", f"nvidia-smi -i {GPU} -pl 350",
         f"nvidia-smi -i {GPU} -pl 280",
     ),
     "persistence mode off": Wrong(
-        "gpus::persistence", "Disabled", "nvidia-smi -pm 0", "nvidia-smi -pm 1",
+        "rig", "gpus::persistence", "Disabled", "nvidia-smi -pm 0", "nvidia-smi -pm 1",
     ),
-    "a link that dropped": Wrong("links::path_width", "x1", fault=("link", "0 3x1")),
+    "a link that dropped": Wrong("gpus", "links::path_width", "x1", fault=("link", "1 3x1")),
     "a package that is not held": Wrong(
-        "software::packages_held", "not held", "apt-mark unhold libnccl2", "apt-mark hold libnccl2",
+        "rig", "software::packages_held", "not held", "apt-mark unhold libnccl2",
+        "apt-mark hold libnccl2",
     ),
-    "swap off": Wrong("host::swap", "not in use", "swapoff /swapfile", "swapon /swapfile"),
+    "swap off": Wrong("rig", "host::swap", "not in use", "swapoff /swapfile", "swapon /swapfile"),
     "the agent stopped": Wrong(
-        "agent::service", "not running", "systemctl stop deeprig-agent",
+        "rig", "agent::service", "not running", "systemctl stop deeprig-agent",
         "systemctl start deeprig-agent",
     ),
     "no PyTorch": Wrong(
-        "software::torch", "none in", "mv /opt/deeprig/venv /opt/deeprig/venv.away",
+        "rig", "software::torch", "none in", "mv /opt/deeprig/venv /opt/deeprig/venv.away",
         "mv /opt/deeprig/venv.away /opt/deeprig/venv",
     ),
     "another PyTorch in the inventory": Wrong(
-        "software::torch", "torch==2.12.0", variables={"torch_requirement": "torch==2.12.0"},
+        "inventory", "software::torch", "torch==2.12.0",
+        variables={"torch_requirement": "torch==2.12.0"},
     ),
     "a setting that is not on the rig yet": Wrong(
-        "software::as_the_inventory_says", "power_limits_watts", status="warning",
+        "warnings", "software::as_the_inventory_says", "power_limits_watts", status="warning",
         variables={"gpu_power_limit_watts": 250},
     ),
     "more GPUs wanted than there are": Wrong(
-        "gpus::gpus_on_the_bus", "4 GPUs", variables={"gpus_expected": 4},
+        "inventory", "gpus::gpus_on_the_bus", "4 GPUs", variables={"gpus_expected": 4},
     ),
     "a failed unit": Wrong(
-        "host::failed_units", "x5.service", "systemd-run --unit=x5 -p RemainAfterExit=yes false;"
+        "warnings", "host::failed_units", "x5.service",
+        "systemd-run --unit=x5 -p RemainAfterExit=yes false;"
         "for i in $(seq 50); do systemctl is-failed -q x5 && break; sleep 0.1; done",
         "systemctl reset-failed x5", status="warning",
     ),
 }  # fmt: skip
+BATCHES = {
+    batch: [wrong for wrong in WRONGS.values() if wrong.batch == batch]
+    for batch in sorted({wrong.batch for wrong in WRONGS.values()})
+}
 
 
-@pytest.mark.parametrize("wrong", WRONGS.values(), ids=WRONGS)
-def test_a_wrong_is_found(proven: Proven, fault: Callable[..., None], wrong: Wrong) -> None:
-    if wrong.fault:
-        fault(*wrong.fault)
-    if wrong.shell:
-        proven.rig.run(wrong.shell)
-    try:
-        subject, _, name = wrong.check.partition("::")
-        proof = proven.validate("--select", f"{subject} and {name}", **wrong.variables)
-    finally:
-        if wrong.mend:
-            proven.rig.run(wrong.mend)
+@pytest.fixture(scope="module")
+def proofs(proven: Proven) -> Callable[[str], Proof]:
+    """Break what is in a batch, validate the checks that find it, and mend it: once a batch."""
+
+    @cache
+    def find(batch: str) -> Proof:
+        wrongs = BATCHES[batch]
+        checks = [f"({' and '.join(wrong.check.split('::'))})" for wrong in wrongs]
+        variables = {name: value for wrong in wrongs for name, value in wrong.variables.items()}
+        with switching(proven.rig) as switch:
+            for wrong in wrongs:
+                if wrong.fault:
+                    switch(*wrong.fault)
+                if wrong.shell:
+                    proven.rig.run(wrong.shell)
+            try:
+                return proven.validate("--select", " or ".join(checks), **variables)
+            finally:
+                for wrong in wrongs:
+                    if wrong.mend:
+                        proven.rig.run(wrong.mend)
+
+    return find
+
+
+@pytest.mark.parametrize("name", WRONGS)
+def test_a_wrong_is_found(proofs: Callable[[str], Proof], name: str) -> None:
+    wrong = WRONGS[name]
+    proof = proofs(wrong.batch)
     assert proof.check(wrong.check)["status"] == wrong.status, proof.said.text
     assert wrong.says in proof.text(wrong.check)
     assert proof.said.status == (1 if wrong.status == "critical" else 0)
     assert wrong.says in " ".join(proof.said.text.split())
+
+
+@pytest.mark.parametrize("batch", BATCHES)
+def test_nothing_else_is_found(proofs: Callable[[str], Proof], batch: str) -> None:
+    """Only the checks that a batch breaks fail."""
+    wrong = {each.check for each in BATCHES[batch]}
+    found = {
+        check["check"]
+        for check in proofs(batch).report["checks"]
+        if check["status"] in ("warning", "critical")
+    }
+    assert found == wrong
 
 
 #: What nvidia-smi alone can tell of a GPU.

@@ -6,7 +6,6 @@ Each time nothing is left running on the rig.
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 from collections.abc import Callable
@@ -14,7 +13,7 @@ from collections.abc import Callable
 import pytest
 
 from lab import faults
-from tests.lab.operator import finish, start, until
+from tests.lab.operator import finish, start, switching, until
 from tests.lab.validation.conftest import NAME, Proof, Proven
 
 GPU = "0000:08:00.0"
@@ -58,12 +57,20 @@ def nothing_is_left(proven: Proven) -> object:
     until(lambda: proven.leftovers() == [])
 
 
-def test_a_rank_that_hangs_is_a_verdict_with_everyones_stack(proven: Proven) -> None:
-    def stop() -> None:
-        os_level = ranks(proven)[-1]
-        proven.rig.run(f"kill -STOP {os_level}")
+@pytest.fixture(scope="module")
+def hung(proven: Proven) -> tuple[Proof, Proof]:
+    """A validation in which a rank is stopped, and another one that is started meanwhile."""
+    second: list[Proof] = []
 
-    proof = load_proof(proven, stop, "--quick")
+    def stop() -> None:
+        proven.rig.run(f"kill -STOP {ranks(proven)[-1]}")
+        second.append(proven.validate("--select", "benchmarks"))
+
+    return load_proof(proven, stop, "--quick"), second[0]
+
+
+def test_a_rank_that_hangs_is_a_verdict_with_everyones_stack(hung: tuple[Proof, Proof]) -> None:
+    proof, _ = hung
     assert proof.said.status == 1
     problems = [one for one in proof.report["bench"]["problems"] if one["kind"] == "hang"]
     assert problems, proof.report["bench"]["problems"]
@@ -75,6 +82,11 @@ def test_a_rank_that_hangs_is_a_verdict_with_everyones_stack(proven: Proven) -> 
     assert all("File " in rank["stack"] for rank in others), problem
     assert "hang" in proof.text("load::benchmarks_run")
     assert "File &#34;" in (proof.folder / "report.html").read_text()
+
+
+def test_two_validations_do_not_measure_each_other(hung: tuple[Proof, Proof]) -> None:
+    _, second = hung
+    assert "another benchmark runs on this rig" in second.text("load::benchmarks_run")
 
 
 def test_a_rank_that_dies_is_named_and_the_rest_is_tried(proven: Proven) -> None:
@@ -90,17 +102,27 @@ def _kill_one(proven: Proven) -> None:
     proven.rig.run(f"kill -KILL {ranks(proven)[-1]}")
 
 
-def test_errors_in_the_run_are_found(proven: Proven, fault: Callable[..., None]) -> None:
+@pytest.fixture(scope="module")
+def troubled(proven: Proven) -> Proof:
+    """A validation while the hardware has errors, and while a link has trained too slow."""
+    with switching(proven.rig) as fault:
+        fault("aer", "0 0")  # the kernel counts, and there are none yet
+
+        def break_it() -> None:
+            fault("aer", "1 37")
+            fault("aer", "0 2 nonfatal")
+            fault("xid", "0 31")
+            fault("replays", "2 4711")
+            # GPU 0 is at work, and its link has trained at a lower generation.
+            fault("load", "0")
+            fault("link", "0 1x4")
+
+        return load_proof(proven, break_it, "--quick")
+
+
+def test_errors_in_the_run_are_found(troubled: Proof) -> None:
     """Corrected PCIe errors are a warning, others and Xids are critical."""
-    fault("aer", "0 0")  # the kernel counts, and there are none yet
-
-    def break_it() -> None:
-        fault("aer", "1 37")
-        fault("aer", "0 2 nonfatal")
-        fault("xid", "0 31")
-        fault("replays", "2 4711")
-
-    proof = load_proof(proven, break_it, "--quick")
+    proof = troubled
     assert proof.said.status == 1
     rows = {row["subject"]: row for row in proof.check("links::no_errors_under_load")["rows"]}
     assert rows["0000:08:00.0"]["status"] == "critical"
@@ -113,29 +135,19 @@ def test_errors_in_the_run_are_found(proven: Proven, fault: Callable[..., None])
     assert replays["0000:08:00.0"] == replays["0000:08:00.0"] | {"status": "ok", "reading": "0"}
 
 
-def test_a_slow_link_shows_only_under_load(proven: Proven, fault: Callable[..., None]) -> None:
-    """GPU 0 is at work, and its link has trained at a lower generation."""
-
-    def slow() -> None:
-        fault("load", "0")
-        faults.switch(proven.rig, "link", on=True, argument="0 1x4")
-
-    try:
-        proof = load_proof(proven, slow, "--quick")
-    finally:
-        faults.switch(proven.rig, "link", on=False, argument="0")
-    check = proof.check("links::speed_under_load")
+def test_a_slow_link_shows_only_under_load(troubled: Proof) -> None:
+    check = troubled.check("links::speed_under_load")
     assert check["status"] == "critical", check
     assert "2.5 GT/s" in check["rows"][0]["reading"]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "number", [pytest.param(signal.SIGTERM, marks=pytest.mark.extended), signal.SIGKILL]
+)
 def test_nothing_is_left_when_the_operator_goes_away(proven: Proven, number: int) -> None:
     process, _ = begin(proven)
     process.send_signal(number)
     process.communicate(timeout=60)
-    if number == signal.SIGINT:
-        assert process.returncode == 130
     until(lambda: proven.leftovers() == [], 30)
 
 
@@ -148,6 +160,7 @@ def test_an_interrupted_validation_is_not_the_last_one(proven: Proven) -> None:
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=60)
     assert process.returncode == 130
+    until(lambda: proven.leftovers() == [], 30)
     after = proven.rig.run(f"echo; cat {folder}/summary.json 2>/dev/null || true").stdout
     assert after == before
     newest = json.loads(proven.rig.run(f"cat $(ls -1t {folder}/2*.json | head -1)").stdout)
@@ -168,15 +181,6 @@ def test_a_rig_that_is_lost_is_told_once(proven: Proven) -> None:
     statuses = [check["status"] for check in proof.report["checks"]]
     assert statuses.count("critical") == 0
     assert statuses[-1] == "unknown"
-
-
-def test_two_validations_do_not_measure_each_other(proven: Proven) -> None:
-    process, _ = begin(proven)
-    proven.rig.run(f"kill -STOP {ranks(proven)[-1]}")  # so that it outlasts the other's patience
-    second = proven.validate("--select", "benchmarks")
-    assert "another benchmark runs on this rig" in second.text("load::benchmarks_run")
-    os.kill(process.pid, signal.SIGINT)
-    process.communicate(timeout=60)
 
 
 def test_the_timers_run_waits_for_a_job_to_end(proven: Proven, fault: Callable[..., None]) -> None:

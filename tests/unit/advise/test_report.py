@@ -155,6 +155,7 @@ def test_a_riser_as_wide_as_its_slot_is_left_alone() -> None:
     assert "riser" not in [one.name for one in recommend.changes(rig)]
 
 
+@pytest.mark.slow
 def test_three_dimensions_take_eight_gpus_and_send_by_each() -> None:
     rig = machine.from_words("8x RTX 3090", "8x gen3x4", cpu="EPYC 7302")
     found = report.make(rig, [KNOWN["gpt2"]], "bf16", Work(1024))
@@ -284,6 +285,7 @@ def test_another_board_is_told_by_name_where_the_table_has_one() -> None:
     assert "ROMED8-2T" in twelve.how
 
 
+@pytest.mark.slow
 def test_where_no_board_is_known_nothing_is_claimed() -> None:
     rig = rigs.seed("64x gen2x1", "64x GTX 1080 Ti")
     assert report.make(rig, [KNOWN["gpt2"]], "fp32", Work(1024)).unknown

@@ -21,7 +21,7 @@ from provision.backup import command, stored, transfer
 from provision.backup.stored import FOLDER, Kept
 from provision.backup.transfer import Fetched
 from provision.cli.flags import Flags
-from provision.engine.outcome import Recap, Status
+from provision.engine.results import Recap, Status
 from provision.errors import DeeprigError, SourceError
 from provision.inventory.hosts import Host
 from provision.ssh.shell import Done

@@ -12,7 +12,8 @@ from agent.bench import processes
 from agent.bench.progress import Follower, Teller, progress_file
 from agent.bench.ranks import Ranks
 from tests.unit.agent.web.server import wait_for
-from tests.unit.bench.launched import ROOT
+
+ROOT = Path(__file__).parents[3]
 
 #: A child that ignores SIGTERM, and a grandchild whose parent has ended: both must be found.
 FAMILY = """

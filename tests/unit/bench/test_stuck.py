@@ -18,7 +18,8 @@ from agent.bench import ground, job, processes, watch
 from agent.bench.errors import UnusableError
 from agent.bench.job import Ending, Job, Listener
 from agent.bench.watch import Watch
-from tests.unit.bench.launched import ROOT
+
+ROOT = Path(__file__).parents[3]
 
 LONG_SECONDS = 20.0  # that what is stuck goes on, if anybody waits for it
 kill = subprocess.Popen.kill

@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from provision.boundary.messages import WorkUnit
 from provision.remote.frames import GREETING
 
 HELLO: dict[str, Any] = {
@@ -44,7 +45,7 @@ class FakeChannel:
         self.received = 0
         self.closed = False
 
-    def settimeout(self, seconds: float) -> None:
+    def settimeout(self, timeout: float) -> None:
         """Nothing here waits."""
 
     def exec_command(self, command: str) -> None:
@@ -53,15 +54,15 @@ class FakeChannel:
     def sendall(self, data: bytes) -> None:
         """Whatever is sent."""
 
-    def recv(self, count: int) -> bytes:
+    def recv(self, nbytes: int) -> bytes:
         if self.closed:
             return b""
         self._rest = self._rest or next(self._pieces, b"")
-        part, self._rest = self._rest[:count], self._rest[count:]
+        part, self._rest = self._rest[:nbytes], self._rest[nbytes:]
         self.received += len(part)
         return part
 
-    def recv_stderr(self, count: int) -> bytes:
+    def recv_stderr(self, nbytes: int) -> bytes:
         return b""
 
     def recv_exit_status(self) -> int:
@@ -81,18 +82,15 @@ class FakeConnection:
     user = "root"
     original_host = "fake"
     is_connected = True
+    connect_timeout: float | None = None
 
     def __init__(self, pieces: Iterable[bytes]) -> None:
         self.channel = FakeChannel(pieces)
-        self.transport = self
 
     def open(self) -> None:
         """Always open."""
 
-    def set_keepalive(self, seconds: int) -> None:
-        """Always there."""
-
-    def open_session(self, timeout: float) -> FakeChannel:
+    def open_channel(self, silence: float) -> FakeChannel:
         return self.channel
 
     def close(self) -> None:
@@ -102,3 +100,18 @@ class FakeConnection:
 def connect(*frames: bytes, hello: Any = HELLO) -> FakeConnection:
     """Return a connection to a rig whose worker greets, and then sends these bytes."""
     return FakeConnection(itertools.chain([GREETING, frame(hello)], frames))
+
+
+def work_unit(number: int, module: str, args: dict[str, Any] | None = None) -> WorkUnit:
+    """Return a unit of work for a task without keywords."""
+    return {
+        "id": [number, 0],
+        "module": module,
+        "args": args or {},
+        "check": False,
+        "diff": False,
+        "environment": {},
+        "ignore_errors": False,
+        "changed_when": None,
+        "failed_when": None,
+    }

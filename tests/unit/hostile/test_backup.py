@@ -10,7 +10,7 @@ import pytest
 
 from provision.backup import stored, transfer
 from provision.backup.stored import FOLDER, Kept
-from provision.engine.run_log import RunLog
+from provision.engine.reports.run_log import RunLog
 from provision.errors import DeeprigError
 from provision.output.files import write_named
 from provision.ssh.shell import RootShell

@@ -14,6 +14,8 @@ import pytest
 from provision.ssh.host_keys import format_host_key
 from tests.unit.hostile.ssh_server import SshServer, ssh_server
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[3]
 VERBS = {
     "adopt": ("--user", "user", "--accept-new"),

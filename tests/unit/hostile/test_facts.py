@@ -202,6 +202,7 @@ def test_an_archive_that_claims_gigabytes_takes_no_room(kind: bytes, tmp_path: P
     assert sum(path.stat().st_size for path in tmp_path.rglob("*") if path.is_file()) < 1 << 20
 
 
+@pytest.mark.slow
 def test_an_archive_of_zeros_is_cut_off(tmp_path: Path) -> None:
     packer = zlib.compressobj(9, wbits=31)
     header = tarfile.TarInfo("etc/large")

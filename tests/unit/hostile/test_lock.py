@@ -159,6 +159,7 @@ def test_a_worker_that_hears_nothing_more_ends(folder: Path) -> None:
     pipe.close()
 
 
+@pytest.mark.slow
 def test_a_worker_that_hears_signs_of_life_stays(folder: Path) -> None:
     pipe = Pipe()
     worker = Worker(pipe.reader, io.BytesIO(), 0.01, None, patience=2.0)

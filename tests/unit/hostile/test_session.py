@@ -7,30 +7,27 @@ import json
 import struct
 import zlib
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
 from provision.errors import DeeprigError, LostError, UnreachableError
 from provision.remote.frames import GREETING
 from provision.ssh import worker_session as sessions
-from provision.ssh.worker_session import Session
-from tests.unit.hostile.fake_rig import HELLO, FakeConnection, connect, frame, news
+from provision.ssh.worker_session import WorkerSession
+from tests.unit.hostile.fake_rig import HELLO, FakeConnection, connect, frame, news, work_unit
 from tests.unit.local import play
 
-UNITS: list[dict[str, Any]] = [
-    {"id": [1, 0], "module": "command", "args": {}},
-    {"id": [2, 0], "module": "command", "args": {}},
-]
+UNITS = [work_unit(1, "command"), work_unit(2, "command")]
 OK = {"changed": False}
 FAILED = {"failed": True, "changed": False, "msg": "no"}
 
 
 def run(connection: FakeConnection) -> list[Any]:
     """Send two units to the fake rig; all results."""
-    session = Session(cast(Any, connection), None)
+    session = WorkerSession(connection, None)
     try:
-        return [r for got in session.run(UNITS, lambda frame: None) for r in got["results"]]
+        return [r for news in session.run(UNITS, lambda _: None) for r in news.results]
     finally:
         session.close()
 
@@ -92,6 +89,7 @@ def test_a_greeting_of_another_form_is_an_error(hello: Any) -> None:
         run(connect(hello=hello))
 
 
+@pytest.mark.slow
 def test_a_bomb_is_not_unpacked() -> None:
     """Less than a megabyte on the wire was two gigabytes in memory."""
     import tracemalloc

@@ -13,7 +13,7 @@ from provision.errors import Position, RenderError
 from provision.inventory import hosts, yaml_source
 from provision.inventory.yaml_source import Text
 from provision.output.redaction import MASK, Redactor, secrets_of
-from provision.templating import templar
+from provision.templating import sandbox
 from provision.templating.host_variables import render_variable
 from provision.templating.templar import Templar
 from tests.unit.local import play
@@ -176,11 +176,11 @@ def test_compiled_templates_of_others_are_not_run(
 ) -> None:
     """What lies in the cache is code: a folder that others may write to is not used."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    folder = templar._cache_folder()
+    folder = sandbox._cache_folder()
     assert folder.stat().st_mode & 0o777 == 0o700
     folder.chmod(0o777)
     with pytest.raises(PermissionError):
-        templar._cache_folder()
+        sandbox._cache_folder()
 
 
 def test_an_inventory_is_read_with_unsafe_values(tmp_path: Path) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from provision.discovery.backend import RigBackend
 from provision.errors import HungError, LostError
 from provision.ssh.shell import Done, RootShell
+from provision.ssh.transport import Transport
 
 
 def backend(*answers: Done | Exception, connected: bool = True) -> RigBackend:
@@ -22,8 +23,8 @@ def backend(*answers: Done | Exception, connected: bool = True) -> RigBackend:
             raise answer
         return answer
 
-    connection = SimpleNamespace(is_connected=connected)
-    shell: Any = SimpleNamespace(run=run, connection=connection)
+    transport = SimpleNamespace(is_connected=connected)
+    shell: Any = SimpleNamespace(run=run, transport=transport)
     return RigBackend("rig", shell)
 
 
@@ -55,7 +56,7 @@ def test_silence_is_no_loss_without_a_reason() -> None:
         raise TimeoutError
 
     channel = SimpleNamespace(exec_command=silent, close=lambda: None)
-    shell = RootShell(SimpleNamespace(user="root"), None)  # type: ignore[arg-type]
-    shell._open = lambda silence: channel  # type: ignore[method-assign,assignment,return-value]
+    transport = SimpleNamespace(user="root", open_channel=lambda silence: channel)
+    shell = RootShell(cast(Transport, transport), None)
     with pytest.raises(HungError, match="a command printed nothing for 3 s"):
         shell.run("true", silence=3)

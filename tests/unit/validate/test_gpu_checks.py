@@ -119,6 +119,7 @@ def test_no_limit_that_is_wanted_is_no_limit_that_is_wrong() -> None:
         ("import time; print('begun', flush=True); time.sleep(60)", HANGS, "begun"),
     ],
 )
+@pytest.mark.slow
 def test_a_command_is_run_for_so_long_and_no_longer(code: str, status: int, words: str) -> None:
     here = Subject("rig", testinfra.get_host("local://"))
     began = time.monotonic()

@@ -31,7 +31,7 @@ from agent.bench.progress import Teller
 from agent.bench.workloads import ddp, pipeline, training
 from agent.bench.workloads.training import Setting
 from agent.bench.world import World
-from tests.unit.bench.launched import words
+from tests.torch.launched import words
 from tests.unit.bench.test_hazards import P2P, SHM, ok
 from tests.unit.bench.test_tools import ALL_REDUCE, NVBANDWIDTH
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.bench.launched import Launched
+from tests.torch.launched import Launched
 
 
 def problems(document: dict[str, Any]) -> dict[str, dict[str, Any]]:

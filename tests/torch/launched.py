@@ -17,7 +17,7 @@ from typing import Any
 from agent.bench import processes
 from tests.unit.agent.web.server import wait_for
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[2]
 PATIENCE_SECONDS = 120.0
 
 

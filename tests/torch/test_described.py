@@ -14,7 +14,7 @@ from agent.bench.collectives import COLLECTIVES
 from agent.bench.workloads.asleep import pace_of
 from agent.bench.workloads.check import TOLERANCE
 from agent.bench.workloads.shape import Shape
-from tests.unit.bench.launched import ROOT
+from tests.torch.launched import ROOT
 
 TEXT = (ROOT / "docs/bench.md").read_text()
 ROWS = re.findall(r"^\| (.*?) \|", TEXT, re.MULTILINE)

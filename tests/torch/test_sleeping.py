@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.bench import forked
+from tests.torch import forked
 
 FORWARD, BACKWARD, LAYERS, MICROBATCHES = 0.004, 0.008, 4, 2
 SHAPE = {

@@ -12,7 +12,7 @@ import pytest
 
 from agent.bench.plan import WORKLOADS
 from agent.readings.nccl import ResultReader
-from tests.unit.bench.launched import Launched, launch
+from tests.torch.launched import Launched, launch
 
 RANKS = 3
 LEAST, MOST = 1003, 70001

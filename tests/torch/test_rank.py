@@ -15,7 +15,7 @@ import torch
 from agent.bench import rank, versions
 from agent.bench.progress import Teller
 from agent.bench.world import World
-from tests.unit.bench.test_stand_ins import Alone
+from tests.torch.test_stand_ins import Alone
 
 GEMM = {"rank": 0, "dtype": "float32", "wrong_values": 0}
 

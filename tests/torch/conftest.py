@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.bench.launched import ROOT, Launched, launch
+from tests.torch.launched import ROOT, Launched, launch
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ import torch
 from agent.bench import gemm, measure
 from agent.bench.progress import Teller
 from agent.bench.world import World
-from tests.unit.bench.test_stand_ins import Alone
+from tests.torch.test_stand_ins import Alone
 
 
 def test_a_gpus_clocks_are_up_before_a_product_is_timed(

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from agent.bench import processes
+from tests.torch.launched import PATIENCE_SECONDS, ROOT, Launched, launch, running
 from tests.unit.agent.web.server import wait_for
-from tests.unit.bench.launched import PATIENCE_SECONDS, ROOT, Launched, launch, running
 
 ENDLESS = ("--ranks", "2", "--repeats", "1000000", "--max-bytes", "64K")
 

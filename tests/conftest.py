@@ -1,0 +1,42 @@
+"""The order of the tests (with several processes, the longest files start first), and slow ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).parent
+#: Files and folders by how long they take, the longest first; all others follow.
+LONGEST = (
+    *(
+        "lab/test_provision.py",
+        "lab/validation",
+        "lab/test_adopt.py",
+        "lab/mining/test_flavours.py",
+    ),
+    *("lab/test_interrupted.py", "torch", "lab/agent", "lab", "monitoring", "page"),
+)
+#: What waits for processes, or for real time: not in `make check`.
+SLOW = (
+    "torch",
+    "unit/agent/network",
+    "unit/agent/simulated",
+    "unit/agent/web/test_slow_clients.py",
+)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Sort the files, and mark what is slow; the order of the tests in a file stays."""
+    items.sort(key=lambda item: _rank(item.path))
+    for item in items:
+        if any(item.path.is_relative_to(TESTS / name) for name in SLOW):
+            item.add_marker(pytest.mark.slow)
+
+
+def _rank(path: Path) -> int:
+    return next(
+        (rank for rank, name in enumerate(LONGEST) if path.is_relative_to(TESTS / name)),
+        len(LONGEST),
+    )
