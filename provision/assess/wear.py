@@ -19,7 +19,7 @@ CABLE = "Reseat the card and its riser; swap risers to see which of them the err
 
 
 def signs(
-    gpus: Sequence[pcie.Gpu], smis: Sequence[Smi], messages: str, generations: Mapping[str, str]
+    gpus: Sequence[pcie.PcieGpu], smis: Sequence[Smi], messages: str, generations: Mapping[str, str]
 ) -> list[Finding]:
     """All of them. gpus: read with their error counters; generations: by GPU's address."""
     limits = yaml_source.load(HERE / "thresholds.yml")
@@ -37,14 +37,14 @@ def signs(
     return [*found, *_mixed(smis)]
 
 
-def generations_of(gpus: Sequence[pcie.Gpu]) -> dict[str, str]:
+def generations_of(gpus: Sequence[pcie.PcieGpu]) -> dict[str, str]:
     """The generation of each GPU, by its address, as inventory/hardware/gpus.yml has its chip."""
     known = cards.chips()
     found = {gpu.address: cards.chip_of(gpu.device_id or "0", known) for gpu in gpus}
     return {address: chip.generation for address, chip in found.items() if chip}
 
 
-def _lost(gpus: Sequence[pcie.Gpu], smis: Mapping[str, Smi]) -> Iterator[Finding]:
+def _lost(gpus: Sequence[pcie.PcieGpu], smis: Mapping[str, Smi]) -> Iterator[Finding]:
     for gpu in gpus:
         if not gpu.answers:
             yield Finding(
@@ -63,7 +63,7 @@ def _lost(gpus: Sequence[pcie.Gpu], smis: Mapping[str, Smi]) -> Iterator[Finding
         )  # fmt: skip
 
 
-def _errors(gpus: Sequence[pcie.Gpu]) -> Iterator[Finding]:
+def _errors(gpus: Sequence[pcie.PcieGpu]) -> Iterator[Finding]:
     """PCIe errors since the boot, of each GPU's path: often counted at the port above it."""
     seen: set[str] = set()
     counted = False
@@ -89,16 +89,16 @@ def _errors(gpus: Sequence[pcie.Gpu]) -> Iterator[Finding]:
         yield Finding("PCIe errors", "rig", "ok", f"counted at {len(seen)} devices since the boot")
 
 
-def _xids(gpus: Sequence[pcie.Gpu], messages: str) -> Iterator[Finding]:
+def _xids(gpus: Sequence[pcie.PcieGpu], messages: str) -> Iterator[Finding]:
     """Xids in the kernel's log, which begins at the last boot and may have been cut."""
-    rows = xid.Catalogue(yaml_source.load(XIDS))
+    rows = xid.XidCatalogue(yaml_source.load(XIDS))
     counts: Counter[tuple[str, int]] = Counter()
     for match in xid.XID.finditer(messages):
         counts[match["address"].lower(), int(match["xid"])] += 1
     for (address, number), count in counts.items():
         row = rows[number]
         known = next((g.address for g in gpus if g.address.startswith(address[-10:])), address)
-        status: Status = "note" if row.status == "ok" else row.status  # type: ignore[assignment]
+        status: Status = "note" if row.status == "ok" else row.status
         yield Finding(
             "Xid errors", known, status, f"Xid {number} ({row.name}), {count} in the kernel's log",
             row.advice,

@@ -110,9 +110,11 @@ def write_inventory(
 
 
 @pytest.fixture(scope="module")
-def target(request: pytest.FixtureRequest, make_rig: MakeRig) -> Rig:
-    """A rig of a test file's own, as it was bought; the file says its name: NAME."""
-    return make_rig(request.module.NAME)
+def target(request: pytest.FixtureRequest, make_rig: MakeRig) -> Iterator[Rig]:
+    """A rig for one test file, as on the day it was bought; the file names it: NAME."""
+    rig = make_rig(request.module.NAME)
+    yield rig
+    rig.discard()
 
 
 @pytest.fixture(scope="module")

@@ -66,7 +66,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items[:] = [item for item in items if item not in here[1:]]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def tree() -> Iterator[Tree]:
     """The machine, booted once."""
     if problem := image.unusable():

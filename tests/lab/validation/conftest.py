@@ -77,7 +77,7 @@ def proven(
     provisioned_image: Image,
     write_inventory: Callable[..., Path],
     tmp_path_factory: pytest.TempPathFactory,
-) -> Proven:
+) -> Iterator[Proven]:
     """A rig that was provisioned whole, with its slot split as the inventory expects it."""
     rig = make_rig(NAME, built=provisioned_image)
     rig.down()
@@ -86,7 +86,8 @@ def proven(
     inventory = variant(write_inventory(rig), NAME, "own", agent_sample_interval="1s")
     said = fab(inventory, NAME, "provision", seconds=400)
     assert said.status == 0, said.text
-    return Proven(rig, inventory, tmp_path_factory.mktemp("reports"))
+    yield Proven(rig, inventory, tmp_path_factory.mktemp("reports"))
+    rig.discard()
 
 
 @pytest.fixture(scope="package")
@@ -95,13 +96,14 @@ def pair(
     make_rig: Callable[..., Rig],
     provisioned_image: Image,
     write_inventory: Callable[..., Path],
-) -> Path:
+) -> Iterator[Path]:
     """The inventory of two rigs that can run one distributed job."""
     rig = make_rig(SECOND, built=provisioned_image)
     inventory = write_inventory(proven.rig, rig)
     said = fab(inventory, SECOND, "provision", "--tags", STEPS, seconds=400)
     assert said.status == 0, said.text
-    return inventory
+    yield inventory
+    rig.discard()
 
 
 @pytest.fixture
