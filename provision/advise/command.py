@@ -165,10 +165,18 @@ def wanted(given: Mapping[str, Any]) -> Wanted:
     """The flags by name, as the command line has them."""
     own = {
         name: _count(name, given[name])
-        for name in ("layers", "hidden", "heads", "kv_heads", "feed_forward", "vocabulary",
-                     "experts", "top_k")
+        for name in (
+            "layers",
+            "hidden",
+            "heads",
+            "kv_heads",
+            "feed_forward",
+            "vocabulary",
+            "experts",
+            "top_k",
+        )
         if given[name]
-    }  # fmt: skip
+    }
     work = Work(*(_count(one.name, given[one.name]) for one in fields(Work)))
     rest = {one.name: given[one.name] for one in fields(Wanted) if one.name in given}
     return Wanted(work=work, own=own, **rest)

@@ -130,9 +130,13 @@ def _case(
             f"timeout 10 python3 -c {shlex.quote(ASK)} {shlex.quote(url)}"
         )
         return cases.from_facts(
-            host.name, seen.facts, power.supplies_of(host), planned.power_limits,
-            seen.tree.text_of("messages"), agent_paths(done.out.decode("utf-8", "replace")),
-        )  # fmt: skip
+            host.name,
+            seen.facts,
+            power.supplies_of(host),
+            planned.power_limits,
+            seen.tree.text_of("messages"),
+            agent_paths(done.out.decode("utf-8", "replace")),
+        )
 
 
 def agent_paths(text: str) -> list[dict[str, Any]] | None:

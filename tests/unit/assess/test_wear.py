@@ -15,8 +15,18 @@ from provision.assess.nvidia_smi import Smi
 from provision.inventory import yaml_source
 
 ADDRESS = "0000:08:00.0"
-HEALTHY = Smi(ADDRESS, "RTX 3090", "94.02.42.00.05", celsius=35, fan=0, busy=0, power_limit=350,
-              power_default=350, remapped=0, uncorrectable=0)  # fmt: skip
+HEALTHY = Smi(
+    ADDRESS,
+    "RTX 3090",
+    "94.02.42.00.05",
+    celsius=35,
+    fan=0,
+    busy=0,
+    power_limit=350,
+    power_default=350,
+    remapped=0,
+    uncorrectable=0,
+)
 LOG = "NVRM: Xid (PCI:0000:08:00): {}, pid=1\n"
 
 
@@ -63,7 +73,7 @@ def test_a_healthy_card_has_no_sign() -> None:
         ({"memory_celsius": 104.0, "fan": 90, "busy": 99}, "heat", "warning", "memory 104 °C"),
         ({"power_limit": 250.0}, "power limit", "note", "250 W, by default 350 W"),
     ],
-)  # fmt: skip
+)
 def test_what_the_driver_says(changes: dict[str, Any], check: str, status: str, words: str) -> None:
     one = found([COUNTED], [replace(HEALTHY, **changes)])[check]
     assert one.status == status
