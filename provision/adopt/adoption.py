@@ -35,7 +35,7 @@ class Wish:
     file: str = ""
     accept_new: bool = False
     keep_passwords: bool = False
-    yes_really: bool = False
+    accept_workstation: bool = False
     check: bool = False
 
 
@@ -136,7 +136,7 @@ class Adoption:
 
     def _refuse_workstation(self, look: Look) -> None:
         signs = look.facts["workstation"]
-        if signs and not self.wish.yes_really:
+        if signs and not self.wish.accept_workstation:
             raise DeeprigError(
                 f"this looks like a personal computer, not a mining rig: {', '.join(signs)}",
                 advice="Nothing was changed. If it is the rig, add --accept-workstation.",

@@ -127,7 +127,7 @@ def home(target: Rig, tmp_path: Path) -> Home:
 def test_from_an_address_and_a_password_to_a_managed_rig(home: Home) -> None:
     said = home.adopt("--user", USER, "--name", "attic", password=PASSWORD)
     assert said.status == 0, said.text
-    said.names("SHA256:", "HiveOS", "RTX 3090", "made now", "the mining system ships with")
+    said.names("SHA256:", "HiveOS", "RTX 3090", "made now", "the mining system's default password")
     # Its key opens the door, and no password does.
     assert home.ssh(*home.by_key).stdout == "in\n"
     refused = home.ssh("-o", "PubkeyAuthentication=no", "-o", "BatchMode=yes")
@@ -225,7 +225,7 @@ def test_what_was_left_or_cut_off_is_done_by_the_next_run(home: Home) -> None:
     assert found.status == 0, found.text
     assert home.steps(found)["password"] == "changed"
     assert home.steps(found)["door"] == "changed"
-    found.names("of root and user", "the mining system ships with")
+    found.names("of root and user", "the mining system's default password")
     # A password in the entry that is nobody's any more is none that others know.
     first = "      ansible_user:"
     rigs.write_text(
@@ -320,7 +320,7 @@ def test_bad_input_changes_nothing(home: Home) -> None:
     }  # fmt: skip
     evil = home.adopt("--user", USER, "--name", "../attic", password=PASSWORD)
     assert evil.status == 2
-    evil.names("'../attic' is no name")
+    evil.names("'../attic' is not a valid host name")
     nowhere = home.adopt("--user", USER, "-i", "/nonexistent", password=PASSWORD)
     nowhere.names("there is no key file /nonexistent")
     (home.inventory / "rigs.yml").write_text("rigs:\n  hosts: [a, b]\n")
@@ -331,7 +331,7 @@ def test_bad_input_changes_nothing(home: Home) -> None:
     home.rig.run("echo 31 > /run/hardware/sys/class/dmi/id/chassis_type")
     laptop = home.adopt("--user", USER, password=PASSWORD)
     assert laptop.status == 2
-    laptop.names("somebody's own computer", "convertible", "--yes-really")
+    laptop.names("personal computer", "convertible", "--accept-workstation")
     assert home.rig.run(state).stdout == ""
     assert (home.inventory / "rigs.yml").read_text() == RIGS
     home.rig.run(

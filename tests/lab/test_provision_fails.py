@@ -82,12 +82,12 @@ class TestPreflight:
         words = ("provision", "--tags", "preflight", "--check")
         try:
             said = fab(inventory, NAME, *words)
-            meant = fab(inventory, NAME, *words, "--yes-really")
+            meant = fab(inventory, NAME, *words, "--accept-workstation")
         finally:
             chassis.write_text(was)
         failed(
             said, "playbooks/preflight.yml", "Refuse what can't work",
-            "its chassis is a notebook's", "--yes-really",
+            "its chassis is a notebook's", "--accept-workstation",
         )  # fmt: skip
         assert meant.status == 0, meant.text
 

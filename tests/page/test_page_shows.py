@@ -79,7 +79,7 @@ def test_collectives(example: Shown) -> None:
 def test_wrong_values_of_a_collective(show: Show) -> None:
     agent = Agent()
     agent.rig["nccl"]["results"][0]["wrong_values"] = 7
-    agent.rig["nccl"]["ignored"] = [{"file": "odd.json", "reason": "is not JSON"}]
+    agent.rig["nccl"]["ignored"] = [{"file": "odd.json", "reason": "no JSON"}]
     agent.rig["verdicts"].append(
         documents.verdict(subject="all_reduce nccl 3", status="critical", title="Values")
     )

@@ -100,7 +100,7 @@ def test_packages_held(subject: Subject, host: Any, prove: Proof) -> None:
     rows.append(
         row(
             "unattended-upgrades",
-            "told" if blacklist.exists else "not reported",
+            "told" if blacklist.exists else "not told",
             "leaves nvidia packages alone",
             blacklist.exists,
             advice,
