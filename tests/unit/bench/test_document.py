@@ -70,10 +70,10 @@ def test_nothing_wrong() -> None:
         ({"gemm": [{"rank": 1, "dtype": "float16", "wrong_values": 9}]},
          "rank 1 float16 GEMM: 9 wrong values"),
         ({"hazards": [{"hazard": "default", "wrong_values": 4}]},
-         "all_reduce as NCCL comes: 4 wrong values"),
+         "all_reduce with NCCL's defaults: 4 wrong values"),
         ({"workloads": [{"workload": "moe", "check": {
             "right": False, "largest_error": 0.5, "tolerance": 1e-4}}]},
-         "moe: differs from the unsplit model by 0.5 of a tensor, and rounding explains 0.0001"),
+         "moe: differs from the unsplit model by 0.5 of a tensor; rounding explains at most 0.0001"),
     ],
 )  # fmt: skip
 def test_what_is_wrong(share: dict[str, Any], said: str) -> None:

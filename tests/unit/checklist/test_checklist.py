@@ -35,7 +35,7 @@ def test_every_item_is_told_for_every_rig() -> None:
         described("", "", ""),
     ]
     known = items.load()
-    seen = {item.id for rig in rigs for item in items.of(rig, known) if item.described(rig)}
+    seen = {item.id for rig in rigs for item in items.of(rig, known) if item.describe(rig)}
     assert seen == {item.id for item in known}
 
 
