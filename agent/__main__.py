@@ -16,11 +16,10 @@ from agent.configuration.settings import Settings, parse
 from agent.errors import ConfigurationError
 from agent.sampling.sampler import Published, Sampler
 from agent.systemd import notify
-from agent.web.exporter import Exporter
+from agent.web.app import AgentApp
 from agent.web.hosts import HostNames
-from agent.web.http import Connections
 from agent.web.limits import Limits, limits_of_process
-from agent.web.listener import Listener, open_sockets
+from agent.web.server import Server, open_sockets
 from agent.web.webconfig import Watched
 
 SWITCH_SECONDS = 0.0005  # a scrape waits no longer than this for the sampler's turn to end
@@ -57,7 +56,7 @@ class Watch:
 async def serve(settings: Settings, sampler: Sampler, web: Watched, limits: Limits) -> None:
     """Listen, sample, and go on until a signal ends it."""
     loop = asyncio.get_running_loop()
-    exporter = Exporter(
+    app = AgentApp(
         telemetry_path=settings.telemetry_path,
         interval=settings.interval,
         web=web,
@@ -66,11 +65,11 @@ async def serve(settings: Settings, sampler: Sampler, web: Watched, limits: Limi
         hosts=HostNames(settings.host_names),
         limits=limits,
     )
-    connections, watch = Connections(exporter.handle, limits), Watch()
+    watch = Watch()
     ended, stop = asyncio.Event(), threading.Event()
     sockets = [each for host, port in settings.addresses for each in open_sockets(host, port)]
-    listener = Listener(sockets, connections.connect, connections.admission, limits, web.ssl)
-    listener.start()
+    server = Server(app, sockets, limits, web.ssl)
+    server.start()
     for host, port in settings.addresses:
         log.info("version %s listens on %s:%d%s", VERSION, host or "*", port,
                  " with TLS" if web.ssl else "")  # fmt: skip
@@ -83,7 +82,7 @@ async def serve(settings: Settings, sampler: Sampler, web: Watched, limits: Limi
 
     def take_over(published: Published) -> None:
         nonlocal ready
-        exporter.publish(published)
+        app.publish(published)
         watch.look(published)
         # Sent from the loop for a sample: both threads live.
         notify("WATCHDOG=1" if ready else "READY=1")
@@ -109,8 +108,7 @@ async def serve(settings: Settings, sampler: Sampler, web: Watched, limits: Limi
     await ended.wait()
     notify("STOPPING=1")
     stop.set()
-    listener.close()
-    connections.close()
+    server.close()
     thread.join(timeout=settings.nvml_deadline + 1)
     if broke:
         raise RuntimeError("sampling ended")

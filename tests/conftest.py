@@ -22,7 +22,7 @@ SLOW = (
     "torch",
     "unit/agent/network",
     "unit/agent/simulated",
-    "unit/agent/serving/test_http_slow.py",
+    "unit/agent/web/test_slow_clients.py",
 )
 
 

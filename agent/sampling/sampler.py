@@ -1,4 +1,4 @@
-"""Takes a sample once an interval: asks every reader, judges, renders, publishes.
+"""Takes a sample every interval: asks every reader, judges, publishes.
 
 The sampler runs in a separate thread. The web server only copies the sample that was published
 last, so a slow or hanging reader makes the data older, never a scrape slower.
@@ -14,6 +14,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from prometheus_client.registry import Collector
+
 import agent
 from agent import checks, tables
 from agent.checks.context import Checks, Context
@@ -27,10 +29,9 @@ from agent.readings.nccl import ResultReader, Results
 from agent.readings.pcie import EXHAUSTED, raise_exhausted
 from agent.readings.validation import Validation, ValidationReader
 from agent.readings.xid import Catalogue, Counter, KernelLog
-from agent.sampling.exposition import Renderer
 from agent.sampling.growth import Key, Trends
 from agent.sampling.history import History
-from agent.sampling.metrics import Table
+from agent.sampling.metrics import MetricTable, SampleCollector
 
 Slow = tuple[HostReading, Results, Validation | None]
 SLOW_SECONDS = 5.0  # between readings of what changes slowly: disks, result files, ourselves
@@ -43,11 +44,10 @@ log = logging.getLogger("deeprig-agent")
 
 @dataclass(frozen=True)
 class Published:
-    """A sample, rendered."""
+    """A sample, and its metrics for prometheus_client's encoders."""
 
     sample: Sample
-    classic: bytes
-    openmetrics: bytes
+    metrics: Collector
 
 
 class Sampler:
@@ -58,8 +58,7 @@ class Sampler:
         self.history = History()
         self.catalogue = Catalogue(tables.load("xids"))
         self._checks = Checks(tables.load("checks"))
-        self._table = Table(tables.load("metrics"))
-        self._renderer = Renderer()
+        self._table = MetricTable(tables.load("metrics"))
         self._nvml = NvmlProcess(procfs=settings.procfs, throughput=settings.pcie_throughput)
         self._links = LinkReader(settings.sysfs)
         self._host = HostReader(
@@ -140,11 +139,9 @@ class Sampler:
         increases = self._trends.add(now, counters(sample))
         context = Context(sample, increases, self._checks, self.catalogue, self._shown_jump())
         sample = replace(sample, verdicts=checks.judge(context))
-        began = self._note("health", began)
-        classic, openmetrics = self._renderer.render(self._table.families(sample))
         self.history.add(boot_clock(), plotted(sample))
-        self._note("render", began)
-        return Published(sample, classic, openmetrics)
+        self._note("health", began)
+        return Published(sample, SampleCollector(self._table, sample))
 
     def _note(self, part: str, began: float) -> float:
         now = time.perf_counter()

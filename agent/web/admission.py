@@ -57,7 +57,7 @@ class Place:
     """
 
     address: str
-    close: Callable[[], None]
+    close: Callable[[], object]
     is_busy: bool = False
     since: float = field(default_factory=monotonic)
 
@@ -86,7 +86,7 @@ class Admission:
     def __len__(self) -> int:
         return len(self._places)
 
-    def admit(self, address: str, close: Callable[[], None]) -> Place | None:
+    def admit(self, address: str, close: Callable[[], object]) -> Place | None:
         """Return a place for a new connection; None if no other connection can be closed for it."""
         place = Place(address, close)
         name = place.group

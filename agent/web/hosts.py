@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 from http import HTTPStatus
 
-from agent.web.http import Request
+from agent.web.messages import Request
 
 #: host [":" port] of RFC 3986, without user names: an address in brackets, or a name.
 AUTHORITY = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+)(?::[0-9]{0,5})?")

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.bench import processes
-from tests.unit.agent.serving.server import wait_for
+from tests.unit.agent.web.server import wait_for
 
 ROOT = Path(__file__).parents[2]
 PATIENCE_SECONDS = 120.0

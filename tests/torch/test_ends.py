@@ -13,7 +13,7 @@ import pytest
 
 from agent.bench import processes
 from tests.torch.launched import PATIENCE_SECONDS, ROOT, Launched, launch, running
-from tests.unit.agent.serving.server import wait_for
+from tests.unit.agent.web.server import wait_for
 
 ENDLESS = ("--ranks", "2", "--repeats", "1000000", "--max-bytes", "64K")
 

@@ -17,7 +17,7 @@ from agent.bench import ground
 from agent.bench.errors import UnusableError
 from agent.bench.ground import Wish
 from tests.torch.launched import PATIENCE_SECONDS, ROOT, launch
-from tests.unit.agent.serving.server import wait_for
+from tests.unit.agent.web.server import wait_for
 
 HERE = Path(__file__).parent
 FEW = ("--plan", "quick", "--ranks", "2", "--max-bytes", "4K", "--repeats", "1")

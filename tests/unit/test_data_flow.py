@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from provision.templating import templar
+from provision.templating import sandbox, templar
 from tests.unit.local import play
 
 HEAD = "- hosts: all\n  gather_facts: false\n  tasks:\n"
@@ -53,8 +53,17 @@ OVERWRITTEN = (
 def play_with_ansible(source: str, folder: Path, *flags: str) -> str:
     """Play it on this machine with ansible-playbook; return its output. Fails where it fails."""
     (folder / "ansible.yml").write_text(source)
-    program = Path(sys.executable).with_name("ansible-playbook")
-    words = [program, "-i", "here,", "-c", "local", "-e", f"folder={folder}", *flags, "ansible.yml"]
+    words = [
+        str(Path(sys.executable).with_name("ansible-playbook")),
+        "-i",
+        "here,",
+        "-c",
+        "local",
+        "-e",
+        f"folder={folder}",
+        *flags,
+        "ansible.yml",
+    ]
     environment = {**os.environ, "ANSIBLE_PYTHON_INTERPRETER": sys.executable}
     done = subprocess.run(
         words, cwd=folder, env=environment, capture_output=True, text=True, check=False
@@ -160,7 +169,7 @@ def test_a_task_that_waits_is_rendered_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rendered: Counter[str] = Counter()
-    render_natively = templar.render_natively
+    render_natively = sandbox.render_natively
 
     def count(text: str, look_up: Any) -> Any:
         rendered[text] += 1

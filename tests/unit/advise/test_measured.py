@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 
 from provision.advise import rig_measurements
+from provision.boundary.messages import BatchNews, UnitResult, WorkUnit
 from provision.errors import DeeprigError
 from provision.performance import machine, measured
 from provision.ssh.rig_sessions import Sessions
@@ -126,9 +128,10 @@ class Rig:
     def get(self, user: str) -> Rig:
         return self
 
-    def run(self, units: list[dict[str, Any]], told: Any) -> Any:
+    def run(self, units: list[WorkUnit], on_progress: Any) -> Iterator[BatchNews]:
         self.asked += units
-        yield {"results": [{"result": self.answers[unit["module"]]} for unit in units]}
+        results = [UnitResult((1, 0), self.answers[unit["module"]], 0.1) for unit in units]
+        yield BatchNews(results, None, is_done=True)
 
 
 def newest(content: str, **more: Any) -> tuple[measured.Measured | None, Rig]:

@@ -8,25 +8,23 @@ import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import fields, replace
+from math import inf, isnan, nan
 from pathlib import Path
 from typing import Any
 
 import pytest
-from prometheus_client.openmetrics.parser import (
-    text_string_to_metric_families as parse_openmetrics,
-)
-from prometheus_client.parser import text_string_to_metric_families as parse_classic
+from prometheus_client import Metric
+from prometheus_client.registry import Collector
 
 from agent import checks
 from agent.checks.sample import Sample
 from agent.configuration import settings
 from agent.readings.nvml import GpuReading
-from agent.sampling.exposition import Renderer
-from agent.sampling.metrics import PREFIX, Table
+from agent.sampling.metrics import PREFIX, MetricRow, MetricTable, SampleCollector, Subject
 from agent.sampling.sampler import Published, Sampler
 from lab.simulated import Simulated, build
 from tests.unit.agent import samples
-from tests.unit.agent.test_exposition import content
+from tests.unit.agent.formats import content, encode_both, parse_classic, parse_openmetrics
 
 GPU = "0000:04:00.0"
 ROWS: list[dict[str, Any]] = [
@@ -74,7 +72,8 @@ def filled() -> Sample:
 
 
 def render(sample: Sample) -> tuple[bytes, bytes]:
-    return Renderer().render(Table(samples.table("metrics")).families(sample))
+    """The sample in the classic format and in OpenMetrics."""
+    return encode_both(SampleCollector(MetricTable(samples.table("metrics")), sample))
 
 
 FILLED = render(filled())
@@ -89,6 +88,48 @@ def series(family: str, found: dict[str, Any] = NEW) -> dict[Any, float]:
 
 def value(family: str, found: dict[str, Any] = NEW, **labels: str) -> float | None:
     return series(family, found).get(frozenset(labels.items()))
+
+
+NASTY = ["plain", "", 'a "b"', "back\\slash", "two\nlines", "\\n", '\\"', "ends in \\", "µ °C {}=,"]
+
+
+class OneRow(Collector):
+    """The family of one row, with subjects that the test chooses."""
+
+    def __init__(self, subjects: list[Subject], **row: Any) -> None:
+        self._row = MetricRow.parse({"name": "x", "help": "Help.", "from": "value", **row})
+        self._subjects = subjects
+
+    def collect(self) -> list[Metric]:
+        return [self._row.build_family(self._subjects)]
+
+
+@pytest.mark.parametrize("kind", ["gauge", "counter"])
+@pytest.mark.parametrize("openmetrics", [False, True])
+def test_any_text_can_be_a_label(kind: str, openmetrics: bool) -> None:
+    metrics = OneRow([Subject({"a": "b"}, {"value": dict.fromkeys(NASTY, 2.5)})], kind=kind,
+                     label="key", help='Help with "quotes", \\ and\na line.')  # fmt: skip
+    parse = parse_openmetrics if openmetrics else parse_classic
+    ((found_kind, found_help, values),) = content(parse, encode_both(metrics)[openmetrics]).values()
+    assert (found_kind, found_help) == (kind, 'Help with "quotes", \\ and\na line.')
+    name = "deeprig_x_total" if kind == "counter" else "deeprig_x"
+    assert values == {(name, frozenset({("a", "b"), ("key", text)})): 2.5 for text in NASTY}
+
+
+@pytest.mark.parametrize("value", [0, 1, True, False, -1, 1e-9, 2**53, 1.5e300, inf, -inf, nan])
+@pytest.mark.parametrize("openmetrics", [False, True])
+def test_a_value_comes_back_as_it_was(value: float, openmetrics: bool) -> None:
+    metrics = OneRow([Subject({}, {"value": value})])
+    parse = parse_openmetrics if openmetrics else parse_classic
+    ((_, _, values),) = content(parse, encode_both(metrics)[openmetrics]).values()
+    (back,) = values.values()
+    assert back == value or (isnan(back) and isnan(value))
+
+
+def test_a_family_without_series_is_not_written() -> None:
+    table = MetricTable({"rig": [{"name": "x", "from": "gpus_expected", "help": "Help."}]})
+    sample = samples.make({"expectations": {"gpus": None}})
+    assert encode_both(SampleCollector(table, sample)) == (b"", b"# EOF\n")
 
 
 @pytest.mark.parametrize("row", ROWS, ids=NAMES)
@@ -236,13 +277,14 @@ def simulated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Published]:
 
 
 def test_three_cards_give_at_least_300_series(simulated: Published) -> None:
-    found = content(parse_openmetrics, simulated.openmetrics)
+    old, new = encode_both(simulated.metrics)
+    found = content(parse_openmetrics, new)
     assert sum(len(values) for _, _, values in found.values()) >= 300
     assert len(series("gpu_temperature_celsius", found)) == 3
     assert value("gpu_temperature_celsius", found, uuid=simulated.sample.gpus[0].uuid or "") == 34
     assert series("nccl_bus_bandwidth_bytes_per_second", found) != {}
     assert {name.removeprefix(PREFIX) for name in found} <= set(NAMES)
-    classic = content(parse_classic, simulated.classic)
+    classic = content(parse_classic, old)
     assert {one: value for _, _, values in classic.values() for one, value in values.items()} == {
         one: value for _, _, values in found.values() for one, value in values.items()
     }

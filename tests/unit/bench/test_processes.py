@@ -11,7 +11,7 @@ from pathlib import Path
 from agent.bench import processes
 from agent.bench.progress import Follower, Teller, progress_file
 from agent.bench.ranks import Ranks
-from tests.unit.agent.serving.server import wait_for
+from tests.unit.agent.web.server import wait_for
 
 ROOT = Path(__file__).parents[3]
 

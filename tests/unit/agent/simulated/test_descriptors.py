@@ -22,10 +22,10 @@ from agent.readings.validation import ValidationReader
 from agent.sampling.sampler import cost
 from agent.web.webconfig import Watched
 from lab.simulated import Simulated
-from tests.unit.agent.serving.server import wait_for
-from tests.unit.agent.serving.test_exporter import get, make
 from tests.unit.agent.simulated import rigs
 from tests.unit.agent.simulated.test_main import Agent
+from tests.unit.agent.web.server import wait_for
+from tests.unit.agent.web.test_app import get, make
 
 CPU_SHARE_MOST = 0.5  # of a core; an accept loop that asks again at once takes all of it
 
@@ -98,10 +98,10 @@ def test_a_web_configuration_is_read_when_descriptors_are_free(tmp_path: Path) -
 
 
 def test_a_page_without_descriptors_is_unavailable_not_missing() -> None:
-    exporter = make()
+    app = make()
     with exhausted():
-        assert get(exporter, "/page/page.js").status == 503
-    assert get(exporter, "/page/page.js").status == 200
+        assert get(app, "/page/page.js").status == 503
+    assert get(app, "/page/page.js").status == 200
 
 
 def cpu_seconds(pid: int) -> float:

@@ -11,15 +11,15 @@ import pytest
 from agent.nvml.gpu import PCIE_ERROR_FIELDS, THROTTLE_FIELDS
 from agent.readings.nvml import DriverState
 from agent.sampling.sampler import Sampler
-from agent.web.exporter import Exporter
+from agent.web.app import AgentApp
 from agent.web.hosts import HostNames
-from agent.web.http import Request, Response
 from agent.web.limits import Limits
 from agent.web.webconfig import Watched
 from lab.simulated import NVRM, VERSION, Simulated
 from tests.unit.agent.simulated import rigs
 from tests.unit.agent.simulated.rigs import FIRST, SECOND, THIRD
 from tests.unit.agent.test_openapi import SCHEMAS, example, validator
+from tests.unit.agent.web.test_app import get
 
 Make = Callable[..., Sampler]
 
@@ -40,13 +40,12 @@ def make(rig: Simulated) -> Iterator[Make]:
 
 def follows(sampler: Sampler, name: str = "Rig", target: str = "/api/v1/rig") -> dict[str, Any]:
     """A sample as it is served, held against the description."""
-    exporter = Exporter(
+    app = AgentApp(
         telemetry_path="/metrics", interval=5, web=Watched(None), history=sampler.history,
         catalogue=sampler.catalogue, hosts=HostNames(), limits=Limits(),
     )  # fmt: skip
-    exporter.publish(sampler.take())
-    answer = exporter.handle(Request("GET", target, headers={"host": "localhost"}))
-    assert isinstance(answer, Response)
+    app.publish(sampler.take())
+    answer = get(app, target, host="localhost")
     assert answer.status == 200, answer.body
     found: dict[str, Any] = json.loads(answer.body)
     errors = [f"{each.json_path}: {each.message}" for each in validator(name).iter_errors(found)]

@@ -22,8 +22,8 @@ from agent.sampling.sampler import Sampler
 from agent.systemd import notify
 from lab.host import free_port
 from lab.simulated import Simulated
-from tests.unit.agent.serving.server import PATIENCE_SECONDS, wait_for
 from tests.unit.agent.simulated import rigs
+from tests.unit.agent.web.server import PATIENCE_SECONDS, wait_for
 
 
 class Agent:

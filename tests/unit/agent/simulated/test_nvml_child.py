@@ -13,7 +13,7 @@ import pytest
 
 from agent.nvml.process import Limits, NvmlProcess
 from lab.simulated import NVRM
-from tests.unit.agent.serving.server import PATIENCE_SECONDS, wait_for
+from tests.unit.agent.web.server import PATIENCE_SECONDS, wait_for
 
 GPU = "0000:04:00.0"
 READY = '{"driver": {"state": "ok", "library": null}}'

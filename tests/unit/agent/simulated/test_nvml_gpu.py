@@ -17,8 +17,8 @@ from agent.readings.nvml import READING_FIELDS, GpuReading
 from lab import nvml
 from lab.control import HW_THERMAL, POWER_CAP, SW_THERMAL
 from lab.simulated import CUDA, VERSION, Simulated
-from tests.unit.agent.serving.server import wait_for
 from tests.unit.agent.simulated.conftest import Start
+from tests.unit.agent.web.server import wait_for
 
 CASES = Path(__file__).parent / "cases"
 READING: dict[str, Any] = yaml.safe_load((CASES / "reading.yml").read_text())

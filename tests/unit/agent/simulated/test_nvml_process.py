@@ -14,8 +14,8 @@ from agent.nvml.process import Limits, NvmlProcess, Poll
 from lab import nvml
 from lab.control import Rows
 from lab.simulated import CUDA, NVRM, VERSION, Simulated
-from tests.unit.agent.serving.server import PATIENCE_SECONDS, wait_for
 from tests.unit.agent.simulated.conftest import Start
+from tests.unit.agent.web.server import PATIENCE_SECONDS, wait_for
 
 FIRST, SECOND, THIRD = GPUS = ("0000:04:00.0", "0000:06:00.0", "0000:08:00.0")
 OTHER = "580.105.08"

@@ -10,17 +10,19 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
+from prometheus_client import Metric
 
 from agent.checks.sample import Sample
 from agent.sampling import sampler as module
-from agent.sampling.exposition import Renderer
+from agent.sampling.metrics import MetricTable
 from agent.sampling.sampler import Published, Sampler
+from agent.web.negotiation import choose_format
 from lab import pcie
 from lab.hardware import Link
 from lab.simulated import Simulated
-from tests.unit.agent.serving.server import PATIENCE_SECONDS, wait_for
 from tests.unit.agent.simulated import rigs
 from tests.unit.agent.simulated.rigs import SECOND, THIRD
+from tests.unit.agent.web.server import PATIENCE_SECONDS, wait_for
 
 LOAD_SECONDS, JUMP_SHOWN_SECONDS = 3, 600  # agent/tables/thresholds.yml
 
@@ -215,20 +217,21 @@ def test_both_processes_costs_are_known(sampler: Sampler, clock: Clock) -> None:
     assert set(agent.duration_seconds) >= {"pcie", "nvml", "host", "health"}
 
 
-def test_a_sample_is_rendered_once(sampler: Sampler, monkeypatch: pytest.MonkeyPatch) -> None:
-    rendered: list[bytes] = []
-    render = Renderer.render
+def test_a_sample_is_rendered_when_it_is_asked_for(
+    sampler: Sampler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rendered: list[Sample] = []
+    build = MetricTable.build_families
 
-    def counted(self: Renderer, families: Any) -> tuple[bytes, bytes]:
-        classic, openmetrics = render(self, families)
-        rendered.append(classic)
-        return classic, openmetrics
+    def counted(self: MetricTable, sample: Sample) -> Iterator[Metric]:
+        rendered.append(sample)
+        return build(self, sample)
 
-    monkeypatch.setattr(Renderer, "render", counted)
+    monkeypatch.setattr(MetricTable, "build_families", counted)
     published = sampler.take()
-    assert len(rendered) == 1
-    assert published.classic is rendered[0]
-    assert b"deeprig_" in published.classic
+    assert rendered == []
+    assert b"deeprig_" in choose_format("")[0](published.metrics)
+    assert rendered == [published.sample]
 
 
 def test_a_reader_that_fails_does_not_end_sampling(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -12,10 +13,10 @@ import pytest
 
 from agent.errors import ConfigurationError
 from agent.web.admission import Admission, Place
-from agent.web.http import Request, Response
 from agent.web.limits import RESERVED_DESCRIPTORS, Limits, fit
-from tests.unit.agent.network.process import ROOT, UNIT_DESCRIPTORS
-from tests.unit.agent.serving.server import Server, serving, wait_for
+from agent.web.messages import Request, Response
+from tests.unit.agent.web.process import ROOT, UNIT_DESCRIPTORS
+from tests.unit.agent.web.server import Server, as_application, serving, wait_for
 
 LIMITS = Limits(connections=6, connections_per_address=3, connections_from_loopback=4)
 
@@ -131,11 +132,13 @@ def test_too_few_descriptors_are_a_configuration_error() -> None:
 
 
 @contextmanager
-def stalled() -> Iterator[tuple[Server, threading.Event]]:
-    """A server with five places; requests of /busy take until the event is set."""
+def stalled() -> Iterator[tuple[Server, threading.Event, Counter[str]]]:
+    """A server with five places; requests of /busy take until the event is set, and are counted."""
     finish = threading.Event()
+    calls: Counter[str] = Counter()
 
     async def work() -> Response:
+        calls["/busy"] += 1
         while not finish.is_set():
             await asyncio.sleep(0.005)
         return Response(b"done")
@@ -143,15 +146,16 @@ def stalled() -> Iterator[tuple[Server, threading.Event]]:
     def handler(request: Request) -> Response | asyncio.Future[Response]:
         return asyncio.ensure_future(work()) if request.path == "/busy" else Response(b"x")
 
-    with serving(handler, Limits(connections=5, connections_from_loopback=5)) as server:
+    limits = Limits(connections=5, connections_from_loopback=5)
+    with serving(as_application(handler), limits) as server:
         try:
-            yield server, finish
+            yield server, finish, calls
         finally:
             finish.set()
 
 
 def test_an_idle_connection_is_closed_for_a_new_client() -> None:
-    with stalled() as (server, _):
+    with stalled() as (server, _, _):
         clients = [server.connect() for _ in range(5)]
         assert [client.ask().status for client in clients] == [200] * 5
         assert server.ask().status == 200
@@ -161,16 +165,11 @@ def test_an_idle_connection_is_closed_for_a_new_client() -> None:
 
 def test_clients_that_wait_for_their_answers_get_them() -> None:
     """With every place in use, the next client is refused until one is free."""
-    with stalled() as (server, finish):
+    with stalled() as (server, finish, calls):
         clients = [server.connect() for _ in range(5)]
         for client in clients:
             client.send(b"GET /busy HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        wait_for(
-            lambda: server.call(
-                lambda: sum(one._place.is_busy for one in server.connections.open) == 5
-            ),
-            "the server works for all five",
-        )
+        wait_for(lambda: calls["/busy"] == 5, "the server works for all five")
         refused = server.connect()
         answer = refused.answer()
         assert (answer.status, answer.headers["connection"]) == (503, "close")

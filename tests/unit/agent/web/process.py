@@ -16,8 +16,8 @@ from pathlib import Path
 import bcrypt
 
 from lab.host import free_port
-from tests.unit.agent.serving.certificates import Authority
-from tests.unit.agent.serving.server import PATIENCE_SECONDS, Client, wait_for
+from tests.unit.agent.web.certificates import Authority
+from tests.unit.agent.web.server import PATIENCE_SECONDS, Client, wait_for
 
 ROOT = Path(__file__).parents[4]
 UNIT_DESCRIPTORS = 1024  # LimitNOFILE= of playbooks/templates/deeprig-agent.service.j2

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from agent.web.http import Request, Response
 from agent.web.limits import Limits
-from tests.unit.agent.serving.server import Server, serving
+from agent.web.messages import Request, Response
+from tests.unit.agent.web.server import Server, as_application, serving
 
 POST = b"POST / HTTP/1.1\r\nHost: localhost\r\n"
 CHUNKED = POST + b"Transfer-Encoding: chunked\r\n\r\n"
@@ -21,7 +21,7 @@ def server() -> Iterator[Server]:
         seen = request.headers.get("x-seen", "")
         return Response(f"{request.method} {request.path} {seen}".encode())
 
-    with serving(handler) as made:
+    with serving(as_application(handler)) as made:
         yield made
 
 

@@ -14,13 +14,13 @@ import pytest
 import yaml
 
 from agent.errors import ConfigurationError
-from agent.web.exporter import Exporter
+from agent.web.app import AgentApp
 from agent.web.limits import Limits
 from agent.web.webconfig import Watched, load
-from tests.unit.agent.serving.certificates import Authority, replace
-from tests.unit.agent.serving.published import published
-from tests.unit.agent.serving.server import Server, serving
-from tests.unit.agent.serving.test_exporter import OTHERS, make
+from tests.unit.agent.web.certificates import Authority, replace
+from tests.unit.agent.web.published import published
+from tests.unit.agent.web.server import Server, serving
+from tests.unit.agent.web.test_app import OTHERS, make
 
 CASES = yaml.safe_load((Path(__file__).parent / "cases/webconfig.yml").read_text())
 COST = 4  # bcrypt's least: these tests are of the way to it
@@ -40,7 +40,7 @@ def users(file: Path, **passwords: str) -> Path:
     return file
 
 
-def exporter(file: Path) -> Exporter:
+def application(file: Path) -> AgentApp:
     made = make(web=Watched(file))
     made.publish(published())
     return made
@@ -83,7 +83,7 @@ def test_no_file_and_no_text(content: bytes | None, tmp_path: Path) -> None:
 
 def test_an_empty_file_is_no_password(tmp_path: Path) -> None:
     (tmp_path / "web.yml").touch()
-    with serving(exporter(tmp_path / "web.yml").handle) as server:
+    with serving(application(tmp_path / "web.yml")) as server:
         assert server.ask("/metrics").status == 200
 
 
@@ -91,7 +91,7 @@ def test_an_empty_file_is_no_password(tmp_path: Path) -> None:
 def guarded(tmp_path: Path) -> Any:
     """A server that ann and bob may ask; the user's line of a file may change."""
     users(tmp_path / "web.yml", ann="right", bob="ünïcode:with colon")
-    with serving(exporter(tmp_path / "web.yml").handle) as server:
+    with serving(application(tmp_path / "web.yml")) as server:
         yield server
 
 
@@ -164,7 +164,7 @@ def test_right_passwords_are_forgotten_when_the_file_changes(
         return real(password, known)
 
     monkeypatch.setattr(bcrypt, "checkpw", counted)
-    with serving(exporter(file).handle) as server:
+    with serving(application(file)) as server:
         for count in (1, 1, 2):  # the file is written again before the last
             if count > len(asked):
                 replace(file, file.read_bytes())
@@ -217,7 +217,7 @@ def test_checks_hold_up_nobody_else(guarded: Server, monkeypatch: pytest.MonkeyP
 
 def test_users_change_while_it_runs(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     file = users(tmp_path / "web.yml", ann="right")
-    with serving(exporter(file).handle) as server:
+    with serving(application(file)) as server:
 
         def ask(name: str, password: str) -> int:
             return server.ask("/metrics", authorization=basic(name, password)).status
@@ -246,7 +246,7 @@ def test_headers_are_on_every_answer(tmp_path: Path) -> None:
     users(file, ann="right")
     with file.open("a") as out:
         out.write(text)
-    with serving(exporter(file).handle) as server:
+    with serving(application(file)) as server:
         for target in ("/metrics", "/", "/nothing"):
             for word in ("right", "wrong"):
                 answer = server.ask(target, authorization=basic("ann", word))

@@ -1,5 +1,8 @@
-"""What is served: metrics, the status page, the API, health. All of it is copied, nothing computed
-twice: each form of a sample is made at most once."""
+"""The ASGI application: metrics, the API, the status page, health.
+
+Every form of a sample (a text format, a JSON document, each compressed or not) is made at most
+once, when a client first asks for it; every other answer is a copy.
+"""
 
 from __future__ import annotations
 
@@ -7,21 +10,21 @@ import gzip
 import json
 import logging
 from collections.abc import Callable
-from functools import lru_cache
 from http import HTTPStatus
 from pathlib import Path
 from time import monotonic
 from typing import Any
 
 from agent.readings.xid import Catalogue
-from agent.sampling import exposition
 from agent.sampling.history import History
 from agent.sampling.sampler import Published, boot_clock
+from agent.web.asgi import Answer, Receive, Scope, Send, answer
 from agent.web.checking import Checker, TooManyChecksError
 from agent.web.document import document
 from agent.web.hosts import HostNames
-from agent.web.http import Answer, Request, Response, error
 from agent.web.limits import Limits
+from agent.web.messages import Request, Response, error
+from agent.web.negotiation import accepts_gzip, choose_format
 from agent.web.passwords import Passwords
 from agent.web.webconfig import Watched, WebConfig
 
@@ -42,17 +45,17 @@ SECURITY = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
 }
-STALE_INTERVALS = 5  # without a sample: no longer healthy
-COMPRESSION = 1  # 40 KB in 0.4 ms; level 6 takes four times as long for a tenth less
+STALE_INTERVALS = 5  # without a sample: the agent is not healthy any more
+COMPRESSION = 1  # 40 KB in 0.4 ms; level 6 takes four times as long to save a tenth
 
 log = logging.getLogger("deeprig-agent")
 
 
-class Exporter:
-    """Answers requests from what was published last. Lives in the event loop's thread.
+class AgentApp:
+    """Answers requests from the sample that was published last. Not thread-safe.
 
-    With basic_auth_users set, every path asks for a password, /-/healthy and /-/ready as well: so
-    does Prometheus' exporter-toolkit, whose file it is. Its headers are on every answer, too.
+    With basic_auth_users set, every path asks for a password, /-/healthy and /-/ready as well, as
+    in Prometheus' exporter-toolkit. Its headers are on every answer.
     """
 
     def __init__(
@@ -88,11 +91,15 @@ class Exporter:
             f"/page/{file.name}": file for file in PAGE.iterdir() if file.suffix in TYPES
         }
 
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request (ASGI)."""
+        await answer(self.handle, scope, receive, send)
+
     def publish(self, published: Published) -> None:
-        """From now on this is the sample."""
+        """Serve this sample from now on."""
         self._published, self._published_at = published, monotonic()
         self._forms = {}
-        # Without a request, too: a certificate that ran out lets none come.
+        # Also without a request: an expired certificate keeps every request away.
         self._refresh_web()
 
     def handle(self, request: Request) -> Answer:
@@ -155,11 +162,9 @@ class Exporter:
     def _metrics(self, request: Request) -> Response:
         if self._published is None:
             return error(HTTPStatus.SERVICE_UNAVAILABLE)
-        if wants_openmetrics(request.headers.get("accept", "")):
-            kind, name, body = exposition.OPENMETRICS, "openmetrics", self._published.openmetrics
-        else:
-            kind, name, body = exposition.CLASSIC, "classic", self._published.classic
-        return self._encoded(request, name, lambda: body, kind)
+        encode, kind = choose_format(request.headers.get("accept", ""))
+        metrics = self._published.metrics
+        return self._encoded(request, kind, lambda: encode(metrics), kind)
 
     def _json(self, request: Request, name: str, make: Callable[[], Any]) -> Response:
         if self._published is None:
@@ -213,7 +218,7 @@ class Exporter:
         if kind == JSON:
             headers["Cache-Control"] = "no-store"
         body = self._form(name, make)
-        if wants_gzip(request.headers.get("accept-encoding", "")):
+        if accepts_gzip(request.headers.get("accept-encoding", "")):
             headers["Content-Encoding"] = "gzip"
             body = self._form(f"{name}.gz", lambda: gzip.compress(body, COMPRESSION))
         return Response(body, headers=headers)
@@ -239,47 +244,3 @@ def unauthorized() -> Response:
 def too_many_requests(seconds: int) -> Response:
     """Ask a client to come back later."""
     return error(HTTPStatus.TOO_MANY_REQUESTS, **{"Retry-After": str(seconds)})
-
-
-@lru_cache(maxsize=64)
-def wants_openmetrics(accept: str) -> bool:
-    """Whether a client rather has OpenMetrics 1.0.0 than the classic text (RFC 9110, 12.5.1).
-
-    >>> wants_openmetrics("application/openmetrics-text;version=1.0.0,text/plain;q=0.5")
-    True
-    >>> wants_openmetrics("text/plain, */*;q=0.1")
-    False
-    """
-    versions = {"application/openmetrics-text": "1.0.0", "text/plain": "0.0.4"}
-    best = dict.fromkeys(versions, 0.0)
-    for kind, weight, parameters in accepted(accept):
-        if kind in versions and parameters.get("version", versions[kind]) == versions[kind]:
-            best[kind] = max(best[kind], weight)
-    return best["application/openmetrics-text"] > 0 and (
-        best["application/openmetrics-text"] >= best["text/plain"]
-    )
-
-
-@lru_cache(maxsize=64)
-def wants_gzip(accept_encoding: str) -> bool:
-    """Whether a client takes gzip.
-
-    >>> wants_gzip("deflate, gzip;q=0")
-    False
-    """
-    return any(coding == "gzip" and weight > 0 for coding, weight, _ in accepted(accept_encoding))
-
-
-def accepted(header: str) -> list[tuple[str, float, dict[str, str]]]:
-    """What a header of the Accept family lists: the thing, its weight, its parameters."""
-    found = []
-    for entry in header.split(","):
-        thing, *words = (word.strip() for word in entry.split(";"))
-        pairs = (word.partition("=") for word in words)
-        parameters = {name.strip().lower(): value.strip().strip('"') for name, _, value in pairs}
-        try:
-            weight = float(parameters.pop("q", "1"))
-        except ValueError:
-            weight = 0.0
-        found.append((thing.lower(), weight, parameters))
-    return found

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
+import threading
+import time
 from pathlib import Path
 
 import pytest
 
-from tests.unit.agent.network.process import UNIT_DESCRIPTORS, AgentProcess, running
+from tests.unit.agent.web.process import UNIT_DESCRIPTORS, AgentProcess, running
+from tests.unit.agent.web.server import PATIENCE_SECONDS, wait_for
 
 MIB = 1 << 20
 SILENT_GROWTH_MOST = 24 * MIB  # 980 connections took 303 MiB before they were limited
+SCRAPE_SECONDS_MOST = 2.0  # of a scrape timeout of 10 s
 HANDSHAKE_GROWTH_MOST = 96 * MIB  # a third of a MiB for each TLS connection that may be open
 
 
@@ -61,6 +66,61 @@ def test_1250_connections_leave_descriptors_for_readings(tmp_path: Path) -> None
             }
         finally:
             release(held)
+
+
+@pytest.mark.parametrize("data", [b"", b"GET /metrics HT"], ids=["silent", "half a request"])
+def test_300_half_open_connections_do_not_stop_scrapes(tmp_path: Path, data: bytes) -> None:
+    with running(tmp_path) as agent:
+        held = hold(agent, 300, data)
+        try:
+            for _ in range(3):
+                assert scrape_seconds(agent) < SCRAPE_SECONDS_MOST
+        finally:
+            release(held)
+
+
+def test_clients_that_flood_do_not_stop_scrapes(tmp_path: Path) -> None:
+    """They send requests without end, pipelined, and read every answer."""
+    requests = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n" * 100
+    ended = threading.Event()
+    answered: list[int] = []
+
+    def flood() -> None:
+        with socket.create_connection(agent.address, timeout=PATIENCE_SECONDS) as channel:
+            reader = threading.Thread(target=read, args=(channel,))
+            reader.start()
+            with contextlib.suppress(OSError):
+                while not ended.is_set():
+                    channel.sendall(requests)
+                channel.shutdown(socket.SHUT_RDWR)
+            reader.join()
+
+    def read(channel: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := channel.recv(1 << 16):
+                answered.append(data.count(b"HTTP/1.1 200"))
+
+    with running(tmp_path) as agent:
+        before = agent.resident_bytes()
+        threads = [threading.Thread(target=flood) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        try:
+            wait_for(lambda: sum(answered) > 100, "the flood is answered")
+            for _ in range(5):
+                assert scrape_seconds(agent) < SCRAPE_SECONDS_MOST
+            assert agent.resident_bytes() - before < SILENT_GROWTH_MOST
+        finally:
+            ended.set()
+            for thread in threads:
+                thread.join()
+
+
+def scrape_seconds(agent: AgentProcess) -> float:
+    """How long a scrape on a new connection takes."""
+    began = time.monotonic()
+    assert agent.connect().ask("/metrics").status == 200
+    return time.monotonic() - began
 
 
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.unit.agent.network.process import AgentProcess, running
-from tests.unit.agent.serving.server import wait_for
-from tests.unit.agent.serving.test_webconfig import basic
+from tests.unit.agent.web.process import AgentProcess, running
+from tests.unit.agent.web.server import wait_for
+from tests.unit.agent.web.test_webconfig import basic
 
 GUESSERS = 200
 LOGIN_SECONDS_MOST = 4.0  # it took more than 10 behind the 200 guesses

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from agent.web.http import Request, Response
 from agent.web.limits import Limits
-from tests.unit.agent.serving.server import Server, serving, wait_for
+from agent.web.messages import Request, Response
+from tests.unit.agent.web.server import Server, as_application, serving, wait_for
 
 GET = b"GET /a HTTP/1.1\r\nHost: rig\r\n\r\n"
 LIMITS = Limits(request_bytes=4096)
@@ -34,7 +34,7 @@ def handler(request: Request) -> Response | asyncio.Future[Response]:
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
-    with serving(handler, LIMITS) as made:
+    with serving(as_application(handler), LIMITS) as made:
         yield made
 
 
@@ -184,12 +184,12 @@ def test_a_handler_that_fails_fails_alone(server: Server, caplog: pytest.LogCapt
 
 
 def test_who_goes_away_is_forgotten(server: Server) -> None:
-    before = set(server.connections.open)
+    before = server.count_connections()
     for data in (b"", b"GET / HT", GET, b"GET /slow HTTP/1.1\r\nHost: r\r\n\r\n"):
         client = server.connect()
         client.send(data)
         client.close()
-    assert wait_for(lambda: server.connections.open <= before or None, "all closed") is True
+    wait_for(lambda: server.count_connections() <= before, "all closed")
 
 
 def test_headers_do_not_outlive_their_request(server: Server) -> None:

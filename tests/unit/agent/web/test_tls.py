@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from agent.web.webconfig import Watched
-from tests.unit.agent.serving.certificates import Authority, replace
-from tests.unit.agent.serving.published import published
-from tests.unit.agent.serving.server import Server, serving
-from tests.unit.agent.serving.test_exporter import make
-from tests.unit.agent.serving.test_webconfig import basic, hashed
+from tests.unit.agent.web.certificates import Authority, replace
+from tests.unit.agent.web.published import classic, published
+from tests.unit.agent.web.server import Server, serving
+from tests.unit.agent.web.test_app import make
+from tests.unit.agent.web.test_webconfig import basic, hashed
 
 PLAIN = """\
 tls_server_config:
@@ -53,12 +53,12 @@ class Site:
     def serve(self) -> Iterator[tuple[Server, Callable[[], str]]]:
         """A server, and who it says that it is to a new client."""
         web = Watched(self.file)
-        exporter = make(web=web)
-        exporter.publish(published())
-        with serving(exporter.handle, tls=web.ssl) as server:
+        app = make(web=web)
+        app.publish(published())
+        with serving(app, tls=web.ssl) as server:
 
             def name() -> str:
-                server.call(lambda: exporter.publish(published()))  # as after every interval
+                server.call(lambda: app.publish(published()))  # as after every interval
                 return shown(server.connect(tls=self.client()).socket)
 
             yield server, name
@@ -83,7 +83,7 @@ def test_it_is_encrypted(site: Site) -> None:
     with site.serve() as (server, _):
         client = server.connect(tls=site.client())
         for _ in range(2):
-            assert client.ask("/metrics").body == published().classic
+            assert client.ask("/metrics").body == classic()
         assert isinstance(client.socket, ssl.SSLSocket)
         assert client.socket.version() == "TLSv1.3"
         stranger = server.connect()

@@ -11,19 +11,19 @@ import pytest
 from agent.configuration.hostnames import configured_names, own_names
 from agent.errors import ConfigurationError
 from agent.web.hosts import HostNames
-from tests.unit.agent.network.process import running
-from tests.unit.agent.serving.published import published
-from tests.unit.agent.serving.server import Server, serving
-from tests.unit.agent.serving.test_exporter import OTHERS, make
+from tests.unit.agent.web.process import running
+from tests.unit.agent.web.published import published
+from tests.unit.agent.web.server import Server, serving
+from tests.unit.agent.web.test_app import OTHERS, make
 
 OWN = os.uname().nodename
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
-    exporter = make(hosts=HostNames(["rig", "rig.example.org"]))
-    exporter.publish(published())
-    with serving(exporter.handle) as made:
+    app = make(hosts=HostNames(["rig", "rig.example.org"]))
+    app.publish(published())
+    with serving(app) as made:
         yield made
 
 

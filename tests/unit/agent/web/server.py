@@ -1,8 +1,9 @@
-"""A server on a free port of 127.0.0.1, in a thread of its own, and clients that speak bytes."""
+"""A server on a free port of 127.0.0.1, in a separate thread, and clients that send bytes."""
 
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import ssl
 import threading
@@ -10,18 +11,21 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from agent.web.http import Connections, Handler
+from agent.web import server as web
+from agent.web.asgi import Handler, Receive, Scope, Send, answer
 from agent.web.limits import Limits
-from agent.web.listener import Listener, open_sockets
 
-PATIENCE_SECONDS = 10.0  # for what should happen at once, on a machine that has other things to do
+PATIENCE_SECONDS = 10.0  # for what should happen at once, on a machine that is busy
+LISTEN = "0A"  # of a TCP socket (include/net/tcp_states.h)
+SEND_BUFFER = 16 << 10  # what the kernel holds of an answer, about
 
 
 @dataclass
 class Answered:
-    """An answer as it came. headers: names in lower case."""
+    """An answer as the client received it. headers: names in lower case."""
 
     status: int
     headers: dict[str, str]
@@ -54,7 +58,7 @@ class Client:
         return Answered(int(status), headers, body)
 
     def ask(self, target: str = "/", method: str = "GET", **headers: str) -> Answered:
-        """A request with these headers (accept_encoding is Accept-Encoding), and its answer."""
+        """Send a request with these headers (accept_encoding is Accept-Encoding); its answer."""
         named = "".join(f"{name.replace('_', '-')}: {text}\r\n" for name, text in headers.items())
         self.send(f"{method} {target} HTTP/1.1\r\nHost: localhost\r\n{named}\r\n".encode())
         return self.answer(head=method == "HEAD")
@@ -79,16 +83,15 @@ class Client:
 
 
 class Server:
-    """What listens. `loop` is its event loop, for what must happen in its thread."""
+    """A server that listens. `loop` is its event loop, for what must happen in its thread."""
 
-    def __init__(self, connections: Connections, loop: asyncio.AbstractEventLoop) -> None:
-        self.connections = connections
+    def __init__(self, loop: asyncio.AbstractEventLoop, address: tuple[str, int]) -> None:
         self.loop = loop
-        self.address: tuple[str, int] = ("", 0)
+        self.address = address
         self._clients: list[Client] = []
 
     def connect(self, *, receive_buffer: int = 0, tls: ssl.SSLContext | None = None) -> Client:
-        """A client; one with a small receive buffer shows the server soon that it does not read."""
+        """A client; with a small receive buffer the server soon sees that it does not read."""
         channel = socket.socket()
         channel.settimeout(PATIENCE_SECONDS)
         if receive_buffer:
@@ -99,63 +102,81 @@ class Server:
         return client
 
     def ask(self, target: str = "/", method: str = "GET", **headers: str) -> Answered:
-        """One request on a connection of its own."""
+        """One request on a new connection."""
         return self.connect().ask(target, method, **headers)
 
     def call(self, function: Callable[[], Any]) -> Any:
-        """Run it in the loop's thread; what it returns."""
+        """Run the function in the loop's thread and return what it returns."""
 
-        async def called() -> Any:
+        async def call() -> Any:
             return function()
 
-        return asyncio.run_coroutine_threadsafe(called(), self.loop).result(PATIENCE_SECONDS)
+        return asyncio.run_coroutine_threadsafe(call(), self.loop).result(PATIENCE_SECONDS)
 
-    def held(self) -> int:
-        """Bytes of answers that the server keeps for clients that do not take them."""
-
-        def count() -> int:
-            transports = [one._transport for one in self.connections.open]
-            return sum(each.get_write_buffer_size() for each in transports if each)
-
-        bytes_: int = self.call(count)
-        return bytes_
+    def count_connections(self) -> int:
+        """How many of the server's connections are open, as the kernel lists them (proc(5))."""
+        return count_connections(self.address[1])
 
     def end(self) -> None:
         for client in self._clients:
             client.close()
-        self.connections.close()
+
+
+def count_connections(port: int) -> int:
+    """The sockets of a local port that belong to a process and do not listen."""
+    count = 0
+    for line in Path("/proc/self/net/tcp").read_text().splitlines()[1:]:
+        fields = line.split()
+        inode, state = fields[9], fields[3]
+        is_local = int(fields[1].rpartition(":")[2], 16) == port
+        count += is_local and state != LISTEN and inode != "0"
+    return count
+
+
+def resident_bytes() -> int:
+    """The resident memory of this process."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def as_application(handle: Handler) -> Any:
+    """An ASGI application that answers by a function."""
+
+    async def application(scope: Scope, receive: Receive, send: Send) -> None:
+        await answer(handle, scope, receive, send)
+
+    return application
 
 
 @contextmanager
 def serving(
-    handler: Handler, limits: Limits | None = None, tls: ssl.SSLContext | None = None
+    application: Any, limits: Limits | None = None, tls: ssl.SSLContext | None = None
 ) -> Iterator[Server]:
-    """Serve until the block ends."""
+    """Serve an ASGI application until the block ends; the kernel holds little of each answer."""
     loop = asyncio.new_event_loop()
-    server = Server(Connections(handler, limits), loop)
-    connections = server.connections
-    sockets = open_sockets("127.0.0.1", 0)
-    server.address = sockets[0].getsockname()
-    listener = Listener(
-        sockets, connections.connect, connections.admission, connections.limits, tls
-    )
-    loop.call_soon(listener.start)
+    sockets = web.open_sockets("127.0.0.1", 0)
+    for listening in sockets:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
+    server = Server(loop, sockets[0].getsockname())
+    tested = web.Server(application, sockets, limits or Limits(), tls)
+    server.call(tested.start)
     try:
         yield server
     finally:
-        server.call(listener.close)
-        server.call(server.end)
+        server.call(tested.close)
+        server.end()
+        wait_for(lambda: server.count_connections() == 0, "all connections are closed")
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
         loop.close()
 
 
 def wait_for(condition: Callable[[], Any], what: str) -> Any:
-    """What the condition gives as soon as it is true; fails when it does not become so."""
+    """Return the condition's value as soon as it is true; fail if it does not become true."""
     until = time.monotonic() + PATIENCE_SECONDS
-    while not (found := condition()):
+    while not (value := condition()):
         assert time.monotonic() < until, f"never: {what}"
         time.sleep(0.005)
-    return found
+    return value
