@@ -14,9 +14,9 @@ from fabric import Config
 from invoke.exceptions import Exit
 from rich.table import Table
 
-from lab import fleet
 from lab.errors import LabError
 from lab.report import console, say
+from lab.rigs import fleet
 from provision.discovery import summary
 from provision.discovery.gather import gather_facts
 from provision.errors import DeeprigError, describe

@@ -44,7 +44,7 @@ def _plainly() -> Iterator[None]:
 def up(c: Any, count: int = 1, flavour: str = "", fresh: bool = False) -> None:
     """Boot lab rigs (rig, rig2, …) and write inventory/lab.yml."""
     with _plainly():
-        from lab import fleet
+        from lab.rigs import fleet
 
         fleet.up(count, flavour=flavour, fresh=fresh)
 
@@ -53,7 +53,7 @@ def up(c: Any, count: int = 1, flavour: str = "", fresh: bool = False) -> None:
 def flavours(c: Any) -> None:
     """List the systems that a rig may have mined with."""
     with _plainly():
-        from lab import fleet
+        from lab.rigs import fleet
 
         fleet.list_flavours()
 
@@ -62,7 +62,7 @@ def flavours(c: Any) -> None:
 def down(c: Any, all: bool = False) -> None:
     """Stop the lab's rigs and delete everything of them."""
     with _plainly():
-        from lab import fleet
+        from lab.rigs import fleet
 
         fleet.down(images=all)
 
@@ -71,7 +71,7 @@ def down(c: Any, all: bool = False) -> None:
 def status(c: Any) -> None:
     """Show the lab's rigs: where they are and how they do."""
     with _plainly():
-        from lab import fleet
+        from lab.rigs import fleet
 
         fleet.status()
 
@@ -80,7 +80,7 @@ def status(c: Any) -> None:
 def shell(c: Any, rig: str) -> None:
     """Open a root shell in a rig, as at its console."""
     with _plainly():
-        from lab import fleet
+        from lab.rigs import fleet
 
         fleet.shell(rig)
 
@@ -89,7 +89,7 @@ def shell(c: Any, rig: str) -> None:
 def bios(c: Any, rig: str, profile: str = "") -> None:
     """Show or change how a rig's BIOS splits its slots."""
     with _plainly():
-        from lab import fleet
+        from lab.rigs import fleet
 
         fleet.bios(rig, profile)
 
@@ -98,7 +98,7 @@ def bios(c: Any, rig: str, profile: str = "") -> None:
 def faults(c: Any) -> None:
     """List what can be made to go wrong."""
     with _plainly():
-        from lab import fleet
+        from lab.rigs import fleet
 
         fleet.list_faults()
 
@@ -107,6 +107,6 @@ def faults(c: Any) -> None:
 def fault(c: Any, rig: str, name: str, switch: str, argument: str = "") -> None:
     """Make something go wrong on a rig, or right again: RIG NAME on|off [--argument …]."""
     with _plainly():
-        from lab import fleet
+        from lab.rigs import fleet
 
         fleet.fault(rig, name, switch, argument)

@@ -9,8 +9,8 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab import host, tools
-from lab import image as lab_image
+from lab.build import host, tools
+from lab.build import image as lab_image
 from lab.errors import LabError
 from lab.qemu import archive
 from lab.report import step

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from lab import host, image
-from lab import inventory as lab_inventory
-from lab.fleet import write_known_hosts
-from lab.lease import lease_network
-from lab.machine import Rig
+from lab.build import host, image
+from lab.rigs import inventory as lab_inventory
+from lab.rigs.fleet import write_known_hosts
+from lab.rigs.lease import lease_network
+from lab.rigs.machine import Rig
 from tests.lab.mining.pool import Pool
 from tests.lab.provisioned import ensure_provisioned
 

@@ -13,15 +13,15 @@ import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from lab import image
-from lab.image import Image
-from lab.machine import Rig
+from lab.build import image
+from lab.build.image import Image
+from lab.rigs.machine import Rig
 from tests.lab.operator import ROOT, fab
 
 NAME = "test90"
 #: What of the project provisioning reads, beside the image.
 SOURCES = (
-    *("agent", "playbooks", "provision", "tests/rig", "fabfile.py", "lab/wheels.py"),
+    *("agent", "playbooks", "provision", "tests/rig", "fabfile.py", "lab/build/wheels.py"),
     *("inventory/group_vars", "inventory/hardware", "inventory/models"),
 )
 #: What of a provisioned rig must not be the same on the next one.

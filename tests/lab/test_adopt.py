@@ -15,8 +15,8 @@ from typing import Any
 import paramiko
 import pytest
 
-from lab import flavour
-from lab.machine import Rig
+from lab.build import flavour
+from lab.rigs.machine import Rig
 from provision.inventory import yaml_source
 from provision.ssh.host_keys import format_host_key
 from tests.lab.operator import ROOT, Said, finish

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from lab.image import Image
-from lab.machine import Rig
+from lab.build.image import Image
+from lab.rigs.machine import Rig
 from tests.lab.operator import ROOT, fab
 
 NAME = "test16"

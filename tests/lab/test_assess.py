@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from lab.machine import Rig
+from lab.rigs.machine import Rig
 from tests.lab.operator import Said, fab, switching, variant
 
 NAME = "test52"

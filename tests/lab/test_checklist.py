@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from lab.machine import Rig
+from lab.rigs.machine import Rig
 from provision.inventory import yaml_source
 from tests.lab.operator import Said, fab
 

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from fabric import Config
 
-from lab import faults
-from lab.machine import Rig
+from lab.rigs.machine import Rig
+from lab.simulate import faults
 from provision.engine import module_registry
 from provision.errors import LostError
 from provision.inventory import hosts as inventories

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from lab.image import Image
-from lab.machine import Rig
+from lab.build.image import Image
+from lab.rigs.machine import Rig
 
 ROOT = Path(__file__).parents[2]
 MakeRig = Callable[..., Rig]

@@ -11,13 +11,14 @@ from typing import Any
 
 import pytest
 
-from lab import netns, verify_advise
-from lab.verify_advise import Case
+from lab.verify_advise import cases as verify_advise
+from lab.verify_advise import measure, netns
+from lab.verify_advise.cases import Case
 
 ROOT = Path(__file__).parents[2]
 HOLD = """
 import signal
-from lab import netns
+from lab.verify_advise import netns
 with netns.network(2) as network:
     network.limit(500)
     sleeper = network.start(0, ["sleep", "600"], {}, __import__("pathlib").Path("/dev/null"))
@@ -39,8 +40,8 @@ def cases() -> list[Case]:
     short = settings["short"]
     settings |= {**short, "calibration": {**settings["calibration"], **short["calibration"]}}
     workloads = [one for one in settings["workloads"] if one["part"] in short["parts"]]
-    known = verify_advise.calibrate(settings, workloads)
-    return verify_advise.measure(settings, workloads, known)
+    known = measure.calibrate(settings, workloads)
+    return measure.measure(settings, workloads, known)
 
 
 @pytest.mark.extended
@@ -120,7 +121,7 @@ def test_another_runs_network_is_left_alone(
 
 def test_a_rank_that_fails_is_told_with_its_last_lines() -> None:
     from lab.errors import LabError
-    from lab.verify_advise_bench import run
+    from lab.verify_advise.runs import run
 
     with pytest.raises(LabError, match=r"Rank \d ended with status"):
         run(2, 1000, [{"part": "nonsense"}])

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from lab import control, faults, inventory, machine, sysfs
 from lab.errors import LabError
-from lab.machine import Rig
+from lab.rigs import inventory, machine
+from lab.rigs.machine import Rig
+from lab.simulate import control, faults, sysfs
 
 
 @pytest.fixture

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from lab import fleet, image, inventory
+from lab.build import image
 from lab.errors import LabError
-from lab.machine import Rig
+from lab.rigs import fleet, inventory
+from lab.rigs.machine import Rig
 
 
 @pytest.fixture

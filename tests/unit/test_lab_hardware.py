@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from lab import control, pcie, procfs, sysfs
 from lab.errors import LabError
-from lab.hardware import Hardware, Link
+from lab.simulate import control, pcie, procfs, sysfs
+from lab.simulate.hardware import Hardware, Link
 
 
 @pytest.fixture

@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from lab import pcie
-from lab.control import HW_THERMAL
-from lab.hardware import Link
-from lab.simulated import NVRM, VERSION, Simulated, build
+from lab.simulate import pcie
+from lab.simulate.control import HW_THERMAL
+from lab.simulate.hardware import Link
+from lab.simulate.simulated import NVRM, VERSION, Simulated, build
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not shutil.which("gcc"), reason="no gcc")]
 MISMATCH = "RM has detected an NVML/RM version mismatch."  # pynvml has its own words

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 import yaml
 
-from lab.image import Image
-from lab.machine import Rig
+from lab.build.image import Image
+from lab.rigs.machine import Rig
 from tests.lab.operator import fab, switching, variant
 from tests.monitoring.names import RULE_FILES
 from tests.monitoring.prometheus import Prometheus, prometheus

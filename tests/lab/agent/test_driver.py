@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from lab import faults
-from lab.machine import Rig
+from lab.rigs.machine import Rig
+from lab.simulate import faults
 from tests.lab.agent.conftest import NAME, UNIT, Watched
 from tests.lab.operator import fab, reboot
 

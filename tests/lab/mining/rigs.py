@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from lab.machine import Rig
+from lab.rigs.machine import Rig
 from tests.lab.operator import fab
 
 #: Words that only a mining system's or a miner's command lines hold, in any flavour.

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from lab import faults
-from lab.machine import Rig
+from lab.rigs.machine import Rig
+from lab.simulate import faults
 from tests.lab.mining.rigs import demine, facts, left
 from tests.lab.operator import fab, reboot
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from lab.machine import Rig
+from lab.rigs.machine import Rig
 from tests.lab.mining.pool import ADDRESS
 from tests.lab.mining.rigs import demine, facts, left, sockets
 from tests.lab.operator import reboot, until

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from lab.machine import Rig
+from lab.rigs.machine import Rig
 from tests.lab.operator import fab, switching
 from tests.lab.validation.conftest import NAME, Proof, Proven
 

@@ -15,7 +15,7 @@ from agent.web.app import AgentApp
 from agent.web.hosts import HostNames
 from agent.web.limits import Limits
 from agent.web.webconfig import Watched
-from lab.simulated import NVRM, VERSION, Simulated
+from lab.simulate.simulated import NVRM, VERSION, Simulated
 from tests.unit.agent.simulated import rigs
 from tests.unit.agent.simulated.rigs import FIRST, SECOND, THIRD
 from tests.unit.agent.test_openapi import SCHEMAS, example, validator

@@ -17,9 +17,9 @@ from agent.sampling import sampler as module
 from agent.sampling.metrics import MetricTable
 from agent.sampling.sampler import Published, Sampler
 from agent.web.negotiation import choose_format
-from lab import pcie
-from lab.hardware import Link
-from lab.simulated import Simulated
+from lab.simulate import pcie
+from lab.simulate.hardware import Link
+from lab.simulate.simulated import Simulated
 from tests.unit.agent.simulated import rigs
 from tests.unit.agent.simulated.rigs import SECOND, THIRD
 from tests.unit.agent.web.server import PATIENCE_SECONDS, wait_for
