@@ -22,7 +22,7 @@ def build_library(target: Path, driver: str, cuda: int) -> None:
 
 def build_smi(target: Path) -> None:
     """Compile nvidia-smi, which fits every version of the library."""
-    _compile(target, SOURCE / "smi.c", SOURCE / "xml.c", "-ldl")
+    _compile(target, *(SOURCE / name for name in ("smi.c", "xml.c", "gpus.c")), "-ldl")
 
 
 def build_miner(target: Path) -> None:
