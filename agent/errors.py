@@ -1,7 +1,7 @@
-"""What goes wrong before the agent runs: one class, caught in __main__, one line and status 2."""
+"""Errors before the agent runs. __main__ prints them in one line and exits with status 2."""
 
 from __future__ import annotations
 
 
 class ConfigurationError(Exception):
-    """A flag or a file that can't be used; the text says what, where, and what would do."""
+    """A flag or a file is invalid; the text says what is wrong, where, and what to write."""

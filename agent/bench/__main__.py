@@ -19,12 +19,12 @@ from agent.bench import document as documents
 from agent.bench import plan as plans
 from agent.bench import processes
 from agent.bench.errors import UnusableError
-from agent.bench.ground import Wish, find
+from agent.bench.interruptions import InterruptionMonitor
 from agent.bench.job import AGAIN
-from agent.bench.launch import Run
+from agent.bench.plan_runner import PlanRunner
 from agent.bench.rank import write
-from agent.bench.report import Events, Report, Text
-from agent.bench.watch import Watch
+from agent.bench.reporters import JsonReporter, Reporter, TextReporter
+from agent.bench.resources import ResourceRequest, find
 
 UNUSABLE_STATUS = documents.STATUSES["unusable"]
 LOOK_SECONDS = 10.0  # for a first answer whether the GPUs are idle
@@ -116,7 +116,7 @@ def changes(read: argparse.Namespace) -> dict[str, Any]:
     return made
 
 
-def run(read: argparse.Namespace, document: dict[str, Any], report: Report) -> int:
+def run(read: argparse.Namespace, document: dict[str, Any], report: Reporter) -> int:
     """All of it; the exit status. Raises UnusableError."""
     if importlib.util.find_spec("torch") is None:
         raise UnusableError(
@@ -124,14 +124,16 @@ def run(read: argparse.Namespace, document: dict[str, Any], report: Report) -> i
             "Run it with the Python of /opt/deeprig/venv, which playbooks/pytorch.yml makes.",
         )
     changed = changes(read)
-    wish = Wish(
+    request = ResourceRequest(
         read.backend, read.ranks, read.nodes, read.node_rank, read.rendezvous, read.interface
     )  # fmt: skip
-    ground, nodes = find(wish)
-    document.update(backend=ground.backend, ranks=ground.ranks, nodes=nodes.count)
-    plan = plans.make(read.plan, ground, read.parts, changed)
+    resources, nodes = find(request)
+    document.update(backend=resources.backend, ranks=resources.ranks, nodes=nodes.count)
+    plan = plans.make(read.plan, resources, read.parts, changed)
     plan = plan.limited(read.deadline, read.patience)
-    watch = Watch(plan.deadline_seconds, input_too=read.events, jobs_too=read.yield_to_jobs)
+    watch = InterruptionMonitor(
+        plan.deadline_seconds, input_too=read.events, jobs_too=read.yield_to_jobs
+    )
     try:
         if others := watch.first_look(LOOK_SECONDS):
             message = f"another program works on the GPUs: {others}"
@@ -140,7 +142,7 @@ def run(read: argparse.Namespace, document: dict[str, Any], report: Report) -> i
             ))  # fmt: skip
             report.refused(message, AGAIN)
         else:
-            Run(plan, ground, nodes, document, watch, report).go()
+            PlanRunner(plan, resources, nodes, document, watch, report).go()
     finally:
         watch.close()
         processes.end_descendants()
@@ -173,7 +175,7 @@ def main(words: Sequence[str]) -> int:
         print(f"deeprig-bench: {error}", file=sys.stderr)
         return UNUSABLE_STATUS
     processes.become_subreaper()
-    report: Report = Events() if read.events else Text()
+    report: Reporter = JsonReporter() if read.events else TextReporter()
     document = documents.start(
         plan=read.plan, backend=read.backend, ranks=read.ranks or 0, nodes=read.nodes,
         hostname=os.uname().nodename, now=time.time(),

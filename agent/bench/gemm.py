@@ -11,41 +11,41 @@ from typing import Any
 
 import torch
 
-from agent.bench import columns
+from agent.bench import text_tables
 from agent.bench.collectives.pattern import wrong_values
-from agent.bench.measure import timed, warmed
-from agent.bench.versions import gpu
-from agent.bench.world import DTYPES, World
+from agent.bench.communicator import DTYPES, Communicator
+from agent.bench.environment import gpu
+from agent.bench.timing import time_call, warm_up_device
 
 CHECKED_ROWS = 64
 
 
-def run(world: World, options: Mapping[str, Any]) -> dict[str, Any]:
+def run(comm: Communicator, options: Mapping[str, Any]) -> dict[str, Any]:
     """Options: dtypes, size (of the square matrices), repeats."""
     size, entries = options["size"], []
     # Sums are kept in float32, which rounds them once, at the end.
     torch.backends.cuda.matmul.allow_fp16_reduced_precision_reduction = False
     torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
-    for line in columns.gemm_heading():
-        world.line(line)
+    for line in text_tables.gemm_heading():
+        comm.line(line)
     for name in options["dtypes"]:
-        if name == "bfloat16" and not world.has_bfloat16():
+        if name == "bfloat16" and not comm.has_bfloat16():
             continue
-        left, right = (_matrix(size, seed, DTYPES[name], world.device) for seed in (1, 2))
+        left, right = (_matrix(size, seed, DTYPES[name], comm.device) for seed in (1, 2))
         product = torch.empty_like(left)
 
         def multiply() -> None:
             torch.mm(left, right, out=product)  # noqa: B023  called at once
 
-        warmed(world, multiply)
+        warm_up_device(comm, multiply)
         times = []
         for number in range(options["repeats"]):
-            world.teller.at(f"gemm {name}, repeat {number + 1}")
-            times.append(timed(world, multiply))
+            comm.progress.at(f"gemm {name}, repeat {number + 1}")
+            times.append(time_call(comm, multiply))
         seconds = statistics.median(times)
         own = {
-            "rank": world.rank,
-            "gpu": gpu(world.local_rank)[0] if world.device.type == "cuda" else None,
+            "rank": comm.rank,
+            "gpu": gpu(comm.local_rank)[0] if comm.device.type == "cuda" else None,
             "dtype": name,
             "size": size,
             "time_seconds": seconds,
@@ -53,9 +53,9 @@ def run(world: World, options: Mapping[str, Any]) -> dict[str, Any]:
             "flops_per_second": 2 * size**3 / seconds,
             "wrong_values": _wrong(left, right, product),
         }
-        for entry in world.gather(own):
+        for entry in comm.gather(own):
             entries.append(entry)
-            world.line(columns.gemm_row(entry))
+            comm.line(text_tables.gemm_row(entry))
     return {"gemm": entries}
 
 

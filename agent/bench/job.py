@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from agent.bench import processes, torchrun
+from agent.bench.interruptions import InterruptionMonitor
 from agent.bench.nccl_log import transports, uses_p2p
 from agent.bench.plan import Part
-from agent.bench.ranks import POLL_SECONDS, Ranks, last_lines, tail
-from agent.bench.torchrun import Nodes
-from agent.bench.watch import Watch
+from agent.bench.rank_monitor import POLL_SECONDS, RankMonitor, last_lines, tail
+from agent.bench.torchrun import RigGroup
 
 START_SECONDS = (
     180.0  # for torchrun and PyTorch to be read from a slow disk, and other rigs to come
@@ -39,7 +39,7 @@ class Job:
     ranks: int
     parts: Sequence[Part]
     name: str
-    nodes: Nodes = field(default_factory=Nodes)
+    nodes: RigGroup = field(default_factory=RigGroup)
     environment: Mapping[str, str] = field(default_factory=dict)
     ends_after_wrong: Sequence[str] = ()
 
@@ -62,7 +62,7 @@ class Ending:
     transports_log: str = ""
 
 
-class Listener:
+class JobListener:
     """Told of what happens in the job. Parts by name; all do nothing here."""
 
     def begin(self, part: str) -> None:
@@ -78,7 +78,9 @@ class Listener:
         """A part came to its end; what was wrong in it, in words."""
 
 
-def run(job: Job, watch: Watch, listener: Listener, patience_seconds: float) -> Ending:
+def run(
+    job: Job, watch: InterruptionMonitor, listener: JobListener, patience_seconds: float
+) -> Ending:
     """Run it. Whatever happens, nothing that it started is left when this returns or raises.
 
     patience_seconds: how long all ranks may say nothing.
@@ -134,13 +136,13 @@ class _Following:
         job: Job,
         folder: Path,
         process: subprocess.Popen[bytes],
-        watch: Watch,
-        listener: Listener,
+        watch: InterruptionMonitor,
+        listener: JobListener,
         patience_seconds: float,
     ) -> None:
         self._job, self._folder, self._process = job, folder, process
         self._watch, self._listener, self._patience = watch, listener, patience_seconds
-        self._ranks = Ranks(folder)
+        self._ranks = RankMonitor(folder)
         self._part = ""
         self._ended: set[str] = set()
         self._started_at = time.monotonic()

@@ -5,22 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from agent.bench.job import Ending, Listener
-from agent.bench.plan import Ground, Part
+from agent.bench.job import Ending, JobListener
+from agent.bench.plan import Part, Resources
 
 
 class Launcher(Protocol):
     """The runner of a plan, as the parts `hazards` and `tools` see it."""
 
     document: dict[str, Any]
-    ground: Ground
+    resources: Resources
     environment: dict[str, str]
 
     def job(
         self,
         parts: Sequence[Part],
         environment: Mapping[str, str] | None = None,
-        listener: Listener | None = None,
+        listener: JobListener | None = None,
         as_it_comes: bool = False,
     ) -> Ending:
         """Run one torchrun of all ranks."""

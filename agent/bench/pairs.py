@@ -11,20 +11,20 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from agent.bench import columns
+from agent.bench import text_tables
 from agent.bench.collectives.pattern import Pattern, wrong_values
-from agent.bench.measure import timed
-from agent.bench.world import World
+from agent.bench.communicator import Communicator
+from agent.bench.timing import time_call
 
 
-def run(world: World, options: Mapping[str, Any]) -> dict[str, Any]:
+def run(comm: Communicator, options: Mapping[str, Any]) -> dict[str, Any]:
     """Options: sizes_bytes (the least gives the latency, the largest the bandwidth), repeats,
     warm_up, iterations (messages each way in a repeat of the least).
     """
     least, most = min(options["sizes_bytes"]), max(options["sizes_bytes"])
     entries = []
-    for source, target in itertools.permutations(range(world.size), 2):
-        ways = _Ways(world, source, target)
+    for source, target in itertools.permutations(range(comm.size), 2):
+        ways = _Ways(comm, source, target)
         seconds, wrong = _between(ways, least, ways.to_and_fro, options["iterations"], options)
         latency = seconds / 2 / options["iterations"]
         seconds, wrong_too = _between(ways, most, ways.there, 1, options)
@@ -33,8 +33,8 @@ def run(world: World, options: Mapping[str, Any]) -> dict[str, Any]:
             "bandwidth_bytes_per_second": most / seconds, "latency_seconds": latency,
             "wrong_values": wrong + wrong_too,
         })  # fmt: skip
-    for line in columns.pair_lines(entries, world.size):
-        world.line(line)
+    for line in text_tables.pair_lines(entries, comm.size):
+        comm.line(line)
     return {"pairs": entries}
 
 
@@ -42,21 +42,21 @@ def run(world: World, options: Mapping[str, Any]) -> dict[str, Any]:
 class _Ways:
     """Messages of a pair. Ranks that are not of it do nothing."""
 
-    world: World
+    comm: Communicator
     source: int
     target: int
 
     def there(self, values: Any) -> None:
         """From the source to the target."""
-        if self.world.rank == self.source:
+        if self.comm.rank == self.source:
             dist.send(values, self.target)
-        elif self.world.rank == self.target:
+        elif self.comm.rank == self.target:
             dist.recv(values, self.source)
 
     def to_and_fro(self, values: Any) -> None:
         """The same and back: sent one after another, messages would hide each other's latency."""
         self.there(values)
-        _Ways(self.world, self.target, self.source).there(values)
+        _Ways(self.comm, self.target, self.source).there(values)
 
 
 def _between(
@@ -64,8 +64,8 @@ def _between(
     options: Mapping[str, Any],
 ) -> tuple[float, int]:  # fmt: skip
     """Seconds of all messages of a repeat, and wrong values."""
-    world = ways.world
-    values = torch.empty(max(1, size_bytes // torch.float32.itemsize), device=world.device)
+    comm = ways.comm
+    values = torch.empty(max(1, size_bytes // torch.float32.itemsize), device=comm.device)
     wrong, times = 0, []
 
     def send() -> None:
@@ -73,15 +73,15 @@ def _between(
             message(values)
 
     for number in range(options["warm_up"] + options["repeats"]):
-        world.teller.at(
+        comm.progress.at(
             f"rank {ways.source} to {ways.target}, {size_bytes} bytes, repeat {number + 1}"
         )
-        pattern = Pattern(world.size, number, torch.float32, world.device)
+        pattern = Pattern(comm.size, number, torch.float32, comm.device)
         expected = pattern.values(ways.source, 0, len(values))
-        values.copy_(expected) if world.rank == ways.source else values.fill_(-1)
-        seconds = timed(world, send)
+        values.copy_(expected) if comm.rank == ways.source else values.fill_(-1)
+        seconds = time_call(comm, send)
         if number >= options["warm_up"]:
             times.append(seconds)
-        if world.rank in (ways.source, ways.target):
+        if comm.rank in (ways.source, ways.target):
             wrong += wrong_values(values, expected)
-    return statistics.median(world.slowest(times)), world.total(wrong)
+    return statistics.median(comm.slowest(times)), comm.total(wrong)

@@ -15,24 +15,24 @@ from typing import Any
 
 import torch
 
-from agent.bench import columns
+from agent.bench import text_tables
 from agent.bench.collectives.pattern import Pattern, wrong_values
-from agent.bench.versions import gpu
-from agent.bench.world import World
+from agent.bench.communicator import Communicator
+from agent.bench.environment import gpu
 
 
-def run(world: World, options: Mapping[str, Any]) -> dict[str, Any]:
+def run(comm: Communicator, options: Mapping[str, Any]) -> dict[str, Any]:
     """Options: size_bytes, repeats."""
     entries: list[dict[str, Any]] = []
-    for line in columns.peer_heading():
-        world.line(line)
-    for source, target in itertools.permutations(range(world.size), 2):
-        world.teller.at(f"GPU {source} to {target}")
-        own = _copy(source, target, options) if world.rank == 0 else None
-        entry = world.gather(own)[0]
+    for line in text_tables.peer_heading():
+        comm.line(line)
+    for source, target in itertools.permutations(range(comm.size), 2):
+        comm.progress.at(f"GPU {source} to {target}")
+        own = _copy(source, target, options) if comm.rank == 0 else None
+        entry = comm.gather(own)[0]
         entries.append(entry)
-        world.line(columns.peer_row(entry))
-        world.release()
+        comm.line(text_tables.peer_row(entry))
+        comm.release()
     return {"peer": entries}
 
 

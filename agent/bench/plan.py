@@ -37,7 +37,7 @@ _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 
 
 @dataclass(frozen=True)
-class Ground:
+class Resources:
     """What a run stands on."""
 
     backend: str
@@ -128,38 +128,43 @@ def multiple(number: int, of: int) -> int:
     return -(-number // of) * of
 
 
-def skipped(part: str, ground: Ground) -> str:
+def skipped(part: str, resources: Resources) -> str:
     """Why a part can't be run here; empty when it can."""
-    if part in ON_GPUS and ground.backend != "nccl":
+    if part in ON_GPUS and resources.backend != "nccl":
         return "needs NVIDIA GPUs and NCCL"
-    if part not in ALONE and ground.ranks < 2:
-        return "needs two GPUs or more" if ground.backend == "nccl" else "needs two ranks or more"
-    if part in ON_ONE_RIG and ground.nodes > 1:
+    if part not in ALONE and resources.ranks < 2:
+        return (
+            "needs two GPUs or more" if resources.backend == "nccl" else "needs two ranks or more"
+        )
+    if part in ON_ONE_RIG and resources.nodes > 1:
         return "is run on one rig alone"
-    if part == "three_d" and ground.ranks != THREE_D_RANKS:
-        return f"needs {THREE_D_RANKS} ranks (2 x 2 x 2), and there are {ground.ranks}"
-    if part in NEEDS_NUMPY and not ground.numpy:
+    if part == "three_d" and resources.ranks != THREE_D_RANKS:
+        return f"needs {THREE_D_RANKS} ranks (2 x 2 x 2), and there are {resources.ranks}"
+    if part in NEEDS_NUMPY and not resources.numpy:
         return "needs numpy, which is not installed"
     return ""
 
 
 def make(
-    name: str, ground: Ground, parts: Sequence[str] = (), changes: Mapping[str, Any] | None = None
+    name: str,
+    resources: Resources,
+    parts: Sequence[str] = (),
+    changes: Mapping[str, Any] | None = None,
 ) -> Plan:
     """The plan of this name on this ground.
 
     parts: those that are wanted; none means all of the plan's. changes: options of the command
     line that stand in place of the plan's own: min_bytes, max_bytes (bytes), factor, repeats.
     """
-    tables = json.loads(TABLE.read_text(encoding="utf-8"))[ground.backend]
+    tables = json.loads(TABLE.read_text(encoding="utf-8"))[resources.backend]
     table, quick = tables[name], tables["quick"]["parts"]
     known = table["parts"]
     wanted = [part for part in PARTS if part in parts] if parts else list(known)
     # A part that this backend's table lacks is told with its reason where it was asked for.
     made = tuple(
-        Part(part, _options(part, known.get(part, {}), quick, ground, changes or {}), reason)
+        Part(part, _options(part, known.get(part, {}), quick, resources, changes or {}), reason)
         for part in wanted
-        if (reason := skipped(part, ground)) or True
+        if (reason := skipped(part, resources)) or True
     )
     return Plan(made, table["deadline_seconds"], table["patience_seconds"])
 
@@ -168,7 +173,7 @@ def _options(
     part: str,
     own: Mapping[str, Any],
     quick: Mapping[str, Any],
-    ground: Ground,
+    resources: Resources,
     changes: Mapping[str, Any],
 ) -> dict[str, Any]:
     """quick: the quick plan's parts, for GPUs with too little memory."""
@@ -187,8 +192,8 @@ def _options(
             factor = changes.get("factor", options.pop("factor"))
             options["sizes_bytes"] = sizes(least, most, factor)
     if "memory" in options:
-        small = fitted(part, quick[part]["shape"], ground.ranks)
+        small = fitted(part, quick[part]["shape"], resources.ranks)
         options["small"] = {"below_bytes": size(options.pop("memory")), "shape": small}
     if "shape" in options:
-        options["shape"] = fitted(part, options["shape"], ground.ranks)
+        options["shape"] = fitted(part, options["shape"], resources.ranks)
     return options

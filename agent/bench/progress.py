@@ -33,7 +33,7 @@ def log_file(folder: Path, rank: int) -> Path:
     return folder / f"rank-{rank}.log"
 
 
-class Teller:
+class ProgressWriter:
     """The rank's end. Without a folder the lines of tables go to standard output."""
 
     def __init__(self, folder: Path | None, rank: int) -> None:
@@ -80,7 +80,7 @@ class Teller:
             os.write(self._file, json.dumps(message).encode() + b"\n")
 
 
-class Follower:
+class ProgressReader:
     """The launcher's end: what one rank has told since it was last asked."""
 
     def __init__(self, file: Path) -> None:

@@ -25,12 +25,12 @@ from typing import Any
 from agent.bench.document import added, wrong
 from agent.bench.errors import UnusableError
 from agent.bench.processes import end_with_parent
-from agent.bench.progress import Teller, log_file, stack_file
+from agent.bench.progress import ProgressWriter, log_file, stack_file
 
 #: Where each part is: a module with `run(world, options)`, collective, which returns the part's
 #: share of the document: lists by key. One that takes long yields its share so far, each time.
 PARTS = {
-    "environment": "agent.bench.versions",
+    "environment": "agent.bench.environment",
     "collectives": "agent.bench.collectives",
     "pairs": "agent.bench.pairs",
     "gemm": "agent.bench.gemm",
@@ -56,54 +56,54 @@ def run(job: Mapping[str, Any]) -> None:
         os.dup2(log, 1)
         os.dup2(log, 2)
         faulthandler.register(signal.SIGUSR1, stack_file(folder, rank).open("w"), all_threads=True)
-    teller = Teller(folder, rank)
+    progress = ProgressWriter(folder, rank)
     try:
-        _run(job, rank, teller)
+        _run(job, rank, progress)
     except BaseException:
-        teller.raised()
+        progress.raised()
         raise
 
 
-def _run(job: Mapping[str, Any], rank: int, teller: Teller) -> None:
-    teller.at("import of PyTorch")
-    from agent.bench.versions import versions  # here: meanwhile SIGUSR1 is answered
-    from agent.bench.world import World
+def _run(job: Mapping[str, Any], rank: int, progress: ProgressWriter) -> None:
+    progress.at("import of PyTorch")
+    from agent.bench.communicator import Communicator
+    from agent.bench.environment import versions  # here: meanwhile SIGUSR1 is answered
 
     for options in job["parts"]:  # before any begins: it takes a slow processor long
-        teller.at(f"import of {options['part']}")
+        progress.at(f"import of {options['part']}")
         with contextlib.suppress(ImportError):  # raised again by the part itself
             importlib.import_module(PARTS[options["part"]])
-    teller.at("rendezvous")
-    world = World.join(job["backend"], teller, job.get("timeout_seconds", TIMEOUT_SECONDS))
+    progress.at("rendezvous")
+    comm = Communicator.join(job["backend"], progress, job.get("timeout_seconds", TIMEOUT_SECONDS))
     document: dict[str, Any] = {
-        "backend": world.backend, "ranks": world.size, "hostname": socket.gethostname(),
-        **versions(world), "parts": [],
+        "backend": comm.backend, "ranks": comm.size, "hostname": socket.gethostname(),
+        **versions(comm), "parts": [],
     }  # fmt: skip
     for options in job["parts"]:
         part = options["part"]
-        teller.begin(part)
+        progress.begin(part)
         share: Mapping[str, Any] = {}
         try:
-            for share in _shares(importlib.import_module(PARTS[part]).run(world, options)):
+            for share in _shares(importlib.import_module(PARTS[part]).run(comm, options)):
                 if rank == 0:
                     write(Path(job["output"]), added(document, share))
         except UnusableError as error:  # all ranks find it, before they do anything together
-            teller.unusable(error.message, error.advice)
-            teller.end(part)
+            progress.unusable(error.message, error.advice)
+            progress.end(part)
             continue
         document = added(document, share)
         document["parts"].append(part)
         if rank == 0:
             write(Path(job["output"]), document)
-        world.release()
-        world.barrier()  # a part is over when it is over for all
+        comm.release()
+        comm.barrier()  # a part is over when it is over for all
         found = wrong(share)
-        teller.end(part, found)
-        if part in job.get("ends_after_wrong", ()) and world.worst(float(bool(found))):
+        progress.end(part, found)
+        if part in job.get("ends_after_wrong", ()) and comm.worst(float(bool(found))):
             break
-    world.barrier()
-    world.leave()
-    teller.done()
+    comm.barrier()
+    comm.leave()
+    progress.done()
 
 
 def _shares(made: Any) -> Iterable[Mapping[str, Any]]:

@@ -15,7 +15,7 @@ JOIN_SECONDS = 120  # for the other rigs to come
 
 
 @dataclass(frozen=True)
-class Nodes:
+class RigGroup:
     """Several rigs in one run: how many, which one this is, and where they meet (HOST:PORT).
 
     address: this rig's, as the others reach it. interface: the network interface to use; empty
@@ -37,7 +37,7 @@ class Death:
     status: int
 
 
-def command(local_ranks: int, nodes: Nodes, run: str, job: Path) -> list[str]:
+def command(local_ranks: int, nodes: RigGroup, run: str, job: Path) -> list[str]:
     """Start `local_ranks` ranks here. `run` names the job among the rigs."""
     words = [
         sys.executable, "-m", "torch.distributed.run",
@@ -56,7 +56,7 @@ def command(local_ranks: int, nodes: Nodes, run: str, job: Path) -> list[str]:
 
 
 def environment(
-    own: Mapping[str, str], backend: str, nodes: Nodes, more: Mapping[str, str]
+    own: Mapping[str, str], backend: str, nodes: RigGroup, more: Mapping[str, str]
 ) -> dict[str, str]:
     """The ranks' environment: `own` with what is needed, and `more` before all."""
     # On one rig nothing leaves it, whatever its network does.

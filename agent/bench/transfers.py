@@ -13,39 +13,39 @@ from typing import Any
 
 import torch
 
-from agent.bench import columns
+from agent.bench import text_tables
 from agent.bench.collectives.pattern import Pattern, wrong_values
-from agent.bench.measure import timed
-from agent.bench.versions import gpu
-from agent.bench.world import World
+from agent.bench.communicator import Communicator
+from agent.bench.environment import gpu
+from agent.bench.timing import time_call
 
 DIRECTIONS = ("host_to_device", "device_to_host")
 
 
-def run(world: World, options: Mapping[str, Any]) -> dict[str, Any]:
+def run(comm: Communicator, options: Mapping[str, Any]) -> dict[str, Any]:
     """Options: size_bytes, repeats."""
     entries: list[dict[str, Any]] = []
-    for line in columns.transfer_heading():
-        world.line(line)
-    for rank in range(world.size):
+    for line in text_tables.transfer_heading():
+        comm.line(line)
+    for rank in range(comm.size):
         for direction in DIRECTIONS:
             for pinned in (True, False):
-                own = _one(world, rank, direction, pinned, options)
-                entry = world.gather(own)[rank]
+                own = _one(comm, rank, direction, pinned, options)
+                entry = comm.gather(own)[rank]
                 entries.append(entry)
-                world.line(columns.transfer_row(entry))
-                world.release()
+                comm.line(text_tables.transfer_row(entry))
+                comm.release()
     return {"transfers": entries}
 
 
 def _one(
-    world: World, rank: int, direction: str, pinned: bool, options: Mapping[str, Any]
+    comm: Communicator, rank: int, direction: str, pinned: bool, options: Mapping[str, Any]
 ) -> dict[str, Any] | None:
     """A copy's entry, on the rank whose turn it is; the others wait."""
-    turn = world.rank == rank
+    turn = comm.rank == rank
     count = options["size_bytes"] // torch.float32.itemsize if turn else 1
     host = torch.empty(count, pin_memory=pinned and turn)
-    device = torch.empty(count, device=world.device)
+    device = torch.empty(count, device=comm.device)
     source, target = (host, device) if direction == "host_to_device" else (device, host)
     pattern = Pattern(1, 0, torch.float32, source.device)
     source.copy_(pattern.values(rank, 0, count))
@@ -57,11 +57,11 @@ def _one(
 
     wrong, times = 0, []
     for number in range(options["repeats"] + 1):
-        world.teller.at(f"{direction} of rank {rank}, repeat {number + 1}")
+        comm.progress.at(f"{direction} of rank {rank}, repeat {number + 1}")
         copy()  # a link that was idle is slow at first
-        world.synchronize()
+        comm.synchronize()
         target.fill_(-1)
-        seconds = timed(world, copy)
+        seconds = time_call(comm, copy)
         if number:  # the first only warms up
             times.append(seconds)
         wrong += wrong_values(target, expected)
@@ -69,7 +69,7 @@ def _one(
         return None
     seconds = statistics.median(times)
     return {
-        "gpu": gpu(world.local_rank)[0], "rank": rank, "direction": direction, "pinned": pinned,
+        "gpu": gpu(comm.local_rank)[0], "rank": rank, "direction": direction, "pinned": pinned,
         "size_bytes": options["size_bytes"],
         "time_seconds": seconds, "times": times,
         "bandwidth_bytes_per_second": options["size_bytes"] / seconds,

@@ -1,56 +1,70 @@
-"""What a check gets, and how it words what it gives."""
+"""The input of every check, and how a verdict is worded."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TypedDict
 
-from agent.checks.sample import GpuState, Sample, Status, Verdict
+from agent.checks.judgements import Status
+from agent.checks.sample import GpuState, Sample, Verdict
 from agent.readings.links import PortReading
-from agent.readings.xid import Catalogue
+from agent.readings.xid import XidCatalogue
 
 
-class Checks:
-    """The rows of tables/checks.yml."""
+class CheckRow(TypedDict):
+    """A row of tables/checks.yml. advice: one text, or one for each reason."""
 
-    def __init__(self, document: Mapping[str, Mapping[str, Any]]) -> None:
-        self._rows = document
+    subject: str
+    title: str
+    why: str
+    advice: str | dict[str, str]
 
-    def verdict(
+
+class CheckTable:
+    """The rows of tables/checks.yml, by the names of checks."""
+
+    def __init__(self, rows: Mapping[str, CheckRow]) -> None:
+        self._rows = rows
+
+    def word_verdict(
         self,
         check: str,
         subject: str,
         status: Status,
         reading: str,
         expectation: str,
-        advice: str = "",
+        reason: str = "",
         **words: object,
     ) -> Verdict:
-        """A verdict with the table's words; advice names one of several, words fill its braces."""
+        """Return a verdict with the table's texts.
+
+        reason: selects one of several advices. words: fill the braces of the advice.
+        """
         row = self._rows[check]
-        text = ""
+        advice = ""
         if status != "ok":
-            given = row["advice"]
-            text = (given if isinstance(given, str) else given[advice] if advice else "").format(
-                **words
-            )
-        return Verdict(check, subject, status, reading, expectation, row["title"], row["why"], text)
+            texts = row["advice"]
+            template = texts if isinstance(texts, str) else texts[reason] if reason else ""
+            advice = template.format(**words)
+        title, why = row["title"], row["why"]
+        return Verdict(check, subject, status, reading, expectation, title, why, advice)
 
 
 @dataclass(frozen=True)
-class Context:
+class CheckContext:
     """A sample, and what happened in the window of time before it.
 
-    increases: how much each counter grew in the window, by (kind, subject, …).
+    increases: how much each counter grew in the window, by (kind, subject, …). clock_jump: seconds
+    of the last jump of the wall clock, while it is shown.
     """
 
     sample: Sample
     increases: Mapping[tuple[str, ...], float]
-    checks: Checks
-    xids: Catalogue
-    clock_jump: float | None = None  # seconds, the last one that is still shown
+    checks: CheckTable
+    xids: XidCatalogue
+    clock_jump: float | None = None
 
     @cached_property
     def ports(self) -> Mapping[str, PortReading]:
@@ -58,18 +72,19 @@ class Context:
         return {port.address: port for port in self.sample.ports}
 
     @property
-    def verdict(self) -> Callable[..., Verdict]:
-        """Word a verdict."""
-        return self.checks.verdict
+    def word_verdict(self) -> Callable[..., Verdict]:
+        """The method of the table."""
+        return self.checks.word_verdict
 
-    def limit(self, name: str) -> float:
-        """A row of tables/thresholds.yml, or what the rig's configuration says instead."""
-        return self.sample.expectations.thresholds[name]
+    @property
+    def thresholds(self) -> Mapping[str, float]:
+        """tables/thresholds.yml, with the changes of the rig's configuration."""
+        return self.sample.expectations.thresholds
 
     @property
     def window(self) -> str:
-        """The window of time in words."""
-        return span(self.limit("window_seconds"))
+        """The length of the window in words."""
+        return format_duration(self.thresholds["window_seconds"])
 
     @property
     def gpus(self) -> Iterable[GpuState]:
@@ -77,10 +92,10 @@ class Context:
         return (gpu for gpu in self.sample.gpus if gpu.up)
 
 
-def span(seconds: float) -> str:
-    """A length of time for people.
+def format_duration(seconds: float) -> str:
+    """Return a length of time for people.
 
-    >>> span(600), span(3599.9)
+    >>> format_duration(600), format_duration(3599.9)
     ('10 min', '1 h')
     """
     for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
@@ -89,10 +104,10 @@ def span(seconds: float) -> str:
     return f"{seconds:.3g} s"
 
 
-def size(amount: float) -> str:
-    """Bytes for people.
+def format_size(amount: float) -> str:
+    """Return bytes for people.
 
-    >>> size(25769803776)
+    >>> format_size(25769803776)
     '24 GiB'
     """
     for unit, factor in (("GiB", 2**30), ("MiB", 2**20)):
@@ -101,19 +116,19 @@ def size(amount: float) -> str:
     return f"{amount / 1024:.3g} KiB"
 
 
-def speed(transfers: float) -> str:
-    """Transfers per second as PCIe writes them.
+def format_speed(transfers: float) -> str:
+    """Return transfers per second in the unit of the PCIe specification.
 
-    >>> speed(2.5e9)
+    >>> format_speed(2.5e9)
     '2.5 GT/s'
     """
     return f"{transfers / 1e9:g} GT/s"
 
 
-def bandwidth(amount: float) -> str:
-    """Bytes per second as nccl-tests write them.
+def format_bandwidth(amount: float) -> str:
+    """Return bytes per second in the unit of nccl-tests.
 
-    >>> bandwidth(750e6)
+    >>> format_bandwidth(750e6)
     '0.75 GB/s'
     """
     return f"{amount / 1e9:.3g} GB/s"

@@ -1,212 +1,230 @@
-"""Checks of what NVML and the driver say: GPUs present and answering, heat, power, memory, Xids."""
+"""Checks of what NVML and the driver report: presence, heat, power, memory, Xids."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from agent.checks.context import Context, size, span
-from agent.checks.sample import RIG, Status, Verdict
+from agent.checks.context import CheckContext, format_duration, format_size
+from agent.checks.judgements import (
+    Status,
+    find_heat_limits,
+    judge_gpu_count,
+    judge_memory_errors,
+    judge_temperature,
+)
+from agent.checks.sample import RIG, Verdict
 
 HEAT = ("sw_thermal", "hw_thermal", "hw_slowdown")
 DRIVER_READINGS = {
     "missing": "not loaded",
     "library": "no NVML library",
-    "mismatch": "library and module do not fit",
+    "mismatch": "library and module do not match",
     "unresponsive": "does not answer",
     "starting": "is being initialised",
 }
+GPU_READINGS = {
+    "lost": "fell off the bus",
+    "hung": "a call hangs",
+    "absent": "on the bus, but not in NVML",
+}
 
 
-def driver(context: Context) -> Iterator[Verdict]:
-    """Whether the driver is there, fits its library, and answers."""
-    found = context.sample.driver
+def check_driver(context: CheckContext) -> Iterator[Verdict]:
+    """Check that the driver is loaded, matches its library, and answers."""
+    driver = context.sample.driver
     expectation = "a driver that answers"
-    if found.state == "ok":
-        reading = f"{found.driver_version} answers"
-        yield context.verdict("driver", RIG, "ok", reading, expectation)
+    if driver.state == "ok":
+        reading = f"{driver.driver_version} answers"
+        yield context.word_verdict("driver", RIG, "ok", reading, expectation)
         return
-    reading = DRIVER_READINGS[found.state]
-    if found.detail:
-        reading = f"{reading}: {found.detail}"
-    if found.state == "missing" and context.sample.host.nouveau_loaded:
+    reading = DRIVER_READINGS[driver.state]
+    if driver.detail:
+        reading = f"{reading}: {driver.detail}"
+    if driver.state == "missing" and context.sample.host.nouveau_loaded:
         reading = f"{reading}; nouveau holds the GPUs"
-    status: Status = "unknown" if found.state == "starting" else "critical"
+    status: Status = "unknown" if driver.state == "starting" else "critical"
     host = context.sample.host.name
-    yield context.verdict("driver", RIG, status, reading, expectation, found.state, host=host)
+    yield context.word_verdict("driver", RIG, status, reading, expectation, driver.state, host=host)
 
 
-def count(context: Context) -> Iterator[Verdict]:
-    """How many GPUs there are, and should be."""
+def check_count(context: CheckContext) -> Iterator[Verdict]:
+    """Check the number of GPUs on the bus."""
     sample = context.sample
     on_bus = len(sample.paths)
     answering = sum(gpu.up for gpu in sample.gpus)
     reading = f"{on_bus} on the bus, {answering} answering"
-    wanted = sample.expectations.gpus
-    if wanted is None:
-        expectation = "not known (gpus in the agent's configuration)"
-        status: Status = "ok" if on_bus else "critical"
-        yield context.verdict("gpu-count", RIG, status, reading, expectation)
-        return
-    status = "ok" if on_bus == wanted else "warning" if on_bus > wanted else "critical"
-    expectation = f"{wanted} ({sample.expectations.gpus_from})"
-    yield context.verdict("gpu-count", RIG, status, reading, expectation)
+    expected = sample.expectations.gpus
+    expectation = (
+        "not known (gpus in the agent's configuration)"
+        if expected is None
+        else f"{expected} ({sample.expectations.gpus_from})"
+    )
+    status = judge_gpu_count(on_bus, expected)
+    yield context.word_verdict("gpu-count", RIG, status, reading, expectation)
 
 
-def answers(context: Context) -> Iterator[Verdict]:
-    """Whether NVML answers for each GPU; without a driver at all, that is the driver's verdict."""
+def check_answers(context: CheckContext) -> Iterator[Verdict]:
+    """Check that NVML answers for each GPU. Without a driver, check_driver reports the problem."""
     for gpu in context.sample.gpus:
         if gpu.up:
-            yield context.verdict("gpu-answers", gpu.address, "ok", "answers", "answers")
+            yield context.word_verdict("gpu-answers", gpu.address, "ok", "answers", "answers")
             continue
         problem, _, detail = gpu.problem.partition(": ")
-        if problem == "" or problem == "driver":
-            yield context.verdict("gpu-answers", gpu.address, "unknown", "no driver", "answers",
-                                  "driver")  # fmt: skip
+        if problem in ("", "driver"):
+            yield context.word_verdict(
+                "gpu-answers", gpu.address, "unknown", "no driver", "answers", "driver"
+            )
             continue
-        reading = {
-            "lost": "fell off the bus",
-            "hung": "a call hangs",
-            "absent": "on the bus, but not in NVML",
-        }.get(problem, detail)
-        yield context.verdict(
+        reading = GPU_READINGS.get(problem, detail)
+        yield context.word_verdict(
             "gpu-answers", gpu.address, "critical", reading, "answers", problem, problem=detail
         )
 
 
-def temperature(context: Context) -> Iterator[Verdict]:
-    """Against the temperature at which the card slows itself down."""
+def check_temperature(context: CheckContext) -> Iterator[Verdict]:
+    """Check the temperature against the one at which the card slows down."""
     for gpu in context.gpus:
         reading = gpu.reading
         if reading is None or reading.temperature_celsius is None:
             continue
-        limits = reading.temperature_limits_celsius or {}
-        limit = limits.get("slowdown") or context.limit("temperature_slowdown_celsius")
-        if "max_operating" in limits:
-            limit = min(limit, limits["max_operating"])
-        now = reading.temperature_celsius
-        warm = limit - context.limit("temperature_margin_warning")
-        status: Status = "ok"
-        if now >= limit - context.limit("temperature_margin_critical"):
-            status = "critical"
-        elif now >= warm:
-            status = "warning"
-        yield context.verdict(
-            "gpu-temperature", gpu.address, status, f"{now:g} °C",
-            f"below {warm:g} °C (the card's limit is {limit:g} °C)",
-        )  # fmt: skip
+        limits = find_heat_limits(reading.temperature_limits_celsius or {}, context.thresholds)
+        celsius = reading.temperature_celsius
+        yield context.word_verdict(
+            "gpu-temperature",
+            gpu.address,
+            judge_temperature(celsius, limits),
+            f"{celsius:g} °C",
+            f"below {limits.warning:g} °C (the card's limit is {limits.limit:g} °C)",
+        )
 
 
-def throttled_by_heat(context: Context) -> Iterator[Verdict]:
-    """The driver's own reasons for holding the clocks down."""
+def check_heat_throttling(context: CheckContext) -> Iterator[Verdict]:
+    """Check the driver's reasons for lower clocks: none of them is heat."""
     for gpu in context.gpus:
         events = gpu.reading.clocks_events if gpu.reading else None
         if events is None:
             continue
         active = [name for name in HEAT if events.get(name)]
-        status: Status = "ok"
-        if active:
-            status = (
-                "critical" if events.get("hw_thermal") or events.get("hw_slowdown") else "warning"
-            )
+        status: Status = "warning" if active else "ok"
+        if events.get("hw_thermal") or events.get("hw_slowdown"):
+            status = "critical"
         reading = ", ".join(active) or "not slowed down"
-        yield context.verdict("gpu-throttle-heat", gpu.address, status, reading, "no such reason")
+        yield context.word_verdict(
+            "gpu-throttle-heat", gpu.address, status, reading, "no such reason"
+        )
 
 
-def throttled_by_power(context: Context) -> Iterator[Verdict]:
-    """A limit set on purpose costs a little; one that costs much, or a brake, is bad."""
-    least = context.limit("power_cap_clock_share")
+def check_power_throttling(context: CheckContext) -> Iterator[Verdict]:
+    """Check that a power limit costs little of the clock, and that no power brake is active."""
+    least = context.thresholds["power_cap_clock_share"]
+    expectation = f"under a limit at least {least:.0%} of the highest clock"
     for gpu in context.gpus:
         reading = gpu.reading
         if reading is None or reading.clocks_events is None:
             continue
-        expectation = f"under a limit at least {least:.0%} of the highest clock"
         if reading.clocks_events.get("hw_power_brake"):
-            yield context.verdict("gpu-throttle-power", gpu.address, "critical",
-                                  "power brake", expectation, "brake")  # fmt: skip
+            yield context.word_verdict(
+                "gpu-throttle-power", gpu.address, "critical", "power brake", expectation, "brake"
+            )
             continue
-        most = (reading.max_clocks_hertz or {}).get("graphics")
-        now = (reading.clocks_hertz or {}).get("graphics")
-        if not reading.clocks_events.get("sw_power_cap") or not most or now is None:
-            yield context.verdict(
+        highest = (reading.max_clocks_hertz or {}).get("graphics")
+        clock = (reading.clocks_hertz or {}).get("graphics")
+        if not reading.clocks_events.get("sw_power_cap") or not highest or clock is None:
+            yield context.word_verdict(
                 "gpu-throttle-power", gpu.address, "ok", "not slowed down", expectation
             )
             continue
-        share = now / most
+        share = clock / highest
         limit = f"{reading.power_limit_watts:g} W" if reading.power_limit_watts else "?"
-        yield context.verdict(
-            "gpu-throttle-power", gpu.address, "ok" if share >= least else "warning",
-            f"at its limit of {limit}, {share:.0%} of the highest clock", expectation, "cap",
-            limit=limit, share=f"{share:.0%}",
-        )  # fmt: skip
+        yield context.word_verdict(
+            "gpu-throttle-power",
+            gpu.address,
+            "ok" if share >= least else "warning",
+            f"at its limit of {limit}, {share:.0%} of the highest clock",
+            expectation,
+            "cap",
+            limit=limit,
+            share=f"{share:.0%}",
+        )
 
 
-def memory(context: Context) -> Iterator[Verdict]:
-    """What can still be allocated."""
-    share = context.limit("memory_free_ratio")
+def check_memory(context: CheckContext) -> Iterator[Verdict]:
+    """Check how much memory programs can still allocate."""
+    share = context.thresholds["memory_free_ratio"]
     for gpu in context.gpus:
         reading = gpu.reading
         if reading is None or reading.memory_free_bytes is None or not reading.memory_size_bytes:
             continue
-        enough = reading.memory_free_bytes >= share * reading.memory_size_bytes
-        yield context.verdict(
-            "gpu-memory", gpu.address, "ok" if enough else "warning",
-            f"{size(reading.memory_free_bytes)} free of {size(reading.memory_size_bytes)}",
+        is_enough = reading.memory_free_bytes >= share * reading.memory_size_bytes
+        free, size = format_size(reading.memory_free_bytes), format_size(reading.memory_size_bytes)
+        yield context.word_verdict(
+            "gpu-memory",
+            gpu.address,
+            "ok" if is_enough else "warning",
+            f"{free} free of {size}",
             f"{share:.0%} free",
-        )  # fmt: skip
+        )
 
 
-def memory_errors(context: Context) -> Iterator[Verdict]:
-    """Of cards that count them; a GeForce does not, and gets no verdict."""
+def check_memory_errors(context: CheckContext) -> Iterator[Verdict]:
+    """Check ECC errors and replaced rows. A GeForce counts neither and gets no verdict."""
     for gpu in context.gpus:
         reading = gpu.reading
         if reading is None or (reading.ecc_errors is None and reading.remapped_rows is None):
             continue
         uncorrected = (reading.ecc_errors or {}).get("uncorrected", 0)
-        status: Status = "ok"
-        found = f"{uncorrected:g} uncorrected"
-        if reading.row_remap_failed:
-            status, found = "critical", "no spare row was left"
-        elif uncorrected:
-            status = "critical"
-        elif reading.row_remap_pending:
-            status, found = "warning", "a row is replaced at the next reset"
-        yield context.verdict("gpu-memory-errors", gpu.address, status, found, "none")
+        is_pending, has_failed = bool(reading.row_remap_pending), bool(reading.row_remap_failed)
+        words = f"{uncorrected:g} uncorrected"
+        if has_failed:
+            words = "no spare row was left"
+        elif is_pending and not uncorrected:
+            words = "a row is replaced at the next reset"
+        status = judge_memory_errors(uncorrected, is_pending, has_failed)
+        yield context.word_verdict("gpu-memory-errors", gpu.address, status, words, "none")
 
 
-def xid(context: Context) -> Iterator[Verdict]:
-    """Xids of the last day, the worst of each GPU; also of one that the bus does not show now."""
-    shown, now = context.limit("xid_seconds"), context.sample.taken_at
+def check_xids(context: CheckContext) -> Iterator[Verdict]:
+    """Check the Xids of the last day: the worst of each GPU, even if it has left the bus."""
+    shown, now = context.thresholds["xid_seconds"], context.sample.taken_at
     order = ("ok", "warning", "critical")
-    there = [gpu.address for gpu in context.sample.gpus]
+    on_bus = [gpu.address for gpu in context.sample.gpus]
     late = [
         count
         for count in context.sample.xids
         if count.last_at is not None and now - count.last_at < shown
     ]
-    gone = {count.address for count in late}.difference(there)
-    for address in (*there, *sorted(gone)):
+    gone = {count.address for count in late}.difference(on_bus)
+    for address in (*on_bus, *sorted(gone)):
         recent = [(context.xids[count.xid], count) for count in late if count.address == address]
         if not recent:
-            yield context.verdict("gpu-xid", address, "ok", f"none in {span(shown)}", "none")
+            reading = f"none in {format_duration(shown)}"
+            yield context.word_verdict("gpu-xid", address, "ok", reading, "none")
             continue
         row, count = max(recent, key=lambda item: (order.index(item[0].status), item[1].last_at))
         times = "" if count.count == 1 else f", {count.count} times"
-        ago = span(max(now - (count.last_at or now), 1))
-        yield context.verdict(
-            "gpu-xid", address, row.status,
-            f"Xid {row.number} ({row.name}) {ago} ago{times}", "none",
-            what=row.advice,
-        )  # fmt: skip
+        ago = format_duration(max(now - (count.last_at or now), 1))
+        reading = f"Xid {row.number} ({row.name}) {ago} ago{times}"
+        yield context.word_verdict("gpu-xid", address, row.status, reading, "none", what=row.advice)
 
 
-def persistence(context: Context) -> Iterator[Verdict]:
-    """Whether the driver stays loaded while nothing uses the GPU."""
+def check_persistence(context: CheckContext) -> Iterator[Verdict]:
+    """Check that the driver stays loaded while no program uses the GPU."""
     for gpu in context.gpus:
-        mode = gpu.reading.persistence_mode if gpu.reading else None
-        if mode is not None:
-            yield context.verdict("gpu-persistence", gpu.address, "ok" if mode else "warning",
-                                  "on" if mode else "off", "on")  # fmt: skip
+        is_on = gpu.reading.persistence_mode if gpu.reading else None
+        if is_on is not None:
+            status, reading = ("ok", "on") if is_on else ("warning", "off")
+            yield context.word_verdict("gpu-persistence", gpu.address, status, reading, "on")
 
 
-CHECKS = (driver, count, answers, temperature, throttled_by_heat, throttled_by_power, memory,
-          memory_errors, xid, persistence)  # fmt: skip
+CHECKS = (
+    check_driver,
+    check_count,
+    check_answers,
+    check_temperature,
+    check_heat_throttling,
+    check_power_throttling,
+    check_memory,
+    check_memory_errors,
+    check_xids,
+    check_persistence,
+)

@@ -4,85 +4,95 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from agent.checks.context import Context, size, span
-from agent.checks.sample import RIG, Status, Verdict
+from agent.checks.context import CheckContext, format_duration, format_size
+from agent.checks.judgements import Status, judge_free_disk, require_host_memory
+from agent.checks.sample import RIG, Verdict
 
 
-def kernel_parameters(context: Context) -> Iterator[Verdict]:
-    """What a mining system left on the kernel's command line."""
+def check_kernel_parameters(context: CheckContext) -> Iterator[Verdict]:
+    """Check what a mining system left on the kernel's command line."""
     hazards = context.sample.host.kernel_hazards
-    found = [name for name, there in hazards.items() if there]
-    expectation = f"none of {', '.join(hazards)}"
-    status: Status = "warning" if found else "ok"
-    yield context.verdict("kernel-parameters", RIG, status, ", ".join(found) or "none", expectation)
+    present = [name for name, is_present in hazards.items() if is_present]
+    status: Status = "warning" if present else "ok"
+    reading, expectation = ", ".join(present) or "none", f"none of {', '.join(hazards)}"
+    yield context.word_verdict("kernel-parameters", RIG, status, reading, expectation)
 
 
-def memory(context: Context) -> Iterator[Verdict]:
-    """RAM and swap against what the GPUs need, and what is left of them."""
+def check_memory(context: CheckContext) -> Iterator[Verdict]:
+    """Check RAM and swap: their size against what the GPUs need, and what is free of them."""
     host = context.sample.host
     if host.memory_size_bytes is None or host.memory_available_bytes is None:
         return
     gpus = context.sample.expectations.gpus or len(context.sample.paths)
-    wanted = context.limit("host_memory_per_gpu_bytes") * gpus
-    whole = host.memory_size_bytes + (host.swap_size_bytes or 0)
-    free = host.memory_available_bytes + (host.swap_size_bytes or 0) - (host.swap_used_bytes or 0)
-    least = context.limit("host_memory_available_ratio")
+    swap = host.swap_size_bytes or 0
+    whole = host.memory_size_bytes + swap
+    free = host.memory_available_bytes + swap - (host.swap_used_bytes or 0)
+    least = context.thresholds["host_memory_available_ratio"]
     status: Status = "ok"
     if free < least * whole:
         status = "critical"
-    elif whole < wanted * (1 - context.limit("host_memory_kept_by_firmware")):
+    elif whole < require_host_memory(gpus, context.thresholds):
         status = "warning"
-    yield context.verdict(
-        "host-memory", RIG, status,
-        f"{size(free)} free of {size(host.memory_size_bytes)} RAM and "
-        f"{size(host.swap_size_bytes or 0)} swap",
-        f"{wanted / 1e9:g} GB for {gpus} GPUs, {least:.0%} of it free",
-    )  # fmt: skip
+    size = context.thresholds["host_memory_per_gpu_bytes"] * gpus
+    yield context.word_verdict(
+        "host-memory",
+        RIG,
+        status,
+        f"{format_size(free)} free of {format_size(host.memory_size_bytes)} RAM and "
+        f"{format_size(swap)} swap",
+        f"{size / 1e9:g} GB for {gpus} GPUs, {least:.0%} of it free",
+    )
 
 
-def disk(context: Context) -> Iterator[Verdict]:
-    """The fullest of the watched folders."""
+def check_disk(context: CheckContext) -> Iterator[Verdict]:
+    """Check the fullest of the watched folders."""
     free = context.sample.host.disk_free_bytes
     if not free:
         return
     folder = min(free, key=lambda name: free[name])
-    low, least = context.limit("disk_free_warning_bytes"), context.limit("disk_free_critical_bytes")
-    status: Status = "ok"
-    if free[folder] < least:
-        status = "critical"
-    elif free[folder] < low:
-        status = "warning"
-    yield context.verdict(
-        "disk-space", RIG, status, f"{size(free[folder])} free in {folder}",
-        f"{size(low)} free", folder=folder,
-    )  # fmt: skip
+    expectation = f"{format_size(context.thresholds['disk_free_warning_bytes'])} free"
+    yield context.word_verdict(
+        "disk-space",
+        RIG,
+        judge_free_disk(free[folder], context.thresholds),
+        f"{format_size(free[folder])} free in {folder}",
+        expectation,
+        folder=folder,
+    )
 
 
-def reboot_required(context: Context) -> Iterator[Verdict]:
-    """What the distribution's packages ask for."""
-    due = context.sample.host.reboot_required
-    yield context.verdict("reboot-required", RIG, "warning" if due else "ok",
-                          "due" if due else "not due", "not due")  # fmt: skip
+def check_reboot(context: CheckContext) -> Iterator[Verdict]:
+    """Check whether the distribution's packages need a reboot."""
+    is_due = context.sample.host.reboot_required
+    status, reading = ("warning", "due") if is_due else ("ok", "not due")
+    yield context.word_verdict("reboot-required", RIG, status, reading, "not due")
 
 
-def cpu_throttle(context: Context) -> Iterator[Verdict]:
-    """The kernel's own count, which only Intel's CPUs keep."""
+def check_cpu_throttling(context: CheckContext) -> Iterator[Verdict]:
+    """Check the kernel's count of slowdowns by heat, which exists for Intel's CPUs only."""
     if context.sample.host.cpu_throttles is None:
         return
     count = context.increases.get(("cpu_throttles",), 0)
-    yield context.verdict("cpu-throttle", RIG, "warning" if count else "ok",
-                          f"{count:g} times in {context.window}", "never")  # fmt: skip
+    status: Status = "warning" if count else "ok"
+    reading = f"{count:g} times in {context.window}"
+    yield context.word_verdict("cpu-throttle", RIG, status, reading, "never")
 
 
-def clock(context: Context) -> Iterator[Verdict]:
-    """The wall clock against the time since boot."""
+def check_clock(context: CheckContext) -> Iterator[Verdict]:
+    """Check that the wall clock does not jump against the time since boot."""
     jump = context.clock_jump
-    reading = (
-        "steady"
-        if jump is None
-        else f"jumped {'ahead' if jump > 0 else 'back'} by {span(abs(jump))}"
-    )
-    yield context.verdict("clock", RIG, "ok" if jump is None else "warning", reading, "steady")
+    status, reading = "ok", "steady"
+    if jump is not None:
+        direction = "ahead" if jump > 0 else "back"
+        status, reading = "warning", f"jumped {direction} by {format_duration(abs(jump))}"
+    yield context.word_verdict("clock", RIG, status, reading, "steady")
 
 
-CHECKS = (kernel_parameters, memory, disk, reboot_required, cpu_throttle, clock)
+CHECKS = (
+    check_kernel_parameters,
+    check_memory,
+    check_disk,
+    check_reboot,
+    check_cpu_throttling,
+    check_clock,
+)

@@ -8,24 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
 
+from agent.checks.judgements import Status
 from agent.configuration.expectations import Expectations
 from agent.readings.host import HostReading
-from agent.readings.links import Path, PortReading
-from agent.readings.nccl import Results
+from agent.readings.links import PciePath, PortReading
+from agent.readings.nccl import CollectiveResults
 from agent.readings.nvml import DriverReading, GpuReading
 from agent.readings.validation import Validation
 from agent.readings.xid import XidCount
 
-Status = Literal["ok", "warning", "critical", "unknown"]
-STATUSES: tuple[Status, ...] = ("ok", "warning", "critical", "unknown")
-RIG = "rig"  # the subject of a verdict that is of no single GPU
+RIG = "rig"  # the subject of a verdict that is not about a single GPU
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """A reading against its expectation. check is a row of tables/checks.yml.
+    """A reading against its expectation. check: a row of tables/checks.yml.
 
     subject: a GPU's PCIe address, a collective ("all_reduce nccl 3"), or `rig`.
     """
@@ -42,10 +40,10 @@ class Verdict:
 
 @dataclass(frozen=True)
 class GpuState:
-    """A GPU that the PCIe bus or NVML shows, by its address, whether it answers now or not.
+    """A GPU that the PCIe bus or NVML shows, whether it answers now or not.
 
-    uuid and index are the last known ones. reading is None while NVML does not answer for it, and
-    problem then says why. read_at: Unix seconds of the last answer.
+    uuid and index are the last known ones. reading is None while NVML does not answer for the GPU,
+    and problem then gives the reason. read_at: Unix seconds of the last answer.
     """
 
     address: str
@@ -59,13 +57,13 @@ class GpuState:
 
     @property
     def up(self) -> bool:
-        """Whether NVML answered for it in this sample."""
+        """Whether NVML answered for the GPU in this sample."""
         return self.reading is not None
 
 
 @dataclass(frozen=True)
 class AgentReading:
-    """The agent about itself: its processes by name (`server`, `nvml`)."""
+    """The agent about itself. The maps are by process: `server`, `nvml`."""
 
     version: str
     started_at: float
@@ -79,16 +77,16 @@ class AgentReading:
 
 @dataclass(frozen=True)
 class Sample:
-    """Everything of one moment; taken_at in Unix seconds."""
+    """Everything of one moment. taken_at: Unix seconds."""
 
     taken_at: float
     driver: DriverReading
     gpus: tuple[GpuState, ...]
     ports: tuple[PortReading, ...]
-    paths: tuple[Path, ...]
+    paths: tuple[PciePath, ...]
     xids: tuple[XidCount, ...]
     host: HostReading
-    nccl: Results
+    nccl: CollectiveResults
     agent: AgentReading
     expectations: Expectations
     verdicts: tuple[Verdict, ...] = field(default=())
@@ -96,6 +94,6 @@ class Sample:
 
     @property
     def booted_at(self) -> float | None:
-        """When the host booted, in Unix seconds by its clock of now."""
+        """When the host booted, in Unix seconds of its current clock."""
         since = self.host.boot_clock_seconds
         return None if since is None else round(self.taken_at - since, 1)

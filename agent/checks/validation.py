@@ -4,27 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from agent.checks.context import Context
-from agent.checks.sample import RIG, Status, Verdict
+from agent.checks.context import CheckContext
+from agent.checks.judgements import Status
+from agent.checks.sample import RIG, Verdict
 
-NAMED = 3  # titles in a reading; more are counted
+TITLES_MOST = 3  # in a reading; further ones are counted
 
 
-def last(context: Context) -> Iterator[Verdict]:
-    """What the suite found when it last ran; nothing where it never did."""
-    found = context.sample.validation
-    if found is None:
+def check_last_validation(context: CheckContext) -> Iterator[Verdict]:
+    """Check that nothing was critical when the suite last ran. No verdict if it never ran."""
+    validation = context.sample.validation
+    if validation is None:
         return
-    total = sum(found.counts.values())
-    bad = found.counts["critical"]
-    status: Status = "critical" if bad else "ok"
-    reading = f"{found.counts['ok']} of {total} checks ok"
-    if bad:
-        more = f" and {bad - NAMED} more" if bad > NAMED else ""
-        reading = f"{bad} of {total} checks critical: {', '.join(found.failing[:NAMED])}{more}"
-    yield context.verdict(
-        "validation", RIG, status, reading, "none critical", host=context.sample.host.name
-    )
+    total = sum(validation.counts.values())
+    failed = validation.counts["critical"]
+    status: Status = "critical" if failed else "ok"
+    reading = f"{validation.counts['ok']} of {total} checks ok"
+    if failed:
+        more = f" and {failed - TITLES_MOST} more" if failed > TITLES_MOST else ""
+        titles = ", ".join(validation.failing[:TITLES_MOST])
+        reading = f"{failed} of {total} checks critical: {titles}{more}"
+    host = context.sample.host.name
+    yield context.word_verdict("validation", RIG, status, reading, "none critical", host=host)
 
 
-CHECKS = (last,)
+CHECKS = (check_last_validation,)

@@ -1,16 +1,16 @@
-"""What a rig should be: said by its configuration file, or derived from its own hardware.
+"""What a rig should be: set in its configuration file, or derived from its hardware.
 
-The file (`--config.file`, /etc/deeprig/agent.yml) is written by playbooks/agent.yml from the
-inventory and the board data; agent/web/hosts.py reads host_names. All of it may be missing.
+playbooks/agent.yml writes the file (`--config.file`, /etc/deeprig/agent.yml) from the inventory and
+the board data; host_names.py reads host_names. Every key is optional.
 
     gpus: 3
     gpus_from: inventory
     path_width: 4                       # of every GPU's path, in lanes
     path_width_from: "board data: …"
-    path_widths: {"0000:08:00.0": 8}    # of one GPU's, by its PCIe address
+    path_widths: {"0000:08:00.0": 8}    # of one GPU's path, by its PCIe address
     path_speed_gts: 8.0                 # of every GPU's path under load
     thresholds: {memory_free_ratio: 0.02}
-    host_names: [rig.example.org]       # that the agent answers to, besides its own
+    host_names: [rig.example.org]       # that the agent answers to, besides the machine's
 """
 
 from __future__ import annotations
@@ -22,19 +22,28 @@ from pathlib import Path
 from typing import Any
 
 from agent import tables
-from agent.configuration.yamlfile import Source
-from agent.readings.links import Path as PciePath
+from agent.configuration.yaml_file import YamlFile
+from agent.readings.links import PciePath
 from agent.readings.pcie import ADDRESS, WIDTHS
 
-KEYS = ("gpus", "gpus_from", "path_width", "path_width_from", "path_widths", "path_speed_gts",
-        "thresholds", "host_names")  # fmt: skip
+KEYS = (
+    "gpus",
+    "gpus_from",
+    "path_width",
+    "path_width_from",
+    "path_widths",
+    "path_speed_gts",
+    "thresholds",
+    "host_names",
+)
+SPEEDS_GTS = (2.5, 5, 8, 16, 32, 64)
 BY_HARDWARE = "the narrowest device on the path"
 BY_HARDWARE_SPEED = "the slowest device on the path"
 
 
 @dataclass(frozen=True)
 class Expectations:
-    """What should be; None is not said. Widths in lanes, speed in transfers per second."""
+    """What should be; None is not set. Widths in lanes, speed in transfers per second."""
 
     gpus: int | None = None
     gpus_from: str = ""
@@ -45,10 +54,10 @@ class Expectations:
     thresholds: Mapping[str, float] = field(default_factory=dict)
     config_file: str | None = None
 
-    def of(self, path: PciePath, card_width: int | None = None) -> PciePath:
-        """The path with what is expected of it. card_width: the card's own lanes.
+    def add_to(self, path: PciePath, card_width: int | None = None) -> PciePath:
+        """Return the path with what is expected of it. card_width: the lanes of the card.
 
-        What is said of all cards is not asked of one that has fewer lanes.
+        A width that is set for all cards does not apply to a card with fewer lanes.
         """
         width, width_from = path.max_width, BY_HARDWARE
         if path.address in self.path_widths:
@@ -69,34 +78,29 @@ class Expectations:
         )
 
 
-def load(file: Path | None) -> Expectations:
-    """Read a configuration file; None is none. Raises ConfigurationError with file and line."""
+def load_expectations(file: Path | None) -> Expectations:
+    """Read a configuration file, if there is one. Raises ConfigurationError with file and line."""
     thresholds: dict[str, float] = tables.load("thresholds")
     if file is None:
         return Expectations(thresholds=thresholds)
-    source = Source.read(file)
+    source = YamlFile.read(file)
     return _parse(source.document, source, thresholds)
 
 
-def _parse(document: Any, source: Source, thresholds: dict[str, float]) -> Expectations:
+def _parse(document: Any, source: YamlFile, defaults: dict[str, float]) -> Expectations:
     source.check_keys(document, KEYS)
-    own = document.get("thresholds") or {}
+    thresholds = document.get("thresholds") or {}
     widths = document.get("path_widths") or {}
-    for key, value in (("thresholds", own), ("path_widths", widths)):
+    for key, value in (("thresholds", thresholds), ("path_widths", widths)):
         if not isinstance(value, Mapping):
             raise source.error(key, f"'{key}' must be a mapping, not {value!r}")
-    for key, value in own.items():
-        if key not in thresholds:
-            raise source.error(str(key), f"no threshold is called '{key}'")
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
-            raise source.error(str(key), f"'{key}' must be a number, not {value!r}")
-        if not 0 <= value <= sys.float_info.max:  # a larger integer is no float any more
-            raise source.error(str(key), f"'{key}' must be 0 or more, not {value!r}")
+    for key, value in thresholds.items():
+        _check_threshold(key, value, defaults, source)
     for address, width in widths.items():
-        if not isinstance(address, str):  # YAML takes 0000:08:00.0 for a number to the base 60
+        if not isinstance(address, str):  # YAML reads 0000:08:00.0 as a number to the base 60
             raise source.error("path_widths", 'PCIe addresses need quotes: "0000:08:00.0"')
         if not ADDRESS.fullmatch(address):
-            raise source.error(str(address), f"'{address}' is no PCIe address (0000:08:00.0)")
+            raise source.error(str(address), f"'{address}' is not a PCIe address (0000:08:00.0)")
         _check_width(width, address, source)
     gpus = document.get("gpus")
     if gpus is not None and (isinstance(gpus, bool) or not isinstance(gpus, int) or gpus < 0):
@@ -105,8 +109,11 @@ def _parse(document: Any, source: Source, thresholds: dict[str, float]) -> Expec
     if width is not None:
         _check_width(width, "path_width", source)
     speed = document.get("path_speed_gts")
-    if speed is not None and (isinstance(speed, bool) or speed not in (2.5, 5, 8, 16, 32, 64)):
-        raise source.error("path_speed_gts", f"no PCIe link runs at {speed!r} GT/s")
+    if speed is not None and (isinstance(speed, bool) or speed not in SPEEDS_GTS):
+        known = ", ".join(map(str, SPEEDS_GTS))
+        raise source.error(
+            "path_speed_gts", f"{speed!r} GT/s is not the speed of a PCIe link ({known})"
+        )
     return Expectations(
         gpus=gpus,
         gpus_from=str(document.get("gpus_from") or "set for this rig"),
@@ -114,12 +121,23 @@ def _parse(document: Any, source: Source, thresholds: dict[str, float]) -> Expec
         path_width_from=str(document.get("path_width_from") or ""),
         path_widths=dict(widths),
         path_speed=None if speed is None else speed * 1e9,
-        thresholds={**thresholds, **own},
+        thresholds={**defaults, **thresholds},
         config_file=str(source.file),
     )
 
 
-def _check_width(width: object, key: str, source: Source) -> None:
+def _check_threshold(
+    key: object, value: object, defaults: Mapping[str, float], source: YamlFile
+) -> None:
+    if key not in defaults:
+        raise source.error(str(key), f"unknown threshold '{key}'; see agent/tables/thresholds.yml")
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise source.error(str(key), f"'{key}' must be a number, not {value!r}")
+    if not 0 <= value <= sys.float_info.max:  # a larger integer does not fit a float
+        raise source.error(str(key), f"'{key}' must be 0 or more, not {value!r}")
+
+
+def _check_width(width: object, key: str, source: YamlFile) -> None:
     if isinstance(width, bool) or not isinstance(width, int) or width not in WIDTHS:
         known = ", ".join(map(str, WIDTHS))
-        raise source.error(key, f"'{key}': no PCIe link is {width!r} wide (lanes: {known})")
+        raise source.error(key, f"'{key}': {width!r} is not the width of a PCIe link ({known})")

@@ -1,1 +1,1 @@
-"""Asks NVML: a process apart (child.py, gpu.py), and the agent's side of it (process.py)."""
+"""Asks NVML in a separate process (child.py, gpu.py), which process.py starts and watches."""

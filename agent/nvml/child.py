@@ -1,15 +1,14 @@
-"""The process that asks NVML, apart from the agent: `python -m agent.nvml.child`.
+"""The process that asks NVML: `python -m agent.nvml.child`. process.py starts and watches it.
 
-A call into a broken driver can hang for ever, in a state in which not even SIGKILL ends it. So NVML
-lives in a process of its own, with a thread a GPU: a hung one keeps its thread, the others go on.
-The agent's side is process.py beside this file.
+A call into a broken driver can hang forever, in a state in which not even SIGKILL ends it. So NVML
+runs in a separate process, with a thread for each GPU: a hung call blocks its thread only.
 
-One line of JSON a message. In: {"sample": n, "gpus": [addresses], "throughput": bool}. Out:
-- first {"driver": {state, detail, versions, library}}; unless its state is ok, the process ends;
-- a line a GPU and sample, {"sample": n, "address": a, "seconds": s} with one of "reading" (the
-  fields of readings.nvml.GpuReading), "error" and "code", or "busy" (seconds that a call hangs);
-- {"xids": [[address, number], …]} when the driver reported some.
-What libraries print goes to standard error.
+Each message is a line of JSON. In: {"sample": n, "gpus": [addresses], "throughput": bool}. Out:
+- first {"driver": {state, detail, versions, library}}; unless the state is ok, the process ends;
+- a line for each GPU and sample, {"sample": n, "address": a, "seconds": s} with "reading" (the
+  fields of readings.nvml.GpuReading), "error" and "code", or "busy" (for how long a call hangs);
+- {"xids": [[address, number], …]} when the driver reports some.
+The output of libraries goes to standard error.
 """
 
 from __future__ import annotations
@@ -27,20 +26,20 @@ from queue import SimpleQueue
 
 import pynvml
 
-from agent.nvml.gpu import GpuLostError, GpuReader, text
+from agent.nvml.gpu import GpuLostError, GpuReader, as_text
 
-TYPE_CHECKING = False  # typing takes memory, and this process' is the agent's, too
+TYPE_CHECKING = False  # importing typing takes memory, which counts as the agent's
 if TYPE_CHECKING:
     from typing import Any
 
 P2P_CAPS_READ = 0  # the constant NVML_P2P_CAPS_INDEX_READ is the tuple (0,) by mistake
 XID_EVENT = 0x8  # nvmlEventTypeXidCriticalError
 _writing = threading.Lock()
-_output = 1  # the file descriptor of our lines
+_output = 1  # the file descriptor for messages
 
 
-def say(message: dict[str, Any]) -> None:
-    """Write one line; without a reader there is nothing left to do."""
+def send(message: dict[str, Any]) -> None:
+    """Write one line; end the process if the agent is gone."""
     line = json.dumps(message, separators=(",", ":")).encode() + b"\n"
     with _writing:
         try:
@@ -50,8 +49,8 @@ def say(message: dict[str, Any]) -> None:
             os._exit(0)
 
 
-class Events:
-    """Xid events of every GPU that registered, asked for once a sample in a thread of its own."""
+class XidEvents:
+    """Xid events of every registered GPU, read once a sample in a separate thread."""
 
     def __init__(self) -> None:
         self.addresses: dict[int, str] = {}  # by the handle's own pointer
@@ -64,64 +63,64 @@ class Events:
         threading.Thread(target=self._run, daemon=True).start()
 
     def register(self, address: str, handle: Any) -> None:
-        """Have the driver tell of this GPU's Xids; some drivers or rights do not allow it."""
+        """Ask the driver to report this GPU's Xids; some drivers or permissions do not allow it."""
         if self._set is None:
             return
         try:
             pynvml.nvmlDeviceRegisterEvents(handle, XID_EVENT, self._set)
         except pynvml.NVMLError:
             return
-        self.addresses[pointer(handle)] = address
+        self.addresses[get_pointer(handle)] = address
 
-    def ask(self) -> None:
-        """Have a look soon."""
+    def request(self) -> None:
+        """Make the thread read events soon."""
         if self._set is not None and self.addresses and self._asked.empty():
             self._asked.put(0)
 
     def _run(self) -> None:
         while True:
             self._asked.get()
-            found = []
-            while (event := self._next()) is not None:
-                address = self.addresses.get(pointer(event.device))
+            xids = []
+            while (event := self._read_next()) is not None:
+                address = self.addresses.get(get_pointer(event.device))
                 if address is not None and event.eventType == XID_EVENT:
-                    found.append([address, int(event.eventData)])
-            if found:
-                say({"xids": found})
+                    xids.append([address, int(event.eventData)])
+            if xids:
+                send({"xids": xids})
 
-    def _next(self) -> Any:
+    def _read_next(self) -> Any:
         try:
             return pynvml.nvmlEventSetWait_v2(self._set, 0)
-        except pynvml.NVMLError:  # a timeout: there is none
+        except pynvml.NVMLError:  # a timeout: no event
             return None
 
 
-class Peers:
-    """Which GPU may read which other one's memory directly, and what lies between the two.
+class GpuPeers:
+    """Which GPUs can read each other's memory directly, and what is between them.
 
-    Asked in a thread of its own, once for each pair: the call takes two GPUs, and one that hangs or
-    is lost must not take the other along.
+    A separate thread asks once for each pair: the call involves two GPUs, and a GPU that hangs or
+    is lost must not block the other one's readings.
     """
 
     def __init__(self) -> None:
         self._handles: dict[str, Any] = {}  # by address
         self._access: dict[tuple[str, str], bool] = {}
         self._levels: dict[tuple[str, str], int] = {}
-        self._new: SimpleQueue[str] = SimpleQueue()
+        self._queue: SimpleQueue[str] = SimpleQueue()
         threading.Thread(target=self._run, daemon=True).start()
 
     def add(self, address: str, handle: Any) -> None:
-        """A GPU that answers; asked about when its handle is new."""
+        """Add a GPU that answers; ask about it if its handle is new."""
         if self._handles.get(address) is not handle:
             self._handles[address] = handle
-            self._new.put(address)
+            self._queue.put(address)
 
     def remove(self, address: str) -> None:
-        """One that does not."""
+        """Remove a GPU that does not answer."""
         self._handles.pop(address, None)
 
-    def of(self, address: str) -> dict[str, dict[str, Any]]:
-        """What is known by now of a GPU and the others that answer."""
+    def describe(self, address: str) -> dict[str, dict[str, Any]]:
+        """Return what is known so far about a GPU and the others that answer."""
         others = sorted(self._handles)
         return {
             name: {other: table[address, other] for other in others if (address, other) in table}
@@ -130,29 +129,29 @@ class Peers:
 
     def _run(self) -> None:
         while True:
-            address = self._new.get()
+            address = self._queue.get()
             for other in list(self._handles):
                 if other != address:
                     self._ask(address, other)
                     self._ask(other, address)
 
-    def _ask(self, one: str, other: str) -> None:
-        with contextlib.suppress(KeyError, pynvml.NVMLError):  # gone meanwhile, or not told
-            pair = self._handles[one], self._handles[other]
+    def _ask(self, address: str, peer: str) -> None:
+        with contextlib.suppress(KeyError, pynvml.NVMLError):  # gone meanwhile, or not supported
+            pair = self._handles[address], self._handles[peer]
             level = pynvml.nvmlDeviceGetTopologyCommonAncestor(*pair)
-            self._levels[one, other] = int(level)
+            self._levels[address, peer] = int(level)
         with contextlib.suppress(KeyError, pynvml.NVMLError):
-            pair = self._handles[one], self._handles[other]
+            pair = self._handles[address], self._handles[peer]
             status = pynvml.nvmlDeviceGetP2PStatus(*pair, P2P_CAPS_READ)
-            self._access[one, other] = int(status) == pynvml.NVML_P2P_STATUS_OK
+            self._access[address, peer] = int(status) == pynvml.NVML_P2P_STATUS_OK
 
 
-class Worker:
-    """One GPU, and the thread that may hang with it."""
+class GpuWorker:
+    """One GPU, and the thread that reads it and hangs with it."""
 
-    def __init__(self, address: str, events: Events, peers: Peers) -> None:
+    def __init__(self, address: str, events: XidEvents, peers: GpuPeers) -> None:
         self.address = address
-        self.since: float | None = None  # when the call at hand began
+        self.since: float | None = None  # when the current call began
         self._events = events
         self._peers = peers
         self._requests: SimpleQueue[tuple[int, bool]] = SimpleQueue()
@@ -160,10 +159,10 @@ class Worker:
         threading.Thread(target=self._run, daemon=True).start()
 
     def ask(self, sample: int, throughput: bool) -> None:
-        """Read the GPU, or say that the reading before has not ended."""
+        """Read the GPU, or report that the previous reading has not ended."""
         if self.since is not None:
             busy = time.monotonic() - self.since
-            say({"sample": sample, "address": self.address, "busy": busy, "seconds": busy})
+            send({"sample": sample, "address": self.address, "busy": busy, "seconds": busy})
             return
         self.since = time.monotonic()
         self._requests.put((sample, throughput))
@@ -178,12 +177,12 @@ class Worker:
             except GpuLostError as error:
                 self._forget()
                 answer |= {"error": str(error), "code": error.code}
-            except Exception as error:  # of one GPU, and the others are read
+            except Exception as error:  # the other GPUs are still read
                 self._forget()
                 answer |= {"error": repr(error), "code": -1}
             answer["seconds"] = time.perf_counter() - began
             self.since = None
-            say(answer)
+            send(answer)
 
     def _read(self, throughput: bool) -> dict[str, Any]:
         if self._reader is None:
@@ -193,21 +192,21 @@ class Worker:
         self._reader.throughput = throughput
         reading = self._reader.read()
         self._peers.add(self.address, self._reader.handle)
-        return {**reading, **self._peers.of(self.address)}
+        return {**reading, **self._peers.describe(self.address)}
 
     def _forget(self) -> None:
-        """A GPU that comes back gets a handle anew."""
+        """Discard the handle: a GPU that comes back gets a new one."""
         self._reader = None
         self._peers.remove(self.address)
 
 
-def pointer(handle: Any) -> int:
-    """What tells one device handle from another."""
+def get_pointer(handle: Any) -> int:
+    """Return the address that distinguishes device handles."""
     return ctypes.cast(handle, ctypes.c_void_p).value or 0
 
 
-def driver() -> dict[str, Any]:
-    """Initialise NVML; its state as in readings.nvml.DriverReading, and where the library is."""
+def initialise_nvml() -> dict[str, Any]:
+    """Initialise NVML; return the fields of readings.nvml.DriverReading, and the library's file."""
     states = {
         pynvml.NVML_ERROR_LIBRARY_NOT_FOUND: "library",
         pynvml.NVML_ERROR_LIB_RM_VERSION_MISMATCH: "mismatch",
@@ -217,7 +216,7 @@ def driver() -> dict[str, Any]:
         pynvml.nvmlInit()
     except pynvml.NVMLError as error:
         state = states.get(error.value, "unresponsive")
-        return {"state": state, "detail": str(error), "library": library()}
+        return {"state": state, "detail": str(error), "library": find_library()}
     cuda = None
     try:
         number = pynvml.nvmlSystemGetCudaDriverVersion_v2()
@@ -227,41 +226,41 @@ def driver() -> dict[str, Any]:
     return {
         "state": "ok",
         "detail": "",
-        "driver_version": text(pynvml.nvmlSystemGetDriverVersion()),
-        "nvml_version": text(pynvml.nvmlSystemGetNVMLVersion()),
+        "driver_version": as_text(pynvml.nvmlSystemGetDriverVersion()),
+        "nvml_version": as_text(pynvml.nvmlSystemGetNVMLVersion()),
         "cuda_version": cuda,
-        "library": library(),
+        "library": find_library(),
     }
 
 
-def library() -> str | None:
-    """The file that NVML was loaded from."""
-    with open("/proc/self/maps") as maps:  # noqa: PTH123  # pathlib takes memory here
-        found = re.search(r"\s(/\S*/libnvidia-ml\.so\S*)", maps.read())
-    return found.group(1) if found else None
+def find_library() -> str | None:
+    """Return the file that NVML was loaded from."""
+    with open("/proc/self/maps") as maps:  # noqa: PTH123  # importing pathlib takes memory
+        match = re.search(r"\s(/\S*/libnvidia-ml\.so\S*)", maps.read())
+    return match.group(1) if match else None
 
 
 def main() -> None:
-    """Answer until the agent is gone."""
+    """Answer requests until the agent is gone."""
     global _output
     _output = os.dup(1)
     os.dup2(2, 1)
-    gc.freeze()  # modules stay: no collection need look at them again
-    state = driver()
-    say({"driver": state})
-    if state["state"] != "ok":
+    gc.freeze()  # modules stay: collections can skip them
+    driver = initialise_nvml()
+    send({"driver": driver})
+    if driver["state"] != "ok":
         return
-    events, peers = Events(), Peers()
-    workers: dict[str, Worker] = {}
+    events, peers = XidEvents(), GpuPeers()
+    workers: dict[str, GpuWorker] = {}
     for line in sys.stdin:
         request = json.loads(line)
         for address in request["gpus"]:
             if address not in workers:
-                workers[address] = Worker(address, events, peers)
+                workers[address] = GpuWorker(address, events, peers)
             workers[address].ask(request["sample"], request["throughput"])
-        events.ask()
+        events.request()
 
 
 if __name__ == "__main__":
     main()
-    os._exit(0)  # threads that hang must not keep the process
+    os._exit(0)  # a thread that hangs must not keep the process alive

@@ -1,11 +1,11 @@
-"""Reads a GPU through NVML (nvidia-ml-py), as readings.nvml.GpuReading has it.
+"""Reads a GPU through NVML (nvidia-ml-py) into the fields of readings.nvml.GpuReading.
 
-A value that this card, driver or library does not offer is None, never 0: each symbol may be
-missing (an older library), not be supported (a GeForce), or fail alone. What fails the whole
-reading is an error that says that the GPU or the driver is gone. Calls are those of NVIDIA's NVML
-reference; units are converted to base units here and nowhere else.
+A value that this card, driver or library does not offer is None, never 0: a symbol can be missing
+(an older library), not supported (a GeForce), or fail alone. Only an error that means that the GPU
+or the driver is gone fails the whole reading. NVIDIA's NVML reference documents the calls. Units
+are converted to base units here and nowhere else.
 
-Imports little: it lives in the process apart, whose memory is the agent's, too.
+The module imports little: it runs in the separate process, whose memory counts as the agent's.
 """
 
 from __future__ import annotations
@@ -55,12 +55,12 @@ PCIE_ERROR_FIELDS = {
     "lcrc": 182,
     "lane": 183,
 }
-#: Traffic since the driver came up, in bytes; the counters may wrap.
+#: Traffic since the driver was loaded, in bytes; the counters may wrap.
 PCIE_BYTE_FIELDS = {"transmit": 197, "receive": 198}
 NVLINKS_MOST = 18  # NVML_NVLINK_MAX_LINKS; a 3090 has four
-#: In nanoseconds since the driver came up.
+#: In nanoseconds since the driver was loaded.
 THROTTLE_FIELDS = {"sw_thermal": 269, "hw_thermal": 270, "hw_power_brake": 271, "sw_power_cap": 74}
-#: The older way, marked for removal in CUDA 14: nvmlPerfPolicyType_t.
+#: The older call, deprecated until CUDA 14: nvmlPerfPolicyType_t.
 THROTTLE_POLICIES = {"sw_power_cap": 0, "sw_thermal": 1}
 #: nvmlFieldValue_t.valueType -> the union's member.
 VALUE_MEMBERS = {0: "dVal", 1: "uiVal", 2: "ulVal", 3: "ullVal", 4: "sllVal", 5: "siVal"}
@@ -72,11 +72,11 @@ FIELDS = (
     *THROTTLE_FIELDS.values(),
 )
 ECC_ERRORS = {"corrected": 0, "uncorrected": 1}  # nvmlMemoryErrorType_t
-VOLATILE = 0  # nvmlEccCounterType_t: since the driver came up
+VOLATILE = 0  # nvmlEccCounterType_t: since the driver was loaded
 
 
 class GpuLostError(Exception):
-    """NVML no longer answers for the GPU, or for the driver; `code` is NVML's."""
+    """NVML no longer answers for the GPU or the driver. code: NVML's."""
 
     def __init__(self, code: int, text: str) -> None:
         super().__init__(text)
@@ -84,17 +84,19 @@ class GpuLostError(Exception):
 
 
 class GpuReader:
-    """Reads one GPU again and again; what never changes is read once.
+    """Reads one GPU repeatedly; values that never change are read once.
 
-    nvml is the module pynvml, initialised. Raises GpuLostError, also when made.
+    nvml: the module pynvml, initialised. Every method and the constructor raise GpuLostError.
     """
 
     def __init__(self, nvml: Any, address: str, *, throughput: bool = False) -> None:
         self.nvml = nvml
         self.throughput = throughput
-        self._without: set[tuple[Any, ...]] = set()  # calls that this card or library has not
+        self._without: set[tuple[Any, ...]] = (
+            set()
+        )  # calls that this card or library does not support
         self._fields = tuple((number, 0) for number in FIELDS)  # with their scope
-        # Errors after which nothing more can be read of the GPU.
+        # Errors after which the GPU can not be read any more.
         self._fatal = {
             nvml.NVML_ERROR_GPU_IS_LOST,
             nvml.NVML_ERROR_UNINITIALIZED,
@@ -109,15 +111,15 @@ class GpuReader:
             nvml.NVML_ERROR_NO_PERMISSION,
             nvml.NVML_ERROR_ARGUMENT_VERSION_MISMATCH,
         }
-        # pynvml's own, no NVMLError: the library is older than a call's structures.
+        # Not an NVMLError: the library is older than a call's structures.
         self._mismatch = getattr(nvml, "NVMLLibraryMismatchError", nvml.NVMLError)
         try:
             self.handle = nvml.nvmlDeviceGetHandleByPciBusId(address)
-            # A GPU without these is none that a reading could be of.
+            # A reading needs these.
             identity = {
-                "uuid": text(nvml.nvmlDeviceGetUUID(self.handle)),
+                "uuid": as_text(nvml.nvmlDeviceGetUUID(self.handle)),
                 "index": nvml.nvmlDeviceGetIndex(self.handle),
-                "name": text(nvml.nvmlDeviceGetName(self.handle)),
+                "name": as_text(nvml.nvmlDeviceGetName(self.handle)),
                 "address": address,
             }
         except nvml.NVMLError as error:
@@ -125,7 +127,7 @@ class GpuReader:
         self._constant: dict[str, Any] = identity | self._read_constant()
 
     def read(self) -> dict[str, Any]:
-        """The fields of a GpuReading, fresh."""
+        """Return the current fields of a GpuReading."""
         memory = self._memory()
         used = self._call("nvmlDeviceGetUtilizationRates")
         bar1 = self._call("nvmlDeviceGetBAR1MemoryInfo")
@@ -137,14 +139,14 @@ class GpuReader:
             **memory,
             "temperature_celsius": self._temperature(),
             "memory_temperature_celsius": values.get(FIELD_MEMORY_TEMPERATURE),
-            "power_watts": scaled(self._call("nvmlDeviceGetPowerUsage"), 1e-3),
-            "power_limit_watts": scaled(self._power_limit(), 1e-3),
-            "energy_joules": scaled(self._call("nvmlDeviceGetTotalEnergyConsumption"), 1e-3),
+            "power_watts": scale(self._call("nvmlDeviceGetPowerUsage"), 1e-3),
+            "power_limit_watts": scale(self._power_limit(), 1e-3),
+            "energy_joules": scale(self._call("nvmlDeviceGetTotalEnergyConsumption"), 1e-3),
             "utilization_ratio": used and used.gpu / 100,
             "memory_utilization_ratio": used and used.memory / 100,
             "bar1_used_bytes": bar1 and bar1.bar1Used,
             "clocks_hertz": self._clocks("nvmlDeviceGetClockInfo"),
-            "performance_state": known_state(self._call("nvmlDeviceGetPerformanceState")),
+            "performance_state": read_state(self._call("nvmlDeviceGetPerformanceState")),
             "fan_speed_ratio": self._fans(),
             "persistence_mode": None if persistence is None else bool(persistence),
             "clocks_events": self._clocks_events(),
@@ -152,8 +154,8 @@ class GpuReader:
             "pcie_width": self._call("nvmlDeviceGetCurrPcieLinkWidth"),
             "pcie_generation": self._call("nvmlDeviceGetCurrPcieLinkGeneration"),
             "pcie_replays": self._call("nvmlDeviceGetPcieReplayCounter"),
-            "pcie_errors": picked(values, PCIE_ERROR_FIELDS),
-            "pcie_bytes": picked(values, PCIE_BYTE_FIELDS),
+            "pcie_errors": pick_fields(values, PCIE_ERROR_FIELDS),
+            "pcie_bytes": pick_fields(values, PCIE_BYTE_FIELDS),
             "pcie_throughput": self._throughput() if self.throughput else None,
             "ecc_errors": self._each("nvmlDeviceGetTotalEccErrors", ECC_ERRORS, VOLATILE),
             "remapped_rows": rows and {"correctable": rows[0], "uncorrectable": rows[1]},
@@ -164,10 +166,10 @@ class GpuReader:
         }
 
     def _call(self, name: str, *arguments: Any) -> Any:
-        """Ask NVML; None where it has no answer. What it will never answer is not asked again."""
+        """Call NVML; None if it has no answer. A call that is never supported is not repeated."""
         call = (name, *arguments)
         function: Callable[..., Any] | None = getattr(self.nvml, name, None)
-        if function is None or call in self._without:  # none: an older nvidia-ml-py
+        if function is None or call in self._without:  # an older nvidia-ml-py
             return None
         try:
             return function(self.handle, *arguments)
@@ -186,11 +188,11 @@ class GpuReader:
         default = self._call("nvmlDeviceGetPowerManagementDefaultLimit")
         bar1 = self._call("nvmlDeviceGetBAR1MemoryInfo")
         return {
-            "vbios_version": vbios and text(vbios),
+            "vbios_version": vbios and as_text(vbios),
             "temperature_limits_celsius": self._each(
                 "nvmlDeviceGetTemperatureThreshold", TEMPERATURE_LIMITS
             ),
-            "power_default_limit_watts": scaled(default, 1e-3),
+            "power_default_limit_watts": scale(default, 1e-3),
             "bar1_size_bytes": bar1 and bar1.bar1Total,
             "max_clocks_hertz": self._clocks("nvmlDeviceGetMaxClockInfo"),
             "pcie_max_width": self._call("nvmlDeviceGetMaxPcieLinkWidth"),
@@ -200,20 +202,20 @@ class GpuReader:
         }
 
     def _each(self, name: str, keys: Mapping[str, int], *more: Any) -> dict[str, Any] | None:
-        """One call a key; what has no answer is left out, and None when nothing has."""
-        found = {key: self._call(name, number, *more) for key, number in keys.items()}
-        return {key: value for key, value in found.items() if value is not None} or None
+        """Call once for each key; return the answers by key, None without any."""
+        answers = {key: self._call(name, number, *more) for key, number in keys.items()}
+        return {key: value for key, value in answers.items() if value is not None} or None
 
     def _memory(self) -> dict[str, int]:
-        """Version 2 tells the driver's own part from what programs use."""
+        """Read the sizes; version 2 separates the driver's part from what programs use."""
         version = getattr(self.nvml, "nvmlMemory_v2", None)
-        found = None if version is None else self._call("nvmlDeviceGetMemoryInfo", version)
-        if found is None:
-            found = self._call("nvmlDeviceGetMemoryInfo")
-        if found is None:
+        memory = None if version is None else self._call("nvmlDeviceGetMemoryInfo", version)
+        if memory is None:
+            memory = self._call("nvmlDeviceGetMemoryInfo")
+        if memory is None:
             return {}
-        sizes = {"size": found.total, "used": found.used, "free": found.free}
-        reserved = getattr(found, "reserved", None)
+        sizes = {"size": memory.total, "used": memory.used, "free": memory.free}
+        reserved = getattr(memory, "reserved", None)
         if reserved is not None:
             sizes["reserved"] = reserved
         return {f"memory_{name}_bytes": value for name, value in sizes.items()}
@@ -229,82 +231,82 @@ class GpuReader:
         return self._call("nvmlDeviceGetPowerManagementLimit") if limit is None else limit
 
     def _clocks(self, name: str) -> dict[str, float] | None:
-        found = self._each(name, CLOCKS)
-        return found and {key: value * 1e6 for key, value in found.items()}
+        clocks = self._each(name, CLOCKS)
+        return clocks and {key: value * 1e6 for key, value in clocks.items()}
 
     def _fans(self) -> dict[str, float] | None:
         numbers = range(self._call("nvmlDeviceGetNumFans") or 0)
-        found = self._each("nvmlDeviceGetFanSpeed_v2", {str(fan): fan for fan in numbers})
-        if found is None:  # an older library has one speed for all fans
+        speeds = self._each("nvmlDeviceGetFanSpeed_v2", {str(fan): fan for fan in numbers})
+        if speeds is None:  # an older library has one speed for all fans
             speed = self._call("nvmlDeviceGetFanSpeed")
-            found = None if speed is None else {"0": speed}
-        return found and {fan: speed / 100 for fan, speed in found.items()}
+            speeds = None if speed is None else {"0": speed}
+        return speeds and {fan: speed / 100 for fan, speed in speeds.items()}
 
     def _clocks_events(self) -> dict[str, bool] | None:
         bits = self._call("nvmlDeviceGetCurrentClocksEventReasons")
         if bits is None:
             bits = self._call("nvmlDeviceGetCurrentClocksThrottleReasons")
-        return None if bits is None else {
-            name: bool(bits & bit) for name, bit in CLOCKS_EVENTS.items()
-        }  # fmt: skip
+        if bits is None:
+            return None
+        return {name: bool(bits & bit) for name, bit in CLOCKS_EVENTS.items()}
 
     def _field_values(self) -> dict[int, float]:
-        """Every entry has a result and a type of its own: both are looked at."""
+        """Return the fields that were read; each entry has its result and its type."""
         entries = self._call("nvmlDeviceGetFieldValues", self._fields) if self._fields else None
-        found = {}
+        values = {}
         for entry in entries or ():
             member = VALUE_MEMBERS.get(entry.valueType)
             if entry.nvmlReturn == 0 and member is not None:
-                found[entry.fieldId] = getattr(entry.value, member)
-            elif entry.nvmlReturn in self._never:  # not asked for again
+                values[entry.fieldId] = getattr(entry.value, member)
+            elif entry.nvmlReturn in self._never:  # do not request it again
                 self._fields = tuple(pair for pair in self._fields if pair[0] != entry.fieldId)
-        return found
+        return values
 
     def _throttled(self, values: Mapping[int, float]) -> dict[str, float] | None:
-        found = picked(values, THROTTLE_FIELDS) or {}
+        times = pick_fields(values, THROTTLE_FIELDS) or {}
         for name, policy in THROTTLE_POLICIES.items():
-            if name not in found:
+            if name not in times:
                 violation = self._call("nvmlDeviceGetViolationStatus", policy)
                 if violation is not None:
-                    found[name] = violation.violationTime
-        return {name: value * 1e-9 for name, value in found.items()} or None
+                    times[name] = violation.violationTime
+        return {name: value * 1e-9 for name, value in times.items()} or None
 
     def _nvlinks(self) -> int | None:
-        """How many links to other cards are up; bridges are plugged while the power is off."""
-        found = self._each("nvmlDeviceGetNvLinkState", {str(n): n for n in range(NVLINKS_MOST)})
-        return None if found is None else sum(bool(state) for state in found.values())
+        """Count the links to other cards; bridges are plugged in while the power is off."""
+        states = self._each("nvmlDeviceGetNvLinkState", {str(n): n for n in range(NVLINKS_MOST)})
+        return None if states is None else sum(bool(state) for state in states.values())
 
     def _throughput(self) -> dict[str, float] | None:
-        """KB/s over a window of 20 ms, which each direction takes."""
-        found = self._each("nvmlDeviceGetPcieThroughput", {"transmit": 0, "receive": 1})
-        return found and {key: value * 1e3 for key, value in found.items()}
+        """Measure bytes per second; each direction takes a window of 20 ms."""
+        kilobytes = self._each("nvmlDeviceGetPcieThroughput", {"transmit": 0, "receive": 1})
+        return kilobytes and {key: value * 1e3 for key, value in kilobytes.items()}
 
     def _processes(self) -> dict[str, int] | None:
         names = {
             "compute": "nvmlDeviceGetComputeRunningProcesses",
             "graphics": "nvmlDeviceGetGraphicsRunningProcesses",
         }
-        found = {context: self._call(name) for context, name in names.items()}
+        lists = {context: self._call(name) for context, name in names.items()}
         return {
-            context: len(listed) for context, listed in found.items() if listed is not None
+            context: len(listed) for context, listed in lists.items() if listed is not None
         } or None
 
 
-def text(value: str | bytes) -> str:
-    """What pynvml gives, whose older versions give bytes."""
+def as_text(value: str | bytes) -> str:
+    """Return text; older versions of pynvml return bytes."""
     return value.decode(errors="replace") if isinstance(value, bytes) else value
 
 
-def scaled(value: float | None, factor: float) -> float | None:
-    """The value in a base unit; rounded, so that 280000 mW is 280 W."""
+def scale(value: float | None, factor: float) -> float | None:
+    """Return the value in a base unit, rounded so that 280000 mW is 280 W."""
     return None if value is None else round(value * factor, 6)
 
 
-def known_state(state: int | None) -> int | None:
-    """A performance state; 32 is NVML's word for unknown."""
+def read_state(state: int | None) -> int | None:
+    """Return a performance state; NVML uses 32 for an unknown one."""
     return state if state is not None and state < 32 else None
 
 
-def picked(values: Mapping[int, float], names: Mapping[str, int]) -> dict[str, float] | None:
-    """The known ones of these fields, by name."""
+def pick_fields(values: Mapping[int, float], names: Mapping[str, int]) -> dict[str, float] | None:
+    """Return those of the fields that were read, by name."""
     return {name: values[number] for name, number in names.items() if number in values} or None

@@ -1,8 +1,8 @@
-"""The agent's side of the process that asks NVML (child.py): deadlines, and replacement.
+"""Starts the process that asks NVML (child.py), polls it with deadlines, and replaces it.
 
-One poll a sample. A GPU that does not answer by the deadline is hung, for this sample; the others'
-readings are used. When no GPU answers any more, the process is replaced: a library that was
-upgraded stays mapped in it, and a call that hangs can't be taken back.
+Each sample polls once. A GPU that does not answer by the deadline counts as hung in this sample;
+the readings of the others are used. When no GPU answers any more, the process is replaced: after an
+upgrade it still uses the library that it began with, and a hanging call can not be cancelled.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ from agent.readings.pcie import raise_exhausted
 
 LIBRARY = "libnvidia-ml.so.1"
 LINE_MOST_BYTES = 1 << 20  # a GPU's line has 2 KB
-UNKNOWN = "unknown"  # the version of a module that does not tell it in a form we know
+UNKNOWN = "unknown"  # the version of a module that reports it in an unknown form
 
 
 @dataclass(frozen=True)
-class Limits:
+class NvmlLimits:
     """When the process is replaced.
 
-    retry_seconds: after a failed start, doubled each time up to retry_seconds_most. start_seconds:
-    for NVML to initialise, which takes a large rig without persistence mode seconds. hung_seconds:
-    of no answer from any GPU; lost_seconds: of nothing but errors, for NVML initialised anew may
-    find the GPUs; both doubled each time up to patience_most times as long. kill_seconds: for
-    SIGKILL to work. unkillable_most: processes stuck in the kernel, after which none is added.
+    retry_seconds: until the next try after a failed start; doubles up to retry_seconds_most.
+    start_seconds: for NVML to initialise, which takes seconds on a large rig without persistence
+    mode. hung_seconds: without an answer from any GPU. lost_seconds: with errors only, because a
+    new process may find the GPUs. Both double up to patience_most times as long. kill_seconds: for
+    SIGKILL to work. unkillable_most: processes stuck in the kernel, after which none is started.
     """
 
     retry_seconds: float = 5.0
@@ -53,10 +53,10 @@ log = logging.getLogger("deeprig-agent")
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What NVML said of one GPU in a sample: a reading, or a problem.
+class GpuAnswer:
+    """NVML's answer for one GPU in a sample: a reading, or a problem.
 
-    problem: lost, hung, absent, or `silent: …` with NVML's words.
+    problem: lost, hung, absent, or `silent: …` with NVML's error message.
     """
 
     reading: GpuReading | None = None
@@ -65,20 +65,20 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class Poll:
-    """A sample's answers by PCIe address, and the Xids that the driver reported since the last."""
+class NvmlPoll:
+    """The answers of a sample by PCIe address, and the Xids since the last sample."""
 
     driver: DriverReading
-    gpus: Mapping[str, Answer] = field(default_factory=dict)
+    gpus: Mapping[str, GpuAnswer] = field(default_factory=dict)
     xids: Sequence[tuple[str, int]] = ()
 
 
-#: NVML's error codes (nvml.h: nvmlReturn_t) that have a word of their own.
+#: Problems by NVML's error code (nvml.h: nvmlReturn_t).
 PROBLEMS = {2: "absent", 6: "absent", 15: "lost"}
 
 
 class NvmlProcess:
-    """Starts, asks and replaces the process. Not for several threads."""
+    """Starts, polls and replaces the process. Not thread-safe."""
 
     def __init__(
         self,
@@ -86,19 +86,19 @@ class NvmlProcess:
         procfs: str = "/proc",
         throughput: bool = False,
         command: Sequence[str] = (sys.executable, "-m", "agent.nvml.child"),
-        limits: Limits | None = None,
+        limits: NvmlLimits | None = None,
     ) -> None:
         self.restarts = 0
         self._procfs = procfs
         self._throughput = throughput
         self._command = command
-        self._limits = limits or Limits()
+        self._limits = limits or NvmlLimits()
         self._process: subprocess.Popen[bytes] | None = None
         self._unkillable: list[subprocess.Popen[bytes]] = []
         self._buffer = b""
         self._sample = 0
-        self._module = ""  # the version that the process began with
-        self._driver: DriverReading | None = None  # what the process said first
+        self._module = ""  # its version when the process began
+        self._driver: DriverReading | None = None  # the first message of the process
         self._library: str | None = None
         self._failed: tuple[str, str, str] | None = None  # state, detail, stamp
         self._answered_at = self._read_at = self._retry_at = 0.0
@@ -106,31 +106,31 @@ class NvmlProcess:
 
     @property
     def pid(self) -> int | None:
-        """Of the process, while there is one."""
+        """The process id, while a process runs."""
         return self._process.pid if self._process else None
 
     def close(self) -> None:
         """End the process."""
         self._end()
 
-    def poll(self, addresses: Sequence[str], deadline: float) -> Poll:
-        """Ask for all of these GPUs and wait at most `deadline` seconds."""
+    def poll(self, addresses: Sequence[str], deadline: float) -> NvmlPoll:
+        """Ask about these GPUs and wait at most `deadline` seconds for the answers."""
         now = time.monotonic()
-        module = module_version(self._procfs)
+        module = read_module_version(self._procfs)
         if module is None:
             self._end()
             self._failed, self._retry_at = None, 0.0
             self._retry_seconds = self._limits.retry_seconds
-            return Poll(DriverReading("missing", "the nvidia module is not loaded"))
+            return NvmlPoll(DriverReading("missing", "the nvidia module is not loaded"))
         if self._process and module != self._module:
-            self._end()  # another module was loaded: the library that it holds does not fit
+            self._end()  # another module was loaded, which its library does not match
             self._driver, self._failed, self._retry_at = None, None, 0.0
         self._replace_when_hung(now)
         if self._process is None and not self._start(now, module):
-            return Poll(self._reading(module))
+            return NvmlPoll(self._reading(module))
         self._sample += 1
         request = {"sample": self._sample, "gpus": list(addresses), "throughput": self._throughput}
-        answers: dict[str, Answer] = {}
+        answers: dict[str, GpuAnswer] = {}
         xids: list[tuple[str, int]] = []
         if self._send(request):
             self._receive(set(addresses), answers, xids, now + deadline)
@@ -138,12 +138,12 @@ class NvmlProcess:
         driver = self._reading(module)
         for address in addresses:
             if address not in answers and driver.state in ("ok", "unresponsive"):
-                answers[address] = Answer(problem="hung", seconds=deadline)
+                answers[address] = GpuAnswer(problem="hung", seconds=deadline)
         if driver.state == "ok" and addresses and not self._answered(answers):
             driver = replace(driver, state="unresponsive", detail="no GPU answers")
-        return Poll(self._judge_library(driver, module), answers, tuple(xids))
+        return NvmlPoll(self._judge_library(driver, module), answers, tuple(xids))
 
-    # What the process says.
+    # Messages.
 
     def _send(self, request: dict[str, Any]) -> bool:
         assert self._process is not None
@@ -151,7 +151,7 @@ class NvmlProcess:
         try:
             os.write(self._process.stdin.fileno(), json.dumps(request).encode() + b"\n")
         except BlockingIOError:
-            return True  # it has not read the ones before: it hangs
+            return True  # it has not read earlier requests: it hangs
         except OSError:
             self._ended()
             return False
@@ -160,7 +160,7 @@ class NvmlProcess:
     def _receive(
         self,
         wanted: set[str],
-        answers: dict[str, Answer],
+        answers: dict[str, GpuAnswer],
         xids: list[tuple[str, int]],
         until: float,
     ) -> None:
@@ -185,20 +185,20 @@ class NvmlProcess:
                 try:
                     self._take(json.loads(line), answers, xids)
                 except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-                    log.warning("the process that asks NVML said %.80r", line)
+                    log.warning("invalid message from the process that asks NVML: %.80r", line)
 
     def _take(
-        self, message: dict[str, Any], answers: dict[str, Answer], xids: list[tuple[str, int]]
+        self, message: dict[str, Any], answers: dict[str, GpuAnswer], xids: list[tuple[str, int]]
     ) -> None:
         if "driver" in message:
-            said = dict(message["driver"])
-            library = said.pop("library", None)
-            self._driver, self._library = DriverReading(**said), library
-            self._answered_at = self._read_at = time.monotonic()  # the GPUs' time begins now
+            fields = dict(message["driver"])
+            library = fields.pop("library", None)
+            self._driver, self._library = DriverReading(**fields), library
+            self._answered_at = self._read_at = time.monotonic()  # from now on the GPUs must answer
         elif "xids" in message:
             xids += [(address, number) for address, number in message["xids"]]
         elif message["sample"] == self._sample:
-            answers[message["address"]] = answer(message)
+            answers[message["address"]] = parse_answer(message)
 
     def _reading(self, module: str) -> DriverReading:
         if self._driver is not None:
@@ -209,22 +209,22 @@ class NvmlProcess:
         return DriverReading("starting", "NVML is being initialised", module_version=module)
 
     def _judge_library(self, driver: DriverReading, module: str) -> DriverReading:
-        """The process keeps the library that it began with; what is on the disk now may not fit."""
-        on_disk = library_version(self._library)
+        """Compare the library on disk with the module: the process keeps an older library."""
+        on_disk = read_library_version(self._library)
         if driver.state == "ok" and on_disk is not None and module not in (on_disk, UNKNOWN):
             detail = f"library {on_disk}, loaded module {module}: new programs can't use the GPUs"
             return replace(driver, state="mismatch", detail=detail)
         return driver
 
     @staticmethod
-    def _answered(answers: Mapping[str, Answer]) -> bool:
-        """Whether NVML said anything at all of a GPU, be it an error."""
+    def _answered(answers: Mapping[str, GpuAnswer]) -> bool:
+        """Return whether NVML answered for any GPU, even with an error."""
         return any(answer.problem != "hung" for answer in answers.values())
 
-    # Its life.
+    # Start and end.
 
     def _start(self, now: float, module: str) -> bool:
-        """Start it, unless it is too early to try again; a change of the driver's files is not."""
+        """Start the process, unless it is too early and the driver's files have not changed."""
         changed = self._failed is not None and self._failed[2] != self._stamp(module)
         self._unkillable = [process for process in self._unkillable if process.poll() is None]
         if now < self._retry_at and not changed:
@@ -236,7 +236,7 @@ class NvmlProcess:
             self._process = subprocess.Popen(
                 self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0
             )
-        except OSError as error:  # no memory, no more processes
+        except OSError as error:  # no memory, too many processes
             detail = f"the process that asks NVML can't be started: {error.strerror}"
             self._fail("unresponsive", detail, retry_in=self._retry_seconds)
             return False
@@ -245,24 +245,24 @@ class NvmlProcess:
         self._answered_at = self._read_at = now
         return True
 
-    def _note_answers(self, addresses: Sequence[str], answers: Mapping[str, Answer]) -> None:
+    def _note_answers(self, addresses: Sequence[str], answers: Mapping[str, GpuAnswer]) -> None:
         now = time.monotonic()
-        nobody = self._driver is not None and not addresses  # who could answer
-        if nobody or self._answered(answers):
+        is_without_gpus = self._driver is not None and not addresses
+        if is_without_gpus or self._answered(answers):
             self._answered_at = now
-        if nobody or any(answer.reading for answer in answers.values()):
+        if is_without_gpus or any(answer.reading for answer in answers.values()):
             self._read_at = now
         if any(answer.reading for answer in answers.values()):
             self._retry_seconds, self._patience = self._limits.retry_seconds, 1
 
     def _replace_when_hung(self, now: float) -> None:
-        """A process that was replaced in vain is replaced ever more rarely."""
+        """Replace a process without answers; less and less often if that does not help."""
         limits = self._limits
         hung, lost = limits.hung_seconds, limits.lost_seconds
         if self._driver is None:
             hung = lost = limits.start_seconds
-        silent = now - self._answered_at > hung * self._patience
-        if self._process and (silent or now - self._read_at > lost * self._patience):
+        is_silent = now - self._answered_at > hung * self._patience
+        if self._process and (is_silent or now - self._read_at > lost * self._patience):
             detail = "no GPU answers" if self._driver else "NVML does not initialise"
             self._end()
             self._patience = min(self._patience * 2, limits.patience_most)
@@ -270,11 +270,11 @@ class NvmlProcess:
             self._fail("unresponsive", detail, retry_in=0.0)
 
     def _ended(self) -> None:
-        """It closed its output: it was killed, or said why it can't work."""
+        """Handle a closed output: the process was killed, or reported why it can not work."""
         state = self._driver.state if self._driver else "starting"
         detail = self._driver.detail if self._driver else ""
         self._end()
-        if state == "ok":  # killed from outside: go on at once
+        if state == "ok":  # killed from outside: start it again at once
             self._driver, self._failed, self._retry_at = None, None, 0.0
             self.restarts += 1
         else:
@@ -282,14 +282,14 @@ class NvmlProcess:
             self._retry_seconds = min(self._retry_seconds * 2, self._limits.retry_seconds_most)
 
     def _fail(self, state: str, detail: str, *, retry_in: float) -> None:
-        module = module_version(self._procfs) or ""
+        module = read_module_version(self._procfs) or ""
         self._driver = None
         self._failed = (state, detail, self._stamp(module))
         self._retry_at = time.monotonic() + retry_in if retry_in else 0.0
 
     def _stamp(self, module: str) -> str:
-        """What a try again depends on: the versions of module and library."""
-        return f"{module} {library_version(self._library)}"
+        """Return the versions of module and library: if they change, a start may succeed."""
+        return f"{module} {read_library_version(self._library)}"
 
     def _end(self) -> None:
         if self._process is None:
@@ -305,33 +305,33 @@ class NvmlProcess:
             self._unkillable.append(process)
 
 
-def answer(message: Mapping[str, Any]) -> Answer:
-    """One GPU's line of a sample."""
+def parse_answer(message: Mapping[str, Any]) -> GpuAnswer:
+    """Return the answer in one GPU's line of a sample."""
     seconds = float(message["seconds"])
     if "reading" in message:
-        known = {key: value for key, value in message["reading"].items() if key in READING_FIELDS}
-        return Answer(GpuReading(**known), seconds=seconds)
+        fields = {key: value for key, value in message["reading"].items() if key in READING_FIELDS}
+        return GpuAnswer(GpuReading(**fields), seconds=seconds)
     if "busy" in message:
-        return Answer(problem="hung", seconds=seconds)
+        return GpuAnswer(problem="hung", seconds=seconds)
     problem = PROBLEMS.get(message["code"], f"silent: {message['error']}")
-    return Answer(problem=problem, seconds=seconds)
+    return GpuAnswer(problem=problem, seconds=seconds)
 
 
-def module_version(procfs: str) -> str | None:
-    """The version of the loaded kernel module; None where none is loaded."""
+def read_module_version(procfs: str) -> str | None:
+    """Return the version of the loaded kernel module; None if it is not loaded."""
     try:
         first = Path(procfs, "driver/nvidia/version").read_text(encoding="utf-8").partition("\n")[0]
     except OSError as error:
         raise_exhausted(error)
         return None
-    found = re.search(r"\s(\d+\.\d+(?:\.\d+)?)\s", f"{first} ")
-    return found.group(1) if found else UNKNOWN
+    match = re.search(r"\s(\d+\.\d+(?:\.\d+)?)\s", f"{first} ")
+    return match.group(1) if match else UNKNOWN
 
 
-def library_version(library: str | None) -> str | None:
-    """The version of the library that new programs get, by the file that its link leads to."""
+def read_library_version(library: str | None) -> str | None:
+    """Return the version of the library that new programs load, by the target of its link."""
     if library is None:
         return None
     link = Path(library).with_name(LIBRARY)
-    found = re.search(r"\.so\.(\d+\.[\d.]+)$", os.path.realpath(link))
-    return found.group(1) if found else None
+    match = re.search(r"\.so\.(\d+\.[\d.]+)$", os.path.realpath(link))
+    return match.group(1) if match else None

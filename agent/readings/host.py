@@ -1,4 +1,4 @@
-"""The machine around the GPUs: memory, disks, kernel, CPU. What it reads, any user may."""
+"""The machine around the GPUs: memory, disks, kernel, CPU. Any user can read all of it."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from typing import Any
 
 from agent.readings.pcie import raise_exhausted
 
-#: Kernel parameters that a deep learning host should not have; what each does, docs/mining-os.md.
+#: Kernel parameters that a deep learning host should not have; docs/mining-os.md explains each.
 HAZARDS = ("pci=noaer", "pci=nomsi", "iommu=soft", "intel_pstate=disable", "nomodeset")
 REBOOT_FILES = ("/run/reboot-required", "/var/run/reboot-required")
 
 
 @dataclass(frozen=True)
 class HostReading:
-    """Sizes in bytes, frequencies in hertz, times in Unix seconds; None is what can't be read.
+    """Sizes in bytes, frequencies in hertz, times in Unix seconds. None: can not be read.
 
-    disk_size_bytes and disk_free_bytes: by folder; free is what programs other than root's get.
-    cpu_throttles: times that a core or package was slowed down by heat, since boot (Intel only).
-    boot_clock_seconds: seconds since boot, time asleep included; it never jumps.
+    disk_size_bytes, disk_free_bytes: by folder; free is what users other than root can use.
+    cpu_throttles: how often heat slowed a core or package down since boot (Intel only).
+    boot_clock_seconds: seconds since boot, including time asleep; this clock never jumps.
     """
 
     name: str = ""
@@ -47,7 +47,7 @@ class HostReading:
 
 
 class HostReader:
-    """Reads the host again and again; what needs a reboot to change is read once."""
+    """Reads the host repeatedly; values that change only with a reboot are read once."""
 
     def __init__(
         self,
@@ -60,34 +60,39 @@ class HostReader:
         self._proc, self._sys, self._root = Path(procfs), Path(sysfs), Path(rootfs)
         self._folders = folders
         board = self._sys / "class/dmi/id"
-        maker, model = text(board / "board_vendor"), text(board / "board_name")
-        words = text(self._proc / "cmdline").split()
-        cpu_info = text(self._proc / "cpuinfo")
+        maker, model = read_text(board / "board_vendor"), read_text(board / "board_name")
+        words = read_text(self._proc / "cmdline").split()
+        cpu_info = read_text(self._proc / "cpuinfo")
         cpu = re.search(r"^model name\s*:\s*(.*)$", cpu_info, re.MULTILINE)
         cpus = self._sys / "devices/system/cpu"
         self._throttle_files = sorted(cpus.glob("cpu[0-9]*/thermal_throttle/*_throttle_count"))
         self._frequency_files = sorted(cpus.glob("cpu[0-9]*/cpufreq/scaling_cur_freq"))
-        most = number(cpus / "cpu0/cpufreq/cpuinfo_max_freq")
+        most = read_number(cpus / "cpu0/cpufreq/cpuinfo_max_freq")
         self._constant: dict[str, Any] = {
             "name": os.uname().nodename,
             "board": f"{maker} {model}".strip(),
             "cpu": cpu.group(1).strip() if cpu else "",
             "cpu_count": len(re.findall(r"^processor\s*:", cpu_info, re.MULTILINE)) or None,
-            "kernel": text(self._proc / "sys/kernel/osrelease"),
+            "kernel": read_text(self._proc / "sys/kernel/osrelease"),
             "kernel_hazards": {hazard: hazard in words for hazard in HAZARDS},
             "cpu_max_frequency_hertz": None if most is None else most * 1000.0,
         }
 
     def read(self) -> HostReading:
-        """Everything, fresh."""
-        memory = meminfo(text(self._proc / "meminfo"))
+        """Return current values."""
+        memory = parse_meminfo(read_text(self._proc / "meminfo"))
         swap, swap_free = memory.get("SwapTotal"), memory.get("SwapFree")
-        load = text(self._proc / "loadavg").split()
-        uptime = text(self._proc / "uptime").split()
-        sizes = {folder: disk(self._root / folder.lstrip("/")) for folder in self._separate()}
+        load = read_text(self._proc / "loadavg").split()
+        uptime = read_text(self._proc / "uptime").split()
+        sizes = {
+            folder: read_disk(self._root / folder.lstrip("/"))
+            for folder in self._list_file_systems()
+        }
         known = {folder: size for folder, size in sizes.items() if size is not None}
-        throttles = [number(file) for file in self._throttle_files]
-        speeds = [speed for file in self._frequency_files if (speed := number(file)) is not None]
+        throttles = [read_number(file) for file in self._throttle_files]
+        speeds = [
+            speed for file in self._frequency_files if (speed := read_number(file)) is not None
+        ]
         reboot = any((self._root / file.lstrip("/")).exists() for file in REBOOT_FILES)
         return HostReading(
             **self._constant,
@@ -105,8 +110,8 @@ class HostReader:
             nouveau_loaded=(self._sys / "module/nouveau").exists(),
         )
 
-    def _separate(self) -> list[str]:
-        """The folders, one of each file system: no disk is full twice."""
+    def _list_file_systems(self) -> list[str]:
+        """Return one folder of each file system, so that no disk is counted twice."""
         devices: dict[int, str] = {}
         for folder in self._folders:
             try:
@@ -116,18 +121,18 @@ class HostReader:
         return list(devices.values())
 
 
-def meminfo(content: str) -> dict[str, int]:
-    """/proc/meminfo in bytes.
+def parse_meminfo(content: str) -> dict[str, int]:
+    """Return the sizes of /proc/meminfo in bytes.
 
-    >>> meminfo("MemTotal:        4030932 kB")
+    >>> parse_meminfo("MemTotal:        4030932 kB")
     {'MemTotal': 4127674368}
     """
-    found = re.findall(r"^(\w+):\s+(\d+) kB$", content, re.MULTILINE)
-    return {name: int(amount) * 1024 for name, amount in found}
+    rows = re.findall(r"^(\w+):\s+(\d+) kB$", content, re.MULTILINE)
+    return {name: int(amount) * 1024 for name, amount in rows}
 
 
-def disk(folder: Path) -> tuple[int, int] | None:
-    """Size of the file system that holds the folder, and what of it is free for programs."""
+def read_disk(folder: Path) -> tuple[int, int] | None:
+    """Return the size of the folder's file system, and the part that users can still use."""
     try:
         info = os.statvfs(folder)
     except OSError:
@@ -135,8 +140,8 @@ def disk(folder: Path) -> tuple[int, int] | None:
     return info.f_frsize * info.f_blocks, info.f_frsize * info.f_bavail
 
 
-def text(file: Path) -> str:
-    """A file's text without the white space around it; empty where it can't be read."""
+def read_text(file: Path) -> str:
+    """Return a file's text, stripped; empty if it can not be read."""
     try:
         return file.read_text(errors="replace").strip()
     except OSError as error:
@@ -144,9 +149,9 @@ def text(file: Path) -> str:
         return ""
 
 
-def number(file: Path) -> int | None:
-    """A file that holds one number."""
+def read_number(file: Path) -> int | None:
+    """Return the number in a file; None if it can not be read."""
     try:
-        return int(text(file))
+        return int(read_text(file))
     except ValueError:
         return None

@@ -1,8 +1,7 @@
-"""The PCIe links of all GPUs, read again and again: what changes, and how often it changed.
+"""The PCIe links of all GPUs: what changes between samples, and how often it changed.
 
-The tree itself is read by readings/pcie.py; here it is kept between samples, so that a sample reads
-only what can change: width, speed and error counters. Speeds are in transfers per second, as
-Prometheus' base units want it.
+pcie.py reads the tree; this module keeps it between samples, so that a sample reads only what can
+change: width, speed and error counters. Speeds are in transfers per second, Prometheus' base unit.
 """
 
 from __future__ import annotations
@@ -13,15 +12,15 @@ from dataclasses import dataclass
 from agent.readings import pcie, rates, sharing
 from agent.readings.sharing import Passage
 
-LISTED_ANEW = 60  # samples after which the tree is read whole even if the bus looks the same
+LIST_AGAIN_SAMPLES = 60  # then the tree is read again, even if the bus looks the same
 
 
 @dataclass(frozen=True)
 class PortReading:
-    """A PCIe device on the way to a GPU. Widths in lanes, speeds in transfers per second.
+    """A PCIe device on the path of a GPU. Widths in lanes, speeds in transfers per second.
 
-    changes: of width, or of speed under load, since the agent started. aer: errors since boot by
-    severity (correctable, nonfatal, fatal), None where the kernel keeps no count.
+    changes: of the width, or of the speed under load, since the agent started. aer: errors since
+    boot by severity (correctable, nonfatal, fatal); None if the kernel does not count them.
     """
 
     address: str
@@ -39,11 +38,11 @@ class PortReading:
 
 
 @dataclass(frozen=True)
-class Path:
-    """A GPU's way to its root port: what of it counts, and what it should be.
+class PciePath:
+    """The path from a GPU to its root port: its narrowest link, and what is expected of it.
 
-    devices: addresses, root port first. under_load: whether the GPU has been at work for some
-    seconds, so that its speed means something. loaded_speed: the last one seen under load.
+    devices: addresses, root port first. under_load: whether the GPU has worked for some seconds, so
+    that its speed means something. loaded_speed: the last one seen under load.
     """
 
     address: str
@@ -68,41 +67,46 @@ class Path:
 
 
 class LinkReader:
-    """Reads the links above every NVIDIA GPU. Not for several threads."""
+    """Reads the links above every NVIDIA GPU. Not thread-safe."""
 
     def __init__(self, sysfs: str = "/sys") -> None:
         self._sysfs = sysfs
-        self._gpus: list[pcie.Gpu] = []
+        self._gpus: list[pcie.PcieGpu] = []
         self._listed: set[str] = set()
-        self._age = LISTED_ANEW
+        self._age = LIST_AGAIN_SAMPLES
         self._changes: dict[str, int] = {}
         self._before: dict[str, tuple[int | None, float | None, bool]] = {}
         self._errors: dict[str, tuple[pcie.Aer | None, Mapping[str, int] | None]] = {}
 
     def read(
         self, under_load: Collection[str] = ()
-    ) -> tuple[list[pcie.Gpu], tuple[PortReading, ...]]:
-        """The GPUs, and every device on their ways once; under_load: addresses of GPUs at work."""
+    ) -> tuple[list[pcie.PcieGpu], tuple[PortReading, ...]]:
+        """Return the GPUs, and every device on their paths once.
+
+        under_load: addresses of GPUs that work.
+        """
         listed = set(pcie.list_devices(self._sysfs))
         self._age += 1
-        if listed != self._listed or self._age >= LISTED_ANEW:
+        if listed != self._listed or self._age >= LIST_AGAIN_SAMPLES:
             self._gpus = pcie.read_gpus(self._sysfs)
             self._listed, self._age = listed, 0
-        busy = {port.address for gpu in self._gpus if gpu.address in under_load
-                for port in gpu.path}  # fmt: skip
+        busy = {
+            port.address for gpu in self._gpus if gpu.address in under_load for port in gpu.path
+        }
         ports: dict[str, PortReading] = {}
         for gpu in self._gpus:
             parent = ""
             for port in gpu.path:
                 if port.address not in ports:
-                    ports[port.address] = self._read_port(port, parent, port.address in busy)
+                    is_busy = port.address in busy
+                    ports[port.address] = self._read_port(port, parent, is_busy)
                 parent = port.address
         return self._gpus, tuple(ports.values())
 
-    def _read_port(self, port: pcie.Port, parent: str, busy: bool) -> PortReading:
+    def _read_port(self, port: pcie.PciePort, parent: str, is_busy: bool) -> PortReading:
         folder = f"{self._sysfs}/bus/pci/devices/{port.address}"
         width, speed, answers = pcie.read_current(folder)
-        self._note_change(port.address, width, speed, busy)
+        self._note_change(port.address, width, speed, is_busy)
         return PortReading(
             address=port.address,
             kind=port.kind,
@@ -115,52 +119,52 @@ class LinkReader:
             max_speed=port.link.max_speed_gts and port.link.max_speed_gts * 1e9,
             answers=answers,
             changes=self._changes.get(port.address, 0),
-            aer=self._totals(port.address, pcie.read_aer(folder)),
+            aer=self._sum_errors(port.address, pcie.read_aer(folder)),
         )
 
-    def _totals(self, address: str, aer: pcie.Aer | None) -> Mapping[str, int] | None:
-        """Summed up only when something changed, which on a healthy rig is never."""
+    def _sum_errors(self, address: str, aer: pcie.Aer | None) -> Mapping[str, int] | None:
+        """Sum the counters only when one has changed; on a healthy rig they never do."""
         before = self._errors.get(address)
         if before is None or before[0] != aer:
             before = self._errors[address] = (aer, aer.totals if aer is not None else None)
         return before[1]
 
     def _note_change(
-        self, address: str, width: int | None, speed: float | None, busy: bool
+        self, address: str, width: int | None, speed: float | None, is_busy: bool
     ) -> None:
-        """Width never changes by itself; speed does at idle, so only under load it counts."""
-        if width is None:  # it does not answer: no link to compare
+        """Count a change of the width, or of the speed under load: at idle it changes by itself."""
+        if width is None:  # the device does not answer
             return
         before = self._before.get(address)
-        self._before[address] = (width, speed, busy)
+        self._before[address] = (width, speed, is_busy)
         if before is None:
             return
-        slower = busy and before[2] and speed != before[1]
-        if width != before[0] or slower:
+        has_other_speed = is_busy and before[2] and speed != before[1]
+        if width != before[0] or has_other_speed:
             self._changes[address] = self._changes.get(address, 0) + 1
 
 
-def path_of(gpu: pcie.Gpu, ports: Mapping[str, PortReading]) -> Path:
-    """What of a GPU's path counts now; a device that does not answer leaves it unknown."""
-    way = [ports[port.address] for port in gpu.path]
-    silent = not all(port.answers for port in way)
-    return Path(
+def build_path(gpu: pcie.PcieGpu, ports: Mapping[str, PortReading]) -> PciePath:
+    """Return the path of a GPU. Width and speed are unknown if one of its devices is silent."""
+    devices = [ports[port.address] for port in gpu.path]
+    is_silent = not all(port.answers for port in devices)
+    return PciePath(
         address=gpu.address,
-        devices=tuple(port.address for port in way),
+        devices=tuple(port.address for port in devices),
         device_id=gpu.device_id,
-        width=None if silent else pcie.narrowest(port.current_width for port in way),
-        max_width=pcie.narrowest(port.max_width for port in way),
-        speed=None if silent else pcie.narrowest(port.current_speed for port in way),
-        max_speed=pcie.narrowest(port.max_speed for port in way),
+        width=None if is_silent else pcie.narrowest(port.current_width for port in devices),
+        max_width=pcie.narrowest(port.max_width for port in devices),
+        speed=None if is_silent else pcie.narrowest(port.current_speed for port in devices),
+        max_speed=pcie.narrowest(port.max_speed for port in devices),
     )
 
 
-def slowest_of(paths: Sequence[Path], ports: Iterable[PortReading]) -> Passage:
-    """The slowest of GPUs' paths, when all of these GPUs move data at once."""
-    known = {
+def find_slowest_passage(paths: Sequence[PciePath], ports: Iterable[PortReading]) -> Passage:
+    """Return the slowest place of the paths when all of their GPUs move data at once."""
+    passages = {
         port.address: Passage(port.address, port.current_width, port.max_speed, port.vendor_id)
         for port in ports
     }
-    own = {path.address: Passage(path.address, path.width, path.max_speed) for path in paths}
-    ways = {path.address: [known[one] for one in path.devices] for path in paths}
-    return sharing.slowest(own, ways)
+    links = {path.address: Passage(path.address, path.width, path.max_speed) for path in paths}
+    routes = {path.address: [passages[device] for device in path.devices] for path in paths}
+    return sharing.find_slowest(links, routes)

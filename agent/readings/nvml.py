@@ -1,4 +1,4 @@
-"""What the driver says of itself and of a GPU. How it is asked: agent/nvml/."""
+"""What the driver reports about itself and about a GPU. agent/nvml/ asks it."""
 
 from __future__ import annotations
 
@@ -8,14 +8,19 @@ from typing import Literal
 
 DriverState = Literal["ok", "missing", "library", "mismatch", "unresponsive", "starting"]
 DRIVER_STATES: tuple[DriverState, ...] = (
-    "ok", "missing", "library", "mismatch", "unresponsive", "starting",
-)  # fmt: skip
+    "ok",
+    "missing",
+    "library",
+    "mismatch",
+    "unresponsive",
+    "starting",
+)
 Numbers = Mapping[str, float]
 
 
 @dataclass(frozen=True)
 class DriverReading:
-    """The driver's state and the versions of its parts; detail says more than the state does."""
+    """The driver's state and the versions of its parts. detail: more about the state."""
 
     state: DriverState
     detail: str = ""
@@ -27,10 +32,9 @@ class DriverReading:
 
 @dataclass(frozen=True)
 class GpuReading:
-    """One GPU as NVML shows it. Units stand in the names; None is what can't be had.
+    """One GPU as NVML reports it. The names contain the units; None: not available.
 
-    Ratios are 0 to 1. Maps have one entry a thing: clocks by domain, fans by number, errors by
-    kind.
+    Ratios are 0 to 1. Maps are by clock domain, fan number, kind of error, and so on.
     peer_access: by the peer's PCIe address, whether the driver lets this GPU read its memory.
     peer_topology: what lies between the two: 0 one board, 10 a switch, 20 several, 30 a host
     bridge, 40 a NUMA node, 50 the whole system (nvmlGpuTopologyLevel_t).

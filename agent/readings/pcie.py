@@ -1,8 +1,8 @@
 """The PCIe tree as sysfs shows it: GPUs, and every link between each and its root port.
 
-Nothing here needs root. What counts for a GPU is the narrowest link on its path: a card's own
-`max_link_width` says nothing about the slot, riser or switch above it. Widths hold at idle; speeds
-drop to 2.5 GT/s, so a current speed means something only under load.
+Nothing here needs root. The narrowest link on a GPU's path limits it: the card's
+`max_link_width` does not describe the slot, riser or switch above it. Widths are valid at idle;
+speeds drop to 2.5 GT/s, so a current speed means something only under load.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ TOTALS = "TOTAL_ERR_"  # the line of an aer_dev_* file that sums up the others
 WIDTHS = (1, 2, 4, 8, 12, 16, 32)
 Number = TypeVar("Number", int, float)
 
-#: Errors of this process, whatever it reads: it, or the system, has no descriptor left.
+#: Errors of the process, not of the file: the process or the system has no descriptor left.
 EXHAUSTED = (errno.EMFILE, errno.ENFILE)
 
 ROOT_PORT = "root port"
@@ -34,8 +34,8 @@ ENDPOINT = "endpoint"
 
 
 @dataclass(frozen=True)
-class Link:
-    """One end of a link. A value that the kernel does not know is None."""
+class PcieLink:
+    """One end of a link. A value is None if the kernel does not know it."""
 
     current_width: int | None = None
     max_width: int | None = None
@@ -53,39 +53,40 @@ class Aer:
 
     @property
     def totals(self) -> dict[str, int]:
-        """The sum of each severity; the kernel's own total is not trusted to be there."""
+        """The sum of each severity. The kernel's total may be missing and is not used."""
         return {
             severity: sum(n for name, n in counters.items() if not name.startswith(TOTALS))
             for severity, counters in (
-                ("correctable", self.correctable), ("nonfatal", self.nonfatal),
+                ("correctable", self.correctable),
+                ("nonfatal", self.nonfatal),
                 ("fatal", self.fatal),
             )
-        }  # fmt: skip
+        }
 
 
 @dataclass(frozen=True)
-class Port:
-    """A device on the way from a root port to a GPU, the GPU itself included.
+class PciePort:
+    """A device on the path from a root port to a GPU, including both.
 
     answers is False for a device that fell off the bus: its registers read as all ones.
-    aer is None when it was not asked for, or when the kernel counts no errors here.
+    aer is None if it was not requested, or if the kernel counts no errors here.
     """
 
     address: str
     kind: str
     vendor_id: str
     device_id: str
-    link: Link
+    link: PcieLink
     answers: bool = True
     aer: Aer | None = None
 
 
 @dataclass(frozen=True)
-class Bar:
+class PcieBar:
     """A window of a device's memory in the machine's addresses: region number, start, bytes.
 
-    largest: the most bytes that it can be given (Resizable BAR); None where the kernel does not
-    tell: it is older than 6.1, or the card can't.
+    largest: the most bytes that the window can have (Resizable BAR); None if the card can not
+    resize it, or the kernel is older than 6.1.
     """
 
     region: int
@@ -95,7 +96,7 @@ class Bar:
 
 
 @dataclass(frozen=True)
-class Gpu:
+class PcieGpu:
     """A display controller and its path, root port first and the GPU last."""
 
     address: str
@@ -106,8 +107,8 @@ class Gpu:
     revision: str
     driver: str | None
     numa_node: int | None
-    path: tuple[Port, ...]
-    bars: tuple[Bar, ...] = ()
+    path: tuple[PciePort, ...]
+    bars: tuple[PcieBar, ...] = ()
 
     @property
     def answers(self) -> bool:
@@ -116,13 +117,13 @@ class Gpu:
 
     @property
     def root_port(self) -> str | None:
-        """The root port's address; None for one integrated in the processor, or in a VM."""
+        """The root port's address; None for a GPU integrated in the processor, or in a VM."""
         first = self.path[0]
         return first.address if first.kind == ROOT_PORT else None
 
     @property
     def path_width(self) -> int | None:
-        """The narrowest width on the path now."""
+        """The narrowest current width on the path."""
         return narrowest(port.link.current_width for port in self.path)
 
     @property
@@ -132,7 +133,7 @@ class Gpu:
 
     @property
     def path_speed_gts(self) -> float | None:
-        """The slowest speed on the path now: at idle 2.5 whatever the hardware is."""
+        """The slowest current speed on the path: at idle 2.5 on any hardware."""
         return narrowest(port.link.current_speed_gts for port in self.path)
 
     @property
@@ -142,26 +143,26 @@ class Gpu:
 
 
 def raise_exhausted(error: OSError) -> None:
-    """Raise the error if no descriptor was left; every other error is about the file.
+    """Raise the error again if no descriptor was left; any other error is about the file.
 
-    Without a descriptor nothing is known: an empty reading would mean that the file is missing.
+    A reading that is empty for lack of descriptors would look like a missing file.
     """
     if error.errno in EXHAUSTED:
         raise error
 
 
 def narrowest(values: Iterable[Number | None]) -> Number | None:
-    """The least of the known values."""
+    """Return the least of the known values."""
     known = [value for value in values if value is not None]
     return min(known) if known else None
 
 
 def read_gpus(
     sysfs: str = "/sys", vendors: Sequence[str] | None = (NVIDIA,), aer: bool = False
-) -> list[Gpu]:
-    """The display controllers of `vendors` (None: of any), in the order of their addresses.
+) -> list[PcieGpu]:
+    """Return the display controllers of `vendors` (None: of any), ordered by address.
 
-    With aer, each port on a path also has its error counters.
+    aer: also read the error counters of each port on a path.
     """
     folder = os.path.join(sysfs, "bus/pci/devices")
     gpus = []
@@ -174,17 +175,17 @@ def read_gpus(
     return gpus
 
 
-def read_path(device: str, aer: bool = False) -> tuple[Port, ...]:
-    """Every PCI device on the way to `device` (its real folder in sysfs), root port first.
+def read_path(device: str, aer: bool = False) -> tuple[PciePort, ...]:
+    """Return every PCI device on the path to `device` (its real folder in sysfs), root port first.
 
-    The kernel tells anyone a device's class but only root its PCIe type, so a bridge's kind comes
-    from its place: the first has no bridge above it, and a switch's ports follow in pairs.
+    Only root can read a device's PCIe type. A bridge's kind is derived from its position: the first
+    has no bridge above it, and a switch's ports follow in pairs.
     """
     folders: list[str] = []
     while ADDRESS.fullmatch(os.path.basename(device)):
         folders.insert(0, device)
         device = os.path.dirname(device)
-    ports: list[Port] = []
+    ports: list[PciePort] = []
     for folder in folders:
         above = ports[-1].kind if ports else None
         ports.append(_read_port(folder, above, aer))
@@ -192,17 +193,17 @@ def read_path(device: str, aer: bool = False) -> tuple[Port, ...]:
 
 
 def read_aer(device: str) -> Aer | None:
-    """A device's error counters; None where the kernel keeps none (`pci=noaer`, an old kernel)."""
+    """Return a device's error counters; None if the kernel has none (`pci=noaer`, or it is old)."""
     texts = [_text(device, f"aer_dev_{name}") for name in ("correctable", "nonfatal", "fatal")]
     if all(text is None for text in texts):
         return None
     return Aer(*(_counters(text or "") for text in texts))
 
 
-def _read_gpu(device: str, aer: bool) -> Gpu:
+def _read_gpu(device: str, aer: bool) -> PcieGpu:
     driver = os.path.join(device, "driver")
     node = _integer(device, "numa_node")
-    return Gpu(
+    return PcieGpu(
         address=os.path.basename(device),
         vendor_id=_identifier(device, "vendor"),
         device_id=_identifier(device, "device"),
@@ -216,8 +217,8 @@ def _read_gpu(device: str, aer: bool) -> Gpu:
     )
 
 
-def read_bars(device: str) -> tuple[Bar, ...]:
-    """A device's memory windows that the firmware or the kernel gave an address.
+def read_bars(device: str) -> tuple[PcieBar, ...]:
+    """Return the device's memory windows that have an address from the firmware or the kernel.
 
     `resource` has a line for each region: first address, last address, flags. The first six are the
     BARs; a 64-bit one takes two lines, the second of them empty.
@@ -229,18 +230,18 @@ def read_bars(device: str) -> tuple[Bar, ...]:
         except ValueError:
             continue
         if flags & IORESOURCE_MEM and end > start > 0:
-            bars.append(Bar(region, start, end - start + 1, _largest(device, region)))
+            bars.append(PcieBar(region, start, end - start + 1, _largest(device, region)))
     return tuple(bars)
 
 
 def _largest(device: str, region: int) -> int | None:
-    """`resourceN_resize` is a mask in hexadecimal: bit n stands for 2^n MiB."""
+    """Read `resourceN_resize`, a mask in hexadecimal: bit n stands for 2^n MiB."""
     mask = _text(device, f"resource{region}_resize") or "0"
     return 1 << (int(mask, 16).bit_length() - 1 + 20) if int(mask, 16) else None
 
 
-def read_root_ports(sysfs: str = "/sys") -> tuple[Port, ...]:
-    """All root ports, those with nothing below included, in the order of their addresses."""
+def read_root_ports(sysfs: str = "/sys") -> tuple[PciePort, ...]:
+    """Return all root ports, including unused ones, ordered by address."""
     folder = os.path.join(sysfs, "bus/pci/devices")
     ports = []
     for name in sorted(list_devices(sysfs), key=_address_order):
@@ -252,9 +253,9 @@ def read_root_ports(sysfs: str = "/sys") -> tuple[Port, ...]:
     return tuple(ports)
 
 
-def read_link(device: str) -> Link:
-    """A device's end of the link above it."""
-    return Link(
+def read_link(device: str) -> PcieLink:
+    """Return a device's end of the link above it."""
+    return PcieLink(
         current_width=_width(device, "current_link_width"),
         max_width=_width(device, "max_link_width"),
         current_speed_gts=_speed(device, "current_link_speed"),
@@ -263,9 +264,9 @@ def read_link(device: str) -> Link:
 
 
 def read_current(device: str) -> tuple[int | None, float | None, bool]:
-    """What of a device changes: width (lanes), speed (GT/s), and whether it answers at all.
+    """Return what changes in a device: width (lanes), speed (GT/s), and whether it answers.
 
-    One that fell off the bus does not: its registers read as all ones.
+    The registers of a device that fell off the bus read as all ones.
     """
     lanes = _integer(device, "current_link_width")
     width = lanes if lanes in WIDTHS else None
@@ -273,7 +274,7 @@ def read_current(device: str) -> tuple[int | None, float | None, bool]:
 
 
 def list_devices(sysfs: str = "/sys") -> list[str]:
-    """The addresses of all PCI devices; empty where there is no bus."""
+    """Return the addresses of all PCI devices; empty if the machine has no PCI bus."""
     try:
         return os.listdir(os.path.join(sysfs, "bus/pci/devices"))
     except OSError as error:
@@ -281,9 +282,9 @@ def list_devices(sysfs: str = "/sys") -> list[str]:
         return []
 
 
-def _read_port(device: str, above: str | None, aer: bool) -> Port:
+def _read_port(device: str, above: str | None, aer: bool) -> PciePort:
     link = read_link(device)
-    return Port(
+    return PciePort(
         address=os.path.basename(device),
         kind=_kind(device, above, link),
         vendor_id=_identifier(device, "vendor"),
@@ -294,7 +295,7 @@ def _read_port(device: str, above: str | None, aer: bool) -> Port:
     )
 
 
-def _kind(device: str, above: str | None, link: Link) -> str:
+def _kind(device: str, above: str | None, link: PcieLink) -> str:
     if not (_text(device, "class") or "").startswith("0x06"):
         return ENDPOINT
     if link.max_width is None and link.current_width is None:
@@ -305,7 +306,7 @@ def _kind(device: str, above: str | None, link: Link) -> str:
 
 
 def _text(device: str, name: str) -> str | None:
-    # Below the io module: a resident reader asks for dozens of these every second.
+    # os.open instead of open(): the agent reads dozens of these files every second.
     try:
         file = os.open(f"{device}/{name}", os.O_RDONLY)
     except OSError as error:
@@ -320,7 +321,7 @@ def _text(device: str, name: str) -> str | None:
 
 
 def _identifier(device: str, name: str) -> str:
-    """An id as lspci writes it: four hexadecimal digits; empty where there is none."""
+    """Return an id as lspci writes it: four hexadecimal digits; empty if it is missing."""
     text = (_text(device, name) or "").lower()
     return text[2:] if re.fullmatch(r"0x[0-9a-f]{4}", text) else ""
 
@@ -338,12 +339,12 @@ def _width(device: str, name: str) -> int | None:
 
 
 def _speed(device: str, name: str) -> float | None:
-    """16.0 of "16.0 GT/s PCIe"; None of "Unknown"."""
+    """Return 16.0 for "16.0 GT/s PCIe", None for "Unknown"."""
     match = re.match(r"(\d+(?:\.\d+)?) GT/s", _text(device, name) or "")
     return float(match.group(1)) if match else None
 
 
-@functools.lru_cache(maxsize=256)  # they seldom change, and are read again and again
+@functools.lru_cache(maxsize=256)  # they change seldom and are read often
 def _counters(text: str) -> Mapping[str, int]:
     return {name: int(count) for name, count in re.findall(r"^(\w+) (\d+)$", text, re.MULTILINE)}
 

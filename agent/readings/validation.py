@@ -1,6 +1,6 @@
-"""The last validation's summary, which `fab validate` or the rig's timer leaves.
+"""The summary of the last validation, which `fab validate` or the rig's timer writes.
 
-One small JSON file, /var/lib/deeprig/validation/summary.json; docs/validation.md has its format.
+It is a small JSON file, /var/lib/deeprig/validation/summary.json; docs/validation.md describes it.
 """
 
 from __future__ import annotations
@@ -36,38 +36,38 @@ class Validation:
 
 
 class ValidationReader:
-    """Reads the summary again and again; only when it is new."""
+    """Reads the summary repeatedly, and the file only when it has changed."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
         self._stamp: tuple[int, int] | None = None
-        self._known: Validation | None = None
+        self._validation: Validation | None = None
 
     def read(self) -> Validation | None:
-        """What the file holds; None where there is none, or none that can be read."""
+        """Return the summary; None if the file is missing or can not be read."""
         try:
             status = self._file.stat()
             stamp = (status.st_mtime_ns, status.st_size)
             if stamp != self._stamp:
-                self._known = None
+                self._validation = None
                 self._stamp = stamp
                 if status.st_size <= FILE_MOST_BYTES:
-                    self._known = parse(json.loads(self._file.read_text(encoding="utf-8")))
+                    self._validation = parse(json.loads(self._file.read_text(encoding="utf-8")))
         except FileNotFoundError:
-            self._stamp = self._known = None
-        except OSError as error:  # read again the next time, even if the file stays as it is
-            self._stamp = self._known = None
+            self._stamp = self._validation = None
+        except OSError as error:  # read it again the next time, even if the file does not change
+            self._stamp = self._validation = None
             raise_exhausted(error)
         except (ValueError, RecursionError):
-            self._known = None
-        return self._known
+            self._validation = None
+        return self._validation
 
 
 def parse(document: Any) -> Validation:
-    """A summary. Raises ValueError where it is none of this version."""
+    """Return a summary. Raises ValueError if the document is not one of this version."""
     try:
         if document["format"] != FORMAT or document["version"] != FORMAT_VERSION:
-            raise ValueError(f"no {FORMAT} of version {FORMAT_VERSION}")
+            raise ValueError(f"not a {FORMAT} of version {FORMAT_VERSION}")
         return Validation(
             plan=str(document["plan"]),
             finished_at=float(document["finished_at"]),
@@ -75,10 +75,10 @@ def parse(document: Any) -> Validation:
             counts={status: int(document["counts"][status]) for status in STATUSES},
             failing=tuple(str(title) for title in document["failing"]),
             copies={
-                (str(one["gpu"]), one["direction"]): float(one["bandwidth_bytes_per_second"])
-                for one in document["copies"]
-                if one["direction"] in DIRECTIONS
+                (str(copy["gpu"]), copy["direction"]): float(copy["bandwidth_bytes_per_second"])
+                for copy in document["copies"]
+                if copy["direction"] in DIRECTIONS
             },
         )
     except (KeyError, TypeError) as error:
-        raise ValueError(f"the summary lacks or garbles {error}") from None
+        raise ValueError(f"missing or invalid in the summary: {error}") from None

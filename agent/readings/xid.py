@@ -1,8 +1,8 @@
-"""Xid errors: the driver's own reports that something went wrong, counted by GPU and number.
+"""Xid errors: the driver's reports that something went wrong, counted by GPU and number.
 
-Two sources tell of the same Xids: NVML's events, and the kernel's log (which also has those of a
-GPU that NVML has lost, or of a time without NVML). Each is counted apart, and the higher count
-holds, so that none is counted twice or missed. What each means stands in tables/xids.yml.
+Two sources report the same Xids: NVML's events, and the kernel's log (which also has those of a GPU
+that NVML has lost, or of a time without NVML). Each source is counted apart and the higher count is
+used, so that no Xid is counted twice or missed. tables/xids.yml explains each number.
 """
 
 from __future__ import annotations
@@ -12,23 +12,25 @@ import re
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 # "4,1042,70012345,-;NVRM: Xid (PCI:0000:04:00): 79, pid=…": a record of /dev/kmsg (kernel
-# documentation, ABI/testing/dev-kmsg), or a line of it where it is a plain file or a pipe. A MIG
-# instance is named behind the address ("… GPU-I:05): 94"); it is the same GPU's Xid.
-XID = re.compile(r"NVRM: Xid \(PCI:(?P<address>[0-9a-fA-F]{4,8}:[0-9a-fA-F]{2}:[0-9a-fA-F]{2})"
-                 r"(?:\.[0-7])?(?: GPU-[^)]*)?\): (?P<xid>\d+)")  # fmt: skip
-RECORD_MOST = 8192  # the kernel cuts records off there
+# documentation, ABI/testing/dev-kmsg), or a line of a plain file or pipe. A MIG instance is named
+# behind the address ("… GPU-I:05): 94"); the Xid belongs to the same GPU.
+XID = re.compile(
+    r"NVRM: Xid \(PCI:(?P<address>[0-9a-fA-F]{4,8}:[0-9a-fA-F]{2}:[0-9a-fA-F]{2})"
+    r"(?:\.[0-7])?(?: GPU-[^)]*)?\): (?P<xid>\d+)"
+)
+RECORD_MOST = 8192  # the kernel cuts longer records
 
 
 @dataclass(frozen=True)
 class Xid:
-    """A row of tables/xids.yml. status: of a verdict about it."""
+    """A row of tables/xids.yml. status: of the verdict about it."""
 
     number: int
     name: str
-    status: str
+    status: Literal["ok", "warning", "critical"]
     meaning: str
     advice: str
     well_known: bool = False
@@ -36,7 +38,7 @@ class Xid:
 
 @dataclass(frozen=True)
 class XidCount:
-    """How often a GPU (its PCIe address) had an Xid since the agent started; last in Unix time."""
+    """How often a GPU had an Xid since the agent started. last_at: Unix seconds."""
 
     address: str
     xid: int
@@ -44,8 +46,8 @@ class XidCount:
     last_at: float | None = None
 
 
-class Catalogue:
-    """What each Xid means. document: tables/xids.yml as YAML gives it."""
+class XidCatalogue:
+    """The meaning of each Xid. document: tables/xids.yml as YAML gives it."""
 
     def __init__(self, document: Mapping[Any, Mapping[str, Any]]) -> None:
         self._rows = {
@@ -54,16 +56,16 @@ class Catalogue:
         self._default = document["default"]
 
     def __getitem__(self, number: int) -> Xid:
-        """The row of a number; one that is not known has the default's words."""
+        """Return the row of a number; the default's texts for an unknown one."""
         return self._rows.get(number) or Xid(number, **self._default)
 
-    def well_known(self) -> list[int]:
-        """Those whose counters begin at 0, or a first one would be no increase."""
+    def list_well_known(self) -> list[int]:
+        """Return the numbers whose counters begin at 0, so that the first one is an increase."""
         return [row.number for row in self._rows.values() if row.well_known]
 
 
-class Counter:
-    """Counts what both sources tell."""
+class XidCounter:
+    """Counts the Xids of both sources."""
 
     def __init__(self, well_known: Iterable[int]) -> None:
         self._well_known = tuple(well_known)
@@ -71,7 +73,7 @@ class Counter:
         self._last: dict[tuple[str, int], float] = {}
 
     def add(self, source: str, address: str, xid: int, now: float) -> None:
-        """Count one Xid that a source (nvml or kernel) told of."""
+        """Count one Xid that a source (nvml or kernel) reported."""
         counts = self._counts.setdefault((address, xid), {})
         before = max(counts.values(), default=0)
         counts[source] = counts.get(source, 0) + 1
@@ -79,40 +81,40 @@ class Counter:
             self._last[address, xid] = now
 
     def read(self, addresses: Iterable[str]) -> tuple[XidCount, ...]:
-        """Every count, and a zero for each well-known Xid of these GPUs."""
+        """Return every count, and a zero for each well-known Xid of these GPUs."""
         zeros = {(address, xid): 0 for address in addresses for xid in self._well_known}
-        known = {key: max(counts.values()) for key, counts in self._counts.items()}
+        counted = {key: max(counts.values()) for key, counts in self._counts.items()}
         return tuple(
             XidCount(address, xid, count, self._last.get((address, xid)))
-            for (address, xid), count in sorted({**zeros, **known}.items())
+            for (address, xid), count in sorted({**zeros, **counted}.items())
         )
 
 
 class KernelLog:
-    """The kernel's messages from now on. Nothing happens where it can't be read."""
+    """The kernel's messages from now on. Without access to them there are no messages."""
 
     def __init__(self, file: str = "/dev/kmsg") -> None:
         self._rest = b""
         self._file: int | None = None
         with suppress(OSError):
             self._file = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-            os.lseek(self._file, 0, os.SEEK_END)  # a pipe has no end, and no past either
+            os.lseek(self._file, 0, os.SEEK_END)  # a pipe can not seek, and needs not to
 
     @property
-    def readable(self) -> bool:
-        """Whether there is a log to read."""
+    def is_readable(self) -> bool:
+        """Whether the log can be read."""
         return self._file is not None
 
     def read(self) -> list[tuple[str, int]]:
-        """The Xids since the last call: PCIe address (function 0) and number."""
-        found = []
-        for line in self._lines():
+        """Return the Xids since the last call: PCIe address (function 0) and number."""
+        xids = []
+        for line in self._read_lines():
             match = XID.search(line)
             if match:
-                found.append((full_address(match["address"]), int(match["xid"])))
-        return found
+                xids.append((complete_address(match["address"]), int(match["xid"])))
+        return xids
 
-    def _lines(self) -> Iterable[str]:
+    def _read_lines(self) -> Iterable[str]:
         while self._file is not None:
             try:
                 data = os.read(self._file, RECORD_MOST)
@@ -127,14 +129,16 @@ class KernelLog:
             if not data:
                 return
             *lines, rest = (self._rest + data).split(b"\n")
-            self._rest = rest[:RECORD_MOST]  # of a line that never ends its head is enough
+            self._rest = rest[:RECORD_MOST]  # the beginning of an endless line is enough
             yield from (line.decode(errors="replace") for line in lines)
 
 
-def full_address(short: str) -> str:
-    """The driver's spelling as sysfs has it: a domain of four digits, or more where it needs them.
+def complete_address(short: str) -> str:
+    """Return the driver's spelling of an address as sysfs writes it.
 
-    >>> full_address("0000:0A:00"), full_address("00010000:0A:00")
+    A domain has four digits, or more if it needs them.
+
+    >>> complete_address("0000:0A:00"), complete_address("00010000:0A:00")
     ('0000:0a:00.0', '10000:0a:00.0')
     """
     domain, bus, device = short.lower().split(":")

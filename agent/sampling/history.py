@@ -1,4 +1,4 @@
-"""An hour of a few values for the status page's plots, a mean of each quarter of a minute."""
+"""The last hour of a few values for the status page's plots: a mean every 15 seconds."""
 
 from __future__ import annotations
 
@@ -9,12 +9,18 @@ from typing import Any
 
 STEP_SECONDS = 15.0
 STEPS = 240
-SERIES = ("temperature_celsius", "power_watts", "memory_used_bytes", "utilization_ratio",
-          "path_width", "path_speed")  # fmt: skip
+SERIES = (
+    "temperature_celsius",
+    "power_watts",
+    "memory_used_bytes",
+    "utilization_ratio",
+    "path_width",
+    "path_speed",
+)
 
 
 class History:
-    """A ring of STEPS values a series and GPU. Time is seconds since boot, which never jumps."""
+    """A ring of STEPS values for each series and GPU. Times are seconds since boot."""
 
     def __init__(self) -> None:
         self._rings: dict[tuple[str, str], array[float]] = {}
@@ -22,12 +28,12 @@ class History:
         self._sums: dict[tuple[str, str], tuple[float, int]] = {}
 
     def add(self, now: float, values: Mapping[tuple[str, str], float | None]) -> None:
-        """Take the values of a moment, by series and GPU."""
+        """Add the values of a moment, by series and GPU."""
         step = int(now // STEP_SECONDS)
         if step != self._step:
-            gone = 0 if self._step is None else min(step - self._step, STEPS)
+            missed = 0 if self._step is None else min(step - self._step, STEPS)
             for ring in self._rings.values():
-                for number in range(gone):
+                for number in range(missed):
                     ring[(step - number) % STEPS] = nan
             self._step, self._sums = step, {}
         for key, value in values.items():
@@ -39,16 +45,18 @@ class History:
             self._sums[key] = (total + value, count + 1)
             self._rings[key][step % STEPS] = (total + value) / (count + 1)
 
-    def document(self, now: float, wall: float) -> dict[str, Any]:
-        """What /api/v1/history gives; times in Unix seconds, as the clock is now."""
+    def build_document(self, now: float, wall: float) -> dict[str, Any]:
+        """Return the document of /api/v1/history. wall: `now` in Unix seconds."""
         step = int(now // STEP_SECONDS)
         order = range(step - STEPS + 1, step + 1)
         last = step if self._step is None else self._step
         series: dict[str, dict[str, list[float | None]]] = {name: {} for name in SERIES}
         for (name, gpu), ring in sorted(self._rings.items()):
-            # After the last step that was taken there are only values of an hour before.
-            found = [ring[number % STEPS] if number <= last else nan for number in order]
-            series[name][gpu] = [None if isnan(value) else float(f"{value:.5g}") for value in found]
+            # Behind the last step, the ring has values of the hour before.
+            values = [ring[number % STEPS] if number <= last else nan for number in order]
+            series[name][gpu] = [
+                None if isnan(value) else float(f"{value:.5g}") for value in values
+            ]
         start = wall - now
         return {
             "api_version": "v1",

@@ -10,8 +10,9 @@ from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 from prometheus_client.samples import Sample as Series
 
-from agent.checks.nccl import expected
-from agent.checks.sample import STATUSES, Sample
+from agent.checks.judgements import STATUSES
+from agent.checks.nccl import expect_bus_bandwidth
+from agent.checks.sample import Sample
 from agent.readings.nvml import DRIVER_STATES
 
 PREFIX = "deeprig_"
@@ -175,7 +176,7 @@ def find_slots(sample: Sample) -> Iterator[Subject]:
 def find_collectives(sample: Sample) -> Iterator[Subject]:
     """Yield a subject for each benchmark result."""
     for result in sample.nccl.results:
-        bandwidth = expected(result, sample)
+        bandwidth = expect_bus_bandwidth(result, sample)
         labels = {
             "collective": result.collective,
             "backend": result.backend,

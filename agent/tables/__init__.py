@@ -8,15 +8,15 @@ from typing import Any
 import yaml
 
 FOLDER = Path(__file__).parent
-# libyaml's loader where there is one: the tables are read at every start.
+# libyaml's loader if it is installed, because it starts faster.
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def load(name: str) -> Any:
-    """The content of NAME.yml."""
+    """Return the content of NAME.yml."""
     return parse((FOLDER / f"{name}.yml").read_text(encoding="utf-8"))
 
 
 def parse(content: str) -> Any:
-    """YAML as plain data. Raises yaml.YAMLError."""
-    return yaml.load(content, LOADER)  # a safe loader, by either name  # nosec B506
+    """Return YAML as plain data. Raises yaml.YAMLError."""
+    return yaml.load(content, LOADER)  # both are safe loaders  # nosec B506

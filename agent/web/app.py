@@ -15,18 +15,18 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from agent.readings.xid import Catalogue
+from agent.readings.xid import XidCatalogue
 from agent.sampling.history import History
-from agent.sampling.sampler import Published, boot_clock
+from agent.sampling.sampler import PublishedSample, read_boot_clock
+from agent.web.allowed_hosts import AllowedHosts
+from agent.web.api_document import build_document
 from agent.web.asgi import Answer, Receive, Scope, Send, answer
-from agent.web.checking import Checker, TooManyChecksError
-from agent.web.document import document
-from agent.web.hosts import HostNames
-from agent.web.limits import Limits
-from agent.web.messages import Request, Response, error
+from agent.web.limits import ClientLimits
+from agent.web.messages import HttpRequest, HttpResponse, error
 from agent.web.negotiation import accepts_gzip, choose_format
+from agent.web.password_checks import PasswordChecker, TooManyChecksError
 from agent.web.passwords import Passwords
-from agent.web.webconfig import Watched, WebConfig
+from agent.web.web_config import WebConfig, WebConfigFile
 
 PAGE = Path(__file__).parent / "page"
 TYPES = {
@@ -63,23 +63,23 @@ class AgentApp:
         *,
         telemetry_path: str,
         interval: float,
-        web: Watched,
+        web: WebConfigFile,
         history: History,
-        catalogue: Catalogue,
-        hosts: HostNames,
-        limits: Limits,
+        catalogue: XidCatalogue,
+        hosts: AllowedHosts,
+        limits: ClientLimits,
     ) -> None:
         self._web = web
         self._hosts = hosts
         self._passwords = Passwords()
-        self._checker = Checker(limits)
+        self._checker = PasswordChecker(limits)
         self._history = history
         self._catalogue = catalogue
         self._stale_seconds = interval * STALE_INTERVALS
-        self._published: Published | None = None
+        self._published: PublishedSample | None = None
         self._published_at = monotonic()  # or, before the first sample, the start
         self._forms: dict[str, bytes] = {}  # of the sample, by name
-        self._routes: dict[str, Callable[[Request], Response]] = {
+        self._routes: dict[str, Callable[[HttpRequest], HttpResponse]] = {
             telemetry_path: self._metrics,
             "/": self._page,
             "/api/v1/rig": lambda request: self._json(request, "rig", self._rig),
@@ -95,18 +95,18 @@ class AgentApp:
         """Answer one request (ASGI)."""
         await answer(self.handle, scope, receive, send)
 
-    def publish(self, published: Published) -> None:
+    def publish(self, published: PublishedSample) -> None:
         """Serve this sample from now on."""
         self._published, self._published_at = published, monotonic()
         self._forms = {}
         # Also without a request: an expired certificate keeps every request away.
         self._refresh_web()
 
-    def handle(self, request: Request) -> Answer:
-        """Answer, at once but for a password that was not checked before.
+    def handle(self, request: HttpRequest) -> Answer:
+        """Answer at once, unless a new password must be checked.
 
-        The host comes first: a page of another site that reaches the agent by DNS rebinding learns
-        nothing, and causes no password check.
+        The host is checked first: a page of another site that reaches the agent by DNS rebinding
+        learns nothing and causes no password check.
         """
         self._refresh_web()
         config = self._web.config
@@ -117,7 +117,7 @@ class AgentApp:
             authorization = request.headers.get("authorization", "")
             allowed = self._passwords.recall(config.users, authorization)
             if allowed is None:
-                return self._after_check(config, request, authorization)
+                return self._answer_after_check(config, request, authorization)
             if not allowed:
                 return with_headers(config, unauthorized())
         return with_headers(config, self._answer(request))
@@ -128,25 +128,25 @@ class AgentApp:
         if self._web.config is not before:
             self._passwords.forget()
         if problem is not None:
-            log.error("%s; what held before still does", problem)
+            log.error("%s; the last valid content stays in use", problem)
 
-    async def _after_check(
-        self, config: WebConfig, request: Request, authorization: str
-    ) -> Response:
-        def run() -> bool:
+    async def _answer_after_check(
+        self, config: WebConfig, request: HttpRequest, authorization: str
+    ) -> HttpResponse:
+        def check() -> bool:
             return self._passwords.check(config.users, authorization)
 
-        # Users that changed meanwhile make another check of the same credentials.
+        # If the users change meanwhile, the same credentials are checked again.
         content = repr(sorted(config.users.items())) + authorization
         try:
-            right = await self._checker.check(
-                request.client, self._passwords.digest(content.encode()), run
+            is_right = await self._checker.check(
+                request.client, self._passwords.digest(content.encode()), check
             )
         except TooManyChecksError as refused:
             return with_headers(config, too_many_requests(refused.seconds))
-        return with_headers(config, self._answer(request) if right else unauthorized())
+        return with_headers(config, self._answer(request) if is_right else unauthorized())
 
-    def _answer(self, request: Request) -> Response:
+    def _answer(self, request: HttpRequest) -> HttpResponse:
         if request.method not in ("GET", "HEAD"):
             return error(HTTPStatus.METHOD_NOT_ALLOWED, Allow="GET, HEAD")
         path = request.path
@@ -157,36 +157,37 @@ class AgentApp:
             return self._file(self._files[path])
         return error(HTTPStatus.NOT_FOUND)
 
-    # The routes.
+    # Routes.
 
-    def _metrics(self, request: Request) -> Response:
+    def _metrics(self, request: HttpRequest) -> HttpResponse:
         if self._published is None:
             return error(HTTPStatus.SERVICE_UNAVAILABLE)
         encode, kind = choose_format(request.headers.get("accept", ""))
         metrics = self._published.metrics
         return self._encoded(request, kind, lambda: encode(metrics), kind)
 
-    def _json(self, request: Request, name: str, make: Callable[[], Any]) -> Response:
+    def _json(self, request: HttpRequest, name: str, build: Callable[[], Any]) -> HttpResponse:
         if self._published is None:
             return error(HTTPStatus.SERVICE_UNAVAILABLE)
 
         def body() -> bytes:
-            return json.dumps(make(), separators=(",", ":"), allow_nan=False).encode()
+            return json.dumps(build(), separators=(",", ":"), allow_nan=False).encode()
 
         return self._encoded(request, name, body, JSON)
 
     def _rig(self) -> dict[str, Any]:
         assert self._published is not None
-        return document(self._published.sample, self._catalogue)
+        return build_document(self._published.sample, self._catalogue)
 
     def _hour(self) -> dict[str, Any]:
         assert self._published is not None
-        return self._history.document(boot_clock(), self._published.sample.taken_at)
+        taken_at = self._published.sample.taken_at
+        return self._history.build_document(read_boot_clock(), taken_at)
 
-    def _page(self, request: Request) -> Response:
+    def _page(self, request: HttpRequest) -> HttpResponse:
         return self._file(PAGE / "index.html")
 
-    def _file(self, file: Path) -> Response:
+    def _file(self, file: Path) -> HttpResponse:
         try:
             body = file.read_bytes()
         except FileNotFoundError:
@@ -194,53 +195,55 @@ class AgentApp:
         except OSError:
             return error(HTTPStatus.SERVICE_UNAVAILABLE)
         headers = {"Content-Type": TYPES[file.suffix], "Cache-Control": "no-cache", **SECURITY}
-        return Response(body, headers=headers)
+        return HttpResponse(body, headers=headers)
 
-    def _healthy(self, request: Request) -> Response:
-        """Whether samples come; a rig that is ill is no ill agent."""
+    def _healthy(self, request: HttpRequest) -> HttpResponse:
+        """Answer whether samples arrive. Faults of the rig do not make the agent unhealthy."""
         age = monotonic() - self._published_at
         if age > self._stale_seconds:
             text = f"The last sample is {age:.0f} s old.\n"
             if self._published is None:
                 text = f"No sample since the start {age:.0f} s ago.\n"
-            return Response(text.encode(), HTTPStatus.SERVICE_UNAVAILABLE, {"Content-Type": PLAIN})
-        return Response(b"deeprig-agent is healthy.\n", headers={"Content-Type": PLAIN})
+            return HttpResponse(
+                text.encode(), HTTPStatus.SERVICE_UNAVAILABLE, {"Content-Type": PLAIN}
+            )
+        return HttpResponse(b"deeprig-agent is healthy.\n", headers={"Content-Type": PLAIN})
 
-    def _ready(self, request: Request) -> Response:
+    def _ready(self, request: HttpRequest) -> HttpResponse:
         if self._published is None:
             return error(HTTPStatus.SERVICE_UNAVAILABLE)
-        return Response(b"deeprig-agent is ready.\n", headers={"Content-Type": PLAIN})
+        return HttpResponse(b"deeprig-agent is ready.\n", headers={"Content-Type": PLAIN})
 
     def _encoded(
-        self, request: Request, name: str, make: Callable[[], bytes], kind: str
-    ) -> Response:
+        self, request: HttpRequest, name: str, build: Callable[[], bytes], kind: str
+    ) -> HttpResponse:
         headers = {"Content-Type": kind, "Vary": "Accept, Accept-Encoding"}
         if kind == JSON:
             headers["Cache-Control"] = "no-store"
-        body = self._form(name, make)
+        body = self._form(name, build)
         if accepts_gzip(request.headers.get("accept-encoding", "")):
             headers["Content-Encoding"] = "gzip"
             body = self._form(f"{name}.gz", lambda: gzip.compress(body, COMPRESSION))
-        return Response(body, headers=headers)
+        return HttpResponse(body, headers=headers)
 
-    def _form(self, name: str, make: Callable[[], bytes]) -> bytes:
+    def _form(self, name: str, build: Callable[[], bytes]) -> bytes:
         if name not in self._forms:
-            self._forms[name] = make()
+            self._forms[name] = build()
         return self._forms[name]
 
 
-def with_headers(config: WebConfig, response: Response) -> Response:
-    """An answer with the configured headers."""
+def with_headers(config: WebConfig, response: HttpResponse) -> HttpResponse:
+    """Return an answer with the configured headers."""
     if not config.headers:
         return response
-    return Response(response.body, response.status, {**response.headers, **config.headers})
+    return HttpResponse(response.body, response.status, {**response.headers, **config.headers})
 
 
-def unauthorized() -> Response:
-    """Ask for a name and a password."""
+def unauthorized() -> HttpResponse:
+    """Return an answer that asks for a name and a password."""
     return error(HTTPStatus.UNAUTHORIZED, **{"WWW-Authenticate": 'Basic realm="deeprig-agent"'})
 
 
-def too_many_requests(seconds: int) -> Response:
-    """Ask a client to come back later."""
+def too_many_requests(seconds: int) -> HttpResponse:
+    """Return an answer that asks the client to retry later."""
     return error(HTTPStatus.TOO_MANY_REQUESTS, **{"Retry-After": str(seconds)})

@@ -8,13 +8,13 @@ from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
 from typing import Any
 
-from agent.web.messages import Request, Response, error
+from agent.web.messages import HttpRequest, HttpResponse, error
 
 Scope = Mapping[str, Any]
 Receive = Callable[[], Awaitable[Mapping[str, Any]]]
 Send = Callable[[Mapping[str, Any]], Awaitable[None]]
-Answer = Response | Awaitable[Response]
-Handler = Callable[[Request], Answer]
+Answer = HttpResponse | Awaitable[HttpResponse]
+Handler = Callable[[HttpRequest], Answer]
 
 log = logging.getLogger("deeprig-agent")
 
@@ -24,13 +24,13 @@ async def answer(handle: Handler, scope: Scope, receive: Receive, send: Send) ->
 
     A handler that fails costs its request an answer with status 500, and nothing else.
     """
-    request = Request.parse(scope)
+    request = HttpRequest.parse(scope)
     if request.has_body and not await read_body(receive):
         return
-    response: Response | None
+    response: HttpResponse | None
     try:
         result = handle(request)
-        if isinstance(result, Response):
+        if isinstance(result, HttpResponse):
             response = result
         else:
             response = await wait_unless_gone(result, receive, request.has_body)
@@ -55,8 +55,8 @@ async def read_body(receive: Receive) -> bool:
 
 
 async def wait_unless_gone(
-    work: Awaitable[Response], receive: Receive, is_body_read: bool
-) -> Response | None:
+    work: Awaitable[HttpResponse], receive: Receive, is_body_read: bool
+) -> HttpResponse | None:
     """Return the response; cancel the work and return None if the client disconnects before."""
 
     async def wait_for_disconnect() -> None:

@@ -15,26 +15,31 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from agent.web.admission import Admission, Place
-from agent.web.limits import Limits
+from agent.web.limits import ClientLimits
 from agent.web.messages import error
+from agent.web.slots import ConnectionSlots, Slot
 
 READ_BYTES = 4 << 10  # parsed at once: limits are exact to this many bytes
 EMPTY_PATH = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*://[^/?#]+")
 
 
 class Connection(HttpToolsProtocol):
-    """One client's connection. Its place is free when it is closed.
+    """One client's connection. Its slot is free when it is closed.
 
     A refusal (a request that is malformed, too large or too slow) is sent after the answers to the
     requests before it, and nothing that follows is read.
     """
 
     def __init__(
-        self, config: Config, state: ServerState, limits: Limits, admission: Admission, place: Place
+        self,
+        config: Config,
+        state: ServerState,
+        limits: ClientLimits,
+        slots: ConnectionSlots,
+        slot: Slot,
     ) -> None:
         super().__init__(config, state, {})
-        self._limits, self._admission, self._place = limits, admission, place
+        self._limits, self._slots, self._slot = limits, slots, slot
         self._timer: asyncio.TimerHandle | None = None
         self._unparsed = b""  # waits until earlier requests are answered
         self._received = 0  # bytes since the last complete request
@@ -49,17 +54,17 @@ class Connection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start the deadline of the first request."""
         super().connection_made(transport)
-        self._place.close = transport.abort
+        self._slot.close = transport.abort
         if self.scheme == "http":  # pause as soon as the client does not take everything
             transport.set_write_buffer_limits(high=0)
         self._start_timer(self._limits.request_seconds)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Free the place."""
+        """Free the slot."""
         super().connection_lost(exc)
         self._stop_timer()
         self._unset_keepalive_if_required()
-        self._admission.release(self._place)
+        self._slots.release(self._slot)
 
     def data_received(self, data: bytes) -> None:
         """Parse requests; the deadline of a request begins with its first byte."""
@@ -79,14 +84,14 @@ class Connection(HttpToolsProtocol):
     def pause_writing(self) -> None:
         """Start the deadline of an answer that the client does not take."""
         super().pause_writing()
-        self._place.is_busy = False
+        self._slot.is_busy = False
         self._start_timer(self._limits.request_seconds)
 
     def resume_writing(self) -> None:
         """Stop that deadline."""
         super().resume_writing()
         self._stop_timer()
-        self._place.is_busy = bool(self._unanswered)
+        self._slot.is_busy = bool(self._unanswered)
         if self._is_in_request or self.transport.is_closing():
             self._start_timer(self._limits.request_seconds)
         if self._is_deaf:
@@ -131,19 +136,19 @@ class Connection(HttpToolsProtocol):
         self._received = 0
         self._unanswered += 1
         if not self.flow.write_paused:
-            self._place.is_busy = True
+            self._slot.is_busy = True
             self._stop_timer()
 
     def on_response_complete(self) -> None:
         """Go on with the next request, or end the connection."""
         self._unanswered -= 1
-        self._place.rest()
+        self._slot.rest()
         super().on_response_complete()
         if self.scheme == "https":
             # Pause when TLS's buffer below holds 64 KiB. Not before the first answer: until then
             # TLS's session tickets may wait in it, and would count.
             self.transport.set_write_buffer_limits(high=1, low=0)
-        self._place.is_busy = self._unanswered > 0 and not self.flow.write_paused
+        self._slot.is_busy = self._unanswered > 0 and not self.flow.write_paused
         if self.transport.is_closing():
             self._start_timer(self._limits.request_seconds)
         elif self.pipeline:

@@ -1,4 +1,4 @@
-"""What clients may take of the agent: connections, time, bytes and password checks."""
+"""What clients may use: connections, time, bytes and password checks."""
 
 from __future__ import annotations
 
@@ -7,27 +7,26 @@ from dataclasses import dataclass, replace
 
 from agent.errors import ConfigurationError
 
-#: Descriptors that no client gets: readings, the process that asks NVML, and connections that the
-#: agent has accepted and not refused yet.
+#: Descriptors that clients do not get: for readings, the process that asks NVML, and connections
+#: that are accepted and not refused yet.
 RESERVED_DESCRIPTORS = 128
 CONNECTIONS_LEAST = 16  # fewer do not serve a browser and a Prometheus server
 
 
 @dataclass(frozen=True)
-class Limits:
-    """How much one client, one address and all clients together may take.
+class ClientLimits:
+    """How much one client, one address and all clients together may use.
 
-    connections: open at a time. connections_per_address: of them, from one address
-    (agent/web/admission.py). connections_from_loopback: of them, from this machine, where a reverse
-    proxy or an SSH tunnel speaks for many clients; fewer than all, so that a user of the rig cannot
-    take every place. accepts_at_once: in one turn of the event loop. accept_retry_seconds: after
-    the kernel refused a connection for lack of descriptors or memory.
+    connections: open at a time. connections_per_address: of them, from one address (slots.py).
+    connections_from_loopback: of them, from this machine, where a reverse proxy or an SSH tunnel
+    connects for many clients; fewer than all, so that a user of the rig can not take every slot.
+    accept_retry_seconds: after the kernel refused a connection for lack of descriptors or memory.
 
     handshake_seconds: from the connection to the end of the TLS handshake. request_seconds: for a
-    whole request from its first byte, for the first byte of a connection, and for taking an answer.
-    idle_seconds: between requests; longer than any sensible scrape interval. sweep_seconds: between
-    checks of the deadlines. linger_seconds: for a refused client to read the refusal, before what
-    it still sends resets the connection.
+    whole request from its first byte, for the first byte of a connection, and for reading an
+    answer. idle_seconds: between requests; longer than any sensible scrape interval.
+    linger_seconds: for a refused client to read the refusal, before what it still sends resets the
+    connection.
 
     request_bytes: of a request with its body. headers: of a request.
 
@@ -39,13 +38,11 @@ class Limits:
     connections: int = 128
     connections_per_address: int = 32
     connections_from_loopback: int = 96
-    accepts_at_once: int = 16
     accept_retry_seconds: float = 1.0
 
     handshake_seconds: float = 10.0
     request_seconds: float = 10.0
     idle_seconds: float = 300.0
-    sweep_seconds: float = 1.0
     linger_seconds: float = 2.0
 
     request_bytes: int = 16 << 10
@@ -57,10 +54,10 @@ class Limits:
     failure_seconds: float = 6.0
 
 
-def fit(limits: Limits, descriptors: int) -> Limits:
+def fit_limits(limits: ClientLimits, descriptors: int) -> ClientLimits:
     """Return limits whose connections leave the reserved descriptors free.
 
-    descriptors: RLIMIT_NOFILE. Raises ConfigurationError when they are too few for any client.
+    descriptors: RLIMIT_NOFILE. Raises ConfigurationError if they are too few for any client.
     """
     free = descriptors - RESERVED_DESCRIPTORS
     if free < CONNECTIONS_LEAST:
@@ -76,7 +73,9 @@ def fit(limits: Limits, descriptors: int) -> Limits:
     )
 
 
-def limits_of_process() -> Limits:
-    """Return the limits that fit RLIMIT_NOFILE of this process. Raises ConfigurationError."""
+def find_limits() -> ClientLimits:
+    """Return the limits for this process' RLIMIT_NOFILE. Raises ConfigurationError."""
     descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    return Limits() if descriptors == resource.RLIM_INFINITY else fit(Limits(), descriptors)
+    if descriptors == resource.RLIM_INFINITY:
+        return ClientLimits()
+    return fit_limits(ClientLimits(), descriptors)

@@ -1,4 +1,4 @@
-"""What a request asks and what is answered, without HTTP's bytes."""
+"""Requests and answers, without the bytes of HTTP."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from http import HTTPStatus
 from time import gmtime, strftime, time
 from typing import Any
 
-from agent.web.admission import network
+from agent.web.slots import find_network
 
 
 @dataclass(frozen=True)
-class Request:
+class HttpRequest:
     """A request. headers: names in lower case; repeated headers are joined (RFC 9110, 5.3).
 
     target: as the client sent it; path: decoded, without query and host. client: the network that
-    the request came from (agent/web/admission.py).
+    the request came from (slots.py).
     """
 
     method: str = "GET"
@@ -28,7 +28,7 @@ class Request:
     client: str = ""
 
     @classmethod
-    def parse(cls, scope: Mapping[str, Any]) -> Request:
+    def parse(cls, scope: Mapping[str, Any]) -> HttpRequest:
         """Return the request of an ASGI scope."""
         headers: dict[str, str] = {}
         for name, value in scope["headers"]:
@@ -40,7 +40,7 @@ class Request:
             target=scope["state"]["target"],
             version=scope["http_version"],
             headers=headers,
-            client=network(scope["client"][0]) if scope["client"] else "",
+            client=find_network(scope["client"][0]) if scope["client"] else "",
         )
 
     @property
@@ -55,7 +55,7 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Response:
+class HttpResponse:
     """An answer. Its length, Date and Connection are added when it is sent."""
 
     body: bytes = b""
@@ -78,10 +78,10 @@ class Response:
         return b"\r\n".join([*head, b"connection: close", b"", self.body])
 
 
-def error(status: HTTPStatus, **headers: str) -> Response:
+def error(status: HTTPStatus, **headers: str) -> HttpResponse:
     """Return a plain text answer with the status and its phrase."""
     fields = {"Content-Type": "text/plain; charset=utf-8", **headers}
-    return Response(f"{status} {status.phrase}\n".encode(), status, fields)
+    return HttpResponse(f"{status} {status.phrase}\n".encode(), status, fields)
 
 
 @lru_cache(maxsize=1)

@@ -1,6 +1,6 @@
-"""Users and passwords of basic_auth_users (RFC 7617): right ones are remembered, by a keyed digest.
+"""Users and passwords of basic_auth_users (RFC 7617); right passwords are remembered by a digest.
 
-bcrypt takes a tenth of a second on purpose. agent/web/checking.py decides who may ask for it.
+bcrypt takes a tenth of a second on purpose. password_checks.py decides whose check runs.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import os
 from collections.abc import Mapping
 
 REMEMBERED_MOST = 100  # right passwords; there are as many as users
-BCRYPT_BYTES = 72  # of a password; bcrypt does not use more
+BCRYPT_BYTES = 72  # bcrypt ignores the rest of a password
 
 
 class Passwords:
@@ -23,32 +23,32 @@ class Passwords:
         self._right: dict[tuple[str, bytes], bytes] = {}
 
     def recall(self, users: Mapping[str, bytes], authorization: str) -> bool | None:
-        """Return whether the credentials are right; None if only bcrypt knows."""
-        name, password = credentials(authorization)
+        """Return whether the credentials are right; None if only bcrypt can tell."""
+        name, password = parse_credentials(authorization)
         if name is None:
             return False
-        known = self._right.get((name, self.digest(password)))
-        return True if known is not None and known == users.get(name) else None
+        hashed = self._right.get((name, self.digest(password)))
+        return True if hashed is not None and hashed == users.get(name) else None
 
     def check(self, users: Mapping[str, bytes], authorization: str) -> bool:
-        """Ask bcrypt. An unknown name takes as long as the wrong password of a user.
+        """Check with bcrypt. An unknown name takes as long as the wrong password of a user.
 
-        Users may have hashes of different cost; each unknown name always has the cost of the same
-        user, so that the time does not show which names exist.
+        Users may have hashes of different cost; an unknown name always has the cost of the same
+        user, so that the time does not reveal which names exist.
         """
-        import bcrypt  # only where it is configured: the module takes memory
+        import bcrypt  # only with users configured: the module takes memory
 
-        name, password = credentials(authorization)
+        name, password = parse_credentials(authorization)
         if name is None:
             return False
         hashed = users.get(name)
         choice = int.from_bytes(self.digest(name.encode())[:8], "big") % len(users)
         stand_in = list(users.values())[choice]
         try:
-            right = bcrypt.checkpw(password[:BCRYPT_BYTES], hashed or stand_in)
+            is_right = bcrypt.checkpw(password[:BCRYPT_BYTES], hashed or stand_in)
         except ValueError:
             return False
-        if not right or hashed is None:
+        if not is_right or hashed is None:
             return False
         if len(self._right) >= REMEMBERED_MOST:
             self._right.clear()
@@ -56,7 +56,7 @@ class Passwords:
         return True
 
     def forget(self) -> None:
-        """Forget the right passwords: the users may have changed."""
+        """Forget all right passwords, because the users may have changed."""
         self._right.clear()
 
     def digest(self, text: bytes) -> bytes:
@@ -64,7 +64,7 @@ class Passwords:
         return hashlib.blake2b(text, key=self._key, digest_size=32).digest()
 
 
-def credentials(authorization: str) -> tuple[str | None, bytes]:
+def parse_credentials(authorization: str) -> tuple[str | None, bytes]:
     """Return name and password of an Authorization header; the name is None if it has none."""
     scheme, _, encoded = authorization.partition(" ")
     if scheme.lower() != "basic":

@@ -21,10 +21,10 @@ from typing import Any
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
-from agent.web.admission import Admission, Place
 from agent.web.connection import Connection
-from agent.web.limits import Limits
+from agent.web.limits import ClientLimits
 from agent.web.messages import error
+from agent.web.slots import ConnectionSlots, Slot
 
 BACKLOG = 512
 
@@ -36,10 +36,10 @@ def open_sockets(host: str, port: int) -> list[socket.socket]:
 
     Without a host, IPv4 and IPv6 have a socket each; a machine without one of them has the other.
     """
-    found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    infos = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     sockets: list[socket.socket] = []
     problem: OSError | None = None
-    for family, _, _, _, address in dict.fromkeys(found):
+    for family, _, _, _, address in dict.fromkeys(infos):
         try:
             opened = socket.create_server(address, family=family, backlog=BACKLOG)
         except OSError as failure:
@@ -64,11 +64,11 @@ class Server:
         self,
         application: Any,
         sockets: Sequence[socket.socket],
-        limits: Limits,
+        limits: ClientLimits,
         tls: ssl.SSLContext | None = None,
     ) -> None:
         self._sockets, self._limits, self._tls = sockets, limits, tls
-        self._admission = Admission(limits)
+        self._slots = ConnectionSlots(limits)
         self._state = ServerState()
         self._config = Config(
             application,
@@ -84,7 +84,7 @@ class Server:
         )
         self._config.load()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._is_refused = False  # the kernel refused the last accept
+        self._is_refused = False  # whether the kernel refused the last accept
 
     def start(self) -> None:
         """Accept connections from now on."""
@@ -95,7 +95,7 @@ class Server:
         """Close every connection and stop listening."""
         for connection in list(self._state.connections):
             connection.shutdown()
-        self._admission.close()
+        self._slots.close_all()
         for task in self._tasks:
             task.cancel()
         for listening in self._sockets:
@@ -114,7 +114,7 @@ class Server:
                 channel, peer = await loop.sock_accept(listening)
             except ConnectionAbortedError:  # the client left while it waited
                 continue
-            except OSError as failure:  # no descriptors, no memory: trying at once is futile
+            except OSError as failure:  # no descriptors or memory: retrying at once is futile
                 if not self._is_refused:
                     log.error("cannot accept connections: %s", failure.strerror or failure)  # noqa: TRY400
                 self._is_refused = True
@@ -122,13 +122,13 @@ class Server:
                 continue
             self._is_refused = False
             self._admit(channel, str(peer[0]))
-            await asyncio.sleep(0)  # a crowd in the queue does not keep the loop from others
+            await asyncio.sleep(0)  # other work comes between the connections of a crowd
 
     def _admit(self, channel: socket.socket, address: str) -> None:
-        # uvicorn writes head and body apart; without this the body waits for the client's ACK.
+        # uvicorn writes head and body separately; otherwise the body waits for the client's ACK.
         channel.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        place = self._admission.admit(address, channel.close)
-        if place is None:
+        slot = self._slots.take(address, channel.close)
+        if slot is None:
             if self._tls is None:
                 with suppress(OSError):
                     channel.send(error(HTTPStatus.SERVICE_UNAVAILABLE).encode())
@@ -136,23 +136,23 @@ class Server:
             return
 
         def finish(done: asyncio.Task[None]) -> None:
-            if done.cancelled() or done.exception() is not None:  # uvicorn does not have it
+            if done.cancelled() or done.exception() is not None:  # uvicorn did not take it
                 channel.close()
-                self._admission.release(place)
+                self._slots.release(slot)
 
-        opening = self._start_task(self._open(channel, place))
-        place.close = opening.cancel
+        opening = self._start_task(self._open(channel, slot))
+        slot.close = opening.cancel
         opening.add_done_callback(finish)
 
-    async def _open(self, channel: socket.socket, place: Place) -> None:
+    async def _open(self, channel: socket.socket, slot: Slot) -> None:
         """Hand the connection to uvicorn, over TLS if it is configured."""
         if self._tls is None:
-            await self._connect(channel, place)
+            await self._connect(channel, slot)
         else:
-            handshake = self._shake_hands(channel, place)
+            handshake = self._shake_hands(channel, slot)
             await asyncio.wait_for(handshake, self._limits.handshake_seconds)
 
-    async def _shake_hands(self, channel: socket.socket, place: Place) -> None:
+    async def _shake_hands(self, channel: socket.socket, slot: Slot) -> None:
         """Begin TLS when the client does."""
         loop = asyncio.get_running_loop()
         readable = asyncio.Event()
@@ -161,10 +161,8 @@ class Server:
             await readable.wait()
         finally:
             loop.remove_reader(channel)
-        await self._connect(channel, place)
+        await self._connect(channel, slot)
 
-    async def _connect(self, channel: socket.socket, place: Place) -> None:
-        protocol = partial(
-            Connection, self._config, self._state, self._limits, self._admission, place
-        )
+    async def _connect(self, channel: socket.socket, slot: Slot) -> None:
+        protocol = partial(Connection, self._config, self._state, self._limits, self._slots, slot)
         await asyncio.get_running_loop().connect_accepted_socket(protocol, channel, ssl=self._tls)

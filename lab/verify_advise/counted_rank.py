@@ -12,10 +12,10 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from agent.bench import measure, rank
+from agent.bench import rank, timing
 from agent.bench.collectives import harness
-from agent.bench.progress import Teller
-from agent.bench.world import World
+from agent.bench.communicator import Communicator
+from agent.bench.progress import ProgressWriter
 from lab.verify_advise.netns import INTERFACE
 
 
@@ -24,23 +24,23 @@ def main() -> None:
     job = json.loads(Path(sys.argv[1]).read_text())
     counts: list[tuple[int, int, int]] = []
     part = -1
-    begin, timed = Teller.begin, measure.timed
+    begin, time_call = ProgressWriter.begin, timing.time_call
 
-    def beginning(teller: Teller, name: str) -> None:
+    def beginning(teller: ProgressWriter, name: str) -> None:
         nonlocal part
         part += 1
         begin(teller, name)
 
-    def counted(world: World, call: Callable[[], object]) -> float:
+    def counted(comm: Communicator, call: Callable[[], object]) -> float:
         before = _counters()
-        seconds = timed(world, call)
-        world.barrier()  # what this rank sent has left it when all are here
+        seconds = time_call(comm, call)
+        comm.barrier()  # what this rank sent has left it when all are here
         sent, received = (now - then for now, then in zip(_counters(), before, strict=True))
         counts.append((part, sent, received))
         return seconds
 
-    Teller.begin = beginning  # type: ignore[method-assign,assignment]
-    measure.timed = harness.timed = counted  # type: ignore[attr-defined]
+    ProgressWriter.begin = beginning  # type: ignore[method-assign,assignment]
+    timing.time_call = harness.time_call = counted  # type: ignore[attr-defined]
     rank.run(job)
     Path(sys.argv[2]).write_text(json.dumps(counts))
     os._exit(0)  # as agent.bench.rank does

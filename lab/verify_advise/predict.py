@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from agent.bench.workloads.shape import Shape, split_layers
+from agent.bench.workloads.shape import ModelShape, split_layers
 from lab.verify_advise.netns import BURST_BYTES
 from provision.performance import step_time, traffic
 from provision.performance.fit import Line
@@ -65,7 +65,7 @@ class Predicted:
     sent: float
 
 
-def tensors(shape: Shape) -> list[int]:
+def tensors(shape: ModelShape) -> list[int]:
     """Parameters of one layer by tensor, in the model's own order (agent.bench.workloads.model)."""
     hidden, inner = shape.hidden, shape.feed_forward
     norm = [hidden, hidden]
@@ -76,12 +76,12 @@ def predict(
     workload: Mapping[str, Any], ranks: int, megabits: float, known: Calibration
 ) -> Predicted:
     """A workload of verify_advise.yml on so many ranks and links of a rate (Mbit/s)."""
-    shape = Shape.of(workload["shape"])
+    shape = ModelShape.of(workload["shape"])
     alone = known.one_rank[workload["part"]]
     return _PARTS[workload["part"]](workload, shape, ranks, megabits, known, alone)
 
 
-def _blocks(shape: Shape, alone: float) -> list[Block]:
+def _blocks(shape: ModelShape, alone: float) -> list[Block]:
     """The model's parts: what a step takes alone is its layers' (a third of it forward)."""
     each = alone / shape.layers
     own = tuple(float(BYTES * size) for size in tensors(shape))
@@ -95,7 +95,7 @@ def _blocks(shape: Shape, alone: float) -> list[Block]:
 
 
 def _ddp(
-    workload: Mapping[str, Any], shape: Shape, ranks: int, megabits: float,
+    workload: Mapping[str, Any], shape: ModelShape, ranks: int, megabits: float,
     known: Calibration, alone: float,
 ) -> Predicted:  # fmt: skip
     blocks = _blocks(shape, alone)
@@ -107,7 +107,7 @@ def _ddp(
 
 
 def _fsdp(
-    workload: Mapping[str, Any], shape: Shape, ranks: int, megabits: float,
+    workload: Mapping[str, Any], shape: ModelShape, ranks: int, megabits: float,
     known: Calibration, alone: float,
 ) -> Predicted:  # fmt: skip
     blocks = _blocks(shape, alone)
@@ -123,7 +123,7 @@ def _fsdp(
 
 
 def _pipeline(
-    workload: Mapping[str, Any], shape: Shape, ranks: int, megabits: float,
+    workload: Mapping[str, Any], shape: ModelShape, ranks: int, megabits: float,
     known: Calibration, alone: float,
 ) -> Predicted:  # fmt: skip
     each = alone / shape.layers / shape.microbatches
@@ -140,7 +140,7 @@ def _pipeline(
 
 
 def _tensor(
-    workload: Mapping[str, Any], shape: Shape, ranks: int, megabits: float,
+    workload: Mapping[str, Any], shape: ModelShape, ranks: int, megabits: float,
     known: Calibration, alone: float,
 ) -> Predicted:  # fmt: skip
     activations = float(BYTES * shape.tokens * shape.hidden)
@@ -150,7 +150,7 @@ def _tensor(
 
 
 def _moe(
-    workload: Mapping[str, Any], shape: Shape, ranks: int, megabits: float,
+    workload: Mapping[str, Any], shape: ModelShape, ranks: int, megabits: float,
     known: Calibration, alone: float,
 ) -> Predicted:  # fmt: skip
     activations = float(BYTES * shape.tokens * shape.hidden)

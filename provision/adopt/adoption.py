@@ -96,9 +96,10 @@ class Adoption:
         expected = self._edit(look, name, key, stale=True)
         if expected and expected.problem:  # before anything that the entry must tell is changed
             self.report.tell(
-                "inventory", "failed",
+                "inventory",
+                "failed",
                 f"{expected.problem}\nPasswords and the door stay as they are.",
-            )  # fmt: skip
+            )
             return
         root = RootShell(connection, self.sudo_password)
         if works and not self.wish.keep_passwords:
@@ -167,11 +168,12 @@ class Adoption:
         self.report.name = name
         if other := records.with_its_mac_address(self.inventory, look):
             self.report.tell(
-                "identity", "left",
+                "identity",
+                "left",
                 f"it has the MAC address of '{other}', but another host key: for deeprig it is "
                 f"another rig.\nIf '{other}' was reinstalled, take its entry and its host_vars "
                 "out of the inventory.",
-            )  # fmt: skip
+            )
         return name
 
     def _tell_rig(self, look: Look) -> None:
@@ -203,10 +205,11 @@ class Adoption:
         why = logins.refusal(logins.by_key(self.host, key))
         if why:
             self.report.tell(
-                "key login", "failed",
+                "key login",
+                "failed",
                 f"{why}\nThe password stays as it is. sshd's log on the rig says more\n"
                 "(journalctl -u ssh): often a home folder that others may write to.",
-            )  # fmt: skip
+            )
             return False
         self.report.tell("key login", "ok", f"as {self._user}")
         return True

@@ -15,11 +15,11 @@ from invoke.exceptions import Exit
 from provision.adopt import logins, records
 from provision.adopt.adoption import Adoption, Login, Wish
 from provision.adopt.steps import Report
-from provision.cli import fanout
 from provision.errors import DeeprigError, RefusedError, describe
 from provision.inventory.hosts import Host, Inventory
 from provision.output.terminal import Terminal
 from provision.ssh.connection import RigConnection
+from provision.ssh.fanout import attempt
 from provision.templating.host_variables import render_variable
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def adopt(context: FleetContext, flags: Flags, user: str, wish: Wish) -> None:
             login = _login(host, flags, context.config)
             Adoption(inventory, context.config, wish, report, login).run()
 
-        failure = fanout.attempt(one, host, report)
+        failure = attempt(one, host, report)
         if isinstance(failure, DeeprigError):
             report.tell("error", "failed", describe(failure))
             status = max(status, failure.status)

@@ -63,8 +63,10 @@ def changed(text: str, name: str, changes: Mapping[str, str | None], path: Path)
         )
     result = "".join([*lines[:first], *added, *lines[first:]])
     own = yaml_source.parse(text, str(path))[GROUP]["hosts"][name]
-    wanted = {**{key: value for key, value in own.items() if key not in changes},
-              **{key: value for key, value in changes.items() if value is not None}}  # fmt: skip
+    wanted = {
+        **{key: value for key, value in own.items() if key not in changes},
+        **{key: value for key, value in changes.items() if value is not None},
+    }
     _check(text, result, name, wanted, path)
     return result
 

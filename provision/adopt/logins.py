@@ -130,12 +130,15 @@ def install_key(shell: Shell, key: OperatorKey, check: bool) -> bool:
     file = '"$HOME/.ssh/authorized_keys"'
     done = shell.run(
         f"if grep -v '^#' {file} 2>/dev/null | grep -qF -- {blob}; then echo there; exit; fi;"
-        + ("echo missing" if check else
-           f" umask 077; mkdir -p \"$HOME/.ssh\" &&"
-           # A last line without its end would run into ours.
-           f" {{ [ -z \"$(tail -c 1 {file} 2>/dev/null)\" ] || echo >> {file}; }} &&"
-           f" printf '%s\\n' {line} >> {file} && echo added")
-    )  # fmt: skip
+        + (
+            "echo missing"
+            if check
+            else f' umask 077; mkdir -p "$HOME/.ssh" &&'
+            # A last line without its end would run into ours.
+            f' {{ [ -z "$(tail -c 1 {file} 2>/dev/null)" ] || echo >> {file}; }} &&'
+            f" printf '%s\\n' {line} >> {file} && echo added"
+        )
+    )
     said = done.out.decode("utf-8", "replace").strip()
     if said not in ("there", "missing", "added"):
         raise DeeprigError(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from invoke.exceptions import Exit
 
 from provision.advise import explain, plot, report, rig_measurements, show
-from provision.cli import fanout
+from provision.cli.answers import show_answers
 from provision.errors import DeeprigError
 from provision.hardware import cards, cpus
 from provision.inventory import typed_rows
@@ -72,7 +72,7 @@ def advise(context: FleetContext, flags: Flags, wanted: Wanted) -> None:
         if wanted.plot:
             plot.lanes(made, plot.path_for(wanted.plot, name if len(rigs) > 1 else ""))
 
-    status = fanout.show_each(rigs, show_one)
+    status = show_answers(rigs, show_one)
     if told and not documents:
         raise Exit(code=status)
     if flags.json:
@@ -165,10 +165,18 @@ def wanted(given: Mapping[str, Any]) -> Wanted:
     """The flags by name, as the command line has them."""
     own = {
         name: _count(name, given[name])
-        for name in ("layers", "hidden", "heads", "kv_heads", "feed_forward", "vocabulary",
-                     "experts", "top_k")
+        for name in (
+            "layers",
+            "hidden",
+            "heads",
+            "kv_heads",
+            "feed_forward",
+            "vocabulary",
+            "experts",
+            "top_k",
+        )
         if given[name]
-    }  # fmt: skip
+    }
     work = Work(*(_count(one.name, given[one.name]) for one in fields(Work)))
     rest = {one.name: given[one.name] for one in fields(Wanted) if one.name in given}
     return Wanted(work=work, own=own, **rest)

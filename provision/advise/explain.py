@@ -176,8 +176,7 @@ def _candidate(row: Row, generations: tuple[int, ...]) -> dict[str, Any]:
         "flops_per_second": now.rate,
         "flops_from": now.rate_from,
         "transfers": [
-            {**asdict(sent), "sent_bytes": sent.sent,
-             **_cost(now, sent.collective)}
+            {**asdict(sent), "sent_bytes": sent.sent, **_cost(now, sent.collective)}
             for sent in now.transfers
         ],
         "formula": asdict(figures.formulas()["serve" if one.task == "serve" else one.layout.form]),
@@ -194,7 +193,7 @@ def _candidate(row: Row, generations: tuple[int, ...]) -> dict[str, Any]:
             for (generation, width), there in row.grid.items()
             if generation in generations
         ],
-    }  # fmt: skip
+    }
     return found
 
 

@@ -11,13 +11,13 @@ from fabric import Config
 from provision.boundary.decode import check_type
 from provision.boundary.documents import Content, Found
 from provision.boundary.text import clean_line
-from provision.cli import fanout
 from provision.discovery.gather import read_facts, run_module
 from provision.errors import DeeprigError
 from provision.inventory.hosts import Host
 from provision.performance import machine, measured
 from provision.performance.machine import Machine
 from provision.performance.measured import Measured
+from provision.ssh.fanout import run_on_hosts
 from provision.ssh.rig_sessions import Sessions, sessions_of
 
 
@@ -25,7 +25,7 @@ def read_all(
     hosts: Sequence[Host], config: Config, accept_new: bool, p2p: bool
 ) -> dict[str, Machine | DeeprigError]:
     """Each rig, or why it could not be read, by name."""
-    return fanout.each(hosts, lambda host: read(host, config, accept_new, p2p))
+    return run_on_hosts(hosts, lambda host: read(host, config, accept_new, p2p))
 
 
 def read(host: Host, config: Config, accept_new: bool, p2p: bool) -> Machine:

@@ -171,7 +171,7 @@ def _machine(host: Host, look: Look) -> machine.Machine | None:
 
 
 def _budgets(
-    gpus: list[pcie.Gpu],
+    gpus: list[pcie.PcieGpu],
     smis: list[Smi],
     table: Mapping[str, Card],
     provisioned: Mapping[str, float],

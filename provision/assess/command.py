@@ -12,7 +12,7 @@ from invoke.exceptions import Exit
 from provision.assess import assessment, html, show
 from provision.assess import gpu_load as loads
 from provision.assess.assessment import Assessment
-from provision.cli import fanout
+from provision.cli.answers import show_answers
 from provision.discovery.known_passwords import find_known_passwords
 from provision.discovery.survey import look_over
 from provision.engine.run_options import extra_variables
@@ -22,6 +22,7 @@ from provision.output import files
 from provision.output.redaction import Redactor, secrets_of
 from provision.output.terminal import Terminal
 from provision.ssh.connection import RigConnection
+from provision.ssh.fanout import run_on_hosts
 from provision.ssh.rig_sessions import sudo_password
 from provision.ssh.shell import RootShell
 from provision.templating.host_variables import render_variable
@@ -63,7 +64,7 @@ def assess(context: FleetContext, flags: Flags, page: str, load: bool) -> None:
         return replace(made, taken_at=began, seconds=time.time() - began)
 
     with Terminal(error=True).status("Looking" + (f", {loads.SECONDS} s of load" if load else "")):
-        found = fanout.each(hosts, one)
+        found = run_on_hosts(hosts, one)
     console = Terminal()
     variables = {host.name: host.variables for host in hosts}
     documents = {}
@@ -77,7 +78,7 @@ def assess(context: FleetContext, flags: Flags, page: str, load: bool) -> None:
             if not flags.json:
                 console.print(f"\n  {page}")
 
-    status = fanout.show_each(found, show_one)
+    status = show_answers(found, show_one)
     if flags.json:
         print(json.dumps(documents, indent=2))
     if status:

@@ -81,9 +81,12 @@ def _programs(tree: Tree, known: Collection[str]) -> Iterator[Finding]:
     running = {tree.line(f"{folder}/comm") for folder in tree.processes()}
     for name in sorted(running & set(known)):
         yield Finding(
-            "remote control", name, "critical", "runs",
+            "remote control",
+            name,
+            "critical",
+            "runs",
             "Stop it before the rig is on a network that others reach.",
-        )  # fmt: skip
+        )
 
 
 def _listening(sockets: str, known: Collection[str]) -> Iterator[Finding]:
@@ -100,9 +103,12 @@ def _listening(sockets: str, known: Collection[str]) -> Iterator[Finding]:
         seen.add((who, port))
         worse = who in known
         yield Finding(
-            "listening ports", f"{cells[0]} {port}", "critical" if worse else "note",
-            f"{who} listens on {address}", TAKE_OUT if worse else "",
-        )  # fmt: skip
+            "listening ports",
+            f"{cells[0]} {port}",
+            "critical" if worse else "note",
+            f"{who} listens on {address}",
+            TAKE_OUT if worse else "",
+        )
 
 
 def _outward(connections: str) -> Iterator[Finding]:
@@ -130,9 +136,12 @@ def _keys(tree: Tree, vendors: re.Pattern[str], own: Collection[str]) -> Iterato
                 yield Finding("keys", path, "critical", f"a vendor's: {told}", TAKE_OUT)
             else:
                 yield Finding(
-                    "keys", path, "warning", f"not one of yours: {told}",
+                    "keys",
+                    path,
+                    "warning",
+                    f"not one of yours: {told}",
                     "Whoever has it can log in: ask whose it is, or take it out.",
-                )  # fmt: skip
+                )
 
 
 def fingerprint(blob: str) -> str:
@@ -149,9 +158,12 @@ def _users(tree: Tree) -> Iterator[Finding]:
         cells = line.split(":")
         if len(cells) >= 7 and cells[2] == "0" and cells[0] != "root":
             yield Finding(
-                "users", cells[0], "critical", "is root by another name",
+                "users",
+                cells[0],
+                "critical",
+                "is root by another name",
                 "Take the user out; then look at everything else on this rig twice.",
-            )  # fmt: skip
+            )
 
 
 def _commands(tree: Tree, rows: Sequence[Mapping[str, str]]) -> Iterator[Finding]:
@@ -182,9 +194,12 @@ def _sshd(tree: Tree) -> Iterator[Finding]:
             settings.setdefault(name.lower(), value.strip().strip('"').lower())
     if settings.get("passwordauthentication", "yes") != "no":
         yield Finding(
-            "sshd", "passwords", "warning", "whoever knows or guesses a password logs in",
+            "sshd",
+            "passwords",
+            "warning",
+            "whoever knows or guesses a password logs in",
             "fab adopt lets keys in, and nothing else.",
-        )  # fmt: skip
+        )
     if settings.get("permitrootlogin", "prohibit-password") == "yes":
         yield Finding("sshd", "root", "warning", "root may log in by a password", "fab adopt")
     if settings.get("permitemptypasswords", "no") == "yes":
@@ -194,9 +209,12 @@ def _sshd(tree: Tree) -> Iterator[Finding]:
 def _preload(tree: Tree) -> Iterator[Finding]:
     for line in tree.lines("/etc/ld.so.preload"):
         yield Finding(
-            "ld.so.preload", line, "critical", "is loaded into every program",
+            "ld.so.preload",
+            line,
+            "critical",
+            "is loaded into every program",
             "This is how processes are hidden: reinstall the rig, and trust no file of it.",
-        )  # fmt: skip
+        )
 
 
 def _repositories(tree: Tree) -> Iterator[Finding]:
@@ -206,9 +224,12 @@ def _repositories(tree: Tree) -> Iterator[Finding]:
         for entry in _entries(tree, path):
             if re.search(r"trusted\s*[=:]\s*yes", entry, re.IGNORECASE):
                 yield Finding(
-                    "repositories", path, "critical", f"packages without a signature: {entry}",
+                    "repositories",
+                    path,
+                    "critical",
+                    f"packages without a signature: {entry}",
                     TAKE_OUT,
-                )  # fmt: skip
+                )
             # The distribution's own archive signs its packages, and is mostly asked by http.
             elif "http://" in entry and not re.search(rf"\b{re.escape(codename)}\b", entry):
                 yield Finding(

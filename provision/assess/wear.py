@@ -19,7 +19,7 @@ CABLE = "Reseat the card and its riser; swap risers to see which of them the err
 
 
 def signs(
-    gpus: Sequence[pcie.Gpu], smis: Sequence[Smi], messages: str, generations: Mapping[str, str]
+    gpus: Sequence[pcie.PcieGpu], smis: Sequence[Smi], messages: str, generations: Mapping[str, str]
 ) -> list[Finding]:
     """All of them. gpus: read with their error counters; generations: by GPU's address."""
     limits = yaml_source.load(HERE / "thresholds.yml")
@@ -37,33 +37,42 @@ def signs(
     return [*found, *_mixed(smis)]
 
 
-def generations_of(gpus: Sequence[pcie.Gpu]) -> dict[str, str]:
+def generations_of(gpus: Sequence[pcie.PcieGpu]) -> dict[str, str]:
     """The generation of each GPU, by its address, as inventory/hardware/gpus.yml has its chip."""
     known = cards.chips()
     found = {gpu.address: cards.chip_of(gpu.device_id or "0", known) for gpu in gpus}
     return {address: chip.generation for address, chip in found.items() if chip}
 
 
-def _lost(gpus: Sequence[pcie.Gpu], smis: Mapping[str, Smi]) -> Iterator[Finding]:
+def _lost(gpus: Sequence[pcie.PcieGpu], smis: Mapping[str, Smi]) -> Iterator[Finding]:
     for gpu in gpus:
         if not gpu.answers:
             yield Finding(
-                "on the bus", gpu.address, "critical", "it has fallen off the bus",
+                "on the bus",
+                gpu.address,
+                "critical",
+                "it has fallen off the bus",
                 "Its riser, the riser's power, or the card: try it in the board's own slot.",
-            )  # fmt: skip
+            )
         elif smis and gpu.address not in smis:
             yield Finding(
-                "driver", gpu.address, "critical", "the driver does not answer for it",
+                "driver",
+                gpu.address,
+                "critical",
+                "the driver does not answer for it",
                 "Look for Xid lines in dmesg; try it alone, in the board's own slot.",
-            )  # fmt: skip
+            )
     if not smis and gpus:
         yield Finding(
-            "driver", "rig", "unknown", "nvidia-smi says nothing",
+            "driver",
+            "rig",
+            "unknown",
+            "nvidia-smi says nothing",
             "What only the driver knows (memory, VBIOS, heat) is told once it runs.",
-        )  # fmt: skip
+        )
 
 
-def _errors(gpus: Sequence[pcie.Gpu]) -> Iterator[Finding]:
+def _errors(gpus: Sequence[pcie.PcieGpu]) -> Iterator[Finding]:
     """PCIe errors since the boot, of each GPU's path: often counted at the port above it."""
     seen: set[str] = set()
     counted = False
@@ -82,27 +91,33 @@ def _errors(gpus: Sequence[pcie.Gpu]) -> Iterator[Finding]:
             yield Finding("PCIe errors", gpu.address, status, f"{told}{where}", CABLE)
     if gpus and not counted:
         yield Finding(
-            "PCIe errors", "rig", "unknown", "the kernel counts none",
+            "PCIe errors",
+            "rig",
+            "unknown",
+            "the kernel counts none",
             "pci=noaer on its command line, or an old BIOS: they are counted after provisioning.",
-        )  # fmt: skip
+        )
     elif gpus:
         yield Finding("PCIe errors", "rig", "ok", f"counted at {len(seen)} devices since the boot")
 
 
-def _xids(gpus: Sequence[pcie.Gpu], messages: str) -> Iterator[Finding]:
+def _xids(gpus: Sequence[pcie.PcieGpu], messages: str) -> Iterator[Finding]:
     """Xids in the kernel's log, which begins at the last boot and may have been cut."""
-    rows = xid.Catalogue(yaml_source.load(XIDS))
+    rows = xid.XidCatalogue(yaml_source.load(XIDS))
     counts: Counter[tuple[str, int]] = Counter()
     for match in xid.XID.finditer(messages):
         counts[match["address"].lower(), int(match["xid"])] += 1
     for (address, number), count in counts.items():
         row = rows[number]
         known = next((g.address for g in gpus if g.address.startswith(address[-10:])), address)
-        status: Status = "note" if row.status == "ok" else row.status  # type: ignore[assignment]
+        status: Status = "note" if row.status == "ok" else row.status
         yield Finding(
-            "Xid errors", known, status, f"Xid {number} ({row.name}), {count} in the kernel's log",
+            "Xid errors",
+            known,
+            status,
+            f"Xid {number} ({row.name}), {count} in the kernel's log",
             row.advice,
-        )  # fmt: skip
+        )
     if not counts and messages:
         yield Finding("Xid errors", "rig", "ok", "none in the kernel's log")
     elif not messages and gpus:
@@ -117,9 +132,12 @@ def _memory(smi: Smi) -> Iterator[Finding]:
         told.append(f"{smi.remapped} rows remapped")
     if not told:
         yield Finding(
-            "memory", smi.address, "unknown", "this card keeps no count of worn memory",
+            "memory",
+            smi.address,
+            "unknown",
+            "this card keeps no count of worn memory",
             "GeForce cards mostly do not: a long run of fab bench checks values instead.",
-        )  # fmt: skip
+        )
         return
     status: Status = "ok"
     advice = ""
@@ -142,10 +160,12 @@ def _vbios(smi: Smi, generation: str) -> Iterator[Finding]:
         yield Finding("VBIOS", smi.address, "ok", f"{smi.vbios}, of its generation")
     else:
         yield Finding(
-            "VBIOS", smi.address, "critical",
+            "VBIOS",
+            smi.address,
+            "critical",
             f"{smi.vbios} is of {' or '.join(known)}, the card's device id of {generation}",
             "It was flashed, or is not what it says: ask the seller, and flash its maker's own.",
-        )  # fmt: skip
+        )
 
 
 def _mixed(smis: Sequence[Smi]) -> Iterator[Finding]:
@@ -157,9 +177,12 @@ def _mixed(smis: Sequence[Smi]) -> Iterator[Finding]:
     for name, versions in by_name.items():
         if len(versions) > 1:
             yield Finding(
-                "VBIOS", name, "note", f"of different versions: {', '.join(sorted(versions))}",
+                "VBIOS",
+                name,
+                "note",
+                f"of different versions: {', '.join(sorted(versions))}",
                 "Cards of different makers have; of one maker, compare with its own site.",
-            )  # fmt: skip
+            )
 
 
 def _heat(smi: Smi, limits: Mapping[str, Any]) -> Iterator[Finding]:
@@ -175,14 +198,20 @@ def _heat(smi: Smi, limits: Mapping[str, Any]) -> Iterator[Finding]:
     hottest = limits["load_hot" if at_work else "idle_hot"]
     if smi.fan == 0 and smi.celsius > limits["fans_stopped_above"]:
         yield Finding(
-            "heat", smi.address, "critical", f"{reading}: its fans stand still",
+            "heat",
+            smi.address,
+            "critical",
+            f"{reading}: its fans stand still",
             "Fans of mining cards wear out first: replace them before any long run.",
-        )  # fmt: skip
+        )
     elif smi.celsius >= hottest or (smi.memory_celsius or 0) >= limits["memory_hot"]:
         yield Finding(
-            "heat", smi.address, "warning", reading,
+            "heat",
+            smi.address,
+            "warning",
+            reading,
             "New paste and thermal pads, dust out, more room between the cards.",
-        )  # fmt: skip
+        )
     elif at_work:
         yield Finding("heat", smi.address, "ok", reading)
     else:
@@ -196,7 +225,9 @@ def _power(smi: Smi, limits: Mapping[str, Any]) -> Iterator[Finding]:
         return
     if abs(smi.power_limit - smi.power_default) > limits["power_limit_differs"]:
         yield Finding(
-            "power limit", smi.address, "note",
+            "power limit",
+            smi.address,
+            "note",
             f"{smi.power_limit:.0f} W, by default {smi.power_default:.0f} W",
             "Somebody's setting, gone at the next boot unless its program stays.",
-        )  # fmt: skip
+        )

@@ -15,13 +15,14 @@ from invoke.exceptions import Exit
 from provision.backup import stored, transfer
 from provision.backup.stored import Kept
 from provision.backup.transfer import Fetched
-from provision.cli import fanout
+from provision.cli.answers import show_answers
 from provision.cli.plays import play_file, play_on_hosts
 from provision.errors import DeeprigError, SourceError, shown_path
 from provision.inventory.hosts import Host
 from provision.output.terminal import Terminal
 from provision.paths import BACKUPS, PLAYBOOKS
 from provision.ssh.connection import RigConnection
+from provision.ssh.fanout import run_on_hosts
 from provision.ssh.rig_sessions import sudo_password
 from provision.ssh.shell import RootShell
 
@@ -39,7 +40,7 @@ def backup(context: FleetContext, flags: Flags) -> None:
     """Make the backup of each rig, where it has none yet, and keep a copy here."""
     wanted = replace(flags, e=(*flags.e, "backup_wanted=true"))
     recaps = play_on_hosts(context, wanted, BACKUP, "backup")
-    worst = max(recap.exit_status for recap in recaps)
+    worst: int = max(recap.exit_status for recap in recaps)
     made = {recap.host for recap in recaps if recap.exit_status == 0}
     if made and not flags.check:
         with Terminal(error=True).status("Copying") as status:
@@ -165,7 +166,7 @@ def _each(
     def one(host: Host) -> Answer:
         return _over(host, context.config, flags.accept_new, work)
 
-    return fanout.each([host for host in hosts if only is None or host.name in only], one)
+    return run_on_hosts([host for host in hosts if only is None or host.name in only], one)
 
 
 def _one(found: Mapping[str, Answer | DeeprigError]) -> Answer:
@@ -194,4 +195,4 @@ def _tell(
         if not flags.json:
             console.print(say(host, one))
 
-    return fanout.show_each(found, show_one)
+    return show_answers(found, show_one)

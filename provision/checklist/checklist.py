@@ -116,11 +116,20 @@ def _entry(item: Item, case: Case, answers: Mapping[str, bool], before: Mapping[
     if status == "open" and item.id in answers:
         status, by = ("ok" if answers[item.id] else "to do"), "answered"
     return Entry(
-        id=item.id, group=item.group, title=item.title, status=status, by=by, reading=reading,
-        how=item.told(case), why=item.why, ask=item.ask,
+        id=item.id,
+        group=item.group,
+        title=item.title,
+        status=status,
+        by=by,
+        reading=reading,
+        how=item.told(case),
+        why=item.why,
+        ask=item.ask,
         words=() if item.menu_known(case) else item.words,
-        source=item.source, confidence=item.confidence, before=str(before.get(item.id, "")),
-    )  # fmt: skip
+        source=item.source,
+        confidence=item.confidence,
+        before=str(before.get(item.id, "")),
+    )
 
 
 def about(case: Case) -> list[str]:

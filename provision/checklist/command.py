@@ -19,7 +19,7 @@ from provision.checklist import answer_file, checklist, items, page, show
 from provision.checklist import configuration as cases
 from provision.checklist.checklist import Checklist
 from provision.checklist.configuration import Case
-from provision.cli import fanout
+from provision.cli.answers import show_answers
 from provision.discovery import plan, target
 from provision.discovery.survey import ansible_facts, look_over
 from provision.engine.run_options import extra_variables
@@ -30,6 +30,7 @@ from provision.output import files
 from provision.output.terminal import Terminal
 from provision.remote import ask as asked
 from provision.ssh.connection import RigConnection
+from provision.ssh.fanout import attempt, run_on_hosts
 from provision.ssh.rig_sessions import sudo_password
 from provision.ssh.shell import RootShell
 
@@ -90,11 +91,11 @@ def run(context: FleetContext, flags: Flags, wish: Wish) -> None:
             connection.close()
 
     with Terminal(error=True).status("Looking"):
-        found = fanout.each(hosts, one)
+        found = run_on_hosts(hosts, one)
     made: dict[str, Checklist | DeeprigError] = {
         name: case
         if isinstance(case, DeeprigError)
-        else fanout.attempt(_remembered, case, inventory, name, given, wish.ask)
+        else attempt(_remembered, case, inventory, name, given, wish.ask)
         for name, case in found.items()
     }
     if status := _tell(made, flags, wish):
@@ -129,9 +130,13 @@ def _case(
             f"timeout 10 python3 -c {shlex.quote(ASK)} {shlex.quote(url)}"
         )
         return cases.from_facts(
-            host.name, seen.facts, power.supplies_of(host), planned.power_limits,
-            seen.tree.text_of("messages"), agent_paths(done.out.decode("utf-8", "replace")),
-        )  # fmt: skip
+            host.name,
+            seen.facts,
+            power.supplies_of(host),
+            planned.power_limits,
+            seen.tree.text_of("messages"),
+            agent_paths(done.out.decode("utf-8", "replace")),
+        )
 
 
 def agent_paths(text: str) -> list[dict[str, Any]] | None:
@@ -192,7 +197,7 @@ def _tell(made: Mapping[str, Checklist | DeeprigError], flags: Flags, wish: Wish
                 if not flags.json:
                     console.print(f"  {path}")
 
-    status = fanout.show_each(made, show_one)
+    status = show_answers(made, show_one)
     if flags.json:
         print(json.dumps(documents.get("", documents), indent=2))
     return status

@@ -55,9 +55,13 @@ class Case:
         if self.board and self.board.confidence != "C" and (width := self.board.width(self.count)):
             return width
         return max(
-            (sorted(split, reverse=True)[self.count - 1] for split in self.splits
-             if len(split) >= self.count), default=0,
-        )  # fmt: skip
+            (
+                sorted(split, reverse=True)[self.count - 1]
+                for split in self.splits
+                if len(split) >= self.count
+            ),
+            default=0,
+        )
 
     @property
     def split_denied(self) -> bool:
@@ -79,9 +83,13 @@ class Case:
 
 
 def from_facts(
-    name: str, facts: Mapping[str, Any], psus: Sequence[float], limits: Mapping[str, float],
-    messages: str = "", paths: Sequence[Mapping[str, Any]] | None = None,
-) -> Case:  # fmt: skip
+    name: str,
+    facts: Mapping[str, Any],
+    psus: Sequence[float],
+    limits: Mapping[str, float],
+    messages: str = "",
+    paths: Sequence[Mapping[str, Any]] | None = None,
+) -> Case:
     """The case of a rig. limits: watts by a GPU's address, as provisioning sets them."""
     known = cards.cards()
     board_name, row = boards.of_firmware(facts["board"], boards.boards())

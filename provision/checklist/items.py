@@ -44,10 +44,15 @@ class Item:
         template = SandboxedEnvironment(undefined=jinja2.StrictUndefined).from_string(self.how)
         return " ".join(
             template.render(
-                board=case.board, chipset=case.chipset, cpu=case.cpu, cards=case.cards,
-                count=case.count, wanted=case.wanted, psus=case.psus,
+                board=case.board,
+                chipset=case.chipset,
+                cpu=case.cpu,
+                cards=case.cards,
+                count=case.count,
+                wanted=case.wanted,
+                psus=case.psus,
             ).split()
-        )  # fmt: skip
+        )
 
     def menu_known(self, case: Case) -> bool:
         """Whether the board's own menu is told, so that no words are to be looked for."""
@@ -71,9 +76,10 @@ def load(path: Path = TABLE) -> list[Item]:
             raise SourceError("an item is observed, or asked for: one of the two", fields.position)
         if item.observe and item.observe not in OBSERVERS:
             raise SourceError(
-                f"there is no observation '{item.observe}'", fields.at("observe"),
+                f"there is no observation '{item.observe}'",
+                fields.at("observe"),
                 typed_rows.near(item.observe, OBSERVERS),
-            )  # fmt: skip
+            )
         if item.id in seen:
             raise SourceError(f"'{item.id}' is there already", fields.at("id"))
         seen.add(item.id)

@@ -104,10 +104,11 @@ def split(case: Case) -> Observation:
     # The parts of one slot are functions of one device (00:03.1, 00:03.2); empty ones count, too.
     slots = {address.rpartition(".")[0] for address in used}
     ports = [
-        port for port in case.facts["root_ports"]
+        port
+        for port in case.facts["root_ports"]
         if port["address"] in used
         or (port["address"].rpartition(".")[0] in slots and (port["max_width"] or 0) >= LEAST)
-    ]  # fmt: skip
+    ]
     links = [f"{port['address']} x{port['max_width']}" for port in ports]
     many = "sub-link" if len(links) == 1 else "sub-links"
     told = f"{len(links)} {many} of the processor's: {', '.join(links)}" if links else "no sub-link"
@@ -244,9 +245,24 @@ def speed(case: Case) -> Observation:
 
 OBSERVERS: Mapping[str, Callable[[Case], Observation]] = {
     one.__name__: one
-    for one in (risers, nvme, budget, watchdog, split, above_4g, rebar, csm, iommu, generation,
-                secure_boot, errors_visible, windows, width, speed)
-}  # fmt: skip
+    for one in (
+        risers,
+        nvme,
+        budget,
+        watchdog,
+        split,
+        above_4g,
+        rebar,
+        csm,
+        iommu,
+        generation,
+        secure_boot,
+        errors_visible,
+        windows,
+        width,
+        speed,
+    )
+}
 
 
 def observe(case: Case, name: str) -> Observation:

@@ -112,14 +112,16 @@ def cards(path: Path = FOLDER / "gpus.yml") -> dict[str, Card]:
     for fields, chip in zip(content["gpu_chips"], known, strict=True):
         if chip.generation not in generations:
             raise SourceError(
-                f"there is no generation '{chip.generation}'", fields.at("generation"),
+                f"there is no generation '{chip.generation}'",
+                fields.at("generation"),
                 typed_rows.near(chip.generation, generations),
-            )  # fmt: skip
+            )
     return {
-        str(device): _card(str(device), fields, content["gpu_models"].at(device), origin, known,
-                           generations)
+        str(device): _card(
+            str(device), fields, content["gpu_models"].at(device), origin, known, generations
+        )
         for device, fields in content["gpu_models"].items()
-    }  # fmt: skip
+    }
 
 
 def _card(

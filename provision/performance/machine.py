@@ -228,7 +228,7 @@ def path_link(gpu: Mapping[str, Any], gpus: Sequence[Mapping[str, Any]], widths:
     width = gpu["path_width" if widths == "current_width" else "path_max_width"]
     own = Passage(gpu["address"], width or gpu["path_width"], gpu["path_speed_max_gts"] * 1e9)
     ways = {other["address"]: _way(other, widths) for other in gpus}
-    place = sharing.tightest({gpu["address"]: own}, ways)[gpu["address"]]
+    place = sharing.find_bottlenecks({gpu["address"]: own}, ways)[gpu["address"]]
     assert place.width is not None  # what is not known is never the tightest
     assert place.speed is not None
     return Link(generation(place.speed), place.width, place.sharers)

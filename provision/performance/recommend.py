@@ -165,9 +165,13 @@ def _platform(rig: Machine) -> Iterator[Change]:
     count = len(rig.cards)
     now = min(link.bandwidth for link in rig.links)
     ways = (
-        (cpu, split) for least in (8, 4) for cpu in cpus.cpus() if _for_gpus(cpu.lanes)
-        for split in (_shared(slots, count, least) for slots in cpu.splits) if split
-    )  # fmt: skip
+        (cpu, split)
+        for least in (8, 4)
+        for cpu in cpus.cpus()
+        if _for_gpus(cpu.lanes)
+        for split in (_shared(slots, count, least) for slots in cpu.splits)
+        if split
+    )
     for cpu, split in ways:
         generation = min(cpu.generation, rig.fastest)
         links = [Link(generation, width) for width in split]

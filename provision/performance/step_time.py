@@ -103,10 +103,13 @@ def fully_sharded(
     for. Without, each waits (as gloo on a CPU has it).
     """
     compute = computation(blocks, microbatches)
-    gather = [network.seconds("all_gather", ranks, one.weights) if one.weights else 0.0
-              for one in blocks]  # fmt: skip
-    reduce = [network.seconds("reduce_scatter", ranks, sum(one.gradients)) if one.gradients else 0.0
-              for one in blocks]  # fmt: skip
+    gather = [
+        network.seconds("all_gather", ranks, one.weights) if one.weights else 0.0 for one in blocks
+    ]
+    reduce = [
+        network.seconds("reduce_scatter", ranks, sum(one.gradients)) if one.gradients else 0.0
+        for one in blocks
+    ]
     again = [0.0 if one.kept else took for one, took in zip(blocks, gather, strict=True)]
     wire = microbatches * (sum(gather) + sum(again) + sum(reduce))
     if not overlap:

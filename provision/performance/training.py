@@ -40,9 +40,14 @@ def train(
         gradients = sum(sum(block.gradients) for block in blocks)
         sent = traffic.data(gradients, layout.data)
         done = step_time.data_parallel(
-            blocks, count, layout.data, network, optimizer,
-            figures.value("bucket_bytes"), figures.value("first_bucket_bytes"),
-        )  # fmt: skip
+            blocks,
+            count,
+            layout.data,
+            network,
+            optimizer,
+            figures.value("bucket_bytes"),
+            figures.value("first_bucket_bytes"),
+        )
     elif layout.form == "fsdp":
         weights = sum(block.weights for block in blocks if not block.kept)
         ends = sum(block.weights for block in blocks if block.kept)

@@ -111,10 +111,13 @@ def _change(
     elif value > was + SIGMAS * noise and _apart(before[-1], [now]):
         direction = "better"
     return Change(
-        *key, direction, _shown({**now, "value": was}), _shown(now),
+        *key,
+        direction,
+        _shown({**now, "value": was}),
+        _shown(now),
         (value - was) / was if was else 0.0,
         None if noise is None else noise / was if was else 0.0,
-    )  # fmt: skip
+    )
 
 
 def _noise(

@@ -72,6 +72,8 @@ def make_rig(own_network: None, lab_image: image.Image) -> MakeRig:
         if built is None:
             built = lab_image if flavour == lab_image.flavour else image.ensure(flavour)
         rig.up(fresh=True, image=built)
+        # sshd answers before the last unit has started, and units of a host set up its GPUs.
+        rig.run("systemctl is-system-running --wait", check=False)
         return rig
 
     return make

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from agent import tables
+from agent.checks.judgements import judge_bandwidth
 from agent.readings import sharing
 from agent.readings.rates import COPY_SHARE, bandwidth
 from agent.readings.sharing import Passage
@@ -15,18 +16,20 @@ from tests.rig.proof import Status
 
 @dataclass(frozen=True)
 class Wanted:
-    """Bytes per second. minimum: less is a warning. critical: less is that. reason: why so much."""
+    """Bytes per second. shares: of what is expected, below which a verdict is not ok."""
 
     expected: float
-    minimum: float
-    critical: float
+    shares: Shares
     reason: str
 
+    @property
+    def minimum(self) -> float:
+        """Less is a warning."""
+        return self.expected * self.shares.warning
+
     def status(self, value: float) -> Status:
-        """What a measured value is worth."""
-        if value < self.critical:
-            return "critical"
-        return "warning" if value < self.minimum else "ok"
+        """Judge a measured value."""
+        return judge_bandwidth(value, self.expected, self.shares.warning, self.shares.critical)
 
 
 @dataclass(frozen=True)
@@ -39,13 +42,19 @@ class Shares:
     def wanted(self, value: float, reason: str) -> Wanted:
         """What is wanted of a value that is expected, and by what reason."""
         words = f"{reason}; at least {self.warning:.0%} of that, less than {self.critical:.0%}"
-        return Wanted(value, value * self.warning, value * self.critical, f"{words} is critical")
+        return Wanted(value, self, f"{words} is critical")
 
 
 def shares_of(expected: Mapping[str, Any]) -> Shares:
     """The agent's thresholds, as the inventory may have changed them."""
-    known = {**tables.load("thresholds"), **(expected.get("thresholds") or {})}
-    return Shares(float(known["bus_bandwidth_warning"]), float(known["bus_bandwidth_critical"]))
+    limits = thresholds_of(expected)
+    return Shares(limits["bus_bandwidth_warning"], limits["bus_bandwidth_critical"])
+
+
+def thresholds_of(expected: Mapping[str, Any]) -> dict[str, float]:
+    """The agent's thresholds, with the changes of the inventory."""
+    changes = expected.get("thresholds") or {}
+    return {name: float(value) for name, value in {**tables.load("thresholds"), **changes}.items()}
 
 
 def copy(path: Mapping[str, Any], shares: Shares) -> Wanted | None:
@@ -77,7 +86,7 @@ def collective(
     }
     own = {one["address"]: Passage(one["address"], one["width"], one["max_speed"]) for one in paths}
     ways = {one["address"]: [known[device] for device in one["devices"]] for one in paths}
-    if not own or not (link := sharing.slowest(own, ways)).bandwidth:
+    if not own or not (link := sharing.find_slowest(own, ways)).bandwidth:
         return None
     return shares.wanted(
         link.bandwidth,

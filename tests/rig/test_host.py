@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from agent.checks.judgements import judge_free_disk, require_host_memory
+from tests.rig.expectation import thresholds_of
 from tests.rig.proof import Proof, Row, row
 from tests.rig.subject import Subject
 
-MIB_PER_GPU = 4096 * 0.9  # "4 GB" a GPU; firmware and kernel keep some of it
-DISK_FREE = 5e9  # bytes: less does not hold a checkpoint
+MIB = 1 << 20
 
 
 def test_swap(subject: Subject, prove: Proof) -> None:
@@ -38,13 +39,15 @@ def test_memory(subject: Subject, prove: Proof) -> None:
     The data loaders and the host buffers of every GPU live in it.
     """
     total, gpus = subject.facts["memory"]["total_mib"], len(subject.gpus)
-    wanted = MIB_PER_GPU * gpus
+    thresholds = thresholds_of(subject.expected)
+    wanted = require_host_memory(gpus, thresholds) / MIB
+    size = thresholds["host_memory_per_gpu_bytes"]
     prove(
         [
             row(
                 "rig",
                 f"{total} MiB",
-                f"{wanted:.0f} MiB (4 GB a GPU)",
+                f"{wanted:.0f} MiB ({size / 1e9:g} GB for each GPU)",
                 total >= wanted,
                 "Add RAM: it is the cheapest part that such a rig lacks.",
                 "warning",
@@ -58,15 +61,17 @@ def test_disk(subject: Subject, prove: Proof) -> None:
     A full disk ends a training run at its checkpoint.
     """
     free = subject.facts["root_disk"]["free_bytes"]
+    thresholds = thresholds_of(subject.expected)
+    status = judge_free_disk(free, thresholds)
     prove(
         [
             row(
                 "/",
                 f"{free / 1e9:.1f} GB free",
-                f"{DISK_FREE / 1e9:.0f} GB",
-                free >= DISK_FREE,
-                "apt-get clean; old checkpoints; journalctl --vacuum-size=200M",
-                "warning",
+                f"{thresholds['disk_free_warning_bytes'] / 1e9:.0f} GB",
+                status == "ok",
+                "apt-get clean; delete old checkpoints; journalctl --vacuum-size=200M",
+                status,
             )
         ]
     )

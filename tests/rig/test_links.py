@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from agent.checks.judgements import judge_pcie_errors, judge_speed, judge_width
 from tests.rig.load import Load
-from tests.rig.proof import Proof, Row, Status, row
+from tests.rig.proof import Proof, Row, row
 from tests.rig.subject import Subject
 
 
@@ -22,13 +23,15 @@ def test_path_width(subject: Subject, agent: Mapping[str, Any], prove: Proof) ->
         width = gpu["path_width"] or 0
         path = expected.get(gpu["address"], {})
         wanted, source = path.get("expected_width") or 0, path.get("expected_width_from", "")
+        status = judge_width(width, wanted)
         rows.append(
             row(
                 gpu["address"],
                 f"x{width}",
                 f"x{wanted} ({source})",
-                width >= wanted,
-                f"Riser and bifurcation: fab advise -H {subject.name} says what it costs.",
+                status == "ok",
+                f"Check riser and bifurcation. fab advise -H {subject.name} shows the cost.",
+                status,
             )
         )
     prove(rows)
@@ -62,16 +65,15 @@ def test_no_errors_under_load(ran: Load, prove: Proof) -> None:
         before = ran.before.aer.get(device, {})
         grown = {kind: count - before.get(kind, 0) for kind, count in after.items()}
         bad = {kind: count for kind, count in grown.items() if count > 0}
-        told = ", ".join(f"{count} {kind}" for kind, count in bad.items()) or "0"
-        otherwise: Status = "warning" if set(bad) <= {"correctable"} else "critical"
+        reading = ", ".join(f"{count} {kind}" for kind, count in bad.items()) or "0"
         rows.append(
             row(
                 device,
-                told,
+                reading,
                 "0 more than before",
                 not bad,
-                "Reseat the card, swap the riser with another's and see which follows.",
-                otherwise,
+                "Reseat the card; swap its riser with another card's to see which one has errors.",
+                judge_pcie_errors(bad),
             )
         )
     if not ran.after.aer:
@@ -130,14 +132,16 @@ def test_speed_under_load(ran: Load, agent: Mapping[str, Any], prove: Proof) -> 
     for path in agent["pcie"]["paths"]:
         seen, wanted = path["loaded_speed"], path["expected_speed"] or 0
         if seen is None or (path["loaded_at"] or 0) < ran.started_at:
-            continue  # no work long enough to judge by
+            continue  # it did not work long enough
+        status = judge_speed(seen, wanted)
         rows.append(
             row(
                 path["address"],
                 f"{seen / 1e9:g} GT/s",
                 f"{wanted / 1e9:g} GT/s ({path['expected_speed_from']})",
-                seen >= wanted,
+                status == "ok",
                 "A marginal riser, or a generation fixed in the BIOS.",
+                status,
             )
         )
     if not rows:

@@ -8,12 +8,12 @@ import re
 import pytest
 import torch
 
-from agent.bench import document, hazards, plan
+from agent.bench import document, plan, transport_trials
 from agent.bench.__main__ import arguments
 from agent.bench.collectives import COLLECTIVES
-from agent.bench.workloads.asleep import pace_of
-from agent.bench.workloads.check import TOLERANCE
-from agent.bench.workloads.shape import Shape
+from agent.bench.workloads.comparison import TOLERANCE
+from agent.bench.workloads.shape import ModelShape
+from agent.bench.workloads.sleeping_layers import parse_pace
 from tests.torch.launched import ROOT
 
 TEXT = (ROOT / "docs/bench.md").read_text()
@@ -46,7 +46,7 @@ def test_statuses() -> None:
 
 
 def test_hazards() -> None:
-    table = json.loads(hazards.TABLE.read_text())
+    table = json.loads(transport_trials.TABLE.read_text())
     for row in table:
         assert f"`{row['hazard']}`" in ROWS
 
@@ -62,13 +62,13 @@ def test_fields_of_the_document() -> None:
 def test_the_example_of_a_job() -> None:
     (text,) = re.findall(r"^```json\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
     (part,) = json.loads(text)["parts"]
-    Shape.of(part["shape"])
-    assert pace_of(part["compute"]) is not None
+    ModelShape.of(part["shape"])
+    assert parse_pace(part["compute"]) is not None
 
 
 def test_every_number_of_a_shape() -> None:
     section = TEXT[TEXT.index("A shape's numbers mean") :]
-    assert set(Shape().as_mapping()) <= set(re.findall(r"`(\w+)`", section))
+    assert set(ModelShape().as_mapping()) <= set(re.findall(r"`(\w+)`", section))
 
 
 def test_tolerances() -> None:

@@ -5,18 +5,20 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from agent.bench.workloads.check import unsplit
+from agent.bench.workloads.comparison import unsplit
 from agent.bench.workloads.model import (
-    Block,
-    Model,
-    batch_of,
+    Transformer,
+    TransformerBlock,
+    count_model_parameters,
     count_parameters,
-    count_whole,
+    make_batch,
     plain_layer,
 )
-from agent.bench.workloads.shape import Shape
+from agent.bench.workloads.shape import ModelShape
 
-SHAPE = Shape(layers=3, hidden=16, feed_forward=32, heads=2, batch=4, sequence=8, vocabulary=32)
+SHAPE = ModelShape(
+    layers=3, hidden=16, feed_forward=32, heads=2, batch=4, sequence=8, vocabulary=32
+)
 META = torch.device("meta")
 
 
@@ -24,20 +26,20 @@ def test_it_leaves_host_memory_a_layer_at_a_time() -> None:
     """A rig has 4 GB for the models of all its GPUs."""
     made: list[nn.Module] = []
 
-    def layer(shape: Shape, number: int) -> nn.Module:
+    def layer(shape: ModelShape, number: int) -> nn.Module:
         in_host_memory = [one for one in made if next(one.parameters()).device != META]
         assert in_host_memory == []
-        made.append(Block(shape))
+        made.append(TransformerBlock(shape))
         return made[-1]
 
-    model = Model(SHAPE, layer, device=META, dtype=torch.float16)
+    model = Transformer(SHAPE, layer, device=META, dtype=torch.float16)
     assert len(made) == SHAPE.layers
     found = {(one.device, one.dtype) for one in model.parameters()}
     assert found == {(META, torch.float16)}
 
 
 def test_a_part_has_the_values_of_the_whole() -> None:
-    whole, part = Model(SHAPE, plain_layer), Model(SHAPE, plain_layer, [1, 2])
+    whole, part = Transformer(SHAPE, plain_layer), Transformer(SHAPE, plain_layer, [1, 2])
     values = dict(whole.named_parameters())
     for name, parameter in part.named_parameters():
         assert torch.equal(parameter, values[name]), name
@@ -45,14 +47,14 @@ def test_a_part_has_the_values_of_the_whole() -> None:
 
 
 def test_it_is_counted_without_being_made() -> None:
-    assert count_whole(SHAPE) == count_parameters(Model(SHAPE, plain_layer))
+    assert count_model_parameters(SHAPE) == count_parameters(Transformer(SHAPE, plain_layer))
 
 
 def test_a_batch_in_pieces_gives_the_same() -> None:
-    tokens, targets = batch_of(SHAPE)
-    once = unsplit(Model(SHAPE, plain_layer), [(tokens, targets)])
+    tokens, targets = make_batch(SHAPE)
+    once = unsplit(Transformer(SHAPE, plain_layer), [(tokens, targets)])
     pieces = zip(tokens.chunk(4), targets.chunk(4), strict=True)
-    cut = unsplit(Model(SHAPE, plain_layer), pieces)
+    cut = unsplit(Transformer(SHAPE, plain_layer), pieces)
     assert abs(cut.loss - once.loss) < 1e-6
     for name, gradient in once.gradients.items():
         assert torch.allclose(cut.gradients[name], gradient, atol=1e-6), name

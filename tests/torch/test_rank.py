@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 import torch
 
-from agent.bench import rank, versions
-from agent.bench.progress import Teller
-from agent.bench.world import World
+from agent.bench import environment, rank
+from agent.bench.communicator import Communicator
+from agent.bench.progress import ProgressWriter
 from tests.torch.test_stand_ins import Alone
 
 GEMM = {"rank": 0, "dtype": "float32", "wrong_values": 0}
@@ -27,10 +27,10 @@ def entry(name: str, wrong: int = 0) -> dict[str, Any]:
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
     """Run parts, each `run` of a module, in one rank alone; what it has written."""
-    world = Alone(0, 1, 0, "gloo", torch.device("cpu"), Teller(None, 0))
-    monkeypatch.setattr(World, "join", lambda *words: world)
-    monkeypatch.setattr(World, "leave", lambda self: None)
-    monkeypatch.setattr(versions, "versions", lambda world: {})
+    comm = Alone(0, 1, 0, "gloo", torch.device("cpu"), ProgressWriter(None, 0))
+    monkeypatch.setattr(Communicator, "join", lambda *words: comm)
+    monkeypatch.setattr(Communicator, "leave", lambda self: None)
+    monkeypatch.setattr(environment, "versions", lambda comm: {})
     output = tmp_path / "output.json"
 
     def parts(job: dict[str, Any], **made: Callable[..., Any]) -> dict[str, Any]:
@@ -40,7 +40,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[s
         options = [{"part": name} for name in made]
         job |= {"backend": "gloo", "output": str(output), "parts": options}
         try:
-            rank._run(job, 0, world.teller)
+            rank._run(job, 0, comm.progress)
         finally:
             assert [file.name for file in tmp_path.iterdir()] == ["output.json"]
         document: dict[str, Any] = json.loads(output.read_text())
@@ -52,7 +52,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[s
 def test_pieces_are_kept_when_the_next_comes_to_no_end(
     run: Callable[..., dict[str, Any]], tmp_path: Path
 ) -> None:
-    def pieces(world: World, options: Any) -> Any:
+    def pieces(comm: Communicator, options: Any) -> Any:
         yield {"collectives": [entry("all_reduce")]}
         yield {"collectives": [entry("all_reduce"), entry("all_gather")]}
         raise RuntimeError("the next hangs")

@@ -16,30 +16,30 @@ import torch
 
 from agent.bench import document as documents
 from agent.bench import (
-    hazards,
+    environment,
+    nvidia_tools,
     pairs,
     peer,
     plan,
     processes,
-    tools,
     transfers,
-    versions,
+    transport_trials,
 )
+from agent.bench.communicator import Communicator
 from agent.bench.job import Ending
-from agent.bench.plan import Ground, Part
-from agent.bench.progress import Teller
+from agent.bench.plan import Part, Resources
+from agent.bench.progress import ProgressWriter
 from agent.bench.workloads import ddp, pipeline, training
-from agent.bench.workloads.training import Setting
-from agent.bench.world import World
+from agent.bench.workloads.training import WorkloadOptions
 from tests.torch.launched import words
-from tests.unit.bench.test_hazards import P2P, SHM, ok
-from tests.unit.bench.test_tools import ALL_REDUCE, NVBANDWIDTH
+from tests.unit.bench.test_nvidia_tools import ALL_REDUCE, NVBANDWIDTH
+from tests.unit.bench.test_transport_trials import P2P, SHM, ok
 
 GPUS = ["0000:04:00.0", "0000:06:00.0"]
 empty, arange, copied = torch.empty, torch.arange, torch.Tensor.copy_
 
 
-class Alone(World):
+class Alone(Communicator):
     """The only rank, whatever the size says."""
 
     def _agree(self, values: Sequence[float], operation: Any) -> list[float]:
@@ -50,8 +50,8 @@ class Alone(World):
 
 
 @pytest.fixture
-def world() -> Alone:
-    return Alone(0, 1, 0, "gloo", torch.device("cpu"), Teller(None, 0))
+def comm() -> Alone:
+    return Alone(0, 1, 0, "gloo", torch.device("cpu"), ProgressWriter(None, 0))
 
 
 @pytest.fixture
@@ -72,8 +72,8 @@ def on_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, "gpu", lambda index: (GPUS[index], "GPU"))
 
 
-def test_transfers(on_cpu: None, world: Alone, capsys: pytest.CaptureFixture[str]) -> None:
-    entries = transfers.run(world, {"size_bytes": 4000, "repeats": 2})["transfers"]
+def test_transfers(on_cpu: None, comm: Alone, capsys: pytest.CaptureFixture[str]) -> None:
+    entries = transfers.run(comm, {"size_bytes": 4000, "repeats": 2})["transfers"]
     assert [(entry["direction"], entry["pinned"]) for entry in entries] == [
         ("host_to_device", True), ("host_to_device", False),
         ("device_to_host", True), ("device_to_host", False),
@@ -87,8 +87,8 @@ def test_transfers(on_cpu: None, world: Alone, capsys: pytest.CaptureFixture[str
     assert len({len(line) for line in lines}) == 1, "columns are aligned"
 
 
-def test_peers(on_cpu: None, world: Alone) -> None:
-    two = Alone(0, 2, 0, "gloo", world.device, world.teller)
+def test_peers(on_cpu: None, comm: Alone) -> None:
+    two = Alone(0, 2, 0, "gloo", comm.device, comm.progress)
     entries = peer.run(two, {"size_bytes": 4000, "repeats": 1})["peer"]
     assert [(entry["from"], entry["to"], entry["access"]) for entry in entries] == [
         (GPUS[0], GPUS[1], True), (GPUS[1], GPUS[0], False),
@@ -98,7 +98,7 @@ def test_peers(on_cpu: None, world: Alone) -> None:
 
 
 def test_a_copy_that_changes_a_value(
-    on_cpu: None, world: Alone, monkeypatch: pytest.MonkeyPatch
+    on_cpu: None, comm: Alone, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def changing(target: Any, source: Any, non_blocking: bool = False) -> Any:
         copied(target, source)
@@ -106,10 +106,10 @@ def test_a_copy_that_changes_a_value(
         return target
 
     monkeypatch.setattr(torch.Tensor, "copy_", changing)
-    two = Alone(0, 2, 0, "gloo", world.device, world.teller)
+    two = Alone(0, 2, 0, "gloo", comm.device, comm.progress)
     options = {"size_bytes": 4000, "repeats": 2}
     for entry in [
-        *transfers.run(world, options)["transfers"], *peer.run(two, options)["peer"],
+        *transfers.run(comm, options)["transfers"], *peer.run(two, options)["peer"],
     ]:  # fmt: skip
         assert entry["wrong_values"] == 3, "in each repeat, and in the warm-up"
 
@@ -130,25 +130,25 @@ def test_memory_that_nobody_uses_is_given_back(
     model.itself = [model]  # as DistributedDataParallel and FSDP hold themselves
     seen = weakref.ref(model)
     del model
-    Alone(0, 1, 0, "nccl", torch.device("cuda"), Teller(None, 0)).release()
+    Alone(0, 1, 0, "nccl", torch.device("cuda"), ProgressWriter(None, 0)).release()
     assert seen() is None
     assert sorted(called) == ["GPU", "host"]
 
 
 def test_a_small_gpu_gets_a_small_model(monkeypatch: pytest.MonkeyPatch) -> None:
     """The plan's own options, on the GPUs of mining rigs and on larger ones."""
-    (part,) = plan.make("full", Ground("nccl", 2), ["ddp"]).parts
+    (part,) = plan.make("full", Resources("nccl", 2), ["ddp"]).parts
     layers = {}
     for gigabytes in (6, 12):
         found = SimpleNamespace(total_memory=gigabytes << 30)
         monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device, one=found: one)
         monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 6))
-        world = Alone(0, 2, 0, "nccl", torch.device("cuda"), Teller(None, 0))
-        layers[gigabytes] = Setting.of(world, part.options).shape.layers
+        comm = Alone(0, 2, 0, "nccl", torch.device("cuda"), ProgressWriter(None, 0))
+        layers[gigabytes] = WorkloadOptions.of(comm, part.options).shape.layers
     assert layers == {6: 6, 12: 12}
 
 
-def test_a_message_goes_there_and_back(world: Alone, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_message_goes_there_and_back(comm: Alone, monkeypatch: pytest.MonkeyPatch) -> None:
     """So that its latency is not hidden by the one after it. Bandwidth is of one way."""
     calls: list[tuple[str, int, int]] = []
     monkeypatch.setattr(
@@ -157,7 +157,7 @@ def test_a_message_goes_there_and_back(world: Alone, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(
         torch.distributed, "recv", lambda values, rank: calls.append(("receive", len(values), rank))
     )
-    two = Alone(0, 2, 0, "gloo", world.device, world.teller)
+    two = Alone(0, 2, 0, "gloo", comm.device, comm.progress)
     options = {"sizes_bytes": [8, 4000], "repeats": 1, "warm_up": 0, "iterations": 2}
     pairs.run(two, options)
     there, back = ("send", 2, 1), ("receive", 2, 1)
@@ -168,7 +168,7 @@ def test_a_message_goes_there_and_back(world: Alone, monkeypatch: pytest.MonkeyP
 
 
 def test_a_pipeline_begins_with_what_all_ranks_do(
-    world: Alone, monkeypatch: pytest.MonkeyPatch
+    comm: Alone, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Batches of sends and receives of some ranks may not be a communicator's first."""
     calls: list[str] = []
@@ -183,20 +183,20 @@ def test_a_pipeline_begins_with_what_all_ranks_do(
     monkeypatch.setattr(torch.distributed, "all_reduce", lambda values: calls.append("all ranks"))
     monkeypatch.setattr(pipeline, "PipelineStage", stage)
     with pytest.raises(Made):
-        pipeline.run(world, {"shape": {"layers": 2}})
+        pipeline.run(comm, {"shape": {"layers": 2}})
     assert calls == ["all ranks", "stage"]
 
 
 @pytest.mark.parametrize("options", [{}, {"bucket_mb": 4}])
 def test_buckets_are_pytorchs_own_unless_they_are_said(
-    world: Alone, monkeypatch: pytest.MonkeyPatch, options: dict[str, int]
+    comm: Alone, monkeypatch: pytest.MonkeyPatch, options: dict[str, int]
 ) -> None:
     """To say 25 MiB is not the default: the first bucket would be as large, too."""
     given: list[Mapping[str, Any]] = []
     monkeypatch.setattr(ddp, "DistributedDataParallel", lambda model, **more: given.append(more))
     monkeypatch.setattr(training, "train_replicas", lambda *words: {})
     shape = {"layers": 1, "hidden": 8, "heads": 2, "feed_forward": 8, "vocabulary": 16}
-    ddp.run(world, {"shape": shape, **options})
+    ddp.run(comm, {"shape": shape, **options})
     sizes = {name: size for name, size in given[0].items() if name.startswith("bucket")}
     assert sizes == ({"bucket_cap_mb": 4} if options else {})
 
@@ -208,17 +208,17 @@ def test_bfloat16_is_ampere(
     monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], native: bool
 ) -> None:
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
-    world = Alone(0, 1, 0, "nccl", torch.device("cuda"), Teller(None, 0))
-    assert world.has_bfloat16() is native
-    setting = Setting.of(world, {"dtype": "bfloat16"})
+    comm = Alone(0, 1, 0, "nccl", torch.device("cuda"), ProgressWriter(None, 0))
+    assert comm.has_bfloat16() is native
+    setting = WorkloadOptions.of(comm, {"dtype": "bfloat16"})
     assert setting.dtype == (torch.bfloat16 if native else torch.float32)
-    assert Setting.of(world, {"dtype": "float16"}).dtype == torch.float16
+    assert WorkloadOptions.of(comm, {"dtype": "float16"}).dtype == torch.float16
 
 
 def test_addresses_are_as_sysfs_writes_them(monkeypatch: pytest.MonkeyPatch) -> None:
     found = SimpleNamespace(pci_domain_id=0, pci_bus_id=0xC1, pci_device_id=0, name="RTX 3090")
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda index: found)
-    assert versions.gpu(0) == ("0000:c1:00.0", "RTX 3090")
+    assert environment.gpu(0) == ("0000:c1:00.0", "RTX 3090")
 
 
 class Noted:
@@ -229,7 +229,7 @@ class Noted:
             plan="full", backend="nccl", ranks=2, nodes=1, hostname="rig", now=0.0
         )
         self.document["gpus"] = GPUS
-        self.ground = Ground("nccl", 2)
+        self.resources = Resources("nccl", 2)
         self.environment: dict[str, str] = {}
         self.lines: list[str] = []
         self.problems: list[tuple[Any, ...]] = []
@@ -273,7 +273,7 @@ class Noted:
 def looked_at(**endings: Ending) -> Noted:
     run: Any = Noted(endings)
     options = {"hazards": list(endings), "size_bytes": 64, "repeats": 1}
-    assert hazards.run(run, options).kind == "ok"
+    assert transport_trials.run(run, options).kind == "ok"
     noted: Noted = run
     return noted
 
@@ -315,7 +315,7 @@ def test_p2p_that_hangs_before_nccl_tells_what_it_uses() -> None:
 def test_a_run_that_is_interrupted_there() -> None:
     run: Any = Noted({"default": Ending("interrupted")})
     options = {"hazards": ["default"], "size_bytes": 64, "repeats": 1}
-    assert hazards.run(run, options).kind == "interrupted"
+    assert transport_trials.run(run, options).kind == "interrupted"
 
 
 def program(folder: Path, name: str, script: str) -> None:
@@ -332,7 +332,7 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, s
 
 def test_tools_that_are_not_there() -> None:
     run: Any = Noted()
-    tools.run(run, {"size_bytes": 64})
+    nvidia_tools.run(run, {"size_bytes": 64})
     assert run.over == [("tools", "skipped", "not installed: all_reduce_perf, nvbandwidth")]
 
 
@@ -357,7 +357,7 @@ def test_tools_that_agree(install: Callable[[str, str], None], tmp_path: Path) -
         {"gpu": GPUS[1], "direction": "host_to_device", "pinned": True,
          "bandwidth_bytes_per_second": 1e9},
     ]  # fmt: skip
-    tools.run(run, {"size_bytes": 64 << 20})
+    nvidia_tools.run(run, {"size_bytes": 64 << 20})
     first, second = run.document["tools"]
     assert (first["tool"], first["agrees"], first["wrong_values"]) == ("all_reduce_perf", True, 0)
     assert (second["tool"], second["agrees"]) == ("nvbandwidth", False)
@@ -372,7 +372,7 @@ def test_a_tool_that_finds_wrong_values(
     (tmp_path / "perf.json").write_text(json.dumps(ALL_REDUCE))
     install("all_reduce_perf", f'cp {tmp_path}/perf.json "$8"')
     run: Any = Noted()
-    tools.run(run, {"size_bytes": 64 << 20})
+    nvidia_tools.run(run, {"size_bytes": 64 << 20})
     assert run.over == [("tools", ["all_reduce_perf: 2 wrong values"])]
 
 
@@ -381,7 +381,7 @@ def test_a_tool_that_fails(install: Callable[[str, str], None]) -> None:
     install("nvbandwidth", "exec sleep 60")
     run: Any = Noted()
     run.left = lambda: 0.2
-    tools.run(run, {"size_bytes": 64})
+    nvidia_tools.run(run, {"size_bytes": 64})
     reasons = {entry["tool"]: (entry["agrees"], entry["reason"]) for entry in run.document["tools"]}
     assert reasons["all_reduce_perf"] == (None, "ended with status 3: no CUDA-capable device")
     assert reasons["nvbandwidth"] == (None, "did not end in time")

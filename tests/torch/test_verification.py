@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from agent.bench.workloads.asleep import layer_maker
-from agent.bench.workloads.model import Model
-from agent.bench.workloads.shape import Shape
+from agent.bench.workloads.model import Transformer
+from agent.bench.workloads.shape import ModelShape
+from agent.bench.workloads.sleeping_layers import layer_maker
 from lab.verify_advise import cases as verify_advise
 from lab.verify_advise import measure
 from lab.verify_advise import page as verify_advise_docs
@@ -41,15 +41,15 @@ def test_calibration_is_at_other_rates_and_sizes_than_what_is_predicted() -> Non
 
 
 def test_tensors_are_those_of_the_model() -> None:
-    shape = Shape.of(WORKLOADS["ddp"]["shape"])
+    shape = ModelShape.of(WORKLOADS["ddp"]["shape"])
     layer = layer_maker(STILL)(shape, 0)
     assert [one.numel() for one in layer.parameters()] == tensors(shape)
 
 
 @pytest.mark.parametrize("ranks", [2, 3])
 def test_gradients_of_ddp_are_the_models_parameters(ranks: int) -> None:
-    shape = Shape.of(WORKLOADS["ddp"]["shape"])
-    whole = sum(one.numel() for one in Model(shape, layer_maker(STILL)).parameters())
+    shape = ModelShape.of(WORKLOADS["ddp"]["shape"])
+    whole = sum(one.numel() for one in Transformer(shape, layer_maker(STILL)).parameters())
     found = predict(WORKLOADS["ddp"], ranks, 500, KNOWN)
     assert found.sent == pytest.approx(2 * (ranks - 1) / ranks * 4 * whole)
 
@@ -57,8 +57,8 @@ def test_gradients_of_ddp_are_the_models_parameters(ranks: int) -> None:
 def test_shared_gradients_of_experts_are_the_models() -> None:
     from agent.bench.workloads import moe
 
-    shape = Shape.of(WORKLOADS["moe"]["shape"])
-    model = Model(shape, moe.layer_maker(None, 0, 3))
+    shape = ModelShape.of(WORKLOADS["moe"]["shape"])
+    model = Transformer(shape, moe.layer_maker(None, 0, 3))
     shared = sum(n.numel() for name, n in model.named_parameters() if moe.EXPERT not in name)
     tokens = 4 * shape.layers * 2 / 3 * shape.top_k * 4 * shape.tokens * shape.hidden
     found = predict(WORKLOADS["moe"], 3, 500, KNOWN)

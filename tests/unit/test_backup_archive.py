@@ -27,8 +27,11 @@ def archive(root: Path, *paths: str) -> list[tarfile.TarInfo]:
     folder.mkdir()
     subprocess.run(
         ["/bin/bash", "-c", command.replace("/home", f"{root}/home")],
-        cwd=folder, check=True, capture_output=True, timeout=60,
-    )  # fmt: skip
+        cwd=folder,
+        check=True,
+        capture_output=True,
+        timeout=60,
+    )
     assert (folder / "before.tar.gz").stat().st_mode & 0o777 == 0o600
     with tarfile.open(folder / "before.tar.gz") as found:
         return found.getmembers()
@@ -45,10 +48,20 @@ def make(root: Path, *files: str) -> None:
 
 
 def test_settings_of_users_and_nothing_else(tmp_path: Path) -> None:
-    make(tmp_path, "etc/fstab", "home/a/.profile", "home/a/.ssh/config", "home/a/.ssh/keys/one",
-         "home/a/.config/autostart/x.desktop", "home/a/.config/other/y", "home/a/notes",
-         "home/a/work/.profile", "home/ethos/local.conf", "home/minerstat/minerstat-os/bin/x",
-         "home/minerstat/minerstat-os/clients/t-rex/t-rex")  # fmt: skip
+    make(
+        tmp_path,
+        "etc/fstab",
+        "home/a/.profile",
+        "home/a/.ssh/config",
+        "home/a/.ssh/keys/one",
+        "home/a/.config/autostart/x.desktop",
+        "home/a/.config/other/y",
+        "home/a/notes",
+        "home/a/work/.profile",
+        "home/ethos/local.conf",
+        "home/minerstat/minerstat-os/bin/x",
+        "home/minerstat/minerstat-os/clients/t-rex/t-rex",
+    )
     assert names(archive(tmp_path, "etc"), tmp_path) == [
         "/etc",
         "/etc/fstab",
@@ -94,8 +107,12 @@ def test_fifos_and_endless_files_are_left_out(tmp_path: Path) -> None:
 def test_a_name_is_never_an_option_of_tar(tmp_path: Path) -> None:
     mark = tmp_path / "mark"
     odd = f"x --checkpoint=1 --checkpoint-action=exec=touch${{IFS}}{mark.name} y.conf"
-    make(tmp_path, f"home/ethos/{odd}", "home/ethos/a\n--to-command=false\n.conf",
-         "home/ethos/.ssh/--checkpoint-action=exec=touch mark")  # fmt: skip
+    make(
+        tmp_path,
+        f"home/ethos/{odd}",
+        "home/ethos/a\n--to-command=false\n.conf",
+        "home/ethos/.ssh/--checkpoint-action=exec=touch mark",
+    )
     found = names(archive(tmp_path), tmp_path)
     assert f"/home/ethos/{odd}" in found
     assert len(found) == 4

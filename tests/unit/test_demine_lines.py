@@ -43,22 +43,30 @@ def take_out(file: Path, name: str) -> bool:
     [
         ("a\n/opt/t-rex -x &\nb\n", "a\n: # deeprig: /opt/t-rex -x & # deeprig\nb\n"),
         # Over several lines, and what follows stays.
-        ("screen -dm t-rex \\\n  --pool x \\\n  -y\nb\n",
-         ": # deeprig: screen -dm t-rex \\\n: # deeprig:   --pool x \\\n"
-         ": # deeprig:   -y # deeprig\nb\n"),
+        (
+            "screen -dm t-rex \\\n  --pool x \\\n  -y\nb\n",
+            ": # deeprig: screen -dm t-rex \\\n: # deeprig:   --pool x \\\n"
+            ": # deeprig:   -y # deeprig\nb\n",
+        ),
         # A block that would be empty stays valid; the question that opens it stays.
-        ("if [ -x /opt/t-rex ]; then\n  /opt/t-rex\nfi\n",
-         "if [ -x /opt/t-rex ]; then\n: # deeprig:   /opt/t-rex # deeprig\nfi\n"),
-        ("[ -x /opt/t-rex ] && { /opt/t-rex & }\n",
-         ": # deeprig: [ -x /opt/t-rex ] && { /opt/t-rex & } # deeprig\n"),
+        (
+            "if [ -x /opt/t-rex ]; then\n  /opt/t-rex\nfi\n",
+            "if [ -x /opt/t-rex ]; then\n: # deeprig:   /opt/t-rex # deeprig\nfi\n",
+        ),
+        (
+            "[ -x /opt/t-rex ] && { /opt/t-rex & }\n",
+            ": # deeprig: [ -x /opt/t-rex ] && { /opt/t-rex & } # deeprig\n",
+        ),
         # Comments, and what was taken out before.
         ("# t-rex\n: # deeprig: t-rex\nx\n", "# t-rex\n: # deeprig: t-rex\nx\n"),
         ("t-rex", ": # deeprig: t-rex # deeprig"),
         # The name is on a line in the middle, and blanks are at the end.
-        ("sudo \\\n  t-rex \\\n  -x  \nb\n",
-         ": # deeprig: sudo \\\n: # deeprig:   t-rex \\\n: # deeprig:   -x # deeprig\nb\n"),
+        (
+            "sudo \\\n  t-rex \\\n  -x  \nb\n",
+            ": # deeprig: sudo \\\n: # deeprig:   t-rex \\\n: # deeprig:   -x # deeprig\nb\n",
+        ),
     ],
-)  # fmt: skip
+)
 def test_lines(tmp_path: Path, before: str, after: str) -> None:
     file = tmp_path / "rc.local"
     file.write_text(before)

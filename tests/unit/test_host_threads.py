@@ -21,6 +21,6 @@ def test_what_breaks_in_deeprig_is_a_failure_of_the_host(
     monkeypatch.setattr(debug, "act", broken)
     played = play(HEAD + "    - ansible.builtin.debug: {msg: hello}\n", tmp_path)
     assert played.counts["failed"] == 1
-    assert "deeprig itself broke here: ZeroDivisionError: by nought" in played.text
+    assert "deeprig itself failed here: ZeroDivisionError: by nought" in played.text
     assert "Traceback" in played.log
     assert "Traceback" not in played.text

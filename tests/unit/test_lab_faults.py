@@ -19,6 +19,7 @@ from lab.simulate import control, faults, sysfs
 def rig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Rig:
     """A rig with hardware and without a disk."""
     monkeypatch.setenv("DEEPRIG_LAB_STATE", str(tmp_path))
+    monkeypatch.setenv("DEEPRIG_LAB_NETWORK", "0")
     rig = Rig("rig3")
     rig.hardware_folder.mkdir(parents=True)
     rig.set(hardware="seed", repository="")

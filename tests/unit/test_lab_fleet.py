@@ -17,6 +17,7 @@ from lab.rigs.machine import Rig
 def rig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Rig:
     """A rig that was bought with msOS, and is off."""
     monkeypatch.setenv("DEEPRIG_LAB_STATE", str(tmp_path))
+    monkeypatch.setenv("DEEPRIG_LAB_NETWORK", "0")
     built = image.Image((), tmp_path, "msos")
     monkeypatch.setattr(image, "ensure", lambda *names: built)
     bought = Rig("rig")

@@ -49,15 +49,23 @@ class Cards(Simulated):
         """)
         done = subprocess.run(
             [sys.executable, "-c", program],
-            env=self.environment, capture_output=True, text=True, check=True, timeout=20, **more,
-        )  # fmt: skip
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=20,
+            **more,
+        )
         return json.loads(done.stdout)
 
     def smi(self, *words: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [self.library / "nvidia-smi", *words],
-            env=self.environment, capture_output=True, text=True, check=False,
-        )  # fmt: skip
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
 
 
 @pytest.fixture
@@ -104,11 +112,14 @@ def cards(tmp_path: Path, library: Path) -> Cards:
         ("n.nvmlDeviceGetRemappedRows(g[0])", "Not Supported"),
         ("n.nvmlDeviceGetCurrentClocksEventReasons(g[0])", 1),
         ("n.nvmlDeviceGetComputeRunningProcesses(g[0])", []),
-        ("[(v.nvmlReturn, v.valueType) for v in n.nvmlDeviceGetFieldValues(g[0], [82, 94, 197])]",
-         [[3, 3], [0, 1], [0, 3]]),
+        (
+            "[(v.nvmlReturn, v.valueType)"
+            " for v in n.nvmlDeviceGetFieldValues(g[0], [82, 94, 197])]",
+            [[3, 3], [0, 1], [0, 3]],
+        ),
         ("n.nvmlDeviceGetTotalEnergyConsumption(g[0]) >= 0", True),
     ],
-)  # fmt: skip
+)
 def test_healthy(cards: Cards, expression: str, answer: Any) -> None:
     assert cards.ask(expression) == answer
 
@@ -116,8 +127,10 @@ def test_healthy(cards: Cards, expression: str, answer: Any) -> None:
 def test_lost_gpu_is_alone_in_it(cards: Cards) -> None:
     cards.set(1, lost=1)
     assert cards.ask("[x if isinstance(x, str) else 'there' for x in g]") == [
-        "there", "GPU is lost", "there",
-    ]  # fmt: skip
+        "there",
+        "GPU is lost",
+        "there",
+    ]
 
 
 def test_no_driver_and_another_driver(cards: Cards) -> None:

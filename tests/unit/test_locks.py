@@ -87,10 +87,24 @@ def test_a_package_that_is_not_the_locked_one_is_refused(tmp_path: Path) -> None
     (tmp_path / "lock").write_text(f"{line}\n")
     assert "--hash=" in line
     done = subprocess.run(
-        [sys.executable, "-m", "pip", "install", "--isolated", "--dry-run", "--no-index",
-         "--ignore-installed", f"--find-links={tmp_path}", "--require-hashes", "-r",
-         str(tmp_path / "lock")],
-        capture_output=True, text=True, check=False, env={"PATH": "/usr/bin:/bin"},
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-m",
+            "pip",
+            "install",
+            "--isolated",
+            "--dry-run",
+            "--no-index",
+            "--ignore-installed",
+            f"--find-links={tmp_path}",
+            "--require-hashes",
+            "-r",
+            str(tmp_path / "lock"),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={"PATH": "/usr/bin:/bin"},
+    )
     assert done.returncode != 0
     assert "DO NOT MATCH THE HASHES" in done.stderr

@@ -54,9 +54,15 @@ def run(
     program.write_text(rendered(text, folder=str(tmp_path), venv=str(tmp_path / "venv")))
     program.chmod(0o755)
     return subprocess.run(
-        [str(program), "--quick"], cwd=tmp_path / "bait", env=environment, umask=0,
-        capture_output=True, text=True, check=False, timeout=60,
-    )  # fmt: skip
+        [str(program), "--quick"],
+        cwd=tmp_path / "bait",
+        env=environment,
+        umask=0,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
 
 
 def test_the_suite(tmp_path: Path, hostile: dict[str, str]) -> None:
@@ -87,9 +93,14 @@ def test_the_benchmarks(tmp_path: Path, hostile: dict[str, str]) -> None:
 
 @pytest.mark.parametrize(
     ("words", "loopback", "private"),
-    [((), 0, "yes"), (("ddp",), 0, "yes"), (("--nodes", "2"), 0, "no"), (("--nodes=2",), 0, "no"),
-     ((), 1, "no")],
-)  # fmt: skip
+    [
+        ((), 0, "yes"),
+        (("ddp",), 0, "yes"),
+        (("--nodes", "2"), 0, "no"),
+        (("--nodes=2",), 0, "no"),
+        ((), 1, "no"),
+    ],
+)
 def test_ranks_of_one_rig_get_a_network_of_their_own(
     words: tuple[str, ...], loopback: int, private: str, tmp_path: Path
 ) -> None:

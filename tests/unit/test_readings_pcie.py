@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.readings.pcie import Aer, Bar, Link, narrowest, read_bars, read_gpus
+from agent.readings.pcie import Aer, PcieBar, PcieLink, narrowest, read_bars, read_gpus
 from tests.unit.facts.pcie_tree import device, gpu_on_a_riser
 
 
@@ -23,7 +23,7 @@ def test_a_gpu_and_its_root_port(tmp_path: Path) -> None:
     assert gpu.numa_node == 0
     assert [port.kind for port in gpu.path] == ["root port", "endpoint"]
     assert gpu.root_port == "0000:00:1c.0"
-    assert gpu.path[-1].link == Link(1, 16, 2.5, 16.0)
+    assert gpu.path[-1].link == PcieLink(1, 16, 2.5, 16.0)
     assert gpu.path_width == 1
     assert gpu.path_max_width == 1
     assert gpu.path_speed_gts == 2.5
@@ -70,7 +70,7 @@ def test_a_gpu_that_fell_off_the_bus_does_not_answer(tmp_path: Path) -> None:
     gpu_on_a_riser(tmp_path, link=(63, 63, "Unknown", "Unknown speed"))
     (gpu,) = read_gpus(str(tmp_path))
     assert not gpu.answers
-    assert gpu.path[-1].link == Link()
+    assert gpu.path[-1].link == PcieLink()
     assert gpu.path_width == 1, "the root port still tells its side"
 
 
@@ -133,8 +133,8 @@ def test_memory_windows(tmp_path: Path) -> None:
     )
     (tmp_path / "resource1_resize").write_text("000000000000fe00\n")  # 512 MiB to 32 GiB
     assert read_bars(str(tmp_path)) == (
-        Bar(0, 0xF6000000, 16 << 20),
-        Bar(1, 0x1000000000, 32 << 30, 32 << 30),
-        Bar(3, 0x1800000000, 32 << 20),
+        PcieBar(0, 0xF6000000, 16 << 20),
+        PcieBar(1, 0x1000000000, 32 << 30, 32 << 30),
+        PcieBar(3, 0x1800000000, 32 << 20),
     )
     assert read_bars(str(tmp_path / "none")) == ()

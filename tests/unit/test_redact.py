@@ -52,8 +52,12 @@ def test_numbers_and_what_stands_below_a_telling_name() -> None:
         {"a": 123456, "pin_token": 7, "tokens": {"first": "x"}, "hunter: 123456": True, "n": 5}
     )
     assert shown == {
-        "a": MASK, "pin_token": MASK, "tokens": {"first": MASK}, f"hunter: {MASK}": True, "n": 5,
-    }  # fmt: skip
+        "a": MASK,
+        "pin_token": MASK,
+        "tokens": {"first": MASK},
+        f"hunter: {MASK}": True,
+        "n": 5,
+    }
 
 
 def test_values_at_any_depth() -> None:

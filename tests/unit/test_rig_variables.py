@@ -21,8 +21,14 @@ FILES = (
 )
 PASCAL, TURING, AMPERE, BLACKWELL = "1b06", "1e04", "2204", "2b85"
 GIB = 1024**3
-DISK = {"size_bytes": 240 * GIB, "free_bytes": 200 * GIB, "diskless": False, "filesystem": "ext4",
-        "read_only": False, "source": "/dev/sda2"}  # fmt: skip
+DISK = {
+    "size_bytes": 240 * GIB,
+    "free_bytes": 200 * GIB,
+    "diskless": False,
+    "filesystem": "ext4",
+    "read_only": False,
+    "source": "/dev/sda2",
+}
 
 
 def templar(gpus: tuple[str, ...] = (AMPERE,), **changes: Any) -> Templar:
@@ -39,7 +45,7 @@ def templar(gpus: tuple[str, ...] = (AMPERE,), **changes: Any) -> Templar:
         "access": [],
         "software": {"torch": None},
         "usb_watchdogs": [],
-    }  # fmt: skip
+    }
     facts = {
         "architecture": "x86_64",
         "distribution": "Ubuntu",
@@ -64,13 +70,23 @@ def value(name: str, *gpus: str, **changes: Any) -> Any:
     [
         ((AMPERE,) * 3, "nvidia-open-580", "", "13-0", "2.29.7-1+cuda13.0"),
         ((TURING, BLACKWELL), "nvidia-open-580", "", "13-0", "2.29.7-1+cuda13.0"),
-        ((PASCAL,), "cuda-drivers-580", "https://download.pytorch.org/whl/cu126", "12-8",
-         "2.27.3-1+cuda12.8"),
-        ((PASCAL, AMPERE), "cuda-drivers-580", "https://download.pytorch.org/whl/cu126", "12-8",
-         "2.27.3-1+cuda12.8"),
+        (
+            (PASCAL,),
+            "cuda-drivers-580",
+            "https://download.pytorch.org/whl/cu126",
+            "12-8",
+            "2.27.3-1+cuda12.8",
+        ),
+        (
+            (PASCAL, AMPERE),
+            "cuda-drivers-580",
+            "https://download.pytorch.org/whl/cu126",
+            "12-8",
+            "2.27.3-1+cuda12.8",
+        ),
         (("25ff",), "nvidia-open-580", "", "13-0", "2.29.7-1+cuda13.0"),  # no row, but a range
     ],
-)  # fmt: skip
+)
 def test_what_fits(
     gpus: tuple[str, ...], package: str, torch: str, toolkit: str, nccl: str
 ) -> None:
@@ -86,10 +102,16 @@ def test_what_fits(
     [
         ({}, "ubuntu2204"),
         ({"distribution_version": "24.04"}, "ubuntu2404"),
-        ({"distribution": "Debian", "distribution_version": "12.9",
-          "distribution_major_version": "12"}, "debian12"),
+        (
+            {
+                "distribution": "Debian",
+                "distribution_version": "12.9",
+                "distribution_major_version": "12",
+            },
+            "debian12",
+        ),
     ],
-)  # fmt: skip
+)
 def test_the_repository_of_the_distribution(changes: dict[str, str], directory: str) -> None:
     root = "https://developer.download.nvidia.com/compute/cuda/repos"
     assert value("driver_repository", **changes) == f"{root}/{directory}/x86_64/"
@@ -120,12 +142,21 @@ def test_swap(gpus: tuple[str, ...], changes: dict[str, Any], mib: int) -> None:
         ((AMPERE,), {"distribution_version": "18.04", "nvidia_repository_url": "file:/x"}, []),
         ((AMPERE,), {"root_disk": {**DISK, "diskless": True, "filesystem": "tmpfs"}}, ["diskless"]),
         ((AMPERE,), {"root_disk": {**DISK, "read_only": True}}, ["read-only"]),
-        ((AMPERE,), {"root_disk": {**DISK, "size_bytes": 7.5e9, "free_bytes": 2e9}},
-         ["disk", "free-disk"]),
-        ((AMPERE,), {"mining_os": {"key": "raveos", "name": "RaveOS", "evidence": ["x"]}},
-         ["mining-system"]),
-        ((AMPERE,), {"mining_os": {"key": "new", "name": "New", "evidence": ["x"]}},
-         ["mining-system"]),
+        (
+            (AMPERE,),
+            {"root_disk": {**DISK, "size_bytes": 7.5e9, "free_bytes": 2e9}},
+            ["disk", "free-disk"],
+        ),
+        (
+            (AMPERE,),
+            {"mining_os": {"key": "raveos", "name": "RaveOS", "evidence": ["x"]}},
+            ["mining-system"],
+        ),
+        (
+            (AMPERE,),
+            {"mining_os": {"key": "new", "name": "New", "evidence": ["x"]}},
+            ["mining-system"],
+        ),
         ((AMPERE,), {"mining_os": {"key": "smos", "name": "SMOS", "evidence": ["x"]}}, []),
         ((AMPERE,), {"secure_boot": True}, ["secure-boot"]),
         ((AMPERE,), {"secure_boot": None}, []),
@@ -140,7 +171,7 @@ def test_swap(gpus: tuple[str, ...], changes: dict[str, Any], mib: int) -> None:
         ((PASCAL,), {"nvidia_driver_flavour": "open"}, ["driver-flavour"]),
         ((AMPERE,), {"nvidia_driver_branch": "570"}, ["cuda-driver"]),
     ],
-)  # fmt: skip
+)
 def test_preflight_refuses(
     gpus: tuple[str, ...], changes: dict[str, Any], names: list[str]
 ) -> None:

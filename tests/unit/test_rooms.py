@@ -17,7 +17,7 @@ ALLOWED = {
     "provision/remote": ("provision.remote", "agent.readings.pcie"),
     "provision/boundary": ("provision.boundary", "provision.errors"),
     "agent": ("agent",),
-    "provision": ("provision", "agent.readings"),  # what a link carries is told once
+    "provision": ("provision", "agent.readings", "agent.checks.judgements"),
     "fabfile.py": ("provision", "lab"),
 }
 

@@ -26,15 +26,18 @@ def facts(**changes: Any) -> dict[str, Any]:
             {"device_id": "ffff", "path_width": None, "path_speed_max_gts": None},
         ],
         "driver": {
-            "loaded_version": "535.1", "loaded_flavour": "proprietary",
-            "library_version": "535.1", "library_owner": "runfile", "nouveau_loaded": False,
+            "loaded_version": "535.1",
+            "loaded_flavour": "proprietary",
+            "library_version": "535.1",
+            "library_owner": "runfile",
+            "nouveau_loaded": False,
         },
         "software": {"cuda": None, "nccl": None, "torch": "2.13.0"},
         "miners": [
             {"kind": "process", "name": "lolMiner", "evidence": "pid 77"},
             {"kind": "autologin", "name": "root", "evidence": "/etc/x.conf"},
         ],
-    }  # fmt: skip
+    }
     rig.update(changes)
     return {
         "ansible_distribution": "Debian",
@@ -50,8 +53,12 @@ def facts(**changes: Any) -> dict[str, Any]:
         ({"mining_os": None}, "system", "Debian 12"),
         ({}, "kernel", "5.15.0, PCIe errors hidden (pci=noaer)"),
         ({}, "disk", "120 GB, 60 free"),
-        ({}, "GPUs", "1 x GeForce RTX 3090, x1 at up to 8 GT/s\n"
-                     "2 x GeForce RTX 3090, x1 at up to 5 GT/s\n1 x NVIDIA ffff, x?"),
+        (
+            {},
+            "GPUs",
+            "1 x GeForce RTX 3090, x1 at up to 8 GT/s\n"
+            "2 x GeForce RTX 3090, x1 at up to 5 GT/s\n1 x NVIDIA ffff, x?",
+        ),
         ({"gpus": []}, "GPUs", "none on the PCIe bus"),
         ({}, "driver", "535.1 proprietary, from a .run file"),
         ({"driver": {"nouveau_loaded": True}}, "driver", "nouveau"),
@@ -61,6 +68,6 @@ def facts(**changes: Any) -> dict[str, Any]:
         ({}, "miners", "lolMiner running; 1 more place that starts things by itself"),
         ({"miners": []}, "miners", "none"),
     ],
-)  # fmt: skip
+)
 def test_rows(changes: dict[str, Any], label: str, value: str) -> None:
     assert dict(summary.rows(facts(**changes), MODELS))[label] == value

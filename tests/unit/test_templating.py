@@ -55,8 +55,10 @@ def templar() -> Templar:
         ("{{ rows | selectattr('size', 'gt', 1) | map(attribute='name') | list }}", ["y"]),
         ("{{ ['one'] | map('extract', {'one': {'n': 1}}, 'n') | list }}", [1]),
         ("{{ {'a': 1} | combine({'b': 2}) }}", {"a": 1, "b": 2}),
-        ("{{ {'a': {'x': 1}} | combine({'a': {'y': 2}}, recursive=true) }}",
-         {"a": {"x": 1, "y": 2}}),
+        (
+            "{{ {'a': {'x': 1}} | combine({'a': {'y': 2}}, recursive=true) }}",
+            {"a": {"x": 1, "y": 2}},
+        ),
         ("{{ {'a': 1} | dict2items }}", [{"key": "a", "value": 1}]),
         ("{{ [{'key': 'a', 'value': 1}] | items2dict }}", {"a": 1}),
         ("{{ [[1], [2, [3]]] | flatten }}", [1, 2, 3]),
@@ -80,7 +82,7 @@ def templar() -> Templar:
         ("{{ [1, none, [2]] | flatten }}", [1, 2]),
         ("{{ 'a' | hash('sha1') }}", "86f7e437faa5a7fce15d1ddcb9eaeaea377667b8"),
     ],
-)  # fmt: skip
+)
 def test_values_keep_their_types(templar: Templar, template: str, value: Any) -> None:
     assert templar.render(Text.at(template, AT)) == value
 

@@ -26,9 +26,14 @@ class Keys:
         for owner in ("vendor", "other"):
             # Of one moment: a key may not be added to one that is created later.
             self.gpg(
-                "--faked-system-time", "20250101T000000!", "--quick-gen-key",
-                f"{owner} <{owner}@keys.example>", "rsa2048", "sign", "never",
-            )  # fmt: skip
+                "--faked-system-time",
+                "20250101T000000!",
+                "--quick-gen-key",
+                f"{owner} <{owner}@keys.example>",
+                "rsa2048",
+                "sign",
+                "never",
+            )
         self.vendor, self.other = (self.field(name, "fpr") for name in ("vendor", "other"))
 
     def gpg(self, *words: str, data: str = "") -> bytes:
@@ -52,9 +57,15 @@ class Keys:
         words = f"addkey\n13\n{self.field('vendor', 'grp')}\nq\n0\nsave\n"
         created = self.field("vendor", "pub", 5)
         self.gpg(
-            "--expert", "--faked-system-time", f"{created}!", "--command-fd", "0", "--edit-key",
-            self.other, data=words,
-        )  # fmt: skip
+            "--expert",
+            "--faked-system-time",
+            f"{created}!",
+            "--command-fd",
+            "0",
+            "--edit-key",
+            self.other,
+            data=words,
+        )
 
 
 @pytest.fixture(scope="module")
@@ -86,8 +97,10 @@ def shown(keyring: Path) -> list[str]:
     """The fingerprints in a key file."""
     done = subprocess.run(
         ["gpg", "--batch", "--with-colons", "--show-keys", str(keyring)],
-        check=True, capture_output=True, text=True,
-    )  # fmt: skip
+        check=True,
+        capture_output=True,
+        text=True,
+    )
     return re.findall(r"^fpr:+([0-9A-F]+):", done.stdout, re.MULTILINE)
 
 

@@ -54,8 +54,12 @@ def test_a_result_of_any_type_reaches_the_operator(monkeypatch: pytest.MonkeyPat
     Worker(StaysOpen(batch("odd"), writer), writer, interval=0.01).serve()
     told = [one for frame in frames(writer.getvalue()) for one in frame["results"]]
     assert told[0]["result"] == {
-        "set": [1, 2], "bytes": "\ufffd", "tuple": [1], "name": "\udcff", "changed": False,
-    }  # fmt: skip
+        "set": [1, 2],
+        "bytes": "\ufffd",
+        "tuple": [1],
+        "name": "\udcff",
+        "changed": False,
+    }
 
 
 def test_what_is_no_frame_ends_the_worker() -> None:

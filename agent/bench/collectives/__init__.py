@@ -15,7 +15,7 @@ from agent.bench.collectives import (
     sendrecv,
 )
 from agent.bench.collectives.harness import measure
-from agent.bench.world import World
+from agent.bench.communicator import Communicator
 
 #: By name, in the order in which they are run.
 COLLECTIVES = {
@@ -26,12 +26,12 @@ COLLECTIVES = {
 }  # fmt: skip
 
 
-def run(world: World, options: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+def run(comm: Communicator, options: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """Options: collectives, sizes_bytes, repeats, warm_up, iterations, dtype. See measure().
 
     After each one: the next may hang.
     """
     entries: list[dict[str, Any]] = []
     for name in options.get("collectives", list(COLLECTIVES)):
-        entries.append(measure(world, COLLECTIVES[name], options))
+        entries.append(measure(comm, COLLECTIVES[name], options))
         yield {"collectives": list(entries)}

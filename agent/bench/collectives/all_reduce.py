@@ -6,19 +6,19 @@ from typing import Any
 
 import torch.distributed as dist
 
-from agent.bench.collectives.harness import Collective, own_values, whole
-from agent.bench.world import World
+from agent.bench.collectives.harness import CollectiveBenchmark, make_own_values, whole
+from agent.bench.communicator import Communicator
 
 
-def _call(world: World, send: Any, receive: Any) -> None:
+def _call(comm: Communicator, send: Any, receive: Any) -> None:
     dist.all_reduce(send)
 
 
-COLLECTIVE = Collective(
+COLLECTIVE = CollectiveBenchmark(
     name="all_reduce",
     factor=lambda ranks: 2 * (ranks - 1) / ranks,
     elements=whole,
-    sent=own_values,
+    sent=make_own_values,
     call=_call,
     expected=lambda pattern, rank, elements: pattern.summed(0, elements.receive),
     in_place=True,

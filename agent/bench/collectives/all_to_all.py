@@ -7,32 +7,37 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from agent.bench.collectives.harness import Collective, Elements, own_values, scattering
+from agent.bench.collectives.harness import (
+    CollectiveBenchmark,
+    ElementCounts,
+    count_scattered,
+    make_own_values,
+)
 from agent.bench.collectives.pattern import Pattern
-from agent.bench.world import World
+from agent.bench.communicator import Communicator
 
 
-def _elements(size: int, ranks: int) -> Elements:
+def _elements(size: int, ranks: int) -> ElementCounts:
     part = max(1, size // ranks)
-    return Elements(part * ranks, part * ranks, part)
+    return ElementCounts(part * ranks, part * ranks, part)
 
 
-def _call(world: World, send: Any, receive: Any) -> None:
+def _call(comm: Communicator, send: Any, receive: Any) -> None:
     dist.all_to_all_single(receive, send)
 
 
-def _expected(pattern: Pattern, rank: int, elements: Elements) -> Any:
+def _expected(pattern: Pattern, rank: int, elements: ElementCounts) -> Any:
     part = elements.shown
     return torch.cat(
         [pattern.values(peer, rank * part, part) for peer in range(pattern.ranks)]
     )  # fmt: skip
 
 
-COLLECTIVE = Collective(
+COLLECTIVE = CollectiveBenchmark(
     name="all_to_all",
-    factor=scattering,
+    factor=count_scattered,
     elements=_elements,
-    sent=own_values,
+    sent=make_own_values,
     call=_call,
     expected=_expected,
 )

@@ -6,21 +6,21 @@ from typing import Any
 
 import torch.distributed as dist
 
-from agent.bench.collectives.harness import Collective, own_values, whole
-from agent.bench.world import World
+from agent.bench.collectives.harness import CollectiveBenchmark, make_own_values, whole
+from agent.bench.communicator import Communicator
 
 ROOT = 0
 
 
-def _call(world: World, send: Any, receive: Any) -> None:
+def _call(comm: Communicator, send: Any, receive: Any) -> None:
     dist.broadcast(send, src=ROOT)
 
 
-COLLECTIVE = Collective(
+COLLECTIVE = CollectiveBenchmark(
     name="broadcast",
     factor=lambda ranks: 1.0,
     elements=whole,
-    sent=own_values,
+    sent=make_own_values,
     call=_call,
     expected=lambda pattern, rank, elements: pattern.values(ROOT, 0, elements.receive),
     in_place=True,

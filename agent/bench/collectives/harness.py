@@ -13,16 +13,16 @@ from typing import Any, NamedTuple
 
 import torch
 
-from agent.bench import columns
+from agent.bench import text_tables
 from agent.bench.collectives.pattern import Pattern, wrong_values
-from agent.bench.measure import timed
-from agent.bench.world import DTYPES, World
+from agent.bench.communicator import DTYPES, Communicator
+from agent.bench.timing import time_call
 
 #: Sizes up to here are latency: many calls in one repeat, as nccl-tests has them.
 SMALL_BYTES = 1 << 20
 
 
-class Elements(NamedTuple):
+class ElementCounts(NamedTuple):
     """Elements that a rank sends and receives, and the count that nccl-tests would show."""
 
     send: int
@@ -31,7 +31,7 @@ class Elements(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Collective:
+class CollectiveBenchmark:
     """What a collective is.
 
     factor: bus bandwidth over algorithm bandwidth, by ranks (nccl-tests, doc/PERFORMANCE.md).
@@ -46,92 +46,94 @@ class Collective:
 
     name: str
     factor: Callable[[int], float]
-    elements: Callable[[int, int], Elements]
-    sent: Callable[[Pattern, int, Elements], Any]
-    call: Callable[[World, Any, Any], object]
-    expected: Callable[[Pattern, int, Elements], Any]
+    elements: Callable[[int, int], ElementCounts]
+    sent: Callable[[Pattern, int, ElementCounts], Any]
+    call: Callable[[Communicator, Any, Any], object]
+    expected: Callable[[Pattern, int, ElementCounts], Any]
     in_place: bool = False
     redop: str = "none"
     root: int = -1
 
 
-def whole(size: int, ranks: int) -> Elements:
+def whole(size: int, ranks: int) -> ElementCounts:
     """Every rank sends and receives all."""
-    return Elements(size, size, size)
+    return ElementCounts(size, size, size)
 
 
-def own_values(pattern: Pattern, rank: int, elements: Elements) -> Any:
+def make_own_values(pattern: Pattern, rank: int, elements: ElementCounts) -> Any:
     """Each rank's values, from the first place on."""
     return pattern.values(rank, 0, elements.send)
 
 
-def scattering(ranks: int) -> float:
+def count_scattered(ranks: int) -> float:
     """Of each rank's data all but its own part crosses a link."""
     return (ranks - 1) / ranks
 
 
-def measure(world: World, collective: Collective, options: Mapping[str, Any]) -> dict[str, Any]:
+def measure(
+    comm: Communicator, collective: CollectiveBenchmark, options: Mapping[str, Any]
+) -> dict[str, Any]:
     """Run all sizes; an entry of the document's "collectives". Collective.
 
     Options: sizes_bytes (list), repeats and warm_up (numbers), iterations (calls in a repeat of up
     to SMALL_BYTES), dtype (name).
     """
     dtype_name = options.get("dtype", "float32")
-    for line in columns.collective_heading(collective.name):
-        world.line(line)
+    for line in text_tables.collective_heading(collective.name):
+        comm.line(line)
     sizes = []
     for size_bytes in options["sizes_bytes"]:
-        entry = _size(world, collective, DTYPES[dtype_name], size_bytes, options)
+        entry = _size(comm, collective, DTYPES[dtype_name], size_bytes, options)
         sizes.append(entry)
-        world.line(columns.collective_row(entry, dtype_name, collective.redop, collective.root))
+        comm.line(text_tables.collective_row(entry, dtype_name, collective.redop, collective.root))
     return {
-        "collective": collective.name, "dtype": dtype_name, "ranks": world.size, "sizes": sizes,
+        "collective": collective.name, "dtype": dtype_name, "ranks": comm.size, "sizes": sizes,
     }  # fmt: skip
 
 
 def _size(
-    world: World,
-    collective: Collective,
+    comm: Communicator,
+    collective: CollectiveBenchmark,
     dtype: torch.dtype,
     size_bytes: int,
     options: Mapping[str, Any],
 ) -> dict[str, Any]:
     width = dtype.itemsize
-    elements = collective.elements(max(1, size_bytes // width), world.size)
+    elements = collective.elements(max(1, size_bytes // width), comm.size)
     real_bytes = max(elements.send, elements.receive) * width
     iterations = options.get("iterations", 1) if real_bytes <= SMALL_BYTES else 1
-    send = torch.empty(elements.send, dtype=dtype, device=world.device)
+    send = torch.empty(elements.send, dtype=dtype, device=comm.device)
     receive = send if collective.in_place else torch.empty(
-        elements.receive, dtype=dtype, device=world.device
+        elements.receive, dtype=dtype, device=comm.device
     )  # fmt: skip
     wrong, times = 0, []
 
     def fresh(seed: int) -> Pattern:
-        pattern = Pattern(world.size, seed, dtype, world.device)
+        pattern = Pattern(comm.size, seed, dtype, comm.device)
         receive.fill_(-1)
-        send.copy_(collective.sent(pattern, world.rank, elements))
+        send.copy_(collective.sent(pattern, comm.rank, elements))
         return pattern
 
     def checked(pattern: Pattern) -> int:
-        expected = collective.expected(pattern, world.rank, elements)
+        expected = collective.expected(pattern, comm.rank, elements)
         return 0 if expected is None else wrong_values(receive, expected)
 
     def calls() -> None:
         for _ in range(iterations):
-            collective.call(world, send, receive)
+            collective.call(comm, send, receive)
 
     warm_up = options.get("warm_up", 1)
     for number in range(warm_up + options["repeats"]):
-        world.teller.at(f"{collective.name} of {real_bytes} bytes, repeat {number + 1}")
+        comm.progress.at(f"{collective.name} of {real_bytes} bytes, repeat {number + 1}")
         pattern = fresh(number)
-        seconds = timed(world, calls)
+        seconds = time_call(comm, calls)
         if number >= warm_up:
             times.append(seconds / iterations)
         if iterations > 1:  # called again and again, a result in place is no longer the first
             pattern = fresh(number)
-            collective.call(world, send, receive)
+            collective.call(comm, send, receive)
         wrong += checked(pattern)
-    times = world.slowest(times)
+    times = comm.slowest(times)
     seconds = statistics.median(times)
     bandwidth = real_bytes / seconds
     return {
@@ -140,6 +142,6 @@ def _size(
         "time_seconds": seconds,
         "times": times,
         "algorithm_bandwidth_bytes_per_second": bandwidth,
-        "bus_bandwidth_bytes_per_second": bandwidth * collective.factor(world.size),
-        "wrong_values": world.total(wrong),
+        "bus_bandwidth_bytes_per_second": bandwidth * collective.factor(comm.size),
+        "wrong_values": comm.total(wrong),
     }

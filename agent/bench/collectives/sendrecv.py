@@ -6,27 +6,32 @@ from typing import Any
 
 import torch.distributed as dist
 
-from agent.bench.collectives.harness import Collective, Elements, own_values, whole
+from agent.bench.collectives.harness import (
+    CollectiveBenchmark,
+    ElementCounts,
+    make_own_values,
+    whole,
+)
 from agent.bench.collectives.pattern import Pattern
-from agent.bench.world import World
+from agent.bench.communicator import Communicator
 
 
-def _call(world: World, send: Any, receive: Any) -> None:
-    after, before = (world.rank + 1) % world.size, (world.rank - 1) % world.size
+def _call(comm: Communicator, send: Any, receive: Any) -> None:
+    after, before = (comm.rank + 1) % comm.size, (comm.rank - 1) % comm.size
     operations = [dist.P2POp(dist.isend, send, after), dist.P2POp(dist.irecv, receive, before)]
     for work in dist.batch_isend_irecv(operations):
         work.wait()
 
 
-def _expected(pattern: Pattern, rank: int, elements: Elements) -> Any:
+def _expected(pattern: Pattern, rank: int, elements: ElementCounts) -> Any:
     return pattern.values((rank - 1) % pattern.ranks, 0, elements.receive)
 
 
-COLLECTIVE = Collective(
+COLLECTIVE = CollectiveBenchmark(
     name="sendrecv",
     factor=lambda ranks: 1.0,
     elements=whole,
-    sent=own_values,
+    sent=make_own_values,
     call=_call,
     expected=_expected,
 )

@@ -14,13 +14,13 @@ import torch
 import torch.distributed as dist
 from torch.nn import functional
 
-from agent.bench.measure import repeated
+from agent.bench.communicator import Communicator
+from agent.bench.timing import time_repeats
 from agent.bench.workloads import training
-from agent.bench.workloads.asleep import Pace, pace_of
-from agent.bench.workloads.check import Outcome, largest_error, verdict
-from agent.bench.workloads.model import SEED, Block, seeded
-from agent.bench.workloads.shape import Shape
-from agent.bench.world import World
+from agent.bench.workloads.comparison import StepResult, largest_error, verdict
+from agent.bench.workloads.model import SEED, TransformerBlock, seeded
+from agent.bench.workloads.shape import ModelShape
+from agent.bench.workloads.sleeping_layers import LayerPace, parse_pace
 
 STATES_SEED = SEED + 2000
 WHAT = "what the last layer gives against the same layers unsplit"
@@ -32,9 +32,15 @@ class DecodingLayer:
     """A layer's share of `rank` among `ranks`, and its heads' keys and values so far."""
 
     def __init__(
-        self, shape: Shape, number: int, rank: int, ranks: int, pace: Pace | None, like: Any
+        self,
+        shape: ModelShape,
+        number: int,
+        rank: int,
+        ranks: int,
+        pace: LayerPace | None,
+        like: Any,
     ) -> None:
-        block = seeded(number, lambda: Block(shape)).to(like.device, like.dtype)
+        block = seeded(number, lambda: TransformerBlock(shape)).to(like.device, like.dtype)
         attention, network = block.attention, block.feed_forward
         self.norms = block.norm1, block.norm2
         self.head_size, self.pace = attention.head_size, pace
@@ -86,16 +92,16 @@ class DecodingLayer:
         return functional.linear(functional.gelu(functional.linear(states, self.up)), self.down)
 
 
-def run(world: World, options: Mapping[str, Any]) -> dict[str, Any]:
+def run(comm: Communicator, options: Mapping[str, Any]) -> dict[str, Any]:
     """Options as in the package; a step is a token of each of `batch` sequences."""
-    setting = training.Setting.of(world, options)
+    setting = training.WorkloadOptions.of(comm, options)
     shape = setting.shape
-    shape.must_divide(world.size, "heads", "hidden", "feed_forward")
-    pace = pace_of(setting.compute)
+    shape.must_divide(comm.size, "heads", "hidden", "feed_forward")
+    pace = parse_pace(setting.compute)
     generator = torch.Generator().manual_seed(STATES_SEED)
     states = torch.randn(shape.batch, shape.hidden, generator=generator)
-    states = states.to(world.device, setting.dtype)
-    layers = list(shares(world, shape, world.rank, world.size, pace, states))
+    states = states.to(comm.device, setting.dtype)
+    layers = list(shares(comm, shape, comm.rank, comm.size, pace, states))
 
     def decode() -> Any:
         return through(layers, states, dist.all_reduce)
@@ -103,27 +109,29 @@ def run(world: World, options: Mapping[str, Any]) -> dict[str, Any]:
     with torch.no_grad():
         found = decode()
         # Parts that sleep are not computed, and all alike: their sum is so many times as much.
-        still = None if pace is None else Pace(0.0, 0.0)
-        alone = through(shares(world, shape, 0, 1, still, states), states, lambda part: (
-            None if pace is None else part.mul_(world.size)
+        still = None if pace is None else LayerPace(0.0, 0.0)
+        alone = through(shares(comm, shape, 0, 1, still, states), states, lambda part: (
+            None if pace is None else part.mul_(comm.size)
         ))  # fmt: skip
-        error = largest_error(Outcome(0.0, {"states": found}), Outcome(0.0, {"states": alone}))
-        error = world.worst(error)
-        steps = repeated(
-            world, decode, warm_up=setting.warm_up, repeats=setting.steps, what="decode, token"
+        error = largest_error(
+            StepResult(0.0, {"states": found}), StepResult(0.0, {"states": alone})
+        )
+        error = comm.worst(error)
+        steps = time_repeats(
+            comm, decode, warm_up=setting.warm_up, repeats=setting.steps, what="decode, token"
         )
     return training.entry(
-        world, setting, "decode", steps, shape.batch,
+        comm, setting, "decode", steps, shape.batch,
         sum(layer.parameters for layer in layers), verdict(WHAT, error, setting.dtype),
     )  # fmt: skip
 
 
 def shares(
-    world: World, shape: Shape, rank: int, ranks: int, pace: Pace | None, like: Any
+    comm: Communicator, shape: ModelShape, rank: int, ranks: int, pace: LayerPace | None, like: Any
 ) -> Iterator[DecodingLayer]:
     """The share of `rank` in each layer, made when it is its turn: the whole need not fit."""
     for number in range(shape.layers):
-        world.teller.at(f"making layer {number + 1} of {shape.layers}")
+        comm.progress.at(f"making layer {number + 1} of {shape.layers}")
         yield DecodingLayer(shape, number, rank, ranks, pace, like)
 
 

@@ -12,18 +12,18 @@ from typing import Any
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 
+from agent.bench.communicator import Communicator
 from agent.bench.workloads import training
 from agent.bench.workloads.model import count_parameters
-from agent.bench.world import World
 
 
-def run(world: World, options: Mapping[str, Any]) -> dict[str, Any]:
+def run(comm: Communicator, options: Mapping[str, Any]) -> dict[str, Any]:
     """Options as in the package."""
-    setting = training.Setting.of(world, options)
-    sharded = training.model_of(world, setting, setting.layers(world.rank + 1))
+    setting = training.WorkloadOptions.of(comm, options)
+    sharded = training.build_model(comm, setting, setting.layers(comm.rank + 1))
     parameters = count_parameters(sharded)
-    mesh = init_device_mesh(world.device.type, (world.size,))
+    mesh = init_device_mesh(comm.device.type, (comm.size,))
     for layer in sharded.layers.values():
         fully_shard(layer, mesh=mesh)
     fully_shard(sharded, mesh=mesh)
-    return training.train_replicas(world, setting, "fsdp", sharded, parameters)
+    return training.train_replicas(comm, setting, "fsdp", sharded, parameters)

@@ -14,18 +14,18 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from agent.bench.workloads.shape import Shape
+from agent.bench.workloads.shape import ModelShape
 
 SEED = 20_26
 #: Makes a layer: (shape, its number) -> module of (batch, sequence, hidden) to the same.
-LayerMaker = Callable[[Shape, int], nn.Module]
+LayerMaker = Callable[[ModelShape, int], nn.Module]
 Made = TypeVar("Made", bound=nn.Module)
 
 
 class Attention(nn.Module):
     """Causal self-attention. Of its heads there are as many as the projections have room for."""
 
-    def __init__(self, shape: Shape) -> None:
+    def __init__(self, shape: ModelShape) -> None:
         super().__init__()
         self.head_size = shape.hidden // shape.heads
         self.query = nn.Linear(shape.hidden, shape.hidden, bias=False)
@@ -46,7 +46,7 @@ class Attention(nn.Module):
 class FeedForward(nn.Module):
     """Two linear layers with GELU between."""
 
-    def __init__(self, shape: Shape) -> None:
+    def __init__(self, shape: ModelShape) -> None:
         super().__init__()
         self.up = nn.Linear(shape.hidden, shape.feed_forward, bias=False)
         self.down = nn.Linear(shape.feed_forward, shape.hidden, bias=False)
@@ -56,10 +56,10 @@ class FeedForward(nn.Module):
         return self.down(functional.gelu(self.up(states)))
 
 
-class Block(nn.Module):
+class TransformerBlock(nn.Module):
     """A layer: attention and feed-forward, each behind a norm and around a residual."""
 
-    def __init__(self, shape: Shape, feed_forward: nn.Module | None = None) -> None:
+    def __init__(self, shape: ModelShape, feed_forward: nn.Module | None = None) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(shape.hidden)
         self.attention = Attention(shape)
@@ -72,7 +72,7 @@ class Block(nn.Module):
         return states + self.feed_forward(self.norm2(states))
 
 
-class Model(nn.Module):
+class Transformer(nn.Module):
     """Layers `numbers` of the model, with the embedding before the first, the head after the last.
 
     Tokens (batch, sequence) go into the first part, states of (batch, sequence, hidden) into the
@@ -84,7 +84,7 @@ class Model(nn.Module):
 
     def __init__(
         self,
-        shape: Shape,
+        shape: ModelShape,
         make_layer: LayerMaker,
         numbers: Iterable[int] | None = None,
         device: torch.device | None = None,
@@ -122,12 +122,12 @@ def seeded(number: int, make: Callable[[], Made]) -> Made:
         return make()
 
 
-def plain_layer(shape: Shape, number: int) -> nn.Module:
+def plain_layer(shape: ModelShape, number: int) -> nn.Module:
     """A layer that computes."""
-    return Block(shape)
+    return TransformerBlock(shape)
 
 
-def batch_of(shape: Shape, number: int = 0) -> tuple[Any, Any]:
+def make_batch(shape: ModelShape, number: int = 0) -> tuple[Any, Any]:
     """Tokens and targets of data-parallel rank `number`, (batch, sequence) each, on the CPU."""
     generator = torch.Generator().manual_seed(SEED + 1000 + number)
     size = (2, shape.batch, shape.sequence)
@@ -135,7 +135,7 @@ def batch_of(shape: Shape, number: int = 0) -> tuple[Any, Any]:
     return tokens, targets
 
 
-def loss_of(logits: Any, targets: Any) -> Any:
+def compute_loss(logits: Any, targets: Any) -> Any:
     """Mean cross entropy, computed in float32."""
     return functional.cross_entropy(logits.flatten(0, -2).float(), targets.flatten())
 
@@ -145,7 +145,7 @@ def count_parameters(model: nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
-def count_whole(shape: Shape) -> int:
+def count_model_parameters(shape: ModelShape) -> int:
     """How many the whole model has, without any memory for them."""
     with torch.device("meta"):
-        return count_parameters(Model(shape, plain_layer))
+        return count_parameters(Transformer(shape, plain_layer))

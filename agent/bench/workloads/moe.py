@@ -13,57 +13,61 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
+from agent.bench.communicator import Communicator
 from agent.bench.workloads import training
-from agent.bench.workloads.asleep import Pace, pace_of
-from agent.bench.workloads.check import Outcome, unsplit
-from agent.bench.workloads.model import Block, LayerMaker, loss_of
+from agent.bench.workloads.comparison import StepResult, unsplit
+from agent.bench.workloads.model import LayerMaker, TransformerBlock, compute_loss
 from agent.bench.workloads.routing import Experts, SleepingExpertLayer
-from agent.bench.workloads.shape import Shape
-from agent.bench.world import World
+from agent.bench.workloads.shape import ModelShape
+from agent.bench.workloads.sleeping_layers import LayerPace, parse_pace
 
 EXPERT = ".experts."  # in the names of experts' parameters
 
 
-def run(world: World, options: Mapping[str, Any]) -> dict[str, Any]:
+def run(comm: Communicator, options: Mapping[str, Any]) -> dict[str, Any]:
     """Options as in the package. Raises UnusableError where experts can't be split evenly."""
-    setting = training.Setting.of(world, options)
-    setting.shape.must_divide(world.size, "experts")
-    pace = pace_of(setting.compute, world.rank + 1)
-    make_layer = layer_maker(pace, world.rank, world.size)
-    split = training.model_of(world, setting, make_layer)
-    ((tokens, targets),) = training.batches(world, setting, [world.rank])
+    setting = training.WorkloadOptions.of(comm, options)
+    setting.shape.must_divide(comm.size, "experts")
+    pace = parse_pace(setting.compute, comm.rank + 1)
+    make_layer = layer_maker(pace, comm.rank, comm.size)
+    split = training.build_model(comm, setting, make_layer)
+    ((tokens, targets),) = training.batches(comm, setting, [comm.rank])
 
     def step() -> Any:
-        loss = loss_of(split(tokens), targets)
+        loss = compute_loss(split(tokens), targets)
         loss.backward()
-        average(split, world.size)
+        average(split, comm.size)
         return loss
 
-    def expected() -> Outcome:
-        still = None if pace is None else Pace(0.0, 0.0, training.sleeping_gradient(world.size))
-        whole = training.model_of(world, setting, layer_maker(still))
-        replay(world, split, whole)
-        return unsplit(whole, training.batches(world, setting, range(world.size)))
+    def expected() -> StepResult:
+        still = None if pace is None else LayerPace(0.0, 0.0, training.sleeping_gradient(comm.size))
+        whole = training.build_model(comm, setting, layer_maker(still))
+        replay(comm, split, whole)
+        return unsplit(whole, training.batches(comm, setting, range(comm.size)))
 
     own = {name: one.numel() for name, one in split.named_parameters()}
     of_experts = sum(count for name, count in own.items() if EXPERT in name)
     return training.train(
-        world, setting, "moe",
+        comm, setting, "moe",
         parts=split,
         step=step,
         expected=expected,
-        tokens=setting.shape.tokens * world.size,
-        parameters=sum(own.values()) - of_experts + world.total(of_experts),
+        tokens=setting.shape.tokens * comm.size,
+        parameters=sum(own.values()) - of_experts + comm.total(of_experts),
         compared=lambda name: setting.real or EXPERT not in name,
     )  # fmt: skip
 
 
-def layer_maker(pace: Pace | None, rank: int = 0, ranks: int = 1) -> LayerMaker:
+def layer_maker(pace: LayerPace | None, rank: int = 0, ranks: int = 1) -> LayerMaker:
     """Makes layers with this rank's experts; without ranks, with all of them."""
 
-    def make(shape: Shape, number: int) -> nn.Module:
+    def make(shape: ModelShape, number: int) -> nn.Module:
         experts = Experts(shape, rank, ranks)
-        return Block(shape, experts) if pace is None else SleepingExpertLayer(shape, pace, experts)
+        return (
+            TransformerBlock(shape, experts)
+            if pace is None
+            else SleepingExpertLayer(shape, pace, experts)
+        )
 
     return make
 
@@ -85,10 +89,10 @@ def average(split: nn.Module, ranks: int) -> None:
         gradient.copy_(piece.view_as(gradient))
 
 
-def replay(world: World, split: nn.Module, whole: nn.Module) -> None:
+def replay(comm: Communicator, split: nn.Module, whole: nn.Module) -> None:
     """Let the unsplit model choose what the split one chose, batch by batch."""
     layers = [module for module in split.modules() if isinstance(module, Experts)]
-    by_rank = world.gather([layer.chosen for layer in layers])
+    by_rank = comm.gather([layer.chosen for layer in layers])
     for number, layer in enumerate(one for one in whole.modules() if isinstance(one, Experts)):
         layer.replay = [entry for chosen in by_rank for entry in chosen[number]]
     for layer in layers:

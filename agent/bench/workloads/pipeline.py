@@ -11,37 +11,37 @@ from typing import Any
 import torch
 from torch.distributed.pipelining import PipelineStage, Schedule1F1B
 
+from agent.bench.communicator import Communicator
 from agent.bench.errors import UnusableError
 from agent.bench.workloads import training
-from agent.bench.workloads.model import count_parameters, loss_of
+from agent.bench.workloads.model import compute_loss, count_parameters
 from agent.bench.workloads.shape import split_layers
-from agent.bench.world import World
 
 
-def run(world: World, options: Mapping[str, Any]) -> dict[str, Any]:
+def run(comm: Communicator, options: Mapping[str, Any]) -> dict[str, Any]:
     """Options as in the package. Raises UnusableError for too few layers, or an uneven batch."""
-    setting = training.Setting.of(world, options)
+    setting = training.WorkloadOptions.of(comm, options)
     shape = setting.shape
-    if shape.layers < world.size:
+    if shape.layers < comm.size:
         raise UnusableError(
-            f"{shape.layers} layers are too few for {world.size} stages", "Each needs one."
+            f"{shape.layers} layers are too few for {comm.size} stages", "Each needs one."
         )
     shape.must_divide(shape.microbatches, "batch")
-    own = split_layers(shape.layers, world.size)[world.rank]
-    part = training.model_of(world, setting, setting.layers(), own)
-    world.connect()
-    stage = PipelineStage(part, world.rank, world.size, world.device)
-    schedule = Schedule1F1B(stage, shape.microbatches, loss_fn=loss_of)
-    ((tokens, targets),) = training.batches(world, setting, [0])
+    own = split_layers(shape.layers, comm.size)[comm.rank]
+    part = training.build_model(comm, setting, setting.layers(), own)
+    comm.connect()
+    stage = PipelineStage(part, comm.rank, comm.size, comm.device)
+    schedule = Schedule1F1B(stage, shape.microbatches, loss_fn=compute_loss)
+    ((tokens, targets),) = training.batches(comm, setting, [0])
     return training.train(
-        world, setting, "pipeline",
+        comm, setting, "pipeline",
         parts=part,
         step=lambda: scheduled(schedule, stage, tokens, targets),
         expected=lambda: training.expectation(
-            world, setting, [0], setting.unsplit_layers(), shape.microbatches
+            comm, setting, [0], setting.unsplit_layers(), shape.microbatches
         ),
         tokens=shape.tokens,
-        parameters=world.total(count_parameters(part)),
+        parameters=comm.total(count_parameters(part)),
     )  # fmt: skip
 
 

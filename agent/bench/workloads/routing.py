@@ -14,9 +14,9 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from agent.bench.workloads.asleep import Pace, Sleep
-from agent.bench.workloads.model import Block, FeedForward
-from agent.bench.workloads.shape import Shape
+from agent.bench.workloads.model import FeedForward, TransformerBlock
+from agent.bench.workloads.shape import ModelShape
+from agent.bench.workloads.sleeping_layers import LayerPace, Sleep
 
 
 class Exchange(torch.autograd.Function):
@@ -49,7 +49,7 @@ class Experts(nn.Module):
     between a split and an unsplit model, can't send a token elsewhere in one of them.
     """
 
-    def __init__(self, shape: Shape, rank: int = 0, ranks: int = 1) -> None:
+    def __init__(self, shape: ModelShape, rank: int = 0, ranks: int = 1) -> None:
         super().__init__()
         self.count, self.top_k, self.ranks = shape.experts, shape.top_k, ranks
         share = shape.experts // ranks
@@ -127,9 +127,9 @@ class SleepingExpertLayer(nn.Module):
     Experts hand tokens on as they are: what comes out is what went in.
     """
 
-    def __init__(self, shape: Shape, pace: Pace, experts: Experts) -> None:
+    def __init__(self, shape: ModelShape, pace: LayerPace, experts: Experts) -> None:
         super().__init__()
-        self.layer = Block(shape, experts)
+        self.layer = TransformerBlock(shape, experts)
         self.experts = experts
         self.pace = pace
 

@@ -11,7 +11,7 @@ from agent.bench.errors import UnusableError
 
 
 @dataclass(frozen=True)
-class Shape:
+class ModelShape:
     """A decoder-only transformer and its input.
 
     batch: sequences in a step, of each data-parallel rank; where nothing is data parallel, of all.
@@ -33,7 +33,7 @@ class Shape:
     top_k: int = 2
 
     @classmethod
-    def of(cls, values: Mapping[str, Any]) -> Shape:
+    def of(cls, values: Mapping[str, Any]) -> ModelShape:
         """From a job's "shape". Raises UnusableError for a key or value that means nothing."""
         known = {field.name for field in fields(cls)}
         if unknown := sorted(values.keys() - known):

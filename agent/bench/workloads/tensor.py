@@ -19,42 +19,42 @@ from torch.distributed.tensor.parallel import (
     parallelize_module,
 )
 
+from agent.bench.communicator import Communicator
 from agent.bench.workloads import training
-from agent.bench.workloads.asleep import Pace, Sleep, pace_of
 from agent.bench.workloads.model import (
-    Block,
     LayerMaker,
-    count_whole,
-    loss_of,
+    TransformerBlock,
+    compute_loss,
+    count_model_parameters,
     plain_layer,
 )
-from agent.bench.workloads.shape import Shape
-from agent.bench.world import World
+from agent.bench.workloads.shape import ModelShape
+from agent.bench.workloads.sleeping_layers import LayerPace, Sleep, parse_pace
 
 
-def run(world: World, options: Mapping[str, Any]) -> dict[str, Any]:
+def run(comm: Communicator, options: Mapping[str, Any]) -> dict[str, Any]:
     """Options as in the package. Raises UnusableError where heads can't be split evenly."""
-    setting = training.Setting.of(world, options)
-    setting.shape.must_divide(world.size, "heads", "hidden", "feed_forward")
-    mesh = init_device_mesh(world.device.type, (world.size,))
-    split = training.model_of(world, setting, layer_maker(setting.compute, mesh))
+    setting = training.WorkloadOptions.of(comm, options)
+    setting.shape.must_divide(comm.size, "heads", "hidden", "feed_forward")
+    mesh = init_device_mesh(comm.device.type, (comm.size,))
+    split = training.build_model(comm, setting, layer_maker(setting.compute, mesh))
     if setting.real:
         for layer in split.layers.values():
             split_layer(layer, mesh)
-    ((tokens, targets),) = training.batches(world, setting, [0])
+    ((tokens, targets),) = training.batches(comm, setting, [0])
 
     def step() -> Any:
-        loss = loss_of(split(tokens), targets)
+        loss = compute_loss(split(tokens), targets)
         loss.backward()
         return loss
 
     return training.train(
-        world, setting, "tensor",
+        comm, setting, "tensor",
         parts=split,
         step=step,
-        expected=lambda: training.expectation(world, setting, [0], setting.unsplit_layers()),
+        expected=lambda: training.expectation(comm, setting, [0], setting.unsplit_layers()),
         tokens=setting.shape.tokens,
-        parameters=count_whole(setting.shape),
+        parameters=count_model_parameters(setting.shape),
         compared=lambda name: setting.real or not name.startswith("layers."),
     )  # fmt: skip
 
@@ -80,7 +80,7 @@ def split_layer(layer: nn.Module, mesh: DeviceMesh) -> None:
 
 def layer_maker(compute: Any, mesh: DeviceMesh) -> LayerMaker:
     """Makes layers that are yet to be split, or that sleep and hold their split already."""
-    pace = pace_of(compute)
+    pace = parse_pace(compute)
     if pace is None:
         return plain_layer
     return lambda shape, number: SleepingSplitLayer(shape, pace, mesh)
@@ -93,9 +93,9 @@ class SleepingSplitLayer(nn.Module):
     out is summed. Divided by the ranks the sum is what went in.
     """
 
-    def __init__(self, shape: Shape, pace: Pace, mesh: DeviceMesh) -> None:
+    def __init__(self, shape: ModelShape, pace: LayerPace, mesh: DeviceMesh) -> None:
         super().__init__()
-        block = Block(shape)
+        block = TransformerBlock(shape)
         self.mesh = mesh
         self.pace = pace.part(0.5)
         self.halves = nn.ModuleList([

@@ -14,48 +14,48 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.pipelining import PipelineStage, Schedule1F1B
 
+from agent.bench.communicator import Communicator
 from agent.bench.errors import UnusableError
 from agent.bench.plan import THREE_D_RANKS
 from agent.bench.workloads import tensor, training
-from agent.bench.workloads.model import count_whole, loss_of
+from agent.bench.workloads.model import compute_loss, count_model_parameters
 from agent.bench.workloads.pipeline import scheduled
 from agent.bench.workloads.shape import split_layers
-from agent.bench.world import World
 
 SIDE = 2
 
 
-def run(world: World, options: Mapping[str, Any]) -> dict[str, Any]:
+def run(comm: Communicator, options: Mapping[str, Any]) -> dict[str, Any]:
     """Options as in the package. Raises UnusableError for other than 8 ranks."""
-    setting = training.Setting.of(world, options)
+    setting = training.WorkloadOptions.of(comm, options)
     shape = setting.shape
-    if world.size != THREE_D_RANKS:
-        raise UnusableError(f"{world.size} ranks", f"three_d is run by {THREE_D_RANKS}.")
+    if comm.size != THREE_D_RANKS:
+        raise UnusableError(f"{comm.size} ranks", f"three_d is run by {THREE_D_RANKS}.")
     shape.must_divide(SIDE, "heads", "hidden", "feed_forward", "layers")
     shape.must_divide(shape.microbatches, "batch")
     mesh = init_device_mesh(
-        world.device.type, (SIDE, SIDE, SIDE), mesh_dim_names=("pipeline", "data", "tensor")
+        comm.device.type, (SIDE, SIDE, SIDE), mesh_dim_names=("pipeline", "data", "tensor")
     )
     number = mesh.get_local_rank("pipeline")
     layers = split_layers(shape.layers, SIDE)[number]
     make_layer = tensor.layer_maker(setting.compute, mesh["tensor"])
-    part = training.model_of(world, setting, make_layer, layers)
+    part = training.build_model(comm, setting, make_layer, layers)
     for layer in part.layers.values():
         if setting.real:
             tensor.split_layer(layer, mesh["tensor"])
         fully_shard(layer, mesh=mesh["data"])
     fully_shard(part, mesh=mesh["data"])
-    stage = PipelineStage(part, number, SIDE, world.device, group=mesh.get_group("pipeline"))
-    schedule = Schedule1F1B(stage, shape.microbatches, loss_fn=loss_of)
-    ((tokens, targets),) = training.batches(world, setting, [mesh.get_local_rank("data")])
+    stage = PipelineStage(part, number, SIDE, comm.device, group=mesh.get_group("pipeline"))
+    schedule = Schedule1F1B(stage, shape.microbatches, loss_fn=compute_loss)
+    ((tokens, targets),) = training.batches(comm, setting, [mesh.get_local_rank("data")])
     return training.train(
-        world, setting, "three_d",
+        comm, setting, "three_d",
         parts=part,
         step=lambda: scheduled(schedule, stage, tokens, targets),
         expected=lambda: training.expectation(
-            world, setting, range(SIDE), setting.unsplit_layers(1 / SIDE), shape.microbatches
+            comm, setting, range(SIDE), setting.unsplit_layers(1 / SIDE), shape.microbatches
         ),
         tokens=shape.tokens * SIDE,
-        parameters=count_whole(shape),
+        parameters=count_model_parameters(shape),
         compared=lambda name: setting.real or not name.startswith("layers."),
     )  # fmt: skip

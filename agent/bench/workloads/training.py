@@ -10,12 +10,18 @@ from typing import Any
 import torch
 from torch import nn
 
-from agent.bench import columns
-from agent.bench.measure import repeated
-from agent.bench.workloads import asleep, model
-from agent.bench.workloads.check import Outcome, gradients_of, largest_error, unsplit, verdict
-from agent.bench.workloads.shape import Shape
-from agent.bench.world import DTYPES, World
+from agent.bench import text_tables
+from agent.bench.communicator import DTYPES, Communicator
+from agent.bench.timing import time_repeats
+from agent.bench.workloads import model, sleeping_layers
+from agent.bench.workloads.comparison import (
+    StepResult,
+    collect_gradients,
+    largest_error,
+    unsplit,
+    verdict,
+)
+from agent.bench.workloads.shape import ModelShape
 
 STEPS, WARM_UP = 5, 2
 LEARNING_RATE = 1e-3
@@ -23,10 +29,10 @@ BY_OTHERS = "loss and gradients against the same model unsplit"
 
 
 @dataclass(frozen=True)
-class Setting:
+class WorkloadOptions:
     """A job's options for a workload, read."""
 
-    shape: Shape
+    shape: ModelShape
     dtype: torch.dtype
     compute: Any
     steps: int
@@ -34,18 +40,18 @@ class Setting:
     options: Mapping[str, Any]
 
     @classmethod
-    def of(cls, world: World, options: Mapping[str, Any]) -> Setting:
+    def of(cls, comm: Communicator, options: Mapping[str, Any]) -> WorkloadOptions:
         """Raises UnusableError for a shape that can't be. Collective.
 
         Where a GPU has too little memory for the shape, "small" has another ({"below_bytes": …,
         "shape": …}). Where one has no bfloat16, float32 takes its place.
         """
         values, small = options.get("shape", {}), options.get("small")
-        if small and world.least_memory() < small["below_bytes"]:
+        if small and comm.least_memory() < small["below_bytes"]:
             values = small["shape"]
-        shape = Shape.of(values)
+        shape = ModelShape.of(values)
         dtype = DTYPES[options.get("dtype", "float32")]
-        if dtype == torch.bfloat16 and not world.has_bfloat16():
+        if dtype == torch.bfloat16 and not comm.has_bfloat16():
             dtype = torch.float32
         return cls(
             shape,
@@ -63,12 +69,12 @@ class Setting:
 
     def layers(self, gradient: float = 1.0) -> model.LayerMaker:
         """Makes layers that compute, or sleep and give this gradient."""
-        return asleep.layer_maker(self.compute, gradient)
+        return sleeping_layers.layer_maker(self.compute, gradient)
 
     def unsplit_layers(self, gradient: float = 1.0) -> model.LayerMaker:
         """The same for the model that they are held against: nobody waits for it."""
         still = {"forward_seconds": 0.0, "backward_seconds": 0.0}
-        return asleep.layer_maker("real" if self.real else still, gradient)
+        return sleeping_layers.layer_maker("real" if self.real else still, gradient)
 
 
 def sleeping_gradient(ranks: int) -> float:
@@ -79,45 +85,47 @@ def sleeping_gradient(ranks: int) -> float:
     return (ranks + 1) / 2 / ranks
 
 
-def model_of(
-    world: World,
-    setting: Setting,
+def build_model(
+    comm: Communicator,
+    setting: WorkloadOptions,
     make_layer: model.LayerMaker,
     numbers: Iterable[int] | None = None,
-) -> model.Model:
+) -> model.Transformer:
     """The model or these layers of it, on the rank's device, in the setting's data type."""
 
-    def told(shape: Shape, number: int) -> nn.Module:  # a slow processor is no hang
-        world.teller.at(f"making layer {number + 1} of {shape.layers}")
+    def told(shape: ModelShape, number: int) -> nn.Module:  # a slow processor is no hang
+        comm.progress.at(f"making layer {number + 1} of {shape.layers}")
         return make_layer(shape, number)
 
-    return model.Model(setting.shape, told, numbers, world.device, setting.dtype)
+    return model.Transformer(setting.shape, told, numbers, comm.device, setting.dtype)
 
 
-def batches(world: World, setting: Setting, numbers: Iterable[int]) -> list[tuple[Any, Any]]:
+def batches(
+    comm: Communicator, setting: WorkloadOptions, numbers: Iterable[int]
+) -> list[tuple[Any, Any]]:
     """Tokens and targets of these data-parallel ranks, on the device."""
-    made = [model.batch_of(setting.shape, number) for number in numbers]
-    return [(tokens.to(world.device), targets.to(world.device)) for tokens, targets in made]
+    made = [model.make_batch(setting.shape, number) for number in numbers]
+    return [(tokens.to(comm.device), targets.to(comm.device)) for tokens, targets in made]
 
 
 def expectation(
-    world: World,
-    setting: Setting,
+    comm: Communicator,
+    setting: WorkloadOptions,
     numbers: Iterable[int],
     make_layer: model.LayerMaker,
     pieces: int = 1,
-) -> Outcome:
+) -> StepResult:
     """What the unsplit model gives for the batches of these data-parallel ranks.
 
     pieces: into how many equal ones a batch is cut, so that one fits a GPU that held a microbatch.
     Layers that sleep hold nothing, and give their gradient once a batch.
     """
-    whole = model_of(world, setting, make_layer)
+    whole = build_model(comm, setting, make_layer)
     if not setting.real:
         pieces = 1
     return unsplit(whole, [
         piece
-        for tokens, targets in batches(world, setting, numbers)
+        for tokens, targets in batches(comm, setting, numbers)
         for piece in zip(tokens.chunk(pieces), targets.chunk(pieces), strict=True)
     ])  # fmt: skip
 
@@ -126,7 +134,7 @@ def data_parallel_step(parallel: nn.Module, tokens: Any, targets: Any) -> Callab
     """Forward and backward; whoever wraps the model averages the gradients meanwhile."""
 
     def step() -> Any:
-        loss = model.loss_of(parallel(tokens), targets)
+        loss = model.compute_loss(parallel(tokens), targets)
         loss.backward()
         return loss
 
@@ -134,13 +142,13 @@ def data_parallel_step(parallel: nn.Module, tokens: Any, targets: Any) -> Callab
 
 
 def train(
-    world: World,
-    setting: Setting,
+    comm: Communicator,
+    setting: WorkloadOptions,
     workload: str,
     *,
     parts: nn.Module,
     step: Callable[[], Any],
-    expected: Callable[[], Outcome],
+    expected: Callable[[], StepResult],
     tokens: int,
     parameters: int,
     compared: Callable[[str], bool] = lambda name: True,
@@ -153,14 +161,14 @@ def train(
     gradients are compared.
     Layers that compute are followed by an optimizer's step (SGD), those that sleep are not.
     """
-    world.teller.at("a step, to compare")
+    comm.progress.at("a step, to compare")
     loss = step()
-    losses = world.gather(None if loss is None else float(loss.detach()))
+    losses = comm.gather(None if loss is None else float(loss.detach()))
     known = [one for one in losses if one is not None]
-    found = {name: one for name, one in gradients_of(parts).items() if compared(name)}
-    outcome = Outcome(sum(known) / len(known), found)
-    world.teller.at("the unsplit model, to compare")
-    error = world.worst(largest_error(outcome, expected()))
+    found = {name: one for name, one in collect_gradients(parts).items() if compared(name)}
+    outcome = StepResult(sum(known) / len(known), found)
+    comm.progress.at("the unsplit model, to compare")
+    error = comm.worst(largest_error(outcome, expected()))
     del outcome, found
     optimizer = torch.optim.SGD(parts.parameters(), lr=LEARNING_RATE) if setting.real else None
 
@@ -170,18 +178,18 @@ def train(
         if optimizer is not None:
             optimizer.step()
 
-    if world.device.type == "cuda":
+    if comm.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
-    steps = repeated(
-        world, whole_step, warm_up=setting.warm_up, repeats=setting.steps, what=f"{workload}, step"
+    steps = time_repeats(
+        comm, whole_step, warm_up=setting.warm_up, repeats=setting.steps, what=f"{workload}, step"
     )
     check = verdict(BY_OTHERS, error, setting.dtype)
-    return entry(world, setting, workload, steps, tokens, parameters, check)
+    return entry(comm, setting, workload, steps, tokens, parameters, check)
 
 
 def entry(
-    world: World,
-    setting: Setting,
+    comm: Communicator,
+    setting: WorkloadOptions,
     workload: str,
     steps: list[float],
     tokens: int,
@@ -189,11 +197,11 @@ def entry(
     check: Mapping[str, Any],
 ) -> dict[str, Any]:
     """A workload's share of the document, and its lines for people."""
-    peak = torch.cuda.max_memory_allocated() if world.device.type == "cuda" else None
+    peak = torch.cuda.max_memory_allocated() if comm.device.type == "cuda" else None
     seconds = statistics.median(steps)
     made = {
         "workload": workload,
-        "ranks": world.size,
+        "ranks": comm.size,
         "shape": setting.shape.as_mapping(),
         "dtype": str(setting.dtype).removeprefix("torch."),
         "compute": setting.compute,
@@ -202,30 +210,34 @@ def entry(
         "warm_up": setting.warm_up,
         "parameters": parameters,
         "tokens_per_second": tokens / seconds,
-        "peak_memory_bytes": None if peak is None else int(world.worst(peak)),
+        "peak_memory_bytes": None if peak is None else int(comm.worst(peak)),
         "check": dict(check),
     }
-    for line in columns.workload_lines(made):
-        world.line(line)
+    for line in text_tables.workload_lines(made):
+        comm.line(line)
     return {"workloads": [made]}
 
 
 def train_replicas(
-    world: World, setting: Setting, workload: str, parallel: nn.Module, parameters: int
+    comm: Communicator,
+    setting: WorkloadOptions,
+    workload: str,
+    parallel: nn.Module,
+    parameters: int,
 ) -> dict[str, Any]:
     """Train where each rank has the whole model's work on a batch of its own: ddp and fsdp.
 
     parallel: the model in what averages its gradients. parameters: of the unsplit model.
     """
-    ((tokens, targets),) = batches(world, setting, [world.rank])
+    ((tokens, targets),) = batches(comm, setting, [comm.rank])
     return train(
-        world, setting, workload,
+        comm, setting, workload,
         parts=parallel,
         step=data_parallel_step(parallel, tokens, targets),
         expected=lambda: expectation(
-            world, setting, range(world.size),
-            setting.unsplit_layers(sleeping_gradient(world.size)),
+            comm, setting, range(comm.size),
+            setting.unsplit_layers(sleeping_gradient(comm.size)),
         ),
-        tokens=setting.shape.tokens * world.size,
+        tokens=setting.shape.tokens * comm.size,
         parameters=parameters,
     )  # fmt: skip

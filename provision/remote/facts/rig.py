@@ -92,7 +92,7 @@ def rig(
     }
 
 
-def gpu_fact(gpu: pcie.Gpu) -> dict[str, Any]:
+def gpu_fact(gpu: pcie.PcieGpu) -> dict[str, Any]:
     """One GPU and its path."""
     return {
         "address": gpu.address,
@@ -125,7 +125,7 @@ def gpu_fact(gpu: pcie.Gpu) -> dict[str, Any]:
     }
 
 
-def port_fact(port: pcie.Port) -> dict[str, Any]:
+def port_fact(port: pcie.PciePort) -> dict[str, Any]:
     """A device on a path, with its end of the link above it."""
     return {
         "address": port.address,

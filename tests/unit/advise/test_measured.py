@@ -24,15 +24,30 @@ def document(**changes: Any) -> dict[str, Any]:
         for size in (8, 65536, 1 << 20, 1 << 26)
     ]
     made: dict[str, Any] = {
-        "format": "deeprig-bench", "version": 1, "finished_at": 1.7e9, "backend": "nccl",
-        "ranks": 3, "nccl": "2.29.7", "gpus": ["0000:04:00.0"] * 3,
+        "format": "deeprig-bench",
+        "version": 1,
+        "finished_at": 1.7e9,
+        "backend": "nccl",
+        "ranks": 3,
+        "nccl": "2.29.7",
+        "gpus": ["0000:04:00.0"] * 3,
         "collectives": [{"collective": "all_reduce", "ranks": 3, "sizes": sizes}],
-        "pairs": [{"from": 0, "to": 1, "size_bytes": 1 << 26, "latency_seconds": 30e-6,
-                   "bandwidth_bytes_per_second": 0.2e9, "wrong_values": 0}],
-        "gemm": [{"rank": rank, "dtype": dtype, "size": size, "flops_per_second": rate * 1e12}
-                 for rank, rate in ((0, 60.0), (1, 52.0), (2, 61.0))
-                 for dtype, size in (("float16", 8192), ("float16", 1024))],
-    }  # fmt: skip
+        "pairs": [
+            {
+                "from": 0,
+                "to": 1,
+                "size_bytes": 1 << 26,
+                "latency_seconds": 30e-6,
+                "bandwidth_bytes_per_second": 0.2e9,
+                "wrong_values": 0,
+            }
+        ],
+        "gemm": [
+            {"rank": rank, "dtype": dtype, "size": size, "flops_per_second": rate * 1e12}
+            for rank, rate in ((0, 60.0), (1, 52.0), (2, 61.0))
+            for dtype, size in (("float16", 8192), ("float16", 1024))
+        ],
+    }
     made.update(changes)
     return made
 
@@ -88,8 +103,12 @@ def test_what_is_not_json_or_empty_is_refused(content: str) -> None:
     ],
 )
 def test_nccls_own_choice_of_p2p_is_seen(changes: dict[str, Any], direct: bool) -> None:
-    hazard = {"hazard": "default", "status": "ok", "wrong_values": 0,
-              "transports": {"0->1": "P2P/CUMEM", "1->2": "P2P/CUMEM"}}  # fmt: skip
+    hazard = {
+        "hazard": "default",
+        "status": "ok",
+        "wrong_values": 0,
+        "transports": {"0->1": "P2P/CUMEM", "1->2": "P2P/CUMEM"},
+    }
     assert parsed(hazards=[{**hazard, **changes}]).p2p == direct
     assert not parsed().p2p
     rig = machine.with_measured(rigs.seed(), parsed(hazards=[{**hazard, **changes}]))

@@ -22,11 +22,29 @@ from tests.unit.advise import rigs
 
 ROOT = Path(__file__).parents[3]
 USUAL: dict[str, Any] = {
-    "model": "gpt2", "layers": "", "hidden": "", "heads": "", "kv_heads": "", "feed_forward": "",
-    "vocabulary": "", "experts": "", "top_k": "", "precision": "bf16", "sequence": "1024",
-    "batch": "1", "accumulate": "4", "streams": "1", "gpus": "2x RTX 3090", "links": "",
-    "board": "", "cpu": "", "p2p": False, "measured": "", "explain": False, "plot": "",
-}  # fmt: skip
+    "model": "gpt2",
+    "layers": "",
+    "hidden": "",
+    "heads": "",
+    "kv_heads": "",
+    "feed_forward": "",
+    "vocabulary": "",
+    "experts": "",
+    "top_k": "",
+    "precision": "bf16",
+    "sequence": "1024",
+    "batch": "1",
+    "accumulate": "4",
+    "streams": "1",
+    "gpus": "2x RTX 3090",
+    "links": "",
+    "board": "",
+    "cpu": "",
+    "p2p": False,
+    "measured": "",
+    "explain": False,
+    "plot": "",
+}
 
 
 def advise(flags: Flags | None = None, **changes: Any) -> bool:
@@ -45,8 +63,11 @@ def test_the_command_line_has_every_flag_and_needs_no_rig() -> None:
     more = ["--vocabulary", "1000", "--precision", "fp32", "--accumulate", "2", "--json"]
     done = subprocess.run(
         [sys.executable, "-m", "fabric", "advise", *told, *model, *more],
-        cwd=ROOT, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     document = json.loads(done.stdout)
     assert document["precision"] == "fp32"

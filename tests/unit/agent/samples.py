@@ -8,16 +8,16 @@ from functools import cache
 from typing import Any
 
 from agent import tables
-from agent.checks.context import Checks, Context
+from agent.checks.context import CheckContext, CheckTable
 from agent.checks.sample import AgentReading, GpuState, Sample
 from agent.configuration.expectations import Expectations
 from agent.readings import pcie
 from agent.readings.host import HAZARDS, HostReading
-from agent.readings.links import PortReading, path_of
-from agent.readings.nccl import Ignored, Result, Results
+from agent.readings.links import PortReading, build_path
+from agent.readings.nccl import CollectiveResult, CollectiveResults, IgnoredFile
 from agent.readings.nvml import DriverReading, GpuReading
 from agent.readings.validation import Validation
-from agent.readings.xid import Catalogue, XidCount
+from agent.readings.xid import XidCatalogue, XidCount
 
 NOW = 1_772_366_400.0
 HOUR = 3600.0
@@ -79,7 +79,7 @@ def ports() -> dict[str, PortReading]:
     return found
 
 
-RESULT = Result(
+RESULT = CollectiveResult(
     file="x.json", collective="all_reduce", backend="nccl", ranks=3, finished_at=NOW - HOUR,
     size_bytes=256 << 20, bus_bandwidth=2.8e9, latency_seconds=4e-5, wrong_values=0,
     gpus=tuple(WAYS),
@@ -136,9 +136,9 @@ def make(changes: Mapping[str, Any] | None = None) -> Sample:
     known = items(ports(), given.pop("ports", {}))
     paths = {}
     for gpu, root in ways.items():
-        way = tuple(pcie.Port(address, "", "", "", pcie.Link()) for address in (root, gpu))
-        found = path_of(pcie.Gpu(gpu, "10de", "2204", "", "", "", None, None, way), known)
-        paths[gpu] = expectations.of(replace(found, loaded_speed=8e9, loaded_at=NOW - HOUR))
+        way = tuple(pcie.PciePort(address, "", "", "", pcie.PcieLink()) for address in (root, gpu))
+        found = build_path(pcie.PcieGpu(gpu, "10de", "2204", "", "", "", None, None, way), known)
+        paths[gpu] = expectations.add_to(replace(found, loaded_speed=8e9, loaded_at=NOW - HOUR))
     states = {
         gpu: GpuState(gpu, index, f"GPU-{index}", "NVIDIA GeForce RTX 3090", reading(index, gpu),
                       read_at=NOW, read_duration_seconds=0.004)
@@ -148,7 +148,7 @@ def make(changes: Mapping[str, Any] | None = None) -> Sample:
         XidCount(row["address"], row["xid"], row.get("count", 1), NOW - row.get("ago", 60))
         for row in given.pop("xids", [])
     ]
-    ignored = tuple(Ignored(**row) for row in given.pop("ignored", []))
+    ignored = tuple(IgnoredFile(**row) for row in given.pop("ignored", []))
     results = tuple(changed(RESULT, row) for row in given.pop("results", [{}]))
     sample = Sample(
         taken_at=NOW,
@@ -169,7 +169,7 @@ def make(changes: Mapping[str, Any] | None = None) -> Sample:
             cpu_throttles=0,
             kernel_hazards=dict.fromkeys(HAZARDS, False),
         ),
-        nccl=Results(results, ignored, len(results)),
+        nccl=CollectiveResults(results, ignored, len(results)),
         agent=AgentReading("0.1.0", NOW - HOUR, 1.0, 3600, 0, {"pcie": 0.001}, {"server": 2.5},
                            {"server": 30 << 20}),
         expectations=expectations,
@@ -183,13 +183,13 @@ def context(
     sample: Sample,
     increases: Mapping[str, float] | None = None,
     clock_jump: float | None = None,
-    checks: Checks | None = None,
-) -> Context:
+    checks: CheckTable | None = None,
+) -> CheckContext:
     """What the checks get; increases by the words of their key."""
-    return Context(
+    return CheckContext(
         sample,
         {tuple(key.split()): grown for key, grown in (increases or {}).items()},
-        checks or Checks(table("checks")),
-        Catalogue(table("xids")),
+        checks or CheckTable(table("checks")),
+        XidCatalogue(table("xids")),
         clock_jump,
     )

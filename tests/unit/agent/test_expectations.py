@@ -10,7 +10,7 @@ import yaml
 from agent.configuration import expectations
 from agent.configuration.expectations import Expectations
 from agent.errors import ConfigurationError
-from agent.readings.links import Path as PciePath
+from agent.readings.links import PciePath as PciePath
 from tests.unit.agent import samples
 
 REFUSED = yaml.safe_load((Path(__file__).parent / "expectations.yml").read_text())
@@ -20,7 +20,7 @@ PATH = PciePath("0000:08:00.0", (), max_width=16, max_speed=8e9)
 def load(folder: Path, text: str) -> Expectations:
     file = folder / "agent.yml"
     file.write_text(text)
-    return expectations.load(file)
+    return expectations.load_expectations(file)
 
 
 @pytest.mark.parametrize("case", REFUSED, ids=[case["error"] for case in REFUSED])
@@ -38,21 +38,25 @@ def test_a_threshold_that_no_float_can_hold(tmp_path: Path) -> None:
 
 def test_a_file_that_is_not_there_or_no_text(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"gone\.yml: No such file or directory$"):
-        expectations.load(tmp_path / "gone.yml")
+        expectations.load_expectations(tmp_path / "gone.yml")
     with pytest.raises(ConfigurationError, match=r": Is a directory$"):
-        expectations.load(tmp_path)
+        expectations.load_expectations(tmp_path)
     (tmp_path / "x.yml").write_bytes(b"\xff\xfe")
-    with pytest.raises(ConfigurationError, match=r"x\.yml: no text$"):
-        expectations.load(tmp_path / "x.yml")
+    with pytest.raises(ConfigurationError, match=r"x\.yml: not a text file$"):
+        expectations.load_expectations(tmp_path / "x.yml")
 
 
 @pytest.mark.parametrize("text", ["", "# nothing\n", "{}\n", "thresholds:\npath_widths:\n"])
 def test_all_of_it_may_be_missing(text: str, tmp_path: Path) -> None:
     found = load(tmp_path, text)
     assert (found.gpus, found.path_width, found.path_speed) == (None, None, None)
-    assert found.thresholds == samples.table("thresholds") == expectations.load(None).thresholds
+    assert (
+        found.thresholds
+        == samples.table("thresholds")
+        == expectations.load_expectations(None).thresholds
+    )
     assert found.config_file == str(tmp_path / "agent.yml")
-    assert expectations.load(None).config_file is None
+    assert expectations.load_expectations(None).config_file is None
 
 
 def test_none_is_a_number(tmp_path: Path) -> None:
@@ -72,7 +76,7 @@ def test_every_width_of_pcie(width: int, tmp_path: Path) -> None:
 
 def test_what_the_docstring_shows(tmp_path: Path) -> None:
     assert expectations.__doc__ is not None
-    text = expectations.__doc__.partition("may be missing.\n\n")[2]
+    text = expectations.__doc__.partition("is optional.\n\n")[2]
     found = load(tmp_path, text)
     assert (found.gpus, found.gpus_from) == (3, "inventory")
     assert (found.path_width, found.path_speed) == (4, 8e9)
@@ -81,7 +85,7 @@ def test_what_the_docstring_shows(tmp_path: Path) -> None:
 
 def test_what_is_expected_of_a_path(tmp_path: Path) -> None:
     def wanted(text: str) -> tuple[int | None, str, float | None, str]:
-        path = load(tmp_path, text).of(PATH)
+        path = load(tmp_path, text).add_to(PATH)
         return (path.expected_width, path.expected_width_from,
                 path.expected_speed, path.expected_speed_from)  # fmt: skip
 
@@ -94,11 +98,11 @@ def test_what_is_expected_of_a_path(tmp_path: Path) -> None:
     assert wanted("path_width: 4")[:2] == (4, "set for this rig")
     both = "{path_width: 4, path_widths: {'0000:08:00.0': 1}}"
     assert wanted(both)[:2] == (1, "set for this address")
-    few = load(tmp_path, both).of(PATH, 1), load(tmp_path, "path_width: 4").of(PATH, 1)
+    few = load(tmp_path, both).add_to(PATH, 1), load(tmp_path, "path_width: 4").add_to(PATH, 1)
     assert [one.expected_width_from for one in few] == [
         "set for this address", "all that the card has",
     ]  # fmt: skip
     assert few[1].expected_width == 1
-    assert load(tmp_path, "path_width: 4").of(PATH, 16).expected_width == 4
+    assert load(tmp_path, "path_width: 4").add_to(PATH, 16).expected_width == 4
     other = "{path_width: 4, path_widths: {'0000:04:00.0': 1}}"
     assert wanted(other)[:2] == (4, "set for this rig")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from agent.sampling.growth import STEPS, Trends
+from agent.sampling.growth import STEPS, CounterGrowth
 
 KEY = ("aer", "0000:04:00.0", "correctable")
 
 
 def grown(window: float, *points: tuple[float, float]) -> list[float]:
-    trends = Trends(window)
+    trends = CounterGrowth(window)
     return [trends.add(now, {KEY: value})[KEY] for now, value in points]
 
 
@@ -19,7 +19,7 @@ def test_what_was_there_before_is_not_of_the_window() -> None:
 
 
 def test_growth_leaves_the_window_again() -> None:
-    trends = Trends(100)
+    trends = CounterGrowth(100)
     found = [trends.add(now, {KEY: 7 if now >= 50 else 0})[KEY] for now in range(300)]
     assert found[49] == 0
     assert found[50:150] == [7] * 100, "it is held for the whole window"
@@ -40,7 +40,7 @@ def test_a_counter_that_fell_began_anew(values: tuple[float, ...], wanted: float
 
 def test_a_counter_that_comes_later_or_goes_for_a_while() -> None:
     other = ("replays", "0000:04:00.0")
-    trends = Trends(600)
+    trends = CounterGrowth(600)
     trends.add(0, {KEY: 5})
     assert trends.add(1, {KEY: 6, other: 100}) == {KEY: 1, other: 0}
     assert trends.add(2, {other: 101}) == {other: 1}
@@ -54,7 +54,7 @@ def test_a_gap_longer_than_the_window() -> None:
 
 
 def test_few_points_are_kept() -> None:
-    trends = Trends(600)
+    trends = CounterGrowth(600)
     for now in range(5000):
         trends.add(now, {KEY: now})
     assert len(trends._points) <= STEPS + 2

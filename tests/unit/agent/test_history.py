@@ -11,7 +11,7 @@ WALL = 1_772_366_400.0  # the wall clock is this much ahead of the time since bo
 
 
 def document(history: History, now: float) -> dict[str, Any]:
-    return history.document(now, WALL + now)
+    return history.build_document(now, WALL + now)
 
 
 def plotted(history: History, now: float) -> list[float | None]:

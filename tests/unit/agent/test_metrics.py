@@ -16,12 +16,12 @@ import pytest
 from prometheus_client import Metric
 from prometheus_client.registry import Collector
 
-from agent import checks
 from agent.checks.sample import Sample
+from agent.checks.verdicts import judge_sample
 from agent.configuration import settings
 from agent.readings.nvml import GpuReading
 from agent.sampling.metrics import PREFIX, MetricRow, MetricTable, SampleCollector, Subject
-from agent.sampling.sampler import Published, Sampler
+from agent.sampling.sampler import PublishedSample, Sampler
 from lab.simulate.simulated import Simulated, build
 from tests.unit.agent import samples
 from tests.unit.agent.formats import content, encode_both, parse_classic, parse_openmetrics
@@ -68,7 +68,7 @@ def filled() -> Sample:
     agent = replace(sample.agent, resident_bytes={"server": 1})
     gpus = (replace(state, reading=reading), *sample.gpus[1:])
     sample = replace(sample, gpus=gpus, host=host, agent=agent)
-    return replace(sample, verdicts=checks.judge(samples.context(sample)))
+    return replace(sample, verdicts=judge_sample(samples.context(sample)))
 
 
 def render(sample: Sample) -> tuple[bytes, bytes]:
@@ -243,7 +243,7 @@ def test_the_xids_of_a_gpu_that_left_the_bus_are_still_counted() -> None:
 
 
 @pytest.fixture(scope="module")
-def simulated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Published]:
+def simulated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PublishedSample]:
     """A sample of three simulated 3090s, through NVML and sysfs, with one result."""
     if not shutil.which("gcc"):
         pytest.skip("no gcc")
@@ -258,7 +258,7 @@ def simulated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Published]:
     with pytest.MonkeyPatch.context() as patch:
         for name in ("LD_LIBRARY_PATH", "DEEPRIG_LAB_HARDWARE"):
             patch.setenv(name, rig.environment[name])
-        told = settings.parse([
+        told = settings.parse_arguments([
             "--path.sysfs", str(rig.sysfs), "--path.procfs", str(rig.procfs),
             "--path.state", str(state), "--path.kernel-log", str(folder / "no log"),
         ])  # fmt: skip
@@ -276,7 +276,7 @@ def simulated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Published]:
             sampler.close()
 
 
-def test_three_cards_give_at_least_300_series(simulated: Published) -> None:
+def test_three_cards_give_at_least_300_series(simulated: PublishedSample) -> None:
     old, new = encode_both(simulated.metrics)
     found = content(parse_openmetrics, new)
     assert sum(len(values) for _, _, values in found.values()) >= 300

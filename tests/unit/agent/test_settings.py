@@ -15,7 +15,7 @@ import yaml
 
 from agent import VERSION
 from agent.configuration import settings
-from agent.configuration.settings import Settings, address, duration, parse
+from agent.configuration.settings import Settings, parse_address, parse_arguments, parse_duration
 from agent.errors import ConfigurationError
 
 ROOT = Path(__file__).parents[3]
@@ -42,8 +42,8 @@ def usual(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 @pytest.mark.parametrize("case", CASES, ids=lambda case: " ".join(case["words"]))
 def test_what_is_wrong_is_said(case: Any, usual: Path) -> None:
     with pytest.raises(ConfigurationError) as caught:
-        parse(case["words"])
-    assert str(caught.value) == case["says"]
+        parse_arguments(case["words"])
+    assert str(caught.value) == case["error"]
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_help_and_version() -> None:
 
 
 def test_what_holds_when_nothing_is_said(usual: Path) -> None:
-    found = parse([])
+    found = parse_arguments([])
     assert found.addresses == (("127.0.0.1", 10390),)
     assert (found.telemetry_path, found.web_config) == ("/metrics", None)
     assert (found.interval, found.nvml_deadline, found.pcie_throughput) == (5.0, 2.0, False)
@@ -107,7 +107,7 @@ def test_what_holds_when_nothing_is_said(usual: Path) -> None:
 
 def test_what_is_said_holds(tmp_path: Path) -> None:
     (tmp_path / "agent.yml").write_text("gpus: 4\n")
-    found = parse([
+    found = parse_arguments([
         "--web.listen-address=:1", "--web.listen-address=[::1]:2", "--sample.interval", "500ms",
         "--nvml.deadline=1m", "--readings.pcie-throughput", "--web.telemetry-path=/gpu/metrics",
         f"--config.file={tmp_path / 'agent.yml'}", "--path.rootfs=/host", "--path.state=/data",
@@ -124,10 +124,10 @@ def test_what_is_said_holds(tmp_path: Path) -> None:
 
 def test_the_usual_file_is_used_when_it_is_there(usual: Path) -> None:
     usual.write_text("gpus: 5\n")
-    assert parse([]).expectations.gpus == 5
+    assert parse_arguments([]).expectations.gpus == 5
     usual.write_text("gpus: five\n")
     with pytest.raises(ConfigurationError, match=rf"{usual}:1: 'gpus' must be a number"):
-        parse([])
+        parse_arguments([])
 
 
 @pytest.mark.parametrize(
@@ -142,11 +142,11 @@ def test_the_usual_file_is_used_when_it_is_there(usual: Path) -> None:
     ],
 )
 def test_addresses(word: str, means: tuple[str, int]) -> None:
-    assert address(word) == means
+    assert parse_address(word) == means
 
 
 @pytest.mark.parametrize(
     ("word", "seconds"), [("500ms", 0.5), ("5s", 5), ("0.5s", 0.5), ("1m", 60), ("1.5m", 90)]
 )
 def test_durations(word: str, seconds: float) -> None:
-    assert duration("--x", word) == seconds
+    assert parse_duration("--x", word) == seconds

@@ -102,14 +102,21 @@ def test_supplies_are_a_list_of_watts(given: object) -> None:
 
 def test_the_tree_shares_what_gpus_share() -> None:
     def port(address: str, kind: str, now: int, most: int) -> dict[str, object]:
-        return {"address": address, "kind": kind, "current_width": now, "max_width": most,
-                "max_speed_gts": 8.0}  # fmt: skip
+        return {
+            "address": address,
+            "kind": kind,
+            "current_width": now,
+            "max_width": most,
+            "max_speed_gts": 8.0,
+        }
 
     switch = [port("0000:00:01.0", "root port", 4, 4), port("0000:02:00.0", "upstream port", 4, 4)]
     gpus = []
     for n in (4, 5):
-        own = [port(f"0000:03:0{n}.0", "downstream port", 1, 1),
-               port(f"0000:0{n}:00.0", "endpoint", 1, 16)]  # fmt: skip
+        own = [
+            port(f"0000:03:0{n}.0", "downstream port", 1, 1),
+            port(f"0000:0{n}:00.0", "endpoint", 1, 16),
+        ]
         gpus.append({"device_id": "2204", "path_width": 1, "path": [*switch, *own]})
     assert pcie_tree.draw(gpus, {"2204": "RTX 3090"}) == [
         "processor",

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from agent.readings.pcie import Aer, Gpu, Link, Port
+from agent.readings.pcie import Aer, PcieGpu, PcieLink, PciePort
 from provision import hardware
 from provision.assess import wear
 from provision.assess.finding import Finding
@@ -15,19 +15,33 @@ from provision.assess.nvidia_smi import Smi
 from provision.inventory import yaml_source
 
 ADDRESS = "0000:08:00.0"
-HEALTHY = Smi(ADDRESS, "RTX 3090", "94.02.42.00.05", celsius=35, fan=0, busy=0, power_limit=350,
-              power_default=350, remapped=0, uncorrectable=0)  # fmt: skip
+HEALTHY = Smi(
+    ADDRESS,
+    "RTX 3090",
+    "94.02.42.00.05",
+    celsius=35,
+    fan=0,
+    busy=0,
+    power_limit=350,
+    power_default=350,
+    remapped=0,
+    uncorrectable=0,
+)
 LOG = "NVRM: Xid (PCI:0000:08:00): {}, pid=1\n"
 
 
-def gpu(port_aer: Aer | None = None, own: Aer | None = None, **rest: Any) -> Gpu:
-    port = Port("0000:00:03.1", "root port", "1022", "1453", Link(4, 4, 2.5, 8.0), aer=port_aer)
-    card = Port(ADDRESS, "endpoint", "10de", "2204", Link(4, 16, 2.5, 16.0), aer=own, **rest)
-    return Gpu(ADDRESS, "10de", "2204", "10de", "147d", "a1", "nvidia", None, (port, card))
+def gpu(port_aer: Aer | None = None, own: Aer | None = None, **rest: Any) -> PcieGpu:
+    port = PciePort(
+        "0000:00:03.1", "root port", "1022", "1453", PcieLink(4, 4, 2.5, 8.0), aer=port_aer
+    )
+    card = PciePort(
+        ADDRESS, "endpoint", "10de", "2204", PcieLink(4, 16, 2.5, 16.0), aer=own, **rest
+    )
+    return PcieGpu(ADDRESS, "10de", "2204", "10de", "147d", "a1", "nvidia", None, (port, card))
 
 
 def found(
-    gpus: list[Gpu], smis: list[Smi], messages: str = "boot\n", generation: str = "ampere"
+    gpus: list[PcieGpu], smis: list[Smi], messages: str = "boot\n", generation: str = "ampere"
 ) -> dict[str, Finding]:
     """By check, the first of each."""
     findings = wear.signs(gpus, smis, messages, {ADDRESS: generation})
@@ -59,7 +73,7 @@ def test_a_healthy_card_has_no_sign() -> None:
         ({"memory_celsius": 104.0, "fan": 90, "busy": 99}, "heat", "warning", "memory 104 °C"),
         ({"power_limit": 250.0}, "power limit", "note", "250 W, by default 350 W"),
     ],
-)  # fmt: skip
+)
 def test_what_the_driver_says(changes: dict[str, Any], check: str, status: str, words: str) -> None:
     one = found([COUNTED], [replace(HEALTHY, **changes)])[check]
     assert one.status == status
@@ -74,7 +88,7 @@ def test_what_the_driver_says(changes: dict[str, Any], check: str, status: str, 
         (gpu(), "unknown", "counts none"),
     ],
 )
-def test_pcie_errors_are_those_of_the_whole_path(one: Gpu, status: str, words: str) -> None:
+def test_pcie_errors_are_those_of_the_whole_path(one: PcieGpu, status: str, words: str) -> None:
     finding = found([one], [HEALTHY])["PCIe errors"]
     assert finding.status == status
     assert words in finding.reading

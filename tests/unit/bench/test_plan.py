@@ -9,9 +9,9 @@ import pytest
 
 from agent.bench import plan
 from agent.bench.errors import UnusableError
-from agent.bench.plan import Ground
+from agent.bench.plan import Resources
 from agent.bench.rank import PARTS
-from agent.bench.workloads.shape import Shape
+from agent.bench.workloads.shape import ModelShape
 
 ALL = [(backend, name) for backend in ("gloo", "nccl") for name in plan.PLANS]
 TABLE = json.loads(plan.TABLE.read_text())
@@ -20,7 +20,7 @@ TABLE = json.loads(plan.TABLE.read_text())
 @pytest.mark.parametrize(("backend", "name"), ALL)
 @pytest.mark.parametrize("ranks", [2, 3, 4, 6, 7, 8, 13])
 def test_every_plan_can_be_run_by_any_number_of_ranks(backend: str, name: str, ranks: int) -> None:
-    made = plan.make(name, Ground(backend, ranks))
+    made = plan.make(name, Resources(backend, ranks))
     parts = {part.name: part for part in made.parts}
     assert set(parts) == set(TABLE[backend][name]["parts"])
     for part in made.parts:
@@ -28,10 +28,10 @@ def test_every_plan_can_be_run_by_any_number_of_ranks(backend: str, name: str, r
         if part.name in plan.WORKLOADS:
             small = part.options.get("small", part.options)
             for values in (part.options["shape"], small["shape"]):
-                must_fit(part.name, Shape.of(values), ranks)
+                must_fit(part.name, ModelShape.of(values), ranks)
 
 
-def must_fit(part: str, shape: Shape, ranks: int) -> None:
+def must_fit(part: str, shape: ModelShape, ranks: int) -> None:
     """A shape that these ranks can split."""
     if part in ("tensor", "decode", "three_d"):
         shape.must_divide(2 if part == "three_d" else ranks, "heads", "hidden", "feed_forward")
@@ -64,41 +64,41 @@ def test_full_is_more_than_quick() -> None:
 @pytest.mark.parametrize(
     ("part", "ground", "reason"),
     [
-        ("collectives", Ground("nccl", 1), "two GPUs"),
-        ("decode", Ground("nccl", 1), "two GPUs"),
-        ("peer", Ground("nccl", 1), "two GPUs"),
-        ("gemm", Ground("nccl", 1), ""),
-        ("transfers", Ground("nccl", 1), ""),
-        ("transfers", Ground("gloo", 2), "NVIDIA"),
-        ("tools", Ground("gloo", 2), "NVIDIA"),
-        ("hazards", Ground("nccl", 4, nodes=2), "one rig"),
-        ("collectives", Ground("nccl", 4, nodes=2), ""),
-        ("three_d", Ground("gloo", 8), ""),
-        ("three_d", Ground("gloo", 4), "8 ranks"),
-        ("three_d", Ground("gloo", 8, numpy=False), "numpy"),
-        ("pipeline", Ground("gloo", 2, numpy=False), "numpy"),
-        ("ddp", Ground("gloo", 2, numpy=False), ""),
+        ("collectives", Resources("nccl", 1), "two GPUs"),
+        ("decode", Resources("nccl", 1), "two GPUs"),
+        ("peer", Resources("nccl", 1), "two GPUs"),
+        ("gemm", Resources("nccl", 1), ""),
+        ("transfers", Resources("nccl", 1), ""),
+        ("transfers", Resources("gloo", 2), "NVIDIA"),
+        ("tools", Resources("gloo", 2), "NVIDIA"),
+        ("hazards", Resources("nccl", 4, nodes=2), "one rig"),
+        ("collectives", Resources("nccl", 4, nodes=2), ""),
+        ("three_d", Resources("gloo", 8), ""),
+        ("three_d", Resources("gloo", 4), "8 ranks"),
+        ("three_d", Resources("gloo", 8, numpy=False), "numpy"),
+        ("pipeline", Resources("gloo", 2, numpy=False), "numpy"),
+        ("ddp", Resources("gloo", 2, numpy=False), ""),
     ],
 )  # fmt: skip
-def test_what_is_skipped_and_why(part: str, ground: Ground, reason: str) -> None:
-    said = plan.skipped(part, ground)
+def test_what_is_skipped_and_why(part: str, resources: Resources, reason: str) -> None:
+    said = plan.skipped(part, resources)
     assert (reason in said) if reason else said == ""
 
 
 def test_a_part_that_the_backend_lacks_is_told() -> None:
-    (part,) = plan.make("quick", Ground("gloo", 2), ["transfers"]).parts
+    (part,) = plan.make("quick", Resources("gloo", 2), ["transfers"]).parts
     assert part.skipped
 
 
 def test_parts_come_in_the_order_of_the_plan() -> None:
-    made = plan.make("quick", Ground("gloo", 2), ["ddp", "environment", "ddp", "gemm"])
+    made = plan.make("quick", Resources("gloo", 2), ["ddp", "environment", "ddp", "gemm"])
     assert [part.name for part in made.parts] == ["environment", "gemm", "ddp"]
 
 
 def test_options_replace_the_plans_own() -> None:
     changes = {"min_bytes": 16, "max_bytes": 100, "factor": 2, "repeats": 7}
     made = {part.name: part.options for part in plan.make(
-        "full", Ground("nccl", 2), changes=changes
+        "full", Resources("nccl", 2), changes=changes
     ).parts}  # fmt: skip
     assert made["collectives"]["sizes_bytes"] == [16, 32, 64, 100]
     assert made["pairs"]["sizes_bytes"] == [16, 100]
@@ -108,7 +108,7 @@ def test_options_replace_the_plans_own() -> None:
 
 
 def test_hazards_of_the_plans_are_in_their_table() -> None:
-    from agent.bench.hazards import TABLE as HAZARDS
+    from agent.bench.transport_trials import TABLE as HAZARDS
 
     known = {row["hazard"] for row in json.loads(HAZARDS.read_text())}
     for name in plan.PLANS:
@@ -139,11 +139,11 @@ def test_sizes(least: int, most: int, factor: int) -> None:
 
 
 def test_a_shape_is_what_it_says() -> None:
-    assert Shape.of({"layers": 3}).layers == 3
+    assert ModelShape.of({"layers": 3}).layers == 3
     with pytest.raises(UnusableError, match="no depth"):
-        Shape.of({"depth": 3})
+        ModelShape.of({"depth": 3})
     for value in (0, -1, True, 1.5, "8"):
         with pytest.raises(UnusableError, match="layers of a shape"):
-            Shape.of({"layers": value})
+            ModelShape.of({"layers": value})
     with pytest.raises(UnusableError, match="heads 4 can't be split among 3"):
-        Shape(heads=4).must_divide(3, "heads")
+        ModelShape(heads=4).must_divide(3, "heads")

@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 
 from agent.bench import processes
-from agent.bench.progress import Follower, Teller, progress_file
-from agent.bench.ranks import Ranks
+from agent.bench.progress import ProgressReader, ProgressWriter, progress_file
+from agent.bench.rank_monitor import RankMonitor
 from tests.unit.agent.web.server import wait_for
 
 ROOT = Path(__file__).parents[3]
@@ -75,27 +75,27 @@ def test_states() -> None:
 
 
 def test_progress_comes_line_by_line(tmp_path: Path) -> None:
-    follower = Follower(progress_file(tmp_path, 3))
+    follower = ProgressReader(progress_file(tmp_path, 3))
     assert list(follower.news()) == [], "the rank has not begun"
-    teller = Teller(tmp_path, 3)
-    teller.begin("ddp")
+    progress = ProgressWriter(tmp_path, 3)
+    progress.begin("ddp")
     assert list(follower.news()) == [{"pid": os.getpid()}, {"part": "ddp"}]
     with progress_file(tmp_path, 3).open("a") as file:
         file.write('{"at": "ste')
     assert list(follower.news()) == [], "half a line waits"
     with progress_file(tmp_path, 3).open("a") as file:
         file.write('p 1"}\n')
-    teller.end("ddp", ["wrong"])
+    progress.end("ddp", ["wrong"])
     assert list(follower.news()) == [{"at": "step 1"}, {"end": "ddp", "wrong": ["wrong"]}]
 
 
 def test_who_is_waited_for(tmp_path: Path) -> None:
     """Not as far as others; the lines that rank 0 says are no steps."""
-    tellers = [Teller(tmp_path, number) for number in range(3)]
-    ranks = Ranks(tmp_path)
-    for teller in tellers:
-        teller.begin("collectives")
-        teller.at("repeat 1")
+    tellers = [ProgressWriter(tmp_path, number) for number in range(3)]
+    ranks = RankMonitor(tmp_path)
+    for progress in tellers:
+        progress.begin("collectives")
+        progress.at("repeat 1")
     tellers[0].line("a row")
     assert [rank.number for rank, _ in ranks.news()] == [0, 0, 0, 0, 1, 1, 1, 2, 2, 2]
     assert (ranks.behind(), ranks.first, len(ranks)) == ([], 0, 3)

@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
-from agent.bench import ground, job, processes, watch
+from agent.bench import interruptions, job, processes, resources
 from agent.bench.errors import UnusableError
-from agent.bench.job import Ending, Job, Listener
-from agent.bench.watch import Watch
+from agent.bench.interruptions import InterruptionMonitor
+from agent.bench.job import Ending, Job, JobListener
 
 ROOT = Path(__file__).parents[3]
 
@@ -50,10 +50,10 @@ def test_a_probe_that_hangs_in_the_driver(
     python.write_text(f"#!/bin/sh\nexec sleep {LONG_SECONDS:.0f}\n")
     python.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(python))
-    monkeypatch.setattr(ground, "PROBE_SECONDS", 0.1)
+    monkeypatch.setattr(resources, "PROBE_SECONDS", 0.1)
     began = time.monotonic()
     with pytest.raises(UnusableError, match="did not answer"):
-        ground.probe()
+        resources.probe()
     assert time.monotonic() - began < LONG_SECONDS / 2
 
 
@@ -62,10 +62,12 @@ def test_a_look_that_hangs_in_the_driver(
 ) -> None:
     monkeypatch.setattr(signal, "signal", lambda number, handler: None)
     monkeypatch.setattr(
-        watch, "_start_looker", lambda: stuck(["sleep", str(LONG_SECONDS)], stdout=subprocess.PIPE)
+        interruptions,
+        "_start_looker",
+        lambda: stuck(["sleep", str(LONG_SECONDS)], stdout=subprocess.PIPE),
     )
-    monkeypatch.setattr(watch, "KILL_SECONDS", 0.1)
-    looking = Watch(1.0, input_too=False, jobs_too=True)
+    monkeypatch.setattr(interruptions, "KILL_SECONDS", 0.1)
+    looking = InterruptionMonitor(1.0, input_too=False, jobs_too=True)
     began = time.monotonic()
     looking.close()
     assert time.monotonic() - began < LONG_SECONDS / 2
@@ -77,7 +79,7 @@ def test_a_rank_that_can_not_be_killed_is_told(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(job, "_Following", lambda *words: following)
     monkeypatch.setattr(processes, "end_descendants", lambda spared: [7])
     looking: Any = SimpleNamespace(spared=set())
-    ending = job.run(Job("nccl", 2, [], "name"), looking, Listener(), 1.0)
+    ending = job.run(Job("nccl", 2, [], "name"), looking, JobListener(), 1.0)
     assert ending.message.startswith("no rank got on; 7 can't be killed")
 
 

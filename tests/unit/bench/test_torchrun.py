@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.bench.torchrun import Death, Nodes, command, deaths, ended, environment
+from agent.bench.torchrun import Death, RigGroup, command, deaths, ended, environment
 
 #: torch 2.13; the first in its list lost a peer and raised, the second was killed.
 SUMMARY = """\
@@ -69,7 +69,7 @@ def test_statuses_in_words() -> None:
 
 
 def test_on_one_rig_the_port_is_torchruns_to_find() -> None:
-    words = command(3, Nodes(), "run", Path("/job.json"))
+    words = command(3, RigGroup(), "run", Path("/job.json"))
     assert "--standalone" in words
     assert not any("rdzv-endpoint" in word for word in words)
     assert words[-3:] == ["-m", "agent.bench.rank", "/job.json"]
@@ -77,7 +77,7 @@ def test_on_one_rig_the_port_is_torchruns_to_find() -> None:
 
 @pytest.mark.parametrize(("rank", "host"), [(0, "true"), (1, "false")])
 def test_several_rigs_meet(rank: int, host: str) -> None:
-    nodes = Nodes(2, rank, "10.0.0.1:29500", "10.0.0.2", "eth1")
+    nodes = RigGroup(2, rank, "10.0.0.1:29500", "10.0.0.2", "eth1")
     words = command(3, nodes, "run", Path("/job.json"))
     assert {"--nnodes=2", "--nproc-per-node=3", "--rdzv-endpoint=10.0.0.1:29500",
             "--local-addr=10.0.0.2", "--rdzv-id=run"} <= set(words)  # fmt: skip
@@ -88,13 +88,13 @@ def test_several_rigs_meet(rank: int, host: str) -> None:
 
 def test_environment() -> None:
     own = {"PATH": "/bin", "NCCL_SOCKET_IFNAME": "eth0"}
-    gloo = environment(own, "gloo", Nodes(), {"NCCL_DEBUG": "INFO"})
+    gloo = environment(own, "gloo", RigGroup(), {"NCCL_DEBUG": "INFO"})
     assert gloo["GLOO_SOCKET_IFNAME"] == "lo", "one rig needs no network"
     assert gloo["NCCL_SOCKET_IFNAME"] == "eth0", "what the user said stays"
     assert (gloo["OMP_NUM_THREADS"], gloo["NCCL_DEBUG"], gloo["PATH"]) == ("1", "INFO", "/bin")
-    nccl = environment(own, "nccl", Nodes(), {})
+    nccl = environment(own, "nccl", RigGroup(), {})
     assert nccl["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID", "ranks are in the order of the slots"
     assert "OMP_NUM_THREADS" not in nccl
     assert own == {"PATH": "/bin", "NCCL_SOCKET_IFNAME": "eth0"}
-    several = environment({}, "gloo", Nodes(2, 0, "a:1", "a"), {})
+    several = environment({}, "gloo", RigGroup(2, 0, "a:1", "a"), {})
     assert "GLOO_SOCKET_IFNAME" not in several

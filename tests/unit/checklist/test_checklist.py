@@ -27,10 +27,13 @@ def entries(made: Checklist) -> dict[str, Entry]:
 def test_every_item_is_told_for_every_rig() -> None:
     """Each applies to some rig, and its template has what it asks for."""
     rigs = [
-        case(), case(psus=(1600.0,)), case(board={"name": "TUF GAMING B550M-PLUS (WI-FI)"}),
+        case(),
+        case(psus=(1600.0,)),
+        case(board={"name": "TUF GAMING B550M-PLUS (WI-FI)"}),
         told("ROMED8-2T", "EPYC 7302", "4x RTX 3090"),
-        told("H110 Pro BTC+", "", "6x GTX 1060 6GB"), told("", "", ""),
-    ]  # fmt: skip
+        told("H110 Pro BTC+", "", "6x GTX 1060 6GB"),
+        told("", "", ""),
+    ]
     known = items.load()
     seen = {item.id for rig in rigs for item in items.of(rig, known) if item.told(rig)}
     assert seen == {item.id for item in known}

@@ -138,9 +138,16 @@ def test_every_processor_is_vouched_for_by_its_own_maker() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["0x RTX 3090", "65x RTX 3090", "1000000000x RTX 3090", "60x RTX 3090, 5x RTX 3080",
-     "-3x RTX 3090", f"{'9' * 5000}x RTX 3090", ", RTX 3090"],
-)  # fmt: skip
+    [
+        "0x RTX 3090",
+        "65x RTX 3090",
+        "1000000000x RTX 3090",
+        "60x RTX 3090, 5x RTX 3080",
+        "-3x RTX 3090",
+        f"{'9' * 5000}x RTX 3090",
+        ", RTX 3090",
+    ],
+)
 def test_so_many_gpus_no_rig_has(text: str) -> None:
     with pytest.raises(DeeprigError) as raised:
         cards.cards_named(text, cards.cards())

@@ -49,11 +49,18 @@ def known_hosts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def host(server: SshServer, known_hosts: Path, **variables: Any) -> Host:
-    return Host("attic", {
-        "ansible_host": "127.0.0.1", "ansible_port": server.port, "ansible_user": "user",
-        "ansible_password": "hunter22", "ansible_ssh_known_hosts_file": str(known_hosts),
-        **variables,
-    }, ())  # fmt: skip
+    return Host(
+        "attic",
+        {
+            "ansible_host": "127.0.0.1",
+            "ansible_port": server.port,
+            "ansible_user": "user",
+            "ansible_password": "hunter22",
+            "ansible_ssh_known_hosts_file": str(known_hosts),
+            **variables,
+        },
+        (),
+    )
 
 
 def config(text: str = "") -> Config:
@@ -273,9 +280,13 @@ def test_what_a_rig_says_is_written_as_data(inventory: Inventory, tmp_path: Path
 def fab(folder: Path, *words: str, home: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, str(ROOT / "provision/cli/program.py"), *words],
-        cwd=folder, capture_output=True, text=True, check=False, timeout=60,
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
         env={**os.environ, "HOME": str(home), "PYTHONPATH": ""},
-    )  # fmt: skip
+    )
 
 
 @pytest.fixture

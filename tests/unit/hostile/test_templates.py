@@ -76,11 +76,13 @@ def test_keys_are_never_templates(tmp_path: Path) -> None:
     ("written", "value"),
     [
         ('!unsafe "{{ name }}"', "{{ name }}"),
-        ("!unsafe {a: '{{ name }}', '{{ name }}': ['{{ name }}', 5, true]}",
-         {"a": "{{ name }}", "{{ name }}": ["{{ name }}", 5, True]}),
+        (
+            "!unsafe {a: '{{ name }}', '{{ name }}': ['{{ name }}', 5, true]}",
+            {"a": "{{ name }}", "{{ name }}": ["{{ name }}", 5, True]},
+        ),
         ("!unsafe ['{{ name }}', *anchored]", ["{{ name }}", "{{ name }}"]),
     ],
-)  # fmt: skip
+)
 def test_unsafe_values_are_never_templates(written: str, value: object) -> None:
     content = f"name: x\nanchor: &anchored '{{{{ name }}}}'\nwritten: {written}\n"
     variables = yaml_source.parse(content, "vars.yml")
@@ -156,13 +158,14 @@ def test_what_a_secret_template_renders_to_is_masked(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "document",
     [
-        "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
+        "a: &a [x, x, x, x, x, x, x, x, x, x]\n"
+        + "".join(
             f"{new}: &{new} [{', '.join([f'*{old}'] * 10)}]\n"
             for old, new in zip("abcdefgh", "bcdefghi", strict=True)
         ),
         "a: &a [*a]\n",
     ],
-)  # fmt: skip
+)
 def test_aliases_do_not_multiply(document: str) -> None:
     with pytest.raises(RenderError, match="its aliases expand to more than"):
         Templar([{"text": document}]).render(Text.at("{{ text | from_yaml }}", AT))

@@ -51,8 +51,12 @@ def test_sysfs_is_read_through_its_links(root: Path) -> None:
             "names": names(
                 ("/sys/bus/pci/devices/0000:00:03.1", "l", "d", PORT),
                 ("/sys/bus/pci/devices/0000:08:00.0", "l", "d", f"{PORT}/0000:08:00.0"),
-                ("/sys/bus/pci/devices/0000:08:00.0/driver", "l", "d",
-                 "../../../../bus/pci/drivers/nvidia"),
+                (
+                    "/sys/bus/pci/devices/0000:08:00.0/driver",
+                    "l",
+                    "d",
+                    "../../../../bus/pci/drivers/nvidia",
+                ),
             ),
             "kernel": b"==> /sys/bus/pci/devices/0000:08:00.0/class <==\n0x030000\n\n"
             b"==> /sys/bus/pci/devices/0000:08:00.0/vendor <==\n0x10de\n\n"
@@ -60,7 +64,7 @@ def test_sysfs_is_read_through_its_links(root: Path) -> None:
             b"==> /sys/bus/pci/devices/0000:00:03.1/class <==\n0x060400\n\n"
             b"==> /sys/bus/pci/devices/0000:00:03.1/current_link_width <==\n1\n",
         },
-    )  # fmt: skip
+    )
     (gpu,) = pcie.read_gpus(tree.path("/sys"))
     assert gpu.driver == "nvidia"
     assert gpu.path_width == 1

@@ -117,9 +117,13 @@ def test_what_is_gone_and_what_is_new() -> None:
 
 @pytest.mark.parametrize(
     ("content", "words"),
-    [("{", "no JSON"), ("[]", "no report"), ('{"format": "x"}', "no report"),
-     (json.dumps({"format": "deeprig-validation", "version": 7}), "version 7")],
-)  # fmt: skip
+    [
+        ("{", "no JSON"),
+        ("[]", "no report"),
+        ('{"format": "x"}', "no report"),
+        (json.dumps({"format": "deeprig-validation", "version": 7}), "version 7"),
+    ],
+)
 def test_another_file_is_refused(tmp_path: Path, content: str, words: str) -> None:
     file = tmp_path / "before.json"
     file.write_text(content)

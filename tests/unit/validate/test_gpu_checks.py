@@ -82,8 +82,10 @@ def test_a_gpu_that_has_a_name_and_nothing_else_does_not_answer(error: str) -> N
 def test_a_reading_that_a_card_does_not_have_is_unknown() -> None:
     rig = Rig(smi.parse("00000000:08:00.0, P104-100, [N/A], [N/A], [N/A]\n"))
     for check in (
-        test_gpus.test_memory_size, test_gpus.test_persistence, test_gpus.test_power_limit,
-    ):  # fmt: skip
+        test_gpus.test_memory_size,
+        test_gpus.test_persistence,
+        test_gpus.test_power_limit,
+    ):
         assert proved(check, rig)[FIRST] == ("unknown", "[N/A]")
     assert proved(test_gpus.test_gpus_answer, rig)[FIRST] == ("ok", "P104-100")
 

@@ -15,15 +15,28 @@ from tests.rig.subject import Silent, Subject
 ADDRESS, OTHER = "0000:04:00.0", "0000:06:00.0"
 TIMED = {"time_seconds": 0.02, "times": [0.01, 0.02, 0.04], "wrong_values": 0}
 GEMM = {"rank": 0, "gpu": ADDRESS, "dtype": "float16", "flops_per_second": 8e12}
-TRANSFER = {"gpu": ADDRESS, "direction": "host_to_device", "pinned": True,
-            "bandwidth_bytes_per_second": 3e9}  # fmt: skip
+TRANSFER = {
+    "gpu": ADDRESS,
+    "direction": "host_to_device",
+    "pinned": True,
+    "bandwidth_bytes_per_second": 3e9,
+}
 PEER = {"from": ADDRESS, "to": OTHER, "access": True, "bandwidth_bytes_per_second": 2e9}
 
 
 def loaded(**lists: Any) -> Load:
     """A load whose document has these."""
-    document = {"backend": "nccl", "ranks": 2, "gpus": [ADDRESS, OTHER], "parts": [],
-                "problems": [], "gemm": [], "transfers": [], "peer": [], "tools": []}  # fmt: skip
+    document = {
+        "backend": "nccl",
+        "ranks": 2,
+        "gpus": [ADDRESS, OTHER],
+        "parts": [],
+        "problems": [],
+        "gemm": [],
+        "transfers": [],
+        "peer": [],
+        "tools": [],
+    }
     return Load(Counters(), Counters(), 0.0, document | lists)
 
 
@@ -49,8 +62,9 @@ def test_single_runs_are_carried_on(more: dict[str, Any]) -> None:
         assert row.repeats == ((2 * rate, rate, rate / 2) if "times" in more else ())
 
 
-@pytest.mark.parametrize("check", [test_links.test_no_xid_under_load,
-                                   test_links.test_no_replays_under_load])  # fmt: skip
+@pytest.mark.parametrize(
+    "check", [test_links.test_no_xid_under_load, test_links.test_no_replays_under_load]
+)
 def test_an_agent_that_is_silent_proves_nothing(check: Any) -> None:
     """As after a GPU that fell off the bus: no Xid that was read is not the same as no Xid."""
     silent, told = Counters(silent="the agent does not answer"), Counters(replays={ADDRESS: 7})

@@ -37,8 +37,11 @@ def test_a_proof_fails_with_each_critical_row_and_keeps_them_all() -> None:
 
 def test_a_row_tells_no_more_than_it_has() -> None:
     assert Row("rig", "3", "3").document() == {
-        "subject": "rig", "reading": "3", "expectation": "3", "status": "ok",
-    }  # fmt: skip
+        "subject": "rig",
+        "reading": "3",
+        "expectation": "3",
+        "status": "ok",
+    }
 
 
 def test_the_timer_outlasts_the_benchmarks_of_a_large_rig() -> None:

@@ -18,9 +18,11 @@ from typing import Any
 import pytest
 import yaml
 
-from agent.checks import ORDER, context, gpu, host, judge, nccl, pcie, validation, worst
-from agent.checks.context import Checks
-from agent.checks.sample import STATUSES, Verdict
+from agent.checks import context, gpu, host, judgements, nccl, pcie, validation
+from agent.checks.context import CheckTable
+from agent.checks.judgements import STATUSES
+from agent.checks.sample import Verdict
+from agent.checks.verdicts import ORDER, find_worst_status, judge_sample
 from tests.unit.agent import samples
 
 FOLDER = Path(__file__).parent
@@ -33,24 +35,26 @@ NAMES = [f"{case['file']}: {case['case']}" for case in CASES]
 ROWS = samples.table("checks")
 
 
-class Noted(Checks):
-    """The table of checks, which notes what advice each verdict asked for."""
+class RecordingTable(CheckTable):
+    """The table of checks; records which advice each verdict selects."""
 
     def __init__(self) -> None:
         super().__init__(ROWS)
         self.asked: dict[tuple[str, str], str] = {}
 
-    def verdict(self, check: str, subject: str, *rest: Any, **words: Any) -> Verdict:
-        found = super().verdict(check, subject, *rest, **words)
+    def word_verdict(self, check: str, subject: str, *rest: Any, **words: Any) -> Verdict:
+        found = super().word_verdict(check, subject, *rest, **words)
         if found.status != "ok" and len(rest) > 3:
             self.asked[check, subject] = rest[3]
         return found
 
 
-def judged(case: dict[str, Any]) -> tuple[dict[tuple[str, str], Verdict], Noted]:
-    noted = Noted()
+def judged(case: dict[str, Any]) -> tuple[dict[tuple[str, str], Verdict], RecordingTable]:
+    noted = RecordingTable()
     sample = samples.make(case.get("sample"))
-    verdicts = judge(samples.context(sample, case.get("increases"), case.get("clock_jump"), noted))
+    verdicts = judge_sample(
+        samples.context(sample, case.get("increases"), case.get("clock_jump"), noted)
+    )
     found = {(verdict.check, verdict.subject): verdict for verdict in verdicts}
     assert len(found) == len(verdicts), "two verdicts of one check and subject"
     return found, noted
@@ -84,26 +88,40 @@ def test_the_healthy_rig_is_ok_in_everything() -> None:
     assert {check for check, _ in found} == set(ROWS) - {"gpu-memory-errors"}
 
 
+def texts_of(function: Any) -> set[str]:
+    """The texts in a function's code."""
+    return {
+        node.value
+        for node in ast.walk(ast.parse(inspect.getsource(function)))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    }
+
+
 def given_statuses() -> set[tuple[str, str]]:
-    """Each check and the statuses that its function names."""
+    """Each check, and the statuses in its function and in the judgements that it calls."""
     found = set()
     for module in (gpu, host, nccl, pcie, validation):
         for function in module.CHECKS:
-            nodes = list(ast.walk(ast.parse(inspect.getsource(function))))
-            words = {
-                node.value
-                for node in nodes
-                if isinstance(node, ast.Constant) and isinstance(node.value, str)
-            }
+            calls = [
+                node
+                for node in ast.walk(ast.parse(inspect.getsource(function)))
+                if isinstance(node, ast.Call)
+            ]
+            texts = texts_of(function).union(
+                *(
+                    texts_of(getattr(judgements, node.func.id))
+                    for node in calls
+                    if isinstance(node.func, ast.Name) and hasattr(judgements, node.func.id)
+                )
+            )
             (check,) = {
                 node.args[0].value
-                for node in nodes
-                if isinstance(node, ast.Call)
-                and isinstance(node.func, ast.Attribute)
-                and node.func.attr == "verdict"
+                for node in calls
+                if isinstance(node.func, ast.Attribute)
+                and node.func.attr == "word_verdict"
                 and isinstance(node.args[0], ast.Constant)
             }
-            found |= {(str(check), status) for status in words & set(STATUSES)}
+            found |= {(str(check), status) for status in texts & set(STATUSES)}
     return found
 
 
@@ -142,27 +160,32 @@ def test_the_worst_comes_first_and_unknown_makes_nothing_worse() -> None:
         "gpus": {"0000:06:00.0": {"reading": {"temperature_celsius": 95}}},
         "paths": {"0000:04:00.0": {"loaded_speed": None}},
     }
-    verdicts = judge(samples.context(samples.make(changes)))
+    verdicts = judge_sample(samples.context(samples.make(changes)))
     order = [ORDER[verdict.status] for verdict in verdicts]
     assert order == sorted(order)
     assert [verdict.check for verdict in verdicts[:3]] == [
         "gpu-temperature", "reboot-required", "pcie-speed",
     ]  # fmt: skip
-    assert worst(verdicts) == "critical"
-    assert worst(verdicts[1:]) == "warning"
+    assert find_worst_status(verdicts) == "critical"
+    assert find_worst_status(verdicts[1:]) == "warning"
     assert verdicts[2].status == "unknown"
-    assert worst(verdicts[2:]) == "ok"
-    assert worst(()) == "ok"
+    assert find_worst_status(verdicts[2:]) == "ok"
+    assert find_worst_status(()) == "ok"
 
 
 @pytest.mark.parametrize(
     ("function", "amount", "text"),
     [
-        (context.span, 5, "5 s"), (context.span, 60, "1 min"), (context.span, 5400, "1.5 h"),
-        (context.span, 86400, "1 d"), (context.size, 24 << 30, "24 GiB"),
-        (context.size, 1 << 20, "1 MiB"), (context.size, 512, "0.5 KiB"),
-        (context.speed, 16e9, "16 GT/s"), (context.bandwidth, 187.5e6, "0.188 GB/s"),
+        (context.format_duration, 5, "5 s"),
+        (context.format_duration, 60, "1 min"),
+        (context.format_duration, 5400, "1.5 h"),
+        (context.format_duration, 86400, "1 d"),
+        (context.format_size, 24 << 30, "24 GiB"),
+        (context.format_size, 1 << 20, "1 MiB"),
+        (context.format_size, 512, "0.5 KiB"),
+        (context.format_speed, 16e9, "16 GT/s"),
+        (context.format_bandwidth, 187.5e6, "0.188 GB/s"),
     ],
-)  # fmt: skip
+)
 def test_words_for_people(function: Any, amount: float, text: str) -> None:
     assert function(amount) == text

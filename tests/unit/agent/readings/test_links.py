@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from agent.readings import links, pcie, rates
-from agent.readings.links import LinkReader, PortReading, path_of
+from agent.readings.links import LinkReader, PortReading, build_path
 from tests.unit.facts.pcie_tree import device, gpu_on_a_riser
 
 ROOT, GPU = "0000:00:1c.0", "0000:03:00.0"
@@ -43,7 +43,7 @@ def test_a_path_in_base_units(riser: Path) -> None:
     assert [(port.address, port.parent, port.kind) for port in found] == [
         (ROOT, "", "root port"), (GPU, ROOT, "endpoint"),
     ]  # fmt: skip
-    path = path_of(gpu, {port.address: port for port in found})
+    path = build_path(gpu, {port.address: port for port in found})
     assert (path.address, path.devices, path.device_id) == (GPU, (ROOT, GPU), "2204")
     assert (path.width, path.max_width, path.speed, path.max_speed) == (4, 1, 2.5e9, 8e9)
     assert path.bandwidth == pytest.approx(4 * 8e9 / 8 * 128 / 130)
@@ -104,7 +104,7 @@ def test_a_device_that_fell_off_the_bus_and_comes_back(riser: Path) -> None:
     assert (found[GPU].answers, found[ROOT].answers) == (False, True)
     assert (found[GPU].current_width, found[GPU].current_speed) == (None, None)
     assert found[GPU].changes == 0
-    path = path_of(gpu, found)
+    path = build_path(gpu, found)
     assert (path.width, path.speed, path.bandwidth) == (None, None, None)
     assert (path.max_width, path.max_speed) == (1, 8e9)
     write(riser, GPU, current_link_width=4, current_link_speed=IDLE)
@@ -140,7 +140,7 @@ def test_the_tree_is_read_whole_only_when_the_bus_changed_or_after_a_while(
     original = pcie.read_gpus
     monkeypatch.setattr(pcie, "read_gpus", lambda sysfs: times.append(1) or original(sysfs))  # type: ignore[func-returns-value]
     reader = LinkReader(str(riser))
-    for _ in range(links.LISTED_ANEW):
+    for _ in range(links.LIST_AGAIN_SAMPLES):
         reader.read()
     assert len(times) == 1
     reader.read()

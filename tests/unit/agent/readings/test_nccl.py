@@ -1,4 +1,4 @@
-"""Result files: what docs/nccl-results.md promises, and what is no result."""
+"""Result files: what docs/nccl-results.md promises, and files that are ignored."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from agent.readings import nccl
-from agent.readings.nccl import FILE_MOST_BYTES, FILES_MOST, Ignored, ResultReader
+from agent.readings.nccl import FILE_MOST_BYTES, FILES_MOST, IgnoredFile, ResultReader
 from agent.readings.rates import NCCL_LANE
 
 DOCUMENT = (Path(__file__).parents[4] / "docs/nccl-results.md").read_text()
@@ -60,7 +60,7 @@ def test_the_example_of_the_document(tmp_path: Path) -> None:
     assert (found.ignored, found.files_read) == ((), 1)
     (result,) = found.results
     small, large = EXAMPLE["collectives"][0]["sizes"]
-    assert result == nccl.Result(
+    assert result == nccl.CollectiveResult(
         file="x.json",
         collective="all_reduce",
         backend="nccl",
@@ -111,7 +111,7 @@ def test_garbage_is_ignored_and_named(case: dict[str, Any], tmp_path: Path) -> N
 def test_an_integer_that_is_no_float(tmp_path: Path) -> None:
     (tmp_path / "x.json").write_text(EXAMPLE_TEXT.replace("1772366400.0", "1" + "0" * 400))
     (ignored,) = ResultReader(tmp_path).read().ignored
-    assert ignored == Ignored("x.json", "'finished_at' is larger than 2^63")
+    assert ignored == IgnoredFile("x.json", "'finished_at' is larger than 2^63")
 
 
 @pytest.mark.parametrize("field", ["version", "backend"])
@@ -141,13 +141,13 @@ def test_a_file_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(Path, "read_text", refuse)
     found = ResultReader(tmp_path).read()
-    assert found.ignored == (Ignored("x.json", "Permission denied"),)
+    assert found.ignored == (IgnoredFile("x.json", "Permission denied"),)
     assert [result.file for result in found.results] == ["good.json"]
 
 
 def test_nested_too_deep(tmp_path: Path) -> None:
     (tmp_path / "x.json").write_text("[" * 200_000)
-    assert ResultReader(tmp_path).read().ignored == (Ignored("x.json", "no JSON"),)
+    assert ResultReader(tmp_path).read().ignored == (IgnoredFile("x.json", "not JSON"),)
 
 
 def test_what_is_no_regular_file(tmp_path: Path) -> None:
@@ -158,10 +158,10 @@ def test_what_is_no_regular_file(tmp_path: Path) -> None:
     (tmp_path / "large.json").write_bytes(b" " * (FILE_MOST_BYTES + 1))
     ignored = {file.file: file.reason for file in ResultReader(tmp_path).read().ignored}
     assert ignored == {
-        "folder.json": "no regular file",
+        "folder.json": "not a regular file",
         "loop.json": "Too many levels of symbolic links",
         "nowhere.json": "No such file or directory",
-        "pipe.json": "no regular file",
+        "pipe.json": "not a regular file",
         "large.json": "larger than 4 MiB",
     }
 
@@ -176,7 +176,7 @@ def test_a_number_just_as_large_as_it_may_be(tmp_path: Path) -> None:
     write(tmp_path, "x.json", finished_at=2**63)
     write(tmp_path, "y.json", finished_at=2**63 + 1)
     assert ResultReader(tmp_path).read().ignored == (
-        Ignored("y.json", "'finished_at' is larger than 2^63"),
+        IgnoredFile("y.json", "'finished_at' is larger than 2^63"),
     )
 
 
@@ -204,7 +204,7 @@ def test_a_file_that_is_deleted_meanwhile_is_no_file(
         yield found
 
     monkeypatch.setattr(os, "scandir", scandir)
-    assert ResultReader(tmp_path).read() == nccl.Results()
+    assert ResultReader(tmp_path).read() == nccl.CollectiveResults()
 
 
 def test_a_name_of_any_bytes_can_be_written(tmp_path: Path) -> None:
@@ -216,8 +216,8 @@ def test_a_name_of_any_bytes_can_be_written(tmp_path: Path) -> None:
 def test_only_json_is_looked_at(tmp_path: Path) -> None:
     (tmp_path / ".result.tmp").write_text("half")
     (tmp_path / "README").write_text("text")
-    assert ResultReader(tmp_path).read() == nccl.Results()
-    assert ResultReader(tmp_path / "gone").read() == nccl.Results()
+    assert ResultReader(tmp_path).read() == nccl.CollectiveResults()
+    assert ResultReader(tmp_path / "gone").read() == nccl.CollectiveResults()
 
 
 def test_the_newest_wins_by_its_time_and_not_its_name(tmp_path: Path) -> None:
@@ -244,7 +244,7 @@ def test_a_change_is_seen_and_a_file_that_stays_is_not_read_again(
     read: list[str] = []
     original = nccl.read_file
 
-    def noted(path: Path) -> list[nccl.Result] | Ignored:
+    def noted(path: Path) -> list[nccl.CollectiveResult] | IgnoredFile:
         read.append(path.name)
         return original(path)
 

@@ -1,4 +1,4 @@
-"""Result files that something spoiled: whatever is in them, the agent goes on and says so.
+"""Damaged result files: whatever they contain, the agent goes on and reports them.
 
 The seeds are fixed, so that what fails once fails again.
 """
@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from agent import checks
-from agent.readings.nccl import NUMBER_MOST, Result, ResultReader, Results
+from agent.checks.verdicts import judge_sample
+from agent.readings.nccl import NUMBER_MOST, CollectiveResult, CollectiveResults, ResultReader
 from tests.unit.agent import samples
 from tests.unit.agent.readings.test_nccl import EXAMPLE
 from tests.unit.agent.test_metrics import render
@@ -78,9 +78,9 @@ def of_other_bytes(chance: random.Random) -> bytes:
     return bytes(content)
 
 
-def check(result: Result) -> None:
+def check(result: CollectiveResult) -> None:
     """A result has what its type says, and numbers that can be served."""
-    for field in fields(Result):
+    for field in fields(CollectiveResult):
         value = getattr(result, field.name)
         if field.type in ("int", "float"):
             assert isinstance(value, (int, float))
@@ -111,10 +111,10 @@ def test_a_spoiled_file_is_a_result_or_named(
     serve(found)
 
 
-def serve(found: Results) -> None:
+def serve(found: CollectiveResults) -> None:
     """What was read can be judged, and written in both formats and as JSON."""
     sample = replace(samples.make(), nccl=found)
-    sample = replace(sample, verdicts=checks.judge(samples.context(sample)))
+    sample = replace(sample, verdicts=judge_sample(samples.context(sample)))
     for text in render(sample):
         assert b"deeprig_nccl_result_files" in text
     json.dumps([vars(result) for result in found.results], allow_nan=False).encode()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from agent.readings.sharing import DMI, Passage, slowest, tightest
+from agent.readings.sharing import DMI, Passage, find_bottlenecks, find_slowest
 
 GEN2, GEN3 = 5e9, 8e9
 
@@ -15,25 +15,25 @@ def own(*names: str, width: int | None = 1, speed: float = GEN3) -> dict[str, Pa
 
 def test_a_gpu_that_shares_nothing_has_its_own_link() -> None:
     links = own("a", "b", width=4)
-    assert tightest(links, {name: [link] for name, link in links.items()}) == links
+    assert find_bottlenecks(links, {name: [link] for name, link in links.items()}) == links
 
 
 def test_a_splitter_card_on_one_lane_is_divided() -> None:
     links = own("a", "b", "c")
     riser = Passage("0000:01:00.0", 1, GEN2)
     ways = {name: [riser, link] for name, link in links.items()} | {"c": [links["c"]]}
-    found = tightest(links, ways)
+    found = find_bottlenecks(links, ways)
     assert found["a"] == Passage("0000:01:00.0", 1, GEN2, sharers=2)
     assert found["a"].bandwidth == pytest.approx(0.1875e9)
     assert found["a"].place == "0000:01:00.0, shared by 2 GPUs"
     assert found["c"] == links["c"]
-    assert slowest(links, ways) == found["a"]
+    assert find_slowest(links, ways) == found["a"]
 
 
 def test_a_wide_link_above_narrow_ones_does_not_count() -> None:
     links = own("a", "b")
     above = Passage("0000:01:00.0", 4, GEN3)
-    assert tightest(links, {name: [above, link] for name, link in links.items()}) == links
+    assert find_bottlenecks(links, {name: [above, link] for name, link in links.items()}) == links
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_an_intel_chipset_has_a_link_that_is_on_no_bus(
         for number, (name, link) in enumerate(links.items())
     }
     wanted = Passage(DMI, 4, GEN3, sharers=3) if shared else links["a"]
-    assert tightest(links, ways)["a"] == wanted
+    assert find_bottlenecks(links, ways)["a"] == wanted
 
 
 def test_the_chipsets_link_is_as_fast_as_its_fastest_port() -> None:
@@ -64,17 +64,17 @@ def test_the_chipsets_link_is_as_fast_as_its_fastest_port() -> None:
         "a": [Passage("0000:00:1c.0", 4, GEN2, "8086")],
         "b": [Passage("0000:00:1d.0", 4, GEN3, "8086")],
     }
-    assert tightest(links, ways) == links  # x4 Gen3, halved, is x4 Gen2
+    assert find_bottlenecks(links, ways) == links  # x4 Gen3, halved, is x4 Gen2
     ways["b"] = [Passage("0000:00:1d.0", 4, GEN2, "8086")]
-    assert tightest(links, ways)["a"] == Passage(DMI, 4, GEN2, sharers=2)
+    assert find_bottlenecks(links, ways)["a"] == Passage(DMI, 4, GEN2, sharers=2)
 
 
 def test_an_unknown_link_is_told_as_unknown() -> None:
     links = own("a", width=4) | own("b", width=None)
-    assert slowest(links, {name: [link] for name, link in links.items()}).bandwidth == 0
+    assert find_slowest(links, {name: [link] for name, link in links.items()}).bandwidth == 0
 
 
 def test_a_shared_link_that_is_not_known_bounds_nothing() -> None:
     links = own("a", "b")
     above = Passage("0000:01:00.0", None, None)
-    assert tightest(links, {name: [above, link] for name, link in links.items()}) == links
+    assert find_bottlenecks(links, {name: [above, link] for name, link in links.items()}) == links

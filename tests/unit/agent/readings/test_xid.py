@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from agent.readings.xid import RECORD_MOST, Catalogue, Counter, KernelLog
+from agent.readings.xid import RECORD_MOST, KernelLog, XidCatalogue, XidCounter
 from tests.unit.agent import samples
 
 LINES = yaml.safe_load((Path(__file__).parent / "xid_lines.yml").read_text())
@@ -38,7 +38,7 @@ def test_a_line(case: dict[str, Any], kernel_log: Path) -> None:
 
 def test_only_what_comes_after_the_start_and_each_line_once(kernel_log: Path) -> None:
     log = KernelLog(str(kernel_log))
-    assert log.readable
+    assert log.is_readable
     assert log.read() == []
     append(kernel_log, LINE * 2)
     assert log.read() == [(GPU, 79)] * 2
@@ -64,7 +64,7 @@ def test_many_lines_and_bytes_that_are_no_text(kernel_log: Path) -> None:
 
 def test_a_log_that_can_not_be_read(tmp_path: Path) -> None:
     log = KernelLog(str(tmp_path / "gone"))
-    assert not log.readable
+    assert not log.is_readable
     assert log.read() == []
 
 
@@ -76,21 +76,21 @@ def test_a_log_that_may_not_be_read(kernel_log: Path, monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(os, "open", refuse)
     log = KernelLog(str(kernel_log))
-    assert not log.readable
+    assert not log.is_readable
     assert log.read() == []
 
 
 def test_a_folder_is_no_log(tmp_path: Path) -> None:
     log = KernelLog(str(tmp_path))
     assert log.read() == []
-    assert not log.readable
+    assert not log.is_readable
 
 
 def test_a_pipe_that_others_come_to_write_into_and_leave(tmp_path: Path) -> None:
     pipe = tmp_path / "kmsg"
     os.mkfifo(pipe)
     log = KernelLog(str(pipe))
-    assert log.readable
+    assert log.is_readable
     assert log.read() == [], "nobody writes yet, and nobody waits"
     for _ in range(2):
         writer = os.open(pipe, os.O_WRONLY)
@@ -99,7 +99,7 @@ def test_a_pipe_that_others_come_to_write_into_and_leave(tmp_path: Path) -> None
         assert log.read() == [(GPU, 79)]
         os.close(writer)
         assert log.read() == []
-    assert log.readable
+    assert log.is_readable
 
 
 def test_a_line_that_never_ends_is_not_kept_whole(kernel_log: Path) -> None:
@@ -124,7 +124,7 @@ def test_a_log_that_fails_later_is_given_up(
 
     monkeypatch.setattr(os, "read", fail)
     assert log.read() == []
-    assert not log.readable
+    assert not log.is_readable
 
 
 def test_records_that_were_overwritten_do_not_end_the_reading(
@@ -142,7 +142,7 @@ def test_records_that_were_overwritten_do_not_end_the_reading(
 
     monkeypatch.setattr(os, "read", read)
     assert log.read() == [(GPU, 79)]
-    assert (log.readable, answers) == (True, [])
+    assert (log.is_readable, answers) == (True, [])
 
 
 @pytest.mark.parametrize(
@@ -157,7 +157,7 @@ def test_records_that_were_overwritten_do_not_end_the_reading(
     ],
 )
 def test_two_sources_never_count_double(told: str, count: int, last: float) -> None:
-    counter = Counter([])
+    counter = XidCounter([])
     for word in told.split():
         source, _, at = word.partition("@")
         counter.add(source, GPU, 79, float(at))
@@ -166,7 +166,7 @@ def test_two_sources_never_count_double(told: str, count: int, last: float) -> N
 
 
 def test_gpus_and_numbers_are_counted_apart() -> None:
-    counter = Counter([])
+    counter = XidCounter([])
     counter.add("nvml", GPU, 79, 1)
     counter.add("kernel", OTHER, 79, 2)
     counter.add("kernel", GPU, 31, 3)
@@ -175,18 +175,18 @@ def test_gpus_and_numbers_are_counted_apart() -> None:
 
 
 def test_well_known_ones_begin_at_0() -> None:
-    catalogue = Catalogue(samples.table("xids"))
-    counter = Counter(catalogue.well_known())
+    catalogue = XidCatalogue(samples.table("xids"))
+    counter = XidCounter(catalogue.list_well_known())
     before = {(count.address, count.xid): count for count in counter.read([GPU, OTHER])}
     assert {count.count for count in before.values()} == {0}
     assert before[GPU, 79].last_at is None
-    assert len(before) == 2 * len(catalogue.well_known())
+    assert len(before) == 2 * len(catalogue.list_well_known())
     counter.add("kernel", GPU, 79, 5)
     after = {(count.address, count.xid): count.count for count in counter.read([GPU, OTHER])}
     assert after == dict.fromkeys(before, 0) | {(GPU, 79): 1}
 
 
 def test_a_number_without_a_row_has_the_words_of_the_default() -> None:
-    catalogue = Catalogue(samples.table("xids"))
+    catalogue = XidCatalogue(samples.table("xids"))
     assert (catalogue[79].number, catalogue[79].status) == (79, "critical")
     assert (catalogue[4711].number, catalogue[4711].name) == (4711, "Unknown Xid")

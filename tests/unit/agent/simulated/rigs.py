@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from agent.configuration.settings import Settings, parse
+from agent.configuration.settings import Settings, parse_arguments
 from agent.sampling.sampler import Sampler
 from lab.simulate.simulated import Simulated
 
@@ -36,7 +36,7 @@ def config(rig: Simulated, content: str = "gpus: 3\ngpus_from: inventory\n") -> 
 
 def settings(rig: Simulated, *more: str) -> Settings:
     """With a deadline that may be longer than the interval, which nobody keeps here."""
-    found = parse([*words(rig), *more])
+    found = parse_arguments([*words(rig), *more])
     return replace(found, nvml_deadline=DEADLINE_SECONDS)
 
 

@@ -14,13 +14,13 @@ from typing import Any
 
 import pytest
 
-from agent.nvml.process import module_version
+from agent.nvml.process import read_module_version
 from agent.readings import pcie
 from agent.readings.host import HostReader
 from agent.readings.nccl import ResultReader
 from agent.readings.validation import ValidationReader
-from agent.sampling.sampler import cost
-from agent.web.webconfig import Watched
+from agent.sampling.sampler import read_process_cost
+from agent.web.web_config import WebConfigFile
 from lab.simulate.simulated import Simulated
 from tests.unit.agent.simulated import rigs
 from tests.unit.agent.simulated.test_main import Agent
@@ -63,8 +63,8 @@ def readers(rig: Simulated) -> dict[str, Any]:
         "host": lambda: host.read().memory_size_bytes,
         "results": results.read,
         "validation": validation.read,
-        "module": lambda: module_version(str(rig.procfs)),
-        "cost": lambda: cost(os.getpid()) is not None,
+        "module": lambda: read_module_version(str(rig.procfs)),
+        "cost": lambda: read_process_cost(os.getpid()) is not None,
     }
 
 
@@ -87,7 +87,7 @@ def test_a_reading_without_descriptors_fails_and_works_again(rig: Simulated, nam
 def test_a_web_configuration_is_read_when_descriptors_are_free(tmp_path: Path) -> None:
     file = tmp_path / "web.yml"
     file.write_text("http_server_config: {headers: {X-Frame-Options: deny}}\n")
-    web = Watched(file)
+    web = WebConfigFile(file)
     file.write_text("http_server_config: {headers: {X-Frame-Options: sameorigin}}\n")
     os.utime(file, (1, 1))
     with exhausted():

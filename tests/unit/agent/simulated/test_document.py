@@ -11,10 +11,10 @@ import pytest
 from agent.nvml.gpu import PCIE_ERROR_FIELDS, THROTTLE_FIELDS
 from agent.readings.nvml import DriverState
 from agent.sampling.sampler import Sampler
+from agent.web.allowed_hosts import AllowedHosts
 from agent.web.app import AgentApp
-from agent.web.hosts import HostNames
-from agent.web.limits import Limits
-from agent.web.webconfig import Watched
+from agent.web.limits import ClientLimits
+from agent.web.web_config import WebConfigFile
 from lab.simulate.simulated import NVRM, VERSION, Simulated
 from tests.unit.agent.simulated import rigs
 from tests.unit.agent.simulated.rigs import FIRST, SECOND, THIRD
@@ -41,8 +41,8 @@ def make(rig: Simulated) -> Iterator[Make]:
 def follows(sampler: Sampler, name: str = "Rig", target: str = "/api/v1/rig") -> dict[str, Any]:
     """A sample as it is served, held against the description."""
     app = AgentApp(
-        telemetry_path="/metrics", interval=5, web=Watched(None), history=sampler.history,
-        catalogue=sampler.catalogue, hosts=HostNames(), limits=Limits(),
+        telemetry_path="/metrics", interval=5, web=WebConfigFile(None), history=sampler.history,
+        catalogue=sampler.catalogue, hosts=AllowedHosts(), limits=ClientLimits(),
     )  # fmt: skip
     app.publish(sampler.take())
     answer = get(app, target, host="localhost")

@@ -21,7 +21,7 @@ import pytest
 
 from agent.checks.sample import Sample
 from agent.sampling.metrics import PREFIX
-from agent.sampling.sampler import Published
+from agent.sampling.sampler import PublishedSample
 from lab.simulate.simulated import Simulated
 from tests.unit.agent import samples
 from tests.unit.agent.formats import (
@@ -88,7 +88,7 @@ def complete(sample: Sample) -> bool:
     )
 
 
-def texts(published: Published) -> dict[str, bytes]:
+def texts(published: PublishedSample) -> dict[str, bytes]:
     classic, openmetrics = encode_both(published.metrics)
     return {CLASSIC: classic, OPENMETRICS: openmetrics}
 

@@ -19,7 +19,7 @@ import pytest
 
 from agent import __main__ as program
 from agent.sampling.sampler import Sampler
-from agent.systemd import notify
+from agent.systemd import notify_systemd
 from lab.build.host import free_port
 from lab.simulate.simulated import Simulated
 from tests.unit.agent.simulated import rigs
@@ -210,4 +210,4 @@ def test_nobody_to_tell(address: str | None, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
     if address is not None:
         monkeypatch.setenv("NOTIFY_SOCKET", address)
-    notify("READY=1")
+    notify_systemd("READY=1")

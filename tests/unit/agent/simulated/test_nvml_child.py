@@ -11,14 +11,14 @@ from typing import Any
 
 import pytest
 
-from agent.nvml.process import Limits, NvmlProcess
+from agent.nvml.process import NvmlLimits, NvmlProcess
 from lab.simulate.simulated import NVRM
 from tests.unit.agent.web.server import PATIENCE_SECONDS, wait_for
 
 GPU = "0000:04:00.0"
 READY = '{"driver": {"state": "ok", "library": null}}'
 ANSWER = '{"sample": %d, "address": "0000:04:00.0", "seconds": 0.1, "error": "x", "code": 15}'
-QUICK = Limits(retry_seconds=0.05, hung_seconds=0.2, lost_seconds=60, start_seconds=0.2)
+QUICK = NvmlLimits(retry_seconds=0.05, hung_seconds=0.2, lost_seconds=60, start_seconds=0.2)
 ANSWERING = f"""
 import json, sys
 print('{READY}', flush=True)
@@ -99,7 +99,7 @@ def test_one_that_says_nothing_is_replaced(program: str, procfs: str) -> None:
 def test_the_gpus_time_begins_when_nvml_is_there(procfs: str) -> None:
     """A rig that takes longer to initialise than GPUs may hang is not begun again and again."""
     program = "import time; time.sleep(0.6)\n" + ANSWERING.replace("NOISE", "")
-    limits = Limits(start_seconds=30, hung_seconds=0.3, lost_seconds=0.3)
+    limits = NvmlLimits(start_seconds=30, hung_seconds=0.3, lost_seconds=0.3)
     process = make(procfs, program, limits=limits)
     poll = process.poll([GPU], 0.1)
     while poll.driver.state == "starting":
@@ -111,7 +111,7 @@ def test_the_gpus_time_begins_when_nvml_is_there(procfs: str) -> None:
 
 @pytest.mark.parametrize("program", ["", "raise SystemExit(1)", "import os; os.close(1); input()"])
 def test_one_that_ends_at_once_is_tried_again_later(program: str, procfs: str) -> None:
-    process = make(procfs, program, limits=Limits(retry_seconds=0.2, retry_seconds_most=0.4))
+    process = make(procfs, program, limits=NvmlLimits(retry_seconds=0.2, retry_seconds_most=0.4))
     assert process.poll([GPU], PATIENCE_SECONDS).driver.state == "starting"
     assert process.pid is None
     process.poll([GPU], 0.01)
@@ -134,7 +134,7 @@ def test_of_unkillable_ones_only_so_many_pile_up(
     started: list[subprocess.Popen[bytes]] = []
     kill = subprocess.Popen.kill
     monkeypatch.setattr(subprocess.Popen, "kill", lambda process: started.append(process))
-    limits = Limits(start_seconds=0.02, kill_seconds=0.02, unkillable_most=3, patience_most=1)
+    limits = NvmlLimits(start_seconds=0.02, kill_seconds=0.02, unkillable_most=3, patience_most=1)
     process = make(procfs, "import signal; signal.pause()", limits=limits)
     try:
         wait_for(lambda: process.poll([GPU], 0.01) and len(started) == 3, "three are stuck")
@@ -153,7 +153,7 @@ def test_of_unkillable_ones_only_so_many_pile_up(
 
 
 def test_nothing_is_left_of_fifty_that_were_replaced(procfs: str) -> None:
-    process = make(procfs, f"print('{READY}', flush=True)", limits=Limits(retry_seconds=0.001))
+    process = make(procfs, f"print('{READY}', flush=True)", limits=NvmlLimits(retry_seconds=0.001))
     process.poll([GPU], PATIENCE_SECONDS)
     before = len(list(Path("/proc/self/fd").iterdir()))
     children = set(Path("/proc/self/task").glob("*/children"))

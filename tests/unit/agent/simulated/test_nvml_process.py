@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.nvml.process import Limits, NvmlProcess, Poll
+from agent.nvml.process import NvmlLimits, NvmlPoll, NvmlProcess
 from lab.simulate import compile as nvml
 from lab.simulate.control import Rows
 from lab.simulate.simulated import CUDA, NVRM, VERSION, Simulated
@@ -19,15 +19,15 @@ from tests.unit.agent.web.server import PATIENCE_SECONDS, wait_for
 
 FIRST, SECOND, THIRD = GPUS = ("0000:04:00.0", "0000:06:00.0", "0000:08:00.0")
 OTHER = "580.105.08"
-QUICK = Limits(retry_seconds=0.05, hung_seconds=0.3, lost_seconds=0.3, start_seconds=0.5)
+QUICK = NvmlLimits(retry_seconds=0.05, hung_seconds=0.3, lost_seconds=0.3, start_seconds=0.5)
 FRESH = dict.fromkeys(GPUS, "")
 
 
-def problems(poll: Poll) -> dict[str, str]:
+def problems(poll: NvmlPoll) -> dict[str, str]:
     return {address: answer.problem for address, answer in poll.gpus.items()}
 
 
-def first(process: NvmlProcess, module: str = "") -> Poll:
+def first(process: NvmlProcess, module: str = "") -> NvmlPoll:
     """The first poll, for which Python has to start, too."""
     poll = process.poll(GPUS, PATIENCE_SECONDS)
     assert (poll.driver.state, problems(poll)) == ("ok", FRESH)
@@ -37,22 +37,22 @@ def first(process: NvmlProcess, module: str = "") -> Poll:
 
 def until(
     process: NvmlProcess,
-    condition: Callable[[Poll], bool],
+    condition: Callable[[NvmlPoll], bool],
     what: str,
     deadline: float = 0.2,
     gpus: Sequence[str] = GPUS,
-) -> Poll:
-    """Poll again and again until the condition is met; the poll that does."""
+) -> NvmlPoll:
+    """NvmlPoll again and again until the condition is met; the poll that does."""
 
-    def poll() -> Poll | None:
+    def poll() -> NvmlPoll | None:
         found = process.poll(gpus, deadline)
         return found if condition(found) else None
 
-    found: Poll = wait_for(poll, what)
+    found: NvmlPoll = wait_for(poll, what)
     return found
 
 
-def fresh(poll: Poll) -> bool:
+def fresh(poll: NvmlPoll) -> bool:
     return poll.driver.state == "ok" and problems(poll) == FRESH
 
 
@@ -116,7 +116,7 @@ def test_when_all_hang_the_process_is_replaced(rig: Simulated, start: Start) -> 
 
 
 def test_in_vain_it_is_replaced_ever_more_rarely(rig: Simulated, start: Start) -> None:
-    limits = Limits(hung_seconds=0.05, patience_most=4)
+    limits = NvmlLimits(hung_seconds=0.05, patience_most=4)
     process = start(limits=limits)
     first(process)
     rig.set(hang=1)
@@ -174,7 +174,7 @@ def test_no_driver(rig: Simulated, start: Start) -> None:
 
 def test_a_mismatch_at_the_start_is_seen_and_left(rig: Simulated, start: Start) -> None:
     rig.version_file.write_text(NVRM.replace(VERSION, OTHER))
-    process = start(limits=Limits(retry_seconds=60))
+    process = start(limits=NvmlLimits(retry_seconds=60))
     poll = process.poll(GPUS, PATIENCE_SECONDS)
     assert (poll.driver.state, poll.gpus) == ("mismatch", {})
     assert poll.driver.module_version == OTHER
@@ -291,7 +291,7 @@ def test_peers_are_asked_again_after_a_loss(rig: Simulated, start: Start) -> Non
     process = start()
     first(process)
 
-    def known(number: int) -> Callable[[Poll], bool]:
+    def known(number: int) -> Callable[[NvmlPoll], bool]:
         return lambda poll: (
             {
                 len(answer.reading.peer_access or ())

@@ -15,7 +15,7 @@ from prometheus_client import Metric
 from agent.checks.sample import Sample
 from agent.sampling import sampler as module
 from agent.sampling.metrics import MetricTable
-from agent.sampling.sampler import Published, Sampler
+from agent.sampling.sampler import PublishedSample, Sampler
 from agent.web.negotiation import choose_format
 from lab.simulate import pcie
 from lab.simulate.hardware import Link
@@ -238,7 +238,7 @@ def test_a_reader_that_fails_does_not_end_sampling(
     rig: Simulated, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     sampler = rigs.sampler(rig, "--sample.interval=100ms")
-    published: list[Published] = []
+    published: list[PublishedSample] = []
     read, failures = sampler._links.read, 3
 
     def failing(*words: Any) -> Any:

@@ -11,9 +11,9 @@ from prometheus_client.registry import Collector
 from agent.checks.sample import AgentReading, Sample
 from agent.configuration.expectations import Expectations
 from agent.readings.host import HostReading
-from agent.readings.nccl import Results
+from agent.readings.nccl import CollectiveResults
 from agent.readings.nvml import DriverReading
-from agent.sampling.sampler import Published
+from agent.sampling.sampler import PublishedSample
 from agent.web.negotiation import choose_format
 
 SAMPLE = Sample(
@@ -24,7 +24,7 @@ SAMPLE = Sample(
     paths=(),
     xids=(),
     host=HostReading(name="rig"),
-    nccl=Results(),
+    nccl=CollectiveResults(),
     agent=AgentReading("0", 0.0, 5.0, 1, 0, {}, {}, {}),
     expectations=Expectations(),
 )
@@ -42,8 +42,8 @@ class OneMetric(Collector):
         yield GaugeMetricFamily(self.name, "Help that compresses well. " * 99, 1)
 
 
-def published(name: str = "first") -> Published:
-    return Published(SAMPLE, OneMetric(name))
+def published(name: str = "first") -> PublishedSample:
+    return PublishedSample(SAMPLE, OneMetric(name))
 
 
 def classic(name: str = "first") -> bytes:

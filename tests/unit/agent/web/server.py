@@ -16,7 +16,7 @@ from typing import Any
 
 from agent.web import server as web
 from agent.web.asgi import Handler, Receive, Scope, Send, answer
-from agent.web.limits import Limits
+from agent.web.limits import ClientLimits
 
 PATIENCE_SECONDS = 10.0  # for what should happen at once, on a machine that is busy
 LISTEN = "0A"  # of a TCP socket (include/net/tcp_states.h)
@@ -150,7 +150,7 @@ def as_application(handle: Handler) -> Any:
 
 @contextmanager
 def serving(
-    application: Any, limits: Limits | None = None, tls: ssl.SSLContext | None = None
+    application: Any, limits: ClientLimits | None = None, tls: ssl.SSLContext | None = None
 ) -> Iterator[Server]:
     """Serve an ASGI application until the block ends; the kernel holds little of each answer."""
     loop = asyncio.new_event_loop()
@@ -160,7 +160,7 @@ def serving(
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
     server = Server(loop, sockets[0].getsockname())
-    tested = web.Server(application, sockets, limits or Limits(), tls)
+    tested = web.Server(application, sockets, limits or ClientLimits(), tls)
     server.call(tested.start)
     try:
         yield server

@@ -12,26 +12,26 @@ from contextlib import contextmanager
 import pytest
 
 from agent.errors import ConfigurationError
-from agent.web.admission import Admission, Place
-from agent.web.limits import RESERVED_DESCRIPTORS, Limits, fit
-from agent.web.messages import Request, Response
+from agent.web.limits import RESERVED_DESCRIPTORS, ClientLimits, fit_limits
+from agent.web.messages import HttpRequest, HttpResponse
+from agent.web.slots import ConnectionSlots, Slot
 from tests.unit.agent.web.process import ROOT, UNIT_DESCRIPTORS
 from tests.unit.agent.web.server import Server, as_application, serving, wait_for
 
-LIMITS = Limits(connections=6, connections_per_address=3, connections_from_loopback=4)
+LIMITS = ClientLimits(connections=6, connections_per_address=3, connections_from_loopback=4)
 
 
 class Crowd:
     """Connections without sockets. closed: the names of those that were closed, in order."""
 
-    def __init__(self, limits: Limits = LIMITS) -> None:
-        self.admission = Admission(limits)
+    def __init__(self, limits: ClientLimits = LIMITS) -> None:
+        self.admission = ConnectionSlots(limits)
         self.closed: list[str] = []
         self._count = 0
 
-    def enter(self, name: str, address: str) -> Place | None:
+    def enter(self, name: str, address: str) -> Slot | None:
         self._count += 1
-        place = self.admission.admit(address, lambda: self.closed.append(name))
+        place = self.admission.take(address, lambda: self.closed.append(name))
         if place is not None:
             place.since = float(self._count)
         return place
@@ -109,7 +109,7 @@ def test_released_places_are_free_again() -> None:
 
 @pytest.mark.parametrize(("descriptors", "connections"), [(1024, 128), (200, 72), (144, 16)])
 def test_descriptors_are_left_for_readings(descriptors: int, connections: int) -> None:
-    limits = fit(Limits(), descriptors)
+    limits = fit_limits(ClientLimits(), descriptors)
     assert limits.connections == connections
     assert limits.connections <= descriptors - RESERVED_DESCRIPTORS
     assert limits.connections_from_loopback < limits.connections
@@ -121,14 +121,14 @@ def test_the_unit_leaves_descriptors_for_every_connection() -> None:
     found = re.search(r"^LimitNOFILE=(\d+)$", unit, re.MULTILINE)
     assert found
     assert int(found[1]) == UNIT_DESCRIPTORS
-    assert fit(Limits(), UNIT_DESCRIPTORS) == Limits()
+    assert fit_limits(ClientLimits(), UNIT_DESCRIPTORS) == ClientLimits()
 
 
 def test_too_few_descriptors_are_a_configuration_error() -> None:
     with pytest.raises(
         ConfigurationError, match=r"^the limit of open files is 64: the agent needs"
     ):
-        fit(Limits(), 64)
+        fit_limits(ClientLimits(), 64)
 
 
 @contextmanager
@@ -137,16 +137,16 @@ def stalled() -> Iterator[tuple[Server, threading.Event, Counter[str]]]:
     finish = threading.Event()
     calls: Counter[str] = Counter()
 
-    async def work() -> Response:
+    async def work() -> HttpResponse:
         calls["/busy"] += 1
         while not finish.is_set():
             await asyncio.sleep(0.005)
-        return Response(b"done")
+        return HttpResponse(b"done")
 
-    def handler(request: Request) -> Response | asyncio.Future[Response]:
-        return asyncio.ensure_future(work()) if request.path == "/busy" else Response(b"x")
+    def handler(request: HttpRequest) -> HttpResponse | asyncio.Future[HttpResponse]:
+        return asyncio.ensure_future(work()) if request.path == "/busy" else HttpResponse(b"x")
 
-    limits = Limits(connections=5, connections_from_loopback=5)
+    limits = ClientLimits(connections=5, connections_from_loopback=5)
     with serving(as_application(handler), limits) as server:
         try:
             yield server, finish, calls

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gzip
 import json
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,13 +16,13 @@ import pytest
 import yaml
 
 from agent import tables
-from agent.readings.xid import Catalogue
+from agent.readings.xid import XidCatalogue
 from agent.sampling.history import History
 from agent.web import app as module
+from agent.web.allowed_hosts import AllowedHosts
 from agent.web.app import AgentApp
-from agent.web.hosts import HostNames
-from agent.web.limits import Limits
-from agent.web.webconfig import Watched
+from agent.web.limits import ClientLimits
+from agent.web.web_config import WebConfigFile
 from tests.unit.agent.web.published import OneMetric, classic, new, published
 from tests.unit.agent.web.server import Answered, serving
 
@@ -36,11 +37,11 @@ def make(**more: Any) -> AgentApp:
     settings: dict[str, Any] = {
         "telemetry_path": "/metrics",
         "interval": 5.0,
-        "web": Watched(None),
+        "web": WebConfigFile(None),
         "history": History(),
-        "catalogue": Catalogue(tables.load("xids")),
-        "hosts": HostNames(["rig"]),
-        "limits": Limits(),
+        "catalogue": XidCatalogue(tables.load("xids")),
+        "hosts": AllowedHosts(["rig"]),
+        "limits": ClientLimits(),
     }
     return AgentApp(**settings | more)
 
@@ -118,7 +119,7 @@ def test_each_format_of_a_sample_is_rendered_once(app: AgentApp) -> None:
 
 def test_every_form_is_made_once_a_sample(app: AgentApp, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[str] = []
-    for place, name in ((gzip, "compress"), (json, "dumps"), (module, "document")):
+    for place, name in ((gzip, "compress"), (json, "dumps"), (module, "build_document")):
         real = getattr(place, name)
 
         def counted(*words: Any, _name: str = name, _real: Any = real, **more: Any) -> Any:
@@ -131,7 +132,7 @@ def test_every_form_is_made_once_a_sample(app: AgentApp, monkeypatch: pytest.Mon
             get(app, "/metrics", accept_encoding=encoding)
             get(app, "/metrics", accept="application/openmetrics-text", accept_encoding="gzip")
             get(app, "/api/v1/rig", accept_encoding=encoding)
-    assert sorted(calls) == ["compress"] * 3 + ["document", "dumps"]
+    assert Counter(calls) == {"compress": 3, "build_document": 1, "dumps": 1}
     app.publish(published("second"))
     answer = get(app, "/metrics", accept_encoding="gzip")
     assert gzip.decompress(answer.body).startswith(b"# HELP second ")

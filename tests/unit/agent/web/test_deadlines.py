@@ -11,15 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from agent.web.limits import Limits
-from agent.web.messages import Request, Response
-from agent.web.webconfig import Watched
+from agent.web.limits import ClientLimits
+from agent.web.messages import HttpRequest, HttpResponse
+from agent.web.web_config import WebConfigFile
 from tests.unit.agent.web.certificates import Authority
 from tests.unit.agent.web.server import PATIENCE_SECONDS, as_application, serving, wait_for
 
-FAST = Limits(
-    handshake_seconds=0.3, request_seconds=0.3, idle_seconds=30, sweep_seconds=0.02,
-    linger_seconds=0.1,
+FAST = ClientLimits(
+    handshake_seconds=0.3, request_seconds=0.3, idle_seconds=30, linger_seconds=0.1,
 )  # fmt: skip
 LARGE = bytes(4 << 20)
 MEDIUM = bytes(100 << 10)
@@ -30,9 +29,9 @@ CALLS: Counter[str] = Counter()
 
 
 @as_application
-def handler(request: Request) -> Response:
+def handler(request: HttpRequest) -> HttpResponse:
     CALLS[request.path] += 1
-    return Response({"/large": LARGE, "/medium": MEDIUM}.get(request.path, b"x"))
+    return HttpResponse({"/large": LARGE, "/medium": MEDIUM}.get(request.path, b"x"))
 
 
 class Site:
@@ -43,7 +42,7 @@ class Site:
         authority.sign("rig", folder / "server.pem", folder / "server.key")
         file = folder / "web.yml"
         file.write_text("tls_server_config: {cert_file: server.pem, key_file: server.key}\n")
-        context = Watched(file).ssl
+        context = WebConfigFile(file).ssl
         assert context
         self.server: ssl.SSLContext = context
         self.client = ssl.create_default_context(cafile=str(authority.file))
@@ -122,7 +121,7 @@ def test_a_request_that_drips_has_one_deadline(begin: bytes, drip: bytes) -> Non
 
 
 def test_over_tls_a_slow_reader_gets_everything(site: Site) -> None:
-    patient = Limits(sweep_seconds=0.02)
+    patient = ClientLimits()
     with serving(handler, patient, site.server) as server:
         client = server.connect(receive_buffer=4096, tls=site.client)
         client.send(GET * 3 + GET.replace(b"/large", b"/small"))
@@ -131,7 +130,7 @@ def test_over_tls_a_slow_reader_gets_everything(site: Site) -> None:
 
 def test_over_tls_few_answers_are_held(site: Site) -> None:
     """asyncio's own limit is 512 KiB a connection, besides what the kernel holds."""
-    with serving(handler, Limits(), site.server) as server:
+    with serving(handler, ClientLimits(), site.server) as server:
         client = server.connect(receive_buffer=4096, tls=site.client)
         client.send(GET.replace(b"/large", b"/medium") * 100)
         wait_for(lambda: CALLS["/medium"], "the client lags behind")
@@ -182,7 +181,7 @@ def test_tls_below_1_2_is_refused(site: Site, version: ssl.TLSVersion, is_served
     site.client.minimum_version = ssl.TLSVersion.TLSv1
     site.client.maximum_version = version
     site.client.set_ciphers("ALL:@SECLEVEL=0")
-    with serving(handler, Limits(), site.server) as server:
+    with serving(handler, ClientLimits(), site.server) as server:
         if is_served:
             assert server.connect(tls=site.client).ask().status == 200
         else:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from agent.configuration.hostnames import configured_names, own_names
+from agent.configuration.host_names import read_configured_names, read_machine_names
 from agent.errors import ConfigurationError
-from agent.web.hosts import HostNames
+from agent.web.allowed_hosts import AllowedHosts
 from tests.unit.agent.web.process import running
 from tests.unit.agent.web.published import published
 from tests.unit.agent.web.server import Server, serving
@@ -21,7 +21,7 @@ OWN = os.uname().nodename
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
-    app = make(hosts=HostNames(["rig", "rig.example.org"]))
+    app = make(hosts=AllowedHosts(["rig", "rig.example.org"]))
     app.publish(published())
     with serving(app) as made:
         yield made
@@ -111,18 +111,18 @@ def test_own_names_come_from_the_machine_and_its_hosts_file(tmp_path: Path) -> N
         f"127.0.0.1 localhost\n127.0.1.1 {OWN}.example.org {OWN} # comment.example\n"
         "192.0.2.9 other other.example\n\n#\n"
     )
-    names = own_names(file)
+    names = read_machine_names(file)
     assert {OWN, f"{OWN}.example.org"} <= names
     assert not names & {"other", "other.example", "comment.example", "127.0.1.1", "localhost"}
-    assert OWN in own_names(tmp_path / "missing")
+    assert OWN in read_machine_names(tmp_path / "missing")
 
 
 def test_configured_names(tmp_path: Path) -> None:
     file = tmp_path / "agent.yml"
     file.write_text("gpus: 3\nhost_names: [attic.lan, Rig.example.org.]\n")
-    assert configured_names(file) == ["attic.lan", "Rig.example.org."]
+    assert read_configured_names(file) == ["attic.lan", "Rig.example.org."]
     file.write_text("gpus: 3\n")
-    assert configured_names(file) == configured_names(None) == []
+    assert read_configured_names(file) == read_configured_names(None) == []
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,7 @@ def test_wrong_names_are_an_error_with_file_and_line(tmp_path: Path, value: str)
     file = tmp_path / "agent.yml"
     file.write_text(f"gpus: 3\nhost_names: {value}\n")
     with pytest.raises(ConfigurationError) as caught:
-        configured_names(file)
+        read_configured_names(file)
     assert str(caught.value).startswith(f"{file}:2: 'host_names'")
 
 

@@ -9,27 +9,27 @@ from collections.abc import Iterator
 
 import pytest
 
-from agent.web.limits import Limits
-from agent.web.messages import Request, Response
+from agent.web.limits import ClientLimits
+from agent.web.messages import HttpRequest, HttpResponse
 from tests.unit.agent.web.server import Server, as_application, serving, wait_for
 
 GET = b"GET /a HTTP/1.1\r\nHost: rig\r\n\r\n"
-LIMITS = Limits(request_bytes=4096)
+LIMITS = ClientLimits(request_bytes=4096)
 
 
-async def later(request: Request) -> Response:
+async def later(request: HttpRequest) -> HttpResponse:
     await asyncio.sleep(0.004)
-    return Response(request.target.encode())
+    return HttpResponse(request.target.encode())
 
 
-def handler(request: Request) -> Response | asyncio.Future[Response]:
+def handler(request: HttpRequest) -> HttpResponse | asyncio.Future[HttpResponse]:
     """Says what was asked; /slow later, /broken not at all."""
     if request.path == "/broken":
         raise ZeroDivisionError
     if request.path.startswith("/slow"):
         return asyncio.ensure_future(later(request))
     own = {"Content-Type": "text/plain", "X-Accept": request.headers.get("accept", "")}
-    return Response(f"{request.method} {request.path}".encode(), headers=own)
+    return HttpResponse(f"{request.method} {request.path}".encode(), headers=own)
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,8 @@ from collections import Counter
 
 import pytest
 
-from agent.web.limits import Limits
-from agent.web.messages import Request, Response
+from agent.web.limits import ClientLimits
+from agent.web.messages import HttpRequest, HttpResponse
 from tests.unit.agent.web.server import (
     Client,
     as_application,
@@ -19,10 +19,9 @@ from tests.unit.agent.web.server import (
 )
 
 GET = b"GET /a HTTP/1.1\r\nHost: rig\r\n\r\n"
-FAST = Limits(
+FAST = ClientLimits(
     request_seconds=0.4,
     idle_seconds=30,
-    sweep_seconds=0.02,
     linger_seconds=0.1,
     connections=256,
     connections_from_loopback=200,
@@ -34,9 +33,9 @@ CALLS: Counter[str] = Counter()
 
 
 @as_application
-def handler(request: Request) -> Response:
+def handler(request: HttpRequest) -> HttpResponse:
     CALLS[request.path] += 1
-    return Response(LARGE if request.path == "/large" else b"x")
+    return HttpResponse(LARGE if request.path == "/large" else b"x")
 
 
 @pytest.fixture(autouse=True)
@@ -88,7 +87,10 @@ def test_one_who_says_nothing_is_closed_without_a_word() -> None:
 
 
 def test_between_requests_there_is_more_time() -> None:
-    limits = Limits(request_seconds=0.1, idle_seconds=0.6, sweep_seconds=0.02)
+    limits = ClientLimits(
+        request_seconds=0.1,
+        idle_seconds=0.6,
+    )
     with serving(handler, limits) as server:
         client = server.connect()
         assert client.ask().status == 200
@@ -112,7 +114,7 @@ def test_a_request_that_does_not_end(begun: bytes) -> None:
 
 def test_a_slow_reader_is_waited_for_and_costs_two_answers(calls: Counter[str]) -> None:
     """The one that the client is reading, and the next, which waits to be written."""
-    with serving(handler, Limits()) as server:
+    with serving(handler, ClientLimits()) as server:
         client = server.connect(receive_buffer=4096)
         number = 40
         client.send(GET.replace(b"/a", b"/large") * number)
@@ -135,7 +137,7 @@ def test_one_who_does_not_read_is_closed() -> None:
 def test_of_many_small_requests_few_are_kept(calls: Counter[str]) -> None:
     """A client that only asks, and never reads, has to stop asking."""
     small = b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n"
-    with serving(handler, Limits()) as server:
+    with serving(handler, ClientLimits()) as server:
         client = server.connect(receive_buffer=4096)
         client.socket.settimeout(0.3)
         asked, before = small * 400_000, resident_bytes()
@@ -147,7 +149,7 @@ def test_of_many_small_requests_few_are_kept(calls: Counter[str]) -> None:
 
 def test_a_refusal_waits_for_what_is_on_its_way() -> None:
     """Closed at once, the client would be told of a reset, and maybe never read why."""
-    with serving(handler, Limits(linger_seconds=30)) as server:
+    with serving(handler, ClientLimits(linger_seconds=30)) as server:
         client = server.connect()
         client.send(b"nonsense\r\n\r\n")
         wait_for(lambda: select.select([client.socket], [], [], 0)[0], "refused")

@@ -9,11 +9,15 @@ from typing import Any
 
 import pytest
 
-from agent.web.attempts import ADDRESSES_MOST, Attempts
-from agent.web.checking import Checker, TooManyChecksError
-from agent.web.limits import Limits
+from agent.web.limits import ClientLimits
+from agent.web.password_checks import (
+    ADDRESSES_MOST,
+    FailureBudget,
+    PasswordChecker,
+    TooManyChecksError,
+)
 
-LIMITS = Limits(checks_per_address=2, checks_waiting=3, failures=4, failure_seconds=5.0)
+LIMITS = ClientLimits(checks_per_address=2, checks_waiting=3, failures=4, failure_seconds=5.0)
 
 
 class Clock:
@@ -29,8 +33,8 @@ class Bench:
 
     def __init__(self) -> None:
         self.clock = Clock()
-        self.attempts = Attempts(LIMITS, self.clock)
-        self.checker = Checker(LIMITS, self.attempts)
+        self.attempts = FailureBudget(LIMITS, self.clock)
+        self.checker = PasswordChecker(LIMITS, self.attempts)
         self.begun: list[str] = []
         self.go_on = threading.Semaphore(0)
 
@@ -110,7 +114,7 @@ def test_after_failures_an_address_waits() -> None:
 def test_an_address_without_failures_is_next() -> None:
     async def scene(bench: Bench) -> None:
         for address in ("a", "b", "c"):
-            bench.attempts.fail(address)
+            bench.attempts.add_failure(address)
         tasks = [bench.ask(*pair) for pair in (("a", "1"), ("b", "2"), ("c", "3"), ("b", "4"))]
         await settle()
         login = bench.ask("d", "login", right=True)
@@ -170,9 +174,9 @@ def test_a_check_that_breaks_is_reported_and_the_next_one_runs() -> None:
 
 
 def test_failures_are_remembered_for_a_bounded_number_of_addresses() -> None:
-    attempts = Attempts(LIMITS, Clock())
+    attempts = FailureBudget(LIMITS, Clock())
     for number in range(ADDRESSES_MOST + 10):
-        attempts.fail(str(number))
-    assert attempts.failures("0") == 0
-    assert attempts.failures(str(ADDRESSES_MOST + 9)) == 1
+        attempts.add_failure(str(number))
+    assert attempts.count_failures("0") == 0
+    assert attempts.count_failures(str(ADDRESSES_MOST + 9)) == 1
     assert len(attempts._failures) == ADDRESSES_MOST

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from agent.web.limits import Limits
-from agent.web.messages import Request, Response
+from agent.web.limits import ClientLimits
+from agent.web.messages import HttpRequest, HttpResponse
 from tests.unit.agent.web.server import Server, as_application, serving
 
 POST = b"POST / HTTP/1.1\r\nHost: localhost\r\n"
@@ -17,9 +17,9 @@ HIDDEN = b"GET /hidden HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
-    def handler(request: Request) -> Response:
+    def handler(request: HttpRequest) -> HttpResponse:
         seen = request.headers.get("x-seen", "")
-        return Response(f"{request.method} {request.path} {seen}".encode())
+        return HttpResponse(f"{request.method} {request.path} {seen}".encode())
 
     with serving(as_application(handler)) as made:
         yield made
@@ -69,7 +69,7 @@ def test_an_ambiguous_request_ends_the_connection(server: Server, request_: byte
 
 
 def test_a_request_with_too_many_headers_is_refused(server: Server) -> None:
-    most = Limits().headers
+    most = ClientLimits().headers
     client = server.connect()
     client.send(POST + b"X: y\r\n" * (most - 1) + b"\r\n")
     assert client.answer().status == 200

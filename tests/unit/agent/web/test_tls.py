@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.web.webconfig import Watched
+from agent.web.web_config import WebConfigFile
 from tests.unit.agent.web.certificates import Authority, replace
 from tests.unit.agent.web.published import classic, published
 from tests.unit.agent.web.server import Server, serving
@@ -52,7 +52,7 @@ class Site:
     @contextmanager
     def serve(self) -> Iterator[tuple[Server, Callable[[], str]]]:
         """A server, and who it says that it is to a new client."""
-        web = Watched(self.file)
+        web = WebConfigFile(self.file)
         app = make(web=web)
         app.publish(published())
         with serving(app, tls=web.ssl) as server:
@@ -134,7 +134,7 @@ def test_half_a_renewal_leaves_the_old_one(site: Site, caplog: pytest.LogCapture
         assert name() == name() == "first"
         (message,) = [record.getMessage() for record in caplog.records]
         assert message.startswith(f"{site.file}:2: ")
-        assert message.endswith("key values mismatch; what held before still does")
+        assert message.endswith("key values mismatch; the last valid content stays in use")
         (site.folder / "second.key").replace(site.folder / "server.key")
         assert name() == "second"
 
@@ -231,6 +231,6 @@ def test_a_handshake_that_does_not_go_on_holds_up_nobody(site: Site) -> None:
 def test_a_client_cannot_ask_for_new_handshakes(site: Site) -> None:
     """OpenSSL 3 refuses TLS 1.2's renegotiation by default; older ones only with this option."""
     site.write(PLAIN)
-    context = Watched(site.file).ssl
+    context = WebConfigFile(site.file).ssl
     assert context
     assert context.options & ssl.OP_NO_RENEGOTIATION

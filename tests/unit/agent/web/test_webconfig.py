@@ -15,8 +15,8 @@ import yaml
 
 from agent.errors import ConfigurationError
 from agent.web.app import AgentApp
-from agent.web.limits import Limits
-from agent.web.webconfig import Watched, load
+from agent.web.limits import ClientLimits
+from agent.web.web_config import WebConfigFile, load_web_config
 from tests.unit.agent.web.certificates import Authority, replace
 from tests.unit.agent.web.published import published
 from tests.unit.agent.web.server import Server, serving
@@ -41,7 +41,7 @@ def users(file: Path, **passwords: str) -> Path:
 
 
 def application(file: Path) -> AgentApp:
-    made = make(web=Watched(file))
+    made = make(web=WebConfigFile(file))
     made.publish(published())
     return made
 
@@ -59,14 +59,14 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case["says"][:60])
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case["error"][:60])
 def test_a_wrong_file_is_one_line(case: Any, files: Path) -> None:
     file = files / "web.yml"
     file.write_text(case["content"].replace("{hash}", hashed("x")))
     with pytest.raises(ConfigurationError) as caught:
-        Watched(file)
+        WebConfigFile(file)
     text = str(caught.value)
-    assert text.startswith(f"{file}{case['says'].replace('{folder}', str(files))}")
+    assert text.startswith(f"{file}{case['error'].replace('{folder}', str(files))}")
     assert "\n" not in text
     assert not text.endswith((" ", ":", "None"))
 
@@ -77,8 +77,11 @@ def test_no_file_and_no_text(content: bytes | None, tmp_path: Path) -> None:
     if content:
         file.write_bytes(content)
     with pytest.raises(ConfigurationError) as caught:
-        load(file)
-    assert str(caught.value) == f"{file}: {'no text' if content else 'No such file or directory'}"
+        load_web_config(file)
+    assert (
+        str(caught.value)
+        == f"{file}: {'not a text file' if content else 'No such file or directory'}"
+    )
 
 
 def test_an_empty_file_is_no_password(tmp_path: Path) -> None:
@@ -209,7 +212,7 @@ def test_checks_hold_up_nobody_else(guarded: Server, monkeypatch: pytest.MonkeyP
     statuses = {client.ask("/metrics", authorization=known).status for _ in range(100)}
     assert (statuses, time.monotonic() - began < 2) == ({200}, True)
     go_on.set()
-    checked = Limits().checks_per_address
+    checked = ClientLimits().checks_per_address
     answers = Counter(client.answer().status for client in guessing)
     assert answers == {401: checked, 429: len(guessing) - checked}
     assert most == 1
@@ -231,7 +234,8 @@ def test_users_change_while_it_runs(tmp_path: Path, caplog: pytest.LogCaptureFix
         replace(file, b"basic_auth_users:\n  bob: gone\n")
         assert (ask("ann", "new"), ask("bob", "his"), ask("bob", "his")) == (401, 200, 200)
         assert [record.getMessage() for record in caplog.records] == [
-            f"{file}:2: basic_auth_users: bob has no bcrypt hash; what held before still does"
+            f"{file}:2: basic_auth_users: bob: expected a bcrypt hash; "
+            "the last valid content stays in use"
         ]
         file.unlink()
         assert (ask("bob", "his"), ask("bob", "wrong")) == (200, 401)

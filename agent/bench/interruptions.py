@@ -18,7 +18,7 @@ from agent.bench.processes import KILL_SECONDS, end_with_parent
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-class Watch:
+class InterruptionMonitor:
     """Asked again and again while a job runs. Not for threads.
 
     deadline_seconds: of the whole run, from now. input_too: the end of standard input ends the

@@ -7,23 +7,23 @@ from typing import Any
 
 import torch
 
-from agent.bench.world import World
+from agent.bench.communicator import Communicator
 
 
-def run(world: World, options: Mapping[str, Any]) -> dict[str, Any]:
+def run(comm: Communicator, options: Mapping[str, Any]) -> dict[str, Any]:
     """The part: says it. In the document it is in any case (rank.py)."""
-    found = versions(world)
-    world.line(f"PyTorch {found['torch']}, {world.backend}, {world.size} ranks")
+    found = versions(comm)
+    comm.line(f"PyTorch {found['torch']}, {comm.backend}, {comm.size} ranks")
     for rank, (address, name) in enumerate(zip(found["gpus"], found["gpu_names"], strict=True)):
-        world.line(f"rank {rank}: {name} at {address}")
+        comm.line(f"rank {rank}: {name} at {address}")
     return {}
 
 
-def versions(world: World) -> dict[str, Any]:
+def versions(comm: Communicator) -> dict[str, Any]:
     """Versions as text; "gpus" and "gpu_names" by rank, empty without CUDA. Collective."""
-    own = gpu(world.local_rank) if world.device.type == "cuda" else None
-    known = [one for one in world.gather(own) if one is not None]
-    nccl = ".".join(map(str, torch.cuda.nccl.version())) if world.backend == "nccl" else None
+    own = gpu(comm.local_rank) if comm.device.type == "cuda" else None
+    known = [one for one in comm.gather(own) if one is not None]
+    nccl = ".".join(map(str, torch.cuda.nccl.version())) if comm.backend == "nccl" else None
     return {
         "torch": torch.__version__,
         "cuda": torch.version.cuda,

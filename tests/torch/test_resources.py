@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from agent.bench import ground
+from agent.bench import resources
 from agent.bench.errors import UnusableError
-from agent.bench.ground import Wish
+from agent.bench.resources import ResourceRequest
 from tests.torch.launched import PATIENCE_SECONDS, ROOT, launch
 from tests.unit.agent.web.server import wait_for
 
@@ -94,17 +94,17 @@ def test_a_port_in_use() -> None:
 
 def test_rigs_talk_by_the_interface_between_them() -> None:
     """Left to itself gloo takes what /etc/hosts has for the rig's name: 127.0.1.1."""
-    found = ground.meeting(Wish(nodes=2, node_rank=1, rendezvous="127.0.0.1:29400"))
+    found = resources.meeting(ResourceRequest(nodes=2, node_rank=1, rendezvous="127.0.0.1:29400"))
     assert (found.address, found.interface) == ("127.0.0.1", "lo")
-    said = Wish(nodes=2, node_rank=1, rendezvous="127.0.0.1:29400", interface="eth7")
-    assert ground.meeting(said).interface == "eth7"
-    assert ground.interface_of("192.0.2.1") == ""
+    said = ResourceRequest(nodes=2, node_rank=1, rendezvous="127.0.0.1:29400", interface="eth7")
+    assert resources.meeting(said).interface == "eth7"
+    assert resources.interface_of("192.0.2.1") == ""
 
 
 def test_a_rigs_own_name_that_leads_to_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ground, "own_address", lambda host, port: "127.0.1.1")
+    monkeypatch.setattr(resources, "own_address", lambda host, port: "127.0.1.1")
     with pytest.raises(UnusableError, match=r"rig1 is 127\.0\.1\.1 here"):
-        ground.meeting(Wish(nodes=2, rendezvous="rig1:29400"))
+        resources.meeting(ResourceRequest(nodes=2, rendezvous="rig1:29400"))
 
 
 def test_no_time(tmp_path: Path) -> None:

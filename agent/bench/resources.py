@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from agent.bench.errors import UnusableError
-from agent.bench.plan import Ground
+from agent.bench.plan import Resources
 from agent.bench.processes import end_with_parent
-from agent.bench.torchrun import Nodes
+from agent.bench.torchrun import RigGroup
 from agent.readings.pcie import read_gpus
 
 PROBE_SECONDS = 120  # PyTorch from a slow disk, and CUDA's start with many GPUs
@@ -28,7 +28,7 @@ LEAST_RANKS = 2  # of gloo, where no GPU limits them
 
 
 @dataclass(frozen=True)
-class Wish:
+class ResourceRequest:
     """What the command line says of it."""
 
     backend: str = "auto"
@@ -39,16 +39,16 @@ class Wish:
     interface: str = ""
 
 
-def find(wish: Wish) -> tuple[Ground, Nodes]:
+def find(request: ResourceRequest) -> tuple[Resources, RigGroup]:
     """The ground, and the other rigs. Raises UnusableError where it is not as it was asked for."""
-    nodes = meeting(wish)
-    if wish.ranks is not None and wish.ranks < 1:
-        raise UnusableError(f"--ranks {wish.ranks}", "It is 1 or more.")
+    nodes = meeting(request)
+    if request.ranks is not None and request.ranks < 1:
+        raise UnusableError(f"--ranks {request.ranks}", "It is 1 or more.")
     on_bus = len(read_gpus())
     usable: dict[str, Any] = {"gpus": 0, "nccl": False, "said": "no NVIDIA GPU on the PCIe bus"}
-    if wish.backend == "nccl" or (wish.backend == "auto" and on_bus):
+    if request.backend == "nccl" or (request.backend == "auto" and on_bus):
         usable = probe()
-    backend = wish.backend
+    backend = request.backend
     if backend == "auto":
         backend = "nccl" if usable["gpus"] and usable["nccl"] else "gloo"
     if backend == "nccl" and not (usable["gpus"] and usable["nccl"]):
@@ -56,18 +56,18 @@ def find(wish: Wish) -> tuple[Ground, Nodes]:
             f"PyTorch can't use NCCL here: {usable['said'] or 'it sees no GPU'}",
             "Look at the driver (nvidia-smi), or measure with --backend gloo.",
         )
-    local = wish.ranks or (usable["gpus"] if backend == "nccl" else max(on_bus, LEAST_RANKS))
+    local = request.ranks or (usable["gpus"] if backend == "nccl" else max(on_bus, LEAST_RANKS))
     if backend == "nccl" and local > usable["gpus"]:
         raise UnusableError(f"--ranks {local}, and there are {usable['gpus']} GPUs", "One a GPU.")
     numpy = importlib.util.find_spec("numpy") is not None
-    return Ground(backend, local * nodes.count, nodes.count, numpy), nodes
+    return Resources(backend, local * nodes.count, nodes.count, numpy), nodes
 
 
 def probe() -> dict[str, Any]:
-    """What agent.bench.probe says. Raises UnusableError when PyTorch can't be loaded."""
+    """What agent.bench.torch_probe says. Raises UnusableError when PyTorch can't be loaded."""
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as errors:
         process = subprocess.Popen(
-            [sys.executable, "-m", "agent.bench.probe"],
+            [sys.executable, "-m", "agent.bench.torch_probe"],
             env=os.environ | {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"},
             stdin=subprocess.DEVNULL, stdout=out, stderr=errors, preexec_fn=end_with_parent,
         )  # fmt: skip
@@ -85,19 +85,19 @@ def probe() -> dict[str, Any]:
     raise UnusableError(f"PyTorch can't be loaded: {reason}", "playbooks/pytorch.yml installs it.")
 
 
-def meeting(wish: Wish) -> Nodes:
+def meeting(request: ResourceRequest) -> RigGroup:
     """Where several rigs meet. Raises UnusableError: no address, or its port is taken."""
-    if wish.nodes == 1:
-        return Nodes(interface=wish.interface)
-    host, colon, port = wish.rendezvous.rpartition(":")
+    if request.nodes == 1:
+        return RigGroup(interface=request.interface)
+    host, colon, port = request.rendezvous.rpartition(":")
     if not (host and colon and port.isdigit()):
         raise UnusableError(
-            f"--nodes {wish.nodes} without a place to meet",
+            f"--nodes {request.nodes} without a place to meet",
             "--rendezvous HOST:PORT, the same on all rigs, names the one with --node-rank 0.",
         )
-    if not 0 <= wish.node_rank < wish.nodes:
+    if not 0 <= request.node_rank < request.nodes:
         raise UnusableError(
-            f"--node-rank {wish.node_rank} of {wish.nodes} rigs", "They count from 0."
+            f"--node-rank {request.node_rank} of {request.nodes} rigs", "They count from 0."
         )
     try:
         address = own_address(host, int(port))
@@ -106,14 +106,14 @@ def meeting(wish: Wish) -> Nodes:
                 f"{host} is {address} here, which no other rig reaches",
                 "Name the rig with --node-rank 0 by its address (ansible_host in the inventory).",
             )
-        if wish.node_rank == 0:
+        if request.node_rank == 0:
             must_be_free(host, int(port))
     except OSError as error:
         raise UnusableError(
-            f"can't meet at {wish.rendezvous}: {error.strerror}", _advice(error.errno)
+            f"can't meet at {request.rendezvous}: {error.strerror}", _advice(error.errno)
         ) from None
-    interface = wish.interface or interface_of(address)
-    return Nodes(wish.nodes, wish.node_rank, wish.rendezvous, address, interface)
+    interface = request.interface or interface_of(address)
+    return RigGroup(request.nodes, request.node_rank, request.rendezvous, address, interface)
 
 
 def own_address(host: str, port: int) -> str:

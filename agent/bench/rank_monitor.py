@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.bench import processes
-from agent.bench.progress import Follower, log_file, progress_file, stack_file
+from agent.bench.progress import ProgressReader, log_file, progress_file, stack_file
 
 STACK_SECONDS = 3.0  # for a rank to write its stacks
 LOG_LINES = 20
@@ -22,14 +22,14 @@ POLL_SECONDS = 0.05
 
 
 @dataclass
-class Rank:
+class RankProgress:
     """One rank. steps: how far it is, lines for people aside, which only rank 0 says.
 
     heard_at: when it said something last (monotonic). raised_at: when an exception ended it.
     """
 
     number: int
-    follower: Follower
+    follower: ProgressReader
     pid: int = 0
     at: str = "start"
     steps: int = 0
@@ -38,23 +38,25 @@ class Rank:
     raised_at: float | None = None
 
 
-class Ranks:
+class RankMonitor:
     """All ranks that have said something in the job's folder."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._ranks: dict[int, Rank] = {}
+        self._ranks: dict[int, RankProgress] = {}
 
     def __len__(self) -> int:
         return len(self._ranks)
 
-    def news(self) -> Iterator[tuple[Rank, Mapping[str, Any]]]:
+    def news(self) -> Iterator[tuple[RankProgress, Mapping[str, Any]]]:
         """What they have said since the last time, rank by rank."""
         for file in self._folder.glob("rank-*.progress"):
             match = re.fullmatch(r"rank-(\d+)\.progress", file.name)
             if match and int(match[1]) not in self._ranks:
                 number = int(match[1])
-                self._ranks[number] = Rank(number, Follower(progress_file(self._folder, number)))
+                self._ranks[number] = RankProgress(
+                    number, ProgressReader(progress_file(self._folder, number))
+                )
         for number in sorted(self._ranks):
             rank = self._ranks[number]
             for message in rank.follower.news():

@@ -16,7 +16,7 @@ TYPES = {"float32": "float", "float16": "half", "bfloat16": "bfloat16"}
 COLUMNS = 80
 
 
-def wrapped(text: str, indent: str = "") -> list[str]:
+def wrap_text(text: str, indent: str = "") -> list[str]:
     """A sentence as lines, the later ones indented."""
     return textwrap.wrap(text, COLUMNS, subsequent_indent=indent, break_long_words=False)
 

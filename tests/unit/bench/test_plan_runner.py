@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from agent.bench import document as documents
-from agent.bench import launch
-from agent.bench.job import Ending, Job, Listener
-from agent.bench.launch import Run
-from agent.bench.plan import Ground, Part, Plan
-from agent.bench.report import Report
-from agent.bench.torchrun import Nodes
+from agent.bench import plan_runner
+from agent.bench.job import Ending, Job, JobListener
+from agent.bench.plan import Part, Plan, Resources
+from agent.bench.plan_runner import PlanRunner
+from agent.bench.reporters import Reporter
+from agent.bench.torchrun import RigGroup
 
 OFF = {"NCCL_P2P_DISABLE": "1"}
 WRONG = ["GPU 0 to 1: 7 wrong values"]
@@ -43,7 +43,7 @@ class Jobs:
         self.ran: list[tuple[list[str], dict[str, str]]] = []
         self._wrong, self._hangs = wrong, hangs
 
-    def run(self, job: Job, watch: Any, listener: Listener, patience: float) -> Ending:
+    def run(self, job: Job, watch: Any, listener: JobListener, patience: float) -> Ending:
         done: list[str] = []
         self.ran.append((done, dict(job.environment)))
         for part in job.parts:
@@ -69,14 +69,14 @@ def ran(
 ) -> tuple[Jobs, dict[str, Any]]:
     """A run of these parts: its jobs, and its document."""
     jobs = Jobs(wrong or {}, hangs or {})
-    monkeypatch.setattr(launch, "run", jobs.run)
+    monkeypatch.setattr(plan_runner, "run", jobs.run)
     document = documents.start(
         plan="full", backend=backend, ranks=2, nodes=1, hostname="rig", now=0.0
     )
     plan = Plan(tuple(Part(name) for name in parts), 60.0, 10.0)
     watch: Any = Patient()
-    report: Report = Silent()
-    Run(plan, Ground(backend, 2), Nodes(), document, watch, report).go()
+    report: Reporter = Silent()
+    PlanRunner(plan, Resources(backend, 2), RigGroup(), document, watch, report).go()
     return jobs, document
 
 

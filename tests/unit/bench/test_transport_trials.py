@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from agent.bench import hazards
+from agent.bench import transport_trials
 from agent.bench.job import Ending
 
 P2P = "rig:1:1 [0] NCCL INFO Channel 00/0 : 0[0] -> 1[1] via P2P/CUMEM\n"
@@ -25,8 +25,8 @@ def measured(rate: float, wrong: int = 0) -> dict[str, Any]:
 
 
 def concluded(**endings: Ending) -> dict[str, dict[str, Any]]:
-    entries = [hazards.entry(ROWS[name], ending) for name, ending in endings.items()]
-    hazards.advised(entries)
+    entries = [transport_trials.entry(ROWS[name], ending) for name, ending in endings.items()]
+    transport_trials.add_advice(entries)
     return {entry["hazard"]: entry for entry in entries}
 
 
@@ -35,7 +35,7 @@ def ok(rate: float, log: str, wrong: int = 0) -> Ending:
 
 
 def test_an_entry() -> None:
-    entry = hazards.entry(ROWS["p2p_off"], ok(6e9, SHM))
+    entry = transport_trials.entry(ROWS["p2p_off"], ok(6e9, SHM))
     assert entry == {
         "hazard": "p2p_off", "environment": {"NCCL_P2P_DISABLE": "1"},
         "transports": {"0->1": "SHM/direct/direct"}, "bus_bandwidth_bytes_per_second": 6e9,

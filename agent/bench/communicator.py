@@ -17,7 +17,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from agent.bench.progress import Teller
+from agent.bench.progress import ProgressWriter
 
 #: torch.distributed's names of backends, by ours; CPU tensors always go by gloo.
 BACKENDS = {"gloo": "gloo", "nccl": "cpu:gloo,cuda:nccl"}
@@ -30,7 +30,7 @@ AMPERE = (8, 0)  # compute capability
 
 
 @dataclass(frozen=True)
-class World:
+class Communicator:
     """One rank among `size`; local_rank is its number on this rig, and its GPU's."""
 
     rank: int
@@ -38,10 +38,10 @@ class World:
     local_rank: int
     backend: str
     device: torch.device
-    teller: Teller
+    progress: ProgressWriter
 
     @classmethod
-    def join(cls, backend: str, teller: Teller, timeout_seconds: float) -> World:
+    def join(cls, backend: str, progress: ProgressWriter, timeout_seconds: float) -> Communicator:
         """Meet the others as torchrun's environment says. Raises RuntimeError, ValueError."""
         rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
         local = int(os.environ.get("LOCAL_RANK", rank))
@@ -54,7 +54,7 @@ class World:
             BACKENDS[backend], rank=rank, world_size=size,
             timeout=timedelta(seconds=timeout_seconds),
         )  # fmt: skip
-        return cls(rank, size, local, backend, device, teller)
+        return cls(rank, size, local, backend, device, progress)
 
     def leave(self) -> None:
         """Take leave of the others."""
@@ -125,7 +125,7 @@ class World:
     def line(self, text: str) -> None:
         """A line for people, said once."""
         if self.rank == 0:
-            self.teller.line(text)
+            self.progress.line(text)
 
     def _agree(self, values: Sequence[float], operation: Any) -> list[float]:
         tensor = torch.tensor(values, dtype=torch.float64)

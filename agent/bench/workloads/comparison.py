@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.distributed.tensor import DTensor
 
-from agent.bench.workloads.model import loss_of
+from agent.bench.workloads.model import compute_loss
 
 #: Error that rounding in another order explains (measured with 12 layers and 3 ranks: 1e-6,
 #: 1e-2 and 4e-2). One rank of 8 whose part is missing makes an eighth; in float32 one value of a
@@ -21,25 +21,25 @@ NOTHING = 1e-12  # what counts as zero beside rounding
 
 
 @dataclass(frozen=True)
-class Outcome:
+class StepResult:
     """What a step gave: its loss, and gradients by the names of parameters."""
 
     loss: float
     gradients: Mapping[str, Any]
 
 
-def unsplit(model: nn.Module, batches: Iterable[tuple[Any, Any]]) -> Outcome:
+def unsplit(model: nn.Module, batches: Iterable[tuple[Any, Any]]) -> StepResult:
     """One step over all batches, of equal size, on this rank alone: means over them."""
     batches = list(batches)
     total = 0.0
     for tokens, targets in batches:
-        loss = loss_of(model(tokens), targets) / len(batches)
+        loss = compute_loss(model(tokens), targets) / len(batches)
         loss.backward()
         total += float(loss.detach())
-    return Outcome(total, gradients_of(model))
+    return StepResult(total, collect_gradients(model))
 
 
-def gradients_of(model: nn.Module) -> dict[str, Any]:
+def collect_gradients(model: nn.Module) -> dict[str, Any]:
     """By the parameters' names; those that are sharded are put together. Collective if any is.
 
     The others are the model's own, no copies: a small GPU has no room for them.
@@ -52,7 +52,7 @@ def gradients_of(model: nn.Module) -> dict[str, Any]:
     return found
 
 
-def largest_error(found: Outcome, expected: Outcome) -> float:
+def largest_error(found: StepResult, expected: StepResult) -> float:
     """The largest relative error of any tensor: the norm of what differs, over the norm expected.
 
     Infinite where something is not a number, or has no counterpart.

@@ -7,31 +7,31 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from agent.bench import document as documents
-from agent.bench import hazards, tools
-from agent.bench.job import Ending, Job, Listener, run
-from agent.bench.plan import BETWEEN_GPUS, BY_LAUNCHER, Ground, Part, Plan
+from agent.bench import nvidia_tools, transport_trials
+from agent.bench.interruptions import InterruptionMonitor
+from agent.bench.job import Ending, Job, JobListener, run
+from agent.bench.plan import BETWEEN_GPUS, BY_LAUNCHER, Part, Plan, Resources
 from agent.bench.processes import end_descendants
-from agent.bench.report import Report
-from agent.bench.torchrun import Nodes
-from agent.bench.watch import Watch
+from agent.bench.reporters import Reporter
+from agent.bench.torchrun import RigGroup
 
 P2P_OFF = {"NCCL_P2P_DISABLE": "1"}
-BY_KIND = {"hazards": hazards.run, "tools": tools.run}
+BY_KIND = {"hazards": transport_trials.run, "tools": nvidia_tools.run}
 
 
-class Run(Listener):
+class PlanRunner(JobListener):
     """Runs a plan. After a part that fails, a new torchrun does those that remain."""
 
     def __init__(
         self,
         plan: Plan,
-        ground: Ground,
-        nodes: Nodes,
+        resources: Resources,
+        nodes: RigGroup,
         document: dict[str, Any],
-        watch: Watch,
-        report: Report,
+        watch: InterruptionMonitor,
+        report: Reporter,
     ) -> None:
-        self.document, self.ground = document, ground
+        self.document, self.resources = document, resources
         #: Set for the jobs that follow: NCCL's hazards may demand it.
         self.environment: dict[str, str] = {}
         self._plan, self._nodes, self._watch, self._report = plan, nodes, watch, report
@@ -57,7 +57,7 @@ class Run(Listener):
         self,
         parts: Sequence[Part],
         environment: Mapping[str, str] | None = None,
-        listener: Listener | None = None,
+        listener: JobListener | None = None,
         as_it_comes: bool = False,
     ) -> Ending:
         """One torchrun of all ranks. What it measured is not in the document yet.
@@ -68,10 +68,10 @@ class Run(Listener):
         own = {} if as_it_comes else self.environment
         anew = () if as_it_comes or self._p2p_is_off() else BETWEEN_GPUS
         job = Job(
-            self.ground.backend, self.ground.ranks, parts, f"deeprig-{self._jobs}", self._nodes,
+            self.resources.backend, self.resources.ranks, parts, f"deeprig-{self._jobs}", self._nodes,
             {**own, **(environment or {})}, anew,
         )  # fmt: skip
-        return run(job, self._watch, listener or Listener(), self._plan.patience_seconds)
+        return run(job, self._watch, listener or JobListener(), self._plan.patience_seconds)
 
     def without_p2p(self) -> None:
         """P2P may have been what changed values, or hung: no part that follows uses it."""
@@ -81,7 +81,7 @@ class Run(Listener):
 
     def _p2p_is_off(self) -> bool:
         """Whether it is, or there is none."""
-        return self.ground.backend != "nccl" or P2P_OFF.items() <= self.environment.items()
+        return self.resources.backend != "nccl" or P2P_OFF.items() <= self.environment.items()
 
     def left(self) -> float:
         """Seconds until the run's deadline."""
@@ -120,7 +120,7 @@ class Run(Listener):
         if wrong:
             message = "; ".join(wrong)
             self.problem(
-                part, "wrong_values", message, documents.WRONG_VALUES_ADVICE[self.ground.backend]
+                part, "wrong_values", message, documents.WRONG_VALUES_ADVICE[self.resources.backend]
             )
             if part in BETWEEN_GPUS:
                 self.without_p2p()
@@ -158,7 +158,7 @@ class Run(Listener):
                 if part.name in BY_LAUNCHER:
                     break
                 together.append(part)
-            self.line(f"starting {self.ground.ranks} ranks")  # it takes seconds
+            self.line(f"starting {self.resources.ranks} ranks")  # it takes seconds
             ending = self.job(together, listener=self)
             documents.merge(self.document, ending.share)
             # Where it ended before or between parts, the one that was to come bears the blame.
@@ -188,7 +188,7 @@ class Run(Listener):
     def _look_at_kept(self, part: str, ending: Ending) -> None:
         """What was measured before a part broke off may be wrong, too."""
         if wrong := documents.wrong({part: ending.share.get(part, [])}):
-            advice = documents.WRONG_VALUES_ADVICE[self.ground.backend]
+            advice = documents.WRONG_VALUES_ADVICE[self.resources.backend]
             self.problem(part, "wrong_values", "; ".join(wrong), advice)
             if part in BETWEEN_GPUS:
                 self.without_p2p()

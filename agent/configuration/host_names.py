@@ -6,7 +6,7 @@ import os
 import re
 from pathlib import Path
 
-from agent.configuration.yamlfile import Source
+from agent.configuration.yaml_file import YamlFile
 
 KEY = "host_names"  # in the agent's configuration file
 HOSTS_FILE = Path("/etc/hosts")
@@ -15,10 +15,10 @@ NAME = re.compile(
 )
 
 
-def own_names(hosts_file: Path = HOSTS_FILE) -> set[str]:
+def read_machine_names(hosts_file: Path = HOSTS_FILE) -> set[str]:
     """Return the machine's name, and the names beside it in /etc/hosts, such as its full name.
 
-    No name server is asked: its answers may be an attacker's.
+    Name servers are not asked: an attacker could control their answers.
     """
     name = os.uname().nodename
     names = {name, name.partition(".")[0]}
@@ -33,11 +33,11 @@ def own_names(hosts_file: Path = HOSTS_FILE) -> set[str]:
     return names
 
 
-def configured_names(file: Path | None) -> list[str]:
+def read_configured_names(file: Path | None) -> list[str]:
     """Return `host_names` of the agent's configuration file. Raises ConfigurationError."""
     if file is None:
         return []
-    source = Source.read(file)
+    source = YamlFile.read(file)
     names = source.document.get(KEY) or [] if isinstance(source.document, dict) else []
     if not isinstance(names, list):
         raise source.error(KEY, f"'{KEY}' must be a list of names, not {names!r}")

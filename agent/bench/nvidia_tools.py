@@ -16,14 +16,14 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from agent.bench import columns
 from agent.bench import document as documents
+from agent.bench import text_tables
 from agent.bench.errors import UnusableError
 from agent.bench.job import Ending
 from agent.bench.launcher import Launcher
 from agent.bench.processes import end_with_parent
-from agent.bench.ranks import POLL_SECONDS
-from agent.bench.torchrun import Nodes, ended, environment
+from agent.bench.rank_monitor import POLL_SECONDS
+from agent.bench.torchrun import RigGroup, ended, environment
 
 AGREEMENT = 0.25  # what two ways of measuring may differ by, as a share of the larger
 TOOL_SECONDS = 120.0
@@ -45,7 +45,7 @@ def run(run: Launcher, options: Mapping[str, Any]) -> Ending:
         if run.interrupted():
             return Ending("interrupted")
         run.document["tools"].append(entry)
-        run.line(columns.tool_row(entry))
+        run.line(text_tables.tool_row(entry))
     if found:
         run.end("tools", documents.wrong({"tools": run.document["tools"]}))
     else:
@@ -59,7 +59,7 @@ def all_reduce_perf(run: Launcher, path: str, size_bytes: int) -> dict[str, Any]
     with tempfile.TemporaryDirectory(prefix="deeprig-bench-") as folder:
         file = Path(folder) / "result.json"
         output(run, [
-            path, "-b", str(size), "-e", str(size), "-g", str(run.ground.ranks), "-J", str(file),
+            path, "-b", str(size), "-e", str(size), "-g", str(run.resources.ranks), "-J", str(file),
         ])  # fmt: skip
         if not file.exists():
             raise UnusableError("wrote no file with -J: nccl-tests older than 2.17?")
@@ -186,7 +186,7 @@ def output(run: Launcher, words: Sequence[str]) -> str:
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as errors:
         process = subprocess.Popen(
             words,
-            env=environment(os.environ, run.ground.backend, Nodes(), run.environment),
+            env=environment(os.environ, run.resources.backend, RigGroup(), run.environment),
             stdin=subprocess.DEVNULL, stdout=out, stderr=errors, start_new_session=True,
             preexec_fn=end_with_parent,
         )  # fmt: skip

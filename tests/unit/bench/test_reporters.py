@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from agent.bench import columns, document
-from agent.bench.report import Events, Text
+from agent.bench import document, text_tables
+from agent.bench.reporters import JsonReporter, TextReporter
 
 
 def troubled() -> dict[str, object]:
@@ -30,7 +30,7 @@ def troubled() -> dict[str, object]:
 
 
 def test_text(capsys: pytest.CaptureFixture[str]) -> None:
-    text = Text()
+    text = TextReporter()
     text.begin("collectives", 2, 11)
     text.line("# all_reduce")
     text.end("collectives", "failed", 3.21, "no rank got on for 60 s; rank 1 is T (stopped)")
@@ -48,7 +48,7 @@ def test_text(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_events(capsys: pytest.CaptureFixture[str]) -> None:
-    events = Events()
+    events = JsonReporter()
     events.begin("ddp", 1, 2)
     events.line("a\nb")
     events.end("ddp", "ok", 1.23456, "")
@@ -67,8 +67,8 @@ def test_columns_are_those_of_nccl_tests() -> None:
         "algorithm_bandwidth_bytes_per_second": 0.5243e9,
         "bus_bandwidth_bytes_per_second": 0.699e9, "wrong_values": 0,
     }  # fmt: skip
-    _, heads, units = columns.collective_heading("all_reduce")
-    row = columns.collective_row(entry, "float32", "sum", -1)
+    _, heads, units = text_tables.collective_heading("all_reduce")
+    row = text_tables.collective_row(entry, "float32", "sum", -1)
     assert heads.split() == [
         "size", "count", "type", "redop", "root", "time", "algbw", "busbw", "#wrong",
     ]  # fmt: skip
@@ -88,9 +88,9 @@ def test_pairs_show_wrong_values_only_where_there_are_any() -> None:
             "latency_seconds": 2e-5, "wrong_values": wrong,
         }  # fmt: skip
 
-    right = columns.pair_lines([pair(0, 1, 0), pair(1, 0, 0)], 2)
+    right = text_tables.pair_lines([pair(0, 1, 0), pair(1, 0, 0)], 2)
     assert right[2].split() == ["0", "-", "1.00"]
     assert right[3].split() == ["1", "1.00", "-"]
     assert not any("wrong" in line for line in right)
-    wrong = columns.pair_lines([pair(0, 1, 0), pair(1, 0, 5)], 2)
+    wrong = text_tables.pair_lines([pair(0, 1, 0), pair(1, 0, 5)], 2)
     assert wrong[-1].split() == ["1", "5", "-"]

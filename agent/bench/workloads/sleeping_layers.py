@@ -15,12 +15,12 @@ import torch
 from torch import nn
 
 from agent.bench.errors import UnusableError
-from agent.bench.workloads.model import Block, LayerMaker, plain_layer
-from agent.bench.workloads.shape import Shape
+from agent.bench.workloads.model import LayerMaker, TransformerBlock, plain_layer
+from agent.bench.workloads.shape import ModelShape
 
 
 @dataclass(frozen=True)
-class Pace:
+class LayerPace:
     """Seconds that each layer sleeps in its forward and in its backward, for each microbatch.
 
     gradient: the value of every parameter's gradient.
@@ -30,17 +30,19 @@ class Pace:
     backward_seconds: float
     gradient: float = 1.0
 
-    def part(self, share: float) -> Pace:
+    def part(self, share: float) -> LayerPace:
         """For a part of a layer."""
-        return Pace(self.forward_seconds * share, self.backward_seconds * share, self.gradient)
+        return LayerPace(self.forward_seconds * share, self.backward_seconds * share, self.gradient)
 
 
-def pace_of(compute: Any, gradient: float = 1.0) -> Pace | None:
+def parse_pace(compute: Any, gradient: float = 1.0) -> LayerPace | None:
     """From a job's "compute"; None where it is "real". Raises UnusableError."""
     if compute == "real":
         return None
     try:
-        return Pace(float(compute["forward_seconds"]), float(compute["backward_seconds"]), gradient)
+        return LayerPace(
+            float(compute["forward_seconds"]), float(compute["backward_seconds"]), gradient
+        )
     except (TypeError, KeyError, ValueError):
         raise UnusableError(
             f"compute is {compute!r}",
@@ -52,7 +54,7 @@ class Sleep(torch.autograd.Function):
     """Sleeps in forward and backward; see above."""
 
     @staticmethod
-    def forward(context: Any, states: Any, pace: Pace, *parameters: Any) -> Any:
+    def forward(context: Any, states: Any, pace: LayerPace, *parameters: Any) -> Any:
         """The states as they are."""
         context.pace = pace
         context.like = [(one.shape, one.dtype, one.device) for one in parameters]
@@ -74,7 +76,7 @@ class Sleep(torch.autograd.Function):
 class SleepingLayer(nn.Module):
     """Sleeps in place of the layer whose parameters it holds."""
 
-    def __init__(self, layer: nn.Module, pace: Pace) -> None:
+    def __init__(self, layer: nn.Module, pace: LayerPace) -> None:
         super().__init__()
         self.layer = layer
         self.pace = pace
@@ -84,14 +86,14 @@ class SleepingLayer(nn.Module):
         return Sleep.apply(states, self.pace, *self.layer.parameters())
 
 
-def sleeping_layer(shape: Shape, pace: Pace) -> nn.Module:
+def sleeping_layer(shape: ModelShape, pace: LayerPace) -> nn.Module:
     """A whole layer, as model.plain_layer makes it."""
-    return SleepingLayer(Block(shape), pace)
+    return SleepingLayer(TransformerBlock(shape), pace)
 
 
 def layer_maker(compute: Any, gradient: float = 1.0) -> LayerMaker:
     """Makes layers that compute, or that sleep, as the job's "compute" says."""
-    pace = pace_of(compute, gradient)
+    pace = parse_pace(compute, gradient)
     if pace is None:
         return plain_layer
     return lambda shape, number: sleeping_layer(shape, pace)

@@ -11,8 +11,8 @@ from agent.bench.collectives import COLLECTIVES
 from agent.bench.collectives.pattern import EXACT, Pattern, wrong_values
 from agent.bench.document import wrong
 from agent.bench.errors import UnusableError
-from agent.bench.workloads.asleep import pace_of
-from agent.bench.workloads.check import Outcome, largest_error, verdict
+from agent.bench.workloads.comparison import StepResult, largest_error, verdict
+from agent.bench.workloads.sleeping_layers import parse_pace
 from agent.readings.nccl import COLLECTIVES as READ
 
 CPU = torch.device("cpu")
@@ -64,8 +64,8 @@ def test_the_agent_knows_every_collective() -> None:
     assert set(COLLECTIVES) == set(READ)
 
 
-def outcome(loss: float, *values: float) -> Outcome:
-    return Outcome(loss, {"weight": torch.tensor(values)})
+def outcome(loss: float, *values: float) -> StepResult:
+    return StepResult(loss, {"weight": torch.tensor(values)})
 
 
 def test_relative_error() -> None:
@@ -75,7 +75,7 @@ def test_relative_error() -> None:
     assert largest_error(outcome(1.0, 3.0, 4.5), expected) == pytest.approx(0.5)
     assert largest_error(outcome(2.0, 3.0, math.nan), expected) == math.inf
     assert largest_error(outcome(2.0, 3.0), expected) == math.inf, "another shape"
-    assert largest_error(Outcome(2.0, {"bias": torch.zeros(2)}), expected) == math.inf
+    assert largest_error(StepResult(2.0, {"bias": torch.zeros(2)}), expected) == math.inf
     assert largest_error(outcome(2.0, 3.0, 4.0), outcome(2.0, 0.0, 0.0)) > 1e9
 
 
@@ -83,14 +83,17 @@ def test_one_value_of_a_million_is_seen() -> None:
     expected = torch.randn(1_000_000, generator=torch.Generator().manual_seed(1))
     found = expected.clone()
     found[777] += 1.0
-    error = largest_error(Outcome(1.0, {"x": found}), Outcome(1.0, {"x": expected}))
+    error = largest_error(StepResult(1.0, {"x": found}), StepResult(1.0, {"x": expected}))
     assert not verdict("", error, torch.float32)["right"]
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_a_rank_of_eight_that_is_missing_is_seen(dtype: torch.dtype) -> None:
     parts = torch.randn(8, 10_000, generator=torch.Generator().manual_seed(1))
-    found, expected = Outcome(1.0, {"x": parts[:7].mean(0)}), Outcome(1.0, {"x": parts.mean(0)})
+    found, expected = (
+        StepResult(1.0, {"x": parts[:7].mean(0)}),
+        StepResult(1.0, {"x": parts.mean(0)}),
+    )
     check = verdict("", largest_error(found, expected), dtype)
     assert not check["right"]
     assert wrong({"workloads": [{"workload": "ddp", "check": check}]})
@@ -102,8 +105,8 @@ def test_an_infinite_error_can_be_written() -> None:
 
 
 def test_paces() -> None:
-    assert pace_of("real") is None
-    pace = pace_of({"forward_seconds": 0.5, "backward_seconds": 1})
+    assert parse_pace("real") is None
+    pace = parse_pace({"forward_seconds": 0.5, "backward_seconds": 1})
     assert pace is not None
     assert (pace.forward_seconds, pace.part(0.5).backward_seconds) == (0.5, 0.5)
     for compute in (
@@ -113,4 +116,4 @@ def test_paces() -> None:
         {"forward_seconds": 1, "backward_seconds": "x"},
     ):
         with pytest.raises(UnusableError, match="compute is"):
-            pace_of(compute)
+            parse_pace(compute)

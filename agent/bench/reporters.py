@@ -7,10 +7,10 @@ import sys
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from agent.bench import columns
+from agent.bench import text_tables
 
 
-class Report(Protocol):
+class Reporter(Protocol):
     """Parts begin, say lines and end, one after another; then there is a document."""
 
     def begin(self, part: str, number: int, of: int) -> None:
@@ -34,7 +34,7 @@ def _complain(message: str, advice: str) -> None:
           file=sys.stderr, flush=True)  # fmt: skip
 
 
-class Events:
+class JsonReporter:
     """JSON lines on standard output; docs/bench.md has their fields."""
 
     def begin(self, part: str, number: int, of: int) -> None:
@@ -62,7 +62,7 @@ class Events:
         sys.stdout.flush()
 
 
-class Text:
+class TextReporter:
     """Lines of at most 80 columns on standard output; why it can't run, on standard error alone."""
 
     def __init__(self) -> None:
@@ -111,5 +111,5 @@ class Text:
 
     @staticmethod
     def _wrapped(text: str) -> None:
-        for line in columns.wrapped(text, "   "):
+        for line in text_tables.wrap_text(text, "   "):
             print(line)

@@ -1,7 +1,7 @@
 """The names that the agent answers to, against DNS rebinding.
 
-A page of another site can make its own name resolve to the rig, and a browser then lets it read the
-agent's answers. Its requests have the site's name in the Host header. IP addresses are safe: no
+A page of another site can make its name resolve to the rig, and a browser then lets the page read
+the agent's answers. Its requests have the site's name in the Host header. IP addresses are safe: no
 name was resolved.
 """
 
@@ -13,24 +13,24 @@ from collections.abc import Iterable
 from functools import lru_cache
 from http import HTTPStatus
 
-from agent.web.messages import Request
+from agent.web.messages import HttpRequest
 
 #: host [":" port] of RFC 3986, without user names: an address in brackets, or a name.
 AUTHORITY = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+)(?::[0-9]{0,5})?")
 ABSOLUTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://(?P<authority>[^/?#]*)")
 
 
-class HostNames:
+class AllowedHosts:
     """Decides whether a request is for this agent. names: besides addresses and localhost."""
 
     def __init__(self, names: Iterable[str] = ()) -> None:
         self._names = {"localhost", *(normalize(name) for name in names)}
 
-    def refuse(self, request: Request) -> HTTPStatus | None:
+    def refuse(self, request: HttpRequest) -> HTTPStatus | None:
         """Return 400 for a missing, repeated or invalid host, 421 for one of another server.
 
         Before HTTP/1.1 the header is optional; browsers, which rebinding needs, always send it. An
-        absolute target names a host, too.
+        absolute target also names a host.
         """
         authorities = []
         if "host" in request.headers:
@@ -41,14 +41,14 @@ class HostNames:
         if absolute:
             authorities.append(absolute["authority"])
         for authority in authorities:  # two Host headers are joined by a comma: invalid
-            found = AUTHORITY.fullmatch(authority)
-            if not found:
+            match = AUTHORITY.fullmatch(authority)
+            if not match:
                 return HTTPStatus.BAD_REQUEST
-            if not self._is_known(found["host"]):
+            if not self._is_allowed(match["host"]):
                 return HTTPStatus.MISDIRECTED_REQUEST
         return None
 
-    def _is_known(self, host: str) -> bool:
+    def _is_allowed(self, host: str) -> bool:
         return is_address(host.strip("[]")) or normalize(host) in self._names
 
 
@@ -67,7 +67,7 @@ def is_address(host: str) -> bool:
 
 
 def normalize(name: str) -> str:
-    """Return a name as it is compared: in lower case, without the root's dot.
+    """Return a name for comparison: in lower case, without the root's dot.
 
     >>> normalize("Rig.Example.org.")
     'rig.example.org'

@@ -1,7 +1,7 @@
 """NCCL's hazards: ways between GPUs that hang, or that change what they carry.
 
 Transfers between GPUs (P2P) corrupt data or hang on boards with ACS or an IOMMU on, and nothing
-says so. Each row of hazards.json is an all_reduce of its own torchrun, with checked values.
+says so. Each row of transport_trials.json is an all_reduce of its own torchrun, with checked values.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from agent.bench import columns
 from agent.bench import document as documents
+from agent.bench import text_tables
 from agent.bench.job import Ending
 from agent.bench.launcher import Launcher
 from agent.bench.nccl_log import transports, uses_p2p
 from agent.bench.plan import Part
 
-TABLE = Path(__file__).with_name("hazards.json")
+TABLE = Path(__file__).with_name("transport_trials.json")
 FASTER = 1.1  # what a setting must gain to be worth naming
 
 
@@ -35,7 +35,7 @@ def run(run: Launcher, options: Mapping[str, Any]) -> Ending:
     }  # fmt: skip
     entries: list[dict[str, Any]] = []
     endings: list[Ending] = []
-    for line in columns.hazard_heading():
+    for line in text_tables.hazard_heading():
         run.line(line)
     for name in options["hazards"]:
         ending = run.job([Part("collectives", size)], table[name]["environment"], as_it_comes=True)
@@ -44,14 +44,14 @@ def run(run: Launcher, options: Mapping[str, Any]) -> Ending:
         documents.merge(run.document, {**ending.share, "collectives": []})
         endings.append(ending)
         entries.append(entry(table[name], ending))
-        run.line(columns.hazard_row(entries[-1]))
+        run.line(text_tables.hazard_row(entries[-1]))
         if run.left() <= 0:
             break
-    advised(entries)
+    add_advice(entries)
     run.document["hazards"] += entries
     for one in entries:
         if one["advice"]:
-            for line in columns.wrapped(f"{one['hazard']}: {one['advice']}", "  "):
+            for line in text_tables.wrap_text(f"{one['hazard']}: {one['advice']}", "  "):
                 run.line(line)
     first = entries[0]
     if first["hazard"] == "default" and bad(first) and by_p2p(first, entries):
@@ -89,7 +89,7 @@ def bad(one: Mapping[str, Any]) -> bool:
     return one["status"] != "ok" or bool(one["wrong_values"])
 
 
-def advised(entries: Sequence[dict[str, Any]]) -> None:
+def add_advice(entries: Sequence[dict[str, Any]]) -> None:
     """Write what to do about each into its "advice"."""
     by_name = {one["hazard"]: one for one in entries}
     default = by_name.get("default")
