@@ -112,9 +112,14 @@ def sources() -> list[Source]:
     """Ask apt where the packages of this machine's own distribution come from."""
     code = codename()
     listed = _output(
-        ["apt-get", "indextargets", "--format", "$(REPO_URI)|$(RELEASE)|$(COMPONENT)",
-         "Created-By: Packages"]
-    )  # fmt: skip
+        [
+            "apt-get",
+            "indextargets",
+            "--format",
+            "$(REPO_URI)|$(RELEASE)|$(COMPONENT)",
+            "Created-By: Packages",
+        ]
+    )
     found: dict[tuple[str, str], list[str]] = {}
     for line in listed.splitlines():
         uri, suite, component = line.split("|")

@@ -40,7 +40,7 @@ KEPT_SECONDS = 7 * 24 * 3600
 
 
 @dataclass(frozen=True)
-class Image:
+class RigImage:
     """What a rig is built on: the layers, the upper first, and the vendor's repository."""
 
     layers: tuple[Path, ...]
@@ -59,7 +59,7 @@ def cache() -> Path:
     return Path(base) / "deeprig/lab"
 
 
-def ensure(name: str = flavour.DEFAULT) -> Image:
+def ensure(name: str = flavour.DEFAULT) -> RigImage:
     """Return the image of a flavour, built first if it or a part of it is not in the cache."""
     wanted = flavour.find(name)
     if problem := host.unusable():
@@ -74,7 +74,7 @@ def ensure(name: str = flavour.DEFAULT) -> Image:
         return _ensure(wanted)
 
 
-def _ensure(wanted: Flavour) -> Image:
+def _ensure(wanted: Flavour) -> RigImage:
     sources, options = host.sources(), host.apt_options()
     lines = "\n".join(source.line() for source in sources)
     base = cache() / f"base-{fingerprint(lines, options, *PACKAGES)}"
@@ -104,7 +104,7 @@ def _ensure(wanted: Flavour) -> Image:
     for folder in (base, packages, hardware, layer):
         os.utime(folder)
     _prune()
-    return Image((layer, hardware, base), packages, wanted.name)
+    return RigImage((layer, hardware, base), packages, wanted.name)
 
 
 def _prune() -> None:
@@ -136,13 +136,26 @@ def bootstrap(target: Path, packages: Sequence[str], variant: str, log: Path) ->
     settings = [f"--aptopt={line}" for line in host.apt_options().splitlines()]
     rings = [f"--keyring={ring}" for ring in (*host.keyrings(), "/etc/apt/trusted.gpg.d")]
     run(
-        ["mmdebstrap", "--quiet", "--mode=root", f"--variant={variant}", *settings, *rings,
-         f"--include={','.join(packages)}", "--skip=cleanup/apt/lists",
-         "--dpkgopt=force-unsafe-io", "--dpkgopt=path-exclude=/usr/share/man/*",
-         "--dpkgopt=path-exclude=/usr/share/doc/*", "--dpkgopt=path-exclude=/usr/share/locale/*",
-         host.codename(), target, source],
-        log, "Building a system with mmdebstrap",
-    )  # fmt: skip
+        [
+            "mmdebstrap",
+            "--quiet",
+            "--mode=root",
+            f"--variant={variant}",
+            *settings,
+            *rings,
+            f"--include={','.join(packages)}",
+            "--skip=cleanup/apt/lists",
+            "--dpkgopt=force-unsafe-io",
+            "--dpkgopt=path-exclude=/usr/share/man/*",
+            "--dpkgopt=path-exclude=/usr/share/doc/*",
+            "--dpkgopt=path-exclude=/usr/share/locale/*",
+            host.codename(),
+            target,
+            source,
+        ],
+        log,
+        "Building a system with mmdebstrap",
+    )
     source.unlink()
 
 
@@ -176,10 +189,21 @@ def _new_layer(layer: Path, lower: tuple[Path, ...]) -> Iterator[tuple[Path, Pat
 def _inside(root: Path, script: str, log: Path, what: str) -> None:
     """Run a script as root inside the image."""
     run(
-        ["systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--settings=no",
-         "--pipe", f"--directory={root}", "/bin/sh", "-s"],
-        log, what, stdin=script,
-    )  # fmt: skip
+        [
+            "systemd-nspawn",
+            "--quiet",
+            "--register=no",
+            "--keep-unit",
+            "--settings=no",
+            "--pipe",
+            f"--directory={root}",
+            "/bin/sh",
+            "-s",
+        ],
+        log,
+        what,
+        stdin=script,
+    )
 
 
 def _carry_settings(root: Path) -> None:

@@ -17,7 +17,7 @@ ARCHITECTURE = "amd64"
 
 
 @dataclass
-class Package:
+class PackageRecipe:
     """A package to be: its control fields, and the folder of its files."""
 
     name: str
@@ -44,7 +44,7 @@ class Package:
         return "".join(f"{key}: {value}\n" for key, value in rows.items())
 
 
-def build_deb(package: Package, tree: Path, folder: Path) -> Path:
+def build_deb(package: PackageRecipe, tree: Path, folder: Path) -> Path:
     """Build the .deb of a tree that may have maintainer scripts below DEBIAN."""
     control = tree / "DEBIAN"
     control.mkdir(exist_ok=True)
@@ -94,8 +94,9 @@ class Key:
         """Forget the key."""
         subprocess.run(
             ["gpgconf", "--homedir", self.home.name, "--kill", "all"],
-            check=False, capture_output=True,
-        )  # fmt: skip
+            check=False,
+            capture_output=True,
+        )
         self.home.cleanup()
 
     def _gpg(self, *arguments: str) -> str:
@@ -104,7 +105,7 @@ class Key:
 
 
 def write_index(
-    folder: Path, packages: Iterable[tuple[Package, Path]], key: Key, label: str, date: str
+    folder: Path, packages: Iterable[tuple[PackageRecipe, Path]], key: Key, label: str, date: str
 ) -> None:
     """Write and sign the index of a flat repository; its packages lie in ./pool.
 
@@ -120,8 +121,13 @@ def write_index(
         )
     text = "\n".join(blocks).encode()
     files = {"Packages": text, "Packages.gz": gzip.compress(text, mtime=0)}
-    rows = [f"Origin: {label}", f"Label: {label}", f"Architectures: {ARCHITECTURE}",
-            f"Date: {date}", "SHA256:"]  # fmt: skip
+    rows = [
+        f"Origin: {label}",
+        f"Label: {label}",
+        f"Architectures: {ARCHITECTURE}",
+        f"Date: {date}",
+        "SHA256:",
+    ]
     for name, data in files.items():
         (folder / name).write_bytes(data)
         rows.append(f" {hashlib.sha256(data).hexdigest()} {len(data)} {name}")

@@ -21,15 +21,15 @@ from typing import Any
 
 import yaml
 
-from lab.build.packaging import Key, Package, build_deb, fill, write_index
+from lab.build.packaging import Key, PackageRecipe, build_deb, fill, write_index
 from lab.errors import LabError
 from lab.simulate import compile as nvml
 
 HERE = Path(__file__).parent
 VENDOR = HERE / "vendor"
 LIBRARIES = "usr/lib/x86_64-linux-gnu"
-SETTINGS = Package("nvidia-settings", "525.85.05-1")  # mining systems hold it
-Built = list[tuple[Package, Path]]
+SETTINGS = PackageRecipe("nvidia-settings", "525.85.05-1")  # mining systems hold it
+Built = list[tuple[PackageRecipe, Path]]
 
 
 def build(target: Path) -> None:
@@ -42,8 +42,9 @@ def build(target: Path) -> None:
         folder.mkdir(parents=True)
     nvml.build_smi(draft / "rest/driver/nvidia-smi")
     packages = [_build(row, values, pool, draft) for row, values in _vendor_rows(table)]
-    kernel = [_build(row, {"release": os.uname().release}, kernel_pool, draft)
-              for row in table["kernel"]]  # fmt: skip
+    kernel = [
+        _build(row, {"release": os.uname().release}, kernel_pool, draft) for row in table["kernel"]
+    ]
     _sign(draft, packages, kernel, f"{table['newest']}-1")
     _build_rest(draft / "rest", table["as_bought"])
     draft.rename(target)
@@ -75,14 +76,14 @@ def _vendor_rows(table: dict[str, Any]) -> Iterator[tuple[dict[str, str], dict[s
 
 def _build(
     row: dict[str, str], values: dict[str, Any], pool: Path, draft: Path
-) -> tuple[Package, Path]:
+) -> tuple[PackageRecipe, Path]:
     filled = {key: value.format(**values) for key, value in row.items()}
     relations = {
         key.title(): filled[key] for key in ("depends", "conflicts", "provides") if key in filled
     }
     if "conflicts" in filled:
         relations["Replaces"] = filled["conflicts"]
-    package = Package(filled["name"], filled["version"], relations)
+    package = PackageRecipe(filled["name"], filled["version"], relations)
     with tempfile.TemporaryDirectory() as folder:
         tree = Path(folder)
         if "files" in filled:
@@ -107,21 +108,36 @@ def _build_binary(kind: str, tree: Path, values: dict[str, Any], draft: Path) ->
         nvml.build_library(libraries / f"libnvidia-ml.so.{version}", version, values["cuda"])
         (libraries / "libnvidia-ml.so.1").symlink_to(f"libnvidia-ml.so.{version}")
     elif kind == "libcuda":
-        _compile("libcuda", libraries / f"libcuda.so.{version}", "libcuda.so.1",
-                 f"CUDA={values['cuda']}")  # fmt: skip
+        _compile(
+            "libcuda", libraries / f"libcuda.so.{version}", "libcuda.so.1", f"CUDA={values['cuda']}"
+        )
     elif kind == "nccl":
         major, minor, patch = map(int, version.split("."))
-        _compile("libnccl", libraries / f"libnccl.so.{version}", "libnccl.so.2",
-                 f"VERSION={major * 10000 + minor * 100 + patch}")  # fmt: skip
+        _compile(
+            "libnccl",
+            libraries / f"libnccl.so.{version}",
+            "libnccl.so.2",
+            f"VERSION={major * 10000 + minor * 100 + patch}",
+        )
 
 
 def _compile(name: str, target: Path, soname: str, define: str) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     done = subprocess.run(
-        ["gcc", "-shared", "-fPIC", f"-Wl,-soname,{soname}", f"-D{define}", "-o", str(target),
-         str(VENDOR / f"{name}.c")],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        [
+            "gcc",
+            "-shared",
+            "-fPIC",
+            f"-Wl,-soname,{soname}",
+            f"-D{define}",
+            "-o",
+            str(target),
+            str(VENDOR / f"{name}.c"),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     if done.returncode != 0:
         raise LabError(f"Compiling {name} failed:\n{done.stderr}")
     (target.parent / soname).symlink_to(target.name)

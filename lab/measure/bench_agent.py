@@ -50,7 +50,7 @@ REST_MOST, REST_DEFAULT_MOST = 0.01, 0.0025
 
 
 @dataclass
-class Candidate:
+class Exporter:
     """An exporter that is measured. The lists have one entry a round.
 
     kept, reconnected: seconds of each scrape over one connection, and of each on a new one.
@@ -94,7 +94,7 @@ def install_python() -> Path:
 
 
 @contextlib.contextmanager
-def running(candidates: Sequence[Candidate]) -> Iterator[list[subprocess.Popen[bytes]]]:
+def running(candidates: Sequence[Exporter]) -> Iterator[list[subprocess.Popen[bytes]]]:
     """Start all candidates and wait until each answers; end them after the block."""
     processes = [
         subprocess.Popen(
@@ -205,7 +205,7 @@ def read_resident_mib(pid: int) -> float:
     return total / 1024
 
 
-def measure(candidate: Candidate, pid: int) -> None:
+def measure(candidate: Exporter, pid: int) -> None:
     """Scrape for one round: over one connection if the exporter keeps it, then on new ones."""
     before = read_cpu_seconds(pid)
     times, connection = [], connect(candidate.port)
@@ -231,7 +231,7 @@ def measure(candidate: Candidate, pid: int) -> None:
 
 
 def measure_rest(
-    candidates: Sequence[Candidate], processes: Sequence[subprocess.Popen[bytes]]
+    candidates: Sequence[Exporter], processes: Sequence[subprocess.Popen[bytes]]
 ) -> None:
     """Measure CPU time and memory without scrapes."""
     before = [read_cpu_seconds(process.pid) for process in processes]
@@ -265,7 +265,7 @@ def eight_gpus() -> Hardware:
     return replace(Hardware.load(), profiles=profiles)
 
 
-def agent(name: str, interpreter: Path, rig: Simulated, *flags: str) -> Candidate:
+def agent(name: str, interpreter: Path, rig: Simulated, *flags: str) -> Exporter:
     """Return the agent on this hardware."""
     port = free_port()
     command: list[str | Path] = [
@@ -280,7 +280,7 @@ def agent(name: str, interpreter: Path, rig: Simulated, *flags: str) -> Candidat
         *flags,
     ]
     environment = rig.environment | {"PYTHONPATH": str(ROOT), "MALLOC_ARENA_MAX": "2"}
-    return Candidate(name, command, port, environment)
+    return Exporter(name, command, port, environment)
 
 
 def main() -> int:
@@ -312,15 +312,17 @@ def compare(work: Path, interpreter: Path) -> int:
     ]
     every_second = agent("agent, 1 s", interpreter, three, "--sample.interval=1s")
     by_default = agent("agent, 5 s", interpreter, three)
-    node_exporter = Candidate(
-        "node_exporter", [node, f"--web.listen-address=127.0.0.1:{node_port}"], node_port,
+    node_exporter = Exporter(
+        "node_exporter",
+        [node, f"--web.listen-address=127.0.0.1:{node_port}"],
+        node_port,
         dict(os.environ),
-    )  # fmt: skip
+    )
     candidates = [
         every_second,
         by_default,
         agent("agent, 1 s, 8 GPUs", interpreter, eight, "--sample.interval=1s"),
-        Candidate("nvitop-exporter", nvitop, nvitop_port, three.environment),
+        Exporter("nvitop-exporter", nvitop, nvitop_port, three.environment),
         node_exporter,
     ]
     with running(candidates) as processes:
@@ -334,7 +336,7 @@ def compare(work: Path, interpreter: Path) -> int:
     return check_promises(every_second, by_default, node_exporter)
 
 
-def show(candidates: Sequence[Candidate]) -> None:
+def show(candidates: Sequence[Exporter]) -> None:
     """Print a row for each candidate."""
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     for title in ("", "series", "kept p50", "p99", "new p50", "p99", "CPU", "RSS", "at rest"):
@@ -358,7 +360,7 @@ def show(candidates: Sequence[Candidate]) -> None:
     console.print(table)
 
 
-def check_promises(every_second: Candidate, by_default: Candidate, node: Candidate) -> int:
+def check_promises(every_second: Exporter, by_default: Exporter, node: Exporter) -> int:
     """Compare each promise with what was measured; return 0 if all hold."""
     kept = percentile(every_second.kept, 0.5) / percentile(node.kept, 0.5)
     reconnected = percentile(every_second.reconnected, 0.5) / percentile(node.reconnected, 0.5)

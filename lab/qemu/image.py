@@ -28,7 +28,7 @@ CODE = ("provision/__init__.py", "provision/remote", "agent/__init__.py", "agent
 
 
 @dataclass(frozen=True)
-class Image:
+class BootFiles:
     """A kernel, its module that injects errors, and the archive of files that it starts with."""
 
     kernel: Path
@@ -50,7 +50,7 @@ def unusable() -> LabError | None:
     return None
 
 
-def ensure() -> Image:
+def ensure() -> BootFiles:
     """Return the image, built first if it is not in the cache. Raises LabError."""
     if problem := unusable():
         raise problem
@@ -66,10 +66,10 @@ def ensure() -> Image:
         with step("Building the files of the QEMU machine", usual="some seconds"):
             _build(files)
     os.utime(files.parent)  # what is used is kept
-    return Image(kernel, injector, files)
+    return BootFiles(kernel, injector, files)
 
 
-def code(built: Image) -> bytes:
+def code(built: BootFiles) -> bytes:
     """The part that changes with the project: what runs on rigs, and the machine's own start."""
     folders, parts = {Path("code")}, []
     for name in CODE:

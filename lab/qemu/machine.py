@@ -20,10 +20,10 @@ COMMAND_SECONDS = 60.0
 KERNEL_OPTIONS = "console=ttyS0 panic=-1 quiet"
 
 
-class Machine:
+class QemuMachine:
     """A QEMU process, as a context manager; `devices` are the values of its -device options.
 
-    For example: Machine(["pcie-root-port,id=wide,chassis=1,x-width=16,x-speed=8"]).
+    For example: QemuMachine(["pcie-root-port,id=wide,chassis=1,x-width=16,x-speed=8"]).
     """
 
     def __init__(self, devices: Sequence[str], memory_mib: int = 512) -> None:
@@ -33,7 +33,7 @@ class Machine:
         self._process: subprocess.Popen[bytes] | None = None
         self._open: list[socket.socket] = []
 
-    def __enter__(self) -> Machine:
+    def __enter__(self) -> QemuMachine:
         try:
             self._start()
         except BaseException:
@@ -119,14 +119,38 @@ class Machine:
         options = [option for device in self._devices for option in ("-device", device)]
         with (folder / "qemu.log").open("wb") as log:
             self._process = subprocess.Popen(
-                [image.QEMU, "-nodefaults", "-no-user-config", "-machine", "q35,accel=tcg",
-                 "-cpu", "max", "-m", str(self._memory), "-display", "none", "-vga", "none",
-                 "-kernel", str(built.kernel), "-initrd", str(initrd), "-append", KERNEL_OPTIONS,
-                 "-serial", f"file:{folder}/console",
-                 "-serial", f"unix:{folder}/channel,server=on,wait=off",
-                 "-qmp", f"unix:{folder}/qmp,server=on,wait=off", *options],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-            )  # fmt: skip
+                [
+                    image.QEMU,
+                    "-nodefaults",
+                    "-no-user-config",
+                    "-machine",
+                    "q35,accel=tcg",
+                    "-cpu",
+                    "max",
+                    "-m",
+                    str(self._memory),
+                    "-display",
+                    "none",
+                    "-vga",
+                    "none",
+                    "-kernel",
+                    str(built.kernel),
+                    "-initrd",
+                    str(initrd),
+                    "-append",
+                    KERNEL_OPTIONS,
+                    "-serial",
+                    f"file:{folder}/console",
+                    "-serial",
+                    f"unix:{folder}/channel,server=on,wait=off",
+                    "-qmp",
+                    f"unix:{folder}/qmp,server=on,wait=off",
+                    *options,
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
         qmp, channel = self._connect("qmp"), self._connect("channel")
         self._qmp, self._channel = qmp.makefile("rwb"), channel.makefile("rwb")
         self._channel_socket = channel

@@ -42,7 +42,7 @@ def up(count: int, *, flavour: str = "", fresh: bool = False) -> None:
     say(f"{names}: up after {lasted:.1f} s. The inventory is inventory/{inventory.FILE.name}.")
 
 
-def write_inventory(built: image.Image) -> None:
+def write_inventory(built: image.RigImage) -> None:
     """Write the inventory of the operator's rigs and the keys that they are known by."""
     rigs = [rig for rig in machine.known() if rig.name.startswith("rig")]
     inventory.write(rigs, built.fingerprint, write_known_hosts(rigs))
@@ -85,9 +85,15 @@ def status() -> None:
         wrong = ", ".join(faults.describe(rig)) or "none"
         boots = str(state.get("boots", 0))
         table.add_row(
-            rig.name, rig.flavour.name, rig.address, state.get("state", "off"), boots, lasted,
-            rig.profile(), wrong,
-        )  # fmt: skip
+            rig.name,
+            rig.flavour.name,
+            rig.address,
+            state.get("state", "off"),
+            boots,
+            lasted,
+            rig.profile(),
+            wrong,
+        )
     console.print(table)
 
 

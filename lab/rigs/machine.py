@@ -17,12 +17,12 @@ from typing import Any
 
 from lab.build import flavour, host
 from lab.build.flavour import Flavour
-from lab.build.image import Image, ensure, mount_overlay, unmount
+from lab.build.image import RigImage, ensure, mount_overlay, unmount
 from lab.errors import LabError
 from lab.report import step
 from lab.rigs import process
 from lab.simulate import faults, sysfs
-from lab.simulate.hardware import Gpu, Hardware
+from lab.simulate.hardware import Hardware, LabGpu
 from lab.simulate.procfs import command_line, write_proc
 
 NAME = re.compile(r"(rig|test)(\d*)")
@@ -174,7 +174,7 @@ class Rig:
         """Return the BIOS profile of the next boot."""
         return str(self.settings().get("profile", self.hardware.default_profile))
 
-    def gpus(self) -> list[Gpu]:
+    def gpus(self) -> list[LabGpu]:
         """List the GPUs that the last boot found, in the driver's order."""
         booted = _read(self.folder / "booted.json")
         seats = self.hardware.gpus(booted.get("profile", self.profile()))
@@ -197,7 +197,7 @@ class Rig:
 
     # Coming and going.
 
-    def up(self, *, fresh: bool = False, image: Image | None = None) -> None:
+    def up(self, *, fresh: bool = False, image: RigImage | None = None) -> None:
         """Make the rig if there is none, boot it if it is off, and wait until ssh answers."""
         if fresh:
             self.discard()
@@ -209,7 +209,7 @@ class Rig:
         with step(f"Waiting for {self.name} at {self.address}"):
             self.wait()
 
-    def create(self, image: Image) -> None:
+    def create(self, image: RigImage) -> None:
         """Make the rig's disk: an empty layer over the image, with its own name and keys."""
         self.folder.mkdir(parents=True, exist_ok=True)
         self.folder.chmod(0o711)
@@ -228,9 +228,12 @@ class Rig:
         unmount(root)
         layers = [str(layer) for layer in image.layers]
         self.set(
-            layers=layers, repository=str(image.repository), flavour=image.flavour,
-            hardware="seed", port=port,
-        )  # fmt: skip
+            layers=layers,
+            repository=str(image.repository),
+            flavour=image.flavour,
+            hardware="seed",
+            port=port,
+        )
 
     def down(self) -> None:
         """Stop the rig, cleanly if it can; its disk stays."""
@@ -284,9 +287,24 @@ class Rig:
         if leader is None:
             raise LabError(f"{self.name} is off.", "`fab lab.up` boots it.")
         path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-        return ["nsenter", "--target", str(leader), "--mount", "--uts", "--ipc", "--pid",
-                "--cgroup", "--root", "env", "-C", "/", "-i", path, "HOME=/root",
-                "TERM=xterm"]  # fmt: skip
+        return [
+            "nsenter",
+            "--target",
+            str(leader),
+            "--mount",
+            "--uts",
+            "--ipc",
+            "--pid",
+            "--cgroup",
+            "--root",
+            "env",
+            "-C",
+            "/",
+            "-i",
+            path,
+            "HOME=/root",
+            "TERM=xterm",
+        ]
 
     def host_keys(self) -> list[str]:
         """Return the lines that known_hosts has for this rig: the lab made its keys."""
@@ -311,28 +329,43 @@ class Rig:
         _write(self.folder / "booted.json", booted)
         write_proc(hardware / "proc", self.hardware, root)
         binds = sysfs.write_sys(
-            hardware / "sys", self.hardware, self.profile(), self.gpus(),
+            hardware / "sys",
+            self.hardware,
+            self.profile(),
+            self.gpus(),
             interface="eth0" if "net.ifnames=0" in words else "enp5s0",
             aer="pci=noaer" not in words,
-        )  # fmt: skip
+        )
         faults.apply(self)
         own = host.local_folders(host.pip_options(), host.sources())
         binds += [f"--bind-ro={_escape(path)}" for path in own if path.exists()]
         mounted = ["--read-only"] if faults.is_on(self, "read-only") else []
         return [
-            "systemd-nspawn", "--quiet", "--boot", *mounted, "--register=no", "--keep-unit",
-            "--settings=no", "--link-journal=no",
-            f"--directory={root}", f"--machine={self.machine_name}", f"--hostname={self.name}",
-            f"--bind={_escape(hardware)}:/run/hardware", *binds,
-        ]  # fmt: skip
+            "systemd-nspawn",
+            "--quiet",
+            "--boot",
+            *mounted,
+            "--register=no",
+            "--keep-unit",
+            "--settings=no",
+            "--link-journal=no",
+            f"--directory={root}",
+            f"--machine={self.machine_name}",
+            f"--hostname={self.name}",
+            f"--bind={_escape(hardware)}:/run/hardware",
+            *binds,
+        ]
 
     def _start_supervisor(self) -> None:
         with self.log.open("a") as log:
             started = subprocess.Popen(
                 [sys.executable, "-m", "lab.rigs.supervisor", self.name],
                 cwd=Path(__file__).parents[2],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
-            )  # fmt: skip
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
         process.write_pid(self.pid_file, started.pid)
 
 

@@ -18,7 +18,7 @@ INDEX = {"Packages", "Packages.gz", "Release", "Release.gpg", "InRelease"}
 VARIANTS = {"repo-badsig": "badsig", "repo-old": "old"}
 
 
-class Server:
+class RepositoryServer:
     """Serves http://127.0.78.N:8077/cuda/, and nobody while the repository is down."""
 
     def __init__(self, rig: Rig) -> None:

@@ -38,7 +38,7 @@ class Supervisor:
         """Boot the rig as often as it asks for it."""
         signal.signal(signal.SIGTERM, self.stop)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        shop = server.Server(self.rig)
+        shop = server.RepositoryServer(self.rig)
         shop.start()
         status = REBOOT
         try:

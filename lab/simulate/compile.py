@@ -15,9 +15,16 @@ def build_library(target: Path, driver: str, cuda: int) -> None:
     """Compile libnvidia-ml.so for a driver version and the CUDA version that it speaks."""
     sources = [SOURCE / name for name in ("state.c", "system.c", "device.c", "pcie.c", "events.c")]
     _compile(
-        target, "-shared", "-fPIC", "-fvisibility=hidden", "-pthread",
-        "-Wl,-soname,libnvidia-ml.so.1", f'-DDRIVER="{driver}"', f"-DCUDA={cuda}", *sources,
-    )  # fmt: skip
+        target,
+        "-shared",
+        "-fPIC",
+        "-fvisibility=hidden",
+        "-pthread",
+        "-Wl,-soname,libnvidia-ml.so.1",
+        f'-DDRIVER="{driver}"',
+        f"-DCUDA={cuda}",
+        *sources,
+    )
 
 
 def build_smi(target: Path) -> None:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from lab.simulate.hardware import Gpu
+from lab.simulate.hardware import LabGpu
 from lab.simulate.pcie import write
 
 Rows = dict[str, str | int]
@@ -20,7 +20,7 @@ THROTTLED = SW_THERMAL | HW_THERMAL
 ARCHITECTURE_AMPERE, BRAND_GEFORCE = 7, 5
 
 
-def describe(gpu: Gpu, rig: str, *, load: bool = False) -> Rows:
+def describe(gpu: LabGpu, rig: str, *, load: bool = False) -> Rows:
     """Return what a healthy GPU says of itself, idle or under load."""
     model, power = gpu.model, gpu.model["power"]
     now = model["busy" if load else "idle"]

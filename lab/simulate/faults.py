@@ -17,10 +17,10 @@ from urllib.parse import urlsplit
 from lab.errors import LabError
 from lab.simulate import control, sysfs
 from lab.simulate.control import HW_THERMAL, POWER_CAP, SW_THERMAL, Rows
-from lab.simulate.hardware import Gpu, Hardware, Link
+from lab.simulate.hardware import Hardware, LabGpu, LabLink
 from lab.simulate.pcie import IDLE_GEN, set_link, write, write_aer
 
-LOST = Link(0, 63)  # what the kernel reads from a device that no longer answers
+LOST = LabLink(0, 63)  # what the kernel reads from a device that no longer answers
 
 
 class FaultyRig(Protocol):
@@ -55,7 +55,7 @@ class FaultyRig(Protocol):
     def profile(self) -> str:
         """Return the BIOS profile of the next boot."""
 
-    def gpus(self) -> list[Gpu]:
+    def gpus(self) -> list[LabGpu]:
         """List the GPUs that the last boot found."""
 
     def supervisor(self) -> int | None:
@@ -91,21 +91,53 @@ _FAULTS = (
     _gpu("hang", "every NVML call on the GPU hangs", hang=1),
     _gpu("xid", "an Xid event; on again is another one", "CODE", "31", xid="{}"),
     _gpu("link", "the link drops while running, to GENxWIDTH", "GENxWIDTH", "1x1"),
-    _gpu("aer", "PCIe errors, counted at the GPU and at the port above it",
-         "COUNT [correctable|nonfatal|fatal]", "1000", correctable="{}"),
+    _gpu(
+        "aer",
+        "PCIe errors, counted at the GPU and at the port above it",
+        "COUNT [correctable|nonfatal|fatal]",
+        "1000",
+        correctable="{}",
+    ),
     _gpu("replays", "the link replays packets", "COUNT", "5000", replays="{}", naks_received="{}"),
-    _gpu("hot", "the GPU throttles for its heat", celsius=93, busy=99, pstate=2,
-         clock_graphics=1095, clock_sm=1095, power=262_000, fan=100,
-         reasons=SW_THERMAL | HW_THERMAL),
-    _gpu("power-cap", "the GPU throttles at its power limit", busy=99, pstate=2,
-         clock_graphics=1290, clock_sm=1290, power=350_000, reasons=POWER_CAP),
+    _gpu(
+        "hot",
+        "the GPU throttles for its heat",
+        celsius=93,
+        busy=99,
+        pstate=2,
+        clock_graphics=1095,
+        clock_sm=1095,
+        power=262_000,
+        fan=100,
+        reasons=SW_THERMAL | HW_THERMAL,
+    ),
+    _gpu(
+        "power-cap",
+        "the GPU throttles at its power limit",
+        busy=99,
+        pstate=2,
+        clock_graphics=1290,
+        clock_sm=1290,
+        power=350_000,
+        reasons=POWER_CAP,
+    ),
     _gpu("memory-full", "the GPU's memory is in use to the last", used_mib=24_200),
     _gpu("load", "no fault: the GPU works, so its link runs at full speed"),
-    _gpu("job", "no fault: a program has the GPU for itself", "PID", "4242", process="{} 8000",
-         busy=99, pstate=2),
+    _gpu(
+        "job",
+        "no fault: a program has the GPU for itself",
+        "PID",
+        "4242",
+        process="{} 8000",
+        busy=99,
+        pstate=2,
+    ),
     _gpu("missing", "the next boot does not find the GPU"),
-    Fault("mismatch", "NVML does not fit the loaded module, as after an upgrade without a reboot",
-          rows={"mismatch": 1}),
+    Fault(
+        "mismatch",
+        "NVML does not fit the loaded module, as after an upgrade without a reboot",
+        rows={"mismatch": 1},
+    ),
     Fault("usb-watchdog", "a watchdog is plugged into USB", "VENDOR:PRODUCT", "1a86:e2e3"),
     Fault("secure-boot", "the firmware has Secure Boot on"),
     Fault("repo-down", "the vendor's repository refuses connections"),
@@ -113,16 +145,28 @@ _FAULTS = (
     Fault("repo-old", "the vendor has not published the newest driver yet"),
     Fault("bad-postinst", "a package's postinst fails", "PACKAGE", "nvidia-kernel-open-dkms"),
     Fault("no-return", "the rig does not come back from its next reboot"),
-    Fault("disk-full", "a folder of the rig is full", "FOLDER", "/opt",
-          inside=("/usr/lib/lab-hardware/disk-full", "umount '{}'")),
+    Fault(
+        "disk-full",
+        "a folder of the rig is full",
+        "FOLDER",
+        "/opt",
+        inside=("/usr/lib/lab-hardware/disk-full", "umount '{}'"),
+    ),
     Fault("read-only", "the next boot mounts its root read-only, as after a disk error"),
-    Fault("no-python", "the ssh user finds no python3",
-          inside=("chmod 750 $(readlink -f /usr/bin/python3)",
-                  "chmod 755 $(readlink -f /usr/bin/python3)")),
-    Fault("hive-cascade", "removing the package hive would remove another one with it",
-          inside=("/usr/lib/lab-hardware/hive-cascade on",
-                  "/usr/lib/lab-hardware/hive-cascade off")),
-)  # fmt: skip
+    Fault(
+        "no-python",
+        "the ssh user finds no python3",
+        inside=(
+            "chmod 750 $(readlink -f /usr/bin/python3)",
+            "chmod 755 $(readlink -f /usr/bin/python3)",
+        ),
+    ),
+    Fault(
+        "hive-cascade",
+        "removing the package hive would remove another one with it",
+        inside=("/usr/lib/lab-hardware/hive-cascade on", "/usr/lib/lab-hardware/hive-cascade off"),
+    ),
+)
 TABLE = {fault.name: fault for fault in _FAULTS}
 State = dict[str, dict[str, str]]  # of each fault that is on: for which GPU ("" is the rig), how
 
@@ -190,8 +234,11 @@ def apply(rig: FaultyRig) -> None:
     gpus = rig.gpus()
     described = []
     for gpu in gpus:
-        own = {name: targets[str(gpu.index)] for name, targets in state.items()
-               if str(gpu.index) in targets}  # fmt: skip
+        own = {
+            name: targets[str(gpu.index)]
+            for name, targets in state.items()
+            if str(gpu.index) in targets
+        }
         rows = control.describe(gpu, rig.name, load="load" in own)
         for name, value in own.items():
             first = value.split()[0] if value else ""
@@ -209,19 +256,19 @@ def apply(rig: FaultyRig) -> None:
     sysfs.set_usb(sys, "1-4", state.get("usb-watchdog", {}).get(""))
 
 
-def _apply_link(rig: FaultyRig, gpu: Gpu, own: dict[str, str]) -> None:
+def _apply_link(rig: FaultyRig, gpu: LabGpu, own: dict[str, str]) -> None:
     sys = rig.hardware_folder / "sys"
     if "lost" in own:
         link = LOST
     elif "link" in own:
-        link = Link.parse(own["link"])
+        link = LabLink.parse(own["link"])
     else:
         busy = own.keys() & {"load", "hot", "power-cap"}
-        link = Link(gpu.link.gen if busy else IDLE_GEN, gpu.link.width)
+        link = LabLink(gpu.link.gen if busy else IDLE_GEN, gpu.link.width)
     set_link(sys, gpu.address, link, port="lost" not in own)
 
 
-def _apply_aer(rig: FaultyRig, gpu: Gpu, value: str) -> None:
+def _apply_aer(rig: FaultyRig, gpu: LabGpu, value: str) -> None:
     count, _, kind = value.partition(" ")
     names = {"correctable": "BadTLP", "nonfatal": "CmpltTO", "fatal": "DLP"}
     kind = kind or "correctable"

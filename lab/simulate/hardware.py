@@ -18,18 +18,18 @@ LOW_WINDOW = 0xA000_0000  # where a BIOS puts memory windows; above 4 GiB only i
 
 
 @dataclass(frozen=True)
-class Link:
+class LabLink:
     """A PCIe link: its generation and its width.
 
-    >>> Link.parse("3x16")
-    Link(gen=3, width=16)
+    >>> LabLink.parse("3x16")
+    LabLink(gen=3, width=16)
     """
 
     gen: int
     width: int
 
     @classmethod
-    def parse(cls, text: str) -> Link:
+    def parse(cls, text: str) -> LabLink:
         """Read GENxWIDTH."""
         gen, _, width = text.partition("x")
         return cls(int(gen), int(width))
@@ -47,8 +47,8 @@ class Function:
     driver: str = ""
     revision: str = "00"
     subsystem: str = "1849:ffff"
-    link: Link | None = None
-    max_link: Link | None = None
+    link: LabLink | None = None
+    max_link: LabLink | None = None
     port: str = "root"
     bars: tuple[int, ...] = ()
     window: int = LOW_WINDOW
@@ -93,7 +93,7 @@ class Hardware:
             raise LabError(f"This BIOS has no profile {name}.", f"It has: {known}.")
         return self.profiles[name]
 
-    def tree(self, profile: str, gpus: list[Gpu] | None = None) -> list[Function]:
+    def tree(self, profile: str, gpus: list[LabGpu] | None = None) -> list[Function]:
         """List every PCI function as the BIOS sets it up; by default with all of its GPUs."""
         rows = [*self.functions, *self.profile(profile)["functions"]]
         found = [_function(row) for row in rows]
@@ -101,17 +101,17 @@ class Hardware:
             found += [seat.card, seat.audio]
         return sorted(found, key=lambda function: (function.under != "", function.at))
 
-    def gpus(self, profile: str) -> list[Gpu]:
+    def gpus(self, profile: str) -> list[LabGpu]:
         """List the GPUs in the order in which the driver numbers them."""
         seats = sorted(self.profile(profile)["gpus"], key=lambda seat: str(seat["at"]))
         window = int(self.profile(profile).get("window", LOW_WINDOW))
         return [
-            Gpu(
+            LabGpu(
                 index,
                 self.gpu,
                 str(seat["at"]),
                 str(seat["under"]),
-                Link.parse(seat["link"]),
+                LabLink.parse(seat["link"]),
                 window,
             )
             for index, seat in enumerate(seats)
@@ -119,14 +119,14 @@ class Hardware:
 
 
 @dataclass(frozen=True)
-class Gpu:
+class LabGpu:
     """One card in its slot."""
 
     index: int
     model: dict[str, Any]
     at: str
     under: str
-    link: Link
+    link: LabLink
     window: int = LOW_WINDOW
 
     @property
@@ -162,7 +162,7 @@ class Gpu:
             revision=self.model["revision"],
             subsystem=self.model["subsystem"],
             link=self.link,
-            max_link=Link.parse(self.model["max_link"]),
+            max_link=LabLink.parse(self.model["max_link"]),
             bars=bars,
             window=self.window,
         )
@@ -176,6 +176,6 @@ def _function(row: dict[str, Any]) -> Function:
         values.setdefault("driver", "pcieport")
     return Function(
         **values,
-        link=Link.parse(link) if link else None,
-        max_link=Link.parse(most) if most else None,
+        link=LabLink.parse(link) if link else None,
+        max_link=LabLink.parse(most) if most else None,
     )

@@ -6,7 +6,7 @@ import struct
 from collections.abc import Iterable
 from pathlib import Path
 
-from lab.simulate.hardware import MIB, Function, Link
+from lab.simulate.hardware import MIB, Function, LabLink
 
 #: How the kernel writes the speed of each generation, and what it writes for a dead link.
 SPEEDS = {
@@ -23,15 +23,38 @@ CAPABILITY, LINK_STATUS = 0x40, 0x52  # where config space has the PCI Express c
 #: The counters of each AER file, in the kernel's order; the last is their sum.
 AER = {
     "correctable": (
-        "RxErr", "BadTLP", "BadDLLP", "Rollover", "Timeout", "NonFatalErr", "CorrIntErr",
-        "HeaderOF", "TOTAL_ERR_COR",
+        "RxErr",
+        "BadTLP",
+        "BadDLLP",
+        "Rollover",
+        "Timeout",
+        "NonFatalErr",
+        "CorrIntErr",
+        "HeaderOF",
+        "TOTAL_ERR_COR",
     ),
     "nonfatal": (
-        "Undefined", "DLP", "SDES", "TLP", "FCP", "CmpltTO", "CmpltAbrt", "UnxCmplt", "RxOF",
-        "MalfTLP", "ECRC", "UnsupReq", "ACSViol", "UncorrIntErr", "BlockedTLP",
-        "AtomicOpBlocked", "TLPBlockedErr", "PoisonTLPBlocked", "TOTAL_ERR_NONFATAL",
+        "Undefined",
+        "DLP",
+        "SDES",
+        "TLP",
+        "FCP",
+        "CmpltTO",
+        "CmpltAbrt",
+        "UnxCmplt",
+        "RxOF",
+        "MalfTLP",
+        "ECRC",
+        "UnsupReq",
+        "ACSViol",
+        "UncorrIntErr",
+        "BlockedTLP",
+        "AtomicOpBlocked",
+        "TLPBlockedErr",
+        "PoisonTLPBlocked",
+        "TOTAL_ERR_NONFATAL",
     ),
-}  # fmt: skip
+}
 AER["fatal"] = (*AER["nonfatal"][:-1], "TOTAL_ERR_FATAL")
 PORT_TYPES = {"root": 4, "upstream": 5, "downstream": 6}
 
@@ -69,7 +92,7 @@ def write_tree(sys: Path, functions: Iterable[Function], *, aer: bool) -> None:
             (driver / function.address).symlink_to(f"../../../../{path.relative_to(sys)}")
     for function in known.values():
         if function.class_ == "030000" and function.link is not None:
-            set_link(sys, function.address, Link(IDLE_GEN, function.link.width))
+            set_link(sys, function.address, LabLink(IDLE_GEN, function.link.width))
 
 
 def device_path(function: Function, known: dict[str, Function]) -> Path:
@@ -124,7 +147,7 @@ def attributes(function: Function, known: dict[str, Function]) -> dict[str, str]
     return found
 
 
-def set_link(sys: Path, address: str, link: Link, *, port: bool = True) -> None:
+def set_link(sys: Path, address: str, link: LabLink, *, port: bool = True) -> None:
     """Change the link of a device that is running: at the device and at the port above it."""
     device = (sys / "bus/pci/devices" / address).resolve()
     ends = [*device.parent.glob(f"{address[:-1]}*"), *([device.parent] if port else [])]
@@ -177,7 +200,7 @@ def config_space(function: Function, known: dict[str, Function]) -> bytes:
     return bytes(data)
 
 
-def _patch_config(file: Path, link: Link) -> None:
+def _patch_config(file: Path, link: LabLink) -> None:
     """Change the link status that lspci decodes."""
     with file.open("r+b") as stream:
         stream.seek(LINK_STATUS)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lab.simulate.hardware import Gpu, Hardware
+from lab.simulate.hardware import Hardware, LabGpu
 from lab.simulate.pcie import write_tree
 
 SECURE_BOOT = "firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c"
@@ -15,7 +15,7 @@ KEPT = ("virtual", "system", "platform")
 
 
 def write_sys(
-    sys: Path, hardware: Hardware, profile: str, gpus: list[Gpu], *, interface: str, aer: bool
+    sys: Path, hardware: Hardware, profile: str, gpus: list[LabGpu], *, interface: str, aer: bool
 ) -> list[str]:
     """Write the tree and return the nspawn options that lay it over the rig's /sys."""
     write_tree(sys, hardware.tree(profile, gpus), aer=aer)

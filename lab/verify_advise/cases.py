@@ -16,7 +16,7 @@ SETTINGS = Path(__file__).with_suffix(".yml")
 
 
 @dataclass(frozen=True)
-class Case:
+class Comparison:
     """A workload, measured and predicted. Seconds of a step, bytes that the busiest rank sends."""
 
     part: str
@@ -53,7 +53,7 @@ def load() -> Any:
     return yaml.safe_load(SETTINGS.read_text())
 
 
-def row(case: Case) -> str:
+def row(case: Comparison) -> str:
     """A case in a line of 78 columns."""
     return (
         f"{case.part:<9}{case.ranks} x {case.megabits:>4.0f} Mbit/s"
@@ -62,7 +62,7 @@ def row(case: Case) -> str:
     )
 
 
-def broken(cases: Sequence[Case], settings: Mapping[str, Any]) -> list[str]:
+def broken(cases: Sequence[Comparison], settings: Mapping[str, Any]) -> list[str]:
     """What of the promises does not hold."""
     wrong = [
         f"{row(case)}: the time is promised within {case.within:.0%}"
@@ -80,6 +80,6 @@ def broken(cases: Sequence[Case], settings: Mapping[str, Any]) -> list[str]:
     return wrong
 
 
-def mean_error(cases: Sequence[Case]) -> float:
+def mean_error(cases: Sequence[Comparison]) -> float:
     """The mean of the errors' sizes."""
     return statistics.fmean(abs(case.error) for case in cases)

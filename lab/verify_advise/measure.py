@@ -9,7 +9,7 @@ from typing import Any
 from lab.errors import LabError
 from lab.report import say, step
 from lab.verify_advise import netns
-from lab.verify_advise.cases import Case, row
+from lab.verify_advise.cases import Comparison, row
 from lab.verify_advise.predict import Calibration, moved, predict
 from lab.verify_advise.runs import Run, run
 from provision.performance import fit
@@ -83,10 +83,13 @@ def _points(done: Run, ranks: int, volume: Mapping[str, float]) -> list[tuple[st
     for one in done.document["collectives"]:
         name = BOTH_WAYS if one["collective"] == "sendrecv" else one["collective"]
         found += [
-            (name, moved(one["collective"], ranks, size["size_bytes"], volume.get(name, 1.0)),
-             size["time_seconds"])
+            (
+                name,
+                moved(one["collective"], ranks, size["size_bytes"], volume.get(name, 1.0)),
+                size["time_seconds"],
+            )
             for size in one["sizes"]
-        ]  # fmt: skip
+        ]
     for pair in done.document.get("pairs", ()):
         size = float(pair["size_bytes"])
         found.append(("sendrecv", size, size / pair["bandwidth_bytes_per_second"]))
@@ -100,7 +103,7 @@ def _job(workload: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, 
 
 def measure(
     settings: Mapping[str, Any], workloads: Sequence[Mapping[str, Any]], known: Calibration
-) -> list[Case]:
+) -> list[Comparison]:
     """Every workload on every number of ranks and rate."""
     cases = []
     for ranks in settings["ranks"]:
@@ -113,11 +116,15 @@ def measure(
                 if not found["check"]["right"]:
                     raise LabError(f"{workload['part']} computed something wrong.")
                 cases.append(
-                    Case(
-                        workload["part"], ranks, megabits,
-                        found["step_seconds"], max(done.sent(number, settings["steps"])),
-                        predict(workload, ranks, megabits, known), workload["within"],
+                    Comparison(
+                        workload["part"],
+                        ranks,
+                        megabits,
+                        found["step_seconds"],
+                        max(done.sent(number, settings["steps"])),
+                        predict(workload, ranks, megabits, known),
+                        workload["within"],
                     )
-                )  # fmt: skip
+                )
                 say(f"  {row(cases[-1])}")
     return cases

@@ -31,7 +31,7 @@ QUEUE = "50ms"  # of waiting: enough that TCP loses nothing to speak of
 
 
 @dataclass(frozen=True)
-class Network:
+class LimitedNetwork:
     """Namespaces of a run. ranks: their names, by rank."""
 
     base: str
@@ -51,10 +51,22 @@ class Network:
         for rank, namespace in enumerate(self.ranks):
             for where, device in ((namespace, INTERFACE), (self.bridge, f"port{rank}")):
                 _run(
-                    "tc", "-n", where, "qdisc", "replace", "dev", device, "root", "tbf",
-                    "rate", f"{megabits * 1e6:.0f}bit", "burst", f"{BURST_BYTES}b",
-                    "latency", QUEUE,
-                )  # fmt: skip
+                    "tc",
+                    "-n",
+                    where,
+                    "qdisc",
+                    "replace",
+                    "dev",
+                    device,
+                    "root",
+                    "tbf",
+                    "rate",
+                    f"{megabits * 1e6:.0f}bit",
+                    "burst",
+                    f"{BURST_BYTES}b",
+                    "latency",
+                    QUEUE,
+                )
 
     def start(
         self,
@@ -68,18 +80,21 @@ class Network:
             return subprocess.Popen(
                 # Before other programs of this machine, whose load would be measured else.
                 ["nice", "-n", "-15", "ip", "netns", "exec", self.ranks[rank], *command],
-                env=dict(environment), stdin=subprocess.DEVNULL, stdout=stream, stderr=stream,
+                env=dict(environment),
+                stdin=subprocess.DEVNULL,
+                stdout=stream,
+                stderr=stream,
                 start_new_session=True,
-            )  # fmt: skip
+            )
 
 
 @contextmanager
-def network(ranks: int) -> Iterator[Network]:
+def network(ranks: int) -> Iterator[LimitedNetwork]:
     """Make the namespaces; remove them, and end what runs in them, however the block is left."""
     clear()
     owner = f"{os.getpid()}-{process.start_time(os.getpid())}-"
     base = f"{PREFIX}{owner}"
-    made = Network(base, tuple(f"{base}{rank}" for rank in range(ranks)))
+    made = LimitedNetwork(base, tuple(f"{base}{rank}" for rank in range(ranks)))
     try:
         _run("ip", "netns", "add", made.bridge)
         _run("ip", "-n", made.bridge, "link", "add", "bridge", "type", "bridge")
@@ -87,13 +102,23 @@ def network(ranks: int) -> Iterator[Network]:
         for rank, namespace in enumerate(made.ranks):
             _run("ip", "netns", "add", namespace)
             _run(
-                "ip", "-n", made.bridge, "link", "add", f"port{rank}", "type", "veth",
-                "peer", "name", INTERFACE, "netns", namespace,
-            )  # fmt: skip
+                "ip",
+                "-n",
+                made.bridge,
+                "link",
+                "add",
+                f"port{rank}",
+                "type",
+                "veth",
+                "peer",
+                "name",
+                INTERFACE,
+                "netns",
+                namespace,
+            )
             _run("ip", "-n", made.bridge, "link", "set", f"port{rank}", "master", "bridge", "up")
             _run("ip", "-n", namespace, "link", "set", "lo", "up")
-            _run("ip", "-n", namespace, "addr", "add", f"{made.address(rank)}/24",
-                 "dev", INTERFACE)  # fmt: skip
+            _run("ip", "-n", namespace, "addr", "add", f"{made.address(rank)}/24", "dev", INTERFACE)
             _run("ip", "-n", namespace, "link", "set", INTERFACE, "up")
         yield made
     finally:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lab.verify_advise.cases import Case, mean_error
+from lab.verify_advise.cases import Comparison, mean_error
 from lab.verify_advise.predict import Calibration
 from provision.advise import plot
 from provision.output import charts
@@ -17,7 +17,7 @@ TITLES = {"ddp": "DDP", "fsdp": "FSDP", "pipeline": "pipeline", "tensor": "tenso
 
 
 def write(
-    cases: Sequence[Case], known: Calibration, settings: Mapping[str, Any], folder: Path
+    cases: Sequence[Comparison], known: Calibration, settings: Mapping[str, Any], folder: Path
 ) -> None:
     """The two files, in `folder`."""
     text = "\n".join([_head(cases, settings), *_calibration(known), *_table(cases), ""])
@@ -25,7 +25,7 @@ def write(
     plot.write([chart(cases)], folder / "advise-verified.svg")
 
 
-def chart(cases: Sequence[Case]) -> Any:
+def chart(cases: Sequence[Comparison]) -> Any:
     """Predicted against measured slowdown, a series for each workload, and where they are equal."""
     drawn = charts.chart_of(
         "XY",
@@ -48,7 +48,7 @@ def chart(cases: Sequence[Case]) -> Any:
     return drawn
 
 
-def _head(cases: Sequence[Case], settings: Mapping[str, Any]) -> str:
+def _head(cases: Sequence[Comparison], settings: Mapping[str, Any]) -> str:
     import torch
 
     times = [abs(case.error) for case in cases]
@@ -104,7 +104,7 @@ def _calibration(known: Calibration) -> list[str]:
     return [*lines, ""]
 
 
-def _table(cases: Sequence[Case]) -> list[str]:
+def _table(cases: Sequence[Comparison]) -> list[str]:
     lines = [
         "## Cases",
         "",

@@ -95,9 +95,13 @@ def _blocks(shape: ModelShape, alone: float) -> list[Block]:
 
 
 def _ddp(
-    workload: Mapping[str, Any], shape: ModelShape, ranks: int, megabits: float,
-    known: Calibration, alone: float,
-) -> Predicted:  # fmt: skip
+    workload: Mapping[str, Any],
+    shape: ModelShape,
+    ranks: int,
+    megabits: float,
+    known: Calibration,
+    alone: float,
+) -> Predicted:
     blocks = _blocks(shape, alone)
     bucket = workload["bucket_mb"] * MEBI  # said, so the first bucket is as large (PyTorch)
     network = known.network(ranks, megabits, paused=False)
@@ -107,9 +111,13 @@ def _ddp(
 
 
 def _fsdp(
-    workload: Mapping[str, Any], shape: ModelShape, ranks: int, megabits: float,
-    known: Calibration, alone: float,
-) -> Predicted:  # fmt: skip
+    workload: Mapping[str, Any],
+    shape: ModelShape,
+    ranks: int,
+    megabits: float,
+    known: Calibration,
+    alone: float,
+) -> Predicted:
     blocks = _blocks(shape, alone)
     # The root holds embedding, last norm and head together, and gathers them once.
     root = sum(sum(block.gradients) for block in (blocks[0], blocks[-1]))
@@ -123,9 +131,13 @@ def _fsdp(
 
 
 def _pipeline(
-    workload: Mapping[str, Any], shape: ModelShape, ranks: int, megabits: float,
-    known: Calibration, alone: float,
-) -> Predicted:  # fmt: skip
+    workload: Mapping[str, Any],
+    shape: ModelShape,
+    ranks: int,
+    megabits: float,
+    known: Calibration,
+    alone: float,
+) -> Predicted:
     each = alone / shape.layers / shape.microbatches
     parts = [
         Stage(each / 3 * len(own), each * 2 / 3 * len(own))
@@ -140,9 +152,13 @@ def _pipeline(
 
 
 def _tensor(
-    workload: Mapping[str, Any], shape: ModelShape, ranks: int, megabits: float,
-    known: Calibration, alone: float,
-) -> Predicted:  # fmt: skip
+    workload: Mapping[str, Any],
+    shape: ModelShape,
+    ranks: int,
+    megabits: float,
+    known: Calibration,
+    alone: float,
+) -> Predicted:
     activations = float(BYTES * shape.tokens * shape.hidden)
     sent = traffic.tensor(activations, shape.layers, ranks, 1)
     done = step_time.serial(alone, sent, known.network(ranks, megabits, paused=True))
@@ -150,9 +166,13 @@ def _tensor(
 
 
 def _moe(
-    workload: Mapping[str, Any], shape: ModelShape, ranks: int, megabits: float,
-    known: Calibration, alone: float,
-) -> Predicted:  # fmt: skip
+    workload: Mapping[str, Any],
+    shape: ModelShape,
+    ranks: int,
+    megabits: float,
+    known: Calibration,
+    alone: float,
+) -> Predicted:
     activations = float(BYTES * shape.tokens * shape.hidden)
     hidden = shape.hidden
     layer = 4 * hidden * hidden + 4 * hidden + shape.experts * hidden  # attention, norms, router

@@ -50,13 +50,28 @@ class Home:
         given.write_text(json.dumps({"ansible_password": password}))
         extra = ["-e", f"@{given}"] if password else []
         where = address or f"{self.rig.address}:{self.rig.port}"
-        command = [sys.executable, "-m", "fabric", "adopt", "-H", where,
-                   "--inventory", str(self.inventory), "--accept-new", *extra, *words]  # fmt: skip
+        command = [
+            sys.executable,
+            "-m",
+            "fabric",
+            "adopt",
+            "-H",
+            where,
+            "--inventory",
+            str(self.inventory),
+            "--accept-new",
+            *extra,
+            *words,
+        ]
         process = subprocess.Popen(
-            command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE, text=True,
+            command,
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
             env={**os.environ, "HOME": str(self.folder), "COLUMNS": "200"},
-        )  # fmt: skip
+        )
         return finish(process)
 
     def steps(self, said: Said) -> dict[str, str]:
@@ -76,9 +91,20 @@ class Home:
 
     def ssh(self, *options: str, user: str = USER) -> subprocess.CompletedProcess[str]:
         """OpenSSH itself, as the operator would use it."""
-        command = ["ssh", "-F", "none", "-p", str(self.rig.port), *options,
-                   "-o", f"UserKnownHostsFile={self.folder}/.ssh/known_hosts",
-                   "-o", "ConnectTimeout=10", f"{user}@{self.rig.address}", "echo in"]  # fmt: skip
+        command = [
+            "ssh",
+            "-F",
+            "none",
+            "-p",
+            str(self.rig.port),
+            *options,
+            "-o",
+            f"UserKnownHostsFile={self.folder}/.ssh/known_hosts",
+            "-o",
+            "ConnectTimeout=10",
+            f"{user}@{self.rig.address}",
+            "echo in",
+        ]
         return subprocess.run(command, capture_output=True, text=True, check=False)
 
     @property
@@ -166,12 +192,25 @@ def test_from_an_address_and_a_password_to_a_managed_rig(home: Home) -> None:
         assert after == before
 
     # And the rig is one that the other verbs reach, root included.
-    command = [sys.executable, "-m", "fabric", "facts", "-H", "attic", "--json",
-               "--inventory", str(home.inventory)]  # fmt: skip
+    command = [
+        sys.executable,
+        "-m",
+        "fabric",
+        "facts",
+        "-H",
+        "attic",
+        "--json",
+        "--inventory",
+        str(home.inventory),
+    ]
     facts = subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, check=True,
+        command,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
         env={**os.environ, "HOME": str(home.folder)},
-    )  # fmt: skip
+    )
     assert json.loads(facts.stdout)["attic"]["ansible_user_id"] == "root"
 
 
@@ -180,13 +219,16 @@ def test_a_rig_that_the_inventory_knows_by_its_password(home: Home) -> None:
     key = home.rig.run("cut -d' ' -f-2 /etc/ssh/ssh_host_ed25519_key.pub").stdout.strip()
     rigs = home.inventory / "rigs.yml"
     rigs.write_text(
-        RIGS.replace("      ansible_host: 192.0.2.7", f"""\
+        RIGS.replace(
+            "      ansible_host: 192.0.2.7",
+            f"""\
       ssh_host_key: {key}
       ansible_user: {USER}
       ansible_password: "{PASSWORD}"
       ansible_become_password: "{PASSWORD}"
-      ansible_host: 192.0.2.7""")
-    )  # fmt: skip
+      ansible_host: 192.0.2.7""",
+        )
+    )
     said = home.adopt("--user", USER, password=PASSWORD)
     assert said.status == 0, said.text
     said.names("without ansible_password", f"ansible_host: {home.rig.address}")
@@ -257,10 +299,24 @@ def test_a_key_that_is_refused_leaves_the_password_valid(home: Home) -> None:
     assert steps["inventory"] == "left"
     assert "password" not in steps
     assert (home.inventory / "rigs.yml").read_text() == RIGS
-    by_password = ["sshpass", "-p", PASSWORD, "ssh", "-F", "none", "-p", str(home.rig.port),
-                   "-o", "PubkeyAuthentication=no", "-o", "StrictHostKeyChecking=no",
-                   "-o", f"UserKnownHostsFile={home.folder}/other", f"{USER}@{home.rig.address}",
-                   "echo in"]  # fmt: skip
+    by_password = [
+        "sshpass",
+        "-p",
+        PASSWORD,
+        "ssh",
+        "-F",
+        "none",
+        "-p",
+        str(home.rig.port),
+        "-o",
+        "PubkeyAuthentication=no",
+        "-o",
+        "StrictHostKeyChecking=no",
+        "-o",
+        f"UserKnownHostsFile={home.folder}/other",
+        f"{USER}@{home.rig.address}",
+        "echo in",
+    ]
     assert subprocess.run(by_password, capture_output=True, text=True, check=True).stdout == "in\n"
 
 
@@ -280,13 +336,27 @@ def test_a_server_that_goes_on_to_offer_passwords_is_opened_again(home: Home) ->
 
 
 def test_a_password_is_asked_for_at_a_terminal(home: Home) -> None:
-    words = [sys.executable, "-m", "fabric", "adopt", "-H", home.rig.address, "--user", USER,
-             "--inventory", str(home.inventory), "--accept-new"]  # fmt: skip
+    words = [
+        sys.executable,
+        "-m",
+        "fabric",
+        "adopt",
+        "-H",
+        home.rig.address,
+        "--user",
+        USER,
+        "--inventory",
+        str(home.inventory),
+        "--accept-new",
+    ]
     process = subprocess.Popen(
         ["script", "--quiet", "--return", "--command", shlex.join(words), "/dev/null"],
-        cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         env={**os.environ, "HOME": str(home.folder)},
-    )  # fmt: skip
+    )
     assert process.stdin is not None
     assert process.stdout is not None
     text = ""
@@ -316,8 +386,11 @@ def test_bad_input_changes_nothing(home: Home) -> None:
     assert checked.status == 0
     steps = home.steps(checked)
     assert {name for name, status in steps.items() if status == "would change"} == {
-        "SSH key", "password", "door", "inventory",
-    }  # fmt: skip
+        "SSH key",
+        "password",
+        "door",
+        "inventory",
+    }
     evil = home.adopt("--user", USER, "--name", "../attic", password=PASSWORD)
     assert evil.status == 2
     evil.names("'../attic' is no name")
@@ -366,9 +439,10 @@ def test_a_rig_that_claims_the_mac_address_of_another_gets_nothing_of_it(home: H
     rigs = home.inventory / "rigs.yml"
     other = format_host_key(paramiko.ECDSAKey.generate())
     text = RIGS.replace(
-        "      ansible_host: 192.0.2.7", f"      mac_addresses: {{eth0: '{mac}'}}\n"
+        "      ansible_host: 192.0.2.7",
+        f"      mac_addresses: {{eth0: '{mac}'}}\n"
         f"      ssh_host_key: {other}\n      ansible_host: 192.0.2.7",
-    )  # fmt: skip
+    )
     rigs.write_text(text)
     said = home.adopt("--user", USER, "--name", "attic", password=PASSWORD)
     assert said.status == 0, said.text

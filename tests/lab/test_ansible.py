@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.build.image import Image
+from lab.build.image import RigImage
 from lab.rigs.machine import Rig
 from tests.lab.operator import ROOT, fab
 
@@ -18,7 +18,7 @@ NAME = "test16"
 
 
 @pytest.fixture(scope="module")
-def target(make_rig: Callable[..., Rig], provisioned_image: Image) -> Rig:
+def target(make_rig: Callable[..., Rig], provisioned_image: RigImage) -> Rig:
     return make_rig(NAME, built=provisioned_image)
 
 

@@ -60,9 +60,11 @@ def secrets(target: Rig) -> list[str]:
 @pytest.fixture(scope="module")
 def inventory(target: Rig, write_inventory: Callable[..., Path]) -> Path:
     return variant(
-        write_inventory(target), NAME,
-        ansible_password=PASSWORD, ansible_become_password=PASSWORD,
-    )  # fmt: skip
+        write_inventory(target),
+        NAME,
+        ansible_password=PASSWORD,
+        ansible_become_password=PASSWORD,
+    )
 
 
 def test_what_a_play_shows_is_masked(inventory: Path, secrets: list[str], tmp_path: Path) -> None:

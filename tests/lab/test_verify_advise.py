@@ -13,7 +13,7 @@ import pytest
 
 from lab.verify_advise import cases as verify_advise
 from lab.verify_advise import measure, netns
-from lab.verify_advise.cases import Case
+from lab.verify_advise.cases import Comparison
 
 ROOT = Path(__file__).parents[2]
 HOLD = """
@@ -34,7 +34,7 @@ def _usable() -> None:
 
 
 @pytest.fixture(scope="module")
-def cases() -> list[Case]:
+def cases() -> list[Comparison]:
     """Few cases at one rate, calibrated at another."""
     settings: dict[str, Any] = verify_advise.load()
     short = settings["short"]
@@ -45,20 +45,20 @@ def cases() -> list[Case]:
 
 
 @pytest.mark.extended
-def test_bytes_on_the_wire_are_the_formulas(cases: list[Case]) -> None:
+def test_bytes_on_the_wire_are_the_formulas(cases: list[Comparison]) -> None:
     wrong = [verify_advise.row(case) for case in cases if abs(case.bytes_error) > 0.04]
     assert wrong == []
 
 
 @pytest.mark.extended
-def test_times_are_as_predicted(cases: list[Case]) -> None:
+def test_times_are_as_predicted(cases: list[Comparison]) -> None:
     within = verify_advise.load()["short"]["within"]
     wrong = [verify_advise.row(case) for case in cases if abs(case.error) > within]
     assert wrong == []
 
 
 @pytest.mark.extended
-def test_messages_were_worth_predicting(cases: list[Case]) -> None:
+def test_messages_were_worth_predicting(cases: list[Comparison]) -> None:
     """A step without messages would be far shorter: a predictor of nothing would not pass."""
     assert all(case.slowdown > 1.5 for case in cases)
 

@@ -13,7 +13,7 @@ from agent.bench.workloads.sleeping_layers import layer_maker
 from lab.verify_advise import cases as verify_advise
 from lab.verify_advise import measure
 from lab.verify_advise import page as verify_advise_docs
-from lab.verify_advise.cases import Case
+from lab.verify_advise.cases import Comparison
 from lab.verify_advise.predict import Calibration, Predicted, predict, tensors
 from provision.performance.fit import Line
 
@@ -29,8 +29,8 @@ KNOWN = Calibration(
 STILL = {"forward_seconds": 0, "backward_seconds": 0}
 
 
-def case(**changes: Any) -> Case:
-    right = Case("ddp", 3, 500, 1.0, 1e6, Predicted(1.02, 0.5, 1.001e6), 0.1)
+def case(**changes: Any) -> Comparison:
+    right = Comparison("ddp", 3, 500, 1.0, 1e6, Predicted(1.02, 0.5, 1.001e6), 0.1)
     return dataclasses.replace(right, **changes)
 
 

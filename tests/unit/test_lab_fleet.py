@@ -18,7 +18,7 @@ def rig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Rig:
     """A rig that was bought with msOS, and is off."""
     monkeypatch.setenv("DEEPRIG_LAB_STATE", str(tmp_path))
     monkeypatch.setenv("DEEPRIG_LAB_NETWORK", "0")
-    built = image.Image((), tmp_path, "msos")
+    built = image.RigImage((), tmp_path, "msos")
     monkeypatch.setattr(image, "ensure", lambda *names: built)
     bought = Rig("rig")
     bought.folder.mkdir(parents=True)

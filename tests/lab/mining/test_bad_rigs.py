@@ -25,9 +25,12 @@ TREE = "find /etc /usr /opt /root /var/lib/dpkg -xdev -newer /etc/hostname -type
     ],
 )
 def test_a_system_that_is_refused(
-    make_rig: MakeRig, write_inventory: WriteInventory,
-    flavour: str, name: str, words: tuple[str, ...],
-) -> None:  # fmt: skip
+    make_rig: MakeRig,
+    write_inventory: WriteInventory,
+    flavour: str,
+    name: str,
+    words: tuple[str, ...],
+) -> None:
     rig = make_rig(name, flavour=flavour)
     inventory = write_inventory(rig)
     before = rig.run(TREE).stdout
@@ -110,10 +113,13 @@ def test_a_read_only_root_is_refused(clean: Rig, write_inventory: WriteInventory
     [
         # As who read a forum did it: the folder by hand, the package not; and the other way round.
         ("systemctl stop hive-watchdog hive; rm -rf /hive", "/hive/bin"),
-        ("systemctl stop hive-watchdog hive; cp -a /hive /hive.kept; dpkg --purge hive; "
-         "mv /hive.kept /hive", "package hive"),
+        (
+            "systemctl stop hive-watchdog hive; cp -a /hive /hive.kept; dpkg --purge hive; "
+            "mv /hive.kept /hive",
+            "package hive",
+        ),
     ],
-)  # fmt: skip
+)
 def test_what_is_left_of_a_system(
     make_rig: MakeRig, write_inventory: WriteInventory, ruin: str, missing: str
 ) -> None:
