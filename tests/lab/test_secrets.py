@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -36,11 +36,24 @@ class Watch(threading.Thread):
                     continue
 
 
+@pytest.fixture(
+    scope="module",
+    # PyTorch's step takes longest, and knows no secret.
+    params=[("--skip-tags", "pytorch"), pytest.param((), marks=pytest.mark.extended)],
+    ids=["without PyTorch", "all steps"],
+)
+def steps(request: pytest.FixtureRequest) -> tuple[str, ...]:
+    """The options of `fab provision`: which steps it plays."""
+    options: tuple[str, ...] = request.param
+    return options
+
+
 @pytest.fixture(scope="module")
-def target(make_rig: Callable[[str], Rig]) -> Rig:
+def target(steps: tuple[str, ...], make_rig: Callable[[str], Rig]) -> Iterator[Rig]:
     rig = make_rig(NAME)
     rig.run(f"echo user:{PASSWORD} | chpasswd")
-    return rig
+    yield rig
+    rig.discard()
 
 
 @pytest.fixture(scope="module")
@@ -93,6 +106,7 @@ def watch(target: Rig, secrets: list[str]) -> Watch:
 
 @pytest.fixture(scope="module")
 def provisioned(
+    steps: tuple[str, ...],
     target: Rig,
     secrets: list[str],
     watch: Watch,
@@ -102,7 +116,7 @@ def provisioned(
     target.run("systemctl stop hive-watchdog hive; pkill -x lolMiner", check=False)
     watch.start()
     try:
-        said = fab(inventory, NAME, "provision", "--verbose", "--diff", seconds=300)
+        said = fab(inventory, NAME, "provision", "--verbose", "--diff", *steps, seconds=300)
     finally:
         watch.ended.set()
         watch.join()
