@@ -10,6 +10,8 @@ import struct
 import zlib
 from pathlib import Path
 
+import packaging
+
 from provision.paths import ROOT
 
 MARK = b"deeprig\n"
@@ -25,6 +27,11 @@ _STARTER = (
 # What the rig gets: provision.remote, and the one reading that its facts share with the agent.
 _PACKAGES = ("provision", "provision.remote", "agent", "agent.readings")
 _SHARED = ("agent.readings.pcie",)
+# What the pip module imports of `packaging`, which a rig need not have.
+_PACKAGING = (
+    *("_elffile", "_manylinux", "_musllinux", "_parser", "_ranges", "_tokenizer", "markers"),
+    *("requirements", "specifiers", "tags", "utils", "version"),
+)
 
 
 def command(interpreter: str = "python3") -> str:
@@ -59,6 +66,11 @@ def _contents() -> tuple[dict[str, str], dict[str, str], str]:
     code = sources.pop("provision.remote.bootstrap")
     for name in _SHARED:
         sources[name] = (ROOT / f"{name.replace('.', '/')}.py").read_text(encoding="utf-8")
+    sources["packaging"] = ""
+    library = Path(packaging.__file__).parent
+    for module in _PACKAGING:
+        source = (library / f"{module}.py").read_text(encoding="utf-8")
+        sources[f"packaging.{module}"] = source
     return sources, data, code
 
 
