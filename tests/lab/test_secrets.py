@@ -73,10 +73,7 @@ def secrets(target: Rig) -> list[str]:
 @pytest.fixture(scope="module")
 def inventory(target: Rig, write_inventory: Callable[..., Path]) -> Path:
     return variant(
-        write_inventory(target),
-        NAME,
-        ansible_password=PASSWORD,
-        ansible_become_password=PASSWORD,
+        write_inventory(target), NAME, ansible_password=PASSWORD, ansible_become_password=PASSWORD
     )
 
 
@@ -106,11 +103,7 @@ def watch(target: Rig, secrets: list[str]) -> Watch:
 
 @pytest.fixture(scope="module")
 def provisioned(
-    steps: tuple[str, ...],
-    target: Rig,
-    secrets: list[str],
-    watch: Watch,
-    inventory: Path,
+    steps: tuple[str, ...], target: Rig, secrets: list[str], watch: Watch, inventory: Path
 ) -> Said:
     # The miner itself has its wallet on its command line: that is the farm's doing, not ours.
     target.run("systemctl stop hive-watchdog hive; pkill -x lolMiner", check=False)

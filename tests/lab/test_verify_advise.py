@@ -110,9 +110,7 @@ def test_what_a_killed_run_left_is_removed_by_the_next(
     assert not runs(sleeper)
 
 
-def test_another_runs_network_is_left_alone(
-    holder: tuple[subprocess.Popen[str], str, int],
-) -> None:
+def test_another_runs_network_is_left_alone(holder: tuple[subprocess.Popen[str], str, int]) -> None:
     _, name, sleeper = holder
     netns.clear()
     assert len(left(name)) == 3

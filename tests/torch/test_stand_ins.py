@@ -74,11 +74,9 @@ def on_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_transfers(on_cpu: None, comm: Alone, capsys: pytest.CaptureFixture[str]) -> None:
     entries = transfers.run(comm, {"size_bytes": 4000, "repeats": 2})["transfers"]
+    directions = ("host_to_device", "device_to_host")
     assert [(entry["direction"], entry["pinned"]) for entry in entries] == [
-        ("host_to_device", True),
-        ("host_to_device", False),
-        ("device_to_host", True),
-        ("device_to_host", False),
+        (direction, pinned) for direction in directions for pinned in (True, False)
     ]
     for entry in entries:
         assert (entry["gpu"], entry["rank"], entry["wrong_values"]) == (GPUS[0], 0, 0)
@@ -92,17 +90,13 @@ def test_transfers(on_cpu: None, comm: Alone, capsys: pytest.CaptureFixture[str]
 def test_peers(on_cpu: None, comm: Alone) -> None:
     two = Alone(0, 2, 0, "gloo", comm.device, comm.progress)
     entries = peer.run(two, {"size_bytes": 4000, "repeats": 1})["peer"]
-    assert [(entry["from"], entry["to"], entry["access"]) for entry in entries] == [
-        (GPUS[0], GPUS[1], True),
-        (GPUS[1], GPUS[0], False),
-    ]
+    seen = [(entry["from"], entry["to"], entry["access"]) for entry in entries]
+    assert seen == [(GPUS[0], GPUS[1], True), (GPUS[1], GPUS[0], False)]
     assert [entry["wrong_values"] for entry in entries] == [0, 0]
     assert [len(entry["times"]) for entry in entries] == [1, 1]
 
 
-def test_a_copy_that_changes_a_value(
-    on_cpu: None, comm: Alone, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_changed_value(on_cpu: None, comm: Alone, monkeypatch: pytest.MonkeyPatch) -> None:
     def changing(target: Any, source: Any, non_blocking: bool = False) -> Any:
         copied(target, source)
         target[3] += 1
@@ -111,17 +105,12 @@ def test_a_copy_that_changes_a_value(
     monkeypatch.setattr(torch.Tensor, "copy_", changing)
     two = Alone(0, 2, 0, "gloo", comm.device, comm.progress)
     options = {"size_bytes": 4000, "repeats": 2}
-    for entry in [
-        *transfers.run(comm, options)["transfers"],
-        *peer.run(two, options)["peer"],
-    ]:
+    for entry in [*transfers.run(comm, options)["transfers"], *peer.run(two, options)["peer"]]:
         assert entry["wrong_values"] == 3, "in each repeat, and in the warm-up"
 
 
 @pytest.mark.parametrize("older", [False, True])
-def test_memory_that_nobody_uses_is_given_back(
-    monkeypatch: pytest.MonkeyPatch, older: bool
-) -> None:
+def test_unused_memory_is_released(monkeypatch: pytest.MonkeyPatch, older: bool) -> None:
     called = []
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: called.append("GPU"))
     if older:

@@ -58,8 +58,7 @@ def test_a_value_is_known_by_its_check_and_subject(
 
 
 @pytest.mark.parametrize(
-    ("plan", "seconds"),
-    [("quick", 60), pytest.param("whole", 600, marks=pytest.mark.extended)],
+    ("plan", "seconds"), [("quick", 60), pytest.param("whole", 600, marks=pytest.mark.extended)]
 )
 def test_a_plan_ends_in_time(request: pytest.FixtureRequest, plan: str, seconds: float) -> None:
     """A run that reaches a deadline of its own reports that as a problem."""

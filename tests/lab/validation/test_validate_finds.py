@@ -59,11 +59,7 @@ WRONGS = {
         "rm /etc/systemd/system/xmrig.service",
     ),
     "a mining system's folder": Wrong(
-        "rig",
-        "demined::no_mining_system",
-        "HiveOS",
-        "mkdir -p /hive/bin",
-        "rm -r /hive",
+        "rig", "demined::no_mining_system", "HiveOS", "mkdir -p /hive/bin", "rm -r /hive"
     ),
     "remote control": Wrong(
         "rig",
@@ -96,10 +92,7 @@ WRONGS = {
         "chmod 600 /etc/ssh/ssh_host_ed25519_key",
     ),
     "a driver that was upgraded underneath": Wrong(
-        "mismatch",
-        "gpus::gpus_answer",
-        "no answer",
-        fault=("mismatch",),
+        "mismatch", "gpus::gpus_answer", "no answer", fault=("mismatch",)
     ),
     "no driver": Wrong(
         "driver",
@@ -117,11 +110,7 @@ WRONGS = {
         f"nvidia-smi -i {GPU} -pl 280",
     ),
     "persistence mode off": Wrong(
-        "rig",
-        "gpus::persistence",
-        "Disabled",
-        "nvidia-smi -pm 0",
-        "nvidia-smi -pm 1",
+        "rig", "gpus::persistence", "Disabled", "nvidia-smi -pm 0", "nvidia-smi -pm 1"
     ),
     "a link that dropped": Wrong("gpus", "links::path_width", "x1", fault=("link", "1 3x1")),
     "a package that is not held": Wrong(
@@ -160,10 +149,7 @@ WRONGS = {
         variables={"gpu_power_limit_watts": 250},
     ),
     "more GPUs wanted than there are": Wrong(
-        "inventory",
-        "gpus::gpus_on_the_bus",
-        "4 GPUs",
-        variables={"gpus_expected": 4},
+        "inventory", "gpus::gpus_on_the_bus", "4 GPUs", variables={"gpus_expected": 4}
     ),
     "a failed unit": Wrong(
         "warnings",
