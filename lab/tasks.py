@@ -1,4 +1,4 @@
-"""What the operator can say to the lab: `fab lab.up`, `lab.down`, `lab.status` and so on."""
+"""The Fabric tasks of the lab: `fab lab.up`, `lab.down`, `lab.status` and so on."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def task(**options: Any) -> Callable[[Verb], Verb]:
 
 @contextmanager
 def _plainly() -> Iterator[None]:
-    """Let errors be one clear line, and Ctrl-C be quiet."""
+    """Turn errors and Ctrl-C into one line without a traceback."""
     from invoke.exceptions import Exit
 
     from lab.errors import LabError
@@ -29,7 +29,7 @@ def _plainly() -> Iterator[None]:
     except LabError as error:
         raise Exit(f"lab: {error}", code=1) from None
     except PermissionError as error:
-        raise Exit(f"lab: {error}. The lab takes root: run it with sudo.", code=1) from None
+        raise Exit(f"lab: {error}. The lab needs root: run it with sudo.", code=1) from None
     except KeyboardInterrupt:
         raise Exit("lab: interrupted; `fab lab.down` removes what is left.", code=130) from None
 
@@ -37,8 +37,8 @@ def _plainly() -> Iterator[None]:
 @task(
     help={
         "count": "how many rigs",
-        "flavour": "what they mined with: hiveos (default) … `fab lab.flavours` lists them",
-        "fresh": "forget what they were turned into",
+        "flavour": "their mining system: hiveos (default) …; `fab lab.flavours` lists them",
+        "fresh": "replace them by new rigs, as bought",
     }
 )
 def up(c: Any, count: int = 1, flavour: str = "", fresh: bool = False) -> None:
@@ -103,7 +103,7 @@ def faults(c: Any) -> None:
         fleet.list_faults()
 
 
-@task(help={"argument": "for a GPU's fault its number, and what more `lab.faults` says"})
+@task(help={"argument": "as `lab.faults` lists it; for a fault of a GPU, first its number"})
 def fault(c: Any, rig: str, name: str, switch: str, argument: str = "") -> None:
     """Make something go wrong on a rig, or right again: RIG NAME on|off [--argument …]."""
     with _plainly():

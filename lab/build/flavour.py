@@ -1,4 +1,4 @@
-"""What a rig mined with when it was bought: the flavours of its disk.
+"""Flavours: the mining system that is on a rig's disk when it is bought.
 
 A flavour is a folder of lab/flavours and a row of its table. In the folder: `tree`, the files as
 they lie on the rig; `packages/NAME`, a package to be; `setup.sh`, what more it takes, run inside
@@ -25,7 +25,7 @@ DEFAULT = "hiveos"
 
 @dataclass(frozen=True)
 class Flavour:
-    """A row of the table; what the columns mean stands there."""
+    """A row of flavours.yml, which explains its columns."""
 
     name: str
     text: str
@@ -38,23 +38,23 @@ class Flavour:
 
     @property
     def layers(self) -> tuple[Flavour, ...]:
-        """The flavours that it is made of, the lowest first; itself is the last."""
+        """The flavours that it consists of, the lowest first and itself last."""
         return (*(find(self.over).layers if self.over else ()), self)
 
     @property
     def folder(self) -> Path:
-        """Where its files are."""
+        """The folder of its files."""
         return FOLDER / self.name
 
     @property
     def trees(self) -> tuple[Path, ...]:
-        """The trees of its files, in the order in which they are laid over each other."""
+        """The trees of its files, in the order in which they are copied over each other."""
         trees = (layer.folder / "tree" for layer in self.layers)
         return tuple(tree for tree in trees if tree.is_dir())
 
     @property
     def packages(self) -> tuple[Path, ...]:
-        """The folders of the packages that it has."""
+        """The folders of its packages."""
         return tuple(
             package
             for layer in self.layers
@@ -62,21 +62,21 @@ class Flavour:
         )
 
     def settings(self) -> Iterator[str]:
-        """Yield what its setup has to know, as assignments of the shell."""
+        """Yield the settings of its setup script, as shell assignments."""
         yield f"login={self.user}"
         yield f"password={self.password}"
         yield f"driver_pack={self.driver_pack}"
         yield f"apt='{' '.join(self.apt)}'"
 
     def script(self) -> str:
-        """Return what runs inside the image: each layer's own setup within the common one."""
+        """Return the script for inside the image: each layer's setup within the common one."""
         files = (layer.folder / "setup.sh" for layer in self.layers)
         own = "".join(file.read_text() for file in files if file.is_file())
         common = (FOLDER / "setup.sh").read_text()
         return "\n".join([*self.settings(), common.replace("# @SETUP@\n", own)])
 
     def provide(self, work: Path) -> None:
-        """Lay its packages and its tree into the folder from which the setup takes them."""
+        """Put its packages and its tree into the folder that the setup script reads."""
         for package in self.packages:
             tree = work / package.name
             shutil.copytree(package, tree, symlinks=True)
@@ -88,7 +88,7 @@ class Flavour:
         normalize(work / "tree")
 
     def paths(self) -> Iterator[Path]:
-        """Yield every file that goes into it."""
+        """Yield every file that it is made from."""
         yield from (TABLE, FOLDER / "setup.sh")
         for layer in self.layers:
             yield from (path for path in sorted(layer.folder.rglob("*")) if _is_leaf(path))
@@ -100,7 +100,7 @@ def _is_leaf(path: Path) -> bool:
 
 @functools.cache
 def table() -> dict[str, Flavour]:
-    """Return all flavours by their name."""
+    """Return all flavours by name."""
     found = {}
     for name, row in yaml.safe_load(TABLE.read_text()).items():
         lists = {key: tuple(value) for key, value in row.items() if isinstance(value, list)}
@@ -109,7 +109,7 @@ def table() -> dict[str, Flavour]:
 
 
 def find(name: str) -> Flavour:
-    """Return the flavour of that name, or say which there are."""
+    """Return the flavour of that name. Raises LabError, which lists the flavours."""
     if name not in table():
         raise LabError(f"No flavour is called {name}.", f"There is: {', '.join(table())}.")
     return table()[name]

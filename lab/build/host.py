@@ -1,7 +1,7 @@
-"""The machine that runs the lab: what it has, and from where it gets packages.
+"""The machine that runs the lab: its programs, and its package sources.
 
-A rig gets its software from where its machine does, so nothing here names a mirror: apt and pip
-are asked, and their answer is carried into the image.
+A rig uses the package sources of its machine, so nothing here names a mirror: the settings of apt
+and pip are copied into the image.
 
 `python -m lab.build.host [FILE]` prints the packages that the lab needs (or that the file lists)
 and this machine does not have.
@@ -32,7 +32,7 @@ SUPPORTED = {"debian": "bookworm", "ubuntu": ""}
 
 @dataclass(frozen=True)
 class Source:
-    """One suite of packages that this machine installs from."""
+    """A suite of packages that this machine installs from."""
 
     uri: str
     suite: str
@@ -44,7 +44,7 @@ class Source:
 
 
 def missing_packages(file: Path = HERE / "packages.txt") -> list[str]:
-    """Name the Debian packages that the lab needs (or a file lists) and this machine lacks."""
+    """List the Debian packages that the lab needs (or that a file lists) and this machine lacks."""
     missing = []
     for line in file.read_text().splitlines():
         if line and not line.startswith("#"):
@@ -56,12 +56,12 @@ def missing_packages(file: Path = HERE / "packages.txt") -> list[str]:
 
 
 def which(program: str) -> str | None:
-    """Find a program, also where only root's PATH looks."""
+    """Find a program, also in the folders of root's PATH."""
     return shutil.which(program, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on now."""
+    """Return a port of 127.0.0.1 that is free now."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port: int = listener.getsockname()[1]
@@ -69,14 +69,14 @@ def free_port() -> int:
 
 
 def unusable() -> LabError | None:
-    """Say why no lab can run here; None if one can."""
+    """Return why the lab cannot run on this machine, or None if it can."""
     if missing := missing_packages():
         return LabError(
             f"The lab needs packages that this machine lacks: {' '.join(missing)}.",
             f"Run: apt-get install --no-install-recommends {' '.join(missing)}",
         )
     if os.geteuid() != 0:
-        return LabError("The lab boots containers, which takes root.", "Run it with sudo.")
+        return LabError("The lab boots containers, which needs root.", "Run it with sudo.")
     if not _has_overlayfs():
         return LabError("This kernel has no overlayfs.", "Try: modprobe overlay")
     try:
@@ -87,7 +87,7 @@ def unusable() -> LabError | None:
 
 
 def _has_overlayfs() -> bool:
-    """Whether the kernel has overlayfs; as a module it may not be loaded before its first use."""
+    """Return whether the kernel has overlayfs; loads its module if needed."""
     filesystems = Path("/proc/filesystems")
     if "overlay" not in filesystems.read_text() and (modprobe := which("modprobe")):
         subprocess.run([modprobe, "overlay"], capture_output=True, check=False)
@@ -95,7 +95,7 @@ def _has_overlayfs() -> bool:
 
 
 def codename() -> str:
-    """Return the codename of this machine's distribution, which the rigs get too."""
+    """Return the codename of this machine's distribution, which is also the rigs'."""
     text = Path("/etc/os-release").read_text()
     release: dict[str, str] = dict(re.findall(r'^(\w+)="?([^"\n]*)"?$', text, re.MULTILINE))
     name, code = release.get("ID", ""), release.get("VERSION_CODENAME", "")
@@ -109,7 +109,7 @@ def codename() -> str:
 
 
 def sources() -> list[Source]:
-    """Ask apt where the packages of this machine's own distribution come from."""
+    """Return apt's sources of this machine's distribution."""
     code = codename()
     listed = _output(
         [
@@ -134,7 +134,7 @@ def sources() -> list[Source]:
 
 
 def keyrings() -> list[Path]:
-    """List the keys that this machine trusts its package sources by."""
+    """List the keys by which this machine trusts its package sources."""
     files = [file for path in SOURCES for file in (path.glob("*.*") if path.is_dir() else [path])]
     named: set[Path] = set()
     for file in files:
@@ -146,7 +146,7 @@ def keyrings() -> list[Path]:
 
 
 def apt_options() -> str:
-    """Return the part of apt's configuration that says how to reach the package sources."""
+    """Return apt's settings for reaching the package sources."""
     lines = _output(["apt-config", "dump"]).splitlines()
     kept = [line for line in lines if APT_OPTION.match(line) and not line.endswith('"";')]
     for scheme in ("http", "https"):
@@ -202,7 +202,7 @@ def certificates() -> str:
 
 
 def has_torch_build(requirement: str) -> bool:
-    """Say whether plain pip on this machine finds a CPU build of torch by itself."""
+    """Return whether pip on this machine finds a CPU build of torch without another index."""
     name, _, version = requirement.partition("==")
     for word in pip_options().get("find-links", "").split():
         folder = Path(unquote(urlsplit(word).path))

@@ -1,8 +1,8 @@
-"""The image of a lab rig: a Debian from this machine's own sources, made up as a mining system.
+"""The image of a lab rig: Debian from this machine's package sources, set up as a mining system.
 
-Three layers, each named after a hash of all that went into it: the base takes a minute and
-changes rarely; the hardware and the flavour take seconds, a flavour when it is first asked for.
-A rig is one more layer over them.
+It has three layers, each named after a hash of its ingredients. The base takes a minute and changes
+rarely. The hardware takes seconds, and so does a flavour, which is built when it is first needed. A
+rig is one more layer on top.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ PACKAGES = (
     *("openssh-server", "sudo", "cron", "logrotate", "screen", "tmux", "less", "python3"),
     *("gnupg", "ca-certificates", "curl"),
 )
-#: What goes into the hardware's layer, besides what the machine's package sources are.
+#: The ingredients of the hardware's layer, besides the machine's package sources.
 INGREDIENTS = (
-    *("build/rootfs", "build/vendor", "build/setup.sh", "build/stand-ins.txt"),
+    *("build/rootfs", "build/vendor", "build/setup.sh", "build/replaced-programs.txt"),
     *("build/image.py", "build/repository.py", "build/packaging.py"),
-    *("simulate/nvml", "simulate/compile.py", "simulate/stand-in.c"),
+    *("simulate/nvml", "simulate/compile.py", "simulate/fake-miner.c"),
 )
 
 KEPT_SECONDS = 7 * 24 * 3600
@@ -41,7 +41,7 @@ KEPT_SECONDS = 7 * 24 * 3600
 
 @dataclass(frozen=True)
 class RigImage:
-    """What a rig is built on: the layers, the upper first, and the vendor's repository."""
+    """What a rig starts from: the layers, the uppermost first, and the vendor's repository."""
 
     layers: tuple[Path, ...]
     repository: Path
@@ -54,13 +54,13 @@ class RigImage:
 
 
 def cache() -> Path:
-    """Return where images are kept."""
+    """Return the folder of the images."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(base) / "deeprig/lab"
 
 
 def ensure(name: str = flavour.DEFAULT) -> RigImage:
-    """Return the image of a flavour, built first if it or a part of it is not in the cache."""
+    """Return the image of a flavour; build what is not in the cache."""
     wanted = flavour.find(name)
     if problem := host.unusable():
         raise problem
@@ -92,7 +92,7 @@ def _ensure(wanted: Flavour) -> RigImage:
         with step("Building the vendor's packages", usual="some seconds"):
             repository.build(packages)
     if not hardware.is_dir():
-        with step("Giving it the hardware of a rig", usual="some seconds"):
+        with step("Adding the hardware of a rig", usual="some seconds"):
             _build_hardware(hardware, base, packages, log)
     own = fingerprint(
         recipe, wanted.name, *map(describe_file, [*wanted.paths(), HERE / "flavour.py"])
@@ -108,7 +108,7 @@ def _ensure(wanted: Flavour) -> RigImage:
 
 
 def _prune() -> None:
-    """Delete what no `ensure` has asked for in a week, and no rig is mounted over."""
+    """Delete what `ensure` has not returned for a week, unless a rig runs on it."""
     mounts = Path("/proc/mounts").read_text()
     for folder in cache().glob("*-*"):
         unused = time.time() - folder.stat().st_mtime > KEPT_SECONDS
@@ -130,9 +130,9 @@ def _build_base(base: Path, log: Path) -> None:
 
 
 def bootstrap(target: Path, packages: Sequence[str], variant: str, log: Path) -> None:
-    """Make a folder of packages of this machine's own sources; `variant` is mmdebstrap's word."""
+    """Install packages from this machine's sources into a folder, with mmdebstrap's `variant`."""
     source = target.with_suffix(".list")
-    source.write_text("".join(f"{one.line()}\n" for one in host.sources()))
+    source.write_text("".join(f"{source.line()}\n" for source in host.sources()))
     settings = [f"--aptopt={line}" for line in host.apt_options().splitlines()]
     rings = [f"--keyring={ring}" for ring in (*host.keyrings(), "/etc/apt/trusted.gpg.d")]
     run(
@@ -163,7 +163,7 @@ def _build_hardware(layer: Path, base: Path, packages: Path, log: Path) -> None:
     with _new_layer(layer, (base,)) as (root, work):
         shutil.copytree(HERE / "rootfs", root, symlinks=True, dirs_exist_ok=True)
         _carry_settings(root)
-        shutil.copy(HERE / "stand-ins.txt", work)
+        shutil.copy(HERE / "replaced-programs.txt", work)
         repository.provide(packages, root, work)
         _inside(root, (HERE / "setup.sh").read_text(), log, "Setting up the hardware in the image")
 
@@ -176,7 +176,7 @@ def _build_flavour(layer: Path, lower: tuple[Path, ...], wanted: Flavour, log: P
 
 @contextmanager
 def _new_layer(layer: Path, lower: tuple[Path, ...]) -> Iterator[tuple[Path, Path]]:
-    """Mount a root and a work folder in it; what is then in the root becomes the layer."""
+    """Mount a root with a work folder; its changes become the layer."""
     draft = _draft(layer)
     with overlay(draft, lower) as root:
         work = root / "var/tmp/lab"
@@ -207,7 +207,7 @@ def _inside(root: Path, script: str, log: Path, what: str) -> None:
 
 
 def _carry_settings(root: Path) -> None:
-    """Give the image this machine's way to its packages: apt's, pip's, and whom they trust."""
+    """Copy this machine's settings of apt and pip, with the keys and certificates they trust."""
     apt = root / "etc/apt"
     (apt / "apt.conf.d/90machine").write_text(host.apt_options())
     for ring in host.keyrings():
@@ -231,7 +231,7 @@ def _carry_settings(root: Path) -> None:
 
 
 def _unknown(bundle: str, root: Path) -> Iterator[str]:
-    """Yield the certificates of a bundle that the image does not have by itself."""
+    """Yield the certificates of a bundle that the image lacks."""
     known = "".join(
         file.read_text() for file in (root / "usr/share/ca-certificates").rglob("*.crt")
     )
@@ -244,7 +244,7 @@ def _unknown(bundle: str, root: Path) -> Iterator[str]:
 
 @contextmanager
 def overlay(folder: Path, lower: tuple[Path, ...]) -> Iterator[Path]:
-    """Mount FOLDER/root: what is below, with all changes going to FOLDER/upper."""
+    """Mount FOLDER/root over the layers; changes go to FOLDER/upper. Unmount it after the block."""
     root = mount_overlay(folder, lower)
     try:
         yield root
@@ -253,7 +253,7 @@ def overlay(folder: Path, lower: tuple[Path, ...]) -> Iterator[Path]:
 
 
 def mount_overlay(folder: Path, lower: tuple[Path, ...]) -> Path:
-    """Mount FOLDER/root over the layers and return it; nothing happens if it is mounted."""
+    """Mount FOLDER/root over the layers, unless it is mounted; return it."""
     root, upper, work = folder / "root", folder / "upper", folder / "work"
     for path in (root, upper, work):
         path.mkdir(parents=True, exist_ok=True)
@@ -272,7 +272,7 @@ def mount_overlay(folder: Path, lower: tuple[Path, ...]) -> Path:
 
 
 def unmount(root: Path) -> None:
-    """Unmount what is mounted there, if anything is."""
+    """Unmount a folder, if it is mounted."""
     if root.is_mount():
         run(["umount", root], root.parent / "mount.log", "Unmounting the rig's disk")
 
@@ -304,5 +304,5 @@ def describe_file(file: Path, folder: Path = LAB) -> str:
 
 
 def fingerprint(*parts: str) -> str:
-    """A short hash that names what is made of these parts."""
+    """Return a short hash of the parts."""
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:12]

@@ -18,7 +18,7 @@ ARCHITECTURE = "amd64"
 
 @dataclass
 class PackageRecipe:
-    """A package to be: its control fields, and the folder of its files."""
+    """A package before it is built: its control fields."""
 
     name: str
     version: str
@@ -39,7 +39,7 @@ class PackageRecipe:
             "Section": "non-free/kernel",
             "Priority": "optional",
             **self.relations,
-            "Description": f"Stand-in for {self.name}",
+            "Description": f"Replacement for {self.name}",
         }
         return "".join(f"{key}: {value}\n" for key, value in rows.items())
 
@@ -63,7 +63,7 @@ def pack(tree: Path, target: Path) -> Path:
 
 
 def normalize(tree: Path) -> None:
-    """Give files the modes that a package has, whatever the umask of the checkout was."""
+    """Give files the modes of a package, independent of the checkout's umask."""
     for path in [tree, *tree.rglob("*")]:
         if not path.is_symlink():
             runs = path.is_dir() or path.stat().st_mode & 0o100
@@ -71,7 +71,7 @@ def normalize(tree: Path) -> None:
 
 
 class Key:
-    """A signing key in a gpg home of its own, gone when the repository is signed."""
+    """A signing key in its own gpg home, which is deleted when the repository is signed."""
 
     def __init__(self, owner: str) -> None:
         self.home = tempfile.TemporaryDirectory(prefix="lab-key-")
@@ -81,7 +81,7 @@ class Key:
         self.fingerprint = next(row[9] for row in rows if row[0] == "fpr")
 
     def export(self) -> str:
-        """Return the public key, in letters."""
+        """Return the public key in ASCII armor."""
         return self._gpg("--armor", "--export")
 
     def sign(self, release: Path) -> None:
@@ -91,7 +91,7 @@ class Key:
             self._gpg("--armor", "--digest-algo", "SHA256", "--output", output, how, str(release))
 
     def close(self) -> None:
-        """Forget the key."""
+        """Delete the key."""
         subprocess.run(
             ["gpgconf", "--homedir", self.home.name, "--kill", "all"],
             check=False,

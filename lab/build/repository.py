@@ -5,7 +5,7 @@ full/       the index of all of them
 old/        the same before the newest driver was published
 badsig/     the whole index, signed by another key
 kernel/     the distribution's own packages that the vendor's need, with pool and index
-rest/       what the image gets without a repository: the .run file's driver, a stand-in miner
+rest/       what the image gets without a repository: the .run file's driver, the fake miner
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ Built = list[tuple[PackageRecipe, Path]]
 
 
 def build(target: Path) -> None:
-    """Build it all into a folder that is not there yet."""
+    """Build all of it into a new folder."""
     table: dict[str, Any] = yaml.safe_load((VENDOR / "packages.yml").read_text())
     draft = target.with_name(f"{target.name}.new")
     shutil.rmtree(draft, ignore_errors=True)
@@ -51,7 +51,7 @@ def build(target: Path) -> None:
 
 
 def provide(packages: Path, root: Path, work: Path) -> None:
-    """Give an image what it has from the beginning."""
+    """Add to an image what a rig has when it is bought."""
     kernel = root / "usr/share/kernel-packages"
     shutil.copytree(packages / "kernel", kernel)
     (root / "etc/apt/sources.list.d/kernel.list").write_text(
@@ -144,8 +144,13 @@ def _compile(name: str, target: Path, soname: str, define: str) -> None:
 
 
 def _sign(draft: Path, packages: Built, kernel: Built, newest: str) -> None:
-    vendor, other = Key("Lab vendor <vendor@lab.example>"), Key("Somebody else <other@lab.example>")
-    date = formatdate(usegmt=True)  # one for all: a rig may go from any of them to any other
+    vendor, other = (
+        Key("Lab vendor <vendor@lab.example>"),
+        Key("Another vendor <other@lab.example>"),
+    )
+    date = formatdate(
+        usegmt=True
+    )  # the same for all indexes, because a rig may switch between them
     write_index(draft / "full", packages, vendor, "NVIDIA", date)
     before = [pair for pair in packages if pair[0].version != newest]
     write_index(draft / "old", before, vendor, "NVIDIA", date)
@@ -165,6 +170,6 @@ def _build_rest(rest: Path, driver: dict[str, Any]) -> None:
     shutil.copytree(VENDOR / "run", rest / "driver", dirs_exist_ok=True)
     nvml.build_library(rest / "driver/libnvidia-ml.so", driver["v"], driver["cuda"])
     (rest / "driver/version").write_text(f"{driver['v']}\n")
-    nvml.build_miner(rest / "stand-in")
+    nvml.build_miner(rest / "fake-miner")
     with tempfile.TemporaryDirectory() as folder:
         build_deb(SETTINGS, Path(folder), rest / "driver")

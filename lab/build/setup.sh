@@ -4,7 +4,7 @@ set -e
 release=$(uname -r)
 work=/var/tmp/lab
 
-grep -v '^#' "$work/stand-ins.txt" | while read -r path; do
+grep -v '^#' "$work/replaced-programs.txt" | while read -r path; do
     # The same file, as a distribution with a merged /usr may spell it.
     if dpkg -S "/usr$path" >/dev/null 2>&1; then path=/usr$path; fi
     dpkg-divert --quiet --local --rename --add "$path"
@@ -19,6 +19,6 @@ mkdir -p "/lib/modules/$release/kernel/drivers" /boot/grub
 ln -s /bin/kmod "$work/depmod" # the real one, once: lspci wants an index, be it empty
 touch "/lib/modules/$release/modules.order" "/lib/modules/$release/modules.builtin"
 "$work/depmod" -a "$release"
-mv "$work/driver" "$work/stand-in" /usr/lib/lab-hardware/
+mv "$work/driver" "$work/fake-miner" /usr/lib/lab-hardware/
 update-ca-certificates >/dev/null
 rm -rf "$work"

@@ -1,8 +1,8 @@
-"""Programs that only tests and benchmarks run, unpacked from Debian's packages and not installed.
+"""Programs for tests and benchmarks, unpacked from Debian's packages and not installed.
 
-An installed Prometheus would start a server on the machine of whoever runs the tests.
+An installed Prometheus would start a server on this machine.
 
-`python -m lab.build.tools PACKAGE…` fetches what is not here yet.
+`python -m lab.build.tools PACKAGE…` fetches the packages that are missing.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ PACKAGES = {
 
 
 def find(program: str) -> str | None:
-    """Where a program is: installed, or unpacked here."""
+    """Return the path of a program, installed or unpacked, or None."""
     unpacked = folder(PACKAGES.get(program, program)) / "usr/bin" / program
     return shutil.which(program) or (str(unpacked) if unpacked.exists() else None)
 
 
 def fetch(package: str) -> None:
-    """Unpack a package, without what it depends on. Raises LabError."""
+    """Download and unpack a package without its dependencies. Raises LabError."""
     target = folder(package)
     programs = [name for name, its in PACKAGES.items() if its == package]
     if target.is_dir() or (programs and all(find(name) for name in programs)):
@@ -46,7 +46,7 @@ def fetch(package: str) -> None:
 
 
 def folder(package: str) -> Path:
-    """Where a package is unpacked."""
+    """Return the folder in which a package is unpacked."""
     return image.cache().parent / "tools" / package
 
 
@@ -59,7 +59,7 @@ def _run(command: list[str], where: str) -> None:
 
 
 def main() -> int:
-    """0 when every package is here."""
+    """Fetch the packages of the command line; return 0 if all are here."""
     try:
         for package in sys.argv[1:]:
             fetch(package)

@@ -27,7 +27,7 @@ FAB = [sys.executable, "-m", "fabric"]
 
 
 def seconds(command: list[str], cwd: str | Path) -> tuple[float, str]:
-    """How long a command takes, and what it prints. Raises LabError when it fails."""
+    """Return how long a command takes, and what it prints. Raises LabError when it fails."""
     began = time.monotonic()
     done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
     if done.returncode != 0:
@@ -36,10 +36,10 @@ def seconds(command: list[str], cwd: str | Path) -> tuple[float, str]:
 
 
 def main() -> int:
-    """0 when the promise holds."""
+    """Measure and print; return 0 if the ratio is at most PROMISE."""
     try:
         fleet.up(1)
-        # As Python does by itself, unless its environment forbids it.
+        # Python does this by default, unless its environment forbids it.
         for room in ("provision", "agent", "lab"):
             compileall.compile_dir(ROOT / room, quiet=1)
         ours = [*FAB, "provision", "-H", RIG, "--json"]

@@ -1,4 +1,4 @@
-"""All the rigs of the operator together: what the tasks of `fab lab.…` do."""
+"""The operator's rigs: what the tasks of `fab lab.…` do."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from lab.simulate import faults
 def up(count: int, *, flavour: str = "", fresh: bool = False) -> None:
     """Bring up rigs and tell the product where they are.
 
-    flavour: what a new rig mined with; one that exists must have been bought with it.
+    flavour: the mining system of a new rig. A rig that exists must have the same.
     """
     if not 1 <= count <= 99:
-        raise LabError(f"{count} rigs can't be.", "The lab has room for 1 to 99.")
+        raise LabError(f"{count} is not a number of rigs.", "The lab has room for 1 to 99.")
     start = time.monotonic()
     built = image.ensure(flavour or flavours.DEFAULT)
     rigs = [Rig(f"rig{number}" if number > 1 else "rig") for number in range(1, count + 1)]
@@ -32,7 +32,7 @@ def up(count: int, *, flavour: str = "", fresh: bool = False) -> None:
         if flavour and not fresh and rig.settings() and rig.flavour.name != flavour:
             raise LabError(
                 f"{rig.name} was bought with {rig.flavour.name}, not {flavour}.",
-                f"`fab lab.up --flavour {flavour} --fresh` buys it anew.",
+                f"`fab lab.up --flavour {flavour} --fresh` replaces it.",
             )
     for rig in rigs:
         rig.up(fresh=fresh, image=built)
@@ -43,7 +43,7 @@ def up(count: int, *, flavour: str = "", fresh: bool = False) -> None:
 
 
 def write_inventory(built: image.RigImage) -> None:
-    """Write the inventory of the operator's rigs and the keys that they are known by."""
+    """Write the inventory of the operator's rigs, and their host keys."""
     rigs = [rig for rig in machine.known() if rig.name.startswith("rig")]
     inventory.write(rigs, built.fingerprint, write_known_hosts(rigs))
 
@@ -56,7 +56,7 @@ def write_known_hosts(rigs: list[Rig], name: str = "known_hosts") -> Path:
 
 
 def down(*, images: bool = False) -> None:
-    """Stop the operator's rigs and leave nothing of them."""
+    """Stop the operator's rigs and delete them."""
     rigs = [rig for rig in machine.known() if rig.name.startswith("rig")]
     for rig in rigs:
         with step(f"Stopping {rig.name}"):
@@ -103,12 +103,12 @@ def shell(name: str) -> None:
 
 
 def bios(name: str, profile: str) -> None:
-    """Show the BIOS profiles, or choose one for the next boot."""
+    """Print the BIOS profiles, or select one for the next boot."""
     rig = machine.find(name)
     if profile:
         rig.hardware.profile(profile)
         rig.set(profile=profile)
-        say(f"{name} finds {profile} at its next boot.")
+        say(f"{name} uses {profile} from its next boot.")
         return
     for each in rig.hardware.profiles:
         cards = rig.hardware.gpus(each)
@@ -119,7 +119,7 @@ def bios(name: str, profile: str) -> None:
 def list_flavours() -> None:
     """Print the table of flavours."""
     table = Table(box=None, pad_edge=False)
-    for title in ("flavour", "login", "what it is"):
+    for title in ("flavour", "login", "description"):
         table.add_column(title)
     for row in flavours.table().values():
         table.add_row(row.name, f"{row.user} / {row.password}", escape(row.text))
@@ -129,7 +129,7 @@ def list_flavours() -> None:
 def list_faults() -> None:
     """Print the table of faults."""
     table = Table(box=None, pad_edge=False)
-    for title in ("fault", "argument", "what goes wrong"):
+    for title in ("fault", "argument", "effect"):
         table.add_column(title)
     for row in faults.TABLE.values():
         table.add_row(row.name, escape(row.argument), row.text)
@@ -139,7 +139,7 @@ def list_faults() -> None:
 def fault(name: str, what: str, switch: str, argument: str) -> None:
     """Switch a fault of a rig."""
     if switch not in {"on", "off"}:
-        raise LabError(f"A fault can't be switched {switch}.", "Say on or off.")
+        raise LabError(f"A fault cannot be switched {switch!r}.", "Write on or off.")
     rig = machine.find(name)
     faults.switch(rig, what, on=switch == "on", argument=argument)
     say(f"{name}: {' '.join(filter(None, (what, argument)))} is {switch}.")

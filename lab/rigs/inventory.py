@@ -1,4 +1,4 @@
-"""The inventory of the lab's rigs: the only thing that tells the product where they are."""
+"""The inventory of the lab's rigs: the only place from which the product knows them."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ FILE = Path(__file__).parents[2] / "inventory/lab.yml"
 
 
 def describe(rigs: Iterable[Rig], fingerprint: str, known_hosts: Path) -> dict[str, Any]:
-    """Return the inventory as Ansible has it.
+    """Return the inventory in Ansible's form.
 
-    The variables stand at each host: a group's would lose against group_vars/all.yml.
+    Each host has its own variables, because those of a group lose against group_vars/all.yml.
     """
     return {
         "rigs": {
@@ -30,7 +30,7 @@ def describe(rigs: Iterable[Rig], fingerprint: str, known_hosts: Path) -> dict[s
                     "ansible_password": rig.flavour.password,
                     "ansible_become_password": rig.flavour.password,
                     "ansible_ssh_known_hosts_file": str(known_hosts),
-                    # The same file, as OpenSSH (and so Ansible) wants to hear of it.
+                    # The same file, as OpenSSH (and so Ansible) expects it.
                     "ansible_ssh_common_args": f"-o UserKnownHostsFile={known_hosts}",
                     "nvidia_repository_url": f"{rig.vendor_url}/cuda/",
                     "nvidia_repository_key_url": f"{rig.vendor_url}/cuda/key.asc",

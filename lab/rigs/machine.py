@@ -1,4 +1,4 @@
-"""One rig: its disk, its hardware, its place on the loopback network."""
+"""A rig: its disk, its hardware, its address on the loopback network."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ BOOT_SECONDS = 60
 
 
 def state_folder() -> Path:
-    """Return where the rigs' disks and hardware are."""
+    """Return the folder of the rigs' disks and hardware."""
     return Path(os.environ.get("DEEPRIG_LAB_STATE", "/var/lib/deeprig-lab"))
 
 
@@ -67,7 +67,7 @@ def clear() -> None:
 
 
 def find(name: str) -> Rig:
-    """Return the rig of that name, or say which there are."""
+    """Return the rig of that name. Raises LabError, which lists the rigs."""
     rigs = {rig.name: rig for rig in known()}
     if name not in rigs:
         there = f"There is: {', '.join(rigs)}." if rigs else "None exists: `fab lab.up` makes one."
@@ -83,10 +83,10 @@ class Rig:
 
     @property
     def number(self) -> int:
-        """Its number, which is the last part of its address."""
+        """Its number: the last part of its address."""
         found = NAME.fullmatch(self.name)
         if found is None:
-            raise LabError(f"A rig can't be called {self.name}.", "Call it rig, rig2, rig3, …")
+            raise LabError(f"{self.name} is not a name of a rig.", "Use rig, rig2, rig3, …")
         return FIRST[found[1]] + int(found[2] or 1)
 
     @property
@@ -106,12 +106,12 @@ class Rig:
 
     @property
     def vendor_url(self) -> str:
-        """From where the rig gets the vendor's packages."""
+        """The URL of the vendor's packages."""
         return f"http://127.{network()}.78.{self.number}:{VENDOR_PORT}"
 
     @property
     def folder(self) -> Path:
-        """Everything of this rig."""
+        """The folder of this rig's state."""
         return state_folder() / "rigs" / self.name
 
     @property
@@ -126,33 +126,33 @@ class Rig:
 
     @property
     def pid_file(self) -> Path:
-        """The process that keeps the rig running."""
+        """The file with the pid of the process that keeps the rig running."""
         return self.folder / "supervisor.pid"
 
     @property
     def container_pid_file(self) -> Path:
-        """The container that the rig runs in."""
+        """The file with the pid of the rig's container."""
         return self.folder / "nspawn.pid"
 
     @property
     def log(self) -> Path:
-        """What the rig said on its console."""
+        """The log of the rig's console."""
         return self.folder / "console.log"
 
     @cached_property
     def hardware(self) -> Hardware:
-        """What the rig is made of."""
+        """The rig's hardware."""
         return Hardware.load(self.settings().get("hardware", "seed"))
 
     @property
     def flavour(self) -> Flavour:
-        """What it mined with when it was bought, with its login."""
+        """The mining system that it had when it was bought, with its login."""
         return flavour.find(self.settings().get("flavour", flavour.DEFAULT))
 
-    # What it is set to, and what it is doing.
+    # Settings and state.
 
     def settings(self) -> dict[str, Any]:
-        """Return what outlasts a reboot: the BIOS profile, the flavour and layers of the disk."""
+        """Return what outlasts a reboot: BIOS profile, flavour, layers of the disk."""
         return _read(self.folder / "settings.json")
 
     def set(self, **values: Any) -> None:
@@ -160,14 +160,14 @@ class Rig:
         _write(self.folder / "settings.json", self.settings() | values)
 
     def state(self) -> dict[str, Any]:
-        """Return what the supervisor last noted: state, boots, since."""
+        """Return what the supervisor last wrote: state, boots, since."""
         noted = _read(self.folder / "state.json")
         if self.supervisor() is None and noted.get("state") not in {"off", "lost"}:
             noted["state"] = "off"
         return noted
 
     def note(self, **values: Any) -> None:
-        """Note what the rig is doing (the supervisor does)."""
+        """Write what the rig does now (called by the supervisor)."""
         _write(self.folder / "state.json", _read(self.folder / "state.json") | values)
 
     def profile(self) -> str:
@@ -185,7 +185,7 @@ class Rig:
         return process.running(self.pid_file)
 
     def leader(self) -> int | None:
-        """Return the pid of the rig's own init, seen from outside."""
+        """Return the pid of the rig's init on this machine, or None."""
         pid = process.running(self.container_pid_file)
         if pid is None:
             return None
@@ -195,10 +195,10 @@ class Rig:
                 return int(child)
         return None
 
-    # Coming and going.
+    # Start and stop.
 
     def up(self, *, fresh: bool = False, image: RigImage | None = None) -> None:
-        """Make the rig if there is none, boot it if it is off, and wait until ssh answers."""
+        """Create the rig if it is missing, boot it if it is off, and wait until ssh answers."""
         if fresh:
             self.discard()
         if self.supervisor() is None:
@@ -210,7 +210,7 @@ class Rig:
             self.wait()
 
     def create(self, image: RigImage) -> None:
-        """Make the rig's disk: an empty layer over the image, with its own name and keys."""
+        """Create the rig's disk: an empty layer over the image, with a host name and host keys."""
         self.folder.mkdir(parents=True, exist_ok=True)
         self.folder.chmod(0o711)
         root = mount_overlay(self.folder, image.layers)
@@ -236,22 +236,22 @@ class Rig:
         )
 
     def down(self) -> None:
-        """Stop the rig, cleanly if it can; its disk stays."""
-        # The container too, should its supervisor have been killed.
+        """Shut the rig down; kill it if it does not stop. Its disk stays."""
+        # The container has its own pid file, in case its supervisor was killed.
         for file in (self.pid_file, self.container_pid_file):
             if not process.end(file, seconds=40):
                 raise LabError(f"{self.name} does not stop.", f"Its supervisor's log: {self.log}")
         unmount(self.root)
 
     def discard(self) -> None:
-        """Stop the rig and delete all of it."""
+        """Stop the rig and delete it."""
         self.down()
         if self.folder.exists():
             shutil.rmtree(self.folder)
         self.__dict__.pop("hardware", None)
 
     def wait(self, seconds: float = BOOT_SECONDS, boots: int = 0) -> None:
-        """Wait until the rig's sshd answers, after at least that many boots."""
+        """Wait until the rig has booted that often, and its sshd answers."""
         deadline = time.monotonic() + seconds
         while self.state().get("boots", 0) < boots or not self.answers():
             if self.supervisor() is None or time.monotonic() > deadline:
@@ -265,7 +265,7 @@ class Rig:
             time.sleep(0.05)
 
     def answers(self) -> bool:
-        """Say whether the rig's sshd sends its banner."""
+        """Return whether the rig's sshd sends its banner."""
         try:
             with socket.create_connection((self.address, self.port), timeout=2) as connection:
                 return connection.recv(4) == b"SSH-"
@@ -273,7 +273,7 @@ class Rig:
             return False
 
     def run(self, command: str, *, check: bool = True) -> subprocess.CompletedProcess[str]:
-        """Run a shell command as root in the rig, past ssh (what a person at its console does)."""
+        """Run a shell command as root in the rig, without ssh, as at its console."""
         done = subprocess.run(
             [*self.enter(), "/bin/sh", "-c", command], capture_output=True, text=True, check=False
         )
@@ -307,15 +307,15 @@ class Rig:
         ]
 
     def host_keys(self) -> list[str]:
-        """Return the lines that known_hosts has for this rig: the lab made its keys."""
+        """Return the rig's lines of known_hosts."""
         keys = sorted((self.folder / "upper/etc/ssh").glob("ssh_host_*_key.pub"))
         name = self.address if self.port == 22 else f"[{self.address}]:{self.port}"
         return [f"{name} {' '.join(key.read_text().split()[:2])}" for key in keys]
 
-    # What a boot sees.
+    # Boot.
 
     def prepare(self) -> list[str]:
-        """Lay out the hardware for the next boot; return the command that boots the rig."""
+        """Write the hardware for the next boot; return the command that boots the rig."""
         root = mount_overlay(self.folder, tuple(map(Path, self.settings()["layers"])))
         words = command_line(root).split()
         hardware = self.hardware_folder
@@ -370,7 +370,7 @@ class Rig:
 
 
 def is_free(address: str, port: int) -> bool:
-    """Say whether a server could listen there: nobody does, on this address or on all."""
+    """Return whether a server could listen on the port of an address."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as sshd does
         try:

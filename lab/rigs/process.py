@@ -1,4 +1,4 @@
-"""Processes that the lab started: found again by pid and start time, ended by nothing else."""
+"""Processes that the lab started, identified by pid and start time."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 def start_time(pid: int) -> str:
-    """Return when a process started, in the kernel's ticks; empty if there is none."""
+    """Return when a process started, in the kernel's ticks; empty if it does not run."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
@@ -20,12 +20,12 @@ def start_time(pid: int) -> str:
 
 
 def write_pid(file: Path, pid: int) -> None:
-    """Note a process, so that a later `running` can't take another one for it."""
+    """Write a process to a file, with its start time: a pid alone may be reused."""
     file.write_text(f"{pid} {start_time(pid)}\n")
 
 
 def running(file: Path) -> int | None:
-    """Return the pid of the noted process if it still runs."""
+    """Return the pid of a file's process if it still runs."""
     try:
         pid, started = file.read_text().split()
     except (OSError, ValueError):
@@ -34,7 +34,7 @@ def running(file: Path) -> int | None:
 
 
 def end(file: Path, seconds: float) -> bool:
-    """Ask the noted process to end and wait for it; False if it did not in time."""
+    """End a file's process and wait for it; return False if it does not end in time."""
     pid = running(file)
     if pid is None:
         return True
@@ -45,5 +45,5 @@ def end(file: Path, seconds: float) -> bool:
             return False
         time.sleep(0.05)
     with contextlib.suppress(ChildProcessError):
-        os.waitpid(pid, 0)  # if this process is the one that started it
+        os.waitpid(pid, 0)  # if this process started it
     return True

@@ -1,4 +1,4 @@
-"""The vendor's repository as one rig sees it, over http, with the faults of that rig."""
+"""The vendor's repository for one rig, over HTTP, with that rig's faults."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ VARIANTS = {"repo-badsig": "badsig", "repo-old": "old"}
 
 
 class RepositoryServer:
-    """Serves http://127.0.78.N:8077/cuda/, and nobody while the repository is down."""
+    """Serves the rig's vendor URL, and refuses connections while the repository is down."""
 
     def __init__(self, rig: Rig) -> None:
         self.rig = rig
@@ -27,11 +27,11 @@ class RepositoryServer:
         self.thread = threading.Thread(target=self._run, daemon=True)
 
     def start(self) -> None:
-        """Begin to serve, in a thread."""
+        """Start to serve, in a thread."""
         self.thread.start()
 
     def stop(self) -> None:
-        """End."""
+        """Stop to serve."""
         self.ended.set()
         self.thread.join(timeout=3)
 
@@ -48,7 +48,7 @@ class RepositoryServer:
 
 
 class Handler(SimpleHTTPRequestHandler):
-    """Finds the files of the repository: the index by the rig's faults, the rest as it is."""
+    """Serves the files of the repository; the rig's faults choose the index."""
 
     def __init__(self, rig: Rig, *args: object) -> None:
         self.rig = rig
@@ -68,9 +68,9 @@ class Handler(SimpleHTTPRequestHandler):
         return str(folder / name)
 
     def send_head(self) -> io.BytesIO | BinaryIO | None:
-        """Answer in full always: by their times alone, one index looks like another."""
+        """Answer in full always, because all indexes have the same time."""
         del self.headers["If-Modified-Since"]
         return super().send_head()
 
     def log_message(self, format: str, *args: object) -> None:
-        """Say nothing: the log is the rig's console."""
+        """Log nothing, because the log is the rig's console."""

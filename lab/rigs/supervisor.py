@@ -1,4 +1,4 @@
-"""Keeps one rig running: boots it, boots it again when it reboots, stops it when told.
+"""Keep a rig running: boot it, boot it again when it reboots, stop it on SIGTERM.
 
     python -m lab.rigs.supervisor NAME
 
@@ -22,12 +22,12 @@ from lab.simulate import faults
 
 REBOOT = 133
 STOP_SECONDS = 25
-#: The rig's fstab says what /tmp is, not nspawn.
+#: The rig's fstab mounts /tmp, so nspawn must not.
 ENVIRONMENT = os.environ | {"SYSTEMD_NSPAWN_TMPFS_TMP": "0"}
 
 
 class Supervisor:
-    """The life of a rig from power on to power off."""
+    """A rig from power on to power off."""
 
     def __init__(self, rig: Rig) -> None:
         self.rig = rig
@@ -35,7 +35,7 @@ class Supervisor:
         self.container: subprocess.Popen[bytes] | None = None
 
     def run(self) -> None:
-        """Boot the rig as often as it asks for it."""
+        """Boot the rig until it powers off."""
         signal.signal(signal.SIGTERM, self.stop)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         shop = server.RepositoryServer(self.rig)
@@ -54,23 +54,23 @@ class Supervisor:
             self.rig.note(state="off", since=time.time(), status=status)
 
     def boot(self) -> int:
-        """Boot once; return how it ended."""
+        """Boot once; return nspawn's exit status."""
         command = self.rig.prepare()
         boots = self.rig.state().get("boots", 0) + 1
         print(f"--- boot {boots} of {self.rig.name} ---", flush=True)
         self.container = subprocess.Popen(command, stdin=subprocess.DEVNULL, env=ENVIRONMENT)
         process.write_pid(self.rig.container_pid_file, self.container.pid)
         self.rig.note(state="running", boots=boots, since=time.time())
-        if self.stopping:  # the signal came before there was anything to stop
+        if self.stopping:  # the signal came before the container was started
             self.container.terminate()
-        told = 0.0
+        asked_at = 0.0
         while True:
             try:
                 return self.container.wait(timeout=0.2)
             except subprocess.TimeoutExpired:
                 if self.stopping:
-                    told = told or time.monotonic()
-                    if time.monotonic() - told > STOP_SECONDS:
+                    asked_at = asked_at or time.monotonic()
+                    if time.monotonic() - asked_at > STOP_SECONDS:
                         self.container.kill()
 
     def stop(self, number: int, frame: FrameType | None) -> None:

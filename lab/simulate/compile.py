@@ -1,4 +1,4 @@
-"""The lab's NVML: a real libnvidia-ml.so.1, compiled for one version of the driver."""
+"""Compile the lab's C programs: libnvidia-ml.so.1, nvidia-smi and a fake miner."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ FLAGS = ("-O1", "-Wall", "-Wextra", "-Wno-unused-parameter", "-Werror", "-std=gn
 
 
 def build_library(target: Path, driver: str, cuda: int) -> None:
-    """Compile libnvidia-ml.so for a driver version and the CUDA version that it speaks."""
+    """Compile libnvidia-ml.so for a driver version and its CUDA version."""
     sources = [SOURCE / name for name in ("state.c", "system.c", "device.c", "pcie.c", "events.c")]
     _compile(
         target,
@@ -28,13 +28,13 @@ def build_library(target: Path, driver: str, cuda: int) -> None:
 
 
 def build_smi(target: Path) -> None:
-    """Compile nvidia-smi, which fits every version of the library."""
+    """Compile nvidia-smi, which works with every version of the library."""
     _compile(target, *(SOURCE / name for name in ("smi.c", "xml.c", "gpus.c")), "-ldl")
 
 
 def build_miner(target: Path) -> None:
-    """Compile the stand-in for a miner, which holds the GPUs as a real one does."""
-    _compile(target, "-D_GNU_SOURCE", SOURCE.parent / "stand-in.c")
+    """Compile the fake miner, which keeps the GPUs open as a real miner does."""
+    _compile(target, "-D_GNU_SOURCE", SOURCE.parent / "fake-miner.c")
 
 
 def _compile(target: Path, *arguments: str | Path) -> None:

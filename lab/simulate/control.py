@@ -1,4 +1,4 @@
-"""The control file: what the lab's NVML says of each GPU, a line "GPU KEY VALUE" a fact.
+"""The control file: what the lab's NVML reports of each GPU, in lines "GPU KEY VALUE".
 
 Written whole on every change, by rename; what adds up over time (energy, time spent throttled)
 is carried over from the file before.
@@ -21,7 +21,7 @@ ARCHITECTURE_AMPERE, BRAND_GEFORCE = 7, 5
 
 
 def describe(gpu: LabGpu, rig: str, *, load: bool = False) -> Rows:
-    """Return what a healthy GPU says of itself, idle or under load."""
+    """Return what a healthy GPU reports, idle or under load."""
     model, power = gpu.model, gpu.model["power"]
     now = model["busy" if load else "idle"]
     rows: Rows = {
@@ -40,7 +40,7 @@ def describe(gpu: LabGpu, rig: str, *, load: bool = False) -> Rows:
         "used_mib": model["memory_mib"] * 3 // 4 if load else 1,
         "fans": 2,
         "fan": now["fan"],
-        "celsius": now["celsius"] + gpu.index,  # no two cards are equally warm
+        "celsius": now["celsius"] + gpu.index,  # so that no two cards have the same temperature
         "pstate": 2 if load else 8,
         "busy": 99 if load else 0,
         "reasons": 0 if load else IDLE,
@@ -60,7 +60,7 @@ def describe(gpu: LabGpu, rig: str, *, load: bool = False) -> Rows:
 
 
 def write_control(file: Path, gpus: Iterable[Rows], rig: Rows) -> None:
-    """Write the control file, with the sums of the one before carried on."""
+    """Write the control file; its counters continue those of the file before."""
     before, lines = read_control(file), []
     now = time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000
     for index, rows in enumerate(gpus):

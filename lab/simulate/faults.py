@@ -1,4 +1,4 @@
-"""What can go wrong on a rig, and how: a table, and what switching a row of it does.
+"""The faults of a rig: a table, and what switching one of its rows does.
 
 Faults are kept in the rig's folder and outlast a reboot; those of a GPU are switched per GPU.
 """
@@ -20,7 +20,7 @@ from lab.simulate.control import HW_THERMAL, POWER_CAP, SW_THERMAL, Rows
 from lab.simulate.hardware import Hardware, LabGpu, LabLink
 from lab.simulate.pcie import IDLE_GEN, set_link, write, write_aer
 
-LOST = LabLink(0, 63)  # what the kernel reads from a device that no longer answers
+LOST = LabLink(0, 63)  # what the kernel reads from a device that does not answer
 
 
 class FaultyRig(Protocol):
@@ -70,14 +70,14 @@ class FaultyRig(Protocol):
 
 @dataclass(frozen=True)
 class Fault:
-    """A row of the table. Faults of a GPU take its number first, then what `argument` says."""
+    """A row of the table. The argument of a GPU's fault begins with the GPU's number."""
 
     name: str
     text: str
     argument: str = ""
     default: str = ""
     gpu: bool = False
-    rows: Rows = field(default_factory=dict)  # what the control file then says; {} is the argument
+    rows: Rows = field(default_factory=dict)  # of the control file; {} is the argument
     inside: tuple[str, str] = ("", "")  # shell commands in the running rig: on, off
 
 
@@ -87,9 +87,9 @@ def _gpu(name: str, text: str, argument: str = "", default: str = "", **rows: st
 
 
 _FAULTS = (
-    _gpu("lost", "the GPU has fallen off the bus (and says so by Xid 79)", lost=1),
+    _gpu("lost", "the GPU has fallen off the bus (and the driver logs Xid 79)", lost=1),
     _gpu("hang", "every NVML call on the GPU hangs", hang=1),
-    _gpu("xid", "an Xid event; on again is another one", "CODE", "31", xid="{}"),
+    _gpu("xid", "an Xid event; switch it on again for another event", "CODE", "31", xid="{}"),
     _gpu("link", "the link drops while running, to GENxWIDTH", "GENxWIDTH", "1x1"),
     _gpu(
         "aer",
@@ -101,7 +101,7 @@ _FAULTS = (
     _gpu("replays", "the link replays packets", "COUNT", "5000", replays="{}", naks_received="{}"),
     _gpu(
         "hot",
-        "the GPU throttles for its heat",
+        "the GPU throttles because it is too hot",
         celsius=93,
         busy=99,
         pstate=2,
@@ -121,11 +121,11 @@ _FAULTS = (
         power=350_000,
         reasons=POWER_CAP,
     ),
-    _gpu("memory-full", "the GPU's memory is in use to the last", used_mib=24_200),
+    _gpu("memory-full", "the GPU's memory is full", used_mib=24_200),
     _gpu("load", "no fault: the GPU works, so its link runs at full speed"),
     _gpu(
         "job",
-        "no fault: a program has the GPU for itself",
+        "no fault: a program uses the GPU",
         "PID",
         "4242",
         process="{} 8000",
@@ -135,11 +135,11 @@ _FAULTS = (
     _gpu("missing", "the next boot does not find the GPU"),
     Fault(
         "mismatch",
-        "NVML does not fit the loaded module, as after an upgrade without a reboot",
+        "NVML does not match the loaded module, as after an upgrade without a reboot",
         rows={"mismatch": 1},
     ),
     Fault("usb-watchdog", "a watchdog is plugged into USB", "VENDOR:PRODUCT", "1a86:e2e3"),
-    Fault("secure-boot", "the firmware has Secure Boot on"),
+    Fault("secure-boot", "Secure Boot is on"),
     Fault("repo-down", "the vendor's repository refuses connections"),
     Fault("repo-badsig", "the vendor's repository is signed by another key"),
     Fault("repo-old", "the vendor has not published the newest driver yet"),
@@ -202,12 +202,12 @@ def read(rig: FaultyRig) -> State:
 
 
 def is_on(rig: FaultyRig, name: str) -> bool:
-    """Say whether a fault is on (for any GPU)."""
+    """Return whether a fault is on (for any GPU)."""
     return name in read(rig)
 
 
 def describe(rig: FaultyRig) -> list[str]:
-    """Name the faults that are on, each with where and how."""
+    """List the faults that are on, with their GPU and argument."""
     return [
         " ".join(filter(None, (name, target and f"gpu {target}", value)))
         for name, targets in read(rig).items()
@@ -221,7 +221,7 @@ def missing(rig: FaultyRig) -> set[int]:
 
 
 def apply(rig: FaultyRig) -> None:
-    """Make the hardware of a rig what its faults say: control file, links, firmware, flags."""
+    """Apply the rig's faults to its hardware: control file, links, firmware, flags."""
     state, sys = read(rig), rig.hardware_folder / "sys"
     flags = rig.hardware_folder / "faults"
     flags.mkdir(exist_ok=True)
@@ -283,7 +283,7 @@ def _apply_aer(rig: FaultyRig, gpu: LabGpu, value: str) -> None:
 
 
 def _report_xid(rig: FaultyRig, target: str, code: str) -> None:
-    """Count the Xid, and let the rig's log have the driver's line of it."""
+    """Count the Xid, and write the driver's line about it to the rig's log."""
     counts: dict[str, int] = rig.settings().get("xids", {})
     rig.set(xids=counts | {target: counts.get(target, 0) + 1})
     if rig.leader() is not None:
@@ -297,7 +297,7 @@ def _report_xid(rig: FaultyRig, target: str, code: str) -> None:
 
 
 def _wait_for_repository(rig: FaultyRig, *, up: bool) -> None:
-    """Wait until the repository's server has followed: it looks now and then."""
+    """Wait until the repository's server, which polls, has followed."""
     url = urlsplit(rig.vendor_url)
     deadline = time.monotonic() + 5
     while time.monotonic() < deadline:
@@ -314,7 +314,7 @@ def _wait_for_repository(rig: FaultyRig, *, up: bool) -> None:
 def _target(rig: FaultyRig, words: list[str]) -> str:
     count = len(rig.hardware.gpus(rig.profile()))
     if not words or not words[0].isdigit() or int(words[0]) >= count:
-        raise LabError("This fault is of one GPU.", f"Name it first: 0 to {count - 1}.")
+        raise LabError("This fault needs the number of a GPU.", f"Name it first: 0 to {count - 1}.")
     return str(int(words.pop(0)))
 
 

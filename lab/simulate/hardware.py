@@ -14,12 +14,12 @@ from lab.errors import LabError
 
 FOLDER = Path(__file__).parent / "hardware"
 MIB = 1 << 20
-LOW_WINDOW = 0xA000_0000  # where a BIOS puts memory windows; above 4 GiB only if it is told so
+LOW_WINDOW = 0xA000_0000  # where a BIOS puts memory windows; with Above 4G decoding, above 4 GiB
 
 
 @dataclass(frozen=True)
 class LabLink:
-    """A PCIe link: its generation and its width.
+    """A PCIe link: generation and width.
 
     >>> LabLink.parse("3x16")
     LabLink(gen=3, width=16)
@@ -37,7 +37,7 @@ class LabLink:
 
 @dataclass(frozen=True)
 class Function:
-    """One PCI function: what it says of itself, and the bridge that it hangs on."""
+    """One PCI function: its IDs, its links, and the bridge above it."""
 
     at: str
     id: str
@@ -55,18 +55,18 @@ class Function:
 
     @property
     def address(self) -> str:
-        """The address with its domain, as sysfs writes it."""
+        """The address with its domain, as in sysfs."""
         return f"0000:{self.at}"
 
     @property
     def bridge(self) -> bool:
-        """Whether other functions can hang on it."""
+        """Whether it is a bridge."""
         return bool(self.bus)
 
 
 @dataclass(frozen=True)
 class Hardware:
-    """A rig as its file describes it."""
+    """The hardware of a rig, read from its file."""
 
     board: dict[str, str]
     cpu: dict[str, Any]
@@ -94,7 +94,7 @@ class Hardware:
         return self.profiles[name]
 
     def tree(self, profile: str, gpus: list[LabGpu] | None = None) -> list[Function]:
-        """List every PCI function as the BIOS sets it up; by default with all of its GPUs."""
+        """List every PCI function as the BIOS sets it up, by default with all GPUs."""
         rows = [*self.functions, *self.profile(profile)["functions"]]
         found = [_function(row) for row in rows]
         for seat in self.gpus(profile) if gpus is None else gpus:
@@ -102,7 +102,7 @@ class Hardware:
         return sorted(found, key=lambda function: (function.under != "", function.at))
 
     def gpus(self, profile: str) -> list[LabGpu]:
-        """List the GPUs in the order in which the driver numbers them."""
+        """List the GPUs in the driver's order."""
         seats = sorted(self.profile(profile)["gpus"], key=lambda seat: str(seat["at"]))
         window = int(self.profile(profile).get("window", LOW_WINDOW))
         return [
@@ -141,11 +141,11 @@ class LabGpu:
 
     @property
     def audio(self) -> Function:
-        """Its sound function, which comes with it."""
+        """Its sound function."""
         return self._function("1", self.model["audio"], "040300", (), driver="snd_hda_intel")
 
     def uuid(self, rig: str) -> str:
-        """Name the card for ever: the n-th card of a rig keeps its name in any slot."""
+        """Return the card's UUID, which it keeps in any slot."""
         digits = hashlib.sha256(f"{rig} {self.index}".encode()).hexdigest()
         parts = digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:32]
         return "GPU-" + "-".join(parts)

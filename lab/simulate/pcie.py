@@ -1,4 +1,4 @@
-"""A PCIe tree as Linux shows it below /sys, written as plain files and links."""
+"""A PCIe tree as Linux shows it below /sys, written as files and symbolic links."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lab.simulate.hardware import MIB, Function, LabLink
 
-#: How the kernel writes the speed of each generation, and what it writes for a dead link.
+#: How the kernel writes the speed of each generation, and of a link that is down.
 SPEEDS = {
     0: "Unknown",
     1: "2.5 GT/s PCIe",
@@ -18,7 +18,7 @@ SPEEDS = {
     5: "32.0 GT/s PCIe",
 }
 IDLE_GEN = 1
-CAPABILITY, LINK_STATUS = 0x40, 0x52  # where config space has the PCI Express capability
+CAPABILITY, LINK_STATUS = 0x40, 0x52  # offsets in the configuration space
 
 #: The counters of each AER file, in the kernel's order; the last is their sum.
 AER = {
@@ -96,7 +96,7 @@ def write_tree(sys: Path, functions: Iterable[Function], *, aer: bool) -> None:
 
 
 def device_path(function: Function, known: dict[str, Function]) -> Path:
-    """Return where a function lies below /sys/devices: through every bridge above it."""
+    """Return the path of a function below /sys/devices, through every bridge above it."""
     parts = [function.address]
     while function.under:
         function = known[function.under]
@@ -148,7 +148,7 @@ def attributes(function: Function, known: dict[str, Function]) -> dict[str, str]
 
 
 def set_link(sys: Path, address: str, link: LabLink, *, port: bool = True) -> None:
-    """Change the link of a device that is running: at the device and at the port above it."""
+    """Change the link of a running device, at the device and at the port above it."""
     device = (sys / "bus/pci/devices" / address).resolve()
     ends = [*device.parent.glob(f"{address[:-1]}*"), *([device.parent] if port else [])]
     for end in ends:
@@ -159,21 +159,21 @@ def set_link(sys: Path, address: str, link: LabLink, *, port: bool = True) -> No
 
 
 def write_aer(device: Path, kind: str, counts: dict[str, int]) -> None:
-    """Write one AER file of a device; counters that are not named are 0."""
+    """Write one AER file of a device; other counters are 0."""
     *names, total = AER[kind]
     lines = [f"{name} {counts.get(name, 0)}" for name in names]
     write(device / f"aer_dev_{kind}", "\n".join([*lines, f"{total} {sum(counts.values())}"]))
 
 
 def write(file: Path, text: str) -> None:
-    """Replace a file in one step, so that no reader sees half of it."""
+    """Replace a file in one step, so that a reader never sees half of it."""
     draft = file.with_name(f".{file.name}")
     draft.write_text(f"{text}\n")
     draft.replace(file)
 
 
 def config_space(function: Function, known: dict[str, Function]) -> bytes:
-    """Return the 256 bytes that lspci decodes: header, and the PCI Express capability."""
+    """Return the 256 bytes that lspci decodes: the header and the PCI Express capability."""
     data = bytearray(256)
     vendor, device = (int(part, 16) for part in function.id.split(":"))
     sub_vendor, sub_device = (int(part, 16) for part in function.subsystem.split(":"))
@@ -216,7 +216,7 @@ def _resources(function: Function, known: dict[str, Function]) -> list[str]:
     """Return the 13 lines of `resource`: start, end and flags of each BAR."""
     lines = ["0x0000000000000000 0x0000000000000000 0x0000000000000000"] * 13
     if function.bars:
-        # Every card gets a window of its own; BAR1 and BAR3 are 64 bits wide and take two lines.
+        # Each card has its own window; BAR1 and BAR3 are 64 bits wide and take two lines.
         number = sorted(other.at for other in known.values() if other.bars).index(function.at)
         start = function.window + number * 512 * MIB
         for place, flags, size in zip(

@@ -1,4 +1,4 @@
-"""The files of /proc that tell of the machine: CPU, memory, swap, the kernel's command line."""
+"""The rig's files of /proc: CPU, memory, swap, the kernel's command line."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ LINUX_LINE = re.compile(r"^\s*linux\s+(\S+)\s+(.*?)\s*$", re.MULTILINE)
 
 
 def write_proc(proc: Path, hardware: Hardware, root: Path) -> None:
-    """Write what the rig with this hardware and this root shows at its next boot."""
+    """Write what a rig with this hardware and this root shows after its next boot."""
     proc.mkdir(parents=True, exist_ok=True)
     (proc / "driver").mkdir(exist_ok=True)
     (proc / "cpuinfo").write_text(cpuinfo(hardware))
@@ -23,14 +23,14 @@ def write_proc(proc: Path, hardware: Hardware, root: Path) -> None:
 
 
 def command_line(root: Path) -> str:
-    """Return the kernel's command line as the boot loader of this root has it."""
+    """Return the kernel's command line from this root's boot loader."""
     config = root / "boot/grub/grub.cfg"
     found = LINUX_LINE.search(config.read_text()) if config.is_file() else None
     return f"BOOT_IMAGE={found[1]} {found[2]}" if found else "BOOT_IMAGE=/boot/vmlinuz"
 
 
 def cpuinfo(hardware: Hardware) -> str:
-    """Write /proc/cpuinfo: one block a thread."""
+    """Write /proc/cpuinfo: one block for each thread."""
     cpu = hardware.cpu
     cores, threads = int(cpu["cores"]), int(cpu["threads"])
     blocks = []
@@ -60,7 +60,7 @@ def cpuinfo(hardware: Hardware) -> str:
 
 
 def meminfo(total_kib: int) -> str:
-    """Write /proc/meminfo for an idle machine with this much memory and no swap yet."""
+    """Write /proc/meminfo of an idle machine with this much memory and no swap."""
     rows = {
         "MemTotal": total_kib,
         "MemFree": total_kib * 6 // 10,

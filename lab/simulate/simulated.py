@@ -1,4 +1,4 @@
-"""The lab's GPUs and PCIe tree in a folder, without a rig around them: for tests and benchmarks."""
+"""The lab's GPUs and PCIe tree in a folder, without a rig: for tests and benchmarks."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NVRM = f"NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  {VERSION}  Rel
 
 
 def build(folder: Path) -> Path:
-    """Compile NVML and nvidia-smi into a folder; it is the `library` of Simulated."""
+    """Compile NVML and nvidia-smi into a folder, which is the `library` of Simulated."""
     real = folder / f"libnvidia-ml.so.{VERSION}"
     nvml.build_library(real, VERSION, CUDA)
     (folder / "libnvidia-ml.so.1").symlink_to(real.name)
@@ -30,11 +30,7 @@ class Simulated:
     """
 
     def __init__(
-        self,
-        folder: Path,
-        library: Path,
-        profile: str = "x1",
-        hardware: Hardware | None = None,
+        self, folder: Path, library: Path, profile: str = "x1", hardware: Hardware | None = None
     ) -> None:
         self.folder, self.library = folder, library
         self.hardware = hardware or Hardware.load()
@@ -53,29 +49,29 @@ class Simulated:
 
     @property
     def procfs(self) -> Path:
-        """Its /proc, of which there is only the driver's part."""
+        """Its /proc, with the driver's files only."""
         return self.folder / "proc"
 
     @property
     def version_file(self) -> Path:
-        """What the loaded module says of itself."""
+        """The version file of the loaded module."""
         return self.procfs / "driver/nvidia/version"
 
     @property
     def environment(self) -> dict[str, str]:
-        """For processes that use NVML."""
+        """The environment of a process that uses this NVML."""
         own = {"LD_LIBRARY_PATH": str(self.library), "DEEPRIG_LAB_HARDWARE": str(self.folder)}
         return os.environ | own
 
     def set(self, gpu: int | None = None, *, load: bool = False, **rows: str | int) -> None:
-        """Make a GPU (None: each) idle or busy as it is when healthy, but for these rows."""
+        """Make a GPU (None: all of them) healthy, idle or busy, except for these rows."""
         for card in self.gpus:
             if gpu in (None, card.index):
                 self._rows[card.index] = control.describe(card, "test", load=load) | rows
         self._write()
 
     def set_rig(self, **rows: str | int) -> None:
-        """Make the rig healthy, but for these rows."""
+        """Make the rig healthy, except for these rows."""
         self._rig = dict(rows)
         self._write()
 

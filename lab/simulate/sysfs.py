@@ -1,4 +1,4 @@
-"""What a rig sees below /sys: PCIe tree, board, network interface, firmware, USB."""
+"""The rig's /sys: PCIe tree, board, network interface, firmware, USB."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from lab.simulate.pcie import write_tree
 SECURE_BOOT = "firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c"
 NIC = "0000:05:00.0"
 MAC = "70:85:c2:5a:11:0e"
-#: Parts of the host's own tree that stay: programs count CPUs there, and more.
+#: Parts of the host's /sys that stay, because programs read them (to count CPUs, for example).
 KEPT = ("virtual", "system", "platform")
 
 
 def write_sys(
     sys: Path, hardware: Hardware, profile: str, gpus: list[LabGpu], *, interface: str, aer: bool
 ) -> list[str]:
-    """Write the tree and return the nspawn options that lay it over the rig's /sys."""
+    """Write the tree, and return the nspawn options that mount it over the rig's /sys."""
     write_tree(sys, hardware.tree(profile, gpus), aer=aer)
     _write_classes(sys, hardware, interface)
     set_secure_boot(sys, on=False)
@@ -33,14 +33,14 @@ def write_sys(
 
 
 def set_secure_boot(sys: Path, *, on: bool) -> None:
-    """Set the firmware's variable: four bytes of attributes, then the value."""
+    """Set the firmware variable: four bytes of attributes, then the value."""
     file = sys / SECURE_BOOT
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_bytes(b"\x06\x00\x00\x00" + bytes([on]))
 
 
 def set_usb(sys: Path, port: str, vendor_product: str | None) -> None:
-    """Plug a device into a USB port, or pull it out."""
+    """Plug a device into a USB port, or unplug it."""
     device = sys / "bus/usb/devices" / port
     if vendor_product is None:
         for file in device.glob("*"):

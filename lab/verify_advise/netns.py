@@ -1,6 +1,6 @@
-"""A network for ranks: a namespace each, joined by a bridge, every link held to a rate by tc.
+"""A network for ranks: one namespace each, joined by a bridge, with links limited by tc.
 
-The bridge is in a namespace of its own, so nothing of the machine's own network is touched and no
+The bridge has its own namespace, so nothing of the machine's network is touched and no
 traffic leaves. Both ends of each link are limited by a token bucket (tbf), as both directions of a
 PCIe link are. Needs root, iproute2 and the kernel's veth, bridge and tbf.
 """
@@ -47,7 +47,7 @@ class LimitedNetwork:
         return f"10.99.0.{rank + 1}"
 
     def limit(self, megabits: float) -> None:
-        """Hold both directions of every link to a rate (10^6 bits per second)."""
+        """Limit both directions of every link to a rate (10^6 bits per second)."""
         for rank, namespace in enumerate(self.ranks):
             for where, device in ((namespace, INTERFACE), (self.bridge, f"port{rank}")):
                 _run(
@@ -69,16 +69,12 @@ class LimitedNetwork:
                 )
 
     def start(
-        self,
-        rank: int,
-        command: Sequence[str],
-        environment: Mapping[str, str],
-        log: Path,
+        self, rank: int, command: Sequence[str], environment: Mapping[str, str], log: Path
     ) -> subprocess.Popen[bytes]:
-        """Start a program in a rank's namespace, in a process group of its own, output in `log`."""
+        """Start a program in a rank's namespace and in a new session; its output goes to `log`."""
         with log.open("wb") as stream:
             return subprocess.Popen(
-                # Before other programs of this machine, whose load would be measured else.
+                # With priority over other programs, whose load would distort the measurement.
                 ["nice", "-n", "-15", "ip", "netns", "exec", self.ranks[rank], *command],
                 env=dict(environment),
                 stdin=subprocess.DEVNULL,
@@ -90,7 +86,7 @@ class LimitedNetwork:
 
 @contextmanager
 def network(ranks: int) -> Iterator[LimitedNetwork]:
-    """Make the namespaces; remove them, and end what runs in them, however the block is left."""
+    """Create the namespaces; after the block, remove them and the processes in them."""
     clear()
     owner = f"{os.getpid()}-{process.start_time(os.getpid())}-"
     base = f"{PREFIX}{owner}"
@@ -126,9 +122,9 @@ def network(ranks: int) -> Iterator[LimitedNetwork]:
 
 
 def usable() -> str:
-    """Why no such network can be made here; empty when one can. Makes and removes one."""
+    """Return why such a network cannot be created here, or "". Creates and removes one."""
     if os.geteuid() != 0:
-        return "network namespaces take root"
+        return "network namespaces need root"
     try:
         with network(1) as made:
             made.limit(1000)
@@ -138,7 +134,7 @@ def usable() -> str:
 
 
 def clear() -> None:
-    """Remove what runs that were killed have left; those of runs that live are not touched."""
+    """Remove the networks of runs that were killed, but not those of runs that are alive."""
     left = []
     for name in _names():
         pid, _, rest = name.removeprefix(PREFIX).partition("-")
@@ -162,7 +158,7 @@ def _remove(names: Sequence[str]) -> None:
 
 
 def _end_all(namespace: str) -> None:
-    """End every process in a namespace: they hold it, and its interfaces, alive."""
+    """Kill every process in a namespace, since they keep it and its interfaces alive."""
     deadline = time.monotonic() + 10
     while pids := _run("ip", "netns", "pids", namespace).split():
         for pid in pids:
@@ -176,6 +172,6 @@ def _end_all(namespace: str) -> None:
 def _run(*command: str) -> str:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        said = " ".join((done.stderr or done.stdout).split())
-        raise LabError(f"`{' '.join(command)}` failed: {said}")
+        output = " ".join((done.stderr or done.stdout).split())
+        raise LabError(f"`{' '.join(command)}` failed: {output}")
     return done.stdout

@@ -1,6 +1,6 @@
 """Predictions of the workloads by provision.advise, from a calibration. No measuring here.
 
-gloo's own ways are said here, and nowhere in what is verified: it gathers and reduces without
+gloo's peculiarities are here, and nowhere in the code under test: it gathers and reduces without
 overlap (FSDP on a CPU waits for each), messages both ways between two ranks take turns, and its
 collectives reach a share of the link that was fitted on other sizes and rates.
 """
@@ -103,7 +103,9 @@ def _ddp(
     alone: float,
 ) -> Predicted:
     blocks = _blocks(shape, alone)
-    bucket = workload["bucket_mb"] * MEBI  # said, so the first bucket is as large (PyTorch)
+    bucket = (
+        workload["bucket_mb"] * MEBI
+    )  # set explicitly, so PyTorch makes the first bucket as large
     network = known.network(ranks, megabits, paused=False)
     done = step_time.data_parallel(blocks, 1, ranks, network, 0.0, bucket, bucket)
     gradients = sum(sum(block.gradients) for block in blocks)

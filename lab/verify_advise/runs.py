@@ -26,7 +26,7 @@ MOST_SECONDS = 420.0
 
 @dataclass(frozen=True)
 class Run:
-    """What one job gave. counts: of each rank, (part, bytes sent, received) by timed call."""
+    """The result of a job. counts: of each rank, (part, bytes sent, received) by timed call."""
 
     document: Mapping[str, Any]
     counts: Sequence[Sequence[tuple[int, int, int]]]
@@ -82,7 +82,7 @@ def _environment(rank: int, ranks: int, master: str) -> dict[str, str]:
 
 
 def _wait(started: Sequence[subprocess.Popen[bytes]], folder: Path) -> None:
-    """Until all ranks are done; the first that fails ends the others."""
+    """Wait until all ranks are done. Raises LabError when the first of them fails."""
     deadline = time.monotonic() + MOST_SECONDS
     while True:
         states = [one.poll() for one in started]
@@ -100,7 +100,7 @@ def _wait(started: Sequence[subprocess.Popen[bytes]], folder: Path) -> None:
 
 
 def _end(started: Sequence[subprocess.Popen[bytes]]) -> None:
-    """Each rank leads a session of its own: nothing that it started outlives it."""
+    """Kill the ranks with everything that they started: each rank leads a session."""
     for one in started:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(one.pid, signal.SIGKILL)

@@ -67,7 +67,7 @@ def test_a_program_of_unknown_name_stays_on_a_host_that_trains(
     # What is on the GPU of a deep learning host is its user's; on any other it is in the way.
     inventory = write_inventory(clean)
     clean.run(
-        "touch /dev/nvidia-uvm; cp /usr/lib/lab-hardware/stand-in /usr/local/bin/simulate; "
+        "touch /dev/nvidia-uvm; cp /usr/lib/lab-hardware/fake-miner /usr/local/bin/simulate; "
         "setsid /usr/local/bin/simulate </dev/null >/dev/null 2>&1 &"
     )
     site = "/opt/deeprig/venv/lib/python3.11/site-packages"
@@ -88,7 +88,7 @@ def test_a_unit_that_the_rig_is_lost_without_is_left_to_the_operator(
     rig.run(
         "sed '/^ExecStart=/aExecStartPost=-/bin/sh -c \"exec /opt/xmrig &\"' "
         "/lib/systemd/system/ssh.service >/etc/systemd/system/ssh.service; "
-        "cp /usr/lib/lab-hardware/stand-in /opt/xmrig; systemctl daemon-reload; "
+        "cp /usr/lib/lab-hardware/fake-miner /opt/xmrig; systemctl daemon-reload; "
         "systemctl restart ssh"
     )
     said = fab(inventory, rig.name, "provision", "--tags", "demine")

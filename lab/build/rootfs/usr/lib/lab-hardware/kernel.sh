@@ -1,4 +1,4 @@
-# The kernel's part that a container lacks: its modules. Sourced by the stand-ins beside it.
+# The kernel's part that a container lacks: its modules. Sourced by the programs in bin/.
 HW=/run/hardware
 RELEASE=$(uname -r)
 INITRD=/boot/initrd.img-$RELEASE

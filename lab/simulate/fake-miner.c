@@ -1,4 +1,4 @@
-/* The lab's stand-in for a miner: it holds the GPUs and its port, and calls its pool; it mines nothing.
+/* A fake miner: it keeps the GPUs and a port open, and connects to a pool; it mines nothing.
  *
  * Options (or the environment, where a flavour hides them): --pool ADDRESS:PORT (MINER_POOL), --api
  * PORT (MINER_API), a port of the rig's own address; -lk PORT listens only, as remote control does. All
