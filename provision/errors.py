@@ -39,7 +39,7 @@ class Position:
         except (OSError, UnicodeDecodeError, IndexError):
             return ""
         gutter = f"{self.line:>5} | "
-        # A tab is shown as one blank, so that the caret stands where it should.
+        # A tab is shown as one blank, so that the caret is in the right column.
         return (
             f"{gutter}{text.replace(chr(9), ' ')}\n"
             f"{' ' * (len(gutter) - 2)}| {' ' * (self.column - 1)}^"
@@ -59,7 +59,7 @@ class ExitStatus(IntEnum):
 
 
 class DeeprigError(Exception):
-    """Base of all; `message` is one sentence, `advice` says what to do."""
+    """Base class. `message` is one sentence; `advice` is what to do next."""
 
     status = ExitStatus.ERROR
 
@@ -84,7 +84,7 @@ class SourceError(DeeprigError):
 class RenderError(DeeprigError):
     """A template or condition that can't be evaluated: an undefined variable, a wrong type."""
 
-    undefined = False  # whether it is for want of a variable
+    undefined = False  # whether a variable is missing
 
 
 class PatternError(DeeprigError):
@@ -92,7 +92,7 @@ class PatternError(DeeprigError):
 
 
 class UnreachableError(DeeprigError):
-    """No session with the rig could be had; nothing was changed by this attempt."""
+    """The rig cannot be reached; this attempt changed nothing."""
 
     status = ExitStatus.UNREACHABLE
 
@@ -108,7 +108,7 @@ class LostError(DeeprigError):
 
 
 class HungError(LostError):
-    """A command said nothing for too long."""
+    """A command printed nothing for too long."""
 
 
 class InternalError(DeeprigError):

@@ -81,7 +81,7 @@ def probe() -> dict[str, Any]:
         except ValueError:
             errors.seek(0)
             said = errors.read().decode(errors="replace").strip().splitlines()
-            reason = (said or ["it said nothing"])[-1]
+            reason = (said or ["it printed nothing"])[-1]
     raise UnusableError(f"PyTorch can't be loaded: {reason}", "playbooks/pytorch.yml installs it.")
 
 

@@ -28,14 +28,14 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 @dataclass(frozen=True)
 class Wish:
-    """What the operator said. name: how the rig is to be called; file: the inventory's path."""
+    """The flags of `fab adopt`. name: the new name of the rig; file: the inventory's path."""
 
     name: str = ""
     keys: Sequence[str] = ()
     file: str = ""
     accept_new: bool = False
     keep_passwords: bool = False
-    yes_really: bool = False
+    accept_workstation: bool = False
     check: bool = False
 
 
@@ -95,7 +95,7 @@ class Adoption:
         works = self._try_key(key)
         expected = self._edit(look, name, key, stale=True)
         if expected and expected.problem:  # before anything that the entry must tell is changed
-            self.report.tell(
+            self.report.add(
                 "inventory",
                 "failed",
                 f"{expected.problem}\nPasswords and the door stay as they are.",
@@ -109,7 +109,7 @@ class Adoption:
         self._entry(look, name, key, works)
 
     def _other_sudo_password(self, connection: RigConnection, name: str) -> str | None:
-        """One that was kept by a run which was cut off, or that the mining system ships with."""
+        """Return a password of an interrupted run, or a default password of the mining system."""
         kept = records.kept_password(self.inventory, name, self.host_key)
         candidates = [kept, *known_passwords.shipped_passwords(self._user)]
         for password in candidates:
@@ -130,20 +130,20 @@ class Adoption:
 
     def _tell_host_key(self, connection: RigConnection) -> None:
         key = connection.transport.get_remote_server_key()
-        self.report.tell(
+        self.report.add(
             "host key", "ok", f"{key.get_name()} {fingerprint(key)}\nin {connection.known_hosts}"
         )
 
     def _refuse_workstation(self, look: Look) -> None:
         signs = look.facts["workstation"]
-        if signs and not self.wish.yes_really:
+        if signs and not self.wish.accept_workstation:
             raise DeeprigError(
-                f"this looks like somebody's own computer: {', '.join(signs)}",
-                advice="Nothing was changed. If it is the rig, say --yes-really.",
+                f"this looks like a personal computer, not a mining rig: {', '.join(signs)}",
+                advice="Nothing was changed. If it is the rig, add --accept-workstation.",
             )
 
     def _name(self, look: Look) -> str:
-        """The rig's name: as told, as the inventory has it, or as it calls itself."""
+        """Return the rig's name: from --name, the inventory, or its host name."""
         known = records.known(self.inventory, self.host, self.host_key)
         if known and known.name in self.inventory.hosts:
             self.report.name = known.name
@@ -155,7 +155,7 @@ class Adoption:
             return known.name
         if self.wish.name and not NAME.fullmatch(self.wish.name):
             raise DeeprigError(
-                f"'{self.wish.name}' is no name for a host",
+                f"'{self.wish.name}' is not a valid host name",
                 advice="Letters, digits, and . _ - between them.",
             )
         own = look.tree.line("/proc/sys/kernel/hostname")
@@ -163,11 +163,11 @@ class Adoption:
         if name in self.inventory.hosts or name in self.inventory.groups:
             raise DeeprigError(
                 f"the inventory has another '{name}' already",
-                advice="Say what this one is to be called: --name NAME.",
+                advice="Choose another name with --name NAME.",
             )
         self.report.name = name
         if other := records.with_its_mac_address(self.inventory, look):
-            self.report.tell(
+            self.report.add(
                 "identity",
                 "left",
                 f"it has the MAC address of '{other}', but another host key: for deeprig it is "
@@ -178,10 +178,10 @@ class Adoption:
 
     def _tell_rig(self, look: Look) -> None:
         rows = dict(described(look))
-        told = [rows[label] for label in ("system", "board", "GPUs")]
-        self.report.tell("rig", "ok", "\n".join(told))
+        lines = [rows[label] for label in ("system", "board", "GPUs")]
+        self.report.add("rig", "ok", "\n".join(lines))
         if not look.as_root:
-            self.report.tell(
+            self.report.add(
                 "sudo", "left", "the login can't become root with what is known: less is seen"
             )
 
@@ -189,13 +189,13 @@ class Adoption:
         key = operator_key.find(self.wish.keys)
         if key is None and self.wish.check:
             key = operator_key.planned()
-            self.report.tell("SSH key", "would change", f"{key.private}, to be made")
+            self.report.add("SSH key", "would change", f"{key.private}, to be made")
             return key
         key = key or operator_key.make()
         operator_key.check(key)
         new = logins.install_key(Shell(connection), key, self.wish.check)
         what = f"{key.private}{', made now' if key.made else ''}"
-        self.report.tell("SSH key", self._change if new else "ok", what)
+        self.report.add("SSH key", self._change if new else "ok", what)
         return key
 
     def _try_key(self, key: OperatorKey) -> bool:
@@ -204,14 +204,14 @@ class Adoption:
             return True
         why = logins.refusal(logins.by_key(self.host, key))
         if why:
-            self.report.tell(
+            self.report.add(
                 "key login",
                 "failed",
-                f"{why}\nThe password stays as it is. sshd's log on the rig says more\n"
+                f"{why}\nThe password was not changed. See sshd's log on the rig\n"
                 "(journalctl -u ssh): often a home folder that others may write to.",
             )
             return False
-        self.report.tell("key login", "ok", f"as {self._user}")
+        self.report.add("key login", "ok", f"as {self._user}")
         return True
 
     def _passwords(self, root: RootShell, look: Look, name: str) -> None:
@@ -222,15 +222,15 @@ class Adoption:
             if self.password and (
                 why := known_passwords.explain_weakness(self._user, self.password, key)
             ):
-                self.report.tell(
+                self.report.add(
                     "password", "left", f"of {self._user}: {why}, but sudo takes not this one"
                 )
             return
         found = known_passwords.find_known_passwords(root, self._user, self.password)
         if not found:
-            self.report.tell("password", "ok", "nobody has one that others know")
+            self.report.add("password", "ok", "no user has a publicly known password")
         elif self.wish.check:
-            self.report.tell("password", "would change", known_passwords.describe_owners(found))
+            self.report.add("password", "would change", known_passwords.describe_owners(found))
         else:
             exchange = Replacement(
                 root, self.inventory, name, self._user, self.report, self.host_key
@@ -239,22 +239,22 @@ class Adoption:
                 self.sudo_password = root.sudo_password = new
 
     def _close(self, root: RootShell, key: OperatorKey) -> None:
-        """Let nobody in by a password, and see that the key still opens."""
+        """Disable password logins, and check that the key still works."""
         if not logins.takes_passwords(logins.methods(self.host)):
-            self.report.tell("door", "ok", "nobody logs in by one")
+            self.report.add("door", "ok", "password logins are disabled")
             return
         if self.wish.check:
-            self.report.tell("door", "would change", "nobody will log in by one")
+            self.report.add("door", "would change", "password logins would be disabled")
             return
         if root.run("true").status != 0:
-            self.report.tell("door", "left", "logins by password stay: it takes root to end them")
+            self.report.add("door", "left", "logins by password stay: it takes root to end them")
             return
         why = logins.close(root) or self._still_open(key)
         if why:
             logins.reopen(root)
-            self.report.tell("door", "failed", f"logins by password stay: {why}")
+            self.report.add("door", "failed", f"logins by password stay: {why}")
         else:
-            self.report.tell("door", "changed", "nobody logs in by one any more")
+            self.report.add("door", "changed", "password logins are disabled now")
 
     def _still_open(self, key: OperatorKey) -> str:
         """What is wrong with the door after it was closed; empty where nothing is."""
@@ -265,7 +265,7 @@ class Adoption:
         if refused := logins.refusal(logins.by_key(self.host, key)):
             return f"the key was refused then: {refused}"
         if logins.takes_passwords(offered):
-            return "sshd still offers them: another of its settings says so"
+            return "sshd still offers them: another setting allows them"
         return ""
 
     def _keep_sudo_password(self, name: str) -> None:
@@ -278,7 +278,7 @@ class Adoption:
         records.keep(self.inventory, name, self.host_key, ansible_become_password=wanted)
 
     def _edit(self, look: Look, name: str, key: OperatorKey, stale: bool) -> Edit | None:
-        """What the inventory is to say; None where it says so. stale: as far as is foreseen."""
+        """Return the change of the inventory; None where it is up to date. stale: a prediction."""
         path = records.file_of(self.inventory, self.wish.file, name)
         values = records.variables(self.host, look, key, self.host_key)
         if name in self.inventory.hosts:
@@ -290,15 +290,15 @@ class Adoption:
         """Write the rig into the inventory, or bring its entry up to date."""
         known = name in self.inventory.hosts
         if not works and not known:
-            self.report.tell("inventory", "left", "nothing is written while the key does not open")
+            self.report.add("inventory", "left", "nothing is written while the key does not open")
             return
         found = self._edit(look, name, key, stale=self._stale(name))
         if found is None:
-            self.report.tell("inventory", "ok", f"{name} is in it")
+            self.report.add("inventory", "ok", f"{name} is in it")
             return
         if not self.wish.check:
             found.write()
-        self.report.tell("inventory", self._change, found.told)
+        self.report.add("inventory", self._change, found.summary)
 
     def _stale(self, name: str) -> bool:
         """Whether the entry has a password that opens nothing any more."""

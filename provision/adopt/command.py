@@ -1,4 +1,4 @@
-"""`fab adopt`: asks for what is missing, adopts each rig that -H names, and says what is next."""
+"""`fab adopt`: prompt for what is missing, adopt each rig of -H, and print the next step."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def adopt(context: FleetContext, flags: Flags, user: str, wish: Wish) -> None:
 
         failure = attempt(one, host, report)
         if isinstance(failure, DeeprigError):
-            report.tell("error", "failed", describe(failure))
+            report.add("error", "failed", describe(failure))
             status = max(status, failure.status)
         if report.failed:
             status = max(status, 2)
@@ -66,7 +66,7 @@ def _as_known(host: Host, inventory: Inventory, user: str) -> Host:
 
 
 def _login(host: Host, flags: Flags, config: Config) -> Login:
-    """The login's password and sudo's: as told, or asked for where only a password opens."""
+    """Return the passwords of the login and of sudo; prompt where only a password works."""
     login = render_variable(host, "ansible_password", "ansible_ssh_pass")
     login = config.connect_kwargs.get("password") if login is None else login
     sudo = render_variable(host, "ansible_become_password", "ansible_become_pass")
@@ -78,7 +78,7 @@ def _login(host: Host, flags: Flags, config: Config) -> Login:
         host = logins.without_password(host)
         if _refusal(host, flags, config):
             raise RefusedError(
-                refused.message, advice="Say the user by --user, and name a key by -i FILE."
+                refused.message, advice="Set the user with --user, and the key with -i FILE."
             )
         return Login(host, None, None if sudo is None else str(sudo), refused=True)
     password = None if login is None else str(login)

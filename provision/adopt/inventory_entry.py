@@ -96,7 +96,7 @@ def _prepared(text: str, path: Path) -> str:
     if document is None:
         return f"{text.rstrip()}\n{EMPTY.removeprefix('---')}".lstrip() if text.strip() else EMPTY
     if not isinstance(document, Mapping):
-        raise SourceError(f"{path} is no inventory: it must be a mapping of groups")
+        raise SourceError(f"{path} is not an inventory: expected a mapping of groups")
     group = document.get(GROUP)
     if GROUP not in document:
         return f"{text.rstrip()}\n{GROUP}:\n  hosts:\n"
@@ -134,7 +134,7 @@ def _hosts_column(text: str) -> int:
 
 
 def _last_line(lines: list[str], end: int, indent: int) -> int:
-    """The line after a mapping's last entry, and after the comments that stand as deep as it."""
+    """Return the line after a mapping's last entry and the comments indented like it."""
     while end > 0 and (end > len(lines) or not lines[end - 1].split("#")[0].strip()):
         end -= 1
     for number, line in enumerate(lines[end:], end):

@@ -1,4 +1,4 @@
-"""What of an adopted rig the inventory keeps: its entry, and its password in a file of its own."""
+"""What the inventory keeps of an adopted rig: its entry, and its password in a separate file."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ TOLD = ("system", "board", "CPU", "memory", "GPUs")
 
 
 def file_of(inventory: Inventory, path: str, name: str = "") -> Path:
-    """The file of the inventory that has the host; else the one that new hosts are written to.
+    """Return the inventory file that has the host, or the file for new hosts.
 
     path: the inventory's, as it was given: where it is a file, it is that.
     """
@@ -36,7 +36,7 @@ def file_of(inventory: Inventory, path: str, name: str = "") -> Path:
 
 
 def written(path: Path, name: str) -> Mapping[str, Any]:
-    """The variables of a host as they stand in an inventory file, in any of its groups."""
+    """Return the variables of a host as an inventory file has them, in any of its groups."""
     return load(path).written(name) if path.exists() else {}
 
 
@@ -99,10 +99,10 @@ def variables(host: Host, look: Look, key: OperatorKey, host_key: str) -> dict[s
 
 
 def comment(look: Look, day: date) -> str:
-    """What the rig was when it was adopted, for who reads the file."""
+    """Return a comment that describes the rig at the time of its adoption."""
     rows = dict(described(look))
-    told = [rows[label].split("\n(by ")[0].replace("\n", ", ") for label in TOLD]
-    words = f"Adopted on {day.isoformat()}: {told[0]}. {'. '.join(told[1:])}."
+    facts = [rows[label].split("\n(by ")[0].replace("\n", ", ") for label in TOLD]
+    words = f"Adopted on {day.isoformat()}: {facts[0]}. {'. '.join(facts[1:])}."
     return textwrap.fill(words, COMMENT_WIDTH)
 
 
@@ -152,12 +152,12 @@ def keep(inventory: Inventory, name: str, key: str, **values: Any) -> Path:
     path = secret_file(inventory, name)
     kept = (yaml_source.load(path) if path.exists() else None) or {}
     content = {**kept, **mark_unsafe(values), HOST_KEY: mark_unsafe(key)}
-    told = (
+    facts = (
         f"# Of {name}, written by fab adopt. It is yours alone: encrypt it with ansible-vault, or\n"
         "# keep it elsewhere and give it by -e @FILE.\n"
     )
     files.make_private(path.parent)
-    files.write(path, f"---\n{told}{yaml_source.dump(content)}", 0o600)
+    files.write(path, f"---\n{facts}{yaml_source.dump(content)}", 0o600)
     return path
 
 

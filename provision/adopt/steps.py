@@ -16,7 +16,7 @@ COLOURS = {"changed": "yellow", "would change": "yellow", "failed": "red"}
 
 @dataclass(frozen=True)
 class Step:
-    """One step. left: it was not done, for a reason that `text` gives, and that is no failure."""
+    """One step. left: not done, for the reason in `text`; this is not a failure."""
 
     name: str
     status: Status
@@ -25,14 +25,14 @@ class Step:
 
 @dataclass
 class Report:
-    """The steps of one rig, told as they are done."""
+    """The steps of one rig, printed as they are done."""
 
     address: str
     console: Console | None
     name: str = ""
     steps: list[Step] = field(default_factory=list)
 
-    def tell(self, name: str, status: Status, text: str) -> None:
+    def add(self, name: str, status: Status, text: str) -> None:
         """Keep a step, and show it."""
         self.steps.append(Step(name, status, text))
         if self.console is None:

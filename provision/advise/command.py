@@ -1,4 +1,4 @@
-"""`fab advise`: reads the rigs, or what is told on the command line, and shows the report."""
+"""`fab advise`: read the rigs, or their description on the command line, and show the report."""
 
 from __future__ import annotations
 
@@ -54,8 +54,8 @@ def advise(context: FleetContext, flags: Flags, wanted: Wanted) -> None:
         raise typed_rows.unknown("precision", wanted.precision, PRECISIONS)
     chosen = models_of(wanted)
     plot.check(wanted.plot)
-    told = bool(wanted.gpus) and not (flags.H or context.patterns)
-    if told:
+    is_described = bool(wanted.gpus) and not (flags.H or context.patterns)
+    if is_described:
         rigs: dict[str, Machine | DeeprigError] = {"": with_words(None, wanted)}
     else:
         rigs = _read(context, flags, wanted)
@@ -73,10 +73,10 @@ def advise(context: FleetContext, flags: Flags, wanted: Wanted) -> None:
             plot.lanes(made, plot.path_for(wanted.plot, name if len(rigs) > 1 else ""))
 
     status = show_answers(rigs, show_one)
-    if told and not documents:
+    if is_described and not documents:
         raise Exit(code=status)
     if flags.json:
-        print(json.dumps(documents[""] if told else documents, indent=2))
+        print(json.dumps(documents[""] if is_described else documents, indent=2))
     if status:
         raise Exit(code=status)
 
@@ -129,17 +129,19 @@ def _usual_heads(hidden: int) -> int:
 
 
 def with_words(rig: Machine | None, wanted: Wanted) -> Machine:
-    """A rig, with what the command line says otherwise."""
+    """Return a rig with the changes of the command line."""
     found = rig
-    told = links.parse(wanted.links) if wanted.links else None
+    links_given = links.parse(wanted.links) if wanted.links else None
     if found is None:
         found = machine.from_words(wanted.gpus, wanted.links, wanted.board, wanted.cpu, wanted.p2p)
     elif wanted.gpus:
-        found = machine.with_cards(found, cards.cards_named(wanted.gpus, cards.cards()), told)
-    if rig is not None and (told or wanted.board or wanted.cpu):
+        found = machine.with_cards(
+            found, cards.cards_named(wanted.gpus, cards.cards()), links_given
+        )
+    if rig is not None and (links_given or wanted.board or wanted.cpu):
         found = machine.changed(
             found,
-            told,
+            links_given,
             wanted.board,
             cpus.cpu(wanted.cpu) if wanted.cpu else None,
             wanted.cpu,

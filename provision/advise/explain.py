@@ -28,7 +28,7 @@ def show(report: Report, console: Console) -> None:
         console.print()
         title = f"How the numbers of {one.model.title or one.model.name} came about"
         console.print(Text(title, style="bold"))
-        for line in hanging("  the model: ", one.model.source or "told on the command line"):
+        for line in hanging("  the model: ", one.model.source or "from the command line"):
             console.print(line)
         for row in fitting:
             for line in _row(row):
@@ -36,11 +36,11 @@ def show(report: Report, console: Console) -> None:
     console.print()
     console.print(Text("Constants", style="bold"))
     for figure in figures.load().values():
-        said = f"{figure.value:g} {figure.unit} ({figure.kind}): {figure.source}"
-        for line in hanging(f"  {figure.name}: ", said):
+        text = f"{figure.value:g} {figure.unit} ({figure.kind}): {figure.source}"
+        for line in hanging(f"  {figure.name}: ", text):
             console.print(line)
-    told = "inventory/hardware/gpus.yml, cpus.yml, boards.yml and inventory/models/language.yml"
-    for line in hanging("  tables: ", f"{told}, each with its sources"):
+    tables = "inventory/hardware/gpus.yml, cpus.yml, boards.yml and inventory/models/language.yml"
+    for line in hanging("  tables: ", f"{tables}, each with its sources"):
         console.print(line)
 
 
@@ -48,8 +48,8 @@ def _row(row: Row) -> Iterator[Text]:
     one, now = row.candidate, row.now
     assert now is not None
     yield Text(f"  {name_of(one)}", style="cyan")
-    for label, said in lines(one, now):
-        yield from hanging(f"    {label}: ", said, indent=6)
+    for label, text in lines(one, now):
+        yield from hanging(f"    {label}: ", text, indent=6)
 
 
 def lines(one: Candidate, now: Prediction) -> Iterator[tuple[str, str]]:

@@ -27,7 +27,7 @@ def check(name: str) -> None:
             advice="Name the file accordingly: --plot lanes.svg.",
         )
     if not Path(name).absolute().parent.is_dir():
-        raise DeeprigError(f"--plot {name}: there is no such folder")
+        raise DeeprigError(f"--plot {name}: the folder does not exist")
 
 
 def path_for(name: str, rig: str) -> Path:

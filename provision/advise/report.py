@@ -1,4 +1,4 @@
-"""All that is told of a rig and a model: candidates, predictions by link, and what to change."""
+"""The report on a rig and its models: candidates, predictions by link, and recommendations."""
 
 from __future__ import annotations
 
@@ -71,8 +71,8 @@ def make(rig: Machine, models: Sequence[Model], precision: str, work: Work) -> R
         rig = replace(rig, notes=(*rig.notes, note))
     if slow := sorted({card.name for card in rig.cards if not card.known}):
         note = (
-            f"no speed is known of {', '.join(slow)}: what fits is told, and no time. fp32_tflops "
-            "and memory_gbps in inventory/hardware/gpus.yml would tell it"
+            f"the speed is unknown of {', '.join(slow)}: only memory is predicted. "
+            "Add fp32_tflops and memory_gbps to inventory/hardware/gpus.yml"
         )
         rig = replace(rig, notes=(*rig.notes, note))
     own = rig.generation

@@ -1,4 +1,4 @@
-"""What a rig says of itself: its facts, and its newest benchmark."""
+"""Read a rig's facts and its newest benchmark."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def read(host: Host, config: Config, accept_new: bool, p2p: bool) -> Machine:
 
 
 def newest(sessions: Sessions) -> Measured | None:
-    """The rig's newest benchmark. One that can't be used is a note, and nothing is measured."""
+    """Return the rig's newest benchmark; an unusable one becomes a note without measurements."""
     listed = run_module(sessions, "find", paths=[measured.FOLDER], patterns=["*.json"])
     if not listed.get("files"):
         return None
@@ -54,8 +54,9 @@ def newest(sessions: Sessions) -> Measured | None:
         content = check_type(result, Content, "benchmark")["content"]
         return measured.parse(base64.b64decode(content).decode(errors="replace"), path)
     except (DeeprigError, binascii.Error) as error:
-        said = f"{error.message}. {error.advice}" if isinstance(error, DeeprigError) else str(error)
-        return _unused(path, when, said)
+        if isinstance(error, DeeprigError):
+            return _unused(path, when, f"{error.message}. {error.advice}")
+        return _unused(path, when, str(error))
 
 
 def _unused(path: str, when: float, why: str) -> Measured:

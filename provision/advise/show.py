@@ -73,9 +73,9 @@ def _rig(rig: Machine) -> Iterator[Text]:
     if rig.name:
         yield Text(rig.name, style="bold")
     yield Text(f"  GPUs     {gpus}")
-    board = rig.board_name or "not said"
+    board = rig.board_name or "unknown"
     yield Text(f"  board    {board}" + ("" if rig.board or not rig.board_name else " (no row)"))
-    cpu = rig.cpu_name or "not said"
+    cpu = rig.cpu_name or "unknown"
     known = f", memory {rig.cpu.memory}" if rig.cpu else ", memory taken for 2 x DDR4-3200"
     yield Text(f"  CPU      {cpu}{known}")
     yield from _links(rig.links)

@@ -1,4 +1,4 @@
-"""An assessment: all that is said of one rig."""
+"""An assessment of one rig."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def _rows(look: Look, ratings: list[float]) -> list[tuple[str, str]]:
     own = {
         "BIOS": f"{board['bios_version']} of {board['bios_date']} ({board['bios_vendor']})",
         "lanes": lanes,
-        "PSUs": " + ".join(f"{one:g} W" for one in ratings) or "not told: psus in the inventory",
+        "PSUs": " + ".join(f"{one:g} W" for one in ratings) or "unknown: set psus in the inventory",
         "uptime": str(timedelta(seconds=int(float(up or 0)))),
     }
     return [*rows, *own.items()]
@@ -154,8 +154,8 @@ def _login(host: Host, facts: Mapping[str, Any]) -> list[Finding]:
 
 
 def _shared(known: KnownPassword) -> Finding:
-    said = f"others know its password ({known.why})"
-    return Finding("login", known.user, "critical", said, "fab adopt changes it.")
+    reading = f"others know its password ({known.why})"
+    return Finding("login", known.user, "critical", reading, "fab adopt changes it.")
 
 
 def _converted(facts: Mapping[str, Any]) -> bool:
@@ -166,7 +166,7 @@ def _converted(facts: Mapping[str, Any]) -> bool:
 def _machine(host: Host, look: Look) -> machine.Machine | None:
     try:
         return machine.from_facts(host.name, ansible_facts(look))
-    except DeeprigError:  # no GPU, or one that no table has
+    except DeeprigError:  # no GPU, or a GPU that no table has
         return None
 
 

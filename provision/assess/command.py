@@ -1,4 +1,4 @@
-"""`fab assess`: looks at each rig, and shows what is to be said of it. Changes nothing."""
+"""`fab assess`: inspect each rig and show its assessment. Read-only."""
 
 from __future__ import annotations
 

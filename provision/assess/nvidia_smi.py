@@ -1,4 +1,4 @@
-"""What `nvidia-smi -q -x` says of each GPU: its XML, of any driver since branch 390.
+"""Parse the XML of `nvidia-smi -q -x`, of any driver since branch 390.
 
 Element names as NVIDIA's nvsmi_device_v*.dtd has them; what a card does not tell is "N/A".
 """
@@ -16,7 +16,7 @@ MOST_BYTES = 8 << 20  # of 16 GPUs it is a tenth of that
 
 @dataclass(frozen=True)
 class Smi:
-    """One GPU. Celsius, watts, percent; None for what was not told.
+    """One GPU. Celsius, watts, percent; None for values that the card does not report.
 
     retired: pages of memory (before Ampere); remapped: rows (since Ampere), by correctable and
     uncorrectable errors; pending: the memory is only right after a reboot; failed: none is left.
@@ -40,7 +40,7 @@ class Smi:
 
 
 def parse(text: str) -> list[Smi]:
-    """All GPUs of the answer; none where it is no such XML (no driver, a GPU that hangs)."""
+    """Return all GPUs; none for other text (no driver, a GPU that hangs)."""
     if len(text) > MOST_BYTES:
         return []
     try:

@@ -60,24 +60,24 @@ def signs(
 
 def _ways_in(access: Sequence[Mapping[str, str]]) -> Iterator[Finding]:
     """What the facts know of already: rights, lines that fetch and run, remote control."""
-    told: Mapping[str, tuple[str, Status, str]] = {
+    names: Mapping[str, tuple[str, Status, str]] = {
         "sudo": ("sudo", "warning", "becomes root without a password"),
         "fetch": (
             "starts by itself",
             "critical",
-            "runs what it fetches, or gives somebody a shell",
+            "runs what it downloads, or opens a shell to the network",
         ),
         "unit": ("remote control", "critical", "is started as a unit"),
         "process": ("remote control", "critical", "runs"),
     }
     for one in access:
-        if one["kind"] in told:
-            check, status, reading = told[one["kind"]]
+        if one["kind"] in names:
+            check, status, reading = names[one["kind"]]
             yield Finding(check, one["evidence"], status, f"{one['name']} {reading}", TAKE_OUT)
 
 
 def _programs(tree: Tree, known: Collection[str]) -> Iterator[Finding]:
-    """Remote control that may be the operator's own, and may be somebody else's."""
+    """Find remote control software; only the owner knows whose it is."""
     running = {tree.line(f"{folder}/comm") for folder in tree.processes()}
     for name in sorted(running & set(known)):
         yield Finding(
@@ -129,18 +129,18 @@ def _outward(connections: str) -> Iterator[Finding]:
 def _keys(tree: Tree, vendors: re.Pattern[str], own: Collection[str]) -> Iterator[Finding]:
     for path in key_files(tree):
         for kind, key, comment in authorized_keys(tree.lines(path)):
-            told = f"{kind} {fingerprint(key)} {comment}".strip()
+            names = f"{kind} {fingerprint(key)} {comment}".strip()
             if key in own:
-                yield Finding("keys", path, "ok", f"yours: {told}")
+                yield Finding("keys", path, "ok", f"yours: {names}")
             elif vendors.search(comment):
-                yield Finding("keys", path, "critical", f"a vendor's: {told}", TAKE_OUT)
+                yield Finding("keys", path, "critical", f"a vendor's: {names}", TAKE_OUT)
             else:
                 yield Finding(
                     "keys",
                     path,
                     "warning",
-                    f"not one of yours: {told}",
-                    "Whoever has it can log in: ask whose it is, or take it out.",
+                    f"not one of yours: {names}",
+                    "Its holder can log in: find out whose it is, or remove it.",
                 )
 
 
@@ -176,12 +176,12 @@ def _commands(tree: Tree, rows: Sequence[Mapping[str, str]]) -> Iterator[Finding
             row = next((row for pattern, row in patterns if pattern.search(line)), None)
             if row is not None:
                 status: Status = "critical" if row["status"] == "critical" else "warning"
-                told = f"{row['reading']}: {line[:LINE_MOST]}"
-                yield Finding("starts by itself", path, status, told, TAKE_OUT)
+                names = f"{row['reading']}: {line[:LINE_MOST]}"
+                yield Finding("starts by itself", path, status, names, TAKE_OUT)
 
 
 def _sshd(tree: Tree) -> Iterator[Finding]:
-    """sshd's own words, the first of which counts; its folder comes where its file says so."""
+    """Return sshd's settings in order, of which the first counts, with included files in place."""
     settings: dict[str, str] = {}
     main = "/etc/ssh/sshd_config"
     included = any(INCLUDED.match(line) for line in tree.lines(main))

@@ -38,7 +38,7 @@ def show(one: Assessment, console: Console, everything: bool) -> None:
     if not one.budgets:
         console.print("  the GPUs' limits are not known")
     elif not one.budgets[0].supplies:
-        console.print("  No supply is told: psus: [750, 750] in the inventory.")
+        console.print("  Power supplies unknown: set psus: [750, 750] in the inventory.")
     _verdict(console, one)
 
 
@@ -86,8 +86,9 @@ def _findings(console: Console, findings: Sequence[Finding], everything: bool) -
             _indented(console, one.advice, STATUS + 4)
     good = len(findings) - len(shown)
     if good or not findings:
-        told = f"{good} more in order" if shown else f"{good} in order" if good else "nothing found"
-        console.print(f"  {told}", style="dim")
+        more = f"{good} more in order" if shown else f"{good} in order"
+        summary = more if good else "nothing found"
+        console.print(f"  {summary}", style="dim")
 
 
 def _title(console: Console, text: str) -> None:

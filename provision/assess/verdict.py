@@ -1,4 +1,4 @@
-"""What to do with a rig: convert it in place, install it anew, keep or replace the board."""
+"""What to do with a rig: convert it in place, reinstall it, keep or replace the board."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from provision.performance.machine import Machine
 from provision.performance.recommend import Change, changes, splits_for_sure
 
 TABLE = Path(__file__).parent / "verdict.yml"
-System = Literal["converted", "convert in place", "mend, then convert in place", "reinstall"]
+System = Literal["converted", "convert in place", "fix, then convert in place", "reinstall"]
 Board = Literal[
     "keep", "keep, with other risers", "keep, if its BIOS splits the slot", "replace", "unknown"
 ]
@@ -69,20 +69,20 @@ def make(
 def _system(
     refusals: Sequence[Refusal], findings: Sequence[Finding], table: Mapping[str, Any]
 ) -> tuple[System, list[str]]:
-    anew = [one.why for one in refusals if one.name in table["reinstall"]]
+    reinstall_reasons = [one.why for one in refusals if one.name in table["reinstall"]]
     critical = [one for one in findings if one.status == "critical"]
     intruded = [one for one in critical if one.check in table["intrusion"]]
     if intruded:
-        anew.append("somebody else was root on it, and no file of it can be trusted:")
-        anew += [f"{one.subject}: {one.reading}" for one in together(intruded)]
-    if anew:
-        return "reinstall", anew
-    hurt = [one for one in critical if one.check in table["mend"]]
+        reinstall_reasons.append("another person had root access, so no file on it can be trusted:")
+        reinstall_reasons += [f"{one.subject}: {one.reading}" for one in together(intruded)]
+    if reinstall_reasons:
+        return "reinstall", reinstall_reasons
+    hurt = [one for one in critical if one.check in table["fix"]]
     mend = [one.why for one in refusals]
     mend += [f"{one.check}, {one.subject}: {one.reading}" for one in together(hurt)]
     if mend:
-        return "mend, then convert in place", mend
-    return "convert in place", ["nothing stands in the way: fab provision"]
+        return "fix, then convert in place", mend
+    return "convert in place", ["ready: run fab provision"]
 
 
 def _board(machine: Machine | None, least: int) -> tuple[Board, list[str], list[Option]]:
@@ -94,11 +94,15 @@ def _board(machine: Machine | None, least: int) -> tuple[Board, list[str], list[
     now = Option("now", "as it is", "", _told(machine.links), _lanes(machine.links))
     options = [now, *(_option(change) for change in ways)]
     narrowest = min(link.width for link in machine.links)
-    told = f"the narrowest GPU has x{narrowest}"
+    links = f"the narrowest GPU has x{narrowest}"
     if narrowest >= least or len(machine.cards) == 1:
-        return "keep", [f"{told}: enough to begin with; fab advise says for what"], options
+        return (
+            "keep",
+            [f"{links}: enough to begin with; fab advise shows for which workloads"],
+            options,
+        )
     if machine.board is not None and machine.board.replace:
-        reason = f"{told}; {machine.board.replace} ({machine.board.source})"
+        reason = f"{links}; {machine.board.replace} ({machine.board.source})"
         return "replace", [reason], options
     here = [
         change
@@ -107,12 +111,12 @@ def _board(machine: Machine | None, least: int) -> tuple[Board, list[str], list[
     ]
     if here:
         best = max(here, key=lambda change: _lanes(change.rig.links))
-        why = [f"{told}, and this board can give more: {best.title} ({best.how})"]
+        why = [f"{links}, and this board can give more: {best.title} ({best.how})"]
         if best.name == "bifurcation" and not splits_for_sure(machine):
             why.append("until that is seen to work, count on another board")
             return "keep, if its BIOS splits the slot", why, options
         return "keep, with other risers", why, options
-    why = [f"{told}, and no way to x{least} for all {len(machine.cards)} GPUs is known on it"]
+    why = [f"{links}, and no way to x{least} for all {len(machine.cards)} GPUs is known on it"]
     return "replace", why, options
 
 

@@ -1,4 +1,4 @@
-"""Signs of hard use, from what the bus, the kernel and the driver say of each GPU."""
+"""Signs of hard use, from the values of bus, kernel and driver for each GPU."""
 
 from __future__ import annotations
 
@@ -67,8 +67,8 @@ def _lost(gpus: Sequence[pcie.PcieGpu], smis: Mapping[str, Smi]) -> Iterator[Fin
             "driver",
             "rig",
             "unknown",
-            "nvidia-smi says nothing",
-            "What only the driver knows (memory, VBIOS, heat) is told once it runs.",
+            "nvidia-smi does not answer",
+            "Memory errors, VBIOS and temperatures are available once the driver runs.",
         )
 
 
@@ -86,9 +86,9 @@ def _errors(gpus: Sequence[pcie.PcieGpu]) -> Iterator[Finding]:
             if not bad:
                 continue
             status: Status = "warning" if set(bad) == {"correctable"} else "critical"
-            told = ", ".join(f"{number} {name}" for name, number in bad.items())
+            reading = ", ".join(f"{number} {name}" for name, number in bad.items())
             where = "" if port.address == gpu.address else f" at {port.address}"
-            yield Finding("PCIe errors", gpu.address, status, f"{told}{where}", CABLE)
+            yield Finding("PCIe errors", gpu.address, status, f"{reading}{where}", CABLE)
     if gpus and not counted:
         yield Finding(
             "PCIe errors",
@@ -125,12 +125,12 @@ def _xids(gpus: Sequence[pcie.PcieGpu], messages: str) -> Iterator[Finding]:
 
 
 def _memory(smi: Smi) -> Iterator[Finding]:
-    told = []
+    reading = []
     if smi.retired is not None:
-        told.append(f"{smi.retired} pages retired")
+        reading.append(f"{smi.retired} pages retired")
     if smi.remapped is not None:
-        told.append(f"{smi.remapped} rows remapped")
-    if not told:
+        reading.append(f"{smi.remapped} rows remapped")
+    if not reading:
         yield Finding(
             "memory",
             smi.address,
@@ -148,14 +148,14 @@ def _memory(smi: Smi) -> Iterator[Finding]:
     elif smi.retired or smi.remapped:
         status = "note"
     if smi.pending:
-        told.append("more at the next reset")
-    yield Finding("memory", smi.address, status, ", ".join(told), advice)
+        reading.append("more at the next reset")
+    yield Finding("memory", smi.address, status, ", ".join(reading), advice)
 
 
 def _vbios(smi: Smi, generation: str) -> Iterator[Finding]:
     known = yaml_source.load(HERE / "vbios.yml")["generations"].get(smi.vbios.split(".")[0])
     if not smi.vbios or not generation or known is None:
-        yield Finding("VBIOS", smi.address, "unknown", smi.vbios or "not told")
+        yield Finding("VBIOS", smi.address, "unknown", smi.vbios or "not reported")
     elif generation in known:
         yield Finding("VBIOS", smi.address, "ok", f"{smi.vbios}, of its generation")
     else:
@@ -164,7 +164,7 @@ def _vbios(smi: Smi, generation: str) -> Iterator[Finding]:
             smi.address,
             "critical",
             f"{smi.vbios} is of {' or '.join(known)}, the card's device id of {generation}",
-            "It was flashed, or is not what it says: ask the seller, and flash its maker's own.",
+            "It was flashed, or reports a wrong model: ask the seller; flash its maker's VBIOS.",
         )
 
 
@@ -189,19 +189,19 @@ def _heat(smi: Smi, limits: Mapping[str, Any]) -> Iterator[Finding]:
     if smi.celsius is None:
         return
     at_work = (smi.busy or 0) > limits["idle_busy"]
-    told = [f"{smi.celsius:.0f} °C {'at work' if at_work else 'idle'}"]
+    parts = [f"{smi.celsius:.0f} °C {'at work' if at_work else 'idle'}"]
     if smi.memory_celsius is not None:
-        told.append(f"memory {smi.memory_celsius:.0f} °C")
+        parts.append(f"memory {smi.memory_celsius:.0f} °C")
     if smi.fan is not None:
-        told.append(f"fan {smi.fan:.0f} %")
-    reading = ", ".join(told)
+        parts.append(f"fan {smi.fan:.0f} %")
+    reading = ", ".join(parts)
     hottest = limits["load_hot" if at_work else "idle_hot"]
     if smi.fan == 0 and smi.celsius > limits["fans_stopped_above"]:
         yield Finding(
             "heat",
             smi.address,
             "critical",
-            f"{reading}: its fans stand still",
+            f"{reading}: its fans do not turn",
             "Fans of mining cards wear out first: replace them before any long run.",
         )
     elif smi.celsius >= hottest or (smi.memory_celsius or 0) >= limits["memory_hot"]:
@@ -229,5 +229,5 @@ def _power(smi: Smi, limits: Mapping[str, Any]) -> Iterator[Finding]:
             smi.address,
             "note",
             f"{smi.power_limit:.0f} W, by default {smi.power_default:.0f} W",
-            "Somebody's setting, gone at the next boot unless its program stays.",
+            "Set by a program; it is gone at the next boot unless that program runs again.",
         )

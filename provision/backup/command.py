@@ -55,13 +55,13 @@ def backup(context: FleetContext, flags: Flags) -> None:
                 )
 
             found = _each(context, flags, work, made)
-        worst = max(worst, _tell(found, flags, copied))
+        worst = max(worst, _show_results(found, flags, copied))
     if worst:
         raise Exit(code=worst)
 
 
 def copied(host: str, one: Fetched) -> str:
-    """What `fab backup` says of one rig's copy."""
+    """Return what `fab backup` prints about one rig's copy."""
     lines = [f"{host}: {shown_path(one.copy.where)}, {one.copy.size / 1e6:.1f} MB"]
     if one.older:
         where = shown_path(str(one.older))
@@ -79,12 +79,14 @@ def restore(context: FleetContext, flags: Flags, source: str) -> None:
         raise SourceError(f"--source is of one rig, and -H names {len(hosts)}")
     folder = Path(source)
     if not folder.is_dir():
-        raise SourceError(f"there is no folder {folder}", advice="fab status shows the copies.")
+        raise SourceError(
+            f"the folder {folder} does not exist", advice="fab status shows the copies."
+        )
     transfer.whole(folder)  # before anything is sent
     if not flags.check:
         if old := _send(context, flags, folder, transfer.take):
-            told = f"{hosts[0].name}: the backup that was there differs, and is in {old} now"
-            Terminal(error=True).print(told)
+            message = f"{hosts[0].name}: the backup that was there differs, and is in {old} now"
+            Terminal(error=True).print(message)
         play_file(context, flags, RESTORE, "restore")
         return
     try:
@@ -98,7 +100,7 @@ def restore(context: FleetContext, flags: Flags, source: str) -> None:
 def _send(
     context: FleetContext, flags: Flags, folder: Path, then: Callable[[RootShell], str]
 ) -> str:
-    """Send a backup to the only host; what `then` says of it. Raises DeeprigError."""
+    """Send a backup to the only host; return what `then` returns. Raises DeeprigError."""
     with Terminal(error=True).status("Copying") as status:
 
         def work(shell: RootShell, host: Host) -> str:
@@ -128,14 +130,14 @@ def status(context: FleetContext, flags: Flags) -> None:
                 indent=2,
             )
         )
-    if worst := _tell(
+    if worst := _show_results(
         found, flags, lambda host, one: "\n".join(rows(host, one, copies[host], older[host]))
     ):
         raise Exit(code=worst)
 
 
 def rows(host: str, there: Kept, copy: Kept, older: Sequence[Kept] = ()) -> list[str]:
-    """What `fab status` says of one rig's backups."""
+    """Return what `fab status` prints about one rig's backups."""
     lines = [host, f"  on the rig  {_line(there)}"]
     lines += [f"  there, older {one}" for one in there.older]
     lines += [f"  here        {_line(copy)}"]
@@ -185,7 +187,7 @@ def _over(host: Host, config: Config, accept_new: bool, work: Work[Answer]) -> A
         shell.close()
 
 
-def _tell(
+def _show_results(
     found: Mapping[str, Answer | DeeprigError], flags: Flags, say: Callable[[str, Answer], str]
 ) -> int:
     """Print each rig's, its errors apart; the worst status of them."""

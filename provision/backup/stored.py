@@ -1,4 +1,4 @@
-"""A backup as it lies in a folder, and what can be said of it."""
+"""A backup in a folder, and its state."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from provision.boundary.text import clean_line
 
 FOLDER = "/var/backups/deeprig"  # on the rig: playbooks/backup.yml
 SUMS = "SHA256SUMS"
-STAMP = "%Y-%m-%d-%H%M%S"  # behind the name of one that another took the place of
+STAMP = "%Y-%m-%d-%H%M%S"  # suffix of a backup that a newer one replaced
 #: What every backup has. The checksums must have these, and whatever else is there.
 NEEDED = ("before.tar.gz", "packages.txt", "held.txt", "units.txt", "cmdline.txt")
 State = Literal["none", "whole", "unchecked", "damaged", "readable by others"]

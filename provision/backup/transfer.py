@@ -48,7 +48,7 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Fetched:
-    """A copy here, and where an older one that differs was put; None: there was none."""
+    """A local copy. older: where a different, older copy was moved; None where there was none."""
 
     copy: Kept
     older: Path | None

@@ -36,8 +36,8 @@ from provision.ssh.shell import LONGEST_RUN, RootShell
 from provision.templating.host_variables import render_variable
 
 RENDEZVOUS_PORT = 29400  # torchrun's own default
-#: Seconds without a line. The benchmarks have deadlines of their own, and say so; but pairs are
-#: told all at once, and many GPUs behind x1 risers have hundreds of them.
+#: Seconds without a line. The benchmarks have and report deadlines; but pairs are
+#: printed all at once, and many GPUs behind x1 risers have hundreds of them.
 SILENCE = 1200.0
 UNUSABLE = 4  # the exit status of deeprig-bench where it can measure nothing
 ENDED = -1  # the connection was closed before the end (rootshell.Done)
@@ -154,13 +154,13 @@ def bench(context: FleetContext, flags: Flags, request: Request) -> None:
         )
     finally:
         close_all()
-    results = _told_once(
+    results = _name_cause(
         [
             answer if isinstance(answer, Result) else Result(name, answer.status, error=answer)
             for name, answer in answers.items()
         ]
     )
-    _tell(results, flags)
+    _save_and_report(results, flags)
     status = max(result.status for result in results)
     if status == ENDED:
         status = ExitStatus.UNREACHABLE
@@ -168,8 +168,8 @@ def bench(context: FleetContext, flags: Flags, request: Request) -> None:
         raise Exit(code=status)
 
 
-def _told_once(results: Sequence[Result]) -> list[Result]:
-    """What was ended with the others of its world says so, and not that it failed itself."""
+def _name_cause(results: Sequence[Result]) -> list[Result]:
+    """Return the results; a rig that was stopped because another failed reports that."""
     because = next((one.host for one in results if one.status > 0), None)
     if because is None:
         return list(results)
@@ -217,13 +217,13 @@ def _status_of(status: int) -> int:
 
 def _missing(host: str) -> DeeprigError:
     return DeeprigError(
-        "there are no benchmarks on this rig",
+        "the benchmarks are not installed on this rig",
         advice=f"Bring them: fab provision -H {host} --tags pytorch,agent,validation",
     )
 
 
-def _tell(results: Sequence[Result], flags: Flags) -> None:
-    """Keep the documents here, say where, and what went wrong."""
+def _save_and_report(results: Sequence[Result], flags: Flags) -> None:
+    """Save the documents, print their paths and all problems."""
     errors = Terminal(error=True)
     make_private(LOG)
     stamp = time.strftime("%Y%m%d-%H%M%S")
@@ -233,8 +233,8 @@ def _tell(results: Sequence[Result], flags: Flags) -> None:
             continue
         assert result.document is not None
         for problem in result.document["problems"]:
-            said = f"{problem['part']}: {problem['message']}. {problem.get('advice', '')}"
-            errors.print(f"{result.host}: {said}".rstrip(), style="red")
+            text = f"{problem['part']}: {problem['message']}. {problem.get('advice', '')}"
+            errors.print(f"{result.host}: {text}".rstrip(), style="red")
         path = LOG / f"{stamp}-bench-{result.host}.json"
         files.write(path, json.dumps(result.document, indent=1) + "\n", 0o600)
         if not flags.json:

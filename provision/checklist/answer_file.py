@@ -50,11 +50,11 @@ def save(path: Path, name: str, answers: Mapping[str, bool], seen: Mapping[str, 
         "answers": {one: answers[one] for one in sorted(answers)},
         "seen": yaml_source.mark_unsafe(seen),  # the rig's own words
     }
-    told = (
-        f"# What fab checklist remembers of {name}. Answers may be edited; what was seen is only\n"
-        "# compared with, to say what a reboot changed. Other keys stay, other comments do not.\n"
+    header = (
+        f"# Answers of fab checklist for {name}; you may edit them. Observations only\n"
+        "# show what a reboot changed. Other keys are kept, other comments are not.\n"
     )
-    files.write(path, f"---\n{told}{yaml_source.dump(content)}")
+    files.write(path, f"---\n{header}{yaml_source.dump(content)}")
 
 
 def _read(path: Path) -> yaml_source.Mapping:

@@ -1,4 +1,4 @@
-"""A checklist: each item with how it stands, by observation or by an answer that was remembered."""
+"""A checklist: each item with its status, from an observation or a saved answer."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Entry:
 
     @property
     def moved(self) -> bool:
-        """Whether it stands otherwise than before."""
+        """Whether its status has changed."""
         return bool(self.before) and self.before != self.status
 
 
@@ -58,7 +58,7 @@ class Checklist:
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many stand how."""
+        """The number of items by status."""
         return {
             status: sum(one.status == status for one in self.entries)
             for status in ("ok", "to do", "open")
@@ -70,8 +70,8 @@ class Checklist:
         if not self.rebooted:
             return ""
         moved = [one for one in self.entries if one.moved]
-        told = "; ".join(f"{one.title}: {one.before} -> {one.status}" for one in moved)
-        return f"Rebooted since the last look. {told or 'Nothing changed by it'}."
+        changes = "; ".join(f"{one.title}: {one.before} -> {one.status}" for one in moved)
+        return f"Rebooted since the last look. {changes or 'Nothing changed by it'}."
 
     def document(self) -> dict[str, Any]:
         """As JSON has it."""

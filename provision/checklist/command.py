@@ -58,24 +58,24 @@ class Wish:
 
 
 def run(context: FleetContext, flags: Flags, wish: Wish) -> None:
-    """Show the checklist of each rig that -H names, or of one that is told. Raises Exit."""
+    """Show the checklist of each rig of -H, or of a rig described by flags. Raises Exit."""
     given = answers_of(wish.answer)
     files.check_named("--html", wish.html)
     files.check_named("--markdown", wish.markdown)
     if not (flags.H or context.patterns):
         if not (wish.board or wish.cpu or wish.gpus):
             raise SourceError(
-                "no rig is named", advice='Say -H NAME, or --board "B450 Steel Legend".'
+                "no rig is named", advice='Use -H NAME, or --board "B450 Steel Legend".'
             )
-        told = cases.from_words(wish.board, wish.cpu, wish.gpus, wish.psus)
-        if status := _tell({"": checklist.make(told, given)}, flags, wish):
+        described = cases.from_words(wish.board, wish.cpu, wish.gpus, wish.psus)
+        if status := _show({"": checklist.make(described, given)}, flags, wish):
             raise Exit(code=status)
         return
     told_only = {"board": wish.board, "cpu": wish.cpu, "gpus": wish.gpus, "psus": wish.psus}
     if given_too := [f"--{name}" for name, value in told_only.items() if value]:
         raise SourceError(
             f"{', '.join(given_too)}: -H names a rig, which is looked at",
-            advice="Leave out one of both. A rig's power supplies stand in the inventory: "
+            advice="Use one of the two. A rig's power supplies are set in the inventory: "
             "psus: [750, 750].",
         )
     inventory, hosts = context.fleet(flags)
@@ -98,7 +98,7 @@ def run(context: FleetContext, flags: Flags, wish: Wish) -> None:
         else attempt(_remembered, case, inventory, name, given, wish.ask)
         for name, case in found.items()
     }
-    if status := _tell(made, flags, wish):
+    if status := _show(made, flags, wish):
         raise Exit(code=status)
 
 
@@ -113,7 +113,7 @@ def answers_of(given: Sequence[str]) -> dict[str, bool]:
                 f"the checklist has no item '{name}'", advice=f"It has: {', '.join(known)}."
             )
         if value.lower() not in ANSWERS:
-            raise SourceError(f"'{text}' is no answer", advice=f"--answer {name}=yes, or =no")
+            raise SourceError(f"'{text}' is not an answer", advice=f"--answer {name}=yes, or =no")
         found[name] = ANSWERS[value.lower()]
     return found
 
@@ -156,8 +156,8 @@ def _remembered(
     answers |= given
     made = checklist.make(case, answers, seen)
     if sys.stdin.isatty() and sys.stdout.isatty():
-        for item, said in ask(made, dict(answers), again, input):
-            answers[item] = said
+        for item, answer in ask(made, dict(answers), again, input):
+            answers[item] = answer
             answer_file.save(path, name, answers, seen)  # Ctrl-C at the next one loses none
         made = checklist.make(case, answers, seen)
     answer_file.save(path, name, answers, answer_file.seen_of(made, seen))
@@ -172,14 +172,14 @@ def ask(
         if entry.ask and (again or entry.id not in answers):
             try:
                 question = clean_line(f"{made.case.name}: {entry.ask} [y/n, Enter: later] ")
-                said = put(question).strip().lower()
+                answer = put(question).strip().lower()
             except EOFError:  # Ctrl-D: no more answers for now
                 break
-            if said in ANSWERS:
-                yield entry.id, ANSWERS[said]
+            if answer in ANSWERS:
+                yield entry.id, ANSWERS[answer]
 
 
-def _tell(made: Mapping[str, Checklist | DeeprigError], flags: Flags, wish: Wish) -> int:
+def _show(made: Mapping[str, Checklist | DeeprigError], flags: Flags, wish: Wish) -> int:
     """Show the checklists; the worst status of those that can't be shown."""
     documents: dict[str, Any] = {}
     console = Terminal()

@@ -49,8 +49,8 @@ class Case:
     def wanted(self) -> int:
         """Lanes that every GPU can have at once; 0 where nothing is known.
 
-        The board's row says so where it is more than a claim; else what the processor and the
-        chipset's rule leave possible.
+        The board's row decides where its confidence is more than a claim; else what the processor
+        and the chipset's rule allow.
         """
         if self.board and self.board.confidence != "C" and (width := self.board.width(self.count)):
             return width
@@ -65,7 +65,7 @@ class Case:
 
     @property
     def split_denied(self) -> bool:
-        """Whether the chipset's vendor says that the slot divides among fewer than these GPUs."""
+        """Whether the chipset's vendor documents a slot that splits among fewer than these GPUs."""
         if self.chipset is None or self.chipset.confidence != "A" or self.wanted:
             return False
         ways = self.chipset.splits
@@ -114,14 +114,14 @@ def from_facts(
 
 
 def from_words(board: str, cpu: str, gpus: str, psus: str) -> Case:
-    """The case of a rig that is told on the command line. Raises DeeprigError."""
+    """Return the configuration that the command line describes. Raises DeeprigError."""
     found = cards.cards_named(gpus, cards.cards()) if gpus else []
     try:
         ratings = [float(word) for word in psus.split(",") if word.strip()]
     except ValueError:
         ratings = [0.0]
     if not all(map(power.possible, ratings)):
-        raise DeeprigError(f"'{psus}' is no list of watts", advice="--psus 750,750")
+        raise DeeprigError(f"'{psus}' is not a list of watts", advice="--psus 750,750")
     row = boards.board(board, boards.boards()) if board else None
     return Case(
         name=board or "a rig",

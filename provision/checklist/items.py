@@ -21,7 +21,7 @@ TABLE = Path(__file__).parent / "items.yml"
 
 @dataclass(frozen=True)
 class Item:
-    """A row; items.yml says what the fields mean. Either `observe` or `ask` is there."""
+    """A row; items.yml explains the fields. It has either `observe` or `ask`."""
 
     id: str
     group: str
@@ -55,7 +55,7 @@ class Item:
         )
 
     def menu_known(self, case: Case) -> bool:
-        """Whether the board's own menu is told, so that no words are to be looked for."""
+        """Whether the board's own menu is known, so that no search words are needed."""
         return self.id == "split" and case.board is not None and bool(case.board.menu)
 
 
@@ -68,7 +68,7 @@ def load(path: Path = TABLE) -> list[Item]:
         for name in item.when:
             if name not in CONDITIONS:
                 raise SourceError(
-                    f"there is no condition '{name}'",
+                    f"unknown condition '{name}'",
                     fields.at("when"),
                     typed_rows.near(name, CONDITIONS),
                 )
@@ -76,7 +76,7 @@ def load(path: Path = TABLE) -> list[Item]:
             raise SourceError("an item is observed, or asked for: one of the two", fields.position)
         if item.observe and item.observe not in OBSERVERS:
             raise SourceError(
-                f"there is no observation '{item.observe}'",
+                f"unknown observation '{item.observe}'",
                 fields.at("observe"),
                 typed_rows.near(item.observe, OBSERVERS),
             )

@@ -26,7 +26,7 @@ NO_SPACE = ("can't assign; no space", "no space for [mem", "failed to assign [me
 
 @dataclass(frozen=True)
 class Observation:
-    """How an item stands, and by what."""
+    """The status of an item, and its source."""
 
     status: Status
     reading: str
@@ -46,7 +46,7 @@ def risers(case: Case) -> Observation:
         return _unseen()
     narrow = []
     for gpu in case.gpus:
-        # The last port above the card is the slot; the card itself says x16 in any slot.
+        # The last port above the card is the slot; the card itself reports x16 in any slot.
         slot = gpu["path"][-2] if len(gpu["path"]) > 1 else None
         most = min(slot["max_width"] or 0, _own_width(gpu)) if slot else 0
         if slot and (slot["current_width"] or 0) < most:
@@ -72,7 +72,7 @@ def nvme(case: Case) -> Observation:
 def budget(case: Case) -> Observation:
     """Whether the supplies carry the GPUs at the limits that provisioning sets."""
     if not case.psus or not case.limits:
-        return _unseen("psus: [750, 750] in the inventory says what there is")
+        return _unseen("set the supplies in the inventory: psus: [750, 750]")
     names = [f"GPU {at}" for at in range(case.count)]
     planned = power.budget("", list(zip(names, case.limits, strict=True)), case.psus)
     loads = ", ".join(f"{one.used:.0f} of {one.usable:.0f} W" for one in planned.supplies)
@@ -95,7 +95,7 @@ def watchdog(case: Case) -> Observation:
 def split(case: Case) -> Observation:
     """Whether the GPUs are on sub-links of the processor's, as wide as is wanted.
 
-    Sub-links are counted: firmware can give fewer than its menu says.
+    Sub-links are counted: firmware can provide fewer than its menu shows.
     """
     if not case.gpus or case.facts is None:
         return _unseen()
@@ -111,12 +111,13 @@ def split(case: Case) -> Observation:
     ]
     links = [f"{port['address']} x{port['max_width']}" for port in ports]
     many = "sub-link" if len(links) == 1 else "sub-links"
-    told = f"{len(links)} {many} of the processor's: {', '.join(links)}" if links else "no sub-link"
+    count = f"{len(links)} {many} of the processor's"
+    reading = f"{count}: {', '.join(links)}" if links else "no sub-link"
     need = case.wanted or LEAST
     enough = [gpu for gpu in direct if (gpu["path"][0]["max_width"] or 0) >= need]
     if len(enough) < case.count and not case.wanted:
-        return _unseen(f"{told}; what this board can is not known")
-    return _ok(len(enough) == case.count, told)
+        return _unseen(f"{reading}; what this board supports is not known")
+    return _ok(len(enough) == case.count, reading)
 
 
 def above_4g(case: Case) -> Observation:
@@ -136,7 +137,7 @@ def rebar(case: Case) -> Observation:
     """Whether the largest window of a card that can is as large as its memory."""
     if not case.gpus:
         return _unseen()
-    told: Counter[str] = Counter()
+    reading: Counter[str] = Counter()
     good = True
     for gpu, card in zip(case.gpus, case.cards, strict=True):
         size = max((bar["size_bytes"] for bar in gpu["bars"]), default=0)
@@ -144,8 +145,8 @@ def rebar(case: Case) -> Observation:
             good &= size >= card.memory_bytes > 0
             most = max((bar["largest_bytes"] or 0 for bar in gpu["bars"]), default=0)
             limit = f", at most {most / GIB:g}" if most else ""
-            told[f"{size / GIB:g} GiB of {card.memory_bytes / GIB:g}{limit}"] += 1
-    return _ok(good, ", ".join(f"{count} x {text}" for text, count in told.items()))
+            reading[f"{size / GIB:g} GiB of {card.memory_bytes / GIB:g}{limit}"] += 1
+    return _ok(good, ", ".join(f"{count} x {text}" for text, count in reading.items()))
 
 
 def csm(case: Case) -> Observation:
@@ -181,8 +182,8 @@ def generation(case: Case) -> Observation:
                     found[port["address"]] = total
     if not counted:
         return _unseen("the kernel counts no PCIe errors yet")
-    told = ", ".join(f"{count} at {address}" for address, count in found.items())
-    return _ok(not found, told or "none since the boot")
+    reading = ", ".join(f"{count} at {address}" for address, count in found.items())
+    return _ok(not found, reading or "none since the boot")
 
 
 def secure_boot(case: Case) -> Observation:
@@ -211,8 +212,8 @@ def windows(case: Case) -> Observation:
     if without:
         return Observation("to do", f"none: {', '.join(without)}")
     short = any(message in case.messages for message in NO_SPACE)
-    told = "the kernel found no room for a device's memory" if short else "all have"
-    return _ok(not short, told)
+    reading = "the kernel found no room for a device's memory" if short else "all have"
+    return _ok(not short, reading)
 
 
 def width(case: Case) -> Observation:
@@ -224,14 +225,14 @@ def width(case: Case) -> Observation:
         for gpu in case.gpus
         if (gpu["path_width"] or 0) < min(case.wanted, _own_width(gpu))
     ]
-    told = f"{', '.join(narrow)}, and x{case.wanted} is possible" if narrow else ""
-    return _ok(not narrow, told or f"x{case.wanted} or more, or all that the card has")
+    reading = f"{', '.join(narrow)}, and x{case.wanted} is possible" if narrow else ""
+    return _ok(not narrow, reading or f"x{case.wanted} or more, or all that the card has")
 
 
 def speed(case: Case) -> Observation:
     """Whether every link was at its speed when the agent last saw it under load."""
     if not case.paths:
-        return _unseen("no agent told it: fab validate puts the GPUs to work, and looks")
+        return _unseen("no agent reports it: fab validate tests the GPUs under load")
     seen = [path for path in case.paths if path.get("loaded_speed") is not None]
     if len(seen) < len(case.paths):
         return _unseen("not every GPU was under load since the boot: fab validate")

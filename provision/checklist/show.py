@@ -49,8 +49,8 @@ def _entry(console: Console, entry: Entry, everything: bool) -> None:
     if entry.words:
         _lines(console, f"In the BIOS look for: {', '.join(entry.words)}.", MARGIN, style="dim")
     if everything:
-        told = f"Why: {entry.why} ({entry.source}, confidence {entry.confidence})."
-        _lines(console, told, MARGIN, style="dim")
+        reason = f"Why: {entry.why} ({entry.source}, confidence {entry.confidence})."
+        _lines(console, reason, MARGIN, style="dim")
 
 
 def _counted(made: Checklist) -> dict[str, int]:

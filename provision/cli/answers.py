@@ -17,7 +17,7 @@ def show_answers(
 ) -> int:
     """Show each host's answer in its turn; return the highest exit status.
 
-    The error of a host without an answer, or with one that can't be shown, goes to stderr.
+    Errors go to stderr, also that of an answer that can't be shown.
     """
     errors = Terminal(error=True)  # --json has stdout to itself
     worst: int = ExitStatus.OK

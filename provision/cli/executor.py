@@ -36,12 +36,12 @@ class InventoryExecutor(fabric.Executor):  # type: ignore[misc]
     """Fabric's executor with the inventory for -H."""
 
     def execute(self, *tasks: Any) -> Any:
-        """Run tasks; errors of ours are told in words and end the process with their status."""
+        """Run tasks; print deeprig's own errors and exit with their status."""
         try:
             return super().execute(*tasks)
         except DeeprigError as error:
             fail(error)
-        except BrokenPipeError:  # `fab … | head`: who reads has enough
+        except BrokenPipeError:  # `fab … | head` closed the pipe
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise Exit(code=ExitStatus.PIPE_CLOSED) from None
         except KeyboardInterrupt:

@@ -84,5 +84,5 @@ def evidence() -> list[str]:
 
 
 def _relative(patterns: list[str]) -> str:
-    """Patterns below /, where the shell stands: of names without it tar has nothing to say."""
+    """Return patterns relative to /, the shell's folder: tar accepts these without a warning."""
     return " ".join(pattern.removeprefix("/") for pattern in patterns)

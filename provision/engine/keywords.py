@@ -1,4 +1,4 @@
-"""The keywords of plays and tasks: which there are, of what type, and what is said of the others.
+"""The keywords of plays and tasks: their types, and advice on those that deeprig does not have.
 
 A keyword of Ansible's that is not in these tables is an error with its line: ignoring one would
 make a playbook mean something else here than there.
@@ -60,7 +60,7 @@ BLOCK = {**_COMMON, "when": TASK["when"]}
 IMPORTED_TASKS = {**BLOCK, "args": TASK["args"]}
 IMPORTED_PLAYS = {name: BLOCK[name] for name in ("name", "tags", "vars", "when")}
 
-# Ansible has these, deeprig does not: say so, and what to do instead.
+# Ansible's keywords that deeprig does not have, with advice on what to do instead.
 NOT_HERE = {
     "any_errors_fatal": "hosts are independent of each other here",
     "async": "a task may take as long as it needs: its progress is shown",

@@ -70,7 +70,7 @@ def _plays(path: Path, scope: Scope, importing: tuple[Path, ...]) -> Iterator[Pl
         check_keywords(entry, IMPORTED_PLAYS, "an imported playbook", extra=frozenset((key,)))
         imported = path.parent / _text(entry, key)
         if not imported.is_file():
-            raise SourceError(f"there is no playbook {entry[key]}", entry.at(key))
+            raise SourceError(f"the playbook {entry[key]} does not exist", entry.at(key))
         _check_circle(imported, importing, entry.at(key))
         inner = _inherit(entry, scope)
         # As Ansible has it: the outermost import's variables win.
@@ -117,7 +117,7 @@ def _check_notified(tasks: tuple[Task, ...], handlers: tuple[Task, ...]) -> None
         for name in task.notify:
             if str(name) not in known and not is_template(name):
                 raise SourceError(
-                    f"there is no handler '{name}' in this play{suggestion(str(name), known)}",
+                    f"unknown handler '{name}' in this play{suggestion(str(name), known)}",
                     getattr(name, "position", task.position),
                     task=task.title,
                 )
@@ -128,7 +128,7 @@ def _variable_files(entry: Mapping, path: Path) -> dict[str, Any]:
     for name in _list(entry, "vars_files"):
         file = path.parent / str(name)
         if not file.is_file():
-            raise SourceError(f"there is no file {name}", getattr(name, "position", None))
+            raise SourceError(f"the file {name} does not exist", getattr(name, "position", None))
         found.update(_variable_file(file))
     return found
 
@@ -197,7 +197,7 @@ def _imported(
     file = path.parent / name
     content = yaml_source.load(file) if file.is_file() else None
     if content is None and not file.is_file():
-        raise SourceError(f"there is no task file {name}", entry.at(key))
+        raise SourceError(f"the task file {name} does not exist", entry.at(key))
     if not isinstance(content, Sequence):
         raise SourceError("a task file is a list of tasks", Position(str(file), 1, 1))
     _check_circle(file, importing, entry.at(key))

@@ -12,7 +12,7 @@ from provision.inventory.hosts import Host, Inventory
 from provision.paths import PLAYBOOKS
 
 
-def foretold(
+def evaluate_variables(
     name: str,
     host: Host,
     inventory: Inventory,

@@ -74,7 +74,7 @@ def _pairs(text: str) -> dict[str, Text]:
     for word in words:
         if not re.match(r"\s*[A-Za-z_]\w*=", word):
             raise SourceError(
-                f"-e {text}: '{word}' is no variable",
+                f"-e {text}: '{word}' is not a variable",
                 advice="Write name=value, name='two words', a mapping in braces, or @file.",
             )
     pairs = (word.partition("=") for word in words)

@@ -116,7 +116,7 @@ def _host_run(
 
 
 def _plays_of(host: Host, plays: list[Play], inventory: Inventory, named: list[str]) -> list[Play]:
-    """The plays whose `hosts` name this host. Raises SourceError for a host that nobody knows."""
+    """Return the plays whose `hosts` name this host. Raises SourceError for an unknown host."""
     mine = []
     for play in plays:
         if play.hosts == "all" or host.name in play.hosts.split(","):

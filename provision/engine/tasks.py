@@ -52,7 +52,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Play:
-    """Tasks for the hosts of a pattern. `step` is the name of the file it stands in."""
+    """Tasks for the hosts of a pattern. `step` is the name of its file."""
 
     name: str
     step: str

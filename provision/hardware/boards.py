@@ -38,7 +38,7 @@ class PathWidth:
 
 @dataclass(frozen=True)
 class Board:
-    """A board's row; inventory/hardware/boards.yml says what the fields mean."""
+    """A board's row; inventory/hardware/boards.yml explains the fields."""
 
     name: str
     vendor: str
@@ -60,7 +60,7 @@ class Board:
         return tuple(split for slot in self.slots for split in slot.splits)
 
     def width(self, gpus: int) -> int:
-        """Lanes that every one of so many GPUs can have; 0 where the table does not say."""
+        """Return the lanes that each of so many GPUs can have; 0 where the table has no value."""
         return next((row.width for row in self.path_widths if row.gpus >= gpus), 0)
 
 

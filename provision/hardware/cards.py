@@ -72,7 +72,7 @@ class Model:
 
 @dataclass(frozen=True)
 class Origin:
-    """From where the rows of a table are known, which do not say it themselves."""
+    """The source of rows in a table that do not name one."""
 
     confidence: Confidence
     source: str
@@ -112,7 +112,7 @@ def cards(path: Path = FOLDER / "gpus.yml") -> dict[str, Card]:
     for fields, chip in zip(content["gpu_chips"], known, strict=True):
         if chip.generation not in generations:
             raise SourceError(
-                f"there is no generation '{chip.generation}'",
+                f"unknown generation '{chip.generation}'",
                 fields.at("generation"),
                 typed_rows.near(chip.generation, generations),
             )
@@ -134,7 +134,9 @@ def _card(
 ) -> Card:
     row = typed_rows.row(Model, fields, at)
     if not re.fullmatch(r"[0-9a-f]{4}", device):
-        raise SourceError(f"'{device}' is no PCI device id", at, "Four hexadecimal digits, quoted.")
+        raise SourceError(
+            f"'{device}' is not a PCI device id", at, "Four hexadecimal digits, quoted."
+        )
     chip = chip_of(device, chips)
     return Card(
         name=row.name,
@@ -179,7 +181,7 @@ def card(name: str, known: Mapping[str, Card]) -> Card:
         return numbered[0]
     if OTHER_MAKERS.match(name.strip()):
         raise DeeprigError(
-            f"'{name}' is no NVIDIA GPU",
+            f"'{name}' is not an NVIDIA GPU",
             advice="All of this is for NVIDIA's driver, CUDA and NCCL; leave such cards out.",
         )
     # Without the brand that most of them share, and that few people type.
@@ -208,7 +210,7 @@ def cards_named(text: str, known: Mapping[str, Card]) -> list[Card]:
     for word in text.split(","):
         many = re.fullmatch(r"\s*(?:(\d{1,9})\s*x\s*)?(.*?)\s*", word)
         if not many or not many.group(2):
-            raise DeeprigError(f"'{word}' is no GPU", advice='Write --gpus "3x RTX 3090".')
+            raise DeeprigError(f"'{word}' is not a GPU", advice='Write --gpus "3x RTX 3090".')
         count = int(many.group(1) or 1)
         if not 0 < count <= MOST - len(found):
             said = f"'{word.strip()}': a rig has 1 to {MOST} GPUs"

@@ -102,7 +102,7 @@ class Inventory:
         return Host(name, variables, tuple(g for g in groups if g != "all"))
 
     def written(self, name: str) -> Mapping:
-        """A host's variables where it stands in the inventory: none of groups, none of files."""
+        """Return a host's variables from its inventory file: none of groups or other files."""
         return Mapping(self._host_variables.get(name, {}))
 
     def _match(self, pattern: str) -> list[Host]:
@@ -120,7 +120,7 @@ class Inventory:
         if address is not None:
             implicit = self.host(pattern)
             return [Host(pattern, {**implicit.variables, **address}, ("ungrouped",))]
-        names.remove("ungrouped")  # nobody means that
+        names.remove("ungrouped")  # surely a mistake
         raise PatternError(
             f"unknown host '{pattern}'{suggestion(pattern, names)}", advice=self._known()
         )
@@ -157,12 +157,12 @@ class Inventory:
         return found
 
     def read(self, path: Path) -> None:
-        """Add what one inventory file says. Raises SourceError."""
+        """Add the groups and hosts of one inventory file. Raises SourceError."""
         content = yaml_source.load(path)
         if content is None:
             return
         if not isinstance(content, Mapping):
-            raise SourceError(f"{path} is no inventory: it must be a mapping of groups")
+            raise SourceError(f"{path} is not an inventory: expected a mapping of groups")
         for name, body in content.items():
             self._read_group(str(name), body, content)
 
@@ -207,7 +207,7 @@ def load(path: str | Path) -> Inventory:
     path = Path(path)
     if not path.exists():
         raise SourceError(
-            f"there is no inventory at {path}",
+            f"the inventory {path} does not exist",
             advice="Run in deeprig's folder, or name one with --inventory or DEEPRIG_INVENTORY.",
         )
     inventory = Inventory(path if path.is_dir() else path.parent)
@@ -225,7 +225,7 @@ def _variables(content: Any, file: Path) -> dict[str, Any]:
 
 
 def _split_pattern(text: str) -> list[str]:
-    """`a,b`; `a:b` and `a:!b` are Ansible's, too, but an address has colons of its own."""
+    """`a,b`; `a:b` and `a:!b` are Ansible's, too, but an address may have colons."""
     parts: list[str] = []
     for part in text.split(","):
         ipv6 = re.search(r"[0-9a-fA-F]*:[0-9a-fA-F]*:", part) and not re.search(r"[!&]", part)

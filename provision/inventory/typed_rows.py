@@ -19,7 +19,7 @@ def row(
 ) -> Row:
     """A `kind` of a row's fields, whole numbers taken for floats; `given` comes from elsewhere.
 
-    at: where the row stands, if it may be no mapping. Raises SourceError with the place in the
+    at: the row's place, if it may not be a mapping. Raises SourceError with the place in the
     file.
     """
     if not isinstance(fields, Mapping):
@@ -29,9 +29,7 @@ def row(
     names = [one.name for one in declared if one.name not in given]
     for name in fields:
         if name not in names:
-            raise SourceError(
-                f"there is no field '{name}'", _at(fields, name), near(str(name), names)
-            )
+            raise SourceError(f"unknown field '{name}'", _at(fields, name), near(str(name), names))
     values: dict[str, Any] = dict(given)
     for one in declared:
         if one.name in given or (one.name not in fields and _has_default(one)):
@@ -80,11 +78,11 @@ def _typed(hint: Any, value: Any, name: str, at: Position | None) -> Any:
 
 
 def expression(fields: Any, name: str) -> None:
-    """Raise SourceError, with the place, where a row's field is no regular expression."""
+    """Raise SourceError, with the place, where a row's field is not a regular expression."""
     try:
         re.compile(fields.get(name, ""))
     except re.error as error:
-        message = f"'{name}' is no regular expression: {error}"
+        message = f"'{name}' is not a regular expression: {error}"
         raise SourceError(message, _at(fields, name)) from None
 
 
@@ -106,7 +104,7 @@ def near(name: str, known: Iterable[str]) -> str:
 
 def unknown(what: str, name: str, known: Iterable[str]) -> DeeprigError:
     """The error of a name that no table has."""
-    return DeeprigError(f"there is no {what} '{name}'", advice=near(name, known))
+    return DeeprigError(f"unknown {what} '{name}'", advice=near(name, known))
 
 
 def _has_default(one: dataclasses.Field[Any]) -> bool:

@@ -1,4 +1,4 @@
-"""YAML as written by a person: every text and every mapping knows where it stands.
+"""YAML as a person wrote it: every text and every mapping knows its place in the file.
 
 `Text` is also the mark of trust: only a `Text` (read from a file of the operator's, or given on the
 command line) is ever rendered as a template; what comes from a rig is a plain `str` and never is.
@@ -59,7 +59,7 @@ class Mapping(dict[str, Any]):
     keys_at: dict[str, Position]
 
     def at(self, key: str) -> Position:
-        """Where `key` stands; where the mapping stands, when it has no such key."""
+        """Return the place of `key`; the place of the mapping where it has no such key."""
         return self.keys_at.get(key, self.position)
 
 
@@ -121,7 +121,7 @@ class _Loader(_Base):  # type: ignore[misc]
             if key in result and result.keys_at[key] in written and key_node in own:
                 first = result.keys_at[key].line
                 raise SourceError(
-                    f"duplicate key '{key}': it already stands in line {first}",
+                    f"duplicate key '{key}': it is already in line {first}",
                     at,
                     "The second would silently replace the first: remove one of them.",
                 )
@@ -168,14 +168,14 @@ def load(path: str | Path) -> Any:
     try:
         content = Path(path).read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise SourceError(f"there is no file {path}") from None
+        raise SourceError(f"the file {path} does not exist") from None
     except (OSError, UnicodeDecodeError) as error:
         raise SourceError(f"can't read {path}: {error}") from None
     return parse(content, str(path))
 
 
 def parse(content: str, path: str) -> Any:
-    """The one document in `content`, which stands (or is said to stand) at `path`."""
+    """Return the one document in `content`. path: of the file, for positions."""
     loader = _Loader(content)
     loader.path = path
     try:

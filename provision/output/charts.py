@@ -1,4 +1,4 @@
-"""Charts in deeprig's style: pygal's, as SVG that stands alone in a file or a page."""
+"""Charts in deeprig's style: pygal's, as self-contained SVG for a file or a page."""
 
 from __future__ import annotations
 

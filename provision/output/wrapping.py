@@ -11,7 +11,7 @@ LEAST = 40  # columns: narrower terminals scroll
 
 
 def rows(pairs: Iterable[tuple[str, str]], console: Console, label: int) -> None:
-    """Print (label, value) pairs; values stand in a column of their own, each line of them."""
+    """Print (label, value) pairs in two columns."""
     margin = label + 2
     for name, value in pairs:
         parts = [part for line in value.splitlines() for part in lines(line, console, margin)]

@@ -64,7 +64,7 @@ def _offload(model: Model, rig: Machine, wanted: str, work: Work) -> Instead:
     if needs.total - needs.weights + 2 * layer > room:
         how = f"the KV cache ({gib(needs.cache)} GiB a GPU) stays there, and does not fit"
         return Instead("offload", how, False)
-    over = math.ceil((needs.total - room) / layer) + 1  # and room for the one that is copied
+    over = math.ceil((needs.total - room) / layer) + 1  # and room for a copy
     moved = min(over * count, model.layers)
     amount = moved * layer
     fastest = max(link.copy_bandwidth for link in rig.links)

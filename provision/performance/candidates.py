@@ -62,7 +62,7 @@ def _form(
 ) -> Iterator[Candidate]:
     gpus = len(machine.cards)
     if form == "expert" and not model.experts:
-        return  # nothing to say of a dense model
+        return  # a dense model has none
     if form == "three_d" and gpus < 4:
         return
     layout, reason = lay_out(model, form, gpus, unsplit(task, wanted))

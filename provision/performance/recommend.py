@@ -16,12 +16,12 @@ from provision.performance.predict import predict
 
 #: One slot's, and with some processors an M.2's: more lanes are of several slots.
 DESKTOP_LANES = 20
-WORTH = 1.02  # the least gain that is told: less is within what a prediction can tell
+WORTH = 1.02  # the smallest gain that is reported: less is within the error of a prediction
 
 
 @dataclass(frozen=True)
 class Change:
-    """Something to do. how: what it takes, and who says so; rig: as it is after it."""
+    """A recommendation. how: what it takes, and the source; rig: the rig afterwards."""
 
     name: str
     title: str
@@ -113,7 +113,7 @@ def _split(rig: Machine) -> Iterator[Change]:
     width, how = _part(rig, count)
     link = Link(rig.generation, width) if width else None
     if link is None or link.bandwidth <= least.bandwidth or width <= least.width:
-        return  # no lanes to be had: a better riser alone is no change of this kind
+        return  # no more lanes: a better riser alone is another kind of change
     links = [link if one.bandwidth < link.bandwidth else one for one in rig.links]
     if sum(one.width for one in links) > (rig.cpu.lanes if rig.cpu else 16):
         links = [link] * count  # the lanes come from the wide slot
@@ -127,7 +127,7 @@ def _split(rig: Machine) -> Iterator[Change]:
 
 
 def splits_for_sure(rig: Machine) -> bool:
-    """Whether more than a claim says that the board splits its slot among so many GPUs."""
+    """Whether a source better than a claim confirms that the board splits its slot this way."""
     board, count = rig.board, len(rig.cards)
     if board is None or board.confidence == "C":
         return False
@@ -135,10 +135,10 @@ def splits_for_sure(rig: Machine) -> bool:
 
 
 def _part(rig: Machine, count: int) -> tuple[int, str]:
-    """Lanes of each of so many parts of the processor's slots, and who says so; 0 where none can.
+    """Return the lanes of each part of the processor's slots, and the source; 0 where impossible.
 
-    The board's own row counts most, then its chipset's rule: where a vendor says how the lanes of a
-    desktop's one slot go, the processor alone is no promise.
+    The board's own row decides first, then its chipset's rule: where a vendor documents how a
+    desktop's one slot splits, the processor alone is not enough.
     """
     board, cpu = rig.board, rig.cpu
     if board and board.width(count):
@@ -146,14 +146,14 @@ def _part(rig: Machine, count: int) -> tuple[int, str]:
     if cpu is None:
         return 0, ""
     ways: Sequence[Sequence[int]] = cpu.splits
-    how = "the processor can; whether the board can, its BIOS or manual says"
+    how = "the processor can; see the board's BIOS or manual"
     rule = chipsets.chipset(board.chipset if board and board.chipset else rig.board_name)
     if board and board.splits and cpu.lanes <= DESKTOP_LANES:
         ways = board.splits
         how = f"{board.source} (confidence {board.confidence})"
     elif rule and rule.splits and rule.confidence == "A":
         ways = [split for split in ways if split in rule.splits]
-        how = f"at most, by its chipset ({rule.name}); whether the board can, its manual says"
+        how = f"at most, by its chipset ({rule.name}); see the board's manual"
     elif rule and rule.splits:
         how = f"the processor can; of its chipset: {rule.rule}"
     parts = (sorted(split, reverse=True)[count - 1] for split in ways if len(split) >= count)
@@ -216,7 +216,7 @@ def _for_gpus(lanes: int) -> bool:
 
 
 def _power(rig: Machine) -> Iterator[Change]:
-    """The cards' own power limit instead of the one that provisioning sets."""
+    """Yield the change from provisioning's power limit to the cards' default limit."""
     limited = [card for card in rig.cards if card.power_limit]
     if not limited:
         return

@@ -1,4 +1,4 @@
-"""Running apt-get: never a question, never a lock given up on at once, and errors that say why."""
+"""Run apt-get without prompts; wait for its locks, and explain its errors."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ENVIRONMENT = {
 }
 LOCKED = re.compile(r"Could not get lock (\S+?)[.,]?\s|Unable to lock (?:directory )?(\S+)")
 SIMULATED = re.compile(r"^(Inst|Remv|Purg) (\S+)(?: \[(.*?)\])?(?: \((\S+))?", re.MULTILINE)
-# A package that was left unconfigured, by a failure or a cut, counts in a line of its own.
+# apt-get counts packages left unconfigured by a failure or a power cut in a separate line.
 NOTHING_DONE = re.compile(
     r"^0 upgraded, 0 newly installed(, 0 downgraded)?, 0 to remove.*\n(?!\d+ not fully installed)",
     re.M,
@@ -44,7 +44,7 @@ class Change(NamedTuple):
 
 def apt_get(host: Host, words: Sequence[str], lock_timeout: int) -> Completed:
     """Run apt-get with `words`; raises ModuleFailure that explains what went wrong."""
-    # Without a terminal of its own, dpkg does not draw its percentage a hundred times.
+    # Without a terminal, dpkg does not draw its percentage a hundred times.
     options = ["-o", f"DPkg::Lock::Timeout={lock_timeout}", "-o", "Dpkg::Use-Pty=0"]
     command = ["apt-get", "-q", "-y", *options, *words]
     done = host.run(command, environment=ENVIRONMENT)

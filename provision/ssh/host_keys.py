@@ -122,5 +122,6 @@ def changed_key_error(error: paramiko.BadHostKeyException, known_hosts: Path) ->
         f"the host key of {error.hostname} has CHANGED: it shows {error.key.get_name()} "
         f"{fingerprint(error.key)}, but {fingerprint(error.expected_key)} is known",
         advice="If the rig was reinstalled, forget the old key: "
-        f"ssh-keygen -R '{error.hostname}' -f {known_hosts} . If not, somebody may be in between.",
+        f"ssh-keygen -R '{error.hostname}' -f {known_hosts} . If not, this may be an attack: "
+        "another machine answers in its place.",
     )

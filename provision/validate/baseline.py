@@ -21,7 +21,7 @@ MAD_TO_SIGMA = 1.4826
 #: Standard deviations beyond which a difference is none of chance (0.3 % of a normal one's are).
 SIGMAS = 3.0
 #: Of fewer runs the deviation is taken from their range, by what that is of a normal distribution
-#: (standard deviations): the median of so few deviations says little.
+#: (standard deviations): the median of so few deviations is not reliable.
 RANGES = {2: 1.13, 3: 1.69, 4: 2.06}
 BETTER_FIRST = ("ok", "unknown", "warning", "critical")
 Direction = Literal["worse", "better", "same", "gone", "new"]
@@ -59,9 +59,9 @@ def load(path: Path) -> Mapping[str, Any]:
     except OSError as error:
         raise SourceError(f"{path}: {error.strerror}") from None
     except ValueError as error:
-        raise SourceError(f"{path} is no JSON: {error}") from None
+        raise SourceError(f"{path} is not JSON: {error}") from None
     if not isinstance(document, dict) or document.get("format") != FORMAT:
-        raise SourceError(f"{path} is no report of a validation")
+        raise SourceError(f"{path} is not a report of a validation")
     if document.get("version") != FORMAT_VERSION:
         raise SourceError(
             f"{path} is of version {document.get('version')!r}, and this deeprig reads "

@@ -1,4 +1,4 @@
-"""`fab validate`: run the suite on every rig at once, tell what does not hold, keep the reports."""
+"""`fab validate`: run the suite on every rig at once, print the failures, save the reports."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def validate(
         if earlier and result.document is not None
     }
     results = [_kept(result, changes.get(result.host)) for result in results]
-    tell(results, changes, flags)
+    print_results(results, changes, flags)
     _leave(results, changes)
 
 
@@ -128,7 +128,9 @@ def keep(result: Result, changes: list[Change] | None) -> None:
     files.write(result.folder / "report.html", page, 0o600)
 
 
-def tell(results: Sequence[Result], changes: Mapping[str, list[Change]], flags: Flags) -> None:
+def print_results(
+    results: Sequence[Result], changes: Mapping[str, list[Change]], flags: Flags
+) -> None:
     """Print the tables and one line a rig, or one JSON document."""
     errors = Terminal(error=True)
     for result in results:

@@ -1,4 +1,4 @@
-"""The plots of a report, as SVG to stand in HTML."""
+"""The plots of a report, as SVG for HTML."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def bars(rows: Sequence[Mapping[str, Any]], unit: str, scale: float) -> str:
 
 
 def in_words(size: float) -> str:
-    """A size in bytes as people say it.
+    """Return a size in bytes for people.
 
     >>> in_words(8), in_words(2**19)
     ('8 B', '512 KiB')

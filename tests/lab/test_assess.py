@@ -84,7 +84,7 @@ def test_what_others_left_is_found(target: Rig, inventory: Path) -> None:
         ("root", "critical"),
         ("user", "critical"),
     }
-    assert all("the one that the mining system ships with" in one["reading"] for one in logins)
+    assert all("the mining system's default password" in one["reading"] for one in logins)
     vendors = [reading for status, reading in told(found, "keys") if status == "critical"]
     assert len(vendors) == 2
     assert all("support@hive.example" in reading for reading in vendors)

@@ -89,7 +89,7 @@ class TestPreflight:
         words = ("provision", "--tags", "preflight", "--check")
         try:
             said = fab(inventory, NAME, *words)
-            meant = fab(inventory, NAME, *words, "--yes-really")
+            meant = fab(inventory, NAME, *words, "--accept-workstation")
         finally:
             chassis.write_text(was)
         failed(
@@ -97,7 +97,7 @@ class TestPreflight:
             "playbooks/preflight.yml",
             "Refuse what can't work",
             "its chassis is a notebook's",
-            "--yes-really",
+            "--accept-workstation",
         )
         assert meant.status == 0, meant.text
 

@@ -174,4 +174,4 @@ def test_a_copy_that_is_damaged_is_not_sent(target: Rig, inventory: Path, tmp_pa
     assert target.run(sums).stdout == before
     missing = fab(inventory, NAME, "restore", "--source", str(tmp_path / "none"))
     assert missing.status == 2
-    missing.names("there is no folder")
+    missing.names("does not exist")

@@ -56,4 +56,4 @@ def parse(text: str) -> Smi:
             gpus[cells[0].lower()[-12:]] = dict(zip(FIELDS, cells[1:], strict=True))
         elif line.strip():
             said.append(line.strip())
-    return Smi(gpus, said[0] if said else "" if gpus else "it said nothing")
+    return Smi(gpus, said[0] if said else "" if gpus else "it printed nothing")

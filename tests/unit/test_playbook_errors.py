@@ -34,7 +34,7 @@ def test_the_error_names_file_line_and_what_was_meant(path: Path) -> None:
 
 
 def test_a_file_that_is_not_there() -> None:
-    with pytest.raises(DeeprigError, match=r"there is no file nowhere\.yml"):
+    with pytest.raises(DeeprigError, match=r"the file nowhere\.yml does not exist"):
         playbook.load("nowhere.yml")
 
 

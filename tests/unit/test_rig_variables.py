@@ -162,6 +162,7 @@ def test_swap(gpus: tuple[str, ...], changes: dict[str, Any], mib: int) -> None:
         ((AMPERE,), {"secure_boot": None}, []),
         ((AMPERE,), {"usb_watchdogs": [{"id": "5131:2007", "sure": True}]}, ["usb-watchdog"]),
         ((AMPERE,), {"workstation": ["it has a battery"]}, ["workstation"]),
+        ((AMPERE,), {"workstation": ["it has a battery"], "accept_workstation": "true"}, []),
         ((AMPERE,), {"workstation": ["it has a battery"], "yes_really": "true"}, []),
         ((), {}, ["gpu"]),
         (("0fff",), {}, ["gpu-generation", "torch"]),

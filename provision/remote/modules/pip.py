@@ -72,7 +72,7 @@ def run(args: dict[str, Any], host: Host) -> Result:
     if host.check:
         return _predicted(names, before, args, result)
     command = [*pip_command(environment, args), *words]
-    # A package may take long to build or fetch, and says so line by line.
+    # A package may take long to build or download; pip prints its progress.
     done = host.run(command, cwd=args["chdir"], environment={"PIP_DISABLE_PIP_VERSION_CHECK": "1"})
     result.update(cmd=command, stdout=done.stdout, stderr=done.stderr)
     if done.rc != 0:
@@ -213,13 +213,11 @@ def pip_command(environment: str | None, args: dict[str, Any]) -> list[str]:
     for name in ("pip3", "pip"):
         if shutil.which(name):
             return [name]
-    raise ModuleFailure(
-        "there is no pip on this rig: install the package python3-pip, or use virtualenv"
-    )
+    raise ModuleFailure("pip is not installed on this rig: install python3-pip, or use virtualenv")
 
 
 def make_environment(path: str, args: dict[str, Any], host: Host) -> None:
-    """Make a virtual environment; raises ModuleFailure that says what is missing."""
+    """Create a virtual environment. Raises ModuleFailure with what is missing."""
     default = "virtualenv" if shutil.which("virtualenv") else "python3 -m venv"
     command = shlex.split(args["virtualenv_command"] or default)
     command += ["--system-site-packages"] if args["virtualenv_site_packages"] else []
@@ -284,7 +282,7 @@ def _names(args: dict[str, Any]) -> list[str]:
                 names.append(part.strip())
     if args["version"]:
         if len(names) != 1 or re.search(r"[<>=!~]", names[0]):
-            raise ModuleFailure("version needs one name, without a version of its own")
+            raise ModuleFailure("version needs one name without a version")
         names[0] += f"=={args['version']}"
     return names
 

@@ -16,7 +16,7 @@ from tests.lab.operator import ROOT
 def test_from_an_address_and_a_password_to_a_managed_rig(home: Home) -> None:
     said = home.adopt("--user", USER, "--name", "attic", password=PASSWORD)
     assert said.status == 0, said.text
-    said.names("SHA256:", "HiveOS", "RTX 3090", "made now", "the mining system ships with")
+    said.names("SHA256:", "HiveOS", "RTX 3090", "made now", "the mining system's default password")
     # Its key opens the door, and no password does.
     assert home.ssh(*home.by_key).stdout == "in\n"
     refused = home.ssh("-o", "PubkeyAuthentication=no", "-o", "BatchMode=yes")
@@ -115,7 +115,7 @@ def test_what_was_left_or_cut_off_is_done_by_the_next_run(home: Home) -> None:
     assert found.status == 0, found.text
     assert home.steps(found)["password"] == "changed"
     assert home.steps(found)["door"] == "changed"
-    found.names("of root and user", "the mining system ships with")
+    found.names("of root and user", "the mining system's default password")
     # A password in the entry that is nobody's any more is none that others know.
     first = "      ansible_user:"
     rigs.write_text(

@@ -96,7 +96,7 @@ def test_bad_input_changes_nothing(home: Home) -> None:
     }
     evil = home.adopt("--user", USER, "--name", "../attic", password=PASSWORD)
     assert evil.status == 2
-    evil.names("'../attic' is no name")
+    evil.names("'../attic' is not a valid host name")
     nowhere = home.adopt("--user", USER, "-i", "/nonexistent", password=PASSWORD)
     nowhere.names("there is no key file /nonexistent")
     (home.inventory / "rigs.yml").write_text("rigs:\n  hosts: [a, b]\n")
@@ -107,7 +107,7 @@ def test_bad_input_changes_nothing(home: Home) -> None:
     home.rig.run("echo 31 > /run/hardware/sys/class/dmi/id/chassis_type")
     laptop = home.adopt("--user", USER, password=PASSWORD)
     assert laptop.status == 2
-    laptop.names("somebody's own computer", "convertible", "--yes-really")
+    laptop.names("personal computer", "convertible", "--accept-workstation")
     assert home.rig.run(state).stdout == ""
     assert (home.inventory / "rigs.yml").read_text() == RIGS
     home.rig.run(

@@ -96,7 +96,7 @@ def test_the_first_rig_of_a_file(before: str) -> None:
         ("rigs:\n  hosts: [a]\n", "safely"),
         ("rigs:\n", "is empty"),
         ("rigs:\n  vars: {}\n", "no hosts"),
-        ("- a\n", "must be a mapping"),
+        ("- a\n", "expected a mapping"),
         ("rigs: [\n", "not valid YAML"),
     ],
 )

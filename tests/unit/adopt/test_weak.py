@@ -10,7 +10,7 @@ from provision.discovery.known_passwords import explain_weakness, generate_passw
 @pytest.mark.parametrize(
     ("user", "password", "system", "why"),
     [
-        ("user", "1", "hiveos", "ships with"),
+        ("user", "1", "hiveos", "default password"),
         ("minerstat", "minerstat", "msos", "user's name"),
         ("miner", "hunter2", None, "fewer than 8"),
         ("user", "correct horse", "hiveos", ""),

@@ -74,7 +74,7 @@ def test_collectives_are_fitted_and_the_slowest_gpu_counts() -> None:
     [
         ({"version": 2}, "has version 2 of deeprig-bench; this deeprig reads 1"),
         ({"version": "1"}, "has version '1'"),
-        ({"format": "deeprig-collectives"}, "is no document of deeprig-bench"),
+        ({"format": "deeprig-collectives"}, "is not a document of deeprig-bench"),
         ({"collectives": [{"collective": "all_reduce"}]}, "is broken"),
         ({"ranks": "three"}, "is broken"),
     ],

@@ -29,7 +29,7 @@ def test_a_token_passes_two_of_eight_experts() -> None:
 def test_an_unknown_model_is_told_with_what_is_near() -> None:
     with pytest.raises(DeeprigError) as raised:
         models.find("lama-2-70b", KNOWN)
-    assert "there is no model 'lama-2-70b'" in raised.value.message
+    assert "unknown model 'lama-2-70b'" in raised.value.message
     assert "llama-2-70b" in raised.value.advice
 
 
@@ -43,7 +43,7 @@ FIELDS = "layers: 1, hidden: 8, heads: 2, kv_heads: 1, feed_forward: 4, vocabula
 @pytest.mark.parametrize(
     ("row", "said", "advice"),
     [
-        (FIELDS.replace("hidden", "hiden"), "no field 'hiden'", "Did you mean hidden?"),
+        (FIELDS.replace("hidden", "hiden"), "unknown field 'hiden'", "Did you mean hidden?"),
         (FIELDS.replace("layers: 1, ", ""), "'layers' is missing", ""),
         (FIELDS.replace("layers: 1", "layers: many"), "'layers' should be int", ""),
         (FIELDS.replace("layers: 1", "layers: 0"), "layers should be 1 or more", ""),

@@ -47,7 +47,7 @@ def test_a_link_carries_what_nccl_counts_it_for(text: str, gbps: float) -> None:
 
 @pytest.mark.parametrize("text", ["gen7x1", "gen3x3", "x16", "gen3", "", "gen3x16,,gen3x16"])
 def test_what_is_no_link_is_named(text: str) -> None:
-    with pytest.raises(DeeprigError, match="is no link"):
+    with pytest.raises(DeeprigError, match="is not a link"):
         links.parse(text)
 
 

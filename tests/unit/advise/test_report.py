@@ -229,7 +229,7 @@ def test_of_a_card_without_figures_what_fits_is_told() -> None:
     rig = machine.from_words("2x P104-100", "2x gen1x4")
     made = report.make(rig, [KNOWN["gpt2"]], "bf16", Work(1024))
     text = " ".join(printed(made).split())
-    assert "no speed is known of P104-100: what fits is told" in text
+    assert "the speed is unknown of P104-100: only memory is predicted" in text
     assert "fits: LoRA, DDP, " in text
     assert "tokens/s" not in text
     document = explain.document(made)
@@ -258,7 +258,8 @@ def test_slowdowns_are_of_forms_that_use_links(seven: Report) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "said"), [("lanes.png", "written as .svg or .html"), ("/none/x.svg", "no such folder")]
+    ("name", "said"),
+    [("lanes.png", "written as .svg or .html"), ("/none/x.svg", "the folder does not exist")],
 )
 def test_where_no_plot_can_be_written_is_said_first(name: str, said: str) -> None:
     with pytest.raises(DeeprigError) as raised:

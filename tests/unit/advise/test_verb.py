@@ -78,8 +78,8 @@ def test_the_command_line_has_every_flag_and_needs_no_rig() -> None:
 @pytest.mark.parametrize(
     ("changes", "said", "advice"),
     [
-        ({"model": "gpt3"}, "no model 'gpt3'", "gpt2"),
-        ({"precision": "int2"}, "no precision 'int2'", "int4"),
+        ({"model": "gpt3"}, "unknown model 'gpt3'", "gpt2"),
+        ({"precision": "int2"}, "unknown precision 'int2'", "int4"),
         ({"batch": "0"}, "--batch 0: a whole number is wanted", ""),
         ({"streams": "-1"}, "--streams -1: a whole number is wanted", ""),
         ({"layers": "abc"}, "--layers abc: a whole number is wanted", ""),
@@ -87,7 +87,7 @@ def test_the_command_line_has_every_flag_and_needs_no_rig() -> None:
         ({"model": "", "layers": "100000", "hidden": "256"}, "more than 1000", ""),
         ({"model": "", "layers": "2", "hidden": "100", "heads": "300"}, "can't share 100", ""),
         ({"links": "gen3x4"}, "1 links for 2 GPUs", "--links"),
-        ({"gpus": "2x RTX 9999"}, "no GPU 'RTX 9999'", ""),
+        ({"gpus": "2x RTX 9999"}, "unknown GPU 'RTX 9999'", ""),
         ({"layers": "12"}, "--model names a model", ""),
         ({"model": "", "layers": "12"}, "a model needs --hidden", ""),
         (
@@ -136,7 +136,7 @@ def two_rigs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Flags:
 
     def read(host: Host, *_: object) -> Machine:
         if host.name == "gone":
-            raise UnreachableError("no answer")
+            raise UnreachableError("is not an answer")
         return rigs.seed()
 
     monkeypatch.setattr(rig_measurements, "read", read)
@@ -151,7 +151,7 @@ def test_one_rig_that_cannot_be_read_does_not_hide_the_others(
     assert not advise(two_rigs, gpus="")
     out, err = capsys.readouterr()
     assert list(json.loads(out)) == ["here"]
-    assert "no answer" in err
+    assert "is not an answer" in err
     assert "host: gone" in err
 
 

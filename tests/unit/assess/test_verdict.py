@@ -25,7 +25,7 @@ SEED = replace(
     ("refusals", "findings", "system"),
     [
         ([], [], "convert in place"),
-        ([Refusal("usb-watchdog", "unplug it")], [], "mend, then convert in place"),
+        ([Refusal("usb-watchdog", "unplug it")], [], "fix, then convert in place"),
         ([Refusal("disk", "8 GB"), Refusal("usb-watchdog", "unplug it")], [], "reinstall"),
         ([Refusal("mining-system", "RaveOS")], [], "reinstall"),
         ([], [Finding("ld.so.preload", "/x.so", "critical", "is loaded")], "reinstall"),
@@ -33,7 +33,7 @@ SEED = replace(
         ([], [Finding("starts by itself", "/x", "critical", "fetches")], "reinstall"),
         ([], [Finding("starts by itself", "/x", "warning", "fetches")], "convert in place"),
         ([], [Finding("users", "evil", "critical", "is root")], "reinstall"),
-        ([], [Finding("on the bus", "0", "critical", "is gone")], "mend, then convert in place"),
+        ([], [Finding("on the bus", "0", "critical", "is gone")], "fix, then convert in place"),
         ([], [Finding("heat", "0", "critical", "no fan")], "convert in place"),
     ],
 )

@@ -81,7 +81,7 @@ def test_where_a_boards_row_is_silent_its_chipsets_rule_stands(board: str) -> No
 
 @pytest.mark.parametrize("psus", ["-5", "0", "750,0", "nan", "inf", "750 W", "1e9"])
 def test_psus_that_no_rig_has(psus: str) -> None:
-    with pytest.raises(DeeprigError, match="no list of watts") as caught:
+    with pytest.raises(DeeprigError, match="not a list of watts") as caught:
         told("ROMED8-2T", psus=psus)
     assert caught.value.advice
     assert told("ROMED8-2T", psus="750,850.5").psus == (750, 850.5)
@@ -97,7 +97,7 @@ class Context:
     ("host", "wish", "words"),
     [
         ("rig", Wish(board="X399 AORUS PRO", psus="750"), "--board, --psus: -H names a rig"),
-        ("rig", Wish(html="/nonexistent/x.html"), "there is no folder /nonexistent"),
+        ("rig", Wish(html="/nonexistent/x.html"), "the folder /nonexistent does not exist"),
         ("rig", Wish(markdown="/tmp"), "--markdown /tmp can't be written: it is a folder"),
         ("", Wish(board="ROMED8-2T", html="/tmp"), "--html /tmp can't be written"),
     ],
@@ -261,7 +261,7 @@ def test_what_cant_be_seen_is_asked_for_once() -> None:
 
 @pytest.mark.parametrize(
     ("given", "words"),
-    [("fan=yes", "no item 'fan'"), ("fans", "no answer"), ("fans=ja", "no answer")],
+    [("fan=yes", "no item 'fan'"), ("fans", "is not an answer"), ("fans=ja", "is not an answer")],
 )
 def test_wrong_answers(given: str, words: str) -> None:
     with pytest.raises(SourceError, match=words):
@@ -301,8 +301,8 @@ def test_pages_say_what_is_to_do_and_no_more(kind: str) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (("observe: risers", "observe: riser"), "no observation 'riser'"),
-        (("when: [several-psus]", "when: [many-psus]"), "no condition 'many-psus'"),
+        (("observe: risers", "observe: riser"), "unknown observation 'riser'"),
+        (("when: [several-psus]", "when: [many-psus]"), "unknown condition 'many-psus'"),
         (("    observe: risers\n", ""), "one of the two"),
         (("id: riser-power", "id: risers"), "is there already"),
         (("confidence: B", "confidence: D"), "confidence"),

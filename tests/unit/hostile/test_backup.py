@@ -90,7 +90,7 @@ def test_a_drip_of_a_command_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = itertools.count()
     monkeypatch.setattr("provision.ssh.shell.time.monotonic", lambda: float(next(clock)))
     drip = FakeConnection(itertools.repeat(b"."))
-    with pytest.raises(DeeprigError, match="did not come to an end in time"):
+    with pytest.raises(DeeprigError, match="did not finish in time"):
         RootShell(cast(Any, drip), None).run("true", longest=100)
     assert drip.channel.received <= 101
 

@@ -118,9 +118,9 @@ def test_what_is_gone_and_what_is_new() -> None:
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ("{", "no JSON"),
-        ("[]", "no report"),
-        ('{"format": "x"}', "no report"),
+        ("{", "is not JSON"),
+        ("[]", "is not a report"),
+        ('{"format": "x"}', "is not a report"),
         (json.dumps({"format": "deeprig-validation", "version": 7}), "version 7"),
     ],
 )

@@ -66,7 +66,10 @@ def test_a_lost_gpu_is_no_word_about_the_others() -> None:
         test_gpus.test_persistence: "Enabled",
         test_gpus.test_power_limit: "220 W",
     }.items():
-        assert proved(check, rig) == {FIRST: ("ok", reading), SECOND: ("unknown", "no answer")}
+        assert proved(check, rig) == {
+            FIRST: ("ok", reading),
+            SECOND: ("unknown", "no answer"),
+        }
 
 
 @pytest.mark.parametrize(

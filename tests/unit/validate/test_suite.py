@@ -178,5 +178,5 @@ def test_a_host_that_the_inventory_does_not_know(tmp_path: Path) -> None:
     inventory = tmp_path / "rigs.yml"
     inventory.write_text("rigs: {hosts: {}}")
     run = SuiteRun("no*body", Wanted(inventory=str(inventory)), Config(), tmp_path / "out")
-    with pytest.raises(DeeprigError, match="did not come to an end"):
+    with pytest.raises(DeeprigError, match="did not finish"):
         run.run(lambda event: None)
