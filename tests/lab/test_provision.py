@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from lab.image import Image
-from lab.machine import Rig
+from lab.build.image import RigImage
+from lab.rigs.machine import Rig
 
 ROOT = Path(__file__).parents[2]
 MakeRig = Callable[..., Rig]
@@ -125,20 +125,24 @@ def test_frames_are_few(second: Result) -> None:
         ("find /etc -lname '/hive/*' | wc -l", "0"),
         ("dpkg-query -W hive 2>/dev/null | wc -l", "0"),
         ("crontab -l | grep -c '^[^#].*hive' || true", "0"),
-        ("grep -c '^[^#].*hive' /root/.ssh/authorized_keys /home/user/.ssh/authorized_keys || true",
-         "/root/.ssh/authorized_keys:0\n/home/user/.ssh/authorized_keys:0"),
+        (
+            "grep -c '^[^#].*hive' /root/.ssh/authorized_keys /home/user/.ssh/authorized_keys"
+            " || true",
+            "/root/.ssh/authorized_keys:0\n/home/user/.ssh/authorized_keys:0",
+        ),
         ("tar -tzf /var/backups/deeprig/before.tar.gz | grep -c hive-config/rig.conf", "1"),
         ("ls /var/backups/deeprig/removed", "etc\nhive-config\nhive-drivers-pack"),
         ("stat -c %a /var/backups/deeprig /var/backups/deeprig/before.tar.gz", "700\n600"),
         # The base.
-        ("grep -wc 'pci=noaer' /proc/cmdline /etc/default/grub || true",
-         "/proc/cmdline:0\n/etc/default/grub:0"),
+        (
+            "grep -wc 'pci=noaer' /proc/cmdline /etc/default/grub || true",
+            "/proc/cmdline:0\n/etc/default/grub:0",
+        ),
         ("grep -wo 'net.ifnames=0' /proc/cmdline", "net.ifnames=0"),
         ("ls /sys/bus/pci/devices/0000:08:00.0/aer_dev_fatal | wc -l", "1"),
         ("ls -d /sys/module/nouveau 2>/dev/null | wc -l", "0"),
         ("awk '/SwapTotal/ {print ($2 > 0)}' /proc/meminfo", "1"),
-        ("readlink -f /etc/environment /etc/default/grub",
-         "/etc/environment\n/etc/default/grub"),
+        ("readlink -f /etc/environment /etc/default/grub", "/etc/environment\n/etc/default/grub"),
         ("grep -c '/hive' /etc/environment || true", "0"),
         # The driver and what stands on it.
         ("nvidia-smi --query-gpu=driver_version --format=csv,noheader | uniq", "580.95.05"),
@@ -150,11 +154,14 @@ def test_frames_are_few(second: Result) -> None:
         ("systemctl is-enabled gpu-power.service", "enabled"),
         ("bash -lc 'nvcc --version' | grep -o 'release 13.0'", "release 13.0"),
         ("dpkg-query -W -f '${Version}' libnccl2", "2.29.7-1+cuda13.0"),
-        ("/opt/deeprig/venv/bin/python -c 'import torch, numpy, pynvml; print(torch.__version__)'",
-         "2.13.0+cpu"),
+        (
+            "/opt/deeprig/venv/bin/python -c"
+            " 'import torch, numpy, pynvml; print(torch.__version__)'",
+            "2.13.0+cpu",
+        ),
         ("systemctl is-system-running --wait", "running"),
     ],
-)  # fmt: skip
+)
 def test_the_host_at_the_end(second: Result, rigs: list[Rig], command: str, answer: str) -> None:
     assert rigs[0].run(command).stdout.strip() == answer
 
@@ -170,7 +177,7 @@ def test_it_stays_so_over_a_reboot(second: Result, rigs: list[Rig], inventory: P
 
 
 @pytest.fixture
-def third(make_rig: MakeRig, provisioned_image: Image) -> Iterator[Rig]:
+def third(make_rig: MakeRig, provisioned_image: RigImage) -> Iterator[Rig]:
     """Another rig, which is provisioned already."""
     rig = make_rig("test3", built=provisioned_image)
     yield rig

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from lab import flavour
+from lab.build import flavour
 from lab.errors import LabError
 from provision.remote.facts.tables import table
 

@@ -9,15 +9,17 @@ from pathlib import Path
 import pytest
 import yaml
 
-from lab import control, faults, inventory, machine, sysfs
 from lab.errors import LabError
-from lab.machine import Rig
+from lab.rigs import inventory, machine
+from lab.rigs.machine import Rig
+from lab.simulate import control, faults, sysfs
 
 
 @pytest.fixture
 def rig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Rig:
     """A rig with hardware and without a disk."""
     monkeypatch.setenv("DEEPRIG_LAB_STATE", str(tmp_path))
+    monkeypatch.setenv("DEEPRIG_LAB_NETWORK", "0")
     rig = Rig("rig3")
     rig.hardware_folder.mkdir(parents=True)
     rig.set(hardware="seed", repository="")

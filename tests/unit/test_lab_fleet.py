@@ -7,16 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from lab import fleet, image, inventory
+from lab.build import image
 from lab.errors import LabError
-from lab.machine import Rig
+from lab.rigs import fleet, inventory
+from lab.rigs.machine import Rig
 
 
 @pytest.fixture
 def rig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Rig:
     """A rig that was bought with msOS, and is off."""
     monkeypatch.setenv("DEEPRIG_LAB_STATE", str(tmp_path))
-    built = image.Image((), tmp_path, "msos")
+    monkeypatch.setenv("DEEPRIG_LAB_NETWORK", "0")
+    built = image.RigImage((), tmp_path, "msos")
     monkeypatch.setattr(image, "ensure", lambda *names: built)
     bought = Rig("rig")
     bought.folder.mkdir(parents=True)

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from lab import control, pcie, procfs, sysfs
 from lab.errors import LabError
-from lab.hardware import Hardware, Link
+from lab.simulate import control, pcie, procfs, sysfs
+from lab.simulate.hardware import Hardware, LabLink
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def test_split_slot(seed: Hardware, tmp_path: Path) -> None:
 
 def test_config_space_says_what_the_files_say(seed: Hardware, tmp_path: Path) -> None:
     pcie.write_tree(tmp_path, seed.tree("x1"), aer=True)
-    pcie.set_link(tmp_path, "0000:08:00.0", Link(2, 1))
+    pcie.set_link(tmp_path, "0000:08:00.0", LabLink(2, 1))
     config = (tmp_path / "bus/pci/devices/0000:08:00.0/config").read_bytes()
     assert struct.unpack_from("<HH", config) == (0x10DE, 0x2204)
     assert struct.unpack_from("<H", config, pcie.LINK_STATUS) == (2 | 1 << 4,)

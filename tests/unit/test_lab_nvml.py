@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from lab import pcie
-from lab.control import HW_THERMAL
-from lab.hardware import Link
-from lab.simulated import NVRM, VERSION, Simulated, build
+from lab.simulate import pcie
+from lab.simulate.control import HW_THERMAL
+from lab.simulate.hardware import LabLink
+from lab.simulate.simulated import NVRM, VERSION, Simulated, build
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not shutil.which("gcc"), reason="no gcc")]
 MISMATCH = "RM has detected an NVML/RM version mismatch."  # pynvml has its own words
@@ -181,7 +181,7 @@ def test_heat_is_a_reason_and_adds_up(cards: Cards) -> None:
 
 
 def test_link_is_what_sysfs_says(cards: Cards) -> None:
-    pcie.set_link(cards.folder / "sys", "0000:08:00.0", Link(3, 4))
+    pcie.set_link(cards.folder / "sys", "0000:08:00.0", LabLink(3, 4))
     assert cards.ask("n.nvmlDeviceGetCurrPcieLinkWidth(g[2])") == 4
     assert cards.ask("n.nvmlDeviceGetCurrPcieLinkGeneration(g[2])") == 3
 

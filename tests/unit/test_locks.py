@@ -76,7 +76,7 @@ def test_this_machine_installs_from_locks_with_their_hashes() -> None:
     without = [line for line in installs if "--require-hashes -r requirements" not in line]
     (torch,) = without
     assert "--no-deps" in torch
-    assert "lab.wheels" in torch
+    assert "lab.build.wheels" in torch
 
 
 def test_a_package_that_is_not_the_locked_one_is_refused(tmp_path: Path) -> None:

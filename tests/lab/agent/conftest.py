@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 import yaml
 
-from lab.image import Image
-from lab.machine import Rig
+from lab.build.image import RigImage
+from lab.rigs.machine import Rig
 from tests.lab.operator import fab, switching, variant
 from tests.monitoring.names import RULE_FILES
 from tests.monitoring.prometheus import Prometheus, prometheus
@@ -108,7 +108,7 @@ def without_waiting(folder: Path) -> list[Path]:
 
 @pytest.fixture(scope="package")
 def agent_inventory(
-    make_rig: Callable[..., Rig], provisioned_image: Image, write_inventory: Callable[..., Path]
+    make_rig: Callable[..., Rig], provisioned_image: RigImage, write_inventory: Callable[..., Path]
 ) -> Iterator[tuple[Rig, Path]]:
     """A rig with driver and agent, and its inventory; it samples every second."""
     rig = make_rig(NAME, built=provisioned_image)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from lab.machine import Rig
+from lab.rigs.machine import Rig
 from tests.lab.mining.pool import ADDRESS
 from tests.lab.mining.rigs import demine, facts, left, sockets
 from tests.lab.operator import reboot, until
@@ -119,11 +119,15 @@ def test_it_stays_demined_over_more_reboots(demined: Demined) -> None:
 #: What is the operator's, or the distribution's, and stays or comes back: a command and its answer.
 KEPT = {
     "msos": [
-        ("crontab -u minerstat -l | grep -v '^#'",
-         "30 4 * * * /usr/bin/find /tmp -xdev -name 'upload-*' -mtime +7 -delete"),
+        (
+            "crontab -u minerstat -l | grep -v '^#'",
+            "30 4 * * * /usr/bin/find /tmp -xdev -name 'upload-*' -mtime +7 -delete",
+        ),
         ("bash -n /etc/profile && grep -c '^: # deeprig: .*screen' /etc/profile", "1"),
-        ("systemctl is-enabled rsyslog systemd-timesyncd apt-daily.timer",
-         "enabled\nenabled\nenabled"),
+        (
+            "systemctl is-enabled rsyslog systemd-timesyncd apt-daily.timer",
+            "enabled\nenabled\nenabled",
+        ),
         ("systemctl is-enabled systemd-udevd", "static"),
         ("systemctl is-active rsyslog", "active"),
         ("apt-mark showhold | grep -c linux || true", "0"),
@@ -136,8 +140,10 @@ KEPT = {
     "hijacked": [
         ("grep -c '^ssh' /root/.ssh/authorized_keys", "1"),
         ("grep -c '^# deeprig: ssh.*simplemining' /root/.ssh/authorized_keys", "1"),
-        ("grep -c NOPASSWD /etc/sudoers.d/support; sudo -lU support | grep -c NOPASSWD || true",
-         "1\n0"),
+        (
+            "grep -c NOPASSWD /etc/sudoers.d/support; sudo -lU support | grep -c NOPASSWD || true",
+            "1\n0",
+        ),
         ("crontab -l | grep -v '^#'", "10 5 * * * /usr/bin/true"),
         ("grep -c '^[^#]' /etc/cron.d/sysupdate || true", "0"),
     ],
@@ -149,7 +155,7 @@ KEPT = {
         ("systemctl is-enabled gminer || true", "masked"),
         ("ls /var/backups/deeprig/removed/etc/systemd/system/*.service | wc -l", "3"),
     ],
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("demined", list(KEPT), indirect=True)

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from lab.image import Image
-from lab.machine import Rig
+from lab.build.image import RigImage
+from lab.rigs.machine import Rig
 from tests.lab.operator import Said, fab, switching, variant
 
 NAME = "test4"
@@ -74,7 +74,7 @@ class Proven:
 @pytest.fixture(scope="package")
 def proven(
     make_rig: Callable[..., Rig],
-    provisioned_image: Image,
+    provisioned_image: RigImage,
     write_inventory: Callable[..., Path],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Proven]:
@@ -94,7 +94,7 @@ def proven(
 def pair(
     proven: Proven,
     make_rig: Callable[..., Rig],
-    provisioned_image: Image,
+    provisioned_image: RigImage,
     write_inventory: Callable[..., Path],
 ) -> Iterator[Path]:
     """The inventory of two rigs that can run one distributed job."""

@@ -17,7 +17,7 @@ from provision.errors import DeeprigError, SourceError
 from provision.inventory import yaml_source
 from provision.inventory.hosts import Inventory
 from provision.output import files
-from tests.unit.checklist.cases import case, facts, gpu, described
+from tests.unit.checklist.cases import case, described, facts, gpu
 
 
 def entries(made: Checklist) -> dict[str, Entry]:

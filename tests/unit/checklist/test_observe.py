@@ -8,7 +8,7 @@ import pytest
 
 from provision.checklist import observations
 from provision.checklist.observations import OBSERVERS
-from tests.unit.checklist.cases import GIB, case, gpu, port, described
+from tests.unit.checklist.cases import GIB, case, described, gpu, port
 
 LOW = 0xC0000000
 SWITCHED = {

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from lab import flavour
+from lab.build import flavour
 from provision.remote import dpkg
 from provision.remote.facts import access, miners, mining
 from provision.remote.facts.tree import Tree
