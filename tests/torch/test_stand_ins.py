@@ -348,20 +348,13 @@ def test_tools_that_agree(install: Callable[[str, str], None], tmp_path: Path) -
     install(
         "nvbandwidth", f'[ "$3" = 64 ] && {{ echo a line before; cat {tmp_path}/copies.json; }}'
     )
-<<<<<<< HEAD
     run: Any = RecordingRunner()
-    run.document["collectives"] = [{"collective": "all_reduce", "sizes": [
-        {"size_bytes": 67108864, "bus_bandwidth_bytes_per_second": 8.1e9}
-    ]}]  # fmt: skip
-=======
-    run: Any = Noted()
     run.document["collectives"] = [
         {
             "collective": "all_reduce",
             "sizes": [{"size_bytes": 67108864, "bus_bandwidth_bytes_per_second": 8.1e9}],
         }
     ]
->>>>>>> lab
     run.document["transfers"] = [
         {
             "gpu": GPUS[0],
