@@ -13,8 +13,8 @@ from fabric import Config
 from invoke.exceptions import Exit
 
 from provision.backup import stored, transfer
-from provision.backup.stored import Kept
-from provision.backup.transfer import Fetched
+from provision.backup.stored import StoredBackup
+from provision.backup.transfer import FetchedCopy
 from provision.cli.answers import show_answers
 from provision.cli.plays import play_file, play_on_hosts
 from provision.errors import DeeprigError, SourceError, shown_path
@@ -45,7 +45,7 @@ def backup(context: FleetContext, flags: Flags) -> None:
     if made and not flags.check:
         with Terminal(error=True).status("Copying") as status:
 
-            def work(shell: RootShell, host: Host) -> Fetched:
+            def work(shell: RootShell, host: Host) -> FetchedCopy:
                 there = transfer.on_rig(shell)
                 return transfer.fetch(
                     shell,
@@ -60,7 +60,7 @@ def backup(context: FleetContext, flags: Flags) -> None:
         raise Exit(code=worst)
 
 
-def copied(host: str, one: Fetched) -> str:
+def copied(host: str, one: FetchedCopy) -> str:
     """Return what `fab backup` prints about one rig's copy."""
     lines = [f"{host}: {shown_path(one.copy.where)}, {one.copy.size / 1e6:.1f} MB"]
     if one.older:
@@ -131,12 +131,16 @@ def status(context: FleetContext, flags: Flags) -> None:
             )
         )
     if worst := _show_results(
-        found, flags, lambda host, one: "\n".join(rows(host, one, copies[host], older[host]))
+        found,
+        flags,
+        lambda host, one: "\n".join(status_lines(host, one, copies[host], older[host])),
     ):
         raise Exit(code=worst)
 
 
-def rows(host: str, there: Kept, copy: Kept, older: Sequence[Kept] = ()) -> list[str]:
+def status_lines(
+    host: str, there: StoredBackup, copy: StoredBackup, older: Sequence[StoredBackup] = ()
+) -> list[str]:
     """Return what `fab status` prints about one rig's backups."""
     lines = [host, f"  on the rig  {_line(there)}"]
     lines += [f"  there, older {one}" for one in there.older]
@@ -151,7 +155,7 @@ def rows(host: str, there: Kept, copy: Kept, older: Sequence[Kept] = ()) -> list
     return lines
 
 
-def _line(one: Kept) -> str:
+def _line(one: StoredBackup) -> str:
     if one.state == "none" or one.made is None:
         return "none"
     made = time.strftime("%Y-%m-%d %H:%M", time.localtime(one.made))

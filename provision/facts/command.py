@@ -34,9 +34,9 @@ def show_facts(context: FleetContext, flags: Flags) -> None:
     def show_one(name: str, facts: dict[str, Any]) -> None:
         documents[name] = Redactor(secrets_of(variables[name])).value(facts)
         if not flags.json:
-            rows = summary.rows(facts, models)
+            rows = summary.summarize_facts(facts, models)
             console.print(name, style="bold")
-            wrapping.rows(rows, console, LABEL)
+            wrapping.print_pairs(rows, console, LABEL)
 
     status = show_answers(answers, show_one)
     if flags.json:

@@ -11,7 +11,7 @@ from provision.engine.variables import HostVariables
 from provision.errors import DeeprigError, PatternError, SourceError
 from provision.inventory import hosts
 from provision.inventory.hosts import Inventory
-from provision.inventory.yaml_source import Text
+from provision.inventory.yaml_source import YamlText
 
 RIGS = """
 rigs:
@@ -37,7 +37,7 @@ def known(tmp_path: Path) -> Inventory:
     (tmp_path / "group_vars" / "all.yml").write_text("from: group_vars/all\nonly_all: 1\n")
     (tmp_path / "group_vars" / "rigs.yml").write_text("from: group_vars/rigs\n")
     (tmp_path / "host_vars" / "rig2.yml").write_text("from: host_vars\n")
-    return hosts.load(tmp_path)
+    return hosts.read_inventory(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -119,14 +119,14 @@ def test_what_is_written_wrong_is_named(
 ) -> None:
     (tmp_path / "rigs.yml").write_text(text)
     with pytest.raises(SourceError) as caught:
-        hosts.load(tmp_path)
+        hosts.read_inventory(tmp_path)
     assert message in caught.value.message
     assert str(caught.value.position).endswith(f"rigs.yml:{place}")
 
 
 def test_an_inventory_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(DeeprigError, match=r"the inventory .* does not exist"):
-        hosts.load(tmp_path / "nowhere")
+        hosts.read_inventory(tmp_path / "nowhere")
 
 
 @pytest.mark.parametrize(
@@ -155,8 +155,8 @@ def test_a_play_of_a_host_that_nobody_named(known: Inventory, tmp_path: Path) ->
 
 def test_an_inventory_elsewhere_has_the_settings_defaults(tmp_path: Path) -> None:
     (tmp_path / "own.yml").write_text("rigs: {hosts: {a: {swap_file: /swap}}}")
-    known = hosts.load(tmp_path / "own.yml")
+    known = hosts.read_inventory(tmp_path / "own.yml")
     templar = HostVariables(known.host("a"), known, {}, check=False, diff=False).templar()
-    given = Text.given
+    given = YamlText.given
     assert templar.render(given("{{ preflight_root_disk_gb }}")) == 40
     assert templar.render(given("{{ swap_file }}")) == "/swap"

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from provision.engine.run_options import RunOptions, extra_variables, words
+from provision.engine.run_options import RunOptions, extra_variables, split_words
 from provision.errors import SourceError
 
 
@@ -58,5 +58,5 @@ def test_tags(tags: str, skip: str, selected: str) -> None:
         "never": {"never", "rare"},
         "both": {"always", "never"},
     }
-    options = RunOptions(tags=words(tags), skip_tags=words(skip))
+    options = RunOptions(tags=split_words(tags), skip_tags=split_words(skip))
     assert selected == " ".join(n for n, t in tasks.items() if options.selects(frozenset(t)))

@@ -31,7 +31,7 @@ def test_text(text: str, hidden: str) -> None:
 
 
 def test_secrets_are_found_at_any_depth_and_behind_templates() -> None:
-    variables = yaml_source.parse(
+    variables = yaml_source.parse_yaml(
         """
 vault: hunter22
 ansible_password: "{{ vault }}"

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from provision.inventory import yaml_source
-from provision.inventory.yaml_source import Text
+from provision.inventory.yaml_source import YamlText
 from provision.templating.templar import Templar
 
 ROOT = Path(__file__).parents[2]
@@ -55,14 +55,14 @@ def templar(gpus: tuple[str, ...] = (AMPERE,), **changes: Any) -> Templar:
     settings = {name: changes.pop(name) for name in list(changes) if name not in {*rig, *facts}}
     rig.update({name: value for name, value in changes.items() if name in rig})
     facts.update({name: value for name, value in changes.items() if name in facts})
-    preflight = yaml_source.load(ROOT / "playbooks/preflight.yml")[0]["vars"]
-    layers = [yaml_source.load(ROOT / file) for file in FILES]
+    preflight = yaml_source.load_yaml(ROOT / "playbooks/preflight.yml")[0]["vars"]
+    layers = [yaml_source.load_yaml(ROOT / file) for file in FILES]
     known = {"ansible_facts": {**facts, "ansible_local": {"deeprig": rig}}}
     return Templar([known, *layers, preflight, settings])
 
 
 def value(name: str, *gpus: str, **changes: Any) -> Any:
-    return templar(gpus or (AMPERE,), **changes).render(Text.given(f"{{{{ {name} }}}}"))
+    return templar(gpus or (AMPERE,), **changes).render(YamlText.given(f"{{{{ {name} }}}}"))
 
 
 @pytest.mark.parametrize(
@@ -176,6 +176,6 @@ def test_swap(gpus: tuple[str, ...], changes: dict[str, Any], mib: int) -> None:
 def test_preflight_refuses(
     gpus: tuple[str, ...], changes: dict[str, Any], names: list[str]
 ) -> None:
-    refusals = templar(gpus, **changes).render(Text.given("{{ refusals }}"))
+    refusals = templar(gpus, **changes).render(YamlText.given("{{ refusals }}"))
     assert [row["name"] for row in refusals if row["bad"]] == names
     assert all(row["why"].strip() for row in refusals if row["bad"])

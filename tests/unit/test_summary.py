@@ -70,4 +70,4 @@ def facts(**changes: Any) -> dict[str, Any]:
     ],
 )
 def test_rows(changes: dict[str, Any], label: str, value: str) -> None:
-    assert dict(summary.rows(facts(**changes), MODELS))[label] == value
+    assert dict(summary.summarize_facts(facts(**changes), MODELS))[label] == value

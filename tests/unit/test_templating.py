@@ -8,12 +8,12 @@ import pytest
 
 from provision.errors import Position, RenderError
 from provision.inventory import yaml_source
-from provision.inventory.yaml_source import Text
+from provision.inventory.yaml_source import YamlText
 from provision.templating.names import names_in
 from provision.templating.templar import Templar
 from provision.templating.unknown import PartialResult, Unknown
 
-VARIABLES = yaml_source.parse(
+VARIABLES = yaml_source.parse_yaml(
     """
 one: 1
 two: "{{ one + 1 }}"
@@ -84,7 +84,7 @@ def templar() -> Templar:
     ],
 )
 def test_values_keep_their_types(templar: Templar, template: str, value: Any) -> None:
-    assert templar.render(Text.at(template, AT)) == value
+    assert templar.render(YamlText.at(template, AT)) == value
 
 
 @pytest.mark.parametrize(
@@ -121,7 +121,7 @@ def test_conditions(templar: Templar, condition: Any, truth: bool) -> None:
 )
 def test_errors_say_where(templar: Templar, template: str, message: str) -> None:
     with pytest.raises(RenderError) as caught:
-        templar.render(Text.at(template, AT))
+        templar.render(YamlText.at(template, AT))
     assert message in caught.value.message
     assert caught.value.position is not None
 
@@ -163,7 +163,7 @@ def test_a_condition_must_be_true_or_false(templar: Templar) -> None:
     ],
 )
 def test_what_is_made_of_an_unknown_value_is_unknown(templar: Templar, template: str) -> None:
-    assert isinstance(templar.render(Text.at(template, AT)), Unknown)
+    assert isinstance(templar.render(YamlText.at(template, AT)), Unknown)
 
 
 @pytest.mark.parametrize(
@@ -181,7 +181,7 @@ def test_what_is_made_of_an_unknown_value_is_unknown(templar: Templar, template:
 def test_what_does_not_need_an_unknown_value_is_known(
     templar: Templar, template: str, value: Any
 ) -> None:
-    assert templar.render(Text.at(template, AT)) == value
+    assert templar.render(YamlText.at(template, AT)) == value
 
 
 def test_a_template_file_that_uses_an_unknown_value_is_unknown(templar: Templar) -> None:
@@ -202,7 +202,7 @@ def test_a_template_file_that_uses_an_unknown_value_is_unknown(templar: Templar)
     ],
 )
 def test_names_are_found_without_rendering(value: str, names: set[str]) -> None:
-    assert names_in(Text.at(value, AT)) == names
+    assert names_in(YamlText.at(value, AT)) == names
 
 
 def test_a_template_file_reads_no_other(templar: Templar) -> None:

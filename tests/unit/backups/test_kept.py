@@ -18,8 +18,8 @@ from invoke.exceptions import Exit
 
 from provision import paths
 from provision.backup import command, stored, transfer
-from provision.backup.stored import FOLDER, Kept
-from provision.backup.transfer import Fetched
+from provision.backup.stored import FOLDER, StoredBackup
+from provision.backup.transfer import FetchedCopy
 from provision.cli.flags import Flags
 from provision.engine.results import Recap, Status
 from provision.errors import DeeprigError, SourceError
@@ -142,7 +142,7 @@ def test_a_copy_that_others_can_read_is_told(folder: Path) -> None:
 
 @pytest.mark.parametrize("name", ["../../.bashrc", "/etc/passwd", "packages/../../x", "a\nb", ""])
 def test_a_rig_cant_name_files_elsewhere(name: str, tmp_path: Path) -> None:
-    there = Kept(FOLDER, files={name: 1})
+    there = StoredBackup(FOLDER, files={name: 1})
 
     class Shell:
         def run(self, command: str, **rest: object) -> None:
@@ -174,7 +174,7 @@ class Rig:
         return Done(done.returncode, done.stdout, done.stderr)
 
 
-def fetched(rig: Rig, folder: Path) -> Fetched:
+def fetched(rig: Rig, folder: Path) -> FetchedCopy:
     there = transfer.on_rig(rig)  # type: ignore[arg-type]
     return transfer.fetch(rig, there, folder, lambda text: None)  # type: ignore[arg-type]
 
@@ -198,10 +198,10 @@ def test_a_copy_that_differs_is_put_aside(tmp_path: Path) -> None:
     assert [one.where for one in stored.older(here)] == sorted(map(str, (first, second)))
     assert (second / "before.tar.gz").read_text() == "archive"
     assert (here / "before.tar.gz").read_text() == "less"
-    told = command.copied("attic", Fetched(stored.here(here), second))
+    told = command.copied("attic", FetchedCopy(stored.here(here), second))
     assert f"is in {second} now" in told
     rows = "\n".join(
-        command.rows("attic", stored.here(here), stored.here(here), stored.older(here))
+        command.status_lines("attic", stored.here(here), stored.here(here), stored.older(here))
     )
     assert str(first) in rows
 
@@ -226,7 +226,9 @@ def test_a_backup_that_is_sent_comes_beside_the_rigs_own(tmp_path: Path) -> None
     assert (old / "before.tar.gz").read_text() == "own"
     assert transfer.on_rig(rig).state == "readable by others" or os.geteuid() == 0
     assert transfer.on_rig(rig).older == (str(old),)
-    assert str(old) in "\n".join(command.rows("attic", transfer.on_rig(rig), stored.here(sent)))
+    assert str(old) in "\n".join(
+        command.status_lines("attic", transfer.on_rig(rig), stored.here(sent))
+    )
     assert (own / "before.tar.gz").read_text() == "archive"
     assert (own / "removed" / "hive").is_dir()
     transfer.send(rig, sent, lambda text: None)
@@ -276,20 +278,22 @@ def test_nothing_is_written_where_fab_happens_to_run(tmp_path: Path) -> None:
     """What is the project's stays in its folder."""
     root = Path(__file__).parents[3]
     assert root / "backups" == paths.BACKUPS
-    logs = set((root / "log").glob("*"))
     words = ["-m", "fabric", "-r", str(root), "backup", "-H", "user@127.0.0.1:9"]
-    message = subprocess.run(
-        [sys.executable, *words], cwd=tmp_path, capture_output=True, check=False
-    )
-    assert message.returncode == 4, message.stderr
+    with subprocess.Popen(
+        [sys.executable, *words], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        _, errors = process.communicate()
+    assert process.returncode == 4, errors
     assert names(tmp_path) == []
-    (log,) = set((root / "log").glob("*-backup-*.jsonl")) - logs
+    (log,) = (root / "log").glob(f"*-backup-*-{process.pid}.jsonl")
     log.unlink()
 
 
 def test_rows_say_what_to_do() -> None:
-    none = Kept("backups/attic")
+    none = StoredBackup("backups/attic")
     assert "fab backup -H attic keeps a copy here" in "\n".join(
-        command.rows("attic", stored.parse(ANSWER), none)
+        command.status_lines("attic", stored.parse(ANSWER), none)
     )
-    assert "fab provision makes one" in "\n".join(command.rows("attic", Kept(FOLDER), none))
+    assert "fab provision makes one" in "\n".join(
+        command.status_lines("attic", StoredBackup(FOLDER), none)
+    )
