@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 ROOMS = ("agent", "provision", "lab")
 MODULES = sorted(
     ".".join(file.relative_to(ROOT).with_suffix("").parts)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.unit.playbook_shell import PLAYBOOKS, tasks
+from tests.unit.playbooks.playbook_shell import PLAYBOOKS, tasks
 
 FILES = sorted(
     str(path.relative_to(PLAYBOOKS))

@@ -17,8 +17,8 @@ from provision.errors import DeeprigError, UnreachableError
 from provision.facts import command
 from provision.inventory.hosts import Host
 from provision.ssh.rig_sessions import Sessions
+from tests.unit.cli.fleet import fleet
 from tests.unit.facts.gathered import gathered
-from tests.unit.fleet import fleet
 
 
 def test_json_is_alone_on_standard_output(

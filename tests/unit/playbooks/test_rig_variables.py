@@ -11,7 +11,7 @@ from provision.inventory import yaml_source
 from provision.inventory.yaml_source import YamlText
 from provision.templating.templar import Templar
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 FILES = (
     "inventory/group_vars/all.yml",
     "inventory/hardware/gpus.yml",

@@ -13,7 +13,7 @@ from provision.remote.host import Host, ModuleFailure
 from provision.remote.modules import replace
 from provision.remote.options import normalize
 from tests.unit.modules.rig import make
-from tests.unit.playbook_shell import rendered, tasks
+from tests.unit.playbooks.playbook_shell import rendered, tasks
 
 BLOCK = tasks("tasks/demine/stop.yml")["Commands of rc.local and of logins that start miners"]
 MARK, SWITCH_OFF = BLOCK["block"]

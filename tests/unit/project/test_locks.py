@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 FOR_RIGS = (
     "agent/requirements.txt",
     "tests/rig/requirements.txt",

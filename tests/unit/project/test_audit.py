@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lab.audit import LOCKS, main
-from tests.unit import test_locks
+from tests.unit.project import test_locks
 
 #: pip-audit, with answers that a test chooses: by the name of the package in the file.
 PROGRAM = """

@@ -15,7 +15,7 @@ import yaml
 TASKS = {
     task["name"]: task
     for task in yaml.safe_load(
-        (Path(__file__).parents[2] / "playbooks/tasks/demine/system.yml").read_text()
+        (Path(__file__).parents[3] / "playbooks/tasks/demine/system.yml").read_text()
     )
 }
 #: A partition is unmounted: what was on it is no longer seen, and the folder beneath is empty.

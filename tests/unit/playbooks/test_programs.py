@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.playbook_shell import PLAYBOOKS, rendered
+from tests.unit.playbooks.playbook_shell import PLAYBOOKS, rendered
 
 TEMPLATES = PLAYBOOKS / "templates"
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"

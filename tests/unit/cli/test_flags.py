@@ -9,7 +9,7 @@ import pytest
 
 from provision.cli.flags import OF_PLAYS
 
-SPEC = importlib.util.spec_from_file_location("fabfile", Path(__file__).parents[2] / "fabfile.py")
+SPEC = importlib.util.spec_from_file_location("fabfile", Path(__file__).parents[3] / "fabfile.py")
 assert SPEC is not None
 assert SPEC.loader is not None
 fabfile = importlib.util.module_from_spec(SPEC)

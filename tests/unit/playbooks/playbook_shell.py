@@ -13,7 +13,7 @@ from typing import Any
 import jinja2
 import yaml
 
-PLAYBOOKS = Path(__file__).parents[2] / "playbooks"
+PLAYBOOKS = Path(__file__).parents[3] / "playbooks"
 
 
 def tasks(path: str) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from provision.engine import module_registry
 from provision.engine.keywords import PLAY, TASK
 from provision.templating import filters
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 PLAYBOOKS = (ROOT / "docs" / "playbooks.md").read_text()
 NAMES = sorted(
     module_registry.action_names() | module_registry.remote_names() | module_registry.STATIC

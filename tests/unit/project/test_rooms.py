@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests import conftest
+
+ROOT = Path(__file__).parents[3]
 ROOMS = ("provision", "agent", "lab", "tests", "fabfile")
 # A room, and what of ours its files may import.
 ALLOWED = {
@@ -92,3 +94,8 @@ def test_no_file_that_is_ignored_is_tracked() -> None:
     ]
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines() == []
+
+
+def test_the_order_of_the_tests_names_files_that_exist() -> None:
+    for name in (*conftest.LONGEST, *conftest.SLOW):
+        assert (ROOT / "tests" / name).exists(), name

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import yaml
 
-from tests.unit.playbook_shell import PLAYBOOKS, evaluated, rendered, tasks
+from tests.unit.playbooks.playbook_shell import PLAYBOOKS, evaluated, rendered, tasks
 
 TASK = tasks("backup.yml")["Archive of the settings before"]
 VARIABLES = yaml.safe_load((PLAYBOOKS / "backup.yml").read_text())[0]["vars"]

@@ -11,7 +11,7 @@ from lab.build import flavour
 from lab.errors import LabError
 from provision.remote.facts.tables import table
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 ROWS = yaml.safe_load((ROOT / "playbooks/vars/mining_os.yml").read_text())
 SYSTEMS = {system["key"]: system for system in table("mining_os.json")["systems"]}
 

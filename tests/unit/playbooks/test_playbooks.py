@@ -11,7 +11,7 @@ import pytest
 
 from provision.engine import playbook
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 PLAYBOOKS = sorted((ROOT / "playbooks").glob("*.yml"))
 BIN = Path(sys.executable).parent
 

@@ -15,7 +15,7 @@ from tests.unit.local import Played, play
 
 pytestmark = pytest.mark.slow
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 class Keys:
