@@ -23,7 +23,7 @@ SLOW = (
     "unit/agent/simulated",
     "unit/agent/web/test_crowds.py",
     "unit/agent/web/test_deadlines.py",
-    "unit/agent/web/test_guessers.py",
+    "unit/agent/web/test_password_guessing.py",
     "unit/agent/web/test_hosts.py",
     "unit/agent/web/test_http_slow.py",
     "unit/bench/test_processes.py",

@@ -133,7 +133,7 @@ def _content(check: Mapping[str, Any], verbose: bool) -> Text:
     if not lines and len(rows) == 1:
         lines = [Text(rows[0]["reading"])]
     elif not lines and rows:
-        lines = [Text(f"{len(rows)} as expected")]
+        lines = [Text(f"{len(rows)} passed")]
     return Text("\n").join(lines)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 from provision.engine import module_registry
 from provision.engine.keywords import PLAY, TASK
+from provision.errors import ExitStatus
 from provision.templating import filters
 
 ROOT = Path(__file__).parents[3]
@@ -37,3 +39,17 @@ def test_every_keyword_filter_and_test_is_listed() -> None:
 def test_links_lead_somewhere(path: Path) -> None:
     for target in re.findall(r"\]\((?!http)([^)#]+)\)", path.read_text()):
         assert (path.parent / target).exists(), target
+
+
+def test_every_exit_status_is_in_the_readme() -> None:
+    rows = re.findall(r"^\| (\d+) \| (\w+) \|", (ROOT / "README.md").read_text(), re.MULTILINE)
+    assert rows == [(str(status.value), status.name) for status in ExitStatus]
+
+
+def test_the_picture_is_drawn_from_its_text() -> None:
+    """Every label of architecture.dot is in the SVG."""
+    drawn = (ROOT / "docs" / "architecture.svg").read_text()
+    text = (ROOT / "docs" / "architecture.dot").read_text()
+    for label in re.findall(r'label="([^"]+)"', text):
+        for line in re.split(r"\\[nl]", label):
+            assert html.escape(line.strip(), quote=False) in drawn, line
