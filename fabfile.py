@@ -54,7 +54,7 @@ def adopt(
     load="put the GPUs of a provisioned rig to work for some seconds: how hot do they get?",
 )
 def assess(context: FleetContext, flags: Flags, html: str = "", load: bool = False) -> None:
-    """Report what a rig is, how it was used, which users have access, and what to do with it. Read-only."""
+    """Report what a rig is, how it was used, which users can log in, and what to do. Read-only."""
     from provision.assess import command
 
     command.assess(context, flags, html, load)

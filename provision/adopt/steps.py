@@ -6,11 +6,12 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from rich.console import Console
+from rich.text import Text
 
-from provision.output.wrapping import wrap_lines
+from provision.output.tables import Grid
 
 Status = Literal["ok", "changed", "would change", "left", "failed"]
-NAME, STATUS = 11, 14  # columns
+NAME, STATUS = 10, 13  # columns
 COLOURS = {"changed": "yellow", "would change": "yellow", "failed": "red"}
 
 
@@ -39,13 +40,9 @@ class AdoptionReport:
             return
         if len(self.steps) == 1:
             self.console.print(self.address, style="bold")
-        self.console.print(f"  {name:<{NAME}}", end="")
-        self.console.print(f"{status:<{STATUS}}", end="", style=COLOURS.get(status))
-        margin = NAME + STATUS + 2
-        parts = [
-            part for one in text.splitlines() for part in wrap_lines(one, self.console, margin)
-        ]
-        self.console.print(f"\n{' ' * margin}".join(parts))
+        grid = Grid(self.console, NAME, STATUS)
+        grid.add_row(name, Text(status, COLOURS.get(status, "")), text)
+        grid.print()
 
     @property
     def failed(self) -> bool:

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from provision.advise.report import AdviceReport, Row
 from provision.advise.show import name_of, number
-from provision.advise.wrapping import hanging
+from provision.output.wrapping import hanging
 from provision.performance import figures
 from provision.performance.candidates import Candidate, gib
 from provision.performance.prediction import Prediction

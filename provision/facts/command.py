@@ -10,8 +10,8 @@ from invoke.exceptions import Exit
 from provision.cli.answers import show_answers
 from provision.discovery import summary
 from provision.discovery.gather import gather_facts
-from provision.output import wrapping
 from provision.output.redaction import Redactor, secrets_of
+from provision.output.tables import print_pairs
 from provision.output.terminal import Terminal
 from provision.ssh.fanout import run_on_hosts
 
@@ -36,7 +36,7 @@ def show_facts(context: FleetContext, flags: Flags) -> None:
         if not flags.json:
             rows = summary.summarize_facts(facts, models)
             console.print(name, style="bold")
-            wrapping.print_pairs(rows, console, LABEL)
+            print_pairs(console, rows, LABEL)
 
     status = show_answers(answers, show_one)
     if flags.json:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from provision.cli.flags import Flags
 from provision.engine.results import Recap, Status
 from provision.errors import DeeprigError, SourceError
 from provision.inventory.hosts import Host
+from provision.output.terminal import Terminal
 from provision.ssh.shell import Done
 
 ANSWER = (
@@ -200,9 +202,7 @@ def test_a_copy_that_differs_is_put_aside(tmp_path: Path) -> None:
     assert (here / "before.tar.gz").read_text() == "less"
     told = command.copied("attic", FetchedCopy(stored.here(here), second))
     assert f"is in {second} now" in told
-    rows = "\n".join(
-        command.status_lines("attic", stored.here(here), stored.here(here), stored.older(here))
-    )
+    rows = status("attic", stored.here(here), stored.here(here), stored.older(here))
     assert str(first) in rows
 
 
@@ -226,9 +226,7 @@ def test_a_backup_that_is_sent_comes_beside_the_rigs_own(tmp_path: Path) -> None
     assert (old / "before.tar.gz").read_text() == "own"
     assert transfer.on_rig(rig).state == "readable by others" or os.geteuid() == 0
     assert transfer.on_rig(rig).older == (str(old),)
-    assert str(old) in "\n".join(
-        command.status_lines("attic", transfer.on_rig(rig), stored.here(sent))
-    )
+    assert str(old) in status("attic", transfer.on_rig(rig), stored.here(sent))
     assert (own / "before.tar.gz").read_text() == "archive"
     assert (own / "removed" / "hive").is_dir()
     transfer.send(rig, sent, lambda text: None)
@@ -289,11 +287,14 @@ def test_nothing_is_written_where_fab_happens_to_run(tmp_path: Path) -> None:
     log.unlink()
 
 
+def status(host: str, *backups: Any) -> str:
+    """Return what `fab status` prints of a rig, without line breaks."""
+    stream = io.StringIO()
+    command.print_status(Terminal(stream), host, *backups)
+    return " ".join(stream.getvalue().split())
+
+
 def test_rows_say_what_to_do() -> None:
     none = StoredBackup("backups/attic")
-    assert "fab backup -H attic keeps a copy here" in "\n".join(
-        command.status_lines("attic", stored.parse(ANSWER), none)
-    )
-    assert "fab provision makes one" in "\n".join(
-        command.status_lines("attic", StoredBackup(FOLDER), none)
-    )
+    assert "fab backup -H attic keeps a copy here" in status("attic", stored.parse(ANSWER), none)
+    assert "fab provision makes one" in status("attic", StoredBackup(FOLDER), none)
