@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from agent.checks.judgements import judge_pcie_errors
 from agent.readings import pcie, xid
 from provision.assess.finding import Finding, Status
 from provision.assess.nvidia_smi import Smi
@@ -85,7 +86,7 @@ def _errors(gpus: Sequence[pcie.PcieGpu]) -> Iterator[Finding]:
             bad = {name: number for name, number in port.aer.totals.items() if number}
             if not bad:
                 continue
-            status: Status = "warning" if set(bad) == {"correctable"} else "critical"
+            status: Status = judge_pcie_errors(bad)
             reading = ", ".join(f"{number} {name}" for name, number in bad.items())
             where = "" if port.address == gpu.address else f" at {port.address}"
             yield Finding("PCIe errors", gpu.address, status, f"{reading}{where}", CABLE)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from agent.checks.judgements import judge_width, limit_to_card
 from provision.checklist.conditions import REBAR_GENERATION
 from provision.checklist.configuration import RigConfiguration
 from provision.hardware import power
@@ -48,15 +49,15 @@ def risers(case: RigConfiguration) -> Observation:
     for gpu in case.gpus:
         # The last port above the card is the slot; the card itself reports x16 in any slot.
         slot = gpu["path"][-2] if len(gpu["path"]) > 1 else None
-        most = min(slot["max_width"] or 0, _own_width(gpu)) if slot else 0
-        if slot and (slot["current_width"] or 0) < most:
+        most = limit_to_card(slot["max_width"] or 0, _card_width(gpu)) if slot else 0
+        if slot and judge_width(slot["current_width"] or 0, most) != "ok":
             narrow.append(f"{gpu['address']} has x{slot['current_width']} of x{most}")
     return _ok(not narrow, "; ".join(narrow) or "as wide as the slots are")
 
 
-def _own_width(gpu: Mapping[str, Any]) -> int:
-    """Lanes that the card itself has: small ones and mining cards have fewer than 16."""
-    return int((gpu["path"][-1]["max_width"] if gpu["path"] else 0) or 16)
+def _card_width(gpu: Mapping[str, Any]) -> int | None:
+    """Return the card's own lanes; None where they are not known."""
+    return gpu["path"][-1]["max_width"] if gpu["path"] else None
 
 
 def nvme(case: RigConfiguration) -> Observation:
@@ -223,7 +224,7 @@ def width(case: RigConfiguration) -> Observation:
     narrow = [
         f"{gpu['address']} x{gpu['path_width'] or 0}"
         for gpu in case.gpus
-        if (gpu["path_width"] or 0) < min(case.wanted, _own_width(gpu))
+        if judge_width(gpu["path_width"] or 0, limit_to_card(case.wanted, _card_width(gpu))) != "ok"
     ]
     reading = f"{', '.join(narrow)}, and x{case.wanted} is possible" if narrow else ""
     return _ok(not narrow, reading or f"x{case.wanted} or more, or all that the card has")
