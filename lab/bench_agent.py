@@ -312,9 +312,11 @@ def compare(work: Path, interpreter: Path) -> int:
     every_second = agent("agent, 1 s", interpreter, three, "--sample.interval=1s")
     by_default = agent("agent, 5 s", interpreter, three)
     node_exporter = Candidate(
-        "node_exporter", [node, f"--web.listen-address=127.0.0.1:{node_port}"], node_port,
+        "node_exporter",
+        [node, f"--web.listen-address=127.0.0.1:{node_port}"],
+        node_port,
         dict(os.environ),
-    )  # fmt: skip
+    )
     candidates = [
         every_second,
         by_default,

@@ -19,8 +19,24 @@ def in_trouble(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launched]:
     folder = tmp_path_factory.mktemp("troubled")
     path = os.pathsep.join([str(Path(__file__).with_name("troubled")), str(ROOT)])
     with launch(
-        folder, "gemm", "collectives", "pairs", "ddp", "moe", "decode", "--plan", "quick",
-        "--patience", "10", "--ranks", "2", "--max-bytes", "4K", "--repeats", "1", PYTHONPATH=path,
-    ) as launched:  # fmt: skip
+        folder,
+        "gemm",
+        "collectives",
+        "pairs",
+        "ddp",
+        "moe",
+        "decode",
+        "--plan",
+        "quick",
+        "--patience",
+        "10",
+        "--ranks",
+        "2",
+        "--max-bytes",
+        "4K",
+        "--repeats",
+        "1",
+        PYTHONPATH=path,
+    ) as launched:
         launched.started(2)
         yield launched

@@ -43,16 +43,23 @@ def run(*jobs: tuple[Path, int, Sequence[Mapping[str, Any]]]) -> list[dict[str, 
     words = []
     for folder, count, parts in jobs:
         job = {
-            "backend": "gloo", "output": str(folder / "output.json"), "parts": parts,
+            "backend": "gloo",
+            "output": str(folder / "output.json"),
+            "parts": parts,
             "ends_with_parent": True,
-        }  # fmt: skip
+        }
         (folder / "job.json").write_text(json.dumps(job))
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             words += [str(folder), str(count), str(free.getsockname()[1])]
     done = subprocess.run(
-        [sys.executable, "-c", FORK, *words], cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"},
-        capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False,
-    )  # fmt: skip
+        [sys.executable, "-c", FORK, *words],
+        cwd=ROOT,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_SECONDS,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     return [json.loads((folder / "output.json").read_text()) for folder, _, _ in jobs]

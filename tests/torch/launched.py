@@ -30,9 +30,13 @@ class Launched:
         self.seen: list[int] = []  # all processes below it that were ever looked at
         own = os.environ | {"PYTHONPATH": str(ROOT), "TMPDIR": str(folder)} | environment
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "agent.bench", "--events", *words], cwd=folder, env=own,
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        )  # fmt: skip
+            [sys.executable, "-m", "agent.bench", "--events", *words],
+            cwd=folder,
+            env=own,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
         self._queue: queue.Queue[bytes] = queue.Queue()
         threading.Thread(target=self._read, daemon=True).start()
 

@@ -75,5 +75,6 @@ def test_tolerances() -> None:
     said = re.search(r"explains is (\S+) in float32 and (\S+) in bfloat16", TEXT)
     assert said
     assert [float(text) for text in said.groups()] == [
-        TOLERANCE[torch.float32], TOLERANCE[torch.bfloat16],
-    ]  # fmt: skip
+        TOLERANCE[torch.float32],
+        TOLERANCE[torch.bfloat16],
+    ]

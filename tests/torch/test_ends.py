@@ -61,8 +61,9 @@ def test_an_end_from_outside(
         document = launched.ended()
         assert launched.process.returncode == status
         assert [(part["part"], part["status"]) for part in document["parts"]] == [
-            ("collectives", "failed"), ("decode", "skipped"),
-        ]  # fmt: skip
+            ("collectives", "failed"),
+            ("decode", "skipped"),
+        ]
         assert launched.left() == []
         assert list(tmp_path.iterdir()) == []
 
@@ -78,11 +79,24 @@ def test_a_launcher_that_is_killed(tmp_path: Path) -> None:
 def test_nobody_reads_any_more(tmp_path: Path) -> None:
     """As when the terminal is gone: the next line can't be written, and all is ended."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "agent.bench", "collectives", "--plan", "quick", "--ranks", "2",
-         "--repeats", "50"],
-        cwd=ROOT, env=os.environ | {"TMPDIR": str(tmp_path)}, stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-m",
+            "agent.bench",
+            "collectives",
+            "--plan",
+            "quick",
+            "--ranks",
+            "2",
+            "--repeats",
+            "50",
+        ],
+        cwd=ROOT,
+        env=os.environ | {"TMPDIR": str(tmp_path)},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
     assert process.stdout is not None
     while b"all_reduce" not in process.stdout.readline():
         pass

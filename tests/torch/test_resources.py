@@ -25,10 +25,14 @@ FEW = ("--plan", "quick", "--ranks", "2", "--max-bytes", "4K", "--repeats", "1")
 
 def started(*words: str, flags: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, *flags, "-m", "agent.bench", *words], cwd=ROOT,
-        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=PATIENCE_SECONDS,
+        [sys.executable, *flags, "-m", "agent.bench", *words],
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_SECONDS,
         check=False,
-    )  # fmt: skip
+    )
 
 
 def test_without_pytorch() -> None:
@@ -72,7 +76,7 @@ def test_one_rank_where_two_are_needed() -> None:
         (("--repeats", "0"), "1 or more"),
         (("--ranks", "0"), "1 or more"),
     ],
-)  # fmt: skip
+)
 def test_what_can_not_be(words: tuple[str, ...], said: str) -> None:
     done = started("--backend", "gloo", *words)
     assert done.returncode == 4
@@ -136,9 +140,12 @@ def test_one_look(tmp_path: Path, busy: bool) -> None:
     if busy:
         (tmp_path / "busy").write_text("1")
     done = subprocess.run(
-        [sys.executable, "-m", "agent.bench.idle", "--once"], capture_output=True, text=True,
-        env=os.environ | {"PYTHONPATH": path, "BUSY": str(tmp_path / "busy")}, check=False,
-    )  # fmt: skip
+        [sys.executable, "-m", "agent.bench.idle", "--once"],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": path, "BUSY": str(tmp_path / "busy")},
+        check=False,
+    )
     assert done.returncode == (75 if busy else 0)
     assert ("(1) on 0000:04:00.0" if busy else "the GPUs are idle") in done.stdout
 
@@ -150,9 +157,11 @@ def test_a_rank_that_just_ended_is_still_our_own(tmp_path: Path) -> None:
     with subprocess.Popen(["sleep", "60"]) as rank:
         busy.write_text(str(rank.pid))
         with subprocess.Popen(
-            [sys.executable, "-m", "agent.bench.idle"], stdout=subprocess.PIPE, text=True,
+            [sys.executable, "-m", "agent.bench.idle"],
+            stdout=subprocess.PIPE,
+            text=True,
             env=os.environ | {"PYTHONPATH": path, "BUSY": str(busy)},
-        ) as looker:  # fmt: skip
+        ) as looker:
             assert looker.stdout is not None
             assert looker.stdout.readline() == '""\n'
             rank.kill()
@@ -168,9 +177,17 @@ def test_way_is_given_to_a_job_that_starts(tmp_path: Path) -> None:
     path = os.pathsep.join([str(HERE / "busy"), str(ROOT)])
     busy = tmp_path / "busy"
     with launch(
-        tmp_path, "collectives", "decode", "--yield-to-jobs", "--ranks", "2", "--repeats", "100000",
-        PYTHONPATH=path, BUSY=str(busy),
-    ) as launched:  # fmt: skip
+        tmp_path,
+        "collectives",
+        "decode",
+        "--yield-to-jobs",
+        "--ranks",
+        "2",
+        "--repeats",
+        "100000",
+        PYTHONPATH=path,
+        BUSY=str(busy),
+    ) as launched:
         launched.started(2)
         busy.write_text(str(launched.rank(1)))  # our own
         looks = tmp_path / "busy.looks"

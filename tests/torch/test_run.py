@@ -33,10 +33,25 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     folder = tmp_path_factory.mktemp("run")
     (folder / "results").mkdir()
     words = [
-        "--plan", "quick", "--backend", "gloo", "--ranks", str(RANKS), "--repeats", "2",
-        "--min-bytes", str(LEAST), "--max-bytes", str(MOST), "--factor", "10",
-        "--results", str(folder / "results"), "--output", str(folder / "document.json"),
-    ]  # fmt: skip
+        "--plan",
+        "quick",
+        "--backend",
+        "gloo",
+        "--ranks",
+        str(RANKS),
+        "--repeats",
+        "2",
+        "--min-bytes",
+        str(LEAST),
+        "--max-bytes",
+        str(MOST),
+        "--factor",
+        "10",
+        "--results",
+        str(folder / "results"),
+        "--output",
+        str(folder / "document.json"),
+    ]
     with launch(folder, *words) as launched:
         document = launched.ended()
         return Run(launched, document, folder)
@@ -62,10 +77,17 @@ def test_what_ran(run: Run) -> None:
 
 def test_every_collective_at_every_size(run: Run) -> None:
     entries = {entry["collective"]: entry for entry in run.document["collectives"]}
-    assert sorted(entries) == sorted([
-        "all_reduce", "all_gather", "reduce_scatter", "broadcast", "reduce", "all_to_all",
-        "sendrecv",
-    ])  # fmt: skip
+    assert sorted(entries) == sorted(
+        [
+            "all_reduce",
+            "all_gather",
+            "reduce_scatter",
+            "broadcast",
+            "reduce",
+            "all_to_all",
+            "sendrecv",
+        ]
+    )
     for name, entry in entries.items():
         counts = [size["count"] for size in entry["sizes"]]
         split = RANKS if name in ("all_gather", "reduce_scatter", "all_to_all") else 1
@@ -80,9 +102,16 @@ def test_every_collective_at_every_size(run: Run) -> None:
 
 @pytest.mark.parametrize(
     ("name", "factor"),
-    [("all_reduce", 4 / 3), ("all_gather", 2 / 3), ("reduce_scatter", 2 / 3),
-     ("all_to_all", 2 / 3), ("broadcast", 1), ("reduce", 1), ("sendrecv", 1)],
-)  # fmt: skip
+    [
+        ("all_reduce", 4 / 3),
+        ("all_gather", 2 / 3),
+        ("reduce_scatter", 2 / 3),
+        ("all_to_all", 2 / 3),
+        ("broadcast", 1),
+        ("reduce", 1),
+        ("sendrecv", 1),
+    ],
+)
 def test_factors_of_bus_bandwidth(run: Run, name: str, factor: float) -> None:
     (entry,) = [entry for entry in run.document["collectives"] if entry["collective"] == name]
     for size in entry["sizes"]:
@@ -101,8 +130,10 @@ def test_every_pair_in_both_directions(run: Run) -> None:
 
 def test_every_rank_multiplies(run: Run) -> None:
     assert [(entry["rank"], entry["wrong_values"]) for entry in run.document["gemm"]] == [
-        (0, 0), (1, 0), (2, 0),
-    ]  # fmt: skip
+        (0, 0),
+        (1, 0),
+        (2, 0),
+    ]
     for entry in run.document["gemm"]:
         assert len(entry["times"]) == 2
         assert min(entry["times"]) <= entry["time_seconds"] <= max(entry["times"])

@@ -10,9 +10,16 @@ from tests.torch import forked
 
 FORWARD, BACKWARD, LAYERS, MICROBATCHES = 0.004, 0.008, 4, 2
 SHAPE = {
-    "layers": LAYERS, "hidden": 32, "feed_forward": 64, "heads": 2, "experts": 4, "batch": 2,
-    "sequence": 8, "vocabulary": 32, "microbatches": MICROBATCHES,
-}  # fmt: skip
+    "layers": LAYERS,
+    "hidden": 32,
+    "feed_forward": 64,
+    "heads": 2,
+    "experts": 4,
+    "batch": 2,
+    "sequence": 8,
+    "vocabulary": 32,
+    "microbatches": MICROBATCHES,
+}
 #: Seconds that a step sleeps at least.
 LEAST = {
     "ddp": LAYERS * (FORWARD + BACKWARD),

@@ -68,8 +68,12 @@ def test_a_rank_that_is_stopped(troubled: dict[str, Any]) -> None:
 def test_what_remains_is_run(troubled: dict[str, Any], in_trouble: Launched) -> None:
     statuses = {part["part"]: part["status"] for part in troubled["parts"]}
     assert statuses == {
-        "gemm": "died", "collectives": "failed", "pairs": "died", "ddp": "hang", "moe": "failed",
+        "gemm": "died",
+        "collectives": "failed",
+        "pairs": "died",
+        "ddp": "hang",
+        "moe": "failed",
         "decode": "failed",
-    }  # fmt: skip
+    }
     assert in_trouble.process.returncode == 1, "wrong values are worse than a hang or a death"
     assert in_trouble.left() == []

@@ -1,4 +1,4 @@
-"""A driver whose calls hang in the kernel: a process that can't be killed does not delay the run."""
+"""Driver calls that hang in the kernel: a process that can't be killed does not delay the run."""
 
 from __future__ import annotations
 
