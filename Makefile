@@ -38,15 +38,15 @@ $(VENV)/.dev: requirements-dev.lock $(VENV)/.runtime
 
 # A build for CPUs: the benchmarks and workloads run on it, over gloo. What it needs has hashes; the
 # wheel itself has none that hold everywhere (docs/decisions/supply-chain.md).
-$(VENV)/.torch: requirements-torch.lock lab/wheels.py $(VENV)/.dev
+$(VENV)/.torch: requirements-torch.lock lab/build/wheels.py $(VENV)/.dev
 	@echo "== PyTorch (for CPUs) into $(VENV)"
 	$(VENV)/bin/pip install -qq --disable-pip-version-check --require-hashes -r requirements-torch.lock
-	$(VENV)/bin/pip install -qq --disable-pip-version-check --no-deps $$($(VENV)/bin/python -m lab.wheels)
+	$(VENV)/bin/pip install -qq --disable-pip-version-check --no-deps $$($(VENV)/bin/python -m lab.build.wheels)
 	touch $@
 
 # What a lab rig needs of this machine; apt is asked only for what is missing.
 lab: $(VENV)/.runtime
-	@missing=$$($(VENV)/bin/python -m lab.host) || exit $$?
+	@missing=$$($(VENV)/bin/python -m lab.build.host) || exit $$?
 	if [ -n "$$missing" ]; then
 	  echo "== Packages for the lab: $$missing"
 	  $(SUDO) apt-get update -q >/dev/null
@@ -123,14 +123,14 @@ monitoring-test: $(VENV)/.dev tools   ## Prometheus rules and Grafana dashboards
 # Programs that only tests and benchmarks run; what can't be had, the tests say.
 tools: $(VENV)/.dev
 	@if [ "$$(id -u)" = 0 ] || sudo -n true 2>/dev/null; then
-	  missing=$$($(VENV)/bin/python -m lab.host tests/packages.txt) || exit $$?
+	  missing=$$($(VENV)/bin/python -m lab.build.host tests/packages.txt) || exit $$?
 	  if [ -n "$$missing" ]; then
 	    echo "== Packages for the tests: $$missing"
 	    $(SUDO) apt-get update -q >/dev/null
 	    $(SUDO) apt-get install -y -q --no-install-recommends $$missing >/dev/null || true
 	  fi
 	fi
-	$(VENV)/bin/python -m lab.tools prometheus prometheus-node-exporter || true
+	$(VENV)/bin/python -m lab.build.tools prometheus prometheus-node-exporter || true
 
 # Root, where there is any: the lab needs it. Without it, the lab's tests are skipped with a reason.
 AS_ROOT = as=; if [ "$$(id -u)" = 0 ] || sudo -n true 2>/dev/null; then as="$(SUDO)"; \
@@ -154,8 +154,8 @@ extended-test: $(VENV)/.torch tools   ## Tests that take minutes and seldom fail
 	$$as $(PYTEST) -m extended tests
 
 bench: lab tools   ## Timing promises: a no-op provision, the agent beside other exporters
-	@$(SUDO) $(VENV)/bin/python -m lab.bench
-	$(SUDO) $(VENV)/bin/python -m lab.bench_agent
+	@$(SUDO) $(VENV)/bin/python -m lab.measure.bench
+	$(SUDO) $(VENV)/bin/python -m lab.measure.bench_agent
 
 verify-advise: $(VENV)/.torch   ## What fab advise predicts, against measurements (about 12 min)
 	@$(SUDO) $(VENV)/bin/python -m lab.verify_advise

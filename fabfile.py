@@ -1,4 +1,4 @@
-"""What the operator can say: one short task per verb; what it does is in provision/ and lab/."""
+"""The commands: one short task each; what they do is in provision/ and lab/."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from provision.cli.flags import OF_PLAYS, Flags
 from provision.cli.fleet import FleetContext, fleet_task
 
 
-@fleet_task(yes_really="also what looks like somebody's own computer")
-def provision(context: FleetContext, flags: Flags, yes_really: bool = False) -> None:
+@fleet_task(accept_workstation="convert it although it looks like a personal computer")
+def provision(context: FleetContext, flags: Flags, accept_workstation: bool = False) -> None:
     """Turn a mining rig into a deep learning host (plays playbooks/provision.yml)."""
     from provision.play import command
 
-    command.provision(context, flags, yes_really)
+    command.provision(context, flags, accept_workstation)
 
 
 @fleet_task(
@@ -22,7 +22,7 @@ def provision(context: FleetContext, flags: Flags, yes_really: bool = False) -> 
     user="who logs in, as the mining system has it",
     name="what the rig is to be called, instead of its host name",
     keep_passwords="change no password, and leave logins by password open",
-    yes_really="also what looks like somebody's own computer",
+    accept_workstation="convert it although it looks like a personal computer",
 )
 def adopt(
     context: FleetContext,
@@ -30,14 +30,20 @@ def adopt(
     user: str = "",
     name: str = "",
     keep_passwords: bool = False,
-    yes_really: bool = False,
+    accept_workstation: bool = False,
 ) -> None:
     """From an address and a password to a managed rig: key, passwords, inventory entry."""
     from provision.adopt import command
-    from provision.adopt.adoption import Wish
+    from provision.adopt.adoption import AdoptOptions
 
-    wish = Wish(
-        name, flags.i, flags.inventory, flags.accept_new, keep_passwords, yes_really, flags.check
+    wish = AdoptOptions(
+        name,
+        flags.i,
+        flags.inventory,
+        flags.accept_new,
+        keep_passwords,
+        accept_workstation,
+        flags.check,
     )
     command.adopt(context, flags, user, wish)
 
@@ -48,7 +54,7 @@ def adopt(
     load="put the GPUs of a provisioned rig to work for some seconds: how hot do they get?",
 )
 def assess(context: FleetContext, flags: Flags, html: str = "", load: bool = False) -> None:
-    """Say what a rig is, how it was used, who can get in, and what to do with it. Read-only."""
+    """Report what a rig is, how it was used, which users have access, and what to do with it. Read-only."""
     from provision.assess import command
 
     command.assess(context, flags, html, load)
@@ -77,11 +83,11 @@ def checklist(
     html: str = "",
     markdown: str = "",
 ) -> None:
-    """Say what is to be set in this board's BIOS and done to this rig, and tick what is seen."""
+    """List what to set in this board's BIOS and do to this rig; tick what is detected."""
     from provision.checklist import command
 
-    wish = command.Wish(board, cpu, gpus, psus, ask, answer, html, markdown)
-    command.run(context, flags, wish)
+    wish = command.ChecklistOptions(board, cpu, gpus, psus, ask, answer, html, markdown)
+    command.show_checklists(context, flags, wish)
 
 
 @fleet_task()
@@ -168,11 +174,13 @@ def bench(
 ) -> None:
     """Measure collectives, copies and parallel workloads, in nccl-tests' columns."""
     from provision.bench import command
-    from provision.engine.run_options import words
+    from provision.engine.run_options import split_words
 
     sizes = {"min-bytes": min_bytes, "max-bytes": max_bytes}
     given = {name: value for name, value in sizes.items() if value}
-    request = command.Request(plan, tuple(sorted(words(parts))), ranks, nodes, interface, given)
+    request = command.Request(
+        plan, tuple(sorted(split_words(parts))), ranks, nodes, interface, given
+    )
     command.bench(context, flags, request)
 
 
@@ -227,7 +235,7 @@ def advise(
     explain: bool = False,
     plot: str = "",
 ) -> None:
-    """Say what fits on a rig's GPUs, how fast, and whether its lanes are enough."""
+    """Predict what fits on a rig's GPUs, how fast, and whether its lanes are enough."""
     from provision.advise import command
 
     command.advise(context, flags, command.wanted(locals()))

@@ -31,8 +31,16 @@ PROGRAM = (sys.executable, "-m", "pip_audit")
 
 def audit(file: Path, *flags: str, program: Sequence[str] = PROGRAM) -> tuple[Any, str]:
     """Return pip-audit's document about a file (None without one) and its last line of errors."""
-    command = [*program, "--strict", "--disable-pip", "--progress-spinner=off", "--format=json",
-               *flags, "-r", str(file)]  # fmt: skip
+    command = [
+        *program,
+        "--strict",
+        "--disable-pip",
+        "--progress-spinner=off",
+        "--format=json",
+        *flags,
+        "-r",
+        str(file),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
     errors = done.stderr.strip().splitlines()
     try:

@@ -1,4 +1,4 @@
-"""`make demo`: a lab rig from mining OS to deep learning host, twice, and what became of it."""
+"""`make demo`: provision a lab rig twice, and print what it was and what it is now."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from fabric import Config
 from invoke.exceptions import Exit
 from rich.table import Table
 
-from lab import fleet
 from lab.errors import LabError
 from lab.report import console, say
+from lab.rigs import fleet
 from provision.discovery import summary
 from provision.discovery.gather import gather_facts
 from provision.errors import DeeprigError, describe
@@ -28,7 +28,7 @@ RIG = "rig"
 
 def facts() -> dict[str, Any]:
     """All facts of the demo's rig."""
-    (host,) = hosts.load(ROOT / "inventory").select([RIG])
+    (host,) = hosts.read_inventory(ROOT / "inventory").select([RIG])
     return gather_facts(host, Config())
 
 
@@ -40,13 +40,13 @@ def provision() -> float:
     if done.returncode != 0:
         raise LabError(
             f"`fab provision -H {RIG}` ended with {done.returncode}.",
-            "The lines above and the log say why; `fab lab.shell` looks at the rig.",
+            "The lines above and the log name the reason; `fab lab.shell` opens a shell.",
         )
     return time.monotonic() - began
 
 
 def _operator() -> dict[str, Any]:
-    """Who runs the command: under sudo the one who called it, for only the lab needs root."""
+    """Return the user for subprocess: under sudo its caller, because only the lab needs root."""
     if "SUDO_UID" not in os.environ:
         return {}
     user = pwd.getpwuid(int(os.environ["SUDO_UID"]))
@@ -55,21 +55,21 @@ def _operator() -> dict[str, Any]:
 
 
 def side_by_side(before: dict[str, Any], after: dict[str, Any]) -> Table:
-    """Both summaries in one table, what differs in bold."""
+    """Return both summaries in one table, with differences in bold."""
     models = summary.gpu_models()
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("")
     table.add_column("was", ratio=1)
     table.add_column("is now", ratio=1)
     for (label, was), (_, now) in zip(
-        summary.rows(before, models), summary.rows(after, models), strict=True
+        summary.summarize_facts(before, models), summary.summarize_facts(after, models), strict=True
     ):
         table.add_row(label, was, now, style="" if was == now else "bold")
     return table
 
 
 def main() -> int:
-    """0 when the rig became a deep learning host."""
+    """Run the demo; return 0 if the rig became a deep learning host."""
     began = time.monotonic()
     try:
         say("1. A lab rig, as it was on the day it was bought")
@@ -77,7 +77,7 @@ def main() -> int:
         before = facts()
         say(f"\n2. fab provision -H {RIG}")
         first = provision()
-        say(f"\n3. fab provision -H {RIG}, once more: nothing is left to change")
+        say(f"\n3. fab provision -H {RIG}, again: nothing is left to change")
         second = provision()
         after = facts()
     except LabError as error:

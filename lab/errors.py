@@ -1,10 +1,10 @@
-"""The one kind of error of the lab: what happened, and what to do about it."""
+"""The lab's exception: what happened, and what to do about it."""
 
 from __future__ import annotations
 
 
 class LabError(Exception):
-    """The lab can't do what was asked.
+    """The lab cannot do what was requested.
 
     >>> print(LabError("No rig is called rig9.", "`fab lab.status` lists the rigs."))
     No rig is called rig9. `fab lab.status` lists the rigs.

@@ -1,4 +1,4 @@
-"""What the operator sees: one line a step, and while a step lasts, that it does."""
+"""Progress for the operator: one line for each step, and a spinner while it runs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def say(text: str) -> None:
 
 @contextmanager
 def step(doing: str, usual: str = "") -> Iterator[None]:
-    """Show a step: a spinner on a terminal; in a log its end, and its begin if it is long."""
+    """Show a step: a spinner on a terminal, otherwise a line at its end (and start, if long)."""
     start = time.monotonic()
     hint = f" (usually {usual})" if usual else ""
     if usual and not console.is_terminal:
@@ -44,7 +44,7 @@ def run(
     stdin: str | None = None,
     cwd: Path | None = None,
 ) -> None:
-    """Run a command with its output in a log; a failure shows the end of it."""
+    """Run a command with its output in a log. Raises LabError with the end of the log."""
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("a") as stream:
         stream.write(f"\n$ {' '.join(map(str, command))}\n")
@@ -63,5 +63,5 @@ def run(
             f"    {line}" for line in log.read_text(errors="replace").splitlines()[-8:]
         )
         raise LabError(
-            f"{what} failed (exit status {done.returncode}):\n{tail}\n", f"All of it: {log}"
+            f"{what} failed (exit status {done.returncode}):\n{tail}\n", f"The whole log: {log}"
         )

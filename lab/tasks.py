@@ -1,4 +1,4 @@
-"""What the operator can say to the lab: `fab lab.up`, `lab.down`, `lab.status` and so on."""
+"""The Fabric tasks of the lab: `fab lab.up`, `lab.down`, `lab.status` and so on."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def task(**options: Any) -> Callable[[Verb], Verb]:
 
 @contextmanager
 def _plainly() -> Iterator[None]:
-    """Let errors be one clear line, and Ctrl-C be quiet."""
+    """Turn errors and Ctrl-C into one line without a traceback."""
     from invoke.exceptions import Exit
 
     from lab.errors import LabError
@@ -29,7 +29,7 @@ def _plainly() -> Iterator[None]:
     except LabError as error:
         raise Exit(f"lab: {error}", code=1) from None
     except PermissionError as error:
-        raise Exit(f"lab: {error}. The lab takes root: run it with sudo.", code=1) from None
+        raise Exit(f"lab: {error}. The lab needs root: run it with sudo.", code=1) from None
     except KeyboardInterrupt:
         raise Exit("lab: interrupted; `fab lab.down` removes what is left.", code=130) from None
 
@@ -37,14 +37,14 @@ def _plainly() -> Iterator[None]:
 @task(
     help={
         "count": "how many rigs",
-        "flavour": "what they mined with: hiveos (default) … `fab lab.flavours` lists them",
-        "fresh": "forget what they were turned into",
+        "flavour": "their mining system: hiveos (default) …; `fab lab.flavours` lists them",
+        "fresh": "replace them by new rigs, as bought",
     }
 )
 def up(c: Any, count: int = 1, flavour: str = "", fresh: bool = False) -> None:
     """Boot lab rigs (rig, rig2, …) and write inventory/lab.yml."""
     with _plainly():
-        from lab import fleet
+        from lab.rigs import fleet
 
         fleet.up(count, flavour=flavour, fresh=fresh)
 
@@ -53,7 +53,7 @@ def up(c: Any, count: int = 1, flavour: str = "", fresh: bool = False) -> None:
 def flavours(c: Any) -> None:
     """List the systems that a rig may have mined with."""
     with _plainly():
-        from lab import fleet
+        from lab.rigs import fleet
 
         fleet.list_flavours()
 
@@ -62,7 +62,7 @@ def flavours(c: Any) -> None:
 def down(c: Any, all: bool = False) -> None:
     """Stop the lab's rigs and delete everything of them."""
     with _plainly():
-        from lab import fleet
+        from lab.rigs import fleet
 
         fleet.down(images=all)
 
@@ -71,7 +71,7 @@ def down(c: Any, all: bool = False) -> None:
 def status(c: Any) -> None:
     """Show the lab's rigs: where they are and how they do."""
     with _plainly():
-        from lab import fleet
+        from lab.rigs import fleet
 
         fleet.status()
 
@@ -80,7 +80,7 @@ def status(c: Any) -> None:
 def shell(c: Any, rig: str) -> None:
     """Open a root shell in a rig, as at its console."""
     with _plainly():
-        from lab import fleet
+        from lab.rigs import fleet
 
         fleet.shell(rig)
 
@@ -89,7 +89,7 @@ def shell(c: Any, rig: str) -> None:
 def bios(c: Any, rig: str, profile: str = "") -> None:
     """Show or change how a rig's BIOS splits its slots."""
     with _plainly():
-        from lab import fleet
+        from lab.rigs import fleet
 
         fleet.bios(rig, profile)
 
@@ -98,15 +98,15 @@ def bios(c: Any, rig: str, profile: str = "") -> None:
 def faults(c: Any) -> None:
     """List what can be made to go wrong."""
     with _plainly():
-        from lab import fleet
+        from lab.rigs import fleet
 
         fleet.list_faults()
 
 
-@task(help={"argument": "for a GPU's fault its number, and what more `lab.faults` says"})
+@task(help={"argument": "as `lab.faults` lists it; for a fault of a GPU, first its number"})
 def fault(c: Any, rig: str, name: str, switch: str, argument: str = "") -> None:
     """Make something go wrong on a rig, or right again: RIG NAME on|off [--argument …]."""
     with _plainly():
-        from lab import fleet
+        from lab.rigs import fleet
 
         fleet.fault(rig, name, switch, argument)

@@ -6,8 +6,9 @@
     ├── PatternError        -H names no host
     ├── UnreachableError    no session with the rig: address, host key, login, sudo, Python
     │   └── RefusedError    it answers, and lets this login in by nothing that we have
-    └── LostError           the session ended in the middle; what ran may or may not be done
-        └── HungError       a command said nothing for too long; the rig itself may still answer
+    ├── LostError           the session ended in the middle; what ran may or may not be done
+    │   └── HungError       a command printed nothing for too long; the rig may still answer
+    └── InternalError       a fault of deeprig itself
 
 They carry a position (file:line:column) where there is one, and advice: what to do next. The edge
 (`provision.cli.executor`) catches them, prints `describe(error)` and exits with a status.
@@ -16,6 +17,7 @@ They carry a position (file:line:column) where there is one, and advice: what to
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import IntEnum
 from pathlib import Path
 
 
@@ -37,17 +39,29 @@ class Position:
         except (OSError, UnicodeDecodeError, IndexError):
             return ""
         gutter = f"{self.line:>5} | "
-        # A tab is shown as one blank, so that the caret stands where it should.
+        # A tab is shown as one blank, so that the caret is in the right column.
         return (
             f"{gutter}{text.replace(chr(9), ' ')}\n"
             f"{' ' * (len(gutter) - 2)}| {' ' * (self.column - 1)}^"
         )
 
 
-class DeeprigError(Exception):
-    """Base of all; `message` is one sentence, `advice` says what to do."""
+class ExitStatus(IntEnum):
+    """The exit statuses of all commands; of several hosts', the highest counts."""
 
-    status = 2
+    OK = 0  # done; every check passed
+    FINDINGS = 1  # a check is critical or got worse, or a benchmark failed
+    ERROR = 2  # a task failed, or the input is wrong: options, hosts, inventory, playbook
+    INTERNAL = 3  # a fault of deeprig itself
+    UNREACHABLE = 4  # no session with a rig, or the session was lost
+    INTERRUPTED = 130  # Ctrl-C
+    PIPE_CLOSED = 141  # the reader of the output is gone
+
+
+class DeeprigError(Exception):
+    """Base class. `message` is one sentence; `advice` is what to do next."""
+
+    status = ExitStatus.ERROR
 
     def __init__(
         self,
@@ -70,7 +84,7 @@ class SourceError(DeeprigError):
 class RenderError(DeeprigError):
     """A template or condition that can't be evaluated: an undefined variable, a wrong type."""
 
-    undefined = False  # whether it is for want of a variable
+    undefined = False  # whether a variable is missing
 
 
 class PatternError(DeeprigError):
@@ -78,9 +92,9 @@ class PatternError(DeeprigError):
 
 
 class UnreachableError(DeeprigError):
-    """No session with the rig could be had; nothing was changed by this attempt."""
+    """The rig cannot be reached; this attempt changed nothing."""
 
-    status = 4
+    status = ExitStatus.UNREACHABLE
 
 
 class RefusedError(UnreachableError):
@@ -90,11 +104,24 @@ class RefusedError(UnreachableError):
 class LostError(DeeprigError):
     """The session ended in the middle of work."""
 
-    status = 4
+    status = ExitStatus.UNREACHABLE
 
 
 class HungError(LostError):
-    """A command said nothing for too long."""
+    """A command printed nothing for too long."""
+
+
+class InternalError(DeeprigError):
+    """A fault of deeprig itself: an exception that no code expects."""
+
+    status = ExitStatus.INTERNAL
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(
+            f"deeprig itself failed here: {type(error).__name__}: {error}",
+            advice="This is a bug of deeprig; please report it. Other hosts go on, and what is "
+            "done on this one stays done.",
+        )
 
 
 def shown_path(path: str) -> str:

@@ -12,7 +12,7 @@ LONGEST = (
     *(
         "lab/test_provision.py",
         "lab/validation",
-        "lab/test_adopt.py",
+        "lab/adopt",
         "lab/mining/test_flavours.py",
     ),
     *("lab/test_interrupted.py", "torch", "lab/agent", "lab", "monitoring", "page"),
@@ -20,9 +20,20 @@ LONGEST = (
 #: What waits for processes, or for real time: not in `make check`.
 SLOW = (
     "torch",
-    "unit/agent/network",
     "unit/agent/simulated",
-    "unit/agent/web/test_slow_clients.py",
+    "unit/agent/web/test_crowds.py",
+    "unit/agent/web/test_deadlines.py",
+    "unit/agent/web/test_password_guessing.py",
+    "unit/agent/web/test_hosts.py",
+    "unit/agent/web/test_http_slow.py",
+    "unit/bench/test_processes.py",
+    "unit/bench/test_stuck.py",
+    "unit/engine/test_data_flow.py",
+    "unit/engine/test_engine.py",
+    "unit/lab/test_faults.py",
+    "unit/lab/test_hardware.py",
+    "unit/validate/test_recorder.py",
+    "unit/hostile/test_identity.py",
 )
 
 

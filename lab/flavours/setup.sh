@@ -15,8 +15,8 @@ cp -a "$work/tree/." /
 (cd "$work/tree" && find . -mindepth 1 -path ./home -prune -o -print0 | sed -z 's,^\.,,' | xargs -0 chown -h root:root)
 chown -R "$login:$login" "/home/$login"
 # Each miner is a program of its own: a link would show where it leads.
-find / -xdev -type l -lname /usr/lib/lab-hardware/stand-in \
-    -exec cp --remove-destination /usr/lib/lab-hardware/stand-in {} \;
+find / -xdev -type l -lname /usr/lib/lab-hardware/fake-miner \
+    -exec cp --remove-destination /usr/lib/lab-hardware/fake-miner {} \;
 find /root /home -path '*/.ssh' -exec chmod 700 {} + -o -path '*/.ssh/*' -exec chmod 600 {} +
 for file in /var/spool/cron/crontabs/*; do
     [ ! -e "$file" ] || { chown "${file##*/}:crontab" "$file" && chmod 600 "$file"; }

@@ -1,5 +1,5 @@
-"""A machine with a PCIe tree of the kernel's own: QEMU, its ports, switches and errors.
+"""A QEMU machine with a real kernel, for its PCIe ports, switches and errors.
 
 Lab rigs (systemd-nspawn) share their host's kernel and see files that look like sysfs. Here a real
-kernel enumerates emulated hardware, and what it shows is compared with what QEMU was told.
+kernel enumerates emulated hardware, and tests compare its sysfs with QEMU's options.
 """

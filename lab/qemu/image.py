@@ -9,8 +9,8 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab import host, tools
-from lab import image as lab_image
+from lab.build import host, tools
+from lab.build import image as lab_image
 from lab.errors import LabError
 from lab.qemu import archive
 from lab.report import step
@@ -28,8 +28,8 @@ CODE = ("provision/__init__.py", "provision/remote", "agent/__init__.py", "agent
 
 
 @dataclass(frozen=True)
-class Image:
-    """A kernel, its module that injects errors, and the archive of files that it starts with."""
+class BootFiles:
+    """A kernel, its module that injects errors, and its initial file system."""
 
     kernel: Path
     injector: Path
@@ -37,11 +37,13 @@ class Image:
 
 
 def unusable() -> LabError | None:
-    """Say why no such machine can run here; None if one can."""
+    """Return why QEMU's machine cannot run here, or None if it can."""
     if problem := host.unusable():
         return problem
     if host.codename() != host.SUPPORTED["debian"]:
-        return LabError("The tests on a real kernel need Debian's.", "Run them on Debian 12.")
+        return LabError(
+            "The tests on a real kernel need Debian's kernel.", "Run them on Debian 12."
+        )
     if not host.which(QEMU):
         return LabError(
             f"The tests on a real kernel need {QEMU}.",
@@ -50,7 +52,7 @@ def unusable() -> LabError | None:
     return None
 
 
-def ensure() -> Image:
+def ensure() -> BootFiles:
     """Return the image, built first if it is not in the cache. Raises LabError."""
     if problem := unusable():
         raise problem
@@ -65,12 +67,12 @@ def ensure() -> Image:
     if not files.exists():
         with step("Building the files of the QEMU machine", usual="some seconds"):
             _build(files)
-    os.utime(files.parent)  # what is used is kept
-    return Image(kernel, injector, files)
+    os.utime(files.parent)  # so that it counts as used
+    return BootFiles(kernel, injector, files)
 
 
-def code(built: Image) -> bytes:
-    """The part that changes with the project: what runs on rigs, and the machine's own start."""
+def code(built: BootFiles) -> bytes:
+    """Return the archive of the project's code that runs on rigs, and of the machine's init."""
     folders, parts = {Path("code")}, []
     for name in CODE:
         found = [ROOT / name] if name.endswith(".py") else sorted((ROOT / name).rglob("*"))
@@ -92,7 +94,7 @@ def code(built: Image) -> bytes:
 
 
 def _kernel_package() -> str:
-    """The package with the kernel itself, of the one that always depends on the newest."""
+    """Return the package with the newest kernel, which KERNEL depends on."""
     shown = subprocess.run(
         ["apt-cache", "depends", KERNEL], capture_output=True, text=True, check=False
     ).stdout
@@ -103,7 +105,7 @@ def _kernel_package() -> str:
 
 
 def _only(folder: Path, pattern: str) -> Path:
-    """The file of a package that a pattern names."""
+    """Return the one file of a package that matches a pattern."""
     found = list(folder.glob(pattern))
     if len(found) != 1:
         raise LabError(f"The kernel's package should have one {pattern}, and has {len(found)}.")
@@ -117,4 +119,4 @@ def _build(files: Path) -> None:
         lab_image.bootstrap(draft / "root", PACKAGES, "extract", log)
         (draft / files.name).write_bytes(archive.of_folder(draft / "root", NOT_NEEDED))
         files.parent.mkdir(exist_ok=True)
-        (draft / files.name).replace(files)  # whole or not at all, whoever else builds it now
+        (draft / files.name).replace(files)  # in one step, in case another process builds it now

@@ -1,4 +1,4 @@
-"""The machine itself: start it, run commands in it, let its devices report PCIe errors."""
+"""Start QEMU's machine, run commands in it, let its devices report PCIe errors."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ COMMAND_SECONDS = 60.0
 KERNEL_OPTIONS = "console=ttyS0 panic=-1 quiet"
 
 
-class Machine:
+class QemuMachine:
     """A QEMU process, as a context manager; `devices` are the values of its -device options.
 
-    For example: Machine(["pcie-root-port,id=wide,chassis=1,x-width=16,x-speed=8"]).
+    For example: QemuMachine(["pcie-root-port,id=wide,chassis=1,x-width=16,x-speed=8"]).
     """
 
     def __init__(self, devices: Sequence[str], memory_mib: int = 512) -> None:
@@ -33,7 +33,7 @@ class Machine:
         self._process: subprocess.Popen[bytes] | None = None
         self._open: list[socket.socket] = []
 
-    def __enter__(self) -> Machine:
+    def __enter__(self) -> QemuMachine:
         try:
             self._start()
         except BaseException:
@@ -46,34 +46,34 @@ class Machine:
 
     @property
     def console(self) -> str:
-        """What the kernel wrote on its console."""
+        """Return what the kernel wrote on its console."""
         path = Path(self._folder.name) / "console"
         return path.read_text(errors="replace") if path.exists() else ""
 
     def run(self, *argv: str, content: str = "") -> str:
-        """What a command in the machine prints. Raises LabError when it fails."""
+        """Return what a command in the machine prints. Raises LabError when it fails."""
         line = json.dumps({"argv": argv, "input": content})
         self._channel.write(line.encode() + b"\n")
         self._channel.flush()
-        said = self._answer(COMMAND_SECONDS)
-        if said["status"] != 0:
-            raise LabError(f"`{' '.join(argv)}` failed in the machine: {said['error']}")
-        return str(said["out"])
+        answer = self._answer(COMMAND_SECONDS)
+        if answer["status"] != 0:
+            raise LabError(f"`{' '.join(argv)}` failed in the machine: {answer['error']}")
+        return str(answer["out"])
 
     def shell(self, script: str) -> str:
-        """What a shell script in the machine prints."""
+        """Return what a shell script in the machine prints."""
         return self.run("/bin/busybox", "sh", "-ec", script)
 
     def read(self, path: str) -> str:
-        """A file's content."""
+        """Return a file's content."""
         return self.run("/bin/busybox", "cat", path)
 
     def python(self, script: str) -> Any:
-        """The JSON that a Python script prints in the machine; it can import what runs on rigs."""
+        """Return the JSON that a Python script prints; it can import the code that runs on rigs."""
         return json.loads(self.run("/usr/bin/python3", "-", content=script))
 
     def disguise(self, address: str, identity: Mapping[str, str]) -> None:
-        """Lay other ids over a device's own (vendor, device, class); its links stay the kernel's.
+        """Replace a device's ids (vendor, device, class) by others; its links stay the kernel's.
 
         QEMU emulates no such card; what it calls itself is all that this changes.
         """
@@ -89,11 +89,11 @@ class Machine:
         self._answer(BOOT_SECONDS)
 
     def monitor(self, command: str) -> str:
-        """What QEMU's own monitor says to a command. Raises LabError when it complains."""
-        said = str(self._command("human-monitor-command", **{"command-line": command}))
-        if "rror:" in said or "nknown" in said or "nvalid" in said:
-            raise LabError(f"QEMU did not take `{command}`: {said.strip()}")
-        return said
+        """Return the answer of QEMU's monitor to a command. Raises LabError for an error."""
+        answer = str(self._command("human-monitor-command", **{"command-line": command}))
+        if "rror:" in answer or "nknown" in answer or "nvalid" in answer:
+            raise LabError(f"QEMU did not take `{command}`: {answer.strip()}")
+        return answer
 
     def inject(self, device: str, error: str) -> None:
         """Let a device (by its id) report one fatal error, by QEMU's name for it: MALF_TLP …
@@ -106,8 +106,8 @@ class Machine:
     def inject_status(self, address: str, kind: str, bit: int) -> None:
         """Let a device report one error: `kind` is correctable or uncorrectable, `bit` its status.
 
-        Through the kernel's own injector, which runs its interrupt handler on what it is told. The
-        device is first set to report errors at all, as its driver would.
+        It uses the kernel's error injector, which calls the kernel's own interrupt handler. Before
+        that it enables error reports of the device, as a driver does.
         """
         self.run("/usr/bin/python3", "/code/inject.py", address, kind, str(bit))
 
@@ -119,14 +119,38 @@ class Machine:
         options = [option for device in self._devices for option in ("-device", device)]
         with (folder / "qemu.log").open("wb") as log:
             self._process = subprocess.Popen(
-                [image.QEMU, "-nodefaults", "-no-user-config", "-machine", "q35,accel=tcg",
-                 "-cpu", "max", "-m", str(self._memory), "-display", "none", "-vga", "none",
-                 "-kernel", str(built.kernel), "-initrd", str(initrd), "-append", KERNEL_OPTIONS,
-                 "-serial", f"file:{folder}/console",
-                 "-serial", f"unix:{folder}/channel,server=on,wait=off",
-                 "-qmp", f"unix:{folder}/qmp,server=on,wait=off", *options],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-            )  # fmt: skip
+                [
+                    image.QEMU,
+                    "-nodefaults",
+                    "-no-user-config",
+                    "-machine",
+                    "q35,accel=tcg",
+                    "-cpu",
+                    "max",
+                    "-m",
+                    str(self._memory),
+                    "-display",
+                    "none",
+                    "-vga",
+                    "none",
+                    "-kernel",
+                    str(built.kernel),
+                    "-initrd",
+                    str(initrd),
+                    "-append",
+                    KERNEL_OPTIONS,
+                    "-serial",
+                    f"file:{folder}/console",
+                    "-serial",
+                    f"unix:{folder}/channel,server=on,wait=off",
+                    "-qmp",
+                    f"unix:{folder}/qmp,server=on,wait=off",
+                    *options,
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
         qmp, channel = self._connect("qmp"), self._connect("channel")
         self._qmp, self._channel = qmp.makefile("rwb"), channel.makefile("rwb")
         self._channel_socket = channel
@@ -158,11 +182,11 @@ class Machine:
         self._qmp.write(json.dumps(request).encode() + b"\n")
         self._qmp.flush()
         while True:
-            said = json.loads(self._qmp.readline() or "{}")
-            if "error" in said or not said:
-                raise LabError(f"QEMU did not take `{name}`: {said.get('error', 'it is gone')}")
-            if "return" in said:  # others are events
-                return said["return"]
+            answer = json.loads(self._qmp.readline() or "{}")
+            if "error" in answer or not answer:
+                raise LabError(f"QEMU did not take `{name}`: {answer.get('error', 'it is gone')}")
+            if "return" in answer:  # others are events
+                return answer["return"]
 
     def _answer(self, seconds: float) -> dict[str, Any]:
         self._channel_socket.settimeout(seconds)

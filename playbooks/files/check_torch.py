@@ -22,7 +22,7 @@ def nvml_names() -> list:
 
 
 def main() -> int:
-    """0 when all holds; 1 with a line that says what does not."""
+    """Return 0 when all checks pass; else 1, after a line about the failure."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--build", choices=("cuda", "cpu"), required=True)
     parser.add_argument("--gpus", type=int, required=True, help="how many GPUs there must be")

@@ -13,9 +13,9 @@ from provision.adopt import inventory_file, logins, operator_key, records
 from provision.adopt.inventory_file import Edit
 from provision.adopt.operator_key import OperatorKey
 from provision.adopt.passwords import Replacement
-from provision.adopt.steps import Report, Status
+from provision.adopt.steps import AdoptionReport, Status
 from provision.discovery import known_passwords
-from provision.discovery.survey import Look, described, look_over
+from provision.discovery.survey import Survey, described, take_survey
 from provision.errors import DeeprigError, UnreachableError
 from provision.inventory.hosts import Host, Inventory
 from provision.ssh.connection import RigConnection
@@ -27,15 +27,15 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
 @dataclass(frozen=True)
-class Wish:
-    """What the operator said. name: how the rig is to be called; file: the inventory's path."""
+class AdoptOptions:
+    """The flags of `fab adopt`. name: the new name of the rig; file: the inventory's path."""
 
     name: str = ""
     keys: Sequence[str] = ()
     file: str = ""
     accept_new: bool = False
     keep_passwords: bool = False
-    yes_really: bool = False
+    accept_workstation: bool = False
     check: bool = False
 
 
@@ -56,7 +56,12 @@ class Adoption:
     """One rig on its way."""
 
     def __init__(
-        self, inventory: Inventory, config: Config, wish: Wish, report: Report, login: Login
+        self,
+        inventory: Inventory,
+        config: Config,
+        wish: AdoptOptions,
+        report: AdoptionReport,
+        login: Login,
     ) -> None:
         self.inventory = inventory
         self.config = config
@@ -75,7 +80,7 @@ class Adoption:
             connection.open()
             self.host_key = format_host_key(connection.transport.get_remote_server_key())
             self._tell_host_key(connection)
-            with look_over(connection, self.sudo_password) as look:
+            with take_survey(connection, self.sudo_password) as look:
                 self._refuse_workstation(look)
                 name = self._name(look)
                 found = None if look.as_root else self._other_sudo_password(connection, name)
@@ -83,22 +88,23 @@ class Adoption:
                     self._adopt(connection, look, name)
                     return
             self.sudo_password = found
-            with look_over(connection, found) as look:
+            with take_survey(connection, found) as look:
                 self._adopt(connection, look, name)
         finally:
             connection.close()
 
-    def _adopt(self, connection: RigConnection, look: Look, name: str) -> None:
+    def _adopt(self, connection: RigConnection, look: Survey, name: str) -> None:
         """All that comes after the rig is known, and seen as far as that is possible."""
         self._tell_rig(look)
         key = self._key(connection)
         works = self._try_key(key)
         expected = self._edit(look, name, key, stale=True)
         if expected and expected.problem:  # before anything that the entry must tell is changed
-            self.report.tell(
-                "inventory", "failed",
+            self.report.add(
+                "inventory",
+                "failed",
                 f"{expected.problem}\nPasswords and the door stay as they are.",
-            )  # fmt: skip
+            )
             return
         root = RootShell(connection, self.sudo_password)
         if works and not self.wish.keep_passwords:
@@ -108,7 +114,7 @@ class Adoption:
         self._entry(look, name, key, works)
 
     def _other_sudo_password(self, connection: RigConnection, name: str) -> str | None:
-        """One that was kept by a run which was cut off, or that the mining system ships with."""
+        """Return a password of an interrupted run, or a default password of the mining system."""
         kept = records.kept_password(self.inventory, name, self.host_key)
         candidates = [kept, *known_passwords.shipped_passwords(self._user)]
         for password in candidates:
@@ -129,21 +135,21 @@ class Adoption:
 
     def _tell_host_key(self, connection: RigConnection) -> None:
         key = connection.transport.get_remote_server_key()
-        self.report.tell(
+        self.report.add(
             "host key", "ok", f"{key.get_name()} {fingerprint(key)}\nin {connection.known_hosts}"
         )
 
-    def _refuse_workstation(self, look: Look) -> None:
+    def _refuse_workstation(self, look: Survey) -> None:
         signs = look.facts["workstation"]
-        if signs and not self.wish.yes_really:
+        if signs and not self.wish.accept_workstation:
             raise DeeprigError(
-                f"this looks like somebody's own computer: {', '.join(signs)}",
-                advice="Nothing was changed. If it is the rig, say --yes-really.",
+                f"this looks like a personal computer, not a mining rig: {', '.join(signs)}",
+                advice="Nothing was changed. If it is the rig, add --accept-workstation.",
             )
 
-    def _name(self, look: Look) -> str:
-        """The rig's name: as told, as the inventory has it, or as it calls itself."""
-        known = records.known(self.inventory, self.host, self.host_key)
+    def _name(self, look: Survey) -> str:
+        """Return the rig's name: from --name, the inventory, or its host name."""
+        known = records.find_known_host(self.inventory, self.host, self.host_key)
         if known and known.name in self.inventory.hosts:
             self.report.name = known.name
             if self.wish.name and self.wish.name != known.name:
@@ -154,7 +160,7 @@ class Adoption:
             return known.name
         if self.wish.name and not NAME.fullmatch(self.wish.name):
             raise DeeprigError(
-                f"'{self.wish.name}' is no name for a host",
+                f"'{self.wish.name}' is not a valid host name",
                 advice="Letters, digits, and . _ - between them.",
             )
         own = look.tree.line("/proc/sys/kernel/hostname")
@@ -162,24 +168,25 @@ class Adoption:
         if name in self.inventory.hosts or name in self.inventory.groups:
             raise DeeprigError(
                 f"the inventory has another '{name}' already",
-                advice="Say what this one is to be called: --name NAME.",
+                advice="Choose another name with --name NAME.",
             )
         self.report.name = name
         if other := records.with_its_mac_address(self.inventory, look):
-            self.report.tell(
-                "identity", "left",
+            self.report.add(
+                "identity",
+                "left",
                 f"it has the MAC address of '{other}', but another host key: for deeprig it is "
                 f"another rig.\nIf '{other}' was reinstalled, take its entry and its host_vars "
                 "out of the inventory.",
-            )  # fmt: skip
+            )
         return name
 
-    def _tell_rig(self, look: Look) -> None:
+    def _tell_rig(self, look: Survey) -> None:
         rows = dict(described(look))
-        told = [rows[label] for label in ("system", "board", "GPUs")]
-        self.report.tell("rig", "ok", "\n".join(told))
+        lines = [rows[label] for label in ("system", "board", "GPUs")]
+        self.report.add("rig", "ok", "\n".join(lines))
         if not look.as_root:
-            self.report.tell(
+            self.report.add(
                 "sudo", "left", "the login can't become root with what is known: less is seen"
             )
 
@@ -187,13 +194,13 @@ class Adoption:
         key = operator_key.find(self.wish.keys)
         if key is None and self.wish.check:
             key = operator_key.planned()
-            self.report.tell("SSH key", "would change", f"{key.private}, to be made")
+            self.report.add("SSH key", "would change", f"{key.private}, to be made")
             return key
-        key = key or operator_key.make()
+        key = key or operator_key.create_key()
         operator_key.check(key)
         new = logins.install_key(Shell(connection), key, self.wish.check)
         what = f"{key.private}{', made now' if key.made else ''}"
-        self.report.tell("SSH key", self._change if new else "ok", what)
+        self.report.add("SSH key", self._change if new else "ok", what)
         return key
 
     def _try_key(self, key: OperatorKey) -> bool:
@@ -202,16 +209,17 @@ class Adoption:
             return True
         why = logins.refusal(logins.by_key(self.host, key))
         if why:
-            self.report.tell(
-                "key login", "failed",
-                f"{why}\nThe password stays as it is. sshd's log on the rig says more\n"
+            self.report.add(
+                "key login",
+                "failed",
+                f"{why}\nThe password was not changed. See sshd's log on the rig\n"
                 "(journalctl -u ssh): often a home folder that others may write to.",
-            )  # fmt: skip
+            )
             return False
-        self.report.tell("key login", "ok", f"as {self._user}")
+        self.report.add("key login", "ok", f"as {self._user}")
         return True
 
-    def _passwords(self, root: RootShell, look: Look, name: str) -> None:
+    def _passwords(self, root: RootShell, look: Survey, name: str) -> None:
         """Replace what others know: the login's password, root's, anyone's."""
         if not look.as_root:
             mining = look.facts["mining_os"]
@@ -219,15 +227,15 @@ class Adoption:
             if self.password and (
                 why := known_passwords.explain_weakness(self._user, self.password, key)
             ):
-                self.report.tell(
+                self.report.add(
                     "password", "left", f"of {self._user}: {why}, but sudo takes not this one"
                 )
             return
         found = known_passwords.find_known_passwords(root, self._user, self.password)
         if not found:
-            self.report.tell("password", "ok", "nobody has one that others know")
+            self.report.add("password", "ok", "no user has a publicly known password")
         elif self.wish.check:
-            self.report.tell("password", "would change", known_passwords.describe_owners(found))
+            self.report.add("password", "would change", known_passwords.describe_owners(found))
         else:
             exchange = Replacement(
                 root, self.inventory, name, self._user, self.report, self.host_key
@@ -236,22 +244,22 @@ class Adoption:
                 self.sudo_password = root.sudo_password = new
 
     def _close(self, root: RootShell, key: OperatorKey) -> None:
-        """Let nobody in by a password, and see that the key still opens."""
+        """Disable password logins, and check that the key still works."""
         if not logins.takes_passwords(logins.methods(self.host)):
-            self.report.tell("door", "ok", "nobody logs in by one")
+            self.report.add("door", "ok", "password logins are disabled")
             return
         if self.wish.check:
-            self.report.tell("door", "would change", "nobody will log in by one")
+            self.report.add("door", "would change", "password logins would be disabled")
             return
         if root.run("true").status != 0:
-            self.report.tell("door", "left", "logins by password stay: it takes root to end them")
+            self.report.add("door", "left", "logins by password stay: it takes root to end them")
             return
         why = logins.close(root) or self._still_open(key)
         if why:
             logins.reopen(root)
-            self.report.tell("door", "failed", f"logins by password stay: {why}")
+            self.report.add("door", "failed", f"logins by password stay: {why}")
         else:
-            self.report.tell("door", "changed", "nobody logs in by one any more")
+            self.report.add("door", "changed", "password logins are disabled now")
 
     def _still_open(self, key: OperatorKey) -> str:
         """What is wrong with the door after it was closed; empty where nothing is."""
@@ -262,7 +270,7 @@ class Adoption:
         if refused := logins.refusal(logins.by_key(self.host, key)):
             return f"the key was refused then: {refused}"
         if logins.takes_passwords(offered):
-            return "sshd still offers them: another of its settings says so"
+            return "sshd still offers them: another setting allows them"
         return ""
 
     def _keep_sudo_password(self, name: str) -> None:
@@ -274,8 +282,8 @@ class Adoption:
             return
         records.keep(self.inventory, name, self.host_key, ansible_become_password=wanted)
 
-    def _edit(self, look: Look, name: str, key: OperatorKey, stale: bool) -> Edit | None:
-        """What the inventory is to say; None where it says so. stale: as far as is foreseen."""
+    def _edit(self, look: Survey, name: str, key: OperatorKey, stale: bool) -> Edit | None:
+        """Return the change of the inventory; None where it is up to date. stale: a prediction."""
         path = records.file_of(self.inventory, self.wish.file, name)
         values = records.variables(self.host, look, key, self.host_key)
         if name in self.inventory.hosts:
@@ -283,19 +291,19 @@ class Adoption:
             return inventory_file.of_known(self.inventory, own, path, values, stale)
         return inventory_file.of_new(path, name, values, records.comment(look, date.today()))
 
-    def _entry(self, look: Look, name: str, key: OperatorKey, works: bool) -> None:
+    def _entry(self, look: Survey, name: str, key: OperatorKey, works: bool) -> None:
         """Write the rig into the inventory, or bring its entry up to date."""
         known = name in self.inventory.hosts
         if not works and not known:
-            self.report.tell("inventory", "left", "nothing is written while the key does not open")
+            self.report.add("inventory", "left", "nothing is written while the key does not open")
             return
         found = self._edit(look, name, key, stale=self._stale(name))
         if found is None:
-            self.report.tell("inventory", "ok", f"{name} is in it")
+            self.report.add("inventory", "ok", f"{name} is in it")
             return
         if not self.wish.check:
             found.write()
-        self.report.tell("inventory", self._change, found.told)
+        self.report.add("inventory", self._change, found.summary)
 
     def _stale(self, name: str) -> bool:
         """Whether the entry has a password that opens nothing any more."""

@@ -1,4 +1,4 @@
-"""`fab adopt`: asks for what is missing, adopts each rig that -H names, and says what is next."""
+"""`fab adopt`: prompt for what is missing, adopt each rig of -H, and print the next step."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from fabric import Config
 from invoke.exceptions import Exit
 
 from provision.adopt import logins, records
-from provision.adopt.adoption import Adoption, Login, Wish
-from provision.adopt.steps import Report
-from provision.cli import fanout
+from provision.adopt.adoption import Adoption, AdoptOptions, Login
+from provision.adopt.steps import AdoptionReport
 from provision.errors import DeeprigError, RefusedError, describe
 from provision.inventory.hosts import Host, Inventory
 from provision.output.terminal import Terminal
 from provision.ssh.connection import RigConnection
+from provision.ssh.fanout import attempt
 from provision.templating.host_variables import render_variable
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from provision.cli.fleet import FleetContext
 
 
-def adopt(context: FleetContext, flags: Flags, user: str, wish: Wish) -> None:
+def adopt(context: FleetContext, flags: Flags, user: str, wish: AdoptOptions) -> None:
     """Adopt rigs, one after the other. Raises DeeprigError, Exit."""
     inventory, hosts = context.fleet(flags)
     if wish.name and len(hosts) > 1:
@@ -36,16 +36,16 @@ def adopt(context: FleetContext, flags: Flags, user: str, wish: Wish) -> None:
     reports, status = [], 0
     for host in hosts:
         host = _as_known(host, inventory, user)
-        report = Report(host.name, console)
+        report = AdoptionReport(host.name, console)
         reports.append(report)
 
-        def one(host: Host, report: Report) -> None:
+        def one(host: Host, report: AdoptionReport) -> None:
             login = _login(host, flags, context.config)
             Adoption(inventory, context.config, wish, report, login).run()
 
-        failure = fanout.attempt(one, host, report)
+        failure = attempt(one, host, report)
         if isinstance(failure, DeeprigError):
-            report.tell("error", "failed", describe(failure))
+            report.add("error", "failed", describe(failure))
             status = max(status, failure.status)
         if report.failed:
             status = max(status, 2)
@@ -60,13 +60,13 @@ def adopt(context: FleetContext, flags: Flags, user: str, wish: Wish) -> None:
 
 def _as_known(host: Host, inventory: Inventory, user: str) -> Host:
     """The host with what the inventory knows of the rig at its address, and with the login."""
-    own = records.known(inventory, host)
+    own = records.find_known_host(inventory, host)
     variables = {**(own.variables if own else {}), **host.variables}
     return replace(host, variables={**variables, **({"ansible_user": user} if user else {})})
 
 
 def _login(host: Host, flags: Flags, config: Config) -> Login:
-    """The login's password and sudo's: as told, or asked for where only a password opens."""
+    """Return the passwords of the login and of sudo; prompt where only a password works."""
     login = render_variable(host, "ansible_password", "ansible_ssh_pass")
     login = config.connect_kwargs.get("password") if login is None else login
     sudo = render_variable(host, "ansible_become_password", "ansible_become_pass")
@@ -78,7 +78,7 @@ def _login(host: Host, flags: Flags, config: Config) -> Login:
         host = logins.without_password(host)
         if _refusal(host, flags, config):
             raise RefusedError(
-                refused.message, advice="Say the user by --user, and name a key by -i FILE."
+                refused.message, advice="Set the user with --user, and the key with -i FILE."
             )
         return Login(host, None, None if sudo is None else str(sudo), refused=True)
     password = None if login is None else str(login)

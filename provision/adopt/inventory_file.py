@@ -1,4 +1,4 @@
-"""What the inventory is to say of an adopted rig, worked out before anything depends on it."""
+"""The new entry of an adopted rig in the inventory, computed before anything depends on it."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ PASSWORDS = (
 
 @dataclass(frozen=True)
 class Edit:
-    """A file's new text. told: what changes, for people. problem: why it can't be written."""
+    """A file's new text. summary: what changes. problem: why it can't be written."""
 
     path: Path
-    told: str
+    summary: str
     text: str = ""
     problem: str = ""
 
@@ -40,11 +40,11 @@ class Edit:
 
 def of_new(path: Path, name: str, values: Mapping[str, Any], comment: str) -> Edit:
     """A host more in the file."""
-    told = f"{name} in {path}"
+    summary = f"{name} in {path}"
     try:
-        return _writable(Edit(path, told, records.text_with(path, name, values, comment)))
+        return _writable(Edit(path, summary, records.text_with(path, name, values, comment)))
     except (OSError, DeeprigError) as error:
-        return Edit(path, told, problem=f"{name} can't be added: {error}")
+        return Edit(path, summary, problem=f"{name} can't be added: {error}")
 
 
 def of_known(
@@ -71,17 +71,17 @@ def of_known(
         for variable, value in changes.items()
         if value or variable in written
     )
-    told = f"{own.name} in {path}:\n{lines}"
+    summary = f"{own.name} in {path}:\n{lines}"
     try:
         text = inventory_entry.changed(files.read(path), own.name, changes, path)
-        return _writable(Edit(path, told, text))
+        return _writable(Edit(path, summary, text))
     except (OSError, DeeprigError) as error:
         problem = f"{own.name} should have, in {path}:\n{lines}\n{error}"
-        return Edit(path, told, problem=problem)
+        return Edit(path, summary, problem=problem)
 
 
 def _writable(edit: Edit) -> Edit:
     folder = next(one for one in edit.path.parents if one.exists())
     if os.access(folder, os.W_OK):
         return edit
-    return Edit(edit.path, edit.told, problem=f"nothing can be written into {folder}")
+    return Edit(edit.path, edit.summary, problem=f"nothing can be written into {folder}")

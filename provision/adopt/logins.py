@@ -27,7 +27,7 @@ KEPT = f"{MAIN}.before-deeprig"
 # The older name of KbdInteractiveAuthentication, which every sshd knows.
 CLOSED = "PasswordAuthentication no\\nChallengeResponseAuthentication no\\n"
 RELOAD = "systemctl reload ssh 2>/dev/null || systemctl reload sshd"
-#: sshd reads its folder of settings since OpenSSH 8.2, where its own file says so.
+#: sshd reads its folder of settings since OpenSSH 8.2, where sshd_config includes it.
 CLOSE = f"""
 set -e
 if grep -Eiq '^[[:space:]]*Include[[:space:]]+"?/etc/ssh/sshd_config[.]d/' {MAIN}; then
@@ -62,13 +62,13 @@ def methods(host: Host) -> list[str]:
                 transport.close()
     except (OSError, EOFError, paramiko.SSHException) as error:
         raise UnreachableError(
-            f"{where[0]}:{where[1]} does not say who may log in: {error}"
+            f"{where[0]}:{where[1]} does not report its login methods: {error}"
         ) from None
     return []
 
 
 def methods_after_reload(host: Host) -> list[str]:
-    """The same of an sshd that begins anew, and refuses connections for a moment.
+    """Return the same after a reload, during which sshd refuses connections for a moment.
 
     Raises UnreachableError when it does not come back.
     """
@@ -109,9 +109,9 @@ def by_key(host: Host, key: OperatorKey) -> Host:
 
 
 def refusal(host: Host) -> str:
-    """Why a host can't be reached as its variables say, and no other way; empty where it can."""
+    """Return why the host's own variables do not connect to it; empty where they do."""
     key = render_variable(host, "ansible_ssh_private_key_file")
-    # A key in ssh-agent would open the door in place of the one that is tried.
+    # A key in ssh-agent must not log in instead of the key under test.
     agent = key is not None and OperatorKey(Path(str(key)).expanduser(), "").locked
     config = Config(overrides={"connect_kwargs": {"allow_agent": agent}})
     connection = RigConnection(host, config, accept_new=False, ask=lambda question: "")
@@ -130,19 +130,22 @@ def install_key(shell: Shell, key: OperatorKey, check: bool) -> bool:
     file = '"$HOME/.ssh/authorized_keys"'
     done = shell.run(
         f"if grep -v '^#' {file} 2>/dev/null | grep -qF -- {blob}; then echo there; exit; fi;"
-        + ("echo missing" if check else
-           f" umask 077; mkdir -p \"$HOME/.ssh\" &&"
-           # A last line without its end would run into ours.
-           f" {{ [ -z \"$(tail -c 1 {file} 2>/dev/null)\" ] || echo >> {file}; }} &&"
-           f" printf '%s\\n' {line} >> {file} && echo added")
-    )  # fmt: skip
-    said = done.out.decode("utf-8", "replace").strip()
-    if said not in ("there", "missing", "added"):
+        + (
+            "echo missing"
+            if check
+            else f' umask 077; mkdir -p "$HOME/.ssh" &&'
+            # A last line without its end would run into ours.
+            f' {{ [ -z "$(tail -c 1 {file} 2>/dev/null)" ] || echo >> {file}; }} &&'
+            f" printf '%s\\n' {line} >> {file} && echo added"
+        )
+    )
+    outcome = done.out.decode("utf-8", "replace").strip()
+    if outcome not in ("there", "missing", "added"):
         raise DeeprigError(
             f"the key can't be installed: {done.last_words or 'no answer'}",
             advice="Is the rig's disk read-only or full?",
         )
-    return said != "there"
+    return outcome != "there"
 
 
 def set_passwords(root: RootShell, passwords: Mapping[str, str]) -> Done:
@@ -151,7 +154,7 @@ def set_passwords(root: RootShell, passwords: Mapping[str, str]) -> Done:
 
 
 def close(root: RootShell) -> str:
-    """Let nobody in by a password; why that failed, empty where it did not."""
+    """Disable password logins; return why that failed, or an empty text."""
     done = root.run(CLOSE)
     return "" if done.status == 0 else done.last_words or "sshd would not take it"
 

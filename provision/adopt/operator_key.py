@@ -1,4 +1,4 @@
-"""The operator's SSH key: the one that is there, or a new one."""
+"""The operator's SSH key: an existing key, or a new one."""
 
 from __future__ import annotations
 
@@ -50,14 +50,14 @@ def check(key: OperatorKey) -> None:
 
 
 def find(given: Sequence[str]) -> OperatorKey | None:
-    """The key of -i, else the first usual one. Raises DeeprigError for one that can't be used."""
+    """Return the key of -i, else the first default key. Raises DeeprigError for an unusable key."""
     if given:
         return _read(Path(given[0]).expanduser())
     paths = [(FOLDER / name).expanduser() for name in USUAL]
     return next((_read(path) for path in paths if path.is_file()), None)
 
 
-def make(path: Path = FOLDER / USUAL[0]) -> OperatorKey:
+def create_key(path: Path = FOLDER / USUAL[0]) -> OperatorKey:
     """A new key, as ssh-keygen makes it. Raises DeeprigError."""
     private = path.expanduser()
     private.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -67,9 +67,9 @@ def make(path: Path = FOLDER / USUAL[0]) -> OperatorKey:
             command, check=True, capture_output=True, text=True, stdin=subprocess.DEVNULL
         )
     except (OSError, subprocess.CalledProcessError) as error:
-        said = getattr(error, "stderr", "") or str(error)
+        output = getattr(error, "stderr", "") or str(error)
         raise DeeprigError(
-            f"no SSH key could be made at {private}: {said.strip()}",
+            f"cannot create an SSH key at {private}: {output.strip()}",
             advice="Make one with ssh-keygen, and name it with -i.",
         ) from None
     found = _read(private)
@@ -90,7 +90,7 @@ def _read(private: Path) -> OperatorKey:
     public = private.with_name(f"{private.name}.pub")
     if not private.is_file() or b"PRIVATE KEY" not in private.read_bytes()[:100]:
         raise DeeprigError(
-            f"{private} is no private key", advice="Name yours with -i, as ssh does."
+            f"{private} is not a private key", advice="Name yours with -i, as ssh does."
         )
     try:
         line = public.read_text(encoding="utf-8").strip()
@@ -100,5 +100,5 @@ def _read(private: Path) -> OperatorKey:
             advice=f"ssh-keygen -y -f {private} > {public}",
         ) from None
     if len(line.split()) < 2 or "\n" in line:
-        raise DeeprigError(f"{public} is no public key")
+        raise DeeprigError(f"{public} is not a public key")
     return OperatorKey(private, line)

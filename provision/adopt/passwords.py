@@ -1,11 +1,11 @@
-"""A rig's passwords that others know: who has one, and how it is replaced."""
+"""Replace the passwords of a rig that are publicly known."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from provision.adopt import logins, records
-from provision.adopt.steps import Report
+from provision.adopt.steps import AdoptionReport
 from provision.discovery.known_passwords import KnownPassword, describe_owners, generate_password
 from provision.inventory.hosts import Inventory
 from provision.ssh.shell import RootShell
@@ -22,7 +22,7 @@ class Replacement:
     inventory: Inventory
     name: str
     login: str
-    report: Report
+    report: AdoptionReport
     host_key: str
 
     def replace(self, found: list[KnownPassword]) -> str | None:
@@ -40,12 +40,12 @@ class Replacement:
             if own:
                 old = next(one.password for one in found if one.user == self.login)
                 self._record(ansible_become_password=old)
-            said = done.last_words or "sudo refused the new one"
-            self.report.tell(
-                "password", "failed", f"{describe_owners(found)}\nIt could not be changed: {said}"
+            reason = done.last_words or "sudo refused the new one"
+            self.report.add(
+                "password", "failed", f"{describe_owners(found)}\nThe change failed: {reason}"
             )
             return None
-        self.report.tell(
+        self.report.add(
             "password", "changed", f"{describe_owners(found)}\nThe new one is in {path}"
         )
         return new if own else None

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from rich.console import Console
 
-from provision.output.wrapping import lines
+from provision.output.wrapping import wrap_lines
 
 Status = Literal["ok", "changed", "would change", "left", "failed"]
 NAME, STATUS = 11, 14  # columns
@@ -15,8 +15,8 @@ COLOURS = {"changed": "yellow", "would change": "yellow", "failed": "red"}
 
 
 @dataclass(frozen=True)
-class Step:
-    """One step. left: it was not done, for a reason that `text` gives, and that is no failure."""
+class AdoptionStep:
+    """One step. left: not done, for the reason in `text`; this is not a failure."""
 
     name: str
     status: Status
@@ -24,17 +24,17 @@ class Step:
 
 
 @dataclass
-class Report:
-    """The steps of one rig, told as they are done."""
+class AdoptionReport:
+    """The steps of one rig, printed as they are done."""
 
     address: str
     console: Console | None
     name: str = ""
-    steps: list[Step] = field(default_factory=list)
+    steps: list[AdoptionStep] = field(default_factory=list)
 
-    def tell(self, name: str, status: Status, text: str) -> None:
+    def add(self, name: str, status: Status, text: str) -> None:
         """Keep a step, and show it."""
-        self.steps.append(Step(name, status, text))
+        self.steps.append(AdoptionStep(name, status, text))
         if self.console is None:
             return
         if len(self.steps) == 1:
@@ -42,7 +42,9 @@ class Report:
         self.console.print(f"  {name:<{NAME}}", end="")
         self.console.print(f"{status:<{STATUS}}", end="", style=COLOURS.get(status))
         margin = NAME + STATUS + 2
-        parts = [part for one in text.splitlines() for part in lines(one, self.console, margin)]
+        parts = [
+            part for one in text.splitlines() for part in wrap_lines(one, self.console, margin)
+        ]
         self.console.print(f"\n{' ' * margin}".join(parts))
 
     @property

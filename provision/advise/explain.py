@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from provision.advise.report import Report, Row
+from provision.advise.report import AdviceReport, Row
 from provision.advise.show import name_of, number
 from provision.advise.wrapping import hanging
 from provision.performance import figures
@@ -19,7 +19,7 @@ from provision.performance.prediction import Prediction
 FORMAT, VERSION = "deeprig-advice", 1
 
 
-def show(report: Report, console: Console) -> None:
+def show_explanation(report: AdviceReport, console: Console) -> None:
     """How each number came about, and then the constants."""
     for one in report.models:
         fitting = [row for row in one.rows if row.now]
@@ -28,7 +28,7 @@ def show(report: Report, console: Console) -> None:
         console.print()
         title = f"How the numbers of {one.model.title or one.model.name} came about"
         console.print(Text(title, style="bold"))
-        for line in hanging("  the model: ", one.model.source or "told on the command line"):
+        for line in hanging("  the model: ", one.model.source or "from the command line"):
             console.print(line)
         for row in fitting:
             for line in _row(row):
@@ -36,11 +36,11 @@ def show(report: Report, console: Console) -> None:
     console.print()
     console.print(Text("Constants", style="bold"))
     for figure in figures.load().values():
-        said = f"{figure.value:g} {figure.unit} ({figure.kind}): {figure.source}"
-        for line in hanging(f"  {figure.name}: ", said):
+        text = f"{figure.value:g} {figure.unit} ({figure.kind}): {figure.source}"
+        for line in hanging(f"  {figure.name}: ", text):
             console.print(line)
-    told = "inventory/hardware/gpus.yml, cpus.yml, boards.yml and inventory/models/language.yml"
-    for line in hanging("  tables: ", f"{told}, each with its sources"):
+    tables = "inventory/hardware/gpus.yml, cpus.yml, boards.yml and inventory/models/language.yml"
+    for line in hanging("  tables: ", f"{tables}, each with its sources"):
         console.print(line)
 
 
@@ -48,11 +48,11 @@ def _row(row: Row) -> Iterator[Text]:
     one, now = row.candidate, row.now
     assert now is not None
     yield Text(f"  {name_of(one)}", style="cyan")
-    for label, said in lines(one, now):
-        yield from hanging(f"    {label}: ", said, indent=6)
+    for label, text in explanation_lines(one, now):
+        yield from hanging(f"    {label}: ", text, indent=6)
 
 
-def lines(one: Candidate, now: Prediction) -> Iterator[tuple[str, str]]:
+def explanation_lines(one: Candidate, now: Prediction) -> Iterator[tuple[str, str]]:
     """(label, text) of each number of a prediction."""
     if one.memory:
         held = asdict(one.memory).items()
@@ -111,7 +111,7 @@ def duration(seconds: float) -> str:
     return f"{seconds * 1e6:.1f} us"
 
 
-def document(report: Report) -> dict[str, Any]:
+def document(report: AdviceReport) -> dict[str, Any]:
     """All of a report for --json: bytes, seconds, bytes per second; losses are shares."""
     rig = report.rig
     return {
@@ -176,8 +176,7 @@ def _candidate(row: Row, generations: tuple[int, ...]) -> dict[str, Any]:
         "flops_per_second": now.rate,
         "flops_from": now.rate_from,
         "transfers": [
-            {**asdict(sent), "sent_bytes": sent.sent,
-             **_cost(now, sent.collective)}
+            {**asdict(sent), "sent_bytes": sent.sent, **_cost(now, sent.collective)}
             for sent in now.transfers
         ],
         "formula": asdict(figures.formulas()["serve" if one.task == "serve" else one.layout.form]),
@@ -194,7 +193,7 @@ def _candidate(row: Row, generations: tuple[int, ...]) -> dict[str, Any]:
             for (generation, width), there in row.grid.items()
             if generation in generations
         ],
-    }  # fmt: skip
+    }
     return found
 
 

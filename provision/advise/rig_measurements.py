@@ -1,4 +1,4 @@
-"""What a rig says of itself: its facts, and its newest benchmark."""
+"""Read a rig's facts and its newest benchmark."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from fabric import Config
 from provision.boundary.decode import check_type
 from provision.boundary.documents import Content, Found
 from provision.boundary.text import clean_line
-from provision.cli import fanout
 from provision.discovery.gather import read_facts, run_module
 from provision.errors import DeeprigError
 from provision.inventory.hosts import Host
 from provision.performance import machine, measured
 from provision.performance.machine import Machine
 from provision.performance.measured import Measured
+from provision.ssh.fanout import run_on_hosts
 from provision.ssh.rig_sessions import Sessions, sessions_of
 
 
@@ -25,7 +25,7 @@ def read_all(
     hosts: Sequence[Host], config: Config, accept_new: bool, p2p: bool
 ) -> dict[str, Machine | DeeprigError]:
     """Each rig, or why it could not be read, by name."""
-    return fanout.each(hosts, lambda host: read(host, config, accept_new, p2p))
+    return run_on_hosts(hosts, lambda host: read(host, config, accept_new, p2p))
 
 
 def read(host: Host, config: Config, accept_new: bool, p2p: bool) -> Machine:
@@ -40,7 +40,7 @@ def read(host: Host, config: Config, accept_new: bool, p2p: bool) -> Machine:
 
 
 def newest(sessions: Sessions) -> Measured | None:
-    """The rig's newest benchmark. One that can't be used is a note, and nothing is measured."""
+    """Return the rig's newest benchmark; an unusable one becomes a note without measurements."""
     listed = run_module(sessions, "find", paths=[measured.FOLDER], patterns=["*.json"])
     if not listed.get("files"):
         return None
@@ -54,8 +54,9 @@ def newest(sessions: Sessions) -> Measured | None:
         content = check_type(result, Content, "benchmark")["content"]
         return measured.parse(base64.b64decode(content).decode(errors="replace"), path)
     except (DeeprigError, binascii.Error) as error:
-        said = f"{error.message}. {error.advice}" if isinstance(error, DeeprigError) else str(error)
-        return _unused(path, when, said)
+        if isinstance(error, DeeprigError):
+            return _unused(path, when, f"{error.message}. {error.advice}")
+        return _unused(path, when, str(error))
 
 
 def _unused(path: str, when: float, why: str) -> Measured:

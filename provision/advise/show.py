@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from rich.console import Console
 from rich.text import Text
 
-from provision.advise.report import ModelReport, Report, Row
+from provision.advise.report import AdviceReport, ModelReport, Row
 from provision.advise.wrapping import hanging, wrapped
 from provision.performance.candidates import ONE_GPU, Candidate, gib
 from provision.performance.layout import FORMS
@@ -23,7 +23,7 @@ LABEL = 27  # columns of a row's name
 NARROW = (1, 4, 8)  # widths whose loss is shown; x16 is what they are compared with
 
 
-def show(report: Report, console: Console, details: bool) -> None:
+def show_report(report: AdviceReport, console: Console, details: bool) -> None:
     """Print all of it. `details`: the other generations of PCIe, too."""
     for line in _rig(report.rig):
         console.print(line)
@@ -73,9 +73,9 @@ def _rig(rig: Machine) -> Iterator[Text]:
     if rig.name:
         yield Text(rig.name, style="bold")
     yield Text(f"  GPUs     {gpus}")
-    board = rig.board_name or "not said"
+    board = rig.board_name or "unknown"
     yield Text(f"  board    {board}" + ("" if rig.board or not rig.board_name else " (no row)"))
-    cpu = rig.cpu_name or "not said"
+    cpu = rig.cpu_name or "unknown"
     known = f", memory {rig.cpu.memory}" if rig.cpu else ", memory taken for 2 x DDR4-3200"
     yield Text(f"  CPU      {cpu}{known}")
     yield from _links(rig.links)
@@ -108,7 +108,7 @@ def _links(links: Sequence[Link]) -> Iterator[Text]:
         first = last + 1
 
 
-def _model(report: Report, one: ModelReport, details: bool) -> Iterator[Text]:
+def _model(report: AdviceReport, one: ModelReport, details: bool) -> Iterator[Text]:
     model = one.model
     title = Text(model.title or model.name, style="bold")
     load = next((row.candidate.load for row in one.rows), None)
@@ -225,7 +225,7 @@ def _unfit(one: ModelReport) -> Iterator[Text]:
             yield from hanging(f"  {title}, {', '.join(forms)}: ", reason)
 
 
-def _generations(report: Report, rows: Sequence[Row]) -> Iterator[Text]:
+def _generations(report: AdviceReport, rows: Sequence[Row]) -> Iterator[Text]:
     """Losses on the other generations of PCIe."""
     others = report.generations[1:]
     shared = [row for row in rows if row.candidate.layout.form != "single"]
@@ -243,7 +243,7 @@ def _generations(report: Report, rows: Sequence[Row]) -> Iterator[Text]:
             yield line
 
 
-def _advice(report: Report) -> Iterator[Text]:
+def _advice(report: AdviceReport) -> Iterator[Text]:
     yield Text("What to change", style="bold")
     if not all(card.known for card in report.rig.cards):
         yield Text("  nothing is counted without the cards' speed")

@@ -1,4 +1,4 @@
-"""`fab assess`: looks at each rig, and shows what is to be said of it. Changes nothing."""
+"""`fab assess`: inspect each rig and show its assessment. Read-only."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from invoke.exceptions import Exit
 from provision.assess import assessment, html, show
 from provision.assess import gpu_load as loads
 from provision.assess.assessment import Assessment
-from provision.cli import fanout
+from provision.cli.answers import show_answers
 from provision.discovery.known_passwords import find_known_passwords
-from provision.discovery.survey import look_over
+from provision.discovery.survey import take_survey
 from provision.engine.run_options import extra_variables
 from provision.errors import SourceError
 from provision.inventory.hosts import Host
@@ -22,6 +22,7 @@ from provision.output import files
 from provision.output.redaction import Redactor, secrets_of
 from provision.output.terminal import Terminal
 from provision.ssh.connection import RigConnection
+from provision.ssh.fanout import run_on_hosts
 from provision.ssh.rig_sessions import sudo_password
 from provision.ssh.shell import RootShell
 from provision.templating.host_variables import render_variable
@@ -50,20 +51,20 @@ def assess(context: FleetContext, flags: Flags, page: str, load: bool) -> None:
         try:
             connection.open()
             loaded = loads.hottest(RootShell(connection, password), host.name) if load else []
-            with look_over(connection, password) as seen:
+            with take_survey(connection, password) as seen:
                 login = (
                     str(render_variable(host, "ansible_user", "ansible_ssh_user") or ""),
                     password,
                 )
                 root = RootShell(connection, password)
                 shared = find_known_passwords(root, *login) if seen.as_root else None
-                made = assessment.make(seen, host, inventory, extra, loaded, shared)
+                made = assessment.assess_rig(seen, host, inventory, extra, loaded, shared)
         finally:
             connection.close()
         return replace(made, taken_at=began, seconds=time.time() - began)
 
     with Terminal(error=True).status("Looking" + (f", {loads.SECONDS} s of load" if load else "")):
-        found = fanout.each(hosts, one)
+        found = run_on_hosts(hosts, one)
     console = Terminal()
     variables = {host.name: host.variables for host in hosts}
     documents = {}
@@ -71,13 +72,13 @@ def assess(context: FleetContext, flags: Flags, page: str, load: bool) -> None:
     def show_one(name: str, made: Assessment) -> None:
         documents[name] = Redactor(secrets_of(variables[name])).value(made.document())
         if not flags.json:
-            show.show(made, console, everything=flags.verbose)
+            show.show_assessment(made, console, everything=flags.verbose)
         if page:
             files.write_named("--html", page, html.render(made))
             if not flags.json:
                 console.print(f"\n  {page}")
 
-    status = fanout.show_each(found, show_one)
+    status = show_answers(found, show_one)
     if flags.json:
         print(json.dumps(documents, indent=2))
     if status:

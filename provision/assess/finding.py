@@ -1,4 +1,4 @@
-"""One thing that an assessment says."""
+"""One finding of an assessment."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Finding:
     advice: str = ""
 
     def __post_init__(self) -> None:
-        """What a rig's files say is shown in a terminal."""
+        """Text from a rig's files is shown in a terminal."""
         for name in ("subject", "reading"):
             object.__setattr__(self, name, clean(getattr(self, name)))
 
@@ -34,7 +34,7 @@ class Finding:
 
 
 def together(findings: Iterable[Finding]) -> list[Finding]:
-    """What is said of several subjects in the same words, said once."""
+    """Merge findings that differ only in their subject."""
     subjects: dict[Finding, list[str]] = {}
     for one in findings:
         subjects.setdefault(replace(one, subject=""), []).append(one.subject)

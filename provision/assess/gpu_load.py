@@ -18,7 +18,7 @@ LOOK = "timeout 10 nvidia-smi -q -x 2>/dev/null || :"
 
 
 def hottest(shell: RootShell, host: str) -> list[Smi]:
-    """What nvidia-smi said of each GPU when it was hottest. Raises DeeprigError.
+    """Return nvidia-smi's values for each GPU at its hottest. Raises DeeprigError.
 
     Matrix products on all GPUs, again and again; a rig that is not provisioned has none.
     """
@@ -40,7 +40,7 @@ def hottest(shell: RootShell, host: str) -> list[Smi]:
             wait([work], timeout=EVERY)
     if work.result().status != TIME_IS_UP:
         raise DeeprigError(
-            f"the load on the GPUs ended by itself: {work.result().last_words or 'no reason told'}",
-            advice=f"fab bench -H {host} --parts gemm says more.",
+            f"the load on the GPUs stopped early: {work.result().last_words or 'no reason given'}",
+            advice=f"fab bench -H {host} --parts gemm shows details.",
         )
     return list(found.values())

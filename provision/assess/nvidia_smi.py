@@ -1,4 +1,4 @@
-"""What `nvidia-smi -q -x` says of each GPU: its XML, of any driver since branch 390.
+"""Parse the XML of `nvidia-smi -q -x`, of any driver since branch 390.
 
 Element names as NVIDIA's nvsmi_device_v*.dtd has them; what a card does not tell is "N/A".
 """
@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from xml.etree import ElementTree  # nosec B405
+from xml.etree.ElementTree import Element, ParseError  # types only: defusedxml parses  # nosec B405
+
+from defusedxml import DefusedXmlException, ElementTree
 
 MOST_BYTES = 8 << 20  # of 16 GPUs it is a tenth of that
 
 
 @dataclass(frozen=True)
 class Smi:
-    """One GPU. Celsius, watts, percent; None for what was not told.
+    """One GPU. Celsius, watts, percent; None for values that the card does not report.
 
     retired: pages of memory (before Ampere); remapped: rows (since Ampere), by correctable and
     uncorrectable errors; pending: the memory is only right after a reboot; failed: none is left.
@@ -38,18 +40,18 @@ class Smi:
 
 
 def parse(text: str) -> list[Smi]:
-    """All GPUs of the answer; none where it is no such XML (no driver, a GPU that hangs)."""
-    # The document's type names a file of NVIDIA's; entities of its own it has none.
-    if len(text) > MOST_BYTES or "<!ENTITY" in text:
+    """Return all GPUs; none for other text (no driver, a GPU that hangs)."""
+    if len(text) > MOST_BYTES:
         return []
     try:
-        root = ElementTree.fromstring(text)  # bounded, without entities  # nosec B314
-    except ElementTree.ParseError:
+        # The document type names a file of NVIDIA's, so it is allowed; entities are not.
+        root = ElementTree.fromstring(text, forbid_dtd=False, forbid_entities=True)
+    except (ParseError, DefusedXmlException):
         return []
     return [_gpu(node) for node in root.findall("gpu")]
 
 
-def _gpu(node: ElementTree.Element) -> Smi:
+def _gpu(node: Element) -> Smi:
     def number(*paths: str) -> float | None:
         for path in paths:
             match = re.match(r"-?\d{1,9}(?:\.\d{1,9})?", (node.findtext(path) or "").strip())

@@ -18,7 +18,7 @@ class Node:
 def draw(gpus: Sequence[Mapping[str, Any]], names: Mapping[str, str]) -> list[str]:
     """A line for each device. gpus: facts; names: of the cards, by device id.
 
-    A link is told by its lanes now, and by what the device could: speeds drop when idle.
+    A link is shown with its current lanes and the device's maximum: speeds drop when idle.
     """
     root = Node("processor")
     for gpu in gpus:

@@ -51,7 +51,7 @@ def signs(
         *_outward(connections),
         *_keys(tree, re.compile(known["vendor_key_comment"], re.IGNORECASE), own_keys),
         *_users(tree),
-        *_commands(tree, yaml_source.load(TABLE)["commands"]),
+        *_commands(tree, yaml_source.load_yaml(TABLE)["commands"]),
         *_sshd(tree),
         *_preload(tree),
         *_repositories(tree),
@@ -60,30 +60,33 @@ def signs(
 
 def _ways_in(access: Sequence[Mapping[str, str]]) -> Iterator[Finding]:
     """What the facts know of already: rights, lines that fetch and run, remote control."""
-    told: Mapping[str, tuple[str, Status, str]] = {
+    names: Mapping[str, tuple[str, Status, str]] = {
         "sudo": ("sudo", "warning", "becomes root without a password"),
         "fetch": (
             "starts by itself",
             "critical",
-            "runs what it fetches, or gives somebody a shell",
+            "runs what it downloads, or opens a shell to the network",
         ),
         "unit": ("remote control", "critical", "is started as a unit"),
         "process": ("remote control", "critical", "runs"),
     }
     for one in access:
-        if one["kind"] in told:
-            check, status, reading = told[one["kind"]]
+        if one["kind"] in names:
+            check, status, reading = names[one["kind"]]
             yield Finding(check, one["evidence"], status, f"{one['name']} {reading}", TAKE_OUT)
 
 
 def _programs(tree: Tree, known: Collection[str]) -> Iterator[Finding]:
-    """Remote control that may be the operator's own, and may be somebody else's."""
+    """Find remote control software; only the owner knows whose it is."""
     running = {tree.line(f"{folder}/comm") for folder in tree.processes()}
     for name in sorted(running & set(known)):
         yield Finding(
-            "remote control", name, "critical", "runs",
+            "remote control",
+            name,
+            "critical",
+            "runs",
             "Stop it before the rig is on a network that others reach.",
-        )  # fmt: skip
+        )
 
 
 def _listening(sockets: str, known: Collection[str]) -> Iterator[Finding]:
@@ -100,9 +103,12 @@ def _listening(sockets: str, known: Collection[str]) -> Iterator[Finding]:
         seen.add((who, port))
         worse = who in known
         yield Finding(
-            "listening ports", f"{cells[0]} {port}", "critical" if worse else "note",
-            f"{who} listens on {address}", TAKE_OUT if worse else "",
-        )  # fmt: skip
+            "listening ports",
+            f"{cells[0]} {port}",
+            "critical" if worse else "note",
+            f"{who} listens on {address}",
+            TAKE_OUT if worse else "",
+        )
 
 
 def _outward(connections: str) -> Iterator[Finding]:
@@ -123,16 +129,19 @@ def _outward(connections: str) -> Iterator[Finding]:
 def _keys(tree: Tree, vendors: re.Pattern[str], own: Collection[str]) -> Iterator[Finding]:
     for path in key_files(tree):
         for kind, key, comment in authorized_keys(tree.lines(path)):
-            told = f"{kind} {fingerprint(key)} {comment}".strip()
+            names = f"{kind} {fingerprint(key)} {comment}".strip()
             if key in own:
-                yield Finding("keys", path, "ok", f"yours: {told}")
+                yield Finding("keys", path, "ok", f"yours: {names}")
             elif vendors.search(comment):
-                yield Finding("keys", path, "critical", f"a vendor's: {told}", TAKE_OUT)
+                yield Finding("keys", path, "critical", f"a vendor's: {names}", TAKE_OUT)
             else:
                 yield Finding(
-                    "keys", path, "warning", f"not one of yours: {told}",
-                    "Whoever has it can log in: ask whose it is, or take it out.",
-                )  # fmt: skip
+                    "keys",
+                    path,
+                    "warning",
+                    f"not one of yours: {names}",
+                    "Its holder can log in: find out whose it is, or remove it.",
+                )
 
 
 def fingerprint(blob: str) -> str:
@@ -149,9 +158,12 @@ def _users(tree: Tree) -> Iterator[Finding]:
         cells = line.split(":")
         if len(cells) >= 7 and cells[2] == "0" and cells[0] != "root":
             yield Finding(
-                "users", cells[0], "critical", "is root by another name",
+                "users",
+                cells[0],
+                "critical",
+                "is root by another name",
                 "Take the user out; then look at everything else on this rig twice.",
-            )  # fmt: skip
+            )
 
 
 def _commands(tree: Tree, rows: Sequence[Mapping[str, str]]) -> Iterator[Finding]:
@@ -164,12 +176,12 @@ def _commands(tree: Tree, rows: Sequence[Mapping[str, str]]) -> Iterator[Finding
             row = next((row for pattern, row in patterns if pattern.search(line)), None)
             if row is not None:
                 status: Status = "critical" if row["status"] == "critical" else "warning"
-                told = f"{row['reading']}: {line[:LINE_MOST]}"
-                yield Finding("starts by itself", path, status, told, TAKE_OUT)
+                names = f"{row['reading']}: {line[:LINE_MOST]}"
+                yield Finding("starts by itself", path, status, names, TAKE_OUT)
 
 
 def _sshd(tree: Tree) -> Iterator[Finding]:
-    """sshd's own words, the first of which counts; its folder comes where its file says so."""
+    """Return sshd's settings in order, of which the first counts, with included files in place."""
     settings: dict[str, str] = {}
     main = "/etc/ssh/sshd_config"
     included = any(INCLUDED.match(line) for line in tree.lines(main))
@@ -182,9 +194,12 @@ def _sshd(tree: Tree) -> Iterator[Finding]:
             settings.setdefault(name.lower(), value.strip().strip('"').lower())
     if settings.get("passwordauthentication", "yes") != "no":
         yield Finding(
-            "sshd", "passwords", "warning", "whoever knows or guesses a password logs in",
+            "sshd",
+            "passwords",
+            "warning",
+            "whoever knows or guesses a password logs in",
             "fab adopt lets keys in, and nothing else.",
-        )  # fmt: skip
+        )
     if settings.get("permitrootlogin", "prohibit-password") == "yes":
         yield Finding("sshd", "root", "warning", "root may log in by a password", "fab adopt")
     if settings.get("permitemptypasswords", "no") == "yes":
@@ -194,9 +209,12 @@ def _sshd(tree: Tree) -> Iterator[Finding]:
 def _preload(tree: Tree) -> Iterator[Finding]:
     for line in tree.lines("/etc/ld.so.preload"):
         yield Finding(
-            "ld.so.preload", line, "critical", "is loaded into every program",
+            "ld.so.preload",
+            line,
+            "critical",
+            "is loaded into every program",
             "This is how processes are hidden: reinstall the rig, and trust no file of it.",
-        )  # fmt: skip
+        )
 
 
 def _repositories(tree: Tree) -> Iterator[Finding]:
@@ -206,9 +224,12 @@ def _repositories(tree: Tree) -> Iterator[Finding]:
         for entry in _entries(tree, path):
             if re.search(r"trusted\s*[=:]\s*yes", entry, re.IGNORECASE):
                 yield Finding(
-                    "repositories", path, "critical", f"packages without a signature: {entry}",
+                    "repositories",
+                    path,
+                    "critical",
+                    f"packages without a signature: {entry}",
                     TAKE_OUT,
-                )  # fmt: skip
+                )
             # The distribution's own archive signs its packages, and is mostly asked by http.
             elif "http://" in entry and not re.search(rf"\b{re.escape(codename)}\b", entry):
                 yield Finding(

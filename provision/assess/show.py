@@ -9,16 +9,16 @@ from rich.console import Console
 from provision.assess.assessment import Assessment
 from provision.assess.finding import Finding, together
 from provision.hardware.power import Budget
-from provision.output.wrapping import lines, rows
+from provision.output.wrapping import print_pairs, wrap_lines
 
 COLOURS = {"critical": "red", "warning": "yellow", "unknown": "dim", "note": "", "ok": ""}
 LABEL, STATUS = 11, 10  # columns
 
 
-def show(one: Assessment, console: Console, everything: bool) -> None:
+def show_assessment(one: Assessment, console: Console, everything: bool) -> None:
     """Print it. everything: also what is in order."""
     console.print(one.name, style="bold")
-    rows(one.rows, console, LABEL)
+    print_pairs(one.rows, console, LABEL)
     if not one.as_root:
         console.print(
             "  Not seen as root: other users' keys and crontabs, sudo's rules.",
@@ -38,7 +38,7 @@ def show(one: Assessment, console: Console, everything: bool) -> None:
     if not one.budgets:
         console.print("  the GPUs' limits are not known")
     elif not one.budgets[0].supplies:
-        console.print("  No supply is told: psus: [750, 750] in the inventory.")
+        console.print("  Power supplies unknown: set psus: [750, 750] in the inventory.")
     _verdict(console, one)
 
 
@@ -79,15 +79,16 @@ def _findings(console: Console, findings: Sequence[Finding], everything: bool) -
     for one in together(shown):
         console.print(f"  {one.status:<{STATUS}}", end="", style=COLOURS[one.status])
         text = f"{one.check}, {one.subject}: {one.reading}"
-        parts = lines(text, console, STATUS + 2)
+        parts = wrap_lines(text, console, STATUS + 2)
         console.print(f"\n{' ' * (STATUS + 2)}".join(parts))
         if one.advice not in {"", *advised} and one.status in ("critical", "warning", "unknown"):
             advised.add(one.advice)
             _indented(console, one.advice, STATUS + 4)
     good = len(findings) - len(shown)
     if good or not findings:
-        told = f"{good} more in order" if shown else f"{good} in order" if good else "nothing found"
-        console.print(f"  {told}", style="dim")
+        more = f"{good} more in order" if shown else f"{good} in order"
+        summary = more if good else "nothing found"
+        console.print(f"  {summary}", style="dim")
 
 
 def _title(console: Console, text: str) -> None:
@@ -96,5 +97,5 @@ def _title(console: Console, text: str) -> None:
 
 
 def _indented(console: Console, text: str, margin: int) -> None:
-    for line in lines(text, console, margin):
+    for line in wrap_lines(text, console, margin):
         console.print(f"{' ' * margin}{line}", style="dim")

@@ -1,4 +1,4 @@
-"""What to do with a rig: convert it in place, install it anew, keep or replace the board."""
+"""What to do with a rig: convert it in place, reinstall it, keep or replace the board."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from provision.discovery.plan import Refusal
 from provision.inventory import yaml_source
 from provision.performance.links import Link
 from provision.performance.machine import Machine
-from provision.performance.recommend import Change, changes, splits_for_sure
+from provision.performance.recommend import Recommendation, changes, splits_for_sure
 
 TABLE = Path(__file__).parent / "verdict.yml"
-System = Literal["converted", "convert in place", "mend, then convert in place", "reinstall"]
+System = Literal["converted", "convert in place", "fix, then convert in place", "reinstall"]
 Board = Literal[
     "keep", "keep, with other risers", "keep, if its BIOS splits the slot", "replace", "unknown"
 ]
 
 
 @dataclass(frozen=True)
-class Option:
+class LaneOption:
     """A way to more lanes. links: of each GPU then; lanes: of all of them together."""
 
     name: str
@@ -33,72 +33,76 @@ class Option:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class RigVerdict:
     """system and board, each with its reasons. options: the rig as it is first, then ways on."""
 
     system: System
     system_why: tuple[str, ...]
     board: Board
     board_why: tuple[str, ...]
-    options: tuple[Option, ...]
+    options: tuple[LaneOption, ...]
 
     def document(self) -> dict[str, Any]:
         """As JSON has it."""
         return asdict(self)
 
 
-def make(
+def judge_rig(
     refusals: Sequence[Refusal],
     findings: Sequence[Finding],
     machine: Machine | None,
     converted: bool = False,
-) -> Verdict:
+) -> RigVerdict:
     """The verdict. findings: of security and of wear.
 
     machine: the rig as predictions see it, None where they can't. converted: whether it is a deep
     learning host already.
     """
-    table = yaml_source.load(TABLE)
+    table = yaml_source.load_yaml(TABLE)
     system, why = _system(refusals, findings, table)
     if system == "convert in place" and converted:
         system, why = "converted", ["no mining system, no miner: fab validate proves the rest"]
     board, board_why, options = _board(machine, table["lanes_least"])
-    return Verdict(system, tuple(why), board, tuple(board_why), tuple(options))
+    return RigVerdict(system, tuple(why), board, tuple(board_why), tuple(options))
 
 
 def _system(
     refusals: Sequence[Refusal], findings: Sequence[Finding], table: Mapping[str, Any]
 ) -> tuple[System, list[str]]:
-    anew = [one.why for one in refusals if one.name in table["reinstall"]]
+    reinstall_reasons = [one.why for one in refusals if one.name in table["reinstall"]]
     critical = [one for one in findings if one.status == "critical"]
     intruded = [one for one in critical if one.check in table["intrusion"]]
     if intruded:
-        anew.append("somebody else was root on it, and no file of it can be trusted:")
-        anew += [f"{one.subject}: {one.reading}" for one in together(intruded)]
-    if anew:
-        return "reinstall", anew
-    hurt = [one for one in critical if one.check in table["mend"]]
+        reinstall_reasons.append("another person had root access, so no file on it can be trusted:")
+        reinstall_reasons += [f"{one.subject}: {one.reading}" for one in together(intruded)]
+    if reinstall_reasons:
+        return "reinstall", reinstall_reasons
+    hurt = [one for one in critical if one.check in table["fix"]]
     mend = [one.why for one in refusals]
     mend += [f"{one.check}, {one.subject}: {one.reading}" for one in together(hurt)]
     if mend:
-        return "mend, then convert in place", mend
-    return "convert in place", ["nothing stands in the way: fab provision"]
+        return "fix, then convert in place", mend
+    return "convert in place", ["ready: run fab provision"]
 
 
-def _board(machine: Machine | None, least: int) -> tuple[Board, list[str], list[Option]]:
+def _board(machine: Machine | None, least: int) -> tuple[Board, list[str], list[LaneOption]]:
     if machine is None:
         return "unknown", ["no GPU that is known is on the bus"], []
     ways = [
         change for change in changes(machine) if change.name in ("riser", "bifurcation", "board")
     ]
-    now = Option("now", "as it is", "", _told(machine.links), _lanes(machine.links))
+    now = LaneOption("now", "as it is", "", _told(machine.links), _lanes(machine.links))
     options = [now, *(_option(change) for change in ways)]
     narrowest = min(link.width for link in machine.links)
-    told = f"the narrowest GPU has x{narrowest}"
+    links = f"the narrowest GPU has x{narrowest}"
     if narrowest >= least or len(machine.cards) == 1:
-        return "keep", [f"{told}: enough to begin with; fab advise says for what"], options
+        return (
+            "keep",
+            [f"{links}: enough to begin with; fab advise shows for which workloads"],
+            options,
+        )
     if machine.board is not None and machine.board.replace:
-        reason = f"{told}; {machine.board.replace} ({machine.board.source})"
+        reason = f"{links}; {machine.board.replace} ({machine.board.source})"
         return "replace", [reason], options
     here = [
         change
@@ -107,18 +111,18 @@ def _board(machine: Machine | None, least: int) -> tuple[Board, list[str], list[
     ]
     if here:
         best = max(here, key=lambda change: _lanes(change.rig.links))
-        why = [f"{told}, and this board can give more: {best.title} ({best.how})"]
+        why = [f"{links}, and this board can give more: {best.title} ({best.how})"]
         if best.name == "bifurcation" and not splits_for_sure(machine):
             why.append("until that is seen to work, count on another board")
             return "keep, if its BIOS splits the slot", why, options
         return "keep, with other risers", why, options
-    why = [f"{told}, and no way to x{least} for all {len(machine.cards)} GPUs is known on it"]
+    why = [f"{links}, and no way to x{least} for all {len(machine.cards)} GPUs is known on it"]
     return "replace", why, options
 
 
-def _option(change: Change) -> Option:
+def _option(change: Recommendation) -> LaneOption:
     links = change.rig.links
-    return Option(change.name, change.title, change.how, _told(links), _lanes(links))
+    return LaneOption(change.name, change.title, change.how, _told(links), _lanes(links))
 
 
 def _told(links: Sequence[Link]) -> tuple[str, ...]:

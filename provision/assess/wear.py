@@ -1,4 +1,4 @@
-"""Signs of hard use, from what the bus, the kernel and the driver say of each GPU."""
+"""Signs of hard use, from the values of bus, kernel and driver for each GPU."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def signs(
     gpus: Sequence[pcie.PcieGpu], smis: Sequence[Smi], messages: str, generations: Mapping[str, str]
 ) -> list[Finding]:
     """All of them. gpus: read with their error counters; generations: by GPU's address."""
-    limits = yaml_source.load(HERE / "thresholds.yml")
+    limits = yaml_source.load_yaml(HERE / "thresholds.yml")
     by_address = {smi.address: smi for smi in smis}
     found = [*_lost(gpus, by_address), *_errors(gpus), *_xids(gpus, messages)]
     for gpu in gpus:
@@ -48,19 +48,28 @@ def _lost(gpus: Sequence[pcie.PcieGpu], smis: Mapping[str, Smi]) -> Iterator[Fin
     for gpu in gpus:
         if not gpu.answers:
             yield Finding(
-                "on the bus", gpu.address, "critical", "it has fallen off the bus",
+                "on the bus",
+                gpu.address,
+                "critical",
+                "it has fallen off the bus",
                 "Its riser, the riser's power, or the card: try it in the board's own slot.",
-            )  # fmt: skip
+            )
         elif smis and gpu.address not in smis:
             yield Finding(
-                "driver", gpu.address, "critical", "the driver does not answer for it",
+                "driver",
+                gpu.address,
+                "critical",
+                "the driver does not answer for it",
                 "Look for Xid lines in dmesg; try it alone, in the board's own slot.",
-            )  # fmt: skip
+            )
     if not smis and gpus:
         yield Finding(
-            "driver", "rig", "unknown", "nvidia-smi says nothing",
-            "What only the driver knows (memory, VBIOS, heat) is told once it runs.",
-        )  # fmt: skip
+            "driver",
+            "rig",
+            "unknown",
+            "nvidia-smi does not answer",
+            "Memory errors, VBIOS and temperatures are available once the driver runs.",
+        )
 
 
 def _errors(gpus: Sequence[pcie.PcieGpu]) -> Iterator[Finding]:
@@ -77,21 +86,24 @@ def _errors(gpus: Sequence[pcie.PcieGpu]) -> Iterator[Finding]:
             if not bad:
                 continue
             status: Status = "warning" if set(bad) == {"correctable"} else "critical"
-            told = ", ".join(f"{number} {name}" for name, number in bad.items())
+            reading = ", ".join(f"{number} {name}" for name, number in bad.items())
             where = "" if port.address == gpu.address else f" at {port.address}"
-            yield Finding("PCIe errors", gpu.address, status, f"{told}{where}", CABLE)
+            yield Finding("PCIe errors", gpu.address, status, f"{reading}{where}", CABLE)
     if gpus and not counted:
         yield Finding(
-            "PCIe errors", "rig", "unknown", "the kernel counts none",
+            "PCIe errors",
+            "rig",
+            "unknown",
+            "the kernel counts none",
             "pci=noaer on its command line, or an old BIOS: they are counted after provisioning.",
-        )  # fmt: skip
+        )
     elif gpus:
         yield Finding("PCIe errors", "rig", "ok", f"counted at {len(seen)} devices since the boot")
 
 
 def _xids(gpus: Sequence[pcie.PcieGpu], messages: str) -> Iterator[Finding]:
     """Xids in the kernel's log, which begins at the last boot and may have been cut."""
-    rows = xid.XidCatalogue(yaml_source.load(XIDS))
+    rows = xid.XidCatalogue(yaml_source.load_yaml(XIDS))
     counts: Counter[tuple[str, int]] = Counter()
     for match in xid.XID.finditer(messages):
         counts[match["address"].lower(), int(match["xid"])] += 1
@@ -100,9 +112,12 @@ def _xids(gpus: Sequence[pcie.PcieGpu], messages: str) -> Iterator[Finding]:
         known = next((g.address for g in gpus if g.address.startswith(address[-10:])), address)
         status: Status = "note" if row.status == "ok" else row.status
         yield Finding(
-            "Xid errors", known, status, f"Xid {number} ({row.name}), {count} in the kernel's log",
+            "Xid errors",
+            known,
+            status,
+            f"Xid {number} ({row.name}), {count} in the kernel's log",
             row.advice,
-        )  # fmt: skip
+        )
     if not counts and messages:
         yield Finding("Xid errors", "rig", "ok", "none in the kernel's log")
     elif not messages and gpus:
@@ -110,16 +125,19 @@ def _xids(gpus: Sequence[pcie.PcieGpu], messages: str) -> Iterator[Finding]:
 
 
 def _memory(smi: Smi) -> Iterator[Finding]:
-    told = []
+    reading = []
     if smi.retired is not None:
-        told.append(f"{smi.retired} pages retired")
+        reading.append(f"{smi.retired} pages retired")
     if smi.remapped is not None:
-        told.append(f"{smi.remapped} rows remapped")
-    if not told:
+        reading.append(f"{smi.remapped} rows remapped")
+    if not reading:
         yield Finding(
-            "memory", smi.address, "unknown", "this card keeps no count of worn memory",
+            "memory",
+            smi.address,
+            "unknown",
+            "this card keeps no count of worn memory",
             "GeForce cards mostly do not: a long run of fab bench checks values instead.",
-        )  # fmt: skip
+        )
         return
     status: Status = "ok"
     advice = ""
@@ -130,22 +148,24 @@ def _memory(smi: Smi) -> Iterator[Finding]:
     elif smi.retired or smi.remapped:
         status = "note"
     if smi.pending:
-        told.append("more at the next reset")
-    yield Finding("memory", smi.address, status, ", ".join(told), advice)
+        reading.append("more at the next reset")
+    yield Finding("memory", smi.address, status, ", ".join(reading), advice)
 
 
 def _vbios(smi: Smi, generation: str) -> Iterator[Finding]:
-    known = yaml_source.load(HERE / "vbios.yml")["generations"].get(smi.vbios.split(".")[0])
+    known = yaml_source.load_yaml(HERE / "vbios.yml")["generations"].get(smi.vbios.split(".")[0])
     if not smi.vbios or not generation or known is None:
-        yield Finding("VBIOS", smi.address, "unknown", smi.vbios or "not told")
+        yield Finding("VBIOS", smi.address, "unknown", smi.vbios or "not reported")
     elif generation in known:
         yield Finding("VBIOS", smi.address, "ok", f"{smi.vbios}, of its generation")
     else:
         yield Finding(
-            "VBIOS", smi.address, "critical",
+            "VBIOS",
+            smi.address,
+            "critical",
             f"{smi.vbios} is of {' or '.join(known)}, the card's device id of {generation}",
-            "It was flashed, or is not what it says: ask the seller, and flash its maker's own.",
-        )  # fmt: skip
+            "It was flashed, or reports a wrong model: ask the seller; flash its maker's VBIOS.",
+        )
 
 
 def _mixed(smis: Sequence[Smi]) -> Iterator[Finding]:
@@ -157,32 +177,41 @@ def _mixed(smis: Sequence[Smi]) -> Iterator[Finding]:
     for name, versions in by_name.items():
         if len(versions) > 1:
             yield Finding(
-                "VBIOS", name, "note", f"of different versions: {', '.join(sorted(versions))}",
+                "VBIOS",
+                name,
+                "note",
+                f"of different versions: {', '.join(sorted(versions))}",
                 "Cards of different makers have; of one maker, compare with its own site.",
-            )  # fmt: skip
+            )
 
 
 def _heat(smi: Smi, limits: Mapping[str, Any]) -> Iterator[Finding]:
     if smi.celsius is None:
         return
     at_work = (smi.busy or 0) > limits["idle_busy"]
-    told = [f"{smi.celsius:.0f} °C {'at work' if at_work else 'idle'}"]
+    parts = [f"{smi.celsius:.0f} °C {'at work' if at_work else 'idle'}"]
     if smi.memory_celsius is not None:
-        told.append(f"memory {smi.memory_celsius:.0f} °C")
+        parts.append(f"memory {smi.memory_celsius:.0f} °C")
     if smi.fan is not None:
-        told.append(f"fan {smi.fan:.0f} %")
-    reading = ", ".join(told)
+        parts.append(f"fan {smi.fan:.0f} %")
+    reading = ", ".join(parts)
     hottest = limits["load_hot" if at_work else "idle_hot"]
     if smi.fan == 0 and smi.celsius > limits["fans_stopped_above"]:
         yield Finding(
-            "heat", smi.address, "critical", f"{reading}: its fans stand still",
+            "heat",
+            smi.address,
+            "critical",
+            f"{reading}: its fans do not turn",
             "Fans of mining cards wear out first: replace them before any long run.",
-        )  # fmt: skip
+        )
     elif smi.celsius >= hottest or (smi.memory_celsius or 0) >= limits["memory_hot"]:
         yield Finding(
-            "heat", smi.address, "warning", reading,
+            "heat",
+            smi.address,
+            "warning",
+            reading,
             "New paste and thermal pads, dust out, more room between the cards.",
-        )  # fmt: skip
+        )
     elif at_work:
         yield Finding("heat", smi.address, "ok", reading)
     else:
@@ -196,7 +225,9 @@ def _power(smi: Smi, limits: Mapping[str, Any]) -> Iterator[Finding]:
         return
     if abs(smi.power_limit - smi.power_default) > limits["power_limit_differs"]:
         yield Finding(
-            "power limit", smi.address, "note",
+            "power limit",
+            smi.address,
+            "note",
             f"{smi.power_limit:.0f} W, by default {smi.power_default:.0f} W",
-            "Somebody's setting, gone at the next boot unless its program stays.",
-        )  # fmt: skip
+            "Set by a program; it is gone at the next boot unless that program runs again.",
+        )

@@ -13,15 +13,16 @@ from fabric import Config
 from invoke.exceptions import Exit
 
 from provision.backup import stored, transfer
-from provision.backup.stored import Kept
-from provision.backup.transfer import Fetched
-from provision.cli import fanout
+from provision.backup.stored import StoredBackup
+from provision.backup.transfer import FetchedCopy
+from provision.cli.answers import show_answers
 from provision.cli.plays import play_file, play_on_hosts
 from provision.errors import DeeprigError, SourceError, shown_path
 from provision.inventory.hosts import Host
 from provision.output.terminal import Terminal
 from provision.paths import BACKUPS, PLAYBOOKS
 from provision.ssh.connection import RigConnection
+from provision.ssh.fanout import run_on_hosts
 from provision.ssh.rig_sessions import sudo_password
 from provision.ssh.shell import RootShell
 
@@ -39,12 +40,12 @@ def backup(context: FleetContext, flags: Flags) -> None:
     """Make the backup of each rig, where it has none yet, and keep a copy here."""
     wanted = replace(flags, e=(*flags.e, "backup_wanted=true"))
     recaps = play_on_hosts(context, wanted, BACKUP, "backup")
-    worst = max(recap.exit_status for recap in recaps)
+    worst: int = max(recap.exit_status for recap in recaps)
     made = {recap.host for recap in recaps if recap.exit_status == 0}
     if made and not flags.check:
         with Terminal(error=True).status("Copying") as status:
 
-            def work(shell: RootShell, host: Host) -> Fetched:
+            def work(shell: RootShell, host: Host) -> FetchedCopy:
                 there = transfer.on_rig(shell)
                 return transfer.fetch(
                     shell,
@@ -54,13 +55,13 @@ def backup(context: FleetContext, flags: Flags) -> None:
                 )
 
             found = _each(context, flags, work, made)
-        worst = max(worst, _tell(found, flags, copied))
+        worst = max(worst, _show_results(found, flags, copied))
     if worst:
         raise Exit(code=worst)
 
 
-def copied(host: str, one: Fetched) -> str:
-    """What `fab backup` says of one rig's copy."""
+def copied(host: str, one: FetchedCopy) -> str:
+    """Return what `fab backup` prints about one rig's copy."""
     lines = [f"{host}: {shown_path(one.copy.where)}, {one.copy.size / 1e6:.1f} MB"]
     if one.older:
         where = shown_path(str(one.older))
@@ -78,12 +79,14 @@ def restore(context: FleetContext, flags: Flags, source: str) -> None:
         raise SourceError(f"--source is of one rig, and -H names {len(hosts)}")
     folder = Path(source)
     if not folder.is_dir():
-        raise SourceError(f"there is no folder {folder}", advice="fab status shows the copies.")
+        raise SourceError(
+            f"the folder {folder} does not exist", advice="fab status shows the copies."
+        )
     transfer.whole(folder)  # before anything is sent
     if not flags.check:
         if old := _send(context, flags, folder, transfer.take):
-            told = f"{hosts[0].name}: the backup that was there differs, and is in {old} now"
-            Terminal(error=True).print(told)
+            message = f"{hosts[0].name}: the backup that was there differs, and is in {old} now"
+            Terminal(error=True).print(message)
         play_file(context, flags, RESTORE, "restore")
         return
     try:
@@ -97,7 +100,7 @@ def restore(context: FleetContext, flags: Flags, source: str) -> None:
 def _send(
     context: FleetContext, flags: Flags, folder: Path, then: Callable[[RootShell], str]
 ) -> str:
-    """Send a backup to the only host; what `then` says of it. Raises DeeprigError."""
+    """Send a backup to the only host; return what `then` returns. Raises DeeprigError."""
     with Terminal(error=True).status("Copying") as status:
 
         def work(shell: RootShell, host: Host) -> str:
@@ -127,14 +130,18 @@ def status(context: FleetContext, flags: Flags) -> None:
                 indent=2,
             )
         )
-    if worst := _tell(
-        found, flags, lambda host, one: "\n".join(rows(host, one, copies[host], older[host]))
+    if worst := _show_results(
+        found,
+        flags,
+        lambda host, one: "\n".join(status_lines(host, one, copies[host], older[host])),
     ):
         raise Exit(code=worst)
 
 
-def rows(host: str, there: Kept, copy: Kept, older: Sequence[Kept] = ()) -> list[str]:
-    """What `fab status` says of one rig's backups."""
+def status_lines(
+    host: str, there: StoredBackup, copy: StoredBackup, older: Sequence[StoredBackup] = ()
+) -> list[str]:
+    """Return what `fab status` prints about one rig's backups."""
     lines = [host, f"  on the rig  {_line(there)}"]
     lines += [f"  there, older {one}" for one in there.older]
     lines += [f"  here        {_line(copy)}"]
@@ -148,7 +155,7 @@ def rows(host: str, there: Kept, copy: Kept, older: Sequence[Kept] = ()) -> list
     return lines
 
 
-def _line(one: Kept) -> str:
+def _line(one: StoredBackup) -> str:
     if one.state == "none" or one.made is None:
         return "none"
     made = time.strftime("%Y-%m-%d %H:%M", time.localtime(one.made))
@@ -165,7 +172,7 @@ def _each(
     def one(host: Host) -> Answer:
         return _over(host, context.config, flags.accept_new, work)
 
-    return fanout.each([host for host in hosts if only is None or host.name in only], one)
+    return run_on_hosts([host for host in hosts if only is None or host.name in only], one)
 
 
 def _one(found: Mapping[str, Answer | DeeprigError]) -> Answer:
@@ -184,7 +191,7 @@ def _over(host: Host, config: Config, accept_new: bool, work: Work[Answer]) -> A
         shell.close()
 
 
-def _tell(
+def _show_results(
     found: Mapping[str, Answer | DeeprigError], flags: Flags, say: Callable[[str, Answer], str]
 ) -> int:
     """Print each rig's, its errors apart; the worst status of them."""
@@ -194,4 +201,4 @@ def _tell(
         if not flags.json:
             console.print(say(host, one))
 
-    return fanout.show_each(found, show_one)
+    return show_answers(found, show_one)

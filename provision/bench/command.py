@@ -12,7 +12,6 @@ import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -23,7 +22,7 @@ from provision.boundary.decode import check_type, parse_json
 from provision.boundary.documents import BENCH_EVENTS, check_bench
 from provision.cli.flags import Flags
 from provision.cli.fleet import FleetContext
-from provision.errors import DeeprigError, PatternError, describe, shown_path
+from provision.errors import DeeprigError, ExitStatus, PatternError, describe, shown_path
 from provision.inventory.hosts import Host
 from provision.output import files
 from provision.output.files import make_private
@@ -31,15 +30,16 @@ from provision.output.redaction import Redactor, secrets_of
 from provision.output.terminal import Terminal
 from provision.paths import BENCH_PROGRAM, LOG, RIG_STATE
 from provision.ssh.connection import RigConnection
+from provision.ssh.fanout import FORKS, run_on_hosts
 from provision.ssh.rig_sessions import sudo_password
 from provision.ssh.shell import LONGEST_RUN, RootShell
 from provision.templating.host_variables import render_variable
 
 RENDEZVOUS_PORT = 29400  # torchrun's own default
-#: Seconds without a line. The benchmarks have deadlines of their own, and say so; but pairs are
-#: told all at once, and many GPUs behind x1 risers have hundreds of them.
+#: Seconds without a line. The benchmarks have and report deadlines; but pairs are
+#: printed all at once, and many GPUs behind x1 risers have hundreds of them.
 SILENCE = 1200.0
-FAILED, UNUSABLE = 1, 4  # exit statuses, as agent/bench has them
+UNUSABLE = 4  # the exit status of deeprig-bench where it can measure nothing
 ENDED = -1  # the connection was closed before the end (rootshell.Done)
 
 
@@ -99,7 +99,7 @@ class Screen:
 
 
 @dataclass(frozen=True)
-class Result:
+class BenchResult:
     """One rig's: its document where there is one, and how it ended."""
 
     host: str
@@ -129,40 +129,49 @@ def bench(context: FleetContext, flags: Flags, request: Request) -> None:
         for host in hosts
     }
 
-    def one(numbered: tuple[int, Host]) -> Result:
-        node, host = numbered
-        return _run(shells[host.name], host.name, request.command(node, rendezvous), screen)
+    nodes = {host.name: node for node, host in enumerate(hosts)}
+
+    def run_host(host: Host) -> BenchResult:
+        command = request.command(nodes[host.name], rendezvous)
+        return _run(shells[host.name], host.name, command, screen)
+
+    def end_world(name: str, answer: BenchResult | DeeprigError) -> None:
+        """Where one of a world can't begin or ends badly, the others would wait for it in vain."""
+        if request.nodes > 1 and not (isinstance(answer, BenchResult) and answer.status == 0):
+            close_all()
+
+    def close_all() -> None:
+        for shell in shells.values():
+            shell.close()  # the rig sees the end of its input, and ends what runs
 
     try:
-        with ThreadPoolExecutor(len(hosts)) as pool:
-            futures = [pool.submit(one, numbered) for numbered in enumerate(hosts)]
-            try:
-                if request.nodes > 1:
-                    _end_together(futures, list(shells.values()))
-                results = _told_once([future.result() for future in futures])
-            except KeyboardInterrupt:
-                for shell in shells.values():
-                    shell.close()  # the rig sees the end of its input, and ends what runs
-                raise
+        answers = run_on_hosts(
+            hosts,
+            run_host,
+            forks=len(hosts) if request.nodes > 1 else FORKS,  # the ranks of a world start together
+            on_answer=end_world,
+            on_interrupt=close_all,
+        )
     finally:
-        for shell in shells.values():
-            shell.close()
-    _tell(results, flags)
-    if status := max((result.status for result in results), default=0):
+        close_all()
+    results = _name_cause(
+        [
+            answer
+            if isinstance(answer, BenchResult)
+            else BenchResult(name, answer.status, error=answer)
+            for name, answer in answers.items()
+        ]
+    )
+    _save_and_report(results, flags)
+    status = max(result.status for result in results)
+    if status == ENDED:
+        status = ExitStatus.UNREACHABLE
+    if status:
         raise Exit(code=status)
 
 
-def _end_together(futures: Sequence[Future[Result]], shells: Sequence[RootShell]) -> None:
-    """Where one of a world can't begin or ends badly, the others would wait for it in vain."""
-    for future in as_completed(futures):
-        if future.result().status != 0:
-            for other, shell in zip(futures, shells, strict=True):
-                if not other.done():
-                    shell.close()
-
-
-def _told_once(results: Sequence[Result]) -> list[Result]:
-    """What was ended with the others of its world says so, and not that it failed itself."""
+def _name_cause(results: Sequence[BenchResult]) -> list[BenchResult]:
+    """Return the results; a rig that was stopped because another failed reports that."""
     because = next((one.host for one in results if one.status > 0), None)
     if because is None:
         return list(results)
@@ -174,7 +183,7 @@ def _told_once(results: Sequence[Result]) -> list[Result]:
     ]
 
 
-def _run(shell: RootShell, host: str, command: str, screen: Screen) -> Result:
+def _run(shell: RootShell, host: str, command: str, screen: Screen) -> BenchResult:
     found: dict[str, Any] = {}
 
     def line(text: str) -> None:
@@ -190,26 +199,33 @@ def _run(shell: RootShell, host: str, command: str, screen: Screen) -> Result:
 
     try:
         if shell.run(f"test -x {BENCH_PROGRAM}").status != 0:
-            return Result(host, UNUSABLE, error=_missing(host))
+            return BenchResult(host, ExitStatus.ERROR, error=_missing(host))
         done = shell.run(command, line, silence=SILENCE, longest=LONGEST_RUN)
     except DeeprigError as error:
-        return Result(host, error.status, error=error)
+        return BenchResult(host, error.status, error=error)
     document = found.get("document")
     if document is None:
         reason = done.last_words or f"the benchmarks ended with status {done.status}"
-        return Result(host, done.status or FAILED, error=DeeprigError(reason))
-    return Result(host, done.status, document)
+        return BenchResult(
+            host, _status_of(done.status or ExitStatus.FINDINGS), error=DeeprigError(reason)
+        )
+    return BenchResult(host, _status_of(done.status), document)
+
+
+def _status_of(status: int) -> int:
+    """Return the exit status for that of deeprig-bench on the rig."""
+    return ExitStatus.ERROR if status == UNUSABLE else status
 
 
 def _missing(host: str) -> DeeprigError:
     return DeeprigError(
-        "there are no benchmarks on this rig",
+        "the benchmarks are not installed on this rig",
         advice=f"Bring them: fab provision -H {host} --tags pytorch,agent,validation",
     )
 
 
-def _tell(results: Sequence[Result], flags: Flags) -> None:
-    """Keep the documents here, say where, and what went wrong."""
+def _save_and_report(results: Sequence[BenchResult], flags: Flags) -> None:
+    """Save the documents, print their paths and all problems."""
     errors = Terminal(error=True)
     make_private(LOG)
     stamp = time.strftime("%Y%m%d-%H%M%S")
@@ -219,8 +235,8 @@ def _tell(results: Sequence[Result], flags: Flags) -> None:
             continue
         assert result.document is not None
         for problem in result.document["problems"]:
-            said = f"{problem['part']}: {problem['message']}. {problem.get('advice', '')}"
-            errors.print(f"{result.host}: {said}".rstrip(), style="red")
+            text = f"{problem['part']}: {problem['message']}. {problem.get('advice', '')}"
+            errors.print(f"{result.host}: {text}".rstrip(), style="red")
         path = LOG / f"{stamp}-bench-{result.host}.json"
         files.write(path, json.dumps(result.document, indent=1) + "\n", 0o600)
         if not flags.json:

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from provision.boundary.text import clean
-from provision.errors import DeeprigError
+from provision.errors import DeeprigError, ExitStatus
 
 Value = TypeVar("Value")
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
@@ -22,7 +22,7 @@ GZIP = 16 + zlib.MAX_WBITS  # zlib's window bits for data with gzip's header
 class BoundaryError(DeeprigError):
     """A rig sent something of another form than was requested, or too much of it."""
 
-    status = 4
+    status = ExitStatus.UNREACHABLE
 
 
 @dataclass(frozen=True)

@@ -117,8 +117,11 @@ class DocumentEvent(TypedDict):
 
 #: The events of deeprig-bench that mean something here, by name.
 BENCH_EVENTS: dict[str, Any] = {
-    "begin": BeginEvent, "end": EndEvent, "line": LineEvent, "document": DocumentEvent,
-}  # fmt: skip
+    "begin": BeginEvent,
+    "end": EndEvent,
+    "line": LineEvent,
+    "document": DocumentEvent,
+}
 
 
 def check_bench(document: Any) -> dict[str, Any]:

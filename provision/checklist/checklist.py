@@ -1,4 +1,4 @@
-"""A checklist: each item with how it stands, by observation or by an answer that was remembered."""
+"""A checklist: each item with its status, from an observation or a saved answer."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from itertools import groupby
 from typing import Any, Literal
 
 from provision.checklist import items
-from provision.checklist.configuration import Case
+from provision.checklist.configuration import RigConfiguration
 from provision.checklist.items import Item
 from provision.checklist.observations import Status, observe
 from provision.hardware.chipsets import Chipset
@@ -39,7 +39,7 @@ class Entry:
 
     @property
     def moved(self) -> bool:
-        """Whether it stands otherwise than before."""
+        """Whether its status has changed."""
         return bool(self.before) and self.before != self.status
 
 
@@ -47,7 +47,7 @@ class Entry:
 class Checklist:
     """All of one rig. rebooted: whether it was since it was last looked at; None: never was."""
 
-    case: Case
+    case: RigConfiguration
     entries: tuple[Entry, ...]
     rebooted: bool | None = None
 
@@ -58,7 +58,7 @@ class Checklist:
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many stand how."""
+        """The number of items by status."""
         return {
             status: sum(one.status == status for one in self.entries)
             for status in ("ok", "to do", "open")
@@ -70,8 +70,8 @@ class Checklist:
         if not self.rebooted:
             return ""
         moved = [one for one in self.entries if one.moved]
-        told = "; ".join(f"{one.title}: {one.before} -> {one.status}" for one in moved)
-        return f"Rebooted since the last look. {told or 'Nothing changed by it'}."
+        changes = "; ".join(f"{one.title}: {one.before} -> {one.status}" for one in moved)
+        return f"Rebooted since the last look. {changes or 'Nothing changed by it'}."
 
     def document(self) -> dict[str, Any]:
         """As JSON has it."""
@@ -92,20 +92,22 @@ class Checklist:
         }
 
 
-def make(
-    case: Case, answers: Mapping[str, bool], seen: Mapping[str, Any] | None = None
+def make_checklist(
+    case: RigConfiguration, answers: Mapping[str, bool], seen: Mapping[str, Any] | None = None
 ) -> Checklist:
     """The checklist. answers: by item's id. seen: boot_id and items of the last look."""
     last = seen or {}
     before: Mapping[str, str] = last.get("items") or {}
-    entries = tuple(_entry(item, case, answers, before) for item in items.of(case))
+    entries = tuple(_entry(item, case, answers, before) for item in items.applicable_items(case))
     rebooted = None
     if last and case.facts is not None:
         rebooted = last.get("boot_id") != case.facts["boot_id"]
     return Checklist(case, entries, rebooted)
 
 
-def _entry(item: Item, case: Case, answers: Mapping[str, bool], before: Mapping[str, str]) -> Entry:
+def _entry(
+    item: Item, case: RigConfiguration, answers: Mapping[str, bool], before: Mapping[str, str]
+) -> Entry:
     status: Status = "open"
     by: By = ""
     reading = ""
@@ -116,14 +118,23 @@ def _entry(item: Item, case: Case, answers: Mapping[str, bool], before: Mapping[
     if status == "open" and item.id in answers:
         status, by = ("ok" if answers[item.id] else "to do"), "answered"
     return Entry(
-        id=item.id, group=item.group, title=item.title, status=status, by=by, reading=reading,
-        how=item.told(case), why=item.why, ask=item.ask,
+        id=item.id,
+        group=item.group,
+        title=item.title,
+        status=status,
+        by=by,
+        reading=reading,
+        how=item.describe(case),
+        why=item.why,
+        ask=item.ask,
         words=() if item.menu_known(case) else item.words,
-        source=item.source, confidence=item.confidence, before=str(before.get(item.id, "")),
-    )  # fmt: skip
+        source=item.source,
+        confidence=item.confidence,
+        before=str(before.get(item.id, "")),
+    )
 
 
-def about(case: Case) -> list[str]:
+def about(case: RigConfiguration) -> list[str]:
     """What is known of the board and its slots, a sentence a line."""
     lines = []
     board, chipset = case.board, case.chipset

@@ -18,10 +18,10 @@ from provision.boundary.text import clean_line
 from provision.checklist import answer_file, checklist, items, page, show
 from provision.checklist import configuration as cases
 from provision.checklist.checklist import Checklist
-from provision.checklist.configuration import Case
-from provision.cli import fanout
+from provision.checklist.configuration import RigConfiguration
+from provision.cli.answers import show_answers
 from provision.discovery import plan, target
-from provision.discovery.survey import ansible_facts, look_over
+from provision.discovery.survey import ansible_facts, take_survey
 from provision.engine.run_options import extra_variables
 from provision.errors import DeeprigError, SourceError
 from provision.hardware import power
@@ -30,6 +30,7 @@ from provision.output import files
 from provision.output.terminal import Terminal
 from provision.remote import ask as asked
 from provision.ssh.connection import RigConnection
+from provision.ssh.fanout import attempt, run_on_hosts
 from provision.ssh.rig_sessions import sudo_password
 from provision.ssh.shell import RootShell
 
@@ -43,7 +44,7 @@ Ask = Callable[[str], str]
 
 
 @dataclass(frozen=True)
-class Wish:
+class ChecklistOptions:
     """The verb's own flags, as fabfile.py has them."""
 
     board: str = ""
@@ -56,32 +57,32 @@ class Wish:
     markdown: str = ""
 
 
-def run(context: FleetContext, flags: Flags, wish: Wish) -> None:
-    """Show the checklist of each rig that -H names, or of one that is told. Raises Exit."""
+def show_checklists(context: FleetContext, flags: Flags, wish: ChecklistOptions) -> None:
+    """Show the checklist of each rig of -H, or of a rig described by flags. Raises Exit."""
     given = answers_of(wish.answer)
     files.check_named("--html", wish.html)
     files.check_named("--markdown", wish.markdown)
     if not (flags.H or context.patterns):
         if not (wish.board or wish.cpu or wish.gpus):
             raise SourceError(
-                "no rig is named", advice='Say -H NAME, or --board "B450 Steel Legend".'
+                "no rig is named", advice='Use -H NAME, or --board "B450 Steel Legend".'
             )
-        told = cases.from_words(wish.board, wish.cpu, wish.gpus, wish.psus)
-        if status := _tell({"": checklist.make(told, given)}, flags, wish):
+        described = cases.from_words(wish.board, wish.cpu, wish.gpus, wish.psus)
+        if status := _show({"": checklist.make_checklist(described, given)}, flags, wish):
             raise Exit(code=status)
         return
     told_only = {"board": wish.board, "cpu": wish.cpu, "gpus": wish.gpus, "psus": wish.psus}
     if given_too := [f"--{name}" for name, value in told_only.items() if value]:
         raise SourceError(
             f"{', '.join(given_too)}: -H names a rig, which is looked at",
-            advice="Leave out one of both. A rig's power supplies stand in the inventory: "
+            advice="Use one of the two. A rig's power supplies are set in the inventory: "
             "psus: [750, 750].",
         )
     inventory, hosts = context.fleet(flags)
     if (wish.html or wish.markdown) and len(hosts) > 1:
         raise SourceError(f"a page is of one rig, and -H names {len(hosts)}")
 
-    def one(host: Host) -> Case:
+    def one(host: Host) -> RigConfiguration:
         connection = RigConnection(host, context.config, flags.accept_new)
         try:
             connection.open()
@@ -90,14 +91,14 @@ def run(context: FleetContext, flags: Flags, wish: Wish) -> None:
             connection.close()
 
     with Terminal(error=True).status("Looking"):
-        found = fanout.each(hosts, one)
+        found = run_on_hosts(hosts, one)
     made: dict[str, Checklist | DeeprigError] = {
         name: case
         if isinstance(case, DeeprigError)
-        else fanout.attempt(_remembered, case, inventory, name, given, wish.ask)
+        else attempt(_remembered, case, inventory, name, given, wish.ask)
         for name, case in found.items()
     }
-    if status := _tell(made, flags, wish):
+    if status := _show(made, flags, wish):
         raise Exit(code=status)
 
 
@@ -112,16 +113,16 @@ def answers_of(given: Sequence[str]) -> dict[str, bool]:
                 f"the checklist has no item '{name}'", advice=f"It has: {', '.join(known)}."
             )
         if value.lower() not in ANSWERS:
-            raise SourceError(f"'{text}' is no answer", advice=f"--answer {name}=yes, or =no")
+            raise SourceError(f"'{text}' is not an answer", advice=f"--answer {name}=yes, or =no")
         found[name] = ANSWERS[value.lower()]
     return found
 
 
 def _case(
     connection: RigConnection, host: Host, inventory: Inventory, flags: Flags, password: str | None
-) -> Case:
+) -> RigConfiguration:
     extra = extra_variables(flags.e)
-    with look_over(connection, password) as seen:
+    with take_survey(connection, password) as seen:
         planned = plan.plan(seen, host, inventory, extra)
         facts = ansible_facts(seen)
         url = str(target.expected(host, inventory, facts, tuple(flags.e))["agent_url"])
@@ -129,9 +130,13 @@ def _case(
             f"timeout 10 python3 -c {shlex.quote(ASK)} {shlex.quote(url)}"
         )
         return cases.from_facts(
-            host.name, seen.facts, power.supplies_of(host), planned.power_limits,
-            seen.tree.text_of("messages"), agent_paths(done.out.decode("utf-8", "replace")),
-        )  # fmt: skip
+            host.name,
+            seen.facts,
+            power.supplies_of(host),
+            planned.power_limits,
+            seen.tree.text_of("messages"),
+            agent_paths(done.out.decode("utf-8", "replace")),
+        )
 
 
 def agent_paths(text: str) -> list[dict[str, Any]] | None:
@@ -144,17 +149,17 @@ def agent_paths(text: str) -> list[dict[str, Any]] | None:
 
 
 def _remembered(
-    case: Case, inventory: Inventory, name: str, given: dict[str, bool], again: bool
+    case: RigConfiguration, inventory: Inventory, name: str, given: dict[str, bool], again: bool
 ) -> Checklist:
     path = answer_file.file_of(inventory, name)
     answers, seen = answer_file.load(path)
     answers |= given
-    made = checklist.make(case, answers, seen)
+    made = checklist.make_checklist(case, answers, seen)
     if sys.stdin.isatty() and sys.stdout.isatty():
-        for item, said in ask(made, dict(answers), again, input):
-            answers[item] = said
+        for item, answer in ask(made, dict(answers), again, input):
+            answers[item] = answer
             answer_file.save(path, name, answers, seen)  # Ctrl-C at the next one loses none
-        made = checklist.make(case, answers, seen)
+        made = checklist.make_checklist(case, answers, seen)
     answer_file.save(path, name, answers, answer_file.seen_of(made, seen))
     return made
 
@@ -167,14 +172,16 @@ def ask(
         if entry.ask and (again or entry.id not in answers):
             try:
                 question = clean_line(f"{made.case.name}: {entry.ask} [y/n, Enter: later] ")
-                said = put(question).strip().lower()
+                answer = put(question).strip().lower()
             except EOFError:  # Ctrl-D: no more answers for now
                 break
-            if said in ANSWERS:
-                yield entry.id, ANSWERS[said]
+            if answer in ANSWERS:
+                yield entry.id, ANSWERS[answer]
 
 
-def _tell(made: Mapping[str, Checklist | DeeprigError], flags: Flags, wish: Wish) -> int:
+def _show(
+    made: Mapping[str, Checklist | DeeprigError], flags: Flags, wish: ChecklistOptions
+) -> int:
     """Show the checklists; the worst status of those that can't be shown."""
     documents: dict[str, Any] = {}
     console = Terminal()
@@ -182,7 +189,7 @@ def _tell(made: Mapping[str, Checklist | DeeprigError], flags: Flags, wish: Wish
     def show_one(name: str, one: Checklist) -> None:
         documents[name] = one.document()
         if not flags.json:
-            show.show(one, console, everything=flags.verbose)
+            show.print_checklist(one, console, everything=flags.verbose)
         for flag, kind, path in (
             ("--html", ".html", wish.html),
             ("--markdown", ".md", wish.markdown),
@@ -192,7 +199,7 @@ def _tell(made: Mapping[str, Checklist | DeeprigError], flags: Flags, wish: Wish
                 if not flags.json:
                     console.print(f"  {path}")
 
-    status = fanout.show_each(made, show_one)
+    status = show_answers(made, show_one)
     if flags.json:
         print(json.dumps(documents.get("", documents), indent=2))
     return status

@@ -15,7 +15,7 @@ from provision.hardware.cpus import Cpu
 
 
 @dataclass(frozen=True)
-class Case:
+class RigConfiguration:
     """facts: `ansible_local.deeprig`, None where no rig was looked at. Watts in psus and limits.
 
     paths: the agent's rows of the PCIe paths, None where it was not asked or does not answer.
@@ -49,19 +49,23 @@ class Case:
     def wanted(self) -> int:
         """Lanes that every GPU can have at once; 0 where nothing is known.
 
-        The board's row says so where it is more than a claim; else what the processor and the
-        chipset's rule leave possible.
+        The board's row decides where its confidence is more than a claim; else what the processor
+        and the chipset's rule allow.
         """
         if self.board and self.board.confidence != "C" and (width := self.board.width(self.count)):
             return width
         return max(
-            (sorted(split, reverse=True)[self.count - 1] for split in self.splits
-             if len(split) >= self.count), default=0,
-        )  # fmt: skip
+            (
+                sorted(split, reverse=True)[self.count - 1]
+                for split in self.splits
+                if len(split) >= self.count
+            ),
+            default=0,
+        )
 
     @property
     def split_denied(self) -> bool:
-        """Whether the chipset's vendor says that the slot divides among fewer than these GPUs."""
+        """Whether the chipset's vendor documents a slot that splits among fewer than these GPUs."""
         if self.chipset is None or self.chipset.confidence != "A" or self.wanted:
             return False
         ways = self.chipset.splits
@@ -79,14 +83,18 @@ class Case:
 
 
 def from_facts(
-    name: str, facts: Mapping[str, Any], psus: Sequence[float], limits: Mapping[str, float],
-    messages: str = "", paths: Sequence[Mapping[str, Any]] | None = None,
-) -> Case:  # fmt: skip
+    name: str,
+    facts: Mapping[str, Any],
+    psus: Sequence[float],
+    limits: Mapping[str, float],
+    messages: str = "",
+    paths: Sequence[Mapping[str, Any]] | None = None,
+) -> RigConfiguration:
     """The case of a rig. limits: watts by a GPU's address, as provisioning sets them."""
     known = cards.cards()
     board_name, row = boards.of_firmware(facts["board"], boards.boards())
     found = [known.get(gpu["device_id"]) or _unknown(gpu["device_id"]) for gpu in facts["gpus"]]
-    return Case(
+    return RigConfiguration(
         name=name,
         board_name=board_name,
         board=row,
@@ -105,17 +113,17 @@ def from_facts(
     )
 
 
-def from_words(board: str, cpu: str, gpus: str, psus: str) -> Case:
-    """The case of a rig that is told on the command line. Raises DeeprigError."""
+def from_words(board: str, cpu: str, gpus: str, psus: str) -> RigConfiguration:
+    """Return the configuration that the command line describes. Raises DeeprigError."""
     found = cards.cards_named(gpus, cards.cards()) if gpus else []
     try:
         ratings = [float(word) for word in psus.split(",") if word.strip()]
     except ValueError:
         ratings = [0.0]
     if not all(map(power.possible, ratings)):
-        raise DeeprigError(f"'{psus}' is no list of watts", advice="--psus 750,750")
+        raise DeeprigError(f"'{psus}' is not a list of watts", advice="--psus 750,750")
     row = boards.board(board, boards.boards()) if board else None
-    return Case(
+    return RigConfiguration(
         name=board or "a rig",
         board_name=board,
         board=row,

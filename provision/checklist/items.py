@@ -10,7 +10,7 @@ import jinja2
 from jinja2.sandbox import SandboxedEnvironment
 
 from provision.checklist.conditions import CONDITIONS
-from provision.checklist.configuration import Case
+from provision.checklist.configuration import RigConfiguration
 from provision.checklist.observations import OBSERVERS
 from provision.errors import SourceError
 from provision.hardware.confidence import Confidence
@@ -21,7 +21,7 @@ TABLE = Path(__file__).parent / "items.yml"
 
 @dataclass(frozen=True)
 class Item:
-    """A row; items.yml says what the fields mean. Either `observe` or `ask` is there."""
+    """A row; items.yml explains the fields. It has either `observe` or `ask`."""
 
     id: str
     group: str
@@ -35,51 +35,57 @@ class Item:
     ask: str = ""
     words: tuple[str, ...] = ()
 
-    def applies(self, case: Case) -> bool:
+    def applies(self, case: RigConfiguration) -> bool:
         """Whether this rig needs it."""
         return all(CONDITIONS[name](case) for name in self.when)
 
-    def told(self, case: Case) -> str:
+    def describe(self, case: RigConfiguration) -> str:
         """What to do, for this rig."""
         template = SandboxedEnvironment(undefined=jinja2.StrictUndefined).from_string(self.how)
         return " ".join(
             template.render(
-                board=case.board, chipset=case.chipset, cpu=case.cpu, cards=case.cards,
-                count=case.count, wanted=case.wanted, psus=case.psus,
+                board=case.board,
+                chipset=case.chipset,
+                cpu=case.cpu,
+                cards=case.cards,
+                count=case.count,
+                wanted=case.wanted,
+                psus=case.psus,
             ).split()
-        )  # fmt: skip
+        )
 
-    def menu_known(self, case: Case) -> bool:
-        """Whether the board's own menu is told, so that no words are to be looked for."""
+    def menu_known(self, case: RigConfiguration) -> bool:
+        """Whether the board's own menu is known, so that no search words are needed."""
         return self.id == "split" and case.board is not None and bool(case.board.menu)
 
 
 def load(path: Path = TABLE) -> list[Item]:
     """All items. Raises SourceError with the place of what is wrong."""
-    content = yaml_source.load(path)
-    found = typed_rows.rows(Item, content, "items")
+    content = yaml_source.load_yaml(path)
+    found = typed_rows.read_rows(Item, content, "items")
     seen: set[str] = set()
     for fields, item in zip(content["items"], found, strict=True):
         for name in item.when:
             if name not in CONDITIONS:
                 raise SourceError(
-                    f"there is no condition '{name}'",
+                    f"unknown condition '{name}'",
                     fields.at("when"),
-                    typed_rows.near(name, CONDITIONS),
+                    typed_rows.suggest_names(name, CONDITIONS),
                 )
         if bool(item.observe) == bool(item.ask):
             raise SourceError("an item is observed, or asked for: one of the two", fields.position)
         if item.observe and item.observe not in OBSERVERS:
             raise SourceError(
-                f"there is no observation '{item.observe}'", fields.at("observe"),
-                typed_rows.near(item.observe, OBSERVERS),
-            )  # fmt: skip
+                f"unknown observation '{item.observe}'",
+                fields.at("observe"),
+                typed_rows.suggest_names(item.observe, OBSERVERS),
+            )
         if item.id in seen:
             raise SourceError(f"'{item.id}' is there already", fields.at("id"))
         seen.add(item.id)
     return found
 
 
-def of(case: Case, items: Sequence[Item] | None = None) -> list[Item]:
+def applicable_items(case: RigConfiguration, items: Sequence[Item] | None = None) -> list[Item]:
     """The items that apply to a rig."""
     return [item for item in (load() if items is None else items) if item.applies(case)]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from provision.checklist.conditions import REBAR_GENERATION
-from provision.checklist.configuration import Case
+from provision.checklist.configuration import RigConfiguration
 from provision.hardware import power
 
 Status = Literal["ok", "to do", "open"]
@@ -26,7 +26,7 @@ NO_SPACE = ("can't assign; no space", "no space for [mem", "failed to assign [me
 
 @dataclass(frozen=True)
 class Observation:
-    """How an item stands, and by what."""
+    """The status of an item, and its source."""
 
     status: Status
     reading: str
@@ -40,13 +40,13 @@ def _unseen(why: str = "not seen without the rig") -> Observation:
     return Observation("open", why)
 
 
-def risers(case: Case) -> Observation:
+def risers(case: RigConfiguration) -> Observation:
     """Whether a port above a GPU could have more lanes than reach it."""
     if not case.gpus:
         return _unseen()
     narrow = []
     for gpu in case.gpus:
-        # The last port above the card is the slot; the card itself says x16 in any slot.
+        # The last port above the card is the slot; the card itself reports x16 in any slot.
         slot = gpu["path"][-2] if len(gpu["path"]) > 1 else None
         most = min(slot["max_width"] or 0, _own_width(gpu)) if slot else 0
         if slot and (slot["current_width"] or 0) < most:
@@ -59,7 +59,7 @@ def _own_width(gpu: Mapping[str, Any]) -> int:
     return int((gpu["path"][-1]["max_width"] if gpu["path"] else 0) or 16)
 
 
-def nvme(case: Case) -> Observation:
+def nvme(case: RigConfiguration) -> Observation:
     """Whether there is a disk that may take lanes."""
     if case.facts is None:
         return _unseen()
@@ -69,10 +69,10 @@ def nvme(case: Case) -> Observation:
     return Observation("open", f"an NVMe disk at {', '.join(disks)}: in which M.2 slot is it?")
 
 
-def budget(case: Case) -> Observation:
+def budget(case: RigConfiguration) -> Observation:
     """Whether the supplies carry the GPUs at the limits that provisioning sets."""
     if not case.psus or not case.limits:
-        return _unseen("psus: [750, 750] in the inventory says what there is")
+        return _unseen("set the supplies in the inventory: psus: [750, 750]")
     names = [f"GPU {at}" for at in range(case.count)]
     planned = power.budget("", list(zip(names, case.limits, strict=True)), case.psus)
     loads = ", ".join(f"{one.used:.0f} of {one.usable:.0f} W" for one in planned.supplies)
@@ -84,7 +84,7 @@ def budget(case: Case) -> Observation:
     return Observation("to do", f"{loads}; {fits:.0f} W for each GPU would fit")
 
 
-def watchdog(case: Case) -> Observation:
+def watchdog(case: RigConfiguration) -> Observation:
     """Whether a USB watchdog is plugged in."""
     if case.facts is None:
         return _unseen()
@@ -92,10 +92,10 @@ def watchdog(case: Case) -> Observation:
     return _ok(not found, ", ".join(found) or "none")
 
 
-def split(case: Case) -> Observation:
+def split(case: RigConfiguration) -> Observation:
     """Whether the GPUs are on sub-links of the processor's, as wide as is wanted.
 
-    Sub-links are counted: firmware can give fewer than its menu says.
+    Sub-links are counted: firmware can provide fewer than its menu shows.
     """
     if not case.gpus or case.facts is None:
         return _unseen()
@@ -104,21 +104,23 @@ def split(case: Case) -> Observation:
     # The parts of one slot are functions of one device (00:03.1, 00:03.2); empty ones count, too.
     slots = {address.rpartition(".")[0] for address in used}
     ports = [
-        port for port in case.facts["root_ports"]
+        port
+        for port in case.facts["root_ports"]
         if port["address"] in used
         or (port["address"].rpartition(".")[0] in slots and (port["max_width"] or 0) >= LEAST)
-    ]  # fmt: skip
+    ]
     links = [f"{port['address']} x{port['max_width']}" for port in ports]
     many = "sub-link" if len(links) == 1 else "sub-links"
-    told = f"{len(links)} {many} of the processor's: {', '.join(links)}" if links else "no sub-link"
+    count = f"{len(links)} {many} of the processor's"
+    reading = f"{count}: {', '.join(links)}" if links else "no sub-link"
     need = case.wanted or LEAST
     enough = [gpu for gpu in direct if (gpu["path"][0]["max_width"] or 0) >= need]
     if len(enough) < case.count and not case.wanted:
-        return _unseen(f"{told}; what this board can is not known")
-    return _ok(len(enough) == case.count, told)
+        return _unseen(f"{reading}; what this board supports is not known")
+    return _ok(len(enough) == case.count, reading)
 
 
-def above_4g(case: Case) -> Observation:
+def above_4g(case: RigConfiguration) -> Observation:
     """Whether the firmware gives addresses above 4 GiB."""
     if not case.gpus:
         return _unseen()
@@ -131,11 +133,11 @@ def above_4g(case: Case) -> Observation:
     return _ok(high == len(starts), f"{high} of {len(starts)} GPUs have windows above 4 GiB")
 
 
-def rebar(case: Case) -> Observation:
+def rebar(case: RigConfiguration) -> Observation:
     """Whether the largest window of a card that can is as large as its memory."""
     if not case.gpus:
         return _unseen()
-    told: Counter[str] = Counter()
+    reading: Counter[str] = Counter()
     good = True
     for gpu, card in zip(case.gpus, case.cards, strict=True):
         size = max((bar["size_bytes"] for bar in gpu["bars"]), default=0)
@@ -143,11 +145,11 @@ def rebar(case: Case) -> Observation:
             good &= size >= card.memory_bytes > 0
             most = max((bar["largest_bytes"] or 0 for bar in gpu["bars"]), default=0)
             limit = f", at most {most / GIB:g}" if most else ""
-            told[f"{size / GIB:g} GiB of {card.memory_bytes / GIB:g}{limit}"] += 1
-    return _ok(good, ", ".join(f"{count} x {text}" for text, count in told.items()))
+            reading[f"{size / GIB:g} GiB of {card.memory_bytes / GIB:g}{limit}"] += 1
+    return _ok(good, ", ".join(f"{count} x {text}" for text, count in reading.items()))
 
 
-def csm(case: Case) -> Observation:
+def csm(case: RigConfiguration) -> Observation:
     """Whether the system was booted by EFI."""
     if case.facts is None:
         return _unseen()
@@ -155,7 +157,7 @@ def csm(case: Case) -> Observation:
     return _ok(efi, "booted by EFI" if efi else "booted in legacy mode")
 
 
-def iommu(case: Case) -> Observation:
+def iommu(case: RigConfiguration) -> Observation:
     """Whether devices' addresses are translated."""
     if case.facts is None:
         return _unseen()
@@ -166,7 +168,7 @@ def iommu(case: Case) -> Observation:
     return _ok(passes, "on, in passthrough" if passes else "on, and it translates")
 
 
-def generation(case: Case) -> Observation:
+def generation(case: RigConfiguration) -> Observation:
     """Whether a link has errors."""
     if not case.gpus:
         return _unseen()
@@ -180,11 +182,11 @@ def generation(case: Case) -> Observation:
                     found[port["address"]] = total
     if not counted:
         return _unseen("the kernel counts no PCIe errors yet")
-    told = ", ".join(f"{count} at {address}" for address, count in found.items())
-    return _ok(not found, told or "none since the boot")
+    reading = ", ".join(f"{count} at {address}" for address, count in found.items())
+    return _ok(not found, reading or "none since the boot")
 
 
-def secure_boot(case: Case) -> Observation:
+def secure_boot(case: RigConfiguration) -> Observation:
     """Whether the firmware refuses modules without a signature."""
     if case.facts is None:
         return _unseen()
@@ -192,7 +194,7 @@ def secure_boot(case: Case) -> Observation:
     return _ok(on is not True, {True: "on", False: "off", None: "not there"}[on])
 
 
-def errors_visible(case: Case) -> Observation:
+def errors_visible(case: RigConfiguration) -> Observation:
     """Whether PCIe errors are counted."""
     if not case.gpus or case.facts is None:
         return _unseen()
@@ -202,7 +204,7 @@ def errors_visible(case: Case) -> Observation:
     return _ok(counted, "counted" if counted else "the kernel has no counters here")
 
 
-def windows(case: Case) -> Observation:
+def windows(case: RigConfiguration) -> Observation:
     """Whether every GPU has memory windows."""
     if not case.gpus:
         return _unseen()
@@ -210,11 +212,11 @@ def windows(case: Case) -> Observation:
     if without:
         return Observation("to do", f"none: {', '.join(without)}")
     short = any(message in case.messages for message in NO_SPACE)
-    told = "the kernel found no room for a device's memory" if short else "all have"
-    return _ok(not short, told)
+    reading = "the kernel found no room for a device's memory" if short else "all have"
+    return _ok(not short, reading)
 
 
-def width(case: Case) -> Observation:
+def width(case: RigConfiguration) -> Observation:
     """Whether every path is as wide as is wanted."""
     if not case.gpus:
         return _unseen()
@@ -223,14 +225,14 @@ def width(case: Case) -> Observation:
         for gpu in case.gpus
         if (gpu["path_width"] or 0) < min(case.wanted, _own_width(gpu))
     ]
-    told = f"{', '.join(narrow)}, and x{case.wanted} is possible" if narrow else ""
-    return _ok(not narrow, told or f"x{case.wanted} or more, or all that the card has")
+    reading = f"{', '.join(narrow)}, and x{case.wanted} is possible" if narrow else ""
+    return _ok(not narrow, reading or f"x{case.wanted} or more, or all that the card has")
 
 
-def speed(case: Case) -> Observation:
+def speed(case: RigConfiguration) -> Observation:
     """Whether every link was at its speed when the agent last saw it under load."""
     if not case.paths:
-        return _unseen("no agent told it: fab validate puts the GPUs to work, and looks")
+        return _unseen("no agent reports it: fab validate tests the GPUs under load")
     seen = [path for path in case.paths if path.get("loaded_speed") is not None]
     if len(seen) < len(case.paths):
         return _unseen("not every GPU was under load since the boot: fab validate")
@@ -242,14 +244,29 @@ def speed(case: Case) -> Observation:
     return _ok(not slow, ", ".join(slow) or "at full speed")
 
 
-OBSERVERS: Mapping[str, Callable[[Case], Observation]] = {
+OBSERVERS: Mapping[str, Callable[[RigConfiguration], Observation]] = {
     one.__name__: one
-    for one in (risers, nvme, budget, watchdog, split, above_4g, rebar, csm, iommu, generation,
-                secure_boot, errors_visible, windows, width, speed)
-}  # fmt: skip
+    for one in (
+        risers,
+        nvme,
+        budget,
+        watchdog,
+        split,
+        above_4g,
+        rebar,
+        csm,
+        iommu,
+        generation,
+        secure_boot,
+        errors_visible,
+        windows,
+        width,
+        speed,
+    )
+}
 
 
-def observe(case: Case, name: str) -> Observation:
+def observe(case: RigConfiguration, name: str) -> Observation:
     """What is seen of an item; facts of an older deeprig may lack what is asked for."""
     try:
         return OBSERVERS[name](case)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from rich.console import Console
 
 from provision.checklist.checklist import Checklist, Entry, about
-from provision.output.wrapping import lines
+from provision.output.wrapping import wrap_lines
 
 BOXES = {"ok": "[x]", "to do": "[ ]", "open": "[?]"}
 COLOURS = {"ok": "green", "to do": "yellow", "open": "dim"}
 MARGIN = 6
 
 
-def show(made: Checklist, console: Console, everything: bool) -> None:
+def print_checklist(made: Checklist, console: Console, everything: bool) -> None:
     """Print it. everything: how and why of what is done, too."""
     case = made.case
     console.print(case.name, style="bold")
@@ -37,7 +37,7 @@ def show(made: Checklist, console: Console, everything: bool) -> None:
 def _entry(console: Console, entry: Entry, everything: bool) -> None:
     console.print(f"  {BOXES[entry.status]} ", end="", style=COLOURS[entry.status])
     by = {"seen": f" (seen: {entry.reading})", "answered": " (by your answer)", "": ""}[entry.by]
-    first, *rest = lines(f"{entry.title}{by}", console, MARGIN)
+    first, *rest = wrap_lines(f"{entry.title}{by}", console, MARGIN)
     console.print(first)
     for line in rest:
         console.print(f"{' ' * MARGIN}{line}")
@@ -49,8 +49,8 @@ def _entry(console: Console, entry: Entry, everything: bool) -> None:
     if entry.words:
         _lines(console, f"In the BIOS look for: {', '.join(entry.words)}.", MARGIN, style="dim")
     if everything:
-        told = f"Why: {entry.why} ({entry.source}, confidence {entry.confidence})."
-        _lines(console, told, MARGIN, style="dim")
+        reason = f"Why: {entry.why} ({entry.source}, confidence {entry.confidence})."
+        _lines(console, reason, MARGIN, style="dim")
 
 
 def _counted(made: Checklist) -> dict[str, int]:
@@ -59,5 +59,5 @@ def _counted(made: Checklist) -> dict[str, int]:
 
 
 def _lines(console: Console, text: str, margin: int, style: str = "") -> None:
-    for line in lines(text, console, margin):
+    for line in wrap_lines(text, console, margin):
         console.print(f"{' ' * margin}{line}", style=style)

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from fabric import Config
 from invoke.exceptions import Exit
 
-from provision.cli import fanout
 from provision.errors import DeeprigError, describe
 from provision.inventory.hosts import Host
 from provision.output.redaction import Redactor, secrets_of
 from provision.output.terminal import Terminal
 from provision.ssh.connection import RigConnection
+from provision.ssh.fanout import run_on_hosts
 from provision.ssh.shell import LONGEST_RUN, Shell
 
 
@@ -43,7 +43,7 @@ def run_command(hosts: Sequence[Host], config: Config, command: str) -> None:
         return done.status
 
     worst = 0
-    for name, answer in fanout.each(hosts, run_on).items():
+    for name, answer in run_on_hosts(hosts, run_on).items():
         if isinstance(answer, DeeprigError):
             errors.print(redactor.text(describe(answer, name)), style="red")
         worst = max(worst, answer.status if isinstance(answer, DeeprigError) else answer)

@@ -18,7 +18,7 @@ from invoke.tasks import Call
 
 from provision.boundary.text import clean
 from provision.cli.fleet import FleetCall, FleetContext, FleetTask
-from provision.errors import DeeprigError, PatternError, describe
+from provision.errors import DeeprigError, ExitStatus, PatternError, describe
 from provision.inventory.hosts import load_inventory
 
 
@@ -36,26 +36,26 @@ class InventoryExecutor(fabric.Executor):  # type: ignore[misc]
     """Fabric's executor with the inventory for -H."""
 
     def execute(self, *tasks: Any) -> Any:
-        """Run tasks; errors of ours are told in words and end the process with their status."""
+        """Run tasks; print deeprig's own errors and exit with their status."""
         try:
             return super().execute(*tasks)
         except DeeprigError as error:
             fail(error)
-        except BrokenPipeError:  # `fab … | head`: who reads has enough
+        except BrokenPipeError:  # `fab … | head` closed the pipe
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise Exit(code=141) from None  # as a shell has it for a program that SIGPIPE ends
+            raise Exit(code=ExitStatus.PIPE_CLOSED) from None
         except KeyboardInterrupt:
             print(
                 "\nInterrupted. A task that was under way ends on the rig by itself; "
                 "run again to go on.",
                 file=sys.stderr,
             )
-            raise Exit(code=130) from None
+            raise Exit(code=ExitStatus.INTERRUPTED) from None
         except (Exit, Failure):
             raise
         except Exception:  # a fault of ours, whose text may be a rig's
             print(clean(traceback.format_exc()), file=sys.stderr)
-            raise Exit(code=1) from None
+            raise Exit(code=ExitStatus.INTERNAL) from None
 
     def normalize_hosts(self, hosts: Any) -> list[dict[str, Any]]:
         """The hosts of the inventory that the patterns name."""

@@ -12,13 +12,13 @@ def _flag(default: Any, help: str) -> Any:
 
 @dataclass(frozen=True)
 class Flags:
-    """What the operator may say to a verb; a one-letter name is a short flag."""
+    """The flags that the commands share; a one-letter name is a short flag."""
 
     # Fabric has these two itself, but takes them for a positional argument that is still missing
     # (`fab play -H rig FILE.yml`) unless they are the task's own, too.
     H: str = _flag("", "the hosts: names, groups, wildcards or addresses, comma-separated")
     i: tuple[str, ...] = _flag((), "a private key file (repeatable)")
-    check: bool = _flag(False, "say what would change, and change nothing")
+    check: bool = _flag(False, "report what would change, and change nothing")
     diff: bool = _flag(False, "show what changes in files")
     tags: str = _flag("", "only tasks with one of these tags: a,b")
     skip_tags: str = _flag("", "leave out tasks with one of these tags: a,b")

@@ -34,7 +34,7 @@ class FleetContext(Context):
     def fleet(self, flags: Flags) -> tuple[Inventory, list[Host]]:
         """The inventory, and the hosts that -H named in it. Raises PatternError, SourceError.
 
-        As Ansible has it, -e may also say how to connect: it stands above the inventory.
+        As in Ansible, -e may set connection variables; it overrides the inventory.
         """
         from provision.engine.run_options import extra_variables
 
@@ -46,7 +46,7 @@ class FleetContext(Context):
         if not patterns:
             known = ", ".join(loaded.hosts) or "none yet: add yours to inventory/rigs.yml"
             raise PatternError(
-                "no host is named", advice=f"Say which: -H NAME. The inventory knows: {known}."
+                "no host is named", advice=f"Use -H NAME. The inventory has: {known}."
             )
         named = loaded.select(patterns)
         return loaded, [replace(host, variables={**host.variables, **extra}) for host in named]

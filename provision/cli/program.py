@@ -13,6 +13,8 @@ from fabric.main import Fab, make_program
 from invoke.exceptions import Exit
 from invoke.program import Program
 
+#: Flags with new names; the old ones work for one more release.
+RENAMED = {"--yes-really": "--accept-workstation"}
 EXECUTOR = "provision.cli.executor.InventoryExecutor"  # fabric.yaml's
 
 
@@ -42,13 +44,14 @@ def _refuse() -> None:
 
 def main() -> Any:
     """Run the command line."""
+    words = [RENAMED.get(word, word) for word in sys.argv]
     known = make_program()
     return DeeprigProgram(
         name=known.name,
         version=known.version,
         executor_class=known.executor_class,
         config_class=known.config_class,
-    ).run()
+    ).run(words)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """pytest-testinfra's commands over provisioning's own SSH session: same inventory, same host keys.
 
-testinfra's backends start OpenSSH or Paramiko with settings of their own.
+testinfra's own backends start OpenSSH or Paramiko with other settings.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class RigBackend(BaseBackend):  # type: ignore[misc]
     ) -> CommandResult:
         """The same, as `RootShell.run` has it: lines as they come, and what it reads.
 
-        A command that hangs on a rig that answers is told from a rig that is lost: HungError.
+        A command that hangs on a rig that still answers raises HungError, not LostError.
         """
         try:
             done = self._shell.run(command, on_line, silence, content, longest=longest)

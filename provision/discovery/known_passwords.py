@@ -25,19 +25,19 @@ TABLE = Path(__file__).parent / "logins.yml"
 PASSWORD_BYTES = 15  # of randomness in a new password: 20 characters
 
 
-SHIPPED = "it is the one that the mining system ships with"
+SHIPPED = "it is the mining system's default password"
 
 
 def shipped_passwords(user: str = "") -> list[str]:
     """The passwords that mining systems ship with, of this user or of anyone."""
-    logins: Any = yaml_source.load(TABLE)["logins"]
+    logins: Any = yaml_source.load_yaml(TABLE)["logins"]
     rows = [row for rows in logins.values() for row in rows]
     return sorted({row["password"] for row in rows if user in ("", row["user"])})
 
 
 def explain_weakness(user: str, password: str, system: str | None) -> str:
     """Why a password should not stay; empty when it may. system: the mining system's key."""
-    table: Any = yaml_source.load(TABLE)
+    table: Any = yaml_source.load_yaml(TABLE)
     for row in table["logins"].get(system or "", ()):
         if (row["user"], row["password"]) == (user, password):
             return SHIPPED
@@ -49,7 +49,7 @@ def explain_weakness(user: str, password: str, system: str | None) -> str:
 
 
 def generate_password() -> str:
-    """A password that nobody knows: letters, digits, - and _, never with a dash first."""
+    """Return a new random password: letters, digits, - and _, never with a dash first."""
     return f"d{secrets.token_urlsafe(PASSWORD_BYTES)}"
 
 
@@ -63,9 +63,9 @@ class KnownPassword:
 
 
 def find_known_passwords(root: RootShell, user: str, password: str | None) -> list[KnownPassword]:
-    """Every user whose password is one that mining systems ship with, or is the login's weak one.
+    """Return every user with a default password of a mining system, or the login's weak one.
 
-    By the rig's own hashes: what somebody believes to be a password need not be it.
+    The rig's own hashes decide.
     """
     why = dict.fromkeys(shipped_passwords(), SHIPPED)
     if password is not None and (own := explain_weakness(user, password, None)):

@@ -23,7 +23,7 @@ MOST_OF_A_FILE = 1 << 20  # of one of the kernel's
 @cache
 def table() -> Any:
     """The table, as it is written."""
-    return yaml_source.load(HERE / "first.yml")
+    return yaml_source.load_yaml(HERE / "first.yml")
 
 
 def questions() -> dict[str, str]:
@@ -84,5 +84,5 @@ def evidence() -> list[str]:
 
 
 def _relative(patterns: list[str]) -> str:
-    """Patterns below /, where the shell stands: of names without it tar has nothing to say."""
+    """Return patterns relative to /, the shell's folder: tar accepts these without a warning."""
     return " ".join(pattern.removeprefix("/") for pattern in patterns)

@@ -24,7 +24,7 @@ KINDS = {"f", "d", "l", "s", "p", "c", "b"}  # find's %y
 
 
 class Snapshot(Tree):
-    """A tree whose file system's size is what the rig told. answers: by question, as bytes."""
+    """A tree whose file system has the size that the rig reported. answers: bytes by question."""
 
     def __init__(self, root: Path, answers: Mapping[str, bytes]) -> None:
         super().__init__(str(root))
@@ -108,7 +108,7 @@ class Snapshot(Tree):
 
     def _link(self, place: Path, target_kind: str, target: str) -> None:
         """A link to the same place inside the folder, and what it leads to there."""
-        # By the real folder that the link is in: links of sysfs stand behind links.
+        # Relative to the link's real folder: sysfs has links behind links.
         folder = place.parent.resolve()
         goal = Path(os.path.normpath(self._root / target.lstrip("/")))
         if not target.startswith("/"):

@@ -10,7 +10,7 @@ from fabric import Config
 
 from provision.discovery.backend import RigBackend
 from provision.discovery.gather import read_facts
-from provision.engine.playbook_variables import foretold
+from provision.engine.playbook_variables import evaluate_variables
 from provision.engine.run_options import extra_variables
 from provision.errors import RenderError
 from provision.inventory.hosts import Host, Inventory, load_inventory
@@ -30,7 +30,9 @@ class Target:
     expected: Mapping[str, Any]
 
 
-def named(pattern: str, inventory: str | None, extra: tuple[str, ...]) -> list[tuple[Host, Any]]:
+def select_hosts(
+    pattern: str, inventory: str | None, extra: tuple[str, ...]
+) -> list[tuple[Host, Any]]:
     """The hosts that a pattern names, with their inventory. Raises PatternError, SourceError."""
     loaded = load_inventory(inventory)
     given = extra_variables(extra)
@@ -38,7 +40,7 @@ def named(pattern: str, inventory: str | None, extra: tuple[str, ...]) -> list[t
     return [(replace(h, variables={**h.variables, **given}), loaded) for h in hosts]
 
 
-def reach(
+def connect_target(
     host: Host,
     inventory: Inventory,
     config: Config,
@@ -63,7 +65,7 @@ def expected(
 ) -> Mapping[str, Any]:
     """What the inventory wants of a rig with these `ansible_*` facts. Raises RenderError."""
     given = extra_variables(extra)
-    (wanted,) = foretold("validation", host, inventory, facts, given, (EXPECTED,))
+    (wanted,) = evaluate_variables("validation", host, inventory, facts, given, (EXPECTED,))
     if not isinstance(wanted, Mapping):
-        raise RenderError(f"{EXPECTED} is no mapping")
+        raise RenderError(f"{EXPECTED} is not a mapping")
     return wanted

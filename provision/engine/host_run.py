@@ -23,7 +23,7 @@ from provision.engine.results import ItemOutcome, Recap, Result, Status, TaskOut
 from provision.engine.run_options import RunOptions
 from provision.engine.tasks import Play, Task
 from provision.engine.variables import FACTS, HostVariables
-from provision.errors import DeeprigError, LostError, RenderError, UnreachableError
+from provision.errors import DeeprigError, InternalError, LostError, RenderError, UnreachableError
 from provision.inventory.hosts import Host
 from provision.remote.options import OptionError
 from provision.ssh.rig_sessions import Sessions
@@ -100,11 +100,12 @@ class HostRun:
     def _end_by(self, error: Exception) -> None:
         is_ours = isinstance(error, DeeprigError)
         is_lost = isinstance(error, (UnreachableError, LostError))
-        reported = error if isinstance(error, DeeprigError) else _broken(error)
+        reported = error if isinstance(error, DeeprigError) else InternalError(error)
         status = Status.UNREACHABLE if is_lost else Status.FAILED
         trace = "" if is_ours else "".join(traceback.format_exception(error))
         self.recap.counts[status] += 1
         self.recap.error = reported.message
+        self.recap.status = reported.status
         self._report.host_error(self._host.name, reported, status, trace)
 
     # -- plays and tasks
@@ -330,14 +331,6 @@ def _batches(queue: list[QueuedTask]) -> list[tuple[str | None, list[QueuedTask]
             batches.append((queued.become_user, []))
         batches[-1][1].append(queued)
     return batches
-
-
-def _broken(error: Exception) -> DeeprigError:
-    """Return a fault of deeprig itself as an error with advice."""
-    return DeeprigError(
-        f"deeprig itself broke here: {type(error).__name__}: {error}",
-        advice="The log has the trace. The other hosts go on; what is done on this one stays done.",
-    )
 
 
 def _name_task(error: LostError, batch: list[QueuedTask]) -> None:

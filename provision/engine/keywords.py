@@ -1,4 +1,4 @@
-"""The keywords of plays and tasks: which there are, of what type, and what is said of the others.
+"""The keywords of plays and tasks: their types, and advice on those that deeprig does not have.
 
 A keyword of Ansible's that is not in these tables is an error with its line: ignoring one would
 make a playbook mean something else here than there.
@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from provision.errors import SourceError
-from provision.inventory.yaml_source import Mapping, Sequence, is_template
+from provision.inventory.yaml_source import YamlMapping, YamlSequence, is_template
 from provision.remote.options import suggestion
 
 
@@ -60,7 +60,7 @@ BLOCK = {**_COMMON, "when": TASK["when"]}
 IMPORTED_TASKS = {**BLOCK, "args": TASK["args"]}
 IMPORTED_PLAYS = {name: BLOCK[name] for name in ("name", "tags", "vars", "when")}
 
-# Ansible has these, deeprig does not: say so, and what to do instead.
+# Ansible's keywords that deeprig does not have, with advice on what to do instead.
 NOT_HERE = {
     "any_errors_fatal": "hosts are independent of each other here",
     "async": "a task may take as long as it needs: its progress is shown",
@@ -90,16 +90,16 @@ CONSTANT = frozenset(("tags", "listen", "register", "hosts", "vars_files"))
 _TYPES: dict[str, tuple[type, ...]] = {
     "bool": (bool,),
     "text": (str,),
-    "mapping": (Mapping,),
-    "list": (Sequence,),
-    "text-or-list": (str, Sequence),
-    "mapping-or-list": (Mapping, Sequence),
-    "condition": (str, bool, Sequence),
+    "mapping": (YamlMapping,),
+    "list": (YamlSequence,),
+    "text-or-list": (str, YamlSequence),
+    "mapping-or-list": (YamlMapping, YamlSequence),
+    "condition": (str, bool, YamlSequence),
 }
 
 
 def check_keywords(
-    entry: Mapping,
+    entry: YamlMapping,
     table: dict[str, Keyword],
     what: str,
     extra: frozenset[str] = frozenset(),
@@ -130,7 +130,7 @@ def check_keywords(
                 continue
             advice = "A template is not possible here." if is_template(value) else ""
             raise SourceError(f"'{key}' must be {_spoken(kind)}", entry.at(key), advice, task)
-        for word in value if isinstance(value, Sequence) else [value]:
+        for word in value if isinstance(value, YamlSequence) else [value]:
             if key in CONSTANT and (is_template(word) or isinstance(word, (dict, list))):
                 raise SourceError(
                     f"'{key}' takes plain words, no templates", entry.at(key), task=task

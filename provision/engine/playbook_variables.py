@@ -12,7 +12,7 @@ from provision.inventory.hosts import Host, Inventory
 from provision.paths import PLAYBOOKS
 
 
-def foretold(
+def evaluate_variables(
     name: str,
     host: Host,
     inventory: Inventory,
@@ -28,4 +28,4 @@ def foretold(
     known.facts.update(facts)
     (play,) = playbook.load(PLAYBOOKS / f"{name}.yml")
     templar = known.templar(play)
-    return [templar.render(yaml_source.Text.given(f"{{{{ {one} }}}}")) for one in variables]
+    return [templar.render(yaml_source.YamlText.given(f"{{{{ {one} }}}}")) for one in variables]

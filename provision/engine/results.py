@@ -9,7 +9,7 @@ from enum import Enum
 from typing import Any
 
 from provision.engine.tasks import Task
-from provision.errors import DeeprigError, UnreachableError
+from provision.errors import DeeprigError, ExitStatus
 
 
 class Status(str, Enum):
@@ -165,19 +165,23 @@ class TaskOutcome:
 
 @dataclass
 class Recap:
-    """A host's run in numbers, as Ansible counts them. frames: sent and received."""
+    """A host's run in numbers, as Ansible counts them.
+
+    frames: batches sent, their ends, and greetings. status: of a run that failed.
+    """
 
     host: str
     counts: Counter[Status] = field(default_factory=Counter)
     error: str = ""
     frames: int = 0
+    status: ExitStatus = ExitStatus.ERROR
 
     @property
-    def exit_status(self) -> int:
+    def exit_status(self) -> ExitStatus:
         """The exit status for this host: 0, or that of a failure or of a host without session."""
         if self.counts[Status.UNREACHABLE]:
-            return UnreachableError.status
-        return DeeprigError.status if self.counts[Status.FAILED] else 0
+            return ExitStatus.UNREACHABLE
+        return self.status if self.counts[Status.FAILED] else ExitStatus.OK
 
     def numbers(self) -> dict[str, int]:
         """Counts by name; a task that changed something is ok, too, as Ansible counts."""

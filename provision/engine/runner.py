@@ -3,28 +3,27 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 
 from provision.engine.host_run import HostRun
 from provision.engine.reports.run_log import RunLog
 from provision.engine.reports.run_report import RunReport
-from provision.engine.results import Recap
+from provision.engine.results import Recap, Status
 from provision.engine.run_options import RunOptions
 from provision.engine.tasks import Play
 from provision.engine.variables import HostVariables
-from provision.errors import PatternError, SourceError
+from provision.errors import DeeprigError, PatternError, SourceError
 from provision.inventory.hosts import Host, Inventory
 from provision.output.redaction import Redactor, secrets_of
 from provision.paths import LOG
+from provision.ssh.fanout import run_on_hosts
 from provision.ssh.rig_sessions import Sessions
 from provision.templating.names import names_in, names_in_conditions
 
-FORKS = 16  # hosts at work at once
 
-
-def run(
+def run_plays(
     plays: list[Play],
     hosts: list[Host],
     sessions: Mapping[str, Sessions],
@@ -46,32 +45,39 @@ def run(
     with (
         RunLog(log_folder, verb, names) as log,
         RunReport(names, redactor, log, as_json=as_json, verbose=verbose) as report,
-        ThreadPoolExecutor(min(FORKS, len(hosts))) as pool,
     ):
-        runs = [_host_run(h, sessions[h.name], inventory, options, report, redactor) for h in hosts]
-        futures: list[Future[Recap]] = []
-        try:
-            for host_run, host in zip(runs, hosts, strict=True):
-                futures.append(pool.submit(host_run.run, work[host.name]))
-            _compile_templates(plays)  # while the hosts' threads wait for their connections
-            recaps = [future.result() for future in futures]
-        except KeyboardInterrupt:
+        runs = {
+            host.name: _host_run(host, sessions[host.name], inventory, options, report, redactor)
+            for host in hosts
+        }
+
+        def stop() -> None:
             report.cancel()
-            pool.shutdown(wait=False, cancel_futures=True)
-            _stop(runs, futures)
-            for host in hosts:
-                log.note(host.name, "interrupted by the operator")
+            for host_run in runs.values():
+                host_run.stop()
+
+        try:
+            answers = run_on_hosts(
+                hosts,
+                lambda host: runs[host.name].run(work[host.name]),
+                meanwhile=lambda: _compile_templates(plays),
+                on_interrupt=stop,
+            )
+        except KeyboardInterrupt:
+            for name in names:
+                log.note(name, "interrupted by the operator")
             raise
+        recaps = [_recap_of(name, answer) for name, answer in answers.items()]
         report.recap(recaps, time.monotonic() - began)
     return recaps
 
 
-def _stop(runs: list[HostRun], futures: list[Future[Recap]]) -> None:
-    while True:
-        for host_run in runs:
-            host_run.stop()
-        if not wait(futures, timeout=0.1).not_done:
-            return
+def _recap_of(name: str, answer: Recap | DeeprigError) -> Recap:
+    """Return a host's recap, also where its run broke."""
+    if isinstance(answer, Recap):
+        return answer
+    counts = Counter({Status.FAILED: 1})
+    return Recap(name, counts, answer.message, status=answer.status)
 
 
 def collect_secrets(plays: list[Play], hosts: list[Host], options: RunOptions) -> Iterator[str]:
@@ -110,7 +116,7 @@ def _host_run(
 
 
 def _plays_of(host: Host, plays: list[Play], inventory: Inventory, named: list[str]) -> list[Play]:
-    """The plays whose `hosts` name this host. Raises SourceError for a host that nobody knows."""
+    """Return the plays whose `hosts` name this host. Raises SourceError for an unknown host."""
     mine = []
     for play in plays:
         if play.hosts == "all" or host.name in play.hosts.split(","):

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from invoke.exceptions import Exit
 
-from provision.cli import fanout
+from provision.cli.answers import show_answers
 from provision.discovery import summary
 from provision.discovery.gather import gather_facts
 from provision.output import wrapping
 from provision.output.redaction import Redactor, secrets_of
 from provision.output.terminal import Terminal
+from provision.ssh.fanout import run_on_hosts
 
 if TYPE_CHECKING:
     from provision.cli.flags import Flags
@@ -24,7 +25,7 @@ LABEL = 9  # columns
 def show_facts(context: FleetContext, flags: Flags) -> None:
     """Show what each rig is; with --json, all facts. Raises Exit when a rig did not answer."""
     _, hosts = context.fleet(flags)
-    answers = fanout.each(hosts, lambda host: gather_facts(host, context.config, flags.accept_new))
+    answers = run_on_hosts(hosts, lambda host: gather_facts(host, context.config, flags.accept_new))
     console = Terminal()
     models = summary.gpu_models()
     variables = {host.name: host.variables for host in hosts}
@@ -33,11 +34,11 @@ def show_facts(context: FleetContext, flags: Flags) -> None:
     def show_one(name: str, facts: dict[str, Any]) -> None:
         documents[name] = Redactor(secrets_of(variables[name])).value(facts)
         if not flags.json:
-            rows = summary.rows(facts, models)
+            rows = summary.summarize_facts(facts, models)
             console.print(name, style="bold")
-            wrapping.rows(rows, console, LABEL)
+            wrapping.print_pairs(rows, console, LABEL)
 
-    status = fanout.show_each(answers, show_one)
+    status = show_answers(answers, show_one)
     if flags.json:
         print(json.dumps(documents, indent=2))
     if status:

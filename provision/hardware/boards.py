@@ -14,7 +14,7 @@ from provision.inventory import typed_rows, yaml_source
 
 
 @dataclass(frozen=True)
-class Slot:
+class BoardSlot:
     """A slot as the board names it, or `count` alike. generation 0: the processor's own.
 
     splits: the ways in which its lanes can be divided; empty where that is not known.
@@ -38,7 +38,7 @@ class PathWidth:
 
 @dataclass(frozen=True)
 class Board:
-    """A board's row; inventory/hardware/boards.yml says what the fields mean."""
+    """A board's row; inventory/hardware/boards.yml explains the fields."""
 
     name: str
     vendor: str
@@ -48,7 +48,7 @@ class Board:
     match: str = ""
     chipset: str = ""
     socket: str = ""
-    slots: tuple[Slot, ...] = ()
+    slots: tuple[BoardSlot, ...] = ()
     menu: str = ""
     steals: tuple[str, ...] = ()
     replace: str = ""
@@ -60,17 +60,17 @@ class Board:
         return tuple(split for slot in self.slots for split in slot.splits)
 
     def width(self, gpus: int) -> int:
-        """Lanes that every one of so many GPUs can have; 0 where the table does not say."""
+        """Return the lanes that each of so many GPUs can have; 0 where the table has no value."""
         return next((row.width for row in self.path_widths if row.gpus >= gpus), 0)
 
 
 def boards(path: Path = FOLDER / "boards.yml") -> list[Board]:
     """All boards of the table. Raises SourceError with the place of what is wrong."""
-    content = yaml_source.load(path)
-    found = typed_rows.rows(Board, content, "boards")
+    content = yaml_source.load_yaml(path)
+    found = typed_rows.read_rows(Board, content, "boards")
     for fields, row in zip(content["boards"], found, strict=True):
         check_source(fields, row.source)
-        typed_rows.expression(fields, "match")
+        typed_rows.check_expression(fields, "match")
     return found
 
 

@@ -52,7 +52,7 @@ class Card:
 
 
 @dataclass(frozen=True)
-class Model:
+class CardModel:
     """A row of gpu_models; its confidence and source are the table's where it has none."""
 
     name: str
@@ -72,7 +72,7 @@ class Model:
 
 @dataclass(frozen=True)
 class Origin:
-    """From where the rows of a table are known, which do not say it themselves."""
+    """The source of rows in a table that do not name one."""
 
     confidence: Confidence
     source: str
@@ -101,25 +101,29 @@ class Generation:
 
 def cards(path: Path = FOLDER / "gpus.yml") -> dict[str, Card]:
     """All GPUs of the table, by PCI device id. Raises SourceError with the place of an error."""
-    content = yaml_source.load(path)
-    origin = typed_rows.row(Origin, content["gpu_models_origin"], content.at("gpu_models_origin"))
+    content = yaml_source.load_yaml(path)
+    origin = typed_rows.read_row(
+        Origin, content["gpu_models_origin"], content.at("gpu_models_origin")
+    )
     check_source(content["gpu_models_origin"], origin.source)
-    known = typed_rows.rows(Chip, content, "gpu_chips")
+    known = typed_rows.read_rows(Chip, content, "gpu_chips")
     generations = {
-        str(name): typed_rows.row(Generation, fields, content["gpu_generations"].at(name))
+        str(name): typed_rows.read_row(Generation, fields, content["gpu_generations"].at(name))
         for name, fields in content["gpu_generations"].items()
     }
     for fields, chip in zip(content["gpu_chips"], known, strict=True):
         if chip.generation not in generations:
             raise SourceError(
-                f"there is no generation '{chip.generation}'", fields.at("generation"),
-                typed_rows.near(chip.generation, generations),
-            )  # fmt: skip
+                f"unknown generation '{chip.generation}'",
+                fields.at("generation"),
+                typed_rows.suggest_names(chip.generation, generations),
+            )
     return {
-        str(device): _card(str(device), fields, content["gpu_models"].at(device), origin, known,
-                           generations)
+        str(device): _card(
+            str(device), fields, content["gpu_models"].at(device), origin, known, generations
+        )
         for device, fields in content["gpu_models"].items()
-    }  # fmt: skip
+    }
 
 
 def _card(
@@ -130,9 +134,11 @@ def _card(
     chips: list[Chip],
     generations: Mapping[str, Generation],
 ) -> Card:
-    row = typed_rows.row(Model, fields, at)
+    row = typed_rows.read_row(CardModel, fields, at)
     if not re.fullmatch(r"[0-9a-f]{4}", device):
-        raise SourceError(f"'{device}' is no PCI device id", at, "Four hexadecimal digits, quoted.")
+        raise SourceError(
+            f"'{device}' is not a PCI device id", at, "Four hexadecimal digits, quoted."
+        )
     chip = chip_of(device, chips)
     return Card(
         name=row.name,
@@ -155,7 +161,7 @@ def _card(
 
 def chips(path: Path = FOLDER / "gpus.yml") -> list[Chip]:
     """All rows of gpu_chips. Raises SourceError."""
-    return typed_rows.rows(Chip, yaml_source.load(path), "gpu_chips")
+    return typed_rows.read_rows(Chip, yaml_source.load_yaml(path), "gpu_chips")
 
 
 def chip_of(device: str, known: Sequence[Chip]) -> Chip | None:
@@ -177,12 +183,14 @@ def card(name: str, known: Mapping[str, Card]) -> Card:
         return numbered[0]
     if OTHER_MAKERS.match(name.strip()):
         raise DeeprigError(
-            f"'{name}' is no NVIDIA GPU",
+            f"'{name}' is not an NVIDIA GPU",
             advice="All of this is for NVIDIA's driver, CUDA and NCCL; leave such cards out.",
         )
     # Without the brand that most of them share, and that few people type.
     names = {one.name.removeprefix("GeForce ") for one in known.values()}
-    raise typed_rows.unknown("GPU", name, {one for one in names if wanted in _parts(one)} or names)
+    raise typed_rows.unknown_name_error(
+        "GPU", name, {one for one in names if wanted in _parts(one)} or names
+    )
 
 
 def _parts(name: str) -> set[str]:
@@ -206,7 +214,7 @@ def cards_named(text: str, known: Mapping[str, Card]) -> list[Card]:
     for word in text.split(","):
         many = re.fullmatch(r"\s*(?:(\d{1,9})\s*x\s*)?(.*?)\s*", word)
         if not many or not many.group(2):
-            raise DeeprigError(f"'{word}' is no GPU", advice='Write --gpus "3x RTX 3090".')
+            raise DeeprigError(f"'{word}' is not a GPU", advice='Write --gpus "3x RTX 3090".')
         count = int(many.group(1) or 1)
         if not 0 < count <= MOST - len(found):
             said = f"'{word.strip()}': a rig has 1 to {MOST} GPUs"

@@ -13,7 +13,7 @@ from provision.inventory import typed_rows, yaml_source
 
 @dataclass(frozen=True)
 class Chipset:
-    """A chipset's row. generation: of its own lanes, 0 where it has none or it is not known.
+    """A chipset's row. generation: of the chipset's lanes; 0 where it has none or it is unknown.
 
     splits: of the processor's lanes, as far as the chipset allows; empty where the board decides.
     """
@@ -30,16 +30,16 @@ class Chipset:
 
 def chipsets(path: Path = FOLDER / "chipsets.yml") -> list[Chipset]:
     """All rows. Raises SourceError with the place of what is wrong."""
-    content = yaml_source.load(path)
-    found = typed_rows.rows(Chipset, content, "chipsets")
+    content = yaml_source.load_yaml(path)
+    found = typed_rows.read_rows(Chipset, content, "chipsets")
     for fields, row in zip(content["chipsets"], found, strict=True):
         check_source(fields, row.source)
-        typed_rows.expression(fields, "match")
+        typed_rows.check_expression(fields, "match")
     return found
 
 
 def chipset(board_name: str) -> Chipset | None:
-    """The first row whose word stands in a board's name, None where none does.
+    """Return the first row whose word is in a board's name, or None.
 
     >>> found = chipset("ASRock B450 Gaming K4")
     >>> found.name if found else None

@@ -1,4 +1,4 @@
-"""How sure a row of a hardware table is, and the check that it says from where it is known."""
+"""The confidence of a row in a hardware table, and the check that the row names its source."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ Confidence: TypeAlias = Literal["A", "B", "C"]
 MEANINGS = {
     "A": "the vendor's or the specification's word",
     "B": "a report from the field",
-    "C": "a claim that nobody has confirmed",
+    "C": "a claim without confirmation",
 }
 
 
 def check_source(fields: Any, told: str) -> None:
     """Raise SourceError, with the place, where a row's source is empty."""
     if not told.strip():
-        at = fields.at("source") if isinstance(fields, yaml_source.Mapping) else None
-        raise SourceError("'source' is empty", at, "Say from where this is known.")
+        at = fields.at("source") if isinstance(fields, yaml_source.YamlMapping) else None
+        raise SourceError("'source' is empty", at, "Add the source.")

@@ -53,7 +53,7 @@ class Budget:
 
 @cache
 def _table() -> Any:
-    return yaml_source.load(TABLE)
+    return yaml_source.load_yaml(TABLE)
 
 
 def supplies_of(host: Host) -> list[float]:
@@ -69,7 +69,7 @@ def supplies_of(host: Host) -> list[float]:
 
 
 def possible(watts: float) -> bool:
-    """Whether a supply may have this rating; False for what is no number."""
+    """Whether a supply may have this rating; False for what is not a number."""
     return 0 < watts <= MOST_WATTS
 
 

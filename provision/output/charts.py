@@ -1,4 +1,4 @@
-"""Charts in deeprig's style: pygal's, as SVG that stands alone in a file or a page."""
+"""Charts in deeprig's style: pygal's, as self-contained SVG for a file or a page."""
 
 from __future__ import annotations
 
@@ -21,16 +21,31 @@ def chart_of(kind: str, colours: Sequence[str] = COLOURS, **options: Any) -> Any
     from pygal.style import Style
 
     style = Style(
-        background="white", plot_background="white", foreground="#444444",
-        foreground_strong="#111111", foreground_subtle="#888888", font_family="sans-serif",
-        label_font_size=13, major_label_font_size=13, legend_font_size=13, title_font_size=15,
-        guide_stroke_color="#dddddd", major_guide_stroke_color="#cccccc", stroke_width=2,
+        background="white",
+        plot_background="white",
+        foreground="#444444",
+        foreground_strong="#111111",
+        foreground_subtle="#888888",
+        font_family="sans-serif",
+        label_font_size=13,
+        major_label_font_size=13,
+        legend_font_size=13,
+        title_font_size=15,
+        guide_stroke_color="#dddddd",
+        major_guide_stroke_color="#cccccc",
+        stroke_width=2,
         colors=tuple(colours),
-    )  # fmt: skip
+    )
     settings = {
-        "style": style, "js": [], "width": WIDTH, "height": HEIGHT, "dots_size": 4,
-        "truncate_legend": -1, "disable_xml_declaration": True, **options,
-    }  # fmt: skip
+        "style": style,
+        "js": [],
+        "width": WIDTH,
+        "height": HEIGHT,
+        "dots_size": 4,
+        "truncate_legend": -1,
+        "disable_xml_declaration": True,
+        **options,
+    }
     return getattr(pygal, kind)(**settings)
 
 

@@ -60,7 +60,7 @@ def check_named(flag: str, path: str) -> None:
     if Path(path).is_dir():
         why = "it is a folder"
     elif not folder.is_dir():
-        why = f"there is no folder {folder}"
+        why = f"the folder {folder} does not exist"
     elif not os.access(path if Path(path).exists() else folder, os.W_OK):
         why = "you may not"
     else:

@@ -10,16 +10,16 @@ from rich.console import Console
 LEAST = 40  # columns: narrower terminals scroll
 
 
-def rows(pairs: Iterable[tuple[str, str]], console: Console, label: int) -> None:
-    """Print (label, value) pairs; values stand in a column of their own, each line of them."""
+def print_pairs(pairs: Iterable[tuple[str, str]], console: Console, label: int) -> None:
+    """Print (label, value) pairs in two columns."""
     margin = label + 2
     for name, value in pairs:
-        parts = [part for line in value.splitlines() for part in lines(line, console, margin)]
+        parts = [part for line in value.splitlines() for part in wrap_lines(line, console, margin)]
         text = f"\n{' ' * margin}".join(parts)
         console.print(f"  {name:<{label}}{text}")
 
 
-def lines(text: str, console: Console, margin: int) -> list[str]:
+def wrap_lines(text: str, console: Console, margin: int) -> list[str]:
     """A paragraph's lines beside a margin, one at least. Paths and options stay whole."""
     width = max(console.width - margin, LEAST)
     return textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False) or [""]

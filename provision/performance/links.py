@@ -55,7 +55,7 @@ def parse(text: str) -> list[Link]:
         width = int(match.group(2)) if match else 0
         if not many or not match or width not in WIDTHS:
             raise DeeprigError(
-                f"'{word.strip()}' is no link",
+                f"'{word.strip()}' is not a link",
                 advice="Write a generation and a width, one a GPU: gen2x1,gen3x4,gen3x16.",
             )
         found += [Link(int(match.group(1)), width)] * int(many.group(1) or 1)

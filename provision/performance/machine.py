@@ -18,15 +18,15 @@ from provision.performance.links import Link
 from provision.performance.measured import Measured
 from provision.performance.network import Network
 
-NO_DRIVER = "no NVIDIA driver is loaded: what is said holds once `fab provision` is done"
+NO_DRIVER = "no NVIDIA driver is loaded: the predictions apply after `fab provision`"
 
 
 @dataclass(frozen=True)
 class Machine:
     """cards and links: in the same order. memory_bytes: the host's, 0 where unknown.
 
-    speed: of arithmetic, as a factor of what the GPUs do now. notes: what stands in the way.
-    ports: the widest link that each GPU's path could have; empty where nobody looked.
+    speed: of arithmetic, as a factor of what the GPUs do now. notes: what limits them.
+    ports: the widest link that each GPU's path could have; empty where unknown.
     """
 
     name: str
@@ -64,7 +64,7 @@ class Machine:
         return replace(self, links=_trained(others, self.cards))
 
     def uniform(self, generation: int, width: int) -> Machine:
-        """The same rig with every GPU on such a link of its own."""
+        """Return the same rig with every GPU on such a link, shared with no other."""
         return self.at([Link(generation, width)] * len(self.cards))
 
     def best(self, count: int) -> list[int]:
@@ -101,7 +101,7 @@ def network_of(rig: Machine, now: Machine, count: int) -> Network:
 def from_words(
     gpus: str, link_words: str, board: str = "", cpu: str = "", p2p: bool = False
 ) -> Machine:
-    """A rig that is told on the command line. Raises DeeprigError."""
+    """Return the rig that the command line describes. Raises DeeprigError."""
     named = cards.cards_named(gpus, cards.cards())
     processor = cpus.cpu(cpu) if cpu else None
     if link_words:
@@ -138,7 +138,7 @@ def from_facts(name: str, facts: Mapping[str, Any], p2p: bool = False) -> Machin
             raise DeeprigError(
                 f"GPU {gpu['address']} has the device id {gpu['device_id']}, which is not in the "
                 "table",
-                advice="Add its row to inventory/hardware/gpus.yml, or say --gpus.",
+                advice="Add its row to inventory/hardware/gpus.yml, or use --gpus.",
             )
         named.append(known[gpu["device_id"]])
         found.append(path_link(gpu, rig["gpus"], "current_width"))
@@ -159,9 +159,9 @@ def from_facts(name: str, facts: Mapping[str, Any], p2p: bool = False) -> Machin
     )
 
 
-def with_cards(rig: Machine, named: Sequence[Card], told: Sequence[Link] | None) -> Machine:
-    """A rig with other GPUs, on its own links where none are told. Raises DeeprigError."""
-    others = rig.links if told is None else told
+def with_cards(rig: Machine, named: Sequence[Card], own_links: Sequence[Link] | None) -> Machine:
+    """Return a rig with other GPUs, on these links or its own. Raises DeeprigError."""
+    others = rig.links if own_links is None else own_links
     if len(others) != len(named):
         raise _count(len(others), len(named))
     return replace(rig, cards=tuple(named), links=_trained(others, named), ports=(), measured=None)
@@ -174,7 +174,7 @@ def changed(
     processor: Cpu | None,
     processor_name: str,
 ) -> Machine:
-    """A rig with links, board or processor that are told otherwise. Raises DeeprigError."""
+    """Return a rig with other links, board or processor. Raises DeeprigError."""
     if others is not None and len(others) != len(rig.cards):
         raise _count(len(others), len(rig.cards))
     return replace(
@@ -195,7 +195,7 @@ def with_measured(rig: Machine, found: Measured) -> Machine:
     return replace(rig, measured=found, p2p=rig.p2p or found.p2p)
 
 
-def _trained(told: Sequence[Link], named: Sequence[Card]) -> tuple[Link, ...]:
+def _trained(own_links: Sequence[Link], named: Sequence[Card]) -> tuple[Link, ...]:
     """Links as they come up: no faster and no wider than the card's own end."""
     return tuple(
         replace(
@@ -203,7 +203,7 @@ def _trained(told: Sequence[Link], named: Sequence[Card]) -> tuple[Link, ...]:
             generation=min(link.generation, card.generation or link.generation),
             width=min(link.width, card.lanes),
         )
-        for link, card in zip(told, named, strict=True)
+        for link, card in zip(own_links, named, strict=True)
     )
 
 
@@ -223,7 +223,7 @@ def path_link(gpu: Mapping[str, Any], gpus: Sequence[Mapping[str, Any]], widths:
     if not gpu["path_width"] or not gpu["path_speed_max_gts"]:
         raise DeeprigError(
             f"GPU {gpu['address']} does not answer on the PCIe bus",
-            advice="Look at its riser and power, then `fab facts` again; or say --links.",
+            advice="Check its riser and power, then run `fab facts` again; or use --links.",
         )
     width = gpu["path_width" if widths == "current_width" else "path_max_width"]
     own = Passage(gpu["address"], width or gpu["path_width"], gpu["path_speed_max_gts"] * 1e9)

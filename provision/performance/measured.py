@@ -60,7 +60,7 @@ def parse(content: str, origin: str) -> Measured:
     except BoundaryError as error:
         raise DeeprigError(f"{origin} is not JSON: {error.message}", advice=RERUN) from None
     if not isinstance(document, dict) or document.get("format") != FORMAT:
-        raise DeeprigError(f"{origin} is no document of {FORMAT}", advice=RERUN)
+        raise DeeprigError(f"{origin} is not a document of {FORMAT}", advice=RERUN)
     if document.get("version") != VERSION:
         raise DeeprigError(
             f"{origin} has version {document.get('version')!r} of {FORMAT}; "
@@ -81,7 +81,7 @@ def _measured(document: Mapping[str, Any], origin: str) -> Measured:
         network = _network(document, notes)
     else:
         notes.append(
-            f"its collectives ran over {document['backend']}, which says nothing about PCIe links: "
+            f"its collectives ran over {document['backend']}, which does not use PCIe links: "
             "not used"
         )
     return Measured(

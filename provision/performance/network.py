@@ -26,7 +26,7 @@ FACTORS: dict[str, Callable[[int], float]] = {
 #: No measurement is more than this over NCCL's figures, which are 0.76 of the wire: P2P copies
 #: reach 0.86 of it (2 x RTX 3090 Gen4 x16, 27.12 GB/s), so at most 1.13, and some for timing.
 MOST = 1.25
-ANY = "any"  # the cost of collectives that have none of their own
+ANY = "any"  # the cost of collectives without a measurement
 
 
 def factor(collective: str, ranks: int) -> float:
@@ -151,7 +151,7 @@ def scaled(network: Network, measured: Network, at: Network) -> Network:
 
 
 def _corrected(base: Cost, found: Cost, own: Cost) -> Cost:
-    """A derived cost with the latency of what was found, and its share of its own derived one."""
+    """Return a derived cost, corrected by a measured latency and a measured share of bandwidth."""
     ratio = min(found.bandwidth / own.bandwidth, MOST)
     return replace(
         base,

@@ -16,12 +16,12 @@ from provision.performance.predict import predict
 
 #: One slot's, and with some processors an M.2's: more lanes are of several slots.
 DESKTOP_LANES = 20
-WORTH = 1.02  # the least gain that is told: less is within what a prediction can tell
+WORTH = 1.02  # the smallest gain that is reported: less is within the error of a prediction
 
 
 @dataclass(frozen=True)
-class Change:
-    """Something to do. how: what it takes, and who says so; rig: as it is after it."""
+class Recommendation:
+    """A recommendation. how: what it takes, and the source; rig: the rig afterwards."""
 
     name: str
     title: str
@@ -37,7 +37,7 @@ class Advice:
     gain of one candidate, which `most_of` names.
     """
 
-    change: Change
+    change: Recommendation
     fastest: float
     most: float
     most_of: str
@@ -78,14 +78,19 @@ def _mean(values: Sequence[float]) -> float:
     return math.exp(sum(math.log(value) for value in values) / len(values))
 
 
-def changes(rig: Machine) -> Iterator[Change]:
+def changes(rig: Machine) -> Iterator[Recommendation]:
     """What can be tried with a rig, the cheaper first."""
-    makers: tuple[Callable[[Machine], Iterator[Change]], ...] = (_risers, _split, _platform, _power)
+    makers: tuple[Callable[[Machine], Iterator[Recommendation]], ...] = (
+        _risers,
+        _split,
+        _platform,
+        _power,
+    )
     for maker in makers:
         yield from maker(rig)
 
 
-def _risers(rig: Machine) -> Iterator[Change]:
+def _risers(rig: Machine) -> Iterator[Recommendation]:
     """Wider risers for GPUs whose slot has more lanes than reach them."""
     narrow = [
         at
@@ -96,7 +101,7 @@ def _risers(rig: Machine) -> Iterator[Change]:
         return
     links = [rig.ports[at] if at in narrow else link for at, link in enumerate(rig.links)]
     which = ", ".join(f"GPU {at} {rig.ports[at]}" for at in narrow)
-    yield Change(
+    yield Recommendation(
         "riser",
         f"A riser of as many lanes as the slot has: {which}",
         "the ports above them can be wider than the links are (`fab facts --json`)",
@@ -104,7 +109,7 @@ def _risers(rig: Machine) -> Iterator[Change]:
     )
 
 
-def _split(rig: Machine) -> Iterator[Change]:
+def _split(rig: Machine) -> Iterator[Recommendation]:
     """The processor's slots, divided among the GPUs (bifurcation), with risers as wide."""
     count = len(rig.cards)
     if count < 2:
@@ -113,12 +118,12 @@ def _split(rig: Machine) -> Iterator[Change]:
     width, how = _part(rig, count)
     link = Link(rig.generation, width) if width else None
     if link is None or link.bandwidth <= least.bandwidth or width <= least.width:
-        return  # no lanes to be had: a better riser alone is no change of this kind
+        return  # no more lanes: a better riser alone is another kind of change
     links = [link if one.bandwidth < link.bandwidth else one for one in rig.links]
     if sum(one.width for one in links) > (rig.cpu.lanes if rig.cpu else 16):
         links = [link] * count  # the lanes come from the wide slot
     if_it_can = "" if splits_for_sure(rig) else ", if its BIOS can"
-    yield Change(
+    yield Recommendation(
         "bifurcation",
         f"Split the processor's slot{if_it_can}: every GPU on {link}, by a riser of as many lanes",
         how,
@@ -127,7 +132,7 @@ def _split(rig: Machine) -> Iterator[Change]:
 
 
 def splits_for_sure(rig: Machine) -> bool:
-    """Whether more than a claim says that the board splits its slot among so many GPUs."""
+    """Whether a source better than a claim confirms that the board splits its slot this way."""
     board, count = rig.board, len(rig.cards)
     if board is None or board.confidence == "C":
         return False
@@ -135,10 +140,10 @@ def splits_for_sure(rig: Machine) -> bool:
 
 
 def _part(rig: Machine, count: int) -> tuple[int, str]:
-    """Lanes of each of so many parts of the processor's slots, and who says so; 0 where none can.
+    """Return the lanes of each part of the processor's slots, and the source; 0 where impossible.
 
-    The board's own row counts most, then its chipset's rule: where a vendor says how the lanes of a
-    desktop's one slot go, the processor alone is no promise.
+    The board's own row decides first, then its chipset's rule: where a vendor documents how a
+    desktop's one slot splits, the processor alone is not enough.
     """
     board, cpu = rig.board, rig.cpu
     if board and board.width(count):
@@ -146,28 +151,32 @@ def _part(rig: Machine, count: int) -> tuple[int, str]:
     if cpu is None:
         return 0, ""
     ways: Sequence[Sequence[int]] = cpu.splits
-    how = "the processor can; whether the board can, its BIOS or manual says"
+    how = "the processor can; see the board's BIOS or manual"
     rule = chipsets.chipset(board.chipset if board and board.chipset else rig.board_name)
     if board and board.splits and cpu.lanes <= DESKTOP_LANES:
         ways = board.splits
         how = f"{board.source} (confidence {board.confidence})"
     elif rule and rule.splits and rule.confidence == "A":
         ways = [split for split in ways if split in rule.splits]
-        how = f"at most, by its chipset ({rule.name}); whether the board can, its manual says"
+        how = f"at most, by its chipset ({rule.name}); see the board's manual"
     elif rule and rule.splits:
         how = f"the processor can; of its chipset: {rule.rule}"
     parts = (sorted(split, reverse=True)[count - 1] for split in ways if len(split) >= count)
     return max(parts, default=0), how
 
 
-def _platform(rig: Machine) -> Iterator[Change]:
+def _platform(rig: Machine) -> Iterator[Recommendation]:
     """Another board and processor, whose lanes are enough for x8 each, or x4 for very many."""
     count = len(rig.cards)
     now = min(link.bandwidth for link in rig.links)
     ways = (
-        (cpu, split) for least in (8, 4) for cpu in cpus.cpus() if _for_gpus(cpu.lanes)
-        for split in (_shared(slots, count, least) for slots in cpu.splits) if split
-    )  # fmt: skip
+        (cpu, split)
+        for least in (8, 4)
+        for cpu in cpus.cpus()
+        if _for_gpus(cpu.lanes)
+        for split in (_shared(slots, count, least) for slots in cpu.splits)
+        if split
+    )
     for cpu, split in ways:
         generation = min(cpu.generation, rig.fastest)
         links = [Link(generation, width) for width in split]
@@ -176,7 +185,7 @@ def _platform(rig: Machine) -> Iterator[Change]:
         widths = "/".join(f"x{width}" for width in split)
         if len(set(split)) == 1 and count > 4:
             widths = f"x{split[0]} for each of {count}"
-        yield Change(
+        yield Recommendation(
             "board",
             f"Another board: {cpu.socket} gives Gen{generation} {widths}",
             f"{cpu.memory} memory; the first row of inventory/hardware/cpus.yml that does"
@@ -211,13 +220,13 @@ def _for_gpus(lanes: int) -> bool:
     return lanes >= 40  # fewer lanes are a desktop's, whose boards have no third wide slot
 
 
-def _power(rig: Machine) -> Iterator[Change]:
-    """The cards' own power limit instead of the one that provisioning sets."""
+def _power(rig: Machine) -> Iterator[Recommendation]:
+    """Yield the change from provisioning's power limit to the cards' default limit."""
     limited = [card for card in rig.cards if card.power_limit]
     if not limited:
         return
     one = limited[0]
-    yield Change(
+    yield Recommendation(
         "power",
         f"All of the board power: {one.board_power:.0f} W instead of {one.power_limit:.0f} W",
         "the limit keeps 95 % of the speed, so at most this; check the power supply first",

@@ -13,10 +13,10 @@ from provision.paths import PLAYBOOKS
 PROVISION = PLAYBOOKS / "provision.yml"
 
 
-def provision(context: FleetContext, flags: Flags, yes_really: bool = False) -> None:
+def provision(context: FleetContext, flags: Flags, accept_workstation: bool = False) -> None:
     """Play the steps from mining OS to deep learning host."""
-    if yes_really:  # playbooks/preflight.yml asks for it
-        flags = replace(flags, e=(*flags.e, "yes_really=true"))
+    if accept_workstation:  # playbooks/preflight.yml asks for it
+        flags = replace(flags, e=(*flags.e, "accept_workstation=true"))
     play_file(context, flags, PROVISION, "provision")
 
 

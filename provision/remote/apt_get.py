@@ -1,4 +1,4 @@
-"""Running apt-get: never a question, never a lock given up on at once, and errors that say why."""
+"""Run apt-get without prompts; wait for its locks, and explain its errors."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ENVIRONMENT = {
 }
 LOCKED = re.compile(r"Could not get lock (\S+?)[.,]?\s|Unable to lock (?:directory )?(\S+)")
 SIMULATED = re.compile(r"^(Inst|Remv|Purg) (\S+)(?: \[(.*?)\])?(?: \((\S+))?", re.MULTILINE)
-# A package that was left unconfigured, by a failure or a cut, counts in a line of its own.
+# apt-get counts packages left unconfigured by a failure or a power cut in a separate line.
 NOTHING_DONE = re.compile(
     r"^0 upgraded, 0 newly installed(, 0 downgraded)?, 0 to remove.*\n(?!\d+ not fully installed)",
     re.M,
@@ -33,7 +33,7 @@ NOTHING_DONE = re.compile(
 TAIL = 30  # lines of its standard output that a failure shows, before all of its standard error
 
 
-class Change(NamedTuple):
+class PackageChange(NamedTuple):
     """One line of a simulation: a package to install (its version before, if any) or remove."""
 
     action: str
@@ -44,7 +44,7 @@ class Change(NamedTuple):
 
 def apt_get(host: Host, words: Sequence[str], lock_timeout: int) -> Completed:
     """Run apt-get with `words`; raises ModuleFailure that explains what went wrong."""
-    # Without a terminal of its own, dpkg does not draw its percentage a hundred times.
+    # Without a terminal, dpkg does not draw its percentage a hundred times.
     options = ["-o", f"DPkg::Lock::Timeout={lock_timeout}", "-o", "Dpkg::Use-Pty=0"]
     command = ["apt-get", "-q", "-y", *options, *words]
     done = host.run(command, environment=ENVIRONMENT)
@@ -55,7 +55,7 @@ def apt_get(host: Host, words: Sequence[str], lock_timeout: int) -> Completed:
     return done
 
 
-def simulate(host: Host, words: Sequence[str]) -> tuple[Completed, list[Change]]:
+def simulate(host: Host, words: Sequence[str]) -> tuple[Completed, list[PackageChange]]:
     """What apt-get would do; needs no lock. Raises ModuleFailure as `apt_get` does."""
     command = ["apt-get", "-q", "-y", "-s", *words]
     done = host.run(command, environment=ENVIRONMENT)
@@ -64,7 +64,7 @@ def simulate(host: Host, words: Sequence[str]) -> tuple[Completed, list[Change]]
             explain(done), rc=done.rc, stdout=done.stdout, stderr=done.stderr, cmd=command
         )
     changes = [
-        Change("install" if action == "Inst" else "remove", name, before or "", after or "")
+        PackageChange("install" if action == "Inst" else "remove", name, before or "", after or "")
         for action, name, before, after in SIMULATED.findall(done.stdout)
     ]
     return done, changes

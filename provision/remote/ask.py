@@ -8,7 +8,7 @@ import urllib.request
 
 
 def main(url: str) -> None:
-    """Print what stands at the URL, or end with the reason why nothing does."""
+    """Print the document at the URL, or exit with the reason of the failure."""
     trust = ssl._create_unverified_context()  # itself, on its own loopback  # nosec B323
     try:
         answer = urllib.request.urlopen(url, timeout=10, context=trust)  # ours  # nosec B310

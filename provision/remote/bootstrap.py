@@ -1,6 +1,6 @@
 """Run on the rig by `python3 -c`: makes the worker's modules importable from memory, and starts it.
 
-It is executed as text, so it imports nothing of ours before its importer stands.
+It is executed as text, so it imports nothing of deeprig before its importer is installed.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ class Package(NamedTuple):
     """One package of one architecture, as dpkg knows it.
 
     want is what was selected (install, hold, deinstall, purge), state what is there (installed,
-    config-files, half-configured ...). held is also true of one that is kept back.
+    config-files, half-configured ...). held is also true of a package that is kept back.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Frames: what the two sides say to each other over one SSH channel.
+"""Frames: the protocol of the two sides over one SSH channel.
 
 A frame is four bytes of length (big-endian), then that many bytes of zlib-compressed JSON.
 
@@ -49,7 +49,7 @@ def pack(frame: Frame) -> bytes:
 
 
 def _plain(value: Any) -> Any:
-    """What JSON has no form for, in one that it has: no result may end the session."""
+    """Convert what JSON cannot represent: no result may end the session."""
     if isinstance(value, (set, frozenset)):
         return sorted(value, key=str)
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)

@@ -49,7 +49,7 @@ class Completed(NamedTuple):
 class Host:
     """What one task may use.
 
-    check: say what would change, and change nothing. diff: return `diff` where text changes.
+    check: report what would change, and change nothing. diff: return `diff` where text changes.
     batch: every unit of work sent along with this one, for reading shared state in one go.
     """
 
@@ -106,7 +106,7 @@ class Host:
     ) -> Completed:
         """Run a command to its end; text is run by a shell, a list is not.
 
-        The locale is C.UTF-8 (messages are read by machines and by the operator), there is no
+        The locale is C.UTF-8 (machines and the operator read the messages), without a
         terminal, the working directory is / unless `cwd` names another, and each line is also
         shown to the operator as progress. Raises ModuleFailure
         when the program does not exist, can't be started, or outlasts `timeout` (seconds).

@@ -91,8 +91,11 @@ class Lock:
         try:
             known = json.loads(os.pread(self._handle, 1000, 0).decode("utf-8", "replace"))
             return Holder(
-                str(known["by"]), str(known["since"]), int(known["pid"]),
-                bool(known["ending"]), quiet,
-            )  # fmt: skip
+                str(known["by"]),
+                str(known["since"]),
+                int(known["pid"]),
+                bool(known["ending"]),
+                quiet,
+            )
         except (ValueError, KeyError, TypeError):  # it is being written
             return Holder("another operator", "now", 0, False, quiet)

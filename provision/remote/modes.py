@@ -24,7 +24,7 @@ def user_id(name: str) -> int:
     try:
         return pwd.getpwnam(name).pw_uid
     except KeyError:
-        raise ModuleFailure(f"there is no user '{name}'") from None
+        raise ModuleFailure(f"the user '{name}' does not exist") from None
 
 
 def group_id(name: str) -> int:
@@ -34,7 +34,7 @@ def group_id(name: str) -> int:
     try:
         return grp.getgrnam(name).gr_gid
     except KeyError:
-        raise ModuleFailure(f"there is no group '{name}'") from None
+        raise ModuleFailure(f"the group '{name}' does not exist") from None
 
 
 def mode_bits(mode: str, current: int, is_directory: bool = False) -> int:

@@ -18,7 +18,7 @@ FALSE = frozenset(("no", "off", "false", "0", "n", "f"))
 class OptionError(ValueError):
     """An option that a module does not have, lacks, or can't take with this value.
 
-    `option` is the name at fault, or None when it is one that is missing.
+    `option` is the wrong name, or None for a missing option.
     """
 
     def __init__(self, message: str, option: str | None = None) -> None:
@@ -45,7 +45,7 @@ Options = Mapping[str, Option]
 
 
 def canonical_names(options: Options) -> dict[str, str]:
-    """Every accepted name, aliases included, and the name that it stands for."""
+    """Return every accepted name, aliases included, with its canonical name."""
     names = {name: name for name in options}
     for name, option in options.items():
         names.update(dict.fromkeys(option.aliases, name))

@@ -44,7 +44,7 @@ def unit_name(name: str) -> str:
 
 
 def unit(host: Host, name: str) -> Unit:
-    """A unit's properties; LoadState says `not-found` for one that does not exist."""
+    """Return a unit's properties; LoadState is `not-found` for a unit that does not exist."""
     name = unit_name(name)
     units = host.state(_units)
     if name not in units:
@@ -121,7 +121,7 @@ def _units(host: Host) -> dict[str, Unit]:
     try:
         return show(host, list(dict.fromkeys(names)))
     except ModuleFailure:
-        return {}  # the task that asks for it says so
+        return {}  # its task reports that
 
 
 def _parse(block: str) -> Unit:

@@ -162,7 +162,7 @@ class Worker:
         result.setdefault("changed", False)
         if host.warnings:
             result["warnings"] = host.warnings
-        # What failed_when and changed_when say, where that needs no template.
+        # failed_when and changed_when, where they need no template.
         if unit.get("failed_when") is not None:
             result["failed"] = unit["failed_when"]
         if unit.get("changed_when") is not None:

@@ -21,10 +21,10 @@ from provision.ssh.host_keys import (
     HOST_KEY,
     Ask,
     AskAboutUnknown,
-    ask,
     changed_key_error,
     other_rig_error,
     parse_host_key,
+    prompt_operator,
 )
 from provision.ssh.transport import Channel
 from provision.templating.host_variables import render_variable
@@ -108,7 +108,7 @@ class RigConnection(StrictConnection):
         host: Host,
         config: Config | None = None,
         accept_new: bool = False,
-        ask: Ask = ask,
+        ask: Ask = prompt_operator,
     ) -> None:
         variable = functools.partial(render_variable, host)
         keywords: dict[str, Any] = dict(TIMEOUTS)
@@ -156,8 +156,8 @@ class RigConnection(StrictConnection):
             ) from None
         except paramiko.AuthenticationException:
             offered = "the password" if self.password is not None else "none of the keys"
-            said = "was not accepted" if self.password is not None else "was accepted"
-            raise self._refused(f"{offered} {said}") from None
+            verdict = "was not accepted" if self.password is not None else "was accepted"
+            raise self._refused(f"{offered} {verdict}") from None
         except socket.gaierror:
             raise UnreachableError(
                 f"the name '{self.host}' can't be resolved",
@@ -165,7 +165,7 @@ class RigConnection(StrictConnection):
             ) from None
         except (OSError, EOFError, paramiko.SSHException) as error:
             if "No authentication methods" in str(error):
-                raise self._refused("there is no key and no password") from None
+                raise self._refused("neither a key nor a password is available") from None
             raise UnreachableError(
                 f"can't connect to {where}: {_reason(error)}",
                 advice="Is the rig on, is this its address, does sshd run? DHCP may have given it "
@@ -194,7 +194,7 @@ class RigConnection(StrictConnection):
         for path in [named] if isinstance(named, str) else named:
             if not Path(path).expanduser().is_file():
                 raise UnreachableError(
-                    f"there is no key file {path}",
+                    f"the key file {path} does not exist",
                     advice="Look at -i, and at ansible_ssh_private_key_file in the inventory.",
                 )
 

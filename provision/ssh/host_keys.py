@@ -27,7 +27,7 @@ Ask = Callable[[str], str]  # asks the operator, in the thread of one rig
 _asking = threading.Lock()  # one question at a time, however many rigs
 
 
-def ask(question: str, cancelled: threading.Event | None = None) -> str:
+def prompt_operator(question: str, cancelled: threading.Event | None = None) -> str:
     """Ask at the terminal; an empty answer once it is cancelled, which `input` would not notice."""
     print(question, end=" ", flush=True)
     while not select.select([sys.stdin], [], [], 0.2)[0]:
@@ -122,5 +122,6 @@ def changed_key_error(error: paramiko.BadHostKeyException, known_hosts: Path) ->
         f"the host key of {error.hostname} has CHANGED: it shows {error.key.get_name()} "
         f"{fingerprint(error.key)}, but {fingerprint(error.expected_key)} is known",
         advice="If the rig was reinstalled, forget the old key: "
-        f"ssh-keygen -R '{error.hostname}' -f {known_hosts} . If not, somebody may be in between.",
+        f"ssh-keygen -R '{error.hostname}' -f {known_hosts} . If not, this may be an attack: "
+        "another machine answers in its place.",
     )

@@ -12,7 +12,7 @@ from provision.boundary.patterns import BOOT_ID, check_form
 from provision.errors import DeeprigError, UnreachableError
 from provision.inventory.hosts import Host
 from provision.ssh.connection import RigConnection
-from provision.ssh.host_keys import Ask, ask
+from provision.ssh.host_keys import Ask, prompt_operator
 from provision.ssh.shell import Shell
 from provision.ssh.transport import Transport
 from provision.ssh.worker_session import WorkerSession
@@ -36,7 +36,7 @@ class Sessions:
 
     `connect` makes a new transport; `sudo_password` and `interpreter` are the inventory's.
     `secrets` holds the passwords of this host: whoever prints what the rig sends masks them.
-    `ask` is how the operator is asked about host keys; who has a live display sets it.
+    `ask` prompts the operator about host keys; a caller with a live display replaces it.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class Sessions:
         self._sudo_password = sudo_password
         self._interpreter = interpreter
         self._exclusive = exclusive
-        self.ask: Ask = ask
+        self.ask: Ask = prompt_operator
         self._early: Future[Transport] | None = None
         self._connection: Transport | None = None
         self._open: dict[str | None, WorkerSession] = {}
@@ -65,14 +65,14 @@ class Sessions:
         return self._closed_frames + now
 
     def connect_early(self) -> None:
-        """Begin to connect in the background; what comes of it is told when it is needed."""
+        """Begin to connect in the background; `get` waits for it or raises its error."""
         early: Future[Transport] = Future()
 
         def connect() -> None:
             try:
                 connection = self._connect(_not_now)
                 connection.open()
-            except Exception as error:  # told in `get`, to the thread that wants the connection
+            except Exception as error:  # raised by `get`, in the thread that needs the connection
                 early.set_exception(error)
             else:
                 early.set_result(connection)
@@ -108,7 +108,7 @@ class Sessions:
     def boot(self, timeout: float) -> tuple[str, str]:
         """The rig's present boot_id, and systemd's word for how far the boot is.
 
-        Over a connection of its own. Raises DeeprigError while the rig is not ready.
+        Uses a separate connection. Raises DeeprigError while the rig is not ready.
         """
         connection = self._connect(self.ask)
         connection.connect_timeout = timeout
@@ -126,7 +126,7 @@ class Sessions:
             connection.close()
 
     def abort(self) -> None:
-        """From another thread: whatever waits for the rig ends soon. It may be said again."""
+        """End whatever waits for the rig, from another thread. May be called repeatedly."""
         for session in list(self._open.values()):
             session.abort()
         if self._connection is not None:
@@ -156,7 +156,7 @@ class Sessions:
 
 
 def _close(early: Future[Transport]) -> None:
-    """Close a connection that nobody waited for."""
+    """Close a connection that was not used."""
     if early.exception() is None:
         early.result().close()
 
@@ -164,7 +164,7 @@ def _close(early: Future[Transport]) -> None:
 def sessions_of(
     host: Host, config: Config, accept_new: bool = False, exclusive: bool = True
 ) -> Sessions:
-    """Sessions as the host's connection variables say. `exclusive`: take the rig's lock."""
+    """Return sessions by the host's connection variables. `exclusive`: take the rig's lock."""
     login = render_variable(host, "ansible_password", "ansible_ssh_pass")
     return Sessions(
         lambda ask: RigConnection(host, config, accept_new, ask),

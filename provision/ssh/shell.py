@@ -25,7 +25,9 @@ from provision.ssh.transport import Channel, Transport
 
 SILENCE = 120.0  # seconds without a byte from a command, unless its caller allows more
 LONGEST = 600.0  # seconds for a whole command, unless its caller allows more
-LONGEST_RUN = 24 * 3600.0  # seconds for what has deadlines of its own, or an operator who waits
+LONGEST_RUN = (
+    24 * 3600.0
+)  # seconds for commands with their own deadlines, or with an operator who waits
 MOST = 64 << 20  # bytes that a command may write, where its caller names no other limit
 MOST_COMPLAINTS = 1 << 20  # bytes of its standard error; what comes then is not kept
 CHUNK = 65536  # bytes
@@ -123,7 +125,7 @@ class _Reading:
 
     def run(self, on_line: OnLine | None, sink: BinaryIO | None) -> tuple[bytes, bytes]:
         """Return what was written; one stream may fill while the other is silent."""
-        out, error, told, count = bytearray(), bytearray(), 0, 0
+        out, error, reported, count = bytearray(), bytearray(), 0, 0
 
         def drain() -> None:
             with contextlib.suppress(OSError):
@@ -139,9 +141,9 @@ class _Reading:
                 sink.write(chunk)
                 continue
             out += chunk
-            while on_line and (end := out.find(b"\n", told)) >= 0:
-                on_line(out[told:end].decode("utf-8", "replace"))
-                told = end + 1
+            while on_line and (end := out.find(b"\n", reported)) >= 0:
+                on_line(out[reported:end].decode("utf-8", "replace"))
+                reported = end + 1
         reader.join(CHANNEL_TIMEOUT)
         return bytes(out), bytes(error)
 
@@ -153,7 +155,7 @@ class _Reading:
             )
         if time.monotonic() > self._deadline:
             raise HungError(
-                "a command did not come to an end in time",
+                "a command did not finish in time",
                 advice="See whether the rig still answers, and what hangs there.",
             )
 
@@ -174,8 +176,8 @@ class RootShell(Shell):
             return words
         if self.sudo_password is None:
             return f"LC_ALL=C exec sudo -n -H -- {words.removeprefix('exec ')}"
-        # sudo reads the password only where it wants one: what it left is no input of the command.
-        # Of a wrong one it asks for two more, which are said at once: it would wait for them.
+        # sudo reads the password only where it needs one: the command must not get what it left.
+        # After a wrong password it waits for two more, so a second line follows at once.
         skip = f'while IFS= read -r line && [ "$line" != {BEGIN} ]; do :; done'
         words = super()._words(f"{skip}; {command}")
         return f"LC_ALL=C exec sudo -S -p '' -H -- {words.removeprefix('exec ')}"

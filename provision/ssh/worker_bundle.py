@@ -10,6 +10,8 @@ import struct
 import zlib
 from pathlib import Path
 
+import packaging
+
 from provision.paths import ROOT
 
 MARK = b"deeprig\n"
@@ -25,9 +27,14 @@ _STARTER = (
 # What the rig gets: provision.remote, and the one reading that its facts share with the agent.
 _PACKAGES = ("provision", "provision.remote", "agent", "agent.readings")
 _SHARED = ("agent.readings.pcie",)
+# What the pip module imports of `packaging`, which a rig need not have.
+_PACKAGING = (
+    *("_elffile", "_manylinux", "_musllinux", "_parser", "_ranges", "_tokenizer", "markers"),
+    *("requirements", "specifiers", "tags", "utils", "version"),
+)
 
 
-def command(interpreter: str = "python3") -> str:
+def starting_command(interpreter: str = "python3") -> str:
     """What starts Python on the rig; the payload follows on its standard input.
 
     -I and -S: nothing of the rig's own Python set-up is read, which also saves time.
@@ -59,11 +66,16 @@ def _contents() -> tuple[dict[str, str], dict[str, str], str]:
     code = sources.pop("provision.remote.bootstrap")
     for name in _SHARED:
         sources[name] = (ROOT / f"{name.replace('.', '/')}.py").read_text(encoding="utf-8")
+    sources["packaging"] = ""
+    library = Path(packaging.__file__).parent
+    for module in _PACKAGING:
+        source = (library / f"{module}.py").read_text(encoding="utf-8")
+        sources[f"packaging.{module}"] = source
     return sources, data, code
 
 
 @functools.cache
-def payload(exclusive: bool) -> bytes:
+def make_payload(exclusive: bool) -> bytes:
     """The mark and the compressed worker. `exclusive`: it takes the rig's lock, in our name."""
     sources, data, code = _contents()
     packed = {

@@ -124,7 +124,7 @@ class WorkerSession:
             _shut(channel)
 
     def _command(self) -> str:
-        python = worker_bundle.command(self._interpreter)
+        python = worker_bundle.starting_command(self._interpreter)
         if self.become_user is None:
             return f"exec env LC_ALL=C {python}"
         how = "-n" if self._password is None else "-S -p ''"
@@ -143,7 +143,7 @@ class WorkerSession:
             self._channel = channel
             password = f"{self._password}\n".encode() if self._password is not None else b""
             with contextlib.suppress(OSError):  # an early exit is explained by what it wrote
-                channel.sendall(password + worker_bundle.payload(self._exclusive) + first)
+                channel.sendall(password + worker_bundle.make_payload(self._exclusive) + first)
             self._greeting()
         except (paramiko.SSHException, EOFError, TimeoutError) as error:
             self._channel = None
@@ -207,9 +207,9 @@ class WorkerSession:
 
     def _no_worker(self, heard: str) -> UnreachableError:
         assert self._channel is not None
-        said = self._stderr() or heard
+        output = self._stderr() or heard
         self._channel = None
-        text = said.lower()
+        text = output.lower()
         user = self.transport.user
         if "incorrect password" in text or "sorry, try again" in text or "no password" in text:
             return UnreachableError(
@@ -238,7 +238,7 @@ class WorkerSession:
                 "ansible_python_interpreter.",
             )
         return UnreachableError(
-            "the worker did not start", advice=clean(said).strip() or "It gave no reason."
+            "the worker did not start", advice=clean(output).strip() or "It gave no reason."
         )
 
     def _missing(self, text: str) -> str:
@@ -246,11 +246,11 @@ class WorkerSession:
 
     def _stderr(self) -> str:
         assert self._channel is not None
-        said = b""
+        output = b""
         with contextlib.suppress(TimeoutError):
-            while len(said) < MOST_OF_STDERR and (chunk := self._channel.recv_stderr(65536)):
-                said += chunk
-        return said.decode("utf-8", "replace")
+            while len(output) < MOST_OF_STDERR and (chunk := self._channel.recv_stderr(65536)):
+                output += chunk
+        return output.decode("utf-8", "replace")
 
     def _send(self, data: bytes) -> None:
         assert self._channel is not None
@@ -285,8 +285,8 @@ class WorkerSession:
             raise self._lost(f"it sent something else than frames ({error})") from None
         if body is None:
             assert self._channel is not None
-            said = clean(self._stderr()).strip()
-            raise self._lost(said or "the connection was closed")
+            output = clean(self._stderr()).strip()
+            raise self._lost(output or "the connection was closed")
         try:
             frame = decode_frame(body, LIMITS)
         except BoundaryError as error:

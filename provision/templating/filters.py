@@ -198,11 +198,21 @@ def version(value: Any, other: Any, operator: str = "==") -> bool:
     """Whether `value operator other` holds of two versions."""
     left, right = version_key(str(value)), version_key(str(other))
     outcomes: dict[str, bool] = {
-        "==": left == right, "=": left == right, "eq": left == right,
-        "!=": left != right, "<>": left != right, "ne": left != right,
-        "<": left < right, "lt": left < right, "<=": left <= right, "le": left <= right,
-        ">": left > right, "gt": left > right, ">=": left >= right, "ge": left >= right,
-    }  # fmt: skip
+        "==": left == right,
+        "=": left == right,
+        "eq": left == right,
+        "!=": left != right,
+        "<>": left != right,
+        "ne": left != right,
+        "<": left < right,
+        "lt": left < right,
+        "<=": left <= right,
+        "le": left <= right,
+        ">": left > right,
+        "gt": left > right,
+        ">=": left >= right,
+        "ge": left >= right,
+    }
     if operator not in outcomes:
         raise ValueError(f"version: no operator '{operator}'")
     return outcomes[operator]

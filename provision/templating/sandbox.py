@@ -36,7 +36,7 @@ from provision.templating.unknown import Unknown
 _COMPILED_FORM = 4  # changes with how templates are compiled: older ones in the cache don't serve
 # What asks only whether there is a value.
 _OF_ABSENCE = frozenset(("default", "d", "defined", "undefined"))
-# What a template may give that is a list to whoever reads it.
+# Results of templates that become lists.
 _LISTS = (Iterator, KeysView, ValuesView, ItemsView, Set)
 _NAMES = "names_of_variables"  # a global of a compiled template
 

@@ -144,7 +144,7 @@ class PartialResult(dict[str, Any]):
         return Unknown(f"'{key}' of {self._source}", self._witness, is_defined=False)
 
     def get(self, key: str, default: Any = None) -> Any:
-        """Return the value of a key; of one that is not known, Unknown."""
+        """Return the value of a key, or Unknown."""
         return self[key]
 
     def __contains__(self, key: object) -> bool:

@@ -1,11 +1,10 @@
-"""`fab validate`: run the suite on every rig at once, tell what does not hold, keep the reports."""
+"""`fab validate`: run the suite on every rig at once, print the failures, save the reports."""
 
 from __future__ import annotations
 
 import json
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,14 +12,12 @@ from typing import Any
 from fabric import Config
 from invoke.exceptions import Exit
 
-from provision.cli import fanout
 from provision.cli.flags import Flags
 from provision.cli.fleet import FleetContext
 from provision.errors import (
     DeeprigError,
-    LostError,
+    ExitStatus,
     SourceError,
-    UnreachableError,
     describe,
     shown_path,
 )
@@ -30,16 +27,14 @@ from provision.output.redaction import Redactor, secrets_of
 from provision.output.terminal import Terminal
 from provision.paths import LOG
 from provision.ssh.connection import RigConnection
+from provision.ssh.fanout import attempt, run_on_hosts
 from provision.validate import baseline, html, show
-from provision.validate.baseline import Change
-from provision.validate.suite import SuiteRun, Wanted
-
-FORKS = 16  # rigs at work at once
-FAILED, UNREACHABLE = 1, 4  # exit statuses
+from provision.validate.baseline import MetricChange
+from provision.validate.suite import SuiteOptions, SuiteRun
 
 
 @dataclass(frozen=True)
-class Result:
+class ValidationResult:
     """One rig's: a report, or why there is none, or why it is not of all checks."""
 
     host: str
@@ -56,9 +51,7 @@ def validate(
     report: str = "",
     select: str = "",
 ) -> None:
-    """Validate all rigs that -H named; ends with status 1 when a check is critical, and 4 when a
-    rig can't be reached or is lost.
-    """
+    """Validate all rigs that -H named. Raises Exit with the highest status (ExitStatus)."""
     _, hosts = context.fleet(flags)
     earlier = [baseline.load(Path(file)) for file in baselines]
     if earlier and len(hosts) > 1:
@@ -68,52 +61,52 @@ def validate(
         )
     stamp = time.strftime("%Y%m%d-%H%M%S")
     folder = Path(report).absolute() if report else LOG / f"validate-{stamp}"
-    wanted = Wanted(quick, flags.inventory, tuple(flags.e), select)
+    wanted = SuiteOptions(quick, flags.inventory, tuple(flags.e), select)
     redactor = Redactor(word for host in hosts for word in secrets_of(host.variables))
-    results = run(hosts, wanted, context.config, flags, folder, redactor)
+    results = run_suites(hosts, wanted, context.config, flags, folder, redactor)
     changes = {
         result.host: baseline.compare(earlier, result.document)
         for result in results
         if earlier and result.document is not None
     }
     results = [_kept(result, changes.get(result.host)) for result in results]
-    tell(results, changes, flags)
+    print_results(results, changes, flags)
     _leave(results, changes)
 
 
-def run(
+def run_suites(
     hosts: Sequence[Host],
-    wanted: Wanted,
+    wanted: SuiteOptions,
     config: Config,
     flags: Flags,
     folder: Path,
     redactor: Redactor,
-) -> list[Result]:
-    """All rigs at once. Ctrl-C ends what runs on them before it goes on to its caller."""
+) -> list[ValidationResult]:
+    """Validate all rigs at once. Ctrl-C ends what runs on them, and goes on to the caller."""
     runs = {host.name: SuiteRun(host.name, wanted, config, folder / host.name) for host in hosts}
-    names = list(runs)
-    with show.Watch(names, redactor, quiet=flags.json) as watch, ThreadPoolExecutor(FORKS) as pool:
+    with show.Watch(list(runs), redactor, quiet=flags.json) as watch:
 
-        def one(host: Host) -> Result:
+        def validate_host(host: Host) -> ValidationResult:
             suite = runs[host.name]
             try:
                 _greet(host, config, flags)
                 document = suite.run(lambda event: watch.event(host.name, event))
-                return Result(host.name, suite.folder, redactor.value(document), suite.lost)
-            except DeeprigError as error:
-                return Result(host.name, suite.folder, error=error)
+                return ValidationResult(
+                    host.name, suite.folder, redactor.value(document), suite.lost
+                )
             finally:
                 watch.done(host.name)
 
-        futures = [pool.submit(one, host) for host in hosts]
-        try:
-            return [future.result() for future in futures]
-        except KeyboardInterrupt:
-            for future in futures:
-                future.cancel()
-            with ThreadPoolExecutor(FORKS) as ending:
-                list(ending.map(SuiteRun.stop, runs.values()))
-            raise
+        def stop() -> None:
+            run_on_hosts(hosts, lambda host: runs[host.name].stop())
+
+        answers = run_on_hosts(hosts, validate_host, on_interrupt=stop)
+    return [
+        answer
+        if isinstance(answer, ValidationResult)
+        else ValidationResult(name, runs[name].folder, error=answer)
+        for name, answer in answers.items()
+    ]
 
 
 def _greet(host: Host, config: Config, flags: Flags) -> None:
@@ -122,15 +115,15 @@ def _greet(host: Host, config: Config, flags: Flags) -> None:
         connection.open()
 
 
-def _kept(result: Result, changes: list[Change] | None) -> Result:
+def _kept(result: ValidationResult, changes: list[MetricChange] | None) -> ValidationResult:
     """The result, with its report written here; an error that keeps it from that is its own."""
     if result.document is None:
         return result
-    failure = fanout.attempt(keep, result, changes)
+    failure = attempt(keep, result, changes)
     return replace(result, error=failure) if isinstance(failure, DeeprigError) else result
 
 
-def keep(result: Result, changes: list[Change] | None) -> None:
+def keep(result: ValidationResult, changes: list[MetricChange] | None) -> None:
     """Write what is made of the report here: its page, and the document without secrets."""
     assert result.document is not None
     document = json.dumps(result.document, indent=1) + "\n"
@@ -139,7 +132,9 @@ def keep(result: Result, changes: list[Change] | None) -> None:
     files.write(result.folder / "report.html", page, 0o600)
 
 
-def tell(results: Sequence[Result], changes: Mapping[str, list[Change]], flags: Flags) -> None:
+def print_results(
+    results: Sequence[ValidationResult], changes: Mapping[str, list[MetricChange]], flags: Flags
+) -> None:
     """Print the tables and one line a rig, or one JSON document."""
     errors = Terminal(error=True)
     for result in results:
@@ -165,12 +160,12 @@ def tell(results: Sequence[Result], changes: Mapping[str, list[Change]], flags: 
         )
 
 
-def _leave(results: Sequence[Result], changes: Mapping[str, list[Change]]) -> None:
-    """Exit with the worst status."""
-    worse = any(change.direction == "worse" for found in changes.values() for change in found)
-    critical = any(one.document and one.document["counts"]["critical"] for one in results)
-    broken = [one.error for one in results if one.error is not None]
-    if any(isinstance(error, (UnreachableError, LostError)) for error in broken):
-        raise Exit(code=UNREACHABLE)
-    if critical or worse or broken:
-        raise Exit(code=FAILED)
+def _leave(results: Sequence[ValidationResult], changes: Mapping[str, list[MetricChange]]) -> None:
+    """Raise Exit with the highest status, unless it is 0."""
+    is_worse = any(change.direction == "worse" for found in changes.values() for change in found)
+    is_critical = any(one.document and one.document["counts"]["critical"] for one in results)
+    statuses = [one.error.status for one in results if one.error is not None]
+    if is_critical or is_worse:
+        statuses.append(ExitStatus.FINDINGS)
+    if statuses:
+        raise Exit(code=max(statuses))

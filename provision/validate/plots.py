@@ -1,4 +1,4 @@
-"""The plots of a report, as SVG to stand in HTML."""
+"""The plots of a report, as SVG for HTML."""
 
 from __future__ import annotations
 
@@ -16,8 +16,12 @@ UNITS = ("B", "KiB", "MiB", "GiB")
 def collectives(bench: Mapping[str, Any], minimum: float | None) -> str:
     """Bus bandwidth of each collective over its sizes; minimum (bytes/s): a dashed line."""
     chart = charts.chart_of(
-        "XY", charts.COLOURS[1:], logarithmic=True, x_title="size", y_title="bus bandwidth, GB/s",
-    )  # fmt: skip
+        "XY",
+        charts.COLOURS[1:],
+        logarithmic=True,
+        x_title="size",
+        y_title="bus bandwidth, GB/s",
+    )
     lines = {
         one["collective"]: [
             (size["size_bytes"], size["bus_bandwidth_bytes_per_second"] / 1e9)
@@ -47,22 +51,29 @@ def bars(rows: Sequence[Mapping[str, Any]], unit: str, scale: float) -> str:
     """A bar a row (report's rows with a value), and below it its minimum, if there is any."""
     limits = [row["minimum"] / scale if row.get("minimum") else None for row in rows]
     chart = charts.chart_of(
-        "HorizontalBar", (GOOD, LIMIT), x_title=unit, show_legend=any(limits),
-        height=90 + BAR * len(rows) * (2 if any(limits) else 1), legend_at_bottom=True,
-    )  # fmt: skip
+        "HorizontalBar",
+        (GOOD, LIMIT),
+        x_title=unit,
+        show_legend=any(limits),
+        height=90 + BAR * len(rows) * (2 if any(limits) else 1),
+        legend_at_bottom=True,
+    )
     shown = [*zip(rows, limits, strict=True)][::-1]  # pygal's first is at the bottom
     chart.x_labels = [row["subject"] for row, _ in shown]
-    chart.add("measured", [
-        {"value": row["value"] / scale, "color": GOOD if row["status"] == "ok" else BAD}
-        for row, _ in shown
-    ])  # fmt: skip
+    chart.add(
+        "measured",
+        [
+            {"value": row["value"] / scale, "color": GOOD if row["status"] == "ok" else BAD}
+            for row, _ in shown
+        ],
+    )
     if any(limits):
         chart.add("at least", [limit for _, limit in shown])
     return charts.svg(chart)
 
 
 def in_words(size: float) -> str:
-    """A size in bytes as people say it.
+    """Return a size in bytes for people.
 
     >>> in_words(8), in_words(2**19)
     ('8 B', '512 KiB')

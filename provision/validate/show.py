@@ -18,11 +18,11 @@ from rich.text import Text
 from provision.output.redaction import Redactor
 from provision.output.terminal import Terminal
 from provision.validate import baseline
-from provision.validate.baseline import Change
+from provision.validate.baseline import MetricChange
 
 STYLES = {"ok": "green", "unknown": "bright_black", "warning": "yellow", "critical": "bold red"}
 DIRECTIONS = {"worse": "bold red", "better": "green", "gone": "yellow", "new": "bright_black"}
-REMINDER = 15.0  # seconds between two lines of a log that say what is being done
+REMINDER = 15.0  # seconds between two progress lines in a log
 
 
 class Watch:
@@ -36,7 +36,7 @@ class Watch:
         self._width = max(len(host) for host in hosts)
         self._doing = dict.fromkeys(hosts, "connecting")
         self._count: dict[str, tuple[int, int]] = {}
-        self._told: dict[str, float] = {host: time.monotonic() for host in hosts}
+        self._reported_at: dict[str, float] = {host: time.monotonic() for host in hosts}
         self._lock = threading.Lock()
         self._live: Live | None = None
 
@@ -73,11 +73,11 @@ class Watch:
             self._refresh()
 
     def _remind(self, host: str) -> None:
-        if self._live is None and time.monotonic() - self._told[host] > REMINDER:
+        if self._live is None and time.monotonic() - self._reported_at[host] > REMINDER:
             self._line(host, f"          {self._progress(host)}", "unknown")
 
     def _line(self, host: str, text: str, status: str) -> None:
-        self._told[host] = time.monotonic()
+        self._reported_at[host] = time.monotonic()
         line = Text(f"{host:<{self._width}}  ")
         line.append(self._redactor.text(text), STYLES[status] if status != "unknown" else "")
         self._console.print(line, soft_wrap=True)
@@ -94,13 +94,13 @@ class Watch:
 
 
 def table(document: Mapping[str, Any], console: Console, verbose: bool = False) -> None:
-    """A report: a line a check, and under what does not hold its rows with advice."""
+    """Print a report: one line for each check, and the rows of failed checks with advice."""
     console.print(Text(document["host"], style="bold"))
     grid = Table.grid(padding=(0, 2, 0, 0), pad_edge=False)
     grid.add_column(width=8, no_wrap=True)
     grid.add_column(width=26)
     grid.add_column(ratio=1)
-    for checks in _told_together(document):
+    for checks in _group_untried(document):
         check = checks[0]
         status = Text(check["status"], STYLES[check["status"]])
         title = check["title"] if len(checks) == 1 else f"{len(checks)} checks"
@@ -108,7 +108,7 @@ def table(document: Mapping[str, Any], console: Console, verbose: bool = False) 
     console.print(Padding(grid, (0, 0, 0, 2)))
 
 
-def _told_together(document: Mapping[str, Any]) -> Iterator[list[Mapping[str, Any]]]:
+def _group_untried(document: Mapping[str, Any]) -> Iterator[list[Mapping[str, Any]]]:
     """Each check alone; those that a lost rig left untried, all at once."""
 
     def same(pair: tuple[int, Mapping[str, Any]]) -> object:
@@ -133,21 +133,21 @@ def _content(check: Mapping[str, Any], verbose: bool) -> Text:
     if not lines and len(rows) == 1:
         lines = [Text(rows[0]["reading"])]
     elif not lines and rows:
-        lines = [Text(f"{len(rows)} as expected")]
+        lines = [Text(f"{len(rows)} passed")]
     return Text("\n").join(lines)
 
 
-def changes(host: str, found: Sequence[Change], console: Console) -> None:
+def changes(host: str, found: Sequence[MetricChange], console: Console) -> None:
     """What got worse (and better) beyond noise."""
-    told = [change for change in found if change.direction != "same"]
+    changed = [change for change in found if change.direction != "same"]
     values = sum(1 for change in found if change.share is not None)
     if unknown := baseline.unjudged(found):
         console.print(f"{host}: {unknown}", soft_wrap=True)
-    if not told:
+    if not changed:
         console.print(f"{host}: no difference to the baseline beyond noise, of {values} values")
         return
     console.print(Text(f"{host}, against the baseline", style="bold"))
-    for change in sorted(told, key=lambda change: list(DIRECTIONS).index(change.direction)):
+    for change in sorted(changed, key=lambda change: list(DIRECTIONS).index(change.direction)):
         line = Text("  ")
         line.append(f"{change.direction:<8}", DIRECTIONS[change.direction])
         line.append(change.line)

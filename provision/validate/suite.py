@@ -1,4 +1,4 @@
-"""One rig's run of the suite: a pytest of its own, whose events are heard while it goes on."""
+"""One rig's run of the suite: a separate pytest process that reports events while it runs."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Event = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class Wanted:
+class SuiteOptions:
     """What the operator asked for, the same for every rig."""
 
     quick: bool = False
@@ -37,9 +37,9 @@ class Wanted:
 
 
 class SuiteRun:
-    """Runs pytest over tests/rig against one rig, in a process of its own."""
+    """Runs pytest over tests/rig against one rig, in a separate process."""
 
-    def __init__(self, host: str, wanted: Wanted, config: Config, folder: Path) -> None:
+    def __init__(self, host: str, wanted: SuiteOptions, config: Config, folder: Path) -> None:
         self.host = host
         self.folder = folder
         self._wanted = wanted
@@ -73,7 +73,7 @@ class SuiteRun:
                 stderr=subprocess.STDOUT,
                 pass_fds=(writer,),
                 umask=0o077,  # what it writes names users, keys and addresses of a rig
-                start_new_session=True,  # Ctrl-C is told by `stop`, once
+                start_new_session=True,  # `stop` forwards Ctrl-C, once
                 env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
             )
             os.close(writer)
@@ -139,7 +139,7 @@ class SuiteRun:
     def _broken(self) -> DeeprigError:
         assert self._process is not None
         lines = self.log.read_text(errors="replace").strip().splitlines()
-        said = lines[-1] if lines else "it said nothing"
+        last_line = lines[-1] if lines else "it printed nothing"
         if self._process.returncode < 0:
             return LostError(f"the suite was ended by signal {-self._process.returncode}")
-        return DeeprigError(f"the suite did not come to an end: {said}", advice=f"See {self.log}.")
+        return DeeprigError(f"the suite did not finish: {last_line}", advice=f"See {self.log}.")

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from lab import host, image
-from lab import inventory as lab_inventory
-from lab.fleet import write_known_hosts
-from lab.lease import lease_network
-from lab.machine import Rig
+from lab.build import host, image
+from lab.build.image import RigImage
+from lab.rigs import inventory as lab_inventory
+from lab.rigs.fleet import write_known_hosts
+from lab.rigs.lease import lease_network
+from lab.rigs.machine import Rig
 from tests.lab.mining.pool import Pool
 from tests.lab.provisioned import ensure_provisioned
 
@@ -46,7 +47,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 @pytest.fixture(scope="session")
-def lab_image() -> image.Image:
+def lab_image() -> RigImage:
     """The image of the rigs; a machine that can't run the lab fails here."""
     if problem := host.unusable():
         pytest.fail(f"The lab must run in CI: {problem}", pytrace=False)
@@ -61,17 +62,19 @@ def own_network() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def make_rig(own_network: None, lab_image: image.Image) -> MakeRig:
+def make_rig(own_network: None, lab_image: RigImage) -> MakeRig:
     """Boot a rig by its name (test, test2, …), as on the day it was bought, even if it was used.
 
     For example: rig = make_rig("test2", flavour="msos").
     """
 
-    def make(name: str, flavour: str = lab_image.flavour, built: image.Image | None = None) -> Rig:
+    def make(name: str, flavour: str = lab_image.flavour, built: RigImage | None = None) -> Rig:
         rig = Rig(name)
         if built is None:
             built = lab_image if flavour == lab_image.flavour else image.ensure(flavour)
         rig.up(fresh=True, image=built)
+        # sshd answers before the last unit has started, and units of a host set up its GPUs.
+        rig.run("systemctl is-system-running --wait", check=False)
         return rig
 
     return make
@@ -79,8 +82,8 @@ def make_rig(own_network: None, lab_image: image.Image) -> MakeRig:
 
 @pytest.fixture(scope="session")
 def provisioned_image(
-    own_network: None, lab_image: image.Image, write_inventory: Callable[..., Path]
-) -> image.Image:
+    own_network: None, lab_image: RigImage, write_inventory: Callable[..., Path]
+) -> RigImage:
     """The image of a rig that `fab provision` has turned into a host."""
     return ensure_provisioned(lab_image, write_inventory)
 
@@ -93,7 +96,7 @@ def rig(make_rig: MakeRig) -> Rig:
 
 @pytest.fixture(scope="session")
 def write_inventory(
-    lab_image: image.Image, tmp_path_factory: pytest.TempPathFactory
+    lab_image: RigImage, tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[..., Path]:
     """Write an inventory of these rigs, as `fab lab.up` does; return its path."""
 
@@ -110,9 +113,11 @@ def write_inventory(
 
 
 @pytest.fixture(scope="module")
-def target(request: pytest.FixtureRequest, make_rig: MakeRig) -> Rig:
-    """A rig of a test file's own, as it was bought; the file says its name: NAME."""
-    return make_rig(request.module.NAME)
+def target(request: pytest.FixtureRequest, make_rig: MakeRig) -> Iterator[Rig]:
+    """A rig for one test file, as on the day it was bought; the file names it: NAME."""
+    rig = make_rig(request.module.NAME)
+    yield rig
+    rig.discard()
 
 
 @pytest.fixture(scope="module")

@@ -13,8 +13,8 @@ from typing import Any
 
 import yaml
 
-from lab import faults
-from lab.machine import Rig
+from lab.rigs.machine import Rig
+from lab.simulate import faults
 
 ROOT = Path(__file__).parents[2]
 STEPS = ROOT / "playbooks"

@@ -13,22 +13,22 @@ import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from lab import image
-from lab.image import Image
-from lab.machine import Rig
+from lab.build import image
+from lab.build.image import RigImage
+from lab.rigs.machine import Rig
 from tests.lab.operator import ROOT, fab
 
 NAME = "test90"
 #: What of the project provisioning reads, beside the image.
 SOURCES = (
-    *("agent", "playbooks", "provision", "tests/rig", "fabfile.py", "lab/wheels.py"),
+    *("agent", "playbooks", "provision", "tests/rig", "fabfile.py", "lab/build/wheels.py"),
     *("inventory/group_vars", "inventory/hardware", "inventory/models"),
 )
 #: What of a provisioned rig must not be the same on the next one.
 OF_ONE_RIG = ("etc/ssh/ssh_host_*", "etc/machine-id", "var/log/journal/*")
 
 
-def ensure_provisioned(bought: Image, write_inventory: Callable[..., Path]) -> Image:
+def ensure_provisioned(bought: RigImage, write_inventory: Callable[..., Path]) -> RigImage:
     """Return the image with the provisioned layer, which is made first if it is missing."""
     name = f"provisioned-{image.fingerprint(*map(str, bought.layers), *_source_hashes())}"
     layer = image.cache() / name
@@ -37,10 +37,10 @@ def ensure_provisioned(bought: Image, write_inventory: Callable[..., Path]) -> I
         if not layer.is_dir():
             _remove_old_layers()
             _provision(layer, bought, write_inventory)
-    return Image((layer, *bought.layers), bought.repository, bought.flavour)
+    return RigImage((layer, *bought.layers), bought.repository, bought.flavour)
 
 
-def _provision(layer: Path, bought: Image, write_inventory: Callable[..., Path]) -> None:
+def _provision(layer: Path, bought: RigImage, write_inventory: Callable[..., Path]) -> None:
     rig = Rig(NAME)
     rig.up(fresh=True, image=bought)
     result = fab(write_inventory(rig), NAME, "provision", seconds=400)

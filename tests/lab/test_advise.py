@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from lab.machine import Rig
+from lab.rigs.machine import Rig
 from provision.performance.measured import FOLDER
 from tests.lab.operator import fab
 
@@ -52,12 +52,22 @@ def test_its_newest_benchmark_counts(
 ) -> None:
     size = 1 << 26
     measured = {
-        "format": "deeprig-bench", "version": 1, "finished_at": 1.7e9, "backend": "nccl",
-        "ranks": 3, "gpus": ["0000:04:00.0", "0000:06:00.0", "0000:08:00.0"],
-        "collectives": [{"collective": "all_reduce", "ranks": 3, "sizes": [
-            {"size_bytes": size, "time_seconds": size * 4 / 3 / 0.3e9, "wrong_values": 0}
-        ]}],
-    }  # fmt: skip
+        "format": "deeprig-bench",
+        "version": 1,
+        "finished_at": 1.7e9,
+        "backend": "nccl",
+        "ranks": 3,
+        "gpus": ["0000:04:00.0", "0000:06:00.0", "0000:08:00.0"],
+        "collectives": [
+            {
+                "collective": "all_reduce",
+                "ranks": 3,
+                "sizes": [
+                    {"size_bytes": size, "time_seconds": size * 4 / 3 / 0.3e9, "wrong_values": 0}
+                ],
+            }
+        ],
+    }
     benchmarks("1.json", measured)
     document = advised(rig_inventory, rig)
     assert document["rig"]["measured"].startswith(f"{FOLDER}/1.json")

@@ -10,15 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from lab.image import Image
-from lab.machine import Rig
+from lab.build.image import RigImage
+from lab.rigs.machine import Rig
 from tests.lab.operator import ROOT, fab
 
 NAME = "test16"
 
 
 @pytest.fixture(scope="module")
-def target(make_rig: Callable[..., Rig], provisioned_image: Image) -> Rig:
+def target(make_rig: Callable[..., Rig], provisioned_image: RigImage) -> Rig:
     return make_rig(NAME, built=provisioned_image)
 
 

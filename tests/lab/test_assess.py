@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from lab.machine import Rig
+from lab.rigs.machine import Rig
 from tests.lab.operator import Said, fab, switching, variant
 
 NAME = "test52"
@@ -62,8 +62,16 @@ def test_without_python_and_without_a_trace(
     target.run("touch /run/stamp")
     said = assess(inventory, "--verbose")
     assert said.status == 0, said.text
-    said.names("HiveOS", "B450 Steel Legend", "P2.90", "lolMiner", "16 of Gen3",
-               "x1 of x16, up to 16 GT/s", "<- narrowest", "keep, if its BIOS splits")  # fmt: skip
+    said.names(
+        "HiveOS",
+        "B450 Steel Legend",
+        "P2.90",
+        "lolMiner",
+        "16 of Gen3",
+        "x1 of x16, up to 16 GT/s",
+        "<- narrowest",
+        "keep, if its BIOS splits",
+    )
     assert max(len(line) for line in said.stdout.splitlines() if "PSU" not in line) <= 100
     assert target.run(FILES).stdout == ""
 
@@ -73,9 +81,10 @@ def test_what_others_left_is_found(target: Rig, inventory: Path) -> None:
     assert found["as_root"]
     logins = [one for one in found["security"] if one["check"] == "login"]
     assert {(one["subject"], one["status"]) for one in logins} == {
-        ("root", "critical"), ("user", "critical"),
-    }  # fmt: skip
-    assert all("the one that the mining system ships with" in one["reading"] for one in logins)
+        ("root", "critical"),
+        ("user", "critical"),
+    }
+    assert all("the mining system's default password" in one["reading"] for one in logins)
     vendors = [reading for status, reading in told(found, "keys") if status == "critical"]
     assert len(vendors) == 2
     assert all("support@hive.example" in reading for reading in vendors)
@@ -108,8 +117,9 @@ def test_as_a_user_who_cant_become_root(inventory: Path) -> None:
 
 def test_power_page_and_refusals(inventory: Path, tmp_path: Path) -> None:
     page = tmp_path / "rig.html"
-    said = assess(inventory, "-e", "{psus: [750, 750], preflight_root_disk_gb: 4000}", "--html",
-                  str(page))  # fmt: skip
+    said = assess(
+        inventory, "-e", "{psus: [750, 750], preflight_root_disk_gb: 4000}", "--html", str(page)
+    )
     assert said.status == 0, said.text
     said.names("TOO MUCH", "reinstall", "4000 are needed")
     html = page.read_text()

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from lab.machine import Rig
+from lab.rigs.machine import Rig
 from provision.inventory import yaml_source
 from tests.lab.operator import Said, fab
 
@@ -40,8 +40,11 @@ def test_what_the_bios_does_is_seen_after_the_reboot(target: Rig, inventory: Pat
     target.set(profile="x4x4x4x4")
     target.up()
     said = checklist(inventory)
-    said.names("Rebooted since the last look.", "Above 4G decoding on: to do -> ok",
-               "4 sub-links of the processor's: 0000:00:03.1 x4")  # fmt: skip
+    said.names(
+        "Rebooted since the last look.",
+        "Above 4G decoding on: to do -> ok",
+        "4 sub-links of the processor's: 0000:00:03.1 x4",
+    )
     after = items(inventory)
     assert after["split"]["status"] == "ok"
     assert after["risers"]["status"] == "ok"
@@ -51,7 +54,7 @@ def test_what_the_bios_does_is_seen_after_the_reboot(target: Rig, inventory: Pat
 
 def test_what_is_remembered_can_be_edited(inventory: Path) -> None:
     file = inventory.parent / "host_vars" / NAME / "checklist.yml"
-    document = yaml_source.load(file)
+    document = yaml_source.load_yaml(file)
     assert document["checklist"]["answers"] == {"fans": False, "riser-power": True}
     file.write_text(file.read_text().replace("fans: false", "fans: true"))
     assert items(inventory)["fans"]["status"] == "ok"

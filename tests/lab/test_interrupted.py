@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from fabric import Config
 
-from lab import faults
-from lab.machine import Rig
+from lab.rigs.machine import Rig
+from lab.simulate import faults
 from provision.engine import module_registry
 from provision.errors import LostError
 from provision.inventory import hosts as inventories
@@ -201,9 +201,12 @@ def test_no_user_of_the_rig_can_hold_or_redirect_the_lock(
 def lost(said: Said, why: str, slow: Path) -> None:
     assert said.status == 4
     said.names(
-        f"lost the rig in the middle: {why}", "task: Slow one", f"host: {NAME}",
-        f"{slow}:5:5: ", "Run the same command again",
-    )  # fmt: skip
+        f"lost the rig in the middle: {why}",
+        "task: Slow one",
+        f"host: {NAME}",
+        f"{slow}:5:5: ",
+        "Run the same command again",
+    )
 
 
 def test_a_connection_that_breaks(inventory: Path, target: Rig, marks: Path, slow: Path) -> None:
@@ -223,7 +226,7 @@ def test_a_worker_that_is_killed(inventory: Path, target: Rig, marks: Path, slow
 
 def test_a_peer_that_falls_silent(inventory: Path, target: Rig, marks: Path) -> None:
     """As after a loss of power: no packet says that the connection is over."""
-    host = inventories.load(inventory).host(NAME)
+    host = inventories.read_inventory(inventory).host(NAME)
     sessions = sessions_of(host, Config())
     session = sessions.get("root")
     session._silence = 7.0  # more than the worker's sign of life, less than a test should last
@@ -296,9 +299,12 @@ class TestDriver:
         said = fab(inventory, NAME, "play", STEPS / "reboot.yml", "-e", wait)
         assert said.status == 4
         said.names(
-            "playbooks/tasks/reboot.yml:", "did not come back from its reboot within 6 s",
-            "task: Reboot, and go on when the rig is back", f"host: {NAME}", "then run again",
-        )  # fmt: skip
+            "playbooks/tasks/reboot.yml:",
+            "did not come back from its reboot within 6 s",
+            "task: Reboot, and go on when the rig is back",
+            f"host: {NAME}",
+            "then run again",
+        )
         assert 6 <= said.seconds < 20
         faults.switch(target, "no-return", on=False)
         target.wait(boots=boots + 1)

@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from lab import faults, image, machine
-from lab.machine import Rig
+from lab.build import image
+from lab.rigs import machine
+from lab.rigs.machine import Rig
+from lab.simulate import faults
 from tests.lab.operator import fab, reboot, switching
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.machine import Rig
+from lab.rigs.machine import Rig
 from tests.lab.operator import STEPS, Said, fab, playbook, switching
 
 NAME = "test7"
@@ -55,12 +55,15 @@ class TestPreflight:
         settings = ("-e", "preflight_root_disk_gb=100000", "-e", "nvidia_driver_branch=400")
         said = fab(inventory, NAME, "provision", *settings)
         failed(
-            said, "playbooks/preflight.yml", "Refuse what can't work", "changed=0",
+            said,
+            "playbooks/preflight.yml",
+            "Refuse what can't work",
+            "changed=0",
             "GB, and 100000 are needed",
             "Secure Boot is on",
             "a USB watchdog is plugged in (1a86:e2e3)",
             "driver branch 400 is too old for ampere",
-        )  # fmt: skip
+        )
 
     def test_a_card_that_the_driver_branch_has_dropped(self, inventory: Path, target: Rig) -> None:
         device = target.hardware_folder / "sys/bus/pci/devices" / target.gpus()[0].address
@@ -71,9 +74,13 @@ class TestPreflight:
         finally:
             (device / "device").write_text(was)
         failed(
-            said, "playbooks/preflight.yml", "Refuse what can't work",
-            "driver branch 590 does not support", "pascal", "set nvidia_driver_branch to 580",
-        )  # fmt: skip
+            said,
+            "playbooks/preflight.yml",
+            "Refuse what can't work",
+            "driver branch 590 does not support",
+            "pascal",
+            "set nvidia_driver_branch to 580",
+        )
 
     def test_somebodys_own_computer(self, inventory: Path, target: Rig) -> None:
         chassis = target.hardware_folder / "sys/class/dmi/id/chassis_type"
@@ -82,13 +89,16 @@ class TestPreflight:
         words = ("provision", "--tags", "preflight", "--check")
         try:
             said = fab(inventory, NAME, *words)
-            meant = fab(inventory, NAME, *words, "--yes-really")
+            meant = fab(inventory, NAME, *words, "--accept-workstation")
         finally:
             chassis.write_text(was)
         failed(
-            said, "playbooks/preflight.yml", "Refuse what can't work",
-            "its chassis is a notebook's", "--yes-really",
-        )  # fmt: skip
+            said,
+            "playbooks/preflight.yml",
+            "Refuse what can't work",
+            "its chassis is a notebook's",
+            "--accept-workstation",
+        )
         assert meant.status == 0, meant.text
 
     def test_a_rig_without_gpus(self, inventory: Path, target: Rig) -> None:
@@ -123,9 +133,13 @@ class TestDriver:
         setting = f"nvidia_repository_key_fingerprint={pinned}"
         said = fab(inventory, NAME, "play", DRIVER, "-e", setting)
         failed(
-            said, "playbooks/driver.yml", "Refuse a key that is not the vendor's",
-            "has 1 primary keys", f"Expected one key, {pinned}", "do not use this repository",
-        )  # fmt: skip
+            said,
+            "playbooks/driver.yml",
+            "Refuse a key that is not the vendor's",
+            "has 1 primary keys",
+            f"Expected one key, {pinned}",
+            "do not use this repository",
+        )
         assert not list((target.root / "usr/share/keyrings").glob("nvidia*"))
         assert not (target.root / "etc/apt/sources.list.d/nvidia.sources").exists()
 
@@ -133,9 +147,13 @@ class TestDriver:
         fault("repo-badsig")
         said = fab(inventory, NAME, "play", DRIVER)
         failed(
-            said, "playbooks/driver.yml", "What the repository has",
-            "NO_PUBKEY", "is not signed", "fix its address, key or network",
-        )  # fmt: skip
+            said,
+            "playbooks/driver.yml",
+            "What the repository has",
+            "NO_PUBKEY",
+            "is not signed",
+            "fix its address, key or network",
+        )
 
     def test_a_package_that_does_not_exist(self, inventory: Path, target: Rig) -> None:
         # The lists are fetched first: the run before could not.
@@ -148,10 +166,12 @@ class TestDriver:
         fault("bad-postinst", package)
         said = fab(inventory, NAME, "play", DRIVER)
         failed(
-            said, "playbooks/driver.yml", "The driver",
+            said,
+            "playbooks/driver.yml",
+            "The driver",
             f"package {package} could not be installed",
             f"{package}: could not be set up: Input/output error",
-        )  # fmt: skip
+        )
         assert said.text.count("Input/output error") == 1
         assert len(said.text.splitlines()) < 90
 
@@ -201,6 +221,8 @@ class TestFullDisk:
         fault("disk-full", "/opt")
         said = fab(inventory, NAME, "play", STEPS / "pytorch.yml")
         failed(
-            said, "playbooks/pytorch.yml", "Locked versions and hashes",
+            said,
+            "playbooks/pytorch.yml",
+            "Locked versions and hashes",
             "can't write /opt/deeprig/torch-tools.txt: No space left on device",
-        )  # fmt: skip
+        )

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.machine import Rig
+from lab.rigs.machine import Rig
 from tests.lab.operator import ROOT, Said, fab, reboot, until
 
 NAME = "test51"
@@ -76,8 +76,10 @@ def test_the_mining_rig_is_back_and_can_be_provisioned_again(target: Rig, invent
     assert set(before) ^ set(after) == set()
     # Whoever could log in can log in, and what was added stays.
     play(inventory, "facts")
-    target.run("dpkg-query -W -f '${db:Status-Status}' nvidia-driver | grep -q installed || "
-               "test -e /etc/apt/sources.list.d/nvidia.sources")  # fmt: skip
+    target.run(
+        "dpkg-query -W -f '${db:Status-Status}' nvidia-driver | grep -q installed || "
+        "test -e /etc/apt/sources.list.d/nvidia.sources"
+    )
 
     again = play(inventory, "restore")
     again.names("Files: 0, packages: 0, keys: 0, units: 0.", "changed=0")
@@ -172,4 +174,4 @@ def test_a_copy_that_is_damaged_is_not_sent(target: Rig, inventory: Path, tmp_pa
     assert target.run(sums).stdout == before
     missing = fab(inventory, NAME, "restore", "--source", str(tmp_path / "none"))
     assert missing.status == 2
-    missing.names("there is no folder")
+    missing.names("does not exist")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from lab.machine import Rig
+from lab.rigs.machine import Rig
 from tests.lab.operator import Said, fab, playbook, variant
 
 NAME = "test8"
@@ -36,11 +36,24 @@ class Watch(threading.Thread):
                     continue
 
 
+@pytest.fixture(
+    scope="module",
+    # PyTorch's step takes longest, and knows no secret.
+    params=[("--skip-tags", "pytorch"), pytest.param((), marks=pytest.mark.extended)],
+    ids=["without PyTorch", "all steps"],
+)
+def steps(request: pytest.FixtureRequest) -> tuple[str, ...]:
+    """The options of `fab provision`: which steps it plays."""
+    options: tuple[str, ...] = request.param
+    return options
+
+
 @pytest.fixture(scope="module")
-def target(make_rig: Callable[[str], Rig]) -> Rig:
+def target(steps: tuple[str, ...], make_rig: Callable[[str], Rig]) -> Iterator[Rig]:
     rig = make_rig(NAME)
     rig.run(f"echo user:{PASSWORD} | chpasswd")
-    return rig
+    yield rig
+    rig.discard()
 
 
 @pytest.fixture(scope="module")
@@ -60,9 +73,8 @@ def secrets(target: Rig) -> list[str]:
 @pytest.fixture(scope="module")
 def inventory(target: Rig, write_inventory: Callable[..., Path]) -> Path:
     return variant(
-        write_inventory(target), NAME,
-        ansible_password=PASSWORD, ansible_become_password=PASSWORD,
-    )  # fmt: skip
+        write_inventory(target), NAME, ansible_password=PASSWORD, ansible_become_password=PASSWORD
+    )
 
 
 def test_what_a_play_shows_is_masked(inventory: Path, secrets: list[str], tmp_path: Path) -> None:
@@ -91,16 +103,13 @@ def watch(target: Rig, secrets: list[str]) -> Watch:
 
 @pytest.fixture(scope="module")
 def provisioned(
-    target: Rig,
-    secrets: list[str],
-    watch: Watch,
-    inventory: Path,
+    steps: tuple[str, ...], target: Rig, secrets: list[str], watch: Watch, inventory: Path
 ) -> Said:
     # The miner itself has its wallet on its command line: that is the farm's doing, not ours.
     target.run("systemctl stop hive-watchdog hive; pkill -x lolMiner", check=False)
     watch.start()
     try:
-        said = fab(inventory, NAME, "provision", "--verbose", "--diff", seconds=300)
+        said = fab(inventory, NAME, "provision", "--verbose", "--diff", *steps, seconds=300)
     finally:
         watch.ended.set()
         watch.join()

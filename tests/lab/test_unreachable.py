@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from lab import faults
-from lab.machine import Rig
+from lab.rigs.machine import Rig
+from lab.simulate import faults
 from provision.ssh.connection import CONNECT_TIMEOUT
 from tests.lab.operator import ROOT, Said, command, fab, playbook, variant
 

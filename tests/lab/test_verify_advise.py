@@ -11,13 +11,14 @@ from typing import Any
 
 import pytest
 
-from lab import netns, verify_advise
-from lab.verify_advise import Case
+from lab.verify_advise import cases as verify_advise
+from lab.verify_advise import measure, netns
+from lab.verify_advise.cases import Comparison
 
 ROOT = Path(__file__).parents[2]
 HOLD = """
 import signal
-from lab import netns
+from lab.verify_advise import netns
 with netns.network(2) as network:
     network.limit(500)
     sleeper = network.start(0, ["sleep", "600"], {}, __import__("pathlib").Path("/dev/null"))
@@ -33,31 +34,31 @@ def _usable() -> None:
 
 
 @pytest.fixture(scope="module")
-def cases() -> list[Case]:
+def cases() -> list[Comparison]:
     """Few cases at one rate, calibrated at another."""
     settings: dict[str, Any] = verify_advise.load()
     short = settings["short"]
     settings |= {**short, "calibration": {**settings["calibration"], **short["calibration"]}}
     workloads = [one for one in settings["workloads"] if one["part"] in short["parts"]]
-    known = verify_advise.calibrate(settings, workloads)
-    return verify_advise.measure(settings, workloads, known)
+    known = measure.calibrate(settings, workloads)
+    return measure.measure(settings, workloads, known)
 
 
 @pytest.mark.extended
-def test_bytes_on_the_wire_are_the_formulas(cases: list[Case]) -> None:
+def test_bytes_on_the_wire_are_the_formulas(cases: list[Comparison]) -> None:
     wrong = [verify_advise.row(case) for case in cases if abs(case.bytes_error) > 0.04]
     assert wrong == []
 
 
 @pytest.mark.extended
-def test_times_are_as_predicted(cases: list[Case]) -> None:
+def test_times_are_as_predicted(cases: list[Comparison]) -> None:
     within = verify_advise.load()["short"]["within"]
     wrong = [verify_advise.row(case) for case in cases if abs(case.error) > within]
     assert wrong == []
 
 
 @pytest.mark.extended
-def test_messages_were_worth_predicting(cases: list[Case]) -> None:
+def test_messages_were_worth_predicting(cases: list[Comparison]) -> None:
     """A step without messages would be far shorter: a predictor of nothing would not pass."""
     assert all(case.slowdown > 1.5 for case in cases)
 
@@ -109,9 +110,7 @@ def test_what_a_killed_run_left_is_removed_by_the_next(
     assert not runs(sleeper)
 
 
-def test_another_runs_network_is_left_alone(
-    holder: tuple[subprocess.Popen[str], str, int],
-) -> None:
+def test_another_runs_network_is_left_alone(holder: tuple[subprocess.Popen[str], str, int]) -> None:
     _, name, sleeper = holder
     netns.clear()
     assert len(left(name)) == 3
@@ -120,7 +119,7 @@ def test_another_runs_network_is_left_alone(
 
 def test_a_rank_that_fails_is_told_with_its_last_lines() -> None:
     from lab.errors import LabError
-    from lab.verify_advise_bench import run
+    from lab.verify_advise.runs import run
 
     with pytest.raises(LabError, match=r"Rank \d ended with status"):
         run(2, 1000, [{"part": "nonsense"}])

@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from lab.host import free_port
+from lab.build.host import free_port
 from tests.monitoring.names import RULE_FILES
 from tests.monitoring.tools import tool
 

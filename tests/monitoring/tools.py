@@ -7,7 +7,7 @@ from typing import Literal, NoReturn
 
 import pytest
 
-from lab import tools
+from lab.build import tools
 
 Tool = Literal["promtool", "prometheus", "npm"]
 
@@ -20,7 +20,7 @@ def absent(what: str, how: str) -> NoReturn:
 
 
 def tool(name: Tool) -> str:
-    """The path of a program, installed or unpacked by lab/tools.py."""
+    """The path of a program, installed or unpacked by lab/build/tools.py."""
     path = tools.find(name)
     if path is None:
         absent(f"{name} is not here", "make tools")

@@ -110,7 +110,8 @@ class Shown:
 Show = Callable[..., Shown]
 
 
-@pytest.fixture(scope="session")
+# Playwright's event loop runs in the main thread: it must end before tests of other folders begin.
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
     path = chromium()
     if path is None:

@@ -10,9 +10,11 @@ import pytest
 from agent.bench.workloads.model import Transformer
 from agent.bench.workloads.shape import ModelShape
 from agent.bench.workloads.sleeping_layers import layer_maker
-from lab import verify_advise, verify_advise_docs
-from lab.verify_advise import Case
-from lab.verify_advise_predict import Calibration, Predicted, predict, tensors
+from lab.verify_advise import cases as verify_advise
+from lab.verify_advise import measure
+from lab.verify_advise import page as verify_advise_docs
+from lab.verify_advise.cases import Comparison
+from lab.verify_advise.predict import Calibration, Predicted, predict, tensors
 from provision.performance.fit import Line
 
 SETTINGS = verify_advise.load()
@@ -27,8 +29,8 @@ KNOWN = Calibration(
 STILL = {"forward_seconds": 0, "backward_seconds": 0}
 
 
-def case(**changes: Any) -> Case:
-    right = Case("ddp", 3, 500, 1.0, 1e6, Predicted(1.02, 0.5, 1.001e6), 0.1)
+def case(**changes: Any) -> Comparison:
+    right = Comparison("ddp", 3, 500, 1.0, 1e6, Predicted(1.02, 0.5, 1.001e6), 0.1)
     return dataclasses.replace(right, **changes)
 
 
@@ -102,16 +104,16 @@ def test_a_broken_promise_is_named(changes: dict[str, Any], said: list[str]) -> 
 def test_a_point_that_other_load_has_spoiled_is_left_out() -> None:
     points = [(size / 100, 0.001 + size / 95) for size in (1, 2, 4, 8, 16, 32)]
     spoiled = [*points[:4], (points[4][0], points[4][1] * 2), points[5]]
-    line, used = verify_advise.fitted(spoiled)
+    line, used = measure.fitted(spoiled)
     assert line is not None
     assert used == 5
     assert line.bandwidth == pytest.approx(0.95)
-    assert verify_advise.fitted(points)[1] == 6
+    assert measure.fitted(points)[1] == 6
 
 
 def test_most_points_are_kept_however_wild_they_are() -> None:
     wild = [(size, size * factor) for size, factor in zip(range(1, 9), (1, 3) * 4, strict=True)]
-    line, used = verify_advise.fitted(wild)
+    line, used = measure.fitted(wild)
     assert line is not None
     assert used >= len(wild) / 2
 

@@ -30,9 +30,18 @@ def inject(address: str, correctable: int, uncorrectable: int) -> None:
     domain, bus, rest = address.split(":")
     device, function = rest.split(".")
     error = struct.pack(
-        "=BBBxIIIIIII", int(bus, 16), int(device, 16), int(function), uncorrectable, correctable,
-        0, 0, 0, 0, int(domain, 16),
-    )  # fmt: skip
+        "=BBBxIIIIIII",
+        int(bus, 16),
+        int(device, 16),
+        int(function),
+        uncorrectable,
+        correctable,
+        0,
+        0,
+        0,
+        0,
+        int(domain, 16),
+    )
     injector = os.open("/dev/aer_inject", os.O_WRONLY)
     os.write(injector, error)
     os.close(injector)

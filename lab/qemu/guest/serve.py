@@ -16,7 +16,7 @@ PORT = "/dev/ttyS1"
 
 
 def main() -> None:
-    """Say hello, then answer for as long as the machine runs."""
+    """Print a greeting, then answer as long as the machine runs."""
     port = os.open(PORT, os.O_RDWR | os.O_NOCTTY)
     tty.setraw(port)
     termios.tcflush(port, termios.TCIFLUSH)
@@ -29,7 +29,7 @@ def main() -> None:
 
 
 def answer(asked: dict[str, Any]) -> dict[str, Any]:
-    """What a command says."""
+    """Return the output of a command."""
     try:
         done = subprocess.run(
             asked["argv"], input=asked.get("input"), capture_output=True, text=True, check=False
@@ -40,7 +40,7 @@ def answer(asked: dict[str, Any]) -> dict[str, Any]:
 
 
 def send(stream: BinaryIO, document: dict[str, Any]) -> None:
-    """One line."""
+    """Write one line."""
     stream.write(json.dumps(document).encode() + b"\n")
     stream.flush()
 

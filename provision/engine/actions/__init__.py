@@ -54,5 +54,5 @@ class ActionContext:
             if candidate.exists():
                 return candidate
         raise RenderError(
-            f"there is no {name} in {subfolder}/ beside the playbook", self.task.args.at("src")
+            f"{subfolder}/{name} does not exist beside the playbook", self.task.args.at("src")
         )

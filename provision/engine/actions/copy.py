@@ -14,7 +14,7 @@ from provision.remote.modules import copy as remote
 # Text that a batch may carry; what is larger is better fetched by the rig itself.
 LIMIT = 64 * 1024 * 1024  # bytes
 
-# How the two sides hand a file over is no option of a playbook's.
+# The internal options between the two sides are not for playbooks.
 OPTIONS = {name: option for name, option in remote.OPTIONS.items() if name not in remote.INTERNAL}
 
 

@@ -27,7 +27,7 @@ STYLES = {
     Status.FAILED: "bold red",
     Status.UNREACHABLE: "bold red",
 }
-#: Outcomes that always get a line of their own; the others are counted at the end of the step.
+#: Outcomes that always get a line; the others are counted at the end of the step.
 REPORTED = frozenset((Status.CHANGED, Status.UNKNOWN, Status.IGNORED, Status.FAILED))
 _DIFF_STYLES = {"+": "green", "-": "red", "@": "cyan"}
 _STATUS_WIDTH = max(len(status.value) for status in Status)

@@ -28,7 +28,7 @@ class RunLog:
         except OSError as error:
             raise DeeprigError(
                 f"can't write the log {self.path}: {error.strerror}",
-                advice="deeprig's own folder must be one that you may write to.",
+                advice="Make deeprig's folder writable for you.",
             ) from None
         self._lock = threading.Lock()  # hosts' threads, and the main one when it is interrupted
         self._file = os.fdopen(handle, "w", encoding="utf-8")

@@ -1,6 +1,6 @@
 """How others get into a rig, or bring programs in: what a hijacked one has, or a mining system.
 
-Each is {kind, name, evidence}. kind: `vendor key` (its comment tells) and `key` (whose, nobody but
+Each is {kind, name, evidence}. kind: `vendor key` (by its comment) and `key` (whose, only
 the operator knows), each by its comment, in the file that is the evidence; `sudo` (a user that
 needs no password); `fetch` (a line that runs what it fetches, or offers a shell); `unit` and
 `process` (remote control, or a shell on a port).
@@ -52,7 +52,7 @@ def key_files(tree: Tree) -> Iterator[str]:
 
 
 def key_paths(home: str) -> tuple[str, str]:
-    """The files of a home in which sshd looks for authorised keys, where it is not told others."""
+    """Return the files of a home in which sshd looks for authorised keys by default."""
     folder = f"{home.rstrip('/')}/.ssh"
     return f"{folder}/authorized_keys", f"{folder}/authorized_keys2"
 

@@ -78,7 +78,7 @@ def _owner(tree: Tree, library: str) -> str:
 
 
 def secure_boot(tree: Tree) -> bool | None:
-    """Whether Secure Boot is on; None where there is no EFI, or its variables can't be read."""
+    """Whether Secure Boot is on; None without EFI, or where its variables can't be read."""
     folder = "/sys/firmware/efi/efivars"
     if not tree.names(folder):
         return None

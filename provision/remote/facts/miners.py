@@ -4,7 +4,7 @@ Each is {kind, name, evidence}. kind: `watchdog` (a unit that resets the rig whe
 and `unit`; `cron`, `rc.local` and `login` (a line that holds the name, of the file that is the
 evidence); `essential` (a unit that was tampered with, and without which the rig is lost);
 `autologin` (a getty's drop-in); `process`, `screen`, `tmux` and `gpu` (`pid N`; a gpu's
-program is no known miner, but computes on one); `docker` (a container). What is told here is names
+program is not a known miner, but computes on one); `docker` (a container). This finds names
 and paths only: settings and arguments of miners hold wallets and passwords.
 """
 
@@ -47,12 +47,12 @@ AUTOSTART = (
 )
 INIT_SCRIPTS = "/etc/init.d"
 SYSTEM_LOGIN_FILES = ("/etc/profile", "/etc/profile.d/*.sh", "/etc/bash.bashrc")
-#: Services that run whatever others wrote down: those lines are told of.
+#: Services that run commands of other files: those lines are reported instead.
 CARRIERS = ("rc-local.service", "cron.service")
 #: What starts a unit of the same name.
 STARTERS = (".timer", ".path", ".socket")
 RESETS = re.compile(r"\breboot\b|sysrq|\bshutdown\b.*-r\b|\bpoweroff\b")
-#: A word that is no folder on the way to something else: /home/miner/notes names no miner.
+#: A word that is not a parent folder: /home/miner/notes does not name a miner.
 WORD = re.compile(r"(?<![\w.+-])[A-Za-z0-9][\w.+-]*(?![\w.+/-])")
 #: `miner` is a user's name as well: it counts as a program of that name, or as a screen.
 AMBIGUOUS_WORDS = {"miner"}
@@ -138,7 +138,7 @@ def entry(kind: str, name: str, evidence: str) -> dict[str, str]:
 
 
 def unit_entry(name: str, path: str, kind: str = "unit") -> dict[str, str]:
-    """The row of a unit: one without which the rig is lost is `essential`, and nobody stops it."""
+    """Return the row of a unit. `essential`: the rig is unreachable without it; never stop it."""
     essential = re.compile("|".join(table("miners.json")["essential_units"]), re.IGNORECASE)
     stem = name[: -len(".service")]
     return entry("essential" if essential.fullmatch(stem) else kind, name, path)

@@ -183,7 +183,7 @@ def diskless(root: dict[str, str], mounted: list[dict[str, str]]) -> bool:
 
 
 def usb_watchdogs(tree: Tree) -> list[dict[str, Any]]:
-    """USB devices that may reset the board when nobody pings them."""
+    """Return USB devices that may reset the board unless a program pings them."""
     known = {dongle["id"]: dongle for dongle in table("usb_watchdogs.json")["dongles"]}
     found = []
     for name in tree.names("/sys/bus/usb/devices"):

@@ -9,7 +9,7 @@ from typing import Iterator
 
 from provision.remote.facts.tree import Tree
 
-#: What a program that computes has open; one that only looks (nvidia-smi, X) does not.
+#: What a program that computes has open; monitors (nvidia-smi) and X do not.
 COMPUTE_DEVICE = "/dev/nvidia-uvm"
 SHELLS = ("ash", "bash", "dash", "ksh", "sh", "zsh")
 

@@ -130,7 +130,7 @@ def full_name(tree: Tree, node: str) -> str:
 
 
 def board(tree: Tree) -> dict[str, Any]:
-    """What the firmware says of the board; "NA" where it says nothing, as Ansible has it."""
+    """Return the firmware's description of the board; "NA" for missing values, as Ansible does."""
     folder = "/sys/class/dmi/id"
     return {fact: tree.line(f"{folder}/{name}") or "NA" for fact, name in DMI.items()}
 

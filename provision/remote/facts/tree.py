@@ -17,7 +17,7 @@ from provision.remote.paths import reach
 OF_ROOT = ("/proc/", "/sys/", "/etc/", "/usr/", "/lib/", "/boot/", "/root/", "/var/lib/")
 PIECE = 1 << 16  # bytes that are read at once
 MOST_BYTES = 64 << 20  # of one file of root's
-MOST_OF_USERS = 256 << 10  # bytes of any other file: more is no login script
+MOST_OF_USERS = 256 << 10  # bytes of any other file: a login script is smaller
 MOST_OF_A_LINE = 4096  # characters of such a file's line that patterns are matched against
 
 
@@ -75,7 +75,7 @@ class Tree:
             return None
 
     def names(self, folder: str) -> list[str]:
-        """The names in a folder, sorted; none where there is no folder."""
+        """Return the names in a folder, sorted; none where it does not exist."""
         try:
             return sorted(os.listdir(self.path(folder)))
         except OSError:

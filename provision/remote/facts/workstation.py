@@ -1,4 +1,4 @@
-"""Whether this is somebody's own computer, which nobody meant to turn into a rig's successor."""
+"""Signs of a personal computer, which provisioning must not convert by mistake."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def workstation(tree: Tree) -> list[str]:
     chassis = known["portable_chassis"].get(tree.line("/sys/class/dmi/id/chassis_type"))
     if chassis:
         evidence.append(f"its chassis is a {chassis}'s")
-    # A mouse's battery, or an UPS', is of a device: sysfs says so in its scope.
+    # A mouse or a UPS has a battery, too: its scope in sysfs is a device.
     supplies = [f"/sys/class/power_supply/{name}" for name in tree.names("/sys/class/power_supply")]
     if any(
         tree.line(f"{one}/type") == "Battery" and tree.line(f"{one}/scope") != "Device"

@@ -55,7 +55,7 @@ def run(args: dict[str, Any], host: Host) -> Result:
 def execute(
     host: Host, command: str | list[str], args: dict[str, Any], executable: str | None = None
 ) -> Result:
-    """Run `command` as both command and shell do it, unless creates or removes say it is done."""
+    """Run `command` for the modules command and shell, unless creates or removes rule it out."""
     result: Result = {
         "changed": False,
         "cmd": command,

@@ -55,7 +55,7 @@ def run(args: dict[str, Any], host: Host) -> Result:
     else:
         after = without_job(lines, args["name"])
     text = "".join(f"{line}\n" for line in after)
-    # A last line without its end is no job to cron.
+    # cron ignores a last line without a line end.
     changed = after != lines or bool(before and not before.endswith("\n"))
     result: Result = {
         "changed": changed,
@@ -124,7 +124,7 @@ def _read(path: str | None, user: str | None, host: Host) -> str:
         name = user or pwd.getpwuid(os.getuid()).pw_name
         text = (read_bytes(os.path.join(SPOOL, name)) or b"").decode()
     else:
-        text = host.run([*_crontab(user), "-l"]).stdout  # it fails when there is no table
+        text = host.run([*_crontab(user), "-l"]).stdout  # it fails without a table
     lines = text.splitlines(True)
     return "".join([line for line in lines[:3] if not HEADER.match(line)] + lines[3:])
 
@@ -148,7 +148,7 @@ def _check_user(user: str, host: Host) -> None:
         pwd.getpwnam(user)
     except KeyError:
         if not host.check:
-            raise ModuleFailure(f"there is no user '{user}' to have a crontab") from None
+            raise ModuleFailure(f"the user '{user}' does not exist") from None
 
 
 def _check(args: dict[str, Any]) -> None:

@@ -60,7 +60,7 @@ def run(args: dict[str, Any], host: Host) -> Result:
 
 
 def missing(path: str, host: Host) -> Result:
-    """What an editor says of a file that is not there; raises ModuleFailure in a run."""
+    """Return the result for a missing file. Raises ModuleFailure in a run."""
     if host.check:
         return {"changed": True, "unknown": f"{path} is created by an earlier task"}
     raise ModuleFailure(
@@ -69,11 +69,11 @@ def missing(path: str, host: Host) -> Result:
 
 
 def pattern(text: str, option: str) -> re.Pattern[bytes]:
-    """A regular expression of an option; raises ModuleFailure that says what is wrong with it."""
+    """Return the compiled expression of an option. Raises ModuleFailure with its error."""
     try:
         return re.compile(text.encode())
     except re.error as error:
-        raise ModuleFailure(f"{option} is no regular expression: {error}: {text}") from None
+        raise ModuleFailure(f"{option} is not a regular expression: {error}: {text}") from None
 
 
 def without(lines: list[bytes], args: dict[str, Any]) -> tuple[list[bytes], int]:
@@ -96,7 +96,7 @@ def with_line(lines: list[bytes], args: dict[str, Any]) -> tuple[list[bytes], st
     if exact is not None:
         return _replaced(lines, exact, wanted)
     if args["backrefs"]:
-        return lines, ""  # there is no match to take the references from
+        return lines, ""  # without a match, references have no values
     at = len(lines) if anchor is None else anchor
     if at and at == len(lines) and not lines[-1].endswith((b"\n", b"\r")):
         lines = [*lines[:-1], lines[-1] + b"\n"]

@@ -14,10 +14,14 @@ import re
 import shlex
 import shutil
 from typing import Any
+from urllib.parse import unquote
+
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
+from packaging.version import InvalidVersion
 
 from provision.remote.host import Host, ModuleFailure, Result
 from provision.remote.options import Option
-from provision.remote.pep440 import Requirement, normalized, requirement
 
 OPTIONS = {
     "name": Option("list"),
@@ -68,7 +72,7 @@ def run(args: dict[str, Any], host: Host) -> Result:
     if host.check:
         return _predicted(names, before, args, result)
     command = [*pip_command(environment, args), *words]
-    # A package may take long to build or fetch, and says so line by line.
+    # A package may take long to build or download; pip prints its progress.
     done = host.run(command, cwd=args["chdir"], environment={"PIP_DISABLE_PIP_VERSION_CHECK": "1"})
     result.update(cmd=command, stdout=done.stdout, stderr=done.stderr)
     if done.rc != 0:
@@ -84,8 +88,9 @@ def needed(names: list[str], have: dict[str, str], args: dict[str, Any]) -> list
     """pip's words to reach the state, or None where it is reached."""
     more = shlex.split(args["extra_args"] or "")
     if args["state"] == "absent":
-        known = [requirement(name) for name in names]
-        there = [one.name for one in known if one and one.name in have]
+        known = [parse_requirement(name) for name in names]
+        names = [canonicalize_name(one.name) for one in known if one]
+        there = [name for name in names if name in have]
         if args["requirements"]:
             return ["uninstall", "-y", *more, "-r", args["requirements"]]
         return ["uninstall", "-y", *more, *there] if there else None
@@ -106,12 +111,30 @@ def needed(names: list[str], have: dict[str, str], args: dict[str, Any]) -> list
     return [*words, *more, *(["-r", args["requirements"]] if listed else [])]
 
 
-def satisfied(text: str, have: dict[str, str]) -> bool:
-    """Whether a requirement is met by what is installed; an address never is, a wheel may be."""
-    wanted = requirement(text) or _wheel(text)
-    if wanted is None or wanted.marker:
+def parse_requirement(text: str) -> Requirement | None:
+    """Return a requirement; None for what is not a name with clauses (an address, a path)."""
+    try:
+        requirement = Requirement(text)
+    except InvalidRequirement:
+        return None
+    return None if requirement.url else requirement
+
+
+def meets(requirement: Requirement, have: dict[str, str]) -> bool:
+    """Return whether what is installed meets a requirement; with a marker only pip can tell."""
+    version = have.get(canonicalize_name(requirement.name))
+    if version is None or requirement.marker is not None:
         return False
-    return wanted.name in have and wanted.satisfied_by(have[wanted.name])
+    try:
+        return requirement.specifier.contains(version, prereleases=True)
+    except InvalidVersion:
+        return not requirement.specifier
+
+
+def satisfied(text: str, have: dict[str, str]) -> bool:
+    """Return whether a requirement is met; an address never is, a wheel may be."""
+    requirement = parse_requirement(text) or _wheel(text)
+    return requirement is not None and meets(requirement, have)
 
 
 def all_satisfied(args: dict[str, Any], have: dict[str, str]) -> bool:
@@ -121,12 +144,9 @@ def all_satisfied(args: dict[str, Any], have: dict[str, str]) -> bool:
 
 
 def any_differs(args: dict[str, Any], have: dict[str, str]) -> bool:
-    """Whether a file of requirements has a plain one that is not met: pip will install it."""
-    plain = [one for one in map(requirement, listed_requirements(args) or ()) if one]
-    return any(
-        not one.marker and not (one.name in have and one.satisfied_by(have[one.name]))
-        for one in plain
-    )
+    """Return whether a file has a requirement without marker that is not met: pip installs it."""
+    known = map(parse_requirement, listed_requirements(args) or ())
+    return any(one and one.marker is None and not meets(one, have) for one in known)
 
 
 def listed_requirements(args: dict[str, Any]) -> list[str] | None:
@@ -154,7 +174,7 @@ def listed_requirements(args: dict[str, Any]) -> list[str] | None:
 
 
 def installed(folders: list[str]) -> dict[str, str]:
-    """The packages in these folders: normalized name -> version; an earlier folder counts."""
+    """The packages in these folders: canonical name -> version; an earlier folder counts."""
     found: dict[str, str] = {}
     for folder in folders:
         try:
@@ -164,7 +184,7 @@ def installed(folders: list[str]) -> dict[str, str]:
         for name in names:
             match = METADATA.fullmatch(name)
             if match:
-                found.setdefault(normalized(match.group("name")), match.group("version"))
+                found.setdefault(canonicalize_name(match.group("name")), match.group("version"))
     return found
 
 
@@ -193,13 +213,11 @@ def pip_command(environment: str | None, args: dict[str, Any]) -> list[str]:
     for name in ("pip3", "pip"):
         if shutil.which(name):
             return [name]
-    raise ModuleFailure(
-        "there is no pip on this rig: install the package python3-pip, or use virtualenv"
-    )
+    raise ModuleFailure("pip is not installed on this rig: install python3-pip, or use virtualenv")
 
 
 def make_environment(path: str, args: dict[str, Any], host: Host) -> None:
-    """Make a virtual environment; raises ModuleFailure that says what is missing."""
+    """Create a virtual environment. Raises ModuleFailure with what is missing."""
     default = "virtualenv" if shutil.which("virtualenv") else "python3 -m venv"
     command = shlex.split(args["virtualenv_command"] or default)
     command += ["--system-site-packages"] if args["virtualenv_site_packages"] else []
@@ -264,15 +282,18 @@ def _names(args: dict[str, Any]) -> list[str]:
                 names.append(part.strip())
     if args["version"]:
         if len(names) != 1 or re.search(r"[<>=!~]", names[0]):
-            raise ModuleFailure("version needs one name, without a version of its own")
+            raise ModuleFailure("version needs one name without a version")
         names[0] += f"=={args['version']}"
     return names
 
 
 def _wheel(text: str) -> Requirement | None:
-    """The name and version that a wheel's file name holds."""
-    match = re.search(r"(?:^|/)([^/-]+)-([^/-]+)(?:-[^/]+)?-[^/-]+-[^/-]+-[^/-]+\.whl(?:#|$)", text)
-    if not match:
+    """Return the name and version that a wheel's file name has, as a requirement."""
+    file = re.search(r"(?:^|/)([^/#]+\.whl)(?:#|$)", text)
+    if not file:
         return None
-    version = match.group(2).replace("%2B", "+").replace("%2b", "+")
-    return Requirement(normalized(match.group(1)), (("==", version),), "")
+    try:
+        name, version, _, _ = parse_wheel_filename(unquote(file.group(1)))
+    except InvalidWheelFilename:
+        return None
+    return Requirement(f"{name}=={version}")

@@ -15,7 +15,7 @@ def run(args: dict[str, Any], host: Host) -> Result:
     """Return values: boot_id (of the boot that ends)."""
     if not host.check:
         # A timer, so that this result reaches the operator before the connection ends; systemd may
-        # delay one by a minute unless told how exact it must be.
+        # delay a timer by a minute unless its accuracy is set.
         soon = ["systemd-run", "--quiet", "--on-active=1", "--timer-property=AccuracySec=100ms"]
         reboot = ["systemctl", "reboot", f"--message={args['msg']}"]
         host.require([*soon, *reboot], "asking for a reboot")

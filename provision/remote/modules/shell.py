@@ -1,4 +1,4 @@
-"""Run a command line in a shell, as Ansible's shell does; /bin/sh unless `executable` says else."""
+"""Run a command line in a shell, as Ansible's shell does; /bin/sh unless `executable` is set."""
 
 from __future__ import annotations
 

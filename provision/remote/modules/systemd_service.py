@@ -28,7 +28,7 @@ OPTIONS = {
 }
 
 RUNNING = ("active", "activating")
-# Enabling or disabling these changes nothing: they have no [Install] section of their own.
+# Enabling or disabling these changes nothing: they have no [Install] section.
 FIXED = ("static", "generated", "transient")
 MASKED = ("masked", "masked-runtime")
 SCRIPTS = "/etc/init.d"

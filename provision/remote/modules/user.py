@@ -1,8 +1,8 @@
 """Users, as Ansible's user manages them; read without a process.
 
-A password is a hash, as Ansible wants it, and goes to chpasswd by its standard input, where nobody
-sees it. Not here: `generate_ssh_key` and its relatives, `expires`, `login_class`, `local`,
-`skeleton`, `password_expire_*`, `uid_min`, `uid_max`, `umask`.
+A password is a hash, as Ansible wants it, and goes to chpasswd by its standard input, where
+no other user sees it. Not here: `generate_ssh_key` and its relatives, `expires`, `login_class`,
+`local`, `skeleton`, `password_expire_*`, `uid_min`, `uid_max`, `umask`.
 """
 
 from __future__ import annotations

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 import yaml
 
-from lab.image import Image
-from lab.machine import Rig
+from lab.build.image import RigImage
+from lab.rigs.machine import Rig
 from tests.lab.operator import fab, switching, variant
 from tests.monitoring.names import RULE_FILES
 from tests.monitoring.prometheus import Prometheus, prometheus
@@ -106,19 +106,20 @@ def without_waiting(folder: Path) -> list[Path]:
     return written
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def agent_inventory(
-    make_rig: Callable[..., Rig], provisioned_image: Image, write_inventory: Callable[..., Path]
-) -> tuple[Rig, Path]:
+    make_rig: Callable[..., Rig], provisioned_image: RigImage, write_inventory: Callable[..., Path]
+) -> Iterator[tuple[Rig, Path]]:
     """A rig with driver and agent, and its inventory; it samples every second."""
     rig = make_rig(NAME, built=provisioned_image)
     inventory = variant(write_inventory(rig), NAME, agent_sample_interval=f"{INTERVAL_SECONDS:g}s")
     said = fab(inventory, NAME, "provision", "--tags", STEPS, seconds=240)
     assert said.status == 0, said.text
-    return rig, inventory
+    yield rig, inventory
+    rig.discard()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def watched(
     agent_inventory: tuple[Rig, Path], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Watched]:

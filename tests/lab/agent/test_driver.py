@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from lab import faults
-from lab.machine import Rig
+from lab.rigs.machine import Rig
+from lab.simulate import faults
 from tests.lab.agent.conftest import NAME, UNIT, Watched
 from tests.lab.operator import fab, reboot
 
@@ -50,10 +50,17 @@ def test_upgrade_under_a_running_agent(watched: Watched) -> None:
 def packages(version: str) -> str:
     """The packages of the driver in one version, as apt's arguments."""
     names = (
-        "libnvidia-ml1", "libcuda1", "nvidia-driver-libs", "nvidia-smi", "nvidia-modprobe",
-        "nvidia-persistenced", "nvidia-kernel-support", "nvidia-kernel-open-dkms",
-        "nvidia-driver", "nvidia-open-580",
-    )  # fmt: skip
+        "libnvidia-ml1",
+        "libcuda1",
+        "nvidia-driver-libs",
+        "nvidia-smi",
+        "nvidia-modprobe",
+        "nvidia-persistenced",
+        "nvidia-kernel-support",
+        "nvidia-kernel-open-dkms",
+        "nvidia-driver",
+        "nvidia-open-580",
+    )
     return " ".join(f"{name}={version}-1" for name in names)
 
 

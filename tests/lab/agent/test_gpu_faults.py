@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from lab import faults
+from lab.simulate import faults
 from tests.lab.agent.conftest import INTERVAL_SECONDS, Watched
 
 Fault = Callable[..., None]

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from lab import faults
+from lab.simulate import faults
 from tests.lab.agent.conftest import UNIT, Watched
 
 Fault = Callable[..., None]

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from lab import faults
+from lab.simulate import faults
 from tests.lab.agent.conftest import Watched
 from tests.lab.operator import reboot
 

@@ -61,8 +61,11 @@ def test_every_query_of_the_dashboards(with_results: Watched) -> None:
 
 
 def test_rules_are_evaluated_without_error(with_results: Watched) -> None:
-    wrong = {rule["name"]: rule["lastError"] for rule in with_results.server.rules()
-             if rule.get("lastError")}  # fmt: skip
+    wrong = {
+        rule["name"]: rule["lastError"]
+        for rule in with_results.server.rules()
+        if rule.get("lastError")
+    }
     assert wrong == {}
 
 
@@ -84,8 +87,11 @@ def test_page_of_a_live_agent(with_results: Watched) -> None:
         complaints.watch(page)
         page.goto(with_results.url)
         document = with_results.get("/api/v1/rig")
-        for text in (*(gpu["address"] for gpu in document["gpus"]), document["host"]["board"],
-                     "all_reduce"):  # fmt: skip
+        for text in (
+            *(gpu["address"] for gpu in document["gpus"]),
+            document["host"]["board"],
+            "all_reduce",
+        ):
             page.get_by_text(text).filter(visible=True).first.wait_for()
         browser.close()
     assert complaints.found == []

@@ -120,8 +120,10 @@ def test_names_of_the_rig(watched: Watched) -> None:
 
     own = watched.rig.run("uname -n").stdout.strip()
     assert {name: status(name) for name in (NAME, own, watched.rig.address)} == {
-        NAME: "200", own: "200", watched.rig.address: "200",
-    }  # fmt: skip
+        NAME: "200",
+        own: "200",
+        watched.rig.address: "200",
+    }
     assert status("evil.example") == "421"
 
 
@@ -163,7 +165,7 @@ def test_ten_thousand_scrapes(watched: Watched) -> None:
         ("agent_sample_interval", "soon", "--sample.interval: expected a duration such as 5s, got"),
         ("agent_listen_addresses", ["here"], "--web.listen-address: 'here': expected ADDRESS:PORT"),
     ],
-)  # fmt: skip
+)
 def test_wrong_settings_end_it_with_one_line(
     watched: Watched, name: str, value: object, said: str
 ) -> None:

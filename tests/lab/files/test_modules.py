@@ -104,10 +104,7 @@ def test_a_folder_on_the_way_is_a_symlink(laid: Field, name: str) -> None:
 
 
 def test_what_is_read_is_never_more_than_the_user_can_read(laid: Field) -> None:
-    for path in (
-        user_link(laid, laid.secret, "a"),
-        user_link(laid, laid.kept, "b") + "/shadow",
-    ):
+    for path in (user_link(laid, laid.secret, "a"), user_link(laid, laid.kept, "b") + "/shadow"):
         assert "shadow" in refused("slurp", src=path)
         assert "shadow" in refused("stat", path=path, follow=True)
         assert "shadow" in refused("copy", src=path, dest=f"{laid.home}/c", remote_src=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.machine import Rig
+from lab.rigs.machine import Rig
 from tests.lab.operator import fab
 
 NAME = "test54"

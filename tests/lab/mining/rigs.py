@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from lab.machine import Rig
+from lab.rigs.machine import Rig
 from tests.lab.operator import fab
 
 #: Words that only a mining system's or a miner's command lines hold, in any flavour.
@@ -15,10 +15,10 @@ OF_MINERS = (
     r"/hive|/opt/mmp|/opt/ethos|minerstat|rclocal|update_status|xminer|gpu-tuning|/opt/guard|"
     r"SCREEN|tmux|shellinabox|ncat|core/"
 )
-#: The processes whose program is the lab's stand-in for a miner, under whatever name.
-STAND_INS = """
+#: Prints the processes that run the lab's fake miner, under whatever name.
+FAKE_MINERS = """
 for folder in /proc/[0-9]*; do
-    cmp -s $folder/exe /usr/lib/lab-hardware/stand-in && tr '\\0' ' ' <$folder/cmdline && echo
+    cmp -s $folder/exe /usr/lib/lab-hardware/fake-miner && tr '\\0' ' ' <$folder/cmdline && echo
 done
 true
 """
@@ -51,6 +51,6 @@ def sockets(rig: Rig) -> list[str]:
 
 def left(rig: Rig) -> list[str]:
     """All that runs or listens on the rig and is a miner's; nothing on a rig that is demined."""
-    stand_ins = rig.run(STAND_INS).stdout.splitlines()
+    fake_miners = rig.run(FAKE_MINERS).stdout.splitlines()
     others = rig.run("ps -eo args=").stdout.splitlines()
-    return [*stand_ins, *(line for line in others if re.search(OF_MINERS, line)), *sockets(rig)]
+    return [*fake_miners, *(line for line in others if re.search(OF_MINERS, line)), *sockets(rig)]

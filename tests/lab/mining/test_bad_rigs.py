@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from lab import faults
-from lab.machine import Rig
+from lab.rigs.machine import Rig
+from lab.simulate import faults
 from tests.lab.mining.rigs import demine, facts, left
 from tests.lab.operator import fab, reboot
 
@@ -25,9 +25,12 @@ TREE = "find /etc /usr /opt /root /var/lib/dpkg -xdev -newer /etc/hostname -type
     ],
 )
 def test_a_system_that_is_refused(
-    make_rig: MakeRig, write_inventory: WriteInventory,
-    flavour: str, name: str, words: tuple[str, ...],
-) -> None:  # fmt: skip
+    make_rig: MakeRig,
+    write_inventory: WriteInventory,
+    flavour: str,
+    name: str,
+    words: tuple[str, ...],
+) -> None:
     rig = make_rig(name, flavour=flavour)
     inventory = write_inventory(rig)
     before = rig.run(TREE).stdout
@@ -64,7 +67,7 @@ def test_a_program_of_unknown_name_stays_on_a_host_that_trains(
     # What is on the GPU of a deep learning host is its user's; on any other it is in the way.
     inventory = write_inventory(clean)
     clean.run(
-        "touch /dev/nvidia-uvm; cp /usr/lib/lab-hardware/stand-in /usr/local/bin/simulate; "
+        "touch /dev/nvidia-uvm; cp /usr/lib/lab-hardware/fake-miner /usr/local/bin/simulate; "
         "setsid /usr/local/bin/simulate </dev/null >/dev/null 2>&1 &"
     )
     site = "/opt/deeprig/venv/lib/python3.11/site-packages"
@@ -85,7 +88,7 @@ def test_a_unit_that_the_rig_is_lost_without_is_left_to_the_operator(
     rig.run(
         "sed '/^ExecStart=/aExecStartPost=-/bin/sh -c \"exec /opt/xmrig &\"' "
         "/lib/systemd/system/ssh.service >/etc/systemd/system/ssh.service; "
-        "cp /usr/lib/lab-hardware/stand-in /opt/xmrig; systemctl daemon-reload; "
+        "cp /usr/lib/lab-hardware/fake-miner /opt/xmrig; systemctl daemon-reload; "
         "systemctl restart ssh"
     )
     said = fab(inventory, rig.name, "provision", "--tags", "demine")
@@ -110,10 +113,13 @@ def test_a_read_only_root_is_refused(clean: Rig, write_inventory: WriteInventory
     [
         # As who read a forum did it: the folder by hand, the package not; and the other way round.
         ("systemctl stop hive-watchdog hive; rm -rf /hive", "/hive/bin"),
-        ("systemctl stop hive-watchdog hive; cp -a /hive /hive.kept; dpkg --purge hive; "
-         "mv /hive.kept /hive", "package hive"),
+        (
+            "systemctl stop hive-watchdog hive; cp -a /hive /hive.kept; dpkg --purge hive; "
+            "mv /hive.kept /hive",
+            "package hive",
+        ),
     ],
-)  # fmt: skip
+)
 def test_what_is_left_of_a_system(
     make_rig: MakeRig, write_inventory: WriteInventory, ruin: str, missing: str
 ) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.machine import Rig
+from lab.rigs.machine import Rig
 from tests.lab.operator import Said, fab, variant
 
 NAME = "test28"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from lab.machine import Rig
+from lab.rigs.machine import Rig
 from tests.lab.mining.rigs import left
 from tests.lab.operator import reboot, until
 

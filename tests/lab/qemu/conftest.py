@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from lab.qemu import image
-from lab.qemu.machine import Machine
+from lab.qemu.machine import QemuMachine
 
 HERE = Path(__file__).parent
 TOLD: dict[str, Any] = yaml.safe_load((HERE / "machine.yml").read_text())
@@ -32,7 +32,7 @@ print(json.dumps([dataclasses.asdict(gpu) | {
 class Tree:
     """The machine, and what was read of it before anything was injected."""
 
-    machine: Machine
+    machine: QemuMachine
     gpus: list[dict[str, Any]]
 
     def again(self) -> list[dict[str, Any]]:
@@ -41,13 +41,13 @@ class Tree:
         return found
 
 
-def _displays(machine: Machine) -> list[str]:
+def _displays(machine: QemuMachine) -> list[str]:
     """The addresses of everything that sits behind the ports and is no port, in order."""
     script = "cd /sys/bus/pci/devices; grep -L '^0x06' 0000:0[1-9a-f]:*/class"
     return sorted(line.split("/")[0] for line in machine.shell(script).splitlines())
 
 
-def make_cards(machine: Machine) -> None:
+def make_cards(machine: QemuMachine) -> None:
     """Let every display be a card as the product looks for them."""
     for address in _displays(machine):
         machine.disguise(address, CARD)
@@ -66,11 +66,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items[:] = [item for item in items if item not in here[1:]]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def tree() -> Iterator[Tree]:
     """The machine, booted once."""
     if problem := image.unusable():
         pytest.fail(f"The PCIe tests must run in CI: {problem}", pytrace=False)
-    with Machine(TOLD["devices"]) as machine:
+    with QemuMachine(TOLD["devices"]) as machine:
         make_cards(machine)
         yield Tree(machine, machine.python(READ))

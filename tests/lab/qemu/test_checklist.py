@@ -33,7 +33,7 @@ def observed(facts: dict[str, Any], *names: str, **board: Any) -> dict[str, Entr
     """The items that were seen, for some of the machine's displays as cards of one rig."""
     some = [facts["gpus"][GPUS[name]] for name in names]
     own = {**facts, "gpus": some, "board": {**facts["board"], **board}}
-    made = checklist.make(cases.from_facts("qemu", own, [750.0], {}), {})
+    made = checklist.make_checklist(cases.from_facts("qemu", own, [750.0], {}), {})
     return {one.id: one for one in made.entries if one.by == "seen"}
 
 
@@ -48,8 +48,9 @@ def test_sub_links_are_counted(facts: dict[str, Any]) -> None:
     split = observed(facts, "on_wide", "on_four")["split"]
     assert split.status == "ok"
     assert split.reading == ("2 sub-links of the processor's: 0000:00:04.0 x16, 0000:00:05.0 x4")
-    narrow = observed(facts, "on_wide", "on_riser", name="TUF GAMING B550M-PLUS (WI-FI)",
-                      vendor="ASUS")["split"]  # fmt: skip
+    narrow = observed(
+        facts, "on_wide", "on_riser", name="TUF GAMING B550M-PLUS (WI-FI)", vendor="ASUS"
+    )["split"]
     assert narrow.status == "to do"
     assert "0000:00:06.0 x1" in narrow.reading
 

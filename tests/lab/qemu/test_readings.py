@@ -17,9 +17,12 @@ def shown(port: dict[str, Any]) -> list[Any]:
     """A device on a path, as machine.yml writes it."""
     link = port["link"]
     return [
-        port["kind"], link["current_width"], link["max_width"], link["current_speed_gts"],
+        port["kind"],
+        link["current_width"],
+        link["max_width"],
+        link["current_speed_gts"],
         link["max_speed_gts"],
-    ]  # fmt: skip
+    ]
 
 
 def test_every_display_is_found_once(tree: Tree) -> None:

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from lab.image import Image
-from lab.machine import Rig
+from lab.build.image import RigImage
+from lab.rigs.machine import Rig
 from tests.lab.operator import Said, fab, switching, variant
 
 NAME = "test4"
@@ -74,10 +74,10 @@ class Proven:
 @pytest.fixture(scope="package")
 def proven(
     make_rig: Callable[..., Rig],
-    provisioned_image: Image,
+    provisioned_image: RigImage,
     write_inventory: Callable[..., Path],
     tmp_path_factory: pytest.TempPathFactory,
-) -> Proven:
+) -> Iterator[Proven]:
     """A rig that was provisioned whole, with its slot split as the inventory expects it."""
     rig = make_rig(NAME, built=provisioned_image)
     rig.down()
@@ -86,22 +86,24 @@ def proven(
     inventory = variant(write_inventory(rig), NAME, "own", agent_sample_interval="1s")
     said = fab(inventory, NAME, "provision", seconds=400)
     assert said.status == 0, said.text
-    return Proven(rig, inventory, tmp_path_factory.mktemp("reports"))
+    yield Proven(rig, inventory, tmp_path_factory.mktemp("reports"))
+    rig.discard()
 
 
 @pytest.fixture(scope="package")
 def pair(
     proven: Proven,
     make_rig: Callable[..., Rig],
-    provisioned_image: Image,
+    provisioned_image: RigImage,
     write_inventory: Callable[..., Path],
-) -> Path:
+) -> Iterator[Path]:
     """The inventory of two rigs that can run one distributed job."""
     rig = make_rig(SECOND, built=provisioned_image)
     inventory = write_inventory(proven.rig, rig)
     said = fab(inventory, SECOND, "provision", "--tags", STEPS, seconds=400)
     assert said.status == 0, said.text
-    return inventory
+    yield inventory
+    rig.discard()
 
 
 @pytest.fixture

@@ -16,16 +16,26 @@ def documents(text: str) -> dict[str, dict[str, object]]:
 
 
 def test_columns_are_nccl_tests(proven: Proven) -> None:
-    said = fab(proven.inventory, NAME, "bench", "--parts", "collectives", "--max-bytes", "64K",
-               seconds=120)  # fmt: skip
+    said = fab(
+        proven.inventory, NAME, "bench", "--parts", "collectives", "--max-bytes", "64K", seconds=120
+    )
     assert said.status == 0, said.text
     said.names("# all_reduce", "#wrong", "redop", "busbw")
     until(lambda: proven.leftovers() == [])
 
 
 def test_json_is_the_document(proven: Proven) -> None:
-    said = fab(proven.inventory, NAME, "bench", "--json", "--parts", "decode,pipeline",
-               "--plan", "quick", seconds=120)  # fmt: skip
+    said = fab(
+        proven.inventory,
+        NAME,
+        "bench",
+        "--json",
+        "--parts",
+        "decode,pipeline",
+        "--plan",
+        "quick",
+        seconds=120,
+    )
     assert said.status == 0, said.text
     document = documents(said.stdout)[NAME]
     assert document["format"] == "deeprig-bench"
@@ -66,9 +76,25 @@ def test_without_pytorch(proven: Proven) -> None:
 
 
 def test_two_rigs_are_one_world(pair: Path, proven: Proven) -> None:
-    said = fab(pair, f"{NAME},{SECOND}", "bench", "--json", "--nodes", "2", "--ranks", "1",
-               "--interface", "lo", "--parts", "collectives,ddp", "--plan", "quick",
-               "--max-bytes", "64K", seconds=200)  # fmt: skip
+    said = fab(
+        pair,
+        f"{NAME},{SECOND}",
+        "bench",
+        "--json",
+        "--nodes",
+        "2",
+        "--ranks",
+        "1",
+        "--interface",
+        "lo",
+        "--parts",
+        "collectives,ddp",
+        "--plan",
+        "quick",
+        "--max-bytes",
+        "64K",
+        seconds=200,
+    )
     assert said.status == 0, said.text
     found = documents(said.stdout)
     assert {one["nodes"] for one in found.values()} == {2}
@@ -84,8 +110,20 @@ def test_a_rendezvous_whose_port_is_taken(pair: Path, proven: Proven) -> None:
     proven.rig.run(f"systemd-run --unit=taken python3 -c {shlex.quote(code)}")
     until(lambda: ":29400" in proven.rig.run("ss -Hltn").stdout)
     try:
-        said = fab(pair, f"{NAME},{SECOND}", "bench", "--nodes", "2", "--ranks", "1",
-                   "--parts", "collectives", "--plan", "quick", seconds=120)  # fmt: skip
+        said = fab(
+            pair,
+            f"{NAME},{SECOND}",
+            "bench",
+            "--nodes",
+            "2",
+            "--ranks",
+            "1",
+            "--parts",
+            "collectives",
+            "--plan",
+            "quick",
+            seconds=120,
+        )
     finally:
         proven.rig.run("systemctl stop taken")
     assert said.status == 4, said.text
@@ -100,8 +138,18 @@ def test_one_after_another_that_was_lost(proven: Proven) -> None:
     lost.kill()
     lost.communicate(timeout=60)
     for _ in range(3):
-        said = fab(proven.inventory, NAME, "bench", "--parts", "collectives", "--plan", "quick",
-                   "--max-bytes", "64K", seconds=120)  # fmt: skip
+        said = fab(
+            proven.inventory,
+            NAME,
+            "bench",
+            "--parts",
+            "collectives",
+            "--plan",
+            "quick",
+            "--max-bytes",
+            "64K",
+            seconds=120,
+        )
         assert said.status == 0, said.text
     until(lambda: proven.leftovers() == [])
 

@@ -17,9 +17,13 @@ from tests.lab.validation.conftest import NAME, Proof, Proven
 
 #: What a CPU build of PyTorch can't try, and what the machine that runs the lab decides.
 UNTRIED = {
-    "software::driver_speaks_cuda", "links::speed_under_load", "load::transfers", "load::peer",
-    "load::hazards", "load::tools",
-}  # fmt: skip
+    "software::driver_speaks_cuda",
+    "links::speed_under_load",
+    "load::transfers",
+    "load::peer",
+    "load::hazards",
+    "load::tools",
+}
 OF_THE_MACHINE = {"demined::listening_ports", "host::memory", "host::time", "host::disk"}
 
 
@@ -54,8 +58,7 @@ def test_a_value_is_known_by_its_check_and_subject(
 
 
 @pytest.mark.parametrize(
-    ("plan", "seconds"),
-    [("quick", 60), pytest.param("whole", 600, marks=pytest.mark.extended)],
+    ("plan", "seconds"), [("quick", 60), pytest.param("whole", 600, marks=pytest.mark.extended)]
 )
 def test_a_plan_ends_in_time(request: pytest.FixtureRequest, plan: str, seconds: float) -> None:
     """A run that reaches a deadline of its own reports that as a problem."""
@@ -77,8 +80,13 @@ def test_the_whole_plan_tries_every_workload(whole: Proof) -> None:
 def test_collectives_are_checked_by_their_values(quick: Proof) -> None:
     collectives = quick.report["bench"]["collectives"]
     assert {one["collective"] for one in collectives} >= {
-        "all_reduce", "all_gather", "reduce_scatter", "broadcast", "all_to_all", "sendrecv",
-    }  # fmt: skip
+        "all_reduce",
+        "all_gather",
+        "reduce_scatter",
+        "broadcast",
+        "all_to_all",
+        "sendrecv",
+    }
     assert {size["wrong_values"] for one in collectives for size in one["sizes"]} == {0}
 
 
@@ -153,8 +161,11 @@ def test_it_runs_without_fab(proven: Proven) -> None:
     words = ["--hosts", NAME, "--inventory", str(proven.inventory), "--report", str(report)]
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "tests/rig", *words, "-k", "gpus", "-q"],
-        cwd=ROOT, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stdout
     assert "passed" in done.stdout
     assert json.loads((report / "report.json").read_text())["host"] == NAME

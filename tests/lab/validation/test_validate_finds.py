@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from lab.machine import Rig
+from lab.rigs.machine import Rig
 from tests.lab.operator import fab, switching
 from tests.lab.validation.conftest import NAME, Proof, Proven
 
@@ -38,90 +38,129 @@ class Wrong:
 
 WRONGS = {
     "a miner's process": Wrong(
-        "rig", "demined::no_miner", "lolMiner",
+        "rig",
+        "demined::no_miner",
+        "lolMiner",
         f"{MINER}; systemd-run --unit=x1 /usr/local/bin/lolMiner 999",
         "systemctl stop x1; rm /usr/local/bin/lolMiner",
     ),
     "a miner in a crontab": Wrong(
-        "rig", "demined::no_miner", "t-rex",
-        "echo '@reboot root /opt/t-rex/t-rex -o pool' > /etc/cron.d/x2", "rm /etc/cron.d/x2",
+        "rig",
+        "demined::no_miner",
+        "t-rex",
+        "echo '@reboot root /opt/t-rex/t-rex -o pool' > /etc/cron.d/x2",
+        "rm /etc/cron.d/x2",
     ),
     "a unit that mines": Wrong(
-        "rig", "demined::no_miner", "xmrig.service",
+        "rig",
+        "demined::no_miner",
+        "xmrig.service",
         "printf '[Service]\\nExecStart=/opt/xmrig\\n' > /etc/systemd/system/xmrig.service",
         "rm /etc/systemd/system/xmrig.service",
     ),
     "a mining system's folder": Wrong(
-        "rig", "demined::no_mining_system", "HiveOS", "mkdir -p /hive/bin", "rm -r /hive",
+        "rig", "demined::no_mining_system", "HiveOS", "mkdir -p /hive/bin", "rm -r /hive"
     ),
     "remote control": Wrong(
-        "rig", "demined::no_remote_control", "ttyd",
+        "rig",
+        "demined::no_remote_control",
+        "ttyd",
         "cp /bin/sleep /usr/local/bin/ttyd; systemd-run --unit=x3 /usr/local/bin/ttyd 999",
         "systemctl stop x3; rm /usr/local/bin/ttyd",
     ),
     "a planted key": Wrong(
-        "rig", "demined::authorized_keys", "root@hive",
+        "rig",
+        "demined::authorized_keys",
+        "root@hive",
         "mkdir -p /root/.ssh; echo 'ssh-ed25519 AAAA root@hive' >> /root/.ssh/authorized_keys",
         "rm /root/.ssh/authorized_keys",
     ),
     "an open port": Wrong(
-        "warnings", "demined::listening_ports", "port 4028",
+        "warnings",
+        "demined::listening_ports",
+        "port 4028",
         "systemd-run --unit=x4 python3 -m http.server 4028 --bind 0.0.0.0"
         " && for i in $(seq 50); do ss -Hltn | grep -q :4028 && break; sleep 0.1; done",
-        "systemctl stop x4", status="warning",
+        "systemctl stop x4",
+        status="warning",
     ),
     "a host key that all can read": Wrong(
-        "rig", "demined::host_keys", "0644", "chmod 644 /etc/ssh/ssh_host_ed25519_key",
+        "rig",
+        "demined::host_keys",
+        "0644",
+        "chmod 644 /etc/ssh/ssh_host_ed25519_key",
         "chmod 600 /etc/ssh/ssh_host_ed25519_key",
     ),
     "a driver that was upgraded underneath": Wrong(
-        "mismatch", "gpus::gpus_answer", "no answer", fault=("mismatch",),
+        "mismatch", "gpus::gpus_answer", "no answer", fault=("mismatch",)
     ),
     "no driver": Wrong(
-        "driver", "software::driver", "no driver is loaded",
+        "driver",
+        "software::driver",
+        "no driver is loaded",
         "systemctl stop deeprig-agent; modprobe -r nvidia",
         "modprobe nvidia; systemctl start deeprig-agent",
     ),
     "a GPU that is lost": Wrong("gpus", "gpus::gpus_answer", GPU, fault=("lost", "0")),
     "a power limit that was raised": Wrong(
-        "rig", "gpus::power_limit", "350 W", f"nvidia-smi -i {GPU} -pl 350",
+        "rig",
+        "gpus::power_limit",
+        "350 W",
+        f"nvidia-smi -i {GPU} -pl 350",
         f"nvidia-smi -i {GPU} -pl 280",
     ),
     "persistence mode off": Wrong(
-        "rig", "gpus::persistence", "Disabled", "nvidia-smi -pm 0", "nvidia-smi -pm 1",
+        "rig", "gpus::persistence", "Disabled", "nvidia-smi -pm 0", "nvidia-smi -pm 1"
     ),
     "a link that dropped": Wrong("gpus", "links::path_width", "x1", fault=("link", "1 3x1")),
     "a package that is not held": Wrong(
-        "rig", "software::packages_held", "not held", "apt-mark unhold libnccl2",
+        "rig",
+        "software::packages_held",
+        "not held",
+        "apt-mark unhold libnccl2",
         "apt-mark hold libnccl2",
     ),
     "swap off": Wrong("rig", "host::swap", "not in use", "swapoff /swapfile", "swapon /swapfile"),
     "the agent stopped": Wrong(
-        "rig", "agent::service", "not running", "systemctl stop deeprig-agent",
+        "rig",
+        "agent::service",
+        "not running",
+        "systemctl stop deeprig-agent",
         "systemctl start deeprig-agent",
     ),
     "no PyTorch": Wrong(
-        "rig", "software::torch", "none in", "mv /opt/deeprig/venv /opt/deeprig/venv.away",
+        "rig",
+        "software::torch",
+        "none in",
+        "mv /opt/deeprig/venv /opt/deeprig/venv.away",
         "mv /opt/deeprig/venv.away /opt/deeprig/venv",
     ),
     "another PyTorch in the inventory": Wrong(
-        "inventory", "software::torch", "torch==2.12.0",
+        "inventory",
+        "software::torch",
+        "torch==2.12.0",
         variables={"torch_requirement": "torch==2.12.0"},
     ),
     "a setting that is not on the rig yet": Wrong(
-        "warnings", "software::as_the_inventory_says", "power_limits_watts", status="warning",
+        "warnings",
+        "software::as_the_inventory_says",
+        "power_limits_watts",
+        status="warning",
         variables={"gpu_power_limit_watts": 250},
     ),
     "more GPUs wanted than there are": Wrong(
-        "inventory", "gpus::gpus_on_the_bus", "4 GPUs", variables={"gpus_expected": 4},
+        "inventory", "gpus::gpus_on_the_bus", "4 GPUs", variables={"gpus_expected": 4}
     ),
     "a failed unit": Wrong(
-        "warnings", "host::failed_units", "x5.service",
+        "warnings",
+        "host::failed_units",
+        "x5.service",
         "systemd-run --unit=x5 -p RemainAfterExit=yes false;"
         "for i in $(seq 50); do systemctl is-failed -q x5 && break; sleep 0.1; done",
-        "systemctl reset-failed x5", status="warning",
+        "systemctl reset-failed x5",
+        status="warning",
     ),
-}  # fmt: skip
+}
 BATCHES = {
     batch: [wrong for wrong in WRONGS.values() if wrong.batch == batch]
     for batch in sorted({wrong.batch for wrong in WRONGS.values()})

@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import pytest
 
-from lab import faults
+from lab.simulate import faults
 from tests.lab.operator import finish, start, switching, until
 from tests.lab.validation.conftest import NAME, Proof, Proven
 

@@ -31,17 +31,23 @@ def added(text: str) -> str:
         ("", ""),
         ("rigs:\n  hosts:\n    a:\n", ""),
         ("rigs:\n  hosts:\n    a: {x: 1}   # one\n\n\n# end\n", "\n\n# end\n"),
-        ("rigs:\n    hosts:\n        a:\n            x: 1\n    vars: {y: 2}\n",
-         "    vars: {y: 2}\n"),
-        ("rigs:\n  hosts:\n    a:\n      x: |\n        # not a comment\n        text\nb:\n",
-         "b:\n"),
-        ("# My own.\nrigs:\n  hosts:   # mine\n    a:\n      x: 'quoted'\n  # why\n"
-         "  children:\n    b:\n",
-         "  # why\n  children:\n    b:\n"),
+        (
+            "rigs:\n    hosts:\n        a:\n            x: 1\n    vars: {y: 2}\n",
+            "    vars: {y: 2}\n",
+        ),
+        (
+            "rigs:\n  hosts:\n    a:\n      x: |\n        # not a comment\n        text\nb:\n",
+            "b:\n",
+        ),
+        (
+            "# My own.\nrigs:\n  hosts:   # mine\n    a:\n      x: 'quoted'\n  # why\n"
+            "  children:\n    b:\n",
+            "  # why\n  children:\n    b:\n",
+        ),
         ("rigs:\n  hosts:\n    a:\n      x: 1", ""),
         ("rigs:\n  hosts:\n    a:\n      x: 1\n      # of a\n\n    # b:\n  # end\n", "  # end\n"),
     ],
-)  # fmt: skip
+)
 def test_it_comes_last_and_all_else_stays(before: str, after: str) -> None:
     text = added(before)
     block = BLOCK.format("        " if "    hosts" in before else "    ")
@@ -84,18 +90,18 @@ def test_the_first_rig_of_a_file(before: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("before", "told"),
+    ("before", "reported"),
     [
         ("rigs:\n  hosts: {a: {x: 1}}\n", "safely"),
         ("rigs:\n  hosts: [a]\n", "safely"),
         ("rigs:\n", "is empty"),
         ("rigs:\n  vars: {}\n", "no hosts"),
-        ("- a\n", "must be a mapping"),
+        ("- a\n", "expected a mapping"),
         ("rigs: [\n", "not valid YAML"),
     ],
 )
-def test_what_cant_be_done_safely_is_left_to_the_operator(before: str, told: str) -> None:
-    with pytest.raises(SourceError, match=told):
+def test_what_cant_be_done_safely_is_left_to_the_operator(before: str, reported: str) -> None:
+    with pytest.raises(SourceError, match=reported):
         added(before)
 
 

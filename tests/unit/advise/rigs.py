@@ -1,4 +1,4 @@
-"""Rigs for the tests: as told on a command line, and as facts tell them."""
+"""Rigs for the tests: described by flags, and by facts."""
 
 from __future__ import annotations
 
@@ -15,10 +15,15 @@ def seed(links: str = "gen2x1,gen2x1,gen3x16", gpus: str = "3x RTX 3090") -> Mac
 
 def port(address: str, width: int, speed: float, maximum: int = 16) -> dict[str, Any]:
     return {
-        "address": address, "kind": "bridge", "vendor_id": "1022", "device_id": "1453",
-        "current_width": width, "max_width": maximum,
-        "current_speed_gts": 2.5, "max_speed_gts": speed,
-    }  # fmt: skip
+        "address": address,
+        "kind": "bridge",
+        "vendor_id": "1022",
+        "device_id": "1453",
+        "current_width": width,
+        "max_width": maximum,
+        "current_speed_gts": 2.5,
+        "max_speed_gts": speed,
+    }
 
 
 def gpu(path: list[dict[str, Any]], device: str = "2204") -> dict[str, Any]:

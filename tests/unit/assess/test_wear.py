@@ -15,8 +15,18 @@ from provision.assess.nvidia_smi import Smi
 from provision.inventory import yaml_source
 
 ADDRESS = "0000:08:00.0"
-HEALTHY = Smi(ADDRESS, "RTX 3090", "94.02.42.00.05", celsius=35, fan=0, busy=0, power_limit=350,
-              power_default=350, remapped=0, uncorrectable=0)  # fmt: skip
+HEALTHY = Smi(
+    ADDRESS,
+    "RTX 3090",
+    "94.02.42.00.05",
+    celsius=35,
+    fan=0,
+    busy=0,
+    power_limit=350,
+    power_default=350,
+    remapped=0,
+    uncorrectable=0,
+)
 LOG = "NVRM: Xid (PCI:0000:08:00): {}, pid=1\n"
 
 
@@ -54,16 +64,16 @@ def test_a_healthy_card_has_no_sign() -> None:
         ({"remapped": None, "retired": 4, "pending": True}, "memory", "warning", "the next reset"),
         ({"remapped": None}, "memory", "unknown", "keeps no count"),
         ({"vbios": "86.02.39.00.22"}, "VBIOS", "critical", "pascal"),
-        ({"vbios": ""}, "VBIOS", "unknown", "not told"),
+        ({"vbios": ""}, "VBIOS", "unknown", "not reported"),
         ({"vbios": "77.01"}, "VBIOS", "unknown", "77.01"),
-        ({"celsius": 64.0}, "heat", "critical", "fans stand still"),
+        ({"celsius": 64.0}, "heat", "critical", "fans do not turn"),
         ({"celsius": 64.0, "fan": 40}, "heat", "warning", "64 °C idle"),
         ({"celsius": 70.0, "fan": 60, "busy": 99}, "heat", "ok", "70 °C at work"),
         ({"celsius": 84.0, "fan": 90, "busy": 99}, "heat", "warning", "84 °C at work"),
         ({"memory_celsius": 104.0, "fan": 90, "busy": 99}, "heat", "warning", "memory 104 °C"),
         ({"power_limit": 250.0}, "power limit", "note", "250 W, by default 350 W"),
     ],
-)  # fmt: skip
+)
 def test_what_the_driver_says(changes: dict[str, Any], check: str, status: str, words: str) -> None:
     one = found([COUNTED], [replace(HEALTHY, **changes)])[check]
     assert one.status == status
@@ -114,6 +124,6 @@ def test_one_card_with_another_vbios_is_told() -> None:
 
 def test_every_generation_of_the_table_has_a_vbios() -> None:
     """And every VBIOS a generation that the table knows."""
-    vbios = yaml_source.load(wear.HERE / "vbios.yml")["generations"].values()
-    known = yaml_source.load(hardware.FOLDER / "gpus.yml")["gpu_generations"]
+    vbios = yaml_source.load_yaml(wear.HERE / "vbios.yml")["generations"].values()
+    known = yaml_source.load_yaml(hardware.FOLDER / "gpus.yml")["gpu_generations"]
     assert {name for names in vbios for name in names} == set(known)

@@ -1,4 +1,4 @@
-"""Driver calls that hang in the kernel: a process that can't be killed does not delay the run."""
+"""A driver that hangs in the kernel: a process that can't be killed does not delay the run."""
 
 from __future__ import annotations
 

@@ -6,29 +6,45 @@ from dataclasses import replace
 from typing import Any
 
 from provision.checklist import configuration as cases
-from provision.checklist.configuration import Case
+from provision.checklist.configuration import RigConfiguration
 
 GIB = 1 << 30
 
 
 def port(address: str, kind: str, now: int, most: int, errors: int | None = 0) -> dict[str, Any]:
     counts = None if errors is None else {"correctable": errors, "nonfatal": 0, "fatal": 0}
-    return {"address": address, "kind": kind, "current_width": now, "max_width": most,
-            "max_speed_gts": 8.0, "errors": counts}  # fmt: skip
+    return {
+        "address": address,
+        "kind": kind,
+        "current_width": now,
+        "max_width": most,
+        "max_speed_gts": 8.0,
+        "errors": counts,
+    }
 
 
 def gpu(
-    at: int, now: int = 4, slot: int = 4, start: int = 64 * GIB, size: int = 32 * GIB,
-    errors: int | None = 0, largest: int | None = None,
-) -> dict[str, Any]:  # fmt: skip
+    at: int,
+    now: int = 4,
+    slot: int = 4,
+    start: int = 64 * GIB,
+    size: int = 32 * GIB,
+    errors: int | None = 0,
+    largest: int | None = None,
+) -> dict[str, Any]:
     """A 3090 behind a root port of the processor's."""
     root = f"0000:00:03.{at}"
     return {
-        "address": f"0000:0{at}:00.0", "device_id": "2204", "root_port": root, "path_width": now,
-        "path": [port(root, "root port", now, slot, errors),
-                 port(f"0000:0{at}:00.0", "endpoint", now, 16)],
+        "address": f"0000:0{at}:00.0",
+        "device_id": "2204",
+        "root_port": root,
+        "path_width": now,
+        "path": [
+            port(root, "root port", now, slot, errors),
+            port(f"0000:0{at}:00.0", "endpoint", now, 16),
+        ],
         "bars": [{"region": 1, "start": start, "size_bytes": size, "largest_bytes": largest}],
-    }  # fmt: skip
+    }
 
 
 def facts(**changes: Any) -> dict[str, Any]:
@@ -48,11 +64,15 @@ def facts(**changes: Any) -> dict[str, Any]:
     return {"root_ports": own, **found}
 
 
-def case(messages: str = "", paths: Any = None, psus: Any = (750.0, 750.0), **changes: Any) -> Case:
+def case(
+    messages: str = "", paths: Any = None, psus: Any = (750.0, 750.0), **changes: Any
+) -> RigConfiguration:
     """Its case; changes are facts'."""
     return cases.from_facts("rig", facts(**changes), psus, {}, messages, paths)
 
 
-def told(board: str, cpu: str = "", gpus: str = "3x RTX 3090", psus: str = "") -> Case:
+def described(
+    board: str, cpu: str = "", gpus: str = "3x RTX 3090", psus: str = ""
+) -> RigConfiguration:
     """A case without a rig."""
-    return replace(cases.from_words(board, cpu, gpus, psus), name="told")
+    return replace(cases.from_words(board, cpu, gpus, psus), name="described")

@@ -11,13 +11,13 @@ import pytest
 
 from provision.checklist import answer_file, checklist, command, items, page
 from provision.checklist.checklist import Checklist, Entry
-from provision.checklist.command import Wish
+from provision.checklist.command import ChecklistOptions
 from provision.cli.flags import Flags
 from provision.errors import DeeprigError, SourceError
 from provision.inventory import yaml_source
 from provision.inventory.hosts import Inventory
 from provision.output import files
-from tests.unit.checklist.cases import case, facts, gpu, told
+from tests.unit.checklist.cases import case, described, facts, gpu
 
 
 def entries(made: Checklist) -> dict[str, Entry]:
@@ -27,12 +27,17 @@ def entries(made: Checklist) -> dict[str, Entry]:
 def test_every_item_is_told_for_every_rig() -> None:
     """Each applies to some rig, and its template has what it asks for."""
     rigs = [
-        case(), case(psus=(1600.0,)), case(board={"name": "TUF GAMING B550M-PLUS (WI-FI)"}),
-        told("ROMED8-2T", "EPYC 7302", "4x RTX 3090"),
-        told("H110 Pro BTC+", "", "6x GTX 1060 6GB"), told("", "", ""),
-    ]  # fmt: skip
+        case(),
+        case(psus=(1600.0,)),
+        case(board={"name": "TUF GAMING B550M-PLUS (WI-FI)"}),
+        described("ROMED8-2T", "EPYC 7302", "4x RTX 3090"),
+        described("H110 Pro BTC+", "", "6x GTX 1060 6GB"),
+        described("", "", ""),
+    ]
     known = items.load()
-    seen = {item.id for rig in rigs for item in items.of(rig, known) if item.told(rig)}
+    seen = {
+        item.id for rig in rigs for item in items.applicable_items(rig, known) if item.describe(rig)
+    }
     assert seen == {item.id for item in known}
 
 
@@ -48,44 +53,44 @@ def test_every_item_is_told_for_every_rig() -> None:
     ],
 )
 def test_what_lanes_are_wanted(board: str, cpu: str, wanted: int) -> None:
-    assert told(board, cpu).wanted == wanted
+    assert described(board, cpu).wanted == wanted
 
 
 def test_a_board_whose_menu_is_known_and_one_whose_is_not() -> None:
-    known = entries(checklist.make(told("ROMED8-2T", "EPYC 7302"), {}))["split"]
+    known = entries(checklist.make_checklist(described("ROMED8-2T", "EPYC 7302"), {}))["split"]
     assert known.how.startswith("Advanced > Chipset Config > AMD PCIe Link Width.")
     assert known.words == ()
-    unknown = entries(checklist.make(told("B450 Steel Legend"), {}))["split"]
+    unknown = entries(checklist.make_checklist(described("B450 Steel Legend"), {}))["split"]
     assert "The menu is not known for this board." in unknown.how
     assert "Bifurcation" in unknown.words
 
 
 def test_an_unknown_board_has_its_chipsets_rule_and_says_so() -> None:
-    (first, *_) = checklist.about(told("Gigabyte B450 AORUS M", "Ryzen 5 1600"))
+    (first, *_) = checklist.about(described("Gigabyte B450 AORUS M", "Ryzen 5 1600"))
     assert first.startswith("The board is not in the table; the rule of its chipset (B350, B450)")
-    (nothing,) = checklist.about(told("Unheard of"))
+    (nothing,) = checklist.about(described("Unheard of"))
     assert "nothing is known of it" in nothing
 
 
 @pytest.mark.parametrize("board", ["X399 AORUS PRO", "B450M Steel Legend", "H110 Pro BTC+"])
 def test_where_a_boards_row_is_silent_its_chipsets_rule_stands(board: str) -> None:
-    case = told(board)
+    case = described(board)
     assert case.chipset is not None
     assert case.chipset.rule in "\n".join(checklist.about(case))
-    known = told("TUF GAMING B550M-PLUS (WI-FI)")
+    known = described("TUF GAMING B550M-PLUS (WI-FI)")
     assert "chipset" not in "\n".join(checklist.about(known))
 
 
 @pytest.mark.parametrize("psus", ["-5", "0", "750,0", "nan", "inf", "750 W", "1e9"])
 def test_psus_that_no_rig_has(psus: str) -> None:
-    with pytest.raises(DeeprigError, match="no list of watts") as caught:
-        told("ROMED8-2T", psus=psus)
+    with pytest.raises(DeeprigError, match="not a list of watts") as caught:
+        described("ROMED8-2T", psus=psus)
     assert caught.value.advice
-    assert told("ROMED8-2T", psus="750,850.5").psus == (750, 850.5)
+    assert described("ROMED8-2T", psus="750,850.5").psus == (750, 850.5)
 
 
 class Context:
-    """A command line that names no host yet; whoever asks for the fleet has looked too early."""
+    """A command line without hosts; asking for the fleet fails the test."""
 
     patterns = ()
 
@@ -93,15 +98,27 @@ class Context:
 @pytest.mark.parametrize(
     ("host", "wish", "words"),
     [
-        ("rig", Wish(board="X399 AORUS PRO", psus="750"), "--board, --psus: -H names a rig"),
-        ("rig", Wish(html="/nonexistent/x.html"), "there is no folder /nonexistent"),
-        ("rig", Wish(markdown="/tmp"), "--markdown /tmp can't be written: it is a folder"),
-        ("", Wish(board="ROMED8-2T", html="/tmp"), "--html /tmp can't be written"),
+        (
+            "rig",
+            ChecklistOptions(board="X399 AORUS PRO", psus="750"),
+            "--board, --psus: -H names a rig",
+        ),
+        (
+            "rig",
+            ChecklistOptions(html="/nonexistent/x.html"),
+            "the folder /nonexistent does not exist",
+        ),
+        (
+            "rig",
+            ChecklistOptions(markdown="/tmp"),
+            "--markdown /tmp can't be written: it is a folder",
+        ),
+        ("", ChecklistOptions(board="ROMED8-2T", html="/tmp"), "--html /tmp can't be written"),
     ],
 )
-def test_what_cant_be_is_told_before_a_look(host: str, wish: Wish, words: str) -> None:
+def test_what_cant_be_is_told_before_a_look(host: str, wish: ChecklistOptions, words: str) -> None:
     with pytest.raises(DeeprigError, match=words) as caught:
-        command.run(Context(), Flags(H=host), wish)  # type: ignore[arg-type]
+        command.show_checklists(Context(), Flags(H=host), wish)  # type: ignore[arg-type]
     assert caught.value.advice
 
 
@@ -112,18 +129,18 @@ def test_a_page_that_cant_be_written_after_all(tmp_path: Path) -> None:
 
 
 def test_a_chipset_is_known_by_the_boards_row() -> None:
-    zenith = told("ROG ZENITH EXTREME").chipset
+    zenith = described("ROG ZENITH EXTREME").chipset
     assert zenith is not None
     assert zenith.name == "X399"
 
 
 def test_only_what_applies() -> None:
-    one_supply = entries(checklist.make(case(psus=(1600.0,)), {}))
+    one_supply = entries(checklist.make_checklist(case(psus=(1600.0,)), {}))
     assert not {"one-supply", "supplies-together"} & set(one_supply)
-    small = entries(checklist.make(told("H110 Pro BTC+", "", "6x GTX 1060 6GB"), {}))
+    small = entries(checklist.make_checklist(described("H110 Pro BTC+", "", "6x GTX 1060 6GB"), {}))
     assert not {"own-cables", "pads", "rebar", "split", "risers"} & set(small)
-    assert "pads" in entries(checklist.make(told("ROMED8-2T"), {}))
-    assert "lanes-stolen" in entries(checklist.make(told("ROMED8-2T"), {}))
+    assert "pads" in entries(checklist.make_checklist(described("ROMED8-2T"), {}))
+    assert "lanes-stolen" in entries(checklist.make_checklist(described("ROMED8-2T"), {}))
 
 
 @pytest.mark.parametrize(
@@ -139,31 +156,33 @@ def test_only_what_applies() -> None:
 def test_no_menu_is_looked_for_that_the_chipset_rules_out(
     board: str, gpus: str, asked: bool
 ) -> None:
-    assert ("split" in entries(checklist.make(told(board, "", gpus), {}))) == asked
+    assert ("split" in entries(checklist.make_checklist(described(board, "", gpus), {}))) == asked
 
 
 def test_no_other_switch_of_the_firmware_is_named_for_the_iommu() -> None:
-    words = entries(checklist.make(case(board={"iommus": ["ivhd0"]}), {}))["iommu"].words
+    words = entries(checklist.make_checklist(case(board={"iommus": ["ivhd0"]}), {}))["iommu"].words
     assert "IOMMU" in words
     assert "SVM" not in words  # the processor's virtualization, which translates no GPU's addresses
 
 
 def test_answers_count_where_nothing_is_seen() -> None:
-    made = entries(checklist.make(case(), {"riser-power": True, "fans": False, "csm": False}))
+    made = entries(
+        checklist.make_checklist(case(), {"riser-power": True, "fans": False, "csm": False})
+    )
     assert (made["riser-power"].status, made["riser-power"].by) == ("ok", "answered")
     assert made["fans"].status == "to do"
     assert (made["csm"].status, made["csm"].by) == ("ok", "seen")  # what is seen is not argued with
 
 
 def test_a_reboot_shows_what_it_changed(tmp_path: Path) -> None:
-    before = checklist.make(case(gpus=[gpu(1, start=0xC0000000)]), {})
+    before = checklist.make_checklist(case(gpus=[gpu(1, start=0xC0000000)]), {})
     path = answer_file.file_of(Inventory(tmp_path), "rig")
     answer_file.save(path, "rig", {"fans": True}, answer_file.seen_of(before, {}))
     answers, seen = answer_file.load(path)
     assert answers == {"fans": True}
-    same = checklist.make(case(gpus=[gpu(1)]), answers, seen)
+    same = checklist.make_checklist(case(gpus=[gpu(1)]), answers, seen)
     assert same.rebooted is False
-    after = checklist.make(case(gpus=[gpu(1)], boot_id="b00t-2"), answers, seen)
+    after = checklist.make_checklist(case(gpus=[gpu(1)], boot_id="b00t-2"), answers, seen)
     assert after.rebooted is True
     assert [one.id for one in after.entries if one.moved] == ["above-4g"]
 
@@ -184,7 +203,7 @@ checklist:
     answer_file.save(path, "rig", answers, seen)
     assert path.read_text() == own  # nothing changed
     answer_file.save(path, "rig", {**answers, "pads": False}, seen)
-    content = yaml_source.load(path)
+    content = yaml_source.load_yaml(path)
     assert content["checklist"]["answers"] == {"fans": True, "pads": False}
     assert content["checklist"]["seen"] == seen
     assert content["checklist"]["bought"] == "2021-05-01"
@@ -195,11 +214,11 @@ checklist:
 def test_an_answer_is_kept_when_the_next_question_is_broken_off(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    said = iter(["y", "n"])
+    message = iter(["y", "n"])
 
     def put(question: str) -> str:
         try:
-            return next(said)
+            return next(message)
         except StopIteration:
             raise KeyboardInterrupt from None
 
@@ -235,19 +254,19 @@ def test_a_file_that_was_edited_wrongly_is_told_with_its_place(
 
 
 def test_what_cant_be_seen_is_asked_for_once() -> None:
-    made = checklist.make(case(), {"fans": True})
+    made = checklist.make_checklist(case(), {"fans": True})
     put: list[str] = []
 
-    def said(question: str) -> str:
+    def message(question: str) -> str:
         put.append(question)
         known = {"riser powered": "y", "pads": "n"}
         return next((answer for words, answer in known.items() if words in question), "")
 
-    answers = dict(command.ask(made, {"fans": True}, False, said))
+    answers = dict(command.ask(made, {"fans": True}, False, message))
     assert answers == {"riser-power": True, "pads": False}
     assert not any("fans" in question for question in put)
     put.clear()
-    list(command.ask(made, {"fans": True}, True, said))
+    list(command.ask(made, {"fans": True}, True, message))
     assert any("fans" in question for question in put)
 
     def ended(question: str) -> str:
@@ -258,7 +277,7 @@ def test_what_cant_be_seen_is_asked_for_once() -> None:
 
 @pytest.mark.parametrize(
     ("given", "words"),
-    [("fan=yes", "no item 'fan'"), ("fans", "no answer"), ("fans=ja", "no answer")],
+    [("fan=yes", "no item 'fan'"), ("fans", "is not an answer"), ("fans=ja", "is not an answer")],
 )
 def test_wrong_answers(given: str, words: str) -> None:
     with pytest.raises(SourceError, match=words):
@@ -268,7 +287,7 @@ def test_wrong_answers(given: str, words: str) -> None:
 
 @pytest.mark.parametrize("kind", page.TEMPLATES)
 def test_pages_hold_every_item(kind: str) -> None:
-    made = checklist.make(case(board={"name": "<script>"}), {"fans": True})
+    made = checklist.make_checklist(case(board={"name": "<script>"}), {"fans": True})
     text = page.render(made, kind)
     for one in made.entries:
         assert one.title.replace("'", "&#39;" if kind == ".html" else "'") in text
@@ -280,7 +299,7 @@ def test_pages_hold_every_item(kind: str) -> None:
 def test_pages_say_what_is_to_do_and_no_more(kind: str) -> None:
     """Three states, three boxes; what is done gives no orders; the date and the reboot on top."""
     seen = {"boot_id": "b00t-0", "items": {"csm": "to do"}}
-    made = checklist.make(case(kernel={"command_line": ["pci=noaer"]}), {}, seen)
+    made = checklist.make_checklist(case(kernel={"command_line": ["pci=noaer"]}), {}, seen)
     assert set(made.counts.values()).isdisjoint({0})
     text = html.unescape(page.render(made, kind))
     head, *parts = re.split(r"\n<div class=\"item|\n- (?=\[)", text)
@@ -298,8 +317,8 @@ def test_pages_say_what_is_to_do_and_no_more(kind: str) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (("observe: risers", "observe: riser"), "no observation 'riser'"),
-        (("when: [several-psus]", "when: [many-psus]"), "no condition 'many-psus'"),
+        (("observe: risers", "observe: riser"), "unknown observation 'riser'"),
+        (("when: [several-psus]", "when: [many-psus]"), "unknown condition 'many-psus'"),
         (("    observe: risers\n", ""), "one of the two"),
         (("id: riser-power", "id: risers"), "is there already"),
         (("confidence: B", "confidence: D"), "confidence"),

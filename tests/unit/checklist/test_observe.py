@@ -8,7 +8,7 @@ import pytest
 
 from provision.checklist import observations
 from provision.checklist.observations import OBSERVERS
-from tests.unit.checklist.cases import GIB, case, gpu, port, told
+from tests.unit.checklist.cases import GIB, case, described, gpu, port
 
 LOW = 0xC0000000
 SWITCHED = {
@@ -19,7 +19,7 @@ SWITCHED = {
         port("0000:03:00.0", "downstream port", 1, 1),
         port("0000:01:00.0", "endpoint", 1, 16),
     ],
-}  # fmt: skip
+}
 
 
 def with_own_lanes(card: dict[str, Any], lanes: int) -> dict[str, Any]:
@@ -49,8 +49,12 @@ FAST = {**SLOW, "loaded_speed": 8e9}
         ("watchdog", {"usb_watchdogs": [{"id": "5131:2007", "product": "x"}]}, "to do", "x"),
         ("split", {}, "ok", "3 sub-links of the processor's: 0000:00:03.1 x4"),
         ("split", {"gpus": [SWITCHED, gpu(2)]}, "open", "not known"),
-        ("split", {"gpus": [SWITCHED, gpu(2)], "board": {"name": "TUF GAMING B550M-PLUS (WI-FI)"}},
-         "to do", "1 sub-link of"),
+        (
+            "split",
+            {"gpus": [SWITCHED, gpu(2)], "board": {"name": "TUF GAMING B550M-PLUS (WI-FI)"}},
+            "to do",
+            "1 sub-link of",
+        ),
         ("above_4g", {}, "ok", "3 of 3"),
         ("above_4g", {"gpus": [gpu(1, start=LOW), gpu(2)]}, "to do", "1 of 2"),
         ("above_4g", {"messages": "BAR 1: can't assign; no space"}, "to do", "room"),
@@ -58,14 +62,22 @@ FAST = {**SLOW, "loaded_speed": 8e9}
         ("rebar", {}, "ok", "3 x 32 GiB of 24"),
         ("rebar", {"gpus": [gpu(1, size=GIB // 4), gpu(2)]}, "to do", "1 x 0.25 GiB of 24"),
         ("rebar", {"gpus": [gpu(1, size=GIB // 4, largest=GIB // 4)]}, "to do", "at most 0.25"),
-        ("split", {"root_ports": [port(f"0000:00:03.{n}", "root port", 4, 4) for n in range(1, 5)]},
-         "ok", "4 sub-links of the processor's"),
+        (
+            "split",
+            {"root_ports": [port(f"0000:00:03.{n}", "root port", 4, 4) for n in range(1, 5)]},
+            "ok",
+            "4 sub-links of the processor's",
+        ),
         ("csm", {}, "ok", "EFI"),
         ("csm", {"board": {"efi": False}}, "to do", "legacy"),
         ("iommu", {}, "ok", "off"),
         ("iommu", {"board": {"iommus": ["ivhd0"]}}, "to do", "translates"),
-        ("iommu", {"board": {"iommus": ["dmar0"]}, "kernel": {"command_line": ["iommu=pt"]}},
-         "ok", "passthrough"),
+        (
+            "iommu",
+            {"board": {"iommus": ["dmar0"]}, "kernel": {"command_line": ["iommu=pt"]}},
+            "ok",
+            "passthrough",
+        ),
         ("generation", {}, "ok", "none since"),
         ("generation", {"gpus": [gpu(1, errors=7)]}, "to do", "7 at 0000:00:03.1"),
         ("secure_boot", {}, "ok", "off"),
@@ -77,16 +89,24 @@ FAST = {**SLOW, "loaded_speed": 8e9}
         ("windows", {"gpus": [{**gpu(1), "bars": []}]}, "to do", "0000:01:00.0"),
         ("windows", {"messages": "no space for [mem size 0x10000000]"}, "to do", "no room"),
         ("width", {"board": {"name": "TUF GAMING B550M-PLUS (WI-FI)"}}, "ok", "x4 or more"),
-        ("width", {"board": {"name": "TUF GAMING B550M-PLUS (WI-FI)"},
-                   "gpus": [gpu(1, now=1), gpu(2)]}, "to do", "01:00.0 x1, and x4 is possible"),
-        ("width", {"board": {"name": "ROMED8-2T"}, "gpus": [with_own_lanes(gpu(1, slot=16), 4)]},
-         "ok", "all that the card has"),
+        (
+            "width",
+            {"board": {"name": "TUF GAMING B550M-PLUS (WI-FI)"}, "gpus": [gpu(1, now=1), gpu(2)]},
+            "to do",
+            "01:00.0 x1, and x4 is possible",
+        ),
+        (
+            "width",
+            {"board": {"name": "ROMED8-2T"}, "gpus": [with_own_lanes(gpu(1, slot=16), 4)]},
+            "ok",
+            "all that the card has",
+        ),
         ("speed", {}, "open", "fab validate"),
         ("speed", {"paths": [FAST]}, "ok", "full speed"),
         ("speed", {"paths": [FAST, SLOW]}, "to do", "2.5 GT/s"),
         ("speed", {"paths": [{**FAST, "loaded_speed": None}]}, "open", "under load"),
     ],
-)  # fmt: skip
+)
 def test_each(name: str, changes: dict[str, Any], status: str, words: str) -> None:
     found = observations.observe(case(**changes), name)
     assert (found.status, words in found.reading) == (status, True), found
@@ -94,12 +114,21 @@ def test_each(name: str, changes: dict[str, Any], status: str, words: str) -> No
 
 @pytest.mark.parametrize("name", OBSERVERS)
 def test_without_a_rig_nothing_is_seen(name: str) -> None:
-    assert observations.observe(told("B450 Steel Legend"), name).status == "open"
+    assert observations.observe(described("B450 Steel Legend"), name).status == "open"
 
 
 @pytest.mark.parametrize("name", OBSERVERS)
 def test_facts_of_an_older_deeprig_are_no_error(name: str) -> None:
-    old = case(gpus=[{"address": "0000:01:00.0", "device_id": "2204", "root_port": None,
-                      "path_width": 1, "path": []}])  # fmt: skip
+    old = case(
+        gpus=[
+            {
+                "address": "0000:01:00.0",
+                "device_id": "2204",
+                "root_port": None,
+                "path_width": 1,
+                "path": [],
+            }
+        ]
+    )
     old.facts.pop("secure_boot")  # type: ignore[union-attr]
     assert observations.observe(old, name).status in ("ok", "to do", "open")

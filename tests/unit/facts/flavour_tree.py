@@ -6,7 +6,7 @@ import re
 import shutil
 from pathlib import Path
 
-from lab import flavour
+from lab.build import flavour
 from tests.unit.modules.rig import write_packages
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from lab import flavour
+from lab.build import flavour
 from provision.remote import dpkg
 from provision.remote.facts import access, miners, mining
 from provision.remote.facts.tree import Tree
@@ -104,33 +104,41 @@ GPU = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/nvidia-uvm")
             [process(5, 1, "/bin/bash", "/opt/run.sh"), process(6, 5, "/opt/t-rex/t-rex", SECRET)],
             ["process run.sh pid 5", "process t-rex pid 6"],
         ),
-        # In a screen, in a tmux (whose other sessions are no business of ours), from cron.
+        # In a screen, in a tmux (whose other sessions stay), from cron.
         (
-            [process(5, 1, "SCREEN", "-dmS", "eth", "x", exe="/usr/bin/screen"),
-             process(6, 5, "/opt/nbminer")],
+            [
+                process(5, 1, "SCREEN", "-dmS", "eth", "x", exe="/usr/bin/screen"),
+                process(6, 5, "/opt/nbminer"),
+            ],
             ["screen eth pid 5", "process nbminer pid 6"],
         ),
         (
-            [process(5, 1, "tmux", "new", "-s", "farm", comm="tmux: server"),
-             process(6, 5, "sh", "-c", "while true"), process(7, 6, "./xmrig", cwd="/opt")],
+            [
+                process(5, 1, "tmux", "new", "-s", "farm", comm="tmux: server"),
+                process(6, 5, "sh", "-c", "while true"),
+                process(7, 6, "./xmrig", cwd="/opt"),
+            ],
             ["tmux farm pid 6", "process sh pid 6", "process xmrig pid 7"],
         ),
         (
-            [process(4, 1, "/usr/sbin/cron"), process(5, 4, "/bin/sh", "-c", "/opt/gminer"),
-             process(6, 5, "/opt/gminer")],
+            [
+                process(4, 1, "/usr/sbin/cron"),
+                process(5, 4, "/bin/sh", "-c", "/opt/gminer"),
+                process(6, 5, "/opt/gminer"),
+            ],
             ["process sh pid 5", "process gminer pid 6"],
         ),
-        # Not the shell of somebody who looks on.
+        # Not the shell of a person who watches.
         ([process(5, 1, "-bash"), process(6, 5, "/opt/rigel")], ["process rigel pid 6"]),
         # Renamed, but its arguments tell, or that it computes on a GPU.
         ([process(6, 1, "/tmp/x", "-o", "stratum+tcp://p:1")], ["process x pid 6"]),
         ([process(6, 1, "/tmp/x", open=GPU)], ["gpu x pid 6"]),
-        # Programs that compute and are no miners; that only look; that are gone.
+        # Programs that compute but do not mine; monitors; programs that have ended.
         ([process(6, 1, "/venv/bin/python3", "a.py", exe="/usr/bin/python3.11", open=GPU)], []),
         ([process(6, 1, "/usr/bin/nvtop", open=GPU[:2])], []),
         ([process(6, 1, "/opt/t-rex", state="Z")], []),
     ],
-)  # fmt: skip
+)
 def test_processes(tmp_path: Path, processes: list[dict[str, Any]], expected: list[str]) -> None:
     for files in processes:
         make(tmp_path, files)
@@ -165,16 +173,22 @@ def test_a_renamed_miner_leads_to_what_starts_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("files", "expected"),
     [
-        ({"etc/init.d/mine": "#!/bin/sh\n/opt/t-rex/t-rex\n"},
-         "unit mine.service /etc/init.d/mine"),
-        ({"home/me/.config/systemd/user/x.service": "[Service]\nExecStart=/opt/xmrig\n"},
-         "login xmrig /home/me/.config/systemd/user/x.service"),
-        # Stopping it would lose the rig: it is told, and left to the operator.
-        ({"etc/systemd/system/ssh.service": "[Service]\nExecStartPost=/opt/xmrig\n"},
-         "essential ssh.service /etc/systemd/system/ssh.service"),
+        (
+            {"etc/init.d/mine": "#!/bin/sh\n/opt/t-rex/t-rex\n"},
+            "unit mine.service /etc/init.d/mine",
+        ),
+        (
+            {"home/me/.config/systemd/user/x.service": "[Service]\nExecStart=/opt/xmrig\n"},
+            "login xmrig /home/me/.config/systemd/user/x.service",
+        ),
+        # Stopping it would make the rig unreachable: it is reported and kept.
+        (
+            {"etc/systemd/system/ssh.service": "[Service]\nExecStartPost=/opt/xmrig\n"},
+            "essential ssh.service /etc/systemd/system/ssh.service",
+        ),
         ({"etc/anacrontab": "1 5 x /opt/xmrig\n"}, "cron xmrig /etc/anacrontab"),
     ],
-)  # fmt: skip
+)
 def test_less_usual_places(tmp_path: Path, files: dict[str, Any], expected: str) -> None:
     make(tmp_path, files)
     assert started(tmp_path) == [expected]
@@ -186,20 +200,30 @@ def test_less_usual_places(tmp_path: Path, files: dict[str, Any], expected: str)
         # A user called miner, a masked unit, lines that were commented out, a question.
         {"etc/cron.d/x": "0 4 * * * miner /home/miner/backup.sh\n"},
         {"home/miner/.profile": "PATH=/home/miner/bin:$PATH\n"},
-        {"etc/systemd/system/t-rex.service": {"link": "/dev/null"},
-         "usr/lib/systemd/system/t-rex.service": "[Service]\nExecStart=/usr/bin/t-rex\n"},
+        {
+            "etc/systemd/system/t-rex.service": {"link": "/dev/null"},
+            "usr/lib/systemd/system/t-rex.service": "[Service]\nExecStart=/usr/bin/t-rex\n",
+        },
         {"etc/systemd/system/getty@tty1.service.d/a.conf": "ExecStart=agetty --autologin me\n"},
         {"etc/init.d/cron": "#!/bin/sh\n# starts no t-rex\n/usr/sbin/cron\n"},
         {"etc/rc.local": "#!/bin/sh\nif [ -x /opt/t-rex ]; then\n: # deeprig: /opt/t-rex\nfi\n"},
-        {"usr/lib/systemd/system/tracker-miner-fs-3.service":
-         "[Service]\nExecStart=/usr/libexec/tracker-miner-fs-3\n"},
+        {
+            "usr/lib/systemd/system/tracker-miner-fs-3.service": (
+                "[Service]\nExecStart=/usr/libexec/tracker-miner-fs-3\n"
+            )
+        },
         {"etc/systemd/system/x.service": f"[Service]\nExecStart=/bin/x --user t-rex {SECRET}\n"},
-        {"etc/systemd/system/x.service": "[Service]\nExecStart=/bin/sh -c 'cat /dev/zero'\n",
-         "dev/zero": "#!/bin/sh\n"},
-        {"var/lib/docker/containers/a/config.v2.json": json.dumps(
-            {"Name": "/x", "Config": {"Image": "xmrig"}, "State": {"Running": False}})},
+        {
+            "etc/systemd/system/x.service": "[Service]\nExecStart=/bin/sh -c 'cat /dev/zero'\n",
+            "dev/zero": "#!/bin/sh\n",
+        },
+        {
+            "var/lib/docker/containers/a/config.v2.json": json.dumps(
+                {"Name": "/x", "Config": {"Image": "xmrig"}, "State": {"Running": False}}
+            )
+        },
     ],
-)  # fmt: skip
+)
 def test_what_is_no_miner(tmp_path: Path, files: dict[str, Any]) -> None:
     make(tmp_path, files)
     assert started(tmp_path) == []

@@ -1,4 +1,4 @@
-"""Somebody's own computer is told from a rig."""
+"""A personal computer is distinguished from a rig."""
 
 from __future__ import annotations
 
@@ -18,13 +18,18 @@ from tests.unit.modules.rig import make
         ({"sys/class/dmi/id/chassis_type": "10\n"}, "notebook"),
         ({"sys/class/power_supply/BAT0/type": "Battery\n"}, "battery"),
         ({"sys/class/power_supply/AC/type": "Mains\n"}, None),
-        ({"sys/class/power_supply/hidpp_battery_0/type": "Battery\n",
-          "sys/class/power_supply/hidpp_battery_0/scope": "Device\n"}, None),
+        (
+            {
+                "sys/class/power_supply/hidpp_battery_0/type": "Battery\n",
+                "sys/class/power_supply/hidpp_battery_0/scope": "Device\n",
+            },
+            None,
+        ),
         ({"proc/9/comm": "gnome-shell\n"}, "gnome-shell runs"),
         ({"proc/9/comm": "cinnamon\n"}, "cinnamon runs"),
         ({"proc/9/comm": "lolMiner\n", "proc/10/comm": "Xorg\n"}, None),
     ],
-)  # fmt: skip
+)
 def test_signs(tmp_path: Path, files: dict[str, str], words: str | None) -> None:
     make(tmp_path, files)
     found = workstation(Tree(str(tmp_path)))

@@ -1,4 +1,4 @@
-"""The hardware tables: every row is whole, says its source, and is found by its name."""
+"""The hardware tables: every row is complete, names its source, and is found by its name."""
 
 from __future__ import annotations
 
@@ -138,9 +138,16 @@ def test_every_processor_is_vouched_for_by_its_own_maker() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["0x RTX 3090", "65x RTX 3090", "1000000000x RTX 3090", "60x RTX 3090, 5x RTX 3080",
-     "-3x RTX 3090", f"{'9' * 5000}x RTX 3090", ", RTX 3090"],
-)  # fmt: skip
+    [
+        "0x RTX 3090",
+        "65x RTX 3090",
+        "1000000000x RTX 3090",
+        "60x RTX 3090, 5x RTX 3080",
+        "-3x RTX 3090",
+        f"{'9' * 5000}x RTX 3090",
+        ", RTX 3090",
+    ],
+)
 def test_so_many_gpus_no_rig_has(text: str) -> None:
     with pytest.raises(DeeprigError) as raised:
         cards.cards_named(text, cards.cards())
@@ -165,12 +172,12 @@ def test_gpus_are_named_as_people_name_them(text: str, names: list[str]) -> None
 @pytest.mark.parametrize(
     ("name", "message", "advice"),
     [
-        ("GTX 1060", "there is no GPU", ("GTX 1060 3GB", "GTX 1060 6GB")),
-        ("V100", "there is no GPU", ("V100 PCIe 16GB", "V100 PCIe 32GB")),
-        ("RTX 309", "there is no GPU", ("RTX 3090",)),
-        ("RX 580", "is no NVIDIA GPU", ("NVIDIA's driver",)),
-        ("Radeon VII", "is no NVIDIA GPU", ()),
-        ("zzz", "there is no GPU", ("RTX 3090", "P104-100")),
+        ("GTX 1060", "unknown GPU", ("GTX 1060 3GB", "GTX 1060 6GB")),
+        ("V100", "unknown GPU", ("V100 PCIe 16GB", "V100 PCIe 32GB")),
+        ("RTX 309", "unknown GPU", ("RTX 3090",)),
+        ("RX 580", "is not an NVIDIA GPU", ("NVIDIA's driver",)),
+        ("Radeon VII", "is not an NVIDIA GPU", ()),
+        ("zzz", "unknown GPU", ("RTX 3090", "P104-100")),
     ],
 )
 def test_a_gpu_that_is_not_there(name: str, message: str, advice: tuple[str, ...]) -> None:
@@ -188,15 +195,15 @@ def test_a_3090_is_known_for_its_hot_memory() -> None:
 
 
 @pytest.mark.parametrize(
-    ("table", "was", "becomes", "said"),
+    ("table", "was", "becomes", "message"),
     [
         ("boards", "confidence: C", "confidence: D", "should be one of A, B, C, not 'D'"),
-        ("boards", "confidence: C", "confidance: C", "there is no field 'confidance'"),
+        ("boards", "confidence: C", "confidance: C", "unknown field 'confidance'"),
         ("boards", "width: 16}", "width: wide}", "'width' should be int, not 'wide'"),
         ("boards", "lanes_from: cpu}", "lanes_from: moon}", "one of cpu, chipset, not 'moon'"),
         ("boards", "source: engineered.at", 'source: " "', "'source' is empty"),
         ("boards", "    vendor: ASRock\n", "", "'vendor' is missing"),
-        ("boards", "\\\\bB450 Steel", "(B450 Steel", "'match' is no regular expression"),
+        ("boards", "\\\\bB450 Steel", "(B450 Steel", "'match' is not a regular expression"),
         (
             "boards",
             "  - name: B450 Steel Legend\n",
@@ -209,12 +216,12 @@ def test_a_3090_is_known_for_its_hot_memory() -> None:
         ("chipsets", "    generation: 2\n", "", "'generation' is missing"),
         ("chipsets", "chipsets:", "boards:", "there should be a list 'chipsets'"),
         ("gpus", "memory_mib: 4096,", "", "'memory_mib' is missing"),
-        ("gpus", '"13c2"', '"13cx"', "'13cx' is no PCI device id"),
-        ("gpus", "generation: maxwell", "generation: maxvell", "no generation 'maxvell'"),
+        ("gpus", '"13c2"', '"13cx"', "'13cx' is not a PCI device id"),
+        ("gpus", "generation: maxwell", "generation: maxvell", "unknown generation 'maxvell'"),
     ],
 )
 def test_a_broken_row_is_named_with_its_line(
-    table: str, was: str, becomes: str, said: str, tmp_path: Path
+    table: str, was: str, becomes: str, message: str, tmp_path: Path
 ) -> None:
     text = (FOLDER / f"{table}.yml").read_text()
     assert was in text
@@ -222,9 +229,11 @@ def test_a_broken_row_is_named_with_its_line(
     broken.write_text(text.replace(was, becomes, 1))
     with pytest.raises(SourceError) as raised:
         READ[table](broken)
-    assert said in raised.value.message
+    assert message in raised.value.message
     assert raised.value.position is not None
     assert raised.value.position.path == str(broken)
     rows = text[: text.index(was)].count("\n") + 1
-    near = 30 if "missing" in said or "list" in said else 0  # told at the row's beginning
+    near = (
+        30 if "missing" in message or "list" in message else 0
+    )  # reported at the start of the row
     assert abs(raised.value.position.line - rows) <= near

@@ -56,10 +56,15 @@ def test_a_changed_key_is_refused(verb: str, recorded: str, rig: SshServer, tmp_
     if verb == "validate":
         words += ["--report", str(tmp_path / "report")]
     done = subprocess.run(
-        [sys.executable, "-m", "fabric", *words], cwd=ROOT, stdin=subprocess.DEVNULL,
-        capture_output=True, text=True, check=False, timeout=60,
+        [sys.executable, "-m", "fabric", *words],
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
         env={**os.environ, "HOME": str(tmp_path), "SSH_AUTH_SOCK": ""},
-    )  # fmt: skip
+    )
     text = " ".join((done.stdout + done.stderr).split())
     assert done.returncode == 4, text
     assert ("has CHANGED" if recorded == "known_hosts" else "is not 'attic'") in text

@@ -15,31 +15,48 @@ import pytest
 from invoke.exceptions import Exit
 
 from provision.boundary.facts import check_facts
-from provision.cli import fanout
+from provision.cli.answers import show_answers
 from provision.cli.flags import Flags
 from provision.discovery import gather
 from provision.discovery.snapshot import MOST_UNPACKED, Snapshot
-from provision.errors import DeeprigError
+from provision.errors import DeeprigError, ExitStatus
 from provision.facts import command
 from provision.inventory.hosts import Host
 from provision.ssh.rig_sessions import Sessions
+from tests.unit.cli.fleet import fleet
 from tests.unit.facts.gathered import gathered
-from tests.unit.fleet import fleet
 from tests.unit.hostile.fake_rig import connect, news
 
 EVIL: list[Any] = [None, [], {}, -1, 1e308, True, "x", "{{ 7 * 7 }}", [[]], {"a": {"b": 1}}]
 GPU_FACT: dict[str, Any] = {
-    "address": "0000:06:00.0", "vendor_id": "0x10de", "device_id": "0x2204",
-    "subsystem_vendor_id": "0x1043", "subsystem_id": "0x87b5", "revision": "0xa1",
-    "driver": "nvidia", "numa_node": -1, "answers": True, "root_port": "0000:00:01.3",
-    "path_width": 1, "path_max_width": 16, "path_speed_max_gts": 8.0,
-    "path": [{
-        "address": "0000:00:01.3", "kind": "root port", "vendor_id": "0x1022",
-        "device_id": "0x1453", "current_width": 1, "max_width": 16, "current_speed_gts": 2.5,
-        "max_speed_gts": 8.0, "errors": {"correctable": 3},
-    }],
+    "address": "0000:06:00.0",
+    "vendor_id": "0x10de",
+    "device_id": "0x2204",
+    "subsystem_vendor_id": "0x1043",
+    "subsystem_id": "0x87b5",
+    "revision": "0xa1",
+    "driver": "nvidia",
+    "numa_node": -1,
+    "answers": True,
+    "root_port": "0000:00:01.3",
+    "path_width": 1,
+    "path_max_width": 16,
+    "path_speed_max_gts": 8.0,
+    "path": [
+        {
+            "address": "0000:00:01.3",
+            "kind": "root port",
+            "vendor_id": "0x1022",
+            "device_id": "0x1453",
+            "current_width": 1,
+            "max_width": 16,
+            "current_speed_gts": 2.5,
+            "max_speed_gts": 8.0,
+            "errors": {"correctable": 3},
+        }
+    ],
     "bars": [{"region": 1, "start": 1 << 38, "size_bytes": 1 << 28, "largest_bytes": 1 << 35}],
-}  # fmt: skip
+}
 
 
 def facts() -> dict[str, Any]:
@@ -145,7 +162,7 @@ def test_odd_facts_hide_no_other_rig(
     assert "host: odd" in text
     assert "\nhonest\n" in f"\n{text}"
     assert "kernel" in text
-    assert "deeprig itself broke" not in text
+    assert "deeprig itself failed" not in text
 
 
 def test_a_fault_of_ours_in_showing_one_rig_hides_no_other(
@@ -156,9 +173,9 @@ def test_a_fault_of_ours_in_showing_one_rig_hides_no_other(
     def show_one(name: str, answer: int) -> None:
         shown.append((name, 1 // answer))
 
-    failed = fanout.show_each({"first": 0, "second": 1}, show_one)
+    failed = show_answers({"first": 0, "second": 1}, show_one)
     assert shown == [("second", 1)]
-    assert failed == 2
+    assert failed == ExitStatus.INTERNAL
     assert "host: first" in capsys.readouterr().err
 
 
@@ -176,9 +193,11 @@ def test_a_sparse_member_of_an_archive_takes_no_room(tmp_path: Path) -> None:
     """94 bytes of an archive were a file of 4.1 GiB."""
     header = tarfile.TarInfo("etc/sparse")
     header.pax_headers = {
-        "GNU.sparse.major": "1", "GNU.sparse.minor": "0",
-        "GNU.sparse.name": "etc/sparse", "GNU.sparse.realsize": str(4 << 30),
-    }  # fmt: skip
+        "GNU.sparse.major": "1",
+        "GNU.sparse.minor": "0",
+        "GNU.sparse.name": "etc/sparse",
+        "GNU.sparse.realsize": str(4 << 30),
+    }
     content = b"1\n0\n0\n".ljust(512, b"\0")
     stream = io.BytesIO()
     with tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT) as tar:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from provision.remote.options import Option
+from provision.ssh import worker_bundle
 
 ROOT = Path(__file__).parents[3]
 FILES = [*sorted((ROOT / "provision/remote").rglob("*.py")), ROOT / "agent/readings/pcie.py"]
@@ -33,11 +34,19 @@ def test_python_3_8_and_its_standard_library(path: Path) -> None:
             assert node.level == 0, "relative imports are not sent along"
             names = [str(node.module)]
         for name in names:
-            ours = name.startswith(OURS)
-            assert ours or name.split(".")[0] in sys.stdlib_module_names, name
+            is_sent = name.startswith(OURS) or name.split(".")[0] == "packaging"
+            assert is_sent or name.split(".")[0] in sys.stdlib_module_names, name
     if path.name != "__init__.py":
         assert "from __future__ import annotations" in text
     assert len(text.splitlines()) <= 400
+
+
+def test_the_library_that_is_sent_along_is_python_3_8() -> None:
+    sources, _, _ = worker_bundle._contents()
+    library = [text for name, text in sources.items() if name.startswith("packaging.")]
+    assert len(library) > 5
+    for text in library:
+        ast.parse(text, feature_version=(3, 8))
 
 
 @pytest.mark.parametrize("name", MODULES)

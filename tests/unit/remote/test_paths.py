@@ -30,9 +30,23 @@ def tree(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize(
     "path",
-    ["a/b/file", "a/up", "whole/up", "whole/b/file", "a//./b/file", "a/b/../../whole/b/file",
-     "slash/b/file", "../../{}/a/b/file", "dangling", "whole", "a/b/..", "a/b/.", "a/", "slash/"],
-)  # fmt: skip
+    [
+        "a/b/file",
+        "a/up",
+        "whole/up",
+        "whole/b/file",
+        "a//./b/file",
+        "a/b/../../whole/b/file",
+        "slash/b/file",
+        "../../{}/a/b/file",
+        "dangling",
+        "whole",
+        "a/b/..",
+        "a/b/.",
+        "a/",
+        "slash/",
+    ],
+)
 def test_a_path_leads_where_the_kernel_says(tree: Path, path: str) -> None:
     given = f"{tree}/{path}".format(f"{tree.parent.name}/{tree.name}")
     with reach(given) as place:
@@ -53,9 +67,14 @@ def test_the_root_folder_and_relative_paths(tree: Path, monkeypatch: pytest.Monk
 
 @pytest.mark.parametrize(
     ("path", "number"),
-    [("none/x", errno.ENOENT), ("a/b/file/x", errno.ENOTDIR), ("a/b/file/", errno.ENOTDIR),
-     ("loop", errno.ELOOP), ("dangling/x", errno.ENOENT)],
-)  # fmt: skip
+    [
+        ("none/x", errno.ENOENT),
+        ("a/b/file/x", errno.ENOTDIR),
+        ("a/b/file/", errno.ENOTDIR),
+        ("loop", errno.ELOOP),
+        ("dangling/x", errno.ENOENT),
+    ],
+)
 def test_errors_are_the_kernels(tree: Path, path: str, number: int) -> None:
     with pytest.raises(OSError, match=os.strerror(number)) as own:
         reach(f"{tree}/{path}").__exit__()

@@ -16,8 +16,15 @@ def row(subject: str, value: float | None = None, **fields: Any) -> dict[str, An
 
 def check(name: str, title: str, *rows: dict[str, Any], **fields: Any) -> dict[str, Any]:
     """A check of a report."""
-    found = {"check": name, "title": title, "why": "Because.", "status": "ok", "seconds": 0.1,
-             "message": "", "rows": list(rows)}  # fmt: skip
+    found = {
+        "check": name,
+        "title": title,
+        "why": "Because.",
+        "status": "ok",
+        "seconds": 0.1,
+        "message": "",
+        "rows": list(rows),
+    }
     return found | fields
 
 
@@ -40,19 +47,33 @@ def report(*checks: dict[str, Any], **fields: Any) -> dict[str, Any]:
 def bench(**fields: Any) -> dict[str, Any]:
     """A benchmark document with one collective."""
     sizes = [
-        {"size_bytes": size, "time_seconds": size / 3e9 + 2e-5, "wrong_values": 0,
-         "bus_bandwidth_bytes_per_second": size / (size / 3e9 + 2e-5)}
+        {
+            "size_bytes": size,
+            "time_seconds": size / 3e9 + 2e-5,
+            "wrong_values": 0,
+            "bus_bandwidth_bytes_per_second": size / (size / 3e9 + 2e-5),
+        }
         for size in (8, 4096, 1 << 20, 1 << 28)
-    ]  # fmt: skip
+    ]
     return {
         "backend": "nccl",
         "ranks": 3,
         "collectives": [{"collective": "all_reduce", "sizes": sizes}],
         "transfers": [
-            {"gpu": "0000:04:00.0", "direction": "host_to_device", "pinned": True,
-             "bandwidth_bytes_per_second": 3e9, "wrong_values": 0},
-            {"gpu": "0000:04:00.0", "direction": "host_to_device", "pinned": False,
-             "bandwidth_bytes_per_second": 1e9, "wrong_values": 0},
+            {
+                "gpu": "0000:04:00.0",
+                "direction": "host_to_device",
+                "pinned": True,
+                "bandwidth_bytes_per_second": 3e9,
+                "wrong_values": 0,
+            },
+            {
+                "gpu": "0000:04:00.0",
+                "direction": "host_to_device",
+                "pinned": False,
+                "bandwidth_bytes_per_second": 1e9,
+                "wrong_values": 0,
+            },
         ],
         "problems": [],
-    } | fields  # fmt: skip
+    } | fields

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from provision.errors import SourceError
-from provision.validate.baseline import Change, compare, load, unjudged
+from provision.validate.baseline import MetricChange, compare, load, unjudged
 from tests.unit.validate.reports import check, report, row
 
 NAME, TITLE = "load::collectives", "Collectives"
@@ -21,7 +21,7 @@ def measured(*repeats: float, subject: str = "all_reduce nccl") -> dict[str, Any
     return report(check(NAME, TITLE, row(subject, value, repeats=list(repeats))))
 
 
-def only(changes: list[Change]) -> Change:
+def only(changes: list[MetricChange]) -> MetricChange:
     (change,) = changes
     return change
 
@@ -117,9 +117,13 @@ def test_what_is_gone_and_what_is_new() -> None:
 
 @pytest.mark.parametrize(
     ("content", "words"),
-    [("{", "no JSON"), ("[]", "no report"), ('{"format": "x"}', "no report"),
-     (json.dumps({"format": "deeprig-validation", "version": 7}), "version 7")],
-)  # fmt: skip
+    [
+        ("{", "is not JSON"),
+        ("[]", "is not a report"),
+        ('{"format": "x"}', "is not a report"),
+        (json.dumps({"format": "deeprig-validation", "version": 7}), "version 7"),
+    ],
+)
 def test_another_file_is_refused(tmp_path: Path, content: str, words: str) -> None:
     file = tmp_path / "before.json"
     file.write_text(content)

@@ -29,9 +29,12 @@ def test_the_command_of_several_as_one() -> None:
     request = Request(nodes=2, interface="eth0", sizes={"min-bytes": "1M"})
     words = shlex.split(request.command(1, "192.168.1.50:29400"))
     for flag, value in {
-        "--nodes": "2", "--node-rank": "1", "--rendezvous": "192.168.1.50:29400",
-        "--interface": "eth0", "--min-bytes": "1M",
-    }.items():  # fmt: skip
+        "--nodes": "2",
+        "--node-rank": "1",
+        "--rendezvous": "192.168.1.50:29400",
+        "--interface": "eth0",
+        "--min-bytes": "1M",
+    }.items():
         assert words[words.index(flag) + 1] == value
 
 

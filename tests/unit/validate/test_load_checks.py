@@ -15,15 +15,28 @@ from tests.rig.subject import Silent, Subject
 ADDRESS, OTHER = "0000:04:00.0", "0000:06:00.0"
 TIMED = {"time_seconds": 0.02, "times": [0.01, 0.02, 0.04], "wrong_values": 0}
 GEMM = {"rank": 0, "gpu": ADDRESS, "dtype": "float16", "flops_per_second": 8e12}
-TRANSFER = {"gpu": ADDRESS, "direction": "host_to_device", "pinned": True,
-            "bandwidth_bytes_per_second": 3e9}  # fmt: skip
+TRANSFER = {
+    "gpu": ADDRESS,
+    "direction": "host_to_device",
+    "pinned": True,
+    "bandwidth_bytes_per_second": 3e9,
+}
 PEER = {"from": ADDRESS, "to": OTHER, "access": True, "bandwidth_bytes_per_second": 2e9}
 
 
 def loaded(**lists: Any) -> Load:
     """A load whose document has these."""
-    document = {"backend": "nccl", "ranks": 2, "gpus": [ADDRESS, OTHER], "parts": [],
-                "problems": [], "gemm": [], "transfers": [], "peer": [], "tools": []}  # fmt: skip
+    document = {
+        "backend": "nccl",
+        "ranks": 2,
+        "gpus": [ADDRESS, OTHER],
+        "parts": [],
+        "problems": [],
+        "gemm": [],
+        "transfers": [],
+        "peer": [],
+        "tools": [],
+    }
     return Load(Counters(), Counters(), 0.0, document | lists)
 
 
@@ -49,12 +62,13 @@ def test_single_runs_are_carried_on(more: dict[str, Any]) -> None:
         assert row.repeats == ((2 * rate, rate, rate / 2) if "times" in more else ())
 
 
-@pytest.mark.parametrize("check", [test_links.test_no_xid_under_load,
-                                   test_links.test_no_replays_under_load])  # fmt: skip
+@pytest.mark.parametrize(
+    "check", [test_links.test_no_xid_under_load, test_links.test_no_replays_under_load]
+)
 def test_an_agent_that_is_silent_proves_nothing(check: Any) -> None:
     """As after a GPU that fell off the bus: no Xid that was read is not the same as no Xid."""
-    silent, told = Counters(silent="the agent does not answer"), Counters(replays={ADDRESS: 7})
-    for before, after in ((told, silent), (silent, told)):
+    silent, reported = Counters(silent="the agent does not answer"), Counters(replays={ADDRESS: 7})
+    for before, after in ((reported, silent), (silent, reported)):
         with pytest.raises(Silent, match="the agent does not answer"):
             rows(check, replace(loaded(), before=before, after=after))
 
@@ -67,7 +81,7 @@ def test_a_gpu_that_told_nothing_before_has_no_new_replays() -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "status", "words"),
+    ("reported", "status", "words"),
     [
         ({"agrees": True, "reason": "", "wrong_values": 0}, "ok", "agrees"),
         ({"agrees": False, "reason": "2 wrong values", "wrong_values": 2}, "critical", "2 wrong"),
@@ -75,10 +89,10 @@ def test_a_gpu_that_told_nothing_before_has_no_new_replays() -> None:
         ({"agrees": None, "reason": "did not end in time"}, "unknown", "did not end"),
     ],
 )
-def test_nvidias_own_benchmarks(told: dict[str, Any], status: str, words: str) -> None:
+def test_nvidias_own_benchmarks(reported: dict[str, Any], status: str, words: str) -> None:
     proof = Proof()
     try:
-        test_load.test_tools(loaded(tools=[{"tool": "all_reduce_perf"} | told]), proof)
+        test_load.test_tools(loaded(tools=[{"tool": "all_reduce_perf"} | reported]), proof)
     except AssertionError:
         assert status == "critical"
     (found,) = proof.rows

@@ -21,23 +21,43 @@ def full() -> dict[str, Any]:
     return report(
         check("gpus::on_the_bus", "GPUs on the PCIe bus", row("rig", reading="3 GPUs")),
         check(
-            "links::path_width", "PCIe path width",
-            row("0000:08:00.0", reading="x1", expectation="x4 (board data)", status="critical",
-                advice="Riser <first>."),
-            row("0000:04:00.0"), row("0000:06:00.0"),
+            "links::path_width",
+            "PCIe path width",
+            row(
+                "0000:08:00.0",
+                reading="x1",
+                expectation="x4 (board data)",
+                status="critical",
+                advice="Riser <first>.",
+            ),
+            row("0000:04:00.0"),
+            row("0000:06:00.0"),
             status="critical",
         ),
-        check("load::collectives", "Collectives",
-              row("all_reduce nccl", 2.9e9, minimum=2.1e9, repeats=[2.9e9])),
-        check("load::transfers", "Copies between host and GPU",
-              row("0000:04:00.0 host to device", 1e9, minimum=2e9, status="critical"),
-              status="critical"),
+        check(
+            "load::collectives",
+            "Collectives",
+            row("all_reduce nccl", 2.9e9, minimum=2.1e9, repeats=[2.9e9]),
+        ),
+        check(
+            "load::transfers",
+            "Copies between host and GPU",
+            row("0000:04:00.0 host to device", 1e9, minimum=2e9, status="critical"),
+            status="critical",
+        ),
         check("load::peer", "Copies between GPUs", status="unknown", message="one GPU"),
-        bench=bench(problems=[{
-            "part": "collectives", "kind": "hang", "message": "rank 1 hangs", "advice": "Look.",
-            "ranks": {"1": {"state": "T (stopped)", "stack": "File \"x.py\", line 3"}},
-        }]),
-    )  # fmt: skip
+        bench=bench(
+            problems=[
+                {
+                    "part": "collectives",
+                    "kind": "hang",
+                    "message": "rank 1 hangs",
+                    "advice": "Look.",
+                    "ranks": {"1": {"state": "T (stopped)", "stack": 'File "x.py", line 3'}},
+                }
+            ]
+        ),
+    )
 
 
 def printed(document: dict[str, Any], width: int = 80, verbose: bool = False) -> str:

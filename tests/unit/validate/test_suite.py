@@ -15,7 +15,7 @@ from agent.bench import plan as plans
 from agent.readings.rates import COPY_SHARE
 from provision.bench import command
 from provision.errors import DeeprigError, UnreachableError
-from provision.validate.suite import SuiteRun, Wanted
+from provision.validate.suite import SuiteOptions, SuiteRun
 from tests.rig import expectation, load, subject
 from tests.rig.expectation import Shares
 from tests.rig.expectation import Wanted as Expected
@@ -37,8 +37,11 @@ def test_a_proof_fails_with_each_critical_row_and_keeps_them_all() -> None:
 
 def test_a_row_tells_no_more_than_it_has() -> None:
     assert Row("rig", "3", "3").document() == {
-        "subject": "rig", "reading": "3", "expectation": "3", "status": "ok",
-    }  # fmt: skip
+        "subject": "rig",
+        "reading": "3",
+        "expectation": "3",
+        "status": "ok",
+    }
 
 
 def test_the_timer_outlasts_the_benchmarks_of_a_large_rig() -> None:
@@ -70,14 +73,14 @@ def test_slow_links_are_no_hang(plan: str) -> None:
 
 @pytest.mark.parametrize("silence", [subject.SILENCE, command.SILENCE])
 def test_pairs_of_many_gpus_are_no_silence(silence: float) -> None:
-    """They are told at the end of them all: 19 GPUs, each at x1 of PCIe 2, as full as it gets."""
+    """The pairs are reported after the last: 19 GPUs, each at x1 of PCIe 2, fully loaded."""
     options = json.loads(plans.TABLE.read_text())["nccl"]["full"]["parts"]["pairs"]
     messages = 19 * 18 * (options["warm_up"] + options["repeats"])
     assert messages * plans.parse_size(options["max_bytes"]) / (COPY_SHARE * 0.5e9) < silence
 
 
 def test_a_rank_that_is_killed_for_its_memory_does_not_end_the_launcher() -> None:
-    """As systemd has it by itself (OOMPolicy=stop): nobody would be left to say what happened."""
+    """With systemd's default (OOMPolicy=stop) no process would be left to report what happened."""
     program = (SUITE.parents[1] / "playbooks/templates/deeprig-bench.j2").read_text()
     assert "--property=OOMPolicy=continue" in program
 
@@ -164,7 +167,9 @@ def test_a_rig_that_does_not_answer_is_told_once(tmp_path: Path) -> None:
     inventory.write_text(
         "rigs: {hosts: {gone: {ansible_host: 127.0.0.1, ansible_port: 1, ansible_user: x}}}"
     )
-    run = SuiteRun("gone", Wanted(quick=True, inventory=str(inventory)), Config(), tmp_path / "out")
+    run = SuiteRun(
+        "gone", SuiteOptions(quick=True, inventory=str(inventory)), Config(), tmp_path / "out"
+    )
     events: list[str] = []
     with pytest.raises(UnreachableError, match=r"127\.0\.0\.1"):
         run.run(lambda event: events.append(event["event"]))
@@ -174,6 +179,6 @@ def test_a_rig_that_does_not_answer_is_told_once(tmp_path: Path) -> None:
 def test_a_host_that_the_inventory_does_not_know(tmp_path: Path) -> None:
     inventory = tmp_path / "rigs.yml"
     inventory.write_text("rigs: {hosts: {}}")
-    run = SuiteRun("no*body", Wanted(inventory=str(inventory)), Config(), tmp_path / "out")
-    with pytest.raises(DeeprigError, match="did not come to an end"):
+    run = SuiteRun("no*body", SuiteOptions(inventory=str(inventory)), Config(), tmp_path / "out")
+    with pytest.raises(DeeprigError, match="did not finish"):
         run.run(lambda event: None)

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from agent.nvml.process import NvmlProcess
-from lab import simulated
-from lab.hardware import Function, Hardware
-from lab.simulated import Simulated
+from lab.simulate import simulated
+from lab.simulate.hardware import Function, Hardware
+from lab.simulate.simulated import Simulated
 
 DISPLAY = "030000"  # PCI's class of a graphics card
 ROOT = Path(__file__).parents[4]

@@ -9,7 +9,7 @@ from typing import Any
 
 from agent.configuration.settings import Settings, parse_arguments
 from agent.sampling.sampler import Sampler
-from lab.simulated import Simulated
+from lab.simulate.simulated import Simulated
 
 FIRST, SECOND, THIRD = GPUS = ("0000:04:00.0", "0000:06:00.0", "0000:08:00.0")
 DEADLINE_SECONDS = 10.0  # of NVML, in tests in which nothing hangs

@@ -21,7 +21,7 @@ from agent.readings.nccl import ResultReader
 from agent.readings.validation import ValidationReader
 from agent.sampling.sampler import read_process_cost
 from agent.web.web_config import WebConfigFile
-from lab.simulated import Simulated
+from lab.simulate.simulated import Simulated
 from tests.unit.agent.simulated import rigs
 from tests.unit.agent.simulated.test_main import Agent
 from tests.unit.agent.web.server import wait_for

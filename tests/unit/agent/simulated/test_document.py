@@ -15,7 +15,7 @@ from agent.web.allowed_hosts import AllowedHosts
 from agent.web.app import AgentApp
 from agent.web.limits import ClientLimits
 from agent.web.web_config import WebConfigFile
-from lab.simulated import NVRM, VERSION, Simulated
+from lab.simulate.simulated import NVRM, VERSION, Simulated
 from tests.unit.agent.simulated import rigs
 from tests.unit.agent.simulated.rigs import FIRST, SECOND, THIRD
 from tests.unit.agent.test_openapi import SCHEMAS, example, validator

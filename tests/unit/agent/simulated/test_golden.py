@@ -22,7 +22,7 @@ import pytest
 from agent.checks.sample import Sample
 from agent.sampling.metrics import PREFIX
 from agent.sampling.sampler import PublishedSample
-from lab.simulated import Simulated
+from lab.simulate.simulated import Simulated
 from tests.unit.agent import samples
 from tests.unit.agent.formats import (
     Parse,

@@ -20,8 +20,8 @@ import pytest
 from agent import __main__ as program
 from agent.sampling.sampler import Sampler
 from agent.systemd import notify_systemd
-from lab.host import free_port
-from lab.simulated import Simulated
+from lab.build.host import free_port
+from lab.simulate.simulated import Simulated
 from tests.unit.agent.simulated import rigs
 from tests.unit.agent.web.server import PATIENCE_SECONDS, wait_for
 

@@ -14,9 +14,9 @@ import yaml
 
 from agent.nvml.gpu import FIELDS, GpuLostError, GpuReader
 from agent.readings.nvml import READING_FIELDS, GpuReading
-from lab import nvml
-from lab.control import HW_THERMAL, POWER_CAP, SW_THERMAL
-from lab.simulated import CUDA, VERSION, Simulated
+from lab.simulate import compile as nvml
+from lab.simulate.control import HW_THERMAL, POWER_CAP, SW_THERMAL
+from lab.simulate.simulated import CUDA, VERSION, Simulated
 from tests.unit.agent.simulated.conftest import Start
 from tests.unit.agent.web.server import wait_for
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from agent.nvml.process import NvmlLimits, NvmlPoll, NvmlProcess
-from lab import nvml
-from lab.control import Rows
-from lab.simulated import CUDA, NVRM, VERSION, Simulated
+from lab.simulate import compile as nvml
+from lab.simulate.control import Rows
+from lab.simulate.simulated import CUDA, NVRM, VERSION, Simulated
 from tests.unit.agent.simulated.conftest import Start
 from tests.unit.agent.web.server import PATIENCE_SECONDS, wait_for
 

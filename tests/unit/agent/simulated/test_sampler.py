@@ -17,9 +17,9 @@ from agent.sampling import sampler as module
 from agent.sampling.metrics import MetricTable
 from agent.sampling.sampler import PublishedSample, Sampler
 from agent.web.negotiation import choose_format
-from lab import pcie
-from lab.hardware import Link
-from lab.simulated import Simulated
+from lab.simulate import pcie
+from lab.simulate.hardware import LabLink
+from lab.simulate.simulated import Simulated
 from tests.unit.agent.simulated import rigs
 from tests.unit.agent.simulated.rigs import SECOND, THIRD
 from tests.unit.agent.web.server import PATIENCE_SECONDS, wait_for
@@ -128,7 +128,7 @@ def test_a_link_that_drops(rig: Simulated, sampler: Sampler, clock: Clock) -> No
     """From x1 there is no way down; the third GPU's slot has more lanes in another profile."""
     sampler.take()
     for number in range(1, 4):
-        pcie.set_link(rig.sysfs, THIRD, Link(1, 2 if number % 2 else 1))
+        pcie.set_link(rig.sysfs, THIRD, LabLink(1, 2 if number % 2 else 1))
         clock.go_on(5)
         sample = sampler.take().sample
         (endpoint,) = [port for port in sample.ports if port.address == THIRD]
@@ -147,7 +147,7 @@ def test_under_load_after_some_seconds_of_it(
 
     assert third() == (False, None, None)
     rig.set(2, load=True)
-    pcie.set_link(rig.sysfs, THIRD, Link(3, 1))
+    pcie.set_link(rig.sysfs, THIRD, LabLink(3, 1))
     clock.go_on(5)
     assert third() == (False, None, None), "it has just begun"
     clock.go_on(LOAD_SECONDS - 1)
@@ -155,7 +155,7 @@ def test_under_load_after_some_seconds_of_it(
     clock.go_on(1)
     assert third() == (True, 8e9, clock.wall)
     rig.set(2)
-    pcie.set_link(rig.sysfs, THIRD, Link(1, 1))
+    pcie.set_link(rig.sysfs, THIRD, LabLink(1, 1))
     clock.go_on(5)
     seen = clock.wall - 5
     assert third() == (False, 8e9, seen), "it stopped before this sample: its speed is of idling"

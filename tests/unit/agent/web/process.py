@@ -15,7 +15,7 @@ from pathlib import Path
 
 import bcrypt
 
-from lab.host import free_port
+from lab.build.host import free_port
 from tests.unit.agent.web.certificates import Authority
 from tests.unit.agent.web.server import PATIENCE_SECONDS, Client, wait_for
 

@@ -1,0 +1,222 @@
+"""The machine that runs the lab: its programs, and its package sources.
+
+A rig uses the package sources of its machine, so nothing here names a mirror: the settings of apt
+and pip are copied into the image.
+
+`python -m lab.build.host [FILE]` prints the packages that the lab needs (or that the file lists)
+and this machine does not have.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from lab.errors import LabError
+
+HERE = Path(__file__).parent
+BUNDLE = Path("/etc/ssl/certs/ca-certificates.crt")
+SOURCES = (Path("/etc/apt/sources.list"), Path("/etc/apt/sources.list.d"))
+#: How this machine reaches its package sources; the rest of apt's settings are its own business.
+APT_OPTION = re.compile(r"Acquire::(http|https|Check-|Retries|Force|Max-|Languages)")
+SUPPORTED = {"debian": "bookworm", "ubuntu": ""}
+
+
+@dataclass(frozen=True)
+class Source:
+    """A suite of packages that this machine installs from."""
+
+    uri: str
+    suite: str
+    components: tuple[str, ...]
+
+    def line(self) -> str:
+        """Return it as a line of sources.list."""
+        return f"deb {self.uri} {self.suite} {' '.join(self.components)}"
+
+
+def missing_packages(file: Path = HERE / "packages.txt") -> list[str]:
+    """List the Debian packages that the lab needs (or that a file lists) and this machine lacks."""
+    missing = []
+    for line in file.read_text().splitlines():
+        if line and not line.startswith("#"):
+            package, program = line.split()
+            found = Path(program).exists() if program.startswith("/") else which(program)
+            if not found:
+                missing.append(package)
+    return missing
+
+
+def which(program: str) -> str | None:
+    """Find a program, also in the folders of root's PATH."""
+    return shutil.which(program, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
+
+
+def free_port() -> int:
+    """Return a port of 127.0.0.1 that is free now."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def unusable() -> LabError | None:
+    """Return why the lab cannot run on this machine, or None if it can."""
+    if missing := missing_packages():
+        return LabError(
+            f"The lab needs packages that this machine lacks: {' '.join(missing)}.",
+            f"Run: apt-get install --no-install-recommends {' '.join(missing)}",
+        )
+    if os.geteuid() != 0:
+        return LabError("The lab boots containers, which needs root.", "Run it with sudo.")
+    if not _has_overlayfs():
+        return LabError("This kernel has no overlayfs.", "Try: modprobe overlay")
+    try:
+        codename()
+    except LabError as error:
+        return error
+    return None
+
+
+def _has_overlayfs() -> bool:
+    """Return whether the kernel has overlayfs; loads its module if needed."""
+    filesystems = Path("/proc/filesystems")
+    if "overlay" not in filesystems.read_text() and (modprobe := which("modprobe")):
+        subprocess.run([modprobe, "overlay"], capture_output=True, check=False)
+    return "overlay" in filesystems.read_text()
+
+
+def codename() -> str:
+    """Return the codename of this machine's distribution, which is also the rigs'."""
+    text = Path("/etc/os-release").read_text()
+    release: dict[str, str] = dict(re.findall(r'^(\w+)="?([^"\n]*)"?$', text, re.MULTILINE))
+    name, code = release.get("ID", ""), release.get("VERSION_CODENAME", "")
+    if name not in SUPPORTED or (SUPPORTED[name] and SUPPORTED[name] != code):
+        raise LabError(
+            f"A lab rig is built from its machine's own packages, and this machine is "
+            f"{release.get('PRETTY_NAME', 'unknown')}.",
+            "Run the lab on Debian 12 (bookworm) or on Ubuntu, or in a virtual machine with one.",
+        )
+    return code
+
+
+def sources() -> list[Source]:
+    """Return apt's sources of this machine's distribution."""
+    code = codename()
+    listed = _output(
+        [
+            "apt-get",
+            "indextargets",
+            "--format",
+            "$(REPO_URI)|$(RELEASE)|$(COMPONENT)",
+            "Created-By: Packages",
+        ]
+    )
+    found: dict[tuple[str, str], list[str]] = {}
+    for line in listed.splitlines():
+        uri, suite, component = line.split("|")
+        if suite.partition("-")[0] == code and component:
+            found.setdefault((uri, suite), []).append(component)
+    if not any(suite == code for _, suite in found):
+        raise LabError(
+            f"apt has no package index of {code} on this machine.",
+            "Check /etc/apt/sources.list*, then run: apt-get update",
+        )
+    return [Source(uri, suite, tuple(parts)) for (uri, suite), parts in found.items()]
+
+
+def keyrings() -> list[Path]:
+    """List the keys by which this machine trusts its package sources."""
+    files = [file for path in SOURCES for file in (path.glob("*.*") if path.is_dir() else [path])]
+    named: set[Path] = set()
+    for file in files:
+        if file.is_file():
+            found = re.findall(r"(?i)signed-by[:=]\s*(/[^\s\],]+)", file.read_text())
+            named.update(Path(key) for key in found)
+    trusted = Path("/etc/apt/trusted.gpg.d").glob("*.*")
+    return sorted(key for key in (*named, *trusted) if key.is_file())
+
+
+def apt_options() -> str:
+    """Return apt's settings for reaching the package sources."""
+    lines = _output(["apt-config", "dump"]).splitlines()
+    kept = [line for line in lines if APT_OPTION.match(line) and not line.endswith('"";')]
+    for scheme in ("http", "https"):
+        if proxy := os.environ.get(f"{scheme}_proxy") or os.environ.get(f"{scheme.upper()}_PROXY"):
+            kept.append(f'Acquire::{scheme}::Proxy "{proxy}";')
+    return "".join(f"{line}\n" for line in kept)
+
+
+def pip_options() -> dict[str, str]:
+    """Return pip's settings here (files and environment), as a pip.conf would hold them."""
+    pip = which("pip3") or which("pip")
+    if pip is None:
+        return {}
+    options: dict[str, str] = {}
+    for line in _output([pip, "config", "list"]).splitlines():
+        key, _, value = line.partition("=")
+        # `global.cert='…'` from a file, `:env:.cert='…'` from the environment, which comes last.
+        if key.startswith(("global.", ":env:.")):
+            options[key.rpartition(".")[2]] = value.strip("'\"").replace("\\n", "\n").strip()
+    options.pop("require-virtualenv", None)
+    if "cert" in options:
+        options["cert"] = str(BUNDLE)
+    return options
+
+
+def local_folders(options: dict[str, str], found: Iterable[Source]) -> list[Path]:
+    """List the folders and files of this machine that its package settings name.
+
+    >>> local_folders({"find-links": "/srv/wheels https://example.org/x"}, [])
+    [PosixPath('/srv/wheels')]
+    """
+    words = [source.uri for source in found]
+    for key in ("find-links", "index-url", "extra-index-url", "constraint"):
+        words += options.get(key, "").split()
+    folders: list[Path] = []
+    for word in words:
+        path = unquote(urlsplit(word).path) if word.startswith("file:") else word
+        if not path.startswith("/"):
+            continue
+        folder = Path(path)
+        # A simple index names its files by relative links: ../../files/…, beside the index.
+        folders.append(folder.parent if folder.name == "simple" else folder)
+    return sorted(set(folders))
+
+
+def certificates() -> str:
+    """Return the certificates that this machine trusts, in one text."""
+    names = ("SSL_CERT_FILE", "PIP_CERT", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+    for candidate in (*(os.environ.get(name, "") for name in names), str(BUNDLE)):
+        if candidate and Path(candidate).is_file():
+            return Path(candidate).read_text()
+    return ""
+
+
+def has_torch_build(requirement: str) -> bool:
+    """Return whether pip on this machine finds a CPU build of torch without another index."""
+    name, _, version = requirement.partition("==")
+    for word in pip_options().get("find-links", "").split():
+        folder = Path(unquote(urlsplit(word).path))
+        if folder.is_dir() and any(folder.glob(f"{name}-{version}+cpu-*.whl")):
+            return True
+    return False
+
+
+def _output(command: list[str]) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise LabError(f"`{' '.join(command)}` failed: {done.stderr.strip() or done.stdout}")
+    return done.stdout
+
+
+if __name__ == "__main__":
+    print(" ".join(missing_packages(*map(Path, sys.argv[1:]))))

@@ -1,0 +1,1 @@
+"""Lab rigs: their disks, their boots, their addresses."""

@@ -1,0 +1,1 @@
+"""What a container does not have: GPUs, the PCIe tree, firmware, and their faults."""

@@ -1,0 +1,1 @@
+"""Verify the predictions of `fab advise` against measurements."""

@@ -1,0 +1,171 @@
+"""`fab adopt`: from an address and a password to a rig that is managed by key."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+
+from provision.inventory import yaml_source
+from tests.lab.adopt.conftest import PASSWORD, RIGS, USER, Home
+from tests.lab.operator import ROOT
+
+
+def test_from_an_address_and_a_password_to_a_managed_rig(home: Home) -> None:
+    said = home.adopt("--user", USER, "--name", "attic", password=PASSWORD)
+    assert said.status == 0, said.text
+    said.names("SHA256:", "HiveOS", "RTX 3090", "made now", "the mining system's default password")
+    # Its key opens the door, and no password does.
+    assert home.ssh(*home.by_key).stdout == "in\n"
+    refused = home.ssh("-o", "PubkeyAuthentication=no", "-o", "BatchMode=yes")
+    assert "Permission denied (publickey)" in refused.stderr
+    assert "in" not in refused.stdout
+    # The old password is nobody's any more, root's included.
+    secret = home.inventory / "host_vars/attic/secret.yml"
+    password = yaml_source.load_yaml(secret)["ansible_become_password"]
+    assert secret.stat().st_mode & 0o777 == 0o600
+    check = "perl -e 'print crypt($ARGV[1], (getpwnam $ARGV[0])[1]) eq (getpwnam $ARGV[0])[1]'"
+    for user in (USER, "root"):
+        assert home.rig.run(f"{check} {user} {PASSWORD}").stdout == ""
+        assert home.rig.run(f"{check} {user} {password}").stdout == "1"
+    # The entry is written below what was there, which stays as it was.
+    text = (home.inventory / "rigs.yml").read_text()
+    kept = [line for line in text.splitlines() if line in RIGS.splitlines()]
+    assert kept == RIGS.splitlines()
+    entry = home.entry("attic")
+    assert entry["ansible_host"] == home.rig.address
+    assert entry["ansible_user"] == USER
+    assert entry["ansible_ssh_private_key_file"] == "~/.ssh/id_ed25519"
+    mac = home.rig.run("cat /sys/class/net/eth0/address").stdout.strip()
+    assert entry["mac_addresses"] == {"eth0": mac}
+    assert entry["ssh_host_key"] in home.rig.host_keys()[0] + home.rig.host_keys()[1]
+    assert "!unsafe" in text
+    assert "# Adopted on " in text
+    assert "HiveOS" in text
+
+    # A second time nothing changes, by the address and by the name.
+    before = home.files(), home.rig.run("cat /etc/shadow /home/user/.ssh/authorized_keys").stdout
+    for words in (("--user", USER), ()):
+        again = home.adopt("--json", *words, address="" if words else "attic")
+        assert again.status == 0, again.text
+        assert set(home.steps(again).values()) == {"ok"}, again.text
+        after = home.files(), home.rig.run("cat /etc/shadow /home/user/.ssh/authorized_keys").stdout
+        assert after == before
+
+    # And the rig is one that the other verbs reach, root included.
+    command = [
+        sys.executable,
+        "-m",
+        "fabric",
+        "facts",
+        "-H",
+        "attic",
+        "--json",
+        "--inventory",
+        str(home.inventory),
+    ]
+    facts = subprocess.run(
+        command,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "HOME": str(home.folder)},
+    )
+    assert json.loads(facts.stdout)["attic"]["ansible_user_id"] == "root"
+
+
+def test_a_rig_that_the_inventory_knows_by_its_password(home: Home) -> None:
+    """Its entry has another address, known by the host key; the old password is taken out of it."""
+    key = home.rig.run("cut -d' ' -f-2 /etc/ssh/ssh_host_ed25519_key.pub").stdout.strip()
+    rigs = home.inventory / "rigs.yml"
+    rigs.write_text(
+        RIGS.replace(
+            "      ansible_host: 192.0.2.7",
+            f"""\
+      ssh_host_key: {key}
+      ansible_user: {USER}
+      ansible_password: "{PASSWORD}"
+      ansible_become_password: "{PASSWORD}"
+      ansible_host: 192.0.2.7""",
+        )
+    )
+    said = home.adopt("--user", USER, password=PASSWORD)
+    assert said.status == 0, said.text
+    said.names("without ansible_password", f"ansible_host: {home.rig.address}")
+    entry = home.entry("cellar")
+    assert entry["ansible_host"] == home.rig.address
+    assert entry["ansible_ssh_private_key_file"] == "~/.ssh/id_ed25519"
+    assert not {"ansible_password", "ansible_become_password"} & set(entry)
+    assert "   # by DHCP\n" in rigs.read_text()
+    again = home.adopt("--json", address="cellar")
+    assert set(home.steps(again).values()) == {"ok"}, again.text
+
+
+def test_what_was_left_or_cut_off_is_done_by_the_next_run(home: Home) -> None:
+    rigs = home.inventory / "rigs.yml"
+    kept = home.adopt("--user", USER, "--name", "attic", "--keep-passwords", password=PASSWORD)
+    assert kept.status == 0, kept.text
+    home.rig.run("rm /etc/sudoers.d/* 2>/dev/null; true")
+    # The key opens, and nothing is known: the passwords that everybody knows are found.
+    (home.inventory / "host_vars/attic/secret.yml").unlink(missing_ok=True)
+    found = home.adopt("--json", address="attic")
+    assert found.status == 0, found.text
+    assert home.steps(found)["password"] == "changed"
+    assert home.steps(found)["door"] == "changed"
+    found.names("of root and user", "the mining system's default password")
+    # A password in the entry that is nobody's any more is none that others know.
+    first = "      ansible_user:"
+    rigs.write_text(
+        rigs.read_text().replace(first, f"      ansible_password: '{PASSWORD}'   # old\n{first}")
+    )
+    stale = home.adopt("--json", address="attic")
+    assert stale.status == 0, stale.text
+    steps = home.steps(stale)
+    assert steps["password"] == "ok"
+    assert steps["inventory"] == "changed"
+    assert "ansible_password" not in home.entry("attic")
+    # Cut off before the entry was written: what sudo asks for is kept under the rig's name.
+    rigs.write_text(RIGS)
+    again = home.adopt("--user", USER, "--name", "attic", "--json")
+    assert again.status == 0, again.text
+    steps = home.steps(again)
+    assert steps.pop("inventory") == "changed"
+    assert set(steps.values()) == {"ok"}, steps
+
+
+def test_a_password_is_asked_for_at_a_terminal(home: Home) -> None:
+    words = [
+        sys.executable,
+        "-m",
+        "fabric",
+        "adopt",
+        "-H",
+        home.rig.address,
+        "--user",
+        USER,
+        "--inventory",
+        str(home.inventory),
+        "--accept-new",
+    ]
+    process = subprocess.Popen(
+        ["script", "--quiet", "--return", "--command", shlex.join(words), "/dev/null"],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env={**os.environ, "HOME": str(home.folder)},
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    text = ""
+    while chunk := os.read(process.stdout.fileno(), 4096).decode():
+        text += chunk
+        if text.endswith(f"Password of {USER} at {home.rig.address}: "):
+            process.stdin.write(f"{PASSWORD}\n".encode())
+            process.stdin.flush()
+    assert process.wait(60) == 0, text
+    assert "key login" in text
+    assert home.ssh(*home.by_key).stdout == "in\n"

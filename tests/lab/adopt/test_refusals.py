@@ -1,0 +1,158 @@
+"""`fab adopt` refuses what is wrong or not safe, and then changes nothing."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+
+import paramiko
+
+from provision.ssh.host_keys import format_host_key
+from tests.lab.adopt.conftest import PASSWORD, RIGS, USER, Home
+
+
+def test_an_entry_that_cant_be_changed_leaves_the_passwords(home: Home) -> None:
+    """It stands in another file of the inventory, in one line: what it says must stay true."""
+    (home.inventory / "attic.yml").write_text(
+        f"rigs: {{hosts: {{attic: {{ansible_host: {home.rig.address}, ansible_user: {USER},"
+        f' ansible_port: {home.rig.port}, ansible_password: "{PASSWORD}"}}}}}}\n'
+    )
+    for _ in range(2):
+        said = home.adopt("--json", address="attic")
+        assert said.status == 2
+        said.names("attic.yml", "can't be changed safely", "Passwords and the door stay")
+        assert home.steps(said)["inventory"] == "failed"
+        assert "password" not in home.steps(said)
+    assert home.ssh(*home.by_key).stdout == "in\n"
+
+
+def test_a_key_that_is_refused_leaves_the_password_valid(home: Home) -> None:
+    home.rig.run(
+        "chmod 777 /home/user"
+    )  # sshd takes no keys from a folder that others may write to
+    said = home.adopt("--user", USER, "--json", password=PASSWORD)
+    assert said.status == 2
+    steps = home.steps(said)
+    assert steps["key login"] == "failed"
+    assert steps["inventory"] == "left"
+    assert "password" not in steps
+    assert (home.inventory / "rigs.yml").read_text() == RIGS
+    by_password = [
+        "sshpass",
+        "-p",
+        PASSWORD,
+        "ssh",
+        "-F",
+        "none",
+        "-p",
+        str(home.rig.port),
+        "-o",
+        "PubkeyAuthentication=no",
+        "-o",
+        "StrictHostKeyChecking=no",
+        "-o",
+        f"UserKnownHostsFile={home.folder}/other",
+        f"{USER}@{home.rig.address}",
+        "echo in",
+    ]
+    assert subprocess.run(by_password, capture_output=True, text=True, check=True).stdout == "in\n"
+
+
+def test_a_server_that_goes_on_to_offer_passwords_is_opened_again(home: Home) -> None:
+    """Its own main file has the last word where it does not read the folder first."""
+    home.rig.run(
+        "sed -i '/^Include/d' /etc/ssh/sshd_config && cat /etc/ssh/sshd_config.d/address.conf >>"
+        f" /etc/ssh/sshd_config && printf 'Match User {USER}\\n PasswordAuthentication yes\\n' >>"
+        " /etc/ssh/sshd_config && systemctl restart ssh"
+    )
+    before = home.rig.run("cat /etc/ssh/sshd_config").stdout
+    said = home.adopt("--user", USER, "--name", "attic", "--json", password=PASSWORD)
+    assert said.status == 2
+    assert home.steps(said)["door"] == "failed"
+    assert home.rig.run("cat /etc/ssh/sshd_config").stdout == before
+    assert home.ssh(*home.by_key).stdout == "in\n"
+
+
+def test_bad_input_changes_nothing(home: Home) -> None:
+    """One rig for them all: none of these may change it."""
+    state = "find /home/user /etc -newer /run/systemd/units -type f | grep -v sudo_as_admin || :"
+    wrong = home.adopt("--user", USER, password="wrong")
+    assert wrong.status == 4
+    wrong.names("the password was not accepted")
+    none = home.adopt("--user", USER)
+    assert none.status == 4
+    none.names("no password is given")
+    taken = home.adopt("--user", USER, "--name", "cellar", password=PASSWORD)
+    assert taken.status == 2
+    taken.names("another 'cellar' already", "--name")
+    checked = home.adopt("--user", USER, "--check", "--json", password=PASSWORD)
+    assert checked.status == 0
+    steps = home.steps(checked)
+    assert {name for name, status in steps.items() if status == "would change"} == {
+        "SSH key",
+        "password",
+        "door",
+        "inventory",
+    }
+    evil = home.adopt("--user", USER, "--name", "../attic", password=PASSWORD)
+    assert evil.status == 2
+    evil.names("'../attic' is not a valid host name")
+    nowhere = home.adopt("--user", USER, "-i", "/nonexistent", password=PASSWORD)
+    nowhere.names("there is no key file /nonexistent")
+    (home.inventory / "rigs.yml").write_text("rigs:\n  hosts: [a, b]\n")
+    broken = home.adopt("--user", USER, password=PASSWORD)
+    assert broken.status == 2
+    broken.names("rigs.yml:2")
+    (home.inventory / "rigs.yml").write_text(RIGS)
+    home.rig.run("echo 31 > /run/hardware/sys/class/dmi/id/chassis_type")
+    laptop = home.adopt("--user", USER, password=PASSWORD)
+    assert laptop.status == 2
+    laptop.names("personal computer", "convertible", "--accept-workstation")
+    assert home.rig.run(state).stdout == ""
+    assert (home.inventory / "rigs.yml").read_text() == RIGS
+    home.rig.run(
+        "printf 'PasswordAuthentication no\\n' > /etc/ssh/sshd_config.d/00-own.conf &&"
+        " systemctl reload ssh"
+    )
+    closed = home.adopt("--user", USER)
+    assert closed.status == 4
+    closed.names("it takes no password", "publickey", "-i FILE")
+
+
+def test_a_hostile_rig_gets_nothing_into_the_inventory(home: Home) -> None:
+    """A user whose name is a template, and who has the password that everybody knows."""
+    marker = home.folder / "marker"
+    evil = f"{{{{cycler.__init__.__globals__.os.system('touch {marker}')}}}}"
+    home.rig.run(
+        f"hash=$(getent shadow {USER} | cut -d: -f2);"
+        f" echo {shlex.quote(evil)}:x:1500:1500::/home/x:/bin/sh >> /etc/passwd;"
+        f' echo {shlex.quote(evil)}:"$hash":19000:0:99999:7::: >> /etc/shadow'
+    )
+    said = home.adopt("--user", USER, "--name", "attic", password=PASSWORD)
+    assert said.status == 2
+    said.names("as a user name")
+    assert (home.inventory / "rigs.yml").read_text() == RIGS
+    assert not (home.inventory / "host_vars").exists()
+    home.adopt("--check", address="cellar")
+    assert not marker.exists()
+
+
+def test_a_rig_that_claims_the_mac_address_of_another_gets_nothing_of_it(home: Home) -> None:
+    mac = home.rig.run("cat /sys/class/net/eth0/address").stdout.strip()
+    rigs = home.inventory / "rigs.yml"
+    other = format_host_key(paramiko.ECDSAKey.generate())
+    text = RIGS.replace(
+        "      ansible_host: 192.0.2.7",
+        f"      mac_addresses: {{eth0: '{mac}'}}\n"
+        f"      ssh_host_key: {other}\n      ansible_host: 192.0.2.7",
+    )
+    rigs.write_text(text)
+    said = home.adopt("--user", USER, "--name", "attic", password=PASSWORD)
+    assert said.status == 0, said.text
+    said.names("it has the MAC address of 'cellar', but another host key")
+    assert home.entry("cellar")["ansible_host"] == "192.0.2.7"
+    assert home.entry("attic")["ansible_host"] == home.rig.address
+    # By that name it is not reached at all.
+    wrong = home.adopt("-e", f"ansible_host={home.rig.address}", address="cellar")
+    assert wrong.status == 4
+    wrong.names("is not 'cellar'")

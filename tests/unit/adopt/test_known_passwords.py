@@ -1,0 +1,29 @@
+"""Passwords that others know are not kept."""
+
+from __future__ import annotations
+
+import pytest
+
+from provision.discovery.known_passwords import explain_weakness, generate_password
+
+
+@pytest.mark.parametrize(
+    ("user", "password", "system", "why"),
+    [
+        ("user", "1", "hiveos", "default password"),
+        ("minerstat", "minerstat", "msos", "user's name"),
+        ("miner", "hunter2", None, "fewer than 8"),
+        ("user", "correct horse", "hiveos", ""),
+    ],
+)
+def test_why_a_password_is_weak(user: str, password: str, system: str | None, why: str) -> None:
+    found = explain_weakness(user, password, system)
+    assert why in found
+    assert bool(found) == bool(why)
+
+
+def test_new_passwords_are_long_and_never_the_same() -> None:
+    made = {generate_password() for _ in range(20)}
+    assert len(made) == 20
+    assert all(explain_weakness("user", one, "hiveos") == "" for one in made)
+    assert all(one.isascii() and ":" not in one and one.strip() == one for one in made)

@@ -1,0 +1,71 @@
+"""Handlers and the ends of plays, as Ansible has them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.unit.local import play
+
+
+def shown(text: str) -> list[str]:
+    """What debug tasks showed, in order."""
+    return [line[4:] for line in text.splitlines() if line.startswith("    ")]
+
+
+def test_a_loop_notifies_a_handler_for_each_item(tmp_path: Path) -> None:
+    played = play(
+        """
+- hosts: all
+  gather_facts: false
+  vars: {kind: unit}
+  tasks:
+    - ansible.builtin.command: echo {{ item }}
+      loop: [a, b]
+      notify: restart {{ kind }} {{ item }}
+  handlers:
+    - {name: restart unit b, ansible.builtin.debug: {msg: notified b}}
+    - {name: "restart {{ kind }} a", ansible.builtin.debug: {msg: notified a}}
+    - {name: restart unit c, ansible.builtin.debug: {msg: notified c}}
+""",
+        tmp_path,
+        verbose=False,
+    )
+    assert [w for w in shown(played.text) if "notified" in w] == ["notified b", "notified a"]
+
+
+def test_a_handler_notifies_a_later_one_and_none_of_the_next_play(tmp_path: Path) -> None:
+    play_text = """
+- hosts: all
+  gather_facts: false
+  tasks:
+    - {ansible.builtin.command: echo, notify: First}
+  handlers:
+    - {name: First, ansible.builtin.command: echo, notify: [Second, Last]}
+    - {name: Second, ansible.builtin.command: echo, notify: First}
+    - {name: Last, ansible.builtin.debug: {msg: last}}
+- hosts: all
+  gather_facts: false
+  tasks:
+    - {ansible.builtin.debug: {msg: next play}}
+  handlers:
+    - {name: First, ansible.builtin.debug: {msg: never}}
+"""
+    assert shown(play(play_text, tmp_path, verbose=False).text) == ["last", "next play"]
+
+
+def test_end_host_ends_the_play_and_not_the_next(tmp_path: Path) -> None:
+    play_text = """
+- hosts: all
+  gather_facts: false
+  tasks:
+    - {ansible.builtin.command: echo, notify: Notified}
+    - ansible.builtin.meta: end_host
+    - {ansible.builtin.debug: {msg: never}}
+  handlers:
+    - {name: Notified, ansible.builtin.debug: {msg: never}}
+- hosts: all
+  gather_facts: false
+  tasks:
+    - {ansible.builtin.debug: {msg: next play}}
+"""
+    assert shown(play(play_text, tmp_path, verbose=False).text) == ["next play"]

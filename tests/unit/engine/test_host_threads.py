@@ -1,0 +1,26 @@
+"""Each host's run is its own thread: a failure in one is reported there, and stops no other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from provision.engine.actions import debug
+from tests.unit.local import play
+
+HEAD = "- hosts: all\n  gather_facts: false\n  tasks:\n"
+
+
+def test_what_breaks_in_deeprig_is_a_failure_of_the_host(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("by nought")
+
+    monkeypatch.setattr(debug, "act", broken)
+    played = play(HEAD + "    - ansible.builtin.debug: {msg: hello}\n", tmp_path)
+    assert played.counts["failed"] == 1
+    assert "deeprig itself failed here: ZeroDivisionError: by nought" in played.text
+    assert "Traceback" in played.log
+    assert "Traceback" not in played.text

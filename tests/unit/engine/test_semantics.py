@@ -1,0 +1,214 @@
+"""What a playbook means is what it means with Ansible: loops, conditions, judgements."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from provision.errors import SourceError
+from tests.unit.local import Played, play
+
+HEAD = "- hosts: all\n  gather_facts: false\n  tasks:\n"
+
+
+def shown(played: Played) -> list[str]:
+    """What debug tasks showed, in order."""
+    return [line[4:] for line in played.text.splitlines() if line.startswith("    ")]
+
+
+def test_a_condition_may_default_its_item(tmp_path: Path) -> None:
+    played = play(
+        HEAD
+        + """
+    - ansible.builtin.debug: {msg: "{{ item }}"}
+      loop: [a, b]
+      when: (item | default('')) == 'b' and item is defined
+""",
+        tmp_path,
+        verbose=False,
+    )
+    assert shown(played) == ["b"]
+
+
+def test_what_a_skipped_loop_registers(tmp_path: Path) -> None:
+    played = play(
+        HEAD
+        + """
+    - ansible.builtin.command: echo {{ item }}
+      loop: [a, b]
+      when: false
+      register: spared
+    - ansible.builtin.command: echo {{ item }}
+      loop: []
+      register: empty
+    - ansible.builtin.debug:
+        msg: "{{ spared.results | map(attribute='item') | join(',') }}
+          {{ spared is skipped }} {{ empty.results | length }} {{ empty is skipped }}"
+""",
+        tmp_path,
+        verbose=False,
+    )
+    assert shown(played) == ["a,b True 0 True"]
+
+
+@pytest.mark.parametrize(
+    ("task", "counts"),
+    [
+        ("ansible.builtin.debug: {msg: x}\n      changed_when: true", {"changed": 1}),
+        ("ansible.builtin.fail: {msg: x}\n      failed_when: false", {"failed": 0, "ok": 1}),
+        ("ansible.builtin.set_fact: {x: 1}\n      failed_when: 1 == 1", {"failed": 1}),
+        (
+            "ansible.builtin.debug: {msg: x}\n      register: message\n"
+            "      changed_when: message.msg == 'x'",
+            {"changed": 1},
+        ),
+    ],
+)
+def test_the_operators_own_actions_are_judged_too(
+    tmp_path: Path, task: str, counts: dict[str, int]
+) -> None:
+    played = play(f"{HEAD}    - {task}\n", tmp_path)
+    assert {name: played.counts[name] for name in counts} == counts
+
+
+def test_a_task_is_judged_by_what_stood_before_it(tmp_path: Path) -> None:
+    played = play(
+        HEAD
+        + """
+    - ansible.builtin.set_fact: {mode: first}
+    - ansible.builtin.command: echo a
+      register: message
+      changed_when: false
+    - ansible.builtin.debug: {msg: "{{ message.stdout }}"}
+    - ansible.builtin.command: echo b
+      changed_when: message.stdout == 'a' and mode == 'first'
+    - ansible.builtin.command: echo c
+      register: message
+      changed_when: message.stdout == 'c'
+    - ansible.builtin.command: echo d
+      changed_when: message.stdout == 'c'
+    - ansible.builtin.set_fact: {mode: second}
+    - ansible.builtin.setup:
+""",
+        tmp_path,
+        verbose=False,
+    )
+    assert played.counts["failed"] == 0
+    assert played.counts["changed"] == 3
+
+
+def test_what_only_a_real_run_gives_makes_a_judgement_unknown(tmp_path: Path) -> None:
+    played = play(
+        HEAD
+        + """
+    - ansible.builtin.command: echo a
+      register: message
+    - ansible.builtin.file: {path: "{{ folder }}/new", state: touch}
+      changed_when: message.stdout == 'a'
+""",
+        tmp_path,
+        check=True,
+        variables={"folder": str(tmp_path)},
+    )
+    assert played.counts["unknown"] == 1
+    assert played.counts["failed"] == 0
+
+
+def test_a_fact_that_there_is_not_is_not_defined(tmp_path: Path) -> None:
+    played = play(
+        """
+- hosts: all
+  tasks:
+    - {ansible.builtin.debug: {msg: never}, when: ansible_no_such_fact is defined}
+    - {ansible.builtin.debug: {msg: kernel}, when: ansible_kernel is defined}
+""",
+        tmp_path,
+        verbose=False,
+    )
+    assert shown(played) == ["kernel"]
+
+
+def test_facts_that_could_not_be_gathered_are_not_waited_for(tmp_path: Path) -> None:
+    played = play(
+        HEAD
+        + """
+    - ansible.builtin.package_facts: {manager: apt}
+      failed_when: true
+      ignore_errors: true
+    - {ansible.builtin.debug: {msg: "{{ ansible_nothing | default('gone') }}"}}
+""",
+        tmp_path,
+        verbose=False,
+    )
+    assert shown(played)[-1] == "gone"
+
+
+def test_variables_of_imports_are_their_plays(tmp_path: Path) -> None:
+    (tmp_path / "mid.yml").write_text("- {import_playbook: low.yml, vars: {v: mid, w: mid}}\n")
+    (tmp_path / "low.yml").write_text(
+        HEAD.replace(
+            "  tasks", "  vars: {v: play, u: play, x: play}\n  vars_files: [f.yml]\n  tasks"
+        )
+        + "    - ansible.builtin.debug: {msg: 'v={{ v }} w={{ w }} u={{ u }} x={{ x }}'}\n"
+    )
+    (tmp_path / "f.yml").write_text("{w: file, x: file}\n")
+    played = play(
+        "- {import_playbook: mid.yml, vars: {v: top, w: top, u: top}}\n", tmp_path, verbose=False
+    )
+    assert shown(played) == ["v=top w=file u=top x=file"]
+
+
+def test_who_to_become_may_be_a_template(tmp_path: Path) -> None:
+    played = play(
+        HEAD
+        + """
+    - ansible.builtin.command: echo
+      become: true
+      become_user: "{{ service }}"
+""",
+        tmp_path,
+        variables={"service": "tester"},  # the login user: no sudo is needed
+    )
+    assert played.counts["changed"] == 1
+
+
+def test_task_files_that_import_each_other(tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "a.yml").write_text("- ansible.builtin.import_tasks: sub/b.yml\n")
+    (tmp_path / "sub" / "b.yml").write_text("- ansible.builtin.import_tasks: ../a.yml\n")
+    with pytest.raises(SourceError, match="imports itself"):
+        play(HEAD + "    - ansible.builtin.import_tasks: a.yml\n", tmp_path)
+
+
+def test_omit_leaves_out_what_is_nested_too(tmp_path: Path) -> None:
+    played = play(
+        HEAD
+        + """
+    - ansible.builtin.shell: env | grep -c ^GIVEN=
+      environment: {GIVEN: "{{ nothing | default(omit) }}"}
+      register: given
+      failed_when: false
+    - ansible.builtin.copy:
+        content: {a: "{{ nothing | default(omit) }}", b: ["{{ omit }}", 1]}
+        dest: "{{ folder }}/out"
+    - ansible.builtin.debug: {msg: "{{ given.stdout }}"}
+""",
+        tmp_path,
+        verbose=False,
+        variables={"folder": str(tmp_path)},
+    )
+    assert shown(played)[-1] == "0"
+    assert (tmp_path / "out").read_text() == '{"b": [1]}'
+
+
+def test_debug_shows_that_a_variable_is_not_defined(tmp_path: Path) -> None:
+    played = play(HEAD + "    - ansible.builtin.debug: {var: nothing}\n", tmp_path)
+    assert played.counts["failed"] == 0
+    assert "NOT DEFINED" in played.text
+
+
+def test_an_environment_that_is_no_mapping(tmp_path: Path) -> None:
+    source = HEAD + '    - {ansible.builtin.command: echo, environment: ["{{ given }}"]}\n'
+    played = play(source, tmp_path, variables={"given": 5})
+    assert "'environment' needs a mapping, and has 5" in played.text
