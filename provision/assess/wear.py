@@ -22,7 +22,7 @@ CABLE = "Reseat the card and its riser; swap risers to see which of them the err
 def signs(
     gpus: Sequence[pcie.PcieGpu], smis: Sequence[Smi], messages: str, generations: Mapping[str, str]
 ) -> list[Finding]:
-    """All of them. gpus: read with their error counters; generations: by GPU's address."""
+    """Return all of them. gpus: read with their error counters; generations: by GPU's address."""
     limits = yaml_source.load_yaml(HERE / "thresholds.yml")
     by_address = {smi.address: smi for smi in smis}
     found = [*_lost(gpus, by_address), *_errors(gpus), *_xids(gpus, messages)]
@@ -39,7 +39,7 @@ def signs(
 
 
 def generations_of(gpus: Sequence[pcie.PcieGpu]) -> dict[str, str]:
-    """The generation of each GPU, by its address, as inventory/hardware/gpus.yml has its chip."""
+    """Return the generation of each GPU by its address, from inventory/hardware/gpus.yml."""
     known = cards.chips()
     found = {gpu.address: cards.chip_of(gpu.device_id or "0", known) for gpu in gpus}
     return {address: chip.generation for address, chip in found.items() if chip}

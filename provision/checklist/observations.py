@@ -42,7 +42,7 @@ def _unseen(why: str = "not seen without the rig") -> Observation:
 
 
 def risers(case: RigConfiguration) -> Observation:
-    """Whether a port above a GPU could have more lanes than reach it."""
+    """Return whether a port above a GPU could have more lanes than reach it."""
     if not case.gpus:
         return _unseen()
     narrow = []
@@ -61,7 +61,7 @@ def _card_width(gpu: Mapping[str, Any]) -> int | None:
 
 
 def nvme(case: RigConfiguration) -> Observation:
-    """Whether there is a disk that may take lanes."""
+    """Return whether there is a disk that may take lanes."""
     if case.facts is None:
         return _unseen()
     disks = case.facts["board"]["nvme"]
@@ -71,7 +71,7 @@ def nvme(case: RigConfiguration) -> Observation:
 
 
 def budget(case: RigConfiguration) -> Observation:
-    """Whether the supplies carry the GPUs at the limits that provisioning sets."""
+    """Return whether the supplies carry the GPUs at the limits that provisioning sets."""
     if not case.psus or not case.limits:
         return _unseen("set the supplies in the inventory: psus: [750, 750]")
     names = [f"GPU {at}" for at in range(case.count)]
@@ -86,7 +86,7 @@ def budget(case: RigConfiguration) -> Observation:
 
 
 def watchdog(case: RigConfiguration) -> Observation:
-    """Whether a USB watchdog is plugged in."""
+    """Return whether a USB watchdog is plugged in."""
     if case.facts is None:
         return _unseen()
     found = [one["product"] or one["id"] for one in case.facts["usb_watchdogs"]]
@@ -94,7 +94,7 @@ def watchdog(case: RigConfiguration) -> Observation:
 
 
 def split(case: RigConfiguration) -> Observation:
-    """Whether the GPUs are on sub-links of the processor's, as wide as is wanted.
+    """Return whether the GPUs are on sub-links of the processor's, as wide as is wanted.
 
     Sub-links are counted: firmware can provide fewer than its menu shows.
     """
@@ -122,7 +122,7 @@ def split(case: RigConfiguration) -> Observation:
 
 
 def above_4g(case: RigConfiguration) -> Observation:
-    """Whether the firmware gives addresses above 4 GiB."""
+    """Return whether the firmware gives addresses above 4 GiB."""
     if not case.gpus:
         return _unseen()
     starts = [max((bar["start"] for bar in gpu["bars"]), default=0) for gpu in case.gpus]
@@ -135,7 +135,7 @@ def above_4g(case: RigConfiguration) -> Observation:
 
 
 def rebar(case: RigConfiguration) -> Observation:
-    """Whether the largest window of a card that can is as large as its memory."""
+    """Return whether the largest window of a card that can is as large as its memory."""
     if not case.gpus:
         return _unseen()
     reading: Counter[str] = Counter()
@@ -151,7 +151,7 @@ def rebar(case: RigConfiguration) -> Observation:
 
 
 def csm(case: RigConfiguration) -> Observation:
-    """Whether the system was booted by EFI."""
+    """Return whether the system was booted by EFI."""
     if case.facts is None:
         return _unseen()
     efi = case.facts["board"]["efi"]
@@ -159,7 +159,7 @@ def csm(case: RigConfiguration) -> Observation:
 
 
 def iommu(case: RigConfiguration) -> Observation:
-    """Whether devices' addresses are translated."""
+    """Return whether devices' addresses are translated."""
     if case.facts is None:
         return _unseen()
     words = case.facts["kernel"]["command_line"]
@@ -170,7 +170,7 @@ def iommu(case: RigConfiguration) -> Observation:
 
 
 def generation(case: RigConfiguration) -> Observation:
-    """Whether a link has errors."""
+    """Return whether a link has errors."""
     if not case.gpus:
         return _unseen()
     found: dict[str, int] = {}
@@ -188,7 +188,7 @@ def generation(case: RigConfiguration) -> Observation:
 
 
 def secure_boot(case: RigConfiguration) -> Observation:
-    """Whether the firmware refuses modules without a signature."""
+    """Return whether the firmware refuses modules without a signature."""
     if case.facts is None:
         return _unseen()
     on = case.facts["secure_boot"]
@@ -196,7 +196,7 @@ def secure_boot(case: RigConfiguration) -> Observation:
 
 
 def errors_visible(case: RigConfiguration) -> Observation:
-    """Whether PCIe errors are counted."""
+    """Return whether PCIe errors are counted."""
     if not case.gpus or case.facts is None:
         return _unseen()
     if "pci=noaer" in case.facts["kernel"]["command_line"]:
@@ -206,7 +206,7 @@ def errors_visible(case: RigConfiguration) -> Observation:
 
 
 def windows(case: RigConfiguration) -> Observation:
-    """Whether every GPU has memory windows."""
+    """Return whether every GPU has memory windows."""
     if not case.gpus:
         return _unseen()
     without = [gpu["address"] for gpu in case.gpus if not gpu["bars"]]
@@ -218,7 +218,7 @@ def windows(case: RigConfiguration) -> Observation:
 
 
 def width(case: RigConfiguration) -> Observation:
-    """Whether every path is as wide as is wanted."""
+    """Return whether every path is as wide as is wanted."""
     if not case.gpus:
         return _unseen()
     narrow = [
@@ -231,7 +231,7 @@ def width(case: RigConfiguration) -> Observation:
 
 
 def speed(case: RigConfiguration) -> Observation:
-    """Whether every link was at its speed when the agent last saw it under load."""
+    """Return whether every link was at its speed when the agent last saw it under load."""
     if not case.paths:
         return _unseen("no agent reports it: fab validate tests the GPUs under load")
     seen = [path for path in case.paths if path.get("loaded_speed") is not None]
@@ -268,7 +268,7 @@ OBSERVERS: Mapping[str, Callable[[RigConfiguration], Observation]] = {
 
 
 def observe(case: RigConfiguration, name: str) -> Observation:
-    """What is seen of an item; facts of an older deeprig may lack what is asked for."""
+    """Return an item's observation; facts of an older deeprig may lack values."""
     try:
         return OBSERVERS[name](case)
     except (KeyError, TypeError) as error:
