@@ -262,7 +262,7 @@ class Adoption:
             self.report.add("door", "changed", "password logins are disabled now")
 
     def _still_open(self, key: OperatorKey) -> str:
-        """Return why password logins are still possible after they were disabled, or an empty text."""
+        """Return why password logins still work after they were disabled, or an empty text."""
         try:
             offered = logins.methods_after_reload(self.host)
         except UnreachableError as error:
