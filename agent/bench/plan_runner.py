@@ -68,9 +68,14 @@ class PlanRunner(JobListener):
         own = {} if as_it_comes else self.environment
         anew = () if as_it_comes or self._p2p_is_off() else BETWEEN_GPUS
         job = Job(
-            self.resources.backend, self.resources.ranks, parts, f"deeprig-{self._jobs}", self._nodes,
-            {**own, **(environment or {})}, anew,
-        )  # fmt: skip
+            self.resources.backend,
+            self.resources.ranks,
+            parts,
+            f"deeprig-{self._jobs}",
+            self._nodes,
+            {**own, **(environment or {})},
+            anew,
+        )
         return run(job, self._watch, listener or JobListener(), self._plan.patience_seconds)
 
     def without_p2p(self) -> None:

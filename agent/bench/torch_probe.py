@@ -1,4 +1,4 @@
-"""Which GPUs PyTorch can use, asked in a process of its own: `python -m agent.bench.torch_probe`."""
+"""Which GPUs PyTorch can use, in a process of its own: `python -m agent.bench.torch_probe`."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """NCCL's hazards: ways between GPUs that hang, or that change what they carry.
 
 Transfers between GPUs (P2P) corrupt data or hang on boards with ACS or an IOMMU on, and nothing
-says so. Each row of transport_trials.json is an all_reduce of its own torchrun, with checked values.
+says so. Each row of transport_trials.json is an all_reduce in its own torchrun; values are checked.
 """
 
 from __future__ import annotations

@@ -62,7 +62,7 @@ def test_full_is_more_than_quick() -> None:
 
 
 @pytest.mark.parametrize(
-    ("part", "ground", "reason"),
+    ("part", "resources", "reason"),
     [
         ("collectives", Resources("nccl", 1), "two GPUs"),
         ("decode", Resources("nccl", 1), "two GPUs"),
