@@ -1,7 +1,7 @@
-"""A rank's view of the run: who it is, its device, and agreement with the others.
+"""A rank's connection to the other ranks: its number, its device, barriers and sums.
 
-Agreement (barriers, the slowest time, sums of counts) goes over gloo and CPU tensors, also where
-the data goes over NCCL: what is measured is not used to measure.
+Barriers and sums use gloo and CPU tensors, even if the data goes over NCCL, so that they do not
+depend on the transport that is measured.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import torch.distributed as dist
 
 from agent.bench.progress import ProgressWriter
 
-#: torch.distributed's names of backends, by ours; CPU tensors always go by gloo.
+#: The backends' names in torch.distributed; CPU tensors always use gloo.
 BACKENDS = {"gloo": "gloo", "nccl": "cpu:gloo,cuda:nccl"}
 DTYPES = {
     "float32": torch.float32,
@@ -31,7 +31,7 @@ AMPERE = (8, 0)  # compute capability
 
 @dataclass(frozen=True)
 class Communicator:
-    """One rank among `size`; local_rank is its number on this rig, and its GPU's."""
+    """One of `size` ranks. local_rank: its number on this rig, and that of its GPU."""
 
     rank: int
     size: int
@@ -42,7 +42,7 @@ class Communicator:
 
     @classmethod
     def join(cls, backend: str, progress: ProgressWriter, timeout_seconds: float) -> Communicator:
-        """Meet the others as torchrun's environment says. Raises RuntimeError, ValueError."""
+        """Join the ranks of torchrun's environment. Raises RuntimeError, ValueError."""
         rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
         local = int(os.environ.get("LOCAL_RANK", rank))
         if backend == "nccl":
@@ -57,73 +57,73 @@ class Communicator:
         return cls(rank, size, local, backend, device, progress)
 
     def leave(self) -> None:
-        """Take leave of the others."""
+        """End the connection."""
         dist.destroy_process_group()
 
     def synchronize(self) -> None:
-        """Wait until the device has done what it was given."""
+        """Wait until the device has finished its work."""
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
 
     def release(self) -> None:
-        """Give back memory that nobody uses: NCCL and the other ranks take theirs elsewhere.
+        """Free unused memory, which NCCL and the other ranks need.
 
-        PyTorch keeps for itself what was freed, of GPUs and of pinned host memory, and models that
-        hold themselves wait for the collector.
+        PyTorch caches freed memory of GPUs and pinned memory of the host, and models in reference
+        cycles wait for the garbage collector.
         """
         gc.collect()
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
-            # An older PyTorch (2.11), which a rig may be told to have, knows only the inner name.
-            outer = getattr(torch.accelerator, "empty_host_cache", None)
-            (outer or torch._C._host_emptyCache)()
+            # PyTorch 2.11, which a rig can be configured to have, has only the private function.
+            empty = getattr(torch.accelerator, "empty_host_cache", None)
+            (empty or torch._C._host_emptyCache)()
 
     def connect(self) -> None:
-        """Make the communicator of all ranks, by all at once. Collective.
+        """Create NCCL's communicator of all ranks. Collective.
 
-        The first batch of sends and receives would make it, and not all ranks have a part in that
-        (torch.distributed.batch_isend_irecv: undefined).
+        Otherwise the first batch of sends and receives creates it, in which not all ranks take
+        part: torch.distributed.batch_isend_irecv leaves that undefined.
         """
         dist.all_reduce(torch.zeros(1, device=self.device))
         self.synchronize()
 
     def barrier(self) -> None:
-        """Wait until every rank is here and every device idle."""
+        """Wait until every rank has called this and every device is idle."""
         self.synchronize()
         self._agree([0.0], dist.ReduceOp.SUM)
 
     def slowest(self, seconds: Sequence[float]) -> list[float]:
-        """Of each time the slowest rank's."""
+        """Return the slowest rank's value of each time."""
         return self._agree(seconds, dist.ReduceOp.MAX)
 
     def has_bfloat16(self) -> bool:
-        """Whether every rank's device computes in it: GPUs from Ampere on do. Collective."""
-        own = self.device.type != "cuda" or torch.cuda.get_device_capability(self.device) >= AMPERE
-        return not self.worst(float(not own))
+        """Return whether every rank's device has bfloat16, as GPUs since Ampere. Collective."""
+        has = self.device.type != "cuda" or torch.cuda.get_device_capability(self.device) >= AMPERE
+        return not self.worst(float(not has))
 
     def least_memory(self) -> float:
-        """Bytes of the smallest GPU's memory; infinite where there are none. Collective."""
-        own = math.inf
+        """Return the bytes of the smallest GPU's memory; infinite without GPUs. Collective."""
+        memory = math.inf
         if self.device.type == "cuda":
-            own = float(torch.cuda.get_device_properties(self.device).total_memory)
-        return -self.worst(-own)
+            memory = float(torch.cuda.get_device_properties(self.device).total_memory)
+        return -self.worst(-memory)
 
     def worst(self, value: float) -> float:
-        """The largest value of any rank."""
+        """Return the largest value of any rank."""
         return self._agree([value], dist.ReduceOp.MAX)[0]
 
     def total(self, count: int) -> int:
-        """The sum of all ranks' counts."""
+        """Return the sum of all ranks' counts."""
         return int(self._agree([float(count)], dist.ReduceOp.SUM)[0])
 
-    def gather(self, thing: Any) -> list[Any]:
-        """What every rank has, by rank. Things that pickle."""
-        things: list[Any] = [None] * self.size
-        dist.all_gather_object(things, thing)
-        return things
+    def gather(self, value: Any) -> list[Any]:
+        """Return every rank's object, by rank. The objects must be picklable."""
+        values: list[Any] = [None] * self.size
+        dist.all_gather_object(values, value)
+        return values
 
     def line(self, text: str) -> None:
-        """A line for people, said once."""
+        """Print a line, on rank 0 only."""
         if self.rank == 0:
             self.progress.line(text)
 

@@ -1,4 +1,4 @@
-"""The document of a run (format "deeprig-bench", docs/bench.md), and what follows from it. Pure."""
+"""The document of a run (format "deeprig-bench", docs/bench.md), and conclusions from it. Pure."""
 
 from __future__ import annotations
 
@@ -7,23 +7,25 @@ from typing import Any
 
 FORMAT, FORMAT_VERSION = "deeprig-bench", 1
 LISTS = ("collectives", "pairs", "transfers", "peer", "gemm", "hazards", "tools", "workloads")
-#: Exit statuses by what kind of problem there was, the most serious first.
+#: Exit statuses by the kind of problem, the most serious first.
 STATUSES = {"yielded": 5, "wrong_values": 1, "hang": 2, "died": 3, "unusable": 4}
-#: What to do about wrong values, by backend.
+#: Advice for wrong values, by backend.
 WRONG_VALUES_ADVICE = {
     "nccl": (
         "Data arrives changed. Run again with NCCL_P2P_DISABLE=1: if values are right then, keep "
-        "it set, and turn ACS and the IOMMU off in the BIOS. Else suspect risers, links (deeprig's "
-        "PCIe verdicts) or a GPU's memory."
+        "it set, and turn ACS and the IOMMU off in the BIOS. Otherwise check risers, links "
+        "(deeprig's PCIe verdicts) and the GPUs' memory."
     ),
-    "gloo": ("Data changed in the processor, memory or network: no GPU took part. Run memtest86+."),
+    "gloo": (
+        "Data changed in the processor, memory or network: no GPU was involved. Run memtest86+."
+    ),
 }
 
 
 def start(
     *, plan: str, backend: str, ranks: int, nodes: int, hostname: str, now: float
 ) -> dict[str, Any]:
-    """A document of a run that begins at `now` (Unix seconds)."""
+    """Return the document of a run that begins at `now` (Unix seconds)."""
     return {
         "format": FORMAT, "version": FORMAT_VERSION, "started_at": now, "finished_at": now,
         "plan": plan, "backend": backend, "ranks": ranks, "gpus": [], "gpu_names": [],
@@ -33,7 +35,7 @@ def start(
 
 
 def merge(document: dict[str, Any], share: Mapping[str, Any]) -> None:
-    """Add what ranks have measured, or versions that they told."""
+    """Add the ranks' measurements and versions to the document."""
     for name in LISTS:
         document[name] += share.get(name, [])
     for name in ("gpus", "gpu_names", "torch", "cuda", "nccl"):
@@ -42,7 +44,7 @@ def merge(document: dict[str, Any], share: Mapping[str, Any]) -> None:
 
 
 def added(document: Mapping[str, Any], share: Mapping[str, Any]) -> dict[str, Any]:
-    """A rank's document with a part's share: lists by key."""
+    """Return a rank's document with the lists of a part added."""
     return {
         **document, **{key: [*document.get(key, []), *entries] for key, entries in share.items()}
     }  # fmt: skip
@@ -55,7 +57,7 @@ def problem(
     advice: str = "",
     ranks: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """An entry of "problems"."""
+    """Return an entry of "problems"."""
     return {
         "part": part, "kind": kind, "message": message, "advice": advice,
         "ranks": dict(ranks or {}),
@@ -63,7 +65,7 @@ def problem(
 
 
 def exit_status(document: Mapping[str, Any]) -> int:
-    """By the most serious problem; "unusable" counts only where nothing at all was run."""
+    """Return the status of the most serious problem; "unusable" counts only if no part ran."""
     kinds = {entry["kind"] for entry in document["problems"]}
     if any(part["status"] == "ok" for part in document["parts"]):
         kinds.discard("unusable")
@@ -71,8 +73,8 @@ def exit_status(document: Mapping[str, Any]) -> int:
 
 
 def wrong(share: Mapping[str, Any]) -> list[str]:
-    """Wrong values in what was measured, in words: one text a thing."""
-    return [f"{what}: {count}" for what, count in _wrong(share)]
+    """Return a text for each measurement with wrong values."""
+    return [f"{name}: {count}" for name, count in _wrong(share)]
 
 
 def _wrong(share: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -91,7 +93,7 @@ def _wrong(share: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
                 yield name.format(**entry), f"{entry['wrong_values']} wrong values"
     for entry in share.get("hazards", []):
         if entry["hazard"] == "default" and entry["wrong_values"]:
-            yield "all_reduce as NCCL comes", f"{entry['wrong_values']} wrong values"
+            yield "all_reduce with NCCL's defaults", f"{entry['wrong_values']} wrong values"
     for entry in share.get("tools", []):
         if entry.get("wrong_values"):
             yield entry["tool"], f"{entry['wrong_values']} wrong values"
@@ -100,19 +102,19 @@ def _wrong(share: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         if not check["right"]:
             yield (
                 entry["workload"],
-                f"differs from the unsplit model by {check['largest_error']:.2g} of a tensor, "
-                f"and rounding explains {check['tolerance']:.2g}",
+                f"differs from the unsplit model by {check['largest_error']:.2g} of a tensor; "
+                f"rounding explains at most {check['tolerance']:.2g}",
             )
 
 
 def collective_results(document: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The run's collectives as the agent reads them (docs/nccl-results.md); None without any.
+    """Return the run's collectives for the agent (docs/nccl-results.md); None without any.
 
-    GPUs are named for one rig alone: addresses of several mean nothing on each.
+    GPUs are named only in a run on one rig: addresses of other rigs mean nothing here.
     """
     if not document["collectives"]:
         return None
-    made = {
+    results = {
         "format": "deeprig-collectives", "version": 1,
         "backend": document["backend"], "ranks": document["ranks"],
         "finished_at": document["finished_at"],
@@ -122,7 +124,7 @@ def collective_results(document: Mapping[str, Any]) -> dict[str, Any] | None:
         ],
     }  # fmt: skip
     if document["gpus"] and document["nodes"] == 1:
-        made["gpus"] = document["gpus"]
+        results["gpus"] = document["gpus"]
     if document["nccl"]:
-        made["nccl_version"] = document["nccl"]
-    return made
+        results["nccl_version"] = document["nccl"]
+    return results

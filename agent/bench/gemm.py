@@ -1,6 +1,6 @@
 """gemm: floating point operations per second of a matrix product, by data type and rank.
 
-All ranks at once, as in training: a rig's power supply and cooling are part of the figure.
+All ranks compute at once, as in training, so that power supply and cooling affect the result.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import torch
 from agent.bench import text_tables
 from agent.bench.collectives.pattern import wrong_values
 from agent.bench.communicator import DTYPES, Communicator
-from agent.bench.environment import gpu
+from agent.bench.environment import describe_gpu
 from agent.bench.timing import time_call, warm_up_device
 
 CHECKED_ROWS = 64
@@ -23,7 +23,7 @@ CHECKED_ROWS = 64
 def run(comm: Communicator, options: Mapping[str, Any]) -> dict[str, Any]:
     """Options: dtypes, size (of the square matrices), repeats."""
     size, entries = options["size"], []
-    # Sums are kept in float32, which rounds them once, at the end.
+    # Sums are computed in float32 and rounded once, at the end.
     torch.backends.cuda.matmul.allow_fp16_reduced_precision_reduction = False
     torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
     for line in text_tables.gemm_heading():
@@ -43,9 +43,9 @@ def run(comm: Communicator, options: Mapping[str, Any]) -> dict[str, Any]:
             comm.progress.at(f"gemm {name}, repeat {number + 1}")
             times.append(time_call(comm, multiply))
         seconds = statistics.median(times)
-        own = {
+        measured = {
             "rank": comm.rank,
-            "gpu": gpu(comm.local_rank)[0] if comm.device.type == "cuda" else None,
+            "gpu": describe_gpu(comm.local_rank)[0] if comm.device.type == "cuda" else None,
             "dtype": name,
             "size": size,
             "time_seconds": seconds,
@@ -53,19 +53,19 @@ def run(comm: Communicator, options: Mapping[str, Any]) -> dict[str, Any]:
             "flops_per_second": 2 * size**3 / seconds,
             "wrong_values": _wrong(left, right, product),
         }
-        for entry in comm.gather(own):
+        for entry in comm.gather(measured):
             entries.append(entry)
             comm.line(text_tables.gemm_row(entry))
     return {"gemm": entries}
 
 
 def _matrix(size: int, seed: int, dtype: torch.dtype, device: torch.device) -> Any:
-    """Whole numbers from -1 to 1: whatever the order of adding, every sum is exact."""
+    """Return whole numbers from -1 to 1, whose sums are exact in any order."""
     generator = torch.Generator(device).manual_seed(seed)
     return torch.randint(-1, 2, (size, size), generator=generator, device=device).to(dtype)
 
 
 def _wrong(left: Any, right: Any, product: Any) -> int:
-    """Wrong elements among the first rows: the exact sums, rounded once, are what must come out."""
+    """Count wrong elements in the first rows, compared with exact sums that are rounded once."""
     rows = left[:CHECKED_ROWS].double() @ right.double()
     return wrong_values(product[:CHECKED_ROWS], rows.to(product.dtype))

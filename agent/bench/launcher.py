@@ -16,31 +16,33 @@ class Launcher(Protocol):
     resources: Resources
     environment: dict[str, str]
 
-    def job(
+    def run_job(
         self,
         parts: Sequence[Part],
         environment: Mapping[str, str] | None = None,
         listener: JobListener | None = None,
-        as_it_comes: bool = False,
+        keeps_defaults: bool = False,
     ) -> Ending:
         """Run one torchrun of all ranks."""
         ...
 
-    def without_p2p(self) -> None:
+    def disable_p2p(self) -> None:
         """Disable P2P for all jobs that follow."""
 
-    def left(self) -> float:
+    def remaining_seconds(self) -> float:
         """Return the seconds until the run's deadline."""
         ...
 
-    def interrupted(self) -> bool:
+    def is_interrupted(self) -> bool:
         """Return whether the run must end at once."""
         ...
 
     def end_processes(self) -> None:
         """End what the part has started."""
 
-    def problem(self, part: str, kind: str, message: str, advice: str = "", **more: Any) -> None:
+    def add_problem(
+        self, part: str, kind: str, message: str, advice: str = "", **more: Any
+    ) -> None:
         """Add a problem to the document."""
 
     def line(self, text: str) -> None:

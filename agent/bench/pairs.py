@@ -1,4 +1,4 @@
-"""pairs: from each rank to each other, alone: bandwidth, latency, and whether values are right."""
+"""pairs: bandwidth, latency and wrong values of each pair of ranks, one pair at a time."""
 
 from __future__ import annotations
 
@@ -24,47 +24,55 @@ def run(comm: Communicator, options: Mapping[str, Any]) -> dict[str, Any]:
     least, most = min(options["sizes_bytes"]), max(options["sizes_bytes"])
     entries = []
     for source, target in itertools.permutations(range(comm.size), 2):
-        ways = _Ways(comm, source, target)
-        seconds, wrong = _between(ways, least, ways.to_and_fro, options["iterations"], options)
-        latency = seconds / 2 / options["iterations"]
-        seconds, wrong_too = _between(ways, most, ways.there, 1, options)
-        entries.append({
-            "from": source, "to": target, "size_bytes": most,
-            "bandwidth_bytes_per_second": most / seconds, "latency_seconds": latency,
-            "wrong_values": wrong + wrong_too,
-        })  # fmt: skip
+        pair = _Pair(comm, source, target)
+        iterations = options["iterations"]
+        seconds, wrong = _measure(pair, least, pair.send_and_return, iterations, options)
+        latency = seconds / 2 / iterations
+        seconds, more_wrong = _measure(pair, most, pair.send, 1, options)
+        entry = {
+            "from": source,
+            "to": target,
+            "size_bytes": most,
+            "bandwidth_bytes_per_second": most / seconds,
+            "latency_seconds": latency,
+            "wrong_values": wrong + more_wrong,
+        }
+        entries.append(entry)
     for line in text_tables.pair_lines(entries, comm.size):
         comm.line(line)
     return {"pairs": entries}
 
 
 @dataclass(frozen=True)
-class _Ways:
-    """Messages of a pair. Ranks that are not of it do nothing."""
+class _Pair:
+    """Messages between two ranks. The other ranks do nothing."""
 
     comm: Communicator
     source: int
     target: int
 
-    def there(self, values: Any) -> None:
-        """From the source to the target."""
+    def send(self, values: Any) -> None:
+        """Send values from the source to the target."""
         if self.comm.rank == self.source:
             dist.send(values, self.target)
         elif self.comm.rank == self.target:
             dist.recv(values, self.source)
 
-    def to_and_fro(self, values: Any) -> None:
-        """The same and back: sent one after another, messages would hide each other's latency."""
-        self.there(values)
-        _Ways(self.comm, self.target, self.source).there(values)
+    def send_and_return(self, values: Any) -> None:
+        """Send values there and back: messages in one direction would overlap and hide latency."""
+        self.send(values)
+        _Pair(self.comm, self.target, self.source).send(values)
 
 
-def _between(
-    ways: _Ways, size_bytes: int, message: Callable[[Any], None], messages: int,
+def _measure(
+    pair: _Pair,
+    size_bytes: int,
+    message: Callable[[Any], None],
+    messages: int,
     options: Mapping[str, Any],
-) -> tuple[float, int]:  # fmt: skip
-    """Seconds of all messages of a repeat, and wrong values."""
-    comm = ways.comm
+) -> tuple[float, int]:
+    """Return the seconds of all messages of a repeat, and the number of wrong values."""
+    comm = pair.comm
     values = torch.empty(max(1, size_bytes // torch.float32.itemsize), device=comm.device)
     wrong, times = 0, []
 
@@ -74,14 +82,14 @@ def _between(
 
     for number in range(options["warm_up"] + options["repeats"]):
         comm.progress.at(
-            f"rank {ways.source} to {ways.target}, {size_bytes} bytes, repeat {number + 1}"
+            f"rank {pair.source} to {pair.target}, {size_bytes} bytes, repeat {number + 1}"
         )
         pattern = Pattern(comm.size, number, torch.float32, comm.device)
-        expected = pattern.values(ways.source, 0, len(values))
-        values.copy_(expected) if comm.rank == ways.source else values.fill_(-1)
+        expected = pattern.values(pair.source, 0, len(values))
+        values.copy_(expected) if comm.rank == pair.source else values.fill_(-1)
         seconds = time_call(comm, send)
         if number >= options["warm_up"]:
             times.append(seconds)
-        if comm.rank in (ways.source, ways.target):
+        if comm.rank in (pair.source, pair.target):
             wrong += wrong_values(values, expected)
     return statistics.median(comm.slowest(times)), comm.total(wrong)

@@ -1,6 +1,6 @@
-"""peer: copies from each GPU's memory to each other's, without NCCL, as the driver makes them.
+"""peer: copies between the memories of each pair of GPUs, by the driver, without NCCL.
 
-With access one GPU writes into the other's memory (P2P); without, the driver goes through host
+With access, one GPU writes to the other's memory (P2P); without, the driver copies through host
 memory. Rank 0 makes all copies; the others wait.
 """
 
@@ -18,7 +18,7 @@ import torch
 from agent.bench import text_tables
 from agent.bench.collectives.pattern import Pattern, wrong_values
 from agent.bench.communicator import Communicator
-from agent.bench.environment import gpu
+from agent.bench.environment import describe_gpu
 
 
 def run(comm: Communicator, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -28,8 +28,8 @@ def run(comm: Communicator, options: Mapping[str, Any]) -> dict[str, Any]:
         comm.line(line)
     for source, target in itertools.permutations(range(comm.size), 2):
         comm.progress.at(f"GPU {source} to {target}")
-        own = _copy(source, target, options) if comm.rank == 0 else None
-        entry = comm.gather(own)[0]
+        measured = _copy(source, target, options) if comm.rank == 0 else None
+        entry = comm.gather(measured)[0]
         entries.append(entry)
         comm.line(text_tables.peer_row(entry))
         comm.release()
@@ -41,7 +41,7 @@ def _copy(source: int, target: int, options: Mapping[str, Any]) -> dict[str, Any
     here = Pattern(1, 0, torch.float32, torch.device("cuda", source))
     there = replace(here, device=torch.device("cuda", target))
     sent = here.values(source, 0, count)
-    # Made on each of the two: host memory has no part in it.
+    # Computed on both GPUs, so that host memory is not involved.
     expected = there.values(source, 0, count)
     received = torch.empty_like(expected)
     wrong, times = 0, []
@@ -59,9 +59,11 @@ def _copy(source: int, target: int, options: Mapping[str, Any]) -> dict[str, Any
         wrong += wrong_values(received, expected)
     seconds = statistics.median(times)
     return {
-        "from": gpu(source)[0], "to": gpu(target)[0],
+        "from": describe_gpu(source)[0],
+        "to": describe_gpu(target)[0],
         "access": bool(torch.cuda.can_device_access_peer(target, source)),
-        "time_seconds": seconds, "times": times,
+        "time_seconds": seconds,
+        "times": times,
         "bandwidth_bytes_per_second": options["size_bytes"] / seconds,
         "wrong_values": wrong,
-    }  # fmt: skip
+    }

@@ -1,8 +1,8 @@
-"""Processes by /proc and prctl: nothing that was started is left running. Linux only.
+"""Ends every process that a run started, with /proc and prctl. Linux only.
 
-The launcher is a subreaper: whoever loses its parent below it becomes its child, so a walk over
-descendants finds all, also after a torchrun that was killed. Ranks and torchrun die with their
-parent (PR_SET_PDEATHSIG), so that nothing is left after a launcher that was killed.
+The launcher is a subreaper: a descendant that loses its parent becomes its child, so all processes
+are found, even after torchrun was killed. Ranks and torchrun die with their parent
+(PR_SET_PDEATHSIG), so that nothing is left if the launcher is killed.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from pathlib import Path
 
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36  # linux/prctl.h
 POLL_SECONDS = 0.02
-TERM_SECONDS = 2.0  # ranks keep nothing that is worth a longer wait
-# The driver takes a killed program's memory back first, and where its kernel still runs, or its GPU
-# has an Xid, only after timeouts of its own. What is there after this is told, not waited for.
+TERM_SECONDS = 2.0  # ranks have nothing to save
+# The driver first frees a killed program's memory; if a kernel still runs, or the GPU has an Xid,
+# only after the driver's timeouts. Processes that remain after this time are reported.
 KILL_SECONDS = 20.0
 
 
@@ -31,20 +31,20 @@ def _prctl(option: int, argument: int) -> None:
 
 
 def end_with_parent() -> None:
-    """Be killed when the parent ends, however it ends."""
+    """Have the kernel kill this process when its parent ends."""
     parent = os.getppid()
     _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it ended meanwhile
+    if os.getppid() != parent:  # the parent ended meanwhile
         os.kill(os.getpid(), signal.SIGKILL)
 
 
 def become_subreaper() -> None:
-    """Descendants whose parents end become this process's children."""
+    """Become the parent of descendants whose parents end."""
     _prctl(PR_SET_CHILD_SUBREAPER, 1)
 
 
-def state(pid: int) -> str:
-    """A process's state as `ps` names it, "R (running)"; "gone" where there is none."""
+def read_state(pid: int) -> str:
+    """Return a process' state as in /proc, such as "R (running)"; "gone" if it does not exist."""
     try:
         status = Path(f"/proc/{pid}/status").read_text()
     except OSError:
@@ -55,8 +55,8 @@ def state(pid: int) -> str:
     )
 
 
-def kernel_wait(pid: int) -> str:
-    """The kernel's function that a process waits in (wchan); empty where that can't be read."""
+def read_kernel_wait(pid: int) -> str:
+    """Return the kernel function that a process waits in (wchan); empty if it is not readable."""
     try:
         name = Path(f"/proc/{pid}/wchan").read_text()
     except OSError:
@@ -64,41 +64,41 @@ def kernel_wait(pid: int) -> str:
     return "" if name == "0" else name
 
 
-def descendants(pid: int) -> list[int]:
-    """All processes below this one, parents first."""
+def list_descendants(pid: int) -> list[int]:
+    """Return all descendants of a process, parents first."""
     children: dict[int, list[int]] = defaultdict(list)
     for folder in Path("/proc").iterdir():
         if folder.name.isdigit() and (parent := _parent(folder)) is not None:
             children[parent].append(int(folder.name))
-    found = children[pid]
-    for one in found:  # grows meanwhile
-        found += children[one]
-    return found
+    members = children[pid]
+    for member in members:  # the list grows meanwhile
+        members += children[member]
+    return members
 
 
 def _parent(folder: Path) -> int | None:
     try:
-        # The command's name stands in parentheses, and may hold any character.
+        # The command's name is in parentheses and can contain any character.
         return int((folder / "stat").read_text().rpartition(")")[2].split()[1])
     except (OSError, IndexError):
         return None
 
 
 def end_descendants(spared: Container[int] = ()) -> list[int]:
-    """End everything below this process; those that even SIGKILL does not end, after a while.
+    """End all descendants; return those that SIGKILL did not end in time.
 
-    SIGTERM, then SIGKILL; a stopped process gets SIGCONT, too, so that it can end. Not for threads.
+    They get SIGTERM, then SIGKILL, and SIGCONT, so that a stopped process can end. Not thread-safe.
     """
     for number, seconds in ((signal.SIGTERM, TERM_SECONDS), (signal.SIGKILL, KILL_SECONDS)):
         until = time.monotonic() + seconds
-        told: set[int] = set()
-        while living := _reaped([one for one in descendants(os.getpid()) if one not in spared]):
-            for pid in living:  # killed again and again: some may have been started meanwhile
-                if pid not in told or number == signal.SIGKILL:
+        signalled: set[int] = set()
+        while living := _list_living(spared):
+            for pid in living:  # repeatedly: new processes may have been started
+                if pid not in signalled or number == signal.SIGKILL:
                     with contextlib.suppress(ProcessLookupError):
                         os.kill(pid, number)
                         os.kill(pid, signal.SIGCONT)
-                    told.add(pid)
+                    signalled.add(pid)
             if time.monotonic() > until:
                 break
             time.sleep(POLL_SECONDS)
@@ -107,9 +107,10 @@ def end_descendants(spared: Container[int] = ()) -> list[int]:
     return living
 
 
-def _reaped(pids: list[int]) -> list[int]:
-    """Those that still run; the others' parents, this process among them, have been told."""
+def _list_living(spared: Container[int]) -> list[int]:
+    """Return the descendants that still run, after reaping children that ended."""
+    pids = [pid for pid in list_descendants(os.getpid()) if pid not in spared]
     with contextlib.suppress(ChildProcessError):
         while os.waitpid(-1, os.WNOHANG)[0]:
             pass
-    return [pid for pid in pids if not state(pid).startswith(("gone", "Z", "X"))]
+    return [pid for pid in pids if not read_state(pid).startswith(("gone", "Z", "X"))]

@@ -1,10 +1,10 @@
 """The rank program: `python -m agent.bench.rank JOB.json` under torchrun's environment.
 
-JOB.json: {"backend": "gloo"|"nccl", "output": FILE, "parts": [{"part": NAME, options…}]}, and from
-the launcher "folder" (progress and stacks, see progress.py), "ends_with_parent", and
-"ends_after_wrong": parts after which all ranks end where values were wrong, so that the rest is
-run in another way. Rank 0 writes the output anew after each part, and after each piece of one that
-comes in pieces, so that what was measured before a hang is kept.
+JOB.json: {"backend": "gloo"|"nccl", "output": FILE, "parts": [{"part": NAME, options…}]}. The
+launcher adds "folder" (for progress and stacks, see progress.py), "ends_with_parent", and
+"ends_after_wrong": after these parts all ranks end if values were wrong, so that the launcher can
+run the remaining parts with other settings. Rank 0 rewrites the output after each part, and after
+each piece of a part that yields pieces, so that measurements before a hang are kept.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from agent.bench.errors import UnusableError
 from agent.bench.processes import end_with_parent
 from agent.bench.progress import ProgressWriter, log_file, stack_file
 
-#: Where each part is: a module with `run(world, options)`, collective, which returns the part's
-#: share of the document: lists by key. One that takes long yields its share so far, each time.
+#: The module of each part. Its collective `run(comm, options)` returns the part's share of the
+#: document, lists by key; a part that takes long yields its share so far, repeatedly.
 PARTS = {
     "environment": "agent.bench.environment",
     "collectives": "agent.bench.collectives",
@@ -44,11 +44,11 @@ PARTS = {
     "moe": "agent.bench.workloads.moe",
     "decode": "agent.bench.workloads.decode",
 }
-TIMEOUT_SECONDS = 300.0  # of torch.distributed itself: the launcher's deadlines are shorter
+TIMEOUT_SECONDS = 300.0  # of torch.distributed; the launcher's deadlines are shorter
 
 
 def run(job: Mapping[str, Any]) -> None:
-    """Every part of the job."""
+    """Run every part of the job."""
     folder = Path(job["folder"]) if "folder" in job else None
     rank = int(os.environ["RANK"])
     if folder is not None:
@@ -67,17 +67,17 @@ def run(job: Mapping[str, Any]) -> None:
 def _run(job: Mapping[str, Any], rank: int, progress: ProgressWriter) -> None:
     progress.at("import of PyTorch")
     from agent.bench.communicator import Communicator
-    from agent.bench.environment import versions  # here: meanwhile SIGUSR1 is answered
+    from agent.bench.environment import read_versions  # late: SIGUSR1 works meanwhile
 
-    for options in job["parts"]:  # before any begins: it takes a slow processor long
+    for options in job["parts"]:  # before the first part: imports are slow on a slow processor
         progress.at(f"import of {options['part']}")
-        with contextlib.suppress(ImportError):  # raised again by the part itself
+        with contextlib.suppress(ImportError):  # the part raises it again
             importlib.import_module(PARTS[options["part"]])
     progress.at("rendezvous")
     comm = Communicator.join(job["backend"], progress, job.get("timeout_seconds", TIMEOUT_SECONDS))
     document: dict[str, Any] = {
         "backend": comm.backend, "ranks": comm.size, "hostname": socket.gethostname(),
-        **versions(comm), "parts": [],
+        **read_versions(comm), "parts": [],
     }  # fmt: skip
     for options in job["parts"]:
         part = options["part"]
@@ -87,7 +87,7 @@ def _run(job: Mapping[str, Any], rank: int, progress: ProgressWriter) -> None:
             for share in _shares(importlib.import_module(PARTS[part]).run(comm, options)):
                 if rank == 0:
                     write(Path(job["output"]), added(document, share))
-        except UnusableError as error:  # all ranks find it, before they do anything together
+        except UnusableError as error:  # on all ranks, before they communicate
             progress.unusable(error.message, error.advice)
             progress.end(part)
             continue
@@ -96,10 +96,10 @@ def _run(job: Mapping[str, Any], rank: int, progress: ProgressWriter) -> None:
         if rank == 0:
             write(Path(job["output"]), document)
         comm.release()
-        comm.barrier()  # a part is over when it is over for all
-        found = wrong(share)
-        progress.end(part, found)
-        if part in job.get("ends_after_wrong", ()) and comm.worst(float(bool(found))):
+        comm.barrier()  # a part ends when it ends on all ranks
+        problems = wrong(share)
+        progress.end(part, problems)
+        if part in job.get("ends_after_wrong", ()) and comm.worst(float(bool(problems))):
             break
     comm.barrier()
     comm.leave()
@@ -107,7 +107,7 @@ def _run(job: Mapping[str, Any], rank: int, progress: ProgressWriter) -> None:
 
 
 def _shares(made: Any) -> Iterable[Mapping[str, Any]]:
-    """What a part returned, or what it yields."""
+    """Return the share that a part returned, or the shares that it yields."""
     return [made] if isinstance(made, Mapping) else made
 
 
@@ -124,7 +124,7 @@ def write(file: Path, document: Mapping[str, Any]) -> None:
 
 
 def main() -> None:
-    """Run the job that is named on the command line."""
+    """Run the job of the command line."""
     job = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     if job.get("ends_with_parent"):
         end_with_parent()
@@ -136,8 +136,8 @@ def main() -> None:
         traceback.print_exc()
     sys.stdout.flush()
     sys.stderr.flush()
-    # All is written. A regular exit takes communicators down: NCCL's may wait there for a peer that
-    # never comes, and torch's threads now and then abort it (seen with 2.13, gloo).
+    # Everything is written. A regular exit shuts communicators down: NCCL's may wait for a peer
+    # that never arrives, and PyTorch's threads sometimes abort the process (seen with 2.13, gloo).
     os._exit(status)
 
 

@@ -1,4 +1,4 @@
-"""The launcher's picture of the ranks on this rig: how far each is, how it is, where it waits."""
+"""The launcher's view of the ranks on this rig: progress, process state, where each waits."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ POLL_SECONDS = 0.05
 
 @dataclass
 class RankProgress:
-    """One rank. steps: how far it is, lines for people aside, which only rank 0 says.
+    """One rank. steps: its messages, without lines of output, which only rank 0 sends.
 
-    heard_at: when it said something last (monotonic). raised_at: when an exception ended it.
+    heard_at: when its last message came (monotonic). raised_at: when an exception ended it.
     """
 
     number: int
-    follower: ProgressReader
+    reader: ProgressReader
     pid: int = 0
     at: str = "start"
     steps: int = 0
@@ -39,7 +39,7 @@ class RankProgress:
 
 
 class RankMonitor:
-    """All ranks that have said something in the job's folder."""
+    """All ranks that have sent a message to the job's folder."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -48,8 +48,8 @@ class RankMonitor:
     def __len__(self) -> int:
         return len(self._ranks)
 
-    def news(self) -> Iterator[tuple[RankProgress, Mapping[str, Any]]]:
-        """What they have said since the last time, rank by rank."""
+    def read_messages(self) -> Iterator[tuple[RankProgress, Mapping[str, Any]]]:
+        """Yield new messages, rank by rank."""
         for file in self._folder.glob("rank-*.progress"):
             match = re.fullmatch(r"rank-(\d+)\.progress", file.name)
             if match and int(match[1]) not in self._ranks:
@@ -59,7 +59,7 @@ class RankMonitor:
                 )
         for number in sorted(self._ranks):
             rank = self._ranks[number]
-            for message in rank.follower.news():
+            for message in rank.reader.read_messages():
                 rank.steps += "line" not in message
                 rank.heard_at = time.monotonic()
                 rank.pid = message.get("pid", rank.pid)
@@ -70,37 +70,39 @@ class RankMonitor:
 
     @property
     def first(self) -> int:
-        """The least number among them."""
+        """The lowest number of these ranks."""
         return min(self._ranks)
 
-    def heard_at(self) -> float:
-        """When any rank was last heard of; 0 while none was."""
+    def find_last_message(self) -> float:
+        """Return when the last message of any rank came; 0 if none did."""
         return max((rank.heard_at for rank in self._ranks.values()), default=0.0)
 
-    def raised(self) -> dict[int, float]:
-        """When each rank that an exception ended said so (monotonic)."""
+    def list_raised(self) -> dict[int, float]:
+        """Return when an exception ended ranks (monotonic), by rank."""
         return {
             rank.number: rank.raised_at
-            for rank in self._ranks.values() if rank.raised_at is not None
-        }  # fmt: skip
+            for rank in self._ranks.values()
+            if rank.raised_at is not None
+        }
 
-    def gone(self) -> list[int]:
-        """Ranks that ended before they were done."""
+    def list_gone(self) -> list[int]:
+        """Return the ranks that ended before they were done."""
         return [
             rank.number
             for rank in self._ranks.values()
-            if rank.pid and not rank.done
-            and processes.state(rank.pid).startswith(("gone", "Z", "X"))
-        ]  # fmt: skip
+            if rank.pid
+            and not rank.done
+            and processes.read_state(rank.pid).startswith(("gone", "Z", "X"))
+        ]
 
     def describe(self, statuses: Mapping[int, int], stacks: bool) -> dict[str, dict[str, Any]]:
-        """Each rank for a problem's "ranks". With `stacks` they are asked where they are."""
+        """Return each rank for a problem's "ranks". stacks: also request the ranks' stacks."""
         running = {
-            rank.number: processes.state(rank.pid) for rank in self._ranks.values() if rank.pid
+            rank.number: processes.read_state(rank.pid) for rank in self._ranks.values() if rank.pid
         }
-        waits = {rank.number: processes.kernel_wait(rank.pid) for rank in self._ranks.values()}
+        waits = {rank.number: processes.read_kernel_wait(rank.pid) for rank in self._ranks.values()}
         if stacks:
-            self._ask_for_stacks()
+            self._request_stacks()
         described = {}
         for number, rank in sorted(self._ranks.items()):
             described[str(number)] = {
@@ -108,46 +110,46 @@ class RankMonitor:
                 "exit": statuses.get(number),
                 "at": rank.at,
                 "kernel_wait": waits[number],
-                "stack": tail(stack_file(self._folder, number), STACK_MOST),
-                "log_tail": last_lines(log_file(self._folder, number)),
+                "stack": read_tail(stack_file(self._folder, number), STACK_MOST),
+                "log_tail": read_last_lines(log_file(self._folder, number)),
             }
         return described
 
-    def behind(self) -> list[int]:
-        """Ranks that are not as far as others: these are waited for."""
+    def list_behind(self) -> list[int]:
+        """Return the ranks with less progress than others, which the others wait for."""
         most = max((rank.steps for rank in self._ranks.values()), default=0)
         return [number for number, rank in sorted(self._ranks.items()) if rank.steps < most]
 
-    def _ask_for_stacks(self) -> None:
-        """faulthandler writes them (rank.py). A rank that is stopped does not answer."""
-        asked = []
+    def _request_stacks(self) -> None:
+        """Make faulthandler write stacks (rank.py). A stopped rank does not answer."""
+        files = []
         for rank in self._ranks.values():
-            # Before its first message a rank has no handler, and the signal would kill it.
-            if rank.pid and processes.state(rank.pid).startswith(("R", "S")):
+            # Before its first message a rank has no signal handler, and the signal would kill it.
+            if rank.pid and processes.read_state(rank.pid).startswith(("R", "S")):
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(rank.pid, signal.SIGUSR1)
-                    asked.append(stack_file(self._folder, rank.number))
+                    files.append(stack_file(self._folder, rank.number))
         until = time.monotonic() + STACK_SECONDS
-        while time.monotonic() < until and not all(_whole(file) for file in asked):
+        while time.monotonic() < until and not all(_is_complete(file) for file in files):
             time.sleep(POLL_SECONDS)
 
 
-def _whole(stack: Path) -> bool:
-    """faulthandler ends with the thread that runs rank.py."""
+def _is_complete(stack: Path) -> bool:
+    """Return whether the stack of the main thread, which comes last, is written."""
     try:
         return "in _run_module_as_main" in stack.read_text(errors="replace")
     except OSError:
         return False
 
 
-def tail(file: Path, most: int) -> str:
-    """The last characters of a file; empty where there is none."""
+def read_tail(file: Path, most: int) -> str:
+    """Return the last characters of a file; empty if it can not be read."""
     try:
         return file.read_text(errors="replace")[-most:]
     except OSError:
         return ""
 
 
-def last_lines(file: Path) -> str:
-    """The last lines of a log."""
-    return "\n".join(tail(file, STACK_MOST).splitlines()[-LOG_LINES:])
+def read_last_lines(file: Path) -> str:
+    """Return the last lines of a log."""
+    return "\n".join(read_tail(file, STACK_MOST).splitlines()[-LOG_LINES:])

@@ -1,4 +1,4 @@
-"""What is told while a run goes on: text for people, or JSON lines for who started it."""
+"""Reports a run while it goes on: as text, or as JSON lines for the program that started it."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from agent.bench import text_tables
 
 
 class Reporter(Protocol):
-    """Parts begin, say lines and end, one after another; then there is a document."""
+    """Receives parts, one after another, with their lines, and the document at the end."""
 
     def begin(self, part: str, number: int, of: int) -> None:
-        """A part begins, the `number`th (from 1) of so many."""
+        """A part begins: number `number` (from 1) of `of`."""
 
     def line(self, text: str) -> None:
-        """A line for people."""
+        """A line of output."""
 
     def end(self, part: str, status: str, seconds: float, reason: str) -> None:
         """A part ended: ok, skipped or failed."""
 
     def refused(self, message: str, advice: str) -> None:
-        """It can't run, which the document will tell, too."""
+        """The run can not start; the document has the same problem."""
 
     def document(self, document: Mapping[str, Any]) -> None:
         """The run is over."""
 
 
-def _complain(message: str, advice: str) -> None:
-    print(f"deeprig-bench: {message}. {advice}" if advice else f"deeprig-bench: {message}",
-          file=sys.stderr, flush=True)  # fmt: skip
+def _print_error(message: str, advice: str) -> None:
+    text = f"{message}. {advice}" if advice else message
+    print(f"deeprig-bench: {text}", file=sys.stderr, flush=True)
 
 
 class JsonReporter:
@@ -39,31 +39,31 @@ class JsonReporter:
 
     def begin(self, part: str, number: int, of: int) -> None:
         """See Report."""
-        self._tell(event="begin", part=part, number=number, of=of)
+        self._print(event="begin", part=part, number=number, of=of)
 
     def line(self, text: str) -> None:
         """See Report."""
-        self._tell(event="line", text=text)
+        self._print(event="line", text=text)
 
     def end(self, part: str, status: str, seconds: float, reason: str) -> None:
         """See Report."""
-        self._tell(event="end", part=part, status=status, seconds=round(seconds, 3), reason=reason)
+        self._print(event="end", part=part, status=status, seconds=round(seconds, 3), reason=reason)
 
     def refused(self, message: str, advice: str) -> None:
         """See Report."""
-        _complain(message, advice)
+        _print_error(message, advice)
 
     def document(self, document: Mapping[str, Any]) -> None:
         """See Report."""
-        self._tell(event="document", document=document)
+        self._print(event="document", document=document)
 
-    def _tell(self, **event: Any) -> None:
+    def _print(self, **event: Any) -> None:
         sys.stdout.write(json.dumps(event) + "\n")
         sys.stdout.flush()
 
 
 class TextReporter:
-    """Lines of at most 80 columns on standard output; why it can't run, on standard error alone."""
+    """Lines of at most 80 columns on standard output; a refusal on standard error only."""
 
     def __init__(self) -> None:
         self._refused = ""
@@ -79,26 +79,26 @@ class TextReporter:
     def end(self, part: str, status: str, seconds: float, reason: str) -> None:
         """See Report."""
         why = f": {reason}" if reason else ""
-        self._wrapped(f"   {part} {status}{why}  {seconds:.1f} s")
+        self._print_wrapped(f"   {part} {status}{why}  {seconds:.1f} s")
         print(flush=True)
 
     def refused(self, message: str, advice: str) -> None:
         """See Report."""
         self._refused = message
-        _complain(message, advice)
+        _print_error(message, advice)
 
     def document(self, document: Mapping[str, Any]) -> None:
-        """Problems with what to do about them, and the sum of it."""
+        """Print the problems with advice, and a summary."""
         for problem in document["problems"]:
             if problem["message"] == self._refused:
                 continue
-            self._wrapped(f"!! {problem['part']}: {problem['message']}")
+            self._print_wrapped(f"!! {problem['part']}: {problem['message']}")
             if problem["advice"]:
-                self._wrapped(f"   {problem['advice']}")
+                self._print_wrapped(f"   {problem['advice']}")
             for number, rank in problem["ranks"].items():
-                said = rank["log_tail"].strip().splitlines()
-                last = f"; last said: {said[-1]}" if said else ""
-                self._wrapped(f"   rank {number}: {rank['state']}, at {rank['at']}{last}")
+                lines = rank["log_tail"].strip().splitlines()
+                last = f"; last output: {lines[-1]}" if lines else ""
+                self._print_wrapped(f"   rank {number}: {rank['state']}, at {rank['at']}{last}")
         count = dict.fromkeys(("ok", "skipped", "failed"), 0)
         for part in document["parts"]:
             count[part["status"] if part["status"] in count else "failed"] += 1
@@ -110,6 +110,6 @@ class TextReporter:
         sys.stdout.flush()
 
     @staticmethod
-    def _wrapped(text: str) -> None:
+    def _print_wrapped(text: str) -> None:
         for line in text_tables.wrap_text(text, "   "):
             print(line)

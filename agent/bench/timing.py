@@ -1,4 +1,4 @@
-"""Time on ranks: a clock around what the device did, and the slowest rank's figure counts."""
+"""Measures time on all ranks; the slowest rank's time counts."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Callable
 
 from agent.bench.communicator import Communicator
 
-WARM_SECONDS = 1.0  # in which a GPU leaves its idle state
+WARM_SECONDS = 1.0  # for a GPU to leave its idle state
 
 
 def time_call(comm: Communicator, call: Callable[[], object]) -> float:
-    """Seconds from all ranks ready until this rank's device is done. Collective."""
+    """Return the seconds from a barrier until this rank's device is done. Collective."""
     comm.barrier()
     began = time.perf_counter()
     call()
@@ -20,8 +20,9 @@ def time_call(comm: Communicator, call: Callable[[], object]) -> float:
 
 
 def warm_up_device(comm: Communicator, call: Callable[[], object]) -> None:
-    """Call until libraries are loaded and a GPU's clocks are up: one that was idle takes a while,
-    and what takes milliseconds would be over by then. Collective.
+    """Call repeatedly until libraries are loaded and the GPU has left its idle clocks. Collective.
+
+    A measurement of milliseconds would otherwise end before the clocks rise.
     """
     time_call(comm, call)
     until = time.perf_counter() + (WARM_SECONDS if comm.device.type == "cuda" else 0.0)
@@ -38,7 +39,7 @@ def time_repeats(
     repeats: int,
     what: str,
 ) -> list[float]:
-    """Seconds of each repeat, of the slowest rank; warm-up is run and not counted. Collective."""
+    """Return the slowest rank's seconds of each repeat, without the warm-up. Collective."""
     times = []
     for number in range(warm_up + repeats):
         comm.progress.at(f"{what} {number + 1} of {warm_up + repeats}")

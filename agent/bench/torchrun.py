@@ -1,4 +1,4 @@
-"""torchrun: its command line and environment, and what it says when ranks die. Pure."""
+"""torchrun: its command line, its environment, and its report of ranks that died. Pure."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 LOOPBACK = "lo"
-JOIN_SECONDS = 120  # for the other rigs to come
+JOIN_SECONDS = 120  # for the other rigs to join
 
 
 @dataclass(frozen=True)
 class RigGroup:
-    """Several rigs in one run: how many, which one this is, and where they meet (HOST:PORT).
+    """The rigs of a run: their number, this rig's number, and the rendezvous (HOST:PORT).
 
-    address: this rig's, as the others reach it. interface: the network interface to use; empty
-    lets NCCL and gloo choose.
+    address: of this rig, for the others. interface: the network interface; if it is empty, NCCL and
+    gloo choose.
     """
 
     count: int = 1
@@ -31,14 +31,14 @@ class RigGroup:
 
 @dataclass(frozen=True)
 class Death:
-    """How a rank ended, by torchrun: a negative status is a signal's number."""
+    """How torchrun saw a rank end. A negative status is a signal's number."""
 
     rank: int
     status: int
 
 
-def command(local_ranks: int, nodes: RigGroup, run: str, job: Path) -> list[str]:
-    """Start `local_ranks` ranks here. `run` names the job among the rigs."""
+def build_command(local_ranks: int, nodes: RigGroup, run: str, job: Path) -> list[str]:
+    """Return the command that starts `local_ranks` ranks. run: the job's name on all rigs."""
     words = [
         sys.executable, "-m", "torch.distributed.run",
         f"--nnodes={nodes.count}", f"--nproc-per-node={local_ranks}", "--max-restarts=0",
@@ -55,33 +55,33 @@ def command(local_ranks: int, nodes: RigGroup, run: str, job: Path) -> list[str]
     return [*words, "-m", "agent.bench.rank", str(job)]
 
 
-def environment(
-    own: Mapping[str, str], backend: str, nodes: RigGroup, more: Mapping[str, str]
+def build_environment(
+    current: Mapping[str, str], backend: str, nodes: RigGroup, more: Mapping[str, str]
 ) -> dict[str, str]:
-    """The ranks' environment: `own` with what is needed, and `more` before all."""
-    # On one rig nothing leaves it, whatever its network does.
+    """Return the ranks' environment: `current` with defaults added; `more` overrides both."""
+    # A run on one rig does not depend on its network.
     interface = nodes.interface or (LOOPBACK if nodes.count == 1 else "")
-    made = dict(own)
+    variables = dict(current)
     if interface:
-        made.setdefault("GLOO_SOCKET_IFNAME", interface)
-        made.setdefault("NCCL_SOCKET_IFNAME", interface)
+        variables.setdefault("GLOO_SOCKET_IFNAME", interface)
+        variables.setdefault("NCCL_SOCKET_IFNAME", interface)
     if backend == "gloo":
-        made.setdefault("OMP_NUM_THREADS", "1")  # ranks share the processor
+        variables.setdefault("OMP_NUM_THREADS", "1")  # the ranks share the processor
     else:
-        made.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")  # a rank's GPU is the one of its slot
-    made.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
-    return made | dict(more)
+        variables.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")  # ordered by slot
+    variables.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+    return variables | dict(more)
 
 
-def deaths(log: str, raised: Mapping[int, float]) -> list[Death]:
-    """The failures in torchrun's closing summary, the one that caused the others first.
+def find_deaths(log: str, raised: Mapping[int, float]) -> list[Death]:
+    """Return the failures of torchrun's closing summary, the cause of the others first.
 
-    torchrun looks ten times a second, and takes the first in its list for the cause when it finds
-    several. A signal comes from outside; of those that end by an exception all but the first may
-    only have lost a peer (`raised`: when, by rank); and SIGTERM is what torchrun sends to those
-    that still run.
+    torchrun checks ten times a second and reports the first of several failures as the cause. Here
+    a signal is the cause before an exception, because ranks raise exceptions when they lose a peer;
+    the first exception is the cause before later ones (raised: when, by rank); SIGTERM comes last,
+    because torchrun sends it to the remaining ranks.
     """
-    found = [
+    deaths = [
         Death(int(rank), int(status))
         for rank, status in re.findall(
             r"^\s*rank\s*: (\d+) \(local_rank: \d+\)\n\s*exitcode\s*: (-?\d+)", log, re.MULTILINE
@@ -92,17 +92,17 @@ def deaths(log: str, raised: Mapping[int, float]) -> list[Death]:
     cause = int(first[1]) if first else -1
 
     def order(death: Death) -> tuple[bool, bool, float, bool]:
-        told_to = death.status == -signal.SIGTERM
+        is_ended_by_torchrun = death.status == -signal.SIGTERM
         at = raised.get(death.rank, math.inf)
-        return told_to, death.status >= 0, at, death.rank != cause
+        return is_ended_by_torchrun, death.status >= 0, at, death.rank != cause
 
-    return sorted(found, key=order)
+    return sorted(deaths, key=order)
 
 
-def ended(status: int) -> str:
-    """A status in words.
+def describe_status(status: int) -> str:
+    """Return an exit status in words.
 
-    >>> ended(-9), ended(1)
+    >>> describe_status(-9), describe_status(1)
     ('was killed by SIGKILL', 'ended with status 1')
     """
     if status < 0:

@@ -1,7 +1,7 @@
-"""transfers: between host memory and each GPU, one GPU after another, pinned and pageable.
+"""transfers: copies between host memory and each GPU, one GPU after another, pinned and pageable.
 
-What arrives is compared where it arrives: another copy would hide which way a value changed. Only
-the rank whose turn it is has buffers, and gives them back: pinned memory is taken from all.
+Values are compared at their destination: another copy would hide in which direction they changed.
+Only the current rank has buffers, and frees them: all ranks share the pinned memory.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import torch
 from agent.bench import text_tables
 from agent.bench.collectives.pattern import Pattern, wrong_values
 from agent.bench.communicator import Communicator
-from agent.bench.environment import gpu
+from agent.bench.environment import describe_gpu
 from agent.bench.timing import time_call
 
 DIRECTIONS = ("host_to_device", "device_to_host")
@@ -30,21 +30,21 @@ def run(comm: Communicator, options: Mapping[str, Any]) -> dict[str, Any]:
     for rank in range(comm.size):
         for direction in DIRECTIONS:
             for pinned in (True, False):
-                own = _one(comm, rank, direction, pinned, options)
-                entry = comm.gather(own)[rank]
+                measured = _measure(comm, rank, direction, pinned, options)
+                entry = comm.gather(measured)[rank]
                 entries.append(entry)
                 comm.line(text_tables.transfer_row(entry))
                 comm.release()
     return {"transfers": entries}
 
 
-def _one(
+def _measure(
     comm: Communicator, rank: int, direction: str, pinned: bool, options: Mapping[str, Any]
 ) -> dict[str, Any] | None:
-    """A copy's entry, on the rank whose turn it is; the others wait."""
-    turn = comm.rank == rank
-    count = options["size_bytes"] // torch.float32.itemsize if turn else 1
-    host = torch.empty(count, pin_memory=pinned and turn)
+    """Return a copy's entry on the rank that copies; the others wait."""
+    is_copying = comm.rank == rank
+    count = options["size_bytes"] // torch.float32.itemsize if is_copying else 1
+    host = torch.empty(count, pin_memory=pinned and is_copying)
     device = torch.empty(count, device=comm.device)
     source, target = (host, device) if direction == "host_to_device" else (device, host)
     pattern = Pattern(1, 0, torch.float32, source.device)
@@ -52,7 +52,7 @@ def _one(
     expected = replace(pattern, device=target.device).values(rank, 0, count)
 
     def copy() -> None:
-        if turn:
+        if is_copying:
             target.copy_(source, non_blocking=pinned)
 
     wrong, times = 0, []
@@ -65,13 +65,17 @@ def _one(
         if number:  # the first only warms up
             times.append(seconds)
         wrong += wrong_values(target, expected)
-    if not turn:
+    if not is_copying:
         return None
     seconds = statistics.median(times)
     return {
-        "gpu": gpu(comm.local_rank)[0], "rank": rank, "direction": direction, "pinned": pinned,
+        "gpu": describe_gpu(comm.local_rank)[0],
+        "rank": rank,
+        "direction": direction,
+        "pinned": pinned,
         "size_bytes": options["size_bytes"],
-        "time_seconds": seconds, "times": times,
+        "time_seconds": seconds,
+        "times": times,
         "bandwidth_bytes_per_second": options["size_bytes"] / seconds,
         "wrong_values": wrong,
-    }  # fmt: skip
+    }

@@ -1,7 +1,8 @@
-"""NCCL's hazards: ways between GPUs that hang, or that change what they carry.
+"""hazards: tries the transports that NCCL can use between GPUs.
 
-Transfers between GPUs (P2P) corrupt data or hang on boards with ACS or an IOMMU on, and nothing
-says so. Each row of transport_trials.json is an all_reduce in its own torchrun; values are checked.
+Transfers between GPUs (P2P) can silently corrupt data, or hang, on boards with ACS or an IOMMU
+enabled. Each row of transport_trials.json runs an all_reduce with checked values in a separate
+torchrun.
 """
 
 from __future__ import annotations
@@ -19,57 +20,62 @@ from agent.bench.nccl_log import transports, uses_p2p
 from agent.bench.plan import Part
 
 TABLE = Path(__file__).with_name("transport_trials.json")
-FASTER = 1.1  # what a setting must gain to be worth naming
+FASTER = 1.1  # the factor by which a setting must be faster to be recommended
 
 
 def run(run: Launcher, options: Mapping[str, Any]) -> Ending:
-    """The part. Sets NCCL_P2P_DISABLE=1 for all that follows where P2P is what NCCL chooses, and
-    is wrong.
+    """Run the part. If NCCL chooses P2P and it fails, P2P is disabled for all following parts.
 
     Options: hazards (names), size_bytes, repeats.
     """
     table = {row["hazard"]: row for row in json.loads(TABLE.read_text(encoding="utf-8"))}
     size = {
-        "collectives": ["all_reduce"], "sizes_bytes": [options["size_bytes"]],
-        "repeats": options["repeats"], "warm_up": 1,
-    }  # fmt: skip
+        "collectives": ["all_reduce"],
+        "sizes_bytes": [options["size_bytes"]],
+        "repeats": options["repeats"],
+        "warm_up": 1,
+    }
     entries: list[dict[str, Any]] = []
     endings: list[Ending] = []
     for line in text_tables.hazard_heading():
         run.line(line)
     for name in options["hazards"]:
-        ending = run.job([Part("collectives", size)], table[name]["environment"], as_it_comes=True)
+        ending = run.run_job(
+            [Part("collectives", size)], table[name]["environment"], keeps_defaults=True
+        )
         if ending.kind in ("interrupted", "yielded"):
             return ending
         documents.merge(run.document, {**ending.share, "collectives": []})
         endings.append(ending)
-        entries.append(entry(table[name], ending))
+        entries.append(build_entry(table[name], ending))
         run.line(text_tables.hazard_row(entries[-1]))
-        if run.left() <= 0:
+        if run.remaining_seconds() <= 0:
             break
     add_advice(entries)
     run.document["hazards"] += entries
-    for one in entries:
-        if one["advice"]:
-            for line in text_tables.wrap_text(f"{one['hazard']}: {one['advice']}", "  "):
+    for trial in entries:
+        if trial["advice"]:
+            text = f"{trial['hazard']}: {trial['advice']}"
+            for line in text_tables.wrap_text(text, "  "):
                 run.line(line)
     first = entries[0]
-    if first["hazard"] == "default" and bad(first) and by_p2p(first, entries):
-        run.without_p2p()
+    if first["hazard"] == "default" and has_failed(first) and is_caused_by_p2p(first, entries):
+        run.disable_p2p()
     if first["hazard"] == "default" and first["status"] != "ok":
-        said = endings[0].message or first["status"]
-        message = f"all_reduce as NCCL comes: {said}"
+        reason = endings[0].message or first["status"]
+        message = f"all_reduce with NCCL's defaults: {reason}"
         advice = first["advice"] or endings[0].advice
-        run.problem("hazards", first["status"], message, advice, ranks=endings[0].ranks)
+        run.add_problem("hazards", first["status"], message, advice, ranks=endings[0].ranks)
         run.close("hazards", "failed", message)
     else:
         run.end("hazards", documents.wrong({"hazards": entries}))
     return Ending("ok")
 
 
-def entry(row: Mapping[str, Any], ending: Ending) -> dict[str, Any]:
-    """A hazard's entry in the document, from its row of the table and its job; advice is empty."""
-    sizes = [size for one in ending.share.get("collectives", []) for size in one["sizes"]]
+def build_entry(row: Mapping[str, Any], ending: Ending) -> dict[str, Any]:
+    """Return the document's entry of a row of the table and its job, without advice."""
+    collectives = ending.share.get("collectives", [])
+    sizes = [size for collective in collectives for size in collective["sizes"]]
     measured = sizes[-1] if sizes else None
     return {
         "hazard": row["hazard"],
@@ -84,62 +90,72 @@ def entry(row: Mapping[str, Any], ending: Ending) -> dict[str, Any]:
     }
 
 
-def bad(one: Mapping[str, Any]) -> bool:
-    """Whether it hung, died or gave wrong values."""
-    return one["status"] != "ok" or bool(one["wrong_values"])
+def has_failed(trial: Mapping[str, Any]) -> bool:
+    """Return whether a trial hung, died or computed wrong values."""
+    return trial["status"] != "ok" or bool(trial["wrong_values"])
 
 
 def add_advice(entries: Sequence[dict[str, Any]]) -> None:
-    """Write what to do about each into its "advice"."""
-    by_name = {one["hazard"]: one for one in entries}
+    """Write the advice of each trial."""
+    by_name = {trial["hazard"]: trial for trial in entries}
     default = by_name.get("default")
-    for one in entries:
-        name = one["hazard"]
-        if name in ("default", "p2p_on") and bad(one) and by_p2p(one, entries):
-            one["advice"] = (
-                "Transfers between GPUs (P2P) are not to be trusted here: set NCCL_P2P_DISABLE=1"
-                + (", which NCCL needs to be told." if name == "default" else
-                   ", and never NCCL_P2P_LEVEL. NCCL by itself does without."
-                   if default and not uses_p2p(default["transports"]) else ".")
-            )  # fmt: skip
-        elif name == "p2p_on" and default and faster(one, default):
-            one["advice"] = (
-                f"Right, and {gain(one, default):.1f} times as fast as what NCCL chooses: "
-                "NCCL_P2P_LEVEL=SYS is worth setting."
-            )
-        elif name == "p2p_off" and default and faster(one, default):
-            one["advice"] = (
-                f"{gain(one, default):.1f} times as fast as what NCCL chooses: "
-                "NCCL_P2P_DISABLE=1 is worth setting."
-            )
-        elif bad(one):
-            one["advice"] = (
-                "Fails without P2P, too: look at risers, links and the GPUs' memory."
-                if one["transports"] else
-                "It ended before NCCL chose a way: look at its log, and at the GPUs' Xids."
-            )  # fmt: skip
+    for trial in entries:
+        trial["advice"] = find_advice(trial, default, entries)
 
 
-def by_p2p(one: Mapping[str, Any], entries: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether P2P is to blame: it was used; or, where NCCL hung too early to tell, all is well
-    without it.
+def find_advice(
+    trial: Mapping[str, Any],
+    default: Mapping[str, Any] | None,
+    entries: Sequence[Mapping[str, Any]],
+) -> str:
+    """Return what to do about a trial; empty if nothing needs to be done."""
+    name = trial["hazard"]
+    if name in ("default", "p2p_on") and has_failed(trial) and is_caused_by_p2p(trial, entries):
+        advice = "Transfers between GPUs (P2P) are unreliable here: set NCCL_P2P_DISABLE=1"
+        if name == "default":
+            return f"{advice}, because NCCL uses P2P by default."
+        if default and not uses_p2p(default["transports"]):
+            return f"{advice}, and never NCCL_P2P_LEVEL. By default NCCL does not use P2P here."
+        return f"{advice}."
+    if name == "p2p_on" and default and is_faster(trial, default):
+        return (
+            f"Values are right, and it is {compute_gain(trial, default):.1f} times as fast as "
+            "NCCL's default: set NCCL_P2P_LEVEL=SYS."
+        )
+    if name == "p2p_off" and default and is_faster(trial, default):
+        return (
+            f"{compute_gain(trial, default):.1f} times as fast as NCCL's default: "
+            "set NCCL_P2P_DISABLE=1."
+        )
+    if not has_failed(trial):
+        return ""
+    if trial["transports"]:
+        return "It also fails without P2P: check risers, links and the GPUs' memory."
+    return "It ended before NCCL chose a transport: see its log, and the GPUs' Xids."
+
+
+def is_caused_by_p2p(trial: Mapping[str, Any], entries: Sequence[Mapping[str, Any]]) -> bool:
+    """Return whether P2P is the cause of a failure: the trial used it.
+
+    If NCCL hung before it logged a transport, P2P is the cause if the trial without it passes.
     """
-    if one["transports"]:
-        return uses_p2p(one["transports"])
-    return any(entry["hazard"] == "p2p_off" and not bad(entry) for entry in entries)
+    if trial["transports"]:
+        return uses_p2p(trial["transports"])
+    return any(entry["hazard"] == "p2p_off" and not has_failed(entry) for entry in entries)
 
 
-def faster(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Whether one is right, and so much faster that it is worth a setting.
+def is_faster(trial: Mapping[str, Any], default: Mapping[str, Any]) -> bool:
+    """Return whether a trial passed and is fast enough to recommend its setting.
 
-    By the same way as the other it is only noise: without P2P in the driver no setting brings it.
+    With the same transport a difference is noise: a driver without P2P ignores the setting.
     """
-    if one["transports"] == other["transports"]:
+    if trial["transports"] == default["transports"]:
         return False
-    return not bad(one) and not bad(other) and gain(one, other) >= FASTER
+    passed = not has_failed(trial) and not has_failed(default)
+    return passed and compute_gain(trial, default) >= FASTER
 
 
-def gain(one: Mapping[str, Any], other: Mapping[str, Any]) -> float:
-    """How many times as fast."""
-    rates = [entry["bus_bandwidth_bytes_per_second"] for entry in (one, other)]
+def compute_gain(trial: Mapping[str, Any], default: Mapping[str, Any]) -> float:
+    """Return how many times as fast a trial is; 0 if it is unknown."""
+    rates = [entry["bus_bandwidth_bytes_per_second"] for entry in (trial, default)]
     return float(rates[0] / rates[1]) if all(rates) else 0.0

@@ -76,7 +76,7 @@ def predict(
     workload: Mapping[str, Any], ranks: int, megabits: float, known: Calibration
 ) -> Predicted:
     """A workload of verify_advise.yml on so many ranks and links of a rate (Mbit/s)."""
-    shape = ModelShape.of(workload["shape"])
+    shape = ModelShape.parse(workload["shape"])
     alone = known.one_rank[workload["part"]]
     return _PARTS[workload["part"]](workload, shape, ranks, megabits, known, alone)
 

@@ -122,7 +122,7 @@ def _entry(item: Item, case: Case, answers: Mapping[str, bool], before: Mapping[
         status=status,
         by=by,
         reading=reading,
-        how=item.told(case),
+        how=item.describe(case),
         why=item.why,
         ask=item.ask,
         words=() if item.menu_known(case) else item.words,

@@ -39,7 +39,7 @@ class Item:
         """Whether this rig needs it."""
         return all(CONDITIONS[name](case) for name in self.when)
 
-    def told(self, case: Case) -> str:
+    def describe(self, case: Case) -> str:
         """What to do, for this rig."""
         template = SandboxedEnvironment(undefined=jinja2.StrictUndefined).from_string(self.how)
         return " ".join(

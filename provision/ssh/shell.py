@@ -155,7 +155,7 @@ class _Reading:
             )
         if time.monotonic() > self._deadline:
             raise HungError(
-                "a command did not come to an end in time",
+                "a command did not finish in time",
                 advice="See whether the rig still answers, and what hangs there.",
             )
 

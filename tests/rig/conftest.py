@@ -56,7 +56,7 @@ def pytest_configure(config: pytest.Config) -> None:
             "fab validate -H runs it for many at once"
         )
     events = config.getoption("events")
-    # Closed with the process: events are told to the very end.
+    # Closed with the process: events are sent until its end.
     stream = Path(events).open("w", encoding="utf-8") if events else None  # noqa: SIM115
     name = HERE if named == LOCAL else names[0]
     plan = "quick" if config.getoption("quick") else "full"
@@ -81,7 +81,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """What needs no load first; without a host, nothing."""
     here = [item for item in items if item.path.is_relative_to(Path(__file__).parent)]
     if here and RECORDER not in config.stash and not config.getoption("collectonly"):
-        raise pytest.UsageError("say which rig: --hosts=NAME (or local:// on the rig itself)")
+        raise pytest.UsageError("name a rig: --hosts=NAME (or local:// on the rig itself)")
     items.sort(key=lambda item: ["load" in _needs(item), "ran" in _needs(item)])
 
 
@@ -91,7 +91,7 @@ def _needs(item: pytest.Item) -> list[str]:
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
-    """Reach the rig; where that fails, no check can say anything."""
+    """Connect to the rig; without a connection no check has a result."""
     recorder = session.config.stash.get(RECORDER, None)
     if recorder is None:
         return
@@ -140,13 +140,13 @@ def host(subject: Subject) -> Any:
 
 @pytest.fixture
 def agent(subject: Subject) -> Mapping[str, Any]:
-    """The agent's document of now; where it does not answer, its own check says so."""
+    """Return the agent's current document; a separate check reports a missing answer."""
     return subject.agent()
 
 
 @pytest.fixture
 def smi(subject: Subject) -> Smi:
-    """nvidia-smi's answer; where it has none at all, the check of that says so."""
+    """Return nvidia-smi's answer; a separate check reports a missing one."""
     if not subject.smi.gpus:
         raise Silent(subject.smi.problem)
     return subject.smi
@@ -176,7 +176,7 @@ def load(subject: Subject, pytestconfig: pytest.Config) -> Load:
 
 @pytest.fixture
 def ran(load: Load) -> Load:
-    """A load that has a result; where it has none, its own check says why."""
+    """Return a load that has a result; a separate check reports why one has none."""
     if load.document is None:
         pytest.skip("the benchmarks gave no result")
     return load
@@ -216,7 +216,7 @@ def is_whole(session: pytest.Session, document: dict[str, Any]) -> bool:
 def _store(subject: Subject, document: dict[str, Any], whole: bool) -> str:
     """Write the report on the rig; the path, or why not.
 
-    Of a part, and of a run that was broken off, the agent is told nothing.
+    Partial and interrupted runs are not reported to the agent.
     """
     folder = f"{STATE}/validation"
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(document["started_at"]))
@@ -227,6 +227,6 @@ def _store(subject: Subject, document: dict[str, Any], whole: bool) -> str:
         if whole:
             subject.store(f"{folder}/summary.json", json.dumps(summary(document)))
         subject.host.run(f"ls -1t {folder}/2*.json | tail -n +{KEPT + 1} | xargs -r rm --")
-    except Exception as error:  # the rig may be gone by now; the report is still told
+    except Exception as error:  # the rig may be gone by now; the report is still sent
         return f"not stored: {error}"
     return path

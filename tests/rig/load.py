@@ -106,7 +106,7 @@ def run(subject: Subject, plan: str, yield_to_jobs: bool, progress: Callable[[st
             nothing,
             0.0,
             status=4,
-            problem="there are no benchmarks on this rig: fab provision --tags agent,validation",
+            problem="no benchmarks on this rig: fab provision --tags agent,validation",
         )
     if subject.smi.hangs and subject.expected["torch_build"] == "cuda":
         nothing = Counters()
@@ -133,7 +133,7 @@ def run(subject: Subject, plan: str, yield_to_jobs: bool, progress: Callable[[st
     done = subject.follow(
         f"{PROGRAM} --plan {plan} --events --deadline {seconds} --patience {PATIENCE[plan]}"
         f" --results {STATE}/nccl --output {STATE}/bench/{stamp}.json"
-        # Where PyTorch should see the GPUs, the CPU is no stand-in for them.
+        # Where PyTorch should see the GPUs, the CPU does not replace them.
         f"{' --backend nccl' if subject.expected['torch_build'] == 'cuda' else ''}"
         f"{' --yield-to-jobs' if yield_to_jobs else ''}",
         line,

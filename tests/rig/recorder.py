@@ -33,7 +33,7 @@ class Recorder:
         self._events = events
         self._seconds: dict[str, float] = {}
         self._total = 0
-        self.lost = ""  # why no further check can say anything
+        self.lost = ""  # why the remaining checks have no result
 
     def tell(self, **event: Any) -> None:
         """An event, for who watches: a JSON object a line."""
@@ -41,13 +41,13 @@ class Recorder:
             print(json.dumps(event), file=self._events, flush=True)
 
     def loaded(self, document: Mapping[str, Any] | None, yielded: bool) -> None:
-        """The benchmarks' document; a run that gave way to a job is no whole one."""
+        """Return the benchmarks' document; a run that stopped for a job is incomplete."""
         self.document["bench"] = document
         if yielded:
             self.document["incomplete"] = "gave way to a job on the GPUs"
 
     def finish(self) -> dict[str, Any]:
-        """The whole document; `incomplete` says so where it is not."""
+        """Return the document; `incomplete` has the reason where it is not complete."""
         checks = self.document["checks"]
         statuses = [check["status"] for check in checks]
         if self.lost:
@@ -91,7 +91,7 @@ class Recorder:
         return report
 
     def _loss(self, call: Any) -> str:
-        """Why the rig was lost in this check; empty when it was not. Told at once."""
+        """Return why the rig was lost in this check, or an empty text. Reported at once."""
         if call.excinfo is None or not _is_loss(call.excinfo.value):
             return ""
         if not self.lost:

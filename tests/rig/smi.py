@@ -1,4 +1,4 @@
-"""nvidia-smi, asked once: what it says of each GPU, and why where it says nothing."""
+"""One query of nvidia-smi: its values for each GPU, and the reason of missing ones."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ class Smi:
             return None
 
     def text(self, address: str, field: str) -> str:
-        """A reading as it stands; where there is none, why."""
+        """Return a reading, or the reason why it is missing."""
         return self.gpus.get(address, {}).get(field) or "no answer"
 
     def failed(self, address: str) -> str:
         """How NVML fails to read the memory's size, which every GPU has that is not lost; or empty.
 
-        The driver keeps the name of one that is.
+        The driver keeps the name of a lost GPU.
         """
         size = self.gpus.get(address, {}).get("memory.total", "")
         return f"memory.total: {size}" if ERROR.search(size) else ""

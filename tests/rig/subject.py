@@ -29,7 +29,7 @@ for gpu in pcie.read_gpus(aer=True):
             found[port.address] = port.aer.totals
 print(json.dumps(found))
 """
-#: Asks the agent for its document; the address stands in the command line.
+#: Asks the agent for its document; the address is in the command line.
 ASK_CODE = Path(ask.__file__).read_text(encoding="utf-8")
 
 
@@ -54,13 +54,13 @@ sys.stdout.flush()
 os._exit(status % 256)
 """
 HANGS = 124  # as timeout(1) ends
-#: Seconds without a line of the benchmarks. They have deadlines of their own, and say so; but pairs
-#: are told all at once, and many GPUs behind x1 risers have hundreds of them.
+#: Seconds without a line of the benchmarks. They have and report deadlines; but pairs
+#: are printed all at once, and many GPUs behind x1 risers have hundreds of them.
 SILENCE = 1200.0
 
 
 class Silent(Exception):
-    """The agent does not answer, or a command does not; the text says why.
+    """The agent or a command does not answer; the text is the reason.
 
     A check that it ends is unknown: it read nothing (tests/rig/recorder.py).
     """
@@ -117,8 +117,8 @@ class Subject:
         """
         done = self.host.run(command)
         if done.rc != 0:
-            said = str(done.stderr).strip().splitlines() or [f"it ended with status {done.rc}"]
-            raise Silent(f"{command.split()[0]} told nothing: {said[-1]}")
+            errors = str(done.stderr).strip().splitlines() or [f"it ended with status {done.rc}"]
+            raise Silent(f"{command.split()[0]} printed nothing: {errors[-1]}")
         return str(done.stdout).strip()
 
     def within(self, seconds: float, *words: str) -> tuple[int, str]:

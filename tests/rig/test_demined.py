@@ -54,7 +54,7 @@ def test_no_miner(subject: Subject, prove: Proof) -> None:
 
 def test_no_watchdog(subject: Subject, prove: Proof) -> None:
     """USB watchdogs.
-    One that nobody feeds any more presses the reset button in the middle of a training run.
+    An unfed watchdog presses the reset button in the middle of a training run.
     """
     found = [str(one) for one in subject.facts["usb_watchdogs"]]
     prove(
@@ -94,7 +94,7 @@ def test_no_remote_control(subject: Subject, prove: Proof) -> None:
 
 def test_listening_ports(subject: Subject, prove: Proof) -> None:
     """Listening ports.
-    A port that nobody ordered is a way in, or a miner's console.
+    An unexpected port is a way in, or a miner's console.
     """
     agent = subject.expected["agent_url"].rpartition(":")[2]
     allowed = {*map(str, subject.expected["listen_ports"]), agent}
@@ -121,7 +121,7 @@ def test_listening_ports(subject: Subject, prove: Proof) -> None:
 def test_authorized_keys(subject: Subject, host: Any, prove: Proof) -> None:
     """Authorised keys.
     Who may log in without a password; mining systems leave their vendor's. Whose the others are,
-    only you know: authorized_keys_only in the inventory says which may stay.
+    only you know: list the keys to keep in authorized_keys_only in the inventory.
     """
     wanted = {key for _, key, _ in authorized_keys(subject.expected.get("authorized_keys", []))}
     expectation = "of authorized_keys_only" if wanted else "no mining vendor's"
@@ -154,7 +154,7 @@ def test_host_keys(subject: Subject, host: Any, prove: Proof) -> None:
             row(
                 path,
                 f"{mode:04o}",
-                "0600, or 0640 of a group of its own",
+                "0600, or 0640 with a private group",
                 mode & 0o037 == 0,
                 f"chmod 600 {path}",
             )

@@ -11,13 +11,13 @@ from tests.rig.smi import Smi
 from tests.rig.subject import Silent, Subject
 
 MEMORY_SHARE = 0.9  # of what the card carries; the driver and ECC keep some of it
-WATTS_OFF = 1.0  # a limit is told with decimals
+WATTS_OFF = 1.0  # a limit is printed with decimals
 HUNG = "See dmesg for Xids, stop what runs on it, and reboot; the other GPUs can go on."
 
 
 def test_gpus_on_the_bus(subject: Subject, prove: Proof) -> None:
     """GPUs on the PCIe bus.
-    A card that the bus does not show is lost in silence; its address says which slot to look at.
+    A card that the bus does not show is lost without a message; its address names the slot.
     """
     here = {gpu["address"] for gpu in subject.gpus}
     recorded = subject.record.get("gpus", [])

@@ -118,7 +118,7 @@ def test_no_xid_under_load(ran: Load, prove: Proof) -> None:
                 f"Xid {', '.join(new)}" if new else "none",
                 "none",
                 not new,
-                "The agent's page says what it means and what to do.",
+                "The agent's page explains it and what to do.",
             )
         )
     prove(rows or [Row("rig", "none", "none")])

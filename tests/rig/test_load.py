@@ -178,7 +178,7 @@ def test_workloads(ran: Load, prove: Proof) -> None:
 
 def test_gemm(ran: Load, prove: Proof) -> None:
     """Matrix products.
-    What each GPU computes; the slowest is the one that all others wait for.
+    What each GPU computes; all others wait for the slowest.
     """
     assert ran.document is not None
     if not ran.document["gemm"]:

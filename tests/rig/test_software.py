@@ -14,7 +14,7 @@ from tests.rig.subject import HANGS, Silent, Subject
 #: Worked out from what the rig has free, and so another one each time.
 OF_THE_MOMENT = ("swap_file",)
 TORCH_SECONDS, HUNG_SECONDS = 100, 15  # for PyTorch to load; where a GPU is known to hang
-#: Prints what PyTorch says of itself; nccl is what its wheel brought along.
+#: Prints PyTorch's own description; nccl is the version of its wheel.
 TORCH_CODE = """
 import json, torch
 from importlib import metadata
@@ -28,7 +28,7 @@ print(json.dumps({"version": torch.__version__, "cuda": torch.version.cuda,
 
 @pytest.fixture(scope="module")
 def torch(subject: Subject) -> dict[str, Any]:
-    """What PyTorch says of itself; empty where there is none."""
+    """Return PyTorch's own description; empty where it is not installed."""
     python = f"{subject.expected['venv']}/bin/python"
     # It asks the driver, too; and loads slowly from a slow disk.
     seconds = HUNG_SECONDS if subject.smi.hangs else TORCH_SECONDS
@@ -100,7 +100,7 @@ def test_packages_held(subject: Subject, host: Any, prove: Proof) -> None:
     rows.append(
         row(
             "unattended-upgrades",
-            "told" if blacklist.exists else "not told",
+            "reported" if blacklist.exists else "not reported",
             "leaves nvidia packages alone",
             blacklist.exists,
             advice,
@@ -268,7 +268,7 @@ def test_as_the_inventory_says(subject: Subject, prove: Proof) -> None:
         if key not in OF_THE_MOMENT
         for name, was, now in _differences(key, record.get(key), wanted[key])
     ]
-    prove(rows or [Row("rig", "as the inventory says", "as the inventory says")])
+    prove(rows or [Row("rig", "as in the inventory", "as in the inventory")])
 
 
 def _differences(key: str, was: Any, now: Any) -> list[tuple[str, Any, Any]]:

@@ -69,13 +69,13 @@ class Launched:
         wait_for(
             lambda: len(list(self.folder.glob("*/rank-*.progress"))) == ranks, f"{ranks} ranks"
         )
-        self.seen += processes.descendants(self.process.pid)
+        self.seen += processes.list_descendants(self.process.pid)
 
     def rank(self, number: int) -> int:
         """The process of a rank."""
 
         def find() -> int | None:
-            self.seen += processes.descendants(self.process.pid)
+            self.seen += processes.list_descendants(self.process.pid)
             for pid in reversed(self.seen):
                 if f"RANK={number}" in words(pid, "environ"):
                     return pid
@@ -86,7 +86,7 @@ class Launched:
 
     def torchrun(self) -> int:
         """The process of torchrun."""
-        self.seen += processes.descendants(self.process.pid)
+        self.seen += processes.list_descendants(self.process.pid)
         (pid,) = [pid for pid in set(self.seen) if "torch.distributed.run" in words(pid, "cmdline")]
         return pid
 
@@ -108,7 +108,7 @@ class Launched:
 
 def running(pid: int) -> bool:
     """Return whether a process runs; a zombie does not."""
-    return not processes.state(pid).startswith(("gone", "Z", "X"))
+    return not processes.read_state(pid).startswith(("gone", "Z", "X"))
 
 
 def words(pid: int, file: str) -> list[str]:
@@ -129,9 +129,9 @@ def launch(folder: Path, *words: str, **environment: str) -> Iterator[Launched]:
         for pid in [
             launched.process.pid,
             *launched.seen,
-            *processes.descendants(launched.process.pid),
+            *processes.list_descendants(launched.process.pid),
         ]:
-            if not processes.state(pid).startswith("gone"):
+            if not processes.read_state(pid).startswith("gone"):
                 try:
                     os.kill(pid, signal.SIGKILL)
                 except ProcessLookupError:

@@ -108,7 +108,7 @@ def test_paces() -> None:
     assert parse_pace("real") is None
     pace = parse_pace({"forward_seconds": 0.5, "backward_seconds": 1})
     assert pace is not None
-    assert (pace.forward_seconds, pace.part(0.5).backward_seconds) == (0.5, 0.5)
+    assert (pace.forward_seconds, pace.scale(0.5).backward_seconds) == (0.5, 0.5)
     for compute in (
         "sleep",
         {},

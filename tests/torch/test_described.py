@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from agent.bench import document, plan, transport_trials
-from agent.bench.__main__ import arguments
+from agent.bench.__main__ import parse_arguments
 from agent.bench.collectives import COLLECTIVES
 from agent.bench.workloads.comparison import TOLERANCE
 from agent.bench.workloads.shape import ModelShape
@@ -33,7 +33,7 @@ def test_collectives() -> None:
 
 def test_flags(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
-        arguments(["--help"])
+        parse_arguments(["--help"])
     shown = set(re.findall(r"--[a-z-]+", capsys.readouterr().out)) - {"--help"}
     flags = TEXT[TEXT.index("## Flags") : TEXT.index("### Several")]
     assert set(re.findall(r"`(--[a-z-]+)", flags)) == shown
@@ -62,7 +62,7 @@ def test_fields_of_the_document() -> None:
 def test_the_example_of_a_job() -> None:
     (text,) = re.findall(r"^```json\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
     (part,) = json.loads(text)["parts"]
-    ModelShape.of(part["shape"])
+    ModelShape.parse(part["shape"])
     assert parse_pace(part["compute"]) is not None
 
 

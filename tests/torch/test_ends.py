@@ -100,7 +100,7 @@ def test_nobody_reads_any_more(tmp_path: Path) -> None:
     assert process.stdout is not None
     while b"all_reduce" not in process.stdout.readline():
         pass
-    started = processes.descendants(process.pid)
+    started = processes.list_descendants(process.pid)
     assert len(started) >= 3, "torchrun and two ranks"
     process.stdout.close()
     assert process.communicate(timeout=PATIENCE_SECONDS)[1] == b""

@@ -5,14 +5,14 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from agent.bench.workloads.comparison import unsplit
+from agent.bench.workloads.comparison import run_unsplit
 from agent.bench.workloads.model import (
     Transformer,
     TransformerBlock,
     count_model_parameters,
     count_parameters,
+    create_layer,
     make_batch,
-    plain_layer,
 )
 from agent.bench.workloads.shape import ModelShape
 
@@ -39,7 +39,7 @@ def test_it_leaves_host_memory_a_layer_at_a_time() -> None:
 
 
 def test_a_part_has_the_values_of_the_whole() -> None:
-    whole, part = Transformer(SHAPE, plain_layer), Transformer(SHAPE, plain_layer, [1, 2])
+    whole, part = Transformer(SHAPE, create_layer), Transformer(SHAPE, create_layer, [1, 2])
     values = dict(whole.named_parameters())
     for name, parameter in part.named_parameters():
         assert torch.equal(parameter, values[name]), name
@@ -47,14 +47,14 @@ def test_a_part_has_the_values_of_the_whole() -> None:
 
 
 def test_it_is_counted_without_being_made() -> None:
-    assert count_model_parameters(SHAPE) == count_parameters(Transformer(SHAPE, plain_layer))
+    assert count_model_parameters(SHAPE) == count_parameters(Transformer(SHAPE, create_layer))
 
 
 def test_a_batch_in_pieces_gives_the_same() -> None:
     tokens, targets = make_batch(SHAPE)
-    once = unsplit(Transformer(SHAPE, plain_layer), [(tokens, targets)])
+    once = run_unsplit(Transformer(SHAPE, create_layer), [(tokens, targets)])
     pieces = zip(tokens.chunk(4), targets.chunk(4), strict=True)
-    cut = unsplit(Transformer(SHAPE, plain_layer), pieces)
+    cut = run_unsplit(Transformer(SHAPE, create_layer), pieces)
     assert abs(cut.loss - once.loss) < 1e-6
     for name, gradient in once.gradients.items():
         assert torch.allclose(cut.gradients[name], gradient, atol=1e-6), name

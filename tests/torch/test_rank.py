@@ -30,7 +30,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[s
     comm = Alone(0, 1, 0, "gloo", torch.device("cpu"), ProgressWriter(None, 0))
     monkeypatch.setattr(Communicator, "join", lambda *words: comm)
     monkeypatch.setattr(Communicator, "leave", lambda self: None)
-    monkeypatch.setattr(environment, "versions", lambda comm: {})
+    monkeypatch.setattr(environment, "read_versions", lambda comm: {})
     output = tmp_path / "output.json"
 
     def parts(job: dict[str, Any], **made: Callable[..., Any]) -> dict[str, Any]:

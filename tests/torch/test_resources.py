@@ -62,13 +62,13 @@ def test_one_rank_where_two_are_needed() -> None:
     ("words", "said"),
     [
         (("--nodes", "2"), "--rendezvous HOST:PORT"),
-        (("--nodes", "2", "--node-rank", "2", "--rendezvous", "127.0.0.1:1"), "count from 0"),
+        (("--nodes", "2", "--node-rank", "2", "--rendezvous", "127.0.0.1:1"), "The first rig is 0"),
         (("--nodes", "2", "--rendezvous", "no.such.host.invalid:1"), "can't meet"),
-        (("--min-bytes", "8X"), "no size"),
-        (("allreduce",), "no part 'allreduce'"),
+        (("--min-bytes", "8X"), "not a size"),
+        (("allreduce",), "unknown part 'allreduce'"),
         (("--plan", "slow"), "invalid choice"),
-        (("--results", "/no/such"), "/no/such is no folder"),
-        (("--output", "/no/such/file.json"), "/no/such is no folder"),
+        (("--results", "/no/such"), "/no/such is not a folder"),
+        (("--output", "/no/such/file.json"), "/no/such is not a folder"),
         (("--output", "/proc/file.json"), "/proc can't be written to: No such file"),
         (("--output", "/tmp"), "--output /tmp is a folder"),
         (("--results", "/proc"), "/proc can't be written to: No such file"),
@@ -93,22 +93,22 @@ def test_a_port_in_use() -> None:
     assert done.returncode == 4
     (line,) = done.stderr.splitlines()
     assert place in line
-    assert "another program has that port" in line.lower()
+    assert "another program uses the port" in line.lower()
 
 
 def test_rigs_talk_by_the_interface_between_them() -> None:
     """Left to itself gloo takes what /etc/hosts has for the rig's name: 127.0.1.1."""
-    found = resources.meeting(ResourceRequest(nodes=2, node_rank=1, rendezvous="127.0.0.1:29400"))
+    found = resources.find_rigs(ResourceRequest(nodes=2, node_rank=1, rendezvous="127.0.0.1:29400"))
     assert (found.address, found.interface) == ("127.0.0.1", "lo")
     said = ResourceRequest(nodes=2, node_rank=1, rendezvous="127.0.0.1:29400", interface="eth7")
-    assert resources.meeting(said).interface == "eth7"
-    assert resources.interface_of("192.0.2.1") == ""
+    assert resources.find_rigs(said).interface == "eth7"
+    assert resources.find_interface("192.0.2.1") == ""
 
 
 def test_a_rigs_own_name_that_leads_to_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(resources, "own_address", lambda host, port: "127.0.1.1")
+    monkeypatch.setattr(resources, "find_local_address", lambda host, port: "127.0.1.1")
     with pytest.raises(UnusableError, match=r"rig1 is 127\.0\.1\.1 here"):
-        resources.meeting(ResourceRequest(nodes=2, rendezvous="rig1:29400"))
+        resources.find_rigs(ResourceRequest(nodes=2, rendezvous="rig1:29400"))
 
 
 def test_no_time(tmp_path: Path) -> None:
@@ -147,7 +147,7 @@ def test_one_look(tmp_path: Path, busy: bool) -> None:
         check=False,
     )
     assert done.returncode == (75 if busy else 0)
-    assert ("(1) on 0000:04:00.0" if busy else "nobody works") in done.stdout
+    assert ("(1) on 0000:04:00.0" if busy else "the GPUs are idle") in done.stdout
 
 
 def test_a_rank_that_just_ended_is_still_our_own(tmp_path: Path) -> None:

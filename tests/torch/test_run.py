@@ -63,7 +63,7 @@ def test_all_is_right(run: Run) -> None:
     statuses = {name: part["status"] for name, part in run.parts().items()}
     assert set(statuses.values()) == {"ok", "skipped"}
     assert [name for name, status in statuses.items() if status == "skipped"] == ["three_d"]
-    assert run.parts()["three_d"]["reason"] == "needs 8 ranks (2 x 2 x 2), and there are 3"
+    assert run.parts()["three_d"]["reason"] == "needs 8 ranks (2 x 2 x 2), got 3"
 
 
 def test_what_ran(run: Run) -> None:

@@ -69,7 +69,7 @@ def on_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "synchronize", lambda device: None)
     monkeypatch.setattr(torch.cuda, "can_device_access_peer", lambda one, other: one > other)
     for module in (transfers, peer):
-        monkeypatch.setattr(module, "gpu", lambda index: (GPUS[index], "GPU"))
+        monkeypatch.setattr(module, "describe_gpu", lambda index: (GPUS[index], "GPU"))
 
 
 def test_transfers(on_cpu: None, comm: Alone, capsys: pytest.CaptureFixture[str]) -> None:
@@ -130,14 +130,14 @@ def test_unused_memory_is_released(monkeypatch: pytest.MonkeyPatch, older: bool)
 
 def test_a_small_gpu_gets_a_small_model(monkeypatch: pytest.MonkeyPatch) -> None:
     """The plan's own options, on the GPUs of mining rigs and on larger ones."""
-    (part,) = plan.make("full", Resources("nccl", 2), ["ddp"]).parts
+    (part,) = plan.build_plan("full", Resources("nccl", 2), ["ddp"]).parts
     layers = {}
     for gigabytes in (6, 12):
         found = SimpleNamespace(total_memory=gigabytes << 30)
         monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device, one=found: one)
         monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 6))
         comm = Alone(0, 2, 0, "nccl", torch.device("cuda"), ProgressWriter(None, 0))
-        layers[gigabytes] = WorkloadOptions.of(comm, part.options).shape.layers
+        layers[gigabytes] = WorkloadOptions.parse(comm, part.options).shape.layers
     assert layers == {6: 6, 12: 12}
 
 
@@ -211,19 +211,19 @@ def test_bfloat16_is_ampere(
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
     comm = Alone(0, 1, 0, "nccl", torch.device("cuda"), ProgressWriter(None, 0))
     assert comm.has_bfloat16() is native
-    setting = WorkloadOptions.of(comm, {"dtype": "bfloat16"})
+    setting = WorkloadOptions.parse(comm, {"dtype": "bfloat16"})
     assert setting.dtype == (torch.bfloat16 if native else torch.float32)
-    assert WorkloadOptions.of(comm, {"dtype": "float16"}).dtype == torch.float16
+    assert WorkloadOptions.parse(comm, {"dtype": "float16"}).dtype == torch.float16
 
 
 def test_addresses_are_as_sysfs_writes_them(monkeypatch: pytest.MonkeyPatch) -> None:
     found = SimpleNamespace(pci_domain_id=0, pci_bus_id=0xC1, pci_device_id=0, name="RTX 3090")
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda index: found)
-    assert environment.gpu(0) == ("0000:c1:00.0", "RTX 3090")
+    assert environment.describe_gpu(0) == ("0000:c1:00.0", "RTX 3090")
 
 
-class Noted:
-    """In place of launch.Run: notes what a part does."""
+class RecordingRunner:
+    """Replaces PlanRunner; records what a part does."""
 
     def __init__(self, endings: Mapping[str, Ending] | None = None) -> None:
         self.document = documents.start(
@@ -246,36 +246,36 @@ class Noted:
     def close(self, part: str, status: str, reason: str = "") -> None:
         self.over.append((part, status, reason))
 
-    def problem(self, *words: Any, ranks: Mapping[str, Any]) -> None:
+    def add_problem(self, *words: Any, ranks: Mapping[str, Any]) -> None:
         self.problems.append((*words, ranks))
 
-    def without_p2p(self) -> None:
+    def disable_p2p(self) -> None:
         self.environment["NCCL_P2P_DISABLE"] = "1"
 
-    def job(
-        self, parts: Sequence[Part], environment: Mapping[str, str], as_it_comes: bool
+    def run_job(
+        self, parts: Sequence[Part], environment: Mapping[str, str], keeps_defaults: bool
     ) -> Ending:
         assert [part.name for part in parts] == ["collectives"]
-        assert as_it_comes, "P2P that is off already could not be looked at"
+        assert keeps_defaults, "P2P that is disabled already can not be tried"
         return self._endings.pop(0)
 
-    def left(self) -> float:
+    def remaining_seconds(self) -> float:
         return 60.0
 
-    def interrupted(self) -> bool:
+    def is_interrupted(self) -> bool:
         return False
 
     def end_processes(self) -> None:
-        for pid in processes.descendants(os.getpid()):
+        for pid in processes.list_descendants(os.getpid()):
             if "sleep" in words(pid, "cmdline"):
                 os.kill(pid, signal.SIGKILL)
 
 
-def looked_at(**endings: Ending) -> Noted:
-    run: Any = Noted(endings)
+def looked_at(**endings: Ending) -> RecordingRunner:
+    run: Any = RecordingRunner(endings)
     options = {"hazards": list(endings), "size_bytes": 64, "repeats": 1}
     assert transport_trials.run(run, options).kind == "ok"
-    noted: Noted = run
+    noted: RecordingRunner = run
     return noted
 
 
@@ -289,21 +289,21 @@ def test_hazards_that_are_none() -> None:
 def test_p2p_is_never_left_on_when_it_is_wrong() -> None:
     run = looked_at(default=ok(9e9, P2P, wrong=2), p2p_off=ok(6e9, SHM))
     assert run.environment == {"NCCL_P2P_DISABLE": "1"}
-    assert run.over == [("hazards", ["all_reduce as NCCL comes: 2 wrong values"])]
+    assert run.over == [("hazards", ["all_reduce with NCCL's defaults: 2 wrong values"])]
 
 
 def test_p2p_is_never_left_on_when_it_hangs() -> None:
     run = looked_at(default=Ending("hang", transports_log=P2P), p2p_off=ok(6e9, SHM))
     assert run.environment == {"NCCL_P2P_DISABLE": "1"}
     assert run.problems[0][:2] == ("hazards", "hang")
-    assert run.over == [("hazards", "failed", "all_reduce as NCCL comes: hang")]
+    assert run.over == [("hazards", "failed", "all_reduce with NCCL's defaults: hang")]
 
 
 def test_a_hang_there_tells_where_each_rank_waits() -> None:
     ranks = {"0": {"stack": "in synchronize"}}
-    hang = Ending("hang", message="no rank got on for 60 s", advice="Look.", ranks=ranks)
+    hang = Ending("hang", message="no rank made progress for 60 s", advice="Look.", ranks=ranks)
     (problem,) = looked_at(default=hang, p2p_off=ok(6e9, SHM)).problems
-    assert problem[2] == "all_reduce as NCCL comes: no rank got on for 60 s"
+    assert problem[2] == "all_reduce with NCCL's defaults: no rank made progress for 60 s"
     assert problem[4] == ranks
 
 
@@ -314,7 +314,7 @@ def test_p2p_that_hangs_before_nccl_tells_what_it_uses() -> None:
 
 
 def test_a_run_that_is_interrupted_there() -> None:
-    run: Any = Noted({"default": Ending("interrupted")})
+    run: Any = RecordingRunner({"default": Ending("interrupted")})
     options = {"hazards": ["default"], "size_bytes": 64, "repeats": 1}
     assert transport_trials.run(run, options).kind == "interrupted"
 
@@ -332,7 +332,7 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, s
 
 
 def test_tools_that_are_not_there() -> None:
-    run: Any = Noted()
+    run: Any = RecordingRunner()
     nvidia_tools.run(run, {"size_bytes": 64})
     assert run.over == [("tools", "skipped", "not installed: all_reduce_perf, nvbandwidth")]
 
@@ -348,7 +348,7 @@ def test_tools_that_agree(install: Callable[[str, str], None], tmp_path: Path) -
     install(
         "nvbandwidth", f'[ "$3" = 64 ] && {{ echo a line before; cat {tmp_path}/copies.json; }}'
     )
-    run: Any = Noted()
+    run: Any = RecordingRunner()
     run.document["collectives"] = [
         {
             "collective": "all_reduce",
@@ -383,7 +383,7 @@ def test_a_tool_that_finds_wrong_values(
     """They are wrong values like all others, and not only a difference."""
     (tmp_path / "perf.json").write_text(json.dumps(ALL_REDUCE))
     install("all_reduce_perf", f'cp {tmp_path}/perf.json "$8"')
-    run: Any = Noted()
+    run: Any = RecordingRunner()
     nvidia_tools.run(run, {"size_bytes": 64 << 20})
     assert run.over == [("tools", ["all_reduce_perf: 2 wrong values"])]
 
@@ -391,7 +391,7 @@ def test_a_tool_that_finds_wrong_values(
 def test_a_tool_that_fails(install: Callable[[str, str], None]) -> None:
     install("all_reduce_perf", "echo no CUDA-capable device >&2; exit 3")
     install("nvbandwidth", "exec sleep 60")
-    run: Any = Noted()
+    run: Any = RecordingRunner()
     run.left = lambda: 0.2
     nvidia_tools.run(run, {"size_bytes": 64})
     reasons = {entry["tool"]: (entry["agrees"], entry["reason"]) for entry in run.document["tools"]}

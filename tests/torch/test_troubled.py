@@ -31,7 +31,7 @@ def test_wrong_sums_are_found(troubled: dict[str, Any]) -> None:
     assert len(wrong) == 6
     assert set(wrong.values()) == {0}
     assert problems(troubled)["collectives"]["kind"] == "wrong_values"
-    assert "no GPU took part" in problems(troubled)["collectives"]["advice"]
+    assert "no GPU was involved" in problems(troubled)["collectives"]["advice"]
     right = {entry["workload"]: entry["check"]["right"] for entry in troubled["workloads"]}
     assert right == {"moe": False, "decode": False}
 

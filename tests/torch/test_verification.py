@@ -41,14 +41,14 @@ def test_calibration_is_at_other_rates_and_sizes_than_what_is_predicted() -> Non
 
 
 def test_tensors_are_those_of_the_model() -> None:
-    shape = ModelShape.of(WORKLOADS["ddp"]["shape"])
+    shape = ModelShape.parse(WORKLOADS["ddp"]["shape"])
     layer = layer_maker(STILL)(shape, 0)
     assert [one.numel() for one in layer.parameters()] == tensors(shape)
 
 
 @pytest.mark.parametrize("ranks", [2, 3])
 def test_gradients_of_ddp_are_the_models_parameters(ranks: int) -> None:
-    shape = ModelShape.of(WORKLOADS["ddp"]["shape"])
+    shape = ModelShape.parse(WORKLOADS["ddp"]["shape"])
     whole = sum(one.numel() for one in Transformer(shape, layer_maker(STILL)).parameters())
     found = predict(WORKLOADS["ddp"], ranks, 500, KNOWN)
     assert found.sent == pytest.approx(2 * (ranks - 1) / ranks * 4 * whole)
@@ -57,7 +57,7 @@ def test_gradients_of_ddp_are_the_models_parameters(ranks: int) -> None:
 def test_shared_gradients_of_experts_are_the_models() -> None:
     from agent.bench.workloads import moe
 
-    shape = ModelShape.of(WORKLOADS["moe"]["shape"])
+    shape = ModelShape.parse(WORKLOADS["moe"]["shape"])
     model = Transformer(shape, moe.layer_maker(None, 0, 3))
     shared = sum(n.numel() for name, n in model.named_parameters() if moe.EXPERT not in name)
     tokens = 4 * shape.layers * 2 / 3 * shape.top_k * 4 * shape.tokens * shape.hidden

@@ -1,4 +1,4 @@
-"""Check mode: nothing is changed, and what can't be known is said to be unknown."""
+"""Check mode changes nothing, and reports what it cannot predict as unknown."""
 
 from __future__ import annotations
 
@@ -76,6 +76,6 @@ def test_what_is_unknown_does_not_split_a_batch(tmp_path: Path) -> None:
         "      become: true\n"
         "      become_user: tester\n"
     )
-    unknown = task.replace("{{ word }}", "{{ said.stdout }}")
-    source = HEAD + task + "      register: said\n" + (unknown + task) * 3
+    unknown = task.replace("{{ word }}", "{{ message.stdout }}")
+    source = HEAD + task + "      register: message\n" + (unknown + task) * 3
     assert play(source, tmp_path, check=True, variables={"word": "x"}).recap.frames <= 5

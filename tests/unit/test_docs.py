@@ -1,4 +1,4 @@
-"""The documents say what there is."""
+"""The documents match the code."""
 
 from __future__ import annotations
 

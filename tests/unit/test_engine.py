@@ -105,8 +105,8 @@ def test_what_stands_before_a_template_error_is_done(tmp_path: Path) -> None:
     [
         ("ignore_errors: true", {"ok": 2, "ignored": 1, "failed": 0}),
         ("failed_when: false", {"ok": 2, "ignored": 0, "failed": 0}),
-        ("failed_when: said.rc == 4\n      register: said", {"ok": 2, "failed": 0}),
-        ("failed_when: said.rc == 3\n      register: said", {"ok": 0, "failed": 1}),
+        ("failed_when: message.rc == 4\n      register: message", {"ok": 2, "failed": 0}),
+        ("failed_when: message.rc == 3\n      register: message", {"ok": 0, "failed": 1}),
         ("changed_when: false", {"ok": 0, "failed": 1}),
     ],
 )
@@ -131,12 +131,12 @@ def test_changed_when_decides_and_notifies(tmp_path: Path) -> None:
   gather_facts: false
   tasks:
     - ansible.builtin.command: echo no news
-      register: said
-      changed_when: "'news!' in said.stdout"
+      register: message
+      changed_when: "'news!' in message.stdout"
       notify: Tell
     - ansible.builtin.command: echo news!
-      register: said
-      changed_when: "'news!' in said.stdout"
+      register: message
+      changed_when: "'news!' in message.stdout"
       notify: Tell them
   handlers:
     - name: Tell

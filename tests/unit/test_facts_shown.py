@@ -29,7 +29,7 @@ def test_json_is_alone_on_standard_output(
             raise UnreachableError("no answer")
         if host.name == "broken":
             raise ZeroDivisionError
-        return {"ansible_env": {"RIG_PASSWD": "x1"}, "said": "it is hunter22"}
+        return {"ansible_env": {"RIG_PASSWD": "x1"}, "message": "it is hunter22"}
 
     monkeypatch.setattr(command, "gather_facts", gather)
     hosts = [Host(n, {"ansible_password": "hunter22"}, ()) for n in ("gone", "here", "broken")]
@@ -38,7 +38,7 @@ def test_json_is_alone_on_standard_output(
     assert ended.value.code == 4
     out, err = capsys.readouterr()
     assert json.loads(out) == {
-        "here": {"ansible_env": {"RIG_PASSWD": "********"}, "said": "it is ********"}
+        "here": {"ansible_env": {"RIG_PASSWD": "********"}, "message": "it is ********"}
     }
     assert "no answer" in err
     assert "ZeroDivisionError" in err
@@ -51,7 +51,7 @@ def test_an_error_shows_no_password(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 class Answers:
-    """Sessions of a rig that says one thing."""
+    """Sessions of a rig with one answer."""
 
     def __init__(self, result: dict[str, object]) -> None:
         self.result, self.units = result, list[WorkUnit]()

@@ -23,14 +23,14 @@ def test_a_loop_notifies_a_handler_for_each_item(tmp_path: Path) -> None:
       loop: [a, b]
       notify: restart {{ kind }} {{ item }}
   handlers:
-    - {name: restart unit b, ansible.builtin.debug: {msg: told b}}
-    - {name: "restart {{ kind }} a", ansible.builtin.debug: {msg: told a}}
-    - {name: restart unit c, ansible.builtin.debug: {msg: told c}}
+    - {name: restart unit b, ansible.builtin.debug: {msg: notified b}}
+    - {name: "restart {{ kind }} a", ansible.builtin.debug: {msg: notified a}}
+    - {name: restart unit c, ansible.builtin.debug: {msg: notified c}}
 """,
         tmp_path,
         verbose=False,
     )
-    assert [w for w in shown(played.text) if "told" in w] == ["told b", "told a"]
+    assert [w for w in shown(played.text) if "notified" in w] == ["notified b", "notified a"]
 
 
 def test_a_handler_notifies_a_later_one_and_none_of_the_next_play(tmp_path: Path) -> None:
@@ -58,11 +58,11 @@ def test_end_host_ends_the_play_and_not_the_next(tmp_path: Path) -> None:
 - hosts: all
   gather_facts: false
   tasks:
-    - {ansible.builtin.command: echo, notify: Told}
+    - {ansible.builtin.command: echo, notify: Notified}
     - ansible.builtin.meta: end_host
     - {ansible.builtin.debug: {msg: never}}
   handlers:
-    - {name: Told, ansible.builtin.debug: {msg: never}}
+    - {name: Notified, ansible.builtin.debug: {msg: never}}
 - hosts: all
   gather_facts: false
   tasks:

@@ -1,4 +1,4 @@
-"""Each host's run is its own thread: what breaks in one is told there, and stops no other."""
+"""Each host's run is its own thread: a failure in one is reported there, and stops no other."""
 
 from __future__ import annotations
 

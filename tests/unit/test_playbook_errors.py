@@ -1,4 +1,4 @@
-"""Every way to write a playbook wrong: a file in playbooks/bad, which says what the error is."""
+"""Every way to write a playbook wrong: a file in playbooks/bad, with its expected error."""
 
 from __future__ import annotations
 

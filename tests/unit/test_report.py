@@ -22,8 +22,8 @@ def test_names_of_tasks_are_rendered(tmp_path: Path) -> None:
     played = play(
         HEAD
         + """
-    - {name: Ask, ansible.builtin.command: echo late, register: said, changed_when: false}
-    - {name: "With {{ word }} and {{ said.stdout }}", ansible.builtin.command: echo}
+    - {name: Ask, ansible.builtin.command: echo late, register: message, changed_when: false}
+    - {name: "With {{ word }} and {{ message.stdout }}", ansible.builtin.command: echo}
     - {name: "With {{ nothing }}", ansible.builtin.command: "false"}
 """,
         tmp_path,

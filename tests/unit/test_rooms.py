@@ -81,7 +81,7 @@ def test_files_are_short() -> None:
     not (ROOT / ".git").exists() or shutil.which("git") is None, reason="no checkout of git's"
 )
 def test_no_file_that_is_ignored_is_tracked() -> None:
-    """What is one operator's own (backups, logs, what a rig was) is nobody else's."""
+    """Private files of an operator (backups, logs, records of rigs) are not tracked."""
     words = [
         "git",
         "-c",

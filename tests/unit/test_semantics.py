@@ -59,8 +59,8 @@ def test_what_a_skipped_loop_registers(tmp_path: Path) -> None:
         ("ansible.builtin.fail: {msg: x}\n      failed_when: false", {"failed": 0, "ok": 1}),
         ("ansible.builtin.set_fact: {x: 1}\n      failed_when: 1 == 1", {"failed": 1}),
         (
-            "ansible.builtin.debug: {msg: x}\n      register: said\n"
-            "      changed_when: said.msg == 'x'",
+            "ansible.builtin.debug: {msg: x}\n      register: message\n"
+            "      changed_when: message.msg == 'x'",
             {"changed": 1},
         ),
     ],
@@ -78,16 +78,16 @@ def test_a_task_is_judged_by_what_stood_before_it(tmp_path: Path) -> None:
         + """
     - ansible.builtin.set_fact: {mode: first}
     - ansible.builtin.command: echo a
-      register: said
+      register: message
       changed_when: false
-    - ansible.builtin.debug: {msg: "{{ said.stdout }}"}
+    - ansible.builtin.debug: {msg: "{{ message.stdout }}"}
     - ansible.builtin.command: echo b
-      changed_when: said.stdout == 'a' and mode == 'first'
+      changed_when: message.stdout == 'a' and mode == 'first'
     - ansible.builtin.command: echo c
-      register: said
-      changed_when: said.stdout == 'c'
+      register: message
+      changed_when: message.stdout == 'c'
     - ansible.builtin.command: echo d
-      changed_when: said.stdout == 'c'
+      changed_when: message.stdout == 'c'
     - ansible.builtin.set_fact: {mode: second}
     - ansible.builtin.setup:
 """,
@@ -103,9 +103,9 @@ def test_what_only_a_real_run_gives_makes_a_judgement_unknown(tmp_path: Path) ->
         HEAD
         + """
     - ansible.builtin.command: echo a
-      register: said
+      register: message
     - ansible.builtin.file: {path: "{{ folder }}/new", state: touch}
-      changed_when: said.stdout == 'a'
+      changed_when: message.stdout == 'a'
 """,
         tmp_path,
         check=True,

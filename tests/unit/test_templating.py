@@ -28,7 +28,7 @@ derived: {x: "{{ later }}"}
     "vars.yml",
 )
 AT = Position("play.yml", 3, 5)
-FROM_RIG = {"said": "{{ one }}", "done": {"rc": 0, "failed": False, "changed": True}}
+FROM_RIG = {"message": "{{ one }}", "done": {"rc": 0, "failed": False, "changed": True}}
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def templar() -> Templar:
         ("{{ one }}{{ two }}", "12"),
         ("{{ words }}", ["b", "a", "b"]),
         ("{{ nested }}", {"deep": ["b", "a"]}),
-        ("{{ said }}", "{{ one }}"),
+        ("{{ message }}", "{{ one }}"),
         ("{{ {'a': one} }}", {"a": 1}),
         ("{{ nothing | default('x') }}", "x"),
         ("{{ '' | default('x', true) }}", "x"),

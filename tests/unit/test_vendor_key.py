@@ -24,7 +24,7 @@ class Keys:
     def __init__(self, home: Path) -> None:
         self.home = home
         for owner in ("vendor", "other"):
-            # Of one moment: a key may not be added to one that is created later.
+            # Same second: a subkey may not be added to a key that is created later.
             self.gpg(
                 "--faked-system-time",
                 "20250101T000000!",

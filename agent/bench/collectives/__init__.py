@@ -1,4 +1,4 @@
-"""The part "collectives": one file a collective, over one harness."""
+"""The part "collectives": one file for each collective, and the code that measures them."""
 
 from __future__ import annotations
 
@@ -17,19 +17,25 @@ from agent.bench.collectives import (
 from agent.bench.collectives.harness import measure
 from agent.bench.communicator import Communicator
 
-#: By name, in the order in which they are run.
+#: By name, in the order in which they run.
 COLLECTIVES = {
     module.COLLECTIVE.name: module.COLLECTIVE
     for module in (
-        all_reduce, all_gather, reduce_scatter, broadcast, reduce, all_to_all, sendrecv,
+        all_reduce,
+        all_gather,
+        reduce_scatter,
+        broadcast,
+        reduce,
+        all_to_all,
+        sendrecv,
     )
-}  # fmt: skip
+}
 
 
 def run(comm: Communicator, options: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """Options: collectives, sizes_bytes, repeats, warm_up, iterations, dtype. See measure().
+    """Run the collectives; yield the results so far after each one, because the next may hang.
 
-    After each one: the next may hang.
+    Options: collectives, sizes_bytes, repeats, warm_up, iterations, dtype. See measure().
     """
     entries: list[dict[str, Any]] = []
     for name in options.get("collectives", list(COLLECTIVES)):

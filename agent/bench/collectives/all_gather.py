@@ -1,4 +1,4 @@
-"""all_gather: every rank gets every rank's part."""
+"""all_gather: every rank receives every rank's part."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""all_reduce: every rank gets the sum of all."""
+"""all_reduce: every rank receives the sum of all."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 import torch.distributed as dist
 
-from agent.bench.collectives.harness import CollectiveBenchmark, make_own_values, whole
+from agent.bench.collectives.harness import CollectiveBenchmark, keep_size, make_own_values
 from agent.bench.communicator import Communicator
 
 
@@ -17,7 +17,7 @@ def _call(comm: Communicator, send: Any, receive: Any) -> None:
 COLLECTIVE = CollectiveBenchmark(
     name="all_reduce",
     factor=lambda ranks: 2 * (ranks - 1) / ranks,
-    elements=whole,
+    elements=keep_size,
     sent=make_own_values,
     call=_call,
     expected=lambda pattern, rank, elements: pattern.summed(0, elements.receive),

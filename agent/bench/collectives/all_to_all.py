@@ -1,4 +1,4 @@
-"""all_to_all: every rank gets its part of what each has."""
+"""all_to_all: every rank receives its part of each rank's data."""
 
 from __future__ import annotations
 
@@ -28,9 +28,7 @@ def _call(comm: Communicator, send: Any, receive: Any) -> None:
 
 def _expected(pattern: Pattern, rank: int, elements: ElementCounts) -> Any:
     part = elements.shown
-    return torch.cat(
-        [pattern.values(peer, rank * part, part) for peer in range(pattern.ranks)]
-    )  # fmt: skip
+    return torch.cat([pattern.values(peer, rank * part, part) for peer in range(pattern.ranks)])
 
 
 COLLECTIVE = CollectiveBenchmark(

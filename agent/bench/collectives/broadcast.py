@@ -1,4 +1,4 @@
-"""broadcast: every rank gets what the root has."""
+"""broadcast: every rank receives the root's data."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 import torch.distributed as dist
 
-from agent.bench.collectives.harness import CollectiveBenchmark, make_own_values, whole
+from agent.bench.collectives.harness import CollectiveBenchmark, keep_size, make_own_values
 from agent.bench.communicator import Communicator
 
 ROOT = 0
@@ -19,7 +19,7 @@ def _call(comm: Communicator, send: Any, receive: Any) -> None:
 COLLECTIVE = CollectiveBenchmark(
     name="broadcast",
     factor=lambda ranks: 1.0,
-    elements=whole,
+    elements=keep_size,
     sent=make_own_values,
     call=_call,
     expected=lambda pattern, rank, elements: pattern.values(ROOT, 0, elements.receive),

@@ -1,7 +1,7 @@
-"""How a collective is run, checked and timed; the files beside this one say what it does.
+"""Runs, checks and times a collective; the other files of this package define the collectives.
 
-Sizes are nccl-tests': the bytes of the larger of the two buffers. Each repeat has fresh values and
-is checked. Small sizes are called several times in a repeat, and the time is divided.
+A size is that of nccl-tests: the bytes of the larger of the two buffers. Each repeat has new values
+and is checked. Small sizes are called several times in a repeat, and the time is divided.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from agent.bench.collectives.pattern import Pattern, wrong_values
 from agent.bench.communicator import DTYPES, Communicator
 from agent.bench.timing import time_call
 
-#: Sizes up to here are latency: many calls in one repeat, as nccl-tests has them.
+#: Up to this size latency dominates: a repeat has many calls, as in nccl-tests.
 SMALL_BYTES = 1 << 20
 
 
 class ElementCounts(NamedTuple):
-    """Elements that a rank sends and receives, and the count that nccl-tests would show."""
+    """Elements that a rank sends and receives, and the count that nccl-tests shows."""
 
     send: int
     receive: int
@@ -55,25 +55,25 @@ class CollectiveBenchmark:
     root: int = -1
 
 
-def whole(size: int, ranks: int) -> ElementCounts:
-    """Every rank sends and receives all."""
+def keep_size(size: int, ranks: int) -> ElementCounts:
+    """Return counts for a collective in which every rank sends and receives everything."""
     return ElementCounts(size, size, size)
 
 
 def make_own_values(pattern: Pattern, rank: int, elements: ElementCounts) -> Any:
-    """Each rank's values, from the first place on."""
+    """Return a rank's values, from the first position on."""
     return pattern.values(rank, 0, elements.send)
 
 
 def count_scattered(ranks: int) -> float:
-    """Of each rank's data all but its own part crosses a link."""
+    """Return the factor for data of which all but a rank's part crosses a link."""
     return (ranks - 1) / ranks
 
 
 def measure(
     comm: Communicator, collective: CollectiveBenchmark, options: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Run all sizes; an entry of the document's "collectives". Collective.
+    """Run all sizes; return an entry of the document's "collectives". Collective.
 
     Options: sizes_bytes (list), repeats and warm_up (numbers), iterations (calls in a repeat of up
     to SMALL_BYTES), dtype (name).
@@ -83,15 +83,18 @@ def measure(
         comm.line(line)
     sizes = []
     for size_bytes in options["sizes_bytes"]:
-        entry = _size(comm, collective, DTYPES[dtype_name], size_bytes, options)
+        entry = _measure_size(comm, collective, DTYPES[dtype_name], size_bytes, options)
         sizes.append(entry)
         comm.line(text_tables.collective_row(entry, dtype_name, collective.redop, collective.root))
     return {
-        "collective": collective.name, "dtype": dtype_name, "ranks": comm.size, "sizes": sizes,
-    }  # fmt: skip
+        "collective": collective.name,
+        "dtype": dtype_name,
+        "ranks": comm.size,
+        "sizes": sizes,
+    }
 
 
-def _size(
+def _measure_size(
     comm: Communicator,
     collective: CollectiveBenchmark,
     dtype: torch.dtype,
@@ -103,36 +106,36 @@ def _size(
     real_bytes = max(elements.send, elements.receive) * width
     iterations = options.get("iterations", 1) if real_bytes <= SMALL_BYTES else 1
     send = torch.empty(elements.send, dtype=dtype, device=comm.device)
-    receive = send if collective.in_place else torch.empty(
-        elements.receive, dtype=dtype, device=comm.device
-    )  # fmt: skip
+    receive = send
+    if not collective.in_place:
+        receive = torch.empty(elements.receive, dtype=dtype, device=comm.device)
     wrong, times = 0, []
 
-    def fresh(seed: int) -> Pattern:
+    def fill(seed: int) -> Pattern:
         pattern = Pattern(comm.size, seed, dtype, comm.device)
         receive.fill_(-1)
         send.copy_(collective.sent(pattern, comm.rank, elements))
         return pattern
 
-    def checked(pattern: Pattern) -> int:
+    def count_wrong(pattern: Pattern) -> int:
         expected = collective.expected(pattern, comm.rank, elements)
         return 0 if expected is None else wrong_values(receive, expected)
 
-    def calls() -> None:
+    def call_repeatedly() -> None:
         for _ in range(iterations):
             collective.call(comm, send, receive)
 
     warm_up = options.get("warm_up", 1)
     for number in range(warm_up + options["repeats"]):
         comm.progress.at(f"{collective.name} of {real_bytes} bytes, repeat {number + 1}")
-        pattern = fresh(number)
-        seconds = time_call(comm, calls)
+        pattern = fill(number)
+        seconds = time_call(comm, call_repeatedly)
         if number >= warm_up:
             times.append(seconds / iterations)
-        if iterations > 1:  # called again and again, a result in place is no longer the first
-            pattern = fresh(number)
+        if iterations > 1:  # after several calls in place, the result is not the first one's
+            pattern = fill(number)
             collective.call(comm, send, receive)
-        wrong += checked(pattern)
+        wrong += count_wrong(pattern)
     times = comm.slowest(times)
     seconds = statistics.median(times)
     bandwidth = real_bytes / seconds

@@ -1,4 +1,4 @@
-"""reduce_scatter: every rank gets its part of the sum of all."""
+"""reduce_scatter: every rank receives its part of the sum."""
 
 from __future__ import annotations
 

@@ -9,8 +9,8 @@ import torch.distributed as dist
 from agent.bench.collectives.harness import (
     CollectiveBenchmark,
     ElementCounts,
+    keep_size,
     make_own_values,
-    whole,
 )
 from agent.bench.collectives.pattern import Pattern
 from agent.bench.communicator import Communicator
@@ -30,7 +30,7 @@ def _expected(pattern: Pattern, rank: int, elements: ElementCounts) -> Any:
 COLLECTIVE = CollectiveBenchmark(
     name="sendrecv",
     factor=lambda ranks: 1.0,
-    elements=whole,
+    elements=keep_size,
     sent=make_own_values,
     call=_call,
     expected=_expected,

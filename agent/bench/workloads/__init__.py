@@ -1,6 +1,6 @@
-"""Parallel workloads: one form of parallelism a file, over one model and one way to run a step.
+"""Parallel workloads: one file for each form of parallelism, all with the same model and steps.
 
-Each file's `run(world, options)` is a part of a job. Options: shape (shape.py), steps, warm_up,
-dtype, compute ("real", or the seconds that each layer sleeps: asleep.py), bucket_mb (ddp), small
-(training.py).
+Each file's `run(comm, options)` is a part of a job. Options: shape (shape.py), steps, warm_up,
+dtype, compute ("real", or the seconds that each layer sleeps: sleeping_layers.py), bucket_mb (ddp),
+small (training.py).
 """

@@ -1,4 +1,4 @@
-"""ddp: data parallel. Every rank has the model; gradients are averaged in buckets, meanwhile.
+"""ddp: data parallel. Every rank has the model; gradients are averaged in buckets during backward.
 
 Li et al., PyTorch Distributed (arXiv 2006.15704).
 """
@@ -16,16 +16,16 @@ from agent.bench.workloads.model import count_parameters
 
 
 def run(comm: Communicator, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Options as in the package; bucket_mb is the size of a bucket in MiB.
+    """Run the workload. Options as in the package; bucket_mb is the size of a bucket in MiB.
 
-    Where it is not said, buckets are PyTorch's own: a first one of 1 MiB, and then 25 MiB each.
+    By default PyTorch's first bucket has 1 MiB and the others have 25 MiB.
     """
-    said = {"bucket_cap_mb": options["bucket_mb"]} if "bucket_mb" in options else {}
-    setting = training.WorkloadOptions.of(comm, options)
-    whole = training.build_model(comm, setting, setting.layers(comm.rank + 1))
+    buckets = {"bucket_cap_mb": options["bucket_mb"]} if "bucket_mb" in options else {}
+    settings = training.WorkloadOptions.parse(comm, options)
+    whole = training.build_model(comm, settings, settings.layers(comm.rank + 1))
     parallel = DistributedDataParallel(
         whole,
         device_ids=[comm.local_rank] if comm.device.type == "cuda" else None,
-        **said,
+        **buckets,
     )
-    return training.train_replicas(comm, setting, "ddp", parallel, count_parameters(whole))
+    return training.train_replicas(comm, settings, "ddp", parallel, count_parameters(whole))

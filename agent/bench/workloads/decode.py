@@ -1,7 +1,7 @@
-"""decode: one token at a time by tensor parallelism: 2 all-reduces a layer a token.
+"""decode: one token at a time with tensor parallelism: 2 all-reduces for each layer and token.
 
-The messages are small (batch x hidden), so what counts is latency. Matrices are split as in
-tensor.py, and each rank keeps the keys and values of its heads; no gradients.
+The messages are small (batch x hidden), so latency dominates. Matrices are split as in tensor.py,
+and each rank keeps the keys and values of its heads. There are no gradients.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from agent.bench.communicator import Communicator
 from agent.bench.timing import time_repeats
 from agent.bench.workloads import training
 from agent.bench.workloads.comparison import StepResult, largest_error, verdict
-from agent.bench.workloads.model import SEED, TransformerBlock, seeded
+from agent.bench.workloads.model import SEED, TransformerBlock, create_seeded
 from agent.bench.workloads.shape import ModelShape
 from agent.bench.workloads.sleeping_layers import LayerPace, parse_pace
 
 STATES_SEED = SEED + 2000
-WHAT = "what the last layer gives against the same layers unsplit"
-#: Sums a rank's part of a result with the others', in place.
+WHAT = "output of the last layer against the same layers unsplit"
+#: Adds the other ranks' parts to a rank's part of a result, in place.
 Sum = Callable[[Any], object]
 
 
 class DecodingLayer:
-    """A layer's share of `rank` among `ranks`, and its heads' keys and values so far."""
+    """The share of `rank` in a layer, and the keys and values of its heads."""
 
     def __init__(
         self,
@@ -40,7 +40,7 @@ class DecodingLayer:
         pace: LayerPace | None,
         like: Any,
     ) -> None:
-        block = seeded(number, lambda: TransformerBlock(shape)).to(like.device, like.dtype)
+        block = create_seeded(number, lambda: TransformerBlock(shape)).to(like.device, like.dtype)
         attention, network = block.attention, block.feed_forward
         self.norms = block.norm1, block.norm2
         self.head_size, self.pace = attention.head_size, pace
@@ -51,21 +51,23 @@ class DecodingLayer:
         def columns(linear: Any) -> Any:
             return linear.weight.detach().chunk(ranks, dim=1)[rank].clone()
 
-        self.projections = [rows(one) for one in (attention.query, attention.key, attention.value)]
+        self.projections = [
+            rows(projection) for projection in (attention.query, attention.key, attention.value)
+        ]
         self.out, self.up, self.down = (
             columns(attention.out),
             rows(network.up),
             columns(network.down),
         )
-        self.parameters = sum(one.numel() for one in block.parameters())
+        self.parameters = sum(parameter.numel() for parameter in block.parameters())
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(STATES_SEED + number)
             size = (2, shape.batch, shape.heads, shape.sequence, self.head_size)
             keys, values = torch.randn(size).chunk(ranks, dim=2)[rank].to(like.device, like.dtype)
         self.keys, self.values = keys, values
 
-    def token(self, states: Any, add: Sum) -> Any:
-        """(batch, hidden) to the same, after the tokens that are there."""
+    def decode(self, states: Any, add: Sum) -> Any:
+        """Map a token's states (batch, hidden) to the same shape."""
         states = states + self._summed(self._attention, self.norms[0](states), add)
         return states + self._summed(self._network, self.norms[1](states), add)
 
@@ -80,8 +82,8 @@ class DecodingLayer:
 
     def _attention(self, states: Any) -> Any:
         query, key, value = (
-            functional.linear(states, one).unflatten(-1, (-1, 1, self.head_size))
-            for one in self.projections
+            functional.linear(states, projection).unflatten(-1, (-1, 1, self.head_size))
+            for projection in self.projections
         )
         keys = torch.cat([self.keys, key], dim=2)
         values = torch.cat([self.values, value], dim=2)
@@ -93,50 +95,50 @@ class DecodingLayer:
 
 
 def run(comm: Communicator, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Options as in the package; a step is a token of each of `batch` sequences."""
-    setting = training.WorkloadOptions.of(comm, options)
-    shape = setting.shape
+    """Run the workload. Options as in the package; a step is one token of each sequence."""
+    settings = training.WorkloadOptions.parse(comm, options)
+    shape = settings.shape
     shape.must_divide(comm.size, "heads", "hidden", "feed_forward")
-    pace = parse_pace(setting.compute)
+    pace = parse_pace(settings.compute)
     generator = torch.Generator().manual_seed(STATES_SEED)
     states = torch.randn(shape.batch, shape.hidden, generator=generator)
-    states = states.to(comm.device, setting.dtype)
-    layers = list(shares(comm, shape, comm.rank, comm.size, pace, states))
+    states = states.to(comm.device, settings.dtype)
+    layers = list(create_shares(comm, shape, comm.rank, comm.size, pace, states))
 
     def decode() -> Any:
-        return through(layers, states, dist.all_reduce)
+        return decode_token(layers, states, dist.all_reduce)
 
     with torch.no_grad():
-        found = decode()
-        # Parts that sleep are not computed, and all alike: their sum is so many times as much.
-        still = None if pace is None else LayerPace(0.0, 0.0)
-        alone = through(shares(comm, shape, 0, 1, still, states), states, lambda part: (
+        states_of_all = decode()
+        # Sleeping parts are equal on all ranks: their sum is the part times the number of ranks.
+        idle = None if pace is None else LayerPace(0.0, 0.0)
+        alone = decode_token(create_shares(comm, shape, 0, 1, idle, states), states, lambda part: (
             None if pace is None else part.mul_(comm.size)
         ))  # fmt: skip
         error = largest_error(
-            StepResult(0.0, {"states": found}), StepResult(0.0, {"states": alone})
+            StepResult(0.0, {"states": states_of_all}), StepResult(0.0, {"states": alone})
         )
         error = comm.worst(error)
         steps = time_repeats(
-            comm, decode, warm_up=setting.warm_up, repeats=setting.steps, what="decode, token"
+            comm, decode, warm_up=settings.warm_up, repeats=settings.steps, what="decode, token"
         )
-    return training.entry(
-        comm, setting, "decode", steps, shape.batch,
-        sum(layer.parameters for layer in layers), verdict(WHAT, error, setting.dtype),
+    return training.build_entry(
+        comm, settings, "decode", steps, shape.batch,
+        sum(layer.parameters for layer in layers), verdict(WHAT, error, settings.dtype),
     )  # fmt: skip
 
 
-def shares(
+def create_shares(
     comm: Communicator, shape: ModelShape, rank: int, ranks: int, pace: LayerPace | None, like: Any
 ) -> Iterator[DecodingLayer]:
-    """The share of `rank` in each layer, made when it is its turn: the whole need not fit."""
+    """Yield the share of `rank` in each layer, one at a time: the whole model may not fit."""
     for number in range(shape.layers):
         comm.progress.at(f"making layer {number + 1} of {shape.layers}")
         yield DecodingLayer(shape, number, rank, ranks, pace, like)
 
 
-def through(layers: Iterable[DecodingLayer], states: Any, add: Sum) -> Any:
-    """One token through all layers."""
+def decode_token(layers: Iterable[DecodingLayer], states: Any, add: Sum) -> Any:
+    """Pass one token through all layers."""
     for layer in layers:
-        states = layer.token(states, add)
+        states = layer.decode(states, add)
     return states

@@ -1,7 +1,7 @@
-"""The model of all workloads: a decoder-only transformer, whole or a part of it.
+"""The model of all workloads: a decoder-only transformer, or some of its layers.
 
-Each layer's parameters come from a seed of its own, so that a part holds the same values as the
-whole. Linear layers have no bias.
+Each layer has a separate seed, so that a part of the model has the same values as the whole model.
+Linear layers have no bias.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from torch.nn import functional
 from agent.bench.workloads.shape import ModelShape
 
 SEED = 20_26
-#: Makes a layer: (shape, its number) -> module of (batch, sequence, hidden) to the same.
+#: Creates a layer: (shape, its number) -> a module that keeps the shape (batch, sequence, hidden).
 LayerMaker = Callable[[ModelShape, int], nn.Module]
-Made = TypeVar("Made", bound=nn.Module)
+Module = TypeVar("Module", bound=nn.Module)
 
 
 class Attention(nn.Module):
-    """Causal self-attention. Of its heads there are as many as the projections have room for."""
+    """Causal self-attention. The size of the projections determines the number of heads."""
 
     def __init__(self, shape: ModelShape) -> None:
         super().__init__()
@@ -34,7 +34,7 @@ class Attention(nn.Module):
         self.out = nn.Linear(shape.hidden, shape.hidden, bias=False)
 
     def forward(self, states: Any) -> Any:
-        """(batch, sequence, hidden) to the same."""
+        """Map (batch, sequence, hidden) to the same shape."""
         query, key, value = (
             projected.unflatten(-1, (-1, self.head_size)).transpose(1, 2)
             for projected in (self.query(states), self.key(states), self.value(states))
@@ -44,7 +44,7 @@ class Attention(nn.Module):
 
 
 class FeedForward(nn.Module):
-    """Two linear layers with GELU between."""
+    """Two linear layers with GELU between them."""
 
     def __init__(self, shape: ModelShape) -> None:
         super().__init__()
@@ -52,12 +52,12 @@ class FeedForward(nn.Module):
         self.down = nn.Linear(shape.feed_forward, shape.hidden, bias=False)
 
     def forward(self, states: Any) -> Any:
-        """(…, hidden) to the same."""
+        """Map (…, hidden) to the same shape."""
         return self.down(functional.gelu(self.up(states)))
 
 
 class TransformerBlock(nn.Module):
-    """A layer: attention and feed-forward, each behind a norm and around a residual."""
+    """A layer: attention and feed-forward network, each with a norm and a residual connection."""
 
     def __init__(self, shape: ModelShape, feed_forward: nn.Module | None = None) -> None:
         super().__init__()
@@ -67,19 +67,19 @@ class TransformerBlock(nn.Module):
         self.feed_forward = feed_forward or FeedForward(shape)
 
     def forward(self, states: Any) -> Any:
-        """(batch, sequence, hidden) to the same."""
+        """Map (batch, sequence, hidden) to the same shape."""
         states = states + self.attention(self.norm1(states))
         return states + self.feed_forward(self.norm2(states))
 
 
 class Transformer(nn.Module):
-    """Layers `numbers` of the model, with the embedding before the first, the head after the last.
+    """Layers `numbers` of the model; the first has the embedding, the last has the head.
 
-    Tokens (batch, sequence) go into the first part, states of (batch, sequence, hidden) into the
-    others; logits of (batch, sequence, vocabulary) come out of the last, states of the others.
+    The first part takes tokens (batch, sequence), the others states (batch, sequence, hidden). The
+    last part returns logits (batch, sequence, vocabulary), the others states.
 
-    Values are made on the CPU, where they are the same for every kind of GPU, and go to `device` in
-    `dtype` a layer at a time: the memory of a mining rig does not hold a model for each GPU.
+    Values are computed on the CPU, so that they do not depend on the GPU, and moved to `device` as
+    `dtype` one layer at a time: the memory of a mining rig can not hold a model for each GPU.
     """
 
     def __init__(
@@ -94,20 +94,18 @@ class Transformer(nn.Module):
         numbers = list(range(shape.layers) if numbers is None else numbers)
         first, last = 0 in numbers, shape.layers - 1 in numbers
 
-        def placed(number: int, make: Callable[[], nn.Module], wanted: bool = True) -> Any:
-            return seeded(number, make).to(device, dtype) if wanted else None
+        def place(number: int, create: Callable[[], nn.Module], is_used: bool = True) -> Any:
+            return create_seeded(number, create).to(device, dtype) if is_used else None
 
-        self.embedding = placed(-1, lambda: nn.Embedding(shape.vocabulary, shape.hidden), first)
+        self.embedding = place(-1, lambda: nn.Embedding(shape.vocabulary, shape.hidden), first)
         self.layers = nn.ModuleDict()
         for number in numbers:
-            self.layers[str(number)] = placed(number, partial(make_layer, shape, number))
-        self.norm = placed(-3, lambda: nn.LayerNorm(shape.hidden), last)
-        self.head = placed(
-            -2, lambda: nn.Linear(shape.hidden, shape.vocabulary, bias=False), last
-        )  # fmt: skip
+            self.layers[str(number)] = place(number, partial(make_layer, shape, number))
+        self.norm = place(-3, lambda: nn.LayerNorm(shape.hidden), last)
+        self.head = place(-2, lambda: nn.Linear(shape.hidden, shape.vocabulary, bias=False), last)
 
     def forward(self, states: Any) -> Any:
-        """See the class."""
+        """Map tokens or states as the class describes."""
         if self.embedding is not None:
             states = self.embedding(states)
         for layer in self.layers.values():
@@ -115,20 +113,20 @@ class Transformer(nn.Module):
         return states if self.norm is None else self.head(self.norm(states))
 
 
-def seeded(number: int, make: Callable[[], Made]) -> Made:
-    """What is made, with values that depend on its number alone."""
+def create_seeded(number: int, create: Callable[[], Module]) -> Module:
+    """Create a module whose values depend on its number only."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED + number)
-        return make()
+        return create()
 
 
-def plain_layer(shape: ModelShape, number: int) -> nn.Module:
-    """A layer that computes."""
+def create_layer(shape: ModelShape, number: int) -> nn.Module:
+    """Return a layer that computes."""
     return TransformerBlock(shape)
 
 
 def make_batch(shape: ModelShape, number: int = 0) -> tuple[Any, Any]:
-    """Tokens and targets of data-parallel rank `number`, (batch, sequence) each, on the CPU."""
+    """Return tokens and targets of rank `number`: each (batch, sequence), on the CPU."""
     generator = torch.Generator().manual_seed(SEED + 1000 + number)
     size = (2, shape.batch, shape.sequence)
     tokens, targets = torch.randint(shape.vocabulary, size, generator=generator)
@@ -136,16 +134,16 @@ def make_batch(shape: ModelShape, number: int = 0) -> tuple[Any, Any]:
 
 
 def compute_loss(logits: Any, targets: Any) -> Any:
-    """Mean cross entropy, computed in float32."""
+    """Return the mean cross entropy, computed in float32."""
     return functional.cross_entropy(logits.flatten(0, -2).float(), targets.flatten())
 
 
 def count_parameters(model: nn.Module) -> int:
-    """How many parameters the model holds."""
+    """Count the parameters of a model."""
     return sum(parameter.numel() for parameter in model.parameters())
 
 
 def count_model_parameters(shape: ModelShape) -> int:
-    """How many the whole model has, without any memory for them."""
+    """Count the parameters of the whole model, without allocating them."""
     with torch.device("meta"):
-        return count_parameters(Transformer(shape, plain_layer))
+        return count_parameters(Transformer(shape, create_layer))

@@ -1,7 +1,7 @@
-"""moe: mixture of experts, which are spread over the ranks: 4 all-to-alls a layer.
+"""moe: mixture of experts, distributed over the ranks: 4 all-to-alls a layer.
 
-A router sends each token to top_k experts (Lepikhin et al., GShard, arXiv 2006.16668). All else is
-data parallel; its gradients are averaged by one all-reduce after backward, unlike ddp's.
+A router sends each token to top_k experts (Lepikhin et al., GShard, arXiv 2006.16668). Everything
+else is data parallel; unlike in ddp, one all-reduce after backward averages the gradients.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch import nn
 
 from agent.bench.communicator import Communicator
 from agent.bench.workloads import training
-from agent.bench.workloads.comparison import StepResult, unsplit
+from agent.bench.workloads.comparison import StepResult, run_unsplit
 from agent.bench.workloads.model import LayerMaker, TransformerBlock, compute_loss
 from agent.bench.workloads.routing import Experts, SleepingExpertLayer
 from agent.bench.workloads.shape import ModelShape
@@ -25,13 +25,16 @@ EXPERT = ".experts."  # in the names of experts' parameters
 
 
 def run(comm: Communicator, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Options as in the package. Raises UnusableError where experts can't be split evenly."""
-    setting = training.WorkloadOptions.of(comm, options)
-    setting.shape.must_divide(comm.size, "experts")
-    pace = parse_pace(setting.compute, comm.rank + 1)
+    """Run the workload. Options as in the package.
+
+    Raises UnusableError if experts can not be split evenly.
+    """
+    settings = training.WorkloadOptions.parse(comm, options)
+    settings.shape.must_divide(comm.size, "experts")
+    pace = parse_pace(settings.compute, comm.rank + 1)
     make_layer = layer_maker(pace, comm.rank, comm.size)
-    split = training.build_model(comm, setting, make_layer)
-    ((tokens, targets),) = training.batches(comm, setting, [comm.rank])
+    split = training.build_model(comm, settings, make_layer)
+    ((tokens, targets),) = training.make_batches(comm, settings, [comm.rank])
 
     def step() -> Any:
         loss = compute_loss(split(tokens), targets)
@@ -40,28 +43,28 @@ def run(comm: Communicator, options: Mapping[str, Any]) -> dict[str, Any]:
         return loss
 
     def expected() -> StepResult:
-        still = None if pace is None else LayerPace(0.0, 0.0, training.sleeping_gradient(comm.size))
-        whole = training.build_model(comm, setting, layer_maker(still))
+        idle = None if pace is None else LayerPace(0.0, 0.0, training.sleeping_gradient(comm.size))
+        whole = training.build_model(comm, settings, layer_maker(idle))
         replay(comm, split, whole)
-        return unsplit(whole, training.batches(comm, setting, range(comm.size)))
+        return run_unsplit(whole, training.make_batches(comm, settings, range(comm.size)))
 
-    own = {name: one.numel() for name, one in split.named_parameters()}
-    of_experts = sum(count for name, count in own.items() if EXPERT in name)
+    counts = {name: parameter.numel() for name, parameter in split.named_parameters()}
+    of_experts = sum(count for name, count in counts.items() if EXPERT in name)
     return training.train(
-        comm, setting, "moe",
+        comm, settings, "moe",
         parts=split,
         step=step,
         expected=expected,
-        tokens=setting.shape.tokens * comm.size,
-        parameters=sum(own.values()) - of_experts + comm.total(of_experts),
-        compared=lambda name: setting.real or EXPERT not in name,
+        tokens=settings.shape.tokens * comm.size,
+        parameters=sum(counts.values()) - of_experts + comm.total(of_experts),
+        compared=lambda name: settings.is_real or EXPERT not in name,
     )  # fmt: skip
 
 
 def layer_maker(pace: LayerPace | None, rank: int = 0, ranks: int = 1) -> LayerMaker:
-    """Makes layers with this rank's experts; without ranks, with all of them."""
+    """Return what creates layers with this rank's experts, or with all of them by default."""
 
-    def make(shape: ModelShape, number: int) -> nn.Module:
+    def create(shape: ModelShape, number: int) -> nn.Module:
         experts = Experts(shape, rank, ranks)
         return (
             TransformerBlock(shape, experts)
@@ -69,11 +72,11 @@ def layer_maker(pace: LayerPace | None, rank: int = 0, ranks: int = 1) -> LayerM
             else SleepingExpertLayer(shape, pace, experts)
         )
 
-    return make
+    return create
 
 
 def average(split: nn.Module, ranks: int) -> None:
-    """Gradients as means over all ranks' tokens. Experts have seen all of theirs already."""
+    """Average gradients over all ranks' tokens. Experts have already processed all of theirs."""
     shared = []
     for name, parameter in split.named_parameters():
         if EXPERT in name:
@@ -90,10 +93,10 @@ def average(split: nn.Module, ranks: int) -> None:
 
 
 def replay(comm: Communicator, split: nn.Module, whole: nn.Module) -> None:
-    """Let the unsplit model choose what the split one chose, batch by batch."""
+    """Make the unsplit model choose the same experts as the split one, batch by batch."""
     layers = [module for module in split.modules() if isinstance(module, Experts)]
     by_rank = comm.gather([layer.chosen for layer in layers])
-    for number, layer in enumerate(one for one in whole.modules() if isinstance(one, Experts)):
+    for number, layer in enumerate(item for item in whole.modules() if isinstance(item, Experts)):
         layer.replay = [entry for chosen in by_rank for entry in chosen[number]]
     for layer in layers:
         layer.recording, layer.chosen = False, []

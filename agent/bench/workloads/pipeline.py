@@ -1,4 +1,4 @@
-"""pipeline: each rank has some layers; microbatches go through them one forward, one backward.
+"""pipeline: each rank has some layers; microbatches alternate between forward and backward.
 
 PyTorch's Schedule1F1B. Narayanan et al., Megatron-LM (arXiv 2104.04473).
 """
@@ -19,34 +19,37 @@ from agent.bench.workloads.shape import split_layers
 
 
 def run(comm: Communicator, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Options as in the package. Raises UnusableError for too few layers, or an uneven batch."""
-    setting = training.WorkloadOptions.of(comm, options)
-    shape = setting.shape
+    """Run the workload. Options as in the package.
+
+    Raises UnusableError for too few layers, or an uneven batch.
+    """
+    settings = training.WorkloadOptions.parse(comm, options)
+    shape = settings.shape
     if shape.layers < comm.size:
         raise UnusableError(
-            f"{shape.layers} layers are too few for {comm.size} stages", "Each needs one."
+            f"{shape.layers} layers are too few for {comm.size} stages", "Each stage needs one."
         )
     shape.must_divide(shape.microbatches, "batch")
-    own = split_layers(shape.layers, comm.size)[comm.rank]
-    part = training.build_model(comm, setting, setting.layers(), own)
+    layers = split_layers(shape.layers, comm.size)[comm.rank]
+    part = training.build_model(comm, settings, settings.layers(), layers)
     comm.connect()
     stage = PipelineStage(part, comm.rank, comm.size, comm.device)
     schedule = Schedule1F1B(stage, shape.microbatches, loss_fn=compute_loss)
-    ((tokens, targets),) = training.batches(comm, setting, [0])
+    ((tokens, targets),) = training.make_batches(comm, settings, [0])
     return training.train(
-        comm, setting, "pipeline",
+        comm, settings, "pipeline",
         parts=part,
-        step=lambda: scheduled(schedule, stage, tokens, targets),
-        expected=lambda: training.expectation(
-            comm, setting, [0], setting.unsplit_layers(), shape.microbatches
+        step=lambda: run_schedule(schedule, stage, tokens, targets),
+        expected=lambda: training.compute_expected(
+            comm, settings, [0], settings.unsplit_layers(), shape.microbatches
         ),
         tokens=shape.tokens,
         parameters=comm.total(count_parameters(part)),
     )  # fmt: skip
 
 
-def scheduled(schedule: Any, stage: Any, tokens: Any, targets: Any) -> Any:
-    """A step: the first stage puts the tokens in, the last compares with the targets."""
+def run_schedule(schedule: Any, stage: Any, tokens: Any, targets: Any) -> Any:
+    """Run a step: the first stage feeds the tokens, the last compares with the targets."""
     losses: list[Any] = []
     inputs = (tokens,) if stage.is_first else ()
     if stage.is_last:

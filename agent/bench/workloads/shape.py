@@ -1,4 +1,4 @@
-"""How large a workload's model is. Plain numbers: no PyTorch here."""
+"""The size of a workload's model, without PyTorch."""
 
 from __future__ import annotations
 
@@ -14,11 +14,10 @@ from agent.bench.errors import UnusableError
 class ModelShape:
     """A decoder-only transformer and its input.
 
-    batch: sequences in a step, of each data-parallel rank; where nothing is data parallel, of all.
-    microbatches: into how many parts a pipeline splits the batch.
-    sequence: tokens in a sequence; for decode, tokens that are there already.
-    feed_forward: width inside the feed-forward network (of each expert).
-    experts, top_k: of each MoE layer, and how many of them a token goes to.
+    batch: sequences in a step, of each data-parallel rank, or of all ranks without data
+    parallelism. microbatches: parts of the batch in a pipeline. sequence: tokens in a sequence; for
+    decode, tokens before the first step. feed_forward: width of the feed-forward network (of each
+    expert). experts, top_k: of each MoE layer, and how many of them process a token.
     """
 
     layers: int = 4
@@ -33,8 +32,8 @@ class ModelShape:
     top_k: int = 2
 
     @classmethod
-    def of(cls, values: Mapping[str, Any]) -> ModelShape:
-        """From a job's "shape". Raises UnusableError for a key or value that means nothing."""
+    def parse(cls, values: Mapping[str, Any]) -> ModelShape:
+        """Return the shape of a job's "shape". Raises UnusableError for an invalid key or value."""
         known = {field.name for field in fields(cls)}
         if unknown := sorted(values.keys() - known):
             raise UnusableError(
@@ -42,20 +41,20 @@ class ModelShape:
             )
         for key, value in values.items():
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise UnusableError(f"{key} of a shape is {value!r}", "It is a number from 1 on.")
+                raise UnusableError(f"{key} of a shape is {value!r}", "It must be 1 or more.")
         return cls(**values)
 
     @property
     def tokens(self) -> int:
-        """In a batch."""
+        """Tokens in a batch."""
         return self.batch * self.sequence
 
     def as_mapping(self) -> dict[str, int]:
-        """As it stands in the document."""
+        """Return the shape for the document."""
         return asdict(self)
 
     def must_divide(self, parts: int, *names: str) -> None:
-        """Raises UnusableError unless each of these numbers can be split into equal parts."""
+        """Raise UnusableError unless each of these numbers can be split into equal parts."""
         for name in names:
             value = getattr(self, name)
             if value % parts:
@@ -66,11 +65,11 @@ class ModelShape:
 
 
 def split_layers(layers: int, stages: int) -> list[range]:
-    """Layers of each stage, in order; the first stages have one more where it is uneven.
+    """Return the layers of each stage, in order; the first stages have one more if it is uneven.
 
     >>> split_layers(5, 2)
     [range(0, 3), range(3, 5)]
     """
-    each, more = divmod(layers, stages)
-    ends = [stage * each + min(stage, more) for stage in range(stages + 1)]
+    share, rest = divmod(layers, stages)
+    ends = [stage * share + min(stage, rest) for stage in range(stages + 1)]
     return [range(begin, end) for begin, end in itertools.pairwise(ends)]

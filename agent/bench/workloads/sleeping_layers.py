@@ -1,8 +1,8 @@
-"""Layers that sleep instead of computing: communication alone is real.
+"""Layers that sleep instead of computing, so that only communication takes resources.
 
-A sleeping layer holds the parameters that it would compute with. Its forward sleeps and hands its
-input on; its backward sleeps, hands the gradient on, and gives every parameter a gradient of a
-value that is known: so data-parallel means can be checked.
+A sleeping layer has the parameters of a real one. Forward sleeps and returns its input; backward
+sleeps, returns the gradient, and gives every parameter a gradient of known value, so that
+data-parallel means can be checked.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ import torch
 from torch import nn
 
 from agent.bench.errors import UnusableError
-from agent.bench.workloads.model import LayerMaker, TransformerBlock, plain_layer
+from agent.bench.workloads.model import LayerMaker, TransformerBlock, create_layer
 from agent.bench.workloads.shape import ModelShape
 
 
 @dataclass(frozen=True)
 class LayerPace:
-    """Seconds that each layer sleeps in its forward and in its backward, for each microbatch.
+    """Seconds that each layer sleeps in forward and in backward, for each microbatch.
 
     gradient: the value of every parameter's gradient.
     """
@@ -30,13 +30,13 @@ class LayerPace:
     backward_seconds: float
     gradient: float = 1.0
 
-    def part(self, share: float) -> LayerPace:
-        """For a part of a layer."""
+    def scale(self, share: float) -> LayerPace:
+        """Return the pace of a part of a layer."""
         return LayerPace(self.forward_seconds * share, self.backward_seconds * share, self.gradient)
 
 
 def parse_pace(compute: Any, gradient: float = 1.0) -> LayerPace | None:
-    """From a job's "compute"; None where it is "real". Raises UnusableError."""
+    """Return the pace of a job's "compute"; None if it is "real". Raises UnusableError."""
     if compute == "real":
         return None
     try:
@@ -51,30 +51,30 @@ def parse_pace(compute: Any, gradient: float = 1.0) -> LayerPace | None:
 
 
 class Sleep(torch.autograd.Function):
-    """Sleeps in forward and backward; see above."""
+    """Sleeps in forward and backward."""
 
     @staticmethod
     def forward(context: Any, states: Any, pace: LayerPace, *parameters: Any) -> Any:
-        """The states as they are."""
+        """Return the states."""
         context.pace = pace
-        context.like = [(one.shape, one.dtype, one.device) for one in parameters]
+        context.like = [(item.shape, item.dtype, item.device) for item in parameters]
         time.sleep(pace.forward_seconds)
-        return states.clone()  # a view would lose the hook that FSDP puts on it
+        return states.clone()  # a view would lose FSDP's hook
 
     @staticmethod
     def backward(context: Any, *gradients: Any) -> Any:
-        """The gradient as it is, and one of known value for each parameter."""
+        """Return the gradient, and one of known value for each parameter."""
         time.sleep(context.pace.backward_seconds)
         value = context.pace.gradient
-        own = [
+        gradients_of_parameters = [
             torch.full(size, value, dtype=dtype, device=device)
             for size, dtype, device in context.like
         ]
-        return gradients[0], None, *own
+        return gradients[0], None, *gradients_of_parameters
 
 
 class SleepingLayer(nn.Module):
-    """Sleeps in place of the layer whose parameters it holds."""
+    """Sleeps in place of the layer whose parameters it has."""
 
     def __init__(self, layer: nn.Module, pace: LayerPace) -> None:
         super().__init__()
@@ -82,18 +82,18 @@ class SleepingLayer(nn.Module):
         self.pace = pace
 
     def forward(self, states: Any) -> Any:
-        """(batch, sequence, hidden) to the same."""
+        """Map (batch, sequence, hidden) to the same shape."""
         return Sleep.apply(states, self.pace, *self.layer.parameters())
 
 
-def sleeping_layer(shape: ModelShape, pace: LayerPace) -> nn.Module:
-    """A whole layer, as model.plain_layer makes it."""
+def create_sleeping_layer(shape: ModelShape, pace: LayerPace) -> nn.Module:
+    """Return a whole layer that sleeps."""
     return SleepingLayer(TransformerBlock(shape), pace)
 
 
 def layer_maker(compute: Any, gradient: float = 1.0) -> LayerMaker:
-    """Makes layers that compute, or that sleep, as the job's "compute" says."""
+    """Return what creates layers for a job's "compute": layers that compute or sleep."""
     pace = parse_pace(compute, gradient)
     if pace is None:
-        return plain_layer
-    return lambda shape, number: sleeping_layer(shape, pace)
+        return create_layer
+    return lambda shape, number: create_sleeping_layer(shape, pace)

@@ -1,6 +1,6 @@
-"""tensor: every layer's matrices are split, and its results summed: 4 all-reduces a layer.
+"""tensor: every layer's matrices are split and its results summed: 4 all-reduces a layer.
 
-PyTorch's parallelize_module with ColwiseParallel and RowwiseParallel, as Megatron-LM has it:
+PyTorch's parallelize_module with ColwiseParallel and RowwiseParallel, as in Megatron-LM:
 Shoeybi et al. (arXiv 1909.08053).
 """
 
@@ -26,22 +26,25 @@ from agent.bench.workloads.model import (
     TransformerBlock,
     compute_loss,
     count_model_parameters,
-    plain_layer,
+    create_layer,
 )
 from agent.bench.workloads.shape import ModelShape
 from agent.bench.workloads.sleeping_layers import LayerPace, Sleep, parse_pace
 
 
 def run(comm: Communicator, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Options as in the package. Raises UnusableError where heads can't be split evenly."""
-    setting = training.WorkloadOptions.of(comm, options)
-    setting.shape.must_divide(comm.size, "heads", "hidden", "feed_forward")
+    """Run the workload. Options as in the package.
+
+    Raises UnusableError if heads can not be split evenly.
+    """
+    settings = training.WorkloadOptions.parse(comm, options)
+    settings.shape.must_divide(comm.size, "heads", "hidden", "feed_forward")
     mesh = init_device_mesh(comm.device.type, (comm.size,))
-    split = training.build_model(comm, setting, layer_maker(setting.compute, mesh))
-    if setting.real:
+    split = training.build_model(comm, settings, layer_maker(settings.compute, mesh))
+    if settings.is_real:
         for layer in split.layers.values():
             split_layer(layer, mesh)
-    ((tokens, targets),) = training.batches(comm, setting, [0])
+    ((tokens, targets),) = training.make_batches(comm, settings, [0])
 
     def step() -> Any:
         loss = compute_loss(split(tokens), targets)
@@ -49,20 +52,20 @@ def run(comm: Communicator, options: Mapping[str, Any]) -> dict[str, Any]:
         return loss
 
     return training.train(
-        comm, setting, "tensor",
+        comm, settings, "tensor",
         parts=split,
         step=step,
-        expected=lambda: training.expectation(comm, setting, [0], setting.unsplit_layers()),
-        tokens=setting.shape.tokens,
-        parameters=count_model_parameters(setting.shape),
-        compared=lambda name: setting.real or not name.startswith("layers."),
+        expected=lambda: training.compute_expected(comm, settings, [0], settings.unsplit_layers()),
+        tokens=settings.shape.tokens,
+        parameters=count_model_parameters(settings.shape),
+        compared=lambda name: settings.is_real or not name.startswith("layers."),
     )  # fmt: skip
 
 
 def split_layer(layer: nn.Module, mesh: DeviceMesh) -> None:
-    """Megatron's two splits: heads of the attention, columns of the feed-forward network.
+    """Split a layer like Megatron: heads of the attention, columns of the feed-forward network.
 
-    The attention's input is prepared once for its three projections, so that backward has one
+    The attention's input is prepared once for its three projections, so that backward needs one
     all-reduce for it.
     """
     parallelize_module(layer, mesh, {
@@ -79,32 +82,32 @@ def split_layer(layer: nn.Module, mesh: DeviceMesh) -> None:
 
 
 def layer_maker(compute: Any, mesh: DeviceMesh) -> LayerMaker:
-    """Makes layers that are yet to be split, or that sleep and hold their split already."""
+    """Return what creates layers: real ones, not split yet, or sleeping ones that are split."""
     pace = parse_pace(compute)
     if pace is None:
-        return plain_layer
+        return create_layer
     return lambda shape, number: SleepingSplitLayer(shape, pace, mesh)
 
 
 class SleepingSplitLayer(nn.Module):
     """Sleeps instead of computing, with the all-reduces of a split layer.
 
-    A half each for attention and feed-forward: what goes in gets its gradient summed, what comes
-    out is summed. Divided by the ranks the sum is what went in.
+    Attention and feed-forward network are a half each: the gradient of the input is summed, and so
+    is the output. The sum divided by the number of ranks is the input.
     """
 
     def __init__(self, shape: ModelShape, pace: LayerPace, mesh: DeviceMesh) -> None:
         super().__init__()
         block = TransformerBlock(shape)
         self.mesh = mesh
-        self.pace = pace.part(0.5)
+        self.pace = pace.scale(0.5)
         self.halves = nn.ModuleList([
-            nn.ParameterList(shard(one, mesh) for one in half.parameters())
+            nn.ParameterList(shard(parameter, mesh) for parameter in half.parameters())
             for half in (block.attention, block.feed_forward)
         ])  # fmt: skip
 
     def forward(self, states: Any) -> Any:
-        """(batch, sequence, hidden) to the same."""
+        """Map (batch, sequence, hidden) to the same shape."""
         for half in self.halves:
             copied = DTensor.from_local(states, self.mesh, [Replicate()], run_check=False)
             local = copied.to_local(grad_placements=[Partial()])
@@ -115,5 +118,5 @@ class SleepingSplitLayer(nn.Module):
 
 
 def shard(parameter: Any, mesh: DeviceMesh) -> nn.Parameter:
-    """A rank's share of a matrix. By rows or columns: the bytes are the same."""
+    """Return a rank's share of a matrix; rows and columns have the same size."""
     return nn.Parameter(parameter.detach().chunk(mesh.size())[mesh.get_local_rank()].clone())

@@ -1,4 +1,4 @@
-"""How a workload is run: one step checked, then steps timed; the files beside this one say what."""
+"""Runs a workload: checks one step, then times steps."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from agent.bench.workloads.comparison import (
     StepResult,
     collect_gradients,
     largest_error,
-    unsplit,
+    run_unsplit,
     verdict,
 )
 from agent.bench.workloads.shape import ModelShape
 
 STEPS, WARM_UP = 5, 2
 LEARNING_RATE = 1e-3
-BY_OTHERS = "loss and gradients against the same model unsplit"
+COMPARED = "loss and gradients against the same model unsplit"
 
 
 @dataclass(frozen=True)
 class WorkloadOptions:
-    """A job's options for a workload, read."""
+    """A workload's options from a job."""
 
     shape: ModelShape
     dtype: torch.dtype
@@ -40,16 +40,16 @@ class WorkloadOptions:
     options: Mapping[str, Any]
 
     @classmethod
-    def of(cls, comm: Communicator, options: Mapping[str, Any]) -> WorkloadOptions:
-        """Raises UnusableError for a shape that can't be. Collective.
+    def parse(cls, comm: Communicator, options: Mapping[str, Any]) -> WorkloadOptions:
+        """Parse the options. Raises UnusableError for an invalid shape. Collective.
 
-        Where a GPU has too little memory for the shape, "small" has another ({"below_bytes": …,
-        "shape": …}). Where one has no bfloat16, float32 takes its place.
+        If a GPU has too little memory for the shape, "small" has another one ({"below_bytes": …,
+        "shape": …}). If a GPU has no bfloat16, all ranks use float32.
         """
         values, small = options.get("shape", {}), options.get("small")
         if small and comm.least_memory() < small["below_bytes"]:
             values = small["shape"]
-        shape = ModelShape.of(values)
+        shape = ModelShape.parse(values)
         dtype = DTYPES[options.get("dtype", "float32")]
         if dtype == torch.bfloat16 and not comm.has_bfloat16():
             dtype = torch.float32
@@ -63,75 +63,76 @@ class WorkloadOptions:
         )
 
     @property
-    def real(self) -> bool:
-        """Whether layers compute, or sleep."""
+    def is_real(self) -> bool:
+        """Whether layers compute instead of sleeping."""
         return bool(self.compute == "real")
 
     def layers(self, gradient: float = 1.0) -> model.LayerMaker:
-        """Makes layers that compute, or sleep and give this gradient."""
+        """Return what creates layers; sleeping ones return this gradient."""
         return sleeping_layers.layer_maker(self.compute, gradient)
 
     def unsplit_layers(self, gradient: float = 1.0) -> model.LayerMaker:
-        """The same for the model that they are held against: nobody waits for it."""
-        still = {"forward_seconds": 0.0, "backward_seconds": 0.0}
-        return sleeping_layers.layer_maker("real" if self.real else still, gradient)
+        """Return the same for the unsplit model, whose layers do not sleep."""
+        idle = {"forward_seconds": 0.0, "backward_seconds": 0.0}
+        return sleeping_layers.layer_maker("real" if self.is_real else idle, gradient)
 
 
 def sleeping_gradient(ranks: int) -> float:
-    """What the unsplit model's sleeping layers give for each rank's batch.
+    """Return the gradient of the unsplit model's sleeping layers for each rank's batch.
 
-    Rank r's give r + 1, whose mean is (ranks + 1) / 2; the unsplit model adds one for each batch.
+    Rank r's layers return r + 1, whose mean is (ranks + 1) / 2; the unsplit model adds one gradient
+    for each batch.
     """
     return (ranks + 1) / 2 / ranks
 
 
 def build_model(
     comm: Communicator,
-    setting: WorkloadOptions,
+    settings: WorkloadOptions,
     make_layer: model.LayerMaker,
     numbers: Iterable[int] | None = None,
 ) -> model.Transformer:
-    """The model or these layers of it, on the rank's device, in the setting's data type."""
+    """Return the model, or these layers of it, on the rank's device, in the options' data type."""
 
-    def told(shape: ModelShape, number: int) -> nn.Module:  # a slow processor is no hang
+    def create(shape: ModelShape, number: int) -> nn.Module:  # reports progress: it may be slow
         comm.progress.at(f"making layer {number + 1} of {shape.layers}")
         return make_layer(shape, number)
 
-    return model.Transformer(setting.shape, told, numbers, comm.device, setting.dtype)
+    return model.Transformer(settings.shape, create, numbers, comm.device, settings.dtype)
 
 
-def batches(
-    comm: Communicator, setting: WorkloadOptions, numbers: Iterable[int]
+def make_batches(
+    comm: Communicator, settings: WorkloadOptions, numbers: Iterable[int]
 ) -> list[tuple[Any, Any]]:
-    """Tokens and targets of these data-parallel ranks, on the device."""
-    made = [model.make_batch(setting.shape, number) for number in numbers]
-    return [(tokens.to(comm.device), targets.to(comm.device)) for tokens, targets in made]
+    """Return tokens and targets of these data-parallel ranks, on the device."""
+    batches = [model.make_batch(settings.shape, number) for number in numbers]
+    return [(tokens.to(comm.device), targets.to(comm.device)) for tokens, targets in batches]
 
 
-def expectation(
+def compute_expected(
     comm: Communicator,
-    setting: WorkloadOptions,
+    settings: WorkloadOptions,
     numbers: Iterable[int],
     make_layer: model.LayerMaker,
     pieces: int = 1,
 ) -> StepResult:
-    """What the unsplit model gives for the batches of these data-parallel ranks.
+    """Return the unsplit model's result for the batches of these data-parallel ranks.
 
-    pieces: into how many equal ones a batch is cut, so that one fits a GPU that held a microbatch.
-    Layers that sleep hold nothing, and give their gradient once a batch.
+    pieces: equal parts of a batch, so that a part fits a GPU with the memory for a microbatch.
+    Sleeping layers need no memory and return their gradient once a batch.
     """
-    whole = build_model(comm, setting, make_layer)
-    if not setting.real:
+    whole = build_model(comm, settings, make_layer)
+    if not settings.is_real:
         pieces = 1
-    return unsplit(whole, [
+    return run_unsplit(whole, [
         piece
-        for tokens, targets in batches(comm, setting, numbers)
+        for tokens, targets in make_batches(comm, settings, numbers)
         for piece in zip(tokens.chunk(pieces), targets.chunk(pieces), strict=True)
     ])  # fmt: skip
 
 
 def data_parallel_step(parallel: nn.Module, tokens: Any, targets: Any) -> Callable[[], Any]:
-    """Forward and backward; whoever wraps the model averages the gradients meanwhile."""
+    """Return forward and backward of a wrapped model, which averages the gradients."""
 
     def step() -> Any:
         loss = model.compute_loss(parallel(tokens), targets)
@@ -143,7 +144,7 @@ def data_parallel_step(parallel: nn.Module, tokens: Any, targets: Any) -> Callab
 
 def train(
     comm: Communicator,
-    setting: WorkloadOptions,
+    settings: WorkloadOptions,
     workload: str,
     *,
     parts: nn.Module,
@@ -153,24 +154,25 @@ def train(
     parameters: int,
     compared: Callable[[str], bool] = lambda name: True,
 ) -> dict[str, Any]:
-    """Check a step and time others: the part's share of the document. Collective.
+    """Check one step and time others; return the part's share of the document. Collective.
 
-    parts: what this rank holds. step: forward and backward of a batch; its loss, None on ranks that
-    don't know it. expected: what the unsplit model gives; asked after a first step. tokens: in a
-    step of all ranks. parameters: of the whole model. compared: the names of parameters whose
-    gradients are compared.
-    Layers that compute are followed by an optimizer's step (SGD), those that sleep are not.
+    parts: the layers of this rank. step: forward and backward of a batch; returns the loss, None on
+    ranks without it. expected: the unsplit model's result; called after the first step. tokens: in
+    a step of all ranks. parameters: of the whole model. compared: whether a parameter's gradient is
+    compared. An optimizer's step (SGD) follows if layers compute.
     """
     comm.progress.at("a step, to compare")
     loss = step()
     losses = comm.gather(None if loss is None else float(loss.detach()))
-    known = [one for one in losses if one is not None]
-    found = {name: one for name, one in collect_gradients(parts).items() if compared(name)}
-    outcome = StepResult(sum(known) / len(known), found)
+    losses = [loss for loss in losses if loss is not None]
+    gradients = {
+        name: gradient for name, gradient in collect_gradients(parts).items() if compared(name)
+    }
+    result = StepResult(sum(losses) / len(losses), gradients)
     comm.progress.at("the unsplit model, to compare")
-    error = comm.worst(largest_error(outcome, expected()))
-    del outcome, found
-    optimizer = torch.optim.SGD(parts.parameters(), lr=LEARNING_RATE) if setting.real else None
+    error = comm.worst(largest_error(result, expected()))
+    del result, gradients
+    optimizer = torch.optim.SGD(parts.parameters(), lr=LEARNING_RATE) if settings.is_real else None
 
     def whole_step() -> None:
         parts.zero_grad(set_to_none=True)
@@ -181,63 +183,63 @@ def train(
     if comm.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
     steps = time_repeats(
-        comm, whole_step, warm_up=setting.warm_up, repeats=setting.steps, what=f"{workload}, step"
+        comm, whole_step, warm_up=settings.warm_up, repeats=settings.steps, what=f"{workload}, step"
     )
-    check = verdict(BY_OTHERS, error, setting.dtype)
-    return entry(comm, setting, workload, steps, tokens, parameters, check)
+    check = verdict(COMPARED, error, settings.dtype)
+    return build_entry(comm, settings, workload, steps, tokens, parameters, check)
 
 
-def entry(
+def build_entry(
     comm: Communicator,
-    setting: WorkloadOptions,
+    settings: WorkloadOptions,
     workload: str,
     steps: list[float],
     tokens: int,
     parameters: int,
     check: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """A workload's share of the document, and its lines for people."""
+    """Return a workload's share of the document, and print its lines."""
     peak = torch.cuda.max_memory_allocated() if comm.device.type == "cuda" else None
     seconds = statistics.median(steps)
-    made = {
+    result = {
         "workload": workload,
         "ranks": comm.size,
-        "shape": setting.shape.as_mapping(),
-        "dtype": str(setting.dtype).removeprefix("torch."),
-        "compute": setting.compute,
+        "shape": settings.shape.as_mapping(),
+        "dtype": str(settings.dtype).removeprefix("torch."),
+        "compute": settings.compute,
         "steps": steps,
         "step_seconds": seconds,
-        "warm_up": setting.warm_up,
+        "warm_up": settings.warm_up,
         "parameters": parameters,
         "tokens_per_second": tokens / seconds,
         "peak_memory_bytes": None if peak is None else int(comm.worst(peak)),
         "check": dict(check),
     }
-    for line in text_tables.workload_lines(made):
+    for line in text_tables.workload_lines(result):
         comm.line(line)
-    return {"workloads": [made]}
+    return {"workloads": [result]}
 
 
 def train_replicas(
     comm: Communicator,
-    setting: WorkloadOptions,
+    settings: WorkloadOptions,
     workload: str,
     parallel: nn.Module,
     parameters: int,
 ) -> dict[str, Any]:
-    """Train where each rank has the whole model's work on a batch of its own: ddp and fsdp.
+    """Train the whole model with a separate batch on each rank: ddp and fsdp.
 
-    parallel: the model in what averages its gradients. parameters: of the unsplit model.
+    parallel: the model, wrapped to average its gradients. parameters: of the unsplit model.
     """
-    ((tokens, targets),) = batches(comm, setting, [comm.rank])
+    ((tokens, targets),) = make_batches(comm, settings, [comm.rank])
     return train(
-        comm, setting, workload,
+        comm, settings, workload,
         parts=parallel,
         step=data_parallel_step(parallel, tokens, targets),
-        expected=lambda: expectation(
-            comm, setting, range(comm.size),
-            setting.unsplit_layers(sleeping_gradient(comm.size)),
+        expected=lambda: compute_expected(
+            comm, settings, range(comm.size),
+            settings.unsplit_layers(sleeping_gradient(comm.size)),
         ),
-        tokens=setting.shape.tokens * comm.size,
+        tokens=settings.shape.tokens * comm.size,
         parameters=parameters,
     )  # fmt: skip

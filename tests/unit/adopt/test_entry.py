@@ -90,7 +90,7 @@ def test_the_first_rig_of_a_file(before: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("before", "told"),
+    ("before", "reported"),
     [
         ("rigs:\n  hosts: {a: {x: 1}}\n", "safely"),
         ("rigs:\n  hosts: [a]\n", "safely"),
@@ -100,8 +100,8 @@ def test_the_first_rig_of_a_file(before: str) -> None:
         ("rigs: [\n", "not valid YAML"),
     ],
 )
-def test_what_cant_be_done_safely_is_left_to_the_operator(before: str, told: str) -> None:
-    with pytest.raises(SourceError, match=told):
+def test_what_cant_be_done_safely_is_left_to_the_operator(before: str, reported: str) -> None:
+    with pytest.raises(SourceError, match=reported):
         added(before)
 
 

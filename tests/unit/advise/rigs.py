@@ -1,4 +1,4 @@
-"""Rigs for the tests: as told on a command line, and as facts tell them."""
+"""Rigs for the tests: described by flags, and by facts."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ def test_without_links_every_gpu_has_sixteen_lanes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("gpus", "links", "said", "advice"),
+    ("gpus", "links", "message", "advice"),
     [
         ("3x RTX 3090", "gen2x1,gen3x16", "2 links for 3 GPUs", "one for each GPU"),
         ("3x RTX 309", "", "unknown GPU 'RTX 309'", "Did you mean RTX 3090"),
@@ -38,10 +38,10 @@ def test_without_links_every_gpu_has_sixteen_lanes() -> None:
         ("RTX 3090", "gen3x5", "is not a link", "gen3x4"),
     ],
 )
-def test_wrong_words_are_named(gpus: str, links: str, said: str, advice: str) -> None:
+def test_wrong_words_are_named(gpus: str, links: str, message: str, advice: str) -> None:
     with pytest.raises(DeeprigError) as raised:
         machine.from_words(gpus, links)
-    assert said in raised.value.message
+    assert message in raised.value.message
     assert advice in raised.value.advice
 
 

@@ -70,7 +70,7 @@ def test_collectives_are_fitted_and_the_slowest_gpu_counts() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"version": 2}, "has version 2 of deeprig-bench; this deeprig reads 1"),
         ({"version": "1"}, "has version '1'"),
@@ -79,10 +79,10 @@ def test_collectives_are_fitted_and_the_slowest_gpu_counts() -> None:
         ({"ranks": "three"}, "is broken"),
     ],
 )
-def test_what_is_no_document_is_refused_with_advice(changes: dict[str, Any], said: str) -> None:
+def test_what_is_no_document_is_refused_with_advice(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(DeeprigError) as raised:
         parsed(**changes)
-    assert said in raised.value.message
+    assert message in raised.value.message
     assert "again" in raised.value.advice
 
 
@@ -168,17 +168,19 @@ def test_the_rigs_newest_document_is_read() -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "more", "said"),
+    ("content", "more", "message"),
     [
         (json.dumps(document(version=3)), {}, "version 3"),
         ("", {"failed": True, "msg": "no right to read"}, "no right to read"),
     ],
 )
-def test_one_that_cannot_be_used_is_a_note(content: str, more: dict[str, Any], said: str) -> None:
+def test_one_that_cannot_be_used_is_a_note(
+    content: str, more: dict[str, Any], message: str
+) -> None:
     found, _ = newest(content, **more)
     assert found is not None
     assert found.network is None
-    assert said in found.notes[0]
+    assert message in found.notes[0]
 
 
 def test_a_rig_without_benchmarks_has_nothing_measured() -> None:

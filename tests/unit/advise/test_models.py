@@ -41,7 +41,7 @@ FIELDS = "layers: 1, hidden: 8, heads: 2, kv_heads: 1, feed_forward: 4, vocabula
 
 
 @pytest.mark.parametrize(
-    ("row", "said", "advice"),
+    ("row", "message", "advice"),
     [
         (FIELDS.replace("hidden", "hiden"), "unknown field 'hiden'", "Did you mean hidden?"),
         (FIELDS.replace("layers: 1, ", ""), "'layers' is missing", ""),
@@ -53,12 +53,12 @@ FIELDS = "layers: 1, hidden: 8, heads: 2, kv_heads: 1, feed_forward: 4, vocabula
         (f"{FIELDS}, tied: 1", "'tied' should be bool", ""),
     ],
 )
-def test_a_wrong_row_is_named(tmp_path: Path, row: str, said: str, advice: str) -> None:
+def test_a_wrong_row_is_named(tmp_path: Path, row: str, message: str, advice: str) -> None:
     file = tmp_path / "models.yml"
     file.write_text(f"models:\n  mine: {{{row}}}\n")
     with pytest.raises(DeeprigError) as raised:
         models.load(file)
-    assert said in raised.value.message
+    assert message in raised.value.message
     assert advice in raised.value.advice
     if isinstance(raised.value, SourceError):
         assert raised.value.position is not None

@@ -1,4 +1,4 @@
-"""What is said of the rig that the project began with, and what to change."""
+"""The report on the rig that the project began with, and its recommendations."""
 
 from __future__ import annotations
 
@@ -258,13 +258,13 @@ def test_slowdowns_are_of_forms_that_use_links(seven: Report) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "message"),
     [("lanes.png", "written as .svg or .html"), ("/none/x.svg", "the folder does not exist")],
 )
-def test_where_no_plot_can_be_written_is_said_first(name: str, said: str) -> None:
+def test_where_no_plot_can_be_written_is_said_first(name: str, message: str) -> None:
     with pytest.raises(DeeprigError) as raised:
         plot.check(name)
-    assert said in raised.value.message
+    assert message in raised.value.message
 
 
 def test_many_gpus_are_told_a_board_with_lanes_for_all() -> None:

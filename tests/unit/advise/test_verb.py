@@ -76,7 +76,7 @@ def test_the_command_line_has_every_flag_and_needs_no_rig() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "said", "advice"),
+    ("changes", "message", "advice"),
     [
         ({"model": "gpt3"}, "unknown model 'gpt3'", "gpt2"),
         ({"precision": "int2"}, "unknown precision 'int2'", "int4"),
@@ -100,11 +100,11 @@ def test_the_command_line_has_every_flag_and_needs_no_rig() -> None:
     ],
 )
 def test_what_is_wrong_is_said_before_anything_is_printed(
-    changes: dict[str, Any], said: str, advice: str, capsys: pytest.CaptureFixture[str]
+    changes: dict[str, Any], message: str, advice: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(DeeprigError) as raised:
         advise(**changes)
-    assert said in raised.value.message
+    assert message in raised.value.message
     assert advice in raised.value.advice
     assert capsys.readouterr().out == ""
 

@@ -66,7 +66,7 @@ def test_the_seed_rigs_board_is_kept_if_its_bios_splits_the_slot() -> None:
         ("H110 Pro BTC+", "Pentium G4400", "6x gen2x1", "replace"),
         ("ROMED8-2T", "EPYC 7302", "3x gen4x16", "keep"),
         ("PRIME B250M-A", "Core i5-7500", "3x gen2x1", "replace"),
-        # Its row is the vendor's, and says nothing of splitting.
+        # Its row is the vendor's, without splitting.
         ("B450M Steel Legend", "Ryzen 5 1600", "3x gen2x1", "keep, if its BIOS splits the slot"),
         ("", "", "1x gen3x1", "keep"),
     ],

@@ -1,4 +1,4 @@
-"""What is said of a backup, on a rig and here."""
+"""The state of a backup, on a rig and here."""
 
 from __future__ import annotations
 
@@ -87,12 +87,12 @@ def test_a_copy_is_held_against_its_checksums(folder: Path) -> None:
 
 @pytest.fixture(params=["here", "there", "restore"])
 def bad(request: pytest.FixtureRequest) -> Callable[[Path], set[str]]:
-    """What is bad of a backup, as each of those says who look at one."""
+    """Return the faults of a backup, as every reader reports them."""
 
     def there(path: Path) -> set[str]:
         ask = stored.ASK.replace(FOLDER, str(path))
-        said = subprocess.run(["sh", "-c", ask], capture_output=True, text=True, check=True)
-        one = stored.parse(said.stdout)
+        message = subprocess.run(["sh", "-c", ask], capture_output=True, text=True, check=True)
+        one = stored.parse(message.stdout)
         assert one.state == ("damaged" if one.bad else "whole")
         assert len(one.bad) == len(set(one.bad))
         return set(one.bad)
@@ -102,9 +102,9 @@ def bad(request: pytest.FixtureRequest) -> Callable[[Path], set[str]]:
         task = next(one for one in play["tasks"] if one["name"] == "Whether it is whole")
         render = jinja2.Environment().from_string(task["ansible.builtin.shell"]["cmd"]).render
         words = ["bash", "-c", render(play["vars"])]
-        said = subprocess.run(words, cwd=path, capture_output=True, text=True, check=False)
-        found = {line.split(": ")[0] for line in said.stdout.splitlines()}
-        assert bool(said.returncode) == bool(found), said
+        message = subprocess.run(words, cwd=path, capture_output=True, text=True, check=False)
+        found = {line.split(": ")[0] for line in message.stdout.splitlines()}
+        assert bool(message.returncode) == bool(found), message
         return found
 
     return {
@@ -277,9 +277,11 @@ def test_nothing_is_written_where_fab_happens_to_run(tmp_path: Path) -> None:
     root = Path(__file__).parents[3]
     assert root / "backups" == paths.BACKUPS
     logs = set((root / "log").glob("*"))
-    words = ["-m", "fabric", "-r", str(root), "backup", "-H", "nobody@127.0.0.1:9"]
-    said = subprocess.run([sys.executable, *words], cwd=tmp_path, capture_output=True, check=False)
-    assert said.returncode == 4, said.stderr
+    words = ["-m", "fabric", "-r", str(root), "backup", "-H", "user@127.0.0.1:9"]
+    message = subprocess.run(
+        [sys.executable, *words], cwd=tmp_path, capture_output=True, check=False
+    )
+    assert message.returncode == 4, message.stderr
     assert names(tmp_path) == []
     (log,) = set((root / "log").glob("*-backup-*.jsonl")) - logs
     log.unlink()

@@ -61,21 +61,42 @@ def test_nothing_wrong() -> None:
 @pytest.mark.parametrize(
     ("share", "said"),
     [
-        ({"collectives": [{"collective": "broadcast", "sizes": [SIZE, WRONG]}]},
-         "broadcast: 2 wrong values"),
+        (
+            {"collectives": [{"collective": "broadcast", "sizes": [SIZE, WRONG]}]},
+            "broadcast: 2 wrong values",
+        ),
         ({"pairs": [{"from": 0, "to": 1, "wrong_values": 3}]}, "rank 0 to 1: 3 wrong values"),
-        ({"transfers": [{"gpu": "0000:04:00.0", "direction": "host_to_device", "wrong_values": 1}]},
-         "GPU 0000:04:00.0 host_to_device: 1 wrong values"),
+        (
+            {
+                "transfers": [
+                    {"gpu": "0000:04:00.0", "direction": "host_to_device", "wrong_values": 1}
+                ]
+            },
+            "GPU 0000:04:00.0 host_to_device: 1 wrong values",
+        ),
         ({"peer": [{"from": "a", "to": "b", "wrong_values": 1}]}, "GPU a to b: 1 wrong values"),
-        ({"gemm": [{"rank": 1, "dtype": "float16", "wrong_values": 9}]},
-         "rank 1 float16 GEMM: 9 wrong values"),
-        ({"hazards": [{"hazard": "default", "wrong_values": 4}]},
-         "all_reduce as NCCL comes: 4 wrong values"),
-        ({"workloads": [{"workload": "moe", "check": {
-            "right": False, "largest_error": 0.5, "tolerance": 1e-4}}]},
-         "moe: differs from the unsplit model by 0.5 of a tensor, and rounding explains 0.0001"),
+        (
+            {"gemm": [{"rank": 1, "dtype": "float16", "wrong_values": 9}]},
+            "rank 1 float16 GEMM: 9 wrong values",
+        ),
+        (
+            {"hazards": [{"hazard": "default", "wrong_values": 4}]},
+            "all_reduce with NCCL's defaults: 4 wrong values",
+        ),
+        (
+            {
+                "workloads": [
+                    {
+                        "workload": "moe",
+                        "check": {"right": False, "largest_error": 0.5, "tolerance": 1e-4},
+                    }
+                ]
+            },
+            "moe: differs from the unsplit model by 0.5 of a tensor;"
+            " rounding explains at most 0.0001",
+        ),
     ],
-)  # fmt: skip
+)
 def test_what_is_wrong(share: dict[str, Any], said: str) -> None:
     assert document.wrong(share) == [said]
 
@@ -98,8 +119,10 @@ def test_what_the_agent_gets() -> None:
     made = fresh(collectives=entries, gpus=gpus, nccl="2.29.7")
     (result,) = parse(document.collective_results(made), "x.json")
     assert (result.name, result.gpus, result.nccl_version) == (
-        "all_reduce nccl 2", tuple(gpus), "2.29.7",
-    )  # fmt: skip
+        "all_reduce nccl 2",
+        tuple(gpus),
+        "2.29.7",
+    )
     assert result.wrong_values == 0
     (result,) = parse(document.collective_results(made | {"nodes": 2}), "x.json")
     assert result.gpus == (), "addresses of two rigs mean nothing on one"

@@ -37,7 +37,7 @@ NVBANDWIDTH: dict[str, Any] = {"nvbandwidth": {
 
 
 def test_all_reduce_perf() -> None:
-    assert nvidia_tools.all_reduce_result(ALL_REDUCE) == {
+    assert nvidia_tools.parse_all_reduce(ALL_REDUCE) == {
         "version": "22907", "size_bytes": 67108864, "time_seconds": pytest.approx(0.0111848),
         "bus_bandwidth_bytes_per_second": 8e9, "wrong_values": 2,
     }  # fmt: skip
@@ -46,28 +46,28 @@ def test_all_reduce_perf() -> None:
 def test_wrong_values_of_both_ways_count() -> None:
     document = copy.deepcopy(ALL_REDUCE)
     document["results"][0]["out_of_place"]["nwrong"] = 3.0
-    assert nvidia_tools.all_reduce_result(document)["wrong_values"] == 5
+    assert nvidia_tools.parse_all_reduce(document)["wrong_values"] == 5
 
 
 def test_all_reduce_perf_that_did_not_look_at_values() -> None:
     document = copy.deepcopy(ALL_REDUCE)
     document["results"][0]["in_place"]["nwrong"] = None
     document["results"][0]["out_of_place"]["nwrong"] = None
-    assert nvidia_tools.all_reduce_result(document)["wrong_values"] is None
+    assert nvidia_tools.parse_all_reduce(document)["wrong_values"] is None
 
 
 @pytest.mark.parametrize("key", ["results", "nccl_version"])
 def test_another_json(key: str) -> None:
-    with pytest.raises(UnusableError, match="not as nccl-tests"):
-        nvidia_tools.all_reduce_result(
+    with pytest.raises(UnusableError, match="not in the format of nccl-tests"):
+        nvidia_tools.parse_all_reduce(
             {name: one for name, one in ALL_REDUCE.items() if name != key}
         )
-    with pytest.raises(UnusableError, match="not as nccl-tests"):
-        nvidia_tools.all_reduce_result(ALL_REDUCE | {"results": []})
+    with pytest.raises(UnusableError, match="not in the format of nccl-tests"):
+        nvidia_tools.parse_all_reduce(ALL_REDUCE | {"results": []})
 
 
 def test_nvbandwidth() -> None:
-    version, transfers = nvidia_tools.nvbandwidth_result(NVBANDWIDTH, GPUS)
+    version, transfers = nvidia_tools.parse_nvbandwidth(NVBANDWIDTH, GPUS)
     assert version == "v0.8"
     assert transfers == [
         {"gpu": GPUS[0], "direction": "host_to_device", "bandwidth_bytes_per_second": 12.4e9},
@@ -77,22 +77,22 @@ def test_nvbandwidth() -> None:
 
 
 def test_gpus_without_addresses_are_numbered() -> None:
-    _, transfers = nvidia_tools.nvbandwidth_result(NVBANDWIDTH, [])
+    _, transfers = nvidia_tools.parse_nvbandwidth(NVBANDWIDTH, [])
     assert {entry["gpu"] for entry in transfers} == {"0", "1"}
 
 
 def test_nvbandwidth_that_fails() -> None:
     with pytest.raises(UnusableError, match="no CUDA"):
-        nvidia_tools.nvbandwidth_result({"nvbandwidth": {"error": "no CUDA"}}, GPUS)
+        nvidia_tools.parse_nvbandwidth({"nvbandwidth": {"error": "no CUDA"}}, GPUS)
     with pytest.raises(UnusableError, match="no copies"):
-        nvidia_tools.nvbandwidth_result({"nvbandwidth": {"testcases": []}}, GPUS)
+        nvidia_tools.parse_nvbandwidth({"nvbandwidth": {"testcases": []}}, GPUS)
 
 
 def test_agreement() -> None:
-    assert nvidia_tools.compared({"all_reduce": (8e9, 8.5e9)}) == (True, "")
-    agrees, reason = nvidia_tools.compared({"all_reduce": (4e9, 8e9), "other": (1e9, 1e9)})
+    assert nvidia_tools.compare({"all_reduce": (8e9, 8.5e9)}) == (True, "")
+    agrees, reason = nvidia_tools.compare({"all_reduce": (4e9, 8e9), "other": (1e9, 1e9)})
     assert (agrees, reason) == (False, "all_reduce: 8.00 GB/s, ours 4.00")
-    assert nvidia_tools.compared({"all_reduce": (None, 8e9)})[0] is None
+    assert nvidia_tools.compare({"all_reduce": (None, 8e9)})[0] is None
 
 
 def test_the_nearest_of_our_sizes() -> None:
@@ -101,5 +101,5 @@ def test_the_nearest_of_our_sizes() -> None:
     ]
     entry = {"collective": "all_reduce", "sizes": sizes}
     other = {"collective": "broadcast", "sizes": [{**sizes[0], "size_bytes": 100}]}
-    assert nvidia_tools.nearest([other, entry], 100) == (64, 64.0)
-    assert nvidia_tools.nearest([other], 100) == (100, None)
+    assert nvidia_tools.find_nearest([other, entry], 100) == (64, 64.0)
+    assert nvidia_tools.find_nearest([other], 100) == (100, None)

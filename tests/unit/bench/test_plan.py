@@ -20,7 +20,7 @@ TABLE = json.loads(plan.TABLE.read_text())
 @pytest.mark.parametrize(("backend", "name"), ALL)
 @pytest.mark.parametrize("ranks", [2, 3, 4, 6, 7, 8, 13])
 def test_every_plan_can_be_run_by_any_number_of_ranks(backend: str, name: str, ranks: int) -> None:
-    made = plan.make(name, Resources(backend, ranks))
+    made = plan.build_plan(name, Resources(backend, ranks))
     parts = {part.name: part for part in made.parts}
     assert set(parts) == set(TABLE[backend][name]["parts"])
     for part in made.parts:
@@ -28,7 +28,7 @@ def test_every_plan_can_be_run_by_any_number_of_ranks(backend: str, name: str, r
         if part.name in plan.WORKLOADS:
             small = part.options.get("small", part.options)
             for values in (part.options["shape"], small["shape"]):
-                must_fit(part.name, ModelShape.of(values), ranks)
+                must_fit(part.name, ModelShape.parse(values), ranks)
 
 
 def must_fit(part: str, shape: ModelShape, ranks: int) -> None:
@@ -57,7 +57,7 @@ def test_every_part_has_a_program() -> None:
 def test_full_is_more_than_quick() -> None:
     for backend in ("gloo", "nccl"):
         quick, full = (TABLE[backend][name]["parts"]["collectives"] for name in plan.PLANS)
-        assert plan.size(full["max_bytes"]) > plan.size(quick["max_bytes"])
+        assert plan.parse_size(full["max_bytes"]) > plan.parse_size(quick["max_bytes"])
         assert full["factor"] < quick["factor"]
 
 
@@ -81,23 +81,23 @@ def test_full_is_more_than_quick() -> None:
     ],
 )  # fmt: skip
 def test_what_is_skipped_and_why(part: str, resources: Resources, reason: str) -> None:
-    said = plan.skipped(part, resources)
+    said = plan.find_skip_reason(part, resources)
     assert (reason in said) if reason else said == ""
 
 
 def test_a_part_that_the_backend_lacks_is_told() -> None:
-    (part,) = plan.make("quick", Resources("gloo", 2), ["transfers"]).parts
+    (part,) = plan.build_plan("quick", Resources("gloo", 2), ["transfers"]).parts
     assert part.skipped
 
 
 def test_parts_come_in_the_order_of_the_plan() -> None:
-    made = plan.make("quick", Resources("gloo", 2), ["ddp", "environment", "ddp", "gemm"])
+    made = plan.build_plan("quick", Resources("gloo", 2), ["ddp", "environment", "ddp", "gemm"])
     assert [part.name for part in made.parts] == ["environment", "gemm", "ddp"]
 
 
 def test_options_replace_the_plans_own() -> None:
     changes = {"min_bytes": 16, "max_bytes": 100, "factor": 2, "repeats": 7}
-    made = {part.name: part.options for part in plan.make(
+    made = {part.name: part.options for part in plan.build_plan(
         "full", Resources("nccl", 2), changes=changes
     ).parts}  # fmt: skip
     assert made["collectives"]["sizes_bytes"] == [16, 32, 64, 100]
@@ -117,33 +117,33 @@ def test_hazards_of_the_plans_are_in_their_table() -> None:
 
 @pytest.mark.parametrize("text", ["", "0", "-8", "8.5", "8T", "M", "8 M x", "8KK"])
 def test_no_sizes(text: str) -> None:
-    with pytest.raises(UnusableError, match="no size"):
-        plan.size(text)
+    with pytest.raises(UnusableError, match="is not a size"):
+        plan.parse_size(text)
 
 
 @pytest.mark.parametrize(
     ("text", "value"), [("8", 8), ("1k", 1024), ("2MB", 2 << 20), ("1G", 1 << 30)]
 )
 def test_sizes_as_text(text: str, value: int) -> None:
-    assert plan.size(text) == value
+    assert plan.parse_size(text) == value
 
 
 @pytest.mark.parametrize(
     ("least", "most", "factor"), list(itertools.product([1, 8, 9], [9, 64, 100], [2, 3, 8]))
 )
 def test_sizes(least: int, most: int, factor: int) -> None:
-    made = plan.sizes(least, most, factor)
+    made = plan.list_sizes(least, most, factor)
     assert (made[0], made[-1]) == (least, most)
     assert made == sorted(set(made))
     assert all(after <= before * factor for before, after in itertools.pairwise(made))
 
 
 def test_a_shape_is_what_it_says() -> None:
-    assert ModelShape.of({"layers": 3}).layers == 3
+    assert ModelShape.parse({"layers": 3}).layers == 3
     with pytest.raises(UnusableError, match="no depth"):
-        ModelShape.of({"depth": 3})
+        ModelShape.parse({"depth": 3})
     for value in (0, -1, True, 1.5, "8"):
         with pytest.raises(UnusableError, match="layers of a shape"):
-            ModelShape.of({"layers": value})
+            ModelShape.parse({"layers": value})
     with pytest.raises(UnusableError, match="heads 4 can't be split among 3"):
         ModelShape(heads=4).must_divide(3, "heads")

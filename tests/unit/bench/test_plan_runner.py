@@ -20,24 +20,24 @@ WRONG = ["GPU 0 to 1: 7 wrong values"]
 
 
 class Silent:
-    """A report that nobody reads."""
+    """A reporter without output."""
 
     def __getattr__(self, name: str) -> Any:
         return lambda *words: None
 
 
 class Patient(Silent):
-    """In place of Watch."""
+    """Replaces InterruptionMonitor."""
 
-    def left(self) -> float:
+    def remaining_seconds(self) -> float:
         return 60.0
 
-    def interrupted(self) -> bool:
+    def is_interrupted(self) -> bool:
         return False
 
 
 class Jobs:
-    """In place of job.run: parts end well, or wrong where they are said to."""
+    """Replaces run_torchrun: parts end well, or as the test says."""
 
     def __init__(self, wrong: Mapping[str, Sequence[str]], hangs: Mapping[str, Any]) -> None:
         self.ran: list[tuple[list[str], dict[str, str]]] = []
@@ -69,14 +69,14 @@ def ran(
 ) -> tuple[Jobs, dict[str, Any]]:
     """A run of these parts: its jobs, and its document."""
     jobs = Jobs(wrong or {}, hangs or {})
-    monkeypatch.setattr(plan_runner, "run", jobs.run)
+    monkeypatch.setattr(plan_runner, "run_torchrun", jobs.run)
     document = documents.start(
         plan="full", backend=backend, ranks=2, nodes=1, hostname="rig", now=0.0
     )
     plan = Plan(tuple(Part(name) for name in parts), 60.0, 10.0)
     watch: Any = Patient()
     report: Reporter = Silent()
-    PlanRunner(plan, Resources(backend, 2), RigGroup(), document, watch, report).go()
+    PlanRunner(plan, Resources(backend, 2), RigGroup(), document, watch, report).run()
     return jobs, document
 
 

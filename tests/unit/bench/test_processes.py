@@ -32,10 +32,10 @@ parent.wait()
 stopped = subprocess.Popen(["sleep", "60"])
 os.kill(stopped.pid, signal.SIGSTOP)
 spared = subprocess.Popen(["sleep", "60"])
-below = processes.descendants(os.getpid())
+below = processes.list_descendants(os.getpid())
 left = processes.end_descendants({spared.pid})
-states = [processes.state(pid) for pid in (deaf.pid, orphan, stopped.pid)]
-alive = processes.state(spared.pid)
+states = [processes.read_state(pid) for pid in (deaf.pid, orphan, stopped.pid)]
+alive = processes.read_state(spared.pid)
 spared.kill()
 found = {deaf.pid, orphan, stopped.pid, spared.pid} <= set(below)
 print(json.dumps([found, left, states, alive]))
@@ -61,32 +61,32 @@ def test_a_child_ends_with_its_parent() -> None:
     )  # fmt: skip
     assert parent.stdout is not None
     child = int(parent.stdout.readline())
-    assert processes.state(child).startswith(("S", "R"))
+    assert processes.read_state(child).startswith(("S", "R"))
     parent.kill()
     parent.wait()
     parent.stdout.close()
-    wait_for(lambda: processes.state(child).startswith(("gone", "Z")), "the child ended")
+    wait_for(lambda: processes.read_state(child).startswith(("gone", "Z")), "the child ended")
 
 
 def test_states() -> None:
-    assert processes.state(os.getpid()) == "R (running)"
-    assert processes.state(2**22 + 1) == "gone"
-    assert processes.kernel_wait(2**22 + 1) == ""
+    assert processes.read_state(os.getpid()) == "R (running)"
+    assert processes.read_state(2**22 + 1) == "gone"
+    assert processes.read_kernel_wait(2**22 + 1) == ""
 
 
 def test_progress_comes_line_by_line(tmp_path: Path) -> None:
     follower = ProgressReader(progress_file(tmp_path, 3))
-    assert list(follower.news()) == [], "the rank has not begun"
+    assert list(follower.read_messages()) == [], "the rank has not begun"
     progress = ProgressWriter(tmp_path, 3)
     progress.begin("ddp")
-    assert list(follower.news()) == [{"pid": os.getpid()}, {"part": "ddp"}]
+    assert list(follower.read_messages()) == [{"pid": os.getpid()}, {"part": "ddp"}]
     with progress_file(tmp_path, 3).open("a") as file:
         file.write('{"at": "ste')
-    assert list(follower.news()) == [], "half a line waits"
+    assert list(follower.read_messages()) == [], "half a line waits"
     with progress_file(tmp_path, 3).open("a") as file:
         file.write('p 1"}\n')
     progress.end("ddp", ["wrong"])
-    assert list(follower.news()) == [{"at": "step 1"}, {"end": "ddp", "wrong": ["wrong"]}]
+    assert list(follower.read_messages()) == [{"at": "step 1"}, {"end": "ddp", "wrong": ["wrong"]}]
 
 
 def test_who_is_waited_for(tmp_path: Path) -> None:
@@ -97,12 +97,12 @@ def test_who_is_waited_for(tmp_path: Path) -> None:
         progress.begin("collectives")
         progress.at("repeat 1")
     tellers[0].line("a row")
-    assert [rank.number for rank, _ in ranks.news()] == [0, 0, 0, 0, 1, 1, 1, 2, 2, 2]
-    assert (ranks.behind(), ranks.first, len(ranks)) == ([], 0, 3)
+    assert [rank.number for rank, _ in ranks.read_messages()] == [0, 0, 0, 0, 1, 1, 1, 2, 2, 2]
+    assert (ranks.list_behind(), ranks.first, len(ranks)) == ([], 0, 3)
     tellers[0].at("repeat 2")
     tellers[2].at("repeat 2")
-    assert len(list(ranks.news())) == 2
-    assert ranks.behind() == [1]
+    assert len(list(ranks.read_messages())) == 2
+    assert ranks.list_behind() == [1]
     described = ranks.describe({1: -11}, stacks=False)
     assert (described["1"]["at"], described["1"]["exit"]) == ("repeat 1", -11)
     assert (described["2"]["at"], described["2"]["exit"]) == ("repeat 2", None)

@@ -1,4 +1,4 @@
-"""A driver whose calls hang in the kernel: what can't be killed holds nobody up."""
+"""A driver that hangs in the kernel: a process that can't be killed does not delay the run."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_a_probe_that_hangs_in_the_driver(
     monkeypatch.setattr(resources, "PROBE_SECONDS", 0.1)
     began = time.monotonic()
     with pytest.raises(UnusableError, match="did not answer"):
-        resources.probe()
+        resources.probe_torch()
     assert time.monotonic() - began < LONG_SECONDS / 2
 
 
@@ -63,24 +63,24 @@ def test_a_look_that_hangs_in_the_driver(
     monkeypatch.setattr(signal, "signal", lambda number, handler: None)
     monkeypatch.setattr(
         interruptions,
-        "_start_looker",
+        "_start_gpu_monitor",
         lambda: stuck(["sleep", str(LONG_SECONDS)], stdout=subprocess.PIPE),
     )
     monkeypatch.setattr(interruptions, "KILL_SECONDS", 0.1)
-    looking = InterruptionMonitor(1.0, input_too=False, jobs_too=True)
+    looking = InterruptionMonitor(1.0, watch_input=False, watch_gpus=True)
     began = time.monotonic()
     looking.close()
     assert time.monotonic() - began < LONG_SECONDS / 2
 
 
 def test_a_rank_that_can_not_be_killed_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    following = SimpleNamespace(ending=lambda: Ending("hang", message="no rank got on"))
+    following = SimpleNamespace(wait=lambda: Ending("hang", message="no rank made progress"))
     monkeypatch.setattr(job, "_start", lambda *words: None)
     monkeypatch.setattr(job, "_Following", lambda *words: following)
     monkeypatch.setattr(processes, "end_descendants", lambda spared: [7])
     looking: Any = SimpleNamespace(spared=set())
-    ending = job.run(Job("nccl", 2, [], "name"), looking, JobListener(), 1.0)
-    assert ending.message.startswith("no rank got on; 7 can't be killed")
+    ending = job.run_torchrun(Job("nccl", 2, [], "name"), looking, JobListener(), 1.0)
+    assert ending.message.startswith("no rank made progress; 7 can't be killed")
 
 
 def test_the_driver_has_time_to_clean_up_and_whoever_comes_next_waits_for_it() -> None:

@@ -6,7 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from agent.bench.torchrun import Death, RigGroup, command, deaths, ended, environment
+from agent.bench.torchrun import (
+    Death,
+    RigGroup,
+    build_command,
+    build_environment,
+    describe_status,
+    find_deaths,
+)
 
 #: torch 2.13; the first in its list lost a peer and raised, the second was killed.
 SUMMARY = """\
@@ -43,33 +50,33 @@ Root Cause (first observed failure):
 
 
 def test_a_signal_is_the_cause_of_an_exception() -> None:
-    found = deaths(SUMMARY.format(second="-9"), {1: 5.0})
+    found = find_deaths(SUMMARY.format(second="-9"), {1: 5.0})
     assert found == [Death(2, -9), Death(1, 1), Death(0, -15)]
 
 
 def test_of_exceptions_the_first_that_torchrun_saw() -> None:
-    found = deaths(SUMMARY.format(second="1"), {})
+    found = find_deaths(SUMMARY.format(second="1"), {})
     assert found == [Death(1, 1), Death(2, 1), Death(0, -15)]
 
 
 def test_of_exceptions_the_first_that_a_rank_told() -> None:
     """torchrun may find all of them at once."""
-    found = deaths(SUMMARY.format(second="1"), {1: 5.1, 2: 5.0})
+    found = find_deaths(SUMMARY.format(second="1"), {1: 5.1, 2: 5.0})
     assert found == [Death(2, 1), Death(1, 1), Death(0, -15)]
 
 
 def test_no_summary() -> None:
-    assert deaths("Traceback (most recent call last): …", {}) == []
+    assert find_deaths("Traceback (most recent call last): …", {}) == []
 
 
 def test_statuses_in_words() -> None:
-    assert ended(-11) == "was killed by SIGSEGV"
-    assert ended(-250) == "was killed by signal 250"
-    assert ended(3) == "ended with status 3"
+    assert describe_status(-11) == "was killed by SIGSEGV"
+    assert describe_status(-250) == "was killed by signal 250"
+    assert describe_status(3) == "ended with status 3"
 
 
 def test_on_one_rig_the_port_is_torchruns_to_find() -> None:
-    words = command(3, RigGroup(), "run", Path("/job.json"))
+    words = build_command(3, RigGroup(), "run", Path("/job.json"))
     assert "--standalone" in words
     assert not any("rdzv-endpoint" in word for word in words)
     assert words[-3:] == ["-m", "agent.bench.rank", "/job.json"]
@@ -78,23 +85,23 @@ def test_on_one_rig_the_port_is_torchruns_to_find() -> None:
 @pytest.mark.parametrize(("rank", "host"), [(0, "true"), (1, "false")])
 def test_several_rigs_meet(rank: int, host: str) -> None:
     nodes = RigGroup(2, rank, "10.0.0.1:29500", "10.0.0.2", "eth1")
-    words = command(3, nodes, "run", Path("/job.json"))
+    words = build_command(3, nodes, "run", Path("/job.json"))
     assert {"--nnodes=2", "--nproc-per-node=3", "--rdzv-endpoint=10.0.0.1:29500",
             "--local-addr=10.0.0.2", "--rdzv-id=run"} <= set(words)  # fmt: skip
     assert any(word.startswith(f"--rdzv-conf=is_host={host},") for word in words)
-    made = environment({}, "nccl", nodes, {})
+    made = build_environment({}, "nccl", nodes, {})
     assert made["NCCL_SOCKET_IFNAME"] == made["GLOO_SOCKET_IFNAME"] == "eth1"
 
 
 def test_environment() -> None:
     own = {"PATH": "/bin", "NCCL_SOCKET_IFNAME": "eth0"}
-    gloo = environment(own, "gloo", RigGroup(), {"NCCL_DEBUG": "INFO"})
+    gloo = build_environment(own, "gloo", RigGroup(), {"NCCL_DEBUG": "INFO"})
     assert gloo["GLOO_SOCKET_IFNAME"] == "lo", "one rig needs no network"
     assert gloo["NCCL_SOCKET_IFNAME"] == "eth0", "what the user said stays"
     assert (gloo["OMP_NUM_THREADS"], gloo["NCCL_DEBUG"], gloo["PATH"]) == ("1", "INFO", "/bin")
-    nccl = environment(own, "nccl", RigGroup(), {})
+    nccl = build_environment(own, "nccl", RigGroup(), {})
     assert nccl["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID", "ranks are in the order of the slots"
     assert "OMP_NUM_THREADS" not in nccl
     assert own == {"PATH": "/bin", "NCCL_SOCKET_IFNAME": "eth0"}
-    several = environment({}, "gloo", RigGroup(2, 0, "a:1", "a"), {})
+    several = build_environment({}, "gloo", RigGroup(2, 0, "a:1", "a"), {})
     assert "GLOO_SOCKET_IFNAME" not in several

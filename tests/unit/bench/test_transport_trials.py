@@ -25,7 +25,7 @@ def measured(rate: float, wrong: int = 0) -> dict[str, Any]:
 
 
 def concluded(**endings: Ending) -> dict[str, dict[str, Any]]:
-    entries = [transport_trials.entry(ROWS[name], ending) for name, ending in endings.items()]
+    entries = [transport_trials.build_entry(ROWS[name], ending) for name, ending in endings.items()]
     transport_trials.add_advice(entries)
     return {entry["hazard"]: entry for entry in entries}
 
@@ -35,7 +35,7 @@ def ok(rate: float, log: str, wrong: int = 0) -> Ending:
 
 
 def test_an_entry() -> None:
-    entry = transport_trials.entry(ROWS["p2p_off"], ok(6e9, SHM))
+    entry = transport_trials.build_entry(ROWS["p2p_off"], ok(6e9, SHM))
     assert entry == {
         "hazard": "p2p_off", "environment": {"NCCL_P2P_DISABLE": "1"},
         "transports": {"0->1": "SHM/direct/direct"}, "bus_bandwidth_bytes_per_second": 6e9,
@@ -65,7 +65,7 @@ def test_p2p_that_fails_only_when_it_is_forced() -> None:
 
 def test_p2p_that_is_right_and_faster() -> None:
     found = concluded(default=ok(6e9, SHM), p2p_on=ok(12e9, P2P))
-    assert found["p2p_on"]["advice"].startswith("Right, and 2.0 times as fast")
+    assert found["p2p_on"]["advice"].startswith("Values are right, and it is 2.0 times as fast")
 
 
 @pytest.mark.parametrize("log", [SHM, P2P])
@@ -77,13 +77,13 @@ def test_a_setting_that_changes_no_way_is_worth_nothing(log: str) -> None:
 
 def test_without_p2p_it_may_be_faster() -> None:
     found = concluded(default=ok(6e9, P2P), p2p_off=ok(9e9, SHM))
-    assert "NCCL_P2P_DISABLE=1 is worth setting" in found["p2p_off"]["advice"]
+    assert "set NCCL_P2P_DISABLE=1" in found["p2p_off"]["advice"]
 
 
 def test_what_fails_without_p2p_is_not_p2p() -> None:
     found = concluded(default=ok(6e9, SHM, wrong=3), shm_off=Ending("died", transports_log=SHM))
     for entry in found.values():
-        assert "Fails without P2P, too" in entry["advice"]
+        assert "also fails without P2P" in entry["advice"]
     assert found["shm_off"]["wrong_values"] is None
 
 
@@ -93,4 +93,4 @@ def test_a_hang_before_nccl_tells_what_it_uses() -> None:
     assert "set NCCL_P2P_DISABLE=1" in found["default"]["advice"]
     found = concluded(default=Ending("hang"), p2p_off=Ending("hang"))
     for entry in found.values():
-        assert "before NCCL chose a way" in entry["advice"]
+        assert "before NCCL chose a transport" in entry["advice"]

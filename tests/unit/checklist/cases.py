@@ -69,6 +69,6 @@ def case(messages: str = "", paths: Any = None, psus: Any = (750.0, 750.0), **ch
     return cases.from_facts("rig", facts(**changes), psus, {}, messages, paths)
 
 
-def told(board: str, cpu: str = "", gpus: str = "3x RTX 3090", psus: str = "") -> Case:
+def described(board: str, cpu: str = "", gpus: str = "3x RTX 3090", psus: str = "") -> Case:
     """A case without a rig."""
-    return replace(cases.from_words(board, cpu, gpus, psus), name="told")
+    return replace(cases.from_words(board, cpu, gpus, psus), name="described")

@@ -17,7 +17,7 @@ from provision.errors import DeeprigError, SourceError
 from provision.inventory import yaml_source
 from provision.inventory.hosts import Inventory
 from provision.output import files
-from tests.unit.checklist.cases import case, facts, gpu, told
+from tests.unit.checklist.cases import case, described, facts, gpu
 
 
 def entries(made: Checklist) -> dict[str, Entry]:
@@ -30,12 +30,12 @@ def test_every_item_is_told_for_every_rig() -> None:
         case(),
         case(psus=(1600.0,)),
         case(board={"name": "TUF GAMING B550M-PLUS (WI-FI)"}),
-        told("ROMED8-2T", "EPYC 7302", "4x RTX 3090"),
-        told("H110 Pro BTC+", "", "6x GTX 1060 6GB"),
-        told("", "", ""),
+        described("ROMED8-2T", "EPYC 7302", "4x RTX 3090"),
+        described("H110 Pro BTC+", "", "6x GTX 1060 6GB"),
+        described("", "", ""),
     ]
     known = items.load()
-    seen = {item.id for rig in rigs for item in items.of(rig, known) if item.told(rig)}
+    seen = {item.id for rig in rigs for item in items.of(rig, known) if item.describe(rig)}
     assert seen == {item.id for item in known}
 
 
@@ -51,44 +51,44 @@ def test_every_item_is_told_for_every_rig() -> None:
     ],
 )
 def test_what_lanes_are_wanted(board: str, cpu: str, wanted: int) -> None:
-    assert told(board, cpu).wanted == wanted
+    assert described(board, cpu).wanted == wanted
 
 
 def test_a_board_whose_menu_is_known_and_one_whose_is_not() -> None:
-    known = entries(checklist.make(told("ROMED8-2T", "EPYC 7302"), {}))["split"]
+    known = entries(checklist.make(described("ROMED8-2T", "EPYC 7302"), {}))["split"]
     assert known.how.startswith("Advanced > Chipset Config > AMD PCIe Link Width.")
     assert known.words == ()
-    unknown = entries(checklist.make(told("B450 Steel Legend"), {}))["split"]
+    unknown = entries(checklist.make(described("B450 Steel Legend"), {}))["split"]
     assert "The menu is not known for this board." in unknown.how
     assert "Bifurcation" in unknown.words
 
 
 def test_an_unknown_board_has_its_chipsets_rule_and_says_so() -> None:
-    (first, *_) = checklist.about(told("Gigabyte B450 AORUS M", "Ryzen 5 1600"))
+    (first, *_) = checklist.about(described("Gigabyte B450 AORUS M", "Ryzen 5 1600"))
     assert first.startswith("The board is not in the table; the rule of its chipset (B350, B450)")
-    (nothing,) = checklist.about(told("Unheard of"))
+    (nothing,) = checklist.about(described("Unheard of"))
     assert "nothing is known of it" in nothing
 
 
 @pytest.mark.parametrize("board", ["X399 AORUS PRO", "B450M Steel Legend", "H110 Pro BTC+"])
 def test_where_a_boards_row_is_silent_its_chipsets_rule_stands(board: str) -> None:
-    case = told(board)
+    case = described(board)
     assert case.chipset is not None
     assert case.chipset.rule in "\n".join(checklist.about(case))
-    known = told("TUF GAMING B550M-PLUS (WI-FI)")
+    known = described("TUF GAMING B550M-PLUS (WI-FI)")
     assert "chipset" not in "\n".join(checklist.about(known))
 
 
 @pytest.mark.parametrize("psus", ["-5", "0", "750,0", "nan", "inf", "750 W", "1e9"])
 def test_psus_that_no_rig_has(psus: str) -> None:
     with pytest.raises(DeeprigError, match="not a list of watts") as caught:
-        told("ROMED8-2T", psus=psus)
+        described("ROMED8-2T", psus=psus)
     assert caught.value.advice
-    assert told("ROMED8-2T", psus="750,850.5").psus == (750, 850.5)
+    assert described("ROMED8-2T", psus="750,850.5").psus == (750, 850.5)
 
 
 class Context:
-    """A command line that names no host yet; whoever asks for the fleet has looked too early."""
+    """A command line without hosts; asking for the fleet fails the test."""
 
     patterns = ()
 
@@ -115,7 +115,7 @@ def test_a_page_that_cant_be_written_after_all(tmp_path: Path) -> None:
 
 
 def test_a_chipset_is_known_by_the_boards_row() -> None:
-    zenith = told("ROG ZENITH EXTREME").chipset
+    zenith = described("ROG ZENITH EXTREME").chipset
     assert zenith is not None
     assert zenith.name == "X399"
 
@@ -123,10 +123,10 @@ def test_a_chipset_is_known_by_the_boards_row() -> None:
 def test_only_what_applies() -> None:
     one_supply = entries(checklist.make(case(psus=(1600.0,)), {}))
     assert not {"one-supply", "supplies-together"} & set(one_supply)
-    small = entries(checklist.make(told("H110 Pro BTC+", "", "6x GTX 1060 6GB"), {}))
+    small = entries(checklist.make(described("H110 Pro BTC+", "", "6x GTX 1060 6GB"), {}))
     assert not {"own-cables", "pads", "rebar", "split", "risers"} & set(small)
-    assert "pads" in entries(checklist.make(told("ROMED8-2T"), {}))
-    assert "lanes-stolen" in entries(checklist.make(told("ROMED8-2T"), {}))
+    assert "pads" in entries(checklist.make(described("ROMED8-2T"), {}))
+    assert "lanes-stolen" in entries(checklist.make(described("ROMED8-2T"), {}))
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ def test_only_what_applies() -> None:
 def test_no_menu_is_looked_for_that_the_chipset_rules_out(
     board: str, gpus: str, asked: bool
 ) -> None:
-    assert ("split" in entries(checklist.make(told(board, "", gpus), {}))) == asked
+    assert ("split" in entries(checklist.make(described(board, "", gpus), {}))) == asked
 
 
 def test_no_other_switch_of_the_firmware_is_named_for_the_iommu() -> None:
@@ -198,11 +198,11 @@ checklist:
 def test_an_answer_is_kept_when_the_next_question_is_broken_off(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    said = iter(["y", "n"])
+    message = iter(["y", "n"])
 
     def put(question: str) -> str:
         try:
-            return next(said)
+            return next(message)
         except StopIteration:
             raise KeyboardInterrupt from None
 
@@ -241,16 +241,16 @@ def test_what_cant_be_seen_is_asked_for_once() -> None:
     made = checklist.make(case(), {"fans": True})
     put: list[str] = []
 
-    def said(question: str) -> str:
+    def message(question: str) -> str:
         put.append(question)
         known = {"riser powered": "y", "pads": "n"}
         return next((answer for words, answer in known.items() if words in question), "")
 
-    answers = dict(command.ask(made, {"fans": True}, False, said))
+    answers = dict(command.ask(made, {"fans": True}, False, message))
     assert answers == {"riser-power": True, "pads": False}
     assert not any("fans" in question for question in put)
     put.clear()
-    list(command.ask(made, {"fans": True}, True, said))
+    list(command.ask(made, {"fans": True}, True, message))
     assert any("fans" in question for question in put)
 
     def ended(question: str) -> str:

@@ -8,7 +8,7 @@ import pytest
 
 from provision.checklist import observations
 from provision.checklist.observations import OBSERVERS
-from tests.unit.checklist.cases import GIB, case, gpu, port, told
+from tests.unit.checklist.cases import GIB, case, described, gpu, port
 
 LOW = 0xC0000000
 SWITCHED = {
@@ -114,7 +114,7 @@ def test_each(name: str, changes: dict[str, Any], status: str, words: str) -> No
 
 @pytest.mark.parametrize("name", OBSERVERS)
 def test_without_a_rig_nothing_is_seen(name: str) -> None:
-    assert observations.observe(told("B450 Steel Legend"), name).status == "open"
+    assert observations.observe(described("B450 Steel Legend"), name).status == "open"
 
 
 @pytest.mark.parametrize("name", OBSERVERS)

@@ -104,7 +104,7 @@ GPU = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/nvidia-uvm")
             [process(5, 1, "/bin/bash", "/opt/run.sh"), process(6, 5, "/opt/t-rex/t-rex", SECRET)],
             ["process run.sh pid 5", "process t-rex pid 6"],
         ),
-        # In a screen, in a tmux (whose other sessions are no business of ours), from cron.
+        # In a screen, in a tmux (whose other sessions stay), from cron.
         (
             [
                 process(5, 1, "SCREEN", "-dmS", "eth", "x", exe="/usr/bin/screen"),
@@ -128,12 +128,12 @@ GPU = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/nvidia-uvm")
             ],
             ["process sh pid 5", "process gminer pid 6"],
         ),
-        # Not the shell of somebody who looks on.
+        # Not the shell of a person who watches.
         ([process(5, 1, "-bash"), process(6, 5, "/opt/rigel")], ["process rigel pid 6"]),
         # Renamed, but its arguments tell, or that it computes on a GPU.
         ([process(6, 1, "/tmp/x", "-o", "stratum+tcp://p:1")], ["process x pid 6"]),
         ([process(6, 1, "/tmp/x", open=GPU)], ["gpu x pid 6"]),
-        # Programs that compute and are no miners; that only look; that are gone.
+        # Programs that compute but do not mine; monitors; programs that have ended.
         ([process(6, 1, "/venv/bin/python3", "a.py", exe="/usr/bin/python3.11", open=GPU)], []),
         ([process(6, 1, "/usr/bin/nvtop", open=GPU[:2])], []),
         ([process(6, 1, "/opt/t-rex", state="Z")], []),
@@ -181,7 +181,7 @@ def test_a_renamed_miner_leads_to_what_starts_it(tmp_path: Path) -> None:
             {"home/me/.config/systemd/user/x.service": "[Service]\nExecStart=/opt/xmrig\n"},
             "login xmrig /home/me/.config/systemd/user/x.service",
         ),
-        # Stopping it would lose the rig: it is told, and left to the operator.
+        # Stopping it would make the rig unreachable: it is reported and kept.
         (
             {"etc/systemd/system/ssh.service": "[Service]\nExecStartPost=/opt/xmrig\n"},
             "essential ssh.service /etc/systemd/system/ssh.service",

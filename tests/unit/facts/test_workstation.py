@@ -1,4 +1,4 @@
-"""Somebody's own computer is told from a rig."""
+"""A personal computer is distinguished from a rig."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The hardware tables: every row is whole, says its source, and is found by its name."""
+"""The hardware tables: every row is complete, names its source, and is found by its name."""
 
 from __future__ import annotations
 
@@ -195,7 +195,7 @@ def test_a_3090_is_known_for_its_hot_memory() -> None:
 
 
 @pytest.mark.parametrize(
-    ("table", "was", "becomes", "said"),
+    ("table", "was", "becomes", "message"),
     [
         ("boards", "confidence: C", "confidence: D", "should be one of A, B, C, not 'D'"),
         ("boards", "confidence: C", "confidance: C", "unknown field 'confidance'"),
@@ -221,7 +221,7 @@ def test_a_3090_is_known_for_its_hot_memory() -> None:
     ],
 )
 def test_a_broken_row_is_named_with_its_line(
-    table: str, was: str, becomes: str, said: str, tmp_path: Path
+    table: str, was: str, becomes: str, message: str, tmp_path: Path
 ) -> None:
     text = (FOLDER / f"{table}.yml").read_text()
     assert was in text
@@ -229,9 +229,11 @@ def test_a_broken_row_is_named_with_its_line(
     broken.write_text(text.replace(was, becomes, 1))
     with pytest.raises(SourceError) as raised:
         READ[table](broken)
-    assert said in raised.value.message
+    assert message in raised.value.message
     assert raised.value.position is not None
     assert raised.value.position.path == str(broken)
     rows = text[: text.index(was)].count("\n") + 1
-    near = 30 if "missing" in said or "list" in said else 0  # told at the row's beginning
+    near = (
+        30 if "missing" in message or "list" in message else 0
+    )  # reported at the start of the row
     assert abs(raised.value.position.line - rows) <= near

@@ -117,7 +117,7 @@ def test_no_link_leads_out(root: Path, target: str) -> None:
 
 
 def test_a_file_cant_pass_for_another(root: Path) -> None:
-    """What a file says after its header is its own, were it a header."""
+    """A header within a file's content is content."""
     tree = Snapshot(
         root,
         {

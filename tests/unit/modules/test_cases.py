@@ -57,7 +57,7 @@ def judge_files(root: Path, files: dict[str, Any]) -> None:
         if value is None:
             assert not os.path.lexists(path), f"{name} is still there"
         elif name.endswith("/"):
-            assert path.is_dir(), f"{name} is no folder"
+            assert path.is_dir(), f"{name} is not a folder"
             assert "mode" not in value or path.stat().st_mode & 0o7777 == int(value["mode"], 8)
         elif isinstance(value, dict):
             if "link" in value:

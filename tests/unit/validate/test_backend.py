@@ -1,4 +1,4 @@
-"""Commands on a rig that answers, on one that hangs, and on one that is gone."""
+"""Commands on a rig that answers, hangs, or is gone."""
 
 from __future__ import annotations
 

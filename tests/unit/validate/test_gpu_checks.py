@@ -1,4 +1,4 @@
-"""The checks of GPUs, against what nvidia-smi and the agent say, or do not."""
+"""The checks of GPUs, with and without answers of nvidia-smi and the agent."""
 
 from __future__ import annotations
 
@@ -27,11 +27,13 @@ EXPECTED = {
 
 
 class Rig(Subject):
-    """Two GPUs, and what is said of them."""
+    """Two GPUs with their readings."""
 
-    def __init__(self, said: Smi, agent: Mapping[str, str] | None = None, **expected: Any) -> None:
+    def __init__(
+        self, message: Smi, agent: Mapping[str, str] | None = None, **expected: Any
+    ) -> None:
         super().__init__("rig", None, {"gpus": []}, {**EXPECTED, **expected})
-        self.smi = said
+        self.smi = message
         self._agent = agent
 
     @property
@@ -94,9 +96,11 @@ def test_a_reading_that_a_card_does_not_have_is_unknown() -> None:
 
 
 def test_where_it_says_nothing_each_gpu_has_no_answer_and_the_reason() -> None:
-    said = smi.parse("Failed to initialize NVML: Driver/library version mismatch\nNVML library …")
-    assert (said.gpus, said.hangs) == ({}, False)
-    answers = proved(test_gpus.test_gpus_answer, Rig(said))
+    message = smi.parse(
+        "Failed to initialize NVML: Driver/library version mismatch\nNVML library …"
+    )
+    assert (message.gpus, message.hangs) == ({}, False)
+    answers = proved(test_gpus.test_gpus_answer, Rig(message))
     assert {status for status, _ in answers.values()} == {"critical"}
     assert all("Driver/library version mismatch" in reading for _, reading in answers.values())
 
@@ -135,5 +139,5 @@ def test_a_command_is_run_for_so_long_and_no_longer(code: str, status: int, word
 def test_a_command_that_is_not_there() -> None:
     here = Subject("rig", testinfra.get_host("local://"))
     assert here.within(5, "nothing-such") == (127, "nothing-such: No such file or directory")
-    with pytest.raises(Silent, match="nothing-such told nothing: "):
+    with pytest.raises(Silent, match="nothing-such printed nothing: "):
         here.read("nothing-such --now")

@@ -51,7 +51,7 @@ def proved(files: dict[str, str], only: Sequence[str] = ()) -> list[tuple[str, s
         (f"ssh-ed25519 {STRANGER} root@hive", (), [("/root root@hive", "critical")]),
         (f"ssh-ed25519 {STRANGER} the hive of", (), [("/root the hive of", "critical")]),
         (f"sk-ssh-ed25519@openssh.com {STRANGER}", (), [(f"/root {STRANGER}", "ok")]),
-        # Where the inventory names the keys, a comment says nothing any more.
+        # Where the inventory names the keys, comments do not count.
         (MINE, (MINE,), [("/root me@desk", "ok")]),
         (f"ssh-ed25519 {STRANGER} me@desk", (MINE,), [("/root me@desk", "critical")]),
         (f"ssh-ed25519 {OPERATOR} root@hive", (MINE,), [("/root root@hive", "ok")]),

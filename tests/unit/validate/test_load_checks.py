@@ -67,8 +67,8 @@ def test_single_runs_are_carried_on(more: dict[str, Any]) -> None:
 )
 def test_an_agent_that_is_silent_proves_nothing(check: Any) -> None:
     """As after a GPU that fell off the bus: no Xid that was read is not the same as no Xid."""
-    silent, told = Counters(silent="the agent does not answer"), Counters(replays={ADDRESS: 7})
-    for before, after in ((told, silent), (silent, told)):
+    silent, reported = Counters(silent="the agent does not answer"), Counters(replays={ADDRESS: 7})
+    for before, after in ((reported, silent), (silent, reported)):
         with pytest.raises(Silent, match="the agent does not answer"):
             rows(check, replace(loaded(), before=before, after=after))
 
@@ -81,7 +81,7 @@ def test_a_gpu_that_told_nothing_before_has_no_new_replays() -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "status", "words"),
+    ("reported", "status", "words"),
     [
         ({"agrees": True, "reason": "", "wrong_values": 0}, "ok", "agrees"),
         ({"agrees": False, "reason": "2 wrong values", "wrong_values": 2}, "critical", "2 wrong"),
@@ -89,10 +89,10 @@ def test_a_gpu_that_told_nothing_before_has_no_new_replays() -> None:
         ({"agrees": None, "reason": "did not end in time"}, "unknown", "did not end"),
     ],
 )
-def test_nvidias_own_benchmarks(told: dict[str, Any], status: str, words: str) -> None:
+def test_nvidias_own_benchmarks(reported: dict[str, Any], status: str, words: str) -> None:
     proof = Proof()
     try:
-        test_load.test_tools(loaded(tools=[{"tool": "all_reduce_perf"} | told]), proof)
+        test_load.test_tools(loaded(tools=[{"tool": "all_reduce_perf"} | reported]), proof)
     except AssertionError:
         assert status == "critical"
     (found,) = proof.rows

@@ -91,12 +91,12 @@ def silent(): raise Silent("nvidia-smi has failed")
 
 def test_no_rows(prove): prove([])
 def test_no_proof(): pass
-def test_silent(prove): raise Silent("ss told nothing")
+def test_silent(prove): raise Silent("ss printed nothing")
 def test_fixture(silent, prove): prove([])
 def test_fixture_again(silent, prove): prove([])
 def test_after_a_warning(prove):
     prove([row("rig", 1, 2, False, otherwise="warning")])
-    raise Silent("ss told nothing")
+    raise Silent("ss printed nothing")
 def test_proved(prove): prove([Row("rig", "1", "1")])
 """,
     )
@@ -104,10 +104,10 @@ def test_proved(prove): prove([Row("rig", "1", "1")])
     assert found == {
         "some::no_rows": ("unknown", "nothing was read"),
         "some::no_proof": ("unknown", "nothing was read"),
-        "some::silent": ("unknown", "ss told nothing"),
+        "some::silent": ("unknown", "ss printed nothing"),
         "some::fixture": ("unknown", "nvidia-smi has failed"),
         "some::fixture_again": ("unknown", "nvidia-smi has failed"),
-        "some::after_a_warning": ("warning", "ss told nothing"),
+        "some::after_a_warning": ("warning", "ss printed nothing"),
         "some::proved": ("ok", ""),
     }
 

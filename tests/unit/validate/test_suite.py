@@ -64,7 +64,7 @@ def test_slow_links_are_no_hang(plan: str) -> None:
         "peer": gpus * (gpus - 1),
     }  # twice in each repeat, one warms up
     moved = sum(
-        number * 2 * (parts[part]["repeats"] + 1) * plans.size(parts[part]["size_bytes"])
+        number * 2 * (parts[part]["repeats"] + 1) * plans.parse_size(parts[part]["size_bytes"])
         for part, number in copies.items()
     )
     assert 3 * moved / (COPY_SHARE * 0.25e9) < load.deadline(plan, gpus)
@@ -73,14 +73,14 @@ def test_slow_links_are_no_hang(plan: str) -> None:
 
 @pytest.mark.parametrize("silence", [subject.SILENCE, command.SILENCE])
 def test_pairs_of_many_gpus_are_no_silence(silence: float) -> None:
-    """They are told at the end of them all: 19 GPUs, each at x1 of PCIe 2, as full as it gets."""
+    """The pairs are reported after the last: 19 GPUs, each at x1 of PCIe 2, fully loaded."""
     options = json.loads(plans.TABLE.read_text())["nccl"]["full"]["parts"]["pairs"]
     messages = 19 * 18 * (options["warm_up"] + options["repeats"])
-    assert messages * plans.size(options["max_bytes"]) / (COPY_SHARE * 0.5e9) < silence
+    assert messages * plans.parse_size(options["max_bytes"]) / (COPY_SHARE * 0.5e9) < silence
 
 
 def test_a_rank_that_is_killed_for_its_memory_does_not_end_the_launcher() -> None:
-    """As systemd has it by itself (OOMPolicy=stop): nobody would be left to say what happened."""
+    """With systemd's default (OOMPolicy=stop) no process would be left to report what happened."""
     program = (SUITE.parents[1] / "playbooks/templates/deeprig-bench.j2").read_text()
     assert "--property=OOMPolicy=continue" in program
 
