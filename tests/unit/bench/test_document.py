@@ -92,8 +92,8 @@ def test_nothing_wrong() -> None:
                     }
                 ]
             },
-            "moe: differs from the unsplit model by 0.5 of a tensor;"
-            " rounding explains at most 0.0001",
+            "moe: differs from the unsplit model by 0.5 of a tensor; "
+            "rounding explains at most 0.0001",
         ),
     ],
 )
