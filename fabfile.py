@@ -34,9 +34,9 @@ def adopt(
 ) -> None:
     """From an address and a password to a managed rig: key, passwords, inventory entry."""
     from provision.adopt import command
-    from provision.adopt.adoption import Wish
+    from provision.adopt.adoption import AdoptOptions
 
-    wish = Wish(
+    wish = AdoptOptions(
         name,
         flags.i,
         flags.inventory,
@@ -54,7 +54,7 @@ def adopt(
     load="put the GPUs of a provisioned rig to work for some seconds: how hot do they get?",
 )
 def assess(context: FleetContext, flags: Flags, html: str = "", load: bool = False) -> None:
-    """Report what a rig is, how it was used, who has access, and what to do with it. Read-only."""
+    """Report what a rig is, how it was used, which users can log in, and what to do. Read-only."""
     from provision.assess import command
 
     command.assess(context, flags, html, load)
@@ -86,8 +86,8 @@ def checklist(
     """List what to set in this board's BIOS and do to this rig; tick what is detected."""
     from provision.checklist import command
 
-    wish = command.Wish(board, cpu, gpus, psus, ask, answer, html, markdown)
-    command.run(context, flags, wish)
+    wish = command.ChecklistOptions(board, cpu, gpus, psus, ask, answer, html, markdown)
+    command.show_checklists(context, flags, wish)
 
 
 @fleet_task()
@@ -174,11 +174,13 @@ def bench(
 ) -> None:
     """Measure collectives, copies and parallel workloads, in nccl-tests' columns."""
     from provision.bench import command
-    from provision.engine.run_options import words
+    from provision.engine.run_options import split_words
 
     sizes = {"min-bytes": min_bytes, "max-bytes": max_bytes}
     given = {name: value for name, value in sizes.items() if value}
-    request = command.Request(plan, tuple(sorted(words(parts))), ranks, nodes, interface, given)
+    request = command.Request(
+        plan, tuple(sorted(split_words(parts))), ranks, nodes, interface, given
+    )
     command.bench(context, flags, request)
 
 

@@ -28,7 +28,7 @@ RIG = "rig"
 
 def facts() -> dict[str, Any]:
     """All facts of the demo's rig."""
-    (host,) = hosts.load(ROOT / "inventory").select([RIG])
+    (host,) = hosts.read_inventory(ROOT / "inventory").select([RIG])
     return gather_facts(host, Config())
 
 
@@ -62,7 +62,7 @@ def side_by_side(before: dict[str, Any], after: dict[str, Any]) -> Table:
     table.add_column("was", ratio=1)
     table.add_column("is now", ratio=1)
     for (label, was), (_, now) in zip(
-        summary.rows(before, models), summary.rows(after, models), strict=True
+        summary.summarize_facts(before, models), summary.summarize_facts(after, models), strict=True
     ):
         table.add_row(label, was, now, style="" if was == now else "bold")
     return table

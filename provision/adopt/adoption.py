@@ -13,9 +13,9 @@ from provision.adopt import inventory_file, logins, operator_key, records
 from provision.adopt.inventory_file import Edit
 from provision.adopt.operator_key import OperatorKey
 from provision.adopt.passwords import Replacement
-from provision.adopt.steps import Report, Status
+from provision.adopt.steps import AdoptionReport, Status
 from provision.discovery import known_passwords
-from provision.discovery.survey import Look, described, look_over
+from provision.discovery.survey import Survey, described, take_survey
 from provision.errors import DeeprigError, UnreachableError
 from provision.inventory.hosts import Host, Inventory
 from provision.ssh.connection import RigConnection
@@ -27,7 +27,7 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
 @dataclass(frozen=True)
-class Wish:
+class AdoptOptions:
     """The flags of `fab adopt`. name: the new name of the rig; file: the inventory's path."""
 
     name: str = ""
@@ -56,7 +56,12 @@ class Adoption:
     """One rig on its way."""
 
     def __init__(
-        self, inventory: Inventory, config: Config, wish: Wish, report: Report, login: Login
+        self,
+        inventory: Inventory,
+        config: Config,
+        wish: AdoptOptions,
+        report: AdoptionReport,
+        login: Login,
     ) -> None:
         self.inventory = inventory
         self.config = config
@@ -75,7 +80,7 @@ class Adoption:
             connection.open()
             self.host_key = format_host_key(connection.transport.get_remote_server_key())
             self._tell_host_key(connection)
-            with look_over(connection, self.sudo_password) as look:
+            with take_survey(connection, self.sudo_password) as look:
                 self._refuse_workstation(look)
                 name = self._name(look)
                 found = None if look.as_root else self._other_sudo_password(connection, name)
@@ -83,12 +88,12 @@ class Adoption:
                     self._adopt(connection, look, name)
                     return
             self.sudo_password = found
-            with look_over(connection, found) as look:
+            with take_survey(connection, found) as look:
                 self._adopt(connection, look, name)
         finally:
             connection.close()
 
-    def _adopt(self, connection: RigConnection, look: Look, name: str) -> None:
+    def _adopt(self, connection: RigConnection, look: Survey, name: str) -> None:
         """All that comes after the rig is known, and seen as far as that is possible."""
         self._tell_rig(look)
         key = self._key(connection)
@@ -134,7 +139,7 @@ class Adoption:
             "host key", "ok", f"{key.get_name()} {fingerprint(key)}\nin {connection.known_hosts}"
         )
 
-    def _refuse_workstation(self, look: Look) -> None:
+    def _refuse_workstation(self, look: Survey) -> None:
         signs = look.facts["workstation"]
         if signs and not self.wish.accept_workstation:
             raise DeeprigError(
@@ -142,9 +147,9 @@ class Adoption:
                 advice="Nothing was changed. If it is the rig, add --accept-workstation.",
             )
 
-    def _name(self, look: Look) -> str:
+    def _name(self, look: Survey) -> str:
         """Return the rig's name: from --name, the inventory, or its host name."""
-        known = records.known(self.inventory, self.host, self.host_key)
+        known = records.find_known_host(self.inventory, self.host, self.host_key)
         if known and known.name in self.inventory.hosts:
             self.report.name = known.name
             if self.wish.name and self.wish.name != known.name:
@@ -176,7 +181,7 @@ class Adoption:
             )
         return name
 
-    def _tell_rig(self, look: Look) -> None:
+    def _tell_rig(self, look: Survey) -> None:
         rows = dict(described(look))
         lines = [rows[label] for label in ("system", "board", "GPUs")]
         self.report.add("rig", "ok", "\n".join(lines))
@@ -191,7 +196,7 @@ class Adoption:
             key = operator_key.planned()
             self.report.add("SSH key", "would change", f"{key.private}, to be made")
             return key
-        key = key or operator_key.make()
+        key = key or operator_key.create_key()
         operator_key.check(key)
         new = logins.install_key(Shell(connection), key, self.wish.check)
         what = f"{key.private}{', made now' if key.made else ''}"
@@ -214,7 +219,7 @@ class Adoption:
         self.report.add("key login", "ok", f"as {self._user}")
         return True
 
-    def _passwords(self, root: RootShell, look: Look, name: str) -> None:
+    def _passwords(self, root: RootShell, look: Survey, name: str) -> None:
         """Replace what others know: the login's password, root's, anyone's."""
         if not look.as_root:
             mining = look.facts["mining_os"]
@@ -277,7 +282,7 @@ class Adoption:
             return
         records.keep(self.inventory, name, self.host_key, ansible_become_password=wanted)
 
-    def _edit(self, look: Look, name: str, key: OperatorKey, stale: bool) -> Edit | None:
+    def _edit(self, look: Survey, name: str, key: OperatorKey, stale: bool) -> Edit | None:
         """Return the change of the inventory; None where it is up to date. stale: a prediction."""
         path = records.file_of(self.inventory, self.wish.file, name)
         values = records.variables(self.host, look, key, self.host_key)
@@ -286,7 +291,7 @@ class Adoption:
             return inventory_file.of_known(self.inventory, own, path, values, stale)
         return inventory_file.of_new(path, name, values, records.comment(look, date.today()))
 
-    def _entry(self, look: Look, name: str, key: OperatorKey, works: bool) -> None:
+    def _entry(self, look: Survey, name: str, key: OperatorKey, works: bool) -> None:
         """Write the rig into the inventory, or bring its entry up to date."""
         known = name in self.inventory.hosts
         if not works and not known:

@@ -13,8 +13,8 @@ from fabric import Config
 from invoke.exceptions import Exit
 
 from provision.adopt import logins, records
-from provision.adopt.adoption import Adoption, Login, Wish
-from provision.adopt.steps import Report
+from provision.adopt.adoption import Adoption, AdoptOptions, Login
+from provision.adopt.steps import AdoptionReport
 from provision.errors import DeeprigError, RefusedError, describe
 from provision.inventory.hosts import Host, Inventory
 from provision.output.terminal import Terminal
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from provision.cli.fleet import FleetContext
 
 
-def adopt(context: FleetContext, flags: Flags, user: str, wish: Wish) -> None:
+def adopt(context: FleetContext, flags: Flags, user: str, wish: AdoptOptions) -> None:
     """Adopt rigs, one after the other. Raises DeeprigError, Exit."""
     inventory, hosts = context.fleet(flags)
     if wish.name and len(hosts) > 1:
@@ -36,10 +36,10 @@ def adopt(context: FleetContext, flags: Flags, user: str, wish: Wish) -> None:
     reports, status = [], 0
     for host in hosts:
         host = _as_known(host, inventory, user)
-        report = Report(host.name, console)
+        report = AdoptionReport(host.name, console)
         reports.append(report)
 
-        def one(host: Host, report: Report) -> None:
+        def one(host: Host, report: AdoptionReport) -> None:
             login = _login(host, flags, context.config)
             Adoption(inventory, context.config, wish, report, login).run()
 
@@ -60,7 +60,7 @@ def adopt(context: FleetContext, flags: Flags, user: str, wish: Wish) -> None:
 
 def _as_known(host: Host, inventory: Inventory, user: str) -> Host:
     """The host with what the inventory knows of the rig at its address, and with the login."""
-    own = records.known(inventory, host)
+    own = records.find_known_host(inventory, host)
     variables = {**(own.variables if own else {}), **host.variables}
     return replace(host, variables={**variables, **({"ansible_user": user} if user else {})})
 

@@ -62,7 +62,7 @@ def changed(text: str, name: str, changes: Mapping[str, str | None], path: Path)
             "" if value is None else lines[at][: old.start_mark.column] + _scalar(value) + tail
         )
     result = "".join([*lines[:first], *added, *lines[first:]])
-    own = yaml_source.parse(text, str(path))[GROUP]["hosts"][name]
+    own = yaml_source.parse_yaml(text, str(path))[GROUP]["hosts"][name]
     wanted = {
         **{key: value for key, value in own.items() if key not in changes},
         **{key: value for key, value in changes.items() if value is not None},
@@ -92,7 +92,7 @@ def _unsafe(path: Path) -> SourceError:
 
 def _prepared(text: str, path: Path) -> str:
     """The file with a block mapping for the group's hosts, be it empty."""
-    document = yaml_source.parse(text, str(path))
+    document = yaml_source.parse_yaml(text, str(path))
     if document is None:
         return f"{text.rstrip()}\n{EMPTY.removeprefix('---')}".lstrip() if text.strip() else EMPTY
     if not isinstance(document, Mapping):
@@ -152,19 +152,22 @@ def _line_end(text: str) -> str:
 
 
 def _block(name: str, variables: Mapping[str, Any], comment: str, indent: int) -> str:
-    body = yaml_source.dump({name: dict(variables)})
+    body = yaml_source.dump_yaml({name: dict(variables)})
     lines = [*(f"# {line}" for line in comment.splitlines()), *body.splitlines()]
     return "".join(f"{' ' * indent}{line}\n" for line in lines)
 
 
 def _scalar(value: str) -> str:
-    return yaml_source.dump(value).removesuffix("\n...\n").strip()
+    return yaml_source.dump_yaml(value).removesuffix("\n...\n").strip()
 
 
 def _check(before: str, after: str, name: str, variables: Mapping[str, Any], path: Path) -> None:
     """All means what it did, but the host, which has these variables. Raises SourceError."""
     try:
-        old, new = yaml_source.parse(before, str(path)), yaml_source.parse(after, str(path))
+        old, new = (
+            yaml_source.parse_yaml(before, str(path)),
+            yaml_source.parse_yaml(after, str(path)),
+        )
         hosts = old[GROUP].setdefault("hosts", None) or {}
         old[GROUP]["hosts"] = {**hosts, name: dict(variables)}
         same = new == old

@@ -57,7 +57,7 @@ def find(given: Sequence[str]) -> OperatorKey | None:
     return next((_read(path) for path in paths if path.is_file()), None)
 
 
-def make(path: Path = FOLDER / USUAL[0]) -> OperatorKey:
+def create_key(path: Path = FOLDER / USUAL[0]) -> OperatorKey:
     """A new key, as ssh-keygen makes it. Raises DeeprigError."""
     private = path.expanduser()
     private.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

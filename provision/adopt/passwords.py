@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from provision.adopt import logins, records
-from provision.adopt.steps import Report
+from provision.adopt.steps import AdoptionReport
 from provision.discovery.known_passwords import KnownPassword, describe_owners, generate_password
 from provision.inventory.hosts import Inventory
 from provision.ssh.shell import RootShell
@@ -22,7 +22,7 @@ class Replacement:
     inventory: Inventory
     name: str
     login: str
-    report: Report
+    report: AdoptionReport
     host_key: str
 
     def replace(self, found: list[KnownPassword]) -> str | None:

@@ -10,9 +10,9 @@ from typing import Any
 
 from provision.adopt import inventory_entry
 from provision.adopt.operator_key import OperatorKey
-from provision.discovery.survey import Look, described
+from provision.discovery.survey import Survey, described
 from provision.inventory import yaml_source
-from provision.inventory.hosts import Host, Inventory, load
+from provision.inventory.hosts import Host, Inventory, read_inventory
 from provision.inventory.yaml_source import mark_unsafe
 from provision.output import files
 from provision.ssh.host_keys import HOST_KEY, keys_in_known_hosts
@@ -32,15 +32,17 @@ def file_of(inventory: Inventory, path: str, name: str = "") -> Path:
     if path and Path(path).is_file():
         return Path(path)
     files = sorted(inventory.folder.glob("*.y*ml"))
-    return next((one for one in files if name in load(one).hosts), inventory.folder / FILE)
+    return next(
+        (one for one in files if name in read_inventory(one).hosts), inventory.folder / FILE
+    )
 
 
 def written(path: Path, name: str) -> Mapping[str, Any]:
     """Return the variables of a host as an inventory file has them, in any of its groups."""
-    return load(path).written(name) if path.exists() else {}
+    return read_inventory(path).written(name) if path.exists() else {}
 
 
-def known(inventory: Inventory, host: Host, key: str = "") -> Host | None:
+def find_known_host(inventory: Inventory, host: Host, key: str = "") -> Host | None:
     """The inventory's host of this name or address, or whose host key on record is `key`.
 
     Other values that a rig reports, its MAC addresses included, identify nothing.
@@ -61,7 +63,7 @@ def host_keys(host: Host) -> set[str]:
     return keys_in_known_hosts(Path(str(file)).expanduser(), *_where(host))
 
 
-def with_its_mac_address(inventory: Inventory, look: Look) -> str:
+def with_its_mac_address(inventory: Inventory, look: Survey) -> str:
     """The name of a host whose MAC address this rig claims to have; empty where there is none."""
     macs = set(mac_addresses(look).values())
     for name in inventory.hosts:
@@ -70,7 +72,7 @@ def with_its_mac_address(inventory: Inventory, look: Look) -> str:
     return ""
 
 
-def mac_addresses(look: Look) -> dict[str, str]:
+def mac_addresses(look: Survey) -> dict[str, str]:
     """MAC addresses by interface, of those that are hardware: what DHCP knows the rig by."""
     return {
         interface["name"]: interface["mac"]
@@ -79,7 +81,7 @@ def mac_addresses(look: Look) -> dict[str, str]:
     }
 
 
-def variables(host: Host, look: Look, key: OperatorKey, host_key: str) -> dict[str, Any]:
+def variables(host: Host, look: Survey, key: OperatorKey, host_key: str) -> dict[str, Any]:
     """The variables of an adopted rig; what the rig reported is marked as unsafe."""
     address, port = _where(host)
     home = Path.home()
@@ -98,7 +100,7 @@ def variables(host: Host, look: Look, key: OperatorKey, host_key: str) -> dict[s
     return found
 
 
-def comment(look: Look, day: date) -> str:
+def comment(look: Survey, day: date) -> str:
     """Return a comment that describes the rig at the time of its adoption."""
     rows = dict(described(look))
     facts = [rows[label].split("\n(by ")[0].replace("\n", ", ") for label in TOLD]
@@ -123,7 +125,7 @@ def kept_password(inventory: Inventory, name: str, key: str) -> str | None:
     A password kept without a key goes to the rig whose key is on record at its address.
     """
     path = secret_file(inventory, name)
-    content = (yaml_source.load(path) if path.exists() else None) or {}
+    content = (yaml_source.load_yaml(path) if path.exists() else None) or {}
     recorded = content.get(HOST_KEY)
     keys = {str(recorded)} if recorded else host_keys(inventory.host(name))
     return content.get("ansible_become_password") if key in keys else None
@@ -150,14 +152,14 @@ def keep(inventory: Inventory, name: str, key: str, **values: Any) -> Path:
     Readable by their owner only. Raises DeeprigError.
     """
     path = secret_file(inventory, name)
-    kept = (yaml_source.load(path) if path.exists() else None) or {}
+    kept = (yaml_source.load_yaml(path) if path.exists() else None) or {}
     content = {**kept, **mark_unsafe(values), HOST_KEY: mark_unsafe(key)}
     facts = (
         f"# Of {name}, written by fab adopt. It is yours alone: encrypt it with ansible-vault, or\n"
         "# keep it elsewhere and give it by -e @FILE.\n"
     )
     files.make_private(path.parent)
-    files.write(path, f"---\n{facts}{yaml_source.dump(content)}", 0o600)
+    files.write(path, f"---\n{facts}{yaml_source.dump_yaml(content)}", 0o600)
     return path
 
 

@@ -6,16 +6,17 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from rich.console import Console
+from rich.text import Text
 
-from provision.output.wrapping import lines
+from provision.output.tables import Grid
 
 Status = Literal["ok", "changed", "would change", "left", "failed"]
-NAME, STATUS = 11, 14  # columns
+NAME, STATUS = 10, 13  # columns
 COLOURS = {"changed": "yellow", "would change": "yellow", "failed": "red"}
 
 
 @dataclass(frozen=True)
-class Step:
+class AdoptionStep:
     """One step. left: not done, for the reason in `text`; this is not a failure."""
 
     name: str
@@ -24,26 +25,24 @@ class Step:
 
 
 @dataclass
-class Report:
+class AdoptionReport:
     """The steps of one rig, printed as they are done."""
 
     address: str
     console: Console | None
     name: str = ""
-    steps: list[Step] = field(default_factory=list)
+    steps: list[AdoptionStep] = field(default_factory=list)
 
     def add(self, name: str, status: Status, text: str) -> None:
         """Keep a step, and show it."""
-        self.steps.append(Step(name, status, text))
+        self.steps.append(AdoptionStep(name, status, text))
         if self.console is None:
             return
         if len(self.steps) == 1:
             self.console.print(self.address, style="bold")
-        self.console.print(f"  {name:<{NAME}}", end="")
-        self.console.print(f"{status:<{STATUS}}", end="", style=COLOURS.get(status))
-        margin = NAME + STATUS + 2
-        parts = [part for one in text.splitlines() for part in lines(one, self.console, margin)]
-        self.console.print(f"\n{' ' * margin}".join(parts))
+        grid = Grid(self.console, NAME, STATUS)
+        grid.add_row(name, Text(status, COLOURS.get(status, "")), text)
+        grid.print()
 
     @property
     def failed(self) -> bool:

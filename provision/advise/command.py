@@ -19,7 +19,7 @@ from provision.output.terminal import Terminal
 from provision.performance import links, machine, measured, models
 from provision.performance.candidates import Work
 from provision.performance.machine import Machine
-from provision.performance.models import Model
+from provision.performance.models import LanguageModel
 from provision.performance.precision import PRECISIONS
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ USUAL = "llama-3.2-3b,llama-2-7b,llama-2-70b,mixtral-8x7b"  # without --model
 
 
 @dataclass(frozen=True)
-class Wanted:
+class AdviseOptions:
     """The verb's own flags, as fabfile.py has them; `own`: a model's numbers."""
 
     model: str
@@ -48,10 +48,10 @@ class Wanted:
     plot: str
 
 
-def advise(context: FleetContext, flags: Flags, wanted: Wanted) -> None:
+def advise(context: FleetContext, flags: Flags, wanted: AdviseOptions) -> None:
     """Print what is advised. Raises DeeprigError, and Exit when a rig could not be read."""
     if wanted.precision not in PRECISIONS:
-        raise typed_rows.unknown("precision", wanted.precision, PRECISIONS)
+        raise typed_rows.unknown_name_error("precision", wanted.precision, PRECISIONS)
     chosen = models_of(wanted)
     plot.check(wanted.plot)
     is_described = bool(wanted.gpus) and not (flags.H or context.patterns)
@@ -63,12 +63,14 @@ def advise(context: FleetContext, flags: Flags, wanted: Wanted) -> None:
     documents = {}
 
     def show_one(name: str, rig: Machine) -> None:
-        made = report.make(rig, chosen, wanted.precision, wanted.work)
+        made = report.make_report(rig, chosen, wanted.precision, wanted.work)
         documents[name] = explain.document(made)
         if not flags.json:
-            show.show(made, console, details=bool(wanted.model or wanted.own or flags.verbose))
+            show.show_report(
+                made, console, details=bool(wanted.model or wanted.own or flags.verbose)
+            )
             if wanted.explain:
-                explain.show(made, console)
+                explain.show_explanation(made, console)
         if wanted.plot:
             plot.lanes(made, plot.path_for(wanted.plot, name if len(rigs) > 1 else ""))
 
@@ -81,7 +83,7 @@ def advise(context: FleetContext, flags: Flags, wanted: Wanted) -> None:
         raise Exit(code=status)
 
 
-def models_of(wanted: Wanted) -> list[Model]:
+def models_of(wanted: AdviseOptions) -> list[LanguageModel]:
     """The models that are asked for: by name, by their numbers, or the usual ones."""
     known = models.load()
     if wanted.own:
@@ -97,14 +99,14 @@ def models_of(wanted: Wanted) -> list[Model]:
     return [models.find(name, known) for name in names]
 
 
-def described(own: dict[str, int]) -> Model:
+def described(own: dict[str, int]) -> LanguageModel:
     """A model of numbers; what is left out is what Llama-2 would have. Raises DeeprigError."""
     missing = [name for name in ("layers", "hidden") if not own.get(name)]
     if missing:
         flags = ", ".join(f"--{name}" for name in missing)
         raise DeeprigError(f"a model needs {flags}, too")
     heads = own.get("heads") or _usual_heads(own["hidden"])
-    return Model(
+    return LanguageModel(
         name="yours",
         title="Your model",
         layers=own["layers"],
@@ -128,7 +130,7 @@ def _usual_heads(hidden: int) -> int:
     return next(heads for heads in range(max(hidden // 128, 1), 0, -1) if hidden % heads == 0)
 
 
-def with_words(rig: Machine | None, wanted: Wanted) -> Machine:
+def with_words(rig: Machine | None, wanted: AdviseOptions) -> Machine:
     """Return a rig with the changes of the command line."""
     found = rig
     links_given = links.parse(wanted.links) if wanted.links else None
@@ -151,7 +153,9 @@ def with_words(rig: Machine | None, wanted: Wanted) -> Machine:
     return found
 
 
-def _read(context: FleetContext, flags: Flags, wanted: Wanted) -> dict[str, Machine | DeeprigError]:
+def _read(
+    context: FleetContext, flags: Flags, wanted: AdviseOptions
+) -> dict[str, Machine | DeeprigError]:
     _, hosts = context.fleet(flags)
     found = rig_measurements.read_all(hosts, context.config, flags.accept_new, wanted.p2p)
     rigs: dict[str, Machine | DeeprigError] = {}
@@ -163,7 +167,7 @@ def _read(context: FleetContext, flags: Flags, wanted: Wanted) -> dict[str, Mach
     return rigs
 
 
-def wanted(given: Mapping[str, Any]) -> Wanted:
+def wanted(given: Mapping[str, Any]) -> AdviseOptions:
     """The flags by name, as the command line has them."""
     own = {
         name: _count(name, given[name])
@@ -180,8 +184,8 @@ def wanted(given: Mapping[str, Any]) -> Wanted:
         if given[name]
     }
     work = Work(*(_count(one.name, given[one.name]) for one in fields(Work)))
-    rest = {one.name: given[one.name] for one in fields(Wanted) if one.name in given}
-    return Wanted(work=work, own=own, **rest)
+    rest = {one.name: given[one.name] for one in fields(AdviseOptions) if one.name in given}
+    return AdviseOptions(work=work, own=own, **rest)
 
 
 def _count(name: str, text: str) -> int:

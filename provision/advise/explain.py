@@ -9,9 +9,9 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from provision.advise.report import Report, Row
+from provision.advise.report import AdviceReport, Row
 from provision.advise.show import name_of, number
-from provision.advise.wrapping import hanging
+from provision.output.wrapping import hanging
 from provision.performance import figures
 from provision.performance.candidates import Candidate, gib
 from provision.performance.prediction import Prediction
@@ -19,7 +19,7 @@ from provision.performance.prediction import Prediction
 FORMAT, VERSION = "deeprig-advice", 1
 
 
-def show(report: Report, console: Console) -> None:
+def show_explanation(report: AdviceReport, console: Console) -> None:
     """How each number came about, and then the constants."""
     for one in report.models:
         fitting = [row for row in one.rows if row.now]
@@ -48,11 +48,11 @@ def _row(row: Row) -> Iterator[Text]:
     one, now = row.candidate, row.now
     assert now is not None
     yield Text(f"  {name_of(one)}", style="cyan")
-    for label, text in lines(one, now):
+    for label, text in explanation_lines(one, now):
         yield from hanging(f"    {label}: ", text, indent=6)
 
 
-def lines(one: Candidate, now: Prediction) -> Iterator[tuple[str, str]]:
+def explanation_lines(one: Candidate, now: Prediction) -> Iterator[tuple[str, str]]:
     """(label, text) of each number of a prediction."""
     if one.memory:
         held = asdict(one.memory).items()
@@ -111,7 +111,7 @@ def duration(seconds: float) -> str:
     return f"{seconds * 1e6:.1f} us"
 
 
-def document(report: Report) -> dict[str, Any]:
+def document(report: AdviceReport) -> dict[str, Any]:
     """All of a report for --json: bytes, seconds, bytes per second; losses are shares."""
     rig = report.rig
     return {

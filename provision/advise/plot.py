@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from provision.advise.report import WIDTHS, ModelReport, Report
+from provision.advise.report import WIDTHS, AdviceReport, ModelReport
 from provision.errors import DeeprigError
 from provision.output.charts import COLOURS, HEIGHT, WIDTH, chart_of, svg
 from provision.performance.layout import FORMS
@@ -36,7 +36,7 @@ def path_for(name: str, rig: str) -> Path:
     return path.with_name(f"{path.stem}-{rig}{path.suffix}") if rig else path
 
 
-def lanes(report: Report, path: Path) -> None:
+def lanes(report: AdviceReport, path: Path) -> None:
     """Step time against x16 over the lanes of every GPU, on the rig's own generation of PCIe."""
     charts = []
     for model in report.models:
@@ -69,7 +69,9 @@ def slowdowns(
     return found
 
 
-def _lanes(title: str, report: Report, series: Mapping[tuple[str, bool], Sequence[float]]) -> Any:
+def _lanes(
+    title: str, report: AdviceReport, series: Mapping[tuple[str, bool], Sequence[float]]
+) -> Any:
     """A form has the same colour in every chart; prompts are dashed."""
     order = list(FORMS)
     gpus = f"{len(report.rig.cards)} x {report.rig.cards[0].name}"

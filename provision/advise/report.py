@@ -9,7 +9,7 @@ from provision.performance import alternatives, candidates, recommend
 from provision.performance.alternatives import Instead
 from provision.performance.candidates import Candidate, Work
 from provision.performance.machine import Machine
-from provision.performance.models import Model
+from provision.performance.models import LanguageModel
 from provision.performance.predict import predict
 from provision.performance.prediction import Prediction
 from provision.performance.recommend import Advice
@@ -42,13 +42,13 @@ class Row:
 class ModelReport:
     """Of one model. instead: what can be done in place of what does not fit."""
 
-    model: Model
+    model: LanguageModel
     rows: Sequence[Row]
     instead: Sequence[Instead] = ()
 
 
 @dataclass(frozen=True)
-class Report:
+class AdviceReport:
     """Of a rig and models. generations: the rig's own first."""
 
     rig: Machine
@@ -64,7 +64,9 @@ class Report:
         return len(self.rig.cards) > 1 and not any(recommend.changes(self.rig))
 
 
-def make(rig: Machine, models: Sequence[Model], precision: str, work: Work) -> Report:
+def make_report(
+    rig: Machine, models: Sequence[LanguageModel], precision: str, work: Work
+) -> AdviceReport:
     """Everything, of all models; without any time where a GPU's speed is not known."""
     if precision == "bf16" and (without := sorted({c.name for c in rig.cards if not c.bfloat16})):
         note = f"{', '.join(without)}: no bfloat16, so 16 bit is float16 here, with loss scaling"
@@ -80,17 +82,20 @@ def make(rig: Machine, models: Sequence[Model], precision: str, work: Work) -> R
     reports = []
     for model in models:
         load = _within(work, model)
-        rows = [_row(one, rig, generations) for one in candidates.of(model, rig, precision, load)]
+        rows = [
+            _row(one, rig, generations)
+            for one in candidates.find_candidates(model, rig, precision, load)
+        ]
         served = [row for row in rows if row.candidate.task == "serve"]
         instead: Sequence[Instead] = ()
         if not any(row.candidate.fits for row in served):
-            instead = alternatives.of(model, rig, precision, load)
+            instead = alternatives.find_alternatives(model, rig, precision, load)
         reports.append(ModelReport(model, rows, instead))
     wanted = [row.candidate for one in reports for row in one.rows if row.now]
-    return Report(rig, precision, work, generations, reports, recommend.advise(rig, wanted))
+    return AdviceReport(rig, precision, work, generations, reports, recommend.advise(rig, wanted))
 
 
-def _within(work: Work, model: Model) -> Work:
+def _within(work: Work, model: LanguageModel) -> Work:
     """No longer sequences than the model was trained for."""
     return Work(min(work.sequence, model.context), work.batch, work.accumulate, work.streams)
 

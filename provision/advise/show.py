@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from rich.console import Console
+from rich.table import Table
 from rich.text import Text
 
-from provision.advise.report import ModelReport, Report, Row
-from provision.advise.wrapping import hanging, wrapped
+from provision.advise.report import AdviceReport, ModelReport, Row
+from provision.output.tables import print_table
+from provision.output.wrapping import hanging, paragraph
 from provision.performance.candidates import ONE_GPU, Candidate, gib
 from provision.performance.layout import FORMS
 from provision.performance.links import Link
@@ -23,17 +25,22 @@ LABEL = 27  # columns of a row's name
 NARROW = (1, 4, 8)  # widths whose loss is shown; x16 is what they are compared with
 
 
-def show(report: Report, console: Console, details: bool) -> None:
+def show_report(report: AdviceReport, console: Console, details: bool) -> None:
     """Print all of it. `details`: the other generations of PCIe, too."""
-    for line in _rig(report.rig):
-        console.print(line)
+    _print(console, _rig(report.rig))
     for one in report.models:
         console.print()
-        for line in _model(report, one, details):
-            console.print(line)
+        _print(console, _model(report, one, details))
     console.print()
-    for line in _advice(report):
-        console.print(line)
+    _print(console, _advice(report))
+
+
+def _print(console: Console, parts: Iterable[Text | Table]) -> None:
+    for part in parts:
+        if isinstance(part, Table):
+            print_table(console, part)
+        else:
+            console.print(part)
 
 
 def number(value: float) -> str:
@@ -90,9 +97,9 @@ def _rig(rig: Machine) -> Iterator[Text]:
     for note in rig.notes:
         yield from hanging("  note     ", note, indent=11)
     if rig.measured:
-        yield from wrapped(f"measured {rig.measured.title}", 2)
+        yield from paragraph(f"measured {rig.measured.title}", 2)
         for note in rig.measured.notes:
-            yield from wrapped(note, 4, "yellow")
+            yield from paragraph(note, 4, "yellow")
     else:
         yield Text("  numbers  derived: nothing was measured on this rig (--explain: sources)")
 
@@ -108,7 +115,7 @@ def _links(links: Sequence[Link]) -> Iterator[Text]:
         first = last + 1
 
 
-def _model(report: Report, one: ModelReport, details: bool) -> Iterator[Text]:
+def _model(report: AdviceReport, one: ModelReport, details: bool) -> Iterator[Text | Table]:
     model = one.model
     title = Text(model.title or model.name, style="bold")
     load = next((row.candidate.load for row in one.rows), None)
@@ -123,21 +130,9 @@ def _model(report: Report, one: ModelReport, details: bool) -> Iterator[Text]:
     if fitting:
         own = report.generations[0]
         yield Text()
-        yield Text(
-            f"{'':<{LABEL}}{'GiB':>6} {'tokens/s':>9} {'loss on Gen' + str(own):>25} "
-            f"{'tokens/s':>9}",
-            "bright_black",
-        )
-        heads = "".join(f"{'x' + str(width):>6} " for width in NARROW)
-        yield Text(
-            f"  {'':<{LABEL - 2}}{'a GPU':>6} {'now':>9} {'now':>6} {heads}{'x16':>8}",
-            "bright_black",
-        )
-        best = _fastest(fitting)
         shown = [row for row in fitting if details or row.candidate.layout.form != "sequence"]
-        for row in shown:
-            yield from _row(row, own, row in best)
-        yield from _bounds(fitting)
+        yield _speeds(shown, _fastest(fitting), own)
+        yield from _bounds(fitting, own)
     for row in one.rows:
         if row.candidate.fits and row.now is None and row.candidate.memory:
             yield Text(f"  fits: {name_of(row.candidate)}, {gib(row.candidate.memory.total)} GiB")
@@ -161,44 +156,52 @@ def _fastest(rows: Sequence[Row]) -> list[Row]:
     return list(best.values())
 
 
-def _row(row: Row, own: int, fastest: bool) -> Iterator[Text]:
-    assert row.now is not None
-    memory = gib(row.candidate.memory.total) if row.candidate.memory else ""
-    line = _line(row, own, name_of(row.candidate), memory, prefill=False)
-    yield Text("* ").append(line[2:]) if fastest else line
-    if row.now.prefill and row.candidate.layout.form != "single":
-        yield _line(row, own, "  its prompts", "", prefill=True)
+def _speeds(rows: Sequence[Row], fastest: Sequence[Row], own: int) -> Table:
+    """Return the table of what fits: memory, tokens/s now, losses by width, tokens/s at x16."""
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bright_black")
+    table.add_column("\n", width=LABEL, no_wrap=True)
+    table.add_column("GiB\na GPU", justify="right")
+    table.add_column("tokens/s\nnow", justify="right")
+    table.add_column("loss\nnow", justify="right")
+    for width in NARROW:
+        table.add_column(f"\nx{width}", justify="right", width=6)
+    table.add_column("tokens/s\nx16", justify="right")
+    for row in rows:
+        mark = "* " if row in fastest else "  "
+        memory = gib(row.candidate.memory.total) if row.candidate.memory else ""
+        table.add_row(*_cells(row, own, mark + name_of(row.candidate), memory, prefill=False))
+        if row.now and row.now.prefill and row.candidate.layout.form != "single":
+            table.add_row(*_cells(row, own, "    its prompts", "", prefill=True))
+    return table
 
 
-def _line(row: Row, own: int, label: str, memory: str, prefill: bool) -> Text:
+def _cells(row: Row, own: int, label: str, memory: str, prefill: bool) -> list[Text]:
+    """Return a row's cells; one GPU alone has no losses."""
     assert row.now is not None
 
     def speed(one: Prediction) -> float:
         return (one.prefill or 0.0) if prefill else one.tokens_per_second
 
-    line = Text(f"  {label:<{LABEL - 2}}{memory:>6} {number(speed(row.now)):>9} ")
+    cells = [Text(label), Text(memory), Text(number(speed(row.now)))]
     if row.candidate.layout.form == "single":
-        line.rstrip()
-        return line
-    line.append(_loss(row.loss_now(own, prefill), 6))
-    for width in NARROW:
-        line.append(" ").append(_loss(row.loss(own, width, prefill), 6))
-    return line.append(f" {number(speed(row.grid[own, 16])):>8}")
+        return cells
+    losses = [row.loss_now(own, prefill), *(row.loss(own, width, prefill) for width in NARROW)]
+    return [*cells, *map(_loss, losses), Text(number(speed(row.grid[own, 16])))]
 
 
-def _loss(share: float, width: int) -> Text:
+def _loss(share: float) -> Text:
     style = "red" if share >= 0.3 else "yellow" if share >= 0.1 else ""
-    return Text(f"{loss(share):>{width}}", style=style)
+    return Text(loss(share), style)
 
 
-def _bounds(rows: Sequence[Row]) -> Iterator[Text]:
+def _bounds(rows: Sequence[Row], own: int) -> Iterator[Text]:
     """Which rows are bound by what, now."""
     by: dict[str, list[str]] = {}
     for row in rows:
         if row.now and row.candidate.layout.form not in ("single", "sequence"):
             by.setdefault(row.now.bound_by, []).append(name_of(row.candidate))
     yield Text()
-    yield Text("  * the fastest of its task now", "bright_black")
+    yield Text(f"  * the fastest of its task now; losses on Gen{own}, against x16", "bright_black")
     for bound, names in by.items():
         yield from hanging("  bound by ", f"{bound}: {'; '.join(names)}")
 
@@ -225,25 +228,30 @@ def _unfit(one: ModelReport) -> Iterator[Text]:
             yield from hanging(f"  {title}, {', '.join(forms)}: ", reason)
 
 
-def _generations(report: Report, rows: Sequence[Row]) -> Iterator[Text]:
-    """Losses on the other generations of PCIe."""
+def _generations(report: AdviceReport, rows: Sequence[Row]) -> Iterator[Text | Table]:
+    """Yield tables of losses on the other generations of PCIe, two in a table."""
     others = report.generations[1:]
     shared = [row for row in rows if row.candidate.layout.form != "single"]
     for at in range(0, len(others) if shared else 0, 2):
         pair = others[at : at + 2]
-        yield Text()
-        heads = "".join(f" {f'Gen{one} x1':>8}{'x4':>6}{'x8':>6} {'tok/s':>6}" for one in pair)
-        yield Text(f"  {'loss against x16 on':<{LABEL - 5}}{heads}", "bright_black")
+        table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bright_black")
+        table.add_column("  loss against x16 on", no_wrap=True)
+        for generation in pair:
+            table.add_column(f"Gen{generation} x1", justify="right", width=8)
+            table.add_column("x4", justify="right", width=6)
+            table.add_column("x8", justify="right", width=6)
+            table.add_column("tok/s", justify="right", width=6)
         for row in shared:
-            line = Text(f"  {name_of(row.candidate):<{LABEL - 5}}")
-            for one in pair:
-                line.append(" ").append(_loss(row.loss(one, 1), 8))
-                line.append(_loss(row.loss(one, 4), 6)).append(_loss(row.loss(one, 8), 6))
-                line.append(f" {number(row.grid[one, 16].tokens_per_second):>6}")
-            yield line
+            cells = [Text(f"  {name_of(row.candidate)}")]
+            for generation in pair:
+                cells += [_loss(row.loss(generation, width)) for width in NARROW]
+                cells.append(Text(number(row.grid[generation, 16].tokens_per_second)))
+            table.add_row(*cells)
+        yield Text()
+        yield table
 
 
-def _advice(report: Report) -> Iterator[Text]:
+def _advice(report: AdviceReport) -> Iterator[Text]:
     yield Text("What to change", style="bold")
     if not all(card.known for card in report.rig.cards):
         yield Text("  nothing is counted without the cards' speed")
@@ -257,5 +265,5 @@ def _advice(report: Report) -> Iterator[Text]:
     for place, one in enumerate(report.advice, 1):
         yield from hanging(f"  {place}. ", one.change.title, indent=5)
         gain = f"x {one.fastest:.2f} for the fastest form of each task; at most x {one.most:.2f} "
-        yield from wrapped(f"{gain}({one.most_of})", 5)
-        yield from wrapped(one.change.how, 5, "bright_black")
+        yield from paragraph(f"{gain}({one.most_of})", 5)
+        yield from paragraph(one.change.how, 5, "bright_black")

@@ -12,10 +12,10 @@ from agent.readings import pcie
 from provision.assess import nvidia_smi, pcie_tree, security, verdict, wear
 from provision.assess.finding import Finding, worst_first
 from provision.assess.nvidia_smi import Smi
-from provision.assess.verdict import Verdict
+from provision.assess.verdict import RigVerdict
 from provision.discovery import known_passwords, plan
 from provision.discovery.known_passwords import KnownPassword
-from provision.discovery.survey import Look, ansible_facts, described
+from provision.discovery.survey import Survey, ansible_facts, described
 from provision.errors import DeeprigError
 from provision.hardware import cards, cpus, power
 from provision.hardware.cards import Card
@@ -37,7 +37,7 @@ class Assessment:
     wear: tuple[Finding, ...]
     security: tuple[Finding, ...]
     budgets: tuple[Budget, ...]
-    verdict: Verdict
+    verdict: RigVerdict
     as_root: bool
     facts: Mapping[str, Any]
     taken_at: float = 0.0
@@ -62,8 +62,8 @@ class Assessment:
         }
 
 
-def make(
-    look: Look,
+def assess_rig(
+    look: Survey,
     host: Host,
     inventory: Inventory,
     extra: Mapping[str, Any],
@@ -101,7 +101,7 @@ def make(
         wear=tuple(worst_first(worn)),
         security=tuple(worst_first(found)),
         budgets=tuple(_budgets(gpus, smis, known, planned.power_limits, ratings)),
-        verdict=verdict.make(
+        verdict=verdict.judge_rig(
             planned.refusals, [*found, *worn], _machine(host, look), _converted(facts)
         ),
         as_root=look.as_root,
@@ -119,7 +119,7 @@ def own_keys(folder: Path = Path("~/.ssh")) -> set[str]:
     return found
 
 
-def _rows(look: Look, ratings: list[float]) -> list[tuple[str, str]]:
+def _rows(look: Survey, ratings: list[float]) -> list[tuple[str, str]]:
     facts = look.facts
     rows = [row for row in described(look) if row[0] not in ("CUDA", "NCCL", "PyTorch")]
     board = facts["board"]
@@ -163,7 +163,7 @@ def _converted(facts: Mapping[str, Any]) -> bool:
     return not mines and bool(facts["driver"]["loaded_version"] and facts["software"]["torch"])
 
 
-def _machine(host: Host, look: Look) -> machine.Machine | None:
+def _machine(host: Host, look: Survey) -> machine.Machine | None:
     try:
         return machine.from_facts(host.name, ansible_facts(look))
     except DeeprigError:  # no GPU, or a GPU that no table has

@@ -14,7 +14,7 @@ from provision.assess import gpu_load as loads
 from provision.assess.assessment import Assessment
 from provision.cli.answers import show_answers
 from provision.discovery.known_passwords import find_known_passwords
-from provision.discovery.survey import look_over
+from provision.discovery.survey import take_survey
 from provision.engine.run_options import extra_variables
 from provision.errors import SourceError
 from provision.inventory.hosts import Host
@@ -51,14 +51,14 @@ def assess(context: FleetContext, flags: Flags, page: str, load: bool) -> None:
         try:
             connection.open()
             loaded = loads.hottest(RootShell(connection, password), host.name) if load else []
-            with look_over(connection, password) as seen:
+            with take_survey(connection, password) as seen:
                 login = (
                     str(render_variable(host, "ansible_user", "ansible_ssh_user") or ""),
                     password,
                 )
                 root = RootShell(connection, password)
                 shared = find_known_passwords(root, *login) if seen.as_root else None
-                made = assessment.make(seen, host, inventory, extra, loaded, shared)
+                made = assessment.assess_rig(seen, host, inventory, extra, loaded, shared)
         finally:
             connection.close()
         return replace(made, taken_at=began, seconds=time.time() - began)
@@ -72,7 +72,7 @@ def assess(context: FleetContext, flags: Flags, page: str, load: bool) -> None:
     def show_one(name: str, made: Assessment) -> None:
         documents[name] = Redactor(secrets_of(variables[name])).value(made.document())
         if not flags.json:
-            show.show(made, console, everything=flags.verbose)
+            show.show_assessment(made, console, everything=flags.verbose)
         if page:
             files.write_named("--html", page, html.render(made))
             if not flags.json:

@@ -51,7 +51,7 @@ def signs(
         *_outward(connections),
         *_keys(tree, re.compile(known["vendor_key_comment"], re.IGNORECASE), own_keys),
         *_users(tree),
-        *_commands(tree, yaml_source.load(TABLE)["commands"]),
+        *_commands(tree, yaml_source.load_yaml(TABLE)["commands"]),
         *_sshd(tree),
         *_preload(tree),
         *_repositories(tree),

@@ -5,20 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rich.console import Console
+from rich.text import Text
 
 from provision.assess.assessment import Assessment
 from provision.assess.finding import Finding, together
 from provision.hardware.power import Budget
-from provision.output.wrapping import lines, rows
+from provision.output.tables import Grid, print_pairs
 
 COLOURS = {"critical": "red", "warning": "yellow", "unknown": "dim", "note": "", "ok": ""}
-LABEL, STATUS = 11, 10  # columns
+LABEL, STATUS = 10, 9  # columns
 
 
-def show(one: Assessment, console: Console, everything: bool) -> None:
+def show_assessment(one: Assessment, console: Console, everything: bool) -> None:
     """Print it. everything: also what is in order."""
     console.print(one.name, style="bold")
-    rows(one.rows, console, LABEL)
+    print_pairs(console, one.rows, LABEL)
     if not one.as_root:
         console.print(
             "  Not seen as root: other users' keys and crontabs, sudo's rules.",
@@ -55,35 +56,33 @@ def power_line(budget: Budget) -> str:
 
 def _verdict(console: Console, one: Assessment) -> None:
     _title(console, "Verdict")
+    grid = Grid(console, LABEL)
     for label, what, reasons in (
         ("system", one.verdict.system, one.verdict.system_why),
         ("board", one.verdict.board, one.verdict.board_why),
     ):
-        console.print(f"  {label:<{LABEL}}{what}", style="bold")
+        grid.add_row(Text(label, "bold"), what, style="bold")
         for reason in reasons:
-            _indented(console, reason, LABEL + 2)
-    if not one.verdict.options:
-        return
-    console.print(f"  {'lanes':<{LABEL}}", end="")
+            grid.add_row("", reason, style="dim")
     for at, option in enumerate(one.verdict.options):
-        links = ", ".join(option.links)
-        pad = " " * (LABEL + 2 if at else 0)
-        console.print(f"{pad}{option.lanes:>3}  {option.name}: {links}")
+        lanes = f"{option.lanes:>3}  {option.name}: {', '.join(option.links)}"
+        grid.add_row("" if at else "lanes", lanes)
         if option.how:
-            _indented(console, option.how, LABEL + 7)
+            grid.add_row("", option.how, style="dim", margin=5)
+    grid.print()
 
 
 def _findings(console: Console, findings: Sequence[Finding], everything: bool) -> None:
     shown = [one for one in findings if everything or one.status != "ok"]
     advised: set[str] = set()  # the same advice is given once
+    grid = Grid(console, STATUS)
     for one in together(shown):
-        console.print(f"  {one.status:<{STATUS}}", end="", style=COLOURS[one.status])
         text = f"{one.check}, {one.subject}: {one.reading}"
-        parts = lines(text, console, STATUS + 2)
-        console.print(f"\n{' ' * (STATUS + 2)}".join(parts))
+        grid.add_row(Text(one.status, COLOURS[one.status]), text)
         if one.advice not in {"", *advised} and one.status in ("critical", "warning", "unknown"):
             advised.add(one.advice)
-            _indented(console, one.advice, STATUS + 4)
+            grid.add_row("", one.advice, style="dim", margin=2)
+    grid.print()
     good = len(findings) - len(shown)
     if good or not findings:
         more = f"{good} more in order" if shown else f"{good} in order"
@@ -94,8 +93,3 @@ def _findings(console: Console, findings: Sequence[Finding], everything: bool) -
 def _title(console: Console, text: str) -> None:
     console.print()
     console.print(f"  {text}", style="bold")
-
-
-def _indented(console: Console, text: str, margin: int) -> None:
-    for line in lines(text, console, margin):
-        console.print(f"{' ' * margin}{line}", style="dim")

@@ -12,7 +12,7 @@ from provision.discovery.plan import Refusal
 from provision.inventory import yaml_source
 from provision.performance.links import Link
 from provision.performance.machine import Machine
-from provision.performance.recommend import Change, changes, splits_for_sure
+from provision.performance.recommend import Recommendation, changes, splits_for_sure
 
 TABLE = Path(__file__).parent / "verdict.yml"
 System = Literal["converted", "convert in place", "fix, then convert in place", "reinstall"]
@@ -22,7 +22,7 @@ Board = Literal[
 
 
 @dataclass(frozen=True)
-class Option:
+class LaneOption:
     """A way to more lanes. links: of each GPU then; lanes: of all of them together."""
 
     name: str
@@ -33,37 +33,37 @@ class Option:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class RigVerdict:
     """system and board, each with its reasons. options: the rig as it is first, then ways on."""
 
     system: System
     system_why: tuple[str, ...]
     board: Board
     board_why: tuple[str, ...]
-    options: tuple[Option, ...]
+    options: tuple[LaneOption, ...]
 
     def document(self) -> dict[str, Any]:
         """As JSON has it."""
         return asdict(self)
 
 
-def make(
+def judge_rig(
     refusals: Sequence[Refusal],
     findings: Sequence[Finding],
     machine: Machine | None,
     converted: bool = False,
-) -> Verdict:
+) -> RigVerdict:
     """The verdict. findings: of security and of wear.
 
     machine: the rig as predictions see it, None where they can't. converted: whether it is a deep
     learning host already.
     """
-    table = yaml_source.load(TABLE)
+    table = yaml_source.load_yaml(TABLE)
     system, why = _system(refusals, findings, table)
     if system == "convert in place" and converted:
         system, why = "converted", ["no mining system, no miner: fab validate proves the rest"]
     board, board_why, options = _board(machine, table["lanes_least"])
-    return Verdict(system, tuple(why), board, tuple(board_why), tuple(options))
+    return RigVerdict(system, tuple(why), board, tuple(board_why), tuple(options))
 
 
 def _system(
@@ -85,13 +85,13 @@ def _system(
     return "convert in place", ["ready: run fab provision"]
 
 
-def _board(machine: Machine | None, least: int) -> tuple[Board, list[str], list[Option]]:
+def _board(machine: Machine | None, least: int) -> tuple[Board, list[str], list[LaneOption]]:
     if machine is None:
         return "unknown", ["no GPU that is known is on the bus"], []
     ways = [
         change for change in changes(machine) if change.name in ("riser", "bifurcation", "board")
     ]
-    now = Option("now", "as it is", "", _told(machine.links), _lanes(machine.links))
+    now = LaneOption("now", "as it is", "", _told(machine.links), _lanes(machine.links))
     options = [now, *(_option(change) for change in ways)]
     narrowest = min(link.width for link in machine.links)
     links = f"the narrowest GPU has x{narrowest}"
@@ -120,9 +120,9 @@ def _board(machine: Machine | None, least: int) -> tuple[Board, list[str], list[
     return "replace", why, options
 
 
-def _option(change: Change) -> Option:
+def _option(change: Recommendation) -> LaneOption:
     links = change.rig.links
-    return Option(change.name, change.title, change.how, _told(links), _lanes(links))
+    return LaneOption(change.name, change.title, change.how, _told(links), _lanes(links))
 
 
 def _told(links: Sequence[Link]) -> tuple[str, ...]:

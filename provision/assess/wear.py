@@ -22,7 +22,7 @@ def signs(
     gpus: Sequence[pcie.PcieGpu], smis: Sequence[Smi], messages: str, generations: Mapping[str, str]
 ) -> list[Finding]:
     """All of them. gpus: read with their error counters; generations: by GPU's address."""
-    limits = yaml_source.load(HERE / "thresholds.yml")
+    limits = yaml_source.load_yaml(HERE / "thresholds.yml")
     by_address = {smi.address: smi for smi in smis}
     found = [*_lost(gpus, by_address), *_errors(gpus), *_xids(gpus, messages)]
     for gpu in gpus:
@@ -103,7 +103,7 @@ def _errors(gpus: Sequence[pcie.PcieGpu]) -> Iterator[Finding]:
 
 def _xids(gpus: Sequence[pcie.PcieGpu], messages: str) -> Iterator[Finding]:
     """Xids in the kernel's log, which begins at the last boot and may have been cut."""
-    rows = xid.XidCatalogue(yaml_source.load(XIDS))
+    rows = xid.XidCatalogue(yaml_source.load_yaml(XIDS))
     counts: Counter[tuple[str, int]] = Counter()
     for match in xid.XID.finditer(messages):
         counts[match["address"].lower(), int(match["xid"])] += 1
@@ -153,7 +153,7 @@ def _memory(smi: Smi) -> Iterator[Finding]:
 
 
 def _vbios(smi: Smi, generation: str) -> Iterator[Finding]:
-    known = yaml_source.load(HERE / "vbios.yml")["generations"].get(smi.vbios.split(".")[0])
+    known = yaml_source.load_yaml(HERE / "vbios.yml")["generations"].get(smi.vbios.split(".")[0])
     if not smi.vbios or not generation or known is None:
         yield Finding("VBIOS", smi.address, "unknown", smi.vbios or "not reported")
     elif generation in known:

@@ -11,14 +11,16 @@ from typing import TYPE_CHECKING, TypeVar
 
 from fabric import Config
 from invoke.exceptions import Exit
+from rich.console import Console
 
 from provision.backup import stored, transfer
-from provision.backup.stored import Kept
-from provision.backup.transfer import Fetched
+from provision.backup.stored import StoredBackup
+from provision.backup.transfer import FetchedCopy
 from provision.cli.answers import show_answers
 from provision.cli.plays import play_file, play_on_hosts
 from provision.errors import DeeprigError, SourceError, shown_path
 from provision.inventory.hosts import Host
+from provision.output.tables import Grid
 from provision.output.terminal import Terminal
 from provision.paths import BACKUPS, PLAYBOOKS
 from provision.ssh.connection import RigConnection
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from provision.cli.flags import Flags
     from provision.cli.fleet import FleetContext
 
+LABEL = 12  # columns
 BACKUP = PLAYBOOKS / "backup.yml"
 RESTORE = PLAYBOOKS / "restore.yml"
 Answer = TypeVar("Answer")
@@ -45,7 +48,7 @@ def backup(context: FleetContext, flags: Flags) -> None:
     if made and not flags.check:
         with Terminal(error=True).status("Copying") as status:
 
-            def work(shell: RootShell, host: Host) -> Fetched:
+            def work(shell: RootShell, host: Host) -> FetchedCopy:
                 there = transfer.on_rig(shell)
                 return transfer.fetch(
                     shell,
@@ -55,12 +58,13 @@ def backup(context: FleetContext, flags: Flags) -> None:
                 )
 
             found = _each(context, flags, work, made)
-        worst = max(worst, _show_results(found, flags, copied))
+        console = Terminal(quiet=flags.json)
+        worst = max(worst, show_answers(found, lambda host, one: console.print(copied(host, one))))
     if worst:
         raise Exit(code=worst)
 
 
-def copied(host: str, one: Fetched) -> str:
+def copied(host: str, one: FetchedCopy) -> str:
     """Return what `fab backup` prints about one rig's copy."""
     lines = [f"{host}: {shown_path(one.copy.where)}, {one.copy.size / 1e6:.1f} MB"]
     if one.older:
@@ -130,28 +134,41 @@ def status(context: FleetContext, flags: Flags) -> None:
                 indent=2,
             )
         )
-    if worst := _show_results(
-        found, flags, lambda host, one: "\n".join(rows(host, one, copies[host], older[host]))
-    ):
+    console = Terminal(quiet=flags.json)
+
+    def show_one(host: str, one: StoredBackup) -> None:
+        print_status(console, host, one, copies[host], older[host])
+
+    if worst := show_answers(found, show_one):
         raise Exit(code=worst)
 
 
-def rows(host: str, there: Kept, copy: Kept, older: Sequence[Kept] = ()) -> list[str]:
-    """Return what `fab status` prints about one rig's backups."""
-    lines = [host, f"  on the rig  {_line(there)}"]
-    lines += [f"  there, older {one}" for one in there.older]
-    lines += [f"  here        {_line(copy)}"]
-    lines += [f"  here, older {_line(one)}" for one in older]
+def print_status(
+    console: Console,
+    host: str,
+    there: StoredBackup,
+    copy: StoredBackup,
+    older: Sequence[StoredBackup] = (),
+) -> None:
+    """Print one rig's backups, on the rig and here, and the next step."""
+    console.print(host, style="bold")
+    grid = Grid(console, LABEL)
+    grid.add_row("on the rig", _line(there))
+    for path in there.older:
+        grid.add_row("there, older", path)
+    grid.add_row("here", _line(copy))
+    for backup in older:
+        grid.add_row("here, older", _line(backup))
     if there.aside:
-        lines.append(f"  put aside   {there.aside} files, on the rig only, for fab restore")
+        grid.add_row("put aside", f"{there.aside} files, on the rig only, for fab restore")
+    grid.print()
     if there.state == "none":
-        lines.append("  fab provision makes one before it first changes a rig")
+        console.print("  fab provision makes one before it first changes a rig")
     elif copy.state == "none":
-        lines.append(f"  fab backup -H {host} keeps a copy here")
-    return lines
+        console.print(f"  fab backup -H {host} keeps a copy here")
 
 
-def _line(one: Kept) -> str:
+def _line(one: StoredBackup) -> str:
     if one.state == "none" or one.made is None:
         return "none"
     made = time.strftime("%Y-%m-%d %H:%M", time.localtime(one.made))
@@ -185,16 +202,3 @@ def _over(host: Host, config: Config, accept_new: bool, work: Work[Answer]) -> A
         return work(shell, host)
     finally:
         shell.close()
-
-
-def _show_results(
-    found: Mapping[str, Answer | DeeprigError], flags: Flags, say: Callable[[str, Answer], str]
-) -> int:
-    """Print each rig's, its errors apart; the worst status of them."""
-    console = Terminal()
-
-    def show_one(host: str, one: Answer) -> None:
-        if not flags.json:
-            console.print(say(host, one))
-
-    return show_answers(found, show_one)

@@ -55,7 +55,7 @@ MOST_ROWS = 10_000
 
 
 @dataclass(frozen=True)
-class Kept:
+class StoredBackup:
     """One backup. made: Unix seconds; files: bytes by name; bad: files that are not as they were.
 
     aside: how many files were put aside beside it. private: root's alone. older: the folders of
@@ -96,7 +96,7 @@ class Kept:
         return {**asdict(self), "state": self.state, "size": self.size}
 
 
-def parse(text: str) -> Kept:
+def parse(text: str) -> StoredBackup:
     """What a rig answered to ASK. Raises BoundaryError where that is not such a list."""
     rows = [line.split("\t") for line in text.splitlines()]
     if len(rows) > MOST_ROWS:
@@ -108,7 +108,7 @@ def parse(text: str) -> Kept:
             raise BoundaryError(f"the rig's list of its backup has a line cut off: {row}")
     folder = next((row for row in rows if row[0] == "folder"), None)
     files = [row for row in rows if row[0] == "file"]
-    return Kept(
+    return StoredBackup(
         where=FOLDER,
         files={row[1]: int(row[2]) for row in files},
         made=min((float(row[3]) for row in files), default=None),
@@ -119,7 +119,7 @@ def parse(text: str) -> Kept:
     )
 
 
-def here(folder: Path) -> Kept:
+def here(folder: Path) -> StoredBackup:
     """A backup in a folder of this machine, each file held against its checksum.
 
     Where there are checksums, a file that they do not have is bad, too.
@@ -128,7 +128,7 @@ def here(folder: Path) -> Kept:
     names = {str(path.relative_to(folder)): path for path in paths}
     wanted = dict(_sums(folder / SUMS))
     unlisted = {*names, *NEEDED} - {*wanted, SUMS} if SUMS in names else set()
-    return Kept(
+    return StoredBackup(
         where=str(folder),
         files={name: path.stat().st_size for name, path in names.items()},
         made=min((path.stat().st_mtime for path in paths), default=None),
@@ -142,7 +142,7 @@ def here(folder: Path) -> Kept:
     )
 
 
-def older(folder: Path) -> list[Kept]:
+def older(folder: Path) -> list[StoredBackup]:
     """The backups that once were in this folder, and that others took the place of."""
     dated = re.compile(rf"{re.escape(folder.name)}[.]\d{{4}}-\d\d-\d\d-\d{{6}}[+]*")
     return [here(one) for one in sorted(folder.parent.glob("*")) if dated.fullmatch(one.name)]

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from provision.backup import stored
-from provision.backup.stored import FOLDER, SUMS, Kept
+from provision.backup.stored import FOLDER, SUMS, StoredBackup
 from provision.errors import DeeprigError, SourceError
 from provision.output.files import make_private
 from provision.ssh.shell import LONGEST, Done, RootShell
@@ -47,14 +47,14 @@ Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Fetched:
+class FetchedCopy:
     """A local copy. older: where a different, older copy was moved; None where there was none."""
 
-    copy: Kept
+    copy: StoredBackup
     older: Path | None
 
 
-def on_rig(shell: RootShell) -> Kept:
+def on_rig(shell: RootShell) -> StoredBackup:
     """The backup that a rig has. Raises UnreachableError, LostError, DeeprigError."""
     done = shell.run(stored.ASK)
     if done.status != 0:
@@ -65,7 +65,7 @@ def on_rig(shell: RootShell) -> Kept:
     return stored.parse(done.out.decode("utf-8", "replace"))
 
 
-def fetch(shell: RootShell, there: Kept, folder: Path, progress: Progress) -> Fetched:
+def fetch(shell: RootShell, there: StoredBackup, folder: Path, progress: Progress) -> FetchedCopy:
     """Copy a rig's backup here. A copy that differs is put aside. Raises DeeprigError."""
     draft = folder.with_name(f".{folder.name}.new")
     shutil.rmtree(draft, ignore_errors=True)
@@ -94,10 +94,10 @@ def fetch(shell: RootShell, there: Kept, folder: Path, progress: Progress) -> Fe
         draft.rename(folder)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
-    return Fetched(replace(copy, where=str(folder)), older)
+    return FetchedCopy(replace(copy, where=str(folder)), older)
 
 
-def _check_room(there: Kept, folder: Path) -> None:
+def _check_room(there: StoredBackup, folder: Path) -> None:
     """Raise DeeprigError where a backup is larger than any, or than the room that is here."""
     if there.size > MOST:
         raise DeeprigError(f"the rig announces a backup of {there.size / 1e9:.1f} GB")
@@ -125,7 +125,7 @@ def _sums(folder: Path) -> bytes:
     return (folder / SUMS).read_bytes()
 
 
-def whole(folder: Path) -> Kept:
+def whole(folder: Path) -> StoredBackup:
     """A backup of this machine that a rig may be restored from. Raises SourceError."""
     copy = stored.here(folder)
     if not copy.usable:
@@ -164,7 +164,7 @@ def remove(shell: RootShell) -> None:
     _done(shell.run(f"rm -rf {BESIDE}"), BESIDE)
 
 
-def _names(one: Kept) -> list[str]:
+def _names(one: StoredBackup) -> list[str]:
     """Its files, the checksums last: what is cut off has none."""
     bad = [name for name in one.files if not re.match(stored.NAME, name)]
     if bad:

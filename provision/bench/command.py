@@ -99,7 +99,7 @@ class Screen:
 
 
 @dataclass(frozen=True)
-class Result:
+class BenchResult:
     """One rig's: its document where there is one, and how it ended."""
 
     host: str
@@ -131,13 +131,13 @@ def bench(context: FleetContext, flags: Flags, request: Request) -> None:
 
     nodes = {host.name: node for node, host in enumerate(hosts)}
 
-    def run_host(host: Host) -> Result:
+    def run_host(host: Host) -> BenchResult:
         command = request.command(nodes[host.name], rendezvous)
         return _run(shells[host.name], host.name, command, screen)
 
-    def end_world(name: str, answer: Result | DeeprigError) -> None:
+    def end_world(name: str, answer: BenchResult | DeeprigError) -> None:
         """Where one of a world can't begin or ends badly, the others would wait for it in vain."""
-        if request.nodes > 1 and not (isinstance(answer, Result) and answer.status == 0):
+        if request.nodes > 1 and not (isinstance(answer, BenchResult) and answer.status == 0):
             close_all()
 
     def close_all() -> None:
@@ -156,7 +156,9 @@ def bench(context: FleetContext, flags: Flags, request: Request) -> None:
         close_all()
     results = _name_cause(
         [
-            answer if isinstance(answer, Result) else Result(name, answer.status, error=answer)
+            answer
+            if isinstance(answer, BenchResult)
+            else BenchResult(name, answer.status, error=answer)
             for name, answer in answers.items()
         ]
     )
@@ -168,7 +170,7 @@ def bench(context: FleetContext, flags: Flags, request: Request) -> None:
         raise Exit(code=status)
 
 
-def _name_cause(results: Sequence[Result]) -> list[Result]:
+def _name_cause(results: Sequence[BenchResult]) -> list[BenchResult]:
     """Return the results; a rig that was stopped because another failed reports that."""
     because = next((one.host for one in results if one.status > 0), None)
     if because is None:
@@ -181,7 +183,7 @@ def _name_cause(results: Sequence[Result]) -> list[Result]:
     ]
 
 
-def _run(shell: RootShell, host: str, command: str, screen: Screen) -> Result:
+def _run(shell: RootShell, host: str, command: str, screen: Screen) -> BenchResult:
     found: dict[str, Any] = {}
 
     def line(text: str) -> None:
@@ -197,17 +199,17 @@ def _run(shell: RootShell, host: str, command: str, screen: Screen) -> Result:
 
     try:
         if shell.run(f"test -x {BENCH_PROGRAM}").status != 0:
-            return Result(host, ExitStatus.ERROR, error=_missing(host))
+            return BenchResult(host, ExitStatus.ERROR, error=_missing(host))
         done = shell.run(command, line, silence=SILENCE, longest=LONGEST_RUN)
     except DeeprigError as error:
-        return Result(host, error.status, error=error)
+        return BenchResult(host, error.status, error=error)
     document = found.get("document")
     if document is None:
         reason = done.last_words or f"the benchmarks ended with status {done.status}"
-        return Result(
+        return BenchResult(
             host, _status_of(done.status or ExitStatus.FINDINGS), error=DeeprigError(reason)
         )
-    return Result(host, _status_of(done.status), document)
+    return BenchResult(host, _status_of(done.status), document)
 
 
 def _status_of(status: int) -> int:
@@ -222,7 +224,7 @@ def _missing(host: str) -> DeeprigError:
     )
 
 
-def _save_and_report(results: Sequence[Result], flags: Flags) -> None:
+def _save_and_report(results: Sequence[BenchResult], flags: Flags) -> None:
     """Save the documents, print their paths and all problems."""
     errors = Terminal(error=True)
     make_private(LOG)

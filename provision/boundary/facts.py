@@ -85,7 +85,7 @@ class Display(TypedDict):
     driver: Text | None
 
 
-class Board(TypedDict):
+class BoardFacts(TypedDict):
     """The board, as its firmware reports it."""
 
     vendor: Text
@@ -98,7 +98,7 @@ class Board(TypedDict):
     nvme: Annotated[list[PciAddress], Meta(max_length=256)]
 
 
-class Cpu(TypedDict):
+class CpuFacts(TypedDict):
     """The processors together."""
 
     model: Text
@@ -106,7 +106,7 @@ class Cpu(TypedDict):
     cores: Count
 
 
-class Memory(TypedDict):
+class MemoryFacts(TypedDict):
     """MiB."""
 
     total_mib: Count
@@ -188,7 +188,7 @@ class Interface(TypedDict):
     addresses: Annotated[list[Text], Meta(max_length=256)]
 
 
-class Network(TypedDict):
+class NetworkFacts(TypedDict):
     """Interfaces, and the files for which net.ifnames=0 must stay."""
 
     interfaces: Annotated[list[Interface], Meta(max_length=1024)]
@@ -202,9 +202,9 @@ class RigFacts(TypedDict):
     gpus: Annotated[list[Gpu], Meta(max_length=64)]
     root_ports: Annotated[list[Port], Meta(max_length=1024)]
     other_displays: Annotated[list[Display], Meta(max_length=64)]
-    board: Board
-    cpu: Cpu
-    memory: Memory
+    board: BoardFacts
+    cpu: CpuFacts
+    memory: MemoryFacts
     root_disk: RootDisk
     mining_os: MiningOs | None
     miners: Annotated[list[Evidence], Meta(max_length=4096)]
@@ -215,7 +215,7 @@ class RigFacts(TypedDict):
     secure_boot: bool | None
     usb_watchdogs: Annotated[list[UsbWatchdog], Meta(max_length=256)]
     kernel: Kernel
-    network: Network
+    network: NetworkFacts
     reboot_required: bool
 
 
@@ -232,7 +232,7 @@ class Local(TypedDict):
     deeprig: RigFacts
 
 
-class Facts(Base):
+class GatheredFacts(Base):
     """`ansible_*` facts as gathered."""
 
     ansible_local: Local
@@ -245,7 +245,7 @@ def check_rig_facts(facts: Mapping[str, Any]) -> dict[str, Any]:
 
 def check_facts(facts: Mapping[str, Any]) -> dict[str, Any]:
     """Return all `ansible_*` facts, deeprig's own checked, all clean. Raises BoundaryError."""
-    checked = check_type(facts, Facts, "facts")
+    checked = check_type(facts, GatheredFacts, "facts")
     own = _with_addresses(checked["ansible_local"]["deeprig"])
     cleaned: dict[str, Any] = clean_texts(dict(facts))
     return {**cleaned, "ansible_local": {**cleaned["ansible_local"], "deeprig": own}}

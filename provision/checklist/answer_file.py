@@ -54,19 +54,19 @@ def save(path: Path, name: str, answers: Mapping[str, bool], seen: Mapping[str, 
         f"# Answers of fab checklist for {name}; you may edit them. Observations only\n"
         "# show what a reboot changed. Other keys are kept, other comments are not.\n"
     )
-    files.write(path, f"---\n{header}{yaml_source.dump(content)}")
+    files.write(path, f"---\n{header}{yaml_source.dump_yaml(content)}")
 
 
-def _read(path: Path) -> yaml_source.Mapping:
-    content = yaml_source.load(path) if path.exists() else None
-    if content is not None and not isinstance(content, yaml_source.Mapping):
+def _read(path: Path) -> yaml_source.YamlMapping:
+    content = yaml_source.load_yaml(path) if path.exists() else None
+    if content is not None and not isinstance(content, yaml_source.YamlMapping):
         raise SourceError(f"{path} should have variables", Position(str(path), 1, 1))
-    return content or yaml_source.Mapping()
+    return content or yaml_source.YamlMapping()
 
 
-def _mapping(content: yaml_source.Mapping, name: str) -> yaml_source.Mapping:
+def _mapping(content: yaml_source.YamlMapping, name: str) -> yaml_source.YamlMapping:
     """One below another; empty where it is not there."""
     value = content.get(name)
-    if value is not None and not isinstance(value, yaml_source.Mapping):
+    if value is not None and not isinstance(value, yaml_source.YamlMapping):
         raise SourceError(f"'{name}' should be a mapping, not {value!r}", content.at(name))
-    return value or yaml_source.Mapping()
+    return value or yaml_source.YamlMapping()

@@ -8,7 +8,7 @@ from itertools import groupby
 from typing import Any, Literal
 
 from provision.checklist import items
-from provision.checklist.configuration import Case
+from provision.checklist.configuration import RigConfiguration
 from provision.checklist.items import Item
 from provision.checklist.observations import Status, observe
 from provision.hardware.chipsets import Chipset
@@ -47,7 +47,7 @@ class Entry:
 class Checklist:
     """All of one rig. rebooted: whether it was since it was last looked at; None: never was."""
 
-    case: Case
+    case: RigConfiguration
     entries: tuple[Entry, ...]
     rebooted: bool | None = None
 
@@ -92,20 +92,22 @@ class Checklist:
         }
 
 
-def make(
-    case: Case, answers: Mapping[str, bool], seen: Mapping[str, Any] | None = None
+def make_checklist(
+    case: RigConfiguration, answers: Mapping[str, bool], seen: Mapping[str, Any] | None = None
 ) -> Checklist:
     """The checklist. answers: by item's id. seen: boot_id and items of the last look."""
     last = seen or {}
     before: Mapping[str, str] = last.get("items") or {}
-    entries = tuple(_entry(item, case, answers, before) for item in items.of(case))
+    entries = tuple(_entry(item, case, answers, before) for item in items.applicable_items(case))
     rebooted = None
     if last and case.facts is not None:
         rebooted = last.get("boot_id") != case.facts["boot_id"]
     return Checklist(case, entries, rebooted)
 
 
-def _entry(item: Item, case: Case, answers: Mapping[str, bool], before: Mapping[str, str]) -> Entry:
+def _entry(
+    item: Item, case: RigConfiguration, answers: Mapping[str, bool], before: Mapping[str, str]
+) -> Entry:
     status: Status = "open"
     by: By = ""
     reading = ""
@@ -132,7 +134,7 @@ def _entry(item: Item, case: Case, answers: Mapping[str, bool], before: Mapping[
     )
 
 
-def about(case: Case) -> list[str]:
+def about(case: RigConfiguration) -> list[str]:
     """What is known of the board and its slots, a sentence a line."""
     lines = []
     board, chipset = case.board, case.chipset

@@ -18,10 +18,10 @@ from provision.boundary.text import clean_line
 from provision.checklist import answer_file, checklist, items, page, show
 from provision.checklist import configuration as cases
 from provision.checklist.checklist import Checklist
-from provision.checklist.configuration import Case
+from provision.checklist.configuration import RigConfiguration
 from provision.cli.answers import show_answers
 from provision.discovery import plan, target
-from provision.discovery.survey import ansible_facts, look_over
+from provision.discovery.survey import ansible_facts, take_survey
 from provision.engine.run_options import extra_variables
 from provision.errors import DeeprigError, SourceError
 from provision.hardware import power
@@ -44,7 +44,7 @@ Ask = Callable[[str], str]
 
 
 @dataclass(frozen=True)
-class Wish:
+class ChecklistOptions:
     """The verb's own flags, as fabfile.py has them."""
 
     board: str = ""
@@ -57,7 +57,7 @@ class Wish:
     markdown: str = ""
 
 
-def run(context: FleetContext, flags: Flags, wish: Wish) -> None:
+def show_checklists(context: FleetContext, flags: Flags, wish: ChecklistOptions) -> None:
     """Show the checklist of each rig of -H, or of a rig described by flags. Raises Exit."""
     given = answers_of(wish.answer)
     files.check_named("--html", wish.html)
@@ -68,7 +68,7 @@ def run(context: FleetContext, flags: Flags, wish: Wish) -> None:
                 "no rig is named", advice='Use -H NAME, or --board "B450 Steel Legend".'
             )
         described = cases.from_words(wish.board, wish.cpu, wish.gpus, wish.psus)
-        if status := _show({"": checklist.make(described, given)}, flags, wish):
+        if status := _show({"": checklist.make_checklist(described, given)}, flags, wish):
             raise Exit(code=status)
         return
     told_only = {"board": wish.board, "cpu": wish.cpu, "gpus": wish.gpus, "psus": wish.psus}
@@ -82,7 +82,7 @@ def run(context: FleetContext, flags: Flags, wish: Wish) -> None:
     if (wish.html or wish.markdown) and len(hosts) > 1:
         raise SourceError(f"a page is of one rig, and -H names {len(hosts)}")
 
-    def one(host: Host) -> Case:
+    def one(host: Host) -> RigConfiguration:
         connection = RigConnection(host, context.config, flags.accept_new)
         try:
             connection.open()
@@ -120,9 +120,9 @@ def answers_of(given: Sequence[str]) -> dict[str, bool]:
 
 def _case(
     connection: RigConnection, host: Host, inventory: Inventory, flags: Flags, password: str | None
-) -> Case:
+) -> RigConfiguration:
     extra = extra_variables(flags.e)
-    with look_over(connection, password) as seen:
+    with take_survey(connection, password) as seen:
         planned = plan.plan(seen, host, inventory, extra)
         facts = ansible_facts(seen)
         url = str(target.expected(host, inventory, facts, tuple(flags.e))["agent_url"])
@@ -149,17 +149,17 @@ def agent_paths(text: str) -> list[dict[str, Any]] | None:
 
 
 def _remembered(
-    case: Case, inventory: Inventory, name: str, given: dict[str, bool], again: bool
+    case: RigConfiguration, inventory: Inventory, name: str, given: dict[str, bool], again: bool
 ) -> Checklist:
     path = answer_file.file_of(inventory, name)
     answers, seen = answer_file.load(path)
     answers |= given
-    made = checklist.make(case, answers, seen)
+    made = checklist.make_checklist(case, answers, seen)
     if sys.stdin.isatty() and sys.stdout.isatty():
         for item, answer in ask(made, dict(answers), again, input):
             answers[item] = answer
             answer_file.save(path, name, answers, seen)  # Ctrl-C at the next one loses none
-        made = checklist.make(case, answers, seen)
+        made = checklist.make_checklist(case, answers, seen)
     answer_file.save(path, name, answers, answer_file.seen_of(made, seen))
     return made
 
@@ -179,7 +179,9 @@ def ask(
                 yield entry.id, ANSWERS[answer]
 
 
-def _show(made: Mapping[str, Checklist | DeeprigError], flags: Flags, wish: Wish) -> int:
+def _show(
+    made: Mapping[str, Checklist | DeeprigError], flags: Flags, wish: ChecklistOptions
+) -> int:
     """Show the checklists; the worst status of those that can't be shown."""
     documents: dict[str, Any] = {}
     console = Terminal()
@@ -187,7 +189,7 @@ def _show(made: Mapping[str, Checklist | DeeprigError], flags: Flags, wish: Wish
     def show_one(name: str, one: Checklist) -> None:
         documents[name] = one.document()
         if not flags.json:
-            show.show(one, console, everything=flags.verbose)
+            show.print_checklist(one, console, everything=flags.verbose)
         for flag, kind, path in (
             ("--html", ".html", wish.html),
             ("--markdown", ".md", wish.markdown),

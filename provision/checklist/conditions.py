@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from provision.checklist.configuration import Case
+from provision.checklist.configuration import RigConfiguration
 
 BIG_WATTS = 225  # above it a card has two 8-pin connectors or more (75 W slot, 150 W each)
 REBAR_GENERATION = 4  # cards of PCIe Gen4 and later (Ampere on) can resize their BAR
 
 
-def _one_lane_board(case: Case) -> bool:
+def _one_lane_board(case: RigConfiguration) -> bool:
     return case.board is not None and bool(case.board.replace)
 
 
-CONDITIONS: Mapping[str, Callable[[Case], bool]] = {
+CONDITIONS: Mapping[str, Callable[[RigConfiguration], bool]] = {
     "rig": lambda case: case.facts is not None,
     "several-gpus": lambda case: case.count > 1,
     # One supply needs no rules for two; unknown supplies may be two.

@@ -15,7 +15,7 @@ from provision.hardware.cpus import Cpu
 
 
 @dataclass(frozen=True)
-class Case:
+class RigConfiguration:
     """facts: `ansible_local.deeprig`, None where no rig was looked at. Watts in psus and limits.
 
     paths: the agent's rows of the PCIe paths, None where it was not asked or does not answer.
@@ -89,12 +89,12 @@ def from_facts(
     limits: Mapping[str, float],
     messages: str = "",
     paths: Sequence[Mapping[str, Any]] | None = None,
-) -> Case:
+) -> RigConfiguration:
     """The case of a rig. limits: watts by a GPU's address, as provisioning sets them."""
     known = cards.cards()
     board_name, row = boards.of_firmware(facts["board"], boards.boards())
     found = [known.get(gpu["device_id"]) or _unknown(gpu["device_id"]) for gpu in facts["gpus"]]
-    return Case(
+    return RigConfiguration(
         name=name,
         board_name=board_name,
         board=row,
@@ -113,7 +113,7 @@ def from_facts(
     )
 
 
-def from_words(board: str, cpu: str, gpus: str, psus: str) -> Case:
+def from_words(board: str, cpu: str, gpus: str, psus: str) -> RigConfiguration:
     """Return the configuration that the command line describes. Raises DeeprigError."""
     found = cards.cards_named(gpus, cards.cards()) if gpus else []
     try:
@@ -123,7 +123,7 @@ def from_words(board: str, cpu: str, gpus: str, psus: str) -> Case:
     if not all(map(power.possible, ratings)):
         raise DeeprigError(f"'{psus}' is not a list of watts", advice="--psus 750,750")
     row = boards.board(board, boards.boards()) if board else None
-    return Case(
+    return RigConfiguration(
         name=board or "a rig",
         board_name=board,
         board=row,

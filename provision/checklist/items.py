@@ -10,7 +10,7 @@ import jinja2
 from jinja2.sandbox import SandboxedEnvironment
 
 from provision.checklist.conditions import CONDITIONS
-from provision.checklist.configuration import Case
+from provision.checklist.configuration import RigConfiguration
 from provision.checklist.observations import OBSERVERS
 from provision.errors import SourceError
 from provision.hardware.confidence import Confidence
@@ -35,11 +35,11 @@ class Item:
     ask: str = ""
     words: tuple[str, ...] = ()
 
-    def applies(self, case: Case) -> bool:
+    def applies(self, case: RigConfiguration) -> bool:
         """Whether this rig needs it."""
         return all(CONDITIONS[name](case) for name in self.when)
 
-    def describe(self, case: Case) -> str:
+    def describe(self, case: RigConfiguration) -> str:
         """What to do, for this rig."""
         template = SandboxedEnvironment(undefined=jinja2.StrictUndefined).from_string(self.how)
         return " ".join(
@@ -54,15 +54,15 @@ class Item:
             ).split()
         )
 
-    def menu_known(self, case: Case) -> bool:
+    def menu_known(self, case: RigConfiguration) -> bool:
         """Whether the board's own menu is known, so that no search words are needed."""
         return self.id == "split" and case.board is not None and bool(case.board.menu)
 
 
 def load(path: Path = TABLE) -> list[Item]:
     """All items. Raises SourceError with the place of what is wrong."""
-    content = yaml_source.load(path)
-    found = typed_rows.rows(Item, content, "items")
+    content = yaml_source.load_yaml(path)
+    found = typed_rows.read_rows(Item, content, "items")
     seen: set[str] = set()
     for fields, item in zip(content["items"], found, strict=True):
         for name in item.when:
@@ -70,7 +70,7 @@ def load(path: Path = TABLE) -> list[Item]:
                 raise SourceError(
                     f"unknown condition '{name}'",
                     fields.at("when"),
-                    typed_rows.near(name, CONDITIONS),
+                    typed_rows.suggest_names(name, CONDITIONS),
                 )
         if bool(item.observe) == bool(item.ask):
             raise SourceError("an item is observed, or asked for: one of the two", fields.position)
@@ -78,7 +78,7 @@ def load(path: Path = TABLE) -> list[Item]:
             raise SourceError(
                 f"unknown observation '{item.observe}'",
                 fields.at("observe"),
-                typed_rows.near(item.observe, OBSERVERS),
+                typed_rows.suggest_names(item.observe, OBSERVERS),
             )
         if item.id in seen:
             raise SourceError(f"'{item.id}' is there already", fields.at("id"))
@@ -86,6 +86,6 @@ def load(path: Path = TABLE) -> list[Item]:
     return found
 
 
-def of(case: Case, items: Sequence[Item] | None = None) -> list[Item]:
+def applicable_items(case: RigConfiguration, items: Sequence[Item] | None = None) -> list[Item]:
     """The items that apply to a rig."""
     return [item for item in (load() if items is None else items) if item.applies(case)]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from provision.checklist.conditions import REBAR_GENERATION
-from provision.checklist.configuration import Case
+from provision.checklist.configuration import RigConfiguration
 from provision.hardware import power
 
 Status = Literal["ok", "to do", "open"]
@@ -40,7 +40,7 @@ def _unseen(why: str = "not seen without the rig") -> Observation:
     return Observation("open", why)
 
 
-def risers(case: Case) -> Observation:
+def risers(case: RigConfiguration) -> Observation:
     """Whether a port above a GPU could have more lanes than reach it."""
     if not case.gpus:
         return _unseen()
@@ -59,7 +59,7 @@ def _own_width(gpu: Mapping[str, Any]) -> int:
     return int((gpu["path"][-1]["max_width"] if gpu["path"] else 0) or 16)
 
 
-def nvme(case: Case) -> Observation:
+def nvme(case: RigConfiguration) -> Observation:
     """Whether there is a disk that may take lanes."""
     if case.facts is None:
         return _unseen()
@@ -69,7 +69,7 @@ def nvme(case: Case) -> Observation:
     return Observation("open", f"an NVMe disk at {', '.join(disks)}: in which M.2 slot is it?")
 
 
-def budget(case: Case) -> Observation:
+def budget(case: RigConfiguration) -> Observation:
     """Whether the supplies carry the GPUs at the limits that provisioning sets."""
     if not case.psus or not case.limits:
         return _unseen("set the supplies in the inventory: psus: [750, 750]")
@@ -84,7 +84,7 @@ def budget(case: Case) -> Observation:
     return Observation("to do", f"{loads}; {fits:.0f} W for each GPU would fit")
 
 
-def watchdog(case: Case) -> Observation:
+def watchdog(case: RigConfiguration) -> Observation:
     """Whether a USB watchdog is plugged in."""
     if case.facts is None:
         return _unseen()
@@ -92,7 +92,7 @@ def watchdog(case: Case) -> Observation:
     return _ok(not found, ", ".join(found) or "none")
 
 
-def split(case: Case) -> Observation:
+def split(case: RigConfiguration) -> Observation:
     """Whether the GPUs are on sub-links of the processor's, as wide as is wanted.
 
     Sub-links are counted: firmware can provide fewer than its menu shows.
@@ -120,7 +120,7 @@ def split(case: Case) -> Observation:
     return _ok(len(enough) == case.count, reading)
 
 
-def above_4g(case: Case) -> Observation:
+def above_4g(case: RigConfiguration) -> Observation:
     """Whether the firmware gives addresses above 4 GiB."""
     if not case.gpus:
         return _unseen()
@@ -133,7 +133,7 @@ def above_4g(case: Case) -> Observation:
     return _ok(high == len(starts), f"{high} of {len(starts)} GPUs have windows above 4 GiB")
 
 
-def rebar(case: Case) -> Observation:
+def rebar(case: RigConfiguration) -> Observation:
     """Whether the largest window of a card that can is as large as its memory."""
     if not case.gpus:
         return _unseen()
@@ -149,7 +149,7 @@ def rebar(case: Case) -> Observation:
     return _ok(good, ", ".join(f"{count} x {text}" for text, count in reading.items()))
 
 
-def csm(case: Case) -> Observation:
+def csm(case: RigConfiguration) -> Observation:
     """Whether the system was booted by EFI."""
     if case.facts is None:
         return _unseen()
@@ -157,7 +157,7 @@ def csm(case: Case) -> Observation:
     return _ok(efi, "booted by EFI" if efi else "booted in legacy mode")
 
 
-def iommu(case: Case) -> Observation:
+def iommu(case: RigConfiguration) -> Observation:
     """Whether devices' addresses are translated."""
     if case.facts is None:
         return _unseen()
@@ -168,7 +168,7 @@ def iommu(case: Case) -> Observation:
     return _ok(passes, "on, in passthrough" if passes else "on, and it translates")
 
 
-def generation(case: Case) -> Observation:
+def generation(case: RigConfiguration) -> Observation:
     """Whether a link has errors."""
     if not case.gpus:
         return _unseen()
@@ -186,7 +186,7 @@ def generation(case: Case) -> Observation:
     return _ok(not found, reading or "none since the boot")
 
 
-def secure_boot(case: Case) -> Observation:
+def secure_boot(case: RigConfiguration) -> Observation:
     """Whether the firmware refuses modules without a signature."""
     if case.facts is None:
         return _unseen()
@@ -194,7 +194,7 @@ def secure_boot(case: Case) -> Observation:
     return _ok(on is not True, {True: "on", False: "off", None: "not there"}[on])
 
 
-def errors_visible(case: Case) -> Observation:
+def errors_visible(case: RigConfiguration) -> Observation:
     """Whether PCIe errors are counted."""
     if not case.gpus or case.facts is None:
         return _unseen()
@@ -204,7 +204,7 @@ def errors_visible(case: Case) -> Observation:
     return _ok(counted, "counted" if counted else "the kernel has no counters here")
 
 
-def windows(case: Case) -> Observation:
+def windows(case: RigConfiguration) -> Observation:
     """Whether every GPU has memory windows."""
     if not case.gpus:
         return _unseen()
@@ -216,7 +216,7 @@ def windows(case: Case) -> Observation:
     return _ok(not short, reading)
 
 
-def width(case: Case) -> Observation:
+def width(case: RigConfiguration) -> Observation:
     """Whether every path is as wide as is wanted."""
     if not case.gpus:
         return _unseen()
@@ -229,7 +229,7 @@ def width(case: Case) -> Observation:
     return _ok(not narrow, reading or f"x{case.wanted} or more, or all that the card has")
 
 
-def speed(case: Case) -> Observation:
+def speed(case: RigConfiguration) -> Observation:
     """Whether every link was at its speed when the agent last saw it under load."""
     if not case.paths:
         return _unseen("no agent reports it: fab validate tests the GPUs under load")
@@ -244,7 +244,7 @@ def speed(case: Case) -> Observation:
     return _ok(not slow, ", ".join(slow) or "at full speed")
 
 
-OBSERVERS: Mapping[str, Callable[[Case], Observation]] = {
+OBSERVERS: Mapping[str, Callable[[RigConfiguration], Observation]] = {
     one.__name__: one
     for one in (
         risers,
@@ -266,7 +266,7 @@ OBSERVERS: Mapping[str, Callable[[Case], Observation]] = {
 }
 
 
-def observe(case: Case, name: str) -> Observation:
+def observe(case: RigConfiguration, name: str) -> Observation:
     """What is seen of an item; facts of an older deeprig may lack what is asked for."""
     try:
         return OBSERVERS[name](case)

@@ -9,7 +9,7 @@ from invoke.exceptions import Exit
 
 from provision.cli.flags import Flags
 from provision.cli.fleet import FleetContext
-from provision.engine.run_options import RunOptions, extra_variables, words
+from provision.engine.run_options import RunOptions, extra_variables, split_words
 from provision.ssh import worker_bundle
 from provision.ssh.rig_sessions import sessions_of
 
@@ -33,8 +33,8 @@ def play_on_hosts(context: FleetContext, flags: Flags, path: Path, verb: str) ->
     options = RunOptions(
         check=flags.check,
         diff=flags.diff,
-        tags=words(flags.tags),
-        skip_tags=words(flags.skip_tags),
+        tags=split_words(flags.tags),
+        skip_tags=split_words(flags.skip_tags),
         extra=extra_variables(flags.e),
     )
     sessions = {host.name: sessions_of(host, context.config, flags.accept_new) for host in hosts}
@@ -42,10 +42,10 @@ def play_on_hosts(context: FleetContext, flags: Flags, path: Path, verb: str) ->
         # Connecting is mostly waiting: bundle, Jinja2 and rich are loaded meanwhile.
         for session in sessions.values():
             session.connect_early()
-        worker_bundle.payload(exclusive=True)
+        worker_bundle.make_payload(exclusive=True)
         from provision.engine import playbook, runner
 
-        return runner.run(
+        return runner.run_plays(
             playbook.load(path),
             hosts,
             sessions,

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from provision.discovery.survey import Look, ansible_facts
+from provision.discovery.survey import Survey, ansible_facts
 from provision.engine.playbook_variables import evaluate_variables
 from provision.inventory.hosts import Host, Inventory
 
@@ -23,17 +23,19 @@ class Refusal:
 
 
 @dataclass(frozen=True)
-class Plan:
+class ConversionPlan:
     """refusals: why the rig can't be converted as it is. power_limits: watts, by address."""
 
     refusals: tuple[Refusal, ...]
     power_limits: Mapping[str, float]
 
 
-def plan(look: Look, host: Host, inventory: Inventory, extra: Mapping[str, Any]) -> Plan:
+def plan(
+    look: Survey, host: Host, inventory: Inventory, extra: Mapping[str, Any]
+) -> ConversionPlan:
     """What preflight, demine and power would make of it. Raises RenderError, SourceError."""
     rows, limits = evaluate_variables(
         "preflight", host, inventory, ansible_facts(look), extra, (REFUSALS, POWER_LIMITS)
     )
     found = [Refusal(row["name"], " ".join(row["why"].split())) for row in rows if row["bad"]]
-    return Plan(tuple(found), limits)
+    return ConversionPlan(tuple(found), limits)

@@ -13,7 +13,7 @@ from provision.paths import INVENTORY
 GPU_TABLE = INVENTORY / "hardware" / "gpus.yml"
 
 
-def rows(facts: Mapping[str, Any], models: Mapping[str, Any]) -> list[tuple[str, str]]:
+def summarize_facts(facts: Mapping[str, Any], models: Mapping[str, Any]) -> list[tuple[str, str]]:
     """(label, value) pairs of `ansible_*` facts, the same labels for every rig.
 
     `models` is gpu_models of the hardware table. A value may have several lines.
@@ -40,7 +40,7 @@ def rows(facts: Mapping[str, Any], models: Mapping[str, Any]) -> list[tuple[str,
 
 def gpu_models() -> Mapping[str, Any]:
     """Rows of the hardware table by PCI device id."""
-    models: Mapping[str, Any] = yaml_source.load(GPU_TABLE)["gpu_models"]
+    models: Mapping[str, Any] = yaml_source.load_yaml(GPU_TABLE)["gpu_models"]
     return models
 
 

@@ -39,7 +39,7 @@ AT_ONCE = 8  # channels of one connection: sshd's MaxSessions is 10
 
 
 @dataclass(frozen=True)
-class Look:
+class Survey:
     """What was seen. facts: `ansible_local.deeprig` as gathering would have it, and the base.
 
     as_root: whether everything could be read. tree: the files, until the look is closed.
@@ -53,7 +53,7 @@ class Look:
 
 
 @contextmanager
-def look_over(connection: RigConnection, password: str | None) -> Iterator[Look]:
+def take_survey(connection: RigConnection, password: str | None) -> Iterator[Survey]:
     """A first look over a connection that is open. Raises LostError."""
     root = RootShell(connection, password)
     as_root = connection.user == "root" or root.run("true").status == 0
@@ -62,7 +62,7 @@ def look_over(connection: RigConnection, password: str | None) -> Iterator[Look]
     with tempfile.TemporaryDirectory(prefix="deeprig-look-") as folder:
         tree = Snapshot(Path(folder), answers)
         _add_scripts(shell, tree)
-        yield Look(
+        yield Survey(
             name=str(connection.original_host),
             facts=_facts(tree),
             base=clean_texts(system.distribution(tree)),
@@ -99,7 +99,7 @@ def _add_scripts(shell: Shell, tree: Snapshot) -> None:
         tree.unpack(shell.run(scripts(files), most=MOST_BYTES).out)
 
 
-def ansible_facts(look: Look) -> dict[str, Any]:
+def ansible_facts(look: Survey) -> dict[str, Any]:
     """The facts that playbooks ask for, by Ansible's names, as far as a first look has them."""
     facts = {
         **look.base,
@@ -110,9 +110,9 @@ def ansible_facts(look: Look) -> dict[str, Any]:
     return {f"ansible_{name}": value for name, value in facts.items()}
 
 
-def described(look: Look) -> list[tuple[str, str]]:
+def described(look: Survey) -> list[tuple[str, str]]:
     """The rig in a few lines, as `fab facts` has it."""
-    return summary.rows(ansible_facts(look), summary.gpu_models())
+    return summary.summarize_facts(ansible_facts(look), summary.gpu_models())
 
 
 def _ask(shell: Shell) -> dict[str, bytes]:

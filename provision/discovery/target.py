@@ -30,7 +30,9 @@ class Target:
     expected: Mapping[str, Any]
 
 
-def named(pattern: str, inventory: str | None, extra: tuple[str, ...]) -> list[tuple[Host, Any]]:
+def select_hosts(
+    pattern: str, inventory: str | None, extra: tuple[str, ...]
+) -> list[tuple[Host, Any]]:
     """The hosts that a pattern names, with their inventory. Raises PatternError, SourceError."""
     loaded = load_inventory(inventory)
     given = extra_variables(extra)
@@ -38,7 +40,7 @@ def named(pattern: str, inventory: str | None, extra: tuple[str, ...]) -> list[t
     return [(replace(h, variables={**h.variables, **given}), loaded) for h in hosts]
 
 
-def reach(
+def connect_target(
     host: Host,
     inventory: Inventory,
     config: Config,

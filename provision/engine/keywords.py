@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from provision.errors import SourceError
-from provision.inventory.yaml_source import Mapping, Sequence, is_template
+from provision.inventory.yaml_source import YamlMapping, YamlSequence, is_template
 from provision.remote.options import suggestion
 
 
@@ -90,16 +90,16 @@ CONSTANT = frozenset(("tags", "listen", "register", "hosts", "vars_files"))
 _TYPES: dict[str, tuple[type, ...]] = {
     "bool": (bool,),
     "text": (str,),
-    "mapping": (Mapping,),
-    "list": (Sequence,),
-    "text-or-list": (str, Sequence),
-    "mapping-or-list": (Mapping, Sequence),
-    "condition": (str, bool, Sequence),
+    "mapping": (YamlMapping,),
+    "list": (YamlSequence,),
+    "text-or-list": (str, YamlSequence),
+    "mapping-or-list": (YamlMapping, YamlSequence),
+    "condition": (str, bool, YamlSequence),
 }
 
 
 def check_keywords(
-    entry: Mapping,
+    entry: YamlMapping,
     table: dict[str, Keyword],
     what: str,
     extra: frozenset[str] = frozenset(),
@@ -130,7 +130,7 @@ def check_keywords(
                 continue
             advice = "A template is not possible here." if is_template(value) else ""
             raise SourceError(f"'{key}' must be {_spoken(kind)}", entry.at(key), advice, task)
-        for word in value if isinstance(value, Sequence) else [value]:
+        for word in value if isinstance(value, YamlSequence) else [value]:
             if key in CONSTANT and (is_template(word) or isinstance(word, (dict, list))):
                 raise SourceError(
                     f"'{key}' takes plain words, no templates", entry.at(key), task=task

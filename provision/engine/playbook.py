@@ -27,7 +27,7 @@ from provision.engine.keywords import (
 from provision.engine.tasks import Play, Scope, Task
 from provision.errors import DeeprigError, Position, SourceError
 from provision.inventory import yaml_source
-from provision.inventory.yaml_source import Mapping, Sequence, Text, is_template
+from provision.inventory.yaml_source import YamlMapping, YamlSequence, YamlText, is_template
 from provision.remote.options import (
     OptionError,
     canonical_names,
@@ -52,13 +52,13 @@ def _check_circle(path: Path, importing: tuple[Path, ...], position: Position) -
 
 
 def _plays(path: Path, scope: Scope, importing: tuple[Path, ...]) -> Iterator[Play]:
-    content = yaml_source.load(path)
-    if not isinstance(content, Sequence):
+    content = yaml_source.load_yaml(path)
+    if not isinstance(content, YamlSequence):
         raise SourceError(
             "a playbook is a list of plays: it begins with '- hosts: …'", Position(str(path), 1, 1)
         )
     for entry in content:
-        if not isinstance(entry, Mapping):
+        if not isinstance(entry, YamlMapping):
             raise SourceError("a play must be a mapping", content.position)
         key = next(
             (k for k in entry if str(k).removeprefix(module_registry.PREFIX) == "import_playbook"),
@@ -78,7 +78,7 @@ def _plays(path: Path, scope: Scope, importing: tuple[Path, ...]) -> Iterator[Pl
         yield from _plays(imported, inner, (*importing, imported.resolve()))
 
 
-def _play(entry: Mapping, path: Path, outer: Scope) -> Play:
+def _play(entry: YamlMapping, path: Path, outer: Scope) -> Play:
     check_keywords(entry, PLAY, "a play")
     if "hosts" not in entry:
         raise SourceError("a play needs 'hosts'", entry.position)
@@ -123,7 +123,7 @@ def _check_notified(tasks: tuple[Task, ...], handlers: tuple[Task, ...]) -> None
                 )
 
 
-def _variable_files(entry: Mapping, path: Path) -> dict[str, Any]:
+def _variable_files(entry: YamlMapping, path: Path) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name in _list(entry, "vars_files"):
         file = path.parent / str(name)
@@ -136,22 +136,24 @@ def _variable_files(entry: Mapping, path: Path) -> dict[str, Any]:
 @functools.cache
 def _variable_file(file: Path) -> dict[str, Any]:
     """One file of variables; many plays share it."""
-    content = yaml_source.load(file)
-    if content is not None and not isinstance(content, Mapping):
+    content = yaml_source.load_yaml(file)
+    if content is not None and not isinstance(content, YamlMapping):
         raise SourceError(f"{file} must be a mapping of variables", Position(str(file), 1, 1))
     return content or {}
 
 
 def _tasks(
-    entry: Mapping, section: str, path: Path, scope: Scope, importing: tuple[Path, ...] = ()
+    entry: YamlMapping, section: str, path: Path, scope: Scope, importing: tuple[Path, ...] = ()
 ) -> Iterator[Task]:
     for item in _list(entry, section):
-        if not isinstance(item, Mapping):
+        if not isinstance(item, YamlMapping):
             raise SourceError(f"each entry of '{section}' must be a task", entry.at(section))
         yield from _task(item, path, scope, importing)
 
 
-def _task(entry: Mapping, path: Path, outer: Scope, importing: tuple[Path, ...]) -> Iterator[Task]:
+def _task(
+    entry: YamlMapping, path: Path, outer: Scope, importing: tuple[Path, ...]
+) -> Iterator[Task]:
     scope = _inherit(entry, outer)
     if "block" in entry:
         check_keywords(entry, BLOCK, "a block", extra=frozenset(("block",)))
@@ -188,26 +190,26 @@ def _task(entry: Mapping, path: Path, outer: Scope, importing: tuple[Path, ...])
 
 
 def _imported(
-    entry: Mapping, key: str, path: Path, scope: Scope, importing: tuple[Path, ...]
+    entry: YamlMapping, key: str, path: Path, scope: Scope, importing: tuple[Path, ...]
 ) -> Iterator[Task]:
     given = entry[key]
-    if isinstance(given, Mapping) and list(given) != ["file"]:
+    if isinstance(given, YamlMapping) and list(given) != ["file"]:
         raise SourceError("import_tasks takes one option, 'file'", entry.at(key))
-    name = _text(given, "file") if isinstance(given, Mapping) else _text(entry, key)
+    name = _text(given, "file") if isinstance(given, YamlMapping) else _text(entry, key)
     file = path.parent / name
-    content = yaml_source.load(file) if file.is_file() else None
+    content = yaml_source.load_yaml(file) if file.is_file() else None
     if content is None and not file.is_file():
         raise SourceError(f"the task file {name} does not exist", entry.at(key))
-    if not isinstance(content, Sequence):
+    if not isinstance(content, YamlSequence):
         raise SourceError("a task file is a list of tasks", Position(str(file), 1, 1))
     _check_circle(file, importing, entry.at(key))
     for item in content:
-        if not isinstance(item, Mapping):
+        if not isinstance(item, YamlMapping):
             raise SourceError("each entry of a task file must be a task", content.position)
         yield from _task(item, file, scope, (*importing, file.resolve()))
 
 
-def _inherit(entry: Mapping, outer: Scope) -> Scope:
+def _inherit(entry: YamlMapping, outer: Scope) -> Scope:
     def own(name: str) -> Any:
         value = entry.get(name)
         return getattr(outer, name) if value is None else value
@@ -226,7 +228,7 @@ def _inherit(entry: Mapping, outer: Scope) -> Scope:
     )
 
 
-def _module_of(entry: Mapping) -> tuple[str, str]:
+def _module_of(entry: YamlMapping) -> tuple[str, str]:
     """The key of a task that names its module, and the module's short name."""
     candidates = [key for key in entry if key not in TASK]
     errors: list[SourceError] = []
@@ -248,15 +250,15 @@ def _module_of(entry: Mapping) -> tuple[str, str]:
     raise SourceError("a task needs a module", entry.position)
 
 
-def _arguments(entry: Mapping, key: str, module: str) -> Mapping:
+def _arguments(entry: YamlMapping, key: str, module: str) -> YamlMapping:
     """A task's arguments as a mapping, checked as far as they are constant."""
     value = entry[key]
-    args = Mapping()
+    args = YamlMapping()
     args.position = entry.at(key)
     args.keys_at = {}
     extra = entry.get("args")
     for given in (value, extra):
-        if isinstance(given, Mapping):
+        if isinstance(given, YamlMapping):
             args.update(given)
             args.keys_at.update(given.keys_at)
     if isinstance(value, str):
@@ -274,7 +276,7 @@ def _arguments(entry: Mapping, key: str, module: str) -> Mapping:
                 _name(entry),
             )
         args["_raw_params"] = value
-    elif value is not None and not isinstance(value, Mapping):
+    elif value is not None and not isinstance(value, YamlMapping):
         raise SourceError(f"the options of {module} must be a mapping", entry.at(key))
     try:
         _check_constants(module, args)
@@ -283,7 +285,7 @@ def _arguments(entry: Mapping, key: str, module: str) -> Mapping:
     return args
 
 
-def _check_constants(module: str, args: Mapping) -> None:
+def _check_constants(module: str, args: YamlMapping) -> None:
     """Raise OptionError for what can be known to be wrong before anything is rendered."""
     table = module_registry.options(module)
     if module_registry.takes_anything(module):
@@ -303,19 +305,19 @@ def _has_template(value: Any) -> bool:
     return is_template(value)
 
 
-def _name(entry: Mapping) -> str:
+def _name(entry: YamlMapping) -> str:
     """The name as written: a Text, which may be a template."""
     name = entry.get("name") or ""
     return name if isinstance(name, str) else str(name)
 
 
-def _text(entry: Mapping, key: str) -> str:
-    if not isinstance(entry[key], Text):
+def _text(entry: YamlMapping, key: str) -> str:
+    if not isinstance(entry[key], YamlText):
         raise SourceError(f"'{key}' must be text", entry.at(key))
     return str(entry[key])
 
 
-def _list(entry: Mapping, key: str) -> list[Any]:
+def _list(entry: YamlMapping, key: str) -> list[Any]:
     value = entry.get(key)
     if value is None:
         return []
@@ -326,10 +328,10 @@ def _words(values: list[Any]) -> list[str]:
     return [word.strip() for value in values for word in str(value).split(",") if word.strip()]
 
 
-def _mapping(entry: Mapping, key: str) -> dict[str, Any]:
+def _mapping(entry: YamlMapping, key: str) -> dict[str, Any]:
     value = entry.get(key)
     if value is None:
         return {}
-    if not isinstance(value, Mapping):
+    if not isinstance(value, YamlMapping):
         raise SourceError(f"'{key}' must be a mapping", entry.at(key))
     return value

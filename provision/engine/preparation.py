@@ -19,7 +19,7 @@ from provision.engine.run_options import RunOptions
 from provision.engine.tasks import Play, Task
 from provision.engine.variables import HostVariables
 from provision.errors import RenderError
-from provision.inventory.yaml_source import Mapping, is_template
+from provision.inventory.yaml_source import YamlMapping, is_template
 from provision.remote.options import normalize
 from provision.templating.names import names_in, names_in_conditions, names_in_text
 from provision.templating.templar import OMIT, Templar
@@ -122,7 +122,7 @@ class TaskPreparer:
 
     def gather_facts(self, play: Play) -> QueuedTask:
         """Return what `gather_facts` asks for at the beginning of a play."""
-        args = Mapping()
+        args = YamlMapping()
         args.position, args.keys_at = play.position, {}
         task = Task("Gathering Facts", "setup", args, play.position, play.scope)
         options = normalize("setup", module_registry.options("setup"), {})

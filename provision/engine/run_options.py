@@ -10,7 +10,7 @@ from typing import Any
 
 from provision.errors import SourceError
 from provision.inventory import yaml_source
-from provision.inventory.yaml_source import COMMAND_LINE, Mapping, Text
+from provision.inventory.yaml_source import COMMAND_LINE, YamlMapping, YamlText
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class RunOptions:
         return not (mine & self.skip_tags or ("tagged" in self.skip_tags and tags))
 
 
-def words(text: str | None) -> frozenset[str]:
+def split_words(text: str | None) -> frozenset[str]:
     """`a,b` as a set."""
     return frozenset(part.strip() for part in (text or "").split(",") if part.strip())
 
@@ -51,31 +51,31 @@ def extra_variables(given: Iterable[str]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for text in given:
         if text.startswith("@"):
-            content = yaml_source.load(text[1:])
+            content = yaml_source.load_yaml(text[1:])
         elif text.lstrip().startswith("{"):
-            content = yaml_source.parse(text, COMMAND_LINE)
+            content = yaml_source.parse_yaml(text, COMMAND_LINE)
         else:
             found.update(_pairs(text))
             continue
-        if content is not None and not isinstance(content, Mapping):
+        if content is not None and not isinstance(content, YamlMapping):
             raise SourceError(f"-e {text}: it must be a mapping of variables")
         found.update(content or {})
     return found
 
 
-def _pairs(text: str) -> dict[str, Text]:
+def _pairs(text: str) -> dict[str, YamlText]:
     """`a=1 b="two words"`, as Ansible reads it: blanks part the pairs, but for those in quotes."""
     lexer = shlex.shlex(text, posix=True, punctuation_chars=False)
     lexer.whitespace_split, lexer.commenters, lexer.escape = True, "", ""
     try:
-        words = [text] if "{{" in text else list(lexer)
+        split_words = [text] if "{{" in text else list(lexer)
     except ValueError as error:
         raise SourceError(f"-e {text}: {error}") from None
-    for word in words:
+    for word in split_words:
         if not re.match(r"\s*[A-Za-z_]\w*=", word):
             raise SourceError(
                 f"-e {text}: '{word}' is not a variable",
                 advice="Write name=value, name='two words', a mapping in braces, or @file.",
             )
-    pairs = (word.partition("=") for word in words)
-    return {name.strip(): Text.given(value) for name, _, value in pairs}
+    pairs = (word.partition("=") for word in split_words)
+    return {name.strip(): YamlText.given(value) for name, _, value in pairs}

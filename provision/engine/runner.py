@@ -23,7 +23,7 @@ from provision.ssh.rig_sessions import Sessions
 from provision.templating.names import names_in, names_in_conditions
 
 
-def run(
+def run_plays(
     plays: list[Play],
     hosts: list[Host],
     sessions: Mapping[str, Sessions],

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from provision.errors import Position
-from provision.inventory.yaml_source import Mapping
+from provision.inventory.yaml_source import YamlMapping
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Task:
 
     name: str
     module: str
-    args: Mapping
+    args: YamlMapping
     position: Position
     scope: Scope
     register: str | None = None

@@ -80,7 +80,7 @@ class Facts(Mapping[str, Any]):
 @functools.cache
 def defaults() -> Mapping[str, Any]:
     """The playbooks' settings where an inventory elsewhere does not set them."""
-    found: Mapping[str, Any] = yaml_source.load(DEFAULTS)
+    found: Mapping[str, Any] = yaml_source.load_yaml(DEFAULTS)
     return found
 
 

@@ -10,8 +10,8 @@ from invoke.exceptions import Exit
 from provision.cli.answers import show_answers
 from provision.discovery import summary
 from provision.discovery.gather import gather_facts
-from provision.output import wrapping
 from provision.output.redaction import Redactor, secrets_of
+from provision.output.tables import print_pairs
 from provision.output.terminal import Terminal
 from provision.ssh.fanout import run_on_hosts
 
@@ -34,9 +34,9 @@ def show_facts(context: FleetContext, flags: Flags) -> None:
     def show_one(name: str, facts: dict[str, Any]) -> None:
         documents[name] = Redactor(secrets_of(variables[name])).value(facts)
         if not flags.json:
-            rows = summary.rows(facts, models)
+            rows = summary.summarize_facts(facts, models)
             console.print(name, style="bold")
-            wrapping.rows(rows, console, LABEL)
+            print_pairs(console, rows, LABEL)
 
     status = show_answers(answers, show_one)
     if flags.json:

@@ -14,7 +14,7 @@ from provision.inventory import typed_rows, yaml_source
 
 
 @dataclass(frozen=True)
-class Slot:
+class BoardSlot:
     """A slot as the board names it, or `count` alike. generation 0: the processor's own.
 
     splits: the ways in which its lanes can be divided; empty where that is not known.
@@ -48,7 +48,7 @@ class Board:
     match: str = ""
     chipset: str = ""
     socket: str = ""
-    slots: tuple[Slot, ...] = ()
+    slots: tuple[BoardSlot, ...] = ()
     menu: str = ""
     steals: tuple[str, ...] = ()
     replace: str = ""
@@ -66,11 +66,11 @@ class Board:
 
 def boards(path: Path = FOLDER / "boards.yml") -> list[Board]:
     """All boards of the table. Raises SourceError with the place of what is wrong."""
-    content = yaml_source.load(path)
-    found = typed_rows.rows(Board, content, "boards")
+    content = yaml_source.load_yaml(path)
+    found = typed_rows.read_rows(Board, content, "boards")
     for fields, row in zip(content["boards"], found, strict=True):
         check_source(fields, row.source)
-        typed_rows.expression(fields, "match")
+        typed_rows.check_expression(fields, "match")
     return found
 
 

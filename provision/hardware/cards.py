@@ -52,7 +52,7 @@ class Card:
 
 
 @dataclass(frozen=True)
-class Model:
+class CardModel:
     """A row of gpu_models; its confidence and source are the table's where it has none."""
 
     name: str
@@ -101,12 +101,14 @@ class Generation:
 
 def cards(path: Path = FOLDER / "gpus.yml") -> dict[str, Card]:
     """All GPUs of the table, by PCI device id. Raises SourceError with the place of an error."""
-    content = yaml_source.load(path)
-    origin = typed_rows.row(Origin, content["gpu_models_origin"], content.at("gpu_models_origin"))
+    content = yaml_source.load_yaml(path)
+    origin = typed_rows.read_row(
+        Origin, content["gpu_models_origin"], content.at("gpu_models_origin")
+    )
     check_source(content["gpu_models_origin"], origin.source)
-    known = typed_rows.rows(Chip, content, "gpu_chips")
+    known = typed_rows.read_rows(Chip, content, "gpu_chips")
     generations = {
-        str(name): typed_rows.row(Generation, fields, content["gpu_generations"].at(name))
+        str(name): typed_rows.read_row(Generation, fields, content["gpu_generations"].at(name))
         for name, fields in content["gpu_generations"].items()
     }
     for fields, chip in zip(content["gpu_chips"], known, strict=True):
@@ -114,7 +116,7 @@ def cards(path: Path = FOLDER / "gpus.yml") -> dict[str, Card]:
             raise SourceError(
                 f"unknown generation '{chip.generation}'",
                 fields.at("generation"),
-                typed_rows.near(chip.generation, generations),
+                typed_rows.suggest_names(chip.generation, generations),
             )
     return {
         str(device): _card(
@@ -132,7 +134,7 @@ def _card(
     chips: list[Chip],
     generations: Mapping[str, Generation],
 ) -> Card:
-    row = typed_rows.row(Model, fields, at)
+    row = typed_rows.read_row(CardModel, fields, at)
     if not re.fullmatch(r"[0-9a-f]{4}", device):
         raise SourceError(
             f"'{device}' is not a PCI device id", at, "Four hexadecimal digits, quoted."
@@ -159,7 +161,7 @@ def _card(
 
 def chips(path: Path = FOLDER / "gpus.yml") -> list[Chip]:
     """All rows of gpu_chips. Raises SourceError."""
-    return typed_rows.rows(Chip, yaml_source.load(path), "gpu_chips")
+    return typed_rows.read_rows(Chip, yaml_source.load_yaml(path), "gpu_chips")
 
 
 def chip_of(device: str, known: Sequence[Chip]) -> Chip | None:
@@ -186,7 +188,9 @@ def card(name: str, known: Mapping[str, Card]) -> Card:
         )
     # Without the brand that most of them share, and that few people type.
     names = {one.name.removeprefix("GeForce ") for one in known.values()}
-    raise typed_rows.unknown("GPU", name, {one for one in names if wanted in _parts(one)} or names)
+    raise typed_rows.unknown_name_error(
+        "GPU", name, {one for one in names if wanted in _parts(one)} or names
+    )
 
 
 def _parts(name: str) -> set[str]:

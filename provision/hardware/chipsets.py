@@ -30,11 +30,11 @@ class Chipset:
 
 def chipsets(path: Path = FOLDER / "chipsets.yml") -> list[Chipset]:
     """All rows. Raises SourceError with the place of what is wrong."""
-    content = yaml_source.load(path)
-    found = typed_rows.rows(Chipset, content, "chipsets")
+    content = yaml_source.load_yaml(path)
+    found = typed_rows.read_rows(Chipset, content, "chipsets")
     for fields, row in zip(content["chipsets"], found, strict=True):
         check_source(fields, row.source)
-        typed_rows.expression(fields, "match")
+        typed_rows.check_expression(fields, "match")
     return found
 
 

@@ -19,5 +19,5 @@ MEANINGS = {
 def check_source(fields: Any, told: str) -> None:
     """Raise SourceError, with the place, where a row's source is empty."""
     if not told.strip():
-        at = fields.at("source") if isinstance(fields, yaml_source.Mapping) else None
+        at = fields.at("source") if isinstance(fields, yaml_source.YamlMapping) else None
         raise SourceError("'source' is empty", at, "Add the source.")

@@ -29,11 +29,11 @@ class Cpu:
 
 def cpus(path: Path = FOLDER / "cpus.yml") -> list[Cpu]:
     """All rows. Raises SourceError with the place of what is wrong."""
-    content = yaml_source.load(path)
-    found = typed_rows.rows(Cpu, content, "cpus")
+    content = yaml_source.load_yaml(path)
+    found = typed_rows.read_rows(Cpu, content, "cpus")
     for fields, row in zip(content["cpus"], found, strict=True):
         check_source(fields, row.source)
-        typed_rows.expression(fields, "match")
+        typed_rows.check_expression(fields, "match")
     return found
 
 

@@ -53,7 +53,7 @@ class Budget:
 
 @cache
 def _table() -> Any:
-    return yaml_source.load(TABLE)
+    return yaml_source.load_yaml(TABLE)
 
 
 def supplies_of(host: Host) -> list[float]:

@@ -17,7 +17,7 @@ from typing import Any
 
 from provision.errors import PatternError, SourceError
 from provision.inventory import yaml_source
-from provision.inventory.yaml_source import Mapping
+from provision.inventory.yaml_source import YamlMapping
 from provision.paths import INVENTORY
 from provision.remote.options import suggestion
 
@@ -101,9 +101,9 @@ class Inventory:
         variables.update(self._variables_file("host_vars", name))
         return Host(name, variables, tuple(g for g in groups if g != "all"))
 
-    def written(self, name: str) -> Mapping:
+    def written(self, name: str) -> YamlMapping:
         """Return a host's variables from its inventory file: none of groups or other files."""
-        return Mapping(self._host_variables.get(name, {}))
+        return YamlMapping(self._host_variables.get(name, {}))
 
     def _match(self, pattern: str) -> list[Host]:
         names = [*self.hosts, *self.groups]
@@ -153,43 +153,43 @@ class Inventory:
             files = sorted(path.glob("*.y*ml")) if path.is_dir() else [path]
             for file in files:
                 if file.is_file():
-                    found.update(_variables(yaml_source.load(file), file))
+                    found.update(_variables(yaml_source.load_yaml(file), file))
         return found
 
     def read(self, path: Path) -> None:
         """Add the groups and hosts of one inventory file. Raises SourceError."""
-        content = yaml_source.load(path)
+        content = yaml_source.load_yaml(path)
         if content is None:
             return
-        if not isinstance(content, Mapping):
+        if not isinstance(content, YamlMapping):
             raise SourceError(f"{path} is not an inventory: expected a mapping of groups")
         for name, body in content.items():
             self._read_group(str(name), body, content)
 
-    def _read_group(self, name: str, body: Any, parent: Mapping) -> None:
+    def _read_group(self, name: str, body: Any, parent: YamlMapping) -> None:
         group = self.groups.setdefault(name, Group(name))
         if body is None:
             return
-        if not isinstance(body, Mapping):
+        if not isinstance(body, YamlMapping):
             raise SourceError(f"group '{name}' must be a mapping", parent.at(name))
         for key in body:
             if key not in GROUP_KEYS:
                 hint = suggestion(key, GROUP_KEYS) or "; a group has hosts, children and vars"
                 raise SourceError(f"group '{name}' has no '{key}'{hint}", body.at(key))
         for key in GROUP_KEYS:
-            if body.get(key) is not None and not isinstance(body[key], Mapping):
+            if body.get(key) is not None and not isinstance(body[key], YamlMapping):
                 raise SourceError(f"'{key}' of group '{name}' must be a mapping", body.at(key))
         group.variables.update(body.get("vars") or {})
-        hosts: Mapping = body.get("hosts") or Mapping()
+        hosts: YamlMapping = body.get("hosts") or YamlMapping()
         for pattern, variables in hosts.items():
-            if variables is not None and not isinstance(variables, Mapping):
+            if variables is not None and not isinstance(variables, YamlMapping):
                 raise SourceError(
                     f"host '{pattern}' must hold a mapping of variables", hosts.at(pattern)
                 )
             for host in _expand_range(str(pattern)):
                 group.hosts[host] = None
                 self._host_variables.setdefault(host, {}).update(variables or {})
-        children: Mapping = body.get("children") or Mapping()
+        children: YamlMapping = body.get("children") or YamlMapping()
         for child, child_body in children.items():
             group.children[str(child)] = None
             self._read_group(str(child), child_body, children)
@@ -199,10 +199,10 @@ class Inventory:
 
 def load_inventory(path: str | None) -> Inventory:
     """Return the inventory that --inventory or DEEPRIG_INVENTORY names, or else `inventory/`."""
-    return load(path or os.environ.get("DEEPRIG_INVENTORY") or INVENTORY)
+    return read_inventory(path or os.environ.get("DEEPRIG_INVENTORY") or INVENTORY)
 
 
-def load(path: str | Path) -> Inventory:
+def read_inventory(path: str | Path) -> Inventory:
     """The inventory at a file or a folder. Raises SourceError."""
     path = Path(path)
     if not path.exists():
@@ -219,7 +219,7 @@ def load(path: str | Path) -> Inventory:
 def _variables(content: Any, file: Path) -> dict[str, Any]:
     if content is None:
         return {}
-    if not isinstance(content, Mapping):
+    if not isinstance(content, YamlMapping):
         raise SourceError(f"{file} must be a mapping of variables")
     return content
 

@@ -14,7 +14,7 @@ from provision.inventory import yaml_source
 Row = TypeVar("Row")
 
 
-def row(
+def read_row(
     kind: type[Row], fields: Mapping[str, Any], /, at: Position | None = None, **given: Any
 ) -> Row:
     """A `kind` of a row's fields, whole numbers taken for floats; `given` comes from elsewhere.
@@ -29,7 +29,9 @@ def row(
     names = [one.name for one in declared if one.name not in given]
     for name in fields:
         if name not in names:
-            raise SourceError(f"unknown field '{name}'", _at(fields, name), near(str(name), names))
+            raise SourceError(
+                f"unknown field '{name}'", _at(fields, name), suggest_names(str(name), names)
+            )
     values: dict[str, Any] = dict(given)
     for one in declared:
         if one.name in given or (one.name not in fields and _has_default(one)):
@@ -41,12 +43,12 @@ def row(
     return kind(**values)
 
 
-def rows(kind: type[Row], content: Any, name: str) -> list[Row]:
+def read_rows(kind: type[Row], content: Any, name: str) -> list[Row]:
     """All rows of the list `name` in a table's content. Raises SourceError with the place."""
     if not isinstance(content, Mapping) or not isinstance(content.get(name), list):
         raise SourceError(f"there should be a list '{name}'", _at(content, name))
     return [
-        row(kind, fields, at)
+        read_row(kind, fields, at)
         for fields, at in zip(content[name], _items_at(content[name]), strict=True)
     ]
 
@@ -54,7 +56,7 @@ def rows(kind: type[Row], content: Any, name: str) -> list[Row]:
 def _typed(hint: Any, value: Any, name: str, at: Position | None) -> Any:
     """A value as its field wants it: rows in rows, lists as tuples, whole numbers as floats."""
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
-        return row(hint, value, at)
+        return read_row(hint, value, at)
     if get_origin(hint) is tuple:
         if not isinstance(value, list):
             raise SourceError(f"'{name}' should be a list, not {value!r}", at)
@@ -77,7 +79,7 @@ def _typed(hint: Any, value: Any, name: str, at: Position | None) -> Any:
     return value
 
 
-def expression(fields: Any, name: str) -> None:
+def check_expression(fields: Any, name: str) -> None:
     """Raise SourceError, with the place, where a row's field is not a regular expression."""
     try:
         re.compile(fields.get(name, ""))
@@ -86,12 +88,12 @@ def expression(fields: Any, name: str) -> None:
         raise SourceError(message, _at(fields, name)) from None
 
 
-def near(name: str, known: Iterable[str]) -> str:
+def suggest_names(name: str, known: Iterable[str]) -> str:
     """Advice about a name that is not known: what is like it, or else all there is.
 
-    >>> near("lama-2-7b", ["gpt2", "llama-2-7b"])
+    >>> suggest_names("lama-2-7b", ["gpt2", "llama-2-7b"])
     'Did you mean llama-2-7b?'
-    >>> near("x", ["gpt2", "llama-2-7b"])
+    >>> suggest_names("x", ["gpt2", "llama-2-7b"])
     'There are: gpt2, llama-2-7b.'
     """
     names = sorted(known)
@@ -102,9 +104,9 @@ def near(name: str, known: Iterable[str]) -> str:
     return f"There are: {', '.join(names)}."
 
 
-def unknown(what: str, name: str, known: Iterable[str]) -> DeeprigError:
+def unknown_name_error(what: str, name: str, known: Iterable[str]) -> DeeprigError:
     """The error of a name that no table has."""
-    return DeeprigError(f"unknown {what} '{name}'", advice=near(name, known))
+    return DeeprigError(f"unknown {what} '{name}'", advice=suggest_names(name, known))
 
 
 def _has_default(one: dataclasses.Field[Any]) -> bool:
@@ -112,11 +114,11 @@ def _has_default(one: dataclasses.Field[Any]) -> bool:
 
 
 def _items_at(items: list[Any]) -> Sequence[Position | None]:
-    return items.items_at if isinstance(items, yaml_source.Sequence) else [None] * len(items)
+    return items.items_at if isinstance(items, yaml_source.YamlSequence) else [None] * len(items)
 
 
 def _at(fields: Any, name: str) -> Position | None:
-    if isinstance(fields, yaml_source.Mapping):
+    if isinstance(fields, yaml_source.YamlMapping):
         return fields.at(name)
     position: Position | None = getattr(fields, "position", None)
     return position

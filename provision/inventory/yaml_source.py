@@ -18,26 +18,26 @@ from provision.errors import Position, SourceError
 COMMAND_LINE = "<command line>"
 
 
-class Text(str):
+class YamlText(str):
     """A string with its position; rendered as a template where Ansible would."""
 
     __slots__ = ("position",)
     position: Position
 
     @classmethod
-    def at(cls, value: str, position: Position) -> Text:
+    def at(cls, value: str, position: Position) -> YamlText:
         """`value`, written at `position`."""
         text = cls(value)
         text.position = position
         return text
 
     @classmethod
-    def given(cls, value: str) -> Text:
+    def given(cls, value: str) -> YamlText:
         """`value`, given on the command line."""
         return cls.at(value, Position(COMMAND_LINE, 1, 1))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Text.at, (str(self), self.position)
+        return YamlText.at, (str(self), self.position)
 
 
 class Unsafe(str):
@@ -48,10 +48,10 @@ class Unsafe(str):
 
 def is_template(value: Any) -> bool:
     """Whether a value is a text with something to render in it."""
-    return isinstance(value, Text) and any(mark in value for mark in ("{{", "{%", "{#"))
+    return isinstance(value, YamlText) and any(mark in value for mark in ("{{", "{%", "{#"))
 
 
-class Mapping(dict[str, Any]):
+class YamlMapping(dict[str, Any]):
     """A mapping with the position of itself and of each key."""
 
     __slots__ = ("keys_at", "position")
@@ -63,7 +63,7 @@ class Mapping(dict[str, Any]):
         return self.keys_at.get(key, self.position)
 
 
-class Sequence(list[Any]):
+class YamlSequence(list[Any]):
     """A list with the position of itself and of each item."""
 
     __slots__ = ("items_at", "position")
@@ -84,8 +84,8 @@ class _Loader(_Base):  # type: ignore[misc]
         mark = node.start_mark
         return Position(self.path, mark.line + 1, mark.column + 1)
 
-    def text(self, node: yaml.ScalarNode) -> Text:
-        return Text.at(node.value, self.position(node))
+    def text(self, node: yaml.ScalarNode) -> YamlText:
+        return YamlText.at(node.value, self.position(node))
 
     def unsafe(self, node: yaml.Node) -> Any:
         if isinstance(node, yaml.ScalarNode):
@@ -99,14 +99,14 @@ class _Loader(_Base):  # type: ignore[misc]
         return mark_unsafe(value)
 
     def sequence(self, node: yaml.SequenceNode) -> Any:
-        result = Sequence()
+        result = YamlSequence()
         result.position = self.position(node)
         result.items_at = tuple(map(self.position, node.value))
         yield result
         result.extend(self.construct_object(child, deep=True) for child in node.value)
 
     def mapping(self, node: yaml.MappingNode) -> Any:
-        result = Mapping()
+        result = YamlMapping()
         result.position = self.position(node)
         result.keys_at = {}
         yield result
@@ -136,13 +136,13 @@ def mark_unsafe(value: Any) -> Any:
     if isinstance(value, str):
         return Unsafe(value)
     if isinstance(value, dict):
-        mapping = Mapping((mark_unsafe(key), mark_unsafe(item)) for key, item in value.items())
-        if isinstance(value, Mapping):
+        mapping = YamlMapping((mark_unsafe(key), mark_unsafe(item)) for key, item in value.items())
+        if isinstance(value, YamlMapping):
             mapping.position, mapping.keys_at = value.position, dict(value.keys_at)
         return mapping
     if isinstance(value, (list, tuple)):
-        items = Sequence(map(mark_unsafe, value))
-        if isinstance(value, Sequence):
+        items = YamlSequence(map(mark_unsafe, value))
+        if isinstance(value, YamlSequence):
             items.position, items.items_at = value.position, value.items_at
         return items
     return value
@@ -163,7 +163,7 @@ def quoting_advice(node: yaml.Node) -> str:
     return ""
 
 
-def load(path: str | Path) -> Any:
+def load_yaml(path: str | Path) -> Any:
     """The one document of a YAML file; None when it is empty. Raises SourceError."""
     try:
         content = Path(path).read_text(encoding="utf-8")
@@ -171,10 +171,10 @@ def load(path: str | Path) -> Any:
         raise SourceError(f"the file {path} does not exist") from None
     except (OSError, UnicodeDecodeError) as error:
         raise SourceError(f"can't read {path}: {error}") from None
-    return parse(content, str(path))
+    return parse_yaml(content, str(path))
 
 
-def parse(content: str, path: str) -> Any:
+def parse_yaml(content: str, path: str) -> Any:
     """Return the one document in `content`. path: of the file, for positions."""
     loader = _Loader(content)
     loader.path = path
@@ -234,7 +234,7 @@ def _unmark(value: Any) -> Any:
     return [_unmark(item) for item in value] if isinstance(value, list) else value
 
 
-_Dumper.add_representer(Text, lambda dumper, value: dumper.represent_str(str(value)))
+_Dumper.add_representer(YamlText, lambda dumper, value: dumper.represent_str(str(value)))
 _Dumper.add_representer(
     Unsafe, lambda dumper, value: dumper.represent_scalar("!unsafe", str(value), style='"')
 )
@@ -242,6 +242,6 @@ _Dumper.add_multi_representer(dict, _represent_mapping)
 _Dumper.add_multi_representer(list, yaml.SafeDumper.represent_list)
 
 
-def dump(value: Any) -> str:
+def dump_yaml(value: Any) -> str:
     """Write a value as YAML that `parse` reads back as it is: block style, keys in their order."""
     return str(yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=1000))

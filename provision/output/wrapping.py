@@ -1,25 +1,35 @@
-"""Text as wide as the terminal."""
+"""Wrapped text: paragraphs, and paragraphs behind a label. Paths and options stay whole."""
 
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Iterator
 
-from rich.console import Console
+from rich.text import Text
 
-LEAST = 40  # columns: narrower terminals scroll
-
-
-def rows(pairs: Iterable[tuple[str, str]], console: Console, label: int) -> None:
-    """Print (label, value) pairs in two columns."""
-    margin = label + 2
-    for name, value in pairs:
-        parts = [part for line in value.splitlines() for part in lines(line, console, margin)]
-        text = f"\n{' ' * margin}".join(parts)
-        console.print(f"  {name:<{label}}{text}")
+WIDTH = 80  # columns of a report, in a terminal and in a log
 
 
-def lines(text: str, console: Console, margin: int) -> list[str]:
-    """A paragraph's lines beside a margin, one at least. Paths and options stay whole."""
-    width = max(console.width - margin, LEAST)
+def wrap_lines(text: str, width: int) -> list[str]:
+    """Return the lines of a paragraph, at least one."""
     return textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False) or [""]
+
+
+def paragraph(text: str, indent: int, style: str = "") -> Iterator[Text]:
+    """Yield a paragraph's lines, each indented."""
+    for line in wrap_lines(text, WIDTH - indent):
+        yield Text(" " * indent + line, style=style)
+
+
+def hanging(label: str, text: str, indent: int = 4) -> Iterator[Text]:
+    """Yield a paragraph behind its label, whose other lines are indented by `indent`."""
+    margin = label[: len(label) - len(label.lstrip())]
+    lines = textwrap.wrap(
+        f"{label.lstrip()}{text}",
+        WIDTH,
+        initial_indent=margin,
+        subsequent_indent=" " * indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    yield from map(Text, lines)

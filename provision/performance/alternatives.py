@@ -9,7 +9,7 @@ from provision.performance import candidates, memory, models, precision
 from provision.performance.candidates import Work, gib
 from provision.performance.layout import Layout
 from provision.performance.machine import Machine
-from provision.performance.models import Model
+from provision.performance.models import LanguageModel
 from provision.performance.precision import PRECISIONS
 
 
@@ -22,22 +22,24 @@ class Instead:
     works: bool
 
 
-def of(model: Model, rig: Machine, wanted: str, work: Work) -> list[Instead]:
+def find_alternatives(model: LanguageModel, rig: Machine, wanted: str, work: Work) -> list[Instead]:
     """For serving a model that fits in no form in precision `wanted`."""
     found = [*_fewer_bits(model, rig, wanted, work), _offload(model, rig, wanted, work)]
     found += _smaller(model, rig, wanted, work)
     return found
 
 
-def _served(model: Model, rig: Machine, wanted: str, work: Work) -> list[candidates.Candidate]:
+def _served(
+    model: LanguageModel, rig: Machine, wanted: str, work: Work
+) -> list[candidates.Candidate]:
     return [
         one
-        for one in candidates.of(model, rig, wanted, work)
+        for one in candidates.find_candidates(model, rig, wanted, work)
         if one.task == "serve" and one.fits and one.memory
     ]
 
 
-def _fewer_bits(model: Model, rig: Machine, wanted: str, work: Work) -> list[Instead]:
+def _fewer_bits(model: LanguageModel, rig: Machine, wanted: str, work: Work) -> list[Instead]:
     found = []
     for name in PRECISIONS[PRECISIONS.index(wanted) + 1 :]:
         fitting = _served(model, rig, name, work)
@@ -47,17 +49,17 @@ def _fewer_bits(model: Model, rig: Machine, wanted: str, work: Work) -> list[Ins
     return found
 
 
-def _offload(model: Model, rig: Machine, wanted: str, work: Work) -> Instead:
+def _offload(model: LanguageModel, rig: Machine, wanted: str, work: Work) -> Instead:
     """Layers that stay in the host's memory: copied for every token, or computed there.
 
     Copied to the GPU with the fastest link, and nothing else counted: a bound. Computed by the
     processor (llama.cpp does), they are read from the host's memory once a token.
     """
-    each = precision.of("serve", wanted)
+    each = precision.bytes_per_parameter("serve", wanted)
     count = len(rig.cards)
     layout = Layout("pipeline", stages=count) if count > 1 else Layout("single")
     room = memory.usable(min(card.memory_bytes for card in rig.cards))
-    needs = memory.of(
+    needs = memory.estimate_memory(
         model, "serve", each, layout, candidates.load_of("serve", layout, count, work)
     )
     layer = model.layer * each.weight
@@ -80,7 +82,7 @@ def _offload(model: Model, rig: Machine, wanted: str, work: Work) -> Instead:
     return Instead("offload", how, not short)
 
 
-def _smaller(model: Model, rig: Machine, wanted: str, work: Work) -> list[Instead]:
+def _smaller(model: LanguageModel, rig: Machine, wanted: str, work: Work) -> list[Instead]:
     """The largest smaller model of the table that fits."""
     smaller = [one for one in models.load().values() if one.total < model.total]
     for one in sorted(smaller, key=lambda other: -other.total):

@@ -9,7 +9,7 @@ from provision.performance import memory, precision
 from provision.performance.layout import Layout
 from provision.performance.machine import Machine
 from provision.performance.memory import Load, Memory
-from provision.performance.models import Model
+from provision.performance.models import LanguageModel
 
 TRAINING = ("single", "ddp", "fsdp", "pipeline", "tensor", "sequence", "three_d", "expert")
 ONE_GPU = "there is one GPU: nothing to share the model or the data among"
@@ -32,7 +32,7 @@ class Work:
 class Candidate:
     """A model, a task and a form. reason: why it can't run, empty when it can."""
 
-    model: Model
+    model: LanguageModel
     task: str
     precision: str
     layout: Layout
@@ -48,7 +48,9 @@ class Candidate:
         return not self.reason
 
 
-def of(model: Model, machine: Machine, wanted: str, work: Work) -> list[Candidate]:
+def find_candidates(
+    model: LanguageModel, machine: Machine, wanted: str, work: Work
+) -> list[Candidate]:
     """All candidates of a model, in the order of tasks and forms."""
     found = []
     for task in precision.TASKS:
@@ -58,7 +60,7 @@ def of(model: Model, machine: Machine, wanted: str, work: Work) -> list[Candidat
 
 
 def _form(
-    model: Model, machine: Machine, task: str, form: str, wanted: str, work: Work
+    model: LanguageModel, machine: Machine, task: str, form: str, wanted: str, work: Work
 ) -> Iterator[Candidate]:
     gpus = len(machine.cards)
     if form == "expert" and not model.experts:
@@ -85,7 +87,7 @@ def unsplit(task: str, wanted: str) -> dict[str, str]:
 
 
 def lay_out(
-    model: Model, form: str, gpus: int, impossible: Mapping[str, str] = NOTHING
+    model: LanguageModel, form: str, gpus: int, impossible: Mapping[str, str] = NOTHING
 ) -> tuple[Layout, str]:
     """The layout of a form on so many GPUs, and why it can't be. impossible: forms, and why."""
     if form == "single":
@@ -113,7 +115,7 @@ def lay_out(
     return Layout(form, tensor=degree), ""
 
 
-def _splits(model: Model, ranks: int) -> bool:
+def _splits(model: LanguageModel, ranks: int) -> bool:
     """Whether tensor parallelism can divide its matrices evenly, as its implementations want it."""
     return all(number % ranks == 0 for number in (model.heads, model.kv_heads, model.feed_forward))
 
@@ -127,11 +129,11 @@ def load_of(task: str, layout: Layout, gpus: int, work: Work) -> Load:
 
 def fitted(one: Candidate, machine: Machine) -> Candidate:
     """With its memory; in training, activations are computed again only where that is needed."""
-    each = precision.of(one.task, one.precision)
+    each = precision.bytes_per_parameter(one.task, one.precision)
     some = [machine.cards[at] for at in machine.best(one.layout.gpus)]
     room = memory.usable(min(card.memory_bytes for card in some))
     for recompute in (False,) if one.task == "serve" else (False, True):
-        needs = memory.of(one.model, one.task, each, one.layout, one.load, recompute)
+        needs = memory.estimate_memory(one.model, one.task, each, one.layout, one.load, recompute)
         one = replace(one, memory=needs, recompute=recompute, usable=room)
         if needs.total <= room:
             return one

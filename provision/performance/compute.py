@@ -7,11 +7,11 @@ import math
 from provision.hardware.cards import Card
 from provision.performance import figures
 from provision.performance.layout import Layout, experts_held
-from provision.performance.models import Model
+from provision.performance.models import LanguageModel
 from provision.performance.precision import Bytes
 
 
-def layer_flops(model: Model, tokens: int, sequence: int) -> float:
+def layer_flops(model: LanguageModel, tokens: int, sequence: int) -> float:
     """Of one layer's forward pass over `tokens` in sequences of `sequence`.
 
     Two a parameter and token, and attention's two products with half of the sequence on average
@@ -22,7 +22,9 @@ def layer_flops(model: Model, tokens: int, sequence: int) -> float:
     return float(tokens * (2 * matrices + attention))
 
 
-def served_flops(model: Model, layout: Layout, tokens: int, sequence: int, streams: int) -> float:
+def served_flops(
+    model: LanguageModel, layout: Layout, tokens: int, sequence: int, streams: int
+) -> float:
     """Of one GPU for one forward pass over `tokens` of so many streams.
 
     Tensor parallelism splits everything; expert parallelism the experts, while all else of a stream
@@ -35,7 +37,7 @@ def served_flops(model: Model, layout: Layout, tokens: int, sequence: int, strea
     return (whole - experts) / min(layout.data, streams) + experts / layout.expert
 
 
-def head_flops(model: Model, tokens: int) -> float:
+def head_flops(model: LanguageModel, tokens: int) -> float:
     """Of the product with the vocabulary."""
     return 2.0 * tokens * model.output
 
@@ -71,7 +73,7 @@ def optimizer_seconds(card: Card, parameters: float) -> float:
 
 
 def decode_bytes(
-    model: Model, each: Bytes, layout: Layout, layers: int, batch: int, cached: float
+    model: LanguageModel, each: Bytes, layout: Layout, layers: int, batch: int, cached: float
 ) -> float:
     """Bytes that one GPU reads from its memory for one token of each of `batch` streams.
 

@@ -34,18 +34,20 @@ class Formula:
 @functools.cache
 def load() -> dict[str, Figure]:
     """The numbers, by name. Raises SourceError."""
-    rows = yaml_source.load(TABLE)["figures"]
+    rows = yaml_source.load_yaml(TABLE)["figures"]
     return {
-        str(name): typed_rows.row(Figure, fields, name=str(name)) for name, fields in rows.items()
+        str(name): typed_rows.read_row(Figure, fields, name=str(name))
+        for name, fields in rows.items()
     }
 
 
 @functools.cache
 def formulas() -> dict[str, Formula]:
     """The formulas, by form (layout.FORMS), and of `collective` and `serve`. Raises SourceError."""
-    rows = yaml_source.load(TABLE)["formulas"]
+    rows = yaml_source.load_yaml(TABLE)["formulas"]
     return {
-        str(name): typed_rows.row(Formula, fields, name=str(name)) for name, fields in rows.items()
+        str(name): typed_rows.read_row(Formula, fields, name=str(name))
+        for name, fields in rows.items()
     }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from provision.performance.models import Model
+from provision.performance.models import LanguageModel
 
 #: The forms of parallelism, as tables show them.
 FORMS = {
@@ -39,7 +39,7 @@ class Layout:
         return self.data * self.stages * self.tensor
 
 
-def stages(model: Model, count: int) -> list[int]:
+def stages(model: LanguageModel, count: int) -> list[int]:
     """Layers of each pipeline stage, so that the fullest holds as few parameters as can be.
 
     Embedding and head count as what they hold.
@@ -59,6 +59,6 @@ def stages(model: Model, count: int) -> list[int]:
     return layers
 
 
-def experts_held(model: Model, layout: Layout) -> int:
+def experts_held(model: LanguageModel, layout: Layout) -> int:
     """Experts of one layer on the GPU that has most of them; 1 in a dense model."""
     return -(-max(model.experts, 1) // layout.expert)

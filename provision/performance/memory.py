@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from provision.performance import figures
 from provision.performance.layout import Layout, experts_held, stages
-from provision.performance.models import Model
+from provision.performance.models import LanguageModel
 from provision.performance.precision import Bytes
 
 PREFILL_TOKENS = 2048  # a prompt is read in chunks of as many (vLLM's chunked prefill, its default)
@@ -53,7 +53,7 @@ def usable(memory_bytes: float) -> float:
     return memory_bytes * figures.value("usable_memory")
 
 
-def adapters(model: Model) -> float:
+def adapters(model: LanguageModel) -> float:
     """Parameters of one layer's LoRA adapters: rank x (in + out) for each matrix (2106.09685)."""
     rank = figures.value("lora_rank")
     own = model.heads * model.head
@@ -63,12 +63,12 @@ def adapters(model: Model) -> float:
     return rank * (attention + max(model.experts, 1) * network)
 
 
-def trained(model: Model, task: str) -> float:
+def trained(model: LanguageModel, task: str) -> float:
     """Parameters of one layer that training changes."""
     return {"full": float(model.layer), "serve": 0.0}.get(task, adapters(model))
 
 
-def layer_activations(model: Model, each: Bytes, layout: Layout) -> float:
+def layer_activations(model: LanguageModel, each: Bytes, layout: Layout) -> float:
     """Bytes a token that one layer keeps for the backward pass.
 
     Inputs of both norms and both blocks, queries, keys, values, attention's output, and the
@@ -85,7 +85,7 @@ def layer_activations(model: Model, each: Bytes, layout: Layout) -> float:
     return each.activation * (outer + inner)
 
 
-def cache(model: Model, load: Load, each: Bytes, layout: Layout, layers: int) -> float:
+def cache(model: LanguageModel, load: Load, each: Bytes, layout: Layout, layers: int) -> float:
     """The KV cache of `layers` layers: keys and values of each token of each stream.
 
     With experts on several GPUs, all else of a stream stays on one: each has its part of them.
@@ -96,8 +96,13 @@ def cache(model: Model, load: Load, each: Bytes, layout: Layout, layers: int) ->
     return each.activation * elements / split
 
 
-def of(
-    model: Model, task: str, each: Bytes, layout: Layout, load: Load, recompute: bool = False
+def estimate_memory(
+    model: LanguageModel,
+    task: str,
+    each: Bytes,
+    layout: Layout,
+    load: Load,
+    recompute: bool = False,
 ) -> Memory:
     """Memory of the fullest GPU. `recompute`: the backward pass computes activations again."""
     parts = stages(model, layout.stages)
@@ -109,7 +114,7 @@ def of(
 
 
 def _stage(
-    model: Model,
+    model: LanguageModel,
     task: str,
     each: Bytes,
     layout: Layout,

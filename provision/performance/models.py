@@ -14,7 +14,7 @@ TABLE = INVENTORY / "models" / "language.yml"
 
 
 @dataclass(frozen=True)
-class Model:
+class LanguageModel:
     """A decoder; the fields are those of the table, which explains them. Counts are of parameters.
 
     The sums follow the published layers: Llama (arXiv 2302.13971), GPT-2 (its report), Mixtral
@@ -120,17 +120,18 @@ class Model:
         return self.layers * self.layer + self.embedding + head + final
 
 
-def load(path: Path = TABLE) -> dict[str, Model]:
+def load(path: Path = TABLE) -> dict[str, LanguageModel]:
     """The table, by name. Raises SourceError."""
-    rows = yaml_source.load(path)["models"]
+    rows = yaml_source.load_yaml(path)["models"]
     return {
-        str(name): typed_rows.row(Model, fields, name=str(name)) for name, fields in rows.items()
+        str(name): typed_rows.read_row(LanguageModel, fields, name=str(name))
+        for name, fields in rows.items()
     }
 
 
-def find(name: str, known: dict[str, Model]) -> Model:
+def find(name: str, known: dict[str, LanguageModel]) -> LanguageModel:
     """A model by its name; letter case does not matter. Raises DeeprigError with near ones."""
     for key, model in known.items():
         if key.lower() == name.strip().lower():
             return model
-    raise typed_rows.unknown("model", name, known)
+    raise typed_rows.unknown_name_error("model", name, known)

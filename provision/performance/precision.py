@@ -37,10 +37,10 @@ def check(task: str, precision: str) -> str:
     return ""
 
 
-def of(task: str, precision: str) -> Bytes:
+def bytes_per_parameter(task: str, precision: str) -> Bytes:
     """The bytes of a task in a precision that `check` allows; QLoRA's weights are always 4-bit.
 
-    >>> of("full", "bf16")
+    >>> bytes_per_parameter("full", "bf16")
     Bytes(weight=2.0, outer=2.0, gradient=2.0, optimizer=12.0, activation=2.0)
     """
     if task == "qlora":

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from provision.performance.network import Network
-from provision.performance.step_time import Step
+from provision.performance.step_time import StepTime
 from provision.performance.traffic import Transfer
 
 NOTICED = 0.1  # a share of the step below which communication is not what bounds it
@@ -21,7 +21,7 @@ class Prediction:
     rate: FLOP/s counted with; rate_from: measured or derived.
     """
 
-    step: Step
+    step: StepTime
     tokens_per_second: float
     bound_by: str
     transfers: tuple[Transfer, ...]
@@ -32,7 +32,7 @@ class Prediction:
 
 
 def bottleneck(
-    done: Step, quiet: float, sent: Sequence[Transfer], network: Network, otherwise: str
+    done: StepTime, quiet: float, sent: Sequence[Transfer], network: Network, otherwise: str
 ) -> str:
     """What to blame for the step's length: a link, latency, a pipeline's bubble, or the GPUs."""
     messages = done.seconds - max(quiet, done.compute)

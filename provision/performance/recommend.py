@@ -20,7 +20,7 @@ WORTH = 1.02  # the smallest gain that is reported: less is within the error of 
 
 
 @dataclass(frozen=True)
-class Change:
+class Recommendation:
     """A recommendation. how: what it takes, and the source; rig: the rig afterwards."""
 
     name: str
@@ -37,7 +37,7 @@ class Advice:
     gain of one candidate, which `most_of` names.
     """
 
-    change: Change
+    change: Recommendation
     fastest: float
     most: float
     most_of: str
@@ -78,14 +78,19 @@ def _mean(values: Sequence[float]) -> float:
     return math.exp(sum(math.log(value) for value in values) / len(values))
 
 
-def changes(rig: Machine) -> Iterator[Change]:
+def changes(rig: Machine) -> Iterator[Recommendation]:
     """What can be tried with a rig, the cheaper first."""
-    makers: tuple[Callable[[Machine], Iterator[Change]], ...] = (_risers, _split, _platform, _power)
+    makers: tuple[Callable[[Machine], Iterator[Recommendation]], ...] = (
+        _risers,
+        _split,
+        _platform,
+        _power,
+    )
     for maker in makers:
         yield from maker(rig)
 
 
-def _risers(rig: Machine) -> Iterator[Change]:
+def _risers(rig: Machine) -> Iterator[Recommendation]:
     """Wider risers for GPUs whose slot has more lanes than reach them."""
     narrow = [
         at
@@ -96,7 +101,7 @@ def _risers(rig: Machine) -> Iterator[Change]:
         return
     links = [rig.ports[at] if at in narrow else link for at, link in enumerate(rig.links)]
     which = ", ".join(f"GPU {at} {rig.ports[at]}" for at in narrow)
-    yield Change(
+    yield Recommendation(
         "riser",
         f"A riser of as many lanes as the slot has: {which}",
         "the ports above them can be wider than the links are (`fab facts --json`)",
@@ -104,7 +109,7 @@ def _risers(rig: Machine) -> Iterator[Change]:
     )
 
 
-def _split(rig: Machine) -> Iterator[Change]:
+def _split(rig: Machine) -> Iterator[Recommendation]:
     """The processor's slots, divided among the GPUs (bifurcation), with risers as wide."""
     count = len(rig.cards)
     if count < 2:
@@ -118,7 +123,7 @@ def _split(rig: Machine) -> Iterator[Change]:
     if sum(one.width for one in links) > (rig.cpu.lanes if rig.cpu else 16):
         links = [link] * count  # the lanes come from the wide slot
     if_it_can = "" if splits_for_sure(rig) else ", if its BIOS can"
-    yield Change(
+    yield Recommendation(
         "bifurcation",
         f"Split the processor's slot{if_it_can}: every GPU on {link}, by a riser of as many lanes",
         how,
@@ -160,7 +165,7 @@ def _part(rig: Machine, count: int) -> tuple[int, str]:
     return max(parts, default=0), how
 
 
-def _platform(rig: Machine) -> Iterator[Change]:
+def _platform(rig: Machine) -> Iterator[Recommendation]:
     """Another board and processor, whose lanes are enough for x8 each, or x4 for very many."""
     count = len(rig.cards)
     now = min(link.bandwidth for link in rig.links)
@@ -180,7 +185,7 @@ def _platform(rig: Machine) -> Iterator[Change]:
         widths = "/".join(f"x{width}" for width in split)
         if len(set(split)) == 1 and count > 4:
             widths = f"x{split[0]} for each of {count}"
-        yield Change(
+        yield Recommendation(
             "board",
             f"Another board: {cpu.socket} gives Gen{generation} {widths}",
             f"{cpu.memory} memory; the first row of inventory/hardware/cpus.yml that does"
@@ -215,13 +220,13 @@ def _for_gpus(lanes: int) -> bool:
     return lanes >= 40  # fewer lanes are a desktop's, whose boards have no third wide slot
 
 
-def _power(rig: Machine) -> Iterator[Change]:
+def _power(rig: Machine) -> Iterator[Recommendation]:
     """Yield the change from provisioning's power limit to the cards' default limit."""
     limited = [card for card in rig.cards if card.power_limit]
     if not limited:
         return
     one = limited[0]
-    yield Change(
+    yield Recommendation(
         "power",
         f"All of the board power: {one.board_power:.0f} W instead of {one.power_limit:.0f} W",
         "the limit keeps 95 % of the speed, so at most this; check the power supply first",

@@ -10,7 +10,7 @@ from provision.performance.layout import stages
 from provision.performance.machine import Machine
 from provision.performance.network import Network
 from provision.performance.prediction import ARITHMETIC, MEMORY, Prediction, bottleneck
-from provision.performance.step_time import Step
+from provision.performance.step_time import StepTime
 from provision.performance.traffic import Transfer
 
 PROMPT = 2048  # tokens of the prompt whose reading is predicted
@@ -21,7 +21,7 @@ def serve(
 ) -> Prediction:
     """Decoding is bound by reading weights, prefill by arithmetic; messages wait in both."""
     model, layout, streams = one.model, one.layout, one.load.batch
-    each = precision.of(one.task, one.precision)
+    each = precision.bytes_per_parameter(one.task, one.precision)
     cards = [rig.cards[at] for at in rig.best(layout.gpus)]
     cached = one.memory.cache if one.memory else 0.0
     reading = 0.0
@@ -56,7 +56,7 @@ def serve(
     )
 
 
-def passed(compute: float, sent: Sequence[Transfer], network: Network, stages: int) -> Step:
+def passed(compute: float, sent: Sequence[Transfer], network: Network, stages: int) -> StepTime:
     """One forward pass, after which nothing is left to do meanwhile: every message is waited for.
 
     Between stages each boundary has its own pair's cost.
@@ -65,7 +65,7 @@ def passed(compute: float, sent: Sequence[Transfer], network: Network, stages: i
         return step_time.serial(compute, sent, network)
     boundaries = range(stages - 1)
     wire = sum(network.send(at, at + 1, one.size_bytes) for one in sent for at in boundaries)
-    return Step(compute + wire, compute, wire)
+    return StepTime(compute + wire, compute, wire)
 
 
 def _served(one: Candidate, activations: float) -> list[Transfer]:

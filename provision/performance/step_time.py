@@ -31,7 +31,7 @@ class Block:
 
 
 @dataclass(frozen=True)
-class Step:
+class StepTime:
     """Seconds of a step. wire: that the links are busy, as far as it is on this GPU's way."""
 
     seconds: float
@@ -49,12 +49,12 @@ def computation(blocks: Sequence[Block], microbatches: int) -> float:
     return microbatches * sum(block.forward + block.backward for block in blocks)
 
 
-def serial(compute: float, transfers: Sequence[Transfer], network: Network) -> Step:
+def serial(compute: float, transfers: Sequence[Transfer], network: Network) -> StepTime:
     """Nothing overlaps: tensor and sequence parallelism, serving."""
     wire = sum(
         one.count * network.seconds(one.collective, one.ranks, one.size_bytes) for one in transfers
     )
-    return Step(compute + wire, compute, wire)
+    return StepTime(compute + wire, compute, wire)
 
 
 def data_parallel(
@@ -65,7 +65,7 @@ def data_parallel(
     optimizer: float = 0.0,
     bucket_bytes: float = 26214400,
     first_bucket_bytes: float = 1048576,
-) -> Step:
+) -> StepTime:
     """DDP: each bucket is all-reduced as soon as its last gradient is there, one after the other.
 
         end_i = max(end_(i-1), ready_i) + t(S_i);  step = max(end, forward + backward) + optimizer
@@ -85,7 +85,7 @@ def data_parallel(
         took = network.seconds("all_reduce", ranks, size)
         end = max(end, ready[last]) + took
         wire += took
-    return Step(max(end, compute) + optimizer, compute + optimizer, wire)
+    return StepTime(max(end, compute) + optimizer, compute + optimizer, wire)
 
 
 def fully_sharded(
@@ -95,7 +95,7 @@ def fully_sharded(
     network: Network,
     optimizer: float = 0.0,
     overlap: bool = True,
-) -> Step:
+) -> StepTime:
     """FSDP: blocks are gathered before use, in both passes, and their gradients reduced.
 
     With `overlap`, the next block is gathered while one computes, and gradients are reduced behind
@@ -113,7 +113,7 @@ def fully_sharded(
     again = [0.0 if one.kept else took for one, took in zip(blocks, gather, strict=True)]
     wire = microbatches * (sum(gather) + sum(again) + sum(reduce))
     if not overlap:
-        return Step(compute + wire + optimizer, compute + optimizer, wire)
+        return StepTime(compute + wire + optimizer, compute + optimizer, wire)
     free = now = 0.0  # when the link is free; when the last computation ended
     for _ in range(microbatches):
         order = [(index, True) for index in range(len(blocks))]
@@ -133,7 +133,7 @@ def fully_sharded(
         if pending is not None:
             free = max(free, pending[0]) + pending[1]
         now = max(now, free)  # gradients are there before the next microbatch, or the optimizer
-    return Step(now + optimizer, compute + optimizer, wire)
+    return StepTime(now + optimizer, compute + optimizer, wire)
 
 
 def pipelined(
@@ -143,7 +143,7 @@ def pipelined(
     network: Network,
     optimizer: float = 0.0,
     gradients: float = 0.0,
-) -> Step:
+) -> StepTime:
     """Pipeline (1F1B), then `gradients` seconds in which replicas of a stage are brought together.
 
     compute is the slowest stage's: what is left of the step is bubble and messages.
@@ -152,7 +152,7 @@ def pipelined(
         stages, microbatches, lambda a, b: network.send(a, b, message_bytes), network.duplex
     )
     compute = max(microbatches * (stage.forward + stage.backward) for stage in stages)
-    return Step(end + gradients + optimizer, compute + optimizer, wire + gradients)
+    return StepTime(end + gradients + optimizer, compute + optimizer, wire + gradients)
 
 
 def expert_parallel(
@@ -162,7 +162,7 @@ def expert_parallel(
     exchange: float,
     network: Network,
     optimizer: float = 0.0,
-) -> Step:
+) -> StepTime:
     """Experts on several GPUs: tokens go there and back in each pass and wait (2006.16668).
 
     exchange: bytes of one all-to-all. Blocks with weights are layers; their gradients (of what
@@ -178,4 +178,4 @@ def expert_parallel(
     ]
     step = data_parallel(slowed, microbatches, ranks, network, optimizer)
     compute = computation(blocks, microbatches) + optimizer
-    return Step(step.seconds, compute, step.wire + 4 * one * len(layers) * microbatches)
+    return StepTime(step.seconds, compute, step.wire + 4 * one * len(layers) * microbatches)

@@ -13,7 +13,7 @@ from provision.performance.network import ANY, FREE, Network
 from provision.performance.precision import Bytes
 from provision.performance.prediction import ARITHMETIC, Prediction, bottleneck
 from provision.performance.schedule import Stage
-from provision.performance.step_time import Block, Step
+from provision.performance.step_time import Block, StepTime
 from provision.performance.traffic import Transfer
 
 
@@ -22,7 +22,7 @@ def train(
 ) -> Prediction:
     """One step; `network` is that of the GPUs in use, `rate` their FLOP/s."""
     model, layout, load = one.model, one.layout, one.load
-    each = precision.of(one.task, one.precision)
+    each = precision.bytes_per_parameter(one.task, one.precision)
     blocks = blocks_of(one, each, rate)
     slowest = min(
         (rig.cards[at] for at in rig.best(layout.gpus)), key=lambda card: card.memory_bandwidth
@@ -35,7 +35,7 @@ def train(
     quiet = 0.0  # what the step would take if messages took no time: a pipeline's bubble stays
     if layout.form == "single":
         now = step_time.computation(blocks, count) + optimizer
-        done = Step(now, now, 0.0)
+        done = StepTime(now, now, 0.0)
     elif layout.form == "ddp":
         gradients = sum(sum(block.gradients) for block in blocks)
         sent = traffic.data(gradients, layout.data)
@@ -79,7 +79,7 @@ def _pipeline(
     activations: float,
     each: Bytes,
     optimizer: float,
-) -> tuple[Step, float, list[Transfer]]:
+) -> tuple[StepTime, float, list[Transfer]]:
     """Pipeline, and 3D: stages whose layers are split further, and which are replicated."""
     model, layout, count = one.model, one.layout, one.load.microbatches
     inner = traffic.tensor(activations, model.layers, layout.tensor, count)

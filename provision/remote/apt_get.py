@@ -33,7 +33,7 @@ NOTHING_DONE = re.compile(
 TAIL = 30  # lines of its standard output that a failure shows, before all of its standard error
 
 
-class Change(NamedTuple):
+class PackageChange(NamedTuple):
     """One line of a simulation: a package to install (its version before, if any) or remove."""
 
     action: str
@@ -55,7 +55,7 @@ def apt_get(host: Host, words: Sequence[str], lock_timeout: int) -> Completed:
     return done
 
 
-def simulate(host: Host, words: Sequence[str]) -> tuple[Completed, list[Change]]:
+def simulate(host: Host, words: Sequence[str]) -> tuple[Completed, list[PackageChange]]:
     """What apt-get would do; needs no lock. Raises ModuleFailure as `apt_get` does."""
     command = ["apt-get", "-q", "-y", "-s", *words]
     done = host.run(command, environment=ENVIRONMENT)
@@ -64,7 +64,7 @@ def simulate(host: Host, words: Sequence[str]) -> tuple[Completed, list[Change]]
             explain(done), rc=done.rc, stdout=done.stdout, stderr=done.stderr, cmd=command
         )
     changes = [
-        Change("install" if action == "Inst" else "remove", name, before or "", after or "")
+        PackageChange("install" if action == "Inst" else "remove", name, before or "", after or "")
         for action, name, before, after in SIMULATED.findall(done.stdout)
     ]
     return done, changes

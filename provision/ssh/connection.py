@@ -21,10 +21,10 @@ from provision.ssh.host_keys import (
     HOST_KEY,
     Ask,
     AskAboutUnknown,
-    ask,
     changed_key_error,
     other_rig_error,
     parse_host_key,
+    prompt_operator,
 )
 from provision.ssh.transport import Channel
 from provision.templating.host_variables import render_variable
@@ -108,7 +108,7 @@ class RigConnection(StrictConnection):
         host: Host,
         config: Config | None = None,
         accept_new: bool = False,
-        ask: Ask = ask,
+        ask: Ask = prompt_operator,
     ) -> None:
         variable = functools.partial(render_variable, host)
         keywords: dict[str, Any] = dict(TIMEOUTS)

@@ -27,7 +27,7 @@ Ask = Callable[[str], str]  # asks the operator, in the thread of one rig
 _asking = threading.Lock()  # one question at a time, however many rigs
 
 
-def ask(question: str, cancelled: threading.Event | None = None) -> str:
+def prompt_operator(question: str, cancelled: threading.Event | None = None) -> str:
     """Ask at the terminal; an empty answer once it is cancelled, which `input` would not notice."""
     print(question, end=" ", flush=True)
     while not select.select([sys.stdin], [], [], 0.2)[0]:

@@ -12,7 +12,7 @@ from provision.boundary.patterns import BOOT_ID, check_form
 from provision.errors import DeeprigError, UnreachableError
 from provision.inventory.hosts import Host
 from provision.ssh.connection import RigConnection
-from provision.ssh.host_keys import Ask, ask
+from provision.ssh.host_keys import Ask, prompt_operator
 from provision.ssh.shell import Shell
 from provision.ssh.transport import Transport
 from provision.ssh.worker_session import WorkerSession
@@ -52,7 +52,7 @@ class Sessions:
         self._sudo_password = sudo_password
         self._interpreter = interpreter
         self._exclusive = exclusive
-        self.ask: Ask = ask
+        self.ask: Ask = prompt_operator
         self._early: Future[Transport] | None = None
         self._connection: Transport | None = None
         self._open: dict[str | None, WorkerSession] = {}

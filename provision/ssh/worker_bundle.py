@@ -34,7 +34,7 @@ _PACKAGING = (
 )
 
 
-def command(interpreter: str = "python3") -> str:
+def starting_command(interpreter: str = "python3") -> str:
     """What starts Python on the rig; the payload follows on its standard input.
 
     -I and -S: nothing of the rig's own Python set-up is read, which also saves time.
@@ -75,7 +75,7 @@ def _contents() -> tuple[dict[str, str], dict[str, str], str]:
 
 
 @functools.cache
-def payload(exclusive: bool) -> bytes:
+def make_payload(exclusive: bool) -> bytes:
     """The mark and the compressed worker. `exclusive`: it takes the rig's lock, in our name."""
     sources, data, code = _contents()
     packed = {

@@ -124,7 +124,7 @@ class WorkerSession:
             _shut(channel)
 
     def _command(self) -> str:
-        python = worker_bundle.command(self._interpreter)
+        python = worker_bundle.starting_command(self._interpreter)
         if self.become_user is None:
             return f"exec env LC_ALL=C {python}"
         how = "-n" if self._password is None else "-S -p ''"
@@ -143,7 +143,7 @@ class WorkerSession:
             self._channel = channel
             password = f"{self._password}\n".encode() if self._password is not None else b""
             with contextlib.suppress(OSError):  # an early exit is explained by what it wrote
-                channel.sendall(password + worker_bundle.payload(self._exclusive) + first)
+                channel.sendall(password + worker_bundle.make_payload(self._exclusive) + first)
             self._greeting()
         except (paramiko.SSHException, EOFError, TimeoutError) as error:
             self._channel = None

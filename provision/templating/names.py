@@ -9,7 +9,7 @@ from typing import Any
 
 import jinja2
 
-from provision.inventory.yaml_source import Mapping, Sequence, Text, is_template
+from provision.inventory.yaml_source import YamlMapping, YamlSequence, YamlText, is_template
 from provision.templating.sandbox import names_in_template
 
 #: A template that is one variable: the most frequent of all, and it needs no Jinja2.
@@ -35,11 +35,11 @@ def names_in(value: Any) -> frozenset[str]:
 
     Only what a person wrote holds templates: plain dicts and lists are results of a rig.
     """
-    if isinstance(value, Text):
+    if isinstance(value, YamlText):
         return names_in_text(value) if is_template(value) else frozenset()
-    if isinstance(value, Mapping):
+    if isinstance(value, YamlMapping):
         return frozenset().union(*map(names_in, value.values()))
-    if isinstance(value, (Sequence, tuple)):
+    if isinstance(value, (YamlSequence, tuple)):
         return frozenset().union(*map(names_in, value))
     return frozenset()
 

@@ -17,7 +17,7 @@ from jinja2.utils import missing
 from provision.errors import Position, RenderError
 from provision.inventory import yaml_source
 from provision.inventory.secret_names import is_secret_name
-from provision.inventory.yaml_source import Text, is_template
+from provision.inventory.yaml_source import YamlText, is_template
 from provision.remote.options import suggestion
 from provision.templating.names import SINGLE_NAME, condition_text
 from provision.templating.sandbox import compile_template, render_natively, render_text
@@ -52,13 +52,13 @@ class Templar:
 
         What check mode cannot predict is an Unknown, alone or within the value.
         """
-        if isinstance(value, Text):
+        if isinstance(value, YamlText):
             return self._render_text(value) if is_template(value) else value
         # What a person wrote may hold templates, but never in a key; plain dicts and lists come
         # from a rig.
-        if isinstance(value, yaml_source.Mapping):
+        if isinstance(value, yaml_source.YamlMapping):
             return {key: self.render(item) for key, item in value.items()}
-        if isinstance(value, yaml_source.Sequence):
+        if isinstance(value, yaml_source.YamlSequence):
             return [self.render(item) for item in value]
         return value
 
@@ -66,7 +66,7 @@ class Templar:
         """Return the truth of a condition (`when`, `that` …), which needs no braces."""
         if isinstance(value, bool):
             return value
-        outcome = self.render(Text.at(condition_text(value), position))
+        outcome = self.render(YamlText.at(condition_text(value), position))
         unknown = find_unknown(outcome)
         if unknown is not None:
             return unknown
@@ -96,7 +96,7 @@ class Templar:
                 raise self._failure(error, at) from None
         return Unknown(witness.source) if witness.source else text
 
-    def _render_text(self, text: Text) -> Any:
+    def _render_text(self, text: YamlText) -> Any:
         witness = Witness()
         try:
             name = SINGLE_NAME.fullmatch(text)

@@ -28,7 +28,7 @@ Direction = Literal["worse", "better", "same", "gone", "new"]
 
 
 @dataclass(frozen=True)
-class Change:
+class MetricChange:
     """A value or a status before and now.
 
     noise: one standard deviation of the difference, as a share; None where nothing is known of it.
@@ -71,22 +71,22 @@ def load(path: Path) -> Mapping[str, Any]:
     return document
 
 
-def compare(before: Sequence[Mapping[str, Any]], now: Mapping[str, Any]) -> list[Change]:
+def compare(before: Sequence[Mapping[str, Any]], now: Mapping[str, Any]) -> list[MetricChange]:
     """What changed since the earlier reports; the last one's status counts."""
     changes = list(_statuses(before[-1], now))
     old = [_values(document) for document in before]
     new = _values(now)
     for key in sorted(old[-1].keys() | new.keys()):
         if key not in new:
-            changes.append(Change(*key, "gone", _shown(old[-1][key]), "not measured"))
+            changes.append(MetricChange(*key, "gone", _shown(old[-1][key]), "not measured"))
         elif key not in old[-1]:
-            changes.append(Change(*key, "new", "not measured", _shown(new[key])))
+            changes.append(MetricChange(*key, "new", "not measured", _shown(new[key])))
         else:
             changes.append(_change(key, [one[key] for one in old if key in one], new[key]))
     return changes
 
 
-def unjudged(changes: Sequence[Change]) -> str:
+def unjudged(changes: Sequence[MetricChange]) -> str:
     """A sentence about values whose noise is not known; empty where there are none."""
     count = sum(1 for one in changes if one.share is not None and one.noise is None)
     if not count:
@@ -99,7 +99,7 @@ def unjudged(changes: Sequence[Change]) -> str:
 
 def _change(
     key: tuple[str, str], before: Sequence[Mapping[str, Any]], now: Mapping[str, Any]
-) -> Change:
+) -> MetricChange:
     earlier = [float(row["value"]) for row in before]
     was, value = statistics.median(earlier), float(now["value"])
     noise = _noise(earlier, before, now)
@@ -110,7 +110,7 @@ def _change(
         direction = "worse"
     elif value > was + SIGMAS * noise and _apart(before[-1], [now]):
         direction = "better"
-    return Change(
+    return MetricChange(
         *key,
         direction,
         _shown({**now, "value": was}),
@@ -166,7 +166,7 @@ def _values(document: Mapping[str, Any]) -> dict[tuple[str, str], Mapping[str, A
     }
 
 
-def _statuses(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[Change]:
+def _statuses(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[MetricChange]:
     """Checks whose status differs."""
     old = {check["check"]: check["status"] for check in before["checks"]}
     for check in now["checks"]:
@@ -174,7 +174,7 @@ def _statuses(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[Cha
         if was is None or was == status:
             continue
         worse = BETTER_FIRST.index(status) > BETTER_FIRST.index(was)
-        yield Change(check["title"], "status", "worse" if worse else "better", was, status)
+        yield MetricChange(check["title"], "status", "worse" if worse else "better", was, status)
 
 
 def _shown(row: Mapping[str, Any]) -> str:

@@ -29,12 +29,12 @@ from provision.paths import LOG
 from provision.ssh.connection import RigConnection
 from provision.ssh.fanout import attempt, run_on_hosts
 from provision.validate import baseline, html, show
-from provision.validate.baseline import Change
-from provision.validate.suite import SuiteRun, Wanted
+from provision.validate.baseline import MetricChange
+from provision.validate.suite import SuiteOptions, SuiteRun
 
 
 @dataclass(frozen=True)
-class Result:
+class ValidationResult:
     """One rig's: a report, or why there is none, or why it is not of all checks."""
 
     host: str
@@ -61,9 +61,9 @@ def validate(
         )
     stamp = time.strftime("%Y%m%d-%H%M%S")
     folder = Path(report).absolute() if report else LOG / f"validate-{stamp}"
-    wanted = Wanted(quick, flags.inventory, tuple(flags.e), select)
+    wanted = SuiteOptions(quick, flags.inventory, tuple(flags.e), select)
     redactor = Redactor(word for host in hosts for word in secrets_of(host.variables))
-    results = run(hosts, wanted, context.config, flags, folder, redactor)
+    results = run_suites(hosts, wanted, context.config, flags, folder, redactor)
     changes = {
         result.host: baseline.compare(earlier, result.document)
         for result in results
@@ -74,24 +74,26 @@ def validate(
     _leave(results, changes)
 
 
-def run(
+def run_suites(
     hosts: Sequence[Host],
-    wanted: Wanted,
+    wanted: SuiteOptions,
     config: Config,
     flags: Flags,
     folder: Path,
     redactor: Redactor,
-) -> list[Result]:
+) -> list[ValidationResult]:
     """Validate all rigs at once. Ctrl-C ends what runs on them, and goes on to the caller."""
     runs = {host.name: SuiteRun(host.name, wanted, config, folder / host.name) for host in hosts}
     with show.Watch(list(runs), redactor, quiet=flags.json) as watch:
 
-        def validate_host(host: Host) -> Result:
+        def validate_host(host: Host) -> ValidationResult:
             suite = runs[host.name]
             try:
                 _greet(host, config, flags)
                 document = suite.run(lambda event: watch.event(host.name, event))
-                return Result(host.name, suite.folder, redactor.value(document), suite.lost)
+                return ValidationResult(
+                    host.name, suite.folder, redactor.value(document), suite.lost
+                )
             finally:
                 watch.done(host.name)
 
@@ -100,7 +102,9 @@ def run(
 
         answers = run_on_hosts(hosts, validate_host, on_interrupt=stop)
     return [
-        answer if isinstance(answer, Result) else Result(name, runs[name].folder, error=answer)
+        answer
+        if isinstance(answer, ValidationResult)
+        else ValidationResult(name, runs[name].folder, error=answer)
         for name, answer in answers.items()
     ]
 
@@ -111,7 +115,7 @@ def _greet(host: Host, config: Config, flags: Flags) -> None:
         connection.open()
 
 
-def _kept(result: Result, changes: list[Change] | None) -> Result:
+def _kept(result: ValidationResult, changes: list[MetricChange] | None) -> ValidationResult:
     """The result, with its report written here; an error that keeps it from that is its own."""
     if result.document is None:
         return result
@@ -119,7 +123,7 @@ def _kept(result: Result, changes: list[Change] | None) -> Result:
     return replace(result, error=failure) if isinstance(failure, DeeprigError) else result
 
 
-def keep(result: Result, changes: list[Change] | None) -> None:
+def keep(result: ValidationResult, changes: list[MetricChange] | None) -> None:
     """Write what is made of the report here: its page, and the document without secrets."""
     assert result.document is not None
     document = json.dumps(result.document, indent=1) + "\n"
@@ -129,7 +133,7 @@ def keep(result: Result, changes: list[Change] | None) -> None:
 
 
 def print_results(
-    results: Sequence[Result], changes: Mapping[str, list[Change]], flags: Flags
+    results: Sequence[ValidationResult], changes: Mapping[str, list[MetricChange]], flags: Flags
 ) -> None:
     """Print the tables and one line a rig, or one JSON document."""
     errors = Terminal(error=True)
@@ -156,7 +160,7 @@ def print_results(
         )
 
 
-def _leave(results: Sequence[Result], changes: Mapping[str, list[Change]]) -> None:
+def _leave(results: Sequence[ValidationResult], changes: Mapping[str, list[MetricChange]]) -> None:
     """Raise Exit with the highest status, unless it is 0."""
     is_worse = any(change.direction == "worse" for found in changes.values() for change in found)
     is_critical = any(one.document and one.document["counts"]["critical"] for one in results)

@@ -10,12 +10,12 @@ from typing import Any
 
 from provision.output.html import render_page
 from provision.validate import plots
-from provision.validate.baseline import Change, unjudged
+from provision.validate.baseline import MetricChange, unjudged
 
 TEMPLATE = Path(__file__).parent / "report.html.j2"
 
 
-def render(document: Mapping[str, Any], changes: Sequence[Change] | None = None) -> str:
+def render(document: Mapping[str, Any], changes: Sequence[MetricChange] | None = None) -> str:
     """The page. changes: against a baseline, None where there was none."""
     subjects = groupby(document["checks"], key=lambda check: check["check"].partition("::")[0])
     return render_page(

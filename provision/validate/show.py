@@ -18,7 +18,7 @@ from rich.text import Text
 from provision.output.redaction import Redactor
 from provision.output.terminal import Terminal
 from provision.validate import baseline
-from provision.validate.baseline import Change
+from provision.validate.baseline import MetricChange
 
 STYLES = {"ok": "green", "unknown": "bright_black", "warning": "yellow", "critical": "bold red"}
 DIRECTIONS = {"worse": "bold red", "better": "green", "gone": "yellow", "new": "bright_black"}
@@ -133,11 +133,11 @@ def _content(check: Mapping[str, Any], verbose: bool) -> Text:
     if not lines and len(rows) == 1:
         lines = [Text(rows[0]["reading"])]
     elif not lines and rows:
-        lines = [Text(f"{len(rows)} as expected")]
+        lines = [Text(f"{len(rows)} passed")]
     return Text("\n").join(lines)
 
 
-def changes(host: str, found: Sequence[Change], console: Console) -> None:
+def changes(host: str, found: Sequence[MetricChange], console: Console) -> None:
     """What got worse (and better) beyond noise."""
     changed = [change for change in found if change.direction != "same"]
     values = sum(1 for change in found if change.share is not None)

@@ -27,7 +27,7 @@ Event = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class Wanted:
+class SuiteOptions:
     """What the operator asked for, the same for every rig."""
 
     quick: bool = False
@@ -39,7 +39,7 @@ class Wanted:
 class SuiteRun:
     """Runs pytest over tests/rig against one rig, in a separate process."""
 
-    def __init__(self, host: str, wanted: Wanted, config: Config, folder: Path) -> None:
+    def __init__(self, host: str, wanted: SuiteOptions, config: Config, folder: Path) -> None:
         self.host = host
         self.folder = folder
         self._wanted = wanted

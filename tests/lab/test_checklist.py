@@ -54,7 +54,7 @@ def test_what_the_bios_does_is_seen_after_the_reboot(target: Rig, inventory: Pat
 
 def test_what_is_remembered_can_be_edited(inventory: Path) -> None:
     file = inventory.parent / "host_vars" / NAME / "checklist.yml"
-    document = yaml_source.load(file)
+    document = yaml_source.load_yaml(file)
     assert document["checklist"]["answers"] == {"fans": False, "riser-power": True}
     file.write_text(file.read_text().replace("fans: false", "fans: true"))
     assert read_items(inventory)["fans"]["status"] == "ok"

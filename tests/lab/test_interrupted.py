@@ -239,7 +239,7 @@ def test_a_worker_that_is_killed(inventory: Path, target: Rig, marks: Path, slow
 
 def test_a_peer_that_falls_silent(inventory: Path, target: Rig, marks: Path) -> None:
     """As after a power failure: no packet ends the connection."""
-    host = inventories.load(inventory).host(NAME)
+    host = inventories.read_inventory(inventory).host(NAME)
     sessions = sessions_of(host, Config())
     session = sessions.get("root")
     session._silence = 7.0  # more than the worker's sign of life, less than a test should last

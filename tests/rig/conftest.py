@@ -71,7 +71,7 @@ def _names(config: pytest.Config, pattern: str) -> list[str]:
 
     try:
         extra = tuple(config.getoption("extra_vars"))
-        found = target.named(pattern, config.getoption("inventory"), extra)
+        found = target.select_hosts(pattern, config.getoption("inventory"), extra)
     except DeeprigError as error:
         raise pytest.UsageError(describe(error)) from None
     return [host.name for host, _ in found]
@@ -119,10 +119,10 @@ def _reached(config: pytest.Config) -> Subject:
     connection = config.getoption("connection_file")
     overrides = json.loads(Path(connection).read_text()) if connection else {}
     extra = tuple(config.getoption("extra_vars"))
-    named = target.named(config.getoption("hosts"), config.getoption("inventory"), extra)
+    named = target.select_hosts(config.getoption("hosts"), config.getoption("inventory"), extra)
     ((rig, inventory),) = named
     settings = Config(overrides=overrides)
-    reached = target.reach(rig, inventory, settings, extra, config.getoption("accept_new"))
+    reached = target.connect_target(rig, inventory, settings, extra, config.getoption("accept_new"))
     return Subject(rig.name, Host(reached.backend), reached.facts, reached.expected)
 
 

@@ -106,15 +106,17 @@ def play(
     connect: Callable[[], Transport] = LocalTransport,
 ) -> Played:
     """Write a playbook's text into a folder and play it, as the login user, on this machine."""
-    from provision.engine.run_options import words
+    from provision.engine.run_options import split_words
 
     path = folder / "play.yml"
     path.write_text(source)
     (folder / "inventory").mkdir(exist_ok=True)
     (folder / "inventory" / "hosts.yml").write_text("all: {hosts: {here: {}}}\n")
-    known = hosts.load(folder / "inventory")
+    known = hosts.read_inventory(folder / "inventory")
     host = Host("here", {**known.host("here").variables, **(variables or {})}, ())
-    options = RunOptions(check, diff, words(tags), words(skip_tags), extra_variables(extra))
+    options = RunOptions(
+        check, diff, split_words(tags), split_words(skip_tags), extra_variables(extra)
+    )
     sessions = Sessions(lambda ask: connect(), exclusive=False)
     stream = io.StringIO()
     with RunLog(folder / "log", "test", ["here"]) as log:

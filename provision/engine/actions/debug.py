@@ -7,7 +7,7 @@ from typing import Any
 from provision.engine.actions import ActionContext
 from provision.engine.results import Result
 from provision.errors import RenderError
-from provision.inventory.yaml_source import Text
+from provision.inventory.yaml_source import YamlText
 from provision.remote.options import Option
 from provision.templating.unknown import find_unknown
 
@@ -24,7 +24,7 @@ def act(args: dict[str, Any], context: ActionContext) -> Result:
     if args["verbosity"] > 0:
         return Result({"skip_reason": "Verbosity threshold not met."}, skipped=True)
     if args["var"] is not None:
-        name = Text.at(f"{{{{ {args['var']} }}}}", context.task.args.at("var"))
+        name = YamlText.at(f"{{{{ {args['var']} }}}}", context.task.args.at("var"))
         try:
             value = context.templar.render(name)
         except RenderError as error:

@@ -19,7 +19,7 @@ from provision.engine.results import Recap, Status, TaskOutcome
 from provision.errors import DeeprigError, describe, shown_path
 from provision.output.redaction import Redactor
 from provision.output.terminal import Terminal
-from provision.ssh.host_keys import ask
+from provision.ssh.host_keys import prompt_operator
 
 PATIENCE = 2.0  # seconds after which a log reports a task that is still running
 REMINDER = 30.0  # seconds between two such lines of one task
@@ -68,7 +68,7 @@ class RunReport:
             if self._live is not None:
                 self._live.stop()
             try:
-                return ask(question, self._cancelled)
+                return prompt_operator(question, self._cancelled)
             finally:
                 if self._live is not None:
                     self._live.start()

@@ -214,7 +214,7 @@ def _apply(host: Host, args: dict[str, Any], words: list[str], result: Result) -
     systemd.changed(host)
     names = sorted(name for name in {*before, *after} if before.get(name) != after.get(name))
     changes = [
-        apt_get.Change(
+        apt_get.PackageChange(
             "install" if name in after else "remove",
             name,
             before.get(name, ""),
@@ -253,7 +253,7 @@ def _predict(host: Host, words: list[str], result: Result) -> None:
     _list_changes(host, changes, result)
 
 
-def _list_changes(host: Host, changes: list[apt_get.Change], result: Result) -> None:
+def _list_changes(host: Host, changes: list[apt_get.PackageChange], result: Result) -> None:
     lists = result.setdefault("packages", {"install": [], "remove": []})
     for change in changes:
         lists[change.action].append(change.name)

@@ -83,7 +83,7 @@ class Home:
 
     def entry(self, name: str) -> dict[str, Any]:
         """A rig's variables, as the file has them."""
-        document = yaml_source.load(self.inventory / "rigs.yml")
+        document = yaml_source.load_yaml(self.inventory / "rigs.yml")
         return dict(document["rigs"]["hosts"][name])
 
     def ssh(self, *options: str, user: str = USER) -> subprocess.CompletedProcess[str]:

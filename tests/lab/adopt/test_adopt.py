@@ -26,7 +26,7 @@ def test_from_an_address_and_a_password_to_a_managed_rig(home: Home) -> None:
     assert "in" not in refused.stdout
     # The old password is no longer valid, for root either.
     secret = home.inventory / "host_vars/attic/secret.yml"
-    password = yaml_source.load(secret)["ansible_become_password"]
+    password = yaml_source.load_yaml(secret)["ansible_become_password"]
     assert secret.stat().st_mode & 0o777 == 0o600
     check = "perl -e 'print crypt($ARGV[1], (getpwnam $ARGV[0])[1]) eq (getpwnam $ARGV[0])[1]'"
     for user in (USER, "root"):

@@ -160,10 +160,14 @@ def test_ten_thousand_scrapes(watched: Watched) -> None:
 @pytest.mark.parametrize(
     ("name", "value", "result"),
     [
-        ("agent_thresholds", {"no_such": 1}, "no threshold is called 'no_such'"),
-        ("pcie_path_width", 3, "no PCIe link is 3 wide"),
-        ("agent_sample_interval", "soon", "--sample.interval: 'soon' is no duration"),
-        ("agent_listen_addresses", ["here"], "--web.listen-address: 'here' is no ADDRESS:PORT"),
+        ("agent_thresholds", {"no_such": 1}, "unknown threshold 'no_such'"),
+        ("pcie_path_width", 3, "3 is not the width of a PCIe link"),
+        (
+            "agent_sample_interval",
+            "soon",
+            "--sample.interval: expected a duration such as 5s, got 'soon'",
+        ),
+        ("agent_listen_addresses", ["here"], "--web.listen-address: 'here': expected ADDRESS:PORT"),
     ],
 )
 def test_wrong_settings_end_it_with_one_line(

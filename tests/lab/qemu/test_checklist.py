@@ -33,7 +33,7 @@ def observed(facts: dict[str, Any], *names: str, **board: Any) -> dict[str, Entr
     """The items that were seen, for some of the machine's displays as cards of one rig."""
     some = [facts["gpus"][GPUS[name]] for name in names]
     own = {**facts, "gpus": some, "board": {**facts["board"], **board}}
-    made = checklist.make(cases.from_facts("qemu", own, [750.0], {}), {})
+    made = checklist.make_checklist(cases.from_facts("qemu", own, [750.0], {}), {})
     return {one.id: one for one in made.entries if one.by == "seen"}
 
 

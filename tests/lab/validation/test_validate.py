@@ -117,7 +117,7 @@ def test_results_are_kept_on_the_rig_and_shown_by_its_agent(proven: Proven, quic
         metrics = answer.read().decode()
     assert 'deeprig_validation_checks{status="critical"} 0.0' in metrics
     assert (
-        'deeprig_nccl_wrong_values{collective="all_reduce",backend="gloo",ranks="3"} 0.0' in metrics
+        'deeprig_nccl_wrong_values{backend="gloo",collective="all_reduce",ranks="3"} 0.0' in metrics
     )
 
 

@@ -21,7 +21,7 @@ def tried(case: dict[str, Any]) -> list[Candidate]:
     rig = rigs.seed(links=f"{gpus.split('x ')[0]}x gen3x4", gpus=gpus)
     model = KNOWN[case["model"]]
     work = Work(min(2048, model.context))
-    found = candidates.of(model, rig, case["precision"], work)
+    found = candidates.find_candidates(model, rig, case["precision"], work)
     return [one for one in found if one.task == case["task"]]
 
 
@@ -36,14 +36,16 @@ def test_what_fits(case: dict[str, Any]) -> None:
 
 
 def test_every_form_works_on_the_same_sequences_a_step() -> None:
-    found = candidates.of(KNOWN["gpt2"], rigs.seed(), "bf16", Work(1024, batch=2, accumulate=4))
+    found = candidates.find_candidates(
+        KNOWN["gpt2"], rigs.seed(), "bf16", Work(1024, batch=2, accumulate=4)
+    )
     for one in found:
         if one.task == "full" and one.layout.form != "sequence":
             assert one.load.batch * one.load.microbatches * one.layout.data == 2 * 4 * 3
 
 
 def test_activations_are_computed_again_only_where_they_must() -> None:
-    found = candidates.of(KNOWN["llama-2-7b"], rigs.seed(), "bf16", Work(2048))
+    found = candidates.find_candidates(KNOWN["llama-2-7b"], rigs.seed(), "bf16", Work(2048))
     again = {(one.task, one.layout.form): one.recompute for one in found if one.fits}
     assert again["lora", "ddp"]
     assert not again["qlora", "ddp"]
@@ -52,7 +54,9 @@ def test_activations_are_computed_again_only_where_they_must() -> None:
 def test_70b_in_int8_does_not_fit_three_3090_and_what_does_is_said() -> None:
     ways = {
         one.what: one
-        for one in alternatives.of(KNOWN["llama-2-70b"], rigs.seed(), "int8", Work(2048))
+        for one in alternatives.find_alternatives(
+            KNOWN["llama-2-70b"], rigs.seed(), "int8", Work(2048)
+        )
     }
     assert ways["int4"].works
     assert "12.5 GiB a GPU" in ways["int4"].how
@@ -64,7 +68,9 @@ def test_70b_in_int8_does_not_fit_three_3090_and_what_does_is_said() -> None:
 
 
 def test_a_cache_that_does_not_fit_is_no_matter_of_offloading() -> None:
-    ways = alternatives.of(KNOWN["llama-2-7b"], rigs.seed(), "int8", Work(4096, streams=64))
+    ways = alternatives.find_alternatives(
+        KNOWN["llama-2-7b"], rigs.seed(), "int8", Work(4096, streams=64)
+    )
     (offload,) = [way for way in ways if way.what == "offload"]
     assert not offload.works
     assert "KV cache" in offload.how
@@ -80,7 +86,7 @@ def test_the_card_with_most_memory_is_used_where_not_all_are() -> None:
 
 
 def test_ddp_holds_every_gradient_twice() -> None:
-    found = candidates.of(KNOWN["llama-3.2-1b"], rigs.seed(), "bf16", Work(1024))
+    found = candidates.find_candidates(KNOWN["llama-3.2-1b"], rigs.seed(), "bf16", Work(1024))
     memory = {one.layout.form: one.memory for one in found if one.task == "full" and one.memory}
     assert memory["ddp"].buffers == pytest.approx(memory["ddp"].gradients)
     assert memory["ddp"].gradients == memory["single"].gradients
@@ -90,7 +96,7 @@ def test_ddp_holds_every_gradient_twice() -> None:
 def test_a_host_with_little_memory_can_take_no_layers() -> None:
     one = rigs.gpu([rigs.port("0000:04:00.0", 1, 8.0)])
     rig = machine.from_facts("attic", rigs.facts(one, one, one, memory_mib=3936))
-    ways = alternatives.of(KNOWN["llama-2-70b"], rig, "bf16", Work(2048))
+    ways = alternatives.find_alternatives(KNOWN["llama-2-70b"], rig, "bf16", Work(2048))
     (offload,) = [way for way in ways if way.what == "offload"]
     assert not offload.works
     assert "this host has 3.8 GiB" in offload.how

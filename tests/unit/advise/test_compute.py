@@ -11,7 +11,7 @@ from provision.performance.layout import Layout
 from provision.performance.network import ANY, Cost, Network
 from provision.performance.predict import predict
 from provision.performance.prediction import ARITHMETIC, MEMORY, bottleneck
-from provision.performance.step_time import Step
+from provision.performance.step_time import StepTime
 from provision.performance.traffic import Transfer
 from tests.unit.advise import rigs
 
@@ -19,7 +19,7 @@ KNOWN = models.load()
 
 
 def one_of(model: str, task: str, form: str, work: Work, wanted: str = "bf16") -> Candidate:
-    found = candidates.of(KNOWN[model], rigs.seed(), wanted, work)
+    found = candidates.find_candidates(KNOWN[model], rigs.seed(), wanted, work)
     (one,) = [each for each in found if (each.task, each.layout.form) == (task, form)]
     return one
 
@@ -60,7 +60,11 @@ def test_a_measured_product_replaces_the_tables_figure() -> None:
 
 
 def test_one_token_reads_the_experts_it_goes_to() -> None:
-    model, each, layout = KNOWN["mixtral-8x7b"], precision.of("serve", "bf16"), Layout("single")
+    model, each, layout = (
+        KNOWN["mixtral-8x7b"],
+        precision.bytes_per_parameter("serve", "bf16"),
+        Layout("single"),
+    )
     one = compute.decode_bytes(model, each, layout, model.layers, 1, 0.0)
     many = compute.decode_bytes(model, each, layout, model.layers, 64, 0.0)
     assert one == pytest.approx(2 * 12.9e9, rel=0.02)  # 13 B active of 47 B
@@ -96,13 +100,13 @@ WIRE = Network({ANY: Cost(1.0, 0.0, 1.0, because="Gen2 x1")})
 @pytest.mark.parametrize(
     ("step", "quiet", "size", "to_blame"),
     [
-        (Step(10, 9.5, 0.5), 0.0, 100, "the rest"),
-        (Step(30, 10, 20), 0.0, 100, "Gen2 x1"),
-        (Step(30, 10, 20), 0.0, 0.5, "latency"),
-        (Step(30, 10, 20), 29.0, 100, "the pipeline's bubble"),
+        (StepTime(10, 9.5, 0.5), 0.0, 100, "the rest"),
+        (StepTime(30, 10, 20), 0.0, 100, "Gen2 x1"),
+        (StepTime(30, 10, 20), 0.0, 0.5, "latency"),
+        (StepTime(30, 10, 20), 29.0, 100, "the pipeline's bubble"),
     ],
 )
-def test_what_is_to_blame(step: Step, quiet: float, size: float, to_blame: str) -> None:
+def test_what_is_to_blame(step: StepTime, quiet: float, size: float, to_blame: str) -> None:
     sent = [Transfer("x", "all_reduce", 2, size, 1)]
     assert bottleneck(step, quiet, sent, WIRE, "the rest") == to_blame
 
@@ -110,7 +114,10 @@ def test_what_is_to_blame(step: Step, quiet: float, size: float, to_blame: str) 
 def test_a_streams_experts_are_read_whole_by_the_gpu_that_has_them() -> None:
     """Two experts of a token are on two of eight GPUs: each reads one, not a quarter of it."""
     model = models.load()["mixtral-8x7b"]
-    each, layout = precision.of("serve", "int8"), Layout("expert", data=8, expert=8)
+    each, layout = (
+        precision.bytes_per_parameter("serve", "int8"),
+        Layout("expert", data=8, expert=8),
+    )
     read = compute.decode_bytes(model, each, layout, model.layers, 1, 0.0)
     shared = model.attention + model.small
     whole = model.layers * (shared + model.expert) * each.weight + model.output * each.outer

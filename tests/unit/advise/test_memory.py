@@ -31,10 +31,10 @@ def layout_of(form: str, gpus: int) -> Layout:
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_memory_is_what_hand_arithmetic_gives(case: dict[str, Any]) -> None:
-    found = memory.of(
+    found = memory.estimate_memory(
         KNOWN[case["model"]],
         case["task"],
-        precision.of(case["task"], case["precision"]),
+        precision.bytes_per_parameter(case["task"], case["precision"]),
         layout_of(case["form"], case.get("gpus", 1)),
         LOAD,
         case.get("recompute", False),
@@ -44,7 +44,7 @@ def test_memory_is_what_hand_arithmetic_gives(case: dict[str, Any]) -> None:
 
 
 def test_sequence_parallelism_splits_what_tensor_parallelism_does_not() -> None:
-    model, each = KNOWN["llama-2-7b"], precision.of("full", "bf16")
+    model, each = KNOWN["llama-2-7b"], precision.bytes_per_parameter("full", "bf16")
     whole = memory.layer_activations(model, each, Layout("single"))
     tensor = memory.layer_activations(model, each, Layout("tensor", tensor=2))
     sequence = memory.layer_activations(model, each, Layout("sequence", tensor=2))
@@ -53,21 +53,26 @@ def test_sequence_parallelism_splits_what_tensor_parallelism_does_not() -> None:
 
 
 def test_a_stream_keeps_its_cache_on_one_of_the_gpus_that_share_experts() -> None:
-    model, each = KNOWN["mixtral-8x7b"], precision.of("serve", "int8")
+    model, each = KNOWN["mixtral-8x7b"], precision.bytes_per_parameter("serve", "int8")
     layout = layout_of("expert", 4)
     one, four, five = (
-        memory.of(model, "serve", each, layout, Load(2048, streams)).cache for streams in (1, 4, 5)
+        memory.estimate_memory(model, "serve", each, layout, Load(2048, streams)).cache
+        for streams in (1, 4, 5)
     )
     assert one == four == five / 2
-    single = memory.of(model, "serve", each, layout_of("single", 1), Load(2048, 4)).cache
+    single = memory.estimate_memory(
+        model, "serve", each, layout_of("single", 1), Load(2048, 4)
+    ).cache
     assert single == 4 * four
 
 
 def test_the_first_stage_keeps_a_microbatch_for_every_stage() -> None:
     """1F1B: p microbatches are under way in the first of p stages, whatever their number."""
-    model, each = KNOWN["llama-2-7b"], precision.of("lora", "bf16")
+    model, each = KNOWN["llama-2-7b"], precision.bytes_per_parameter("lora", "bf16")
     one, few, many = (
-        memory.of(model, "lora", each, Layout("pipeline", stages=3), Load(2048, 1, count))
+        memory.estimate_memory(
+            model, "lora", each, Layout("pipeline", stages=3), Load(2048, 1, count)
+        )
         for count in (1, 3, 30)
     )
     assert few == many

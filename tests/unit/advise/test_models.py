@@ -8,13 +8,13 @@ import pytest
 
 from provision.errors import DeeprigError, SourceError
 from provision.performance import models
-from provision.performance.models import Model
+from provision.performance.models import LanguageModel
 
 KNOWN = models.load()
 
 
 @pytest.mark.parametrize("model", KNOWN.values(), ids=list(KNOWN))
-def test_a_row_has_the_parameters_that_its_authors_publish(model: Model) -> None:
+def test_a_row_has_the_parameters_that_its_authors_publish(model: LanguageModel) -> None:
     assert model.parameters > 0
     assert model.source
     assert model.total == model.parameters

@@ -33,7 +33,7 @@ def test_change_against_x16(case: dict[str, Any]) -> None:
     work = Work(min(2048, model.context), batch=4 if case["task"] == "full" else 1, accumulate=1)
     (one,) = [
         each
-        for each in candidates.of(model, rig, case["precision"], work)
+        for each in candidates.find_candidates(model, rig, case["precision"], work)
         if each.task == case["task"] and each.layout.form == case["form"]
     ]
     now = predict(one, rig, rig)

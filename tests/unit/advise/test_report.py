@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from provision.advise import explain, plot, report, show
-from provision.advise.report import Report
+from provision.advise.report import AdviceReport
 from provision.errors import DeeprigError
 from provision.performance import figures, machine, models, recommend
 from provision.performance.candidates import Work
@@ -21,25 +21,31 @@ from tests.unit.advise import rigs
 KNOWN = models.load()
 
 
-def made(*names: str, precision: str = "bf16", links: str = "gen2x1,gen2x1,gen3x16") -> Report:
-    return report.make(rigs.seed(links), [KNOWN[name] for name in names], precision, Work(2048))
+def made(
+    *names: str, precision: str = "bf16", links: str = "gen2x1,gen2x1,gen3x16"
+) -> AdviceReport:
+    return report.make_report(
+        rigs.seed(links), [KNOWN[name] for name in names], precision, Work(2048)
+    )
 
 
 @pytest.fixture(scope="module")
-def seven() -> Report:
+def seven() -> AdviceReport:
     return made("llama-2-7b")
 
 
-def printed(one: Report, explained: bool = False) -> str:
+def printed(one: AdviceReport, explained: bool = False) -> str:
     out = io.StringIO()
     console = Console(file=out, width=80, highlight=False, soft_wrap=True)
-    show.show(one, console, details=True)
+    show.show_report(one, console, details=True)
     if explained:
-        explain.show(one, console)
+        explain.show_explanation(one, console)
     return out.getvalue()
 
 
-def test_every_width_and_generation_is_predicted_with_the_rigs_own_first(seven: Report) -> None:
+def test_every_width_and_generation_is_predicted_with_the_rigs_own_first(
+    seven: AdviceReport,
+) -> None:
     assert seven.generations == (3, 1, 2, 4)
     for row in seven.models[0].rows:
         if row.candidate.fits:
@@ -47,11 +53,11 @@ def test_every_width_and_generation_is_predicted_with_the_rigs_own_first(seven: 
 
 
 def test_sequences_are_no_longer_than_a_model_was_trained_for() -> None:
-    (found,) = report.make(rigs.seed(), [KNOWN["gpt2"]], "bf16", Work(2048)).models
+    (found,) = report.make_report(rigs.seed(), [KNOWN["gpt2"]], "bf16", Work(2048)).models
     assert {row.candidate.load.sequence for row in found.rows} == {1024}
 
 
-def test_fewer_lanes_are_never_faster(seven: Report) -> None:
+def test_fewer_lanes_are_never_faster(seven: AdviceReport) -> None:
     for row in seven.models[0].rows:
         for generation in seven.generations if row.now else ():
             losses = [row.loss(generation, width) for width in (1, 4, 8, 16)]
@@ -59,7 +65,7 @@ def test_fewer_lanes_are_never_faster(seven: Report) -> None:
             assert losses[-1] == 0
 
 
-def test_each_form_suffers_as_the_papers_have_it(seven: Report) -> None:
+def test_each_form_suffers_as_the_papers_have_it(seven: AdviceReport) -> None:
     """LoRA's DDP sends little; FSDP sends all weights; tensor parallelism all activations."""
     loss = {
         (row.candidate.task, row.candidate.layout.form): row.loss(3, 1)
@@ -72,12 +78,12 @@ def test_each_form_suffers_as_the_papers_have_it(seven: Report) -> None:
     assert loss["serve", "tensor"] < 0.1
 
 
-def test_what_is_printed_fits_eighty_columns(seven: Report) -> None:
+def test_what_is_printed_fits_eighty_columns(seven: AdviceReport) -> None:
     wide = [line for line in printed(seven, explained=True).splitlines() if len(line) > 80]
     assert wide == []
 
 
-def test_no_line_ends_in_blanks(seven: Report) -> None:
+def test_no_line_ends_in_blanks(seven: AdviceReport) -> None:
     assert [line for line in printed(seven).splitlines() if line != line.rstrip()] == []
 
 
@@ -87,7 +93,7 @@ def test_the_report_says_what_does_not_fit_and_what_does() -> None:
     assert "can do int4: fits, 12.5 GiB a GPU" in text
 
 
-def test_every_number_has_a_formula_and_a_source(seven: Report) -> None:
+def test_every_number_has_a_formula_and_a_source(seven: AdviceReport) -> None:
     text = " ".join(printed(seven, explained=True).split())
     for form in ("ddp", "fsdp", "pipeline", "tensor", "sequence"):
         assert figures.formulas()[form].source in text
@@ -99,7 +105,7 @@ def test_every_number_has_a_formula_and_a_source(seven: Report) -> None:
     assert set(FORMS) <= set(figures.formulas())
 
 
-def test_the_document_is_json_with_all_of_it(seven: Report) -> None:
+def test_the_document_is_json_with_all_of_it(seven: AdviceReport) -> None:
     document = json.loads(json.dumps(explain.document(seven)))
     assert document["format"] == "deeprig-advice"
     (model,) = document["models"]
@@ -111,7 +117,7 @@ def test_the_document_is_json_with_all_of_it(seven: Report) -> None:
     assert ddp["step_seconds"] == pytest.approx(ddp["compute_seconds"] + ddp["exposed_seconds"])
 
 
-def test_bifurcation_and_another_board_are_advised_with_what_they_buy(seven: Report) -> None:
+def test_bifurcation_and_another_board_are_advised_with_what_they_buy(seven: AdviceReport) -> None:
     names = [one.change.name for one in seven.advice]
     assert names[:2] == ["bifurcation", "board"]
     split = seven.advice[0]
@@ -145,7 +151,7 @@ def test_a_narrow_riser_in_a_wide_slot_is_named() -> None:
     (change,) = [one for one in recommend.changes(rig) if one.name == "riser"]
     assert change.rig.links == (Link(3, 16), Link(3, 16))
     assert "GPU 0 Gen3 x16, GPU 1 Gen3 x16" in change.title
-    found = report.make(rig, [KNOWN["llama-2-7b"]], "bf16", Work(2048))
+    found = report.make_report(rig, [KNOWN["llama-2-7b"]], "bf16", Work(2048))
     assert found.advice[0].change.name == "riser"
 
 
@@ -158,7 +164,7 @@ def test_a_riser_as_wide_as_its_slot_is_left_alone() -> None:
 @pytest.mark.slow
 def test_three_dimensions_take_eight_gpus_and_send_by_each() -> None:
     rig = machine.from_words("8x RTX 3090", "8x gen3x4", cpu="EPYC 7302")
-    found = report.make(rig, [KNOWN["gpt2"]], "bf16", Work(1024))
+    found = report.make_report(rig, [KNOWN["gpt2"]], "bf16", Work(1024))
     (row,) = [
         row
         for row in found.models[0].rows
@@ -172,7 +178,7 @@ def test_three_dimensions_take_eight_gpus_and_send_by_each() -> None:
 
 def test_a_rig_with_wide_links_is_not_told_to_change_them() -> None:
     rig = machine.from_words("2x RTX 3090", "gen4x16,gen4x16", cpu="EPYC 7302")
-    found = report.make(rig, [KNOWN["llama-2-7b"]], "bf16", Work(2048))
+    found = report.make_report(rig, [KNOWN["llama-2-7b"]], "bf16", Work(2048))
     assert {one.change.name for one in found.advice} <= {"power"}
 
 
@@ -220,14 +226,14 @@ def test_a_split_that_is_claimed_is_advised_with_a_doubt() -> None:
 
 def test_one_gpu_is_told_that_nothing_crosses_links() -> None:
     rig = machine.from_words("1x RTX 3060", "gen2x1")
-    text = printed(report.make(rig, [KNOWN["gpt2"]], "bf16", Work(1024)))
+    text = printed(report.make_report(rig, [KNOWN["gpt2"]], "bf16", Work(1024)))
     assert "there is one GPU: nothing to share" in " ".join(text.split())
     assert "no change of links: there is one GPU" in text
 
 
 def test_of_a_card_without_figures_what_fits_is_told() -> None:
     rig = machine.from_words("2x P104-100", "2x gen1x4")
-    made = report.make(rig, [KNOWN["gpt2"]], "bf16", Work(1024))
+    made = report.make_report(rig, [KNOWN["gpt2"]], "bf16", Work(1024))
     text = " ".join(printed(made).split())
     assert "the speed is unknown of P104-100: only memory is predicted" in text
     assert "fits: LoRA, DDP, " in text
@@ -238,7 +244,7 @@ def test_of_a_card_without_figures_what_fits_is_told() -> None:
 
 
 @pytest.mark.parametrize("suffix", [".svg", ".html"])
-def test_a_plot_has_a_line_for_each_form(seven: Report, tmp_path: Path, suffix: str) -> None:
+def test_a_plot_has_a_line_for_each_form(seven: AdviceReport, tmp_path: Path, suffix: str) -> None:
     file = tmp_path / f"lanes{suffix}"
     plot.lanes(seven, file)
     text = file.read_text()
@@ -248,7 +254,7 @@ def test_a_plot_has_a_line_for_each_form(seven: Report, tmp_path: Path, suffix: 
     assert "<script" not in text
 
 
-def test_slowdowns_are_of_forms_that_use_links(seven: Report) -> None:
+def test_slowdowns_are_of_forms_that_use_links(seven: AdviceReport) -> None:
     series = plot.slowdowns(seven.models[0], "lora", 3)
     forms = ("ddp", "fsdp", "pipeline", "tensor", "sequence")
     assert set(series) == {(form, False) for form in forms}
@@ -289,12 +295,14 @@ def test_another_board_is_told_by_name_where_the_table_has_one() -> None:
 @pytest.mark.slow
 def test_where_no_board_is_known_nothing_is_claimed() -> None:
     rig = rigs.seed("64x gen2x1", "64x GTX 1080 Ti")
-    assert report.make(rig, [KNOWN["gpt2"]], "fp32", Work(1024)).unknown
-    assert not report.make(rigs.seed(), [KNOWN["gpt2"]], "fp32", Work(1024)).unknown
+    assert report.make_report(rig, [KNOWN["gpt2"]], "fp32", Work(1024)).unknown
+    assert not report.make_report(rigs.seed(), [KNOWN["gpt2"]], "fp32", Work(1024)).unknown
 
 
 def test_cards_without_bfloat16_are_named() -> None:
     rig = rigs.seed("2x gen3x1", "2x GTX 1080 Ti")
-    assert "no bfloat16" in report.make(rig, [KNOWN["gpt2"]], "bf16", Work(1024)).rig.notes[0]
-    assert report.make(rig, [KNOWN["gpt2"]], "fp32", Work(1024)).rig.notes == ()
-    assert report.make(rigs.seed(), [KNOWN["gpt2"]], "bf16", Work(1024)).rig.notes == ()
+    assert (
+        "no bfloat16" in report.make_report(rig, [KNOWN["gpt2"]], "bf16", Work(1024)).rig.notes[0]
+    )
+    assert report.make_report(rig, [KNOWN["gpt2"]], "fp32", Work(1024)).rig.notes == ()
+    assert report.make_report(rigs.seed(), [KNOWN["gpt2"]], "bf16", Work(1024)).rig.notes == ()

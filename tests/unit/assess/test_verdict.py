@@ -38,19 +38,19 @@ SEED = replace(
     ],
 )
 def test_system(refusals: list[Refusal], findings: list[Finding], system: str) -> None:
-    made = verdict.make(refusals, findings, SEED)
+    made = verdict.judge_rig(refusals, findings, SEED)
     assert made.system == system
     assert made.system_why
 
 
 def test_a_rig_that_is_converted() -> None:
-    assert verdict.make([], [], SEED, converted=True).system == "converted"
+    assert verdict.judge_rig([], [], SEED, converted=True).system == "converted"
     disk = [Refusal("disk", "8 GB")]
-    assert verdict.make(disk, [], SEED, converted=True).system == "reinstall"
+    assert verdict.judge_rig(disk, [], SEED, converted=True).system == "reinstall"
 
 
 def test_the_seed_rigs_board_is_kept_if_its_bios_splits_the_slot() -> None:
-    made = verdict.make([], [], SEED)
+    made = verdict.judge_rig([], [], SEED)
     assert made.board == "keep, if its BIOS splits the slot"
     assert "confidence C" in made.board_why[0]
     lanes = {option.name: (option.links, option.lanes) for option in made.options}
@@ -74,11 +74,11 @@ def test_the_seed_rigs_board_is_kept_if_its_bios_splits_the_slot() -> None:
 def test_boards(board: str, cpu: str, links: str, wanted: str) -> None:
     count = links[0]
     rig = machine.from_words(f"{count}x RTX 3090", links, board, cpu)
-    assert verdict.make([], [], rig).board == wanted
+    assert verdict.judge_rig([], [], rig).board == wanted
 
 
 def test_a_rig_without_a_known_gpu() -> None:
-    assert verdict.make([], [], None).board == "unknown"
+    assert verdict.judge_rig([], [], None).board == "unknown"
 
 
 def test_power_is_shared_out_and_the_host_counted() -> None:

@@ -124,6 +124,6 @@ def test_one_card_with_another_vbios_is_told() -> None:
 
 def test_every_generation_of_the_table_has_a_vbios() -> None:
     """And every VBIOS a generation that the table knows."""
-    vbios = yaml_source.load(wear.HERE / "vbios.yml")["generations"].values()
-    known = yaml_source.load(hardware.FOLDER / "gpus.yml")["gpu_generations"]
+    vbios = yaml_source.load_yaml(wear.HERE / "vbios.yml")["generations"].values()
+    known = yaml_source.load_yaml(hardware.FOLDER / "gpus.yml")["gpu_generations"]
     assert {name for names in vbios for name in names} == set(known)

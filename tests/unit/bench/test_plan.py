@@ -71,7 +71,7 @@ def test_full_is_more_than_quick() -> None:
         ("transfers", Resources("nccl", 1), ""),
         ("transfers", Resources("gloo", 2), "NVIDIA"),
         ("tools", Resources("gloo", 2), "NVIDIA"),
-        ("hazards", Resources("nccl", 4, nodes=2), "one rig"),
+        ("hazards", Resources("nccl", 4, nodes=2), "single rig"),
         ("collectives", Resources("nccl", 4, nodes=2), ""),
         ("three_d", Resources("gloo", 8), ""),
         ("three_d", Resources("gloo", 4), "8 ranks"),

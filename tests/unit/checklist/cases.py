@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from provision.checklist import configuration as cases
-from provision.checklist.configuration import Case
+from provision.checklist.configuration import RigConfiguration
 
 GIB = 1 << 30
 
@@ -64,11 +64,15 @@ def facts(**changes: Any) -> dict[str, Any]:
     return {"root_ports": own, **found}
 
 
-def case(messages: str = "", paths: Any = None, psus: Any = (750.0, 750.0), **changes: Any) -> Case:
+def case(
+    messages: str = "", paths: Any = None, psus: Any = (750.0, 750.0), **changes: Any
+) -> RigConfiguration:
     """Its case; changes are facts'."""
     return cases.from_facts("rig", facts(**changes), psus, {}, messages, paths)
 
 
-def described(board: str, cpu: str = "", gpus: str = "3x RTX 3090", psus: str = "") -> Case:
+def described(
+    board: str, cpu: str = "", gpus: str = "3x RTX 3090", psus: str = ""
+) -> RigConfiguration:
     """A case without a rig."""
     return replace(cases.from_words(board, cpu, gpus, psus), name="described")

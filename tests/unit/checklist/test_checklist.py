@@ -11,7 +11,7 @@ import pytest
 
 from provision.checklist import answer_file, checklist, command, items, page
 from provision.checklist.checklist import Checklist, Entry
-from provision.checklist.command import Wish
+from provision.checklist.command import ChecklistOptions
 from provision.cli.flags import Flags
 from provision.errors import DeeprigError, SourceError
 from provision.inventory import yaml_source
@@ -35,7 +35,9 @@ def test_every_item_is_told_for_every_rig() -> None:
         described("", "", ""),
     ]
     known = items.load()
-    seen = {item.id for rig in rigs for item in items.of(rig, known) if item.describe(rig)}
+    seen = {
+        item.id for rig in rigs for item in items.applicable_items(rig, known) if item.describe(rig)
+    }
     assert seen == {item.id for item in known}
 
 
@@ -55,10 +57,10 @@ def test_what_lanes_are_wanted(board: str, cpu: str, wanted: int) -> None:
 
 
 def test_a_board_whose_menu_is_known_and_one_whose_is_not() -> None:
-    known = entries(checklist.make(described("ROMED8-2T", "EPYC 7302"), {}))["split"]
+    known = entries(checklist.make_checklist(described("ROMED8-2T", "EPYC 7302"), {}))["split"]
     assert known.how.startswith("Advanced > Chipset Config > AMD PCIe Link Width.")
     assert known.words == ()
-    unknown = entries(checklist.make(described("B450 Steel Legend"), {}))["split"]
+    unknown = entries(checklist.make_checklist(described("B450 Steel Legend"), {}))["split"]
     assert "The menu is not known for this board." in unknown.how
     assert "Bifurcation" in unknown.words
 
@@ -96,15 +98,27 @@ class Context:
 @pytest.mark.parametrize(
     ("host", "wish", "words"),
     [
-        ("rig", Wish(board="X399 AORUS PRO", psus="750"), "--board, --psus: -H names a rig"),
-        ("rig", Wish(html="/nonexistent/x.html"), "the folder /nonexistent does not exist"),
-        ("rig", Wish(markdown="/tmp"), "--markdown /tmp can't be written: it is a folder"),
-        ("", Wish(board="ROMED8-2T", html="/tmp"), "--html /tmp can't be written"),
+        (
+            "rig",
+            ChecklistOptions(board="X399 AORUS PRO", psus="750"),
+            "--board, --psus: -H names a rig",
+        ),
+        (
+            "rig",
+            ChecklistOptions(html="/nonexistent/x.html"),
+            "the folder /nonexistent does not exist",
+        ),
+        (
+            "rig",
+            ChecklistOptions(markdown="/tmp"),
+            "--markdown /tmp can't be written: it is a folder",
+        ),
+        ("", ChecklistOptions(board="ROMED8-2T", html="/tmp"), "--html /tmp can't be written"),
     ],
 )
-def test_what_cant_be_is_told_before_a_look(host: str, wish: Wish, words: str) -> None:
+def test_what_cant_be_is_told_before_a_look(host: str, wish: ChecklistOptions, words: str) -> None:
     with pytest.raises(DeeprigError, match=words) as caught:
-        command.run(Context(), Flags(H=host), wish)  # type: ignore[arg-type]
+        command.show_checklists(Context(), Flags(H=host), wish)  # type: ignore[arg-type]
     assert caught.value.advice
 
 
@@ -121,12 +135,12 @@ def test_a_chipset_is_known_by_the_boards_row() -> None:
 
 
 def test_only_what_applies() -> None:
-    one_supply = entries(checklist.make(case(psus=(1600.0,)), {}))
+    one_supply = entries(checklist.make_checklist(case(psus=(1600.0,)), {}))
     assert not {"one-supply", "supplies-together"} & set(one_supply)
-    small = entries(checklist.make(described("H110 Pro BTC+", "", "6x GTX 1060 6GB"), {}))
+    small = entries(checklist.make_checklist(described("H110 Pro BTC+", "", "6x GTX 1060 6GB"), {}))
     assert not {"own-cables", "pads", "rebar", "split", "risers"} & set(small)
-    assert "pads" in entries(checklist.make(described("ROMED8-2T"), {}))
-    assert "lanes-stolen" in entries(checklist.make(described("ROMED8-2T"), {}))
+    assert "pads" in entries(checklist.make_checklist(described("ROMED8-2T"), {}))
+    assert "lanes-stolen" in entries(checklist.make_checklist(described("ROMED8-2T"), {}))
 
 
 @pytest.mark.parametrize(
@@ -142,31 +156,33 @@ def test_only_what_applies() -> None:
 def test_no_menu_is_looked_for_that_the_chipset_rules_out(
     board: str, gpus: str, asked: bool
 ) -> None:
-    assert ("split" in entries(checklist.make(described(board, "", gpus), {}))) == asked
+    assert ("split" in entries(checklist.make_checklist(described(board, "", gpus), {}))) == asked
 
 
 def test_no_other_switch_of_the_firmware_is_named_for_the_iommu() -> None:
-    words = entries(checklist.make(case(board={"iommus": ["ivhd0"]}), {}))["iommu"].words
+    words = entries(checklist.make_checklist(case(board={"iommus": ["ivhd0"]}), {}))["iommu"].words
     assert "IOMMU" in words
     assert "SVM" not in words  # the processor's virtualization, which translates no GPU's addresses
 
 
 def test_answers_count_where_nothing_is_seen() -> None:
-    made = entries(checklist.make(case(), {"riser-power": True, "fans": False, "csm": False}))
+    made = entries(
+        checklist.make_checklist(case(), {"riser-power": True, "fans": False, "csm": False})
+    )
     assert (made["riser-power"].status, made["riser-power"].by) == ("ok", "answered")
     assert made["fans"].status == "to do"
     assert (made["csm"].status, made["csm"].by) == ("ok", "seen")  # what is seen is not argued with
 
 
 def test_a_reboot_shows_what_it_changed(tmp_path: Path) -> None:
-    before = checklist.make(case(gpus=[gpu(1, start=0xC0000000)]), {})
+    before = checklist.make_checklist(case(gpus=[gpu(1, start=0xC0000000)]), {})
     path = answer_file.file_of(Inventory(tmp_path), "rig")
     answer_file.save(path, "rig", {"fans": True}, answer_file.seen_of(before, {}))
     answers, seen = answer_file.load(path)
     assert answers == {"fans": True}
-    same = checklist.make(case(gpus=[gpu(1)]), answers, seen)
+    same = checklist.make_checklist(case(gpus=[gpu(1)]), answers, seen)
     assert same.rebooted is False
-    after = checklist.make(case(gpus=[gpu(1)], boot_id="b00t-2"), answers, seen)
+    after = checklist.make_checklist(case(gpus=[gpu(1)], boot_id="b00t-2"), answers, seen)
     assert after.rebooted is True
     assert [one.id for one in after.entries if one.moved] == ["above-4g"]
 
@@ -187,7 +203,7 @@ checklist:
     answer_file.save(path, "rig", answers, seen)
     assert path.read_text() == own  # nothing changed
     answer_file.save(path, "rig", {**answers, "pads": False}, seen)
-    content = yaml_source.load(path)
+    content = yaml_source.load_yaml(path)
     assert content["checklist"]["answers"] == {"fans": True, "pads": False}
     assert content["checklist"]["seen"] == seen
     assert content["checklist"]["bought"] == "2021-05-01"
@@ -238,7 +254,7 @@ def test_a_file_that_was_edited_wrongly_is_told_with_its_place(
 
 
 def test_what_cant_be_seen_is_asked_for_once() -> None:
-    made = checklist.make(case(), {"fans": True})
+    made = checklist.make_checklist(case(), {"fans": True})
     put: list[str] = []
 
     def message(question: str) -> str:
@@ -271,7 +287,7 @@ def test_wrong_answers(given: str, words: str) -> None:
 
 @pytest.mark.parametrize("kind", page.TEMPLATES)
 def test_pages_hold_every_item(kind: str) -> None:
-    made = checklist.make(case(board={"name": "<script>"}), {"fans": True})
+    made = checklist.make_checklist(case(board={"name": "<script>"}), {"fans": True})
     text = page.render(made, kind)
     for one in made.entries:
         assert one.title.replace("'", "&#39;" if kind == ".html" else "'") in text
@@ -283,7 +299,7 @@ def test_pages_hold_every_item(kind: str) -> None:
 def test_pages_say_what_is_to_do_and_no_more(kind: str) -> None:
     """Three states, three boxes; what is done gives no orders; the date and the reboot on top."""
     seen = {"boot_id": "b00t-0", "items": {"csm": "to do"}}
-    made = checklist.make(case(kernel={"command_line": ["pci=noaer"]}), {}, seen)
+    made = checklist.make_checklist(case(kernel={"command_line": ["pci=noaer"]}), {}, seen)
     assert set(made.counts.values()).isdisjoint({0})
     text = html.unescape(page.render(made, kind))
     head, *parts = re.split(r"\n<div class=\"item|\n- (?=\[)", text)

@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 
 from provision.backup import stored, transfer
-from provision.backup.stored import FOLDER, Kept
+from provision.backup.stored import FOLDER, StoredBackup
 from provision.engine.reports.run_log import RunLog
 from provision.errors import DeeprigError
 from provision.output.files import write_named
@@ -56,7 +56,7 @@ def test_a_list_without_end_is_an_error() -> None:
 
 def test_no_more_is_taken_than_was_announced(tmp_path: Path) -> None:
     """700 MB were taken where 10 bytes were announced."""
-    there = Kept(FOLDER, {"before.tar.gz": 10})
+    there = StoredBackup(FOLDER, {"before.tar.gz": 10})
     endless = FakeConnection(itertools.repeat(b"x" * 65536))
     with pytest.raises(DeeprigError, match="more than 10 bytes"):
         transfer.fetch(
@@ -67,7 +67,7 @@ def test_no_more_is_taken_than_was_announced(tmp_path: Path) -> None:
 
 
 def test_no_less_is_taken_than_was_announced(tmp_path: Path) -> None:
-    there = Kept(FOLDER, {"before.tar.gz": 10})
+    there = StoredBackup(FOLDER, {"before.tar.gz": 10})
     with pytest.raises(DeeprigError, match="has 4 bytes, and the rig announced 10"):
         transfer.fetch(shell(b"four"), there, tmp_path / "rig", lambda text: None)
 
@@ -75,7 +75,9 @@ def test_no_less_is_taken_than_was_announced(tmp_path: Path) -> None:
 @pytest.mark.parametrize("size", [1 << 62, transfer.MOST + 1])
 def test_a_backup_that_fits_nowhere_is_not_begun(size: int, tmp_path: Path) -> None:
     with pytest.raises(DeeprigError):
-        transfer.fetch(shell(), Kept(FOLDER, {"a": size}), tmp_path / "rig", lambda text: None)
+        transfer.fetch(
+            shell(), StoredBackup(FOLDER, {"a": size}), tmp_path / "rig", lambda text: None
+        )
     assert list(tmp_path.iterdir()) == []
 
 

@@ -23,8 +23,8 @@ from provision.errors import DeeprigError, ExitStatus
 from provision.facts import command
 from provision.inventory.hosts import Host
 from provision.ssh.rig_sessions import Sessions
+from tests.unit.cli.fleet import fleet
 from tests.unit.facts.gathered import gathered
-from tests.unit.fleet import fleet
 from tests.unit.hostile.fake_rig import connect, news
 
 EVIL: list[Any] = [None, [], {}, -1, 1e308, True, "x", "{{ 7 * 7 }}", [[]], {"a": {"b": 1}}]

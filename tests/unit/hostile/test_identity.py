@@ -16,7 +16,7 @@ from fabric import Config
 from paramiko.config import SSHConfig
 
 from provision.adopt import records
-from provision.discovery.survey import Look
+from provision.discovery.survey import Survey
 from provision.errors import DeeprigError, UnreachableError
 from provision.inventory import hosts as inventories
 from provision.inventory import yaml_source
@@ -188,9 +188,9 @@ class Tree:
         return "attic"
 
 
-def look(**network: Any) -> Look:
+def look(**network: Any) -> Survey:
     interfaces = [{"name": "eth0", "mac": MAC, "addresses": [], **network}]
-    return Look("x", {"network": {"interfaces": interfaces}}, {}, cast(Any, Tree()), True)
+    return Survey("x", {"network": {"interfaces": interfaces}}, {}, cast(Any, Tree()), True)
 
 
 @pytest.fixture
@@ -202,16 +202,16 @@ def inventory(tmp_path: Path, known_hosts: Path) -> Inventory:
         f"      mac_addresses: {{eth0: '{MAC}'}}\n"
         f"      ssh_host_key: {other_key()}\n      ansible_become_password: cellars\n"
     )
-    return inventories.load(folder)
+    return inventories.read_inventory(folder)
 
 
 def test_a_rig_that_claims_anothers_mac_address_is_another_rig(inventory: Inventory) -> None:
     """It got that rig's sudo password and its entry."""
     stranger = Host("192.0.2.66", {"ansible_host": "192.0.2.66"}, ())
-    assert records.known(inventory, stranger, other_key()) is None
+    assert records.find_known_host(inventory, stranger, other_key()) is None
     assert records.with_its_mac_address(inventory, look()) == "cellar"
     key = str(inventory.host("cellar").variables["ssh_host_key"])
-    found = records.known(inventory, stranger, key)
+    found = records.find_known_host(inventory, stranger, key)
     assert found is not None
     assert found.name == "cellar"
 
@@ -226,9 +226,9 @@ def test_an_older_entry_is_known_by_known_hosts(tmp_path: Path, known_hosts: Pat
     key = other_key()
     known_hosts.write_text(f"192.0.2.7 {key}\n")
     stranger = Host("192.0.2.66", {"ansible_host": "192.0.2.66"}, ())
-    loaded = inventories.load(folder)
-    assert records.known(loaded, stranger, other_key()) is None
-    assert records.known(loaded, stranger, key) is not None
+    loaded = inventories.read_inventory(folder)
+    assert records.find_known_host(loaded, stranger, other_key()) is None
+    assert records.find_known_host(loaded, stranger, key) is not None
 
 
 def test_a_kept_password_goes_only_to_the_key_it_was_kept_with(inventory: Inventory) -> None:
@@ -268,9 +268,9 @@ def test_passwords_that_were_never_set_are_not_kept(inventory: Inventory) -> Non
 
 def test_what_a_rig_says_is_written_as_data(inventory: Inventory, tmp_path: Path) -> None:
     evil = {"{{ 7 * 7 }}": "{{ 7 * 7 }}"}
-    text = yaml_source.dump({"mac_addresses": yaml_source.mark_unsafe(evil), "n": 1})
+    text = yaml_source.dump_yaml({"mac_addresses": yaml_source.mark_unsafe(evil), "n": 1})
     assert text == "mac_addresses: !unsafe\n  '{{ 7 * 7 }}': '{{ 7 * 7 }}'\nn: 1\n"
-    read = yaml_source.parse(text, "rigs.yml")["mac_addresses"]
+    read = yaml_source.parse_yaml(text, "rigs.yml")["mac_addresses"]
     assert all(type(one) is yaml_source.Unsafe for pair in read.items() for one in pair)
 
 

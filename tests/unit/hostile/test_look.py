@@ -35,7 +35,7 @@ class Connection:
 def look_at(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     def look_at(**answers: bytes) -> Any:
         monkeypatch.setattr(survey, "RootShell", lambda *_: Answers(answers))
-        with survey.look_over(cast(Any, Connection()), None) as seen:
+        with survey.take_survey(cast(Any, Connection()), None) as seen:
             return seen.facts
 
     return look_at

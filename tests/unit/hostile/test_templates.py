@@ -11,7 +11,7 @@ from provision.engine.run_options import RunOptions
 from provision.engine.runner import collect_secrets
 from provision.errors import Position, RenderError
 from provision.inventory import hosts, yaml_source
-from provision.inventory.yaml_source import Text
+from provision.inventory.yaml_source import YamlText
 from provision.output.redaction import MASK, Redactor, secrets_of
 from provision.templating import sandbox
 from provision.templating.host_variables import render_variable
@@ -42,7 +42,7 @@ def write_command(marker: Path) -> str:
 )
 def test_the_sandbox_refuses_internals(template: str, tmp_path: Path) -> None:
     marker = tmp_path / "marker"
-    text = Text.at(template.replace("%s", str(marker)), AT)
+    text = YamlText.at(template.replace("%s", str(marker)), AT)
     with pytest.raises(RenderError):
         Templar([{}]).render(text)
     with pytest.raises(RenderError):
@@ -60,13 +60,13 @@ def test_the_text_of_a_template_never_becomes_code(whole_file: bool, tmp_path: P
         templar = Templar([{}])
         with contextlib.suppress(RenderError):  # the value of an `if` without `else`
             templar.render_file(text, "file.j2") if whole_file else templar.render(
-                Text.at(text, AT)
+                YamlText.at(text, AT)
             )
         assert not marker.exists()
 
 
 def test_keys_are_never_templates(tmp_path: Path) -> None:
-    variables = yaml_source.parse(
+    variables = yaml_source.parse_yaml(
         'name: x\nouter: {"{{ name }}": {"{{ name }}": "{{ name }}"}}\n', "v"
     )
     assert Templar([variables]).render(variables["outer"]) == {"{{ name }}": {"{{ name }}": "x"}}
@@ -85,15 +85,17 @@ def test_keys_are_never_templates(tmp_path: Path) -> None:
 )
 def test_unsafe_values_are_never_templates(written: str, value: object) -> None:
     content = f"name: x\nanchor: &anchored '{{{{ name }}}}'\nwritten: {written}\n"
-    variables = yaml_source.parse(content, "vars.yml")
+    variables = yaml_source.parse_yaml(content, "vars.yml")
     assert Templar([variables]).render(variables["written"]) == value
-    assert Templar([variables]).render(Text.at("{{ written }}", AT)) == value
+    assert Templar([variables]).render(YamlText.at("{{ written }}", AT)) == value
     assert Templar([variables]).render(variables["anchor"]) == "x"
 
 
 def test_unsafe_values_stay_unsafe_when_they_are_written_again() -> None:
     content = "a: !unsafe '{{ x }}'\nb: '{{ x }}'\nc: !unsafe [1, '{{ x }}']\n"
-    again = yaml_source.parse(yaml_source.dump(yaml_source.parse(content, "vars.yml")), "vars.yml")
+    again = yaml_source.parse_yaml(
+        yaml_source.dump_yaml(yaml_source.parse_yaml(content, "vars.yml")), "vars.yml"
+    )
     rendered = Templar([again, {"x": 1}]).render(again)
     assert rendered == {"a": "{{ x }}", "b": 1, "c": [1, "{{ x }}"]}
 
@@ -102,7 +104,7 @@ def test_finding_secrets_renders_nothing(tmp_path: Path) -> None:
     """A value whose name looks like a secret's was rendered, whether or not a task used it."""
     marker = tmp_path / "marker"
     content = f"mac_token: \"{write_command(marker)}\"\napi_key: '{{{{ 1 / 0 }}}}'\n"
-    host = hosts.Host("attic", yaml_source.parse(content, "rigs.yml"), ())
+    host = hosts.Host("attic", yaml_source.parse_yaml(content, "rigs.yml"), ())
     list(collect_secrets([], [host], RunOptions()))
     assert not marker.exists()
 
@@ -113,7 +115,7 @@ def test_a_play_of_an_inventory_that_a_rig_wrote_runs_nothing_here(tmp_path: Pat
     played = play(
         "- hosts: all\n  gather_facts: false\n  tasks:\n    - ansible.builtin.debug: {msg: done}\n",
         tmp_path,
-        variables=yaml_source.parse(
+        variables=yaml_source.parse_yaml(
             f'other_passwords: {{"{evil}": d123}}\nmac_addresses: {{"{evil}": "{evil}"}}\n', "r.yml"
         ),
     )
@@ -122,7 +124,7 @@ def test_a_play_of_an_inventory_that_a_rig_wrote_runs_nothing_here(tmp_path: Pat
 
 
 def test_secrets_that_a_template_refers_to_are_masked() -> None:
-    variables = yaml_source.parse(
+    variables = yaml_source.parse_yaml(
         """
 vault: hunter22
 nested: {rigs: {attic: {login: hunter33, user: alice}}}
@@ -168,9 +170,9 @@ def test_what_a_secret_template_renders_to_is_masked(tmp_path: Path) -> None:
 )
 def test_aliases_do_not_multiply(document: str) -> None:
     with pytest.raises(RenderError, match="its aliases expand to more than"):
-        Templar([{"text": document}]).render(Text.at("{{ text | from_yaml }}", AT))
+        Templar([{"text": document}]).render(YamlText.at("{{ text | from_yaml }}", AT))
     assert Templar([{"text": "a: &a [1]\nb: *a\n"}]).render(
-        Text.at("{{ text | from_yaml }}", AT)
+        YamlText.at("{{ text | from_yaml }}", AT)
     ) == {"a": [1], "b": [1]}
 
 
@@ -190,4 +192,7 @@ def test_an_inventory_is_read_with_unsafe_values(tmp_path: Path) -> None:
     (tmp_path / "rigs.yml").write_text(
         "rigs:\n  hosts:\n    attic:\n      ansible_host: !unsafe '{{ 7 * 7 }}'\n"
     )
-    assert render_variable(hosts.load(tmp_path).host("attic"), "ansible_host") == "{{ 7 * 7 }}"
+    assert (
+        render_variable(hosts.read_inventory(tmp_path).host("attic"), "ansible_host")
+        == "{{ 7 * 7 }}"
+    )

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from provision.errors import SourceError
-from provision.validate.baseline import Change, compare, load, unjudged
+from provision.validate.baseline import MetricChange, compare, load, unjudged
 from tests.unit.validate.reports import check, report, row
 
 NAME, TITLE = "load::collectives", "Collectives"
@@ -21,7 +21,7 @@ def measured(*repeats: float, subject: str = "all_reduce nccl") -> dict[str, Any
     return report(check(NAME, TITLE, row(subject, value, repeats=list(repeats))))
 
 
-def only(changes: list[Change]) -> Change:
+def only(changes: list[MetricChange]) -> MetricChange:
     (change,) = changes
     return change
 

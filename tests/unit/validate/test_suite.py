@@ -15,7 +15,7 @@ from agent.bench import plan as plans
 from agent.readings.rates import COPY_SHARE
 from provision.bench import command
 from provision.errors import DeeprigError, UnreachableError
-from provision.validate.suite import SuiteRun, Wanted
+from provision.validate.suite import SuiteOptions, SuiteRun
 from tests.rig import expectation, load, subject
 from tests.rig.expectation import Shares
 from tests.rig.expectation import Wanted as Expected
@@ -167,7 +167,9 @@ def test_a_rig_that_does_not_answer_is_told_once(tmp_path: Path) -> None:
     inventory.write_text(
         "rigs: {hosts: {gone: {ansible_host: 127.0.0.1, ansible_port: 1, ansible_user: x}}}"
     )
-    run = SuiteRun("gone", Wanted(quick=True, inventory=str(inventory)), Config(), tmp_path / "out")
+    run = SuiteRun(
+        "gone", SuiteOptions(quick=True, inventory=str(inventory)), Config(), tmp_path / "out"
+    )
     events: list[str] = []
     with pytest.raises(UnreachableError, match=r"127\.0\.0\.1"):
         run.run(lambda event: events.append(event["event"]))
@@ -177,6 +179,6 @@ def test_a_rig_that_does_not_answer_is_told_once(tmp_path: Path) -> None:
 def test_a_host_that_the_inventory_does_not_know(tmp_path: Path) -> None:
     inventory = tmp_path / "rigs.yml"
     inventory.write_text("rigs: {hosts: {}}")
-    run = SuiteRun("no*body", Wanted(inventory=str(inventory)), Config(), tmp_path / "out")
+    run = SuiteRun("no*body", SuiteOptions(inventory=str(inventory)), Config(), tmp_path / "out")
     with pytest.raises(DeeprigError, match="did not finish"):
         run.run(lambda event: None)

@@ -1,0 +1,119 @@
+"""What the archive of a backup holds of homes: the shell of its task, on files."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tarfile
+from pathlib import Path
+
+import yaml
+
+from tests.unit.playbooks.playbook_shell import PLAYBOOKS, evaluated, rendered, tasks
+
+TASK = tasks("backup.yml")["Archive of the settings before"]
+VARIABLES = yaml.safe_load((PLAYBOOKS / "backup.yml").read_text())[0]["vars"]
+
+
+def archive(root: Path, *paths: str) -> list[tarfile.TarInfo]:
+    """Archive the homes in a folder, and `paths`, as the task does; return the members."""
+    given = ("backup_in_homes", "backup_in_own_homes", "backup_largest_mib", "backup_left_out")
+    variables = {name: VARIABLES[name] for name in given}
+    variables["backup_paths"] = [str(root / path) for path in ("missing", *paths)]
+    for name in ("_in_homes", "_kept_paths", "_kept_folders"):
+        variables[name] = evaluated(VARIABLES[name], **variables)
+    command = rendered(TASK["ansible.builtin.shell"]["cmd"], **variables)
+    folder = root / "backup"
+    folder.mkdir()
+    subprocess.run(
+        ["/bin/bash", "-c", command.replace("/home", f"{root}/home")],
+        cwd=folder,
+        check=True,
+        capture_output=True,
+        timeout=60,
+    )
+    assert (folder / "before.tar.gz").stat().st_mode & 0o777 == 0o600
+    with tarfile.open(folder / "before.tar.gz") as found:
+        return found.getmembers()
+
+
+def names(members: list[tarfile.TarInfo], root: Path) -> list[str]:
+    return sorted(f"/{member.name}".removeprefix(str(root)) for member in members)
+
+
+def make(root: Path, *files: str) -> None:
+    for file in files:
+        (root / file).parent.mkdir(parents=True, exist_ok=True)
+        (root / file).write_text(file)
+
+
+def test_settings_of_users_and_nothing_else(tmp_path: Path) -> None:
+    make(
+        tmp_path,
+        "etc/fstab",
+        "home/a/.profile",
+        "home/a/.ssh/config",
+        "home/a/.ssh/keys/one",
+        "home/a/.config/autostart/x.desktop",
+        "home/a/.config/other/y",
+        "home/a/notes",
+        "home/a/work/.profile",
+        "home/ethos/local.conf",
+        "home/minerstat/minerstat-os/bin/x",
+        "home/minerstat/minerstat-os/clients/t-rex/t-rex",
+    )
+    assert names(archive(tmp_path, "etc"), tmp_path) == [
+        "/etc",
+        "/etc/fstab",
+        "/home/a/.config/autostart",
+        "/home/a/.config/autostart/x.desktop",
+        "/home/a/.profile",
+        "/home/a/.ssh",
+        "/home/a/.ssh/config",
+        "/home/a/.ssh/keys",
+        "/home/a/.ssh/keys/one",
+        "/home/ethos/local.conf",
+        "/home/minerstat/minerstat-os",
+        "/home/minerstat/minerstat-os/bin",
+        "/home/minerstat/minerstat-os/bin/x",
+    ]
+
+
+def test_a_symlink_is_kept_as_one(tmp_path: Path) -> None:
+    make(tmp_path, "secret/id", "home/a/.bashrc")
+    (tmp_path / "home/a/.ssh").symlink_to(tmp_path / "secret")
+    (tmp_path / "home/a/.config").symlink_to(tmp_path / "secret")
+    (tmp_path / "secret/autostart").mkdir()
+    make(tmp_path, "secret/autostart/x.desktop")
+    (tmp_path / "home/a/.profile").symlink_to(tmp_path / "secret/id")
+    members = archive(tmp_path)
+    assert names(members, tmp_path) == ["/home/a/.bashrc", "/home/a/.profile", "/home/a/.ssh"]
+    assert [member.issym() for member in members].count(True) == 2
+
+
+def test_fifos_and_endless_files_are_left_out(tmp_path: Path) -> None:
+    make(tmp_path, "home/a/.bashrc", "home/a/.ssh/config")
+    os.mkfifo(tmp_path / "home/a/.profile")
+    os.mkfifo(tmp_path / "home/a/.ssh/fifo")
+    with (tmp_path / "home/a/.ssh/sparse").open("wb") as stream:
+        stream.truncate(1 << 40)
+    assert names(archive(tmp_path), tmp_path) == [
+        "/home/a/.bashrc",
+        "/home/a/.ssh",
+        "/home/a/.ssh/config",
+    ]
+
+
+def test_a_name_is_never_an_option_of_tar(tmp_path: Path) -> None:
+    mark = tmp_path / "mark"
+    odd = f"x --checkpoint=1 --checkpoint-action=exec=touch${{IFS}}{mark.name} y.conf"
+    make(
+        tmp_path,
+        f"home/ethos/{odd}",
+        "home/ethos/a\n--to-command=false\n.conf",
+        "home/ethos/.ssh/--checkpoint-action=exec=touch mark",
+    )
+    found = names(archive(tmp_path), tmp_path)
+    assert f"/home/ethos/{odd}" in found
+    assert len(found) == 4
+    assert not list(tmp_path.rglob("mark"))

@@ -1,0 +1,300 @@
+"""The state of a backup, on a rig and here."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import jinja2
+import pytest
+import yaml
+from invoke.exceptions import Exit
+
+from provision import paths
+from provision.backup import command, stored, transfer
+from provision.backup.stored import FOLDER, StoredBackup
+from provision.backup.transfer import FetchedCopy
+from provision.cli.flags import Flags
+from provision.engine.results import Recap, Status
+from provision.errors import DeeprigError, SourceError
+from provision.inventory.hosts import Host
+from provision.output.terminal import Terminal
+from provision.ssh.shell import Done
+
+ANSWER = (
+    "folder\t700\troot\n"
+    "file\tbefore.tar.gz\t1000\t1700000000\n"
+    "file\tpackages/hive.deb\t500\t1700000010\n"
+    "file\tSHA256SUMS\t90\t1700000020\n"
+    "aside\t12\n"
+)
+
+
+def test_a_whole_backup_of_a_rig() -> None:
+    one = stored.parse(ANSWER)
+    assert one.state == "whole"
+    assert one.size == 1590
+    assert one.made == 1700000000
+    assert one.aside == 12
+
+
+@pytest.mark.parametrize(
+    ("answer", "state"),
+    [
+        ("", "none"),
+        (ANSWER + "bad\tbefore.tar.gz: FAILED\n", "damaged"),
+        (ANSWER.replace("file\tSHA256SUMS\t90\t1700000020\n", ""), "unchecked"),
+        (ANSWER.replace("700\troot", "755\troot"), "readable by others"),
+        (ANSWER.replace("700\troot", "700\tuser"), "readable by others"),
+    ],
+)
+def test_states(answer: str, state: str) -> None:
+    assert stored.parse(answer).state == state
+
+
+def written(path: Path, archive: str = "archive") -> Path:
+    """A whole backup in a folder."""
+    (path / "packages").mkdir(mode=0o700, parents=True)
+    path.chmod(0o700)
+    contents = {name: name for name in (*stored.NEEDED, "packages/hive.deb")}
+    contents["before.tar.gz"] = archive
+    sums = ""
+    for name, text in contents.items():
+        (path / name).write_text(text)
+        sums += f"{hashlib.sha256(text.encode()).hexdigest()}  {name}\n"
+    (path / stored.SUMS).write_text(sums)
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return written(tmp_path / "attic")
+
+
+def test_a_copy_is_held_against_its_checksums(folder: Path) -> None:
+    assert stored.here(folder).state == "whole"
+    (folder / "before.tar.gz").write_bytes(b"another")
+    assert stored.here(folder).bad == ("before.tar.gz",)
+    (folder / "before.tar.gz").unlink()
+    assert stored.here(folder).state == "damaged"
+    assert stored.here(folder / "none").state == "none"
+
+
+@pytest.fixture(params=["here", "there", "restore"])
+def bad(request: pytest.FixtureRequest) -> Callable[[Path], set[str]]:
+    """Return the faults of a backup, as every reader reports them."""
+
+    def there(path: Path) -> set[str]:
+        ask = stored.ASK.replace(FOLDER, str(path))
+        message = subprocess.run(["sh", "-c", ask], capture_output=True, text=True, check=True)
+        one = stored.parse(message.stdout)
+        assert one.state == ("damaged" if one.bad else "whole")
+        assert len(one.bad) == len(set(one.bad))
+        return set(one.bad)
+
+    def restore(path: Path) -> set[str]:
+        (play,) = yaml.safe_load(command.RESTORE.read_text())
+        task = next(one for one in play["tasks"] if one["name"] == "Whether it is whole")
+        render = jinja2.Environment().from_string(task["ansible.builtin.shell"]["cmd"]).render
+        words = ["bash", "-c", render(play["vars"])]
+        message = subprocess.run(words, cwd=path, capture_output=True, text=True, check=False)
+        found = {line.split(": ")[0] for line in message.stdout.splitlines()}
+        assert bool(message.returncode) == bool(found), message
+        return found
+
+    return {
+        "here": lambda path: set(stored.here(path).bad),
+        "there": there,
+        "restore": restore,
+    }[request.param]
+
+
+def test_checksums_have_every_file(folder: Path, bad: Callable[[Path], set[str]]) -> None:
+    sums = folder / stored.SUMS
+    lines = sums.read_text().splitlines(keepends=True)
+    assert bad(folder) == set()
+    sums.write_text("".join(line for line in lines if "held.txt" not in line))
+    assert bad(folder) == {"held.txt"}
+    (folder / "held.txt").unlink()  # what nothing vouches for may have gone unseen
+    assert bad(folder) == {"held.txt"}
+    (folder / "held.txt").write_text("held.txt")
+    (folder / "packages" / "other.deb").write_text("")
+    sums.write_text("".join(lines))
+    assert bad(folder) == {"packages/other.deb"}
+    sums.write_text("")
+    assert bad(folder) == {*stored.NEEDED, "packages/hive.deb", "packages/other.deb"}
+    sums.write_text("".join(lines))
+    (folder / "packages" / "other.deb").unlink()
+    (folder / "units.txt").write_text("changed")
+    (folder / "before.tar.gz").unlink()
+    assert bad(folder) == {"units.txt", "before.tar.gz"}
+
+
+def test_a_copy_that_others_can_read_is_told(folder: Path) -> None:
+    folder.chmod(0o755)
+    assert stored.here(folder).state == "readable by others"
+
+
+@pytest.mark.parametrize("name", ["../../.bashrc", "/etc/passwd", "packages/../../x", "a\nb", ""])
+def test_a_rig_cant_name_files_elsewhere(name: str, tmp_path: Path) -> None:
+    there = StoredBackup(FOLDER, files={name: 1})
+
+    class Shell:
+        def run(self, command: str, **rest: object) -> None:
+            raise AssertionError(command)
+
+    with pytest.raises(DeeprigError, match="no file of this name"):
+        transfer.fetch(Shell(), there, tmp_path / "attic", lambda text: None)  # type: ignore[arg-type]
+    assert list(tmp_path.iterdir()) == []
+
+
+class Rig:
+    """A shell whose backup lies in a folder of this machine."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def run(
+        self,
+        command: str,
+        sink: BinaryIO | None = None,
+        content: BinaryIO | None = None,
+        **_: Any,
+    ) -> Done:
+        """Of a command on a rig, what it does here."""
+        words = ["sh", "-c", command.replace(FOLDER, str(self.folder))]
+        done = subprocess.run(words, stdin=content, capture_output=True, check=False)
+        if sink:
+            sink.write(done.stdout)
+        return Done(done.returncode, done.stdout, done.stderr)
+
+
+def fetched(rig: Rig, folder: Path) -> FetchedCopy:
+    there = transfer.on_rig(rig)  # type: ignore[arg-type]
+    return transfer.fetch(rig, there, folder, lambda text: None)  # type: ignore[arg-type]
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_copy_that_differs_is_put_aside(tmp_path: Path) -> None:
+    rig = Rig(written(tmp_path / "rig"))
+    here = tmp_path / "backups" / "attic"
+    assert fetched(rig, here).older is None
+    assert fetched(rig, here).older is None  # it is the same
+    assert names(here.parent) == ["attic"]
+    (here / "packages" / "hive.deb").unlink()  # not whole any more
+    first = fetched(rig, here).older
+    second = fetched(Rig(written(tmp_path / "poor", "less")), here).older
+    assert first is not None
+    assert second is not None
+    assert first != second
+    assert [one.where for one in stored.older(here)] == sorted(map(str, (first, second)))
+    assert (second / "before.tar.gz").read_text() == "archive"
+    assert (here / "before.tar.gz").read_text() == "less"
+    told = command.copied("attic", FetchedCopy(stored.here(here), second))
+    assert f"is in {second} now" in told
+    rows = status("attic", stored.here(here), stored.here(here), stored.older(here))
+    assert str(first) in rows
+
+
+def test_a_backup_that_is_sent_comes_beside_the_rigs_own(tmp_path: Path) -> None:
+    own = written(tmp_path / "deeprig", "own")
+    (own / "removed" / "hive").mkdir(parents=True)
+    rig: Any = Rig(own)
+    sent = written(tmp_path / "sent")
+    transfer.send(rig, sent, lambda text: None)
+    beside = tmp_path / "deeprig.new"
+    assert (own / "before.tar.gz").read_text() == "own"
+    assert (beside / "removed" / "hive").is_dir()
+    transfer.remove(rig)
+    assert names(tmp_path) == ["deeprig", "sent"]
+    assert (own / "removed" / "hive").is_dir()
+
+    transfer.send(rig, sent, lambda text: None)
+    old = Path(transfer.take(rig))
+    assert names(tmp_path) == ["deeprig", old.name, "sent"]
+    assert stored.here(old).state == "whole"
+    assert (old / "before.tar.gz").read_text() == "own"
+    assert transfer.on_rig(rig).state == "readable by others" or os.geteuid() == 0
+    assert transfer.on_rig(rig).older == (str(old),)
+    assert str(old) in status("attic", transfer.on_rig(rig), stored.here(sent))
+    assert (own / "before.tar.gz").read_text() == "archive"
+    assert (own / "removed" / "hive").is_dir()
+    transfer.send(rig, sent, lambda text: None)
+    assert transfer.take(rig) == ""  # it is the same
+    assert names(tmp_path) == ["deeprig", old.name, "sent"]
+
+
+def test_a_damaged_one_is_not_sent(folder: Path) -> None:
+    (folder / stored.SUMS).write_text("")
+    with pytest.raises(SourceError, match=r"is damaged: before\.tar\.gz, "):
+        transfer.whole(folder)
+
+
+def test_what_can_be_had_is_copied_and_the_status_says_what_can_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One rig is unreachable, one refuses, one is well."""
+    hosts = [Host(name, {}, ()) for name in ("well", "gone", "late")]
+    recaps = [
+        Recap("well"),
+        Recap("gone", Counter({Status.UNREACHABLE: 1})),
+        Recap("late", Counter({Status.FAILED: 1})),
+    ]
+
+    class Context:
+        config = None
+
+        def fleet(self, flags: Flags) -> tuple[None, list[Host]]:
+            return None, hosts
+
+    def played(context: object, flags: Flags, path: Path, what: str) -> list[Recap]:
+        assert "backup_wanted=true" in flags.e
+        return recaps
+
+    rig = Rig(written(tmp_path / "rig"))
+    monkeypatch.setattr(command, "play_on_hosts", played)
+    monkeypatch.setattr(command, "BACKUPS", tmp_path / "backups")
+    monkeypatch.setattr(command, "_over", lambda host, config, accept, work: work(rig, host))
+    with pytest.raises(Exit) as ended:
+        command.backup(Context(), Flags())  # type: ignore[arg-type]
+    assert ended.value.code == 4
+    assert names(tmp_path / "backups") == ["well"]
+    assert "well: " in capsys.readouterr().out
+
+
+def test_nothing_is_written_where_fab_happens_to_run(tmp_path: Path) -> None:
+    """What is the project's stays in its folder."""
+    root = Path(__file__).parents[3]
+    assert root / "backups" == paths.BACKUPS
+    words = ["-m", "fabric", "-r", str(root), "backup", "-H", "user@127.0.0.1:9"]
+    with subprocess.Popen(
+        [sys.executable, *words], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        _, errors = process.communicate()
+    assert process.returncode == 4, errors
+    assert names(tmp_path) == []
+    (log,) = (root / "log").glob(f"*-backup-*-{process.pid}.jsonl")
+    log.unlink()
+
+
+def status(host: str, *backups: Any) -> str:
+    """Return what `fab status` prints of a rig, without line breaks."""
+    stream = io.StringIO()
+    command.print_status(Terminal(stream), host, *backups)
+    return " ".join(stream.getvalue().split())
+
+
+def test_rows_say_what_to_do() -> None:
+    none = StoredBackup("backups/attic")
+    assert "fab backup -H attic keeps a copy here" in status("attic", stored.parse(ANSWER), none)
+    assert "fab provision makes one" in status("attic", StoredBackup(FOLDER), none)

@@ -1,0 +1,36 @@
+"""A verb takes no flag that would mean nothing to it."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+from provision.cli.flags import OF_PLAYS
+
+SPEC = importlib.util.spec_from_file_location("fabfile", Path(__file__).parents[3] / "fabfile.py")
+assert SPEC is not None
+assert SPEC.loader is not None
+fabfile = importlib.util.module_from_spec(SPEC)
+SPEC.loader.exec_module(fabfile)
+
+
+def flags(verb: str) -> set[str]:
+    return {argument.name for argument in fabfile.namespace[verb].get_arguments()}
+
+
+@pytest.mark.parametrize("verb", ["provision", "play", "backup", "restore"])
+def test_a_play_takes_ansibles_flags(verb: str) -> None:
+    assert set(OF_PLAYS) <= flags(verb)
+
+
+@pytest.mark.parametrize(
+    "verb", ["assess", "checklist", "status", "facts", "validate", "bench", "advise"]
+)
+def test_others_do_not_ignore_them_silently(verb: str) -> None:
+    assert not set(OF_PLAYS) & flags(verb)
+
+
+def test_adopting_can_be_checked() -> None:
+    assert set(OF_PLAYS) & flags("adopt") == {"check"}

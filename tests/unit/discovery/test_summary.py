@@ -1,0 +1,73 @@
+"""A rig in a few lines."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from provision.discovery import summary
+
+MODELS = {"2204": {"name": "GeForce RTX 3090"}}
+
+
+def facts(**changes: Any) -> dict[str, Any]:
+    rig: dict[str, Any] = {
+        "mining_os": {"name": "HiveOS", "evidence": ["/hive/bin"], "missing": ["package hive"]},
+        "kernel": {"release": "5.15.0", "command_line": ["ro", "pci=noaer"]},
+        "board": {"vendor": "ASRock", "name": "B450 Steel Legend"},
+        "cpu": {"model": "Ryzen 5 1600", "threads": 12},
+        "memory": {"total_mib": 3936, "swap_total_mib": 0},
+        "root_disk": {"size_bytes": 120e9, "free_bytes": 60.4e9},
+        "gpus": [
+            {"device_id": "2204", "path_width": 1, "path_speed_max_gts": 8.0},
+            {"device_id": "2204", "path_width": 1, "path_speed_max_gts": 5.0},
+            {"device_id": "2204", "path_width": 1, "path_speed_max_gts": 5.0},
+            {"device_id": "ffff", "path_width": None, "path_speed_max_gts": None},
+        ],
+        "driver": {
+            "loaded_version": "535.1",
+            "loaded_flavour": "proprietary",
+            "library_version": "535.1",
+            "library_owner": "runfile",
+            "nouveau_loaded": False,
+        },
+        "software": {"cuda": None, "nccl": None, "torch": "2.13.0"},
+        "miners": [
+            {"kind": "process", "name": "lolMiner", "evidence": "pid 77"},
+            {"kind": "autologin", "name": "root", "evidence": "/etc/x.conf"},
+        ],
+    }
+    rig.update(changes)
+    return {
+        "ansible_distribution": "Debian",
+        "ansible_distribution_version": "12",
+        "ansible_local": {"deeprig": rig},
+    }
+
+
+@pytest.mark.parametrize(
+    ("changes", "label", "value"),
+    [
+        ({}, "system", "HiveOS on Debian 12\n(by /hive/bin; removed by half: no package hive)"),
+        ({"mining_os": None}, "system", "Debian 12"),
+        ({}, "kernel", "5.15.0, PCIe errors hidden (pci=noaer)"),
+        ({}, "disk", "120 GB, 60 free"),
+        (
+            {},
+            "GPUs",
+            "1 x GeForce RTX 3090, x1 at up to 8 GT/s\n"
+            "2 x GeForce RTX 3090, x1 at up to 5 GT/s\n1 x NVIDIA ffff, x?",
+        ),
+        ({"gpus": []}, "GPUs", "none on the PCIe bus"),
+        ({}, "driver", "535.1 proprietary, from a .run file"),
+        ({"driver": {"nouveau_loaded": True}}, "driver", "nouveau"),
+        ({"driver": {"nouveau_loaded": False, "loaded_version": None}}, "driver", "none loaded"),
+        ({}, "CUDA", "none"),
+        ({}, "PyTorch", "2.13.0"),
+        ({}, "miners", "lolMiner running; 1 more place that starts things by itself"),
+        ({"miners": []}, "miners", "none"),
+    ],
+)
+def test_rows(changes: dict[str, Any], label: str, value: str) -> None:
+    assert dict(summary.summarize_facts(facts(**changes), MODELS))[label] == value

@@ -1,0 +1,53 @@
+"""The lab's flavours, and that every mining system has its row on each side."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from lab.build import flavour
+from lab.errors import LabError
+from provision.remote.facts.tables import table
+
+ROOT = Path(__file__).parents[3]
+ROWS = yaml.safe_load((ROOT / "playbooks/vars/mining_os.yml").read_text())
+SYSTEMS = {system["key"]: system for system in table("mining_os.json")["systems"]}
+
+
+def test_every_system_is_taken_off_or_refused() -> None:
+    taken, refused = set(ROWS["mining_systems"]), set(ROWS["mining_systems_refused"])
+    assert taken | refused == set(SYSTEMS)
+    assert not taken & refused
+
+
+def test_every_system_has_a_flavour() -> None:
+    assert set(SYSTEMS) <= set(flavour.table())
+
+
+@pytest.mark.parametrize("name", list(ROWS["mining_systems"]))
+def test_what_is_put_aside_is_backed_up_first(name: str) -> None:
+    (play,) = yaml.safe_load((ROOT / "playbooks/backup.yml").read_text())
+    kept = play["vars"]["backup_paths"] + play["vars"]["backup_in_own_homes"]
+    drivers = {"/hive-drivers-pack"}  # installers, a GB of them
+    for path in set(ROWS["mining_systems"][name]["moved"]) - drivers:
+        assert any(Path(path).match(p) or Path(p) in Path(path).parents for p in kept), path
+
+
+def test_layers_of_a_flavour() -> None:
+    names = [layer.name for layer in flavour.find("hijacked").layers]
+    assert names == ["clean", "smos", "hijacked"]
+    assert flavour.find("hijacked").user == "miner"
+    assert "driver_pack=/root/drivers" in flavour.find("hijacked").script()
+
+
+def test_a_changed_file_makes_another_flavour() -> None:
+    paths = {str(path.relative_to(flavour.FOLDER)) for path in flavour.find("hijacked").paths()}
+    assert {"flavours.yml", "setup.sh", "smos/tree/etc/rc.local"} <= paths
+    assert not any(path.startswith("hiveos") for path in paths)
+
+
+def test_an_unknown_flavour_is_named_with_those_there_are() -> None:
+    with pytest.raises(LabError, match=r"called windows(.|\n)*ubuntu-miner"):
+        flavour.find("windows")

@@ -1,0 +1,181 @@
+"""What the playbooks make of a rig's facts: driver, PyTorch, swap, and what preflight refuses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from provision.inventory import yaml_source
+from provision.inventory.yaml_source import YamlText
+from provision.templating.templar import Templar
+
+ROOT = Path(__file__).parents[3]
+FILES = (
+    "inventory/group_vars/all.yml",
+    "inventory/hardware/gpus.yml",
+    "playbooks/vars/nvidia.yml",
+    "playbooks/vars/rig.yml",
+    "playbooks/vars/mining_os.yml",
+)
+PASCAL, TURING, AMPERE, BLACKWELL = "1b06", "1e04", "2204", "2b85"
+GIB = 1024**3
+DISK = {
+    "size_bytes": 240 * GIB,
+    "free_bytes": 200 * GIB,
+    "diskless": False,
+    "filesystem": "ext4",
+    "read_only": False,
+    "source": "/dev/sda2",
+}
+
+
+def templar(gpus: tuple[str, ...] = (AMPERE,), **changes: Any) -> Templar:
+    """The variables of a rig that has these GPUs (PCI device ids)."""
+    rig: dict[str, Any] = {
+        "gpus": [{"device_id": gpu, "address": f"0000:0{n}:00.0"} for n, gpu in enumerate(gpus)],
+        "memory": {"total_mib": 3936, "swap_total_mib": 0},
+        "root_disk": DISK,
+        "driver": {"package_versions": {}},
+        "secure_boot": False,
+        "workstation": [],
+        "mining_os": None,
+        "miners": [],
+        "access": [],
+        "software": {"torch": None},
+        "usb_watchdogs": [],
+    }
+    facts = {
+        "architecture": "x86_64",
+        "distribution": "Ubuntu",
+        "distribution_version": "22.04",
+        "distribution_major_version": "22",
+    }
+    settings = {name: changes.pop(name) for name in list(changes) if name not in {*rig, *facts}}
+    rig.update({name: value for name, value in changes.items() if name in rig})
+    facts.update({name: value for name, value in changes.items() if name in facts})
+    preflight = yaml_source.load_yaml(ROOT / "playbooks/preflight.yml")[0]["vars"]
+    layers = [yaml_source.load_yaml(ROOT / file) for file in FILES]
+    known = {"ansible_facts": {**facts, "ansible_local": {"deeprig": rig}}}
+    return Templar([known, *layers, preflight, settings])
+
+
+def value(name: str, *gpus: str, **changes: Any) -> Any:
+    return templar(gpus or (AMPERE,), **changes).render(YamlText.given(f"{{{{ {name} }}}}"))
+
+
+@pytest.mark.parametrize(
+    ("gpus", "package", "torch", "toolkit", "nccl"),
+    [
+        ((AMPERE,) * 3, "nvidia-open-580", "", "13-0", "2.29.7-1+cuda13.0"),
+        ((TURING, BLACKWELL), "nvidia-open-580", "", "13-0", "2.29.7-1+cuda13.0"),
+        (
+            (PASCAL,),
+            "cuda-drivers-580",
+            "https://download.pytorch.org/whl/cu126",
+            "12-8",
+            "2.27.3-1+cuda12.8",
+        ),
+        (
+            (PASCAL, AMPERE),
+            "cuda-drivers-580",
+            "https://download.pytorch.org/whl/cu126",
+            "12-8",
+            "2.27.3-1+cuda12.8",
+        ),
+        (("25ff",), "nvidia-open-580", "", "13-0", "2.29.7-1+cuda13.0"),  # no row, but a range
+    ],
+)
+def test_what_fits(
+    gpus: tuple[str, ...], package: str, torch: str, toolkit: str, nccl: str
+) -> None:
+    assert value("driver_package", *gpus) == package
+    assert value("torch_wanted", *gpus) == "torch==2.13.0"
+    assert value("torch_index", *gpus) == torch
+    assert value("cuda_toolkit_wanted", *gpus) == toolkit
+    assert value("nccl_wanted", *gpus) == nccl
+
+
+@pytest.mark.parametrize(
+    ("changes", "directory"),
+    [
+        ({}, "ubuntu2204"),
+        ({"distribution_version": "24.04"}, "ubuntu2404"),
+        (
+            {
+                "distribution": "Debian",
+                "distribution_version": "12.9",
+                "distribution_major_version": "12",
+            },
+            "debian12",
+        ),
+    ],
+)
+def test_the_repository_of_the_distribution(changes: dict[str, str], directory: str) -> None:
+    root = "https://developer.download.nvidia.com/compute/cuda/repos"
+    assert value("driver_repository", **changes) == f"{root}/{directory}/x86_64/"
+    assert value("driver_repository_key", **changes) == f"{root}/{directory}/x86_64/3bf863cc.pub"
+
+
+@pytest.mark.parametrize(
+    ("gpus", "changes", "mib"),
+    [
+        ((AMPERE,) * 3, {}, 65536),  # 72 GiB of VRAM against 4 of RAM: the limit
+        ((AMPERE,), {}, 24576 - 3936),
+        ((AMPERE,), {"memory": {"total_mib": 32000}}, 0),
+        ((AMPERE,) * 3, {"root_disk": {"free_bytes": 30 * GIB}}, 10240),  # a third of what is free
+        ((AMPERE,), {"swap_size_mib": 256}, 256),
+        ((AMPERE,), {"swap_size_mib": 0}, 0),
+    ],
+)
+def test_swap(gpus: tuple[str, ...], changes: dict[str, Any], mib: int) -> None:
+    assert int(value("swap_wanted_mib", *gpus, **changes)) == mib
+
+
+@pytest.mark.parametrize(
+    ("gpus", "changes", "names"),
+    [
+        ((AMPERE,) * 3, {}, []),
+        ((AMPERE,), {"architecture": "aarch64"}, ["architecture"]),
+        ((AMPERE,), {"distribution_version": "18.04"}, ["base"]),
+        ((AMPERE,), {"distribution_version": "18.04", "nvidia_repository_url": "file:/x"}, []),
+        ((AMPERE,), {"root_disk": {**DISK, "diskless": True, "filesystem": "tmpfs"}}, ["diskless"]),
+        ((AMPERE,), {"root_disk": {**DISK, "read_only": True}}, ["read-only"]),
+        (
+            (AMPERE,),
+            {"root_disk": {**DISK, "size_bytes": 7.5e9, "free_bytes": 2e9}},
+            ["disk", "free-disk"],
+        ),
+        (
+            (AMPERE,),
+            {"mining_os": {"key": "raveos", "name": "RaveOS", "evidence": ["x"]}},
+            ["mining-system"],
+        ),
+        (
+            (AMPERE,),
+            {"mining_os": {"key": "new", "name": "New", "evidence": ["x"]}},
+            ["mining-system"],
+        ),
+        ((AMPERE,), {"mining_os": {"key": "smos", "name": "SMOS", "evidence": ["x"]}}, []),
+        ((AMPERE,), {"secure_boot": True}, ["secure-boot"]),
+        ((AMPERE,), {"secure_boot": None}, []),
+        ((AMPERE,), {"usb_watchdogs": [{"id": "5131:2007", "sure": True}]}, ["usb-watchdog"]),
+        ((AMPERE,), {"workstation": ["it has a battery"]}, ["workstation"]),
+        ((AMPERE,), {"workstation": ["it has a battery"], "accept_workstation": "true"}, []),
+        ((AMPERE,), {"workstation": ["it has a battery"], "yes_really": "true"}, []),
+        ((), {}, ["gpu"]),
+        (("0fff",), {}, ["gpu-generation", "torch"]),
+        ((PASCAL,), {"nvidia_driver_branch": "590"}, ["driver-branch"]),
+        ((BLACKWELL,), {"nvidia_driver_branch": "535"}, ["driver-too-old", "cuda-driver"]),
+        ((PASCAL, BLACKWELL), {}, ["driver-flavour", "torch"]),
+        ((PASCAL,), {"nvidia_driver_flavour": "open"}, ["driver-flavour"]),
+        ((AMPERE,), {"nvidia_driver_branch": "570"}, ["cuda-driver"]),
+    ],
+)
+def test_preflight_refuses(
+    gpus: tuple[str, ...], changes: dict[str, Any], names: list[str]
+) -> None:
+    refusals = templar(gpus, **changes).render(YamlText.given("{{ refusals }}"))
+    assert [row["name"] for row in refusals if row["bad"]] == names
+    assert all(row["why"].strip() for row in refusals if row["bad"])

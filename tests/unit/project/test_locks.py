@@ -1,0 +1,110 @@
+"""Lock files: every package has one version and hashes, and whatever installs them checks both."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[3]
+FOR_RIGS = (
+    "agent/requirements.txt",
+    "tests/rig/requirements.txt",
+    "playbooks/files/torch-cuda13.txt",
+    "playbooks/files/torch-tools.txt",
+)
+LOCKS = ("requirements.lock", "requirements-dev.lock", "requirements-torch.lock", *FOR_RIGS)
+PINNED = re.compile(r"[a-z0-9-]+==[^ ;]+( ; [^\\]+)?( --hash=sha256:[0-9a-f]{64})+")
+
+
+def entries(file: str) -> list[str]:
+    """The requirements of a file, each with its hashes on one line."""
+    return (ROOT / file).read_text().replace(" \\\n   ", "").splitlines()
+
+
+@pytest.mark.parametrize("file", LOCKS)
+def test_every_package_has_a_version_and_hashes(file: str) -> None:
+    found = entries(file)
+    assert found
+    assert [line for line in found if not PINNED.fullmatch(line)] == []
+
+
+@pytest.mark.parametrize("file", LOCKS)
+def test_no_index_is_named(file: str) -> None:
+    text = (ROOT / file).read_text()
+    assert "://" not in text
+    assert not re.search(r"^\s*-", text.replace("    --hash=", ""), re.MULTILINE)
+
+
+@pytest.mark.parametrize("file", FOR_RIGS)
+def test_locks_for_rigs_have_no_markers(file: str) -> None:
+    """A converged environment is recognised by names and versions, without starting pip."""
+    assert [line for line in entries(file) if ";" in line] == []
+
+
+def pip_tasks() -> list[tuple[str, dict[str, Any]]]:
+    found = []
+    for file in sorted((ROOT / "playbooks").glob("*.yml")):
+        for play in yaml.safe_load(file.read_text()):
+            for task in play.get("tasks", []):
+                if "ansible.builtin.pip" in task:
+                    found.append((f"{file.name}: {task['name']}", task["ansible.builtin.pip"]))
+    return found
+
+
+def test_rigs_install_from_locks_with_their_hashes() -> None:
+    """Except for PyTorch where its index or version is not the one of the lock."""
+    tasks = pip_tasks()
+    assert len(tasks) >= 5
+    without = [
+        name
+        for name, module in tasks
+        if "requirements" not in module or module.get("extra_args") != "--require-hashes"
+    ]
+    assert without == ["pytorch.yml: PyTorch"]
+
+
+def test_this_machine_installs_from_locks_with_their_hashes() -> None:
+    makefile = (ROOT / "Makefile").read_text().replace("\\\n", " ")
+    installs = re.findall(r"bin/pip install .*", makefile)
+    assert len(installs) == 4
+    without = [line for line in installs if "--require-hashes -r requirements" not in line]
+    (torch,) = without
+    assert "--no-deps" in torch
+    assert "lab.build.wheels" in torch
+
+
+def test_a_package_that_is_not_the_locked_one_is_refused(tmp_path: Path) -> None:
+    """pip itself: a wheel whose name and version fit, and whose content does not."""
+    wheel = tmp_path / "iniconfig-2.3.1-py3-none-any.whl"
+    wheel.write_bytes(b"not what the lock names")
+    (line,) = [line for line in entries("requirements.lock") if line.startswith("iniconfig==")]
+    (tmp_path / "lock").write_text(f"{line}\n")
+    assert "--hash=" in line
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "pip",
+            "install",
+            "--isolated",
+            "--dry-run",
+            "--no-index",
+            "--ignore-installed",
+            f"--find-links={tmp_path}",
+            "--require-hashes",
+            "-r",
+            str(tmp_path / "lock"),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={"PATH": "/usr/bin:/bin"},
+    )
+    assert done.returncode != 0
+    assert "DO NOT MATCH THE HASHES" in done.stderr
