@@ -1,4 +1,4 @@
-# Two commands: `make demo` and `make test`. Each sets up what it needs, and says what it does.
+# Start with `make demo` or `make test`. Every target installs what it needs, and prints what it does.
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 MAKEFLAGS += --no-print-directory
@@ -21,12 +21,12 @@ help:           ## This list
 $(VENV)/.runtime: requirements.lock provision/cli/program.py
 	@echo "== Python packages into $(VENV)"
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
-	  || { echo "deeprig needs Python 3.10 or newer; say which with make PYTHON=python3.12" >&2; exit 1; }
+	  || { echo "deeprig needs Python 3.10 or newer; choose one: make PYTHON=python3.12" >&2; exit 1; }
 	$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
 	  || { $(SUDO) apt-get update -q && $(SUDO) apt-get install -y -q python3-venv; } >/dev/null
 	[ -x $(VENV)/bin/python ] || $(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip install -qq --disable-pip-version-check --require-hashes -r requirements.lock
-	# Fabric's own `fab -H HOST -- command` takes any host key.
+	# Fabric's own `fab -H HOST -- command` accepts any host key; this program checks them.
 	{ echo "#!$(abspath $(VENV))/bin/python"; cat provision/cli/program.py; } > $(FAB)
 	chmod 755 $(FAB)
 	touch $@
@@ -36,15 +36,15 @@ $(VENV)/.dev: requirements-dev.lock $(VENV)/.runtime
 	$(VENV)/bin/pip install -qq --disable-pip-version-check --require-hashes -r requirements-dev.lock
 	touch $@
 
-# A build for CPUs: the benchmarks and workloads run on it, over gloo. What it needs has hashes; the
-# wheel itself has none that hold everywhere (docs/decisions/supply-chain.md).
+# A build for CPUs, on which the benchmarks run over gloo. Its requirements have hashes; the wheel itself
+# differs between indexes and has none (docs/decisions/supply-chain.md).
 $(VENV)/.torch: requirements-torch.lock lab/build/wheels.py $(VENV)/.dev
 	@echo "== PyTorch (for CPUs) into $(VENV)"
 	$(VENV)/bin/pip install -qq --disable-pip-version-check --require-hashes -r requirements-torch.lock
 	$(VENV)/bin/pip install -qq --disable-pip-version-check --no-deps $$($(VENV)/bin/python -m lab.build.wheels)
 	touch $@
 
-# What a lab rig needs of this machine; apt is asked only for what is missing.
+# The packages that the lab needs on this machine; apt runs only if one is missing.
 lab: $(VENV)/.runtime
 	@missing=$$($(VENV)/bin/python -m lab.build.host) || exit $$?
 	if [ -n "$$missing" ]; then
@@ -120,7 +120,7 @@ monitoring-test: $(VENV)/.dev tools   ## Prometheus rules and Grafana dashboards
 	@echo "== Tests of rules and dashboards"
 	$(PYTEST) tests/monitoring
 
-# Programs that only tests and benchmarks run; what can't be had, the tests say.
+# Programs for tests and benchmarks. A test whose program is missing names it.
 tools: $(VENV)/.dev
 	@if [ "$$(id -u)" = 0 ] || sudo -n true 2>/dev/null; then
 	  missing=$$($(VENV)/bin/python -m lab.build.host tests/packages.txt) || exit $$?
@@ -132,7 +132,7 @@ tools: $(VENV)/.dev
 	fi
 	$(VENV)/bin/python -m lab.build.tools prometheus prometheus-node-exporter || true
 
-# Root, where there is any: the lab needs it. Without it, the lab's tests are skipped with a reason.
+# The lab needs root. Without root or sudo, its tests are skipped with a reason.
 AS_ROOT = as=; if [ "$$(id -u)" = 0 ] || sudo -n true 2>/dev/null; then as="$(SUDO)"; \
   $(MAKE) lab || echo "The lab's packages cannot be installed here; its tests name the reason."; fi
 
@@ -160,7 +160,7 @@ bench: lab tools   ## Timing promises: a no-op provision, the agent beside other
 verify-advise: $(VENV)/.torch   ## What fab advise predicts, against measurements (about 12 min)
 	@$(SUDO) $(VENV)/bin/python -m lab.verify_advise
 
-# uv's options for every lock: versions and hashes, and nothing about where the packages come from.
+# uv's options for every lock: versions and hashes, but no package sources.
 LOCK := $(VENV)/bin/uv pip compile -q --generate-hashes --no-emit-index-url --no-emit-find-links \
   --no-header --no-annotate --python-version 3.10
 
@@ -169,15 +169,15 @@ lock: $(VENV)/.dev   ## Pin the dependencies, with hashes
 	$(LOCK) --universal --group agent -o agent/requirements.txt
 	$(LOCK) --universal -c requirements.lock -c agent/requirements.txt --extra dev --group agent \
 	  pyproject.toml -o requirements-dev.lock
-	# Of rigs alone, and so without markers: a converged environment is known by its names and versions.
+	# Only for rigs, and so without markers: a converged environment is recognised by names and versions.
 	$(LOCK) --python-platform linux -c requirements.lock --group validation \
 	  -o tests/rig/requirements.txt
 	$(LOCK) --python-platform linux -c agent/requirements.txt --group torch-tools \
 	  -o playbooks/files/torch-tools.txt
-	# The public wheels, whatever builds this machine is configured to find.
+	# The public wheels, not the builds that this machine's pip is configured to find.
 	$(LOCK) --no-config --python-platform x86_64-manylinux_2_28 -c playbooks/files/torch-tools.txt \
 	  --group torch -o playbooks/files/torch-cuda13.txt
-	# Of PyTorch's requirements, those that a build for CPUs has, too.
+	# PyTorch's requirements without those of CUDA.
 	$(LOCK) --universal -c requirements-dev.lock --group torch \
 	  | awk '/^[^ ]/ { is_kept = $$0 !~ /^(torch|nvidia|cuda|triton)[-=]/ } is_kept' \
 	  > requirements-torch.lock

@@ -28,7 +28,7 @@ from lab.build.host import free_port
 from lab.errors import LabError
 from lab.report import console, say, step
 from lab.simulate import simulated
-from lab.simulate.hardware import Hardware
+from lab.simulate.hardware import BiosProfile, Hardware
 from lab.simulate.simulated import Simulated
 
 ROOT = Path(__file__).parents[2]
@@ -261,8 +261,8 @@ def eight_gpus() -> Hardware:
         for number in range(8)
     ]
     cards = [{"at": f"{port['bus']}:00.0", "under": port["at"], "link": "3x1"} for port in ports]
-    profiles = {"eight": {"functions": ports, "gpus": cards}}
-    return replace(Hardware.load(), profiles=profiles)
+    profile = BiosProfile(functions=[dict(port) for port in ports], gpus=cards)
+    return replace(Hardware.load(), profiles={"eight": profile})
 
 
 def agent(name: str, interpreter: Path, rig: Simulated, *flags: str) -> Exporter:

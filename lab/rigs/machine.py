@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -13,12 +12,13 @@ import time
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 from lab.build import flavour, host
 from lab.build.flavour import Flavour
 from lab.build.image import RigImage, ensure, mount_overlay, unmount
 from lab.errors import LabError
+from lab.records import BootRecord, RigSettings, RigState, read_record, write_record
 from lab.report import step
 from lab.rigs import process
 from lab.simulate import faults, sysfs
@@ -151,24 +151,25 @@ class Rig:
 
     # Settings and state.
 
-    def settings(self) -> dict[str, Any]:
-        """Return what outlasts a reboot: BIOS profile, flavour, layers of the disk."""
-        return _read(self.folder / "settings.json")
+    def settings(self) -> RigSettings:
+        """Return what outlasts a reboot."""
+        return cast(RigSettings, read_record(self.folder / "settings.json"))
 
-    def set(self, **values: Any) -> None:
+    def set(self, **values: object) -> None:
         """Change settings."""
-        _write(self.folder / "settings.json", self.settings() | values)
+        write_record(self.folder / "settings.json", {**self.settings(), **values})
 
-    def state(self) -> dict[str, Any]:
-        """Return what the supervisor last wrote: state, boots, since."""
-        noted = _read(self.folder / "state.json")
-        if self.supervisor() is None and noted.get("state") not in {"off", "lost"}:
-            noted["state"] = "off"
-        return noted
+    def state(self) -> RigState:
+        """Return what the rig does now, as the supervisor last wrote it."""
+        state = cast(RigState, read_record(self.folder / "state.json"))
+        if self.supervisor() is None and state.get("state") not in {"off", "lost"}:
+            state["state"] = "off"
+        return state
 
-    def note(self, **values: Any) -> None:
+    def update_state(self, **values: object) -> None:
         """Write what the rig does now (called by the supervisor)."""
-        _write(self.folder / "state.json", _read(self.folder / "state.json") | values)
+        file = self.folder / "state.json"
+        write_record(file, {**read_record(file), **values})
 
     def profile(self) -> str:
         """Return the BIOS profile of the next boot."""
@@ -176,7 +177,7 @@ class Rig:
 
     def gpus(self) -> list[LabGpu]:
         """List the GPUs that the last boot found, in the driver's order."""
-        booted = _read(self.folder / "booted.json")
+        booted = cast(BootRecord, read_record(self.folder / "booted.json"))
         seats = self.hardware.gpus(booted.get("profile", self.profile()))
         return [seat for seat in seats if seat.index not in booted.get("missing", [])]
 
@@ -325,8 +326,8 @@ class Rig:
                 shutil.rmtree(path)
             else:
                 path.unlink(missing_ok=True)
-        booted = {"profile": self.profile(), "missing": sorted(faults.missing(self))}
-        _write(self.folder / "booted.json", booted)
+        booted = BootRecord(profile=self.profile(), missing=sorted(faults.missing(self)))
+        write_record(self.folder / "booted.json", booted)
         write_proc(hardware / "proc", self.hardware, root)
         binds = sysfs.write_sys(
             hardware / "sys",
@@ -382,16 +383,3 @@ def is_free(address: str, port: int) -> bool:
 
 def _escape(path: Path) -> str:
     return str(path).replace(":", "\\:")
-
-
-def _read(file: Path) -> dict[str, Any]:
-    try:
-        return dict(json.loads(file.read_text()))
-    except FileNotFoundError:
-        return {}
-
-
-def _write(file: Path, values: dict[str, Any]) -> None:
-    draft = file.with_suffix(".new")
-    draft.write_text(json.dumps(values))
-    draft.replace(file)

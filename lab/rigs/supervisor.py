@@ -45,13 +45,13 @@ class Supervisor:
             while status == REBOOT and not self.stopping:
                 status = self.boot()
                 if status == REBOOT and faults.is_on(self.rig, "no-return"):
-                    self.rig.note(state="lost", since=time.time())
+                    self.rig.update_state(state="lost", since=time.time())
                     while not self.stopping and faults.is_on(self.rig, "no-return"):
                         time.sleep(0.1)
         finally:
             shop.stop()
             image.unmount(self.rig.root)
-            self.rig.note(state="off", since=time.time(), status=status)
+            self.rig.update_state(state="off", since=time.time(), status=status)
 
     def boot(self) -> int:
         """Boot once; return nspawn's exit status."""
@@ -60,7 +60,7 @@ class Supervisor:
         print(f"--- boot {boots} of {self.rig.name} ---", flush=True)
         self.container = subprocess.Popen(command, stdin=subprocess.DEVNULL, env=ENVIRONMENT)
         process.write_pid(self.rig.container_pid_file, self.container.pid)
-        self.rig.note(state="running", boots=boots, since=time.time())
+        self.rig.update_state(state="running", boots=boots, since=time.time())
         if self.stopping:  # the signal came before the container was started
             self.container.terminate()
         asked_at = 0.0

@@ -29,7 +29,7 @@ def describe(gpu: LabGpu, rig: str, *, load: bool = False) -> Rows:
         "uuid": gpu.uuid(rig),
         "bus": gpu.address,
         "vbios": model["vbios"],
-        "compute": model["compute"],
+        "compute": str(model["compute"]),
         "architecture": ARCHITECTURE_AMPERE,
         "brand": BRAND_GEFORCE,
         "cores": model["cores"],

@@ -11,10 +11,11 @@ import subprocess
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 from urllib.parse import urlsplit
 
 from lab.errors import LabError
+from lab.records import RigSettings
 from lab.simulate import control, sysfs
 from lab.simulate.control import HW_THERMAL, POWER_CAP, SW_THERMAL, Rows
 from lab.simulate.hardware import Hardware, LabGpu, LabLink
@@ -46,10 +47,10 @@ class FaultyRig(Protocol):
     def vendor_url(self) -> str:
         """From where the rig gets the vendor's packages."""
 
-    def settings(self) -> dict[str, Any]:
+    def settings(self) -> RigSettings:
         """Return what outlasts a reboot."""
 
-    def set(self, **values: Any) -> None:
+    def set(self, **values: object) -> None:
         """Change settings."""
 
     def profile(self) -> str:
@@ -230,7 +231,7 @@ def apply(rig: FaultyRig) -> None:
             (flags / name).write_text(f"{state[name]['']}\n")
         else:
             (flags / name).unlink(missing_ok=True)
-    counts: dict[str, int] = rig.settings().get("xids", {})
+    counts = rig.settings().get("xids", {})
     gpus = rig.gpus()
     described = []
     for gpu in gpus:
@@ -284,7 +285,7 @@ def _apply_aer(rig: FaultyRig, gpu: LabGpu, value: str) -> None:
 
 def _report_xid(rig: FaultyRig, target: str, code: str) -> None:
     """Count the Xid, and write the driver's line about it to the rig's log."""
-    counts: dict[str, int] = rig.settings().get("xids", {})
+    counts = rig.settings().get("xids", {})
     rig.set(xids=counts | {target: counts.get(target, 0) + 1})
     if rig.leader() is not None:
         gpu = rig.hardware.gpus(rig.profile())[int(target)]

@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import yaml
 
@@ -64,6 +64,42 @@ class Function:
         return bool(self.bus)
 
 
+class CardModel(TypedDict):
+    """The model of all cards. MiB, watts, MHz, °C; idle and busy: clocks, temperature, fan."""
+
+    name: str
+    id: str
+    audio: str
+    subsystem: str
+    revision: str
+    vbios: str
+    compute: float
+    memory_mib: int
+    reserved_mib: int
+    power: dict[str, int]
+    max_link: str
+    clocks: dict[str, int]
+    idle: dict[str, int]
+    busy: dict[str, int]
+    limits: dict[str, int]
+    cores: int
+    bars: list[int]
+
+
+class _Slots(TypedDict):
+    functions: list[dict[str, Any]]
+    gpus: list[dict[str, str]]
+
+
+class BiosProfile(_Slots, total=False):
+    """What a BIOS profile sets up: its PCI functions, the slot of each card.
+
+    window: where memory windows begin, if not below 4 GiB.
+    """
+
+    window: int
+
+
 @dataclass(frozen=True)
 class Hardware:
     """The hardware of a rig, read from its file."""
@@ -71,9 +107,9 @@ class Hardware:
     board: dict[str, str]
     cpu: dict[str, Any]
     memory_kib: int
-    gpu: dict[str, Any]
+    gpu: CardModel
     functions: list[dict[str, Any]]
-    profiles: dict[str, dict[str, Any]]
+    profiles: dict[str, BiosProfile]
     default_profile: str
     name: str = field(default="seed")
 
@@ -86,7 +122,7 @@ class Hardware:
             raise LabError(f"No hardware is called {name}.", f"There is: {known}.")
         return cls(**yaml.safe_load(file.read_text()), name=name)
 
-    def profile(self, name: str) -> dict[str, Any]:
+    def profile(self, name: str) -> BiosProfile:
         """Return one BIOS profile."""
         if name not in self.profiles:
             known = ", ".join(self.profiles)
@@ -123,7 +159,7 @@ class LabGpu:
     """One card in its slot."""
 
     index: int
-    model: dict[str, Any]
+    model: CardModel
     at: str
     under: str
     link: LabLink

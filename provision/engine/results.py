@@ -56,6 +56,7 @@ class Result:
             changed=bool(values.get("changed")),
             failed=bool(values.get("failed")),
             skipped=bool(values.get("skipped")),
+            unknown=str(values.get("unknown") or ""),
             would_run=bool(values.get("would_run")),
         )
 
@@ -126,7 +127,7 @@ class Result:
         return Status.CHANGED if self.changed else Status.OK
 
 
-_FLAGS = frozenset(("changed", "failed", "skipped", "would_run"))
+_FLAGS = frozenset(("changed", "failed", "skipped", "unknown", "would_run"))
 
 
 @dataclass(frozen=True)

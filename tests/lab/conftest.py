@@ -35,7 +35,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Where no lab can run, skip all its tests with one line that says why; in CI they fail."""
+    """Where the lab cannot run, skip its tests with one line and the reason; in CI they fail."""
     problem = host.unusable()
     here = [item for item in items if item.path.is_relative_to(Path(__file__).parent)]
     if problem is None or not here or os.environ.get("CI") == "true":
@@ -48,7 +48,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture(scope="session")
 def lab_image() -> RigImage:
-    """The image of the rigs; a machine that can't run the lab fails here."""
+    """The rigs' image. Fails on a machine that cannot run the lab."""
     if problem := host.unusable():
         pytest.fail(f"The lab must run in CI: {problem}", pytrace=False)
     return image.ensure()
@@ -90,7 +90,7 @@ def provisioned_image(
 
 @pytest.fixture(scope="session")
 def rig(make_rig: MakeRig) -> Rig:
-    """One rig for a whole session; who changes it for good asks make_rig for another one."""
+    """One rig for all tests that leave it unchanged; others call make_rig."""
     return make_rig("test40")
 
 
@@ -104,7 +104,7 @@ def write_inventory(
         names = "-".join(rig.name for rig in rigs)
         known_hosts = write_known_hosts(list(rigs), f"known_hosts-{names}")
         file = tmp_path_factory.mktemp("inventory") / "lab.yml"
-        # The settings' defaults, as beside the operator's own inventory.
+        # The defaults of settings, as beside the operator's inventory.
         (file.parent / "group_vars").symlink_to(lab_inventory.FILE.parent / "group_vars")
         lab_inventory.write(rigs, lab_image.fingerprint, known_hosts, file)
         return file

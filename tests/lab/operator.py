@@ -1,4 +1,4 @@
-"""The operator's side: the real command in a process of its own, and what it said."""
+"""The operator's side: run the real command in a process, and check its output."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ STEPS = ROOT / "playbooks"
 
 
 @dataclass(frozen=True)
-class Said:
-    """How a command ended, and all it wrote."""
+class CommandResult:
+    """Exit status and output of a command."""
 
     status: int
     stdout: str
@@ -34,15 +34,15 @@ class Said:
         """Both streams."""
         return self.stdout + self.stderr
 
-    def names(self, *parts: str) -> None:
-        """Assert that each of these words was written, on however many lines."""
+    def assert_shows(self, *parts: str) -> None:
+        """Assert that the output has each of these texts, across line breaks."""
         flat = " ".join(self.text.split())
         missing = [part for part in parts if part not in self.text and part not in flat]
         assert not missing, f"{missing} not in:\n{self.text}"
 
 
 def command(inventory: Path, host: str, *words: str | Path) -> list[str]:
-    """What the operator types."""
+    """Return the command line of the operator."""
     verb, *rest = map(str, words)
     return [sys.executable, "-m", "fabric", verb, "-H", host, "--inventory", str(inventory), *rest]
 
@@ -59,25 +59,25 @@ def start(inventory: Path, host: str, *words: str | Path) -> subprocess.Popen[st
     )
 
 
-def finish(process: subprocess.Popen[str], seconds: float = 120) -> Said:
-    """Wait for the end of a command that was started, and never see a traceback."""
+def finish(process: subprocess.Popen[str], seconds: float = 120) -> CommandResult:
+    """Wait for the end of a command; assert that it printed no traceback."""
     began = time.monotonic()
     try:
         stdout, stderr = process.communicate(timeout=seconds)
     finally:
         process.kill()
-    said = Said(process.returncode, stdout, stderr, time.monotonic() - began)
-    assert "Traceback" not in said.text, said.text
-    return said
+    result = CommandResult(process.returncode, stdout, stderr, time.monotonic() - began)
+    assert "Traceback" not in result.text, result.text
+    return result
 
 
-def fab(inventory: Path, host: str, *words: str | Path, seconds: float = 120) -> Said:
+def fab(inventory: Path, host: str, *words: str | Path, seconds: float = 120) -> CommandResult:
     """Run the command to its end."""
     return finish(start(inventory, host, *words), seconds)
 
 
-def variant(inventory: Path, host: str, name: str = "variant", **variables: Any) -> Path:
-    """Write the inventory again beside itself, with a host's variables changed (None: left out)."""
+def write_variant(inventory: Path, host: str, name: str = "variant", **variables: Any) -> Path:
+    """Write a copy of the inventory with changed variables of a host (None: removed)."""
     document = yaml.safe_load(inventory.read_text())
     own = document["rigs"]["hosts"][host]
     own.update(variables)
@@ -96,25 +96,25 @@ def reboot(rig: Rig) -> None:
     rig.run("systemctl is-system-running --wait", check=False)
 
 
-def playbook(folder: Path, *tasks: dict[str, Any], **keywords: Any) -> Path:
-    """Write a playbook of these tasks, as root."""
+def write_playbook(folder: Path, *tasks: dict[str, Any], **keywords: Any) -> Path:
+    """Write a playbook that runs these tasks as root."""
     file = folder / "play.yml"
     play = {"name": "Test", "hosts": "all", "become": True, "tasks": list(tasks), **keywords}
     file.write_text(yaml.safe_dump([play], sort_keys=False))
     return file
 
 
-def until(condition: Any, seconds: float = 60) -> None:
-    """Wait until it is so."""
+def wait_until(condition: Any, seconds: float = 60) -> None:
+    """Wait until a condition is true; fail after `seconds`."""
     deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, "it did not come to that in time"
+        assert time.monotonic() < deadline, "the condition did not become true in time"
         time.sleep(0.01)
 
 
 @contextmanager
 def switching(rig: Rig) -> Iterator[Callable[..., None]]:
-    """Give what switches a rig's faults on, by name and argument; after it they are off again."""
+    """Yield a function that switches faults on; they are off after the block."""
     on: list[tuple[str, str]] = []
 
     def switch(name: str, argument: str = "") -> None:
@@ -126,5 +126,5 @@ def switching(rig: Rig) -> Iterator[Callable[..., None]]:
     finally:
         for name, argument in reversed(on):
             target = argument.split(" ")[0] if faults.TABLE[name].gpu else ""
-            if target in faults.read(rig).get(name, {}):  # a test may have switched it off itself
+            if target in faults.read(rig).get(name, {}):  # unless the test has switched it off
                 faults.switch(rig, name, on=False, argument=argument)

@@ -33,7 +33,7 @@ def ensure_provisioned(bought: RigImage, write_inventory: Callable[..., Path]) -
     name = f"provisioned-{image.fingerprint(*map(str, bought.layers), *_source_hashes())}"
     layer = image.cache() / name
     with (image.cache() / "provisioned.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # another worker may be at it
+        fcntl.flock(lock, fcntl.LOCK_EX)  # another process may build it now
         if not layer.is_dir():
             _remove_old_layers()
             _provision(layer, bought, write_inventory)
@@ -52,7 +52,7 @@ def _provision(layer: Path, bought: RigImage, write_inventory: Callable[..., Pat
             shutil.rmtree(path) if path.is_dir() else path.unlink()
     draft = layer.with_name(f"{layer.name}.new")
     shutil.rmtree(draft, ignore_errors=True)
-    # cp keeps what makes it a layer: the devices and attributes that stand for removed files.
+    # cp keeps the devices and attributes by which the layer marks removed files.
     subprocess.run(["cp", "-a", "--reflink=auto", str(upper), str(draft)], check=True)
     draft.rename(layer)
     rig.discard()

@@ -30,16 +30,16 @@ def benchmarks(rig: Rig) -> Iterator[Callable[[str, Any], None]]:
     rig.run(f"rm -rf {FOLDER}")
 
 
-def advised(inventory: Path, rig: Rig) -> dict[str, Any]:
-    said = fab(inventory, rig.name, "advise", "--model", "llama-2-7b", "--json")
-    assert said.status == 0, said.text
-    document: dict[str, Any] = json.loads(said.stdout)[rig.name]
+def advise_as_json(inventory: Path, rig: Rig) -> dict[str, Any]:
+    result = fab(inventory, rig.name, "advise", "--model", "llama-2-7b", "--json")
+    assert result.status == 0, result.text
+    document: dict[str, Any] = json.loads(result.stdout)[rig.name]
     return document
 
 
 def test_the_rig_as_bought(rig: Rig, rig_inventory: Path) -> None:
     """Two cards on the chipset's Gen2 x1, one on a Gen3 x1 riser; the board splits its slot."""
-    document = advised(rig_inventory, rig)
+    document = advise_as_json(rig_inventory, rig)
     links = [(link["generation"], link["width"]) for link in document["rig"]["links"]]
     assert links == [(2, 1), (2, 1), (3, 1)]
     assert document["rig"]["board"].endswith("B450 Steel Legend")
@@ -69,7 +69,7 @@ def test_its_newest_benchmark_counts(
         ],
     }
     benchmarks("1.json", measured)
-    document = advised(rig_inventory, rig)
+    document = advise_as_json(rig_inventory, rig)
     assert document["rig"]["measured"].startswith(f"{FOLDER}/1.json")
     (ddp,) = [
         one
@@ -85,5 +85,5 @@ def test_a_benchmark_of_another_version_is_told_and_not_used(
     rig: Rig, rig_inventory: Path, benchmarks: Callable[[str, Any], None]
 ) -> None:
     benchmarks("1.json", {"format": "deeprig-bench", "version": 7})
-    notes = advised(rig_inventory, rig)["rig"]["notes"]
+    notes = advise_as_json(rig_inventory, rig)["rig"]["notes"]
     assert any("version 7" in note for note in notes)

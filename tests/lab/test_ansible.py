@@ -37,7 +37,7 @@ def test_ansible_changes_nothing_on_a_provisioned_rig(
     command = [str(binary), "-i", str(inventory), "-l", NAME, "playbooks/provision.yml"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    # Under Ansible the first step brings the facts that our engine has of its own.
+    # Under Ansible, the first step installs the facts that our engine has built in.
     steps = done.stdout.split("PLAY [")
     changed = [step.split("]")[0] for step in steps if f"\nchanged: [{NAME}]" in step]
     assert changed == ["Rig facts"], done.stdout

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from lab.rigs.machine import Rig
-from tests.lab.operator import Said, fab, switching, variant
+from tests.lab.operator import CommandResult, fab, switching, write_variant
 
 NAME = "test52"
 #: What of a rig an assessment may not change: every file but logs and what sudo notes of itself.
@@ -27,25 +27,25 @@ def fault(target: Rig) -> Iterator[Callable[..., None]]:
         yield switch
 
 
-def assess(inventory: Path, *words: str) -> Said:
+def run_assess(inventory: Path, *words: str) -> CommandResult:
     return fab(inventory, NAME, "assess", *words)
 
 
-def document(inventory: Path) -> dict[str, Any]:
-    said = assess(inventory, "--json")
-    assert said.status == 0, said.text
-    found: dict[str, Any] = json.loads(said.stdout)[NAME]
+def assess_as_json(inventory: Path) -> dict[str, Any]:
+    result = run_assess(inventory, "--json")
+    assert result.status == 0, result.text
+    found: dict[str, Any] = json.loads(result.stdout)[NAME]
     return found
 
 
-def told(document: dict[str, Any], check: str) -> list[tuple[str, str]]:
+def find_rows(document: dict[str, Any], check: str) -> list[tuple[str, str]]:
     rows = [*document["wear"], *document["security"]]
     return [(one["status"], one["reading"]) for one in rows if one["check"] == check]
 
 
 def test_its_facts_are_those_that_python_gathers(target: Rig, inventory: Path) -> None:
     """One code reads both: the rig itself, and what its shell sent."""
-    seen = document(inventory)["facts"]
+    seen = assess_as_json(inventory)["facts"]
     gathered = json.loads(fab(inventory, NAME, "facts", "--json").stdout)
     own = gathered[NAME]["ansible_local"]["deeprig"]
     for one in (seen, own):
@@ -60,9 +60,9 @@ def test_without_python_and_without_a_trace(
 ) -> None:
     fault("no-python")
     target.run("touch /run/stamp")
-    said = assess(inventory, "--verbose")
-    assert said.status == 0, said.text
-    said.names(
+    result = run_assess(inventory, "--verbose")
+    assert result.status == 0, result.text
+    result.assert_shows(
         "HiveOS",
         "B450 Steel Legend",
         "P2.90",
@@ -72,12 +72,12 @@ def test_without_python_and_without_a_trace(
         "<- narrowest",
         "keep, if its BIOS splits",
     )
-    assert max(len(line) for line in said.stdout.splitlines() if "PSU" not in line) <= 100
+    assert max(len(line) for line in result.stdout.splitlines() if "PSU" not in line) <= 100
     assert target.run(FILES).stdout == ""
 
 
 def test_what_others_left_is_found(target: Rig, inventory: Path) -> None:
-    found = document(inventory)
+    found = assess_as_json(inventory)
     assert found["as_root"]
     logins = [one for one in found["security"] if one["check"] == "login"]
     assert {(one["subject"], one["status"]) for one in logins} == {
@@ -85,10 +85,10 @@ def test_what_others_left_is_found(target: Rig, inventory: Path) -> None:
         ("user", "critical"),
     }
     assert all("the mining system's default password" in one["reading"] for one in logins)
-    vendors = [reading for status, reading in told(found, "keys") if status == "critical"]
+    vendors = [reading for status, reading in find_rows(found, "keys") if status == "critical"]
     assert len(vendors) == 2
     assert all("support@hive.example" in reading for reading in vendors)
-    (repository,) = told(found, "repositories")
+    (repository,) = find_rows(found, "repositories")
     assert repository[0] == "warning"
     assert "127.0.79.1" in repository[1]
     # Secrets stay where they are: the login's own password, wallets, the farm's hash.
@@ -100,39 +100,39 @@ def test_what_others_left_is_found(target: Rig, inventory: Path) -> None:
 def test_signs_of_hard_use(target: Rig, inventory: Path, fault: Callable[..., None]) -> None:
     fault("hot", "1")
     fault("xid", "0 79")
-    found = document(inventory)
+    found = assess_as_json(inventory)
     heat = {one["subject"]: one["status"] for one in found["wear"] if one["check"] == "heat"}
     assert heat == {"0000:04:00.0": "ok", "0000:06:00.0": "warning", "0000:08:00.0": "ok"}
-    assert {status for status, _ in told(found, "power limit")} == {"note"}
-    assert told(found, "PCIe errors") == [("unknown", "the kernel counts none")]  # pci=noaer
+    assert {status for status, _ in find_rows(found, "power limit")} == {"note"}
+    assert find_rows(found, "PCIe errors") == [("unknown", "the kernel counts none")]  # pci=noaer
 
 
 def test_as_a_user_who_cant_become_root(inventory: Path) -> None:
-    """Less is seen, and that is said."""
-    other = variant(inventory, NAME, ansible_become_password="wrong")
-    said = fab(other, NAME, "assess")
-    assert said.status == 0, said.text
-    said.names("Not seen as root", "HiveOS", "lolMiner")
+    """The report names what could not be read."""
+    other = write_variant(inventory, NAME, ansible_become_password="wrong")
+    result = fab(other, NAME, "assess")
+    assert result.status == 0, result.text
+    result.assert_shows("Not seen as root", "HiveOS", "lolMiner")
 
 
 def test_power_page_and_refusals(inventory: Path, tmp_path: Path) -> None:
     page = tmp_path / "rig.html"
-    said = assess(
+    result = run_assess(
         inventory, "-e", "{psus: [750, 750], preflight_root_disk_gb: 4000}", "--html", str(page)
     )
-    assert said.status == 0, said.text
-    said.names("TOO MUCH", "reinstall", "4000 are needed")
+    assert result.status == 0, result.text
+    result.assert_shows("TOO MUCH", "reinstall", "4000 are needed")
     html = page.read_text()
     assert "<title>test52: assessment of " in html
     assert "4000 are needed" in html
     assert "http://" not in html.replace("http://127.0.79.1", "")  # it needs nothing else
-    wrong = assess(inventory, "-e", "{psus: 750}")
+    wrong = run_assess(inventory, "-e", "{psus: 750}")
     assert wrong.status == 2
-    wrong.names("psus of test52 must be a list of watts")
+    wrong.assert_shows("psus of test52 must be a list of watts")
 
 
 def test_a_rig_that_does_not_answer(target: Rig, inventory: Path) -> None:
-    gone = variant(inventory, NAME, ansible_host="127.0.77.253")
-    said = fab(gone, NAME, "assess")
-    assert said.status == 4
-    said.names("can't connect")
+    gone = write_variant(inventory, NAME, ansible_host="127.0.77.253")
+    result = fab(gone, NAME, "assess")
+    assert result.status == 4
+    result.assert_shows("can't connect")

@@ -9,28 +9,28 @@ from typing import Any
 
 from lab.rigs.machine import Rig
 from provision.inventory import yaml_source
-from tests.lab.operator import Said, fab
+from tests.lab.operator import CommandResult, fab
 
 NAME = "test53"
 
 
-def checklist(inventory: Path, *words: str) -> Said:
+def run_checklist(inventory: Path, *words: str) -> CommandResult:
     """Run it; its words as if on one line."""
-    said = fab(inventory, NAME, "checklist", *words)
-    assert said.status == 0, said.text
-    return said if "--json" in words else replace(said, stdout=" ".join(said.stdout.split()))
+    result = fab(inventory, NAME, "checklist", *words)
+    assert result.status == 0, result.text
+    return result if "--json" in words else replace(result, stdout=" ".join(result.stdout.split()))
 
 
-def items(inventory: Path, *words: str) -> dict[str, dict[str, Any]]:
-    document = json.loads(checklist(inventory, "--json", *words).stdout)[NAME]
+def read_items(inventory: Path, *words: str) -> dict[str, dict[str, Any]]:
+    document = json.loads(run_checklist(inventory, "--json", *words).stdout)[NAME]
     return {one["id"]: one for one in document["items"]}
 
 
 def test_what_the_bios_does_is_seen_after_the_reboot(target: Rig, inventory: Path) -> None:
-    first = checklist(inventory, "--answer", "riser-power=yes", "--answer", "fans=no")
-    first.names("B450 Steel Legend", "splits no lanes", "[ ] Above 4G decoding on")
-    first.names("0000:08:00.0 has x1 of", "[x] No riser powered by SATA (by your answer)")
-    before = items(inventory)
+    first = run_checklist(inventory, "--answer", "riser-power=yes", "--answer", "fans=no")
+    first.assert_shows("B450 Steel Legend", "splits no lanes", "[ ] Above 4G decoding on")
+    first.assert_shows("0000:08:00.0 has x1 of", "[x] No riser powered by SATA (by your answer)")
+    before = read_items(inventory)
     assert before["above-4g"]["status"] == "to do"
     assert before["errors-visible"]["status"] == "to do"  # pci=noaer, as HiveOS has it
     assert before["split"]["status"] == "open"
@@ -39,17 +39,17 @@ def test_what_the_bios_does_is_seen_after_the_reboot(target: Rig, inventory: Pat
     target.down()
     target.set(profile="x4x4x4x4")
     target.up()
-    said = checklist(inventory)
-    said.names(
+    result = run_checklist(inventory)
+    result.assert_shows(
         "Rebooted since the last look.",
         "Above 4G decoding on: to do -> ok",
         "4 sub-links of the processor's: 0000:00:03.1 x4",
     )
-    after = items(inventory)
+    after = read_items(inventory)
     assert after["split"]["status"] == "ok"
     assert after["risers"]["status"] == "ok"
     assert after["riser-power"]["by"] == "answered"  # not asked again
-    assert "Rebooted" not in checklist(inventory).text
+    assert "Rebooted" not in run_checklist(inventory).text
 
 
 def test_what_is_remembered_can_be_edited(inventory: Path) -> None:
@@ -57,13 +57,13 @@ def test_what_is_remembered_can_be_edited(inventory: Path) -> None:
     document = yaml_source.load_yaml(file)
     assert document["checklist"]["answers"] == {"fans": False, "riser-power": True}
     file.write_text(file.read_text().replace("fans: false", "fans: true"))
-    assert items(inventory)["fans"]["status"] == "ok"
-    fab(inventory, NAME, "facts").names(NAME)  # an inventory like before
+    assert read_items(inventory)["fans"]["status"] == "ok"
+    fab(inventory, NAME, "facts").assert_shows(NAME)  # an inventory like before
 
 
 def test_pages_to_print(inventory: Path, tmp_path: Path) -> None:
     html, markdown = tmp_path / "rig.html", tmp_path / "rig.md"
-    checklist(inventory, "--html", str(html), "--markdown", str(markdown))
+    run_checklist(inventory, "--html", str(html), "--markdown", str(markdown))
     assert "<title>test53: checklist</title>" in html.read_text()
     assert "- [x] **The processor's slot split" in markdown.read_text()
 
@@ -71,7 +71,7 @@ def test_pages_to_print(inventory: Path, tmp_path: Path) -> None:
 def test_errors(inventory: Path) -> None:
     wrong = fab(inventory, NAME, "checklist", "--answer", "fan=yes")
     assert wrong.status == 2
-    wrong.names("no item 'fan'", "riser-power")
+    wrong.assert_shows("no item 'fan'", "riser-power")
     gone = fab(inventory, NAME, "checklist", "-e", "ansible_host=127.0.77.253")
     assert gone.status == 4
-    gone.names("can't connect")
+    gone.assert_shows("can't connect")

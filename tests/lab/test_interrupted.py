@@ -22,7 +22,16 @@ from provision.inventory import hosts as inventories
 from provision.remote.options import normalize
 from provision.remote.worker import INTERVAL
 from provision.ssh.rig_sessions import sessions_of
-from tests.lab.operator import STEPS, Said, fab, finish, playbook, start, until, variant
+from tests.lab.operator import (
+    STEPS,
+    CommandResult,
+    fab,
+    finish,
+    start,
+    wait_until,
+    write_playbook,
+    write_variant,
+)
 from tests.unit.hostile.fake_rig import work_unit
 
 NAME = "test6"
@@ -32,7 +41,7 @@ PURGE = (
 )
 
 
-def shell(name: str, text: str) -> dict[str, Any]:
+def shell_task(name: str, text: str) -> dict[str, Any]:
     return {"name": name, "ansible.builtin.shell": {"cmd": text}}
 
 
@@ -49,30 +58,30 @@ def marks(target: Rig) -> Iterator[Path]:
 def slow(tmp_path: Path) -> Path:
     """A playbook whose first task lasts three seconds."""
     first = "touch /root/marks/began; sleep 3; touch /root/marks/ended"
-    return playbook(
-        tmp_path, shell("Slow one", first), shell("Later one", "touch /root/marks/later")
+    return write_playbook(
+        tmp_path, shell_task("Slow one", first), shell_task("Later one", "touch /root/marks/later")
     )
 
 
-def worker(target: Rig) -> int:
+def worker_pid(target: Rig) -> int:
     """The pid of the worker in the rig."""
     return int(target.run("pgrep -f '^python3 -IS -c'").stdout.split()[0])
 
 
-def connection(target: Rig) -> int:
+def connection_pid(target: Rig) -> int:
     """The pid of the sshd process in the rig that serves the one connection."""
     return int(target.run("pgrep -f '^sshd: user@notty'").stdout.split()[0])
 
 
-def left(target: Rig) -> None:
+def assert_worker_is_gone(target: Rig) -> None:
     """Wait until no worker is on the rig."""
-    until(lambda: target.run("pgrep -f '^python3 -IS -c'", check=False).returncode == 1)
+    wait_until(lambda: target.run("pgrep -f '^python3 -IS -c'", check=False).returncode == 1)
 
 
-def under_way(inventory: Path, marks: Path, slow: Path) -> subprocess.Popen[str]:
-    """Start the slow playbook; it is in its first task, and what came before has been told."""
+def start_slow_playbook(inventory: Path, marks: Path, slow: Path) -> subprocess.Popen[str]:
+    """Start the slow playbook, and wait until its first task runs and is printed."""
     run = start(inventory, NAME, "play", slow)
-    until((marks / "began").exists)
+    wait_until((marks / "began").exists)
     time.sleep(3 * INTERVAL)
     return run
 
@@ -81,11 +90,13 @@ def test_a_second_run_is_refused_and_told_who_is_there(
     inventory: Path, target: Rig, marks: Path, slow: Path
 ) -> None:
     first = start(inventory, NAME, "play", slow)
-    until((marks / "began").exists)
+    wait_until((marks / "began").exists)
     second = fab(inventory, NAME, "play", slow)
     assert second.status == 4
     user, machine = os.environ.get("LOGNAME") or "root", os.uname().nodename
-    second.names("another run is at work on this rig (by ", f"@{machine} since ", f"host: {NAME}")
+    second.assert_shows(
+        "another run is at work on this rig (by ", f"@{machine} since ", f"host: {NAME}"
+    )
     assert user in second.text
     assert finish(first).status == 0
     assert (marks / "later").exists()
@@ -95,7 +106,7 @@ def test_facts_are_read_while_a_run_is_at_work(
     inventory: Path, target: Rig, marks: Path, slow: Path
 ) -> None:
     first = start(inventory, NAME, "play", slow)
-    until((marks / "began").exists)
+    wait_until((marks / "began").exists)
     assert fab(inventory, NAME, "facts").status == 0
     assert finish(first).status == 0
 
@@ -103,30 +114,30 @@ def test_facts_are_read_while_a_run_is_at_work(
 def test_an_interrupt_ends_the_task_at_hand_and_starts_no_other(
     inventory: Path, target: Rig, marks: Path, slow: Path
 ) -> None:
-    run = under_way(inventory, marks, slow)
+    run = start_slow_playbook(inventory, marks, slow)
     run.send_signal(signal.SIGINT)
-    said = finish(run)
-    assert said.status == 130
-    assert said.seconds < 2
-    assert said.stdout == ""
-    assert said.stderr.strip().splitlines() == [
+    result = finish(run)
+    assert result.status == 130
+    assert result.seconds < 2
+    assert result.stdout == ""
+    assert result.stderr.strip().splitlines() == [
         "Interrupted. A task that was under way ends on the rig by itself; run again to go on."
     ]
-    until((marks / "ended").exists)
-    left(target)
+    wait_until((marks / "ended").exists)
+    assert_worker_is_gone(target)
     assert not (marks / "later").exists()
 
 
 def test_an_interrupt_while_connecting(inventory: Path, target: Rig, slow: Path) -> None:
     with socket.create_server((target.address, 2222)) as silent:
-        run = start(variant(inventory, NAME, ansible_port=2222), NAME, "play", slow)
+        run = start(write_variant(inventory, NAME, ansible_port=2222), NAME, "play", slow)
         peer, _ = silent.accept()
         with peer:
             run.send_signal(signal.SIGINT)
-            said = finish(run)
-    assert said.status == 130
-    assert said.seconds < 2
-    assert said.stdout == ""
+            result = finish(run)
+    assert result.status == 130
+    assert result.seconds < 2
+    assert result.stdout == ""
 
 
 def test_a_reader_that_has_enough(inventory: Path, target: Rig) -> None:
@@ -142,11 +153,11 @@ def test_a_reader_that_has_enough(inventory: Path, target: Rig) -> None:
 def test_a_killed_command_ends_the_task_at_hand_and_starts_no_other(
     inventory: Path, target: Rig, marks: Path, slow: Path
 ) -> None:
-    run = under_way(inventory, marks, slow)
+    run = start_slow_playbook(inventory, marks, slow)
     run.kill()
     finish(run)
-    until((marks / "ended").exists)
-    left(target)
+    wait_until((marks / "ended").exists)
+    assert_worker_is_gone(target)
     assert not (marks / "later").exists()
 
 
@@ -154,14 +165,16 @@ def test_a_run_whose_operator_is_gone_is_waited_for(
     inventory: Path, target: Rig, marks: Path, tmp_path: Path
 ) -> None:
     wait = "touch /root/marks/began; until [ -e /root/marks/go ]; do sleep 0.1; done"
-    long = playbook(tmp_path, shell("Long one", wait), shell("Later", "touch /root/marks/later"))
-    run = under_way(inventory, marks, long)
+    long = write_playbook(
+        tmp_path, shell_task("Long one", wait), shell_task("Later", "touch /root/marks/later")
+    )
+    run = start_slow_playbook(inventory, marks, long)
     run.kill()
     finish(run)
     folder = tmp_path / "next"
     folder.mkdir()
     # It lasts until the mark is there; meanwhile the next run reports what it waits for.
-    after = playbook(folder, shell("Next one", "cp /root/marks/go /root/marks/next"))
+    after = write_playbook(folder, shell_task("Next one", "cp /root/marks/go /root/marks/next"))
     second = start(inventory, NAME, "play", after)
     assert second.stdout
     line = second.stdout.readline()
@@ -169,8 +182,8 @@ def test_a_run_whose_operator_is_gone_is_waited_for(
     assert "its operator is gone" in line
     assert not (marks / "next").exists()
     (marks / "go").touch()
-    said = finish(second)
-    assert said.status == 0, said.text
+    result = finish(second)
+    assert result.status == 0, result.text
     assert (marks / "next").exists()
     assert not (marks / "later").exists()
 
@@ -192,15 +205,15 @@ def test_no_user_of_the_rig_can_hold_or_redirect_the_lock(
     assert refused.returncode != 0
     # And a link in its place is not followed.
     target.run("rm -r /run/deeprig; ln -s /tmp /run/deeprig")
-    said = fab(inventory, NAME, "play", slow)
+    result = fab(inventory, NAME, "play", slow)
     target.run("rm /run/deeprig")
-    assert said.status == 4
-    said.names("the rig's lock can't be taken: /run/deeprig/lock")
+    assert result.status == 4
+    result.assert_shows("the rig's lock can't be taken: /run/deeprig/lock")
 
 
-def lost(said: Said, why: str, slow: Path) -> None:
-    assert said.status == 4
-    said.names(
+def assert_rig_lost(result: CommandResult, why: str, slow: Path) -> None:
+    assert result.status == 4
+    result.assert_shows(
         f"lost the rig in the middle: {why}",
         "task: Slow one",
         f"host: {NAME}",
@@ -210,22 +223,22 @@ def lost(said: Said, why: str, slow: Path) -> None:
 
 
 def test_a_connection_that_breaks(inventory: Path, target: Rig, marks: Path, slow: Path) -> None:
-    run = under_way(inventory, marks, slow)
-    target.run(f"kill -KILL {connection(target)}")
-    lost(finish(run), "the connection was closed", slow)
-    left(target)
+    run = start_slow_playbook(inventory, marks, slow)
+    target.run(f"kill -KILL {connection_pid(target)}")
+    assert_rig_lost(finish(run), "the connection was closed", slow)
+    assert_worker_is_gone(target)
     assert not (marks / "later").exists()
 
 
 def test_a_worker_that_is_killed(inventory: Path, target: Rig, marks: Path, slow: Path) -> None:
-    run = under_way(inventory, marks, slow)
-    target.run(f"kill -KILL {worker(target)}")
-    lost(finish(run), "", slow)
+    run = start_slow_playbook(inventory, marks, slow)
+    target.run(f"kill -KILL {worker_pid(target)}")
+    assert_rig_lost(finish(run), "", slow)
     assert not (marks / "later").exists()
 
 
 def test_a_peer_that_falls_silent(inventory: Path, target: Rig, marks: Path) -> None:
-    """As after a loss of power: no packet says that the connection is over."""
+    """As after a power failure: no packet ends the connection."""
     host = inventories.read_inventory(inventory).host(NAME)
     sessions = sessions_of(host, Config())
     session = sessions.get("root")
@@ -233,7 +246,7 @@ def test_a_peer_that_falls_silent(inventory: Path, target: Rig, marks: Path) -> 
     args = normalize("command", module_registry.options("command"), {"cmd": "sleep 14"})
     sign_of_life = next(iter(session.run([work_unit(1, "command", args)], lambda _: None)))
     assert not sign_of_life.is_done
-    pid = connection(target)
+    pid = connection_pid(target)
     target.run(f"kill -STOP {pid}")
     try:
         with pytest.raises(LostError, match="no sign of life for 7 s"):
@@ -241,7 +254,7 @@ def test_a_peer_that_falls_silent(inventory: Path, target: Rig, marks: Path) -> 
     finally:
         target.run(f"kill -KILL {pid}")
         sessions.close()
-        left(target)
+        assert_worker_is_gone(target)
 
 
 class TestDriver:
@@ -251,14 +264,14 @@ class TestDriver:
         assert fab(inventory, NAME, "provision", "--tags", "demine,base").status == 0
         run = start(inventory, NAME, "play", STEPS / "driver.yml")
         unpacked = target.root / "var/lib/dpkg/info/libcuda1.list"
-        until(unpacked.exists)
+        wait_until(unpacked.exists)
         run.kill()
         finish(run)
-        left(target)
+        assert_worker_is_gone(target)
         second = fab(inventory, NAME, "play", STEPS / "driver.yml")
         assert second.status == 0, second.text
         third = fab(inventory, NAME, "play", STEPS / "driver.yml")
-        third.names("changed=0")
+        third.assert_shows("changed=0")
         assert target.run("dpkg --audit").stdout == ""
 
     def test_a_worker_killed_with_its_apt_get_is_resumed(
@@ -268,14 +281,14 @@ class TestDriver:
         unpacked = target.root / "var/lib/dpkg/info/nvidia-modprobe.list"
         assert not unpacked.exists()
         run = start(inventory, NAME, "play", STEPS / "driver.yml")
-        until(unpacked.exists)
+        wait_until(unpacked.exists)
         target.run("kill -KILL $(pgrep -f '^python3 -IS -c') $(pgrep -x 'apt-get|dpkg')")
-        said = finish(run)
-        assert said.status == 4
-        said.names("task: The driver")
+        result = finish(run)
+        assert result.status == 4
+        result.assert_shows("task: The driver")
         second = fab(inventory, NAME, "play", STEPS / "driver.yml")
         assert second.status == 0, second.text
-        fab(inventory, NAME, "play", STEPS / "driver.yml").names("changed=0")
+        fab(inventory, NAME, "play", STEPS / "driver.yml").assert_shows("changed=0")
         assert target.run("dpkg --audit").stdout == ""
 
     def test_a_package_torn_while_it_was_unpacked_is_installed_again(
@@ -287,29 +300,29 @@ class TestDriver:
             "Version: 580.95.05-1\nArchitecture: amd64\nMaintainer: x\nDescription: x\n"
         )
         (target.root / "var/lib/dpkg/updates/0001").write_text(stanza)
-        said = fab(inventory, NAME, "play", STEPS / "driver.yml")
-        assert said.status == 0, said.text
-        said.names("warning: installed again, as it was torn: nvidia-modprobe")
+        result = fab(inventory, NAME, "play", STEPS / "driver.yml")
+        assert result.status == 0, result.text
+        result.assert_shows("warning: installed again, as it was torn: nvidia-modprobe")
         assert target.run("dpkg --audit").stdout == ""
 
     def test_a_rig_that_does_not_come_back(self, inventory: Path, target: Rig) -> None:
         faults.switch(target, "no-return", on=True)
         boots = target.state()["boots"]
         wait = "reboot_timeout_seconds=6"
-        said = fab(inventory, NAME, "play", STEPS / "reboot.yml", "-e", wait)
-        assert said.status == 4
-        said.names(
+        result = fab(inventory, NAME, "play", STEPS / "reboot.yml", "-e", wait)
+        assert result.status == 4
+        result.assert_shows(
             "playbooks/tasks/reboot.yml:",
             "did not come back from its reboot within 6 s",
             "task: Reboot, and go on when the rig is back",
             f"host: {NAME}",
             "then run again",
         )
-        assert 6 <= said.seconds < 20
+        assert 6 <= result.seconds < 20
         faults.switch(target, "no-return", on=False)
         target.wait(boots=boots + 1)
         again = fab(inventory, NAME, "play", STEPS / "reboot.yml")
         assert again.status == 0, again.text
-        again.names("changed=0")
+        again.assert_shows("changed=0")
         smi = target.run("nvidia-smi --query-gpu=driver_version --format=csv,noheader | uniq")
         assert smi.stdout.startswith("580.")

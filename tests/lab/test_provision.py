@@ -59,7 +59,7 @@ def inventory(rigs: list[Rig], write_inventory: Callable[..., Path]) -> Path:
 
 @pytest.fixture(scope="module")
 def predicted(rigs: list[Rig], inventory: Path) -> Result:
-    """What check mode says before anything is done, of the first rig."""
+    """The report of check mode for the first rig, before anything is changed."""
     before = rigs[0].run("find /etc /hive /hive-config -xdev | sort | sha1sum; dpkg -l").stdout
     document = provision(inventory, "test", "--check")
     after = rigs[0].run("find /etc /hive /hive-config -xdev | sort | sha1sum; dpkg -l").stdout
@@ -94,14 +94,15 @@ def test_the_second_run_changes_nothing(second: Result) -> None:
 
 
 def test_check_mode_predicted_what_the_run_changed(predicted: Result, first: Result) -> None:
-    said, was = statuses(predicted, "test"), statuses(first, "test")
+    result, was = statuses(predicted, "test"), statuses(first, "test")
     wrong = {
-        task: (said.get(task), status)
+        task: (result.get(task), status)
         for task, status in was.items()
-        if said.get(task) != "unknown" and (said.get(task) == "changed") != (status == "changed")
+        if result.get(task) != "unknown"
+        and (result.get(task) == "changed") != (status == "changed")
     }
     assert wrong == {}
-    assert list(said.values()).count("changed") > 20
+    assert list(result.values()).count("changed") > 20
 
 
 def test_check_mode_knows_a_host_that_is_done(second: Result, inventory: Path) -> None:
@@ -119,7 +120,7 @@ def test_frames_are_few(second: Result) -> None:
 @pytest.mark.parametrize(
     ("command", "answer"),
     [
-        # Nothing of the mining system is left, but all of it is kept.
+        # Nothing of the mining system is left on the rig; all of it is in the backup.
         ("pgrep -c 'lolMiner|hive|screen' || true", "0"),
         ("ls -d /hive /hive-config 2>/dev/null | wc -l", "0"),
         ("find /etc -lname '/hive/*' | wc -l", "0"),
@@ -144,7 +145,7 @@ def test_frames_are_few(second: Result) -> None:
         ("awk '/SwapTotal/ {print ($2 > 0)}' /proc/meminfo", "1"),
         ("readlink -f /etc/environment /etc/default/grub", "/etc/environment\n/etc/default/grub"),
         ("grep -c '/hive' /etc/environment || true", "0"),
-        # The driver and what stands on it.
+        # The driver, and the software that needs it.
         ("nvidia-smi --query-gpu=driver_version --format=csv,noheader | uniq", "580.95.05"),
         ("grep -c 'Open Kernel Module' /proc/driver/nvidia/version", "1"),
         ("ls /usr/bin/nvidia-uninstall 2>/dev/null | wc -l", "0"),

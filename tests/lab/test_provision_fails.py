@@ -1,4 +1,4 @@
-"""Steps that can't work: each says which task failed where and why, and works once it can."""
+"""Steps that fail: the error names task, place and reason, and the step works after the fix."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lab.rigs.machine import Rig
-from tests.lab.operator import STEPS, Said, fab, playbook, switching
+from tests.lab.operator import STEPS, CommandResult, fab, switching, write_playbook
 
 NAME = "test7"
 DRIVER = STEPS / "driver.yml"
@@ -21,18 +21,18 @@ def fault(target: Rig) -> Iterator[Callable[..., None]]:
         yield switch
 
 
-def failed(said: Said, file: str, task: str, *parts: str) -> None:
-    """It ended with 2, and the error names file and line, task and host."""
-    assert said.status == 2, said.text
-    said.names("failed=1", f"{file}:", f"task: {task}", f"host: {NAME}", *parts)
-    (place,) = [line for line in said.stdout.splitlines() if f"{file}:" in line]
+def assert_task_failed(result: CommandResult, file: str, task: str, *parts: str) -> None:
+    """Assert exit status 2, and an error with file and line, task and host."""
+    assert result.status == 2, result.text
+    result.assert_shows("failed=1", f"{file}:", f"task: {task}", f"host: {NAME}", *parts)
+    (place,) = [line for line in result.stdout.splitlines() if f"{file}:" in line]
     path, line = place.split()[0].split(":")[:2]
     written = (STEPS.parent / path).read_text().splitlines()
     assert written[int(line) - 1].strip() == f"- name: {task}"
 
 
 class TestPreflight:
-    """On the rig as it was bought: nothing may be changed."""
+    """On the rig as it was bought: preflight changes nothing."""
 
     @pytest.fixture(autouse=True)
     def unchanged(self, target: Rig) -> Iterator[None]:
@@ -53,9 +53,9 @@ class TestPreflight:
         fault("usb-watchdog")
         fault("secure-boot")
         settings = ("-e", "preflight_root_disk_gb=100000", "-e", "nvidia_driver_branch=400")
-        said = fab(inventory, NAME, "provision", *settings)
-        failed(
-            said,
+        result = fab(inventory, NAME, "provision", *settings)
+        assert_task_failed(
+            result,
             "playbooks/preflight.yml",
             "Refuse what can't work",
             "changed=0",
@@ -70,11 +70,11 @@ class TestPreflight:
         was = (device / "device").read_text()
         (device / "device").write_text("0x1b06\n")  # GTX 1080 Ti
         try:
-            said = fab(inventory, NAME, "provision", "-e", "nvidia_driver_branch=590")
+            result = fab(inventory, NAME, "provision", "-e", "nvidia_driver_branch=590")
         finally:
             (device / "device").write_text(was)
-        failed(
-            said,
+        assert_task_failed(
+            result,
             "playbooks/preflight.yml",
             "Refuse what can't work",
             "driver branch 590 does not support",
@@ -88,12 +88,12 @@ class TestPreflight:
         chassis.write_text("10\n")
         words = ("provision", "--tags", "preflight", "--check")
         try:
-            said = fab(inventory, NAME, *words)
+            result = fab(inventory, NAME, *words)
             meant = fab(inventory, NAME, *words, "--accept-workstation")
         finally:
             chassis.write_text(was)
-        failed(
-            said,
+        assert_task_failed(
+            result,
             "playbooks/preflight.yml",
             "Refuse what can't work",
             "its chassis is a notebook's",
@@ -107,33 +107,35 @@ class TestPreflight:
         for card in cards:
             card.write_text("0x1002\n")  # AMD
         try:
-            said = fab(inventory, NAME, "provision")
+            result = fab(inventory, NAME, "provision")
         finally:
             for card in cards:
                 card.write_text("0x10de\n")
-        failed(
-            said, "playbooks/preflight.yml", "Refuse what can't work", "no NVIDIA GPU is visible"
+        assert_task_failed(
+            result, "playbooks/preflight.yml", "Refuse what can't work", "no NVIDIA GPU is visible"
         )
 
 
 class TestDriver:
-    """From demined rig to driver, through all that can go wrong, in this order."""
+    """From demined rig to driver, with one failure after the other, in this order."""
 
     def test_first_comes_what_it_needs(self, inventory: Path) -> None:
-        said = fab(inventory, NAME, "provision", "--tags", "demine,base")
-        assert said.status == 0, said.text
+        result = fab(inventory, NAME, "provision", "--tags", "demine,base")
+        assert result.status == 0, result.text
 
     def test_the_repository_is_down(self, inventory: Path, fault: Callable[..., None]) -> None:
         fault("repo-down")
-        said = fab(inventory, NAME, "play", DRIVER)
-        failed(said, "playbooks/driver.yml", "Fetch the key", "/cuda/key.asc", "refused")
+        result = fab(inventory, NAME, "play", DRIVER)
+        assert_task_failed(
+            result, "playbooks/driver.yml", "Fetch the key", "/cuda/key.asc", "refused"
+        )
 
     def test_the_key_is_another(self, inventory: Path, target: Rig) -> None:
         pinned = "EB693B3035CD5710E231E123A4B469963BF863CC"
         setting = f"nvidia_repository_key_fingerprint={pinned}"
-        said = fab(inventory, NAME, "play", DRIVER, "-e", setting)
-        failed(
-            said,
+        result = fab(inventory, NAME, "play", DRIVER, "-e", setting)
+        assert_task_failed(
+            result,
             "playbooks/driver.yml",
             "Refuse a key that is not the vendor's",
             "has 1 primary keys",
@@ -145,9 +147,9 @@ class TestDriver:
 
     def test_the_signature_is_wrong(self, inventory: Path, fault: Callable[..., None]) -> None:
         fault("repo-badsig")
-        said = fab(inventory, NAME, "play", DRIVER)
-        failed(
-            said,
+        result = fab(inventory, NAME, "play", DRIVER)
+        assert_task_failed(
+            result,
             "playbooks/driver.yml",
             "What the repository has",
             "NO_PUBKEY",
@@ -157,39 +159,43 @@ class TestDriver:
 
     def test_a_package_that_does_not_exist(self, inventory: Path, target: Rig) -> None:
         # The lists are fetched first: the run before could not.
-        said = fab(inventory, NAME, "play", DRIVER, "-e", "nvidia_driver_branch=999")
-        failed(said, "playbooks/driver.yml", "The driver", "nvidia-open-999 is not in any")
+        result = fab(inventory, NAME, "play", DRIVER, "-e", "nvidia_driver_branch=999")
+        assert_task_failed(
+            result, "playbooks/driver.yml", "The driver", "nvidia-open-999 is not in any"
+        )
         assert "nvidia-open-580" in target.run("apt-cache pkgnames nvidia-open").stdout
 
     def test_a_postinst_fails(self, inventory: Path, fault: Callable[..., None]) -> None:
         package = "nvidia-kernel-open-dkms"
         fault("bad-postinst", package)
-        said = fab(inventory, NAME, "play", DRIVER)
-        failed(
-            said,
+        result = fab(inventory, NAME, "play", DRIVER)
+        assert_task_failed(
+            result,
             "playbooks/driver.yml",
             "The driver",
             f"package {package} could not be installed",
             f"{package}: could not be set up: Input/output error",
         )
-        assert said.text.count("Input/output error") == 1
-        assert len(said.text.splitlines()) < 90
+        assert result.text.count("Input/output error") == 1
+        assert len(result.text.splitlines()) < 90
 
     def test_then_it_works(self, inventory: Path, target: Rig) -> None:
         predicted = fab(inventory, NAME, "play", DRIVER, "--check")
-        said = fab(inventory, NAME, "play", DRIVER)
-        assert said.status == 0, said.text
-        for run in (predicted, said):  # dpkg had left it unpacked only
+        result = fab(inventory, NAME, "play", DRIVER)
+        assert result.status == 0, result.text
+        for run in (predicted, result):  # dpkg had left it unpacked only
             assert "changed      The driver" in run.text
         assert target.run("dpkg --audit").stdout == ""
-        fab(inventory, NAME, "play", DRIVER).names("changed=0")
+        fab(inventory, NAME, "play", DRIVER).assert_shows("changed=0")
 
     def test_headers_are_missing(self, inventory: Path, target: Rig) -> None:
         driver = "dpkg-query -W -f '${Package} ' 'nvidia-*' 'libnvidia-*' libcuda1 2>/dev/null"
         headers = "linux-headers-$(uname -r)"
         target.run(f"dpkg --force-all --purge {headers} $({driver}) 2>&1", check=False)
-        said = fab(inventory, NAME, "play", DRIVER)
-        failed(said, "playbooks/driver.yml", "The driver", "Your kernel headers for kernel")
+        result = fab(inventory, NAME, "play", DRIVER)
+        assert_task_failed(
+            result, "playbooks/driver.yml", "The driver", "Your kernel headers for kernel"
+        )
         again = fab(inventory, NAME, "provision", "--tags", "base,driver")
         assert again.status == 0, again.text
 
@@ -198,7 +204,7 @@ class TestFullDisk:
     def test_a_file_that_does_not_fit(
         self, inventory: Path, target: Rig, fault: Callable[..., None], tmp_path: Path
     ) -> None:
-        play = playbook(
+        play = write_playbook(
             tmp_path,
             {
                 "name": "Copy",
@@ -211,17 +217,17 @@ class TestFullDisk:
             {"name": "Later", "ansible.builtin.command": {"cmd": "touch /root/later"}},
         )
         fault("disk-full", "/opt")
-        said = fab(inventory, NAME, "play", play)
-        assert said.status == 2
-        said.names(f"{play}:5:5: can't write /opt/file: No space left", "task: Copy", NAME)
+        result = fab(inventory, NAME, "play", play)
+        assert result.status == 2
+        result.assert_shows(f"{play}:5:5: can't write /opt/file: No space left", "task: Copy", NAME)
         assert target.run("ls -A /opt").stdout.split() == [".full"]  # no part of it is left
         assert not (target.root / "root/later").exists()
 
     def test_pytorch(self, inventory: Path, target: Rig, fault: Callable[..., None]) -> None:
         fault("disk-full", "/opt")
-        said = fab(inventory, NAME, "play", STEPS / "pytorch.yml")
-        failed(
-            said,
+        result = fab(inventory, NAME, "play", STEPS / "pytorch.yml")
+        assert_task_failed(
+            result,
             "playbooks/pytorch.yml",
             "Locked versions and hashes",
             "can't write /opt/deeprig/torch-tools.txt: No space left on device",

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from lab.rigs.machine import Rig
-from tests.lab.operator import ROOT, Said, fab, reboot, until
+from tests.lab.operator import ROOT, CommandResult, fab, reboot, wait_until
 
 NAME = "test51"
 FOLDER = "/var/backups/deeprig"
@@ -38,57 +38,57 @@ apt-mark showhold | grep -v -e ^nvidia- -e ^libnvidia -e ^cuda -e ^xserver -e ^l
 
 @pytest.fixture(scope="module", autouse=True)
 def no_copies() -> Iterator[None]:
-    """Copies of the tests' rigs are of no use to an operator."""
+    """Remove the copies of the tests' rigs from the checkout."""
     yield
     shutil.rmtree(ROOT / "backups" / NAME, ignore_errors=True)
 
 
-def mines(rig: Rig) -> bool:
-    """Whether the miner and its watchdog run."""
+def is_mining(rig: Rig) -> bool:
+    """Return whether the miner and its watchdog run."""
     return (
         rig.run("pgrep -x lolMiner && systemctl is-active hive-watchdog", check=False).returncode
         == 0
     )
 
 
-def play(inventory: Path, *words: str) -> Said:
-    """Run a verb that takes its time, and see it end well."""
-    said = fab(inventory, NAME, *words, seconds=400)
-    assert said.status == 0, said.text
-    return said
+def run_verb(inventory: Path, *words: str) -> CommandResult:
+    """Run a verb; assert that it succeeds."""
+    result = fab(inventory, NAME, *words, seconds=400)
+    assert result.status == 0, result.text
+    return result
 
 
 def test_the_mining_rig_is_back_and_can_be_provisioned_again(target: Rig, inventory: Path) -> None:
-    until(lambda: mines(target))
+    wait_until(lambda: is_mining(target))
     before = target.run(STATE).stdout.splitlines()
-    play(inventory, "provision", *STEPS)
+    run_verb(inventory, "provision", *STEPS)
     changed = target.run(STATE, check=False).stdout.splitlines()
-    assert not mines(target)
-    assert len(set(before) - set(changed)) > 40  # else there is nothing to bring back
+    assert not is_mining(target)
+    assert len(set(before) - set(changed)) > 40  # otherwise the test would show nothing
 
-    predicted = play(inventory, "restore", "--check")
+    predicted = run_verb(inventory, "restore", "--check")
     assert target.run(STATE, check=False).stdout.splitlines() == changed
-    said = play(inventory, "restore")
-    said.names("packages: 1", "A reboot starts what started then")
-    predicted.names("Files: ", "packages: 1")
+    result = run_verb(inventory, "restore")
+    result.assert_shows("packages: 1", "A reboot starts what started then")
+    predicted.assert_shows("Files: ", "packages: 1")
     assert "changed=0" not in predicted.text
     after = target.run(STATE).stdout.splitlines()
     assert set(before) ^ set(after) == set()
     # Whoever could log in can log in, and what was added stays.
-    play(inventory, "facts")
+    run_verb(inventory, "facts")
     target.run(
         "dpkg-query -W -f '${db:Status-Status}' nvidia-driver | grep -q installed || "
         "test -e /etc/apt/sources.list.d/nvidia.sources"
     )
 
-    again = play(inventory, "restore")
-    again.names("Files: 0, packages: 0, keys: 0, units: 0.", "changed=0")
+    again = run_verb(inventory, "restore")
+    again.assert_shows("Files: 0, packages: 0, keys: 0, units: 0.", "changed=0")
     reboot(target)
-    until(lambda: mines(target))
+    wait_until(lambda: is_mining(target))
 
-    play(inventory, "provision", *STEPS)
-    assert not mines(target)
-    facts = json.loads(play(inventory, "facts", "--json").stdout)
+    run_verb(inventory, "provision", *STEPS)
+    assert not is_mining(target)
+    facts = json.loads(run_verb(inventory, "facts", "--json").stdout)
     rig = facts[NAME]["ansible_local"]["deeprig"]
     assert rig["mining_os"] is None
     assert rig["miners"] == []
@@ -97,8 +97,8 @@ def test_the_mining_rig_is_back_and_can_be_provisioned_again(target: Rig, invent
 
 def test_backups_are_listed_and_copied(target: Rig, inventory: Path) -> None:
     """After the test above: the rig has a backup of what it was."""
-    play(inventory, "backup")
-    status = json.loads(play(inventory, "status", "--json").stdout)[NAME]
+    run_verb(inventory, "backup")
+    status = json.loads(run_verb(inventory, "status", "--json").stdout)[NAME]
     assert status["rig"]["state"] == "whole"
     assert status["here"]["state"] == "whole"
     assert status["rig"]["files"] == status["here"]["files"]
@@ -116,11 +116,11 @@ def test_what_was_before_is_not_made_up_afterwards(target: Rig, inventory: Path)
     copy = ROOT / "backups" / NAME
     sums = (copy / "SHA256SUMS").read_text()
     target.run(f"mv {FOLDER} /root/lost")
-    said = fab(inventory, NAME, "backup")
-    assert said.status == 2
-    said.names("has converted this rig", "fab restore --source")
+    result = fab(inventory, NAME, "backup")
+    assert result.status == 2
+    result.assert_shows("has converted this rig", "fab restore --source")
     assert fab(inventory, NAME, "backup", "--check").status == 2
-    play(inventory, "provision", "--tags", "demine").names("No backup is made")
+    run_verb(inventory, "provision", "--tags", "demine").assert_shows("No backup is made")
     assert target.run(f"test -e {FOLDER}", check=False).returncode != 0
     assert (copy / "SHA256SUMS").read_text() == sums
     assert sorted(copy.parent.glob(f"{NAME}*")) == [copy]
@@ -130,12 +130,12 @@ def test_how_much_a_copy_would_bring_back(target: Rig, inventory: Path) -> None:
     """With the rig's own backup away, as above; nothing of it stays on the rig."""
     before = target.run(STATE, check=False).stdout
     source = ("restore", "--source", str(ROOT / "backups" / NAME))
-    play(inventory, *source, "--check").names("Files: ", "packages: 1")
+    run_verb(inventory, *source, "--check").assert_shows("Files: ", "packages: 1")
     assert target.run(STATE, check=False).stdout == before
     assert target.run("ls /var/backups | grep deeprig", check=False).stdout == ""
-    # Beside one that is another, and stays.
+    # Beside another copy, which stays.
     target.run(f"mkdir {FOLDER}; echo other > {FOLDER}/held.txt")
-    play(inventory, *source, "--check").names("packages: 1")
+    run_verb(inventory, *source, "--check").assert_shows("packages: 1")
     assert target.run("ls /var/backups/ | grep deeprig").stdout.split() == ["deeprig"]
     assert target.run(f"cat {FOLDER}/held.txt").stdout == "other\n"
     target.run(f"rm -r {FOLDER}; mv /root/lost {FOLDER}")
@@ -145,20 +145,20 @@ def test_a_damaged_backup_restores_nothing(target: Rig, inventory: Path) -> None
     """It is listed as damaged; the copy takes its place."""
     etc = "find /etc /hive* -newer /root/stamp -type f | head"
     target.run(f"echo damage >> {FOLDER}/before.tar.gz; touch /root/stamp")
-    said = fab(inventory, NAME, "restore")
-    assert said.status == 2
-    said.names("is damaged", "before.tar.gz", "nothing was restored")
-    play(inventory, "status").names("damaged: before.tar.gz")
+    result = fab(inventory, NAME, "restore")
+    assert result.status == 2
+    result.assert_shows("is damaged", "before.tar.gz", "nothing was restored")
+    run_verb(inventory, "status").assert_shows("damaged: before.tar.gz")
     kept = fab(inventory, NAME, "backup")
     assert kept.status != 0  # a damaged one does not replace the good copy
     assert target.run(etc).stdout == ""
     target.run(f": > {FOLDER}/SHA256SUMS")
-    fab(inventory, NAME, "restore").names("is damaged", "held.txt: not in SHA256SUMS")
+    fab(inventory, NAME, "restore").assert_shows("is damaged", "held.txt: not in SHA256SUMS")
     target.run(f"rm -rf {FOLDER}")
     gone = fab(inventory, NAME, "restore")
     assert gone.status == 2
-    gone.names("There is no backup", "--source")
-    play(inventory, "restore", "--source", str(ROOT / "backups" / NAME))
+    gone.assert_shows("There is no backup", "--source")
+    run_verb(inventory, "restore", "--source", str(ROOT / "backups" / NAME))
     assert target.run("test -e /hive/bin && dpkg-query -W hive", check=False).returncode == 0
 
 
@@ -168,10 +168,10 @@ def test_a_copy_that_is_damaged_is_not_sent(target: Rig, inventory: Path, tmp_pa
     (copy / "held.txt").write_text("other\n")
     sums = f"cd {FOLDER} && find . -type f -exec sha256sum {{}} + | sort"
     before = target.run(sums).stdout
-    said = fab(inventory, NAME, "restore", "--source", str(copy))
-    assert said.status == 2
-    said.names("damaged", "held.txt")
+    result = fab(inventory, NAME, "restore", "--source", str(copy))
+    assert result.status == 2
+    result.assert_shows("damaged", "held.txt")
     assert target.run(sums).stdout == before
     missing = fab(inventory, NAME, "restore", "--source", str(tmp_path / "none"))
     assert missing.status == 2
-    missing.names("does not exist")
+    missing.assert_shows("does not exist")

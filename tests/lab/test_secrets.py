@@ -1,4 +1,4 @@
-"""A whole provision tells nobody the rig's secrets: not the screen, a log, or a process list."""
+"""Provisioning shows the rig's secrets nowhere: not on screen, in a log, or in a process list."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from lab.rigs.machine import Rig
-from tests.lab.operator import Said, fab, playbook, variant
+from tests.lab.operator import CommandResult, fab, write_playbook, write_variant
 
 NAME = "test8"
 PASSWORD = "correct-horse-7"
@@ -58,7 +58,7 @@ def target(steps: tuple[str, ...], make_rig: Callable[[str], Rig]) -> Iterator[R
 
 @pytest.fixture(scope="module")
 def secrets(target: Rig) -> list[str]:
-    """What nobody may see, read from the rig as it was bought."""
+    """The rig's secrets, read from the rig as it was bought."""
     text = target.run("cat /hive-config/*.conf").stdout
     names = r"RIG_PASSWD|FARM_HASH|API_TOKEN"
     found = re.findall(rf'^(?:{names})="?([^"\n]+)', text, re.MULTILINE)
@@ -72,7 +72,7 @@ def secrets(target: Rig) -> list[str]:
 
 @pytest.fixture(scope="module")
 def inventory(target: Rig, write_inventory: Callable[..., Path]) -> Path:
-    return variant(
+    return write_variant(
         write_inventory(target), NAME, ansible_password=PASSWORD, ansible_become_password=PASSWORD
     )
 
@@ -81,16 +81,16 @@ def test_what_a_play_shows_is_masked(inventory: Path, secrets: list[str], tmp_pa
     command = {"cmd": "cat /hive-config/*.conf"}
     shown = {"msg": "{{ settings.stdout_lines + ['login ' ~ ansible_password] }}"}
     failing = {"cmd": "cat /hive-config/*.conf >&2; false"}
-    play = playbook(
+    play = write_playbook(
         tmp_path,
         {"name": "Read", "ansible.builtin.shell": command, "register": "settings"},
         {"name": "Show", "ansible.builtin.debug": shown},
         {"name": "Fail", "ansible.builtin.shell": failing},
     )
-    said = fab(inventory, NAME, "play", play, "--verbose")
-    assert said.status == 2
-    assert said.text.count("RIG_PASSWD=********") == 2
-    assert [secret for secret in secrets if secret in said.text] == []
+    result = fab(inventory, NAME, "play", play, "--verbose")
+    assert result.status == 2
+    assert result.text.count("RIG_PASSWD=********") == 2
+    assert [secret for secret in secrets if secret in result.text] == []
     as_json = fab(inventory, NAME, "play", play, "--json")
     assert "RIG_PASSWD=********" in as_json.stdout
     assert [secret for secret in secrets if secret in as_json.text] == []
@@ -104,24 +104,24 @@ def watch(target: Rig, secrets: list[str]) -> Watch:
 @pytest.fixture(scope="module")
 def provisioned(
     steps: tuple[str, ...], target: Rig, secrets: list[str], watch: Watch, inventory: Path
-) -> Said:
-    # The miner itself has its wallet on its command line: that is the farm's doing, not ours.
+) -> CommandResult:
+    # The miner has its wallet on its command line; that is not our doing.
     target.run("systemctl stop hive-watchdog hive; pkill -x lolMiner", check=False)
     watch.start()
     try:
-        said = fab(inventory, NAME, "provision", "--verbose", "--diff", *steps, seconds=300)
+        result = fab(inventory, NAME, "provision", "--verbose", "--diff", *steps, seconds=300)
     finally:
         watch.ended.set()
         watch.join()
-    assert said.status == 0, said.text
-    return said
+    assert result.status == 0, result.text
+    return result
 
 
-def test_no_secret_on_the_screen(provisioned: Said, secrets: list[str]) -> None:
+def test_no_secret_on_the_screen(provisioned: CommandResult, secrets: list[str]) -> None:
     assert [secret for secret in secrets if secret in provisioned.text] == []
 
 
-def test_no_secret_in_the_log(provisioned: Said, secrets: list[str]) -> None:
+def test_no_secret_in_the_log(provisioned: CommandResult, secrets: list[str]) -> None:
     (log,) = re.findall(r"log: (\S+\.jsonl)", provisioned.stdout)
     file = Path(__file__).parents[2] / log
     text = file.read_text()
@@ -130,15 +130,17 @@ def test_no_secret_in_the_log(provisioned: Said, secrets: list[str]) -> None:
     assert file.stat().st_mode & 0o077 == 0
 
 
-def test_no_secret_in_a_process_list(provisioned: Said, watch: Watch, secrets: list[str]) -> None:
+def test_no_secret_in_a_process_list(
+    provisioned: CommandResult, watch: Watch, secrets: list[str]
+) -> None:
     lines = b"\n".join(watch.seen).replace(b"\0", b" ").decode("utf-8", "replace")
-    assert "sudo -S" in lines  # it looked well enough to see our own
+    assert "sudo -S" in lines  # the watch did see our own commands
     assert "apt-get" in lines
     assert [secret for secret in secrets if secret in lines] == []
 
 
 def test_the_backup_has_them_and_only_root_reads_it(
-    provisioned: Said, target: Rig, secrets: list[str]
+    provisioned: CommandResult, target: Rig, secrets: list[str]
 ) -> None:
     folder = "/var/backups/deeprig"
     kept = target.run(f"tar -xzOf {folder}/before.tar.gz hive-config/rig.conf").stdout
@@ -147,7 +149,9 @@ def test_the_backup_has_them_and_only_root_reads_it(
     assert target.run(f"stat -c %a {folder}/before.tar.gz").stdout.strip() == "600"
 
 
-def test_no_secret_in_the_rigs_journal(provisioned: Said, target: Rig, secrets: list[str]) -> None:
+def test_no_secret_in_the_rigs_journal(
+    provisioned: CommandResult, target: Rig, secrets: list[str]
+) -> None:
     journal = target.run("journalctl --no-pager -o cat _COMM=sudo + _COMM=sshd").stdout
     assert "COMMAND=" in journal
     assert [secret for secret in secrets if secret in journal] == []

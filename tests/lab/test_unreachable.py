@@ -1,4 +1,4 @@
-"""No session with the rig: each way says why and what to do, and leaves the rig as it was."""
+"""The rig is unreachable: the error names reason and fix, and the rig does not change."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import pytest
 from lab.rigs.machine import Rig
 from lab.simulate import faults
 from provision.ssh.connection import CONNECT_TIMEOUT
-from tests.lab.operator import ROOT, Said, command, fab, playbook, variant
+from tests.lab.operator import ROOT, CommandResult, command, fab, write_playbook, write_variant
 
 NAME = "test5"
 MARK: dict[str, Any] = {
@@ -29,14 +29,14 @@ MARK: dict[str, Any] = {
 
 @pytest.fixture
 def mark(target: Rig, tmp_path: Path) -> Iterator[Path]:
-    """A playbook that leaves a mark on the rig, which must not be there afterwards."""
-    yield playbook(tmp_path, MARK)
+    """A playbook that writes a file on the rig; the file must not exist afterwards."""
+    yield write_playbook(tmp_path, MARK)
     assert not (target.root / "root/mark").exists()
 
 
-def refused(said: Said, *parts: str) -> None:
-    assert said.status == 4, said.text
-    said.names("unreachable=1", f"host: {NAME}", *parts)
+def assert_unreachable(result: CommandResult, *parts: str) -> None:
+    assert result.status == 4, result.text
+    result.assert_shows("unreachable=1", f"host: {NAME}", *parts)
 
 
 def fingerprint(key: Path) -> str:
@@ -49,28 +49,32 @@ def own_fingerprint(target: Rig) -> str:
 
 
 def test_unknown_host(inventory: Path, mark: Path) -> None:
-    said = fab(inventory, "tset5", "play", mark)
-    assert said.status == 2
-    said.names(f"unknown host 'tset5'; did you mean '{NAME}'?", "The inventory knows: test5.")
+    result = fab(inventory, "tset5", "play", mark)
+    assert result.status == 2
+    result.assert_shows(
+        f"unknown host 'tset5'; did you mean '{NAME}'?", "The inventory knows: test5."
+    )
 
 
 def test_nothing_listens(inventory: Path, mark: Path) -> None:
-    said = fab(variant(inventory, NAME, ansible_port=9), NAME, "play", mark)
-    refused(said, ":9: connection refused", "Is the rig on")
-    assert said.seconds < CONNECT_TIMEOUT / 2
+    result = fab(write_variant(inventory, NAME, ansible_port=9), NAME, "play", mark)
+    assert_unreachable(result, ":9: connection refused", "Is the rig on")
+    assert result.seconds < CONNECT_TIMEOUT / 2
 
 
 def test_a_name_without_an_address(inventory: Path, mark: Path) -> None:
-    file = variant(inventory, NAME, ansible_host="no-such-rig.invalid")
-    refused(fab(file, NAME, "play", mark), "'no-such-rig.invalid' can't be resolved")
+    file = write_variant(inventory, NAME, ansible_host="no-such-rig.invalid")
+    assert_unreachable(fab(file, NAME, "play", mark), "'no-such-rig.invalid' can't be resolved")
 
 
 def test_a_peer_that_never_answers(inventory: Path, target: Rig, mark: Path) -> None:
     with socket.create_server((target.address, 2222)):
-        file = variant(inventory, NAME, ansible_port=2222, ansible_timeout=2)
-        said = fab(file, NAME, "play", mark)
-    refused(said, ":2222: it takes the connection, but does not answer as an SSH server does")
-    assert 2 <= said.seconds < 2 + 5
+        file = write_variant(inventory, NAME, ansible_port=2222, ansible_timeout=2)
+        result = fab(file, NAME, "play", mark)
+    assert_unreachable(
+        result, ":2222: it takes the connection, but does not answer as an SSH server does"
+    )
+    assert 2 <= result.seconds < 2 + 5
 
 
 @pytest.mark.parametrize("answer", [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n"])
@@ -84,28 +88,32 @@ def test_a_peer_that_is_no_ssh_server(
 
     with socket.create_server((target.address, 2222)) as listening:
         threading.Thread(target=serve, args=(listening,), daemon=True).start()
-        said = fab(variant(inventory, NAME, ansible_port=2222), NAME, "play", mark)
-    refused(said, ":2222: it takes the connection, but does not answer as an SSH server does")
-    assert said.stderr == ""
+        result = fab(write_variant(inventory, NAME, ansible_port=2222), NAME, "play", mark)
+    assert_unreachable(
+        result, ":2222: it takes the connection, but does not answer as an SSH server does"
+    )
+    assert result.stderr == ""
 
 
 def test_wrong_login_password(inventory: Path, mark: Path) -> None:
-    file = variant(inventory, NAME, ansible_password="hunter2hunter2")
-    said = fab(file, NAME, "play", mark)
-    refused(said, "the password was not accepted for user 'user'", "ansible_password")
-    assert "hunter2" not in said.text
+    file = write_variant(inventory, NAME, ansible_password="hunter2hunter2")
+    result = fab(file, NAME, "play", mark)
+    assert_unreachable(result, "the password was not accepted for user 'user'", "ansible_password")
+    assert "hunter2" not in result.text
 
 
 def test_wrong_sudo_password(inventory: Path, mark: Path) -> None:
-    file = variant(inventory, NAME, ansible_become_password="hunter2hunter2")
-    said = fab(file, NAME, "play", mark)
-    refused(said, "sudo did not accept the password of 'user'", "ansible_become_password")
-    assert "hunter2" not in said.text
+    file = write_variant(inventory, NAME, ansible_become_password="hunter2hunter2")
+    result = fab(file, NAME, "play", mark)
+    assert_unreachable(
+        result, "sudo did not accept the password of 'user'", "ansible_become_password"
+    )
+    assert "hunter2" not in result.text
 
 
 def test_no_python(inventory: Path, mark: Path) -> None:
-    file = variant(inventory, NAME, ansible_python_interpreter="/usr/bin/python9")
-    refused(
+    file = write_variant(inventory, NAME, ansible_python_interpreter="/usr/bin/python9")
+    assert_unreachable(
         fab(file, NAME, "play", mark),
         "Python (/usr/bin/python9) is not installed on this rig",
         "apt install python3",
@@ -114,10 +122,12 @@ def test_no_python(inventory: Path, mark: Path) -> None:
 
 
 def test_a_python_that_only_root_may_run(inventory: Path, target: Rig, tmp_path: Path) -> None:
-    play = playbook(tmp_path, MARK, become=False)
+    play = write_playbook(tmp_path, MARK, become=False)
     faults.switch(target, "no-python", on=True)
     try:
-        refused(fab(inventory, NAME, "play", play), "'user' may not run Python (python3)")
+        assert_unreachable(
+            fab(inventory, NAME, "play", play), "'user' may not run Python (python3)"
+        )
     finally:
         faults.switch(target, "no-python", on=False)
 
@@ -130,12 +140,14 @@ def test_a_changed_host_key(
     subprocess.run(["ssh-keygen", "-q", "-t", kind, "-N", "", "-f", other], check=True)
     line = " ".join(other.with_suffix(".pub").read_text().split()[:2])
     known.write_text(f"{target.address} {line}\n")
-    file = variant(inventory, NAME, ansible_ssh_known_hosts_file=str(known))
+    file = write_variant(inventory, NAME, ansible_ssh_known_hosts_file=str(known))
     logins = target.run("journalctl -u ssh -o cat | grep -c Accepted", check=False).stdout
     shown = fingerprint(target.root / f"etc/ssh/ssh_host_{kind}_key.pub")
     for flags in ([], ["--accept-new"]):
-        said = fab(file, NAME, "play", mark, *flags)
-        refused(said, "has CHANGED", shown, fingerprint(other), f"ssh-keygen -R '{target.address}'")
+        result = fab(file, NAME, "play", mark, *flags)
+        assert_unreachable(
+            result, "has CHANGED", shown, fingerprint(other), f"ssh-keygen -R '{target.address}'"
+        )
     assert known.read_text() == f"{target.address} {line}\n"
     after = target.run("journalctl -u ssh -o cat | grep -c Accepted", check=False).stdout
     assert after == logins  # the password was not even offered
@@ -148,13 +160,15 @@ class TestUnknownKey:
 
     @pytest.fixture
     def unknowing(self, inventory: Path, known: Path) -> Path:
-        return variant(inventory, NAME, ansible_ssh_known_hosts_file=str(known))
+        return write_variant(inventory, NAME, ansible_ssh_known_hosts_file=str(known))
 
     def test_is_refused_without_a_terminal(
         self, unknowing: Path, target: Rig, mark: Path, known: Path
     ) -> None:
-        said = fab(unknowing, NAME, "play", mark)
-        refused(said, "is not known: ssh-ed25519", own_fingerprint(target), "--accept-new")
+        result = fab(unknowing, NAME, "play", mark)
+        assert_unreachable(
+            result, "is not known: ssh-ed25519", own_fingerprint(target), "--accept-new"
+        )
         assert not known.exists()
 
     def test_is_remembered_when_told_to(self, unknowing: Path, target: Rig, known: Path) -> None:
@@ -183,7 +197,7 @@ class TestUnknownKey:
 
 
 def at_terminal(words: list[str], answer: str, seconds: float = 15) -> tuple[int, str]:
-    """Run a command at a terminal and answer its one question; its status, and what was seen."""
+    """Run a command at a terminal, answer its question; return exit status and output."""
     pid, terminal = pty.fork()
     if pid == 0:
         os.chdir(ROOT)

@@ -1,4 +1,4 @@
-"""The predictor against measurements, in short; and that nothing is left of its networks."""
+"""The predictor against a few measurements; its networks are removed."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_times_are_as_predicted(cases: list[Comparison]) -> None:
 
 @pytest.mark.extended
 def test_messages_were_worth_predicting(cases: list[Comparison]) -> None:
-    """A step without messages would be far shorter: a predictor of nothing would not pass."""
+    """A step without messages would be much shorter, so ignoring messages would not pass."""
     assert all(case.slowdown > 1.5 for case in cases)
 
 
@@ -75,13 +75,13 @@ def holder() -> Iterator[tuple[subprocess.Popen[str], str, int]]:
         program.kill()
 
 
-def left(name: str) -> list[str]:
+def list_namespaces(name: str) -> list[str]:
     listed = subprocess.run(["ip", "netns", "list"], capture_output=True, text=True, check=True)
     return [line for line in listed.stdout.split() if line.startswith(name)]
 
 
-def runs(pid: int) -> bool:
-    """Whether a process is there and no zombie (who started it is gone, and nobody may reap it)."""
+def is_running(pid: int) -> bool:
+    """Return whether a process runs; a zombie, whose parent is gone, does not."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
@@ -91,11 +91,11 @@ def runs(pid: int) -> bool:
 
 def test_ctrl_c_leaves_nothing(holder: tuple[subprocess.Popen[str], str, int]) -> None:
     program, name, sleeper = holder
-    assert len(left(name)) == 3
+    assert len(list_namespaces(name)) == 3
     program.send_signal(signal.SIGINT)
     program.wait(30)
-    assert left(name) == []
-    assert not runs(sleeper)
+    assert list_namespaces(name) == []
+    assert not is_running(sleeper)
 
 
 def test_what_a_killed_run_left_is_removed_by_the_next(
@@ -104,17 +104,17 @@ def test_what_a_killed_run_left_is_removed_by_the_next(
     program, name, sleeper = holder
     program.kill()
     program.wait(30)
-    assert len(left(name)) == 3
+    assert len(list_namespaces(name)) == 3
     with netns.network(1):
-        assert left(name) == []
-    assert not runs(sleeper)
+        assert list_namespaces(name) == []
+    assert not is_running(sleeper)
 
 
 def test_another_runs_network_is_left_alone(holder: tuple[subprocess.Popen[str], str, int]) -> None:
     _, name, sleeper = holder
     netns.clear()
-    assert len(left(name)) == 3
-    assert runs(sleeper)
+    assert len(list_namespaces(name)) == 3
+    assert is_running(sleeper)
 
 
 def test_a_rank_that_fails_is_told_with_its_last_lines() -> None:

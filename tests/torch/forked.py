@@ -39,7 +39,7 @@ sys.exit(failed)
 
 
 def run(*jobs: tuple[Path, int, Sequence[Mapping[str, Any]]]) -> list[dict[str, Any]]:
-    """The outputs of jobs: each a folder of its own, the number of ranks, and the parts."""
+    """Run jobs (folder, number of ranks, parts); return their outputs."""
     words = []
     for folder, count, parts in jobs:
         job = {

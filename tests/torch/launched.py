@@ -22,7 +22,7 @@ PATIENCE_SECONDS = 120.0
 
 
 class Launched:
-    """`python -m agent.bench --events …`, and what it has told so far."""
+    """`python -m agent.bench --events …`, and its events so far."""
 
     def __init__(self, folder: Path, words: list[str], environment: dict[str, str]) -> None:
         self.folder = folder
@@ -63,7 +63,7 @@ class Launched:
         self.until(lambda event: event.get("text", "").lstrip().startswith(start))
 
     def started(self, ranks: int) -> None:
-        """Wait until so many ranks have said their first word, which is before they load PyTorch:
+        """Wait until so many ranks have sent their first event, which is before they load PyTorch:
         from there on they end with their parents.
         """
         wait_for(
@@ -97,7 +97,7 @@ class Launched:
         return dict(document)
 
     def errors(self) -> str:
-        """What it said on standard error; after its end."""
+        """Its standard error; call it after its end."""
         assert self.process.stderr is not None
         return self.process.stderr.read().decode()
 
@@ -107,7 +107,7 @@ class Launched:
 
 
 def running(pid: int) -> bool:
-    """Whether a process still runs; one that waits only to be reaped does not."""
+    """Return whether a process runs; a zombie does not."""
     return not processes.read_state(pid).startswith(("gone", "Z", "X"))
 
 
@@ -121,7 +121,7 @@ def words(pid: int, file: str) -> list[str]:
 
 @contextmanager
 def launch(folder: Path, *words: str, **environment: str) -> Iterator[Launched]:
-    """A launcher in a folder of its own; nothing of it is left afterwards."""
+    """Start a launcher in a folder; kill all of it after the block."""
     launched = Launched(folder, list(words), environment)
     try:
         yield launched

@@ -1,4 +1,4 @@
-"""docs/bench.md says what there is."""
+"""docs/bench.md describes every part and field."""
 
 from __future__ import annotations
 

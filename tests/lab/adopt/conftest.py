@@ -1,4 +1,4 @@
-"""An operator who has never adopted a rig, and a rig as it was bought."""
+"""A rig as it was bought, and the home folder of an operator without rigs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 from lab.build import flavour
 from lab.rigs.machine import Rig
 from provision.inventory import yaml_source
-from tests.lab.operator import ROOT, Said, finish
+from tests.lab.operator import ROOT, CommandResult, finish
 
 NAME = "test50"
 USER, PASSWORD = flavour.find("hiveos").user, flavour.find("hiveos").password
@@ -35,13 +35,13 @@ other:
 
 @dataclass(frozen=True)
 class Home:
-    """An operator's home folder and inventory, as they are before the first rig."""
+    """An operator's home folder and inventory before the first rig."""
 
     folder: Path
     inventory: Path
     rig: Rig
 
-    def adopt(self, *words: str, password: str = "", address: str = "") -> Said:
+    def adopt(self, *words: str, password: str = "", address: str = "") -> CommandResult:
         """Run `fab adopt`; the password comes from a file."""
         given = self.folder / "password.yml"
         given.write_text(json.dumps({"ansible_password": password}))
@@ -71,9 +71,9 @@ class Home:
         )
         return finish(process)
 
-    def steps(self, said: Said) -> dict[str, str]:
+    def steps(self, result: CommandResult) -> dict[str, str]:
         """The statuses of a run with --json."""
-        (report,) = json.loads(said.stdout)
+        (report,) = json.loads(result.stdout)
         return {step["name"]: step["status"] for step in report["steps"]}
 
     def files(self) -> dict[str, str]:
@@ -111,7 +111,7 @@ class Home:
         return ("-i", str(key), "-o", "IdentitiesOnly=yes", "-o", "BatchMode=yes")
 
 
-#: What adopting changes on a rig, and what the tests here change: kept aside, then put back.
+#: The folders that adopting and the tests here change; their copy is restored after each test.
 FOLDERS = "/etc /home /root /var/mail /run/hardware/sys/class/dmi"
 KEEP = f"mkdir /run/kept && cp -a --parents {FOLDERS} /run/kept"
 PUT_BACK = (
@@ -131,7 +131,7 @@ def bought(make_rig: Callable[[str], Rig]) -> Iterator[Rig]:
 
 @pytest.fixture
 def target(bought: Rig) -> Iterator[Rig]:
-    """That rig; after the test it is as it was bought."""
+    """That rig; after the test it is restored."""
     yield bought
     bought.run(PUT_BACK, check=False)
     bought.wait()
@@ -139,7 +139,7 @@ def target(bought: Rig) -> Iterator[Rig]:
 
 @pytest.fixture
 def home(target: Rig, tmp_path: Path) -> Home:
-    """A rig as it was bought, and an operator who never saw it."""
+    """A rig as it was bought, and an operator without rigs."""
     inventory = tmp_path / "inventory"
     inventory.mkdir()
     (inventory / "rigs.yml").write_text(RIGS)

@@ -14,15 +14,17 @@ from tests.lab.operator import ROOT
 
 
 def test_from_an_address_and_a_password_to_a_managed_rig(home: Home) -> None:
-    said = home.adopt("--user", USER, "--name", "attic", password=PASSWORD)
-    assert said.status == 0, said.text
-    said.names("SHA256:", "HiveOS", "RTX 3090", "made now", "the mining system's default password")
-    # Its key opens the door, and no password does.
+    result = home.adopt("--user", USER, "--name", "attic", password=PASSWORD)
+    assert result.status == 0, result.text
+    result.assert_shows(
+        "SHA256:", "HiveOS", "RTX 3090", "made now", "the mining system's default password"
+    )
+    # The key logs in, and no password does.
     assert home.ssh(*home.by_key).stdout == "in\n"
     refused = home.ssh("-o", "PubkeyAuthentication=no", "-o", "BatchMode=yes")
     assert "Permission denied (publickey)" in refused.stderr
     assert "in" not in refused.stdout
-    # The old password is nobody's any more, root's included.
+    # The old password is no longer valid, for root either.
     secret = home.inventory / "host_vars/attic/secret.yml"
     password = yaml_source.load_yaml(secret)["ansible_become_password"]
     assert secret.stat().st_mode & 0o777 == 0o600
@@ -30,7 +32,7 @@ def test_from_an_address_and_a_password_to_a_managed_rig(home: Home) -> None:
     for user in (USER, "root"):
         assert home.rig.run(f"{check} {user} {PASSWORD}").stdout == ""
         assert home.rig.run(f"{check} {user} {password}").stdout == "1"
-    # The entry is written below what was there, which stays as it was.
+    # The new entry is below the existing ones, which do not change.
     text = (home.inventory / "rigs.yml").read_text()
     kept = [line for line in text.splitlines() if line in RIGS.splitlines()]
     assert kept == RIGS.splitlines()
@@ -45,7 +47,7 @@ def test_from_an_address_and_a_password_to_a_managed_rig(home: Home) -> None:
     assert "# Adopted on " in text
     assert "HiveOS" in text
 
-    # A second time nothing changes, by the address and by the name.
+    # The second run changes nothing, whether by address or by name.
     before = home.files(), home.rig.run("cat /etc/shadow /home/user/.ssh/authorized_keys").stdout
     for words in (("--user", USER), ()):
         again = home.adopt("--json", *words, address="" if words else "attic")
@@ -54,7 +56,7 @@ def test_from_an_address_and_a_password_to_a_managed_rig(home: Home) -> None:
         after = home.files(), home.rig.run("cat /etc/shadow /home/user/.ssh/authorized_keys").stdout
         assert after == before
 
-    # And the rig is one that the other verbs reach, root included.
+    # Other verbs reach the rig, also as root.
     command = [
         sys.executable,
         "-m",
@@ -78,7 +80,7 @@ def test_from_an_address_and_a_password_to_a_managed_rig(home: Home) -> None:
 
 
 def test_a_rig_that_the_inventory_knows_by_its_password(home: Home) -> None:
-    """Its entry has another address, known by the host key; the old password is taken out of it."""
+    """The rig is found by its host key at another address; its old password is removed."""
     key = home.rig.run("cut -d' ' -f-2 /etc/ssh/ssh_host_ed25519_key.pub").stdout.strip()
     rigs = home.inventory / "rigs.yml"
     rigs.write_text(
@@ -92,9 +94,9 @@ def test_a_rig_that_the_inventory_knows_by_its_password(home: Home) -> None:
       ansible_host: 192.0.2.7""",
         )
     )
-    said = home.adopt("--user", USER, password=PASSWORD)
-    assert said.status == 0, said.text
-    said.names("without ansible_password", f"ansible_host: {home.rig.address}")
+    result = home.adopt("--user", USER, password=PASSWORD)
+    assert result.status == 0, result.text
+    result.assert_shows("without ansible_password", f"ansible_host: {home.rig.address}")
     entry = home.entry("cellar")
     assert entry["ansible_host"] == home.rig.address
     assert entry["ansible_ssh_private_key_file"] == "~/.ssh/id_ed25519"
@@ -109,14 +111,14 @@ def test_what_was_left_or_cut_off_is_done_by_the_next_run(home: Home) -> None:
     kept = home.adopt("--user", USER, "--name", "attic", "--keep-passwords", password=PASSWORD)
     assert kept.status == 0, kept.text
     home.rig.run("rm /etc/sudoers.d/* 2>/dev/null; true")
-    # The key opens, and nothing is known: the passwords that everybody knows are found.
+    # The key logs in, and no password is known: default passwords are found.
     (home.inventory / "host_vars/attic/secret.yml").unlink(missing_ok=True)
     found = home.adopt("--json", address="attic")
     assert found.status == 0, found.text
     assert home.steps(found)["password"] == "changed"
     assert home.steps(found)["door"] == "changed"
-    found.names("of root and user", "the mining system's default password")
-    # A password in the entry that is nobody's any more is none that others know.
+    found.assert_shows("of root and user", "the mining system's default password")
+    # An entry's password that is no longer valid does not count as a default password.
     first = "      ansible_user:"
     rigs.write_text(
         rigs.read_text().replace(first, f"      ansible_password: '{PASSWORD}'   # old\n{first}")
@@ -127,7 +129,7 @@ def test_what_was_left_or_cut_off_is_done_by_the_next_run(home: Home) -> None:
     assert steps["password"] == "ok"
     assert steps["inventory"] == "changed"
     assert "ansible_password" not in home.entry("attic")
-    # Cut off before the entry was written: what sudo asks for is kept under the rig's name.
+    # Cut off before the entry was written: the sudo password is kept under the rig's name.
     rigs.write_text(RIGS)
     again = home.adopt("--user", USER, "--name", "attic", "--json")
     assert again.status == 0, again.text

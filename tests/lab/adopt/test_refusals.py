@@ -12,17 +12,17 @@ from tests.lab.adopt.conftest import PASSWORD, RIGS, USER, Home
 
 
 def test_an_entry_that_cant_be_changed_leaves_the_passwords(home: Home) -> None:
-    """It stands in another file of the inventory, in one line: what it says must stay true."""
+    """The entry is on one line of another file, so the password in it must stay valid."""
     (home.inventory / "attic.yml").write_text(
         f"rigs: {{hosts: {{attic: {{ansible_host: {home.rig.address}, ansible_user: {USER},"
         f' ansible_port: {home.rig.port}, ansible_password: "{PASSWORD}"}}}}}}\n'
     )
     for _ in range(2):
-        said = home.adopt("--json", address="attic")
-        assert said.status == 2
-        said.names("attic.yml", "can't be changed safely", "Passwords and the door stay")
-        assert home.steps(said)["inventory"] == "failed"
-        assert "password" not in home.steps(said)
+        result = home.adopt("--json", address="attic")
+        assert result.status == 2
+        result.assert_shows("attic.yml", "can't be changed safely", "Passwords and the door stay")
+        assert home.steps(result)["inventory"] == "failed"
+        assert "password" not in home.steps(result)
     assert home.ssh(*home.by_key).stdout == "in\n"
 
 
@@ -30,9 +30,9 @@ def test_a_key_that_is_refused_leaves_the_password_valid(home: Home) -> None:
     home.rig.run(
         "chmod 777 /home/user"
     )  # sshd takes no keys from a folder that others may write to
-    said = home.adopt("--user", USER, "--json", password=PASSWORD)
-    assert said.status == 2
-    steps = home.steps(said)
+    result = home.adopt("--user", USER, "--json", password=PASSWORD)
+    assert result.status == 2
+    steps = home.steps(result)
     assert steps["key login"] == "failed"
     assert steps["inventory"] == "left"
     assert "password" not in steps
@@ -59,16 +59,16 @@ def test_a_key_that_is_refused_leaves_the_password_valid(home: Home) -> None:
 
 
 def test_a_server_that_goes_on_to_offer_passwords_is_opened_again(home: Home) -> None:
-    """Its own main file has the last word where it does not read the folder first."""
+    """sshd_config overrides the drop-in folder where it does not include it first."""
     home.rig.run(
         "sed -i '/^Include/d' /etc/ssh/sshd_config && cat /etc/ssh/sshd_config.d/address.conf >>"
         f" /etc/ssh/sshd_config && printf 'Match User {USER}\\n PasswordAuthentication yes\\n' >>"
         " /etc/ssh/sshd_config && systemctl restart ssh"
     )
     before = home.rig.run("cat /etc/ssh/sshd_config").stdout
-    said = home.adopt("--user", USER, "--name", "attic", "--json", password=PASSWORD)
-    assert said.status == 2
-    assert home.steps(said)["door"] == "failed"
+    result = home.adopt("--user", USER, "--name", "attic", "--json", password=PASSWORD)
+    assert result.status == 2
+    assert home.steps(result)["door"] == "failed"
     assert home.rig.run("cat /etc/ssh/sshd_config").stdout == before
     assert home.ssh(*home.by_key).stdout == "in\n"
 
@@ -78,13 +78,13 @@ def test_bad_input_changes_nothing(home: Home) -> None:
     state = "find /home/user /etc -newer /run/systemd/units -type f | grep -v sudo_as_admin || :"
     wrong = home.adopt("--user", USER, password="wrong")
     assert wrong.status == 4
-    wrong.names("the password was not accepted")
+    wrong.assert_shows("the password was not accepted")
     none = home.adopt("--user", USER)
     assert none.status == 4
-    none.names("no password is given")
+    none.assert_shows("no password is given")
     taken = home.adopt("--user", USER, "--name", "cellar", password=PASSWORD)
     assert taken.status == 2
-    taken.names("another 'cellar' already", "--name")
+    taken.assert_shows("another 'cellar' already", "--name")
     checked = home.adopt("--user", USER, "--check", "--json", password=PASSWORD)
     assert checked.status == 0
     steps = home.steps(checked)
@@ -96,18 +96,18 @@ def test_bad_input_changes_nothing(home: Home) -> None:
     }
     evil = home.adopt("--user", USER, "--name", "../attic", password=PASSWORD)
     assert evil.status == 2
-    evil.names("'../attic' is not a valid host name")
+    evil.assert_shows("'../attic' is not a valid host name")
     nowhere = home.adopt("--user", USER, "-i", "/nonexistent", password=PASSWORD)
-    nowhere.names("there is no key file /nonexistent")
+    nowhere.assert_shows("there is no key file /nonexistent")
     (home.inventory / "rigs.yml").write_text("rigs:\n  hosts: [a, b]\n")
     broken = home.adopt("--user", USER, password=PASSWORD)
     assert broken.status == 2
-    broken.names("rigs.yml:2")
+    broken.assert_shows("rigs.yml:2")
     (home.inventory / "rigs.yml").write_text(RIGS)
     home.rig.run("echo 31 > /run/hardware/sys/class/dmi/id/chassis_type")
     laptop = home.adopt("--user", USER, password=PASSWORD)
     assert laptop.status == 2
-    laptop.names("personal computer", "convertible", "--accept-workstation")
+    laptop.assert_shows("personal computer", "convertible", "--accept-workstation")
     assert home.rig.run(state).stdout == ""
     assert (home.inventory / "rigs.yml").read_text() == RIGS
     home.rig.run(
@@ -116,11 +116,11 @@ def test_bad_input_changes_nothing(home: Home) -> None:
     )
     closed = home.adopt("--user", USER)
     assert closed.status == 4
-    closed.names("it takes no password", "publickey", "-i FILE")
+    closed.assert_shows("it takes no password", "publickey", "-i FILE")
 
 
 def test_a_hostile_rig_gets_nothing_into_the_inventory(home: Home) -> None:
-    """A user whose name is a template, and who has the password that everybody knows."""
+    """A user whose name is a template, with the default password."""
     marker = home.folder / "marker"
     evil = f"{{{{cycler.__init__.__globals__.os.system('touch {marker}')}}}}"
     home.rig.run(
@@ -128,9 +128,9 @@ def test_a_hostile_rig_gets_nothing_into_the_inventory(home: Home) -> None:
         f" echo {shlex.quote(evil)}:x:1500:1500::/home/x:/bin/sh >> /etc/passwd;"
         f' echo {shlex.quote(evil)}:"$hash":19000:0:99999:7::: >> /etc/shadow'
     )
-    said = home.adopt("--user", USER, "--name", "attic", password=PASSWORD)
-    assert said.status == 2
-    said.names("as a user name")
+    result = home.adopt("--user", USER, "--name", "attic", password=PASSWORD)
+    assert result.status == 2
+    result.assert_shows("as a user name")
     assert (home.inventory / "rigs.yml").read_text() == RIGS
     assert not (home.inventory / "host_vars").exists()
     home.adopt("--check", address="cellar")
@@ -147,12 +147,12 @@ def test_a_rig_that_claims_the_mac_address_of_another_gets_nothing_of_it(home: H
         f"      ssh_host_key: {other}\n      ansible_host: 192.0.2.7",
     )
     rigs.write_text(text)
-    said = home.adopt("--user", USER, "--name", "attic", password=PASSWORD)
-    assert said.status == 0, said.text
-    said.names("it has the MAC address of 'cellar', but another host key")
+    result = home.adopt("--user", USER, "--name", "attic", password=PASSWORD)
+    assert result.status == 0, result.text
+    result.assert_shows("it has the MAC address of 'cellar', but another host key")
     assert home.entry("cellar")["ansible_host"] == "192.0.2.7"
     assert home.entry("attic")["ansible_host"] == home.rig.address
     # By that name it is not reached at all.
     wrong = home.adopt("-e", f"ansible_host={home.rig.address}", address="cellar")
     assert wrong.status == 4
-    wrong.names("is not 'cellar'")
+    wrong.assert_shows("is not 'cellar'")

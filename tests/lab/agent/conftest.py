@@ -16,7 +16,7 @@ import yaml
 
 from lab.build.image import RigImage
 from lab.rigs.machine import Rig
-from tests.lab.operator import fab, switching, variant
+from tests.lab.operator import fab, switching, write_variant
 from tests.monitoring.names import RULE_FILES
 from tests.monitoring.prometheus import Prometheus, prometheus
 
@@ -112,9 +112,11 @@ def agent_inventory(
 ) -> Iterator[tuple[Rig, Path]]:
     """A rig with driver and agent, and its inventory; it samples every second."""
     rig = make_rig(NAME, built=provisioned_image)
-    inventory = variant(write_inventory(rig), NAME, agent_sample_interval=f"{INTERVAL_SECONDS:g}s")
-    said = fab(inventory, NAME, "provision", "--tags", STEPS, seconds=240)
-    assert said.status == 0, said.text
+    inventory = write_variant(
+        write_inventory(rig), NAME, agent_sample_interval=f"{INTERVAL_SECONDS:g}s"
+    )
+    result = fab(inventory, NAME, "provision", "--tags", STEPS, seconds=240)
+    assert result.status == 0, result.text
     yield rig, inventory
     rig.discard()
 

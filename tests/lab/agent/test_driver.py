@@ -1,4 +1,4 @@
-"""The driver: missing, mismatched, upgraded under a running agent, and let go of for an upgrade."""
+"""The driver: missing, mismatched, upgraded under a running agent, replaced by a playbook."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def healthy(watched: Watched) -> None:
 
 def test_mismatch_at_start(watched: Watched, fault: Fault) -> None:
     fault("mismatch")
-    watched.rig.run(f"systemctl restart {UNIT}")  # it comes up, and says what is wrong
+    watched.rig.run(f"systemctl restart {UNIT}")  # it starts, and reports the mismatch
     watched.until('deeprig_driver_state{state="mismatch"} == 1')
     assert "reboot" in watched.verdict("driver", "critical")["advice"]
     watched.alert("DeeprigDriverNotOk")
@@ -81,31 +81,31 @@ def test_no_driver_at_all(watched: Watched) -> None:
 def test_the_driver_is_replaced_by_a_play(watched: Watched) -> None:
     """Another branch: the driver step stops the agent, the agent step starts it."""
     words = ("-e", "nvidia_driver_branch=570", "--tags", "driver,reboot,agent")
-    said = fab(watched.inventory, NAME, "provision", "--verbose", *words, seconds=240)
-    assert said.status == 0, said.text
-    said.names("The agent lets go of the driver")
+    result = fab(watched.inventory, NAME, "provision", "--verbose", *words, seconds=240)
+    assert result.status == 0, result.text
+    result.assert_shows("The agent lets go of the driver")
     watched.until('deeprig_driver_info{driver_version="570.195.03"}')
     assert watched.verdict("driver", "ok")
-    said = fab(watched.inventory, NAME, "provision", "--tags", "driver,reboot,agent", seconds=240)
-    assert said.status == 0, said.text
+    result = fab(watched.inventory, NAME, "provision", "--tags", "driver,reboot,agent", seconds=240)
+    assert result.status == 0, result.text
     watched.until('deeprig_driver_info{driver_version="580.95.05"}')
 
 
 def test_nothing_is_left_to_change(watched: Watched) -> None:
-    said = fab(watched.inventory, NAME, "provision", "--tags", "driver,power,agent", seconds=120)
-    said.names("changed=0")
+    result = fab(watched.inventory, NAME, "provision", "--tags", "driver,power,agent", seconds=120)
+    result.assert_shows("changed=0")
 
 
 def test_a_gpu_that_is_gone_stays_expected(watched: Watched, fault: Fault) -> None:
     rig: Rig = watched.rig
     fault("missing", "1")
     reboot(rig)
-    said = fab(watched.inventory, NAME, "provision", "--tags", "power,agent", seconds=120)
-    assert said.status == 0, said.text
+    result = fab(watched.inventory, NAME, "provision", "--tags", "power,agent", seconds=120)
+    assert result.status == 0, result.text
     assert "gpus: 3\n" in rig.run("cat /etc/deeprig/agent.yml").stdout
     watched.verdict("gpu-count", "critical")
     faults.switch(rig, "missing", on=False, argument="1")
     reboot(rig)
     watched.until("sum(deeprig_gpu_up) == 3")
-    said = fab(watched.inventory, NAME, "provision", "--tags", "power,agent", seconds=120)
-    assert said.status == 0, said.text
+    result = fab(watched.inventory, NAME, "provision", "--tags", "power,agent", seconds=120)
+    assert result.status == 0, result.text

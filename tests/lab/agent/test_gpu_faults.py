@@ -20,19 +20,19 @@ def healthy(watched: Watched) -> None:
     watched.until("sum(deeprig_gpu_up) == 3")
 
 
-def uuid(watched: Watched, address: str) -> str:
+def find_uuid(watched: Watched, address: str) -> str:
     found = watched.until(f'deeprig_gpu_info{{address="{address}"}}')
     return str(found[0]["metric"]["uuid"])
 
 
-def fresh(watched: Watched, address: str) -> bool:
+def is_fresh(watched: Watched, address: str) -> bool:
     """Whether NVML answered for the GPU within two intervals, as the agent serves it."""
     (gpu,) = [g for g in watched.get("/api/v1/rig")["gpus"] if g["address"] == address]
     return bool(gpu["up"]) and time.time() - gpu["read_at"] < 2 * INTERVAL_SECONDS
 
 
 def test_lost(watched: Watched, fault: Fault) -> None:
-    gone = uuid(watched, SECOND)
+    gone = find_uuid(watched, SECOND)
     fault("lost", "1")
     watched.until(f'deeprig_gpu_up{{address="{SECOND}"}} == 0')
     verdict = watched.verdict("gpu-answers", "critical", SECOND)
@@ -43,7 +43,7 @@ def test_lost(watched: Watched, fault: Fault) -> None:
     assert watched.values("count(deeprig_gpu_temperature_celsius)") == [2]
     # Its link is not read as 63 lanes, nor as none.
     watched.until(f'absent(deeprig_pcie_path_width_lanes{{address="{SECOND}"}})')
-    # The driver said so by an Xid, too.
+    # The driver also reported it by an Xid.
     watched.until(f'deeprig_gpu_xid_errors_total{{address="{SECOND}",xid="79"}} > 0')
     assert watched.verdict("gpu-xid", "critical", SECOND)["reading"].startswith("Xid 79")
     faults.switch(watched.rig, "lost", on=False, argument="1")
@@ -51,19 +51,19 @@ def test_lost(watched: Watched, fault: Fault) -> None:
 
 
 def test_hung_for_ever(watched: Watched, fault: Fault) -> None:
-    gone = uuid(watched, SECOND)
+    gone = find_uuid(watched, SECOND)
     restarts = watched.values("deeprig_agent_reader_restarts_total")
     fault("hang", "1")
     began = time.monotonic()
     watched.until(f'deeprig_gpu_up{{address="{SECOND}"}} == 0')
     watched.until(f'absent(deeprig_gpu_temperature_celsius{{uuid="{gone}"}})')
     while time.monotonic() - began < 8:  # for long enough to see what "for ever" does
-        assert fresh(watched, FIRST)
-        assert fresh(watched, THIRD)
+        assert is_fresh(watched, FIRST)
+        assert is_fresh(watched, THIRD)
         time.sleep(0.2)
     assert watched.verdict("gpu-answers", "critical", SECOND)["reading"] == "a call hangs"
     assert watched.verdict("driver", "ok")
-    # The two others answer: there is no reason to replace the reader.
+    # The two others answer, so the reader is not replaced.
     assert watched.values("deeprig_agent_reader_restarts_total") == restarts
     faults.switch(watched.rig, "hang", on=False, argument="1")
     watched.until(f'deeprig_gpu_temperature_celsius{{uuid="{gone}"}}')
@@ -104,7 +104,7 @@ def test_xid(watched: Watched, fault: Fault, code: str, status: str) -> None:
 
 
 def test_heat(watched: Watched, fault: Fault) -> None:
-    hot = uuid(watched, THIRD)
+    hot = find_uuid(watched, THIRD)
     fault("hot", "2")
     watched.until(f'deeprig_gpu_clocks_event_active{{uuid="{hot}",reason="hw_thermal"}} == 1')
     assert "hw_thermal" in watched.verdict("gpu-throttle-heat", "critical", THIRD)["reading"]
@@ -114,7 +114,7 @@ def test_heat(watched: Watched, fault: Fault) -> None:
 
 
 def test_power(watched: Watched, fault: Fault) -> None:
-    capped = uuid(watched, FIRST)
+    capped = find_uuid(watched, FIRST)
     fault("power-cap", "0")
     watched.until(f'deeprig_gpu_clocks_event_active{{uuid="{capped}",reason="sw_power_cap"}} == 1')
     verdict = watched.verdict("gpu-throttle-power", "warning", FIRST)
@@ -123,7 +123,7 @@ def test_power(watched: Watched, fault: Fault) -> None:
 
 
 def test_memory_full(watched: Watched, fault: Fault) -> None:
-    full = uuid(watched, FIRST)
+    full = find_uuid(watched, FIRST)
     fault("memory-full", "0")
     free = f'deeprig_gpu_memory_free_bytes{{uuid="{full}"}}'
     watched.until(f"{free} < 100e6")

@@ -16,7 +16,7 @@ Fault = Callable[..., None]
 STATE = "/var/lib/deeprig"
 
 
-def put(watched: Watched, name: str, content: str) -> None:
+def write_result_file(watched: Watched, name: str, content: str) -> None:
     """Leave a file among the results, as a run does: written, then renamed."""
     path = f"{STATE}/nccl/{name}"
     quoted = shlex.quote(content)
@@ -30,7 +30,7 @@ def no_results(watched: Watched) -> Iterator[None]:
     watched.rig.run(f"rm -rf {STATE}/nccl/*")
 
 
-def result(watched: Watched, bandwidth: float, wrong: int = 0) -> str:
+def make_result(watched: Watched, bandwidth: float, wrong: int = 0) -> str:
     gpus = [gpu["address"] for gpu in watched.get("/api/v1/rig")["gpus"]]
     measured = {"time_seconds": 0.001, "wrong_values": wrong}
     sizes = [
@@ -53,7 +53,7 @@ def result(watched: Watched, bandwidth: float, wrong: int = 0) -> str:
 
 def test_nccl_results(watched: Watched) -> None:
     measured = "deeprig_nccl_bus_bandwidth_bytes_per_second"
-    put(watched, "run1.json", result(watched, 0.3e9))
+    write_result_file(watched, "run1.json", make_result(watched, 0.3e9))
     series = watched.until(measured)
     assert series[0]["metric"]["collective"] == "all_reduce"
     expected = watched.values("deeprig_nccl_bus_bandwidth_expected_bytes_per_second")
@@ -63,7 +63,7 @@ def test_nccl_results(watched: Watched) -> None:
     assert expected[0] == pytest.approx(
         slowest[0] * 0.075 if slowest[0] < 8e9 else slowest[0] * 0.09375
     )
-    put(watched, "run2.json", result(watched, expected[0] * 0.3, wrong=4))
+    write_result_file(watched, "run2.json", make_result(watched, expected[0] * 0.3, wrong=4))
     watched.until(f"{measured} == {expected[0] * 0.3!r}")
     assert watched.verdict("nccl-bandwidth", "critical")["subject"] == "all_reduce nccl 3"
     watched.alert("DeeprigNcclBandwidthLow")
@@ -72,9 +72,9 @@ def test_nccl_results(watched: Watched) -> None:
 
 
 def test_garbage_in_a_result_file(watched: Watched) -> None:
-    put(watched, "good.json", result(watched, 0.3e9))
-    put(watched, "torn.json", '{"format": "deeprig-coll')
-    put(watched, "later.json", '{"format": "deeprig-collectives", "version": 99}')
+    write_result_file(watched, "good.json", make_result(watched, 0.3e9))
+    write_result_file(watched, "torn.json", '{"format": "deeprig-coll')
+    write_result_file(watched, "later.json", '{"format": "deeprig-collectives", "version": 99}')
     watched.rig.run(
         f"head -c 100k /dev/urandom >{STATE}/nccl/noise.json; mkdir {STATE}/nccl/folder.json"
     )
@@ -114,7 +114,7 @@ def test_clock_jump(watched: Watched) -> None:
     )
     try:
         watched.until('deeprig_verdict{check="clock",status="ok"} == 1')
-        # Prometheus has its own clock: what the agent says of its time tells of the jump.
+        # Prometheus has its own clock, so the agent's timestamps show the jump.
         rig.run("echo +7200 >/opt/clock")
         watched.until("deeprig_agent_sample_timestamp_seconds - time() > 3000")
         assert "ahead by 2 h" in watched.verdict("clock", "warning")["reading"]

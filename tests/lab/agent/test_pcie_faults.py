@@ -91,7 +91,7 @@ def test_error_storm_at_the_root_port(watched: Watched, fault: Fault) -> None:
     verdict = watched.verdict("pcie-errors", "critical", GPU)
     assert verdict["reading"].startswith("40000 corrected")
     watched.alert("DeeprigPcieCorrectedErrors", address=PORT)
-    # Whose port it is, the alert says.
+    # The alert names the GPU of the port.
     (alert,) = [
         alert
         for alert in watched.server.api("alerts")["alerts"]

@@ -12,7 +12,7 @@ import yaml
 from playwright.sync_api import sync_playwright
 
 from tests.lab.agent.conftest import UNIT, Watched
-from tests.lab.agent.test_host import put, result
+from tests.lab.agent.test_host import make_result, write_result_file
 from tests.monitoring.queries import Query, queries
 from tests.page.conftest import ARGUMENTS, Complaints, chromium
 from tests.rig.summary import summary
@@ -32,7 +32,7 @@ CPU_FILES = {
 def with_results(watched: Watched) -> Watched:
     """The rig as it is when all is there: GPUs, a benchmark's result, and a validation's."""
     watched.until("sum(deeprig_gpu_up) == 3")
-    put(watched, "run.json", result(watched, 0.3e9))
+    write_result_file(watched, "run.json", make_result(watched, 0.3e9))
     found = summary(report(check("load::transfers", "Copies"), bench=bench()))
     folder = "/var/lib/deeprig/validation"
     watched.rig.run(

@@ -11,7 +11,7 @@ from contextlib import suppress
 import pytest
 
 from tests.lab.agent.conftest import NAME, UNIT, Watched
-from tests.lab.operator import fab, until
+from tests.lab.operator import fab, wait_until
 
 EXPOSURE_MOST = 2.0
 
@@ -26,10 +26,10 @@ def shown(watched: Watched, name: str) -> str:
 
 
 def test_sandbox(watched: Watched) -> None:
-    said = watched.rig.run(f"systemd-analyze security --no-pager {UNIT}").stdout
-    found = re.search(r"Overall exposure level for \S+: ([\d.]+)", said)
-    assert found, said
-    assert float(found[1]) <= EXPOSURE_MOST, said
+    result = watched.rig.run(f"systemd-analyze security --no-pager {UNIT}").stdout
+    found = re.search(r"Overall exposure level for \S+: ([\d.]+)", result)
+    assert found, result
+    assert float(found[1]) <= EXPOSURE_MOST, result
     main = shown(watched, "MainPID")
     status = watched.rig.run(f"cat /proc/{main}/status").stdout
     assert re.search(r"^NoNewPrivs:\t1$", status, re.MULTILINE)
@@ -61,7 +61,7 @@ def test_killed_process_comes_back(watched: Watched, name: str) -> None:
         now = processes(watched)
         return all(now.values()) and now[name] != before[name] and now["server"] != "0"
 
-    until(is_back)
+    wait_until(is_back)
     watched.until("sum(deeprig_gpu_up) == 3")
     watched.until("time() - deeprig_agent_sample_timestamp_seconds < 3")
     # With the server its child goes: systemd ends all that is left of the service.
@@ -132,10 +132,10 @@ def resident(watched: Watched) -> int:
     group = shown(watched, "ControlGroup")
     pids = watched.rig.run(f"cat /sys/fs/cgroup{group}/cgroup.procs", check=False).stdout.split()
     pids = pids or watched.rig.run("pgrep -u deeprig-agent").stdout.split()
-    said = watched.rig.run(
+    result = watched.rig.run(
         f"grep -h VmRSS {' '.join(f'/proc/{pid}/status' for pid in pids)}"
     ).stdout
-    return sum(int(line.split()[1]) for line in said.splitlines())
+    return sum(int(line.split()[1]) for line in result.splitlines())
 
 
 def test_ten_thousand_scrapes(watched: Watched) -> None:
@@ -158,7 +158,7 @@ def test_ten_thousand_scrapes(watched: Watched) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "said"),
+    ("name", "value", "result"),
     [
         ("agent_thresholds", {"no_such": 1}, "unknown threshold 'no_such'"),
         ("pcie_path_width", 3, "3 is not the width of a PCIe link"),
@@ -171,16 +171,16 @@ def test_ten_thousand_scrapes(watched: Watched) -> None:
     ],
 )
 def test_wrong_settings_end_it_with_one_line(
-    watched: Watched, name: str, value: object, said: str
+    watched: Watched, name: str, value: object, result: str
 ) -> None:
     words = ("provision", "--tags", "agent", "-e", json.dumps({name: value}))
     failed = fab(watched.inventory, NAME, *words, seconds=60)
     assert failed.status != 0, failed.text
     assert shown(watched, "ExecMainStatus") == "2"
-    assert shown(watched, "NRestarts") == "0"  # it would not mend itself
+    assert shown(watched, "NRestarts") == "0"  # a restart would not fix it
     journal = watched.rig.run(f"journalctl -u {UNIT} -n 8 -o cat --no-pager").stdout
     (line,) = {line for line in journal.splitlines() if line.startswith("deeprig-agent:")}
-    assert said in line
+    assert result in line
     if name in ("agent_thresholds", "pcie_path_width"):
         assert re.search(r"/etc/deeprig/agent\.yml:\d+: ", line)
     mended = fab(watched.inventory, NAME, "provision", "--tags", "agent", seconds=60)

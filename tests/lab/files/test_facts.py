@@ -19,7 +19,7 @@ KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKb8Vw2rN5tQm9xL4sZc7yE1dF6gH3jP0aUqW
 
 
 @pytest.fixture
-def laid() -> Iterator[Field]:
+def site() -> Iterator[Field]:
     with field() as ground:
         root = ground.kept.parent
         (root / "home").mkdir(exist_ok=True)
@@ -29,53 +29,53 @@ def laid() -> Iterator[Field]:
         yield ground
 
 
-def found(laid: Field) -> list[dict[str, str]]:
+def find_evidence(site: Field) -> list[dict[str, str]]:
     """All evidence of the user's files, whose folder is the rig's /home/mallory."""
     began = time.monotonic()
-    tree = Tree(str(laid.kept.parent))
+    tree = Tree(str(site.kept.parent))
     entries = [*miners.miners(tree), *access.access(tree)]
     assert time.monotonic() - began < 10
     return entries
 
 
-def in_home(laid: Field, work: Callable[[Path], object]) -> Path:
+def in_home(site: Field, work: Callable[[Path], object]) -> Path:
     """Do something as the user in a home below /home."""
-    home = laid.home / "mallory"
+    home = site.home / "mallory"
     if not home.exists():
         home.mkdir()
         os.chown(home, UID, UID)
-        passwd = laid.kept.parent / "etc/passwd"
+        passwd = site.kept.parent / "etc/passwd"
         passwd.write_text(f"mallory:x:{UID}:{UID}::/home/mallory:/bin/sh\n")
     as_user(lambda: work(home))
     return home
 
 
-def test_a_symlink_to_roots_file_tells_nothing(laid: Field) -> None:
+def test_a_symlink_to_roots_file_tells_nothing(site: Field) -> None:
     def work(home: Path) -> None:
         (home / ".ssh").mkdir()
-        (home / ".ssh/authorized_keys").symlink_to(laid.secret)
-        (home / ".profile").symlink_to(laid.secret)
-        (home / ".config").symlink_to(laid.kept)
+        (home / ".ssh/authorized_keys").symlink_to(site.secret)
+        (home / ".profile").symlink_to(site.secret)
+        (home / ".config").symlink_to(site.kept)
 
-    (laid.kept / "autostart").mkdir()
-    (laid.kept / "autostart/x.desktop").write_text("Exec=/opt/t-rex\n")
-    (laid.kept / "autostart").chmod(0o700)
-    in_home(laid, work)
-    assert found(laid) == []
+    (site.kept / "autostart").mkdir()
+    (site.kept / "autostart/x.desktop").write_text("Exec=/opt/t-rex\n")
+    (site.kept / "autostart").chmod(0o700)
+    in_home(site, work)
+    assert find_evidence(site) == []
 
 
-def test_what_the_user_can_read_is_seen(laid: Field) -> None:
+def test_what_the_user_can_read_is_seen(site: Field) -> None:
     def work(home: Path) -> None:
         (home / "dotfiles").write_text("/opt/t-rex\n")
         (home / ".profile").symlink_to("dotfiles")
-        (home / ".bashrc").symlink_to(laid.kept / "conf")
+        (home / ".bashrc").symlink_to(site.kept / "conf")
 
-    (laid.kept / "conf").write_text("/opt/xmrig\n")
-    in_home(laid, work)
-    assert {entry["name"] for entry in found(laid)} == {"t-rex", "xmrig"}
+    (site.kept / "conf").write_text("/opt/xmrig\n")
+    in_home(site, work)
+    assert {entry["name"] for entry in find_evidence(site)} == {"t-rex", "xmrig"}
 
 
-def test_fifos_endless_files_and_kernel_files_do_not_hang(laid: Field) -> None:
+def test_fifos_endless_files_and_kernel_files_do_not_hang(site: Field) -> None:
     def work(home: Path) -> None:
         (home / ".ssh").mkdir()
         os.mkfifo(home / ".ssh/authorized_keys")
@@ -88,12 +88,12 @@ def test_fifos_endless_files_and_kernel_files_do_not_hang(laid: Field) -> None:
         (home / ".bash_profile").write_text("curl " * 400_000)
         (home / ".xinitrc").write_text("".join(f"/x{number}\n" for number in range(200_000)))
 
-    in_home(laid, work)
-    assert [entry["name"] for entry in found(laid)] == ["t-rex"]
+    in_home(site, work)
+    assert [entry["name"] for entry in find_evidence(site)] == ["t-rex"]
 
 
-def test_a_fact_program_of_a_user_is_not_run(laid: Field) -> None:
-    mark = laid.kept / "mark"
+def test_a_fact_program_of_a_user_is_not_run(site: Field) -> None:
+    mark = site.kept / "mark"
 
     def work(home: Path) -> None:
         for name in ("evil.fact", "fifo.fact"):
@@ -103,7 +103,7 @@ def test_a_fact_program_of_a_user_is_not_run(laid: Field) -> None:
             (home / name).write_text(f"#!/bin/sh\ntouch {mark}\n")
             (home / name).chmod(0o755)
 
-    home = in_home(laid, work)
+    home = in_home(site, work)
     facts = setup.local_facts(Host(), str(home))
     assert "is not run" in facts["evil"]
     assert "FIFO" in facts["fifo"]

@@ -20,7 +20,7 @@ OWNER = {"owner": str(UID), "group": str(UID)}
 
 
 @pytest.fixture
-def laid() -> Iterator[Field]:
+def site() -> Iterator[Field]:
     with field() as ground:
         yield ground
 
@@ -30,21 +30,21 @@ def run(module: str, **args: Any) -> dict[str, Any]:
     return dict(imported.run(normalize(module, imported.OPTIONS, args), Host(diff=True)))
 
 
-def refused(module: str, **args: Any) -> str:
+def refusal_of(module: str, **args: Any) -> str:
     """Run a module that must fail; return its message."""
     with pytest.raises(ModuleFailure) as failure:
         run(module, **args)
     return failure.value.msg
 
 
-def user_link(laid: Field, target: Path | str, name: str = "t") -> str:
-    path = laid.home / name
+def user_link(site: Field, target: Path | str, name: str = "t") -> str:
+    path = site.home / name
     as_user(lambda: os.symlink(target, path))
     return str(path)
 
 
-def user_file(laid: Field, name: str = "t", content: str = "mine\n") -> str:
-    path = laid.home / name
+def user_file(site: Field, name: str = "t", content: str = "mine\n") -> str:
+    path = site.home / name
 
     def write() -> None:
         path.parent.mkdir(exist_ok=True)
@@ -69,124 +69,124 @@ WRITERS: dict[str, tuple[str, dict[str, Any]]] = {
 
 @pytest.mark.parametrize("name", WRITERS)
 @pytest.mark.parametrize("goal", ["shadow", "conf", "new"])
-def test_a_users_symlink_to_what_is_roots(laid: Field, name: str, goal: str) -> None:
+def test_a_users_symlink_to_what_is_roots(site: Field, name: str, goal: str) -> None:
     if goal == "new" and name in ("replace", "mode", "owner", "lineinfile", "blockinfile"):
         goal = "sub/conf"
-    before = laid.state()
-    path = user_link(laid, laid.kept / goal)
+    before = site.state()
+    path = user_link(site, site.kept / goal)
     module, args = WRITERS[name]
-    msg = refused(module, **{k: path if v == "{}" else v for k, v in args.items()})
+    msg = refusal_of(module, **{k: path if v == "{}" else v for k, v in args.items()})
     for part in (path, f"user {UID} controls", "belongs to user root", "Remove the symlink"):
         assert part in msg
-    assert laid.state() == before
+    assert site.state() == before
 
 
 @pytest.mark.parametrize("name", WRITERS)
-def test_a_hard_link_to_what_is_roots(laid: Field, name: str) -> None:
-    before = laid.state()
-    path = laid.home / "t"
-    os.link(laid.secret, path)
+def test_a_hard_link_to_what_is_roots(site: Field, name: str) -> None:
+    before = site.state()
+    path = site.home / "t"
+    os.link(site.secret, path)
     module, args = WRITERS[name]
-    msg = refused(module, **{k: str(path) if v == "{}" else v for k, v in args.items()})
+    msg = refusal_of(module, **{k: str(path) if v == "{}" else v for k, v in args.items()})
     assert "2 hard links" in msg
     assert f"user {UID}" in msg
     os.unlink(path)
-    assert laid.state() == before
+    assert site.state() == before
 
 
 @pytest.mark.parametrize("name", WRITERS)
-def test_a_folder_on_the_way_is_a_symlink(laid: Field, name: str) -> None:
-    before = laid.state()
-    path = user_link(laid, laid.kept) + "/conf"
+def test_a_folder_on_the_way_is_a_symlink(site: Field, name: str) -> None:
+    before = site.state()
+    path = user_link(site, site.kept) + "/conf"
     module, args = WRITERS[name]
-    assert "refused" in refused(module, **{k: path if v == "{}" else v for k, v in args.items()})
-    assert laid.state() == before
+    assert "refused" in refusal_of(module, **{k: path if v == "{}" else v for k, v in args.items()})
+    assert site.state() == before
 
 
-def test_what_is_read_is_never_more_than_the_user_can_read(laid: Field) -> None:
-    for path in (user_link(laid, laid.secret, "a"), user_link(laid, laid.kept, "b") + "/shadow"):
-        assert "shadow" in refused("slurp", src=path)
-        assert "shadow" in refused("stat", path=path, follow=True)
-        assert "shadow" in refused("copy", src=path, dest=f"{laid.home}/c", remote_src=True)
-        assert "shadow" in refused("get_url", url=f"file://{path}", dest=f"{laid.home}/c")
-        assert "shadow" in refused("wait_for", path=path, search_regex="x", timeout=0)
-    os.link(laid.secret, laid.home / "hard")
-    assert "hard links" in refused("slurp", src=f"{laid.home}/hard")
-    found = run("find", paths=[str(laid.home)], contains="root's", recurse=True, follow=True)
+def test_what_is_read_is_never_more_than_the_user_can_read(site: Field) -> None:
+    for path in (user_link(site, site.secret, "a"), user_link(site, site.kept, "b") + "/shadow"):
+        assert "shadow" in refusal_of("slurp", src=path)
+        assert "shadow" in refusal_of("stat", path=path, follow=True)
+        assert "shadow" in refusal_of("copy", src=path, dest=f"{site.home}/c", remote_src=True)
+        assert "shadow" in refusal_of("get_url", url=f"file://{path}", dest=f"{site.home}/c")
+        assert "shadow" in refusal_of("wait_for", path=path, search_regex="x", timeout=0)
+    os.link(site.secret, site.home / "hard")
+    assert "hard links" in refusal_of("slurp", src=f"{site.home}/hard")
+    found = run("find", paths=[str(site.home)], contains="root's", recurse=True, follow=True)
     assert found["files"] == []
     assert len(found["skipped_paths"]) == 3
     # The same of a file that every user can read.
-    assert run("slurp", src=user_link(laid, laid.kept / "conf", "d"))["content"]
-    assert run("stat", path=f"{laid.home}/d", follow=True)["stat"]["checksum"]
+    assert run("slurp", src=user_link(site, site.kept / "conf", "d"))["content"]
+    assert run("stat", path=f"{site.home}/d", follow=True)["stat"]["checksum"]
 
 
-def test_a_fifo_does_not_hang(laid: Field) -> None:
-    path = f"{laid.home}/fifo"
+def test_a_fifo_does_not_hang(site: Field) -> None:
+    path = f"{site.home}/fifo"
     as_user(lambda: os.mkfifo(path))
     attempts: dict[str, dict[str, Any]] = {
         "slurp": {"src": path},
         "lineinfile": {"path": path, "line": "x"},
         "copy": {"dest": path, "content": "x"},
-        "get_url": {"url": f"file://{path}", "dest": f"{laid.home}/x"},
+        "get_url": {"url": f"file://{path}", "dest": f"{site.home}/x"},
         "wait_for": {"path": path, "search_regex": "x", "timeout": 0},
     }
     for module, args in attempts.items():
-        assert "FIFO" in refused(module, **args)
-    assert run("find", paths=[str(laid.home)], contains="x", file_type="any")["matched"] == 1
+        assert "FIFO" in refusal_of(module, **args)
+    assert run("find", paths=[str(site.home)], contains="x", file_type="any")["matched"] == 1
     assert run("stat", path=path)["stat"]["isfifo"]
-    assert "FIFO" in refused("copy", src=f"{laid.home}/", dest=f"{laid.kept}/x", remote_src=True)
+    assert "FIFO" in refusal_of("copy", src=f"{site.home}/", dest=f"{site.kept}/x", remote_src=True)
 
 
-def test_a_sparse_file_is_not_read(laid: Field) -> None:
-    path = user_file(laid)
+def test_a_sparse_file_is_not_read(site: Field) -> None:
+    path = user_file(site)
     as_user(lambda: os.truncate(path, 1 << 40))
-    assert "larger than" in refused("slurp", src=path)
-    assert "larger than" in refused("lineinfile", path=path, line="x")
-    found = run("find", paths=[str(laid.home)], contains="x")
+    assert "larger than" in refusal_of("slurp", src=path)
+    assert "larger than" in refusal_of("lineinfile", path=path, line="x")
+    found = run("find", paths=[str(site.home)], contains="x")
     assert (found["matched"], list(found["skipped_paths"])) == (0, [path])
 
 
-def test_the_users_own_symlinks_work(laid: Field) -> None:
-    user_file(laid, "dotfiles/profile")
-    path = user_link(laid, "dotfiles/profile", ".profile")
+def test_the_users_own_symlinks_work(site: Field) -> None:
+    user_file(site, "dotfiles/profile")
+    path = user_link(site, "dotfiles/profile", ".profile")
     assert run("lineinfile", path=path, line="added")["changed"]
-    file = laid.home / "dotfiles/profile"
+    file = site.home / "dotfiles/profile"
     assert file.read_text() == "mine\nadded\n"
     assert file.stat().st_uid == UID
-    assert (laid.home / ".profile").is_symlink()
+    assert (site.home / ".profile").is_symlink()
     # As well to a folder of the user's somewhere else.
-    data = laid.kept / "data"
+    data = site.kept / "data"
     data.mkdir()
     os.chown(data, UID, UID)
-    models = user_link(laid, data, "models")
+    models = user_link(site, data, "models")
     assert run("file", path=models, state="directory", mode="0700")["changed"]
     assert run("copy", dest=f"{models}/a", content="x", **OWNER)["changed"]
     assert (data / "a").stat().st_uid == UID
 
 
-def test_roots_own_symlinks_work(laid: Field) -> None:
-    link = laid.kept / "link"
+def test_roots_own_symlinks_work(site: Field) -> None:
+    link = site.kept / "link"
     link.symlink_to("sub")
     assert run("lineinfile", path=f"{link}/conf", line="added")["changed"]
-    shared = laid.kept / "tmp"
+    shared = site.kept / "tmp"
     shared.mkdir()
     shared.chmod(0o1777)
-    (shared / "link").symlink_to(laid.kept / "conf")
+    (shared / "link").symlink_to(site.kept / "conf")
     assert run("lineinfile", path=f"{shared}/link", line="added")["changed"]
     # Where anybody could have moved it from another folder, it is not followed.
     shared.chmod(0o777)
-    assert "several users control" in refused("lineinfile", path=f"{shared}/link", line="more")
+    assert "several users control" in refusal_of("lineinfile", path=f"{shared}/link", line="more")
     assert run("stat", path="/etc/os-release", follow=True)["stat"]["exists"]
 
 
-def test_a_link_of_roots_that_the_user_moved(laid: Field) -> None:
-    (laid.home / "link").symlink_to(laid.secret)
-    as_user(lambda: os.rename(laid.home / "link", laid.home / "t"))
-    assert f"user {UID} controls" in refused("lineinfile", path=f"{laid.home}/t", line="x")
+def test_a_link_of_roots_that_the_user_moved(site: Field) -> None:
+    (site.home / "link").symlink_to(site.secret)
+    as_user(lambda: os.rename(site.home / "link", site.home / "t"))
+    assert f"user {UID} controls" in refusal_of("lineinfile", path=f"{site.home}/t", line="x")
 
 
-def test_folders_are_created_and_handed_over(laid: Field) -> None:
-    path = laid.home / "a" / "b"
+def test_folders_are_created_and_handed_over(site: Field) -> None:
+    path = site.home / "a" / "b"
     assert run("file", path=str(path), state="directory", mode="0750", **OWNER)["changed"]
     for folder in (path.parent, path):
         info = folder.stat()
@@ -194,8 +194,8 @@ def test_folders_are_created_and_handed_over(laid: Field) -> None:
     assert not run("file", path=str(path), state="directory", mode="0750", **OWNER)["changed"]
 
 
-def test_a_file_that_another_user_put_into_a_shared_folder(laid: Field) -> None:
-    shared = laid.kept / "tmp"
+def test_a_file_that_another_user_put_into_a_shared_folder(site: Field) -> None:
+    shared = site.kept / "tmp"
     shared.mkdir()
     shared.chmod(0o1777)
     planted = shared / "settings"
@@ -212,46 +212,46 @@ def test_a_file_that_another_user_put_into_a_shared_folder(laid: Field) -> None:
         planted.unlink()
 
 
-def test_the_backup_of_a_file_is_not_written_through_a_symlink(laid: Field) -> None:
-    path = user_file(laid)
+def test_the_backup_of_a_file_is_not_written_through_a_symlink(site: Field) -> None:
+    path = user_file(site)
     now = time.time()
 
     def plant() -> None:
         for second in range(-1, 10):
             stamp = time.strftime("%Y-%m-%d@%H:%M:%S", time.localtime(now + second))
-            os.symlink(laid.kept / "new", f"{path}.{os.getppid()}.{stamp}~")
+            os.symlink(site.kept / "new", f"{path}.{os.getppid()}.{stamp}~")
 
     as_user(plant)
-    assert "can't back up" in refused("lineinfile", path=path, line="x", backup=True)
-    assert not (laid.kept / "new").exists()
+    assert "can't back up" in refusal_of("lineinfile", path=path, line="x", backup=True)
+    assert not (site.kept / "new").exists()
 
 
-def test_what_is_validated_cannot_be_replaced(laid: Field) -> None:
-    path = user_file(laid)
-    script = laid.kept / "check"
+def test_what_is_validated_cannot_be_replaced(site: Field) -> None:
+    path = user_file(site)
+    script = site.kept / "check"
     script.write_text('#!/bin/sh\nstat -c "%U %a" "$(dirname "$1")" >"$2"; cat "$1" >>"$2"\n')
     script.chmod(0o755)
-    seen = laid.kept / "seen"
+    seen = site.kept / "seen"
     run("lineinfile", path=path, line="x", validate=f"{script} %s {seen}")
     assert seen.read_text() == "root 700\nmine\nx\n"
     assert os.stat(path).st_uid == UID
 
 
-def test_recursion_stays_below_the_folder(laid: Field) -> None:
-    user_file(laid, "sub/file")
-    user_link(laid, laid.kept, "sub/out")
-    before = laid.state()
-    path = str(laid.home / "sub")
-    assert "follow: false" in refused("file", path=path, recurse=True, mode="a+rwX")
+def test_recursion_stays_below_the_folder(site: Field) -> None:
+    user_file(site, "sub/file")
+    user_link(site, site.kept, "sub/out")
+    before = site.state()
+    path = str(site.home / "sub")
+    assert "follow: false" in refusal_of("file", path=path, recurse=True, mode="a+rwX")
     assert run("file", path=path, recurse=True, mode="go=", follow=False)["changed"]
-    assert laid.state() == before
+    assert site.state() == before
     assert run("file", path=path, state="absent")["changed"]
     assert not os.path.exists(path)
-    assert laid.state() == before
+    assert site.state() == before
 
 
-def test_a_tree_that_is_deeper_than_any_path(laid: Field) -> None:
-    top = laid.home / "deep"
+def test_a_tree_that_is_deeper_than_any_path(site: Field) -> None:
+    top = site.home / "deep"
 
     def dig() -> None:
         top.mkdir()
@@ -261,23 +261,23 @@ def test_a_tree_that_is_deeper_than_any_path(laid: Field) -> None:
             os.chdir("d")
 
     as_user(dig)
-    assert "nested folders" in refused("file", path=str(top), recurse=True, mode="0700")
+    assert "nested folders" in refusal_of("file", path=str(top), recurse=True, mode="0700")
     assert run("file", path=str(top), state="absent")["changed"]
     assert not top.exists()
 
 
-def test_a_command_does_not_run_in_a_folder_that_a_symlink_names(laid: Field) -> None:
-    path = user_link(laid, laid.kept)
-    assert "refused" in refused("command", cmd="touch new", chdir=path)
-    assert run("command", cmd="pwd", chdir=str(laid.home))["stdout"] == str(laid.home)
-    assert not (laid.kept / "new").exists()
+def test_a_command_does_not_run_in_a_folder_that_a_symlink_names(site: Field) -> None:
+    path = user_link(site, site.kept)
+    assert "refused" in refusal_of("command", cmd="touch new", chdir=path)
+    assert run("command", cmd="pwd", chdir=str(site.home))["stdout"] == str(site.home)
+    assert not (site.kept / "new").exists()
 
 
-def test_a_worker_of_a_user_works_as_that_user(laid: Field) -> None:
+def test_a_worker_of_a_user_works_as_that_user(site: Field) -> None:
     """With become_user, everything is as for that user, whose folder is then the worker's own."""
 
     def work() -> None:
-        home = laid.home
+        home = site.home
         run("file", path=f"{home}/a/b", state="directory", mode="0700")
         run("copy", dest=f"{home}/a/file", content="x", mode="0600")
         os.symlink("file", home / "a/link")
@@ -287,15 +287,15 @@ def test_a_worker_of_a_user_works_as_that_user(laid: Field) -> None:
         run("file", path=f"{home}/a/hard", mode="0640")
         run("file", path=f"{home}/a", recurse=True, mode="u+rwX")
         assert run("find", paths=[str(home)], recurse=True, contains="y")["matched"] == 2
-        assert "Permission denied" in refused("slurp", src=str(laid.secret))
+        assert "Permission denied" in refusal_of("slurp", src=str(site.secret))
         run("file", path=f"{home}/a", state="absent")
         assert os.listdir(home) == []
 
     as_user(work)
 
 
-def test_check_mode_refuses_as_well(laid: Field) -> None:
-    path = user_link(laid, laid.kept / "conf")
+def test_check_mode_refuses_as_well(site: Field) -> None:
+    path = user_link(site, site.kept / "conf")
     for module, args in WRITERS.values():
         imported: Any = importlib.import_module(f"provision.remote.modules.{module}")
         asked = {k: path if v == "{}" else v for k, v in args.items()}

@@ -57,21 +57,21 @@ TASKS: list[tuple[str, dict[str, Any]]] = [
 ]
 
 
-def placed(value: Any, names: dict[str, str]) -> Any:
+def fill_in(value: Any, names: dict[str, str]) -> Any:
     if isinstance(value, str):
         for name, text in names.items():
             value = value.replace(f"{{{name}}}", text)
         return value
-    return [placed(element, names) for element in value] if isinstance(value, list) else value
+    return [fill_in(element, names) for element in value] if isinstance(value, list) else value
 
 
 @contextlib.contextmanager
-def ground() -> Iterator[Field]:
-    with field() as laid:
-        as_user(lambda: refill(str(laid.kept), str(laid.home)))
+def attacked_folder() -> Iterator[Field]:
+    with field() as site:
+        as_user(lambda: refill(str(site.kept), str(site.home)))
         # Older kernels let users create such links; here root does, and the user moves it.
-        os.link(laid.secret, laid.home / "pool" / "hard")
-        yield laid
+        os.link(site.secret, site.home / "pool" / "hard")
+        yield site
 
 
 @contextlib.contextmanager
@@ -90,7 +90,7 @@ def time_limit(seconds: float) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
-def disclosed(module: str, result: dict[str, Any]) -> bool:
+def discloses_secret(module: str, result: dict[str, Any]) -> bool:
     """Whether a result has the secret's content, or shows that it was read."""
     digest = hashlib.sha256(f"{SECRET}\n".encode()).hexdigest()
     encoded = base64.b64encode(SECRET.encode()).decode()[:20]
@@ -100,24 +100,26 @@ def disclosed(module: str, result: dict[str, Any]) -> bool:
     )
 
 
-def play(module: str, task: dict[str, Any], laid: Field, seconds: float) -> tuple[str, int, int]:
+def repeat_task(
+    module: str, task: dict[str, Any], site: Field, seconds: float
+) -> tuple[str, int, int]:
     """Run a task again and again; return what it lost to the user, its runs and its successes."""
     run = importlib.import_module(f"provision.remote.modules.{module}")
-    names = {"home": str(laid.home), "path": f"{laid.home}/t", "inner": f"{laid.home}/inner/t"}
-    before = laid.state()
+    names = {"home": str(site.home), "path": f"{site.home}/t", "inner": f"{site.home}/inner/t"}
+    before = site.state()
     end = time.monotonic() + seconds
     runs = succeeded = 0
     while time.monotonic() < end:
         runs += 1
-        asked = {key: placed(value, {**names, "number": str(runs)}) for key, value in task.items()}
+        asked = {key: fill_in(value, {**names, "number": str(runs)}) for key, value in task.items()}
         try:
             result = run.run(normalize(module, run.OPTIONS, asked), Host())
             succeeded += 1
         except ModuleFailure as refusal:
             result = {"msg": refusal.msg}
-        if disclosed(module, result):
+        if discloses_secret(module, result):
             return "disclosed root's secret", runs, succeeded
-        if laid.state() != before:
+        if site.state() != before:
             return "changed what is root's", runs, succeeded
     return "", runs, succeeded
 
@@ -129,10 +131,10 @@ def test_a_user_who_swaps_paths_gains_nothing(seconds: float) -> None:
     counts: dict[str, tuple[int, int]] = {}
     for module, task in TASKS:
         label = f"{module} {task}"
-        with time_limit(3 * seconds), ground() as laid:
-            with running(partial(swap_for_ever, str(laid.home), "t", str(laid.kept))):
-                problem, runs, succeeded = play(module, task, laid, seconds / len(TASKS))
-            problem = problem or ("handed over root's secret" if laid.leaks() else "")
+        with time_limit(3 * seconds), attacked_folder() as site:
+            with running(partial(swap_for_ever, str(site.home), "t", str(site.kept))):
+                problem, runs, succeeded = repeat_task(module, task, site, seconds / len(TASKS))
+            problem = problem or ("handed over root's secret" if site.leaks() else "")
         counts[label] = (runs, succeeded)
         if problem:
             lost[label] = problem

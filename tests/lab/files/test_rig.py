@@ -67,8 +67,8 @@ def test_the_user_gains_nothing_and_keeps_what_is_the_users(target: Rig, invento
     as_user(target, "ethos", f"cd; touch '{INJECTION}'")
     before = target.run(STATE).stdout
 
-    said = fab(inventory, NAME, "provision", "--tags", "demine")
-    assert said.status == 0, said.text
+    result = fab(inventory, NAME, "provision", "--tags", "demine")
+    assert result.status == 0, result.text
     assert target.run(STATE).stdout == before
     assert ": # deeprig: /opt/t-rex" in target.run("cat /home/mallory/.profile").stdout
     assert target.run("stat -c %U /home/mallory/.profile").stdout == "mallory\n"
@@ -84,14 +84,14 @@ def test_the_user_gains_nothing_and_keeps_what_is_the_users(target: Rig, invento
     assert "mallory/.bash" not in kept
 
     as_user(target, "mallory", AFTER)
-    said = fab(inventory, NAME, "restore")
-    assert said.status != 0
-    said.names("/home/mallory/", "user mallory controls", "belongs to user root")
+    result = fab(inventory, NAME, "restore")
+    assert result.status != 0
+    result.assert_shows("/home/mallory/", "user mallory controls", "belongs to user root")
     assert target.run(STATE).stdout == before
 
     as_user(target, "mallory", "cd; rm -rf .ssh .profile .config")
-    said = fab(inventory, NAME, "restore")
-    assert said.status == 0, said.text
+    result = fab(inventory, NAME, "restore")
+    assert result.status == 0, result.text
     assert target.run(STATE).stdout == before
     profile = target.run("cd /home/mallory; stat -c '%U %G' .profile; cat .profile").stdout
     assert profile == "mallory mallory\numask 022\n/opt/t-rex --pool x &\n"
@@ -99,4 +99,4 @@ def test_the_user_gains_nothing_and_keeps_what_is_the_users(target: Rig, invento
     link = "readlink /home/mallory/.config/systemd/user/y.service"
     assert target.run(link).stdout == "/etc/shadow\n"
     again = fab(inventory, NAME, "restore")
-    again.names("Files: 0", "changed=0")
+    again.assert_shows("Files: 0", "changed=0")

@@ -1,4 +1,4 @@
-"""What the rig itself says of what still mines on it: no word of this is the product's own."""
+"""What still mines on a rig, found without the product's code."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from lab.rigs.machine import Rig
 from tests.lab.operator import fab
 
-#: Words that only a mining system's or a miner's command lines hold, in any flavour.
+#: Words of command lines that only mining systems and miners have.
 OF_MINERS = (
     r"/hive|/opt/mmp|/opt/ethos|minerstat|rclocal|update_status|xminer|gpu-tuning|/opt/guard|"
     r"SCREEN|tmux|shellinabox|ncat|core/"
@@ -26,31 +26,35 @@ true
 
 def facts(inventory: Path, name: str) -> dict[str, Any]:
     """deeprig's own facts of a rig."""
-    said = fab(inventory, name, "facts", "--json")
-    assert said.status == 0, said.text
-    found: dict[str, Any] = json.loads(said.stdout)[name]["ansible_local"]["deeprig"]
+    result = fab(inventory, name, "facts", "--json")
+    assert result.status == 0, result.text
+    found: dict[str, Any] = json.loads(result.stdout)[name]["ansible_local"]["deeprig"]
     return found
 
 
 def demine(inventory: Path, name: str, *words: str) -> dict[str, Any]:
     """`fab provision --tags demine --json`: the counts, and the status of each task."""
-    said = fab(inventory, name, "provision", "--tags", "demine", "--json", *words)
-    document: dict[str, Any] = json.loads(said.stdout)
-    assert said.status == 0, said.stdout
+    result = fab(inventory, name, "provision", "--tags", "demine", "--json", *words)
+    document: dict[str, Any] = json.loads(result.stdout)
+    assert result.status == 0, result.stdout
     tasks: dict[str, str] = {}
     for number, task in enumerate(document["tasks"]):
         tasks[f"{number} {task['task']}"] = task["status"]
     return {**document["hosts"][name], "tasks": tasks}
 
 
-def sockets(rig: Rig) -> list[str]:
+def list_sockets(rig: Rig) -> list[str]:
     """Listening ports and connections of the rig's own processes, but for sshd's."""
     lines = rig.run("ss -Htnap").stdout.splitlines()
     return [line for line in lines if "users:" in line and '"sshd"' not in line]
 
 
-def left(rig: Rig) -> list[str]:
-    """All that runs or listens on the rig and is a miner's; nothing on a rig that is demined."""
+def find_mining(rig: Rig) -> list[str]:
+    """List the processes and sockets of miners; a demined rig has none."""
     fake_miners = rig.run(FAKE_MINERS).stdout.splitlines()
     others = rig.run("ps -eo args=").stdout.splitlines()
-    return [*fake_miners, *(line for line in others if re.search(OF_MINERS, line)), *sockets(rig)]
+    return [
+        *fake_miners,
+        *(line for line in others if re.search(OF_MINERS, line)),
+        *list_sockets(rig),
+    ]

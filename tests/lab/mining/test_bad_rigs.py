@@ -1,4 +1,4 @@
-"""No clean case: systems whose insides nobody knows, what is left of one, a read-only root."""
+"""Difficult rigs: unknown systems, half-removed systems, a read-only root."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from lab.rigs.machine import Rig
 from lab.simulate import faults
-from tests.lab.mining.rigs import demine, facts, left
+from tests.lab.mining.rigs import demine, facts, find_mining
 from tests.lab.operator import fab, reboot
 
 MakeRig = Callable[..., Rig]
@@ -35,9 +35,9 @@ def test_a_system_that_is_refused(
     inventory = write_inventory(rig)
     before = rig.run(TREE).stdout
     for command in (("provision",), ("play", "playbooks/demine.yml")):
-        said = fab(inventory, name, *command)
-        assert said.status != 0
-        said.names(*words, "install Ubuntu 24.04 on an SSD", "changed=0")
+        result = fab(inventory, name, *command)
+        assert result.status != 0
+        result.assert_shows(*words, "install Ubuntu 24.04 on an SSD", "changed=0")
     assert rig.run(TREE).stdout == before
     rig.down()
 
@@ -57,8 +57,8 @@ def test_nothing_is_found_on_a_plain_system(clean: Rig, write_inventory: WriteIn
     before = clean.run(TREE).stdout
     assert demine(inventory, clean.name)["changed"] == 0
     assert clean.run(TREE).stdout == before
-    said = fab(inventory, clean.name, "facts")
-    said.names("miners   none", "system   Debian")
+    result = fab(inventory, clean.name, "facts")
+    result.assert_shows("miners   none", "system   Debian")
 
 
 def test_a_program_of_unknown_name_stays_on_a_host_that_trains(
@@ -91,9 +91,9 @@ def test_a_unit_that_the_rig_is_lost_without_is_left_to_the_operator(
         "cp /usr/lib/lab-hardware/fake-miner /opt/xmrig; systemctl daemon-reload; "
         "systemctl restart ssh"
     )
-    said = fab(inventory, rig.name, "provision", "--tags", "demine")
-    assert said.status != 0
-    said.names("still here", "/etc/systemd/system/ssh.service", "by hand")
+    result = fab(inventory, rig.name, "provision", "--tags", "demine")
+    assert result.status != 0
+    result.assert_shows("still here", "/etc/systemd/system/ssh.service", "by hand")
     assert rig.answers()
     assert rig.run("systemctl is-enabled ssh").stdout.strip() == "enabled"
     rig.down()
@@ -103,9 +103,9 @@ def test_a_read_only_root_is_refused(clean: Rig, write_inventory: WriteInventory
     inventory = write_inventory(clean)
     faults.switch(clean, "read-only", on=True)
     reboot(clean)
-    said = fab(inventory, clean.name, "provision")
-    assert said.status != 0
-    said.names("playbooks/preflight.yml", "mounted read-only", "fsck", "changed=0")
+    result = fab(inventory, clean.name, "provision")
+    assert result.status != 0
+    result.assert_shows("playbooks/preflight.yml", "mounted read-only", "fsck", "changed=0")
 
 
 @pytest.mark.parametrize(
@@ -126,15 +126,15 @@ def test_what_is_left_of_a_system(
     rig = make_rig("test32")
     inventory = write_inventory(rig)
     rig.run(ruin)
-    said = fab(inventory, rig.name, "facts")
-    said.names("removed by half", f"no {missing}")
-    said = fab(inventory, rig.name, "provision", "--tags", "demine")
-    assert said.status == 0, said.text
-    said.names("removed by half", missing)
+    result = fab(inventory, rig.name, "facts")
+    result.assert_shows("removed by half", f"no {missing}")
+    result = fab(inventory, rig.name, "provision", "--tags", "demine")
+    assert result.status == 0, result.text
+    result.assert_shows("removed by half", missing)
     assert demine(inventory, rig.name)["changed"] == 0
     # The boot menu's settings were a link into it, and the network needs what stood there.
     rig.run("update-grub")
     reboot(rig)
     assert rig.run("grep -wo net.ifnames=0 /proc/cmdline").stdout.strip() == "net.ifnames=0"
-    assert left(rig) == []
+    assert find_mining(rig) == []
     assert facts(inventory, rig.name)["mining_os"] is None

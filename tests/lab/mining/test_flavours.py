@@ -1,4 +1,4 @@
-"""Every mining system from the day it was bought until nothing of it is left, and stays so."""
+"""Every mining system is removed, and does not return after a reboot."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import pytest
 
 from lab.rigs.machine import Rig
 from tests.lab.mining.pool import ADDRESS
-from tests.lab.mining.rigs import demine, facts, left, sockets
-from tests.lab.operator import reboot, until
+from tests.lab.mining.rigs import demine, facts, find_mining, list_sockets
+from tests.lab.operator import reboot, wait_until
 
 #: The rig of each flavour, and the key of its system.
 RIGS = {
@@ -28,7 +28,7 @@ RIGS = {
 
 @dataclass(frozen=True)
 class Demined:
-    """A rig that was demined, and what was said on the way."""
+    """A rig that was demined, and the reports of each step."""
 
     flavour: str
     rig: Rig
@@ -45,14 +45,14 @@ def demined(
     make_rig: Callable[..., Rig],
     write_inventory: Callable[..., Path],
 ) -> Iterator[Demined]:
-    """One flavour after the other, each on a rig of its own."""
+    """Each flavour, on its own rig."""
     name = RIGS[request.param][0]
     rig = make_rig(name, flavour=request.param)
     inventory = write_inventory(rig)
-    # It mines: the pool has its connection.
-    until(
+    # It mines: it is connected to the pool.
+    wait_until(
         lambda: any(
-            f"{ADDRESS[0]}:{ADDRESS[1]}" in line and "ESTAB" in line for line in sockets(rig)
+            f"{ADDRESS[0]}:{ADDRESS[1]}" in line and "ESTAB" in line for line in list_sockets(rig)
         )
     )
     before = facts(inventory, name)
@@ -70,7 +70,7 @@ def test_the_system_was_named(demined: Demined) -> None:
 
 
 def test_nothing_is_left(demined: Demined) -> None:
-    assert left(demined.rig) == []
+    assert find_mining(demined.rig) == []
     assert demined.after["mining_os"] is None
     assert demined.after["miners"] == []
     assert {one["kind"] for one in demined.after["access"]} <= {"key", "sudo"}
@@ -79,11 +79,12 @@ def test_nothing_is_left(demined: Demined) -> None:
 
 
 def test_check_mode_predicted_it(demined: Demined) -> None:
-    said, was = demined.predicted["tasks"], demined.first["tasks"]
+    result, was = demined.predicted["tasks"], demined.first["tasks"]
     wrong = {
-        task: (said.get(task), status)
+        task: (result.get(task), status)
         for task, status in was.items()
-        if said.get(task) != "unknown" and (said.get(task) == "changed") != (status == "changed")
+        if result.get(task) != "unknown"
+        and (result.get(task) == "changed") != (status == "changed")
     }
     assert wrong == {}
     assert demined.predicted["changed"] > 0
@@ -100,7 +101,7 @@ def test_the_second_run_changes_nothing(demined: Demined) -> None:
 def check_it_stays_demined(demined: Demined, reboots: int) -> None:
     for _ in range(reboots):
         reboot(demined.rig)
-        assert left(demined.rig) == []
+        assert find_mining(demined.rig) == []
     found = facts(demined.inventory, demined.rig.name)
     assert found["mining_os"] is None
     assert found["miners"] == []
@@ -116,7 +117,7 @@ def test_it_stays_demined_over_more_reboots(demined: Demined) -> None:
     check_it_stays_demined(demined, 2)
 
 
-#: What is the operator's, or the distribution's, and stays or comes back: a command and its answer.
+#: What belongs to the operator or to the distribution stays or comes back: command, output.
 KEPT = {
     "msos": [
         (
@@ -161,7 +162,7 @@ KEPT = {
 @pytest.mark.parametrize("demined", list(KEPT), indirect=True)
 def test_what_is_kept_and_given_back(demined: Demined) -> None:
     if demined.flavour == "msos":
-        # Its screens wrote the servers anew at each boot, and marked the file.
+        # Its scripts wrote the name servers at each boot, and marked the file.
         demined.rig.run("sed -i '/minerstat/d' /etc/resolv.conf")
         reboot(demined.rig)
     for command, answer in KEPT[demined.flavour]:

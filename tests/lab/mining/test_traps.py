@@ -1,12 +1,12 @@
-"""The traps of the flavours are real: who does it the simple way falls into them."""
+"""The traps of the flavours are real: the obvious way to remove a miner triggers them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 from lab.rigs.machine import Rig
-from tests.lab.mining.rigs import left
-from tests.lab.operator import reboot, until
+from tests.lab.mining.rigs import find_mining
+from tests.lab.operator import reboot, wait_until
 
 MakeRig = Callable[..., Rig]
 
@@ -31,6 +31,6 @@ def test_msos_comes_back_and_takes_the_name_servers(make_rig: MakeRig) -> None:
     rig = make_rig("test37", flavour="msos")
     rig.run("pkill -u minerstat; sed -i /minerstat/d /etc/resolv.conf")
     reboot(rig)
-    until(lambda: "minerstat" in rig.run("cat /etc/resolv.conf").stdout)
-    until(lambda: any("t-rex/t-rex" in line for line in left(rig)))
+    wait_until(lambda: "minerstat" in rig.run("cat /etc/resolv.conf").stdout)
+    wait_until(lambda: any("t-rex/t-rex" in line for line in find_mining(rig)))
     rig.down()

@@ -1,4 +1,4 @@
-"""One QEMU machine for all tests here; where there is no QEMU they say so, in CI they fail."""
+"""One QEMU machine for all tests here. Without QEMU they are skipped; in CI they fail."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lab.qemu import image
 from lab.qemu.machine import QemuMachine
 
 HERE = Path(__file__).parent
-TOLD: dict[str, Any] = yaml.safe_load((HERE / "machine.yml").read_text())
+OPTIONS: dict[str, Any] = yaml.safe_load((HERE / "machine.yml").read_text())
 #: What an emulated display is made to look like: an RTX 3090.
 CARD = {"vendor": "0x10de", "device": "0x2204", "class": "0x030000"}
 READ = """
@@ -30,32 +30,32 @@ print(json.dumps([dataclasses.asdict(gpu) | {
 
 @dataclasses.dataclass(frozen=True)
 class Tree:
-    """The machine, and what was read of it before anything was injected."""
+    """The machine, and its GPUs as read before any error was injected."""
 
     machine: QemuMachine
     gpus: list[dict[str, Any]]
 
     def again(self) -> list[dict[str, Any]]:
-        """What is read now."""
+        """Read the GPUs now."""
         found: list[dict[str, Any]] = self.machine.python(READ)
         return found
 
 
 def _displays(machine: QemuMachine) -> list[str]:
-    """The addresses of everything that sits behind the ports and is no port, in order."""
+    """List the addresses of all devices behind ports, in order."""
     script = "cd /sys/bus/pci/devices; grep -L '^0x06' 0000:0[1-9a-f]:*/class"
     return sorted(line.split("/")[0] for line in machine.shell(script).splitlines())
 
 
 def make_cards(machine: QemuMachine) -> None:
-    """Let every display be a card as the product looks for them."""
+    """Make every display look like an NVIDIA card."""
     for address in _displays(machine):
         machine.disguise(address, CARD)
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Where there is no QEMU, skip all tests here with one line; in CI they fail."""
+    """Without QEMU, skip all tests here with one line; in CI they fail."""
     here = [item for item in items if item.path.is_relative_to(HERE)]
     problem = image.unusable() if here else None
     if problem is None or os.environ.get("CI") == "true":
@@ -71,6 +71,6 @@ def tree() -> Iterator[Tree]:
     """The machine, booted once."""
     if problem := image.unusable():
         pytest.fail(f"The PCIe tests must run in CI: {problem}", pytrace=False)
-    with QemuMachine(TOLD["devices"]) as machine:
+    with QemuMachine(OPTIONS["devices"]) as machine:
         make_cards(machine)
         yield Tree(machine, machine.python(READ))

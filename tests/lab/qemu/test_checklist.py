@@ -1,4 +1,4 @@
-"""The checklist's observations on a real kernel: what QEMU was told is what is ticked."""
+"""The checklist's observations on a real kernel match QEMU's options."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from provision.checklist import checklist
 from provision.checklist import configuration as cases
 from provision.checklist.checklist import Entry
-from tests.lab.qemu.conftest import TOLD, Tree
+from tests.lab.qemu.conftest import OPTIONS, Tree
 
 #: The whole facts of a rig, as gathering has them; a machine of files alone has no packages.
 FACTS = """
@@ -19,7 +19,7 @@ from provision.remote.facts.rig import rig
 from provision.remote.facts.tree import Tree
 print(json.dumps(rig(Tree(), dpkg.Database(""))))
 """
-GPUS = {gpu["name"]: number for number, gpu in enumerate(TOLD["gpus"])}
+GPUS = {gpu["name"]: number for number, gpu in enumerate(OPTIONS["gpus"])}
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ def observed(facts: dict[str, Any], *names: str, **board: Any) -> dict[str, Entr
 def test_the_displays_are_cards_of_the_table(facts: dict[str, Any]) -> None:
     made = cases.from_facts("qemu", facts, [], {})
     assert {card.name for card in made.cards} == {"GeForce RTX 3090"}
-    assert made.count == len(TOLD["gpus"])
+    assert made.count == len(OPTIONS["gpus"])
 
 
 def test_sub_links_are_counted(facts: dict[str, Any]) -> None:
@@ -56,15 +56,15 @@ def test_sub_links_are_counted(facts: dict[str, Any]) -> None:
 
 
 def test_the_parts_of_a_split_slot_are_counted(facts: dict[str, Any]) -> None:
-    """Two functions of one device are one slot, split; machine.yml says how many parts each has."""
-    names = [gpu["name"] for gpu in TOLD["gpus"] if gpu["port"].startswith("0000:00:0a.")]
-    assert len(names) == len(TOLD["slots"]["0000:00:0a"])
+    """Two functions of one device are one slot, split; machine.yml has the number of parts."""
+    names = [gpu["name"] for gpu in OPTIONS["gpus"] if gpu["port"].startswith("0000:00:0a.")]
+    assert len(names) == len(OPTIONS["slots"]["0000:00:0a"])
     split = observed(facts, *names)["split"]
     assert split.reading == ("2 sub-links of the processor's: 0000:00:0a.0 x4, 0000:00:0a.1 x4")
 
 
 def test_a_card_of_one_lane_is_no_fault_of_its_riser(facts: dict[str, Any]) -> None:
-    """An emulated endpoint has one lane: its port of x16 shows x1, and no riser mends that."""
+    """An emulated endpoint has one lane: its port of x16 shows x1, and no riser changes that."""
     assert observed(facts, "on_wide", "on_express")["risers"].status == "ok"
     card = facts["gpus"][GPUS["on_express"]]["path"][-1]
     card["max_width"] = 16  # what the same port would mean for a card of 16
@@ -83,14 +83,14 @@ def test_paths_that_are_too_narrow(facts: dict[str, Any]) -> None:
 
 
 def test_memory_windows_are_those_of_qemu(facts: dict[str, Any]) -> None:
-    for gpu in TOLD["gpus"]:
+    for gpu in OPTIONS["gpus"]:
         if "bar1" not in gpu:
             continue
         bars = facts["gpus"][GPUS[gpu["name"]]]["bars"]
         assert bars[0]["size_bytes"] == gpu["bar1"] << 20, gpu["name"]
     seen = observed(facts, "on_wide", "on_four")
     assert seen["memory-windows"].status == "ok"
-    # Its firmware puts windows of some MiB below 4 GiB, and they are no 24 GiB.
+    # Its firmware puts windows of some MiB below 4 GiB; a 24 GiB window would not fit.
     assert seen["above-4g"].status == "to do"
     assert seen["rebar"].status == "to do"
 
@@ -98,7 +98,7 @@ def test_memory_windows_are_those_of_qemu(facts: dict[str, Any]) -> None:
 def test_errors_of_the_path_are_seen(tree: Tree) -> None:
     """Injected at the port above the card, which is where real ones are counted mostly."""
     before = observed(tree.machine.python(FACTS), "on_wide")["generation"]
-    port = TOLD["gpus"][GPUS["on_wide"]]["port"]
+    port = OPTIONS["gpus"][GPUS["on_wide"]]["port"]
     tree.machine.inject_status(port, "correctable", 0)
     after = observed(tree.machine.python(FACTS), "on_wide")["generation"]
     assert after.status == "to do"

@@ -1,4 +1,4 @@
-"""The PCIe readings on a real kernel, against what QEMU was told (machine.yml)."""
+"""The PCIe readings on a real kernel match QEMU's options (machine.yml)."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from tests.lab.qemu.conftest import TOLD, Tree
+from tests.lab.qemu.conftest import OPTIONS, Tree
 
-GPUS: list[dict[str, Any]] = TOLD["gpus"]
+GPUS: list[dict[str, Any]] = OPTIONS["gpus"]
 NAMES = [gpu["name"] for gpu in GPUS]
 
 
@@ -58,7 +58,9 @@ def test_nothing_is_counted_before_an_error(tree: Tree) -> None:
     assert set(found.values()) == {0}
 
 
-@pytest.mark.parametrize("error", TOLD["errors"], ids=lambda one: f"{one['gpu']}-{one['counter']}")
+@pytest.mark.parametrize(
+    "error", OPTIONS["errors"], ids=lambda one: f"{one['gpu']}-{one['counter']}"
+)
 def test_an_error_is_counted_where_it_happened(error: dict[str, Any], tree: Tree) -> None:
     """One more of that name at that device, in its total, and nothing anywhere else."""
     address = tree.gpus[NAMES.index(error["gpu"])]["path"][error["at"]]["address"]

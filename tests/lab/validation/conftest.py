@@ -1,4 +1,4 @@
-"""A provisioned rig, and what `fab validate` says of it."""
+"""A provisioned rig, and the reports of `fab validate` about it."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ import pytest
 
 from lab.build.image import RigImage
 from lab.rigs.machine import Rig
-from tests.lab.operator import Said, fab, switching, variant
+from tests.lab.operator import CommandResult, fab, switching, write_variant
 
 NAME = "test4"
-SECOND = "test15"  # another rig, for what takes two
-STEPS = "demine,base,driver,reboot,pytorch,power,agent,validation"  # what it needs for that
-PROFILE = "x4x4x4x4"  # what a board that splits its slot gives: nothing to complain of
+SECOND = "test15"  # another rig, for tests of two
+STEPS = "demine,base,driver,reboot,pytorch,power,agent,validation"  # the steps that it needs
+PROFILE = "x4x4x4x4"  # of a board that splits its slot, so that no link is too narrow
 
 
 @dataclass(frozen=True)
 class Proof:
-    """How a validation ended, and its report."""
+    """Result and report of a validation."""
 
-    said: Said
+    result: CommandResult
     folder: Path
 
     @property
@@ -38,7 +38,7 @@ class Proof:
         return dict(found)
 
     def text(self, name: str) -> str:
-        """All that a check says."""
+        """The check as JSON."""
         return json.dumps(self.check(name))
 
 
@@ -54,13 +54,13 @@ class Proven:
         """Run `fab validate` as the operator would; variables change the rig's in the inventory."""
         inventory = self.inventory
         if variables:
-            inventory = variant(inventory, self.rig.name, "changed", **variables)
+            inventory = write_variant(inventory, self.rig.name, "changed", **variables)
         folder = self.folder / str(len(list(self.folder.iterdir())))
         folder.mkdir()
-        said = fab(
+        result = fab(
             inventory, self.rig.name, "validate", "--report", folder, *words, seconds=seconds
         )
-        return Proof(said, folder / self.rig.name)
+        return Proof(result, folder / self.rig.name)
 
     def leftovers(self) -> list[str]:
         """Processes of benchmarks that still run in the rig, and their unit."""
@@ -83,9 +83,9 @@ def proven(
     rig.down()
     rig.set(profile=PROFILE)
     rig.up()
-    inventory = variant(write_inventory(rig), NAME, "own", agent_sample_interval="1s")
-    said = fab(inventory, NAME, "provision", seconds=400)
-    assert said.status == 0, said.text
+    inventory = write_variant(write_inventory(rig), NAME, "own", agent_sample_interval="1s")
+    result = fab(inventory, NAME, "provision", seconds=400)
+    assert result.status == 0, result.text
     yield Proven(rig, inventory, tmp_path_factory.mktemp("reports"))
     rig.discard()
 
@@ -100,8 +100,8 @@ def pair(
     """The inventory of two rigs that can run one distributed job."""
     rig = make_rig(SECOND, built=provisioned_image)
     inventory = write_inventory(proven.rig, rig)
-    said = fab(inventory, SECOND, "provision", "--tags", STEPS, seconds=400)
-    assert said.status == 0, said.text
+    result = fab(inventory, SECOND, "provision", "--tags", STEPS, seconds=400)
+    assert result.status == 0, result.text
     yield inventory
     rig.discard()
 

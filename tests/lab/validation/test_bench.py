@@ -1,4 +1,4 @@
-"""`fab bench`: on one rig, on one that can't, and over two rigs as one world."""
+"""`fab bench`: on one rig, without PyTorch, and over two rigs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import shlex
 from pathlib import Path
 
-from tests.lab.operator import fab, start, until
+from tests.lab.operator import fab, start, wait_until
 from tests.lab.validation.conftest import NAME, SECOND, Proven
 
 
@@ -16,16 +16,16 @@ def documents(text: str) -> dict[str, dict[str, object]]:
 
 
 def test_columns_are_nccl_tests(proven: Proven) -> None:
-    said = fab(
+    result = fab(
         proven.inventory, NAME, "bench", "--parts", "collectives", "--max-bytes", "64K", seconds=120
     )
-    assert said.status == 0, said.text
-    said.names("# all_reduce", "#wrong", "redop", "busbw")
-    until(lambda: proven.leftovers() == [])
+    assert result.status == 0, result.text
+    result.assert_shows("# all_reduce", "#wrong", "redop", "busbw")
+    wait_until(lambda: proven.leftovers() == [])
 
 
 def test_json_is_the_document(proven: Proven) -> None:
-    said = fab(
+    result = fab(
         proven.inventory,
         NAME,
         "bench",
@@ -36,8 +36,8 @@ def test_json_is_the_document(proven: Proven) -> None:
         "quick",
         seconds=120,
     )
-    assert said.status == 0, said.text
-    document = documents(said.stdout)[NAME]
+    assert result.status == 0, result.text
+    document = documents(result.stdout)[NAME]
     assert document["format"] == "deeprig-bench"
     workloads = document["workloads"]
     assert isinstance(workloads, list)
@@ -49,34 +49,34 @@ def test_a_system_without_private_networks_is_measured_with_a_warning(proven: Pr
     """A container may not start the loopback interface of a private network; a rig may."""
     done = proven.rig.run("/opt/deeprig/bin/deeprig-bench collectives --plan quick --max-bytes 64K")
     assert "warning: this system has no private networks" in done.stderr
-    until(lambda: proven.leftovers() == [])
+    wait_until(lambda: proven.leftovers() == [])
 
 
 def test_a_part_that_does_not_exist(proven: Proven) -> None:
-    said = fab(proven.inventory, NAME, "bench", "--parts", "tesnor")
-    assert said.status != 0
-    said.names("tesnor")
+    result = fab(proven.inventory, NAME, "bench", "--parts", "tesnor")
+    assert result.status != 0
+    result.assert_shows("tesnor")
 
 
 def test_nccl_is_asked_for_where_there_is_none(proven: Proven) -> None:
     done = proven.rig.run("/opt/deeprig/bin/deeprig-bench --backend nccl --plan quick", check=False)
     assert done.returncode == 4
     assert "Traceback" not in done.stdout + done.stderr
-    until(lambda: proven.leftovers() == [])
+    wait_until(lambda: proven.leftovers() == [])
 
 
 def test_without_pytorch(proven: Proven) -> None:
     proven.rig.run("mv /opt/deeprig/venv /opt/deeprig/venv.away")
     try:
-        said = fab(proven.inventory, NAME, "bench", "--plan", "quick")
+        result = fab(proven.inventory, NAME, "bench", "--plan", "quick")
     finally:
         proven.rig.run("mv /opt/deeprig/venv.away /opt/deeprig/venv")
-    assert said.status == 4
-    said.names("PyTorch is missing", "fab provision")
+    assert result.status == 4
+    result.assert_shows("PyTorch is missing", "fab provision")
 
 
 def test_two_rigs_are_one_world(pair: Path, proven: Proven) -> None:
-    said = fab(
+    result = fab(
         pair,
         f"{NAME},{SECOND}",
         "bench",
@@ -95,22 +95,22 @@ def test_two_rigs_are_one_world(pair: Path, proven: Proven) -> None:
         "64K",
         seconds=200,
     )
-    assert said.status == 0, said.text
-    found = documents(said.stdout)
+    assert result.status == 0, result.text
+    found = documents(result.stdout)
     assert {one["nodes"] for one in found.values()} == {2}
     assert {one["ranks"] for one in found.values()} == {2}
     measured = [one for one in found.values() if one["collectives"]]
     assert len(measured) == 1
-    until(lambda: proven.leftovers() == [])
+    wait_until(lambda: proven.leftovers() == [])
 
 
 def test_a_rendezvous_whose_port_is_taken(pair: Path, proven: Proven) -> None:
     address = proven.rig.address
     code = f"import socket, time; s = socket.create_server(('{address}', 29400)); time.sleep(999)"
     proven.rig.run(f"systemd-run --unit=taken python3 -c {shlex.quote(code)}")
-    until(lambda: ":29400" in proven.rig.run("ss -Hltn").stdout)
+    wait_until(lambda: ":29400" in proven.rig.run("ss -Hltn").stdout)
     try:
-        said = fab(
+        result = fab(
             pair,
             f"{NAME},{SECOND}",
             "bench",
@@ -126,19 +126,19 @@ def test_a_rendezvous_whose_port_is_taken(pair: Path, proven: Proven) -> None:
         )
     finally:
         proven.rig.run("systemctl stop taken")
-    assert said.status == 4, said.text
-    said.names("29400", f"ended, since {NAME} could not go on", SECOND)
-    until(lambda: proven.leftovers() == [])
+    assert result.status == 4, result.text
+    result.assert_shows("29400", f"ended, since {NAME} could not go on", SECOND)
+    wait_until(lambda: proven.leftovers() == [])
 
 
 def test_one_after_another_that_was_lost(proven: Proven) -> None:
-    """What still ends is waited for, and no trace of it is in the way."""
+    """The next run waits for the lost one to end, and is not disturbed by it."""
     lost = start(proven.inventory, NAME, "bench", "--json")
-    until(lambda: any("torch.distributed" in one for one in proven.leftovers()))
+    wait_until(lambda: any("torch.distributed" in one for one in proven.leftovers()))
     lost.kill()
     lost.communicate(timeout=60)
     for _ in range(3):
-        said = fab(
+        result = fab(
             proven.inventory,
             NAME,
             "bench",
@@ -150,11 +150,11 @@ def test_one_after_another_that_was_lost(proven: Proven) -> None:
             "64K",
             seconds=120,
         )
-        assert said.status == 0, said.text
-    until(lambda: proven.leftovers() == [])
+        assert result.status == 0, result.text
+    wait_until(lambda: proven.leftovers() == [])
 
 
 def test_more_nodes_than_rigs(proven: Proven) -> None:
-    said = fab(proven.inventory, NAME, "bench", "--nodes", "2")
-    assert said.status == 2
-    said.names("--nodes 2 needs as many rigs")
+    result = fab(proven.inventory, NAME, "bench", "--nodes", "2")
+    assert result.status == 2
+    result.assert_shows("--nodes 2 needs as many rigs")

@@ -1,4 +1,4 @@
-"""`fab validate` of a healthy rig: what it proves, and what it leaves."""
+"""`fab validate` of a healthy rig: its report, and what it leaves on the rig."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from xml.etree import ElementTree
 
 import pytest
 
-from tests.lab.operator import ROOT, until
+from tests.lab.operator import ROOT, wait_until
 from tests.lab.validation.conftest import NAME, Proof, Proven
 
-#: What a CPU build of PyTorch can't try, and what the machine that runs the lab decides.
+#: Checks that a CPU build of PyTorch cannot run, and checks that depend on this machine.
 UNTRIED = {
     "software::driver_speaks_cuda",
     "links::speed_under_load",
@@ -38,20 +38,20 @@ def whole(proven: Proven) -> Proof:
 
 
 def test_a_healthy_rig_proves_itself(quick: Proof) -> None:
-    assert quick.said.status == 0, quick.said.text
+    assert quick.result.status == 0, quick.result.text
     statuses = {one["check"]: one["status"] for one in quick.report["checks"]}
     held = {name: status for name, status in statuses.items() if name not in OF_THE_MACHINE}
     assert {name for name, status in held.items() if status == "unknown"} == UNTRIED
     bad = {name for name, status in held.items() if status in ("warning", "critical")}
-    # 4 GB of RAM for three GPUs: the agent says so, too.
-    assert bad <= {"agent::verdicts"}, quick.said.text
+    # The agent, too, warns about 4 GB of RAM for three GPUs.
+    assert bad <= {"agent::verdicts"}, quick.result.text
 
 
 @pytest.mark.parametrize("plan", ["quick", pytest.param("whole", marks=pytest.mark.extended)])
 def test_a_value_is_known_by_its_check_and_subject(
     request: pytest.FixtureRequest, plan: str
 ) -> None:
-    """A baseline compares by them: two values of one name would hide each other."""
+    """A baseline compares by check and subject, so no two values share both."""
     for check in request.getfixturevalue(plan).report["checks"]:
         subjects = [row["subject"] for row in check["rows"] if "value" in row]
         assert len(set(subjects)) == len(subjects), check
@@ -61,7 +61,7 @@ def test_a_value_is_known_by_its_check_and_subject(
     ("plan", "seconds"), [("quick", 60), pytest.param("whole", 600, marks=pytest.mark.extended)]
 )
 def test_a_plan_ends_in_time(request: pytest.FixtureRequest, plan: str, seconds: float) -> None:
-    """A run that reaches a deadline of its own reports that as a problem."""
+    """A run that reaches its deadline reports that as a problem."""
     report = request.getfixturevalue(plan).report
     assert report["bench"]["problems"] == []
     assert report["finished_at"] - report["started_at"] < seconds
@@ -69,7 +69,7 @@ def test_a_plan_ends_in_time(request: pytest.FixtureRequest, plan: str, seconds:
 
 @pytest.mark.extended
 def test_the_whole_plan_tries_every_workload(whole: Proof) -> None:
-    assert whole.said.status == 0, whole.said.text
+    assert whole.result.status == 0, whole.result.text
     names = {one["subject"] for one in whole.check("load::workloads")["rows"]}
     assert names == {"ddp", "fsdp", "pipeline", "tensor", "moe", "decode"}
     (skipped,) = [p for p in whole.report["bench"]["parts"] if p["part"] == "three_d"]
@@ -110,15 +110,19 @@ def test_results_are_kept_on_the_rig_and_shown_by_its_agent(proven: Proven, quic
             found: dict[str, Any] = json.load(answer)
         return found
 
-    until(lambda: (shown()["validation"] or {}).get("counts") == quick.report["counts"])
+    wait_until(lambda: (shown()["validation"] or {}).get("counts") == quick.report["counts"])
     results = shown()["nccl"]["results"]
     assert {"all_reduce", "all_to_all"} <= {one["collective"] for one in results}
     with urllib.request.urlopen(f"{url}/metrics", timeout=10) as answer:
         metrics = answer.read().decode()
     assert 'deeprig_validation_checks{status="critical"} 0.0' in metrics
-    assert (
-        'deeprig_nccl_wrong_values{backend="gloo",collective="all_reduce",ranks="3"} 0.0' in metrics
-    )
+    labels = ('collective="all_reduce"', 'backend="gloo"', 'ranks="3"')
+    (line,) = [
+        line
+        for line in metrics.splitlines()
+        if line.startswith("deeprig_nccl_wrong_values{") and all(label in line for label in labels)
+    ]
+    assert line.endswith(" 0.0")
 
 
 def test_nothing_is_left_running(proven: Proven, quick: Proof) -> None:
@@ -132,7 +136,7 @@ def test_the_whole_plan_leaves_nothing_running(proven: Proven, whole: Proof) -> 
 
 @pytest.mark.extended
 def test_an_earlier_report_shows_what_got_worse(proven: Proven, quick: Proof) -> None:
-    """A baseline of a rig that was ten times faster, and in which a check held."""
+    """The baseline is of a rig that was ten times faster."""
     before = quick.report
     for check in before["checks"]:
         for row in check["rows"]:
@@ -142,16 +146,16 @@ def test_an_earlier_report_shows_what_got_worse(proven: Proven, quick: Proof) ->
     file = proven.folder / "before.json"
     file.write_text(json.dumps(before))
     proof = proven.validate("--quick", "--baseline", str(file), "--select", "benchmarks or load")
-    assert proof.said.status == 1
-    proof.said.names("against the baseline")
+    assert proof.result.status == 1
+    proof.result.assert_shows("against the baseline")
     # Some collectives: the noise of a single one may be as wide as that on a busy machine.
-    assert re.search(r"worse +Collectives, \w+ gloo: ", proof.said.text), proof.said.text
+    assert re.search(r"worse +Collectives, \w+ gloo: ", proof.result.text), proof.result.text
     assert "Against the baseline" in (proof.folder / "report.html").read_text()
 
 
 def test_json_is_one_document(proven: Proven) -> None:
     proof = proven.validate("--json", "--select", "gpus")
-    documents = json.loads(proof.said.stdout)
+    documents = json.loads(proof.result.stdout)
     assert list(documents) == [NAME]
     assert {one["check"].partition("::")[0] for one in documents[NAME]["checks"]} == {"gpus"}
 

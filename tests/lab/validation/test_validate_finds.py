@@ -1,4 +1,4 @@
-"""What is wrong with a rig is found by its check, and only by that; a table of wrongs."""
+"""What is wrong with a rig is found by the right check, and by no other."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MINER = "cp /bin/sleep /usr/local/bin/lolMiner"
 
 @dataclass(frozen=True)
 class Wrong:
-    """Something to break (`shell` in the rig, or a `fault` of its hardware), and who finds it.
+    """Something to break (by `shell` in the rig, or a `fault` of its hardware), and its check.
 
     Wrongs of one batch are on the rig at the same time, and one validation finds all of them.
     """
@@ -30,7 +30,7 @@ class Wrong:
     check: str
     says: str
     shell: str = ""
-    mend: str = ""
+    fix: str = ""
     fault: tuple[str, ...] = ()
     status: str = "critical"
     variables: dict[str, Any] = field(default_factory=dict)
@@ -169,7 +169,7 @@ BATCHES = {
 
 @pytest.fixture(scope="module")
 def proofs(proven: Proven) -> Callable[[str], Proof]:
-    """Break what is in a batch, validate the checks that find it, and mend it: once a batch."""
+    """Break everything of a batch, validate, and fix it; once for each batch."""
 
     @cache
     def find(batch: str) -> Proof:
@@ -186,8 +186,8 @@ def proofs(proven: Proven) -> Callable[[str], Proof]:
                 return proven.validate("--select", " or ".join(checks), **variables)
             finally:
                 for wrong in wrongs:
-                    if wrong.mend:
-                        proven.rig.run(wrong.mend)
+                    if wrong.fix:
+                        proven.rig.run(wrong.fix)
 
     return find
 
@@ -196,10 +196,10 @@ def proofs(proven: Proven) -> Callable[[str], Proof]:
 def test_a_wrong_is_found(proofs: Callable[[str], Proof], name: str) -> None:
     wrong = WRONGS[name]
     proof = proofs(wrong.batch)
-    assert proof.check(wrong.check)["status"] == wrong.status, proof.said.text
+    assert proof.check(wrong.check)["status"] == wrong.status, proof.result.text
     assert wrong.says in proof.text(wrong.check)
-    assert proof.said.status == (1 if wrong.status == "critical" else 0)
-    assert wrong.says in " ".join(proof.said.text.split())
+    assert proof.result.status == (1 if wrong.status == "critical" else 0)
+    assert wrong.says in " ".join(proof.result.text.split())
 
 
 @pytest.mark.parametrize("batch", BATCHES)
@@ -214,7 +214,7 @@ def test_nothing_else_is_found(proofs: Callable[[str], Proof], batch: str) -> No
     assert found == wrong
 
 
-#: What nvidia-smi alone can tell of a GPU.
+#: Checks that read nvidia-smi only.
 BY_SMI = ("gpus::memory_size", "gpus::persistence", "gpus::power_limit")
 
 
@@ -241,27 +241,27 @@ def test_a_gpu_that_hangs_is_named_and_holds_nothing_up(
         assert "nvidia-smi hangs" in proof.text(name)
 
 
-def test_mended_it_holds_again(proven: Proven) -> None:
-    """No wrong of the table above is still there, or is found where nothing is wrong."""
+def test_after_the_fixes_every_check_passes(proven: Proven) -> None:
+    """After all fixes, no check fails."""
     proof = proven.validate("--select", "not load and not agent")
-    assert proof.said.status == 0, proof.said.text
+    assert proof.result.status == 0, proof.result.text
 
 
 def test_a_part_of_the_suite_is_no_validation_for_the_agent(proven: Proven) -> None:
     summary = "/var/lib/deeprig/validation/summary.json"
     before = proven.rig.run(f"cat {summary} 2>/dev/null || true").stdout
     proof = proven.validate("--select", "swap")
-    assert proof.said.status == 0
+    assert proof.result.status == 0
     assert proven.rig.run(f"cat {summary} 2>/dev/null || true").stdout == before
 
 
 def test_a_rig_as_it_was_bought(
     make_rig: Callable[[str], Rig], write_inventory: Callable[..., Path], tmp_path: Path
 ) -> None:
-    """A mining rig that nobody provisioned: told what it is, and not put under load."""
+    """A mining rig before provisioning: the report names what is missing, and no load runs."""
     rig = make_rig("test10")
     proof = Proven(rig, write_inventory(rig), tmp_path).validate("--quick")
-    assert proof.said.status == 1
+    assert proof.result.status == 1
     for check, says in {
         "demined::no_mining_system": "HiveOS",
         "links::errors_are_counted": "pci=noaer",
@@ -273,15 +273,15 @@ def test_a_rig_as_it_was_bought(
     }.items():
         assert says in proof.text(check), check
     assert proof.check("agent::verdicts")["status"] == "unknown"
-    assert "Traceback" not in proof.said.text + json.dumps(proof.report)
+    assert "Traceback" not in proof.result.text + json.dumps(proof.report)
     rig.discard()
 
 
 def test_p2p_can_be_switched_off_for_all_programs(proven: Proven) -> None:
-    """What is to be done where values are wrong; NCCL reads /etc/nccl.conf in every program."""
+    """The remedy for wrong values; NCCL reads /etc/nccl.conf in every program."""
     off = "{nccl_parameters: {NCCL_P2P_DISABLE: 1}}"
-    said = fab(proven.inventory, NAME, "play", "playbooks/nccl.yml", "-e", off)
-    assert said.status == 0, said.text
+    result = fab(proven.inventory, NAME, "play", "playbooks/nccl.yml", "-e", off)
+    assert result.status == 0, result.text
     lines = proven.rig.run("grep -v '^#' /etc/nccl.conf").stdout.splitlines()
     assert lines == ["NCCL_P2P_DISABLE=1"]
     assert fab(proven.inventory, NAME, "play", "playbooks/nccl.yml").status == 0
@@ -290,6 +290,6 @@ def test_p2p_can_be_switched_off_for_all_programs(proven: Proven) -> None:
 
 def test_an_unknown_host(proven: Proven) -> None:
 
-    said = fab(proven.inventory, "nowhere*", "validate")
-    assert said.status == 2
-    assert NAME in said.text
+    result = fab(proven.inventory, "nowhere*", "validate")
+    assert result.status == 2
+    assert NAME in result.text

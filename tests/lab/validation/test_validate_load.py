@@ -1,4 +1,4 @@
-"""While the benchmarks run: hangs, deaths, errors of the hardware, and ends from outside.
+"""While the benchmarks run: hangs, deaths, hardware errors, and interruptions.
 
 Each time nothing is left running on the rig.
 """
@@ -13,7 +13,7 @@ from collections.abc import Callable
 import pytest
 
 from lab.simulate import faults
-from tests.lab.operator import finish, start, switching, until
+from tests.lab.operator import finish, start, switching, wait_until
 from tests.lab.validation.conftest import NAME, Proof, Proven
 
 GPU = "0000:08:00.0"
@@ -21,30 +21,30 @@ RANKS = "pgrep -f 'agent[.]bench[.]rank' || true"
 Process = subprocess.Popen[str]
 
 
-def ranks(proven: Proven) -> list[int]:
+def list_ranks(proven: Proven) -> list[int]:
     """The processes of the ranks, as the rig numbers them, oldest first."""
     return [int(word) for word in proven.rig.run(RANKS).stdout.split()]
 
 
-def underway(proven: Proven) -> bool:
-    """Whether the ranks have found each other: each speaks to the two others."""
-    found = ranks(proven)
+def is_underway(proven: Proven) -> bool:
+    """Return whether the ranks are connected: each to the two others."""
+    found = list_ranks(proven)
     links = proven.rig.run("ss -Htnp state established || true").stdout
     return len(found) >= 3 and all(links.count(f"pid={rank},") >= 3 for rank in found)
 
 
-def begin(proven: Proven, *words: str) -> tuple[Process, Proof | None]:
+def start_validation(proven: Proven, *words: str) -> tuple[Process, Proof | None]:
     """Start a validation, and wait until its ranks are at work."""
     process = start(proven.inventory, NAME, "validate", "--select", "load or links", *words)
-    until(lambda: underway(proven) or process.poll() is not None)
+    wait_until(lambda: is_underway(proven) or process.poll() is not None)
     assert process.poll() is None, process.communicate()
     return process, None
 
 
-def load_proof(proven: Proven, act: Callable[[], None], *words: str) -> Proof:
+def validate_and_act(proven: Proven, act: Callable[[], None], *words: str) -> Proof:
     """Validate, do something while the ranks are at work, and take the report."""
     folder = proven.folder / f"load-{len(list(proven.folder.iterdir()))}"
-    process, _ = begin(proven, "--report", str(folder), *words)
+    process, _ = start_validation(proven, "--report", str(folder), *words)
     act()
     return Proof(finish(process, 300), folder / NAME)
 
@@ -54,24 +54,24 @@ def nothing_is_left(proven: Proven) -> object:
     """Before and after each test."""
     assert proven.leftovers() == []
     yield
-    until(lambda: proven.leftovers() == [])
+    wait_until(lambda: proven.leftovers() == [])
 
 
 @pytest.fixture(scope="module")
 def hung(proven: Proven) -> tuple[Proof, Proof]:
-    """A validation in which a rank is stopped, and another one that is started meanwhile."""
+    """A validation in which a rank is stopped, and a second validation meanwhile."""
     second: list[Proof] = []
 
     def stop() -> None:
-        proven.rig.run(f"kill -STOP {ranks(proven)[-1]}")
+        proven.rig.run(f"kill -STOP {list_ranks(proven)[-1]}")
         second.append(proven.validate("--select", "benchmarks"))
 
-    return load_proof(proven, stop, "--quick"), second[0]
+    return validate_and_act(proven, stop, "--quick"), second[0]
 
 
 def test_a_rank_that_hangs_is_a_verdict_with_everyones_stack(hung: tuple[Proof, Proof]) -> None:
     proof, _ = hung
-    assert proof.said.status == 1
+    assert proof.result.status == 1
     problems = [one for one in proof.report["bench"]["problems"] if one["kind"] == "hang"]
     assert problems, proof.report["bench"]["problems"]
     problem = problems[0]
@@ -90,8 +90,8 @@ def test_two_validations_do_not_measure_each_other(hung: tuple[Proof, Proof]) ->
 
 
 def test_a_rank_that_dies_is_named_and_the_rest_is_tried(proven: Proven) -> None:
-    proof = load_proof(proven, lambda: _kill_one(proven), "--quick")
-    assert proof.said.status == 1
+    proof = validate_and_act(proven, lambda: _kill_one(proven), "--quick")
+    assert proof.result.status == 1
     (problem,) = proof.report["bench"]["problems"]
     assert problem["kind"] == "died"
     assert "SIGKILL" in problem["message"] or "-9" in problem["message"], problem["message"]
@@ -99,14 +99,14 @@ def test_a_rank_that_dies_is_named_and_the_rest_is_tried(proven: Proven) -> None
 
 
 def _kill_one(proven: Proven) -> None:
-    proven.rig.run(f"kill -KILL {ranks(proven)[-1]}")
+    proven.rig.run(f"kill -KILL {list_ranks(proven)[-1]}")
 
 
 @pytest.fixture(scope="module")
 def troubled(proven: Proven) -> Proof:
     """A validation while the hardware has errors, and while a link has trained too slow."""
     with switching(proven.rig) as fault:
-        fault("aer", "0 0")  # the kernel counts, and there are none yet
+        fault("aer", "0 0")  # the kernel counts errors, and has none yet
 
         def break_it() -> None:
             fault("aer", "1 37")
@@ -117,13 +117,13 @@ def troubled(proven: Proven) -> Proof:
             fault("load", "0")
             fault("link", "0 1x4")
 
-        return load_proof(proven, break_it, "--quick")
+        return validate_and_act(proven, break_it, "--quick")
 
 
 def test_errors_in_the_run_are_found(troubled: Proof) -> None:
     """Corrected PCIe errors are a warning, others and Xids are critical."""
     proof = troubled
-    assert proof.said.status == 1
+    assert proof.result.status == 1
     rows = {row["subject"]: row for row in proof.check("links::no_errors_under_load")["rows"]}
     assert rows["0000:08:00.0"]["status"] == "critical"
     assert "2 nonfatal" in rows["0000:08:00.0"]["reading"]
@@ -145,22 +145,22 @@ def test_a_slow_link_shows_only_under_load(troubled: Proof) -> None:
     "number", [pytest.param(signal.SIGTERM, marks=pytest.mark.extended), signal.SIGKILL]
 )
 def test_nothing_is_left_when_the_operator_goes_away(proven: Proven, number: int) -> None:
-    process, _ = begin(proven)
+    process, _ = start_validation(proven)
     process.send_signal(number)
     process.communicate(timeout=60)
-    until(lambda: proven.leftovers() == [], 30)
+    wait_until(lambda: proven.leftovers() == [], 30)
 
 
 def test_an_interrupted_validation_is_not_the_last_one(proven: Proven) -> None:
-    """What the agent shows stays; the report that is kept says what it is."""
+    """The agent keeps the last summary; the stored report is marked incomplete."""
     folder = "/var/lib/deeprig/validation"
     before = proven.rig.run(f"echo; cat {folder}/summary.json 2>/dev/null || true").stdout
     process = start(proven.inventory, NAME, "validate", "--quick")
-    until(lambda: underway(proven) or process.poll() is not None)
+    wait_until(lambda: is_underway(proven) or process.poll() is not None)
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=60)
     assert process.returncode == 130
-    until(lambda: proven.leftovers() == [], 30)
+    wait_until(lambda: proven.leftovers() == [], 30)
     after = proven.rig.run(f"echo; cat {folder}/summary.json 2>/dev/null || true").stdout
     assert after == before
     newest = json.loads(proven.rig.run(f"cat $(ls -1t {folder}/2*.json | head -1)").stdout)
@@ -172,19 +172,19 @@ def test_a_rig_that_is_lost_is_told_once(proven: Proven) -> None:
         proven.rig.run("systemctl stop ssh.socket ssh.service; pkill sshd; true")
 
     try:
-        proof = load_proof(proven, lose, "--quick")
+        proof = validate_and_act(proven, lose, "--quick")
     finally:
         proven.rig.run("systemctl start ssh.service")
-    assert proof.said.status == 4
-    proof.said.names("lost the rig in the middle", "the rig was lost after")
-    assert proof.said.text.count("the rig was lost before this check") == 1
+    assert proof.result.status == 4
+    proof.result.assert_shows("lost the rig in the middle", "the rig was lost after")
+    assert proof.result.text.count("the rig was lost before this check") == 1
     statuses = [check["status"] for check in proof.report["checks"]]
     assert statuses.count("critical") == 0
     assert statuses[-1] == "unknown"
 
 
 def test_the_timers_run_waits_for_a_job_to_end(proven: Proven, fault: Callable[..., None]) -> None:
-    """It is skipped beside a job, which is no failure; and runs when there is none."""
+    """It is skipped while a job runs, which is not a failure, and runs afterwards."""
     unit = "deeprig-validation.service"
     show = f"systemctl show -p Result --value {unit}"
     assert (
@@ -208,11 +208,11 @@ def test_the_timers_run_gives_way_to_a_job_that_starts(
     summary = "cat /var/lib/deeprig/validation/summary.json || true"
     before = proven.rig.run(summary).stdout
     proven.rig.run(f"systemctl start --no-block {unit}")
-    until(lambda: underway(proven))
+    wait_until(lambda: is_underway(proven))
     fault("job", "0 4242")
-    until(lambda: ranks(proven) == [], 30)
+    wait_until(lambda: list_ranks(proven) == [], 30)
     state = f"systemctl show -p ActiveState --value {unit}"
-    until(lambda: proven.rig.run(state).stdout.strip() == "inactive")
+    wait_until(lambda: proven.rig.run(state).stdout.strip() == "inactive")
     newest = proven.rig.run("cat $(ls -1t /var/lib/deeprig/validation/2*.json | head -1)").stdout
     assert "a job uses the GPUs: it goes first" in newest
     assert "gave way to a job" in newest
@@ -222,12 +222,12 @@ def test_the_timers_run_gives_way_to_a_job_that_starts(
 def test_an_assessment_looks_at_gpus_under_load(proven: Proven, fault: Callable[..., None]) -> None:
     """Matrix products run meanwhile, and end with it."""
     process = start(proven.inventory, NAME, "assess", "--load", "--json")
-    until(lambda: ranks(proven) or process.poll() is not None)
+    wait_until(lambda: list_ranks(proven) or process.poll() is not None)
     assert process.poll() is None, process.communicate()
     fault("hot", "1")
-    said = finish(process, 60)
-    assert said.status == 0, said.text
-    rows = json.loads(said.stdout)[NAME]["wear"]
+    result = finish(process, 60)
+    assert result.status == 0, result.text
+    rows = json.loads(result.stdout)[NAME]["wear"]
     heat = {row["subject"]: row for row in rows if row["check"] == "heat"}
     assert heat["0000:09:00.0"]["status"] == "warning"
     assert "at work" in heat["0000:09:00.0"]["reading"]

@@ -12,8 +12,8 @@ from tests.lab.validation.conftest import NAME, SECOND, Proven
 
 
 def test_each_rig_has_its_report(pair: Path, proven: Proven, tmp_path: Path) -> None:
-    said = fab(pair, f"{NAME},{SECOND}", "validate", "--select", "gpus", "--report", tmp_path)
-    assert said.status == 0, said.text
+    result = fab(pair, f"{NAME},{SECOND}", "validate", "--select", "gpus", "--report", tmp_path)
+    assert result.status == 0, result.text
     reports = {
         name: json.loads((tmp_path / name / "report.json").read_text()) for name in (NAME, SECOND)
     }
@@ -22,7 +22,7 @@ def test_each_rig_has_its_report(pair: Path, proven: Proven, tmp_path: Path) -> 
     first, second = reports.values()
     assert first["started_at"] < second["finished_at"]
     assert second["started_at"] < first["finished_at"]
-    said.names(f"{NAME}: ", f"{SECOND}: ", "report.html")
+    result.assert_shows(f"{NAME}: ", f"{SECOND}: ", "report.html")
 
 
 def test_a_rig_that_is_gone_spoils_no_other(pair: Path, proven: Proven, tmp_path: Path) -> None:
@@ -30,20 +30,22 @@ def test_a_rig_that_is_gone_spoils_no_other(pair: Path, proven: Proven, tmp_path
     document["rigs"]["hosts"][SECOND]["ansible_port"] = 1
     inventory = pair.with_name("gone.yml")
     inventory.write_text(yaml.safe_dump(document))
-    said = fab(inventory, f"{NAME},{SECOND}", "validate", "--select", "gpus", "--report", tmp_path)
-    assert said.status == 4
-    said.names(SECOND, ":1")
+    result = fab(
+        inventory, f"{NAME},{SECOND}", "validate", "--select", "gpus", "--report", tmp_path
+    )
+    assert result.status == 4
+    result.assert_shows(SECOND, ":1")
     assert json.loads((tmp_path / NAME / "report.json").read_text())["counts"]["critical"] == 0
 
 
 def test_a_baseline_is_of_one_rig(pair: Path, tmp_path: Path) -> None:
     before = tmp_path / "before.json"
     before.write_text(json.dumps({"format": "deeprig-validation", "version": 1, "checks": []}))
-    said = fab(pair, f"{NAME},{SECOND}", "validate", "--baseline", before)
-    assert said.status == 2
-    said.names("--baseline is of one rig")
+    result = fab(pair, f"{NAME},{SECOND}", "validate", "--baseline", before)
+    assert result.status == 2
+    result.assert_shows("--baseline is of one rig")
     old = tmp_path / "old.json"
     old.write_text(json.dumps({"format": "deeprig-validation", "version": 9}))
-    said = fab(pair, NAME, "validate", "--baseline", old)
-    assert said.status == 2
-    said.names("version 9")
+    result = fab(pair, NAME, "validate", "--baseline", old)
+    assert result.status == 2
+    result.assert_shows("version 9")

@@ -79,3 +79,19 @@ def test_what_is_unknown_does_not_split_a_batch(tmp_path: Path) -> None:
     unknown = task.replace("{{ word }}", "{{ message.stdout }}")
     source = HEAD + task + "      register: message\n" + (unknown + task) * 3
     assert play(source, tmp_path, check=True, variables={"word": "x"}).recap.frames <= 5
+
+
+def test_a_module_that_cannot_predict_its_outcome_is_unknown(tmp_path: Path) -> None:
+    """A command in a folder that an earlier task creates."""
+    source = (
+        HEAD
+        + """
+    - ansible.builtin.file: {path: "{{ folder }}/made", state: directory}
+    - ansible.builtin.command: {cmd: touch file, chdir: "{{ folder }}/made"}
+"""
+    )
+    variables = {"folder": str(tmp_path)}
+    predicted = play(source, tmp_path, check=True, variables=variables)
+    assert predicted.counts["unknown"] == 1
+    assert "is created by an earlier task" in predicted.text
+    assert play(source, tmp_path, variables=variables).counts["changed"] == 2
