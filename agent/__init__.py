@@ -1,3 +1,3 @@
-"""The rig's side, resident: readings, verdicts, metrics."""
+"""The resident agent of a rig: readings, verdicts, metrics, benchmarks."""
 
 VERSION = "0.1.0"

@@ -33,7 +33,7 @@ class Position:
         return f"{shown_path(self.path)}:{self.line}:{self.column}"
 
     def excerpt(self) -> str:
-        """The line itself with a caret under the column; empty when the file can't be read."""
+        """Return the line with a caret under the column; empty when the file can't be read."""
         try:
             text = Path(self.path).read_text(encoding="utf-8").splitlines()[self.line - 1]
         except (OSError, UnicodeDecodeError, IndexError):
@@ -125,7 +125,7 @@ class InternalError(DeeprigError):
 
 
 def shown_path(path: str) -> str:
-    """A path relative to the working directory when it lies below it."""
+    """Return a path relative to the working directory when it lies below it."""
     try:
         return str(Path(path).resolve().relative_to(Path.cwd()))
     except (ValueError, OSError):
@@ -133,7 +133,7 @@ def shown_path(path: str) -> str:
 
 
 def describe(error: DeeprigError, host: str = "") -> str:
-    """The whole story, as the operator reads it: where, what, which task and host, what to do."""
+    """Return an error as the operator reads it: place, message, task, host, excerpt, advice."""
     where = f"{error.position}: " if error.position else ""
     lines = [f"{where}{error.message}"]
     if error.task:

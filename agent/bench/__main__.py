@@ -139,7 +139,7 @@ def run(flags: argparse.Namespace, document: dict[str, Any], report: Reporter) -
     changes = read_changes(flags)
     request = ResourceRequest(
         flags.backend, flags.ranks, flags.nodes, flags.node_rank, flags.rendezvous, flags.interface
-    )  # fmt: skip
+    )
     resources, nodes = find_resources(request)
     document.update(backend=resources.backend, ranks=resources.ranks, nodes=nodes.count)
     plan = plans.build_plan(flags.plan, resources, flags.parts, changes)
@@ -150,9 +150,7 @@ def run(flags: argparse.Namespace, document: dict[str, Any], report: Reporter) -
     try:
         if others := watch.wait_for_other_programs(LOOK_SECONDS):
             message = f"another program works on the GPUs: {others}"
-            document["problems"].append(documents.problem(
-                "environment", "yielded", message, AGAIN
-            ))  # fmt: skip
+            document["problems"].append(documents.problem("environment", "yielded", message, AGAIN))
             report.refused(message, AGAIN)
         else:
             PlanRunner(plan, resources, nodes, document, watch, report).run()
@@ -190,9 +188,13 @@ def main(words: Sequence[str]) -> int:
     processes.become_subreaper()
     report: Reporter = JsonReporter() if flags.events else TextReporter()
     document = documents.start(
-        plan=flags.plan, backend=flags.backend, ranks=flags.ranks or 0, nodes=flags.nodes,
-        hostname=os.uname().nodename, now=time.time(),
-    )  # fmt: skip
+        plan=flags.plan,
+        backend=flags.backend,
+        ranks=flags.ranks or 0,
+        nodes=flags.nodes,
+        hostname=os.uname().nodename,
+        now=time.time(),
+    )
     try:
         try:
             status = run(flags, document, report)

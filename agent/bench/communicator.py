@@ -51,9 +51,11 @@ class Communicator:
         else:
             device = torch.device("cpu")
         dist.init_process_group(
-            BACKENDS[backend], rank=rank, world_size=size,
+            BACKENDS[backend],
+            rank=rank,
+            world_size=size,
             timeout=timedelta(seconds=timeout_seconds),
-        )  # fmt: skip
+        )
         return cls(rank, size, local, backend, device, progress)
 
     def leave(self) -> None:

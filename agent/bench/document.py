@@ -27,11 +27,24 @@ def start(
 ) -> dict[str, Any]:
     """Return the document of a run that begins at `now` (Unix seconds)."""
     return {
-        "format": FORMAT, "version": FORMAT_VERSION, "started_at": now, "finished_at": now,
-        "plan": plan, "backend": backend, "ranks": ranks, "gpus": [], "gpu_names": [],
-        "torch": None, "cuda": None, "nccl": None, "hostname": hostname, "nodes": nodes,
-        "parts": [], **{name: [] for name in LISTS}, "problems": [],
-    }  # fmt: skip
+        "format": FORMAT,
+        "version": FORMAT_VERSION,
+        "started_at": now,
+        "finished_at": now,
+        "plan": plan,
+        "backend": backend,
+        "ranks": ranks,
+        "gpus": [],
+        "gpu_names": [],
+        "torch": None,
+        "cuda": None,
+        "nccl": None,
+        "hostname": hostname,
+        "nodes": nodes,
+        "parts": [],
+        **{name: [] for name in LISTS},
+        "problems": [],
+    }
 
 
 def merge(document: dict[str, Any], share: Mapping[str, Any]) -> None:
@@ -46,8 +59,9 @@ def merge(document: dict[str, Any], share: Mapping[str, Any]) -> None:
 def added(document: Mapping[str, Any], share: Mapping[str, Any]) -> dict[str, Any]:
     """Return a rank's document with the lists of a part added."""
     return {
-        **document, **{key: [*document.get(key, []), *entries] for key, entries in share.items()}
-    }  # fmt: skip
+        **document,
+        **{key: [*document.get(key, []), *entries] for key, entries in share.items()},
+    }
 
 
 def problem(
@@ -59,9 +73,12 @@ def problem(
 ) -> dict[str, Any]:
     """Return an entry of "problems"."""
     return {
-        "part": part, "kind": kind, "message": message, "advice": advice,
+        "part": part,
+        "kind": kind,
+        "message": message,
+        "advice": advice,
         "ranks": dict(ranks or {}),
-    }  # fmt: skip
+    }
 
 
 def exit_status(document: Mapping[str, Any]) -> int:
@@ -115,14 +132,16 @@ def collective_results(document: Mapping[str, Any]) -> dict[str, Any] | None:
     if not document["collectives"]:
         return None
     results = {
-        "format": "deeprig-collectives", "version": 1,
-        "backend": document["backend"], "ranks": document["ranks"],
+        "format": "deeprig-collectives",
+        "version": 1,
+        "backend": document["backend"],
+        "ranks": document["ranks"],
         "finished_at": document["finished_at"],
         "collectives": [
             {"collective": entry["collective"], "sizes": entry["sizes"]}
             for entry in document["collectives"]
         ],
-    }  # fmt: skip
+    }
     if document["gpus"] and document["nodes"] == 1:
         results["gpus"] = document["gpus"]
     if document["nccl"]:

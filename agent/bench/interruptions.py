@@ -109,6 +109,9 @@ def _start_gpu_monitor() -> subprocess.Popen[bytes]:
     """Start a separate process that asks NVML, so that a hanging call does not block the run."""
     return subprocess.Popen(
         [sys.executable, "-m", "agent.bench.idle"],
-        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, bufsize=0, start_new_session=True,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        bufsize=0,
+        start_new_session=True,
         preexec_fn=end_with_parent,
-    )  # fmt: skip
+    )

@@ -121,9 +121,12 @@ def _start(job: Job, folder: Path) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
             torchrun.build_command(local_ranks, job.nodes, job.name, folder / JOB),
             env=torchrun.build_environment(os.environ, job.backend, job.nodes, more),
-            stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
             preexec_fn=processes.end_with_parent,
-        )  # fmt: skip
+        )
 
 
 class _Following:

@@ -57,9 +57,20 @@ def all_reduce_perf(run: Launcher, path: str, size_bytes: int) -> dict[str, Any]
     size, ours = find_nearest(run.document["collectives"], size_bytes)
     with tempfile.TemporaryDirectory(prefix="deeprig-bench-") as folder:
         file = Path(folder) / "result.json"
-        run_program(run, [
-            path, "-b", str(size), "-e", str(size), "-g", str(run.resources.ranks), "-J", str(file),
-        ])  # fmt: skip
+        run_program(
+            run,
+            [
+                path,
+                "-b",
+                str(size),
+                "-e",
+                str(size),
+                "-g",
+                str(run.resources.ranks),
+                "-J",
+                str(file),
+            ],
+        )
         if not file.exists():
             raise UnusableError("wrote no file with -J: nccl-tests older than 2.17?")
         document = json.loads(file.read_text(encoding="utf-8"))
@@ -78,19 +89,24 @@ def nvbandwidth(run: Launcher, path: str, size_bytes: int) -> dict[str, Any]:
     version, transfers = parse_nvbandwidth(document, run.document["gpus"])
     ours = {
         (entry["gpu"], entry["direction"]): entry["bandwidth_bytes_per_second"]
-        for entry in run.document["transfers"] if entry["pinned"]
-    }  # fmt: skip
+        for entry in run.document["transfers"]
+        if entry["pinned"]
+    }
     both = {
         f"{entry['gpu']} {entry['direction']}": (
-            ours.get((entry["gpu"], entry["direction"])), entry["bandwidth_bytes_per_second"],
+            ours.get((entry["gpu"], entry["direction"])),
+            entry["bandwidth_bytes_per_second"],
         )
         for entry in transfers
-    }  # fmt: skip
+    }
     agrees, reason = compare(both)
     return {
-        "tool": "nvbandwidth", "version": version, "transfers": transfers, "agrees": agrees,
+        "tool": "nvbandwidth",
+        "version": version,
+        "transfers": transfers,
+        "agrees": agrees,
         "reason": reason,
-    }  # fmt: skip
+    }
 
 
 #: The benchmark of each program.
@@ -109,9 +125,10 @@ def find_nearest(
     """
     measured = {
         size["size_bytes"]: size["bus_bandwidth_bytes_per_second"]
-        for entry in collectives if entry["collective"] == "all_reduce"
+        for entry in collectives
+        if entry["collective"] == "all_reduce"
         for size in entry["sizes"]
-    }  # fmt: skip
+    }
     if not measured:
         return size_bytes, None
     size = min(measured, key=lambda size: abs(size - size_bytes))
@@ -159,10 +176,13 @@ def parse_nvbandwidth(
             row = entry["bandwidth_matrix"][0]
             for gpu, value in zip(gpus or map(str, range(len(row))), row, strict=False):
                 if value != "N/A":
-                    transfers.append({
-                        "gpu": gpu, "direction": direction,
-                        "bandwidth_bytes_per_second": float(value) * 1e9,
-                    })  # fmt: skip
+                    transfers.append(
+                        {
+                            "gpu": gpu,
+                            "direction": direction,
+                            "bandwidth_bytes_per_second": float(value) * 1e9,
+                        }
+                    )
     if not transfers:
         raise UnusableError("its JSON has no copies between host and GPUs")
     return root.get("version"), transfers
@@ -191,9 +211,12 @@ def run_program(run: Launcher, words: Sequence[str]) -> str:
         process = subprocess.Popen(
             words,
             env=build_environment(os.environ, run.resources.backend, RigGroup(), run.environment),
-            stdin=subprocess.DEVNULL, stdout=out, stderr=errors, start_new_session=True,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=errors,
+            start_new_session=True,
             preexec_fn=end_with_parent,
-        )  # fmt: skip
+        )
         try:
             while process.poll() is None:
                 if run.is_interrupted() or time.monotonic() > until:

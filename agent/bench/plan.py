@@ -21,9 +21,16 @@ TABLE = Path(__file__).with_name("plans.json")
 PLANS = ("quick", "full")
 WORKLOADS = ("ddp", "fsdp", "pipeline", "tensor", "three_d", "moe", "decode")
 PARTS = (
-    "environment", "gemm", "transfers", "peer", "hazards", "collectives", "pairs", *WORKLOADS,
+    "environment",
+    "gemm",
+    "transfers",
+    "peer",
+    "hazards",
+    "collectives",
+    "pairs",
+    *WORKLOADS,
     "tools",
-)  # fmt: skip
+)
 #: The launcher runs these in separate processes; the rank program runs all others.
 BY_LAUNCHER = ("hazards", "tools")
 ON_GPUS = ("transfers", "peer", "hazards", "tools")

@@ -76,9 +76,12 @@ def _run(job: Mapping[str, Any], rank: int, progress: ProgressWriter) -> None:
     progress.at("rendezvous")
     comm = Communicator.join(job["backend"], progress, job.get("timeout_seconds", TIMEOUT_SECONDS))
     document: dict[str, Any] = {
-        "backend": comm.backend, "ranks": comm.size, "hostname": socket.gethostname(),
-        **read_versions(comm), "parts": [],
-    }  # fmt: skip
+        "backend": comm.backend,
+        "ranks": comm.size,
+        "hostname": socket.gethostname(),
+        **read_versions(comm),
+        "parts": [],
+    }
     for options in job["parts"]:
         part = options["part"]
         progress.begin(part)

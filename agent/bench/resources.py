@@ -79,8 +79,11 @@ def probe_torch() -> Probe:
         process = subprocess.Popen(
             [sys.executable, "-m", "agent.bench.torch_probe"],
             env=os.environ | {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"},
-            stdin=subprocess.DEVNULL, stdout=out, stderr=errors, preexec_fn=end_with_parent,
-        )  # fmt: skip
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=errors,
+            preexec_fn=end_with_parent,
+        )
         try:
             process.wait(PROBE_SECONDS)
             out.seek(0)

@@ -38,12 +38,16 @@ def collective_heading(name: str) -> list[str]:
 def collective_row(entry: Mapping[str, Any], dtype: str, redop: str, root: int) -> str:
     """Return the row of an entry of "sizes"."""
     cells = [
-        str(entry["size_bytes"]), str(entry["count"]), TYPES[dtype], redop, str(root),
+        str(entry["size_bytes"]),
+        str(entry["count"]),
+        TYPES[dtype],
+        redop,
+        str(root),
         f"{entry['time_seconds'] * 1e6:.2f}",
         gigabytes(entry["algorithm_bandwidth_bytes_per_second"]),
         gigabytes(entry["bus_bandwidth_bytes_per_second"]),
         str(entry["wrong_values"]),
-    ]  # fmt: skip
+    ]
     return format_row(cells, _WIDTHS)
 
 
@@ -96,10 +100,14 @@ def transfer_heading() -> list[str]:
 def transfer_row(entry: Mapping[str, Any]) -> str:
     """Return the row of an entry of "transfers"."""
     cells = (
-        entry["rank"], entry["gpu"], entry["direction"].replace("_", " "),
-        "pinned" if entry["pinned"] else "pages", entry["size_bytes"],
-        gigabytes(entry["bandwidth_bytes_per_second"]), entry["wrong_values"],
-    )  # fmt: skip
+        entry["rank"],
+        entry["gpu"],
+        entry["direction"].replace("_", " "),
+        "pinned" if entry["pinned"] else "pages",
+        entry["size_bytes"],
+        gigabytes(entry["bandwidth_bytes_per_second"]),
+        entry["wrong_values"],
+    )
     return format_row([str(cell) for cell in cells], _TRANSFER)
 
 
@@ -111,9 +119,12 @@ def peer_heading() -> list[str]:
 def peer_row(entry: Mapping[str, Any]) -> str:
     """Return the row of an entry of "peer"."""
     cells = (
-        entry["from"], entry["to"], "yes" if entry["access"] else "no",
-        gigabytes(entry["bandwidth_bytes_per_second"]), str(entry["wrong_values"]),
-    )  # fmt: skip
+        entry["from"],
+        entry["to"],
+        "yes" if entry["access"] else "no",
+        gigabytes(entry["bandwidth_bytes_per_second"]),
+        str(entry["wrong_values"]),
+    )
     return format_row(cells, _PEER)
 
 
@@ -126,9 +137,11 @@ def hazard_row(entry: Mapping[str, Any]) -> str:
     """Return the row of an entry of "hazards"; a dash is not measured."""
     rate, wrong = entry["bus_bandwidth_bytes_per_second"], entry["wrong_values"]
     cells = (
-        entry["hazard"], entry["status"], "-" if rate is None else gigabytes(rate),
+        entry["hazard"],
+        entry["status"],
+        "-" if rate is None else gigabytes(rate),
         "-" if wrong is None else str(wrong),
-    )  # fmt: skip
+    )
     ways = sorted(set(entry["transports"].values()))
     return f"{format_row(cells, _HAZARD)}  {', '.join(ways)[:46]}".rstrip()
 

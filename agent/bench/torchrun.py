@@ -40,18 +40,24 @@ class Death:
 def build_command(local_ranks: int, nodes: RigGroup, run: str, job: Path) -> list[str]:
     """Return the command that starts `local_ranks` ranks. run: the job's name on all rigs."""
     words = [
-        sys.executable, "-m", "torch.distributed.run",
-        f"--nnodes={nodes.count}", f"--nproc-per-node={local_ranks}", "--max-restarts=0",
-    ]  # fmt: skip
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        f"--nnodes={nodes.count}",
+        f"--nproc-per-node={local_ranks}",
+        "--max-restarts=0",
+    ]
     if nodes.count == 1:
         words += ["--standalone", "--local-addr=127.0.0.1"]  # on a free port
     else:
         host = "true" if nodes.rank == 0 else "false"
         words += [
-            "--rdzv-backend=c10d", f"--rdzv-endpoint={nodes.rendezvous}", f"--rdzv-id={run}",
+            "--rdzv-backend=c10d",
+            f"--rdzv-endpoint={nodes.rendezvous}",
+            f"--rdzv-id={run}",
             f"--rdzv-conf=is_host={host},join_timeout={JOIN_SECONDS}",
             f"--local-addr={nodes.address}",
-        ]  # fmt: skip
+        ]
     return [*words, "-m", "agent.bench.rank", str(job)]
 
 

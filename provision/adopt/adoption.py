@@ -94,7 +94,7 @@ class Adoption:
             connection.close()
 
     def _adopt(self, connection: RigConnection, look: Survey, name: str) -> None:
-        """All that comes after the rig is known, and seen as far as that is possible."""
+        """Do the steps that need a survey of the rig."""
         self._tell_rig(look)
         key = self._key(connection)
         works = self._try_key(key)
@@ -204,7 +204,7 @@ class Adoption:
         return key
 
     def _try_key(self, key: OperatorKey) -> bool:
-        """Whether the key opens the door by itself; what `--check` can't try would do."""
+        """Return whether the key opens the door by itself; what `--check` can't try would do."""
         if self.report.steps[-1].status == "would change":
             return True
         why = logins.refusal(logins.by_key(self.host, key))
@@ -262,7 +262,7 @@ class Adoption:
             self.report.add("door", "changed", "password logins are disabled now")
 
     def _still_open(self, key: OperatorKey) -> str:
-        """What is wrong with the door after it was closed; empty where nothing is."""
+        """Return why password logins still work after they were disabled, or an empty text."""
         try:
             offered = logins.methods_after_reload(self.host)
         except UnreachableError as error:
@@ -306,7 +306,7 @@ class Adoption:
         self.report.add("inventory", self._change, found.summary)
 
     def _stale(self, name: str) -> bool:
-        """Whether the entry has a password that opens nothing any more."""
+        """Return whether the entry has a password that opens nothing any more."""
         own = self.inventory.host(name) if name in self.inventory.hosts else None
         written = own and render_variable(own, "ansible_password", "ansible_ssh_pass")
         return written is not None and (self.refused or self.sudo_password != str(written))

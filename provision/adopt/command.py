@@ -59,7 +59,7 @@ def adopt(context: FleetContext, flags: Flags, user: str, wish: AdoptOptions) ->
 
 
 def _as_known(host: Host, inventory: Inventory, user: str) -> Host:
-    """The host with what the inventory knows of the rig at its address, and with the login."""
+    """Return the host with the inventory's variables for its address, and the login."""
     own = records.find_known_host(inventory, host)
     variables = {**(own.variables if own else {}), **host.variables}
     return replace(host, variables={**variables, **({"ansible_user": user} if user else {})})
@@ -86,7 +86,7 @@ def _login(host: Host, flags: Flags, config: Config) -> Login:
 
 
 def _asked(host: Host, flags: Flags, config: Config) -> str | None:
-    """The password, from the terminal; None where a key opens."""
+    """Return the password, from the terminal; None where a key opens."""
     refused = _refusal(host, flags, config)
     if refused is None:
         return None
@@ -108,7 +108,7 @@ def _asked(host: Host, flags: Flags, config: Config) -> str | None:
 
 
 def _refusal(host: Host, flags: Flags, config: Config) -> RefusedError | None:
-    """Whether keys alone don't open. Raises UnreachableError where the door is not the reason."""
+    """Return whether the login needs a password. Raises UnreachableError for other failures."""
     connection = RigConnection(host, config, flags.accept_new)
     try:
         connection.open()

@@ -16,7 +16,7 @@ EMPTY = f"---\n{GROUP}:\n  hosts:\n"
 
 
 def added(text: str, name: str, variables: Mapping[str, Any], comment: str, path: Path) -> str:
-    """The file with one host more, last in group `rigs`. Raises SourceError.
+    """Return the file with one host more, last in group `rigs`. Raises SourceError.
 
     A file without the group, or with `hosts: {}`, gets what it lacks.
     """
@@ -38,7 +38,7 @@ def added(text: str, name: str, variables: Mapping[str, Any], comment: str, path
 
 
 def changed(text: str, name: str, changes: Mapping[str, str | None], path: Path) -> str:
-    """The file with other values for some variables of a host; None takes one out.
+    """Return the file with other values for some variables of a host; None takes one out.
 
     Raises SourceError where the host is not written a variable a line.
     """
@@ -72,7 +72,7 @@ def changed(text: str, name: str, changes: Mapping[str, str | None], path: Path)
 
 
 def _body(text: str, name: str, path: Path) -> yaml.MappingNode:
-    """The node of a host's variables, written a variable a line."""
+    """Return the node of a host's variables, written a variable a line."""
     node = _hosts(text)
     for host, body in node.value if isinstance(node, yaml.MappingNode) else ():
         if host.value == name and isinstance(body, yaml.MappingNode) and body.value:
@@ -91,7 +91,7 @@ def _unsafe(path: Path) -> SourceError:
 
 
 def _prepared(text: str, path: Path) -> str:
-    """The file with a block mapping for the group's hosts, be it empty."""
+    """Return the file with a block mapping for the group's hosts, be it empty."""
     document = yaml_source.parse_yaml(text, str(path))
     if document is None:
         return f"{text.rstrip()}\n{EMPTY.removeprefix('---')}".lstrip() if text.strip() else EMPTY
@@ -118,7 +118,7 @@ def _prepared(text: str, path: Path) -> str:
 
 
 def _hosts(text: str) -> yaml.Node | None:
-    """The node of rigs.hosts."""
+    """Return the node of rigs.hosts."""
     node: yaml.Node | None = yaml.compose(text, Loader=yaml.SafeLoader)
     for key in (GROUP, "hosts"):
         if not isinstance(node, yaml.MappingNode):
@@ -147,7 +147,7 @@ def _last_line(lines: list[str], end: int, indent: int) -> int:
 
 
 def _line_end(text: str) -> str:
-    """How a file's lines end: as the first one does."""
+    """Return how a file's lines end: as the first one does."""
     return "\r\n" if text.partition("\n")[0].endswith("\r") else "\n"
 
 
@@ -162,7 +162,7 @@ def _scalar(value: str) -> str:
 
 
 def _check(before: str, after: str, name: str, variables: Mapping[str, Any], path: Path) -> None:
-    """All means what it did, but the host, which has these variables. Raises SourceError."""
+    """Check that only this host has changed, to these variables. Raises SourceError."""
     try:
         old, new = (
             yaml_source.parse_yaml(before, str(path)),

@@ -39,7 +39,7 @@ class Edit:
 
 
 def of_new(path: Path, name: str, values: Mapping[str, Any], comment: str) -> Edit:
-    """A host more in the file."""
+    """Return a host more in the file."""
     summary = f"{name} in {path}"
     try:
         return _writable(Edit(path, summary, records.text_with(path, name, values, comment)))
@@ -50,7 +50,7 @@ def of_new(path: Path, name: str, values: Mapping[str, Any], comment: str) -> Ed
 def of_known(
     inventory: Inventory, own: Host, path: Path, values: Mapping[str, Any], stale: bool
 ) -> Edit | None:
-    """The host's address and key now, and, where they are stale, no passwords.
+    """Return the host's address and key now, and, where they are stale, no passwords.
 
     None where the file has all that already.
     """

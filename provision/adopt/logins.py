@@ -43,7 +43,7 @@ OPEN = f"rm -f {OWN}; [ ! -e {KEPT} ] || mv {KEPT} {MAIN}; {RELOAD}"
 
 
 def methods(host: Host) -> list[str]:
-    """What the rig's sshd lets a user log in by ("publickey", "password" …); no secret is sent.
+    """Return sshd's login methods ("publickey", "password" …) without sending a secret.
 
     Empty where it lets anyone in. Raises UnreachableError.
     """
@@ -83,23 +83,23 @@ def methods_after_reload(host: Host) -> list[str]:
 
 
 def takes_passwords(offered: Sequence[str]) -> bool:
-    """Whether one of these methods is a password in some way."""
+    """Return whether one of these methods is a password in some way."""
     return not {"password", "keyboard-interactive"}.isdisjoint(offered)
 
 
 def by_password(host: Host, password: str, **variables: Any) -> Host:
-    """The host, to be reached by a password and nothing else."""
+    """Return the host, to be reached by a password and nothing else."""
     return _with(host, {"ansible_password": password, **variables})
 
 
 def without_password(host: Host) -> Host:
-    """The host, to be reached by the keys that there are."""
+    """Return the host, to be reached by the keys that there are."""
     gone = ("ansible_password", "ansible_ssh_pass")
     return replace(host, variables={k: v for k, v in host.variables.items() if k not in gone})
 
 
 def by_key(host: Host, key: OperatorKey) -> Host:
-    """The host, to be reached by a key and nothing else."""
+    """Return the host, to be reached by a key and nothing else."""
     gone = ("ansible_ssh_pass", "ansible_private_key_file")
     kept = {name: value for name, value in host.variables.items() if name not in gone}
     return _with(

@@ -36,12 +36,12 @@ class OperatorKey:
 
 
 def planned(path: Path = FOLDER / USUAL[0]) -> OperatorKey:
-    """The key that `make` would make."""
+    """Return the key that `make` would make."""
     return OperatorKey(path.expanduser(), "", made=True)
 
 
 def check(key: OperatorKey) -> None:
-    """Whether a login by it can work at all. Raises DeeprigError."""
+    """Check that a login with this key can work. Raises DeeprigError."""
     if key.locked and key.blob not in {one.get_base64() for one in paramiko.Agent().get_keys()}:
         raise DeeprigError(
             f"{key.private} has a passphrase, and no ssh-agent has it open",
@@ -58,7 +58,7 @@ def find(given: Sequence[str]) -> OperatorKey | None:
 
 
 def create_key(path: Path = FOLDER / USUAL[0]) -> OperatorKey:
-    """A new key, as ssh-keygen makes it. Raises DeeprigError."""
+    """Return a new key, as ssh-keygen makes it. Raises DeeprigError."""
     private = path.expanduser()
     private.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "deeprig", "-f", str(private)]

@@ -43,7 +43,7 @@ def written(path: Path, name: str) -> Mapping[str, Any]:
 
 
 def find_known_host(inventory: Inventory, host: Host, key: str = "") -> Host | None:
-    """The inventory's host of this name or address, or whose host key on record is `key`.
+    """Return the inventory's host of this name or address, or whose host key on record is `key`.
 
     Other values that a rig reports, its MAC addresses included, identify nothing.
     """
@@ -56,7 +56,7 @@ def find_known_host(inventory: Inventory, host: Host, key: str = "") -> Host | N
 
 
 def host_keys(host: Host) -> set[str]:
-    """The keys on record of a host: the inventory's, or else known_hosts' of its address."""
+    """Return the keys on record of a host: the inventory's, or else known_hosts' of its address."""
     if recorded := render_variable(host, HOST_KEY):
         return {" ".join(str(recorded).split()[:2])}
     file = render_variable(host, "ansible_ssh_known_hosts_file") or "~/.ssh/known_hosts"
@@ -64,7 +64,7 @@ def host_keys(host: Host) -> set[str]:
 
 
 def with_its_mac_address(inventory: Inventory, look: Survey) -> str:
-    """The name of a host whose MAC address this rig claims to have; empty where there is none."""
+    """Return the name of the host with this rig's MAC address, or an empty text."""
     macs = set(mac_addresses(look).values())
     for name in inventory.hosts:
         if macs & set(dict(inventory.host(name).variables.get("mac_addresses") or {}).values()):
@@ -82,7 +82,7 @@ def mac_addresses(look: Survey) -> dict[str, str]:
 
 
 def variables(host: Host, look: Survey, key: OperatorKey, host_key: str) -> dict[str, Any]:
-    """The variables of an adopted rig; what the rig reported is marked as unsafe."""
+    """Return the variables of an adopted rig; what the rig reported is marked as unsafe."""
     address, port = _where(host)
     home = Path.home()
     private = key.private
@@ -109,18 +109,18 @@ def comment(look: Survey, day: date) -> str:
 
 
 def text_with(path: Path, name: str, values: Mapping[str, Any], words: str) -> str:
-    """The inventory file with the rig in it. Raises SourceError."""
+    """Return the inventory file with the rig in it. Raises SourceError."""
     text = files.read(path) if path.exists() else inventory_entry.EMPTY
     return inventory_entry.added(text, name, values, words, path)
 
 
 def secret_file(inventory: Inventory, name: str) -> Path:
-    """Where the rig's sudo password is kept."""
+    """Return where the rig's sudo password is kept."""
     return inventory.folder / "host_vars" / name / SECRET
 
 
 def kept_password(inventory: Inventory, name: str, key: str) -> str | None:
-    """The sudo password that is kept of a rig; None unless it was kept with this host key.
+    """Return the sudo password that is kept of a rig; None unless it was kept with this host key.
 
     A password kept without a key goes to the rig whose key is on record at its address.
     """
@@ -132,7 +132,7 @@ def kept_password(inventory: Inventory, name: str, key: str) -> str | None:
 
 
 def secrets(inventory: Inventory, name: str) -> str | None:
-    """The text of the rig's secrets; None where there are none."""
+    """Return the text of the rig's secrets; None where there are none."""
     path = secret_file(inventory, name)
     return files.read(path) if path.exists() else None
 

@@ -50,7 +50,7 @@ class AdoptionReport:
         return any(step.status == "failed" for step in self.steps)
 
     def document(self) -> dict[str, Any]:
-        """The report as JSON has it."""
+        """Return the report as JSON has it."""
         return {
             "address": self.address,
             "name": self.name,

@@ -84,7 +84,7 @@ def advise(context: FleetContext, flags: Flags, wanted: AdviseOptions) -> None:
 
 
 def models_of(wanted: AdviseOptions) -> list[LanguageModel]:
-    """The models that are asked for: by name, by their numbers, or the usual ones."""
+    """Return the models that are asked for: by name, by their numbers, or the usual ones."""
     known = models.load()
     if wanted.own:
         if wanted.model:
@@ -100,7 +100,7 @@ def models_of(wanted: AdviseOptions) -> list[LanguageModel]:
 
 
 def described(own: dict[str, int]) -> LanguageModel:
-    """A model of numbers; what is left out is what Llama-2 would have. Raises DeeprigError."""
+    """Return a model by its numbers; defaults are Llama-2's. Raises DeeprigError."""
     missing = [name for name in ("layers", "hidden") if not own.get(name)]
     if missing:
         flags = ", ".join(f"--{name}" for name in missing)
@@ -168,7 +168,7 @@ def _read(
 
 
 def wanted(given: Mapping[str, Any]) -> AdviseOptions:
-    """The flags by name, as the command line has them."""
+    """Return the flags by name, as the command line has them."""
     own = {
         name: _count(name, given[name])
         for name in (
@@ -189,7 +189,7 @@ def wanted(given: Mapping[str, Any]) -> AdviseOptions:
 
 
 def _count(name: str, text: str) -> int:
-    """A number of one or more, as a flag has it. Raises DeeprigError."""
+    """Return a number of one or more, as a flag has it. Raises DeeprigError."""
     if text.isascii() and text.isdigit() and 0 < int(text) <= MOST:
         return int(text)
     flag = name.replace("_", "-")

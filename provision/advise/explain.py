@@ -20,7 +20,7 @@ FORMAT, VERSION = "deeprig-advice", 1
 
 
 def show_explanation(report: AdviceReport, console: Console) -> None:
-    """How each number came about, and then the constants."""
+    """Print the derivation of each number, and then the constants."""
     for one in report.models:
         fitting = [row for row in one.rows if row.now]
         if not fitting:
@@ -112,7 +112,7 @@ def duration(seconds: float) -> str:
 
 
 def document(report: AdviceReport) -> dict[str, Any]:
-    """All of a report for --json: bytes, seconds, bytes per second; losses are shares."""
+    """Return all of a report for --json: bytes, seconds, bytes per second; losses are shares."""
     rig = report.rig
     return {
         "format": FORMAT,

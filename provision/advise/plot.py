@@ -31,7 +31,7 @@ def check(name: str) -> None:
 
 
 def path_for(name: str, rig: str) -> Path:
-    """Where a rig's plot is written, beside those of the others."""
+    """Return where a rig's plot is written, beside those of the others."""
     path = Path(name)
     return path.with_name(f"{path.stem}-{rig}{path.suffix}") if rig else path
 
@@ -72,7 +72,7 @@ def slowdowns(
 def _lanes(
     title: str, report: AdviceReport, series: Mapping[tuple[str, bool], Sequence[float]]
 ) -> Any:
-    """A form has the same colour in every chart; prompts are dashed."""
+    """Return a form has the same colour in every chart; prompts are dashed."""
     order = list(FORMS)
     gpus = f"{len(report.rig.cards)} x {report.rig.cards[0].name}"
     chart = chart_of(
@@ -111,7 +111,7 @@ def write(charts: Sequence[Any], path: Path) -> None:
 
 
 def stacked(drawn: Sequence[str], width: int = WIDTH, height: int = HEIGHT) -> str:
-    """One SVG of several below each other."""
+    """Return one SVG of several below each other."""
     if len(drawn) == 1:
         return drawn[0] + "\n"
     parts = [

@@ -33,7 +33,7 @@ class Row:
         )
 
     def loss_now(self, generation: int, prefill: bool = False) -> float:
-        """The same of the links that the rig has, against x16 of a generation."""
+        """Return the same of the links that the rig has, against x16 of a generation."""
         assert self.now is not None
         return 1 - _speed(self.now, prefill) / _speed(self.grid[generation, 16], prefill)
 
@@ -96,7 +96,7 @@ def make_report(
 
 
 def _within(work: Work, model: LanguageModel) -> Work:
-    """No longer sequences than the model was trained for."""
+    """Return no longer sequences than the model was trained for."""
     return Work(min(work.sequence, model.context), work.batch, work.accumulate, work.streams)
 
 

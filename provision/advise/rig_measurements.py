@@ -24,12 +24,12 @@ from provision.ssh.rig_sessions import Sessions, sessions_of
 def read_all(
     hosts: Sequence[Host], config: Config, accept_new: bool, p2p: bool
 ) -> dict[str, Machine | DeeprigError]:
-    """Each rig, or why it could not be read, by name."""
+    """Return each rig, or why it could not be read, by name."""
     return run_on_hosts(hosts, lambda host: read(host, config, accept_new, p2p))
 
 
 def read(host: Host, config: Config, accept_new: bool, p2p: bool) -> Machine:
-    """One rig. Raises DeeprigError."""
+    """Return one rig. Raises DeeprigError."""
     sessions = sessions_of(host, config, accept_new, exclusive=False)
     try:
         rig = machine.from_facts(host.name, read_facts(sessions), p2p)

@@ -57,7 +57,7 @@ def number(value: float) -> str:
 
 
 def loss(share: float) -> str:
-    """A loss in percent, as a change; nothing where there is none to speak of.
+    """Return a loss in percent, as a change; nothing where there is none to speak of.
 
     >>> [loss(one) for one in (0.73, 0.004, -0.2)]
     ['-73 %', '0', '+20 %']
@@ -67,7 +67,7 @@ def loss(share: float) -> str:
 
 
 def name_of(one: Candidate) -> str:
-    """What a row is called: task, form, and how many GPUs where not all are in use."""
+    """Return a row's name: task, form, and the number of GPUs where not all are used."""
     form = FORMS[one.layout.form]
     if one.layout.form in ("tensor", "sequence"):
         form = f"{form} {one.layout.tensor}"
@@ -105,7 +105,7 @@ def _rig(rig: Machine) -> Iterator[Text]:
 
 
 def _links(links: Sequence[Link]) -> Iterator[Text]:
-    """A line for each run of GPUs on alike links."""
+    """Yield a line for each run of GPUs on alike links."""
     first = 0
     for link, alike in itertools.groupby(links):
         last = first + len(list(alike)) - 1
@@ -145,7 +145,7 @@ def _model(report: AdviceReport, one: ModelReport, details: bool) -> Iterator[Te
 
 
 def _fastest(rows: Sequence[Row]) -> list[Row]:
-    """The fastest row of each task, now."""
+    """Return the fastest row of each task, now."""
     best: dict[str, Row] = {}
     for row in rows:
         other = best.get(row.candidate.task)
@@ -207,7 +207,7 @@ def _bounds(rows: Sequence[Row], own: int) -> Iterator[Text]:
 
 
 def _unfit(one: ModelReport) -> Iterator[Text]:
-    """What can't be done: in one line for a task where no form can, else form by form."""
+    """Yield what does not fit: one line for a task without any form, else one for each form."""
     if any(row.candidate.reason == ONE_GPU for row in one.rows):
         yield Text(f"  {ONE_GPU}")
     for task, title in TASKS.items():

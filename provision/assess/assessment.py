@@ -110,7 +110,7 @@ def assess_rig(
 
 
 def own_keys(folder: Path = Path("~/.ssh")) -> set[str]:
-    """The operator's public keys, base64."""
+    """Return the operator's public keys, base64."""
     found = set()
     for path in folder.expanduser().glob("*.pub"):
         words = path.read_text(encoding="utf-8", errors="replace").split()
@@ -141,7 +141,7 @@ def _rows(look: Survey, ratings: list[float]) -> list[tuple[str, str]]:
 
 
 def _login(host: Host, facts: Mapping[str, Any]) -> list[Finding]:
-    """The login that the inventory has, if others know it, too."""
+    """Return the login that the inventory has, if others know it, too."""
     user = str(render_variable(host, "ansible_user", "ansible_ssh_user") or "")
     password = render_variable(host, "ansible_password", "ansible_ssh_pass")
     mining = facts["mining_os"]

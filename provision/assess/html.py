@@ -14,7 +14,7 @@ TEMPLATE = Path(__file__).parent / "report.html.j2"
 
 
 def render(one: Assessment) -> str:
-    """The page."""
+    """Return the page."""
     return render_page(
         TEMPLATE,
         one=one,

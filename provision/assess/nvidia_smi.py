@@ -102,7 +102,7 @@ def _gpu(node: Element) -> Smi:
 
 
 def _address(identifier: str) -> str:
-    """The address as sysfs has it, of nvidia-smi's with its long domain.
+    """Return the address as sysfs has it, of nvidia-smi's with its long domain.
 
     >>> _address("00000000:0A:00.0")
     '0000:0a:00.0'

@@ -16,7 +16,7 @@ class Node:
 
 
 def draw(gpus: Sequence[Mapping[str, Any]], names: Mapping[str, str]) -> list[str]:
-    """A line for each device. gpus: facts; names: of the cards, by device id.
+    """Return a line for each device. gpus: facts; names: of the cards, by device id.
 
     A link is shown with its current lanes and the device's maximum: speeds drop when idle.
     """

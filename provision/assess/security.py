@@ -38,7 +38,7 @@ def signs(
     connections: str,
     own_keys: Collection[str],
 ) -> list[Finding]:
-    """All of them. access: as the facts have it; sockets, connections: what `ss` listed.
+    """Return all of them. access: as the facts have it; sockets, connections: what `ss` listed.
 
     own_keys: the operator's public keys, base64.
     """
@@ -59,7 +59,7 @@ def signs(
 
 
 def _ways_in(access: Sequence[Mapping[str, str]]) -> Iterator[Finding]:
-    """What the facts know of already: rights, lines that fetch and run, remote control."""
+    """Yield findings from facts: rights, lines that download and run, remote control."""
     names: Mapping[str, tuple[str, Status, str]] = {
         "sudo": ("sudo", "warning", "becomes root without a password"),
         "fetch": (
@@ -145,7 +145,7 @@ def _keys(tree: Tree, vendors: re.Pattern[str], own: Collection[str]) -> Iterato
 
 
 def fingerprint(blob: str) -> str:
-    """A key's fingerprint as OpenSSH shows it; the key's own text where it is damaged."""
+    """Return a key's fingerprint as OpenSSH shows it; the key's own text where it is damaged."""
     try:
         digest = hashlib.sha256(base64.b64decode(blob, validate=True)).digest()
     except ValueError:
@@ -242,7 +242,7 @@ def _repositories(tree: Tree) -> Iterator[Finding]:
 
 
 def _entries(tree: Tree, path: str) -> list[str]:
-    """A line for each repository: of a .sources file, a stanza's lines together."""
+    """Return a line for each repository: of a .sources file, a stanza's lines together."""
     if not path.endswith(".sources"):
         return [line for line in tree.lines(path) if line.startswith("deb")]
     stanzas = re.split(r"\n\s*\n", tree.text(path))
@@ -250,7 +250,7 @@ def _entries(tree: Tree, path: str) -> list[str]:
 
 
 def _local(address: str) -> bool:
-    """Whether only the rig itself reaches an address."""
+    """Return whether only the rig itself reaches an address."""
     bare = address.strip("[]").partition("%")[0]
     try:
         return ipaddress.ip_address(bare).is_loopback
@@ -259,7 +259,7 @@ def _local(address: str) -> bool:
 
 
 def _private(address: str) -> bool:
-    """Whether an address is of this rig's own network."""
+    """Return whether an address is of this rig's own network."""
     try:
         found = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:

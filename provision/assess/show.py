@@ -44,7 +44,7 @@ def show_assessment(one: Assessment, console: Console, everything: bool) -> None
 
 
 def power_line(budget: Budget) -> str:
-    """A budget in a line: what is asked for, and what each supply has of it."""
+    """Return a budget in a line: what is asked for, and what each supply has of it."""
     asked = f"{budget.name}: {budget.watts:.0f} W"
     shares = "; ".join(
         f"PSU {at + 1} of {one.rated:.0f} W carries {one.used:.0f} of {one.usable:.0f} W"

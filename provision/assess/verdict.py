@@ -53,7 +53,7 @@ def judge_rig(
     machine: Machine | None,
     converted: bool = False,
 ) -> RigVerdict:
-    """The verdict. findings: of security and of wear.
+    """Return the verdict. findings: of security and of wear.
 
     machine: the rig as predictions see it, None where they can't. converted: whether it is a deep
     learning host already.

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from agent.checks.judgements import judge_pcie_errors
 from agent.readings import pcie, xid
 from provision.assess.finding import Finding, Status
 from provision.assess.nvidia_smi import Smi
@@ -21,7 +22,7 @@ CABLE = "Reseat the card and its riser; swap risers to see which of them the err
 def signs(
     gpus: Sequence[pcie.PcieGpu], smis: Sequence[Smi], messages: str, generations: Mapping[str, str]
 ) -> list[Finding]:
-    """All of them. gpus: read with their error counters; generations: by GPU's address."""
+    """Return all of them. gpus: read with their error counters; generations: by GPU's address."""
     limits = yaml_source.load_yaml(HERE / "thresholds.yml")
     by_address = {smi.address: smi for smi in smis}
     found = [*_lost(gpus, by_address), *_errors(gpus), *_xids(gpus, messages)]
@@ -38,7 +39,7 @@ def signs(
 
 
 def generations_of(gpus: Sequence[pcie.PcieGpu]) -> dict[str, str]:
-    """The generation of each GPU, by its address, as inventory/hardware/gpus.yml has its chip."""
+    """Return the generation of each GPU by its address, from inventory/hardware/gpus.yml."""
     known = cards.chips()
     found = {gpu.address: cards.chip_of(gpu.device_id or "0", known) for gpu in gpus}
     return {address: chip.generation for address, chip in found.items() if chip}
@@ -85,7 +86,7 @@ def _errors(gpus: Sequence[pcie.PcieGpu]) -> Iterator[Finding]:
             bad = {name: number for name, number in port.aer.totals.items() if number}
             if not bad:
                 continue
-            status: Status = "warning" if set(bad) == {"correctable"} else "critical"
+            status: Status = judge_pcie_errors(bad)
             reading = ", ".join(f"{number} {name}" for name, number in bad.items())
             where = "" if port.address == gpu.address else f" at {port.address}"
             yield Finding("PCIe errors", gpu.address, status, f"{reading}{where}", CABLE)

@@ -189,7 +189,7 @@ def _each(
 
 
 def _one(found: Mapping[str, Answer | DeeprigError]) -> Answer:
-    """What came of the only host. Raises its error."""
+    """Return the answer of the only host. Raises its error."""
     (one,) = found.values()
     if isinstance(one, DeeprigError):
         raise one

@@ -97,7 +97,7 @@ class StoredBackup:
 
 
 def parse(text: str) -> StoredBackup:
-    """What a rig answered to ASK. Raises BoundaryError where that is not such a list."""
+    """Return the backup that a rig's answer to ASK describes. Raises BoundaryError."""
     rows = [line.split("\t") for line in text.splitlines()]
     if len(rows) > MOST_ROWS:
         raise BoundaryError(f"the rig's list of its backup has {len(rows)} lines")
@@ -120,7 +120,7 @@ def parse(text: str) -> StoredBackup:
 
 
 def here(folder: Path) -> StoredBackup:
-    """A backup in a folder of this machine, each file held against its checksum.
+    """Return a backup in a folder of this machine, each file held against its checksum.
 
     Where there are checksums, a file that they do not have is bad, too.
     """
@@ -143,7 +143,7 @@ def here(folder: Path) -> StoredBackup:
 
 
 def older(folder: Path) -> list[StoredBackup]:
-    """The backups that once were in this folder, and that others took the place of."""
+    """Return the backups that once were in this folder, and that others took the place of."""
     dated = re.compile(rf"{re.escape(folder.name)}[.]\d{{4}}-\d\d-\d\d-\d{{6}}[+]*")
     return [here(one) for one in sorted(folder.parent.glob("*")) if dated.fullmatch(one.name)]
 

@@ -55,7 +55,7 @@ class FetchedCopy:
 
 
 def on_rig(shell: RootShell) -> StoredBackup:
-    """The backup that a rig has. Raises UnreachableError, LostError, DeeprigError."""
+    """Return the backup that a rig has. Raises UnreachableError, LostError, DeeprigError."""
     done = shell.run(stored.ASK)
     if done.status != 0:
         raise DeeprigError(
@@ -126,7 +126,7 @@ def _sums(folder: Path) -> bytes:
 
 
 def whole(folder: Path) -> StoredBackup:
-    """A backup of this machine that a rig may be restored from. Raises SourceError."""
+    """Return a backup of this machine that a rig may be restored from. Raises SourceError."""
     copy = stored.here(folder)
     if not copy.usable:
         what = f": {', '.join(copy.bad)}" if copy.bad else ""
@@ -165,7 +165,7 @@ def remove(shell: RootShell) -> None:
 
 
 def _names(one: StoredBackup) -> list[str]:
-    """Its files, the checksums last: what is cut off has none."""
+    """Return its files, the checksums last: what is cut off has none."""
     bad = [name for name in one.files if not re.match(stored.NAME, name)]
     if bad:
         raise DeeprigError(f"a backup has no file of this name: {bad[0]!r}")

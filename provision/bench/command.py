@@ -58,7 +58,7 @@ class Request:
     sizes: Mapping[str, str] = field(default_factory=dict)
 
     def command(self, node: int = 0, rendezvous: str = "") -> str:
-        """What is run on the rig of that number."""
+        """Return the command for the rig of that number."""
         stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
         words = [BENCH_PROGRAM, *self.parts, "--plan", self.plan, "--events"]
         words += ["--output", f"{RIG_STATE}/bench/{stamp}.json", "--results", f"{RIG_STATE}/nccl"]
@@ -92,7 +92,7 @@ class Screen:
             self.line(host, f"# {event['part']} {event['status']}: {event['reason']}", style)
 
     def line(self, host: str, text: str, style: str = "") -> None:
-        """One line of one rig."""
+        """Print one line of one rig."""
         prefix = f"{host:<{self._width}}  " if self._width else ""
         with self._lock:
             self._console.print(Text(prefix + self._redactor.text(text), style))
@@ -136,7 +136,7 @@ def bench(context: FleetContext, flags: Flags, request: Request) -> None:
         return _run(shells[host.name], host.name, command, screen)
 
     def end_world(name: str, answer: BenchResult | DeeprigError) -> None:
-        """Where one of a world can't begin or ends badly, the others would wait for it in vain."""
+        """End all rigs of a job when one fails: the others would wait for it."""
         if request.nodes > 1 and not (isinstance(answer, BenchResult) and answer.status == 0):
             close_all()
 

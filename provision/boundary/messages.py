@@ -178,7 +178,7 @@ class Batch:
 
 
 def _without_results(frame: dict[str, Any]) -> Any:
-    """The results of a frame with empty ones in place of each: those are checked by themselves."""
+    """Return a frame's results with empty values, which are checked separately."""
     results = frame.get("results")
     if not isinstance(results, list) or not all(isinstance(one, dict) for one in results):
         return results

@@ -16,7 +16,7 @@ VARIABLE = "checklist"
 
 
 def file_of(inventory: Inventory, name: str) -> Path:
-    """Where it is kept."""
+    """Return where it is kept."""
     return inventory.folder / "host_vars" / name / "checklist.yml"
 
 
@@ -31,7 +31,7 @@ def load(path: Path) -> tuple[dict[str, bool], dict[str, Any]]:
 
 
 def seen_of(made: Checklist, before: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What was seen; where no rig was looked at, what was before."""
+    """Return the new observations, or the old ones where no rig was inspected."""
     if made.case.facts is None:
         return before
     return {
@@ -65,7 +65,7 @@ def _read(path: Path) -> yaml_source.YamlMapping:
 
 
 def _mapping(content: yaml_source.YamlMapping, name: str) -> yaml_source.YamlMapping:
-    """One below another; empty where it is not there."""
+    """Return one below another; empty where it is not there."""
     value = content.get(name)
     if value is not None and not isinstance(value, yaml_source.YamlMapping):
         raise SourceError(f"'{name}' should be a mapping, not {value!r}", content.at(name))

@@ -95,7 +95,7 @@ class Checklist:
 def make_checklist(
     case: RigConfiguration, answers: Mapping[str, bool], seen: Mapping[str, Any] | None = None
 ) -> Checklist:
-    """The checklist. answers: by item's id. seen: boot_id and items of the last look."""
+    """Return the checklist. answers: by item's id. seen: boot_id and items of the last look."""
     last = seen or {}
     before: Mapping[str, str] = last.get("items") or {}
     entries = tuple(_entry(item, case, answers, before) for item in items.applicable_items(case))
@@ -135,7 +135,7 @@ def _entry(
 
 
 def about(case: RigConfiguration) -> list[str]:
-    """What is known of the board and its slots, a sentence a line."""
+    """Return sentences on the board and its slots."""
     lines = []
     board, chipset = case.board, case.chipset
     if board is not None:

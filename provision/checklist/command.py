@@ -140,7 +140,7 @@ def _case(
 
 
 def agent_paths(text: str) -> list[dict[str, Any]] | None:
-    """The PCIe paths of the agent's document; None where there is none."""
+    """Return the PCIe paths of the agent's document; None where there is none."""
     try:
         document = check_type(parse_json(text), AgentDocument, "agent's document")
     except DeeprigError:

@@ -90,7 +90,7 @@ def from_facts(
     messages: str = "",
     paths: Sequence[Mapping[str, Any]] | None = None,
 ) -> RigConfiguration:
-    """The case of a rig. limits: watts by a GPU's address, as provisioning sets them."""
+    """Return the case of a rig. limits: watts by a GPU's address, as provisioning sets them."""
     known = cards.cards()
     board_name, row = boards.of_firmware(facts["board"], boards.boards())
     found = [known.get(gpu["device_id"]) or _unknown(gpu["device_id"]) for gpu in facts["gpus"]]

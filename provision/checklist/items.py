@@ -36,11 +36,11 @@ class Item:
     words: tuple[str, ...] = ()
 
     def applies(self, case: RigConfiguration) -> bool:
-        """Whether this rig needs it."""
+        """Return whether this rig needs it."""
         return all(CONDITIONS[name](case) for name in self.when)
 
     def describe(self, case: RigConfiguration) -> str:
-        """What to do, for this rig."""
+        """Return what to do on this rig."""
         template = SandboxedEnvironment(undefined=jinja2.StrictUndefined).from_string(self.how)
         return " ".join(
             template.render(
@@ -55,12 +55,12 @@ class Item:
         )
 
     def menu_known(self, case: RigConfiguration) -> bool:
-        """Whether the board's own menu is known, so that no search words are needed."""
+        """Return whether the board's own menu is known, so that no search words are needed."""
         return self.id == "split" and case.board is not None and bool(case.board.menu)
 
 
 def load(path: Path = TABLE) -> list[Item]:
-    """All items. Raises SourceError with the place of what is wrong."""
+    """Return all items. Raises SourceError with the place of what is wrong."""
     content = yaml_source.load_yaml(path)
     found = typed_rows.read_rows(Item, content, "items")
     seen: set[str] = set()
@@ -87,5 +87,5 @@ def load(path: Path = TABLE) -> list[Item]:
 
 
 def applicable_items(case: RigConfiguration, items: Sequence[Item] | None = None) -> list[Item]:
-    """The items that apply to a rig."""
+    """Return the items that apply to a rig."""
     return [item for item in (load() if items is None else items) if item.applies(case)]

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from agent.checks.judgements import judge_width, limit_to_card
 from provision.checklist.conditions import REBAR_GENERATION
 from provision.checklist.configuration import RigConfiguration
 from provision.hardware import power
@@ -41,26 +42,26 @@ def _unseen(why: str = "not seen without the rig") -> Observation:
 
 
 def risers(case: RigConfiguration) -> Observation:
-    """Whether a port above a GPU could have more lanes than reach it."""
+    """Return whether a port above a GPU could have more lanes than reach it."""
     if not case.gpus:
         return _unseen()
     narrow = []
     for gpu in case.gpus:
         # The last port above the card is the slot; the card itself reports x16 in any slot.
         slot = gpu["path"][-2] if len(gpu["path"]) > 1 else None
-        most = min(slot["max_width"] or 0, _own_width(gpu)) if slot else 0
-        if slot and (slot["current_width"] or 0) < most:
+        most = limit_to_card(slot["max_width"] or 0, _card_width(gpu)) if slot else 0
+        if slot and judge_width(slot["current_width"] or 0, most) != "ok":
             narrow.append(f"{gpu['address']} has x{slot['current_width']} of x{most}")
     return _ok(not narrow, "; ".join(narrow) or "as wide as the slots are")
 
 
-def _own_width(gpu: Mapping[str, Any]) -> int:
-    """Lanes that the card itself has: small ones and mining cards have fewer than 16."""
-    return int((gpu["path"][-1]["max_width"] if gpu["path"] else 0) or 16)
+def _card_width(gpu: Mapping[str, Any]) -> int | None:
+    """Return the card's own lanes; None where they are not known."""
+    return gpu["path"][-1]["max_width"] if gpu["path"] else None
 
 
 def nvme(case: RigConfiguration) -> Observation:
-    """Whether there is a disk that may take lanes."""
+    """Return whether there is a disk that may take lanes."""
     if case.facts is None:
         return _unseen()
     disks = case.facts["board"]["nvme"]
@@ -70,7 +71,7 @@ def nvme(case: RigConfiguration) -> Observation:
 
 
 def budget(case: RigConfiguration) -> Observation:
-    """Whether the supplies carry the GPUs at the limits that provisioning sets."""
+    """Return whether the supplies carry the GPUs at the limits that provisioning sets."""
     if not case.psus or not case.limits:
         return _unseen("set the supplies in the inventory: psus: [750, 750]")
     names = [f"GPU {at}" for at in range(case.count)]
@@ -85,7 +86,7 @@ def budget(case: RigConfiguration) -> Observation:
 
 
 def watchdog(case: RigConfiguration) -> Observation:
-    """Whether a USB watchdog is plugged in."""
+    """Return whether a USB watchdog is plugged in."""
     if case.facts is None:
         return _unseen()
     found = [one["product"] or one["id"] for one in case.facts["usb_watchdogs"]]
@@ -93,7 +94,7 @@ def watchdog(case: RigConfiguration) -> Observation:
 
 
 def split(case: RigConfiguration) -> Observation:
-    """Whether the GPUs are on sub-links of the processor's, as wide as is wanted.
+    """Return whether the GPUs are on sub-links of the processor's, as wide as is wanted.
 
     Sub-links are counted: firmware can provide fewer than its menu shows.
     """
@@ -121,7 +122,7 @@ def split(case: RigConfiguration) -> Observation:
 
 
 def above_4g(case: RigConfiguration) -> Observation:
-    """Whether the firmware gives addresses above 4 GiB."""
+    """Return whether the firmware gives addresses above 4 GiB."""
     if not case.gpus:
         return _unseen()
     starts = [max((bar["start"] for bar in gpu["bars"]), default=0) for gpu in case.gpus]
@@ -134,7 +135,7 @@ def above_4g(case: RigConfiguration) -> Observation:
 
 
 def rebar(case: RigConfiguration) -> Observation:
-    """Whether the largest window of a card that can is as large as its memory."""
+    """Return whether the largest window of a card that can is as large as its memory."""
     if not case.gpus:
         return _unseen()
     reading: Counter[str] = Counter()
@@ -150,7 +151,7 @@ def rebar(case: RigConfiguration) -> Observation:
 
 
 def csm(case: RigConfiguration) -> Observation:
-    """Whether the system was booted by EFI."""
+    """Return whether the system was booted by EFI."""
     if case.facts is None:
         return _unseen()
     efi = case.facts["board"]["efi"]
@@ -158,7 +159,7 @@ def csm(case: RigConfiguration) -> Observation:
 
 
 def iommu(case: RigConfiguration) -> Observation:
-    """Whether devices' addresses are translated."""
+    """Return whether devices' addresses are translated."""
     if case.facts is None:
         return _unseen()
     words = case.facts["kernel"]["command_line"]
@@ -169,7 +170,7 @@ def iommu(case: RigConfiguration) -> Observation:
 
 
 def generation(case: RigConfiguration) -> Observation:
-    """Whether a link has errors."""
+    """Return whether a link has errors."""
     if not case.gpus:
         return _unseen()
     found: dict[str, int] = {}
@@ -187,7 +188,7 @@ def generation(case: RigConfiguration) -> Observation:
 
 
 def secure_boot(case: RigConfiguration) -> Observation:
-    """Whether the firmware refuses modules without a signature."""
+    """Return whether the firmware refuses modules without a signature."""
     if case.facts is None:
         return _unseen()
     on = case.facts["secure_boot"]
@@ -195,7 +196,7 @@ def secure_boot(case: RigConfiguration) -> Observation:
 
 
 def errors_visible(case: RigConfiguration) -> Observation:
-    """Whether PCIe errors are counted."""
+    """Return whether PCIe errors are counted."""
     if not case.gpus or case.facts is None:
         return _unseen()
     if "pci=noaer" in case.facts["kernel"]["command_line"]:
@@ -205,7 +206,7 @@ def errors_visible(case: RigConfiguration) -> Observation:
 
 
 def windows(case: RigConfiguration) -> Observation:
-    """Whether every GPU has memory windows."""
+    """Return whether every GPU has memory windows."""
     if not case.gpus:
         return _unseen()
     without = [gpu["address"] for gpu in case.gpus if not gpu["bars"]]
@@ -217,20 +218,20 @@ def windows(case: RigConfiguration) -> Observation:
 
 
 def width(case: RigConfiguration) -> Observation:
-    """Whether every path is as wide as is wanted."""
+    """Return whether every path is as wide as is wanted."""
     if not case.gpus:
         return _unseen()
     narrow = [
         f"{gpu['address']} x{gpu['path_width'] or 0}"
         for gpu in case.gpus
-        if (gpu["path_width"] or 0) < min(case.wanted, _own_width(gpu))
+        if judge_width(gpu["path_width"] or 0, limit_to_card(case.wanted, _card_width(gpu))) != "ok"
     ]
     reading = f"{', '.join(narrow)}, and x{case.wanted} is possible" if narrow else ""
     return _ok(not narrow, reading or f"x{case.wanted} or more, or all that the card has")
 
 
 def speed(case: RigConfiguration) -> Observation:
-    """Whether every link was at its speed when the agent last saw it under load."""
+    """Return whether every link was at its speed when the agent last saw it under load."""
     if not case.paths:
         return _unseen("no agent reports it: fab validate tests the GPUs under load")
     seen = [path for path in case.paths if path.get("loaded_speed") is not None]
@@ -267,7 +268,7 @@ OBSERVERS: Mapping[str, Callable[[RigConfiguration], Observation]] = {
 
 
 def observe(case: RigConfiguration, name: str) -> Observation:
-    """What is seen of an item; facts of an older deeprig may lack what is asked for."""
+    """Return an item's observation; facts of an older deeprig may lack values."""
     try:
         return OBSERVERS[name](case)
     except (KeyError, TypeError) as error:

@@ -13,7 +13,7 @@ TEMPLATES = {".md": "page.md.j2", ".html": "page.html.j2"}
 
 
 def render(made: Checklist, kind: str) -> str:
-    """The page. kind: a key of TEMPLATES."""
+    """Return the page. kind: a key of TEMPLATES."""
     return render_page(
         FOLDER / TEMPLATES[kind],
         made=made,

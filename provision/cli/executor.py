@@ -26,7 +26,7 @@ class RigCall(ConnectionCall):  # type: ignore[misc]
     """A call of an ordinary task on one host: its context is a `RigConnection`."""
 
     def make_context(self, config: Any) -> Any:
-        """The connection that the task's body gets."""
+        """Return the connection that the task's body gets."""
         from provision.ssh.connection import RigConnection
 
         return RigConnection(self.init_kwargs["rig"], config)
@@ -58,18 +58,18 @@ class InventoryExecutor(fabric.Executor):  # type: ignore[misc]
             raise Exit(code=ExitStatus.INTERNAL) from None
 
     def normalize_hosts(self, hosts: Any) -> list[dict[str, Any]]:
-        """The hosts of the inventory that the patterns name."""
+        """Return the hosts of the inventory that the patterns name."""
         if not hosts:
             return []
         selected = load_inventory(None).select(hosts)
         return [{"rig": host, "host": host.name} for host in selected]
 
     def parameterize(self, call: Any, connection_init_kwargs: dict[str, Any]) -> Any:
-        """A call of an ordinary task, for one host."""
+        """Return a call of an ordinary task, for one host."""
         return call.clone(into=RigCall, with_={"init_kwargs": connection_init_kwargs})
 
     def expand_calls(self, calls: Any, apply_hosts: bool = True) -> list[Any]:
-        """One call for a FleetTask, whatever -H names; Fabric's own way for the others."""
+        """Return one call for a FleetTask, whatever -H names; Fabric's own way for the others."""
         named = self.core[0].args.hosts.value
         patterns = named.split(",") if named else []
         if self.core.remainder:
@@ -92,7 +92,7 @@ class InventoryExecutor(fabric.Executor):  # type: ignore[misc]
 
 
 def _command_call(patterns: list[str], words: str) -> FleetCall:
-    """What runs the words after `--` on all hosts. Raises PatternError where none is named."""
+    """Return a call that runs the words after `--` on all hosts. Raises PatternError."""
     if not patterns:
         raise PatternError("no host is named", advice="fab -H NAME -- command")
 

@@ -32,7 +32,7 @@ class FleetContext(Context):
     patterns: tuple[str, ...]
 
     def fleet(self, flags: Flags) -> tuple[Inventory, list[Host]]:
-        """The inventory, and the hosts that -H named in it. Raises PatternError, SourceError.
+        """Return the inventory and the hosts of -H. Raises PatternError, SourceError.
 
         As in Ansible, -e may set connection variables; it overrides the inventory.
         """
@@ -58,7 +58,7 @@ class FleetCall(Call):
     patterns: tuple[str, ...] = ()  # set on each clone
 
     def make_context(self, config: Any) -> FleetContext:
-        """The context that the task's body gets."""
+        """Return the context that the task's body gets."""
         context = FleetContext(config)
         # Context's own __setattr__ writes into the configuration.
         object.__setattr__(context, "patterns", self.patterns)

@@ -39,7 +39,7 @@ class RigBackend(BaseBackend):  # type: ignore[misc]
         content: str = "",
         longest: float = LONGEST_RUN,
     ) -> CommandResult:
-        """The same, as `RootShell.run` has it: lines as they come, and what it reads.
+        """Return the same, as `RootShell.run` has it: lines as they come, and what it reads.
 
         A command that hangs on a rig that still answers raises HungError, not LostError.
         """
@@ -53,7 +53,7 @@ class RigBackend(BaseBackend):  # type: ignore[misc]
         return self.result(done.status, command.encode(), done.out, done.error)
 
     def _reassure(self) -> None:
-        """That the rig still answers. Raises UnreachableError, LostError."""
+        """Check that the rig still answers. Raises UnreachableError, LostError."""
         try:
             self._shell.run("true", silence=PROBE)
         except HungError:

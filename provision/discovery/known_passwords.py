@@ -29,14 +29,14 @@ SHIPPED = "it is the mining system's default password"
 
 
 def shipped_passwords(user: str = "") -> list[str]:
-    """The passwords that mining systems ship with, of this user or of anyone."""
+    """Return the passwords that mining systems ship with, of this user or of anyone."""
     logins: Any = yaml_source.load_yaml(TABLE)["logins"]
     rows = [row for rows in logins.values() for row in rows]
     return sorted({row["password"] for row in rows if user in ("", row["user"])})
 
 
 def explain_weakness(user: str, password: str, system: str | None) -> str:
-    """Why a password should not stay; empty when it may. system: the mining system's key."""
+    """Return why a password should not stay; empty when it may. system: the mining system's key."""
     table: Any = yaml_source.load_yaml(TABLE)
     for row in table["logins"].get(system or "", ()):
         if (row["user"], row["password"]) == (user, password):
@@ -86,7 +86,7 @@ def describe_owners(found: list[KnownPassword]) -> str:
 
 
 def find_users_with_password(root: RootShell, password: str) -> list[str]:
-    """The users who have this password: mining systems give it to root, too.
+    """Return the users who have this password: mining systems give it to root, too.
 
     Raises DeeprigError for what can't be a user's name.
     """

@@ -33,7 +33,7 @@ class ConversionPlan:
 def plan(
     look: Survey, host: Host, inventory: Inventory, extra: Mapping[str, Any]
 ) -> ConversionPlan:
-    """What preflight, demine and power would make of it. Raises RenderError, SourceError."""
+    """Predict preflight's refusals and the power limits. Raises RenderError, SourceError."""
     rows, limits = evaluate_variables(
         "preflight", host, inventory, ansible_facts(look), extra, (REFUSALS, POWER_LIMITS)
     )

@@ -22,7 +22,7 @@ MOST_OF_A_FILE = 1 << 20  # of one of the kernel's
 
 @cache
 def table() -> Any:
-    """The table, as it is written."""
+    """Return the table, as it is written."""
     return yaml_source.load_yaml(HERE / "first.yml")
 
 
@@ -47,7 +47,7 @@ def questions() -> dict[str, str]:
 
 
 def _of_users(patterns: list[str]) -> str:
-    """The command that gives small files of users as a compressed tar.
+    """Return the command that gives small files of users as a compressed tar.
 
     A path that leads through a user's symlink is left out: the file may be another's. So is what
     is not a regular file, which tar would wait for.
@@ -62,7 +62,7 @@ def _of_users(patterns: list[str]) -> str:
 
 
 def scripts(paths: Iterable[str]) -> str:
-    """The command that gives those of some files that are scripts, as a compressed tar."""
+    """Return the command that gives those of some files that are scripts, as a compressed tar."""
     named = " ".join(map(shlex.quote, sorted(paths)))
     return _quiet(
         # An empty file is not a script; it may be a symlink to a kernel file whose read blocks.
@@ -76,7 +76,7 @@ def _quiet(command: str) -> str:
 
 
 def evidence() -> list[str]:
-    """The paths by which mining systems are recognised."""
+    """Return the paths by which mining systems are recognised."""
     systems = json.loads(EVIDENCE.read_text())["systems"]
     return sorted(
         {path for system in systems for rule in system["rules"] for path in rule.get("paths", ())}

@@ -42,24 +42,24 @@ class Snapshot(Tree):
         self.unpack(answers.get("homes", b""))
 
     def _counts(self) -> bool:
-        """Whether there is room for one name more."""
+        """Return whether there is room for one name more."""
         self._left -= 1
         return self._left >= 0
 
     def target(self, path: str) -> str:
-        """Where a link of the rig points there."""
+        """Return where a link of the rig points there."""
         return self._targets.get(path, "")
 
     def text_of(self, question: str) -> str:
-        """What a command answered; empty where it could not."""
+        """Return a command's output; empty where it failed."""
         return clean(self.answers.get(question, b"").decode("utf-8", "replace"), keep="\0")
 
     def text(self, path: str, default: str = "") -> str:
-        """A file's content, harmless for a terminal."""
+        """Return a file's content, harmless for a terminal."""
         return clean(super().text(path, default), keep="\0")
 
     def usage(self, path: str) -> dict[str, int]:
-        """The root file system's size by `df`; of others nothing is known."""
+        """Return the root file system's size by `df`; of others nothing is known."""
         rows = [line.split() for line in self.text_of("sizes").splitlines()]
         rows = [row for row in rows if len(row) >= 6 and row[1].isdigit()]
         if path != "/" or not rows:
@@ -76,7 +76,7 @@ class Snapshot(Tree):
         return sizes
 
     def _place(self, path: str) -> Path | None:
-        """Where a path of the rig goes; None where that would leave the folder."""
+        """Return where a path of the rig goes; None where that would leave the folder."""
         clean = posixpath.normpath(f"/{path}")
         place = self._root / clean.lstrip("/")
         try:
@@ -107,7 +107,7 @@ class Snapshot(Tree):
             place.touch()
 
     def _link(self, place: Path, target_kind: str, target: str) -> None:
-        """A link to the same place inside the folder, and what it leads to there."""
+        """Create a link to the same place inside the folder, and its target."""
         # Relative to the link's real folder: sysfs has links behind links.
         folder = place.parent.resolve()
         goal = Path(os.path.normpath(self._root / target.lstrip("/")))
@@ -149,7 +149,7 @@ class Snapshot(Tree):
 
 
 def _names(answer: bytes) -> Iterator[tuple[str, str, str, str]]:
-    """Each name of the answer; folders before what is in them."""
+    """Yield each name of the answer; folders before what is in them."""
     rows = (line.split("\t") for line in answer.decode("utf-8", "replace").splitlines())
     for row in sorted(row for row in rows if len(row) == 4):
         yield row[0], row[1], row[2], row[3]

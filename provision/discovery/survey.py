@@ -54,7 +54,7 @@ class Survey:
 
 @contextmanager
 def take_survey(connection: RigConnection, password: str | None) -> Iterator[Survey]:
-    """A first look over a connection that is open. Raises LostError."""
+    """Yield a first look over a connection that is open. Raises LostError."""
     root = RootShell(connection, password)
     as_root = connection.user == "root" or root.run("true").status == 0
     shell = root if as_root else Shell(connection)
@@ -72,7 +72,7 @@ def take_survey(connection: RigConnection, password: str | None) -> Iterator[Sur
 
 
 def _facts(tree: Snapshot) -> dict[str, Any]:
-    """The rig's facts, by the rig's own code over files that it may have forged."""
+    """Return the rig's facts, by the rig's own code over files that it may have forged."""
     try:
         packages = dpkg.Database(tree.text("/var/lib/dpkg/status"))
         facts = rig(tree, packages, addresses(tree.text_of("addresses")))
@@ -100,7 +100,7 @@ def _add_scripts(shell: Shell, tree: Snapshot) -> None:
 
 
 def ansible_facts(look: Survey) -> dict[str, Any]:
-    """The facts that playbooks ask for, by Ansible's names, as far as a first look has them."""
+    """Return the facts that playbooks use, by Ansible's names, as far as a survey has them."""
     facts = {
         **look.base,
         "architecture": look.tree.text_of("architecture").strip(),
@@ -111,7 +111,7 @@ def ansible_facts(look: Survey) -> dict[str, Any]:
 
 
 def described(look: Survey) -> list[tuple[str, str]]:
-    """The rig in a few lines, as `fab facts` has it."""
+    """Return the rig in a few lines, as `fab facts` has it."""
     return summary.summarize_facts(ansible_facts(look), summary.gpu_models())
 
 
@@ -123,7 +123,7 @@ def _ask(shell: Shell) -> dict[str, bytes]:
 
 
 def addresses(text: str) -> list[Address]:
-    """The addresses that `ip -o addr show` lists.
+    """Return the addresses that `ip -o addr show` lists.
 
     >>> addresses("2: eth0    inet 10.0.0.5/24 brd 10.0.0.255 scope global eth0")
     [Address(interface='eth0', address='10.0.0.5', prefix=24, scope='global', ...)]

@@ -33,7 +33,7 @@ class Target:
 def select_hosts(
     pattern: str, inventory: str | None, extra: tuple[str, ...]
 ) -> list[tuple[Host, Any]]:
-    """The hosts that a pattern names, with their inventory. Raises PatternError, SourceError."""
+    """Return the hosts of a pattern and their inventory. Raises PatternError, SourceError."""
     loaded = load_inventory(inventory)
     given = extra_variables(extra)
     hosts = loaded.select(pattern.split(","))
@@ -63,7 +63,7 @@ def connect_target(
 def expected(
     host: Host, inventory: Inventory, facts: Mapping[str, Any], extra: tuple[str, ...] = ()
 ) -> Mapping[str, Any]:
-    """What the inventory wants of a rig with these `ansible_*` facts. Raises RenderError."""
+    """Return the expectations for a rig with these `ansible_*` facts. Raises RenderError."""
     given = extra_variables(extra)
     (wanted,) = evaluate_variables("validation", host, inventory, facts, given, (EXPECTED,))
     if not isinstance(wanted, Mapping):

@@ -38,7 +38,7 @@ def remote_names() -> frozenset[str]:
 
 
 def canonical(name: str) -> str:
-    """The short name of a module of ansible.builtin. Raises DeeprigError without a position."""
+    """Return the short name of a module. Raises DeeprigError without a position."""
     short = name.removeprefix(PREFIX)
     known = action_names() | remote_names() | STATIC
     if short in known:
@@ -57,7 +57,7 @@ def canonical(name: str) -> str:
 
 @functools.cache
 def action(name: str) -> ModuleType | None:
-    """The operator's side of a module, or None when all of it runs on the rig."""
+    """Return the operator's side of a module, or None when all of it runs on the rig."""
     if name not in action_names():
         return None
     suffix = "_" if name == "assert" else ""
@@ -65,7 +65,7 @@ def action(name: str) -> ModuleType | None:
 
 
 def options(name: str) -> Options:
-    """What a playbook may give to a module."""
+    """Return the options that a playbook may pass to a module."""
     operators = action(name)
     if operators is None:
         return remote_options(name)
@@ -75,13 +75,13 @@ def options(name: str) -> Options:
 
 @functools.cache
 def remote_options(name: str) -> Options:
-    """What the rig's side of a module accepts."""
+    """Return the options of the rig's side of a module."""
     found: Options = importlib.import_module(f"provision.remote.modules.{name}").OPTIONS
     return found
 
 
 def takes_anything(name: str) -> bool:
-    """Whether a module's options are names of the user's own, as set_fact's are."""
+    """Return whether a module's options are names of the user's own, as set_fact's are."""
     return bool(getattr(action(name), "ANY_OPTION", False))
 
 

@@ -41,7 +41,7 @@ _OPTION_IN_TEXT = re.compile(r"(?:^|\s)((?:creates|removes|chdir|executable|stdi
 
 
 def load(path: str | Path) -> list[Play]:
-    """All plays of a playbook file, imports resolved. Raises SourceError."""
+    """Return all plays of a playbook file, imports resolved. Raises SourceError."""
     return list(_plays(Path(path), Scope(), (Path(path).resolve(),)))
 
 
@@ -135,7 +135,7 @@ def _variable_files(entry: YamlMapping, path: Path) -> dict[str, Any]:
 
 @functools.cache
 def _variable_file(file: Path) -> dict[str, Any]:
-    """One file of variables; many plays share it."""
+    """Return one file of variables; many plays share it."""
     content = yaml_source.load_yaml(file)
     if content is not None and not isinstance(content, YamlMapping):
         raise SourceError(f"{file} must be a mapping of variables", Position(str(file), 1, 1))
@@ -229,7 +229,7 @@ def _inherit(entry: YamlMapping, outer: Scope) -> Scope:
 
 
 def _module_of(entry: YamlMapping) -> tuple[str, str]:
-    """The key of a task that names its module, and the module's short name."""
+    """Return the key of a task that names its module, and the module's short name."""
     candidates = [key for key in entry if key not in TASK]
     errors: list[SourceError] = []
     found: list[tuple[str, str]] = []
@@ -251,7 +251,7 @@ def _module_of(entry: YamlMapping) -> tuple[str, str]:
 
 
 def _arguments(entry: YamlMapping, key: str, module: str) -> YamlMapping:
-    """A task's arguments as a mapping, checked as far as they are constant."""
+    """Return a task's arguments as a mapping, checked as far as they are constant."""
     value = entry[key]
     args = YamlMapping()
     args.position = entry.at(key)
@@ -306,7 +306,7 @@ def _has_template(value: Any) -> bool:
 
 
 def _name(entry: YamlMapping) -> str:
-    """The name as written: a Text, which may be a template."""
+    """Return the name as written: a Text, which may be a template."""
     name = entry.get("name") or ""
     return name if isinstance(name, str) else str(name)
 

@@ -20,7 +20,7 @@ def evaluate_variables(
     extra: Mapping[str, Any],
     variables: tuple[str, ...],
 ) -> list[Any]:
-    """Those variables, in that order, as the one play of `name`.yml would have them.
+    """Return those variables, in that order, as the one play of `name`.yml would have them.
 
     facts: under their `ansible_*` names. Raises RenderError, SourceError.
     """

@@ -90,19 +90,19 @@ class Result:
         return parts
 
     def text(self, name: str) -> str:
-        """A value as text (`msg`, `stderr` …); empty where the module did not return it."""
+        """Return a value as text (`msg`, `stderr` …); empty where the module did not return it."""
         value = self.values.get(name)
         return "" if value is None else str(value)
 
     def as_registered(self) -> dict[str, Any]:
-        """The value of the variable that `register` names."""
+        """Return the value of the variable that `register` names."""
         flags = {"changed": self.changed, "failed": self.failed}
         if self.skipped:
             flags["skipped"] = True
         return {**self.values, **flags}
 
     def as_record(self) -> dict[str, Any]:
-        """The result for the log and for --json."""
+        """Return the result for the log and for --json."""
         extras: dict[str, Any] = {}
         if self.unknown:
             extras["unknown"] = self.unknown
@@ -113,11 +113,11 @@ class Result:
         return {**self.as_registered(), **extras}
 
     def make_unknown(self, reason: str) -> Result:
-        """The same result, whose outcome check mode cannot predict."""
+        """Return the same result, whose outcome check mode cannot predict."""
         return replace(self, changed=False, failed=False, unknown=reason)
 
     def status(self, ignore_errors: bool) -> Status:
-        """The status that it means for its task."""
+        """Return the status that it means for its task."""
         if self.failed:
             return Status.IGNORED if ignore_errors else Status.FAILED
         if self.unknown:

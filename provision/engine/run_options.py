@@ -24,7 +24,7 @@ class RunOptions:
     extra: dict[str, Any] = field(default_factory=dict)
 
     def selects(self, tags: frozenset[str]) -> bool:
-        """Whether a task with these tags runs, by Ansible's rules for its special tags."""
+        """Return whether a task with these tags runs, by Ansible's rules for its special tags."""
         wanted = self.tags or {"all"}
         mine = tags or {"untagged"}
         usual = "never" not in mine

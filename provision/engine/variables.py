@@ -79,7 +79,7 @@ class Facts(Mapping[str, Any]):
 
 @functools.cache
 def defaults() -> Mapping[str, Any]:
-    """The playbooks' settings where an inventory elsewhere does not set them."""
+    """Return the playbooks' settings where an inventory elsewhere does not set them."""
     found: Mapping[str, Any] = yaml_source.load_yaml(DEFAULTS)
     return found
 

@@ -65,7 +65,7 @@ class Board:
 
 
 def boards(path: Path = FOLDER / "boards.yml") -> list[Board]:
-    """All boards of the table. Raises SourceError with the place of what is wrong."""
+    """Return all boards of the table. Raises SourceError with the place of what is wrong."""
     content = yaml_source.load_yaml(path)
     found = typed_rows.read_rows(Board, content, "boards")
     for fields, row in zip(content["boards"], found, strict=True):
@@ -81,7 +81,7 @@ def of_firmware(facts: Mapping[str, Any], known: Sequence[Board]) -> tuple[str, 
 
 
 def board(name: str, known: Sequence[Board]) -> Board | None:
-    """A board by its firmware's name, also with its vendor before it; None if not known."""
+    """Return a board by its firmware's name, also with its vendor before it; None if not known."""
     wanted = name.strip().lower()
     for one in known:
         if wanted in (one.name.lower(), f"{one.vendor} {one.name}".lower()):

@@ -100,7 +100,7 @@ class Generation:
 
 
 def cards(path: Path = FOLDER / "gpus.yml") -> dict[str, Card]:
-    """All GPUs of the table, by PCI device id. Raises SourceError with the place of an error."""
+    """Return all GPUs of the table by PCI device id. Raises SourceError with the place."""
     content = yaml_source.load_yaml(path)
     origin = typed_rows.read_row(
         Origin, content["gpu_models_origin"], content.at("gpu_models_origin")
@@ -160,18 +160,18 @@ def _card(
 
 
 def chips(path: Path = FOLDER / "gpus.yml") -> list[Chip]:
-    """All rows of gpu_chips. Raises SourceError."""
+    """Return all rows of gpu_chips. Raises SourceError."""
     return typed_rows.read_rows(Chip, yaml_source.load_yaml(path), "gpu_chips")
 
 
 def chip_of(device: str, known: Sequence[Chip]) -> Chip | None:
-    """The chip that has a PCI device id (four hexadecimal digits); None where no row has it."""
+    """Return the chip of a PCI device id (four hexadecimal digits), or None."""
     number = int(device, 16)
     return next((one for one in known if one.first <= number <= one.last), None)
 
 
 def card(name: str, known: Mapping[str, Card]) -> Card:
-    """A GPU by its name ("RTX 3090", "GeForce RTX 3090", "3090") or device id. Raises
+    """Return a GPU by its name ("RTX 3090", "GeForce RTX 3090", "3090") or device id. Raises
     DeeprigError.
     """
     wanted = _plain(name)
@@ -194,7 +194,7 @@ def card(name: str, known: Mapping[str, Card]) -> Card:
 
 
 def _parts(name: str) -> set[str]:
-    """What people leave of a name: some of its words, in their order.
+    """Return the abbreviations of a name: some of its words, in order.
 
     >>> sorted(_parts("GTX 1060 6GB"))
     ['1060', '10606gb', '6gb', 'gtx', 'gtx1060', 'gtx10606gb']
@@ -224,5 +224,5 @@ def cards_named(text: str, known: Mapping[str, Card]) -> list[Card]:
 
 
 def _plain(name: str) -> str:
-    """A name without its maker and brand, in one case."""
+    """Return a name without its maker and brand, in one case."""
     return re.sub(r"\b(nvidia|geforce)\b|\s+", "", name.lower())

@@ -29,7 +29,7 @@ class Chipset:
 
 
 def chipsets(path: Path = FOLDER / "chipsets.yml") -> list[Chipset]:
-    """All rows. Raises SourceError with the place of what is wrong."""
+    """Return all rows. Raises SourceError with the place of what is wrong."""
     content = yaml_source.load_yaml(path)
     found = typed_rows.read_rows(Chipset, content, "chipsets")
     for fields, row in zip(content["chipsets"], found, strict=True):

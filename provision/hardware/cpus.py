@@ -28,7 +28,7 @@ class Cpu:
 
 
 def cpus(path: Path = FOLDER / "cpus.yml") -> list[Cpu]:
-    """All rows. Raises SourceError with the place of what is wrong."""
+    """Return all rows. Raises SourceError with the place of what is wrong."""
     content = yaml_source.load_yaml(path)
     found = typed_rows.read_rows(Cpu, content, "cpus")
     for fields, row in zip(content["cpus"], found, strict=True):
@@ -38,5 +38,5 @@ def cpus(path: Path = FOLDER / "cpus.yml") -> list[Cpu]:
 
 
 def cpu(name: str) -> Cpu | None:
-    """The first row that matches a processor's name, None where none does."""
+    """Return the first row that matches a processor's name, None where none does."""
     return next((row for row in cpus() if re.search(row.match, name, re.IGNORECASE)), None)

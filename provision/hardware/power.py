@@ -57,7 +57,7 @@ def _table() -> Any:
 
 
 def supplies_of(host: Host) -> list[float]:
-    """The ratings that the inventory has; nothing else knows them. Raises SourceError."""
+    """Return the ratings that the inventory has; nothing else knows them. Raises SourceError."""
     given = host.variables.get(VARIABLE) or []
     if not isinstance(given, list) or not all(
         isinstance(one, (int, float)) and possible(one) for one in given
@@ -69,7 +69,7 @@ def supplies_of(host: Host) -> list[float]:
 
 
 def possible(watts: float) -> bool:
-    """Whether a supply may have this rating; False for what is not a number."""
+    """Return whether a supply may have this rating; False for what is not a number."""
     return 0 < watts <= MOST_WATTS
 
 
@@ -96,7 +96,7 @@ def budget(name: str, gpus: Sequence[tuple[str, float]], ratings: Sequence[float
 
 
 def fitting_limit(gpus: int, ratings: Sequence[float]) -> float:
-    """The highest limit in watts that the supplies carry, the same for each of so many GPUs.
+    """Return the highest limit in watts that the supplies carry, the same for each of so many GPUs.
 
     0 where they can't even carry the host. A watt at a time: which GPU is on which supply changes.
 

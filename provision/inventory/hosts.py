@@ -57,7 +57,7 @@ class Inventory:
         return list(self._host_variables)
 
     def members(self, group: str) -> list[str]:
-        """The hosts of a group and of all below it."""
+        """Return the hosts of a group and of all below it."""
         if group == "all":
             return self.hosts
         if group == "ungrouped":
@@ -69,7 +69,7 @@ class Inventory:
         return list(found)
 
     def select(self, patterns: Iterable[str]) -> list[Host]:
-        """The hosts that `-H a,b` names: hosts, groups, wildcards, `!not`, `&also`.
+        """Return the hosts that `-H a,b` names: hosts, groups, wildcards, `!not`, `&also`.
 
         A name that is an address (or `user@address:port`) needs no entry. Raises PatternError.
         """
@@ -90,7 +90,7 @@ class Inventory:
         return list(chosen.values())
 
     def host(self, name: str) -> Host:
-        """A host of the inventory, by its name."""
+        """Return a host of the inventory, by its name."""
         groups = self._groups_of(name)
         variables: dict[str, Any] = {}
         for group in groups:
@@ -203,7 +203,7 @@ def load_inventory(path: str | None) -> Inventory:
 
 
 def read_inventory(path: str | Path) -> Inventory:
-    """The inventory at a file or a folder. Raises SourceError."""
+    """Return the inventory at a file or a folder. Raises SourceError."""
     path = Path(path)
     if not path.exists():
         raise SourceError(

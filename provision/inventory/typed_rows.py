@@ -18,7 +18,7 @@ Row = TypeVar("Row")
 def read_row(
     kind: type[Row], fields: Mapping[str, Any], /, at: Position | None = None, **given: Any
 ) -> Row:
-    """A `kind` of a row's fields, whole numbers taken for floats; `given` comes from elsewhere.
+    """Return a `kind` made from a row's fields; whole numbers become floats where needed.
 
     at: the row's place, if it may not be a mapping. Raises SourceError with the place in the
     file.
@@ -45,7 +45,7 @@ def read_row(
 
 
 def read_rows(kind: type[Row], content: Any, name: str) -> list[Row]:
-    """All rows of the list `name` in a table's content. Raises SourceError with the place."""
+    """Return all rows of the list `name` in a table. Raises SourceError with the place."""
     if not isinstance(content, Mapping) or not isinstance(content.get(name), list):
         raise SourceError(f"there should be a list '{name}'", _at(content, name))
     return [
@@ -61,7 +61,7 @@ def _type_hints(kind: type[Any]) -> dict[str, Any]:
 
 
 def _typed(hint: Any, value: Any, name: str, at: Position | None) -> Any:
-    """A value as its field wants it: rows in rows, lists as tuples, whole numbers as floats."""
+    """Return a value with its field's type: nested rows, lists as tuples, floats."""
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
         return read_row(hint, value, at)
     if get_origin(hint) is tuple:
@@ -112,7 +112,7 @@ def suggest_names(name: str, known: Iterable[str]) -> str:
 
 
 def unknown_name_error(what: str, name: str, known: Iterable[str]) -> DeeprigError:
-    """The error of a name that no table has."""
+    """Return the error of a name that no table has."""
     return DeeprigError(f"unknown {what} '{name}'", advice=suggest_names(name, known))
 
 

@@ -47,7 +47,7 @@ class Unsafe(str):
 
 
 def is_template(value: Any) -> bool:
-    """Whether a value is a text with something to render in it."""
+    """Return whether a value is a text with something to render in it."""
     return isinstance(value, YamlText) and any(mark in value for mark in ("{{", "{%", "{#"))
 
 
@@ -157,14 +157,14 @@ _Loader.add_constructor("tag:yaml.org,2002:timestamp", _Loader.text)
 
 
 def quoting_advice(node: yaml.Node) -> str:
-    """The commonest reason for a mapping as a key: a template that is not quoted."""
+    """Return the commonest reason for a mapping as a key: a template that is not quoted."""
     if isinstance(node, yaml.MappingNode):
         return 'A value that begins with "{{" must be quoted: "{{ like_this }}".'
     return ""
 
 
 def load_yaml(path: str | Path) -> Any:
-    """The one document of a YAML file; None when it is empty. Raises SourceError."""
+    """Return the one document of a YAML file; None when it is empty. Raises SourceError."""
     try:
         content = Path(path).read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -189,7 +189,7 @@ def parse_yaml(content: str, path: str) -> Any:
 
 
 def shown(error: Exception) -> str:
-    """The first line of an error's text."""
+    """Return the first line of an error's text."""
     return str(error).splitlines()[0]
 
 
@@ -220,7 +220,7 @@ class _Dumper(yaml.SafeDumper):
 
 
 def _represent_mapping(dumper: yaml.SafeDumper, data: dict[Any, Any]) -> yaml.Node:
-    """A mapping that `mark_unsafe` made has one tag, and not one at each text."""
+    """Return a mapping that `mark_unsafe` made has one tag, and not one at each text."""
     if data and all(isinstance(key, Unsafe) for key in data):
         return dumper.represent_mapping("!unsafe", _unmark(data).items())
     return dumper.represent_dict(data)

@@ -16,7 +16,7 @@ _UNWANTED = re.compile(r"<!--.*?-->|<script.*?</script>", re.DOTALL)
 
 
 def chart_of(kind: str, colours: Sequence[str] = COLOURS, **options: Any) -> Any:
-    """A pygal chart in our style. kind: its class (Line, XY …); colours: of its series."""
+    """Return a pygal chart in our style. kind: its class (Line, XY …); colours: of its series."""
     import pygal  # slow to import, and most verbs draw nothing
     from pygal.style import Style
 
@@ -50,5 +50,5 @@ def chart_of(kind: str, colours: Sequence[str] = COLOURS, **options: Any) -> Any
 
 
 def svg(chart: Any) -> str:
-    """A chart as an SVG element without scripts."""
+    """Return a chart as an SVG element without scripts."""
     return clean(_UNWANTED.sub("", chart.render(is_unicode=True)))

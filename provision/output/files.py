@@ -9,7 +9,7 @@ from provision.errors import DeeprigError
 
 
 def read(path: Path) -> str:
-    """A file's text with the ends of its lines as they are."""
+    """Return a file's text with the ends of its lines as they are."""
     return path.read_bytes().decode("utf-8")
 
 

@@ -51,7 +51,7 @@ class Redactor:
         return _WALLETS.sub(MASK, text)
 
     def value(self, value: Any, name: str = "") -> Any:
-        """A result with every secret in it masked, at any depth."""
+        """Return a result with every secret in it masked, at any depth."""
         secret = bool(name and SECRET_NAME.fullmatch(name))
         if isinstance(value, Mapping):
             return {

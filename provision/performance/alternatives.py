@@ -83,7 +83,7 @@ def _offload(model: LanguageModel, rig: Machine, wanted: str, work: Work) -> Ins
 
 
 def _smaller(model: LanguageModel, rig: Machine, wanted: str, work: Work) -> list[Instead]:
-    """The largest smaller model of the table that fits."""
+    """Return the largest smaller model of the table that fits."""
     smaller = [one for one in models.load().values() if one.total < model.total]
     for one in sorted(smaller, key=lambda other: -other.total):
         if _served(one, rig, wanted, replace(work, sequence=min(work.sequence, one.context))):

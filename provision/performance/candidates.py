@@ -51,7 +51,7 @@ class Candidate:
 def find_candidates(
     model: LanguageModel, machine: Machine, wanted: str, work: Work
 ) -> list[Candidate]:
-    """All candidates of a model, in the order of tasks and forms."""
+    """Return all candidates of a model, in the order of tasks and forms."""
     found = []
     for task in precision.TASKS:
         for form in SERVING if task == "serve" else TRAINING:
@@ -89,7 +89,7 @@ def unsplit(task: str, wanted: str) -> dict[str, str]:
 def lay_out(
     model: LanguageModel, form: str, gpus: int, impossible: Mapping[str, str] = NOTHING
 ) -> tuple[Layout, str]:
-    """The layout of a form on so many GPUs, and why it can't be. impossible: forms, and why."""
+    """Return the layout of a form on these GPUs, and why it is impossible (`impossible`)."""
     if form == "single":
         return Layout(form), ""
     if gpus < 2:
@@ -116,12 +116,12 @@ def lay_out(
 
 
 def _splits(model: LanguageModel, ranks: int) -> bool:
-    """Whether tensor parallelism can divide its matrices evenly, as its implementations want it."""
+    """Return whether tensor parallelism can divide the matrices evenly, as it must."""
     return all(number % ranks == 0 for number in (model.heads, model.kv_heads, model.feed_forward))
 
 
 def load_of(task: str, layout: Layout, gpus: int, work: Work) -> Load:
-    """The same sequences a step for every form: as many as all GPUs work on in DDP."""
+    """Return the same sequences a step for every form: as many as all GPUs work on in DDP."""
     if task == "serve":
         return Load(work.sequence, work.streams)
     return Load(work.sequence, work.batch, -(-gpus * work.accumulate // layout.data))

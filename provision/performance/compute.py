@@ -64,7 +64,7 @@ def rate(card: Card, precision: str, gemm: float | None = None) -> float:
 
 
 def optimizer_seconds(card: Card, parameters: float) -> float:
-    """One AdamW step: it is bound by memory, and reads and writes 28 bytes a parameter.
+    """Return one AdamW step: it is bound by memory, and reads and writes 28 bytes a parameter.
 
     Weight, gradient, master copy and two moments are read (2 + 2 + 4 + 4 + 4), all but the gradient
     written again (2 + 4 + 4 + 4): 30 for 16-bit weights, 28 for single precision.

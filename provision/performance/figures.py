@@ -33,7 +33,7 @@ class Formula:
 
 @functools.cache
 def load() -> dict[str, Figure]:
-    """The numbers, by name. Raises SourceError."""
+    """Return the numbers, by name. Raises SourceError."""
     rows = yaml_source.load_yaml(TABLE)["figures"]
     return {
         str(name): typed_rows.read_row(Figure, fields, name=str(name))
@@ -43,7 +43,7 @@ def load() -> dict[str, Figure]:
 
 @functools.cache
 def formulas() -> dict[str, Formula]:
-    """The formulas, by form (layout.FORMS), and of `collective` and `serve`. Raises SourceError."""
+    """Return the formulas by form (layout.FORMS), `collective` and `serve`. Raises SourceError."""
     rows = yaml_source.load_yaml(TABLE)["formulas"]
     return {
         str(name): typed_rows.read_row(Formula, fields, name=str(name))
@@ -52,5 +52,5 @@ def formulas() -> dict[str, Formula]:
 
 
 def value(name: str) -> float:
-    """A figure's value, in its unit."""
+    """Return a figure's value, in its unit."""
     return load()[name].value

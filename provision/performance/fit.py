@@ -19,7 +19,7 @@ class Line:
 
 
 def line(points: Sequence[tuple[float, float]]) -> Line | None:
-    """The line through (bytes, seconds) with the least sum of squared relative differences.
+    """Return the line through (bytes, seconds) with the least sum of squared relative differences.
 
     Relative, so that a message of 1 KB counts as much as one of 256 MB. A latency that would come
     out below zero is zero. None where times do not grow with sizes, or without points.

@@ -60,7 +60,7 @@ class Machine:
         return min((card.generation for card in self.cards if card.generation), default=6)
 
     def at(self, others: Sequence[Link]) -> Machine:
-        """The same rig with other links, as far as its cards can use them."""
+        """Return the same rig with other links, as far as its cards can use them."""
         return replace(self, links=_trained(others, self.cards))
 
     def uniform(self, generation: int, width: int) -> Machine:
@@ -68,7 +68,7 @@ class Machine:
         return self.at([Link(generation, width)] * len(self.cards))
 
     def best(self, count: int) -> list[int]:
-        """The `count` GPUs to use, in the rig's order: most memory, then speed, then the link.
+        """Return the `count` GPUs to use, in the rig's order: most memory, speed, then link.
 
         The card with least memory bounds what fits, so links decide among alike ones alone.
         """
@@ -82,7 +82,7 @@ class Machine:
 
 
 def network_of(rig: Machine, now: Machine, count: int) -> Network:
-    """The network among `count` GPUs of a rig; `now`: the same rig on the links it has.
+    """Return the network among `count` GPUs of a rig; `now`: the same rig on the links it has.
 
     Measured where the links are those that were measured and as many GPUs take part; else derived,
     scaled by what was measured.
@@ -124,7 +124,7 @@ def from_words(
 
 
 def from_facts(name: str, facts: Mapping[str, Any], p2p: bool = False) -> Machine:
-    """A rig from its facts (`fab facts`). Raises DeeprigError when it has no GPU to count with."""
+    """Return a rig from its facts (`fab facts`). Raises DeeprigError without a usable GPU."""
     rig = facts["ansible_local"]["deeprig"]
     known = cards.cards()
     if not rig["gpus"]:
@@ -188,7 +188,7 @@ def changed(
 
 
 def with_measured(rig: Machine, found: Measured) -> Machine:
-    """A rig with what was measured on it; a document of another number of GPUs is not its own."""
+    """Return a rig with its measurements; those of another number of GPUs are ignored."""
     if found.network is not None and found.ranks != len(rig.cards):
         note = f"it ran on {found.ranks} GPUs, and this rig has {len(rig.cards)}: scaled"
         found = replace(found, notes=(*found.notes, note))
@@ -215,7 +215,7 @@ def _count(links_told: int, gpus: int) -> DeeprigError:
 
 
 def path_link(gpu: Mapping[str, Any], gpus: Sequence[Mapping[str, Any]], widths: str) -> Link:
-    """The slowest place on a GPU's path, counted with the GPUs that share it.
+    """Return the slowest place on a GPU's path, counted with the GPUs that share it.
 
     widths: `current_width` or `max_width`. Its speed is the best that all devices can have: at idle
     the speed of now is lower.
@@ -235,7 +235,7 @@ def path_link(gpu: Mapping[str, Any], gpus: Sequence[Mapping[str, Any]], widths:
 
 
 def _way(gpu: Mapping[str, Any], widths: str) -> list[Passage]:
-    """The devices on a GPU's way. Speeds are in transfers per second there."""
+    """Return the devices on a GPU's way. Speeds are in transfers per second there."""
     return [
         Passage(
             port["address"], port[widths], (port["max_speed_gts"] or 0) * 1e9, port["vendor_id"]
@@ -245,7 +245,7 @@ def _way(gpu: Mapping[str, Any], widths: str) -> list[Passage]:
 
 
 def generation(speed: float) -> int:
-    """The generation of a speed in transfers per second.
+    """Return the generation of a speed in transfers per second.
 
     >>> generation(8e9)
     3

@@ -96,7 +96,7 @@ def _measured(document: Mapping[str, Any], origin: str) -> Measured:
 
 
 def _p2p(document: Mapping[str, Any]) -> bool:
-    """Whether every transport that NCCL chose by itself was P2P, and all values were right."""
+    """Return whether NCCL chose P2P for every transport, and all values were right."""
     if document["backend"] != "nccl":
         return False
     chosen = [
@@ -151,7 +151,7 @@ def _network(document: Mapping[str, Any], notes: list[str]) -> Network | None:
 
 
 def origin_of(document: Mapping[str, Any]) -> str:
-    """What the numbers are from, in a few words."""
+    """Return the source of the numbers in a few words."""
     version = document.get("nccl") or document.get("torch") or "?"
     return f"measured, {document['backend']} {version}"
 

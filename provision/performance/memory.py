@@ -49,7 +49,7 @@ class Memory:
 
 
 def usable(memory_bytes: float) -> float:
-    """What of a GPU's memory is left beside CUDA's context, NCCL's buffers and fragments."""
+    """Return a GPU's usable memory, without CUDA's context, NCCL's buffers and fragments."""
     return memory_bytes * figures.value("usable_memory")
 
 
@@ -86,7 +86,7 @@ def layer_activations(model: LanguageModel, each: Bytes, layout: Layout) -> floa
 
 
 def cache(model: LanguageModel, load: Load, each: Bytes, layout: Layout, layers: int) -> float:
-    """The KV cache of `layers` layers: keys and values of each token of each stream.
+    """Return the KV cache of `layers` layers: keys and values of each token of each stream.
 
     With experts on several GPUs, all else of a stream stays on one: each has its part of them.
     """

@@ -121,7 +121,7 @@ class LanguageModel:
 
 
 def load(path: Path = TABLE) -> dict[str, LanguageModel]:
-    """The table, by name. Raises SourceError."""
+    """Return the table, by name. Raises SourceError."""
     rows = yaml_source.load_yaml(path)["models"]
     return {
         str(name): typed_rows.read_row(LanguageModel, fields, name=str(name))
@@ -130,7 +130,7 @@ def load(path: Path = TABLE) -> dict[str, LanguageModel]:
 
 
 def find(name: str, known: dict[str, LanguageModel]) -> LanguageModel:
-    """A model by its name; letter case does not matter. Raises DeeprigError with near ones."""
+    """Return a model by its name, in any letter case. Raises DeeprigError with suggestions."""
     for key, model in known.items():
         if key.lower() == name.strip().lower():
             return model

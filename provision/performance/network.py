@@ -83,7 +83,7 @@ class Network:
     duplex: bool = True
 
     def cost(self, collective: str) -> Cost:
-        """The cost of a collective."""
+        """Return the cost of a collective."""
         return self.costs.get(collective) or self.costs[ANY]
 
     def seconds(self, collective: str, ranks: int, size_bytes: float) -> float:
@@ -105,7 +105,7 @@ def host_ceiling(memory_bandwidth: float, ranks: int) -> float:
 
 
 def derived(links: Sequence[Link], host_memory: float, p2p: bool = False) -> Network:
-    """The network of GPUs on these links; the slowest path bounds a ring.
+    """Return the network of GPUs on these links; the slowest path bounds a ring.
 
     host_memory: theoretical bandwidth of the host's memory, bytes per second. p2p: GPUs reach each
     other without it.
@@ -129,7 +129,7 @@ def derived(links: Sequence[Link], host_memory: float, p2p: bool = False) -> Net
 
 
 def scaled(network: Network, measured: Network, at: Network) -> Network:
-    """A derived network, corrected by what was measured on the rig's own links.
+    """Return a derived network, corrected by what was measured on the rig's own links.
 
     Latencies are the measured ones. Bandwidth is multiplied by measured / derived (`at`: what is
     derived for the links that were measured), up to what a link can carry.

@@ -29,7 +29,7 @@ class Bytes:
 
 
 def check(task: str, precision: str) -> str:
-    """Why a task can't be done in a precision; empty when it can."""
+    """Return why a task can't be done in a precision; empty when it can."""
     if task == "full" and precision in ("int8", "int4"):
         return f"weights in {precision} can't be trained; LoRA on them can"
     if task == "lora" and precision == "int4":
@@ -38,7 +38,7 @@ def check(task: str, precision: str) -> str:
 
 
 def bytes_per_parameter(task: str, precision: str) -> Bytes:
-    """The bytes of a task in a precision that `check` allows; QLoRA's weights are always 4-bit.
+    """Return the bytes of a task in a precision that `check` allows; QLoRA's weights are 4-bit.
 
     >>> bytes_per_parameter("full", "bf16")
     Bytes(weight=2.0, outer=2.0, gradient=2.0, optimizer=12.0, activation=2.0)

@@ -34,7 +34,7 @@ class Prediction:
 def bottleneck(
     done: StepTime, quiet: float, sent: Sequence[Transfer], network: Network, otherwise: str
 ) -> str:
-    """What to blame for the step's length: a link, latency, a pipeline's bubble, or the GPUs."""
+    """The bottleneck of the step: a link, latency, a pipeline's bubble, or the GPUs."""
     messages = done.seconds - max(quiet, done.compute)
     bubble = max(quiet - done.compute, 0.0)
     if max(messages, bubble) < NOTICED * done.seconds:

@@ -66,7 +66,7 @@ def _speeds(wanted: Sequence[Candidate], rig: Machine, now: Machine) -> list[flo
 
 
 def _fastest(wanted: Sequence[Candidate], before: Sequence[float], after: Sequence[float]) -> float:
-    """The mean over (model, task) of what the fastest form gains."""
+    """Return the mean over (model, task) of what the fastest form gains."""
     best: dict[tuple[str, str], list[float]] = {}
     for one, old, new in zip(wanted, before, after, strict=True):
         pair = best.setdefault((one.model.name, one.task), [0.0, 0.0])
@@ -79,7 +79,7 @@ def _mean(values: Sequence[float]) -> float:
 
 
 def changes(rig: Machine) -> Iterator[Recommendation]:
-    """What can be tried with a rig, the cheaper first."""
+    """Yield possible changes of a rig, the cheapest first."""
     makers: tuple[Callable[[Machine], Iterator[Recommendation]], ...] = (
         _risers,
         _split,
@@ -110,7 +110,7 @@ def _risers(rig: Machine) -> Iterator[Recommendation]:
 
 
 def _split(rig: Machine) -> Iterator[Recommendation]:
-    """The processor's slots, divided among the GPUs (bifurcation), with risers as wide."""
+    """Yield the processor's slots, divided among the GPUs (bifurcation), with risers as wide."""
     count = len(rig.cards)
     if count < 2:
         return
@@ -132,7 +132,7 @@ def _split(rig: Machine) -> Iterator[Recommendation]:
 
 
 def splits_for_sure(rig: Machine) -> bool:
-    """Whether a source better than a claim confirms that the board splits its slot this way."""
+    """Return whether a source better than a claim confirms this split of the slot."""
     board, count = rig.board, len(rig.cards)
     if board is None or board.confidence == "C":
         return False
@@ -196,7 +196,7 @@ def _platform(rig: Machine) -> Iterator[Recommendation]:
 
 
 def _boards_of(socket: str) -> str:
-    """The boards of the table for a socket, as far as more than a claim is known of them."""
+    """Return the boards of the table for a socket, as far as more than a claim is known of them."""
     known = [
         f"{one.vendor} {one.name}"
         for one in boards.boards()

@@ -33,7 +33,7 @@ class Action:
 
 
 def program(stage: int, count: int, microbatches: int, work: Stage) -> list[Action]:
-    """What one stage of `count` does in a step, in order."""
+    """Return the operations of one stage of `count` in a step, in order."""
     actions: list[Action] = []
 
     def message(way: str, index: int, sends: bool) -> tuple[Message, ...]:

@@ -57,7 +57,7 @@ def serve(
 
 
 def passed(compute: float, sent: Sequence[Transfer], network: Network, stages: int) -> StepTime:
-    """One forward pass, after which nothing is left to do meanwhile: every message is waited for.
+    """Return the time of one forward pass, which waits for every message.
 
     Between stages each boundary has its own pair's cost.
     """

@@ -112,5 +112,5 @@ def expert(
 
 
 def decode(token: float, layers: int, ranks: int) -> list[Transfer]:
-    """One token of tensor-parallel serving; `token`: bytes of its activations, all streams."""
+    """Return the traffic of one token in tensor-parallel serving. token: bytes, all streams."""
     return [Transfer("activations", "all_reduce", ranks, token, 2 * layers)]

@@ -20,7 +20,7 @@ from provision.performance.traffic import Transfer
 def train(
     one: Candidate, rig: Machine, network: Network, rate: float, rate_from: str
 ) -> Prediction:
-    """One step; `network` is that of the GPUs in use, `rate` their FLOP/s."""
+    """Return one step; `network` is that of the GPUs in use, `rate` their FLOP/s."""
     model, layout, load = one.model, one.layout, one.load
     each = precision.bytes_per_parameter(one.task, one.precision)
     blocks = blocks_of(one, each, rate)

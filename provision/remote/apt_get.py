@@ -56,7 +56,7 @@ def apt_get(host: Host, words: Sequence[str], lock_timeout: int) -> Completed:
 
 
 def simulate(host: Host, words: Sequence[str]) -> tuple[Completed, list[PackageChange]]:
-    """What apt-get would do; needs no lock. Raises ModuleFailure as `apt_get` does."""
+    """Return what apt-get would do; needs no lock. Raises ModuleFailure as `apt_get` does."""
     command = ["apt-get", "-q", "-y", "-s", *words]
     done = host.run(command, environment=ENVIRONMENT)
     if done.rc != 0:
@@ -149,7 +149,7 @@ def update(host: Host, lock_timeout: int, retries: int, longest_delay: int) -> b
 
 
 def update_problems(done: Completed) -> list[str]:
-    """The lines of `apt-get update` that mean that a repository could not be used."""
+    """Return the lines of `apt-get update` that mean that a repository could not be used."""
     lines = [line.strip() for line in done.stderr.splitlines()]
     errors = [line for line in lines if line.startswith("E:")]
     warnings = [
@@ -163,7 +163,7 @@ def update_problems(done: Completed) -> list[str]:
 
 
 def explain(done: Completed) -> str:
-    """Why apt-get failed and what to do, then its own words."""
+    """Return why apt-get failed and what to do, then its own words."""
     text = f"{done.stdout}\n{done.stderr}"
     for pattern, reason in REASONS:
         match = re.search(pattern, text)
@@ -173,7 +173,7 @@ def explain(done: Completed) -> str:
 
 
 def missing_package(error: ModuleFailure) -> bool:
-    """Whether a failure is about a package or version that no repository has."""
+    """Return whether a failure is about a package or version that no repository has."""
     text = str(error.result.get("stderr", ""))
     return bool(re.search(r"Unable to locate|no installation candidate|was not found", text))
 
@@ -242,7 +242,7 @@ def _update_failure(problems: list[str], done: Completed) -> ModuleFailure:
 
 
 def _may_pass(done: Completed) -> bool:
-    """Whether trying again can help: not with a wrong key, address or list of sources."""
+    """Return whether trying again can help: not with a wrong key, address or list of sources."""
     lasting = (
         r"GPG error|NO_PUBKEY|not signed|does not have a Release file|Malformed|404 +Not Found"
     )

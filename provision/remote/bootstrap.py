@@ -23,21 +23,21 @@ class MemoryImporter(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):
         self._data = data
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
-        """A spec for a module that we hold."""
+        """Return a spec for a module that we hold."""
         if name not in self._sources:
             return None
         return importlib.util.spec_from_loader(name, self, origin=f"<deeprig>/{name}.py")
 
     def is_package(self, name: str) -> bool:
-        """A package holds other modules."""
+        """Return a package holds other modules."""
         return any(other.startswith(name + ".") for other in self._sources)
 
     def get_source(self, name: str) -> str:
-        """The source text."""
+        """Return the source text."""
         return self._sources[name]
 
     def get_data(self, path: str) -> bytes:
-        """A data file beside a module, as pkgutil.get_data asks for it."""
+        """Return a data file beside a module, as pkgutil.get_data asks for it."""
         return self._data[path].encode()
 
     def exec_module(self, module: Any) -> None:

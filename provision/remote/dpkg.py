@@ -61,11 +61,11 @@ class Database:
                 self._stanzas.setdefault(name, []).append(stanza)
 
     def names(self) -> list[str]:
-        """Every name in the database, whatever the package's state."""
+        """Return every name in the database, whatever the package's state."""
         return list(self._stanzas)
 
     def every(self, name: str) -> list[Package]:
-        """The packages of this name, one per architecture; `name:arch` picks one."""
+        """Return the packages of this name, one per architecture; `name:arch` picks one."""
         name, _, architecture = name.partition(":")
         packages = [_package(stanza) for stanza in self._stanzas.get(name, ())]
         if architecture and architecture != "any":
@@ -73,12 +73,12 @@ class Database:
         return packages
 
     def find(self, name: str) -> Package | None:
-        """The package of this name that is most there, or None."""
+        """Return the package of this name that is most there, or None."""
         packages = self.every(name)
         return max(packages, key=lambda p: (p.installed, p.present), default=None)
 
     def installed(self, name: str) -> Package | None:
-        """The package if it is installed and configured."""
+        """Return the package if it is installed and configured."""
         package = self.find(name)
         return package if package and package.installed else None
 
@@ -88,7 +88,7 @@ class Database:
             yield from self.every(name)
 
     def providers(self, virtual: str) -> list[str]:
-        """The installed packages that provide a name."""
+        """Return the installed packages that provide a name."""
         if self._providers is None:
             self._providers = {}
             for name in self._stanzas:
@@ -99,7 +99,7 @@ class Database:
 
 
 def database(host: Host) -> Database:
-    """The packages as they are now; parsed again only when the status file changed."""
+    """Return the packages as they are now; parsed again only when the status file changed."""
     kept = host.state(_kept)
     path = os.path.join(ADMIN, "status")
     try:
@@ -116,7 +116,7 @@ def database(host: Host) -> Database:
 
 
 def interrupted() -> bool:
-    """Whether dpkg was cut off: it left updates that `dpkg --configure -a` must finish."""
+    """Return whether dpkg was cut off: it left updates that `dpkg --configure -a` must finish."""
     try:
         return any(name.isdigit() for name in os.listdir(os.path.join(ADMIN, "updates")))
     except OSError:
@@ -124,7 +124,7 @@ def interrupted() -> bool:
 
 
 def owns(path: str, patterns: Iterable[str] = ("*",), admin: str | None = None) -> str | None:
-    """The package that has `path` in its list of files, or None.
+    """Return the package that has `path` in its list of files, or None.
 
     Only packages whose names match `patterns` are asked: reading every list takes 50 ms. A merged
     /usr makes /lib and /usr/lib one folder: either is found by the other.

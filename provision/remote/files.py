@@ -41,13 +41,13 @@ def look_up(path: str, follow: bool = True, reading: bool = False) -> os.stat_re
 
 
 def is_folder(path: str) -> bool:
-    """Whether a path leads to a folder."""
+    """Return whether a path leads to a folder."""
     info = look_up(path)
     return info is not None and stat.S_ISDIR(info.st_mode)
 
 
 def is_file(path: str) -> bool:
-    """Whether a path leads to a regular file."""
+    """Return whether a path leads to a regular file."""
     info = look_up(path)
     return info is not None and stat.S_ISREG(info.st_mode)
 
@@ -247,7 +247,7 @@ def apply_attributes(host: Host, path: str, args: dict[str, Any], follow: bool =
 
 
 def apply_to_place(host: Host, place: Place, args: dict[str, Any]) -> bool:
-    """The same for a place that is open; raises OSError."""
+    """Return the same for a place that is open; raises OSError."""
     info, node = place.info, place.node
     assert info is not None
     assert node is not None
@@ -274,7 +274,7 @@ def apply_to_place(host: Host, place: Place, args: dict[str, Any]) -> bool:
 
 
 def text_diff(path: str, before: bytes | None, after: bytes | None) -> dict[str, str]:
-    """A `diff` result of a file's content; binary and long files are named, not shown."""
+    """Return a `diff` result of a file's content; binary and long files are named, not shown."""
 
     def shown(content: bytes | None) -> str:
         if content is None:
@@ -324,7 +324,7 @@ def _is_link(path: str) -> bool:
 
 
 def inspector(host: Host, validate: str | None) -> Callable[[str], None] | None:
-    """What runs `validate` on a file's path and raises ModuleFailure unless it succeeds."""
+    """Return a function that runs `validate` on a path and raises ModuleFailure on failure."""
     if not validate:
         return None
     if "%s" not in validate:

@@ -39,7 +39,7 @@ class BadFrame(Exception):
 
 
 def pack(frame: Frame) -> bytes:
-    """A frame as bytes. NaN and infinity, for which JSON has no form, become their names."""
+    """Return a frame as bytes. NaN and infinity, for which JSON has no form, become their names."""
     try:
         text = _as_json(frame)
     except ValueError:
@@ -60,7 +60,7 @@ def _as_json(value: Any) -> str:
 
 
 def _finite(value: Any) -> Any:
-    """A copy in which NaN and infinity are texts."""
+    """Return a copy in which NaN and infinity are texts."""
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     if isinstance(value, dict):
@@ -71,7 +71,7 @@ def _finite(value: Any) -> Any:
 
 
 def read_body(read: Callable[[int], bytes], limit: int = LIMIT) -> bytes | None:
-    """The next frame of a stream, still compressed; None at its end.
+    """Return the next frame of a stream, still compressed; None at its end.
 
     `read(n)` gives exactly n bytes, fewer only at the end. Raises BadFrame past `limit` bytes.
     """
@@ -86,7 +86,7 @@ def read_body(read: Callable[[int], bytes], limit: int = LIMIT) -> bytes | None:
 
 
 def unpack(read: Callable[[int], bytes]) -> Frame | None:
-    """The next frame from the operator's side, which is trusted. Raises BadFrame.
+    """Return the next frame from the operator's side, which is trusted. Raises BadFrame.
 
     What a rig sends is unpacked by provision/ssh/worker_session.py, within bounds.
     """

@@ -84,7 +84,7 @@ class Host:
         return {**kept, **self.environment}
 
     def state(self, read: Callable[[Host], T]) -> T:
-        """What `read(host)` gives, read once in the worker's life or until invalidated."""
+        """Return `read(host)`, which is called once until the value is invalidated."""
         if read not in self._state:
             self._state[read] = read(self)
         value: T = self._state[read]

@@ -18,7 +18,7 @@ ATTRIBUTES = {
 
 
 def user_id(name: str) -> int:
-    """The uid of a user's name or number; raises ModuleFailure."""
+    """Return the uid of a user's name or number; raises ModuleFailure."""
     if name.isdigit():
         return int(name)
     try:
@@ -28,7 +28,7 @@ def user_id(name: str) -> int:
 
 
 def group_id(name: str) -> int:
-    """The gid of a group's name or number; raises ModuleFailure."""
+    """Return the gid of a group's name or number; raises ModuleFailure."""
     if name.isdigit():
         return int(name)
     try:
@@ -38,7 +38,7 @@ def group_id(name: str) -> int:
 
 
 def mode_bits(mode: str, current: int, is_directory: bool = False) -> int:
-    """A mode as chmod takes it ("0644", "u=rw,g=r,o=", "a+X") applied to the current bits."""
+    """Apply a mode as chmod accepts it ("0644", "u=rw,g=r,o=", "a+X") to the current bits."""
     if re.fullmatch(r"[0-7]{3,5}", mode):
         return int(mode, 8)
     bits = current

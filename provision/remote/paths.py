@@ -80,7 +80,7 @@ class Place:
             os.close(self.node)
 
     def is_kind(self, test: Any) -> bool:
-        """Whether something is there for which one of the stat module's tests is true."""
+        """Return whether something is there for which one of the stat module's tests is true."""
         return self.info is not None and test(self.info.st_mode)
 
     def open_file(self, flags: int = os.O_RDONLY, reading: bool = False) -> int:
@@ -134,7 +134,7 @@ class Place:
         )
 
     def is_planted(self) -> bool:
-        """Whether another user put a file here, in a folder in which all users create files."""
+        """Return whether another user created a file in a folder that all users can write to."""
         info, folder = self.info, self.folder.info
         if info is None or not folder.st_mode & stat.S_IWOTH:
             return False

@@ -39,7 +39,7 @@ SUFFIXES = (
 
 
 def unit_name(name: str) -> str:
-    """The full name of a unit: a bare `cron` is `cron.service`."""
+    """Return the full name of a unit: a bare `cron` is `cron.service`."""
     return name if name.endswith(SUFFIXES) else f"{name}.service"
 
 
@@ -85,7 +85,7 @@ def systemctl(host: Host, words: list[str], doing: str) -> Any:
 
 
 def show(host: Host, names: list[str]) -> dict[str, Unit]:
-    """The properties of units, by the names that were asked for."""
+    """Return the properties of units, by the names that were asked for."""
     if not names:
         return {}
     words = ["systemctl", "show", "--no-pager", f"--property={','.join(PROPERTIES)}", "--"]
@@ -109,7 +109,7 @@ def show(host: Host, names: list[str]) -> dict[str, Unit]:
 
 
 def _units(host: Host) -> dict[str, Unit]:
-    """Every unit that the batch names, and could be a unit's name."""
+    """Return every unit that the batch names, and could be a unit's name."""
     names = []
     for work in host.batch:
         if str(work.get("module", "")).rpartition(".")[2] not in MODULES:

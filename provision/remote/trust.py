@@ -20,14 +20,14 @@ def trusted() -> tuple[int, int]:
 
 
 def is_private(info: os.stat_result) -> bool:
-    """Whether only trusted users can add, rename and remove names in a folder."""
+    """Return whether only trusted users can add, rename and remove names in a folder."""
     if info.st_uid not in trusted() or info.st_mode & stat.S_IWOTH:
         return False
     return not info.st_mode & stat.S_IWGRP or _is_trusted_group(info.st_gid)
 
 
 def _is_trusted_group(gid: int) -> bool:
-    """Whether a group has no members but trusted users."""
+    """Return whether a group has no members but trusted users."""
     if gid == 0:
         return True
     users = trusted()
@@ -41,7 +41,7 @@ def _is_trusted_group(gid: int) -> bool:
 
 
 def is_public_file(info: os.stat_result) -> bool:
-    """Whether every user can read a regular file; a folder may have names that they cannot."""
+    """Return whether every user can read a regular file."""
     return stat.S_ISREG(info.st_mode) and bool(info.st_mode & stat.S_IROTH)
 
 

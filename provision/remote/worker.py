@@ -90,7 +90,7 @@ class Worker:
         self._leave()
 
     def _leave(self) -> None:
-        """The operator's side is gone: in the middle of a batch, what follows is not wanted."""
+        """Stop after the current unit: the operator's side is gone."""
         self._gone.set()
         if self._rig_lock:
             self._rig_lock.note_end()
@@ -191,7 +191,7 @@ def take_lock(lock: Lock, worker: Worker) -> str:
 
 
 def boot_id() -> str:
-    """What the kernel drew at its last boot; '' where it can't be read."""
+    """Return the kernel's id of this boot; '' where it can't be read."""
     try:
         with open("/proc/sys/kernel/random/boot_id") as stream:
             return stream.read().strip()

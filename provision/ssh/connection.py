@@ -67,7 +67,7 @@ class StrictConnection(Connection):  # type: ignore[misc]
         self.client.set_missing_host_key_policy(policy)
 
     def get_gateway(self) -> Any:
-        """The jump host of ssh_config (ProxyJump), its ProxyCommand, or nothing."""
+        """Return the jump host of ssh_config (ProxyJump), its ProxyCommand, or nothing."""
         jumps = self.ssh_config.get("proxyjump", "none")
         if jumps.lower() == "none":
             configured = self.config.gateway
@@ -189,7 +189,7 @@ class RigConnection(StrictConnection):
         return channel
 
     def _look_for_keys(self) -> None:
-        """A missing key file is an error of this machine. Raises UnreachableError."""
+        """Check that named key files exist on this machine. Raises UnreachableError."""
         named = self.connect_kwargs.get("key_filename") or ()
         for path in [named] if isinstance(named, str) else named:
             if not Path(path).expanduser().is_file():

@@ -37,7 +37,7 @@ def prompt_operator(question: str, cancelled: threading.Event | None = None) -> 
 
 
 def fingerprint(key: paramiko.PKey) -> str:
-    """A key's fingerprint as OpenSSH shows it."""
+    """Return a key's fingerprint as OpenSSH shows it."""
     digest = hashlib.sha256(key.asbytes()).digest()
     return "SHA256:" + base64.b64encode(digest).decode().rstrip("=")
 
@@ -79,7 +79,7 @@ class AskAboutUnknown(paramiko.MissingHostKeyPolicy):
 
 
 def parse_host_key(text: str) -> paramiko.PKey:
-    """The key of a line "ssh-ed25519 AAAA…". Raises UnreachableError."""
+    """Return the key of a line "ssh-ed25519 AAAA…". Raises UnreachableError."""
     try:
         kind, blob = text.split()[:2]
         return paramiko.PKey.from_type_string(kind, base64.b64decode(blob, validate=True))
@@ -91,12 +91,12 @@ def parse_host_key(text: str) -> paramiko.PKey:
 
 
 def format_host_key(key: paramiko.PKey) -> str:
-    """A key as `parse_host_key` reads it."""
+    """Return a key as `parse_host_key` reads it."""
     return f"{key.get_name()} {key.get_base64()}"
 
 
 def keys_in_known_hosts(known_hosts: Path, address: str, port: int) -> set[str]:
-    """The keys that known_hosts has of an address, as `format_host_key` has them."""
+    """Return the keys that known_hosts has of an address, as `format_host_key` has them."""
     keys = paramiko.HostKeys()
     for path in {known_hosts, Path("~/.ssh/known_hosts").expanduser()}:
         if path.is_file():

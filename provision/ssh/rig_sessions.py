@@ -90,7 +90,7 @@ class Sessions:
         return self._connect(self.ask)
 
     def get(self, become_user: str | None) -> WorkerSession:
-        """The session of a user; None is the one who logged in."""
+        """Return the session of a user; None is the one who logged in."""
         if self._connection is None:
             self._connection = self._connected()
         if become_user == self._connection.user:
@@ -106,7 +106,7 @@ class Sessions:
         return self._open[become_user]
 
     def boot(self, timeout: float) -> tuple[str, str]:
-        """The rig's present boot_id, and systemd's word for how far the boot is.
+        """Return the rig's present boot_id, and systemd's word for how far the boot is.
 
         Uses a separate connection. Raises DeeprigError while the rig is not ready.
         """
@@ -176,7 +176,7 @@ def sessions_of(
 
 
 def sudo_password(host: Host, config: Config) -> str | None:
-    """What sudo will ask for on this host; None where nothing is known."""
+    """Return the password for sudo on this host; None where it is unknown."""
     own = render_variable(
         host, "ansible_become_password", "ansible_become_pass", "ansible_password"
     )

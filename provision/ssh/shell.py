@@ -107,11 +107,11 @@ class Shell:
         self.transport.close()
 
     def _words(self, command: str) -> str:
-        """What the login shell is given."""
+        """Return the command line for the login shell."""
         return f"exec env LC_ALL=C.UTF-8 sh -c {shlex.quote(command)}"
 
     def _first_line(self) -> bytes:
-        """What is sent before the command's own input."""
+        """Return the bytes that precede the command's input."""
         return b""
 
 

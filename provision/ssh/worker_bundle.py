@@ -35,7 +35,7 @@ _PACKAGING = (
 
 
 def starting_command(interpreter: str = "python3") -> str:
-    """What starts Python on the rig; the payload follows on its standard input.
+    """Return the command that starts Python on the rig; it reads the payload from its input.
 
     -I and -S: nothing of the rig's own Python set-up is read, which also saves time.
     """
@@ -76,7 +76,7 @@ def _contents() -> tuple[dict[str, str], dict[str, str], str]:
 
 @functools.cache
 def make_payload(exclusive: bool) -> bytes:
-    """The mark and the compressed worker. `exclusive`: it takes the rig's lock, in our name."""
+    """Return the mark and the compressed worker. `exclusive`: it takes the rig's lock."""
     sources, data, code = _contents()
     packed = {
         "sources": sources,

@@ -110,7 +110,7 @@ class WorkerSession:
         self._channel = None
 
     def abort(self) -> None:
-        """The same from another thread: a thread that waits for a frame gets a LostError."""
+        """End the worker from another thread: a thread that waits for a frame gets a LostError."""
         self._ended.set()
         channel = self._channel
         if channel is not None:

@@ -32,7 +32,7 @@ def to_bool(value: Any) -> bool:
 
 
 def _foreign(value: Any) -> None:
-    """What JSON has no form for; to name a value that is on its way raises, too."""
+    """Raise TypeError for a value without a JSON form."""
     raise TypeError(f"JSON has no form for {value!r}")
 
 
@@ -53,7 +53,7 @@ def to_nice_yaml(value: Any, indent: int = 4) -> str:
 
 
 def from_yaml(value: str) -> Any:
-    """The document that a YAML text holds. Raises ValueError where aliases multiply it.
+    """Return the document that a YAML text holds. Raises ValueError where aliases multiply it.
 
     A few lines of aliases to aliases are gigabytes once they are written out.
     """
@@ -81,7 +81,7 @@ def regex_replace(value: str, pattern: str, replacement: str = "", multiline: bo
 
 
 def regex_search(value: str, pattern: str, *groups: str, multiline: bool = False) -> Any:
-    """The match, or the list of the groups that are named (`'\\\\1'`); None without a match."""
+    """Return the match, or the named groups (`'\\\\1'`) as a list; None without a match."""
     match = re.search(pattern, str(value), re.MULTILINE if multiline else 0)
     if not match:
         return None
@@ -92,12 +92,12 @@ def regex_search(value: str, pattern: str, *groups: str, multiline: bool = False
 
 
 def regex_findall(value: str, pattern: str, multiline: bool = False) -> list[Any]:
-    """All matches."""
+    """Return all matches."""
     return re.findall(pattern, str(value), re.MULTILINE if multiline else 0)
 
 
 def combine(*mappings: Mapping[str, Any], recursive: bool = False) -> dict[str, Any]:
-    """The mappings merged; the later wins."""
+    """Return the mappings merged; the later wins."""
     merged: dict[str, Any] = {}
     for mapping in mappings:
         for key, value in mapping.items():
@@ -110,14 +110,14 @@ def combine(*mappings: Mapping[str, Any], recursive: bool = False) -> dict[str, 
 def dict2items(
     value: Mapping[str, Any], key_name: str = "key", value_name: str = "value"
 ) -> list[dict[str, Any]]:
-    """A list of {key, value}."""
+    """Return a list of {key, value}."""
     return [{key_name: key, value_name: item} for key, item in value.items()]
 
 
 def items2dict(
     value: Iterable[Mapping[str, Any]], key_name: str = "key", value_name: str = "value"
 ) -> dict[str, Any]:
-    """The mapping of which `dict2items` makes the list."""
+    """Return the mapping of which `dict2items` makes the list."""
     return {item[key_name]: item[value_name] for item in value}
 
 
@@ -135,7 +135,7 @@ def flatten(value: Iterable[Any], levels: int | None = None) -> list[Any]:
 
 
 def unique(value: Iterable[Any]) -> list[Any]:
-    """Each element once, in order."""
+    """Return each element once, in order."""
     kept: list[Any] = []
     for item in value:
         if item not in kept:
@@ -144,19 +144,19 @@ def unique(value: Iterable[Any]) -> list[Any]:
 
 
 def difference(value: Iterable[Any], other: Iterable[Any]) -> list[Any]:
-    """What only the first holds."""
+    """Return the items that only the first has."""
     others = list(other)
     return [item for item in unique(value) if item not in others]
 
 
 def intersect(value: Iterable[Any], other: Iterable[Any]) -> list[Any]:
-    """What both hold."""
+    """Return the items that both have."""
     others = list(other)
     return [item for item in unique(value) if item in others]
 
 
 def union(value: Iterable[Any], other: Iterable[Any]) -> list[Any]:
-    """What either holds."""
+    """Return the items that either has."""
     return unique([*value, *other])
 
 
@@ -170,7 +170,7 @@ def extract(environment: Environment, item: Any, container: Any, *more_keys: Any
 
 
 def product(*lists: Iterable[Any]) -> list[tuple[Any, ...]]:
-    """Each element of the first with each of the others."""
+    """Return each element of the first with each of the others."""
     return list(itertools.product(*lists))
 
 
@@ -182,20 +182,20 @@ def ternary(value: Any, true: Any, false: Any, none: Any = None) -> Any:
 
 
 def mandatory(value: Any, message: str = "Mandatory variable is not defined.") -> Any:
-    """The value; an error when it is undefined."""
+    """Return the value; an error when it is undefined."""
     if isinstance(value, Undefined):
         raise TypeError(message)
     return value
 
 
 def version_key(text: str) -> list[tuple[int, Any]]:
-    """A key that orders versions as Ansible's loose comparison does."""
+    """Return a key that orders versions as Ansible's loose comparison does."""
     parts = re.findall(r"\d+|[a-zA-Z]+", text)
     return [(1, int(part)) if part.isdigit() else (0, part) for part in parts]
 
 
 def version(value: Any, other: Any, operator: str = "==") -> bool:
-    """Whether `value operator other` holds of two versions."""
+    """Return whether `value operator other` holds of two versions."""
     left, right = version_key(str(value)), version_key(str(other))
     outcomes: dict[str, bool] = {
         "==": left == right,

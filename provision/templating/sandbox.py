@@ -96,7 +96,7 @@ class _Variables(Context):
 
 
 def _cache_folder() -> Path:
-    """Where compiled templates are kept between runs: compiling them is most of a run's work.
+    """Return the folder of compiled templates, whose compilation is most of a run's work.
 
     What is in it runs here. Raises OSError where others may write to it.
     """

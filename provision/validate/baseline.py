@@ -53,7 +53,7 @@ class MetricChange:
 
 
 def load(path: Path) -> Mapping[str, Any]:
-    """A report of an earlier run. Raises SourceError."""
+    """Return a report of an earlier run. Raises SourceError."""
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -72,7 +72,7 @@ def load(path: Path) -> Mapping[str, Any]:
 
 
 def compare(before: Sequence[Mapping[str, Any]], now: Mapping[str, Any]) -> list[MetricChange]:
-    """What changed since the earlier reports; the last one's status counts."""
+    """Return the changes since the earlier reports; of statuses, the last report's counts."""
     changes = list(_statuses(before[-1], now))
     old = [_values(document) for document in before]
     new = _values(now)
@@ -87,7 +87,7 @@ def compare(before: Sequence[Mapping[str, Any]], now: Mapping[str, Any]) -> list
 
 
 def unjudged(changes: Sequence[MetricChange]) -> str:
-    """A sentence about values whose noise is not known; empty where there are none."""
+    """Return a sentence about values whose noise is not known; empty where there are none."""
     count = sum(1 for one in changes if one.share is not None and one.noise is None)
     if not count:
         return ""
@@ -123,7 +123,7 @@ def _change(
 def _noise(
     earlier: Sequence[float], before: Sequence[Mapping[str, Any]], now: Mapping[str, Any]
 ) -> float | None:
-    """One standard deviation of the difference of two values, from what is known of each.
+    """Return one standard deviation of the difference of two values, from what is known of each.
 
     What is known of one counts for the other, too: both are the same measurement. None where
     there are single runs of neither (older reports have none of some), and one baseline alone.
@@ -140,7 +140,7 @@ def _noise(
 
 
 def _sigma(repeats: Sequence[float]) -> float | None:
-    """The spread of single runs, whatever an outlier among them; None of a single one."""
+    """Return the spread of single runs, whatever an outlier among them; None of a single one."""
     if len(repeats) < 2:
         return None
     if len(repeats) in RANGES:
@@ -150,7 +150,7 @@ def _sigma(repeats: Sequence[float]) -> float | None:
 
 
 def _apart(low: Mapping[str, Any], high: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether every single run of one lies below every one of the others."""
+    """Return whether every single run of one lies below every one of the others."""
     above: list[float] = [one for row in high for one in row.get("repeats") or [row["value"]]]
     below: list[float] = low.get("repeats") or [low["value"]]
     return max(below) < min(above)
@@ -178,7 +178,7 @@ def _statuses(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[Met
 
 
 def _shown(row: Mapping[str, Any]) -> str:
-    """A value with its unit."""
+    """Return a value with its unit."""
     value, unit = float(row["value"]), row.get("unit", "")
     if unit == "B/s":
         return f"{value / 1e9:.3g} GB/s"

@@ -116,7 +116,7 @@ def _greet(host: Host, config: Config, flags: Flags) -> None:
 
 
 def _kept(result: ValidationResult, changes: list[MetricChange] | None) -> ValidationResult:
-    """The result, with its report written here; an error that keeps it from that is its own."""
+    """Write a result's report here; return the result, with the error of a failed write."""
     if result.document is None:
         return result
     failure = attempt(keep, result, changes)

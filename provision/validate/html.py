@@ -16,7 +16,7 @@ TEMPLATE = Path(__file__).parent / "report.html.j2"
 
 
 def render(document: Mapping[str, Any], changes: Sequence[MetricChange] | None = None) -> str:
-    """The page. changes: against a baseline, None where there was none."""
+    """Return the page. changes: against a baseline, None where there was none."""
     subjects = groupby(document["checks"], key=lambda check: check["check"].partition("::")[0])
     return render_page(
         TEMPLATE,

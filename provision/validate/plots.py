@@ -48,7 +48,7 @@ def collectives(bench: Mapping[str, Any], minimum: float | None) -> str:
 
 
 def bars(rows: Sequence[Mapping[str, Any]], unit: str, scale: float) -> str:
-    """A bar a row (report's rows with a value), and below it its minimum, if there is any."""
+    """Return a chart with a bar for each row that has a value, and its minimum below."""
     limits = [row["minimum"] / scale if row.get("minimum") else None for row in rows]
     chart = charts.chart_of(
         "HorizontalBar",

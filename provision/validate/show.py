@@ -67,7 +67,7 @@ class Watch:
             self._remind(host)
 
     def done(self, host: str) -> None:
-        """A rig's run has ended."""
+        """Note the end of a rig's run."""
         with self._lock:
             self._doing.pop(host, None)
             self._refresh()
@@ -109,7 +109,7 @@ def table(document: Mapping[str, Any], console: Console, verbose: bool = False) 
 
 
 def _group_untried(document: Mapping[str, Any]) -> Iterator[list[Mapping[str, Any]]]:
-    """Each check alone; those that a lost rig left untried, all at once."""
+    """Yield each check alone; those that a lost rig left untried, all at once."""
 
     def same(pair: tuple[int, Mapping[str, Any]]) -> object:
         number, check = pair
@@ -138,7 +138,7 @@ def _content(check: Mapping[str, Any], verbose: bool) -> Text:
 
 
 def changes(host: str, found: Sequence[MetricChange], console: Console) -> None:
-    """What got worse (and better) beyond noise."""
+    """Print what is worse (and better) beyond noise."""
     changed = [change for change in found if change.direction != "same"]
     values = sum(1 for change in found if change.share is not None)
     if unknown := baseline.unjudged(found):
@@ -155,7 +155,7 @@ def changes(host: str, found: Sequence[MetricChange], console: Console) -> None:
 
 
 def summary(document: Mapping[str, Any], where: str) -> Text:
-    """One line: how many of what, how long, and where the reports are."""
+    """Return one line: how many of what, how long, and where the reports are."""
     line = Text(f"{document['host']}: ")
     parts = [(status, count) for status, count in document["counts"].items() if count]
     for number, (status, count) in enumerate(parts):

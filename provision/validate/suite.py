@@ -54,7 +54,7 @@ class SuiteRun:
         return self.folder / "pytest.log"
 
     def run(self, on_event: Callable[[Event], None]) -> Mapping[str, Any]:
-        """The report (docs/validation.md). Raises UnreachableError, LostError, DeeprigError."""
+        """Run it; return the report (docs/validation.md). Raises DeeprigError."""
         make_private(self.folder)
         reader, writer = os.pipe()
         report: Mapping[str, Any] | None = None
@@ -97,7 +97,7 @@ class SuiteRun:
         return report
 
     def _parse(self, line: str) -> Event:
-        """An event: pytest runs here, but what it tells of is the rig's. Raises BoundaryError."""
+        """Return an event. Its text comes from the rig, so it is checked. Raises BoundaryError."""
         try:
             event: Event = parse_json(line)
         except BoundaryError:
@@ -117,7 +117,7 @@ class SuiteRun:
             process.kill()
 
     def _connection(self) -> dict[str, Any]:
-        """How to connect, beyond the inventory: what Fabric's own flags and prompts gave."""
+        """Return how to connect, beyond the inventory: what Fabric's own flags and prompts gave."""
         return {
             "sudo": {"password": self._config.sudo.password},
             "connect_kwargs": dict(self._config.connect_kwargs),

@@ -20,9 +20,14 @@ NAMES = ("chromium", "chromium-browser", "google-chrome")
 MISSING = "no Chromium here (apt-get install chromium)"
 # Nothing of its own on the network, and none of the sandboxing that containers don't allow.
 ARGUMENTS = [
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync",
-]  # fmt: skip
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 SIZES = {"phone": (360, 780), "laptop": (1280, 800), "large": (1920, 1080)}
 READY_SECONDS = 8.0
 

@@ -101,9 +101,15 @@ def without_driver() -> Document:
     }
     for gpu in document["gpus"]:
         gpu.update(
-            up=False, reading=None, index=None, uuid=None, name="", problem="no driver",
-            read_at=None, read_duration_seconds=None,
-        )  # fmt: skip
+            up=False,
+            reading=None,
+            index=None,
+            uuid=None,
+            name="",
+            problem="no driver",
+            read_at=None,
+            read_duration_seconds=None,
+        )
     document["nccl"] = {"results": [], "ignored": []}
     document["xids"] = []
     document["status"] = "critical"
@@ -129,10 +135,18 @@ def many(number: int = 8) -> Document:
     def port(address: str, kind: str, parent: str, width: int = 16) -> str:
         made = copy.deepcopy(device)
         made.update(
-            address=address, kind=kind, parent=parent, vendor_id="10b5", device_id="8747",
-            current_width=width, max_width=16, current_speed=16e9, max_speed=16e9, changes=0,
+            address=address,
+            kind=kind,
+            parent=parent,
+            vendor_id="10b5",
+            device_id="8747",
+            current_width=width,
+            max_width=16,
+            current_speed=16e9,
+            max_speed=16e9,
+            changes=0,
             aer=None,
-        )  # fmt: skip
+        )
         devices.append(made)
         return address
 

@@ -13,9 +13,21 @@ from tests.page.server import Agent
 
 def test_head(example: Shown) -> None:
     head = example.text("#header")
-    for part in ("rig", "Critical", "1 critical", "3 warnings", "2 unknown", "13 ok",
-                 "ASRock B450 Steel Legend", "AMD Ryzen 5 1600", "3 of 3 answer", "327 of 840 W",
-                 "580.95.05", "13.0", "6.1.0-39-amd64"):  # fmt: skip
+    for part in (
+        "rig",
+        "Critical",
+        "1 critical",
+        "3 warnings",
+        "2 unknown",
+        "13 ok",
+        "ASRock B450 Steel Legend",
+        "AMD Ryzen 5 1600",
+        "3 of 3 answer",
+        "327 of 840 W",
+        "580.95.05",
+        "13.0",
+        "6.1.0-39-amd64",
+    ):
         assert part in head
     assert example.page.title() == "critical · rig"
     assert example.text("#header .age").startswith("Sampled ")
@@ -26,8 +38,14 @@ def test_verdicts_that_are_not_ok_come_first_with_all_they_say(example: Shown) -
     cards = example.texts("#verdicts .verdict")
     assert [card.split()[0] for card in cards] == ["Critical", *["Warning"] * 3, "Unknown"]
     width = next(v for v in example.agent.rig["verdicts"] if v["status"] == "critical")
-    for part in ("GPU 2 08:00.0", width["title"], width["reading"], width["expectation"],
-                 width["why"], "What to do: A x1 USB riser"):  # fmt: skip
+    for part in (
+        "GPU 2 08:00.0",
+        width["title"],
+        width["reading"],
+        width["expectation"],
+        width["why"],
+        "What to do: A x1 USB riser",
+    ):
         assert part in cards[0]
     # One card for the same verdict on two GPUs.
     assert "GPU 0" in cards[-1]
@@ -50,11 +68,26 @@ def test_verdicts_that_are_ok_are_folded_and_stay_open_once_unfolded(show: Show)
 def test_gpu_tiles(example: Shown) -> None:
     tiles = example.texts("#gpus .tile")
     assert len(tiles) == 3
-    for part in ("GPU 2", "0000:08:00.0", "NVIDIA GeForce RTX 3090", "68 °C", "slows down at 95 °C",
-                 "279 W", "limit 280 W (default 350 W)", "18.0 of 24.0 GiB", "99 %",
-                 "SM 1695 of 2100 MHz", "memory 9751 of 9751 MHz", "P2",
-                 "Held down by the power limit", "58 % (2 fans)", "x1 at 8 GT/s (Gen 3)",
-                 "0.98 GB/s", "expected x4", "31 GPU memory page fault, 1 time"):  # fmt: skip
+    for part in (
+        "GPU 2",
+        "0000:08:00.0",
+        "NVIDIA GeForce RTX 3090",
+        "68 °C",
+        "slows down at 95 °C",
+        "279 W",
+        "limit 280 W (default 350 W)",
+        "18.0 of 24.0 GiB",
+        "99 %",
+        "SM 1695 of 2100 MHz",
+        "memory 9751 of 9751 MHz",
+        "P2",
+        "Held down by the power limit",
+        "58 % (2 fans)",
+        "x1 at 8 GT/s (Gen 3)",
+        "0.98 GB/s",
+        "expected x4",
+        "31 GPU memory page fault, 1 time",
+    ):
         assert part in tiles[2]
     assert "OK" in tiles[0]
     assert "nothing; idle" in tiles[0]
@@ -69,10 +102,16 @@ def test_bars_are_as_long_as_their_values(example: Shown) -> None:
 
 def test_collectives(example: Shown) -> None:
     row = example.text("#nccl tbody")
-    for part in ("all_reduce", "nccl, 3 ranks, 256 MiB", "0.31 GB/s",
-                 "83 % of 0.38 GB/s expected",
-                 "expected from 5 GT/s x1", "23 h 53 min ago",
-                 "41.0 µs", "NCCL 2.29.7"):  # fmt: skip
+    for part in (
+        "all_reduce",
+        "nccl, 3 ranks, 256 MiB",
+        "0.31 GB/s",
+        "83 % of 0.38 GB/s expected",
+        "expected from 5 GT/s x1",
+        "23 h 53 min ago",
+        "41.0 µs",
+        "NCCL 2.29.7",
+    ):
         assert part in row
 
 
@@ -92,9 +131,16 @@ def test_wrong_values_of_a_collective(show: Show) -> None:
 
 def test_host(example: Shown) -> None:
     host = example.text("#host")
-    for part in ("0.8 of 3.8 GiB", "0.0 of 0.3 GiB", "Disk /, /var/lib/deeprig",
-                 "54.0 of 110.0 GiB", "0.4 on 12 CPUs", "3.2 GHz of 3.6 GHz", "pci=noaer",
-                 "Reboot required no"):  # fmt: skip
+    for part in (
+        "0.8 of 3.8 GiB",
+        "0.0 of 0.3 GiB",
+        "Disk /, /var/lib/deeprig",
+        "54.0 of 110.0 GiB",
+        "0.4 on 12 CPUs",
+        "3.2 GHz of 3.6 GHz",
+        "pci=noaer",
+        "Reboot required no",
+    ):
         assert part in host
     footer = example.text("#footer")
     assert "Agent 0.1.0" in footer
@@ -103,9 +149,12 @@ def test_host(example: Shown) -> None:
 
 def test_history_is_a_plot_a_gpu_and_quantity_on_one_scale(example: Shown) -> None:
     assert example.texts("#history h3") == [
-        "Temperature 20 to 95 °C", "Power 0 to 280 W", "Memory used 0.0 to 24.0 GiB",
-        "Utilisation 0 to 100 %", "PCIe path width x0 to x4",
-    ]  # fmt: skip
+        "Temperature 20 to 95 °C",
+        "Power 0 to 280 W",
+        "Memory used 0.0 to 24.0 GiB",
+        "Utilisation 0 to 100 %",
+        "PCIe path width x0 to x4",
+    ]
     assert example.page.locator("#history .plot").count() == 15
     width = example.texts("#history .quantity:last-child, #history [data-key=path_width] .plot")[-1]
     assert width == "GPU 2 x1 min x1 max x4 expected x4"

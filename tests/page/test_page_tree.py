@@ -55,8 +55,13 @@ def test_a_narrow_link_stands_out_by_more_than_its_colour(example: Shown) -> Non
     ]
     reasons = example.texts("#tree .reasons li")
     assert len(reasons) == 1
-    for part in ("Critical", "GPU 2", "x4 (board data: ASRock B450 Steel Legend)",
-                 "from 00:03.1 to 08:00.0", "both ends could carry x16"):  # fmt: skip
+    for part in (
+        "Critical",
+        "GPU 2",
+        "x4 (board data: ASRock B450 Steel Legend)",
+        "from 00:03.1 to 08:00.0",
+        "both ends could carry x16",
+    ):
         assert part in reasons[0]
 
 

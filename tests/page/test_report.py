@@ -16,11 +16,17 @@ from tests.unit.validate.reports import bench, check, report, row
 def test_it_opens_without_a_network(browser: Browser, tmp_path: Path, size: str) -> None:
     bad = row("0000:04:00.0 host to device", 1e9, minimum=2e9, status="critical", advice="Look.")
     file = tmp_path / "report.html"
-    file.write_text(html.render(report(
-        check("load::collectives", "Collectives", row("all_reduce nccl", 2.9e9, minimum=2.1e9)),
-        check("load::transfers", "Copies between host and GPU", bad, status="critical"),
-        bench=bench(),
-    )))  # fmt: skip
+    file.write_text(
+        html.render(
+            report(
+                check(
+                    "load::collectives", "Collectives", row("all_reduce nccl", 2.9e9, minimum=2.1e9)
+                ),
+                check("load::transfers", "Copies between host and GPU", bad, status="critical"),
+                bench=bench(),
+            )
+        )
+    )
     width, height = SIZES[size]
     context = browser.new_context(viewport={"width": width, "height": height}, offline=True)
     page = context.new_page()

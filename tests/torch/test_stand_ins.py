@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -14,28 +12,25 @@ from typing import Any
 import pytest
 import torch
 
-from agent.bench import document as documents
 from agent.bench import (
     environment,
     nvidia_tools,
     pairs,
     peer,
     plan,
-    processes,
     transfers,
     transport_trials,
 )
 from agent.bench.communicator import Communicator
 from agent.bench.job import Ending
-from agent.bench.plan import Part, Resources
+from agent.bench.plan import Resources
 from agent.bench.progress import ProgressWriter
 from agent.bench.workloads import ddp, pipeline, training
 from agent.bench.workloads.training import WorkloadOptions
-from tests.torch.launched import words
+from tests.torch.recording import GPUS, RecordingRunner
 from tests.unit.bench.test_nvidia_tools import ALL_REDUCE, NVBANDWIDTH
 from tests.unit.bench.test_transport_trials import P2P, SHM, ok
 
-GPUS = ["0000:04:00.0", "0000:06:00.0"]
 empty, arange, copied = torch.empty, torch.arange, torch.Tensor.copy_
 
 
@@ -74,9 +69,11 @@ def on_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_transfers(on_cpu: None, comm: Alone, capsys: pytest.CaptureFixture[str]) -> None:
     entries = transfers.run(comm, {"size_bytes": 4000, "repeats": 2})["transfers"]
-    directions = ("host_to_device", "device_to_host")
     assert [(entry["direction"], entry["pinned"]) for entry in entries] == [
-        (direction, pinned) for direction in directions for pinned in (True, False)
+        ("host_to_device", True),
+        ("host_to_device", False),
+        ("device_to_host", True),
+        ("device_to_host", False),
     ]
     for entry in entries:
         assert (entry["gpu"], entry["rank"], entry["wrong_values"]) == (GPUS[0], 0, 0)
@@ -90,13 +87,17 @@ def test_transfers(on_cpu: None, comm: Alone, capsys: pytest.CaptureFixture[str]
 def test_peers(on_cpu: None, comm: Alone) -> None:
     two = Alone(0, 2, 0, "gloo", comm.device, comm.progress)
     entries = peer.run(two, {"size_bytes": 4000, "repeats": 1})["peer"]
-    seen = [(entry["from"], entry["to"], entry["access"]) for entry in entries]
-    assert seen == [(GPUS[0], GPUS[1], True), (GPUS[1], GPUS[0], False)]
+    assert [(entry["from"], entry["to"], entry["access"]) for entry in entries] == [
+        (GPUS[0], GPUS[1], True),
+        (GPUS[1], GPUS[0], False),
+    ]
     assert [entry["wrong_values"] for entry in entries] == [0, 0]
     assert [len(entry["times"]) for entry in entries] == [1, 1]
 
 
-def test_a_changed_value(on_cpu: None, comm: Alone, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_copy_that_changes_a_value(
+    on_cpu: None, comm: Alone, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def changing(target: Any, source: Any, non_blocking: bool = False) -> Any:
         copied(target, source)
         target[3] += 1
@@ -105,12 +106,17 @@ def test_a_changed_value(on_cpu: None, comm: Alone, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(torch.Tensor, "copy_", changing)
     two = Alone(0, 2, 0, "gloo", comm.device, comm.progress)
     options = {"size_bytes": 4000, "repeats": 2}
-    for entry in [*transfers.run(comm, options)["transfers"], *peer.run(two, options)["peer"]]:
+    for entry in [
+        *transfers.run(comm, options)["transfers"],
+        *peer.run(two, options)["peer"],
+    ]:
         assert entry["wrong_values"] == 3, "in each repeat, and in the warm-up"
 
 
 @pytest.mark.parametrize("older", [False, True])
-def test_unused_memory_is_released(monkeypatch: pytest.MonkeyPatch, older: bool) -> None:
+def test_memory_that_nobody_uses_is_given_back(
+    monkeypatch: pytest.MonkeyPatch, older: bool
+) -> None:
     called = []
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: called.append("GPU"))
     if older:
@@ -220,55 +226,6 @@ def test_addresses_are_as_sysfs_writes_them(monkeypatch: pytest.MonkeyPatch) -> 
     found = SimpleNamespace(pci_domain_id=0, pci_bus_id=0xC1, pci_device_id=0, name="RTX 3090")
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda index: found)
     assert environment.describe_gpu(0) == ("0000:c1:00.0", "RTX 3090")
-
-
-class RecordingRunner:
-    """Replaces PlanRunner; records what a part does."""
-
-    def __init__(self, endings: Mapping[str, Ending] | None = None) -> None:
-        self.document = documents.start(
-            plan="full", backend="nccl", ranks=2, nodes=1, hostname="rig", now=0.0
-        )
-        self.document["gpus"] = GPUS
-        self.resources = Resources("nccl", 2)
-        self.environment: dict[str, str] = {}
-        self.lines: list[str] = []
-        self.problems: list[tuple[Any, ...]] = []
-        self.over: list[tuple[Any, ...]] = []
-        self._endings = list((endings or {}).values())
-
-    def line(self, text: str) -> None:
-        self.lines.append(text)
-
-    def end(self, part: str, wrong: Sequence[str]) -> None:
-        self.over.append((part, list(wrong)))
-
-    def close(self, part: str, status: str, reason: str = "") -> None:
-        self.over.append((part, status, reason))
-
-    def add_problem(self, *words: Any, ranks: Mapping[str, Any]) -> None:
-        self.problems.append((*words, ranks))
-
-    def disable_p2p(self) -> None:
-        self.environment["NCCL_P2P_DISABLE"] = "1"
-
-    def run_job(
-        self, parts: Sequence[Part], environment: Mapping[str, str], keeps_defaults: bool
-    ) -> Ending:
-        assert [part.name for part in parts] == ["collectives"]
-        assert keeps_defaults, "P2P that is disabled already can not be tried"
-        return self._endings.pop(0)
-
-    def remaining_seconds(self) -> float:
-        return 60.0
-
-    def is_interrupted(self) -> bool:
-        return False
-
-    def end_processes(self) -> None:
-        for pid in processes.list_descendants(os.getpid()):
-            if "sleep" in words(pid, "cmdline"):
-                os.kill(pid, signal.SIGKILL)
 
 
 def looked_at(**endings: Ending) -> RecordingRunner:

@@ -112,9 +112,11 @@ def run(comm: Communicator, options: Mapping[str, Any]) -> dict[str, Any]:
         states_of_all = decode()
         # Sleeping parts are equal on all ranks: their sum is the part times the number of ranks.
         idle = None if pace is None else LayerPace(0.0, 0.0)
-        alone = decode_token(create_shares(comm, shape, 0, 1, idle, states), states, lambda part: (
-            None if pace is None else part.mul_(comm.size)
-        ))  # fmt: skip
+        alone = decode_token(
+            create_shares(comm, shape, 0, 1, idle, states),
+            states,
+            lambda part: None if pace is None else part.mul_(comm.size),
+        )
         error = largest_error(
             StepResult(0.0, {"states": states_of_all}), StepResult(0.0, {"states": alone})
         )
@@ -123,9 +125,14 @@ def run(comm: Communicator, options: Mapping[str, Any]) -> dict[str, Any]:
             comm, decode, warm_up=settings.warm_up, repeats=settings.steps, what="decode, token"
         )
     return training.build_entry(
-        comm, settings, "decode", steps, shape.batch,
-        sum(layer.parameters for layer in layers), verdict(WHAT, error, settings.dtype),
-    )  # fmt: skip
+        comm,
+        settings,
+        "decode",
+        steps,
+        shape.batch,
+        sum(layer.parameters for layer in layers),
+        verdict(WHAT, error, settings.dtype),
+    )
 
 
 def create_shares(

@@ -51,14 +51,16 @@ def run(comm: Communicator, options: Mapping[str, Any]) -> dict[str, Any]:
     counts = {name: parameter.numel() for name, parameter in split.named_parameters()}
     of_experts = sum(count for name, count in counts.items() if EXPERT in name)
     return training.train(
-        comm, settings, "moe",
+        comm,
+        settings,
+        "moe",
         parts=split,
         step=step,
         expected=expected,
         tokens=settings.shape.tokens * comm.size,
         parameters=sum(counts.values()) - of_experts + comm.total(of_experts),
         compared=lambda name: settings.is_real or EXPERT not in name,
-    )  # fmt: skip
+    )
 
 
 def layer_maker(pace: LayerPace | None, rank: int = 0, ranks: int = 1) -> LayerMaker:

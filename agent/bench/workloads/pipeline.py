@@ -37,7 +37,9 @@ def run(comm: Communicator, options: Mapping[str, Any]) -> dict[str, Any]:
     schedule = Schedule1F1B(stage, shape.microbatches, loss_fn=compute_loss)
     ((tokens, targets),) = training.make_batches(comm, settings, [0])
     return training.train(
-        comm, settings, "pipeline",
+        comm,
+        settings,
+        "pipeline",
         parts=part,
         step=lambda: run_schedule(schedule, stage, tokens, targets),
         expected=lambda: training.compute_expected(
@@ -45,7 +47,7 @@ def run(comm: Communicator, options: Mapping[str, Any]) -> dict[str, Any]:
         ),
         tokens=shape.tokens,
         parameters=comm.total(count_parameters(part)),
-    )  # fmt: skip
+    )
 
 
 def run_schedule(schedule: Any, stage: Any, tokens: Any, targets: Any) -> Any:

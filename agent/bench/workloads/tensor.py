@@ -52,14 +52,16 @@ def run(comm: Communicator, options: Mapping[str, Any]) -> dict[str, Any]:
         return loss
 
     return training.train(
-        comm, settings, "tensor",
+        comm,
+        settings,
+        "tensor",
         parts=split,
         step=step,
         expected=lambda: training.compute_expected(comm, settings, [0], settings.unsplit_layers()),
         tokens=settings.shape.tokens,
         parameters=count_model_parameters(settings.shape),
         compared=lambda name: settings.is_real or not name.startswith("layers."),
-    )  # fmt: skip
+    )
 
 
 def split_layer(layer: nn.Module, mesh: DeviceMesh) -> None:
@@ -68,17 +70,21 @@ def split_layer(layer: nn.Module, mesh: DeviceMesh) -> None:
     The attention's input is prepared once for its three projections, so that backward needs one
     all-reduce for it.
     """
-    parallelize_module(layer, mesh, {
-        "attention": PrepareModuleInput(
-            input_layouts=(Replicate(),), desired_input_layouts=(Replicate(),)
-        ),
-        "attention.query": ColwiseParallel(),
-        "attention.key": ColwiseParallel(),
-        "attention.value": ColwiseParallel(),
-        "attention.out": RowwiseParallel(),
-        "feed_forward.up": ColwiseParallel(),
-        "feed_forward.down": RowwiseParallel(),
-    })  # fmt: skip
+    parallelize_module(
+        layer,
+        mesh,
+        {
+            "attention": PrepareModuleInput(
+                input_layouts=(Replicate(),), desired_input_layouts=(Replicate(),)
+            ),
+            "attention.query": ColwiseParallel(),
+            "attention.key": ColwiseParallel(),
+            "attention.value": ColwiseParallel(),
+            "attention.out": RowwiseParallel(),
+            "feed_forward.up": ColwiseParallel(),
+            "feed_forward.down": RowwiseParallel(),
+        },
+    )
 
 
 def layer_maker(compute: Any, mesh: DeviceMesh) -> LayerMaker:
@@ -101,10 +107,12 @@ class SleepingSplitLayer(nn.Module):
         block = TransformerBlock(shape)
         self.mesh = mesh
         self.pace = pace.scale(0.5)
-        self.halves = nn.ModuleList([
-            nn.ParameterList(shard(parameter, mesh) for parameter in half.parameters())
-            for half in (block.attention, block.feed_forward)
-        ])  # fmt: skip
+        self.halves = nn.ModuleList(
+            [
+                nn.ParameterList(shard(parameter, mesh) for parameter in half.parameters())
+                for half in (block.attention, block.feed_forward)
+            ]
+        )
 
     def forward(self, states: Any) -> Any:
         """Map (batch, sequence, hidden) to the same shape."""

@@ -49,7 +49,9 @@ def run(comm: Communicator, options: Mapping[str, Any]) -> dict[str, Any]:
     schedule = Schedule1F1B(stage, shape.microbatches, loss_fn=compute_loss)
     ((tokens, targets),) = training.make_batches(comm, settings, [mesh.get_local_rank("data")])
     return training.train(
-        comm, settings, "three_d",
+        comm,
+        settings,
+        "three_d",
         parts=part,
         step=lambda: run_schedule(schedule, stage, tokens, targets),
         expected=lambda: training.compute_expected(
@@ -58,4 +60,4 @@ def run(comm: Communicator, options: Mapping[str, Any]) -> dict[str, Any]:
         tokens=shape.tokens * SIDE,
         parameters=count_model_parameters(shape),
         compared=lambda name: settings.is_real or not name.startswith("layers."),
-    )  # fmt: skip
+    )

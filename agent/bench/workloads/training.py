@@ -124,11 +124,14 @@ def compute_expected(
     whole = build_model(comm, settings, make_layer)
     if not settings.is_real:
         pieces = 1
-    return run_unsplit(whole, [
-        piece
-        for tokens, targets in make_batches(comm, settings, numbers)
-        for piece in zip(tokens.chunk(pieces), targets.chunk(pieces), strict=True)
-    ])  # fmt: skip
+    return run_unsplit(
+        whole,
+        [
+            piece
+            for tokens, targets in make_batches(comm, settings, numbers)
+            for piece in zip(tokens.chunk(pieces), targets.chunk(pieces), strict=True)
+        ],
+    )
 
 
 def data_parallel_step(parallel: nn.Module, tokens: Any, targets: Any) -> Callable[[], Any]:
@@ -233,13 +236,17 @@ def train_replicas(
     """
     ((tokens, targets),) = make_batches(comm, settings, [comm.rank])
     return train(
-        comm, settings, workload,
+        comm,
+        settings,
+        workload,
         parts=parallel,
         step=data_parallel_step(parallel, tokens, targets),
         expected=lambda: compute_expected(
-            comm, settings, range(comm.size),
+            comm,
+            settings,
+            range(comm.size),
             settings.unsplit_layers(sleeping_gradient(comm.size)),
         ),
         tokens=settings.shape.tokens * comm.size,
         parameters=parameters,
-    )  # fmt: skip
+    )

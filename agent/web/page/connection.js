@@ -1,10 +1,10 @@
-// Asking the agent again and again, and how old its answers are.
+// Requests to the agent, and the age of its answers.
 
-const DEADLINE_SECONDS = 10; // an agent that takes longer does not answer
+const DEADLINE_SECONDS = 10; // a slower agent counts as not answering
 
 /**
- * Ask `url` every `seconds()`, never twice at once, and not while the tab is hidden.
- * answer(document) is called for each answer, failure(reason) for each time there was none.
+ * Request `url` every `seconds()`, one request at a time, and not while the tab is hidden.
+ * Calls answer(document) for each answer, failure(reason) for each failure.
  */
 export function poll({ url, seconds, answer, failure }) {
   let timer = null;
@@ -49,8 +49,8 @@ function reason(error) {
   return error instanceof TypeError ? "no connection" : error.message;
 }
 
-// A phone's clock may be wrong, so ages are counted by the agent's. Its Date header is in whole
-// seconds: a difference below two is none.
+// A phone's clock may be wrong, so ages use the agent's clock. Its Date header has whole seconds:
+// differences below two seconds are ignored.
 let skew = 0;
 
 function noteClock(header) {
@@ -63,8 +63,8 @@ function noteClock(header) {
 /** Unix seconds by the agent's clock. */
 export const now = () => Date.now() / 1000 + skew;
 
-/** Seconds after which a sample is old: three were missed, and the way here takes time, too. */
+/** Seconds after which a sample is old: three missed samples, and time for the transfer. */
 export const staleAfter = (rig) => 3 * rig.agent.interval_seconds + 2;
 
-/** Age of what is shown, in seconds. */
+/** Age of the sample, in seconds. */
 export const age = (rig) => Math.max(0, now() - rig.sampled_at);

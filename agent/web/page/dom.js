@@ -1,6 +1,6 @@
-// Elements made of values, and a patch that leaves what did not change as it is: what a person
-// has unfolded, focused or selected stays so while the page is refreshed.
-// Values only ever become text nodes and attribute values, never markup.
+// Creates elements from values, and patches the page without replacing what has not changed, so
+// that unfolded, focused and selected elements stay so. Values become text nodes and attribute
+// values, never markup.
 
 const SVG = "http://www.w3.org/2000/svg";
 
@@ -44,7 +44,7 @@ function patch(old, fresh) {
     return;
   }
   for (const { name } of [...old.attributes]) {
-    // Whether a <details> is open is the reader's choice.
+    // The reader opens and closes <details>.
     if (!fresh.hasAttribute(name) && name !== "open") old.removeAttribute(name);
   }
   for (const { name, value } of fresh.attributes) {

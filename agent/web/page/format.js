@@ -1,4 +1,4 @@
-// Numbers as people read them. The API gives base units: bytes, seconds, hertz, ratios, transfers/s.
+// Numbers for people. The API has base units: bytes, seconds, hertz, ratios, transfers/s.
 
 export const UNKNOWN = "unknown";
 const KIB = 1024;
@@ -9,7 +9,7 @@ export function isKnown(value) {
   return typeof value === "number" && Number.isFinite(value);
 }
 
-/** A number with that many digits after the point and a unit, or "unknown". */
+/** A number with this many decimals and a unit, or "unknown". */
 export function quantity(value, unit, digits = 0) {
   if (!isKnown(value)) return UNKNOWN;
   const text = value.toFixed(digits);
@@ -37,14 +37,14 @@ export function bytes(value) {
 
 export const gib = (value) => value / KIB ** 3;
 
-/** Used of size, both in GiB, so that they can be compared. */
+/** Used and size, both in GiB. */
 export function usedOf(used, size) {
   if (!isKnown(size)) return isKnown(used) ? bytes(used) : UNKNOWN;
   const text = isKnown(used) ? gib(used).toFixed(1) : UNKNOWN;
   return `${text} of ${gib(size).toFixed(1)}\u00a0GiB`;
 }
 
-/** Bytes/s in GB/s (10^9): what PCIe and NCCL figures are given in. */
+/** Bytes/s in GB/s (10^9), the unit of PCIe and NCCL. */
 export function bandwidth(value) {
   return isKnown(value) ? `${short(value / 1e9)}\u00a0GB/s` : UNKNOWN;
 }
@@ -90,7 +90,7 @@ function pair(large, largeUnit, rest, restUnit) {
 
 const two = (value) => String(value).padStart(2, "0");
 
-/** Unix seconds as the reader's clock shows them: 10:03:11, with the date if it is not today's. */
+/** Unix seconds in local time: 10:03:11, with the date if it is not today. */
 export function clock(seconds) {
   if (!isKnown(seconds)) return UNKNOWN;
   const date = new Date(seconds * 1000);
@@ -103,5 +103,5 @@ export function count(number, one, many = `${one}s`) {
   return `${number} ${number === 1 ? one : many}`;
 }
 
-/** A PCIe address without the domain that nearly all share: 08:00.0. */
+/** A PCIe address without the usual domain: 08:00.0. */
 export const shortAddress = (address) => String(address).replace(/^0000:/, "");

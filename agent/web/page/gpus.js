@@ -1,4 +1,4 @@
-// A tile a GPU.
+// A tile for each GPU.
 
 import { el } from "./dom.js";
 import {
@@ -8,7 +8,7 @@ import {
 import { meter, ratio, row } from "./parts.js";
 import { badge, gpuName, gpuStatus, mark, subjectName, verdictsOf, word } from "./status.js";
 
-// Why the clocks are held down, in words; the names are the API's. Idle is no reason to look at.
+// Reasons for lower clocks, by their names in the API. Idle is not shown.
 const HOLDS = {
   sw_power_cap: "the power limit",
   hw_slowdown: "the hardware's own protection",
@@ -149,7 +149,7 @@ function more(rig, gpu) {
       row("BAR1 window", isKnown(reading.bar1_size_bytes) && bytes(reading.bar1_size_bytes)),
       row("Persistence mode", yes(reading.persistence_mode, "on", "off")),
       row("Programs", listed(reading.processes, (name, number) => `${number} ${name}`)),
-      row("Held down for", listed(reading.throttled_seconds,
+      row("Clocks lowered for", listed(reading.throttled_seconds,
         (name, seconds) => `${duration(seconds)} by ${HOLDS[name] ?? name}`)),
       row("Own link", isKnown(reading.pcie_width)
         && `${lanes(reading.pcie_width)}, Gen ${reading.pcie_generation ?? "?"} of `
@@ -162,11 +162,11 @@ function more(rig, gpu) {
         yes(reading.row_remap_failed, "failed", null)].filter(Boolean).join(", ")),
       row("Energy", isKnown(reading.energy_joules)
         && `${(reading.energy_joules / 3.6e6).toFixed(2)}\u00a0kWh since the driver was loaded`),
-      row("Recovery, says the driver", RECOVERY[reading.recovery_action]),
+      row("Recovery required by the driver", RECOVERY[reading.recovery_action]),
       row("Direct peer access", peers(rig, reading.peer_access))));
 }
 
-/** Access is by the peer's PCIe address. */
+/** access: by the peer's PCIe address. */
 function peers(rig, access) {
   return Object.entries(access ?? {})
     .map(([peer, can]) => `${subjectName(rig, peer)}: ${can ? "yes" : "no"}`).join(", ");

@@ -1,4 +1,4 @@
-// The head of the page: which rig, how it is, and how old that is. And its foot.
+// The head of the page: the rig, its status, and the age of the data. And the foot.
 
 import { age } from "./connection.js";
 import { el } from "./dom.js";
@@ -12,7 +12,7 @@ const COUNTED = {
   ok: (number) => `${number} ok`,
 };
 
-/** With stale, nothing is claimed about how the rig is now. */
+/** If stale, no current status is shown. */
 export function header(rig, stale) {
   const counts = tally(rig);
   return [
@@ -56,7 +56,7 @@ function answering(rig) {
     ? `${found}, ${expected} expected` : found;
 }
 
-/** The sum of what answers; a limit only where every one of them has one. */
+/** The sum over the GPUs that answer; a limit only if each of them has one. */
 function power(rig) {
   const readings = rig.gpus.map((gpu) => gpu.reading).filter((reading) => reading !== null);
   const sum = (field) => {

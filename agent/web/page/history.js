@@ -1,10 +1,10 @@
-// The last hour as small plots: a row a quantity, a plot a GPU, one scale a row.
+// The last hour as small plots: a row for each quantity, a plot for each GPU, one scale a row.
 
 import { el, svg } from "./dom.js";
 import { clock, duration, gib, isKnown, lanes, shortAddress } from "./format.js";
 import { gpuName } from "./status.js";
 
-const WIDTH = 240; // of a plot's own coordinates; the page stretches them
+const WIDTH = 240; // of a plot's coordinates; the page scales them
 const HEIGHT = 52;
 
 /**
@@ -37,16 +37,16 @@ const QUANTITIES = [
 ];
 
 /**
- * moment: the index of the time to look at; null: the last.
+ * moment: the index of the selected time; null: the last.
  */
 export function history(rig, answer, failure, moment = null) {
   if (!answer) {
     return el("p", { class: "note" }, failure
-      ? `The agent gives no history: ${failure}.` : "Waiting for the history.");
+      ? `The agent has no history: ${failure}.` : "Waiting for the history.");
   }
   const values = Object.values(answer.series).flatMap((series) => Object.values(series));
   if (!values.some((list) => list.some(isKnown))) {
-    return el("p", { class: "note" }, "No history yet: the agent keeps a value every "
+    return el("p", { class: "note" }, "No history yet: the agent stores a value every "
       + `${duration(answer.interval_seconds)} from its start on.`);
   }
   return [
@@ -55,11 +55,11 @@ export function history(rig, answer, failure, moment = null) {
     QUANTITIES.map((quantity) => quantityRow(rig, answer, quantity, moment)),
     el("p", { class: "span" }, `${clock(answer.times[0])} to ${clock(answer.times.at(-1))}, `
       + `a value every ${duration(answer.interval_seconds)}. `
-      + "A shaded gap is a time without a value."),
+      + "Shaded areas are times without a value."),
   ];
 }
 
-/** Looking at a moment: all plots show their value of then. Pointing at a plot does the same. */
+/** Select a moment: all plots show their value at that time. Pointing at a plot does the same. */
 function choice({ times }, moment) {
   const text = moment === null ? "now" : clock(times[moment]);
   return el("label", { class: "moment-choice" }, "Values of ",
@@ -169,7 +169,7 @@ function drawing(plot, quantity, answer, { low, high }, moment) {
 
 const round = (value) => Math.round(value * 10) / 10;
 
-/** Runs of known values as [time, value], and the times [from, to] between them. */
+/** Runs of values as [time, value], and the gaps [from, to] between them. */
 function split(values, times, interval) {
   const runs = [];
   let before = null;

@@ -23,7 +23,7 @@ export function host(rig) {
       row("CPU slowed down by heat", isKnown(machine.cpu_throttles)
         && [machine.cpu_throttles > 0 && mark("warning", "warning"),
           count(machine.cpu_throttles, "time")]),
-      row("Kernel parameters that harm", hazards(machine.kernel_hazards)),
+      row("Harmful kernel parameters", hazards(machine.kernel_hazards)),
       row("Reboot required", machine.reboot_required === true
         ? [mark("warning", "warning"), "yes"]
         : machine.reboot_required === false ? "no" : UNKNOWN)),
@@ -38,7 +38,7 @@ function store(name, used, size) {
   return meter(name, usedOf(used, size), "used", ratio(used, size));
 }
 
-/** Folders of one file system (the same size and the same room) are one disk. */
+/** Folders of one file system (equal size and free space) are one disk. */
 function disks(machine) {
   const found = new Map();
   for (const [folder, size] of Object.entries(machine.disk_size_bytes ?? {})) {

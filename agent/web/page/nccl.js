@@ -1,5 +1,5 @@
-// The latest result of each collective that was measured. Roles are said: where a narrow screen
-// stacks the cells, the table stays one for a screen reader.
+// The latest result of each collective. With explicit roles, screen readers still see a table when
+// a narrow screen stacks the cells.
 
 import { now } from "./connection.js";
 import { el } from "./dom.js";
@@ -24,7 +24,7 @@ export function nccl(rig) {
   ];
 }
 
-/** A cell; a narrow screen shows its column's name beside it. */
+/** A cell; a narrow screen shows the column's name beside it. */
 function cell(name, ...content) {
   return el("td", { role: "cell", "data-column": name }, content);
 }

@@ -1,4 +1,4 @@
-// The rig at a glance. Asks the agent, and shows each answer in the sections of index.html.
+// The status page: requests the agent's documents and draws them in the sections of index.html.
 
 import { age, poll, staleAfter } from "./connection.js";
 import { el, update } from "./dom.js";
@@ -12,17 +12,17 @@ import { iconUrl } from "./status.js";
 import { tree } from "./tree-draw.js";
 import { verdicts } from "./verdicts.js";
 
-const HISTORY_SECONDS = 15; // as often as the agent keeps a value
+const HISTORY_SECONDS = 15; // the interval of the agent's history
 
-// What was answered last, and why there was no answer since.
-// moment: the index of the history's time that the reader looks at, null: now.
+// The last answers, and the last failure since then.
+// moment: the index of the selected time of the history; null: now.
 const state = {
   rig: null, history: null, failure: null, historyFailure: null, failedAt: null, moment: null,
 };
 
 const byId = (id) => document.getElementById(id);
 
-/** Draw one section. If that fails, this section says so and the others go on. */
+/** Draw one section. An error is shown in this section and does not affect the others. */
 function show(id, draw) {
   const place = byId(id).querySelector(".content") ?? byId(id);
   try {
@@ -33,7 +33,7 @@ function show(id, draw) {
   }
 }
 
-/** Why what is shown may not be what is; empty while all is well. Changes seldom: it is read out. */
+/** Why the page may be out of date; empty if it is current. Screen readers announce changes. */
 function problem() {
   const { rig, failure, failedAt } = state;
   if (failure) {
@@ -47,7 +47,7 @@ function problem() {
   return "";
 }
 
-/** What changes with time alone. */
+/** Redraw what changes with time only. */
 function tick() {
   const text = problem();
   const banner = byId("banner");
@@ -84,7 +84,7 @@ function drawHistory() {
   const last = (answer?.times.length ?? 0) - 1;
   const shown = moment !== null && moment < last ? moment : null;
   show("history", () => history(rig, answer, historyFailure, shown));
-  // A range that was moved keeps its own value: say it again.
+  // A range input that was moved keeps its value: set it again.
   const range = byId("history").querySelector("input");
   if (range) range.value = shown ?? last;
 }
@@ -124,5 +124,5 @@ chooseMoment(byId("history"), () => state.history?.times.length ?? 0, (moment) =
   state.moment = moment;
   requestAnimationFrame(drawHistory);
 });
-// The tree is laid out for the width that there is.
+// The layout of the tree depends on the width.
 new ResizeObserver(drawTree).observe(byId("tree"));

@@ -1,15 +1,15 @@
-// Pieces that several sections are made of: rows of values, and bars.
+// Parts of several sections: rows of values, and bars.
 
 import { el, svg } from "./dom.js";
 import { isKnown } from "./format.js";
 
-/** A row of a list of values; none where there is no value. */
+/** A row of a list of values; nothing without a value. */
 export function row(name, value) {
   if (!value || value.length === 0) return null;
   return el("div", {}, el("dt", {}, name), el("dd", {}, value));
 }
 
-/** A value, what it is of, and a bar of share (0 to 1, or null: unknown). */
+/** A value, its whole, and a bar of the share (0 to 1; null: unknown). */
 export function meter(name, value, context, share) {
   return el("div", { class: "meter", "data-key": name },
     el("dt", {}, name),
@@ -18,7 +18,7 @@ export function meter(name, value, context, share) {
     el("dd", { class: "bar-place", "aria-hidden": "true" }, bar(share)));
 }
 
-/** The bar alone; the value stands beside it as text. */
+/** The bar; the value is beside it as text. */
 export function bar(share) {
   const full = isKnown(share) ? Math.min(1, Math.max(0, share)) : 0;
   const kind = !isKnown(share) ? "unknown" : full >= 0.95 ? "full" : "";
@@ -29,7 +29,7 @@ export function bar(share) {
     }));
 }
 
-/** value / whole; null where that is unknown. */
+/** value / whole; null if it is unknown. */
 export function ratio(value, whole) {
   return isKnown(value) && isKnown(whole) && whole > 0 ? value / whole : null;
 }

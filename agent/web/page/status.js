@@ -1,4 +1,4 @@
-// What a verdict's status is called and how it is marked: by word and shape, never by colour alone.
+// The name and mark of each status: a word and a shape, never a colour alone.
 
 import { el, svg } from "./dom.js";
 import { shortAddress } from "./format.js";
@@ -7,7 +7,7 @@ import { shortAddress } from "./format.js";
 export const STATUSES = ["critical", "warning", "unknown", "ok"];
 const WORDS = { critical: "Critical", warning: "Warning", unknown: "Unknown", ok: "OK" };
 
-/** One of STATUSES; what this page does not know is unknown. */
+/** One of STATUSES; any other value is unknown. */
 export const known = (status) => (STATUSES.includes(status) ? status : "unknown");
 export const word = (status) => WORDS[known(status)];
 
@@ -35,7 +35,7 @@ export function markPaths(status) {
   ];
 }
 
-/** A mark beside a word that says the same; with `label`, it speaks for itself. */
+/** A mark beside a word with the same meaning; with `label`, it has a text alternative. */
 export function mark(status, label = null) {
   return svg("svg", {
     class: `mark ${known(status)}`, viewBox: "0 0 16 16", width: 16, height: 16,
@@ -48,7 +48,7 @@ export function badge(status, text = word(status)) {
   return el("span", { class: `badge ${known(status)}` }, mark(status), el("span", {}, text));
 }
 
-/** The icon of the page in the browser's tab, as a data URL: the mark in its own colours. */
+/** The page's icon in the browser's tab, as a data URL: the mark with fixed colours. */
 export function iconUrl(status) {
   const [outline, inner] = SHAPES[known(status)];
   const colour = { critical: "#c2261d", warning: "#b27400", unknown: "#69707d", ok: "#1d7a45" };
@@ -60,7 +60,7 @@ export function iconUrl(status) {
   )}`;
 }
 
-/** "GPU 2", or its address where no index is known. */
+/** "GPU 2", or its address if its index is unknown. */
 export function gpuName(gpu) {
   return Number.isInteger(gpu?.index) ? `GPU ${gpu.index}` : `GPU ${shortAddress(gpu?.address)}`;
 }
@@ -77,7 +77,7 @@ export function verdictsOf(rig, subject) {
 }
 
 /**
- * How a GPU is. Unknown alone is no flaw of one that answers: at idle, its speed can't be judged.
+ * A GPU's status. Unknown verdicts of a GPU that answers count as ok: at idle its speed is unknown.
  */
 export function gpuStatus(rig, gpu) {
   const statuses = verdictsOf(rig, gpu.address).map((verdict) => known(verdict.status));
@@ -85,7 +85,7 @@ export function gpuStatus(rig, gpu) {
     : [...statuses, "unknown"]);
 }
 
-/** How many verdicts hold each status. */
+/** The number of verdicts of each status. */
 export function tally(rig) {
   const counts = Object.fromEntries(STATUSES.map((status) => [status, 0]));
   for (const verdict of rig.verdicts) counts[known(verdict.status)] += 1;

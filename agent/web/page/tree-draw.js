@@ -1,4 +1,4 @@
-// The PCIe tree, drawn, and the same in words.
+// The PCIe tree as a drawing and as text.
 
 import { el, svg } from "./dom.js";
 import { count, generation, isKnown, lanes, shortAddress, transfers } from "./format.js";
@@ -11,10 +11,10 @@ const AROUND = 32; // padding and border of the drawing
 const TEXT = 13;
 const SMALL = 11.5;
 const LEADING = 16; // from one line to the next
-// Checks that are about a link: their verdicts stand below the drawing.
+// Checks of links: their verdicts are listed below the drawing.
 const ABOUT_LINKS = ["pcie-width", "pcie-speed", "gpu-answers"];
 
-/** The drawing for `available` px, what is wrong with its links, and the tree as text. */
+/** The drawing for `available` px, the problems of its links, and the tree as text. */
 export function tree(rig, available) {
   const root = boxes(rig);
   if (root.links.length === 0) {
@@ -63,7 +63,7 @@ function reasons(rig) {
       el("span", { class: "where" }, where(rig, verdict))))));
 }
 
-/** Which link it is, and whether its ends could do better. */
+/** The name of the link, and whether its ends support more. */
 function where(rig, { check, subject }) {
   if (check !== "pcie-width") return "";
   const found = [];
@@ -96,7 +96,7 @@ function drawLink({ link, from, to, y }) {
     svg("path", { d: `M${from} ${y}H${to}`, "stroke-width": THICKNESS[link.width] ?? 1.75 }));
 }
 
-/** What stands on a link: lanes and generation above, what is wrong and was counted below. */
+/** The labels of a link: lanes and generation above, problems and counts below. */
 function drawLabel({ link, label }, kind) {
   const counted = link.notes.map(({ brief }) => brief);
   const from = kind === "tall" && link.port ? [`from ${shortAddress(link.port.address)}`] : [];
@@ -131,7 +131,7 @@ function speedText(link) {
 function drawBox({ box, x, y, width, height }, kind) {
   const flawed = box.kind === "gpu" && box.status !== "ok";
   const text = 13 + LEADING * box.lines.length; // height of title and lines
-  // A wide tree's boxes have their outlets at their right: the title stands above the first.
+  // Boxes of a wide tree have their outlets at the right: the title is above the first.
   const hasOutlets = kind === "wide" && box.links.length > 0;
   const base = y + (hasOutlets ? 19 : (height - text) / 2 + 10); // of the title
   const state = box.answers ? box.status : `${box.status} silent`;
@@ -150,7 +150,7 @@ function drawBox({ box, x, y, width, height }, kind) {
 const BOLD = ["name", "fault"];
 const ruler = document.createElement("canvas").getContext("2d");
 
-/** A line of text, cut to fit: the text of the tree has it in full. */
+/** A line of text, cut to fit; the tree as text has it in full. */
 function line(x, y, text, width, size, kind) {
   if (!text) return null;
   const family = getComputedStyle(document.body).fontFamily;

@@ -1,12 +1,12 @@
-// Where the boxes of a tree go. Two layouts: `wide` runs from left to right, GPUs in one column;
-// `tall` runs downwards and indents, for a narrow screen. Both give
+// The positions of a tree's boxes. Layout `wide` runs from left to right, with GPUs in one column;
+// `tall` runs downwards with indentation, for a narrow screen. Both give
 // {width, height, boxes: [{box, x, y, width, height}], links: [{link, from, to, y, label}], trunks:
 // [{x, from, to}]}. Lengths are CSS pixels. A link is a horizontal line, label is {x, y, width} of
-// the text beside it, and a trunk is where links of one box come down together.
+// the text beside it, and a trunk joins the links of one box.
 
 const BOX = { width: 156, height: 62 };
 const GPU = { width: 190, height: 62 };
-const ROW = 86; // a GPU's box and the room around it
+const ROW = 86; // a GPU's box and the space around it
 const LINK = { least: 176, most: 300 };
 const TALL = { box: 58, label: 40, gap: 10, indent: 30, least: 14, text: 190 };
 
@@ -20,8 +20,8 @@ function depth(box) {
 }
 
 /**
- * Columns by depth, all leaves in the last one. A box is as tall as what hangs on it, so every
- * link is a straight, horizontal line at the middle of the box that it leads to.
+ * Columns by depth, all leaves in the last one. A box is as tall as its children, so that every
+ * link is a horizontal line to the middle of the lower box.
  */
 function layoutWide(root, available) {
   const columns = Math.max(1, depth(root));
@@ -61,7 +61,7 @@ function layoutWide(root, available) {
   return { ...result, width: left(columns) + GPU.width, height: Math.max(bottom, ROW) };
 }
 
-/** One box below the other, indented by depth; a link comes down at its parent's left. */
+/** One box below the other, indented by depth; links run down at their parent's left. */
 function layoutTall(root, available) {
   const levels = Math.max(1, depth(root));
   const indent = Math.min(TALL.indent,

@@ -1,6 +1,6 @@
-// The PCIe tree as what it is on the board: boxes (root complex, switches, GPUs) and the links
-// between them. A root port and a switch's downstream port are outlets of the box above them:
-// between a switch's own ports there is no link. Pure: a document in, a tree out.
+// The PCIe tree as boxes (root complex, switches, GPUs) and the links between them. A root port and
+// a switch's downstream port are outlets of the box above them: the ports of a switch have no link
+// between them. Pure: maps a document to a tree.
 
 import { isKnown, lanes, shortAddress } from "./format.js";
 import { gpuName, gpuStatus, known, STATUSES, verdictsOf } from "./status.js";
@@ -31,7 +31,7 @@ export function boxes(rig) {
     kind: "root", key: "root", title: "Root complex", lines: ["CPU"],
     device: null, gpu: null, status: "ok", answers: true, links: linksBelow(context, ""),
   };
-  // What a driver shows and the bus does not, and what hangs in a loop that no bus has.
+  // GPUs that only the driver shows, and devices in an impossible loop.
   for (const device of devices.values()) {
     if (!context.seen.has(device.address)) root.links.push(link(context, null, device));
   }
@@ -59,7 +59,7 @@ function linksBelow(context, address) {
   return found;
 }
 
-/** An outlet below which nothing is seen: a GPU that is gone from the bus leaves one. */
+/** An outlet without a device below, as a GPU that left the bus leaves it. */
 function emptyLink(context, port) {
   return {
     ...between(context, port, null),
@@ -76,7 +76,7 @@ function link(context, port, device) {
   return { ...between(context, port, device), box: box(context, device) };
 }
 
-/** What is known of a link from its two ends. The lower end tells what holds now. */
+/** A link by its two ends. The lower end has the current values. */
 function between(context, port, device) {
   const least = (a, b) => (isKnown(a) && isKnown(b) ? Math.min(a, b) : a ?? b ?? null);
   const width = device?.current_width ?? port?.current_width ?? null;
@@ -93,7 +93,7 @@ function between(context, port, device) {
   };
 }
 
-/** Errors and changes that a device has counted, in full and as short as a drawing needs it. */
+/** Errors and changes that a device has counted, in full and abbreviated for the drawing. */
 function notes(device) {
   const { aer, changes, address } = device;
   const found = [];
@@ -104,7 +104,7 @@ function notes(device) {
   counted(aer?.correctable, "corrected errors", "corrected");
   counted(aer?.nonfatal, "uncorrected errors", "uncorrected");
   counted(aer?.fatal, "fatal errors", "fatal");
-  // Both ends of a link see its changes: the upper end tells them.
+  // Both ends of a link count its changes: the upper end shows them.
   if (OUTLETS.includes(device.kind)) counted(changes, "link changes", "changes");
   return found;
 }
@@ -135,7 +135,7 @@ function title(kind, device, gpu) {
   if (kind === "gpu") return gpu ? gpuName(gpu) : "GPU";
   const vendor = VENDORS[device.vendor_id] ?? "";
   const name = { switch: "switch", bridge: "bridge", device: "device" }[kind];
-  // AMD and Intel make the chipsets that hang below a CPU as switches do.
+  // Chipsets of AMD and Intel appear as switches below the CPU.
   const chipset = kind === "switch" && ["AMD", "Intel"].includes(vendor);
   return [vendor, chipset ? "chipset" : name].filter(Boolean).join(" ")
     .replace(/^./, (letter) => letter.toUpperCase());
@@ -155,7 +155,7 @@ function lines(rig, kind, device, gpu) {
   ].filter(Boolean);
 }
 
-/** By the lower end's address: what is wrong with a link, as the verdicts on the GPUs below say. */
+/** Problems of links by the lower end's address, from the verdicts on the GPUs below. */
 function problems(rig) {
   const devices = new Map(rig.pcie.devices.map((device) => [device.address, device]));
   const found = new Map();
@@ -175,7 +175,7 @@ function problems(rig) {
   return found;
 }
 
-/** The verdicts on a path; its width is compared here where the agent has not judged it. */
+/** The verdicts on a path; its width is compared here if the agent has not judged it. */
 function judged(rig, path) {
   const verdicts = verdictsOf(rig, path.address);
   const { width, expected_width: expected } = path;
@@ -189,7 +189,7 @@ function linkEnds(path, devices) {
     .filter((device) => device && !OUTLETS.includes(device.kind));
 }
 
-/** [lower end's address, what the drawing says] of the links that a verdict is about. */
+/** [lower end's address, text in the drawing] of the links that a verdict is about. */
 function faulty(check, path, ends) {
   if (check === "pcie-width") {
     const { expected_width: expected, width } = path;

@@ -1,4 +1,4 @@
-// Verdicts: what is not ok first and in full, what is ok folded.
+// Verdicts: problems first and in full, the others folded.
 
 import { el } from "./dom.js";
 import { count, shortAddress } from "./format.js";
@@ -10,7 +10,7 @@ export function verdicts(rig) {
   const fine = groups.filter((group) => group.status === "ok");
   const number = rig.verdicts.filter((verdict) => verdict.status === "ok").length;
   return [
-    rig.verdicts.length === 0 && el("p", { class: "note" }, "The agent gives no verdicts yet."),
+    rig.verdicts.length === 0 && el("p", { class: "note" }, "The agent has no verdicts yet."),
     wrong.length > 0
       ? el("ul", { class: "cards" }, wrong.map((group) => card(rig, group)))
       : rig.verdicts.length > 0
@@ -21,7 +21,7 @@ export function verdicts(rig) {
   ];
 }
 
-/** Verdicts of one check with one status and the same advice are one group, the worst first. */
+/** Groups of verdicts with the same check, status and advice, the worst first. */
 function grouped(all) {
   const groups = new Map();
   for (const verdict of all) {

@@ -45,7 +45,7 @@ class ActionContext:
     folder: Path
 
     def find(self, name: str, subfolder: str) -> Path:
-        """A file of the playbook's, as Ansible looks it up. Raises RenderError."""
+        """Return a file of the playbook's, as Ansible looks it up. Raises RenderError."""
         beside = Path(self.task.position.path).parent
         candidates = [
             base / part / name for base in (beside, self.folder) for part in (subfolder, ".")

@@ -20,7 +20,7 @@ UNRENDERED = ("var",)
 
 
 def act(args: dict[str, Any], context: ActionContext) -> Result:
-    """The report shows the result to the operator."""
+    """Return the report shows the result to the operator."""
     if args["verbosity"] > 0:
         return Result({"skip_reason": "Verbosity threshold not met."}, skipped=True)
     if args["var"] is not None:

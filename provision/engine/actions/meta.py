@@ -12,5 +12,5 @@ OPTIONS = {"_raw_params": Option(required=True, choices=VERBS)}
 
 
 def act(args: dict[str, Any], context: ActionContext) -> Control:
-    """The runner knows the verbs."""
+    """Return the runner knows the verbs."""
     return Control(args["_raw_params"])

@@ -31,7 +31,7 @@ def read_templates(args: dict[str, Any], context: ActionContext) -> str:
 
 
 def act(args: dict[str, Any], context: ActionContext) -> RemoteCall | Result:
-    """The rig's side is that of copy."""
+    """Return the rig's side is that of copy."""
     path = context.find(args["src"], "templates")
     content = context.templar.render_file(read_templates(args, context), str(path))
     if isinstance(content, Unknown):

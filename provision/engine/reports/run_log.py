@@ -45,7 +45,7 @@ class RunLog:
         self._file.close()
 
     def outcome(self, record: dict[str, Any]) -> None:
-        """A task that is done."""
+        """Write the record of a completed task."""
         self._write(record)
 
     def note(self, host: str, text: str) -> None:

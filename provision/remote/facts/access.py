@@ -31,7 +31,7 @@ KEY = re.compile(r"(?:^|\s)((?:ssh|ecdsa|sk)-[\w.@-]+)\s+(AAAA\S*)(?:\s+(.*))?$"
 
 
 def access(tree: Tree) -> list[dict[str, str]]:
-    """All ways in, each once."""
+    """Return all ways in, each once."""
     known = table("access.json")
     found = [
         *_keys(tree, re.compile(known["vendor_key_comment"], re.IGNORECASE)),
@@ -44,7 +44,7 @@ def access(tree: Tree) -> list[dict[str, str]]:
 
 
 def key_files(tree: Tree) -> Iterator[str]:
-    """The files of authorised keys that there are, of every user."""
+    """Yield the files of authorised keys that there are, of every user."""
     homes = [line.split(":")[5] for line in tree.lines("/etc/passwd") if line.count(":") == 6]
     for home in sorted(set(homes)):
         for path in key_paths(home):
@@ -94,7 +94,7 @@ def _fetchers(tree: Tree, pattern: re.Pattern[str]) -> Iterator[dict[str, str]]:
 
 
 def _program(text: str) -> str:
-    """The program that fetches or listens: the rest of the line may hold a password."""
+    """Return the program that fetches or listens: the rest of the line may hold a password."""
     match = re.search(r"curl|wget|ncat|netcat|nc\b|socat|/dev/tcp", text)
     return match.group(0) if match else text.split()[0]
 

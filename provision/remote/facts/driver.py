@@ -24,7 +24,7 @@ DEFAULT_FOLDERS = (
 
 
 def driver(tree: Tree, packages: dpkg.Database) -> dict[str, Any]:
-    """The driver's state, kernel's side and user's side."""
+    """Return the driver's state, kernel's side and user's side."""
     loaded = tree.text("/proc/driver/nvidia/version")
     match = re.search(r"^NVRM version:.*?\s(\d+\.\d+(?:\.\d+)?)\s", loaded, re.MULTILINE)
     flavour = "open" if "Open Kernel Module" in loaded else "proprietary"
@@ -57,7 +57,7 @@ def find_library(tree: Tree) -> str | None:
 
 
 def linker_folders(tree: Tree, start: str = "/etc/ld.so.conf") -> list[str]:
-    """The folders that ld.so.conf names, then the usual ones."""
+    """Return the folders that ld.so.conf names, then the usual ones."""
     folders: list[str] = []
     for line in tree.lines(start):
         words = line.split()
@@ -78,7 +78,7 @@ def _owner(tree: Tree, library: str) -> str:
 
 
 def secure_boot(tree: Tree) -> bool | None:
-    """Whether Secure Boot is on; None without EFI, or where its variables can't be read."""
+    """Return whether Secure Boot is on; None without EFI, or where its variables can't be read."""
     folder = "/sys/firmware/efi/efivars"
     if not tree.names(folder):
         return None
@@ -92,5 +92,5 @@ def secure_boot(tree: Tree) -> bool | None:
 
 
 def kernel_headers(tree: Tree, release: str) -> bool:
-    """Whether modules can be built for this kernel."""
+    """Return whether modules can be built for this kernel."""
     return os.path.exists(tree.path(f"/lib/modules/{release}/build"))

@@ -43,7 +43,7 @@ def processors(tree: Tree) -> dict[str, Any]:
 
 
 def cpu_model(tree: Tree) -> str:
-    """The first processor's name."""
+    """Return the first processor's name."""
     match = re.search(r"^model name\s*:\s*(.*)$", tree.text("/proc/cpuinfo"), re.MULTILINE)
     return match.group(1).strip() if match else ""
 
@@ -79,7 +79,7 @@ def memory(tree: Tree) -> dict[str, Any]:
 
 
 def mount_table(tree: Tree) -> list[dict[str, str]]:
-    """Every line of /proc/self/mounts: device, mount, fstype, options."""
+    """Return every line of /proc/self/mounts: device, mount, fstype, options."""
     table = []
     for line in tree.text("/proc/self/mounts").splitlines():
         fields = [re.sub(r"\\([0-7]{3})", _octal, field) for field in line.split(" ")]
@@ -90,7 +90,7 @@ def mount_table(tree: Tree) -> list[dict[str, str]]:
 
 
 def mounts(tree: Tree) -> list[dict[str, Any]]:
-    """The mounted file systems that have a device, with their sizes; remote ones without."""
+    """Return the mounted file systems that have a device, with their sizes; remote ones without."""
     identifiers = {
         os.path.realpath(path): os.path.basename(path)
         for path in (tree.path(name) for name in tree.glob("/dev/disk/by-uuid/*"))

@@ -80,7 +80,7 @@ class Marks:
     arguments: re.Pattern[str] = re.compile(r"(?!)")
 
     def named(self, text: str) -> list[str]:
-        """The miners, folders and files that a command line or script names, as it writes them."""
+        """Return the miners, folders and files that a command line or script names."""
         words = set(WORD.findall(text)) - AMBIGUOUS_WORDS
         found = {word for word in words if self.is_miner(word)}
         found.update(match.group(0) for match in AMBIGUOUS.finditer(text))
@@ -88,17 +88,17 @@ class Marks:
         return sorted({*found, *places})
 
     def is_miner(self, program: str) -> bool:
-        """Whether a program's name is a miner's."""
+        """Return whether a program's name is a miner's."""
         name = program.lower()
         return (name[: -len(".exe")] if name.endswith(".exe") else name) in self.programs
 
     def within(self, path: str) -> bool:
-        """Whether a file belongs to the rig's mining system."""
+        """Return whether a file belongs to the rig's mining system."""
         return any(path == place or path.startswith(f"{place}/") for place in self.folders)
 
 
 def miners(tree: Tree, folders: Iterable[str] = ()) -> list[dict[str, str]]:
-    """What starts, or is, a miner, each once; in `folders` lives the rig's mining system."""
+    """Return miners and what starts them, each once. folders: of the rig's mining system."""
     known = table("miners.json")
     running = processes(tree)
     marks = Marks(
@@ -133,7 +133,7 @@ def miners(tree: Tree, folders: Iterable[str] = ()) -> list[dict[str, str]]:
 
 
 def entry(kind: str, name: str, evidence: str) -> dict[str, str]:
-    """One row of evidence."""
+    """Return one row of evidence."""
     return {"kind": kind, "name": name, "evidence": evidence}
 
 
@@ -145,25 +145,25 @@ def unit_entry(name: str, path: str, kind: str = "unit") -> dict[str, str]:
 
 
 def _holds(text: str, path: str) -> bool:
-    """Whether a text names a path, or one below it."""
+    """Return whether a text names a path, or one below it."""
     return re.search(rf"(?<![\w.-]){re.escape(path)}(?![\w.-])", text) is not None
 
 
 def paths(tree: Tree, patterns: Iterable[str]) -> Iterator[str]:
-    """The paths that match, pattern by pattern."""
+    """Yield the paths that match, pattern by pattern."""
     for pattern in patterns:
         yield from tree.glob(pattern)
 
 
 def login_paths(tree: Tree) -> Iterator[str]:
-    """The files that a login reads."""
+    """Yield the files that a login reads."""
     yield from paths(tree, SYSTEM_LOGIN_FILES)
     for folder in LOGIN_FOLDERS:
         yield from paths(tree, (f"{folder}/{name}" for name in (*LOGIN_FILES, *AUTOSTART)))
 
 
 def unit_files(tree: Tree) -> Iterator[tuple[str, str]]:
-    """The name and path of each service that is not masked, once, as systemd would find it."""
+    """Yield the name and path of each service that is not masked, as systemd finds it."""
     seen = set()
     for folder in UNIT_FOLDERS:
         for name in tree.names(folder):
@@ -178,7 +178,7 @@ def unit_files(tree: Tree) -> Iterator[tuple[str, str]]:
 
 
 def unit_commands(tree: Tree, path: str) -> list[str]:
-    """What a unit runs, in its order; an init script runs itself."""
+    """Return a unit's commands in order; an init script runs itself."""
     if path.startswith(INIT_SCRIPTS):
         return [path]
     lines = (line for line in tree.lines(path) if line.startswith("Exec"))
@@ -206,13 +206,13 @@ def _units(tree: Tree, marks: Marks) -> Iterator[dict[str, str]]:
 
 
 def _without_arguments(command: str) -> str:
-    """The programs and scripts that a unit starts: the rest may be anything, as `--user miner`."""
+    """Return the programs and scripts that a unit starts, without other arguments."""
     words = [word.lstrip("@-:+!\"'") for word in command.split()]
     return " ".join(word for word in words if word.startswith("/") or word == words[0])
 
 
 def _scripts(tree: Tree, command: str) -> Iterator[str]:
-    """The text of each script that a command runs, and of those that they run, without comments."""
+    """Yield the text of each script that a command runs, also indirectly, without comments."""
     texts: list[str] = [command]
     seen: set[str] = set()
     for _ in range(SCRIPT_DEPTH):
@@ -224,7 +224,7 @@ def _scripts(tree: Tree, command: str) -> Iterator[str]:
 
 
 def _script(tree: Tree, path: str) -> str:
-    """A script's text without its comments; empty: there is none."""
+    """Return a script's text without its comments; empty: there is none."""
     if os.path.normpath(path).startswith(NO_SCRIPTS) or not 0 < tree.size(path) <= SCRIPT_BYTES:
         return ""
     if not tree.is_file(path):
@@ -233,7 +233,7 @@ def _script(tree: Tree, path: str) -> str:
 
 
 def _lines(tree: Tree, marks: Marks, kind: str, files: Iterable[str]) -> Iterator[dict[str, str]]:
-    """Each line that names a miner, or a script that does."""
+    """Yield each line that names a miner, or a script that does."""
     for path in files:
         text = "\n".join(_commands(tree, path))
         for name in marks.named(text):
@@ -245,7 +245,7 @@ def _lines(tree: Tree, marks: Marks, kind: str, files: Iterable[str]) -> Iterato
 
 
 def _commands(tree: Tree, path: str) -> list[str]:
-    """The lines that do something: no comments, and none that only asks (`if …; then`)."""
+    """Return the lines that do something: no comments, and none that only asks (`if …; then`)."""
     if not tree.is_file(path):
         return []
     lines = "\n".join(tree.lines(path)).replace("\\\n", " ").splitlines()
@@ -260,7 +260,7 @@ def _autologins(tree: Tree) -> Iterator[dict[str, str]]:
 
 
 def _mines(process: Process, marks: Marks) -> str:
-    """The name under which a process mines or serves the mining system; empty: it does not."""
+    """Return the name of the miner or mining service that a process is, or an empty text."""
     for name in process.names:
         if marks.is_miner(name):
             return name
@@ -289,7 +289,7 @@ def _running(
 
 
 def _session(process: Process) -> str | None:
-    """The name of the session that a screen's server keeps; None: it is none."""
+    """Return the name of the session that a screen's server keeps; None: it is none."""
     if not process.words or process.words[0] != "SCREEN":
         return None
     match = re.search(r"\s-\w*S\s+(\S+)", " ".join(process.words))
@@ -297,7 +297,7 @@ def _session(process: Process) -> str | None:
 
 
 def _started_by(process: Process, running: dict[int, Process]) -> Iterator[dict[str, str]]:
-    """What would start it again: scripts around it, and the session in which it runs."""
+    """Return what would start it again: parent scripts, and its session."""
     found = []
     child = process
     for parent in ancestors(process, running):

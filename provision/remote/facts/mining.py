@@ -10,7 +10,7 @@ from provision.remote.facts.tree import Tree
 
 
 def mining_os(tree: Tree, packages: Database) -> dict[str, Any] | None:
-    """The mining operating system: key, name, confidence, evidence, missing; None: there is none.
+    """Return the mining system: key, name, confidence, evidence, missing; None without one.
 
     What a conversion leaves (a `trace`: a label, a kernel's name) is evidence only beside another.
     `missing`, in words, is what a whole one has and this lacks: it was removed by half.
@@ -30,12 +30,12 @@ def mining_os(tree: Tree, packages: Database) -> dict[str, Any] | None:
 
 
 def _wanted(rule: dict[str, Any]) -> str:
-    """What a rule looks for, in words."""
+    """Return what a rule looks for, in words."""
     return f"package {rule['package']}" if "package" in rule else " and ".join(rule["paths"])
 
 
 def _evidence(tree: Tree, packages: Database, rule: dict[str, Any]) -> list[str]:
-    """What was found of one rule, in words; nothing where it does not hold."""
+    """Return the evidence for one rule, in words; empty where it does not match."""
     if "paths" in rule:
         return rule["paths"] if all(tree.glob(path) for path in rule["paths"]) else []
     if "package" in rule:

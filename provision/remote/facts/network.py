@@ -32,7 +32,7 @@ class Address(NamedTuple):
 
 
 def addresses() -> list[Address]:
-    """Every address of this host, asked of the kernel."""
+    """Return every address of this host, asked of the kernel."""
     try:
         with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0) as kernel:
             kernel.settimeout(1)
@@ -59,7 +59,7 @@ def _answers(kernel: socket.socket) -> Iterator[Address]:
 
 
 def parse_address(message: bytes) -> Address | None:
-    """One RTM_NEWADDR message, without its header."""
+    """Return one RTM_NEWADDR message, without its header."""
     family, prefix, _, scope, index = struct.unpack_from("=BBBBL", message)
     if family not in (socket.AF_INET, socket.AF_INET6):
         return None
@@ -85,7 +85,7 @@ def parse_address(message: bytes) -> Address | None:
 
 
 def default_routes(tree: Tree) -> dict[int, tuple[str, str]]:
-    """The interface and gateway of the default route, by IP version."""
+    """Return the interface and gateway of the default route, by IP version."""
     found: dict[int, tuple[str, str]] = {}
     best: dict[int, int] = {}
     for line in tree.text("/proc/net/route").splitlines()[1:]:
@@ -124,7 +124,7 @@ def network(tree: Tree, known: list[Address]) -> dict[str, Any]:
 
 
 def interface(tree: Tree, name: str, known: list[Address]) -> dict[str, Any]:
-    """One interface as Ansible shows it."""
+    """Return one interface as Ansible shows it."""
     folder = f"/sys/class/net/{name}"
     speed = tree.line(f"{folder}/speed")
     fact: dict[str, Any] = {

@@ -32,7 +32,7 @@ NETWORK_FILES = (
 def rig(
     tree: Tree, packages: dpkg.Database, known: list[network.Address] | None = None
 ) -> dict[str, Any]:
-    """All of `ansible_local.deeprig`."""
+    """Return all of `ansible_local.deeprig`."""
     release = tree.line("/proc/sys/kernel/osrelease")
     firmware = board(tree)
     processors = hardware.processors(tree)
@@ -93,7 +93,7 @@ def rig(
 
 
 def gpu_fact(gpu: pcie.PcieGpu) -> dict[str, Any]:
-    """One GPU and its path."""
+    """Return one GPU and its path."""
     return {
         "address": gpu.address,
         "vendor_id": gpu.vendor_id,
@@ -126,7 +126,7 @@ def gpu_fact(gpu: pcie.PcieGpu) -> dict[str, Any]:
 
 
 def port_fact(port: pcie.PciePort) -> dict[str, Any]:
-    """A device on a path, with its end of the link above it."""
+    """Return a device on a path, with its end of the link above it."""
     return {
         "address": port.address,
         "kind": port.kind,
@@ -140,7 +140,7 @@ def port_fact(port: pcie.PciePort) -> dict[str, Any]:
 
 
 def nvme(tree: Tree) -> list[str]:
-    """The addresses of NVMe disks: in an M.2 slot, they may take lanes of another."""
+    """Return the addresses of NVMe disks: in an M.2 slot, they may take lanes of another."""
     folder = "/sys/bus/pci/devices"
     return [
         name
@@ -150,7 +150,7 @@ def nvme(tree: Tree) -> list[str]:
 
 
 def root_disk(tree: Tree) -> dict[str, Any]:
-    """Where the root file system is, how large, and whether it is a disk at all."""
+    """Return where the root file system is, how large, and whether it is a disk at all."""
     mounted = hardware.mount_table(tree)
     roots = [entry for entry in mounted if entry["mount"] == "/"]
     root = roots[-1] if roots else {"device": "", "fstype": "", "options": "", "mount": "/"}
@@ -166,7 +166,7 @@ def root_disk(tree: Tree) -> dict[str, Any]:
 
 
 def diskless(root: dict[str, str], mounted: list[dict[str, str]]) -> bool:
-    """Whether what is written to / is lost with the power, or lies on another machine."""
+    """Return whether what is written to / is lost with the power, or lies on another machine."""
     if root["fstype"] in IN_MEMORY or root["fstype"].startswith("nfs"):
         return True
     match = re.search(r"(?:^|,)upperdir=([^,]+)", root["options"])
@@ -202,7 +202,7 @@ def usb_watchdogs(tree: Tree) -> list[dict[str, Any]]:
 
 
 def interfaces(tree: Tree, known: list[network.Address]) -> list[dict[str, Any]]:
-    """The interfaces that are hardware or carry addresses, with their MAC addresses."""
+    """Return the interfaces that are hardware or carry addresses, with their MAC addresses."""
     found = []
     for name in tree.names("/sys/class/net"):
         if name == "lo":
@@ -215,6 +215,6 @@ def interfaces(tree: Tree, known: list[network.Address]) -> list[dict[str, Any]]
 
 
 def numbered_interfaces(tree: Tree) -> list[str]:
-    """The files that speak of eth0 and its like: `net.ifnames=0` must stay while they do."""
+    """Return the files that speak of eth0 and its like: `net.ifnames=0` must stay while they do."""
     paths = [path for pattern in NETWORK_FILES for path in tree.glob(pattern)]
     return [path for path in paths if re.search(r"\beth\d+\b", "\n".join(tree.lines(path)))]

@@ -63,18 +63,18 @@ class Process:
         return tuple(path for path in (self.executable, first, script) if path)
 
     def whole(self, path: str) -> str:
-        """A path as the process means it, from the root on."""
+        """Return a path as the process means it, from the root on."""
         return os.path.normpath(os.path.join(self.folder or "/", path))
 
 
 def processes(tree: Tree) -> dict[int, Process]:
-    """All processes by their pid; those that end meanwhile, or are the kernel's, left out."""
+    """Return all processes by pid, without the kernel's and those that have ended."""
     found = (_process(tree, folder) for folder in tree.processes())
     return {process.pid: process for process in found if process is not None}
 
 
 def ancestors(process: Process, known: dict[int, Process]) -> Iterator[Process]:
-    """The processes that started it, its parent first; init and the like are not among them."""
+    """Return the ancestors of a process, its parent first, without init and the like."""
     seen = {process.pid}
     while process.parent in known and process.parent > 1 and process.parent not in seen:
         process = known[process.parent]

@@ -119,7 +119,7 @@ def kernel(tree: Tree) -> dict[str, Any]:
 
 
 def full_name(tree: Tree, node: str) -> str:
-    """The host's full name from /etc/hosts; the DNS, which may take seconds, is not asked."""
+    """Return the host's full name from /etc/hosts, without the DNS, which may take seconds."""
     if "." in node:
         return node
     for line in tree.lines("/etc/hosts"):
@@ -148,7 +148,7 @@ def managers(tree: Tree) -> dict[str, Any]:
 
 
 def virtualization(tree: Tree) -> dict[str, str]:
-    """Whether this is a container or a virtual machine, and of which kind."""
+    """Return whether this is a container or a virtual machine, and of which kind."""
     container = tree.line("/run/systemd/container")
     environment = tree.text("/proc/1/environ")
     match = re.search(r"(?:^|\0)container=(\w[\w.-]*)", environment)
@@ -202,7 +202,7 @@ def user() -> dict[str, Any]:
 
 
 def python() -> dict[str, Any]:
-    """The Python that runs this."""
+    """Return the Python that runs this."""
     version = sys.version_info
     return {
         "python": {

@@ -8,7 +8,7 @@ from typing import Any
 
 
 def table(name: str) -> Any:
-    """A table by its file's name."""
+    """Return a table by its file's name."""
     data = pkgutil.get_data(__package__, name)
     assert data is not None
     return json.loads(data.decode())

@@ -28,11 +28,11 @@ class Tree:
         self.root = root.rstrip("/")
 
     def path(self, path: str) -> str:
-        """Where a path of the rig really is."""
+        """Return where a path of the rig really is."""
         return self.root + path
 
     def text(self, path: str, default: str = "") -> str:
-        """A file's content; `default` where there is none or it can't be read."""
+        """Return a file's content; `default` where there is none or it can't be read."""
         try:
             if path.startswith(OF_ROOT):
                 return _read(_open(self.path(path)), MOST_BYTES)
@@ -43,25 +43,25 @@ class Tree:
         return "\n".join(line[:MOST_OF_A_LINE] for line in text.split("\n"))
 
     def line(self, path: str) -> str:
-        """A file's content without the space around it."""
+        """Return a file's content without the space around it."""
         return self.text(path).strip()
 
     def lines(self, path: str) -> list[str]:
-        """A file's lines that are neither empty nor comments."""
+        """Return a file's lines that are neither empty nor comments."""
         stripped = (line.strip() for line in self.text(path).splitlines())
         return [line for line in stripped if line and not line.startswith("#")]
 
     def exists(self, path: str) -> bool:
-        """Whether there is anything at a path, a dangling link included."""
+        """Return whether there is anything at a path, a dangling link included."""
         return os.path.lexists(self.path(path))
 
     def is_file(self, path: str) -> bool:
-        """Whether there is a file that can be read, links followed."""
+        """Return whether there is a file that can be read, links followed."""
         info = self._info(path)
         return info is not None and stat.S_ISREG(info.st_mode)
 
     def size(self, path: str) -> int:
-        """A file's size in bytes; 0 where there is none."""
+        """Return a file's size in bytes; 0 where there is none."""
         info = self._info(path)
         return 0 if info is None else info.st_size
 
@@ -82,23 +82,23 @@ class Tree:
             return []
 
     def glob(self, pattern: str) -> list[str]:
-        """The rig's paths that match a shell pattern."""
+        """Return the rig's paths that match a shell pattern."""
         found = glob.glob(self.path(pattern))
         return sorted(path[len(self.root) :] for path in found)
 
     def target(self, path: str) -> str:
-        """Where a link points, as it is written; empty where there is none."""
+        """Return where a link points, as it is written; empty where there is none."""
         try:
             return os.readlink(self.path(path))
         except OSError:
             return ""
 
     def link(self, path: str) -> str:
-        """The last part of where a link points; empty where there is none."""
+        """Return the last part of where a link points; empty where there is none."""
         return os.path.basename(self.target(path))
 
     def settings(self, path: str) -> dict[str, str]:
-        """A file of NAME=value lines, as os-release and /etc/default/grub are."""
+        """Return a file of NAME=value lines, as os-release and /etc/default/grub are."""
         pairs: dict[str, str] = {}
         for line in self.lines(path):
             name, equals, value = line.partition("=")
@@ -107,7 +107,7 @@ class Tree:
         return pairs
 
     def usage(self, path: str) -> dict[str, int]:
-        """The size of a path's file system, and what of it is free: bytes, blocks, inodes."""
+        """Return the size and free part of a path's file system: bytes, blocks, inodes."""
         try:
             info = os.statvfs(self.path(path))
         except OSError:
@@ -125,7 +125,7 @@ class Tree:
         }
 
     def processes(self) -> Iterator[str]:
-        """The folder of each process in /proc."""
+        """Yield the folder of each process in /proc."""
         for name in self.names("/proc"):
             if name.isdigit():
                 yield f"/proc/{name}"

@@ -7,7 +7,7 @@ from provision.remote.facts.tree import Tree
 
 
 def workstation(tree: Tree) -> list[str]:
-    """The evidence for it, in words; empty for a rig. Mining systems have screens, no desktops."""
+    """Return the evidence in words; none for a rig. Mining systems have no desktop."""
     known = table("workstation.json")
     evidence = []
     chassis = known["portable_chassis"].get(tree.line("/sys/class/dmi/id/chassis_type"))

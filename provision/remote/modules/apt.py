@@ -59,7 +59,7 @@ class Spec(NamedTuple):
     version: str
 
     def satisfied_by(self, installed: str) -> bool:
-        """Whether an installed version is what the task asks for."""
+        """Return whether an installed version is what the task asks for."""
         if self.operator == ">=":
             return dpkg.compare(installed, self.version) >= 0
         return not self.operator or fnmatch.fnmatchcase(installed, self.version)
@@ -104,7 +104,7 @@ def run(args: dict[str, Any], host: Host) -> Result:
 
 
 def parse(text: str) -> Spec:
-    """A package as a task names it; raises ModuleFailure for what apt could not mean."""
+    """Return a package as a task names it; raises ModuleFailure for what apt could not mean."""
     match = SPEC.fullmatch(text)
     if not match or any(letter in match.group(1) for letter in "*?["):
         raise ModuleFailure(

@@ -60,7 +60,7 @@ def run(args: dict[str, Any], host: Host) -> Result:
 
 
 def with_block(lines: list[bytes], text: bytes, args: dict[str, Any]) -> list[bytes]:
-    """The lines with the block in its place, or without it."""
+    """Return the lines with the block in its place, or without it."""
     begin, end = (
         (args["marker"].replace("{mark}", args[name]) + "\n").encode()
         for name in ("marker_begin", "marker_end")
@@ -91,7 +91,7 @@ def _last(lines: list[bytes], line: bytes) -> int:
 
 
 def _place(lines: list[bytes], text: bytes, args: dict[str, Any]) -> int:
-    """The number of the line before which a new block goes."""
+    """Return the number of the line before which a new block goes."""
     after, before = args["insertafter"], args["insertbefore"]
     if before == "BOF":
         return 0

@@ -67,7 +67,7 @@ def run(args: dict[str, Any], host: Host) -> Result:
 
 
 def text_of(content: Any) -> str:
-    """What Ansible writes for `content`: text as it is, a structure as JSON."""
+    """Return the text for `content`, as Ansible: text as it is, a structure as JSON."""
     if isinstance(content, str):
         return content
     import json

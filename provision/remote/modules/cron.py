@@ -74,7 +74,7 @@ def run(args: dict[str, Any], host: Host) -> Result:
 
 
 def job_line(args: dict[str, Any]) -> str:
-    """The line that cron reads."""
+    """Return the line that cron reads."""
     when = " ".join(args[name] for name in TIMES)
     if args["special_time"]:
         when = f"@{args['special_time']}"
@@ -84,7 +84,7 @@ def job_line(args: dict[str, Any]) -> str:
 
 
 def with_job(lines: list[str], name: str, job: str) -> list[str]:
-    """The table with this job under its name; a job of the same text gets the name."""
+    """Return the table with this job under its name; a job of the same text gets the name."""
     mark = MARK + name
     if mark in lines:
         at = lines.index(mark)
@@ -97,7 +97,7 @@ def with_job(lines: list[str], name: str, job: str) -> list[str]:
 
 
 def without_job(lines: list[str], name: str) -> list[str]:
-    """The table without the job of this name."""
+    """Return the table without the job of this name."""
     if MARK + name not in lines:
         return lines
     at = lines.index(MARK + name)
@@ -105,7 +105,7 @@ def without_job(lines: list[str], name: str) -> list[str]:
 
 
 def with_variable(lines: list[str], name: str, value: str | None, present: bool) -> list[str]:
-    """The table with the variable set, or without it."""
+    """Return the table with the variable set, or without it."""
     declaration = f'{name}="{value}"'
     known = [line for line in lines if line.startswith(f"{name}=")]
     if not present:

@@ -156,7 +156,7 @@ def describe(
 
 
 def amount(text: str | None, units: dict[str, int], option: str) -> float | None:
-    """A number with a unit ("2w", "-10m"); raises ModuleFailure."""
+    """Return a number with a unit ("2w", "-10m"); raises ModuleFailure."""
     if text is None:
         return None
     match = re.fullmatch(r"(-?\d+)([a-z]?)", text.strip().lower())

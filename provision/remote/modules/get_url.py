@@ -82,7 +82,7 @@ def run(args: dict[str, Any], host: Host) -> Result:
 
 
 def wanted_checksum(args: dict[str, Any]) -> tuple[str, str]:
-    """The algorithm and the hexadecimal digest; a digest that is a URL is looked up there."""
+    """Return the algorithm and the hexadecimal digest, which may come from a URL."""
     text = args["checksum"]
     if not text:
         return "", ""
@@ -110,7 +110,7 @@ def _from_list(url: str, args: dict[str, Any]) -> str:
 
 
 def fetch(args: dict[str, Any]) -> tuple[bytes, int | None]:
-    """What a URL holds and the HTTP status; raises ModuleFailure with the URL and the reason."""
+    """Return a URL's content and HTTP status. Raises ModuleFailure with URL and reason."""
     import ssl
 
     url = args["url"]

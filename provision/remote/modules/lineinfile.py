@@ -77,14 +77,14 @@ def pattern(text: str, option: str) -> re.Pattern[bytes]:
 
 
 def without(lines: list[bytes], args: dict[str, Any]) -> tuple[list[bytes], int]:
-    """The lines that stay, and how many do not."""
+    """Return the lines that stay, and how many do not."""
     find = _finder(args) or _same(args["line"])
     kept = [line for line in lines if not find(line)]
     return kept, len(lines) - len(kept)
 
 
 def with_line(lines: list[bytes], args: dict[str, Any]) -> tuple[list[bytes], str]:
-    """The lines with the wanted one among them, and what was done: replaced, added or nothing."""
+    """Return the lines with the requested line, and the action: replaced, added or none."""
     wanted: bytes = args["line"].encode()
     find = _finder(args)
     index, match = _search(lines, find, args["firstmatch"]) if find else (None, None)
@@ -113,7 +113,7 @@ def _replaced(lines: list[bytes], index: int, wanted: bytes) -> tuple[list[bytes
 
 
 def _search(lines: list[bytes], find: Find, first: bool) -> tuple[int | None, Any]:
-    """The first or the last line that `find` accepts."""
+    """Return the first or the last line that `find` accepts."""
     found: tuple[int | None, Any] = (None, None)
     for index, line in enumerate(lines):
         match = find(line)
@@ -125,7 +125,7 @@ def _search(lines: list[bytes], find: Find, first: bool) -> tuple[int | None, An
 
 
 def _place(lines: list[bytes], args: dict[str, Any]) -> tuple[int | None, int | None]:
-    """Where the very line is already, and where else it goes (None: at the end)."""
+    """Return where the very line is already, and where else it goes (None: at the end)."""
     after, before = args["insertafter"], args["insertbefore"]
     if after == "BOF" or before == "BOF":
         anchor_at: int | None = 0

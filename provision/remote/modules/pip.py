@@ -138,7 +138,7 @@ def satisfied(text: str, have: dict[str, str]) -> bool:
 
 
 def all_satisfied(args: dict[str, Any], have: dict[str, str]) -> bool:
-    """Whether a file of requirements is met; False where only pip can tell."""
+    """Return whether a file of requirements is met; False where only pip can tell."""
     lines = listed_requirements(args)
     return lines is not None and all(satisfied(line, have) for line in lines)
 
@@ -174,7 +174,7 @@ def listed_requirements(args: dict[str, Any]) -> list[str] | None:
 
 
 def installed(folders: list[str]) -> dict[str, str]:
-    """The packages in these folders: canonical name -> version; an earlier folder counts."""
+    """Return the packages in these folders: canonical name -> version; an earlier folder counts."""
     found: dict[str, str] = {}
     for folder in folders:
         try:
@@ -189,7 +189,7 @@ def installed(folders: list[str]) -> dict[str, str]:
 
 
 def library_folders(environment: str | None, args: dict[str, Any]) -> list[str]:
-    """Where the packages lie that this pip manages."""
+    """Return where the packages lie that this pip manages."""
     folders: list[str] = []
     if environment:
         folders = glob.glob(os.path.join(glob.escape(environment), "lib/python3*/site-packages"))
@@ -205,7 +205,7 @@ def library_folders(environment: str | None, args: dict[str, Any]) -> list[str]:
 
 
 def pip_command(environment: str | None, args: dict[str, Any]) -> list[str]:
-    """How this pip is called; raises ModuleFailure where there is none."""
+    """Return how this pip is called; raises ModuleFailure where there is none."""
     if environment:
         return [os.path.join(environment, "bin", "python"), "-m", "pip"]
     if args["executable"]:
@@ -241,7 +241,7 @@ def make_environment(path: str, args: dict[str, Any], host: Host) -> None:
 
 
 def explain(command: list[str], stdout: str, stderr: str) -> str:
-    """Why pip failed, then its own words."""
+    """Return why pip failed, then its own words."""
     text = f"{stdout}\n{stderr}"
     reasons = (
         (r"externally-managed-environment", "this Python belongs to the system: use a virtualenv"),
@@ -272,7 +272,7 @@ def _predicted(
 
 
 def _names(args: dict[str, Any]) -> list[str]:
-    """The requirements; a comma may separate two, or two clauses of one."""
+    """Return the requirements; a comma may separate two, or two clauses of one."""
     names: list[str] = []
     for text in args["name"] or []:
         for part in text.split(","):

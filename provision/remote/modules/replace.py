@@ -55,7 +55,7 @@ class LookupFailure(Exception):
 
 
 def section(text: str, after: str | None, before: str | None) -> tuple[int, int]:
-    """Where the part begins and ends that `after` and `before` frame; raises LookupFailure."""
+    """Return start and end of the part between `after` and `before`. Raises LookupFailure."""
     if not after and not before:
         return 0, len(text)
     if after and before:

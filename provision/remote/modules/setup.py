@@ -61,12 +61,12 @@ def run(args: dict[str, Any], host: Host) -> Result:
 
 
 def matches(name: str, pattern: str) -> bool:
-    """A fact's name against a pattern, which may leave out `ansible_`."""
+    """Return a fact's name against a pattern, which may leave out `ansible_`."""
     return fnmatch.fnmatchcase(name, pattern) or fnmatch.fnmatchcase(name, f"ansible_{pattern}")
 
 
 def subsets(words: list[str]) -> set[str]:
-    """The groups of facts that `gather_subset` asks for; raises ModuleFailure."""
+    """Return the groups of facts that `gather_subset` asks for; raises ModuleFailure."""
     every = {subset for subset, _ in GATHERERS} | {"local"}
     minimum = {"min", "local"}
     asked: set[str] = set()
@@ -86,7 +86,7 @@ def subsets(words: list[str]) -> set[str]:
 
 
 def local_facts(host: Host, folder: str) -> dict[str, Any]:
-    """The *.fact files of facts.d: JSON or INI, or a program that prints either."""
+    """Return the *.fact files of facts.d: JSON or INI, or a program that prints either."""
     found: dict[str, Any] = {}
     try:
         names = sorted(os.listdir(folder))
@@ -117,7 +117,7 @@ def local_facts(host: Host, folder: str) -> dict[str, Any]:
 
 
 def _is_private(path: str) -> bool:
-    """Whether only root, or the user of this process, can change a program."""
+    """Return whether only root, or the user of this process, can change a program."""
     with reach(path) as place:
         return is_private(place.folder.info) and place.info is not None and is_private(place.info)
 

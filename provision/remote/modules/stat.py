@@ -112,7 +112,7 @@ def describe(path: str, place: Place) -> dict[str, Any]:
 
 
 def _has_access(place: Place, path: str, right: int) -> bool:
-    """Whether this process may use a file so; of a symlink, what it leads to."""
+    """Return whether this process may use a file so; of a symlink, what it leads to."""
     if place.is_kind(stat.S_ISLNK):
         return os.access(path, right)
     assert place.node is not None
@@ -130,7 +130,7 @@ def owner_names(info: os.stat_result) -> dict[str, str]:
 
 
 def attributes_of(path: str) -> dict[str, Any]:
-    """What Ansible adds to the result of every path that it handled."""
+    """Return the attributes that Ansible adds to the result for a path."""
     info = look_up(path, follow=False)
     return {} if info is None else attributes(info)
 
@@ -164,7 +164,7 @@ def _kind_of(info: os.stat_result) -> str:
 
 
 def checksum(path: str, algorithm: str = "sha1") -> str:
-    """A file's digest in hexadecimal, read in pieces."""
+    """Return a file's digest in hexadecimal, read in pieces."""
     try:
         with reach(path, reading=True) as place:
             return checksum_of_place(place, algorithm)

@@ -112,7 +112,7 @@ def _enable(name: str, unit: systemd.Unit, wanted: bool, host: Host, result: Res
 
 
 def started_by_script(name: str) -> bool:
-    """Whether one of the old run levels starts an init script."""
+    """Return whether one of the old run levels starts an init script."""
     return bool(glob.glob(f"{RUN_LEVELS}/S[0-9][0-9]{glob.escape(_stem(name))}"))
 
 

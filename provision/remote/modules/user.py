@@ -136,7 +136,7 @@ def _set_password(new: bool, args: dict[str, Any], host: Host, result: Result) -
 
 
 def _hash(name: str) -> str | None:
-    """The user's entry in the shadow file; None where there is none or it can't be read."""
+    """Return the user's entry in the shadow file; None where there is none or it can't be read."""
     try:
         with open(SHADOW, encoding="utf-8", errors="replace") as stream:
             for line in stream:

@@ -26,8 +26,14 @@ WAYS = {  # GPU -> its root port
     "0000:06:00.0": "0000:00:1c.4",
     "0000:08:00.0": "0000:00:1d.0",
 }
-CLOCKS_EVENTS = ("gpu_idle", "sw_power_cap", "hw_slowdown", "sw_thermal", "hw_thermal",
-                 "hw_power_brake")  # fmt: skip
+CLOCKS_EVENTS = (
+    "gpu_idle",
+    "sw_power_cap",
+    "hw_slowdown",
+    "sw_thermal",
+    "hw_thermal",
+    "hw_power_brake",
+)
 
 
 @cache
@@ -66,31 +72,57 @@ def ports() -> dict[str, PortReading]:
     """Root ports and GPUs: x4 risers, 8 GT/s of both ends, 2.5 at idle."""
     found = {}
     for gpu, root in WAYS.items():
-        common = {"current_width": 4, "current_speed": 2.5e9, "answers": True,
-                  "aer": {"correctable": 0, "nonfatal": 0, "fatal": 0}}  # fmt: skip
+        common = {
+            "current_width": 4,
+            "current_speed": 2.5e9,
+            "answers": True,
+            "aer": {"correctable": 0, "nonfatal": 0, "fatal": 0},
+        }
         found[root] = PortReading(
-            address=root, kind="root port", parent="", vendor_id="1022", device_id="1453",
-            max_width=4, max_speed=8e9, **common,  # type: ignore[arg-type]
-        )  # fmt: skip
+            address=root,
+            kind="root port",
+            parent="",
+            vendor_id="1022",
+            device_id="1453",
+            max_width=4,
+            max_speed=8e9,
+            **common,  # type: ignore[arg-type]
+        )
         found[gpu] = PortReading(
-            address=gpu, kind="endpoint", parent=root, vendor_id="10de", device_id="2204",
-            max_width=16, max_speed=16e9, **common,  # type: ignore[arg-type]
-        )  # fmt: skip
+            address=gpu,
+            kind="endpoint",
+            parent=root,
+            vendor_id="10de",
+            device_id="2204",
+            max_width=16,
+            max_speed=16e9,
+            **common,  # type: ignore[arg-type]
+        )
     return found
 
 
 RESULT = CollectiveResult(
-    file="x.json", collective="all_reduce", backend="nccl", ranks=3, finished_at=NOW - HOUR,
-    size_bytes=256 << 20, bus_bandwidth=2.8e9, latency_seconds=4e-5, wrong_values=0,
+    file="x.json",
+    collective="all_reduce",
+    backend="nccl",
+    ranks=3,
+    finished_at=NOW - HOUR,
+    size_bytes=256 << 20,
+    bus_bandwidth=2.8e9,
+    latency_seconds=4e-5,
+    wrong_values=0,
     gpus=tuple(WAYS),
-)  # fmt: skip
+)
 
 
 VALIDATION = Validation(
-    plan="quick", finished_at=NOW - HOUR, duration_seconds=42.0,
-    counts={"ok": 40, "warning": 1, "critical": 0, "unknown": 2}, failing=(),
+    plan="quick",
+    finished_at=NOW - HOUR,
+    duration_seconds=42.0,
+    counts={"ok": 40, "warning": 1, "critical": 0, "unknown": 2},
+    failing=(),
     copies={("0000:04:00.0", "host_to_device"): 3.2e9, ("0000:04:00.0", "device_to_host"): 3.3e9},
-)  # fmt: skip
+)
 
 
 def changed(value: Any, changes: Mapping[str, Any]) -> Any:
@@ -140,10 +172,17 @@ def make(changes: Mapping[str, Any] | None = None) -> Sample:
         found = build_path(pcie.PcieGpu(gpu, "10de", "2204", "", "", "", None, None, way), known)
         paths[gpu] = expectations.add_to(replace(found, loaded_speed=8e9, loaded_at=NOW - HOUR))
     states = {
-        gpu: GpuState(gpu, index, f"GPU-{index}", "NVIDIA GeForce RTX 3090", reading(index, gpu),
-                      read_at=NOW, read_duration_seconds=0.004)
+        gpu: GpuState(
+            gpu,
+            index,
+            f"GPU-{index}",
+            "NVIDIA GeForce RTX 3090",
+            reading(index, gpu),
+            read_at=NOW,
+            read_duration_seconds=0.004,
+        )
         for index, gpu in enumerate(WAYS)
-    }  # fmt: skip
+    }
     xids = [
         XidCount(row["address"], row["xid"], row.get("count", 1), NOW - row.get("ago", 60))
         for row in given.pop("xids", [])
@@ -170,11 +209,19 @@ def make(changes: Mapping[str, Any] | None = None) -> Sample:
             kernel_hazards=dict.fromkeys(HAZARDS, False),
         ),
         nccl=CollectiveResults(results, ignored, len(results)),
-        agent=AgentReading("0.1.0", NOW - HOUR, 1.0, 3600, 0, {"pcie": 0.001}, {"server": 2.5},
-                           {"server": 30 << 20}),
+        agent=AgentReading(
+            "0.1.0",
+            NOW - HOUR,
+            1.0,
+            3600,
+            0,
+            {"pcie": 0.001},
+            {"server": 2.5},
+            {"server": 30 << 20},
+        ),
         expectations=expectations,
         validation=VALIDATION,
-    )  # fmt: skip
+    )
     result: Sample = changed(sample, given)
     return result
 

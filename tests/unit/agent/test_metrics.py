@@ -107,8 +107,12 @@ class OneRow(Collector):
 @pytest.mark.parametrize("kind", ["gauge", "counter"])
 @pytest.mark.parametrize("openmetrics", [False, True])
 def test_any_text_can_be_a_label(kind: str, openmetrics: bool) -> None:
-    metrics = OneRow([Subject({"a": "b"}, {"value": dict.fromkeys(NASTY, 2.5)})], kind=kind,
-                     label="key", help='Help with "quotes", \\ and\na line.')  # fmt: skip
+    metrics = OneRow(
+        [Subject({"a": "b"}, {"value": dict.fromkeys(NASTY, 2.5)})],
+        kind=kind,
+        label="key",
+        help='Help with "quotes", \\ and\na line.',
+    )
     parse = parse_openmetrics if openmetrics else parse_classic
     ((found_kind, found_help, values),) = content(parse, encode_both(metrics)[openmetrics]).values()
     assert (found_kind, found_help) == (kind, 'Help with "quotes", \\ and\na line.')
@@ -227,8 +231,12 @@ def test_a_lost_gpu_keeps_its_place_and_nothing_of_nvml() -> None:
     assert value("pcie_path_bandwidth_bytes_per_second", found, address=GPU) is None
     assert value("pcie_path_expected_width_lanes", found, address=GPU) == 4
     assert value("gpus_found", found, by="nvml") == 2
-    absent = ("gpus_expected", "host_boot_time_seconds", "host_cpu_throttles",
-              "nccl_bus_bandwidth_expected_bytes_per_second")  # fmt: skip
+    absent = (
+        "gpus_expected",
+        "host_boot_time_seconds",
+        "host_cpu_throttles",
+        "nccl_bus_bandwidth_expected_bytes_per_second",
+    )
     assert [name for name in absent if series(name, found)] == []
 
 
@@ -258,10 +266,18 @@ def simulated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PublishedSam
     with pytest.MonkeyPatch.context() as patch:
         for name in ("LD_LIBRARY_PATH", "DEEPRIG_LAB_HARDWARE"):
             patch.setenv(name, rig.environment[name])
-        told = settings.parse_arguments([
-            "--path.sysfs", str(rig.sysfs), "--path.procfs", str(rig.procfs),
-            "--path.state", str(state), "--path.kernel-log", str(folder / "no log"),
-        ])  # fmt: skip
+        told = settings.parse_arguments(
+            [
+                "--path.sysfs",
+                str(rig.sysfs),
+                "--path.procfs",
+                str(rig.procfs),
+                "--path.state",
+                str(state),
+                "--path.kernel-log",
+                str(folder / "no log"),
+            ]
+        )
         sampler = Sampler(told)
         try:
             until = time.monotonic() + 20

@@ -27,8 +27,11 @@ def run(*words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "agent", *words],
         env=os.environ | {"PYTHONPATH": str(ROOT)},
-        capture_output=True, text=True, check=False, timeout=30,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+    )
 
 
 @pytest.fixture
@@ -107,12 +110,21 @@ def test_what_holds_when_nothing_is_said(usual: Path) -> None:
 
 def test_what_is_said_holds(tmp_path: Path) -> None:
     (tmp_path / "agent.yml").write_text("gpus: 4\n")
-    found = parse_arguments([
-        "--web.listen-address=:1", "--web.listen-address=[::1]:2", "--sample.interval", "500ms",
-        "--nvml.deadline=1m", "--readings.pcie-throughput", "--web.telemetry-path=/gpu/metrics",
-        f"--config.file={tmp_path / 'agent.yml'}", "--path.rootfs=/host", "--path.state=/data",
-        "--web.config.file=web.yml",
-    ])  # fmt: skip
+    found = parse_arguments(
+        [
+            "--web.listen-address=:1",
+            "--web.listen-address=[::1]:2",
+            "--sample.interval",
+            "500ms",
+            "--nvml.deadline=1m",
+            "--readings.pcie-throughput",
+            "--web.telemetry-path=/gpu/metrics",
+            f"--config.file={tmp_path / 'agent.yml'}",
+            "--path.rootfs=/host",
+            "--path.state=/data",
+            "--web.config.file=web.yml",
+        ]
+    )
     assert found.addresses == (("", 1), ("::1", 2))
     assert (found.interval, found.nvml_deadline) == (0.5, 0.25), (
         "no deadline outlasts half a sample"

@@ -10,9 +10,11 @@ from agent.bench import document
 from agent.readings.nccl import parse
 
 SIZE = {
-    "size_bytes": 8, "time_seconds": 1e-5, "bus_bandwidth_bytes_per_second": 1e6,
+    "size_bytes": 8,
+    "time_seconds": 1e-5,
+    "bus_bandwidth_bytes_per_second": 1e6,
     "wrong_values": 0,
-}  # fmt: skip
+}
 WRONG = SIZE | {"wrong_values": 2}
 
 

@@ -13,34 +13,56 @@ from agent.bench.errors import UnusableError
 GPUS = ["0000:04:00.0", "0000:06:00.0"]
 #: nccl-tests 2.19, src/util.cu: JSON_FILE_VERSION 3.
 ALL_REDUCE: dict[str, Any] = {
-    "version": 3, "args": ["all_reduce_perf"], "nccl_version": 22907,
-    "results": [{
-        "size": 67108864, "count": 16777216, "type": "float", "redop": "sum", "root": "    -1",
-        "out_of_place": {"time": 11010.2, "alg_bw": 6.1, "bus_bw": 8.1, "nwrong": 0.0},
-        "in_place": {"time": 11184.8, "alg_bw": 6.0, "bus_bw": 8.0, "nwrong": 2.0},
-        "actual_iterations": 20,
-    }],
-    "out_of_bounds": {"count": 0, "okay": "true"},
-}  # fmt: skip
-#: nvbandwidth 0.8, json_output.cpp: numbers as text.
-NVBANDWIDTH: dict[str, Any] = {"nvbandwidth": {
-    "version": "v0.8", "GPU Device list": ["0: …", "1: …"],
-    "testcases": [
-        {"name": "host_to_device_memcpy_ce", "status": "Passed", "sum": 18.6,
-         "bandwidth_description": "memcpy CE CPU(row) -> GPU(column) bandwidth (GB/s)",
-         "bandwidth_matrix": [["12.4", "6.2"]]},
-        {"name": "device_to_host_memcpy_ce", "status": "Passed", "sum": 13.1,
-         "bandwidth_matrix": [["13.1", "N/A"]]},
-        {"name": "device_to_device_memcpy_read_ce", "status": "Waived"},
+    "version": 3,
+    "args": ["all_reduce_perf"],
+    "nccl_version": 22907,
+    "results": [
+        {
+            "size": 67108864,
+            "count": 16777216,
+            "type": "float",
+            "redop": "sum",
+            "root": "    -1",
+            "out_of_place": {"time": 11010.2, "alg_bw": 6.1, "bus_bw": 8.1, "nwrong": 0.0},
+            "in_place": {"time": 11184.8, "alg_bw": 6.0, "bus_bw": 8.0, "nwrong": 2.0},
+            "actual_iterations": 20,
+        }
     ],
-}}  # fmt: skip
+    "out_of_bounds": {"count": 0, "okay": "true"},
+}
+#: nvbandwidth 0.8, json_output.cpp: numbers as text.
+NVBANDWIDTH: dict[str, Any] = {
+    "nvbandwidth": {
+        "version": "v0.8",
+        "GPU Device list": ["0: …", "1: …"],
+        "testcases": [
+            {
+                "name": "host_to_device_memcpy_ce",
+                "status": "Passed",
+                "sum": 18.6,
+                "bandwidth_description": "memcpy CE CPU(row) -> GPU(column) bandwidth (GB/s)",
+                "bandwidth_matrix": [["12.4", "6.2"]],
+            },
+            {
+                "name": "device_to_host_memcpy_ce",
+                "status": "Passed",
+                "sum": 13.1,
+                "bandwidth_matrix": [["13.1", "N/A"]],
+            },
+            {"name": "device_to_device_memcpy_read_ce", "status": "Waived"},
+        ],
+    }
+}
 
 
 def test_all_reduce_perf() -> None:
     assert nvidia_tools.parse_all_reduce(ALL_REDUCE) == {
-        "version": "22907", "size_bytes": 67108864, "time_seconds": pytest.approx(0.0111848),
-        "bus_bandwidth_bytes_per_second": 8e9, "wrong_values": 2,
-    }  # fmt: skip
+        "version": "22907",
+        "size_bytes": 67108864,
+        "time_seconds": pytest.approx(0.0111848),
+        "bus_bandwidth_bytes_per_second": 8e9,
+        "wrong_values": 2,
+    }
 
 
 def test_wrong_values_of_both_ways_count() -> None:

@@ -79,7 +79,7 @@ def test_full_is_more_than_quick() -> None:
         ("pipeline", Resources("gloo", 2, numpy=False), "numpy"),
         ("ddp", Resources("gloo", 2, numpy=False), ""),
     ],
-)  # fmt: skip
+)
 def test_what_is_skipped_and_why(part: str, resources: Resources, reason: str) -> None:
     said = plan.find_skip_reason(part, resources)
     assert (reason in said) if reason else said == ""
@@ -97,9 +97,10 @@ def test_parts_come_in_the_order_of_the_plan() -> None:
 
 def test_options_replace_the_plans_own() -> None:
     changes = {"min_bytes": 16, "max_bytes": 100, "factor": 2, "repeats": 7}
-    made = {part.name: part.options for part in plan.build_plan(
-        "full", Resources("nccl", 2), changes=changes
-    ).parts}  # fmt: skip
+    made = {
+        part.name: part.options
+        for part in plan.build_plan("full", Resources("nccl", 2), changes=changes).parts
+    }
     assert made["collectives"]["sizes_bytes"] == [16, 32, 64, 100]
     assert made["pairs"]["sizes_bytes"] == [16, 100]
     assert made["collectives"]["repeats"] == made["hazards"]["repeats"] == 7

@@ -101,9 +101,7 @@ def test_what_was_measured_before_a_hang_is_kept_and_looked_at(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     finished = {"collective": "all_reduce", "sizes": [{"size_bytes": 8, "wrong_values": 3}]}
-    jobs, document = ran(
-        monkeypatch, "collectives", "ddp", hangs={"collectives": [finished]}
-    )  # fmt: skip
+    jobs, document = ran(monkeypatch, "collectives", "ddp", hangs={"collectives": [finished]})
     assert document["collectives"] == [finished]
     assert [problem["kind"] for problem in document["problems"]] == ["wrong_values", "hang"]
     assert jobs.ran == [(["collectives"], {}), (["ddp"], OFF)]

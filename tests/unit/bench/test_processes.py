@@ -54,11 +54,16 @@ def test_all_descendants_are_ended() -> None:
 
 def test_a_child_ends_with_its_parent() -> None:
     parent = subprocess.Popen(
-        [sys.executable, "-c", "import subprocess, time; from agent.bench import processes;"
-         "print(subprocess.Popen(['sleep', '60'], preexec_fn=processes.end_with_parent).pid,"
-         "flush=True); time.sleep(60)"],
-        cwd=ROOT, stdout=subprocess.PIPE,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-c",
+            "import subprocess, time; from agent.bench import processes;"
+            "print(subprocess.Popen(['sleep', '60'], preexec_fn=processes.end_with_parent).pid,"
+            "flush=True); time.sleep(60)",
+        ],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+    )
     assert parent.stdout is not None
     child = int(parent.stdout.readline())
     assert processes.read_state(child).startswith(("S", "R"))

@@ -13,18 +13,27 @@ from agent.bench.reporters import JsonReporter, TextReporter
 def troubled() -> dict[str, object]:
     made = document.start(plan="full", backend="nccl", ranks=3, nodes=1, hostname="rig", now=0.0)
     rank = {
-        "state": "T (stopped)", "exit": None, "at": "all_reduce of 1024 bytes, repeat 3",
-        "kernel_wait": "do_signal_stop", "stack": "",
+        "state": "T (stopped)",
+        "exit": None,
+        "at": "all_reduce of 1024 bytes, repeat 3",
+        "kernel_wait": "do_signal_stop",
+        "stack": "",
         "log_tail": "a line\nRuntimeError: " + "x " * 60,
-    }  # fmt: skip
-    made["problems"] = [document.problem(
-        "collectives", "hang", "no rank got on for 60 s; rank 1 is T (stopped)",
-        document.WRONG_VALUES_ADVICE["nccl"], {"1": rank},
-    )]  # fmt: skip
+    }
+    made["problems"] = [
+        document.problem(
+            "collectives",
+            "hang",
+            "no rank got on for 60 s; rank 1 is T (stopped)",
+            document.WRONG_VALUES_ADVICE["nccl"],
+            {"1": rank},
+        )
+    ]
     made["parts"] = [
-        {"part": "collectives", "status": "hang"}, {"part": "ddp", "status": "ok"},
+        {"part": "collectives", "status": "hang"},
+        {"part": "ddp", "status": "ok"},
         {"part": "three_d", "status": "skipped"},
-    ]  # fmt: skip
+    ]
     made["finished_at"] = 12.0
     return made
 
@@ -63,30 +72,53 @@ def test_events(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_columns_are_those_of_nccl_tests() -> None:
     entry = {
-        "size_bytes": 268435456, "count": 67108864, "time_seconds": 0.512,
+        "size_bytes": 268435456,
+        "count": 67108864,
+        "time_seconds": 0.512,
         "algorithm_bandwidth_bytes_per_second": 0.5243e9,
-        "bus_bandwidth_bytes_per_second": 0.699e9, "wrong_values": 0,
-    }  # fmt: skip
+        "bus_bandwidth_bytes_per_second": 0.699e9,
+        "wrong_values": 0,
+    }
     _, heads, units = text_tables.collective_heading("all_reduce")
     row = text_tables.collective_row(entry, "float32", "sum", -1)
     assert heads.split() == [
-        "size", "count", "type", "redop", "root", "time", "algbw", "busbw", "#wrong",
-    ]  # fmt: skip
+        "size",
+        "count",
+        "type",
+        "redop",
+        "root",
+        "time",
+        "algbw",
+        "busbw",
+        "#wrong",
+    ]
     assert row.split() == [
-        "268435456", "67108864", "float", "sum", "-1", "512000.00", "0.52", "0.70", "0",
-    ]  # fmt: skip
+        "268435456",
+        "67108864",
+        "float",
+        "sum",
+        "-1",
+        "512000.00",
+        "0.52",
+        "0.70",
+        "0",
+    ]
     assert len(row) == len(heads) <= 80
     assert [heads.index(unit) for unit in ("algbw", "busbw")] == [
-        units.index("(GB/s)") + 1, units.rindex("(GB/s)") + 1,
-    ]  # fmt: skip
+        units.index("(GB/s)") + 1,
+        units.rindex("(GB/s)") + 1,
+    ]
 
 
 def test_pairs_show_wrong_values_only_where_there_are_any() -> None:
     def pair(source: int, target: int, wrong: int) -> dict[str, float]:
         return {
-            "from": source, "to": target, "bandwidth_bytes_per_second": 1e9,
-            "latency_seconds": 2e-5, "wrong_values": wrong,
-        }  # fmt: skip
+            "from": source,
+            "to": target,
+            "bandwidth_bytes_per_second": 1e9,
+            "latency_seconds": 2e-5,
+            "wrong_values": wrong,
+        }
 
     right = text_tables.pair_lines([pair(0, 1, 0), pair(1, 0, 0)], 2)
     assert right[2].split() == ["0", "-", "1.00"]

@@ -86,8 +86,13 @@ def test_on_one_rig_the_port_is_torchruns_to_find() -> None:
 def test_several_rigs_meet(rank: int, host: str) -> None:
     nodes = RigGroup(2, rank, "10.0.0.1:29500", "10.0.0.2", "eth1")
     words = build_command(3, nodes, "run", Path("/job.json"))
-    assert {"--nnodes=2", "--nproc-per-node=3", "--rdzv-endpoint=10.0.0.1:29500",
-            "--local-addr=10.0.0.2", "--rdzv-id=run"} <= set(words)  # fmt: skip
+    assert {
+        "--nnodes=2",
+        "--nproc-per-node=3",
+        "--rdzv-endpoint=10.0.0.1:29500",
+        "--local-addr=10.0.0.2",
+        "--rdzv-id=run",
+    } <= set(words)
     assert any(word.startswith(f"--rdzv-conf=is_host={host},") for word in words)
     made = build_environment({}, "nccl", nodes, {})
     assert made["NCCL_SOCKET_IFNAME"] == made["GLOO_SOCKET_IFNAME"] == "eth1"

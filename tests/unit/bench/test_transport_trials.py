@@ -37,10 +37,14 @@ def ok(rate: float, log: str, wrong: int = 0) -> Ending:
 def test_an_entry() -> None:
     entry = transport_trials.build_entry(ROWS["p2p_off"], ok(6e9, SHM))
     assert entry == {
-        "hazard": "p2p_off", "environment": {"NCCL_P2P_DISABLE": "1"},
-        "transports": {"0->1": "SHM/direct/direct"}, "bus_bandwidth_bytes_per_second": 6e9,
-        "wrong_values": 0, "status": "ok", "advice": "",
-    }  # fmt: skip
+        "hazard": "p2p_off",
+        "environment": {"NCCL_P2P_DISABLE": "1"},
+        "transports": {"0->1": "SHM/direct/direct"},
+        "bus_bandwidth_bytes_per_second": 6e9,
+        "wrong_values": 0,
+        "status": "ok",
+        "advice": "",
+    }
 
 
 def test_all_is_well() -> None:

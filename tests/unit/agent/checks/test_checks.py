@@ -164,8 +164,10 @@ def test_the_worst_comes_first_and_unknown_makes_nothing_worse() -> None:
     order = [ORDER[verdict.status] for verdict in verdicts]
     assert order == sorted(order)
     assert [verdict.check for verdict in verdicts[:3]] == [
-        "gpu-temperature", "reboot-required", "pcie-speed",
-    ]  # fmt: skip
+        "gpu-temperature",
+        "reboot-required",
+        "pcie-speed",
+    ]
     assert find_worst_status(verdicts) == "critical"
     assert find_worst_status(verdicts[1:]) == "warning"
     assert verdicts[2].status == "unknown"

@@ -36,9 +36,11 @@ def write(folder: Path, **more: str) -> None:
 
 def reader(folder: Path, *folders: str) -> HostReader:
     return HostReader(
-        procfs=str(folder / "proc"), sysfs=str(folder / "sys"), rootfs=str(folder),
+        procfs=str(folder / "proc"),
+        sysfs=str(folder / "sys"),
+        rootfs=str(folder),
         folders=folders or ("/",),
-    )  # fmt: skip
+    )
 
 
 def test_a_host(tmp_path: Path) -> None:
@@ -101,11 +103,17 @@ def test_what_changes_is_read_again_and_the_kernel_is_not(tmp_path: Path) -> Non
     write(tmp_path)
     host = reader(tmp_path)
     host.read()
-    write(tmp_path, **{
-        "proc/loadavg": "2.5 1 1 1/1 1", "proc/cmdline": "quiet", "run/reboot-required": "",
-        "sys/module/nouveau/refcnt": "0", "proc/meminfo": "MemTotal: 1 kB",
-        "sys/devices/system/cpu/cpu1/thermal_throttle/core_throttle_count": "no number",
-    })  # fmt: skip
+    write(
+        tmp_path,
+        **{
+            "proc/loadavg": "2.5 1 1 1/1 1",
+            "proc/cmdline": "quiet",
+            "run/reboot-required": "",
+            "sys/module/nouveau/refcnt": "0",
+            "proc/meminfo": "MemTotal: 1 kB",
+            "sys/devices/system/cpu/cpu1/thermal_throttle/core_throttle_count": "no number",
+        },
+    )
     found = host.read()
     assert (found.load1, found.reboot_required, found.nouveau_loaded) == (2.5, True, True)
     assert (found.memory_available_bytes, found.swap_size_bytes) == (None, None)

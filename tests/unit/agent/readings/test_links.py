@@ -41,8 +41,9 @@ def test_a_path_in_base_units(riser: Path) -> None:
     reader = LinkReader(str(riser))
     (gpu,), found = reader.read()
     assert [(port.address, port.parent, port.kind) for port in found] == [
-        (ROOT, "", "root port"), (GPU, ROOT, "endpoint"),
-    ]  # fmt: skip
+        (ROOT, "", "root port"),
+        (GPU, ROOT, "endpoint"),
+    ]
     path = build_path(gpu, {port.address: port for port in found})
     assert (path.address, path.devices, path.device_id) == (GPU, (ROOT, GPU), "2204")
     assert (path.width, path.max_width, path.speed, path.max_speed) == (4, 1, 2.5e9, 8e9)
@@ -52,11 +53,17 @@ def test_a_path_in_base_units(riser: Path) -> None:
 @pytest.mark.parametrize(
     ("width", "speed", "wanted"),
     [
-        (1, 2.5e9, 0.25e9), (4, 5e9, 2e9), (1, 8e9, 0.98462e9),
-        (16, 16e9, 31.508e9), (4, 32e9, 15.754e9), (1, 64e9, 7.5625e9),
-        (None, 8e9, None), (4, None, None), (0, 8e9, None),
+        (1, 2.5e9, 0.25e9),
+        (4, 5e9, 2e9),
+        (1, 8e9, 0.98462e9),
+        (16, 16e9, 31.508e9),
+        (4, 32e9, 15.754e9),
+        (1, 64e9, 7.5625e9),
+        (None, 8e9, None),
+        (4, None, None),
+        (0, 8e9, None),
     ],
-)  # fmt: skip
+)
 def test_bandwidth_after_encoding(
     width: int | None, speed: float | None, wanted: float | None
 ) -> None:

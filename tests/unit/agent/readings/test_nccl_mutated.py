@@ -24,9 +24,30 @@ from tests.unit.agent.test_metrics import render
 SEEDS = range(12)
 FILES = 60  # a seed
 ODD: list[Any] = [
-    None, True, -1, 0, 0.5, 1e308, -1e308, float("nan"), float("inf"), 2**63, 2**63 + 1, 10**400,
-    "", "x" * 9000, "\ud800", "a\nb", [], {}, [[]], [None], {"a": None}, [{}], "0000:04:00.0",
-]  # fmt: skip
+    None,
+    True,
+    -1,
+    0,
+    0.5,
+    1e308,
+    -1e308,
+    float("nan"),
+    float("inf"),
+    2**63,
+    2**63 + 1,
+    10**400,
+    "",
+    "x" * 9000,
+    "\ud800",
+    "a\nb",
+    [],
+    {},
+    [[]],
+    [None],
+    {"a": None},
+    [{}],
+    "0000:04:00.0",
+]
 Target = dict[str, Any] | list[Any]
 
 

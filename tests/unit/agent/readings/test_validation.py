@@ -35,9 +35,18 @@ def test_a_summary() -> None:
 
 @pytest.mark.parametrize(
     "garbage",
-    [[], None, {}, {**GOOD, "version": 2}, {**GOOD, "format": "x"}, {**GOOD, "counts": {}},
-     {**GOOD, "finished_at": "soon"}, {**GOOD, "copies": None}, {**GOOD, "failing": None}],
-)  # fmt: skip
+    [
+        [],
+        None,
+        {},
+        {**GOOD, "version": 2},
+        {**GOOD, "format": "x"},
+        {**GOOD, "counts": {}},
+        {**GOOD, "finished_at": "soon"},
+        {**GOOD, "copies": None},
+        {**GOOD, "failing": None},
+    ],
+)
 def test_garbage_is_refused(garbage: Any) -> None:
     with pytest.raises(ValueError, match=r"summary|could not"):
         parse(garbage)

@@ -48,14 +48,25 @@ def result(rig: Simulated, name: str = "run.json", **fields: Any) -> Path:
     """A benchmark's result; a field that is None is left out."""
     folder = rig.folder / "state/nccl"
     folder.mkdir(parents=True, exist_ok=True)
-    sizes = [{"size_bytes": 8, "time_seconds": 4e-5, "bus_bandwidth_bytes_per_second": 2e5},
-             {"size_bytes": 1 << 28, "time_seconds": 0.9, "wrong_values": 0,
-              "bus_bandwidth_bytes_per_second": 3.1e8}]  # fmt: skip
+    sizes = [
+        {"size_bytes": 8, "time_seconds": 4e-5, "bus_bandwidth_bytes_per_second": 2e5},
+        {
+            "size_bytes": 1 << 28,
+            "time_seconds": 0.9,
+            "wrong_values": 0,
+            "bus_bandwidth_bytes_per_second": 3.1e8,
+        },
+    ]
     document = {
-        "format": "deeprig-collectives", "version": 1, "backend": "nccl", "ranks": 3,
-        "finished_at": 1_795_421_200.0, "gpus": list(GPUS), "nccl_version": "2.29.7",
+        "format": "deeprig-collectives",
+        "version": 1,
+        "backend": "nccl",
+        "ranks": 3,
+        "finished_at": 1_795_421_200.0,
+        "gpus": list(GPUS),
+        "nccl_version": "2.29.7",
         "collectives": [{"collective": "all_reduce", "sizes": sizes}],
-    } | fields  # fmt: skip
+    } | fields
     file = folder / name
     file.write_text(json.dumps({key: each for key, each in document.items() if each is not None}))
     return file
@@ -70,11 +81,15 @@ def validation(rig: Simulated, **fields: Any) -> Path:
         {"gpu": FIRST, "direction": "device_to_host", "bandwidth_bytes_per_second": 3.3e8},
     ]
     document = {
-        "format": "deeprig-validation-summary", "version": 1, "plan": "quick",
-        "started_at": 1_795_421_200.0, "finished_at": 1_795_421_242.0,
+        "format": "deeprig-validation-summary",
+        "version": 1,
+        "plan": "quick",
+        "started_at": 1_795_421_200.0,
+        "finished_at": 1_795_421_242.0,
         "counts": {"ok": 40, "warning": 1, "critical": 0, "unknown": 2},
-        "failing": [], "copies": copies,
-    } | fields  # fmt: skip
+        "failing": [],
+        "copies": copies,
+    } | fields
     file = folder / "summary.json"
     file.write_text(json.dumps({key: each for key, each in document.items() if each is not None}))
     return file

@@ -41,9 +41,14 @@ def make(rig: Simulated) -> Iterator[Make]:
 def follows(sampler: Sampler, name: str = "Rig", target: str = "/api/v1/rig") -> dict[str, Any]:
     """A sample as it is served, held against the description."""
     app = AgentApp(
-        telemetry_path="/metrics", interval=5, web=WebConfigFile(None), history=sampler.history,
-        catalogue=sampler.catalogue, hosts=AllowedHosts(), limits=ClientLimits(),
-    )  # fmt: skip
+        telemetry_path="/metrics",
+        interval=5,
+        web=WebConfigFile(None),
+        history=sampler.history,
+        catalogue=sampler.catalogue,
+        hosts=AllowedHosts(),
+        limits=ClientLimits(),
+    )
     app.publish(sampler.take())
     answer = get(app, target, host="localhost")
     assert answer.status == 200, answer.body
@@ -64,8 +69,10 @@ def test_a_healthy_rig(rig: Simulated, make: Make) -> None:
     assert [gpu["up"] for gpu in found["gpus"]] == [True] * 3
     assert [gpu["address"] for gpu in found["gpus"]] == list(rigs.GPUS)
     assert found["expectations"] == {
-        "gpus": 3, "gpus_from": "inventory", "config_file": str(rig.folder / "agent.yml"),
-    }  # fmt: skip
+        "gpus": 3,
+        "gpus_from": "inventory",
+        "config_file": str(rig.folder / "agent.yml"),
+    }
     (result,) = found["nccl"]["results"]
     assert (result["collective"], result["gpus"]) == ("all_reduce", list(rigs.GPUS))
     assert result["expected_bus_bandwidth"] > 0
@@ -87,8 +94,11 @@ def test_a_lost_gpu(rig: Simulated, make: Make) -> None:
     found = follows(sampler)
     gpu = found["gpus"][1]
     assert (gpu["address"], gpu["up"], gpu["reading"], gpu["problem"]) == (
-        SECOND, False, None, "lost",
-    )  # fmt: skip
+        SECOND,
+        False,
+        None,
+        "lost",
+    )
     assert gpu["uuid"], "the last known"
     assert gpu["read_at"] < found["sampled_at"]
     assert found["status"] == "critical"
@@ -99,8 +109,12 @@ def test_a_gpu_that_was_never_seen(rig: Simulated, make: Make) -> None:
     rig.set(2, lost=1)
     gpu = follows(make())["gpus"][2]
     assert [gpu[key] for key in ("index", "uuid", "name", "reading", "read_at")] == [
-        None, None, "", None, None,
-    ]  # fmt: skip
+        None,
+        None,
+        "",
+        None,
+        None,
+    ]
 
 
 def test_a_hung_gpu(rig: Simulated, make: Make) -> None:
@@ -157,8 +171,13 @@ def test_results_and_garbage(rig: Simulated, make: Make) -> None:
     assert {each["expected_bus_bandwidth"] for each in by_ranks.values()} == {None}
     ignored = {each["file"]: each["reason"] for each in found["nccl"]["ignored"]}
     assert set(ignored) == {
-        "later.json", "negative.json", "half.json", "binary.json", "nan.json", "folder.json",
-    }  # fmt: skip
+        "later.json",
+        "negative.json",
+        "half.json",
+        "binary.json",
+        "nan.json",
+        "folder.json",
+    }
     assert all(ignored.values())
 
 
@@ -172,8 +191,9 @@ def test_xids(rig: Simulated, make: Make) -> None:
         out.write("3,2,1,-;NVRM: Xid (PCI:0000:08:00): 9999, what nobody knows\n")
     found = follows(sampler)
     assert [(xid["address"], xid["xid"], xid["count"]) for xid in found["xids"]] == [
-        (THIRD, 79, 1), (THIRD, 9999, 1),
-    ]  # fmt: skip
+        (THIRD, 79, 1),
+        (THIRD, 9999, 1),
+    ]
 
 
 def keys(value: Any, place: str = "") -> Iterator[str]:

@@ -38,8 +38,12 @@ class Agent:
         self.listening.setblocking(False)
         port = free_port()
         self.url = f"http://127.0.0.1:{port}"
-        flags = [*rigs.words(rig), f"--web.listen-address=127.0.0.1:{port}",
-                 "--sample.interval=100ms", *more]  # fmt: skip
+        flags = [
+            *rigs.words(rig),
+            f"--web.listen-address=127.0.0.1:{port}",
+            "--sample.interval=100ms",
+            *more,
+        ]
         self.errors = rig.folder / "stderr"
         self.process = subprocess.Popen(
             [sys.executable, "-m", "agent", *flags],

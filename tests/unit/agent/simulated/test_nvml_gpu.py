@@ -134,8 +134,11 @@ def test_a_card_that_tells_nothing(code: int) -> None:
     reader = GpuReader(card, "0000:01:00.0", throughput=True)
     first = reader.read()
     assert {name: value for name, value in first.items() if value is not None} == {
-        "uuid": "GPU-1", "index": 0, "name": "Tesla K\ufffd", "address": "0000:01:00.0",
-    }  # fmt: skip
+        "uuid": "GPU-1",
+        "index": 0,
+        "name": "Tesla K\ufffd",
+        "address": "0000:01:00.0",
+    }
     before = card.calls.copy()
     assert reader.read() == first
     assert card.calls - before == Counter()

@@ -246,9 +246,13 @@ def test_no_library(rig: Simulated, start: Start) -> None:
 
 
 def test_what_a_library_prints_is_no_answer(
-    rig: Simulated, start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
+    rig: Simulated,
+    start: Start,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
     """It goes where errors go."""
     (tmp_path / "noise.h").write_text(
         "#include <unistd.h>\n"

@@ -81,15 +81,21 @@ def aer(rig: Simulated, count: int) -> None:
 
 FAULTS: dict[str, tuple[Callable[[Simulated], None], str, str]] = {
     "lost": (lambda rig: rig.set(1, lost=1), "gpu-answers", "critical"),
-    "hot": (lambda rig: rig.set(1, celsius=93, reasons=0x60, load=True), "gpu-temperature",
-            "critical"),
-    "throttled by heat": (lambda rig: rig.set(1, reasons=0x60, load=True), "gpu-throttle-heat",
-                          "critical"),
+    "hot": (
+        lambda rig: rig.set(1, celsius=93, reasons=0x60, load=True),
+        "gpu-temperature",
+        "critical",
+    ),
+    "throttled by heat": (
+        lambda rig: rig.set(1, reasons=0x60, load=True),
+        "gpu-throttle-heat",
+        "critical",
+    ),
     "out of memory": (lambda rig: rig.set(1, used_mib=24_200), "gpu-memory", "warning"),
     "replays": (lambda rig: rig.set(1, replays=5000), "pcie-errors", "warning"),
     "corrected errors": (lambda rig: aer(rig, 1000), "pcie-errors", "warning"),
     "many corrected errors": (lambda rig: aer(rig, 100_000), "pcie-errors", "critical"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("fault", FAULTS)

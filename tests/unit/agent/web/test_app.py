@@ -95,9 +95,17 @@ def test_the_format_is_what_the_client_rather_has(app: AgentApp, case: Any) -> N
 
 @pytest.mark.parametrize(
     ("accepts", "compressed"),
-    [("gzip", True), ("gzip, deflate, br", True), ("deflate, GZIP;q=0.5", True), ("", False),
-     ("identity", False), ("gzip;q=0", False), ("br", False), ("gzip;q=nonsense", False)],
-)  # fmt: skip
+    [
+        ("gzip", True),
+        ("gzip, deflate, br", True),
+        ("deflate, GZIP;q=0.5", True),
+        ("", False),
+        ("identity", False),
+        ("gzip;q=0", False),
+        ("br", False),
+        ("gzip;q=nonsense", False),
+    ],
+)
 @pytest.mark.parametrize("target", ["/metrics", "/api/v1/rig", "/api/v1/history"])
 def test_gzip_for_who_takes_it(app: AgentApp, target: str, accepts: str, compressed: bool) -> None:
     answer = get(app, target, accept_encoding=accepts)
@@ -142,16 +150,21 @@ def test_every_form_is_made_once_a_sample(app: AgentApp, monkeypatch: pytest.Mon
 def test_every_file_of_the_page_is_served(app: AgentApp, file: Path) -> None:
     answer = get(app, f"/page/{file.name}")
     assert (answer.status, answer.body) == (200, file.read_bytes())
-    kind = {".js": "text/javascript", ".css": "text/css", ".html": "text/html",
-            ".yaml": "application/yaml"}[file.suffix]  # fmt: skip
+    kind = {
+        ".js": "text/javascript",
+        ".css": "text/css",
+        ".html": "text/html",
+        ".yaml": "application/yaml",
+    }[file.suffix]
     assert answer.headers["content-type"].partition(";")[0] == kind
 
 
 def test_the_page_may_load_nothing_from_elsewhere(app: AgentApp) -> None:
     answer = get(app, "/")
     assert answer.body == (PAGE / "index.html").read_bytes()
-    policy = dict(part.strip().split(" ", 1) for part in
-                  answer.headers["content-security-policy"].split(";"))  # fmt: skip
+    policy = dict(
+        part.strip().split(" ", 1) for part in answer.headers["content-security-policy"].split(";")
+    )
     assert policy.pop("default-src") == "'none'"
     assert policy.pop("img-src") == "'self' data:"
     assert {name: policy.pop(name) for name in ("script-src", "style-src", "connect-src")} == (
@@ -165,12 +178,32 @@ def test_the_page_may_load_nothing_from_elsewhere(app: AgentApp) -> None:
 
 @pytest.mark.parametrize(
     "target",
-    ["/page", "/page/", "/page/../app.py", "/page/..%2fexporter.py", "/page/%2e%2e/http.py",
-     "/page//page.js", "/page/./page.js", "/page/page.js/", "/page/PAGE.JS",
-     "/page/../../etc/passwd", "/page/\\..\\http.py", "/page//etc/passwd", "/page/page.js%00.html",
-     "//page/page.js", "/app.py", "/..", "/metrics/", "/METRICS", "/api", "/api/v1/", "/-/",
-     "*", "http://rig/page/../http.py"],
-)  # fmt: skip
+    [
+        "/page",
+        "/page/",
+        "/page/../app.py",
+        "/page/..%2fexporter.py",
+        "/page/%2e%2e/http.py",
+        "/page//page.js",
+        "/page/./page.js",
+        "/page/page.js/",
+        "/page/PAGE.JS",
+        "/page/../../etc/passwd",
+        "/page/\\..\\http.py",
+        "/page//etc/passwd",
+        "/page/page.js%00.html",
+        "//page/page.js",
+        "/app.py",
+        "/..",
+        "/metrics/",
+        "/METRICS",
+        "/api",
+        "/api/v1/",
+        "/-/",
+        "*",
+        "http://rig/page/../http.py",
+    ],
+)
 def test_nothing_else_is(app: AgentApp, target: str) -> None:
     assert get(app, target).status == 404
 

@@ -18,8 +18,11 @@ from tests.unit.agent.web.certificates import Authority
 from tests.unit.agent.web.server import PATIENCE_SECONDS, as_application, serving, wait_for
 
 FAST = ClientLimits(
-    handshake_seconds=0.3, request_seconds=0.3, idle_seconds=30, linger_seconds=0.1,
-)  # fmt: skip
+    handshake_seconds=0.3,
+    request_seconds=0.3,
+    idle_seconds=30,
+    linger_seconds=0.1,
+)
 LARGE = bytes(4 << 20)
 MEDIUM = bytes(100 << 10)
 GET = b"GET /large HTTP/1.1\r\nHost: localhost\r\n\r\n"

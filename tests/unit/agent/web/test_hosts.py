@@ -44,28 +44,63 @@ def test_a_rebound_name_reads_nothing(server: Server, target: str) -> None:
 
 @pytest.mark.parametrize(
     "host",
-    ["rig", "rig:10390", "RIG:10390", "rig.example.org", "rig.example.org.:10390", "localhost:9",
-     "127.0.0.1:10390", "192.0.2.7", "192.0.2.7:10390", "[::1]:10390", "[2001:db8::1]", "rig:"],
-)  # fmt: skip
+    [
+        "rig",
+        "rig:10390",
+        "RIG:10390",
+        "rig.example.org",
+        "rig.example.org.:10390",
+        "localhost:9",
+        "127.0.0.1:10390",
+        "192.0.2.7",
+        "192.0.2.7:10390",
+        "[::1]:10390",
+        "[2001:db8::1]",
+        "rig:",
+    ],
+)
 def test_usual_hosts_are_answered(server: Server, host: str) -> None:
     assert status(server, f"GET /metrics HTTP/1.1\nHost: {host}\n") == 200
 
 
 @pytest.mark.parametrize(
     "host",
-    ["evil.example", "rig.evil.example", "evil.rig", "xrig", "localhost.evil.example",
-     "127.0.0.1.evil.example", "1.2.3", "192.0.2.7.example", "0x7f000001"],
-)  # fmt: skip
+    [
+        "evil.example",
+        "rig.evil.example",
+        "evil.rig",
+        "xrig",
+        "localhost.evil.example",
+        "127.0.0.1.evil.example",
+        "1.2.3",
+        "192.0.2.7.example",
+        "0x7f000001",
+    ],
+)
 def test_other_names_are_misdirected(server: Server, host: str) -> None:
     assert status(server, f"GET /metrics HTTP/1.1\nHost: {host}:10390\n") == 421
 
 
 @pytest.mark.parametrize(
     "headers",
-    ["", "Host:\n", "Host: rig\nHost: rig\n", "Host: rig\nhost: evil.example\n", "Host: rig, rig\n",
-     "Host: rig rig\n", "Host: rig/\n", "Host: ann@rig\n", "Host: rig:10390:1\n", "Host: ::1\n",
-     "Host: rig:http\n", "Host: [rig]\n", "Host: rig\x0b\n", "Host: rig?\n", "X-Host: rig\n"],
-)  # fmt: skip
+    [
+        "",
+        "Host:\n",
+        "Host: rig\nHost: rig\n",
+        "Host: rig\nhost: evil.example\n",
+        "Host: rig, rig\n",
+        "Host: rig rig\n",
+        "Host: rig/\n",
+        "Host: ann@rig\n",
+        "Host: rig:10390:1\n",
+        "Host: ::1\n",
+        "Host: rig:http\n",
+        "Host: [rig]\n",
+        "Host: rig\x0b\n",
+        "Host: rig?\n",
+        "X-Host: rig\n",
+    ],
+)
 def test_a_missing_repeated_or_invalid_host_is_a_bad_request(server: Server, headers: str) -> None:
     assert status(server, f"GET /metrics HTTP/1.1\n{headers}") == 400
 
@@ -147,5 +182,8 @@ def test_a_real_agent_answers_to_its_names(tmp_path: Path) -> None:
 
         hosts = ("attic.lan", OWN, "127.0.0.1", "evil.example")
         assert {host: ask(host) for host in hosts} == {
-            "attic.lan": 200, OWN: 200, "127.0.0.1": 200, "evil.example": 421,
-        }  # fmt: skip
+            "attic.lan": 200,
+            OWN: 200,
+            "127.0.0.1": 200,
+            "evil.example": 421,
+        }

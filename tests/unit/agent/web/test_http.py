@@ -155,8 +155,10 @@ def test_a_body_on_a_get_is_passed_over(server: Server) -> None:
 def test_another_protocol_is_not_taken_up(server: Server, protocol: str) -> None:
     """curl --http2 asks so, and is content with HTTP/1.1."""
     client = server.connect()
-    client.send(f"GET /a HTTP/1.1\r\nHost: r\r\nConnection: Upgrade\r\nUpgrade: {protocol}\r\n"
-                "\r\n".encode() + b"PRI * HTTP/2.0\r\n")  # fmt: skip
+    client.send(
+        f"GET /a HTTP/1.1\r\nHost: r\r\nConnection: Upgrade\r\nUpgrade: {protocol}\r\n\r\n".encode()
+        + b"PRI * HTTP/2.0\r\n"
+    )
     answer = client.answer()
     assert (answer.status, answer.body) == (200, b"GET /a")
     assert client.closed()

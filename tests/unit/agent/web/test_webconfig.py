@@ -206,8 +206,10 @@ def test_checks_hold_up_nobody_else(guarded: Server, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(bcrypt, "checkpw", slow)
     guessing = [guarded.connect() for _ in range(8)]
     for number, client in enumerate(guessing):
-        client.send(f"GET /metrics HTTP/1.1\r\nHost: localhost\r\nAuthorization: "
-                    f"{basic('ann', f'guess {number}')}\r\n\r\n".encode())  # fmt: skip
+        client.send(
+            f"GET /metrics HTTP/1.1\r\nHost: localhost\r\nAuthorization: "
+            f"{basic('ann', f'guess {number}')}\r\n\r\n".encode()
+        )
     client, began = guarded.connect(), time.monotonic()
     statuses = {client.ask("/metrics", authorization=known).status for _ in range(100)}
     assert (statuses, time.monotonic() - began < 2) == ({200}, True)
@@ -245,8 +247,10 @@ def test_users_change_while_it_runs(tmp_path: Path, caplog: pytest.LogCaptureFix
 
 def test_headers_are_on_every_answer(tmp_path: Path) -> None:
     file = tmp_path / "web.yml"
-    text = "http_server_config:\n  headers:\n    Strict-Transport-Security: max-age=1\n" \
-           "    Content-Security-Policy: default-src 'self'\n"  # fmt: skip
+    text = (
+        "http_server_config:\n  headers:\n    Strict-Transport-Security: max-age=1\n"
+        "    Content-Security-Policy: default-src 'self'\n"
+    )
     users(file, ann="right")
     with file.open("a") as out:
         out.write(text)
