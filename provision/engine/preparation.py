@@ -296,8 +296,8 @@ class TaskPreparer:
                 value = task.args[option]
                 names |= names_in_conditions(value if isinstance(value, list) else (value,))
         if module_registry.action(task.module) is not None:  # may be judged at once
-            names |= names_in_conditions((*(task.changed_when or ()), *(task.failed_when or ())))
-            names -= {task.register} if task.register else set()
+            judged = names_in_conditions((*(task.changed_when or ()), *(task.failed_when or ())))
+            names |= judged - {task.register}  # there it is the task's own result
         return names
 
     def _label(self, call: ModuleCall, task: Task, templar: Templar) -> ModuleCall:
