@@ -45,8 +45,10 @@ OVERWRITTEN = (
     + """
     - {ansible.builtin.command: echo old, register: x, changed_when: false}
     - ansible.builtin.set_fact: {x: new}
+    - {ansible.builtin.command: echo old, register: y, changed_when: false}
+    - ansible.builtin.set_fact: {y: "{{ y.stdout }}er"}
 """
-    + WRITE % "x={{ x }}"
+    + WRITE % "x={{ x }} y={{ y }}"
 )
 
 
