@@ -74,7 +74,7 @@ class InterruptionMonitor:
         ):
             assert self._gpu_monitor.stdout is not None
             select.select([self._gpu_monitor.stdout], [], [], left)
-            if self._gpu_monitor.poll() is not None:  # it can not look; its error message says why
+            if self._gpu_monitor.poll() is not None:  # it prints the reason
                 break
             self.find_other_programs()
         return self.find_other_programs()

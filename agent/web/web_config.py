@@ -2,7 +2,7 @@
 
 The agent reads the file again when it changes: new users, headers and certificates are valid from
 the next request or connection on. If the file becomes invalid, the last valid content stays in use.
-Other changes of tls_server_config need a restart, which a log message says.
+Other changes of tls_server_config need a restart; a log message reports that.
 """
 
 from __future__ import annotations
