@@ -6,6 +6,7 @@ import dataclasses
 import difflib
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from provision.errors import DeeprigError, Position, SourceError
@@ -24,7 +25,7 @@ def read_row(
     """
     if not isinstance(fields, Mapping):
         raise SourceError(f"a row should be a mapping, not {fields!r}", _at(fields, "") or at)
-    hints = get_type_hints(kind)
+    hints = _type_hints(kind)  # type: ignore[arg-type]  # a type is hashable
     declared = dataclasses.fields(kind)  # type: ignore[arg-type]
     names = [one.name for one in declared if one.name not in given]
     for name in fields:
@@ -51,6 +52,12 @@ def read_rows(kind: type[Row], content: Any, name: str) -> list[Row]:
         read_row(kind, fields, at)
         for fields, at in zip(content[name], _items_at(content[name]), strict=True)
     ]
+
+
+@cache
+def _type_hints(kind: type[Any]) -> dict[str, Any]:
+    """Return the types of a dataclass's fields; evaluating them takes longer than a row."""
+    return get_type_hints(kind)
 
 
 def _typed(hint: Any, value: Any, name: str, at: Position | None) -> Any:
