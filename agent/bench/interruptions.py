@@ -88,7 +88,7 @@ class InterruptionMonitor:
         """End the process that watches the GPUs."""
         if self._gpu_monitor is not None:
             self._gpu_monitor.kill()
-            # A driver call that hangs in the kernel can not be killed; do not wait for it.
+            # A driver call that hangs in the kernel cannot be killed; do not wait for it.
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._gpu_monitor.wait(KILL_SECONDS)
 

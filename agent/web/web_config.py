@@ -216,7 +216,7 @@ class WebConfigFile:
         return f"{file}: {change} by a restart" if change else None
 
     def _describe_pending(self, new: TlsConfig | None) -> str:
-        """Return what a listening server can not change; empty if nothing of it changed."""
+        """Return what a listening server cannot change; empty if nothing of it changed."""
         old = self.config.tls
         if new is None or old is None:
             return "" if new is old else "TLS is switched on or off only"
