@@ -85,7 +85,7 @@ class PciePort:
 class PcieBar:
     """A window of a device's memory in the machine's addresses: region number, start, bytes.
 
-    largest: the most bytes that the window can have (Resizable BAR); None if the card can not
+    largest: the most bytes that the window can have (Resizable BAR); None if the card cannot
     resize it, or the kernel is older than 6.1.
     """
 

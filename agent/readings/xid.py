@@ -98,7 +98,7 @@ class KernelLog:
         self._file: int | None = None
         with suppress(OSError):
             self._file = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-            os.lseek(self._file, 0, os.SEEK_END)  # a pipe can not seek, and needs not to
+            os.lseek(self._file, 0, os.SEEK_END)  # a pipe cannot seek, and needs not to
 
     @property
     def is_readable(self) -> bool:

@@ -147,7 +147,7 @@ def test_every_check_status_and_advice_has_a_case() -> None:
 
 
 def test_a_verdict_that_is_not_ok_gives_advice() -> None:
-    """Save where nothing is wrong: what can't be told because something else is."""
+    """Except if nothing is wrong: values that another problem hides."""
     for case in CASES:
         for verdict in judged(case)[0].values():
             if verdict.status in ("warning", "critical"):

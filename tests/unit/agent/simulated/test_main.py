@@ -52,7 +52,7 @@ class Agent:
         )
 
     def hear(self) -> list[str]:
-        """Everything told by now."""
+        """All messages until now."""
         try:
             while True:
                 self.told.append(self.listening.recv(4096).decode())
@@ -68,7 +68,7 @@ class Agent:
             return content
 
     def children(self) -> list[int]:
-        """Of every thread: the one that started a process is its parent."""
+        """Of every thread: the thread that started a process is its parent."""
         lists = Path(f"/proc/{self.process.pid}/task").glob("*/children")
         return [int(pid) for file in lists for pid in file.read_text().split()]
 
@@ -87,7 +87,7 @@ def agent(rig: Simulated) -> Iterator[Agent]:
 
 
 def alive(pid: int) -> bool:
-    """Whether it runs; one that ended and waits for its parent does not."""
+    """Whether it runs; a zombie does not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
     except OSError:
@@ -148,7 +148,7 @@ def test_killed_it_leaves_no_child(agent: Agent) -> None:
     agent.wait("WATCHDOG=1", 2)
     (child,) = agent.children()
     agent.end(signal.SIGKILL)
-    wait_for(lambda: not alive(child), "the child sees that nobody asks any more")
+    wait_for(lambda: not alive(child), "the child sees that its parent is gone")
 
 
 def test_what_changes_is_said_once(rig: Simulated, agent: Agent) -> None:
@@ -193,7 +193,7 @@ def test_an_abstract_socket(rig: Simulated) -> None:
 def test_sampling_that_breaks_ends_the_agent(
     rig: Simulated, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """With status 1, so that systemd starts it anew."""
+    """With status 1, so that systemd restarts it."""
 
     class Broken(Sampler):
         def run(self, *words: object) -> None:

@@ -23,7 +23,7 @@ async def later(request: HttpRequest) -> HttpResponse:
 
 
 def handler(request: HttpRequest) -> HttpResponse | asyncio.Future[HttpResponse]:
-    """Says what was asked; /slow later, /broken not at all."""
+    """Echoes the request; /slow later, /broken raises."""
     if request.path == "/broken":
         raise ZeroDivisionError
     if request.path.startswith("/slow"):

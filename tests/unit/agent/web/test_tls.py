@@ -51,7 +51,7 @@ class Site:
 
     @contextmanager
     def serve(self) -> Iterator[tuple[Server, Callable[[], str]]]:
-        """A server, and who it says that it is to a new client."""
+        """A server, and the name in its certificate for a new client."""
         web = WebConfigFile(self.file)
         app = make(web=web)
         app.publish(published())
