@@ -91,7 +91,7 @@ class XidCounter:
 
 
 class KernelLog:
-    """The kernel's messages from now on. Without access to them there are no messages."""
+    """The kernel's messages from now on. Without access it yields nothing."""
 
     def __init__(self, file: str = "/dev/kmsg") -> None:
         self._rest = b""

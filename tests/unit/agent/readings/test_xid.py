@@ -146,7 +146,7 @@ def test_records_that_were_overwritten_do_not_end_the_reading(
 
 
 @pytest.mark.parametrize(
-    ("told", "count", "last"),
+    ("reported", "count", "last"),
     [
         ("nvml@1 kernel@2", 1, 1),
         ("kernel@1 nvml@2", 1, 1),
@@ -156,9 +156,9 @@ def test_records_that_were_overwritten_do_not_end_the_reading(
         ("nvml@1 kernel@2 kernel@3", 2, 3),
     ],
 )
-def test_two_sources_never_count_double(told: str, count: int, last: float) -> None:
+def test_two_sources_never_count_double(reported: str, count: int, last: float) -> None:
     counter = XidCounter([])
-    for word in told.split():
+    for word in reported.split():
         source, _, at = word.partition("@")
         counter.add(source, GPU, 79, float(at))
     (found,) = counter.read([GPU])

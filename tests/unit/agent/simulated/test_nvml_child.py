@@ -43,7 +43,7 @@ def make(procfs: str, program: str, **settings: Any) -> NvmlProcess:
 @pytest.mark.parametrize(
     "noise",
     [
-        "print('NVRM: a library says something')",
+        "print('NVRM: a library prints something')",
         "print('{', flush=True)",
         "print('42')",
         "print('[]')",

@@ -222,10 +222,10 @@ def test_fields_are_judged_one_by_one() -> None:
     assert asked[1] == [number for number in FIELDS if number != 82]
 
 
-@pytest.mark.parametrize(("state", "told"), [(0, 0), (15, 15), (32, None)])
-def test_an_unknown_performance_state_is_none(state: int, told: int | None) -> None:
+@pytest.mark.parametrize(("state", "reported"), [(0, 0), (15, 15), (32, None)])
+def test_an_unknown_performance_state_is_none(state: int, reported: int | None) -> None:
     card = StandIn(pynvml.NVML_ERROR_NOT_SUPPORTED, **IDENTITY, nvmlDeviceGetPerformanceState=state)
-    assert GpuReader(card, "0000:01:00.0").read()["performance_state"] == told
+    assert GpuReader(card, "0000:01:00.0").read()["performance_state"] == reported
 
 
 def test_an_older_pynvml_without_a_function(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -83,7 +83,7 @@ def test_a_gpu_that_nvml_does_not_know(rig: Simulated, start: Start) -> None:
 
 
 def test_a_hung_gpu_hangs_alone(rig: Simulated, start: Start) -> None:
-    """The first time it takes the deadline; later there is no wait."""
+    """The first time it takes the deadline; later it does not wait."""
     process = start()
     first(process)
     rig.set(1, hang=1)
@@ -228,7 +228,7 @@ def test_an_upgrade_that_is_taken_back(rig: Simulated, start: Start) -> None:
 
 def test_a_module_whose_version_is_not_known(rig: Simulated, start: Start) -> None:
     """No mismatch is made up of it."""
-    rig.version_file.write_text(f"{VERSION} is all that it says\n")
+    rig.version_file.write_text(f"{VERSION} is its whole content\n")
     assert first(start(), module="unknown").driver.detail == ""
 
 
