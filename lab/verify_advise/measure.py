@@ -25,7 +25,7 @@ def calibrate(settings: Mapping[str, Any], workloads: Sequence[Mapping[str, Any]
     """Costs by collective and number of ranks, and each workload alone."""
     asked = settings["calibration"]
     points: dict[tuple[str, int], list[tuple[float, float]]] = {}
-    pipeline = any(one["part"] == "pipeline" for one in workloads)
+    pipeline = any(workload["part"] == "pipeline" for workload in workloads)
     for ranks in settings["ranks"]:
         for megabits in asked["rates"]:
             with step(f"calibration, {ranks} ranks at {megabits} Mbit/s", "20 s"):
@@ -43,8 +43,10 @@ def calibrate(settings: Mapping[str, Any], workloads: Sequence[Mapping[str, Any]
         of = f"{used} of {len(some)} points"
         say(f"  {key[0]:<15}{key[1]} ranks  {line}, fitted to {found.error:.0%} ({of})")
     with step("each workload on one rank", "20 s"):
-        alone = run(1, FAST, [_job(one, settings) for one in workloads])
-    times = {one["workload"]: one["step_seconds"] for one in alone.document["workloads"]}
+        alone = run(1, FAST, [_job(workload, settings) for workload in workloads])
+    times = {
+        workload["workload"]: workload["step_seconds"] for workload in alone.document["workloads"]
+    }
     both = lines.get((BOTH_WAYS, 2))
     return Calibration(lines, asked["volume"], times, both is None or both.bandwidth > TURNS)
 
@@ -80,15 +82,15 @@ def _calibrating(asked: Mapping[str, Any], piped: int) -> list[dict[str, Any]]:
 def _points(done: Run, ranks: int, volume: Mapping[str, float]) -> list[tuple[str, float, float]]:
     """(collective, bytes that a rank sends, seconds)."""
     found = []
-    for one in done.document["collectives"]:
-        name = BOTH_WAYS if one["collective"] == "sendrecv" else one["collective"]
+    for collective in done.document["collectives"]:
+        name = BOTH_WAYS if collective["collective"] == "sendrecv" else collective["collective"]
         found += [
             (
                 name,
-                moved(one["collective"], ranks, size["size_bytes"], volume.get(name, 1.0)),
+                moved(collective["collective"], ranks, size["size_bytes"], volume.get(name, 1.0)),
                 size["time_seconds"],
             )
-            for size in one["sizes"]
+            for size in collective["sizes"]
         ]
     for pair in done.document.get("pairs", ()):
         size = float(pair["size_bytes"])

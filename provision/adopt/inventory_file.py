@@ -81,7 +81,7 @@ def of_known(
 
 
 def _writable(edit: Edit) -> Edit:
-    folder = next(one for one in edit.path.parents if one.exists())
+    folder = next(parent for parent in edit.path.parents if parent.exists())
     if os.access(folder, os.W_OK):
         return edit
     return Edit(edit.path, edit.summary, problem=f"nothing can be written into {folder}")

@@ -42,7 +42,9 @@ def planned(path: Path = FOLDER / USUAL[0]) -> OperatorKey:
 
 def check(key: OperatorKey) -> None:
     """Check that a login with this key can work. Raises DeeprigError."""
-    if key.locked and key.blob not in {one.get_base64() for one in paramiko.Agent().get_keys()}:
+    if key.locked and key.blob not in {
+        agent_key.get_base64() for agent_key in paramiko.Agent().get_keys()
+    }:
         raise DeeprigError(
             f"{key.private} has a passphrase, and no ssh-agent has it open",
             advice=f"ssh-add {key.private}, or name another key with -i.",

@@ -33,7 +33,7 @@ def file_of(inventory: Inventory, path: str, name: str = "") -> Path:
         return Path(path)
     files = sorted(inventory.folder.glob("*.y*ml"))
     return next(
-        (one for one in files if name in read_inventory(one).hosts), inventory.folder / FILE
+        (file for file in files if name in read_inventory(file).hosts), inventory.folder / FILE
     )
 
 

@@ -183,8 +183,8 @@ def wanted(given: Mapping[str, Any]) -> AdviseOptions:
         )
         if given[name]
     }
-    work = Work(*(_count(one.name, given[one.name]) for one in fields(Work)))
-    rest = {one.name: given[one.name] for one in fields(AdviseOptions) if one.name in given}
+    work = Work(*(_count(field.name, given[field.name]) for field in fields(Work)))
+    rest = {field.name: given[field.name] for field in fields(AdviseOptions) if field.name in given}
     return AdviseOptions(work=work, own=own, **rest)
 
 

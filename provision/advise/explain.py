@@ -21,14 +21,14 @@ FORMAT, VERSION = "deeprig-advice", 1
 
 def show_explanation(report: AdviceReport, console: Console) -> None:
     """Print the derivation of each number, and then the constants."""
-    for one in report.models:
-        fitting = [row for row in one.rows if row.now]
+    for model in report.models:
+        fitting = [row for row in model.rows if row.now]
         if not fitting:
             continue
         console.print()
-        title = f"How the numbers of {one.model.title or one.model.name} came about"
+        title = f"How the numbers of {model.model.title or model.model.name} came about"
         console.print(Text(title, style="bold"))
-        for line in hanging("  the model: ", one.model.source or "from the command line"):
+        for line in hanging("  the model: ", model.model.source or "from the command line"):
             console.print(line)
         for row in fitting:
             for line in _row(row):
@@ -52,18 +52,16 @@ def _row(row: Row) -> Iterator[Text]:
         yield from hanging(f"    {label}: ", text, indent=6)
 
 
-def explanation_lines(one: Candidate, now: Prediction) -> Iterator[tuple[str, str]]:
+def explanation_lines(candidate: Candidate, now: Prediction) -> Iterator[tuple[str, str]]:
     """(label, text) of each number of a prediction."""
-    if one.memory:
-        held = asdict(one.memory).items()
+    if candidate.memory:
+        held = asdict(candidate.memory).items()
         parts = [f"{name} {gib(amount)}" for name, amount in held if amount >= 2**26]
-        again = "; activations are computed again in backward" if one.recompute else ""
-        yield (
-            "memory",
-            f"{' + '.join(parts)} = {gib(one.memory.total)} GiB of {gib(one.usable)} usable{again}",
-        )
+        again = "; activations are computed again in backward" if candidate.recompute else ""
+        total = f"{gib(candidate.memory.total)} GiB of {gib(candidate.usable)} usable"
+        yield "memory", f"{' + '.join(parts)} = {total}{again}"
     yield "arithmetic", f"{now.rate / 1e12:.1f} TFLOP/s a GPU ({now.rate_from})"
-    form = "serve" if one.task == "serve" else one.layout.form
+    form = "serve" if candidate.task == "serve" else candidate.layout.form
     formula = figures.formulas()[form]
     yield "formula", f"{formula.text} ({formula.source})"
     for sent in now.transfers:
@@ -77,7 +75,7 @@ def explanation_lines(one: Candidate, now: Prediction) -> Iterator[tuple[str, st
             f"{duration(each)} each "
             f"({cost.origin}: {cost.because})",
         )
-    what = "token" if one.task == "serve" else "step"
+    what = "token" if candidate.task == "serve" else "step"
     yield (
         what,
         f"{duration(now.step.compute)} of work, {duration(now.step.exposed)} more for messages and "
@@ -131,12 +129,12 @@ def document(report: AdviceReport) -> dict[str, Any]:
         "generations": list(report.generations),
         "models": [
             {
-                "model": one.model.name,
-                "parameters": one.model.total,
-                "candidates": [_candidate(row, report.generations) for row in one.rows],
-                "instead": [asdict(way) for way in one.instead],
+                "model": model.model.name,
+                "parameters": model.model.total,
+                "candidates": [_candidate(row, report.generations) for row in model.rows],
+                "instead": [asdict(way) for way in model.instead],
             }
-            for one in report.models
+            for model in report.models
         ],
         "advice": [
             {

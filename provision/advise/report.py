@@ -83,15 +83,15 @@ def make_report(
     for model in models:
         load = _within(work, model)
         rows = [
-            _row(one, rig, generations)
-            for one in candidates.find_candidates(model, rig, precision, load)
+            _row(candidate, rig, generations)
+            for candidate in candidates.find_candidates(model, rig, precision, load)
         ]
         served = [row for row in rows if row.candidate.task == "serve"]
         instead: Sequence[Instead] = ()
         if not any(row.candidate.fits for row in served):
             instead = alternatives.find_alternatives(model, rig, precision, load)
         reports.append(ModelReport(model, rows, instead))
-    wanted = [row.candidate for one in reports for row in one.rows if row.now]
+    wanted = [row.candidate for report in reports for row in report.rows if row.now]
     return AdviceReport(rig, precision, work, generations, reports, recommend.advise(rig, wanted))
 
 
@@ -100,16 +100,16 @@ def _within(work: Work, model: LanguageModel) -> Work:
     return Work(min(work.sequence, model.context), work.batch, work.accumulate, work.streams)
 
 
-def _row(one: Candidate, rig: Machine, generations: Sequence[int]) -> Row:
-    if not one.fits or not all(card.known for card in rig.cards):
-        return Row(one)
+def _row(candidate: Candidate, rig: Machine, generations: Sequence[int]) -> Row:
+    if not candidate.fits or not all(card.known for card in rig.cards):
+        return Row(candidate)
     grid = {
-        (generation, width): predict(one, rig.uniform(generation, width), rig)
+        (generation, width): predict(candidate, rig.uniform(generation, width), rig)
         for generation in generations
         for width in WIDTHS
     }
-    return Row(one, predict(one, rig, rig), grid)
+    return Row(candidate, predict(candidate, rig, rig), grid)
 
 
-def _speed(one: Prediction, prefill: bool) -> float:
-    return (one.prefill or 0.0) if prefill else one.tokens_per_second
+def _speed(prediction: Prediction, prefill: bool) -> float:
+    return (prediction.prefill or 0.0) if prefill else prediction.tokens_per_second

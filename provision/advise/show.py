@@ -28,9 +28,9 @@ NARROW = (1, 4, 8)  # widths whose loss is shown; x16 is what they are compared 
 def show_report(report: AdviceReport, console: Console, details: bool) -> None:
     """Print all of it. `details`: the other generations of PCIe, too."""
     _print(console, _rig(report.rig))
-    for one in report.models:
+    for model in report.models:
         console.print()
-        _print(console, _model(report, one, details))
+        _print(console, _model(report, model, details))
     console.print()
     _print(console, _advice(report))
 
@@ -66,12 +66,12 @@ def loss(share: float) -> str:
     return f"{percent:+d} %" if percent else "0"
 
 
-def name_of(one: Candidate) -> str:
+def name_of(candidate: Candidate) -> str:
     """Return a row's name: task, form, and the number of GPUs where not all are used."""
-    form = FORMS[one.layout.form]
-    if one.layout.form in ("tensor", "sequence"):
-        form = f"{form} {one.layout.tensor}"
-    return f"{TASKS[one.task]}, {form}"
+    form = FORMS[candidate.layout.form]
+    if candidate.layout.form in ("tensor", "sequence"):
+        form = f"{form} {candidate.layout.tensor}"
+    return f"{TASKS[candidate.task]}, {form}"
 
 
 def _rig(rig: Machine) -> Iterator[Text]:
@@ -115,10 +115,12 @@ def _links(links: Sequence[Link]) -> Iterator[Text]:
         first = last + 1
 
 
-def _model(report: AdviceReport, one: ModelReport, details: bool) -> Iterator[Text | Table]:
-    model = one.model
+def _model(
+    report: AdviceReport, model_report: ModelReport, details: bool
+) -> Iterator[Text | Table]:
+    model = model_report.model
     title = Text(model.title or model.name, style="bold")
-    load = next((row.candidate.load for row in one.rows), None)
+    load = next((row.candidate.load for row in model_report.rows), None)
     facts = f"  {model.total / 1e9:.3g} B parameters, {report.precision}"
     if load:
         facts += f", sequences of {load.sequence}"
@@ -126,18 +128,18 @@ def _model(report: AdviceReport, one: ModelReport, details: bool) -> Iterator[Te
     yield title.append(facts, style="not bold")
     if load and load.sequence < report.work.sequence:
         yield Text(f"  its context is {load.sequence}: no sequences of {report.work.sequence}")
-    fitting = [row for row in one.rows if row.now]
+    fitting = [row for row in model_report.rows if row.now]
     if fitting:
         own = report.generations[0]
         yield Text()
         shown = [row for row in fitting if details or row.candidate.layout.form != "sequence"]
         yield _speeds(shown, _fastest(fitting), own)
         yield from _bounds(fitting, own)
-    for row in one.rows:
+    for row in model_report.rows:
         if row.candidate.fits and row.now is None and row.candidate.memory:
             yield Text(f"  fits: {name_of(row.candidate)}, {gib(row.candidate.memory.total)} GiB")
-    yield from _unfit(one)
-    for instead in one.instead:
+    yield from _unfit(model_report)
+    for instead in model_report.instead:
         mark = "can do" if instead.works else "cannot"
         yield from hanging(f"  {mark}  {instead.what}: ", instead.how)
     if details and fitting:
@@ -179,8 +181,8 @@ def _cells(row: Row, own: int, label: str, memory: str, prefill: bool) -> list[T
     """Return a row's cells; one GPU alone has no losses."""
     assert row.now is not None
 
-    def speed(one: Prediction) -> float:
-        return (one.prefill or 0.0) if prefill else one.tokens_per_second
+    def speed(prediction: Prediction) -> float:
+        return (prediction.prefill or 0.0) if prefill else prediction.tokens_per_second
 
     cells = [Text(label), Text(memory), Text(number(speed(row.now)))]
     if row.candidate.layout.form == "single":
@@ -206,12 +208,12 @@ def _bounds(rows: Sequence[Row], own: int) -> Iterator[Text]:
         yield from hanging("  bound by ", f"{bound}: {'; '.join(names)}")
 
 
-def _unfit(one: ModelReport) -> Iterator[Text]:
+def _unfit(model_report: ModelReport) -> Iterator[Text]:
     """Yield what does not fit: one line for a task without any form, else one for each form."""
-    if any(row.candidate.reason == ONE_GPU for row in one.rows):
+    if any(row.candidate.reason == ONE_GPU for row in model_report.rows):
         yield Text(f"  {ONE_GPU}")
     for task, title in TASKS.items():
-        rows = [row.candidate for row in one.rows if row.candidate.task == task]
+        rows = [row.candidate for row in model_report.rows if row.candidate.task == task]
         without = [row for row in rows if not row.fits and row.reason != ONE_GPU]
         if without and not any(row.fits for row in rows):
             short = [row for row in without if row.memory]

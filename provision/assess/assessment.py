@@ -56,7 +56,7 @@ class Assessment:
             "tree": list(self.tree),
             "wear": [one.document() for one in self.wear],
             "security": [one.document() for one in self.security],
-            "power": [one.document() for one in self.budgets],
+            "power": [budget.document() for budget in self.budgets],
             "verdict": self.verdict.document(),
             "facts": self.facts,
         }
@@ -134,7 +134,8 @@ def _rows(look: Survey, ratings: list[float]) -> list[tuple[str, str]]:
     own = {
         "BIOS": f"{board['bios_version']} of {board['bios_date']} ({board['bios_vendor']})",
         "lanes": lanes,
-        "PSUs": " + ".join(f"{one:g} W" for one in ratings) or "unknown: set psus in the inventory",
+        "PSUs": " + ".join(f"{rating:g} W" for rating in ratings)
+        or "unknown: set psus in the inventory",
         "uptime": str(timedelta(seconds=int(float(up or 0)))),
     }
     return [*rows, *own.items()]

@@ -36,8 +36,8 @@ class Finding:
 def together(findings: Iterable[Finding]) -> list[Finding]:
     """Merge findings that differ only in their subject."""
     subjects: dict[Finding, list[str]] = {}
-    for one in findings:
-        subjects.setdefault(replace(one, subject=""), []).append(one.subject)
+    for finding in findings:
+        subjects.setdefault(replace(finding, subject=""), []).append(finding.subject)
     return [replace(one, subject=", ".join(names)) for one, names in subjects.items()]
 
 

@@ -13,13 +13,13 @@ from provision.output.html import render_page
 TEMPLATE = Path(__file__).parent / "report.html.j2"
 
 
-def render(one: Assessment) -> str:
+def render(assessment: Assessment) -> str:
     """Return the page."""
     return render_page(
         TEMPLATE,
-        one=one,
-        wear=together(one.wear),
-        security=together(one.security),
-        when=time.strftime("%Y-%m-%d %H:%M %Z", time.localtime(one.taken_at)),
-        power=[power_line(budget) for budget in one.budgets],
+        assessment=assessment,
+        wear=together(assessment.wear),
+        security=together(assessment.security),
+        when=time.strftime("%Y-%m-%d %H:%M %Z", time.localtime(assessment.taken_at)),
+        power=[power_line(budget) for budget in assessment.budgets],
     )

@@ -16,55 +16,55 @@ COLOURS = {"critical": "red", "warning": "yellow", "unknown": "dim", "note": "",
 LABEL, STATUS = 10, 9  # columns
 
 
-def show_assessment(one: Assessment, console: Console, everything: bool) -> None:
+def show_assessment(assessment: Assessment, console: Console, everything: bool) -> None:
     """Print it. everything: also what is in order."""
-    console.print(one.name, style="bold")
-    print_pairs(console, one.rows, LABEL)
-    if not one.as_root:
+    console.print(assessment.name, style="bold")
+    print_pairs(console, assessment.rows, LABEL)
+    if not assessment.as_root:
         console.print(
             "  Not seen as root: other users' keys and crontabs, sudo's rules.",
             style="yellow",
             markup=False,
         )
     _title(console, "PCIe")
-    for line in one.tree:
+    for line in assessment.tree:
         console.print(f"  {line}")
     _title(console, "Signs of hard use")
-    _findings(console, one.wear, everything)
+    _findings(console, assessment.wear, everything)
     _title(console, "Who can get in, and what runs by itself")
-    _findings(console, one.security, everything)
+    _findings(console, assessment.security, everything)
     _title(console, "Power")
-    for budget in one.budgets:
+    for budget in assessment.budgets:
         console.print(f"  {power_line(budget)}")
-    if not one.budgets:
+    if not assessment.budgets:
         console.print("  the GPUs' limits are not known")
-    elif not one.budgets[0].supplies:
+    elif not assessment.budgets[0].supplies:
         console.print("  Power supplies unknown: set psus: [750, 750] in the inventory.")
-    _verdict(console, one)
+    _verdict(console, assessment)
 
 
 def power_line(budget: Budget) -> str:
     """Return a budget in a line: what is asked for, and what each supply has of it."""
     asked = f"{budget.name}: {budget.watts:.0f} W"
     shares = "; ".join(
-        f"PSU {at + 1} of {one.rated:.0f} W carries {one.used:.0f} of {one.usable:.0f} W"
-        f"{'' if one.carries else ', TOO MUCH'}"
-        for at, one in enumerate(budget.supplies)
+        f"PSU {at + 1} of {supply.rated:.0f} W carries {supply.used:.0f} of {supply.usable:.0f} W"
+        f"{'' if supply.carries else ', TOO MUCH'}"
+        for at, supply in enumerate(budget.supplies)
     )
     return f"{asked}; {shares}" if shares else asked
 
 
-def _verdict(console: Console, one: Assessment) -> None:
+def _verdict(console: Console, assessment: Assessment) -> None:
     _title(console, "Verdict")
     grid = Grid(console, LABEL)
     for label, what, reasons in (
-        ("system", one.verdict.system, one.verdict.system_why),
-        ("board", one.verdict.board, one.verdict.board_why),
+        ("system", assessment.verdict.system, assessment.verdict.system_why),
+        ("board", assessment.verdict.board, assessment.verdict.board_why),
     ):
         grid.add_row(Text(label, "bold"), what, style="bold")
         for reason in reasons:
             grid.add_row("", reason, style="dim")
-    for at, option in enumerate(one.verdict.options):
+    for at, option in enumerate(assessment.verdict.options):
         lanes = f"{option.lanes:>3}  {option.name}: {', '.join(option.links)}"
         grid.add_row("" if at else "lanes", lanes)
         if option.how:
@@ -73,7 +73,7 @@ def _verdict(console: Console, one: Assessment) -> None:
 
 
 def _findings(console: Console, findings: Sequence[Finding], everything: bool) -> None:
-    shown = [one for one in findings if everything or one.status != "ok"]
+    shown = [finding for finding in findings if everything or finding.status != "ok"]
     advised: set[str] = set()  # the same advice is given once
     grid = Grid(console, STATUS)
     for one in together(shown):

@@ -69,8 +69,8 @@ def judge_rig(
 def _system(
     refusals: Sequence[Refusal], findings: Sequence[Finding], table: Mapping[str, Any]
 ) -> tuple[System, list[str]]:
-    reinstall_reasons = [one.why for one in refusals if one.name in table["reinstall"]]
-    critical = [one for one in findings if one.status == "critical"]
+    reinstall_reasons = [refusal.why for refusal in refusals if refusal.name in table["reinstall"]]
+    critical = [finding for finding in findings if finding.status == "critical"]
     intruded = [one for one in critical if one.check in table["intrusion"]]
     if intruded:
         reinstall_reasons.append("another person had root access, so no file on it can be trusted:")
@@ -78,7 +78,7 @@ def _system(
     if reinstall_reasons:
         return "reinstall", reinstall_reasons
     hurt = [one for one in critical if one.check in table["fix"]]
-    mend = [one.why for one in refusals]
+    mend = [refusal.why for refusal in refusals]
     mend += [f"{one.check}, {one.subject}: {one.reading}" for one in together(hurt)]
     if mend:
         return "fix, then convert in place", mend

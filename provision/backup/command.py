@@ -64,11 +64,13 @@ def backup(context: FleetContext, flags: Flags) -> None:
         raise Exit(code=worst)
 
 
-def copied(host: str, one: FetchedCopy) -> str:
+def copied(host: str, fetched_copy: FetchedCopy) -> str:
     """Return what `fab backup` prints about one rig's copy."""
-    lines = [f"{host}: {shown_path(one.copy.where)}, {one.copy.size / 1e6:.1f} MB"]
-    if one.older:
-        where = shown_path(str(one.older))
+    lines = [
+        f"{host}: {shown_path(fetched_copy.copy.where)}, {fetched_copy.copy.size / 1e6:.1f} MB"
+    ]
+    if fetched_copy.older:
+        where = shown_path(str(fetched_copy.older))
         lines.append(f"  the copy that was there differs, and is in {where} now")
     return "\n".join(lines)
 
@@ -136,8 +138,8 @@ def status(context: FleetContext, flags: Flags) -> None:
         )
     console = Terminal(quiet=flags.json)
 
-    def show_one(host: str, one: StoredBackup) -> None:
-        print_status(console, host, one, copies[host], older[host])
+    def show_one(host: str, stored_backup: StoredBackup) -> None:
+        print_status(console, host, stored_backup, copies[host], older[host])
 
     if worst := show_answers(found, show_one):
         raise Exit(code=worst)
@@ -168,12 +170,13 @@ def print_status(
         console.print(f"  fab backup -H {host} keeps a copy here")
 
 
-def _line(one: StoredBackup) -> str:
-    if one.state == "none" or one.made is None:
+def _line(backup: StoredBackup) -> str:
+    if backup.state == "none" or backup.made is None:
         return "none"
-    made = time.strftime("%Y-%m-%d %H:%M", time.localtime(one.made))
-    bad = f": {', '.join(one.bad)}" if one.bad else ""
-    return f"{shown_path(one.where)}, {one.size / 1e6:.1f} MB, {made}, {one.state}{bad}"
+    made = time.strftime("%Y-%m-%d %H:%M", time.localtime(backup.made))
+    bad = f": {', '.join(backup.bad)}" if backup.bad else ""
+    size = f"{backup.size / 1e6:.1f} MB"
+    return f"{shown_path(backup.where)}, {size}, {made}, {backup.state}{bad}"
 
 
 def _each(

@@ -164,12 +164,12 @@ def remove(shell: RootShell) -> None:
     _done(shell.run(f"rm -rf {BESIDE}"), BESIDE)
 
 
-def _names(one: StoredBackup) -> list[str]:
+def _names(stored_backup: StoredBackup) -> list[str]:
     """Return its files, the checksums last: what is cut off has none."""
-    bad = [name for name in one.files if not re.match(stored.NAME, name)]
+    bad = [name for name in stored_backup.files if not re.match(stored.NAME, name)]
     if bad:
         raise DeeprigError(f"a backup has no file of this name: {bad[0]!r}")
-    return sorted(one.files, key=lambda name: (name == SUMS, name))
+    return sorted(stored_backup.files, key=lambda name: (name == SUMS, name))
 
 
 def _done(done: Done, what: str) -> None:

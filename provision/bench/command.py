@@ -172,14 +172,14 @@ def bench(context: FleetContext, flags: Flags, request: Request) -> None:
 
 def _name_cause(results: Sequence[BenchResult]) -> list[BenchResult]:
     """Return the results; a rig that was stopped because another failed reports that."""
-    because = next((one.host for one in results if one.status > 0), None)
+    because = next((result.host for result in results if result.status > 0), None)
     if because is None:
         return list(results)
     return [
-        replace(one, error=DeeprigError(f"ended, since {because} could not go on"))
-        if one.status == ENDED and one.document is None
-        else one
-        for one in results
+        replace(result, error=DeeprigError(f"ended, since {because} could not go on"))
+        if result.status == ENDED and result.document is None
+        else result
+        for result in results
     ]
 
 

@@ -180,8 +180,9 @@ class Batch:
 def _without_results(frame: dict[str, Any]) -> Any:
     """Return a frame's results with empty values, which are checked separately."""
     results = frame.get("results")
-    if not isinstance(results, list) or not all(isinstance(one, dict) for one in results):
+    if not isinstance(results, list) or not all(isinstance(result, dict) for result in results):
         return results
     return [
-        {**one, "result": {} if isinstance(one.get("result"), dict) else None} for one in results
+        {**result, "result": {} if isinstance(result.get("result"), dict) else None}
+        for result in results
     ]

@@ -36,7 +36,7 @@ def seen_of(made: Checklist, before: Mapping[str, Any]) -> Mapping[str, Any]:
         return before
     return {
         "boot_id": made.case.facts["boot_id"],
-        "items": {one.id: one.status for one in made.entries if one.by == "seen"},
+        "items": {entry.id: entry.status for entry in made.entries if entry.by == "seen"},
     }
 
 
@@ -47,7 +47,7 @@ def save(path: Path, name: str, answers: Mapping[str, bool], seen: Mapping[str, 
     content = _read(path)
     content[VARIABLE] = {
         **_mapping(content, VARIABLE),
-        "answers": {one: answers[one] for one in sorted(answers)},
+        "answers": {answer: answers[answer] for answer in sorted(answers)},
         "seen": yaml_source.mark_unsafe(seen),  # the rig's own words
     }
     header = (

@@ -60,7 +60,7 @@ class Checklist:
     def counts(self) -> dict[str, int]:
         """The number of items by status."""
         return {
-            status: sum(one.status == status for one in self.entries)
+            status: sum(entry.status == status for entry in self.entries)
             for status in ("ok", "to do", "open")
         }
 
@@ -69,7 +69,7 @@ class Checklist:
         """What a reboot changed since the last look; empty where there was none."""
         if not self.rebooted:
             return ""
-        moved = [one for one in self.entries if one.moved]
+        moved = [entry for entry in self.entries if entry.moved]
         changes = "; ".join(f"{one.title}: {one.before} -> {one.status}" for one in moved)
         return f"Rebooted since the last look. {changes or 'Nothing changed by it'}."
 
@@ -88,7 +88,7 @@ class Checklist:
             "wanted_width": case.wanted,
             "rebooted": self.rebooted,
             "counts": self.counts,
-            "items": [asdict(one) for one in self.entries],
+            "items": [asdict(entry) for entry in self.entries],
         }
 
 

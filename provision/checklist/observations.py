@@ -76,7 +76,7 @@ def budget(case: RigConfiguration) -> Observation:
         return _unseen("set the supplies in the inventory: psus: [750, 750]")
     names = [f"GPU {at}" for at in range(case.count)]
     planned = power.budget("", list(zip(names, case.limits, strict=True)), case.psus)
-    loads = ", ".join(f"{one.used:.0f} of {one.usable:.0f} W" for one in planned.supplies)
+    loads = ", ".join(f"{supply.used:.0f} of {supply.usable:.0f} W" for supply in planned.supplies)
     if planned.carries:
         return Observation("ok", loads)
     fits = power.fitting_limit(case.count, case.psus)
@@ -89,7 +89,10 @@ def watchdog(case: RigConfiguration) -> Observation:
     """Return whether a USB watchdog is plugged in."""
     if case.facts is None:
         return _unseen()
-    found = [one["product"] or one["id"] for one in case.facts["usb_watchdogs"]]
+    found = [
+        usb_watchdog["product"] or usb_watchdog["id"]
+        for usb_watchdog in case.facts["usb_watchdogs"]
+    ]
     return _ok(not found, ", ".join(found) or "none")
 
 

@@ -77,22 +77,27 @@ def fleet_task(
 
     without: shared flags that mean nothing to it. own_help: help for the verb's own arguments.
     """
-    shared_flags = [one for one in fields(Flags) if one.name not in without]
+    shared_flags = [field for field in fields(Flags) if field.name not in without]
 
     def decorate(body: Callable[..., None]) -> FleetTask:
-        own = [_listed(one) for one in list(inspect.signature(body).parameters.values())[2:]]
+        own = [
+            _listed(parameter)
+            for parameter in list(inspect.signature(body).parameters.values())[2:]
+        ]
         shared = [
             inspect.Parameter(
-                one.name,
+                shared_flag.name,
                 inspect.Parameter.KEYWORD_ONLY,
-                default=list(one.default) if isinstance(one.default, tuple) else one.default,
+                default=list(shared_flag.default)
+                if isinstance(shared_flag.default, tuple)
+                else shared_flag.default,
             )
-            for one in shared_flags
+            for shared_flag in shared_flags
         ]
 
         @functools.wraps(body)
         def call(context: FleetContext, *args: Any, **given: Any) -> None:
-            names = {one.name for one in shared_flags}
+            names = {shared_flag.name for shared_flag in shared_flags}
             flags = Flags(**{name: given.pop(name) for name in names & set(given)})
             body(context, flags, *args, **given)
 
@@ -100,10 +105,13 @@ def fleet_task(
         call.__signature__ = inspect.Signature([context, *own, *shared])  # type: ignore[attr-defined]
         made: FleetTask = task(
             klass=FleetTask,
-            help={**own_help, **{one.name: one.metadata["help"] for one in shared_flags}},
+            help={
+                **own_help,
+                **{shared_flag.name: shared_flag.metadata["help"] for shared_flag in shared_flags},
+            },
             iterable=[
                 *(one.name for one in own if one.default == []),
-                *(one.name for one in shared_flags if one.default == ()),
+                *(shared_flag.name for shared_flag in shared_flags if shared_flag.default == ()),
             ],
             positional=[one.name for one in own if one.default is inspect.Parameter.empty],
             auto_shortflags=False,

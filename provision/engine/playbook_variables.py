@@ -28,4 +28,7 @@ def evaluate_variables(
     known.facts.update(facts)
     (play,) = playbook.load(PLAYBOOKS / f"{name}.yml")
     templar = known.templar(play)
-    return [templar.render(yaml_source.YamlText.given(f"{{{{ {one} }}}}")) for one in variables]
+    return [
+        templar.render(yaml_source.YamlText.given(f"{{{{ {variable} }}}}"))
+        for variable in variables
+    ]

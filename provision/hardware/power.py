@@ -44,7 +44,7 @@ class Budget:
     @property
     def carries(self) -> bool:
         """Whether every supply is enough for what is on it."""
-        return all(one.carries for one in self.supplies)
+        return all(supply.carries for supply in self.supplies)
 
     def document(self) -> dict[str, Any]:
         """As JSON has it."""

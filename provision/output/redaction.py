@@ -125,7 +125,7 @@ def _texts_of_template(
         yield from _texts(_look_up(path, scope), scope, seen)
     for call in tree.find_all(nodes.Filter):
         if call.name in ("default", "d"):
-            yield from (str(one.value) for one in call.args if isinstance(one, nodes.Const))
+            yield from (str(arg.value) for arg in call.args if isinstance(arg, nodes.Const))
 
 
 def _static_path(node: nodes.Node) -> tuple[list[Any], set[int]]:

@@ -33,9 +33,9 @@ def _served(
     model: LanguageModel, rig: Machine, wanted: str, work: Work
 ) -> list[candidates.Candidate]:
     return [
-        one
-        for one in candidates.find_candidates(model, rig, wanted, work)
-        if one.task == "serve" and one.fits and one.memory
+        find_candidate
+        for find_candidate in candidates.find_candidates(model, rig, wanted, work)
+        if find_candidate.task == "serve" and find_candidate.fits and find_candidate.memory
     ]
 
 

@@ -9,17 +9,17 @@ from provision.performance.precision import Bytes
 from provision.performance.step_time import Block
 
 
-def blocks_of(one: Candidate, each: Bytes, rate: float) -> list[Block]:
+def blocks_of(candidate: Candidate, each: Bytes, rate: float) -> list[Block]:
     """Embedding, layers and head as one GPU has them, with seconds of one microbatch.
 
     Gradients are by matrix, as DDP's buckets see them; of LoRA, only the adapters'.
     """
-    model, layout, load = one.model, one.layout, one.load
-    back = compute.backward_share(one.task, one.recompute)
+    model, layout, load = candidate.model, candidate.layout, candidate.load
+    back = compute.backward_share(candidate.task, candidate.recompute)
     forward = compute.layer_flops(model, load.tokens, load.sequence) / layout.tensor / rate
     if layout.form == "expert":  # the GPU with most experts has most tokens
         forward *= experts_held(model, layout) * layout.expert / model.experts
-    full = one.task == "full"
+    full = candidate.task == "full"
     shared = model.attention + model.small
     held = shared + (0 if layout.form == "expert" else max(model.experts, 1) * model.expert)
     matrices = [model.attention / 4] * 4

@@ -163,7 +163,7 @@ def _gemm(document: Mapping[str, Any], notes: list[str]) -> dict[str, float]:
     found = {}
     for precision, dtypes in DTYPES.items():
         entries = [one for one in document.get("gemm", ()) if one["dtype"] in dtypes]
-        right = [one for one in entries if not one.get("wrong_values")]
+        right = [entry for entry in entries if not entry.get("wrong_values")]
         if len(right) < len(entries):
             notes.append(f"some products in {precision} were wrong: not used")
         if not right:

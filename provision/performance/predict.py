@@ -10,14 +10,14 @@ from provision.performance.serving import serve
 from provision.performance.training import train
 
 
-def predict(one: Candidate, rig: Machine, now: Machine) -> Prediction:
+def predict(candidate: Candidate, rig: Machine, now: Machine) -> Prediction:
     """Of a candidate that fits, on cards whose speed is known; `now`: the rig on its own links."""
-    some = [rig.cards[at] for at in rig.best(one.layout.gpus)]
-    network = network_of(rig, now, one.layout.gpus)
-    kind = "fp32" if one.precision == "fp32" and one.task != "qlora" else "bf16"
+    some = [rig.cards[at] for at in rig.best(candidate.layout.gpus)]
+    network = network_of(rig, now, candidate.layout.gpus)
+    kind = "fp32" if candidate.precision == "fp32" and candidate.task != "qlora" else "bf16"
     gemm = now.measured.gemm.get(kind) if now.measured else None
     rate = min(compute.rate(card, kind, gemm) for card in some) * rig.speed
     rate_from = "measured" if gemm else "derived"
-    if one.task == "serve":
-        return serve(one, rig, network, rate, rate_from)
-    return train(one, rig, network, rate, rate_from)
+    if candidate.task == "serve":
+        return serve(candidate, rig, network, rate, rate_from)
+    return train(candidate, rig, network, rate, rate_from)

@@ -198,9 +198,9 @@ def _platform(rig: Machine) -> Iterator[Recommendation]:
 def _boards_of(socket: str) -> str:
     """Return the boards of the table for a socket, as far as more than a claim is known of them."""
     known = [
-        f"{one.vendor} {one.name}"
-        for one in boards.boards()
-        if one.socket == socket and one.confidence != "C" and not one.replace
+        f"{board.vendor} {board.name}"
+        for board in boards.boards()
+        if board.socket == socket and board.confidence != "C" and not board.replace
     ]
     return f". Boards of that socket in boards.yml: {', '.join(known)}" if known else ""
 

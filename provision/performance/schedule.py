@@ -109,7 +109,7 @@ def one_forward_one_backward(
             if position[at] < len(programs[at])
             and (
                 programs[at][position[at]].kind != "wait"
-                or all(one in done for one in programs[at][position[at]].messages)
+                or all(message in done for message in programs[at][position[at]].messages)
             )
         ]
         at = min(able, key=lambda one: clock[one])
@@ -118,7 +118,7 @@ def one_forward_one_backward(
         if action.kind == "compute":
             clock[at] += action.seconds
         elif action.kind == "wait":
-            clock[at] = max([clock[at], *(done[one] for one in action.messages)])
+            clock[at] = max([clock[at], *(done[message] for message in action.messages)])
         for one in action.messages if action.kind == "post" else ():
             posted[one].append(clock[at])
             if len(posted[one]) == 2:

@@ -17,13 +17,13 @@ PROMPT = 2048  # tokens of the prompt whose reading is predicted
 
 
 def serve(
-    one: Candidate, rig: Machine, network: Network, rate: float, rate_from: str
+    candidate: Candidate, rig: Machine, network: Network, rate: float, rate_from: str
 ) -> Prediction:
     """Decoding is bound by reading weights, prefill by arithmetic; messages wait in both."""
-    model, layout, streams = one.model, one.layout, one.load.batch
-    each = precision.bytes_per_parameter(one.task, one.precision)
+    model, layout, streams = candidate.model, candidate.layout, candidate.load.batch
+    each = precision.bytes_per_parameter(candidate.task, candidate.precision)
     cards = [rig.cards[at] for at in rig.best(layout.gpus)]
-    cached = one.memory.cache if one.memory else 0.0
+    cached = candidate.memory.cache if candidate.memory else 0.0
     reading = 0.0
     for card, layers in zip(
         cards, stages(model, layout.stages) * layout.tensor * layout.data, strict=False
@@ -32,14 +32,14 @@ def serve(
         seconds = amount / (card.memory_bandwidth * figures.value("decode_share_of_memory"))
         reading = reading + seconds if layout.stages > 1 else max(reading, seconds)
     token = streams * model.hidden * each.activation
-    flops = compute.served_flops(model, layout, streams, one.load.sequence, streams)
+    flops = compute.served_flops(model, layout, streams, candidate.load.sequence, streams)
     arithmetic = flops / rate
-    sent = _served(one, token)
+    sent = _served(candidate, token)
     done = passed(max(reading, arithmetic), sent, network, layout.stages)
-    prompt = min(PROMPT, one.load.sequence)
+    prompt = min(PROMPT, candidate.load.sequence)
     ahead = passed(
         compute.served_flops(model, layout, prompt, prompt, 1) / rate,
-        _served(one, prompt * model.hidden * each.activation),
+        _served(candidate, prompt * model.hidden * each.activation),
         network,
         layout.stages,
     )
@@ -68,9 +68,9 @@ def passed(compute: float, sent: Sequence[Transfer], network: Network, stages: i
     return StepTime(compute + wire, compute, wire)
 
 
-def _served(one: Candidate, activations: float) -> list[Transfer]:
+def _served(candidate: Candidate, activations: float) -> list[Transfer]:
     """Messages of one forward pass."""
-    model, layout = one.model, one.layout
+    model, layout = candidate.model, candidate.layout
     if layout.form == "tensor":
         return traffic.decode(activations, model.layers, layout.tensor)
     if layout.form == "pipeline":

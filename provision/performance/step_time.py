@@ -52,7 +52,8 @@ def computation(blocks: Sequence[Block], microbatches: int) -> float:
 def serial(compute: float, transfers: Sequence[Transfer], network: Network) -> StepTime:
     """Nothing overlaps: tensor and sequence parallelism, serving."""
     wire = sum(
-        one.count * network.seconds(one.collective, one.ranks, one.size_bytes) for one in transfers
+        transfer.count * network.seconds(transfer.collective, transfer.ranks, transfer.size_bytes)
+        for transfer in transfers
     )
     return StepTime(compute + wire, compute, wire)
 
@@ -104,11 +105,12 @@ def fully_sharded(
     """
     compute = computation(blocks, microbatches)
     gather = [
-        network.seconds("all_gather", ranks, one.weights) if one.weights else 0.0 for one in blocks
+        network.seconds("all_gather", ranks, block.weights) if block.weights else 0.0
+        for block in blocks
     ]
     reduce = [
-        network.seconds("reduce_scatter", ranks, sum(one.gradients)) if one.gradients else 0.0
-        for one in blocks
+        network.seconds("reduce_scatter", ranks, sum(block.gradients)) if block.gradients else 0.0
+        for block in blocks
     ]
     again = [0.0 if one.kept else took for one, took in zip(blocks, gather, strict=True)]
     wire = microbatches * (sum(gather) + sum(again) + sum(reduce))

@@ -38,7 +38,7 @@ class Transfer:
 
 def sent(transfers: Iterable[Transfer]) -> float:
     """Bytes that one GPU sends in a step."""
-    return sum(one.sent for one in transfers)
+    return sum(transfer.sent for transfer in transfers)
 
 
 def buckets(sizes: Sequence[float], most: float, first: float) -> list[tuple[float, int]]:

@@ -18,16 +18,16 @@ from provision.performance.traffic import Transfer
 
 
 def train(
-    one: Candidate, rig: Machine, network: Network, rate: float, rate_from: str
+    candidate: Candidate, rig: Machine, network: Network, rate: float, rate_from: str
 ) -> Prediction:
     """Return one step; `network` is that of the GPUs in use, `rate` their FLOP/s."""
-    model, layout, load = one.model, one.layout, one.load
-    each = precision.bytes_per_parameter(one.task, one.precision)
-    blocks = blocks_of(one, each, rate)
+    model, layout, load = candidate.model, candidate.layout, candidate.load
+    each = precision.bytes_per_parameter(candidate.task, candidate.precision)
+    blocks = blocks_of(candidate, each, rate)
     slowest = min(
         (rig.cards[at] for at in rig.best(layout.gpus)), key=lambda card: card.memory_bandwidth
     )
-    held = one.memory.optimizer / each.optimizer if one.memory else 0.0
+    held = candidate.memory.optimizer / each.optimizer if candidate.memory else 0.0
     optimizer = compute.optimizer_seconds(slowest, held)
     activations = load.tokens * model.hidden * each.activation
     count = load.microbatches
@@ -66,14 +66,14 @@ def train(
         )
         done = step_time.serial(step_time.computation(blocks, count) + optimizer, sent, network)
     else:
-        done, quiet, sent = _pipeline(one, blocks, network, activations, each, optimizer)
+        done, quiet, sent = _pipeline(candidate, blocks, network, activations, each, optimizer)
     tokens = load.tokens * count * layout.data
     bound = bottleneck(done, quiet, sent, network, ARITHMETIC)
     return Prediction(done, tokens / done.seconds, bound, tuple(sent), network, rate, rate_from)
 
 
 def _pipeline(
-    one: Candidate,
+    candidate: Candidate,
     blocks: Sequence[Block],
     network: Network,
     activations: float,
@@ -81,7 +81,7 @@ def _pipeline(
     optimizer: float,
 ) -> tuple[StepTime, float, list[Transfer]]:
     """Pipeline, and 3D: stages whose layers are split further, and which are replicated."""
-    model, layout, count = one.model, one.layout, one.load.microbatches
+    model, layout, count = candidate.model, candidate.layout, candidate.load.microbatches
     inner = traffic.tensor(activations, model.layers, layout.tensor, count)
     wait = step_time.serial(0.0, inner, network).seconds / (
         model.layers * count * 2
@@ -96,7 +96,7 @@ def _pipeline(
             forward += end.forward * here
             backward += end.backward * here
         parts.append(Stage(forward, backward))
-    held = one.memory.gradients / each.gradient if one.memory else 0.0
+    held = candidate.memory.gradients / each.gradient if candidate.memory else 0.0
     gradients = held * each.gradient if layout.data > 1 else 0.0
     together = network.seconds("all_reduce", layout.data, gradients)
     done = step_time.pipelined(parts, count, activations, network, optimizer, together)

@@ -88,7 +88,7 @@ def compare(before: Sequence[Mapping[str, Any]], now: Mapping[str, Any]) -> list
 
 def unjudged(changes: Sequence[MetricChange]) -> str:
     """Return a sentence about values whose noise is not known; empty where there are none."""
-    count = sum(1 for one in changes if one.share is not None and one.noise is None)
+    count = sum(1 for change in changes if change.share is not None and change.noise is None)
     if not count:
         return ""
     return (
@@ -146,7 +146,7 @@ def _sigma(repeats: Sequence[float]) -> float | None:
     if len(repeats) in RANGES:
         return (max(repeats) - min(repeats)) / RANGES[len(repeats)]
     middle = statistics.median(repeats)
-    return MAD_TO_SIGMA * statistics.median(abs(one - middle) for one in repeats)
+    return MAD_TO_SIGMA * statistics.median(abs(repeat - middle) for repeat in repeats)
 
 
 def _apart(low: Mapping[str, Any], high: Sequence[Mapping[str, Any]]) -> bool:

@@ -163,8 +163,10 @@ def print_results(
 def _leave(results: Sequence[ValidationResult], changes: Mapping[str, list[MetricChange]]) -> None:
     """Raise Exit with the highest status, unless it is 0."""
     is_worse = any(change.direction == "worse" for found in changes.values() for change in found)
-    is_critical = any(one.document and one.document["counts"]["critical"] for one in results)
-    statuses = [one.error.status for one in results if one.error is not None]
+    is_critical = any(
+        result.document and result.document["counts"]["critical"] for result in results
+    )
+    statuses = [result.error.status for result in results if result.error is not None]
     if is_critical or is_worse:
         statuses.append(ExitStatus.FINDINGS)
     if statuses:

@@ -25,7 +25,9 @@ def render(document: Mapping[str, Any], changes: Sequence[MetricChange] | None =
         subjects=[(name, list(checks)) for name, checks in subjects],
         bad=[one for one in document["checks"] if one["status"] in ("critical", "warning")],
         figures=figures(document),
-        changes=None if changes is None else [one for one in changes if one.direction != "same"],
+        changes=None
+        if changes is None
+        else [change for change in changes if change.direction != "same"],
         compared=len(changes or ()),
         unjudged=unjudged(changes or ()),
     )
@@ -38,7 +40,7 @@ def figures(document: Mapping[str, Any]) -> list[tuple[str, str]]:
     found = []
     if bench and bench["collectives"]:
         limits = [row.get("minimum") for row in rows.get("load::collectives", [])]
-        smallest = min((one for one in limits if one), default=None)
+        smallest = min((limit for limit in limits if limit), default=None)
         title = f"Collectives by {bench['backend']}, {bench['ranks']} ranks"
         found.append((title, plots.collectives(bench, smallest)))
     for check, title, unit, scale in (

@@ -23,12 +23,12 @@ def collectives(bench: Mapping[str, Any], minimum: float | None) -> str:
         y_title="bus bandwidth, GB/s",
     )
     lines = {
-        one["collective"]: [
+        collective["collective"]: [
             (size["size_bytes"], size["bus_bandwidth_bytes_per_second"] / 1e9)
-            for size in sorted(one["sizes"], key=lambda size: size["size_bytes"])
+            for size in sorted(collective["sizes"], key=lambda size: size["size_bytes"])
             if size["bus_bandwidth_bytes_per_second"] > 0
         ]
-        for one in bench["collectives"]
+        for collective in bench["collectives"]
     }
     points = [point for line in lines.values() for point in line]
     if not points:

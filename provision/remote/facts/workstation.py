@@ -16,8 +16,8 @@ def workstation(tree: Tree) -> list[str]:
     # A mouse or a UPS has a battery, too: its scope in sysfs is a device.
     supplies = [f"/sys/class/power_supply/{name}" for name in tree.names("/sys/class/power_supply")]
     if any(
-        tree.line(f"{one}/type") == "Battery" and tree.line(f"{one}/scope") != "Device"
-        for one in supplies
+        tree.line(f"{supply}/type") == "Battery" and tree.line(f"{supply}/scope") != "Device"
+        for supply in supplies
     ):
         evidence.append("it has a battery")
     # The kernel cuts a process's name after 15 characters.
