@@ -72,9 +72,9 @@ def test_every_number_of_a_shape() -> None:
 
 
 def test_tolerances() -> None:
-    said = re.search(r"explains is (\S+) in float32 and (\S+) in bfloat16", TEXT)
-    assert said
-    assert [float(text) for text in said.groups()] == [
+    stated = re.search(r"explains (\S+) in float32 and (\S+) in bfloat16", TEXT)
+    assert stated
+    assert [float(text) for text in stated.groups()] == [
         TOLERANCE[torch.float32],
         TOLERANCE[torch.bfloat16],
     ]

@@ -349,7 +349,7 @@ def test_a_tool_that_fails(install: Callable[[str, str], None]) -> None:
     install("all_reduce_perf", "echo no CUDA-capable device >&2; exit 3")
     install("nvbandwidth", "exec sleep 60")
     run: Any = RecordingRunner()
-    run.left = lambda: 0.2
+    run.remaining_seconds = lambda: 0.2 if run.document["tools"] else 60.0
     nvidia_tools.run(run, {"size_bytes": 64})
     reasons = {entry["tool"]: (entry["agrees"], entry["reason"]) for entry in run.document["tools"]}
     assert reasons["all_reduce_perf"] == (None, "ended with status 3: no CUDA-capable device")
