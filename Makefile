@@ -88,10 +88,11 @@ sbom: $(VENV)/.dev   ## Bills of materials (CycloneDX) of what users and rigs in
 lint: lint-python lint-playbooks   ## ruff, mypy, ansible-lint
 
 lint-python: $(VENV)/.dev
-	@echo "== ruff, mypy"
+	@echo "== ruff, mypy, plain English"
 	$(VENV)/bin/ruff check -q .
 	$(VENV)/bin/ruff format -q --check .
 	$(VENV)/bin/mypy
+	$(VENV)/bin/python -m lab.plain_english
 
 # ansible-lint takes half a minute, and depends on nothing but the playbooks.
 lint-playbooks: $(VENV)/.playbooks

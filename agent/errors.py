@@ -4,4 +4,4 @@ from __future__ import annotations
 
 
 class ConfigurationError(Exception):
-    """A flag or a file is invalid; the text says what is wrong, where, and what to write."""
+    """A flag or a file is invalid; the text has the error, its place, and what to write."""

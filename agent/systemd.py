@@ -24,7 +24,7 @@ def notify_systemd(state: str) -> None:
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel:
             channel.sendto(state.encode(), address)
-    except OSError:  # systemd misses the message, and acts as the unit says
+    except OSError:  # systemd misses the message, and follows the unit's settings
         pass
 
 

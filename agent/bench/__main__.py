@@ -104,7 +104,7 @@ def parse_arguments(words: Sequence[str]) -> argparse.Namespace:
 
 
 def _find_folder_problem(folder: Path) -> str:
-    """Return why a folder can not be written to, before the run starts; empty if it can."""
+    """Return why a folder cannot be written to, before the run starts; empty if it can."""
     if not folder.is_dir():
         return f"{folder} is not a folder"
     try:

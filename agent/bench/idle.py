@@ -39,7 +39,7 @@ def format_utilization(utilization: Mapping[str, int]) -> str:
 
 
 def read_name(pid: int) -> str:
-    """Return a process's name; that of another container's process can not be read."""
+    """Return a process's name; that of another container's process cannot be read."""
     try:
         return Path(f"/proc/{pid}/comm").read_text().strip()
     except OSError:
@@ -70,7 +70,7 @@ def main() -> int:
 
         pynvml.nvmlInit()
     except Exception as error:  # no such module, or whatever it raises without a driver
-        print(f"can not check whether the GPUs are idle: {error}", file=sys.stderr)
+        print(f"cannot check whether the GPUs are idle: {error}", file=sys.stderr)
         return 0 if once else 1  # without a driver no program uses a GPU
     started = False
     own: set[int] = set()  # since the start: NVML lists a process for a moment after its end

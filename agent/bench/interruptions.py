@@ -74,7 +74,7 @@ class InterruptionMonitor:
         ):
             assert self._gpu_monitor.stdout is not None
             select.select([self._gpu_monitor.stdout], [], [], left)
-            if self._gpu_monitor.poll() is not None:  # it can not look; its error message says why
+            if self._gpu_monitor.poll() is not None:  # it prints the reason
                 break
             self.find_other_programs()
         return self.find_other_programs()
@@ -88,7 +88,7 @@ class InterruptionMonitor:
         """End the process that watches the GPUs."""
         if self._gpu_monitor is not None:
             self._gpu_monitor.kill()
-            # A driver call that hangs in the kernel can not be killed; do not wait for it.
+            # A driver call that hangs in the kernel cannot be killed; do not wait for it.
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._gpu_monitor.wait(KILL_SECONDS)
 

@@ -70,7 +70,7 @@ class JobListener:
         """A line of output."""
 
     def unusable(self, part: str, message: str, advice: str) -> None:
-        """The part can not run here; end() follows."""
+        """The part cannot run here; end() follows."""
 
     def end(self, part: str, wrong: Sequence[str]) -> None:
         """A part ends; `wrong` describes wrong values."""

@@ -140,7 +140,7 @@ def round_up(number: int, factor: int) -> int:
 
 
 def find_skip_reason(part: str, resources: Resources) -> str:
-    """Return why a part can not run here; empty if it can."""
+    """Return why a part cannot run here; empty if it can."""
     if part in ON_GPUS and resources.backend != "nccl":
         return "needs NVIDIA GPUs and NCCL"
     if part not in ALONE and resources.ranks < 2:

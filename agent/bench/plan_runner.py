@@ -42,7 +42,7 @@ class PlanRunner(JobListener):
         self._jobs = 0
 
     def run(self) -> None:
-        """Run all parts in order, after reporting those that can not run."""
+        """Run all parts in order, after reporting those that cannot run."""
         for part in self._plan.parts:
             if part.skipped:
                 self._skip(part.name, part.skipped)

@@ -1,7 +1,7 @@
 """Messages of ranks to the launcher: each rank writes JSON lines to a file.
 
 {"pid": 1} first · {"part": "ddp"} a part begins · {"end": "ddp", "wrong": […]} it ends ·
-{"unusable": "…", "advice": "…"} it can not run · {"at": "step 3"} progress · {"line": "…"} a line
+{"unusable": "…", "advice": "…"} it cannot run · {"at": "step 3"} progress · {"line": "…"} a line
 of output · {"done": true} the last message, or {"raised": 5.0} if an exception ends the rank (on
 the rig's monotonic clock). Unlike a pipe, a file outlives its rank and never blocks it.
 """
@@ -51,7 +51,7 @@ class ProgressWriter:
         self._write({"end": part, "wrong": list(wrong)})
 
     def unusable(self, message: str, advice: str) -> None:
-        """Report that the current part can not run here."""
+        """Report that the current part cannot run here."""
         if self._file is None:
             print(f"{message}. {advice}", flush=True, file=sys.stderr)
         self._write({"unusable": message, "advice": advice})

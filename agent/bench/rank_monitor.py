@@ -143,7 +143,7 @@ def _is_complete(stack: Path) -> bool:
 
 
 def read_tail(file: Path, most: int) -> str:
-    """Return the last characters of a file; empty if it can not be read."""
+    """Return the last characters of a file; empty if it cannot be read."""
     try:
         return file.read_text(errors="replace")[-most:]
     except OSError:

@@ -23,7 +23,7 @@ class Reporter(Protocol):
         """A part ended: ok, skipped or failed."""
 
     def refused(self, message: str, advice: str) -> None:
-        """The run can not start; the document has the same problem."""
+        """The run cannot start; the document has the same problem."""
 
     def document(self, document: Mapping[str, Any]) -> None:
         """The run is over."""

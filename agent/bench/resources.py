@@ -74,7 +74,7 @@ def find_resources(request: ResourceRequest) -> tuple[Resources, RigGroup]:
 
 
 def probe_torch() -> Probe:
-    """Return the output of torch_probe.py. Raises UnusableError if PyTorch can not be loaded."""
+    """Return the output of torch_probe.py. Raises UnusableError if PyTorch cannot be loaded."""
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as errors:
         process = subprocess.Popen(
             [sys.executable, "-m", "agent.bench.torch_probe"],
@@ -105,7 +105,7 @@ def parse_probe(output: bytes) -> Probe:
 
 
 def find_rigs(request: ResourceRequest) -> RigGroup:
-    """Return the rigs and their rendezvous. Raises UnusableError if it can not be used."""
+    """Return the rigs and their rendezvous. Raises UnusableError if it cannot be used."""
     if request.nodes == 1:
         return RigGroup(interface=request.interface)
     host, colon, port = request.rendezvous.rpartition(":")
@@ -122,7 +122,7 @@ def find_rigs(request: ResourceRequest) -> RigGroup:
         address = find_local_address(host, int(port))
         if address.startswith(OWN_NAME):
             raise UnusableError(
-                f"{host} is {address} here, which other rigs can not reach",
+                f"{host} is {address} here, which other rigs cannot reach",
                 "Use the address of the rig with --node-rank 0 (ansible_host in the inventory).",
             )
         if request.node_rank == 0:

@@ -1,7 +1,7 @@
 """Whether one value is good enough: every such judgement of the project is made here.
 
 Pure functions of numbers; the agent, `fab validate` (tests/rig), the checklist and the assessment
-of used cards call them. None stands for a value that is unknown. Limits that the hardware does not
+of used cards call them. None means that a value is unknown. Limits that the hardware does not
 report are in tables/thresholds.yml, and can be overridden for a rig.
 """
 

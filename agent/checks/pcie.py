@@ -48,7 +48,7 @@ def explain_width(context: CheckContext, path: PciePath) -> str:
         return "dropped"
     if path.width == RISER_WIDTH:
         return "riser"
-    if path.width == path.max_width:  # its narrowest device can not be wider
+    if path.width == path.max_width:  # its narrowest device cannot be wider
         return "made"
     return "slot"
 

@@ -96,7 +96,7 @@ class GpuReader:
             set()
         )  # calls that this card or library does not support
         self._fields = tuple((number, 0) for number in FIELDS)  # with their scope
-        # Errors after which the GPU can not be read any more.
+        # Errors after which the GPU cannot be read any more.
         self._fatal = {
             nvml.NVML_ERROR_GPU_IS_LOST,
             nvml.NVML_ERROR_UNINITIALIZED,

@@ -2,7 +2,7 @@
 
 Each sample polls once. A GPU that does not answer by the deadline counts as hung in this sample;
 the readings of the others are used. When no GPU answers any more, the process is replaced: after an
-upgrade it still uses the library that it began with, and a hanging call can not be cancelled.
+upgrade it still uses the library that it began with, and a hanging call cannot be cancelled.
 """
 
 from __future__ import annotations
@@ -270,7 +270,7 @@ class NvmlProcess:
             self._fail("unresponsive", detail, retry_in=0.0)
 
     def _ended(self) -> None:
-        """Handle a closed output: the process was killed, or reported why it can not work."""
+        """Handle a closed output: the process was killed, or reported why it cannot work."""
         state = self._driver.state if self._driver else "starting"
         detail = self._driver.detail if self._driver else ""
         self._end()

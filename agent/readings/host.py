@@ -18,7 +18,7 @@ REBOOT_FILES = ("/run/reboot-required", "/var/run/reboot-required")
 
 @dataclass(frozen=True)
 class HostReading:
-    """Sizes in bytes, frequencies in hertz, times in Unix seconds. None: can not be read.
+    """Sizes in bytes, frequencies in hertz, times in Unix seconds. None: cannot be read.
 
     disk_size_bytes, disk_free_bytes: by folder; free is what users other than root can use.
     cpu_throttles: how often heat slowed a core or package down since boot (Intel only).
@@ -141,7 +141,7 @@ def read_disk(folder: Path) -> tuple[int, int] | None:
 
 
 def read_text(file: Path) -> str:
-    """Return a file's text, stripped; empty if it can not be read."""
+    """Return a file's text, stripped; empty if it cannot be read."""
     try:
         return file.read_text(errors="replace").strip()
     except OSError as error:
@@ -150,7 +150,7 @@ def read_text(file: Path) -> str:
 
 
 def read_number(file: Path) -> int | None:
-    """Return the number in a file; None if it can not be read."""
+    """Return the number in a file; None if it cannot be read."""
     try:
         return int(read_text(file))
     except ValueError:

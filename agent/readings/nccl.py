@@ -1,7 +1,7 @@
 """Results of collective benchmarks, which runs write to /var/lib/deeprig/nccl.
 
 Each run writes one JSON file, `NAME.json`, under another name and renames it; docs/nccl-results.md
-describes format FORMAT_VERSION. A file that can not be read is ignored, and reported with the
+describes format FORMAT_VERSION. A file that cannot be read is ignored, and reported with the
 reason. The newest result of each collective, backend and number of ranks is used.
 """
 
@@ -156,7 +156,7 @@ def read_file(path: Path) -> FileContent:
 
 
 def explain(error: OSError) -> str:
-    """Return why a file can not be read."""
+    """Return why a file cannot be read."""
     return error.strerror or "can't be read"
 
 

@@ -85,7 +85,7 @@ class PciePort:
 class PcieBar:
     """A window of a device's memory in the machine's addresses: region number, start, bytes.
 
-    largest: the most bytes that the window can have (Resizable BAR); None if the card can not
+    largest: the most bytes that the window can have (Resizable BAR); None if the card cannot
     resize it, or the kernel is older than 6.1.
     """
 
@@ -235,7 +235,7 @@ def read_bars(device: str) -> tuple[PcieBar, ...]:
 
 
 def _largest(device: str, region: int) -> int | None:
-    """Read `resourceN_resize`, a mask in hexadecimal: bit n stands for 2^n MiB."""
+    """Read `resourceN_resize`, a mask in hexadecimal: bit n means 2^n MiB."""
     mask = _text(device, f"resource{region}_resize") or "0"
     return 1 << (int(mask, 16).bit_length() - 1 + 20) if int(mask, 16) else None
 

@@ -44,7 +44,7 @@ class ValidationReader:
         self._validation: Validation | None = None
 
     def read(self) -> Validation | None:
-        """Return the summary; None if the file is missing or can not be read."""
+        """Return the summary; None if the file is missing or cannot be read."""
         try:
             status = self._file.stat()
             stamp = (status.st_mtime_ns, status.st_size)

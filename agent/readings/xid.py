@@ -91,14 +91,14 @@ class XidCounter:
 
 
 class KernelLog:
-    """The kernel's messages from now on. Without access to them there are no messages."""
+    """The kernel's messages from now on. Without access it yields nothing."""
 
     def __init__(self, file: str = "/dev/kmsg") -> None:
         self._rest = b""
         self._file: int | None = None
         with suppress(OSError):
             self._file = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-            os.lseek(self._file, 0, os.SEEK_END)  # a pipe can not seek, and needs not to
+            os.lseek(self._file, 0, os.SEEK_END)  # a pipe cannot seek, and needs not to
 
     @property
     def is_readable(self) -> bool:

@@ -149,7 +149,7 @@ def find_subjects(sample: Sample) -> dict[str, list[Subject]]:
 def find_slots(sample: Sample) -> Iterator[Subject]:
     """Yield a subject for each GPU's place on the bus.
 
-    A GPU that left the bus keeps its Xids: the one that explains why it left may have come after
+    A GPU that left the bus keeps its Xids: the Xid that explains why it left may have come after
     the last scrape that saw the GPU.
     """
     xids: dict[str, dict[str, int]] = {}

@@ -156,7 +156,7 @@ class Sampler:
         self, gpu: PcieGpu, poll: NvmlPoll, ports: dict[str, PortReading], wall: float
     ) -> GpuState:
         before = self._gpus.get(gpu.address, GpuState(gpu.address))
-        # Without a driver there are no answers.
+        # Without a driver, no GPU answers.
         answer = poll.gpus.get(gpu.address) or GpuAnswer(problem="driver")
         if answer.reading is not None:
             reading = answer.reading

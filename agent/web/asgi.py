@@ -13,6 +13,7 @@ from agent.web.messages import HttpRequest, HttpResponse, error
 Scope = Mapping[str, Any]
 Receive = Callable[[], Awaitable[Mapping[str, Any]]]
 Send = Callable[[Mapping[str, Any]], Awaitable[None]]
+Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 Answer = HttpResponse | Awaitable[HttpResponse]
 Handler = Callable[[HttpRequest], Answer]
 

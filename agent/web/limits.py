@@ -19,7 +19,7 @@ class ClientLimits:
 
     connections: open at a time. connections_per_address: of them, from one address (slots.py).
     connections_from_loopback: of them, from this machine, where a reverse proxy or an SSH tunnel
-    connects for many clients; fewer than all, so that a user of the rig can not take every slot.
+    connects for many clients; fewer than all, so that a user of the rig cannot take every slot.
     accept_retry_seconds: after the kernel refused a connection for lack of descriptors or memory.
 
     handshake_seconds: from the connection to the end of the TLS handshake. request_seconds: for a

@@ -12,15 +12,15 @@ import logging
 import os
 import socket
 import ssl
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from contextlib import suppress
 from functools import partial
 from http import HTTPStatus
-from typing import Any
 
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
+from agent.web.asgi import Application
 from agent.web.connection import Connection
 from agent.web.limits import ClientLimits
 from agent.web.messages import error
@@ -62,7 +62,7 @@ class Server:
 
     def __init__(
         self,
-        application: Any,
+        application: Application,
         sockets: Sequence[socket.socket],
         limits: ClientLimits,
         tls: ssl.SSLContext | None = None,
@@ -101,7 +101,7 @@ class Server:
         for listening in self._sockets:
             listening.close()
 
-    def _start_task(self, work: Any) -> asyncio.Task[None]:
+    def _start_task(self, work: Coroutine[object, None, None]) -> asyncio.Task[None]:
         task: asyncio.Task[None] = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

@@ -1,7 +1,7 @@
 """Limits the number of connections, in total and per client address.
 
 A connection takes a slot when it is accepted. A new client always gets a slot if another connection
-can be closed for it. The connection that is closed is the one that has waited longest for its
+can be closed for it. The server closes the connection that has waited longest for its
 client, among those of the address with the most connections: crowds of silent, slow or idle clients
 displace each other.
 """

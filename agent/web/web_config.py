@@ -2,7 +2,7 @@
 
 The agent reads the file again when it changes: new users, headers and certificates are valid from
 the next request or connection on. If the file becomes invalid, the last valid content stays in use.
-Other changes of tls_server_config need a restart, which a log message says.
+Other changes of tls_server_config need a restart; a log message reports that.
 """
 
 from __future__ import annotations
@@ -216,7 +216,7 @@ class WebConfigFile:
         return f"{file}: {change} by a restart" if change else None
 
     def _describe_pending(self, new: TlsConfig | None) -> str:
-        """Return what a listening server can not change; empty if nothing of it changed."""
+        """Return what a listening server cannot change; empty if nothing of it changed."""
         old = self.config.tls
         if new is None or old is None:
             return "" if new is old else "TLS is switched on or off only"

@@ -91,7 +91,10 @@ class TaskPreparer:
 
     def prepare(self, play: Play, task: Task) -> QueuedTask | Control:
         """Return a task, rendered. Raises RenderError, OptionError."""
-        queued = QueuedTask(play, task, become_user=self._become_user(play, task))
+        user = self._become_user(play, task)
+        if isinstance(user, Unknown):
+            return self.settle(play, task, Result(unknown=user.reason))
+        queued = QueuedTask(play, task, become_user=user)
         if task.loop is None:
             call = self._call(queued, 0)
             if isinstance(call, Control):
@@ -127,7 +130,8 @@ class TaskPreparer:
         task = Task("Gathering Facts", "setup", args, play.position, play.scope)
         options = normalize("setup", module_registry.options("setup"), {})
         call = ModuleCall(unit=self.unit(task, "setup", options))
-        return QueuedTask(play, task, [call], self._become_user(play, task))
+        user = self._become_user(play, task)  # nothing of this play is unknown yet
+        return QueuedTask(play, task, [call], None if isinstance(user, Unknown) else user)
 
     def unit(
         self,
@@ -166,14 +170,15 @@ class TaskPreparer:
         self._send_queue()
         return True
 
-    def _become_user(self, play: Play, task: Task) -> str | None:
+    def _become_user(self, play: Play, task: Task) -> str | Unknown | None:
         if not task.scope.become:
             return None
         user = task.scope.become_user
         if not user:
             return "root"
         self._wait_for(QueuedTask(play, task), names_in(user))
-        return str(self._variables.templar(play, task).render(user))
+        rendered = self._variables.templar(play, task).render(user)
+        return rendered if isinstance(rendered, Unknown) else str(rendered)
 
     # -- loops
 
@@ -241,9 +246,10 @@ class TaskPreparer:
             call.result = Result(unknown=wanted.reason)
             return self._label(call, task, templar)
         is_free = module_registry.takes_anything(task.module)
-        if is_free and task.args.keys() & self._variables.in_flight:
+        is_overtaken = is_free and bool(task.args.keys() & self._variables.in_flight)
+        if is_overtaken:
             self._send_queue()  # a result on its way would overwrite what set_fact sets
-        if self._wait_for(queued, self._names_of_call(task), variables):
+        if self._wait_for(queued, self._names_of_call(task), variables) or is_overtaken:
             templar = self._variables.templar(queued.play, task, **variables)
         self._label(call, task, templar)
         rendered = self._render(task, templar)
@@ -296,8 +302,8 @@ class TaskPreparer:
                 value = task.args[option]
                 names |= names_in_conditions(value if isinstance(value, list) else (value,))
         if module_registry.action(task.module) is not None:  # may be judged at once
-            names |= names_in_conditions((*(task.changed_when or ()), *(task.failed_when or ())))
-            names -= {task.register} if task.register else set()
+            judged = names_in_conditions((*(task.changed_when or ()), *(task.failed_when or ())))
+            names |= judged - {task.register}  # there it is the task's own result
         return names
 
     def _label(self, call: ModuleCall, task: Task, templar: Templar) -> ModuleCall:

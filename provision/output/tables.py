@@ -15,7 +15,7 @@ UNLIMITED = 10_000  # columns: cells are wrapped before, so that paths and optio
 
 
 class Grid:
-    """A table without lines: columns of fixed widths, and a last one that wraps at blanks."""
+    """A table without lines: columns of fixed widths, and a last column that wraps at blanks."""
 
     def __init__(self, console: Console, *widths: int, indent: int = 2) -> None:
         self._console = console

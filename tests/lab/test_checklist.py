@@ -28,7 +28,7 @@ def read_items(inventory: Path, *words: str) -> dict[str, dict[str, Any]]:
 
 def test_what_the_bios_does_is_seen_after_the_reboot(target: Rig, inventory: Path) -> None:
     first = run_checklist(inventory, "--answer", "riser-power=yes", "--answer", "fans=no")
-    first.assert_shows("B450 Steel Legend", "splits no lanes", "[ ] Above 4G decoding on")
+    first.assert_shows("B450 Steel Legend", "does not split lanes", "[ ] Above 4G decoding on")
     first.assert_shows("0000:08:00.0 has x1 of", "[x] No riser powered by SATA (by your answer)")
     before = read_items(inventory)
     assert before["above-4g"]["status"] == "to do"

@@ -157,7 +157,7 @@ def test_a_damaged_backup_restores_nothing(target: Rig, inventory: Path) -> None
     target.run(f"rm -rf {FOLDER}")
     gone = fab(inventory, NAME, "restore")
     assert gone.status == 2
-    gone.assert_shows("There is no backup", "--source")
+    gone.assert_shows("has no backup", "--source")
     run_verb(inventory, "restore", "--source", str(ROOT / "backups" / NAME))
     assert target.run("test -e /hive/bin && dpkg-query -W hive", check=False).returncode == 0
 

@@ -38,8 +38,8 @@ class Watch(threading.Thread):
 
 @pytest.fixture(
     scope="module",
-    # PyTorch's step takes longest, and knows no secret.
-    params=[("--skip-tags", "pytorch"), pytest.param((), marks=pytest.mark.extended)],
+    # The step of PyTorch takes longest and uses no secret; the last step checks PyTorch.
+    params=[("--skip-tags", "pytorch,check"), pytest.param((), marks=pytest.mark.extended)],
     ids=["without PyTorch", "all steps"],
 )
 def steps(request: pytest.FixtureRequest) -> tuple[str, ...]:

@@ -41,7 +41,7 @@ def metrics() -> set[str]:
 
 
 def rules() -> Iterator[dict[str, Any]]:
-    """Every rule of every file; `file` and `group` say where it stands."""
+    """Every rule of every file; `file` and `group` are its place."""
     for path in RULE_FILES:
         for group in yaml.safe_load(path.read_text())["groups"]:
             for rule in group["rules"]:

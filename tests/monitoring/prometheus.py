@@ -1,4 +1,4 @@
-"""A Prometheus of our own for a few seconds, on 127.0.0.1."""
+"""A Prometheus for a few seconds, on 127.0.0.1."""
 
 from __future__ import annotations
 

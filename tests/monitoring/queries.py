@@ -39,7 +39,7 @@ def raw_queries(path: Path) -> Iterator[Query]:
     for variable in document["templating"]["list"]:
         if variable["type"] == "query":
             found = LABEL_VALUES.fullmatch(variable["query"]["query"])
-            assert found, f"{path.name}: ${variable['name']} is no label_values(series, label)"
+            assert found, f"{path.name}: ${variable['name']} is not label_values(series, label)"
             expr = f"group by ({found['label']}) ({found['series']})"
             yield Query(path.stem, f"${variable['name']}", expr)
     for panel in document["panels"]:

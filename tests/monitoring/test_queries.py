@@ -88,7 +88,7 @@ def test_rules_are_evaluated_without_errors(watched: Watched) -> None:
 
 @pytest.mark.parametrize("record", sorted(records()))
 def test_every_recording_rule_gives_series(watched: Watched, record: str) -> None:
-    # Only a riser board with a switch of its own has a fourth and fifth step.
+    # Only a riser board with its own switch has a fourth and fifth step.
     if not record.endswith((":step4", ":step5")):
         assert eventually(lambda: watched.server.query(record))
 
@@ -100,7 +100,7 @@ def alerts(watched: Watched, instance: str) -> list[dict[str, dict[str, str]]]:
 
 
 def test_a_well_rig_gives_no_alert(watched: Watched) -> None:
-    """With a GPU that idles at 2.5 GT/s, and one that runs at its power limit."""
+    """With a GPU that idles at 2.5 GT/s, and another at its power limit."""
     eventually(lambda: not alerts(watched, watched.well))
     assert [alert["labels"] for alert in alerts(watched, watched.well)] == []
 

@@ -48,7 +48,7 @@ def test_promtool_tests_the_rules(path: Path) -> None:
 
 
 def test_a_wrong_threshold_is_noticed(tmp_path: Path) -> None:
-    """promtool's tests can fail: they do when a rule says something else."""
+    """promtool's tests can fail: they do when a rule differs."""
     for path in RULE_FILES:
         text = path.read_text().replace("deeprig_gpu_up == 0", "deeprig_gpu_up == 2")
         (tmp_path / path.name).write_text(text)

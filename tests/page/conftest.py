@@ -18,7 +18,7 @@ from tests.page.server import Agent, serve
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 MISSING = "no Chromium here (apt-get install chromium)"
-# Nothing of its own on the network, and none of the sandboxing that containers don't allow.
+# No traffic by the browser itself, and no sandbox, which containers don't allow.
 ARGUMENTS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -39,7 +39,7 @@ def chromium() -> str | None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Without a browser, skip all of these tests with one line that says why; in CI they fail."""
+    """Without a browser, skip all of these tests with the reason in one line; in CI they fail."""
     here = [item for item in items if item.path.is_relative_to(Path(__file__).parent)]
     if chromium() or not here or os.environ.get("CI") == "true":
         return

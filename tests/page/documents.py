@@ -1,6 +1,6 @@
 """Documents of the agent's API for the page: the examples, and rigs that look otherwise.
 
-Every function gives a document of its own, which a test may change.
+Every call returns a new document, which a test may change.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def _moved(value: Any, seconds: float) -> Any:
 
 
 def verdict(**fields: str) -> Document:
-    """A verdict; what is not said is made up."""
+    """A verdict, with defaults."""
     return {
         "check": "gpu-temperature",
         "subject": "rig",

@@ -121,7 +121,7 @@ def test_names_for_assistive_technology(example: Shown) -> None:
     assert sorted(names) == sorted(
         ["Verdicts", "PCIe tree", "GPUs", "The last hour", "NCCL collectives", "Host"]
     )
-    # Every drawing either has a name or is hidden because its text stands beside it.
+    # Every drawing either has a name or is hidden because its text is beside it.
     unnamed: list[Any] = page.evaluate(
         """() => [...document.querySelectorAll("svg")].filter((svg) => (
           !svg.closest("[aria-hidden=true]") && !svg.closest("[role=img]")

@@ -1,4 +1,4 @@
-"""The drawn PCIe tree: what hangs where, which link stands out, and the same in words."""
+"""The drawn PCIe tree: devices, links that need attention, and the same as text."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.page.server import Agent
 
 
 def boxes(shown: Shown) -> list[str]:
-    """What stands in each box of the drawing, as its title says."""
+    """The texts of each box of the drawing, by its title."""
     return shown.page.locator("#tree .box title").all_text_contents()
 
 

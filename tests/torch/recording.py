@@ -50,7 +50,7 @@ class RecordingRunner:
         self, parts: Sequence[Part], environment: Mapping[str, str], keeps_defaults: bool
     ) -> Ending:
         assert [part.name for part in parts] == ["collectives"]
-        assert keeps_defaults, "P2P that is disabled already can not be tried"
+        assert keeps_defaults, "P2P that is disabled already cannot be tried"
         return self._endings.pop(0)
 
     def remaining_seconds(self) -> float:

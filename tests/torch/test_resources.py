@@ -59,7 +59,7 @@ def test_one_rank_where_two_are_needed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (("--nodes", "2"), "--rendezvous HOST:PORT"),
         (("--nodes", "2", "--node-rank", "2", "--rendezvous", "127.0.0.1:1"), "The first rig is 0"),
@@ -77,11 +77,11 @@ def test_one_rank_where_two_are_needed() -> None:
         (("--ranks", "0"), "1 or more"),
     ],
 )
-def test_what_can_not_be(words: tuple[str, ...], said: str) -> None:
+def test_what_can_not_be(words: tuple[str, ...], message: str) -> None:
     done = started("--backend", "gloo", *words)
     assert done.returncode == 4
     (line,) = done.stderr.splitlines()
-    assert said in line
+    assert message in line
 
 
 def test_a_port_in_use() -> None:
@@ -100,8 +100,8 @@ def test_rigs_talk_by_the_interface_between_them() -> None:
     """Left to itself gloo takes what /etc/hosts has for the rig's name: 127.0.1.1."""
     found = resources.find_rigs(ResourceRequest(nodes=2, node_rank=1, rendezvous="127.0.0.1:29400"))
     assert (found.address, found.interface) == ("127.0.0.1", "lo")
-    said = ResourceRequest(nodes=2, node_rank=1, rendezvous="127.0.0.1:29400", interface="eth7")
-    assert resources.find_rigs(said).interface == "eth7"
+    message = ResourceRequest(nodes=2, node_rank=1, rendezvous="127.0.0.1:29400", interface="eth7")
+    assert resources.find_rigs(message).interface == "eth7"
     assert resources.find_interface("192.0.2.1") == ""
 
 
@@ -168,9 +168,9 @@ def test_a_rank_that_just_ended_is_still_our_own(tmp_path: Path) -> None:
             rank.wait()
             before = looks.stat().st_size
             wait_for(lambda: looks.stat().st_size > before, "it looks again")
-            said = [looker.stdout.readline(), looker.stdout.readline()]
+            message = [looker.stdout.readline(), looker.stdout.readline()]
             looker.kill()
-    assert said == ['""\n'] * 2
+    assert message == ['""\n'] * 2
 
 
 def test_way_is_given_to_a_job_that_starts(tmp_path: Path) -> None:

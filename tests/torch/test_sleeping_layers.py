@@ -76,9 +76,9 @@ def test_parameters_are_there(asleep: dict[str, dict[str, Any]]) -> None:
 
 
 def test_what_can_not_be_split_is_no_death(outputs: list[dict[str, Any]]) -> None:
-    """It is told, and the next parts run."""
+    """It is reported, and the next parts run."""
     assert outputs[0]["parts"] == [*LEAST, "gemm"]
-    assert outputs[0]["torch"].startswith("2."), "versions are told, whatever is run"
+    assert outputs[0]["torch"].startswith("2."), "versions are reported, whatever is run"
 
 
 def test_three_forms_at_once(outputs: list[dict[str, Any]]) -> None:

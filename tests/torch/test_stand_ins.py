@@ -1,4 +1,4 @@
-"""Parts that need GPUs or NVIDIA's programs, with stand-ins: what they do and note is real."""
+"""Parts that need GPUs or NVIDIA's programs, with substitutes for these."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ empty, arange, copied = torch.empty, torch.arange, torch.Tensor.copy_
 
 
 class Alone(Communicator):
-    """The only rank, whatever the size says."""
+    """The only rank, for any size."""
 
     def _agree(self, values: Sequence[float], operation: Any) -> list[float]:
         return list(values)
@@ -198,7 +198,7 @@ def test_a_pipeline_begins_with_what_all_ranks_do(
 def test_buckets_are_pytorchs_own_unless_they_are_said(
     comm: Alone, monkeypatch: pytest.MonkeyPatch, options: dict[str, int]
 ) -> None:
-    """To say 25 MiB is not the default: the first bucket would be as large, too."""
+    """Passing 25 MiB differs from the default: the first bucket would be as large, too."""
     given: list[Mapping[str, Any]] = []
     monkeypatch.setattr(ddp, "DistributedDataParallel", lambda model, **more: given.append(more))
     monkeypatch.setattr(training, "train_replicas", lambda *words: {})

@@ -1,4 +1,4 @@
-"""How time is measured on a GPU, with stand-ins for what only one has."""
+"""Timing on a GPU, with substitutes for CUDA."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ranks that die, stop and lie, all in one run (troubled/): what the document says of each."""
+"""Ranks that die, stop, or compute wrong values, in one run (troubled/), in the document."""
 
 from __future__ import annotations
 

@@ -85,7 +85,7 @@ def test_messages_both_ways_take_turns_where_the_backend_has_it_so() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({}, []),
         ({"predicted": Predicted(1.11, 0.5, 1e6)}, ["within 10%", "mean error"]),
@@ -95,10 +95,10 @@ def test_messages_both_ways_take_turns_where_the_backend_has_it_so() -> None:
         ({"predicted": Predicted(1.0, 0.5, 0.95e6)}, ["bytes are promised within 4%"]),
     ],
 )
-def test_a_broken_promise_is_named(changes: dict[str, Any], said: list[str]) -> None:
+def test_a_broken_promise_is_named(changes: dict[str, Any], message: list[str]) -> None:
     wrong = verify_advise.broken([case(**changes)], SETTINGS)
-    assert len(wrong) == len(said)
-    assert all(words in line for words, line in zip(said, wrong, strict=True))
+    assert len(wrong) == len(message)
+    assert all(words in line for words, line in zip(message, wrong, strict=True))
 
 
 def test_a_point_that_other_load_has_spoiled_is_left_out() -> None:

@@ -1,7 +1,7 @@
 """decode: one token at a time with tensor parallelism: 2 all-reduces for each layer and token.
 
 The messages are small (batch x hidden), so latency dominates. Matrices are split as in tensor.py,
-and each rank keeps the keys and values of its heads. There are no gradients.
+and each rank keeps the keys and values of its heads. Gradients do not exist.
 """
 
 from __future__ import annotations

@@ -79,7 +79,7 @@ class Transformer(nn.Module):
     last part returns logits (batch, sequence, vocabulary), the others states.
 
     Values are computed on the CPU, so that they do not depend on the GPU, and moved to `device` as
-    `dtype` one layer at a time: the memory of a mining rig can not hold a model for each GPU.
+    `dtype` one layer at a time: the memory of a mining rig cannot hold a model for each GPU.
     """
 
     def __init__(

@@ -27,7 +27,7 @@ EXPERT = ".experts."  # in the names of experts' parameters
 def run(comm: Communicator, options: Mapping[str, Any]) -> dict[str, Any]:
     """Run the workload. Options as in the package.
 
-    Raises UnusableError if experts can not be split evenly.
+    Raises UnusableError if experts cannot be split evenly.
     """
     settings = training.WorkloadOptions.parse(comm, options)
     settings.shape.must_divide(comm.size, "experts")

@@ -35,7 +35,7 @@ from agent.bench.workloads.sleeping_layers import LayerPace, Sleep, parse_pace
 def run(comm: Communicator, options: Mapping[str, Any]) -> dict[str, Any]:
     """Run the workload. Options as in the package.
 
-    Raises UnusableError if heads can not be split evenly.
+    Raises UnusableError if heads cannot be split evenly.
     """
     settings = training.WorkloadOptions.parse(comm, options)
     settings.shape.must_divide(comm.size, "heads", "hidden", "feed_forward")

@@ -98,7 +98,7 @@ def test_bad_input_changes_nothing(home: Home) -> None:
     assert evil.status == 2
     evil.assert_shows("'../attic' is not a valid host name")
     nowhere = home.adopt("--user", USER, "-i", "/nonexistent", password=PASSWORD)
-    nowhere.assert_shows("there is no key file /nonexistent")
+    nowhere.assert_shows("the key file /nonexistent")
     (home.inventory / "rigs.yml").write_text("rigs:\n  hosts: [a, b]\n")
     broken = home.adopt("--user", USER, password=PASSWORD)
     assert broken.status == 2

@@ -83,7 +83,7 @@ def test_the_driver_is_replaced_by_a_play(watched: Watched) -> None:
     words = ("-e", "nvidia_driver_branch=570", "--tags", "driver,reboot,agent")
     result = fab(watched.inventory, NAME, "provision", "--verbose", *words, seconds=240)
     assert result.status == 0, result.text
-    result.assert_shows("The agent lets go of the driver")
+    result.assert_shows("Stop the agent's use of the driver")
     watched.until('deeprig_driver_info{driver_version="570.195.03"}')
     assert watched.verdict("driver", "ok")
     result = fab(watched.inventory, NAME, "provision", "--tags", "driver,reboot,agent", seconds=240)

@@ -71,7 +71,7 @@ def test_without_pytorch(proven: Proven) -> None:
         result = fab(proven.inventory, NAME, "bench", "--plan", "quick")
     finally:
         proven.rig.run("mv /opt/deeprig/venv.away /opt/deeprig/venv")
-    assert result.status == 4
+    assert result.status == 2
     result.assert_shows("PyTorch is missing", "fab provision")
 
 
@@ -126,7 +126,7 @@ def test_a_rendezvous_whose_port_is_taken(pair: Path, proven: Proven) -> None:
         )
     finally:
         proven.rig.run("systemctl stop taken")
-    assert result.status == 4, result.text
+    assert result.status == 2, result.text
     result.assert_shows("29400", f"ended, since {NAME} could not go on", SECOND)
     wait_until(lambda: proven.leftovers() == [])
 

@@ -269,7 +269,7 @@ def test_a_rig_as_it_was_bought(
         "software::torch": "none in /opt/deeprig/venv",
         "software::as_the_inventory_says": "not provisioned yet",
         "agent::service": "does not answer",
-        "load::benchmarks_run": "there are no benchmarks on this rig: fab provision",
+        "load::benchmarks_run": "no benchmarks on this rig: fab provision",
     }.items():
         assert says in proof.text(check), check
     assert proof.check("agent::verdicts")["status"] == "unknown"

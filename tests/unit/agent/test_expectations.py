@@ -1,4 +1,4 @@
-"""The configuration file: what it says, and errors that name file and line."""
+"""The configuration file: its content, and errors with file and line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every metric of tables/metrics.yml: served as the table says, absent where nothing is known."""
+"""Every metric of tables/metrics.yml: served as in the table, absent if unknown."""
 
 from __future__ import annotations
 

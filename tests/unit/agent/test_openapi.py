@@ -70,7 +70,7 @@ def test_every_field_is_described_and_no_other_allowed() -> None:
         for name, field in schema["properties"].items():
             target = field.get("$ref", "").rpartition("/")[2]
             described = field.get("description") or SCHEMAS.get(target, {}).get("description")
-            # A reference to an object whose fields are described says enough by its name.
+            # The name of a reference to a described object is description enough.
             assert described or "properties" in SCHEMAS.get(target, {}) or name == "series", (
                 f"{place}: {name} has no description"
             )

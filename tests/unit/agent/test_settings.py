@@ -1,4 +1,4 @@
-"""The agent's command line: what it may say, and that what it may not is one line."""
+"""The agent's command line: valid flags, and one line for each error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The table of Xids: every row says what happened, how bad it is, and what to do."""
+"""The table of Xids: every row has the event, its severity, and advice."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_no_number_stands_twice() -> None:
 
 
 def test_counters_that_begin_at_zero_are_few_and_the_ones_that_matter() -> None:
-    """Each is a series for every GPU; a critical one that GeForce knows must not be missed."""
+    """Each is a series for every GPU; critical Xids of GeForce must not be missed."""
     well_known = {number for number in NUMBERS if ROWS[number].get("well_known", False)}
     assert all(ROWS[number].get("well_known", True) is True for number in NUMBERS)
     assert {13, 31, 32, 43, 45, 48, 61, 62, 63, 64, 74, 79, 94, 95, 109, 119, 120} <= well_known

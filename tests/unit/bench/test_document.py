@@ -61,7 +61,7 @@ def test_nothing_wrong() -> None:
 
 
 @pytest.mark.parametrize(
-    ("share", "said"),
+    ("share", "message"),
     [
         (
             {"collectives": [{"collective": "broadcast", "sizes": [SIZE, WRONG]}]},
@@ -99,8 +99,8 @@ def test_nothing_wrong() -> None:
         ),
     ],
 )
-def test_what_is_wrong(share: dict[str, Any], said: str) -> None:
-    assert document.wrong(share) == [said]
+def test_what_is_wrong(share: dict[str, Any], message: str) -> None:
+    assert document.wrong(share) == [message]
 
 
 def test_forced_p2p_that_is_wrong_is_a_finding_and_no_failure() -> None:

@@ -1,4 +1,4 @@
-"""What NCCL says of transports, in the words of its versions (src/transport/*.cc)."""
+"""NCCL's log lines about transports, as its versions write them (src/transport/*.cc)."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_a_log() -> None:
 @pytest.mark.parametrize(
     ("backend", "log", "p2p"),
     [
-        ("nccl", "", True),  # it hung before NCCL told
+        ("nccl", "", True),  # it hung before NCCL logged it
         ("nccl", f"{PREFIX}Channel 00/0 : 0[0] -> 1[1] via P2P/CUMEM", True),
         ("nccl", f"{PREFIX}Channel 00 : 0[0] -> 1[1] via SHM/direct/direct", False),
         ("gloo", "", False),

@@ -1,4 +1,4 @@
-"""Which jobs a run makes of its plan, and in what environment; jobs are stand-ins."""
+"""The jobs that a run makes of its plan, and their environment; jobs are simulated."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Patient(Silent):
 
 
 class Jobs:
-    """Replaces run_torchrun: parts end well, or as the test says."""
+    """Replaces run_torchrun: parts succeed, or end as the test wants."""
 
     def __init__(self, wrong: Mapping[str, Sequence[str]], hangs: Mapping[str, Any]) -> None:
         self.ran: list[tuple[list[str], dict[str, str]]] = []

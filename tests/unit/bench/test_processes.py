@@ -95,7 +95,7 @@ def test_progress_comes_line_by_line(tmp_path: Path) -> None:
 
 
 def test_who_is_waited_for(tmp_path: Path) -> None:
-    """Not as far as others; the lines that rank 0 says are no steps."""
+    """Behind the others; the lines of rank 0 are not steps."""
     tellers = [ProgressWriter(tmp_path, number) for number in range(3)]
     ranks = RankMonitor(tmp_path)
     for progress in tellers:

@@ -1,4 +1,4 @@
-"""torchrun: how it is started, and what it says of ranks that died."""
+"""torchrun: its command line, and its messages about ranks that died."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_environment() -> None:
     own = {"PATH": "/bin", "NCCL_SOCKET_IFNAME": "eth0"}
     gloo = build_environment(own, "gloo", RigGroup(), {"NCCL_DEBUG": "INFO"})
     assert gloo["GLOO_SOCKET_IFNAME"] == "lo", "one rig needs no network"
-    assert gloo["NCCL_SOCKET_IFNAME"] == "eth0", "what the user said stays"
+    assert gloo["NCCL_SOCKET_IFNAME"] == "eth0", "the user's setting is kept"
     assert (gloo["OMP_NUM_THREADS"], gloo["NCCL_DEBUG"], gloo["PATH"]) == ("1", "INFO", "/bin")
     nccl = build_environment(own, "nccl", RigGroup(), {})
     assert nccl["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID", "ranks are in the order of the slots"

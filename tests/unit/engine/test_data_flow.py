@@ -45,8 +45,10 @@ OVERWRITTEN = (
     + """
     - {ansible.builtin.command: echo old, register: x, changed_when: false}
     - ansible.builtin.set_fact: {x: new}
+    - {ansible.builtin.command: echo old, register: y, changed_when: false}
+    - ansible.builtin.set_fact: {y: "{{ y.stdout }}er"}
 """
-    + WRITE % "x={{ x }}"
+    + WRITE % "x={{ x }} y={{ y }}"
 )
 
 
@@ -193,3 +195,18 @@ def test_a_task_that_waits_is_rendered_once(
     assert (tmp_path / "out").read_text() == "b"
     assert set(rendered.values()) == {1}
     assert len(rendered) == 3
+
+
+def test_a_result_is_waited_for_also_where_the_task_registers_the_same_name(tmp_path: Path) -> None:
+    played = play(
+        HEAD
+        + """
+    - {ansible.builtin.command: echo first, register: probe, changed_when: false}
+    - ansible.builtin.debug: {msg: "it was {{ probe.stdout }}"}
+      register: probe
+      failed_when: probe.msg is not defined
+    - ansible.builtin.debug: {msg: "then {{ probe.msg }}"}
+""",
+        tmp_path,
+    )
+    assert "then it was first" in played.text

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from agent import VERSION
 from provision.engine import module_registry
 from provision.engine.keywords import PLAY, TASK
 from provision.errors import ExitStatus
@@ -53,3 +54,9 @@ def test_the_picture_is_drawn_from_its_text() -> None:
     for label in re.findall(r'label="([^"]+)"', text):
         for line in re.split(r"\\[nl]", label):
             assert line.strip() in drawn, line
+
+
+def test_there_is_one_version_number() -> None:
+    assert 'dynamic = ["version"]' in (ROOT / "pyproject.toml").read_text()
+    releases = re.findall(r"^## (\d[\d.]*)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert releases[0] == VERSION

@@ -3,8 +3,8 @@
 A case is the healthy rig of tests/unit/agent/samples.py with changes (`sample`), what grew in the
 window (`increases`), a jump of the clock (`clock_jump`), and what is expected: check, subject
 (a GPU's address or `rig`, which needs no mention), status, and a part of `reading`, `expectation`
-and `advice`, or the `whole_reading`. The status `none` is no verdict at all. Every verdict that a
-case does not name must be ok, so that a case is the whole of what a fault does.
+and `advice`, or the `whole_reading`. The status `none` means that no verdict exists. Every
+verdict that a case does not name must be ok, so that a case shows all effects of a fault.
 """
 
 from __future__ import annotations
@@ -147,7 +147,7 @@ def test_every_check_status_and_advice_has_a_case() -> None:
 
 
 def test_a_verdict_that_is_not_ok_gives_advice() -> None:
-    """Save where nothing is wrong: what can't be told because something else is."""
+    """Except if nothing is wrong: values that another problem hides."""
     for case in CASES:
         for verdict in judged(case)[0].values():
             if verdict.status in ("warning", "critical"):

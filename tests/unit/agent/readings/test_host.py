@@ -90,7 +90,7 @@ def test_swap_of_which_the_free_part_is_not_told(tmp_path: Path) -> None:
 def test_a_folder_that_is_not_there_is_left_out(tmp_path: Path) -> None:
     (tmp_path / "var").mkdir()
     found = reader(tmp_path, "/", "/var", "/gone").read()
-    # /var is on the file system of /, whose size is told once.
+    # /var is on the file system of /, whose size is reported once.
     assert set(found.disk_size_bytes) == set(found.disk_free_bytes) == {"/"}
 
 

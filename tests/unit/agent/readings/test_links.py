@@ -87,7 +87,7 @@ def test_a_change_of_width_counts_at_both_ends_and_at_idle(riser: Path) -> None:
         ([(FULL, False), (IDLE, False), (FULL, False)], 0),  # power saving
         ([(IDLE, False), (FULL, True), (FULL, True)], 0),  # work begins
         ([(FULL, True), (FULL, True), (IDLE, False)], 0),  # and ends
-        ([(FULL, True), (IDLE, True), (FULL, True)], 2),  # it trained anew at work
+        ([(FULL, True), (IDLE, True), (FULL, True)], 2),  # it trained again under load
         ([(FULL, True), (IDLE, False), (IDLE, True)], 0),
     ],
 )
@@ -217,7 +217,7 @@ def test_errors_are_summed_anew_only_when_they_changed(
         assert len(summed) == times
     for name in ("correctable", "nonfatal", "fatal"):
         (riser / "bus/pci/devices" / GPU / f"aer_dev_{name}").unlink()
-    assert ports(reader)[GPU].aer is None, "what is not counted any more is not told any more"
+    assert ports(reader)[GPU].aer is None, "counters that the kernel stopped have no value"
 
 
 def test_no_bus(tmp_path: Path) -> None:

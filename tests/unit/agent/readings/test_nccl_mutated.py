@@ -61,7 +61,7 @@ def places(value: Any) -> Iterator[tuple[Target, Any]]:
 
 
 def of_another_kind(chance: random.Random) -> bytes:
-    """A good document in which something has another value, is gone, or stands elsewhere, too."""
+    """A valid document in which a value is changed, removed, or copied to another place."""
     document = copy.deepcopy(EXAMPLE)
     for _ in range(chance.randint(1, 3)):
         found = list(places(document))
@@ -100,7 +100,7 @@ def of_other_bytes(chance: random.Random) -> bytes:
 
 
 def check(result: CollectiveResult) -> None:
-    """A result has what its type says, and numbers that can be served."""
+    """A result has the fields of its type, and numbers that can be served."""
     for field in fields(CollectiveResult):
         value = getattr(result, field.name)
         if field.type in ("int", "float"):

@@ -91,10 +91,10 @@ def test_a_pipe_that_others_come_to_write_into_and_leave(tmp_path: Path) -> None
     os.mkfifo(pipe)
     log = KernelLog(str(pipe))
     assert log.is_readable
-    assert log.read() == [], "nobody writes yet, and nobody waits"
+    assert log.read() == [], "without a writer, reading does not wait"
     for _ in range(2):
         writer = os.open(pipe, os.O_WRONLY)
-        assert log.read() == [], "somebody has it open and says nothing"
+        assert log.read() == [], "a silent writer does not make it wait"
         os.write(writer, LINE.encode())
         assert log.read() == [(GPU, 79)]
         os.close(writer)
@@ -130,7 +130,7 @@ def test_a_log_that_fails_later_is_given_up(
 def test_records_that_were_overwritten_do_not_end_the_reading(
     kernel_log: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As /dev/kmsg does it: EPIPE for what was lost, EAGAIN when there is no more."""
+    """As /dev/kmsg does it: EPIPE for lost messages, EAGAIN at the end."""
     log = KernelLog(str(kernel_log))
     answers: list[Any] = [BrokenPipeError(), LINE.encode(), BlockingIOError()]
 
@@ -146,7 +146,7 @@ def test_records_that_were_overwritten_do_not_end_the_reading(
 
 
 @pytest.mark.parametrize(
-    ("told", "count", "last"),
+    ("reported", "count", "last"),
     [
         ("nvml@1 kernel@2", 1, 1),
         ("kernel@1 nvml@2", 1, 1),
@@ -156,9 +156,9 @@ def test_records_that_were_overwritten_do_not_end_the_reading(
         ("nvml@1 kernel@2 kernel@3", 2, 3),
     ],
 )
-def test_two_sources_never_count_double(told: str, count: int, last: float) -> None:
+def test_two_sources_never_count_double(reported: str, count: int, last: float) -> None:
     counter = XidCounter([])
-    for word in told.split():
+    for word in reported.split():
         source, _, at = word.partition("@")
         counter.add(source, GPU, 79, float(at))
     (found,) = counter.read([GPU])

@@ -35,7 +35,7 @@ def config(rig: Simulated, content: str = "gpus: 3\ngpus_from: inventory\n") -> 
 
 
 def settings(rig: Simulated, *more: str) -> Settings:
-    """With a deadline that may be longer than the interval, which nobody keeps here."""
+    """With a deadline that may be longer than the interval; the test takes the samples itself."""
     found = parse_arguments([*words(rig), *more])
     return replace(found, nvml_deadline=DEADLINE_SECONDS)
 

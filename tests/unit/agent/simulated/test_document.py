@@ -188,7 +188,7 @@ def test_xids(rig: Simulated, make: Make) -> None:
     follows(sampler)
     with log.open("a") as out:
         out.write("3,1,1,-;NVRM: Xid (PCI:0000:08:00): 79, pid='<unknown>', name=<unknown>\n")
-        out.write("3,2,1,-;NVRM: Xid (PCI:0000:08:00): 9999, what nobody knows\n")
+        out.write("3,2,1,-;NVRM: Xid (PCI:0000:08:00): 9999, an unknown one\n")
     found = follows(sampler)
     assert [(xid["address"], xid["xid"], xid["count"]) for xid in found["xids"]] == [
         (THIRD, 79, 1),
@@ -235,7 +235,7 @@ def test_names_are_those_of_the_code() -> None:
 
 
 def test_every_field_is_required() -> None:
-    """A field is null, never absent: who reads the document need not ask twice."""
+    """A field is null, never absent, which is simpler for readers."""
     for name, schema in SCHEMAS.items():
         if "properties" in schema:
             assert set(schema["required"]) == set(schema["properties"]), name

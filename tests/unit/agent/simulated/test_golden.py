@@ -1,7 +1,7 @@
 """A whole scrape of three simulated 3090s, byte by byte as the files in ../golden have it.
 
 A difference is what a user's Prometheus would see: read it before it is committed. The files are
-written anew by
+rewritten by
 
     DEEPRIG_REWRITE_GOLDEN=1 pytest tests/unit/agent/simulated/test_golden.py
 

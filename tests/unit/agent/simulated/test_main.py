@@ -52,7 +52,7 @@ class Agent:
         )
 
     def hear(self) -> list[str]:
-        """Everything told by now."""
+        """All messages until now."""
         try:
             while True:
                 self.told.append(self.listening.recv(4096).decode())
@@ -68,7 +68,7 @@ class Agent:
             return content
 
     def children(self) -> list[int]:
-        """Of every thread: the one that started a process is its parent."""
+        """Of every thread: the thread that started a process is its parent."""
         lists = Path(f"/proc/{self.process.pid}/task").glob("*/children")
         return [int(pid) for file in lists for pid in file.read_text().split()]
 
@@ -87,7 +87,7 @@ def agent(rig: Simulated) -> Iterator[Agent]:
 
 
 def alive(pid: int) -> bool:
-    """Whether it runs; one that ended and waits for its parent does not."""
+    """Whether it runs; a zombie does not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
     except OSError:
@@ -101,7 +101,9 @@ def test_from_start_to_end(agent: Agent, number: int) -> None:
     # On a busy machine the GPUs may take more than the first sample to answer.
     wait_for(lambda: json.loads(agent.ask("/api/v1/rig"))["driver"]["state"] == "ok", "ok")
     agent.wait("WATCHDOG=1", 3)
-    wait_for(lambda: "STATUS=3 of 3 GPUs answer; verdict: " in "\n".join(agent.hear()), "told")
+    wait_for(
+        lambda: "STATUS=3 of 3 GPUs answer; verdict: " in "\n".join(agent.hear()), "the status"
+    )
     assert b"deeprig_" in agent.ask("/metrics")
     children = agent.children()
     assert len(children) == 1
@@ -148,13 +150,13 @@ def test_killed_it_leaves_no_child(agent: Agent) -> None:
     agent.wait("WATCHDOG=1", 2)
     (child,) = agent.children()
     agent.end(signal.SIGKILL)
-    wait_for(lambda: not alive(child), "the child sees that nobody asks any more")
+    wait_for(lambda: not alive(child), "the child sees that its parent is gone")
 
 
 def test_what_changes_is_said_once(rig: Simulated, agent: Agent) -> None:
     agent.wait("WATCHDOG=1", 3)
     rig.set(1, lost=1)
-    wait_for(lambda: "2 of 3 GPUs answer" in agent.errors.read_text(), "said")
+    wait_for(lambda: "2 of 3 GPUs answer" in agent.errors.read_text(), "the status")
     now = agent.hear().count("WATCHDOG=1")
     agent.wait("WATCHDOG=1", now + 3)
     said = agent.errors.read_text().splitlines()
@@ -193,11 +195,11 @@ def test_an_abstract_socket(rig: Simulated) -> None:
 def test_sampling_that_breaks_ends_the_agent(
     rig: Simulated, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """With status 1, so that systemd starts it anew."""
+    """With status 1, so that systemd restarts it."""
 
     class Broken(Sampler):
         def run(self, *words: object) -> None:
-            raise SystemError("not to be mended")
+            raise SystemError("not to be fixed")
 
     monkeypatch.setattr(program, "Sampler", Broken)
     monkeypatch.setattr("threading.excepthook", lambda _: None)
@@ -209,7 +211,7 @@ def test_sampling_that_breaks_ends_the_agent(
     assert (status, capsys.readouterr().err) == (1, "deeprig-agent: sampling ended\n")
 
 
-@pytest.mark.parametrize("address", [None, "", "/nowhere/notify", "@nobody-listens-here"])
+@pytest.mark.parametrize("address", [None, "", "/nowhere/notify", "@without-a-listener"])
 def test_nobody_to_tell(address: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
     if address is not None:

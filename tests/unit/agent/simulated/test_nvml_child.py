@@ -1,4 +1,4 @@
-"""The agent's side alone: processes that say nothing, or nonsense, do not start, do not end."""
+"""The agent's side alone: processes that are silent, send nonsense, do not start, or do not end."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def make(procfs: str, program: str, **settings: Any) -> NvmlProcess:
 @pytest.mark.parametrize(
     "noise",
     [
-        "print('NVRM: a library says something')",
+        "print('NVRM: a library prints something')",
         "print('{', flush=True)",
         "print('42')",
         "print('[]')",
@@ -67,7 +67,7 @@ def test_noise_between_the_lines_is_passed_over(
         assert (poll.driver.state, poll.gpus[GPU].problem) == ("ok", "lost")
     process.close()
     assert process.restarts == 0
-    assert caplog.records, "and it is said"
+    assert caplog.records, "and it is logged"
     assert {record.levelno for record in caplog.records} == {logging.WARNING}
     assert all(len(record.getMessage()) < 200 for record in caplog.records)
 
@@ -130,7 +130,7 @@ def test_a_program_that_is_not_there(procfs: str) -> None:
 def test_of_unkillable_ones_only_so_many_pile_up(
     procfs: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A process stuck in the kernel is not ended by SIGKILL: here nobody sends it."""
+    """A process stuck in the kernel is not ended by SIGKILL; here, the signal is not sent."""
     started: list[subprocess.Popen[bytes]] = []
     kill = subprocess.Popen.kill
     monkeypatch.setattr(subprocess.Popen, "kill", lambda process: started.append(process))
@@ -142,7 +142,7 @@ def test_of_unkillable_ones_only_so_many_pile_up(
             assert process.poll([GPU], 0.01).driver.state == "unresponsive"
             assert process.pid is None
         assert len(started) == 3
-        kill(started[0])  # the kernel lets go of one
+        kill(started[0])  # the kernel ends one
         wait_for(lambda: process.poll([GPU], 0.01) and process.pid, "there is room again")
     finally:
         monkeypatch.undo()
@@ -166,5 +166,5 @@ def test_nothing_is_left_of_fifty_that_were_replaced(procfs: str) -> None:
 
 
 def zombies(pids: list[str]) -> list[str]:
-    """Those of these processes that ended, and that nobody has waited for."""
+    """Those of these processes that are zombies."""
     return [pid for pid in pids if Path("/proc", pid, "stat").read_text().split()[2] == "Z"]

@@ -91,7 +91,7 @@ def test_an_older_library(
 
 
 class StandIn:
-    """pynvml over a card that has nothing but its name; `answers` says what it does have.
+    """pynvml over a card that has nothing but its name; `answers` are the values that it has.
 
     An answer is a value, or the number of an NVML error.
     """
@@ -129,7 +129,7 @@ NEVER = (
 
 @pytest.mark.parametrize("code", NEVER)
 def test_a_card_that_tells_nothing(code: int) -> None:
-    """Every field is None or left out, and after the first time nobody asks again."""
+    """Every field is None or left out, and is read only once."""
     card = StandIn(code, **IDENTITY)
     reader = GpuReader(card, "0000:01:00.0", throughput=True)
     first = reader.read()
@@ -187,7 +187,7 @@ def test_a_gpu_that_is_gone_is_no_reading(code: int) -> None:
 
 
 def test_fields_are_judged_one_by_one() -> None:
-    """A field has a result and a type of its own; one that is not supported is not asked again."""
+    """Each field has its own result and type; an unsupported one is read only once."""
     asked: list[list[int]] = []
 
     def fields(pairs: Any) -> Any:
@@ -222,10 +222,10 @@ def test_fields_are_judged_one_by_one() -> None:
     assert asked[1] == [number for number in FIELDS if number != 82]
 
 
-@pytest.mark.parametrize(("state", "told"), [(0, 0), (15, 15), (32, None)])
-def test_an_unknown_performance_state_is_none(state: int, told: int | None) -> None:
+@pytest.mark.parametrize(("state", "reported"), [(0, 0), (15, 15), (32, None)])
+def test_an_unknown_performance_state_is_none(state: int, reported: int | None) -> None:
     card = StandIn(pynvml.NVML_ERROR_NOT_SUPPORTED, **IDENTITY, nvmlDeviceGetPerformanceState=state)
-    assert GpuReader(card, "0000:01:00.0").read()["performance_state"] == told
+    assert GpuReader(card, "0000:01:00.0").read()["performance_state"] == reported
 
 
 def test_an_older_pynvml_without_a_function(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -83,7 +83,7 @@ def test_a_gpu_that_nvml_does_not_know(rig: Simulated, start: Start) -> None:
 
 
 def test_a_hung_gpu_hangs_alone(rig: Simulated, start: Start) -> None:
-    """The first time it takes the deadline; later nobody waits for it."""
+    """The first time it takes the deadline; later it does not wait."""
     process = start()
     first(process)
     rig.set(1, hang=1)
@@ -203,7 +203,7 @@ def install(rig: Simulated, version: str) -> None:
 
 
 def test_a_library_that_is_upgraded_under_it(rig: Simulated, start: Start) -> None:
-    """Readings go on; that no new program can use the GPUs is said until the module follows."""
+    """Readings continue; a verdict warns that new programs fail, until the module is updated."""
     process = start()
     first(process)
     install(rig, OTHER)
@@ -228,7 +228,7 @@ def test_an_upgrade_that_is_taken_back(rig: Simulated, start: Start) -> None:
 
 def test_a_module_whose_version_is_not_known(rig: Simulated, start: Start) -> None:
     """No mismatch is made up of it."""
-    rig.version_file.write_text(f"{VERSION} is all that it says\n")
+    rig.version_file.write_text(f"{VERSION} is its whole content\n")
     assert first(start(), module="unknown").driver.detail == ""
 
 
@@ -266,7 +266,7 @@ def test_what_a_library_prints_is_no_answer(
 
 
 def test_every_xid_is_told_once(rig: Simulated, start: Start) -> None:
-    """Also of a GPU whose handle was made anew in between."""
+    """Also of a GPU with a new handle since."""
     process = start()
     told: list[tuple[str, int]] = list(first(process).xids)
 

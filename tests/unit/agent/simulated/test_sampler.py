@@ -29,7 +29,7 @@ LOAD_SECONDS, JUMP_SHOWN_SECONDS = 3, 600  # agent/tables/thresholds.yml
 
 @dataclass
 class Clock:
-    """The module `time` as the sampler sees it; each clock goes on as the test says."""
+    """The module `time` as the sampler sees it; the test sets each clock."""
 
     wall: float = 1_795_507_200.0
     boot: float = 5000.0
@@ -37,7 +37,7 @@ class Clock:
     CLOCK_BOOTTIME: int = time.CLOCK_BOOTTIME
 
     def go_on(self, seconds: float, *, asleep: bool = False, set_: float = 0) -> None:
-        """Time passes, maybe asleep (which the monotonic clock is not told), maybe set anew."""
+        """Time passes, maybe asleep (which the monotonic clock misses), maybe with a new date."""
         self.wall += seconds + set_
         self.boot += seconds
         self.mono += 0 if asleep else seconds
@@ -125,7 +125,7 @@ def test_a_card_of_few_lanes_is_asked_for_no_more(rig: Simulated) -> None:
 
 
 def test_a_link_that_drops(rig: Simulated, sampler: Sampler, clock: Clock) -> None:
-    """From x1 there is no way down; the third GPU's slot has more lanes in another profile."""
+    """x1 is the narrowest; the third GPU's slot has more lanes in another profile."""
     sampler.take()
     for number in range(1, 4):
         pcie.set_link(rig.sysfs, THIRD, LabLink(1, 2 if number % 2 else 1))
@@ -163,7 +163,7 @@ def test_under_load_after_some_seconds_of_it(
     assert third() == (False, 8e9, seen), "what it was under load is remembered"
     rig.set(2, load=True)
     clock.go_on(5)
-    assert third()[0] is False, "and a new load has to last anew"
+    assert third()[0] is False, "and a new load must last as long"
     rig.set(2, lost=1)
     clock.go_on(5)
     assert third()[0] is False, "a GPU that does not answer is not known to work"
@@ -251,7 +251,7 @@ def test_a_reader_that_fails_does_not_end_sampling(
         nonlocal failures
         failures -= 1
         if failures >= 0:
-            raise ValueError("what no kernel has said before")
+            raise ValueError("something new from the kernel")
         return read(*words)
 
     monkeypatch.setattr(sampler._links, "read", failing)
@@ -263,7 +263,7 @@ def test_a_reader_that_fails_does_not_end_sampling(
     thread.join(PATIENCE_SECONDS)
     assert not thread.is_alive()
     assert sampler._nvml.pid is None, "it ends what it has started"
-    assert caplog.text.count("ValueError: what no kernel has said before") == 3
+    assert caplog.text.count("ValueError: something new from the kernel") == 3
     times = [each.sample.taken_at for each in published]
     assert all(after - before > 0.09 for before, after in pairwise(times))
 

@@ -138,7 +138,7 @@ def test_over_tls_few_answers_are_held(site: Site) -> None:
         client.send(GET.replace(b"/large", b"/medium") * 100)
         wait_for(lambda: CALLS["/medium"], "the client lags behind")
         assert server.connect(tls=site.client).ask().status == 200
-        assert CALLS["/medium"] <= 3, "one in the buffers, one that is written, one that waits"
+        assert CALLS["/medium"] <= 3, "one in the buffers, one being written, one waiting"
 
 
 def test_over_tls_answers_that_fit_the_buffers_have_a_deadline(site: Site) -> None:

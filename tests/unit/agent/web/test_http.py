@@ -23,7 +23,7 @@ async def later(request: HttpRequest) -> HttpResponse:
 
 
 def handler(request: HttpRequest) -> HttpResponse | asyncio.Future[HttpResponse]:
-    """Says what was asked; /slow later, /broken not at all."""
+    """Echoes the request; /slow later, /broken raises."""
     if request.path == "/broken":
         raise ZeroDivisionError
     if request.path.startswith("/slow"):
@@ -48,7 +48,7 @@ def test_a_connection_is_kept(server: Server) -> None:
 
 
 @pytest.mark.parametrize(
-    ("request_", "says", "kept"),
+    ("request_", "header", "kept"),
     [
         (b"GET /a HTTP/1.1\r\nHost: rig\r\n\r\n", None, True),
         (b"GET /a HTTP/1.1\r\nHost: rig\r\nConnection: close\r\n\r\n", "close", False),
@@ -57,11 +57,11 @@ def test_a_connection_is_kept(server: Server) -> None:
         (b"GET /a HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", "keep-alive", True),
     ],
 )
-def test_who_closes(server: Server, request_: bytes, says: str | None, kept: bool) -> None:
+def test_who_closes(server: Server, request_: bytes, header: str | None, kept: bool) -> None:
     client = server.connect()
     client.send(request_)
     answer = client.answer()
-    assert (answer.status, answer.headers.get("connection")) == (200, says)
+    assert (answer.status, answer.headers.get("connection")) == (200, header)
     if kept:
         assert client.ask("/b").body == b"GET /b"
     else:

@@ -46,7 +46,7 @@ def calls() -> Counter[str]:
 
 
 def test_a_hundred_that_send_a_byte_at_a_time() -> None:
-    """Others are answered at once; each of the hundred is told off and closed at its deadline."""
+    """Others are answered at once; each of the hundred is refused and closed at its deadline."""
     with serving(handler, FAST) as server:
         began = time.monotonic()
         slow = [server.connect() for _ in range(100)]
@@ -103,7 +103,7 @@ def test_between_requests_there_is_more_time() -> None:
 
 @pytest.mark.parametrize("begun", [GET[:7], GET + GET[:7], GET[:-2]])
 def test_a_request_that_does_not_end(begun: bytes) -> None:
-    """Also one that began in the same packet as another ended, which gives it no idle time."""
+    """Also a request that began in the packet in which another ended: it has no idle time."""
     with serving(handler, FAST) as server:
         client = server.connect()
         client.send(begun)
@@ -113,7 +113,7 @@ def test_a_request_that_does_not_end(begun: bytes) -> None:
 
 
 def test_a_slow_reader_is_waited_for_and_costs_two_answers(calls: Counter[str]) -> None:
-    """The one that the client is reading, and the next, which waits to be written."""
+    """The answer that the client is reading, and the next, which waits to be written."""
     with serving(handler, ClientLimits()) as server:
         client = server.connect(receive_buffer=4096)
         number = 40
@@ -148,7 +148,7 @@ def test_of_many_small_requests_few_are_kept(calls: Counter[str]) -> None:
 
 
 def test_a_refusal_waits_for_what_is_on_its_way() -> None:
-    """Closed at once, the client would be told of a reset, and maybe never read why."""
+    """Closed at once, the client would see a reset, and might never read the reason."""
     with serving(handler, ClientLimits(linger_seconds=30)) as server:
         client = server.connect()
         client.send(b"nonsense\r\n\r\n")

@@ -51,7 +51,7 @@ class Site:
 
     @contextmanager
     def serve(self) -> Iterator[tuple[Server, Callable[[], str]]]:
-        """A server, and who it says that it is to a new client."""
+        """A server, and the name in its certificate for a new client."""
         web = WebConfigFile(self.file)
         app = make(web=web)
         app.publish(published())
@@ -177,7 +177,7 @@ def test_certificates_of_clients(
 
 
 @pytest.mark.parametrize(
-    ("before", "after", "says"),
+    ("before", "after", "message"),
     [
         (PLAIN, "", "TLS is switched on or off only by a restart"),
         (PLAIN, f"{PLAIN}  min_version: TLS13\n", "TLS versions are changed only by a restart"),
@@ -185,7 +185,7 @@ def test_certificates_of_clients(
     ],
 )
 def test_what_waits_for_a_restart_is_said(
-    site: Site, before: str, after: str, says: str, caplog: pytest.LogCaptureFixture
+    site: Site, before: str, after: str, message: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The rest of the file, users before all, holds at once."""
     site.write(before)
@@ -198,7 +198,7 @@ def test_what_waits_for_a_restart_is_said(
         assert name() == "first", "still TLS"
     (message,) = [record.getMessage() for record in caplog.records]
     assert message.startswith(f"{site.file}: ")
-    assert says in message
+    assert message in message
 
 
 def test_tls_is_not_switched_on_in_passing(site: Site, caplog: pytest.LogCaptureFixture) -> None:

@@ -186,7 +186,7 @@ def test_a_stranger_waits_as_long_as_a_user(
 
     monkeypatch.setattr(bcrypt, "checkpw", counted)
     guarded.ask("/metrics", authorization=basic("eve", "right"))
-    assert len(asked) == 1, "bcrypt was asked though nobody has that name"
+    assert len(asked) == 1, "bcrypt runs although no user has that name"
 
 
 def test_checks_hold_up_nobody_else(guarded: Server, monkeypatch: pytest.MonkeyPatch) -> None:
