@@ -51,3 +51,11 @@ def test_a_changed_file_makes_another_flavour() -> None:
 def test_an_unknown_flavour_is_named_with_those_there_are() -> None:
     with pytest.raises(LabError, match=r"called windows(.|\n)*ubuntu-miner"):
         flavour.find("windows")
+
+
+def test_miners_are_links_to_the_fake_miner() -> None:
+    links = [file for file in flavour.FOLDER.rglob("*") if file.is_symlink()]
+    targets = {str(link.readlink()) for link in links}
+    assert {path for path in targets if "lab-hardware" in path} == {
+        "/usr/lib/lab-hardware/fake-miner"
+    }

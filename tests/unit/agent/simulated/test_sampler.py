@@ -286,5 +286,6 @@ def test_what_was_missed_is_not_made_up_for(rig: Simulated) -> None:
     stop.set()
     thread.join(PATIENCE_SECONDS)
     assert taken[1] - taken[0] < 0.45 + 0.09
-    assert taken[2] - taken[1] > 0.09
-    assert taken[3] - taken[2] > 0.09
+    # A sample that is made up for would follow at once; a busy machine delays one by some ms.
+    assert taken[2] - taken[1] > 0.05
+    assert taken[3] - taken[2] > 0.05
