@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from provision.cli.flags import Flags
     from provision.cli.fleet import FleetContext
 
-LABEL = 9  # columns
+LABEL = 8  # columns
 
 
 def show_facts(context: FleetContext, flags: Flags) -> None:

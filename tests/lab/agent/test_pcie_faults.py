@@ -38,7 +38,7 @@ def test_link_drops_while_running(watched: Watched, fault: Fault) -> None:
         f"x1 at {PORT}",
         "x4 (the narrowest device on the path)",
     )
-    assert "has been wider" in verdict["advice"]
+    assert "was wider before" in verdict["advice"]
     watched.until(f"{changes} > {before}")
     watched.alert("DeeprigPcieWidthBelowExpected", address=GPU)
     faults.switch(watched.rig, "link", on=False, argument="0")

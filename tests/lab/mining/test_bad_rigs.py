@@ -21,7 +21,7 @@ TREE = "find /etc /usr /opt /root /var/lib/dpkg -xdev -newer /etc/hostname -type
     ("flavour", "name", "words"),
     [
         ("nhos", "test29", ("NiceHash NHOS", "/NHOS/configuration.txt", "live image")),
-        ("raveos", "test30", ("RaveOS", "ravinos", "insides")),
+        ("raveos", "test30", ("RaveOS", "ravinos", "internals")),
     ],
 )
 def test_a_system_that_is_refused(
