@@ -47,8 +47,8 @@ def gpu_models() -> Mapping[str, Any]:
 def _system(mining: Mapping[str, Any] | None, base: str) -> str:
     if not mining:
         return base
-    half = f"; removed by half: no {', no '.join(mining['missing'])}" if mining["missing"] else ""
-    return f"{mining['name']} on {base}\n(by {', '.join(mining['evidence'])}{half})"
+    gaps = f"; partly removed: no {', no '.join(mining['missing'])}" if mining["missing"] else ""
+    return f"{mining['name']} on {base}\n(by {', '.join(mining['evidence'])}{gaps})"
 
 
 def _gpus(gpus: list[Mapping[str, Any]], models: Mapping[str, Any]) -> str:

@@ -13,7 +13,7 @@ def mining_os(tree: Tree, packages: Database) -> dict[str, Any] | None:
     """Return the mining system: key, name, confidence, evidence, missing; None without one.
 
     What a conversion leaves (a `trace`: a label, a kernel's name) is evidence only beside another.
-    `missing`, in words, is what a whole one has and this lacks: it was removed by half.
+    `missing`, in words, is what a whole one has and this lacks: it was partly removed.
     """
     best: dict[str, Any] | None = None
     for system in table("mining_os.json")["systems"]:

@@ -127,10 +127,10 @@ def test_what_is_left_of_a_system(
     inventory = write_inventory(rig)
     rig.run(ruin)
     result = fab(inventory, rig.name, "facts")
-    result.assert_shows("removed by half", f"no {missing}")
+    result.assert_shows("partly removed", f"no {missing}")
     result = fab(inventory, rig.name, "provision", "--tags", "demine")
     assert result.status == 0, result.text
-    result.assert_shows("removed by half", missing)
+    result.assert_shows("partly removed", missing)
     assert demine(inventory, rig.name)["changed"] == 0
     # The boot menu's settings were a link into it, and the network needs what stood there.
     rig.run("update-grub")

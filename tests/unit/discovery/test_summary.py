@@ -49,7 +49,7 @@ def facts(**changes: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("changes", "label", "value"),
     [
-        ({}, "system", "HiveOS on Debian 12\n(by /hive/bin; removed by half: no package hive)"),
+        ({}, "system", "HiveOS on Debian 12\n(by /hive/bin; partly removed: no package hive)"),
         ({"mining_os": None}, "system", "Debian 12"),
         ({}, "kernel", "5.15.0, PCIe errors hidden (pci=noaer)"),
         ({}, "disk", "120 GB, 60 free"),
