@@ -100,7 +100,7 @@ def finish_interrupted(host: Host) -> None:
 def _torn(host: Host) -> list[str]:
     packages = dpkg.database(host)
     every = (package for name in packages.names() for package in packages.every(name))
-    return [package.name for package in every if package.state == "half-installed"]
+    return [package.name for package in every if package.is_torn]
 
 
 def lists_time() -> float:

@@ -42,6 +42,12 @@ class Package(NamedTuple):
         return self.state not in ("not-installed", "config-files")
 
     @property
+    def is_torn(self) -> bool:
+        """Cut off while it was unpacked: dpkg only accepts it installed again."""
+        flag = self.fields.get("Status", "").split(" ")[1:2]
+        return self.state == "half-installed" or flag == ["reinstreq"]
+
+    @property
     def held(self) -> bool:
         """Selected to stay at its version."""
         return self.want == "hold"
