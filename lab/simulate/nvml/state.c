@@ -111,18 +111,20 @@ long long number(const struct gpu *gpu, const char *key, long long otherwise)
     return value ? atoll(value) : otherwise;
 }
 
-/* Keep a setting until the next boot: rewrite `settings` with this row replaced. */
+/* Keep a setting until the next boot: rewrite `settings` with this row replaced. Processes that do so
+   at once wait for each other at the folder: a lock on the draft would be renamed away with it. */
 int keep(const struct gpu *gpu, const char *key, long long value)
 {
     char path[512], draft[520], line[256], who[8], name[32];
     snprintf(path, sizeof path, "%s/settings", folder());
     snprintf(draft, sizeof draft, "%s.new", path);
-    FILE *out = fopen(draft, "ae");
-    if (!out)
+    int turn = open(folder(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (turn < 0)
         return -1;
-    flock(fileno(out), LOCK_EX);
-    if (ftruncate(fileno(out), 0)) {
-        fclose(out);
+    flock(turn, LOCK_EX);
+    FILE *out = fopen(draft, "we");
+    if (!out) {
+        close(turn);
         return -1;
     }
     FILE *in = fopen(path, "re");
@@ -133,9 +135,8 @@ int keep(const struct gpu *gpu, const char *key, long long value)
     if (in)
         fclose(in);
     fprintf(out, "%d %s %lld\n", gpu->index, key, value);
-    fflush(out);
-    int failed = rename(draft, path);
-    fclose(out);
+    int failed = fclose(out) || rename(draft, path);
+    close(turn);
     return failed;
 }
 

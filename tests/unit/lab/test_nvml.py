@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import textwrap
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -208,3 +209,19 @@ def test_power_limit(cards: Cards) -> None:
     assert cards.ask(limits) == [350000, 280000, 350000]
     assert cards.smi("-pm", "1").returncode == 0
     assert cards.ask("n.nvmlDeviceGetPersistenceMode(g[2])") == 1
+
+
+def test_settings_of_several_processes_are_all_kept(cards: Cards) -> None:
+    # nvidia-persistenced and the unit of the power limits both run at boot.
+    for _ in range(20):
+        (cards.folder / "settings").unlink(missing_ok=True)
+        with ThreadPoolExecutor(4) as pool:
+            asked = [("-pm", "1"), *(("-i", str(card), "-pl", "250") for card in range(3))]
+            for done in pool.map(lambda words: cards.smi(*words), asked):
+                assert done.returncode == 0, done.stdout
+        rows = sorted((cards.folder / "settings").read_text().splitlines())
+        assert rows == sorted(
+            row
+            for card in range(3)
+            for row in (f"{card} persistence 1", f"{card} power_limit 250000")
+        )
