@@ -29,12 +29,21 @@ def is_templated(conditions: Conditions | None) -> bool:
 
 
 def evaluate(conditions: Conditions, task: Task, templar: Templar) -> bool | Unknown:
+    """Return whether all conditions are true. Raises RenderError."""
+    return evaluate_in_turn(conditions, task, lambda _condition: templar)
+
+
+def evaluate_in_turn(
+    conditions: Conditions, task: Task, templar_for: Callable[[Any], Templar]
+) -> bool | Unknown:
     """Return whether all conditions are true. Raises RenderError.
 
-    A false one decides, also where check mode cannot predict an earlier one.
+    A false one decides, also where check mode cannot predict an earlier one. templar_for: called
+    with each condition, unless an earlier one is false.
     """
     unknown: Unknown | None = None
     for condition in conditions:
+        templar = templar_for(condition)
         try:
             truth = templar.condition(condition, getattr(condition, "position", task.position))
         except RenderError:

@@ -13,7 +13,13 @@ from typing import Any
 from provision.boundary.messages import WorkUnit
 from provision.engine import module_registry
 from provision.engine.actions import ActionContext, Control, RemoteCall
-from provision.engine.judgement import constant_truth, evaluate, is_templated, judge
+from provision.engine.judgement import (
+    constant_truth,
+    evaluate,
+    evaluate_in_turn,
+    is_templated,
+    judge,
+)
 from provision.engine.results import Result
 from provision.engine.run_options import RunOptions
 from provision.engine.tasks import Play, Task
@@ -276,23 +282,14 @@ class TaskPreparer:
         The queue is sent for a condition only when no earlier one is false.
         """
         task = queued.task
-        wanted: bool | Unknown = True
-        for condition in task.scope.when:
-            if condition is True:
-                continue
+
+        def templar_for(condition: Any) -> Templar:
+            nonlocal templar
             if self._wait_for(queued, names_in_conditions((condition,)), variables):
                 templar = self._variables.templar(queued.play, task, **variables)
-            try:
-                truth = evaluate((condition,), task, templar)
-            except RenderError:
-                if not isinstance(wanted, Unknown):
-                    raise
-                continue  # a real run may not evaluate what follows an unknown condition
-            if truth is False:
-                return False, templar
-            if truth is not True and wanted is True:
-                wanted = truth
-        return wanted, templar
+            return templar
+
+        return evaluate_in_turn(task.scope.when, task, templar_for), templar
 
     def _names_of_call(self, task: Task) -> frozenset[str]:
         """Return the names that rendering a call uses, its conditions apart."""

@@ -31,7 +31,7 @@ from jinja2.sandbox import SandboxedEnvironment
 from jinja2.utils import missing
 
 from provision.templating import filters
-from provision.templating.unknown import Unknown
+from provision.templating.unknown import PartialResult, Unknown
 
 _COMPILED_FORM = 4  # changes with how templates are compiled: older ones in the cache don't serve
 # What asks only whether there is a value.
@@ -64,6 +64,14 @@ class _Textual(SandboxedEnvironment):
     ) -> str:
         names = sorted(meta.find_undeclared_variables(source))
         return f"{super()._generate(source, name, filename, defer_init)}\n{_NAMES} = {names!r}\n"
+
+    def getattr(self, obj: Any, attribute: str) -> Any:
+        """Return a key of what check mode cannot predict, never an attribute of our own class."""
+        if isinstance(obj, Unknown) and not attribute.startswith("_"):
+            return obj.use()
+        if isinstance(obj, PartialResult) and not hasattr(dict, attribute):
+            return obj[attribute]
+        return super().getattr(obj, attribute)
 
 
 class _Native(_Textual, NativeEnvironment):

@@ -21,7 +21,7 @@ from provision.inventory.yaml_source import YamlText, is_template
 from provision.remote.options import suggestion
 from provision.templating.names import SINGLE_NAME, condition_text
 from provision.templating.sandbox import compile_template, render_natively, render_text
-from provision.templating.unknown import PartialResult, Unknown, Witness, find_unknown
+from provision.templating.unknown import PartialResult, Unknown, Witness, collapse, find_unknown
 
 OMIT = "__omit_place_holder__"  # the value of Ansible's `omit`: the option is left out
 
@@ -111,7 +111,7 @@ class Templar:
         except Exception as error:  # whatever a filter or an operator raises
             if not witness.source:
                 raise self._failure(error, text.position) from None
-        return Unknown(witness.source) if witness.source else _collapse(value)
+        return Unknown(witness.source) if witness.source else collapse(value)
 
     def _look_up_for(self, witness: Witness) -> Callable[[str], Any]:
         """Return a function that finds variables for one rendering."""
@@ -141,7 +141,7 @@ class Templar:
         finally:
             self._rendering.pop()
         if value is not written:
-            value = _collapse(value)
+            value = collapse(value)
             if self._on_secret and is_secret_name(name):
                 self._on_secret(value)
         self._rendered[name] = value
@@ -157,12 +157,6 @@ class Templar:
             failure = RenderError(f"undefined variable '{name.group(1)}'{hint}", position)
         failure.undefined = True
         return failure
-
-
-def _collapse(value: Any) -> Any:
-    """Return an Unknown for a value that has one within."""
-    unknown = None if isinstance(value, PartialResult) else find_unknown(value)
-    return value if unknown is None else unknown.bind(None)
 
 
 def _failing_line(template: jinja2.Template, error: Exception) -> int:

@@ -55,11 +55,8 @@ class Unknown:
         """Return whether there will be a value, whatever it is."""
         return self._is_defined
 
-    def use(self) -> Unknown:
-        """Note that a filter or a test used this value."""
-        return self._use()
-
-    def _use(self, *_: Any, **__: Any) -> Unknown:
+    def use(self, *_: Any, **__: Any) -> Unknown:
+        """Note that an operation, a filter or a test used this value, and return it."""
         if self._witness is not None:
             self._witness.note(self._source)
         return self
@@ -67,49 +64,49 @@ class Unknown:
     def __getattr__(self, name: str) -> Unknown:
         if name.startswith("__"):  # a protocol that an Unknown does not have
             raise AttributeError(name)
-        return self._use()
+        return self.use()
 
-    __getitem__ = __call__ = _use
-    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __mod__ = __rmod__ = _use
-    __truediv__ = __rtruediv__ = __floordiv__ = __rfloordiv__ = __pow__ = __rpow__ = _use
-    __neg__ = __pos__ = __lt__ = __le__ = __gt__ = __ge__ = _use
+    __getitem__ = __call__ = use
+    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __mod__ = __rmod__ = use
+    __truediv__ = __rtruediv__ = __floordiv__ = __rfloordiv__ = __pow__ = __rpow__ = use
+    __neg__ = __pos__ = __lt__ = __le__ = __gt__ = __ge__ = use
 
     def __eq__(self, other: object) -> Any:
-        return self._use()
+        return self.use()
 
     def __ne__(self, other: object) -> Any:
-        return self._use()
+        return self.use()
 
     def __hash__(self) -> int:
-        self._use()
+        self.use()
         return 0
 
     def __bool__(self) -> bool:
-        self._use()
+        self.use()
         return False
 
     def __len__(self) -> int:
-        self._use()
+        self.use()
         return 0
 
     def __iter__(self) -> Iterator[Any]:
-        self._use()
+        self.use()
         return iter(())
 
     def __contains__(self, item: object) -> bool:
-        self._use()
+        self.use()
         return False
 
     def __int__(self) -> int:
-        self._use()
+        self.use()
         return 0
 
     def __float__(self) -> float:
-        self._use()
+        self.use()
         return 0.0
 
     def __str__(self) -> str:
-        self._use()
+        self.use()
         return "(unknown)"
 
     __repr__ = __str__
@@ -144,7 +141,7 @@ class PartialResult(dict[str, Any]):
         return Unknown(f"'{key}' of {self._source}", self._witness, is_defined=False)
 
     def get(self, key: str, default: Any = None) -> Any:
-        """Return the value of a key, or Unknown."""
+        """Return the value of a key, or Unknown: whether the default applies is not known."""
         return self[key]
 
     def __contains__(self, key: object) -> bool:
@@ -198,3 +195,9 @@ def find_unknown(value: Any) -> Unknown | None:
         items = value.values() if isinstance(value, dict) else value
         return next((found for item in items if (found := find_unknown(item)) is not None), None)
     return None
+
+
+def collapse(value: Any) -> Any:
+    """Return an Unknown for a value that has one within; a PartialResult stays what it is."""
+    unknown = None if isinstance(value, PartialResult) else find_unknown(value)
+    return value if unknown is None else unknown.bind(None)

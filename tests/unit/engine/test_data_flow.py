@@ -117,6 +117,23 @@ def test_an_unknown_fact_makes_no_later_read_stale(tmp_path: Path) -> None:
     assert played.counts["unknown"] == 1
 
 
+@pytest.mark.parametrize("key", ["stdout.reason", "stdout.use", "bind"])
+def test_no_key_of_an_unknown_value_is_known(key: str, tmp_path: Path) -> None:
+    """Not even one that has the name of an attribute of the class behind it."""
+    played = play(
+        HEAD
+        + f"""
+    - {{ansible.builtin.command: echo x, register: probe}}
+    - {{ansible.builtin.debug: {{msg: "got {{{{ probe.{key} }}}}"}}}}
+""",
+        tmp_path,
+        check=True,
+    )
+    assert played.counts["failed"] == 0, played.text
+    assert "got" not in played.text
+    assert f"cannot be predicted: needs '{key.split('.')[0]}' of the result" in played.text
+
+
 def test_what_an_earlier_condition_rules_out_is_not_waited_for(tmp_path: Path) -> None:
     task = (
         '    - {ansible.builtin.command: "echo {{ probe.stdout }}", when: [false, probe.rc == 0]}\n'
