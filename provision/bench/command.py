@@ -25,7 +25,6 @@ from provision.cli.fleet import FleetContext
 from provision.errors import DeeprigError, ExitStatus, PatternError, describe, shown_path
 from provision.inventory.hosts import Host
 from provision.output import files
-from provision.output.files import make_private
 from provision.output.redaction import Redactor, secrets_of
 from provision.output.terminal import Terminal
 from provision.paths import BENCH_PROGRAM, LOG, RIG_STATE
@@ -40,7 +39,7 @@ RENDEZVOUS_PORT = 29400  # torchrun's own default
 #: printed all at once, and many GPUs behind x1 risers have hundreds of them.
 SILENCE = 1200.0
 UNUSABLE = 4  # the exit status of deeprig-bench where it can measure nothing
-ENDED = -1  # the connection was closed before the end (rootshell.Done)
+CUT_OFF = -1  # the connection ended before the command did (Done.status)
 
 
 @dataclass(frozen=True)
@@ -100,12 +99,16 @@ class Screen:
 
 @dataclass(frozen=True)
 class BenchResult:
-    """One rig's: its document where there is one, and how it ended."""
+    """One rig's: its document where there is one, and how it ended.
+
+    is_cut_off: the connection ended before the benchmarks did.
+    """
 
     host: str
     status: int
     document: Mapping[str, Any] | None = None
     error: DeeprigError | None = None
+    is_cut_off: bool = False
 
 
 def bench(context: FleetContext, flags: Flags, request: Request) -> None:
@@ -164,20 +167,20 @@ def bench(context: FleetContext, flags: Flags, request: Request) -> None:
     )
     _save_and_report(results, flags)
     status = max(result.status for result in results)
-    if status == ENDED:
-        status = ExitStatus.UNREACHABLE
     if status:
         raise Exit(code=status)
 
 
 def _name_cause(results: Sequence[BenchResult]) -> list[BenchResult]:
     """Return the results; a rig that was stopped because another failed reports that."""
-    because = next((result.host for result in results if result.status > 0), None)
+    because = next(
+        (result.host for result in results if result.status and not result.is_cut_off), None
+    )
     if because is None:
         return list(results)
     return [
         replace(result, error=DeeprigError(f"ended, since {because} could not go on"))
-        if result.status == ENDED and result.document is None
+        if result.is_cut_off and result.document is None
         else result
         for result in results
     ]
@@ -203,18 +206,21 @@ def _run(shell: RootShell, host: str, command: str, screen: Screen) -> BenchResu
         done = shell.run(command, line, silence=SILENCE, longest=LONGEST_RUN)
     except DeeprigError as error:
         return BenchResult(host, error.status, error=error)
-    document = found.get("document")
-    if document is None:
-        reason = done.last_words or f"the benchmarks ended with status {done.status}"
-        return BenchResult(
-            host, _status_of(done.status or ExitStatus.FINDINGS), error=DeeprigError(reason)
-        )
-    return BenchResult(host, _status_of(done.status), document)
+    result = BenchResult(
+        host, _status_of(done.status), found.get("document"), is_cut_off=done.status == CUT_OFF
+    )
+    if result.document is not None:
+        return result
+    reason = done.last_words or f"the benchmarks ended with status {done.status}"
+    if result.is_cut_off:
+        reason = "the connection ended before the benchmarks did"
+    status = result.status or ExitStatus.FINDINGS  # 0 without a document is no success
+    return replace(result, status=status, error=DeeprigError(reason))
 
 
 def _status_of(status: int) -> int:
     """Return the exit status for that of deeprig-bench on the rig."""
-    return ExitStatus.ERROR if status == UNUSABLE else status
+    return {CUT_OFF: ExitStatus.UNREACHABLE, UNUSABLE: ExitStatus.ERROR}.get(status, status)
 
 
 def _missing(host: str) -> DeeprigError:
@@ -227,7 +233,7 @@ def _missing(host: str) -> DeeprigError:
 def _save_and_report(results: Sequence[BenchResult], flags: Flags) -> None:
     """Save the documents, print their paths and all problems."""
     errors = Terminal(error=True)
-    make_private(LOG)
+    files.make_private(LOG)
     stamp = time.strftime("%Y%m%d-%H%M%S")
     for result in results:
         if result.error is not None:

@@ -2,17 +2,34 @@
 
 from __future__ import annotations
 
+import json
 import shlex
+from pathlib import Path
 from typing import Any
 
 import pytest
+from fabric import Config
+from invoke.exceptions import Exit
 
+from provision.bench import command
 from provision.bench.command import Request, Screen, bench
 from provision.cli.flags import Flags
 from provision.cli.fleet import FleetContext
-from provision.errors import PatternError
+from provision.errors import ExitStatus, PatternError
 from provision.inventory.hosts import Host
 from provision.paths import BENCH_PROGRAM
+from provision.ssh.connection import RigConnection
+from provision.ssh.shell import Done, OnLine
+
+DOCUMENT = {
+    "format": "deeprig-bench",
+    "version": 1,
+    "backend": "nccl",
+    "ranks": 3,
+    "finished_at": 1.0,
+    "collectives": [],
+    "problems": [],
+}
 
 
 def test_the_command_of_one_rig() -> None:
@@ -41,11 +58,47 @@ def test_the_command_of_several_as_one() -> None:
 def test_more_nodes_than_rigs(tmp_path: Any) -> None:
     inventory = tmp_path / "rigs.yml"
     inventory.write_text("rigs: {hosts: {one: {}}}")
-    context = FleetContext()
+    context = FleetContext(Config())
     object.__setattr__(context, "patterns", ("one",))
 
     with pytest.raises(PatternError, match="--nodes 2 needs as many rigs, and -H names 1"):
         bench(context, Flags(inventory=str(inventory)), Request(nodes=2))
+
+
+class FakeShell:
+    """A rig by its address: `cut` loses the connection in the middle, `well` measures all."""
+
+    def __init__(self, connection: RigConnection, password: str | None) -> None:
+        self.name = connection.original_host
+
+    def run(self, command: str, on_line: OnLine | None = None, **_bounds: Any) -> Done:
+        if on_line is None:
+            return Done(0, b"", b"")
+        if self.name == "cut":
+            return Done(-1, b"", b"")
+        on_line(json.dumps({"event": "document", "document": DOCUMENT}))
+        return Done(0, b"", b"")
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+def test_a_rig_whose_connection_ended_is_not_a_success(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(command, "RootShell", FakeShell)
+    monkeypatch.setattr(command, "LOG", tmp_path / "log")
+    inventory = tmp_path / "rigs.yml"
+    inventory.write_text("rigs: {hosts: {cut: {}, well: {}}}")
+    context = FleetContext(Config())
+    object.__setattr__(context, "patterns", ("cut,well",))
+
+    with pytest.raises(Exit) as ended:
+        bench(context, Flags(inventory=str(inventory)), Request())
+    assert ended.value.code == ExitStatus.UNREACHABLE
+    printed = capsys.readouterr()
+    assert "cut: the connection ended before the benchmarks did" in printed.err
+    assert "well: " in printed.out
 
 
 def test_lines_are_shown_as_they_come(capsys: pytest.CaptureFixture[str]) -> None:
