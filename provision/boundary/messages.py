@@ -52,6 +52,21 @@ class WorkUnit(TypedDict):
     failed_when: bool | None
 
 
+def make_unit(number: int, module: str, args: dict[str, Any] | None = None) -> WorkUnit:
+    """Return the unit of a task without keywords. number: of the task."""
+    return {
+        "id": [number, 0],
+        "module": module,
+        "args": args or {},
+        "check": False,
+        "diff": False,
+        "environment": {},
+        "ignore_errors": False,
+        "changed_when": None,
+        "failed_when": None,
+    }
+
+
 @dataclass(frozen=True)
 class UnitResult:
     """What a unit came to. values: as the module returned them; elapsed: seconds."""

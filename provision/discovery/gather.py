@@ -7,7 +7,7 @@ from typing import Any
 from fabric import Config
 
 from provision.boundary.facts import check_facts
-from provision.boundary.messages import UnitResult, WorkUnit
+from provision.boundary.messages import UnitResult, make_unit
 from provision.engine import module_registry
 from provision.errors import DeeprigError
 from provision.inventory.hosts import Host
@@ -26,17 +26,7 @@ def gather_facts(host: Host, config: Config, accept_new: bool = False) -> dict[s
 
 def run_module(sessions: Sessions, module: str, **args: Any) -> dict[str, Any]:
     """Return the result of one module on the rig, as root where that is possible."""
-    unit: WorkUnit = {
-        "id": [1, 0],
-        "module": module,
-        "args": normalize(module, module_registry.options(module), args),
-        "check": False,
-        "diff": False,
-        "environment": {},
-        "ignore_errors": False,
-        "changed_when": None,
-        "failed_when": None,
-    }
+    unit = make_unit(1, module, normalize(module, module_registry.options(module), args))
     results: list[UnitResult] = []
     for news in sessions.get("root").run([unit], lambda progress: None):
         results += news.results

@@ -84,6 +84,11 @@ def defaults() -> Mapping[str, Any]:
     return found
 
 
+@functools.cache
+def _resolve(folder: Path) -> str:
+    return str(folder.resolve())
+
+
 class HostVariables:
     """All variables of one host.
 
@@ -131,7 +136,7 @@ class HostVariables:
         """
         magic = dict(self._magic)
         if play:
-            magic["playbook_dir"] = str(Path(play.folder).resolve())
+            magic["playbook_dir"] = _resolve(play.folder)
         return Templar(
             [
                 defaults(),

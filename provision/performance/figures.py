@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from provision.inventory import typed_rows, yaml_source
 
@@ -31,22 +32,25 @@ class Formula:
     source: str
 
 
+Row = TypeVar("Row", Figure, Formula)
+
+
 @functools.cache
 def load() -> dict[str, Figure]:
     """Return the numbers, by name. Raises SourceError."""
-    rows = yaml_source.load_yaml(TABLE)["figures"]
-    return {
-        str(name): typed_rows.read_row(Figure, fields, name=str(name))
-        for name, fields in rows.items()
-    }
+    return _read_section("figures", Figure)
 
 
 @functools.cache
 def formulas() -> dict[str, Formula]:
     """Return the formulas by form (layout.FORMS), `collective` and `serve`. Raises SourceError."""
-    rows = yaml_source.load_yaml(TABLE)["formulas"]
+    return _read_section("formulas", Formula)
+
+
+def _read_section(section: str, kind: type[Row]) -> dict[str, Row]:
+    rows = yaml_source.load_yaml(TABLE)[section]
     return {
-        str(name): typed_rows.read_row(Formula, fields, name=str(name))
+        str(name): typed_rows.read_row(kind, fields, name=str(name))
         for name, fields in rows.items()
     }
 

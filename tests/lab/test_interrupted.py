@@ -16,6 +16,7 @@ from fabric import Config
 
 from lab.rigs.machine import Rig
 from lab.simulate import faults
+from provision.boundary.messages import make_unit
 from provision.engine import module_registry
 from provision.errors import LostError
 from provision.inventory import hosts as inventories
@@ -32,7 +33,6 @@ from tests.lab.operator import (
     write_playbook,
     write_variant,
 )
-from tests.unit.hostile.fake_rig import work_unit
 
 NAME = "test6"
 PURGE = (
@@ -244,7 +244,7 @@ def test_a_peer_that_falls_silent(inventory: Path, target: Rig, marks: Path) -> 
     session = sessions.get("root")
     session._silence = 7.0  # more than the worker's sign of life, less than a test should last
     args = normalize("command", module_registry.options("command"), {"cmd": "sleep 14"})
-    sign_of_life = next(iter(session.run([work_unit(1, "command", args)], lambda _: None)))
+    sign_of_life = next(iter(session.run([make_unit(1, "command", args)], lambda _: None)))
     assert not sign_of_life.is_done
     pid = connection_pid(target)
     target.run(f"kill -STOP {pid}")

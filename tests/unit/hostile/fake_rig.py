@@ -9,7 +9,6 @@ import zlib
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from provision.boundary.messages import WorkUnit
 from provision.remote.frames import GREETING
 
 HELLO: dict[str, Any] = {
@@ -100,18 +99,3 @@ class FakeConnection:
 def connect(*frames: bytes, hello: Any = HELLO) -> FakeConnection:
     """Return a connection to a rig whose worker greets, and then sends these bytes."""
     return FakeConnection(itertools.chain([GREETING, frame(hello)], frames))
-
-
-def work_unit(number: int, module: str, args: dict[str, Any] | None = None) -> WorkUnit:
-    """Return a unit of work for a task without keywords."""
-    return {
-        "id": [number, 0],
-        "module": module,
-        "args": args or {},
-        "check": False,
-        "diff": False,
-        "environment": {},
-        "ignore_errors": False,
-        "changed_when": None,
-        "failed_when": None,
-    }

@@ -11,14 +11,15 @@ from typing import Any
 
 import pytest
 
+from provision.boundary.messages import make_unit
 from provision.errors import DeeprigError, LostError, UnreachableError
 from provision.remote.frames import GREETING
 from provision.ssh import worker_session as sessions
 from provision.ssh.worker_session import WorkerSession
-from tests.unit.hostile.fake_rig import HELLO, FakeConnection, connect, frame, news, work_unit
+from tests.unit.hostile.fake_rig import HELLO, FakeConnection, connect, frame, news
 from tests.unit.local import play
 
-UNITS = [work_unit(1, "command"), work_unit(2, "command")]
+UNITS = [make_unit(1, "command"), make_unit(2, "command")]
 OK = {"changed": False}
 FAILED = {"failed": True, "changed": False, "msg": "no"}
 

@@ -97,7 +97,7 @@ def test_a_rig_whose_connection_ended_is_not_a_success(
         bench(context, Flags(inventory=str(inventory)), Request())
     assert ended.value.code == ExitStatus.UNREACHABLE
     printed = capsys.readouterr()
-    assert "cut: the connection ended before the benchmarks did" in printed.err
+    assert "the connection ended before the benchmarks did\n  host: cut" in printed.err
     assert "well: " in printed.out
 
 
