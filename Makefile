@@ -102,7 +102,6 @@ $(VENV)/.playbooks: $(shell find playbooks -type f) ansible.cfg $(VENV)/.dev
 	touch $@
 
 # A file's tests share rigs and servers, so each file runs in one process (--dist loadfile).
-# tests/conftest.py puts the longest files first.
 PYTEST := $(VENV)/bin/pytest -q -n 3 --dist loadfile --no-loadscope-reorder --durations=15
 
 fast-unit: $(VENV)/.dev   ## Unit tests that take less than a second each

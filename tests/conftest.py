@@ -1,4 +1,4 @@
-"""The order of the tests (with several processes, the longest files start first), and slow ones."""
+"""The order of the test files, which several processes share, and the slow ones."""
 
 from __future__ import annotations
 
@@ -7,15 +7,14 @@ from pathlib import Path
 import pytest
 
 TESTS = Path(__file__).parent
-#: Files and folders by how long they take, the longest first; all others follow.
-LONGEST = (
-    *(
-        "lab/test_provision.py",
-        "lab/validation",
-        "lab/adopt",
-        "lab/mining/test_flavours.py",
-    ),
-    *("lab/test_interrupted.py", "torch", "lab/agent", "lab", "monitoring", "page"),
+#: Files and folders in the order in which they start; all others follow. The first builds the
+#: rigs' image and the layer of a provisioned rig, for which the other lab tests would only wait.
+#: Then comes what needs neither, and then the lab's files, the longest first.
+FIRST = (
+    "lab/validation/test_validate_load.py",
+    *("torch", "page", "unit", "monitoring"),
+    *("lab/test_provision.py", "lab/validation", "lab/mining/test_flavours.py"),
+    *("lab/test_interrupted.py", "lab/adopt", "lab/test_provision_fails.py", "lab/agent"),
 )
 #: What waits for processes, or for real time: not in `make check`.
 SLOW = (
@@ -52,6 +51,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def _rank(path: Path) -> int:
     return next(
-        (rank for rank, name in enumerate(LONGEST) if path.is_relative_to(TESTS / name)),
-        len(LONGEST),
+        (rank for rank, name in enumerate(FIRST) if path.is_relative_to(TESTS / name)),
+        len(FIRST),
     )
