@@ -11,10 +11,12 @@ from typing import Any, TypedDict
 class RigSettings(TypedDict, total=False):
     """What outlasts a reboot.
 
-    layers: folders, the uppermost first. xids: Xids so far, by the number of the GPU.
+    layers: folders, the uppermost first. folders: of this machine, with packages for the rig.
+    xids: Xids so far, by the number of the GPU.
     """
 
     layers: list[str]
+    folders: list[str]
     repository: str
     flavour: str
     hardware: str

@@ -9,6 +9,7 @@ and this machine does not have.
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import shutil
@@ -108,6 +109,7 @@ def codename() -> str:
     return code
 
 
+@functools.cache
 def sources() -> list[Source]:
     """Return apt's sources of this machine's distribution."""
     code = codename()
@@ -155,6 +157,7 @@ def apt_options() -> str:
     return "".join(f"{line}\n" for line in kept)
 
 
+@functools.cache
 def pip_options() -> dict[str, str]:
     """Return pip's settings here (files and environment), as a pip.conf would hold them."""
     pip = which("pip3") or which("pip")

@@ -227,9 +227,11 @@ class Rig:
                 check=True,
             )
         unmount(root)
-        layers = [str(layer) for layer in image.layers]
+        # The image has this machine's package settings, which may name folders of this machine.
+        folders = host.local_folders(host.pip_options(), host.sources())
         self.set(
-            layers=layers,
+            layers=[str(layer) for layer in image.layers],
+            folders=[str(folder) for folder in folders],
             repository=str(image.repository),
             flavour=image.flavour,
             hardware="seed",
@@ -338,8 +340,8 @@ class Rig:
             aer="pci=noaer" not in words,
         )
         faults.apply(self)
-        own = host.local_folders(host.pip_options(), host.sources())
-        binds += [f"--bind-ro={_escape(path)}" for path in own if path.exists()]
+        folders = map(Path, self.settings().get("folders", ()))
+        binds += [f"--bind-ro={_escape(path)}" for path in folders if path.exists()]
         mounted = ["--read-only"] if faults.is_on(self, "read-only") else []
         return [
             "systemd-nspawn",
