@@ -39,11 +39,11 @@ def adopt(context: FleetContext, flags: Flags, user: str, wish: AdoptOptions) ->
         report = AdoptionReport(host.name, console)
         reports.append(report)
 
-        def one(host: Host, report: AdoptionReport) -> None:
+        def adopt_host(host: Host, report: AdoptionReport) -> None:
             login = _login(host, flags, context.config)
             Adoption(inventory, context.config, wish, report, login).run()
 
-        failure = attempt(one, host, report)
+        failure = attempt(adopt_host, host, report)
         if isinstance(failure, DeeprigError):
             report.add("error", "failed", describe(failure))
             status = max(status, failure.status)
@@ -60,8 +60,8 @@ def adopt(context: FleetContext, flags: Flags, user: str, wish: AdoptOptions) ->
 
 def _as_known(host: Host, inventory: Inventory, user: str) -> Host:
     """Return the host with the inventory's variables for its address, and the login."""
-    own = records.find_known_host(inventory, host)
-    variables = {**(own.variables if own else {}), **host.variables}
+    known_host = records.find_known_host(inventory, host)
+    variables = {**(known_host.variables if known_host else {}), **host.variables}
     return replace(host, variables={**variables, **({"ansible_user": user} if user else {})})
 
 

@@ -62,9 +62,9 @@ def changed(text: str, name: str, changes: Mapping[str, str | None], path: Path)
             "" if value is None else lines[at][: old.start_mark.column] + _scalar(value) + tail
         )
     result = "".join([*lines[:first], *added, *lines[first:]])
-    own = yaml_source.parse_yaml(text, str(path))[GROUP]["hosts"][name]
+    entry = yaml_source.parse_yaml(text, str(path))[GROUP]["hosts"][name]
     wanted = {
-        **{key: value for key, value in own.items() if key not in changes},
+        **{key: value for key, value in entry.items() if key not in changes},
         **{key: value for key, value in changes.items() if value is not None},
     }
     _check(text, result, name, wanted, path)

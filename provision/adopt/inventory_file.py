@@ -48,19 +48,19 @@ def of_new(path: Path, name: str, values: Mapping[str, Any], comment: str) -> Ed
 
 
 def of_known(
-    inventory: Inventory, own: Host, path: Path, values: Mapping[str, Any], stale: bool
+    inventory: Inventory, host: Host, path: Path, values: Mapping[str, Any], stale: bool
 ) -> Edit | None:
     """Return the host's address and key now, and, where they are stale, no passwords.
 
     None where the file has all that already.
     """
     changes: dict[str, str | None] = {}
-    address = str(render_variable(own, "ansible_host") or own.name)
+    address = str(render_variable(host, "ansible_host") or host.name)
     if address != values["ansible_host"]:
         changes["ansible_host"] = values["ansible_host"]
-    if not own.variables.get(HOST_KEY):
+    if not host.variables.get(HOST_KEY):
         changes[HOST_KEY] = values[HOST_KEY]
-    written = records.written(path, own.name)
+    written = records.written(path, host.name)
     if stale and any(name in written for name in PASSWORDS):
         key = values["ansible_ssh_private_key_file"]
         changes |= dict.fromkeys(PASSWORDS) | {"ansible_ssh_private_key_file": key}
@@ -71,12 +71,12 @@ def of_known(
         for variable, value in changes.items()
         if value or variable in written
     )
-    summary = f"{own.name} in {path}:\n{lines}"
+    summary = f"{host.name} in {path}:\n{lines}"
     try:
-        text = inventory_entry.changed(files.read(path), own.name, changes, path)
+        text = inventory_entry.changed(files.read(path), host.name, changes, path)
         return _writable(Edit(path, summary, text))
     except (OSError, DeeprigError) as error:
-        problem = f"{own.name} should have, in {path}:\n{lines}\n{error}"
+        problem = f"{host.name} should have, in {path}:\n{lines}\n{error}"
         return Edit(path, summary, problem=problem)
 
 

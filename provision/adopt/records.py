@@ -49,10 +49,10 @@ def find_known_host(inventory: Inventory, host: Host, key: str = "") -> Host | N
     """
     hosts = [inventory.host(name) for name in inventory.hosts]
     wanted = _where(host)
-    for one in hosts:
-        if one.name == host.name or _where(one) == wanted:
-            return one
-    return next((one for one in hosts if key and key in host_keys(one)), None)
+    for known_host in hosts:
+        if known_host.name == host.name or _where(known_host) == wanted:
+            return known_host
+    return next((known_host for known_host in hosts if key and key in host_keys(known_host)), None)
 
 
 def host_keys(host: Host) -> set[str]:
@@ -87,17 +87,17 @@ def variables(host: Host, look: Survey, key: OperatorKey, host_key: str) -> dict
     home = Path.home()
     private = key.private
     shown = f"~/{private.relative_to(home)}" if private.is_relative_to(home) else str(private)
-    found: dict[str, Any] = {"ansible_host": address}
+    result: dict[str, Any] = {"ansible_host": address}
     if port != 22:
-        found["ansible_port"] = port
-    found["ansible_user"] = str(render_variable(host, "ansible_user", "ansible_ssh_user"))
-    found["ansible_ssh_private_key_file"] = shown
+        result["ansible_port"] = port
+    result["ansible_user"] = str(render_variable(host, "ansible_user", "ansible_ssh_user"))
+    result["ansible_ssh_private_key_file"] = shown
     if hosts_file := render_variable(host, "ansible_ssh_known_hosts_file"):
-        found["ansible_ssh_known_hosts_file"] = str(hosts_file)
-    found[HOST_KEY] = mark_unsafe(host_key)
+        result["ansible_ssh_known_hosts_file"] = str(hosts_file)
+    result[HOST_KEY] = mark_unsafe(host_key)
     if macs := mac_addresses(look):
-        found["mac_addresses"] = mark_unsafe(macs)
-    return found
+        result["mac_addresses"] = mark_unsafe(macs)
+    return result
 
 
 def comment(look: Survey, day: date) -> str:
