@@ -45,10 +45,10 @@ def show_explanation(report: AdviceReport, console: Console) -> None:
 
 
 def _row(row: Row) -> Iterator[Text]:
-    one, now = row.candidate, row.now
+    candidate, now = row.candidate, row.now
     assert now is not None
-    yield Text(f"  {name_of(one)}", style="cyan")
-    for label, text in explanation_lines(one, now):
+    yield Text(f"  {name_of(candidate)}", style="cyan")
+    for label, text in explanation_lines(candidate, now):
         yield from hanging(f"    {label}: ", text, indent=6)
 
 
@@ -66,13 +66,13 @@ def explanation_lines(candidate: Candidate, now: Prediction) -> Iterator[tuple[s
     yield "formula", f"{formula.text} ({formula.source})"
     for sent in now.transfers:
         cost = now.network.cost(sent.collective)
-        each = now.network.seconds(sent.collective, sent.ranks, sent.size_bytes)
+        seconds = now.network.seconds(sent.collective, sent.ranks, sent.size_bytes)
         yield (
             "sent",
             f"{sent.count:g} x {sent.collective} of {size(sent.size_bytes)} among {sent.ranks} "
             f"({sent.what}): {size(sent.sent)} a GPU; t = {cost.call * 1e6:.0f} us + "
             f"{cost.hop * 1e6:g} us a ring step + bytes / {cost.bandwidth / 1e9:.2f} GB/s = "
-            f"{duration(each)} each "
+            f"{duration(seconds)} each "
             f"({cost.origin}: {cost.because})",
         )
     what = "token" if candidate.task == "serve" else "step"
@@ -138,33 +138,33 @@ def document(report: AdviceReport) -> dict[str, Any]:
         ],
         "advice": [
             {
-                "change": one.change.name,
-                "title": one.change.title,
-                "how": one.change.how,
-                "gain_of_fastest": one.fastest,
-                "largest_gain": one.most,
-                "largest_gain_of": one.most_of,
+                "change": advice.change.name,
+                "title": advice.change.title,
+                "how": advice.change.how,
+                "gain_of_fastest": advice.fastest,
+                "largest_gain": advice.most,
+                "largest_gain_of": advice.most_of,
             }
-            for one in report.advice
+            for advice in report.advice
         ],
     }
 
 
 def _candidate(row: Row, generations: tuple[int, ...]) -> dict[str, Any]:
-    one, now = row.candidate, row.now
-    found: dict[str, Any] = {
-        "task": one.task,
-        "form": one.layout.form,
-        "gpus": one.layout.gpus,
-        "fits": one.fits,
-        "reason": one.reason,
-        "memory_bytes": asdict(one.memory) if one.memory else None,
-        "usable_bytes": one.usable,
-        "recompute": one.recompute,
+    candidate, now = row.candidate, row.now
+    result: dict[str, Any] = {
+        "task": candidate.task,
+        "form": candidate.layout.form,
+        "gpus": candidate.layout.gpus,
+        "fits": candidate.fits,
+        "reason": candidate.reason,
+        "memory_bytes": asdict(candidate.memory) if candidate.memory else None,
+        "usable_bytes": candidate.usable,
+        "recompute": candidate.recompute,
     }
     if now is None:
-        return found
-    found |= {
+        return result
+    result |= {
         "step_seconds": now.step.seconds,
         "compute_seconds": now.step.compute,
         "exposed_seconds": now.step.exposed,
@@ -177,7 +177,9 @@ def _candidate(row: Row, generations: tuple[int, ...]) -> dict[str, Any]:
             {**asdict(sent), "sent_bytes": sent.sent, **_cost(now, sent.collective)}
             for sent in now.transfers
         ],
-        "formula": asdict(figures.formulas()["serve" if one.task == "serve" else one.layout.form]),
+        "formula": asdict(
+            figures.formulas()["serve" if candidate.task == "serve" else candidate.layout.form]
+        ),
         "links": [
             {
                 "generation": generation,
@@ -192,7 +194,7 @@ def _candidate(row: Row, generations: tuple[int, ...]) -> dict[str, Any]:
             if generation in generations
         ],
     }
-    return found
+    return result
 
 
 def _cost(now: Prediction, collective: str) -> dict[str, Any]:

@@ -71,14 +71,21 @@ def make_report(
     if precision == "bf16" and (without := sorted({c.name for c in rig.cards if not c.bfloat16})):
         note = f"{', '.join(without)}: no bfloat16, so 16 bit is float16 here, with loss scaling"
         rig = replace(rig, notes=(*rig.notes, note))
-    if slow := sorted({card.name for card in rig.cards if not card.known}):
+    if slow := sorted({card.name for card in rig.cards if not card.has_known_speed}):
         note = (
             f"the speed is unknown of {', '.join(slow)}: only memory is predicted. "
             "Add fp32_tflops and memory_gbps to inventory/hardware/gpus.yml"
         )
         rig = replace(rig, notes=(*rig.notes, note))
-    own = rig.generation
-    generations = (own, *(one for one in GENERATIONS if one != own and one <= rig.fastest))
+    own_generation = rig.generation
+    generations = (
+        own_generation,
+        *(
+            generation
+            for generation in GENERATIONS
+            if generation != own_generation and generation <= rig.fastest
+        ),
+    )
     reports = []
     for model in models:
         load = _within(work, model)
@@ -101,7 +108,7 @@ def _within(work: Work, model: LanguageModel) -> Work:
 
 
 def _row(candidate: Candidate, rig: Machine, generations: Sequence[int]) -> Row:
-    if not candidate.fits or not all(card.known for card in rig.cards):
+    if not candidate.fits or not all(card.has_known_speed for card in rig.cards):
         return Row(candidate)
     grid = {
         (generation, width): predict(candidate, rig.uniform(generation, width), rig)

@@ -33,10 +33,10 @@ def read(host: Host, config: Config, accept_new: bool, p2p: bool) -> Machine:
     sessions = sessions_of(host, config, accept_new, exclusive=False)
     try:
         rig = machine.from_facts(host.name, read_facts(sessions), p2p)
-        found = newest(sessions)
+        measurements = newest(sessions)
     finally:
         sessions.close()
-    return machine.with_measured(rig, found) if found else rig
+    return machine.with_measured(rig, measurements) if measurements else rig
 
 
 def newest(sessions: Sessions) -> Measured | None:

@@ -60,12 +60,12 @@ def supplies_of(host: Host) -> list[float]:
     """Return the ratings that the inventory has; nothing else knows them. Raises SourceError."""
     given = host.variables.get(VARIABLE) or []
     if not isinstance(given, list) or not all(
-        isinstance(one, (int, float)) and possible(one) for one in given
+        isinstance(rating, (int, float)) and possible(rating) for rating in given
     ):
         raise SourceError(
             f"{VARIABLE} of {host.name} must be a list of watts", advice=f"{VARIABLE}: [750, 750]"
         )
-    return [float(one) for one in given]
+    return [float(rating) for rating in given]
 
 
 def possible(watts: float) -> bool:
@@ -84,7 +84,7 @@ def budget(name: str, gpus: Sequence[tuple[str, float]], ratings: Sequence[float
     table = _table()
     used = [float(table["host_watts"]) if at == 0 else 0.0 for at in range(len(ratings))]
     placed: list[list[str]] = [[] for _ in ratings]
-    for address, watts in sorted(gpus, key=lambda one: -one[1]) if ratings else ():
+    for address, watts in sorted(gpus, key=lambda gpu: -gpu[1]) if ratings else ():
         at = max(range(len(ratings)), key=lambda i: ratings[i] * table["share"] - used[i])
         used[at] += watts
         placed[at].append(address)

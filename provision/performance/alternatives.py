@@ -24,9 +24,9 @@ class Instead:
 
 def find_alternatives(model: LanguageModel, rig: Machine, wanted: str, work: Work) -> list[Instead]:
     """For serving a model that fits in no form in precision `wanted`."""
-    found = [*_fewer_bits(model, rig, wanted, work), _offload(model, rig, wanted, work)]
-    found += _smaller(model, rig, wanted, work)
-    return found
+    alternatives = [*_fewer_bits(model, rig, wanted, work), _offload(model, rig, wanted, work)]
+    alternatives += _smaller(model, rig, wanted, work)
+    return alternatives
 
 
 def _served(
@@ -40,13 +40,15 @@ def _served(
 
 
 def _fewer_bits(model: LanguageModel, rig: Machine, wanted: str, work: Work) -> list[Instead]:
-    found = []
+    alternatives = []
     for name in PRECISIONS[PRECISIONS.index(wanted) + 1 :]:
         fitting = _served(model, rig, name, work)
-        least = min((one.memory.total for one in fitting if one.memory), default=0.0)
+        least = min(
+            (candidate.memory.total for candidate in fitting if candidate.memory), default=0.0
+        )
         how = f"fits, {gib(least)} GiB a GPU" if fitting else "does not fit either"
-        found.append(Instead(name, how, bool(fitting)))
-    return found
+        alternatives.append(Instead(name, how, bool(fitting)))
+    return alternatives
 
 
 def _offload(model: LanguageModel, rig: Machine, wanted: str, work: Work) -> Instead:
@@ -55,14 +57,14 @@ def _offload(model: LanguageModel, rig: Machine, wanted: str, work: Work) -> Ins
     Copied to the GPU with the fastest link, and nothing else counted: a bound. Computed by the
     processor (llama.cpp does), they are read from the host's memory once a token.
     """
-    each = precision.bytes_per_parameter("serve", wanted)
+    sizes = precision.bytes_per_parameter("serve", wanted)
     count = len(rig.cards)
     layout = Layout("pipeline", stages=count) if count > 1 else Layout("single")
     room = memory.usable(min(card.memory_bytes for card in rig.cards))
     needs = memory.estimate_memory(
-        model, "serve", each, layout, candidates.load_of("serve", layout, count, work)
+        model, "serve", sizes, layout, candidates.load_of("serve", layout, count, work)
     )
-    layer = model.layer * each.weight
+    layer = model.layer * sizes.weight
     if needs.total - needs.weights + 2 * layer > room:
         how = f"the KV cache ({gib(needs.cache)} GiB a GPU) stays there, and does not fit"
         return Instead("offload", how, False)
@@ -84,8 +86,10 @@ def _offload(model: LanguageModel, rig: Machine, wanted: str, work: Work) -> Ins
 
 def _smaller(model: LanguageModel, rig: Machine, wanted: str, work: Work) -> list[Instead]:
     """Return the largest smaller model of the table that fits."""
-    smaller = [one for one in models.load().values() if one.total < model.total]
-    for one in sorted(smaller, key=lambda other: -other.total):
-        if _served(one, rig, wanted, replace(work, sequence=min(work.sequence, one.context))):
-            return [Instead("a smaller model", f"{one.title or one.name} fits in {wanted}", True)]
+    smaller = [other for other in models.load().values() if other.total < model.total]
+    for candidate in sorted(smaller, key=lambda other: -other.total):
+        shorter = replace(work, sequence=min(work.sequence, candidate.context))
+        if _served(candidate, rig, wanted, shorter):
+            name = candidate.title or candidate.name
+            return [Instead("a smaller model", f"{name} fits in {wanted}", True)]
     return []

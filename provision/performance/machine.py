@@ -51,8 +51,10 @@ class Machine:
     @property
     def generation(self) -> int:
         """The PCIe generation that is the rig's own: the processor's, or its fastest link's."""
-        own = self.cpu.generation if self.cpu else max(link.generation for link in self.links)
-        return min(own, self.fastest)
+        rig_generation = (
+            self.cpu.generation if self.cpu else max(link.generation for link in self.links)
+        )
+        return min(rig_generation, self.fastest)
 
     @property
     def fastest(self) -> int:
@@ -88,14 +90,16 @@ def network_of(rig: Machine, now: Machine, count: int) -> Network:
     scaled by what was measured.
     """
     some = [rig.links[at] for at in rig.best(count)]
-    found = network.derived(some, rig.host_memory, rig.p2p)
+    derived = network.derived(some, rig.host_memory, rig.p2p)
     measured = now.measured.network if now.measured else None
     if measured is None or now.measured is None or count < 2:
-        return found
+        return derived
     if rig.links == now.links and count == now.measured.ranks == len(rig.links):
         return measured
-    own = [now.links[at] for at in now.best(min(now.measured.ranks, len(now.links)))]
-    return network.scaled(found, measured, network.derived(own, now.host_memory, now.p2p))
+    measured_links = [now.links[at] for at in now.best(min(now.measured.ranks, len(now.links)))]
+    return network.scaled(
+        derived, measured, network.derived(measured_links, now.host_memory, now.p2p)
+    )
 
 
 def from_words(
@@ -105,16 +109,16 @@ def from_words(
     named = cards.cards_named(gpus, cards.cards())
     processor = cpus.cpu(cpu) if cpu else None
     if link_words:
-        found = links.parse(link_words)
+        gpu_links = links.parse(link_words)
     else:
         generation = processor.generation if processor else 3
-        found = [Link(generation, 16)] * len(named)
-    if len(found) != len(named):
-        raise _count(len(found), len(named))
+        gpu_links = [Link(generation, 16)] * len(named)
+    if len(gpu_links) != len(named):
+        raise _count(len(gpu_links), len(named))
     return Machine(
         name="",
         cards=tuple(named),
-        links=_trained(found, named),
+        links=_trained(gpu_links, named),
         board_name=board,
         board=boards.board(board, boards.boards()) if board else None,
         cpu_name=cpu,
@@ -126,28 +130,28 @@ def from_words(
 def from_facts(name: str, facts: Mapping[str, Any], p2p: bool = False) -> Machine:
     """Return a rig from its facts (`fab facts`). Raises DeeprigError without a usable GPU."""
     rig = facts["ansible_local"]["deeprig"]
-    known = cards.cards()
+    card_table = cards.cards()
     if not rig["gpus"]:
         raise DeeprigError(
             "no NVIDIA GPU is on its PCIe bus",
             advice="Look at the risers and their power; `fab facts` shows what the bus has.",
         )
-    named, found, ports = [], [], []
+    named, gpu_links, ports = [], [], []
     for gpu in rig["gpus"]:
-        if gpu["device_id"] not in known:
+        if gpu["device_id"] not in card_table:
             raise DeeprigError(
                 f"GPU {gpu['address']} has the device id {gpu['device_id']}, which is not in the "
                 "table",
                 advice="Add its row to inventory/hardware/gpus.yml, or use --gpus.",
             )
-        named.append(known[gpu["device_id"]])
-        found.append(path_link(gpu, rig["gpus"], "current_width"))
+        named.append(card_table[gpu["device_id"]])
+        gpu_links.append(path_link(gpu, rig["gpus"], "current_width"))
         ports.append(path_link(gpu, rig["gpus"], "max_width"))
     board_name, board = boards.of_firmware(rig["board"], boards.boards())
     return Machine(
         name=name,
         cards=tuple(named),
-        links=tuple(found),
+        links=tuple(gpu_links),
         board_name=board_name,
         board=board,
         cpu_name=rig["cpu"]["model"],
@@ -187,12 +191,12 @@ def changed(
     )
 
 
-def with_measured(rig: Machine, found: Measured) -> Machine:
+def with_measured(rig: Machine, measured: Measured) -> Machine:
     """Return a rig with its measurements; those of another number of GPUs are ignored."""
-    if found.network is not None and found.ranks != len(rig.cards):
-        note = f"it ran on {found.ranks} GPUs, and this rig has {len(rig.cards)}: scaled"
-        found = replace(found, notes=(*found.notes, note))
-    return replace(rig, measured=found, p2p=rig.p2p or found.p2p)
+    if measured.network is not None and measured.ranks != len(rig.cards):
+        note = f"it ran on {measured.ranks} GPUs, and this rig has {len(rig.cards)}: scaled"
+        measured = replace(measured, notes=(*measured.notes, note))
+    return replace(rig, measured=measured, p2p=rig.p2p or measured.p2p)
 
 
 def _trained(own_links: Sequence[Link], named: Sequence[Card]) -> tuple[Link, ...]:
@@ -226,9 +230,9 @@ def path_link(gpu: Mapping[str, Any], gpus: Sequence[Mapping[str, Any]], widths:
             advice="Check its riser and power, then run `fab facts` again; or use --links.",
         )
     width = gpu["path_width" if widths == "current_width" else "path_max_width"]
-    own = Passage(gpu["address"], width or gpu["path_width"], gpu["path_speed_max_gts"] * 1e9)
+    passage = Passage(gpu["address"], width or gpu["path_width"], gpu["path_speed_max_gts"] * 1e9)
     ways = {other["address"]: _way(other, widths) for other in gpus}
-    place = sharing.find_bottlenecks({gpu["address"]: own}, ways)[gpu["address"]]
+    place = sharing.find_bottlenecks({gpu["address"]: passage}, ways)[gpu["address"]]
     assert place.width is not None  # what is not known is never the tightest
     assert place.speed is not None
     return Link(generation(place.speed), place.width, place.sharers)
@@ -250,4 +254,4 @@ def generation(speed: float) -> int:
     >>> generation(8e9)
     3
     """
-    return min(rates.GENERATIONS, key=lambda one: abs(rates.GENERATIONS[one] - speed))
+    return min(rates.GENERATIONS, key=lambda number: abs(rates.GENERATIONS[number] - speed))

@@ -101,11 +101,11 @@ def _p2p(document: Mapping[str, Any]) -> bool:
         return False
     chosen = [
         transport
-        for one in document.get("hazards", ())
-        if one["hazard"] == "default" and one["status"] == "ok" and not one["wrong_values"]
-        for transport in one["transports"].values()
+        for hazard in document.get("hazards", ())
+        if hazard["hazard"] == "default" and hazard["status"] == "ok" and not hazard["wrong_values"]
+        for transport in hazard["transports"].values()
     ]
-    return bool(chosen) and all(str(one).startswith("P2P") for one in chosen)
+    return bool(chosen) and all(str(transport).startswith("P2P") for transport in chosen)
 
 
 def _network(document: Mapping[str, Any], notes: list[str]) -> Network | None:
@@ -121,31 +121,31 @@ def _network(document: Mapping[str, Any], notes: list[str]) -> Network | None:
             (factor(name, ranks) * float(size["size_bytes"]), float(size["time_seconds"]))
             for size in entry["sizes"]
         ]
-        found = fit.line(points)
-        if found is None:
+        fitted = fit.line(points)
+        if fitted is None:
             notes.append(f"{name}: times do not grow with sizes, so nothing can be fitted")
             continue
         costs[name] = Cost(
-            found.latency,
+            fitted.latency,
             0.0,
-            found.bandwidth,
+            fitted.bandwidth,
             origin="measured",
-            because=f"{origin_of(document)}, {len(points)} sizes, fitted to {found.error:.0%}",
+            because=f"{origin_of(document)}, {len(points)} sizes, fitted to {fitted.error:.0%}",
         )
     if not costs:
         return None
     slowest = min(costs.values(), key=lambda cost: cost.bandwidth)
     costs.setdefault(ANY, costs.get("all_reduce", slowest))
     pairs = {
-        (int(one["from"]), int(one["to"])): Cost(
-            float(one["latency_seconds"]),
+        (int(pair["from"]), int(pair["to"])): Cost(
+            float(pair["latency_seconds"]),
             0.0,
-            float(one["bandwidth_bytes_per_second"]),
+            float(pair["bandwidth_bytes_per_second"]),
             origin="measured",
             because=f"{origin_of(document)}, pairs",
         )
-        for one in document.get("pairs", ())
-        if not one.get("wrong_values")
+        for pair in document.get("pairs", ())
+        if not pair.get("wrong_values")
     }
     return Network(costs, pairs)
 
@@ -160,19 +160,19 @@ def _gemm(document: Mapping[str, Any], notes: list[str]) -> dict[str, float]:
     """FLOP/s of the largest product in each precision; the slowest GPU counts."""
     if not document.get("gpus"):
         return {}  # of a CPU
-    found = {}
+    rates = {}
     for precision, dtypes in DTYPES.items():
-        entries = [one for one in document.get("gemm", ()) if one["dtype"] in dtypes]
+        entries = [entry for entry in document.get("gemm", ()) if entry["dtype"] in dtypes]
         right = [entry for entry in entries if not entry.get("wrong_values")]
         if len(right) < len(entries):
             notes.append(f"some products in {precision} were wrong: not used")
         if not right:
             continue
-        size = max(one["size"] for one in right)
+        size = max(entry["size"] for entry in right)
         best: dict[Any, float] = {}
-        for one in right:
-            if one["size"] == size:
-                rank, rate = one["rank"], float(one["flops_per_second"])
+        for entry in right:
+            if entry["size"] == size:
+                rank, rate = entry["rank"], float(entry["flops_per_second"])
                 best[rank] = max(best.get(rank, 0.0), rate)
-        found[precision] = min(best.values())
-    return found
+        rates[precision] = min(best.values())
+    return rates

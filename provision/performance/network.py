@@ -135,8 +135,8 @@ def scaled(network: Network, measured: Network, at: Network) -> Network:
     derived for the links that were measured), up to what a link can carry.
     """
     costs = {
-        collective: _corrected(network.cost(collective), found, at.cost(collective))
-        for collective, found in measured.costs.items()
+        collective: _corrected(network.cost(collective), measured_cost, at.cost(collective))
+        for collective, measured_cost in measured.costs.items()
     }
     for collective, base in network.costs.items():
         costs.setdefault(collective, base)
@@ -145,20 +145,21 @@ def scaled(network: Network, measured: Network, at: Network) -> Network:
     every = measured.costs.get("sendrecv") or measured.costs.get(ANY)
     pairs = {}
     for pair, base in network.pairs.items():
-        found, own = measured.pairs.get(pair) or every, at.pairs.get(pair) or at.cost("sendrecv")
-        pairs[pair] = _corrected(base, found, own) if found else base
+        pair_cost = measured.pairs.get(pair) or every
+        derived_cost = at.pairs.get(pair) or at.cost("sendrecv")
+        pairs[pair] = _corrected(base, pair_cost, derived_cost) if pair_cost else base
     return Network(costs, pairs)
 
 
-def _corrected(base: Cost, found: Cost, own: Cost) -> Cost:
+def _corrected(base: Cost, measured_cost: Cost, derived_cost: Cost) -> Cost:
     """Return a derived cost, corrected by a measured latency and a measured share of bandwidth."""
-    ratio = min(found.bandwidth / own.bandwidth, MOST)
+    ratio = min(measured_cost.bandwidth / derived_cost.bandwidth, MOST)
     return replace(
         base,
-        call=found.call,
-        hop=found.hop,
+        call=measured_cost.call,
+        hop=measured_cost.hop,
         bandwidth=base.bandwidth * ratio,
-        volume=found.volume,
+        volume=measured_cost.volume,
         origin="scaled",
         because=f"{base.because}, x {ratio:.2f} as measured on the rig's own links",
     )

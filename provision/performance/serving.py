@@ -21,17 +21,17 @@ def serve(
 ) -> Prediction:
     """Decoding is bound by reading weights, prefill by arithmetic; messages wait in both."""
     model, layout, streams = candidate.model, candidate.layout, candidate.load.batch
-    each = precision.bytes_per_parameter(candidate.task, candidate.precision)
+    sizes = precision.bytes_per_parameter(candidate.task, candidate.precision)
     cards = [rig.cards[at] for at in rig.best(layout.gpus)]
     cached = candidate.memory.cache if candidate.memory else 0.0
     reading = 0.0
     for card, layers in zip(
         cards, stages(model, layout.stages) * layout.tensor * layout.data, strict=False
     ):
-        amount = compute.decode_bytes(model, each, layout, layers, streams, cached)
+        amount = compute.decode_bytes(model, sizes, layout, layers, streams, cached)
         seconds = amount / (card.memory_bandwidth * figures.value("decode_share_of_memory"))
         reading = reading + seconds if layout.stages > 1 else max(reading, seconds)
-    token = streams * model.hidden * each.activation
+    token = streams * model.hidden * sizes.activation
     flops = compute.served_flops(model, layout, streams, candidate.load.sequence, streams)
     arithmetic = flops / rate
     sent = _served(candidate, token)
@@ -39,7 +39,7 @@ def serve(
     prompt = min(PROMPT, candidate.load.sequence)
     ahead = passed(
         compute.served_flops(model, layout, prompt, prompt, 1) / rate,
-        _served(candidate, prompt * model.hidden * each.activation),
+        _served(candidate, prompt * model.hidden * sizes.activation),
         network,
         layout.stages,
     )
@@ -64,7 +64,9 @@ def passed(compute: float, sent: Sequence[Transfer], network: Network, stages: i
     if stages < 2:
         return step_time.serial(compute, sent, network)
     boundaries = range(stages - 1)
-    wire = sum(network.send(at, at + 1, one.size_bytes) for one in sent for at in boundaries)
+    wire = sum(
+        network.send(at, at + 1, transfer.size_bytes) for transfer in sent for at in boundaries
+    )
     return StepTime(compute + wire, compute, wire)
 
 
