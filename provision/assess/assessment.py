@@ -54,8 +54,8 @@ class Assessment:
             "as_root": self.as_root,
             "is": dict(self.rows),
             "tree": list(self.tree),
-            "wear": [one.document() for one in self.wear],
-            "security": [one.document() for one in self.security],
+            "wear": [finding.document() for finding in self.wear],
+            "security": [finding.document() for finding in self.security],
             "power": [budget.document() for budget in self.budgets],
             "verdict": self.verdict.document(),
             "facts": self.facts,
@@ -80,7 +80,7 @@ def assess_rig(
     gpus = pcie.read_gpus(look.tree.path("/sys"), aer=True)
     smis = list(loaded) or nvidia_smi.parse(look.tree.text_of("nvidia_smi"))
     worn = wear.signs(gpus, smis, look.tree.text_of("messages"), wear.generations_of(gpus))
-    found = [
+    security_findings = [
         *(_login(host, facts) if shared is None else map(_shared, shared)),
         *security.signs(
             look.tree,
@@ -90,8 +90,8 @@ def assess_rig(
             own_keys(),
         ),
     ]
-    known = cards.cards()
-    names = {device: card.name for device, card in known.items()}
+    card_table = cards.cards()
+    names = {device: card.name for device, card in card_table.items()}
     planned = plan.plan(look, host, inventory, extra)
     ratings = power.supplies_of(host)
     return Assessment(
@@ -99,10 +99,10 @@ def assess_rig(
         rows=tuple(_rows(look, ratings)),
         tree=tuple(pcie_tree.draw(facts["gpus"], names)),
         wear=tuple(worst_first(worn)),
-        security=tuple(worst_first(found)),
-        budgets=tuple(_budgets(gpus, smis, known, planned.power_limits, ratings)),
+        security=tuple(worst_first(security_findings)),
+        budgets=tuple(_budgets(gpus, smis, card_table, planned.power_limits, ratings)),
         verdict=verdict.judge_rig(
-            planned.refusals, [*found, *worn], _machine(host, look), _converted(facts)
+            planned.refusals, [*security_findings, *worn], _machine(host, look), _converted(facts)
         ),
         as_root=look.as_root,
         facts=facts,
@@ -111,12 +111,12 @@ def assess_rig(
 
 def own_keys(folder: Path = Path("~/.ssh")) -> set[str]:
     """Return the operator's public keys, base64."""
-    found = set()
+    keys = set()
     for path in folder.expanduser().glob("*.pub"):
         words = path.read_text(encoding="utf-8", errors="replace").split()
         if len(words) > 1:
-            found.add(words[1])
-    return found
+            keys.add(words[1])
+    return keys
 
 
 def _rows(look: Survey, ratings: list[float]) -> list[tuple[str, str]]:
@@ -131,14 +131,14 @@ def _rows(look: Survey, ratings: list[float]) -> list[tuple[str, str]]:
         else "not known for this processor"
     )
     up = look.tree.line("/proc/uptime").split(" ")[0]
-    own = {
+    more_rows = {
         "BIOS": f"{board['bios_version']} of {board['bios_date']} ({board['bios_vendor']})",
         "lanes": lanes,
         "PSUs": " + ".join(f"{rating:g} W" for rating in ratings)
         or "unknown: set psus in the inventory",
         "uptime": str(timedelta(seconds=int(float(up or 0)))),
     }
-    return [*rows, *own.items()]
+    return [*rows, *more_rows.items()]
 
 
 def _login(host: Host, facts: Mapping[str, Any]) -> list[Finding]:
@@ -154,9 +154,9 @@ def _login(host: Host, facts: Mapping[str, Any]) -> list[Finding]:
     return [_shared(KnownPassword(user, str(password), why))]
 
 
-def _shared(known: KnownPassword) -> Finding:
-    reading = f"others know its password ({known.why})"
-    return Finding("login", known.user, "critical", reading, "fab adopt changes it.")
+def _shared(password: KnownPassword) -> Finding:
+    reading = f"others know its password ({password.why})"
+    return Finding("login", password.user, "critical", reading, "fab adopt changes it.")
 
 
 def _converted(facts: Mapping[str, Any]) -> bool:
@@ -186,11 +186,11 @@ def _budgets(
         },
         "as provisioned": dict(provisioned),
     }
-    found = []
+    budgets = []
     for name, limits in kinds.items():
-        known = [
+        gpu_watts = [
             (gpu.address, watts) for gpu in gpus if (watts := limits.get(gpu.address)) is not None
         ]
-        if gpus and len(known) == len(gpus):
-            found.append(power.budget(name, known, ratings))
-    return found
+        if gpus and len(gpu_watts) == len(gpus):
+            budgets.append(power.budget(name, gpu_watts, ratings))
+    return budgets

@@ -38,9 +38,9 @@ def together(findings: Iterable[Finding]) -> list[Finding]:
     subjects: dict[Finding, list[str]] = {}
     for finding in findings:
         subjects.setdefault(replace(finding, subject=""), []).append(finding.subject)
-    return [replace(one, subject=", ".join(names)) for one, names in subjects.items()]
+    return [replace(finding, subject=", ".join(names)) for finding, names in subjects.items()]
 
 
 def worst_first(findings: Iterable[Finding]) -> list[Finding]:
     """In the order in which they matter."""
-    return sorted(findings, key=lambda one: -ORDER.index(one.status))
+    return sorted(findings, key=lambda finding: -ORDER.index(finding.status))

@@ -30,7 +30,7 @@ def draw(gpus: Sequence[Mapping[str, Any]], names: Mapping[str, str]) -> list[st
                 names.get(gpu["device_id"], f"NVIDIA {gpu['device_id']}") if last else port["kind"]
             )
             # The first place where it gets narrow is the one to look at.
-            above = [one["current_width"] for one in gpu["path"][:at]]
+            above = [earlier["current_width"] for earlier in gpu["path"][:at]]
             marked = port["current_width"] == narrowest and narrowest not in above
             text = f"{port['address']} {what}  {_link(port)}{'  <- narrowest' if marked else ''}"
             node = node.children.setdefault(port["address"], Node(text))

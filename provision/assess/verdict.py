@@ -71,15 +71,17 @@ def _system(
 ) -> tuple[System, list[str]]:
     reinstall_reasons = [refusal.why for refusal in refusals if refusal.name in table["reinstall"]]
     critical = [finding for finding in findings if finding.status == "critical"]
-    intruded = [one for one in critical if one.check in table["intrusion"]]
+    intruded = [finding for finding in critical if finding.check in table["intrusion"]]
     if intruded:
         reinstall_reasons.append("another person had root access, so no file on it can be trusted:")
-        reinstall_reasons += [f"{one.subject}: {one.reading}" for one in together(intruded)]
+        reinstall_reasons += [
+            f"{finding.subject}: {finding.reading}" for finding in together(intruded)
+        ]
     if reinstall_reasons:
         return "reinstall", reinstall_reasons
-    hurt = [one for one in critical if one.check in table["fix"]]
+    hurt = [finding for finding in critical if finding.check in table["fix"]]
     mend = [refusal.why for refusal in refusals]
-    mend += [f"{one.check}, {one.subject}: {one.reading}" for one in together(hurt)]
+    mend += [f"{finding.check}, {finding.subject}: {finding.reading}" for finding in together(hurt)]
     if mend:
         return "fix, then convert in place", mend
     return "convert in place", ["ready: run fab provision"]

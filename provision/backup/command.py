@@ -57,9 +57,11 @@ def backup(context: FleetContext, flags: Flags) -> None:
                     lambda text: status.update(f"{host.name}: {text}"),
                 )
 
-            found = _each(context, flags, work, made)
+            copies = _each(context, flags, work, made)
         console = Terminal(quiet=flags.json)
-        worst = max(worst, show_answers(found, lambda host, one: console.print(copied(host, one))))
+        worst = max(
+            worst, show_answers(copies, lambda host, copy: console.print(copied(host, copy)))
+        )
     if worst:
         raise Exit(code=worst)
 
@@ -118,20 +120,20 @@ def _send(
 
 def status(context: FleetContext, flags: Flags) -> None:
     """Show each rig's backups, there and here."""
-    found = _each(context, flags, lambda shell, host: transfer.on_rig(shell))
-    copies = {name: stored.here(BACKUPS / name) for name in found}
-    older = {name: stored.older(BACKUPS / name) for name in found}
+    backups = _each(context, flags, lambda shell, host: transfer.on_rig(shell))
+    copies = {name: stored.here(BACKUPS / name) for name in backups}
+    older = {name: stored.older(BACKUPS / name) for name in backups}
     if flags.json:
         print(
             json.dumps(
                 {
                     name: {
-                        "rig": one.document(),
+                        "rig": rig_backup.document(),
                         "here": copies[name].document(),
                         "older": [copy.document() for copy in older[name]],
                     }
-                    for name, one in found.items()
-                    if not isinstance(one, DeeprigError)
+                    for name, rig_backup in backups.items()
+                    if not isinstance(rig_backup, DeeprigError)
                 },
                 indent=2,
             )
@@ -141,7 +143,7 @@ def status(context: FleetContext, flags: Flags) -> None:
     def show_one(host: str, stored_backup: StoredBackup) -> None:
         print_status(console, host, stored_backup, copies[host], older[host])
 
-    if worst := show_answers(found, show_one):
+    if worst := show_answers(backups, show_one):
         raise Exit(code=worst)
 
 
@@ -185,18 +187,18 @@ def _each(
     """Do it on every host that -H names, or on `only` these of them."""
     _, hosts = context.fleet(flags)
 
-    def one(host: Host) -> Answer:
+    def work_on(host: Host) -> Answer:
         return _over(host, context.config, flags.accept_new, work)
 
-    return run_on_hosts([host for host in hosts if only is None or host.name in only], one)
+    return run_on_hosts([host for host in hosts if only is None or host.name in only], work_on)
 
 
-def _one(found: Mapping[str, Answer | DeeprigError]) -> Answer:
+def _one(answers: Mapping[str, Answer | DeeprigError]) -> Answer:
     """Return the answer of the only host. Raises its error."""
-    (one,) = found.values()
-    if isinstance(one, DeeprigError):
-        raise one
-    return one
+    (answer,) = answers.values()
+    if isinstance(answer, DeeprigError):
+        raise answer
+    return answer
 
 
 def _over(host: Host, config: Config, accept_new: bool, work: Work[Answer]) -> Answer:

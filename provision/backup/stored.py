@@ -145,7 +145,7 @@ def here(folder: Path) -> StoredBackup:
 def older(folder: Path) -> list[StoredBackup]:
     """Return the backups that once were in this folder, and that others took the place of."""
     dated = re.compile(rf"{re.escape(folder.name)}[.]\d{{4}}-\d\d-\d\d-\d{{6}}[+]*")
-    return [here(one) for one in sorted(folder.parent.glob("*")) if dated.fullmatch(one.name)]
+    return [here(path) for path in sorted(folder.parent.glob("*")) if dated.fullmatch(path.name)]
 
 
 def _sums(file: Path) -> Iterable[tuple[str, str]]:

@@ -187,7 +187,7 @@ def _name_cause(results: Sequence[BenchResult]) -> list[BenchResult]:
 
 
 def _run(shell: RootShell, host: str, command: str, screen: Screen) -> BenchResult:
-    found: dict[str, Any] = {}
+    received: dict[str, Any] = {}
 
     def line(text: str) -> None:
         if not text.startswith("{"):
@@ -197,7 +197,7 @@ def _run(shell: RootShell, host: str, command: str, screen: Screen) -> BenchResu
         if kind := BENCH_EVENTS.get(event.get("event")):
             event = {**check_type(event, kind, "progress"), "event": event["event"]}
         if event.get("event") == "document":
-            found["document"] = check_bench(event["document"])
+            received["document"] = check_bench(event["document"])
         screen.event(host, event)
 
     try:
@@ -207,7 +207,7 @@ def _run(shell: RootShell, host: str, command: str, screen: Screen) -> BenchResu
     except DeeprigError as error:
         return BenchResult(host, error.status, error=error)
     result = BenchResult(
-        host, _status_of(done.status), found.get("document"), is_cut_off=done.status == CUT_OFF
+        host, _status_of(done.status), received.get("document"), is_cut_off=done.status == CUT_OFF
     )
     if result.document is not None:
         return result
@@ -248,6 +248,8 @@ def _save_and_report(results: Sequence[BenchResult], flags: Flags) -> None:
         if not flags.json:
             print(f"{result.host}: {shown_path(str(path))}")
     if flags.json:
-        documents = {one.host: one.document for one in results if one.document is not None}
+        documents = {
+            result.host: result.document for result in results if result.document is not None
+        }
         json.dump(documents, sys.stdout, indent=2)
         print()
