@@ -54,7 +54,9 @@ class Checklist:
     @property
     def groups(self) -> list[tuple[str, list[Entry]]]:
         """The entries under their headings."""
-        return [(name, list(rows)) for name, rows in groupby(self.entries, lambda one: one.group)]
+        return [
+            (name, list(rows)) for name, rows in groupby(self.entries, lambda entry: entry.group)
+        ]
 
     @property
     def counts(self) -> dict[str, int]:
@@ -70,7 +72,7 @@ class Checklist:
         if not self.rebooted:
             return ""
         moved = [entry for entry in self.entries if entry.moved]
-        changes = "; ".join(f"{one.title}: {one.before} -> {one.status}" for one in moved)
+        changes = "; ".join(f"{entry.title}: {entry.before} -> {entry.status}" for entry in moved)
         return f"Rebooted since the last look. {changes or 'Nothing changed by it'}."
 
     def document(self) -> dict[str, Any]:

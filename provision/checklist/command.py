@@ -82,7 +82,7 @@ def show_checklists(context: FleetContext, flags: Flags, wish: ChecklistOptions)
     if (wish.html or wish.markdown) and len(hosts) > 1:
         raise SourceError(f"a page is of one rig, and -H names {len(hosts)}")
 
-    def one(host: Host) -> RigConfiguration:
+    def read_configuration(host: Host) -> RigConfiguration:
         connection = RigConnection(host, context.config, flags.accept_new)
         try:
             connection.open()
@@ -91,12 +91,12 @@ def show_checklists(context: FleetContext, flags: Flags, wish: ChecklistOptions)
             connection.close()
 
     with Terminal(error=True).status("Looking"):
-        found = run_on_hosts(hosts, one)
+        cases_by_host = run_on_hosts(hosts, read_configuration)
     made: dict[str, Checklist | DeeprigError] = {
         name: case
         if isinstance(case, DeeprigError)
         else attempt(_remembered, case, inventory, name, given, wish.ask)
-        for name, case in found.items()
+        for name, case in cases_by_host.items()
     }
     if status := _show(made, flags, wish):
         raise Exit(code=status)
@@ -104,18 +104,18 @@ def show_checklists(context: FleetContext, flags: Flags, wish: ChecklistOptions)
 
 def answers_of(given: Sequence[str]) -> dict[str, bool]:
     """`--answer riser-power=yes`. Raises SourceError."""
-    known = {item.id: item for item in items.load()}
-    found = {}
+    item_by_id = {item.id: item for item in items.load()}
+    answers = {}
     for text in given:
         name, _, value = text.partition("=")
-        if name not in known:
+        if name not in item_by_id:
             raise SourceError(
-                f"the checklist has no item '{name}'", advice=f"It has: {', '.join(known)}."
+                f"the checklist has no item '{name}'", advice=f"It has: {', '.join(item_by_id)}."
             )
         if value.lower() not in ANSWERS:
             raise SourceError(f"'{text}' is not an answer", advice=f"--answer {name}=yes, or =no")
-        found[name] = ANSWERS[value.lower()]
-    return found
+        answers[name] = ANSWERS[value.lower()]
+    return answers
 
 
 def _case(
@@ -186,16 +186,16 @@ def _show(
     documents: dict[str, Any] = {}
     console = Terminal()
 
-    def show_one(name: str, one: Checklist) -> None:
-        documents[name] = one.document()
+    def show_one(name: str, rig_checklist: Checklist) -> None:
+        documents[name] = rig_checklist.document()
         if not flags.json:
-            show.print_checklist(one, console, everything=flags.verbose)
+            show.print_checklist(rig_checklist, console, everything=flags.verbose)
         for flag, kind, path in (
             ("--html", ".html", wish.html),
             ("--markdown", ".md", wish.markdown),
         ):
             if path:
-                files.write_named(flag, path, page.render(one, kind))
+                files.write_named(flag, path, page.render(rig_checklist, kind))
                 if not flags.json:
                     console.print(f"  {path}")
 

@@ -91,9 +91,11 @@ def from_facts(
     paths: Sequence[Mapping[str, Any]] | None = None,
 ) -> RigConfiguration:
     """Return the case of a rig. limits: watts by a GPU's address, as provisioning sets them."""
-    known = cards.cards()
+    card_table = cards.cards()
     board_name, row = boards.of_firmware(facts["board"], boards.boards())
-    found = [known.get(gpu["device_id"]) or _unknown(gpu["device_id"]) for gpu in facts["gpus"]]
+    rig_cards = [
+        card_table.get(gpu["device_id"]) or _unknown(gpu["device_id"]) for gpu in facts["gpus"]
+    ]
     return RigConfiguration(
         name=name,
         board_name=board_name,
@@ -101,10 +103,10 @@ def from_facts(
         chipset=_chipset(row, board_name),
         cpu_name=facts["cpu"]["model"],
         cpu=cpus.cpu(facts["cpu"]["model"]),
-        cards=tuple(found),
+        cards=tuple(rig_cards),
         limits=tuple(
             limits.get(gpu["address"], card.board_power)
-            for gpu, card in zip(facts["gpus"], found, strict=True)
+            for gpu, card in zip(facts["gpus"], rig_cards, strict=True)
         ),
         psus=tuple(psus),
         facts=facts,
@@ -115,7 +117,7 @@ def from_facts(
 
 def from_words(board: str, cpu: str, gpus: str, psus: str) -> RigConfiguration:
     """Return the configuration that the command line describes. Raises DeeprigError."""
-    found = cards.cards_named(gpus, cards.cards()) if gpus else []
+    rig_cards = cards.cards_named(gpus, cards.cards()) if gpus else []
     try:
         ratings = [float(word) for word in psus.split(",") if word.strip()]
     except ValueError:
@@ -130,8 +132,8 @@ def from_words(board: str, cpu: str, gpus: str, psus: str) -> RigConfiguration:
         chipset=_chipset(row, board),
         cpu_name=cpu,
         cpu=cpus.cpu(cpu) if cpu else None,
-        cards=tuple(found),
-        limits=tuple(one.power_limit or one.board_power for one in found),
+        cards=tuple(rig_cards),
+        limits=tuple(card.power_limit or card.board_power for card in rig_cards),
         psus=tuple(ratings),
     )
 

@@ -89,11 +89,11 @@ def watchdog(case: RigConfiguration) -> Observation:
     """Return whether a USB watchdog is plugged in."""
     if case.facts is None:
         return _unseen()
-    found = [
+    names = [
         usb_watchdog["product"] or usb_watchdog["id"]
         for usb_watchdog in case.facts["usb_watchdogs"]
     ]
-    return _ok(not found, ", ".join(found) or "none")
+    return _ok(not names, ", ".join(names) or "none")
 
 
 def split(case: RigConfiguration) -> Observation:
@@ -176,18 +176,18 @@ def generation(case: RigConfiguration) -> Observation:
     """Return whether a link has errors."""
     if not case.gpus:
         return _unseen()
-    found: dict[str, int] = {}
+    error_counts: dict[str, int] = {}
     counted = False
     for gpu in case.gpus:
         for port in gpu["path"]:
             if port["errors"] is not None:
                 counted = True
                 if total := sum(port["errors"].values()):
-                    found[port["address"]] = total
+                    error_counts[port["address"]] = total
     if not counted:
         return _unseen("the kernel counts no PCIe errors yet")
-    reading = ", ".join(f"{count} at {address}" for address, count in found.items())
-    return _ok(not found, reading or "none since the boot")
+    reading = ", ".join(f"{count} at {address}" for address, count in error_counts.items())
+    return _ok(not error_counts, reading or "none since the boot")
 
 
 def secure_boot(case: RigConfiguration) -> Observation:
@@ -249,8 +249,8 @@ def speed(case: RigConfiguration) -> Observation:
 
 
 OBSERVERS: Mapping[str, Callable[[RigConfiguration], Observation]] = {
-    one.__name__: one
-    for one in (
+    observer.__name__: observer
+    for observer in (
         risers,
         nvme,
         budget,

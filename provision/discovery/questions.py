@@ -30,20 +30,20 @@ def questions() -> dict[str, str]:
     """Shell commands by name: `settings` and `homes` give a compressed tar, `kernel` what head
     writes, `names` a line of PATH, kind, kind of its target and target for each (tab between them).
     """
-    own = table()
+    places = table()
     printed = r"-printf '%p\t%y\t%Y\t%l\n'"
     fixed = {
         "settings": (
-            f"cd / && tar -chf - {_relative(own['settings'])} | gzip -1 | head -c {MOST_BYTES}"
+            f"cd / && tar -chf - {_relative(places['settings'])} | gzip -1 | head -c {MOST_BYTES}"
         ),
-        "homes": _of_users(own["homes"]),
-        "kernel": f"head -v -c {MOST_OF_A_FILE} {' '.join(own['kernel'])}",
+        "homes": _of_users(places["homes"]),
+        "kernel": f"head -v -c {MOST_OF_A_FILE} {' '.join(places['kernel'])}",
         "names": (
-            f"find {' '.join([*own['names'], *evidence()])} -maxdepth 0 {printed};"
+            f"find {' '.join([*places['names'], *evidence()])} -maxdepth 0 {printed};"
             f" find /proc/[0-9]*/fd -maxdepth 1 -lname '/dev/nvidia*' {printed}"
         ),
     }
-    return {name: _quiet(command) for name, command in {**fixed, **own["commands"]}.items()}
+    return {name: _quiet(command) for name, command in {**fixed, **places["commands"]}.items()}
 
 
 def _of_users(patterns: list[str]) -> str:

@@ -21,7 +21,7 @@ def summarize_facts(facts: Mapping[str, Any], models: Mapping[str, Any]) -> list
     rig = facts["ansible_local"]["deeprig"]
     base = f"{facts['ansible_distribution']} {facts['ansible_distribution_version']}"
     memory, disk, board = rig["memory"], rig["root_disk"], rig["board"]
-    found = [
+    rows = [
         ("system", _system(rig["mining_os"], base)),
         ("kernel", rig["kernel"]["release"] + _hazards(rig["kernel"]["command_line"])),
         ("board", f"{board['vendor']} {board['name']}"),
@@ -35,7 +35,7 @@ def summarize_facts(facts: Mapping[str, Any], models: Mapping[str, Any]) -> list
         ("PyTorch", rig["software"]["torch"] or "none"),
         ("miners", _miners(rig)),
     ]
-    return [(label, clean(value)) for label, value in found]
+    return [(label, clean(value)) for label, value in rows]
 
 
 def gpu_models() -> Mapping[str, Any]:

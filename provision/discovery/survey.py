@@ -119,7 +119,7 @@ def _ask(shell: Shell) -> dict[str, bytes]:
     asked = questions()
     with ThreadPoolExecutor(AT_ONCE) as pool:
         done = pool.map(lambda command: shell.run(command, most=MOST_BYTES), asked.values())
-        return {name: one.out for name, one in zip(asked, done, strict=True)}
+        return {name: answer.out for name, answer in zip(asked, done, strict=True)}
 
 
 def addresses(text: str) -> list[Address]:
@@ -128,14 +128,14 @@ def addresses(text: str) -> list[Address]:
     >>> addresses("2: eth0    inet 10.0.0.5/24 brd 10.0.0.255 scope global eth0")
     [Address(interface='eth0', address='10.0.0.5', prefix=24, scope='global', ...)]
     """
-    found = []
+    result = []
     for line in text.splitlines():
         match = re.match(r"\d+: (\S+)\s+inet6? (\S+?)(?: peer \S+)?(?:/(\d+))?(?= )", line)
         if not match:
             continue
         brd = re.search(r" brd (\S+)", line)
         scope = re.search(r" scope (\S+)", line)
-        found.append(
+        result.append(
             Address(
                 interface=match.group(1),
                 address=match.group(2),
@@ -144,4 +144,4 @@ def addresses(text: str) -> list[Address]:
                 broadcast=brd.group(1) if brd else "",
             )
         )
-    return found
+    return result
