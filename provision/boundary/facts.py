@@ -246,9 +246,9 @@ def check_rig_facts(facts: Mapping[str, Any]) -> dict[str, Any]:
 def check_facts(facts: Mapping[str, Any]) -> dict[str, Any]:
     """Return all `ansible_*` facts, deeprig's own checked, all clean. Raises BoundaryError."""
     checked = check_type(facts, GatheredFacts, "facts")
-    own = _with_addresses(checked["ansible_local"]["deeprig"])
+    rig_facts = _with_addresses(checked["ansible_local"]["deeprig"])
     cleaned: dict[str, Any] = clean_texts(dict(facts))
-    return {**cleaned, "ansible_local": {**cleaned["ansible_local"], "deeprig": own}}
+    return {**cleaned, "ansible_local": {**cleaned["ansible_local"], "deeprig": rig_facts}}
 
 
 def _with_addresses(facts: RigFacts) -> dict[str, Any]:

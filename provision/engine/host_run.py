@@ -242,9 +242,9 @@ class HostRun:
         item = {task.loop_var: call.item} if queued.is_looped else {}
 
         def templar_for(judged: Result) -> Templar:
-            own = {task.register: judged.as_registered()} if task.register else {}
+            own_result = {task.register: judged.as_registered()} if task.register else {}
             registered = {**queued.registered, **arrived}
-            return self._variables.templar(queued.play, task, registered, **item, **own)
+            return self._variables.templar(queued.play, task, registered, **item, **own_result)
 
         return judge(task, result, templar_for)
 

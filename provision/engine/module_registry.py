@@ -40,8 +40,8 @@ def remote_names() -> frozenset[str]:
 def canonical(name: str) -> str:
     """Return the short name of a module. Raises DeeprigError without a position."""
     short = name.removeprefix(PREFIX)
-    known = action_names() | remote_names() | STATIC
-    if short in known:
+    known_modules = action_names() | remote_names() | STATIC
+    if short in known_modules:
         return short
     if "." in short:
         collection = name.rsplit(".", 1)[0]
@@ -50,7 +50,7 @@ def canonical(name: str) -> str:
             advice="Use a module of ansible.builtin, or play this file with ansible-playbook.",
         )
     raise DeeprigError(
-        f"unknown module '{name}'{suggestion(short, known)}",
+        f"unknown module '{name}'{suggestion(short, known_modules)}",
         advice="docs/playbooks.md lists the modules of ansible.builtin that deeprig has.",
     )
 
@@ -69,15 +69,15 @@ def options(name: str) -> Options:
     operators = action(name)
     if operators is None:
         return remote_options(name)
-    found: Options = operators.OPTIONS
-    return found
+    action_options: Options = operators.OPTIONS
+    return action_options
 
 
 @functools.cache
 def remote_options(name: str) -> Options:
     """Return the options of the rig's side of a module."""
-    found: Options = importlib.import_module(f"provision.remote.modules.{name}").OPTIONS
-    return found
+    module_options: Options = importlib.import_module(f"provision.remote.modules.{name}").OPTIONS
+    return module_options
 
 
 def takes_anything(name: str) -> bool:

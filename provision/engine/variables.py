@@ -80,8 +80,8 @@ class Facts(Mapping[str, Any]):
 @functools.cache
 def defaults() -> Mapping[str, Any]:
     """Return the playbooks' settings where an inventory elsewhere does not set them."""
-    found: Mapping[str, Any] = yaml_source.load_yaml(DEFAULTS)
-    return found
+    settings: Mapping[str, Any] = yaml_source.load_yaml(DEFAULTS)
+    return settings
 
 
 @functools.cache

@@ -63,10 +63,10 @@ class Inventory:
         if group == "ungrouped":
             named = {h for g in self.groups.values() if g.name != "all" for h in g.hosts}
             return [h for h in self.hosts if h not in named]
-        found: dict[str, None] = {}
+        result: dict[str, None] = {}
         for name in [group, *self._descendants(group)]:
-            found.update(self.groups[name].hosts)
-        return list(found)
+            result.update(self.groups[name].hosts)
+        return list(result)
 
     def select(self, patterns: Iterable[str]) -> list[Host]:
         """Return the hosts that `-H a,b` names: hosts, groups, wildcards, `!not`, `&also`.
@@ -131,14 +131,14 @@ class Inventory:
         return f"The inventory knows: {', '.join(self.hosts)}."
 
     def _descendants(self, group: str) -> list[str]:
-        found: list[str] = []
+        descendants: list[str] = []
         ahead = list(self.groups[group].children)
         while ahead:
             child = ahead.pop(0)
-            if child not in found:
-                found.append(child)
+            if child not in descendants:
+                descendants.append(child)
                 ahead += self.groups[child].children
-        return found
+        return descendants
 
     def _groups_of(self, host: str) -> list[str]:
         """`all` first, then parents before children, those of one depth by name."""
@@ -148,13 +148,13 @@ class Inventory:
 
     def _variables_file(self, folder: str, name: str) -> dict[str, Any]:
         base = self.folder / folder
-        found: dict[str, Any] = {}
+        variables: dict[str, Any] = {}
         for path in (base / name, base / f"{name}.yml", base / f"{name}.yaml"):
             files = sorted(path.glob("*.y*ml")) if path.is_dir() else [path]
             for file in files:
                 if file.is_file():
-                    found.update(_variables(yaml_source.load_yaml(file), file))
-        return found
+                    variables.update(_variables(yaml_source.load_yaml(file), file))
+        return variables
 
     def read(self, path: Path) -> None:
         """Add the groups and hosts of one inventory file. Raises SourceError."""
@@ -254,9 +254,9 @@ def _address(text: str) -> dict[str, Any] | None:
     user, address, port = match.groups()
     if not (user or port or "." in address or ":" in address or address == "localhost"):
         return None
-    found: dict[str, Any] = {"ansible_host": address}
+    variables: dict[str, Any] = {"ansible_host": address}
     if user:
-        found["ansible_user"] = user
+        variables["ansible_user"] = user
     if port:
-        found["ansible_port"] = int(port)
-    return found
+        variables["ansible_port"] = int(port)
+    return variables

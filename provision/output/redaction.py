@@ -85,9 +85,9 @@ def secrets_of(
         if is_secret_name(str(name)):
             yield from _texts(value, scope)
         else:
-            for each in value if isinstance(value, (list, tuple)) else [value]:
-                if isinstance(each, Mapping):
-                    yield from secrets_of(each, scope)
+            for item in value if isinstance(value, (list, tuple)) else [value]:
+                if isinstance(item, Mapping):
+                    yield from secrets_of(item, scope)
 
 
 def _texts(

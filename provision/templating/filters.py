@@ -62,17 +62,17 @@ def from_yaml(value: str) -> Any:
     return yaml.safe_load(value)
 
 
-def _expanded(node: yaml.Node | None, known: dict[int, int]) -> int:
+def _expanded(node: yaml.Node | None, counts: dict[int, int]) -> int:
     """Count the nodes below a node, those behind aliases each time."""
     if node is None or isinstance(node, yaml.ScalarNode):
         return 1
-    if id(node) not in known:
-        known[id(node)] = MOST_NODES + 1  # within itself: an alias to its own anchor has no end
+    if id(node) not in counts:
+        counts[id(node)] = MOST_NODES + 1  # within itself: an alias to its own anchor has no end
         below = [
-            one for item in node.value for one in (item if isinstance(item, tuple) else [item])
+            child for item in node.value for child in (item if isinstance(item, tuple) else [item])
         ]
-        known[id(node)] = 1 + sum(_expanded(one, known) for one in below)
-    return known[id(node)]
+        counts[id(node)] = 1 + sum(_expanded(child, counts) for child in below)
+    return counts[id(node)]
 
 
 def regex_replace(value: str, pattern: str, replacement: str = "", multiline: bool = False) -> str:
@@ -163,10 +163,10 @@ def union(value: Iterable[Any], other: Iterable[Any]) -> list[Any]:
 @pass_environment
 def extract(environment: Environment, item: Any, container: Any, *more_keys: Any) -> Any:
     """`container[item]`, and deeper with more keys: for `map('extract', container)`."""
-    found = environment.getitem(container, item)
+    value = environment.getitem(container, item)
     for key in more_keys:
-        found = environment.getitem(found, key)
-    return found
+        value = environment.getitem(value, key)
+    return value
 
 
 def product(*lists: Iterable[Any]) -> list[tuple[Any, ...]]:

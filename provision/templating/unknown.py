@@ -121,8 +121,8 @@ class PartialResult(dict[str, Any]):
     `source` names the task.
     """
 
-    def __init__(self, known: dict[str, Any], source: str, witness: Witness | None = None) -> None:
-        super().__init__(known)
+    def __init__(self, values: dict[str, Any], source: str, witness: Witness | None = None) -> None:
+        super().__init__(values)
         self._source = source
         self._witness = witness
 
@@ -193,7 +193,9 @@ def find_unknown(value: Any) -> Unknown | None:
         return Unknown(value._source)
     if isinstance(value, (dict, list)):
         items = value.values() if isinstance(value, dict) else value
-        return next((found for item in items if (found := find_unknown(item)) is not None), None)
+        return next(
+            (unknown for item in items if (unknown := find_unknown(item)) is not None), None
+        )
     return None
 
 
