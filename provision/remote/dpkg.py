@@ -117,8 +117,8 @@ def database(host: Host) -> Database:
         with open(path, encoding="utf-8", errors="replace") as stream:
             kept["database"] = Database(stream.read())
         kept["key"] = key
-    found: Database = kept["database"]
-    return found
+    packages: Database = kept["database"]
+    return packages
 
 
 def interrupted() -> bool:
@@ -153,8 +153,8 @@ def owns(path: str, patterns: Iterable[str] = ("*",), admin: str | None = None) 
 
 def compare(left: str, right: str) -> int:
     """Debian's order of versions: negative, zero or positive as left is older, same or newer."""
-    for one, other in zip(_version_parts(left), _version_parts(right)):
-        result = _compare_part(one, other)
+    for left_part, right_part in zip(_version_parts(left), _version_parts(right)):
+        result = _compare_part(left_part, right_part)
         if result:
             return result
     return 0
@@ -171,25 +171,25 @@ def _version_parts(version: str) -> tuple[str, str, str]:
 def _compare_part(left: str, right: str) -> int:
     pieces = re.compile(r"(\D*)(\d*)")
     while left or right:
-        one, other = pieces.match(left), pieces.match(right)
-        assert one
-        assert other
-        result = _compare_text(one.group(1), other.group(1))
+        left_match, right_match = pieces.match(left), pieces.match(right)
+        assert left_match
+        assert right_match
+        result = _compare_text(left_match.group(1), right_match.group(1))
         if result:
             return result
-        result = int(one.group(2) or 0) - int(other.group(2) or 0)
+        result = int(left_match.group(2) or 0) - int(right_match.group(2) or 0)
         if result:
             return result
-        left, right = left[one.end() :], right[other.end() :]
+        left, right = left[left_match.end() :], right[right_match.end() :]
     return 0
 
 
 def _compare_text(left: str, right: str) -> int:
     """~ sorts before the end, letters before the rest."""
     for index in range(max(len(left), len(right))):
-        one, other = _weight(left, index), _weight(right, index)
-        if one != other:
-            return one - other
+        left_weight, right_weight = _weight(left, index), _weight(right, index)
+        if left_weight != right_weight:
+            return left_weight - right_weight
     return 0
 
 

@@ -201,8 +201,8 @@ def _reach_directly(path: str, follow: bool) -> Place | None:
         opened.clear()
         return place
     finally:
-        for one in opened:
-            os.close(one)
+        for handle in opened:
+            os.close(handle)
 
 
 class _Walk:

@@ -32,14 +32,14 @@ KEY = re.compile(r"(?:^|\s)((?:ssh|ecdsa|sk)-[\w.@-]+)\s+(AAAA\S*)(?:\s+(.*))?$"
 
 def access(tree: Tree) -> list[dict[str, str]]:
     """Return all ways in, each once."""
-    known = table("access.json")
-    found = [
-        *_keys(tree, re.compile(known["vendor_key_comment"], re.IGNORECASE)),
+    lists = table("access.json")
+    ways = [
+        *_keys(tree, re.compile(lists["vendor_key_comment"], re.IGNORECASE)),
         *_sudo(tree),
-        *_fetchers(tree, re.compile(known["fetch_and_run"], re.MULTILINE)),
-        *_remote_control(tree, known),
+        *_fetchers(tree, re.compile(lists["fetch_and_run"], re.MULTILINE)),
+        *_remote_control(tree, lists),
     ]
-    unique = {(one["kind"], one["name"], one["evidence"]): one for one in found}
+    unique = {(way["kind"], way["name"], way["evidence"]): way for way in ways}
     return list(unique.values())
 
 
@@ -99,12 +99,12 @@ def _program(text: str) -> str:
     return match.group(0) if match else text.split()[0]
 
 
-def _remote_control(tree: Tree, known: dict[str, Any]) -> Iterator[dict[str, str]]:
-    names = known["remote_control_of_mining_systems"]
+def _remote_control(tree: Tree, lists: dict[str, Any]) -> Iterator[dict[str, str]]:
+    names = lists["remote_control_of_mining_systems"]
     for name, path in unit_files(tree):
         if name[: -len(".service")] in names:
             yield entry("unit", name, path)
-    shells = re.compile(known["remote_shell"])
+    shells = re.compile(lists["remote_shell"])
     for process in processes(tree).values():
         known_name = next((name for name in process.names if name in names), None)
         if known_name:

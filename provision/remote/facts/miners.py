@@ -82,10 +82,10 @@ class Marks:
     def named(self, text: str) -> list[str]:
         """Return the miners, folders and files that a command line or script names."""
         words = set(WORD.findall(text)) - AMBIGUOUS_WORDS
-        found = {word for word in words if self.is_miner(word)}
-        found.update(match.group(0) for match in AMBIGUOUS.finditer(text))
+        names = {word for word in words if self.is_miner(word)}
+        names.update(match.group(0) for match in AMBIGUOUS.finditer(text))
         places = (place for place in (*self.folders, *self.files) if _holds(text, place))
-        return sorted({*found, *places})
+        return sorted({*names, *places})
 
     def is_miner(self, program: str) -> bool:
         """Return whether a program's name is a miner's."""
@@ -99,14 +99,14 @@ class Marks:
 
 def miners(tree: Tree, folders: Iterable[str] = ()) -> list[dict[str, str]]:
     """Return miners and what starts them, each once. folders: of the rig's mining system."""
-    known = table("miners.json")
+    lists = table("miners.json")
     running = processes(tree)
     marks = Marks(
-        frozenset(known["programs"]),
+        frozenset(lists["programs"]),
         tuple(folders),
-        arguments=re.compile("|".join(known["arguments"])),
+        arguments=re.compile("|".join(lists["arguments"])),
     )
-    harmless = re.compile("|".join(known["gpu_programs"]), re.IGNORECASE)
+    harmless = re.compile("|".join(lists["gpu_programs"]), re.IGNORECASE)
     unnamed = [
         process
         for process in running.values()
@@ -116,19 +116,19 @@ def miners(tree: Tree, folders: Iterable[str] = ()) -> list[dict[str, str]]:
     ]
     files = (path for process in unnamed for path in process.files if not process.is_shell)
     marks = Marks(marks.programs, marks.folders, tuple(files), marks.arguments)
-    found = [
+    reasons = [
         *_units(tree, marks),
         *_lines(tree, marks, "cron", paths(tree, CRON_FILES)),
         *_lines(tree, marks, "rc.local", paths(tree, BOOT_FILES)),
         *_lines(tree, marks, "login", login_paths(tree)),
         *_running(running, marks, unnamed),
-        *_containers(tree, known["images"]),
+        *_containers(tree, lists["images"]),
     ]
     if (
-        found or marks.folders
+        reasons or marks.folders
     ):  # on a rig that mines it is the miner's; elsewhere the owner's choice
-        found.extend(_autologins(tree))
-    unique = {(one["kind"], one["name"], one["evidence"]): one for one in found}
+        reasons.extend(_autologins(tree))
+    unique = {(reason["kind"], reason["name"], reason["evidence"]): reason for reason in reasons}
     return list(unique.values())
 
 
@@ -298,24 +298,24 @@ def _session(process: Process) -> str | None:
 
 def _started_by(process: Process, running: dict[int, Process]) -> Iterator[dict[str, str]]:
     """Return what would start it again: parent scripts, and its session."""
-    found = []
+    starters = []
     child = process
     for parent in ancestors(process, running):
         session = _session(parent)
         if session is not None:
-            found.append(entry("screen", session, parent.evidence))
+            starters.append(entry("screen", session, parent.evidence))
             break
         if parent.comm.startswith("tmux"):
             # One server keeps all sessions of a user: only this one's shell is to go.
             match = re.search(r"\s-s\s+(\S+)", " ".join(parent.words))
-            found.append(entry("tmux", match.group(1) if match else "tmux", child.evidence))
+            starters.append(entry("tmux", match.group(1) if match else "tmux", child.evidence))
             break
         if not parent.script:
             break
         script = os.path.basename(parent.script)
-        found.append(entry("process", "sh" if script == "-c" else script, parent.evidence))
+        starters.append(entry("process", "sh" if script == "-c" else script, parent.evidence))
         child = parent
-    return reversed(found)
+    return reversed(starters)
 
 
 def _containers(tree: Tree, images: list[str]) -> Iterator[dict[str, str]]:
@@ -332,10 +332,10 @@ def _containers(tree: Tree, images: list[str]) -> Iterator[dict[str, str]]:
 
 def _document(tree: Tree, path: str) -> dict[str, Any]:
     try:
-        found = json.loads(tree.text(path))
+        content = json.loads(tree.text(path))
     except ValueError:
         return {}
-    return found if isinstance(found, dict) else {}
+    return content if isinstance(content, dict) else {}
 
 
 def _within(document: dict[str, Any], *keys: str) -> Any:

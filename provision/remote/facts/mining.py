@@ -48,7 +48,7 @@ def _evidence(tree: Tree, packages: Database, rule: dict[str, Any]) -> list[str]
         there = tree.exists(f"/dev/disk/by-label/{rule['label']}")
         return [f"file system label {rule['label']}"] if there else []
     if "grub_distributor" in rule:
-        found = tree.settings("/etc/default/grub").get("GRUB_DISTRIBUTOR", "")
-        same = found == rule["grub_distributor"]
-        return [f'GRUB_DISTRIBUTOR="{found}" in /etc/default/grub'] if same else []
+        distributor = tree.settings("/etc/default/grub").get("GRUB_DISTRIBUTOR", "")
+        same = distributor == rule["grub_distributor"]
+        return [f'GRUB_DISTRIBUTOR="{distributor}" in /etc/default/grub'] if same else []
     raise AssertionError(f"unknown rule of evidence: {rule}")

@@ -30,14 +30,14 @@ NETWORK_FILES = (
 
 
 def rig(
-    tree: Tree, packages: dpkg.Database, known: list[network.Address] | None = None
+    tree: Tree, packages: dpkg.Database, known_addresses: list[network.Address] | None = None
 ) -> dict[str, Any]:
     """Return all of `ansible_local.deeprig`."""
     release = tree.line("/proc/sys/kernel/osrelease")
     firmware = board(tree)
     processors = hardware.processors(tree)
     memory = hardware.meminfo(tree)
-    addresses = network.addresses() if known is None else known
+    addresses = network.addresses() if known_addresses is None else known_addresses
     gpus = pcie.read_gpus(tree.path("/sys"), vendors=None, aer=True)
     system = mining_os(tree, packages)
     return {
@@ -184,34 +184,36 @@ def diskless(root: dict[str, str], mounted: list[dict[str, str]]) -> bool:
 
 def usb_watchdogs(tree: Tree) -> list[dict[str, Any]]:
     """Return USB devices that may reset the board unless a program pings them."""
-    known = {dongle["id"]: dongle for dongle in table("usb_watchdogs.json")["dongles"]}
-    found = []
+    dongles = {dongle["id"]: dongle for dongle in table("usb_watchdogs.json")["dongles"]}
+    watchdogs = []
     for name in tree.names("/sys/bus/usb/devices"):
         folder = f"/sys/bus/usb/devices/{name}"
         identifier = f"{tree.line(folder + '/idVendor')}:{tree.line(folder + '/idProduct')}".lower()
-        if identifier in known:
-            found.append(
+        if identifier in dongles:
+            watchdogs.append(
                 {
                     "id": identifier,
                     "sysfs": folder,
-                    "product": tree.line(f"{folder}/product") or known[identifier]["name"],
-                    "sure": known[identifier]["sure"],
+                    "product": tree.line(f"{folder}/product") or dongles[identifier]["name"],
+                    "sure": dongles[identifier]["sure"],
                 }
             )
-    return found
+    return watchdogs
 
 
-def interfaces(tree: Tree, known: list[network.Address]) -> list[dict[str, Any]]:
+def interfaces(tree: Tree, assigned_addresses: list[network.Address]) -> list[dict[str, Any]]:
     """Return the interfaces that are hardware or carry addresses, with their MAC addresses."""
-    found = []
+    result = []
     for name in tree.names("/sys/class/net"):
         if name == "lo":
             continue
         mac = tree.line(f"/sys/class/net/{name}/address")
-        own = [f"{a.address}/{a.prefix}" for a in known if a.interface == name]
-        if own or tree.exists(f"/sys/class/net/{name}/device"):
-            found.append({"name": name, "mac": mac, "addresses": own})
-    return found
+        interface_addresses = [
+            f"{a.address}/{a.prefix}" for a in assigned_addresses if a.interface == name
+        ]
+        if interface_addresses or tree.exists(f"/sys/class/net/{name}/device"):
+            result.append({"name": name, "mac": mac, "addresses": interface_addresses})
+    return result
 
 
 def numbered_interfaces(tree: Tree) -> list[str]:

@@ -146,8 +146,8 @@ def _remove(wanted: list[str], args: dict[str, Any], host: Host, result: Result)
     names = []
     for text in wanted:
         name = text.partition("=")[0].partition(">")[0]
-        found = packages.matching(name) if re.search(r"[*?\[]", name) else packages.every(name)
-        for package in found:
+        candidates = packages.matching(name) if re.search(r"[*?\[]", name) else packages.every(name)
+        for package in candidates:
             left = args["purge"] and package.state == "config-files"
             if package.present or left:
                 foreign = ":" in name
@@ -173,9 +173,9 @@ def _install_archive(args: dict[str, Any], host: Host, result: Result) -> None:
         fields = host.require(
             ["dpkg-deb", "-f", path, "Package", "Version"], f"reading the package {path}"
         ).stdout
-        found = dict(re.findall(r"^(\w+): (.*)$", fields, re.MULTILINE))
-        present = dpkg.database(host).installed(found["Package"])
-        order = dpkg.compare(present.version, found["Version"]) if present else -1
+        control = dict(re.findall(r"^(\w+): (.*)$", fields, re.MULTILINE))
+        present = dpkg.database(host).installed(control["Package"])
+        order = dpkg.compare(present.version, control["Version"]) if present else -1
         if order < 0 or (order > 0 and args["allow_downgrade"]):
             archive = os.path.abspath(path)
             _apply(host, args, ["install", *_install_options(args), archive], result)

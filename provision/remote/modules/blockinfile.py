@@ -99,15 +99,15 @@ def _place(lines: list[bytes], text: bytes, args: dict[str, Any]) -> int:
         return len(lines)
     option = "insertafter" if after is not None else "insertbefore"
     expression = pattern(after if after is not None else before, option)
-    found = None
+    position = None
     if expression.flags & re.MULTILINE:
         match = expression.search(text)
         if match:
-            found = text.count(b"\n", 0, match.end() if after is not None else match.start())
+            position = text.count(b"\n", 0, match.end() if after is not None else match.start())
     else:
         for index, line in enumerate(lines):
             if expression.search(line):
-                found = index
-    if found is None:
+                position = index
+    if position is None:
         return len(lines)
-    return found + 1 if after is not None else found
+    return position + 1 if after is not None else position

@@ -136,12 +136,12 @@ def expand_variables(word: str, environment: Mapping[str, str]) -> str:
 
 
 def _done_already(args: dict[str, Any]) -> str | None:
-    def found(pattern: str) -> bool:
+    def exists(pattern: str) -> bool:
         return bool(glob.glob(os.path.join(args["chdir"] or "", os.path.expanduser(pattern))))
 
-    if args["creates"] and found(args["creates"]):
+    if args["creates"] and exists(args["creates"]):
         return f"{args['creates']} exists"
-    if args["removes"] and not found(args["removes"]):
+    if args["removes"] and not exists(args["removes"]):
         return f"{args['removes']} does not exist"
     return None
 

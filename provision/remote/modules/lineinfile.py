@@ -44,10 +44,10 @@ def run(args: dict[str, Any], host: Host) -> Result:
     if args["state"] == "absent":
         if before is None:
             return {"changed": False, "msg": "file not present", "found": 0}
-        lines, found = without(before.splitlines(True), args)
+        lines, removed = without(before.splitlines(True), args)
         result = put_content(host, path, b"".join(lines), args)
-        msg = f"{found} line(s) removed" if found else ""
-        return {**_named(result), "found": found, "msg": msg}
+        msg = f"{removed} line(s) removed" if removed else ""
+        return {**_named(result), "found": removed, "msg": msg}
     if before is None and not args["create"]:
         return missing(path, host)
     if before is None and not host.check:
@@ -114,14 +114,14 @@ def _replaced(lines: list[bytes], index: int, wanted: bytes) -> tuple[list[bytes
 
 def _search(lines: list[bytes], find: Find, first: bool) -> tuple[int | None, Any]:
     """Return the first or the last line that `find` accepts."""
-    found: tuple[int | None, Any] = (None, None)
+    result: tuple[int | None, Any] = (None, None)
     for index, line in enumerate(lines):
         match = find(line)
         if match:
-            found = (index, match)
+            result = (index, match)
             if first:
                 break
-    return found
+    return result
 
 
 def _place(lines: list[bytes], args: dict[str, Any]) -> tuple[int | None, int | None]:

@@ -79,8 +79,8 @@ def run(args: dict[str, Any], host: Host) -> Result:
         raise ModuleFailure(explain(command, done.stdout, done.stderr), **result, rc=done.rc)
     different = installed(library_folders(environment, args)) != before
     forced = args["state"] == "forcereinstall"
-    said = "Successfully installed" in done.stdout and not folders
-    result["changed"] = result["changed"] or different or forced or said
+    has_installed = "Successfully installed" in done.stdout and not folders
+    result["changed"] = result["changed"] or different or forced or has_installed
     return result
 
 
@@ -88,8 +88,8 @@ def needed(names: list[str], have: dict[str, str], args: dict[str, Any]) -> list
     """pip's words to reach the state, or None where it is reached."""
     more = shlex.split(args["extra_args"] or "")
     if args["state"] == "absent":
-        known = [parse_requirement(name) for name in names]
-        names = [canonicalize_name(one.name) for one in known if one]
+        requirements = [parse_requirement(name) for name in names]
+        names = [canonicalize_name(requirement.name) for requirement in requirements if requirement]
         there = [name for name in names if name in have]
         if args["requirements"]:
             return ["uninstall", "-y", *more, "-r", args["requirements"]]
@@ -145,8 +145,11 @@ def all_satisfied(args: dict[str, Any], have: dict[str, str]) -> bool:
 
 def any_differs(args: dict[str, Any], have: dict[str, str]) -> bool:
     """Return whether a file has a requirement without marker that is not met: pip installs it."""
-    known = map(parse_requirement, listed_requirements(args) or ())
-    return any(one and one.marker is None and not meets(one, have) for one in known)
+    requirements = map(parse_requirement, listed_requirements(args) or ())
+    return any(
+        requirement and requirement.marker is None and not meets(requirement, have)
+        for requirement in requirements
+    )
 
 
 def listed_requirements(args: dict[str, Any]) -> list[str] | None:
@@ -175,7 +178,7 @@ def listed_requirements(args: dict[str, Any]) -> list[str] | None:
 
 def installed(folders: list[str]) -> dict[str, str]:
     """Return the packages in these folders: canonical name -> version; an earlier folder counts."""
-    found: dict[str, str] = {}
+    versions: dict[str, str] = {}
     for folder in folders:
         try:
             names = os.listdir(folder)
@@ -184,8 +187,8 @@ def installed(folders: list[str]) -> dict[str, str]:
         for name in names:
             match = METADATA.fullmatch(name)
             if match:
-                found.setdefault(canonicalize_name(match.group("name")), match.group("version"))
-    return found
+                versions.setdefault(canonicalize_name(match.group("name")), match.group("version"))
+    return versions
 
 
 def library_folders(environment: str | None, args: dict[str, Any]) -> list[str]:
@@ -197,10 +200,10 @@ def library_folders(environment: str | None, args: dict[str, Any]) -> list[str]:
             return folders
     elif args["executable"] and os.path.isabs(args["executable"]):
         home = os.path.dirname(os.path.dirname(args["executable"]))
-        own = glob.glob(os.path.join(glob.escape(home), "lib/python3*/site-packages"))
-        if own and os.path.exists(os.path.join(home, "pyvenv.cfg")):
-            return own
-        folders = own
+        site_packages = glob.glob(os.path.join(glob.escape(home), "lib/python3*/site-packages"))
+        if site_packages and os.path.exists(os.path.join(home, "pyvenv.cfg")):
+            return site_packages
+        folders = site_packages
     return folders + [path for pattern in SYSTEM_FOLDERS for path in sorted(glob.glob(pattern))]
 
 
