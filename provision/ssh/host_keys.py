@@ -101,8 +101,8 @@ def keys_in_known_hosts(known_hosts: Path, address: str, port: int) -> set[str]:
     for path in {known_hosts, Path("~/.ssh/known_hosts").expanduser()}:
         if path.is_file():
             keys.load(str(path))
-    found = keys.lookup(address if port == 22 else f"[{address}]:{port}")
-    return {format_host_key(key) for key in (found or {}).values()}
+    recorded = keys.lookup(address if port == 22 else f"[{address}]:{port}")
+    return {format_host_key(key) for key in (recorded or {}).values()}
 
 
 def other_rig_error(error: paramiko.BadHostKeyException, name: str) -> UnreachableError:

@@ -47,7 +47,7 @@ class Sessions:
         exclusive: bool = True,
         login_password: str | None = None,
     ) -> None:
-        self.secrets = [one for one in (sudo_password, login_password) if one is not None]
+        self.secrets = [secret for secret in (sudo_password, login_password) if secret is not None]
         self._connect = connect
         self._sudo_password = sudo_password
         self._interpreter = interpreter
@@ -177,8 +177,8 @@ def sessions_of(
 
 def sudo_password(host: Host, config: Config) -> str | None:
     """Return the password for sudo on this host; None where it is unknown."""
-    own = render_variable(
+    configured = render_variable(
         host, "ansible_become_password", "ansible_become_pass", "ansible_password"
     )
-    password = config.sudo.password if own is None else own
+    password = config.sudo.password if configured is None else configured
     return None if password is None else str(password)

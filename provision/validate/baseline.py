@@ -82,7 +82,7 @@ def compare(before: Sequence[Mapping[str, Any]], now: Mapping[str, Any]) -> list
         elif key not in old[-1]:
             changes.append(MetricChange(*key, "new", "not measured", _shown(new[key])))
         else:
-            changes.append(_change(key, [one[key] for one in old if key in one], new[key]))
+            changes.append(_change(key, [values[key] for values in old if key in values], new[key]))
     return changes
 
 
@@ -128,14 +128,22 @@ def _noise(
     What is known of one counts for the other, too: both are the same measurement. None where
     there are single runs of neither (older reports have none of some), and one baseline alone.
     """
-    known = [sigma for row in before if (sigma := _sigma(row.get("repeats", ()))) is not None]
-    within = statistics.fmean(known) if known else None
-    own = _sigma(now.get("repeats", ()))
+    sigmas = [sigma for row in before if (sigma := _sigma(row.get("repeats", ()))) is not None]
+    within = statistics.fmean(sigmas) if sigmas else None
+    new_sigma = _sigma(now.get("repeats", ()))
     between = statistics.stdev(earlier) if len(earlier) > 1 else None
-    if within is None and own is None and between is None:
+    if within is None and new_sigma is None and between is None:
         return None
-    old = max(one for one in (within, between, own if within is None else 0.0) if one is not None)
-    new = max(one for one in (own, between, within if own is None else 0.0) if one is not None)
+    old = max(
+        estimate
+        for estimate in (within, between, new_sigma if within is None else 0.0)
+        if estimate is not None
+    )
+    new = max(
+        estimate
+        for estimate in (new_sigma, between, within if new_sigma is None else 0.0)
+        if estimate is not None
+    )
     return float((old**2 + new**2) ** 0.5)
 
 
@@ -151,7 +159,7 @@ def _sigma(repeats: Sequence[float]) -> float | None:
 
 def _apart(low: Mapping[str, Any], high: Sequence[Mapping[str, Any]]) -> bool:
     """Return whether every single run of one lies below every one of the others."""
-    above: list[float] = [one for row in high for one in row.get("repeats") or [row["value"]]]
+    above: list[float] = [value for row in high for value in row.get("repeats") or [row["value"]]]
     below: list[float] = low.get("repeats") or [low["value"]]
     return max(below) < min(above)
 

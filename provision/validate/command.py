@@ -141,11 +141,13 @@ def print_results(
         if result.error is not None:
             errors.print(describe(result.error, result.host), style="red")
     if flags.json:
-        documents = {one.host: one.document for one in results if one.document is not None}
+        documents = {
+            result.host: result.document for result in results if result.document is not None
+        }
         print(json.dumps(documents, indent=2))
         return
     console = Terminal(soft_wrap=False)
-    documents_here = [one for one in results if one.document is not None]
+    documents_here = [result for result in results if result.document is not None]
     for result in documents_here:
         assert result.document is not None
         show.table(result.document, console, flags.verbose)
@@ -162,7 +164,9 @@ def print_results(
 
 def _leave(results: Sequence[ValidationResult], changes: Mapping[str, list[MetricChange]]) -> None:
     """Raise Exit with the highest status, unless it is 0."""
-    is_worse = any(change.direction == "worse" for found in changes.values() for change in found)
+    is_worse = any(
+        change.direction == "worse" for host_changes in changes.values() for change in host_changes
+    )
     is_critical = any(
         result.document and result.document["counts"]["critical"] for result in results
     )

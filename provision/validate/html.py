@@ -23,7 +23,7 @@ def render(document: Mapping[str, Any], changes: Sequence[MetricChange] | None =
         report=document,
         started=time.strftime("%Y-%m-%d %H:%M:%S %Z", time.localtime(document["started_at"])),
         subjects=[(name, list(checks)) for name, checks in subjects],
-        bad=[one for one in document["checks"] if one["status"] in ("critical", "warning")],
+        bad=[check for check in document["checks"] if check["status"] in ("critical", "warning")],
         figures=figures(document),
         changes=None
         if changes is None
@@ -37,12 +37,12 @@ def figures(document: Mapping[str, Any]) -> list[tuple[str, str]]:
     """(title, SVG) of what was measured; empty where nothing was."""
     bench = document.get("bench")
     rows = {check["check"]: check["rows"] for check in document["checks"]}
-    found = []
+    charts = []
     if bench and bench["collectives"]:
         limits = [row.get("minimum") for row in rows.get("load::collectives", [])]
         smallest = min((limit for limit in limits if limit), default=None)
         title = f"Collectives by {bench['backend']}, {bench['ranks']} ranks"
-        found.append((title, plots.collectives(bench, smallest)))
+        charts.append((title, plots.collectives(bench, smallest)))
     for check, title, unit, scale in (
         ("load::transfers", "Copies between host and GPU", "GB/s", 1e9),
         ("load::peer", "Copies between GPUs", "GB/s", 1e9),
@@ -51,5 +51,5 @@ def figures(document: Mapping[str, Any]) -> list[tuple[str, str]]:
     ):
         measured = [row for row in rows.get(check, []) if row.get("value") is not None]
         if measured:
-            found.append((title, plots.bars(measured, unit, scale)))
-    return found
+            charts.append((title, plots.bars(measured, unit, scale)))
+    return charts

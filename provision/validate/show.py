@@ -137,11 +137,11 @@ def _content(check: Mapping[str, Any], verbose: bool) -> Text:
     return Text("\n").join(lines)
 
 
-def changes(host: str, found: Sequence[MetricChange], console: Console) -> None:
+def changes(host: str, metric_changes: Sequence[MetricChange], console: Console) -> None:
     """Print what is worse (and better) beyond noise."""
-    changed = [change for change in found if change.direction != "same"]
-    values = sum(1 for change in found if change.share is not None)
-    if unknown := baseline.unjudged(found):
+    changed = [change for change in metric_changes if change.direction != "same"]
+    values = sum(1 for change in metric_changes if change.share is not None)
+    if unknown := baseline.unjudged(metric_changes):
         console.print(f"{host}: {unknown}", soft_wrap=True)
     if not changed:
         console.print(f"{host}: no difference to the baseline beyond noise, of {values} values")

@@ -132,7 +132,7 @@ class SuiteRun:
             *("--junit-xml", str(self.folder / "junit.xml"), "-o", f"junit_suite_name={self.host}"),
             *(("--quick",) if wanted.quick else ()),
             *(("--inventory", wanted.inventory) if wanted.inventory else ()),
-            *(word for one in wanted.extra for word in ("--extra-vars", one)),
+            *(word for text in wanted.extra for word in ("--extra-vars", text)),
             *(("-k", wanted.select) if wanted.select else ()),
         ]
 
