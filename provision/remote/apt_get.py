@@ -9,7 +9,7 @@ import time
 from typing import NamedTuple, Sequence
 
 from provision.remote import dpkg
-from provision.remote.host import Completed, Host, ModuleFailure
+from provision.remote.host import CommandResult, Host, ModuleFailure
 
 ROOT = "/"  # what the paths below are relative to
 LISTS = "var/lib/apt/lists"
@@ -42,7 +42,7 @@ class PackageChange(NamedTuple):
     after: str
 
 
-def apt_get(host: Host, words: Sequence[str], lock_timeout: int) -> Completed:
+def apt_get(host: Host, words: Sequence[str], lock_timeout: int) -> CommandResult:
     """Run apt-get with `words`; raises ModuleFailure that explains what went wrong."""
     # Without a terminal, dpkg does not draw its percentage a hundred times.
     options = ["-o", f"DPkg::Lock::Timeout={lock_timeout}", "-o", "Dpkg::Use-Pty=0"]
@@ -55,7 +55,7 @@ def apt_get(host: Host, words: Sequence[str], lock_timeout: int) -> Completed:
     return done
 
 
-def simulate(host: Host, words: Sequence[str]) -> tuple[Completed, list[PackageChange]]:
+def simulate(host: Host, words: Sequence[str]) -> tuple[CommandResult, list[PackageChange]]:
     """Return what apt-get would do; needs no lock. Raises ModuleFailure as `apt_get` does."""
     command = ["apt-get", "-q", "-y", "-s", *words]
     done = host.run(command, environment=ENVIRONMENT)
@@ -76,7 +76,7 @@ def finish_interrupted(host: Host) -> None:
     A package that was cut off while it was unpacked can't be configured, only installed again; apt
     takes it for installed.
     """
-    if dpkg.interrupted():
+    if dpkg.is_interrupted():
         command = ["dpkg", "--configure", "-a", "--force-confdef", "--force-confold"]
         done = host.run(command, environment=ENVIRONMENT)
         if done.rc != 0 and not _torn(host):
@@ -148,7 +148,7 @@ def update(host: Host, lock_timeout: int, retries: int, longest_delay: int) -> b
     return _lists() != before
 
 
-def update_problems(done: Completed) -> list[str]:
+def update_problems(done: CommandResult) -> list[str]:
     """Return the lines of `apt-get update` that mean that a repository could not be used."""
     lines = [line.strip() for line in done.stderr.splitlines()]
     errors = [line for line in lines if line.startswith("E:")]
@@ -162,7 +162,7 @@ def update_problems(done: Completed) -> list[str]:
     return warnings + errors
 
 
-def explain(done: Completed) -> str:
+def explain(done: CommandResult) -> str:
     """Return why apt-get failed and what to do, then its own words."""
     text = f"{done.stdout}\n{done.stderr}"
     for pattern, reason in REASONS:
@@ -231,7 +231,7 @@ REASONS = (
 )
 
 
-def _update_failure(problems: list[str], done: Completed) -> ModuleFailure:
+def _update_failure(problems: list[str], done: CommandResult) -> ModuleFailure:
     return ModuleFailure(
         "a package repository could not be used; fix its address, key or network, or remove its "
         "file from /etc/apt/sources.list.d:\n" + "\n".join(problems),
@@ -241,7 +241,7 @@ def _update_failure(problems: list[str], done: Completed) -> ModuleFailure:
     )
 
 
-def _may_pass(done: Completed) -> bool:
+def _may_pass(done: CommandResult) -> bool:
     """Return whether trying again can help: not with a wrong key, address or list of sources."""
     lasting = (
         r"GPG error|NO_PUBKEY|not signed|does not have a Release file|Malformed|404 +Not Found"
@@ -249,7 +249,7 @@ def _may_pass(done: Completed) -> bool:
     return not re.search(lasting, done.stderr)
 
 
-def _tail(done: Completed) -> str:
+def _tail(done: CommandResult) -> str:
     lines = done.stdout.strip().splitlines()[-TAIL:] + done.stderr.strip().splitlines()
     return "\n".join(lines)
 

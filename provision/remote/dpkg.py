@@ -106,7 +106,7 @@ class Database:
 
 def database(host: Host) -> Database:
     """Return the packages as they are now; parsed again only when the status file changed."""
-    kept = host.state(_kept)
+    kept = host.state(_kept_state)
     path = os.path.join(ADMIN, "status")
     try:
         info = os.stat(path)
@@ -121,7 +121,7 @@ def database(host: Host) -> Database:
     return packages
 
 
-def interrupted() -> bool:
+def is_interrupted() -> bool:
     """Return whether dpkg was cut off: it left updates that `dpkg --configure -a` must finish."""
     try:
         return any(name.isdigit() for name in os.listdir(os.path.join(ADMIN, "updates")))
@@ -129,7 +129,7 @@ def interrupted() -> bool:
         return False
 
 
-def owns(path: str, patterns: Iterable[str] = ("*",), admin: str | None = None) -> str | None:
+def find_owner(path: str, patterns: Iterable[str] = ("*",), admin: str | None = None) -> str | None:
     """Return the package that has `path` in its list of files, or None.
 
     Only packages whose names match `patterns` are asked: reading every list takes 50 ms. A merged
@@ -202,7 +202,7 @@ def _weight(text: str, index: int) -> int:
     return ord(letter) if letter.isalpha() else ord(letter) + 256
 
 
-def _kept(host: Host) -> dict[str, Any]:
+def _kept_state(host: Host) -> dict[str, Any]:
     return {}
 
 

@@ -73,7 +73,7 @@ def linker_folders(tree: Tree, start: str = "/etc/ld.so.conf") -> list[str]:
 
 def _owner(tree: Tree, library: str) -> str:
     admin = tree.path("/var/lib/dpkg")
-    owner = dpkg.owns(library, ("libnvidia*", "nvidia*", "libcuda*", "cuda*"), admin)
+    owner = dpkg.find_owner(library, ("libnvidia*", "nvidia*", "libcuda*", "cuda*"), admin)
     return "package" if owner else "runfile"
 
 

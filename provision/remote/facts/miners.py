@@ -323,9 +323,9 @@ def _containers(tree: Tree, images: list[str]) -> Iterator[dict[str, str]]:
     for path in tree.glob("/var/lib/docker/containers/*/config.v2.json"):
         container = _document(tree, path)
         host = _document(tree, f"{os.path.dirname(path)}/hostconfig.json")
-        image = str(_within(container, "Config", "Image"))
-        restart = str(_within(host, "RestartPolicy", "Name")) or "no"
-        active = _within(container, "State", "Running") is True or restart != "no"
+        image = str(_value_at(container, "Config", "Image"))
+        restart = str(_value_at(host, "RestartPolicy", "Name")) or "no"
+        active = _value_at(container, "State", "Running") is True or restart != "no"
         if active and any(part in image.lower() for part in images):
             yield entry("docker", str(container.get("Name", "")).lstrip("/"), f"image {image}")
 
@@ -338,7 +338,7 @@ def _document(tree: Tree, path: str) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-def _within(document: dict[str, Any], *keys: str) -> Any:
+def _value_at(document: dict[str, Any], *keys: str) -> Any:
     value: Any = document
     for key in keys:
         value = value.get(key, "") if isinstance(value, dict) else ""

@@ -211,7 +211,7 @@ def _apply(host: Host, args: dict[str, Any], words: list[str], result: Result) -
     before = _versions(host)
     done = apt_get.apt_get(host, words, args["lock_timeout"])
     after = _versions(host)
-    systemd.changed(host)
+    systemd.forget_units(host)
     names = sorted(name for name in {*before, *after} if before.get(name) != after.get(name))
     changes = [
         apt_get.PackageChange(
@@ -229,7 +229,7 @@ def _apply(host: Host, args: dict[str, Any], words: list[str], result: Result) -
 
 
 def _predict(host: Host, words: list[str], result: Result) -> None:
-    if dpkg.interrupted():
+    if dpkg.is_interrupted():
         result.update(changed=True, unknown="dpkg was interrupted, and is to be finished first")
         return
     if words[0] == "autoclean":

@@ -11,7 +11,7 @@ from typing import Any
 
 from provision.remote.files import ATTRIBUTES, is_folder, put_content, read_bytes
 from provision.remote.host import Host, ModuleFailure, Result
-from provision.remote.modules.lineinfile import missing, pattern
+from provision.remote.modules.lineinfile import missing_file_result, pattern
 from provision.remote.options import Option
 from provision.remote.trees import create_folders
 
@@ -43,7 +43,7 @@ def run(args: dict[str, Any], host: Host) -> Result:
     before = read_bytes(path)
     if before is None:
         if not args["create"]:
-            return missing(path, host)
+            return missing_file_result(path, host)
         if args["state"] == "absent":
             return {"changed": False, "msg": f"File {path} not present"}
         if not host.check:

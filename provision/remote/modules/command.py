@@ -86,7 +86,7 @@ def execute(
     with working_folder(folder) as cwd:
         done = host.run(command, cwd=cwd, stdin=stdin, executable=executable)
     end = datetime.now()
-    systemd.changed(host)  # a command may do anything
+    systemd.forget_units(host)  # a command may do anything
     stdout, stderr = done.stdout, done.stderr
     if args["strip_empty_ends"]:
         stdout, stderr = stdout.rstrip("\r\n"), stderr.rstrip("\r\n")

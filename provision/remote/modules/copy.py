@@ -53,7 +53,7 @@ def run(args: dict[str, Any], host: Host) -> Result:
     """Return values: dest, checksum (sha1), size, mode, owner, group, backup_file."""
     dest = os.path.expanduser(args["dest"])
     if args["files"] is not None:
-        entries = [_sent(entry) for entry in args["files"]]
+        entries = [_decode_sent(entry) for entry in args["files"]]
         return copy_tree(host, dest, entries, args)
     if args["content"] is None and args["content_base64"] is None:
         if args["src"] is None:
@@ -218,7 +218,7 @@ def _link(host: Host, path: str, target: str) -> bool:
     return True
 
 
-def _sent(entry: dict[str, Any]) -> dict[str, Any]:
+def _decode_sent(entry: dict[str, Any]) -> dict[str, Any]:
     entry = dict(entry)
     if "content_base64" in entry:
         entry["content"] = base64.b64decode(entry.pop("content_base64"))

@@ -48,8 +48,8 @@ BYTES = {"b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 
 def run(args: dict[str, Any], host: Host) -> Result:
     """Return values: files (as stat describes them), matched, examined, skipped_paths, msg."""
-    age = amount(args["age"], SECONDS, "age")
-    size = amount(args["size"], BYTES, "size")
+    age = parse_amount(args["age"], SECONDS, "age")
+    size = parse_amount(args["size"], BYTES, "size")
     files: list[dict[str, Any]] = []
     skipped: dict[str, str] = {}
     examined = 0
@@ -155,7 +155,7 @@ def describe(
     return entry
 
 
-def amount(text: str | None, units: dict[str, int], option: str) -> float | None:
+def parse_amount(text: str | None, units: dict[str, int], option: str) -> float | None:
     """Return a number with a unit ("2w", "-10m"); raises ModuleFailure."""
     if text is None:
         return None

@@ -44,12 +44,12 @@ def run(args: dict[str, Any], host: Host) -> Result:
     if args["state"] == "absent":
         if before is None:
             return {"changed": False, "msg": "file not present", "found": 0}
-        lines, removed = without(before.splitlines(True), args)
+        lines, removed = without_lines(before.splitlines(True), args)
         result = put_content(host, path, b"".join(lines), args)
         msg = f"{removed} line(s) removed" if removed else ""
         return {**_named(result), "found": removed, "msg": msg}
     if before is None and not args["create"]:
-        return missing(path, host)
+        return missing_file_result(path, host)
     if before is None and not host.check:
         create_folders(host, os.path.dirname(os.path.abspath(path)), {})
     after, msg = with_line((before or b"").splitlines(True), args)
@@ -59,7 +59,7 @@ def run(args: dict[str, Any], host: Host) -> Result:
     return {**_named(result), "msg": msg}
 
 
-def missing(path: str, host: Host) -> Result:
+def missing_file_result(path: str, host: Host) -> Result:
     """Return the result for a missing file. Raises ModuleFailure in a run."""
     if host.check:
         return {"changed": True, "unknown": f"{path} is created by an earlier task"}
@@ -76,7 +76,7 @@ def pattern(text: str, option: str) -> re.Pattern[bytes]:
         raise ModuleFailure(f"{option} is not a regular expression: {error}: {text}") from None
 
 
-def without(lines: list[bytes], args: dict[str, Any]) -> tuple[list[bytes], int]:
+def without_lines(lines: list[bytes], args: dict[str, Any]) -> tuple[list[bytes], int]:
     """Return the lines that stay, and how many do not."""
     find = _finder(args) or _same(args["line"])
     kept = [line for line in lines if not find(line)]

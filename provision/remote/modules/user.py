@@ -50,7 +50,7 @@ def run(args: dict[str, Any], host: Host) -> Result:
             words = [*(["-r"] if args["remove"] else []), *(["-f"] if args["force"] else [])]
             _do(host, ["userdel", *words, name], result)
         return result
-    words = creation(args) if account is None else changes(account, args, host)
+    words = useradd_words(args) if account is None else usermod_words(account, args, host)
     if words:
         _do(host, [*words, name], result)
     _set_password(account is None, args, host, result)
@@ -72,7 +72,7 @@ def run(args: dict[str, Any], host: Host) -> Result:
     return result
 
 
-def creation(args: dict[str, Any]) -> list[str]:
+def useradd_words(args: dict[str, Any]) -> list[str]:
     """useradd's words, without the name."""
     words = ["useradd", "-m" if args["create_home"] else "-M"]
     for option, flag in (("comment", "-c"), ("home", "-d"), ("shell", "-s"), ("uid", "-u")):
@@ -89,7 +89,7 @@ def creation(args: dict[str, Any]) -> list[str]:
     return [*words, *(["-r"] if args["system"] else [])]
 
 
-def changes(account: pwd.struct_passwd, args: dict[str, Any], host: Host) -> list[str]:
+def usermod_words(account: pwd.struct_passwd, args: dict[str, Any], host: Host) -> list[str]:
     """usermod's words for what differs, without the name; none when nothing does."""
     words: list[str] = []
     if args["uid"] is not None and args["uid"] != account.pw_uid:

@@ -64,4 +64,4 @@ def test_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_no_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dpkg, "ADMIN", str(tmp_path))
     assert dpkg.database(Host()).names() == []
-    assert not dpkg.interrupted()
+    assert not dpkg.is_interrupted()
