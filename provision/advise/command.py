@@ -56,7 +56,7 @@ def advise(context: FleetContext, flags: Flags, wanted: AdviseOptions) -> None:
     plot.check(wanted.plot)
     is_described = bool(wanted.gpus) and not (flags.H or context.patterns)
     if is_described:
-        rigs: dict[str, Machine | DeeprigError] = {"": with_words(None, wanted)}
+        rigs: dict[str, Machine | DeeprigError] = {"": apply_options(None, wanted)}
     else:
         rigs = _read(context, flags, wanted)
     console = Terminal()
@@ -72,7 +72,7 @@ def advise(context: FleetContext, flags: Flags, wanted: AdviseOptions) -> None:
             if wanted.explain:
                 explain.show_explanation(made, console)
         if wanted.plot:
-            plot.lanes(made, plot.path_for(wanted.plot, name if len(rigs) > 1 else ""))
+            plot.plot_lanes(made, plot.path_for(wanted.plot, name if len(rigs) > 1 else ""))
 
     status = show_answers(rigs, show_one)
     if is_described and not documents:
@@ -92,14 +92,14 @@ def models_of(wanted: AdviseOptions) -> list[LanguageModel]:
                 "--model names a model of the table, and other flags describe one",
                 advice="Give --model, or --layers, --hidden and so on.",
             )
-        return [described(wanted.own_model)]
+        return [model_of_sizes(wanted.own_model)]
     names = [name for name in (wanted.model or USUAL).split(",") if name.strip()]
     if not names:
         raise DeeprigError("--model names none", advice=f"One or more with commas: {USUAL}")
     return [models.find(name, table) for name in names]
 
 
-def described(sizes: dict[str, int]) -> LanguageModel:
+def model_of_sizes(sizes: dict[str, int]) -> LanguageModel:
     """Return a model by its numbers; defaults are Llama-2's. Raises DeeprigError."""
     missing = [name for name in ("layers", "hidden") if not sizes.get(name)]
     if missing:
@@ -130,7 +130,7 @@ def _usual_heads(hidden: int) -> int:
     return next(heads for heads in range(max(hidden // 128, 1), 0, -1) if hidden % heads == 0)
 
 
-def with_words(rig: Machine | None, wanted: AdviseOptions) -> Machine:
+def apply_options(rig: Machine | None, wanted: AdviseOptions) -> Machine:
     """Return a rig with the changes of the command line."""
     result = rig
     links_given = links.parse(wanted.links) if wanted.links else None
@@ -141,7 +141,7 @@ def with_words(rig: Machine | None, wanted: AdviseOptions) -> Machine:
             result, cards.cards_named(wanted.gpus, cards.cards()), links_given
         )
     if rig is not None and (links_given or wanted.board or wanted.cpu):
-        result = machine.changed(
+        result = machine.with_hardware(
             result,
             links_given,
             wanted.board,
@@ -161,13 +161,13 @@ def _read(
     rigs: dict[str, Machine | DeeprigError] = {}
     for name, rig in readings.items():
         try:
-            rigs[name] = rig if isinstance(rig, DeeprigError) else with_words(rig, wanted)
+            rigs[name] = rig if isinstance(rig, DeeprigError) else apply_options(rig, wanted)
         except DeeprigError as error:
             rigs[name] = error
     return rigs
 
 
-def wanted(given: Mapping[str, Any]) -> AdviseOptions:
+def parse_options(given: Mapping[str, Any]) -> AdviseOptions:
     """Return the flags by name, as the command line has them."""
     own_model = {
         name: _count(name, given[name])

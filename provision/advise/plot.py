@@ -36,7 +36,7 @@ def path_for(name: str, rig: str) -> Path:
     return path.with_name(f"{path.stem}-{rig}{path.suffix}") if rig else path
 
 
-def lanes(report: AdviceReport, path: Path) -> None:
+def plot_lanes(report: AdviceReport, path: Path) -> None:
     """Step time against x16 over the lanes of every GPU, on the rig's own generation of PCIe."""
     charts = []
     for model in report.models:
@@ -103,14 +103,14 @@ def write(charts: Sequence[Any], path: Path) -> None:
             f'<body style="max-width: 820px; margin: 2em auto">{body}</body></html>\n'
         )
     else:
-        text = stacked(drawn)
+        text = stack_charts(drawn)
     try:
         path.write_text(text, encoding="utf-8")
     except OSError as error:
         raise DeeprigError(f"can't write {path}: {error}") from None
 
 
-def stacked(drawn: Sequence[str], width: int = WIDTH, height: int = HEIGHT) -> str:
+def stack_charts(drawn: Sequence[str], width: int = WIDTH, height: int = HEIGHT) -> str:
     """Return one SVG of several below each other."""
     if len(drawn) == 1:
         return drawn[0] + "\n"

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from provision.performance import alternatives, candidates, recommend
-from provision.performance.alternatives import Instead
+from provision.performance.alternatives import Alternative
 from provision.performance.candidates import Candidate, Work
 from provision.performance.machine import Machine
 from provision.performance.models import LanguageModel
@@ -44,7 +44,7 @@ class ModelReport:
 
     model: LanguageModel
     rows: Sequence[Row]
-    instead: Sequence[Instead] = ()
+    instead: Sequence[Alternative] = ()
 
 
 @dataclass(frozen=True)
@@ -88,13 +88,13 @@ def make_report(
     )
     reports = []
     for model in models:
-        load = _within(work, model)
+        load = _fit_context(work, model)
         rows = [
             _row(candidate, rig, generations)
             for candidate in candidates.find_candidates(model, rig, precision, load)
         ]
         served = [row for row in rows if row.candidate.task == "serve"]
-        instead: Sequence[Instead] = ()
+        instead: Sequence[Alternative] = ()
         if not any(row.candidate.fits for row in served):
             instead = alternatives.find_alternatives(model, rig, precision, load)
         reports.append(ModelReport(model, rows, instead))
@@ -102,7 +102,7 @@ def make_report(
     return AdviceReport(rig, precision, work, generations, reports, recommend.advise(rig, wanted))
 
 
-def _within(work: Work, model: LanguageModel) -> Work:
+def _fit_context(work: Work, model: LanguageModel) -> Work:
     """Return no longer sequences than the model was trained for."""
     return Work(min(work.sequence, model.context), work.batch, work.accumulate, work.streams)
 

@@ -122,7 +122,7 @@ def from_words(board: str, cpu: str, gpus: str, psus: str) -> RigConfiguration:
         ratings = [float(word) for word in psus.split(",") if word.strip()]
     except ValueError:
         ratings = [0.0]
-    if not all(map(power.possible, ratings)):
+    if not all(map(power.is_possible_rating, ratings)):
         raise DeeprigError(f"'{psus}' is not a list of watts", advice="--psus 750,750")
     row = boards.board(board, boards.boards()) if board else None
     return RigConfiguration(

@@ -60,7 +60,7 @@ def supplies_of(host: Host) -> list[float]:
     """Return the ratings that the inventory has; nothing else knows them. Raises SourceError."""
     given = host.variables.get(VARIABLE) or []
     if not isinstance(given, list) or not all(
-        isinstance(rating, (int, float)) and possible(rating) for rating in given
+        isinstance(rating, (int, float)) and is_possible_rating(rating) for rating in given
     ):
         raise SourceError(
             f"{VARIABLE} of {host.name} must be a list of watts", advice=f"{VARIABLE}: [750, 750]"
@@ -68,7 +68,7 @@ def supplies_of(host: Host) -> list[float]:
     return [float(rating) for rating in given]
 
 
-def possible(watts: float) -> bool:
+def is_possible_rating(watts: float) -> bool:
     """Return whether a supply may have this rating; False for what is not a number."""
     return 0 < watts <= MOST_WATTS
 

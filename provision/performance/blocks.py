@@ -5,11 +5,11 @@ from __future__ import annotations
 from provision.performance import compute, memory
 from provision.performance.candidates import Candidate
 from provision.performance.layout import experts_held
-from provision.performance.precision import Bytes
+from provision.performance.precision import BytesPerParameter
 from provision.performance.step_time import Block
 
 
-def blocks_of(candidate: Candidate, sizes: Bytes, rate: float) -> list[Block]:
+def blocks_of(candidate: Candidate, sizes: BytesPerParameter, rate: float) -> list[Block]:
     """Embedding, layers and head as one GPU has them, with seconds of one microbatch.
 
     Gradients are by matrix, as DDP's buckets see them; of LoRA, only the adapters'.
@@ -30,7 +30,7 @@ def blocks_of(candidate: Candidate, sizes: Bytes, rate: float) -> list[Block]:
     if full:
         gradients = tuple(size * sizes.gradient for size in matrices)
     else:
-        changed = memory.adapters(model) * held / model.layer
+        changed = memory.adapter_parameters(model) * held / model.layer
         gradients = (changed * sizes.gradient,)
     layer = Block(forward, forward * back, gradients, held * sizes.weight)
     head = compute.head_flops(model, load.tokens) / layout.tensor / rate

@@ -67,17 +67,17 @@ def _form(
         return  # a dense model has none
     if form == "three_d" and gpus < 4:
         return
-    layout, reason = lay_out(model, form, gpus, unsplit(task, wanted))
+    layout, reason = lay_out(model, form, gpus, unsplittable_forms(task, wanted))
     load = load_of(task, layout, gpus, work)
     candidate = Candidate(model, task, wanted, layout, load)
     reason = precision.check(task, wanted) or reason
     if reason:
         yield replace(candidate, reason=reason)
         return
-    yield fitted(candidate, machine)
+    yield fit_memory(candidate, machine)
 
 
-def unsplit(task: str, wanted: str) -> dict[str, str]:
+def unsplittable_forms(task: str, wanted: str) -> dict[str, str]:
     """Forms that can't be of weights that are trained while quantized, and why."""
     bits = "4-bit" if task == "qlora" else "8-bit" if (task, wanted) == ("lora", "int8") else ""
     reason = f"bitsandbytes' {bits} weights are not split among GPUs"
@@ -127,11 +127,11 @@ def load_of(task: str, layout: Layout, gpus: int, work: Work) -> Load:
     return Load(work.sequence, work.batch, -(-gpus * work.accumulate // layout.data))
 
 
-def fitted(candidate: Candidate, machine: Machine) -> Candidate:
+def fit_memory(candidate: Candidate, machine: Machine) -> Candidate:
     """With its memory; in training, activations are computed again only where that is needed."""
     sizes = precision.bytes_per_parameter(candidate.task, candidate.precision)
     some = [machine.cards[at] for at in machine.best(candidate.layout.gpus)]
-    room = memory.usable(min(card.memory_bytes for card in some))
+    room = memory.usable_bytes(min(card.memory_bytes for card in some))
     for recompute in (False,) if candidate.task == "serve" else (False, True):
         needs = memory.estimate_memory(
             candidate.model, candidate.task, sizes, candidate.layout, candidate.load, recompute

@@ -8,7 +8,7 @@ from provision.hardware.cards import Card
 from provision.performance import figures
 from provision.performance.layout import Layout, experts_held
 from provision.performance.models import LanguageModel
-from provision.performance.precision import Bytes
+from provision.performance.precision import BytesPerParameter
 
 
 def layer_flops(model: LanguageModel, tokens: int, sequence: int) -> float:
@@ -73,7 +73,12 @@ def optimizer_seconds(card: Card, parameters: float) -> float:
 
 
 def decode_bytes(
-    model: LanguageModel, sizes: Bytes, layout: Layout, layers: int, batch: int, cached: float
+    model: LanguageModel,
+    sizes: BytesPerParameter,
+    layout: Layout,
+    layers: int,
+    batch: int,
+    cached: float,
 ) -> float:
     """Bytes that one GPU reads from its memory for one token of each of `batch` streams.
 

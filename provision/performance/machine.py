@@ -15,7 +15,7 @@ from provision.hardware.cards import Card
 from provision.hardware.cpus import Cpu
 from provision.performance import figures, links, network
 from provision.performance.links import Link
-from provision.performance.measured import Measured
+from provision.performance.measured import Measurements
 from provision.performance.network import Network
 
 NO_DRIVER = "no NVIDIA driver is loaded: the predictions apply after `fab provision`"
@@ -38,7 +38,7 @@ class Machine:
     cpu: Cpu | None = None
     memory_bytes: float = 0.0
     p2p: bool = False
-    measured: Measured | None = None
+    measured: Measurements | None = None
     speed: float = 1.0
     notes: tuple[str, ...] = ()
     ports: tuple[Link, ...] = ()
@@ -63,7 +63,7 @@ class Machine:
 
     def at(self, others: Sequence[Link]) -> Machine:
         """Return the same rig with other links, as far as its cards can use them."""
-        return replace(self, links=_trained(others, self.cards))
+        return replace(self, links=_trained_links(others, self.cards))
 
     def uniform(self, generation: int, width: int) -> Machine:
         """Return the same rig with every GPU on such a link, shared with no other."""
@@ -90,15 +90,15 @@ def network_of(rig: Machine, now: Machine, count: int) -> Network:
     scaled by what was measured.
     """
     some = [rig.links[at] for at in rig.best(count)]
-    derived = network.derived(some, rig.host_memory, rig.p2p)
+    derived = network.derive_network(some, rig.host_memory, rig.p2p)
     measured = now.measured.network if now.measured else None
     if measured is None or now.measured is None or count < 2:
         return derived
     if rig.links == now.links and count == now.measured.ranks == len(rig.links):
         return measured
     measured_links = [now.links[at] for at in now.best(min(now.measured.ranks, len(now.links)))]
-    return network.scaled(
-        derived, measured, network.derived(measured_links, now.host_memory, now.p2p)
+    return network.scale_network(
+        derived, measured, network.derive_network(measured_links, now.host_memory, now.p2p)
     )
 
 
@@ -118,7 +118,7 @@ def from_words(
     return Machine(
         name="",
         cards=tuple(named),
-        links=_trained(gpu_links, named),
+        links=_trained_links(gpu_links, named),
         board_name=board,
         board=boards.board(board, boards.boards()) if board else None,
         cpu_name=cpu,
@@ -168,10 +168,12 @@ def with_cards(rig: Machine, named: Sequence[Card], own_links: Sequence[Link] | 
     others = rig.links if own_links is None else own_links
     if len(others) != len(named):
         raise _count(len(others), len(named))
-    return replace(rig, cards=tuple(named), links=_trained(others, named), ports=(), measured=None)
+    return replace(
+        rig, cards=tuple(named), links=_trained_links(others, named), ports=(), measured=None
+    )
 
 
-def changed(
+def with_hardware(
     rig: Machine,
     others: Sequence[Link] | None,
     board: str,
@@ -183,7 +185,7 @@ def changed(
         raise _count(len(others), len(rig.cards))
     return replace(
         rig,
-        links=_trained(others, rig.cards) if others is not None else rig.links,
+        links=_trained_links(others, rig.cards) if others is not None else rig.links,
         board_name=board or rig.board_name,
         board=boards.board(board, boards.boards()) if board else rig.board,
         cpu_name=processor_name or rig.cpu_name,
@@ -191,7 +193,7 @@ def changed(
     )
 
 
-def with_measured(rig: Machine, measured: Measured) -> Machine:
+def with_measured(rig: Machine, measured: Measurements) -> Machine:
     """Return a rig with its measurements; those of another number of GPUs are ignored."""
     if measured.network is not None and measured.ranks != len(rig.cards):
         note = f"it ran on {measured.ranks} GPUs, and this rig has {len(rig.cards)}: scaled"
@@ -199,7 +201,7 @@ def with_measured(rig: Machine, measured: Measured) -> Machine:
     return replace(rig, measured=measured, p2p=rig.p2p or measured.p2p)
 
 
-def _trained(own_links: Sequence[Link], named: Sequence[Card]) -> tuple[Link, ...]:
+def _trained_links(own_links: Sequence[Link], named: Sequence[Card]) -> tuple[Link, ...]:
     """Links as they come up: no faster and no wider than the card's own end."""
     return tuple(
         replace(

@@ -21,7 +21,7 @@ RERUN = "Run the benchmark again with this version of deeprig, or give another f
 
 
 @dataclass(frozen=True)
-class Measured:
+class Measurements:
     """Figures of one document.
 
     network: what was fitted, None where there is nothing of NCCL's with right values. gemm: FLOP/s
@@ -44,7 +44,7 @@ class Measured:
         return f"{self.origin}, {day} UTC"
 
 
-def load(path: Path) -> Measured:
+def load(path: Path) -> Measurements:
     """Of a file. Raises DeeprigError."""
     try:
         content = path.read_text(encoding="utf-8")
@@ -53,7 +53,7 @@ def load(path: Path) -> Measured:
     return parse(content, str(path))
 
 
-def parse(content: str, origin: str) -> Measured:
+def parse(content: str, origin: str) -> Measurements:
     """Of a document's text. Raises DeeprigError when it has another format or version."""
     try:
         document = clean_texts(parse_json(content))
@@ -74,7 +74,7 @@ def parse(content: str, origin: str) -> Measured:
         raise DeeprigError(f"{origin} is broken: {error!r}", advice=RERUN) from None
 
 
-def _measured(document: Mapping[str, Any], origin: str) -> Measured:
+def _measured(document: Mapping[str, Any], origin: str) -> Measurements:
     notes: list[str] = []
     network = None
     if document["backend"] == "nccl":
@@ -84,7 +84,7 @@ def _measured(document: Mapping[str, Any], origin: str) -> Measured:
             f"its collectives ran over {document['backend']}, which does not use PCIe links: "
             "not used"
         )
-    return Measured(
+    return Measurements(
         origin=origin,
         ranks=int(document["ranks"]),
         finished_at=float(document["finished_at"]),

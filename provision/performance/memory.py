@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from provision.performance import figures
 from provision.performance.layout import Layout, experts_held, stages
 from provision.performance.models import LanguageModel
-from provision.performance.precision import Bytes
+from provision.performance.precision import BytesPerParameter
 
 PREFILL_TOKENS = 2048  # a prompt is read in chunks of as many (vLLM's chunked prefill, its default)
 LOSS_BYTES = 8  # an element of the logits: a copy in single precision, and its gradient
@@ -48,12 +48,12 @@ class Memory:
         return float(sum(dataclasses.astuple(self)))
 
 
-def usable(memory_bytes: float) -> float:
+def usable_bytes(memory_bytes: float) -> float:
     """Return a GPU's usable memory, without CUDA's context, NCCL's buffers and fragments."""
     return memory_bytes * figures.value("usable_memory")
 
 
-def adapters(model: LanguageModel) -> float:
+def adapter_parameters(model: LanguageModel) -> float:
     """Parameters of one layer's LoRA adapters: rank x (in + out) for each matrix (2106.09685)."""
     rank = figures.value("lora_rank")
     query_width = model.heads * model.head
@@ -63,12 +63,12 @@ def adapters(model: LanguageModel) -> float:
     return rank * (attention + max(model.experts, 1) * network)
 
 
-def trained(model: LanguageModel, task: str) -> float:
+def trained_parameters(model: LanguageModel, task: str) -> float:
     """Parameters of one layer that training changes."""
-    return {"full": float(model.layer), "serve": 0.0}.get(task, adapters(model))
+    return {"full": float(model.layer), "serve": 0.0}.get(task, adapter_parameters(model))
 
 
-def layer_activations(model: LanguageModel, sizes: Bytes, layout: Layout) -> float:
+def layer_activations(model: LanguageModel, sizes: BytesPerParameter, layout: Layout) -> float:
     """Bytes a token that one layer keeps for the backward pass.
 
     Inputs of both norms and both blocks, queries, keys, values, attention's output, and the
@@ -85,7 +85,9 @@ def layer_activations(model: LanguageModel, sizes: Bytes, layout: Layout) -> flo
     return sizes.activation * (outer + inner)
 
 
-def cache(model: LanguageModel, load: Load, sizes: Bytes, layout: Layout, layers: int) -> float:
+def cache_bytes(
+    model: LanguageModel, load: Load, sizes: BytesPerParameter, layout: Layout, layers: int
+) -> float:
     """Return the KV cache of `layers` layers: keys and values of each token of each stream.
 
     With experts on several GPUs, all else of a stream stays on one: each has its part of them.
@@ -99,7 +101,7 @@ def cache(model: LanguageModel, load: Load, sizes: Bytes, layout: Layout, layers
 def estimate_memory(
     model: LanguageModel,
     task: str,
-    sizes: Bytes,
+    sizes: BytesPerParameter,
     layout: Layout,
     load: Load,
     recompute: bool = False,
@@ -116,7 +118,7 @@ def estimate_memory(
 def _stage(
     model: LanguageModel,
     task: str,
-    sizes: Bytes,
+    sizes: BytesPerParameter,
     layout: Layout,
     load: Load,
     recompute: bool,
@@ -132,7 +134,7 @@ def _stage(
         outer = model.embedding / layout.tensor
     shards = layout.data if layout.sharded else 1
     weights = (layers * layer * sizes.weight + outer * sizes.outer) / shards
-    changed = layers * trained(model, task) * layer / model.layer
+    changed = layers * trained_parameters(model, task) * layer / model.layer
     if task == "full":
         changed += outer
     activations = 0.0
@@ -150,18 +152,18 @@ def _stage(
     buffers = 0.0
     if layout.sharded:  # embedding and head, this layer and the next gathered; and one reduced
         gathered = 2 * layer * sizes.weight + outer * sizes.outer
-        buffers = gathered + trained(model, task) * sizes.gradient
+        buffers = gathered + trained_parameters(model, task) * sizes.gradient
     elif layout.data > 1 and task != "serve":
         # DDP's buckets hold every gradient once more (gradient_as_bucket_view=False, its default:
         # PyTorch's documentation of DistributedDataParallel). Experts of one GPU are not reduced.
         alike = shared if layout.expert > 1 else layer
-        reduced = layers * trained(model, task) * alike / model.layer
+        reduced = layers * trained_parameters(model, task) * alike / model.layer
         buffers = (reduced + (outer if task == "full" else 0.0)) * sizes.gradient
     return Memory(
         weights=weights,
         gradients=changed * sizes.gradient / shards,
         optimizer=changed * sizes.optimizer / shards,
         activations=activations,
-        cache=cache(model, load, sizes, layout, layers) if task == "serve" else 0.0,
+        cache=cache_bytes(model, load, sizes, layout, layers) if task == "serve" else 0.0,
         buffers=buffers,
     )

@@ -104,7 +104,7 @@ def host_ceiling(memory_bandwidth: float, ranks: int) -> float:
     return memory_bandwidth * figures.value("host_memory_share") / (2 * ranks)
 
 
-def derived(links: Sequence[Link], host_memory: float, p2p: bool = False) -> Network:
+def derive_network(links: Sequence[Link], host_memory: float, p2p: bool = False) -> Network:
     """Return the network of GPUs on these links; the slowest path bounds a ring.
 
     host_memory: theoretical bandwidth of the host's memory, bytes per second. p2p: GPUs reach each
@@ -128,14 +128,14 @@ def derived(links: Sequence[Link], host_memory: float, p2p: bool = False) -> Net
     return Network({ANY: cost(links)}, pairs)
 
 
-def scaled(network: Network, measured: Network, at: Network) -> Network:
+def scale_network(network: Network, measured: Network, at: Network) -> Network:
     """Return a derived network, corrected by what was measured on the rig's own links.
 
     Latencies are the measured ones. Bandwidth is multiplied by measured / derived (`at`: what is
     derived for the links that were measured), up to what a link can carry.
     """
     costs = {
-        collective: _corrected(network.cost(collective), measured_cost, at.cost(collective))
+        collective: _correct_cost(network.cost(collective), measured_cost, at.cost(collective))
         for collective, measured_cost in measured.costs.items()
     }
     for collective, base in network.costs.items():
@@ -147,11 +147,11 @@ def scaled(network: Network, measured: Network, at: Network) -> Network:
     for pair, base in network.pairs.items():
         pair_cost = measured.pairs.get(pair) or every
         derived_cost = at.pairs.get(pair) or at.cost("sendrecv")
-        pairs[pair] = _corrected(base, pair_cost, derived_cost) if pair_cost else base
+        pairs[pair] = _correct_cost(base, pair_cost, derived_cost) if pair_cost else base
     return Network(costs, pairs)
 
 
-def _corrected(base: Cost, measured_cost: Cost, derived_cost: Cost) -> Cost:
+def _correct_cost(base: Cost, measured_cost: Cost, derived_cost: Cost) -> Cost:
     """Return a derived cost, corrected by a measured latency and a measured share of bandwidth."""
     ratio = min(measured_cost.bandwidth / derived_cost.bandwidth, MOST)
     return replace(

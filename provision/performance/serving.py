@@ -34,12 +34,12 @@ def serve(
     token = streams * model.hidden * sizes.activation
     flops = compute.served_flops(model, layout, streams, candidate.load.sequence, streams)
     arithmetic = flops / rate
-    sent = _served(candidate, token)
-    done = passed(max(reading, arithmetic), sent, network, layout.stages)
+    sent = _forward_messages(candidate, token)
+    done = forward_time(max(reading, arithmetic), sent, network, layout.stages)
     prompt = min(PROMPT, candidate.load.sequence)
-    ahead = passed(
+    ahead = forward_time(
         compute.served_flops(model, layout, prompt, prompt, 1) / rate,
-        _served(candidate, prompt * model.hidden * sizes.activation),
+        _forward_messages(candidate, prompt * model.hidden * sizes.activation),
         network,
         layout.stages,
     )
@@ -56,7 +56,9 @@ def serve(
     )
 
 
-def passed(compute: float, sent: Sequence[Transfer], network: Network, stages: int) -> StepTime:
+def forward_time(
+    compute: float, sent: Sequence[Transfer], network: Network, stages: int
+) -> StepTime:
     """Return the time of one forward pass, which waits for every message.
 
     Between stages each boundary has its own pair's cost.
@@ -70,7 +72,7 @@ def passed(compute: float, sent: Sequence[Transfer], network: Network, stages: i
     return StepTime(compute + wire, compute, wire)
 
 
-def _served(candidate: Candidate, activations: float) -> list[Transfer]:
+def _forward_messages(candidate: Candidate, activations: float) -> list[Transfer]:
     """Messages of one forward pass."""
     model, layout = candidate.model, candidate.layout
     if layout.form == "tensor":

@@ -10,7 +10,7 @@ from provision.performance.candidates import Candidate
 from provision.performance.layout import stages
 from provision.performance.machine import Machine
 from provision.performance.network import ANY, FREE, Network
-from provision.performance.precision import Bytes
+from provision.performance.precision import BytesPerParameter
 from provision.performance.prediction import ARITHMETIC, Prediction, bottleneck
 from provision.performance.schedule import Stage
 from provision.performance.step_time import Block, StepTime
@@ -77,7 +77,7 @@ def _pipeline(
     blocks: Sequence[Block],
     network: Network,
     activations: float,
-    sizes: Bytes,
+    sizes: BytesPerParameter,
     optimizer: float,
 ) -> tuple[StepTime, float, list[Transfer]]:
     """Pipeline, and 3D: stages whose layers are split further, and which are replicated."""
