@@ -15,7 +15,7 @@ from provision.adopt.operator_key import OperatorKey
 from provision.adopt.passwords import Replacement
 from provision.adopt.steps import AdoptionReport, Status
 from provision.discovery import known_passwords
-from provision.discovery.survey import Survey, described, take_survey
+from provision.discovery.survey import Survey, describe_rig, take_survey
 from provision.errors import DeeprigError, UnreachableError
 from provision.inventory.hosts import Host, Inventory
 from provision.ssh.connection import RigConnection
@@ -117,7 +117,7 @@ class Adoption:
 
     def _other_sudo_password(self, connection: RigConnection, name: str) -> str | None:
         """Return a password of an interrupted run, or a default password of the mining system."""
-        kept = records.kept_password(self.inventory, name, self.host_key)
+        kept = records.find_kept_password(self.inventory, name, self.host_key)
         candidates = [kept, *known_passwords.shipped_passwords(self._user)]
         for password in candidates:
             if password in (None, self.sudo_password):
@@ -133,7 +133,7 @@ class Adoption:
     def _by_what_is_known(self) -> Host:
         if self.password is None:
             return self.host
-        return logins.by_password(self.host, self.password)
+        return logins.with_password_only(self.host, self.password)
 
     def _tell_host_key(self, connection: RigConnection) -> None:
         key = connection.transport.get_remote_server_key()
@@ -175,7 +175,7 @@ class Adoption:
                 advice="Choose another name with --name NAME.",
             )
         self.report.name = name
-        if other := records.with_its_mac_address(self.inventory, look):
+        if other := records.find_same_mac_address(self.inventory, look):
             self.report.add(
                 "identity",
                 "left",
@@ -186,7 +186,7 @@ class Adoption:
         return name
 
     def _tell_rig(self, look: Survey) -> None:
-        rows = dict(described(look))
+        rows = dict(describe_rig(look))
         lines = [rows[label] for label in ("system", "board", "GPUs")]
         self.report.add("rig", "ok", "\n".join(lines))
         if not look.as_root:
@@ -197,7 +197,7 @@ class Adoption:
     def _key(self, connection: RigConnection) -> OperatorKey:
         key = operator_key.find(self.wish.keys)
         if key is None and self.wish.check:
-            key = operator_key.planned()
+            key = operator_key.plan_key()
             self.report.add("SSH key", "would change", f"{key.private}, to be made")
             return key
         key = key or operator_key.create_key()
@@ -211,7 +211,7 @@ class Adoption:
         """Return whether the key opens the door by itself; what `--check` can't try would do."""
         if self.report.steps[-1].status == "would change":
             return True
-        why = logins.refusal(logins.by_key(self.host, key))
+        why = logins.explain_refusal(logins.with_key_only(self.host, key))
         if why:
             self.report.add(
                 "key login",
@@ -251,7 +251,7 @@ class Adoption:
 
     def _close(self, root: RootShell, key: OperatorKey) -> None:
         """Disable password logins, and check that the key still works."""
-        if not logins.takes_passwords(logins.methods(self.host)):
+        if not logins.takes_passwords(logins.offered_methods(self.host)):
             self.report.add("door", "ok", "password logins are disabled")
             return
         if self.wish.check:
@@ -270,10 +270,10 @@ class Adoption:
     def _still_open(self, key: OperatorKey) -> str:
         """Return why password logins still work after they were disabled, or an empty text."""
         try:
-            offered = logins.methods_after_reload(self.host)
+            offered = logins.offered_methods_after_reload(self.host)
         except UnreachableError as error:
             return error.message
-        if refused := logins.refusal(logins.by_key(self.host, key)):
+        if refused := logins.explain_refusal(logins.with_key_only(self.host, key)):
             return f"the key was refused then: {refused}"
         if logins.takes_passwords(offered):
             return "sshd still offers them: another setting allows them"
@@ -282,7 +282,7 @@ class Adoption:
     def _keep_sudo_password(self, name: str) -> None:
         """Keep what sudo asks for, where the entry alone would not do."""
         configured = render_variable(self.host, "ansible_become_password", "ansible_become_pass")
-        kept = records.kept_password(self.inventory, name, self.host_key)
+        kept = records.find_kept_password(self.inventory, name, self.host_key)
         wanted = self.sudo_password
         if wanted is None or self.wish.check or wanted in (kept, configured):
             return
@@ -294,8 +294,8 @@ class Adoption:
         values = records.variables(self.host, look, key, self.host_key)
         if name in self.inventory.hosts:
             entry = self.inventory.host(name)
-            return inventory_file.of_known(self.inventory, entry, path, values, stale)
-        return inventory_file.of_new(path, name, values, records.comment(look, date.today()))
+            return inventory_file.plan_change(self.inventory, entry, path, values, stale)
+        return inventory_file.plan_addition(path, name, values, records.comment(look, date.today()))
 
     def _entry(self, look: Survey, name: str, key: OperatorKey, works: bool) -> None:
         """Write the rig into the inventory, or bring its entry up to date."""

@@ -38,7 +38,7 @@ class Edit:
         files.write(self.path, self.text)
 
 
-def of_new(path: Path, name: str, values: Mapping[str, Any], comment: str) -> Edit:
+def plan_addition(path: Path, name: str, values: Mapping[str, Any], comment: str) -> Edit:
     """Return a host more in the file."""
     summary = f"{name} in {path}"
     try:
@@ -47,7 +47,7 @@ def of_new(path: Path, name: str, values: Mapping[str, Any], comment: str) -> Ed
         return Edit(path, summary, problem=f"{name} can't be added: {error}")
 
 
-def of_known(
+def plan_change(
     inventory: Inventory, host: Host, path: Path, values: Mapping[str, Any], stale: bool
 ) -> Edit | None:
     """Return the host's address and key now, and, where they are stale, no passwords.
@@ -60,7 +60,7 @@ def of_known(
         changes["ansible_host"] = values["ansible_host"]
     if not host.variables.get(HOST_KEY):
         changes[HOST_KEY] = values[HOST_KEY]
-    written = records.written(path, host.name)
+    written = records.read_variables(path, host.name)
     if stale and any(name in written for name in PASSWORDS):
         key = values["ansible_ssh_private_key_file"]
         changes |= dict.fromkeys(PASSWORDS) | {"ansible_ssh_private_key_file": key}
@@ -73,7 +73,7 @@ def of_known(
     )
     summary = f"{host.name} in {path}:\n{lines}"
     try:
-        text = inventory_entry.changed(files.read(path), host.name, changes, path)
+        text = inventory_entry.change_host(files.read(path), host.name, changes, path)
         return _writable(Edit(path, summary, text))
     except (OSError, DeeprigError) as error:
         problem = f"{host.name} should have, in {path}:\n{lines}\n{error}"

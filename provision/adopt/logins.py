@@ -17,7 +17,7 @@ from provision.adopt.operator_key import OperatorKey
 from provision.errors import DeeprigError, UnreachableError
 from provision.inventory.hosts import Host
 from provision.ssh.connection import CONNECT_TIMEOUT, RigConnection
-from provision.ssh.shell import Done, RootShell, Shell
+from provision.ssh.shell import CommandResult, RootShell, Shell
 from provision.templating.host_variables import render_variable
 
 MAIN = "/etc/ssh/sshd_config"
@@ -42,7 +42,7 @@ $(command -v sshd || echo /usr/sbin/sshd) -t
 OPEN = f"rm -f {OWN}; [ ! -e {KEPT} ] || mv {KEPT} {MAIN}; {RELOAD}"
 
 
-def methods(host: Host) -> list[str]:
+def offered_methods(host: Host) -> list[str]:
     """Return sshd's login methods ("publickey", "password" …) without sending a secret.
 
     Empty where it lets anyone in. Raises UnreachableError.
@@ -67,7 +67,7 @@ def methods(host: Host) -> list[str]:
     return []
 
 
-def methods_after_reload(host: Host) -> list[str]:
+def offered_methods_after_reload(host: Host) -> list[str]:
     """Return the same after a reload, during which sshd refuses connections for a moment.
 
     Raises UnreachableError when it does not come back.
@@ -75,7 +75,7 @@ def methods_after_reload(host: Host) -> list[str]:
     deadline = time.monotonic() + RELOAD_SECONDS
     while True:
         try:
-            return methods(host)
+            return offered_methods(host)
         except UnreachableError:
             if time.monotonic() > deadline:
                 raise
@@ -87,7 +87,7 @@ def takes_passwords(offered: Sequence[str]) -> bool:
     return not {"password", "keyboard-interactive"}.isdisjoint(offered)
 
 
-def by_password(host: Host, password: str, **variables: Any) -> Host:
+def with_password_only(host: Host, password: str, **variables: Any) -> Host:
     """Return the host, to be reached by a password and nothing else."""
     return _with(host, {"ansible_password": password, **variables})
 
@@ -98,7 +98,7 @@ def without_password(host: Host) -> Host:
     return replace(host, variables={k: v for k, v in host.variables.items() if k not in gone})
 
 
-def by_key(host: Host, key: OperatorKey) -> Host:
+def with_key_only(host: Host, key: OperatorKey) -> Host:
     """Return the host, to be reached by a key and nothing else."""
     gone = ("ansible_ssh_pass", "ansible_private_key_file")
     kept = {name: value for name, value in host.variables.items() if name not in gone}
@@ -108,7 +108,7 @@ def by_key(host: Host, key: OperatorKey) -> Host:
     )
 
 
-def refusal(host: Host) -> str:
+def explain_refusal(host: Host) -> str:
     """Return why the host's own variables do not connect to it; empty where they do."""
     key = render_variable(host, "ansible_ssh_private_key_file")
     # A key in ssh-agent must not log in instead of the key under test.
@@ -148,7 +148,7 @@ def install_key(shell: Shell, key: OperatorKey, check: bool) -> bool:
     return outcome != "there"
 
 
-def set_passwords(root: RootShell, passwords: Mapping[str, str]) -> Done:
+def set_passwords(root: RootShell, passwords: Mapping[str, str]) -> CommandResult:
     """Give users other passwords."""
     return root.run("chpasswd", content="".join(f"{u}:{p}\n" for u, p in passwords.items()))
 

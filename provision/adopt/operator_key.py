@@ -35,7 +35,7 @@ class OperatorKey:
         return _locked(self.private)
 
 
-def planned(path: Path = FOLDER / USUAL[0]) -> OperatorKey:
+def plan_key(path: Path = FOLDER / USUAL[0]) -> OperatorKey:
     """Return the key that `make` would make."""
     return OperatorKey(path.expanduser(), "", made=True)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from provision.adopt import inventory_entry
 from provision.adopt.operator_key import OperatorKey
-from provision.discovery.survey import Survey, described
+from provision.discovery.survey import Survey, describe_rig
 from provision.inventory import yaml_source
 from provision.inventory.hosts import Host, Inventory, read_inventory
 from provision.inventory.yaml_source import mark_unsafe
@@ -37,7 +37,7 @@ def file_of(inventory: Inventory, path: str, name: str = "") -> Path:
     )
 
 
-def written(path: Path, name: str) -> Mapping[str, Any]:
+def read_variables(path: Path, name: str) -> Mapping[str, Any]:
     """Return the variables of a host as an inventory file has them, in any of its groups."""
     return read_inventory(path).written(name) if path.exists() else {}
 
@@ -63,7 +63,7 @@ def host_keys(host: Host) -> set[str]:
     return keys_in_known_hosts(Path(str(file)).expanduser(), *_where(host))
 
 
-def with_its_mac_address(inventory: Inventory, look: Survey) -> str:
+def find_same_mac_address(inventory: Inventory, look: Survey) -> str:
     """Return the name of the host with this rig's MAC address, or an empty text."""
     macs = set(mac_addresses(look).values())
     for name in inventory.hosts:
@@ -102,7 +102,7 @@ def variables(host: Host, look: Survey, key: OperatorKey, host_key: str) -> dict
 
 def comment(look: Survey, day: date) -> str:
     """Return a comment that describes the rig at the time of its adoption."""
-    rows = dict(described(look))
+    rows = dict(describe_rig(look))
     facts = [rows[label].split("\n(by ")[0].replace("\n", ", ") for label in TOLD]
     words = f"Adopted on {day.isoformat()}: {facts[0]}. {'. '.join(facts[1:])}."
     return textwrap.fill(words, COMMENT_WIDTH)
@@ -111,7 +111,7 @@ def comment(look: Survey, day: date) -> str:
 def text_with(path: Path, name: str, values: Mapping[str, Any], words: str) -> str:
     """Return the inventory file with the rig in it. Raises SourceError."""
     text = files.read(path) if path.exists() else inventory_entry.EMPTY
-    return inventory_entry.added(text, name, values, words, path)
+    return inventory_entry.add_host(text, name, values, words, path)
 
 
 def secret_file(inventory: Inventory, name: str) -> Path:
@@ -119,7 +119,7 @@ def secret_file(inventory: Inventory, name: str) -> Path:
     return inventory.folder / "host_vars" / name / SECRET
 
 
-def kept_password(inventory: Inventory, name: str, key: str) -> str | None:
+def find_kept_password(inventory: Inventory, name: str, key: str) -> str | None:
     """Return the sudo password that is kept of a rig; None unless it was kept with this host key.
 
     A password kept without a key goes to the rig whose key is on record at its address.

@@ -10,12 +10,12 @@ from typing import Any
 
 from agent.readings import pcie
 from provision.assess import nvidia_smi, pcie_tree, security, verdict, wear
-from provision.assess.finding import Finding, worst_first
+from provision.assess.finding import Finding, sort_worst_first
 from provision.assess.nvidia_smi import Smi
 from provision.assess.verdict import RigVerdict
 from provision.discovery import known_passwords, plan
 from provision.discovery.known_passwords import KnownPassword
-from provision.discovery.survey import Survey, ansible_facts, described
+from provision.discovery.survey import Survey, ansible_facts, describe_rig
 from provision.errors import DeeprigError
 from provision.hardware import cards, cpus, power
 from provision.hardware.cards import Card
@@ -79,10 +79,12 @@ def assess_rig(
     facts = look.facts
     gpus = pcie.read_gpus(look.tree.path("/sys"), aer=True)
     smis = list(loaded) or nvidia_smi.parse(look.tree.text_of("nvidia_smi"))
-    worn = wear.signs(gpus, smis, look.tree.text_of("messages"), wear.generations_of(gpus))
+    worn = wear.find_wear_signs(
+        gpus, smis, look.tree.text_of("messages"), wear.generations_of(gpus)
+    )
     security_findings = [
         *(_login(host, facts) if shared is None else map(_shared, shared)),
-        *security.signs(
+        *security.find_security_signs(
             look.tree,
             facts["access"],
             look.tree.text_of("sockets"),
@@ -98,8 +100,8 @@ def assess_rig(
         name=host.name,
         rows=tuple(_rows(look, ratings)),
         tree=tuple(pcie_tree.draw(facts["gpus"], names)),
-        wear=tuple(worst_first(worn)),
-        security=tuple(worst_first(security_findings)),
+        wear=tuple(sort_worst_first(worn)),
+        security=tuple(sort_worst_first(security_findings)),
         budgets=tuple(_budgets(gpus, smis, card_table, planned.power_limits, ratings)),
         verdict=verdict.judge_rig(
             planned.refusals, [*security_findings, *worn], _machine(host, look), _converted(facts)
@@ -121,7 +123,7 @@ def own_keys(folder: Path = Path("~/.ssh")) -> set[str]:
 
 def _rows(look: Survey, ratings: list[float]) -> list[tuple[str, str]]:
     facts = look.facts
-    rows = [row for row in described(look) if row[0] not in ("CUDA", "NCCL", "PyTorch")]
+    rows = [row for row in describe_rig(look) if row[0] not in ("CUDA", "NCCL", "PyTorch")]
     board = facts["board"]
     processor = cpus.cpu(facts["cpu"]["model"])
     lanes = (

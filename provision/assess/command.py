@@ -50,7 +50,9 @@ def assess(context: FleetContext, flags: Flags, page: str, load: bool) -> None:
         password = sudo_password(host, context.config)
         try:
             connection.open()
-            loaded = loads.hottest(RootShell(connection, password), host.name) if load else []
+            loaded = (
+                loads.measure_hottest(RootShell(connection, password), host.name) if load else []
+            )
             with take_survey(connection, password) as seen:
                 login = (
                     str(render_variable(host, "ansible_user", "ansible_ssh_user") or ""),

@@ -33,7 +33,7 @@ class Finding:
         return {name: value for name, value in asdict(self).items() if value}
 
 
-def together(findings: Iterable[Finding]) -> list[Finding]:
+def merge_findings(findings: Iterable[Finding]) -> list[Finding]:
     """Merge findings that differ only in their subject."""
     subjects: dict[Finding, list[str]] = {}
     for finding in findings:
@@ -41,6 +41,6 @@ def together(findings: Iterable[Finding]) -> list[Finding]:
     return [replace(finding, subject=", ".join(names)) for finding, names in subjects.items()]
 
 
-def worst_first(findings: Iterable[Finding]) -> list[Finding]:
+def sort_worst_first(findings: Iterable[Finding]) -> list[Finding]:
     """In the order in which they matter."""
     return sorted(findings, key=lambda finding: -ORDER.index(finding.status))

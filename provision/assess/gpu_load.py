@@ -17,7 +17,7 @@ TIME_IS_UP = 124  # what `timeout` ends with
 LOOK = "timeout 10 nvidia-smi -q -x 2>/dev/null || :"
 
 
-def hottest(shell: RootShell, host: str) -> list[Smi]:
+def measure_hottest(shell: RootShell, host: str) -> list[Smi]:
     """Return nvidia-smi's values for each GPU at its hottest. Raises DeeprigError.
 
     Matrix products on all GPUs, again and again; a rig that is not provisioned has none.

@@ -31,7 +31,7 @@ LINE_MOST = 120  # characters that are shown
 TAKE_OUT = "If it is not yours, take it out: fab provision does for what it knows."
 
 
-def signs(
+def find_security_signs(
     tree: Tree,
     access: Sequence[Mapping[str, str]],
     sockets: str,

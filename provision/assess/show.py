@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.text import Text
 
 from provision.assess.assessment import Assessment
-from provision.assess.finding import Finding, together
+from provision.assess.finding import Finding, merge_findings
 from provision.hardware.power import Budget
 from provision.output.tables import Grid, print_pairs
 
@@ -76,7 +76,7 @@ def _findings(console: Console, findings: Sequence[Finding], everything: bool) -
     shown = [finding for finding in findings if everything or finding.status != "ok"]
     advised: set[str] = set()  # the same advice is given once
     grid = Grid(console, STATUS)
-    for finding in together(shown):
+    for finding in merge_findings(shown):
         text = f"{finding.check}, {finding.subject}: {finding.reading}"
         grid.add_row(Text(finding.status, COLOURS[finding.status]), text)
         if finding.advice not in {"", *advised} and finding.status in (

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from provision.assess.finding import Finding, together
+from provision.assess.finding import Finding, merge_findings
 from provision.discovery.plan import Refusal
 from provision.inventory import yaml_source
 from provision.performance.links import Link
@@ -75,13 +75,15 @@ def _system(
     if intruded:
         reinstall_reasons.append("another person had root access, so no file on it can be trusted:")
         reinstall_reasons += [
-            f"{finding.subject}: {finding.reading}" for finding in together(intruded)
+            f"{finding.subject}: {finding.reading}" for finding in merge_findings(intruded)
         ]
     if reinstall_reasons:
         return "reinstall", reinstall_reasons
     hurt = [finding for finding in critical if finding.check in table["fix"]]
     mend = [refusal.why for refusal in refusals]
-    mend += [f"{finding.check}, {finding.subject}: {finding.reading}" for finding in together(hurt)]
+    mend += [
+        f"{finding.check}, {finding.subject}: {finding.reading}" for finding in merge_findings(hurt)
+    ]
     if mend:
         return "fix, then convert in place", mend
     return "convert in place", ["ready: run fab provision"]
@@ -93,7 +95,7 @@ def _board(machine: Machine | None, least: int) -> tuple[Board, list[str], list[
     ways = [
         change for change in changes(machine) if change.name in ("riser", "bifurcation", "board")
     ]
-    now = LaneOption("now", "as it is", "", _told(machine.links), _lanes(machine.links))
+    now = LaneOption("now", "as it is", "", _describe_links(machine.links), _lanes(machine.links))
     options = [now, *(_option(change) for change in ways)]
     narrowest = min(link.width for link in machine.links)
     links = f"the narrowest GPU has x{narrowest}"
@@ -124,10 +126,10 @@ def _board(machine: Machine | None, least: int) -> tuple[Board, list[str], list[
 
 def _option(change: Recommendation) -> LaneOption:
     links = change.rig.links
-    return LaneOption(change.name, change.title, change.how, _told(links), _lanes(links))
+    return LaneOption(change.name, change.title, change.how, _describe_links(links), _lanes(links))
 
 
-def _told(links: Sequence[Link]) -> tuple[str, ...]:
+def _describe_links(links: Sequence[Link]) -> tuple[str, ...]:
     return tuple(str(link) for link in links)
 
 

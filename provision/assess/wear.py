@@ -19,7 +19,7 @@ XIDS = HERE.parents[1] / "agent" / "tables" / "xids.yml"
 CABLE = "Reseat the card and its riser; swap risers to see which of them the errors follow."
 
 
-def signs(
+def find_wear_signs(
     gpus: Sequence[pcie.PcieGpu], smis: Sequence[Smi], messages: str, generations: Mapping[str, str]
 ) -> list[Finding]:
     """Return all of them. gpus: read with their error counters; generations: by GPU's address."""

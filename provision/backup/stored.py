@@ -119,7 +119,7 @@ def parse(text: str) -> StoredBackup:
     )
 
 
-def here(folder: Path) -> StoredBackup:
+def read_local(folder: Path) -> StoredBackup:
     """Return a backup in a folder of this machine, each file held against its checksum.
 
     Where there are checksums, a file that they do not have is bad, too.
@@ -142,10 +142,12 @@ def here(folder: Path) -> StoredBackup:
     )
 
 
-def older(folder: Path) -> list[StoredBackup]:
+def find_older(folder: Path) -> list[StoredBackup]:
     """Return the backups that once were in this folder, and that others took the place of."""
     dated = re.compile(rf"{re.escape(folder.name)}[.]\d{{4}}-\d\d-\d\d-\d{{6}}[+]*")
-    return [here(path) for path in sorted(folder.parent.glob("*")) if dated.fullmatch(path.name)]
+    return [
+        read_local(path) for path in sorted(folder.parent.glob("*")) if dated.fullmatch(path.name)
+    ]
 
 
 def _sums(file: Path) -> Iterable[tuple[str, str]]:

@@ -39,7 +39,7 @@ RENDEZVOUS_PORT = 29400  # torchrun's own default
 #: printed all at once, and many GPUs behind x1 risers have hundreds of them.
 SILENCE = 1200.0
 UNUSABLE = 4  # the exit status of deeprig-bench where it can measure nothing
-CUT_OFF = -1  # the connection ended before the command did (Done.status)
+CUT_OFF = -1  # the connection ended before the command did (CommandResult.status)
 
 
 @dataclass(frozen=True)

@@ -41,13 +41,13 @@ class FoundFile(TypedDict):
     mtime: Moment
 
 
-class Found(TypedDict):
+class FoundFiles(TypedDict):
     """What `find` returns."""
 
     files: Annotated[list[FoundFile], Meta(max_length=100_000)]
 
 
-class Content(TypedDict):
+class SlurpedContent(TypedDict):
     """What `slurp` returns."""
 
     content: str

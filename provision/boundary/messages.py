@@ -20,7 +20,7 @@ ShortText = Annotated[str, Meta(max_length=1000)]
 UnitId = Annotated[list[int], Meta(min_length=2, max_length=2)]
 
 
-class Hello(TypedDict):
+class WorkerHello(TypedDict):
     """The started worker. busy: the holder of the rig's lock; problem: why it can't be taken."""
 
     python: ShortText
@@ -31,7 +31,7 @@ class Hello(TypedDict):
     problem: ShortText
 
 
-class Waiting(TypedDict):
+class WaitingRun(TypedDict):
     """A run whose operator is gone, and for how long its end has been waited for."""
 
     holder: ShortText

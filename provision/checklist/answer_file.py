@@ -30,7 +30,7 @@ def load(path: Path) -> tuple[dict[str, bool], dict[str, Any]]:
     return dict(answers), dict(_mapping(content, "seen"))
 
 
-def seen_of(made: Checklist, before: Mapping[str, Any]) -> Mapping[str, Any]:
+def merge_observations(made: Checklist, before: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the new observations, or the old ones where no rig was inspected."""
     if made.case.facts is None:
         return before

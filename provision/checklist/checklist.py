@@ -136,7 +136,7 @@ def _entry(
     )
 
 
-def about(case: RigConfiguration) -> list[str]:
+def describe_board(case: RigConfiguration) -> list[str]:
     """Return sentences on the board and its slots."""
     lines = []
     board, chipset = case.board, case.chipset

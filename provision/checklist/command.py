@@ -125,7 +125,7 @@ def _case(
     with take_survey(connection, password) as seen:
         planned = plan.plan(seen, host, inventory, extra)
         facts = ansible_facts(seen)
-        url = str(target.expected(host, inventory, facts, tuple(flags.e))["agent_url"])
+        url = str(target.evaluate_expectations(host, inventory, facts, tuple(flags.e))["agent_url"])
         done = RootShell(connection, password).run(
             f"timeout 10 python3 -c {shlex.quote(ASK)} {shlex.quote(url)}"
         )
@@ -160,7 +160,7 @@ def _remembered(
             answers[item] = answer
             answer_file.save(path, name, answers, seen)  # Ctrl-C at the next one loses none
         made = checklist.make_checklist(case, answers, seen)
-    answer_file.save(path, name, answers, answer_file.seen_of(made, seen))
+    answer_file.save(path, name, answers, answer_file.merge_observations(made, seen))
     return made
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from rich.console import Console
 from rich.text import Text
 
-from provision.checklist.checklist import Checklist, Entry, about
+from provision.checklist.checklist import Checklist, Entry, describe_board
 from provision.output.tables import Grid
 
 BOXES = {"ok": "[x]", "to do": "[ ]", "open": "[?]"}
@@ -24,7 +24,7 @@ def print_checklist(made: Checklist, console: Console, everything: bool) -> None
     processor = case.cpu_name or "an unknown processor"
     head = Grid(console)
     head.add_row(f"{board}; {processor}; {named or 'no GPU'}")
-    for line in about(case):
+    for line in describe_board(case):
         head.add_row(line, style="dim")
     if made.news:
         head.add_row(made.news)

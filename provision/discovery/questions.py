@@ -21,7 +21,7 @@ MOST_OF_A_FILE = 1 << 20  # of one of the kernel's
 
 
 @cache
-def table() -> Any:
+def load_table() -> Any:
     """Return the table, as it is written."""
     return yaml_source.load_yaml(HERE / "first.yml")
 
@@ -30,7 +30,7 @@ def questions() -> dict[str, str]:
     """Shell commands by name: `settings` and `homes` give a compressed tar, `kernel` what head
     writes, `names` a line of PATH, kind, kind of its target and target for each (tab between them).
     """
-    places = table()
+    places = load_table()
     printed = r"-printf '%p\t%y\t%Y\t%l\n'"
     fixed = {
         "settings": (

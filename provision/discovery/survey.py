@@ -110,7 +110,7 @@ def ansible_facts(look: Survey) -> dict[str, Any]:
     return {f"ansible_{name}": value for name, value in facts.items()}
 
 
-def described(look: Survey) -> list[tuple[str, str]]:
+def describe_rig(look: Survey) -> list[tuple[str, str]]:
     """Return the rig in a few lines, as `fab facts` has it."""
     return summary.summarize_facts(ansible_facts(look), summary.gpu_models())
 

@@ -56,11 +56,14 @@ def connect_target(
         sessions.close()
     rig = facts["ansible_local"]["deeprig"]
     return Target(
-        host.name, RigBackend(host.name, shell), rig, expected(host, inventory, facts, extra)
+        host.name,
+        RigBackend(host.name, shell),
+        rig,
+        evaluate_expectations(host, inventory, facts, extra),
     )
 
 
-def expected(
+def evaluate_expectations(
     host: Host, inventory: Inventory, facts: Mapping[str, Any], extra: tuple[str, ...] = ()
 ) -> Mapping[str, Any]:
     """Return the expectations for a rig with these `ansible_*` facts. Raises RenderError."""

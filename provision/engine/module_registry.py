@@ -37,7 +37,7 @@ def remote_names() -> frozenset[str]:
     return frozenset(m.name for m in pkgutil.iter_modules(provision.remote.modules.__path__))
 
 
-def canonical(name: str) -> str:
+def canonical_name(name: str) -> str:
     """Return the short name of a module. Raises DeeprigError without a position."""
     short = name.removeprefix(PREFIX)
     known_modules = action_names() | remote_names() | STATIC
@@ -80,11 +80,11 @@ def remote_options(name: str) -> Options:
     return module_options
 
 
-def takes_anything(name: str) -> bool:
+def takes_any_option(name: str) -> bool:
     """Return whether a module's options are names of the user's own, as set_fact's are."""
     return bool(getattr(action(name), "ANY_OPTION", False))
 
 
-def unrendered(name: str) -> frozenset[str]:
+def unrendered_options(name: str) -> frozenset[str]:
     """Options that an action evaluates itself: conditions, and names of variables."""
     return frozenset(getattr(action(name), "UNRENDERED", ()))

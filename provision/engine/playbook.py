@@ -235,7 +235,7 @@ def _module_of(entry: YamlMapping) -> tuple[str, str]:
     modules: list[tuple[str, str]] = []
     for key in candidates:
         try:
-            modules.append((key, module_registry.canonical(str(key))))
+            modules.append((key, module_registry.canonical_name(str(key))))
         except DeeprigError as error:
             errors.append(SourceError(error.message, entry.at(key), error.advice))
     if len(modules) == 1:
@@ -288,7 +288,7 @@ def _arguments(entry: YamlMapping, key: str, module: str) -> YamlMapping:
 def _check_constants(module: str, args: YamlMapping) -> None:
     """Raise OptionError for what can be known to be wrong before anything is rendered."""
     table = module_registry.options(module)
-    if module_registry.takes_anything(module):
+    if module_registry.takes_any_option(module):
         return
     check_names(module, table, args)
     names = canonical_names(table)

@@ -183,12 +183,12 @@ def parse_yaml(content: str, path: str) -> Any:
     except yaml.MarkedYAMLError as error:
         raise _syntax_error(error, content, path) from None
     except yaml.YAMLError as error:
-        raise SourceError(f"{shown(error)}", Position(path, 1, 1)) from None
+        raise SourceError(f"{first_line(error)}", Position(path, 1, 1)) from None
     finally:
         loader.dispose()
 
 
-def shown(error: Exception) -> str:
+def first_line(error: Exception) -> str:
     """Return the first line of an error's text."""
     return str(error).splitlines()[0]
 

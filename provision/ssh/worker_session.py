@@ -20,9 +20,9 @@ from provision.boundary.decode import LIMITS, BoundaryError, check_type
 from provision.boundary.messages import (
     Batch,
     BatchNews,
-    Hello,
     Progress,
-    Waiting,
+    WaitingRun,
+    WorkerHello,
     WorkUnit,
     decode_frame,
 )
@@ -132,7 +132,7 @@ class WorkerSession:
         # sudo -H: pip's and others' caches go to the right home.
         return f"LC_ALL=C exec sudo {how} -H -u {user} -- {python}"
 
-    def _start(self, first: bytes, on_waiting: Callable[[Waiting], None]) -> None:
+    def _start(self, first: bytes, on_waiting: Callable[[WaitingRun], None]) -> None:
         """Start the worker and send the first batch along: both need one round trip in all.
 
         on_waiting: is called while a run whose operator is gone comes to its end.
@@ -166,14 +166,14 @@ class WorkerSession:
                 advice="Two runs would undo each other: wait for it to end.",
             )
 
-    def _hear_hello(self, on_waiting: Callable[[Waiting], None]) -> Hello:
+    def _hear_hello(self, on_waiting: Callable[[WaitingRun], None]) -> WorkerHello:
         deadline = time.monotonic() + LONGEST_WAIT
         try:
             while "waiting" in (frame := self._receive()):
                 if time.monotonic() > deadline:
                     raise self._lost(f"another run did not end within {LONGEST_WAIT:g} s")
-                on_waiting(check_type(frame["waiting"], Waiting, "frame"))
-            return check_type(frame.get("hello"), Hello, "greeting")
+                on_waiting(check_type(frame["waiting"], WaitingRun, "frame"))
+            return check_type(frame.get("hello"), WorkerHello, "greeting")
         except BoundaryError as error:
             raise self._broken(error) from None
 
@@ -323,7 +323,7 @@ def _shut(channel: Channel) -> None:
         channel.close()
 
 
-def _as_progress(unit: tuple[int, ...], waiting: Waiting) -> Progress:
+def _as_progress(unit: tuple[int, ...], waiting: WaitingRun) -> Progress:
     """Return what the display shows while another run is waited for."""
     title = f"waiting for the run {waiting['holder']} to end: its operator is gone"
     return Progress(unit, waiting["seconds"], "", title)

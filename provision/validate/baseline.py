@@ -86,7 +86,7 @@ def compare(before: Sequence[Mapping[str, Any]], now: Mapping[str, Any]) -> list
     return changes
 
 
-def unjudged(changes: Sequence[MetricChange]) -> str:
+def describe_unjudged(changes: Sequence[MetricChange]) -> str:
     """Return a sentence about values whose noise is not known; empty where there are none."""
     count = sum(1 for change in changes if change.share is not None and change.noise is None)
     if not count:

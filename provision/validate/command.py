@@ -69,7 +69,7 @@ def validate(
         for result in results
         if earlier and result.document is not None
     }
-    results = [_kept(result, changes.get(result.host)) for result in results]
+    results = [_keep_report(result, changes.get(result.host)) for result in results]
     print_results(results, changes, flags)
     _leave(results, changes)
 
@@ -115,15 +115,15 @@ def _greet(host: Host, config: Config, flags: Flags) -> None:
         connection.open()
 
 
-def _kept(result: ValidationResult, changes: list[MetricChange] | None) -> ValidationResult:
+def _keep_report(result: ValidationResult, changes: list[MetricChange] | None) -> ValidationResult:
     """Write a result's report here; return the result, with the error of a failed write."""
     if result.document is None:
         return result
-    failure = attempt(keep, result, changes)
+    failure = attempt(write_report, result, changes)
     return replace(result, error=failure) if isinstance(failure, DeeprigError) else result
 
 
-def keep(result: ValidationResult, changes: list[MetricChange] | None) -> None:
+def write_report(result: ValidationResult, changes: list[MetricChange] | None) -> None:
     """Write what is made of the report here: its page, and the document without secrets."""
     assert result.document is not None
     document = json.dumps(result.document, indent=1) + "\n"

@@ -10,7 +10,7 @@ from typing import Any
 
 from provision.output.html import render_page
 from provision.validate import plots
-from provision.validate.baseline import MetricChange, unjudged
+from provision.validate.baseline import MetricChange, describe_unjudged
 
 TEMPLATE = Path(__file__).parent / "report.html.j2"
 
@@ -29,7 +29,7 @@ def render(document: Mapping[str, Any], changes: Sequence[MetricChange] | None =
         if changes is None
         else [change for change in changes if change.direction != "same"],
         compared=len(changes or ()),
-        unjudged=unjudged(changes or ()),
+        unjudged=describe_unjudged(changes or ()),
     )
 
 

@@ -141,7 +141,7 @@ def changes(host: str, metric_changes: Sequence[MetricChange], console: Console)
     """Print what is worse (and better) beyond noise."""
     changed = [change for change in metric_changes if change.direction != "same"]
     values = sum(1 for change in metric_changes if change.share is not None)
-    if unknown := baseline.unjudged(metric_changes):
+    if unknown := baseline.describe_unjudged(metric_changes):
         console.print(f"{host}: {unknown}", soft_wrap=True)
     if not changed:
         console.print(f"{host}: no difference to the baseline beyond noise, of {values} values")

@@ -66,9 +66,9 @@ def test_a_board_whose_menu_is_known_and_one_whose_is_not() -> None:
 
 
 def test_an_unknown_board_has_its_chipsets_rule_and_says_so() -> None:
-    (first, *_) = checklist.about(described("Gigabyte B450 AORUS M", "Ryzen 5 1600"))
+    (first, *_) = checklist.describe_board(described("Gigabyte B450 AORUS M", "Ryzen 5 1600"))
     assert first.startswith("The board is not in the table; the rule of its chipset (B350, B450)")
-    (nothing,) = checklist.about(described("Unheard of"))
+    (nothing,) = checklist.describe_board(described("Unheard of"))
     assert "nothing is known of it" in nothing
 
 
@@ -76,9 +76,9 @@ def test_an_unknown_board_has_its_chipsets_rule_and_says_so() -> None:
 def test_where_a_boards_row_is_silent_its_chipsets_rule_stands(board: str) -> None:
     case = described(board)
     assert case.chipset is not None
-    assert case.chipset.rule in "\n".join(checklist.about(case))
+    assert case.chipset.rule in "\n".join(checklist.describe_board(case))
     known = described("TUF GAMING B550M-PLUS (WI-FI)")
-    assert "chipset" not in "\n".join(checklist.about(known))
+    assert "chipset" not in "\n".join(checklist.describe_board(known))
 
 
 @pytest.mark.parametrize("psus", ["-5", "0", "750,0", "nan", "inf", "750 W", "1e9"])
@@ -177,7 +177,7 @@ def test_answers_count_where_nothing_is_seen() -> None:
 def test_a_reboot_shows_what_it_changed(tmp_path: Path) -> None:
     before = checklist.make_checklist(case(gpus=[gpu(1, start=0xC0000000)]), {})
     path = answer_file.file_of(Inventory(tmp_path), "rig")
-    answer_file.save(path, "rig", {"fans": True}, answer_file.seen_of(before, {}))
+    answer_file.save(path, "rig", {"fans": True}, answer_file.merge_observations(before, {}))
     answers, seen = answer_file.load(path)
     assert answers == {"fans": True}
     same = checklist.make_checklist(case(gpus=[gpu(1)]), answers, seen)

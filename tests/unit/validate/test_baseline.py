@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from provision.errors import SourceError
-from provision.validate.baseline import MetricChange, compare, load, unjudged
+from provision.validate.baseline import MetricChange, compare, describe_unjudged, load
 from tests.unit.validate.reports import check, report, row
 
 NAME, TITLE = "load::collectives", "Collectives"
@@ -61,8 +61,8 @@ def test_without_single_runs_nothing_is_known_to_be_worse() -> None:
         changes = compare([before], now)
         assert (only(changes).direction, only(changes).noise) == ("same", None)
         assert only(changes).line.endswith("(-33.3%, noise not known)")
-        assert unjudged(changes).startswith("of 1 values neither report has single runs")
-    assert unjudged(compare([measured(3e9, 3e9)], measured(2e9, 2e9))) == ""
+        assert describe_unjudged(changes).startswith("of 1 values neither report has single runs")
+    assert describe_unjudged(compare([measured(3e9, 3e9)], measured(2e9, 2e9))) == ""
 
 
 def test_several_baselines_without_single_runs_show_the_noise_between_them() -> None:

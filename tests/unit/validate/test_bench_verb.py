@@ -19,7 +19,7 @@ from provision.errors import ExitStatus, PatternError
 from provision.inventory.hosts import Host
 from provision.paths import BENCH_PROGRAM
 from provision.ssh.connection import RigConnection
-from provision.ssh.shell import Done, OnLine
+from provision.ssh.shell import CommandResult, OnLine
 
 DOCUMENT = {
     "format": "deeprig-bench",
@@ -71,13 +71,13 @@ class FakeShell:
     def __init__(self, connection: RigConnection, password: str | None) -> None:
         self.name = connection.original_host
 
-    def run(self, command: str, on_line: OnLine | None = None, **_bounds: Any) -> Done:
+    def run(self, command: str, on_line: OnLine | None = None, **_bounds: Any) -> CommandResult:
         if on_line is None:
-            return Done(0, b"", b"")
+            return CommandResult(0, b"", b"")
         if self.name == "cut":
-            return Done(-1, b"", b"")
+            return CommandResult(-1, b"", b"")
         on_line(json.dumps({"event": "document", "document": DOCUMENT}))
-        return Done(0, b"", b"")
+        return CommandResult(0, b"", b"")
 
     def close(self) -> None:
         """Nothing is open."""
