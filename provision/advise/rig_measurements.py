@@ -32,7 +32,8 @@ def read(host: Host, config: Config, accept_new: bool, p2p: bool) -> Machine:
     """Return one rig. Raises DeeprigError."""
     sessions = sessions_of(host, config, accept_new, exclusive=False)
     try:
-        rig = machine.from_facts(host.name, read_facts(sessions), p2p)
+        facts = read_facts(sessions)["ansible_local"]["deeprig"]
+        rig = machine.from_facts(host.name, facts, p2p)
         measurements = read_newest(sessions)
     finally:
         sessions.close()

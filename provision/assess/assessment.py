@@ -13,9 +13,10 @@ from provision.assess import nvidia_smi, pcie_tree, security, verdict, wear
 from provision.assess.finding import Finding, sort_worst_first
 from provision.assess.nvidia_smi import Smi
 from provision.assess.verdict import RigVerdict
+from provision.boundary.facts import RigFacts
 from provision.discovery import known_passwords, plan
 from provision.discovery.known_passwords import KnownPassword
-from provision.discovery.survey import Survey, ansible_facts, describe_rig
+from provision.discovery.survey import Survey, describe_rig
 from provision.errors import DeeprigError
 from provision.hardware import cards, cpus, power
 from provision.hardware.cards import Card
@@ -39,7 +40,7 @@ class Assessment:
     budgets: tuple[Budget, ...]
     verdict: RigVerdict
     as_root: bool
-    facts: Mapping[str, Any]
+    facts: RigFacts
     taken_at: float = 0.0
     seconds: float = 0.0
 
@@ -143,7 +144,7 @@ def _rows(look: Survey, ratings: list[float]) -> list[tuple[str, str]]:
     return [*rows, *more_rows.items()]
 
 
-def _login(host: Host, facts: Mapping[str, Any]) -> list[Finding]:
+def _login(host: Host, facts: RigFacts) -> list[Finding]:
     """Return the login that the inventory has, if others know it, too."""
     user = str(render_variable(host, "ansible_user", "ansible_ssh_user") or "")
     password = render_variable(host, "ansible_password", "ansible_ssh_pass")
@@ -161,14 +162,14 @@ def _shared(password: KnownPassword) -> Finding:
     return Finding("login", password.user, "critical", reading, "fab adopt changes it.")
 
 
-def _converted(facts: Mapping[str, Any]) -> bool:
+def _converted(facts: RigFacts) -> bool:
     mines = facts["mining_os"] or facts["miners"]
     return not mines and bool(facts["driver"]["loaded_version"] and facts["software"]["torch"])
 
 
 def _machine(host: Host, look: Survey) -> machine.Machine | None:
     try:
-        return machine.from_facts(host.name, ansible_facts(look))
+        return machine.from_facts(host.name, look.facts)
     except DeeprigError:  # no GPU, or a GPU that no table has
         return None
 

@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from provision.assess.finding import Finding, Status
+from provision.boundary.facts import Evidence
 from provision.inventory import yaml_source
 from provision.remote.facts import system
 from provision.remote.facts.access import authorized_keys, key_files
@@ -33,7 +34,7 @@ TAKE_OUT = "If it is not yours, take it out: fab provision does for what it know
 
 def find_security_signs(
     tree: Tree,
-    access: Sequence[Mapping[str, str]],
+    access: Sequence[Evidence],
     sockets: str,
     connections: str,
     own_keys: Collection[str],
@@ -58,7 +59,7 @@ def find_security_signs(
     ]
 
 
-def _ways_in(access: Sequence[Mapping[str, str]]) -> Iterator[Finding]:
+def _ways_in(access: Sequence[Evidence]) -> Iterator[Finding]:
     """Yield findings from facts: rights, lines that download and run, remote control."""
     names: Mapping[str, tuple[str, Status, str]] = {
         "sudo": ("sudo", "warning", "becomes root without a password"),

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from invoke.exceptions import Exit
 
 from provision.boundary.decode import check_type, parse_json
-from provision.boundary.documents import AgentDocument
+from provision.boundary.documents import AgentDocument, AgentPath
 from provision.boundary.text import clean_line
 from provision.checklist import answer_file, checklist, items, page, show
 from provision.checklist import configuration as cases
@@ -139,13 +139,13 @@ def _case(
         )
 
 
-def agent_paths(text: str) -> list[dict[str, Any]] | None:
+def agent_paths(text: str) -> list[AgentPath] | None:
     """Return the PCIe paths of the agent's document; None where there is none."""
     try:
         document = check_type(parse_json(text), AgentDocument, "agent's document")
     except DeeprigError:
         return None
-    return [dict(path) for path in document["pcie"]["paths"]]
+    return document["pcie"]["paths"]
 
 
 def _remembered(

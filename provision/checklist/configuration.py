@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from provision.boundary.documents import AgentPath
+from provision.boundary.facts import Gpu, RigFacts
 from provision.errors import DeeprigError
 from provision.hardware import boards, cards, chipsets, cpus, power
 from provision.hardware.boards import Board
@@ -31,8 +32,8 @@ class RigConfiguration:
     cards: tuple[Card, ...]
     limits: tuple[float, ...] = ()
     psus: tuple[float, ...] = ()
-    facts: Mapping[str, Any] | None = None
-    paths: Sequence[Mapping[str, Any]] | None = None
+    facts: RigFacts | None = None
+    paths: Sequence[AgentPath] | None = None
     messages: str = ""
 
     @property
@@ -41,7 +42,7 @@ class RigConfiguration:
         return len(self.cards)
 
     @property
-    def gpus(self) -> Sequence[Mapping[str, Any]]:
+    def gpus(self) -> Sequence[Gpu]:
         """The GPUs' facts."""
         return self.facts["gpus"] if self.facts else ()
 
@@ -84,11 +85,11 @@ class RigConfiguration:
 
 def from_facts(
     name: str,
-    facts: Mapping[str, Any],
+    facts: RigFacts,
     psus: Sequence[float],
     limits: Mapping[str, float],
     messages: str = "",
-    paths: Sequence[Mapping[str, Any]] | None = None,
+    paths: Sequence[AgentPath] | None = None,
 ) -> RigConfiguration:
     """Return the case of a rig. limits: watts by a GPU's address, as provisioning sets them."""
     card_table = cards.cards()

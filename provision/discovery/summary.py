@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from provision.boundary.facts import Driver, GatheredFacts, Gpu, MiningOs, RigFacts
 from provision.boundary.text import clean
 from provision.inventory import yaml_source
 from provision.paths import INVENTORY
@@ -13,7 +14,7 @@ from provision.paths import INVENTORY
 GPU_TABLE = INVENTORY / "hardware" / "gpus.yml"
 
 
-def summarize_facts(facts: Mapping[str, Any], models: Mapping[str, Any]) -> list[tuple[str, str]]:
+def summarize_facts(facts: GatheredFacts, models: Mapping[str, Any]) -> list[tuple[str, str]]:
     """(label, value) pairs of `ansible_*` facts, the same labels for every rig.
 
     `models` is gpu_models of the hardware table. A value may have several lines.
@@ -44,14 +45,14 @@ def gpu_models() -> Mapping[str, Any]:
     return models
 
 
-def _system(mining: Mapping[str, Any] | None, base: str) -> str:
+def _system(mining: MiningOs | None, base: str) -> str:
     if not mining:
         return base
     gaps = f"; partly removed: no {', no '.join(mining['missing'])}" if mining["missing"] else ""
     return f"{mining['name']} on {base}\n(by {', '.join(mining['evidence'])}{gaps})"
 
 
-def _gpus(gpus: list[Mapping[str, Any]], models: Mapping[str, Any]) -> str:
+def _gpus(gpus: Sequence[Gpu], models: Mapping[str, Any]) -> str:
     if not gpus:
         return "none on the PCIe bus"
     lines: Counter[str] = Counter()
@@ -64,7 +65,7 @@ def _gpus(gpus: list[Mapping[str, Any]], models: Mapping[str, Any]) -> str:
     return "\n".join(f"{count} x {line}" for line, count in lines.items())
 
 
-def _driver(driver: Mapping[str, Any]) -> str:
+def _driver(driver: Driver) -> str:
     if driver["nouveau_loaded"]:
         return "nouveau"
     if not driver["loaded_version"]:
@@ -81,7 +82,7 @@ def _hazards(command_line: list[str]) -> str:
     return ", PCIe errors hidden (pci=noaer)" if hides else ""
 
 
-def _miners(rig: Mapping[str, Any]) -> str:
+def _miners(rig: RigFacts) -> str:
     running = sorted({m["name"] for m in rig["miners"] if m["evidence"].startswith("pid ")})
     started = {m["name"] for m in rig["miners"] if not m["evidence"].startswith("pid ")}
     parts = [f"{', '.join(running)} running"] if running else []

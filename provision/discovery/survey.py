@@ -9,10 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from provision.boundary.decode import BoundaryError, clean_texts
-from provision.boundary.facts import check_rig_facts
+from provision.boundary.facts import GatheredFacts, RigFacts, check_rig_facts
 from provision.boundary.text import clean_line
 from provision.discovery import summary
 from provision.discovery.questions import MOST_BYTES, questions, scripts
@@ -46,7 +46,7 @@ class Survey:
     """
 
     name: str
-    facts: dict[str, Any]
+    facts: RigFacts
     base: dict[str, Any]
     tree: Snapshot
     as_root: bool
@@ -71,7 +71,7 @@ def take_survey(connection: RigConnection, password: str | None) -> Iterator[Sur
         )
 
 
-def _facts(tree: Snapshot) -> dict[str, Any]:
+def _facts(tree: Snapshot) -> RigFacts:
     """Return the rig's facts, by the rig's own code over files that it may have forged."""
     try:
         packages = dpkg.Database(tree.text("/var/lib/dpkg/status"))
@@ -99,7 +99,7 @@ def _add_scripts(shell: Shell, tree: Snapshot) -> None:
         tree.unpack(shell.run(scripts(files), most=MOST_BYTES).out)
 
 
-def ansible_facts(look: Survey) -> dict[str, Any]:
+def ansible_facts(look: Survey) -> GatheredFacts:
     """Return the facts that playbooks use, by Ansible's names, as far as a survey has them."""
     facts = {
         **look.base,
@@ -107,7 +107,7 @@ def ansible_facts(look: Survey) -> dict[str, Any]:
         "kernel": look.facts["kernel"]["release"],
         "local": {"deeprig": look.facts},
     }
-    return {f"ansible_{name}": value for name, value in facts.items()}
+    return cast(GatheredFacts, {f"ansible_{name}": value for name, value in facts.items()})
 
 
 def describe_rig(look: Survey) -> list[tuple[str, str]]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from fabric import Config
 
+from provision.boundary.facts import RigFacts
 from provision.discovery.backend import RigBackend
 from provision.discovery.gather import read_facts
 from provision.engine.playbook_variables import evaluate_variables
@@ -26,7 +27,7 @@ class Target:
 
     name: str
     backend: RigBackend
-    facts: Mapping[str, Any]
+    facts: RigFacts
     expected: Mapping[str, Any]
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
+from provision.boundary.facts import BoardFacts
 from provision.hardware import FOLDER
 from provision.hardware.confidence import Confidence, check_source
 from provision.inventory import typed_rows, yaml_source
@@ -74,7 +75,7 @@ def boards(path: Path = FOLDER / "boards.yml") -> list[Board]:
     return rows
 
 
-def of_firmware(facts: Mapping[str, Any], table: Sequence[Board]) -> tuple[str, Board | None]:
+def of_firmware(facts: BoardFacts, table: Sequence[Board]) -> tuple[str, Board | None]:
     """Vendor and name as a rig's facts of its board have them, and its row. None if not known."""
     full = f"{facts['vendor']} {facts['name']}".strip()
     return full, board(facts["name"], table) or board(full, table)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Literal
 
 from agent.readings import rates, sharing
 from agent.readings.sharing import Passage
+from provision.boundary.facts import Gpu, RigFacts
 from provision.errors import DeeprigError
 from provision.hardware import boards, cards, cpus
 from provision.hardware.boards import Board
@@ -18,6 +19,8 @@ from provision.performance.links import Link
 from provision.performance.measured import Measurements
 from provision.performance.network import Network
 
+#: Which width of each link: the one of now, or the most that both its ends can have.
+Widths = Literal["current_width", "max_width"]
 NO_DRIVER = "no NVIDIA driver is loaded: the predictions apply after `fab provision`"
 
 
@@ -127,9 +130,8 @@ def from_words(
     )
 
 
-def from_facts(name: str, facts: Mapping[str, Any], p2p: bool = False) -> Machine:
+def from_facts(name: str, rig: RigFacts, p2p: bool = False) -> Machine:
     """Return a rig from its facts (`fab facts`). Raises DeeprigError without a usable GPU."""
-    rig = facts["ansible_local"]["deeprig"]
     card_table = cards.cards()
     if not rig["gpus"]:
         raise DeeprigError(
@@ -220,7 +222,7 @@ def _count(links_told: int, gpus: int) -> DeeprigError:
     )
 
 
-def path_link(gpu: Mapping[str, Any], gpus: Sequence[Mapping[str, Any]], widths: str) -> Link:
+def path_link(gpu: Gpu, gpus: Sequence[Gpu], widths: Widths) -> Link:
     """Return the slowest place on a GPU's path, counted with the GPUs that share it.
 
     widths: `current_width` or `max_width`. Its speed is the best that all devices can have: at idle
@@ -240,7 +242,7 @@ def path_link(gpu: Mapping[str, Any], gpus: Sequence[Mapping[str, Any]], widths:
     return Link(generation(place.speed), place.width, place.sharers)
 
 
-def _way(gpu: Mapping[str, Any], widths: str) -> list[Passage]:
+def _way(gpu: Gpu, widths: Widths) -> list[Passage]:
     """Return the devices on a GPU's way. Speeds are in transfers per second there."""
     return [
         Passage(

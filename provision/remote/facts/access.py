@@ -14,6 +14,7 @@ from typing import Any, Iterable, Iterator
 from provision.remote.facts.miners import (
     BOOT_FILES,
     CRON_FILES,
+    Evidence,
     entry,
     login_paths,
     paths,
@@ -30,7 +31,7 @@ SUDOERS = ("/etc/sudoers", "/etc/sudoers.d/*")
 KEY = re.compile(r"(?:^|\s)((?:ssh|ecdsa|sk)-[\w.@-]+)\s+(AAAA\S*)(?:\s+(.*))?$")
 
 
-def access(tree: Tree) -> list[dict[str, str]]:
+def access(tree: Tree) -> list[Evidence]:
     """Return all ways in, each once."""
     lists = table("access.json")
     ways = [
@@ -65,7 +66,7 @@ def authorized_keys(lines: Iterable[str]) -> Iterator[tuple[str, str, str]]:
             yield match.group(1), match.group(2), (match.group(3) or "").strip()
 
 
-def _keys(tree: Tree, vendors: re.Pattern[str]) -> Iterator[dict[str, str]]:
+def _keys(tree: Tree, vendors: re.Pattern[str]) -> Iterator[Evidence]:
     for path in key_files(tree):
         for _, key, comment in authorized_keys(tree.lines(path)):
             yield entry(
@@ -73,7 +74,7 @@ def _keys(tree: Tree, vendors: re.Pattern[str]) -> Iterator[dict[str, str]]:
             )
 
 
-def _sudo(tree: Tree) -> Iterator[dict[str, str]]:
+def _sudo(tree: Tree) -> Iterator[Evidence]:
     for path in paths(tree, SUDOERS):
         for line in tree.lines(path):
             match = re.match(r"([\w.-]+)\s+\S+\s*=.*\bNOPASSWD\b", line)
@@ -81,7 +82,7 @@ def _sudo(tree: Tree) -> Iterator[dict[str, str]]:
                 yield entry("sudo", match.group(1), path)
 
 
-def _fetchers(tree: Tree, pattern: re.Pattern[str]) -> Iterator[dict[str, str]]:
+def _fetchers(tree: Tree, pattern: re.Pattern[str]) -> Iterator[Evidence]:
     for group in (paths(tree, CRON_FILES), paths(tree, BOOT_FILES), login_paths(tree)):
         for path in group:
             for line in tree.lines(path) if tree.is_file(path) else ():
@@ -99,7 +100,7 @@ def _program(text: str) -> str:
     return match.group(0) if match else text.split()[0]
 
 
-def _remote_control(tree: Tree, lists: dict[str, Any]) -> Iterator[dict[str, str]]:
+def _remote_control(tree: Tree, lists: dict[str, Any]) -> Iterator[Evidence]:
     names = lists["remote_control_of_mining_systems"]
     for name, path in unit_files(tree):
         if name[: -len(".service")] in names:

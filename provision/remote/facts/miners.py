@@ -14,7 +14,7 @@ import json
 import os
 import re
 from dataclasses import dataclass
-from typing import Any, Iterable, Iterator
+from typing import Any, Iterable, Iterator, TypedDict
 
 from provision.remote.facts.running import Process, ancestors, processes
 from provision.remote.facts.tables import table
@@ -66,6 +66,14 @@ NO_SCRIPTS = ("/dev/", "/proc/", "/sys/")
 SCRIPT_DEPTH = 3
 
 
+class Evidence(TypedDict):
+    """A program, file or key that starts a miner or grants access. evidence: where it is."""
+
+    kind: str
+    name: str
+    evidence: str
+
+
 @dataclass(frozen=True)
 class Marks:
     """By what a miner is known.
@@ -97,7 +105,7 @@ class Marks:
         return any(path == place or path.startswith(f"{place}/") for place in self.folders)
 
 
-def miners(tree: Tree, folders: Iterable[str] = ()) -> list[dict[str, str]]:
+def miners(tree: Tree, folders: Iterable[str] = ()) -> list[Evidence]:
     """Return miners and what starts them, each once. folders: of the rig's mining system."""
     lists = table("miners.json")
     running = processes(tree)
@@ -132,12 +140,12 @@ def miners(tree: Tree, folders: Iterable[str] = ()) -> list[dict[str, str]]:
     return list(unique.values())
 
 
-def entry(kind: str, name: str, evidence: str) -> dict[str, str]:
+def entry(kind: str, name: str, evidence: str) -> Evidence:
     """Return one row of evidence."""
     return {"kind": kind, "name": name, "evidence": evidence}
 
 
-def unit_entry(name: str, path: str, kind: str = "unit") -> dict[str, str]:
+def unit_entry(name: str, path: str, kind: str = "unit") -> Evidence:
     """Return the row of a unit. `essential`: the rig is unreachable without it; never stop it."""
     essential = re.compile("|".join(table("miners.json")["essential_units"]), re.IGNORECASE)
     stem = name[: -len(".service")]
@@ -185,7 +193,7 @@ def unit_commands(tree: Tree, path: str) -> list[str]:
     return [line.partition("=")[2].strip() for line in lines]
 
 
-def _units(tree: Tree, marks: Marks) -> Iterator[dict[str, str]]:
+def _units(tree: Tree, marks: Marks) -> Iterator[Evidence]:
     for name, path in unit_files(tree):
         if name in CARRIERS or not tree.is_file(path):
             continue
@@ -232,7 +240,7 @@ def _script(tree: Tree, path: str) -> str:
     return "\n".join(tree.lines(path)) if tree.text(path).startswith("#!") else ""
 
 
-def _lines(tree: Tree, marks: Marks, kind: str, files: Iterable[str]) -> Iterator[dict[str, str]]:
+def _lines(tree: Tree, marks: Marks, kind: str, files: Iterable[str]) -> Iterator[Evidence]:
     """Yield each line that names a miner, or a script that does."""
     for path in files:
         text = "\n".join(_commands(tree, path))
@@ -252,7 +260,7 @@ def _commands(tree: Tree, path: str) -> list[str]:
     return [line for line in lines if not line.startswith(": #") and not ASKS.search(line)]
 
 
-def _autologins(tree: Tree) -> Iterator[dict[str, str]]:
+def _autologins(tree: Tree) -> Iterator[Evidence]:
     for path in tree.glob("/etc/systemd/system/*getty@*.service.d/*.conf"):
         match = re.search(r"--autologin[ =](\S+)", tree.text(path))
         if match:
@@ -273,7 +281,7 @@ def _mines(process: Process, marks: Marks) -> str:
 
 def _running(
     running: dict[int, Process], marks: Marks, unnamed: list[Process]
-) -> Iterator[dict[str, str]]:
+) -> Iterator[Evidence]:
     for process in running.values():
         session = _session(process)
         name = _mines(process, marks)
@@ -296,7 +304,7 @@ def _session(process: Process) -> str | None:
     return match.group(1) if match else ""
 
 
-def _started_by(process: Process, running: dict[int, Process]) -> Iterator[dict[str, str]]:
+def _started_by(process: Process, running: dict[int, Process]) -> Iterator[Evidence]:
     """Return what would start it again: parent scripts, and its session."""
     starters = []
     child = process
@@ -318,7 +326,7 @@ def _started_by(process: Process, running: dict[int, Process]) -> Iterator[dict[
     return reversed(starters)
 
 
-def _containers(tree: Tree, images: list[str]) -> Iterator[dict[str, str]]:
+def _containers(tree: Tree, images: list[str]) -> Iterator[Evidence]:
     """Containers of miners that run, or start with the machine."""
     for path in tree.glob("/var/lib/docker/containers/*/config.v2.json"):
         container = _document(tree, path)

@@ -12,6 +12,7 @@ import yaml
 from lab.build import flavour
 from provision.remote import dpkg
 from provision.remote.facts import access, miners, mining
+from provision.remote.facts.miners import Evidence
 from provision.remote.facts.tree import Tree
 from tests.unit.facts.flavour_tree import lay
 from tests.unit.modules.rig import make, write_packages
@@ -29,9 +30,9 @@ def status(root: Path) -> str:
     return file.read_text() if file.exists() else ""
 
 
-def words(found: list[dict[str, str]]) -> list[str]:
+def words(found: list[Evidence]) -> list[str]:
     assert all(list(one) == ["kind", "name", "evidence"] for one in found)
-    return [" ".join(one.values()) for one in found]
+    return [f"{one['kind']} {one['name']} {one['evidence']}" for one in found]
 
 
 def started(root: Path, *folders: str) -> list[str]:

@@ -16,6 +16,7 @@ from fabric import Config
 from paramiko.config import SSHConfig
 
 from provision.adopt import records
+from provision.boundary.facts import RigFacts
 from provision.discovery.survey import Survey
 from provision.errors import DeeprigError, UnreachableError
 from provision.inventory import hosts as inventories
@@ -190,7 +191,8 @@ class Tree:
 
 def look(**network: Any) -> Survey:
     interfaces = [{"name": "eth0", "mac": MAC, "addresses": [], **network}]
-    return Survey("x", {"network": {"interfaces": interfaces}}, {}, cast(Any, Tree()), True)
+    facts = cast(RigFacts, {"network": {"interfaces": interfaces}})
+    return Survey("x", facts, {}, cast(Any, Tree()), True)
 
 
 @pytest.fixture
