@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal, cast
 
 from provision.errors import SourceError
+from provision.validate.documents import ReportRow, ValidationReport
 
 FORMAT, FORMAT_VERSION = "deeprig-validation", 1
 #: Median absolute deviation to standard deviation, of a normal distribution.
@@ -52,7 +53,7 @@ class MetricChange:
         return f"{text} ({self.share:+.1%}, noise {noise})"
 
 
-def load(path: Path) -> Mapping[str, Any]:
+def load(path: Path) -> ValidationReport:
     """Return a report of an earlier run. Raises SourceError."""
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
@@ -68,10 +69,10 @@ def load(path: Path) -> Mapping[str, Any]:
             f"{FORMAT_VERSION}",
             advice="Compare with the deeprig that wrote it, or make a new baseline.",
         )
-    return document
+    return cast(ValidationReport, document)
 
 
-def compare(before: Sequence[Mapping[str, Any]], now: Mapping[str, Any]) -> list[MetricChange]:
+def compare(before: Sequence[ValidationReport], now: ValidationReport) -> list[MetricChange]:
     """Return the changes since the earlier reports; of statuses, the last report's counts."""
     changes = list(_statuses(before[-1], now))
     old = [_values(document) for document in before]
@@ -97,9 +98,7 @@ def describe_unjudged(changes: Sequence[MetricChange]) -> str:
     )
 
 
-def _change(
-    key: tuple[str, str], before: Sequence[Mapping[str, Any]], now: Mapping[str, Any]
-) -> MetricChange:
+def _change(key: tuple[str, str], before: Sequence[ReportRow], now: ReportRow) -> MetricChange:
     earlier = [float(row["value"]) for row in before]
     was, value = statistics.median(earlier), float(now["value"])
     noise = _noise(earlier, before, now)
@@ -120,9 +119,7 @@ def _change(
     )
 
 
-def _noise(
-    earlier: Sequence[float], before: Sequence[Mapping[str, Any]], now: Mapping[str, Any]
-) -> float | None:
+def _noise(earlier: Sequence[float], before: Sequence[ReportRow], now: ReportRow) -> float | None:
     """Return one standard deviation of the difference of two values, from what is known of each.
 
     What is known of one counts for the other, too: both are the same measurement. None where
@@ -157,14 +154,14 @@ def _sigma(repeats: Sequence[float]) -> float | None:
     return MAD_TO_SIGMA * statistics.median(abs(repeat - middle) for repeat in repeats)
 
 
-def _apart(low: Mapping[str, Any], high: Sequence[Mapping[str, Any]]) -> bool:
+def _apart(low: ReportRow, high: Sequence[ReportRow]) -> bool:
     """Return whether every single run of one lies below every one of the others."""
     above: list[float] = [value for row in high for value in row.get("repeats") or [row["value"]]]
     below: list[float] = low.get("repeats") or [low["value"]]
     return max(below) < min(above)
 
 
-def _values(document: Mapping[str, Any]) -> dict[tuple[str, str], Mapping[str, Any]]:
+def _values(document: ValidationReport) -> dict[tuple[str, str], ReportRow]:
     """Rows with a number, by the check's title and the row's subject."""
     return {
         (check["title"], row["subject"]): row
@@ -174,7 +171,7 @@ def _values(document: Mapping[str, Any]) -> dict[tuple[str, str], Mapping[str, A
     }
 
 
-def _statuses(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[MetricChange]:
+def _statuses(before: ValidationReport, now: ValidationReport) -> Iterator[MetricChange]:
     """Checks whose status differs."""
     old = {check["check"]: check["status"] for check in before["checks"]}
     for check in now["checks"]:
@@ -185,7 +182,7 @@ def _statuses(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[Met
         yield MetricChange(check["title"], "status", "worse" if worse else "better", was, status)
 
 
-def _shown(row: Mapping[str, Any]) -> str:
+def _shown(row: ReportRow) -> str:
     """Return a value with its unit."""
     value, unit = float(row["value"]), row.get("unit", "")
     if unit == "B/s":

@@ -7,7 +7,6 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from fabric import Config
 from invoke.exceptions import Exit
@@ -30,6 +29,7 @@ from provision.ssh.connection import RigConnection
 from provision.ssh.fanout import attempt, run_on_hosts
 from provision.validate import baseline, html, show
 from provision.validate.baseline import MetricChange
+from provision.validate.documents import ValidationReport
 from provision.validate.suite import SuiteOptions, SuiteRun
 
 
@@ -39,7 +39,7 @@ class ValidationResult:
 
     host: str
     folder: Path
-    document: Mapping[str, Any] | None = None
+    document: ValidationReport | None = None
     error: DeeprigError | None = None
 
 

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import Any
 
 from provision.output.html import render_page
 from provision.validate import plots
 from provision.validate.baseline import MetricChange, describe_unjudged
+from provision.validate.documents import ValidationReport
 
 TEMPLATE = Path(__file__).parent / "report.html.j2"
 
 
-def render(document: Mapping[str, Any], changes: Sequence[MetricChange] | None = None) -> str:
+def render(document: ValidationReport, changes: Sequence[MetricChange] | None = None) -> str:
     """Return the page. changes: against a baseline, None where there was none."""
     subjects = groupby(document["checks"], key=lambda check: check["check"].partition("::")[0])
     return render_page(
@@ -33,7 +33,7 @@ def render(document: Mapping[str, Any], changes: Sequence[MetricChange] | None =
     )
 
 
-def figures(document: Mapping[str, Any]) -> list[tuple[str, str]]:
+def figures(document: ValidationReport) -> list[tuple[str, str]]:
     """(title, SVG) of what was measured; empty where nothing was."""
     bench = document.get("bench")
     rows = {check["check"]: check["rows"] for check in document["checks"]}
