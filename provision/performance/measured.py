@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TypedDict, cast
 
 from provision.boundary.decode import BoundaryError, check_type, clean_texts, parse_json
 from provision.boundary.documents import Moment
@@ -18,6 +18,74 @@ FORMAT, VERSION = "deeprig-bench", 1
 FOLDER = "/var/lib/deeprig/bench"  # on a rig
 DTYPES = {"fp32": ("float32",), "bf16": ("bfloat16", "float16")}
 RERUN = "Run the benchmark again with this version of deeprig, or give another file."
+
+
+class _Checked(TypedDict, total=False):
+    #: Values of a wrong result, None or missing where nothing was compared.
+    wrong_values: int | None
+
+
+class MeasuredSize(_Checked):
+    """One size of a collective."""
+
+    size_bytes: int
+    time_seconds: float
+
+
+class MeasuredCollective(TypedDict):
+    """One collective of NCCL's or gloo's."""
+
+    collective: str
+    ranks: int
+    sizes: list[MeasuredSize]
+
+
+#: A message between two ranks.
+MeasuredPair = TypedDict(
+    "MeasuredPair",
+    {
+        "from": int,
+        "to": int,
+        "latency_seconds": float,
+        "bandwidth_bytes_per_second": float,
+        "wrong_values": "int | None",
+    },
+)
+
+
+class MeasuredProduct(_Checked):
+    """Products of square matrices on one GPU. size: rows of each."""
+
+    rank: int
+    dtype: str
+    size: int
+    flops_per_second: float
+
+
+class MeasuredTransport(_Checked):
+    """A trial of NCCL's settings. transports: by pair of ranks."""
+
+    hazard: str
+    status: str
+    transports: dict[str, str]
+
+
+class _DocumentHead(TypedDict):
+    backend: str
+    ranks: int
+    finished_at: float
+
+
+class MeasuredDocument(_DocumentHead, total=False):
+    """Of a deeprig-bench document, what predictions use. Parts that did not run are missing."""
+
+    nccl: str | None
+    torch: str | None
+    gpus: list[str]
+    collectives: list[MeasuredCollective]
+    pairs: list[MeasuredPair]
+    gemm: list[MeasuredProduct]
+    hazards: list[MeasuredTransport]
 
 
 @dataclass(frozen=True)
@@ -69,12 +137,13 @@ def parse(content: str, origin: str) -> Measurements:
         )
     try:
         check_type(document["finished_at"], Moment, "benchmark's time")
-        return _measured(document, origin)
+        # Not checked: what is of another type is caught below.
+        return _measured(cast(MeasuredDocument, document), origin)
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         raise DeeprigError(f"{origin} is broken: {error!r}", advice=RERUN) from None
 
 
-def _measured(document: Mapping[str, Any], origin: str) -> Measurements:
+def _measured(document: MeasuredDocument, origin: str) -> Measurements:
     notes: list[str] = []
     network = None
     if document["backend"] == "nccl":
@@ -95,7 +164,7 @@ def _measured(document: Mapping[str, Any], origin: str) -> Measurements:
     )
 
 
-def _p2p(document: Mapping[str, Any]) -> bool:
+def _p2p(document: MeasuredDocument) -> bool:
     """Return whether NCCL chose P2P for every transport, and all values were right."""
     if document["backend"] != "nccl":
         return False
@@ -108,7 +177,7 @@ def _p2p(document: Mapping[str, Any]) -> bool:
     return bool(chosen) and all(str(transport).startswith("P2P") for transport in chosen)
 
 
-def _network(document: Mapping[str, Any], notes: list[str]) -> Network | None:
+def _network(document: MeasuredDocument, notes: list[str]) -> Network | None:
     costs: dict[str, Cost] = {}
     for entry in document.get("collectives", ()):
         name, ranks = str(entry["collective"]), int(entry["ranks"])
@@ -150,13 +219,13 @@ def _network(document: Mapping[str, Any], notes: list[str]) -> Network | None:
     return Network(costs, pairs)
 
 
-def origin_of(document: Mapping[str, Any]) -> str:
+def origin_of(document: MeasuredDocument) -> str:
     """Return the source of the numbers in a few words."""
     version = document.get("nccl") or document.get("torch") or "?"
     return f"measured, {document['backend']} {version}"
 
 
-def _gemm(document: Mapping[str, Any], notes: list[str]) -> dict[str, float]:
+def _gemm(document: MeasuredDocument, notes: list[str]) -> dict[str, float]:
     """FLOP/s of the largest product in each precision; the slowest GPU counts."""
     if not document.get("gpus"):
         return {}  # of a CPU
@@ -169,7 +238,7 @@ def _gemm(document: Mapping[str, Any], notes: list[str]) -> dict[str, float]:
         if not right:
             continue
         size = max(entry["size"] for entry in right)
-        best: dict[Any, float] = {}
+        best: dict[int, float] = {}
         for entry in right:
             if entry["size"] == size:
                 rank, rate = entry["rank"], float(entry["flops_per_second"])

@@ -13,6 +13,7 @@ from invoke.exceptions import Exit
 
 from provision.bench import command
 from provision.bench.command import Request, Screen, bench
+from provision.boundary.documents import BenchEvent
 from provision.cli.flags import Flags
 from provision.cli.fleet import FleetContext
 from provision.errors import ExitStatus, PatternError
@@ -103,13 +104,14 @@ def test_a_rig_whose_connection_ended_is_not_a_success(
 
 def test_lines_are_shown_as_they_come(capsys: pytest.CaptureFixture[str]) -> None:
     screen = Screen([Host("rig", {"ansible_password": "hush-hush"}, ())], quiet=False)
-    for event in (
+    events: list[BenchEvent] = [
         {"event": "begin", "part": "ddp", "number": 1, "of": 2},
         {"event": "line", "text": "  a table's line, hush-hush"},
         {"event": "end", "part": "ddp", "status": "ok", "reason": ""},
         {"event": "end", "part": "moe", "status": "skipped", "reason": "one GPU"},
         {"event": "document", "document": {}},
-    ):
+    ]
+    for event in events:
         screen.event("rig", event)
     assert capsys.readouterr().out.splitlines() == [
         "# ddp (1 of 2)",
