@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict
-from typing import Any
+from typing import Final
 
 from rich.console import Console
 from rich.text import Text
 
+from provision.advise.documents import AdviceDocument, CandidateDocument, TransferDocument
 from provision.advise.report import AdviceReport, Row
 from provision.advise.show import name_of, number
 from provision.output.wrapping import hanging
 from provision.performance import figures
 from provision.performance.candidates import Candidate, gib
 from provision.performance.prediction import Prediction
+from provision.performance.traffic import Transfer
 
-FORMAT, VERSION = "deeprig-advice", 1
+FORMAT: Final = "deeprig-advice"
+VERSION: Final = 1
 
 
 def show_explanation(report: AdviceReport, console: Console) -> None:
@@ -109,7 +112,7 @@ def duration(seconds: float) -> str:
     return f"{seconds * 1e6:.1f} us"
 
 
-def document(report: AdviceReport) -> dict[str, Any]:
+def document(report: AdviceReport) -> AdviceDocument:
     """Return all of a report for --json: bytes, seconds, bytes per second; losses are shares."""
     rig = report.rig
     return {
@@ -118,7 +121,13 @@ def document(report: AdviceReport) -> dict[str, Any]:
         "rig": {
             "gpus": [card.name for card in rig.cards],
             "links": [
-                {**asdict(link), "bandwidth_bytes_per_second": link.bandwidth} for link in rig.links
+                {
+                    "generation": link.generation,
+                    "width": link.width,
+                    "sharers": link.sharers,
+                    "bandwidth_bytes_per_second": link.bandwidth,
+                }
+                for link in rig.links
             ],
             "board": rig.board_name,
             "cpu": rig.cpu_name,
@@ -150,9 +159,9 @@ def document(report: AdviceReport) -> dict[str, Any]:
     }
 
 
-def _candidate(row: Row, generations: tuple[int, ...]) -> dict[str, Any]:
+def _candidate(row: Row, generations: tuple[int, ...]) -> CandidateDocument:
     candidate, now = row.candidate, row.now
-    result: dict[str, Any] = {
+    head: CandidateDocument = {
         "task": candidate.task,
         "form": candidate.layout.form,
         "gpus": candidate.layout.gpus,
@@ -163,8 +172,9 @@ def _candidate(row: Row, generations: tuple[int, ...]) -> dict[str, Any]:
         "recompute": candidate.recompute,
     }
     if now is None:
-        return result
-    result |= {
+        return head
+    return {
+        **head,
         "step_seconds": now.step.seconds,
         "compute_seconds": now.step.compute,
         "exposed_seconds": now.step.exposed,
@@ -173,10 +183,7 @@ def _candidate(row: Row, generations: tuple[int, ...]) -> dict[str, Any]:
         "bound_by": now.bound_by,
         "flops_per_second": now.rate,
         "flops_from": now.rate_from,
-        "transfers": [
-            {**asdict(sent), "sent_bytes": sent.sent, **_cost(now, sent.collective)}
-            for sent in now.transfers
-        ],
+        "transfers": [_transfer(now, sent) for sent in now.transfers],
         "formula": asdict(
             figures.formulas()["serve" if candidate.task == "serve" else candidate.layout.form]
         ),
@@ -194,12 +201,18 @@ def _candidate(row: Row, generations: tuple[int, ...]) -> dict[str, Any]:
             if generation in generations
         ],
     }
-    return result
 
 
-def _cost(now: Prediction, collective: str) -> dict[str, Any]:
-    cost = now.network.cost(collective)
+def _transfer(now: Prediction, sent: Transfer) -> TransferDocument:
+    cost = now.network.cost(sent.collective)
     return {
+        "what": sent.what,
+        "collective": sent.collective,
+        "ranks": sent.ranks,
+        "size_bytes": sent.size_bytes,
+        "count": sent.count,
+        "overlaps": sent.overlaps,
+        "sent_bytes": sent.sent,
         "latency_seconds": cost.call,
         "ring_step_seconds": cost.hop,
         "bus_bandwidth_bytes_per_second": cost.bandwidth,

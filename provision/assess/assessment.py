@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, Literal, TypedDict
 
 from agent.readings import pcie
 from provision.assess import nvidia_smi, pcie_tree, security, verdict, wear
@@ -20,12 +20,33 @@ from provision.discovery.survey import Survey, describe_rig
 from provision.errors import DeeprigError
 from provision.hardware import cards, cpus, power
 from provision.hardware.cards import Card
-from provision.hardware.power import Budget
+from provision.hardware.power import Budget, BudgetDocument
 from provision.inventory.hosts import Host, Inventory
 from provision.performance import machine
 from provision.templating.host_variables import render_variable
 
-FORMAT, FORMAT_VERSION = "deeprig-assessment", 1
+FORMAT: Final = "deeprig-assessment"
+FORMAT_VERSION: Final = 1
+
+#: An assessment, as JSON has it (docs/assess.md). Unix seconds; verdict: RigVerdict's fields.
+AssessmentDocument = TypedDict(
+    "AssessmentDocument",
+    {
+        "format": Literal["deeprig-assessment"],
+        "version": Literal[1],
+        "host": str,
+        "taken_at": float,
+        "seconds": float,
+        "as_root": bool,
+        "is": dict[str, str],
+        "tree": list[str],
+        "wear": list[dict[str, str]],
+        "security": list[dict[str, str]],
+        "power": list[BudgetDocument],
+        "verdict": dict[str, object],
+        "facts": RigFacts,
+    },
+)
 
 
 @dataclass(frozen=True)
@@ -44,7 +65,7 @@ class Assessment:
     taken_at: float = 0.0
     seconds: float = 0.0
 
-    def document(self) -> dict[str, Any]:
+    def document(self) -> AssessmentDocument:
         """As JSON has it."""
         return {
             "format": FORMAT,

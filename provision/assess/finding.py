@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 
 from provision.boundary.text import clean
 
@@ -28,8 +28,8 @@ class Finding:
         for name in ("subject", "reading"):
             object.__setattr__(self, name, clean(getattr(self, name)))
 
-    def document(self) -> dict[str, Any]:
-        """As JSON has it."""
+    def document(self) -> dict[str, str]:
+        """As JSON has it, without what is empty."""
         return {name: value for name, value in asdict(self).items() if value}
 
 

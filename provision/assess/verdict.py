@@ -42,7 +42,7 @@ class RigVerdict:
     board_why: tuple[str, ...]
     options: tuple[LaneOption, ...]
 
-    def document(self) -> dict[str, Any]:
+    def document(self) -> dict[str, object]:
         """As JSON has it."""
         return asdict(self)
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal, TypedDict
 
 from provision.boundary.decode import BoundaryError
 from provision.boundary.patterns import PATH, USER
@@ -54,6 +54,20 @@ ROWS = {
 MOST_ROWS = 10_000
 
 
+class BackupDocument(TypedDict):
+    """A backup, as JSON has it. size: bytes of all files; the other fields are StoredBackup's."""
+
+    where: str
+    files: dict[str, int]
+    made: float | None
+    bad: tuple[str, ...]
+    aside: int
+    private: bool
+    older: tuple[str, ...]
+    state: State
+    size: int
+
+
 @dataclass(frozen=True)
 class StoredBackup:
     """One backup. made: Unix seconds; files: bytes by name; bad: files that are not as they were.
@@ -91,9 +105,19 @@ class StoredBackup:
         """Bytes."""
         return sum(self.files.values())
 
-    def document(self) -> dict[str, Any]:
+    def document(self) -> BackupDocument:
         """As JSON has it."""
-        return {**asdict(self), "state": self.state, "size": self.size}
+        return {
+            "where": self.where,
+            "files": dict(self.files),
+            "made": self.made,
+            "bad": self.bad,
+            "aside": self.aside,
+            "private": self.private,
+            "older": self.older,
+            "state": self.state,
+            "size": self.size,
+        }
 
 
 def parse(text: str) -> StoredBackup:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import groupby
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
 from provision.checklist import items
 from provision.checklist.configuration import RigConfiguration
@@ -43,6 +43,27 @@ class Entry:
         return bool(self.before) and self.before != self.status
 
 
+class BoardDocument(TypedDict):
+    """The board's name, and the rows of the board's and of its chipset's table."""
+
+    name: str
+    known: dict[str, object] | None
+    chipset: dict[str, object] | None
+
+
+class ChecklistDocument(TypedDict):
+    """A checklist, as JSON has it. items: Entry's fields."""
+
+    host: str
+    board: BoardDocument
+    cpu: str
+    gpus: list[str]
+    wanted_width: int
+    rebooted: bool | None
+    counts: dict[str, int]
+    items: list[dict[str, object]]
+
+
 @dataclass(frozen=True)
 class Checklist:
     """All of one rig. rebooted: whether it was since it was last looked at; None: never was."""
@@ -75,7 +96,7 @@ class Checklist:
         changes = "; ".join(f"{entry.title}: {entry.before} -> {entry.status}" for entry in moved)
         return f"Rebooted since the last look. {changes or 'Nothing changed by it'}."
 
-    def document(self) -> dict[str, Any]:
+    def document(self) -> ChecklistDocument:
         """As JSON has it."""
         case = self.case
         return {

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from invoke.exceptions import Exit
 
@@ -17,7 +17,7 @@ from provision.boundary.documents import AgentDocument, AgentPath
 from provision.boundary.text import clean_line
 from provision.checklist import answer_file, checklist, items, page, show
 from provision.checklist import configuration as cases
-from provision.checklist.checklist import Checklist
+from provision.checklist.checklist import Checklist, ChecklistDocument
 from provision.checklist.configuration import RigConfiguration
 from provision.cli.answers import show_answers
 from provision.discovery import plan, target
@@ -183,7 +183,7 @@ def _show(
     made: Mapping[str, Checklist | DeeprigError], flags: Flags, wish: ChecklistOptions
 ) -> int:
     """Show the checklists; the worst status of those that can't be shown."""
-    documents: dict[str, Any] = {}
+    documents: dict[str, ChecklistDocument] = {}
     console = Terminal()
 
     def show_one(name: str, rig_checklist: Checklist) -> None:

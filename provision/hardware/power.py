@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, TypedDict
 
 from provision.errors import SourceError
 from provision.hardware import FOLDER
@@ -15,6 +15,25 @@ from provision.inventory.hosts import Host
 TABLE = FOLDER / "power.yml"
 VARIABLE = "psus"
 MOST_WATTS = 10_000.0  # what no supply has
+
+
+class SupplyDocument(TypedDict):
+    """A supply, as JSON has it. Watts."""
+
+    rated: float
+    usable: float
+    used: float
+    gpus: tuple[str, ...]
+    host: bool
+
+
+class BudgetDocument(TypedDict):
+    """A budget, as JSON has it. Watts."""
+
+    name: str
+    watts: float
+    supplies: list[SupplyDocument]
+    carries: bool
 
 
 @dataclass(frozen=True)
@@ -46,9 +65,24 @@ class Budget:
         """Whether every supply is enough for what is on it."""
         return all(supply.carries for supply in self.supplies)
 
-    def document(self) -> dict[str, Any]:
+    def document(self) -> BudgetDocument:
         """As JSON has it."""
-        return {**asdict(self), "carries": self.carries}
+        supplies: list[SupplyDocument] = [
+            {
+                "rated": supply.rated,
+                "usable": supply.usable,
+                "used": supply.used,
+                "gpus": supply.gpus,
+                "host": supply.host,
+            }
+            for supply in self.supplies
+        ]
+        return {
+            "name": self.name,
+            "watts": self.watts,
+            "supplies": supplies,
+            "carries": self.carries,
+        }
 
 
 @cache
