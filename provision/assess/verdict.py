@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal, TypedDict
 
 from provision.assess.finding import Finding, merge_findings
 from provision.discovery.plan import Refusal
@@ -19,6 +19,15 @@ System = Literal["converted", "convert in place", "fix, then convert in place", 
 Board = Literal[
     "keep", "keep, with other risers", "keep, if its BIOS splits the slot", "replace", "unknown"
 ]
+
+
+class VerdictTable(TypedDict):
+    """verdict.yml: names of refusals and checks, and lanes."""
+
+    reinstall: list[str]
+    intrusion: list[str]
+    fix: list[str]
+    lanes_least: int
 
 
 @dataclass(frozen=True)
@@ -58,7 +67,7 @@ def judge_rig(
     machine: the rig as predictions see it, None where they can't. converted: whether it is a deep
     learning host already.
     """
-    table = yaml_source.load_yaml(TABLE)
+    table: VerdictTable = yaml_source.load_yaml(TABLE)
     system, why = _system(refusals, findings, table)
     if system == "convert in place" and converted:
         system, why = "converted", ["no mining system, no miner: fab validate proves the rest"]
@@ -67,7 +76,7 @@ def judge_rig(
 
 
 def _system(
-    refusals: Sequence[Refusal], findings: Sequence[Finding], table: Mapping[str, Any]
+    refusals: Sequence[Refusal], findings: Sequence[Finding], table: VerdictTable
 ) -> tuple[System, list[str]]:
     reinstall_reasons = [refusal.why for refusal in refusals if refusal.name in table["reinstall"]]
     critical = [finding for finding in findings if finding.status == "critical"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from agent.checks.judgements import judge_pcie_errors
 from agent.readings import pcie, xid
@@ -23,7 +22,7 @@ def find_wear_signs(
     gpus: Sequence[pcie.PcieGpu], smis: Sequence[Smi], messages: str, generations: Mapping[str, str]
 ) -> list[Finding]:
     """Return all of them. gpus: read with their error counters; generations: by GPU's address."""
-    limits = yaml_source.load_yaml(HERE / "thresholds.yml")
+    limits: Mapping[str, float] = yaml_source.load_yaml(HERE / "thresholds.yml")
     by_address = {smi.address: smi for smi in smis}
     findings = [*_lost(gpus, by_address), *_errors(gpus), *_xids(gpus, messages)]
     for gpu in gpus:
@@ -190,7 +189,7 @@ def _mixed(smis: Sequence[Smi]) -> Iterator[Finding]:
             )
 
 
-def _heat(smi: Smi, limits: Mapping[str, Any]) -> Iterator[Finding]:
+def _heat(smi: Smi, limits: Mapping[str, float]) -> Iterator[Finding]:
     if smi.celsius is None:
         return
     at_work = (smi.busy or 0) > limits["idle_busy"]
@@ -225,7 +224,7 @@ def _heat(smi: Smi, limits: Mapping[str, Any]) -> Iterator[Finding]:
         )
 
 
-def _power(smi: Smi, limits: Mapping[str, Any]) -> Iterator[Finding]:
+def _power(smi: Smi, limits: Mapping[str, float]) -> Iterator[Finding]:
     if smi.power_limit is None or smi.power_default is None:
         return
     if abs(smi.power_limit - smi.power_default) > limits["power_limit_differs"]:

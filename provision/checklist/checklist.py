@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import groupby
-from typing import Any, Literal, TypedDict
+from typing import Literal, TypedDict
 
 from provision.checklist import items
 from provision.checklist.configuration import RigConfiguration
@@ -41,6 +41,13 @@ class Entry:
     def moved(self) -> bool:
         """Whether its status has changed."""
         return bool(self.before) and self.before != self.status
+
+
+class LastLook(TypedDict, total=False):
+    """What a checklist remembers. items: status by item's id. Empty before the first look."""
+
+    boot_id: str
+    items: Mapping[str, str]
 
 
 class BoardDocument(TypedDict):
@@ -116,10 +123,10 @@ class Checklist:
 
 
 def make_checklist(
-    case: RigConfiguration, answers: Mapping[str, bool], seen: Mapping[str, Any] | None = None
+    case: RigConfiguration, answers: Mapping[str, bool], seen: LastLook | None = None
 ) -> Checklist:
     """Return the checklist. answers: by item's id. seen: boot_id and items of the last look."""
-    last = seen or {}
+    last: LastLook = seen or {}
     before: Mapping[str, str] = last.get("items") or {}
     entries = tuple(_entry(item, case, answers, before) for item in items.applicable_items(case))
     rebooted = None

@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from provision.inventory import yaml_source
 
@@ -20,10 +20,21 @@ SCRIPT_KIB = 65  # find rounds up: scripts of up to 64 KiB, as the facts read th
 MOST_OF_A_FILE = 1 << 20  # of one of the kernel's
 
 
+class QuestionTable(TypedDict):
+    """first.yml: patterns of paths, and commands by name."""
+
+    settings: list[str]
+    homes: list[str]
+    kernel: list[str]
+    names: list[str]
+    commands: dict[str, str]
+
+
 @cache
-def load_table() -> Any:
+def load_table() -> QuestionTable:
     """Return the table, as it is written."""
-    return yaml_source.load_yaml(HERE / "first.yml")
+    table: QuestionTable = yaml_source.load_yaml(HERE / "first.yml")
+    return table
 
 
 def questions() -> dict[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TypedDict
 
 from provision.boundary.facts import Driver, GatheredFacts, Gpu, MiningOs, RigFacts
 from provision.boundary.text import clean
@@ -14,7 +14,13 @@ from provision.paths import INVENTORY
 GPU_TABLE = INVENTORY / "hardware" / "gpus.yml"
 
 
-def summarize_facts(facts: GatheredFacts, models: Mapping[str, Any]) -> list[tuple[str, str]]:
+class GpuRow(TypedDict):
+    """Of a row of gpu_models, what is shown."""
+
+    name: str
+
+
+def summarize_facts(facts: GatheredFacts, models: Mapping[str, GpuRow]) -> list[tuple[str, str]]:
     """(label, value) pairs of `ansible_*` facts, the same labels for every rig.
 
     `models` is gpu_models of the hardware table. A value may have several lines.
@@ -39,9 +45,9 @@ def summarize_facts(facts: GatheredFacts, models: Mapping[str, Any]) -> list[tup
     return [(label, clean(value)) for label, value in rows]
 
 
-def gpu_models() -> Mapping[str, Any]:
+def gpu_models() -> Mapping[str, GpuRow]:
     """Rows of the hardware table by PCI device id."""
-    models: Mapping[str, Any] = yaml_source.load_yaml(GPU_TABLE)["gpu_models"]
+    models: Mapping[str, GpuRow] = yaml_source.load_yaml(GPU_TABLE)["gpu_models"]
     return models
 
 
@@ -52,7 +58,7 @@ def _system(mining: MiningOs | None, base: str) -> str:
     return f"{mining['name']} on {base}\n(by {', '.join(mining['evidence'])}{gaps})"
 
 
-def _gpus(gpus: Sequence[Gpu], models: Mapping[str, Any]) -> str:
+def _gpus(gpus: Sequence[Gpu], models: Mapping[str, GpuRow]) -> str:
     if not gpus:
         return "none on the PCIe bus"
     lines: Counter[str] = Counter()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, TypedDict
+from typing import TypedDict
 
 from provision.errors import SourceError
 from provision.hardware import FOLDER
@@ -85,9 +85,17 @@ class Budget:
         }
 
 
+class _PowerTable(TypedDict):
+    """power.yml. share: of a supply's rating, what may be used."""
+
+    host_watts: float
+    share: float
+
+
 @cache
-def _table() -> Any:
-    return yaml_source.load_yaml(TABLE)
+def _table() -> _PowerTable:
+    table: _PowerTable = yaml_source.load_yaml(TABLE)
+    return table
 
 
 def supplies_of(host: Host) -> list[float]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from provision.checklist import answer_file, checklist, command, items, page
-from provision.checklist.checklist import Checklist, Entry
+from provision.checklist.checklist import Checklist, Entry, LastLook
 from provision.checklist.command import ChecklistOptions
 from provision.cli.flags import Flags
 from provision.errors import DeeprigError, SourceError
@@ -298,7 +298,7 @@ def test_pages_hold_every_item(kind: str) -> None:
 @pytest.mark.parametrize("kind", page.TEMPLATES)
 def test_pages_say_what_is_to_do_and_no_more(kind: str) -> None:
     """Three states, three boxes; what is done gives no orders; the date and the reboot on top."""
-    seen = {"boot_id": "b00t-0", "items": {"csm": "to do"}}
+    seen: LastLook = {"boot_id": "b00t-0", "items": {"csm": "to do"}}
     made = checklist.make_checklist(case(kernel={"command_line": ["pci=noaer"]}), {}, seen)
     assert set(made.counts.values()).isdisjoint({0})
     text = html.unescape(page.render(made, kind))

@@ -9,7 +9,7 @@ import pytest
 from provision.boundary.facts import GatheredFacts, RigFacts
 from provision.discovery import summary
 
-MODELS = {"2204": {"name": "GeForce RTX 3090"}}
+MODELS: dict[str, summary.GpuRow] = {"2204": {"name": "GeForce RTX 3090"}}
 
 
 def facts(**changes: Any) -> GatheredFacts:
