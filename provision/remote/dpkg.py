@@ -9,7 +9,7 @@ from __future__ import annotations
 import fnmatch
 import os
 import re
-from typing import Any, Iterable, Iterator, NamedTuple
+from typing import Iterable, Iterator, NamedTuple, TypedDict
 
 from provision.remote.host import Host
 
@@ -202,7 +202,13 @@ def _weight(text: str, index: int) -> int:
     return ord(letter) if letter.isalpha() else ord(letter) + 256
 
 
-def _kept_state(host: Host) -> dict[str, Any]:
+class _Kept(TypedDict, total=False):
+    #: The status file: path, inode, time of change in nanoseconds, size.
+    key: tuple[str, int, int, int]
+    database: Database
+
+
+def _kept_state(host: Host) -> _Kept:
     return {}
 
 

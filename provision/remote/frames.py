@@ -22,9 +22,32 @@ import json
 import math
 import struct
 import zlib
-from typing import Any, Callable, Dict
+from typing import Any, Callable, Dict, TypedDict
 
 Frame = Dict[str, Any]
+
+
+class Unit(TypedDict, total=False):
+    """One module call. id: of its task, and of the item of its loop."""
+
+    id: list[int]
+    module: str
+    args: dict[str, Any]
+    check: bool
+    diff: bool
+    environment: dict[str, str]
+    ignore_errors: bool
+    changed_when: bool | None
+    failed_when: bool | None
+
+
+class UnitReport(TypedDict):
+    """The result of a unit. elapsed: seconds."""
+
+    id: list[int]
+    result: dict[str, Any]
+    elapsed: float
+
 
 # Written once before the first frame: whatever came before it is not ours.
 GREETING = b"\0deeprig\0"

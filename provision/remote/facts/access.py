@@ -9,7 +9,7 @@ needs no password); `fetch` (a line that runs what it fetches, or offers a shell
 from __future__ import annotations
 
 import re
-from typing import Any, Iterable, Iterator
+from typing import Iterable, Iterator, TypedDict
 
 from provision.remote.facts.miners import (
     BOOT_FILES,
@@ -31,9 +31,19 @@ SUDOERS = ("/etc/sudoers", "/etc/sudoers.d/*")
 KEY = re.compile(r"(?:^|\s)((?:ssh|ecdsa|sk)-[\w.@-]+)\s+(AAAA\S*)(?:\s+(.*))?$")
 
 
+class AccessLists(TypedDict):
+    """access.json: programs by name, and regular expressions."""
+
+    vendor_key_comment: str
+    fetch_and_run: str
+    remote_shell: str
+    remote_control: list[str]
+    remote_control_of_mining_systems: list[str]
+
+
 def access(tree: Tree) -> list[Evidence]:
     """Return all ways in, each once."""
-    lists = table("access.json")
+    lists: AccessLists = table("access.json")
     ways = [
         *_keys(tree, re.compile(lists["vendor_key_comment"], re.IGNORECASE)),
         *_sudo(tree),
@@ -100,7 +110,7 @@ def _program(text: str) -> str:
     return match.group(0) if match else text.split()[0]
 
 
-def _remote_control(tree: Tree, lists: dict[str, Any]) -> Iterator[Evidence]:
+def _remote_control(tree: Tree, lists: AccessLists) -> Iterator[Evidence]:
     names = lists["remote_control_of_mining_systems"]
     for name, path in unit_files(tree):
         if name[: -len(".service")] in names:

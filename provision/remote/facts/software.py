@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 
 from provision.remote import dpkg
 from provision.remote.facts.tree import Tree
@@ -12,7 +11,7 @@ from provision.remote.facts.tree import Tree
 SITE_PACKAGES = "/opt/*/venv/lib/python3*/site-packages"
 
 
-def software(tree: Tree, packages: dpkg.Database) -> dict[str, Any]:
+def software(tree: Tree, packages: dpkg.Database) -> dict[str, str | None]:
     """Versions by name; None for what is not there."""
     toolkits = [
         package.version
