@@ -95,7 +95,9 @@ def with_password_only(host: Host, password: str, **variables: Any) -> Host:
 def without_password(host: Host) -> Host:
     """Return the host, to be reached by the keys that there are."""
     gone = ("ansible_password", "ansible_ssh_pass")
-    return replace(host, variables={k: v for k, v in host.variables.items() if k not in gone})
+    return replace(
+        host, variables={name: value for name, value in host.variables.items() if name not in gone}
+    )
 
 
 def with_key_only(host: Host, key: OperatorKey) -> Host:
@@ -150,7 +152,9 @@ def install_key(shell: Shell, key: OperatorKey, check: bool) -> bool:
 
 def set_passwords(root: RootShell, passwords: Mapping[str, str]) -> CommandResult:
     """Give users other passwords."""
-    return root.run("chpasswd", content="".join(f"{u}:{p}\n" for u, p in passwords.items()))
+    return root.run(
+        "chpasswd", content="".join(f"{user}:{password}\n" for user, password in passwords.items())
+    )
 
 
 def close(root: RootShell) -> str:

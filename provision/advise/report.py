@@ -68,7 +68,9 @@ def make_report(
     rig: Machine, models: Sequence[LanguageModel], precision: str, work: Work
 ) -> AdviceReport:
     """Everything, of all models; without any time where a GPU's speed is not known."""
-    if precision == "bf16" and (without := sorted({c.name for c in rig.cards if not c.bfloat16})):
+    if precision == "bf16" and (
+        without := sorted({card.name for card in rig.cards if not card.bfloat16})
+    ):
         note = f"{', '.join(without)}: no bfloat16, so 16 bit is float16 here, with loss scaling"
         rig = replace(rig, notes=(*rig.notes, note))
     if slow := sorted({card.name for card in rig.cards if not card.has_known_speed}):

@@ -110,7 +110,7 @@ def _xids(gpus: Sequence[pcie.PcieGpu], messages: str) -> Iterator[Finding]:
     for (address, number), count in counts.items():
         row = rows[number]
         gpu_address = next(
-            (g.address for g in gpus if g.address.startswith(address[-10:])), address
+            (gpu.address for gpu in gpus if gpu.address.startswith(address[-10:])), address
         )
         status: Status = "note" if row.status == "ok" else row.status
         yield Finding(

@@ -89,8 +89,10 @@ def _hazards(command_line: list[str]) -> str:
 
 
 def _miners(rig: RigFacts) -> str:
-    running = sorted({m["name"] for m in rig["miners"] if m["evidence"].startswith("pid ")})
-    started = {m["name"] for m in rig["miners"] if not m["evidence"].startswith("pid ")}
+    running = sorted(
+        {miner["name"] for miner in rig["miners"] if miner["evidence"].startswith("pid ")}
+    )
+    started = {miner["name"] for miner in rig["miners"] if not miner["evidence"].startswith("pid ")}
     parts = [f"{', '.join(running)} running"] if running else []
     if more := len(started - set(running)):
         places = (

@@ -38,7 +38,7 @@ def select_hosts(
     loaded = load_inventory(inventory)
     given = extra_variables(extra)
     hosts = loaded.select(pattern.split(","))
-    return [(replace(h, variables={**h.variables, **given}), loaded) for h in hosts]
+    return [(replace(host, variables={**host.variables, **given}), loaded) for host in hosts]
 
 
 def connect_target(

@@ -27,14 +27,17 @@ FREE_FORM = frozenset(("command", "shell", "meta", "import_tasks", "import_playb
 def action_names() -> frozenset[str]:
     """Names of what the operator's side does itself (a trailing _ avoids a Python keyword)."""
     return frozenset(
-        m.name.rstrip("_") for m in pkgutil.iter_modules(provision.engine.actions.__path__)
+        module.name.rstrip("_")
+        for module in pkgutil.iter_modules(provision.engine.actions.__path__)
     )
 
 
 @functools.cache
 def remote_names() -> frozenset[str]:
     """Names of what runs on the rig."""
-    return frozenset(m.name for m in pkgutil.iter_modules(provision.remote.modules.__path__))
+    return frozenset(
+        module.name for module in pkgutil.iter_modules(provision.remote.modules.__path__)
+    )
 
 
 def canonical_name(name: str) -> str:

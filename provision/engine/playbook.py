@@ -61,7 +61,11 @@ def _plays(path: Path, scope: Scope, importing: tuple[Path, ...]) -> Iterator[Pl
         if not isinstance(entry, YamlMapping):
             raise SourceError("a play must be a mapping", content.position)
         key = next(
-            (k for k in entry if str(k).removeprefix(module_registry.PREFIX) == "import_playbook"),
+            (
+                key
+                for key in entry
+                if str(key).removeprefix(module_registry.PREFIX) == "import_playbook"
+            ),
             None,
         )
         if key is None:

@@ -74,7 +74,7 @@ def without_omitted(value: Any) -> Any:
     if isinstance(value, PartialResult):
         return value
     if isinstance(value, dict):
-        return {k: without_omitted(v) for k, v in value.items() if not _is_omit(v)}
+        return {key: without_omitted(item) for key, item in value.items() if not _is_omit(item)}
     if isinstance(value, list):
         return [without_omitted(item) for item in value if not _is_omit(item)]
     return value

@@ -205,7 +205,7 @@ def _parts(name: str) -> set[str]:
     """
     words = name.split()
     ends = range(len(words) + 1)
-    return {_plain("".join(words[a:b])) for a in ends for b in ends[a + 1 :]}
+    return {_plain("".join(words[start:end])) for start in ends for end in ends[start + 1 :]}
 
 
 def cards_named(text: str, table: Mapping[str, Card]) -> list[Card]:

@@ -127,7 +127,9 @@ def budget(name: str, gpus: Sequence[tuple[str, float]], ratings: Sequence[float
     used = [float(table["host_watts"]) if at == 0 else 0.0 for at in range(len(ratings))]
     placed: list[list[str]] = [[] for _ in ratings]
     for address, watts in sorted(gpus, key=lambda gpu: -gpu[1]) if ratings else ():
-        at = max(range(len(ratings)), key=lambda i: ratings[i] * table["share"] - used[i])
+        at = max(
+            range(len(ratings)), key=lambda supply: ratings[supply] * table["share"] - used[supply]
+        )
         used[at] += watts
         placed[at].append(address)
     supplies = tuple(

@@ -16,12 +16,12 @@ from provision.performance import figures
 from provision.performance.links import Link
 
 FACTORS: dict[str, Callable[[int], float]] = {
-    "all_reduce": lambda n: 2 * (n - 1) / n,
-    "all_gather": lambda n: (n - 1) / n,
-    "reduce_scatter": lambda n: (n - 1) / n,
-    "all_to_all": lambda n: (n - 1) / n,
-    "broadcast": lambda n: 1.0,
-    "sendrecv": lambda n: 1.0,
+    "all_reduce": lambda ranks: 2 * (ranks - 1) / ranks,
+    "all_gather": lambda ranks: (ranks - 1) / ranks,
+    "reduce_scatter": lambda ranks: (ranks - 1) / ranks,
+    "all_to_all": lambda ranks: (ranks - 1) / ranks,
+    "broadcast": lambda ranks: 1.0,
+    "sendrecv": lambda ranks: 1.0,
 }
 #: No measurement is more than this over NCCL's figures, which are 0.76 of the wire: P2P copies
 #: reach 0.86 of it (2 x RTX 3090 Gen4 x16, 27.12 GB/s), so at most 1.13, and some for timing.

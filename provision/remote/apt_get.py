@@ -267,4 +267,4 @@ def _lists() -> dict[str, tuple[int, int]]:
         files = [entry for entry in os.scandir(folder) if entry.is_file() and entry.name != "lock"]
     except OSError:
         return {}
-    return {e.name: (e.stat().st_mtime_ns, e.stat().st_size) for e in files}
+    return {entry.name: (entry.stat().st_mtime_ns, entry.stat().st_size) for entry in files}

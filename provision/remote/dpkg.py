@@ -75,13 +75,15 @@ class Database:
         name, _, architecture = name.partition(":")
         packages = [_package(stanza) for stanza in self._stanzas.get(name, ())]
         if architecture and architecture != "any":
-            packages = [p for p in packages if architecture in (p.architecture, "native")]
+            packages = [
+                package for package in packages if architecture in (package.architecture, "native")
+            ]
         return packages
 
     def find(self, name: str) -> Package | None:
         """Return the package of this name that is most there, or None."""
         packages = self.every(name)
-        return max(packages, key=lambda p: (p.installed, p.present), default=None)
+        return max(packages, key=lambda package: (package.installed, package.present), default=None)
 
     def installed(self, name: str) -> Package | None:
         """Return the package if it is installed and configured."""

@@ -54,7 +54,7 @@ def canonical_names(options: Options) -> dict[str, str]:
 
 def suggestion(word: Any, names: Any) -> str:
     """'; did you mean X?' for a near miss, else an empty string."""
-    near = difflib.get_close_matches(str(word), [str(k) for k in names], n=1)
+    near = difflib.get_close_matches(str(word), [str(name) for name in names], n=1)
     return f"; did you mean '{near[0]}'?" if near else ""
 
 

@@ -61,7 +61,7 @@ class Sessions:
     @property
     def frames(self) -> int:
         """Frames sent and received so far."""
-        now = sum(s.frames_sent + s.frames_received for s in self._open.values())
+        now = sum(session.frames_sent + session.frames_received for session in self._open.values())
         return self._closed_frames + now
 
     def connect_early(self) -> None:

@@ -128,9 +128,9 @@ class PartialResult(dict[str, Any]):
 
     def bind(self, witness: Witness) -> PartialResult:
         """Return the same result for one rendering, whose witness notes the use of other keys."""
-        return PartialResult(dict(self._known()), self._source, witness)
+        return PartialResult(dict(self._plain_items()), self._source, witness)
 
-    def _known(self) -> Iterator[tuple[str, Any]]:
+    def _plain_items(self) -> Iterator[tuple[str, Any]]:
         return ((key, dict.__getitem__(self, key)) for key in dict.__iter__(self))
 
     def _note(self) -> None:

@@ -65,7 +65,11 @@ def linker_folders(tree: Tree, start: str = "/etc/ld.so.conf") -> list[str]:
             for pattern in words[1:]:
                 base = pattern if pattern.startswith("/") else f"/etc/{pattern}"
                 for path in tree.glob(base):
-                    folders += [f for f in linker_folders(tree, path) if f not in DEFAULT_FOLDERS]
+                    folders += [
+                        folder
+                        for folder in linker_folders(tree, path)
+                        if folder not in DEFAULT_FOLDERS
+                    ]
         elif line.startswith("/"):
             folders.append(line.split("#")[0].strip())
     return [*folders, *DEFAULT_FOLDERS]

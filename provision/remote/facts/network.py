@@ -114,10 +114,12 @@ def network(tree: Tree, assigned_addresses: list[Address]) -> dict[str, Any]:
             tree, name, [address for address in assigned_addresses if address.interface == name]
         )
     outside = [
-        a for a in assigned_addresses if not a.address.startswith("127.") and a.address != "::1"
+        address
+        for address in assigned_addresses
+        if not address.address.startswith("127.") and address.address != "::1"
     ]
-    facts["all_ipv4_addresses"] = [a.address for a in outside if a.version == 4]
-    facts["all_ipv6_addresses"] = [a.address for a in outside if a.version == 6]
+    facts["all_ipv4_addresses"] = [address.address for address in outside if address.version == 4]
+    facts["all_ipv6_addresses"] = [address.address for address in outside if address.version == 6]
     routes = default_routes(tree)
     for version in (4, 6):
         facts[f"default_ipv{version}"] = _default(tree, version, routes.get(version), outside)
@@ -144,7 +146,11 @@ def interface(tree: Tree, name: str, assigned_addresses: list[Address]) -> dict[
         fact["module"] = tree.link(f"{folder}/device/driver")
     for address in assigned_addresses:
         if address.version == 6:
-            entry = {k: str(v) for k, v in address._asdict().items() if k in ("address", "scope")}
+            entry = {
+                field: str(value)
+                for field, value in address._asdict().items()
+                if field in ("address", "scope")
+            }
             fact.setdefault("ipv6", []).append({**entry, "prefix": str(address.prefix)})
         elif "ipv4" in fact:
             fact.setdefault("ipv4_secondaries", []).append(_ipv4(address))
@@ -191,9 +197,9 @@ def _default(
     name, gateway = route
     fact: dict[str, Any] = {"interface": name, "gateway": gateway}
     usable = [
-        a
-        for a in assigned_addresses
-        if a.interface == name and a.version == version and a.scope != "link"
+        address
+        for address in assigned_addresses
+        if address.interface == name and address.version == version and address.scope != "link"
     ]
     if usable:
         fact.update(_ipv4(usable[0]) if version == 4 else {"address": usable[0].address})

@@ -209,7 +209,9 @@ def interfaces(tree: Tree, assigned_addresses: list[network.Address]) -> list[di
             continue
         mac = tree.line(f"/sys/class/net/{name}/address")
         interface_addresses = [
-            f"{a.address}/{a.prefix}" for a in assigned_addresses if a.interface == name
+            f"{address.address}/{address.prefix}"
+            for address in assigned_addresses
+            if address.interface == name
         ]
         if interface_addresses or tree.exists(f"/sys/class/net/{name}/device"):
             result.append({"name": name, "mac": mac, "addresses": interface_addresses})

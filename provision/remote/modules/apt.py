@@ -259,8 +259,12 @@ def _list_changes(host: Host, changes: list[apt_get.PackageChange], result: Resu
         lists[change.action].append(change.name)
     if host.diff and changes:
         result["diff"] = {
-            "before": "".join(f"{c.name} {c.before}\n" for c in changes if c.before),
-            "after": "".join(f"{c.name} {c.after}\n" for c in changes if c.after),
+            "before": "".join(
+                f"{change.name} {change.before}\n" for change in changes if change.before
+            ),
+            "after": "".join(
+                f"{change.name} {change.after}\n" for change in changes if change.after
+            ),
             "before_header": "packages",
             "after_header": "packages",
         }

@@ -160,7 +160,7 @@ def _hardware(tree: Tree, addresses: list[network.Address]) -> dict[str, Any]:
         **system.board(tree),
         "mounts": hardware.mounts(tree),
         "devices": hardware.devices(tree),
-        "loadavg": {f"{n}m": float(load) for n, load in zip((1, 5, 15), loads)},
+        "loadavg": {f"{minutes}m": float(load) for minutes, load in zip((1, 5, 15), loads)},
     }
 
 

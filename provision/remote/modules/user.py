@@ -111,8 +111,10 @@ def _membership(account: pwd.struct_passwd, args: dict[str, Any], host: Host) ->
     wanted = {name for name in args["groups"] if name}
     for name in wanted:
         _number(name, host)
-    have = {g.gr_name for g in grp.getgrall() if args["name"] in g.gr_mem}
-    primary = next((g.gr_name for g in grp.getgrall() if g.gr_gid == account.pw_gid), "")
+    have = {group.gr_name for group in grp.getgrall() if args["name"] in group.gr_mem}
+    primary = next(
+        (group.gr_name for group in grp.getgrall() if group.gr_gid == account.pw_gid), ""
+    )
     if args["append"]:
         missing = wanted - have - {primary}
         return ["-a", "-G", ",".join(sorted(missing))] if missing else []
