@@ -75,7 +75,7 @@ class Adoption:
 
     def run(self) -> None:
         """Adopt it. Raises DeeprigError; what was done until then is in the report."""
-        connection = RigConnection(self._by_what_is_known(), self.config, self.wish.accept_new)
+        connection = RigConnection(self._login_host(), self.config, self.wish.accept_new)
         try:
             connection.open()
             self.host_key = format_host_key(connection.transport.get_remote_server_key())
@@ -130,7 +130,7 @@ class Adoption:
     def _user(self) -> str:
         return str(render_variable(self.host, "ansible_user", "ansible_ssh_user"))
 
-    def _by_what_is_known(self) -> Host:
+    def _login_host(self) -> Host:
         if self.password is None:
             return self.host
         return logins.with_password_only(self.host, self.password)
@@ -303,7 +303,7 @@ class Adoption:
         if not works and not is_listed:
             self.report.add("inventory", "left", "nothing is written while the key does not open")
             return
-        edit = self._edit(look, name, key, stale=self._stale(name))
+        edit = self._edit(look, name, key, stale=self._has_stale_password(name))
         if edit is None:
             self.report.add("inventory", "ok", f"{name} is in it")
             return
@@ -311,7 +311,7 @@ class Adoption:
             edit.write()
         self.report.add("inventory", self._change, edit.summary)
 
-    def _stale(self, name: str) -> bool:
+    def _has_stale_password(self, name: str) -> bool:
         """Return whether the entry has a password that opens nothing any more."""
         entry = self.inventory.host(name) if name in self.inventory.hosts else None
         written = entry and render_variable(entry, "ansible_password", "ansible_ssh_pass")

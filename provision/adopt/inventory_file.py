@@ -42,7 +42,7 @@ def plan_addition(path: Path, name: str, values: Mapping[str, Any], comment: str
     """Return a host more in the file."""
     summary = f"{name} in {path}"
     try:
-        return _writable(Edit(path, summary, records.text_with(path, name, values, comment)))
+        return _check_writable(Edit(path, summary, records.text_with(path, name, values, comment)))
     except (OSError, DeeprigError) as error:
         return Edit(path, summary, problem=f"{name} can't be added: {error}")
 
@@ -74,13 +74,13 @@ def plan_change(
     summary = f"{host.name} in {path}:\n{lines}"
     try:
         text = inventory_entry.change_host(files.read(path), host.name, changes, path)
-        return _writable(Edit(path, summary, text))
+        return _check_writable(Edit(path, summary, text))
     except (OSError, DeeprigError) as error:
         problem = f"{host.name} should have, in {path}:\n{lines}\n{error}"
         return Edit(path, summary, problem=problem)
 
 
-def _writable(edit: Edit) -> Edit:
+def _check_writable(edit: Edit) -> Edit:
     folder = next(parent for parent in edit.path.parents if parent.exists())
     if os.access(folder, os.W_OK):
         return edit

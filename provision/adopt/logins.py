@@ -89,7 +89,7 @@ def takes_passwords(offered: Sequence[str]) -> bool:
 
 def with_password_only(host: Host, password: str, **variables: Any) -> Host:
     """Return the host, to be reached by a password and nothing else."""
-    return _with(host, {"ansible_password": password, **variables})
+    return _with_variables(host, {"ansible_password": password, **variables})
 
 
 def without_password(host: Host) -> Host:
@@ -104,7 +104,7 @@ def with_key_only(host: Host, key: OperatorKey) -> Host:
     """Return the host, to be reached by a key and nothing else."""
     gone = ("ansible_ssh_pass", "ansible_private_key_file")
     kept = {name: value for name, value in host.variables.items() if name not in gone}
-    return _with(
+    return _with_variables(
         replace(host, variables=kept),
         {"ansible_password": None, "ansible_ssh_private_key_file": str(key.private)},
     )
@@ -168,5 +168,5 @@ def reopen(root: RootShell) -> None:
     root.run(OPEN)
 
 
-def _with(host: Host, variables: Mapping[str, Any]) -> Host:
+def _with_variables(host: Host, variables: Mapping[str, Any]) -> Host:
     return replace(host, variables={**host.variables, **variables})

@@ -50,15 +50,15 @@ def read_newest(sessions: Sessions) -> Measurements | None:
     path, when = newest["path"], newest["mtime"]
     result = run_module(sessions, "slurp", src=path)
     if result.get("failed"):
-        return _unusable(path, when, clean_line(str(result.get("msg"))))
+        return _without_figures(path, when, clean_line(str(result.get("msg"))))
     try:
         content = check_type(result, SlurpedContent, "benchmark")["content"]
         return measured.parse(base64.b64decode(content).decode(errors="replace"), path)
     except (DeeprigError, binascii.Error) as error:
         if isinstance(error, DeeprigError):
-            return _unusable(path, when, f"{error.message}. {error.advice}")
-        return _unusable(path, when, str(error))
+            return _without_figures(path, when, f"{error.message}. {error.advice}")
+        return _without_figures(path, when, str(error))
 
 
-def _unusable(path: str, when: float, why: str) -> Measurements:
+def _without_figures(path: str, when: float, why: str) -> Measurements:
     return Measurements(path, 0, when, notes=(f"not used: {why}",))

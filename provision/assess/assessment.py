@@ -105,7 +105,11 @@ def assess_rig(
         gpus, smis, look.tree.text_of("messages"), wear.generations_of(gpus)
     )
     security_findings = [
-        *(_login(host, facts) if shared is None else map(_shared, shared)),
+        *(
+            _find_shared_login(host, facts)
+            if shared is None
+            else map(_shared_password_finding, shared)
+        ),
         *security.find_security_signs(
             look.tree,
             facts["access"],
@@ -126,7 +130,10 @@ def assess_rig(
         security=tuple(sort_worst_first(security_findings)),
         budgets=tuple(_budgets(gpus, smis, card_table, planned.power_limits, ratings)),
         verdict=verdict.judge_rig(
-            planned.refusals, [*security_findings, *worn], _machine(host, look), _converted(facts)
+            planned.refusals,
+            [*security_findings, *worn],
+            _read_machine(host, look),
+            _is_converted(facts),
         ),
         as_root=look.as_root,
         facts=facts,
@@ -165,7 +172,7 @@ def _rows(look: Survey, ratings: list[float]) -> list[tuple[str, str]]:
     return [*rows, *more_rows.items()]
 
 
-def _login(host: Host, facts: RigFacts) -> list[Finding]:
+def _find_shared_login(host: Host, facts: RigFacts) -> list[Finding]:
     """Return the login that the inventory has, if others know it, too."""
     user = str(render_variable(host, "ansible_user", "ansible_ssh_user") or "")
     password = render_variable(host, "ansible_password", "ansible_ssh_pass")
@@ -175,20 +182,20 @@ def _login(host: Host, facts: RigFacts) -> list[Finding]:
     why = known_passwords.explain_weakness(user, str(password), mining["key"] if mining else None)
     if not why:
         return []
-    return [_shared(KnownPassword(user, str(password), why))]
+    return [_shared_password_finding(KnownPassword(user, str(password), why))]
 
 
-def _shared(password: KnownPassword) -> Finding:
+def _shared_password_finding(password: KnownPassword) -> Finding:
     reading = f"others know its password ({password.why})"
     return Finding("login", password.user, "critical", reading, "fab adopt changes it.")
 
 
-def _converted(facts: RigFacts) -> bool:
+def _is_converted(facts: RigFacts) -> bool:
     mines = facts["mining_os"] or facts["miners"]
     return not mines and bool(facts["driver"]["loaded_version"] and facts["software"]["torch"])
 
 
-def _machine(host: Host, look: Survey) -> machine.Machine | None:
+def _read_machine(host: Host, look: Survey) -> machine.Machine | None:
     try:
         return machine.from_facts(host.name, look.facts)
     except DeeprigError:  # no GPU, or a GPU that no table has

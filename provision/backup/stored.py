@@ -150,7 +150,7 @@ def read_local(folder: Path) -> StoredBackup:
     """
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     names = {str(path.relative_to(folder)): path for path in paths}
-    wanted = dict(_sums(folder / SUMS))
+    wanted = dict(_parse_sums(folder / SUMS))
     unlisted = {*names, *NEEDED} - {*wanted, SUMS} if SUMS in names else set()
     return StoredBackup(
         where=str(folder),
@@ -174,7 +174,7 @@ def find_older(folder: Path) -> list[StoredBackup]:
     ]
 
 
-def _sums(file: Path) -> Iterable[tuple[str, str]]:
+def _parse_sums(file: Path) -> Iterable[tuple[str, str]]:
     """Name and digest, of a file as sha256sum writes it."""
     if not file.is_file():
         return

@@ -73,7 +73,7 @@ def fetch(shell: RootShell, there: StoredBackup, folder: Path, progress: Progres
     _check_room(there, folder.parent)
     draft.mkdir(mode=0o700)
     try:
-        for name in _names(there):
+        for name in _file_names(there):
             path = draft / name
             path.parent.mkdir(mode=0o700, exist_ok=True)
             size = there.files[name]
@@ -111,7 +111,7 @@ def _check_room(there: StoredBackup, folder: Path) -> None:
 def _put_aside(folder: Path, draft: Path) -> Path | None:
     """Make room for a new copy; where the old one goes, unless it is the same or there is none."""
     old = stored.read_local(folder)
-    if old.made is None or (old.usable and _sums(folder) == _sums(draft)):
+    if old.made is None or (old.usable and _make_sums(folder) == _make_sums(draft)):
         shutil.rmtree(folder, ignore_errors=True)
         return None
     stamp = time.strftime(stored.STAMP, time.localtime(old.made))
@@ -121,7 +121,7 @@ def _put_aside(folder: Path, draft: Path) -> Path | None:
     return folder.rename(aside)
 
 
-def _sums(folder: Path) -> bytes:
+def _make_sums(folder: Path) -> bytes:
     return (folder / SUMS).read_bytes()
 
 
@@ -140,7 +140,7 @@ def read_whole(folder: Path) -> StoredBackup:
 def send(shell: RootShell, folder: Path, progress: Progress) -> None:
     """Copy a backup of this machine to a rig, beside its own, in BESIDE. Raises DeeprigError."""
     copy = read_whole(folder)
-    names = _names(copy)
+    names = _file_names(copy)
     remove(shell)
     for name in names:
         progress(f"{name}, {copy.files[name] / 1e6:.1f} MB")
@@ -166,7 +166,7 @@ def remove(shell: RootShell) -> None:
     _require_success(shell.run(f"rm -rf {BESIDE}"), BESIDE)
 
 
-def _names(stored_backup: StoredBackup) -> list[str]:
+def _file_names(stored_backup: StoredBackup) -> list[str]:
     """Return its files, the checksums last: what is cut off has none."""
     bad = [name for name in stored_backup.files if not re.match(stored.NAME, name)]
     if bad:

@@ -202,7 +202,7 @@ def _run(shell: RootShell, host: str, command: str, screen: Screen) -> BenchResu
 
     try:
         if shell.run(f"test -x {BENCH_PROGRAM}").status != 0:
-            return BenchResult(host, ExitStatus.ERROR, error=_missing(host))
+            return BenchResult(host, ExitStatus.ERROR, error=_missing_error(host))
         done = shell.run(command, line, silence=SILENCE, longest=LONGEST_RUN)
     except DeeprigError as error:
         return BenchResult(host, error.status, error=error)
@@ -222,7 +222,7 @@ def _status_of(status: int) -> int:
     return {CUT_OFF: ExitStatus.UNREACHABLE, UNUSABLE: ExitStatus.ERROR}.get(status, status)
 
 
-def _missing(host: str) -> DeeprigError:
+def _missing_error(host: str) -> DeeprigError:
     return DeeprigError(
         "the benchmarks are not installed on this rig",
         advice=f"Bring them: fab provision -H {host} --tags pytorch,agent,validation",

@@ -65,7 +65,7 @@ class FleetCall(Call):
         return context
 
 
-def _listed(parameter: inspect.Parameter) -> inspect.Parameter:
+def _as_list_parameter(parameter: inspect.Parameter) -> inspect.Parameter:
     """Invoke takes a repeatable flag as a list."""
     return parameter.replace(default=[]) if parameter.default == () else parameter
 
@@ -81,7 +81,7 @@ def fleet_task(
 
     def decorate(body: Callable[..., None]) -> FleetTask:
         own_parameters = [
-            _listed(parameter)
+            _as_list_parameter(parameter)
             for parameter in list(inspect.signature(body).parameters.values())[2:]
         ]
         shared = [

@@ -64,14 +64,14 @@ def take_survey(connection: RigConnection, password: str | None) -> Iterator[Sur
         _add_scripts(shell, tree)
         yield Survey(
             name=str(connection.original_host),
-            facts=_facts(tree),
+            facts=_read_facts(tree),
             base=clean_texts(system.distribution(tree)),
             tree=tree,
             as_root=as_root,
         )
 
 
-def _facts(tree: Snapshot) -> RigFacts:
+def _read_facts(tree: Snapshot) -> RigFacts:
     """Return the rig's facts, by the rig's own code over files that it may have forged."""
     try:
         packages = dpkg.Database(tree.text("/var/lib/dpkg/status"))

@@ -166,7 +166,7 @@ def _task(
     key, module = _module_of(entry)
     if module == "import_tasks":
         check_keywords(entry, IMPORTED_TASKS, "an import", extra=frozenset((key,)))
-        yield from _imported(entry, key, path, scope, importing)
+        yield from _read_imported(entry, key, path, scope, importing)
         return
     check_keywords(entry, TASK, "a task", extra=frozenset((key,)))
     control = _mapping(entry, "loop_control")
@@ -193,7 +193,7 @@ def _task(
     )
 
 
-def _imported(
+def _read_imported(
     entry: YamlMapping, key: str, path: Path, scope: Scope, importing: tuple[Path, ...]
 ) -> Iterator[Task]:
     given = entry[key]

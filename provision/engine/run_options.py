@@ -55,7 +55,7 @@ def extra_variables(given: Iterable[str]) -> dict[str, Any]:
         elif text.lstrip().startswith("{"):
             content = yaml_source.parse_yaml(text, COMMAND_LINE)
         else:
-            variables.update(_pairs(text))
+            variables.update(_parse_pairs(text))
             continue
         if content is not None and not isinstance(content, YamlMapping):
             raise SourceError(f"-e {text}: it must be a mapping of variables")
@@ -63,7 +63,7 @@ def extra_variables(given: Iterable[str]) -> dict[str, Any]:
     return variables
 
 
-def _pairs(text: str) -> dict[str, YamlText]:
+def _parse_pairs(text: str) -> dict[str, YamlText]:
     """`a=1 b="two words"`, as Ansible reads it: blanks part the pairs, but for those in quotes."""
     lexer = shlex.shlex(text, posix=True, punctuation_chars=False)
     lexer.whitespace_split, lexer.commenters, lexer.escape = True, "", ""

@@ -174,14 +174,14 @@ def card(name: str, table: Mapping[str, Card]) -> Card:
     """Return a GPU by its name ("RTX 3090", "GeForce RTX 3090", "3090") or device id. Raises
     DeeprigError.
     """
-    wanted = _plain(name)
+    wanted = _plain_name(name)
     for device, candidate in table.items():
-        if wanted in (device, _plain(candidate.name)):
+        if wanted in (device, _plain_name(candidate.name)):
             return candidate
     numbered = [
         candidate
         for candidate in table.values()
-        if wanted == re.sub("^[gr]tx", "", _plain(candidate.name))
+        if wanted == re.sub("^[gr]tx", "", _plain_name(candidate.name))
     ]
     if len({candidate.name for candidate in numbered}) == 1:
         return numbered[0]
@@ -193,19 +193,21 @@ def card(name: str, table: Mapping[str, Card]) -> Card:
     # Without the brand that most of them share, and that few people type.
     names = {candidate.name.removeprefix("GeForce ") for candidate in table.values()}
     raise typed_rows.unknown_name_error(
-        "GPU", name, {short_name for short_name in names if wanted in _parts(short_name)} or names
+        "GPU",
+        name,
+        {short_name for short_name in names if wanted in _abbreviations(short_name)} or names,
     )
 
 
-def _parts(name: str) -> set[str]:
+def _abbreviations(name: str) -> set[str]:
     """Return the abbreviations of a name: some of its words, in order.
 
-    >>> sorted(_parts("GTX 1060 6GB"))
+    >>> sorted(_abbreviations("GTX 1060 6GB"))
     ['1060', '10606gb', '6gb', 'gtx', 'gtx1060', 'gtx10606gb']
     """
     words = name.split()
     ends = range(len(words) + 1)
-    return {_plain("".join(words[start:end])) for start in ends for end in ends[start + 1 :]}
+    return {_plain_name("".join(words[start:end])) for start in ends for end in ends[start + 1 :]}
 
 
 def cards_named(text: str, table: Mapping[str, Card]) -> list[Card]:
@@ -227,6 +229,6 @@ def cards_named(text: str, table: Mapping[str, Card]) -> list[Card]:
     return result
 
 
-def _plain(name: str) -> str:
+def _plain_name(name: str) -> str:
     """Return a name without its maker and brand, in one case."""
     return re.sub(r"\b(nvidia|geforce)\b|\s+", "", name.lower())

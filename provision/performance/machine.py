@@ -117,7 +117,7 @@ def from_words(
         generation = processor.generation if processor else 3
         gpu_links = [Link(generation, 16)] * len(named)
     if len(gpu_links) != len(named):
-        raise _count(len(gpu_links), len(named))
+        raise _link_count_error(len(gpu_links), len(named))
     return Machine(
         name="",
         cards=tuple(named),
@@ -169,7 +169,7 @@ def with_cards(rig: Machine, named: Sequence[Card], own_links: Sequence[Link] | 
     """Return a rig with other GPUs, on these links or its own. Raises DeeprigError."""
     others = rig.links if own_links is None else own_links
     if len(others) != len(named):
-        raise _count(len(others), len(named))
+        raise _link_count_error(len(others), len(named))
     return replace(
         rig, cards=tuple(named), links=_trained_links(others, named), ports=(), measured=None
     )
@@ -184,7 +184,7 @@ def with_hardware(
 ) -> Machine:
     """Return a rig with other links, board or processor. Raises DeeprigError."""
     if others is not None and len(others) != len(rig.cards):
-        raise _count(len(others), len(rig.cards))
+        raise _link_count_error(len(others), len(rig.cards))
     return replace(
         rig,
         links=_trained_links(others, rig.cards) if others is not None else rig.links,
@@ -215,7 +215,7 @@ def _trained_links(own_links: Sequence[Link], named: Sequence[Card]) -> tuple[Li
     )
 
 
-def _count(links_told: int, gpus: int) -> DeeprigError:
+def _link_count_error(links_told: int, gpus: int) -> DeeprigError:
     return DeeprigError(
         f"{links_told} links for {gpus} GPUs",
         advice='Name one for each GPU, in their order: --links "gen2x1,gen2x1,gen3x16".',
@@ -235,14 +235,14 @@ def path_link(gpu: Gpu, gpus: Sequence[Gpu], widths: Widths) -> Link:
         )
     width = gpu["path_width" if widths == "current_width" else "path_max_width"]
     passage = Passage(gpu["address"], width or gpu["path_width"], gpu["path_speed_max_gts"] * 1e9)
-    ways = {other["address"]: _way(other, widths) for other in gpus}
+    ways = {other["address"]: _passages(other, widths) for other in gpus}
     place = sharing.find_bottlenecks({gpu["address"]: passage}, ways)[gpu["address"]]
     assert place.width is not None  # what is not known is never the tightest
     assert place.speed is not None
     return Link(generation(place.speed), place.width, place.sharers)
 
 
-def _way(gpu: Gpu, widths: Widths) -> list[Passage]:
+def _passages(gpu: Gpu, widths: Widths) -> list[Passage]:
     """Return the devices on a GPU's way. Speeds are in transfers per second there."""
     return [
         Passage(

@@ -175,8 +175,8 @@ def _platform(rig: Machine) -> Iterator[Recommendation]:
         (cpu, split)
         for least in (8, 4)
         for cpu in cpus.cpus()
-        if _for_gpus(cpu.lanes)
-        for split in (_shared(slots, count, least) for slots in cpu.splits)
+        if _is_no_desktop(cpu.lanes)
+        for split in (_divide_slots(slots, count, least) for slots in cpu.splits)
         if split
     )
     for cpu, split in ways:
@@ -207,18 +207,20 @@ def _boards_of(socket: str) -> str:
     return f". Boards of that socket in boards.yml: {', '.join(names)}" if names else ""
 
 
-def _shared(slots: Sequence[int], count: int, least: int) -> tuple[int, ...]:
+def _divide_slots(slots: Sequence[int], count: int, least: int) -> tuple[int, ...]:
     """Slots for so many GPUs: one each, or divided alike; none where that is less than `least`.
 
-    >>> _shared((16, 8, 16, 8), 3, 8), _shared((16, 16, 8), 4, 8), _shared((16, 16, 8), 6, 4)
-    ((16, 8, 16), (8, 8, 8, 8), (4, 4, 4, 4, 4, 4))
+    >>> _divide_slots((16, 8, 16, 8), 3, 8)
+    (16, 8, 16)
+    >>> _divide_slots((16, 16, 8), 4, 8), _divide_slots((16, 16, 8), 6, 4)
+    ((8, 8, 8, 8), (4, 4, 4, 4, 4, 4))
     """
     if len(slots) >= count and min(slots[:count]) >= least:
         return tuple(slots[:count])
     return (least,) * count if sum(slot // least for slot in slots) >= count else ()
 
 
-def _for_gpus(lanes: int) -> bool:
+def _is_no_desktop(lanes: int) -> bool:
     return lanes >= 40  # fewer lanes are a desktop's, whose boards have no third wide slot
 
 

@@ -80,7 +80,7 @@ class Sessions:
         threading.Thread(target=connect, daemon=True).start()
         self._early = early
 
-    def _connected(self) -> Transport:
+    def _get_connection(self) -> Transport:
         early, self._early = self._early, None
         if early is not None:
             try:
@@ -92,7 +92,7 @@ class Sessions:
     def get(self, become_user: str | None) -> WorkerSession:
         """Return the session of a user; None is the one who logged in."""
         if self._connection is None:
-            self._connection = self._connected()
+            self._connection = self._get_connection()
         if become_user == self._connection.user:
             become_user = None  # one worker is enough, and two would wait for one lock
         if become_user not in self._open:
@@ -136,7 +136,7 @@ class Sessions:
         """End all workers, and give away the connection, which stays open: the caller closes it."""
         self._end_workers()
         connection, self._connection = self._connection, None
-        return self._connected() if connection is None else connection
+        return self._get_connection() if connection is None else connection
 
     def _end_workers(self) -> None:
         self._closed_frames = self.frames

@@ -74,16 +74,18 @@ def load(path: Path) -> ValidationReport:
 
 def compare(before: Sequence[ValidationReport], now: ValidationReport) -> list[MetricChange]:
     """Return the changes since the earlier reports; of statuses, the last report's counts."""
-    changes = list(_statuses(before[-1], now))
-    old = [_values(document) for document in before]
-    new = _values(now)
+    changes = list(_compare_statuses(before[-1], now))
+    old = [_rows_with_values(document) for document in before]
+    new = _rows_with_values(now)
     for key in sorted(old[-1].keys() | new.keys()):
         if key not in new:
-            changes.append(MetricChange(*key, "gone", _shown(old[-1][key]), "not measured"))
+            changes.append(MetricChange(*key, "gone", _format_value(old[-1][key]), "not measured"))
         elif key not in old[-1]:
-            changes.append(MetricChange(*key, "new", "not measured", _shown(new[key])))
+            changes.append(MetricChange(*key, "new", "not measured", _format_value(new[key])))
         else:
-            changes.append(_change(key, [values[key] for values in old if key in values], new[key]))
+            changes.append(
+                _compare_rows(key, [values[key] for values in old if key in values], new[key])
+            )
     return changes
 
 
@@ -98,22 +100,24 @@ def describe_unjudged(changes: Sequence[MetricChange]) -> str:
     )
 
 
-def _change(key: tuple[str, str], before: Sequence[ReportRow], now: ReportRow) -> MetricChange:
+def _compare_rows(
+    key: tuple[str, str], before: Sequence[ReportRow], now: ReportRow
+) -> MetricChange:
     earlier = [float(row["value"]) for row in before]
     was, value = statistics.median(earlier), float(now["value"])
     noise = _noise(earlier, before, now)
     direction: Direction = "same"
     if noise is None:
         pass  # any difference may be chance
-    elif value < was - SIGMAS * noise and _apart(now, before):
+    elif value < was - SIGMAS * noise and _are_apart(now, before):
         direction = "worse"
-    elif value > was + SIGMAS * noise and _apart(before[-1], [now]):
+    elif value > was + SIGMAS * noise and _are_apart(before[-1], [now]):
         direction = "better"
     return MetricChange(
         *key,
         direction,
-        _shown({**now, "value": was}),
-        _shown(now),
+        _format_value({**now, "value": was}),
+        _format_value(now),
         (value - was) / was if was else 0.0,
         None if noise is None else noise / was if was else 0.0,
     )
@@ -154,14 +158,14 @@ def _sigma(repeats: Sequence[float]) -> float | None:
     return MAD_TO_SIGMA * statistics.median(abs(repeat - middle) for repeat in repeats)
 
 
-def _apart(low: ReportRow, high: Sequence[ReportRow]) -> bool:
+def _are_apart(low: ReportRow, high: Sequence[ReportRow]) -> bool:
     """Return whether every single run of one lies below every one of the others."""
     above: list[float] = [value for row in high for value in row.get("repeats") or [row["value"]]]
     below: list[float] = low.get("repeats") or [low["value"]]
     return max(below) < min(above)
 
 
-def _values(document: ValidationReport) -> dict[tuple[str, str], ReportRow]:
+def _rows_with_values(document: ValidationReport) -> dict[tuple[str, str], ReportRow]:
     """Rows with a number, by the check's title and the row's subject."""
     return {
         (check["title"], row["subject"]): row
@@ -171,7 +175,7 @@ def _values(document: ValidationReport) -> dict[tuple[str, str], ReportRow]:
     }
 
 
-def _statuses(before: ValidationReport, now: ValidationReport) -> Iterator[MetricChange]:
+def _compare_statuses(before: ValidationReport, now: ValidationReport) -> Iterator[MetricChange]:
     """Checks whose status differs."""
     old = {check["check"]: check["status"] for check in before["checks"]}
     for check in now["checks"]:
@@ -182,7 +186,7 @@ def _statuses(before: ValidationReport, now: ValidationReport) -> Iterator[Metri
         yield MetricChange(check["title"], "status", "worse" if worse else "better", was, status)
 
 
-def _shown(row: ReportRow) -> str:
+def _format_value(row: ReportRow) -> str:
     """Return a value with its unit."""
     value, unit = float(row["value"]), row.get("unit", "")
     if unit == "B/s":

@@ -91,7 +91,7 @@ class SuiteRun:
         if unreachable is not None:
             raise UnreachableError(unreachable["message"], advice=unreachable["advice"])
         if report is None:
-            raise self._broken()
+            raise self._failure()
         if report.get("bench") is not None:
             check_bench(report["bench"])
         return report
@@ -136,7 +136,7 @@ class SuiteRun:
             *(("-k", wanted.select) if wanted.select else ()),
         ]
 
-    def _broken(self) -> DeeprigError:
+    def _failure(self) -> DeeprigError:
         assert self._process is not None
         lines = self.log.read_text(errors="replace").strip().splitlines()
         last_line = lines[-1] if lines else "it printed nothing"

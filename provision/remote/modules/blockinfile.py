@@ -71,7 +71,7 @@ def with_block(lines: list[bytes], text: bytes, args: dict[str, Any]) -> list[by
         body = args["block"].encode()
         block = [begin, *(body if body.endswith(b"\n") else body + b"\n").splitlines(True), end]
     if begin in lines and end in lines:
-        marks = sorted(_last(lines, mark) for mark in (begin, end))
+        marks = sorted(_find_last(lines, mark) for mark in (begin, end))
         at = marks[0]
         lines = lines[:at] + lines[marks[1] + 1 :]
     else:
@@ -86,7 +86,7 @@ def with_block(lines: list[bytes], text: bytes, args: dict[str, Any]) -> list[by
     return lines[:at] + block + lines[at:]
 
 
-def _last(lines: list[bytes], line: bytes) -> int:
+def _find_last(lines: list[bytes], line: bytes) -> int:
     return len(lines) - 1 - lines[::-1].index(line)
 
 

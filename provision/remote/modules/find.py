@@ -126,7 +126,7 @@ def describe(
 ) -> dict[str, Any] | None:
     """Return a path's entry in `files`, or None where it does not match."""
     name = os.path.basename(path)
-    if (name.startswith(".") and not args["hidden"]) or not _named(name, args):
+    if (name.startswith(".") and not args["hidden"]) or not _has_wanted_name(name, args):
         return None
     info = place.info
     assert info is not None
@@ -135,11 +135,13 @@ def describe(
     if args["file_type"] != "any" and not kinds[args["file_type"]](mode):
         return None
     since = time.time() - getattr(info, f"st_{args['age_stamp']}")
-    if not _beyond(since, age):
+    if not _is_beyond(since, age):
         return None
     entry: dict[str, Any] = {"path": path, "mode": format(stat.S_IMODE(mode), "04o")}
     try:
-        if stat.S_ISREG(mode) and not (_beyond(info.st_size, size) and _contains(place, args)):
+        if stat.S_ISREG(mode) and not (
+            _is_beyond(info.st_size, size) and _has_wanted_content(place, args)
+        ):
             return None
         if args["get_checksum"] and stat.S_ISREG(mode):
             entry["checksum"] = checksum_of_place(place, args["checksum_algorithm"])
@@ -165,14 +167,14 @@ def parse_amount(text: str | None, units: dict[str, int], option: str) -> float 
     return int(match.group(1)) * units[match.group(2) or next(iter(units))]
 
 
-def _beyond(value: float, limit: float | None) -> bool:
+def _is_beyond(value: float, limit: float | None) -> bool:
     """At least the limit, or, where it is negative, at most."""
     if limit is None:
         return True
     return value >= limit if limit >= 0 else value <= -limit
 
 
-def _named(name: str, args: dict[str, Any]) -> bool:
+def _has_wanted_name(name: str, args: dict[str, Any]) -> bool:
     def matches(pattern: str) -> bool:
         if args["use_regex"]:
             return bool(re.match(pattern, name))
@@ -182,7 +184,7 @@ def _named(name: str, args: dict[str, Any]) -> bool:
     return any(map(matches, patterns)) and not any(map(matches, args["excludes"]))
 
 
-def _contains(place: Place, args: dict[str, Any]) -> bool:
+def _has_wanted_content(place: Place, args: dict[str, Any]) -> bool:
     if args["contains"] is None:
         return True
     wanted = re.compile(args["contains"])

@@ -55,7 +55,7 @@ def run(args: dict[str, Any], host: Host) -> Result:
         raise ModuleFailure("pip needs name, requirements or virtualenv")
     if args["virtualenv"] and args["executable"]:
         raise ModuleFailure("virtualenv and executable exclude each other")
-    names = _names(args)
+    names = _requirements(args)
     shown = ("name", "requirements", "version", "state", "virtualenv")
     result: Result = {"changed": False, **{key: args[key] for key in shown if args[key]}}
     environment = args["virtualenv"] and os.path.expanduser(args["virtualenv"])
@@ -274,7 +274,7 @@ def _predict(
     return {**result, "changed": True}
 
 
-def _names(args: dict[str, Any]) -> list[str]:
+def _requirements(args: dict[str, Any]) -> list[str]:
     """Return the requirements; a comma may separate two, or two clauses of one."""
     names: list[str] = []
     for text in args["name"] or []:

@@ -66,12 +66,14 @@ def _in_file(path: str, expression: str | None, result: Result) -> bool:
     if not expression:
         return os.path.exists(path)
     content = read_bytes(path, reading=True)
-    return content is not None and _search(expression, content.decode("utf-8", "replace"), result)
+    return content is not None and _search_text(
+        expression, content.decode("utf-8", "replace"), result
+    )
 
 
 def _in_answer(peer: socket.socket, args: dict[str, Any], result: Result) -> bool:
     text = ""
-    while not _search(args["search_regex"], text, result):
+    while not _search_text(args["search_regex"], text, result):
         piece = peer.recv(1024)
         if not piece:
             return False
@@ -79,7 +81,7 @@ def _in_answer(peer: socket.socket, args: dict[str, Any], result: Result) -> boo
     return True
 
 
-def _search(expression: str, text: str, result: Result) -> bool:
+def _search_text(expression: str, text: str, result: Result) -> bool:
     match = re.search(expression, text, re.MULTILINE)
     if match:
         result.update(match_groups=list(match.groups()), match_groupdict=match.groupdict())
