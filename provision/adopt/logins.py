@@ -22,7 +22,7 @@ from provision.templating.host_variables import render_variable
 
 MAIN = "/etc/ssh/sshd_config"
 RELOAD_SECONDS = 10.0
-OWN = "/etc/ssh/sshd_config.d/00-deeprig.conf"  # sshd keeps the first value that it reads
+SETTINGS_FILE = "/etc/ssh/sshd_config.d/00-deeprig.conf"  # sshd keeps the first value that it reads
 KEPT = f"{MAIN}.before-deeprig"
 # The older name of KbdInteractiveAuthentication, which every sshd knows.
 CLOSED = "PasswordAuthentication no\\nChallengeResponseAuthentication no\\n"
@@ -31,7 +31,7 @@ RELOAD = "systemctl reload ssh 2>/dev/null || systemctl reload sshd"
 CLOSE = f"""
 set -e
 if grep -Eiq '^[[:space:]]*Include[[:space:]]+"?/etc/ssh/sshd_config[.]d/' {MAIN}; then
-  printf '{CLOSED}' > {OWN}
+  printf '{CLOSED}' > {SETTINGS_FILE}
 else
   [ -e {KEPT} ] || cp -p {MAIN} {KEPT}
   {{ printf '{CLOSED}'; cat {KEPT}; }} > {MAIN}
@@ -39,7 +39,7 @@ fi
 $(command -v sshd || echo /usr/sbin/sshd) -t
 {RELOAD}
 """
-OPEN = f"rm -f {OWN}; [ ! -e {KEPT} ] || mv {KEPT} {MAIN}; {RELOAD}"
+OPEN = f"rm -f {SETTINGS_FILE}; [ ! -e {KEPT} ] || mv {KEPT} {MAIN}; {RELOAD}"
 
 
 def offered_methods(host: Host) -> list[str]:

@@ -21,7 +21,7 @@ from provision.templating.host_variables import render_variable
 FILE = "rigs.yml"
 SECRET = "secret.yml"
 COMMENT_WIDTH = 90
-TOLD = ("system", "board", "CPU", "memory", "GPUs")
+COMMENT_LABELS = ("system", "board", "CPU", "memory", "GPUs")
 
 
 def file_of(inventory: Inventory, path: str, name: str = "") -> Path:
@@ -103,7 +103,7 @@ def variables(host: Host, look: Survey, key: OperatorKey, host_key: str) -> dict
 def comment(look: Survey, day: date) -> str:
     """Return a comment that describes the rig at the time of its adoption."""
     rows = dict(describe_rig(look))
-    facts = [rows[label].split("\n(by ")[0].replace("\n", ", ") for label in TOLD]
+    facts = [rows[label].split("\n(by ")[0].replace("\n", ", ") for label in COMMENT_LABELS]
     words = f"Adopted on {day.isoformat()}: {facts[0]}. {'. '.join(facts[1:])}."
     return textwrap.fill(words, COMMENT_WIDTH)
 

@@ -71,8 +71,8 @@ def show_checklists(context: FleetContext, flags: Flags, wish: ChecklistOptions)
         if status := _show({"": checklist.make_checklist(described, given)}, flags, wish):
             raise Exit(code=status)
         return
-    told_only = {"board": wish.board, "cpu": wish.cpu, "gpus": wish.gpus, "psus": wish.psus}
-    if given_too := [f"--{name}" for name, value in told_only.items() if value]:
+    rig_flags = {"board": wish.board, "cpu": wish.cpu, "gpus": wish.gpus, "psus": wish.psus}
+    if given_too := [f"--{name}" for name, value in rig_flags.items() if value]:
         raise SourceError(
             f"{', '.join(given_too)}: -H names a rig, which is looked at",
             advice="Use one of the two. A rig's power supplies are set in the inventory: "
@@ -95,7 +95,7 @@ def show_checklists(context: FleetContext, flags: Flags, wish: ChecklistOptions)
     made: dict[str, Checklist | DeeprigError] = {
         name: case
         if isinstance(case, DeeprigError)
-        else attempt(_remembered, case, inventory, name, given, wish.ask)
+        else attempt(_make_remembered, case, inventory, name, given, wish.ask)
         for name, case in cases_by_host.items()
     }
     if status := _show(made, flags, wish):
@@ -148,7 +148,7 @@ def agent_paths(text: str) -> list[AgentPath] | None:
     return document["pcie"]["paths"]
 
 
-def _remembered(
+def _make_remembered(
     case: RigConfiguration, inventory: Inventory, name: str, given: dict[str, bool], again: bool
 ) -> Checklist:
     path = answer_file.file_of(inventory, name)

@@ -40,7 +40,7 @@ def read_row(
         if field.name not in fields:
             raise SourceError(f"'{field.name}' is missing", _at(fields, field.name))
         at = _at(fields, field.name)
-        values[field.name] = _typed(hints[field.name], fields[field.name], field.name, at)
+        values[field.name] = _convert(hints[field.name], fields[field.name], field.name, at)
     return kind(**values)
 
 
@@ -60,7 +60,7 @@ def _type_hints(kind: type[Any]) -> dict[str, Any]:
     return get_type_hints(kind)
 
 
-def _typed(hint: Any, value: Any, name: str, at: Position | None) -> Any:
+def _convert(hint: Any, value: Any, name: str, at: Position | None) -> Any:
     """Return a value with its field's type: nested rows, lists as tuples, floats."""
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
         return read_row(hint, value, at)
@@ -69,7 +69,7 @@ def _typed(hint: Any, value: Any, name: str, at: Position | None) -> Any:
             raise SourceError(f"'{name}' should be a list, not {value!r}", at)
         inner = get_args(hint)[0]
         return tuple(
-            _typed(inner, item, name, item_position or at)
+            _convert(inner, item, name, item_position or at)
             for item, item_position in zip(value, _items_at(value), strict=True)
         )
     if get_origin(hint) is Literal:

@@ -64,13 +64,13 @@ class Machine:
         """The generation that every GPU can."""
         return min((card.generation for card in self.cards if card.generation), default=6)
 
-    def at(self, others: Sequence[Link]) -> Machine:
+    def with_links(self, others: Sequence[Link]) -> Machine:
         """Return the same rig with other links, as far as its cards can use them."""
         return replace(self, links=_trained_links(others, self.cards))
 
     def uniform(self, generation: int, width: int) -> Machine:
         """Return the same rig with every GPU on such a link, shared with no other."""
-        return self.at([Link(generation, width)] * len(self.cards))
+        return self.with_links([Link(generation, width)] * len(self.cards))
 
     def best(self, count: int) -> list[int]:
         """Return the `count` GPUs to use, in the rig's order: most memory, speed, then link.
@@ -215,9 +215,9 @@ def _trained_links(own_links: Sequence[Link], named: Sequence[Card]) -> tuple[Li
     )
 
 
-def _link_count_error(links_told: int, gpus: int) -> DeeprigError:
+def _link_count_error(links_given: int, gpus: int) -> DeeprigError:
     return DeeprigError(
-        f"{links_told} links for {gpus} GPUs",
+        f"{links_given} links for {gpus} GPUs",
         advice='Name one for each GPU, in their order: --links "gen2x1,gen2x1,gen3x16".',
     )
 

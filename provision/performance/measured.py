@@ -138,12 +138,12 @@ def parse(content: str, origin: str) -> Measurements:
     try:
         check_type(document["finished_at"], Moment, "benchmark's time")
         # Not checked: what is of another type is caught below.
-        return _measured(cast(MeasuredDocument, document), origin)
+        return _read_figures(cast(MeasuredDocument, document), origin)
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         raise DeeprigError(f"{origin} is broken: {error!r}", advice=RERUN) from None
 
 
-def _measured(document: MeasuredDocument, origin: str) -> Measurements:
+def _read_figures(document: MeasuredDocument, origin: str) -> Measurements:
     notes: list[str] = []
     network = None
     if document["backend"] == "nccl":

@@ -107,7 +107,7 @@ def _risers(rig: Machine) -> Iterator[Recommendation]:
         "riser",
         f"A riser of as many lanes as the slot has: {which}",
         "the ports above them can be wider than the links are (`fab facts --json`)",
-        rig.at(links),
+        rig.with_links(links),
     )
 
 
@@ -129,7 +129,7 @@ def _split(rig: Machine) -> Iterator[Recommendation]:
         "bifurcation",
         f"Split the processor's slot{if_it_can}: every GPU on {link}, by a riser of as many lanes",
         how,
-        rig.at(links),
+        rig.with_links(links),
     )
 
 
@@ -192,7 +192,7 @@ def _platform(rig: Machine) -> Iterator[Recommendation]:
             f"Another board: {cpu.socket} gives Gen{generation} {widths}",
             f"{cpu.memory} memory; the first row of inventory/hardware/cpus.yml that does"
             + _boards_of(cpu.socket),
-            replace(rig.at(links), cpu=cpu),
+            replace(rig.with_links(links), cpu=cpu),
         )
         return
 

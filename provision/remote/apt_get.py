@@ -99,7 +99,7 @@ def finish_interrupted(host: Host) -> None:
 
 def _torn_packages(host: Host) -> list[str]:
     packages = dpkg.database(host)
-    every = (package for name in packages.names() for package in packages.every(name))
+    every = (package for name in packages.names() for package in packages.find_all(name))
     return [package.name for package in every if package.is_torn]
 
 

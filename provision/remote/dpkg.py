@@ -70,7 +70,7 @@ class Database:
         """Return every name in the database, whatever the package's state."""
         return list(self._stanzas)
 
-    def every(self, name: str) -> list[Package]:
+    def find_all(self, name: str) -> list[Package]:
         """Return the packages of this name, one per architecture; `name:arch` picks one."""
         name, _, architecture = name.partition(":")
         packages = [_package(stanza) for stanza in self._stanzas.get(name, ())]
@@ -82,10 +82,10 @@ class Database:
 
     def find(self, name: str) -> Package | None:
         """Return the package of this name that is most there, or None."""
-        packages = self.every(name)
+        packages = self.find_all(name)
         return max(packages, key=lambda package: (package.installed, package.present), default=None)
 
-    def installed(self, name: str) -> Package | None:
+    def find_installed(self, name: str) -> Package | None:
         """Return the package if it is installed and configured."""
         package = self.find(name)
         return package if package and package.installed else None
@@ -93,14 +93,14 @@ class Database:
     def matching(self, pattern: str) -> Iterator[Package]:
         """Packages whose names match a shell pattern."""
         for name in fnmatch.filter(self._stanzas, pattern):
-            yield from self.every(name)
+            yield from self.find_all(name)
 
     def providers(self, virtual: str) -> list[str]:
         """Return the installed packages that provide a name."""
         if self._providers is None:
             self._providers = {}
             for name in self._stanzas:
-                for package in self.every(name):
+                for package in self.find_all(name):
                     for provided in package.provides if package.installed else ():
                         self._providers.setdefault(provided, []).append(name)
         return self._providers.get(virtual, [])

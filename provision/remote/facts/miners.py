@@ -87,7 +87,7 @@ class Marks:
     files: tuple[str, ...] = ()
     arguments: re.Pattern[str] = re.compile(r"(?!)")
 
-    def named(self, text: str) -> list[str]:
+    def find_names(self, text: str) -> list[str]:
         """Return the miners, folders and files that a command line or script names."""
         words = set(WORD.findall(text)) - AMBIGUOUS_WORDS
         names = {word for word in words if self.is_miner(word)}
@@ -100,7 +100,7 @@ class Marks:
         name = program.lower()
         return (name[: -len(".exe")] if name.endswith(".exe") else name) in self.programs
 
-    def within(self, path: str) -> bool:
+    def holds(self, path: str) -> bool:
         """Return whether a file belongs to the rig's mining system."""
         return any(path == place or path.startswith(f"{place}/") for place in self.folders)
 
@@ -200,8 +200,8 @@ def _units(tree: Tree, marks: Marks) -> Iterator[Evidence]:
         stem = name[: -len(".service")]
         commands = [_without_arguments(text) for text in unit_commands(tree, path)]
         runs = [run for text in commands for run in (text, *_scripts(tree, text))]
-        linked = marks.within(tree.target(path))
-        if not (linked or marks.is_miner(stem) or any(marks.named(text) for text in runs)):
+        linked = marks.holds(tree.target(path))
+        if not (linked or marks.is_miner(stem) or any(marks.find_names(text) for text in runs)):
             continue
         resets = any(RESETS.search(text) for text in runs)
         yield unit_entry(name, path, "watchdog" if resets else "unit")
@@ -244,11 +244,11 @@ def _lines(tree: Tree, marks: Marks, kind: str, files: Iterable[str]) -> Iterato
     """Yield each line that names a miner, or a script that does."""
     for path in files:
         text = "\n".join(_commands(tree, path))
-        for name in marks.named(text):
+        for name in marks.find_names(text):
             yield entry(kind, name, path)
         for script in sorted(set(PATH.findall(text))):
-            bodies = () if marks.named(script) else _scripts(tree, script)
-            if any(marks.named(body) for body in bodies):
+            bodies = () if marks.find_names(script) else _scripts(tree, script)
+            if any(marks.find_names(body) for body in bodies):
                 yield entry(kind, script, path)
 
 
@@ -272,7 +272,7 @@ def _mines(process: Process, marks: Marks) -> str:
     for name in process.names:
         if marks.is_miner(name):
             return name
-    if any(marks.within(path) for path in process.files):
+    if any(marks.holds(path) for path in process.files):
         return os.path.basename(process.script) if process.script else process.names[0]
     if marks.arguments.search(" ".join(process.words)):
         return process.names[0]

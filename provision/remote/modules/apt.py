@@ -118,7 +118,7 @@ def _install(specs: list[Spec], args: dict[str, Any], host: Host, result: Result
     packages = dpkg.database(host)
     needed = []
     for spec in specs:
-        present = packages.installed(spec.name)
+        present = packages.find_installed(spec.name)
         if not present:
             needed += [] if args["only_upgrade"] else [spec]
         elif args["state"] == "latest" or not spec.satisfied_by(present.version):
@@ -133,7 +133,7 @@ def _install(specs: list[Spec], args: dict[str, Any], host: Host, result: Result
 def _confirm(specs: list[Spec], host: Host) -> None:
     """apt-get takes the newest for `>=`, which may still be too old."""
     for spec in specs:
-        present = dpkg.database(host).installed(spec.name)
+        present = dpkg.database(host).find_installed(spec.name)
         if present and not spec.satisfied_by(present.version):
             raise ModuleFailure(
                 f"{spec.name} {spec.operator} {spec.version} is wanted, and the repositories have "
@@ -146,7 +146,9 @@ def _remove(wanted: list[str], args: dict[str, Any], host: Host, result: Result)
     names = []
     for text in wanted:
         name = text.partition("=")[0].partition(">")[0]
-        candidates = packages.matching(name) if re.search(r"[*?\[]", name) else packages.every(name)
+        candidates = (
+            packages.matching(name) if re.search(r"[*?\[]", name) else packages.find_all(name)
+        )
         for package in candidates:
             left = args["purge"] and package.state == "config-files"
             if package.present or left:
@@ -174,7 +176,7 @@ def _install_archive(args: dict[str, Any], host: Host, result: Result) -> None:
             ["dpkg-deb", "-f", path, "Package", "Version"], f"reading the package {path}"
         ).stdout
         control = dict(re.findall(r"^(\w+): (.*)$", fields, re.MULTILINE))
-        present = dpkg.database(host).installed(control["Package"])
+        present = dpkg.database(host).find_installed(control["Package"])
         order = dpkg.compare(present.version, control["Version"]) if present else -1
         if order < 0 or (order > 0 and args["allow_downgrade"]):
             archive = os.path.abspath(path)
@@ -275,7 +277,7 @@ def _versions(host: Host) -> dict[str, str]:
     return {
         f"{package.name}:{package.architecture}" if len(same) > 1 else name: package.version
         for name in packages.names()
-        for same in [packages.every(name)]
+        for same in [packages.find_all(name)]
         for package in same
         if package.present
     }

@@ -19,7 +19,7 @@ def run(args: dict[str, Any], host: Host) -> Result:
     packages = dpkg.database(host)
     facts: dict[str, list[dict[str, str]]] = {}
     for name in packages.names():
-        for package in packages.every(name):
+        for package in packages.find_all(name):
             if package.installed:
                 entry = {
                     "name": name,

@@ -31,7 +31,7 @@ OPTIONS = {
 }
 
 ROOT = "/"
-OWN = "deeprig"
+RIG_FACTS = "deeprig"
 
 
 def run(args: dict[str, Any], host: Host) -> Result:
@@ -46,7 +46,7 @@ def run(args: dict[str, Any], host: Host) -> Result:
         if subset in chosen:
             facts.update(gather(tree, addresses))
     if "local" in chosen:
-        rig_facts = {OWN: rig(tree, dpkg.database(host), addresses)}
+        rig_facts = {RIG_FACTS: rig(tree, dpkg.database(host), addresses)}
         facts["local"] = {**local_facts(host, args["fact_path"]), **rig_facts}
     patterns = args["filter"]
     named = {f"ansible_{name}": value for name, value in facts.items()}
@@ -94,7 +94,7 @@ def local_facts(host: Host, folder: str) -> dict[str, Any]:
         return facts
     for name in names:
         stem, dot, ending = name.rpartition(".")
-        if not dot or ending != "fact" or stem == OWN:
+        if not dot or ending != "fact" or stem == RIG_FACTS:
             continue
         path = os.path.join(folder, name)
         if os.access(path, os.X_OK):

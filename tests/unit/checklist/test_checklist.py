@@ -227,7 +227,7 @@ def test_an_answer_is_kept_when_the_next_question_is_broken_off(
     monkeypatch.setattr("builtins.input", put)
     inventory = Inventory(tmp_path)
     with pytest.raises(KeyboardInterrupt):
-        command._remembered(case(), inventory, "rig", {"pads": True}, False)
+        command._make_remembered(case(), inventory, "rig", {"pads": True}, False)
     answers, seen = answer_file.load(answer_file.file_of(inventory, "rig"))
     assert len(answers) == 3
     assert answers["pads"] is True

@@ -43,7 +43,7 @@ def test_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     )
     host = Host()
     packages = dpkg.database(host)
-    assert packages.installed("mawk")
+    assert packages.find_installed("mawk")
     assert packages.providers("awk") == packages.providers("other") == ["mawk"]
     held, half, gone = (packages.find(name) for name in ("held", "half", "gone"))
     assert held
