@@ -238,7 +238,7 @@ def advise(
     """Predict what fits on a rig's GPUs, how fast, and whether its lanes are enough."""
     from provision.advise import command
 
-    command.advise(context, flags, command.wanted(locals()))
+    command.advise(context, flags, command.parse_options(locals()))
 
 
 namespace = Collection(

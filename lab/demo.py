@@ -17,6 +17,7 @@ from rich.table import Table
 from lab.errors import LabError
 from lab.report import console, say
 from lab.rigs import fleet
+from provision.boundary.facts import GatheredFacts
 from provision.discovery import summary
 from provision.discovery.gather import gather_facts
 from provision.errors import DeeprigError, describe
@@ -26,7 +27,7 @@ ROOT = Path(__file__).parents[1]
 RIG = "rig"
 
 
-def facts() -> dict[str, Any]:
+def facts() -> GatheredFacts:
     """All facts of the demo's rig."""
     (host,) = hosts.read_inventory(ROOT / "inventory").select([RIG])
     return gather_facts(host, Config())
@@ -54,7 +55,7 @@ def _operator() -> dict[str, Any]:
     return {"user": user.pw_uid, "group": user.pw_gid, "env": {**os.environ, **home}}
 
 
-def side_by_side(before: dict[str, Any], after: dict[str, Any]) -> Table:
+def side_by_side(before: GatheredFacts, after: GatheredFacts) -> Table:
     """Return both summaries in one table, with differences in bold."""
     models = summary.gpu_models()
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))

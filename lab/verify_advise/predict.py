@@ -109,7 +109,7 @@ def _ddp(
     network = known.network(ranks, megabits, paused=False)
     done = step_time.data_parallel(blocks, 1, ranks, network, 0.0, bucket, bucket)
     gradients = sum(sum(block.gradients) for block in blocks)
-    return Predicted(done.seconds, alone, traffic.sent(traffic.data(gradients, ranks)))
+    return Predicted(done.seconds, alone, traffic.sent_bytes(traffic.data(gradients, ranks)))
 
 
 def _fsdp(
@@ -150,7 +150,7 @@ def _pipeline(
     done = step_time.pipelined(parts, shape.microbatches, activations, network)
     quiet = step_time.pipelined(parts, shape.microbatches, 0.0, Network({ANY: FREE}))
     sent = traffic.pipeline(activations, ranks, shape.microbatches)
-    return Predicted(done.seconds, quiet.seconds, traffic.sent(sent))
+    return Predicted(done.seconds, quiet.seconds, traffic.sent_bytes(sent))
 
 
 def _tensor(
@@ -164,7 +164,7 @@ def _tensor(
     activations = float(BYTES * shape.tokens * shape.hidden)
     sent = traffic.tensor(activations, shape.layers, ranks, 1)
     done = step_time.serial(alone, sent, known.network(ranks, megabits, paused=True))
-    return Predicted(done.seconds, alone, traffic.sent(sent))
+    return Predicted(done.seconds, alone, traffic.sent_bytes(sent))
 
 
 def _moe(
@@ -183,7 +183,7 @@ def _moe(
     # One all-reduce of all shared gradients after the backward pass (agent.bench.workloads.moe).
     sent += [Transfer("gradients", "all_reduce", ranks, float(shared), 1)]
     done = step_time.serial(alone, sent, known.network(ranks, megabits, paused=True))
-    return Predicted(done.seconds, alone, traffic.sent(sent))
+    return Predicted(done.seconds, alone, traffic.sent_bytes(sent))
 
 
 def _volume(sent: Sequence[Transfer], known: Calibration) -> float:

@@ -15,7 +15,7 @@ from provision.adopt.operator_key import OperatorKey
 from provision.adopt.passwords import Replacement
 from provision.adopt.steps import AdoptionReport, Status
 from provision.discovery import known_passwords
-from provision.discovery.survey import Survey, described, take_survey
+from provision.discovery.survey import Survey, describe_rig, take_survey
 from provision.errors import DeeprigError, UnreachableError
 from provision.inventory.hosts import Host, Inventory
 from provision.ssh.connection import RigConnection
@@ -75,7 +75,7 @@ class Adoption:
 
     def run(self) -> None:
         """Adopt it. Raises DeeprigError; what was done until then is in the report."""
-        connection = RigConnection(self._by_what_is_known(), self.config, self.wish.accept_new)
+        connection = RigConnection(self._login_host(), self.config, self.wish.accept_new)
         try:
             connection.open()
             self.host_key = format_host_key(connection.transport.get_remote_server_key())
@@ -83,12 +83,14 @@ class Adoption:
             with take_survey(connection, self.sudo_password) as look:
                 self._refuse_workstation(look)
                 name = self._name(look)
-                found = None if look.as_root else self._other_sudo_password(connection, name)
-                if found is None:
+                sudo_password = (
+                    None if look.as_root else self._other_sudo_password(connection, name)
+                )
+                if sudo_password is None:
                     self._adopt(connection, look, name)
                     return
-            self.sudo_password = found
-            with take_survey(connection, found) as look:
+            self.sudo_password = sudo_password
+            with take_survey(connection, sudo_password) as look:
                 self._adopt(connection, look, name)
         finally:
             connection.close()
@@ -115,7 +117,7 @@ class Adoption:
 
     def _other_sudo_password(self, connection: RigConnection, name: str) -> str | None:
         """Return a password of an interrupted run, or a default password of the mining system."""
-        kept = records.kept_password(self.inventory, name, self.host_key)
+        kept = records.find_kept_password(self.inventory, name, self.host_key)
         candidates = [kept, *known_passwords.shipped_passwords(self._user)]
         for password in candidates:
             if password in (None, self.sudo_password):
@@ -128,10 +130,10 @@ class Adoption:
     def _user(self) -> str:
         return str(render_variable(self.host, "ansible_user", "ansible_ssh_user"))
 
-    def _by_what_is_known(self) -> Host:
+    def _login_host(self) -> Host:
         if self.password is None:
             return self.host
-        return logins.by_password(self.host, self.password)
+        return logins.with_password_only(self.host, self.password)
 
     def _tell_host_key(self, connection: RigConnection) -> None:
         key = connection.transport.get_remote_server_key()
@@ -149,29 +151,31 @@ class Adoption:
 
     def _name(self, look: Survey) -> str:
         """Return the rig's name: from --name, the inventory, or its host name."""
-        known = records.find_known_host(self.inventory, self.host, self.host_key)
-        if known and known.name in self.inventory.hosts:
-            self.report.name = known.name
-            if self.wish.name and self.wish.name != known.name:
+        known_host = records.find_known_host(self.inventory, self.host, self.host_key)
+        if known_host and known_host.name in self.inventory.hosts:
+            self.report.name = known_host.name
+            if self.wish.name and self.wish.name != known_host.name:
                 raise DeeprigError(
-                    f"the inventory knows this rig as '{known.name}'",
+                    f"the inventory knows this rig as '{known_host.name}'",
                     advice="Leave out --name, or rename it in the inventory first.",
                 )
-            return known.name
+            return known_host.name
         if self.wish.name and not NAME.fullmatch(self.wish.name):
             raise DeeprigError(
                 f"'{self.wish.name}' is not a valid host name",
                 advice="Letters, digits, and . _ - between them.",
             )
-        own = look.tree.line("/proc/sys/kernel/hostname")
-        name = self.wish.name or re.sub(r"[^a-z0-9-]+", "-", own.lower())[:63].strip("-") or "rig"
+        hostname = look.tree.line("/proc/sys/kernel/hostname")
+        name = (
+            self.wish.name or re.sub(r"[^a-z0-9-]+", "-", hostname.lower())[:63].strip("-") or "rig"
+        )
         if name in self.inventory.hosts or name in self.inventory.groups:
             raise DeeprigError(
                 f"the inventory has another '{name}' already",
                 advice="Choose another name with --name NAME.",
             )
         self.report.name = name
-        if other := records.with_its_mac_address(self.inventory, look):
+        if other := records.find_same_mac_address(self.inventory, look):
             self.report.add(
                 "identity",
                 "left",
@@ -182,7 +186,7 @@ class Adoption:
         return name
 
     def _tell_rig(self, look: Survey) -> None:
-        rows = dict(described(look))
+        rows = dict(describe_rig(look))
         lines = [rows[label] for label in ("system", "board", "GPUs")]
         self.report.add("rig", "ok", "\n".join(lines))
         if not look.as_root:
@@ -193,7 +197,7 @@ class Adoption:
     def _key(self, connection: RigConnection) -> OperatorKey:
         key = operator_key.find(self.wish.keys)
         if key is None and self.wish.check:
-            key = operator_key.planned()
+            key = operator_key.plan_key()
             self.report.add("SSH key", "would change", f"{key.private}, to be made")
             return key
         key = key or operator_key.create_key()
@@ -207,7 +211,7 @@ class Adoption:
         """Return whether the key opens the door by itself; what `--check` can't try would do."""
         if self.report.steps[-1].status == "would change":
             return True
-        why = logins.refusal(logins.by_key(self.host, key))
+        why = logins.explain_refusal(logins.with_key_only(self.host, key))
         if why:
             self.report.add(
                 "key login",
@@ -231,21 +235,23 @@ class Adoption:
                     "password", "left", f"of {self._user}: {why}, but sudo takes not this one"
                 )
             return
-        found = known_passwords.find_known_passwords(root, self._user, self.password)
-        if not found:
+        public_passwords = known_passwords.find_known_passwords(root, self._user, self.password)
+        if not public_passwords:
             self.report.add("password", "ok", "no user has a publicly known password")
         elif self.wish.check:
-            self.report.add("password", "would change", known_passwords.describe_owners(found))
+            self.report.add(
+                "password", "would change", known_passwords.describe_owners(public_passwords)
+            )
         else:
             exchange = Replacement(
                 root, self.inventory, name, self._user, self.report, self.host_key
             )
-            if new := exchange.replace(found):
+            if new := exchange.replace(public_passwords):
                 self.sudo_password = root.sudo_password = new
 
     def _close(self, root: RootShell, key: OperatorKey) -> None:
         """Disable password logins, and check that the key still works."""
-        if not logins.takes_passwords(logins.methods(self.host)):
+        if not logins.takes_passwords(logins.offered_methods(self.host)):
             self.report.add("door", "ok", "password logins are disabled")
             return
         if self.wish.check:
@@ -264,10 +270,10 @@ class Adoption:
     def _still_open(self, key: OperatorKey) -> str:
         """Return why password logins still work after they were disabled, or an empty text."""
         try:
-            offered = logins.methods_after_reload(self.host)
+            offered = logins.offered_methods_after_reload(self.host)
         except UnreachableError as error:
             return error.message
-        if refused := logins.refusal(logins.by_key(self.host, key)):
+        if refused := logins.explain_refusal(logins.with_key_only(self.host, key)):
             return f"the key was refused then: {refused}"
         if logins.takes_passwords(offered):
             return "sshd still offers them: another setting allows them"
@@ -275,10 +281,10 @@ class Adoption:
 
     def _keep_sudo_password(self, name: str) -> None:
         """Keep what sudo asks for, where the entry alone would not do."""
-        known = render_variable(self.host, "ansible_become_password", "ansible_become_pass")
-        kept = records.kept_password(self.inventory, name, self.host_key)
+        configured = render_variable(self.host, "ansible_become_password", "ansible_become_pass")
+        kept = records.find_kept_password(self.inventory, name, self.host_key)
         wanted = self.sudo_password
-        if wanted is None or self.wish.check or wanted in (kept, known):
+        if wanted is None or self.wish.check or wanted in (kept, configured):
             return
         records.keep(self.inventory, name, self.host_key, ansible_become_password=wanted)
 
@@ -287,28 +293,28 @@ class Adoption:
         path = records.file_of(self.inventory, self.wish.file, name)
         values = records.variables(self.host, look, key, self.host_key)
         if name in self.inventory.hosts:
-            own = self.inventory.host(name)
-            return inventory_file.of_known(self.inventory, own, path, values, stale)
-        return inventory_file.of_new(path, name, values, records.comment(look, date.today()))
+            entry = self.inventory.host(name)
+            return inventory_file.plan_change(self.inventory, entry, path, values, stale)
+        return inventory_file.plan_addition(path, name, values, records.comment(look, date.today()))
 
     def _entry(self, look: Survey, name: str, key: OperatorKey, works: bool) -> None:
         """Write the rig into the inventory, or bring its entry up to date."""
-        known = name in self.inventory.hosts
-        if not works and not known:
+        is_listed = name in self.inventory.hosts
+        if not works and not is_listed:
             self.report.add("inventory", "left", "nothing is written while the key does not open")
             return
-        found = self._edit(look, name, key, stale=self._stale(name))
-        if found is None:
+        edit = self._edit(look, name, key, stale=self._has_stale_password(name))
+        if edit is None:
             self.report.add("inventory", "ok", f"{name} is in it")
             return
         if not self.wish.check:
-            found.write()
-        self.report.add("inventory", self._change, found.summary)
+            edit.write()
+        self.report.add("inventory", self._change, edit.summary)
 
-    def _stale(self, name: str) -> bool:
+    def _has_stale_password(self, name: str) -> bool:
         """Return whether the entry has a password that opens nothing any more."""
-        own = self.inventory.host(name) if name in self.inventory.hosts else None
-        written = own and render_variable(own, "ansible_password", "ansible_ssh_pass")
+        entry = self.inventory.host(name) if name in self.inventory.hosts else None
+        written = entry and render_variable(entry, "ansible_password", "ansible_ssh_pass")
         return written is not None and (self.refused or self.sudo_password != str(written))
 
     @property

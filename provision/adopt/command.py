@@ -35,15 +35,15 @@ def adopt(context: FleetContext, flags: Flags, user: str, wish: AdoptOptions) ->
     console = None if flags.json else Terminal()
     reports, status = [], 0
     for host in hosts:
-        host = _as_known(host, inventory, user)
+        host = _with_known_variables(host, inventory, user)
         report = AdoptionReport(host.name, console)
         reports.append(report)
 
-        def one(host: Host, report: AdoptionReport) -> None:
+        def adopt_host(host: Host, report: AdoptionReport) -> None:
             login = _login(host, flags, context.config)
             Adoption(inventory, context.config, wish, report, login).run()
 
-        failure = attempt(one, host, report)
+        failure = attempt(adopt_host, host, report)
         if isinstance(failure, DeeprigError):
             report.add("error", "failed", describe(failure))
             status = max(status, failure.status)
@@ -58,10 +58,10 @@ def adopt(context: FleetContext, flags: Flags, user: str, wish: AdoptOptions) ->
         raise Exit(code=status)
 
 
-def _as_known(host: Host, inventory: Inventory, user: str) -> Host:
+def _with_known_variables(host: Host, inventory: Inventory, user: str) -> Host:
     """Return the host with the inventory's variables for its address, and the login."""
-    own = records.find_known_host(inventory, host)
-    variables = {**(own.variables if own else {}), **host.variables}
+    known_host = records.find_known_host(inventory, host)
+    variables = {**(known_host.variables if known_host else {}), **host.variables}
     return replace(host, variables={**variables, **({"ansible_user": user} if user else {})})
 
 
@@ -72,11 +72,11 @@ def _login(host: Host, flags: Flags, config: Config) -> Login:
     sudo = render_variable(host, "ansible_become_password", "ansible_become_pass")
     sudo = config.sudo.password if sudo is None else sudo
     if login is None:
-        login = _asked(host, flags, config)
-    elif refused := _refusal(logins.by_password(host, str(login)), flags, config):
+        login = _ask_password(host, flags, config)
+    elif refused := _find_refusal(logins.with_password_only(host, str(login)), flags, config):
         # A rig may have another password by now, and know the operator's key.
         host = logins.without_password(host)
-        if _refusal(host, flags, config):
+        if _find_refusal(host, flags, config):
             raise RefusedError(
                 refused.message, advice="Set the user with --user, and the key with -i FILE."
             )
@@ -85,12 +85,12 @@ def _login(host: Host, flags: Flags, config: Config) -> Login:
     return Login(host, password, password if sudo is None else str(sudo))
 
 
-def _asked(host: Host, flags: Flags, config: Config) -> str | None:
+def _ask_password(host: Host, flags: Flags, config: Config) -> str | None:
     """Return the password, from the terminal; None where a key opens."""
-    refused = _refusal(host, flags, config)
+    refused = _find_refusal(host, flags, config)
     if refused is None:
         return None
-    offered = logins.methods(host)
+    offered = logins.offered_methods(host)
     if not logins.takes_passwords(offered):
         raise RefusedError(
             f"{refused.message}, and it takes no password ({', '.join(offered)} only)",
@@ -107,7 +107,7 @@ def _asked(host: Host, flags: Flags, config: Config) -> str | None:
     )
 
 
-def _refusal(host: Host, flags: Flags, config: Config) -> RefusedError | None:
+def _find_refusal(host: Host, flags: Flags, config: Config) -> RefusedError | None:
     """Return whether the login needs a password. Raises UnreachableError for other failures."""
     connection = RigConnection(host, config, flags.accept_new)
     try:

@@ -15,12 +15,12 @@ GROUP = "rigs"
 EMPTY = f"---\n{GROUP}:\n  hosts:\n"
 
 
-def added(text: str, name: str, variables: Mapping[str, Any], comment: str, path: Path) -> str:
+def add_host(text: str, name: str, variables: Mapping[str, Any], comment: str, path: Path) -> str:
     """Return the file with one host more, last in group `rigs`. Raises SourceError.
 
     A file without the group, or with `hosts: {}`, gets what it lacks.
     """
-    base = _prepared(text if text.endswith("\n") or not text else f"{text}\n", path)
+    base = _prepare(text if text.endswith("\n") or not text else f"{text}\n", path)
     node = _hosts(base)
     lines = base.splitlines(keepends=True)
     if node is None:
@@ -37,7 +37,7 @@ def added(text: str, name: str, variables: Mapping[str, Any], comment: str, path
     return changed
 
 
-def changed(text: str, name: str, changes: Mapping[str, str | None], path: Path) -> str:
+def change_host(text: str, name: str, changes: Mapping[str, str | None], path: Path) -> str:
     """Return the file with other values for some variables of a host; None takes one out.
 
     Raises SourceError where the host is not written a variable a line.
@@ -56,15 +56,15 @@ def changed(text: str, name: str, changes: Mapping[str, str | None], path: Path)
         key, old = present[variable]
         at = old.start_mark.line
         if not isinstance(old, yaml.ScalarNode) or old.end_mark.line != key.start_mark.line:
-            raise _unsafe(path)
+            raise _unsafe_edit_error(path)
         tail = lines[at][old.end_mark.column :]  # a comment stays
         lines[at] = (
             "" if value is None else lines[at][: old.start_mark.column] + _scalar(value) + tail
         )
     result = "".join([*lines[:first], *added, *lines[first:]])
-    own = yaml_source.parse_yaml(text, str(path))[GROUP]["hosts"][name]
+    entry = yaml_source.parse_yaml(text, str(path))[GROUP]["hosts"][name]
     wanted = {
-        **{key: value for key, value in own.items() if key not in changes},
+        **{key: value for key, value in entry.items() if key not in changes},
         **{key: value for key, value in changes.items() if value is not None},
     }
     _check(text, result, name, wanted, path)
@@ -80,17 +80,17 @@ def _body(text: str, name: str, path: Path) -> yaml.MappingNode:
             rows = {key.start_mark.line for key, _ in body.value}
             if not body.flow_style and len(columns) == 1 and len(rows) == len(body.value):
                 return body
-    raise _unsafe(path)
+    raise _unsafe_edit_error(path)
 
 
-def _unsafe(path: Path) -> SourceError:
+def _unsafe_edit_error(path: Path) -> SourceError:
     return SourceError(
         f"{path} is written in a way that it can't be changed safely",
         advice="Change it by hand, as the comments of inventory/rigs.yml show.",
     )
 
 
-def _prepared(text: str, path: Path) -> str:
+def _prepare(text: str, path: Path) -> str:
     """Return the file with a block mapping for the group's hosts, be it empty."""
     document = yaml_source.parse_yaml(text, str(path))
     if document is None:
@@ -174,4 +174,4 @@ def _check(before: str, after: str, name: str, variables: Mapping[str, Any], pat
     except (SourceError, TypeError, KeyError):
         same = False
     if not same:
-        raise _unsafe(path)
+        raise _unsafe_edit_error(path)

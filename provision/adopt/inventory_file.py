@@ -38,29 +38,29 @@ class Edit:
         files.write(self.path, self.text)
 
 
-def of_new(path: Path, name: str, values: Mapping[str, Any], comment: str) -> Edit:
+def plan_addition(path: Path, name: str, values: Mapping[str, Any], comment: str) -> Edit:
     """Return a host more in the file."""
     summary = f"{name} in {path}"
     try:
-        return _writable(Edit(path, summary, records.text_with(path, name, values, comment)))
+        return _check_writable(Edit(path, summary, records.text_with(path, name, values, comment)))
     except (OSError, DeeprigError) as error:
         return Edit(path, summary, problem=f"{name} can't be added: {error}")
 
 
-def of_known(
-    inventory: Inventory, own: Host, path: Path, values: Mapping[str, Any], stale: bool
+def plan_change(
+    inventory: Inventory, host: Host, path: Path, values: Mapping[str, Any], stale: bool
 ) -> Edit | None:
     """Return the host's address and key now, and, where they are stale, no passwords.
 
     None where the file has all that already.
     """
     changes: dict[str, str | None] = {}
-    address = str(render_variable(own, "ansible_host") or own.name)
+    address = str(render_variable(host, "ansible_host") or host.name)
     if address != values["ansible_host"]:
         changes["ansible_host"] = values["ansible_host"]
-    if not own.variables.get(HOST_KEY):
+    if not host.variables.get(HOST_KEY):
         changes[HOST_KEY] = values[HOST_KEY]
-    written = records.written(path, own.name)
+    written = records.read_variables(path, host.name)
     if stale and any(name in written for name in PASSWORDS):
         key = values["ansible_ssh_private_key_file"]
         changes |= dict.fromkeys(PASSWORDS) | {"ansible_ssh_private_key_file": key}
@@ -71,16 +71,16 @@ def of_known(
         for variable, value in changes.items()
         if value or variable in written
     )
-    summary = f"{own.name} in {path}:\n{lines}"
+    summary = f"{host.name} in {path}:\n{lines}"
     try:
-        text = inventory_entry.changed(files.read(path), own.name, changes, path)
-        return _writable(Edit(path, summary, text))
+        text = inventory_entry.change_host(files.read(path), host.name, changes, path)
+        return _check_writable(Edit(path, summary, text))
     except (OSError, DeeprigError) as error:
-        problem = f"{own.name} should have, in {path}:\n{lines}\n{error}"
+        problem = f"{host.name} should have, in {path}:\n{lines}\n{error}"
         return Edit(path, summary, problem=problem)
 
 
-def _writable(edit: Edit) -> Edit:
+def _check_writable(edit: Edit) -> Edit:
     folder = next(parent for parent in edit.path.parents if parent.exists())
     if os.access(folder, os.W_OK):
         return edit

@@ -17,12 +17,12 @@ from provision.adopt.operator_key import OperatorKey
 from provision.errors import DeeprigError, UnreachableError
 from provision.inventory.hosts import Host
 from provision.ssh.connection import CONNECT_TIMEOUT, RigConnection
-from provision.ssh.shell import Done, RootShell, Shell
+from provision.ssh.shell import CommandResult, RootShell, Shell
 from provision.templating.host_variables import render_variable
 
 MAIN = "/etc/ssh/sshd_config"
 RELOAD_SECONDS = 10.0
-OWN = "/etc/ssh/sshd_config.d/00-deeprig.conf"  # sshd keeps the first value that it reads
+SETTINGS_FILE = "/etc/ssh/sshd_config.d/00-deeprig.conf"  # sshd keeps the first value that it reads
 KEPT = f"{MAIN}.before-deeprig"
 # The older name of KbdInteractiveAuthentication, which every sshd knows.
 CLOSED = "PasswordAuthentication no\\nChallengeResponseAuthentication no\\n"
@@ -31,7 +31,7 @@ RELOAD = "systemctl reload ssh 2>/dev/null || systemctl reload sshd"
 CLOSE = f"""
 set -e
 if grep -Eiq '^[[:space:]]*Include[[:space:]]+"?/etc/ssh/sshd_config[.]d/' {MAIN}; then
-  printf '{CLOSED}' > {OWN}
+  printf '{CLOSED}' > {SETTINGS_FILE}
 else
   [ -e {KEPT} ] || cp -p {MAIN} {KEPT}
   {{ printf '{CLOSED}'; cat {KEPT}; }} > {MAIN}
@@ -39,10 +39,10 @@ fi
 $(command -v sshd || echo /usr/sbin/sshd) -t
 {RELOAD}
 """
-OPEN = f"rm -f {OWN}; [ ! -e {KEPT} ] || mv {KEPT} {MAIN}; {RELOAD}"
+OPEN = f"rm -f {SETTINGS_FILE}; [ ! -e {KEPT} ] || mv {KEPT} {MAIN}; {RELOAD}"
 
 
-def methods(host: Host) -> list[str]:
+def offered_methods(host: Host) -> list[str]:
     """Return sshd's login methods ("publickey", "password" …) without sending a secret.
 
     Empty where it lets anyone in. Raises UnreachableError.
@@ -67,7 +67,7 @@ def methods(host: Host) -> list[str]:
     return []
 
 
-def methods_after_reload(host: Host) -> list[str]:
+def offered_methods_after_reload(host: Host) -> list[str]:
     """Return the same after a reload, during which sshd refuses connections for a moment.
 
     Raises UnreachableError when it does not come back.
@@ -75,7 +75,7 @@ def methods_after_reload(host: Host) -> list[str]:
     deadline = time.monotonic() + RELOAD_SECONDS
     while True:
         try:
-            return methods(host)
+            return offered_methods(host)
         except UnreachableError:
             if time.monotonic() > deadline:
                 raise
@@ -87,28 +87,30 @@ def takes_passwords(offered: Sequence[str]) -> bool:
     return not {"password", "keyboard-interactive"}.isdisjoint(offered)
 
 
-def by_password(host: Host, password: str, **variables: Any) -> Host:
+def with_password_only(host: Host, password: str, **variables: Any) -> Host:
     """Return the host, to be reached by a password and nothing else."""
-    return _with(host, {"ansible_password": password, **variables})
+    return _with_variables(host, {"ansible_password": password, **variables})
 
 
 def without_password(host: Host) -> Host:
     """Return the host, to be reached by the keys that there are."""
     gone = ("ansible_password", "ansible_ssh_pass")
-    return replace(host, variables={k: v for k, v in host.variables.items() if k not in gone})
+    return replace(
+        host, variables={name: value for name, value in host.variables.items() if name not in gone}
+    )
 
 
-def by_key(host: Host, key: OperatorKey) -> Host:
+def with_key_only(host: Host, key: OperatorKey) -> Host:
     """Return the host, to be reached by a key and nothing else."""
     gone = ("ansible_ssh_pass", "ansible_private_key_file")
     kept = {name: value for name, value in host.variables.items() if name not in gone}
-    return _with(
+    return _with_variables(
         replace(host, variables=kept),
         {"ansible_password": None, "ansible_ssh_private_key_file": str(key.private)},
     )
 
 
-def refusal(host: Host) -> str:
+def explain_refusal(host: Host) -> str:
     """Return why the host's own variables do not connect to it; empty where they do."""
     key = render_variable(host, "ansible_ssh_private_key_file")
     # A key in ssh-agent must not log in instead of the key under test.
@@ -148,9 +150,11 @@ def install_key(shell: Shell, key: OperatorKey, check: bool) -> bool:
     return outcome != "there"
 
 
-def set_passwords(root: RootShell, passwords: Mapping[str, str]) -> Done:
+def set_passwords(root: RootShell, passwords: Mapping[str, str]) -> CommandResult:
     """Give users other passwords."""
-    return root.run("chpasswd", content="".join(f"{u}:{p}\n" for u, p in passwords.items()))
+    return root.run(
+        "chpasswd", content="".join(f"{user}:{password}\n" for user, password in passwords.items())
+    )
 
 
 def close(root: RootShell) -> str:
@@ -164,5 +168,5 @@ def reopen(root: RootShell) -> None:
     root.run(OPEN)
 
 
-def _with(host: Host, variables: Mapping[str, Any]) -> Host:
+def _with_variables(host: Host, variables: Mapping[str, Any]) -> Host:
     return replace(host, variables={**host.variables, **variables})

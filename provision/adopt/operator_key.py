@@ -35,7 +35,7 @@ class OperatorKey:
         return _locked(self.private)
 
 
-def planned(path: Path = FOLDER / USUAL[0]) -> OperatorKey:
+def plan_key(path: Path = FOLDER / USUAL[0]) -> OperatorKey:
     """Return the key that `make` would make."""
     return OperatorKey(path.expanduser(), "", made=True)
 
@@ -74,8 +74,8 @@ def create_key(path: Path = FOLDER / USUAL[0]) -> OperatorKey:
             f"cannot create an SSH key at {private}: {output.strip()}",
             advice="Make one with ssh-keygen, and name it with -i.",
         ) from None
-    found = _read(private)
-    return OperatorKey(found.private, found.line, made=True)
+    key = _read(private)
+    return OperatorKey(key.private, key.line, made=True)
 
 
 def _locked(private: Path) -> bool:

@@ -25,30 +25,35 @@ class Replacement:
     report: AdoptionReport
     host_key: str
 
-    def replace(self, found: list[KnownPassword]) -> str | None:
+    def replace(self, passwords: list[KnownPassword]) -> str | None:
         """Replace them, or none; the login's new password, None where it has its old one."""
         new = generate_password()
-        users = sorted(one.user for one in found)
-        own = self.login in users
+        users = sorted(entry.user for entry in passwords)
+        is_login = self.login in users
         before = records.secrets(self.inventory, self.name)
         path = self._keep(new, users)  # first: a password is never lost
         done = logins.set_passwords(self.root, dict.fromkeys(users, new))
-        tried = RootShell(self.root.transport, new).run("true").status == 0 if own else True
+        tried = RootShell(self.root.transport, new).run("true").status == 0 if is_login else True
         if done.status != 0 or not tried:
-            logins.set_passwords(self.root, {one.user: one.password for one in found})
+            logins.set_passwords(
+                self.root,
+                {entry.user: entry.password for entry in passwords},
+            )
             records.restore_secrets(self.inventory, self.name, before)
-            if own:
-                old = next(one.password for one in found if one.user == self.login)
+            if is_login:
+                old = next(entry.password for entry in passwords if entry.user == self.login)
                 self._record(ansible_become_password=old)
             reason = done.last_words or "sudo refused the new one"
             self.report.add(
-                "password", "failed", f"{describe_owners(found)}\nThe change failed: {reason}"
+                "password",
+                "failed",
+                f"{describe_owners(passwords)}\nThe change failed: {reason}",
             )
             return None
         self.report.add(
-            "password", "changed", f"{describe_owners(found)}\nThe new one is in {path}"
+            "password", "changed", f"{describe_owners(passwords)}\nThe new one is in {path}"
         )
-        return new if own else None
+        return new if is_login else None
 
     def _keep(self, new: str, users: list[str]) -> object:
         """Under the name that sudo's has, where the login gets it; else by its users."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from provision.adopt import inventory_entry
 from provision.adopt.operator_key import OperatorKey
-from provision.discovery.survey import Survey, described
+from provision.discovery.survey import Survey, describe_rig
 from provision.inventory import yaml_source
 from provision.inventory.hosts import Host, Inventory, read_inventory
 from provision.inventory.yaml_source import mark_unsafe
@@ -21,7 +21,7 @@ from provision.templating.host_variables import render_variable
 FILE = "rigs.yml"
 SECRET = "secret.yml"
 COMMENT_WIDTH = 90
-TOLD = ("system", "board", "CPU", "memory", "GPUs")
+COMMENT_LABELS = ("system", "board", "CPU", "memory", "GPUs")
 
 
 def file_of(inventory: Inventory, path: str, name: str = "") -> Path:
@@ -37,7 +37,7 @@ def file_of(inventory: Inventory, path: str, name: str = "") -> Path:
     )
 
 
-def written(path: Path, name: str) -> Mapping[str, Any]:
+def read_variables(path: Path, name: str) -> Mapping[str, Any]:
     """Return the variables of a host as an inventory file has them, in any of its groups."""
     return read_inventory(path).written(name) if path.exists() else {}
 
@@ -49,10 +49,10 @@ def find_known_host(inventory: Inventory, host: Host, key: str = "") -> Host | N
     """
     hosts = [inventory.host(name) for name in inventory.hosts]
     wanted = _where(host)
-    for one in hosts:
-        if one.name == host.name or _where(one) == wanted:
-            return one
-    return next((one for one in hosts if key and key in host_keys(one)), None)
+    for known_host in hosts:
+        if known_host.name == host.name or _where(known_host) == wanted:
+            return known_host
+    return next((known_host for known_host in hosts if key and key in host_keys(known_host)), None)
 
 
 def host_keys(host: Host) -> set[str]:
@@ -63,7 +63,7 @@ def host_keys(host: Host) -> set[str]:
     return keys_in_known_hosts(Path(str(file)).expanduser(), *_where(host))
 
 
-def with_its_mac_address(inventory: Inventory, look: Survey) -> str:
+def find_same_mac_address(inventory: Inventory, look: Survey) -> str:
     """Return the name of the host with this rig's MAC address, or an empty text."""
     macs = set(mac_addresses(look).values())
     for name in inventory.hosts:
@@ -87,23 +87,23 @@ def variables(host: Host, look: Survey, key: OperatorKey, host_key: str) -> dict
     home = Path.home()
     private = key.private
     shown = f"~/{private.relative_to(home)}" if private.is_relative_to(home) else str(private)
-    found: dict[str, Any] = {"ansible_host": address}
+    result: dict[str, Any] = {"ansible_host": address}
     if port != 22:
-        found["ansible_port"] = port
-    found["ansible_user"] = str(render_variable(host, "ansible_user", "ansible_ssh_user"))
-    found["ansible_ssh_private_key_file"] = shown
+        result["ansible_port"] = port
+    result["ansible_user"] = str(render_variable(host, "ansible_user", "ansible_ssh_user"))
+    result["ansible_ssh_private_key_file"] = shown
     if hosts_file := render_variable(host, "ansible_ssh_known_hosts_file"):
-        found["ansible_ssh_known_hosts_file"] = str(hosts_file)
-    found[HOST_KEY] = mark_unsafe(host_key)
+        result["ansible_ssh_known_hosts_file"] = str(hosts_file)
+    result[HOST_KEY] = mark_unsafe(host_key)
     if macs := mac_addresses(look):
-        found["mac_addresses"] = mark_unsafe(macs)
-    return found
+        result["mac_addresses"] = mark_unsafe(macs)
+    return result
 
 
 def comment(look: Survey, day: date) -> str:
     """Return a comment that describes the rig at the time of its adoption."""
-    rows = dict(described(look))
-    facts = [rows[label].split("\n(by ")[0].replace("\n", ", ") for label in TOLD]
+    rows = dict(describe_rig(look))
+    facts = [rows[label].split("\n(by ")[0].replace("\n", ", ") for label in COMMENT_LABELS]
     words = f"Adopted on {day.isoformat()}: {facts[0]}. {'. '.join(facts[1:])}."
     return textwrap.fill(words, COMMENT_WIDTH)
 
@@ -111,7 +111,7 @@ def comment(look: Survey, day: date) -> str:
 def text_with(path: Path, name: str, values: Mapping[str, Any], words: str) -> str:
     """Return the inventory file with the rig in it. Raises SourceError."""
     text = files.read(path) if path.exists() else inventory_entry.EMPTY
-    return inventory_entry.added(text, name, values, words, path)
+    return inventory_entry.add_host(text, name, values, words, path)
 
 
 def secret_file(inventory: Inventory, name: str) -> Path:
@@ -119,7 +119,7 @@ def secret_file(inventory: Inventory, name: str) -> Path:
     return inventory.folder / "host_vars" / name / SECRET
 
 
-def kept_password(inventory: Inventory, name: str, key: str) -> str | None:
+def find_kept_password(inventory: Inventory, name: str, key: str) -> str | None:
     """Return the sudo password that is kept of a rig; None unless it was kept with this host key.
 
     A password kept without a key goes to the rig whose key is on record at its address.

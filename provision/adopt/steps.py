@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass, field
+from typing import Literal, TypedDict
 
 from rich.console import Console
 from rich.text import Text
@@ -13,6 +13,23 @@ from provision.output.tables import Grid
 Status = Literal["ok", "changed", "would change", "left", "failed"]
 NAME, STATUS = 10, 13  # columns
 COLOURS = {"changed": "yellow", "would change": "yellow", "failed": "red"}
+
+
+class StepDocument(TypedDict):
+    """A step, as JSON has it."""
+
+    name: str
+    status: Status
+    text: str
+
+
+class AdoptionDocument(TypedDict):
+    """A report, as JSON has it."""
+
+    address: str
+    name: str
+    changed: bool
+    steps: list[StepDocument]
 
 
 @dataclass(frozen=True)
@@ -49,11 +66,13 @@ class AdoptionReport:
         """Whether a step failed."""
         return any(step.status == "failed" for step in self.steps)
 
-    def document(self) -> dict[str, Any]:
+    def document(self) -> AdoptionDocument:
         """Return the report as JSON has it."""
         return {
             "address": self.address,
             "name": self.name,
             "changed": any(step.status in ("changed", "would change") for step in self.steps),
-            "steps": [asdict(step) for step in self.steps],
+            "steps": [
+                {"name": step.name, "status": step.status, "text": step.text} for step in self.steps
+            ],
         }

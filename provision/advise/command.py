@@ -32,12 +32,12 @@ USUAL = "llama-3.2-3b,llama-2-7b,llama-2-70b,mixtral-8x7b"  # without --model
 
 @dataclass(frozen=True)
 class AdviseOptions:
-    """The verb's own flags, as fabfile.py has them; `own`: a model's numbers."""
+    """The verb's own flags, as fabfile.py has them; `own_model`: sizes of the described model."""
 
     model: str
     precision: str
     work: Work
-    own: dict[str, int]
+    own_model: dict[str, int]
     board: str
     cpu: str
     gpus: str
@@ -56,7 +56,7 @@ def advise(context: FleetContext, flags: Flags, wanted: AdviseOptions) -> None:
     plot.check(wanted.plot)
     is_described = bool(wanted.gpus) and not (flags.H or context.patterns)
     if is_described:
-        rigs: dict[str, Machine | DeeprigError] = {"": with_words(None, wanted)}
+        rigs: dict[str, Machine | DeeprigError] = {"": apply_options(None, wanted)}
     else:
         rigs = _read(context, flags, wanted)
     console = Terminal()
@@ -67,12 +67,12 @@ def advise(context: FleetContext, flags: Flags, wanted: AdviseOptions) -> None:
         documents[name] = explain.document(made)
         if not flags.json:
             show.show_report(
-                made, console, details=bool(wanted.model or wanted.own or flags.verbose)
+                made, console, details=bool(wanted.model or wanted.own_model or flags.verbose)
             )
             if wanted.explain:
                 explain.show_explanation(made, console)
         if wanted.plot:
-            plot.lanes(made, plot.path_for(wanted.plot, name if len(rigs) > 1 else ""))
+            plot.plot_lanes(made, plot.path_for(wanted.plot, name if len(rigs) > 1 else ""))
 
     status = show_answers(rigs, show_one)
     if is_described and not documents:
@@ -85,39 +85,39 @@ def advise(context: FleetContext, flags: Flags, wanted: AdviseOptions) -> None:
 
 def models_of(wanted: AdviseOptions) -> list[LanguageModel]:
     """Return the models that are asked for: by name, by their numbers, or the usual ones."""
-    known = models.load()
-    if wanted.own:
+    table = models.load()
+    if wanted.own_model:
         if wanted.model:
             raise DeeprigError(
                 "--model names a model of the table, and other flags describe one",
                 advice="Give --model, or --layers, --hidden and so on.",
             )
-        return [described(wanted.own)]
+        return [model_of_sizes(wanted.own_model)]
     names = [name for name in (wanted.model or USUAL).split(",") if name.strip()]
     if not names:
         raise DeeprigError("--model names none", advice=f"One or more with commas: {USUAL}")
-    return [models.find(name, known) for name in names]
+    return [models.find(name, table) for name in names]
 
 
-def described(own: dict[str, int]) -> LanguageModel:
+def model_of_sizes(sizes: dict[str, int]) -> LanguageModel:
     """Return a model by its numbers; defaults are Llama-2's. Raises DeeprigError."""
-    missing = [name for name in ("layers", "hidden") if not own.get(name)]
+    missing = [name for name in ("layers", "hidden") if not sizes.get(name)]
     if missing:
         flags = ", ".join(f"--{name}" for name in missing)
         raise DeeprigError(f"a model needs {flags}, too")
-    heads = own.get("heads") or _usual_heads(own["hidden"])
+    heads = sizes.get("heads") or _usual_heads(sizes["hidden"])
     return LanguageModel(
         name="yours",
         title="Your model",
-        layers=own["layers"],
-        hidden=own["hidden"],
+        layers=sizes["layers"],
+        hidden=sizes["hidden"],
         heads=heads,
-        kv_heads=own.get("kv_heads") or heads,
-        feed_forward=own.get("feed_forward") or own["hidden"] * 8 // 3,
-        vocabulary=own.get("vocabulary") or 32000,
+        kv_heads=sizes.get("kv_heads") or heads,
+        feed_forward=sizes.get("feed_forward") or sizes["hidden"] * 8 // 3,
+        vocabulary=sizes.get("vocabulary") or 32000,
         context=1 << 20,
-        experts=own.get("experts", 0),
-        top_k=own.get("top_k") or (2 if own.get("experts") else 0),
+        experts=sizes.get("experts", 0),
+        top_k=sizes.get("top_k") or (2 if sizes.get("experts") else 0),
     )
 
 
@@ -130,46 +130,46 @@ def _usual_heads(hidden: int) -> int:
     return next(heads for heads in range(max(hidden // 128, 1), 0, -1) if hidden % heads == 0)
 
 
-def with_words(rig: Machine | None, wanted: AdviseOptions) -> Machine:
+def apply_options(rig: Machine | None, wanted: AdviseOptions) -> Machine:
     """Return a rig with the changes of the command line."""
-    found = rig
+    result = rig
     links_given = links.parse(wanted.links) if wanted.links else None
-    if found is None:
-        found = machine.from_words(wanted.gpus, wanted.links, wanted.board, wanted.cpu, wanted.p2p)
+    if result is None:
+        result = machine.from_words(wanted.gpus, wanted.links, wanted.board, wanted.cpu, wanted.p2p)
     elif wanted.gpus:
-        found = machine.with_cards(
-            found, cards.cards_named(wanted.gpus, cards.cards()), links_given
+        result = machine.with_cards(
+            result, cards.cards_named(wanted.gpus, cards.cards()), links_given
         )
     if rig is not None and (links_given or wanted.board or wanted.cpu):
-        found = machine.changed(
-            found,
+        result = machine.with_hardware(
+            result,
             links_given,
             wanted.board,
             cpus.cpu(wanted.cpu) if wanted.cpu else None,
             wanted.cpu,
         )
     if wanted.measured:
-        found = machine.with_measured(found, measured.load(Path(wanted.measured)))
-    return found
+        result = machine.with_measured(result, measured.load(Path(wanted.measured)))
+    return result
 
 
 def _read(
     context: FleetContext, flags: Flags, wanted: AdviseOptions
 ) -> dict[str, Machine | DeeprigError]:
     _, hosts = context.fleet(flags)
-    found = rig_measurements.read_all(hosts, context.config, flags.accept_new, wanted.p2p)
+    readings = rig_measurements.read_all(hosts, context.config, flags.accept_new, wanted.p2p)
     rigs: dict[str, Machine | DeeprigError] = {}
-    for name, rig in found.items():
+    for name, rig in readings.items():
         try:
-            rigs[name] = rig if isinstance(rig, DeeprigError) else with_words(rig, wanted)
+            rigs[name] = rig if isinstance(rig, DeeprigError) else apply_options(rig, wanted)
         except DeeprigError as error:
             rigs[name] = error
     return rigs
 
 
-def wanted(given: Mapping[str, Any]) -> AdviseOptions:
+def parse_options(given: Mapping[str, Any]) -> AdviseOptions:
     """Return the flags by name, as the command line has them."""
-    own = {
+    own_model = {
         name: _count(name, given[name])
         for name in (
             "layers",
@@ -185,7 +185,7 @@ def wanted(given: Mapping[str, Any]) -> AdviseOptions:
     }
     work = Work(*(_count(field.name, given[field.name]) for field in fields(Work)))
     rest = {field.name: given[field.name] for field in fields(AdviseOptions) if field.name in given}
-    return AdviseOptions(work=work, own=own, **rest)
+    return AdviseOptions(work=work, own_model=own_model, **rest)
 
 
 def _count(name: str, text: str) -> int:

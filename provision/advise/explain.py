@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict
-from typing import Any
+from typing import Final
 
 from rich.console import Console
 from rich.text import Text
 
+from provision.advise.documents import AdviceDocument, CandidateDocument, TransferDocument
 from provision.advise.report import AdviceReport, Row
 from provision.advise.show import name_of, number
 from provision.output.wrapping import hanging
 from provision.performance import figures
 from provision.performance.candidates import Candidate, gib
 from provision.performance.prediction import Prediction
+from provision.performance.traffic import Transfer
 
-FORMAT, VERSION = "deeprig-advice", 1
+FORMAT: Final = "deeprig-advice"
+VERSION: Final = 1
 
 
 def show_explanation(report: AdviceReport, console: Console) -> None:
@@ -45,10 +48,10 @@ def show_explanation(report: AdviceReport, console: Console) -> None:
 
 
 def _row(row: Row) -> Iterator[Text]:
-    one, now = row.candidate, row.now
+    candidate, now = row.candidate, row.now
     assert now is not None
-    yield Text(f"  {name_of(one)}", style="cyan")
-    for label, text in explanation_lines(one, now):
+    yield Text(f"  {name_of(candidate)}", style="cyan")
+    for label, text in explanation_lines(candidate, now):
         yield from hanging(f"    {label}: ", text, indent=6)
 
 
@@ -66,13 +69,13 @@ def explanation_lines(candidate: Candidate, now: Prediction) -> Iterator[tuple[s
     yield "formula", f"{formula.text} ({formula.source})"
     for sent in now.transfers:
         cost = now.network.cost(sent.collective)
-        each = now.network.seconds(sent.collective, sent.ranks, sent.size_bytes)
+        seconds = now.network.seconds(sent.collective, sent.ranks, sent.size_bytes)
         yield (
             "sent",
             f"{sent.count:g} x {sent.collective} of {size(sent.size_bytes)} among {sent.ranks} "
             f"({sent.what}): {size(sent.sent)} a GPU; t = {cost.call * 1e6:.0f} us + "
             f"{cost.hop * 1e6:g} us a ring step + bytes / {cost.bandwidth / 1e9:.2f} GB/s = "
-            f"{duration(each)} each "
+            f"{duration(seconds)} each "
             f"({cost.origin}: {cost.because})",
         )
     what = "token" if candidate.task == "serve" else "step"
@@ -109,7 +112,7 @@ def duration(seconds: float) -> str:
     return f"{seconds * 1e6:.1f} us"
 
 
-def document(report: AdviceReport) -> dict[str, Any]:
+def document(report: AdviceReport) -> AdviceDocument:
     """Return all of a report for --json: bytes, seconds, bytes per second; losses are shares."""
     rig = report.rig
     return {
@@ -118,7 +121,13 @@ def document(report: AdviceReport) -> dict[str, Any]:
         "rig": {
             "gpus": [card.name for card in rig.cards],
             "links": [
-                {**asdict(link), "bandwidth_bytes_per_second": link.bandwidth} for link in rig.links
+                {
+                    "generation": link.generation,
+                    "width": link.width,
+                    "sharers": link.sharers,
+                    "bandwidth_bytes_per_second": link.bandwidth,
+                }
+                for link in rig.links
             ],
             "board": rig.board_name,
             "cpu": rig.cpu_name,
@@ -138,33 +147,34 @@ def document(report: AdviceReport) -> dict[str, Any]:
         ],
         "advice": [
             {
-                "change": one.change.name,
-                "title": one.change.title,
-                "how": one.change.how,
-                "gain_of_fastest": one.fastest,
-                "largest_gain": one.most,
-                "largest_gain_of": one.most_of,
+                "change": advice.change.name,
+                "title": advice.change.title,
+                "how": advice.change.how,
+                "gain_of_fastest": advice.fastest,
+                "largest_gain": advice.most,
+                "largest_gain_of": advice.most_of,
             }
-            for one in report.advice
+            for advice in report.advice
         ],
     }
 
 
-def _candidate(row: Row, generations: tuple[int, ...]) -> dict[str, Any]:
-    one, now = row.candidate, row.now
-    found: dict[str, Any] = {
-        "task": one.task,
-        "form": one.layout.form,
-        "gpus": one.layout.gpus,
-        "fits": one.fits,
-        "reason": one.reason,
-        "memory_bytes": asdict(one.memory) if one.memory else None,
-        "usable_bytes": one.usable,
-        "recompute": one.recompute,
+def _candidate(row: Row, generations: tuple[int, ...]) -> CandidateDocument:
+    candidate, now = row.candidate, row.now
+    head: CandidateDocument = {
+        "task": candidate.task,
+        "form": candidate.layout.form,
+        "gpus": candidate.layout.gpus,
+        "fits": candidate.fits,
+        "reason": candidate.reason,
+        "memory_bytes": asdict(candidate.memory) if candidate.memory else None,
+        "usable_bytes": candidate.usable,
+        "recompute": candidate.recompute,
     }
     if now is None:
-        return found
-    found |= {
+        return head
+    return {
+        **head,
         "step_seconds": now.step.seconds,
         "compute_seconds": now.step.compute,
         "exposed_seconds": now.step.exposed,
@@ -173,11 +183,10 @@ def _candidate(row: Row, generations: tuple[int, ...]) -> dict[str, Any]:
         "bound_by": now.bound_by,
         "flops_per_second": now.rate,
         "flops_from": now.rate_from,
-        "transfers": [
-            {**asdict(sent), "sent_bytes": sent.sent, **_cost(now, sent.collective)}
-            for sent in now.transfers
-        ],
-        "formula": asdict(figures.formulas()["serve" if one.task == "serve" else one.layout.form]),
+        "transfers": [_transfer(now, sent) for sent in now.transfers],
+        "formula": asdict(
+            figures.formulas()["serve" if candidate.task == "serve" else candidate.layout.form]
+        ),
         "links": [
             {
                 "generation": generation,
@@ -192,12 +201,18 @@ def _candidate(row: Row, generations: tuple[int, ...]) -> dict[str, Any]:
             if generation in generations
         ],
     }
-    return found
 
 
-def _cost(now: Prediction, collective: str) -> dict[str, Any]:
-    cost = now.network.cost(collective)
+def _transfer(now: Prediction, sent: Transfer) -> TransferDocument:
+    cost = now.network.cost(sent.collective)
     return {
+        "what": sent.what,
+        "collective": sent.collective,
+        "ranks": sent.ranks,
+        "size_bytes": sent.size_bytes,
+        "count": sent.count,
+        "overlaps": sent.overlaps,
+        "sent_bytes": sent.sent,
         "latency_seconds": cost.call,
         "ring_step_seconds": cost.hop,
         "bus_bandwidth_bytes_per_second": cost.bandwidth,

@@ -36,7 +36,7 @@ def path_for(name: str, rig: str) -> Path:
     return path.with_name(f"{path.stem}-{rig}{path.suffix}") if rig else path
 
 
-def lanes(report: AdviceReport, path: Path) -> None:
+def plot_lanes(report: AdviceReport, path: Path) -> None:
     """Step time against x16 over the lanes of every GPU, on the rig's own generation of PCIe."""
     charts = []
     for model in report.models:
@@ -57,16 +57,16 @@ def slowdowns(
 
     Only of forms that use links.
     """
-    found = {}
+    result = {}
     for row in model.rows:
-        one = row.candidate
-        if one.task != task or row.now is None or one.layout.form == "single":
+        candidate = row.candidate
+        if candidate.task != task or row.now is None or candidate.layout.form == "single":
             continue
         for prompts in (False, True) if row.now.prefill else (False,):
-            found[one.layout.form, prompts] = [
+            result[candidate.layout.form, prompts] = [
                 1 / (1 - row.loss(generation, width, prompts)) for width in WIDTHS
             ]
-    return found
+    return result
 
 
 def _lanes(
@@ -97,26 +97,28 @@ def write(charts: Sequence[Any], path: Path) -> None:
     """Charts below each other, in an SVG file or in a page."""
     drawn = [svg(chart) for chart in charts]
     if path.suffix == ".html":
-        body = "\n".join(f"<figure>{one}</figure>" for one in drawn)
+        body = "\n".join(f"<figure>{chart}</figure>" for chart in drawn)
         text = (
             '<!doctype html><html lang="en"><meta charset="utf-8"><title>deeprig: lanes</title>'
             f'<body style="max-width: 820px; margin: 2em auto">{body}</body></html>\n'
         )
     else:
-        text = stacked(drawn)
+        text = stack_charts(drawn)
     try:
         path.write_text(text, encoding="utf-8")
     except OSError as error:
         raise DeeprigError(f"can't write {path}: {error}") from None
 
 
-def stacked(drawn: Sequence[str], width: int = WIDTH, height: int = HEIGHT) -> str:
+def stack_charts(drawn: Sequence[str], width: int = WIDTH, height: int = HEIGHT) -> str:
     """Return one SVG of several below each other."""
     if len(drawn) == 1:
         return drawn[0] + "\n"
     parts = [
-        re.sub(r"<svg ", f'<svg y="{at * height}" width="{width}" height="{height}" ', one, count=1)
-        for at, one in enumerate(drawn)
+        re.sub(
+            r"<svg ", f'<svg y="{at * height}" width="{width}" height="{height}" ', chart, count=1
+        )
+        for at, chart in enumerate(drawn)
     ]
     inner = "\n".join(parts)
     size = f'viewBox="0 0 {width} {height * len(drawn)}"'

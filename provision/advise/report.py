@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from provision.performance import alternatives, candidates, recommend
-from provision.performance.alternatives import Instead
+from provision.performance.alternatives import Alternative
 from provision.performance.candidates import Candidate, Work
 from provision.performance.machine import Machine
 from provision.performance.models import LanguageModel
@@ -44,7 +44,7 @@ class ModelReport:
 
     model: LanguageModel
     rows: Sequence[Row]
-    instead: Sequence[Instead] = ()
+    instead: Sequence[Alternative] = ()
 
 
 @dataclass(frozen=True)
@@ -68,26 +68,35 @@ def make_report(
     rig: Machine, models: Sequence[LanguageModel], precision: str, work: Work
 ) -> AdviceReport:
     """Everything, of all models; without any time where a GPU's speed is not known."""
-    if precision == "bf16" and (without := sorted({c.name for c in rig.cards if not c.bfloat16})):
+    if precision == "bf16" and (
+        without := sorted({card.name for card in rig.cards if not card.bfloat16})
+    ):
         note = f"{', '.join(without)}: no bfloat16, so 16 bit is float16 here, with loss scaling"
         rig = replace(rig, notes=(*rig.notes, note))
-    if slow := sorted({card.name for card in rig.cards if not card.known}):
+    if slow := sorted({card.name for card in rig.cards if not card.has_known_speed}):
         note = (
             f"the speed is unknown of {', '.join(slow)}: only memory is predicted. "
             "Add fp32_tflops and memory_gbps to inventory/hardware/gpus.yml"
         )
         rig = replace(rig, notes=(*rig.notes, note))
-    own = rig.generation
-    generations = (own, *(one for one in GENERATIONS if one != own and one <= rig.fastest))
+    own_generation = rig.generation
+    generations = (
+        own_generation,
+        *(
+            generation
+            for generation in GENERATIONS
+            if generation != own_generation and generation <= rig.fastest
+        ),
+    )
     reports = []
     for model in models:
-        load = _within(work, model)
+        load = _fit_context(work, model)
         rows = [
             _row(candidate, rig, generations)
             for candidate in candidates.find_candidates(model, rig, precision, load)
         ]
         served = [row for row in rows if row.candidate.task == "serve"]
-        instead: Sequence[Instead] = ()
+        instead: Sequence[Alternative] = ()
         if not any(row.candidate.fits for row in served):
             instead = alternatives.find_alternatives(model, rig, precision, load)
         reports.append(ModelReport(model, rows, instead))
@@ -95,13 +104,13 @@ def make_report(
     return AdviceReport(rig, precision, work, generations, reports, recommend.advise(rig, wanted))
 
 
-def _within(work: Work, model: LanguageModel) -> Work:
+def _fit_context(work: Work, model: LanguageModel) -> Work:
     """Return no longer sequences than the model was trained for."""
     return Work(min(work.sequence, model.context), work.batch, work.accumulate, work.streams)
 
 
 def _row(candidate: Candidate, rig: Machine, generations: Sequence[int]) -> Row:
-    if not candidate.fits or not all(card.known for card in rig.cards):
+    if not candidate.fits or not all(card.has_known_speed for card in rig.cards):
         return Row(candidate)
     grid = {
         (generation, width): predict(candidate, rig.uniform(generation, width), rig)

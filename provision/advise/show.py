@@ -83,8 +83,8 @@ def _rig(rig: Machine) -> Iterator[Text]:
     board = rig.board_name or "unknown"
     yield Text(f"  board    {board}" + ("" if rig.board or not rig.board_name else " (no row)"))
     cpu = rig.cpu_name or "unknown"
-    known = f", memory {rig.cpu.memory}" if rig.cpu else ", memory taken for 2 x DDR4-3200"
-    yield Text(f"  CPU      {cpu}{known}")
+    memory = f", memory {rig.cpu.memory}" if rig.cpu else ", memory taken for 2 x DDR4-3200"
+    yield Text(f"  CPU      {cpu}{memory}")
     yield from _links(rig.links)
     if len(rig.links) > 1 and not rig.p2p:
         most = host_ceiling(rig.host_memory, len(rig.links)) / 1e9
@@ -130,11 +130,11 @@ def _model(
         yield Text(f"  its context is {load.sequence}: no sequences of {report.work.sequence}")
     fitting = [row for row in model_report.rows if row.now]
     if fitting:
-        own = report.generations[0]
+        generation = report.generations[0]
         yield Text()
         shown = [row for row in fitting if details or row.candidate.layout.form != "sequence"]
-        yield _speeds(shown, _fastest(fitting), own)
-        yield from _bounds(fitting, own)
+        yield _speeds(shown, _fastest(fitting), generation)
+        yield from _bounds(fitting, generation)
     for row in model_report.rows:
         if row.candidate.fits and row.now is None and row.candidate.memory:
             yield Text(f"  fits: {name_of(row.candidate)}, {gib(row.candidate.memory.total)} GiB")
@@ -158,7 +158,7 @@ def _fastest(rows: Sequence[Row]) -> list[Row]:
     return list(best.values())
 
 
-def _speeds(rows: Sequence[Row], fastest: Sequence[Row], own: int) -> Table:
+def _speeds(rows: Sequence[Row], fastest: Sequence[Row], generation: int) -> Table:
     """Return the table of what fits: memory, tokens/s now, losses by width, tokens/s at x16."""
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bright_black")
     table.add_column("\n", width=LABEL, no_wrap=True)
@@ -171,13 +171,15 @@ def _speeds(rows: Sequence[Row], fastest: Sequence[Row], own: int) -> Table:
     for row in rows:
         mark = "* " if row in fastest else "  "
         memory = gib(row.candidate.memory.total) if row.candidate.memory else ""
-        table.add_row(*_cells(row, own, mark + name_of(row.candidate), memory, prefill=False))
+        table.add_row(
+            *_cells(row, generation, mark + name_of(row.candidate), memory, prefill=False)
+        )
         if row.now and row.now.prefill and row.candidate.layout.form != "single":
-            table.add_row(*_cells(row, own, "    its prompts", "", prefill=True))
+            table.add_row(*_cells(row, generation, "    its prompts", "", prefill=True))
     return table
 
 
-def _cells(row: Row, own: int, label: str, memory: str, prefill: bool) -> list[Text]:
+def _cells(row: Row, generation: int, label: str, memory: str, prefill: bool) -> list[Text]:
     """Return a row's cells; one GPU alone has no losses."""
     assert row.now is not None
 
@@ -187,8 +189,11 @@ def _cells(row: Row, own: int, label: str, memory: str, prefill: bool) -> list[T
     cells = [Text(label), Text(memory), Text(number(speed(row.now)))]
     if row.candidate.layout.form == "single":
         return cells
-    losses = [row.loss_now(own, prefill), *(row.loss(own, width, prefill) for width in NARROW)]
-    return [*cells, *map(_loss, losses), Text(number(speed(row.grid[own, 16])))]
+    losses = [
+        row.loss_now(generation, prefill),
+        *(row.loss(generation, width, prefill) for width in NARROW),
+    ]
+    return [*cells, *map(_loss, losses), Text(number(speed(row.grid[generation, 16])))]
 
 
 def _loss(share: float) -> Text:
@@ -196,14 +201,16 @@ def _loss(share: float) -> Text:
     return Text(loss(share), style)
 
 
-def _bounds(rows: Sequence[Row], own: int) -> Iterator[Text]:
+def _bounds(rows: Sequence[Row], generation: int) -> Iterator[Text]:
     """Which rows are bound by what, now."""
     by: dict[str, list[str]] = {}
     for row in rows:
         if row.now and row.candidate.layout.form not in ("single", "sequence"):
             by.setdefault(row.now.bound_by, []).append(name_of(row.candidate))
     yield Text()
-    yield Text(f"  * the fastest of its task now; losses on Gen{own}, against x16", "bright_black")
+    yield Text(
+        f"  * the fastest of its task now; losses on Gen{generation}, against x16", "bright_black"
+    )
     for bound, names in by.items():
         yield from hanging("  bound by ", f"{bound}: {'; '.join(names)}")
 
@@ -255,7 +262,7 @@ def _generations(report: AdviceReport, rows: Sequence[Row]) -> Iterator[Text | T
 
 def _advice(report: AdviceReport) -> Iterator[Text]:
     yield Text("What to change", style="bold")
-    if not all(card.known for card in report.rig.cards):
+    if not all(card.has_known_speed for card in report.rig.cards):
         yield Text("  nothing is counted without the cards' speed")
     elif not report.advice:
         none = "nothing: no change of links or power would be noticed with these models"
@@ -264,8 +271,9 @@ def _advice(report: AdviceReport) -> Iterator[Text]:
         if len(report.rig.cards) < 2:
             none = "no change of links: there is one GPU, so nothing crosses them in a step"
         yield Text(f"  {none}")
-    for place, one in enumerate(report.advice, 1):
-        yield from hanging(f"  {place}. ", one.change.title, indent=5)
-        gain = f"x {one.fastest:.2f} for the fastest form of each task; at most x {one.most:.2f} "
-        yield from paragraph(f"{gain}({one.most_of})", 5)
-        yield from paragraph(one.change.how, 5, "bright_black")
+    for place, advice in enumerate(report.advice, 1):
+        yield from hanging(f"  {place}. ", advice.change.title, indent=5)
+        fastest, most = f"x {advice.fastest:.2f}", f"x {advice.most:.2f}"
+        gain = f"{fastest} for the fastest form of each task; at most {most} ({advice.most_of})"
+        yield from paragraph(gain, 5)
+        yield from paragraph(advice.change.how, 5, "bright_black")

@@ -6,25 +6,47 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, Literal, TypedDict
 
 from agent.readings import pcie
 from provision.assess import nvidia_smi, pcie_tree, security, verdict, wear
-from provision.assess.finding import Finding, worst_first
+from provision.assess.finding import Finding, sort_worst_first
 from provision.assess.nvidia_smi import Smi
 from provision.assess.verdict import RigVerdict
+from provision.boundary.facts import RigFacts
 from provision.discovery import known_passwords, plan
 from provision.discovery.known_passwords import KnownPassword
-from provision.discovery.survey import Survey, ansible_facts, described
+from provision.discovery.survey import Survey, describe_rig
 from provision.errors import DeeprigError
 from provision.hardware import cards, cpus, power
 from provision.hardware.cards import Card
-from provision.hardware.power import Budget
+from provision.hardware.power import Budget, BudgetDocument
 from provision.inventory.hosts import Host, Inventory
 from provision.performance import machine
 from provision.templating.host_variables import render_variable
 
-FORMAT, FORMAT_VERSION = "deeprig-assessment", 1
+FORMAT: Final = "deeprig-assessment"
+FORMAT_VERSION: Final = 1
+
+#: An assessment, as JSON has it (docs/assess.md). Unix seconds; verdict: RigVerdict's fields.
+AssessmentDocument = TypedDict(
+    "AssessmentDocument",
+    {
+        "format": Literal["deeprig-assessment"],
+        "version": Literal[1],
+        "host": str,
+        "taken_at": float,
+        "seconds": float,
+        "as_root": bool,
+        "is": dict[str, str],
+        "tree": list[str],
+        "wear": list[dict[str, str]],
+        "security": list[dict[str, str]],
+        "power": list[BudgetDocument],
+        "verdict": dict[str, object],
+        "facts": RigFacts,
+    },
+)
 
 
 @dataclass(frozen=True)
@@ -39,11 +61,11 @@ class Assessment:
     budgets: tuple[Budget, ...]
     verdict: RigVerdict
     as_root: bool
-    facts: Mapping[str, Any]
+    facts: RigFacts
     taken_at: float = 0.0
     seconds: float = 0.0
 
-    def document(self) -> dict[str, Any]:
+    def document(self) -> AssessmentDocument:
         """As JSON has it."""
         return {
             "format": FORMAT,
@@ -54,8 +76,8 @@ class Assessment:
             "as_root": self.as_root,
             "is": dict(self.rows),
             "tree": list(self.tree),
-            "wear": [one.document() for one in self.wear],
-            "security": [one.document() for one in self.security],
+            "wear": [finding.document() for finding in self.wear],
+            "security": [finding.document() for finding in self.security],
             "power": [budget.document() for budget in self.budgets],
             "verdict": self.verdict.document(),
             "facts": self.facts,
@@ -79,10 +101,16 @@ def assess_rig(
     facts = look.facts
     gpus = pcie.read_gpus(look.tree.path("/sys"), aer=True)
     smis = list(loaded) or nvidia_smi.parse(look.tree.text_of("nvidia_smi"))
-    worn = wear.signs(gpus, smis, look.tree.text_of("messages"), wear.generations_of(gpus))
-    found = [
-        *(_login(host, facts) if shared is None else map(_shared, shared)),
-        *security.signs(
+    worn = wear.find_wear_signs(
+        gpus, smis, look.tree.text_of("messages"), wear.generations_of(gpus)
+    )
+    security_findings = [
+        *(
+            _find_shared_login(host, facts)
+            if shared is None
+            else map(_shared_password_finding, shared)
+        ),
+        *security.find_security_signs(
             look.tree,
             facts["access"],
             look.tree.text_of("sockets"),
@@ -90,19 +118,22 @@ def assess_rig(
             own_keys(),
         ),
     ]
-    known = cards.cards()
-    names = {device: card.name for device, card in known.items()}
+    card_table = cards.cards()
+    names = {device: card.name for device, card in card_table.items()}
     planned = plan.plan(look, host, inventory, extra)
     ratings = power.supplies_of(host)
     return Assessment(
         name=host.name,
         rows=tuple(_rows(look, ratings)),
         tree=tuple(pcie_tree.draw(facts["gpus"], names)),
-        wear=tuple(worst_first(worn)),
-        security=tuple(worst_first(found)),
-        budgets=tuple(_budgets(gpus, smis, known, planned.power_limits, ratings)),
+        wear=tuple(sort_worst_first(worn)),
+        security=tuple(sort_worst_first(security_findings)),
+        budgets=tuple(_budgets(gpus, smis, card_table, planned.power_limits, ratings)),
         verdict=verdict.judge_rig(
-            planned.refusals, [*found, *worn], _machine(host, look), _converted(facts)
+            planned.refusals,
+            [*security_findings, *worn],
+            _read_machine(host, look),
+            _is_converted(facts),
         ),
         as_root=look.as_root,
         facts=facts,
@@ -111,17 +142,17 @@ def assess_rig(
 
 def own_keys(folder: Path = Path("~/.ssh")) -> set[str]:
     """Return the operator's public keys, base64."""
-    found = set()
+    keys = set()
     for path in folder.expanduser().glob("*.pub"):
         words = path.read_text(encoding="utf-8", errors="replace").split()
         if len(words) > 1:
-            found.add(words[1])
-    return found
+            keys.add(words[1])
+    return keys
 
 
 def _rows(look: Survey, ratings: list[float]) -> list[tuple[str, str]]:
     facts = look.facts
-    rows = [row for row in described(look) if row[0] not in ("CUDA", "NCCL", "PyTorch")]
+    rows = [row for row in describe_rig(look) if row[0] not in ("CUDA", "NCCL", "PyTorch")]
     board = facts["board"]
     processor = cpus.cpu(facts["cpu"]["model"])
     lanes = (
@@ -131,17 +162,17 @@ def _rows(look: Survey, ratings: list[float]) -> list[tuple[str, str]]:
         else "not known for this processor"
     )
     up = look.tree.line("/proc/uptime").split(" ")[0]
-    own = {
+    more_rows = {
         "BIOS": f"{board['bios_version']} of {board['bios_date']} ({board['bios_vendor']})",
         "lanes": lanes,
         "PSUs": " + ".join(f"{rating:g} W" for rating in ratings)
         or "unknown: set psus in the inventory",
         "uptime": str(timedelta(seconds=int(float(up or 0)))),
     }
-    return [*rows, *own.items()]
+    return [*rows, *more_rows.items()]
 
 
-def _login(host: Host, facts: Mapping[str, Any]) -> list[Finding]:
+def _find_shared_login(host: Host, facts: RigFacts) -> list[Finding]:
     """Return the login that the inventory has, if others know it, too."""
     user = str(render_variable(host, "ansible_user", "ansible_ssh_user") or "")
     password = render_variable(host, "ansible_password", "ansible_ssh_pass")
@@ -151,22 +182,22 @@ def _login(host: Host, facts: Mapping[str, Any]) -> list[Finding]:
     why = known_passwords.explain_weakness(user, str(password), mining["key"] if mining else None)
     if not why:
         return []
-    return [_shared(KnownPassword(user, str(password), why))]
+    return [_shared_password_finding(KnownPassword(user, str(password), why))]
 
 
-def _shared(known: KnownPassword) -> Finding:
-    reading = f"others know its password ({known.why})"
-    return Finding("login", known.user, "critical", reading, "fab adopt changes it.")
+def _shared_password_finding(password: KnownPassword) -> Finding:
+    reading = f"others know its password ({password.why})"
+    return Finding("login", password.user, "critical", reading, "fab adopt changes it.")
 
 
-def _converted(facts: Mapping[str, Any]) -> bool:
+def _is_converted(facts: RigFacts) -> bool:
     mines = facts["mining_os"] or facts["miners"]
     return not mines and bool(facts["driver"]["loaded_version"] and facts["software"]["torch"])
 
 
-def _machine(host: Host, look: Survey) -> machine.Machine | None:
+def _read_machine(host: Host, look: Survey) -> machine.Machine | None:
     try:
-        return machine.from_facts(host.name, ansible_facts(look))
+        return machine.from_facts(host.name, look.facts)
     except DeeprigError:  # no GPU, or a GPU that no table has
         return None
 
@@ -186,11 +217,11 @@ def _budgets(
         },
         "as provisioned": dict(provisioned),
     }
-    found = []
+    budgets = []
     for name, limits in kinds.items():
-        known = [
+        gpu_watts = [
             (gpu.address, watts) for gpu in gpus if (watts := limits.get(gpu.address)) is not None
         ]
-        if gpus and len(known) == len(gpus):
-            found.append(power.budget(name, known, ratings))
-    return found
+        if gpus and len(gpu_watts) == len(gpus):
+            budgets.append(power.budget(name, gpu_watts, ratings))
+    return budgets

@@ -44,13 +44,15 @@ def assess(context: FleetContext, flags: Flags, page: str, load: bool) -> None:
         raise SourceError(f"--html is one rig's file, and -H names {len(hosts)}")
     extra = extra_variables(flags.e)
 
-    def one(host: Host) -> Assessment:
+    def assess_host(host: Host) -> Assessment:
         began = time.time()
         connection = RigConnection(host, context.config, flags.accept_new)
         password = sudo_password(host, context.config)
         try:
             connection.open()
-            loaded = loads.hottest(RootShell(connection, password), host.name) if load else []
+            loaded = (
+                loads.measure_hottest(RootShell(connection, password), host.name) if load else []
+            )
             with take_survey(connection, password) as seen:
                 login = (
                     str(render_variable(host, "ansible_user", "ansible_ssh_user") or ""),
@@ -64,7 +66,7 @@ def assess(context: FleetContext, flags: Flags, page: str, load: bool) -> None:
         return replace(made, taken_at=began, seconds=time.time() - began)
 
     with Terminal(error=True).status("Looking" + (f", {loads.SECONDS} s of load" if load else "")):
-        found = run_on_hosts(hosts, one)
+        assessments = run_on_hosts(hosts, assess_host)
     console = Terminal()
     variables = {host.name: host.variables for host in hosts}
     documents = {}
@@ -78,7 +80,7 @@ def assess(context: FleetContext, flags: Flags, page: str, load: bool) -> None:
             if not flags.json:
                 console.print(f"\n  {page}")
 
-    status = show_answers(found, show_one)
+    status = show_answers(assessments, show_one)
     if flags.json:
         print(json.dumps(documents, indent=2))
     if status:

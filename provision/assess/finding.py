@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 
 from provision.boundary.text import clean
 
@@ -28,19 +28,19 @@ class Finding:
         for name in ("subject", "reading"):
             object.__setattr__(self, name, clean(getattr(self, name)))
 
-    def document(self) -> dict[str, Any]:
-        """As JSON has it."""
+    def document(self) -> dict[str, str]:
+        """As JSON has it, without what is empty."""
         return {name: value for name, value in asdict(self).items() if value}
 
 
-def together(findings: Iterable[Finding]) -> list[Finding]:
+def merge_findings(findings: Iterable[Finding]) -> list[Finding]:
     """Merge findings that differ only in their subject."""
     subjects: dict[Finding, list[str]] = {}
     for finding in findings:
         subjects.setdefault(replace(finding, subject=""), []).append(finding.subject)
-    return [replace(one, subject=", ".join(names)) for one, names in subjects.items()]
+    return [replace(finding, subject=", ".join(names)) for finding, names in subjects.items()]
 
 
-def worst_first(findings: Iterable[Finding]) -> list[Finding]:
+def sort_worst_first(findings: Iterable[Finding]) -> list[Finding]:
     """In the order in which they matter."""
-    return sorted(findings, key=lambda one: -ORDER.index(one.status))
+    return sorted(findings, key=lambda finding: -ORDER.index(finding.status))

@@ -17,7 +17,7 @@ TIME_IS_UP = 124  # what `timeout` ends with
 LOOK = "timeout 10 nvidia-smi -q -x 2>/dev/null || :"
 
 
-def hottest(shell: RootShell, host: str) -> list[Smi]:
+def measure_hottest(shell: RootShell, host: str) -> list[Smi]:
     """Return nvidia-smi's values for each GPU at its hottest. Raises DeeprigError.
 
     Matrix products on all GPUs, again and again; a rig that is not provisioned has none.
@@ -29,18 +29,18 @@ def hottest(shell: RootShell, host: str) -> list[Smi]:
         )
     loop = f"while :; do {BENCH_PROGRAM} gemm --plan quick >/dev/null || exit; done"
     command = f"timeout --signal=INT --kill-after=10 {SECONDS} sh -c {shlex.quote(loop)}"
-    found: dict[str, Smi] = {}
+    hottest_by_address: dict[str, Smi] = {}
     with ThreadPoolExecutor(1) as pool:
         work = pool.submit(shell.run, command)
         while not work.done():
-            for one in nvidia_smi.parse(shell.run(LOOK).out.decode("utf-8", "replace")):
-                before = found.get(one.address)
-                if before is None or (one.celsius or 0) > (before.celsius or 0):
-                    found[one.address] = one
+            for gpu in nvidia_smi.parse(shell.run(LOOK).out.decode("utf-8", "replace")):
+                before = hottest_by_address.get(gpu.address)
+                if before is None or (gpu.celsius or 0) > (before.celsius or 0):
+                    hottest_by_address[gpu.address] = gpu
             wait([work], timeout=EVERY)
     if work.result().status != TIME_IS_UP:
         raise DeeprigError(
             f"the load on the GPUs stopped early: {work.result().last_words or 'no reason given'}",
             advice=f"fab bench -H {host} --parts gemm shows details.",
         )
-    return list(found.values())
+    return list(hottest_by_address.values())

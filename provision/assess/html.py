@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 from provision.assess.assessment import Assessment
-from provision.assess.finding import together
+from provision.assess.finding import merge_findings
 from provision.assess.show import power_line
 from provision.output.html import render_page
 
@@ -18,8 +18,8 @@ def render(assessment: Assessment) -> str:
     return render_page(
         TEMPLATE,
         assessment=assessment,
-        wear=together(assessment.wear),
-        security=together(assessment.security),
+        wear=merge_findings(assessment.wear),
+        security=merge_findings(assessment.security),
         when=time.strftime("%Y-%m-%d %H:%M %Z", time.localtime(assessment.taken_at)),
         power=[power_line(budget) for budget in assessment.budgets],
     )

@@ -60,8 +60,8 @@ def _gpu(node: Element) -> Smi:
         return None
 
     def count(*paths: str) -> int | None:
-        found = [value for value in (number(path) for path in paths) if value is not None]
-        return int(sum(found)) if found else None
+        counts = [value for value in (number(path) for path in paths) if value is not None]
+        return int(sum(counts)) if counts else None
 
     def yes(*paths: str) -> bool:
         return any((node.findtext(path) or "").strip().lower() == "yes" for path in paths)

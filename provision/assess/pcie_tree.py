@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+
+from provision.boundary.facts import Gpu, Port
 
 
 @dataclass
@@ -15,7 +16,7 @@ class Node:
     children: dict[str, Node] = field(default_factory=dict)
 
 
-def draw(gpus: Sequence[Mapping[str, Any]], names: Mapping[str, str]) -> list[str]:
+def draw(gpus: Sequence[Gpu], names: Mapping[str, str]) -> list[str]:
     """Return a line for each device. gpus: facts; names: of the cards, by device id.
 
     A link is shown with its current lanes and the device's maximum: speeds drop when idle.
@@ -30,7 +31,7 @@ def draw(gpus: Sequence[Mapping[str, Any]], names: Mapping[str, str]) -> list[st
                 names.get(gpu["device_id"], f"NVIDIA {gpu['device_id']}") if last else port["kind"]
             )
             # The first place where it gets narrow is the one to look at.
-            above = [one["current_width"] for one in gpu["path"][:at]]
+            above = [earlier["current_width"] for earlier in gpu["path"][:at]]
             marked = port["current_width"] == narrowest and narrowest not in above
             text = f"{port['address']} {what}  {_link(port)}{'  <- narrowest' if marked else ''}"
             node = node.children.setdefault(port["address"], Node(text))
@@ -47,7 +48,7 @@ def _lines(node: Node, indent: str) -> list[str]:
     return lines
 
 
-def _link(port: Mapping[str, Any]) -> str:
+def _link(port: Port) -> str:
     now, most, speed = port["current_width"], port["max_width"], port["max_speed_gts"]
     if now is None:
         return ""

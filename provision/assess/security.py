@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from provision.assess.finding import Finding, Status
+from provision.boundary.facts import Evidence
 from provision.inventory import yaml_source
 from provision.remote.facts import system
 from provision.remote.facts.access import authorized_keys, key_files
@@ -31,9 +32,9 @@ LINE_MOST = 120  # characters that are shown
 TAKE_OUT = "If it is not yours, take it out: fab provision does for what it knows."
 
 
-def signs(
+def find_security_signs(
     tree: Tree,
-    access: Sequence[Mapping[str, str]],
+    access: Sequence[Evidence],
     sockets: str,
     connections: str,
     own_keys: Collection[str],
@@ -42,14 +43,14 @@ def signs(
 
     own_keys: the operator's public keys, base64.
     """
-    known = table("access.json")
-    remote = {*known["remote_control_of_mining_systems"], *known["remote_control"]}
+    lists = table("access.json")
+    remote = {*lists["remote_control_of_mining_systems"], *lists["remote_control"]}
     return [
         *_ways_in(access),
-        *_programs(tree, known["remote_control"]),
+        *_programs(tree, lists["remote_control"]),
         *_listening(sockets, remote),
         *_outward(connections),
-        *_keys(tree, re.compile(known["vendor_key_comment"], re.IGNORECASE), own_keys),
+        *_keys(tree, re.compile(lists["vendor_key_comment"], re.IGNORECASE), own_keys),
         *_users(tree),
         *_commands(tree, yaml_source.load_yaml(TABLE)["commands"]),
         *_sshd(tree),
@@ -58,7 +59,7 @@ def signs(
     ]
 
 
-def _ways_in(access: Sequence[Mapping[str, str]]) -> Iterator[Finding]:
+def _ways_in(access: Sequence[Evidence]) -> Iterator[Finding]:
     """Yield findings from facts: rights, lines that download and run, remote control."""
     names: Mapping[str, tuple[str, Status, str]] = {
         "sudo": ("sudo", "warning", "becomes root without a password"),
@@ -70,16 +71,16 @@ def _ways_in(access: Sequence[Mapping[str, str]]) -> Iterator[Finding]:
         "unit": ("remote control", "critical", "is started as a unit"),
         "process": ("remote control", "critical", "runs"),
     }
-    for one in access:
-        if one["kind"] in names:
-            check, status, reading = names[one["kind"]]
-            yield Finding(check, one["evidence"], status, f"{one['name']} {reading}", TAKE_OUT)
+    for entry in access:
+        if entry["kind"] in names:
+            check, status, reading = names[entry["kind"]]
+            yield Finding(check, entry["evidence"], status, f"{entry['name']} {reading}", TAKE_OUT)
 
 
-def _programs(tree: Tree, known: Collection[str]) -> Iterator[Finding]:
+def _programs(tree: Tree, remote_control: Collection[str]) -> Iterator[Finding]:
     """Find remote control software; only the owner knows whose it is."""
     running = {tree.line(f"{folder}/comm") for folder in tree.processes()}
-    for name in sorted(running & set(known)):
+    for name in sorted(running & set(remote_control)):
         yield Finding(
             "remote control",
             name,
@@ -89,7 +90,7 @@ def _programs(tree: Tree, known: Collection[str]) -> Iterator[Finding]:
         )
 
 
-def _listening(sockets: str, known: Collection[str]) -> Iterator[Finding]:
+def _listening(sockets: str, remote_control: Collection[str]) -> Iterator[Finding]:
     seen = set()
     for line in sockets.splitlines():
         cells = line.split()
@@ -101,7 +102,7 @@ def _listening(sockets: str, known: Collection[str]) -> Iterator[Finding]:
         if who == "sshd" or _local(address) or (who, port) in seen:
             continue
         seen.add((who, port))
-        worse = who in known
+        worse = who in remote_control
         yield Finding(
             "listening ports",
             f"{cells[0]} {port}",
@@ -126,11 +127,11 @@ def _outward(connections: str) -> Iterator[Finding]:
         yield Finding("connections", match.group(1), "note", f"is connected to {cells[3]}")
 
 
-def _keys(tree: Tree, vendors: re.Pattern[str], own: Collection[str]) -> Iterator[Finding]:
+def _keys(tree: Tree, vendors: re.Pattern[str], own_keys: Collection[str]) -> Iterator[Finding]:
     for path in key_files(tree):
         for kind, key, comment in authorized_keys(tree.lines(path)):
             names = f"{kind} {fingerprint(key)} {comment}".strip()
-            if key in own:
+            if key in own_keys:
                 yield Finding("keys", path, "ok", f"yours: {names}")
             elif vendors.search(comment):
                 yield Finding("keys", path, "critical", f"a vendor's: {names}", TAKE_OUT)
@@ -261,9 +262,9 @@ def _local(address: str) -> bool:
 def _private(address: str) -> bool:
     """Return whether an address is of this rig's own network."""
     try:
-        found = ipaddress.ip_address(address.partition("%")[0])
+        parsed = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
         return True
-    if isinstance(found, ipaddress.IPv6Address) and found.ipv4_mapped:
-        found = found.ipv4_mapped
-    return not found.is_global
+    if isinstance(parsed, ipaddress.IPv6Address) and parsed.ipv4_mapped:
+        parsed = parsed.ipv4_mapped
+    return not parsed.is_global

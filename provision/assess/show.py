@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.text import Text
 
 from provision.assess.assessment import Assessment
-from provision.assess.finding import Finding, together
+from provision.assess.finding import Finding, merge_findings
 from provision.hardware.power import Budget
 from provision.output.tables import Grid, print_pairs
 
@@ -76,12 +76,16 @@ def _findings(console: Console, findings: Sequence[Finding], everything: bool) -
     shown = [finding for finding in findings if everything or finding.status != "ok"]
     advised: set[str] = set()  # the same advice is given once
     grid = Grid(console, STATUS)
-    for one in together(shown):
-        text = f"{one.check}, {one.subject}: {one.reading}"
-        grid.add_row(Text(one.status, COLOURS[one.status]), text)
-        if one.advice not in {"", *advised} and one.status in ("critical", "warning", "unknown"):
-            advised.add(one.advice)
-            grid.add_row("", one.advice, style="dim", margin=2)
+    for finding in merge_findings(shown):
+        text = f"{finding.check}, {finding.subject}: {finding.reading}"
+        grid.add_row(Text(finding.status, COLOURS[finding.status]), text)
+        if finding.advice not in {"", *advised} and finding.status in (
+            "critical",
+            "warning",
+            "unknown",
+        ):
+            advised.add(finding.advice)
+            grid.add_row("", finding.advice, style="dim", margin=2)
     grid.print()
     good = len(findings) - len(shown)
     if good or not findings:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal, TypedDict
 
-from provision.assess.finding import Finding, together
+from provision.assess.finding import Finding, merge_findings
 from provision.discovery.plan import Refusal
 from provision.inventory import yaml_source
 from provision.performance.links import Link
@@ -19,6 +19,15 @@ System = Literal["converted", "convert in place", "fix, then convert in place", 
 Board = Literal[
     "keep", "keep, with other risers", "keep, if its BIOS splits the slot", "replace", "unknown"
 ]
+
+
+class VerdictTable(TypedDict):
+    """verdict.yml: names of refusals and checks, and lanes."""
+
+    reinstall: list[str]
+    intrusion: list[str]
+    fix: list[str]
+    lanes_least: int
 
 
 @dataclass(frozen=True)
@@ -42,7 +51,7 @@ class RigVerdict:
     board_why: tuple[str, ...]
     options: tuple[LaneOption, ...]
 
-    def document(self) -> dict[str, Any]:
+    def document(self) -> dict[str, object]:
         """As JSON has it."""
         return asdict(self)
 
@@ -58,7 +67,7 @@ def judge_rig(
     machine: the rig as predictions see it, None where they can't. converted: whether it is a deep
     learning host already.
     """
-    table = yaml_source.load_yaml(TABLE)
+    table: VerdictTable = yaml_source.load_yaml(TABLE)
     system, why = _system(refusals, findings, table)
     if system == "convert in place" and converted:
         system, why = "converted", ["no mining system, no miner: fab validate proves the rest"]
@@ -67,19 +76,23 @@ def judge_rig(
 
 
 def _system(
-    refusals: Sequence[Refusal], findings: Sequence[Finding], table: Mapping[str, Any]
+    refusals: Sequence[Refusal], findings: Sequence[Finding], table: VerdictTable
 ) -> tuple[System, list[str]]:
     reinstall_reasons = [refusal.why for refusal in refusals if refusal.name in table["reinstall"]]
     critical = [finding for finding in findings if finding.status == "critical"]
-    intruded = [one for one in critical if one.check in table["intrusion"]]
+    intruded = [finding for finding in critical if finding.check in table["intrusion"]]
     if intruded:
         reinstall_reasons.append("another person had root access, so no file on it can be trusted:")
-        reinstall_reasons += [f"{one.subject}: {one.reading}" for one in together(intruded)]
+        reinstall_reasons += [
+            f"{finding.subject}: {finding.reading}" for finding in merge_findings(intruded)
+        ]
     if reinstall_reasons:
         return "reinstall", reinstall_reasons
-    hurt = [one for one in critical if one.check in table["fix"]]
+    hurt = [finding for finding in critical if finding.check in table["fix"]]
     mend = [refusal.why for refusal in refusals]
-    mend += [f"{one.check}, {one.subject}: {one.reading}" for one in together(hurt)]
+    mend += [
+        f"{finding.check}, {finding.subject}: {finding.reading}" for finding in merge_findings(hurt)
+    ]
     if mend:
         return "fix, then convert in place", mend
     return "convert in place", ["ready: run fab provision"]
@@ -91,7 +104,7 @@ def _board(machine: Machine | None, least: int) -> tuple[Board, list[str], list[
     ways = [
         change for change in changes(machine) if change.name in ("riser", "bifurcation", "board")
     ]
-    now = LaneOption("now", "as it is", "", _told(machine.links), _lanes(machine.links))
+    now = LaneOption("now", "as it is", "", _describe_links(machine.links), _lanes(machine.links))
     options = [now, *(_option(change) for change in ways)]
     narrowest = min(link.width for link in machine.links)
     links = f"the narrowest GPU has x{narrowest}"
@@ -122,10 +135,10 @@ def _board(machine: Machine | None, least: int) -> tuple[Board, list[str], list[
 
 def _option(change: Recommendation) -> LaneOption:
     links = change.rig.links
-    return LaneOption(change.name, change.title, change.how, _told(links), _lanes(links))
+    return LaneOption(change.name, change.title, change.how, _describe_links(links), _lanes(links))
 
 
-def _told(links: Sequence[Link]) -> tuple[str, ...]:
+def _describe_links(links: Sequence[Link]) -> tuple[str, ...]:
     return tuple(str(link) for link in links)
 
 

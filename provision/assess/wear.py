@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from agent.checks.judgements import judge_pcie_errors
 from agent.readings import pcie, xid
@@ -19,30 +18,30 @@ XIDS = HERE.parents[1] / "agent" / "tables" / "xids.yml"
 CABLE = "Reseat the card and its riser; swap risers to see which of them the errors follow."
 
 
-def signs(
+def find_wear_signs(
     gpus: Sequence[pcie.PcieGpu], smis: Sequence[Smi], messages: str, generations: Mapping[str, str]
 ) -> list[Finding]:
     """Return all of them. gpus: read with their error counters; generations: by GPU's address."""
-    limits = yaml_source.load_yaml(HERE / "thresholds.yml")
+    limits: Mapping[str, float] = yaml_source.load_yaml(HERE / "thresholds.yml")
     by_address = {smi.address: smi for smi in smis}
-    found = [*_lost(gpus, by_address), *_errors(gpus), *_xids(gpus, messages)]
+    findings = [*_lost(gpus, by_address), *_errors(gpus), *_xids(gpus, messages)]
     for gpu in gpus:
         smi = by_address.get(gpu.address)
         if smi is not None:
-            found += [
+            findings += [
                 *_memory(smi),
                 *_vbios(smi, generations.get(gpu.address, "")),
                 *_heat(smi, limits),
                 *_power(smi, limits),
             ]
-    return [*found, *_mixed(smis)]
+    return [*findings, *_mixed(smis)]
 
 
 def generations_of(gpus: Sequence[pcie.PcieGpu]) -> dict[str, str]:
     """Return the generation of each GPU by its address, from inventory/hardware/gpus.yml."""
-    known = cards.chips()
-    found = {gpu.address: cards.chip_of(gpu.device_id or "0", known) for gpu in gpus}
-    return {address: chip.generation for address, chip in found.items() if chip}
+    table = cards.chips()
+    chips = {gpu.address: cards.chip_of(gpu.device_id or "0", table) for gpu in gpus}
+    return {address: chip.generation for address, chip in chips.items() if chip}
 
 
 def _lost(gpus: Sequence[pcie.PcieGpu], smis: Mapping[str, Smi]) -> Iterator[Finding]:
@@ -110,11 +109,13 @@ def _xids(gpus: Sequence[pcie.PcieGpu], messages: str) -> Iterator[Finding]:
         counts[match["address"].lower(), int(match["xid"])] += 1
     for (address, number), count in counts.items():
         row = rows[number]
-        known = next((g.address for g in gpus if g.address.startswith(address[-10:])), address)
+        gpu_address = next(
+            (gpu.address for gpu in gpus if gpu.address.startswith(address[-10:])), address
+        )
         status: Status = "note" if row.status == "ok" else row.status
         yield Finding(
             "Xid errors",
-            known,
+            gpu_address,
             status,
             f"Xid {number} ({row.name}), {count} in the kernel's log",
             row.advice,
@@ -154,17 +155,19 @@ def _memory(smi: Smi) -> Iterator[Finding]:
 
 
 def _vbios(smi: Smi, generation: str) -> Iterator[Finding]:
-    known = yaml_source.load_yaml(HERE / "vbios.yml")["generations"].get(smi.vbios.split(".")[0])
-    if not smi.vbios or not generation or known is None:
+    generations = yaml_source.load_yaml(HERE / "vbios.yml")["generations"].get(
+        smi.vbios.split(".")[0]
+    )
+    if not smi.vbios or not generation or generations is None:
         yield Finding("VBIOS", smi.address, "unknown", smi.vbios or "not reported")
-    elif generation in known:
+    elif generation in generations:
         yield Finding("VBIOS", smi.address, "ok", f"{smi.vbios}, of its generation")
     else:
         yield Finding(
             "VBIOS",
             smi.address,
             "critical",
-            f"{smi.vbios} is of {' or '.join(known)}, the card's device id of {generation}",
+            f"{smi.vbios} is of {' or '.join(generations)}, the card's device id of {generation}",
             "It was flashed, or reports a wrong model: ask the seller; flash its maker's VBIOS.",
         )
 
@@ -186,7 +189,7 @@ def _mixed(smis: Sequence[Smi]) -> Iterator[Finding]:
             )
 
 
-def _heat(smi: Smi, limits: Mapping[str, Any]) -> Iterator[Finding]:
+def _heat(smi: Smi, limits: Mapping[str, float]) -> Iterator[Finding]:
     if smi.celsius is None:
         return
     at_work = (smi.busy or 0) > limits["idle_busy"]
@@ -221,7 +224,7 @@ def _heat(smi: Smi, limits: Mapping[str, Any]) -> Iterator[Finding]:
         )
 
 
-def _power(smi: Smi, limits: Mapping[str, Any]) -> Iterator[Finding]:
+def _power(smi: Smi, limits: Mapping[str, float]) -> Iterator[Finding]:
     if smi.power_limit is None or smi.power_default is None:
         return
     if abs(smi.power_limit - smi.power_default) > limits["power_limit_differs"]:

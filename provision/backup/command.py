@@ -49,7 +49,7 @@ def backup(context: FleetContext, flags: Flags) -> None:
         with Terminal(error=True).status("Copying") as status:
 
             def work(shell: RootShell, host: Host) -> FetchedCopy:
-                there = transfer.on_rig(shell)
+                there = transfer.ask_rig(shell)
                 return transfer.fetch(
                     shell,
                     there,
@@ -57,14 +57,16 @@ def backup(context: FleetContext, flags: Flags) -> None:
                     lambda text: status.update(f"{host.name}: {text}"),
                 )
 
-            found = _each(context, flags, work, made)
+            copies = _run_on_each(context, flags, work, made)
         console = Terminal(quiet=flags.json)
-        worst = max(worst, show_answers(found, lambda host, one: console.print(copied(host, one))))
+        worst = max(
+            worst, show_answers(copies, lambda host, copy: console.print(describe_copy(host, copy)))
+        )
     if worst:
         raise Exit(code=worst)
 
 
-def copied(host: str, fetched_copy: FetchedCopy) -> str:
+def describe_copy(host: str, fetched_copy: FetchedCopy) -> str:
     """Return what `fab backup` prints about one rig's copy."""
     lines = [
         f"{host}: {shown_path(fetched_copy.copy.where)}, {fetched_copy.copy.size / 1e6:.1f} MB"
@@ -88,7 +90,7 @@ def restore(context: FleetContext, flags: Flags, source: str) -> None:
         raise SourceError(
             f"the folder {folder} does not exist", advice="fab status shows the copies."
         )
-    transfer.whole(folder)  # before anything is sent
+    transfer.read_whole(folder)  # before anything is sent
     if not flags.check:
         if old := _send(context, flags, folder, transfer.take):
             message = f"{hosts[0].name}: the backup that was there differs, and is in {old} now"
@@ -100,7 +102,7 @@ def restore(context: FleetContext, flags: Flags, source: str) -> None:
         beside = replace(flags, e=(*flags.e, f"backup_folder={transfer.BESIDE}"))
         play_file(context, beside, RESTORE, "restore")
     finally:
-        _one(_each(context, flags, lambda shell, host: transfer.remove(shell)))
+        _only_answer(_run_on_each(context, flags, lambda shell, host: transfer.remove(shell)))
 
 
 def _send(
@@ -113,25 +115,25 @@ def _send(
             transfer.send(shell, folder, lambda text: status.update(f"{host.name}: {text}"))
             return then(shell)
 
-        return _one(_each(context, flags, work))
+        return _only_answer(_run_on_each(context, flags, work))
 
 
 def status(context: FleetContext, flags: Flags) -> None:
     """Show each rig's backups, there and here."""
-    found = _each(context, flags, lambda shell, host: transfer.on_rig(shell))
-    copies = {name: stored.here(BACKUPS / name) for name in found}
-    older = {name: stored.older(BACKUPS / name) for name in found}
+    backups = _run_on_each(context, flags, lambda shell, host: transfer.ask_rig(shell))
+    copies = {name: stored.read_local(BACKUPS / name) for name in backups}
+    older = {name: stored.find_older(BACKUPS / name) for name in backups}
     if flags.json:
         print(
             json.dumps(
                 {
                     name: {
-                        "rig": one.document(),
+                        "rig": rig_backup.document(),
                         "here": copies[name].document(),
                         "older": [copy.document() for copy in older[name]],
                     }
-                    for name, one in found.items()
-                    if not isinstance(one, DeeprigError)
+                    for name, rig_backup in backups.items()
+                    if not isinstance(rig_backup, DeeprigError)
                 },
                 indent=2,
             )
@@ -141,7 +143,7 @@ def status(context: FleetContext, flags: Flags) -> None:
     def show_one(host: str, stored_backup: StoredBackup) -> None:
         print_status(console, host, stored_backup, copies[host], older[host])
 
-    if worst := show_answers(found, show_one):
+    if worst := show_answers(backups, show_one):
         raise Exit(code=worst)
 
 
@@ -179,27 +181,27 @@ def _line(backup: StoredBackup) -> str:
     return f"{shown_path(backup.where)}, {size}, {made}, {backup.state}{bad}"
 
 
-def _each(
+def _run_on_each(
     context: FleetContext, flags: Flags, work: Work[Answer], only: Collection[str] | None = None
 ) -> dict[str, Answer | DeeprigError]:
     """Do it on every host that -H names, or on `only` these of them."""
     _, hosts = context.fleet(flags)
 
-    def one(host: Host) -> Answer:
-        return _over(host, context.config, flags.accept_new, work)
+    def work_on(host: Host) -> Answer:
+        return _run_on_host(host, context.config, flags.accept_new, work)
 
-    return run_on_hosts([host for host in hosts if only is None or host.name in only], one)
+    return run_on_hosts([host for host in hosts if only is None or host.name in only], work_on)
 
 
-def _one(found: Mapping[str, Answer | DeeprigError]) -> Answer:
+def _only_answer(answers: Mapping[str, Answer | DeeprigError]) -> Answer:
     """Return the answer of the only host. Raises its error."""
-    (one,) = found.values()
-    if isinstance(one, DeeprigError):
-        raise one
-    return one
+    (answer,) = answers.values()
+    if isinstance(answer, DeeprigError):
+        raise answer
+    return answer
 
 
-def _over(host: Host, config: Config, accept_new: bool, work: Work[Answer]) -> Answer:
+def _run_on_host(host: Host, config: Config, accept_new: bool, work: Work[Answer]) -> Answer:
     shell = RootShell(RigConnection(host, config, accept_new), sudo_password(host, config))
     try:
         return work(shell, host)

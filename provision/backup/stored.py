@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal, TypedDict
 
 from provision.boundary.decode import BoundaryError
 from provision.boundary.patterns import PATH, USER
@@ -54,6 +54,20 @@ ROWS = {
 MOST_ROWS = 10_000
 
 
+class BackupDocument(TypedDict):
+    """A backup, as JSON has it. size: bytes of all files; the other fields are StoredBackup's."""
+
+    where: str
+    files: dict[str, int]
+    made: float | None
+    bad: tuple[str, ...]
+    aside: int
+    private: bool
+    older: tuple[str, ...]
+    state: State
+    size: int
+
+
 @dataclass(frozen=True)
 class StoredBackup:
     """One backup. made: Unix seconds; files: bytes by name; bad: files that are not as they were.
@@ -91,9 +105,19 @@ class StoredBackup:
         """Bytes."""
         return sum(self.files.values())
 
-    def document(self) -> dict[str, Any]:
+    def document(self) -> BackupDocument:
         """As JSON has it."""
-        return {**asdict(self), "state": self.state, "size": self.size}
+        return {
+            "where": self.where,
+            "files": dict(self.files),
+            "made": self.made,
+            "bad": self.bad,
+            "aside": self.aside,
+            "private": self.private,
+            "older": self.older,
+            "state": self.state,
+            "size": self.size,
+        }
 
 
 def parse(text: str) -> StoredBackup:
@@ -119,14 +143,14 @@ def parse(text: str) -> StoredBackup:
     )
 
 
-def here(folder: Path) -> StoredBackup:
+def read_local(folder: Path) -> StoredBackup:
     """Return a backup in a folder of this machine, each file held against its checksum.
 
     Where there are checksums, a file that they do not have is bad, too.
     """
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     names = {str(path.relative_to(folder)): path for path in paths}
-    wanted = dict(_sums(folder / SUMS))
+    wanted = dict(_parse_sums(folder / SUMS))
     unlisted = {*names, *NEEDED} - {*wanted, SUMS} if SUMS in names else set()
     return StoredBackup(
         where=str(folder),
@@ -142,13 +166,15 @@ def here(folder: Path) -> StoredBackup:
     )
 
 
-def older(folder: Path) -> list[StoredBackup]:
+def find_older(folder: Path) -> list[StoredBackup]:
     """Return the backups that once were in this folder, and that others took the place of."""
     dated = re.compile(rf"{re.escape(folder.name)}[.]\d{{4}}-\d\d-\d\d-\d{{6}}[+]*")
-    return [here(one) for one in sorted(folder.parent.glob("*")) if dated.fullmatch(one.name)]
+    return [
+        read_local(path) for path in sorted(folder.parent.glob("*")) if dated.fullmatch(path.name)
+    ]
 
 
-def _sums(file: Path) -> Iterable[tuple[str, str]]:
+def _parse_sums(file: Path) -> Iterable[tuple[str, str]]:
     """Name and digest, of a file as sha256sum writes it."""
     if not file.is_file():
         return

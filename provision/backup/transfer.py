@@ -14,7 +14,7 @@ from provision.backup import stored
 from provision.backup.stored import FOLDER, SUMS, StoredBackup
 from provision.errors import DeeprigError, SourceError
 from provision.output.files import make_private
-from provision.ssh.shell import LONGEST, Done, RootShell
+from provision.ssh.shell import LONGEST, CommandResult, RootShell
 
 MOST = 64 << 30  # bytes of a whole backup; HiveOS's takes 0.5 GB
 SLOWEST = 50_000  # bytes a second of the slowest network that is waited for
@@ -54,7 +54,7 @@ class FetchedCopy:
     older: Path | None
 
 
-def on_rig(shell: RootShell) -> StoredBackup:
+def ask_rig(shell: RootShell) -> StoredBackup:
     """Return the backup that a rig has. Raises UnreachableError, LostError, DeeprigError."""
     done = shell.run(stored.ASK)
     if done.status != 0:
@@ -73,7 +73,7 @@ def fetch(shell: RootShell, there: StoredBackup, folder: Path, progress: Progres
     _check_room(there, folder.parent)
     draft.mkdir(mode=0o700)
     try:
-        for name in _names(there):
+        for name in _file_names(there):
             path = draft / name
             path.parent.mkdir(mode=0o700, exist_ok=True)
             size = there.files[name]
@@ -82,12 +82,12 @@ def fetch(shell: RootShell, there: StoredBackup, folder: Path, progress: Progres
                 path.chmod(0o600)
                 read = f"cat {FOLDER}/{shlex.quote(name)}"
                 longest = LONGEST + size / SLOWEST
-                _done(shell.run(read, sink=stream, most=size, longest=longest), name)
+                _require_success(shell.run(read, sink=stream, most=size, longest=longest), name)
             if path.stat().st_size != size:
                 raise DeeprigError(
                     f"{name} has {path.stat().st_size} bytes, and the rig announced {size}"
                 )
-        copy = stored.here(draft)
+        copy = stored.read_local(draft)
         if copy.state != "whole":
             raise DeeprigError(f"the copy is {copy.state}: {', '.join(copy.bad)}")
         older = _put_aside(folder, draft)
@@ -110,8 +110,8 @@ def _check_room(there: StoredBackup, folder: Path) -> None:
 
 def _put_aside(folder: Path, draft: Path) -> Path | None:
     """Make room for a new copy; where the old one goes, unless it is the same or there is none."""
-    old = stored.here(folder)
-    if old.made is None or (old.usable and _sums(folder) == _sums(draft)):
+    old = stored.read_local(folder)
+    if old.made is None or (old.usable and _make_sums(folder) == _make_sums(draft)):
         shutil.rmtree(folder, ignore_errors=True)
         return None
     stamp = time.strftime(stored.STAMP, time.localtime(old.made))
@@ -121,13 +121,13 @@ def _put_aside(folder: Path, draft: Path) -> Path | None:
     return folder.rename(aside)
 
 
-def _sums(folder: Path) -> bytes:
+def _make_sums(folder: Path) -> bytes:
     return (folder / SUMS).read_bytes()
 
 
-def whole(folder: Path) -> StoredBackup:
+def read_whole(folder: Path) -> StoredBackup:
     """Return a backup of this machine that a rig may be restored from. Raises SourceError."""
-    copy = stored.here(folder)
+    copy = stored.read_local(folder)
     if not copy.usable:
         what = f": {', '.join(copy.bad)}" if copy.bad else ""
         raise SourceError(
@@ -139,32 +139,34 @@ def whole(folder: Path) -> StoredBackup:
 
 def send(shell: RootShell, folder: Path, progress: Progress) -> None:
     """Copy a backup of this machine to a rig, beside its own, in BESIDE. Raises DeeprigError."""
-    copy = whole(folder)
-    names = _names(copy)
+    copy = read_whole(folder)
+    names = _file_names(copy)
     remove(shell)
     for name in names:
         progress(f"{name}, {copy.files[name] / 1e6:.1f} MB")
         target = shlex.quote(f"{BESIDE}/{name}")
         with (folder / name).open("rb") as stream:
             write = f"umask 077; mkdir -p $(dirname {target}) && cat > {target}"
-            _done(shell.run(write, content=stream), name)
+            _require_success(shell.run(write, content=stream), name)
     # What was put aside is on the rig only, and counts for --check.
-    _done(shell.run(f"[ ! -d {FOLDER}/removed ] || ln -s {FOLDER}/removed {BESIDE}/"), BESIDE)
+    _require_success(
+        shell.run(f"[ ! -d {FOLDER}/removed ] || ln -s {FOLDER}/removed {BESIDE}/"), BESIDE
+    )
 
 
 def take(shell: RootShell) -> str:
     """Make what was sent the rig's own; where its own one is from now on, empty if nowhere."""
     done = shell.run(TAKE)
-    _done(done, FOLDER)
+    _require_success(done, FOLDER)
     return done.out.decode("utf-8", "replace").strip()
 
 
 def remove(shell: RootShell) -> None:
     """Take away what was sent. Raises DeeprigError."""
-    _done(shell.run(f"rm -rf {BESIDE}"), BESIDE)
+    _require_success(shell.run(f"rm -rf {BESIDE}"), BESIDE)
 
 
-def _names(stored_backup: StoredBackup) -> list[str]:
+def _file_names(stored_backup: StoredBackup) -> list[str]:
     """Return its files, the checksums last: what is cut off has none."""
     bad = [name for name in stored_backup.files if not re.match(stored.NAME, name)]
     if bad:
@@ -172,6 +174,6 @@ def _names(stored_backup: StoredBackup) -> list[str]:
     return sorted(stored_backup.files, key=lambda name: (name == SUMS, name))
 
 
-def _done(done: Done, what: str) -> None:
+def _require_success(done: CommandResult, what: str) -> None:
     if done.status != 0:
         raise DeeprigError(f"{what} can't be copied: {done.last_words or 'no answer'}")

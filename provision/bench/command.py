@@ -13,13 +13,12 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from invoke.exceptions import Exit
 from rich.text import Text
 
 from provision.boundary.decode import check_type, parse_json
-from provision.boundary.documents import BENCH_EVENTS, check_bench
+from provision.boundary.documents import BENCH_EVENTS, BenchDocument, BenchEvent, check_bench
 from provision.cli.flags import Flags
 from provision.cli.fleet import FleetContext
 from provision.errors import DeeprigError, ExitStatus, PatternError, describe, shown_path
@@ -39,7 +38,7 @@ RENDEZVOUS_PORT = 29400  # torchrun's own default
 #: printed all at once, and many GPUs behind x1 risers have hundreds of them.
 SILENCE = 1200.0
 UNUSABLE = 4  # the exit status of deeprig-bench where it can measure nothing
-CUT_OFF = -1  # the connection ended before the command did (Done.status)
+CUT_OFF = -1  # the connection ended before the command did (CommandResult.status)
 
 
 @dataclass(frozen=True)
@@ -79,14 +78,13 @@ class Screen:
         self._width = max(len(host.name) for host in hosts) if len(hosts) > 1 else 0
         self._lock = threading.Lock()
 
-    def event(self, host: str, event: Mapping[str, Any]) -> None:
+    def event(self, host: str, event: BenchEvent) -> None:
         """Show a line of a table, or that a part begins or did not go well."""
-        kind = event.get("event")
-        if kind == "begin":
+        if event["event"] == "begin":
             self.line(host, f"# {event['part']} ({event['number']} of {event['of']})", "bold")
-        elif kind == "line":
+        elif event["event"] == "line":
             self.line(host, event["text"])
-        elif kind == "end" and event["status"] != "ok":
+        elif event["event"] == "end" and event["status"] != "ok":
             style = "bright_black" if event["status"] == "skipped" else "bold red"
             self.line(host, f"# {event['part']} {event['status']}: {event['reason']}", style)
 
@@ -106,7 +104,7 @@ class BenchResult:
 
     host: str
     status: int
-    document: Mapping[str, Any] | None = None
+    document: BenchDocument | None = None
     error: DeeprigError | None = None
     is_cut_off: bool = False
 
@@ -187,28 +185,29 @@ def _name_cause(results: Sequence[BenchResult]) -> list[BenchResult]:
 
 
 def _run(shell: RootShell, host: str, command: str, screen: Screen) -> BenchResult:
-    found: dict[str, Any] = {}
+    documents: list[BenchDocument] = []
 
     def line(text: str) -> None:
         if not text.startswith("{"):
             screen.line(host, text)
             return
-        event = parse_json(text)
-        if kind := BENCH_EVENTS.get(event.get("event")):
-            event = {**check_type(event, kind, "progress"), "event": event["event"]}
-        if event.get("event") == "document":
-            found["document"] = check_bench(event["document"])
+        content = parse_json(text)
+        kind = BENCH_EVENTS.get(content.get("event"))
+        if kind is None:
+            return  # of a newer deeprig-bench
+        event = check_type(content, kind, "progress")
+        if event["event"] == "document":
+            documents.append(check_bench(event["document"]))
         screen.event(host, event)
 
     try:
         if shell.run(f"test -x {BENCH_PROGRAM}").status != 0:
-            return BenchResult(host, ExitStatus.ERROR, error=_missing(host))
+            return BenchResult(host, ExitStatus.ERROR, error=_missing_error(host))
         done = shell.run(command, line, silence=SILENCE, longest=LONGEST_RUN)
     except DeeprigError as error:
         return BenchResult(host, error.status, error=error)
-    result = BenchResult(
-        host, _status_of(done.status), found.get("document"), is_cut_off=done.status == CUT_OFF
-    )
+    document = documents[-1] if documents else None
+    result = BenchResult(host, _status_of(done.status), document, is_cut_off=done.status == CUT_OFF)
     if result.document is not None:
         return result
     reason = done.last_words or f"the benchmarks ended with status {done.status}"
@@ -223,7 +222,7 @@ def _status_of(status: int) -> int:
     return {CUT_OFF: ExitStatus.UNREACHABLE, UNUSABLE: ExitStatus.ERROR}.get(status, status)
 
 
-def _missing(host: str) -> DeeprigError:
+def _missing_error(host: str) -> DeeprigError:
     return DeeprigError(
         "the benchmarks are not installed on this rig",
         advice=f"Bring them: fab provision -H {host} --tags pytorch,agent,validation",
@@ -248,6 +247,8 @@ def _save_and_report(results: Sequence[BenchResult], flags: Flags) -> None:
         if not flags.json:
             print(f"{result.host}: {shown_path(str(path))}")
     if flags.json:
-        documents = {one.host: one.document for one in results if one.document is not None}
+        documents = {
+            result.host: result.document for result in results if result.document is not None
+        }
         json.dump(documents, sys.stdout, indent=2)
         print()

@@ -128,10 +128,10 @@ def _is_deeper(value: Any, depth: int) -> bool:
     for _ in range(depth):
         level = [
             item
-            for one in level
-            if isinstance(one, (dict, list))
-            for item in (one.values() if isinstance(one, dict) else one)
+            for container in level
+            if isinstance(container, (dict, list))
+            for item in (container.values() if isinstance(container, dict) else container)
         ]
         if not level:
             return False
-    return any(isinstance(one, (dict, list)) for one in level)
+    return any(isinstance(container, (dict, list)) for container in level)

@@ -41,13 +41,13 @@ class FoundFile(TypedDict):
     mtime: Moment
 
 
-class Found(TypedDict):
+class FoundFiles(TypedDict):
     """What `find` returns."""
 
     files: Annotated[list[FoundFile], Meta(max_length=100_000)]
 
 
-class Content(TypedDict):
+class SlurpedContent(TypedDict):
     """What `slurp` returns."""
 
     content: str
@@ -68,11 +68,15 @@ class Collective(TypedDict):
     sizes: Annotated[list[Size], Meta(max_length=10_000)]
 
 
-class Problem(TypedDict):
-    """What went wrong in a part."""
-
+class _ProblemTexts(TypedDict):
     part: Text
     message: Text
+
+
+class Problem(_ProblemTexts, total=False):
+    """What went wrong in a part. advice: printed as it is, of whatever type."""
+
+    advice: Any
 
 
 class BenchDocument(TypedDict):
@@ -90,6 +94,7 @@ class BenchDocument(TypedDict):
 class BeginEvent(TypedDict):
     """A part of the benchmarks begins."""
 
+    event: Literal["begin"]
     part: Text
     number: Count
     of: Count
@@ -98,6 +103,7 @@ class BeginEvent(TypedDict):
 class EndEvent(TypedDict):
     """A part of the benchmarks is over."""
 
+    event: Literal["end"]
     part: Text
     status: Text
     reason: Text
@@ -106,17 +112,20 @@ class EndEvent(TypedDict):
 class LineEvent(TypedDict):
     """A line of a table."""
 
+    event: Literal["line"]
     text: Text
 
 
 class DocumentEvent(TypedDict):
     """The whole document."""
 
+    event: Literal["document"]
     document: dict[str, Any]
 
 
+BenchEvent = BeginEvent | EndEvent | LineEvent | DocumentEvent
 #: The events of deeprig-bench that mean something here, by name.
-BENCH_EVENTS: dict[str, Any] = {
+BENCH_EVENTS: dict[str, type[BenchEvent]] = {
     "begin": BeginEvent,
     "end": EndEvent,
     "line": LineEvent,
@@ -124,8 +133,8 @@ BENCH_EVENTS: dict[str, Any] = {
 }
 
 
-def check_bench(document: Any) -> dict[str, Any]:
-    """Return a benchmark's document, checked and clean. Raises BoundaryError."""
+def check_bench(document: Any) -> BenchDocument:
+    """Return a benchmark's document, checked and clean, with all its keys. Raises BoundaryError."""
     check_type(document, BenchDocument, "benchmark")
-    cleaned: dict[str, Any] = clean_texts(document)
+    cleaned: BenchDocument = clean_texts(document)
     return cleaned

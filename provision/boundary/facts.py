@@ -1,7 +1,8 @@
 """The facts of a rig, as types: `ansible_local.deeprig` of provision/remote/facts/rig.py.
 
-A new fact needs its field here: what is not listed does not pass. The forms of names, addresses and
-identifiers are those of patterns.py; other texts are cleaned and bounded.
+A new fact needs its field here and in provision/remote/facts/shapes.py: what is not listed does not
+pass. The forms of names, addresses and identifiers are those of patterns.py; other texts are
+cleaned and bounded.
 """
 
 from __future__ import annotations
@@ -238,22 +239,25 @@ class GatheredFacts(Base):
     ansible_local: Local
 
 
-def check_rig_facts(facts: Mapping[str, Any]) -> dict[str, Any]:
+def check_rig_facts(facts: Mapping[str, Any]) -> RigFacts:
     """Return `ansible_local.deeprig`, checked and clean. Raises BoundaryError."""
     return _with_addresses(check_type(facts, RigFacts, "facts"))
 
 
-def check_facts(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Return all `ansible_*` facts, deeprig's own checked, all clean. Raises BoundaryError."""
+def check_facts(facts: Mapping[str, Any]) -> GatheredFacts:
+    """Return all `ansible_*` facts, deeprig's own checked, all clean. Raises BoundaryError.
+
+    It has more keys than its type: Ansible's other facts may be of any form.
+    """
     checked = check_type(facts, GatheredFacts, "facts")
-    own = _with_addresses(checked["ansible_local"]["deeprig"])
-    cleaned: dict[str, Any] = clean_texts(dict(facts))
-    return {**cleaned, "ansible_local": {**cleaned["ansible_local"], "deeprig": own}}
+    rig_facts = _with_addresses(checked["ansible_local"]["deeprig"])
+    cleaned: GatheredFacts = clean_texts(dict(facts))
+    return {**cleaned, "ansible_local": {**cleaned["ansible_local"], "deeprig": rig_facts}}
 
 
-def _with_addresses(facts: RigFacts) -> dict[str, Any]:
+def _with_addresses(facts: RigFacts) -> RigFacts:
     """Return the facts, once their addresses are found to be such. Raises DeeprigError."""
     for interface in facts["network"]["interfaces"]:
         for address in interface["addresses"]:
             patterns.check_address(address)
-    return dict(facts)
+    return facts

@@ -20,7 +20,7 @@ ShortText = Annotated[str, Meta(max_length=1000)]
 UnitId = Annotated[list[int], Meta(min_length=2, max_length=2)]
 
 
-class Hello(TypedDict):
+class WorkerHello(TypedDict):
     """The started worker. busy: the holder of the rig's lock; problem: why it can't be taken."""
 
     python: ShortText
@@ -31,7 +31,7 @@ class Hello(TypedDict):
     problem: ShortText
 
 
-class Waiting(TypedDict):
+class WaitingRun(TypedDict):
     """A run whose operator is gone, and for how long its end has been waited for."""
 
     holder: ShortText
@@ -160,9 +160,9 @@ class Batch:
         if current is not None and tuple(current["id"]) not in self._ids:
             raise BoundaryError("the rig works on a task that it was not given")
         results = []
-        for report, own in zip(checked["results"], frame["results"], strict=True):
-            self._take(report["id"], own["result"])
-            results.append(UnitResult(tuple(report["id"]), own["result"], report["elapsed"]))
+        for report, raw_report in zip(checked["results"], frame["results"], strict=True):
+            self._take(report["id"], raw_report["result"])
+            results.append(UnitResult(tuple(report["id"]), raw_report["result"], report["elapsed"]))
         if checked["done"]:
             self._check_end()
         progress = current and Progress(tuple(current["id"]), current["elapsed"], current["line"])
@@ -174,8 +174,10 @@ class Batch:
         unit = self._units[self._next]
         if list(unit["id"]) != identifier:
             raise BoundaryError("the rig sent the result of another task than the next one")
-        known = {name: result[name] for name in CheckedValues.__annotations__ if name in result}
-        check_type(known, CheckedValues, f"result of {unit['module']}")
+        checked_values = {
+            name: result[name] for name in CheckedValues.__annotations__ if name in result
+        }
+        check_type(checked_values, CheckedValues, f"result of {unit['module']}")
         if not isinstance(result.get("ansible_facts", {}), dict):
             raise BoundaryError("the rig sent facts that are not a mapping")
         if result.get("failed") and not unit.get("ignore_errors"):

@@ -37,7 +37,7 @@ def check_form(kind: str, pattern: str, value: str) -> str:
     """Return `value`, which a rig reported as a `kind`. Raises DeeprigError where it is not one."""
     if re.match(pattern, value):
         return value
-    raise _not_one(kind, value)
+    raise _form_error(kind, value)
 
 
 def check_address(value: str) -> str:
@@ -49,11 +49,11 @@ def check_address(value: str) -> str:
     try:
         ipaddress.ip_interface(value)
     except ValueError:
-        raise _not_one("network address", value) from None
+        raise _form_error("network address", value) from None
     return value
 
 
-def _not_one(kind: str, value: str) -> DeeprigError:
+def _form_error(kind: str, value: str) -> DeeprigError:
     return DeeprigError(
         f"the rig reports {value[:100]!r} as a {kind}",
         advice="That is not a valid one. Look at the rig's own console; if it was in other hands, "

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import cast
 
-from provision.checklist.checklist import Checklist
+from provision.checklist.checklist import Checklist, LastLook
 from provision.errors import Position, SourceError
 from provision.inventory import yaml_source
 from provision.inventory.hosts import Inventory
@@ -20,17 +20,17 @@ def file_of(inventory: Inventory, name: str) -> Path:
     return inventory.folder / "host_vars" / name / "checklist.yml"
 
 
-def load(path: Path) -> tuple[dict[str, bool], dict[str, Any]]:
+def load(path: Path) -> tuple[dict[str, bool], LastLook]:
     """Answers by item, and the last look. Raises SourceError with the place of what is wrong."""
     content = _mapping(_read(path), VARIABLE)
     answers = _mapping(content, "answers")
     for name, value in answers.items():
         if not isinstance(value, bool):
             raise SourceError(f"the answer to '{name}' should be true or false", answers.at(name))
-    return dict(answers), dict(_mapping(content, "seen"))
+    return dict(answers), cast(LastLook, dict(_mapping(content, "seen")))
 
 
-def seen_of(made: Checklist, before: Mapping[str, Any]) -> Mapping[str, Any]:
+def merge_observations(made: Checklist, before: LastLook) -> LastLook:
     """Return the new observations, or the old ones where no rig was inspected."""
     if made.case.facts is None:
         return before
@@ -40,7 +40,7 @@ def seen_of(made: Checklist, before: Mapping[str, Any]) -> Mapping[str, Any]:
     }
 
 
-def save(path: Path, name: str, answers: Mapping[str, bool], seen: Mapping[str, Any]) -> None:
+def save(path: Path, name: str, answers: Mapping[str, bool], seen: LastLook) -> None:
     """Keep answers and what was seen, if they are others than before, and the file's other keys."""
     if (answers, seen) == load(path):
         return

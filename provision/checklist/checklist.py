@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import groupby
-from typing import Any, Literal
+from typing import Literal, TypedDict
 
 from provision.checklist import items
 from provision.checklist.configuration import RigConfiguration
@@ -43,6 +43,34 @@ class Entry:
         return bool(self.before) and self.before != self.status
 
 
+class LastLook(TypedDict, total=False):
+    """What a checklist remembers. items: status by item's id. Empty before the first look."""
+
+    boot_id: str
+    items: Mapping[str, str]
+
+
+class BoardDocument(TypedDict):
+    """The board's name, and the rows of the board's and of its chipset's table."""
+
+    name: str
+    known: dict[str, object] | None
+    chipset: dict[str, object] | None
+
+
+class ChecklistDocument(TypedDict):
+    """A checklist, as JSON has it. items: Entry's fields."""
+
+    host: str
+    board: BoardDocument
+    cpu: str
+    gpus: list[str]
+    wanted_width: int
+    rebooted: bool | None
+    counts: dict[str, int]
+    items: list[dict[str, object]]
+
+
 @dataclass(frozen=True)
 class Checklist:
     """All of one rig. rebooted: whether it was since it was last looked at; None: never was."""
@@ -54,7 +82,9 @@ class Checklist:
     @property
     def groups(self) -> list[tuple[str, list[Entry]]]:
         """The entries under their headings."""
-        return [(name, list(rows)) for name, rows in groupby(self.entries, lambda one: one.group)]
+        return [
+            (name, list(rows)) for name, rows in groupby(self.entries, lambda entry: entry.group)
+        ]
 
     @property
     def counts(self) -> dict[str, int]:
@@ -70,10 +100,10 @@ class Checklist:
         if not self.rebooted:
             return ""
         moved = [entry for entry in self.entries if entry.moved]
-        changes = "; ".join(f"{one.title}: {one.before} -> {one.status}" for one in moved)
+        changes = "; ".join(f"{entry.title}: {entry.before} -> {entry.status}" for entry in moved)
         return f"Rebooted since the last look. {changes or 'Nothing changed by it'}."
 
-    def document(self) -> dict[str, Any]:
+    def document(self) -> ChecklistDocument:
         """As JSON has it."""
         case = self.case
         return {
@@ -93,10 +123,10 @@ class Checklist:
 
 
 def make_checklist(
-    case: RigConfiguration, answers: Mapping[str, bool], seen: Mapping[str, Any] | None = None
+    case: RigConfiguration, answers: Mapping[str, bool], seen: LastLook | None = None
 ) -> Checklist:
     """Return the checklist. answers: by item's id. seen: boot_id and items of the last look."""
-    last = seen or {}
+    last: LastLook = seen or {}
     before: Mapping[str, str] = last.get("items") or {}
     entries = tuple(_entry(item, case, answers, before) for item in items.applicable_items(case))
     rebooted = None
@@ -134,7 +164,7 @@ def _entry(
     )
 
 
-def about(case: RigConfiguration) -> list[str]:
+def describe_board(case: RigConfiguration) -> list[str]:
     """Return sentences on the board and its slots."""
     lines = []
     board, chipset = case.board, case.chipset

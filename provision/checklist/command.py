@@ -8,16 +8,16 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from invoke.exceptions import Exit
 
 from provision.boundary.decode import check_type, parse_json
-from provision.boundary.documents import AgentDocument
+from provision.boundary.documents import AgentDocument, AgentPath
 from provision.boundary.text import clean_line
 from provision.checklist import answer_file, checklist, items, page, show
 from provision.checklist import configuration as cases
-from provision.checklist.checklist import Checklist
+from provision.checklist.checklist import Checklist, ChecklistDocument
 from provision.checklist.configuration import RigConfiguration
 from provision.cli.answers import show_answers
 from provision.discovery import plan, target
@@ -71,8 +71,8 @@ def show_checklists(context: FleetContext, flags: Flags, wish: ChecklistOptions)
         if status := _show({"": checklist.make_checklist(described, given)}, flags, wish):
             raise Exit(code=status)
         return
-    told_only = {"board": wish.board, "cpu": wish.cpu, "gpus": wish.gpus, "psus": wish.psus}
-    if given_too := [f"--{name}" for name, value in told_only.items() if value]:
+    rig_flags = {"board": wish.board, "cpu": wish.cpu, "gpus": wish.gpus, "psus": wish.psus}
+    if given_too := [f"--{name}" for name, value in rig_flags.items() if value]:
         raise SourceError(
             f"{', '.join(given_too)}: -H names a rig, which is looked at",
             advice="Use one of the two. A rig's power supplies are set in the inventory: "
@@ -82,7 +82,7 @@ def show_checklists(context: FleetContext, flags: Flags, wish: ChecklistOptions)
     if (wish.html or wish.markdown) and len(hosts) > 1:
         raise SourceError(f"a page is of one rig, and -H names {len(hosts)}")
 
-    def one(host: Host) -> RigConfiguration:
+    def read_configuration(host: Host) -> RigConfiguration:
         connection = RigConnection(host, context.config, flags.accept_new)
         try:
             connection.open()
@@ -91,12 +91,12 @@ def show_checklists(context: FleetContext, flags: Flags, wish: ChecklistOptions)
             connection.close()
 
     with Terminal(error=True).status("Looking"):
-        found = run_on_hosts(hosts, one)
+        cases_by_host = run_on_hosts(hosts, read_configuration)
     made: dict[str, Checklist | DeeprigError] = {
         name: case
         if isinstance(case, DeeprigError)
-        else attempt(_remembered, case, inventory, name, given, wish.ask)
-        for name, case in found.items()
+        else attempt(_make_remembered, case, inventory, name, given, wish.ask)
+        for name, case in cases_by_host.items()
     }
     if status := _show(made, flags, wish):
         raise Exit(code=status)
@@ -104,18 +104,18 @@ def show_checklists(context: FleetContext, flags: Flags, wish: ChecklistOptions)
 
 def answers_of(given: Sequence[str]) -> dict[str, bool]:
     """`--answer riser-power=yes`. Raises SourceError."""
-    known = {item.id: item for item in items.load()}
-    found = {}
+    item_by_id = {item.id: item for item in items.load()}
+    answers = {}
     for text in given:
         name, _, value = text.partition("=")
-        if name not in known:
+        if name not in item_by_id:
             raise SourceError(
-                f"the checklist has no item '{name}'", advice=f"It has: {', '.join(known)}."
+                f"the checklist has no item '{name}'", advice=f"It has: {', '.join(item_by_id)}."
             )
         if value.lower() not in ANSWERS:
             raise SourceError(f"'{text}' is not an answer", advice=f"--answer {name}=yes, or =no")
-        found[name] = ANSWERS[value.lower()]
-    return found
+        answers[name] = ANSWERS[value.lower()]
+    return answers
 
 
 def _case(
@@ -125,7 +125,7 @@ def _case(
     with take_survey(connection, password) as seen:
         planned = plan.plan(seen, host, inventory, extra)
         facts = ansible_facts(seen)
-        url = str(target.expected(host, inventory, facts, tuple(flags.e))["agent_url"])
+        url = str(target.evaluate_expectations(host, inventory, facts, tuple(flags.e))["agent_url"])
         done = RootShell(connection, password).run(
             f"timeout 10 python3 -c {shlex.quote(ASK)} {shlex.quote(url)}"
         )
@@ -139,16 +139,16 @@ def _case(
         )
 
 
-def agent_paths(text: str) -> list[dict[str, Any]] | None:
+def agent_paths(text: str) -> list[AgentPath] | None:
     """Return the PCIe paths of the agent's document; None where there is none."""
     try:
         document = check_type(parse_json(text), AgentDocument, "agent's document")
     except DeeprigError:
         return None
-    return [dict(path) for path in document["pcie"]["paths"]]
+    return document["pcie"]["paths"]
 
 
-def _remembered(
+def _make_remembered(
     case: RigConfiguration, inventory: Inventory, name: str, given: dict[str, bool], again: bool
 ) -> Checklist:
     path = answer_file.file_of(inventory, name)
@@ -160,7 +160,7 @@ def _remembered(
             answers[item] = answer
             answer_file.save(path, name, answers, seen)  # Ctrl-C at the next one loses none
         made = checklist.make_checklist(case, answers, seen)
-    answer_file.save(path, name, answers, answer_file.seen_of(made, seen))
+    answer_file.save(path, name, answers, answer_file.merge_observations(made, seen))
     return made
 
 
@@ -183,19 +183,19 @@ def _show(
     made: Mapping[str, Checklist | DeeprigError], flags: Flags, wish: ChecklistOptions
 ) -> int:
     """Show the checklists; the worst status of those that can't be shown."""
-    documents: dict[str, Any] = {}
+    documents: dict[str, ChecklistDocument] = {}
     console = Terminal()
 
-    def show_one(name: str, one: Checklist) -> None:
-        documents[name] = one.document()
+    def show_one(name: str, rig_checklist: Checklist) -> None:
+        documents[name] = rig_checklist.document()
         if not flags.json:
-            show.print_checklist(one, console, everything=flags.verbose)
+            show.print_checklist(rig_checklist, console, everything=flags.verbose)
         for flag, kind, path in (
             ("--html", ".html", wish.html),
             ("--markdown", ".md", wish.markdown),
         ):
             if path:
-                files.write_named(flag, path, page.render(one, kind))
+                files.write_named(flag, path, page.render(rig_checklist, kind))
                 if not flags.json:
                     console.print(f"  {path}")
 

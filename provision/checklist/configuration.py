@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from provision.boundary.documents import AgentPath
+from provision.boundary.facts import Gpu, RigFacts
 from provision.errors import DeeprigError
 from provision.hardware import boards, cards, chipsets, cpus, power
 from provision.hardware.boards import Board
@@ -31,8 +32,8 @@ class RigConfiguration:
     cards: tuple[Card, ...]
     limits: tuple[float, ...] = ()
     psus: tuple[float, ...] = ()
-    facts: Mapping[str, Any] | None = None
-    paths: Sequence[Mapping[str, Any]] | None = None
+    facts: RigFacts | None = None
+    paths: Sequence[AgentPath] | None = None
     messages: str = ""
 
     @property
@@ -41,7 +42,7 @@ class RigConfiguration:
         return len(self.cards)
 
     @property
-    def gpus(self) -> Sequence[Mapping[str, Any]]:
+    def gpus(self) -> Sequence[Gpu]:
         """The GPUs' facts."""
         return self.facts["gpus"] if self.facts else ()
 
@@ -84,16 +85,18 @@ class RigConfiguration:
 
 def from_facts(
     name: str,
-    facts: Mapping[str, Any],
+    facts: RigFacts,
     psus: Sequence[float],
     limits: Mapping[str, float],
     messages: str = "",
-    paths: Sequence[Mapping[str, Any]] | None = None,
+    paths: Sequence[AgentPath] | None = None,
 ) -> RigConfiguration:
     """Return the case of a rig. limits: watts by a GPU's address, as provisioning sets them."""
-    known = cards.cards()
+    card_table = cards.cards()
     board_name, row = boards.of_firmware(facts["board"], boards.boards())
-    found = [known.get(gpu["device_id"]) or _unknown(gpu["device_id"]) for gpu in facts["gpus"]]
+    rig_cards = [
+        card_table.get(gpu["device_id"]) or _unknown(gpu["device_id"]) for gpu in facts["gpus"]
+    ]
     return RigConfiguration(
         name=name,
         board_name=board_name,
@@ -101,10 +104,10 @@ def from_facts(
         chipset=_chipset(row, board_name),
         cpu_name=facts["cpu"]["model"],
         cpu=cpus.cpu(facts["cpu"]["model"]),
-        cards=tuple(found),
+        cards=tuple(rig_cards),
         limits=tuple(
             limits.get(gpu["address"], card.board_power)
-            for gpu, card in zip(facts["gpus"], found, strict=True)
+            for gpu, card in zip(facts["gpus"], rig_cards, strict=True)
         ),
         psus=tuple(psus),
         facts=facts,
@@ -115,12 +118,12 @@ def from_facts(
 
 def from_words(board: str, cpu: str, gpus: str, psus: str) -> RigConfiguration:
     """Return the configuration that the command line describes. Raises DeeprigError."""
-    found = cards.cards_named(gpus, cards.cards()) if gpus else []
+    rig_cards = cards.cards_named(gpus, cards.cards()) if gpus else []
     try:
         ratings = [float(word) for word in psus.split(",") if word.strip()]
     except ValueError:
         ratings = [0.0]
-    if not all(map(power.possible, ratings)):
+    if not all(map(power.is_possible_rating, ratings)):
         raise DeeprigError(f"'{psus}' is not a list of watts", advice="--psus 750,750")
     row = boards.board(board, boards.boards()) if board else None
     return RigConfiguration(
@@ -130,8 +133,8 @@ def from_words(board: str, cpu: str, gpus: str, psus: str) -> RigConfiguration:
         chipset=_chipset(row, board),
         cpu_name=cpu,
         cpu=cpus.cpu(cpu) if cpu else None,
-        cards=tuple(found),
-        limits=tuple(one.power_limit or one.board_power for one in found),
+        cards=tuple(rig_cards),
+        limits=tuple(card.power_limit or card.board_power for card in rig_cards),
         psus=tuple(ratings),
     )
 

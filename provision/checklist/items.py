@@ -62,9 +62,9 @@ class Item:
 def load(path: Path = TABLE) -> list[Item]:
     """Return all items. Raises SourceError with the place of what is wrong."""
     content = yaml_source.load_yaml(path)
-    found = typed_rows.read_rows(Item, content, "items")
+    items = typed_rows.read_rows(Item, content, "items")
     seen: set[str] = set()
-    for fields, item in zip(content["items"], found, strict=True):
+    for fields, item in zip(content["items"], items, strict=True):
         for name in item.when:
             if name not in CONDITIONS:
                 raise SourceError(
@@ -83,7 +83,7 @@ def load(path: Path = TABLE) -> list[Item]:
         if item.id in seen:
             raise SourceError(f"'{item.id}' is there already", fields.at("id"))
         seen.add(item.id)
-    return found
+    return items
 
 
 def applicable_items(case: RigConfiguration, items: Sequence[Item] | None = None) -> list[Item]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from agent.checks.judgements import judge_width, limit_to_card
+from provision.boundary.facts import Gpu
 from provision.checklist.conditions import REBAR_GENERATION
 from provision.checklist.configuration import RigConfiguration
 from provision.hardware import power
@@ -55,7 +56,7 @@ def risers(case: RigConfiguration) -> Observation:
     return _ok(not narrow, "; ".join(narrow) or "as wide as the slots are")
 
 
-def _card_width(gpu: Mapping[str, Any]) -> int | None:
+def _card_width(gpu: Gpu) -> int | None:
     """Return the card's own lanes; None where they are not known."""
     return gpu["path"][-1]["max_width"] if gpu["path"] else None
 
@@ -89,11 +90,11 @@ def watchdog(case: RigConfiguration) -> Observation:
     """Return whether a USB watchdog is plugged in."""
     if case.facts is None:
         return _unseen()
-    found = [
+    names = [
         usb_watchdog["product"] or usb_watchdog["id"]
         for usb_watchdog in case.facts["usb_watchdogs"]
     ]
-    return _ok(not found, ", ".join(found) or "none")
+    return _ok(not names, ", ".join(names) or "none")
 
 
 def split(case: RigConfiguration) -> Observation:
@@ -104,7 +105,7 @@ def split(case: RigConfiguration) -> Observation:
     if not case.gpus or case.facts is None:
         return _unseen()
     direct = [gpu for gpu in case.gpus if len(gpu["path"]) == 2 and gpu["root_port"]]
-    used = {gpu["root_port"] for gpu in direct}
+    used = {root for gpu in direct if (root := gpu["root_port"])}
     # The parts of one slot are functions of one device (00:03.1, 00:03.2); empty ones count, too.
     slots = {address.rpartition(".")[0] for address in used}
     ports = [
@@ -176,18 +177,18 @@ def generation(case: RigConfiguration) -> Observation:
     """Return whether a link has errors."""
     if not case.gpus:
         return _unseen()
-    found: dict[str, int] = {}
+    error_counts: dict[str, int] = {}
     counted = False
     for gpu in case.gpus:
         for port in gpu["path"]:
             if port["errors"] is not None:
                 counted = True
                 if total := sum(port["errors"].values()):
-                    found[port["address"]] = total
+                    error_counts[port["address"]] = total
     if not counted:
         return _unseen("the kernel counts no PCIe errors yet")
-    reading = ", ".join(f"{count} at {address}" for address, count in found.items())
-    return _ok(not found, reading or "none since the boot")
+    reading = ", ".join(f"{count} at {address}" for address, count in error_counts.items())
+    return _ok(not error_counts, reading or "none since the boot")
 
 
 def secure_boot(case: RigConfiguration) -> Observation:
@@ -241,16 +242,17 @@ def speed(case: RigConfiguration) -> Observation:
     if len(seen) < len(case.paths):
         return _unseen("not every GPU was under load since the boot: fab validate")
     slow = [
-        f"{path['address']} {path['loaded_speed'] / 1e9:g} GT/s"
+        f"{path['address']} {loaded / 1e9:g} GT/s"
         for path in seen
-        if path["loaded_speed"] < (path.get("expected_speed") or 0)
+        if (loaded := path.get("loaded_speed")) is not None
+        and loaded < (path.get("expected_speed") or 0)
     ]
     return _ok(not slow, ", ".join(slow) or "at full speed")
 
 
 OBSERVERS: Mapping[str, Callable[[RigConfiguration], Observation]] = {
-    one.__name__: one
-    for one in (
+    observer.__name__: observer
+    for observer in (
         risers,
         nvme,
         budget,

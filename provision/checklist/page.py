@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from provision.checklist.checklist import Checklist, about
+from provision.checklist.checklist import Checklist, describe_board
 from provision.output.html import render_page
 
 FOLDER = Path(__file__).parent
@@ -18,6 +18,6 @@ def render(made: Checklist, kind: str) -> str:
         FOLDER / TEMPLATES[kind],
         made=made,
         case=made.case,
-        about=about(made.case),
+        about=describe_board(made.case),
         date=time.strftime("%Y-%m-%d %H:%M"),
     )

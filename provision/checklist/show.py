@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from rich.console import Console
 from rich.text import Text
 
-from provision.checklist.checklist import Checklist, Entry, about
+from provision.checklist.checklist import Checklist, Entry, describe_board
 from provision.output.tables import Grid
 
 BOXES = {"ok": "[x]", "to do": "[ ]", "open": "[?]"}
@@ -19,12 +19,12 @@ def print_checklist(made: Checklist, console: Console, everything: bool) -> None
     """Print it. everything: explain completed items, too."""
     case = made.case
     console.print(case.name, style="bold")
-    named = ", ".join(f"{count} x {name}" for name, count in _counted(made).items())
+    named = ", ".join(f"{count} x {name}" for name, count in _count_cards(made).items())
     board = case.board_name or "an unknown board"
     processor = case.cpu_name or "an unknown processor"
     head = Grid(console)
     head.add_row(f"{board}; {processor}; {named or 'no GPU'}")
-    for line in about(case):
+    for line in describe_board(case):
         head.add_row(line, style="dim")
     if made.news:
         head.add_row(made.news)
@@ -61,6 +61,6 @@ def _explanation(entry: Entry, everything: bool) -> Iterator[str]:
         yield f"Why: {entry.why} ({entry.source}, confidence {entry.confidence})."
 
 
-def _counted(made: Checklist) -> dict[str, int]:
+def _count_cards(made: Checklist) -> dict[str, int]:
     names = [card.name for card in made.case.cards]
     return {name: names.count(name) for name in dict.fromkeys(names)}

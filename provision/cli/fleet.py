@@ -44,9 +44,9 @@ class FleetContext(Context):
             self.config.connect_kwargs["key_filename"] = list(flags.i)
         patterns = [*self.patterns, *([flags.H] if flags.H else [])]
         if not patterns:
-            known = ", ".join(loaded.hosts) or "none yet: add yours to inventory/rigs.yml"
+            host_names = ", ".join(loaded.hosts) or "none yet: add yours to inventory/rigs.yml"
             raise PatternError(
-                "no host is named", advice=f"Use -H NAME. The inventory has: {known}."
+                "no host is named", advice=f"Use -H NAME. The inventory has: {host_names}."
             )
         named = loaded.select(patterns)
         return loaded, [replace(host, variables={**host.variables, **extra}) for host in named]
@@ -65,7 +65,7 @@ class FleetCall(Call):
         return context
 
 
-def _listed(parameter: inspect.Parameter) -> inspect.Parameter:
+def _as_list_parameter(parameter: inspect.Parameter) -> inspect.Parameter:
     """Invoke takes a repeatable flag as a list."""
     return parameter.replace(default=[]) if parameter.default == () else parameter
 
@@ -80,8 +80,8 @@ def fleet_task(
     shared_flags = [field for field in fields(Flags) if field.name not in without]
 
     def decorate(body: Callable[..., None]) -> FleetTask:
-        own = [
-            _listed(parameter)
+        own_parameters = [
+            _as_list_parameter(parameter)
             for parameter in list(inspect.signature(body).parameters.values())[2:]
         ]
         shared = [
@@ -102,7 +102,7 @@ def fleet_task(
             body(context, flags, *args, **given)
 
         context = inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD)
-        call.__signature__ = inspect.Signature([context, *own, *shared])  # type: ignore[attr-defined]
+        call.__signature__ = inspect.Signature([context, *own_parameters, *shared])  # type: ignore[attr-defined]
         made: FleetTask = task(
             klass=FleetTask,
             help={
@@ -110,10 +110,14 @@ def fleet_task(
                 **{shared_flag.name: shared_flag.metadata["help"] for shared_flag in shared_flags},
             },
             iterable=[
-                *(one.name for one in own if one.default == []),
+                *(parameter.name for parameter in own_parameters if parameter.default == []),
                 *(shared_flag.name for shared_flag in shared_flags if shared_flag.default == ()),
             ],
-            positional=[one.name for one in own if one.default is inspect.Parameter.empty],
+            positional=[
+                parameter.name
+                for parameter in own_parameters
+                if parameter.default is inspect.Parameter.empty
+            ],
             auto_shortflags=False,
         )(call)
         return made

@@ -45,12 +45,12 @@ def _refuse() -> None:
 def main() -> Any:
     """Run the command line."""
     words = [RENAMED.get(word, word) for word in sys.argv]
-    known = make_program()
+    program = make_program()
     return DeeprigProgram(
-        name=known.name,
-        version=known.version,
-        executor_class=known.executor_class,
-        config_class=known.config_class,
+        name=program.name,
+        version=program.version,
+        executor_class=program.executor_class,
+        config_class=program.config_class,
     ).run(words)
 
 

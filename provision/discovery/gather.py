@@ -6,7 +6,7 @@ from typing import Any
 
 from fabric import Config
 
-from provision.boundary.facts import check_facts
+from provision.boundary.facts import GatheredFacts, check_facts
 from provision.boundary.messages import UnitResult, make_unit
 from provision.engine import module_registry
 from provision.errors import DeeprigError
@@ -15,7 +15,7 @@ from provision.remote.options import normalize
 from provision.ssh.rig_sessions import Sessions, sessions_of
 
 
-def gather_facts(host: Host, config: Config, accept_new: bool = False) -> dict[str, Any]:
+def gather_facts(host: Host, config: Config, accept_new: bool = False) -> GatheredFacts:
     """Return all facts of a host, as root where that is possible. Raises UnreachableError."""
     sessions = sessions_of(host, config, accept_new, exclusive=False)
     try:
@@ -33,7 +33,7 @@ def run_module(sessions: Sessions, module: str, **args: Any) -> dict[str, Any]:
     return results[0].values
 
 
-def read_facts(sessions: Sessions) -> dict[str, Any]:
+def read_facts(sessions: Sessions) -> GatheredFacts:
     """Return all facts, over sessions that the caller closes."""
     result = run_module(sessions, "setup")
     if result.get("failed"):

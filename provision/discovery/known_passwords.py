@@ -68,20 +68,22 @@ def find_known_passwords(root: RootShell, user: str, password: str | None) -> li
     The rig's own hashes decide.
     """
     why = dict.fromkeys(shipped_passwords(), SHIPPED)
-    if password is not None and (own := explain_weakness(user, password, None)):
-        why.setdefault(password, own)
+    if password is not None and (weakness := explain_weakness(user, password, None)):
+        why.setdefault(password, weakness)
     return [
-        KnownPassword(one, candidate, reason)
+        KnownPassword(user_name, candidate, reason)
         for candidate, reason in why.items()
-        for one in find_users_with_password(root, candidate)
+        for user_name in find_users_with_password(root, candidate)
     ]
 
 
-def describe_owners(found: list[KnownPassword]) -> str:
+def describe_owners(passwords: list[KnownPassword]) -> str:
     """Whose they are, and why they can't stay."""
     return "\n".join(
-        f"of {' and '.join(sorted(one.user for one in rows))}: {why}"
-        for why, rows in groupby(sorted(found, key=lambda one: one.why), lambda one: one.why)
+        f"of {' and '.join(sorted(entry.user for entry in rows))}: {why}"
+        for why, rows in groupby(
+            sorted(passwords, key=lambda entry: entry.why), lambda entry: entry.why
+        )
     )
 
 

@@ -37,5 +37,5 @@ def plan(
     rows, limits = evaluate_variables(
         "preflight", host, inventory, ansible_facts(look), extra, (REFUSALS, POWER_LIMITS)
     )
-    found = [Refusal(row["name"], " ".join(row["why"].split())) for row in rows if row["bad"]]
-    return ConversionPlan(tuple(found), limits)
+    refusals = [Refusal(row["name"], " ".join(row["why"].split())) for row in rows if row["bad"]]
+    return ConversionPlan(tuple(refusals), limits)

@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from provision.inventory import yaml_source
 
@@ -20,40 +20,52 @@ SCRIPT_KIB = 65  # find rounds up: scripts of up to 64 KiB, as the facts read th
 MOST_OF_A_FILE = 1 << 20  # of one of the kernel's
 
 
+class QuestionTable(TypedDict):
+    """first.yml: patterns of paths, and commands by name."""
+
+    settings: list[str]
+    homes: list[str]
+    kernel: list[str]
+    names: list[str]
+    commands: dict[str, str]
+
+
 @cache
-def table() -> Any:
+def load_table() -> QuestionTable:
     """Return the table, as it is written."""
-    return yaml_source.load_yaml(HERE / "first.yml")
+    table: QuestionTable = yaml_source.load_yaml(HERE / "first.yml")
+    return table
 
 
 def questions() -> dict[str, str]:
     """Shell commands by name: `settings` and `homes` give a compressed tar, `kernel` what head
     writes, `names` a line of PATH, kind, kind of its target and target for each (tab between them).
     """
-    own = table()
+    places = load_table()
     printed = r"-printf '%p\t%y\t%Y\t%l\n'"
+    settings = _relative_to_root(places["settings"])
     fixed = {
-        "settings": (
-            f"cd / && tar -chf - {_relative(own['settings'])} | gzip -1 | head -c {MOST_BYTES}"
-        ),
-        "homes": _of_users(own["homes"]),
-        "kernel": f"head -v -c {MOST_OF_A_FILE} {' '.join(own['kernel'])}",
+        "settings": f"cd / && tar -chf - {settings} | gzip -1 | head -c {MOST_BYTES}",
+        "homes": _homes_command(places["homes"]),
+        "kernel": f"head -v -c {MOST_OF_A_FILE} {' '.join(places['kernel'])}",
         "names": (
-            f"find {' '.join([*own['names'], *evidence()])} -maxdepth 0 {printed};"
+            f"find {' '.join([*places['names'], *evidence()])} -maxdepth 0 {printed};"
             f" find /proc/[0-9]*/fd -maxdepth 1 -lname '/dev/nvidia*' {printed}"
         ),
     }
-    return {name: _quiet(command) for name, command in {**fixed, **own["commands"]}.items()}
+    return {
+        name: _bound_command(command) for name, command in {**fixed, **places["commands"]}.items()
+    }
 
 
-def _of_users(patterns: list[str]) -> str:
+def _homes_command(patterns: list[str]) -> str:
     """Return the command that gives small files of users as a compressed tar.
 
     A path that leads through a user's symlink is left out: the file may be another's. So is what
     is not a regular file, which tar would wait for.
     """
     return (
-        f"cd / && for path in {_relative(patterns)}; do home=${{path%%/.*}};"
+        f"cd / && for path in {_relative_to_root(patterns)}; do home=${{path%%/.*}};"
         ' rest=${path#"$home"};'
         ' [ "$(readlink -f -- "$path")" = "$(readlink -f -- "$home")$rest" ] &&'
         f' find -P "$path" -type f -size -{HOME_KIB}k -print0; done |'
@@ -64,14 +76,14 @@ def _of_users(patterns: list[str]) -> str:
 def scripts(paths: Iterable[str]) -> str:
     """Return the command that gives those of some files that are scripts, as a compressed tar."""
     named = " ".join(map(shlex.quote, sorted(paths)))
-    return _quiet(
+    return _bound_command(
         # An empty file is not a script; it may be a symlink to a kernel file whose read blocks.
         f"find -L {named} -maxdepth 0 -type f ! -empty -size -{SCRIPT_KIB}k -print0 |"
         " xargs -0 -r grep -lZ -m 1 '^#!' | tar -ch --null -f - -C / -T - | gzip -1"
     )
 
 
-def _quiet(command: str) -> str:
+def _bound_command(command: str) -> str:
     return f"timeout {SECONDS} sh -c {shlex.quote(command)} 2>/dev/null || :"
 
 
@@ -83,6 +95,6 @@ def evidence() -> list[str]:
     )
 
 
-def _relative(patterns: list[str]) -> str:
+def _relative_to_root(patterns: list[str]) -> str:
     """Return patterns relative to /, the shell's folder: tar accepts these without a warning."""
     return " ".join(pattern.removeprefix("/") for pattern in patterns)

@@ -32,7 +32,7 @@ class Snapshot(Tree):
         self._root = root.resolve()
         self._targets: dict[str, str] = {}
         self._left = MOST_NAMES
-        for path, kind, target_kind, target in _names(answers.get("names", b"")):
+        for path, kind, target_kind, target in _parse_names(answers.get("names", b"")):
             if self._counts():
                 self._name(path, kind, target_kind, target)
         for path, content in _kernel_files(answers.get("kernel", b"")):
@@ -148,7 +148,7 @@ class Snapshot(Tree):
             return
 
 
-def _names(answer: bytes) -> Iterator[tuple[str, str, str, str]]:
+def _parse_names(answer: bytes) -> Iterator[tuple[str, str, str, str]]:
     """Yield each name of the answer; folders before what is in them."""
     rows = (line.split("\t") for line in answer.decode("utf-8", "replace").splitlines())
     for row in sorted(row for row in rows if len(row) == 4):

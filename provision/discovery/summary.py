@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TypedDict
 
+from provision.boundary.facts import Driver, GatheredFacts, Gpu, MiningOs, RigFacts
 from provision.boundary.text import clean
 from provision.inventory import yaml_source
 from provision.paths import INVENTORY
@@ -13,7 +14,13 @@ from provision.paths import INVENTORY
 GPU_TABLE = INVENTORY / "hardware" / "gpus.yml"
 
 
-def summarize_facts(facts: Mapping[str, Any], models: Mapping[str, Any]) -> list[tuple[str, str]]:
+class GpuRow(TypedDict):
+    """Of a row of gpu_models, what is shown."""
+
+    name: str
+
+
+def summarize_facts(facts: GatheredFacts, models: Mapping[str, GpuRow]) -> list[tuple[str, str]]:
     """(label, value) pairs of `ansible_*` facts, the same labels for every rig.
 
     `models` is gpu_models of the hardware table. A value may have several lines.
@@ -21,7 +28,7 @@ def summarize_facts(facts: Mapping[str, Any], models: Mapping[str, Any]) -> list
     rig = facts["ansible_local"]["deeprig"]
     base = f"{facts['ansible_distribution']} {facts['ansible_distribution_version']}"
     memory, disk, board = rig["memory"], rig["root_disk"], rig["board"]
-    found = [
+    rows = [
         ("system", _system(rig["mining_os"], base)),
         ("kernel", rig["kernel"]["release"] + _hazards(rig["kernel"]["command_line"])),
         ("board", f"{board['vendor']} {board['name']}"),
@@ -35,23 +42,23 @@ def summarize_facts(facts: Mapping[str, Any], models: Mapping[str, Any]) -> list
         ("PyTorch", rig["software"]["torch"] or "none"),
         ("miners", _miners(rig)),
     ]
-    return [(label, clean(value)) for label, value in found]
+    return [(label, clean(value)) for label, value in rows]
 
 
-def gpu_models() -> Mapping[str, Any]:
+def gpu_models() -> Mapping[str, GpuRow]:
     """Rows of the hardware table by PCI device id."""
-    models: Mapping[str, Any] = yaml_source.load_yaml(GPU_TABLE)["gpu_models"]
+    models: Mapping[str, GpuRow] = yaml_source.load_yaml(GPU_TABLE)["gpu_models"]
     return models
 
 
-def _system(mining: Mapping[str, Any] | None, base: str) -> str:
+def _system(mining: MiningOs | None, base: str) -> str:
     if not mining:
         return base
     gaps = f"; partly removed: no {', no '.join(mining['missing'])}" if mining["missing"] else ""
     return f"{mining['name']} on {base}\n(by {', '.join(mining['evidence'])}{gaps})"
 
 
-def _gpus(gpus: list[Mapping[str, Any]], models: Mapping[str, Any]) -> str:
+def _gpus(gpus: Sequence[Gpu], models: Mapping[str, GpuRow]) -> str:
     if not gpus:
         return "none on the PCIe bus"
     lines: Counter[str] = Counter()
@@ -64,7 +71,7 @@ def _gpus(gpus: list[Mapping[str, Any]], models: Mapping[str, Any]) -> str:
     return "\n".join(f"{count} x {line}" for line, count in lines.items())
 
 
-def _driver(driver: Mapping[str, Any]) -> str:
+def _driver(driver: Driver) -> str:
     if driver["nouveau_loaded"]:
         return "nouveau"
     if not driver["loaded_version"]:
@@ -81,9 +88,11 @@ def _hazards(command_line: list[str]) -> str:
     return ", PCIe errors hidden (pci=noaer)" if hides else ""
 
 
-def _miners(rig: Mapping[str, Any]) -> str:
-    running = sorted({m["name"] for m in rig["miners"] if m["evidence"].startswith("pid ")})
-    started = {m["name"] for m in rig["miners"] if not m["evidence"].startswith("pid ")}
+def _miners(rig: RigFacts) -> str:
+    running = sorted(
+        {miner["name"] for miner in rig["miners"] if miner["evidence"].startswith("pid ")}
+    )
+    started = {miner["name"] for miner in rig["miners"] if not miner["evidence"].startswith("pid ")}
     parts = [f"{', '.join(running)} running"] if running else []
     if more := len(started - set(running)):
         places = (

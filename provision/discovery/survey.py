@@ -9,10 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from provision.boundary.decode import BoundaryError, clean_texts
-from provision.boundary.facts import check_rig_facts
+from provision.boundary.facts import GatheredFacts, RigFacts, check_rig_facts
 from provision.boundary.text import clean_line
 from provision.discovery import summary
 from provision.discovery.questions import MOST_BYTES, questions, scripts
@@ -46,7 +46,7 @@ class Survey:
     """
 
     name: str
-    facts: dict[str, Any]
+    facts: RigFacts
     base: dict[str, Any]
     tree: Snapshot
     as_root: bool
@@ -64,14 +64,14 @@ def take_survey(connection: RigConnection, password: str | None) -> Iterator[Sur
         _add_scripts(shell, tree)
         yield Survey(
             name=str(connection.original_host),
-            facts=_facts(tree),
+            facts=_read_facts(tree),
             base=clean_texts(system.distribution(tree)),
             tree=tree,
             as_root=as_root,
         )
 
 
-def _facts(tree: Snapshot) -> dict[str, Any]:
+def _read_facts(tree: Snapshot) -> RigFacts:
     """Return the rig's facts, by the rig's own code over files that it may have forged."""
     try:
         packages = dpkg.Database(tree.text("/var/lib/dpkg/status"))
@@ -99,7 +99,7 @@ def _add_scripts(shell: Shell, tree: Snapshot) -> None:
         tree.unpack(shell.run(scripts(files), most=MOST_BYTES).out)
 
 
-def ansible_facts(look: Survey) -> dict[str, Any]:
+def ansible_facts(look: Survey) -> GatheredFacts:
     """Return the facts that playbooks use, by Ansible's names, as far as a survey has them."""
     facts = {
         **look.base,
@@ -107,10 +107,10 @@ def ansible_facts(look: Survey) -> dict[str, Any]:
         "kernel": look.facts["kernel"]["release"],
         "local": {"deeprig": look.facts},
     }
-    return {f"ansible_{name}": value for name, value in facts.items()}
+    return cast(GatheredFacts, {f"ansible_{name}": value for name, value in facts.items()})
 
 
-def described(look: Survey) -> list[tuple[str, str]]:
+def describe_rig(look: Survey) -> list[tuple[str, str]]:
     """Return the rig in a few lines, as `fab facts` has it."""
     return summary.summarize_facts(ansible_facts(look), summary.gpu_models())
 
@@ -119,7 +119,7 @@ def _ask(shell: Shell) -> dict[str, bytes]:
     asked = questions()
     with ThreadPoolExecutor(AT_ONCE) as pool:
         done = pool.map(lambda command: shell.run(command, most=MOST_BYTES), asked.values())
-        return {name: one.out for name, one in zip(asked, done, strict=True)}
+        return {name: answer.out for name, answer in zip(asked, done, strict=True)}
 
 
 def addresses(text: str) -> list[Address]:
@@ -128,14 +128,14 @@ def addresses(text: str) -> list[Address]:
     >>> addresses("2: eth0    inet 10.0.0.5/24 brd 10.0.0.255 scope global eth0")
     [Address(interface='eth0', address='10.0.0.5', prefix=24, scope='global', ...)]
     """
-    found = []
+    result = []
     for line in text.splitlines():
         match = re.match(r"\d+: (\S+)\s+inet6? (\S+?)(?: peer \S+)?(?:/(\d+))?(?= )", line)
         if not match:
             continue
         brd = re.search(r" brd (\S+)", line)
         scope = re.search(r" scope (\S+)", line)
-        found.append(
+        result.append(
             Address(
                 interface=match.group(1),
                 address=match.group(2),
@@ -144,4 +144,4 @@ def addresses(text: str) -> list[Address]:
                 broadcast=brd.group(1) if brd else "",
             )
         )
-    return found
+    return result

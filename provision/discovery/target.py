@@ -8,6 +8,7 @@ from typing import Any
 
 from fabric import Config
 
+from provision.boundary.facts import RigFacts
 from provision.discovery.backend import RigBackend
 from provision.discovery.gather import read_facts
 from provision.engine.playbook_variables import evaluate_variables
@@ -26,7 +27,7 @@ class Target:
 
     name: str
     backend: RigBackend
-    facts: Mapping[str, Any]
+    facts: RigFacts
     expected: Mapping[str, Any]
 
 
@@ -37,7 +38,7 @@ def select_hosts(
     loaded = load_inventory(inventory)
     given = extra_variables(extra)
     hosts = loaded.select(pattern.split(","))
-    return [(replace(h, variables={**h.variables, **given}), loaded) for h in hosts]
+    return [(replace(host, variables={**host.variables, **given}), loaded) for host in hosts]
 
 
 def connect_target(
@@ -56,11 +57,14 @@ def connect_target(
         sessions.close()
     rig = facts["ansible_local"]["deeprig"]
     return Target(
-        host.name, RigBackend(host.name, shell), rig, expected(host, inventory, facts, extra)
+        host.name,
+        RigBackend(host.name, shell),
+        rig,
+        evaluate_expectations(host, inventory, facts, extra),
     )
 
 
-def expected(
+def evaluate_expectations(
     host: Host, inventory: Inventory, facts: Mapping[str, Any], extra: tuple[str, ...] = ()
 ) -> Mapping[str, Any]:
     """Return the expectations for a rig with these `ansible_*` facts. Raises RenderError."""

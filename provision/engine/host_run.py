@@ -167,7 +167,12 @@ class HostRun:
         queue, self._queue = self._queue, []
         for become_user, batch in _batches(queue):
             units = [call.unit for queued in batch for call in queued.calls if call.unit]
-            calls = {tuple(c.unit["id"]): c for queued in batch for c in queued.calls if c.unit}
+            calls = {
+                tuple(call.unit["id"]): call
+                for queued in batch
+                for call in queued.calls
+                if call.unit
+            }
             on_progress = self._progress_of(batch)
             try:
                 for news in self._run_units(become_user, units, on_progress):
@@ -195,7 +200,9 @@ class HostRun:
             self._complete(batch.pop(0))
 
     def _progress_of(self, batch: list[QueuedTask]) -> Callable[[Progress], None]:
-        tasks = {call.unit["id"][0]: q for q in batch for call in q.calls if call.unit}
+        tasks = {
+            call.unit["id"][0]: queued for queued in batch for call in queued.calls if call.unit
+        }
 
         def show(progress: Progress) -> None:
             queued = tasks[progress.id[0]]
@@ -242,9 +249,9 @@ class HostRun:
         item = {task.loop_var: call.item} if queued.is_looped else {}
 
         def templar_for(judged: Result) -> Templar:
-            own = {task.register: judged.as_registered()} if task.register else {}
+            own_result = {task.register: judged.as_registered()} if task.register else {}
             registered = {**queued.registered, **arrived}
-            return self._variables.templar(queued.play, task, registered, **item, **own)
+            return self._variables.templar(queued.play, task, registered, **item, **own_result)
 
         return judge(task, result, templar_for)
 

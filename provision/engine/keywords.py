@@ -129,7 +129,9 @@ def check_keywords(
             if key == "name" and isinstance(value, (int, float)):
                 continue
             advice = "A template is not possible here." if is_template(value) else ""
-            raise SourceError(f"'{key}' must be {_spoken(kind)}", entry.at(key), advice, task)
+            raise SourceError(
+                f"'{key}' must be {_type_in_words(kind)}", entry.at(key), advice, task
+            )
         for word in value if isinstance(value, YamlSequence) else [value]:
             if key in CONSTANT and (is_template(word) or isinstance(word, (dict, list))):
                 raise SourceError(
@@ -137,7 +139,7 @@ def check_keywords(
                 )
 
 
-def _spoken(kind: str) -> str:
+def _type_in_words(kind: str) -> str:
     words = {
         "bool": "true or false",
         "text-or-list": "text or a list",

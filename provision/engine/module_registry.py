@@ -27,21 +27,24 @@ FREE_FORM = frozenset(("command", "shell", "meta", "import_tasks", "import_playb
 def action_names() -> frozenset[str]:
     """Names of what the operator's side does itself (a trailing _ avoids a Python keyword)."""
     return frozenset(
-        m.name.rstrip("_") for m in pkgutil.iter_modules(provision.engine.actions.__path__)
+        module.name.rstrip("_")
+        for module in pkgutil.iter_modules(provision.engine.actions.__path__)
     )
 
 
 @functools.cache
 def remote_names() -> frozenset[str]:
     """Names of what runs on the rig."""
-    return frozenset(m.name for m in pkgutil.iter_modules(provision.remote.modules.__path__))
+    return frozenset(
+        module.name for module in pkgutil.iter_modules(provision.remote.modules.__path__)
+    )
 
 
-def canonical(name: str) -> str:
+def canonical_name(name: str) -> str:
     """Return the short name of a module. Raises DeeprigError without a position."""
     short = name.removeprefix(PREFIX)
-    known = action_names() | remote_names() | STATIC
-    if short in known:
+    known_modules = action_names() | remote_names() | STATIC
+    if short in known_modules:
         return short
     if "." in short:
         collection = name.rsplit(".", 1)[0]
@@ -50,7 +53,7 @@ def canonical(name: str) -> str:
             advice="Use a module of ansible.builtin, or play this file with ansible-playbook.",
         )
     raise DeeprigError(
-        f"unknown module '{name}'{suggestion(short, known)}",
+        f"unknown module '{name}'{suggestion(short, known_modules)}",
         advice="docs/playbooks.md lists the modules of ansible.builtin that deeprig has.",
     )
 
@@ -69,22 +72,22 @@ def options(name: str) -> Options:
     operators = action(name)
     if operators is None:
         return remote_options(name)
-    found: Options = operators.OPTIONS
-    return found
+    action_options: Options = operators.OPTIONS
+    return action_options
 
 
 @functools.cache
 def remote_options(name: str) -> Options:
     """Return the options of the rig's side of a module."""
-    found: Options = importlib.import_module(f"provision.remote.modules.{name}").OPTIONS
-    return found
+    module_options: Options = importlib.import_module(f"provision.remote.modules.{name}").OPTIONS
+    return module_options
 
 
-def takes_anything(name: str) -> bool:
+def takes_any_option(name: str) -> bool:
     """Return whether a module's options are names of the user's own, as set_fact's are."""
     return bool(getattr(action(name), "ANY_OPTION", False))
 
 
-def unrendered(name: str) -> frozenset[str]:
+def unrendered_options(name: str) -> frozenset[str]:
     """Options that an action evaluates itself: conditions, and names of variables."""
     return frozenset(getattr(action(name), "UNRENDERED", ()))

@@ -61,7 +61,11 @@ def _plays(path: Path, scope: Scope, importing: tuple[Path, ...]) -> Iterator[Pl
         if not isinstance(entry, YamlMapping):
             raise SourceError("a play must be a mapping", content.position)
         key = next(
-            (k for k in entry if str(k).removeprefix(module_registry.PREFIX) == "import_playbook"),
+            (
+                key
+                for key in entry
+                if str(key).removeprefix(module_registry.PREFIX) == "import_playbook"
+            ),
             None,
         )
         if key is None:
@@ -110,27 +114,27 @@ def _play(entry: YamlMapping, path: Path, outer: Scope) -> Play:
 
 def _check_notified(tasks: tuple[Task, ...], handlers: tuple[Task, ...]) -> None:
     """Raise SourceError for a handler that is notified and does not exist."""
-    known = {str(name) for handler in handlers for name in (handler.name, *handler.listen)}
+    handler_names = {str(name) for handler in handlers for name in (handler.name, *handler.listen)}
     if any(is_template(handler.name) for handler in handlers):
         return
     for task in tasks:
         for name in task.notify:
-            if str(name) not in known and not is_template(name):
+            if str(name) not in handler_names and not is_template(name):
                 raise SourceError(
-                    f"unknown handler '{name}' in this play{suggestion(str(name), known)}",
+                    f"unknown handler '{name}' in this play{suggestion(str(name), handler_names)}",
                     getattr(name, "position", task.position),
                     task=task.title,
                 )
 
 
 def _variable_files(entry: YamlMapping, path: Path) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    variables: dict[str, Any] = {}
     for name in _list(entry, "vars_files"):
         file = path.parent / str(name)
         if not file.is_file():
             raise SourceError(f"the file {name} does not exist", getattr(name, "position", None))
-        found.update(_variable_file(file))
-    return found
+        variables.update(_variable_file(file))
+    return variables
 
 
 @functools.cache
@@ -162,7 +166,7 @@ def _task(
     key, module = _module_of(entry)
     if module == "import_tasks":
         check_keywords(entry, IMPORTED_TASKS, "an import", extra=frozenset((key,)))
-        yield from _imported(entry, key, path, scope, importing)
+        yield from _read_imported(entry, key, path, scope, importing)
         return
     check_keywords(entry, TASK, "a task", extra=frozenset((key,)))
     control = _mapping(entry, "loop_control")
@@ -189,7 +193,7 @@ def _task(
     )
 
 
-def _imported(
+def _read_imported(
     entry: YamlMapping, key: str, path: Path, scope: Scope, importing: tuple[Path, ...]
 ) -> Iterator[Task]:
     given = entry[key]
@@ -210,7 +214,7 @@ def _imported(
 
 
 def _inherit(entry: YamlMapping, outer: Scope) -> Scope:
-    def own(name: str) -> Any:
+    def inherit(name: str) -> Any:
         value = entry.get(name)
         return getattr(outer, name) if value is None else value
 
@@ -219,12 +223,12 @@ def _inherit(entry: YamlMapping, outer: Scope) -> Scope:
         tags=outer.tags | frozenset(_words(_list(entry, "tags"))),
         variables={**outer.variables, **_mapping(entry, "vars")},
         environment=(*outer.environment, *_list(entry, "environment")),
-        become=own("become"),
-        become_user=own("become_user"),
-        ignore_errors=own("ignore_errors"),
-        check_mode=own("check_mode"),
-        diff=own("diff"),
-        no_log=own("no_log"),
+        become=inherit("become"),
+        become_user=inherit("become_user"),
+        ignore_errors=inherit("ignore_errors"),
+        check_mode=inherit("check_mode"),
+        diff=inherit("diff"),
+        no_log=inherit("no_log"),
     )
 
 
@@ -232,16 +236,16 @@ def _module_of(entry: YamlMapping) -> tuple[str, str]:
     """Return the key of a task that names its module, and the module's short name."""
     candidates = [key for key in entry if key not in TASK]
     errors: list[SourceError] = []
-    found: list[tuple[str, str]] = []
+    modules: list[tuple[str, str]] = []
     for key in candidates:
         try:
-            found.append((key, module_registry.canonical(str(key))))
+            modules.append((key, module_registry.canonical_name(str(key))))
         except DeeprigError as error:
             errors.append(SourceError(error.message, entry.at(key), error.advice))
-    if len(found) == 1:
-        return found[0]  # what else is unknown, check_keywords names
-    if len(found) > 1:
-        names = " and ".join(key for key, _ in found)
+    if len(modules) == 1:
+        return modules[0]  # what else is unknown, check_keywords names
+    if len(modules) > 1:
+        names = " and ".join(key for key, _ in modules)
         raise SourceError(f"a task has one module, and this has {names}", entry.position)
     # Not a module: a keyword may be what was meant.
     check_keywords(entry, TASK, "a task", only_near_misses=True)
@@ -288,7 +292,7 @@ def _arguments(entry: YamlMapping, key: str, module: str) -> YamlMapping:
 def _check_constants(module: str, args: YamlMapping) -> None:
     """Raise OptionError for what can be known to be wrong before anything is rendered."""
     table = module_registry.options(module)
-    if module_registry.takes_anything(module):
+    if module_registry.takes_any_option(module):
         return
     check_names(module, table, args)
     names = canonical_names(table)

@@ -24,10 +24,10 @@ def evaluate_variables(
 
     facts: under their `ansible_*` names. Raises RenderError, SourceError.
     """
-    known = HostVariables(host, inventory, extra, check=True, diff=False)
-    known.facts.update(facts)
+    host_variables = HostVariables(host, inventory, extra, check=True, diff=False)
+    host_variables.facts.update(facts)
     (play,) = playbook.load(PLAYBOOKS / f"{name}.yml")
-    templar = known.templar(play)
+    templar = host_variables.templar(play)
     return [
         templar.render(yaml_source.YamlText.given(f"{{{{ {variable} }}}}"))
         for variable in variables

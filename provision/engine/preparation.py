@@ -74,7 +74,7 @@ def without_omitted(value: Any) -> Any:
     if isinstance(value, PartialResult):
         return value
     if isinstance(value, dict):
-        return {k: without_omitted(v) for k, v in value.items() if not _is_omit(v)}
+        return {key: without_omitted(item) for key, item in value.items() if not _is_omit(item)}
     if isinstance(value, list):
         return [without_omitted(item) for item in value if not _is_omit(item)]
     return value
@@ -251,7 +251,7 @@ class TaskPreparer:
         if isinstance(wanted, Unknown):
             call.result = Result(unknown=wanted.reason)
             return self._label(call, task, templar)
-        is_free = module_registry.takes_anything(task.module)
+        is_free = module_registry.takes_any_option(task.module)
         is_overtaken = is_free and bool(task.args.keys() & self._variables.in_flight)
         if is_overtaken:
             self._send_queue()  # a result on its way would overwrite what set_fact sets
@@ -294,7 +294,7 @@ class TaskPreparer:
     def _names_of_call(self, task: Task) -> frozenset[str]:
         """Return the names that rendering a call uses, its conditions apart."""
         names = names_in((task.args, task.notify, task.scope.environment, task.label))
-        for option in module_registry.unrendered(task.module):
+        for option in module_registry.unrendered_options(task.module):
             if option in task.args:
                 value = task.args[option]
                 names |= names_in_conditions(value if isinstance(value, list) else (value,))
@@ -315,7 +315,7 @@ class TaskPreparer:
         self, task: Task, templar: Templar
     ) -> tuple[dict[str, Any], dict[str, Any], tuple[str, ...]] | Unknown:
         """Return a call's arguments, environment and handlers, rendered and checked."""
-        raw = module_registry.unrendered(task.module)
+        raw = module_registry.unrendered_options(task.module)
         args: dict[str, Any] = {
             name: value if name in raw else templar.render(value)
             for name, value in task.args.items()
@@ -331,7 +331,7 @@ class TaskPreparer:
                 raise RenderError(f"'environment' needs a mapping, and has {part!r}", at)
             environment.update({} if _is_omit(part) else part)
         notify = [templar.render(name) for name in task.notify]
-        is_free = module_registry.takes_anything(task.module)  # set_fact sets unknown values, too
+        is_free = module_registry.takes_any_option(task.module)  # set_fact sets unknown values, too
         unknown = find_unknown([environment, notify] if is_free else [args, environment, notify])
         if unknown is not None:
             return unknown

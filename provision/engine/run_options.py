@@ -48,22 +48,22 @@ def split_words(text: str | None) -> frozenset[str]:
 
 def extra_variables(given: Iterable[str]) -> dict[str, Any]:
     """`-e name=value`, `-e '{yaml or json}'`, `-e @file.yml`. Raises SourceError."""
-    found: dict[str, Any] = {}
+    variables: dict[str, Any] = {}
     for text in given:
         if text.startswith("@"):
             content = yaml_source.load_yaml(text[1:])
         elif text.lstrip().startswith("{"):
             content = yaml_source.parse_yaml(text, COMMAND_LINE)
         else:
-            found.update(_pairs(text))
+            variables.update(_parse_pairs(text))
             continue
         if content is not None and not isinstance(content, YamlMapping):
             raise SourceError(f"-e {text}: it must be a mapping of variables")
-        found.update(content or {})
-    return found
+        variables.update(content or {})
+    return variables
 
 
-def _pairs(text: str) -> dict[str, YamlText]:
+def _parse_pairs(text: str) -> dict[str, YamlText]:
     """`a=1 b="two words"`, as Ansible reads it: blanks part the pairs, but for those in quotes."""
     lexer = shlex.shlex(text, posix=True, punctuation_chars=False)
     lexer.whitespace_split, lexer.commenters, lexer.escape = True, "", ""

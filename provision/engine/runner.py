@@ -37,8 +37,8 @@ def run_plays(
 ) -> list[Recap]:
     """Play on every host that both -H and the play's `hosts` name; a recap for each."""
     redactor = Redactor(collect_secrets(plays, hosts, options))
-    for each in sessions.values():
-        redactor.add(*each.secrets)
+    for host_sessions in sessions.values():
+        redactor.add(*host_sessions.secrets)
     names = [host.name for host in hosts]
     work = {host.name: _plays_of(host, plays, inventory, names) for host in hosts}
     began = time.monotonic()
@@ -126,13 +126,13 @@ def _plays_of(host: Host, plays: list[Play], inventory: Inventory, named: list[s
             selected = inventory.select([play.hosts])
         except PatternError as error:
             raise SourceError(f"hosts: {error.message}", play.position, error.advice) from None
-        unknown = {one.name for one in selected} - {*inventory.hosts, *named}
+        unknown = {host.name for host in selected} - {*inventory.hosts, *named}
         if unknown:  # Ansible would play it there, on localhost above all
             raise SourceError(
                 f"hosts: '{unknown.pop()}' is neither in the inventory nor named by -H",
                 play.position,
                 "deeprig plays on rigs, over SSH. Name the host there, or play this with Ansible.",
             )
-        if host.name in {one.name for one in selected}:
+        if host.name in {host.name for host in selected}:
             mine.append(play)
     return mine

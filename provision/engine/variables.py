@@ -47,7 +47,7 @@ class Facts(Mapping[str, Any]):
     """Facts under their `ansible_*` names, and all of them as `ansible_facts`."""
 
     def __init__(self) -> None:
-        self._known: dict[str, Any] = {}
+        self._by_name: dict[str, Any] = {}
 
     def update(self, facts: Mapping[str, Any]) -> None:
         """Add what a `setup` (or another module that finds facts) returned.
@@ -56,32 +56,32 @@ class Facts(Mapping[str, Any]):
         none that configures a connection or a run. An interface may be called
         `become_password`.
         """
-        self._known.update({name: facts[name] for name in facts if _is_fact(name)})
+        self._by_name.update({name: facts[name] for name in facts if _is_fact(name)})
 
     def __contains__(self, name: object) -> bool:
-        return name == FACTS or name in self._known
+        return name == FACTS or name in self._by_name
 
     def __getitem__(self, name: str) -> Any:
         if name == FACTS:
             # Ansible drops the prefix here, but for ansible_local.
             return {
                 key if key == "ansible_local" else key.removeprefix("ansible_"): value
-                for key, value in self._known.items()
+                for key, value in self._by_name.items()
             }
-        return self._known[name]
+        return self._by_name[name]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._known)
+        return iter(self._by_name)
 
     def __len__(self) -> int:
-        return len(self._known) + 1
+        return len(self._by_name) + 1
 
 
 @functools.cache
 def defaults() -> Mapping[str, Any]:
     """Return the playbooks' settings where an inventory elsewhere does not set them."""
-    found: Mapping[str, Any] = yaml_source.load_yaml(DEFAULTS)
-    return found
+    settings: Mapping[str, Any] = yaml_source.load_yaml(DEFAULTS)
+    return settings
 
 
 @functools.cache

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from invoke.exceptions import Exit
 
+from provision.boundary.facts import GatheredFacts
 from provision.cli.answers import show_answers
 from provision.discovery import summary
 from provision.discovery.gather import gather_facts
@@ -31,7 +32,7 @@ def show_facts(context: FleetContext, flags: Flags) -> None:
     variables = {host.name: host.variables for host in hosts}
     documents = {}
 
-    def show_one(name: str, facts: dict[str, Any]) -> None:
+    def show_one(name: str, facts: GatheredFacts) -> None:
         documents[name] = Redactor(secrets_of(variables[name])).value(facts)
         if not flags.json:
             rows = summary.summarize_facts(facts, models)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
+from provision.boundary.facts import BoardFacts
 from provision.hardware import FOLDER
 from provision.hardware.confidence import Confidence, check_source
 from provision.inventory import typed_rows, yaml_source
@@ -67,26 +68,26 @@ class Board:
 def boards(path: Path = FOLDER / "boards.yml") -> list[Board]:
     """Return all boards of the table. Raises SourceError with the place of what is wrong."""
     content = yaml_source.load_yaml(path)
-    found = typed_rows.read_rows(Board, content, "boards")
-    for fields, row in zip(content["boards"], found, strict=True):
+    rows = typed_rows.read_rows(Board, content, "boards")
+    for fields, row in zip(content["boards"], rows, strict=True):
         check_source(fields, row.source)
         typed_rows.check_expression(fields, "match")
-    return found
+    return rows
 
 
-def of_firmware(facts: Mapping[str, Any], known: Sequence[Board]) -> tuple[str, Board | None]:
+def of_firmware(facts: BoardFacts, table: Sequence[Board]) -> tuple[str, Board | None]:
     """Vendor and name as a rig's facts of its board have them, and its row. None if not known."""
     full = f"{facts['vendor']} {facts['name']}".strip()
-    return full, board(facts["name"], known) or board(full, known)
+    return full, board(facts["name"], table) or board(full, table)
 
 
-def board(name: str, known: Sequence[Board]) -> Board | None:
+def board(name: str, table: Sequence[Board]) -> Board | None:
     """Return a board by its firmware's name, also with its vendor before it; None if not known."""
     wanted = name.strip().lower()
-    for one in known:
-        if wanted in (one.name.lower(), f"{one.vendor} {one.name}".lower()):
-            return one
-    for one in known:
-        if one.match and re.search(one.match, name, re.IGNORECASE):
-            return one
+    for row in table:
+        if wanted in (row.name.lower(), f"{row.vendor} {row.name}".lower()):
+            return row
+    for row in table:
+        if row.match and re.search(row.match, name, re.IGNORECASE):
+            return row
     return None

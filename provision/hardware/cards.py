@@ -46,7 +46,7 @@ class Card:
     source: str = ""
 
     @property
-    def known(self) -> bool:
+    def has_known_speed(self) -> bool:
         """Whether its speed is known."""
         return self.fp32_flops > 0 and self.memory_bandwidth > 0
 
@@ -106,12 +106,12 @@ def cards(path: Path = FOLDER / "gpus.yml") -> dict[str, Card]:
         Origin, content["gpu_models_origin"], content.at("gpu_models_origin")
     )
     check_source(content["gpu_models_origin"], origin.source)
-    known = typed_rows.read_rows(Chip, content, "gpu_chips")
+    chip_rows = typed_rows.read_rows(Chip, content, "gpu_chips")
     generations = {
         str(name): typed_rows.read_row(Generation, fields, content["gpu_generations"].at(name))
         for name, fields in content["gpu_generations"].items()
     }
-    for fields, chip in zip(content["gpu_chips"], known, strict=True):
+    for fields, chip in zip(content["gpu_chips"], chip_rows, strict=True):
         if chip.generation not in generations:
             raise SourceError(
                 f"unknown generation '{chip.generation}'",
@@ -120,7 +120,7 @@ def cards(path: Path = FOLDER / "gpus.yml") -> dict[str, Card]:
             )
     return {
         str(device): _card(
-            str(device), fields, content["gpu_models"].at(device), origin, known, generations
+            str(device), fields, content["gpu_models"].at(device), origin, chip_rows, generations
         )
         for device, fields in content["gpu_models"].items()
     }
@@ -164,22 +164,26 @@ def chips(path: Path = FOLDER / "gpus.yml") -> list[Chip]:
     return typed_rows.read_rows(Chip, yaml_source.load_yaml(path), "gpu_chips")
 
 
-def chip_of(device: str, known: Sequence[Chip]) -> Chip | None:
+def chip_of(device: str, table: Sequence[Chip]) -> Chip | None:
     """Return the chip of a PCI device id (four hexadecimal digits), or None."""
     number = int(device, 16)
-    return next((one for one in known if one.first <= number <= one.last), None)
+    return next((chip for chip in table if chip.first <= number <= chip.last), None)
 
 
-def card(name: str, known: Mapping[str, Card]) -> Card:
+def card(name: str, table: Mapping[str, Card]) -> Card:
     """Return a GPU by its name ("RTX 3090", "GeForce RTX 3090", "3090") or device id. Raises
     DeeprigError.
     """
-    wanted = _plain(name)
-    for device, one in known.items():
-        if wanted in (device, _plain(one.name)):
-            return one
-    numbered = [one for one in known.values() if wanted == re.sub("^[gr]tx", "", _plain(one.name))]
-    if len({one.name for one in numbered}) == 1:
+    wanted = _plain_name(name)
+    for device, candidate in table.items():
+        if wanted in (device, _plain_name(candidate.name)):
+            return candidate
+    numbered = [
+        candidate
+        for candidate in table.values()
+        if wanted == re.sub("^[gr]tx", "", _plain_name(candidate.name))
+    ]
+    if len({candidate.name for candidate in numbered}) == 1:
         return numbered[0]
     if OTHER_MAKERS.match(name.strip()):
         raise DeeprigError(
@@ -187,42 +191,44 @@ def card(name: str, known: Mapping[str, Card]) -> Card:
             advice="All of this is for NVIDIA's driver, CUDA and NCCL; leave such cards out.",
         )
     # Without the brand that most of them share, and that few people type.
-    names = {one.name.removeprefix("GeForce ") for one in known.values()}
+    names = {candidate.name.removeprefix("GeForce ") for candidate in table.values()}
     raise typed_rows.unknown_name_error(
-        "GPU", name, {one for one in names if wanted in _parts(one)} or names
+        "GPU",
+        name,
+        {short_name for short_name in names if wanted in _abbreviations(short_name)} or names,
     )
 
 
-def _parts(name: str) -> set[str]:
+def _abbreviations(name: str) -> set[str]:
     """Return the abbreviations of a name: some of its words, in order.
 
-    >>> sorted(_parts("GTX 1060 6GB"))
+    >>> sorted(_abbreviations("GTX 1060 6GB"))
     ['1060', '10606gb', '6gb', 'gtx', 'gtx1060', 'gtx10606gb']
     """
     words = name.split()
     ends = range(len(words) + 1)
-    return {_plain("".join(words[a:b])) for a in ends for b in ends[a + 1 :]}
+    return {_plain_name("".join(words[start:end])) for start in ends for end in ends[start + 1 :]}
 
 
-def cards_named(text: str, known: Mapping[str, Card]) -> list[Card]:
+def cards_named(text: str, table: Mapping[str, Card]) -> list[Card]:
     """GPUs as --gpus has them: `3x RTX 3090`, `3x3090`, or names with commas.
 
-    >>> [one.name for one in cards_named("2x RTX 3090, RTX 3080", cards())]
+    >>> [card.name for card in cards_named("2x RTX 3090, RTX 3080", cards())]
     ['GeForce RTX 3090', 'GeForce RTX 3090', 'GeForce RTX 3080']
     """
-    found: list[Card] = []
+    result: list[Card] = []
     for word in text.split(","):
         many = re.fullmatch(r"\s*(?:(\d{1,9})\s*x\s*)?(.*?)\s*", word)
         if not many or not many.group(2):
             raise DeeprigError(f"'{word}' is not a GPU", advice='Write --gpus "3x RTX 3090".')
         count = int(many.group(1) or 1)
-        if not 0 < count <= MOST - len(found):
-            said = f"'{word.strip()}': a rig has 1 to {MOST} GPUs"
-            raise DeeprigError(said, advice='Write --gpus "3x RTX 3090".')
-        found += [card(many.group(2), known)] * count
-    return found
+        if not 0 < count <= MOST - len(result):
+            problem = f"'{word.strip()}': a rig has 1 to {MOST} GPUs"
+            raise DeeprigError(problem, advice='Write --gpus "3x RTX 3090".')
+        result += [card(many.group(2), table)] * count
+    return result
 
 
-def _plain(name: str) -> str:
+def _plain_name(name: str) -> str:
     """Return a name without its maker and brand, in one case."""
     return re.sub(r"\b(nvidia|geforce)\b|\s+", "", name.lower())

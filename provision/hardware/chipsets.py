@@ -31,11 +31,11 @@ class Chipset:
 def chipsets(path: Path = FOLDER / "chipsets.yml") -> list[Chipset]:
     """Return all rows. Raises SourceError with the place of what is wrong."""
     content = yaml_source.load_yaml(path)
-    found = typed_rows.read_rows(Chipset, content, "chipsets")
-    for fields, row in zip(content["chipsets"], found, strict=True):
+    rows = typed_rows.read_rows(Chipset, content, "chipsets")
+    for fields, row in zip(content["chipsets"], rows, strict=True):
         check_source(fields, row.source)
         typed_rows.check_expression(fields, "match")
-    return found
+    return rows
 
 
 def chipset(board_name: str) -> Chipset | None:

@@ -16,8 +16,8 @@ MEANINGS = {
 }
 
 
-def check_source(fields: Any, told: str) -> None:
+def check_source(fields: Any, source: str) -> None:
     """Raise SourceError, with the place, where a row's source is empty."""
-    if not told.strip():
+    if not source.strip():
         at = fields.at("source") if isinstance(fields, yaml_source.YamlMapping) else None
         raise SourceError("'source' is empty", at, "Add the source.")

@@ -30,11 +30,11 @@ class Cpu:
 def cpus(path: Path = FOLDER / "cpus.yml") -> list[Cpu]:
     """Return all rows. Raises SourceError with the place of what is wrong."""
     content = yaml_source.load_yaml(path)
-    found = typed_rows.read_rows(Cpu, content, "cpus")
-    for fields, row in zip(content["cpus"], found, strict=True):
+    rows = typed_rows.read_rows(Cpu, content, "cpus")
+    for fields, row in zip(content["cpus"], rows, strict=True):
         check_source(fields, row.source)
         typed_rows.check_expression(fields, "match")
-    return found
+    return rows
 
 
 def cpu(name: str) -> Cpu | None:

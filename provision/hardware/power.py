@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import TypedDict
 
 from provision.errors import SourceError
 from provision.hardware import FOLDER
@@ -15,6 +15,25 @@ from provision.inventory.hosts import Host
 TABLE = FOLDER / "power.yml"
 VARIABLE = "psus"
 MOST_WATTS = 10_000.0  # what no supply has
+
+
+class SupplyDocument(TypedDict):
+    """A supply, as JSON has it. Watts."""
+
+    rated: float
+    usable: float
+    used: float
+    gpus: tuple[str, ...]
+    host: bool
+
+
+class BudgetDocument(TypedDict):
+    """A budget, as JSON has it. Watts."""
+
+    name: str
+    watts: float
+    supplies: list[SupplyDocument]
+    carries: bool
 
 
 @dataclass(frozen=True)
@@ -46,29 +65,52 @@ class Budget:
         """Whether every supply is enough for what is on it."""
         return all(supply.carries for supply in self.supplies)
 
-    def document(self) -> dict[str, Any]:
+    def document(self) -> BudgetDocument:
         """As JSON has it."""
-        return {**asdict(self), "carries": self.carries}
+        supplies: list[SupplyDocument] = [
+            {
+                "rated": supply.rated,
+                "usable": supply.usable,
+                "used": supply.used,
+                "gpus": supply.gpus,
+                "host": supply.host,
+            }
+            for supply in self.supplies
+        ]
+        return {
+            "name": self.name,
+            "watts": self.watts,
+            "supplies": supplies,
+            "carries": self.carries,
+        }
+
+
+class _PowerTable(TypedDict):
+    """power.yml. share: of a supply's rating, what may be used."""
+
+    host_watts: float
+    share: float
 
 
 @cache
-def _table() -> Any:
-    return yaml_source.load_yaml(TABLE)
+def _table() -> _PowerTable:
+    table: _PowerTable = yaml_source.load_yaml(TABLE)
+    return table
 
 
 def supplies_of(host: Host) -> list[float]:
     """Return the ratings that the inventory has; nothing else knows them. Raises SourceError."""
     given = host.variables.get(VARIABLE) or []
     if not isinstance(given, list) or not all(
-        isinstance(one, (int, float)) and possible(one) for one in given
+        isinstance(rating, (int, float)) and is_possible_rating(rating) for rating in given
     ):
         raise SourceError(
             f"{VARIABLE} of {host.name} must be a list of watts", advice=f"{VARIABLE}: [750, 750]"
         )
-    return [float(one) for one in given]
+    return [float(rating) for rating in given]
 
 
-def possible(watts: float) -> bool:
+def is_possible_rating(watts: float) -> bool:
     """Return whether a supply may have this rating; False for what is not a number."""
     return 0 < watts <= MOST_WATTS
 
@@ -84,8 +126,10 @@ def budget(name: str, gpus: Sequence[tuple[str, float]], ratings: Sequence[float
     table = _table()
     used = [float(table["host_watts"]) if at == 0 else 0.0 for at in range(len(ratings))]
     placed: list[list[str]] = [[] for _ in ratings]
-    for address, watts in sorted(gpus, key=lambda one: -one[1]) if ratings else ():
-        at = max(range(len(ratings)), key=lambda i: ratings[i] * table["share"] - used[i])
+    for address, watts in sorted(gpus, key=lambda gpu: -gpu[1]) if ratings else ():
+        at = max(
+            range(len(ratings)), key=lambda supply: ratings[supply] * table["share"] - used[supply]
+        )
         used[at] += watts
         placed[at].append(address)
     supplies = tuple(

@@ -61,12 +61,17 @@ class Inventory:
         if group == "all":
             return self.hosts
         if group == "ungrouped":
-            named = {h for g in self.groups.values() if g.name != "all" for h in g.hosts}
-            return [h for h in self.hosts if h not in named]
-        found: dict[str, None] = {}
+            named = {
+                host
+                for group in self.groups.values()
+                if group.name != "all"
+                for host in group.hosts
+            }
+            return [host for host in self.hosts if host not in named]
+        result: dict[str, None] = {}
         for name in [group, *self._descendants(group)]:
-            found.update(self.groups[name].hosts)
-        return list(found)
+            result.update(self.groups[name].hosts)
+        return list(result)
 
     def select(self, patterns: Iterable[str]) -> list[Host]:
         """Return the hosts that `-H a,b` names: hosts, groups, wildcards, `!not`, `&also`.
@@ -76,7 +81,7 @@ class Inventory:
         chosen: dict[str, Host] = {}
         parts = [part for text in patterns for part in _split_pattern(text)]
         # Ansible's order: what is named, then the intersections, then the exclusions.
-        for part in sorted(parts, key=lambda p: {"&": 1, "!": 2}.get(p[0], 0)):
+        for part in sorted(parts, key=lambda part: {"&": 1, "!": 2}.get(part[0], 0)):
             if part[0] == "&":
                 kept = {host.name for host in self._match(part[1:])}
                 chosen = {name: host for name, host in chosen.items() if name in kept}
@@ -86,7 +91,7 @@ class Inventory:
             else:
                 chosen.update({host.name: host for host in self._match(part)})
         if not chosen:
-            raise PatternError(f"no host matches '{','.join(patterns)}'", advice=self._known())
+            raise PatternError(f"no host matches '{','.join(patterns)}'", advice=self._list_hosts())
         return list(chosen.values())
 
     def host(self, name: str) -> Host:
@@ -99,7 +104,7 @@ class Inventory:
             variables.update(self._variables_file("group_vars", group))
         variables.update(self._host_variables.get(name, {}))
         variables.update(self._variables_file("host_vars", name))
-        return Host(name, variables, tuple(g for g in groups if g != "all"))
+        return Host(name, variables, tuple(group for group in groups if group != "all"))
 
     def written(self, name: str) -> YamlMapping:
         """Return a host's variables from its inventory file: none of groups or other files."""
@@ -115,46 +120,52 @@ class Inventory:
         if matched:
             return [self.host(name) for name in matched]
         if pattern in self.groups:
-            raise PatternError(f"the group '{pattern}' has no hosts", advice=self._known())
+            raise PatternError(f"the group '{pattern}' has no hosts", advice=self._list_hosts())
         address = _address(pattern)
         if address is not None:
             implicit = self.host(pattern)
             return [Host(pattern, {**implicit.variables, **address}, ("ungrouped",))]
         names.remove("ungrouped")  # surely a mistake
         raise PatternError(
-            f"unknown host '{pattern}'{suggestion(pattern, names)}", advice=self._known()
+            f"unknown host '{pattern}'{suggestion(pattern, names)}", advice=self._list_hosts()
         )
 
-    def _known(self) -> str:
+    def _list_hosts(self) -> str:
         if not self.hosts:
             return f"{self.folder} holds no host yet: add yours to {self.folder}/rigs.yml."
         return f"The inventory knows: {', '.join(self.hosts)}."
 
     def _descendants(self, group: str) -> list[str]:
-        found: list[str] = []
+        descendants: list[str] = []
         ahead = list(self.groups[group].children)
         while ahead:
             child = ahead.pop(0)
-            if child not in found:
-                found.append(child)
+            if child not in descendants:
+                descendants.append(child)
                 ahead += self.groups[child].children
-        return found
+        return descendants
 
     def _groups_of(self, host: str) -> list[str]:
         """`all` first, then parents before children, those of one depth by name."""
-        mine = [g for g in self.groups if g not in ("all", "ungrouped") and host in self.members(g)]
-        depth = {g: sum(1 for other in mine if g in self._descendants(other)) for g in mine}
-        return ["all", *sorted(mine, key=lambda g: (depth[g], g))]
+        mine = [
+            group
+            for group in self.groups
+            if group not in ("all", "ungrouped") and host in self.members(group)
+        ]
+        depth = {
+            group: sum(1 for other in mine if group in self._descendants(other)) for group in mine
+        }
+        return ["all", *sorted(mine, key=lambda group: (depth[group], group))]
 
     def _variables_file(self, folder: str, name: str) -> dict[str, Any]:
         base = self.folder / folder
-        found: dict[str, Any] = {}
+        variables: dict[str, Any] = {}
         for path in (base / name, base / f"{name}.yml", base / f"{name}.yaml"):
             files = sorted(path.glob("*.y*ml")) if path.is_dir() else [path]
             for file in files:
                 if file.is_file():
-                    found.update(_variables(yaml_source.load_yaml(file), file))
-        return found
+                    variables.update(_variables(yaml_source.load_yaml(file), file))
+        return variables
 
     def read(self, path: Path) -> None:
         """Add the groups and hosts of one inventory file. Raises SourceError."""
@@ -254,9 +265,9 @@ def _address(text: str) -> dict[str, Any] | None:
     user, address, port = match.groups()
     if not (user or port or "." in address or ":" in address or address == "localhost"):
         return None
-    found: dict[str, Any] = {"ansible_host": address}
+    variables: dict[str, Any] = {"ansible_host": address}
     if user:
-        found["ansible_user"] = user
+        variables["ansible_user"] = user
     if port:
-        found["ansible_port"] = int(port)
-    return found
+        variables["ansible_port"] = int(port)
+    return variables

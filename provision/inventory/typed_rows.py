@@ -27,20 +27,20 @@ def read_row(
         raise SourceError(f"a row should be a mapping, not {fields!r}", _at(fields, "") or at)
     hints = _type_hints(kind)  # type: ignore[arg-type]  # a type is hashable
     declared = dataclasses.fields(kind)  # type: ignore[arg-type]
-    names = [one.name for one in declared if one.name not in given]
+    names = [field.name for field in declared if field.name not in given]
     for name in fields:
         if name not in names:
             raise SourceError(
                 f"unknown field '{name}'", _at(fields, name), suggest_names(str(name), names)
             )
     values: dict[str, Any] = dict(given)
-    for one in declared:
-        if one.name in given or (one.name not in fields and _has_default(one)):
+    for field in declared:
+        if field.name in given or (field.name not in fields and _has_default(field)):
             continue
-        if one.name not in fields:
-            raise SourceError(f"'{one.name}' is missing", _at(fields, one.name))
-        at = _at(fields, one.name)
-        values[one.name] = _typed(hints[one.name], fields[one.name], one.name, at)
+        if field.name not in fields:
+            raise SourceError(f"'{field.name}' is missing", _at(fields, field.name))
+        at = _at(fields, field.name)
+        values[field.name] = _convert(hints[field.name], fields[field.name], field.name, at)
     return kind(**values)
 
 
@@ -60,7 +60,7 @@ def _type_hints(kind: type[Any]) -> dict[str, Any]:
     return get_type_hints(kind)
 
 
-def _typed(hint: Any, value: Any, name: str, at: Position | None) -> Any:
+def _convert(hint: Any, value: Any, name: str, at: Position | None) -> Any:
     """Return a value with its field's type: nested rows, lists as tuples, floats."""
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
         return read_row(hint, value, at)
@@ -69,8 +69,8 @@ def _typed(hint: Any, value: Any, name: str, at: Position | None) -> Any:
             raise SourceError(f"'{name}' should be a list, not {value!r}", at)
         inner = get_args(hint)[0]
         return tuple(
-            _typed(inner, one, name, own or at)
-            for one, own in zip(value, _items_at(value), strict=True)
+            _convert(inner, item, name, item_position or at)
+            for item, item_position in zip(value, _items_at(value), strict=True)
         )
     if get_origin(hint) is Literal:
         if value not in get_args(hint):
@@ -95,7 +95,7 @@ def check_expression(fields: Any, name: str) -> None:
         raise SourceError(message, _at(fields, name)) from None
 
 
-def suggest_names(name: str, known: Iterable[str]) -> str:
+def suggest_names(name: str, candidates: Iterable[str]) -> str:
     """Advice about a name that is not known: what is like it, or else all there is.
 
     >>> suggest_names("lama-2-7b", ["gpt2", "llama-2-7b"])
@@ -103,21 +103,23 @@ def suggest_names(name: str, known: Iterable[str]) -> str:
     >>> suggest_names("x", ["gpt2", "llama-2-7b"])
     'There are: gpt2, llama-2-7b.'
     """
-    names = sorted(known)
-    lower = {one.lower(): one for one in names}
+    names = sorted(candidates)
+    lower = {candidate.lower(): candidate for candidate in names}
     close = difflib.get_close_matches(name.lower(), lower, n=3, cutoff=0.6)
     if close:
-        return f"Did you mean {' or '.join(lower[one] for one in close)}?"
+        return f"Did you mean {' or '.join(lower[candidate] for candidate in close)}?"
     return f"There are: {', '.join(names)}."
 
 
-def unknown_name_error(what: str, name: str, known: Iterable[str]) -> DeeprigError:
+def unknown_name_error(what: str, name: str, candidates: Iterable[str]) -> DeeprigError:
     """Return the error of a name that no table has."""
-    return DeeprigError(f"unknown {what} '{name}'", advice=suggest_names(name, known))
+    return DeeprigError(f"unknown {what} '{name}'", advice=suggest_names(name, candidates))
 
 
-def _has_default(one: dataclasses.Field[Any]) -> bool:
-    return one.default is not dataclasses.MISSING or one.default_factory is not dataclasses.MISSING
+def _has_default(field: dataclasses.Field[Any]) -> bool:
+    return (
+        field.default is not dataclasses.MISSING or field.default_factory is not dataclasses.MISSING
+    )
 
 
 def _items_at(items: list[Any]) -> Sequence[Position | None]:

@@ -110,7 +110,7 @@ class _Loader(_Base):  # type: ignore[misc]
         result.position = self.position(node)
         result.keys_at = {}
         yield result
-        own = [key_node for key_node, _ in node.value]
+        own_keys = [key_node for key_node, _ in node.value]
         written: set[Position] = set()
         self.flatten_mapping(node)  # what `<<` brings comes first, and may be overridden
         for key_node, value_node in node.value:
@@ -118,14 +118,14 @@ class _Loader(_Base):  # type: ignore[misc]
             at = self.position(key_node)
             if isinstance(key, (dict, list)):
                 raise SourceError("a key must be a plain word", at, quoting_advice(key_node))
-            if key in result and result.keys_at[key] in written and key_node in own:
+            if key in result and result.keys_at[key] in written and key_node in own_keys:
                 first = result.keys_at[key].line
                 raise SourceError(
                     f"duplicate key '{key}': it is already in line {first}",
                     at,
                     "The second would silently replace the first: remove one of them.",
                 )
-            if key_node in own:
+            if key_node in own_keys:
                 written.add(at)
             result.keys_at[key] = at
             result[key] = self.construct_object(value_node, deep=True)
@@ -183,12 +183,12 @@ def parse_yaml(content: str, path: str) -> Any:
     except yaml.MarkedYAMLError as error:
         raise _syntax_error(error, content, path) from None
     except yaml.YAMLError as error:
-        raise SourceError(f"{shown(error)}", Position(path, 1, 1)) from None
+        raise SourceError(f"{first_line(error)}", Position(path, 1, 1)) from None
     finally:
         loader.dispose()
 
 
-def shown(error: Exception) -> str:
+def first_line(error: Exception) -> str:
     """Return the first line of an error's text."""
     return str(error).splitlines()[0]
 

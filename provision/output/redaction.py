@@ -33,19 +33,19 @@ class Redactor:
     """Masks known values, the values of settings with secret names, and wallet addresses."""
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
-        self._known: tuple[str, ...] = ()
+        self._secrets: tuple[str, ...] = ()
         self.add(*secrets)
 
     def add(self, *values: Any) -> None:
         """Mask the texts in these values from now on, too."""
         texts = {text for value in values for text in _texts(value) if len(text) >= SHORTEST}
-        if not texts <= set(self._known):
-            self._known = tuple(sorted({*self._known, *texts}, key=len, reverse=True))
+        if not texts <= set(self._secrets):
+            self._secrets = tuple(sorted({*self._secrets, *texts}, key=len, reverse=True))
 
     def text(self, text: str) -> str:
         """`text` with every secret masked, and nothing that a terminal would obey."""
         text = clean(text)
-        for secret in self._known:
+        for secret in self._secrets:
             text = text.replace(secret, MASK)
         text = _ASSIGNED.sub(lambda match: match["name"] + MASK, text)
         return _WALLETS.sub(MASK, text)
@@ -69,7 +69,7 @@ class Redactor:
         return self.text(value) if isinstance(value, str) else self._number(value)
 
     def _number(self, value: float) -> Any:
-        return MASK if str(value) in self._known else value
+        return MASK if str(value) in self._secrets else value
 
 
 def secrets_of(
@@ -85,9 +85,9 @@ def secrets_of(
         if is_secret_name(str(name)):
             yield from _texts(value, scope)
         else:
-            for each in value if isinstance(value, (list, tuple)) else [value]:
-                if isinstance(each, Mapping):
-                    yield from secrets_of(each, scope)
+            for item in value if isinstance(value, (list, tuple)) else [value]:
+                if isinstance(item, Mapping):
+                    yield from secrets_of(item, scope)
 
 
 def _texts(

@@ -14,7 +14,7 @@ from provision.performance.precision import PRECISIONS
 
 
 @dataclass(frozen=True)
-class Instead:
+class Alternative:
     """One way out. works: whether this rig can go it."""
 
     what: str
@@ -22,14 +22,16 @@ class Instead:
     works: bool
 
 
-def find_alternatives(model: LanguageModel, rig: Machine, wanted: str, work: Work) -> list[Instead]:
+def find_alternatives(
+    model: LanguageModel, rig: Machine, wanted: str, work: Work
+) -> list[Alternative]:
     """For serving a model that fits in no form in precision `wanted`."""
-    found = [*_fewer_bits(model, rig, wanted, work), _offload(model, rig, wanted, work)]
-    found += _smaller(model, rig, wanted, work)
-    return found
+    alternatives = [*_fewer_bits(model, rig, wanted, work), _offload(model, rig, wanted, work)]
+    alternatives += _smaller(model, rig, wanted, work)
+    return alternatives
 
 
-def _served(
+def _fitting_candidates(
     model: LanguageModel, rig: Machine, wanted: str, work: Work
 ) -> list[candidates.Candidate]:
     return [
@@ -39,33 +41,35 @@ def _served(
     ]
 
 
-def _fewer_bits(model: LanguageModel, rig: Machine, wanted: str, work: Work) -> list[Instead]:
-    found = []
+def _fewer_bits(model: LanguageModel, rig: Machine, wanted: str, work: Work) -> list[Alternative]:
+    alternatives = []
     for name in PRECISIONS[PRECISIONS.index(wanted) + 1 :]:
-        fitting = _served(model, rig, name, work)
-        least = min((one.memory.total for one in fitting if one.memory), default=0.0)
+        fitting = _fitting_candidates(model, rig, name, work)
+        least = min(
+            (candidate.memory.total for candidate in fitting if candidate.memory), default=0.0
+        )
         how = f"fits, {gib(least)} GiB a GPU" if fitting else "does not fit either"
-        found.append(Instead(name, how, bool(fitting)))
-    return found
+        alternatives.append(Alternative(name, how, bool(fitting)))
+    return alternatives
 
 
-def _offload(model: LanguageModel, rig: Machine, wanted: str, work: Work) -> Instead:
+def _offload(model: LanguageModel, rig: Machine, wanted: str, work: Work) -> Alternative:
     """Layers that stay in the host's memory: copied for every token, or computed there.
 
     Copied to the GPU with the fastest link, and nothing else counted: a bound. Computed by the
     processor (llama.cpp does), they are read from the host's memory once a token.
     """
-    each = precision.bytes_per_parameter("serve", wanted)
+    sizes = precision.bytes_per_parameter("serve", wanted)
     count = len(rig.cards)
     layout = Layout("pipeline", stages=count) if count > 1 else Layout("single")
-    room = memory.usable(min(card.memory_bytes for card in rig.cards))
+    room = memory.usable_bytes(min(card.memory_bytes for card in rig.cards))
     needs = memory.estimate_memory(
-        model, "serve", each, layout, candidates.load_of("serve", layout, count, work)
+        model, "serve", sizes, layout, candidates.load_of("serve", layout, count, work)
     )
-    layer = model.layer * each.weight
+    layer = model.layer * sizes.weight
     if needs.total - needs.weights + 2 * layer > room:
         how = f"the KV cache ({gib(needs.cache)} GiB a GPU) stays there, and does not fit"
-        return Instead("offload", how, False)
+        return Alternative("offload", how, False)
     over = math.ceil((needs.total - room) / layer) + 1  # and room for a copy
     moved = min(over * count, model.layers)
     amount = moved * layer
@@ -79,13 +83,15 @@ def _offload(model: LanguageModel, rig: Machine, wanted: str, work: Work) -> Ins
     short = 0 < rig.memory_bytes < amount * 1.1
     if short:
         how += f"; this host has {gib(rig.memory_bytes)} GiB"
-    return Instead("offload", how, not short)
+    return Alternative("offload", how, not short)
 
 
-def _smaller(model: LanguageModel, rig: Machine, wanted: str, work: Work) -> list[Instead]:
+def _smaller(model: LanguageModel, rig: Machine, wanted: str, work: Work) -> list[Alternative]:
     """Return the largest smaller model of the table that fits."""
-    smaller = [one for one in models.load().values() if one.total < model.total]
-    for one in sorted(smaller, key=lambda other: -other.total):
-        if _served(one, rig, wanted, replace(work, sequence=min(work.sequence, one.context))):
-            return [Instead("a smaller model", f"{one.title or one.name} fits in {wanted}", True)]
+    smaller = [other for other in models.load().values() if other.total < model.total]
+    for candidate in sorted(smaller, key=lambda other: -other.total):
+        shorter = replace(work, sequence=min(work.sequence, candidate.context))
+        if _fitting_candidates(candidate, rig, wanted, shorter):
+            name = candidate.title or candidate.name
+            return [Alternative("a smaller model", f"{name} fits in {wanted}", True)]
     return []

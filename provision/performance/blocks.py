@@ -5,11 +5,11 @@ from __future__ import annotations
 from provision.performance import compute, memory
 from provision.performance.candidates import Candidate
 from provision.performance.layout import experts_held
-from provision.performance.precision import Bytes
+from provision.performance.precision import BytesPerParameter
 from provision.performance.step_time import Block
 
 
-def blocks_of(candidate: Candidate, each: Bytes, rate: float) -> list[Block]:
+def blocks_of(candidate: Candidate, sizes: BytesPerParameter, rate: float) -> list[Block]:
     """Embedding, layers and head as one GPU has them, with seconds of one microbatch.
 
     Gradients are by matrix, as DDP's buckets see them; of LoRA, only the adapters'.
@@ -28,25 +28,25 @@ def blocks_of(candidate: Candidate, each: Bytes, rate: float) -> list[Block]:
         matrices += [max(model.experts, 1) * model.expert / pieces] * pieces
     matrices.append(float(model.small))
     if full:
-        gradients = tuple(size * each.gradient for size in matrices)
+        gradients = tuple(size * sizes.gradient for size in matrices)
     else:
-        changed = memory.adapters(model) * held / model.layer
-        gradients = (changed * each.gradient,)
-    layer = Block(forward, forward * back, gradients, held * each.weight)
+        changed = memory.adapter_parameters(model) * held / model.layer
+        gradients = (changed * sizes.gradient,)
+    layer = Block(forward, forward * back, gradients, held * sizes.weight)
     head = compute.head_flops(model, load.tokens) / layout.tensor / rate
     first = Block(
         0.0,
         0.0,
-        (model.embedding * each.gradient,) if full else (),
-        model.embedding * each.outer,
+        (model.embedding * sizes.gradient,) if full else (),
+        model.embedding * sizes.outer,
         kept=True,
     )
-    own = 0.0 if model.tied else float(model.output)
+    output = 0.0 if model.tied else float(model.output)
     last = Block(
         head,
         head * (2.0 if full else 1.0),
-        (own * each.gradient,) if full and own else (),
-        own * each.outer,
+        (output * sizes.gradient,) if full and output else (),
+        output * sizes.outer,
         kept=True,
     )
     return [first, *[layer] * model.layers, last]

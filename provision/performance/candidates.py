@@ -52,11 +52,11 @@ def find_candidates(
     model: LanguageModel, machine: Machine, wanted: str, work: Work
 ) -> list[Candidate]:
     """Return all candidates of a model, in the order of tasks and forms."""
-    found = []
+    candidates = []
     for task in precision.TASKS:
         for form in SERVING if task == "serve" else TRAINING:
-            found += list(_form(model, machine, task, form, wanted, work))
-    return found
+            candidates += list(_form(model, machine, task, form, wanted, work))
+    return candidates
 
 
 def _form(
@@ -67,17 +67,17 @@ def _form(
         return  # a dense model has none
     if form == "three_d" and gpus < 4:
         return
-    layout, reason = lay_out(model, form, gpus, unsplit(task, wanted))
+    layout, reason = lay_out(model, form, gpus, unsplittable_forms(task, wanted))
     load = load_of(task, layout, gpus, work)
-    one = Candidate(model, task, wanted, layout, load)
+    candidate = Candidate(model, task, wanted, layout, load)
     reason = precision.check(task, wanted) or reason
     if reason:
-        yield replace(one, reason=reason)
+        yield replace(candidate, reason=reason)
         return
-    yield fitted(one, machine)
+    yield fit_memory(candidate, machine)
 
 
-def unsplit(task: str, wanted: str) -> dict[str, str]:
+def unsplittable_forms(task: str, wanted: str) -> dict[str, str]:
     """Forms that can't be of weights that are trained while quantized, and why."""
     bits = "4-bit" if task == "qlora" else "8-bit" if (task, wanted) == ("lora", "int8") else ""
     reason = f"bitsandbytes' {bits} weights are not split among GPUs"
@@ -127,19 +127,21 @@ def load_of(task: str, layout: Layout, gpus: int, work: Work) -> Load:
     return Load(work.sequence, work.batch, -(-gpus * work.accumulate // layout.data))
 
 
-def fitted(one: Candidate, machine: Machine) -> Candidate:
+def fit_memory(candidate: Candidate, machine: Machine) -> Candidate:
     """With its memory; in training, activations are computed again only where that is needed."""
-    each = precision.bytes_per_parameter(one.task, one.precision)
-    some = [machine.cards[at] for at in machine.best(one.layout.gpus)]
-    room = memory.usable(min(card.memory_bytes for card in some))
-    for recompute in (False,) if one.task == "serve" else (False, True):
-        needs = memory.estimate_memory(one.model, one.task, each, one.layout, one.load, recompute)
-        one = replace(one, memory=needs, recompute=recompute, usable=room)
+    sizes = precision.bytes_per_parameter(candidate.task, candidate.precision)
+    some = [machine.cards[at] for at in machine.best(candidate.layout.gpus)]
+    room = memory.usable_bytes(min(card.memory_bytes for card in some))
+    for recompute in (False,) if candidate.task == "serve" else (False, True):
+        needs = memory.estimate_memory(
+            candidate.model, candidate.task, sizes, candidate.layout, candidate.load, recompute
+        )
+        candidate = replace(candidate, memory=needs, recompute=recompute, usable=room)
         if needs.total <= room:
-            return one
+            return candidate
     digits = 1 if gib(needs.total) != gib(room) else 2
     short = f"needs {gib(needs.total, digits)} of {gib(room, digits)} GiB a GPU"
-    return replace(one, reason=short)
+    return replace(candidate, reason=short)
 
 
 def gib(count: float, digits: int = 1) -> str:

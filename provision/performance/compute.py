@@ -8,7 +8,7 @@ from provision.hardware.cards import Card
 from provision.performance import figures
 from provision.performance.layout import Layout, experts_held
 from provision.performance.models import LanguageModel
-from provision.performance.precision import Bytes
+from provision.performance.precision import BytesPerParameter
 
 
 def layer_flops(model: LanguageModel, tokens: int, sequence: int) -> float:
@@ -73,7 +73,12 @@ def optimizer_seconds(card: Card, parameters: float) -> float:
 
 
 def decode_bytes(
-    model: LanguageModel, each: Bytes, layout: Layout, layers: int, batch: int, cached: float
+    model: LanguageModel,
+    sizes: BytesPerParameter,
+    layout: Layout,
+    layers: int,
+    batch: int,
+    cached: float,
 ) -> float:
     """Bytes that one GPU reads from its memory for one token of each of `batch` streams.
 
@@ -84,5 +89,5 @@ def decode_bytes(
     held = experts_held(model, layout)
     busy = min(held, math.ceil(batch * model.top_k / layout.expert)) if model.experts else 1
     layer = shared + busy * model.expert / layout.tensor
-    head = model.output * each.outer / layout.tensor / layout.stages
-    return layers * layer * each.weight + head + cached
+    head = model.output * sizes.outer / layout.tensor / layout.stages
+    return layers * layer * sizes.weight + head + cached

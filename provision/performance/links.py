@@ -48,7 +48,7 @@ def parse(text: str) -> list[Link]:
     >>> len(parse("3x gen4x8"))
     3
     """
-    found = []
+    links = []
     for word in text.split(","):
         many = re.fullmatch(r"\s*(?:(\d+)\s*x\s+)?(.*?)\s*", word)
         match = _WORDS.fullmatch(many.group(2)) if many else None
@@ -58,5 +58,5 @@ def parse(text: str) -> list[Link]:
                 f"'{word.strip()}' is not a link",
                 advice="Write a generation and a width, one a GPU: gen2x1,gen3x4,gen3x16.",
             )
-        found += [Link(int(match.group(1)), width)] * int(many.group(1) or 1)
-    return found
+        links += [Link(int(match.group(1)), width)] * int(many.group(1) or 1)
+    return links

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Literal
 
 from agent.readings import rates, sharing
 from agent.readings.sharing import Passage
+from provision.boundary.facts import Gpu, RigFacts
 from provision.errors import DeeprigError
 from provision.hardware import boards, cards, cpus
 from provision.hardware.boards import Board
@@ -15,9 +16,11 @@ from provision.hardware.cards import Card
 from provision.hardware.cpus import Cpu
 from provision.performance import figures, links, network
 from provision.performance.links import Link
-from provision.performance.measured import Measured
+from provision.performance.measured import Measurements
 from provision.performance.network import Network
 
+#: Which width of each link: the one of now, or the most that both its ends can have.
+Widths = Literal["current_width", "max_width"]
 NO_DRIVER = "no NVIDIA driver is loaded: the predictions apply after `fab provision`"
 
 
@@ -38,7 +41,7 @@ class Machine:
     cpu: Cpu | None = None
     memory_bytes: float = 0.0
     p2p: bool = False
-    measured: Measured | None = None
+    measured: Measurements | None = None
     speed: float = 1.0
     notes: tuple[str, ...] = ()
     ports: tuple[Link, ...] = ()
@@ -51,21 +54,23 @@ class Machine:
     @property
     def generation(self) -> int:
         """The PCIe generation that is the rig's own: the processor's, or its fastest link's."""
-        own = self.cpu.generation if self.cpu else max(link.generation for link in self.links)
-        return min(own, self.fastest)
+        rig_generation = (
+            self.cpu.generation if self.cpu else max(link.generation for link in self.links)
+        )
+        return min(rig_generation, self.fastest)
 
     @property
     def fastest(self) -> int:
         """The generation that every GPU can."""
         return min((card.generation for card in self.cards if card.generation), default=6)
 
-    def at(self, others: Sequence[Link]) -> Machine:
+    def with_links(self, others: Sequence[Link]) -> Machine:
         """Return the same rig with other links, as far as its cards can use them."""
-        return replace(self, links=_trained(others, self.cards))
+        return replace(self, links=_trained_links(others, self.cards))
 
     def uniform(self, generation: int, width: int) -> Machine:
         """Return the same rig with every GPU on such a link, shared with no other."""
-        return self.at([Link(generation, width)] * len(self.cards))
+        return self.with_links([Link(generation, width)] * len(self.cards))
 
     def best(self, count: int) -> list[int]:
         """Return the `count` GPUs to use, in the rig's order: most memory, speed, then link.
@@ -88,14 +93,16 @@ def network_of(rig: Machine, now: Machine, count: int) -> Network:
     scaled by what was measured.
     """
     some = [rig.links[at] for at in rig.best(count)]
-    found = network.derived(some, rig.host_memory, rig.p2p)
+    derived = network.derive_network(some, rig.host_memory, rig.p2p)
     measured = now.measured.network if now.measured else None
     if measured is None or now.measured is None or count < 2:
-        return found
+        return derived
     if rig.links == now.links and count == now.measured.ranks == len(rig.links):
         return measured
-    own = [now.links[at] for at in now.best(min(now.measured.ranks, len(now.links)))]
-    return network.scaled(found, measured, network.derived(own, now.host_memory, now.p2p))
+    measured_links = [now.links[at] for at in now.best(min(now.measured.ranks, len(now.links)))]
+    return network.scale_network(
+        derived, measured, network.derive_network(measured_links, now.host_memory, now.p2p)
+    )
 
 
 def from_words(
@@ -105,16 +112,16 @@ def from_words(
     named = cards.cards_named(gpus, cards.cards())
     processor = cpus.cpu(cpu) if cpu else None
     if link_words:
-        found = links.parse(link_words)
+        gpu_links = links.parse(link_words)
     else:
         generation = processor.generation if processor else 3
-        found = [Link(generation, 16)] * len(named)
-    if len(found) != len(named):
-        raise _count(len(found), len(named))
+        gpu_links = [Link(generation, 16)] * len(named)
+    if len(gpu_links) != len(named):
+        raise _link_count_error(len(gpu_links), len(named))
     return Machine(
         name="",
         cards=tuple(named),
-        links=_trained(found, named),
+        links=_trained_links(gpu_links, named),
         board_name=board,
         board=boards.board(board, boards.boards()) if board else None,
         cpu_name=cpu,
@@ -123,31 +130,30 @@ def from_words(
     )
 
 
-def from_facts(name: str, facts: Mapping[str, Any], p2p: bool = False) -> Machine:
+def from_facts(name: str, rig: RigFacts, p2p: bool = False) -> Machine:
     """Return a rig from its facts (`fab facts`). Raises DeeprigError without a usable GPU."""
-    rig = facts["ansible_local"]["deeprig"]
-    known = cards.cards()
+    card_table = cards.cards()
     if not rig["gpus"]:
         raise DeeprigError(
             "no NVIDIA GPU is on its PCIe bus",
             advice="Look at the risers and their power; `fab facts` shows what the bus has.",
         )
-    named, found, ports = [], [], []
+    named, gpu_links, ports = [], [], []
     for gpu in rig["gpus"]:
-        if gpu["device_id"] not in known:
+        if gpu["device_id"] not in card_table:
             raise DeeprigError(
                 f"GPU {gpu['address']} has the device id {gpu['device_id']}, which is not in the "
                 "table",
                 advice="Add its row to inventory/hardware/gpus.yml, or use --gpus.",
             )
-        named.append(known[gpu["device_id"]])
-        found.append(path_link(gpu, rig["gpus"], "current_width"))
+        named.append(card_table[gpu["device_id"]])
+        gpu_links.append(path_link(gpu, rig["gpus"], "current_width"))
         ports.append(path_link(gpu, rig["gpus"], "max_width"))
     board_name, board = boards.of_firmware(rig["board"], boards.boards())
     return Machine(
         name=name,
         cards=tuple(named),
-        links=tuple(found),
+        links=tuple(gpu_links),
         board_name=board_name,
         board=board,
         cpu_name=rig["cpu"]["model"],
@@ -163,11 +169,13 @@ def with_cards(rig: Machine, named: Sequence[Card], own_links: Sequence[Link] | 
     """Return a rig with other GPUs, on these links or its own. Raises DeeprigError."""
     others = rig.links if own_links is None else own_links
     if len(others) != len(named):
-        raise _count(len(others), len(named))
-    return replace(rig, cards=tuple(named), links=_trained(others, named), ports=(), measured=None)
+        raise _link_count_error(len(others), len(named))
+    return replace(
+        rig, cards=tuple(named), links=_trained_links(others, named), ports=(), measured=None
+    )
 
 
-def changed(
+def with_hardware(
     rig: Machine,
     others: Sequence[Link] | None,
     board: str,
@@ -176,10 +184,10 @@ def changed(
 ) -> Machine:
     """Return a rig with other links, board or processor. Raises DeeprigError."""
     if others is not None and len(others) != len(rig.cards):
-        raise _count(len(others), len(rig.cards))
+        raise _link_count_error(len(others), len(rig.cards))
     return replace(
         rig,
-        links=_trained(others, rig.cards) if others is not None else rig.links,
+        links=_trained_links(others, rig.cards) if others is not None else rig.links,
         board_name=board or rig.board_name,
         board=boards.board(board, boards.boards()) if board else rig.board,
         cpu_name=processor_name or rig.cpu_name,
@@ -187,15 +195,15 @@ def changed(
     )
 
 
-def with_measured(rig: Machine, found: Measured) -> Machine:
+def with_measured(rig: Machine, measured: Measurements) -> Machine:
     """Return a rig with its measurements; those of another number of GPUs are ignored."""
-    if found.network is not None and found.ranks != len(rig.cards):
-        note = f"it ran on {found.ranks} GPUs, and this rig has {len(rig.cards)}: scaled"
-        found = replace(found, notes=(*found.notes, note))
-    return replace(rig, measured=found, p2p=rig.p2p or found.p2p)
+    if measured.network is not None and measured.ranks != len(rig.cards):
+        note = f"it ran on {measured.ranks} GPUs, and this rig has {len(rig.cards)}: scaled"
+        measured = replace(measured, notes=(*measured.notes, note))
+    return replace(rig, measured=measured, p2p=rig.p2p or measured.p2p)
 
 
-def _trained(own_links: Sequence[Link], named: Sequence[Card]) -> tuple[Link, ...]:
+def _trained_links(own_links: Sequence[Link], named: Sequence[Card]) -> tuple[Link, ...]:
     """Links as they come up: no faster and no wider than the card's own end."""
     return tuple(
         replace(
@@ -207,14 +215,14 @@ def _trained(own_links: Sequence[Link], named: Sequence[Card]) -> tuple[Link, ..
     )
 
 
-def _count(links_told: int, gpus: int) -> DeeprigError:
+def _link_count_error(links_given: int, gpus: int) -> DeeprigError:
     return DeeprigError(
-        f"{links_told} links for {gpus} GPUs",
+        f"{links_given} links for {gpus} GPUs",
         advice='Name one for each GPU, in their order: --links "gen2x1,gen2x1,gen3x16".',
     )
 
 
-def path_link(gpu: Mapping[str, Any], gpus: Sequence[Mapping[str, Any]], widths: str) -> Link:
+def path_link(gpu: Gpu, gpus: Sequence[Gpu], widths: Widths) -> Link:
     """Return the slowest place on a GPU's path, counted with the GPUs that share it.
 
     widths: `current_width` or `max_width`. Its speed is the best that all devices can have: at idle
@@ -226,15 +234,15 @@ def path_link(gpu: Mapping[str, Any], gpus: Sequence[Mapping[str, Any]], widths:
             advice="Check its riser and power, then run `fab facts` again; or use --links.",
         )
     width = gpu["path_width" if widths == "current_width" else "path_max_width"]
-    own = Passage(gpu["address"], width or gpu["path_width"], gpu["path_speed_max_gts"] * 1e9)
-    ways = {other["address"]: _way(other, widths) for other in gpus}
-    place = sharing.find_bottlenecks({gpu["address"]: own}, ways)[gpu["address"]]
+    passage = Passage(gpu["address"], width or gpu["path_width"], gpu["path_speed_max_gts"] * 1e9)
+    ways = {other["address"]: _passages(other, widths) for other in gpus}
+    place = sharing.find_bottlenecks({gpu["address"]: passage}, ways)[gpu["address"]]
     assert place.width is not None  # what is not known is never the tightest
     assert place.speed is not None
     return Link(generation(place.speed), place.width, place.sharers)
 
 
-def _way(gpu: Mapping[str, Any], widths: str) -> list[Passage]:
+def _passages(gpu: Gpu, widths: Widths) -> list[Passage]:
     """Return the devices on a GPU's way. Speeds are in transfers per second there."""
     return [
         Passage(
@@ -250,4 +258,4 @@ def generation(speed: float) -> int:
     >>> generation(8e9)
     3
     """
-    return min(rates.GENERATIONS, key=lambda one: abs(rates.GENERATIONS[one] - speed))
+    return min(rates.GENERATIONS, key=lambda number: abs(rates.GENERATIONS[number] - speed))

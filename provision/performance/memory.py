@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from provision.performance import figures
 from provision.performance.layout import Layout, experts_held, stages
 from provision.performance.models import LanguageModel
-from provision.performance.precision import Bytes
+from provision.performance.precision import BytesPerParameter
 
 PREFILL_TOKENS = 2048  # a prompt is read in chunks of as many (vLLM's chunked prefill, its default)
 LOSS_BYTES = 8  # an element of the logits: a copy in single precision, and its gradient
@@ -48,27 +48,27 @@ class Memory:
         return float(sum(dataclasses.astuple(self)))
 
 
-def usable(memory_bytes: float) -> float:
+def usable_bytes(memory_bytes: float) -> float:
     """Return a GPU's usable memory, without CUDA's context, NCCL's buffers and fragments."""
     return memory_bytes * figures.value("usable_memory")
 
 
-def adapters(model: LanguageModel) -> float:
+def adapter_parameters(model: LanguageModel) -> float:
     """Parameters of one layer's LoRA adapters: rank x (in + out) for each matrix (2106.09685)."""
     rank = figures.value("lora_rank")
-    own = model.heads * model.head
-    shared = model.kv_heads * model.head
-    attention = 2 * (model.hidden + own) + 2 * (model.hidden + shared)
+    query_width = model.heads * model.head
+    key_width = model.kv_heads * model.head
+    attention = 2 * (model.hidden + query_width) + 2 * (model.hidden + key_width)
     network = (3 if model.gated else 2) * (model.hidden + model.feed_forward)
     return rank * (attention + max(model.experts, 1) * network)
 
 
-def trained(model: LanguageModel, task: str) -> float:
+def trained_parameters(model: LanguageModel, task: str) -> float:
     """Parameters of one layer that training changes."""
-    return {"full": float(model.layer), "serve": 0.0}.get(task, adapters(model))
+    return {"full": float(model.layer), "serve": 0.0}.get(task, adapter_parameters(model))
 
 
-def layer_activations(model: LanguageModel, each: Bytes, layout: Layout) -> float:
+def layer_activations(model: LanguageModel, sizes: BytesPerParameter, layout: Layout) -> float:
     """Bytes a token that one layer keeps for the backward pass.
 
     Inputs of both norms and both blocks, queries, keys, values, attention's output, and the
@@ -82,10 +82,12 @@ def layer_activations(model: LanguageModel, each: Bytes, layout: Layout) -> floa
     inner = (heads + network) / layout.tensor
     if layout.form == "sequence":
         outer /= layout.tensor
-    return each.activation * (outer + inner)
+    return sizes.activation * (outer + inner)
 
 
-def cache(model: LanguageModel, load: Load, each: Bytes, layout: Layout, layers: int) -> float:
+def cache_bytes(
+    model: LanguageModel, load: Load, sizes: BytesPerParameter, layout: Layout, layers: int
+) -> float:
     """Return the KV cache of `layers` layers: keys and values of each token of each stream.
 
     With experts on several GPUs, all else of a stream stays on one: each has its part of them.
@@ -93,30 +95,30 @@ def cache(model: LanguageModel, load: Load, each: Bytes, layout: Layout, layers:
     split = min(layout.tensor, model.kv_heads)
     streams = -(-load.batch // layout.data)
     elements = 2 * layers * model.kv_heads * model.head * load.sequence * streams
-    return each.activation * elements / split
+    return sizes.activation * elements / split
 
 
 def estimate_memory(
     model: LanguageModel,
     task: str,
-    each: Bytes,
+    sizes: BytesPerParameter,
     layout: Layout,
     load: Load,
     recompute: bool = False,
 ) -> Memory:
     """Memory of the fullest GPU. `recompute`: the backward pass computes activations again."""
     parts = stages(model, layout.stages)
-    found = [
-        _stage(model, task, each, layout, load, recompute, stage, layers)
+    stage_memories = [
+        _stage(model, task, sizes, layout, load, recompute, stage, layers)
         for stage, layers in enumerate(parts)
     ]
-    return max(found, key=lambda one: one.total)
+    return max(stage_memories, key=lambda stage_memory: stage_memory.total)
 
 
 def _stage(
     model: LanguageModel,
     task: str,
-    each: Bytes,
+    sizes: BytesPerParameter,
     layout: Layout,
     load: Load,
     recompute: bool,
@@ -131,37 +133,37 @@ def _stage(
     if model.tied and first and last:
         outer = model.embedding / layout.tensor
     shards = layout.data if layout.sharded else 1
-    weights = (layers * layer * each.weight + outer * each.outer) / shards
-    changed = layers * trained(model, task) * layer / model.layer
+    weights = (layers * layer * sizes.weight + outer * sizes.outer) / shards
+    changed = layers * trained_parameters(model, task) * layer / model.layer
     if task == "full":
         changed += outer
     activations = 0.0
     if task == "serve":
         tokens = min(load.tokens, PREFILL_TOKENS)
-        activations = tokens * layer_activations(model, each, layout)
+        activations = tokens * layer_activations(model, sizes, layout)
     else:
         flying = min(layout.stages - stage, load.microbatches)  # 1F1B, arXiv 2104.04473
-        whole = layer_activations(model, each, layout)
-        kept = each.activation * model.hidden if recompute else whole
+        whole = layer_activations(model, sizes, layout)
+        kept = sizes.activation * model.hidden if recompute else whole
         activations = load.tokens * (layers * kept * flying + (whole if recompute else 0.0))
         if last:
-            logits = load.tokens * model.vocabulary * (each.activation + LOSS_BYTES)
+            logits = load.tokens * model.vocabulary * (sizes.activation + LOSS_BYTES)
             activations += logits / layout.tensor
     buffers = 0.0
     if layout.sharded:  # embedding and head, this layer and the next gathered; and one reduced
-        gathered = 2 * layer * each.weight + outer * each.outer
-        buffers = gathered + trained(model, task) * each.gradient
+        gathered = 2 * layer * sizes.weight + outer * sizes.outer
+        buffers = gathered + trained_parameters(model, task) * sizes.gradient
     elif layout.data > 1 and task != "serve":
         # DDP's buckets hold every gradient once more (gradient_as_bucket_view=False, its default:
         # PyTorch's documentation of DistributedDataParallel). Experts of one GPU are not reduced.
         alike = shared if layout.expert > 1 else layer
-        reduced = layers * trained(model, task) * alike / model.layer
-        buffers = (reduced + (outer if task == "full" else 0.0)) * each.gradient
+        reduced = layers * trained_parameters(model, task) * alike / model.layer
+        buffers = (reduced + (outer if task == "full" else 0.0)) * sizes.gradient
     return Memory(
         weights=weights,
-        gradients=changed * each.gradient / shards,
-        optimizer=changed * each.optimizer / shards,
+        gradients=changed * sizes.gradient / shards,
+        optimizer=changed * sizes.optimizer / shards,
         activations=activations,
-        cache=cache(model, load, each, layout, layers) if task == "serve" else 0.0,
+        cache=cache_bytes(model, load, sizes, layout, layers) if task == "serve" else 0.0,
         buffers=buffers,
     )

@@ -129,9 +129,9 @@ def load(path: Path = TABLE) -> dict[str, LanguageModel]:
     }
 
 
-def find(name: str, known: dict[str, LanguageModel]) -> LanguageModel:
+def find(name: str, table: dict[str, LanguageModel]) -> LanguageModel:
     """Return a model by its name, in any letter case. Raises DeeprigError with suggestions."""
-    for key, model in known.items():
+    for key, model in table.items():
         if key.lower() == name.strip().lower():
             return model
-    raise typed_rows.unknown_name_error("model", name, known)
+    raise typed_rows.unknown_name_error("model", name, table)

@@ -16,12 +16,12 @@ from provision.performance import figures
 from provision.performance.links import Link
 
 FACTORS: dict[str, Callable[[int], float]] = {
-    "all_reduce": lambda n: 2 * (n - 1) / n,
-    "all_gather": lambda n: (n - 1) / n,
-    "reduce_scatter": lambda n: (n - 1) / n,
-    "all_to_all": lambda n: (n - 1) / n,
-    "broadcast": lambda n: 1.0,
-    "sendrecv": lambda n: 1.0,
+    "all_reduce": lambda ranks: 2 * (ranks - 1) / ranks,
+    "all_gather": lambda ranks: (ranks - 1) / ranks,
+    "reduce_scatter": lambda ranks: (ranks - 1) / ranks,
+    "all_to_all": lambda ranks: (ranks - 1) / ranks,
+    "broadcast": lambda ranks: 1.0,
+    "sendrecv": lambda ranks: 1.0,
 }
 #: No measurement is more than this over NCCL's figures, which are 0.76 of the wire: P2P copies
 #: reach 0.86 of it (2 x RTX 3090 Gen4 x16, 27.12 GB/s), so at most 1.13, and some for timing.
@@ -104,7 +104,7 @@ def host_ceiling(memory_bandwidth: float, ranks: int) -> float:
     return memory_bandwidth * figures.value("host_memory_share") / (2 * ranks)
 
 
-def derived(links: Sequence[Link], host_memory: float, p2p: bool = False) -> Network:
+def derive_network(links: Sequence[Link], host_memory: float, p2p: bool = False) -> Network:
     """Return the network of GPUs on these links; the slowest path bounds a ring.
 
     host_memory: theoretical bandwidth of the host's memory, bytes per second. p2p: GPUs reach each
@@ -128,15 +128,15 @@ def derived(links: Sequence[Link], host_memory: float, p2p: bool = False) -> Net
     return Network({ANY: cost(links)}, pairs)
 
 
-def scaled(network: Network, measured: Network, at: Network) -> Network:
+def scale_network(network: Network, measured: Network, at: Network) -> Network:
     """Return a derived network, corrected by what was measured on the rig's own links.
 
     Latencies are the measured ones. Bandwidth is multiplied by measured / derived (`at`: what is
     derived for the links that were measured), up to what a link can carry.
     """
     costs = {
-        collective: _corrected(network.cost(collective), found, at.cost(collective))
-        for collective, found in measured.costs.items()
+        collective: _correct_cost(network.cost(collective), measured_cost, at.cost(collective))
+        for collective, measured_cost in measured.costs.items()
     }
     for collective, base in network.costs.items():
         costs.setdefault(collective, base)
@@ -145,20 +145,21 @@ def scaled(network: Network, measured: Network, at: Network) -> Network:
     every = measured.costs.get("sendrecv") or measured.costs.get(ANY)
     pairs = {}
     for pair, base in network.pairs.items():
-        found, own = measured.pairs.get(pair) or every, at.pairs.get(pair) or at.cost("sendrecv")
-        pairs[pair] = _corrected(base, found, own) if found else base
+        pair_cost = measured.pairs.get(pair) or every
+        derived_cost = at.pairs.get(pair) or at.cost("sendrecv")
+        pairs[pair] = _correct_cost(base, pair_cost, derived_cost) if pair_cost else base
     return Network(costs, pairs)
 
 
-def _corrected(base: Cost, found: Cost, own: Cost) -> Cost:
+def _correct_cost(base: Cost, measured_cost: Cost, derived_cost: Cost) -> Cost:
     """Return a derived cost, corrected by a measured latency and a measured share of bandwidth."""
-    ratio = min(found.bandwidth / own.bandwidth, MOST)
+    ratio = min(measured_cost.bandwidth / derived_cost.bandwidth, MOST)
     return replace(
         base,
-        call=found.call,
-        hop=found.hop,
+        call=measured_cost.call,
+        hop=measured_cost.hop,
         bandwidth=base.bandwidth * ratio,
-        volume=found.volume,
+        volume=measured_cost.volume,
         origin="scaled",
         because=f"{base.because}, x {ratio:.2f} as measured on the rig's own links",
     )

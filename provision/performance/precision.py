@@ -12,7 +12,7 @@ TASKS = {"full": "training", "lora": "LoRA", "qlora": "QLoRA", "serve": "serving
 
 
 @dataclass(frozen=True)
-class Bytes:
+class BytesPerParameter:
     """Of one parameter.
 
     weight: of a matrix inside a layer; outer: of embedding, head, norms, which are never quantized.
@@ -37,11 +37,11 @@ def check(task: str, precision: str) -> str:
     return ""
 
 
-def bytes_per_parameter(task: str, precision: str) -> Bytes:
+def bytes_per_parameter(task: str, precision: str) -> BytesPerParameter:
     """Return the bytes of a task in a precision that `check` allows; QLoRA's weights are 4-bit.
 
     >>> bytes_per_parameter("full", "bf16")
-    Bytes(weight=2.0, outer=2.0, gradient=2.0, optimizer=12.0, activation=2.0)
+    BytesPerParameter(weight=2.0, outer=2.0, gradient=2.0, optimizer=12.0, activation=2.0)
     """
     if task == "qlora":
         precision = "int4"
@@ -53,9 +53,9 @@ def bytes_per_parameter(task: str, precision: str) -> Bytes:
     }[precision]
     wide = 4.0 if precision == "fp32" else 2.0
     if task == "serve":
-        return Bytes(weight, wide, 0.0, 0.0, wide)
+        return BytesPerParameter(weight, wide, 0.0, 0.0, wide)
     if task == "full":
-        return Bytes(weight, wide, wide, 8.0 if precision == "fp32" else 12.0, wide)
+        return BytesPerParameter(weight, wide, wide, 8.0 if precision == "fp32" else 12.0, wide)
     # Adapters are kept and trained in single precision: 4 bytes of weight are counted with its
     # optimizer (PEFT's default, autocast_adapter_dtype).
-    return Bytes(weight, wide, 4.0, 12.0, wide)
+    return BytesPerParameter(weight, wide, 4.0, 12.0, wide)

@@ -42,7 +42,11 @@ def bottleneck(
     if bubble > messages:
         return "the pipeline's bubble"
     worst = max(
-        sent, key=lambda one: one.count * network.seconds(one.collective, one.ranks, one.size_bytes)
+        sent,
+        key=lambda transfer: (
+            transfer.count
+            * network.seconds(transfer.collective, transfer.ranks, transfer.size_bytes)
+        ),
     )
     cost = network.cost(worst.collective)
     waits = cost.seconds(worst.collective, worst.ranks, 0.0)

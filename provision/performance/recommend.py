@@ -45,7 +45,7 @@ class Advice:
 
 def advise(rig: Machine, wanted: Sequence[Candidate]) -> list[Advice]:
     """Changes worth their while, best first."""
-    found = []
+    advice = []
     for change in changes(rig):
         before = _speeds(wanted, rig, rig)
         after = _speeds(wanted, change.rig, rig)
@@ -55,21 +55,23 @@ def advise(rig: Machine, wanted: Sequence[Candidate]) -> list[Advice]:
         best = max(range(len(gains)), key=lambda at: gains[at])
         if gains[best] < WORTH:
             continue
-        one = wanted[best]
-        name = f"{one.model.title or one.model.name}, {TASKS[one.task]}, {FORMS[one.layout.form]}"
-        found.append(Advice(change, _fastest(wanted, before, after), gains[best], name))
-    return sorted(found, key=lambda one: -round(one.fastest, 2))  # of equals, the cheaper first
+        candidate = wanted[best]
+        model, form = candidate.model, FORMS[candidate.layout.form]
+        name = f"{model.title or model.name}, {TASKS[candidate.task]}, {form}"
+        advice.append(Advice(change, _fastest(wanted, before, after), gains[best], name))
+    # Of equals, the cheaper first.
+    return sorted(advice, key=lambda entry: -round(entry.fastest, 2))
 
 
 def _speeds(wanted: Sequence[Candidate], rig: Machine, now: Machine) -> list[float]:
-    return [predict(one, rig, now).tokens_per_second for one in wanted]
+    return [predict(candidate, rig, now).tokens_per_second for candidate in wanted]
 
 
 def _fastest(wanted: Sequence[Candidate], before: Sequence[float], after: Sequence[float]) -> float:
     """Return the mean over (model, task) of what the fastest form gains."""
     best: dict[tuple[str, str], list[float]] = {}
-    for one, old, new in zip(wanted, before, after, strict=True):
-        pair = best.setdefault((one.model.name, one.task), [0.0, 0.0])
+    for candidate, old, new in zip(wanted, before, after, strict=True):
+        pair = best.setdefault((candidate.model.name, candidate.task), [0.0, 0.0])
         pair[0], pair[1] = max(pair[0], old), max(pair[1], new)
     return _mean([new / old for old, new in best.values()])
 
@@ -105,7 +107,7 @@ def _risers(rig: Machine) -> Iterator[Recommendation]:
         "riser",
         f"A riser of as many lanes as the slot has: {which}",
         "the ports above them can be wider than the links are (`fab facts --json`)",
-        rig.at(links),
+        rig.with_links(links),
     )
 
 
@@ -119,15 +121,15 @@ def _split(rig: Machine) -> Iterator[Recommendation]:
     link = Link(rig.generation, width) if width else None
     if link is None or link.bandwidth <= least.bandwidth or width <= least.width:
         return  # no more lanes: a better riser alone is another kind of change
-    links = [link if one.bandwidth < link.bandwidth else one for one in rig.links]
-    if sum(one.width for one in links) > (rig.cpu.lanes if rig.cpu else 16):
+    links = [link if present.bandwidth < link.bandwidth else present for present in rig.links]
+    if sum(present.width for present in links) > (rig.cpu.lanes if rig.cpu else 16):
         links = [link] * count  # the lanes come from the wide slot
     if_it_can = "" if splits_for_sure(rig) else ", if its BIOS can"
     yield Recommendation(
         "bifurcation",
         f"Split the processor's slot{if_it_can}: every GPU on {link}, by a riser of as many lanes",
         how,
-        rig.at(links),
+        rig.with_links(links),
     )
 
 
@@ -173,8 +175,8 @@ def _platform(rig: Machine) -> Iterator[Recommendation]:
         (cpu, split)
         for least in (8, 4)
         for cpu in cpus.cpus()
-        if _for_gpus(cpu.lanes)
-        for split in (_shared(slots, count, least) for slots in cpu.splits)
+        if _is_no_desktop(cpu.lanes)
+        for split in (_divide_slots(slots, count, least) for slots in cpu.splits)
         if split
     )
     for cpu, split in ways:
@@ -190,33 +192,35 @@ def _platform(rig: Machine) -> Iterator[Recommendation]:
             f"Another board: {cpu.socket} gives Gen{generation} {widths}",
             f"{cpu.memory} memory; the first row of inventory/hardware/cpus.yml that does"
             + _boards_of(cpu.socket),
-            replace(rig.at(links), cpu=cpu),
+            replace(rig.with_links(links), cpu=cpu),
         )
         return
 
 
 def _boards_of(socket: str) -> str:
     """Return the boards of the table for a socket, as far as more than a claim is known of them."""
-    known = [
+    names = [
         f"{board.vendor} {board.name}"
         for board in boards.boards()
         if board.socket == socket and board.confidence != "C" and not board.replace
     ]
-    return f". Boards of that socket in boards.yml: {', '.join(known)}" if known else ""
+    return f". Boards of that socket in boards.yml: {', '.join(names)}" if names else ""
 
 
-def _shared(slots: Sequence[int], count: int, least: int) -> tuple[int, ...]:
+def _divide_slots(slots: Sequence[int], count: int, least: int) -> tuple[int, ...]:
     """Slots for so many GPUs: one each, or divided alike; none where that is less than `least`.
 
-    >>> _shared((16, 8, 16, 8), 3, 8), _shared((16, 16, 8), 4, 8), _shared((16, 16, 8), 6, 4)
-    ((16, 8, 16), (8, 8, 8, 8), (4, 4, 4, 4, 4, 4))
+    >>> _divide_slots((16, 8, 16, 8), 3, 8)
+    (16, 8, 16)
+    >>> _divide_slots((16, 16, 8), 4, 8), _divide_slots((16, 16, 8), 6, 4)
+    ((8, 8, 8, 8), (4, 4, 4, 4, 4, 4))
     """
     if len(slots) >= count and min(slots[:count]) >= least:
         return tuple(slots[:count])
     return (least,) * count if sum(slot // least for slot in slots) >= count else ()
 
 
-def _for_gpus(lanes: int) -> bool:
+def _is_no_desktop(lanes: int) -> bool:
     return lanes >= 40  # fewer lanes are a desktop's, whose boards have no third wide slot
 
 
@@ -225,10 +229,10 @@ def _power(rig: Machine) -> Iterator[Recommendation]:
     limited = [card for card in rig.cards if card.power_limit]
     if not limited:
         return
-    one = limited[0]
+    card = limited[0]
     yield Recommendation(
         "power",
-        f"All of the board power: {one.board_power:.0f} W instead of {one.power_limit:.0f} W",
+        f"All of the board power: {card.board_power:.0f} W instead of {card.power_limit:.0f} W",
         "the limit keeps 95 % of the speed, so at most this; check the power supply first",
         replace(rig, speed=1 / POWER_KEPT),
     )

@@ -112,21 +112,21 @@ def one_forward_one_backward(
                 or all(message in done for message in programs[at][position[at]].messages)
             )
         ]
-        at = min(able, key=lambda one: clock[one])
+        at = min(able, key=lambda stage: clock[stage])
         action = programs[at][position[at]]
         position[at] += 1
         if action.kind == "compute":
             clock[at] += action.seconds
         elif action.kind == "wait":
             clock[at] = max([clock[at], *(done[message] for message in action.messages)])
-        for one in action.messages if action.kind == "post" else ():
-            posted[one].append(clock[at])
-            if len(posted[one]) == 2:
-                sender, receiver = one[0], one[1]
+        for message in action.messages if action.kind == "post" else ():
+            posted[message].append(clock[at])
+            if len(posted[message]) == 2:
+                sender, receiver = message[0], message[1]
                 took = send(sender, receiver)
                 between = frozenset((sender, receiver))
                 turn = 0.0 if duplex else pair[between]
-                done[one] = max(*posted[one], out[sender], into[receiver], turn) + took
-                out[sender] = into[receiver] = pair[between] = done[one]
+                done[message] = max(*posted[message], out[sender], into[receiver], turn) + took
+                out[sender] = into[receiver] = pair[between] = done[message]
                 busy[sender] += took
     return max(clock), max(busy)

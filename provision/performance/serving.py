@@ -21,25 +21,25 @@ def serve(
 ) -> Prediction:
     """Decoding is bound by reading weights, prefill by arithmetic; messages wait in both."""
     model, layout, streams = candidate.model, candidate.layout, candidate.load.batch
-    each = precision.bytes_per_parameter(candidate.task, candidate.precision)
+    sizes = precision.bytes_per_parameter(candidate.task, candidate.precision)
     cards = [rig.cards[at] for at in rig.best(layout.gpus)]
     cached = candidate.memory.cache if candidate.memory else 0.0
     reading = 0.0
     for card, layers in zip(
         cards, stages(model, layout.stages) * layout.tensor * layout.data, strict=False
     ):
-        amount = compute.decode_bytes(model, each, layout, layers, streams, cached)
+        amount = compute.decode_bytes(model, sizes, layout, layers, streams, cached)
         seconds = amount / (card.memory_bandwidth * figures.value("decode_share_of_memory"))
         reading = reading + seconds if layout.stages > 1 else max(reading, seconds)
-    token = streams * model.hidden * each.activation
+    token = streams * model.hidden * sizes.activation
     flops = compute.served_flops(model, layout, streams, candidate.load.sequence, streams)
     arithmetic = flops / rate
-    sent = _served(candidate, token)
-    done = passed(max(reading, arithmetic), sent, network, layout.stages)
+    sent = _forward_messages(candidate, token)
+    done = forward_time(max(reading, arithmetic), sent, network, layout.stages)
     prompt = min(PROMPT, candidate.load.sequence)
-    ahead = passed(
+    ahead = forward_time(
         compute.served_flops(model, layout, prompt, prompt, 1) / rate,
-        _served(candidate, prompt * model.hidden * each.activation),
+        _forward_messages(candidate, prompt * model.hidden * sizes.activation),
         network,
         layout.stages,
     )
@@ -56,7 +56,9 @@ def serve(
     )
 
 
-def passed(compute: float, sent: Sequence[Transfer], network: Network, stages: int) -> StepTime:
+def forward_time(
+    compute: float, sent: Sequence[Transfer], network: Network, stages: int
+) -> StepTime:
     """Return the time of one forward pass, which waits for every message.
 
     Between stages each boundary has its own pair's cost.
@@ -64,11 +66,13 @@ def passed(compute: float, sent: Sequence[Transfer], network: Network, stages: i
     if stages < 2:
         return step_time.serial(compute, sent, network)
     boundaries = range(stages - 1)
-    wire = sum(network.send(at, at + 1, one.size_bytes) for one in sent for at in boundaries)
+    wire = sum(
+        network.send(at, at + 1, transfer.size_bytes) for transfer in sent for at in boundaries
+    )
     return StepTime(compute + wire, compute, wire)
 
 
-def _served(candidate: Candidate, activations: float) -> list[Transfer]:
+def _forward_messages(candidate: Candidate, activations: float) -> list[Transfer]:
     """Messages of one forward pass."""
     model, layout = candidate.model, candidate.layout
     if layout.form == "tensor":

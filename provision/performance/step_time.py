@@ -112,7 +112,7 @@ def fully_sharded(
         network.seconds("reduce_scatter", ranks, sum(block.gradients)) if block.gradients else 0.0
         for block in blocks
     ]
-    again = [0.0 if one.kept else took for one, took in zip(blocks, gather, strict=True)]
+    again = [0.0 if block.kept else took for block, took in zip(blocks, gather, strict=True)]
     wire = microbatches * (sum(gather) + sum(again) + sum(reduce))
     if not overlap:
         return StepTime(compute + wire + optimizer, compute + optimizer, wire)
@@ -170,14 +170,20 @@ def expert_parallel(
     exchange: bytes of one all-to-all. Blocks with weights are layers; their gradients (of what
     every GPU holds) are all-reduced as in DDP.
     """
-    one = network.seconds("all_to_all", ranks, exchange)
+    exchange_seconds = network.seconds("all_to_all", ranks, exchange)
     layers = [block for block in blocks if block.weights]
     slowed = [
-        Block(block.forward + 2 * one, block.backward + 2 * one, block.gradients)
+        Block(
+            block.forward + 2 * exchange_seconds,
+            block.backward + 2 * exchange_seconds,
+            block.gradients,
+        )
         if block.weights
         else block
         for block in blocks
     ]
     step = data_parallel(slowed, microbatches, ranks, network, optimizer)
     compute = computation(blocks, microbatches) + optimizer
-    return StepTime(step.seconds, compute, step.wire + 4 * one * len(layers) * microbatches)
+    return StepTime(
+        step.seconds, compute, step.wire + 4 * exchange_seconds * len(layers) * microbatches
+    )

@@ -36,7 +36,7 @@ class Transfer:
         return factor(self.collective, self.ranks) * self.size_bytes * self.count
 
 
-def sent(transfers: Iterable[Transfer]) -> float:
+def sent_bytes(transfers: Iterable[Transfer]) -> float:
     """Bytes that one GPU sends in a step."""
     return sum(transfer.sent for transfer in transfers)
 

@@ -10,7 +10,7 @@ from provision.performance.candidates import Candidate
 from provision.performance.layout import stages
 from provision.performance.machine import Machine
 from provision.performance.network import ANY, FREE, Network
-from provision.performance.precision import Bytes
+from provision.performance.precision import BytesPerParameter
 from provision.performance.prediction import ARITHMETIC, Prediction, bottleneck
 from provision.performance.schedule import Stage
 from provision.performance.step_time import Block, StepTime
@@ -22,14 +22,14 @@ def train(
 ) -> Prediction:
     """Return one step; `network` is that of the GPUs in use, `rate` their FLOP/s."""
     model, layout, load = candidate.model, candidate.layout, candidate.load
-    each = precision.bytes_per_parameter(candidate.task, candidate.precision)
-    blocks = blocks_of(candidate, each, rate)
+    sizes = precision.bytes_per_parameter(candidate.task, candidate.precision)
+    blocks = blocks_of(candidate, sizes, rate)
     slowest = min(
         (rig.cards[at] for at in rig.best(layout.gpus)), key=lambda card: card.memory_bandwidth
     )
-    held = candidate.memory.optimizer / each.optimizer if candidate.memory else 0.0
+    held = candidate.memory.optimizer / sizes.optimizer if candidate.memory else 0.0
     optimizer = compute.optimizer_seconds(slowest, held)
-    activations = load.tokens * model.hidden * each.activation
+    activations = load.tokens * model.hidden * sizes.activation
     count = load.microbatches
     sent: list[Transfer] = []
     quiet = 0.0  # what the step would take if messages took no time: a pipeline's bubble stays
@@ -66,7 +66,7 @@ def train(
         )
         done = step_time.serial(step_time.computation(blocks, count) + optimizer, sent, network)
     else:
-        done, quiet, sent = _pipeline(candidate, blocks, network, activations, each, optimizer)
+        done, quiet, sent = _pipeline(candidate, blocks, network, activations, sizes, optimizer)
     tokens = load.tokens * count * layout.data
     bound = bottleneck(done, quiet, sent, network, ARITHMETIC)
     return Prediction(done, tokens / done.seconds, bound, tuple(sent), network, rate, rate_from)
@@ -77,7 +77,7 @@ def _pipeline(
     blocks: Sequence[Block],
     network: Network,
     activations: float,
-    each: Bytes,
+    sizes: BytesPerParameter,
     optimizer: float,
 ) -> tuple[StepTime, float, list[Transfer]]:
     """Pipeline, and 3D: stages whose layers are split further, and which are replicated."""
@@ -88,16 +88,16 @@ def _pipeline(
     )  # a layer and pass
     parts, at = [], 1
     for index, layers in enumerate(stages(model, layout.stages)):
-        own = list(blocks[at : at + layers])
+        stage_blocks = list(blocks[at : at + layers])
         at += layers
-        forward = sum(block.forward + wait for block in own)
-        backward = sum(block.backward + wait for block in own)
+        forward = sum(block.forward + wait for block in stage_blocks)
+        backward = sum(block.backward + wait for block in stage_blocks)
         for end, here in ((blocks[0], index == 0), (blocks[-1], index == layout.stages - 1)):
             forward += end.forward * here
             backward += end.backward * here
         parts.append(Stage(forward, backward))
-    held = candidate.memory.gradients / each.gradient if candidate.memory else 0.0
-    gradients = held * each.gradient if layout.data > 1 else 0.0
+    held = candidate.memory.gradients / sizes.gradient if candidate.memory else 0.0
+    gradients = held * sizes.gradient if layout.data > 1 else 0.0
     together = network.seconds("all_reduce", layout.data, gradients)
     done = step_time.pipelined(parts, count, activations, network, optimizer, together)
     quiet = step_time.pipelined(parts, count, 0.0, Network({ANY: FREE}), optimizer).seconds

@@ -9,7 +9,7 @@ import time
 from typing import NamedTuple, Sequence
 
 from provision.remote import dpkg
-from provision.remote.host import Completed, Host, ModuleFailure
+from provision.remote.host import CommandResult, Host, ModuleFailure
 
 ROOT = "/"  # what the paths below are relative to
 LISTS = "var/lib/apt/lists"
@@ -42,7 +42,7 @@ class PackageChange(NamedTuple):
     after: str
 
 
-def apt_get(host: Host, words: Sequence[str], lock_timeout: int) -> Completed:
+def apt_get(host: Host, words: Sequence[str], lock_timeout: int) -> CommandResult:
     """Run apt-get with `words`; raises ModuleFailure that explains what went wrong."""
     # Without a terminal, dpkg does not draw its percentage a hundred times.
     options = ["-o", f"DPkg::Lock::Timeout={lock_timeout}", "-o", "Dpkg::Use-Pty=0"]
@@ -55,7 +55,7 @@ def apt_get(host: Host, words: Sequence[str], lock_timeout: int) -> Completed:
     return done
 
 
-def simulate(host: Host, words: Sequence[str]) -> tuple[Completed, list[PackageChange]]:
+def simulate(host: Host, words: Sequence[str]) -> tuple[CommandResult, list[PackageChange]]:
     """Return what apt-get would do; needs no lock. Raises ModuleFailure as `apt_get` does."""
     command = ["apt-get", "-q", "-y", "-s", *words]
     done = host.run(command, environment=ENVIRONMENT)
@@ -76,19 +76,19 @@ def finish_interrupted(host: Host) -> None:
     A package that was cut off while it was unpacked can't be configured, only installed again; apt
     takes it for installed.
     """
-    if dpkg.interrupted():
+    if dpkg.is_interrupted():
         command = ["dpkg", "--configure", "-a", "--force-confdef", "--force-confold"]
         done = host.run(command, environment=ENVIRONMENT)
-        if done.rc != 0 and not _torn(host):
+        if done.rc != 0 and not _torn_packages(host):
             raise ModuleFailure(
                 "dpkg was interrupted earlier, and finishing it (dpkg --configure -a) failed:\n"
-                + _tail(done),
+                + _last_lines(done),
                 rc=done.rc,
                 stdout=done.stdout,
                 stderr=done.stderr,
             )
         host.warnings.append("dpkg had been interrupted: ran dpkg --configure -a")
-    torn = _torn(host)
+    torn = _torn_packages(host)
     if torn:
         command = ["dpkg", "--remove", "--force-remove-reinstreq", "--force-depends", *torn]
         host.require(command, "clearing away what was torn while it was unpacked")
@@ -97,15 +97,15 @@ def finish_interrupted(host: Host) -> None:
         host.warnings.append(f"installed again, as it was torn: {', '.join(torn)}")
 
 
-def _torn(host: Host) -> list[str]:
+def _torn_packages(host: Host) -> list[str]:
     packages = dpkg.database(host)
-    every = (package for name in packages.names() for package in packages.every(name))
+    every = (package for name in packages.names() for package in packages.find_all(name))
     return [package.name for package in every if package.is_torn]
 
 
 def lists_time() -> float:
     """When the package lists were last fetched; 0 when never."""
-    return _modified(STAMP) or _modified(LISTS)
+    return _modification_time(STAMP) or _modification_time(LISTS)
 
 
 def lists_age() -> float:
@@ -113,7 +113,7 @@ def lists_age() -> float:
     fetched = lists_time()
     patterns = [os.path.join(ROOT, source) for source in SOURCES]
     sources = [path for pattern in patterns for path in glob.glob(pattern)]
-    if any(_modified(path) > fetched for path in sources):
+    if any(_modification_time(path) > fetched for path in sources):
         return float("inf")
     return time.time() - fetched
 
@@ -124,7 +124,7 @@ def update(host: Host, lock_timeout: int, retries: int, longest_delay: int) -> b
     apt-get reports a repository that is down only as a warning and goes on with old lists; here it
     is a failure that names it. Raises ModuleFailure after the last try.
     """
-    before = _lists()
+    before = _list_entries()
     deadline = time.monotonic() + lock_timeout
     attempt = 0
     while True:
@@ -138,17 +138,17 @@ def update(host: Host, lock_timeout: int, retries: int, longest_delay: int) -> b
             time.sleep(1)
             continue
         attempt += 1
-        if attempt >= max(retries, 1) or not _may_pass(done):
+        if attempt >= max(retries, 1) or not _can_retry(done):
             raise _update_failure(problems, done)
         time.sleep(min(2 ** (attempt - 1), longest_delay))
     stamp, lists = os.path.join(ROOT, STAMP), os.path.join(ROOT, LISTS)
     for path in (stamp, lists):
         if os.path.exists(path):
             os.utime(path)
-    return _lists() != before
+    return _list_entries() != before
 
 
-def update_problems(done: Completed) -> list[str]:
+def update_problems(done: CommandResult) -> list[str]:
     """Return the lines of `apt-get update` that mean that a repository could not be used."""
     lines = [line.strip() for line in done.stderr.splitlines()]
     errors = [line for line in lines if line.startswith("E:")]
@@ -162,14 +162,14 @@ def update_problems(done: Completed) -> list[str]:
     return warnings + errors
 
 
-def explain(done: Completed) -> str:
+def explain(done: CommandResult) -> str:
     """Return why apt-get failed and what to do, then its own words."""
     text = f"{done.stdout}\n{done.stderr}"
     for pattern, reason in REASONS:
         match = re.search(pattern, text)
         if match:
-            return reason.format(*match.groups()) + "\n" + _tail(done)
-    return f"apt-get failed (exit status {done.rc}):\n{_tail(done)}"
+            return reason.format(*match.groups()) + "\n" + _last_lines(done)
+    return f"apt-get failed (exit status {done.rc}):\n{_last_lines(done)}"
 
 
 def missing_package(error: ModuleFailure) -> bool:
@@ -231,7 +231,7 @@ REASONS = (
 )
 
 
-def _update_failure(problems: list[str], done: Completed) -> ModuleFailure:
+def _update_failure(problems: list[str], done: CommandResult) -> ModuleFailure:
     return ModuleFailure(
         "a package repository could not be used; fix its address, key or network, or remove its "
         "file from /etc/apt/sources.list.d:\n" + "\n".join(problems),
@@ -241,7 +241,7 @@ def _update_failure(problems: list[str], done: Completed) -> ModuleFailure:
     )
 
 
-def _may_pass(done: Completed) -> bool:
+def _can_retry(done: CommandResult) -> bool:
     """Return whether trying again can help: not with a wrong key, address or list of sources."""
     lasting = (
         r"GPG error|NO_PUBKEY|not signed|does not have a Release file|Malformed|404 +Not Found"
@@ -249,22 +249,22 @@ def _may_pass(done: Completed) -> bool:
     return not re.search(lasting, done.stderr)
 
 
-def _tail(done: Completed) -> str:
+def _last_lines(done: CommandResult) -> str:
     lines = done.stdout.strip().splitlines()[-TAIL:] + done.stderr.strip().splitlines()
     return "\n".join(lines)
 
 
-def _modified(path: str) -> float:
+def _modification_time(path: str) -> float:
     try:
         return os.path.getmtime(os.path.join(ROOT, path))
     except OSError:
         return 0
 
 
-def _lists() -> dict[str, tuple[int, int]]:
+def _list_entries() -> dict[str, tuple[int, int]]:
     folder = os.path.join(ROOT, LISTS)
     try:
         files = [entry for entry in os.scandir(folder) if entry.is_file() and entry.name != "lock"]
     except OSError:
         return {}
-    return {e.name: (e.stat().st_mtime_ns, e.stat().st_size) for e in files}
+    return {entry.name: (entry.stat().st_mtime_ns, entry.stat().st_size) for entry in files}

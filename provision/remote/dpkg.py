@@ -9,7 +9,7 @@ from __future__ import annotations
 import fnmatch
 import os
 import re
-from typing import Any, Iterable, Iterator, NamedTuple
+from typing import Iterable, Iterator, NamedTuple, TypedDict
 
 from provision.remote.host import Host
 
@@ -70,20 +70,22 @@ class Database:
         """Return every name in the database, whatever the package's state."""
         return list(self._stanzas)
 
-    def every(self, name: str) -> list[Package]:
+    def find_all(self, name: str) -> list[Package]:
         """Return the packages of this name, one per architecture; `name:arch` picks one."""
         name, _, architecture = name.partition(":")
         packages = [_package(stanza) for stanza in self._stanzas.get(name, ())]
         if architecture and architecture != "any":
-            packages = [p for p in packages if architecture in (p.architecture, "native")]
+            packages = [
+                package for package in packages if architecture in (package.architecture, "native")
+            ]
         return packages
 
     def find(self, name: str) -> Package | None:
         """Return the package of this name that is most there, or None."""
-        packages = self.every(name)
-        return max(packages, key=lambda p: (p.installed, p.present), default=None)
+        packages = self.find_all(name)
+        return max(packages, key=lambda package: (package.installed, package.present), default=None)
 
-    def installed(self, name: str) -> Package | None:
+    def find_installed(self, name: str) -> Package | None:
         """Return the package if it is installed and configured."""
         package = self.find(name)
         return package if package and package.installed else None
@@ -91,14 +93,14 @@ class Database:
     def matching(self, pattern: str) -> Iterator[Package]:
         """Packages whose names match a shell pattern."""
         for name in fnmatch.filter(self._stanzas, pattern):
-            yield from self.every(name)
+            yield from self.find_all(name)
 
     def providers(self, virtual: str) -> list[str]:
         """Return the installed packages that provide a name."""
         if self._providers is None:
             self._providers = {}
             for name in self._stanzas:
-                for package in self.every(name):
+                for package in self.find_all(name):
                     for provided in package.provides if package.installed else ():
                         self._providers.setdefault(provided, []).append(name)
         return self._providers.get(virtual, [])
@@ -106,7 +108,7 @@ class Database:
 
 def database(host: Host) -> Database:
     """Return the packages as they are now; parsed again only when the status file changed."""
-    kept = host.state(_kept)
+    kept = host.state(_kept_state)
     path = os.path.join(ADMIN, "status")
     try:
         info = os.stat(path)
@@ -117,11 +119,11 @@ def database(host: Host) -> Database:
         with open(path, encoding="utf-8", errors="replace") as stream:
             kept["database"] = Database(stream.read())
         kept["key"] = key
-    found: Database = kept["database"]
-    return found
+    packages: Database = kept["database"]
+    return packages
 
 
-def interrupted() -> bool:
+def is_interrupted() -> bool:
     """Return whether dpkg was cut off: it left updates that `dpkg --configure -a` must finish."""
     try:
         return any(name.isdigit() for name in os.listdir(os.path.join(ADMIN, "updates")))
@@ -129,7 +131,7 @@ def interrupted() -> bool:
         return False
 
 
-def owns(path: str, patterns: Iterable[str] = ("*",), admin: str | None = None) -> str | None:
+def find_owner(path: str, patterns: Iterable[str] = ("*",), admin: str | None = None) -> str | None:
     """Return the package that has `path` in its list of files, or None.
 
     Only packages whose names match `patterns` are asked: reading every list takes 50 ms. A merged
@@ -153,8 +155,8 @@ def owns(path: str, patterns: Iterable[str] = ("*",), admin: str | None = None) 
 
 def compare(left: str, right: str) -> int:
     """Debian's order of versions: negative, zero or positive as left is older, same or newer."""
-    for one, other in zip(_version_parts(left), _version_parts(right)):
-        result = _compare_part(one, other)
+    for left_part, right_part in zip(_version_parts(left), _version_parts(right)):
+        result = _compare_part(left_part, right_part)
         if result:
             return result
     return 0
@@ -171,25 +173,25 @@ def _version_parts(version: str) -> tuple[str, str, str]:
 def _compare_part(left: str, right: str) -> int:
     pieces = re.compile(r"(\D*)(\d*)")
     while left or right:
-        one, other = pieces.match(left), pieces.match(right)
-        assert one
-        assert other
-        result = _compare_text(one.group(1), other.group(1))
+        left_match, right_match = pieces.match(left), pieces.match(right)
+        assert left_match
+        assert right_match
+        result = _compare_text(left_match.group(1), right_match.group(1))
         if result:
             return result
-        result = int(one.group(2) or 0) - int(other.group(2) or 0)
+        result = int(left_match.group(2) or 0) - int(right_match.group(2) or 0)
         if result:
             return result
-        left, right = left[one.end() :], right[other.end() :]
+        left, right = left[left_match.end() :], right[right_match.end() :]
     return 0
 
 
 def _compare_text(left: str, right: str) -> int:
     """~ sorts before the end, letters before the rest."""
     for index in range(max(len(left), len(right))):
-        one, other = _weight(left, index), _weight(right, index)
-        if one != other:
-            return one - other
+        left_weight, right_weight = _weight(left, index), _weight(right, index)
+        if left_weight != right_weight:
+            return left_weight - right_weight
     return 0
 
 
@@ -202,7 +204,13 @@ def _weight(text: str, index: int) -> int:
     return ord(letter) if letter.isalpha() else ord(letter) + 256
 
 
-def _kept(host: Host) -> dict[str, Any]:
+class _Kept(TypedDict, total=False):
+    #: The status file: path, inode, time of change in nanoseconds, size.
+    key: tuple[str, int, int, int]
+    database: Database
+
+
+def _kept_state(host: Host) -> _Kept:
     return {}
 
 

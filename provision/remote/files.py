@@ -137,7 +137,7 @@ def replace_file(
         with _private_copy(content, uid, gid, bits) as copy:
             inspect(copy)
     with _scratch_file(place) as (stream, rename):
-        dress(stream.fileno(), uid, gid, bits)
+        set_ownership(stream.fileno(), uid, gid, bits)
         stream.write(content)
         stream.flush()
         os.fsync(stream.fileno())
@@ -173,7 +173,7 @@ def _private_copy(content: bytes, uid: int, gid: int, bits: int) -> Iterator[str
     try:
         path = os.path.join(folder, "new")
         with open(path, "xb") as stream:
-            dress(stream.fileno(), uid, gid, bits)
+            set_ownership(stream.fileno(), uid, gid, bits)
             stream.write(content)
         yield path
     finally:
@@ -206,7 +206,7 @@ def _ownership(old: os.stat_result | None, attributes: dict[str, Any]) -> tuple[
     return uid, gid, bits
 
 
-def dress(fd: int, uid: int, gid: int, bits: int) -> None:
+def set_ownership(fd: int, uid: int, gid: int, bits: int) -> None:
     """Set owner and mode of an open file; -1 keeps an owner."""
     if (uid, gid) != (-1, -1):
         os.fchown(fd, uid, gid)
@@ -224,7 +224,7 @@ def backup(path: str, follow: bool = True) -> str:
             fd = os.open(name, flags, 0o600, dir_fd=place.folder.fd)
             with os.fdopen(fd, "wb") as stream:
                 info = place.info
-                dress(fd, info.st_uid, info.st_gid, stat.S_IMODE(info.st_mode))
+                set_ownership(fd, info.st_uid, info.st_gid, stat.S_IMODE(info.st_mode))
                 stream.write(content)
                 stream.flush()
                 os.utime(fd, ns=(info.st_atime_ns, info.st_mtime_ns))
@@ -310,7 +310,7 @@ def put_content(
             if args.get("backup") and before is not None:
                 result["backup_file"] = backup(path, follow)
             write_bytes(path, content, inspector(host, args.get("validate")), follow, args)
-            systemd.written(host, path)
+            systemd.forget_units_if_watched(host, path)
         elif before is None and not is_folder(os.path.dirname(path) or "."):
             result["unknown"] = "its folder is created by an earlier task"
     if apply_attributes(host, path, args, follow):

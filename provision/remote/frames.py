@@ -22,9 +22,32 @@ import json
 import math
 import struct
 import zlib
-from typing import Any, Callable, Dict
+from typing import Any, Callable, Dict, TypedDict
 
 Frame = Dict[str, Any]
+
+
+class Unit(TypedDict, total=False):
+    """One module call. id: of its task, and of the item of its loop."""
+
+    id: list[int]
+    module: str
+    args: dict[str, Any]
+    check: bool
+    diff: bool
+    environment: dict[str, str]
+    ignore_errors: bool
+    changed_when: bool | None
+    failed_when: bool | None
+
+
+class UnitReport(TypedDict):
+    """The result of a unit. elapsed: seconds."""
+
+    id: list[int]
+    result: dict[str, Any]
+    elapsed: float
+
 
 # Written once before the first frame: whatever came before it is not ours.
 GREETING = b"\0deeprig\0"
@@ -43,7 +66,7 @@ def pack(frame: Frame) -> bytes:
     try:
         text = _as_json(frame)
     except ValueError:
-        text = _as_json(_finite(frame))
+        text = _as_json(_make_finite(frame))
     body = zlib.compress(text.encode(), 1)
     return struct.pack(">I", len(body)) + body
 
@@ -59,14 +82,14 @@ def _as_json(value: Any) -> str:
     return json.dumps(value, separators=(",", ":"), default=_plain, allow_nan=False)
 
 
-def _finite(value: Any) -> Any:
+def _make_finite(value: Any) -> Any:
     """Return a copy in which NaN and infinity are texts."""
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
+        return {key: _make_finite(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_finite(item) for item in value]
+        return [_make_finite(item) for item in value]
     return value
 
 

@@ -38,7 +38,7 @@ class ModuleFailure(Exception):
         self.result = result
 
 
-class Completed(NamedTuple):
+class CommandResult(NamedTuple):
     """A command that ended: its exit status and all it wrote."""
 
     rc: int
@@ -103,7 +103,7 @@ class Host:
         environment: Mapping[str, str] | None = None,
         executable: str | None = None,
         timeout: float | None = None,
-    ) -> Completed:
+    ) -> CommandResult:
         """Run a command to its end; text is run by a shell, a list is not.
 
         The locale is C.UTF-8 (machines and the operator read the messages), without a
@@ -131,7 +131,7 @@ class Host:
 
     def _collect(
         self, process: subprocess.Popen[bytes], stdin: str | None, timeout: float | None
-    ) -> Completed:
+    ) -> CommandResult:
         outputs: dict[str, list[bytes]] = {"stdout": [], "stderr": []}
 
         def drain(name: str, stream: Any) -> None:
@@ -172,9 +172,9 @@ class Host:
         text = {
             name: b"".join(chunks).decode("utf-8", "replace") for name, chunks in outputs.items()
         }
-        return Completed(process.returncode, text["stdout"], text["stderr"])
+        return CommandResult(process.returncode, text["stdout"], text["stderr"])
 
-    def require(self, command: Sequence[str], doing: str, **options: Any) -> Completed:
+    def require(self, command: Sequence[str], doing: str, **options: Any) -> CommandResult:
         """Run a command that must succeed; raises ModuleFailure with its whole stderr."""
         done = self.run(command, **options)
         if done.rc != 0:

@@ -89,12 +89,12 @@ class Lock:
     def _holder(self) -> Holder:
         quiet = max(0.0, time.time() - os.fstat(self._handle).st_mtime)
         try:
-            known = json.loads(os.pread(self._handle, 1000, 0).decode("utf-8", "replace"))
+            record = json.loads(os.pread(self._handle, 1000, 0).decode("utf-8", "replace"))
             return Holder(
-                str(known["by"]),
-                str(known["since"]),
-                int(known["pid"]),
-                bool(known["ending"]),
+                str(record["by"]),
+                str(record["since"]),
+                int(record["pid"]),
+                bool(record["ending"]),
                 quiet,
             )
         except (ValueError, KeyError, TypeError):  # it is being written

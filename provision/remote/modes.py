@@ -61,7 +61,7 @@ def _symbolic(bits: int, who: str, action: str, letters: str, is_directory: bool
     mask = 0
     special = 0
     for letter in classes:
-        value = sum({"r": 4, "w": 2, "x": 1}.get(c, 0) for c in letters)
+        value = sum({"r": 4, "w": 2, "x": 1}.get(letter, 0) for letter in letters)
         if "X" in letters and execute:
             value |= 1
         mask |= value << shifts[letter]

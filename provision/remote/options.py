@@ -52,9 +52,9 @@ def canonical_names(options: Options) -> dict[str, str]:
     return names
 
 
-def suggestion(word: Any, known: Any) -> str:
+def suggestion(word: Any, names: Any) -> str:
     """'; did you mean X?' for a near miss, else an empty string."""
-    near = difflib.get_close_matches(str(word), [str(k) for k in known], n=1)
+    near = difflib.get_close_matches(str(word), [str(name) for name in names], n=1)
     return f"; did you mean '{near[0]}'?" if near else ""
 
 
@@ -64,8 +64,8 @@ def check_names(module: str, options: Options, given: Mapping[str, Any]) -> None
     seen: dict[str, str] = {}
     for name in given:
         if name not in names:
-            known = ", ".join(sorted(options))
-            hint = suggestion(name, names) or f" (it has: {known})"
+            option_names = ", ".join(sorted(options))
+            hint = suggestion(name, names) or f" (it has: {option_names})"
             raise OptionError(f"{module} has no option '{name}'{hint}", name)
         target = names[name]
         if target in seen:
@@ -97,10 +97,10 @@ def check_value(value: Any, option: Option, name: str) -> Any:
         words = [word for word in option.choices if word in (TRUE if value else FALSE)]
         value = words[0] if len(words) == 1 else value
     typed = convert(value, option.kind, name, option.elements)
-    for each in typed if option.kind == "list" else [typed]:
-        if option.choices and each not in option.choices:
+    for item in typed if option.kind == "list" else [typed]:
+        if option.choices and item not in option.choices:
             allowed = ", ".join(str(choice) for choice in option.choices)
-            raise OptionError(f"'{name}' is {each!r}, and must be one of: {allowed}", name)
+            raise OptionError(f"'{name}' is {item!r}, and must be one of: {allowed}", name)
     return typed
 
 

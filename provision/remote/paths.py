@@ -18,7 +18,7 @@ from provision.remote.trust import (
     is_private,
     is_public_file,
     link_controller,
-    trusted,
+    trusted_owners,
     user_name,
 )
 
@@ -138,7 +138,7 @@ class Place:
         info, folder = self.info, self.folder.info
         if info is None or not folder.st_mode & stat.S_IWOTH:
             return False
-        return info.st_uid not in trusted() and info.st_uid != folder.st_uid
+        return info.st_uid not in trusted_owners() and info.st_uid != folder.st_uid
 
 
 def via(fd: int) -> str:
@@ -201,8 +201,8 @@ def _reach_directly(path: str, follow: bool) -> Place | None:
         opened.clear()
         return place
     finally:
-        for one in opened:
-            os.close(one)
+        for handle in opened:
+            os.close(handle)
 
 
 class _Walk:

@@ -43,7 +43,7 @@ def unit_name(name: str) -> str:
     return name if name.endswith(SUFFIXES) else f"{name}.service"
 
 
-def unit(host: Host, name: str) -> Unit:
+def read_unit(host: Host, name: str) -> Unit:
     """Return a unit's properties; LoadState is `not-found` for a unit that does not exist."""
     name = unit_name(name)
     units = host.state(_units)
@@ -52,21 +52,21 @@ def unit(host: Host, name: str) -> Unit:
     return units[name]
 
 
-def changed(host: Host) -> None:
+def forget_units(host: Host) -> None:
     """Forget all units: something was started, enabled, installed or reloaded."""
     host.invalidate(_units)
 
 
-def written(host: Host, path: str) -> None:
+def forget_units_if_watched(host: Host, path: str) -> None:
     """Forget all units if `path`, which was changed, is where systemd looks."""
     if "/systemd/" in path or "/init.d/" in path:
-        changed(host)
+        forget_units(host)
 
 
 def systemctl(host: Host, words: list[str], doing: str) -> Any:
     """Run systemctl; raises ModuleFailure, with the unit's last words where it failed to start."""
     done = host.run(["systemctl", *words])
-    changed(host)
+    forget_units(host)
     if done.rc == 0:
         return done
     detail = done.stderr.strip() or done.stdout.strip() or f"exit status {done.rc}"

@@ -106,7 +106,7 @@ def remove(path: str) -> None:
                 return
             folder = place.open_folder()
             try:
-                _empty(folder)
+                _empty_folder(folder)
             finally:
                 os.close(folder.fd)
             os.rmdir(place.name, dir_fd=place.folder.fd)
@@ -115,7 +115,7 @@ def remove(path: str) -> None:
             raise failure("remove", path, error) from None
 
 
-def _empty(top: Folder) -> None:
+def _empty_folder(top: Folder) -> None:
     """Remove all that is in a folder, however deep, with two folders open at a time.
 
     What is in a subfolder is moved up before the subfolder is removed.

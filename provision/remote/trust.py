@@ -14,14 +14,14 @@ RUN_FOLDER = "/run/deeprig"
 ANYBODY = -1  # in place of a uid: several users could have placed a symlink
 
 
-def trusted() -> tuple[int, int]:
+def trusted_owners() -> tuple[int, int]:
     """Return the users whose folders and symlinks are trusted: root, and this process's own."""
     return (0, os.geteuid())
 
 
 def is_private(info: os.stat_result) -> bool:
     """Return whether only trusted users can add, rename and remove names in a folder."""
-    if info.st_uid not in trusted() or info.st_mode & stat.S_IWOTH:
+    if info.st_uid not in trusted_owners() or info.st_mode & stat.S_IWOTH:
         return False
     return not info.st_mode & stat.S_IWGRP or _is_trusted_group(info.st_gid)
 
@@ -30,7 +30,7 @@ def _is_trusted_group(gid: int) -> bool:
     """Return whether a group has no members but trusted users."""
     if gid == 0:
         return True
-    users = trusted()
+    users = trusted_owners()
     try:
         members = grp.getgrgid(gid).gr_mem
     except KeyError:
@@ -57,9 +57,9 @@ def user_name(uid: int) -> str:
 
 def link_controller(link: os.stat_result, folder: os.stat_result) -> int | None:
     """Return the user who may have placed a symlink in a folder; None: a trusted one."""
-    if link.st_uid not in trusted():
+    if link.st_uid not in trusted_owners():
         return link.st_uid
-    if folder.st_uid not in trusted():
+    if folder.st_uid not in trusted_owners():
         return folder.st_uid  # who can move a trusted user's link there from another folder
     if is_private(folder) or folder.st_mode & stat.S_ISVTX:
         return None

@@ -16,15 +16,31 @@ import sys
 import threading
 import time
 import traceback
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
-from provision.remote.frames import GREETING, HEARTBEAT, BadFrame, Frame, pack, unpack
-from provision.remote.host import Host, ModuleFailure
+from provision.remote.frames import (
+    GREETING,
+    HEARTBEAT,
+    BadFrame,
+    Frame,
+    Unit,
+    UnitReport,
+    pack,
+    unpack,
+)
+from provision.remote.host import Host, ModuleFailure, Result
 from provision.remote.lock import Lock, LockError
 
 INTERVAL = 0.2  # seconds between two looks at what there is to tell
 PATIENCE = 60.0  # seconds without a sign of life, after which the operator's side is gone
 POLL = 1.0  # seconds between two attempts to take a lock whose holder is leaving
+
+
+class _CurrentUnit(NamedTuple):
+    """The unit at hand. began: by the monotonic clock."""
+
+    id: list[int]
+    began: float
 
 
 class Worker:
@@ -48,8 +64,8 @@ class Worker:
         self._gone = threading.Event()  # the operator's side has left, or takes its leave
         self._lock = threading.Lock()  # guards all below
         self._batch = 0
-        self._results: list[dict[str, Any]] = []
-        self._current: dict[str, Any] | None = None
+        self._results: list[UnitReport] = []
+        self._current: _CurrentUnit | None = None
         self._line = ""
         self._spoke_at = time.monotonic()
         self._state: dict[Any, Any] = {}
@@ -110,14 +126,14 @@ class Worker:
         """Tell the results so far (the caller holds the lock)."""
         current = None
         if self._current is not None and not done:
-            elapsed = time.monotonic() - self._current["began"]
-            current = {"id": self._current["id"], "elapsed": elapsed, "line": self._line}
+            elapsed = time.monotonic() - self._current.began
+            current = {"id": self._current.id, "elapsed": elapsed, "line": self._line}
         self.say({"batch": self._batch, "results": self._results, "current": current, "done": done})
         self._results = []
         self._line = ""
 
     def _do(self, frame: Frame) -> None:
-        units = frame["units"]
+        units: list[Unit] = frame["units"]
         self._batch = frame["batch"]
         failed_id = None
         for unit in units:
@@ -128,7 +144,7 @@ class Worker:
                 break
             began = time.monotonic()
             with self._lock:
-                self._current = {"id": unit["id"], "began": began}
+                self._current = _CurrentUnit(unit["id"], began)
             result = self._run(unit, units)
             with self._lock:
                 elapsed = time.monotonic() - began
@@ -139,7 +155,7 @@ class Worker:
         with self._lock:
             self._report(done=True)
 
-    def _run(self, unit: dict[str, Any], units: list[dict[str, Any]]) -> dict[str, Any]:
+    def _run(self, unit: Unit, units: list[Unit]) -> Result:
         host = Host(
             check=unit.get("check", False),
             diff=unit.get("diff", False),
@@ -150,7 +166,7 @@ class Worker:
         )
         try:
             module = importlib.import_module("provision.remote.modules." + unit["module"])
-            result = dict(module.run(unit["args"], host))
+            result: Result = dict(module.run(unit["args"], host))
         except ModuleFailure as failure:
             result = {"failed": True, "msg": failure.msg, **failure.result}
         except Exception as error:  # a fault of ours, or a rig stranger than we thought

@@ -120,10 +120,10 @@ class RigConnection(StrictConnection):
         if key:
             keywords.update(key_filename=str(Path(key).expanduser()), look_for_keys=False)
         port = variable("ansible_port", "ansible_ssh_port")
-        known = variable("ansible_ssh_known_hosts_file") or "~/.ssh/known_hosts"
+        known_hosts = variable("ansible_ssh_known_hosts_file") or "~/.ssh/known_hosts"
         super().__init__(
             str(variable("ansible_host") or host.name),
-            AskAboutUnknown(Path(str(known)).expanduser(), accept_new, ask),
+            AskAboutUnknown(Path(str(known_hosts)).expanduser(), accept_new, ask),
             str(variable(HOST_KEY) or ""),
             user=variable("ansible_user", "ansible_ssh_user"),
             port=int(port) if port else None,

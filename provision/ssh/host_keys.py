@@ -55,7 +55,7 @@ class AskAboutUnknown(paramiko.MissingHostKeyPolicy):
     ) -> None:
         """Called by Paramiko. Raises UnreachableError when the key is not accepted."""
         with _asking:
-            if not self._accept_new and not self._agreed(hostname, key):
+            if not self._accept_new and not self._ask_operator(hostname, key):
                 raise UnreachableError(
                     f"the host key of {hostname} is not known: {key.get_name()} {fingerprint(key)}",
                     advice="Compare it with the rig's own (ssh-keygen -lf "
@@ -63,7 +63,7 @@ class AskAboutUnknown(paramiko.MissingHostKeyPolicy):
                 )
             self._remember(hostname, key)
 
-    def _agreed(self, hostname: str, key: paramiko.PKey) -> bool:
+    def _ask_operator(self, hostname: str, key: paramiko.PKey) -> bool:
         if not sys.stdin.isatty():
             return False
         answer = self._ask(
@@ -101,8 +101,8 @@ def keys_in_known_hosts(known_hosts: Path, address: str, port: int) -> set[str]:
     for path in {known_hosts, Path("~/.ssh/known_hosts").expanduser()}:
         if path.is_file():
             keys.load(str(path))
-    found = keys.lookup(address if port == 22 else f"[{address}]:{port}")
-    return {format_host_key(key) for key in (found or {}).values()}
+    recorded = keys.lookup(address if port == 22 else f"[{address}]:{port}")
+    return {format_host_key(key) for key in (recorded or {}).values()}
 
 
 def other_rig_error(error: paramiko.BadHostKeyException, name: str) -> UnreachableError:

@@ -47,7 +47,7 @@ class Sessions:
         exclusive: bool = True,
         login_password: str | None = None,
     ) -> None:
-        self.secrets = [one for one in (sudo_password, login_password) if one is not None]
+        self.secrets = [secret for secret in (sudo_password, login_password) if secret is not None]
         self._connect = connect
         self._sudo_password = sudo_password
         self._interpreter = interpreter
@@ -61,7 +61,7 @@ class Sessions:
     @property
     def frames(self) -> int:
         """Frames sent and received so far."""
-        now = sum(s.frames_sent + s.frames_received for s in self._open.values())
+        now = sum(session.frames_sent + session.frames_received for session in self._open.values())
         return self._closed_frames + now
 
     def connect_early(self) -> None:
@@ -80,7 +80,7 @@ class Sessions:
         threading.Thread(target=connect, daemon=True).start()
         self._early = early
 
-    def _connected(self) -> Transport:
+    def _get_connection(self) -> Transport:
         early, self._early = self._early, None
         if early is not None:
             try:
@@ -92,7 +92,7 @@ class Sessions:
     def get(self, become_user: str | None) -> WorkerSession:
         """Return the session of a user; None is the one who logged in."""
         if self._connection is None:
-            self._connection = self._connected()
+            self._connection = self._get_connection()
         if become_user == self._connection.user:
             become_user = None  # one worker is enough, and two would wait for one lock
         if become_user not in self._open:
@@ -136,7 +136,7 @@ class Sessions:
         """End all workers, and give away the connection, which stays open: the caller closes it."""
         self._end_workers()
         connection, self._connection = self._connection, None
-        return self._connected() if connection is None else connection
+        return self._get_connection() if connection is None else connection
 
     def _end_workers(self) -> None:
         self._closed_frames = self.frames
@@ -177,8 +177,8 @@ def sessions_of(
 
 def sudo_password(host: Host, config: Config) -> str | None:
     """Return the password for sudo on this host; None where it is unknown."""
-    own = render_variable(
+    configured = render_variable(
         host, "ansible_become_password", "ansible_become_pass", "ansible_password"
     )
-    password = config.sudo.password if own is None else own
+    password = config.sudo.password if configured is None else configured
     return None if password is None else str(password)

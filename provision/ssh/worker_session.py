@@ -20,9 +20,9 @@ from provision.boundary.decode import LIMITS, BoundaryError, check_type
 from provision.boundary.messages import (
     Batch,
     BatchNews,
-    Hello,
     Progress,
-    Waiting,
+    WaitingRun,
+    WorkerHello,
     WorkUnit,
     decode_frame,
 )
@@ -91,11 +91,11 @@ class WorkerSession:
         while True:
             frame = self._receive()
             if time.monotonic() > deadline:
-                raise self._lost(f"a batch of tasks did not end within {LONGEST_BATCH:g} s")
+                raise self._lost_error(f"a batch of tasks did not end within {LONGEST_BATCH:g} s")
             try:
                 news = batch.check(frame)
             except BoundaryError as error:
-                raise self._broken(error) from None
+                raise self._protocol_error(error) from None
             if news.current is not None:
                 on_progress(news.current)
             # Signs of life come by the clock: only the last frame of a batch is counted.
@@ -132,7 +132,7 @@ class WorkerSession:
         # sudo -H: pip's and others' caches go to the right home.
         return f"LC_ALL=C exec sudo {how} -H -u {user} -- {python}"
 
-    def _start(self, first: bytes, on_waiting: Callable[[Waiting], None]) -> None:
+    def _start(self, first: bytes, on_waiting: Callable[[WaitingRun], None]) -> None:
         """Start the worker and send the first batch along: both need one round trip in all.
 
         on_waiting: is called while a run whose operator is gone comes to its end.
@@ -166,16 +166,16 @@ class WorkerSession:
                 advice="Two runs would undo each other: wait for it to end.",
             )
 
-    def _hear_hello(self, on_waiting: Callable[[Waiting], None]) -> Hello:
+    def _hear_hello(self, on_waiting: Callable[[WaitingRun], None]) -> WorkerHello:
         deadline = time.monotonic() + LONGEST_WAIT
         try:
             while "waiting" in (frame := self._receive()):
                 if time.monotonic() > deadline:
-                    raise self._lost(f"another run did not end within {LONGEST_WAIT:g} s")
-                on_waiting(check_type(frame["waiting"], Waiting, "frame"))
-            return check_type(frame.get("hello"), Hello, "greeting")
+                    raise self._lost_error(f"another run did not end within {LONGEST_WAIT:g} s")
+                on_waiting(check_type(frame["waiting"], WaitingRun, "frame"))
+            return check_type(frame.get("hello"), WorkerHello, "greeting")
         except BoundaryError as error:
-            raise self._broken(error) from None
+            raise self._protocol_error(error) from None
 
     def _give_signs_of_life(self, channel: Channel) -> None:
         """Tell the worker that this side is there, until the session ends."""
@@ -207,7 +207,7 @@ class WorkerSession:
 
     def _no_worker(self, heard: str) -> UnreachableError:
         assert self._channel is not None
-        output = self._stderr() or heard
+        output = self._read_stderr() or heard
         self._channel = None
         text = output.lower()
         user = self.transport.user
@@ -227,7 +227,7 @@ class WorkerSession:
             )
         if "not found" in text or "no such file" in text:
             return UnreachableError(
-                f"{self._missing(text)} is not installed on this rig",
+                f"{self._name_missing(text)} is not installed on this rig",
                 advice="Install it there (apt install python3 sudo), or name another one with "
                 "ansible_python_interpreter.",
             )
@@ -241,10 +241,10 @@ class WorkerSession:
             "the worker did not start", advice=clean(output).strip() or "It gave no reason."
         )
 
-    def _missing(self, text: str) -> str:
+    def _name_missing(self, text: str) -> str:
         return "sudo" if "sudo: not found" in text else f"Python ({self._interpreter})"
 
-    def _stderr(self) -> str:
+    def _read_stderr(self) -> str:
         assert self._channel is not None
         output = b""
         with contextlib.suppress(TimeoutError):
@@ -258,7 +258,7 @@ class WorkerSession:
             with self._sending:
                 self._channel.sendall(data)
         except (OSError, EOFError) as error:
-            raise self._lost(str(error) or "the connection is closed") from None
+            raise self._lost_error(str(error) or "the connection is closed") from None
 
     def _read(self, count: int) -> bytes:
         assert self._channel is not None
@@ -266,15 +266,15 @@ class WorkerSession:
             try:
                 chunk = self._channel.recv(max(65536, count - len(self._buffer)))
             except TimeoutError:
-                raise self._lost(f"no sign of life for {self._silence:g} s") from None
+                raise self._lost_error(f"no sign of life for {self._silence:g} s") from None
             except (socket.error, EOFError) as error:  # noqa: UP024
-                raise self._lost(str(error)) from None
+                raise self._lost_error(str(error)) from None
             if not chunk:
                 break
             self._buffer += chunk
             self._received += len(chunk)
             if self._received > MOST_OF_A_SESSION:
-                raise self._lost(f"it sent more than {MOST_OF_A_SESSION} bytes")
+                raise self._lost_error(f"it sent more than {MOST_OF_A_SESSION} bytes")
         data, self._buffer = self._buffer[:count], self._buffer[count:]
         return data
 
@@ -282,15 +282,15 @@ class WorkerSession:
         try:
             body = read_body(self._read, LIMITS.size)
         except BadFrame as error:
-            raise self._lost(f"it sent something else than frames ({error})") from None
+            raise self._lost_error(f"it sent something else than frames ({error})") from None
         if body is None:
             assert self._channel is not None
-            output = clean(self._stderr()).strip()
-            raise self._lost(output or "the connection was closed")
+            output = clean(self._read_stderr()).strip()
+            raise self._lost_error(output or "the connection was closed")
         try:
             frame = decode_frame(body, LIMITS)
         except BoundaryError as error:
-            raise self._broken(error) from None
+            raise self._protocol_error(error) from None
         return frame
 
     def _drop(self) -> None:
@@ -300,7 +300,7 @@ class WorkerSession:
             _shut(self._channel)
             self._channel = None
 
-    def _broken(self, error: BoundaryError) -> LostError:
+    def _protocol_error(self, error: BoundaryError) -> LostError:
         """Return the error of a rig that breaks the protocol."""
         self._drop()
         return LostError(
@@ -309,7 +309,7 @@ class WorkerSession:
             "reinstall it.",
         )
 
-    def _lost(self, why: str) -> LostError:
+    def _lost_error(self, why: str) -> LostError:
         self._drop()
         return LostError(
             f"lost the rig in the middle: {why}",
@@ -323,7 +323,7 @@ def _shut(channel: Channel) -> None:
         channel.close()
 
 
-def _as_progress(unit: tuple[int, ...], waiting: Waiting) -> Progress:
+def _as_progress(unit: tuple[int, ...], waiting: WaitingRun) -> Progress:
     """Return what the display shows while another run is waited for."""
     title = f"waiting for the run {waiting['holder']} to end: its operator is gone"
     return Progress(unit, waiting["seconds"], "", title)

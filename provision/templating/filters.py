@@ -31,24 +31,26 @@ def to_bool(value: Any) -> bool:
     return bool(value) and value == 1
 
 
-def _foreign(value: Any) -> None:
+def _refuse_foreign(value: Any) -> None:
     """Raise TypeError for a value without a JSON form."""
     raise TypeError(f"JSON has no form for {value!r}")
 
 
 def to_json(value: Any, indent: int | None = None, sort_keys: bool = False) -> str:
     """JSON in one line."""
-    return json.dumps(value, indent=indent, sort_keys=sort_keys, default=_foreign)
+    return json.dumps(value, indent=indent, sort_keys=sort_keys, default=_refuse_foreign)
 
 
 def to_nice_json(value: Any, indent: int = 4) -> str:
     """JSON, indented and sorted."""
-    return json.dumps(value, indent=indent, sort_keys=True, default=_foreign)
+    return json.dumps(value, indent=indent, sort_keys=True, default=_refuse_foreign)
 
 
 def to_nice_yaml(value: Any, indent: int = 4) -> str:
     """YAML in block style."""
-    plain = json.loads(json.dumps(value, default=_foreign))  # Text and Mapping are plain again
+    plain = json.loads(
+        json.dumps(value, default=_refuse_foreign)
+    )  # Text and Mapping are plain again
     return yaml.safe_dump(plain, indent=indent, default_flow_style=False, allow_unicode=True)
 
 
@@ -57,22 +59,25 @@ def from_yaml(value: str) -> Any:
 
     A few lines of aliases to aliases are gigabytes once they are written out.
     """
-    if "*" in value and _expanded(yaml.compose(value, Loader=yaml.SafeLoader), {}) > MOST_NODES:
+    if (
+        "*" in value
+        and _count_expanded(yaml.compose(value, Loader=yaml.SafeLoader), {}) > MOST_NODES
+    ):
         raise ValueError(f"its aliases expand to more than {MOST_NODES} values")
     return yaml.safe_load(value)
 
 
-def _expanded(node: yaml.Node | None, known: dict[int, int]) -> int:
+def _count_expanded(node: yaml.Node | None, counts: dict[int, int]) -> int:
     """Count the nodes below a node, those behind aliases each time."""
     if node is None or isinstance(node, yaml.ScalarNode):
         return 1
-    if id(node) not in known:
-        known[id(node)] = MOST_NODES + 1  # within itself: an alias to its own anchor has no end
+    if id(node) not in counts:
+        counts[id(node)] = MOST_NODES + 1  # within itself: an alias to its own anchor has no end
         below = [
-            one for item in node.value for one in (item if isinstance(item, tuple) else [item])
+            child for item in node.value for child in (item if isinstance(item, tuple) else [item])
         ]
-        known[id(node)] = 1 + sum(_expanded(one, known) for one in below)
-    return known[id(node)]
+        counts[id(node)] = 1 + sum(_count_expanded(child, counts) for child in below)
+    return counts[id(node)]
 
 
 def regex_replace(value: str, pattern: str, replacement: str = "", multiline: bool = False) -> str:
@@ -163,10 +168,10 @@ def union(value: Iterable[Any], other: Iterable[Any]) -> list[Any]:
 @pass_environment
 def extract(environment: Environment, item: Any, container: Any, *more_keys: Any) -> Any:
     """`container[item]`, and deeper with more keys: for `map('extract', container)`."""
-    found = environment.getitem(container, item)
+    value = environment.getitem(container, item)
     for key in more_keys:
-        found = environment.getitem(found, key)
-    return found
+        value = environment.getitem(value, key)
+    return value
 
 
 def product(*lists: Iterable[Any]) -> list[tuple[Any, ...]]:
@@ -218,7 +223,7 @@ def version(value: Any, other: Any, operator: str = "==") -> bool:
     return outcomes[operator]
 
 
-def _result(key: str, value: Any) -> bool:
+def _test_result(key: str, value: Any) -> bool:
     if getattr(value, "get", None) is None:  # a result that is on its way raises here
         raise TypeError(f"the test '{key}' needs the registered result of a task")
     try:
@@ -259,17 +264,17 @@ FILTERS: dict[str, Callable[..., Any]] = {
 }
 
 TESTS: dict[str, Callable[..., bool]] = {
-    "changed": lambda value: _result("changed", value),
+    "changed": lambda value: _test_result("changed", value),
     "contains": lambda value, item: item in value,
-    "failed": lambda value: _result("failed", value),
+    "failed": lambda value: _test_result("failed", value),
     "falsy": lambda value: not value,
     "match": lambda value, pattern: re.match(pattern, str(value)) is not None,
     "regex": lambda value, pattern: re.search(pattern, str(value)) is not None,
     "search": lambda value, pattern: re.search(pattern, str(value)) is not None,
-    "skipped": lambda value: _result("skipped", value),
+    "skipped": lambda value: _test_result("skipped", value),
     "subset": lambda value, other: all(item in other for item in value),
-    "succeeded": lambda value: not _result("failed", value),
-    "success": lambda value: not _result("failed", value),
+    "succeeded": lambda value: not _test_result("failed", value),
+    "success": lambda value: not _test_result("failed", value),
     "superset": lambda value, other: all(item in value for item in other),
     "truthy": lambda value: bool(value),
     "version": version,

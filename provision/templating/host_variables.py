@@ -13,7 +13,7 @@ def render_variable(host: Host, *names: str) -> Any:
 
     Raises RenderError.
     """
-    value = next((v for name in names if (v := host.variables.get(name)) is not None), None)
+    value = next((given for name in names if (given := host.variables.get(name)) is not None), None)
     if not is_template(value):
         return value
     from provision.templating.templar import Templar  # Jinja2 is slow to import, and seldom needed

@@ -99,8 +99,8 @@ class _Variables(Context):
         if key in self.vars:
             return self.vars[key]
         look_up: Callable[[str], Any] | None = self.parent.get("_look_up")
-        found = look_up(key) if look_up else missing
-        return super().resolve_or_missing(key) if found is missing else found
+        value = look_up(key) if look_up else missing
+        return super().resolve_or_missing(key) if value is missing else value
 
 
 def _cache_folder() -> Path:

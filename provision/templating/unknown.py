@@ -121,16 +121,16 @@ class PartialResult(dict[str, Any]):
     `source` names the task.
     """
 
-    def __init__(self, known: dict[str, Any], source: str, witness: Witness | None = None) -> None:
-        super().__init__(known)
+    def __init__(self, values: dict[str, Any], source: str, witness: Witness | None = None) -> None:
+        super().__init__(values)
         self._source = source
         self._witness = witness
 
     def bind(self, witness: Witness) -> PartialResult:
         """Return the same result for one rendering, whose witness notes the use of other keys."""
-        return PartialResult(dict(self._known()), self._source, witness)
+        return PartialResult(dict(self._plain_items()), self._source, witness)
 
-    def _known(self) -> Iterator[tuple[str, Any]]:
+    def _plain_items(self) -> Iterator[tuple[str, Any]]:
         return ((key, dict.__getitem__(self, key)) for key in dict.__iter__(self))
 
     def _note(self) -> None:
@@ -193,7 +193,9 @@ def find_unknown(value: Any) -> Unknown | None:
         return Unknown(value._source)
     if isinstance(value, (dict, list)):
         items = value.values() if isinstance(value, dict) else value
-        return next((found for item in items if (found := find_unknown(item)) is not None), None)
+        return next(
+            (unknown for item in items if (unknown := find_unknown(item)) is not None), None
+        )
     return None
 
 

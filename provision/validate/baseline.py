@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal, cast
 
 from provision.errors import SourceError
+from provision.validate.documents import ReportRow, ValidationReport
 
 FORMAT, FORMAT_VERSION = "deeprig-validation", 1
 #: Median absolute deviation to standard deviation, of a normal distribution.
@@ -52,7 +53,7 @@ class MetricChange:
         return f"{text} ({self.share:+.1%}, noise {noise})"
 
 
-def load(path: Path) -> Mapping[str, Any]:
+def load(path: Path) -> ValidationReport:
     """Return a report of an earlier run. Raises SourceError."""
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
@@ -68,25 +69,27 @@ def load(path: Path) -> Mapping[str, Any]:
             f"{FORMAT_VERSION}",
             advice="Compare with the deeprig that wrote it, or make a new baseline.",
         )
-    return document
+    return cast(ValidationReport, document)
 
 
-def compare(before: Sequence[Mapping[str, Any]], now: Mapping[str, Any]) -> list[MetricChange]:
+def compare(before: Sequence[ValidationReport], now: ValidationReport) -> list[MetricChange]:
     """Return the changes since the earlier reports; of statuses, the last report's counts."""
-    changes = list(_statuses(before[-1], now))
-    old = [_values(document) for document in before]
-    new = _values(now)
+    changes = list(_compare_statuses(before[-1], now))
+    old = [_rows_with_values(document) for document in before]
+    new = _rows_with_values(now)
     for key in sorted(old[-1].keys() | new.keys()):
         if key not in new:
-            changes.append(MetricChange(*key, "gone", _shown(old[-1][key]), "not measured"))
+            changes.append(MetricChange(*key, "gone", _format_value(old[-1][key]), "not measured"))
         elif key not in old[-1]:
-            changes.append(MetricChange(*key, "new", "not measured", _shown(new[key])))
+            changes.append(MetricChange(*key, "new", "not measured", _format_value(new[key])))
         else:
-            changes.append(_change(key, [one[key] for one in old if key in one], new[key]))
+            changes.append(
+                _compare_rows(key, [values[key] for values in old if key in values], new[key])
+            )
     return changes
 
 
-def unjudged(changes: Sequence[MetricChange]) -> str:
+def describe_unjudged(changes: Sequence[MetricChange]) -> str:
     """Return a sentence about values whose noise is not known; empty where there are none."""
     count = sum(1 for change in changes if change.share is not None and change.noise is None)
     if not count:
@@ -97,8 +100,8 @@ def unjudged(changes: Sequence[MetricChange]) -> str:
     )
 
 
-def _change(
-    key: tuple[str, str], before: Sequence[Mapping[str, Any]], now: Mapping[str, Any]
+def _compare_rows(
+    key: tuple[str, str], before: Sequence[ReportRow], now: ReportRow
 ) -> MetricChange:
     earlier = [float(row["value"]) for row in before]
     was, value = statistics.median(earlier), float(now["value"])
@@ -106,36 +109,42 @@ def _change(
     direction: Direction = "same"
     if noise is None:
         pass  # any difference may be chance
-    elif value < was - SIGMAS * noise and _apart(now, before):
+    elif value < was - SIGMAS * noise and _are_apart(now, before):
         direction = "worse"
-    elif value > was + SIGMAS * noise and _apart(before[-1], [now]):
+    elif value > was + SIGMAS * noise and _are_apart(before[-1], [now]):
         direction = "better"
     return MetricChange(
         *key,
         direction,
-        _shown({**now, "value": was}),
-        _shown(now),
+        _format_value({**now, "value": was}),
+        _format_value(now),
         (value - was) / was if was else 0.0,
         None if noise is None else noise / was if was else 0.0,
     )
 
 
-def _noise(
-    earlier: Sequence[float], before: Sequence[Mapping[str, Any]], now: Mapping[str, Any]
-) -> float | None:
+def _noise(earlier: Sequence[float], before: Sequence[ReportRow], now: ReportRow) -> float | None:
     """Return one standard deviation of the difference of two values, from what is known of each.
 
     What is known of one counts for the other, too: both are the same measurement. None where
     there are single runs of neither (older reports have none of some), and one baseline alone.
     """
-    known = [sigma for row in before if (sigma := _sigma(row.get("repeats", ()))) is not None]
-    within = statistics.fmean(known) if known else None
-    own = _sigma(now.get("repeats", ()))
+    sigmas = [sigma for row in before if (sigma := _sigma(row.get("repeats", ()))) is not None]
+    within = statistics.fmean(sigmas) if sigmas else None
+    new_sigma = _sigma(now.get("repeats", ()))
     between = statistics.stdev(earlier) if len(earlier) > 1 else None
-    if within is None and own is None and between is None:
+    if within is None and new_sigma is None and between is None:
         return None
-    old = max(one for one in (within, between, own if within is None else 0.0) if one is not None)
-    new = max(one for one in (own, between, within if own is None else 0.0) if one is not None)
+    old = max(
+        estimate
+        for estimate in (within, between, new_sigma if within is None else 0.0)
+        if estimate is not None
+    )
+    new = max(
+        estimate
+        for estimate in (new_sigma, between, within if new_sigma is None else 0.0)
+        if estimate is not None
+    )
     return float((old**2 + new**2) ** 0.5)
 
 
@@ -149,14 +158,14 @@ def _sigma(repeats: Sequence[float]) -> float | None:
     return MAD_TO_SIGMA * statistics.median(abs(repeat - middle) for repeat in repeats)
 
 
-def _apart(low: Mapping[str, Any], high: Sequence[Mapping[str, Any]]) -> bool:
+def _are_apart(low: ReportRow, high: Sequence[ReportRow]) -> bool:
     """Return whether every single run of one lies below every one of the others."""
-    above: list[float] = [one for row in high for one in row.get("repeats") or [row["value"]]]
+    above: list[float] = [value for row in high for value in row.get("repeats") or [row["value"]]]
     below: list[float] = low.get("repeats") or [low["value"]]
     return max(below) < min(above)
 
 
-def _values(document: Mapping[str, Any]) -> dict[tuple[str, str], Mapping[str, Any]]:
+def _rows_with_values(document: ValidationReport) -> dict[tuple[str, str], ReportRow]:
     """Rows with a number, by the check's title and the row's subject."""
     return {
         (check["title"], row["subject"]): row
@@ -166,7 +175,7 @@ def _values(document: Mapping[str, Any]) -> dict[tuple[str, str], Mapping[str, A
     }
 
 
-def _statuses(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[MetricChange]:
+def _compare_statuses(before: ValidationReport, now: ValidationReport) -> Iterator[MetricChange]:
     """Checks whose status differs."""
     old = {check["check"]: check["status"] for check in before["checks"]}
     for check in now["checks"]:
@@ -177,7 +186,7 @@ def _statuses(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[Met
         yield MetricChange(check["title"], "status", "worse" if worse else "better", was, status)
 
 
-def _shown(row: Mapping[str, Any]) -> str:
+def _format_value(row: ReportRow) -> str:
     """Return a value with its unit."""
     value, unit = float(row["value"]), row.get("unit", "")
     if unit == "B/s":

@@ -7,7 +7,6 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from fabric import Config
 from invoke.exceptions import Exit
@@ -30,6 +29,7 @@ from provision.ssh.connection import RigConnection
 from provision.ssh.fanout import attempt, run_on_hosts
 from provision.validate import baseline, html, show
 from provision.validate.baseline import MetricChange
+from provision.validate.documents import ValidationReport
 from provision.validate.suite import SuiteOptions, SuiteRun
 
 
@@ -39,7 +39,7 @@ class ValidationResult:
 
     host: str
     folder: Path
-    document: Mapping[str, Any] | None = None
+    document: ValidationReport | None = None
     error: DeeprigError | None = None
 
 
@@ -69,7 +69,7 @@ def validate(
         for result in results
         if earlier and result.document is not None
     }
-    results = [_kept(result, changes.get(result.host)) for result in results]
+    results = [_keep_report(result, changes.get(result.host)) for result in results]
     print_results(results, changes, flags)
     _leave(results, changes)
 
@@ -115,15 +115,15 @@ def _greet(host: Host, config: Config, flags: Flags) -> None:
         connection.open()
 
 
-def _kept(result: ValidationResult, changes: list[MetricChange] | None) -> ValidationResult:
+def _keep_report(result: ValidationResult, changes: list[MetricChange] | None) -> ValidationResult:
     """Write a result's report here; return the result, with the error of a failed write."""
     if result.document is None:
         return result
-    failure = attempt(keep, result, changes)
+    failure = attempt(write_report, result, changes)
     return replace(result, error=failure) if isinstance(failure, DeeprigError) else result
 
 
-def keep(result: ValidationResult, changes: list[MetricChange] | None) -> None:
+def write_report(result: ValidationResult, changes: list[MetricChange] | None) -> None:
     """Write what is made of the report here: its page, and the document without secrets."""
     assert result.document is not None
     document = json.dumps(result.document, indent=1) + "\n"
@@ -141,11 +141,13 @@ def print_results(
         if result.error is not None:
             errors.print(describe(result.error, result.host), style="red")
     if flags.json:
-        documents = {one.host: one.document for one in results if one.document is not None}
+        documents = {
+            result.host: result.document for result in results if result.document is not None
+        }
         print(json.dumps(documents, indent=2))
         return
     console = Terminal(soft_wrap=False)
-    documents_here = [one for one in results if one.document is not None]
+    documents_here = [result for result in results if result.document is not None]
     for result in documents_here:
         assert result.document is not None
         show.table(result.document, console, flags.verbose)
@@ -162,7 +164,9 @@ def print_results(
 
 def _leave(results: Sequence[ValidationResult], changes: Mapping[str, list[MetricChange]]) -> None:
     """Raise Exit with the highest status, unless it is 0."""
-    is_worse = any(change.direction == "worse" for found in changes.values() for change in found)
+    is_worse = any(
+        change.direction == "worse" for host_changes in changes.values() for change in host_changes
+    )
     is_critical = any(
         result.document and result.document["counts"]["critical"] for result in results
     )

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
+from provision.boundary.documents import BenchDocument
 from provision.output import charts
+from provision.validate.documents import ReportRow
 
 BAR = 34  # height of a bar with its gap, in SVG's units
 GOOD, BAD, LIMIT = "#009e73", "#d55e00", "#444444"
 UNITS = ("B", "KiB", "MiB", "GiB")
 
 
-def collectives(bench: Mapping[str, Any], minimum: float | None) -> str:
+def collectives(bench: BenchDocument, minimum: float | None) -> str:
     """Bus bandwidth of each collective over its sizes; minimum (bytes/s): a dashed line."""
     chart = charts.chart_of(
         "XY",
@@ -47,7 +48,7 @@ def collectives(bench: Mapping[str, Any], minimum: float | None) -> str:
     return charts.svg(chart)
 
 
-def bars(rows: Sequence[Mapping[str, Any]], unit: str, scale: float) -> str:
+def bars(rows: Sequence[ReportRow], unit: str, scale: float) -> str:
     """Return a chart with a bar for each row that has a value, and its minimum below."""
     limits = [row["minimum"] / scale if row.get("minimum") else None for row in rows]
     chart = charts.chart_of(

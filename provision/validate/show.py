@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import groupby
-from typing import Any, TextIO
+from typing import TextIO
 
 from rich.console import Console
 from rich.live import Live
@@ -19,6 +19,7 @@ from provision.output.redaction import Redactor
 from provision.output.terminal import Terminal
 from provision.validate import baseline
 from provision.validate.baseline import MetricChange
+from provision.validate.documents import Event, ReportCheck, ValidationReport
 
 STYLES = {"ok": "green", "unknown": "bright_black", "warning": "yellow", "critical": "bold red"}
 DIRECTIONS = {"worse": "bold red", "better": "green", "gone": "yellow", "new": "bright_black"}
@@ -51,15 +52,16 @@ class Watch:
         if self._live is not None:
             self._live.stop()
 
-    def event(self, host: str, event: Mapping[str, Any]) -> None:
+    def event(self, host: str, event: Event) -> None:
         """Take an event of a rig's run (tests/rig/recorder.py), from its thread."""
-        kind = event["event"]
         with self._lock:
-            if kind == "collected":
+            if event["event"] == "collected":
                 self._count[host] = (0, event["checks"])
-            elif kind in ("begin", "progress"):
-                self._doing[host] = event.get("text") or event["check"].replace("::", " ")
-            elif kind == "end":
+            elif event["event"] == "begin":
+                self._doing[host] = event["check"].replace("::", " ")
+            elif event["event"] == "progress":
+                self._doing[host] = event["text"]
+            elif event["event"] == "end":
                 self._count[host] = (event["number"], event["of"])
                 if event["status"] in ("warning", "critical"):
                     self._line(host, f"{event['status']:<8}  {event['title']}", event["status"])
@@ -93,7 +95,7 @@ class Watch:
             self._live.update(Text("\n".join(lines), style="bright_black", no_wrap=True))
 
 
-def table(document: Mapping[str, Any], console: Console, verbose: bool = False) -> None:
+def table(document: ValidationReport, console: Console, verbose: bool = False) -> None:
     """Print a report: one line for each check, and the rows of failed checks with advice."""
     console.print(Text(document["host"], style="bold"))
     grid = Table.grid(padding=(0, 2, 0, 0), pad_edge=False)
@@ -108,10 +110,10 @@ def table(document: Mapping[str, Any], console: Console, verbose: bool = False) 
     console.print(Padding(grid, (0, 0, 0, 2)))
 
 
-def _group_untried(document: Mapping[str, Any]) -> Iterator[list[Mapping[str, Any]]]:
+def _group_untried(document: ValidationReport) -> Iterator[list[ReportCheck]]:
     """Yield each check alone; those that a lost rig left untried, all at once."""
 
-    def same(pair: tuple[int, Mapping[str, Any]]) -> object:
+    def same(pair: tuple[int, ReportCheck]) -> object:
         number, check = pair
         untried = document.get("incomplete") and check["status"] == "unknown" and not check["rows"]
         return check["message"] if untried else number
@@ -120,7 +122,7 @@ def _group_untried(document: Mapping[str, Any]) -> Iterator[list[Mapping[str, An
         yield [check for _, check in group]
 
 
-def _content(check: Mapping[str, Any], verbose: bool) -> Text:
+def _content(check: ReportCheck, verbose: bool) -> Text:
     rows = check["rows"]
     bad = [row for row in rows if row["status"] != "ok"]
     lines = [Text(check["message"])] if check["message"] else []
@@ -137,11 +139,11 @@ def _content(check: Mapping[str, Any], verbose: bool) -> Text:
     return Text("\n").join(lines)
 
 
-def changes(host: str, found: Sequence[MetricChange], console: Console) -> None:
+def changes(host: str, metric_changes: Sequence[MetricChange], console: Console) -> None:
     """Print what is worse (and better) beyond noise."""
-    changed = [change for change in found if change.direction != "same"]
-    values = sum(1 for change in found if change.share is not None)
-    if unknown := baseline.unjudged(found):
+    changed = [change for change in metric_changes if change.direction != "same"]
+    values = sum(1 for change in metric_changes if change.share is not None)
+    if unknown := baseline.describe_unjudged(metric_changes):
         console.print(f"{host}: {unknown}", soft_wrap=True)
     if not changed:
         console.print(f"{host}: no difference to the baseline beyond noise, of {values} values")
@@ -154,7 +156,7 @@ def changes(host: str, found: Sequence[MetricChange], console: Console) -> None:
         console.print(line, soft_wrap=True)
 
 
-def summary(document: Mapping[str, Any], where: str) -> Text:
+def summary(document: ValidationReport, where: str) -> Text:
     """Return one line: how many of what, how long, and where the reports are."""
     line = Text(f"{document['host']}: ")
     parts = [(status, count) for status, count in document["counts"].items() if count]

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,10 +20,10 @@ from provision.boundary.documents import check_bench
 from provision.errors import DeeprigError, LostError, UnreachableError
 from provision.output.files import make_private
 from provision.paths import ROOT
+from provision.validate.documents import Event, UnreachableEvent, ValidationReport
 
 SUITE = "tests/rig"
 ENDING = 20.0  # seconds in which an interrupted run ends what it started on the rig
-Event = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -53,12 +53,12 @@ class SuiteRun:
         """What pytest itself printed."""
         return self.folder / "pytest.log"
 
-    def run(self, on_event: Callable[[Event], None]) -> Mapping[str, Any]:
+    def run(self, on_event: Callable[[Event], None]) -> ValidationReport:
         """Run it; return the report (docs/validation.md). Raises DeeprigError."""
         make_private(self.folder)
         reader, writer = os.pipe()
-        report: Mapping[str, Any] | None = None
-        unreachable: Event | None = None
+        report: ValidationReport | None = None
+        unreachable: UnreachableEvent | None = None
         with (
             tempfile.NamedTemporaryFile("w", suffix=".json") as connection,  # mode 0600
             os.fdopen(os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as log,
@@ -91,7 +91,7 @@ class SuiteRun:
         if unreachable is not None:
             raise UnreachableError(unreachable["message"], advice=unreachable["advice"])
         if report is None:
-            raise self._broken()
+            raise self._failure()
         if report.get("bench") is not None:
             check_bench(report["bench"])
         return report
@@ -132,11 +132,11 @@ class SuiteRun:
             *("--junit-xml", str(self.folder / "junit.xml"), "-o", f"junit_suite_name={self.host}"),
             *(("--quick",) if wanted.quick else ()),
             *(("--inventory", wanted.inventory) if wanted.inventory else ()),
-            *(word for one in wanted.extra for word in ("--extra-vars", one)),
+            *(word for text in wanted.extra for word in ("--extra-vars", text)),
             *(("-k", wanted.select) if wanted.select else ()),
         ]
 
-    def _broken(self) -> DeeprigError:
+    def _failure(self) -> DeeprigError:
         assert self._process is not None
         lines = self.log.read_text(errors="replace").strip().splitlines()
         last_line = lines[-1] if lines else "it printed nothing"

@@ -32,7 +32,7 @@ def act(args: dict[str, Any], context: ActionContext) -> RemoteCall:
             if given.get("mode") == "preserve":
                 given["mode"] = _mode(path)
             given["_original_basename"] = path.name  # for a dest that is a folder
-            return RemoteCall("copy", {**given, "content_base64": _encoded(path, context)})
+            return RemoteCall("copy", {**given, "content_base64": _encode(path, context)})
         # As rsync and Ansible: 'src/' is what is in the folder, 'src' the folder itself.
         base = path if src.endswith("/") else path.parent
         files = [
@@ -40,7 +40,7 @@ def act(args: dict[str, Any], context: ActionContext) -> RemoteCall:
             if file.is_dir()
             else {
                 "path": str(file.relative_to(base)),
-                "content_base64": _encoded(file, context),
+                "content_base64": _encode(file, context),
                 "mode": _mode(file),
             }
             for file in sorted(path.rglob("*"))
@@ -55,7 +55,7 @@ def _mode(path: Path) -> str:
     return format(path.stat().st_mode & 0o777, "04o")
 
 
-def _encoded(path: Path, context: ActionContext) -> str:
+def _encode(path: Path, context: ActionContext) -> str:
     if path.stat().st_size > LIMIT:
         raise RenderError(
             f"{path} is larger than {LIMIT >> 20} MiB",

@@ -57,7 +57,12 @@ class LineFormatter:
         """Return the line of a step that is over."""
         parts = [f"{counts[status]} {status.value}" for status in Status if counts[status]]
         worst = next(
-            (s for s in (Status.FAILED, Status.UNKNOWN, Status.CHANGED) if counts[s]), Status.OK
+            (
+                status
+                for status in (Status.FAILED, Status.UNKNOWN, Status.CHANGED)
+                if counts[status]
+            ),
+            Status.OK,
         )
         return self.status_line(host, step, "done", STYLES[worst], ", ".join(parts), seconds)
 
@@ -106,7 +111,9 @@ class LineFormatter:
             for stream in ("stderr", "stdout", "exception"):
                 output = result.text(stream).strip()
                 if output and not _is_in(output, text):
-                    text += f"\n  {stream}:\n" + "\n".join(f"    {s}" for s in output.splitlines())
+                    text += f"\n  {stream}:\n" + "\n".join(
+                        f"    {line}" for line in output.splitlines()
+                    )
         colour = "red" if item.status is Status.FAILED else "cyan"
         yield from self.block(self._redactor.text(text), colour)
 

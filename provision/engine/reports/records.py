@@ -5,13 +5,52 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypedDict
 
 from provision.engine.results import ItemOutcome, Recap, TaskOutcome
 from provision.output.redaction import Redactor
 
 
-def record_outcome(outcome: TaskOutcome, redactor: Redactor) -> dict[str, Any]:
+class ItemRecord(TypedDict):
+    """One call of a module. result: what it returned, under the module's own names."""
+
+    status: str
+    item: str
+    result: Any
+
+
+class OutcomeRecord(TypedDict):
+    """A completed task of one host. seconds: on the rig."""
+
+    time: str
+    host: str
+    step: str
+    task: str
+    module: str
+    position: str
+    status: str
+    seconds: float
+    items: list[ItemRecord]
+
+
+class NoteRecord(TypedDict):
+    """Anything else that the log has."""
+
+    time: str
+    host: str
+    note: str
+
+
+class RunDocument(TypedDict):
+    """What --json prints of a run. hosts: a recap's numbers, `frames` and `error`."""
+
+    hosts: dict[str, dict[str, int | str]]
+    tasks: list[OutcomeRecord]
+    seconds: float
+    log: str
+
+
+def record_outcome(outcome: TaskOutcome, redactor: Redactor) -> OutcomeRecord:
     """Return an outcome as a line of the log has it."""
     return {
         "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
@@ -26,7 +65,7 @@ def record_outcome(outcome: TaskOutcome, redactor: Redactor) -> dict[str, Any]:
     }
 
 
-def _record_item(outcome: TaskOutcome, item: ItemOutcome, redactor: Redactor) -> dict[str, Any]:
+def _record_item(outcome: TaskOutcome, item: ItemOutcome, redactor: Redactor) -> ItemRecord:
     if outcome.task.scope.no_log:
         result: Any = {"censored": "no_log is set"}
         return {"status": item.status.value, "item": "", "result": result}
@@ -40,12 +79,12 @@ def _record_item(outcome: TaskOutcome, item: ItemOutcome, redactor: Redactor) ->
 def run_document(
     recaps: Sequence[Recap],
     errors: Mapping[str, str],
-    outcomes: Sequence[dict[str, Any]],
+    outcomes: Sequence[OutcomeRecord],
     seconds: float,
     log: str,
-) -> dict[str, Any]:
+) -> RunDocument:
     """Return the document of --json. errors: by host; outcomes: records, in their order."""
-    hosts = {
+    hosts: dict[str, dict[str, int | str]] = {
         recap.host: {
             **recap.numbers(),
             "frames": recap.frames,

@@ -9,8 +9,8 @@ import threading
 import time
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
+from provision.engine.reports.records import NoteRecord, OutcomeRecord
 from provision.errors import DeeprigError
 from provision.output.files import make_private
 
@@ -44,7 +44,7 @@ class RunLog:
     ) -> None:
         self._file.close()
 
-    def outcome(self, record: dict[str, Any]) -> None:
+    def outcome(self, record: OutcomeRecord) -> None:
         """Write the record of a completed task."""
         self._write(record)
 
@@ -52,7 +52,7 @@ class RunLog:
         """Anything else."""
         self._write({"time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "host": host, "note": text})
 
-    def _write(self, record: dict[str, Any]) -> None:
+    def _write(self, record: OutcomeRecord | NoteRecord) -> None:
         line = json.dumps(record, default=str) + "\n"
         with self._lock:
             self._file.write(line)

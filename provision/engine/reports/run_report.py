@@ -7,13 +7,13 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Iterable
-from typing import Any, TextIO
+from typing import TextIO
 
 from rich.text import Text
 
 from provision.engine.reports.lines import REPORTED, STYLES, LineFormatter
 from provision.engine.reports.live import LiveDisplay
-from provision.engine.reports.records import as_json, record_outcome, run_document
+from provision.engine.reports.records import OutcomeRecord, as_json, record_outcome, run_document
 from provision.engine.reports.run_log import RunLog
 from provision.engine.results import Recap, Status, TaskOutcome
 from provision.errors import DeeprigError, describe, shown_path
@@ -45,7 +45,7 @@ class RunReport:
         self._console = Terminal(stream or sys.stdout, quiet=as_json)
         self._lines = LineFormatter(hosts, redactor)
         self._steps: dict[str, tuple[str, Counter[Status], float]] = {}
-        self._outcomes: list[dict[str, Any]] = []
+        self._outcomes: list[OutcomeRecord] = []
         self._errors: dict[str, str] = {}
         self._reminded: dict[tuple[str, str], float] = {}
         self._live: LiveDisplay | None = None

@@ -9,11 +9,12 @@ needs no password); `fetch` (a line that runs what it fetches, or offers a shell
 from __future__ import annotations
 
 import re
-from typing import Any, Iterable, Iterator
+from typing import Iterable, Iterator, TypedDict
 
 from provision.remote.facts.miners import (
     BOOT_FILES,
     CRON_FILES,
+    Evidence,
     entry,
     login_paths,
     paths,
@@ -30,16 +31,26 @@ SUDOERS = ("/etc/sudoers", "/etc/sudoers.d/*")
 KEY = re.compile(r"(?:^|\s)((?:ssh|ecdsa|sk)-[\w.@-]+)\s+(AAAA\S*)(?:\s+(.*))?$")
 
 
-def access(tree: Tree) -> list[dict[str, str]]:
+class AccessLists(TypedDict):
+    """access.json: programs by name, and regular expressions."""
+
+    vendor_key_comment: str
+    fetch_and_run: str
+    remote_shell: str
+    remote_control: list[str]
+    remote_control_of_mining_systems: list[str]
+
+
+def access(tree: Tree) -> list[Evidence]:
     """Return all ways in, each once."""
-    known = table("access.json")
-    found = [
-        *_keys(tree, re.compile(known["vendor_key_comment"], re.IGNORECASE)),
+    lists: AccessLists = table("access.json")
+    ways = [
+        *_keys(tree, re.compile(lists["vendor_key_comment"], re.IGNORECASE)),
         *_sudo(tree),
-        *_fetchers(tree, re.compile(known["fetch_and_run"], re.MULTILINE)),
-        *_remote_control(tree, known),
+        *_fetchers(tree, re.compile(lists["fetch_and_run"], re.MULTILINE)),
+        *_remote_control(tree, lists),
     ]
-    unique = {(one["kind"], one["name"], one["evidence"]): one for one in found}
+    unique = {(way["kind"], way["name"], way["evidence"]): way for way in ways}
     return list(unique.values())
 
 
@@ -65,7 +76,7 @@ def authorized_keys(lines: Iterable[str]) -> Iterator[tuple[str, str, str]]:
             yield match.group(1), match.group(2), (match.group(3) or "").strip()
 
 
-def _keys(tree: Tree, vendors: re.Pattern[str]) -> Iterator[dict[str, str]]:
+def _keys(tree: Tree, vendors: re.Pattern[str]) -> Iterator[Evidence]:
     for path in key_files(tree):
         for _, key, comment in authorized_keys(tree.lines(path)):
             yield entry(
@@ -73,7 +84,7 @@ def _keys(tree: Tree, vendors: re.Pattern[str]) -> Iterator[dict[str, str]]:
             )
 
 
-def _sudo(tree: Tree) -> Iterator[dict[str, str]]:
+def _sudo(tree: Tree) -> Iterator[Evidence]:
     for path in paths(tree, SUDOERS):
         for line in tree.lines(path):
             match = re.match(r"([\w.-]+)\s+\S+\s*=.*\bNOPASSWD\b", line)
@@ -81,7 +92,7 @@ def _sudo(tree: Tree) -> Iterator[dict[str, str]]:
                 yield entry("sudo", match.group(1), path)
 
 
-def _fetchers(tree: Tree, pattern: re.Pattern[str]) -> Iterator[dict[str, str]]:
+def _fetchers(tree: Tree, pattern: re.Pattern[str]) -> Iterator[Evidence]:
     for group in (paths(tree, CRON_FILES), paths(tree, BOOT_FILES), login_paths(tree)):
         for path in group:
             for line in tree.lines(path) if tree.is_file(path) else ():
@@ -99,12 +110,12 @@ def _program(text: str) -> str:
     return match.group(0) if match else text.split()[0]
 
 
-def _remote_control(tree: Tree, known: dict[str, Any]) -> Iterator[dict[str, str]]:
-    names = known["remote_control_of_mining_systems"]
+def _remote_control(tree: Tree, lists: AccessLists) -> Iterator[Evidence]:
+    names = lists["remote_control_of_mining_systems"]
     for name, path in unit_files(tree):
         if name[: -len(".service")] in names:
             yield entry("unit", name, path)
-    shells = re.compile(known["remote_shell"])
+    shells = re.compile(lists["remote_shell"])
     for process in processes(tree).values():
         known_name = next((name for name in process.names if name in names), None)
         if known_name:

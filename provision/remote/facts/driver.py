@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-from typing import Any
 
 from provision.remote import dpkg
+from provision.remote.facts.shapes import Driver
 from provision.remote.facts.tree import Tree
 
 PACKAGES = ("nvidia*", "libnvidia*", "cuda-drivers*", "xserver-xorg-video-nvidia*")
@@ -23,7 +23,7 @@ DEFAULT_FOLDERS = (
 )
 
 
-def driver(tree: Tree, packages: dpkg.Database) -> dict[str, Any]:
+def driver(tree: Tree, packages: dpkg.Database) -> Driver:
     """Return the driver's state, kernel's side and user's side."""
     loaded = tree.text("/proc/driver/nvidia/version")
     match = re.search(r"^NVRM version:.*?\s(\d+\.\d+(?:\.\d+)?)\s", loaded, re.MULTILINE)
@@ -65,7 +65,11 @@ def linker_folders(tree: Tree, start: str = "/etc/ld.so.conf") -> list[str]:
             for pattern in words[1:]:
                 base = pattern if pattern.startswith("/") else f"/etc/{pattern}"
                 for path in tree.glob(base):
-                    folders += [f for f in linker_folders(tree, path) if f not in DEFAULT_FOLDERS]
+                    folders += [
+                        folder
+                        for folder in linker_folders(tree, path)
+                        if folder not in DEFAULT_FOLDERS
+                    ]
         elif line.startswith("/"):
             folders.append(line.split("#")[0].strip())
     return [*folders, *DEFAULT_FOLDERS]
@@ -73,7 +77,7 @@ def linker_folders(tree: Tree, start: str = "/etc/ld.so.conf") -> list[str]:
 
 def _owner(tree: Tree, library: str) -> str:
     admin = tree.path("/var/lib/dpkg")
-    owner = dpkg.owns(library, ("libnvidia*", "nvidia*", "libcuda*", "cuda*"), admin)
+    owner = dpkg.find_owner(library, ("libnvidia*", "nvidia*", "libcuda*", "cuda*"), admin)
     return "package" if owner else "runfile"
 
 

@@ -50,8 +50,8 @@ def cpu_model(tree: Tree) -> str:
 
 def meminfo(tree: Tree) -> dict[str, int]:
     """/proc/meminfo, in MiB."""
-    found = re.findall(r"^(\w+):\s+(\d+) kB$", tree.text("/proc/meminfo"), re.MULTILINE)
-    return {name: int(amount) // 1024 for name, amount in found}
+    lines = re.findall(r"^(\w+):\s+(\d+) kB$", tree.text("/proc/meminfo"), re.MULTILINE)
+    return {name: int(amount) // 1024 for name, amount in lines}
 
 
 def memory(tree: Tree) -> dict[str, Any]:
@@ -95,7 +95,7 @@ def mounts(tree: Tree) -> list[dict[str, Any]]:
         os.path.realpath(path): os.path.basename(path)
         for path in (tree.path(name) for name in tree.glob("/dev/disk/by-uuid/*"))
     }
-    found = []
+    result = []
     for entry in mount_table(tree):
         if not entry["device"].startswith("/") and ":/" not in entry["device"]:
             continue
@@ -104,17 +104,17 @@ def mounts(tree: Tree) -> list[dict[str, Any]]:
         mount["uuid"] = identifiers.get(real, "N/A")
         if not REMOTE.match(entry["fstype"]):
             mount.update(tree.usage(entry["mount"]))
-        found.append(mount)
-    return found
+        result.append(mount)
+    return result
 
 
 def devices(tree: Tree) -> dict[str, Any]:
     """Block devices: model, size and partitions."""
-    found: dict[str, Any] = {}
+    result: dict[str, Any] = {}
     for name in tree.names("/sys/block"):
         folder = f"/sys/block/{name}"
         sectors = int(tree.line(f"{folder}/size") or 0)
-        found[name] = {
+        result[name] = {
             "model": tree.line(f"{folder}/device/model") or None,
             "vendor": tree.line(f"{folder}/device/vendor") or None,
             "removable": tree.line(f"{folder}/removable"),
@@ -133,7 +133,7 @@ def devices(tree: Tree) -> dict[str, Any]:
                 if part.startswith(name) and tree.exists(f"{folder}/{part}/start")
             },
         }
-    return found
+    return result
 
 
 def readable(amount: float) -> str:

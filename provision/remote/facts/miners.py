@@ -14,7 +14,7 @@ import json
 import os
 import re
 from dataclasses import dataclass
-from typing import Any, Iterable, Iterator
+from typing import Any, Iterable, Iterator, TypedDict
 
 from provision.remote.facts.running import Process, ancestors, processes
 from provision.remote.facts.tables import table
@@ -66,6 +66,14 @@ NO_SCRIPTS = ("/dev/", "/proc/", "/sys/")
 SCRIPT_DEPTH = 3
 
 
+class Evidence(TypedDict):
+    """A program, file or key that starts a miner or grants access. evidence: where it is."""
+
+    kind: str
+    name: str
+    evidence: str
+
+
 @dataclass(frozen=True)
 class Marks:
     """By what a miner is known.
@@ -79,34 +87,34 @@ class Marks:
     files: tuple[str, ...] = ()
     arguments: re.Pattern[str] = re.compile(r"(?!)")
 
-    def named(self, text: str) -> list[str]:
+    def find_names(self, text: str) -> list[str]:
         """Return the miners, folders and files that a command line or script names."""
         words = set(WORD.findall(text)) - AMBIGUOUS_WORDS
-        found = {word for word in words if self.is_miner(word)}
-        found.update(match.group(0) for match in AMBIGUOUS.finditer(text))
+        names = {word for word in words if self.is_miner(word)}
+        names.update(match.group(0) for match in AMBIGUOUS.finditer(text))
         places = (place for place in (*self.folders, *self.files) if _holds(text, place))
-        return sorted({*found, *places})
+        return sorted({*names, *places})
 
     def is_miner(self, program: str) -> bool:
         """Return whether a program's name is a miner's."""
         name = program.lower()
         return (name[: -len(".exe")] if name.endswith(".exe") else name) in self.programs
 
-    def within(self, path: str) -> bool:
+    def holds(self, path: str) -> bool:
         """Return whether a file belongs to the rig's mining system."""
         return any(path == place or path.startswith(f"{place}/") for place in self.folders)
 
 
-def miners(tree: Tree, folders: Iterable[str] = ()) -> list[dict[str, str]]:
+def miners(tree: Tree, folders: Iterable[str] = ()) -> list[Evidence]:
     """Return miners and what starts them, each once. folders: of the rig's mining system."""
-    known = table("miners.json")
+    lists = table("miners.json")
     running = processes(tree)
     marks = Marks(
-        frozenset(known["programs"]),
+        frozenset(lists["programs"]),
         tuple(folders),
-        arguments=re.compile("|".join(known["arguments"])),
+        arguments=re.compile("|".join(lists["arguments"])),
     )
-    harmless = re.compile("|".join(known["gpu_programs"]), re.IGNORECASE)
+    harmless = re.compile("|".join(lists["gpu_programs"]), re.IGNORECASE)
     unnamed = [
         process
         for process in running.values()
@@ -116,28 +124,28 @@ def miners(tree: Tree, folders: Iterable[str] = ()) -> list[dict[str, str]]:
     ]
     files = (path for process in unnamed for path in process.files if not process.is_shell)
     marks = Marks(marks.programs, marks.folders, tuple(files), marks.arguments)
-    found = [
+    reasons = [
         *_units(tree, marks),
         *_lines(tree, marks, "cron", paths(tree, CRON_FILES)),
         *_lines(tree, marks, "rc.local", paths(tree, BOOT_FILES)),
         *_lines(tree, marks, "login", login_paths(tree)),
         *_running(running, marks, unnamed),
-        *_containers(tree, known["images"]),
+        *_containers(tree, lists["images"]),
     ]
     if (
-        found or marks.folders
+        reasons or marks.folders
     ):  # on a rig that mines it is the miner's; elsewhere the owner's choice
-        found.extend(_autologins(tree))
-    unique = {(one["kind"], one["name"], one["evidence"]): one for one in found}
+        reasons.extend(_autologins(tree))
+    unique = {(reason["kind"], reason["name"], reason["evidence"]): reason for reason in reasons}
     return list(unique.values())
 
 
-def entry(kind: str, name: str, evidence: str) -> dict[str, str]:
+def entry(kind: str, name: str, evidence: str) -> Evidence:
     """Return one row of evidence."""
     return {"kind": kind, "name": name, "evidence": evidence}
 
 
-def unit_entry(name: str, path: str, kind: str = "unit") -> dict[str, str]:
+def unit_entry(name: str, path: str, kind: str = "unit") -> Evidence:
     """Return the row of a unit. `essential`: the rig is unreachable without it; never stop it."""
     essential = re.compile("|".join(table("miners.json")["essential_units"]), re.IGNORECASE)
     stem = name[: -len(".service")]
@@ -185,15 +193,15 @@ def unit_commands(tree: Tree, path: str) -> list[str]:
     return [line.partition("=")[2].strip() for line in lines]
 
 
-def _units(tree: Tree, marks: Marks) -> Iterator[dict[str, str]]:
+def _units(tree: Tree, marks: Marks) -> Iterator[Evidence]:
     for name, path in unit_files(tree):
         if name in CARRIERS or not tree.is_file(path):
             continue
         stem = name[: -len(".service")]
         commands = [_without_arguments(text) for text in unit_commands(tree, path)]
         runs = [run for text in commands for run in (text, *_scripts(tree, text))]
-        linked = marks.within(tree.target(path))
-        if not (linked or marks.is_miner(stem) or any(marks.named(text) for text in runs)):
+        linked = marks.holds(tree.target(path))
+        if not (linked or marks.is_miner(stem) or any(marks.find_names(text) for text in runs)):
             continue
         resets = any(RESETS.search(text) for text in runs)
         yield unit_entry(name, path, "watchdog" if resets else "unit")
@@ -232,15 +240,15 @@ def _script(tree: Tree, path: str) -> str:
     return "\n".join(tree.lines(path)) if tree.text(path).startswith("#!") else ""
 
 
-def _lines(tree: Tree, marks: Marks, kind: str, files: Iterable[str]) -> Iterator[dict[str, str]]:
+def _lines(tree: Tree, marks: Marks, kind: str, files: Iterable[str]) -> Iterator[Evidence]:
     """Yield each line that names a miner, or a script that does."""
     for path in files:
         text = "\n".join(_commands(tree, path))
-        for name in marks.named(text):
+        for name in marks.find_names(text):
             yield entry(kind, name, path)
         for script in sorted(set(PATH.findall(text))):
-            bodies = () if marks.named(script) else _scripts(tree, script)
-            if any(marks.named(body) for body in bodies):
+            bodies = () if marks.find_names(script) else _scripts(tree, script)
+            if any(marks.find_names(body) for body in bodies):
                 yield entry(kind, script, path)
 
 
@@ -252,7 +260,7 @@ def _commands(tree: Tree, path: str) -> list[str]:
     return [line for line in lines if not line.startswith(": #") and not ASKS.search(line)]
 
 
-def _autologins(tree: Tree) -> Iterator[dict[str, str]]:
+def _autologins(tree: Tree) -> Iterator[Evidence]:
     for path in tree.glob("/etc/systemd/system/*getty@*.service.d/*.conf"):
         match = re.search(r"--autologin[ =](\S+)", tree.text(path))
         if match:
@@ -264,7 +272,7 @@ def _mines(process: Process, marks: Marks) -> str:
     for name in process.names:
         if marks.is_miner(name):
             return name
-    if any(marks.within(path) for path in process.files):
+    if any(marks.holds(path) for path in process.files):
         return os.path.basename(process.script) if process.script else process.names[0]
     if marks.arguments.search(" ".join(process.words)):
         return process.names[0]
@@ -273,7 +281,7 @@ def _mines(process: Process, marks: Marks) -> str:
 
 def _running(
     running: dict[int, Process], marks: Marks, unnamed: list[Process]
-) -> Iterator[dict[str, str]]:
+) -> Iterator[Evidence]:
     for process in running.values():
         session = _session(process)
         name = _mines(process, marks)
@@ -296,49 +304,49 @@ def _session(process: Process) -> str | None:
     return match.group(1) if match else ""
 
 
-def _started_by(process: Process, running: dict[int, Process]) -> Iterator[dict[str, str]]:
+def _started_by(process: Process, running: dict[int, Process]) -> Iterator[Evidence]:
     """Return what would start it again: parent scripts, and its session."""
-    found = []
+    starters = []
     child = process
     for parent in ancestors(process, running):
         session = _session(parent)
         if session is not None:
-            found.append(entry("screen", session, parent.evidence))
+            starters.append(entry("screen", session, parent.evidence))
             break
         if parent.comm.startswith("tmux"):
             # One server keeps all sessions of a user: only this one's shell is to go.
             match = re.search(r"\s-s\s+(\S+)", " ".join(parent.words))
-            found.append(entry("tmux", match.group(1) if match else "tmux", child.evidence))
+            starters.append(entry("tmux", match.group(1) if match else "tmux", child.evidence))
             break
         if not parent.script:
             break
         script = os.path.basename(parent.script)
-        found.append(entry("process", "sh" if script == "-c" else script, parent.evidence))
+        starters.append(entry("process", "sh" if script == "-c" else script, parent.evidence))
         child = parent
-    return reversed(found)
+    return reversed(starters)
 
 
-def _containers(tree: Tree, images: list[str]) -> Iterator[dict[str, str]]:
+def _containers(tree: Tree, images: list[str]) -> Iterator[Evidence]:
     """Containers of miners that run, or start with the machine."""
     for path in tree.glob("/var/lib/docker/containers/*/config.v2.json"):
         container = _document(tree, path)
         host = _document(tree, f"{os.path.dirname(path)}/hostconfig.json")
-        image = str(_within(container, "Config", "Image"))
-        restart = str(_within(host, "RestartPolicy", "Name")) or "no"
-        active = _within(container, "State", "Running") is True or restart != "no"
+        image = str(_value_at(container, "Config", "Image"))
+        restart = str(_value_at(host, "RestartPolicy", "Name")) or "no"
+        active = _value_at(container, "State", "Running") is True or restart != "no"
         if active and any(part in image.lower() for part in images):
             yield entry("docker", str(container.get("Name", "")).lstrip("/"), f"image {image}")
 
 
 def _document(tree: Tree, path: str) -> dict[str, Any]:
     try:
-        found = json.loads(tree.text(path))
+        content = json.loads(tree.text(path))
     except ValueError:
         return {}
-    return found if isinstance(found, dict) else {}
+    return content if isinstance(content, dict) else {}
 
 
-def _within(document: dict[str, Any], *keys: str) -> Any:
+def _value_at(document: dict[str, Any], *keys: str) -> Any:
     value: Any = document
     for key in keys:
         value = value.get(key, "") if isinstance(value, dict) else ""

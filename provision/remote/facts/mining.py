@@ -2,39 +2,68 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TypedDict
 
 from provision.remote.dpkg import Database
 from provision.remote.facts.tables import table
 from provision.remote.facts.tree import Tree
 
 
-def mining_os(tree: Tree, packages: Database) -> dict[str, Any] | None:
+class Rule(TypedDict, total=False):
+    """A rule of mining_os.json: one of the first five, and what it proves."""
+
+    paths: list[str]
+    package: str
+    kernel: str
+    label: str
+    grub_distributor: str
+    trace: bool
+    whole: bool
+
+
+class MiningOs(TypedDict):
+    """A mining system, and the evidence for it in words."""
+
+    key: str
+    name: str
+    confidence: str
+    folders: list[str]
+    evidence: list[str]
+    missing: list[str]
+
+
+def mining_os(tree: Tree, packages: Database) -> MiningOs | None:
     """Return the mining system: key, name, confidence, evidence, missing; None without one.
 
     What a conversion leaves (a `trace`: a label, a kernel's name) is evidence only beside another.
     `missing`, in words, is what a whole one has and this lacks: it was partly removed.
     """
-    best: dict[str, Any] | None = None
+    best: MiningOs | None = None
     for system in table("mining_os.json")["systems"]:
-        rules = [(rule, _evidence(tree, packages, rule)) for rule in system["rules"]]
-        evidence = [text for _, texts in rules for text in texts]
-        strong = any(texts and not rule.get("trace") for rule, texts in rules)
+        rules: list[Rule] = system["rules"]
+        pairs = [(rule, _evidence(tree, packages, rule)) for rule in rules]
+        evidence = [text for _, texts in pairs for text in texts]
+        strong = any(texts and not rule.get("trace") for rule, texts in pairs)
         if strong and (best is None or len(evidence) > len(best["evidence"])):
-            best = {name: system[name] for name in ("key", "name", "confidence", "folders")}
-            best["evidence"] = evidence
-            best["missing"] = [
-                _wanted(rule) for rule, texts in rules if rule.get("whole") and not texts
-            ]
+            best = {
+                "key": system["key"],
+                "name": system["name"],
+                "confidence": system["confidence"],
+                "folders": system["folders"],
+                "evidence": evidence,
+                "missing": [
+                    _wanted(rule) for rule, texts in pairs if rule.get("whole") and not texts
+                ],
+            }
     return best
 
 
-def _wanted(rule: dict[str, Any]) -> str:
+def _wanted(rule: Rule) -> str:
     """Return what a rule looks for, in words."""
     return f"package {rule['package']}" if "package" in rule else " and ".join(rule["paths"])
 
 
-def _evidence(tree: Tree, packages: Database, rule: dict[str, Any]) -> list[str]:
+def _evidence(tree: Tree, packages: Database, rule: Rule) -> list[str]:
     """Return the evidence for one rule, in words; empty where it does not match."""
     if "paths" in rule:
         return rule["paths"] if all(tree.glob(path) for path in rule["paths"]) else []
@@ -48,7 +77,7 @@ def _evidence(tree: Tree, packages: Database, rule: dict[str, Any]) -> list[str]
         there = tree.exists(f"/dev/disk/by-label/{rule['label']}")
         return [f"file system label {rule['label']}"] if there else []
     if "grub_distributor" in rule:
-        found = tree.settings("/etc/default/grub").get("GRUB_DISTRIBUTOR", "")
-        same = found == rule["grub_distributor"]
-        return [f'GRUB_DISTRIBUTOR="{found}" in /etc/default/grub'] if same else []
+        distributor = tree.settings("/etc/default/grub").get("GRUB_DISTRIBUTOR", "")
+        same = distributor == rule["grub_distributor"]
+        return [f'GRUB_DISTRIBUTOR="{distributor}" in /etc/default/grub'] if same else []
     raise AssertionError(f"unknown rule of evidence: {rule}")

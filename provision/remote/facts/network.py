@@ -63,18 +63,18 @@ def parse_address(message: bytes) -> Address | None:
     family, prefix, _, scope, index = struct.unpack_from("=BBBBL", message)
     if family not in (socket.AF_INET, socket.AF_INET6):
         return None
-    found: dict[int, bytes] = {}
+    attributes: dict[int, bytes] = {}
     rest = message[8:]
     while len(rest) >= 4:
         length, kind = struct.unpack_from("=HH", rest)
         if length < 4:
             break
-        found[kind] = rest[4:length]
+        attributes[kind] = rest[4:length]
         rest = rest[(length + 3) & ~3 :]
-    value = found.get(IFA_LOCAL) or found.get(IFA_ADDRESS)
+    value = attributes.get(IFA_LOCAL) or attributes.get(IFA_ADDRESS)
     if not value:
         return None
-    broadcast = found.get(IFA_BROADCAST)
+    broadcast = attributes.get(IFA_BROADCAST)
     return Address(
         interface=socket.if_indextoname(index),
         address=str(ipaddress.ip_address(value)),
@@ -86,7 +86,7 @@ def parse_address(message: bytes) -> Address | None:
 
 def default_routes(tree: Tree) -> dict[int, tuple[str, str]]:
     """Return the interface and gateway of the default route, by IP version."""
-    found: dict[int, tuple[str, str]] = {}
+    routes: dict[int, tuple[str, str]] = {}
     best: dict[int, int] = {}
     for line in tree.text("/proc/net/route").splitlines()[1:]:
         fields = line.split()
@@ -94,28 +94,32 @@ def default_routes(tree: Tree) -> dict[int, tuple[str, str]]:
             gateway = socket.inet_ntoa(struct.pack("<L", int(fields[2], 16)))
             metric = int(fields[6])
             if metric < best.get(4, 1 << 40):
-                found[4], best[4] = (fields[0], gateway), metric
+                routes[4], best[4] = (fields[0], gateway), metric
     for line in tree.text("/proc/net/ipv6_route").splitlines():
         fields = line.split()
         if len(fields) > 9 and fields[0] == "0" * 32 and fields[1] == "00" and fields[9] != "lo":
             metric = int(fields[5], 16)
             if metric < best.get(6, 1 << 31):
                 gateway = str(ipaddress.ip_address(bytes.fromhex(fields[4])))
-                found[6], best[6] = (fields[9], gateway), metric
-    return found
+                routes[6], best[6] = (fields[9], gateway), metric
+    return routes
 
 
-def network(tree: Tree, known: list[Address]) -> dict[str, Any]:
+def network(tree: Tree, assigned_addresses: list[Address]) -> dict[str, Any]:
     """interfaces, a fact for each, all addresses, and the default ones."""
     names = tree.names("/sys/class/net")
     facts: dict[str, Any] = {"interfaces": names}
     for name in names:
         facts[name.replace("-", "_").replace(".", "_").replace(":", "_")] = interface(
-            tree, name, [address for address in known if address.interface == name]
+            tree, name, [address for address in assigned_addresses if address.interface == name]
         )
-    outside = [a for a in known if not a.address.startswith("127.") and a.address != "::1"]
-    facts["all_ipv4_addresses"] = [a.address for a in outside if a.version == 4]
-    facts["all_ipv6_addresses"] = [a.address for a in outside if a.version == 6]
+    outside = [
+        address
+        for address in assigned_addresses
+        if not address.address.startswith("127.") and address.address != "::1"
+    ]
+    facts["all_ipv4_addresses"] = [address.address for address in outside if address.version == 4]
+    facts["all_ipv6_addresses"] = [address.address for address in outside if address.version == 6]
     routes = default_routes(tree)
     for version in (4, 6):
         facts[f"default_ipv{version}"] = _default(tree, version, routes.get(version), outside)
@@ -123,7 +127,7 @@ def network(tree: Tree, known: list[Address]) -> dict[str, Any]:
     return facts
 
 
-def interface(tree: Tree, name: str, known: list[Address]) -> dict[str, Any]:
+def interface(tree: Tree, name: str, assigned_addresses: list[Address]) -> dict[str, Any]:
     """Return one interface as Ansible shows it."""
     folder = f"/sys/class/net/{name}"
     speed = tree.line(f"{folder}/speed")
@@ -140,9 +144,13 @@ def interface(tree: Tree, name: str, known: list[Address]) -> dict[str, Any]:
         fact["speed"] = int(speed)
     if tree.exists(f"{folder}/device/driver"):
         fact["module"] = tree.link(f"{folder}/device/driver")
-    for address in known:
+    for address in assigned_addresses:
         if address.version == 6:
-            entry = {k: str(v) for k, v in address._asdict().items() if k in ("address", "scope")}
+            entry = {
+                field: str(value)
+                for field, value in address._asdict().items()
+                if field in ("address", "scope")
+            }
             fact.setdefault("ipv6", []).append({**entry, "prefix": str(address.prefix)})
         elif "ipv4" in fact:
             fact.setdefault("ipv4_secondaries", []).append(_ipv4(address))
@@ -160,14 +168,14 @@ def kind(tree: Tree, folder: str) -> str:
 
 def resolver(tree: Tree) -> dict[str, Any]:
     """dns: name servers and search domains."""
-    found: dict[str, Any] = {}
+    settings: dict[str, Any] = {}
     for line in tree.lines("/etc/resolv.conf"):
         words = line.split()
         if words[0] == "nameserver" and len(words) > 1:
-            found.setdefault("nameservers", []).append(words[1])
+            settings.setdefault("nameservers", []).append(words[1])
         elif words[0] in ("search", "domain"):
-            found[words[0]] = words[1:] if words[0] == "search" else words[1]
-    return found
+            settings[words[0]] = words[1:] if words[0] == "search" else words[1]
+    return settings
 
 
 def _ipv4(address: Address) -> dict[str, str]:
@@ -182,14 +190,16 @@ def _ipv4(address: Address) -> dict[str, str]:
 
 
 def _default(
-    tree: Tree, version: int, route: tuple[str, str] | None, known: list[Address]
+    tree: Tree, version: int, route: tuple[str, str] | None, assigned_addresses: list[Address]
 ) -> dict[str, Any]:
     if not route:
         return {}
     name, gateway = route
     fact: dict[str, Any] = {"interface": name, "gateway": gateway}
     usable = [
-        a for a in known if a.interface == name and a.version == version and a.scope != "link"
+        address
+        for address in assigned_addresses
+        if address.interface == name and address.version == version and address.scope != "link"
     ]
     if usable:
         fact.update(_ipv4(usable[0]) if version == 4 else {"address": usable[0].address})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 
 from agent.readings import pcie
 from provision.remote import dpkg
@@ -11,6 +10,7 @@ from provision.remote.facts import driver, hardware, network
 from provision.remote.facts.access import access
 from provision.remote.facts.miners import miners
 from provision.remote.facts.mining import mining_os
+from provision.remote.facts.shapes import Gpu, Interface, Port, RigFacts, RootDisk, UsbWatchdog
 from provision.remote.facts.software import software
 from provision.remote.facts.system import board
 from provision.remote.facts.tables import table
@@ -30,14 +30,14 @@ NETWORK_FILES = (
 
 
 def rig(
-    tree: Tree, packages: dpkg.Database, known: list[network.Address] | None = None
-) -> dict[str, Any]:
+    tree: Tree, packages: dpkg.Database, known_addresses: list[network.Address] | None = None
+) -> RigFacts:
     """Return all of `ansible_local.deeprig`."""
     release = tree.line("/proc/sys/kernel/osrelease")
     firmware = board(tree)
     processors = hardware.processors(tree)
     memory = hardware.meminfo(tree)
-    addresses = network.addresses() if known is None else known
+    addresses = network.addresses() if known_addresses is None else known_addresses
     gpus = pcie.read_gpus(tree.path("/sys"), vendors=None, aer=True)
     system = mining_os(tree, packages)
     return {
@@ -45,7 +45,12 @@ def rig(
         "gpus": [gpu_fact(gpu) for gpu in gpus if gpu.vendor_id == pcie.NVIDIA],
         "root_ports": [port_fact(port) for port in pcie.read_root_ports(tree.path("/sys"))],
         "other_displays": [
-            {name: getattr(gpu, name) for name in ("address", "vendor_id", "device_id", "driver")}
+            {
+                "address": gpu.address,
+                "vendor_id": gpu.vendor_id,
+                "device_id": gpu.device_id,
+                "driver": gpu.driver,
+            }
             for gpu in gpus
             if gpu.vendor_id != pcie.NVIDIA
         ],
@@ -92,7 +97,7 @@ def rig(
     }
 
 
-def gpu_fact(gpu: pcie.PcieGpu) -> dict[str, Any]:
+def gpu_fact(gpu: pcie.PcieGpu) -> Gpu:
     """Return one GPU and its path."""
     return {
         "address": gpu.address,
@@ -125,7 +130,7 @@ def gpu_fact(gpu: pcie.PcieGpu) -> dict[str, Any]:
     }
 
 
-def port_fact(port: pcie.PciePort) -> dict[str, Any]:
+def port_fact(port: pcie.PciePort) -> Port:
     """Return a device on a path, with its end of the link above it."""
     return {
         "address": port.address,
@@ -149,7 +154,7 @@ def nvme(tree: Tree) -> list[str]:
     ]
 
 
-def root_disk(tree: Tree) -> dict[str, Any]:
+def root_disk(tree: Tree) -> RootDisk:
     """Return where the root file system is, how large, and whether it is a disk at all."""
     mounted = hardware.mount_table(tree)
     roots = [entry for entry in mounted if entry["mount"] == "/"]
@@ -182,36 +187,40 @@ def diskless(root: dict[str, str], mounted: list[dict[str, str]]) -> bool:
     return holder is not None and holder["fstype"] in IN_MEMORY
 
 
-def usb_watchdogs(tree: Tree) -> list[dict[str, Any]]:
+def usb_watchdogs(tree: Tree) -> list[UsbWatchdog]:
     """Return USB devices that may reset the board unless a program pings them."""
-    known = {dongle["id"]: dongle for dongle in table("usb_watchdogs.json")["dongles"]}
-    found = []
+    dongles = {dongle["id"]: dongle for dongle in table("usb_watchdogs.json")["dongles"]}
+    watchdogs: list[UsbWatchdog] = []
     for name in tree.names("/sys/bus/usb/devices"):
         folder = f"/sys/bus/usb/devices/{name}"
         identifier = f"{tree.line(folder + '/idVendor')}:{tree.line(folder + '/idProduct')}".lower()
-        if identifier in known:
-            found.append(
+        if identifier in dongles:
+            watchdogs.append(
                 {
                     "id": identifier,
                     "sysfs": folder,
-                    "product": tree.line(f"{folder}/product") or known[identifier]["name"],
-                    "sure": known[identifier]["sure"],
+                    "product": tree.line(f"{folder}/product") or dongles[identifier]["name"],
+                    "sure": dongles[identifier]["sure"],
                 }
             )
-    return found
+    return watchdogs
 
 
-def interfaces(tree: Tree, known: list[network.Address]) -> list[dict[str, Any]]:
+def interfaces(tree: Tree, assigned_addresses: list[network.Address]) -> list[Interface]:
     """Return the interfaces that are hardware or carry addresses, with their MAC addresses."""
-    found = []
+    result: list[Interface] = []
     for name in tree.names("/sys/class/net"):
         if name == "lo":
             continue
         mac = tree.line(f"/sys/class/net/{name}/address")
-        own = [f"{a.address}/{a.prefix}" for a in known if a.interface == name]
-        if own or tree.exists(f"/sys/class/net/{name}/device"):
-            found.append({"name": name, "mac": mac, "addresses": own})
-    return found
+        interface_addresses = [
+            f"{address.address}/{address.prefix}"
+            for address in assigned_addresses
+            if address.interface == name
+        ]
+        if interface_addresses or tree.exists(f"/sys/class/net/{name}/device"):
+            result.append({"name": name, "mac": mac, "addresses": interface_addresses})
+    return result
 
 
 def numbered_interfaces(tree: Tree) -> list[str]:

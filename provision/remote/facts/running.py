@@ -69,15 +69,15 @@ class Process:
 
 def processes(tree: Tree) -> dict[int, Process]:
     """Return all processes by pid, without the kernel's and those that have ended."""
-    found = (_process(tree, folder) for folder in tree.processes())
-    return {process.pid: process for process in found if process is not None}
+    candidates = (_process(tree, folder) for folder in tree.processes())
+    return {process.pid: process for process in candidates if process is not None}
 
 
-def ancestors(process: Process, known: dict[int, Process]) -> Iterator[Process]:
+def ancestors(process: Process, running: dict[int, Process]) -> Iterator[Process]:
     """Return the ancestors of a process, its parent first, without init and the like."""
     seen = {process.pid}
-    while process.parent in known and process.parent > 1 and process.parent not in seen:
-        process = known[process.parent]
+    while process.parent in running and process.parent > 1 and process.parent not in seen:
+        process = running[process.parent]
         seen.add(process.pid)
         yield process
 

@@ -93,11 +93,11 @@ def kernel(tree: Tree) -> dict[str, Any]:
     for word in words:
         name, equals, value = word.partition("=")
         last[name] = value if equals else True
-        known = every.get(name)
-        if known is None:
+        earlier = every.get(name)
+        if earlier is None:
             every[name] = last[name]
         else:
-            every[name] = [*(known if isinstance(known, list) else [known]), last[name]]
+            every[name] = [*(earlier if isinstance(earlier, list) else [earlier]), last[name]]
     node = tree.line("/proc/sys/kernel/hostname") or uname.nodename
     fqdn = full_name(tree, node)
     return {
@@ -137,11 +137,15 @@ def board(tree: Tree) -> dict[str, Any]:
 
 def managers(tree: Tree) -> dict[str, Any]:
     """pkg_mgr, service_mgr and virtualization."""
-    known = (("apt", "/usr/bin/apt-get"), ("dnf", "/usr/bin/dnf"), ("pacman", "/usr/bin/pacman"))
+    package_managers = (
+        ("apt", "/usr/bin/apt-get"),
+        ("dnf", "/usr/bin/dnf"),
+        ("pacman", "/usr/bin/pacman"),
+    )
     comm = tree.line("/proc/1/comm")
     service = "systemd" if tree.exists("/run/systemd/system") or comm == "systemd" else comm
     return {
-        "pkg_mgr": next((name for name, path in known if tree.exists(path)), "unknown"),
+        "pkg_mgr": next((name for name, path in package_managers if tree.exists(path)), "unknown"),
         "service_mgr": service or "service",
         **virtualization(tree),
     }

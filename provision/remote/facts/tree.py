@@ -83,8 +83,8 @@ class Tree:
 
     def glob(self, pattern: str) -> list[str]:
         """Return the rig's paths that match a shell pattern."""
-        found = glob.glob(self.path(pattern))
-        return sorted(path[len(self.root) :] for path in found)
+        paths = glob.glob(self.path(pattern))
+        return sorted(path[len(self.root) :] for path in paths)
 
     def target(self, path: str) -> str:
         """Return where a link points, as it is written; empty where there is none."""

@@ -8,9 +8,9 @@ from provision.remote.facts.tree import Tree
 
 def workstation(tree: Tree) -> list[str]:
     """Return the evidence in words; none for a rig. Mining systems have no desktop."""
-    known = table("workstation.json")
+    lists = table("workstation.json")
     evidence = []
-    chassis = known["portable_chassis"].get(tree.line("/sys/class/dmi/id/chassis_type"))
+    chassis = lists["portable_chassis"].get(tree.line("/sys/class/dmi/id/chassis_type"))
     if chassis:
         evidence.append(f"its chassis is a {chassis}'s")
     # A mouse or a UPS has a battery, too: its scope in sysfs is a device.
@@ -21,7 +21,7 @@ def workstation(tree: Tree) -> list[str]:
     ):
         evidence.append("it has a battery")
     # The kernel cuts a process's name after 15 characters.
-    desktops = {name[:15]: name for name in known["desktops"]}
+    desktops = {name[:15]: name for name in lists["desktops"]}
     running = {tree.line(f"{folder}/comm") for folder in tree.processes()}
     evidence += [
         f"{desktops[name]} runs: a desktop session" for name in sorted(running & set(desktops))

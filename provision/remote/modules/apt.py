@@ -118,7 +118,7 @@ def _install(specs: list[Spec], args: dict[str, Any], host: Host, result: Result
     packages = dpkg.database(host)
     needed = []
     for spec in specs:
-        present = packages.installed(spec.name)
+        present = packages.find_installed(spec.name)
         if not present:
             needed += [] if args["only_upgrade"] else [spec]
         elif args["state"] == "latest" or not spec.satisfied_by(present.version):
@@ -133,7 +133,7 @@ def _install(specs: list[Spec], args: dict[str, Any], host: Host, result: Result
 def _confirm(specs: list[Spec], host: Host) -> None:
     """apt-get takes the newest for `>=`, which may still be too old."""
     for spec in specs:
-        present = dpkg.database(host).installed(spec.name)
+        present = dpkg.database(host).find_installed(spec.name)
         if present and not spec.satisfied_by(present.version):
             raise ModuleFailure(
                 f"{spec.name} {spec.operator} {spec.version} is wanted, and the repositories have "
@@ -146,8 +146,10 @@ def _remove(wanted: list[str], args: dict[str, Any], host: Host, result: Result)
     names = []
     for text in wanted:
         name = text.partition("=")[0].partition(">")[0]
-        found = packages.matching(name) if re.search(r"[*?\[]", name) else packages.every(name)
-        for package in found:
+        candidates = (
+            packages.matching(name) if re.search(r"[*?\[]", name) else packages.find_all(name)
+        )
+        for package in candidates:
             left = args["purge"] and package.state == "config-files"
             if package.present or left:
                 foreign = ":" in name
@@ -173,9 +175,9 @@ def _install_archive(args: dict[str, Any], host: Host, result: Result) -> None:
         fields = host.require(
             ["dpkg-deb", "-f", path, "Package", "Version"], f"reading the package {path}"
         ).stdout
-        found = dict(re.findall(r"^(\w+): (.*)$", fields, re.MULTILINE))
-        present = dpkg.database(host).installed(found["Package"])
-        order = dpkg.compare(present.version, found["Version"]) if present else -1
+        control = dict(re.findall(r"^(\w+): (.*)$", fields, re.MULTILINE))
+        present = dpkg.database(host).find_installed(control["Package"])
+        order = dpkg.compare(present.version, control["Version"]) if present else -1
         if order < 0 or (order > 0 and args["allow_downgrade"]):
             archive = os.path.abspath(path)
             _apply(host, args, ["install", *_install_options(args), archive], result)
@@ -211,7 +213,7 @@ def _apply(host: Host, args: dict[str, Any], words: list[str], result: Result) -
     before = _versions(host)
     done = apt_get.apt_get(host, words, args["lock_timeout"])
     after = _versions(host)
-    systemd.changed(host)
+    systemd.forget_units(host)
     names = sorted(name for name in {*before, *after} if before.get(name) != after.get(name))
     changes = [
         apt_get.PackageChange(
@@ -229,7 +231,7 @@ def _apply(host: Host, args: dict[str, Any], words: list[str], result: Result) -
 
 
 def _predict(host: Host, words: list[str], result: Result) -> None:
-    if dpkg.interrupted():
+    if dpkg.is_interrupted():
         result.update(changed=True, unknown="dpkg was interrupted, and is to be finished first")
         return
     if words[0] == "autoclean":
@@ -259,8 +261,12 @@ def _list_changes(host: Host, changes: list[apt_get.PackageChange], result: Resu
         lists[change.action].append(change.name)
     if host.diff and changes:
         result["diff"] = {
-            "before": "".join(f"{c.name} {c.before}\n" for c in changes if c.before),
-            "after": "".join(f"{c.name} {c.after}\n" for c in changes if c.after),
+            "before": "".join(
+                f"{change.name} {change.before}\n" for change in changes if change.before
+            ),
+            "after": "".join(
+                f"{change.name} {change.after}\n" for change in changes if change.after
+            ),
             "before_header": "packages",
             "after_header": "packages",
         }
@@ -271,7 +277,7 @@ def _versions(host: Host) -> dict[str, str]:
     return {
         f"{package.name}:{package.architecture}" if len(same) > 1 else name: package.version
         for name in packages.names()
-        for same in [packages.every(name)]
+        for same in [packages.find_all(name)]
         for package in same
         if package.present
     }

@@ -11,7 +11,7 @@ from typing import Any
 
 from provision.remote.files import ATTRIBUTES, is_folder, put_content, read_bytes
 from provision.remote.host import Host, ModuleFailure, Result
-from provision.remote.modules.lineinfile import missing, pattern
+from provision.remote.modules.lineinfile import missing_file_result, pattern
 from provision.remote.options import Option
 from provision.remote.trees import create_folders
 
@@ -43,7 +43,7 @@ def run(args: dict[str, Any], host: Host) -> Result:
     before = read_bytes(path)
     if before is None:
         if not args["create"]:
-            return missing(path, host)
+            return missing_file_result(path, host)
         if args["state"] == "absent":
             return {"changed": False, "msg": f"File {path} not present"}
         if not host.check:
@@ -71,7 +71,7 @@ def with_block(lines: list[bytes], text: bytes, args: dict[str, Any]) -> list[by
         body = args["block"].encode()
         block = [begin, *(body if body.endswith(b"\n") else body + b"\n").splitlines(True), end]
     if begin in lines and end in lines:
-        marks = sorted(_last(lines, mark) for mark in (begin, end))
+        marks = sorted(_find_last(lines, mark) for mark in (begin, end))
         at = marks[0]
         lines = lines[:at] + lines[marks[1] + 1 :]
     else:
@@ -86,7 +86,7 @@ def with_block(lines: list[bytes], text: bytes, args: dict[str, Any]) -> list[by
     return lines[:at] + block + lines[at:]
 
 
-def _last(lines: list[bytes], line: bytes) -> int:
+def _find_last(lines: list[bytes], line: bytes) -> int:
     return len(lines) - 1 - lines[::-1].index(line)
 
 
@@ -99,15 +99,15 @@ def _place(lines: list[bytes], text: bytes, args: dict[str, Any]) -> int:
         return len(lines)
     option = "insertafter" if after is not None else "insertbefore"
     expression = pattern(after if after is not None else before, option)
-    found = None
+    position = None
     if expression.flags & re.MULTILINE:
         match = expression.search(text)
         if match:
-            found = text.count(b"\n", 0, match.end() if after is not None else match.start())
+            position = text.count(b"\n", 0, match.end() if after is not None else match.start())
     else:
         for index, line in enumerate(lines):
             if expression.search(line):
-                found = index
-    if found is None:
+                position = index
+    if position is None:
         return len(lines)
-    return found + 1 if after is not None else found
+    return position + 1 if after is not None else position

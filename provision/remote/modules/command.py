@@ -86,7 +86,7 @@ def execute(
     with working_folder(folder) as cwd:
         done = host.run(command, cwd=cwd, stdin=stdin, executable=executable)
     end = datetime.now()
-    systemd.changed(host)  # a command may do anything
+    systemd.forget_units(host)  # a command may do anything
     stdout, stderr = done.stdout, done.stderr
     if args["strip_empty_ends"]:
         stdout, stderr = stdout.rstrip("\r\n"), stderr.rstrip("\r\n")
@@ -136,12 +136,12 @@ def expand_variables(word: str, environment: Mapping[str, str]) -> str:
 
 
 def _done_already(args: dict[str, Any]) -> str | None:
-    def found(pattern: str) -> bool:
+    def exists(pattern: str) -> bool:
         return bool(glob.glob(os.path.join(args["chdir"] or "", os.path.expanduser(pattern))))
 
-    if args["creates"] and found(args["creates"]):
+    if args["creates"] and exists(args["creates"]):
         return f"{args['creates']} exists"
-    if args["removes"] and not found(args["removes"]):
+    if args["removes"] and not exists(args["removes"]):
         return f"{args['removes']} does not exist"
     return None
 

@@ -12,7 +12,7 @@ import base64
 import hashlib
 import os
 import stat
-from typing import Any
+from typing import Any, TypedDict, cast
 
 from provision.remote import trees
 from provision.remote.files import (
@@ -49,11 +49,28 @@ OPTIONS = {
 INTERNAL = ("content_base64", "files", "_original_basename")
 
 
+class _EntryPath(TypedDict):
+    path: str
+
+
+class TreeEntry(_EntryPath, total=False):
+    """A place in a tree, by its relative path: a folder, a link's target, or a file's content.
+
+    source: the path of a file on the rig instead of its content. mode: octal, as text.
+    """
+
+    directory: bool
+    link: str
+    content: bytes
+    source: str
+    mode: str
+
+
 def run(args: dict[str, Any], host: Host) -> Result:
     """Return values: dest, checksum (sha1), size, mode, owner, group, backup_file."""
     dest = os.path.expanduser(args["dest"])
     if args["files"] is not None:
-        entries = [_sent(entry) for entry in args["files"]]
+        entries = [_decode_sent(entry) for entry in args["files"]]
         return copy_tree(host, dest, entries, args)
     if args["content"] is None and args["content_base64"] is None:
         if args["src"] is None:
@@ -124,14 +141,14 @@ def copy_file(
     return result
 
 
-def tree_of(source: str) -> list[dict[str, Any]]:
+def tree_of(source: str) -> list[TreeEntry]:
     """Everything below a folder: relative path, and content or target or `directory`."""
-    entries: list[dict[str, Any]] = []
+    entries: list[TreeEntry] = []
     try:
         with reach(source) as top:
             for place, _ in trees.walk(top):
                 assert place.info is not None
-                entry: dict[str, Any] = {"path": os.path.relpath(place.path, top.path)}
+                entry: TreeEntry = {"path": os.path.relpath(place.path, top.path)}
                 if place.is_kind(stat.S_ISLNK):
                     entry["link"] = os.readlink("", dir_fd=place.node)
                 elif place.is_kind(stat.S_ISDIR):
@@ -147,13 +164,14 @@ def tree_of(source: str) -> list[dict[str, Any]]:
     return entries
 
 
-def copy_tree(host: Host, dest: str, entries: list[dict[str, Any]], args: dict[str, Any]) -> Result:
+def copy_tree(host: Host, dest: str, entries: list[TreeEntry], args: dict[str, Any]) -> Result:
     """Make every entry exist below `dest`; what else is there stays."""
     changed = False
     folders = {**args, "mode": args["directory_mode"]}
     seen: set[str] = set()
     diffs = []
-    for entry in [{"path": "", "directory": True}, *entries]:
+    top: TreeEntry = {"path": "", "directory": True}
+    for entry in [top, *entries]:
         path = os.path.join(dest, entry["path"]) if entry["path"] else dest.rstrip("/")
         if os.path.isabs(entry["path"]) or ".." in entry["path"].split("/"):
             raise ModuleFailure(f"a path in a tree must lie inside it: {entry['path']}")
@@ -179,7 +197,7 @@ def copy_tree(host: Host, dest: str, entries: list[dict[str, Any]], args: dict[s
     return answer
 
 
-def _tree_file(host: Host, path: str, entry: dict[str, Any], args: dict[str, Any]) -> Result:
+def _tree_file(host: Host, path: str, entry: TreeEntry, args: dict[str, Any]) -> Result:
     if not args["force"] and look_up(path) is not None:
         return {"changed": False}
     content = entry["content"] if "content" in entry else read_bytes(entry["source"], follow=False)
@@ -218,10 +236,10 @@ def _link(host: Host, path: str, target: str) -> bool:
     return True
 
 
-def _sent(entry: dict[str, Any]) -> dict[str, Any]:
-    entry = dict(entry)
+def _decode_sent(sent: dict[str, Any]) -> TreeEntry:
+    entry = dict(sent)
     if "content_base64" in entry:
         entry["content"] = base64.b64decode(entry.pop("content_base64"))
     elif not entry.get("directory"):
         raise ModuleFailure(f"an entry of a tree has no content: {entry.get('path')}")
-    return entry
+    return cast(TreeEntry, entry)

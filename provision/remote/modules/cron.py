@@ -107,12 +107,12 @@ def without_job(lines: list[str], name: str) -> list[str]:
 def with_variable(lines: list[str], name: str, value: str | None, present: bool) -> list[str]:
     """Return the table with the variable set, or without it."""
     declaration = f'{name}="{value}"'
-    known = [line for line in lines if line.startswith(f"{name}=")]
+    declarations = [line for line in lines if line.startswith(f"{name}=")]
     if not present:
-        return [line for line in lines if line not in known]
-    if not known:
+        return [line for line in lines if line not in declarations]
+    if not declarations:
         return [declaration, *lines]
-    return [declaration if line in known else line for line in lines]
+    return [declaration if line in declarations else line for line in lines]
 
 
 def _read(path: str | None, user: str | None, host: Host) -> str:

@@ -55,7 +55,7 @@ def run(args: dict[str, Any], host: Host) -> Result:
         result["dest"] = path
     result.update(MAKERS[state](path, before, args, host))
     if result["changed"]:
-        systemd.written(host, path)
+        systemd.forget_units_if_watched(host, path)
     if kind(path) != "absent":
         result.update(attributes_of(path))
     if host.check or state == "absent":

@@ -48,8 +48,8 @@ BYTES = {"b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 
 def run(args: dict[str, Any], host: Host) -> Result:
     """Return values: files (as stat describes them), matched, examined, skipped_paths, msg."""
-    age = amount(args["age"], SECONDS, "age")
-    size = amount(args["size"], BYTES, "size")
+    age = parse_amount(args["age"], SECONDS, "age")
+    size = parse_amount(args["size"], BYTES, "size")
     files: list[dict[str, Any]] = []
     skipped: dict[str, str] = {}
     examined = 0
@@ -126,7 +126,7 @@ def describe(
 ) -> dict[str, Any] | None:
     """Return a path's entry in `files`, or None where it does not match."""
     name = os.path.basename(path)
-    if (name.startswith(".") and not args["hidden"]) or not _named(name, args):
+    if (name.startswith(".") and not args["hidden"]) or not _has_wanted_name(name, args):
         return None
     info = place.info
     assert info is not None
@@ -135,11 +135,13 @@ def describe(
     if args["file_type"] != "any" and not kinds[args["file_type"]](mode):
         return None
     since = time.time() - getattr(info, f"st_{args['age_stamp']}")
-    if not _beyond(since, age):
+    if not _is_beyond(since, age):
         return None
     entry: dict[str, Any] = {"path": path, "mode": format(stat.S_IMODE(mode), "04o")}
     try:
-        if stat.S_ISREG(mode) and not (_beyond(info.st_size, size) and _contains(place, args)):
+        if stat.S_ISREG(mode) and not (
+            _is_beyond(info.st_size, size) and _has_wanted_content(place, args)
+        ):
             return None
         if args["get_checksum"] and stat.S_ISREG(mode):
             entry["checksum"] = checksum_of_place(place, args["checksum_algorithm"])
@@ -155,7 +157,7 @@ def describe(
     return entry
 
 
-def amount(text: str | None, units: dict[str, int], option: str) -> float | None:
+def parse_amount(text: str | None, units: dict[str, int], option: str) -> float | None:
     """Return a number with a unit ("2w", "-10m"); raises ModuleFailure."""
     if text is None:
         return None
@@ -165,14 +167,14 @@ def amount(text: str | None, units: dict[str, int], option: str) -> float | None
     return int(match.group(1)) * units[match.group(2) or next(iter(units))]
 
 
-def _beyond(value: float, limit: float | None) -> bool:
+def _is_beyond(value: float, limit: float | None) -> bool:
     """At least the limit, or, where it is negative, at most."""
     if limit is None:
         return True
     return value >= limit if limit >= 0 else value <= -limit
 
 
-def _named(name: str, args: dict[str, Any]) -> bool:
+def _has_wanted_name(name: str, args: dict[str, Any]) -> bool:
     def matches(pattern: str) -> bool:
         if args["use_regex"]:
             return bool(re.match(pattern, name))
@@ -182,7 +184,7 @@ def _named(name: str, args: dict[str, Any]) -> bool:
     return any(map(matches, patterns)) and not any(map(matches, args["excludes"]))
 
 
-def _contains(place: Place, args: dict[str, Any]) -> bool:
+def _has_wanted_content(place: Place, args: dict[str, Any]) -> bool:
     if args["contains"] is None:
         return True
     wanted = re.compile(args["contains"])

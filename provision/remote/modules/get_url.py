@@ -63,13 +63,13 @@ def run(args: dict[str, Any], host: Host) -> Result:
         return {**result, "changed": True}
     content, status = fetch(args)
     if expected:
-        found = hashlib.new(algorithm, content).hexdigest()
-        if found != expected:
+        digest = hashlib.new(algorithm, content).hexdigest()
+        if digest != expected:
             raise ModuleFailure(
-                f"what {url} gave is not what is expected: its {algorithm} is {found}, not "
+                f"what {url} gave is not what is expected: its {algorithm} is {digest}, not "
                 f"{expected}; the file was not put in place",
                 **result,
-                checksum_src=found,
+                checksum_src=digest,
             )
     before = read_bytes(dest) if there else None
     result.update(put_content(host, dest, content, args), status_code=status)

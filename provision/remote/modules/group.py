@@ -23,24 +23,24 @@ OPTIONS = {
 def run(args: dict[str, Any], host: Host) -> Result:
     """Return values: name, gid, state, system."""
     name, gid = args["name"], args["gid"]
-    known = _find(name)
+    group = _find(name)
     result: Result = {"changed": False, "name": name, "state": args["state"]}
     words: list[str] = []
     if args["state"] == "absent":
-        words = ["groupdel"] if known else []
-    elif known is None:
+        words = ["groupdel"] if group else []
+    elif group is None:
         words = ["groupadd", *(["-r"] if args["system"] else [])]
         words += ["-g", str(gid)] if gid is not None else []
-    elif gid is not None and known.gr_gid != gid:
+    elif gid is not None and group.gr_gid != gid:
         words = ["groupmod", "-g", str(gid)]
     if words:
         result["changed"] = True
         words += ["-o"] if args["non_unique"] and gid is not None else []
         if not host.check:
             host.require([*words, name], f"{words[0]} of {name}")
-    known = _find(name)
+    group = _find(name)
     if args["state"] == "present":
-        result.update(system=args["system"], gid=known.gr_gid if known else gid)
+        result.update(system=args["system"], gid=group.gr_gid if group else gid)
     return result
 
 

@@ -44,22 +44,22 @@ def run(args: dict[str, Any], host: Host) -> Result:
     if args["state"] == "absent":
         if before is None:
             return {"changed": False, "msg": "file not present", "found": 0}
-        lines, found = without(before.splitlines(True), args)
+        lines, removed = without_lines(before.splitlines(True), args)
         result = put_content(host, path, b"".join(lines), args)
-        msg = f"{found} line(s) removed" if found else ""
-        return {**_named(result), "found": found, "msg": msg}
+        msg = f"{removed} line(s) removed" if removed else ""
+        return {**_with_backup_path(result), "found": removed, "msg": msg}
     if before is None and not args["create"]:
-        return missing(path, host)
+        return missing_file_result(path, host)
     if before is None and not host.check:
         create_folders(host, os.path.dirname(os.path.abspath(path)), {})
     after, msg = with_line((before or b"").splitlines(True), args)
     if before is None and after == []:
         return {"changed": False, "msg": ""}
     result = put_content(host, path, b"".join(after), args)
-    return {**_named(result), "msg": msg}
+    return {**_with_backup_path(result), "msg": msg}
 
 
-def missing(path: str, host: Host) -> Result:
+def missing_file_result(path: str, host: Host) -> Result:
     """Return the result for a missing file. Raises ModuleFailure in a run."""
     if host.check:
         return {"changed": True, "unknown": f"{path} is created by an earlier task"}
@@ -76,9 +76,9 @@ def pattern(text: str, option: str) -> re.Pattern[bytes]:
         raise ModuleFailure(f"{option} is not a regular expression: {error}: {text}") from None
 
 
-def without(lines: list[bytes], args: dict[str, Any]) -> tuple[list[bytes], int]:
+def without_lines(lines: list[bytes], args: dict[str, Any]) -> tuple[list[bytes], int]:
     """Return the lines that stay, and how many do not."""
-    find = _finder(args) or _same(args["line"])
+    find = _make_finder(args) or _find_exact(args["line"])
     kept = [line for line in lines if not find(line)]
     return kept, len(lines) - len(kept)
 
@@ -86,15 +86,15 @@ def without(lines: list[bytes], args: dict[str, Any]) -> tuple[list[bytes], int]
 def with_line(lines: list[bytes], args: dict[str, Any]) -> tuple[list[bytes], str]:
     """Return the lines with the requested line, and the action: replaced, added or none."""
     wanted: bytes = args["line"].encode()
-    find = _finder(args)
+    find = _make_finder(args)
     index, match = _search(lines, find, args["firstmatch"]) if find else (None, None)
     if index is not None:
         if args["backrefs"] and isinstance(match, re.Match):
             wanted = match.expand(wanted)
-        return _replaced(lines, index, wanted)
+        return _replace_line(lines, index, wanted)
     exact, anchor = _place(lines, args)
     if exact is not None:
-        return _replaced(lines, exact, wanted)
+        return _replace_line(lines, exact, wanted)
     if args["backrefs"]:
         return lines, ""  # without a match, references have no values
     at = len(lines) if anchor is None else anchor
@@ -105,7 +105,7 @@ def with_line(lines: list[bytes], args: dict[str, Any]) -> tuple[list[bytes], st
     return [*lines[:at], wanted.rstrip(b"\n") + b"\n", *lines[at:]], "line added"
 
 
-def _replaced(lines: list[bytes], index: int, wanted: bytes) -> tuple[list[bytes], str]:
+def _replace_line(lines: list[bytes], index: int, wanted: bytes) -> tuple[list[bytes], str]:
     line = wanted if wanted.endswith(b"\n") else wanted + b"\n"
     if lines[index] == line:
         return lines, ""
@@ -114,14 +114,14 @@ def _replaced(lines: list[bytes], index: int, wanted: bytes) -> tuple[list[bytes
 
 def _search(lines: list[bytes], find: Find, first: bool) -> tuple[int | None, Any]:
     """Return the first or the last line that `find` accepts."""
-    found: tuple[int | None, Any] = (None, None)
+    result: tuple[int | None, Any] = (None, None)
     for index, line in enumerate(lines):
         match = find(line)
         if match:
-            found = (index, match)
+            result = (index, match)
             if first:
                 break
-    return found
+    return result
 
 
 def _place(lines: list[bytes], args: dict[str, Any]) -> tuple[int | None, int | None]:
@@ -134,7 +134,7 @@ def _place(lines: list[bytes], args: dict[str, Any]) -> tuple[int | None, int | 
     text = after if after not in (None, "BOF", "EOF") else before
     option = "insertafter" if text is after else "insertbefore"
     anchor = pattern(text, option) if text not in (None, "BOF", "EOF") else None
-    same = _same(args["line"])
+    same = _find_exact(args["line"])
     exact = None
     for index, line in enumerate(lines):
         if same(line):
@@ -146,7 +146,7 @@ def _place(lines: list[bytes], args: dict[str, Any]) -> tuple[int | None, int | 
     return exact, anchor_at
 
 
-def _finder(args: dict[str, Any]) -> Find | None:
+def _make_finder(args: dict[str, Any]) -> Find | None:
     if args["regexp"] is not None:
         return pattern(args["regexp"], "regexp").search
     if args["search_string"] is not None:
@@ -155,7 +155,7 @@ def _finder(args: dict[str, Any]) -> Find | None:
     return None
 
 
-def _same(text: str) -> Find:
+def _find_exact(text: str) -> Find:
     wanted = text.encode()
     return lambda line: line.rstrip(b"\r\n") == wanted
 
@@ -174,6 +174,6 @@ def _check(args: dict[str, Any]) -> None:
         raise ModuleFailure("one of line, search_string, or regexp is required with state=absent")
 
 
-def _named(result: Result) -> Result:
+def _with_backup_path(result: Result) -> Result:
     result["backup"] = result.get("backup_file", "")
     return result

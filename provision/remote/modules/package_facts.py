@@ -17,9 +17,9 @@ OPTIONS = {
 def run(args: dict[str, Any], host: Host) -> Result:
     """Return value: ansible_facts.packages, name -> list of {name, version, arch, category}."""
     packages = dpkg.database(host)
-    found: dict[str, list[dict[str, str]]] = {}
+    facts: dict[str, list[dict[str, str]]] = {}
     for name in packages.names():
-        for package in packages.every(name):
+        for package in packages.find_all(name):
             if package.installed:
                 entry = {
                     "name": name,
@@ -28,5 +28,5 @@ def run(args: dict[str, Any], host: Host) -> Result:
                     "category": package.fields.get("Section", ""),
                     "source": "apt",
                 }
-                found.setdefault(name, []).append(entry)
-    return {"changed": False, "ansible_facts": {"packages": found}}
+                facts.setdefault(name, []).append(entry)
+    return {"changed": False, "ansible_facts": {"packages": facts}}

@@ -55,7 +55,7 @@ def run(args: dict[str, Any], host: Host) -> Result:
         raise ModuleFailure("pip needs name, requirements or virtualenv")
     if args["virtualenv"] and args["executable"]:
         raise ModuleFailure("virtualenv and executable exclude each other")
-    names = _names(args)
+    names = _requirements(args)
     shown = ("name", "requirements", "version", "state", "virtualenv")
     result: Result = {"changed": False, **{key: args[key] for key in shown if args[key]}}
     environment = args["virtualenv"] and os.path.expanduser(args["virtualenv"])
@@ -65,38 +65,38 @@ def run(args: dict[str, Any], host: Host) -> Result:
             return result
         make_environment(environment, args, host)
     folders = library_folders(environment, args)
-    before = installed(folders)
-    words = needed(names, before, args)
+    before = installed_versions(folders)
+    words = pip_words(names, before, args)
     if words is None:
         return result
     if host.check:
-        return _predicted(names, before, args, result)
+        return _predict(names, before, args, result)
     command = [*pip_command(environment, args), *words]
     # A package may take long to build or download; pip prints its progress.
     done = host.run(command, cwd=args["chdir"], environment={"PIP_DISABLE_PIP_VERSION_CHECK": "1"})
     result.update(cmd=command, stdout=done.stdout, stderr=done.stderr)
     if done.rc != 0:
         raise ModuleFailure(explain(command, done.stdout, done.stderr), **result, rc=done.rc)
-    different = installed(library_folders(environment, args)) != before
+    different = installed_versions(library_folders(environment, args)) != before
     forced = args["state"] == "forcereinstall"
-    said = "Successfully installed" in done.stdout and not folders
-    result["changed"] = result["changed"] or different or forced or said
+    has_installed = "Successfully installed" in done.stdout and not folders
+    result["changed"] = result["changed"] or different or forced or has_installed
     return result
 
 
-def needed(names: list[str], have: dict[str, str], args: dict[str, Any]) -> list[str] | None:
+def pip_words(names: list[str], have: dict[str, str], args: dict[str, Any]) -> list[str] | None:
     """pip's words to reach the state, or None where it is reached."""
     more = shlex.split(args["extra_args"] or "")
     if args["state"] == "absent":
-        known = [parse_requirement(name) for name in names]
-        names = [canonicalize_name(one.name) for one in known if one]
+        requirements = [parse_requirement(name) for name in names]
+        names = [canonicalize_name(requirement.name) for requirement in requirements if requirement]
         there = [name for name in names if name in have]
         if args["requirements"]:
             return ["uninstall", "-y", *more, "-r", args["requirements"]]
         return ["uninstall", "-y", *more, *there] if there else None
     if args["state"] == "present":
-        missing = [name for name in names if not satisfied(name, have)]
-        listed = args["requirements"] and not all_satisfied(args, have)
+        missing = [name for name in names if not is_satisfied(name, have)]
+        listed = args["requirements"] and not are_all_satisfied(args, have)
         if not missing and not listed:
             return None
     else:
@@ -131,22 +131,25 @@ def meets(requirement: Requirement, have: dict[str, str]) -> bool:
         return not requirement.specifier
 
 
-def satisfied(text: str, have: dict[str, str]) -> bool:
+def is_satisfied(text: str, have: dict[str, str]) -> bool:
     """Return whether a requirement is met; an address never is, a wheel may be."""
     requirement = parse_requirement(text) or _wheel(text)
     return requirement is not None and meets(requirement, have)
 
 
-def all_satisfied(args: dict[str, Any], have: dict[str, str]) -> bool:
+def are_all_satisfied(args: dict[str, Any], have: dict[str, str]) -> bool:
     """Return whether a file of requirements is met; False where only pip can tell."""
     lines = listed_requirements(args)
-    return lines is not None and all(satisfied(line, have) for line in lines)
+    return lines is not None and all(is_satisfied(line, have) for line in lines)
 
 
 def any_differs(args: dict[str, Any], have: dict[str, str]) -> bool:
     """Return whether a file has a requirement without marker that is not met: pip installs it."""
-    known = map(parse_requirement, listed_requirements(args) or ())
-    return any(one and one.marker is None and not meets(one, have) for one in known)
+    requirements = map(parse_requirement, listed_requirements(args) or ())
+    return any(
+        requirement and requirement.marker is None and not meets(requirement, have)
+        for requirement in requirements
+    )
 
 
 def listed_requirements(args: dict[str, Any]) -> list[str] | None:
@@ -173,9 +176,9 @@ def listed_requirements(args: dict[str, Any]) -> list[str] | None:
     return lines
 
 
-def installed(folders: list[str]) -> dict[str, str]:
+def installed_versions(folders: list[str]) -> dict[str, str]:
     """Return the packages in these folders: canonical name -> version; an earlier folder counts."""
-    found: dict[str, str] = {}
+    versions: dict[str, str] = {}
     for folder in folders:
         try:
             names = os.listdir(folder)
@@ -184,8 +187,8 @@ def installed(folders: list[str]) -> dict[str, str]:
         for name in names:
             match = METADATA.fullmatch(name)
             if match:
-                found.setdefault(canonicalize_name(match.group("name")), match.group("version"))
-    return found
+                versions.setdefault(canonicalize_name(match.group("name")), match.group("version"))
+    return versions
 
 
 def library_folders(environment: str | None, args: dict[str, Any]) -> list[str]:
@@ -197,10 +200,10 @@ def library_folders(environment: str | None, args: dict[str, Any]) -> list[str]:
             return folders
     elif args["executable"] and os.path.isabs(args["executable"]):
         home = os.path.dirname(os.path.dirname(args["executable"]))
-        own = glob.glob(os.path.join(glob.escape(home), "lib/python3*/site-packages"))
-        if own and os.path.exists(os.path.join(home, "pyvenv.cfg")):
-            return own
-        folders = own
+        site_packages = glob.glob(os.path.join(glob.escape(home), "lib/python3*/site-packages"))
+        if site_packages and os.path.exists(os.path.join(home, "pyvenv.cfg")):
+            return site_packages
+        folders = site_packages
     return folders + [path for pattern in SYSTEM_FOLDERS for path in sorted(glob.glob(pattern))]
 
 
@@ -258,10 +261,10 @@ def explain(command: list[str], stdout: str, stderr: str) -> str:
     return f"{first}: {' '.join(command)}\n{stderr.strip() or stdout.strip()}"
 
 
-def _predicted(
+def _predict(
     names: list[str], have: dict[str, str], args: dict[str, Any], result: Result
 ) -> Result:
-    unmet = any(not satisfied(name, have) for name in names) or any_differs(args, have)
+    unmet = any(not is_satisfied(name, have) for name in names) or any_differs(args, have)
     if args["state"] in ("latest", "present") and not unmet:
         return {**result, "unknown": "only pip knows whether there is something to install"}
     if args["requirements"] and not names:
@@ -271,7 +274,7 @@ def _predicted(
     return {**result, "changed": True}
 
 
-def _names(args: dict[str, Any]) -> list[str]:
+def _requirements(args: dict[str, Any]) -> list[str]:
     """Return the requirements; a comma may separate two, or two clauses of one."""
     names: list[str] = []
     for text in args["name"] or []:

@@ -11,7 +11,7 @@ from typing import Any
 
 from provision.remote.files import ATTRIBUTES, is_folder, put_content, read_bytes
 from provision.remote.host import Host, ModuleFailure, Result
-from provision.remote.modules.lineinfile import missing
+from provision.remote.modules.lineinfile import missing_file_result
 from provision.remote.options import Option
 
 OPTIONS = {
@@ -34,7 +34,7 @@ def run(args: dict[str, Any], host: Host) -> Result:
         raise ModuleFailure(f"Path {path} is a directory !", rc=256)
     raw = read_bytes(path)
     if raw is None:
-        return missing(path, host)
+        return missing_file_result(path, host)
     try:
         text = raw.decode(args["encoding"])
         start, end = section(text, args["after"], args["before"])

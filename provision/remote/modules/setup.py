@@ -31,23 +31,23 @@ OPTIONS = {
 }
 
 ROOT = "/"
-OWN = "deeprig"
+RIG_FACTS = "deeprig"
 
 
 def run(args: dict[str, Any], host: Host) -> Result:
     """Return value: ansible_facts, each name with `ansible_` before it."""
     tree = Tree(ROOT)
-    known: list[network.Address] = []
+    addresses: list[network.Address] = []
     chosen = subsets(args["gather_subset"])
     if chosen & {"network", "local"}:
-        known = network.addresses()
+        addresses = network.addresses()
     facts: dict[str, Any] = {}
     for subset, gather in GATHERERS:
         if subset in chosen:
-            facts.update(gather(tree, known))
+            facts.update(gather(tree, addresses))
     if "local" in chosen:
-        own = {OWN: rig(tree, dpkg.database(host), known)}
-        facts["local"] = {**local_facts(host, args["fact_path"]), **own}
+        rig_facts = {RIG_FACTS: rig(tree, dpkg.database(host), addresses)}
+        facts["local"] = {**local_facts(host, args["fact_path"]), **rig_facts}
     patterns = args["filter"]
     named = {f"ansible_{name}": value for name, value in facts.items()}
     if patterns and patterns != ["*"]:
@@ -75,8 +75,8 @@ def subsets(words: list[str]) -> set[str]:
         target = without if word.startswith("!") else asked
         name = ALIASES.get(word.lstrip("!"), word.lstrip("!"))
         if name not in {*every, "all"}:
-            known = ", ".join(sorted({*every, *ALIASES, "all"}))
-            raise ModuleFailure(f"gather_subset has no '{name}'; it has: {known}")
+            names = ", ".join(sorted({*every, *ALIASES, "all"}))
+            raise ModuleFailure(f"gather_subset has no '{name}'; it has: {names}")
         target.add(name)
     chosen = set(every) if "all" in asked or not asked else asked
     if "all" in without:  # everything but the minimum, unless named as well
@@ -87,33 +87,33 @@ def subsets(words: list[str]) -> set[str]:
 
 def local_facts(host: Host, folder: str) -> dict[str, Any]:
     """Return the *.fact files of facts.d: JSON or INI, or a program that prints either."""
-    found: dict[str, Any] = {}
+    facts: dict[str, Any] = {}
     try:
         names = sorted(os.listdir(folder))
     except OSError:
-        return found
+        return facts
     for name in names:
         stem, dot, ending = name.rpartition(".")
-        if not dot or ending != "fact" or stem == OWN:
+        if not dot or ending != "fact" or stem == RIG_FACTS:
             continue
         path = os.path.join(folder, name)
         if os.access(path, os.X_OK):
             if not _is_private(path):
-                found[stem] = f"error: {path} is not run: other users can replace or change it"
+                facts[stem] = f"error: {path} is not run: other users can replace or change it"
                 continue
             done = host.run([path], timeout=30)
             if done.rc != 0:
-                found[stem] = f"error: {path} ended with exit status {done.rc}: {done.stderr}"
+                facts[stem] = f"error: {path} ended with exit status {done.rc}: {done.stderr}"
                 continue
             text = done.stdout
         else:
             try:
                 text = (read_bytes(path, reading=True) or b"").decode("utf-8", "replace")
             except ModuleFailure as failure:
-                found[stem] = f"error: {failure.msg}"
+                facts[stem] = f"error: {failure.msg}"
                 continue
-        found[stem] = parse(text, path)
-    return found
+        facts[stem] = parse(text, path)
+    return facts
 
 
 def _is_private(path: str) -> bool:
@@ -135,7 +135,7 @@ def parse(text: str, path: str) -> Any:
     return {section: dict(parser.items(section)) for section in parser.sections()}
 
 
-def _minimum(tree: Tree, known: list[network.Address]) -> dict[str, Any]:
+def _minimum(tree: Tree, addresses: list[network.Address]) -> dict[str, Any]:
     return {
         **system.distribution(tree),
         **system.kernel(tree),
@@ -152,7 +152,7 @@ def _minimum(tree: Tree, known: list[network.Address]) -> dict[str, Any]:
     }
 
 
-def _hardware(tree: Tree, known: list[network.Address]) -> dict[str, Any]:
+def _hardware(tree: Tree, addresses: list[network.Address]) -> dict[str, Any]:
     loads = tree.line("/proc/loadavg").split()
     return {
         **hardware.processors(tree),
@@ -160,7 +160,7 @@ def _hardware(tree: Tree, known: list[network.Address]) -> dict[str, Any]:
         **system.board(tree),
         "mounts": hardware.mounts(tree),
         "devices": hardware.devices(tree),
-        "loadavg": {f"{n}m": float(load) for n, load in zip((1, 5, 15), loads)},
+        "loadavg": {f"{minutes}m": float(load) for minutes, load in zip((1, 5, 15), loads)},
     }
 
 

@@ -64,13 +64,13 @@ def run(args: dict[str, Any], host: Host) -> Result:
         with reach(path, args["follow"], reading=True) as place:
             if place.info is None:
                 return {"changed": False, "stat": {"exists": False}}
-            found = describe(path, place)
+            description = describe(path, place)
             wanted = args["get_checksum"]
             if wanted is None:
                 wanted = place.info.st_size <= SMALL
-            if wanted and found["isreg"] and found["readable"]:
-                found["checksum"] = checksum_of_place(place, args["checksum_algorithm"])
-            return {"changed": False, "stat": found}
+            if wanted and description["isreg"] and description["readable"]:
+                description["checksum"] = checksum_of_place(place, args["checksum_algorithm"])
+            return {"changed": False, "stat": description}
     except (FileNotFoundError, NotADirectoryError):
         return {"changed": False, "stat": {"exists": False}}
     except OSError as error:
@@ -82,7 +82,7 @@ def describe(path: str, place: Place) -> dict[str, Any]:
     info, node = place.info, place.node
     assert info is not None
     assert node is not None
-    found: dict[str, Any] = {
+    result: dict[str, Any] = {
         "exists": True,
         "path": path,
         "mode": format(stat.S_IMODE(info.st_mode), "04o"),
@@ -102,13 +102,13 @@ def describe(path: str, place: Place) -> dict[str, Any]:
         "writeable": _has_access(place, path, os.W_OK),
         "executable": _has_access(place, path, os.X_OK),
     }
-    found.update({name: test(info.st_mode) for name, test in TYPES.items()})
-    found.update({name: bool(info.st_mode & bit) for name, bit in PERMISSIONS.items()})
-    found.update(owner_names(info))
-    if found["islnk"]:
-        found["lnk_source"] = os.path.realpath(path)
-        found["lnk_target"] = os.readlink("", dir_fd=node)
-    return found
+    result.update({name: test(info.st_mode) for name, test in TYPES.items()})
+    result.update({name: bool(info.st_mode & bit) for name, bit in PERMISSIONS.items()})
+    result.update(owner_names(info))
+    if result["islnk"]:
+        result["lnk_source"] = os.path.realpath(path)
+        result["lnk_target"] = os.readlink("", dir_fd=node)
+    return result
 
 
 def _has_access(place: Place, path: str, right: int) -> bool:

@@ -50,13 +50,13 @@ def run(args: dict[str, Any], host: Host) -> Result:
         systemd.systemctl(host, ["daemon-reload"], "reloading systemd's configuration")
     if not name:
         return result
-    unit = systemd.unit(host, name)
+    unit = systemd.read_unit(host, name)
     result["status"] = unit
     if unit.get("LoadError") and unit["LoadState"] not in ("not-found", "masked"):
         raise ModuleFailure(f"the file of unit {name} is in error: {unit['LoadError']}", **result)
     if args["masked"] is not None:
         _mask(name, unit, args["masked"], host, result)
-        unit = unit if host.check else systemd.unit(host, name)
+        unit = unit if host.check else systemd.read_unit(host, name)
     if args["enabled"] is None and args["state"] is None:
         return result
     if unit["LoadState"] == "not-found":
@@ -138,4 +138,4 @@ def _set_state(
         if not host.check:
             words = [action, *(["--no-block"] if args["no_block"] else [])]
             systemd.systemctl(host, [*words, systemd.unit_name(name)], f"{action} of {name}")
-            result["status"] = systemd.unit(host, name)
+            result["status"] = systemd.read_unit(host, name)

@@ -43,27 +43,27 @@ SHADOW = "/etc/shadow"
 def run(args: dict[str, Any], host: Host) -> Result:
     """Return values: name, uid, group (number), home, shell, comment, groups, state."""
     name = args["name"]
-    known = _find(name)
+    account = _find(name)
     result: Result = {"changed": False, "name": name, "state": args["state"]}
     if args["state"] == "absent":
-        if known:
+        if account:
             words = [*(["-r"] if args["remove"] else []), *(["-f"] if args["force"] else [])]
             _do(host, ["userdel", *words, name], result)
         return result
-    words = creation(args) if known is None else changes(known, args, host)
+    words = useradd_words(args) if account is None else usermod_words(account, args, host)
     if words:
         _do(host, [*words, name], result)
-    _set_password(known is None, args, host, result)
-    known = _find(name)
-    if known:
+    _set_password(account is None, args, host, result)
+    account = _find(name)
+    if account:
         result.update(
-            uid=known.pw_uid,
-            group=known.pw_gid,
-            home=known.pw_dir,
-            shell=known.pw_shell,  # a return value  # nosec B604
-            comment=known.pw_gecos,
+            uid=account.pw_uid,
+            group=account.pw_gid,
+            home=account.pw_dir,
+            shell=account.pw_shell,  # a return value  # nosec B604
+            comment=account.pw_gecos,
         )
-        if args["create_home"] and not os.path.exists(known.pw_dir) and not result["changed"]:
+        if args["create_home"] and not os.path.exists(account.pw_dir) and not result["changed"]:
             result["changed"] = True
             if not host.check:
                 host.require(["mkhomedir_helper", name], f"making the home folder of {name}")
@@ -72,7 +72,7 @@ def run(args: dict[str, Any], host: Host) -> Result:
     return result
 
 
-def creation(args: dict[str, Any]) -> list[str]:
+def useradd_words(args: dict[str, Any]) -> list[str]:
     """useradd's words, without the name."""
     words = ["useradd", "-m" if args["create_home"] else "-M"]
     for option, flag in (("comment", "-c"), ("home", "-d"), ("shell", "-s"), ("uid", "-u")):
@@ -89,30 +89,32 @@ def creation(args: dict[str, Any]) -> list[str]:
     return [*words, *(["-r"] if args["system"] else [])]
 
 
-def changes(known: pwd.struct_passwd, args: dict[str, Any], host: Host) -> list[str]:
+def usermod_words(account: pwd.struct_passwd, args: dict[str, Any], host: Host) -> list[str]:
     """usermod's words for what differs, without the name; none when nothing does."""
     words: list[str] = []
-    if args["uid"] is not None and args["uid"] != known.pw_uid:
+    if args["uid"] is not None and args["uid"] != account.pw_uid:
         words += ["-u", str(args["uid"]), *(["-o"] if args["non_unique"] else [])]
-    if args["group"] and _number(args["group"], host) != known.pw_gid:
+    if args["group"] and _number(args["group"], host) != account.pw_gid:
         words += ["-g", args["group"]]
     if args["groups"] is not None:
-        words += _membership(known, args, host)
-    if args["comment"] is not None and args["comment"] != known.pw_gecos:
+        words += _membership(account, args, host)
+    if args["comment"] is not None and args["comment"] != account.pw_gecos:
         words += ["-c", args["comment"]]
-    if args["shell"] is not None and args["shell"] != known.pw_shell:
+    if args["shell"] is not None and args["shell"] != account.pw_shell:
         words += ["-s", args["shell"]]
-    if args["home"] is not None and args["home"] != known.pw_dir:
+    if args["home"] is not None and args["home"] != account.pw_dir:
         words += ["-d", args["home"], *(["-m"] if args["move_home"] else [])]
     return ["usermod", *words] if words else []
 
 
-def _membership(known: pwd.struct_passwd, args: dict[str, Any], host: Host) -> list[str]:
+def _membership(account: pwd.struct_passwd, args: dict[str, Any], host: Host) -> list[str]:
     wanted = {name for name in args["groups"] if name}
     for name in wanted:
         _number(name, host)
-    have = {g.gr_name for g in grp.getgrall() if args["name"] in g.gr_mem}
-    primary = next((g.gr_name for g in grp.getgrall() if g.gr_gid == known.pw_gid), "")
+    have = {group.gr_name for group in grp.getgrall() if args["name"] in group.gr_mem}
+    primary = next(
+        (group.gr_name for group in grp.getgrall() if group.gr_gid == account.pw_gid), ""
+    )
     if args["append"]:
         missing = wanted - have - {primary}
         return ["-a", "-G", ",".join(sorted(missing))] if missing else []

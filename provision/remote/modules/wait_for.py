@@ -46,7 +46,7 @@ def run(args: dict[str, Any], host: Host) -> Result:
     while _is_there(args, result) != there:
         if time.monotonic() - began >= args["timeout"]:
             elapsed = int(time.monotonic() - began)
-            raise ModuleFailure(args["msg"] or _late(args), elapsed=elapsed)
+            raise ModuleFailure(args["msg"] or _timeout_message(args), elapsed=elapsed)
         time.sleep(args["sleep"])
     return {**result, "elapsed": int(time.monotonic() - began)}
 
@@ -66,12 +66,14 @@ def _in_file(path: str, expression: str | None, result: Result) -> bool:
     if not expression:
         return os.path.exists(path)
     content = read_bytes(path, reading=True)
-    return content is not None and _found(expression, content.decode("utf-8", "replace"), result)
+    return content is not None and _search_text(
+        expression, content.decode("utf-8", "replace"), result
+    )
 
 
 def _in_answer(peer: socket.socket, args: dict[str, Any], result: Result) -> bool:
     text = ""
-    while not _found(args["search_regex"], text, result):
+    while not _search_text(args["search_regex"], text, result):
         piece = peer.recv(1024)
         if not piece:
             return False
@@ -79,14 +81,14 @@ def _in_answer(peer: socket.socket, args: dict[str, Any], result: Result) -> boo
     return True
 
 
-def _found(expression: str, text: str, result: Result) -> bool:
+def _search_text(expression: str, text: str, result: Result) -> bool:
     match = re.search(expression, text, re.MULTILINE)
     if match:
         result.update(match_groups=list(match.groups()), match_groupdict=match.groupdict())
     return bool(match)
 
 
-def _late(args: dict[str, Any]) -> str:
+def _timeout_message(args: dict[str, Any]) -> str:
     what = args["path"] or f"{args['host']}:{args['port']}"
     text = f" to hold {args['search_regex']}" if args["search_regex"] else ""
     state = "be gone" if args["state"] in ("stopped", "absent") else "be there"

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from provision.remote.facts import access, miners
+from provision.remote.facts.miners import Evidence
 from provision.remote.facts.tree import Tree
 from provision.remote.host import Host
 from provision.remote.modules import setup
@@ -29,7 +30,7 @@ def site() -> Iterator[Field]:
         yield ground
 
 
-def find_evidence(site: Field) -> list[dict[str, str]]:
+def find_evidence(site: Field) -> list[Evidence]:
     """All evidence of the user's files, whose folder is the rig's /home/mallory."""
     began = time.monotonic()
     tree = Tree(str(site.kept.parent))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
+from provision.boundary.facts import BoardFacts, RigFacts
 from provision.checklist import checklist
 from provision.checklist import configuration as cases
 from provision.checklist.checklist import Entry
@@ -23,27 +24,27 @@ GPUS = {gpu["name"]: number for number, gpu in enumerate(OPTIONS["gpus"])}
 
 
 @pytest.fixture(scope="module")
-def facts(tree: Tree) -> dict[str, Any]:
+def facts(tree: Tree) -> RigFacts:
     """Read once; the errors that other tests inject are in them."""
-    found: dict[str, Any] = tree.machine.python(FACTS)
+    found: RigFacts = tree.machine.python(FACTS)
     return found
 
 
-def observed(facts: dict[str, Any], *names: str, **board: Any) -> dict[str, Entry]:
+def observed(facts: RigFacts, *names: str, **board: Any) -> dict[str, Entry]:
     """The items that were seen, for some of the machine's displays as cards of one rig."""
     some = [facts["gpus"][GPUS[name]] for name in names]
-    own = {**facts, "gpus": some, "board": {**facts["board"], **board}}
+    own: RigFacts = {**facts, "gpus": some, "board": cast(BoardFacts, {**facts["board"], **board})}
     made = checklist.make_checklist(cases.from_facts("qemu", own, [750.0], {}), {})
     return {one.id: one for one in made.entries if one.by == "seen"}
 
 
-def test_the_displays_are_cards_of_the_table(facts: dict[str, Any]) -> None:
+def test_the_displays_are_cards_of_the_table(facts: RigFacts) -> None:
     made = cases.from_facts("qemu", facts, [], {})
     assert {card.name for card in made.cards} == {"GeForce RTX 3090"}
     assert made.count == len(OPTIONS["gpus"])
 
 
-def test_sub_links_are_counted(facts: dict[str, Any]) -> None:
+def test_sub_links_are_counted(facts: RigFacts) -> None:
     """Ports of the processor's, with the lanes that QEMU gave them; what a switch has is none."""
     split = observed(facts, "on_wide", "on_four")["split"]
     assert split.status == "ok"
@@ -55,7 +56,7 @@ def test_sub_links_are_counted(facts: dict[str, Any]) -> None:
     assert "0000:00:06.0 x1" in narrow.reading
 
 
-def test_the_parts_of_a_split_slot_are_counted(facts: dict[str, Any]) -> None:
+def test_the_parts_of_a_split_slot_are_counted(facts: RigFacts) -> None:
     """Two functions of one device are one slot, split; machine.yml has the number of parts."""
     names = [gpu["name"] for gpu in OPTIONS["gpus"] if gpu["port"].startswith("0000:00:0a.")]
     assert len(names) == len(OPTIONS["slots"]["0000:00:0a"])
@@ -63,7 +64,7 @@ def test_the_parts_of_a_split_slot_are_counted(facts: dict[str, Any]) -> None:
     assert split.reading == ("2 sub-links of the processor's: 0000:00:0a.0 x4, 0000:00:0a.1 x4")
 
 
-def test_a_card_of_one_lane_is_no_fault_of_its_riser(facts: dict[str, Any]) -> None:
+def test_a_card_of_one_lane_is_no_fault_of_its_riser(facts: RigFacts) -> None:
     """An emulated endpoint has one lane: its port of x16 shows x1, and no riser changes that."""
     assert observed(facts, "on_wide", "on_express")["risers"].status == "ok"
     card = facts["gpus"][GPUS["on_express"]]["path"][-1]
@@ -74,7 +75,7 @@ def test_a_card_of_one_lane_is_no_fault_of_its_riser(facts: dict[str, Any]) -> N
     assert "has x1 of x16" in risers.reading
 
 
-def test_paths_that_are_too_narrow(facts: dict[str, Any]) -> None:
+def test_paths_that_are_too_narrow(facts: RigFacts) -> None:
     board = {"name": "TUF GAMING B550M-PLUS (WI-FI)", "vendor": "ASUS"}
     assert observed(facts, "on_wide", "on_four", **board)["width"].status == "ok"
     width = observed(facts, "on_four", "on_riser", **board)["width"]
@@ -82,7 +83,7 @@ def test_paths_that_are_too_narrow(facts: dict[str, Any]) -> None:
     assert "x1, and x4 is possible" in width.reading
 
 
-def test_memory_windows_are_those_of_qemu(facts: dict[str, Any]) -> None:
+def test_memory_windows_are_those_of_qemu(facts: RigFacts) -> None:
     for gpu in OPTIONS["gpus"]:
         if "bar1" not in gpu:
             continue
@@ -106,7 +107,7 @@ def test_errors_of_the_path_are_seen(tree: Tree) -> None:
     assert f"at {port}" in after.reading
 
 
-def test_the_kernel_counts_errors_and_the_firmware_is_legacy(facts: dict[str, Any]) -> None:
+def test_the_kernel_counts_errors_and_the_firmware_is_legacy(facts: RigFacts) -> None:
     seen = observed(facts, "on_wide")
     assert seen["errors-visible"].status == "ok"
     assert seen["csm"].status == "to do"  # QEMU boots this kernel without EFI

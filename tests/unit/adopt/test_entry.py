@@ -22,7 +22,7 @@ BLOCK = """\
 
 
 def added(text: str) -> str:
-    return inventory_entry.added(text, "attic", VALUES, "Adopted.", PATH)
+    return inventory_entry.add_host(text, "attic", VALUES, "Adopted.", PATH)
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,9 @@ def test_it_comes_last_and_all_else_stays(before: str, after: str) -> None:
 def test_a_files_line_ends_stay() -> None:
     text = added("rigs:\r\n  hosts:\r\n    a:\r\n      x: 1\r\n")
     assert text.count("\r\n") == text.count("\n") == 9
-    text = inventory_entry.changed(text, "attic", {"ansible_host": "10.0.0.1", "new": "1"}, PATH)
+    text = inventory_entry.change_host(
+        text, "attic", {"ansible_host": "10.0.0.1", "new": "1"}, PATH
+    )
     assert text.count("\r\n") == text.count("\n") == 10
     assert yaml.safe_load(text)["rigs"]["hosts"]["attic"]["ansible_host"] == "10.0.0.1"
 
@@ -119,11 +121,11 @@ rigs:
 
 def test_variables_change_where_they_stand() -> None:
     changes = {"ansible_host": "10.0.0.9", "ansible_password": None, "key": "~/.ssh/id"}
-    text = inventory_entry.changed(ENTRY, "a", changes, PATH)
+    text = inventory_entry.change_host(ENTRY, "a", changes, PATH)
     assert text == ENTRY.replace("10.0.0.4", "10.0.0.9").replace(
         '      ansible_password: "1"\n', ""
     ).replace("      ansible_host: 10.0.0.9", "      key: ~/.ssh/id\n      ansible_host: 10.0.0.9")
-    assert inventory_entry.changed(text, "a", {"ansible_become_password": None}, PATH) == text
+    assert inventory_entry.change_host(text, "a", {"ansible_become_password": None}, PATH) == text
 
 
 @pytest.mark.parametrize(
@@ -137,4 +139,4 @@ def test_variables_change_where_they_stand() -> None:
 )
 def test_what_cant_be_changed_safely_is_left(name: str, text: str) -> None:
     with pytest.raises(SourceError, match="safely"):
-        inventory_entry.changed(text, name, {"ansible_host": "10.0.0.9"}, PATH)
+        inventory_entry.change_host(text, name, {"ansible_host": "10.0.0.9"}, PATH)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
+from provision.boundary.facts import RigFacts
 from provision.performance import machine
 from provision.performance.machine import Machine
 
@@ -39,7 +40,7 @@ def gpu(path: list[dict[str, Any]], device: str = "2204") -> dict[str, Any]:
 
 def facts(
     *gpus: dict[str, Any], memory_mib: int = 3936, driver: str | None = "580.95.05"
-) -> dict[str, Any]:
+) -> RigFacts:
     rig = {
         "gpus": list(gpus),
         "board": {"vendor": "ASRock", "name": "B450 Steel Legend"},
@@ -47,4 +48,4 @@ def facts(
         "memory": {"total_mib": memory_mib},
         "driver": {"loaded_version": driver},
     }
-    return {"ansible_local": {"deeprig": rig}}
+    return cast(RigFacts, rig)

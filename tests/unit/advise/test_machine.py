@@ -8,7 +8,7 @@ from provision.errors import DeeprigError
 from provision.hardware import cards, cpus
 from provision.performance import machine
 from provision.performance.links import Link
-from provision.performance.measured import Measured
+from provision.performance.measured import Measurements
 from provision.performance.network import ANY, Cost, Network
 from tests.unit.advise import rigs
 
@@ -146,7 +146,7 @@ MEASURED = Network({ANY: Cost(50e-6, 0.0, 0.3e9, origin="measured")})
 
 
 def test_what_was_measured_counts_on_the_links_it_was_measured_on() -> None:
-    rig = machine.with_measured(rigs.seed(), Measured("x.json", 3, 0.0, MEASURED))
+    rig = machine.with_measured(rigs.seed(), Measurements("x.json", 3, 0.0, MEASURED))
     assert machine.network_of(rig, rig, 3) is MEASURED
     other = machine.network_of(rig.uniform(3, 4), rig, 3).cost(ANY)
     assert other.origin == "scaled"
@@ -155,7 +155,7 @@ def test_what_was_measured_counts_on_the_links_it_was_measured_on() -> None:
 
 
 def test_a_measurement_of_another_number_of_gpus_is_scaled_and_noted() -> None:
-    rig = machine.with_measured(rigs.seed(), Measured("x.json", 2, 0.0, MEASURED))
+    rig = machine.with_measured(rigs.seed(), Measurements("x.json", 2, 0.0, MEASURED))
     assert rig.measured is not None
     assert any("2 GPUs" in note for note in rig.measured.notes)
     assert machine.network_of(rig, rig, 3).cost(ANY).origin == "scaled"
@@ -163,7 +163,7 @@ def test_a_measurement_of_another_number_of_gpus_is_scaled_and_noted() -> None:
 
 def test_a_link_comes_up_no_faster_than_its_card() -> None:
     assert rigs.seed("2x gen5x16", "2x GTX 1080 Ti").links == (Link(3, 16),) * 2
-    told = machine.changed(rigs.seed(), [Link(5, 4)] * 3, "", None, "")
+    told = machine.with_hardware(rigs.seed(), [Link(5, 4)] * 3, "", None, "")
     assert told.links == (Link(4, 4),) * 3
 
 

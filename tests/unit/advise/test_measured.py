@@ -52,7 +52,7 @@ def document(**changes: Any) -> dict[str, Any]:
     return made
 
 
-def parsed(**changes: Any) -> measured.Measured:
+def parsed(**changes: Any) -> measured.Measurements:
     return measured.parse(json.dumps(document(**changes)), "x.json")
 
 
@@ -153,11 +153,11 @@ class Rig:
         yield BatchNews(results, None, is_done=True)
 
 
-def newest(content: str, **more: Any) -> tuple[measured.Measured | None, Rig]:
+def newest(content: str, **more: Any) -> tuple[measured.Measurements | None, Rig]:
     files = [{"path": f"{measured.FOLDER}/{n}.json", "mtime": n} for n in (3.0, 9.0, 4.0)]
     slurped = {"content": base64.b64encode(content.encode()).decode(), **more}
     rig = Rig(find={"files": files}, slurp=slurped)
-    return rig_measurements.newest(cast(Sessions, rig)), rig
+    return rig_measurements.read_newest(cast(Sessions, rig)), rig
 
 
 def test_the_rigs_newest_document_is_read() -> None:
@@ -184,4 +184,4 @@ def test_one_that_cannot_be_used_is_a_note(
 
 
 def test_a_rig_without_benchmarks_has_nothing_measured() -> None:
-    assert rig_measurements.newest(cast(Sessions, Rig(find={"files": []}))) is None
+    assert rig_measurements.read_newest(cast(Sessions, Rig(find={"files": []}))) is None

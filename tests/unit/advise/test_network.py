@@ -52,7 +52,7 @@ def test_what_is_no_link_is_named(text: str) -> None:
 
 
 def test_the_slowest_path_bounds_a_ring_but_not_another_pair() -> None:
-    made = network.derived(links.parse("gen2x1,gen3x16,gen3x16"), FAST)
+    made = network.derive_network(links.parse("gen2x1,gen3x16,gen3x16"), FAST)
     size = 3e9
     assert made.seconds("all_reduce", 3, size) == pytest.approx(4 / 3 * size / 0.375e9, rel=1e-3)
     assert made.send(0, 1, size) == pytest.approx(size / 0.375e9, rel=1e-3)
@@ -65,19 +65,19 @@ def test_gpus_behind_one_port_share_it() -> None:
 
 def test_without_p2p_all_bytes_pass_the_hosts_memory_twice() -> None:
     sixteen = links.parse("3x gen4x16")
-    through = network.derived(sixteen, 42.7e9)
+    through = network.derive_network(sixteen, 42.7e9)
     assert through.cost("all_reduce").bandwidth == pytest.approx(42.7e9 * 0.85 / 6)
     assert "memory" in through.cost("all_reduce").because
-    assert network.derived(sixteen, 42.7e9, p2p=True).cost("all_reduce").bandwidth == 24e9
+    assert network.derive_network(sixteen, 42.7e9, p2p=True).cost("all_reduce").bandwidth == 24e9
 
 
 def test_a_small_all_reduce_takes_the_published_24_microseconds() -> None:
-    made = network.derived(links.parse("gen3x16,gen3x16"), FAST)
+    made = network.derive_network(links.parse("gen3x16,gen3x16"), FAST)
     assert made.seconds("all_reduce", 2, 8) == pytest.approx(24e-6, rel=0.01)
 
 
 def test_one_rank_sends_nothing() -> None:
-    assert network.derived([Link(3, 1)], FAST).seconds("all_reduce", 1, 1e9) == 0.0
+    assert network.derive_network([Link(3, 1)], FAST).seconds("all_reduce", 1, 1e9) == 0.0
 
 
 def test_a_fit_finds_latency_and_bandwidth() -> None:
@@ -123,9 +123,9 @@ def test_times_that_do_not_grow_give_no_bandwidth() -> None:
 def test_what_was_measured_corrects_what_is_derived_for_other_links() -> None:
     one, four = links.parse("2x gen3x1"), links.parse("2x gen3x4")
     measured = Network({"all_reduce": Cost(50e-6, 0.0, 0.6e9, origin="measured")})
-    found = network.scaled(network.derived(four, FAST), measured, network.derived(one, FAST)).cost(
-        "all_reduce"
-    )
+    found = network.scale_network(
+        network.derive_network(four, FAST), measured, network.derive_network(one, FAST)
+    ).cost("all_reduce")
     assert found.bandwidth == pytest.approx(3e9 * 0.6 / 0.75)
     assert found.call == 50e-6
     assert found.origin == "scaled"
@@ -135,16 +135,18 @@ def test_what_was_measured_corrects_what_is_derived_for_other_links() -> None:
 def test_a_measurement_above_what_a_link_can_carry_is_not_believed_for_others() -> None:
     one = links.parse("2x gen3x1")
     measured = Network({ANY: Cost(0.0, 0.0, 9e9)})
-    found = network.scaled(network.derived(one, FAST), measured, network.derived(one, FAST))
+    found = network.scale_network(
+        network.derive_network(one, FAST), measured, network.derive_network(one, FAST)
+    )
     assert found.cost(ANY).bandwidth == pytest.approx(0.75e9 * network.MOST)
 
 
 def test_a_pipelines_messages_are_corrected_too() -> None:
     one, four = links.parse("2x gen3x1"), links.parse("2x gen3x4")
-    own, other = network.derived(one, FAST), network.derived(four, FAST)
+    own, other = network.derive_network(one, FAST), network.derive_network(four, FAST)
     pair = Cost(30e-6, 0.0, 0.5e9)
     measured = Network({ANY: Cost(50e-6, 0.0, 0.6e9)}, {(0, 1): pair})
-    found = network.scaled(other, measured, own)
+    found = network.scale_network(other, measured, own)
     assert found.pairs[0, 1].bandwidth == pytest.approx(3e9 * 0.5 / 0.75)
     assert found.pairs[0, 1].call == 30e-6
     assert found.pairs[1, 0].bandwidth == pytest.approx(3e9 * 0.6 / 0.75)

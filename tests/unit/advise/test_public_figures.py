@@ -19,7 +19,7 @@ CASES = yaml.safe_load((Path(__file__).parent / "public.yml").read_text())
 def test_bus_bandwidth(case: dict[str, Any]) -> None:
     some = links.parse(case["links"]) * case["gpus"]
     memory = case.get("memory_gbps", 51.2) * 1e9
-    made = network.derived(some, memory, case.get("p2p", False))
+    made = network.derive_network(some, memory, case.get("p2p", False))
     error = made.cost("all_reduce").bandwidth / 1e9 / case["measured"] - 1
     assert (abs(error) <= case["within"]) is case["met"], f"{error:+.0%}"
 

@@ -246,7 +246,7 @@ def test_of_a_card_without_figures_what_fits_is_told() -> None:
 @pytest.mark.parametrize("suffix", [".svg", ".html"])
 def test_a_plot_has_a_line_for_each_form(seven: AdviceReport, tmp_path: Path, suffix: str) -> None:
     file = tmp_path / f"lanes{suffix}"
-    plot.lanes(seven, file)
+    plot.plot_lanes(seven, file)
     text = file.read_text()
     assert text.count("<svg ") >= 3  # LoRA, QLoRA, serving
     for name in ("DDP", "FSDP", "pipeline", "tensor", "tensor, prompts"):

@@ -25,7 +25,7 @@ N, P, E, A, LAYERS, MICRO = 4, 1e9, 2, 1e6, 32, 5
     ],
 )
 def test_bytes_are_the_formulas(transfers: list[Transfer], sent: float) -> None:
-    assert traffic.sent(transfers) == pytest.approx(sent)
+    assert traffic.sent_bytes(transfers) == pytest.approx(sent)
 
 
 def test_only_messages_that_are_waited_for_do_not_overlap() -> None:

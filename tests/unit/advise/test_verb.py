@@ -51,7 +51,7 @@ def advise(flags: Flags | None = None, **changes: Any) -> bool:
     context = FleetContext(Config())
     object.__setattr__(context, "patterns", ())
     try:
-        command.advise(context, flags or Flags(), command.wanted({**USUAL, **changes}))
+        command.advise(context, flags or Flags(), command.parse_options({**USUAL, **changes}))
     except Exit as ended:
         return ended.code == 0
     return True
@@ -115,7 +115,7 @@ def test_without_a_rig_and_without_gpus_a_rig_is_asked_for() -> None:
 
 
 def test_a_model_is_described_by_its_numbers() -> None:
-    model = command.described({"layers": 4, "hidden": 1024, "experts": 8})
+    model = command.model_of_sizes({"layers": 4, "hidden": 1024, "experts": 8})
     assert (model.heads, model.kv_heads, model.top_k) == (8, 8, 2)
     assert model.feed_forward == 2730
 
@@ -174,6 +174,6 @@ def test_a_wrong_document_of_ones_own_is_an_error_of_that_rig(
 
 
 def test_heads_that_are_not_told_share_the_hidden_size() -> None:
-    model = command.described({"layers": 2, "hidden": 2000})
+    model = command.model_of_sizes({"layers": 2, "hidden": 2000})
     assert model.hidden % model.heads == 0
     assert model.head >= 128

@@ -25,7 +25,7 @@ def write(root: Path, files: dict[str, str]) -> Tree:
 
 
 def signs(tree: Tree, sockets: str = "", connections: str = "") -> list[Finding]:
-    return security.signs(tree, access(tree), sockets, connections, {OWN})
+    return security.find_security_signs(tree, access(tree), sockets, connections, {OWN})
 
 
 USERS = "root:x:0:0:root:/root:/bin/bash\nuser:x:1000:1000::/home/user:/bin/bash\n"

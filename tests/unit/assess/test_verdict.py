@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import cast
 
 import pytest
 
 from provision.assess import pcie_tree, verdict
 from provision.assess.finding import Finding
+from provision.boundary.facts import Gpu
 from provision.discovery.plan import Refusal
 from provision.errors import SourceError
 from provision.hardware import power
@@ -118,7 +120,7 @@ def test_the_tree_shares_what_gpus_share() -> None:
             port(f"0000:0{n}:00.0", "endpoint", 1, 16),
         ]
         gpus.append({"device_id": "2204", "path_width": 1, "path": [*switch, *own]})
-    assert pcie_tree.draw(gpus, {"2204": "RTX 3090"}) == [
+    assert pcie_tree.draw(cast(list[Gpu], gpus), {"2204": "RTX 3090"}) == [
         "processor",
         "└─ 0000:00:01.0 root port  x4, up to 8 GT/s",
         "   └─ 0000:02:00.0 upstream port  x4, up to 8 GT/s",

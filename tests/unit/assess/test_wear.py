@@ -44,7 +44,7 @@ def found(
     gpus: list[PcieGpu], smis: list[Smi], messages: str = "boot\n", generation: str = "ampere"
 ) -> dict[str, Finding]:
     """By check, the first of each."""
-    findings = wear.signs(gpus, smis, messages, {ADDRESS: generation})
+    findings = wear.find_wear_signs(gpus, smis, messages, {ADDRESS: generation})
     return {one.check: one for one in reversed(findings)}
 
 
@@ -117,7 +117,7 @@ def test_cards_that_are_gone() -> None:
 
 def test_one_card_with_another_vbios_is_told() -> None:
     other = replace(HEALTHY, address="0000:09:00.0", vbios="94.02.26.00.aa")
-    findings = wear.signs([COUNTED], [HEALTHY, other], "boot\n", {})
+    findings = wear.find_wear_signs([COUNTED], [HEALTHY, other], "boot\n", {})
     (one,) = [one for one in findings if one.subject == "RTX 3090"]
     assert one.status == "note"
 

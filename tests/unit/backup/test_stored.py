@@ -26,7 +26,7 @@ from provision.engine.results import Recap, Status
 from provision.errors import DeeprigError, SourceError
 from provision.inventory.hosts import Host
 from provision.output.terminal import Terminal
-from provision.ssh.shell import Done
+from provision.ssh.shell import CommandResult
 
 ANSWER = (
     "folder\t700\troot\n"
@@ -79,12 +79,12 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_a_copy_is_held_against_its_checksums(folder: Path) -> None:
-    assert stored.here(folder).state == "whole"
+    assert stored.read_local(folder).state == "whole"
     (folder / "before.tar.gz").write_bytes(b"another")
-    assert stored.here(folder).bad == ("before.tar.gz",)
+    assert stored.read_local(folder).bad == ("before.tar.gz",)
     (folder / "before.tar.gz").unlink()
-    assert stored.here(folder).state == "damaged"
-    assert stored.here(folder / "none").state == "none"
+    assert stored.read_local(folder).state == "damaged"
+    assert stored.read_local(folder / "none").state == "none"
 
 
 @pytest.fixture(params=["here", "there", "restore"])
@@ -110,7 +110,7 @@ def bad(request: pytest.FixtureRequest) -> Callable[[Path], set[str]]:
         return found
 
     return {
-        "here": lambda path: set(stored.here(path).bad),
+        "here": lambda path: set(stored.read_local(path).bad),
         "there": there,
         "restore": restore,
     }[request.param]
@@ -139,7 +139,7 @@ def test_checksums_have_every_file(folder: Path, bad: Callable[[Path], set[str]]
 
 def test_a_copy_that_others_can_read_is_told(folder: Path) -> None:
     folder.chmod(0o755)
-    assert stored.here(folder).state == "readable by others"
+    assert stored.read_local(folder).state == "readable by others"
 
 
 @pytest.mark.parametrize("name", ["../../.bashrc", "/etc/passwd", "packages/../../x", "a\nb", ""])
@@ -167,17 +167,17 @@ class Rig:
         sink: BinaryIO | None = None,
         content: BinaryIO | None = None,
         **_: Any,
-    ) -> Done:
+    ) -> CommandResult:
         """Of a command on a rig, what it does here."""
         words = ["sh", "-c", command.replace(FOLDER, str(self.folder))]
         done = subprocess.run(words, stdin=content, capture_output=True, check=False)
         if sink:
             sink.write(done.stdout)
-        return Done(done.returncode, done.stdout, done.stderr)
+        return CommandResult(done.returncode, done.stdout, done.stderr)
 
 
 def fetched(rig: Rig, folder: Path) -> FetchedCopy:
-    there = transfer.on_rig(rig)  # type: ignore[arg-type]
+    there = transfer.ask_rig(rig)  # type: ignore[arg-type]
     return transfer.fetch(rig, there, folder, lambda text: None)  # type: ignore[arg-type]
 
 
@@ -197,12 +197,14 @@ def test_a_copy_that_differs_is_put_aside(tmp_path: Path) -> None:
     assert first is not None
     assert second is not None
     assert first != second
-    assert [one.where for one in stored.older(here)] == sorted(map(str, (first, second)))
+    assert [one.where for one in stored.find_older(here)] == sorted(map(str, (first, second)))
     assert (second / "before.tar.gz").read_text() == "archive"
     assert (here / "before.tar.gz").read_text() == "less"
-    told = command.copied("attic", FetchedCopy(stored.here(here), second))
+    told = command.describe_copy("attic", FetchedCopy(stored.read_local(here), second))
     assert f"is in {second} now" in told
-    rows = status("attic", stored.here(here), stored.here(here), stored.older(here))
+    rows = status(
+        "attic", stored.read_local(here), stored.read_local(here), stored.find_older(here)
+    )
     assert str(first) in rows
 
 
@@ -222,11 +224,11 @@ def test_a_backup_that_is_sent_comes_beside_the_rigs_own(tmp_path: Path) -> None
     transfer.send(rig, sent, lambda text: None)
     old = Path(transfer.take(rig))
     assert names(tmp_path) == ["deeprig", old.name, "sent"]
-    assert stored.here(old).state == "whole"
+    assert stored.read_local(old).state == "whole"
     assert (old / "before.tar.gz").read_text() == "own"
-    assert transfer.on_rig(rig).state == "readable by others" or os.geteuid() == 0
-    assert transfer.on_rig(rig).older == (str(old),)
-    assert str(old) in status("attic", transfer.on_rig(rig), stored.here(sent))
+    assert transfer.ask_rig(rig).state == "readable by others" or os.geteuid() == 0
+    assert transfer.ask_rig(rig).older == (str(old),)
+    assert str(old) in status("attic", transfer.ask_rig(rig), stored.read_local(sent))
     assert (own / "before.tar.gz").read_text() == "archive"
     assert (own / "removed" / "hive").is_dir()
     transfer.send(rig, sent, lambda text: None)
@@ -237,7 +239,7 @@ def test_a_backup_that_is_sent_comes_beside_the_rigs_own(tmp_path: Path) -> None
 def test_a_damaged_one_is_not_sent(folder: Path) -> None:
     (folder / stored.SUMS).write_text("")
     with pytest.raises(SourceError, match=r"is damaged: before\.tar\.gz, "):
-        transfer.whole(folder)
+        transfer.read_whole(folder)
 
 
 def test_what_can_be_had_is_copied_and_the_status_says_what_can_not(
@@ -264,7 +266,7 @@ def test_what_can_be_had_is_copied_and_the_status_says_what_can_not(
     rig = Rig(written(tmp_path / "rig"))
     monkeypatch.setattr(command, "play_on_hosts", played)
     monkeypatch.setattr(command, "BACKUPS", tmp_path / "backups")
-    monkeypatch.setattr(command, "_over", lambda host, config, accept, work: work(rig, host))
+    monkeypatch.setattr(command, "_run_on_host", lambda host, config, accept, work: work(rig, host))
     with pytest.raises(Exit) as ended:
         command.backup(Context(), Flags())  # type: ignore[arg-type]
     assert ended.value.code == 4

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
+from provision.boundary.facts import RigFacts
 from provision.checklist import configuration as cases
 from provision.checklist.configuration import RigConfiguration
 
@@ -68,7 +69,7 @@ def case(
     messages: str = "", paths: Any = None, psus: Any = (750.0, 750.0), **changes: Any
 ) -> RigConfiguration:
     """Its case; changes are facts'."""
-    return cases.from_facts("rig", facts(**changes), psus, {}, messages, paths)
+    return cases.from_facts("rig", cast(RigFacts, facts(**changes)), psus, {}, messages, paths)
 
 
 def described(

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from provision.checklist import answer_file, checklist, command, items, page
-from provision.checklist.checklist import Checklist, Entry
+from provision.checklist.checklist import Checklist, Entry, LastLook
 from provision.checklist.command import ChecklistOptions
 from provision.cli.flags import Flags
 from provision.errors import DeeprigError, SourceError
@@ -66,9 +66,9 @@ def test_a_board_whose_menu_is_known_and_one_whose_is_not() -> None:
 
 
 def test_an_unknown_board_has_its_chipsets_rule_and_says_so() -> None:
-    (first, *_) = checklist.about(described("Gigabyte B450 AORUS M", "Ryzen 5 1600"))
+    (first, *_) = checklist.describe_board(described("Gigabyte B450 AORUS M", "Ryzen 5 1600"))
     assert first.startswith("The board is not in the table; the rule of its chipset (B350, B450)")
-    (nothing,) = checklist.about(described("Unheard of"))
+    (nothing,) = checklist.describe_board(described("Unheard of"))
     assert "nothing is known of it" in nothing
 
 
@@ -76,9 +76,9 @@ def test_an_unknown_board_has_its_chipsets_rule_and_says_so() -> None:
 def test_where_a_boards_row_is_silent_its_chipsets_rule_stands(board: str) -> None:
     case = described(board)
     assert case.chipset is not None
-    assert case.chipset.rule in "\n".join(checklist.about(case))
+    assert case.chipset.rule in "\n".join(checklist.describe_board(case))
     known = described("TUF GAMING B550M-PLUS (WI-FI)")
-    assert "chipset" not in "\n".join(checklist.about(known))
+    assert "chipset" not in "\n".join(checklist.describe_board(known))
 
 
 @pytest.mark.parametrize("psus", ["-5", "0", "750,0", "nan", "inf", "750 W", "1e9"])
@@ -177,7 +177,7 @@ def test_answers_count_where_nothing_is_seen() -> None:
 def test_a_reboot_shows_what_it_changed(tmp_path: Path) -> None:
     before = checklist.make_checklist(case(gpus=[gpu(1, start=0xC0000000)]), {})
     path = answer_file.file_of(Inventory(tmp_path), "rig")
-    answer_file.save(path, "rig", {"fans": True}, answer_file.seen_of(before, {}))
+    answer_file.save(path, "rig", {"fans": True}, answer_file.merge_observations(before, {}))
     answers, seen = answer_file.load(path)
     assert answers == {"fans": True}
     same = checklist.make_checklist(case(gpus=[gpu(1)]), answers, seen)
@@ -227,7 +227,7 @@ def test_an_answer_is_kept_when_the_next_question_is_broken_off(
     monkeypatch.setattr("builtins.input", put)
     inventory = Inventory(tmp_path)
     with pytest.raises(KeyboardInterrupt):
-        command._remembered(case(), inventory, "rig", {"pads": True}, False)
+        command._make_remembered(case(), inventory, "rig", {"pads": True}, False)
     answers, seen = answer_file.load(answer_file.file_of(inventory, "rig"))
     assert len(answers) == 3
     assert answers["pads"] is True
@@ -298,7 +298,7 @@ def test_pages_hold_every_item(kind: str) -> None:
 @pytest.mark.parametrize("kind", page.TEMPLATES)
 def test_pages_say_what_is_to_do_and_no_more(kind: str) -> None:
     """Three states, three boxes; what is done gives no orders; the date and the reboot on top."""
-    seen = {"boot_id": "b00t-0", "items": {"csm": "to do"}}
+    seen: LastLook = {"boot_id": "b00t-0", "items": {"csm": "to do"}}
     made = checklist.make_checklist(case(kernel={"command_line": ["pci=noaer"]}), {}, seen)
     assert set(made.counts.values()).isdisjoint({0})
     text = html.unescape(page.render(made, kind))

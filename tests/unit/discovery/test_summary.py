@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
+from provision.boundary.facts import GatheredFacts, RigFacts
 from provision.discovery import summary
 
-MODELS = {"2204": {"name": "GeForce RTX 3090"}}
+MODELS: dict[str, summary.GpuRow] = {"2204": {"name": "GeForce RTX 3090"}}
 
 
-def facts(**changes: Any) -> dict[str, Any]:
+def facts(**changes: Any) -> GatheredFacts:
     rig: dict[str, Any] = {
         "mining_os": {"name": "HiveOS", "evidence": ["/hive/bin"], "missing": ["package hive"]},
         "kernel": {"release": "5.15.0", "command_line": ["ro", "pci=noaer"]},
@@ -42,7 +43,7 @@ def facts(**changes: Any) -> dict[str, Any]:
     return {
         "ansible_distribution": "Debian",
         "ansible_distribution_version": "12",
-        "ansible_local": {"deeprig": rig},
+        "ansible_local": {"deeprig": cast(RigFacts, rig)},
     }
 
 

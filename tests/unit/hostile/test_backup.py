@@ -46,7 +46,7 @@ def test_a_list_of_another_form_is_an_error_of_that_rig(line: str) -> None:
     with pytest.raises(DeeprigError):
         stored.parse(answer)
     with pytest.raises(DeeprigError):
-        transfer.on_rig(shell(answer.encode()))
+        transfer.ask_rig(shell(answer.encode()))
 
 
 def test_a_list_without_end_is_an_error() -> None:

@@ -16,6 +16,7 @@ from fabric import Config
 from paramiko.config import SSHConfig
 
 from provision.adopt import records
+from provision.boundary.facts import RigFacts
 from provision.discovery.survey import Survey
 from provision.errors import DeeprigError, UnreachableError
 from provision.inventory import hosts as inventories
@@ -190,7 +191,8 @@ class Tree:
 
 def look(**network: Any) -> Survey:
     interfaces = [{"name": "eth0", "mac": MAC, "addresses": [], **network}]
-    return Survey("x", {"network": {"interfaces": interfaces}}, {}, cast(Any, Tree()), True)
+    facts = cast(RigFacts, {"network": {"interfaces": interfaces}})
+    return Survey("x", facts, {}, cast(Any, Tree()), True)
 
 
 @pytest.fixture
@@ -209,7 +211,7 @@ def test_a_rig_that_claims_anothers_mac_address_is_another_rig(inventory: Invent
     """It got that rig's sudo password and its entry."""
     stranger = Host("192.0.2.66", {"ansible_host": "192.0.2.66"}, ())
     assert records.find_known_host(inventory, stranger, other_key()) is None
-    assert records.with_its_mac_address(inventory, look()) == "cellar"
+    assert records.find_same_mac_address(inventory, look()) == "cellar"
     key = str(inventory.host("cellar").variables["ssh_host_key"])
     found = records.find_known_host(inventory, stranger, key)
     assert found is not None
@@ -234,8 +236,8 @@ def test_an_older_entry_is_known_by_known_hosts(tmp_path: Path, known_hosts: Pat
 def test_a_kept_password_goes_only_to_the_key_it_was_kept_with(inventory: Inventory) -> None:
     first, second = other_key(), other_key()
     path = records.keep(inventory, "attic", first, ansible_become_password="{{ s3cret }}")
-    assert records.kept_password(inventory, "attic", first) == "{{ s3cret }}"
-    assert records.kept_password(inventory, "attic", second) is None
+    assert records.find_kept_password(inventory, "attic", first) == "{{ s3cret }}"
+    assert records.find_kept_password(inventory, "attic", second) is None
     assert path.stat().st_mode & 0o777 == 0o600
     assert path.parent.stat().st_mode & 0o777 == 0o700
     # And a connection of that name takes no other key.
@@ -250,8 +252,8 @@ def test_a_password_kept_without_a_key_goes_only_to_the_key_on_record(
     file.parent.mkdir(parents=True)
     file.write_text("ansible_become_password: old\n")
     own = str(inventory.host("cellar").variables["ssh_host_key"])
-    assert records.kept_password(inventory, "cellar", own) == "old"
-    assert records.kept_password(inventory, "cellar", other_key()) is None
+    assert records.find_kept_password(inventory, "cellar", own) == "old"
+    assert records.find_kept_password(inventory, "cellar", other_key()) is None
 
 
 def test_passwords_that_were_never_set_are_not_kept(inventory: Inventory) -> None:

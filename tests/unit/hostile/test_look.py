@@ -11,7 +11,7 @@ import pytest
 from provision.discovery import known_passwords, survey
 from provision.discovery.questions import questions
 from provision.errors import DeeprigError
-from provision.ssh.shell import Done, RootShell
+from provision.ssh.shell import CommandResult, RootShell
 
 EVIL = "{{cycler.__init__.__globals__.os.system('touch x')}}"
 
@@ -22,8 +22,8 @@ class Answers:
     def __init__(self, answers: dict[str, bytes]) -> None:
         self._by_command = {questions()[name]: text for name, text in answers.items()}
 
-    def run(self, command: str, *_: Any, **__: Any) -> Done:
-        return Done(0, self._by_command.get(command, b""), b"")
+    def run(self, command: str, *_: Any, **__: Any) -> CommandResult:
+        return CommandResult(0, self._by_command.get(command, b""), b"")
 
 
 class Connection:
@@ -102,9 +102,9 @@ def test_a_user_of_another_form_gets_no_password(
     answer: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Shell:
-        def run(self, command: str, *_: Any, **__: Any) -> Done:
+        def run(self, command: str, *_: Any, **__: Any) -> CommandResult:
             assert shlex.split(command)[0] == "perl"
-            return Done(0, f"{answer}\n".encode(), b"")
+            return CommandResult(0, f"{answer}\n".encode(), b"")
 
     with pytest.raises(DeeprigError, match="as a user name"):
         known_passwords.find_users_with_password(cast(RootShell, Shell()), "1")

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from provision.remote.host import Completed, Host, ModuleFailure
+from provision.remote.host import CommandResult, Host, ModuleFailure
 
 
 class Script:
@@ -26,7 +26,7 @@ class Script:
         self.root = root
         self.ran: list[str] = []
 
-    def answer(self, line: str) -> Completed:
+    def answer(self, line: str) -> CommandResult:
         for entry in self.entries:
             if fnmatch.fnmatchcase(line, self.place(entry["run"])) and self._valid(entry):
                 self.ran.append(line)
@@ -34,7 +34,7 @@ class Script:
                 if "packages" in entry:
                     write_packages(self.root, entry["packages"])
                 texts = [self.place(entry.get(name, "")) for name in ("stdout", "stderr")]
-                return Completed(entry.get("rc", 0), *texts)
+                return CommandResult(entry.get("rc", 0), *texts)
         raise AssertionError(f"the case has no answer for: {line}")
 
     def _valid(self, entry: Mapping[str, Any]) -> bool:
@@ -51,7 +51,7 @@ class ScriptedHost(Host):
 
     script: Script | None = None
 
-    def run(self, command: str | Sequence[str], **options: Any) -> Completed:
+    def run(self, command: str | Sequence[str], **options: Any) -> CommandResult:
         if self.script is None:
             return super().run(command, **options)
         line = command if isinstance(command, str) else shlex.join(command)

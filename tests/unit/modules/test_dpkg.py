@@ -43,7 +43,7 @@ def test_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     )
     host = Host()
     packages = dpkg.database(host)
-    assert packages.installed("mawk")
+    assert packages.find_installed("mawk")
     assert packages.providers("awk") == packages.providers("other") == ["mawk"]
     held, half, gone = (packages.find(name) for name in ("held", "half", "gone"))
     assert held
@@ -64,4 +64,4 @@ def test_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_no_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dpkg, "ADMIN", str(tmp_path))
     assert dpkg.database(Host()).names() == []
-    assert not dpkg.interrupted()
+    assert not dpkg.is_interrupted()

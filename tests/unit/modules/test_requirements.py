@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from provision.remote.modules.pip import parse_requirement, satisfied
+from provision.remote.modules.pip import is_satisfied, parse_requirement
 from provision.ssh import worker_bundle
 
 
@@ -36,7 +36,7 @@ from provision.ssh import worker_bundle
     ],
 )
 def test_clauses(version: str, clause: str, expected: bool) -> None:
-    assert satisfied(f"x{clause}", {"x": version}) is expected
+    assert is_satisfied(f"x{clause}", {"x": version}) is expected
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def test_clauses(version: str, clause: str, expected: bool) -> None:
     ],
 )
 def test_what_is_met(text: str, expected: bool) -> None:
-    assert satisfied(text, {"foo-bar-baz": "1.5"}) is expected
+    assert is_satisfied(text, {"foo-bar-baz": "1.5"}) is expected
 
 
 def test_an_address_is_not_a_requirement() -> None:
@@ -76,7 +76,7 @@ def test_the_rig_needs_no_packaging_of_its_own() -> None:
         "exec(code, names)\n"
         "sys.meta_path.insert(0, names['MemoryImporter'](sources, data))\n"
         "from provision.remote.modules import pip\n"
-        "assert pip.satisfied('x>=1', {'x': '1.5'})\n"
+        "assert pip.is_satisfied('x>=1', {'x': '1.5'})\n"
         "import packaging.requirements\n"
         "assert packaging.requirements.__file__.startswith('<deeprig>')\n"
     )

@@ -20,5 +20,5 @@ from provision.remote.dpkg import Database
 )
 def test_a_torn_package_is_known_by_state_or_flag(status: str, is_torn: bool) -> None:
     text = f"Package: x\nStatus: {status}\nArchitecture: amd64\nVersion: 1\n"
-    (package,) = Database(text).every("x")
+    (package,) = Database(text).find_all("x")
     assert package.is_torn is is_torn

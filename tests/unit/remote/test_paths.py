@@ -13,7 +13,7 @@ import pytest
 from provision.remote.files import read_bytes, resolve, write_bytes
 from provision.remote.paths import UnsafePath, reach, via
 from provision.remote.trees import remove, walk
-from provision.remote.trust import is_private, link_controller, trusted
+from provision.remote.trust import is_private, link_controller, trusted_owners
 
 
 @pytest.fixture
@@ -140,7 +140,7 @@ def test_a_group_with_members_makes_a_folder_shared(monkeypatch: pytest.MonkeyPa
     private = [gid for gid in members if is_private(status(0, FOLDER | 0o775, gid))]
     assert private == [50, 70]
     assert all(is_private(status(0, FOLDER | 0o755, gid)) for gid in members)
-    assert trusted() == (0, ME)
+    assert trusted_owners() == (0, ME)
 
 
 def test_a_place_is_the_file_that_was_there(tree: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
+
+from provision.validate.documents import ValidationReport
 
 
 def row(subject: str, value: float | None = None, **fields: Any) -> dict[str, Any]:
@@ -28,11 +30,11 @@ def check(name: str, title: str, *rows: dict[str, Any], **fields: Any) -> dict[s
     return found | fields
 
 
-def report(*checks: dict[str, Any], **fields: Any) -> dict[str, Any]:
+def report(*checks: dict[str, Any], **fields: Any) -> ValidationReport:
     """A report of these checks."""
     statuses = [one["status"] for one in checks]
     counts = {name: statuses.count(name) for name in ("ok", "warning", "critical", "unknown")}
-    return {
+    document = {
         "format": "deeprig-validation",
         "version": 1,
         "host": "rig",
@@ -41,7 +43,8 @@ def report(*checks: dict[str, Any], **fields: Any) -> dict[str, Any]:
         "finished_at": 1_795_421_242.0,
         "checks": list(checks),
         "counts": counts,
-    } | fields
+    }
+    return cast(ValidationReport, document | fields)
 
 
 def bench(**fields: Any) -> dict[str, Any]:

@@ -9,15 +9,15 @@ import pytest
 
 from provision.discovery.backend import RigBackend
 from provision.errors import HungError, LostError
-from provision.ssh.shell import Done, RootShell
+from provision.ssh.shell import CommandResult, RootShell
 from provision.ssh.transport import Transport
 
 
-def backend(*answers: Done | Exception, connected: bool = True) -> RigBackend:
+def backend(*answers: CommandResult | Exception, connected: bool = True) -> RigBackend:
     """One whose shell gives these answers, one after another."""
     left = list(answers)
 
-    def run(*_: Any, **__: Any) -> Done:
+    def run(*_: Any, **__: Any) -> CommandResult:
         answer = left.pop(0)
         if isinstance(answer, Exception):
             raise answer
@@ -33,7 +33,7 @@ HANG = HungError("a command printed nothing for 120 s")
 
 def test_a_command_that_hangs_on_a_rig_that_answers() -> None:
     with pytest.raises(HungError, match="printed nothing for 120 s"):
-        backend(HANG, Done(0, b"", b"")).run("nvidia-smi")
+        backend(HANG, CommandResult(0, b"", b"")).run("nvidia-smi")
 
 
 def test_a_rig_that_runs_nothing_any_more() -> None:
@@ -44,8 +44,8 @@ def test_a_rig_that_runs_nothing_any_more() -> None:
 
 def test_a_connection_that_ends_under_a_command() -> None:
     with pytest.raises(LostError, match="lost the rig in the middle: the connection ended"):
-        backend(Done(-1, b"", b""), connected=False).run("true")
-    killed = backend(Done(-1, b"", b"")).run("kill -9 $$")
+        backend(CommandResult(-1, b"", b""), connected=False).run("true")
+    killed = backend(CommandResult(-1, b"", b"")).run("kill -9 $$")
     assert killed.rc == -1, "a command that a signal ended, on a rig that is there"
 
 

@@ -5,18 +5,18 @@ from __future__ import annotations
 import json
 import random
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from provision.errors import SourceError
-from provision.validate.baseline import MetricChange, compare, load, unjudged
+from provision.validate.baseline import MetricChange, compare, describe_unjudged, load
+from provision.validate.documents import ValidationReport
 from tests.unit.validate.reports import check, report, row
 
 NAME, TITLE = "load::collectives", "Collectives"
 
 
-def measured(*repeats: float, subject: str = "all_reduce nccl") -> dict[str, Any]:
+def measured(*repeats: float, subject: str = "all_reduce nccl") -> ValidationReport:
     value = sorted(repeats)[len(repeats) // 2]
     return report(check(NAME, TITLE, row(subject, value, repeats=list(repeats))))
 
@@ -51,7 +51,7 @@ def test_several_baselines_show_how_far_runs_lie_apart() -> None:
     assert only(compare(runs, now)).direction == "same"
 
 
-def bare(value: float) -> dict[str, Any]:
+def bare(value: float) -> ValidationReport:
     """As older reports have it: no single runs."""
     return report(check("load::gemm", "Matrix products", row("0000:04:00.0 float16", value)))
 
@@ -61,8 +61,8 @@ def test_without_single_runs_nothing_is_known_to_be_worse() -> None:
         changes = compare([before], now)
         assert (only(changes).direction, only(changes).noise) == ("same", None)
         assert only(changes).line.endswith("(-33.3%, noise not known)")
-        assert unjudged(changes).startswith("of 1 values neither report has single runs")
-    assert unjudged(compare([measured(3e9, 3e9)], measured(2e9, 2e9))) == ""
+        assert describe_unjudged(changes).startswith("of 1 values neither report has single runs")
+    assert describe_unjudged(compare([measured(3e9, 3e9)], measured(2e9, 2e9))) == ""
 
 
 def test_several_baselines_without_single_runs_show_the_noise_between_them() -> None:
@@ -85,7 +85,7 @@ def test_equal_rigs_are_seldom_called_worse(spread: float, runs: int) -> None:
     """Of 1000 comparisons of draws from one distribution, whatever its spread."""
     draw = random.Random(5)
 
-    def run() -> dict[str, Any]:
+    def run() -> ValidationReport:
         return measured(*(draw.gauss(3e9, 3e9 * spread) for _ in range(runs)))
 
     called = [only(compare([run()], run())).direction for _ in range(1000)]

@@ -13,13 +13,14 @@ from invoke.exceptions import Exit
 
 from provision.bench import command
 from provision.bench.command import Request, Screen, bench
+from provision.boundary.documents import BenchEvent
 from provision.cli.flags import Flags
 from provision.cli.fleet import FleetContext
 from provision.errors import ExitStatus, PatternError
 from provision.inventory.hosts import Host
 from provision.paths import BENCH_PROGRAM
 from provision.ssh.connection import RigConnection
-from provision.ssh.shell import Done, OnLine
+from provision.ssh.shell import CommandResult, OnLine
 
 DOCUMENT = {
     "format": "deeprig-bench",
@@ -71,13 +72,13 @@ class FakeShell:
     def __init__(self, connection: RigConnection, password: str | None) -> None:
         self.name = connection.original_host
 
-    def run(self, command: str, on_line: OnLine | None = None, **_bounds: Any) -> Done:
+    def run(self, command: str, on_line: OnLine | None = None, **_bounds: Any) -> CommandResult:
         if on_line is None:
-            return Done(0, b"", b"")
+            return CommandResult(0, b"", b"")
         if self.name == "cut":
-            return Done(-1, b"", b"")
+            return CommandResult(-1, b"", b"")
         on_line(json.dumps({"event": "document", "document": DOCUMENT}))
-        return Done(0, b"", b"")
+        return CommandResult(0, b"", b"")
 
     def close(self) -> None:
         """Nothing is open."""
@@ -103,13 +104,14 @@ def test_a_rig_whose_connection_ended_is_not_a_success(
 
 def test_lines_are_shown_as_they_come(capsys: pytest.CaptureFixture[str]) -> None:
     screen = Screen([Host("rig", {"ansible_password": "hush-hush"}, ())], quiet=False)
-    for event in (
+    events: list[BenchEvent] = [
         {"event": "begin", "part": "ddp", "number": 1, "of": 2},
         {"event": "line", "text": "  a table's line, hush-hush"},
         {"event": "end", "part": "ddp", "status": "ok", "reason": ""},
         {"event": "end", "part": "moe", "status": "skipped", "reason": "one GPU"},
         {"event": "document", "document": {}},
-    ):
+    ]
+    for event in events:
         screen.event("rig", event)
     assert capsys.readouterr().out.splitlines() == [
         "# ddp (1 of 2)",

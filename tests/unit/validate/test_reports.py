@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import re
-from typing import Any
 from xml.etree import ElementTree
 
 import pytest
@@ -12,12 +11,13 @@ from rich.console import Console
 
 from agent.readings.validation import parse
 from provision.validate import baseline, html, show
+from provision.validate.documents import ValidationReport
 from tests.rig.summary import summary
 from tests.unit.validate.reports import bench, check, report, row
 
 
 @pytest.fixture
-def full() -> dict[str, Any]:
+def full() -> ValidationReport:
     return report(
         check("gpus::on_the_bus", "GPUs on the PCIe bus", row("rig", reading="3 GPUs")),
         check(
@@ -60,13 +60,13 @@ def full() -> dict[str, Any]:
     )
 
 
-def printed(document: dict[str, Any], width: int = 80, verbose: bool = False) -> str:
+def printed(document: ValidationReport, width: int = 80, verbose: bool = False) -> str:
     stream = io.StringIO()
     show.table(document, Console(file=stream, width=width, highlight=False), verbose)
     return stream.getvalue()
 
 
-def test_the_table_names_what_does_not_hold_and_what_to_do(full: dict[str, Any]) -> None:
+def test_the_table_names_what_does_not_hold_and_what_to_do(full: ValidationReport) -> None:
     text = printed(full)
     assert max(map(len, text.splitlines())) <= 80
     flat = " ".join(text.split())
@@ -78,7 +78,7 @@ def test_the_table_names_what_does_not_hold_and_what_to_do(full: dict[str, Any])
     assert "0000:06:00.0: 3 GB/s, expected 2 GB/s" in " ".join(printed(full, 100, True).split())
 
 
-def test_the_page_needs_nothing_else(full: dict[str, Any]) -> None:
+def test_the_page_needs_nothing_else(full: ValidationReport) -> None:
     page = html.render(full)
     # Namespaces are names, not addresses that are asked.
     without_names = re.sub(r'xmlns(:\w+)?="[^"]*"|<!DOCTYPE[^>]*>', "", page)
@@ -88,7 +88,7 @@ def test_the_page_needs_nothing_else(full: dict[str, Any]) -> None:
     assert "File &#34;x.py&#34;, line 3" in page
 
 
-def test_plots_are_drawn_of_what_was_measured(full: dict[str, Any]) -> None:
+def test_plots_are_drawn_of_what_was_measured(full: ValidationReport) -> None:
     titles = [title for title, _ in html.figures(full)]
     assert titles == ["Collectives by nccl, 3 ranks", "Copies between host and GPU"]
     for _, svg in html.figures(full):
@@ -105,7 +105,7 @@ def test_without_benchmarks_there_is_no_plot_and_a_page() -> None:
     assert "Swap" in html.render(document)
 
 
-def test_the_page_tells_of_the_baseline(full: dict[str, Any]) -> None:
+def test_the_page_tells_of_the_baseline(full: ValidationReport) -> None:
     worse = report(
         check("load::collectives", "Collectives", row("all_reduce nccl", 9e9, repeats=[9e9, 9.1e9]))
     )
@@ -115,7 +115,7 @@ def test_the_page_tells_of_the_baseline(full: dict[str, Any]) -> None:
     assert "Of 2 values neither report has single runs" in page
 
 
-def test_the_summary_is_what_the_agent_reads(full: dict[str, Any]) -> None:
+def test_the_summary_is_what_the_agent_reads(full: ValidationReport) -> None:
     found = parse(summary(full))
     assert found.failing == ("PCIe path width", "Copies between host and GPU")
     assert found.counts == {"ok": 2, "warning": 0, "critical": 2, "unknown": 1}
@@ -123,7 +123,7 @@ def test_the_summary_is_what_the_agent_reads(full: dict[str, Any]) -> None:
     assert found.duration_seconds == 42
 
 
-def test_the_last_line_counts(full: dict[str, Any]) -> None:
+def test_the_last_line_counts(full: ValidationReport) -> None:
     line = show.summary(full, "log/x.html").plain
     assert line == "rig: 2 ok, 2 critical, 1 unknown in 42 s; log/x.html"
 
