@@ -155,14 +155,14 @@ def bench(context: FleetContext, flags: Flags, request: Request) -> None:
         )
     finally:
         close_all()
-    results = _name_cause(
-        [
-            answer
-            if isinstance(answer, BenchResult)
-            else BenchResult(name, answer.status, error=answer)
-            for name, answer in answers.items()
-        ]
-    )
+    results = [
+        answer
+        if isinstance(answer, BenchResult)
+        else BenchResult(name, answer.status, error=answer)
+        for name, answer in answers.items()
+    ]
+    if request.nodes > 1:
+        results = _name_cause(results)
     _save_and_report(results, flags)
     status = max(result.status for result in results)
     if status:
@@ -170,14 +170,13 @@ def bench(context: FleetContext, flags: Flags, request: Request) -> None:
 
 
 def _name_cause(results: Sequence[BenchResult]) -> list[BenchResult]:
-    """Return the results; a rig that was stopped because another failed reports that."""
-    because = next(
-        (result.host for result in results if result.status and not result.is_cut_off), None
-    )
-    if because is None:
+    """Return a job's results; a rig that was stopped because another failed reports that."""
+    cause = next((result for result in results if result.status and not result.is_cut_off), None)
+    if cause is None:
         return list(results)
+    error = DeeprigError(f"stopped, because {cause.host} failed")
     return [
-        replace(result, error=DeeprigError(f"ended, since {because} could not go on"))
+        replace(result, status=cause.status, error=error)
         if result.is_cut_off and result.document is None
         else result
         for result in results
@@ -213,7 +212,7 @@ def _run(shell: RootShell, host: str, command: str, screen: Screen) -> BenchResu
     reason = done.last_words or f"the benchmarks ended with status {done.status}"
     if result.is_cut_off:
         reason = "the connection ended before the benchmarks did"
-    status = result.status or ExitStatus.FINDINGS  # 0 without a document is no success
+    status = result.status or ExitStatus.FINDINGS  # a 0 without a document is not a success
     return replace(result, status=status, error=DeeprigError(reason))
 
 

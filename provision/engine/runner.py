@@ -126,13 +126,14 @@ def _plays_of(host: Host, plays: list[Play], inventory: Inventory, named: list[s
             selected = inventory.select([play.hosts])
         except PatternError as error:
             raise SourceError(f"hosts: {error.message}", play.position, error.advice) from None
-        unknown = {host.name for host in selected} - {*inventory.hosts, *named}
+        selected_names = {selected_host.name for selected_host in selected}
+        unknown = selected_names - {*inventory.hosts, *named}
         if unknown:  # Ansible would play it there, on localhost above all
             raise SourceError(
                 f"hosts: '{unknown.pop()}' is neither in the inventory nor named by -H",
                 play.position,
                 "deeprig plays on rigs, over SSH. Name the host there, or play this with Ansible.",
             )
-        if host.name in {host.name for host in selected}:
+        if host.name in selected_names:
             mine.append(play)
     return mine

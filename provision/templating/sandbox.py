@@ -66,7 +66,7 @@ class _Textual(SandboxedEnvironment):
         return f"{super()._generate(source, name, filename, defer_init)}\n{_NAMES} = {names!r}\n"
 
     def getattr(self, obj: Any, attribute: str) -> Any:
-        """Return a key of what check mode cannot predict, never an attribute of our own class."""
+        """Return a key of what check mode cannot predict, never an attribute of its class."""
         if isinstance(obj, Unknown) and not attribute.startswith("_"):
             return obj.use()
         if isinstance(obj, PartialResult) and not hasattr(dict, attribute):

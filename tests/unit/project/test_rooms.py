@@ -97,5 +97,5 @@ def test_no_file_that_is_ignored_is_tracked() -> None:
 
 
 def test_the_order_of_the_tests_names_files_that_exist() -> None:
-    for name in (*conftest.LONGEST, *conftest.SLOW):
+    for name in (*conftest.FIRST, *conftest.SLOW):
         assert (ROOT / "tests" / name).exists(), name
