@@ -1,8 +1,7 @@
 """The facts of a rig, as types: `ansible_local.deeprig` of provision/remote/facts/rig.py.
 
-A new fact needs its field here and in provision/remote/facts/shapes.py: what is not listed does not
-pass. The forms of names, addresses and identifiers are those of patterns.py; other texts are
-cleaned and bounded.
+A new fact needs its field here: what is not listed does not pass. The forms of names, addresses and
+identifiers are those of patterns.py; other texts are cleaned and bounded.
 """
 
 from __future__ import annotations

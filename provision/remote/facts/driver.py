@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+from typing import Any
 
 from provision.remote import dpkg
-from provision.remote.facts.shapes import Driver
 from provision.remote.facts.tree import Tree
 
 PACKAGES = ("nvidia*", "libnvidia*", "cuda-drivers*", "xserver-xorg-video-nvidia*")
@@ -23,7 +23,7 @@ DEFAULT_FOLDERS = (
 )
 
 
-def driver(tree: Tree, packages: dpkg.Database) -> Driver:
+def driver(tree: Tree, packages: dpkg.Database) -> dict[str, Any]:
     """Return the driver's state, kernel's side and user's side."""
     loaded = tree.text("/proc/driver/nvidia/version")
     match = re.search(r"^NVRM version:.*?\s(\d+\.\d+(?:\.\d+)?)\s", loaded, re.MULTILINE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 from agent.readings import pcie
 from provision.remote import dpkg
@@ -10,7 +11,6 @@ from provision.remote.facts import driver, hardware, network
 from provision.remote.facts.access import access
 from provision.remote.facts.miners import miners
 from provision.remote.facts.mining import mining_os
-from provision.remote.facts.shapes import Gpu, Interface, Port, RigFacts, RootDisk, UsbWatchdog
 from provision.remote.facts.software import software
 from provision.remote.facts.system import board
 from provision.remote.facts.tables import table
@@ -31,7 +31,7 @@ NETWORK_FILES = (
 
 def rig(
     tree: Tree, packages: dpkg.Database, known_addresses: list[network.Address] | None = None
-) -> RigFacts:
+) -> dict[str, Any]:
     """Return all of `ansible_local.deeprig`."""
     release = tree.line("/proc/sys/kernel/osrelease")
     firmware = board(tree)
@@ -45,12 +45,7 @@ def rig(
         "gpus": [gpu_fact(gpu) for gpu in gpus if gpu.vendor_id == pcie.NVIDIA],
         "root_ports": [port_fact(port) for port in pcie.read_root_ports(tree.path("/sys"))],
         "other_displays": [
-            {
-                "address": gpu.address,
-                "vendor_id": gpu.vendor_id,
-                "device_id": gpu.device_id,
-                "driver": gpu.driver,
-            }
+            {name: getattr(gpu, name) for name in ("address", "vendor_id", "device_id", "driver")}
             for gpu in gpus
             if gpu.vendor_id != pcie.NVIDIA
         ],
@@ -97,7 +92,7 @@ def rig(
     }
 
 
-def gpu_fact(gpu: pcie.PcieGpu) -> Gpu:
+def gpu_fact(gpu: pcie.PcieGpu) -> dict[str, Any]:
     """Return one GPU and its path."""
     return {
         "address": gpu.address,
@@ -130,7 +125,7 @@ def gpu_fact(gpu: pcie.PcieGpu) -> Gpu:
     }
 
 
-def port_fact(port: pcie.PciePort) -> Port:
+def port_fact(port: pcie.PciePort) -> dict[str, Any]:
     """Return a device on a path, with its end of the link above it."""
     return {
         "address": port.address,
@@ -154,7 +149,7 @@ def nvme(tree: Tree) -> list[str]:
     ]
 
 
-def root_disk(tree: Tree) -> RootDisk:
+def root_disk(tree: Tree) -> dict[str, Any]:
     """Return where the root file system is, how large, and whether it is a disk at all."""
     mounted = hardware.mount_table(tree)
     roots = [entry for entry in mounted if entry["mount"] == "/"]
@@ -187,10 +182,10 @@ def diskless(root: dict[str, str], mounted: list[dict[str, str]]) -> bool:
     return holder is not None and holder["fstype"] in IN_MEMORY
 
 
-def usb_watchdogs(tree: Tree) -> list[UsbWatchdog]:
+def usb_watchdogs(tree: Tree) -> list[dict[str, Any]]:
     """Return USB devices that may reset the board unless a program pings them."""
     dongles = {dongle["id"]: dongle for dongle in table("usb_watchdogs.json")["dongles"]}
-    watchdogs: list[UsbWatchdog] = []
+    watchdogs = []
     for name in tree.names("/sys/bus/usb/devices"):
         folder = f"/sys/bus/usb/devices/{name}"
         identifier = f"{tree.line(folder + '/idVendor')}:{tree.line(folder + '/idProduct')}".lower()
@@ -206,9 +201,9 @@ def usb_watchdogs(tree: Tree) -> list[UsbWatchdog]:
     return watchdogs
 
 
-def interfaces(tree: Tree, assigned_addresses: list[network.Address]) -> list[Interface]:
+def interfaces(tree: Tree, assigned_addresses: list[network.Address]) -> list[dict[str, Any]]:
     """Return the interfaces that are hardware or carry addresses, with their MAC addresses."""
-    result: list[Interface] = []
+    result = []
     for name in tree.names("/sys/class/net"):
         if name == "lo":
             continue

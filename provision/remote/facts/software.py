@@ -5,14 +5,13 @@ from __future__ import annotations
 import re
 
 from provision.remote import dpkg
-from provision.remote.facts.shapes import Software
 from provision.remote.facts.tree import Tree
 
 # Virtual environments of the system's, not of a person's.
 SITE_PACKAGES = "/opt/*/venv/lib/python3*/site-packages"
 
 
-def software(tree: Tree, packages: dpkg.Database) -> Software:
+def software(tree: Tree, packages: dpkg.Database) -> dict[str, str | None]:
     """Versions by name; None for what is not there."""
     toolkits = [
         package.version
