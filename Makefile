@@ -13,7 +13,7 @@ PYTHON ?= python3
 
 .PHONY: help setup demo check test test-all all-tests lint lint-python lint-playbooks audit sbom \
   fast-unit unit page-test monitoring-test lab-test extended-test bench verify-advise lab \
-  tools lock clean
+  tools lab-image lock clean
 
 help:           ## This list
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -62,8 +62,9 @@ demo: lab       ## Turn a lab rig from mining OS into deep learning host, twice
 check: $(VENV)/.dev   ## Lint and the fast unit tests, without PyTorch and without root
 	@$(MAKE) -j2 --output-sync=target lint fast-unit
 
-test: $(VENV)/.torch tools   ## Lint and all tests but the extended ones
-	@$(MAKE) -j2 --output-sync=target lint
+# What waits for downloads and disks runs beside what computes.
+test: $(VENV)/.dev   ## Lint and all tests but the extended ones
+	@$(MAKE) -j2 --output-sync=target lab-image $(VENV)/.torch lint
 	$(MAKE) all-tests
 
 test-all: test extended-test audit sbom bench verify-advise   ## Also extended tests, audit, measurements
@@ -135,6 +136,10 @@ tools: $(VENV)/.dev
 # The lab needs root. Without root or sudo, its tests are skipped with a reason.
 AS_ROOT = as=; if [ "$$(id -u)" = 0 ] || sudo -n true 2>/dev/null; then as="$(SUDO)"; \
   $(MAKE) lab || echo "The lab's packages cannot be installed here; its tests name the reason."; fi
+
+lab-image: tools
+	@$(AS_ROOT)
+	$$as $(VENV)/bin/python -m lab.build.image
 
 all-tests: $(VENV)/.torch tools
 	@echo "== All tests but the extended ones"

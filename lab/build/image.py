@@ -3,6 +3,8 @@
 It has three layers, each named after a hash of its ingredients. The base takes a minute and changes
 rarely. The hardware takes seconds, and so does a flavour, which is built when it is first needed. A
 rig is one more layer on top.
+
+`python -m lab.build.image` builds the one that most rigs start from, where the lab can run.
 """
 
 from __future__ import annotations
@@ -306,3 +308,8 @@ def describe_file(file: Path, folder: Path = LAB) -> str:
 def fingerprint(*parts: str) -> str:
     """Return a short hash of the parts."""
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:12]
+
+
+if __name__ == "__main__":
+    if host.unusable() is None:  # where the lab can't run, its tests report why
+        ensure()

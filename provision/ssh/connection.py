@@ -9,11 +9,13 @@ from __future__ import annotations
 import functools
 import logging
 import socket
+import time
 from pathlib import Path
 from typing import Any
 
 import paramiko
 from fabric import Config, Connection
+from paramiko.common import OPEN_FAILED_CONNECT_FAILED, OPEN_FAILED_RESOURCE_SHORTAGE
 
 from provision.errors import RefusedError, UnreachableError
 from provision.inventory.hosts import Host
@@ -36,6 +38,8 @@ CONNECT_TIMEOUT = 10.0  # seconds to a TCP connection; also to the SSH banner an
 TIMEOUTS = {"banner_timeout": CONNECT_TIMEOUT, "auth_timeout": CONNECT_TIMEOUT}
 KEEPALIVE = 10  # seconds between keepalives of an idle connection
 CHANNEL_TIMEOUT = 15.0  # seconds to open a channel: Paramiko's own default is an hour
+FIRST_PAUSE = 0.02  # seconds before a refused channel is requested again; doubled each time
+LONGEST_PAUSE = 1.0  # seconds
 
 
 class StrictConnection(Connection):  # type: ignore[misc]
@@ -181,12 +185,31 @@ class RigConnection(StrictConnection):
         """Connect where necessary and open a channel (see Transport). Raises UnreachableError."""
         self.open()
         self.transport.set_keepalive(KEEPALIVE)
-        try:
-            channel: paramiko.Channel = self.transport.open_session(timeout=CHANNEL_TIMEOUT)
-        except (paramiko.SSHException, EOFError, OSError) as error:
-            raise silent_login_error(str(self.host), error) from None
-        channel.settimeout(silence)
-        return channel
+        deadline, pause = time.monotonic() + CHANNEL_TIMEOUT, FIRST_PAUSE
+        while True:
+            try:
+                channel: paramiko.Channel = self.transport.open_session(timeout=CHANNEL_TIMEOUT)
+            except (paramiko.SSHException, EOFError, OSError) as error:
+                if not self._may_succeed_later(error) or time.monotonic() + pause > deadline:
+                    raise silent_login_error(str(self.host), error) from None
+                time.sleep(pause)
+                pause = min(2 * pause, LONGEST_PAUSE)
+            else:
+                channel.settimeout(silence)
+                return channel
+
+    def _may_succeed_later(self, error: Exception) -> bool:
+        """Return whether sshd refused a channel only because it has too many sessions now.
+
+        Commands that have ended count until sshd has reaped their processes, so on a busy rig a few
+        commands one after another can reach MaxSessions.
+        """
+        if not self.transport.is_active():
+            return False
+        if isinstance(error, paramiko.ChannelException):
+            return error.code in (OPEN_FAILED_CONNECT_FAILED, OPEN_FAILED_RESOURCE_SHORTAGE)
+        # Paramiko gives the server's reason to one only of several threads that were refused.
+        return type(error) is paramiko.SSHException and "Unable to open channel" in str(error)
 
     def _look_for_keys(self) -> None:
         """Check that named key files exist on this machine. Raises UnreachableError."""
@@ -210,7 +233,8 @@ def silent_login_error(host: str, error: Exception) -> UnreachableError:
     """Return the error of a rig that accepts the login and then starts nothing."""
     return UnreachableError(
         f"{host} accepted the login but did not start a command: {error or 'no answer'}",
-        advice="Look at the rig's own console: it may be out of memory or disk space.",
+        advice="Look at the rig's own console: it may be out of memory or disk space, or "
+        "MaxSessions may be too low in its sshd_config.",
     )
 
 

@@ -115,6 +115,15 @@ def test_as_a_user_who_cant_become_root(inventory: Path) -> None:
     result.assert_shows("Not seen as root", "HiveOS", "lolMiner")
 
 
+def test_rig_that_allows_a_single_session_is_assessed(target: Rig, inventory: Path) -> None:
+    limit = "/etc/ssh/sshd_config.d/0-sessions.conf"
+    target.run(f"echo MaxSessions 1 > {limit}; systemctl restart ssh")
+    try:
+        assert "NVIDIA GeForce RTX 3090" in json.dumps(assess_as_json(inventory))
+    finally:
+        target.run(f"rm {limit}; systemctl restart ssh")
+
+
 def test_power_page_and_refusals(inventory: Path, tmp_path: Path) -> None:
     page = tmp_path / "rig.html"
     result = run_assess(

@@ -89,6 +89,7 @@ def test_two_validations_do_not_measure_each_other(hung: tuple[Proof, Proof]) ->
     assert "another benchmark runs on this rig" in second.text("load::benchmarks_run")
 
 
+@pytest.mark.extended
 def test_a_rank_that_dies_is_named_and_the_rest_is_tried(proven: Proven) -> None:
     proof = validate_and_act(proven, lambda: _kill_one(proven), "--quick")
     assert proof.result.status == 1
@@ -183,6 +184,7 @@ def test_a_rig_that_is_lost_is_told_once(proven: Proven) -> None:
     assert statuses[-1] == "unknown"
 
 
+@pytest.mark.extended
 def test_the_timers_run_waits_for_a_job_to_end(proven: Proven, fault: Callable[..., None]) -> None:
     """It is skipped while a job runs, which is not a failure, and runs afterwards."""
     unit = "deeprig-validation.service"

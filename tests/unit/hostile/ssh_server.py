@@ -10,17 +10,21 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import paramiko
-from paramiko.common import AUTH_SUCCESSFUL, OPEN_SUCCEEDED
+from paramiko.common import AUTH_SUCCESSFUL, OPEN_FAILED_CONNECT_FAILED, OPEN_SUCCEEDED
 
 
 @dataclass
 class Seen:
-    """What a client sent to the server."""
+    """What a client sent to the server.
+
+    refusals: how many more channels the server refuses, as sshd does at its MaxSessions.
+    """
 
     passwords: list[str] = field(default_factory=list)
     commands: list[str] = field(default_factory=list)
     agents: int = 0
     logins: int = 0
+    refusals: int = 0
 
 
 class _Server(paramiko.ServerInterface):
@@ -37,7 +41,10 @@ class _Server(paramiko.ServerInterface):
         return AUTH_SUCCESSFUL
 
     def check_channel_request(self, kind: str, chanid: int) -> int:
-        return OPEN_SUCCEEDED
+        if self._seen.refusals == 0:
+            return OPEN_SUCCEEDED
+        self._seen.refusals -= 1
+        return OPEN_FAILED_CONNECT_FAILED
 
     def check_channel_forward_agent_request(self, channel: paramiko.Channel) -> bool:
         self._seen.agents += 1
@@ -111,10 +118,12 @@ def _session(peer: socket.socket, key: paramiko.PKey, seen: Seen, answer: bytes)
     transport = paramiko.Transport(peer)
     transport.add_server_key(key)
     server = _Server(seen, answer)
+    channels = []  # Paramiko closes a channel to which nothing refers
     with contextlib.suppress(paramiko.SSHException, EOFError, OSError):
         transport.start_server(server=server)
         while transport.is_active():
             channel = transport.accept(0.2)
+            channels.append(channel)
             if channel is not None and channel.get_id() in server.targets:
                 target = server.targets[channel.get_id()]
                 threading.Thread(target=_forward, args=(channel, target), daemon=True).start()

@@ -157,7 +157,10 @@ def test_nothing_is_left_of_fifty_that_were_replaced(procfs: str) -> None:
     process.poll([GPU], PATIENCE_SECONDS)
     before = len(list(Path("/proc/self/fd").iterdir()))
     children = set(Path("/proc/self/task").glob("*/children"))
-    for _ in range(50):
+    # On a busy machine one poll sees the process ready, and the next one sees that it has ended.
+    for _ in range(500):
+        if process.restarts >= 50:
+            break
         process.poll([GPU], PATIENCE_SECONDS)
     assert process.restarts >= 50
     assert len(list(Path("/proc/self/fd").iterdir())) <= before
