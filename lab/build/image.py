@@ -4,7 +4,7 @@ It has three layers, each named after a hash of its ingredients. The base takes 
 rarely. The hardware takes seconds, and so does a flavour, which is built when it is first needed. A
 rig is one more layer on top.
 
-`python -m lab.build.image` builds the one that most rigs start from, where the lab can run.
+`python -m lab.build.image` builds the default image where the lab can run.
 """
 
 from __future__ import annotations
