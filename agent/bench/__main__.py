@@ -150,8 +150,10 @@ def run(flags: argparse.Namespace, document: dict[str, Any], report: Reporter) -
     try:
         if others := watch.wait_for_other_programs(LOOK_SECONDS):
             message = f"another program works on the GPUs: {others}"
-            document["problems"].append(documents.problem("environment", "yielded", message, AGAIN))
-            report.refused(message, AGAIN)
+            document["problems"].append(
+                documents.build_problem("environment", "yielded", message, AGAIN)
+            )
+            report.report_refusal(message, AGAIN)
         else:
             PlanRunner(plan, resources, nodes, document, watch, report).run()
     finally:
@@ -162,14 +164,14 @@ def run(flags: argparse.Namespace, document: dict[str, Any], report: Reporter) -
     skipped = [part for part in plan.parts if part.skipped]
     if len(skipped) == len(plan.parts):
         raise UnusableError(f"{skipped[0].name} {skipped[0].skipped}", "No part was run.")
-    return documents.exit_status(document)
+    return documents.compute_exit_status(document)
 
 
 def save(flags: argparse.Namespace, document: Mapping[str, Any]) -> None:
     """Write the requested files."""
     if flags.output:
         write(flags.output, document)
-    results = documents.collective_results(document)
+    results = documents.extract_collectives(document)
     if flags.results and results:
         finished = datetime.fromtimestamp(document["finished_at"], tz=timezone.utc)
         name = f"{finished:%Y-%m-%dT%H%M%S}-bench-{document['backend']}.json"
@@ -187,7 +189,7 @@ def main(words: Sequence[str]) -> int:
         return UNUSABLE_STATUS
     processes.become_subreaper()
     report: Reporter = JsonReporter() if flags.events else TextReporter()
-    document = documents.start(
+    document = documents.create_document(
         plan=flags.plan,
         backend=flags.backend,
         ranks=flags.ranks or 0,
@@ -199,9 +201,9 @@ def main(words: Sequence[str]) -> int:
         try:
             status = run(flags, document, report)
         except UnusableError as error:
-            report.refused(error.message, error.advice)
+            report.report_refusal(error.message, error.advice)
             document["problems"].append(
-                documents.problem("environment", "unusable", error.message, error.advice)
+                documents.build_problem("environment", "unusable", error.message, error.advice)
             )
             status = UNUSABLE_STATUS
         document["finished_at"] = time.time()

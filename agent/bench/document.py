@@ -22,7 +22,7 @@ WRONG_VALUES_ADVICE = {
 }
 
 
-def start(
+def create_document(
     *, plan: str, backend: str, ranks: int, nodes: int, hostname: str, now: float
 ) -> dict[str, Any]:
     """Return the document of a run that begins at `now` (Unix seconds)."""
@@ -47,7 +47,7 @@ def start(
     }
 
 
-def merge(document: dict[str, Any], share: Mapping[str, Any]) -> None:
+def merge_share(document: dict[str, Any], share: Mapping[str, Any]) -> None:
     """Add the ranks' measurements and versions to the document."""
     for name in LISTS:
         document[name] += share.get(name, [])
@@ -56,7 +56,7 @@ def merge(document: dict[str, Any], share: Mapping[str, Any]) -> None:
             document[name] = share[name]
 
 
-def added(document: Mapping[str, Any], share: Mapping[str, Any]) -> dict[str, Any]:
+def add_share(document: Mapping[str, Any], share: Mapping[str, Any]) -> dict[str, Any]:
     """Return a rank's document with the lists of a part added."""
     return {
         **document,
@@ -64,7 +64,7 @@ def added(document: Mapping[str, Any], share: Mapping[str, Any]) -> dict[str, An
     }
 
 
-def problem(
+def build_problem(
     part: str,
     kind: str,
     message: str,
@@ -81,7 +81,7 @@ def problem(
     }
 
 
-def exit_status(document: Mapping[str, Any]) -> int:
+def compute_exit_status(document: Mapping[str, Any]) -> int:
     """Return the status of the most serious problem; "unusable" counts only if no part ran."""
     kinds = {entry["kind"] for entry in document["problems"]}
     if any(part["status"] == "ok" for part in document["parts"]):
@@ -89,12 +89,12 @@ def exit_status(document: Mapping[str, Any]) -> int:
     return next((status for kind, status in STATUSES.items() if kind in kinds), 0)
 
 
-def wrong(share: Mapping[str, Any]) -> list[str]:
+def list_wrong_values(share: Mapping[str, Any]) -> list[str]:
     """Return a text for each measurement with wrong values."""
-    return [f"{name}: {count}" for name, count in _wrong(share)]
+    return [f"{name}: {count}" for name, count in _find_wrong_values(share)]
 
 
-def _wrong(share: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _find_wrong_values(share: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for entry in share.get("collectives", []):
         count = sum(size["wrong_values"] for size in entry["sizes"])
         if count:
@@ -124,7 +124,7 @@ def _wrong(share: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             )
 
 
-def collective_results(document: Mapping[str, Any]) -> dict[str, Any] | None:
+def extract_collectives(document: Mapping[str, Any]) -> dict[str, Any] | None:
     """Return the run's collectives for the agent (docs/nccl-results.md); None without any.
 
     GPUs are named only in a run on one rig: addresses of other rigs mean nothing here.

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from agent.bench import text_tables
-from agent.bench.collectives.pattern import wrong_values
+from agent.bench.collectives.pattern import count_wrong_values
 from agent.bench.communicator import DTYPES, Communicator
 from agent.bench.environment import describe_gpu
 from agent.bench.timing import time_call, warm_up_device
@@ -40,7 +40,7 @@ def run(comm: Communicator, options: Mapping[str, Any]) -> dict[str, Any]:
         warm_up_device(comm, multiply)
         times = []
         for number in range(options["repeats"]):
-            comm.progress.at(f"gemm {name}, repeat {number + 1}")
+            comm.progress.report_position(f"gemm {name}, repeat {number + 1}")
             times.append(time_call(comm, multiply))
         seconds = statistics.median(times)
         measured = {
@@ -51,7 +51,7 @@ def run(comm: Communicator, options: Mapping[str, Any]) -> dict[str, Any]:
             "time_seconds": seconds,
             "times": times,
             "flops_per_second": 2 * size**3 / seconds,
-            "wrong_values": _wrong(left, right, product),
+            "wrong_values": _count_wrong(left, right, product),
         }
         for entry in comm.gather(measured):
             entries.append(entry)
@@ -65,7 +65,7 @@ def _matrix(size: int, seed: int, dtype: torch.dtype, device: torch.device) -> A
     return torch.randint(-1, 2, (size, size), generator=generator, device=device).to(dtype)
 
 
-def _wrong(left: Any, right: Any, product: Any) -> int:
+def _count_wrong(left: Any, right: Any, product: Any) -> int:
     """Count wrong elements in the first rows, compared with exact sums that are rounded once."""
     rows = left[:CHECKED_ROWS].double() @ right.double()
-    return wrong_values(product[:CHECKED_ROWS], rows.to(product.dtype))
+    return count_wrong_values(product[:CHECKED_ROWS], rows.to(product.dtype))

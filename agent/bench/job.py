@@ -14,7 +14,7 @@ from typing import Any
 
 from agent.bench import processes, torchrun
 from agent.bench.interruptions import InterruptionMonitor
-from agent.bench.nccl_log import transports, uses_p2p
+from agent.bench.nccl_log import parse_transports, uses_p2p
 from agent.bench.plan import Part
 from agent.bench.rank_monitor import POLL_SECONDS, RankMonitor, read_last_lines, read_tail
 from agent.bench.torchrun import RigGroup
@@ -69,7 +69,7 @@ class JobListener:
     def line(self, text: str) -> None:
         """A line of output."""
 
-    def unusable(self, part: str, message: str, advice: str) -> None:
+    def skip_unusable(self, part: str, message: str, advice: str) -> None:
         """The part cannot run here; end() follows."""
 
     def end(self, part: str, wrong: Sequence[str]) -> None:
@@ -172,7 +172,7 @@ class _Following:
             if "line" in message:
                 self._listener.line(message["line"])
             if "unusable" in message and self._part not in self._ended:
-                self._listener.unusable(self._part, message["unusable"], message["advice"])
+                self._listener.skip_unusable(self._part, message["unusable"], message["advice"])
             if (part := message.get("end")) and part not in self._ended:
                 self._ended.add(part)
                 self._listener.end(part, message["wrong"])
@@ -276,7 +276,7 @@ def hang_advice(backend: str, transports_log: str) -> str:
     stacks = "The document shows where each rank waits, as stack."
     if backend != "nccl":
         return stacks
-    by_pair = transports(transports_log)
+    by_pair = parse_transports(transports_log)
     if by_pair and not uses_p2p(by_pair):
         return (
             "It hung without transfers between GPUs (P2P): check dmesg for Xids, the links' "

@@ -46,7 +46,7 @@ def run(run: Launcher, options: Mapping[str, Any]) -> Ending:
         run.document["tools"].append(entry)
         run.line(text_tables.tool_row(entry))
     if installed:
-        run.end("tools", documents.wrong({"tools": run.document["tools"]}))
+        run.end("tools", documents.list_wrong_values({"tools": run.document["tools"]}))
     else:
         run.close("tools", "skipped", f"not installed: {', '.join(MEASURE)}")
     return Ending("ok")
@@ -193,12 +193,12 @@ def compare(both: Mapping[str, tuple[float | None, float]]) -> tuple[bool | None
 
     both: ours and theirs by what was measured. The result is None if ours has none of them.
     """
-    known = {name: (ours, theirs) for name, (ours, theirs) in both.items() if ours is not None}
-    if not known:
+    pairs = {name: (ours, theirs) for name, (ours, theirs) in both.items() if ours is not None}
+    if not pairs:
         return None, "our benchmark has no result to compare with"
     different = [
         f"{name}: {theirs / 1e9:.2f} GB/s, ours {ours / 1e9:.2f}"
-        for name, (ours, theirs) in known.items()
+        for name, (ours, theirs) in pairs.items()
         if abs(ours - theirs) > AGREEMENT * max(ours, theirs)
     ]
     return not different, "; ".join(different)

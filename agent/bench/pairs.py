@@ -12,7 +12,7 @@ import torch
 import torch.distributed as dist
 
 from agent.bench import text_tables
-from agent.bench.collectives.pattern import Pattern, wrong_values
+from agent.bench.collectives.pattern import Pattern, count_wrong_values
 from agent.bench.communicator import Communicator
 from agent.bench.timing import time_call
 
@@ -81,15 +81,15 @@ def _measure(
             message(values)
 
     for number in range(options["warm_up"] + options["repeats"]):
-        comm.progress.at(
+        comm.progress.report_position(
             f"rank {pair.source} to {pair.target}, {size_bytes} bytes, repeat {number + 1}"
         )
         pattern = Pattern(comm.size, number, torch.float32, comm.device)
-        expected = pattern.values(pair.source, 0, len(values))
+        expected = pattern.compute_values(pair.source, 0, len(values))
         values.copy_(expected) if comm.rank == pair.source else values.fill_(-1)
         seconds = time_call(comm, send)
         if number >= options["warm_up"]:
             times.append(seconds)
         if comm.rank in (pair.source, pair.target):
-            wrong += wrong_values(values, expected)
-    return statistics.median(comm.slowest(times)), comm.total(wrong)
+            wrong += count_wrong_values(values, expected)
+    return statistics.median(comm.find_slowest(times)), comm.sum_counts(wrong)

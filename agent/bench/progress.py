@@ -50,21 +50,21 @@ class ProgressWriter:
         """Report that a part ends; `wrong` describes wrong values."""
         self._write({"end": part, "wrong": list(wrong)})
 
-    def unusable(self, message: str, advice: str) -> None:
+    def report_unusable(self, message: str, advice: str) -> None:
         """Report that the current part cannot run here."""
         if self._file is None:
             print(f"{message}. {advice}", flush=True, file=sys.stderr)
         self._write({"unusable": message, "advice": advice})
 
-    def done(self) -> None:
+    def report_done(self) -> None:
         """Report that all parts are done."""
         self._write({"done": True})
 
-    def raised(self) -> None:
+    def report_exception(self) -> None:
         """Report that an exception ends this rank; ranks that wait for it may follow."""
         self._write({"raised": time.monotonic()})
 
-    def at(self, what: str) -> None:
+    def report_position(self, what: str) -> None:
         """Report what the rank does now. Not while time is measured."""
         self._write({"at": what})
 

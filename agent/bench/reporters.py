@@ -22,7 +22,7 @@ class Reporter(Protocol):
     def end(self, part: str, status: str, seconds: float, reason: str) -> None:
         """A part ended: ok, skipped or failed."""
 
-    def refused(self, message: str, advice: str) -> None:
+    def report_refusal(self, message: str, advice: str) -> None:
         """The run cannot start; the document has the same problem."""
 
     def document(self, document: Mapping[str, Any]) -> None:
@@ -49,7 +49,7 @@ class JsonReporter:
         """See Report."""
         self._print(event="end", part=part, status=status, seconds=round(seconds, 3), reason=reason)
 
-    def refused(self, message: str, advice: str) -> None:
+    def report_refusal(self, message: str, advice: str) -> None:
         """See Report."""
         _print_error(message, advice)
 
@@ -82,7 +82,7 @@ class TextReporter:
         self._print_wrapped(f"   {part} {status}{why}  {seconds:.1f} s")
         print(flush=True)
 
-    def refused(self, message: str, advice: str) -> None:
+    def report_refusal(self, message: str, advice: str) -> None:
         """See Report."""
         self._refused = message
         _print_error(message, advice)

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from agent.bench import text_tables
-from agent.bench.collectives.pattern import Pattern, wrong_values
+from agent.bench.collectives.pattern import Pattern, count_wrong_values
 from agent.bench.communicator import Communicator
 from agent.bench.environment import describe_gpu
 from agent.bench.timing import time_call
@@ -48,8 +48,8 @@ def _measure(
     device = torch.empty(count, device=comm.device)
     source, target = (host, device) if direction == "host_to_device" else (device, host)
     pattern = Pattern(1, 0, torch.float32, source.device)
-    source.copy_(pattern.values(rank, 0, count))
-    expected = replace(pattern, device=target.device).values(rank, 0, count)
+    source.copy_(pattern.compute_values(rank, 0, count))
+    expected = replace(pattern, device=target.device).compute_values(rank, 0, count)
 
     def copy() -> None:
         if is_copying:
@@ -57,14 +57,14 @@ def _measure(
 
     wrong, times = 0, []
     for number in range(options["repeats"] + 1):
-        comm.progress.at(f"{direction} of rank {rank}, repeat {number + 1}")
+        comm.progress.report_position(f"{direction} of rank {rank}, repeat {number + 1}")
         copy()  # a link that was idle is slow at first
         comm.synchronize()
         target.fill_(-1)
         seconds = time_call(comm, copy)
         if number:  # the first only warms up
             times.append(seconds)
-        wrong += wrong_values(target, expected)
+        wrong += count_wrong_values(target, expected)
     if not is_copying:
         return None
     seconds = statistics.median(times)

@@ -16,7 +16,7 @@ from agent.bench import document as documents
 from agent.bench import text_tables
 from agent.bench.job import Ending
 from agent.bench.launcher import Launcher
-from agent.bench.nccl_log import transports, uses_p2p
+from agent.bench.nccl_log import parse_transports, uses_p2p
 from agent.bench.plan import Part
 
 TABLE = Path(__file__).with_name("transport_trials.json")
@@ -45,7 +45,7 @@ def run(run: Launcher, options: Mapping[str, Any]) -> Ending:
         )
         if ending.kind in ("interrupted", "yielded"):
             return ending
-        documents.merge(run.document, {**ending.share, "collectives": []})
+        documents.merge_share(run.document, {**ending.share, "collectives": []})
         endings.append(ending)
         entries.append(build_entry(table[name], ending))
         run.line(text_tables.hazard_row(entries[-1]))
@@ -68,7 +68,7 @@ def run(run: Launcher, options: Mapping[str, Any]) -> Ending:
         run.add_problem("hazards", first["status"], message, advice, ranks=endings[0].ranks)
         run.close("hazards", "failed", message)
     else:
-        run.end("hazards", documents.wrong({"hazards": entries}))
+        run.end("hazards", documents.list_wrong_values({"hazards": entries}))
     return Ending("ok")
 
 
@@ -80,7 +80,7 @@ def build_entry(row: Mapping[str, Any], ending: Ending) -> dict[str, Any]:
     return {
         "hazard": row["hazard"],
         "environment": dict(row["environment"]),
-        "transports": transports(ending.transports_log),
+        "transports": parse_transports(ending.transports_log),
         "bus_bandwidth_bytes_per_second": (
             measured["bus_bandwidth_bytes_per_second"] if measured else None
         ),

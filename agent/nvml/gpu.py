@@ -150,7 +150,7 @@ class GpuReader:
             "fan_speed_ratio": self._fans(),
             "persistence_mode": None if persistence is None else bool(persistence),
             "clocks_events": self._clocks_events(),
-            "throttled_seconds": self._throttled(values),
+            "throttled_seconds": self._read_throttled(values),
             "pcie_width": self._call("nvmlDeviceGetCurrPcieLinkWidth"),
             "pcie_generation": self._call("nvmlDeviceGetCurrPcieLinkGeneration"),
             "pcie_replays": self._call("nvmlDeviceGetPcieReplayCounter"),
@@ -262,7 +262,7 @@ class GpuReader:
                 self._fields = tuple(pair for pair in self._fields if pair[0] != entry.fieldId)
         return values
 
-    def _throttled(self, values: Mapping[int, float]) -> dict[str, float] | None:
+    def _read_throttled(self, values: Mapping[int, float]) -> dict[str, float] | None:
         times = pick_fields(values, THROTTLE_FIELDS) or {}
         for name, policy in THROTTLE_POLICIES.items():
             if name not in times:

@@ -88,7 +88,7 @@ class HostReader:
             folder: read_disk(self._root / folder.lstrip("/"))
             for folder in self._list_file_systems()
         }
-        known = {folder: size for folder, size in sizes.items() if size is not None}
+        file_systems = {folder: size for folder, size in sizes.items() if size is not None}
         throttles = [read_number(file) for file in self._throttle_files]
         speeds = [
             speed for file in self._frequency_files if (speed := read_number(file)) is not None
@@ -101,8 +101,8 @@ class HostReader:
             memory_available_bytes=memory.get("MemAvailable"),
             swap_size_bytes=swap,
             swap_used_bytes=None if swap is None or swap_free is None else swap - swap_free,
-            disk_size_bytes={folder: size for folder, (size, _) in known.items()},
-            disk_free_bytes={folder: free for folder, (_, free) in known.items()},
+            disk_size_bytes={folder: size for folder, (size, _) in file_systems.items()},
+            disk_free_bytes={folder: free for folder, (_, free) in file_systems.items()},
             load1=float(load[0]) if load else None,
             cpu_throttles=sum(count or 0 for count in throttles) if throttles else None,
             cpu_frequency_hertz=sum(speeds) / len(speeds) * 1000.0 if speeds else None,

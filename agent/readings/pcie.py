@@ -124,22 +124,22 @@ class PcieGpu:
     @property
     def path_width(self) -> int | None:
         """The narrowest current width on the path."""
-        return narrowest(port.link.current_width for port in self.path)
+        return find_least(port.link.current_width for port in self.path)
 
     @property
     def path_max_width(self) -> int | None:
         """The width that the narrowest device on the path could have."""
-        return narrowest(port.link.max_width for port in self.path)
+        return find_least(port.link.max_width for port in self.path)
 
     @property
     def path_speed_gts(self) -> float | None:
         """The slowest current speed on the path: at idle 2.5 on any hardware."""
-        return narrowest(port.link.current_speed_gts for port in self.path)
+        return find_least(port.link.current_speed_gts for port in self.path)
 
     @property
     def path_speed_max_gts(self) -> float | None:
         """The speed that the slowest device on the path could have."""
-        return narrowest(port.link.max_speed_gts for port in self.path)
+        return find_least(port.link.max_speed_gts for port in self.path)
 
 
 def raise_exhausted(error: OSError) -> None:
@@ -151,10 +151,10 @@ def raise_exhausted(error: OSError) -> None:
         raise error
 
 
-def narrowest(values: Iterable[Number | None]) -> Number | None:
-    """Return the least of the known values."""
-    known = [value for value in values if value is not None]
-    return min(known) if known else None
+def find_least(values: Iterable[Number | None]) -> Number | None:
+    """Return the least of the values that are not None."""
+    numbers = [value for value in values if value is not None]
+    return min(numbers) if numbers else None
 
 
 def read_gpus(

@@ -84,8 +84,8 @@ class AgentApp:
             "/": self._page,
             "/api/v1/rig": lambda request: self._json(request, "rig", self._rig),
             "/api/v1/history": lambda request: self._json(request, "history", self._hour),
-            "/-/healthy": self._healthy,
-            "/-/ready": self._ready,
+            "/-/healthy": self._answer_health,
+            "/-/ready": self._answer_readiness,
         }
         self._files = {
             f"/page/{file.name}": file for file in PAGE.iterdir() if file.suffix in TYPES
@@ -119,7 +119,7 @@ class AgentApp:
             if allowed is None:
                 return self._answer_after_check(config, request, authorization)
             if not allowed:
-                return with_headers(config, unauthorized())
+                return with_headers(config, refuse_unauthorized())
         return with_headers(config, self._answer(request))
 
     def _refresh_web(self) -> None:
@@ -143,8 +143,8 @@ class AgentApp:
                 request.client, self._passwords.digest(content.encode()), check
             )
         except TooManyChecksError as refused:
-            return with_headers(config, too_many_requests(refused.seconds))
-        return with_headers(config, self._answer(request) if is_right else unauthorized())
+            return with_headers(config, refuse_too_many(refused.seconds))
+        return with_headers(config, self._answer(request) if is_right else refuse_unauthorized())
 
     def _answer(self, request: HttpRequest) -> HttpResponse:
         if request.method not in ("GET", "HEAD"):
@@ -164,7 +164,7 @@ class AgentApp:
             return error(HTTPStatus.SERVICE_UNAVAILABLE)
         encode, kind = choose_format(request.headers.get("accept", ""))
         metrics = self._published.metrics
-        return self._encoded(request, kind, lambda: encode(metrics), kind)
+        return self._encode_answer(request, kind, lambda: encode(metrics), kind)
 
     def _json(self, request: HttpRequest, name: str, build: Callable[[], Any]) -> HttpResponse:
         if self._published is None:
@@ -173,7 +173,7 @@ class AgentApp:
         def body() -> bytes:
             return json.dumps(build(), separators=(",", ":"), allow_nan=False).encode()
 
-        return self._encoded(request, name, body, JSON)
+        return self._encode_answer(request, name, body, JSON)
 
     def _rig(self) -> dict[str, Any]:
         assert self._published is not None
@@ -197,7 +197,7 @@ class AgentApp:
         headers = {"Content-Type": TYPES[file.suffix], "Cache-Control": "no-cache", **SECURITY}
         return HttpResponse(body, headers=headers)
 
-    def _healthy(self, request: HttpRequest) -> HttpResponse:
+    def _answer_health(self, request: HttpRequest) -> HttpResponse:
         """Answer whether samples arrive. Faults of the rig do not make the agent unhealthy."""
         age = monotonic() - self._published_at
         if age > self._stale_seconds:
@@ -209,12 +209,12 @@ class AgentApp:
             )
         return HttpResponse(b"deeprig-agent is healthy.\n", headers={"Content-Type": PLAIN})
 
-    def _ready(self, request: HttpRequest) -> HttpResponse:
+    def _answer_readiness(self, request: HttpRequest) -> HttpResponse:
         if self._published is None:
             return error(HTTPStatus.SERVICE_UNAVAILABLE)
         return HttpResponse(b"deeprig-agent is ready.\n", headers={"Content-Type": PLAIN})
 
-    def _encoded(
+    def _encode_answer(
         self, request: HttpRequest, name: str, build: Callable[[], bytes], kind: str
     ) -> HttpResponse:
         headers = {"Content-Type": kind, "Vary": "Accept, Accept-Encoding"}
@@ -239,11 +239,11 @@ def with_headers(config: WebConfig, response: HttpResponse) -> HttpResponse:
     return HttpResponse(response.body, response.status, {**response.headers, **config.headers})
 
 
-def unauthorized() -> HttpResponse:
+def refuse_unauthorized() -> HttpResponse:
     """Return an answer that asks for a name and a password."""
     return error(HTTPStatus.UNAUTHORIZED, **{"WWW-Authenticate": 'Basic realm="deeprig-agent"'})
 
 
-def too_many_requests(seconds: int) -> HttpResponse:
+def refuse_too_many(seconds: int) -> HttpResponse:
     """Return an answer that asks the client to retry later."""
     return error(HTTPStatus.TOO_MANY_REQUESTS, **{"Retry-After": str(seconds)})

@@ -53,7 +53,7 @@ REST_MOST, REST_DEFAULT_MOST = 0.01, 0.0025
 class Exporter:
     """An exporter that is measured. The lists have one entry a round.
 
-    kept, reconnected: seconds of each scrape over one connection, and of each on a new one.
+    persistent, reconnected: seconds of each scrape over one connection, and of each on a new one.
     cpu: seconds of CPU time for a scrape. resident: MiB of all processes. rest: cores at rest.
     """
 
@@ -61,7 +61,7 @@ class Exporter:
     command: Sequence[str | Path]
     port: int
     environment: dict[str, str]
-    kept: list[list[float]] = field(default_factory=list)
+    persistent: list[list[float]] = field(default_factory=list)
     reconnected: list[list[float]] = field(default_factory=list)
     cpu: list[float] = field(default_factory=list)
     series: int = 0
@@ -218,7 +218,7 @@ def measure(candidate: Exporter, pid: int) -> None:
             body = scrape(connection, keep=True)
         times.append(time.perf_counter() - began)
     connection.close()
-    candidate.kept.append(times)
+    candidate.persistent.append(times)
     times = []
     for _ in range(SCRAPES):
         began = time.perf_counter()
@@ -344,8 +344,8 @@ def show(candidates: Sequence[Exporter]) -> None:
     table.add_row("", "", "ms", "ms", "ms", "ms", "ms", "MiB", "% core", style="dim")
     for candidate in candidates:
         figures = [
-            percentile(candidate.kept, 0.5),
-            percentile(candidate.kept, 0.99),
+            percentile(candidate.persistent, 0.5),
+            percentile(candidate.persistent, 0.99),
             percentile(candidate.reconnected, 0.5),
             percentile(candidate.reconnected, 0.99),
             statistics.median(candidate.cpu) * 1e3,
@@ -362,11 +362,11 @@ def show(candidates: Sequence[Exporter]) -> None:
 
 def check_promises(every_second: Exporter, by_default: Exporter, node: Exporter) -> int:
     """Compare each promise with what was measured; return 0 if all hold."""
-    kept = percentile(every_second.kept, 0.5) / percentile(node.kept, 0.5)
+    persistent = percentile(every_second.persistent, 0.5) / percentile(node.persistent, 0.5)
     reconnected = percentile(every_second.reconnected, 0.5) / percentile(node.reconnected, 0.5)
     promises = [
         ("series", every_second.series, ">=", SERIES_LEAST),
-        ("p50, kept, to node_exporter's", kept, "<=", SHARE_MOST),
+        ("p50, kept, to node_exporter's", persistent, "<=", SHARE_MOST),
         ("p50, new, to node_exporter's", reconnected, "<=", SHARE_MOST),
         ("RSS, MiB", every_second.resident, "<=", RESIDENT_MOST_MIB),
         ("at rest, 1 s, % of a core", every_second.rest * 100, "<=", REST_MOST * 100),

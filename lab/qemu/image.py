@@ -40,7 +40,7 @@ def unusable() -> LabError | None:
     """Return why QEMU's machine cannot run here, or None if it can."""
     if problem := host.unusable():
         return problem
-    if host.codename() != host.SUPPORTED["debian"]:
+    if host.read_codename() != host.SUPPORTED["debian"]:
         return LabError(
             "The tests on a real kernel need Debian's kernel.", "Run them on Debian 12."
         )
@@ -61,7 +61,7 @@ def ensure() -> BootFiles:
     kernel = _only(tools.folder(package), "boot/vmlinuz-*")
     injector = _only(tools.folder(package), f"lib/modules/*/kernel/drivers/pci/pcie/{INJECTOR}")
     recipe = lab_image.fingerprint(
-        *PACKAGES, *NOT_NEEDED, *(source.line() for source in host.sources())
+        *PACKAGES, *NOT_NEEDED, *(source.line() for source in host.list_sources())
     )
     files = lab_image.cache() / f"qemu-{recipe}" / "files.cpio"
     if not files.exists():
@@ -75,8 +75,8 @@ def code(built: BootFiles) -> bytes:
     """Return the archive of the project's code that runs on rigs, and of the machine's init."""
     folders, parts = {Path("code")}, []
     for name in CODE:
-        found = [ROOT / name] if name.endswith(".py") else sorted((ROOT / name).rglob("*"))
-        for path in found:
+        paths = [ROOT / name] if name.endswith(".py") else sorted((ROOT / name).rglob("*"))
+        for path in paths:
             if path.suffix in (".py", ".json"):
                 target = Path("code") / path.relative_to(ROOT)
                 folders.update(target.parents)
@@ -98,18 +98,18 @@ def _kernel_package() -> str:
     shown = subprocess.run(
         ["apt-cache", "depends", KERNEL], capture_output=True, text=True, check=False
     ).stdout
-    found = re.search(r"Depends: (linux-image-\S*\d\S*)", shown)
-    if not found:
+    match = re.search(r"Depends: (linux-image-\S*\d\S*)", shown)
+    if not match:
         raise LabError(f"apt does not know {KERNEL}.", "Try: apt-get update")
-    return found.group(1)
+    return match.group(1)
 
 
 def _only(folder: Path, pattern: str) -> Path:
     """Return the one file of a package that matches a pattern."""
-    found = list(folder.glob(pattern))
-    if len(found) != 1:
-        raise LabError(f"The kernel's package should have one {pattern}, and has {len(found)}.")
-    return found[0]
+    files = list(folder.glob(pattern))
+    if len(files) != 1:
+        raise LabError(f"The kernel's package should have one {pattern}, and has {len(files)}.")
+    return files[0]
 
 
 def _build(files: Path) -> None:

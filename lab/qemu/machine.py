@@ -207,8 +207,8 @@ class QemuMachine:
             raise LabError(f"QEMU ended: {log.strip()[-500:]}")
 
     def _stop(self) -> None:
-        for one in self._open:
-            one.close()
+        for connection in self._open:
+            connection.close()
         if self._process is not None and self._process.poll() is None:
             self._process.kill()
             self._process.wait()

@@ -118,24 +118,24 @@ class Hardware:
         """Read lab/simulate/hardware/NAME.yml."""
         file = FOLDER / f"{name}.yml"
         if not file.is_file():
-            known = ", ".join(sorted(path.stem for path in FOLDER.glob("*.yml")))
-            raise LabError(f"No hardware is called {name}.", f"There is: {known}.")
+            names = ", ".join(sorted(path.stem for path in FOLDER.glob("*.yml")))
+            raise LabError(f"No hardware is called {name}.", f"There is: {names}.")
         return cls(**yaml.safe_load(file.read_text()), name=name)
 
     def profile(self, name: str) -> BiosProfile:
         """Return one BIOS profile."""
         if name not in self.profiles:
-            known = ", ".join(self.profiles)
-            raise LabError(f"This BIOS has no profile {name}.", f"It has: {known}.")
+            names = ", ".join(self.profiles)
+            raise LabError(f"This BIOS has no profile {name}.", f"It has: {names}.")
         return self.profiles[name]
 
     def tree(self, profile: str, gpus: list[LabGpu] | None = None) -> list[Function]:
         """List every PCI function as the BIOS sets it up, by default with all GPUs."""
         rows = [*self.functions, *self.profile(profile)["functions"]]
-        found = [_function(row) for row in rows]
+        functions = [_function(row) for row in rows]
         for seat in self.gpus(profile) if gpus is None else gpus:
-            found += [seat.card, seat.audio]
-        return sorted(found, key=lambda function: (function.under != "", function.at))
+            functions += [seat.card, seat.audio]
+        return sorted(functions, key=lambda function: (function.under != "", function.at))
 
     def gpus(self, profile: str) -> list[LabGpu]:
         """List the GPUs in the driver's order."""

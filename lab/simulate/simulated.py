@@ -60,8 +60,8 @@ class Simulated:
     @property
     def environment(self) -> dict[str, str]:
         """The environment of a process that uses this NVML."""
-        own = {"LD_LIBRARY_PATH": str(self.library), "DEEPRIG_LAB_HARDWARE": str(self.folder)}
-        return os.environ | own
+        variables = {"LD_LIBRARY_PATH": str(self.library), "DEEPRIG_LAB_HARDWARE": str(self.folder)}
+        return os.environ | variables
 
     def set(self, gpu: int | None = None, *, load: bool = False, **rows: str | int) -> None:
         """Make a GPU (None: all of them) healthy, idle or busy, except for these rows."""

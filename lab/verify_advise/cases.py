@@ -62,7 +62,7 @@ def row(case: Comparison) -> str:
     )
 
 
-def broken(cases: Sequence[Comparison], settings: Mapping[str, Any]) -> list[str]:
+def list_broken_promises(cases: Sequence[Comparison], settings: Mapping[str, Any]) -> list[str]:
     """What of the promises does not hold."""
     wrong = [
         f"{row(case)}: the time is promised within {case.within:.0%}"

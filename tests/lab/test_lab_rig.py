@@ -207,7 +207,7 @@ class TestReboots:
         assert "/test12/" not in Path("/proc/mounts").read_text()
         assert not other.folder.exists()
         assert not any(Path(f"/proc/{each}").exists() for each in (pid, leader))
-        assert "test12" not in {rig.name for rig in machine.known()}
+        assert "test12" not in {rig.name for rig in machine.list_rigs()}
 
 
 @pytest.fixture

@@ -29,7 +29,7 @@ with netns.network(2) as network:
 
 @pytest.fixture(scope="module", autouse=True)
 def _usable() -> None:
-    if problem := netns.usable():
+    if problem := netns.find_obstacle():
         pytest.fail(f"Network namespaces must work: {problem}", pytrace=False)
 
 

@@ -20,7 +20,7 @@ class RecordingRunner:
     """Replaces PlanRunner; records what a part does."""
 
     def __init__(self, endings: Mapping[str, Ending] | None = None) -> None:
-        self.document = documents.start(
+        self.document = documents.create_document(
             plan="full", backend="nccl", ranks=2, nodes=1, hostname="rig", now=0.0
         )
         self.document["gpus"] = GPUS

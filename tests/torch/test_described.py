@@ -52,7 +52,7 @@ def test_hazards() -> None:
 
 
 def test_fields_of_the_document() -> None:
-    made = document.start(plan="", backend="", ranks=0, nodes=0, hostname="", now=0.0)
+    made = document.create_document(plan="", backend="", ranks=0, nodes=0, hostname="", now=0.0)
     named = set(re.findall(r"`(\w+)`", " ".join(ROWS)))
     assert set(made) - {"format", "version"} <= named
     assert f'"format": "{document.FORMAT}"' in TEXT

@@ -96,7 +96,7 @@ def test_messages_both_ways_take_turns_where_the_backend_has_it_so() -> None:
     ],
 )
 def test_a_broken_promise_is_named(changes: dict[str, Any], message: list[str]) -> None:
-    wrong = verify_advise.broken([case(**changes)], SETTINGS)
+    wrong = verify_advise.list_broken_promises([case(**changes)], SETTINGS)
     assert len(wrong) == len(message)
     assert all(words in line for words, line in zip(message, wrong, strict=True))
 
@@ -104,16 +104,16 @@ def test_a_broken_promise_is_named(changes: dict[str, Any], message: list[str]) 
 def test_a_point_that_other_load_has_spoiled_is_left_out() -> None:
     points = [(size / 100, 0.001 + size / 95) for size in (1, 2, 4, 8, 16, 32)]
     spoiled = [*points[:4], (points[4][0], points[4][1] * 2), points[5]]
-    line, used = measure.fitted(spoiled)
+    line, used = measure.fit_line(spoiled)
     assert line is not None
     assert used == 5
     assert line.bandwidth == pytest.approx(0.95)
-    assert measure.fitted(points)[1] == 6
+    assert measure.fit_line(points)[1] == 6
 
 
 def test_most_points_are_kept_however_wild_they_are() -> None:
     wild = [(size, size * factor) for size, factor in zip(range(1, 9), (1, 3) * 4, strict=True)]
-    line, used = measure.fitted(wild)
+    line, used = measure.fit_line(wild)
     assert line is not None
     assert used >= len(wild) / 2
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import torch
 
 from agent.bench import text_tables
-from agent.bench.collectives.pattern import Pattern, wrong_values
+from agent.bench.collectives.pattern import Pattern, count_wrong_values
 from agent.bench.communicator import DTYPES, Communicator
 from agent.bench.timing import time_call
 
@@ -62,7 +62,7 @@ def keep_size(size: int, ranks: int) -> ElementCounts:
 
 def make_own_values(pattern: Pattern, rank: int, elements: ElementCounts) -> Any:
     """Return a rank's values, from the first position on."""
-    return pattern.values(rank, 0, elements.send)
+    return pattern.compute_values(rank, 0, elements.send)
 
 
 def count_scattered(ranks: int) -> float:
@@ -119,7 +119,7 @@ def _measure_size(
 
     def count_wrong(pattern: Pattern) -> int:
         expected = collective.expected(pattern, comm.rank, elements)
-        return 0 if expected is None else wrong_values(receive, expected)
+        return 0 if expected is None else count_wrong_values(receive, expected)
 
     def call_repeatedly() -> None:
         for _ in range(iterations):
@@ -127,7 +127,9 @@ def _measure_size(
 
     warm_up = options.get("warm_up", 1)
     for number in range(warm_up + options["repeats"]):
-        comm.progress.at(f"{collective.name} of {real_bytes} bytes, repeat {number + 1}")
+        comm.progress.report_position(
+            f"{collective.name} of {real_bytes} bytes, repeat {number + 1}"
+        )
         pattern = fill(number)
         seconds = time_call(comm, call_repeatedly)
         if number >= warm_up:
@@ -136,7 +138,7 @@ def _measure_size(
             pattern = fill(number)
             collective.call(comm, send, receive)
         wrong += count_wrong(pattern)
-    times = comm.slowest(times)
+    times = comm.find_slowest(times)
     seconds = statistics.median(times)
     bandwidth = real_bytes / seconds
     return {
@@ -146,5 +148,5 @@ def _measure_size(
         "times": times,
         "algorithm_bandwidth_bytes_per_second": bandwidth,
         "bus_bandwidth_bytes_per_second": bandwidth * collective.factor(comm.size),
-        "wrong_values": comm.total(wrong),
+        "wrong_values": comm.sum_counts(wrong),
     }

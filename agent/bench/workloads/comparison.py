@@ -52,7 +52,7 @@ def collect_gradients(model: nn.Module) -> dict[str, Any]:
     return gradients
 
 
-def largest_error(result: StepResult, expected: StepResult) -> float:
+def find_largest_error(result: StepResult, expected: StepResult) -> float:
     """Return the largest relative error of any tensor: the norm of the difference, over the norm.
 
     Infinite if a value is not a number, or a tensor has no counterpart.
@@ -72,7 +72,7 @@ def _error(tensor: Any, expected: Any) -> float:
     return error if math.isfinite(error) else math.inf
 
 
-def verdict(what: str, error: float, dtype: torch.dtype) -> dict[str, Any]:
+def build_check(what: str, error: float, dtype: torch.dtype) -> dict[str, Any]:
     """Return an entry's "check"; an infinite error is written as the largest number."""
     tolerance = TOLERANCE[dtype]
     finite = min(error, float(torch.finfo(torch.float64).max))

@@ -17,7 +17,7 @@ from torch.nn import functional
 from agent.bench.communicator import Communicator
 from agent.bench.timing import time_repeats
 from agent.bench.workloads import training
-from agent.bench.workloads.comparison import StepResult, largest_error, verdict
+from agent.bench.workloads.comparison import StepResult, build_check, find_largest_error
 from agent.bench.workloads.model import SEED, TransformerBlock, create_seeded
 from agent.bench.workloads.shape import ModelShape
 from agent.bench.workloads.sleeping_layers import LayerPace, parse_pace
@@ -117,10 +117,10 @@ def run(comm: Communicator, options: Mapping[str, Any]) -> dict[str, Any]:
             states,
             lambda part: None if pace is None else part.mul_(comm.size),
         )
-        error = largest_error(
+        error = find_largest_error(
             StepResult(0.0, {"states": states_of_all}), StepResult(0.0, {"states": alone})
         )
-        error = comm.worst(error)
+        error = comm.find_worst(error)
         steps = time_repeats(
             comm, decode, warm_up=settings.warm_up, repeats=settings.steps, what="decode, token"
         )
@@ -131,7 +131,7 @@ def run(comm: Communicator, options: Mapping[str, Any]) -> dict[str, Any]:
         steps,
         shape.batch,
         sum(layer.parameters for layer in layers),
-        verdict(WHAT, error, settings.dtype),
+        build_check(WHAT, error, settings.dtype),
     )
 
 
@@ -140,7 +140,7 @@ def create_shares(
 ) -> Iterator[DecodingLayer]:
     """Yield the share of `rank` in each layer, one at a time: the whole model may not fit."""
     for number in range(shape.layers):
-        comm.progress.at(f"making layer {number + 1} of {shape.layers}")
+        comm.progress.report_position(f"making layer {number + 1} of {shape.layers}")
         yield DecodingLayer(shape, number, rank, ranks, pace, like)
 
 

@@ -58,7 +58,7 @@ def run(comm: Communicator, options: Mapping[str, Any]) -> dict[str, Any]:
         step=step,
         expected=expected,
         tokens=settings.shape.tokens * comm.size,
-        parameters=sum(counts.values()) - of_experts + comm.total(of_experts),
+        parameters=sum(counts.values()) - of_experts + comm.sum_counts(of_experts),
         compared=lambda name: settings.is_real or EXPERT not in name,
     )
 

@@ -46,7 +46,7 @@ def run(comm: Communicator, options: Mapping[str, Any]) -> dict[str, Any]:
             comm, settings, [0], settings.unsplit_layers(), shape.microbatches
         ),
         tokens=shape.tokens,
-        parameters=comm.total(count_parameters(part)),
+        parameters=comm.sum_counts(count_parameters(part)),
     )
 
 

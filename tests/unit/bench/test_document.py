@@ -19,14 +19,14 @@ WRONG = SIZE | {"wrong_values": 2}
 
 
 def fresh(**changes: Any) -> dict[str, Any]:
-    made = document.start(
+    made = document.create_document(
         plan="quick", backend="nccl", ranks=2, nodes=1, hostname="rig", now=1772366400.0
     )
     return made | changes
 
 
 def problem(kind: str) -> dict[str, Any]:
-    return document.problem("ddp", kind, "what happened")
+    return document.build_problem("ddp", kind, "what happened")
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def problem(kind: str) -> dict[str, Any]:
 def test_exit_status(kinds: list[str], statuses: list[str], status: int) -> None:
     parts = [{"part": "ddp", "status": one} for one in statuses]
     made = fresh(problems=[problem(kind) for kind in kinds], parts=parts)
-    assert document.exit_status(made) == status
+    assert document.compute_exit_status(made) == status
 
 
 def test_nothing_wrong() -> None:
@@ -56,8 +56,8 @@ def test_nothing_wrong() -> None:
         "pairs": [{"from": 0, "to": 1, "wrong_values": 0}],
         "workloads": [{"workload": "ddp", "check": {"right": True}}],
     }
-    assert document.wrong(share) == []
-    assert document.wrong({}) == []
+    assert document.list_wrong_values(share) == []
+    assert document.list_wrong_values({}) == []
 
 
 @pytest.mark.parametrize(
@@ -100,17 +100,17 @@ def test_nothing_wrong() -> None:
     ],
 )
 def test_what_is_wrong(share: dict[str, Any], message: str) -> None:
-    assert document.wrong(share) == [message]
+    assert document.list_wrong_values(share) == [message]
 
 
 def test_forced_p2p_that_is_wrong_is_a_finding_and_no_failure() -> None:
-    assert document.wrong({"hazards": [{"hazard": "p2p_on", "wrong_values": 4}]}) == []
+    assert document.list_wrong_values({"hazards": [{"hazard": "p2p_on", "wrong_values": 4}]}) == []
 
 
 def test_merge() -> None:
     made = fresh()
-    document.merge(made, {"collectives": [1], "torch": "2.13.0", "ranks": 9})
-    document.merge(made, {"collectives": [2], "gpus": ["0000:04:00.0"]})
+    document.merge_share(made, {"collectives": [1], "torch": "2.13.0", "ranks": 9})
+    document.merge_share(made, {"collectives": [2], "gpus": ["0000:04:00.0"]})
     assert (made["collectives"], made["torch"]) == ([1, 2], "2.13.0")
     assert (made["gpus"], made["ranks"]) == (["0000:04:00.0"], 2)
 
@@ -119,13 +119,13 @@ def test_what_the_agent_gets() -> None:
     entries = [{"collective": "all_reduce", "dtype": "float32", "ranks": 2, "sizes": [SIZE]}]
     gpus = ["0000:04:00.0", "0000:06:00.0"]
     made = fresh(collectives=entries, gpus=gpus, nccl="2.29.7")
-    (result,) = parse(document.collective_results(made), "x.json")
+    (result,) = parse(document.extract_collectives(made), "x.json")
     assert (result.name, result.gpus, result.nccl_version) == (
         "all_reduce nccl 2",
         tuple(gpus),
         "2.29.7",
     )
     assert result.wrong_values == 0
-    (result,) = parse(document.collective_results(made | {"nodes": 2}), "x.json")
+    (result,) = parse(document.extract_collectives(made | {"nodes": 2}), "x.json")
     assert result.gpus == (), "addresses of two rigs mean nothing on one"
-    assert document.collective_results(fresh()) is None
+    assert document.extract_collectives(fresh()) is None

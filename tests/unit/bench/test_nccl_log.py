@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from agent.bench.job import hang_advice
-from agent.bench.nccl_log import transports, uses_p2p
+from agent.bench.nccl_log import parse_transports, uses_p2p
 
 PREFIX = "rig:4242:4250 [0] NCCL INFO "
 
@@ -24,7 +24,7 @@ PREFIX = "rig:4242:4250 [0] NCCL INFO "
     ],
 )
 def test_a_channel(line: str, pair: str, way: str) -> None:
-    assert transports(f"{PREFIX}{line}\n") == {pair: way}
+    assert parse_transports(f"{PREFIX}{line}\n") == {pair: way}
 
 
 def test_a_log() -> None:
@@ -41,11 +41,11 @@ def test_a_log() -> None:
             "Connected all rings",
         )
     )
-    found = transports(log)
+    found = parse_transports(log)
     assert found == {"0->1": "P2P/CUMEM", "1->2": "SHM/direct/direct, NET/Socket"}
     assert uses_p2p(found)
     assert not uses_p2p({"0->1": "SHM/direct/direct"})
-    assert transports("") == {}
+    assert parse_transports("") == {}
 
 
 @pytest.mark.parametrize(

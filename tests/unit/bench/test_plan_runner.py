@@ -70,7 +70,7 @@ def ran(
     """A run of these parts: its jobs, and its document."""
     jobs = Jobs(wrong or {}, hangs or {})
     monkeypatch.setattr(plan_runner, "run_torchrun", jobs.run)
-    document = documents.start(
+    document = documents.create_document(
         plan="full", backend=backend, ranks=2, nodes=1, hostname="rig", now=0.0
     )
     plan = Plan(tuple(Part(name) for name in parts), 60.0, 10.0)

@@ -100,12 +100,12 @@ def test_who_is_waited_for(tmp_path: Path) -> None:
     ranks = RankMonitor(tmp_path)
     for progress in tellers:
         progress.begin("collectives")
-        progress.at("repeat 1")
+        progress.report_position("repeat 1")
     tellers[0].line("a row")
     assert [rank.number for rank, _ in ranks.read_messages()] == [0, 0, 0, 0, 1, 1, 1, 2, 2, 2]
     assert (ranks.list_behind(), ranks.first, len(ranks)) == ([], 0, 3)
-    tellers[0].at("repeat 2")
-    tellers[2].at("repeat 2")
+    tellers[0].report_position("repeat 2")
+    tellers[2].report_position("repeat 2")
     assert len(list(ranks.read_messages())) == 2
     assert ranks.list_behind() == [1]
     described = ranks.describe({1: -11}, stacks=False)

@@ -11,7 +11,9 @@ from agent.bench.reporters import JsonReporter, TextReporter
 
 
 def troubled() -> dict[str, object]:
-    made = document.start(plan="full", backend="nccl", ranks=3, nodes=1, hostname="rig", now=0.0)
+    made = document.create_document(
+        plan="full", backend="nccl", ranks=3, nodes=1, hostname="rig", now=0.0
+    )
     rank = {
         "state": "T (stopped)",
         "exit": None,
@@ -21,7 +23,7 @@ def troubled() -> dict[str, object]:
         "log_tail": "a line\nRuntimeError: " + "x " * 60,
     }
     made["problems"] = [
-        document.problem(
+        document.build_problem(
             "collectives",
             "hang",
             "no rank got on for 60 s; rank 1 is T (stopped)",

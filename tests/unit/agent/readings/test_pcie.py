@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.readings.pcie import Aer, PcieBar, PcieLink, narrowest, read_bars, read_gpus
+from agent.readings.pcie import Aer, PcieBar, PcieLink, find_least, read_bars, read_gpus
 from tests.unit.facts.pcie_tree import device, gpu_on_a_riser
 
 
@@ -116,8 +116,8 @@ def test_long_domains_come_last(tmp_path: Path) -> None:
 
 
 def test_narrowest_of_nothing_is_unknown() -> None:
-    assert narrowest([None, None]) is None
-    assert narrowest([16, None, 4]) == 4
+    assert find_least([None, None]) is None
+    assert find_least([16, None, 4]) == 4
 
 
 def test_memory_windows(tmp_path: Path) -> None:
