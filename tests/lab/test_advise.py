@@ -72,9 +72,9 @@ def test_its_newest_benchmark_counts(
     document = advise_as_json(rig_inventory, rig)
     assert document["rig"]["measured"].startswith(f"{FOLDER}/1.json")
     (ddp,) = [
-        one
-        for one in document["models"][0]["candidates"]
-        if (one["task"], one["form"]) == ("lora", "ddp")
+        candidate
+        for candidate in document["models"][0]["candidates"]
+        if (candidate["task"], candidate["form"]) == ("lora", "ddp")
     ]
     (sent,) = ddp["transfers"]
     assert sent["origin"] == "measured"

@@ -23,7 +23,7 @@ def run_checklist(inventory: Path, *words: str) -> CommandResult:
 
 def read_items(inventory: Path, *words: str) -> dict[str, dict[str, Any]]:
     document = json.loads(run_checklist(inventory, "--json", *words).stdout)[NAME]
-    return {one["id"]: one for one in document["items"]}
+    return {item["id"]: item for item in document["items"]}
 
 
 def test_what_the_bios_does_is_seen_after_the_reboot(target: Rig, inventory: Path) -> None:

@@ -206,7 +206,7 @@ class TestReboots:
         other.discard()
         assert "/test12/" not in Path("/proc/mounts").read_text()
         assert not other.folder.exists()
-        assert not any(Path(f"/proc/{each}").exists() for each in (pid, leader))
+        assert not any(Path(f"/proc/{process_id}").exists() for process_id in (pid, leader))
         assert "test12" not in {rig.name for rig in machine.list_rigs()}
 
 

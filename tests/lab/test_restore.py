@@ -149,8 +149,8 @@ def test_a_damaged_backup_restores_nothing(target: Rig, inventory: Path) -> None
     assert result.status == 2
     result.assert_shows("is damaged", "before.tar.gz", "nothing was restored")
     run_verb(inventory, "status").assert_shows("damaged: before.tar.gz")
-    kept = fab(inventory, NAME, "backup")
-    assert kept.status != 0  # a damaged one does not replace the good copy
+    backup = fab(inventory, NAME, "backup")
+    assert backup.status != 0  # a damaged one does not replace the good copy
     assert target.run(etc).stdout == ""
     target.run(f": > {FOLDER}/SHA256SUMS")
     fab(inventory, NAME, "restore").assert_shows("is damaged", "held.txt: not in SHA256SUMS")

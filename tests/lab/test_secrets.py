@@ -61,13 +61,13 @@ def secrets(target: Rig) -> list[str]:
     """The rig's secrets, read from the rig as it was bought."""
     text = target.run("cat /hive-config/*.conf").stdout
     names = r"RIG_PASSWD|FARM_HASH|API_TOKEN"
-    found = re.findall(rf'^(?:{names})="?([^"\n]+)', text, re.MULTILINE)
+    settings = re.findall(rf'^(?:{names})="?([^"\n]+)', text, re.MULTILINE)
     wallets = re.findall(r"0x[0-9a-fA-F]{40}", text)
     screen = target.run("cat /hive-config/vnc-password.txt").stdout.strip()
-    assert len(found) == 3
+    assert len(settings) == 3
     assert screen
     assert wallets
-    return [PASSWORD, screen, *found, *wallets]
+    return [PASSWORD, screen, *settings, *wallets]
 
 
 @pytest.fixture(scope="module")
@@ -143,8 +143,8 @@ def test_the_backup_has_them_and_only_root_reads_it(
     provisioned: CommandResult, target: Rig, secrets: list[str]
 ) -> None:
     folder = "/var/backups/deeprig"
-    kept = target.run(f"tar -xzOf {folder}/before.tar.gz hive-config/rig.conf").stdout
-    assert any(secret in kept for secret in secrets)
+    archived = target.run(f"tar -xzOf {folder}/before.tar.gz hive-config/rig.conf").stdout
+    assert any(secret in archived for secret in secrets)
     assert target.run(f"runuser -u user -- ls {folder}", check=False).returncode != 0
     assert target.run(f"stat -c %a {folder}/before.tar.gz").stdout.strip() == "600"
 

@@ -136,11 +136,11 @@ def test_a_python_that_only_root_may_run(inventory: Path, target: Rig, tmp_path:
 def test_a_changed_host_key(
     inventory: Path, target: Rig, mark: Path, tmp_path: Path, kind: str
 ) -> None:
-    other, known = tmp_path / "key", tmp_path / "known"
+    other, known_hosts = tmp_path / "key", tmp_path / "known"
     subprocess.run(["ssh-keygen", "-q", "-t", kind, "-N", "", "-f", other], check=True)
     line = " ".join(other.with_suffix(".pub").read_text().split()[:2])
-    known.write_text(f"{target.address} {line}\n")
-    file = write_variant(inventory, NAME, ansible_ssh_known_hosts_file=str(known))
+    known_hosts.write_text(f"{target.address} {line}\n")
+    file = write_variant(inventory, NAME, ansible_ssh_known_hosts_file=str(known_hosts))
     logins = target.run("journalctl -u ssh -o cat | grep -c Accepted", check=False).stdout
     shown = fingerprint(target.root / f"etc/ssh/ssh_host_{kind}_key.pub")
     for flags in ([], ["--accept-new"]):
@@ -148,52 +148,56 @@ def test_a_changed_host_key(
         assert_unreachable(
             result, "has CHANGED", shown, fingerprint(other), f"ssh-keygen -R '{target.address}'"
         )
-    assert known.read_text() == f"{target.address} {line}\n"
+    assert known_hosts.read_text() == f"{target.address} {line}\n"
     after = target.run("journalctl -u ssh -o cat | grep -c Accepted", check=False).stdout
     assert after == logins  # the password was not even offered
 
 
 class TestUnknownKey:
     @pytest.fixture
-    def known(self, tmp_path: Path) -> Path:
+    def known_hosts(self, tmp_path: Path) -> Path:
         return tmp_path / "ssh/known_hosts"
 
     @pytest.fixture
-    def unknowing(self, inventory: Path, known: Path) -> Path:
-        return write_variant(inventory, NAME, ansible_ssh_known_hosts_file=str(known))
+    def unknowing(self, inventory: Path, known_hosts: Path) -> Path:
+        return write_variant(inventory, NAME, ansible_ssh_known_hosts_file=str(known_hosts))
 
     def test_is_refused_without_a_terminal(
-        self, unknowing: Path, target: Rig, mark: Path, known: Path
+        self, unknowing: Path, target: Rig, mark: Path, known_hosts: Path
     ) -> None:
         result = fab(unknowing, NAME, "play", mark)
         assert_unreachable(
             result, "is not known: ssh-ed25519", own_fingerprint(target), "--accept-new"
         )
-        assert not known.exists()
+        assert not known_hosts.exists()
 
-    def test_is_remembered_when_told_to(self, unknowing: Path, target: Rig, known: Path) -> None:
+    def test_is_remembered_when_told_to(
+        self, unknowing: Path, target: Rig, known_hosts: Path
+    ) -> None:
         facts = ROOT / "playbooks/facts.yml"
         assert fab(unknowing, NAME, "play", facts, "--accept-new").status == 0
-        assert known.read_text().strip() in target.host_keys()
+        assert known_hosts.read_text().strip() in target.host_keys()
         assert fab(unknowing, NAME, "play", facts).status == 0
 
     def test_is_asked_about_at_a_terminal(
-        self, unknowing: Path, target: Rig, mark: Path, known: Path
+        self, unknowing: Path, target: Rig, mark: Path, known_hosts: Path
     ) -> None:
         status, seen = at_terminal(command(unknowing, NAME, "play", str(mark)), "n\n")
         assert status == 4, seen
         assert own_fingerprint(target) in seen
-        assert not known.exists()
+        assert not known_hosts.exists()
         facts = str(ROOT / "playbooks/facts.yml")
         status, seen = at_terminal(command(unknowing, NAME, "play", facts), "y\n")
         assert status == 0, seen
-        assert known.read_text().strip() in target.host_keys()
+        assert known_hosts.read_text().strip() in target.host_keys()
 
-    def test_an_interrupt_is_an_answer_too(self, unknowing: Path, mark: Path, known: Path) -> None:
+    def test_an_interrupt_is_an_answer_too(
+        self, unknowing: Path, mark: Path, known_hosts: Path
+    ) -> None:
         status, seen = at_terminal(command(unknowing, NAME, "play", str(mark)), "\x03")
         assert status == 130, seen
         assert "Traceback" not in seen
-        assert not known.exists()
+        assert not known_hosts.exists()
 
 
 def at_terminal(words: list[str], answer: str, seconds: float = 15) -> tuple[int, str]:

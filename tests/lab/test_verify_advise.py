@@ -39,9 +39,11 @@ def cases() -> list[Comparison]:
     settings: dict[str, Any] = verify_advise.load()
     short = settings["short"]
     settings |= {**short, "calibration": {**settings["calibration"], **short["calibration"]}}
-    workloads = [one for one in settings["workloads"] if one["part"] in short["parts"]]
-    known = measure.calibrate(settings, workloads)
-    return measure.measure(settings, workloads, known)
+    workloads = [
+        workload for workload in settings["workloads"] if workload["part"] in short["parts"]
+    ]
+    calibration = measure.calibrate(settings, workloads)
+    return measure.measure(settings, workloads, calibration)
 
 
 @pytest.mark.extended

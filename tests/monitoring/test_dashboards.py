@@ -63,10 +63,10 @@ def test_panels_do_not_overlap(dashboard: Dashboard) -> None:
     _, document = dashboard
     places = [panel["gridPos"] for panel in document["panels"]]
     assert all(place["x"] >= 0 and place["x"] + place["w"] <= COLUMNS for place in places)
-    for one, other in itertools.combinations(places, 2):
-        beside = one["x"] + one["w"] <= other["x"] or other["x"] + other["w"] <= one["x"]
-        below = one["y"] + one["h"] <= other["y"] or other["y"] + other["h"] <= one["y"]
-        assert beside or below, (one, other)
+    for first, second in itertools.combinations(places, 2):
+        beside = first["x"] + first["w"] <= second["x"] or second["x"] + second["w"] <= first["x"]
+        below = first["y"] + first["h"] <= second["y"] or second["y"] + second["h"] <= first["y"]
+        assert beside or below, (first, second)
 
 
 def test_every_panel_explains_itself(dashboard: Dashboard) -> None:

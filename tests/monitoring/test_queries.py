@@ -95,8 +95,8 @@ def test_every_recording_rule_gives_series(watched: Watched, record: str) -> Non
 
 def alerts(watched: Watched, instance: str) -> list[dict[str, dict[str, str]]]:
     """All alerts of an instance, pending ones too."""
-    found: list[dict[str, dict[str, str]]] = watched.server.api("alerts")["alerts"]
-    return [alert for alert in found if alert["labels"].get("instance") == instance]
+    every_alert: list[dict[str, dict[str, str]]] = watched.server.api("alerts")["alerts"]
+    return [alert for alert in every_alert if alert["labels"].get("instance") == instance]
 
 
 def test_a_well_rig_gives_no_alert(watched: Watched) -> None:
@@ -128,5 +128,5 @@ def test_the_texts_of_alerts_are_filled_in(watched: Watched) -> None:
 @pytest.mark.parametrize("number", range(len(list(queries(JOB, "rig")))))
 def test_every_query_of_a_dashboard_gives_data(watched: Watched, name: str, number: int) -> None:
     query: Query = list(queries(JOB, watched.instance(name), WINDOW))[number]
-    found = eventually(lambda: watched.server.query(query.expr))
-    assert found, f"{query} gives nothing:\n{query.expr}"
+    data = eventually(lambda: watched.server.query(query.expr))
+    assert data, f"{query} gives nothing:\n{query.expr}"

@@ -53,26 +53,26 @@ class Complaints:
     """What a page did that it must not: errors, breaches of the policy, requests elsewhere."""
 
     origin: str
-    found: list[str] = field(default_factory=list)
+    texts: list[str] = field(default_factory=list)
     allowed: tuple[str, ...] = ()
 
     def watch(self, page: Page) -> None:
         """Note everything from now on. The browser reports breaches of a policy as errors."""
         page.on("console", self._console)
-        page.on("pageerror", lambda error: self.found.append(f"error: {error}"))
+        page.on("pageerror", lambda error: self.texts.append(f"error: {error}"))
         page.on("request", self._request)
 
     def _console(self, message: ConsoleMessage) -> None:
         if message.type in ("error", "warning"):
-            self.found.append(f"{message.type}: {message.text}")
+            self.texts.append(f"{message.type}: {message.text}")
 
     def _request(self, request: Request) -> None:
         if not request.url.startswith((self.origin, "data:")):
-            self.found.append(f"request: {request.url}")
+            self.texts.append(f"request: {request.url}")
 
     def unexpected(self) -> list[str]:
         """What no test has allowed."""
-        return [text for text in self.found if not any(words in text for words in self.allowed)]
+        return [text for text in self.texts if not any(words in text for words in self.allowed)]
 
 
 @dataclass

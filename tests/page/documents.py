@@ -38,14 +38,14 @@ def at(document: Document, now: float) -> Document:
 def _moved(value: Any, seconds: float) -> Any:
     if isinstance(value, dict):
         return {
-            key: each + seconds
-            if key.endswith("_at") and each is not None
-            else [time + seconds for time in each]
+            key: item + seconds
+            if key.endswith("_at") and item is not None
+            else [time + seconds for time in item]
             if key == "times"
-            else _moved(each, seconds)
-            for key, each in value.items()
+            else _moved(item, seconds)
+            for key, item in value.items()
         }
-    return [_moved(each, seconds) for each in value] if isinstance(value, list) else value
+    return [_moved(item, seconds) for item in value] if isinstance(value, list) else value
 
 
 def verdict(**fields: str) -> Document:

@@ -49,8 +49,8 @@ def luminance(colour: str) -> float:
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
 
-def contrast(one: str, other: str) -> float:
-    low, high = sorted((luminance(one), luminance(other)))
+def contrast(colour: str, ground: str) -> float:
+    low, high = sorted((luminance(colour), luminance(ground)))
     return (high + 0.05) / (low + 0.05)
 
 
@@ -71,12 +71,12 @@ def test_all_text_can_be_read(show: Show, case: str) -> None:
         shown.page.emulate_media(color_scheme=scheme)
         texts: list[list[str]] = shown.page.evaluate(TEXTS)
         assert len(texts) > 150
-        weak = [
+        faint = [
             (text, round(contrast(colour, ground), 2))
             for text, colour, ground in texts
             if contrast(colour, ground) < TEXT
         ]
-        assert weak == [], scheme
+        assert faint == [], scheme
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)

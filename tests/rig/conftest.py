@@ -71,10 +71,10 @@ def _names(config: pytest.Config, pattern: str) -> list[str]:
 
     try:
         extra = tuple(config.getoption("extra_vars"))
-        found = target.select_hosts(pattern, config.getoption("inventory"), extra)
+        hosts = target.select_hosts(pattern, config.getoption("inventory"), extra)
     except DeeprigError as error:
         raise pytest.UsageError(describe(error)) from None
-    return [host.name for host, _ in found]
+    return [host.name for host, _ in hosts]
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

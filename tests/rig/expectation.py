@@ -78,15 +78,18 @@ def collective(
 
     paths, devices: of the agent's document (docs/api.md).
     """
-    known = {
-        one["address"]: Passage(
-            one["address"], one["current_width"], one["max_speed"], one["vendor_id"]
+    by_address = {
+        device["address"]: Passage(
+            device["address"], device["current_width"], device["max_speed"], device["vendor_id"]
         )
-        for one in devices
+        for device in devices
     }
-    own = {one["address"]: Passage(one["address"], one["width"], one["max_speed"]) for one in paths}
-    ways = {one["address"]: [known[device] for device in one["devices"]] for one in paths}
-    if not own or not (link := sharing.find_slowest(own, ways)).bandwidth:
+    own_links = {
+        path["address"]: Passage(path["address"], path["width"], path["max_speed"])
+        for path in paths
+    }
+    ways = {path["address"]: [by_address[device] for device in path["devices"]] for path in paths}
+    if not own_links or not (link := sharing.find_slowest(own_links, ways)).bandwidth:
         return None
     return shares.wanted(
         link.bandwidth,

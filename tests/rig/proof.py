@@ -57,7 +57,7 @@ def row(
 
 def worst(rows: Iterable[Row]) -> Status:
     """The worst status; of no rows unknown: nothing was read, and so nothing was proved."""
-    return max((one.status for one in rows), key=ORDER.index, default="unknown")
+    return max((row.status for row in rows), key=ORDER.index, default="unknown")
 
 
 class Proof:
@@ -70,6 +70,6 @@ class Proof:
         """Keep the rows. Raises AssertionError with each critical one."""
         added = list(rows)
         self.rows += added
-        bad = [one.line for one in added if one.status == "critical"]
+        bad = [row.line for row in added if row.status == "critical"]
         if bad:
             raise AssertionError("\n".join(bad))

@@ -120,7 +120,7 @@ class Recorder:
             "status": status,
             "seconds": round(self._seconds[item.nodeid], 3),
             "message": message,
-            "rows": [one.document() for one in rows],
+            "rows": [row.document() for row in rows],
         }
         self.document["checks"].append(record)
         self.tell(event="end", number=len(self.document["checks"]), of=self._total, **record)

@@ -48,12 +48,12 @@ class Smi:
 
 def parse(text: str) -> Smi:
     """What it wrote: a line a GPU, and lines for people."""
-    gpus, said = {}, []
+    gpus, messages = {}, []
     for line in text.splitlines():
         cells = [cell.strip() for cell in line.split(",")]
         if len(cells) == len(FIELDS) + 1 and ADDRESS.fullmatch(cells[0]):
             # "00000000:08:00.0", and sysfs has four digits of domain.
             gpus[cells[0].lower()[-12:]] = dict(zip(FIELDS, cells[1:], strict=True))
         elif line.strip():
-            said.append(line.strip())
-    return Smi(gpus, said[0] if said else "" if gpus else "it printed nothing")
+            messages.append(line.strip())
+    return Smi(gpus, messages[0] if messages else "" if gpus else "it printed nothing")

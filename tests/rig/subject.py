@@ -85,8 +85,8 @@ class Subject:
     def record(self) -> Mapping[str, Any]:
         """What provisioning wrote down; empty on a rig that it has not reached."""
         file = self.host.file(RECORD)
-        found: Mapping[str, Any] = json.loads(file.content_string) if file.exists else {}
-        return found
+        content: Mapping[str, Any] = json.loads(file.content_string) if file.exists else {}
+        return content
 
     @cached_property
     def expected(self) -> Mapping[str, Any]:
@@ -98,8 +98,8 @@ class Subject:
         """deeprig's facts of the rig."""
         if self._facts is not None:
             return self._facts
-        found: Mapping[str, Any] = self.python_json("-m", "provision.remote.facts")
-        return found
+        read: Mapping[str, Any] = self.python_json("-m", "provision.remote.facts")
+        return read
 
     @property
     def gpus(self) -> list[Mapping[str, Any]]:

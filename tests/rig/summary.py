@@ -18,10 +18,12 @@ def summary(document: Mapping[str, Any]) -> dict[str, Any]:
         "started_at": document["started_at"],
         "finished_at": document["finished_at"],
         "counts": document["counts"],
-        "failing": [one["title"] for one in document["checks"] if one["status"] == "critical"],
+        "failing": [
+            check["title"] for check in document["checks"] if check["status"] == "critical"
+        ],
         "copies": [
-            {key: one[key] for key in ("gpu", "direction", "bandwidth_bytes_per_second")}
-            for one in bench.get("transfers", [])
-            if one["pinned"]
+            {key: copy[key] for key in ("gpu", "direction", "bandwidth_bytes_per_second")}
+            for copy in bench.get("transfers", [])
+            if copy["pinned"]
         ],
     }

@@ -82,10 +82,10 @@ def test_gpus_answer(subject: Subject, prove: Proof) -> None:
 def _hanging(subject: Subject) -> Iterator[Row]:
     """Which GPU nvidia-smi hangs on: the agent asks each by itself."""
     try:
-        told = {gpu["address"]: gpu for gpu in subject.agent()["gpus"]}
+        gpus = {gpu["address"]: gpu for gpu in subject.agent()["gpus"]}
     except Silent:
-        told = {}
-    hung = [address for address, gpu in told.items() if gpu["problem"].startswith("hung")]
+        gpus = {}
+    hung = [address for address, gpu in gpus.items() if gpu["problem"].startswith("hung")]
     wanted = "an answer of NVML"
     for address in hung:
         yield row(
@@ -93,7 +93,7 @@ def _hanging(subject: Subject) -> Iterator[Row]:
         )
     if not hung:
         yield row("rig", subject.smi.problem, wanted, False, HUNG)
-    for address, gpu in told.items():
+    for address, gpu in gpus.items():
         if gpu["up"]:
             yield Row(address, "answers the agent", wanted)
 

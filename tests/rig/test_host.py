@@ -122,14 +122,14 @@ def test_time(host: Any, prove: Proof) -> None:
     """Clock.
     A rig whose clock is off breaks TLS, and its graphs lie.
     """
-    said = host.run("timedatectl show -p NTPSynchronized --value").stdout.strip()
+    answer = host.run("timedatectl show -p NTPSynchronized --value").stdout.strip()
     prove(
         [
             row(
                 "rig",
-                {"yes": "synchronised", "no": "not synchronised"}.get(said, "not known"),
+                {"yes": "synchronised", "no": "not synchronised"}.get(answer, "not known"),
                 "synchronised",
-                said == "yes",
+                answer == "yes",
                 "apt-get install systemd-timesyncd",
                 "warning",
             )

@@ -28,11 +28,11 @@ class Launched:
         self.folder = folder
         self.events: list[dict[str, Any]] = []
         self.seen: list[int] = []  # all processes below it that were ever looked at
-        own = os.environ | {"PYTHONPATH": str(ROOT), "TMPDIR": str(folder)} | environment
+        variables = os.environ | {"PYTHONPATH": str(ROOT), "TMPDIR": str(folder)} | environment
         self.process = subprocess.Popen(
             [sys.executable, "-m", "agent.bench", "--events", *words],
             cwd=folder,
-            env=own,
+            env=variables,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -81,8 +81,8 @@ class Launched:
                     return pid
             return None
 
-        found: int = wait_for(find, f"rank {number}")
-        return found
+        rank_pid: int = wait_for(find, f"rank {number}")
+        return rank_pid
 
     def torchrun(self) -> int:
         """The process of torchrun."""

@@ -22,9 +22,9 @@ CPU = torch.device("cpu")
 @pytest.mark.parametrize("ranks", [1, 2, 3, 8, 16])
 def test_sums_are_exact(dtype: torch.dtype, ranks: int) -> None:
     pattern = Pattern(ranks, 5, dtype, CPU)
-    own = [pattern.compute_values(rank, 0, 1000) for rank in range(ranks)]
-    total = own[0].clone()
-    for values in own[1:]:
+    by_rank = [pattern.compute_values(rank, 0, 1000) for rank in range(ranks)]
+    total = by_rank[0].clone()
+    for values in by_rank[1:]:
         total += values  # in the data type, as a collective adds
     assert count_wrong_values(total, pattern.compute_sums(0, 1000)) == 0
     assert pattern.prime > 1
@@ -84,20 +84,20 @@ def test_relative_error() -> None:
 
 def test_one_value_of_a_million_is_seen() -> None:
     expected = torch.randn(1_000_000, generator=torch.Generator().manual_seed(1))
-    found = expected.clone()
-    found[777] += 1.0
-    error = find_largest_error(StepResult(1.0, {"x": found}), StepResult(1.0, {"x": expected}))
+    changed = expected.clone()
+    changed[777] += 1.0
+    error = find_largest_error(StepResult(1.0, {"x": changed}), StepResult(1.0, {"x": expected}))
     assert not build_check("", error, torch.float32)["right"]
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_a_rank_of_eight_that_is_missing_is_seen(dtype: torch.dtype) -> None:
     parts = torch.randn(8, 10_000, generator=torch.Generator().manual_seed(1))
-    found, expected = (
+    result, expected = (
         StepResult(1.0, {"x": parts[:7].mean(0)}),
         StepResult(1.0, {"x": parts.mean(0)}),
     )
-    check = build_check("", find_largest_error(found, expected), dtype)
+    check = build_check("", find_largest_error(result, expected), dtype)
     assert not check["right"]
     assert list_wrong_values({"workloads": [{"workload": "ddp", "check": check}]})
 

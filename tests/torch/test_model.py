@@ -27,15 +27,15 @@ def test_it_leaves_host_memory_a_layer_at_a_time() -> None:
     made: list[nn.Module] = []
 
     def layer(shape: ModelShape, number: int) -> nn.Module:
-        in_host_memory = [one for one in made if next(one.parameters()).device != META]
+        in_host_memory = [block for block in made if next(block.parameters()).device != META]
         assert in_host_memory == []
         made.append(TransformerBlock(shape))
         return made[-1]
 
     model = Transformer(SHAPE, layer, device=META, dtype=torch.float16)
     assert len(made) == SHAPE.layers
-    found = {(one.device, one.dtype) for one in model.parameters()}
-    assert found == {(META, torch.float16)}
+    places = {(parameter.device, parameter.dtype) for parameter in model.parameters()}
+    assert places == {(META, torch.float16)}
 
 
 def test_a_part_has_the_values_of_the_whole() -> None:

@@ -98,8 +98,8 @@ def test_a_port_in_use() -> None:
 
 def test_rigs_talk_by_the_interface_between_them() -> None:
     """Left to itself gloo takes what /etc/hosts has for the rig's name: 127.0.1.1."""
-    found = resources.find_rigs(ResourceRequest(nodes=2, node_rank=1, rendezvous="127.0.0.1:29400"))
-    assert (found.address, found.interface) == ("127.0.0.1", "lo")
+    rigs = resources.find_rigs(ResourceRequest(nodes=2, node_rank=1, rendezvous="127.0.0.1:29400"))
+    assert (rigs.address, rigs.interface) == ("127.0.0.1", "lo")
     message = ResourceRequest(nodes=2, node_rank=1, rendezvous="127.0.0.1:29400", interface="eth7")
     assert resources.find_rigs(message).interface == "eth7"
     assert resources.find_interface("192.0.2.1") == ""

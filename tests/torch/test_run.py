@@ -189,12 +189,12 @@ def test_the_document_is_also_a_file(run: Run) -> None:
 
 
 def test_the_agent_reads_the_results(run: Run) -> None:
-    found = ResultReader(run.folder / "results").read()
-    assert (found.ignored, found.files_read) == ((), 1)
-    assert sorted(result.name for result in found.results) == sorted(
+    results = ResultReader(run.folder / "results").read()
+    assert (results.ignored, results.files_read) == ((), 1)
+    assert sorted(result.name for result in results.results) == sorted(
         f"{entry['collective']} gloo {RANKS}" for entry in run.document["collectives"]
     )
-    assert all(result.wrong_values == 0 for result in found.results)
+    assert all(result.wrong_values == 0 for result in results.results)
     assert [path.name for path in (run.folder / "results").iterdir() if path.name[0] == "."] == []
 
 

@@ -62,7 +62,7 @@ def on_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "empty", plain)
     monkeypatch.setattr(torch, "arange", counted)
     monkeypatch.setattr(torch.cuda, "synchronize", lambda device: None)
-    monkeypatch.setattr(torch.cuda, "can_device_access_peer", lambda one, other: one > other)
+    monkeypatch.setattr(torch.cuda, "can_device_access_peer", lambda first, other: first > other)
     for module in (transfers, peer):
         monkeypatch.setattr(module, "describe_gpu", lambda index: (GPUS[index], "GPU"))
 
@@ -139,8 +139,10 @@ def test_a_small_gpu_gets_a_small_model(monkeypatch: pytest.MonkeyPatch) -> None
     (part,) = plan.build_plan("full", Resources("nccl", 2), ["ddp"]).parts
     layers = {}
     for gigabytes in (6, 12):
-        found = SimpleNamespace(total_memory=gigabytes << 30)
-        monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device, one=found: one)
+        properties = SimpleNamespace(total_memory=gigabytes << 30)
+        monkeypatch.setattr(
+            torch.cuda, "get_device_properties", lambda device, given=properties: given
+        )
         monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 6))
         comm = Alone(0, 2, 0, "nccl", torch.device("cuda"), ProgressWriter(None, 0))
         layers[gigabytes] = WorkloadOptions.parse(comm, part.options).shape.layers
@@ -223,8 +225,8 @@ def test_bfloat16_is_ampere(
 
 
 def test_addresses_are_as_sysfs_writes_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = SimpleNamespace(pci_domain_id=0, pci_bus_id=0xC1, pci_device_id=0, name="RTX 3090")
-    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda index: found)
+    properties = SimpleNamespace(pci_domain_id=0, pci_bus_id=0xC1, pci_device_id=0, name="RTX 3090")
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda index: properties)
     assert environment.describe_gpu(0) == ("0000:c1:00.0", "RTX 3090")
 
 

@@ -18,7 +18,7 @@ from lab.verify_advise.predict import Calibration, Predicted, predict, tensors
 from provision.performance.fit import Line
 
 SETTINGS = verify_advise.load()
-WORKLOADS = {one["part"]: one for one in SETTINGS["workloads"]}
+WORKLOADS = {workload["part"]: workload for workload in SETTINGS["workloads"]}
 LINE = Line(latency=0.001, bandwidth=0.95, error=0.01)
 NAMES = ("all_reduce", "all_gather", "reduce_scatter", "all_to_all", "sendrecv")
 KNOWN = Calibration(
@@ -43,15 +43,17 @@ def test_calibration_is_at_other_rates_and_sizes_than_what_is_predicted() -> Non
 def test_tensors_are_those_of_the_model() -> None:
     shape = ModelShape.parse(WORKLOADS["ddp"]["shape"])
     layer = layer_maker(STILL)(shape, 0)
-    assert [one.numel() for one in layer.parameters()] == tensors(shape)
+    assert [parameter.numel() for parameter in layer.parameters()] == tensors(shape)
 
 
 @pytest.mark.parametrize("ranks", [2, 3])
 def test_gradients_of_ddp_are_the_models_parameters(ranks: int) -> None:
     shape = ModelShape.parse(WORKLOADS["ddp"]["shape"])
-    whole = sum(one.numel() for one in Transformer(shape, layer_maker(STILL)).parameters())
-    found = predict(WORKLOADS["ddp"], ranks, 500, KNOWN)
-    assert found.sent == pytest.approx(2 * (ranks - 1) / ranks * 4 * whole)
+    whole = sum(
+        parameter.numel() for parameter in Transformer(shape, layer_maker(STILL)).parameters()
+    )
+    prediction = predict(WORKLOADS["ddp"], ranks, 500, KNOWN)
+    assert prediction.sent == pytest.approx(2 * (ranks - 1) / ranks * 4 * whole)
 
 
 def test_shared_gradients_of_experts_are_the_models() -> None:
@@ -61,8 +63,8 @@ def test_shared_gradients_of_experts_are_the_models() -> None:
     model = Transformer(shape, moe.layer_maker(None, 0, 3))
     shared = sum(n.numel() for name, n in model.named_parameters() if moe.EXPERT not in name)
     tokens = 4 * shape.layers * 2 / 3 * shape.top_k * 4 * shape.tokens * shape.hidden
-    found = predict(WORKLOADS["moe"], 3, 500, KNOWN)
-    assert found.sent == pytest.approx(tokens + 4 / 3 * 4 * shared)
+    prediction = predict(WORKLOADS["moe"], 3, 500, KNOWN)
+    assert prediction.sent == pytest.approx(tokens + 4 / 3 * 4 * shared)
 
 
 @pytest.mark.parametrize("part", list(WORKLOADS))

@@ -112,8 +112,8 @@ def play(
     path.write_text(source)
     (folder / "inventory").mkdir(exist_ok=True)
     (folder / "inventory" / "hosts.yml").write_text("all: {hosts: {here: {}}}\n")
-    known = hosts.read_inventory(folder / "inventory")
-    host = Host("here", {**known.host("here").variables, **(variables or {})}, ())
+    inventory = hosts.read_inventory(folder / "inventory")
+    host = Host("here", {**inventory.host("here").variables, **(variables or {})}, ())
     options = RunOptions(
         check, diff, split_words(tags), split_words(skip_tags), extra_variables(extra)
     )
@@ -122,7 +122,7 @@ def play(
     with RunLog(folder / "log", "test", ["here"]) as log:
         redactor = Redactor()
         report = RunReport(["here"], redactor, log, stream=stream, verbose=verbose, as_json=as_json)
-        values = HostVariables(host, known, options.extra, check, diff, redactor.add)
+        values = HostVariables(host, inventory, options.extra, check, diff, redactor.add)
         recap = HostRun(host, values, sessions, options, report).run(playbook.load(path))
         report.recap([recap], 0.0)
     return Played(recap, sessions, stream.getvalue(), log.path.read_text())

@@ -34,8 +34,8 @@ def test_from_an_address_and_a_password_to_a_managed_rig(home: Home) -> None:
         assert home.rig.run(f"{check} {user} {password}").stdout == "1"
     # The new entry is below the existing ones, which do not change.
     text = (home.inventory / "rigs.yml").read_text()
-    kept = [line for line in text.splitlines() if line in RIGS.splitlines()]
-    assert kept == RIGS.splitlines()
+    unchanged = [line for line in text.splitlines() if line in RIGS.splitlines()]
+    assert unchanged == RIGS.splitlines()
     entry = home.entry("attic")
     assert entry["ansible_host"] == home.rig.address
     assert entry["ansible_user"] == USER
@@ -108,16 +108,18 @@ def test_a_rig_that_the_inventory_knows_by_its_password(home: Home) -> None:
 
 def test_what_was_left_or_cut_off_is_done_by_the_next_run(home: Home) -> None:
     rigs = home.inventory / "rigs.yml"
-    kept = home.adopt("--user", USER, "--name", "attic", "--keep-passwords", password=PASSWORD)
-    assert kept.status == 0, kept.text
+    with_passwords = home.adopt(
+        "--user", USER, "--name", "attic", "--keep-passwords", password=PASSWORD
+    )
+    assert with_passwords.status == 0, with_passwords.text
     home.rig.run("rm /etc/sudoers.d/* 2>/dev/null; true")
     # The key logs in, and no password is known: default passwords are found.
     (home.inventory / "host_vars/attic/secret.yml").unlink(missing_ok=True)
-    found = home.adopt("--json", address="attic")
-    assert found.status == 0, found.text
-    assert home.steps(found)["password"] == "changed"
-    assert home.steps(found)["door"] == "changed"
-    found.assert_shows("of root and user", "the mining system's default password")
+    repeated = home.adopt("--json", address="attic")
+    assert repeated.status == 0, repeated.text
+    assert home.steps(repeated)["password"] == "changed"
+    assert home.steps(repeated)["door"] == "changed"
+    repeated.assert_shows("of root and user", "the mining system's default password")
     # An entry's password that is no longer valid does not count as a default password.
     first = "      ansible_user:"
     rigs.write_text(

@@ -50,11 +50,11 @@ class Watched:
     def until(self, expr: str, seconds: float = 30) -> list[dict[str, Any]]:
         """Wait until the expression has a series; return them."""
         deadline = time.monotonic() + seconds
-        while not (found := self.server.query(expr)):
+        while not (series := self.server.query(expr)):
             if time.monotonic() > deadline:
                 pytest.fail(f"it did not come to {expr}; {self.state(expr)}")
             time.sleep(0.1)
-        return found
+        return series
 
     def verdict(self, check: str, status: str, subject: str = "") -> dict[str, Any]:
         """Wait until a check has that verdict, in Prometheus; return it with its words."""
@@ -64,8 +64,8 @@ class Watched:
             if (verdict["check"], verdict["status"]) == (check, status) and (
                 not subject or verdict["subject"] == subject
             ):
-                found: dict[str, Any] = verdict
-                return found
+                match: dict[str, Any] = verdict
+                return match
         pytest.fail(f"{check} is not {status} in the API")
 
     def alert(self, name: str, **labels: str) -> None:
@@ -81,8 +81,8 @@ class Watched:
         """What to show when an expression came to nothing."""
         bare = expr.split("==")[0].strip()
         try:
-            found = {str(s["metric"]): s["value"][1] for s in self.server.query(bare)}
-            return f"there is {found or 'nothing'}; up: {self.values('up')}"
+            values = {str(s["metric"]): s["value"][1] for s in self.server.query(bare)}
+            return f"there is {values or 'nothing'}; up: {self.values('up')}"
         except OSError as error:
             return str(error)
 

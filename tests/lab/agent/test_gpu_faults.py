@@ -21,8 +21,8 @@ def healthy(watched: Watched) -> None:
 
 
 def find_uuid(watched: Watched, address: str) -> str:
-    found = watched.until(f'deeprig_gpu_info{{address="{address}"}}')
-    return str(found[0]["metric"]["uuid"])
+    series = watched.until(f'deeprig_gpu_info{{address="{address}"}}')
+    return str(series[0]["metric"]["uuid"])
 
 
 def is_fresh(watched: Watched, address: str) -> bool:

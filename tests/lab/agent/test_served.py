@@ -33,10 +33,10 @@ def with_results(watched: Watched) -> Watched:
     """The rig as it is when all is there: GPUs, a benchmark's result, and a validation's."""
     watched.until("sum(deeprig_gpu_up) == 3")
     write_result_file(watched, "run.json", make_result(watched, 0.3e9))
-    found = summary(report(check("load::transfers", "Copies"), bench=bench()))
+    document = summary(report(check("load::transfers", "Copies"), bench=bench()))
     folder = "/var/lib/deeprig/validation"
     watched.rig.run(
-        f"mkdir -p {folder} && cat > {folder}/summary.json <<'END'\n{json.dumps(found)}\nEND"
+        f"mkdir -p {folder} && cat > {folder}/summary.json <<'END'\n{json.dumps(document)}\nEND"
     )
     watched.until("deeprig_copy_bandwidth_bytes_per_second")
     # Also what the rules make of it, at their next turn.
@@ -94,7 +94,7 @@ def test_page_of_a_live_agent(with_results: Watched) -> None:
         ):
             page.get_by_text(text).filter(visible=True).first.wait_for()
         browser.close()
-    assert complaints.found == []
+    assert complaints.texts == []
 
 
 def test_page_says_when_the_agent_is_gone(with_results: Watched) -> None:

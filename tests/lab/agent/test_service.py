@@ -27,9 +27,9 @@ def shown(watched: Watched, name: str) -> str:
 
 def test_sandbox(watched: Watched) -> None:
     result = watched.rig.run(f"systemd-analyze security --no-pager {UNIT}").stdout
-    found = re.search(r"Overall exposure level for \S+: ([\d.]+)", result)
-    assert found, result
-    assert float(found[1]) <= EXPOSURE_MOST, result
+    match = re.search(r"Overall exposure level for \S+: ([\d.]+)", result)
+    assert match, result
+    assert float(match[1]) <= EXPOSURE_MOST, result
     main = shown(watched, "MainPID")
     status = watched.rig.run(f"cat /proc/{main}/status").stdout
     assert re.search(r"^NoNewPrivs:\t1$", status, re.MULTILINE)
@@ -94,7 +94,7 @@ def test_a_crowd_of_one_address_stops_nobody(watched: Watched) -> None:
     """1,250 silent connections: another address, the rig itself and Prometheus are answered."""
     address = (watched.rig.address, 10390)
     before = resident(watched)
-    verdicts = {one["check"] for one in watched.get("/api/v1/rig")["verdicts"]}
+    verdicts = {verdict["check"] for verdict in watched.get("/api/v1/rig")["verdicts"]}
     clients = [socket.create_connection(address, timeout=20) for _ in range(1250)]
     try:
         main = shown(watched, "MainPID")
@@ -102,7 +102,7 @@ def test_a_crowd_of_one_address_stops_nobody(watched: Watched) -> None:
         assert int(held) < 128, held
         watched.rig.run(f"curl -fsS -m 10 http://{watched.rig.address}:10390/metrics >/dev/null")
         watched.until('min_over_time(up{job="deeprig"}[3s]) == 1')
-        assert {one["check"] for one in watched.get("/api/v1/rig")["verdicts"]} == verdicts
+        assert {verdict["check"] for verdict in watched.get("/api/v1/rig")["verdicts"]} == verdicts
         assert resident(watched) < before + (16 << 10)
     finally:
         for client in clients:
@@ -118,10 +118,10 @@ def test_names_of_the_rig(watched: Watched) -> None:
             f" http://{watched.rig.address}:10390/api/v1/rig"
         ).stdout
 
-    own = watched.rig.run("uname -n").stdout.strip()
-    assert {name: status(name) for name in (NAME, own, watched.rig.address)} == {
+    hostname = watched.rig.run("uname -n").stdout.strip()
+    assert {name: status(name) for name in (NAME, hostname, watched.rig.address)} == {
         NAME: "200",
-        own: "200",
+        hostname: "200",
         watched.rig.address: "200",
     }
     assert status("evil.example") == "421"

@@ -21,7 +21,7 @@ KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKb8Vw2rN5tQm9xL4sZc7yE1dF6gH3jP0aUqW
 @pytest.fixture
 def site() -> Iterator[Field]:
     with field() as ground:
-        root = ground.kept.parent
+        root = ground.protected.parent
         (root / "home").mkdir(exist_ok=True)
         (root / "etc").mkdir()
         (root / "etc/passwd").write_text(f"mallory:x:{UID}:{UID}::/home:/bin/sh\n")
@@ -32,7 +32,7 @@ def site() -> Iterator[Field]:
 def find_evidence(site: Field) -> list[dict[str, str]]:
     """All evidence of the user's files, whose folder is the rig's /home/mallory."""
     began = time.monotonic()
-    tree = Tree(str(site.kept.parent))
+    tree = Tree(str(site.protected.parent))
     entries = [*miners.miners(tree), *access.access(tree)]
     assert time.monotonic() - began < 10
     return entries
@@ -44,7 +44,7 @@ def in_home(site: Field, work: Callable[[Path], object]) -> Path:
     if not home.exists():
         home.mkdir()
         os.chown(home, UID, UID)
-        passwd = site.kept.parent / "etc/passwd"
+        passwd = site.protected.parent / "etc/passwd"
         passwd.write_text(f"mallory:x:{UID}:{UID}::/home/mallory:/bin/sh\n")
     as_user(lambda: work(home))
     return home
@@ -55,11 +55,11 @@ def test_a_symlink_to_roots_file_tells_nothing(site: Field) -> None:
         (home / ".ssh").mkdir()
         (home / ".ssh/authorized_keys").symlink_to(site.secret)
         (home / ".profile").symlink_to(site.secret)
-        (home / ".config").symlink_to(site.kept)
+        (home / ".config").symlink_to(site.protected)
 
-    (site.kept / "autostart").mkdir()
-    (site.kept / "autostart/x.desktop").write_text("Exec=/opt/t-rex\n")
-    (site.kept / "autostart").chmod(0o700)
+    (site.protected / "autostart").mkdir()
+    (site.protected / "autostart/x.desktop").write_text("Exec=/opt/t-rex\n")
+    (site.protected / "autostart").chmod(0o700)
     in_home(site, work)
     assert find_evidence(site) == []
 
@@ -68,9 +68,9 @@ def test_what_the_user_can_read_is_seen(site: Field) -> None:
     def work(home: Path) -> None:
         (home / "dotfiles").write_text("/opt/t-rex\n")
         (home / ".profile").symlink_to("dotfiles")
-        (home / ".bashrc").symlink_to(site.kept / "conf")
+        (home / ".bashrc").symlink_to(site.protected / "conf")
 
-    (site.kept / "conf").write_text("/opt/xmrig\n")
+    (site.protected / "conf").write_text("/opt/xmrig\n")
     in_home(site, work)
     assert {entry["name"] for entry in find_evidence(site)} == {"t-rex", "xmrig"}
 
@@ -93,7 +93,7 @@ def test_fifos_endless_files_and_kernel_files_do_not_hang(site: Field) -> None:
 
 
 def test_a_fact_program_of_a_user_is_not_run(site: Field) -> None:
-    mark = site.kept / "mark"
+    mark = site.protected / "mark"
 
     def work(home: Path) -> None:
         for name in ("evil.fact", "fifo.fact"):

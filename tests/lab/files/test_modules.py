@@ -73,7 +73,7 @@ def test_a_users_symlink_to_what_is_roots(site: Field, name: str, goal: str) -> 
     if goal == "new" and name in ("replace", "mode", "owner", "lineinfile", "blockinfile"):
         goal = "sub/conf"
     before = site.state()
-    path = user_link(site, site.kept / goal)
+    path = user_link(site, site.protected / goal)
     module, args = WRITERS[name]
     msg = refusal_of(module, **{k: path if v == "{}" else v for k, v in args.items()})
     for part in (path, f"user {UID} controls", "belongs to user root", "Remove the symlink"):
@@ -97,14 +97,17 @@ def test_a_hard_link_to_what_is_roots(site: Field, name: str) -> None:
 @pytest.mark.parametrize("name", WRITERS)
 def test_a_folder_on_the_way_is_a_symlink(site: Field, name: str) -> None:
     before = site.state()
-    path = user_link(site, site.kept) + "/conf"
+    path = user_link(site, site.protected) + "/conf"
     module, args = WRITERS[name]
     assert "refused" in refusal_of(module, **{k: path if v == "{}" else v for k, v in args.items()})
     assert site.state() == before
 
 
 def test_what_is_read_is_never_more_than_the_user_can_read(site: Field) -> None:
-    for path in (user_link(site, site.secret, "a"), user_link(site, site.kept, "b") + "/shadow"):
+    for path in (
+        user_link(site, site.secret, "a"),
+        user_link(site, site.protected, "b") + "/shadow",
+    ):
         assert "shadow" in refusal_of("slurp", src=path)
         assert "shadow" in refusal_of("stat", path=path, follow=True)
         assert "shadow" in refusal_of("copy", src=path, dest=f"{site.home}/c", remote_src=True)
@@ -112,11 +115,11 @@ def test_what_is_read_is_never_more_than_the_user_can_read(site: Field) -> None:
         assert "shadow" in refusal_of("wait_for", path=path, search_regex="x", timeout=0)
     os.link(site.secret, site.home / "hard")
     assert "hard links" in refusal_of("slurp", src=f"{site.home}/hard")
-    found = run("find", paths=[str(site.home)], contains="root's", recurse=True, follow=True)
-    assert found["files"] == []
-    assert len(found["skipped_paths"]) == 3
+    result = run("find", paths=[str(site.home)], contains="root's", recurse=True, follow=True)
+    assert result["files"] == []
+    assert len(result["skipped_paths"]) == 3
     # The same of a file that every user can read.
-    assert run("slurp", src=user_link(site, site.kept / "conf", "d"))["content"]
+    assert run("slurp", src=user_link(site, site.protected / "conf", "d"))["content"]
     assert run("stat", path=f"{site.home}/d", follow=True)["stat"]["checksum"]
 
 
@@ -134,7 +137,9 @@ def test_a_fifo_does_not_hang(site: Field) -> None:
         assert "FIFO" in refusal_of(module, **args)
     assert run("find", paths=[str(site.home)], contains="x", file_type="any")["matched"] == 1
     assert run("stat", path=path)["stat"]["isfifo"]
-    assert "FIFO" in refusal_of("copy", src=f"{site.home}/", dest=f"{site.kept}/x", remote_src=True)
+    assert "FIFO" in refusal_of(
+        "copy", src=f"{site.home}/", dest=f"{site.protected}/x", remote_src=True
+    )
 
 
 def test_a_sparse_file_is_not_read(site: Field) -> None:
@@ -142,8 +147,8 @@ def test_a_sparse_file_is_not_read(site: Field) -> None:
     as_user(lambda: os.truncate(path, 1 << 40))
     assert "larger than" in refusal_of("slurp", src=path)
     assert "larger than" in refusal_of("lineinfile", path=path, line="x")
-    found = run("find", paths=[str(site.home)], contains="x")
-    assert (found["matched"], list(found["skipped_paths"])) == (0, [path])
+    result = run("find", paths=[str(site.home)], contains="x")
+    assert (result["matched"], list(result["skipped_paths"])) == (0, [path])
 
 
 def test_the_users_own_symlinks_work(site: Field) -> None:
@@ -155,7 +160,7 @@ def test_the_users_own_symlinks_work(site: Field) -> None:
     assert file.stat().st_uid == UID
     assert (site.home / ".profile").is_symlink()
     # As well to a folder of the user's somewhere else.
-    data = site.kept / "data"
+    data = site.protected / "data"
     data.mkdir()
     os.chown(data, UID, UID)
     models = user_link(site, data, "models")
@@ -165,13 +170,13 @@ def test_the_users_own_symlinks_work(site: Field) -> None:
 
 
 def test_roots_own_symlinks_work(site: Field) -> None:
-    link = site.kept / "link"
+    link = site.protected / "link"
     link.symlink_to("sub")
     assert run("lineinfile", path=f"{link}/conf", line="added")["changed"]
-    shared = site.kept / "tmp"
+    shared = site.protected / "tmp"
     shared.mkdir()
     shared.chmod(0o1777)
-    (shared / "link").symlink_to(site.kept / "conf")
+    (shared / "link").symlink_to(site.protected / "conf")
     assert run("lineinfile", path=f"{shared}/link", line="added")["changed"]
     # Where anybody could have moved it from another folder, it is not followed.
     shared.chmod(0o777)
@@ -195,7 +200,7 @@ def test_folders_are_created_and_handed_over(site: Field) -> None:
 
 
 def test_a_file_that_another_user_put_into_a_shared_folder(site: Field) -> None:
-    shared = site.kept / "tmp"
+    shared = site.protected / "tmp"
     shared.mkdir()
     shared.chmod(0o1777)
     planted = shared / "settings"
@@ -219,19 +224,19 @@ def test_the_backup_of_a_file_is_not_written_through_a_symlink(site: Field) -> N
     def plant() -> None:
         for second in range(-1, 10):
             stamp = time.strftime("%Y-%m-%d@%H:%M:%S", time.localtime(now + second))
-            os.symlink(site.kept / "new", f"{path}.{os.getppid()}.{stamp}~")
+            os.symlink(site.protected / "new", f"{path}.{os.getppid()}.{stamp}~")
 
     as_user(plant)
     assert "can't back up" in refusal_of("lineinfile", path=path, line="x", backup=True)
-    assert not (site.kept / "new").exists()
+    assert not (site.protected / "new").exists()
 
 
 def test_what_is_validated_cannot_be_replaced(site: Field) -> None:
     path = user_file(site)
-    script = site.kept / "check"
+    script = site.protected / "check"
     script.write_text('#!/bin/sh\nstat -c "%U %a" "$(dirname "$1")" >"$2"; cat "$1" >>"$2"\n')
     script.chmod(0o755)
-    seen = site.kept / "seen"
+    seen = site.protected / "seen"
     run("lineinfile", path=path, line="x", validate=f"{script} %s {seen}")
     assert seen.read_text() == "root 700\nmine\nx\n"
     assert os.stat(path).st_uid == UID
@@ -239,7 +244,7 @@ def test_what_is_validated_cannot_be_replaced(site: Field) -> None:
 
 def test_recursion_stays_below_the_folder(site: Field) -> None:
     user_file(site, "sub/file")
-    user_link(site, site.kept, "sub/out")
+    user_link(site, site.protected, "sub/out")
     before = site.state()
     path = str(site.home / "sub")
     assert "follow: false" in refusal_of("file", path=path, recurse=True, mode="a+rwX")
@@ -267,10 +272,10 @@ def test_a_tree_that_is_deeper_than_any_path(site: Field) -> None:
 
 
 def test_a_command_does_not_run_in_a_folder_that_a_symlink_names(site: Field) -> None:
-    path = user_link(site, site.kept)
+    path = user_link(site, site.protected)
     assert "refused" in refusal_of("command", cmd="touch new", chdir=path)
     assert run("command", cmd="pwd", chdir=str(site.home))["stdout"] == str(site.home)
-    assert not (site.kept / "new").exists()
+    assert not (site.protected / "new").exists()
 
 
 def test_a_worker_of_a_user_works_as_that_user(site: Field) -> None:
@@ -295,7 +300,7 @@ def test_a_worker_of_a_user_works_as_that_user(site: Field) -> None:
 
 
 def test_check_mode_refuses_as_well(site: Field) -> None:
-    path = user_link(site, site.kept / "conf")
+    path = user_link(site, site.protected / "conf")
     for module, args in WRITERS.values():
         imported: Any = importlib.import_module(f"provision.remote.modules.{module}")
         asked = {k: path if v == "{}" else v for k, v in args.items()}

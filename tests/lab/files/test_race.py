@@ -68,7 +68,7 @@ def fill_in(value: Any, names: dict[str, str]) -> Any:
 @contextlib.contextmanager
 def attacked_folder() -> Iterator[Field]:
     with field() as site:
-        as_user(lambda: refill(str(site.kept), str(site.home)))
+        as_user(lambda: refill(str(site.protected), str(site.home)))
         # Older kernels let users create such links; here root does, and the user moves it.
         os.link(site.secret, site.home / "pool" / "hard")
         yield site
@@ -132,7 +132,7 @@ def test_a_user_who_swaps_paths_gains_nothing(seconds: float) -> None:
     for module, task in TASKS:
         label = f"{module} {task}"
         with time_limit(3 * seconds), attacked_folder() as site:
-            with running(partial(swap_for_ever, str(site.home), "t", str(site.kept))):
+            with running(partial(swap_for_ever, str(site.home), "t", str(site.protected))):
                 problem, runs, succeeded = repeat_task(module, task, site, seconds / len(TASKS))
             problem = problem or ("handed over root's secret" if site.leaks() else "")
         counts[label] = (runs, succeeded)

@@ -77,11 +77,11 @@ def test_the_user_gains_nothing_and_keeps_what_is_the_users(target: Rig, invento
     assert gone == ""
     aside = "/var/backups/deeprig/removed/home/mallory/.config/autostart/x.desktop"
     assert target.run(f"cat {aside}").stdout == "Exec=/opt/t-rex\n"
-    kept = target.run("tar -tvzf /var/backups/deeprig/before.tar.gz home").stdout
-    assert "home/mallory/.config/systemd/user/y.service -> /etc/shadow" in kept
-    assert INJECTION in kept
-    assert "huge" not in kept
-    assert "mallory/.bash" not in kept
+    listing = target.run("tar -tvzf /var/backups/deeprig/before.tar.gz home").stdout
+    assert "home/mallory/.config/systemd/user/y.service -> /etc/shadow" in listing
+    assert INJECTION in listing
+    assert "huge" not in listing
+    assert "mallory/.bash" not in listing
 
     as_user(target, "mallory", AFTER)
     result = fab(inventory, NAME, "restore")

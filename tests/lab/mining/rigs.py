@@ -28,8 +28,8 @@ def facts(inventory: Path, name: str) -> dict[str, Any]:
     """deeprig's own facts of a rig."""
     result = fab(inventory, name, "facts", "--json")
     assert result.status == 0, result.text
-    found: dict[str, Any] = json.loads(result.stdout)[name]["ansible_local"]["deeprig"]
-    return found
+    rig_facts: dict[str, Any] = json.loads(result.stdout)[name]["ansible_local"]["deeprig"]
+    return rig_facts
 
 
 def demine(inventory: Path, name: str, *words: str) -> dict[str, Any]:

@@ -51,8 +51,8 @@ def clean(make_rig: MakeRig) -> Iterator[Rig]:
 
 def test_nothing_is_found_on_a_plain_system(clean: Rig, write_inventory: WriteInventory) -> None:
     inventory = write_inventory(clean)
-    found = facts(inventory, clean.name)
-    assert (found["mining_os"], found["miners"], found["access"]) == (None, [], [])
+    rig_facts = facts(inventory, clean.name)
+    assert (rig_facts["mining_os"], rig_facts["miners"], rig_facts["access"]) == (None, [], [])
     assert demine(inventory, clean.name)["tasks"].keys()
     before = clean.run(TREE).stdout
     assert demine(inventory, clean.name)["changed"] == 0
@@ -72,7 +72,7 @@ def test_a_program_of_unknown_name_stays_on_a_host_that_trains(
     )
     site = "/opt/deeprig/venv/lib/python3.11/site-packages"
     clean.run(f"mkdir -p {site}/torch-2.13.0+cpu.dist-info")
-    assert [one["kind"] for one in facts(inventory, clean.name)["miners"]] == ["gpu"]
+    assert [miner["kind"] for miner in facts(inventory, clean.name)["miners"]] == ["gpu"]
     assert demine(inventory, clean.name)["changed"] == 0
     assert clean.run("pgrep -c simulate").stdout.strip() == "1"
     clean.run("rm -r /opt/deeprig")

@@ -73,7 +73,7 @@ def test_nothing_is_left(demined: Demined) -> None:
     assert find_mining(demined.rig) == []
     assert demined.after["mining_os"] is None
     assert demined.after["miners"] == []
-    assert {one["kind"] for one in demined.after["access"]} <= {"key", "sudo"}
+    assert {entry["kind"] for entry in demined.after["access"]} <= {"key", "sudo"}
     state = demined.rig.run("systemctl is-system-running", check=False).stdout.strip()
     assert state == "running", demined.rig.run("systemctl --failed").stdout
 
@@ -102,9 +102,9 @@ def check_it_stays_demined(demined: Demined, reboots: int) -> None:
     for _ in range(reboots):
         reboot(demined.rig)
         assert find_mining(demined.rig) == []
-    found = facts(demined.inventory, demined.rig.name)
-    assert found["mining_os"] is None
-    assert found["miners"] == []
+    rig_facts = facts(demined.inventory, demined.rig.name)
+    assert rig_facts["mining_os"] is None
+    assert rig_facts["miners"] == []
     assert demine(demined.inventory, demined.rig.name)["changed"] == 0
 
 

@@ -37,8 +37,8 @@ class Tree:
 
     def again(self) -> list[dict[str, Any]]:
         """Read the GPUs now."""
-        found: list[dict[str, Any]] = self.machine.python(READ)
-        return found
+        gpus: list[dict[str, Any]] = self.machine.python(READ)
+        return gpus
 
 
 def _displays(machine: QemuMachine) -> list[str]:

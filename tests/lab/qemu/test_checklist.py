@@ -25,16 +25,16 @@ GPUS = {gpu["name"]: number for number, gpu in enumerate(OPTIONS["gpus"])}
 @pytest.fixture(scope="module")
 def facts(tree: Tree) -> dict[str, Any]:
     """Read once; the errors that other tests inject are in them."""
-    found: dict[str, Any] = tree.machine.python(FACTS)
-    return found
+    rig_facts: dict[str, Any] = tree.machine.python(FACTS)
+    return rig_facts
 
 
 def observed(facts: dict[str, Any], *names: str, **board: Any) -> dict[str, Entry]:
     """The items that were seen, for some of the machine's displays as cards of one rig."""
     some = [facts["gpus"][GPUS[name]] for name in names]
-    own = {**facts, "gpus": some, "board": {**facts["board"], **board}}
-    made = checklist.make_checklist(cases.from_facts("qemu", own, [750.0], {}), {})
-    return {one.id: one for one in made.entries if one.by == "seen"}
+    rig_facts = {**facts, "gpus": some, "board": {**facts["board"], **board}}
+    made = checklist.make_checklist(cases.from_facts("qemu", rig_facts, [750.0], {}), {})
+    return {entry.id: entry for entry in made.entries if entry.by == "seen"}
 
 
 def test_the_displays_are_cards_of_the_table(facts: dict[str, Any]) -> None:

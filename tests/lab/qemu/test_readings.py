@@ -26,18 +26,18 @@ def shown(port: dict[str, Any]) -> list[Any]:
 
 
 def test_every_display_is_found_once(tree: Tree) -> None:
-    assert [gpu["root_port"] for gpu in tree.gpus] == [told["port"] for told in GPUS]
+    assert [gpu["root_port"] for gpu in tree.gpus] == [display["port"] for display in GPUS]
     assert all(gpu["answers"] and gpu["device_id"] == "2204" for gpu in tree.gpus)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_path_is_what_qemu_was_told(name: str, tree: Tree) -> None:
-    told, gpu = GPUS[NAMES.index(name)], tree.gpus[NAMES.index(name)]
-    assert [shown(port) for port in gpu["path"]] == told["path"]
-    assert gpu["path_width"] == told["width"]
-    speeds = [port[3] for port in told["path"] if port[3] is not None]
+    display, gpu = GPUS[NAMES.index(name)], tree.gpus[NAMES.index(name)]
+    assert [shown(port) for port in gpu["path"]] == display["path"]
+    assert gpu["path_width"] == display["width"]
+    speeds = [port[3] for port in display["path"] if port[3] is not None]
     assert gpu["path_speed_gts"] == min(speeds)
-    widths = [port[2] for port in told["path"] if port[2] is not None]
+    widths = [port[2] for port in display["path"] if port[2] is not None]
     assert gpu["path_max_width"] == min(widths)
 
 
@@ -53,13 +53,13 @@ def counted(gpus: list[dict[str, Any]]) -> dict[tuple[str, str, str], int]:
 
 
 def test_nothing_is_counted_before_an_error(tree: Tree) -> None:
-    found = counted(tree.gpus)
-    assert found, "this kernel counts no errors"
-    assert set(found.values()) == {0}
+    counts = counted(tree.gpus)
+    assert counts, "this kernel counts no errors"
+    assert set(counts.values()) == {0}
 
 
 @pytest.mark.parametrize(
-    "error", OPTIONS["errors"], ids=lambda one: f"{one['gpu']}-{one['counter']}"
+    "error", OPTIONS["errors"], ids=lambda error: f"{error['gpu']}-{error['counter']}"
 )
 def test_an_error_is_counted_where_it_happened(error: dict[str, Any], tree: Tree) -> None:
     """One more of that name at that device, in its total, and nothing anywhere else."""

@@ -11,8 +11,8 @@ from tests.lab.validation.conftest import NAME, SECOND, Proven
 
 
 def documents(text: str) -> dict[str, dict[str, object]]:
-    found: dict[str, dict[str, object]] = json.loads(text)
-    return found
+    by_rig: dict[str, dict[str, object]] = json.loads(text)
+    return by_rig
 
 
 def test_columns_are_nccl_tests(proven: Proven) -> None:
@@ -41,8 +41,8 @@ def test_json_is_the_document(proven: Proven) -> None:
     assert document["format"] == "deeprig-bench"
     workloads = document["workloads"]
     assert isinstance(workloads, list)
-    assert {one["workload"] for one in workloads} == {"decode", "pipeline"}
-    assert all(one["check"]["right"] for one in workloads)
+    assert {workload["workload"] for workload in workloads} == {"decode", "pipeline"}
+    assert all(workload["check"]["right"] for workload in workloads)
 
 
 def test_a_system_without_private_networks_is_measured_with_a_warning(proven: Proven) -> None:
@@ -96,10 +96,10 @@ def test_two_rigs_are_one_world(pair: Path, proven: Proven) -> None:
         seconds=200,
     )
     assert result.status == 0, result.text
-    found = documents(result.stdout)
-    assert {one["nodes"] for one in found.values()} == {2}
-    assert {one["ranks"] for one in found.values()} == {2}
-    measured = [one for one in found.values() if one["collectives"]]
+    by_rig = documents(result.stdout)
+    assert {document["nodes"] for document in by_rig.values()} == {2}
+    assert {document["ranks"] for document in by_rig.values()} == {2}
+    measured = [document for document in by_rig.values() if document["collectives"]]
     assert len(measured) == 1
     wait_until(lambda: proven.leftovers() == [])
 
@@ -134,7 +134,7 @@ def test_a_rendezvous_whose_port_is_taken(pair: Path, proven: Proven) -> None:
 def test_one_after_another_that_was_lost(proven: Proven) -> None:
     """The next run waits for the lost one to end, and is not disturbed by it."""
     lost = start(proven.inventory, NAME, "bench", "--json")
-    wait_until(lambda: any("torch.distributed" in one for one in proven.leftovers()))
+    wait_until(lambda: any("torch.distributed" in line for line in proven.leftovers()))
     lost.kill()
     lost.communicate(timeout=60)
     for _ in range(3):

@@ -39,7 +39,7 @@ def whole(proven: Proven) -> Proof:
 
 def test_a_healthy_rig_proves_itself(quick: Proof) -> None:
     assert quick.result.status == 0, quick.result.text
-    statuses = {one["check"]: one["status"] for one in quick.report["checks"]}
+    statuses = {check["check"]: check["status"] for check in quick.report["checks"]}
     held = {name: status for name, status in statuses.items() if name not in OF_THE_MACHINE}
     assert {name for name, status in held.items() if status == "unknown"} == UNTRIED
     bad = {name for name, status in held.items() if status in ("warning", "critical")}
@@ -70,7 +70,7 @@ def test_a_plan_ends_in_time(request: pytest.FixtureRequest, plan: str, seconds:
 @pytest.mark.extended
 def test_the_whole_plan_tries_every_workload(whole: Proof) -> None:
     assert whole.result.status == 0, whole.result.text
-    names = {one["subject"] for one in whole.check("load::workloads")["rows"]}
+    names = {row["subject"] for row in whole.check("load::workloads")["rows"]}
     assert names == {"ddp", "fsdp", "pipeline", "tensor", "moe", "decode"}
     (skipped,) = [p for p in whole.report["bench"]["parts"] if p["part"] == "three_d"]
     assert skipped["status"] == "skipped"
@@ -79,7 +79,7 @@ def test_the_whole_plan_tries_every_workload(whole: Proof) -> None:
 
 def test_collectives_are_checked_by_their_values(quick: Proof) -> None:
     collectives = quick.report["bench"]["collectives"]
-    assert {one["collective"] for one in collectives} >= {
+    assert {entry["collective"] for entry in collectives} >= {
         "all_reduce",
         "all_gather",
         "reduce_scatter",
@@ -87,7 +87,7 @@ def test_collectives_are_checked_by_their_values(quick: Proof) -> None:
         "all_to_all",
         "sendrecv",
     }
-    assert {size["wrong_values"] for one in collectives for size in one["sizes"]} == {0}
+    assert {size["wrong_values"] for entry in collectives for size in entry["sizes"]} == {0}
 
 
 def test_reports_are_written_here(quick: Proof) -> None:
@@ -101,18 +101,18 @@ def test_reports_are_written_here(quick: Proof) -> None:
 
 
 def test_results_are_kept_on_the_rig_and_shown_by_its_agent(proven: Proven, quick: Proof) -> None:
-    kept = json.loads(proven.rig.run(f"cat {quick.report['stored']}").stdout)
-    assert kept["checks"] == quick.report["checks"]
+    stored = json.loads(proven.rig.run(f"cat {quick.report['stored']}").stdout)
+    assert stored["checks"] == quick.report["checks"]
     url = f"http://{proven.rig.address}:10390"
 
     def shown() -> dict[str, Any]:
         with urllib.request.urlopen(f"{url}/api/v1/rig", timeout=10) as answer:
-            found: dict[str, Any] = json.load(answer)
-        return found
+            document: dict[str, Any] = json.load(answer)
+        return document
 
     wait_until(lambda: (shown()["validation"] or {}).get("counts") == quick.report["counts"])
     results = shown()["nccl"]["results"]
-    assert {"all_reduce", "all_to_all"} <= {one["collective"] for one in results}
+    assert {"all_reduce", "all_to_all"} <= {entry["collective"] for entry in results}
     with urllib.request.urlopen(f"{url}/metrics", timeout=10) as answer:
         metrics = answer.read().decode()
     assert 'deeprig_validation_checks{status="critical"} 0.0' in metrics
@@ -142,7 +142,7 @@ def test_an_earlier_report_shows_what_got_worse(proven: Proven, quick: Proof) ->
         for row in check["rows"]:
             if "value" in row:
                 row["value"] *= 10
-                row["repeats"] = [one * 10 for one in row.get("repeats", [])]
+                row["repeats"] = [repeat * 10 for repeat in row.get("repeats", [])]
     file = proven.folder / "before.json"
     file.write_text(json.dumps(before))
     proof = proven.validate("--quick", "--baseline", str(file), "--select", "benchmarks or load")
@@ -157,7 +157,7 @@ def test_json_is_one_document(proven: Proven) -> None:
     proof = proven.validate("--json", "--select", "gpus")
     documents = json.loads(proof.result.stdout)
     assert list(documents) == [NAME]
-    assert {one["check"].partition("::")[0] for one in documents[NAME]["checks"]} == {"gpus"}
+    assert {check["check"].partition("::")[0] for check in documents[NAME]["checks"]} == {"gpus"}
 
 
 def test_it_runs_without_fab(proven: Proven) -> None:

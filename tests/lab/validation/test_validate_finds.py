@@ -205,13 +205,13 @@ def test_a_wrong_is_found(proofs: Callable[[str], Proof], name: str) -> None:
 @pytest.mark.parametrize("batch", BATCHES)
 def test_nothing_else_is_found(proofs: Callable[[str], Proof], batch: str) -> None:
     """Only the checks that a batch breaks fail."""
-    wrong = {each.check for each in BATCHES[batch]}
-    found = {
+    wrong = {fault.check for fault in BATCHES[batch]}
+    failing = {
         check["check"]
         for check in proofs(batch).report["checks"]
         if check["status"] in ("warning", "critical")
     }
-    assert found == wrong
+    assert failing == wrong
 
 
 #: Checks that read nvidia-smi only.

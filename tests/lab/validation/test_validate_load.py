@@ -28,9 +28,9 @@ def list_ranks(proven: Proven) -> list[int]:
 
 def is_underway(proven: Proven) -> bool:
     """Return whether the ranks are connected: each to the two others."""
-    found = list_ranks(proven)
+    ranks = list_ranks(proven)
     links = proven.rig.run("ss -Htnp state established || true").stdout
-    return len(found) >= 3 and all(links.count(f"pid={rank},") >= 3 for rank in found)
+    return len(ranks) >= 3 and all(links.count(f"pid={rank},") >= 3 for rank in ranks)
 
 
 def start_validation(proven: Proven, *words: str) -> tuple[Process, Proof | None]:
@@ -72,7 +72,7 @@ def hung(proven: Proven) -> tuple[Proof, Proof]:
 def test_a_rank_that_hangs_is_a_verdict_with_everyones_stack(hung: tuple[Proof, Proof]) -> None:
     proof, _ = hung
     assert proof.result.status == 1
-    problems = [one for one in proof.report["bench"]["problems"] if one["kind"] == "hang"]
+    problems = [entry for entry in proof.report["bench"]["problems"] if entry["kind"] == "hang"]
     assert problems, proof.report["bench"]["problems"]
     problem = problems[0]
     assert len(problem["ranks"]) == 3

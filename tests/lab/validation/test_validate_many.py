@@ -17,7 +17,10 @@ def test_each_rig_has_its_report(pair: Path, proven: Proven, tmp_path: Path) -> 
     reports = {
         name: json.loads((tmp_path / name / "report.json").read_text()) for name in (NAME, SECOND)
     }
-    assert {name: one["host"] for name, one in reports.items()} == {NAME: NAME, SECOND: SECOND}
+    assert {name: report["host"] for name, report in reports.items()} == {
+        NAME: NAME,
+        SECOND: SECOND,
+    }
     # At once: each began before the other one ended.
     first, second = reports.values()
     assert first["started_at"] < second["finished_at"]

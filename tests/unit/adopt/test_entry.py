@@ -86,7 +86,9 @@ def test_the_first_rig_of_a_file(before: str) -> None:
     }
     assert (now["rigs"].get("vars")) == (was.get("rigs") or {}).get("vars")
     for line in before.splitlines():
-        assert line.replace(" {}", "").rstrip() in [one.rstrip() for one in text.splitlines()]
+        assert line.replace(" {}", "").rstrip() in [
+            written.rstrip() for written in text.splitlines()
+        ]
 
 
 @pytest.mark.parametrize(

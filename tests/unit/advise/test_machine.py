@@ -46,9 +46,9 @@ def test_wrong_words_are_named(gpus: str, links: str, message: str, advice: str)
 
 
 def test_a_gpu_is_known_by_its_id_and_by_any_form_of_its_name() -> None:
-    known = cards.cards()
-    found = {cards.card(name, known).name for name in ("2204", "rtx 3090", "NVIDIA RTX3090")}
-    assert found == {"GeForce RTX 3090"}
+    table = cards.cards()
+    names = {cards.card(name, table).name for name in ("2204", "rtx 3090", "NVIDIA RTX3090")}
+    assert names == {"GeForce RTX 3090"}
 
 
 def test_every_processor_of_the_table_is_found_by_its_own_row() -> None:
@@ -64,9 +64,9 @@ def test_every_processor_of_the_table_is_found_by_its_own_row() -> None:
         "12th Gen Intel(R) Core(TM) i5-12400F": "LGA1700",
         "Intel(R) Xeon(R) CPU E5-2680 v4 @ 2.40GHz": "LGA2011-3",
     }.items():
-        found = cpus.cpu(name)
-        assert found is not None, name
-        assert found.socket == socket, name
+        cpu = cpus.cpu(name)
+        assert cpu is not None, name
+        assert cpu.socket == socket, name
     assert cpus.cpu("VIA Nano") is None
 
 
@@ -76,9 +76,9 @@ def test_splits_never_give_more_lanes_than_there_are() -> None:
 
 
 def test_facts_make_a_rig() -> None:
-    one = rigs.gpu([rigs.port("0000:00:01.1", 1, 5.0), rigs.port("0000:04:00.0", 1, 8.0)])
-    two = rigs.gpu([rigs.port("0000:00:03.1", 16, 8.0), rigs.port("0000:08:00.0", 16, 16.0)])
-    rig = machine.from_facts("attic", rigs.facts(one, two))
+    narrow = rigs.gpu([rigs.port("0000:00:01.1", 1, 5.0), rigs.port("0000:04:00.0", 1, 8.0)])
+    wide = rigs.gpu([rigs.port("0000:00:03.1", 16, 8.0), rigs.port("0000:08:00.0", 16, 16.0)])
+    rig = machine.from_facts("attic", rigs.facts(narrow, wide))
     assert rig.links == (Link(2, 1), Link(3, 16))
     assert rig.board is not None
     assert rig.memory_bytes == 3936 * 2**20
@@ -118,9 +118,9 @@ def test_gpus_at_an_intel_chipset_share_its_link_to_the_processor() -> None:
 
 
 def test_a_rig_without_a_driver_says_so() -> None:
-    one = rigs.gpu([rigs.port("0000:04:00.0", 1, 8.0)])
-    assert machine.from_facts("attic", rigs.facts(one)).notes == ()
-    assert "fab provision" in machine.from_facts("attic", rigs.facts(one, driver=None)).notes[0]
+    gpu = rigs.gpu([rigs.port("0000:04:00.0", 1, 8.0)])
+    assert machine.from_facts("attic", rigs.facts(gpu)).notes == ()
+    assert "fab provision" in machine.from_facts("attic", rigs.facts(gpu, driver=None)).notes[0]
 
 
 def test_a_rig_without_gpus_says_so() -> None:
@@ -163,8 +163,8 @@ def test_a_measurement_of_another_number_of_gpus_is_scaled_and_noted() -> None:
 
 def test_a_link_comes_up_no_faster_than_its_card() -> None:
     assert rigs.seed("2x gen5x16", "2x GTX 1080 Ti").links == (Link(3, 16),) * 2
-    told = machine.changed(rigs.seed(), [Link(5, 4)] * 3, "", None, "")
-    assert told.links == (Link(4, 4),) * 3
+    rig = machine.changed(rigs.seed(), [Link(5, 4)] * 3, "", None, "")
+    assert rig.links == (Link(4, 4),) * 3
 
 
 def test_other_gpus_stand_on_the_rigs_own_links() -> None:

@@ -57,16 +57,16 @@ def parsed(**changes: Any) -> measured.Measured:
 
 
 def test_collectives_are_fitted_and_the_slowest_gpu_counts() -> None:
-    found = parsed()
-    assert found.network is not None
-    cost = found.network.cost("all_reduce")
+    measurement = parsed()
+    assert measurement.network is not None
+    cost = measurement.network.cost("all_reduce")
     assert cost.origin == "measured"
     assert cost.bandwidth == pytest.approx(0.3e9, rel=1e-3)
     assert cost.call == pytest.approx(40e-6, rel=1e-2)
-    assert found.network.cost("all_gather") == cost  # the nearest that there is
-    assert found.network.send(0, 1, 0.2e9) == pytest.approx(1.0, rel=1e-3)
-    assert found.gemm == {"bf16": 52e12}
-    assert found.notes == ()
+    assert measurement.network.cost("all_gather") == cost  # the nearest that there is
+    assert measurement.network.send(0, 1, 0.2e9) == pytest.approx(1.0, rel=1e-3)
+    assert measurement.gemm == {"bf16": 52e12}
+    assert measurement.notes == ()
 
 
 @pytest.mark.parametrize(
@@ -116,17 +116,17 @@ def test_nccls_own_choice_of_p2p_is_seen(changes: dict[str, Any], direct: bool) 
 
 
 def test_gloo_says_nothing_of_links() -> None:
-    found = parsed(backend="gloo")
-    assert found.network is None
-    assert "gloo" in found.notes[0]
+    measurement = parsed(backend="gloo")
+    assert measurement.network is None
+    assert "gloo" in measurement.notes[0]
 
 
 def test_wrong_values_are_not_believed() -> None:
     bad = document()["collectives"]
     bad[0]["sizes"][2]["wrong_values"] = 1
-    found = parsed(collectives=bad)
-    assert found.network is None
-    assert "wrong values" in found.notes[0]
+    measurement = parsed(collectives=bad)
+    assert measurement.network is None
+    assert "wrong values" in measurement.notes[0]
 
 
 def test_a_cpus_products_are_no_gpus() -> None:
@@ -161,10 +161,10 @@ def newest(content: str, **more: Any) -> tuple[measured.Measured | None, Rig]:
 
 
 def test_the_rigs_newest_document_is_read() -> None:
-    found, rig = newest(json.dumps(document()))
+    measurement, rig = newest(json.dumps(document()))
     assert rig.asked[-1]["args"]["src"] == f"{measured.FOLDER}/9.0.json"
-    assert found is not None
-    assert found.network is not None
+    assert measurement is not None
+    assert measurement.network is not None
 
 
 @pytest.mark.parametrize(
@@ -177,10 +177,10 @@ def test_the_rigs_newest_document_is_read() -> None:
 def test_one_that_cannot_be_used_is_a_note(
     content: str, more: dict[str, Any], message: str
 ) -> None:
-    found, _ = newest(content, **more)
-    assert found is not None
-    assert found.network is None
-    assert message in found.notes[0]
+    measurement, _ = newest(content, **more)
+    assert measurement is not None
+    assert measurement.network is None
+    assert message in measurement.notes[0]
 
 
 def test_a_rig_without_benchmarks_has_nothing_measured() -> None:

@@ -82,20 +82,20 @@ def test_one_rank_sends_nothing() -> None:
 
 def test_a_fit_finds_latency_and_bandwidth() -> None:
     points = [(size, 40e-6 + size / 3e9) for size in (8.0, 1e3, 1e6, 1e8)]
-    found = fit.line(points)
-    assert found is not None
-    assert found.latency == pytest.approx(40e-6)
-    assert found.bandwidth == pytest.approx(3e9)
-    assert found.error < 1e-6
+    line = fit.line(points)
+    assert line is not None
+    assert line.latency == pytest.approx(40e-6)
+    assert line.bandwidth == pytest.approx(3e9)
+    assert line.error < 1e-6
 
 
 def test_a_fit_minds_small_messages_as_much_as_large_ones() -> None:
     """Large ones are 3 % slower than the line: the latency must not be paid with that."""
     points = [(8.0, 40e-6), (1e3, 41e-6), (1e7, 3.4e-3), (1e8, 34.5e-3)]
-    found = fit.line(points)
-    assert found is not None
-    assert found.latency == pytest.approx(40e-6, rel=0.05)
-    assert found.error < 0.05
+    line = fit.line(points)
+    assert line is not None
+    assert line.latency == pytest.approx(40e-6, rel=0.05)
+    assert line.error < 0.05
 
 
 @pytest.mark.parametrize(
@@ -108,11 +108,11 @@ def test_a_fit_minds_small_messages_as_much_as_large_ones() -> None:
 def test_a_fit_of_few_points_goes_through_the_origin(
     points: list[tuple[float, float]], latency: float, bandwidth: float | None
 ) -> None:
-    found = fit.line(points)
-    assert found is not None
-    assert found.latency == latency
+    line = fit.line(points)
+    assert line is not None
+    assert line.latency == latency
     if bandwidth:
-        assert found.bandwidth == pytest.approx(bandwidth)
+        assert line.bandwidth == pytest.approx(bandwidth)
 
 
 def test_times_that_do_not_grow_give_no_bandwidth() -> None:
@@ -121,33 +121,33 @@ def test_times_that_do_not_grow_give_no_bandwidth() -> None:
 
 
 def test_what_was_measured_corrects_what_is_derived_for_other_links() -> None:
-    one, four = links.parse("2x gen3x1"), links.parse("2x gen3x4")
+    x1, x4 = links.parse("2x gen3x1"), links.parse("2x gen3x4")
     measured = Network({"all_reduce": Cost(50e-6, 0.0, 0.6e9, origin="measured")})
-    found = network.scaled(network.derived(four, FAST), measured, network.derived(one, FAST)).cost(
+    cost = network.scaled(network.derived(x4, FAST), measured, network.derived(x1, FAST)).cost(
         "all_reduce"
     )
-    assert found.bandwidth == pytest.approx(3e9 * 0.6 / 0.75)
-    assert found.call == 50e-6
-    assert found.origin == "scaled"
-    assert "x 0.80" in found.because
+    assert cost.bandwidth == pytest.approx(3e9 * 0.6 / 0.75)
+    assert cost.call == 50e-6
+    assert cost.origin == "scaled"
+    assert "x 0.80" in cost.because
 
 
 def test_a_measurement_above_what_a_link_can_carry_is_not_believed_for_others() -> None:
-    one = links.parse("2x gen3x1")
+    x1 = links.parse("2x gen3x1")
     measured = Network({ANY: Cost(0.0, 0.0, 9e9)})
-    found = network.scaled(network.derived(one, FAST), measured, network.derived(one, FAST))
-    assert found.cost(ANY).bandwidth == pytest.approx(0.75e9 * network.MOST)
+    scaled = network.scaled(network.derived(x1, FAST), measured, network.derived(x1, FAST))
+    assert scaled.cost(ANY).bandwidth == pytest.approx(0.75e9 * network.MOST)
 
 
 def test_a_pipelines_messages_are_corrected_too() -> None:
-    one, four = links.parse("2x gen3x1"), links.parse("2x gen3x4")
-    own, other = network.derived(one, FAST), network.derived(four, FAST)
+    x1, x4 = links.parse("2x gen3x1"), links.parse("2x gen3x4")
+    derived_x1, derived_x4 = network.derived(x1, FAST), network.derived(x4, FAST)
     pair = Cost(30e-6, 0.0, 0.5e9)
     measured = Network({ANY: Cost(50e-6, 0.0, 0.6e9)}, {(0, 1): pair})
-    found = network.scaled(other, measured, own)
-    assert found.pairs[0, 1].bandwidth == pytest.approx(3e9 * 0.5 / 0.75)
-    assert found.pairs[0, 1].call == 30e-6
-    assert found.pairs[1, 0].bandwidth == pytest.approx(3e9 * 0.6 / 0.75)
+    scaled = network.scaled(derived_x4, measured, derived_x1)
+    assert scaled.pairs[0, 1].bandwidth == pytest.approx(3e9 * 0.5 / 0.75)
+    assert scaled.pairs[0, 1].call == 30e-6
+    assert scaled.pairs[1, 0].bandwidth == pytest.approx(3e9 * 0.6 / 0.75)
 
 
 def test_volume_counts_what_a_backend_moves_beyond_the_ideal() -> None:

@@ -34,12 +34,12 @@ def seven() -> AdviceReport:
     return made("llama-2-7b")
 
 
-def printed(one: AdviceReport, explained: bool = False) -> str:
+def printed(advice: AdviceReport, explained: bool = False) -> str:
     out = io.StringIO()
     console = Console(file=out, width=80, highlight=False, soft_wrap=True)
-    show.show_report(one, console, details=True)
+    show.show_report(advice, console, details=True)
     if explained:
-        explain.show_explanation(one, console)
+        explain.show_explanation(advice, console)
     return out.getvalue()
 
 
@@ -53,8 +53,8 @@ def test_every_width_and_generation_is_predicted_with_the_rigs_own_first(
 
 
 def test_sequences_are_no_longer_than_a_model_was_trained_for() -> None:
-    (found,) = report.make_report(rigs.seed(), [KNOWN["gpt2"]], "bf16", Work(2048)).models
-    assert {row.candidate.load.sequence for row in found.rows} == {1024}
+    (advice,) = report.make_report(rigs.seed(), [KNOWN["gpt2"]], "bf16", Work(2048)).models
+    assert {row.candidate.load.sequence for row in advice.rows} == {1024}
 
 
 def test_fewer_lanes_are_never_faster(seven: AdviceReport) -> None:
@@ -118,7 +118,7 @@ def test_the_document_is_json_with_all_of_it(seven: AdviceReport) -> None:
 
 
 def test_bifurcation_and_another_board_are_advised_with_what_they_buy(seven: AdviceReport) -> None:
-    names = [one.change.name for one in seven.advice]
+    names = [advice.change.name for advice in seven.advice]
     assert names[:2] == ["bifurcation", "board"]
     split = seven.advice[0]
     assert split.change.rig.links == (Link(3, 4),) * 3
@@ -133,8 +133,8 @@ def test_a_pipeline_waits_for_each_boundarys_own_link() -> None:
     worse = made("llama-2-7b", links="gen2x1,gen2x1,gen2x1")
     prompts = [
         row.now.prefill
-        for one in (slow, worse)
-        for row in one.models[0].rows
+        for advice in (slow, worse)
+        for row in advice.models[0].rows
         if row.now and (row.candidate.task, row.candidate.layout.form) == ("serve", "pipeline")
     ]
     assert prompts[0] is not None
@@ -148,26 +148,26 @@ def test_a_narrow_riser_in_a_wide_slot_is_named() -> None:
         for n in (1, 2)
     ]
     rig = machine.from_facts("attic", rigs.facts(*gpus))
-    (change,) = [one for one in recommend.changes(rig) if one.name == "riser"]
+    (change,) = [candidate for candidate in recommend.changes(rig) if candidate.name == "riser"]
     assert change.rig.links == (Link(3, 16), Link(3, 16))
     assert "GPU 0 Gen3 x16, GPU 1 Gen3 x16" in change.title
-    found = report.make_report(rig, [KNOWN["llama-2-7b"]], "bf16", Work(2048))
-    assert found.advice[0].change.name == "riser"
+    advice = report.make_report(rig, [KNOWN["llama-2-7b"]], "bf16", Work(2048))
+    assert advice.advice[0].change.name == "riser"
 
 
 def test_a_riser_as_wide_as_its_slot_is_left_alone() -> None:
     path = [rigs.port("0000:00:01.1", 1, 5.0, maximum=1), rigs.port("0000:01:00.0", 1, 16.0)]
     rig = machine.from_facts("attic", rigs.facts(rigs.gpu(path)))
-    assert "riser" not in [one.name for one in recommend.changes(rig)]
+    assert "riser" not in [change.name for change in recommend.changes(rig)]
 
 
 @pytest.mark.slow
 def test_three_dimensions_take_eight_gpus_and_send_by_each() -> None:
     rig = machine.from_words("8x RTX 3090", "8x gen3x4", cpu="EPYC 7302")
-    found = report.make_report(rig, [KNOWN["gpt2"]], "bf16", Work(1024))
+    advice = report.make_report(rig, [KNOWN["gpt2"]], "bf16", Work(1024))
     (row,) = [
         row
-        for row in found.models[0].rows
+        for row in advice.models[0].rows
         if (row.candidate.task, row.candidate.layout.form) == ("full", "three_d")
     ]
     assert row.now is not None
@@ -178,13 +178,13 @@ def test_three_dimensions_take_eight_gpus_and_send_by_each() -> None:
 
 def test_a_rig_with_wide_links_is_not_told_to_change_them() -> None:
     rig = machine.from_words("2x RTX 3090", "gen4x16,gen4x16", cpu="EPYC 7302")
-    found = report.make_report(rig, [KNOWN["llama-2-7b"]], "bf16", Work(2048))
-    assert {one.change.name for one in found.advice} <= {"power"}
+    advice = report.make_report(rig, [KNOWN["llama-2-7b"]], "bf16", Work(2048))
+    assert {row.change.name for row in advice.advice} <= {"power"}
 
 
 def test_a_mining_board_can_only_be_replaced() -> None:
     rig = machine.from_words("3x RTX 3090", "3x gen2x1", "H110 Pro BTC+", "Celeron G3930")
-    assert [one.name for one in recommend.changes(rig)] == ["board", "power"]
+    assert [change.name for change in recommend.changes(rig)] == ["board", "power"]
 
 
 @pytest.mark.parametrize(
@@ -213,11 +213,11 @@ def test_no_split_is_advised_that_board_or_chipset_has_not(
 
 
 def test_a_split_that_is_claimed_is_advised_with_a_doubt() -> None:
-    seed = machine.from_words("3x RTX 3090", "3x gen2x1", "B450 Steel Legend", "Ryzen 5 1600")
-    known = machine.from_words("3x RTX 3090", "3x gen2x1", "X570D4I-2T", "Ryzen 5 3600")
+    claimed = machine.from_words("3x RTX 3090", "3x gen2x1", "B450 Steel Legend", "Ryzen 5 1600")
+    documented = machine.from_words("3x RTX 3090", "3x gen2x1", "X570D4I-2T", "Ryzen 5 3600")
     titles = [
         change.title
-        for rig in (seed, known)
+        for rig in (claimed, documented)
         for change in recommend.changes(rig)
         if change.name == "bifurcation"
     ]
@@ -275,19 +275,19 @@ def test_where_no_plot_can_be_written_is_said_first(name: str, message: str) -> 
 
 def test_many_gpus_are_told_a_board_with_lanes_for_all() -> None:
     rig = rigs.seed("12x gen2x1", "12x RTX 3060")
-    (board,) = [one for one in recommend.changes(rig) if one.name == "board"]
+    (board,) = [change for change in recommend.changes(rig) if change.name == "board"]
     assert "x8 for each of 12" in board.title
     assert board.rig.links == (Link(4, 8),) * 12
 
 
 def test_another_board_is_told_by_name_where_the_table_has_one() -> None:
-    (three,) = [one for one in recommend.changes(rigs.seed()) if one.name == "board"]
+    (three,) = [change for change in recommend.changes(rigs.seed()) if change.name == "board"]
     assert "X399 AORUS PRO" in three.how
     assert "ZENITH" not in three.how  # no more than a claim
     (twelve,) = [
-        one
-        for one in recommend.changes(rigs.seed("12x gen2x1", "12x RTX 3060"))
-        if one.name == "board"
+        change
+        for change in recommend.changes(rigs.seed("12x gen2x1", "12x RTX 3060"))
+        if change.name == "board"
     ]
     assert "ROMED8-2T" in twelve.how
 

@@ -108,7 +108,9 @@ def test_a_link_carries_both_ways_at_once_and_one_message_each_way() -> None:
 def test_every_message_of_a_schedule_is_sent_and_received_once() -> None:
     for micro in (1, 2, 5):
         programs = [schedule.program(at, 3, micro, Stage(1, 1)) for at in range(3)]
-        posted = [m for one in programs for act in one if act.kind == "post" for m in act.messages]
+        posted = [
+            m for program in programs for act in program if act.kind == "post" for m in act.messages
+        ]
         assert sorted(posted) == sorted(2 * sorted(set(posted)))
         assert len(set(posted)) == 2 * 2 * micro
 

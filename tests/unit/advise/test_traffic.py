@@ -29,9 +29,10 @@ def test_bytes_are_the_formulas(transfers: list[Transfer], sent: float) -> None:
 
 
 def test_only_messages_that_are_waited_for_do_not_overlap() -> None:
-    assert all(one.overlaps for one in traffic.data(P, N) + traffic.sharded(P, P, N, 1))
+    assert all(transfer.overlaps for transfer in traffic.data(P, N) + traffic.sharded(P, P, N, 1))
     assert not any(
-        one.overlaps for one in traffic.tensor(A, LAYERS, N, 1) + traffic.expert(A, 2, 1, N, 1)
+        transfer.overlaps
+        for transfer in traffic.tensor(A, LAYERS, N, 1) + traffic.expert(A, 2, 1, N, 1)
     )
 
 

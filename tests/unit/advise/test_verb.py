@@ -58,11 +58,11 @@ def advise(flags: Flags | None = None, **changes: Any) -> bool:
 
 
 def test_the_command_line_has_every_flag_and_needs_no_rig() -> None:
-    told = ["--gpus", "3x RTX 3090", "--links", "gen2x1,gen2x1,gen3x16", "--kv-heads", "4"]
+    flags = ["--gpus", "3x RTX 3090", "--links", "gen2x1,gen2x1,gen3x16", "--kv-heads", "4"]
     model = ["--layers", "12", "--hidden", "1024", "--heads", "8", "--feed-forward", "4096"]
     more = ["--vocabulary", "1000", "--precision", "fp32", "--accumulate", "2", "--json"]
     done = subprocess.run(
-        [sys.executable, "-m", "fabric", "advise", *told, *model, *more],
+        [sys.executable, "-m", "fabric", "advise", *flags, *model, *more],
         cwd=ROOT,
         capture_output=True,
         text=True,

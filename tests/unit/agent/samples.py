@@ -70,7 +70,7 @@ def reading(index: int, address: str) -> GpuReading:
 
 def ports() -> dict[str, PortReading]:
     """Root ports and GPUs: x4 risers, 8 GT/s of both ends, 2.5 at idle."""
-    found = {}
+    readings = {}
     for gpu, root in WAYS.items():
         common = {
             "current_width": 4,
@@ -78,7 +78,7 @@ def ports() -> dict[str, PortReading]:
             "answers": True,
             "aer": {"correctable": 0, "nonfatal": 0, "fatal": 0},
         }
-        found[root] = PortReading(
+        readings[root] = PortReading(
             address=root,
             kind="root port",
             parent="",
@@ -88,7 +88,7 @@ def ports() -> dict[str, PortReading]:
             max_speed=8e9,
             **common,  # type: ignore[arg-type]
         )
-        found[gpu] = PortReading(
+        readings[gpu] = PortReading(
             address=gpu,
             kind="endpoint",
             parent=root,
@@ -98,7 +98,7 @@ def ports() -> dict[str, PortReading]:
             max_speed=16e9,
             **common,  # type: ignore[arg-type]
         )
-    return found
+    return readings
 
 
 RESULT = CollectiveResult(
@@ -139,12 +139,12 @@ def changed(value: Any, changes: Mapping[str, Any]) -> Any:
     return {**value, **new}
 
 
-def items(found: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+def items(present: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     """Things by address with changes; None takes one away."""
-    assert set(changes) <= set(found), "changes of what is not there"
+    assert set(changes) <= set(present), "changes of what is not there"
     merged = {
         key: changed(item, changes.get(key) or {})
-        for key, item in found.items()
+        for key, item in present.items()
         if changes.get(key, {}) is not None
     }
     return merged
@@ -165,12 +165,14 @@ def make(changes: Mapping[str, Any] | None = None) -> Sample:
         Expectations(3, "inventory", 4, "board data: x4 risers", thresholds=thresholds),
         given.pop("expectations", {}),
     )
-    known = items(ports(), given.pop("ports", {}))
+    port_readings = items(ports(), given.pop("ports", {}))
     paths = {}
     for gpu, root in ways.items():
         way = tuple(pcie.PciePort(address, "", "", "", pcie.PcieLink()) for address in (root, gpu))
-        found = build_path(pcie.PcieGpu(gpu, "10de", "2204", "", "", "", None, None, way), known)
-        paths[gpu] = expectations.add_to(replace(found, loaded_speed=8e9, loaded_at=NOW - HOUR))
+        path = build_path(
+            pcie.PcieGpu(gpu, "10de", "2204", "", "", "", None, None, way), port_readings
+        )
+        paths[gpu] = expectations.add_to(replace(path, loaded_speed=8e9, loaded_at=NOW - HOUR))
     states = {
         gpu: GpuState(
             gpu,
@@ -193,7 +195,7 @@ def make(changes: Mapping[str, Any] | None = None) -> Sample:
         taken_at=NOW,
         driver=DriverReading("ok", driver_version="580.95.05", cuda_version="13.0"),
         gpus=tuple(items(states, given.pop("gpus", {})).values()),
-        ports=tuple(known.values()),
+        ports=tuple(port_readings.values()),
         paths=tuple(items(paths, given.pop("paths", {})).values()),
         xids=tuple(xids),
         host=HostReading(

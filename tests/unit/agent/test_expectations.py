@@ -48,20 +48,20 @@ def test_a_file_that_is_not_there_or_no_text(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["", "# nothing\n", "{}\n", "thresholds:\npath_widths:\n"])
 def test_all_of_it_may_be_missing(text: str, tmp_path: Path) -> None:
-    found = load(tmp_path, text)
-    assert (found.gpus, found.path_width, found.path_speed) == (None, None, None)
+    loaded = load(tmp_path, text)
+    assert (loaded.gpus, loaded.path_width, loaded.path_speed) == (None, None, None)
     assert (
-        found.thresholds
+        loaded.thresholds
         == samples.table("thresholds")
         == expectations.load_expectations(None).thresholds
     )
-    assert found.config_file == str(tmp_path / "agent.yml")
+    assert loaded.config_file == str(tmp_path / "agent.yml")
     assert expectations.load_expectations(None).config_file is None
 
 
 def test_none_is_a_number(tmp_path: Path) -> None:
-    found = load(tmp_path, "{gpus: 0, thresholds: {replays_warning: 0}}")
-    assert (found.gpus, found.thresholds["replays_warning"]) == (0, 0)
+    loaded = load(tmp_path, "{gpus: 0, thresholds: {replays_warning: 0}}")
+    assert (loaded.gpus, loaded.thresholds["replays_warning"]) == (0, 0)
 
 
 @pytest.mark.parametrize("gts", [2.5, 5, 5.0, 8, 16, 32, 64])
@@ -77,10 +77,10 @@ def test_every_width_of_pcie(width: int, tmp_path: Path) -> None:
 def test_what_the_docstring_shows(tmp_path: Path) -> None:
     assert expectations.__doc__ is not None
     text = expectations.__doc__.partition("is optional.\n\n")[2]
-    found = load(tmp_path, text)
-    assert (found.gpus, found.gpus_from) == (3, "inventory")
-    assert (found.path_width, found.path_speed) == (4, 8e9)
-    assert found.thresholds == {**samples.table("thresholds"), "memory_free_ratio": 0.02}
+    loaded = load(tmp_path, text)
+    assert (loaded.gpus, loaded.gpus_from) == (3, "inventory")
+    assert (loaded.path_width, loaded.path_speed) == (4, 8e9)
+    assert loaded.thresholds == {**samples.table("thresholds"), "memory_free_ratio": 0.02}
 
 
 def test_what_is_expected_of_a_path(tmp_path: Path) -> None:
@@ -109,7 +109,7 @@ def test_what_is_expected_of_a_path(tmp_path: Path) -> None:
     both = "{path_width: 4, path_widths: {'0000:08:00.0': 1}}"
     assert wanted(both)[:2] == (1, "set for this address")
     few = load(tmp_path, both).add_to(PATH, 1), load(tmp_path, "path_width: 4").add_to(PATH, 1)
-    assert [one.expected_width_from for one in few] == [
+    assert [expected_path.expected_width_from for expected_path in few] == [
         "set for this address",
         "all that the card has",
     ]

@@ -20,10 +20,10 @@ def test_what_was_there_before_is_not_of_the_window() -> None:
 
 def test_growth_leaves_the_window_again() -> None:
     trends = CounterGrowth(100)
-    found = [trends.add(now, {KEY: 7 if now >= 50 else 0})[KEY] for now in range(300)]
-    assert found[49] == 0
-    assert found[50:150] == [7] * 100, "it is held for the whole window"
-    assert set(found[150 + 100 // STEPS :]) == {0}, "and a step longer at most"
+    growth = [trends.add(now, {KEY: 7 if now >= 50 else 0})[KEY] for now in range(300)]
+    assert growth[49] == 0
+    assert growth[50:150] == [7] * 100, "it is held for the whole window"
+    assert set(growth[150 + 100 // STEPS :]) == {0}, "and a step longer at most"
 
 
 def test_a_window_of_nothing_is_what_grew_since_the_moment_before() -> None:
@@ -49,8 +49,8 @@ def test_a_counter_that_comes_later_or_goes_for_a_while() -> None:
 
 def test_a_gap_longer_than_the_window() -> None:
     """What grew meanwhile can't be dated: it counts as new, for one window."""
-    found = grown(60, (0, 0), (1, 0), (1000, 9), (1010, 9), (1059, 9), (1100, 9))
-    assert found == [0, 0, 9, 9, 9, 0]
+    growth = grown(60, (0, 0), (1, 0), (1000, 9), (1010, 9), (1059, 9), (1100, 9))
+    assert growth == [0, 0, 9, 9, 9, 0]
 
 
 def test_few_points_are_kept() -> None:

@@ -15,8 +15,8 @@ def document(history: History, now: float) -> dict[str, Any]:
 
 
 def plotted(history: History, now: float) -> list[float | None]:
-    found: list[float | None] = document(history, now)["series"][NAME][GPU]
-    return found
+    points: list[float | None] = document(history, now)["series"][NAME][GPU]
+    return points
 
 
 def test_an_hour_of_240_points_the_last_is_now() -> None:
@@ -24,12 +24,12 @@ def test_an_hour_of_240_points_the_last_is_now() -> None:
     for step in range(1000):
         history.add(step * STEP_SECONDS, {(NAME, GPU): float(step)})
     now = 999 * STEP_SECONDS + 3
-    found = document(history, now)
+    answer = document(history, now)
     assert (STEPS, STEP_SECONDS * STEPS) == (240, 3600)
-    assert found["series"][NAME][GPU] == [float(step) for step in range(760, 1000)]
-    assert found["times"] == [WALL + step * STEP_SECONDS for step in range(760, 1000)]
-    assert found["interval_seconds"] == STEP_SECONDS
-    assert set(found["series"]) == set(SERIES)
+    assert answer["series"][NAME][GPU] == [float(step) for step in range(760, 1000)]
+    assert answer["times"] == [WALL + step * STEP_SECONDS for step in range(760, 1000)]
+    assert answer["interval_seconds"] == STEP_SECONDS
+    assert set(answer["series"]) == set(SERIES)
 
 
 def test_a_point_is_the_mean_of_its_quarter_of_a_minute() -> None:
@@ -68,9 +68,9 @@ def test_a_gpu_that_is_gone_leaves_a_gap_and_the_others_go_on() -> None:
     for step in range(10):
         values = {(NAME, "0000:06:00.0"): 1.0, (NAME, GPU): 5.0 if step < 4 else None}
         history.add(step * STEP_SECONDS, values)
-    found = document(history, 9 * STEP_SECONDS)["series"][NAME]
-    assert found[GPU][-10:] == [5.0] * 4 + [None] * 6
-    assert found["0000:06:00.0"][-10:] == [1.0] * 10
+    points = document(history, 9 * STEP_SECONDS)["series"][NAME]
+    assert points[GPU][-10:] == [5.0] * 4 + [None] * 6
+    assert points["0000:06:00.0"][-10:] == [1.0] * 10
 
 
 def test_while_no_sample_is_taken_nothing_old_is_shown_as_new() -> None:

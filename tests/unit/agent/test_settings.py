@@ -99,18 +99,22 @@ def test_help_and_version() -> None:
 
 
 def test_what_holds_when_nothing_is_said(usual: Path) -> None:
-    found = parse_arguments([])
-    assert found.addresses == (("127.0.0.1", 10390),)
-    assert (found.telemetry_path, found.web_config) == ("/metrics", None)
-    assert (found.interval, found.nvml_deadline, found.pcie_throughput) == (5.0, 2.0, False)
-    assert (found.procfs, found.sysfs, found.rootfs) == ("/proc", "/sys", "/")
-    assert found.results_folder == Path("/var/lib/deeprig/nccl")
-    assert found.expectations.config_file is None
+    settings = parse_arguments([])
+    assert settings.addresses == (("127.0.0.1", 10390),)
+    assert (settings.telemetry_path, settings.web_config) == ("/metrics", None)
+    assert (settings.interval, settings.nvml_deadline, settings.pcie_throughput) == (
+        5.0,
+        2.0,
+        False,
+    )
+    assert (settings.procfs, settings.sysfs, settings.rootfs) == ("/proc", "/sys", "/")
+    assert settings.results_folder == Path("/var/lib/deeprig/nccl")
+    assert settings.expectations.config_file is None
 
 
 def test_what_is_said_holds(tmp_path: Path) -> None:
     (tmp_path / "agent.yml").write_text("gpus: 4\n")
-    found = parse_arguments(
+    settings = parse_arguments(
         [
             "--web.listen-address=:1",
             "--web.listen-address=[::1]:2",
@@ -125,13 +129,13 @@ def test_what_is_said_holds(tmp_path: Path) -> None:
             "--web.config.file=web.yml",
         ]
     )
-    assert found.addresses == (("", 1), ("::1", 2))
-    assert (found.interval, found.nvml_deadline) == (0.5, 0.25), (
+    assert settings.addresses == (("", 1), ("::1", 2))
+    assert (settings.interval, settings.nvml_deadline) == (0.5, 0.25), (
         "no deadline outlasts half a sample"
     )
-    assert (found.pcie_throughput, found.telemetry_path) == (True, "/gpu/metrics")
-    assert found.results_folder == Path("/host/data/nccl")
-    assert (found.expectations.gpus, found.web_config) == (4, Path("web.yml"))
+    assert (settings.pcie_throughput, settings.telemetry_path) == (True, "/gpu/metrics")
+    assert settings.results_folder == Path("/host/data/nccl")
+    assert (settings.expectations.gpus, settings.web_config) == (4, Path("web.yml"))
 
 
 def test_the_usual_file_is_used_when_it_is_there(usual: Path) -> None:

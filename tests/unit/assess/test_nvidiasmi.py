@@ -71,9 +71,9 @@ def test_a_new_drivers() -> None:
 
 
 def test_an_old_drivers() -> None:
-    (one,) = nvidia_smi.parse(OLD)
-    assert (one.retired, one.uncorrectable, one.pending) == (4, 1, False)
-    assert (one.power_limit, one.power_default) == (180, 250)
+    (gpu,) = nvidia_smi.parse(OLD)
+    assert (gpu.retired, gpu.uncorrectable, gpu.pending) == (4, 1, False)
+    assert (gpu.power_limit, gpu.power_default) == (180, 250)
 
 
 @pytest.mark.parametrize(

@@ -43,9 +43,9 @@ QUIET = {
 
 
 def test_a_rig_of_ones_own_is_quiet(tmp_path: Path) -> None:
-    found = signs(write(tmp_path, QUIET), SSHD)
-    assert [one for one in found if one.status != "ok"] == []
-    (key,) = found
+    findings = signs(write(tmp_path, QUIET), SSHD)
+    assert [finding for finding in findings if finding.status != "ok"] == []
+    (key,) = findings
     assert "yours" in key.reading
 
 
@@ -140,9 +140,9 @@ def test_a_rig_of_ones_own_is_quiet(tmp_path: Path) -> None:
 def test_ways_in(
     tmp_path: Path, files: dict[str, str], check: str, status: str, words: str
 ) -> None:
-    found = signs(write(tmp_path, {**QUIET, **files}), SSHD)
-    bad = [one for one in found if one.status not in ("ok", "note")]
-    assert [(one.check, one.status) for one in bad] == [(check, status)], bad
+    findings = signs(write(tmp_path, {**QUIET, **files}), SSHD)
+    bad = [finding for finding in findings if finding.status not in ("ok", "note")]
+    assert [(finding.check, finding.status) for finding in bad] == [(check, status)], bad
     assert words in bad[0].reading
 
 
@@ -159,9 +159,13 @@ def test_what_listens_and_where_it_speaks_to(tmp_path: Path) -> None:
     )
     # ss leaves the first column, the protocol's name, to lists of several protocols.
     with_protocol = "".join(f"tcp {line}\n" for line in sockets.splitlines())
-    found = signs(write(tmp_path, QUIET), with_protocol, connections)
-    told = {(one.check, one.subject): one.status for one in found if one.check != "keys"}
-    assert told == {
+    findings = signs(write(tmp_path, QUIET), with_protocol, connections)
+    statuses = {
+        (finding.check, finding.subject): finding.status
+        for finding in findings
+        if finding.check != "keys"
+    }
+    assert statuses == {
         ("listening ports", "tcp 4200"): "critical",
         ("listening ports", "tcp 9100"): "note",
         ("connections", "lolMiner"): "note",

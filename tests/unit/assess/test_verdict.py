@@ -83,11 +83,11 @@ def test_a_rig_without_a_known_gpu() -> None:
 
 def test_power_is_shared_out_and_the_host_counted() -> None:
     gpus = [("a", 350.0), ("b", 350.0), ("c", 350.0)]
-    one = power.budget("stock", gpus, [750.0, 750.0])
-    assert one.watts == 1200
-    assert not one.carries
-    assert [len(supply.gpus) for supply in one.supplies] == [1, 2]
-    assert [supply.host for supply in one.supplies] == [True, False]
+    stock = power.budget("stock", gpus, [750.0, 750.0])
+    assert stock.watts == 1200
+    assert not stock.carries
+    assert [len(supply.gpus) for supply in stock.supplies] == [1, 2]
+    assert [supply.host for supply in stock.supplies] == [True, False]
     assert power.budget("limited", [(g, 280.0) for g, _ in gpus], [750.0, 750.0]).carries
     assert power.budget("one", gpus, [1600.0]).carries
     assert power.budget("none", gpus, []).supplies == ()
@@ -113,11 +113,11 @@ def test_the_tree_shares_what_gpus_share() -> None:
     switch = [port("0000:00:01.0", "root port", 4, 4), port("0000:02:00.0", "upstream port", 4, 4)]
     gpus = []
     for n in (4, 5):
-        own = [
+        ports = [
             port(f"0000:03:0{n}.0", "downstream port", 1, 1),
             port(f"0000:0{n}:00.0", "endpoint", 1, 16),
         ]
-        gpus.append({"device_id": "2204", "path_width": 1, "path": [*switch, *own]})
+        gpus.append({"device_id": "2204", "path_width": 1, "path": [*switch, *ports]})
     assert pcie_tree.draw(gpus, {"2204": "RTX 3090"}) == [
         "processor",
         "└─ 0000:00:01.0 root port  x4, up to 8 GT/s",

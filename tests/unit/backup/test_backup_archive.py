@@ -33,8 +33,8 @@ def archive(root: Path, *paths: str) -> list[tarfile.TarInfo]:
         timeout=60,
     )
     assert (folder / "before.tar.gz").stat().st_mode & 0o777 == 0o600
-    with tarfile.open(folder / "before.tar.gz") as found:
-        return found.getmembers()
+    with tarfile.open(folder / "before.tar.gz") as tar:
+        return tar.getmembers()
 
 
 def names(members: list[tarfile.TarInfo], root: Path) -> list[str]:
@@ -113,7 +113,7 @@ def test_a_name_is_never_an_option_of_tar(tmp_path: Path) -> None:
         "home/ethos/a\n--to-command=false\n.conf",
         "home/ethos/.ssh/--checkpoint-action=exec=touch mark",
     )
-    found = names(archive(tmp_path), tmp_path)
-    assert f"/home/ethos/{odd}" in found
-    assert len(found) == 4
+    members = names(archive(tmp_path), tmp_path)
+    assert f"/home/ethos/{odd}" in members
+    assert len(members) == 4
     assert not list(tmp_path.rglob("mark"))

@@ -38,11 +38,11 @@ ANSWER = (
 
 
 def test_a_whole_backup_of_a_rig() -> None:
-    one = stored.parse(ANSWER)
-    assert one.state == "whole"
-    assert one.size == 1590
-    assert one.made == 1700000000
-    assert one.aside == 12
+    backup = stored.parse(ANSWER)
+    assert backup.state == "whole"
+    assert backup.size == 1590
+    assert backup.made == 1700000000
+    assert backup.aside == 12
 
 
 @pytest.mark.parametrize(
@@ -94,20 +94,20 @@ def bad(request: pytest.FixtureRequest) -> Callable[[Path], set[str]]:
     def there(path: Path) -> set[str]:
         ask = stored.ASK.replace(FOLDER, str(path))
         message = subprocess.run(["sh", "-c", ask], capture_output=True, text=True, check=True)
-        one = stored.parse(message.stdout)
-        assert one.state == ("damaged" if one.bad else "whole")
-        assert len(one.bad) == len(set(one.bad))
-        return set(one.bad)
+        backup = stored.parse(message.stdout)
+        assert backup.state == ("damaged" if backup.bad else "whole")
+        assert len(backup.bad) == len(set(backup.bad))
+        return set(backup.bad)
 
     def restore(path: Path) -> set[str]:
         (play,) = yaml.safe_load(command.RESTORE.read_text())
-        task = next(one for one in play["tasks"] if one["name"] == "Whether it is whole")
+        task = next(task for task in play["tasks"] if task["name"] == "Whether it is whole")
         render = jinja2.Environment().from_string(task["ansible.builtin.shell"]["cmd"]).render
         words = ["bash", "-c", render(play["vars"])]
         message = subprocess.run(words, cwd=path, capture_output=True, text=True, check=False)
-        found = {line.split(": ")[0] for line in message.stdout.splitlines()}
-        assert bool(message.returncode) == bool(found), message
-        return found
+        faults = {line.split(": ")[0] for line in message.stdout.splitlines()}
+        assert bool(message.returncode) == bool(faults), message
+        return faults
 
     return {
         "here": lambda path: set(stored.here(path).bad),
@@ -197,27 +197,27 @@ def test_a_copy_that_differs_is_put_aside(tmp_path: Path) -> None:
     assert first is not None
     assert second is not None
     assert first != second
-    assert [one.where for one in stored.older(here)] == sorted(map(str, (first, second)))
+    assert [backup.where for backup in stored.older(here)] == sorted(map(str, (first, second)))
     assert (second / "before.tar.gz").read_text() == "archive"
     assert (here / "before.tar.gz").read_text() == "less"
-    told = command.copied("attic", FetchedCopy(stored.here(here), second))
-    assert f"is in {second} now" in told
+    message = command.copied("attic", FetchedCopy(stored.here(here), second))
+    assert f"is in {second} now" in message
     rows = status("attic", stored.here(here), stored.here(here), stored.older(here))
     assert str(first) in rows
 
 
 def test_a_backup_that_is_sent_comes_beside_the_rigs_own(tmp_path: Path) -> None:
-    own = written(tmp_path / "deeprig", "own")
-    (own / "removed" / "hive").mkdir(parents=True)
-    rig: Any = Rig(own)
+    rigs_backup = written(tmp_path / "deeprig", "own")
+    (rigs_backup / "removed" / "hive").mkdir(parents=True)
+    rig: Any = Rig(rigs_backup)
     sent = written(tmp_path / "sent")
     transfer.send(rig, sent, lambda text: None)
     beside = tmp_path / "deeprig.new"
-    assert (own / "before.tar.gz").read_text() == "own"
+    assert (rigs_backup / "before.tar.gz").read_text() == "own"
     assert (beside / "removed" / "hive").is_dir()
     transfer.remove(rig)
     assert names(tmp_path) == ["deeprig", "sent"]
-    assert (own / "removed" / "hive").is_dir()
+    assert (rigs_backup / "removed" / "hive").is_dir()
 
     transfer.send(rig, sent, lambda text: None)
     old = Path(transfer.take(rig))
@@ -227,8 +227,8 @@ def test_a_backup_that_is_sent_comes_beside_the_rigs_own(tmp_path: Path) -> None
     assert transfer.on_rig(rig).state == "readable by others" or os.geteuid() == 0
     assert transfer.on_rig(rig).older == (str(old),)
     assert str(old) in status("attic", transfer.on_rig(rig), stored.here(sent))
-    assert (own / "before.tar.gz").read_text() == "archive"
-    assert (own / "removed" / "hive").is_dir()
+    assert (rigs_backup / "before.tar.gz").read_text() == "archive"
+    assert (rigs_backup / "removed" / "hive").is_dir()
     transfer.send(rig, sent, lambda text: None)
     assert transfer.take(rig) == ""  # it is the same
     assert names(tmp_path) == ["deeprig", old.name, "sent"]

@@ -45,7 +45,7 @@ def problem(kind: str) -> dict[str, Any]:
     ],
 )
 def test_exit_status(kinds: list[str], statuses: list[str], status: int) -> None:
-    parts = [{"part": "ddp", "status": one} for one in statuses]
+    parts = [{"part": "ddp", "status": part_status} for part_status in statuses]
     made = fresh(problems=[problem(kind) for kind in kinds], parts=parts)
     assert document.compute_exit_status(made) == status
 

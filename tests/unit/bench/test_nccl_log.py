@@ -41,9 +41,9 @@ def test_a_log() -> None:
             "Connected all rings",
         )
     )
-    found = parse_transports(log)
-    assert found == {"0->1": "P2P/CUMEM", "1->2": "SHM/direct/direct, NET/Socket"}
-    assert uses_p2p(found)
+    by_pair = parse_transports(log)
+    assert by_pair == {"0->1": "P2P/CUMEM", "1->2": "SHM/direct/direct, NET/Socket"}
+    assert uses_p2p(by_pair)
     assert not uses_p2p({"0->1": "SHM/direct/direct"})
     assert parse_transports("") == {}
 

@@ -82,7 +82,7 @@ def test_all_reduce_perf_that_did_not_look_at_values() -> None:
 def test_another_json(key: str) -> None:
     with pytest.raises(UnusableError, match="not in the format of nccl-tests"):
         nvidia_tools.parse_all_reduce(
-            {name: one for name, one in ALL_REDUCE.items() if name != key}
+            {name: value for name, value in ALL_REDUCE.items() if name != key}
         )
     with pytest.raises(UnusableError, match="not in the format of nccl-tests"):
         nvidia_tools.parse_all_reduce(ALL_REDUCE | {"results": []})

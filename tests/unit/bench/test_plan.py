@@ -81,8 +81,8 @@ def test_full_is_more_than_quick() -> None:
     ],
 )
 def test_what_is_skipped_and_why(part: str, resources: Resources, reason: str) -> None:
-    said = plan.find_skip_reason(part, resources)
-    assert (reason in said) if reason else said == ""
+    skip_reason = plan.find_skip_reason(part, resources)
+    assert (reason in skip_reason) if reason else skip_reason == ""
 
 
 def test_a_part_that_the_backend_lacks_is_told() -> None:
@@ -111,9 +111,9 @@ def test_options_replace_the_plans_own() -> None:
 def test_hazards_of_the_plans_are_in_their_table() -> None:
     from agent.bench.transport_trials import TABLE as HAZARDS
 
-    known = {row["hazard"] for row in json.loads(HAZARDS.read_text())}
+    names = {row["hazard"] for row in json.loads(HAZARDS.read_text())}
     for name in plan.PLANS:
-        assert set(TABLE["nccl"][name]["parts"]["hazards"]["hazards"]) <= known
+        assert set(TABLE["nccl"][name]["parts"]["hazards"]["hazards"]) <= names
 
 
 @pytest.mark.parametrize("text", ["", "0", "-8", "8.5", "8T", "M", "8 M x", "8KK"])

@@ -86,7 +86,7 @@ def test_p2p_is_off_for_all_parts_after_wrong_values(
 ) -> None:
     jobs, document = ran(monkeypatch, "gemm", part, "moe", "decode", wrong={part: WRONG})
     assert jobs.ran == [(["gemm", part], {}), (["moe", "decode"], OFF)]
-    statuses = {one["part"]: one["status"] for one in document["parts"]}
+    statuses = {entry["part"]: entry["status"] for entry in document["parts"]}
     assert statuses == {"gemm": "ok", part: "failed", "moe": "ok", "decode": "ok"}
 
 

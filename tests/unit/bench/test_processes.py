@@ -46,8 +46,8 @@ def test_all_descendants_are_ended() -> None:
     done = subprocess.run(
         [sys.executable, "-c", FAMILY], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    found, left, states, alive = json.loads(done.stdout)
-    assert (found, left) == (True, [])
+    all_listed, left, states, alive = json.loads(done.stdout)
+    assert (all_listed, left) == (True, [])
     assert states == ["gone"] * 3
     assert alive.startswith(("S", "R"))
 

@@ -50,19 +50,19 @@ Root Cause (first observed failure):
 
 
 def test_a_signal_is_the_cause_of_an_exception() -> None:
-    found = find_deaths(SUMMARY.format(second="-9"), {1: 5.0})
-    assert found == [Death(2, -9), Death(1, 1), Death(0, -15)]
+    deaths = find_deaths(SUMMARY.format(second="-9"), {1: 5.0})
+    assert deaths == [Death(2, -9), Death(1, 1), Death(0, -15)]
 
 
 def test_of_exceptions_the_first_that_torchrun_saw() -> None:
-    found = find_deaths(SUMMARY.format(second="1"), {})
-    assert found == [Death(1, 1), Death(2, 1), Death(0, -15)]
+    deaths = find_deaths(SUMMARY.format(second="1"), {})
+    assert deaths == [Death(1, 1), Death(2, 1), Death(0, -15)]
 
 
 def test_of_exceptions_the_first_that_a_rank_told() -> None:
     """torchrun may find all of them at once."""
-    found = find_deaths(SUMMARY.format(second="1"), {1: 5.1, 2: 5.0})
-    assert found == [Death(2, 1), Death(1, 1), Death(0, -15)]
+    deaths = find_deaths(SUMMARY.format(second="1"), {1: 5.1, 2: 5.0})
+    assert deaths == [Death(2, 1), Death(1, 1), Death(0, -15)]
 
 
 def test_no_summary() -> None:
@@ -99,14 +99,14 @@ def test_several_rigs_meet(rank: int, host: str) -> None:
 
 
 def test_environment() -> None:
-    own = {"PATH": "/bin", "NCCL_SOCKET_IFNAME": "eth0"}
-    gloo = build_environment(own, "gloo", RigGroup(), {"NCCL_DEBUG": "INFO"})
+    user_environment = {"PATH": "/bin", "NCCL_SOCKET_IFNAME": "eth0"}
+    gloo = build_environment(user_environment, "gloo", RigGroup(), {"NCCL_DEBUG": "INFO"})
     assert gloo["GLOO_SOCKET_IFNAME"] == "lo", "one rig needs no network"
     assert gloo["NCCL_SOCKET_IFNAME"] == "eth0", "the user's setting is kept"
     assert (gloo["OMP_NUM_THREADS"], gloo["NCCL_DEBUG"], gloo["PATH"]) == ("1", "INFO", "/bin")
-    nccl = build_environment(own, "nccl", RigGroup(), {})
+    nccl = build_environment(user_environment, "nccl", RigGroup(), {})
     assert nccl["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID", "ranks are in the order of the slots"
     assert "OMP_NUM_THREADS" not in nccl
-    assert own == {"PATH": "/bin", "NCCL_SOCKET_IFNAME": "eth0"}
+    assert user_environment == {"PATH": "/bin", "NCCL_SOCKET_IFNAME": "eth0"}
     several = build_environment({}, "gloo", RigGroup(2, 0, "a:1", "a"), {})
     assert "GLOO_SOCKET_IFNAME" not in several

@@ -48,53 +48,53 @@ def test_an_entry() -> None:
 
 
 def test_all_is_well() -> None:
-    found = concluded(default=ok(6e9, SHM), p2p_on=ok(6.1e9, P2P), p2p_off=ok(6e9, SHM))
-    assert [entry["advice"] for entry in found.values()] == ["", "", ""]
+    trials = concluded(default=ok(6e9, SHM), p2p_on=ok(6.1e9, P2P), p2p_off=ok(6e9, SHM))
+    assert [entry["advice"] for entry in trials.values()] == ["", "", ""]
 
 
 @pytest.mark.parametrize("ending", [ok(9e9, P2P, wrong=5), Ending("hang", transports_log=P2P)])
 def test_p2p_that_nccl_chooses_and_that_fails(ending: Ending) -> None:
-    found = concluded(default=ending, p2p_off=ok(6e9, SHM))
-    assert "set NCCL_P2P_DISABLE=1" in found["default"]["advice"]
-    assert found["p2p_off"]["advice"] == ""
-    assert found["default"]["status"] == ending.kind
+    trials = concluded(default=ending, p2p_off=ok(6e9, SHM))
+    assert "set NCCL_P2P_DISABLE=1" in trials["default"]["advice"]
+    assert trials["p2p_off"]["advice"] == ""
+    assert trials["default"]["status"] == ending.kind
 
 
 def test_p2p_that_fails_only_when_it_is_forced() -> None:
-    found = concluded(default=ok(6e9, SHM), p2p_on=ok(9e9, P2P, wrong=1))
-    assert found["default"]["advice"] == ""
-    assert "never NCCL_P2P_LEVEL" in found["p2p_on"]["advice"]
-    assert "worth" not in found["p2p_on"]["advice"], "wrong is never fast"
+    trials = concluded(default=ok(6e9, SHM), p2p_on=ok(9e9, P2P, wrong=1))
+    assert trials["default"]["advice"] == ""
+    assert "never NCCL_P2P_LEVEL" in trials["p2p_on"]["advice"]
+    assert "worth" not in trials["p2p_on"]["advice"], "wrong is never fast"
 
 
 def test_p2p_that_is_right_and_faster() -> None:
-    found = concluded(default=ok(6e9, SHM), p2p_on=ok(12e9, P2P))
-    assert found["p2p_on"]["advice"].startswith("Values are right, and it is 2.0 times as fast")
+    trials = concluded(default=ok(6e9, SHM), p2p_on=ok(12e9, P2P))
+    assert trials["p2p_on"]["advice"].startswith("Values are right, and it is 2.0 times as fast")
 
 
 @pytest.mark.parametrize("log", [SHM, P2P])
 def test_a_setting_that_changes_no_way_is_worth_nothing(log: str) -> None:
     """GeForce drivers have no P2P: what differs then is noise."""
-    found = concluded(default=ok(6e9, log), p2p_on=ok(7e9, log), p2p_off=ok(8e9, log))
-    assert [entry["advice"] for entry in found.values()] == ["", "", ""]
+    trials = concluded(default=ok(6e9, log), p2p_on=ok(7e9, log), p2p_off=ok(8e9, log))
+    assert [entry["advice"] for entry in trials.values()] == ["", "", ""]
 
 
 def test_without_p2p_it_may_be_faster() -> None:
-    found = concluded(default=ok(6e9, P2P), p2p_off=ok(9e9, SHM))
-    assert "set NCCL_P2P_DISABLE=1" in found["p2p_off"]["advice"]
+    trials = concluded(default=ok(6e9, P2P), p2p_off=ok(9e9, SHM))
+    assert "set NCCL_P2P_DISABLE=1" in trials["p2p_off"]["advice"]
 
 
 def test_what_fails_without_p2p_is_not_p2p() -> None:
-    found = concluded(default=ok(6e9, SHM, wrong=3), shm_off=Ending("died", transports_log=SHM))
-    for entry in found.values():
+    trials = concluded(default=ok(6e9, SHM, wrong=3), shm_off=Ending("died", transports_log=SHM))
+    for entry in trials.values():
         assert "also fails without P2P" in entry["advice"]
-    assert found["shm_off"]["wrong_values"] is None
+    assert trials["shm_off"]["wrong_values"] is None
 
 
 def test_a_hang_before_nccl_tells_what_it_uses() -> None:
     """P2P is to blame where all is well without it."""
-    found = concluded(default=Ending("hang"), p2p_off=ok(6e9, SHM))
-    assert "set NCCL_P2P_DISABLE=1" in found["default"]["advice"]
-    found = concluded(default=Ending("hang"), p2p_off=Ending("hang"))
-    for entry in found.values():
+    trials = concluded(default=Ending("hang"), p2p_off=ok(6e9, SHM))
+    assert "set NCCL_P2P_DISABLE=1" in trials["default"]["advice"]
+    trials = concluded(default=Ending("hang"), p2p_off=Ending("hang"))
+    for entry in trials.values():
         assert "before NCCL chose a transport" in entry["advice"]

@@ -50,7 +50,7 @@ def gpu(
 def facts(**changes: Any) -> dict[str, Any]:
     """A converted seed rig with its slot split."""
     board = {"vendor": "ASRock", "name": "B450 Steel Legend", "efi": True, "iommus": [], "nvme": []}
-    found: dict[str, Any] = {
+    rig_facts: dict[str, Any] = {
         "boot_id": "b00t-1",
         "board": {**board, **changes.pop("board", {})},
         "cpu": {"model": "AMD Ryzen 5 1600 Six-Core Processor"},
@@ -59,9 +59,9 @@ def facts(**changes: Any) -> dict[str, Any]:
         "usb_watchdogs": [],
         "gpus": [gpu(1), gpu(2), gpu(3)],
     }
-    found |= changes
-    own = [one["path"][0] for one in found["gpus"] if one["path"]]
-    return {"root_ports": own, **found}
+    rig_facts |= changes
+    root_ports = [gpu_facts["path"][0] for gpu_facts in rig_facts["gpus"] if gpu_facts["path"]]
+    return {"root_ports": root_ports, **rig_facts}
 
 
 def case(

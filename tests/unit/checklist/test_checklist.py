@@ -21,7 +21,7 @@ from tests.unit.checklist.cases import case, described, facts, gpu
 
 
 def entries(made: Checklist) -> dict[str, Entry]:
-    return {one.id: one for one in made.entries}
+    return {entry.id: entry for entry in made.entries}
 
 
 def test_every_item_is_told_for_every_rig() -> None:
@@ -34,11 +34,14 @@ def test_every_item_is_told_for_every_rig() -> None:
         described("H110 Pro BTC+", "", "6x GTX 1060 6GB"),
         described("", "", ""),
     ]
-    known = items.load()
+    every_item = items.load()
     seen = {
-        item.id for rig in rigs for item in items.applicable_items(rig, known) if item.describe(rig)
+        item.id
+        for rig in rigs
+        for item in items.applicable_items(rig, every_item)
+        if item.describe(rig)
     }
-    assert seen == {item.id for item in known}
+    assert seen == {item.id for item in every_item}
 
 
 @pytest.mark.parametrize(
@@ -57,12 +60,12 @@ def test_what_lanes_are_wanted(board: str, cpu: str, wanted: int) -> None:
 
 
 def test_a_board_whose_menu_is_known_and_one_whose_is_not() -> None:
-    known = entries(checklist.make_checklist(described("ROMED8-2T", "EPYC 7302"), {}))["split"]
-    assert known.how.startswith("Advanced > Chipset Config > AMD PCIe Link Width.")
-    assert known.words == ()
-    unknown = entries(checklist.make_checklist(described("B450 Steel Legend"), {}))["split"]
-    assert "The menu is not known for this board." in unknown.how
-    assert "Bifurcation" in unknown.words
+    in_table = entries(checklist.make_checklist(described("ROMED8-2T", "EPYC 7302"), {}))["split"]
+    assert in_table.how.startswith("Advanced > Chipset Config > AMD PCIe Link Width.")
+    assert in_table.words == ()
+    not_in_table = entries(checklist.make_checklist(described("B450 Steel Legend"), {}))["split"]
+    assert "The menu is not known for this board." in not_in_table.how
+    assert "Bifurcation" in not_in_table.words
 
 
 def test_an_unknown_board_has_its_chipsets_rule_and_says_so() -> None:
@@ -77,8 +80,8 @@ def test_where_a_boards_row_is_silent_its_chipsets_rule_stands(board: str) -> No
     case = described(board)
     assert case.chipset is not None
     assert case.chipset.rule in "\n".join(checklist.about(case))
-    known = described("TUF GAMING B550M-PLUS (WI-FI)")
-    assert "chipset" not in "\n".join(checklist.about(known))
+    with_row = described("TUF GAMING B550M-PLUS (WI-FI)")
+    assert "chipset" not in "\n".join(checklist.about(with_row))
 
 
 @pytest.mark.parametrize("psus", ["-5", "0", "750,0", "nan", "inf", "750 W", "1e9"])
@@ -184,12 +187,12 @@ def test_a_reboot_shows_what_it_changed(tmp_path: Path) -> None:
     assert same.rebooted is False
     after = checklist.make_checklist(case(gpus=[gpu(1)], boot_id="b00t-2"), answers, seen)
     assert after.rebooted is True
-    assert [one.id for one in after.entries if one.moved] == ["above-4g"]
+    assert [entry.id for entry in after.entries if entry.moved] == ["above-4g"]
 
 
 def test_what_is_a_persons_own_in_the_file_stays(tmp_path: Path) -> None:
     path = tmp_path / "checklist.yml"
-    own = """\
+    text = """\
 # The rig in the attic.
 psus: [750, 750]
 motd: "{{ inventory_hostname }}: hot"
@@ -198,10 +201,10 @@ checklist:
   answers: {fans: true}  # all new
   seen: {boot_id: b00t-1, items: {csm: ok}}
 """
-    path.write_text(own)
+    path.write_text(text)
     answers, seen = answer_file.load(path)
     answer_file.save(path, "rig", answers, seen)
-    assert path.read_text() == own  # nothing changed
+    assert path.read_text() == text  # nothing changed
     answer_file.save(path, "rig", {**answers, "pads": False}, seen)
     content = yaml_source.load_yaml(path)
     assert content["checklist"]["answers"] == {"fans": True, "pads": False}
@@ -259,8 +262,8 @@ def test_what_cant_be_seen_is_asked_for_once() -> None:
 
     def message(question: str) -> str:
         put.append(question)
-        known = {"riser powered": "y", "pads": "n"}
-        return next((answer for words, answer in known.items() if words in question), "")
+        replies = {"riser powered": "y", "pads": "n"}
+        return next((answer for words, answer in replies.items() if words in question), "")
 
     answers = dict(command.ask(made, {"fans": True}, False, message))
     assert answers == {"riser-power": True, "pads": False}
@@ -289,8 +292,8 @@ def test_wrong_answers(given: str, words: str) -> None:
 def test_pages_hold_every_item(kind: str) -> None:
     made = checklist.make_checklist(case(board={"name": "<script>"}), {"fans": True})
     text = page.render(made, kind)
-    for one in made.entries:
-        assert one.title.replace("'", "&#39;" if kind == ".html" else "'") in text
+    for entry in made.entries:
+        assert entry.title.replace("'", "&#39;" if kind == ".html" else "'") in text
     assert "<script>" not in text
     assert "http" not in text.replace("http-equiv", "")
 
@@ -306,12 +309,12 @@ def test_pages_say_what_is_to_do_and_no_more(kind: str) -> None:
     assert time.strftime("%Y-%m-%d") in head
     assert "Rebooted since the last look. CSM (legacy boot) off: to do -> ok." in head
     boxes = {"ok": ("[x]", ">✓<"), "to do": ("[ ]", '"box"><'), "open": ("[?]", ">?<")}
-    for one, part in zip(made.entries, parts, strict=True):
-        assert one.title in part
-        assert any(box in part for box in boxes[one.status]), part
-        assert (one.how in part) == (one.status != "ok")
-        assert ("In the BIOS look for: " in part) == bool(one.words and one.status != "ok")
-        assert f"Why: {one.why}" in part
+    for entry, part in zip(made.entries, parts, strict=True):
+        assert entry.title in part
+        assert any(box in part for box in boxes[entry.status]), part
+        assert (entry.how in part) == (entry.status != "ok")
+        assert ("In the BIOS look for: " in part) == bool(entry.words and entry.status != "ok")
+        assert f"Why: {entry.why}" in part
 
 
 @pytest.mark.parametrize(

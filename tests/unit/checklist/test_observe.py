@@ -108,8 +108,8 @@ FAST = {**SLOW, "loaded_speed": 8e9}
     ],
 )
 def test_each(name: str, changes: dict[str, Any], status: str, words: str) -> None:
-    found = observations.observe(case(**changes), name)
-    assert (found.status, words in found.reading) == (status, True), found
+    observation = observations.observe(case(**changes), name)
+    assert (observation.status, words in observation.reading) == (status, True), observation
 
 
 @pytest.mark.parametrize("name", OBSERVERS)

@@ -177,13 +177,13 @@ def test_what_is_taken_of_homes(root: Path, tmp_path: Path) -> None:
 
 
 def test_addresses_of_both_families() -> None:
-    found = addresses(
+    parsed = addresses(
         "1: lo    inet 127.0.0.1/8 scope host lo\\       valid_lft forever\n"
         "2: eth0    inet 10.0.0.5/24 metric 100 brd 10.0.0.255 scope global dynamic eth0\\  x\n"
         "2: eth0    inet6 fe80::1/64 scope link \\       valid_lft forever\n"
         "3: tun0    inet 10.8.0.2 peer 10.8.0.1/32 scope global tun0\n"
     )
-    assert [(a.interface, a.address, a.prefix, a.scope) for a in found] == [
+    assert [(a.interface, a.address, a.prefix, a.scope) for a in parsed] == [
         ("lo", "127.0.0.1", 8, "host"),
         ("eth0", "10.0.0.5", 24, "global"),
         ("eth0", "fe80::1", 64, "link"),

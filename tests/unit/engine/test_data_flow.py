@@ -119,7 +119,7 @@ def test_an_unknown_fact_makes_no_later_read_stale(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("key", ["stdout.reason", "stdout.use", "bind"])
 def test_no_key_of_an_unknown_value_is_known(key: str, tmp_path: Path) -> None:
-    """Not even one that has the name of an attribute of the class behind it."""
+    """Not even a key with the name of an attribute of the class behind it."""
     played = play(
         HEAD
         + f"""

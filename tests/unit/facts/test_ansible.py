@@ -119,12 +119,12 @@ def test_interfaces_and_the_default_one(tmp_path: Path) -> None:
         "etc/resolv.conf": "nameserver 10.0.0.1\nsearch lan\n",
     }
     make(tmp_path, files)
-    known = [
+    addresses = [
         network.Address("lo", "127.0.0.1", 8, "host", ""),
         network.Address("eth0", "10.0.0.5", 24, "global", "10.0.0.255"),
         network.Address("eth0", "fe80::1", 64, "link", ""),
     ]
-    facts = network.network(Tree(str(tmp_path)), known)
+    facts = network.network(Tree(str(tmp_path)), addresses)
     assert facts["interfaces"] == ["eth0", "lo"]
     assert facts["all_ipv4_addresses"] == ["10.0.0.5"]
     assert facts["eth0"]["ipv4"]["network"] == "10.0.0.0"

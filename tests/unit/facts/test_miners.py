@@ -29,9 +29,9 @@ def status(root: Path) -> str:
     return file.read_text() if file.exists() else ""
 
 
-def words(found: list[dict[str, str]]) -> list[str]:
-    assert all(list(one) == ["kind", "name", "evidence"] for one in found)
-    return [" ".join(one.values()) for one in found]
+def words(signs: list[dict[str, str]]) -> list[str]:
+    assert all(list(sign) == ["kind", "name", "evidence"] for sign in signs)
+    return [" ".join(sign.values()) for sign in signs]
 
 
 def started(root: Path, *folders: str) -> list[str]:
@@ -50,9 +50,9 @@ def test_every_flavour_has_its_expectation() -> None:
 def test_flavour(tmp_path: Path, name: str) -> None:
     lay(tmp_path, name)
     expected = EXPECTED[name]
-    found = system(tmp_path)
-    assert (found and {key: found[key] for key in expected["system"]}) == expected["system"]
-    assert started(tmp_path, *(found["folders"] if found else ())) == expected["miners"]
+    mining_os = system(tmp_path)
+    assert (mining_os and {key: mining_os[key] for key in expected["system"]}) == expected["system"]
+    assert started(tmp_path, *(mining_os["folders"] if mining_os else ())) == expected["miners"]
     assert ways_in(tmp_path) == expected["access"]
 
 
@@ -71,9 +71,9 @@ def test_a_system_that_was_removed_by_half(
 ) -> None:
     make(tmp_path, dict.fromkeys(files, ""))
     write_packages(tmp_path, packages)
-    found = system(tmp_path)
-    assert found is not None
-    assert found["missing"] == missing
+    mining_os = system(tmp_path)
+    assert mining_os is not None
+    assert mining_os["missing"] == missing
 
 
 def process(pid: int, parent: int, *argv: str, **more: Any) -> dict[str, Any]:

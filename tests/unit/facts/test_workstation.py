@@ -32,6 +32,6 @@ from tests.unit.modules.rig import make
 )
 def test_signs(tmp_path: Path, files: dict[str, str], words: str | None) -> None:
     make(tmp_path, files)
-    found = workstation(Tree(str(tmp_path)))
-    assert len(found) == (0 if words is None else 1)
-    assert words is None or words in found[0]
+    signs = workstation(Tree(str(tmp_path)))
+    assert len(signs) == (0 if words is None else 1)
+    assert words is None or words in signs[0]

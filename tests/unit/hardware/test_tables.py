@@ -24,35 +24,37 @@ READ: dict[str, Callable[[Path], Any]] = {
 
 @pytest.mark.parametrize("fact", FACTS, ids=lambda fact: fact["name"])
 def test_every_known_board_is_found_as_it_is_typed(fact: dict[str, str]) -> None:
-    found = boards.board(fact["name"], boards.boards())
-    assert found is not None
-    assert found.confidence == fact["confidence"]
-    assert getattr(found, fact["has"])
+    row = boards.board(fact["name"], boards.boards())
+    assert row is not None
+    assert row.confidence == fact["confidence"]
+    assert getattr(row, fact["has"])
 
 
 def test_every_board_is_found_as_its_firmware_says_it() -> None:
-    known = boards.boards()
-    assert len(known) == 26
-    for row in known:
-        assert boards.board(row.name, known) is row
-        assert boards.board(f"{row.vendor} {row.name}", known) is row
-        matching = [one.name for one in known if re.search(one.match, row.name, re.IGNORECASE)]
+    table = boards.boards()
+    assert len(table) == 26
+    for row in table:
+        assert boards.board(row.name, table) is row
+        assert boards.board(f"{row.vendor} {row.name}", table) is row
+        matching = [
+            other.name for other in table if re.search(other.match, row.name, re.IGNORECASE)
+        ]
         assert set(matching) <= {row.name}, "a row takes another one's board"
 
 
 def test_a_board_is_found_with_the_number_that_its_firmware_adds() -> None:
-    found = boards.board("MEG B550 UNIFY-X (MS-7D13)", boards.boards())
-    assert found is not None
-    assert found.menu.endswith("PCI_E1 Lanes Configuration")
+    row = boards.board("MEG B550 UNIFY-X (MS-7D13)", boards.boards())
+    assert row is not None
+    assert row.menu.endswith("PCI_E1 Lanes Configuration")
 
 
 def test_the_words_of_a_board_are_those_of_its_chipset() -> None:
     for row in boards.boards():
         if row.chipset:
-            own, by_name = chipsets.chipset(row.chipset), chipsets.chipset(row.name)
-            assert own is not None, row.name
-            assert row.chipset in own.name.split(", "), row.name
-            assert by_name in (None, own), row.name
+            chipset, by_name = chipsets.chipset(row.chipset), chipsets.chipset(row.name)
+            assert chipset is not None, row.name
+            assert row.chipset in chipset.name.split(", "), row.name
+            assert by_name in (None, chipset), row.name
 
 
 @pytest.mark.parametrize(
@@ -69,8 +71,8 @@ def test_the_words_of_a_board_are_those_of_its_chipset() -> None:
     ],
 )
 def test_an_unknown_board_falls_back_to_its_chipset(board: str, chipset: str | None) -> None:
-    found = chipsets.chipset(board)
-    assert (found.name if found else None) == chipset
+    row = chipsets.chipset(board)
+    assert (row.name if row else None) == chipset
 
 
 def test_no_board_of_sixteen_lanes_of_the_desktop_is_told_to_split_by_four() -> None:
@@ -84,7 +86,9 @@ def test_slots_do_not_give_more_than_they_have() -> None:
     for row in boards.boards():
         for slot in row.slots:
             assert all(sum(split) <= slot.lanes for split in slot.splits), row.name
-        assert [one.gpus for one in row.path_widths] == sorted(one.gpus for one in row.path_widths)
+        assert [width.gpus for width in row.path_widths] == sorted(
+            width.gpus for width in row.path_widths
+        )
 
 
 @pytest.mark.parametrize(
@@ -108,9 +112,9 @@ def test_slots_do_not_give_more_than_they_have() -> None:
     ],
 )
 def test_lanes_of_processors(name: str, lanes: int, socket: str) -> None:
-    found = cpus.cpu(name)
-    assert found is not None
-    assert (found.lanes, found.socket) == (lanes, socket)
+    processor = cpus.cpu(name)
+    assert processor is not None
+    assert (processor.lanes, processor.socket) == (lanes, socket)
 
 
 @pytest.mark.parametrize(
@@ -125,9 +129,9 @@ def test_lanes_of_processors(name: str, lanes: int, socket: str) -> None:
     ],
 )
 def test_a_processor_with_graphics_has_an_older_generation(name: str, generation: int) -> None:
-    found = cpus.cpu(name)
-    assert found is not None
-    assert (found.socket, found.generation) == ("AM4", generation)
+    processor = cpus.cpu(name)
+    assert processor is not None
+    assert (processor.socket, processor.generation) == ("AM4", generation)
 
 
 def test_every_processor_is_vouched_for_by_its_own_maker() -> None:
@@ -166,7 +170,7 @@ def test_so_many_gpus_no_rig_has(text: str) -> None:
     ],
 )
 def test_gpus_are_named_as_people_name_them(text: str, names: list[str]) -> None:
-    assert [one.name for one in cards.cards_named(text, cards.cards())] == names
+    assert [card.name for card in cards.cards_named(text, cards.cards())] == names
 
 
 @pytest.mark.parametrize(

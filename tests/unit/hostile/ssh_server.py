@@ -82,7 +82,7 @@ class SshServer:
 @contextlib.contextmanager
 def ssh_server(answer: bytes = b"", key: paramiko.PKey | None = None) -> Iterator[SshServer]:
     """Serve until the end of the block; every command answers `answer`."""
-    own = key or paramiko.ECDSAKey.generate()
+    host_key = key or paramiko.ECDSAKey.generate()
     seen = Seen()
     ended = threading.Event()
     with socket.create_server(("127.0.0.1", 0)) as listening:
@@ -95,13 +95,13 @@ def ssh_server(answer: bytes = b"", key: paramiko.PKey | None = None) -> Iterato
                 except OSError:
                     continue
                 threading.Thread(
-                    target=_session, args=(peer, own, seen, answer), daemon=True
+                    target=_session, args=(peer, host_key, seen, answer), daemon=True
                 ).start()
 
         thread = threading.Thread(target=serve)
         thread.start()
         try:
-            yield SshServer(listening.getsockname()[1], own, seen)
+            yield SshServer(listening.getsockname()[1], host_key, seen)
         finally:
             ended.set()
             thread.join()

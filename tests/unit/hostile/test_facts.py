@@ -61,14 +61,14 @@ GPU_FACT: dict[str, Any] = {
 
 def facts() -> dict[str, Any]:
     """Facts with something in every list."""
-    found = gathered()
-    own = found["ansible_local"]["deeprig"]
-    own["gpus"] = [json.loads(json.dumps(GPU_FACT))]
-    own["miners"] = [{"kind": "cron", "name": "t-rex", "evidence": "/etc/crontab"}]
-    own["network"]["interfaces"] = [
+    ansible_facts = gathered()
+    rig = ansible_facts["ansible_local"]["deeprig"]
+    rig["gpus"] = [json.loads(json.dumps(GPU_FACT))]
+    rig["miners"] = [{"kind": "cron", "name": "t-rex", "evidence": "/etc/crontab"}]
+    rig["network"]["interfaces"] = [
         {"name": "eth0", "mac": "aa:bb:cc:dd:ee:ff", "addresses": ["10.0.0.5/24"]}
     ]
-    return found
+    return ansible_facts
 
 
 def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
@@ -102,9 +102,9 @@ def test_honest_facts_pass_unchanged() -> None:
 
 def test_every_value_of_another_type_is_that_rigs_error() -> None:
     """Each place of the facts with each odd value: checked, or an error with its place."""
-    own = facts()["ansible_local"]["deeprig"]
+    rig = facts()["ansible_local"]["deeprig"]
     refused = 0
-    for path in places(own):
+    for path in places(rig):
         for odd in EVIL:
             document = facts()
             target = document["ansible_local"]["deeprig"]

@@ -109,8 +109,8 @@ def test_a_jump_host_with_an_unknown_key_is_refused(
 ) -> None:
     with ssh_server() as jump:
         known_hosts.write_text(rig.known_as())
-        own = host(rig, known_hosts, **({"ssh_host_key": rig.line} if recorded else {}))
-        connection = RigConnection(own, through(jump))
+        target = host(rig, known_hosts, **({"ssh_host_key": rig.line} if recorded else {}))
+        connection = RigConnection(target, through(jump))
         with pytest.raises(UnreachableError, match=r"the host key of .*localhost.* is not known"):
             connection.open()
         connection.close()
@@ -211,9 +211,9 @@ def test_a_rig_that_claims_anothers_mac_address_is_another_rig(inventory: Invent
     assert records.find_known_host(inventory, stranger, other_key()) is None
     assert records.with_its_mac_address(inventory, look()) == "cellar"
     key = str(inventory.host("cellar").variables["ssh_host_key"])
-    found = records.find_known_host(inventory, stranger, key)
-    assert found is not None
-    assert found.name == "cellar"
+    known_host = records.find_known_host(inventory, stranger, key)
+    assert known_host is not None
+    assert known_host.name == "cellar"
 
 
 def test_an_older_entry_is_known_by_known_hosts(tmp_path: Path, known_hosts: Path) -> None:
@@ -249,8 +249,8 @@ def test_a_password_kept_without_a_key_goes_only_to_the_key_on_record(
     file = records.secret_file(inventory, "cellar")
     file.parent.mkdir(parents=True)
     file.write_text("ansible_become_password: old\n")
-    own = str(inventory.host("cellar").variables["ssh_host_key"])
-    assert records.kept_password(inventory, "cellar", own) == "old"
+    recorded_key = str(inventory.host("cellar").variables["ssh_host_key"])
+    assert records.kept_password(inventory, "cellar", recorded_key) == "old"
     assert records.kept_password(inventory, "cellar", other_key()) is None
 
 
@@ -271,7 +271,7 @@ def test_what_a_rig_says_is_written_as_data(inventory: Inventory, tmp_path: Path
     text = yaml_source.dump_yaml({"mac_addresses": yaml_source.mark_unsafe(evil), "n": 1})
     assert text == "mac_addresses: !unsafe\n  '{{ 7 * 7 }}': '{{ 7 * 7 }}'\nn: 1\n"
     read = yaml_source.parse_yaml(text, "rigs.yml")["mac_addresses"]
-    assert all(type(one) is yaml_source.Unsafe for pair in read.items() for one in pair)
+    assert all(type(text) is yaml_source.Unsafe for pair in read.items() for text in pair)
 
 
 # -- fab -H HOST -- command

@@ -53,8 +53,8 @@ def test_a_value_can_not_pass_for_a_line_of_ours() -> None:
 
 
 def test_every_way_to_the_screen_is_clean(tmp_path: Path) -> None:
-    found = Finding("keys", EVIL, "warning", EVIL)
-    assert (found.subject, found.reading) == (HARMLESS, HARMLESS)
+    finding = Finding("keys", EVIL, "warning", EVIL)
+    assert (finding.subject, finding.reading) == (HARMLESS, HARMLESS)
     assert Redactor().value({"msg": [EVIL]}) == {"msg": [HARMLESS]}
     (tmp_path / "file").write_text(EVIL)
     seen = Snapshot(tmp_path, {"messages": EVIL.encode("utf-8")})

@@ -100,8 +100,8 @@ def test_mistakes_name_the_way_out(rig: Rig) -> None:
 
 
 def test_rig_avoids_the_machine_s_own_sshd(rig: Rig, tmp_path: Path) -> None:
-    with socket.create_server(("0.0.0.0", 0)) as own:
-        port = own.getsockname()[1]
+    with socket.create_server(("0.0.0.0", 0)) as listening:
+        port = listening.getsockname()[1]
         assert not machine.is_free("127.0.77.3", port)
     assert machine.is_free("127.0.77.3", port)
     assert "ansible_port" not in str(inventory.describe([rig], "", tmp_path))

@@ -29,10 +29,10 @@ def test_every_system_has_a_flavour() -> None:
 @pytest.mark.parametrize("name", list(ROWS["mining_systems"]))
 def test_what_is_put_aside_is_backed_up_first(name: str) -> None:
     (play,) = yaml.safe_load((ROOT / "playbooks/backup.yml").read_text())
-    kept = play["vars"]["backup_paths"] + play["vars"]["backup_in_own_homes"]
+    backed_up = play["vars"]["backup_paths"] + play["vars"]["backup_in_own_homes"]
     drivers = {"/hive-drivers-pack"}  # installers, a GB of them
     for path in set(ROWS["mining_systems"][name]["moved"]) - drivers:
-        assert any(Path(path).match(p) or Path(p) in Path(path).parents for p in kept), path
+        assert any(Path(path).match(p) or Path(p) in Path(path).parents for p in backed_up), path
 
 
 def test_layers_of_a_flavour() -> None:

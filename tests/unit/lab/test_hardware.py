@@ -19,12 +19,12 @@ def seed() -> Hardware:
 
 def path_links(sys: Path, address: str) -> list[tuple[str, str]]:
     """Read the links from a device up to its root port, as a person would."""
-    device, found = (sys / "bus/pci/devices" / address).resolve(), []
+    device, widths = (sys / "bus/pci/devices" / address).resolve(), []
     while device.name != "pci0000:00":
         width = (device / "current_link_width").read_text().strip()
-        found.append((device.name, width))
+        widths.append((device.name, width))
         device = device.parent
-    return found
+    return widths
 
 
 def test_every_function_hangs_on_a_bridge_that_is_there(seed: Hardware) -> None:

@@ -86,19 +86,19 @@ def test_options_are_ansibles(ansible_modules: Path | None) -> None:
     }
     for name in MODULES:
         text = (ansible_modules / f"{name}.py").read_text()
-        found = ast.parse(text)
+        tree = ast.parse(text)
         documentation = next(
             ast.literal_eval(node.value)
-            for node in found.body
+            for node in tree.body
             if isinstance(node, ast.Assign)
             and isinstance(node.targets[0], ast.Name)
             and node.targets[0].id == "DOCUMENTATION"
         )
-        known = yaml.safe_load(documentation)["options"]
-        aliases = {alias for option in known.values() for alias in option.get("aliases", [])}
+        options = yaml.safe_load(documentation)["options"]
+        aliases = {alias for option in options.values() for alias in option.get("aliases", [])}
         module = importlib.import_module(f"provision.remote.modules.{name}")
         internal = {*getattr(module, "INTERNAL", ()), *FREE_FORM}
-        unknown = set(module.OPTIONS) - set(known) - aliases - fragments - internal
+        unknown = set(module.OPTIONS) - set(options) - aliases - fragments - internal
         assert not unknown, f"{name}: Ansible has no {unknown}"
 
 
@@ -108,5 +108,5 @@ FREE_FORM = {"_raw_params", "strip_empty_ends"}
 
 @pytest.fixture
 def ansible_modules() -> Path | None:
-    found = importlib.util.find_spec("ansible")
-    return Path(str(found.origin)).parent / "modules" if found else None
+    spec = importlib.util.find_spec("ansible")
+    return Path(str(spec.origin)).parent / "modules" if spec else None

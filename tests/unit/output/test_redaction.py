@@ -43,8 +43,8 @@ ansible_ssh_private_key_file: ~/.ssh/id_ed25519
 """,
         "vars.yml",
     )
-    found = set(secrets_of(variables))
-    assert found == {"hunter22", "wallet123", "7777", "tok-1111"}
+    secrets = set(secrets_of(variables))
+    assert secrets == {"hunter22", "wallet123", "7777", "tok-1111"}
 
 
 def test_numbers_and_what_stands_below_a_telling_name() -> None:

@@ -38,7 +38,7 @@ def rendered(text: str, **variables: Any) -> str:
         "dirname": os.path.dirname,
         "regex_escape": re.escape,
         "regex_replace": lambda value, pattern, new: re.sub(pattern, new, value),
-        "product": lambda one, other: list(itertools.product(one, other)),
+        "product": lambda left, right: list(itertools.product(left, right)),
     }
     return environment.from_string(text).render(variables)
 
@@ -46,6 +46,6 @@ def rendered(text: str, **variables: Any) -> str:
 def evaluated(text: str, **variables: Any) -> Any:
     """Return the value of a `{{ … }}` that is not text."""
     inner = text.strip().removeprefix("{{").removesuffix("}}")
-    found: list[Any] = []
-    rendered("{{ keep(" + inner + ") }}", keep=found.append, **variables)
-    return found[0]
+    values: list[Any] = []
+    rendered("{{ keep(" + inner + ") }}", keep=values.append, **variables)
+    return values[0]

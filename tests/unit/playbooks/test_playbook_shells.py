@@ -25,13 +25,13 @@ IN_HOMES = {
 
 def lines(file: str) -> list[tuple[str, str]]:
     """The name and the command of each task of a file that runs one."""
-    found = []
+    commands = []
     for name, task in tasks(file).items():
         for module in ("shell", "command"):
             options: Any = task.get(f"ansible.builtin.{module}", {})
             if text := options if isinstance(options, str) else options.get("cmd", ""):
-                found.append((name, text))
-    return found
+                commands.append((name, text))
+    return commands
 
 
 @pytest.mark.parametrize("file", FILES)
@@ -41,8 +41,8 @@ def test_names_are_neither_split_nor_options(file: str) -> None:
         assert not re.search(r"xargs(?! (-0|--null))", text), f"{name}: words of names"
         assert not re.search(r"-exec\b.*\bsh -c\b.*\{\}", text), f"{name}: names as code"
         for moved in re.findall(r"\bmv (?:-[-\w=]+ )*(\S+)", text):
-            own = moved.startswith(('"$name', "SHA256SUMS", "before.tar.gz", "packages/"))
-            assert own or moved == "{{" or " -- " in text, f"{name}: mv {moved}"
+            is_fixed_name = moved.startswith(('"$name', "SHA256SUMS", "before.tar.gz", "packages/"))
+            assert is_fixed_name or moved == "{{" or " -- " in text, f"{name}: mv {moved}"
 
 
 @pytest.mark.parametrize("file", FILES)

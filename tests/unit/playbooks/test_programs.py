@@ -128,12 +128,12 @@ case "$*" in *create_server*) exit {loopback} ;; esac
 
 def unit(name: str) -> dict[str, list[str]]:
     """The settings of a unit's template."""
-    found: dict[str, list[str]] = {}
+    settings: dict[str, list[str]] = {}
     for line in (TEMPLATES / name).read_text().splitlines():
         key, equals, value = line.partition("=")
         if equals and not line.startswith("#"):
-            found.setdefault(key, []).append(value)
-    return found
+            settings.setdefault(key, []).append(value)
+    return settings
 
 
 @pytest.mark.parametrize("name", ["deeprig-validation.service.j2", "gpu-power.service.j2"])

@@ -57,8 +57,8 @@ def templar(gpus: tuple[str, ...] = (AMPERE,), **changes: Any) -> Templar:
     facts.update({name: value for name, value in changes.items() if name in facts})
     preflight = yaml_source.load_yaml(ROOT / "playbooks/preflight.yml")[0]["vars"]
     layers = [yaml_source.load_yaml(ROOT / file) for file in FILES]
-    known = {"ansible_facts": {**facts, "ansible_local": {"deeprig": rig}}}
-    return Templar([known, *layers, preflight, settings])
+    rig_facts = {"ansible_facts": {**facts, "ansible_local": {"deeprig": rig}}}
+    return Templar([rig_facts, *layers, preflight, settings])
 
 
 def value(name: str, *gpus: str, **changes: Any) -> Any:

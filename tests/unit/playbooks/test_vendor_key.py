@@ -149,13 +149,13 @@ def test_a_file_without_a_key_is_refused(keys: Keys, tmp_path: Path, content: by
 def test_the_pinned_key_as_a_subkey_of_another_is_refused(keys: Keys, tmp_path: Path) -> None:
     """Its fingerprint is in the file, and the key that apt would trust is the other one."""
     with tempfile.TemporaryDirectory(prefix="keys-") as home:
-        own = Keys(Path(home))
-        own.add_vendor_as_subkey()
-        content = own.export("other")
+        mixed = Keys(Path(home))
+        mixed.add_vendor_as_subkey()
+        content = mixed.export("other")
         subprocess.run(["gpgconf", "--homedir", home, "--kill", "all"], check=False)
     (tmp_path / "look").write_bytes(content)
-    assert shown(tmp_path / "look") == [own.other, own.vendor]
-    played, keyring = trust(content, own.vendor, tmp_path)
+    assert shown(tmp_path / "look") == [mixed.other, mixed.vendor]
+    played, keyring = trust(content, mixed.vendor, tmp_path)
     assert played.counts["failed"] == 1
-    assert own.other in played.text
+    assert mixed.other in played.text
     assert not keyring.exists()

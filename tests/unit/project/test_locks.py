@@ -29,9 +29,9 @@ def entries(file: str) -> list[str]:
 
 @pytest.mark.parametrize("file", LOCKS)
 def test_every_package_has_a_version_and_hashes(file: str) -> None:
-    found = entries(file)
-    assert found
-    assert [line for line in found if not PINNED.fullmatch(line)] == []
+    lines = entries(file)
+    assert lines
+    assert [line for line in lines if not PINNED.fullmatch(line)] == []
 
 
 @pytest.mark.parametrize("file", LOCKS)
@@ -48,13 +48,13 @@ def test_locks_for_rigs_have_no_markers(file: str) -> None:
 
 
 def pip_tasks() -> list[tuple[str, dict[str, Any]]]:
-    found = []
+    pairs = []
     for file in sorted((ROOT / "playbooks").glob("*.yml")):
         for play in yaml.safe_load(file.read_text()):
             for task in play.get("tasks", []):
                 if "ansible.builtin.pip" in task:
-                    found.append((f"{file.name}: {task['name']}", task["ansible.builtin.pip"]))
-    return found
+                    pairs.append((f"{file.name}: {task['name']}", task["ansible.builtin.pip"]))
+    return pairs
 
 
 def test_rigs_install_from_locks_with_their_hashes() -> None:

@@ -26,14 +26,14 @@ ALLOWED = {
 
 def ours(path: Path) -> list[str]:
     """The modules of this project that a file imports."""
-    found = []
+    imports = []
     for node in ast.walk(ast.parse(path.read_text())):
         names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
         if isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: a relative import hides what is imported"
             names = [f"{node.module}.{alias.name}" for alias in node.names]
-        found += [name for name in names if name.split(".")[0] in ROOMS]
-    return found
+        imports += [name for name in names if name.split(".")[0] in ROOMS]
+    return imports
 
 
 FILES = [

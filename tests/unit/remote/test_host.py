@@ -35,9 +35,9 @@ def test_a_command_is_found_on_the_systems_path(bait: Path) -> None:
 
 
 def test_a_task_may_name_another_path(bait: Path) -> None:
-    own = Host(environment={"PATH": f"{bait}:/usr/bin:/bin", "PYTHONPATH": "/x"})
-    assert own.run(["true"]).stdout == "evil\n"
-    assert own.run("echo $PYTHONPATH").stdout == "/x\n"
+    host = Host(environment={"PATH": f"{bait}:/usr/bin:/bin", "PYTHONPATH": "/x"})
+    assert host.run(["true"]).stdout == "evil\n"
+    assert host.run("echo $PYTHONPATH").stdout == "/x\n"
     assert Host().run(["pwd"], cwd=str(bait)).stdout == f"{bait}\n"
 
 

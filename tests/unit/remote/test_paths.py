@@ -76,11 +76,11 @@ def test_the_root_folder_and_relative_paths(tree: Path, monkeypatch: pytest.Monk
     ],
 )
 def test_errors_are_the_kernels(tree: Path, path: str, number: int) -> None:
-    with pytest.raises(OSError, match=os.strerror(number)) as own:
+    with pytest.raises(OSError, match=os.strerror(number)) as caught:
         reach(f"{tree}/{path}").__exit__()
     with pytest.raises(OSError, match=os.strerror(number)):
         os.close(os.open(f"{tree}/{path}", os.O_RDONLY))
-    assert own.value.errno == number
+    assert caught.value.errno == number
 
 
 def test_no_descriptor_stays_open(tree: Path) -> None:

@@ -52,8 +52,8 @@ def test_a_result_of_any_type_reaches_the_operator(monkeypatch: pytest.MonkeyPat
     monkeypatch.setitem(sys.modules, "provision.remote.modules.odd", odd)
     writer = io.BytesIO()
     Worker(StaysOpen(batch("odd"), writer), writer, interval=0.01).serve()
-    told = [one for frame in frames(writer.getvalue()) for one in frame["results"]]
-    assert told[0]["result"] == {
+    results = [entry for frame in frames(writer.getvalue()) for entry in frame["results"]]
+    assert results[0]["result"] == {
         "set": [1, 2],
         "bytes": "\ufffd",
         "tuple": [1],

@@ -43,8 +43,8 @@ class Rig(Subject):
     def agent(self) -> Mapping[str, Any]:
         if self._agent is None:
             raise Silent("the agent does not answer")
-        told = self._agent.items()
-        return {"gpus": [{"address": a, "problem": p, "up": not p} for a, p in told]}
+        problems = self._agent.items()
+        return {"gpus": [{"address": a, "problem": p, "up": not p} for a, p in problems]}
 
 
 def proved(check: Callable[..., None], rig: Rig) -> dict[str, tuple[str, str]]:
@@ -53,8 +53,8 @@ def proved(check: Callable[..., None], rig: Rig) -> dict[str, tuple[str, str]]:
     try:
         check(*([rig, proof] if check is test_gpus.test_gpus_answer else [rig, rig.smi, proof]))
     except AssertionError:
-        assert any(one.status == "critical" for one in proof.rows)
-    return {one.subject: (one.status, one.reading) for one in proof.rows}
+        assert any(row.status == "critical" for row in proof.rows)
+    return {row.subject: (row.status, row.reading) for row in proof.rows}
 
 
 def test_a_lost_gpu_is_no_word_about_the_others() -> None:

@@ -40,8 +40,8 @@ def proved(files: dict[str, str], only: Sequence[str] = ()) -> list[tuple[str, s
     try:
         test_demined.test_authorized_keys(subject, host, proof)
     except AssertionError:
-        assert any(one.status == "critical" for one in proof.rows)
-    return [(one.subject, one.status) for one in proof.rows]
+        assert any(row.status == "critical" for row in proof.rows)
+    return [(row.subject, row.status) for row in proof.rows]
 
 
 @pytest.mark.parametrize(

@@ -52,12 +52,12 @@ def test_single_runs_are_carried_on(more: dict[str, Any]) -> None:
     agent: dict[str, Any] = {"pcie": {"paths": [], "devices": []}}
     subject = Subject("rig", None, {"gpus": []}, {})
     load = loaded(gemm=[GEMM | more], transfers=[TRANSFER | more], peer=[PEER | more])
-    found = [
+    measured = [
         *rows(test_load.test_gemm, load),
         *rows(test_load.test_transfers, load, subject, agent),
         *rows(test_load.test_peer, load),
     ]
-    for row, rate in zip(found, (8e12, 3e9, 2e9), strict=True):
+    for row, rate in zip(measured, (8e12, 3e9, 2e9), strict=True):
         assert row.value == rate
         assert row.repeats == ((2 * rate, rate, rate / 2) if "times" in more else ())
 
@@ -76,8 +76,8 @@ def test_an_agent_that_is_silent_proves_nothing(check: Any) -> None:
 def test_a_gpu_that_told_nothing_before_has_no_new_replays() -> None:
     after = Counters(replays={ADDRESS: 7, OTHER: 9})
     load = replace(loaded(), before=Counters(replays={OTHER: 8}), after=after)
-    found = rows(test_links.test_no_replays_under_load, load)
-    assert [(row.reading, row.status) for row in found] == [("0", "ok"), ("1", "warning")]
+    replays = rows(test_links.test_no_replays_under_load, load)
+    assert [(row.reading, row.status) for row in replays] == [("0", "ok"), ("1", "warning")]
 
 
 @pytest.mark.parametrize(
@@ -95,6 +95,6 @@ def test_nvidias_own_benchmarks(reported: dict[str, Any], status: str, words: st
         test_load.test_tools(loaded(tools=[{"tool": "all_reduce_perf"} | reported]), proof)
     except AssertionError:
         assert status == "critical"
-    (found,) = proof.rows
-    assert found.status == status
-    assert words in found.reading
+    (row,) = proof.rows
+    assert row.status == status
+    assert words in row.reading

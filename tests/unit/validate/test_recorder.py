@@ -75,7 +75,7 @@ def test_a_whole_run_is_not_incomplete(tmp_path: Path) -> None:
 def test_only_a_whole_run_is_the_last_validation(
     options: dict[str, str], document: dict[str, Any], files: str, whole: bool
 ) -> None:
-    items = [SimpleNamespace(path=one) for one in Path(conftest.__file__).parent.glob(files)]
+    items = [SimpleNamespace(path=file) for file in Path(conftest.__file__).parent.glob(files)]
     session: Any = SimpleNamespace(
         items=items, config=SimpleNamespace(getoption=lambda name: options.get(name, ""))
     )
@@ -100,8 +100,8 @@ def test_after_a_warning(prove):
 def test_proved(prove): prove([Row("rig", "1", "1")])
 """,
     )
-    found = {check["check"]: (check["status"], check["message"]) for check in document["checks"]}
-    assert found == {
+    checks = {check["check"]: (check["status"], check["message"]) for check in document["checks"]}
+    assert checks == {
         "some::no_rows": ("unknown", "nothing was read"),
         "some::no_proof": ("unknown", "nothing was read"),
         "some::silent": ("unknown", "ss printed nothing"),
@@ -128,8 +128,8 @@ def test_after(prove): prove([Row("rig", "1", "1")])
 def test_under_load(load, prove): prove([Row("rig", "1", "1")])
 """,
     )
-    found = {check["check"]: (check["status"], check["message"]) for check in document["checks"]}
-    assert found == {
+    checks = {check["check"]: (check["status"], check["message"]) for check in document["checks"]}
+    assert checks == {
         "some::before": ("ok", ""),
         "some::hang": ("critical", "a command printed nothing for 120 s"),
         "some::here": ("unknown", "lost the rig in the middle: no answer. Look."),

@@ -116,11 +116,11 @@ def test_the_page_tells_of_the_baseline(full: dict[str, Any]) -> None:
 
 
 def test_the_summary_is_what_the_agent_reads(full: dict[str, Any]) -> None:
-    found = parse(summary(full))
-    assert found.failing == ("PCIe path width", "Copies between host and GPU")
-    assert found.counts == {"ok": 2, "warning": 0, "critical": 2, "unknown": 1}
-    assert found.copies == {("0000:04:00.0", "host_to_device"): 3e9}
-    assert found.duration_seconds == 42
+    parsed = parse(summary(full))
+    assert parsed.failing == ("PCIe path width", "Copies between host and GPU")
+    assert parsed.counts == {"ok": 2, "warning": 0, "critical": 2, "unknown": 1}
+    assert parsed.copies == {("0000:04:00.0", "host_to_device"): 3e9}
+    assert parsed.duration_seconds == 42
 
 
 def test_the_last_line_counts(full: dict[str, Any]) -> None:

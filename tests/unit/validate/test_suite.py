@@ -29,7 +29,7 @@ def test_a_proof_fails_with_each_critical_row_and_keeps_them_all() -> None:
     with pytest.raises(AssertionError) as raised:
         proof([row("a", 1, 2, False, "Do."), row("b", 1, 1, True), row("c", 1, 2, False)])
     assert str(raised.value) == "a: 1, expected 2. Do.\nc: 1, expected 2"
-    assert [one.status for one in proof.rows] == ["critical", "ok", "critical"]
+    assert [proof_row.status for proof_row in proof.rows] == ["critical", "ok", "critical"]
     proof([row("d", 1, 2, False, otherwise="warning")])
     assert worst(proof.rows[-1:]) == "warning"
     assert worst([]) == "unknown", "what proved nothing is not ok"
@@ -93,8 +93,8 @@ def path(width: int, gts: float, address: str = "0000:04:00.0") -> dict[str, Any
 
 
 def wanted_of(*paths: dict[str, Any]) -> Expected | None:
-    own = [{**one, "current_width": one["width"], "vendor_id": "10de"} for one in paths]
-    return expectation.collective(paths, own, SHARES)
+    devices = [{**path, "current_width": path["width"], "vendor_id": "10de"} for path in paths]
+    return expectation.collective(paths, devices, SHARES)
 
 
 def test_a_copy_is_expected_to_reach_its_share_of_the_link() -> None:
@@ -133,8 +133,8 @@ def test_a_link_that_gpus_share_is_divided() -> None:
 
 def test_thresholds_are_the_agents_unless_the_inventory_has_its_own() -> None:
     assert expectation.shares_of({}) == SHARES
-    own = {"thresholds": {"bus_bandwidth_warning": 0.5}}
-    assert expectation.shares_of(own) == Shares(0.5, 0.4)
+    expected = {"thresholds": {"bus_bandwidth_warning": 0.5}}
+    assert expectation.shares_of(expected) == Shares(0.5, 0.4)
 
 
 @pytest.mark.parametrize(

@@ -43,10 +43,10 @@ class RecordingTable(CheckTable):
         self.asked: dict[tuple[str, str], str] = {}
 
     def word_verdict(self, check: str, subject: str, *rest: Any, **words: Any) -> Verdict:
-        found = super().word_verdict(check, subject, *rest, **words)
-        if found.status != "ok" and len(rest) > 3:
+        verdict = super().word_verdict(check, subject, *rest, **words)
+        if verdict.status != "ok" and len(rest) > 3:
             self.asked[check, subject] = rest[3]
-        return found
+        return verdict
 
 
 def judged(case: dict[str, Any]) -> tuple[dict[tuple[str, str], Verdict], RecordingTable]:
@@ -55,20 +55,20 @@ def judged(case: dict[str, Any]) -> tuple[dict[tuple[str, str], Verdict], Record
     verdicts = judge_sample(
         samples.context(sample, case.get("increases"), case.get("clock_jump"), noted)
     )
-    found = {(verdict.check, verdict.subject): verdict for verdict in verdicts}
-    assert len(found) == len(verdicts), "two verdicts of one check and subject"
-    return found, noted
+    by_check = {(verdict.check, verdict.subject): verdict for verdict in verdicts}
+    assert len(by_check) == len(verdicts), "two verdicts of one check and subject"
+    return by_check, noted
 
 
 @pytest.mark.parametrize("case", CASES, ids=NAMES)
 def test_a_case(case: dict[str, Any]) -> None:
-    found, _ = judged(case)
+    verdicts, _ = judged(case)
     for wanted in case["expect"]:
         key = (wanted["check"], wanted.get("subject", "rig"))
         if wanted["status"] == "none":
-            assert key not in found
+            assert key not in verdicts
             continue
-        verdict = found.pop(key)
+        verdict = verdicts.pop(key)
         assert verdict.status == wanted["status"], verdict
         for part in ("reading", "expectation", "advice"):
             assert wanted.get(part, "") in getattr(verdict, part)
@@ -78,14 +78,14 @@ def test_a_case(case: dict[str, Any]) -> None:
         if verdict.status == "ok":
             assert verdict.advice == ""
         assert not re.search(r"\{\w*\}", verdict.advice), "something was not filled in"
-    assert [verdict for verdict in found.values() if verdict.status != "ok"] == []
+    assert [verdict for verdict in verdicts.values() if verdict.status != "ok"] == []
 
 
 def test_the_healthy_rig_is_ok_in_everything() -> None:
-    found, _ = judged({})
-    assert {verdict.status for verdict in found.values()} == {"ok"}
+    verdicts, _ = judged({})
+    assert {verdict.status for verdict in verdicts.values()} == {"ok"}
     # A GeForce counts no memory errors.
-    assert {check for check, _ in found} == set(ROWS) - {"gpu-memory-errors"}
+    assert {check for check, _ in verdicts} == set(ROWS) - {"gpu-memory-errors"}
 
 
 def texts_of(function: Any) -> set[str]:
@@ -99,7 +99,7 @@ def texts_of(function: Any) -> set[str]:
 
 def given_statuses() -> set[tuple[str, str]]:
     """Each check, and the statuses in its function and in the judgements that it calls."""
-    found = set()
+    pairs = set()
     for module in (gpu, host, nccl, pcie, validation):
         for function in module.CHECKS:
             calls = [
@@ -121,8 +121,8 @@ def given_statuses() -> set[tuple[str, str]]:
                 and node.func.attr == "word_verdict"
                 and isinstance(node.args[0], ast.Constant)
             }
-            found |= {(str(check), status) for status in texts & set(STATUSES)}
-    return found
+            pairs |= {(str(check), status) for status in texts & set(STATUSES)}
+    return pairs
 
 
 def test_every_check_status_and_advice_has_a_case() -> None:

@@ -39,12 +39,12 @@ def riser(tmp_path: Path) -> Path:
 
 def test_a_path_in_base_units(riser: Path) -> None:
     reader = LinkReader(str(riser))
-    (gpu,), found = reader.read()
-    assert [(port.address, port.parent, port.kind) for port in found] == [
+    (gpu,), port_readings = reader.read()
+    assert [(port.address, port.parent, port.kind) for port in port_readings] == [
         (ROOT, "", "root port"),
         (GPU, ROOT, "endpoint"),
     ]
-    path = build_path(gpu, {port.address: port for port in found})
+    path = build_path(gpu, {port.address: port for port in port_readings})
     assert (path.address, path.devices, path.device_id) == (GPU, (ROOT, GPU), "2204")
     assert (path.width, path.max_width, path.speed, path.max_speed) == (4, 1, 2.5e9, 8e9)
     assert path.bandwidth == pytest.approx(4 * 8e9 / 8 * 128 / 130)
@@ -67,8 +67,8 @@ def test_a_path_in_base_units(riser: Path) -> None:
 def test_bandwidth_after_encoding(
     width: int | None, speed: float | None, wanted: float | None
 ) -> None:
-    found = rates.bandwidth(width, speed)
-    assert found == (None if wanted is None else pytest.approx(wanted, rel=1e-4))
+    bandwidth = rates.bandwidth(width, speed)
+    assert bandwidth == (None if wanted is None else pytest.approx(wanted, rel=1e-4))
 
 
 def test_a_change_of_width_counts_at_both_ends_and_at_idle(riser: Path) -> None:
@@ -76,8 +76,8 @@ def test_a_change_of_width_counts_at_both_ends_and_at_idle(riser: Path) -> None:
     counts = []
     for width in (4, 4, 1, 1, 4):
         train(riser, width)
-        found = ports(reader)
-        counts.append((found[ROOT].changes, found[GPU].changes))
+        by_address = ports(reader)
+        counts.append((by_address[ROOT].changes, by_address[GPU].changes))
     assert counts == [(0, 0), (0, 0), (1, 1), (1, 1), (2, 2)]
 
 
@@ -95,11 +95,11 @@ def test_speed_counts_only_under_load(
     steps: list[tuple[str, bool]], changes: int, riser: Path
 ) -> None:
     reader = LinkReader(str(riser))
-    found = {}
+    by_address = {}
     for speed, load in steps:
         train(riser, 4, speed)
-        found = ports(reader, *([GPU] if load else []))
-    assert (found[ROOT].changes, found[GPU].changes) == (changes, changes)
+        by_address = ports(reader, *([GPU] if load else []))
+    assert (by_address[ROOT].changes, by_address[GPU].changes) == (changes, changes)
 
 
 def test_a_device_that_fell_off_the_bus_and_comes_back(riser: Path) -> None:
@@ -107,11 +107,11 @@ def test_a_device_that_fell_off_the_bus_and_comes_back(riser: Path) -> None:
     ports(reader)
     write(riser, GPU, current_link_width=pcie.ALL_ONES_WIDTH, current_link_speed="Unknown")
     (gpu,), listed = reader.read()
-    found = {port.address: port for port in listed}
-    assert (found[GPU].answers, found[ROOT].answers) == (False, True)
-    assert (found[GPU].current_width, found[GPU].current_speed) == (None, None)
-    assert found[GPU].changes == 0
-    path = build_path(gpu, found)
+    by_address = {port.address: port for port in listed}
+    assert (by_address[GPU].answers, by_address[ROOT].answers) == (False, True)
+    assert (by_address[GPU].current_width, by_address[GPU].current_speed) == (None, None)
+    assert by_address[GPU].changes == 0
+    path = build_path(gpu, by_address)
     assert (path.width, path.speed, path.bandwidth) == (None, None, None)
     assert (path.max_width, path.max_speed) == (1, 8e9)
     write(riser, GPU, current_link_width=4, current_link_speed=IDLE)
@@ -135,9 +135,9 @@ def test_hotplug_is_seen_in_the_next_sample(riser: Path) -> None:
     second = add_second(riser)
     assert [gpu.address for gpu in reader.read()[0]] == [GPU, second]
     (riser / "bus/pci/devices" / GPU).unlink()
-    gpus, found = reader.read()
+    gpus, port_readings = reader.read()
     assert [gpu.address for gpu in gpus] == [second]
-    assert [port.address for port in found] == ["0000:00:1c.4", second]
+    assert [port.address for port in port_readings] == ["0000:00:1c.4", second]
 
 
 def test_the_tree_is_read_whole_only_when_the_bus_changed_or_after_a_while(
@@ -180,10 +180,10 @@ def test_ports_that_two_gpus_share_are_read_once_and_are_busy_with_either(
     assert len(addresses) == 6
     for address in (root, "0000:03:00.0"):
         write(tmp_path, address, current_link_speed=IDLE)
-    found = ports(reader, "0000:04:00.0")
-    assert found[root].changes == 1, "the GPU at work uses it"
-    assert found["0000:03:00.0"].changes == 0, "the other is at idle"
-    assert found["0000:02:10.0"].parent == found["0000:02:08.0"].parent == switch
+    by_address = ports(reader, "0000:04:00.0")
+    assert by_address[root].changes == 1, "the GPU at work uses it"
+    assert by_address["0000:03:00.0"].changes == 0, "the other is at idle"
+    assert by_address["0000:02:10.0"].parent == by_address["0000:02:08.0"].parent == switch
 
 
 def test_errors_are_summed_without_the_kernels_own_sum(riser: Path) -> None:

@@ -56,9 +56,9 @@ def content(case: dict[str, Any]) -> bytes:
 
 def test_the_example_of_the_document(tmp_path: Path) -> None:
     (tmp_path / "x.json").write_text(EXAMPLE_TEXT)
-    found = ResultReader(tmp_path).read()
-    assert (found.ignored, found.files_read) == ((), 1)
-    (result,) = found.results
+    results = ResultReader(tmp_path).read()
+    assert (results.ignored, results.files_read) == ((), 1)
+    (result,) = results.results
     small, large = EXAMPLE["collectives"][0]["sizes"]
     assert result == nccl.CollectiveResult(
         file="x.json",
@@ -101,11 +101,11 @@ def test_the_document_names_every_word_and_figure() -> None:
 def test_garbage_is_ignored_and_named(case: dict[str, Any], tmp_path: Path) -> None:
     (tmp_path / "x.json").write_bytes(content(case))
     write(tmp_path, "good.json")
-    found = ResultReader(tmp_path).read()
-    assert [file.file for file in found.ignored] == ["x.json"]
-    assert case["reason"] in found.ignored[0].reason
-    assert [result.file for result in found.results] == ["good.json"]
-    assert found.files_read == 1
+    results = ResultReader(tmp_path).read()
+    assert [file.file for file in results.ignored] == ["x.json"]
+    assert case["reason"] in results.ignored[0].reason
+    assert [result.file for result in results.results] == ["good.json"]
+    assert results.files_read == 1
 
 
 def test_an_integer_that_is_no_float(tmp_path: Path) -> None:
@@ -140,9 +140,9 @@ def test_a_file_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyP
         return original(path, **words)
 
     monkeypatch.setattr(Path, "read_text", refuse)
-    found = ResultReader(tmp_path).read()
-    assert found.ignored == (IgnoredFile("x.json", "Permission denied"),)
-    assert [result.file for result in found.results] == ["good.json"]
+    results = ResultReader(tmp_path).read()
+    assert results.ignored == (IgnoredFile("x.json", "Permission denied"),)
+    assert [result.file for result in results.results] == ["good.json"]
 
 
 def test_nested_too_deep(tmp_path: Path) -> None:
@@ -168,8 +168,8 @@ def test_what_is_no_regular_file(tmp_path: Path) -> None:
 
 def test_a_file_just_as_large_as_it_may_be(tmp_path: Path) -> None:
     (tmp_path / "x.json").write_text(EXAMPLE_TEXT.ljust(FILE_MOST_BYTES))
-    found = ResultReader(tmp_path).read()
-    assert (found.ignored, found.files_read) == ((), 1)
+    results = ResultReader(tmp_path).read()
+    assert (results.ignored, results.files_read) == ((), 1)
 
 
 def test_a_number_just_as_large_as_it_may_be(tmp_path: Path) -> None:
@@ -199,9 +199,9 @@ def test_a_file_that_is_deleted_meanwhile_is_no_file(
     @contextmanager
     def scandir(folder: Path) -> Iterator[list[os.DirEntry[str]]]:
         with original(folder) as entries:
-            found = list(entries)
+            files = list(entries)
         (tmp_path / "x.json").unlink()
-        yield found
+        yield files
 
     monkeypatch.setattr(os, "scandir", scandir)
     assert ResultReader(tmp_path).read() == nccl.CollectiveResults()
@@ -225,13 +225,13 @@ def test_the_newest_wins_by_its_time_and_not_its_name(tmp_path: Path) -> None:
     write(tmp_path, "a.json", 2e9, finished_at=200)
     write(tmp_path, "b.json", 3e9, finished_at=50, ranks=2)
     write(tmp_path, "c.json", 4e9, finished_at=50, backend="gloo")
-    found = ResultReader(tmp_path).read()
-    assert {result.name: (result.file, result.bus_bandwidth) for result in found.results} == {
+    results = ResultReader(tmp_path).read()
+    assert {result.name: (result.file, result.bus_bandwidth) for result in results.results} == {
         "all_reduce nccl 3": ("a.json", 2e9),
         "all_reduce nccl 2": ("b.json", 3e9),
         "all_reduce gloo 3": ("c.json", 4e9),
     }
-    assert found.files_read == 4
+    assert results.files_read == 4
 
 
 def test_a_change_is_seen_and_a_file_that_stays_is_not_read_again(

@@ -64,17 +64,17 @@ def of_another_kind(chance: random.Random) -> bytes:
     """A valid document in which a value is changed, removed, or copied to another place."""
     document = copy.deepcopy(EXAMPLE)
     for _ in range(chance.randint(1, 3)):
-        found = list(places(document))
-        if not found:
+        choices = list(places(document))
+        if not choices:
             break
-        target, key = chance.choice(found)
+        target, key = chance.choice(choices)
         how = chance.randrange(3)
         if how == 0:
             del target[key]
         elif how == 1:
             target[key] = copy.deepcopy(chance.choice(ODD))
         else:
-            other, name = chance.choice(found)
+            other, name = chance.choice(choices)
             target[key] = copy.deepcopy(other[name])
     return json.dumps(document).encode()
 
@@ -120,22 +120,22 @@ def test_a_spoiled_file_is_a_result_or_named(
     chance = random.Random(seed)
     for number in range(FILES):
         (tmp_path / f"{number}.json").write_bytes(spoil(chance))
-    found = ResultReader(tmp_path).read()
-    assert found.files_read + len(found.ignored) == FILES
-    assert found.ignored, "something was spoiled"
-    for file in found.ignored:
+    results = ResultReader(tmp_path).read()
+    assert results.files_read + len(results.ignored) == FILES
+    assert results.ignored, "something was spoiled"
+    for file in results.ignored:
         assert file.reason
         assert len(file.reason) < 200
         assert "\n" not in file.reason
-    for result in found.results:
+    for result in results.results:
         check(result)
-    serve(found)
+    serve(results)
 
 
-def serve(found: CollectiveResults) -> None:
+def serve(results: CollectiveResults) -> None:
     """What was read can be judged, and written in both formats and as JSON."""
-    sample = replace(samples.make(), nccl=found)
+    sample = replace(samples.make(), nccl=results)
     sample = replace(sample, verdicts=judge_sample(samples.context(sample)))
     for text in render(sample):
         assert b"deeprig_nccl_result_files" in text
-    json.dumps([vars(result) for result in found.results], allow_nan=False).encode()
+    json.dumps([vars(result) for result in results.results], allow_nan=False).encode()

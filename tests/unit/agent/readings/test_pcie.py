@@ -78,8 +78,12 @@ def test_a_gpu_that_fell_off_the_bus_does_not_answer(tmp_path: Path) -> None:
 def test_garbage_is_unknown(tmp_path: Path, link: tuple[object, ...]) -> None:
     gpu_on_a_riser(tmp_path, link=link, numa_node="none", vendor="0x10de")
     (gpu,) = read_gpus(str(tmp_path))
-    found = gpu.path[-1].link
-    assert (found.current_width, found.max_width, found.current_speed_gts) == (None, None, None)
+    card_link = gpu.path[-1].link
+    assert (card_link.current_width, card_link.max_width, card_link.current_speed_gts) == (
+        None,
+        None,
+        None,
+    )
     assert gpu.numa_node is None
     assert gpu.answers
 

@@ -27,10 +27,10 @@ GOOD: dict[str, Any] = {
 
 
 def test_a_summary() -> None:
-    found = parse(GOOD)
-    assert (found.plan, found.duration_seconds, found.counts["critical"]) == ("full", 42.5, 1)
-    assert found.failing == ("PCIe path width",)
-    assert found.copies == {("0000:04:00.0", "host_to_device"): 1e9}
+    summary = parse(GOOD)
+    assert (summary.plan, summary.duration_seconds, summary.counts["critical"]) == ("full", 42.5, 1)
+    assert summary.failing == ("PCIe path width",)
+    assert summary.copies == {("0000:04:00.0", "host_to_device"): 1e9}
 
 
 @pytest.mark.parametrize(

@@ -161,8 +161,13 @@ def test_two_sources_never_count_double(reported: str, count: int, last: float) 
     for word in reported.split():
         source, _, at = word.partition("@")
         counter.add(source, GPU, 79, float(at))
-    (found,) = counter.read([GPU])
-    assert (found.address, found.xid, found.count, found.last_at) == (GPU, 79, count, last)
+    (xid_count,) = counter.read([GPU])
+    assert (xid_count.address, xid_count.xid, xid_count.count, xid_count.last_at) == (
+        GPU,
+        79,
+        count,
+        last,
+    )
 
 
 def test_gpus_and_numbers_are_counted_apart() -> None:
@@ -170,8 +175,8 @@ def test_gpus_and_numbers_are_counted_apart() -> None:
     counter.add("nvml", GPU, 79, 1)
     counter.add("kernel", OTHER, 79, 2)
     counter.add("kernel", GPU, 31, 3)
-    found = [(count.address, count.xid, count.count) for count in counter.read([])]
-    assert found == [(GPU, 31, 1), (GPU, 79, 1), (OTHER, 79, 1)], "also of a GPU that is gone"
+    counts = [(count.address, count.xid, count.count) for count in counter.read([])]
+    assert counts == [(GPU, 31, 1), (GPU, 79, 1), (OTHER, 79, 1)], "also of a GPU that is gone"
 
 
 def test_well_known_ones_begin_at_0() -> None:

@@ -38,12 +38,12 @@ def rig(tmp_path: Path, library: Path, monkeypatch: pytest.MonkeyPatch) -> Simul
 
     def tree(hardware: Hardware, *words: Any) -> list[Function]:
         functions = whole(hardware, *words)
-        return [each for each in functions if each.bridge or each.class_ == DISPLAY]
+        return [function for function in functions if function.bridge or function.class_ == DISPLAY]
 
     monkeypatch.setattr(Hardware, "tree", tree)
-    own = tmp_path / "library"
-    shutil.copytree(library, own, symlinks=True)
-    made = Simulated(tmp_path / "hardware", own)
+    own_library = tmp_path / "library"
+    shutil.copytree(library, own_library, symlinks=True)
+    made = Simulated(tmp_path / "hardware", own_library)
     for name, value in made.environment.items():
         if value != os.environ.get(name):
             monkeypatch.setenv(name, value)

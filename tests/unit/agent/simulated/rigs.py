@@ -36,8 +36,8 @@ def config(rig: Simulated, content: str = "gpus: 3\ngpus_from: inventory\n") -> 
 
 def settings(rig: Simulated, *more: str) -> Settings:
     """With a deadline that may be longer than the interval; the test takes the samples itself."""
-    found = parse_arguments([*words(rig), *more])
-    return replace(found, nvml_deadline=DEADLINE_SECONDS)
+    parsed = parse_arguments([*words(rig), *more])
+    return replace(parsed, nvml_deadline=DEADLINE_SECONDS)
 
 
 def sampler(rig: Simulated, *more: str, **settings_: Any) -> Sampler:
@@ -68,7 +68,9 @@ def result(rig: Simulated, name: str = "run.json", **fields: Any) -> Path:
         "collectives": [{"collective": "all_reduce", "sizes": sizes}],
     } | fields
     file = folder / name
-    file.write_text(json.dumps({key: each for key, each in document.items() if each is not None}))
+    file.write_text(
+        json.dumps({key: value for key, value in document.items() if value is not None})
+    )
     return file
 
 
@@ -91,5 +93,7 @@ def validation(rig: Simulated, **fields: Any) -> Path:
         "copies": copies,
     } | fields
     file = folder / "summary.json"
-    file.write_text(json.dumps({key: each for key, each in document.items() if each is not None}))
+    file.write_text(
+        json.dumps({key: value for key, value in document.items() if value is not None})
+    )
     return file

@@ -122,8 +122,8 @@ def test_an_agent_without_descriptors_keeps_its_readings_and_recovers(rig: Simul
             "all GPUs answer",
         )
         address = ("127.0.0.1", int(agent.url.rpartition(":")[2]))
-        kept = socket.create_connection(address, timeout=10)
-        before = document(kept)
+        connection = socket.create_connection(address, timeout=10)
+        before = document(connection)
         _, hard = resource.prlimit(agent.process.pid, resource.RLIMIT_NOFILE)
         resource.prlimit(agent.process.pid, resource.RLIMIT_NOFILE, (3, hard))
         waiting = socket.create_connection(address, timeout=10)
@@ -133,7 +133,7 @@ def test_an_agent_without_descriptors_keeps_its_readings_and_recovers(rig: Simul
         wait_for(lambda: agent.errors.read_text().count("a sample failed") > 15, "15 samples")
         share = (cpu_seconds(agent.process.pid) - used) / (time.monotonic() - began)
         assert share < CPU_SHARE_MOST
-        during = document(kept)
+        during = document(connection)
         assert during["sampled_at"] >= before["sampled_at"]
         for part in ("gpus", "nccl", "validation", "driver"):
             assert bool(during[part]) == bool(before[part]), part
@@ -141,8 +141,8 @@ def test_an_agent_without_descriptors_keeps_its_readings_and_recovers(rig: Simul
         resource.prlimit(agent.process.pid, resource.RLIMIT_NOFILE, (hard, hard))
         waiting.sendall(b"GET /-/ready HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert waiting.recv(64).startswith(b"HTTP/1.1 200 ")
-        wait_for(lambda: document(kept)["sampled_at"] > during["sampled_at"], "a new sample")
-        assert verdicts(document(kept)) == verdicts(before)
+        wait_for(lambda: document(connection)["sampled_at"] > during["sampled_at"], "a new sample")
+        assert verdicts(document(connection)) == verdicts(before)
         assert agent.errors.read_text().count("cannot accept connections") == 1
     finally:
         if waiting is not None:
@@ -161,9 +161,9 @@ def document(channel: socket.socket) -> dict[str, Any]:
         while (line := stream.readline()) != b"\r\n":
             if line.lower().startswith(b"content-length:"):
                 length = int(line.split()[1])
-        found: dict[str, Any] = json.loads(stream.read(length))
-        return found
+        content: dict[str, Any] = json.loads(stream.read(length))
+        return content
 
 
 def verdicts(rig: dict[str, Any]) -> set[tuple[str, str]]:
-    return {(one["check"], one["subject"]) for one in rig["verdicts"]}
+    return {(verdict["check"], verdict["subject"]) for verdict in rig["verdicts"]}

@@ -34,8 +34,8 @@ def make(rig: Simulated) -> Iterator[Make]:
         return made[-1]
 
     yield sampler
-    for each in made:
-        each.close()
+    for started in made:
+        started.close()
 
 
 def follows(sampler: Sampler, name: str = "Rig", target: str = "/api/v1/rig") -> dict[str, Any]:
@@ -52,28 +52,33 @@ def follows(sampler: Sampler, name: str = "Rig", target: str = "/api/v1/rig") ->
     app.publish(sampler.take())
     answer = get(app, target, host="localhost")
     assert answer.status == 200, answer.body
-    found: dict[str, Any] = json.loads(answer.body)
-    errors = [f"{each.json_path}: {each.message}" for each in validator(name).iter_errors(found)]
+    document: dict[str, Any] = json.loads(answer.body)
+    errors = [
+        f"{error.json_path}: {error.message}" for error in validator(name).iter_errors(document)
+    ]
     assert errors == []
-    return found
+    return document
 
 
-def checks(found: dict[str, Any]) -> dict[tuple[str, str], str]:
-    return {(each["check"], each["subject"]): each["status"] for each in found["verdicts"]}
+def checks(document: dict[str, Any]) -> dict[tuple[str, str], str]:
+    return {
+        (verdict["check"], verdict["subject"]): verdict["status"]
+        for verdict in document["verdicts"]
+    }
 
 
 def test_a_healthy_rig(rig: Simulated, make: Make) -> None:
     rigs.result(rig)
-    found = follows(make())
-    assert found["driver"]["state"] == "ok"
-    assert [gpu["up"] for gpu in found["gpus"]] == [True] * 3
-    assert [gpu["address"] for gpu in found["gpus"]] == list(rigs.GPUS)
-    assert found["expectations"] == {
+    document = follows(make())
+    assert document["driver"]["state"] == "ok"
+    assert [gpu["up"] for gpu in document["gpus"]] == [True] * 3
+    assert [gpu["address"] for gpu in document["gpus"]] == list(rigs.GPUS)
+    assert document["expectations"] == {
         "gpus": 3,
         "gpus_from": "inventory",
         "config_file": str(rig.folder / "agent.yml"),
     }
-    (result,) = found["nccl"]["results"]
+    (result,) = document["nccl"]["results"]
     assert (result["collective"], result["gpus"]) == ("all_reduce", list(rigs.GPUS))
     assert result["expected_bus_bandwidth"] > 0
     assert "0000:04:00.0" in result["expected_from"]
@@ -82,8 +87,8 @@ def test_a_healthy_rig(rig: Simulated, make: Make) -> None:
 def test_at_work_with_everything_that_can_be_read(rig: Simulated, make: Make) -> None:
     rig.set(load=True)
     sampler = make(pcie_throughput=True)
-    found = follows(sampler)
-    assert found["gpus"][0]["reading"]["pcie_throughput"]["receive"] > 0
+    document = follows(sampler)
+    assert document["gpus"][0]["reading"]["pcie_throughput"]["receive"] > 0
     follows(sampler, "History", "/api/v1/history")
 
 
@@ -91,8 +96,8 @@ def test_a_lost_gpu(rig: Simulated, make: Make) -> None:
     sampler = make()
     follows(sampler)
     rig.set(1, lost=1)
-    found = follows(sampler)
-    gpu = found["gpus"][1]
+    document = follows(sampler)
+    gpu = document["gpus"][1]
     assert (gpu["address"], gpu["up"], gpu["reading"], gpu["problem"]) == (
         SECOND,
         False,
@@ -100,9 +105,9 @@ def test_a_lost_gpu(rig: Simulated, make: Make) -> None:
         "lost",
     )
     assert gpu["uuid"], "the last known"
-    assert gpu["read_at"] < found["sampled_at"]
-    assert found["status"] == "critical"
-    assert checks(found)["gpu-answers", SECOND] == "critical"
+    assert gpu["read_at"] < document["sampled_at"]
+    assert document["status"] == "critical"
+    assert checks(document)["gpu-answers", SECOND] == "critical"
 
 
 def test_a_gpu_that_was_never_seen(rig: Simulated, make: Make) -> None:
@@ -119,37 +124,37 @@ def test_a_gpu_that_was_never_seen(rig: Simulated, make: Make) -> None:
 
 def test_a_hung_gpu(rig: Simulated, make: Make) -> None:
     rig.set(0, hang=1)
-    found = follows(make(nvml_deadline=0.5))
-    assert [gpu["problem"] for gpu in found["gpus"]] == ["hung", "", ""]
-    assert found["driver"]["state"] == "ok"
-    assert checks(found)["gpu-answers", FIRST] == "critical"
+    document = follows(make(nvml_deadline=0.5))
+    assert [gpu["problem"] for gpu in document["gpus"]] == ["hung", "", ""]
+    assert document["driver"]["state"] == "ok"
+    assert checks(document)["gpu-answers", FIRST] == "critical"
 
 
 def test_all_hung(rig: Simulated, make: Make) -> None:
     rig.set(hang=1)
-    found = follows(make(nvml_deadline=0.5))
-    assert found["driver"]["state"] == "unresponsive"
-    assert {gpu["problem"] for gpu in found["gpus"]} == {"hung"}
+    document = follows(make(nvml_deadline=0.5))
+    assert document["driver"]["state"] == "unresponsive"
+    assert {gpu["problem"] for gpu in document["gpus"]} == {"hung"}
 
 
 def test_no_driver(rig: Simulated, make: Make) -> None:
     rig.version_file.unlink()
-    found = follows(make())
-    assert (found["driver"]["state"], found["status"]) == ("missing", "critical")
-    assert {gpu["problem"] for gpu in found["gpus"]} == {"driver"}
+    document = follows(make())
+    assert (document["driver"]["state"], document["status"]) == ("missing", "critical")
+    assert {gpu["problem"] for gpu in document["gpus"]} == {"driver"}
 
 
 def test_a_mismatch(rig: Simulated, make: Make) -> None:
     rig.version_file.write_text(NVRM.replace(VERSION, "580.82.07"))
-    found = follows(make())
-    assert found["driver"]["state"] == "mismatch"
-    assert checks(found)["driver", "rig"] == "critical"
+    document = follows(make())
+    assert document["driver"]["state"] == "mismatch"
+    assert checks(document)["driver", "rig"] == "critical"
 
 
 def test_a_machine_that_shows_nothing(rig: Simulated, make: Make) -> None:
     """No GPU, no /proc, no /sys: every value is null, and the document still one."""
-    found = follows(make(sysfs="/nowhere", procfs="/nowhere", rootfs="/nowhere"))
-    assert (found["gpus"], found["host"]["memory_size_bytes"]) == ([], None)
+    document = follows(make(sysfs="/nowhere", procfs="/nowhere", rootfs="/nowhere"))
+    assert (document["gpus"], document["host"]["memory_size_bytes"]) == ([], None)
 
 
 def test_results_and_garbage(rig: Simulated, make: Make) -> None:
@@ -163,13 +168,13 @@ def test_results_and_garbage(rig: Simulated, make: Make) -> None:
     (folder / "binary.json").write_bytes(bytes(range(256)))
     (folder / "nan.json").write_text('{"format": "deeprig-collectives", "version": NaN}')
     (folder / "folder.json").mkdir()
-    found = follows(make())
-    by_ranks = {each["ranks"]: each for each in found["nccl"]["results"]}
+    document = follows(make())
+    by_ranks = {row["ranks"]: row for row in document["nccl"]["results"]}
     assert set(by_ranks) == {1, 2, 3}
     assert by_ranks[3]["backend"] == "gloo"
     assert by_ranks[3]["gpus"] == []
-    assert {each["expected_bus_bandwidth"] for each in by_ranks.values()} == {None}
-    ignored = {each["file"]: each["reason"] for each in found["nccl"]["ignored"]}
+    assert {row["expected_bus_bandwidth"] for row in by_ranks.values()} == {None}
+    ignored = {row["file"]: row["reason"] for row in document["nccl"]["ignored"]}
     assert set(ignored) == {
         "later.json",
         "negative.json",
@@ -189,8 +194,8 @@ def test_xids(rig: Simulated, make: Make) -> None:
     with log.open("a") as out:
         out.write("3,1,1,-;NVRM: Xid (PCI:0000:08:00): 79, pid='<unknown>', name=<unknown>\n")
         out.write("3,2,1,-;NVRM: Xid (PCI:0000:08:00): 9999, an unknown one\n")
-    found = follows(sampler)
-    assert [(xid["address"], xid["xid"], xid["count"]) for xid in found["xids"]] == [
+    document = follows(sampler)
+    assert [(xid["address"], xid["xid"], xid["count"]) for xid in document["xids"]] == [
         (THIRD, 79, 1),
         (THIRD, 9999, 1),
     ]
@@ -199,12 +204,12 @@ def test_xids(rig: Simulated, make: Make) -> None:
 def keys(value: Any, place: str = "") -> Iterator[str]:
     """Every place of a document; those of a list count once."""
     if isinstance(value, dict):
-        for key, each in value.items():
+        for key, item in value.items():
             yield f"{place}/{key}"
-            yield from keys(each, f"{place}/{key}")
+            yield from keys(item, f"{place}/{key}")
     elif isinstance(value, list):
-        for each in value:
-            yield from keys(each, f"{place}/*")
+        for item in value:
+            yield from keys(item, f"{place}/*")
 
 
 def test_the_example_is_what_a_rig_gives(rig: Simulated, make: Make) -> None:
@@ -216,15 +221,15 @@ def test_the_example_is_what_a_rig_gives(rig: Simulated, make: Make) -> None:
     sampler = make()
     follows(sampler)
     log.write_text("NVRM: Xid (PCI:0000:08:00): 31, pid=1\n")
-    found, shown = follows(sampler), example("rig")
-    for each in (found, shown):
+    read, shown = follows(sampler), example("rig")
+    for document in (read, shown):
         for place in ("duration_seconds", "cpu_seconds", "resident_bytes"):
-            each["agent"].pop(place)
+            document["agent"].pop(place)
         for place in ("disk_size_bytes", "disk_free_bytes", "kernel_hazards"):
-            each["host"].pop(place)
-        for gpu in each["gpus"]:
+            document["host"].pop(place)
+        for gpu in document["gpus"]:
             gpu["reading"].pop("peer_access")
-    assert set(keys(shown)) == set(keys(found))
+    assert set(keys(shown)) == set(keys(read))
 
 
 def test_names_are_those_of_the_code() -> None:

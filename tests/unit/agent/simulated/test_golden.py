@@ -101,11 +101,11 @@ def steady(text: str) -> str:
 
 @pytest.mark.parametrize("name", PARSERS)
 def test_a_scrape_is_as_it_was(name: str, scrape: dict[str, bytes]) -> None:
-    found = steady(scrape[name].decode())
+    text = steady(scrape[name].decode())
     if os.environ.get("DEEPRIG_REWRITE_GOLDEN"):
-        (FOLDER / name).write_text(found)
-    assert found.splitlines() == (FOLDER / name).read_text().splitlines()
-    assert found.encode() == (FOLDER / name).read_bytes()
+        (FOLDER / name).write_text(text)
+    assert text.splitlines() == (FOLDER / name).read_text().splitlines()
+    assert text.encode() == (FOLDER / name).read_bytes()
 
 
 def test_both_formats_have_the_same_series(scrape: dict[str, bytes]) -> None:
@@ -123,5 +123,5 @@ def test_both_formats_have_the_same_series(scrape: dict[str, bytes]) -> None:
 
 def test_the_files_name_no_metric_that_the_table_has_not() -> None:
     rows = {row["name"] for rows in samples.table("metrics").values() for row in rows}
-    found = content(parse_openmetrics, (FOLDER / OPENMETRICS).read_bytes())
-    assert {name.removeprefix(PREFIX) for name in found} <= rows
+    names = content(parse_openmetrics, (FOLDER / OPENMETRICS).read_bytes())
+    assert {name.removeprefix(PREFIX) for name in names} <= rows

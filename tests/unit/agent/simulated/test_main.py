@@ -31,7 +31,7 @@ class Agent:
 
     def __init__(self, rig: Simulated, *more: str, address: str = "") -> None:
         self.rig = rig
-        self.told: list[str] = []
+        self.messages: list[str] = []
         self.listening = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         name = address or str(rig.folder / "notify")
         self.listening.bind(name.replace("@", "\0", 1) if name.startswith("@") else name)
@@ -55,9 +55,9 @@ class Agent:
         """All messages until now."""
         try:
             while True:
-                self.told.append(self.listening.recv(4096).decode())
+                self.messages.append(self.listening.recv(4096).decode())
         except BlockingIOError:
-            return self.told
+            return self.messages
 
     def wait(self, what: str, times: int = 1) -> None:
         wait_for(lambda: self.hear().count(what) >= times, what)
@@ -111,8 +111,8 @@ def test_from_start_to_end(agent: Agent, number: int) -> None:
     assert agent.end(number) == 0
     assert time.monotonic() - began < 3
     assert not any(alive(pid) for pid in children)
-    told = [each.partition("\n")[0] for each in agent.hear()]
-    assert (told.count("READY=1"), told[-1]) == (1, "STOPPING=1")
+    states = [message.partition("\n")[0] for message in agent.hear()]
+    assert (states.count("READY=1"), states[-1]) == (1, "STOPPING=1")
     log = agent.errors.read_text()
     assert "Traceback" not in log
     assert re.search(r"^version \S+ listens on 127\.0\.0\.1:\d+$", log, re.MULTILINE)
@@ -159,9 +159,9 @@ def test_what_changes_is_said_once(rig: Simulated, agent: Agent) -> None:
     wait_for(lambda: "2 of 3 GPUs answer" in agent.errors.read_text(), "the status")
     now = agent.hear().count("WATCHDOG=1")
     agent.wait("WATCHDOG=1", now + 3)
-    said = agent.errors.read_text().splitlines()
-    assert all(one != following for one, following in pairwise(said))
-    assert "0000:06:00.0" in "\n".join(said)
+    lines = agent.errors.read_text().splitlines()
+    assert all(line != following for line, following in pairwise(lines))
+    assert "0000:06:00.0" in "\n".join(lines)
 
 
 def test_several_addresses(rig: Simulated) -> None:

@@ -147,9 +147,9 @@ def test_of_unkillable_ones_only_so_many_pile_up(
     finally:
         monkeypatch.undo()
         process.close()
-        for each in started:
-            each.kill()
-            each.wait()
+        for child in started:
+            child.kill()
+            child.wait()
 
 
 def test_nothing_is_left_of_fifty_that_were_replaced(procfs: str) -> None:

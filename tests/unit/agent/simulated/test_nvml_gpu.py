@@ -32,9 +32,9 @@ def read(rig: Simulated, start: Start, peers: int = 2, **settings: Any) -> dict[
 
     def reading() -> GpuReading | None:
         poll = process.poll([gpu.address for gpu in rig.gpus], 10)
-        found = poll.gpus[THIRD].reading
-        assert found, poll
-        return found if len(found.peer_access or ()) == peers else None
+        gpu_reading = poll.gpus[THIRD].reading
+        assert gpu_reading, poll
+        return gpu_reading if len(gpu_reading.peer_access or ()) == peers else None
 
     return asdict(wait_for(reading, f"{peers} peers"))
 
@@ -42,10 +42,10 @@ def read(rig: Simulated, start: Start, peers: int = 2, **settings: Any) -> dict[
 def test_every_field(rig: Simulated, start: Start) -> None:
     assert set(READING) | {"energy_joules", "pcie_bytes"} == READING_FIELDS
     rig.set(2, load=True)
-    found = read(rig, start, throughput=True)
-    assert found.pop("energy_joules") > 0
-    assert min(found.pop("pcie_bytes").values()) > 0
-    assert found == READING
+    fields = read(rig, start, throughput=True)
+    assert fields.pop("energy_joules") > 0
+    assert min(fields.pop("pcie_bytes").values()) > 0
+    assert fields == READING
 
 
 def test_throughput_is_read_only_when_wanted(rig: Simulated, start: Start) -> None:
@@ -63,9 +63,9 @@ def test_clocks_that_are_held_down(
     rig: Simulated, start: Start, reasons: int, named: set[str]
 ) -> None:
     rig.set(2, load=True, reasons=reasons)
-    found = read(rig, start)
-    assert {name for name, on in found["clocks_events"].items() if on} == named
-    assert {name for name, seconds in found["throttled_seconds"].items() if seconds} == named
+    fields = read(rig, start)
+    assert {name for name, on in fields["clocks_events"].items() if on} == named
+    assert {name for name, seconds in fields["throttled_seconds"].items() if seconds} == named
 
 
 @pytest.mark.parametrize("case", SYMBOLS, ids=lambda case: " ".join(case["without"])[:80])
@@ -79,15 +79,15 @@ def test_an_older_library(
     nvml.build_library(rig.library / f"libnvidia-ml.so.{VERSION}", VERSION, CUDA)
     rig.set(2, load=True)
     peers = 0 if "nvmlDeviceGetP2PStatus" in case["without"] else 2
-    found = read(rig, start, peers, throughput=True)
+    fields = read(rig, start, peers, throughput=True)
     absent = set(case.get("null_", ()))
-    assert {name for name in absent if found[name] is not None} == set()
+    assert {name for name in absent if fields[name] is not None} == set()
     changing = {"throttled_seconds", "pcie_throughput", "peer_access", "peer_topology"}
     same = READING.keys() - absent - changing
     wanted = READING | case.get("other", {})
-    assert {name: found[name] for name in same} == {name: wanted[name] for name in same}
+    assert {name: fields[name] for name in same} == {name: wanted[name] for name in same}
     for name in case.get("still", ()):
-        assert found[name], name
+        assert fields[name], name
 
 
 class StandIn:
@@ -156,12 +156,12 @@ def test_what_failed_once_is_asked_again(code: int) -> None:
         "nvmlDeviceGetTotalEccErrors": lambda kind, counter: kind,
         "nvmlDeviceGetPcieThroughput": lambda direction: 5,
     }
-    found = reader.read()
-    assert found["power_watts"] == 280
-    assert found["temperature_celsius"] == 40
-    assert set(found["clocks_hertz"].values()) == {1e8}
-    assert found["ecc_errors"] == {"corrected": 0, "uncorrected": 1}
-    assert found["pcie_throughput"] == {"transmit": 5e3, "receive": 5e3}
+    fields = reader.read()
+    assert fields["power_watts"] == 280
+    assert fields["temperature_celsius"] == 40
+    assert set(fields["clocks_hertz"].values()) == {1e8}
+    assert fields["ecc_errors"] == {"corrected": 0, "uncorrected": 1}
+    assert fields["pcie_throughput"] == {"transmit": 5e3, "receive": 5e3}
 
 
 @pytest.mark.parametrize(
@@ -211,13 +211,13 @@ def test_fields_are_judged_one_by_one() -> None:
     card = StandIn(pynvml.NVML_ERROR_NOT_SUPPORTED, **IDENTITY, nvmlDeviceGetFieldValues=fields)
     reader = GpuReader(card, "0000:01:00.0")
     for _ in range(2):
-        found = reader.read()
-        assert found["memory_temperature_celsius"] is None
-        assert found["recovery_action"] is None
-        assert "replay_rollover" not in found["pcie_errors"]
-        assert found["pcie_errors"]["l0_to_recovery"] == 1.5
-        assert found["pcie_errors"]["lane"] == 183
-        assert math.isclose(found["throttled_seconds"]["sw_power_cap"], 2.5)
+        reading = reader.read()
+        assert reading["memory_temperature_celsius"] is None
+        assert reading["recovery_action"] is None
+        assert "replay_rollover" not in reading["pcie_errors"]
+        assert reading["pcie_errors"]["l0_to_recovery"] == 1.5
+        assert reading["pcie_errors"]["lane"] == 183
+        assert math.isclose(reading["throttled_seconds"]["sw_power_cap"], 2.5)
     assert asked[0] == list(FIELDS)
     assert asked[1] == [number for number in FIELDS if number != 82]
 

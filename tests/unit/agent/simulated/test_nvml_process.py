@@ -45,11 +45,11 @@ def until(
     """NvmlPoll again and again until the condition is met; the poll that does."""
 
     def poll() -> NvmlPoll | None:
-        found = process.poll(gpus, deadline)
-        return found if condition(found) else None
+        reply = process.poll(gpus, deadline)
+        return reply if condition(reply) else None
 
-    found: NvmlPoll = wait_for(poll, what)
-    return found
+    reply: NvmlPoll = wait_for(poll, what)
+    return reply
 
 
 def fresh(poll: NvmlPoll) -> bool:
@@ -268,12 +268,12 @@ def test_what_a_library_prints_is_no_answer(
 def test_every_xid_is_told_once(rig: Simulated, start: Start) -> None:
     """Also of a GPU with a new handle since."""
     process = start()
-    told: list[tuple[str, int]] = list(first(process).xids)
+    xids: list[tuple[str, int]] = list(first(process).xids)
 
     def soon(number: int) -> None:
         def look() -> bool:
-            told.extend(process.poll(GPUS, PATIENCE_SECONDS).xids)
-            return len(told) >= number
+            xids.extend(process.poll(GPUS, PATIENCE_SECONDS).xids)
+            return len(xids) >= number
 
         wait_for(look, f"{number} Xids")
 
@@ -287,15 +287,15 @@ def test_every_xid_is_told_once(rig: Simulated, start: Start) -> None:
     rig.set(1, xid=79, xids=1)
     soon(2)
     for _ in range(5):
-        told.extend(process.poll(GPUS, PATIENCE_SECONDS).xids)
-    assert told == [(FIRST, 31), (SECOND, 79)]
+        xids.extend(process.poll(GPUS, PATIENCE_SECONDS).xids)
+    assert xids == [(FIRST, 31), (SECOND, 79)]
 
 
 def test_peers_are_asked_again_after_a_loss(rig: Simulated, start: Start) -> None:
     process = start()
     first(process)
 
-    def known(number: int) -> Callable[[NvmlPoll], bool]:
+    def peers_of(number: int) -> Callable[[NvmlPoll], bool]:
         return lambda poll: (
             {
                 len(answer.reading.peer_access or ())
@@ -305,11 +305,11 @@ def test_peers_are_asked_again_after_a_loss(rig: Simulated, start: Start) -> Non
             == {number}
         )
 
-    until(process, known(2), "all peers", deadline=PATIENCE_SECONDS)
+    until(process, peers_of(2), "all peers", deadline=PATIENCE_SECONDS)
     rig.set(2, lost=1)
-    until(process, known(1), "the two that are left", deadline=PATIENCE_SECONDS)
+    until(process, peers_of(1), "the two that are left", deadline=PATIENCE_SECONDS)
     rig.set(2)
-    until(process, known(2), "all peers again", deadline=PATIENCE_SECONDS)
+    until(process, peers_of(2), "all peers again", deadline=PATIENCE_SECONDS)
 
 
 @pytest.mark.parametrize("fault", ["hang", "lost"])

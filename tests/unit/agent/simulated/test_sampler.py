@@ -71,7 +71,7 @@ def sampler(rig: Simulated, clock: Clock) -> Iterator[Sampler]:
 
 
 def statuses(sample: Sample) -> dict[tuple[str, str], str]:
-    return {(each.check, each.subject): each.status for each in sample.verdicts}
+    return {(verdict.check, verdict.subject): verdict.status for verdict in sample.verdicts}
 
 
 def aer(rig: Simulated, count: int) -> None:
@@ -175,7 +175,7 @@ def test_a_wall_clock_that_is_set(seconds: float, sampler: Sampler, clock: Clock
     clock.go_on(5, set_=seconds)
     sample = sampler.take().sample
     assert statuses(sample)["clock", "rig"] == "warning"
-    (reading,) = [each.reading for each in sample.verdicts if each.check == "clock"]
+    (reading,) = [verdict.reading for verdict in sample.verdicts if verdict.check == "clock"]
     assert ("ahead" if seconds > 0 else "back") in reading
     clock.go_on(JUMP_SHOWN_SECONDS - 10)
     assert statuses(sampler.take().sample)["clock", "rig"] == "warning"
@@ -264,7 +264,7 @@ def test_a_reader_that_fails_does_not_end_sampling(
     assert not thread.is_alive()
     assert sampler._nvml.pid is None, "it ends what it has started"
     assert caplog.text.count("ValueError: something new from the kernel") == 3
-    times = [each.sample.taken_at for each in published]
+    times = [sample.sample.taken_at for sample in published]
     assert all(after - before > 0.09 for before, after in pairwise(times))
 
 

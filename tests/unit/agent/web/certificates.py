@@ -71,9 +71,11 @@ class Authority:
             .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
         )
         # Python 3.13 checks what RFC 5280 requires.
-        own = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
+        key_id = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
         signer = x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key())
-        builder = builder.add_extension(own, critical=False).add_extension(signer, critical=False)
+        builder = builder.add_extension(key_id, critical=False).add_extension(
+            signer, critical=False
+        )
         if authority:
             builder = builder.add_extension(USES_OF_AUTHORITY, critical=True)
         return builder.sign(self.key, hashes.SHA256())

@@ -118,9 +118,9 @@ def test_descriptors_are_left_for_readings(descriptors: int, connections: int) -
 
 def test_the_unit_leaves_descriptors_for_every_connection() -> None:
     unit = (ROOT / "playbooks/templates/deeprig-agent.service.j2").read_text()
-    found = re.search(r"^LimitNOFILE=(\d+)$", unit, re.MULTILINE)
-    assert found
-    assert int(found[1]) == UNIT_DESCRIPTORS
+    match = re.search(r"^LimitNOFILE=(\d+)$", unit, re.MULTILINE)
+    assert match
+    assert int(match[1]) == UNIT_DESCRIPTORS
     assert fit_limits(ClientLimits(), UNIT_DESCRIPTORS) == ClientLimits()
 
 

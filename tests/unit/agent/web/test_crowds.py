@@ -61,8 +61,8 @@ def test_1250_connections_leave_descriptors_for_readings(tmp_path: Path) -> None
         try:
             after = json.loads(agent.connect().ask("/api/v1/rig").body)
             assert agent.descriptors() < UNIT_DESCRIPTORS - 100
-            assert {one["check"] for one in after["verdicts"]} == {
-                one["check"] for one in before["verdicts"]
+            assert {verdict["check"] for verdict in after["verdicts"]} == {
+                verdict["check"] for verdict in before["verdicts"]
             }
         finally:
             release(held)

@@ -28,8 +28,8 @@ def handler(request: HttpRequest) -> HttpResponse | asyncio.Future[HttpResponse]
         raise ZeroDivisionError
     if request.path.startswith("/slow"):
         return asyncio.ensure_future(later(request))
-    own = {"Content-Type": "text/plain", "X-Accept": request.headers.get("accept", "")}
-    return HttpResponse(f"{request.method} {request.path}".encode(), headers=own)
+    headers = {"Content-Type": "text/plain", "X-Accept": request.headers.get("accept", "")}
+    return HttpResponse(f"{request.method} {request.path}".encode(), headers=headers)
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def test_a_connection_is_kept(server: Server) -> None:
 
 
 @pytest.mark.parametrize(
-    ("request_", "header", "kept"),
+    ("request_", "header", "stays_open"),
     [
         (b"GET /a HTTP/1.1\r\nHost: rig\r\n\r\n", None, True),
         (b"GET /a HTTP/1.1\r\nHost: rig\r\nConnection: close\r\n\r\n", "close", False),
@@ -57,12 +57,12 @@ def test_a_connection_is_kept(server: Server) -> None:
         (b"GET /a HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", "keep-alive", True),
     ],
 )
-def test_who_closes(server: Server, request_: bytes, header: str | None, kept: bool) -> None:
+def test_who_closes(server: Server, request_: bytes, header: str | None, stays_open: bool) -> None:
     client = server.connect()
     client.send(request_)
     answer = client.answer()
     assert (answer.status, answer.headers.get("connection")) == (200, header)
-    if kept:
+    if stays_open:
         assert client.ask("/b").body == b"GET /b"
     else:
         assert client.closed()

@@ -143,9 +143,9 @@ def test_every_path_wants_a_password(guarded: Server, target: str) -> None:
 def test_a_password_is_checked_once(guarded: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     asked, real = [], bcrypt.checkpw
 
-    def counted(password: bytes, known: bytes) -> bool:
+    def counted(password: bytes, password_hash: bytes) -> bool:
         asked.append(password)
-        return real(password, known)
+        return real(password, password_hash)
 
     monkeypatch.setattr(bcrypt, "checkpw", counted)
     for _ in range(5):
@@ -162,9 +162,9 @@ def test_right_passwords_are_forgotten_when_the_file_changes(
     file = users(tmp_path / "web.yml", ann="right")
     asked, real = [], bcrypt.checkpw
 
-    def counted(password: bytes, known: bytes) -> bool:
+    def counted(password: bytes, password_hash: bytes) -> bool:
         asked.append(password)
-        return real(password, known)
+        return real(password, password_hash)
 
     monkeypatch.setattr(bcrypt, "checkpw", counted)
     with serving(application(file)) as server:
@@ -180,8 +180,8 @@ def test_a_stranger_waits_as_long_as_a_user(
 ) -> None:
     asked: list[bytes] = []
 
-    def counted(password: bytes, known: bytes) -> bool:
-        asked.append(known)
+    def counted(password: bytes, password_hash: bytes) -> bool:
+        asked.append(password_hash)
         return False
 
     monkeypatch.setattr(bcrypt, "checkpw", counted)
@@ -191,11 +191,11 @@ def test_a_stranger_waits_as_long_as_a_user(
 
 def test_checks_hold_up_nobody_else(guarded: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     """One check at a time, apart from the loop; who is known is answered meanwhile."""
-    known = basic("ann", "right")
-    assert guarded.ask("/metrics", authorization=known).status == 200
+    login = basic("ann", "right")
+    assert guarded.ask("/metrics", authorization=login).status == 200
     go_on, at_once, most = threading.Event(), 0, 0
 
-    def slow(password: bytes, known: bytes) -> bool:
+    def slow(password: bytes, password_hash: bytes) -> bool:
         nonlocal at_once, most
         at_once += 1
         most = max(most, at_once)
@@ -211,7 +211,7 @@ def test_checks_hold_up_nobody_else(guarded: Server, monkeypatch: pytest.MonkeyP
             f"{basic('ann', f'guess {number}')}\r\n\r\n".encode()
         )
     client, began = guarded.connect(), time.monotonic()
-    statuses = {client.ask("/metrics", authorization=known).status for _ in range(100)}
+    statuses = {client.ask("/metrics", authorization=login).status for _ in range(100)}
     assert (statuses, time.monotonic() - began < 2) == ({200}, True)
     go_on.set()
     checked = ClientLimits().checks_per_address
