@@ -90,7 +90,7 @@ def run_torchrun(
             following = _Following(job, folder, process, watch, listener, patience_seconds)
             ending = following.wait()
         finally:
-            stuck = processes.end_descendants(watch.spared)
+            stuck = processes.end_descendants(watch.spared_processes)
     if stuck:
         ending.message += (
             f"; {', '.join(map(str, stuck))} can't be killed: if it stays, the driver holds it, "

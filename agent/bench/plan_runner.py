@@ -101,7 +101,7 @@ class PlanRunner(JobListener):
 
     def end_processes(self) -> None:
         """End the processes that a part has started."""
-        end_descendants(self._watch.spared)
+        end_descendants(self._watch.spared_processes)
 
     def add_problem(
         self, part: str, kind: str, message: str, advice: str = "", **more: Any

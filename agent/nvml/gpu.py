@@ -157,7 +157,7 @@ class GpuReader:
             "pcie_errors": pick_fields(values, PCIE_ERROR_FIELDS),
             "pcie_bytes": pick_fields(values, PCIE_BYTE_FIELDS),
             "pcie_throughput": self._throughput() if self.throughput else None,
-            "ecc_errors": self._each("nvmlDeviceGetTotalEccErrors", ECC_ERRORS, VOLATILE),
+            "ecc_errors": self._call_for_each("nvmlDeviceGetTotalEccErrors", ECC_ERRORS, VOLATILE),
             "remapped_rows": rows and {"correctable": rows[0], "uncorrectable": rows[1]},
             "row_remap_pending": rows and bool(rows[2]),
             "row_remap_failed": rows and bool(rows[3]),
@@ -189,7 +189,7 @@ class GpuReader:
         bar1 = self._call("nvmlDeviceGetBAR1MemoryInfo")
         return {
             "vbios_version": vbios and as_text(vbios),
-            "temperature_limits_celsius": self._each(
+            "temperature_limits_celsius": self._call_for_each(
                 "nvmlDeviceGetTemperatureThreshold", TEMPERATURE_LIMITS
             ),
             "power_default_limit_watts": scale(default, 1e-3),
@@ -201,7 +201,9 @@ class GpuReader:
             "nvlinks_active": self._nvlinks(),
         }
 
-    def _each(self, name: str, keys: Mapping[str, int], *more: Any) -> dict[str, Any] | None:
+    def _call_for_each(
+        self, name: str, keys: Mapping[str, int], *more: Any
+    ) -> dict[str, Any] | None:
         """Call once for each key; return the answers by key, None without any."""
         answers = {key: self._call(name, number, *more) for key, number in keys.items()}
         return {key: value for key, value in answers.items() if value is not None} or None
@@ -231,12 +233,12 @@ class GpuReader:
         return self._call("nvmlDeviceGetPowerManagementLimit") if limit is None else limit
 
     def _clocks(self, name: str) -> dict[str, float] | None:
-        clocks = self._each(name, CLOCKS)
+        clocks = self._call_for_each(name, CLOCKS)
         return clocks and {key: value * 1e6 for key, value in clocks.items()}
 
     def _fans(self) -> dict[str, float] | None:
         numbers = range(self._call("nvmlDeviceGetNumFans") or 0)
-        speeds = self._each("nvmlDeviceGetFanSpeed_v2", {str(fan): fan for fan in numbers})
+        speeds = self._call_for_each("nvmlDeviceGetFanSpeed_v2", {str(fan): fan for fan in numbers})
         if speeds is None:  # an older library has one speed for all fans
             speed = self._call("nvmlDeviceGetFanSpeed")
             speeds = None if speed is None else {"0": speed}
@@ -273,12 +275,16 @@ class GpuReader:
 
     def _nvlinks(self) -> int | None:
         """Count the links to other cards; bridges are plugged in while the power is off."""
-        states = self._each("nvmlDeviceGetNvLinkState", {str(n): n for n in range(NVLINKS_MOST)})
+        states = self._call_for_each(
+            "nvmlDeviceGetNvLinkState", {str(n): n for n in range(NVLINKS_MOST)}
+        )
         return None if states is None else sum(bool(state) for state in states.values())
 
     def _throughput(self) -> dict[str, float] | None:
         """Measure bytes per second; each direction takes a window of 20 ms."""
-        kilobytes = self._each("nvmlDeviceGetPcieThroughput", {"transmit": 0, "receive": 1})
+        kilobytes = self._call_for_each(
+            "nvmlDeviceGetPcieThroughput", {"transmit": 0, "receive": 1}
+        )
         return kilobytes and {key: value * 1e3 for key, value in kilobytes.items()}
 
     def _processes(self) -> dict[str, int] | None:

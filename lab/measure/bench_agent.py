@@ -1,8 +1,8 @@
 """`make bench`, second part: the agent beside two exporters that people run today, in one run.
 
 The agent, nvitop-exporter and Debian's prometheus-node-exporter run at the same time on three
-simulated RTX 3090s (lab/simulate/simulated.py) and are scraped in turn. Figures are medians of five
-rounds; most promises are ratios, because the machine's speed varies.
+simulated RTX 3090s (lab/simulate/simulated_rig.py) and are scraped in turn. Figures are medians of
+five rounds; most promises are ratios, because the machine's speed varies.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from lab.build import image, tools
 from lab.build.host import free_port
 from lab.errors import LabError
 from lab.report import console, say, step
-from lab.simulate import simulated
+from lab.simulate import simulated_rig
 from lab.simulate.hardware import BiosProfile, Hardware
-from lab.simulate.simulated import Simulated
+from lab.simulate.simulated_rig import SimulatedRig
 
 ROOT = Path(__file__).parents[2]
 SCRAPES, ROUNDS, REST_SECONDS = 300, 5, 20
@@ -265,7 +265,7 @@ def eight_gpus() -> Hardware:
     return replace(Hardware.load(), profiles={"eight": profile})
 
 
-def agent(name: str, interpreter: Path, rig: Simulated, *flags: str) -> Exporter:
+def agent(name: str, interpreter: Path, rig: SimulatedRig, *flags: str) -> Exporter:
     """Return the agent on this hardware."""
     port = free_port()
     command: list[str | Path] = [
@@ -299,9 +299,9 @@ def compare(work: Path, interpreter: Path) -> int:
     """Measure all candidates, print the table, and check the promises."""
     library = work / "library"
     library.mkdir()
-    simulated.build(library)
-    three = Simulated(work / "three", library)
-    eight = Simulated(work / "eight", library, "eight", eight_gpus())
+    simulated_rig.build(library)
+    three = SimulatedRig(work / "three", library)
+    eight = SimulatedRig(work / "eight", library, "eight", eight_gpus())
     node = tools.find("prometheus-node-exporter")
     assert node is not None
     nvitop_port, node_port = free_port(), free_port()

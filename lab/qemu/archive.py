@@ -17,7 +17,7 @@ def entry(name: str, mode: int, content: bytes = b"", number: int = 1) -> bytes:
     path = name.encode() + b"\0"
     fields = (number, mode, 0, 0, 1, 0, len(content), 0, 0, 0, 0, len(path), 0)
     head = b"070701" + b"".join(b"%08X" % field for field in fields) + path
-    return _padded(head) + _padded(content)
+    return _pad(head) + _pad(content)
 
 
 def end() -> bytes:
@@ -43,5 +43,5 @@ def of_folder(root: Path, leave_out: Iterable[str] = ()) -> bytes:
     return b"".join(parts) + end()
 
 
-def _padded(content: bytes) -> bytes:
+def _pad(content: bytes) -> bytes:
     return content + b"\0" * (-len(content) % 4)

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from lab.verify_advise.predict import Predicted
+from lab.verify_advise.predict import PredictedStep
 
 SETTINGS = Path(__file__).with_suffix(".yml")
 
@@ -24,7 +24,7 @@ class Comparison:
     megabits: float
     measured: float
     measured_bytes: float
-    predicted: Predicted
+    predicted: PredictedStep
     within: float
 
     @property

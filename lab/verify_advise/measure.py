@@ -29,7 +29,7 @@ def calibrate(settings: Mapping[str, Any], workloads: Sequence[Mapping[str, Any]
     for ranks in settings["ranks"]:
         for megabits in asked["rates"]:
             with step(f"calibration, {ranks} ranks at {megabits} Mbit/s", "20 s"):
-                done = run(ranks, megabits, _calibrating(asked, ranks if pipeline else 0))
+                done = run(ranks, megabits, _build_calibration(asked, ranks if pipeline else 0))
             for name, moved_bytes, seconds in _points(done, ranks, asked["volume"]):
                 share = (max(moved_bytes - netns.BURST_BYTES, 0.0) / (megabits * 1e6 / 8), seconds)
                 points.setdefault((name, ranks), []).append(share)
@@ -66,7 +66,7 @@ def fit_line(points: Sequence[tuple[float, float]]) -> tuple[Line | None, int]:
         left.pop(errors.index(min(errors)))
 
 
-def _calibrating(asked: Mapping[str, Any], piped: int) -> list[dict[str, Any]]:
+def _build_calibration(asked: Mapping[str, Any], piped: int) -> list[dict[str, Any]]:
     """Parts of a calibrating job; `piped`: ranks of a pipeline, 0 where none is predicted."""
     sizes = asked["sizes_bytes"]
     how = {"repeats": asked["repeats"], "warm_up": 1, "iterations": 1}
@@ -125,7 +125,7 @@ def measure(
                         ranks,
                         megabits,
                         result["step_seconds"],
-                        max(done.sent(number, settings["steps"])),
+                        max(done.mean_sent_bytes(number, settings["steps"])),
                         predict(workload, ranks, megabits, calibration),
                         workload["within"],
                     )

@@ -57,7 +57,7 @@ def count_moved_bytes(collective: str, ranks: int, size_bytes: float, volume: fl
 
 
 @dataclass(frozen=True)
-class Predicted:
+class PredictedStep:
     """Seconds of a step, and of one without messages; bytes that the busiest rank sends in it."""
 
     seconds: float
@@ -74,7 +74,7 @@ def tensors(shape: ModelShape) -> list[int]:
 
 def predict(
     workload: Mapping[str, Any], ranks: int, megabits: float, calibration: Calibration
-) -> Predicted:
+) -> PredictedStep:
     """A workload of verify_advise.yml on so many ranks and links of a rate (Mbit/s)."""
     shape = ModelShape.parse(workload["shape"])
     alone = calibration.one_rank[workload["part"]]
@@ -102,7 +102,7 @@ def _ddp(
     megabits: float,
     calibration: Calibration,
     alone: float,
-) -> Predicted:
+) -> PredictedStep:
     blocks = _blocks(shape, alone)
     bucket = (
         workload["bucket_mb"] * MEBI
@@ -110,7 +110,7 @@ def _ddp(
     network = calibration.network(ranks, megabits, paused=False)
     done = step_time.data_parallel(blocks, 1, ranks, network, 0.0, bucket, bucket)
     gradients = sum(sum(block.gradients) for block in blocks)
-    return Predicted(done.seconds, alone, traffic.sent(traffic.data(gradients, ranks)))
+    return PredictedStep(done.seconds, alone, traffic.sent(traffic.data(gradients, ranks)))
 
 
 def _fsdp(
@@ -120,7 +120,7 @@ def _fsdp(
     megabits: float,
     calibration: Calibration,
     alone: float,
-) -> Predicted:
+) -> PredictedStep:
     blocks = _blocks(shape, alone)
     # The root holds embedding, last norm and head together, and gathers them once.
     root = sum(sum(block.gradients) for block in (blocks[0], blocks[-1]))
@@ -130,7 +130,7 @@ def _fsdp(
     done = step_time.fully_sharded([ends, *layers], 1, ranks, network, overlap=False)
     weights = sum(block.weights for block in layers)
     sent = traffic.sharded(weights, weights + root, ranks, 1, root)
-    return Predicted(done.seconds, alone, _volume(sent, calibration))
+    return PredictedStep(done.seconds, alone, _volume(sent, calibration))
 
 
 def _pipeline(
@@ -140,7 +140,7 @@ def _pipeline(
     megabits: float,
     calibration: Calibration,
     alone: float,
-) -> Predicted:
+) -> PredictedStep:
     layer_seconds = alone / shape.layers / shape.microbatches
     parts = [
         Stage(layer_seconds / 3 * len(layers), layer_seconds * 2 / 3 * len(layers))
@@ -151,7 +151,7 @@ def _pipeline(
     done = step_time.pipelined(parts, shape.microbatches, activations, network)
     quiet = step_time.pipelined(parts, shape.microbatches, 0.0, Network({ANY: FREE}))
     sent = traffic.pipeline(activations, ranks, shape.microbatches)
-    return Predicted(done.seconds, quiet.seconds, traffic.sent(sent))
+    return PredictedStep(done.seconds, quiet.seconds, traffic.sent(sent))
 
 
 def _tensor(
@@ -161,11 +161,11 @@ def _tensor(
     megabits: float,
     calibration: Calibration,
     alone: float,
-) -> Predicted:
+) -> PredictedStep:
     activations = float(BYTES * shape.tokens * shape.hidden)
     sent = traffic.tensor(activations, shape.layers, ranks, 1)
     done = step_time.serial(alone, sent, calibration.network(ranks, megabits, paused=True))
-    return Predicted(done.seconds, alone, traffic.sent(sent))
+    return PredictedStep(done.seconds, alone, traffic.sent(sent))
 
 
 def _moe(
@@ -175,7 +175,7 @@ def _moe(
     megabits: float,
     calibration: Calibration,
     alone: float,
-) -> Predicted:
+) -> PredictedStep:
     activations = float(BYTES * shape.tokens * shape.hidden)
     hidden = shape.hidden
     layer = 4 * hidden * hidden + 4 * hidden + shape.experts * hidden  # attention, norms, router
@@ -184,7 +184,7 @@ def _moe(
     # One all-reduce of all shared gradients after the backward pass (agent.bench.workloads.moe).
     sent += [Transfer("gradients", "all_reduce", ranks, float(shared), 1)]
     done = step_time.serial(alone, sent, calibration.network(ranks, megabits, paused=True))
-    return Predicted(done.seconds, alone, traffic.sent(sent))
+    return PredictedStep(done.seconds, alone, traffic.sent(sent))
 
 
 def _volume(sent: Sequence[Transfer], calibration: Calibration) -> float:

@@ -31,7 +31,7 @@ class Run:
     document: Mapping[str, Any]
     counts: Sequence[Sequence[tuple[int, int, int]]]
 
-    def sent(self, part: int, calls: int) -> list[float]:
+    def mean_sent_bytes(self, part: int, calls: int) -> list[float]:
         """Bytes that each rank sent in a call of a part: the mean of its last `calls` ones."""
         means = []
         for counts in self.counts:

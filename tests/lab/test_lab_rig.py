@@ -24,12 +24,12 @@ def fault(rig: Rig) -> Iterator[Callable[..., None]]:
         yield switch
 
 
-def output_of(rig: Rig, command: str) -> str:
+def read_output(rig: Rig, command: str) -> str:
     return rig.run(command).stdout.strip()
 
 
 def test_system_runs_without_failed_units(rig: Rig) -> None:
-    assert output_of(rig, "systemctl is-system-running --wait") == "running"
+    assert read_output(rig, "systemctl is-system-running --wait") == "running"
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_system_runs_without_failed_units(rig: Rig) -> None:
     ],
 )
 def test_as_bought(rig: Rig, command: str, answer: str) -> None:
-    assert output_of(rig, command) == answer
+    assert read_output(rig, command) == answer
 
 
 def test_host_is_left_alone(rig: Rig) -> None:
@@ -64,8 +64,8 @@ def test_host_is_left_alone(rig: Rig) -> None:
     swap = "/root/swap"
     rig.run(f"fallocate -l 8M {swap}; chmod 600 {swap}; mkswap {swap}; swapon {swap}")
     rig.run("sysctl vm.swappiness=7")
-    assert swap in output_of(rig, "swapon --show=NAME --noheadings")
-    assert output_of(rig, "awk '/SwapTotal/ {print $2}' /proc/meminfo") == "8188"
+    assert swap in read_output(rig, "swapon --show=NAME --noheadings")
+    assert read_output(rig, "awk '/SwapTotal/ {print $2}' /proc/meminfo") == "8188"
     assert (Path("/proc/swaps").read_text(), Path("/proc/sys/vm/swappiness").read_text()) == before
     rig.run(f"swapoff {swap}; rm {swap}")
 
@@ -91,14 +91,14 @@ def test_lost_gpu(rig: Rig, fault: Callable[..., None]) -> None:
     done = rig.run("nvidia-smi --query-gpu=index --format=csv,noheader", check=False)
     assert "GPU is lost" in done.stdout
     assert done.stdout.splitlines()[0] == "0"
-    assert output_of(rig, "cat /sys/bus/pci/devices/0000:06:00.0/current_link_width") == "63"
+    assert read_output(rig, "cat /sys/bus/pci/devices/0000:06:00.0/current_link_width") == "63"
 
 
 def test_link_drops_at_both_ends(rig: Rig, fault: Callable[..., None]) -> None:
     fault("link", "2 2x1")
     for device in ("0000:08:00.0", "0000:00:03.1"):
         path = f"/sys/bus/pci/devices/{device}"
-        assert output_of(rig, f"cat {path}/current_link_speed") == "5.0 GT/s PCIe"
+        assert read_output(rig, f"cat {path}/current_link_speed") == "5.0 GT/s PCIe"
 
 
 def test_full_disk(rig: Rig, fault: Callable[..., None]) -> None:
@@ -117,10 +117,10 @@ def test_vendor_repository(rig: Rig, fault: Callable[..., None]) -> None:
     policy = "apt-cache policy nvidia-open | awk '/Candidate/ {print $2}'"
     fault("repo-old")
     rig.run(update)
-    assert output_of(rig, policy) == "580.82.07-1"
+    assert read_output(rig, policy) == "580.82.07-1"
     faults.switch(rig, "repo-old", on=False)
     rig.run(update)
-    assert output_of(rig, policy) == "580.95.05-1"
+    assert read_output(rig, policy) == "580.95.05-1"
     fault("repo-badsig")
     assert "NO_PUBKEY" in rig.run(update, check=False).stdout
     fault("repo-down")
@@ -130,9 +130,9 @@ def test_vendor_repository(rig: Rig, fault: Callable[..., None]) -> None:
 
 def test_removing_hive_can_cascade(rig: Rig, fault: Callable[..., None]) -> None:
     simulate = "apt-get remove -qs hive | grep ^Remv"
-    assert output_of(rig, simulate).split()[1] == "hive"
+    assert read_output(rig, simulate).split()[1] == "hive"
     fault("hive-cascade")
-    assert {line.split()[1] for line in output_of(rig, simulate).splitlines()} == {
+    assert {line.split()[1] for line in read_output(rig, simulate).splitlines()} == {
         "hive",
         "rig-network",
     }
@@ -154,18 +154,18 @@ class TestReboots:
 
     def test_bios_profile_splits_the_slot(self, other: Rig) -> None:
         other.set(profile="x4x4x4x4")
-        before = output_of(other, "cat /proc/sys/kernel/random/boot_id"), other.host_keys()
+        before = read_output(other, "cat /proc/sys/kernel/random/boot_id"), other.host_keys()
         reboot(other)
-        assert output_of(other, "cat /proc/sys/kernel/random/boot_id") != before[0]
+        assert read_output(other, "cat /proc/sys/kernel/random/boot_id") != before[0]
         assert other.host_keys() == before[1]
         query = "nvidia-smi --query-gpu=pcie.link.width.current --format=csv,noheader"
-        assert output_of(other, query).split() == ["4", "4", "4"]
+        assert read_output(other, query).split() == ["4", "4", "4"]
 
     def test_watchdog_reboots_when_the_miner_is_gone(self, other: Rig) -> None:
         boots = other.state()["boots"]
         other.run("PATH=$PATH:/hive/bin miner stop")
         other.wait(boots=boots + 1)
-        assert output_of(other, "cat /hive-config/watchdog.log").endswith("rebooting")
+        assert read_output(other, "cat /hive-config/watchdog.log").endswith("rebooting")
 
     def test_driver_needs_headers_then_a_reboot(self, other: Rig) -> None:
         other.run(
@@ -183,15 +183,15 @@ class TestReboots:
         other.run("update-initramfs -u; sed -i s/pci=noaer// /etc/default/grub; update-grub 2>&1")
         reboot(other)
         query = "nvidia-smi --query-gpu=driver_version --format=csv,noheader | uniq"
-        assert output_of(other, query) == "580.95.05"
-        assert "Open Kernel Module" in output_of(other, "cat /proc/driver/nvidia/version")
-        aer = output_of(other, "cat /sys/bus/pci/devices/0000:00:03.1/aer_dev_correctable")
+        assert read_output(other, query) == "580.95.05"
+        assert "Open Kernel Module" in read_output(other, "cat /proc/driver/nvidia/version")
+        aer = read_output(other, "cat /sys/bus/pci/devices/0000:00:03.1/aer_dev_correctable")
         assert aer.splitlines()[-1] == "TOTAL_ERR_COR 0"
 
     def test_nouveau_takes_the_cards_if_the_initramfs_lets_it(self, other: Rig) -> None:
         other.run("rm /usr/lib/modprobe.d/nvidia-kernel-support.conf; update-initramfs -u")
         reboot(other)
-        assert "nouveau" in output_of(other, "lsmod")
+        assert "nouveau" in read_output(other, "lsmod")
         assert other.run("nvidia-smi", check=False).returncode == 9
 
     def test_network_is_lost_with_the_interface_name(self, other: Rig) -> None:
@@ -199,7 +199,7 @@ class TestReboots:
         other.run("sed -i s/net.ifnames=0// /etc/default/grub; update-grub; systemctl reboot")
         with pytest.raises(Exception, match="does not answer"):
             other.wait(boots=boots + 1, seconds=8)
-        assert "enp5s0" in output_of(other, "ls /sys/class/net")
+        assert "enp5s0" in read_output(other, "ls /sys/class/net")
 
     def test_nothing_is_left(self, other: Rig) -> None:
         pid, leader = other.supervisor(), other.leader()

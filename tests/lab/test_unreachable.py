@@ -159,48 +159,48 @@ class TestUnknownKey:
         return tmp_path / "ssh/known_hosts"
 
     @pytest.fixture
-    def unknowing(self, inventory: Path, known_hosts: Path) -> Path:
+    def without_known_key(self, inventory: Path, known_hosts: Path) -> Path:
         return write_variant(inventory, NAME, ansible_ssh_known_hosts_file=str(known_hosts))
 
     def test_is_refused_without_a_terminal(
-        self, unknowing: Path, target: Rig, mark: Path, known_hosts: Path
+        self, without_known_key: Path, target: Rig, mark: Path, known_hosts: Path
     ) -> None:
-        result = fab(unknowing, NAME, "play", mark)
+        result = fab(without_known_key, NAME, "play", mark)
         assert_unreachable(
             result, "is not known: ssh-ed25519", own_fingerprint(target), "--accept-new"
         )
         assert not known_hosts.exists()
 
     def test_is_remembered_when_told_to(
-        self, unknowing: Path, target: Rig, known_hosts: Path
+        self, without_known_key: Path, target: Rig, known_hosts: Path
     ) -> None:
         facts = ROOT / "playbooks/facts.yml"
-        assert fab(unknowing, NAME, "play", facts, "--accept-new").status == 0
+        assert fab(without_known_key, NAME, "play", facts, "--accept-new").status == 0
         assert known_hosts.read_text().strip() in target.host_keys()
-        assert fab(unknowing, NAME, "play", facts).status == 0
+        assert fab(without_known_key, NAME, "play", facts).status == 0
 
     def test_is_asked_about_at_a_terminal(
-        self, unknowing: Path, target: Rig, mark: Path, known_hosts: Path
+        self, without_known_key: Path, target: Rig, mark: Path, known_hosts: Path
     ) -> None:
-        status, seen = at_terminal(command(unknowing, NAME, "play", str(mark)), "n\n")
+        status, seen = run_at_terminal(command(without_known_key, NAME, "play", str(mark)), "n\n")
         assert status == 4, seen
         assert own_fingerprint(target) in seen
         assert not known_hosts.exists()
         facts = str(ROOT / "playbooks/facts.yml")
-        status, seen = at_terminal(command(unknowing, NAME, "play", facts), "y\n")
+        status, seen = run_at_terminal(command(without_known_key, NAME, "play", facts), "y\n")
         assert status == 0, seen
         assert known_hosts.read_text().strip() in target.host_keys()
 
     def test_an_interrupt_is_an_answer_too(
-        self, unknowing: Path, mark: Path, known_hosts: Path
+        self, without_known_key: Path, mark: Path, known_hosts: Path
     ) -> None:
-        status, seen = at_terminal(command(unknowing, NAME, "play", str(mark)), "\x03")
+        status, seen = run_at_terminal(command(without_known_key, NAME, "play", str(mark)), "\x03")
         assert status == 130, seen
         assert "Traceback" not in seen
         assert not known_hosts.exists()
 
 
-def at_terminal(words: list[str], answer: str, seconds: float = 15) -> tuple[int, str]:
+def run_at_terminal(words: list[str], answer: str, seconds: float = 15) -> tuple[int, str]:
     """Run a command at a terminal, answer its question; return exit status and output."""
     pid, terminal = pty.fork()
     if pid == 0:

@@ -16,7 +16,7 @@ import yaml
 
 from tests.monitoring.names import AGENT, unknown_names
 from tests.monitoring.queries import DASHBOARDS, load, raw_queries
-from tests.monitoring.tools import absent, tool
+from tests.monitoring.tools import skip_or_fail, tool
 
 SCHEMA = Path(__file__).parent / "schema"
 COLUMNS = 24  # of Grafana's grid
@@ -33,7 +33,7 @@ def dashboard(request: pytest.FixtureRequest) -> Dashboard:
     return path, load(path)
 
 
-def plotted(document: dict[str, Any]) -> list[dict[str, Any]]:
+def list_plotted(document: dict[str, Any]) -> list[dict[str, Any]]:
     return [panel for panel in document["panels"] if panel["type"] != "row"]
 
 
@@ -71,7 +71,7 @@ def test_panels_do_not_overlap(dashboard: Dashboard) -> None:
 
 def test_every_panel_explains_itself(dashboard: Dashboard) -> None:
     _, document = dashboard
-    for panel in plotted(document):
+    for panel in list_plotted(document):
         assert panel["description"].endswith("."), panel["title"]
         assert panel["fieldConfig"]["defaults"]["unit"], panel["title"]
 
@@ -81,9 +81,9 @@ def test_every_query_goes_to_the_chosen_source(dashboard: Dashboard) -> None:
     first, *others = document["templating"]["list"]
     assert (first["name"], first["type"]) == ("datasource", "datasource")
     assert [variable["name"] for variable in others] == ["job", "instance"]
-    for asker in [*others, *plotted(document)]:
+    for asker in [*others, *list_plotted(document)]:
         assert asker["datasource"] == DATASOURCE
-    for panel in plotted(document):
+    for panel in list_plotted(document):
         assert panel["targets"], panel["title"]
         assert all(target["datasource"] == DATASOURCE for target in panel["targets"])
         references = [target["refId"] for target in panel["targets"]]
@@ -107,7 +107,7 @@ def test_every_query_is_of_the_chosen_rigs(dashboard: Dashboard) -> None:
 def test_columns_of_a_table_are_those_of_its_queries(dashboard: Dashboard) -> None:
     """`Value #B` is of query B; an override is of a column that there is."""
     _, document = dashboard
-    for panel in (p for p in plotted(document) if p["type"] == "table"):
+    for panel in (p for p in list_plotted(document) if p["type"] == "table"):
         steps = {step["id"]: step["options"] for step in panel["transformations"]}
         shown = steps["filterFieldsByName"]["include"]["names"]
         renamed = steps["organize"]["renameByName"]
@@ -133,7 +133,7 @@ def test_they_lead_to_each_other() -> None:
 def test_every_check_has_its_hint() -> None:
     checks = set(yaml.safe_load((AGENT / "tables" / "checks.yml").read_text()))
     document = load(next(path for path in DASHBOARDS if path.stem == "rig"))
-    panel = next(panel for panel in plotted(document) if panel["title"] == "Verdicts")
+    panel = next(panel for panel in list_plotted(document) if panel["title"] == "Verdicts")
     hints = next(
         property_["value"][0]["options"]
         for override in panel["fieldConfig"]["overrides"]
@@ -164,7 +164,7 @@ def grafana_schema() -> Path:
         result = subprocess.run(install, cwd=folder, capture_output=True, text=True, check=False)
         if result.returncode != 0:
             shutil.rmtree(folder)
-            absent("npm can't install @grafana/schema", result.stderr.strip())
+            skip_or_fail("npm can't install @grafana/schema", result.stderr.strip())
     return folder
 
 

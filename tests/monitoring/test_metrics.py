@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from tests.monitoring.tools import tool
-from tests.unit.agent.test_metrics import filled, render
+from tests.unit.agent.test_metrics import make_filled_sample, render
 
 #: Every row of the table has a series in the one; the other is a whole scrape of a rig.
 TEXTS = {
-    "every row": render(filled())[0],
+    "every row": render(make_filled_sample())[0],
     "a scrape": (Path(__file__).parents[1] / "unit/agent/golden/classic.prom").read_bytes(),
 }
 

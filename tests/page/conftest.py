@@ -70,7 +70,7 @@ class Complaints:
         if not request.url.startswith((self.origin, "data:")):
             self.texts.append(f"request: {request.url}")
 
-    def unexpected(self) -> list[str]:
+    def list_unexpected(self) -> list[str]:
         """What no test has allowed."""
         return [text for text in self.texts if not any(words in text for words in self.allowed)]
 
@@ -152,7 +152,7 @@ def opener(browser: Browser) -> Iterator[Show]:
 
         yield open_page
     for shown in opened:
-        assert shown.complaints.unexpected() == []
+        assert shown.complaints.list_unexpected() == []
 
 
 @pytest.fixture

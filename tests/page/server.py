@@ -54,9 +54,9 @@ class Agent:
             if self.status != HTTPStatus.OK:
                 return self.status, "text/plain", b"no sample yet"
             document = (
-                documents.at(self.rig, now - self.old)
+                documents.shift_times(self.rig, now - self.old)
                 if path.endswith("rig")
-                else documents.at(self.history, now)
+                else documents.shift_times(self.history, now)
             )
             return 200, "application/json", json.dumps(document).encode()
         name = "index.html" if path == "/" else path.removeprefix("/page/")

@@ -63,7 +63,7 @@ def test_contrast_is_computed_as_wcag_does() -> None:
 def test_all_text_can_be_read(show: Show, case: str) -> None:
     agent = Agent()
     if case == "lost":
-        documents.lost(agent.rig, 1, "GPU is lost")
+        documents.lose_gpu(agent.rig, 1, "GPU is lost")
     agent.old = 90.0 if case == "old" else 0.0
     shown = show(agent)
     shown.fold_out()

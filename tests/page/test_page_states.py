@@ -21,7 +21,7 @@ def every_second(agent: Agent) -> Agent:
 
 def test_a_gpu_is_lost_while_the_page_is_open(show: Show) -> None:
     shown = show(every_second(Agent()))
-    documents.lost(shown.agent.rig, 0, "NVML_ERROR_GPU_IS_LOST")
+    documents.lose_gpu(shown.agent.rig, 0, "NVML_ERROR_GPU_IS_LOST")
     shown.wait("document.querySelector('#gpus .silent') !== null")
     tile = shown.texts("#gpus .tile")[0]
     assert "Critical" in tile
@@ -162,7 +162,7 @@ def test_markup_in_names_is_only_text(show: Show) -> None:
 
 @pytest.mark.parametrize("case", ["example", "eight", "long"])
 def test_no_page_scrolls_sideways(show: Show, case: str) -> None:
-    agent = Agent(rig=documents.many() if case == "eight" else documents.rig())
+    agent = Agent(rig=documents.build_many() if case == "eight" else documents.rig())
     if case == "long":
         agent.rig["host"]["name"] = "rig" * 40
         agent.rig["verdicts"][0].update(advice="w" * 400, reading="r" * 200)

@@ -90,7 +90,7 @@ def test_the_tree_as_text(show: Show) -> None:
 
 @pytest.mark.parametrize(("size", "kind"), [("laptop", "wide"), ("phone", "tall")])
 def test_eight_gpus_behind_chained_switches(show: Show, size: str, kind: str) -> None:
-    shown = show(Agent(rig=documents.many()), size=size)
+    shown = show(Agent(rig=documents.build_many()), size=size)
     assert shown.page.locator(f"#tree svg.tree.{kind}").count() == 1
     assert len(boxes(shown)) == 1 + 3 + 8
     assert shown.page.locator("#tree .drawing g.link.problem.warning").count() == 1
@@ -112,7 +112,7 @@ def test_eight_gpus_behind_chained_switches(show: Show, size: str, kind: str) ->
 
 def test_a_lost_gpu(show: Show) -> None:
     agent = Agent()
-    documents.lost(agent.rig, 1, "GPU is lost")
+    documents.lose_gpu(agent.rig, 1, "GPU is lost")
     shown = show(agent)
     assert "GPU 1, 06:00.0  RTX 3090, does not answer" in boxes(shown)
     assert shown.page.locator("#tree .box.silent").count() == 1

@@ -42,5 +42,5 @@ def test_it_opens_without_a_network(browser: Browser, tmp_path: Path, size: str)
         assert box["x"] + box["width"] <= width
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     assert "Look." in page.locator("table").first.inner_text()
-    assert complaints.unexpected() == []
+    assert complaints.list_unexpected() == []
     context.close()

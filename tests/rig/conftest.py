@@ -49,7 +49,7 @@ def pytest_configure(config: pytest.Config) -> None:
     named = config.getoption("hosts") or ""
     if not named or config.getoption("collectonly"):
         return
-    names = [LOCAL] if named == LOCAL else _names(config, named)
+    names = [LOCAL] if named == LOCAL else _select_names(config, named)
     if len(names) != 1:
         raise pytest.UsageError(
             f"a run of the suite is of one rig, and {named!r} names {len(names)}: "
@@ -65,7 +65,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(recorder, "deeprig-recorder")
 
 
-def _names(config: pytest.Config, pattern: str) -> list[str]:
+def _select_names(config: pytest.Config, pattern: str) -> list[str]:
     from provision.discovery import target
     from provision.errors import DeeprigError, describe
 
@@ -82,10 +82,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     here = [item for item in items if item.path.is_relative_to(Path(__file__).parent)]
     if here and RECORDER not in config.stash and not config.getoption("collectonly"):
         raise pytest.UsageError("name a rig: --hosts=NAME (or local:// on the rig itself)")
-    items.sort(key=lambda item: ["load" in _needs(item), "ran" in _needs(item)])
+    items.sort(
+        key=lambda item: ["load" in _find_missing_needs(item), "ran" in _find_missing_needs(item)]
+    )
 
 
-def _needs(item: pytest.Item) -> list[str]:
+def _find_missing_needs(item: pytest.Item) -> list[str]:
     """The fixtures of a check: `load` puts load on the rig, `ran` needs its result."""
     return list(getattr(item, "fixturenames", ()))
 
@@ -103,13 +105,13 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     from provision.errors import DeeprigError
 
     try:
-        session.config.stash[SUBJECT] = _reached(session.config)
+        session.config.stash[SUBJECT] = _connect(session.config)
     except DeeprigError as error:
         recorder.tell(event="unreachable", message=error.message, advice=error.advice)
         pytest.exit(f"{recorder.document['host']}: {error.message}. {error.advice}", error.status)
 
 
-def _reached(config: pytest.Config) -> Subject:
+def _connect(config: pytest.Config) -> Subject:
     """A rig of the inventory. Raises DeeprigError."""
     from fabric import Config
     from testinfra.host import Host
@@ -170,7 +172,7 @@ def load(subject: Subject, pytestconfig: pytest.Config) -> Load:
         pytestconfig.getoption("yield_to_jobs"),
         lambda text: recorder.tell(event="progress", text=text),
     )
-    recorder.loaded(done.document, done.yielded)
+    recorder.finish_load(done.document, done.yielded)
     return done
 
 

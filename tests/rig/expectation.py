@@ -15,7 +15,7 @@ from tests.rig.proof import Status
 
 
 @dataclass(frozen=True)
-class Wanted:
+class Threshold:
     """Bytes per second. shares: of what is expected, below which a verdict is not ok."""
 
     expected: float
@@ -39,25 +39,25 @@ class Shares:
     warning: float
     critical: float
 
-    def wanted(self, value: float, reason: str) -> Wanted:
+    def wanted(self, value: float, reason: str) -> Threshold:
         """What is wanted of a value that is expected, and by what reason."""
         words = f"{reason}; at least {self.warning:.0%} of that, less than {self.critical:.0%}"
-        return Wanted(value, self, f"{words} is critical")
+        return Threshold(value, self, f"{words} is critical")
 
 
-def shares_of(expected: Mapping[str, Any]) -> Shares:
+def read_shares(expected: Mapping[str, Any]) -> Shares:
     """The agent's thresholds, as the inventory may have changed them."""
-    limits = thresholds_of(expected)
+    limits = read_thresholds(expected)
     return Shares(limits["bus_bandwidth_warning"], limits["bus_bandwidth_critical"])
 
 
-def thresholds_of(expected: Mapping[str, Any]) -> dict[str, float]:
+def read_thresholds(expected: Mapping[str, Any]) -> dict[str, float]:
     """The agent's thresholds, with the changes of the inventory."""
     changes = expected.get("thresholds") or {}
     return {name: float(value) for name, value in {**tables.load("thresholds"), **changes}.items()}
 
 
-def copy(path: Mapping[str, Any], shares: Shares) -> Wanted | None:
+def copy(path: Mapping[str, Any], shares: Shares) -> Threshold | None:
     """Of a copy between host and GPU over a path; None where its link is not known."""
     width, speed = path.get("width"), path.get("max_speed")
     carried = bandwidth(width, speed)
@@ -73,7 +73,7 @@ def copy(path: Mapping[str, Any], shares: Shares) -> Wanted | None:
 
 def collective(
     paths: Sequence[Mapping[str, Any]], devices: Iterable[Mapping[str, Any]], shares: Shares
-) -> Wanted | None:
+) -> Threshold | None:
     """Of a collective's bus bandwidth: what NCCL counts the slowest path for.
 
     paths, devices: of the agent's document (docs/api.md).

@@ -40,7 +40,7 @@ class Recorder:
         if self._events is not None:
             print(json.dumps(event), file=self._events, flush=True)
 
-    def loaded(self, document: Mapping[str, Any] | None, yielded: bool) -> None:
+    def finish_load(self, document: Mapping[str, Any] | None, yielded: bool) -> None:
         """Return the benchmarks' document; a run that stopped for a job is incomplete."""
         self.document["bench"] = document
         if yielded:

@@ -37,7 +37,7 @@ class Smi:
         """Return a reading, or the reason why it is missing."""
         return self.gpus.get(address, {}).get(field) or "no answer"
 
-    def failed(self, address: str) -> str:
+    def explain_failure(self, address: str) -> str:
         """How NVML fails to read the memory's size, which every GPU has that is not lost; or empty.
 
         The driver keeps the name of a lost GPU.

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.rig import expectation
-from tests.rig.expectation import Wanted
+from tests.rig.expectation import Threshold
 from tests.rig.load import Load
 from tests.rig.proof import Proof, Row, Status, row
 from tests.rig.subject import Subject
@@ -63,8 +63,8 @@ def test_transfers(ran: Load, subject: Subject, agent: Mapping[str, Any], prove:
     assert ran.document is not None
     if not ran.document["transfers"]:
         pytest.skip(str(ran.part("transfers").get("reason") or "no GPU that PyTorch can use"))
-    paths = _paths(agent)
-    shares = expectation.shares_of(subject.expected)
+    paths = _read_paths(agent)
+    shares = expectation.read_shares(subject.expected)
     rows: list[Row] = []
     for transfer in ran.document["transfers"]:
         wanted = (
@@ -72,7 +72,7 @@ def test_transfers(ran: Load, subject: Subject, agent: Mapping[str, Any], prove:
         )
         name = f"{transfer['gpu']} {transfer['direction'].replace('_', ' ')}"
         name += "" if transfer["pinned"] else ", pageable"
-        rows += _measured(name, transfer, "bandwidth_bytes_per_second", wanted)
+        rows += _build_rows(name, transfer, "bandwidth_bytes_per_second", wanted)
     prove(rows)
 
 
@@ -87,7 +87,7 @@ def test_peer(ran: Load, prove: Proof) -> None:
     for pair in ran.document["peer"]:
         name = f"{pair['from']} to {pair['to']}"
         name += ", direct" if pair["access"] else ", through the host"
-        rows += _measured(name, pair, "bandwidth_bytes_per_second", None)
+        rows += _build_rows(name, pair, "bandwidth_bytes_per_second", None)
     prove(rows)
 
 
@@ -98,11 +98,11 @@ def test_collectives(ran: Load, subject: Subject, agent: Mapping[str, Any], prov
     assert ran.document is not None
     if not ran.document["collectives"]:
         pytest.skip(str(ran.part("collectives").get("reason") or "not in this plan"))
-    paths = _paths(agent)
+    paths = _read_paths(agent)
     own_paths = [paths[gpu] for gpu in ran.document["gpus"] if gpu in paths]
     wanted = None
     if ran.on_gpus and len(own_paths) == ran.document["ranks"]:
-        shares = expectation.shares_of(subject.expected)
+        shares = expectation.read_shares(subject.expected)
         wanted = expectation.collective(own_paths, agent["pcie"]["devices"], shares)
     rows: list[Row] = []
     for entry in ran.document["collectives"]:
@@ -110,7 +110,7 @@ def test_collectives(ran: Load, subject: Subject, agent: Mapping[str, Any], prov
         wrong = sum(size["wrong_values"] for size in sizes)
         name = f"{entry['collective']} {ran.document['backend']}"
         largest = {**sizes[-1], "wrong_values": wrong}
-        rows += _measured(name, largest, "bus_bandwidth_bytes_per_second", wanted)
+        rows += _build_rows(name, largest, "bus_bandwidth_bytes_per_second", wanted)
     prove(rows)
 
 
@@ -205,12 +205,12 @@ def test_gemm(ran: Load, prove: Proof) -> None:
     prove(rows)
 
 
-def _paths(agent: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+def _read_paths(agent: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     return {path["address"]: path for path in agent["pcie"]["paths"]}
 
 
-def _measured(
-    name: str, measurement: Mapping[str, Any], key: str, wanted: Wanted | None
+def _build_rows(
+    name: str, measurement: Mapping[str, Any], key: str, wanted: Threshold | None
 ) -> Iterator[Row]:
     """A row of speed and values. Nothing is expected of speed where nothing can be derived."""
     value, wrong = float(measurement[key]), measurement.get("wrong_values") or 0

@@ -14,7 +14,7 @@ from agent.bench.collectives import COLLECTIVES
 from agent.bench.workloads.comparison import TOLERANCE
 from agent.bench.workloads.shape import ModelShape
 from agent.bench.workloads.sleeping_layers import parse_pace
-from tests.torch.launched import ROOT
+from tests.torch.launch import ROOT
 
 TEXT = (ROOT / "docs/bench.md").read_text()
 ROWS = re.findall(r"^\| (.*?) \|", TEXT, re.MULTILINE)

@@ -16,14 +16,14 @@ import pytest
 from agent.bench import resources
 from agent.bench.errors import UnusableError
 from agent.bench.resources import ResourceRequest
-from tests.torch.launched import PATIENCE_SECONDS, ROOT, launch
+from tests.torch.launch import PATIENCE_SECONDS, ROOT, launch
 from tests.unit.agent.web.server import wait_for
 
 HERE = Path(__file__).parent
 FEW = ("--plan", "quick", "--ranks", "2", "--max-bytes", "4K", "--repeats", "1")
 
 
-def started(*words: str, flags: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+def start_bench(*words: str, flags: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, *flags, "-m", "agent.bench", *words],
         cwd=ROOT,
@@ -36,7 +36,7 @@ def started(*words: str, flags: tuple[str, ...] = ()) -> subprocess.CompletedPro
 
 
 def test_without_pytorch() -> None:
-    done = started(*FEW, flags=("-S",))
+    done = start_bench(*FEW, flags=("-S",))
     assert done.returncode == 4
     (line,) = done.stderr.splitlines()
     assert "has no PyTorch" in line
@@ -45,14 +45,14 @@ def test_without_pytorch() -> None:
 
 
 def test_nccl_without_a_gpu() -> None:
-    done = started("collectives", "--backend", "nccl", *FEW)
+    done = start_bench("collectives", "--backend", "nccl", *FEW)
     assert done.returncode == 4
     (line,) = done.stderr.splitlines()
     assert "--backend gloo" in line
 
 
 def test_one_rank_where_two_are_needed() -> None:
-    done = started("collectives", "ddp", "--backend", "gloo", "--ranks", "1")
+    done = start_bench("collectives", "ddp", "--backend", "gloo", "--ranks", "1")
     assert done.returncode == 4
     (line,) = done.stderr.splitlines()
     assert "collectives needs two ranks" in line
@@ -78,7 +78,7 @@ def test_one_rank_where_two_are_needed() -> None:
     ],
 )
 def test_what_can_not_be(words: tuple[str, ...], message: str) -> None:
-    done = started("--backend", "gloo", *words)
+    done = start_bench("--backend", "gloo", *words)
     assert done.returncode == 4
     (line,) = done.stderr.splitlines()
     assert message in line
@@ -89,7 +89,7 @@ def test_a_port_in_use() -> None:
         other.bind(("127.0.0.1", 0))
         other.listen()
         place = f"127.0.0.1:{other.getsockname()[1]}"
-        done = started("--backend", "gloo", "--nodes", "2", "--rendezvous", place, *FEW)
+        done = start_bench("--backend", "gloo", "--nodes", "2", "--rendezvous", place, *FEW)
     assert done.returncode == 4
     (line,) = done.stderr.splitlines()
     assert place in line
@@ -112,9 +112,9 @@ def test_a_rigs_own_name_that_leads_to_itself(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_no_time(tmp_path: Path) -> None:
-    with launch(tmp_path, "decode", "--deadline", "0.5", *FEW) as launched:
-        document = launched.ended()
-        assert launched.process.returncode == 2
+    with launch(tmp_path, "decode", "--deadline", "0.5", *FEW) as bench:
+        document = bench.wait_for_document()
+        assert bench.process.returncode == 2
     (problem,) = document["problems"]
     assert (problem["part"], problem["kind"]) == ("decode", "hang")
     assert "--deadline" in problem["message"]
@@ -126,9 +126,9 @@ def test_gpus_that_are_busy(tmp_path: Path) -> None:
     busy.write_text(str(os.getpid()))
     with launch(
         tmp_path, "decode", "--yield-to-jobs", *FEW, PYTHONPATH=path, BUSY=str(busy)
-    ) as launched:
-        document = launched.ended()
-        assert launched.process.returncode == 5
+    ) as bench:
+        document = bench.wait_for_document()
+        assert bench.process.returncode == 5
     assert document["parts"] == []
     assert f"({os.getpid()}) on 0000:04:00.0" in document["problems"][0]["message"]
 
@@ -187,17 +187,17 @@ def test_way_is_given_to_a_job_that_starts(tmp_path: Path) -> None:
         "100000",
         PYTHONPATH=path,
         BUSY=str(busy),
-    ) as launched:
-        launched.started(2)
-        busy.write_text(str(launched.rank(1)))  # our own
+    ) as bench:
+        bench.wait_for_ranks(2)
+        busy.write_text(str(bench.find_rank(1)))  # our own
         looks = tmp_path / "busy.looks"
         before = looks.stat().st_size
         wait_for(lambda: looks.stat().st_size >= before + 2, "it looked, and found our own")
-        assert launched.process.poll() is None
+        assert bench.process.poll() is None
         (tmp_path / "new").write_text(str(os.getpid()))
         (tmp_path / "new").replace(busy)
-        document = launched.ended()
-        assert launched.process.returncode == 5
-        assert launched.left() == []
+        document = bench.wait_for_document()
+        assert bench.process.returncode == 5
+        assert bench.list_survivors() == []
     assert [part["status"] for part in document["parts"]] == ["yielded", "skipped"]
     assert document["problems"][0]["kind"] == "yielded"

@@ -12,7 +12,7 @@ import pytest
 
 from agent.bench.plan import WORKLOADS
 from agent.readings.nccl import ResultReader
-from tests.torch.launched import Launched, launch
+from tests.torch.launch import BenchProcess, launch
 
 RANKS = 3
 LEAST, MOST = 1003, 70001
@@ -20,7 +20,7 @@ LEAST, MOST = 1003, 70001
 
 @dataclass
 class Run:
-    launched: Launched
+    bench: BenchProcess
     document: dict[str, Any]
     folder: Path
 
@@ -52,14 +52,14 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
         "--output",
         str(folder / "document.json"),
     ]
-    with launch(folder, *words) as launched:
-        document = launched.ended()
-        return Run(launched, document, folder)
+    with launch(folder, *words) as bench:
+        document = bench.wait_for_document()
+        return Run(bench, document, folder)
 
 
 def test_all_is_right(run: Run) -> None:
     assert run.document["problems"] == []
-    assert run.launched.process.returncode == 0
+    assert run.bench.process.returncode == 0
     statuses = {name: part["status"] for name, part in run.parts().items()}
     assert set(statuses.values()) == {"ok", "skipped"}
     assert [name for name, status in statuses.items() if status == "skipped"] == ["three_d"]
@@ -160,7 +160,7 @@ def test_every_workload_agrees_with_the_unsplit_model(run: Run) -> None:
 def test_events(run: Run) -> None:
     """Each part begins, and ends before the next begins; numbers go up; the document is last."""
     open_part, numbers = None, []
-    for event in run.launched.events[:-1]:
+    for event in run.bench.events[:-1]:
         if event["event"] == "begin":
             assert open_part is None
             open_part = event["part"]
@@ -174,12 +174,12 @@ def test_events(run: Run) -> None:
             assert open_part or event["text"].startswith("starting"), "lines are of their part"
             if event["text"].startswith("# ") and open_part in WORKLOADS:
                 assert event["text"].startswith(f"# {open_part}: ")
-    assert run.launched.events[-1]["event"] == "document"
+    assert run.bench.events[-1]["event"] == "document"
     assert len(set(numbers)) == len(numbers) == numbers[0][1] == len(run.document["parts"])
 
 
 def test_lines_fit_a_terminal(run: Run) -> None:
-    lines = [event["text"] for event in run.launched.events if event["event"] == "line"]
+    lines = [event["text"] for event in run.bench.events if event["event"] == "line"]
     assert len(lines) > 40
     assert [line for line in lines if len(line) > 80] == []
 
@@ -199,5 +199,5 @@ def test_the_agent_reads_the_results(run: Run) -> None:
 
 
 def test_nothing_is_left(run: Run) -> None:
-    assert run.launched.left() == []
+    assert run.bench.list_survivors() == []
     assert sorted(path.name for path in run.folder.iterdir()) == ["document.json", "results"]

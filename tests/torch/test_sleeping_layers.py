@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.torch import forked
+from tests.torch import forks
 
 FORWARD, BACKWARD, LAYERS, MICROBATCHES = 0.004, 0.008, 4, 2
 SHAPE = {
@@ -49,7 +49,7 @@ def outputs(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     ]
     at_once = {"part": "three_d", "shape": SHAPE | {"batch": 4}, "steps": 1, "warm_up": 0}
     two, eight = tmp_path_factory.mktemp("two"), tmp_path_factory.mktemp("eight")
-    return forked.run((two, 2, parts), (eight, 8, [at_once]))
+    return forks.run((two, 2, parts), (eight, 8, [at_once]))
 
 
 @pytest.fixture(scope="module")

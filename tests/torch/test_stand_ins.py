@@ -29,7 +29,7 @@ from agent.bench.workloads import ddp, pipeline, training
 from agent.bench.workloads.training import WorkloadOptions
 from tests.torch.recording import GPUS, RecordingRunner
 from tests.unit.bench.test_nvidia_tools import ALL_REDUCE, NVBANDWIDTH
-from tests.unit.bench.test_transport_trials import P2P, SHM, ok
+from tests.unit.bench.test_transport_trials import P2P, SHM, create_ok_ending
 
 empty, arange, copied = torch.empty, torch.arange, torch.Tensor.copy_
 
@@ -53,14 +53,14 @@ def comm() -> Alone:
 def on_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """Memory of GPUs and pinned memory are memory."""
 
-    def plain(count: int, **named: Any) -> torch.Tensor:
+    def create_plain(count: int, **named: Any) -> torch.Tensor:
         return empty(count)
 
-    def counted(start: int, end: int, dtype: torch.dtype, device: Any) -> torch.Tensor:
+    def count_up(start: int, end: int, dtype: torch.dtype, device: Any) -> torch.Tensor:
         return arange(start, end, dtype=dtype)
 
-    monkeypatch.setattr(torch, "empty", plain)
-    monkeypatch.setattr(torch, "arange", counted)
+    monkeypatch.setattr(torch, "empty", create_plain)
+    monkeypatch.setattr(torch, "arange", count_up)
     monkeypatch.setattr(torch.cuda, "synchronize", lambda device: None)
     monkeypatch.setattr(torch.cuda, "can_device_access_peer", lambda first, other: first > other)
     for module in (transfers, peer):
@@ -98,12 +98,12 @@ def test_peers(on_cpu: None, comm: Alone) -> None:
 def test_a_copy_that_changes_a_value(
     on_cpu: None, comm: Alone, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def changing(target: Any, source: Any, non_blocking: bool = False) -> Any:
+    def copy_and_change(target: Any, source: Any, non_blocking: bool = False) -> Any:
         copied(target, source)
         target[3] += 1
         return target
 
-    monkeypatch.setattr(torch.Tensor, "copy_", changing)
+    monkeypatch.setattr(torch.Tensor, "copy_", copy_and_change)
     two = Alone(0, 2, 0, "gloo", comm.device, comm.progress)
     options = {"size_bytes": 4000, "repeats": 2}
     for entry in [
@@ -230,7 +230,7 @@ def test_addresses_are_as_sysfs_writes_them(monkeypatch: pytest.MonkeyPatch) -> 
     assert environment.describe_gpu(0) == ("0000:c1:00.0", "RTX 3090")
 
 
-def looked_at(**endings: Ending) -> RecordingRunner:
+def run_trials(**endings: Ending) -> RecordingRunner:
     run: Any = RecordingRunner(endings)
     options = {"hazards": list(endings), "size_bytes": 64, "repeats": 1}
     assert transport_trials.run(run, options).kind == "ok"
@@ -239,20 +239,22 @@ def looked_at(**endings: Ending) -> RecordingRunner:
 
 
 def test_hazards_that_are_none() -> None:
-    run = looked_at(default=ok(6e9, SHM), p2p_on=ok(6e9, P2P))
+    run = run_trials(default=create_ok_ending(6e9, SHM), p2p_on=create_ok_ending(6e9, P2P))
     assert [entry["hazard"] for entry in run.document["hazards"]] == ["default", "p2p_on"]
     assert (run.over, run.environment, run.problems) == ([("hazards", [])], {}, [])
     assert max(map(len, run.lines)) <= 80
 
 
 def test_p2p_is_never_left_on_when_it_is_wrong() -> None:
-    run = looked_at(default=ok(9e9, P2P, wrong=2), p2p_off=ok(6e9, SHM))
+    run = run_trials(
+        default=create_ok_ending(9e9, P2P, wrong=2), p2p_off=create_ok_ending(6e9, SHM)
+    )
     assert run.environment == {"NCCL_P2P_DISABLE": "1"}
     assert run.over == [("hazards", ["all_reduce with NCCL's defaults: 2 wrong values"])]
 
 
 def test_p2p_is_never_left_on_when_it_hangs() -> None:
-    run = looked_at(default=Ending("hang", transports_log=P2P), p2p_off=ok(6e9, SHM))
+    run = run_trials(default=Ending("hang", transports_log=P2P), p2p_off=create_ok_ending(6e9, SHM))
     assert run.environment == {"NCCL_P2P_DISABLE": "1"}
     assert run.problems[0][:2] == ("hazards", "hang")
     assert run.over == [("hazards", "failed", "all_reduce with NCCL's defaults: hang")]
@@ -261,15 +263,15 @@ def test_p2p_is_never_left_on_when_it_hangs() -> None:
 def test_a_hang_there_tells_where_each_rank_waits() -> None:
     ranks = {"0": {"stack": "in synchronize"}}
     hang = Ending("hang", message="no rank made progress for 60 s", advice="Look.", ranks=ranks)
-    (problem,) = looked_at(default=hang, p2p_off=ok(6e9, SHM)).problems
+    (problem,) = run_trials(default=hang, p2p_off=create_ok_ending(6e9, SHM)).problems
     assert problem[2] == "all_reduce with NCCL's defaults: no rank made progress for 60 s"
     assert problem[4] == ranks
 
 
 def test_p2p_that_hangs_before_nccl_tells_what_it_uses() -> None:
-    run = looked_at(default=Ending("hang"), p2p_off=ok(6e9, SHM))
+    run = run_trials(default=Ending("hang"), p2p_off=create_ok_ending(6e9, SHM))
     assert run.environment == {"NCCL_P2P_DISABLE": "1"}
-    assert looked_at(default=Ending("hang"), p2p_off=Ending("hang")).environment == {}
+    assert run_trials(default=Ending("hang"), p2p_off=Ending("hang")).environment == {}
 
 
 def test_a_run_that_is_interrupted_there() -> None:

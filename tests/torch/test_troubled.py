@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.torch.launched import Launched
+from tests.torch.launch import BenchProcess
 
 
 def problems(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -14,9 +14,9 @@ def problems(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def troubled(in_trouble: Launched) -> dict[str, Any]:
+def troubled(in_trouble: BenchProcess) -> dict[str, Any]:
     """The document of that run."""
-    document = in_trouble.ended()
+    document = in_trouble.wait_for_document()
     assert list(in_trouble.folder.iterdir()) == [], "no files are left"
     return document
 
@@ -65,7 +65,7 @@ def test_a_rank_that_is_stopped(troubled: dict[str, Any]) -> None:
     assert waiting["at"].startswith("making layer")
 
 
-def test_what_remains_is_run(troubled: dict[str, Any], in_trouble: Launched) -> None:
+def test_what_remains_is_run(troubled: dict[str, Any], in_trouble: BenchProcess) -> None:
     statuses = {part["part"]: part["status"] for part in troubled["parts"]}
     assert statuses == {
         "gemm": "died",
@@ -76,4 +76,4 @@ def test_what_remains_is_run(troubled: dict[str, Any], in_trouble: Launched) -> 
         "decode": "failed",
     }
     assert in_trouble.process.returncode == 1, "wrong values are worse than a hang or a death"
-    assert in_trouble.left() == []
+    assert in_trouble.list_survivors() == []

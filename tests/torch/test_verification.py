@@ -14,7 +14,7 @@ from lab.verify_advise import cases as verify_advise
 from lab.verify_advise import measure
 from lab.verify_advise import page as verify_advise_docs
 from lab.verify_advise.cases import Comparison
-from lab.verify_advise.predict import Calibration, Predicted, predict, tensors
+from lab.verify_advise.predict import Calibration, PredictedStep, predict, tensors
 from provision.performance.fit import Line
 
 SETTINGS = verify_advise.load()
@@ -30,7 +30,7 @@ STILL = {"forward_seconds": 0, "backward_seconds": 0}
 
 
 def case(**changes: Any) -> Comparison:
-    right = Comparison("ddp", 3, 500, 1.0, 1e6, Predicted(1.02, 0.5, 1.001e6), 0.1)
+    right = Comparison("ddp", 3, 500, 1.0, 1e6, PredictedStep(1.02, 0.5, 1.001e6), 0.1)
     return dataclasses.replace(right, **changes)
 
 
@@ -90,11 +90,11 @@ def test_messages_both_ways_take_turns_where_the_backend_has_it_so() -> None:
     ("changes", "message"),
     [
         ({}, []),
-        ({"predicted": Predicted(1.11, 0.5, 1e6)}, ["within 10%", "mean error"]),
-        ({"predicted": Predicted(0.89, 0.5, 1e6)}, ["within 10%", "mean error"]),
-        ({"predicted": Predicted(1.05, 0.5, 1e6)}, ["mean error is 5.0%"]),
-        ({"predicted": Predicted(1.0, 0.5, 1.05e6)}, ["bytes are promised within 4%"]),
-        ({"predicted": Predicted(1.0, 0.5, 0.95e6)}, ["bytes are promised within 4%"]),
+        ({"predicted": PredictedStep(1.11, 0.5, 1e6)}, ["within 10%", "mean error"]),
+        ({"predicted": PredictedStep(0.89, 0.5, 1e6)}, ["within 10%", "mean error"]),
+        ({"predicted": PredictedStep(1.05, 0.5, 1e6)}, ["mean error is 5.0%"]),
+        ({"predicted": PredictedStep(1.0, 0.5, 1.05e6)}, ["bytes are promised within 4%"]),
+        ({"predicted": PredictedStep(1.0, 0.5, 0.95e6)}, ["bytes are promised within 4%"]),
     ],
 )
 def test_a_broken_promise_is_named(changes: dict[str, Any], message: list[str]) -> None:

@@ -80,7 +80,7 @@ class LocalTransport:
         """Channels close themselves."""
 
 
-class Played:
+class PlayResult:
     """What came of playing a playbook on this machine."""
 
     def __init__(self, recap: Recap, sessions: Sessions, text: str, log: str) -> None:
@@ -104,7 +104,7 @@ def play(
     verbose: bool = True,
     as_json: bool = False,
     connect: Callable[[], Transport] = LocalTransport,
-) -> Played:
+) -> PlayResult:
     """Write a playbook's text into a folder and play it, as the login user, on this machine."""
     from provision.engine.run_options import split_words
 
@@ -125,4 +125,4 @@ def play(
         values = HostVariables(host, inventory, options.extra, check, diff, redactor.add)
         recap = HostRun(host, values, sessions, options, report).run(playbook.load(path))
         report.recap([recap], 0.0)
-    return Played(recap, sessions, stream.getvalue(), log.path.read_text())
+    return PlayResult(recap, sessions, stream.getvalue(), log.path.read_text())

@@ -68,10 +68,10 @@ class DecodingLayer:
 
     def decode(self, states: Any, add: Sum) -> Any:
         """Map a token's states (batch, hidden) to the same shape."""
-        states = states + self._summed(self._attention, self.norms[0](states), add)
-        return states + self._summed(self._network, self.norms[1](states), add)
+        states = states + self._add_halves(self._attention, self.norms[0](states), add)
+        return states + self._add_halves(self._network, self.norms[1](states), add)
 
-    def _summed(self, half: Callable[[Any], Any], states: Any, add: Sum) -> Any:
+    def _add_halves(self, half: Callable[[Any], Any], states: Any, add: Sum) -> Any:
         if self.pace is not None:
             time.sleep(self.pace.forward_seconds / 2)
             part = states.clone()

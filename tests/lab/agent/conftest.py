@@ -27,7 +27,7 @@ UNIT = "deeprig-agent.service"
 
 
 @dataclass(frozen=True)
-class Watched:
+class MonitoredRig:
     """The rig, its agent and the Prometheus that scrapes it."""
 
     rig: Rig
@@ -73,7 +73,7 @@ class Watched:
         wanted = "".join(f',{key}="{value}"' for key, value in labels.items())
         self.until(f'ALERTS{{alertname="{name}",alertstate="firing"{wanted}}}')
 
-    def quiet(self, name: str) -> bool:
+    def is_quiet(self, name: str) -> bool:
         """Whether no alert of that name is pending or firing."""
         return not self.server.query(f'ALERTS{{alertname="{name}"}}')
 
@@ -87,7 +87,7 @@ class Watched:
             return str(error)
 
 
-def without_waiting(folder: Path) -> list[Path]:
+def write_fast_rules(folder: Path) -> list[Path]:
     """Our rules looking back a few seconds, with alerts that fire at once.
 
     How long they wait is what promtool's own tests are for.
@@ -122,19 +122,19 @@ def agent_inventory(
 
 
 @pytest.fixture(scope="package")
-def watched(
+def monitored_rig(
     agent_inventory: tuple[Rig, Path], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Watched]:
+) -> Iterator[MonitoredRig]:
     """The rig's agent with a Prometheus over it, for all tests of this folder."""
     rig, inventory = agent_inventory
     folder = tmp_path_factory.mktemp("prometheus")
-    rules = without_waiting(folder)
+    rules = write_fast_rules(folder)
     with prometheus(folder, {"deeprig": [f"{rig.address}:10390"]}, rules) as server:
-        yield Watched(rig, server, inventory)
+        yield MonitoredRig(rig, server, inventory)
 
 
 @pytest.fixture
-def fault(watched: Watched) -> Iterator[Callable[..., None]]:
+def fault(monitored_rig: MonitoredRig) -> Iterator[Callable[..., None]]:
     """Switch faults on that are off again after the test."""
-    with switching(watched.rig) as switch:
+    with switching(monitored_rig.rig) as switch:
         yield switch

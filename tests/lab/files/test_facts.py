@@ -38,7 +38,7 @@ def find_evidence(site: Field) -> list[dict[str, str]]:
     return entries
 
 
-def in_home(site: Field, work: Callable[[Path], object]) -> Path:
+def write_in_home(site: Field, work: Callable[[Path], object]) -> Path:
     """Do something as the user in a home below /home."""
     home = site.home / "mallory"
     if not home.exists():
@@ -60,7 +60,7 @@ def test_a_symlink_to_roots_file_tells_nothing(site: Field) -> None:
     (site.protected / "autostart").mkdir()
     (site.protected / "autostart/x.desktop").write_text("Exec=/opt/t-rex\n")
     (site.protected / "autostart").chmod(0o700)
-    in_home(site, work)
+    write_in_home(site, work)
     assert find_evidence(site) == []
 
 
@@ -71,7 +71,7 @@ def test_what_the_user_can_read_is_seen(site: Field) -> None:
         (home / ".bashrc").symlink_to(site.protected / "conf")
 
     (site.protected / "conf").write_text("/opt/xmrig\n")
-    in_home(site, work)
+    write_in_home(site, work)
     assert {entry["name"] for entry in find_evidence(site)} == {"t-rex", "xmrig"}
 
 
@@ -88,7 +88,7 @@ def test_fifos_endless_files_and_kernel_files_do_not_hang(site: Field) -> None:
         (home / ".bash_profile").write_text("curl " * 400_000)
         (home / ".xinitrc").write_text("".join(f"/x{number}\n" for number in range(200_000)))
 
-    in_home(site, work)
+    write_in_home(site, work)
     assert [entry["name"] for entry in find_evidence(site)] == ["t-rex"]
 
 
@@ -103,7 +103,7 @@ def test_a_fact_program_of_a_user_is_not_run(site: Field) -> None:
             (home / name).write_text(f"#!/bin/sh\ntouch {mark}\n")
             (home / name).chmod(0o755)
 
-    home = in_home(site, work)
+    home = write_in_home(site, work)
     facts = setup.local_facts(Host(), str(home))
     assert "is not run" in facts["evil"]
     assert "FIFO" in facts["fifo"]

@@ -30,7 +30,7 @@ def run(module: str, **args: Any) -> dict[str, Any]:
     return dict(imported.run(normalize(module, imported.OPTIONS, args), Host(diff=True)))
 
 
-def refusal_of(module: str, **args: Any) -> str:
+def run_refused(module: str, **args: Any) -> str:
     """Run a module that must fail; return its message."""
     with pytest.raises(ModuleFailure) as failure:
         run(module, **args)
@@ -75,7 +75,7 @@ def test_a_users_symlink_to_what_is_roots(site: Field, name: str, goal: str) -> 
     before = site.state()
     path = user_link(site, site.protected / goal)
     module, args = WRITERS[name]
-    msg = refusal_of(module, **{k: path if v == "{}" else v for k, v in args.items()})
+    msg = run_refused(module, **{k: path if v == "{}" else v for k, v in args.items()})
     for part in (path, f"user {UID} controls", "belongs to user root", "Remove the symlink"):
         assert part in msg
     assert site.state() == before
@@ -87,7 +87,7 @@ def test_a_hard_link_to_what_is_roots(site: Field, name: str) -> None:
     path = site.home / "t"
     os.link(site.secret, path)
     module, args = WRITERS[name]
-    msg = refusal_of(module, **{k: str(path) if v == "{}" else v for k, v in args.items()})
+    msg = run_refused(module, **{k: str(path) if v == "{}" else v for k, v in args.items()})
     assert "2 hard links" in msg
     assert f"user {UID}" in msg
     os.unlink(path)
@@ -99,7 +99,9 @@ def test_a_folder_on_the_way_is_a_symlink(site: Field, name: str) -> None:
     before = site.state()
     path = user_link(site, site.protected) + "/conf"
     module, args = WRITERS[name]
-    assert "refused" in refusal_of(module, **{k: path if v == "{}" else v for k, v in args.items()})
+    assert "refused" in run_refused(
+        module, **{k: path if v == "{}" else v for k, v in args.items()}
+    )
     assert site.state() == before
 
 
@@ -108,13 +110,13 @@ def test_what_is_read_is_never_more_than_the_user_can_read(site: Field) -> None:
         user_link(site, site.secret, "a"),
         user_link(site, site.protected, "b") + "/shadow",
     ):
-        assert "shadow" in refusal_of("slurp", src=path)
-        assert "shadow" in refusal_of("stat", path=path, follow=True)
-        assert "shadow" in refusal_of("copy", src=path, dest=f"{site.home}/c", remote_src=True)
-        assert "shadow" in refusal_of("get_url", url=f"file://{path}", dest=f"{site.home}/c")
-        assert "shadow" in refusal_of("wait_for", path=path, search_regex="x", timeout=0)
+        assert "shadow" in run_refused("slurp", src=path)
+        assert "shadow" in run_refused("stat", path=path, follow=True)
+        assert "shadow" in run_refused("copy", src=path, dest=f"{site.home}/c", remote_src=True)
+        assert "shadow" in run_refused("get_url", url=f"file://{path}", dest=f"{site.home}/c")
+        assert "shadow" in run_refused("wait_for", path=path, search_regex="x", timeout=0)
     os.link(site.secret, site.home / "hard")
-    assert "hard links" in refusal_of("slurp", src=f"{site.home}/hard")
+    assert "hard links" in run_refused("slurp", src=f"{site.home}/hard")
     result = run("find", paths=[str(site.home)], contains="root's", recurse=True, follow=True)
     assert result["files"] == []
     assert len(result["skipped_paths"]) == 3
@@ -134,10 +136,10 @@ def test_a_fifo_does_not_hang(site: Field) -> None:
         "wait_for": {"path": path, "search_regex": "x", "timeout": 0},
     }
     for module, args in attempts.items():
-        assert "FIFO" in refusal_of(module, **args)
+        assert "FIFO" in run_refused(module, **args)
     assert run("find", paths=[str(site.home)], contains="x", file_type="any")["matched"] == 1
     assert run("stat", path=path)["stat"]["isfifo"]
-    assert "FIFO" in refusal_of(
+    assert "FIFO" in run_refused(
         "copy", src=f"{site.home}/", dest=f"{site.protected}/x", remote_src=True
     )
 
@@ -145,8 +147,8 @@ def test_a_fifo_does_not_hang(site: Field) -> None:
 def test_a_sparse_file_is_not_read(site: Field) -> None:
     path = user_file(site)
     as_user(lambda: os.truncate(path, 1 << 40))
-    assert "larger than" in refusal_of("slurp", src=path)
-    assert "larger than" in refusal_of("lineinfile", path=path, line="x")
+    assert "larger than" in run_refused("slurp", src=path)
+    assert "larger than" in run_refused("lineinfile", path=path, line="x")
     result = run("find", paths=[str(site.home)], contains="x")
     assert (result["matched"], list(result["skipped_paths"])) == (0, [path])
 
@@ -180,14 +182,14 @@ def test_roots_own_symlinks_work(site: Field) -> None:
     assert run("lineinfile", path=f"{shared}/link", line="added")["changed"]
     # Where anybody could have moved it from another folder, it is not followed.
     shared.chmod(0o777)
-    assert "several users control" in refusal_of("lineinfile", path=f"{shared}/link", line="more")
+    assert "several users control" in run_refused("lineinfile", path=f"{shared}/link", line="more")
     assert run("stat", path="/etc/os-release", follow=True)["stat"]["exists"]
 
 
 def test_a_link_of_roots_that_the_user_moved(site: Field) -> None:
     (site.home / "link").symlink_to(site.secret)
     as_user(lambda: os.rename(site.home / "link", site.home / "t"))
-    assert f"user {UID} controls" in refusal_of("lineinfile", path=f"{site.home}/t", line="x")
+    assert f"user {UID} controls" in run_refused("lineinfile", path=f"{site.home}/t", line="x")
 
 
 def test_folders_are_created_and_handed_over(site: Field) -> None:
@@ -227,7 +229,7 @@ def test_the_backup_of_a_file_is_not_written_through_a_symlink(site: Field) -> N
             os.symlink(site.protected / "new", f"{path}.{os.getppid()}.{stamp}~")
 
     as_user(plant)
-    assert "can't back up" in refusal_of("lineinfile", path=path, line="x", backup=True)
+    assert "can't back up" in run_refused("lineinfile", path=path, line="x", backup=True)
     assert not (site.protected / "new").exists()
 
 
@@ -247,7 +249,7 @@ def test_recursion_stays_below_the_folder(site: Field) -> None:
     user_link(site, site.protected, "sub/out")
     before = site.state()
     path = str(site.home / "sub")
-    assert "follow: false" in refusal_of("file", path=path, recurse=True, mode="a+rwX")
+    assert "follow: false" in run_refused("file", path=path, recurse=True, mode="a+rwX")
     assert run("file", path=path, recurse=True, mode="go=", follow=False)["changed"]
     assert site.state() == before
     assert run("file", path=path, state="absent")["changed"]
@@ -266,14 +268,14 @@ def test_a_tree_that_is_deeper_than_any_path(site: Field) -> None:
             os.chdir("d")
 
     as_user(dig)
-    assert "nested folders" in refusal_of("file", path=str(top), recurse=True, mode="0700")
+    assert "nested folders" in run_refused("file", path=str(top), recurse=True, mode="0700")
     assert run("file", path=str(top), state="absent")["changed"]
     assert not top.exists()
 
 
 def test_a_command_does_not_run_in_a_folder_that_a_symlink_names(site: Field) -> None:
     path = user_link(site, site.protected)
-    assert "refused" in refusal_of("command", cmd="touch new", chdir=path)
+    assert "refused" in run_refused("command", cmd="touch new", chdir=path)
     assert run("command", cmd="pwd", chdir=str(site.home))["stdout"] == str(site.home)
     assert not (site.protected / "new").exists()
 
@@ -292,7 +294,7 @@ def test_a_worker_of_a_user_works_as_that_user(site: Field) -> None:
         run("file", path=f"{home}/a/hard", mode="0640")
         run("file", path=f"{home}/a", recurse=True, mode="u+rwX")
         assert run("find", paths=[str(home)], recurse=True, contains="y")["matched"] == 2
-        assert "Permission denied" in refusal_of("slurp", src=str(site.secret))
+        assert "Permission denied" in run_refused("slurp", src=str(site.secret))
         run("file", path=f"{home}/a", state="absent")
         assert os.listdir(home) == []
 

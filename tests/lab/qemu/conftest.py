@@ -35,7 +35,7 @@ class Tree:
     machine: QemuMachine
     gpus: list[dict[str, Any]]
 
-    def again(self) -> list[dict[str, Any]]:
+    def read_again(self) -> list[dict[str, Any]]:
         """Read the GPUs now."""
         gpus: list[dict[str, Any]] = self.machine.python(READ)
         return gpus

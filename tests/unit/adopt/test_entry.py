@@ -21,7 +21,7 @@ BLOCK = """\
 """
 
 
-def added(text: str) -> str:
+def add_entry(text: str) -> str:
     return inventory_entry.added(text, "attic", VALUES, "Adopted.", PATH)
 
 
@@ -49,7 +49,7 @@ def added(text: str) -> str:
     ],
 )
 def test_it_comes_last_and_all_else_stays(before: str, after: str) -> None:
-    text = added(before)
+    text = add_entry(before)
     block = BLOCK.format("        " if "    hosts" in before else "    ")
     head = before.removesuffix(after) or inventory_entry.EMPTY
     assert text == (head if head.endswith("\n") else f"{head}\n") + block + after
@@ -58,7 +58,7 @@ def test_it_comes_last_and_all_else_stays(before: str, after: str) -> None:
 
 
 def test_a_files_line_ends_stay() -> None:
-    text = added("rigs:\r\n  hosts:\r\n    a:\r\n      x: 1\r\n")
+    text = add_entry("rigs:\r\n  hosts:\r\n    a:\r\n      x: 1\r\n")
     assert text.count("\r\n") == text.count("\n") == 9
     text = inventory_entry.changed(text, "attic", {"ansible_host": "10.0.0.1", "new": "1"}, PATH)
     assert text.count("\r\n") == text.count("\n") == 10
@@ -77,7 +77,7 @@ def test_a_files_line_ends_stay() -> None:
     ],
 )
 def test_the_first_rig_of_a_file(before: str) -> None:
-    text = added(before)
+    text = add_entry(before)
     was = yaml.safe_load(before) or {}
     now = yaml.safe_load(text)
     assert now["rigs"]["hosts"] == {"attic": VALUES}
@@ -104,7 +104,7 @@ def test_the_first_rig_of_a_file(before: str) -> None:
 )
 def test_what_cant_be_done_safely_is_left_to_the_operator(before: str, reported: str) -> None:
     with pytest.raises(SourceError, match=reported):
-        added(before)
+        add_entry(before)
 
 
 ENTRY = """\

@@ -16,7 +16,7 @@ KNOWN = models.load()
 CASES = yaml.safe_load((Path(__file__).parent / "fits.yml").read_text())
 
 
-def tried(case: dict[str, Any]) -> list[Candidate]:
+def find_for_task(case: dict[str, Any]) -> list[Candidate]:
     gpus = case.get("gpus", "3x RTX 3090")
     rig = rigs.seed(links=f"{gpus.split('x ')[0]}x gen3x4", gpus=gpus)
     model = KNOWN[case["model"]]
@@ -27,7 +27,7 @@ def tried(case: dict[str, Any]) -> list[Candidate]:
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_what_fits(case: dict[str, Any]) -> None:
-    matching = tried(case)
+    matching = find_for_task(case)
     if "fits" in case:
         assert [candidate.layout.form for candidate in matching if candidate.fits] == case["fits"]
     else:

@@ -18,7 +18,7 @@ from tests.unit.advise import rigs
 KNOWN = models.load()
 
 
-def one_of(model: str, task: str, form: str, work: Work, wanted: str = "bf16") -> Candidate:
+def find_candidate(model: str, task: str, form: str, work: Work, wanted: str = "bf16") -> Candidate:
     every_candidate = candidates.find_candidates(KNOWN[model], rigs.seed(), wanted, work)
     (match,) = [
         candidate
@@ -76,13 +76,13 @@ def test_one_token_reads_the_experts_it_goes_to() -> None:
 
 
 def test_one_stream_is_bound_by_memory_and_many_by_arithmetic() -> None:
-    few = one_of("gpt2", "serve", "single", Work(512))
-    many = one_of("gpt2", "serve", "single", Work(512, streams=256))
+    few = find_candidate("gpt2", "serve", "single", Work(512))
+    many = find_candidate("gpt2", "serve", "single", Work(512, streams=256))
     rig = rigs.seed()
     slow, fast = predict(few, rig, rig), predict(many, rig, rig)
     assert slow.bound_by == MEMORY
     assert fast.tokens_per_second > 10 * slow.tokens_per_second
-    prompt = one_of("gpt2", "serve", "single", Work(16, streams=4096))
+    prompt = find_candidate("gpt2", "serve", "single", Work(16, streams=4096))
     prediction = predict(prompt, rig, rig)
     assert prediction.bound_by == ARITHMETIC
     model = prompt.model
@@ -92,7 +92,7 @@ def test_one_stream_is_bound_by_memory_and_many_by_arithmetic() -> None:
 
 def test_fsdp_gathers_embedding_and_head_in_forward_only() -> None:
     rig = rigs.seed()
-    candidate = one_of("llama-3.2-3b", "lora", "fsdp", Work(2048))
+    candidate = find_candidate("llama-3.2-3b", "lora", "fsdp", Work(2048))
     sent = {
         transfer.what: transfer.size_bytes for transfer in predict(candidate, rig, rig).transfers
     }

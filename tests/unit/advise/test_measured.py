@@ -52,12 +52,12 @@ def document(**changes: Any) -> dict[str, Any]:
     return made
 
 
-def parsed(**changes: Any) -> measured.Measured:
+def parse_document(**changes: Any) -> measured.Measured:
     return measured.parse(json.dumps(document(**changes)), "x.json")
 
 
 def test_collectives_are_fitted_and_the_slowest_gpu_counts() -> None:
-    measurement = parsed()
+    measurement = parse_document()
     assert measurement.network is not None
     cost = measurement.network.cost("all_reduce")
     assert cost.origin == "measured"
@@ -81,7 +81,7 @@ def test_collectives_are_fitted_and_the_slowest_gpu_counts() -> None:
 )
 def test_what_is_no_document_is_refused_with_advice(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(DeeprigError) as raised:
-        parsed(**changes)
+        parse_document(**changes)
     assert message in raised.value.message
     assert "again" in raised.value.advice
 
@@ -109,14 +109,14 @@ def test_nccls_own_choice_of_p2p_is_seen(changes: dict[str, Any], direct: bool) 
         "wrong_values": 0,
         "transports": {"0->1": "P2P/CUMEM", "1->2": "P2P/CUMEM"},
     }
-    assert parsed(hazards=[{**hazard, **changes}]).p2p == direct
-    assert not parsed().p2p
-    rig = machine.with_measured(rigs.seed(), parsed(hazards=[{**hazard, **changes}]))
+    assert parse_document(hazards=[{**hazard, **changes}]).p2p == direct
+    assert not parse_document().p2p
+    rig = machine.with_measured(rigs.seed(), parse_document(hazards=[{**hazard, **changes}]))
     assert rig.p2p == direct
 
 
 def test_gloo_says_nothing_of_links() -> None:
-    measurement = parsed(backend="gloo")
+    measurement = parse_document(backend="gloo")
     assert measurement.network is None
     assert "gloo" in measurement.notes[0]
 
@@ -124,13 +124,13 @@ def test_gloo_says_nothing_of_links() -> None:
 def test_wrong_values_are_not_believed() -> None:
     bad = document()["collectives"]
     bad[0]["sizes"][2]["wrong_values"] = 1
-    measurement = parsed(collectives=bad)
+    measurement = parse_document(collectives=bad)
     assert measurement.network is None
     assert "wrong values" in measurement.notes[0]
 
 
 def test_a_cpus_products_are_no_gpus() -> None:
-    assert parsed(gpus=[]).gemm == {}
+    assert parse_document(gpus=[]).gemm == {}
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
@@ -153,7 +153,7 @@ class Rig:
         yield BatchNews(results, None, is_done=True)
 
 
-def newest(content: str, **more: Any) -> tuple[measured.Measured | None, Rig]:
+def read_newest(content: str, **more: Any) -> tuple[measured.Measured | None, Rig]:
     files = [{"path": f"{measured.FOLDER}/{n}.json", "mtime": n} for n in (3.0, 9.0, 4.0)]
     slurped = {"content": base64.b64encode(content.encode()).decode(), **more}
     rig = Rig(find={"files": files}, slurp=slurped)
@@ -161,7 +161,7 @@ def newest(content: str, **more: Any) -> tuple[measured.Measured | None, Rig]:
 
 
 def test_the_rigs_newest_document_is_read() -> None:
-    measurement, rig = newest(json.dumps(document()))
+    measurement, rig = read_newest(json.dumps(document()))
     assert rig.asked[-1]["args"]["src"] == f"{measured.FOLDER}/9.0.json"
     assert measurement is not None
     assert measurement.network is not None
@@ -177,7 +177,7 @@ def test_the_rigs_newest_document_is_read() -> None:
 def test_one_that_cannot_be_used_is_a_note(
     content: str, more: dict[str, Any], message: str
 ) -> None:
-    measurement, _ = newest(content, **more)
+    measurement, _ = read_newest(content, **more)
     assert measurement is not None
     assert measurement.network is None
     assert message in measurement.notes[0]

@@ -17,7 +17,7 @@ CASES = yaml.safe_load((Path(__file__).parent / "memory.yml").read_text())
 LOAD = Load(sequence=2048, batch=1, microbatches=4)
 
 
-def layout_of(form: str, gpus: int) -> Layout:
+def build_layout(form: str, gpus: int) -> Layout:
     return {
         "single": Layout("single"),
         "ddp": Layout("ddp", data=gpus),
@@ -35,7 +35,7 @@ def test_memory_is_what_hand_arithmetic_gives(case: dict[str, Any]) -> None:
         KNOWN[case["model"]],
         case["task"],
         precision.bytes_per_parameter(case["task"], case["precision"]),
-        layout_of(case["form"], case.get("gpus", 1)),
+        build_layout(case["form"], case.get("gpus", 1)),
         LOAD,
         case.get("recompute", False),
     )
@@ -54,14 +54,14 @@ def test_sequence_parallelism_splits_what_tensor_parallelism_does_not() -> None:
 
 def test_a_stream_keeps_its_cache_on_one_of_the_gpus_that_share_experts() -> None:
     model, sizes = KNOWN["mixtral-8x7b"], precision.bytes_per_parameter("serve", "int8")
-    layout = layout_of("expert", 4)
+    layout = build_layout("expert", 4)
     one_stream, four_streams, five_streams = (
         memory.estimate_memory(model, "serve", sizes, layout, Load(2048, streams)).cache
         for streams in (1, 4, 5)
     )
     assert one_stream == four_streams == five_streams / 2
     single = memory.estimate_memory(
-        model, "serve", sizes, layout_of("single", 1), Load(2048, 4)
+        model, "serve", sizes, build_layout("single", 1), Load(2048, 4)
     ).cache
     assert single == 4 * four_streams
 

@@ -21,7 +21,7 @@ from tests.unit.advise import rigs
 KNOWN = models.load()
 
 
-def made(
+def make_report(
     *names: str, precision: str = "bf16", links: str = "gen2x1,gen2x1,gen3x16"
 ) -> AdviceReport:
     return report.make_report(
@@ -31,10 +31,10 @@ def made(
 
 @pytest.fixture(scope="module")
 def seven() -> AdviceReport:
-    return made("llama-2-7b")
+    return make_report("llama-2-7b")
 
 
-def printed(advice: AdviceReport, explained: bool = False) -> str:
+def render_report(advice: AdviceReport, explained: bool = False) -> str:
     out = io.StringIO()
     console = Console(file=out, width=80, highlight=False, soft_wrap=True)
     show.show_report(advice, console, details=True)
@@ -79,22 +79,22 @@ def test_each_form_suffers_as_the_papers_have_it(seven: AdviceReport) -> None:
 
 
 def test_what_is_printed_fits_eighty_columns(seven: AdviceReport) -> None:
-    wide = [line for line in printed(seven, explained=True).splitlines() if len(line) > 80]
+    wide = [line for line in render_report(seven, explained=True).splitlines() if len(line) > 80]
     assert wide == []
 
 
 def test_no_line_ends_in_blanks(seven: AdviceReport) -> None:
-    assert [line for line in printed(seven).splitlines() if line != line.rstrip()] == []
+    assert [line for line in render_report(seven).splitlines() if line != line.rstrip()] == []
 
 
 def test_the_report_says_what_does_not_fit_and_what_does() -> None:
-    text = " ".join(printed(made("llama-2-70b", precision="int8")).split())
+    text = " ".join(render_report(make_report("llama-2-70b", precision="int8")).split())
     assert "serving: does not fit: needs 23.0 of 21.6 GiB a GPU, at least (pipeline)" in text
     assert "can do int4: fits, 12.5 GiB a GPU" in text
 
 
 def test_every_number_has_a_formula_and_a_source(seven: AdviceReport) -> None:
-    text = " ".join(printed(seven, explained=True).split())
+    text = " ".join(render_report(seven, explained=True).split())
     for form in ("ddp", "fsdp", "pipeline", "tensor", "sequence"):
         assert figures.formulas()[form].source in text
     for figure in figures.load().values():
@@ -129,8 +129,8 @@ def test_bifurcation_and_another_board_are_advised_with_what_they_buy(seven: Adv
 
 def test_a_pipeline_waits_for_each_boundarys_own_link() -> None:
     """The narrow link is at one end: of two boundaries one is fast, which a ring would not be."""
-    slow = made("llama-2-7b", links="gen2x1,gen3x16,gen3x16")
-    worse = made("llama-2-7b", links="gen2x1,gen2x1,gen2x1")
+    slow = make_report("llama-2-7b", links="gen2x1,gen3x16,gen3x16")
+    worse = make_report("llama-2-7b", links="gen2x1,gen2x1,gen2x1")
     prompts = [
         row.now.prefill
         for advice in (slow, worse)
@@ -226,21 +226,21 @@ def test_a_split_that_is_claimed_is_advised_with_a_doubt() -> None:
 
 def test_one_gpu_is_told_that_nothing_crosses_links() -> None:
     rig = machine.from_words("1x RTX 3060", "gen2x1")
-    text = printed(report.make_report(rig, [KNOWN["gpt2"]], "bf16", Work(1024)))
+    text = render_report(report.make_report(rig, [KNOWN["gpt2"]], "bf16", Work(1024)))
     assert "there is one GPU: nothing to share" in " ".join(text.split())
     assert "no change of links: there is one GPU" in text
 
 
 def test_of_a_card_without_figures_what_fits_is_told() -> None:
     rig = machine.from_words("2x P104-100", "2x gen1x4")
-    made = report.make_report(rig, [KNOWN["gpt2"]], "bf16", Work(1024))
-    text = " ".join(printed(made).split())
+    advice = report.make_report(rig, [KNOWN["gpt2"]], "bf16", Work(1024))
+    text = " ".join(render_report(advice).split())
     assert "the speed is unknown of P104-100: only memory is predicted" in text
     assert "fits: LoRA, DDP, " in text
     assert "tokens/s" not in text
-    document = explain.document(made)
+    document = explain.document(advice)
     assert "step_seconds" not in json.dumps(document["models"])
-    assert made.advice == []
+    assert advice.advice == []
 
 
 @pytest.mark.parametrize("suffix", [".svg", ".html"])

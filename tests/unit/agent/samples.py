@@ -42,7 +42,7 @@ def table(name: str) -> Any:
     return tables.load(name)
 
 
-def reading(index: int, address: str) -> GpuReading:
+def make_reading(index: int, address: str) -> GpuReading:
     """A 3090 at idle, limited to 280 W on purpose."""
     return GpuReading(
         uuid=f"GPU-{index}",
@@ -68,7 +68,7 @@ def reading(index: int, address: str) -> GpuReading:
     )
 
 
-def ports() -> dict[str, PortReading]:
+def make_ports() -> dict[str, PortReading]:
     """Root ports and GPUs: x4 risers, 8 GT/s of both ends, 2.5 at idle."""
     readings = {}
     for gpu, root in WAYS.items():
@@ -125,11 +125,11 @@ VALIDATION = Validation(
 )
 
 
-def changed(value: Any, changes: Mapping[str, Any]) -> Any:
+def apply_changes(value: Any, changes: Mapping[str, Any]) -> Any:
     """A dataclass or map with changes, which may go deeper. An unknown field is a TypeError."""
     fields = vars(value) if is_dataclass(value) else value
     new = {
-        key: changed(fields[key], change)
+        key: apply_changes(fields[key], change)
         if isinstance(change, Mapping) and isinstance(fields.get(key), object) and fields.get(key)
         else change
         for key, change in changes.items()
@@ -139,11 +139,11 @@ def changed(value: Any, changes: Mapping[str, Any]) -> Any:
     return {**value, **new}
 
 
-def items(present: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+def change_items(present: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     """Things by address with changes; None takes one away."""
     assert set(changes) <= set(present), "changes of what is not there"
     merged = {
-        key: changed(item, changes.get(key) or {})
+        key: apply_changes(item, changes.get(key) or {})
         for key, item in present.items()
         if changes.get(key, {}) is not None
     }
@@ -161,11 +161,11 @@ def make(changes: Mapping[str, Any] | None = None) -> Sample:
     gone = [gpu for gpu, change in given.get("gpus", {}).items() if change is None]
     ways = {gpu: root for gpu, root in WAYS.items() if gpu not in gone}
     thresholds = {**table("thresholds"), **given.pop("thresholds", {})}
-    expectations = changed(
+    expectations = apply_changes(
         Expectations(3, "inventory", 4, "board data: x4 risers", thresholds=thresholds),
         given.pop("expectations", {}),
     )
-    port_readings = items(ports(), given.pop("ports", {}))
+    port_readings = change_items(make_ports(), given.pop("ports", {}))
     paths = {}
     for gpu, root in ways.items():
         way = tuple(pcie.PciePort(address, "", "", "", pcie.PcieLink()) for address in (root, gpu))
@@ -179,7 +179,7 @@ def make(changes: Mapping[str, Any] | None = None) -> Sample:
             index,
             f"GPU-{index}",
             "NVIDIA GeForce RTX 3090",
-            reading(index, gpu),
+            make_reading(index, gpu),
             read_at=NOW,
             read_duration_seconds=0.004,
         )
@@ -190,13 +190,13 @@ def make(changes: Mapping[str, Any] | None = None) -> Sample:
         for row in given.pop("xids", [])
     ]
     ignored = tuple(IgnoredFile(**row) for row in given.pop("ignored", []))
-    results = tuple(changed(RESULT, row) for row in given.pop("results", [{}]))
+    results = tuple(apply_changes(RESULT, row) for row in given.pop("results", [{}]))
     sample = Sample(
         taken_at=NOW,
         driver=DriverReading("ok", driver_version="580.95.05", cuda_version="13.0"),
-        gpus=tuple(items(states, given.pop("gpus", {})).values()),
+        gpus=tuple(change_items(states, given.pop("gpus", {})).values()),
         ports=tuple(port_readings.values()),
-        paths=tuple(items(paths, given.pop("paths", {})).values()),
+        paths=tuple(change_items(paths, given.pop("paths", {})).values()),
         xids=tuple(xids),
         host=HostReading(
             name="rig",
@@ -224,7 +224,7 @@ def make(changes: Mapping[str, Any] | None = None) -> Sample:
         expectations=expectations,
         validation=VALIDATION,
     )
-    result: Sample = changed(sample, given)
+    result: Sample = apply_changes(sample, given)
     return result
 
 

@@ -84,7 +84,7 @@ def test_what_the_docstring_shows(tmp_path: Path) -> None:
 
 
 def test_what_is_expected_of_a_path(tmp_path: Path) -> None:
-    def wanted(text: str) -> tuple[int | None, str, float | None, str]:
+    def expected_of_path(text: str) -> tuple[int | None, str, float | None, str]:
         path = load(tmp_path, text).add_to(PATH)
         return (
             path.expected_width,
@@ -93,21 +93,23 @@ def test_what_is_expected_of_a_path(tmp_path: Path) -> None:
             path.expected_speed_from,
         )
 
-    assert wanted("") == (
+    assert expected_of_path("") == (
         16,
         "the narrowest device on the path",
         8e9,
         "the slowest device on the path",
     )
-    assert wanted("{path_width: 4, path_width_from: board data, path_speed_gts: 2.5}") == (
+    assert expected_of_path(
+        "{path_width: 4, path_width_from: board data, path_speed_gts: 2.5}"
+    ) == (
         4,
         "board data",
         2.5e9,
         "set for this rig",
     )
-    assert wanted("path_width: 4")[:2] == (4, "set for this rig")
+    assert expected_of_path("path_width: 4")[:2] == (4, "set for this rig")
     both = "{path_width: 4, path_widths: {'0000:08:00.0': 1}}"
-    assert wanted(both)[:2] == (1, "set for this address")
+    assert expected_of_path(both)[:2] == (1, "set for this address")
     few = load(tmp_path, both).add_to(PATH, 1), load(tmp_path, "path_width: 4").add_to(PATH, 1)
     assert [expected_path.expected_width_from for expected_path in few] == [
         "set for this address",
@@ -116,4 +118,4 @@ def test_what_is_expected_of_a_path(tmp_path: Path) -> None:
     assert few[1].expected_width == 1
     assert load(tmp_path, "path_width: 4").add_to(PATH, 16).expected_width == 4
     other = "{path_width: 4, path_widths: {'0000:04:00.0': 1}}"
-    assert wanted(other)[:2] == (4, "set for this rig")
+    assert expected_of_path(other)[:2] == (4, "set for this rig")

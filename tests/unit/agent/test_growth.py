@@ -9,13 +9,13 @@ from agent.sampling.growth import STEPS, CounterGrowth
 KEY = ("aer", "0000:04:00.0", "correctable")
 
 
-def grown(window: float, *points: tuple[float, float]) -> list[float]:
+def add_points(window: float, *points: tuple[float, float]) -> list[float]:
     trends = CounterGrowth(window)
     return [trends.add(now, {KEY: value})[KEY] for now, value in points]
 
 
 def test_what_was_there_before_is_not_of_the_window() -> None:
-    assert grown(600, (0, 1000), (1, 1000), (2, 1003)) == [0, 0, 3]
+    assert add_points(600, (0, 1000), (1, 1000), (2, 1003)) == [0, 0, 3]
 
 
 def test_growth_leaves_the_window_again() -> None:
@@ -27,7 +27,7 @@ def test_growth_leaves_the_window_again() -> None:
 
 
 def test_a_window_of_nothing_is_what_grew_since_the_moment_before() -> None:
-    assert grown(0, (0, 5), (1, 8), (2, 8), (3, 9)) == [0, 3, 0, 1]
+    assert add_points(0, (0, 5), (1, 8), (2, 8), (3, 9)) == [0, 3, 0, 1]
 
 
 @pytest.mark.parametrize(
@@ -35,7 +35,7 @@ def test_a_window_of_nothing_is_what_grew_since_the_moment_before() -> None:
     [((10, 12, 0), 2), ((10, 12, 3), 5), ((10, 4, 4), 4), ((10, 0, 10), 10)],
 )
 def test_a_counter_that_fell_began_anew(values: tuple[float, ...], wanted: float) -> None:
-    assert grown(600, *enumerate(values))[-1] == wanted
+    assert add_points(600, *enumerate(values))[-1] == wanted
 
 
 def test_a_counter_that_comes_later_or_goes_for_a_while() -> None:
@@ -49,7 +49,7 @@ def test_a_counter_that_comes_later_or_goes_for_a_while() -> None:
 
 def test_a_gap_longer_than_the_window() -> None:
     """What grew meanwhile can't be dated: it counts as new, for one window."""
-    growth = grown(60, (0, 0), (1, 0), (1000, 9), (1010, 9), (1059, 9), (1100, 9))
+    growth = add_points(60, (0, 0), (1, 0), (1000, 9), (1010, 9), (1059, 9), (1100, 9))
     assert growth == [0, 0, 9, 9, 9, 0]
 
 

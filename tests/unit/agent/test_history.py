@@ -14,7 +14,7 @@ def document(history: History, now: float) -> dict[str, Any]:
     return history.build_document(now, WALL + now)
 
 
-def plotted(history: History, now: float) -> list[float | None]:
+def read_points(history: History, now: float) -> list[float | None]:
     points: list[float | None] = document(history, now)["series"][NAME][GPU]
     return points
 
@@ -37,14 +37,14 @@ def test_a_point_is_the_mean_of_its_quarter_of_a_minute() -> None:
     for second, value in enumerate((30.0, 40.0, 50.0)):
         history.add(150 + second, {(NAME, GPU): value})
     history.add(165, {(NAME, GPU): 7.0})
-    assert plotted(history, 165)[-2:] == [40.0, 7.0]
+    assert read_points(history, 165)[-2:] == [40.0, 7.0]
 
 
 def test_before_the_start_there_is_nothing() -> None:
     history = History()
     assert document(history, 0)["series"] == {name: {} for name in SERIES}
     history.add(30, {(NAME, GPU): 1.0})
-    assert plotted(history, 30) == [None] * 239 + [1.0]
+    assert read_points(history, 30) == [None] * 239 + [1.0]
 
 
 def test_a_gap_is_a_gap_also_where_the_ring_holds_older_values() -> None:
@@ -52,7 +52,7 @@ def test_a_gap_is_a_gap_also_where_the_ring_holds_older_values() -> None:
     for step in range(300):
         history.add(step * STEP_SECONDS, {(NAME, GPU): float(step)})
     history.add(310 * STEP_SECONDS, {(NAME, GPU): 310.0})
-    assert plotted(history, 310 * STEP_SECONDS)[-12:] == [299.0, *[None] * 10, 310.0]
+    assert read_points(history, 310 * STEP_SECONDS)[-12:] == [299.0, *[None] * 10, 310.0]
 
 
 def test_a_gap_longer_than_the_ring() -> None:
@@ -60,7 +60,7 @@ def test_a_gap_longer_than_the_ring() -> None:
     for step in range(300):
         history.add(step * STEP_SECONDS, {(NAME, GPU): 1.0})
     history.add(5000 * STEP_SECONDS, {(NAME, GPU): 2.0})
-    assert plotted(history, 5000 * STEP_SECONDS) == [None] * 239 + [2.0]
+    assert read_points(history, 5000 * STEP_SECONDS) == [None] * 239 + [2.0]
 
 
 def test_a_gpu_that_is_gone_leaves_a_gap_and_the_others_go_on() -> None:
@@ -77,12 +77,12 @@ def test_while_no_sample_is_taken_nothing_old_is_shown_as_new() -> None:
     history = History()
     for step in range(300):
         history.add(step * STEP_SECONDS, {(NAME, GPU): float(step)})
-    assert plotted(history, 302 * STEP_SECONDS)[-4:] == [299.0, None, None, None]
-    assert plotted(history, 302 * STEP_SECONDS)[0] == 63.0
-    assert set(plotted(history, 900 * STEP_SECONDS)) == {None}
+    assert read_points(history, 302 * STEP_SECONDS)[-4:] == [299.0, None, None, None]
+    assert read_points(history, 302 * STEP_SECONDS)[0] == 63.0
+    assert set(read_points(history, 900 * STEP_SECONDS)) == {None}
 
 
 def test_values_are_short() -> None:
     history = History()
     history.add(0, {(NAME, GPU): 1 / 3})
-    assert plotted(history, 0)[-1] == 0.33333
+    assert read_points(history, 0)[-1] == 0.33333

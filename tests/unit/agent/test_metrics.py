@@ -22,7 +22,7 @@ from agent.configuration import settings
 from agent.readings.nvml import GpuReading
 from agent.sampling.metrics import PREFIX, MetricRow, MetricTable, SampleCollector, Subject
 from agent.sampling.sampler import PublishedSample, Sampler
-from lab.simulate.simulated import Simulated, build
+from lab.simulate.simulated_rig import SimulatedRig, build
 from tests.unit.agent import samples
 from tests.unit.agent.formats import content, encode_both, parse_classic, parse_openmetrics
 
@@ -49,7 +49,7 @@ EXAMPLE = re.search(
 )
 
 
-def filled() -> Sample:
+def make_filled_sample() -> Sample:
     """The healthy rig, and of its first GPU and host everything that can be known."""
     sample = samples.make({"xids": [{"address": GPU, "xid": 79}]})
     maps: dict[str, Any] = {"Numbers | None": {"a": 1.5}, "Mapping[str, bool] | None": {"a": True}}
@@ -76,7 +76,7 @@ def render(sample: Sample) -> tuple[bytes, bytes]:
     return encode_both(SampleCollector(MetricTable(samples.table("metrics")), sample))
 
 
-FILLED = render(filled())
+FILLED = render(make_filled_sample())
 CLASSIC, NEW = content(parse_classic, FILLED[0]), content(parse_openmetrics, FILLED[1])
 
 
@@ -262,7 +262,7 @@ def simulated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PublishedSam
     folder = tmp_path_factory.mktemp("rig")
     library = folder / "library"
     library.mkdir()
-    rig = Simulated(folder / "rig", build(library))
+    rig = SimulatedRig(folder / "rig", build(library))
     state = folder / "state"
     (state / "nccl").mkdir(parents=True)
     assert EXAMPLE is not None

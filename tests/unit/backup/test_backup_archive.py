@@ -9,7 +9,12 @@ from pathlib import Path
 
 import yaml
 
-from tests.unit.playbooks.playbook_shell import PLAYBOOKS, evaluated, rendered, tasks
+from tests.unit.playbooks.playbook_shell import (
+    PLAYBOOKS,
+    evaluate_expression,
+    render_template,
+    tasks,
+)
 
 TASK = tasks("backup.yml")["Archive of the settings before"]
 VARIABLES = yaml.safe_load((PLAYBOOKS / "backup.yml").read_text())[0]["vars"]
@@ -21,8 +26,8 @@ def archive(root: Path, *paths: str) -> list[tarfile.TarInfo]:
     variables = {name: VARIABLES[name] for name in given}
     variables["backup_paths"] = [str(root / path) for path in ("missing", *paths)]
     for name in ("_in_homes", "_kept_paths", "_kept_folders"):
-        variables[name] = evaluated(VARIABLES[name], **variables)
-    command = rendered(TASK["ansible.builtin.shell"]["cmd"], **variables)
+        variables[name] = evaluate_expression(VARIABLES[name], **variables)
+    command = render_template(TASK["ansible.builtin.shell"]["cmd"], **variables)
     folder = root / "backup"
     folder.mkdir()
     subprocess.run(

@@ -59,7 +59,7 @@ def test_states(answer: str, state: str) -> None:
     assert stored.parse(answer).state == state
 
 
-def written(path: Path, archive: str = "archive") -> Path:
+def write_backup(path: Path, archive: str = "archive") -> Path:
     """A whole backup in a folder."""
     (path / "packages").mkdir(mode=0o700, parents=True)
     path.chmod(0o700)
@@ -75,7 +75,7 @@ def written(path: Path, archive: str = "archive") -> Path:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    return written(tmp_path / "attic")
+    return write_backup(tmp_path / "attic")
 
 
 def test_a_copy_is_held_against_its_checksums(folder: Path) -> None:
@@ -176,7 +176,7 @@ class Rig:
         return Done(done.returncode, done.stdout, done.stderr)
 
 
-def fetched(rig: Rig, folder: Path) -> FetchedCopy:
+def fetch_backup(rig: Rig, folder: Path) -> FetchedCopy:
     there = transfer.on_rig(rig)  # type: ignore[arg-type]
     return transfer.fetch(rig, there, folder, lambda text: None)  # type: ignore[arg-type]
 
@@ -186,14 +186,14 @@ def names(folder: Path) -> list[str]:
 
 
 def test_a_copy_that_differs_is_put_aside(tmp_path: Path) -> None:
-    rig = Rig(written(tmp_path / "rig"))
+    rig = Rig(write_backup(tmp_path / "rig"))
     here = tmp_path / "backups" / "attic"
-    assert fetched(rig, here).older is None
-    assert fetched(rig, here).older is None  # it is the same
+    assert fetch_backup(rig, here).older is None
+    assert fetch_backup(rig, here).older is None  # it is the same
     assert names(here.parent) == ["attic"]
     (here / "packages" / "hive.deb").unlink()  # not whole any more
-    first = fetched(rig, here).older
-    second = fetched(Rig(written(tmp_path / "poor", "less")), here).older
+    first = fetch_backup(rig, here).older
+    second = fetch_backup(Rig(write_backup(tmp_path / "poor", "less")), here).older
     assert first is not None
     assert second is not None
     assert first != second
@@ -207,10 +207,10 @@ def test_a_copy_that_differs_is_put_aside(tmp_path: Path) -> None:
 
 
 def test_a_backup_that_is_sent_comes_beside_the_rigs_own(tmp_path: Path) -> None:
-    rigs_backup = written(tmp_path / "deeprig", "own")
+    rigs_backup = write_backup(tmp_path / "deeprig", "own")
     (rigs_backup / "removed" / "hive").mkdir(parents=True)
     rig: Any = Rig(rigs_backup)
-    sent = written(tmp_path / "sent")
+    sent = write_backup(tmp_path / "sent")
     transfer.send(rig, sent, lambda text: None)
     beside = tmp_path / "deeprig.new"
     assert (rigs_backup / "before.tar.gz").read_text() == "own"
@@ -261,7 +261,7 @@ def test_what_can_be_had_is_copied_and_the_status_says_what_can_not(
         assert "backup_wanted=true" in flags.e
         return recaps
 
-    rig = Rig(written(tmp_path / "rig"))
+    rig = Rig(write_backup(tmp_path / "rig"))
     monkeypatch.setattr(command, "play_on_hosts", played)
     monkeypatch.setattr(command, "BACKUPS", tmp_path / "backups")
     monkeypatch.setattr(command, "_over", lambda host, config, accept, work: work(rig, host))

@@ -18,14 +18,14 @@ SIZE = {
 WRONG = SIZE | {"wrong_values": 2}
 
 
-def fresh(**changes: Any) -> dict[str, Any]:
+def create_document(**changes: Any) -> dict[str, Any]:
     made = document.create_document(
         plan="quick", backend="nccl", ranks=2, nodes=1, hostname="rig", now=1772366400.0
     )
     return made | changes
 
 
-def problem(kind: str) -> dict[str, Any]:
+def build_problem(kind: str) -> dict[str, Any]:
     return document.build_problem("ddp", kind, "what happened")
 
 
@@ -46,7 +46,7 @@ def problem(kind: str) -> dict[str, Any]:
 )
 def test_exit_status(kinds: list[str], statuses: list[str], status: int) -> None:
     parts = [{"part": "ddp", "status": part_status} for part_status in statuses]
-    made = fresh(problems=[problem(kind) for kind in kinds], parts=parts)
+    made = create_document(problems=[build_problem(kind) for kind in kinds], parts=parts)
     assert document.compute_exit_status(made) == status
 
 
@@ -108,7 +108,7 @@ def test_forced_p2p_that_is_wrong_is_a_finding_and_no_failure() -> None:
 
 
 def test_merge() -> None:
-    made = fresh()
+    made = create_document()
     document.merge_share(made, {"collectives": [1], "torch": "2.13.0", "ranks": 9})
     document.merge_share(made, {"collectives": [2], "gpus": ["0000:04:00.0"]})
     assert (made["collectives"], made["torch"]) == ([1, 2], "2.13.0")
@@ -118,7 +118,7 @@ def test_merge() -> None:
 def test_what_the_agent_gets() -> None:
     entries = [{"collective": "all_reduce", "dtype": "float32", "ranks": 2, "sizes": [SIZE]}]
     gpus = ["0000:04:00.0", "0000:06:00.0"]
-    made = fresh(collectives=entries, gpus=gpus, nccl="2.29.7")
+    made = create_document(collectives=entries, gpus=gpus, nccl="2.29.7")
     (result,) = parse(document.extract_collectives(made), "x.json")
     assert (result.name, result.gpus, result.nccl_version) == (
         "all_reduce nccl 2",
@@ -128,4 +128,4 @@ def test_what_the_agent_gets() -> None:
     assert result.wrong_values == 0
     (result,) = parse(document.extract_collectives(made | {"nodes": 2}), "x.json")
     assert result.gpus == (), "addresses of two rigs mean nothing on one"
-    assert document.extract_collectives(fresh()) is None
+    assert document.extract_collectives(create_document()) is None

@@ -28,10 +28,10 @@ def test_every_plan_can_be_run_by_any_number_of_ranks(backend: str, name: str, r
         if part.name in plan.WORKLOADS:
             small = part.options.get("small", part.options)
             for values in (part.options["shape"], small["shape"]):
-                must_fit(part.name, ModelShape.parse(values), ranks)
+                fit_shape(part.name, ModelShape.parse(values), ranks)
 
 
-def must_fit(part: str, shape: ModelShape, ranks: int) -> None:
+def fit_shape(part: str, shape: ModelShape, ranks: int) -> None:
     """A shape that these ranks can split."""
     if part in ("tensor", "decode", "three_d"):
         shape.must_divide(2 if part == "three_d" else ranks, "heads", "hidden", "feed_forward")

@@ -60,7 +60,7 @@ class Jobs:
         return Ending("ok")
 
 
-def ran(
+def run_plan(
     monkeypatch: pytest.MonkeyPatch,
     *parts: str,
     wrong: Mapping[str, Sequence[str]] | None = None,
@@ -84,16 +84,18 @@ def ran(
 def test_p2p_is_off_for_all_parts_after_wrong_values(
     monkeypatch: pytest.MonkeyPatch, part: str
 ) -> None:
-    jobs, document = ran(monkeypatch, "gemm", part, "moe", "decode", wrong={part: WRONG})
+    jobs, document = run_plan(monkeypatch, "gemm", part, "moe", "decode", wrong={part: WRONG})
     assert jobs.ran == [(["gemm", part], {}), (["moe", "decode"], OFF)]
     statuses = {entry["part"]: entry["status"] for entry in document["parts"]}
     assert statuses == {"gemm": "ok", part: "failed", "moe": "ok", "decode": "ok"}
 
 
 def test_what_no_gpu_sends_to_another_is_no_matter_of_p2p(monkeypatch: pytest.MonkeyPatch) -> None:
-    jobs, _ = ran(monkeypatch, "gemm", "collectives", "ddp", wrong={"gemm": WRONG})
+    jobs, _ = run_plan(monkeypatch, "gemm", "collectives", "ddp", wrong={"gemm": WRONG})
     assert jobs.ran == [(["gemm", "collectives", "ddp"], {})]
-    jobs, _ = ran(monkeypatch, "collectives", "ddp", wrong={"collectives": WRONG}, backend="gloo")
+    jobs, _ = run_plan(
+        monkeypatch, "collectives", "ddp", wrong={"collectives": WRONG}, backend="gloo"
+    )
     assert jobs.ran == [(["collectives", "ddp"], {})]
 
 
@@ -101,7 +103,7 @@ def test_what_was_measured_before_a_hang_is_kept_and_looked_at(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     finished = {"collective": "all_reduce", "sizes": [{"size_bytes": 8, "wrong_values": 3}]}
-    jobs, document = ran(monkeypatch, "collectives", "ddp", hangs={"collectives": [finished]})
+    jobs, document = run_plan(monkeypatch, "collectives", "ddp", hangs={"collectives": [finished]})
     assert document["collectives"] == [finished]
     assert [problem["kind"] for problem in document["problems"]] == ["wrong_values", "hang"]
     assert jobs.ran == [(["collectives"], {}), (["ddp"], OFF)]

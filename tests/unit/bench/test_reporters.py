@@ -10,7 +10,7 @@ from agent.bench import document, text_tables
 from agent.bench.reporters import JsonReporter, TextReporter
 
 
-def troubled() -> dict[str, object]:
+def create_troubled_document() -> dict[str, object]:
     made = document.create_document(
         plan="full", backend="nccl", ranks=3, nodes=1, hostname="rig", now=0.0
     )
@@ -45,7 +45,7 @@ def test_text(capsys: pytest.CaptureFixture[str]) -> None:
     text.begin("collectives", 2, 11)
     text.line("# all_reduce")
     text.end("collectives", "failed", 3.21, "no rank got on for 60 s; rank 1 is T (stopped)")
-    text.document(troubled())
+    text.document(create_troubled_document())
     lines = capsys.readouterr().out.splitlines()
     assert lines[:3] == [
         "== collectives (2 of 11)",
@@ -113,7 +113,7 @@ def test_columns_are_those_of_nccl_tests() -> None:
 
 
 def test_pairs_show_wrong_values_only_where_there_are_any() -> None:
-    def pair(source: int, target: int, wrong: int) -> dict[str, float]:
+    def create_pair(source: int, target: int, wrong: int) -> dict[str, float]:
         return {
             "from": source,
             "to": target,
@@ -122,9 +122,9 @@ def test_pairs_show_wrong_values_only_where_there_are_any() -> None:
             "wrong_values": wrong,
         }
 
-    right = text_tables.pair_lines([pair(0, 1, 0), pair(1, 0, 0)], 2)
+    right = text_tables.pair_lines([create_pair(0, 1, 0), create_pair(1, 0, 0)], 2)
     assert right[2].split() == ["0", "-", "1.00"]
     assert right[3].split() == ["1", "1.00", "-"]
     assert not any("wrong" in line for line in right)
-    wrong = text_tables.pair_lines([pair(0, 1, 0), pair(1, 0, 5)], 2)
+    wrong = text_tables.pair_lines([create_pair(0, 1, 0), create_pair(1, 0, 5)], 2)
     assert wrong[-1].split() == ["1", "5", "-"]

@@ -19,23 +19,23 @@ ROWS = {
 }
 
 
-def measured(rate: float, wrong: int = 0) -> dict[str, Any]:
+def measure_rate(rate: float, wrong: int = 0) -> dict[str, Any]:
     size = {"bus_bandwidth_bytes_per_second": rate, "wrong_values": wrong}
     return {"collectives": [{"collective": "all_reduce", "sizes": [size]}]}
 
 
-def concluded(**endings: Ending) -> dict[str, dict[str, Any]]:
+def conclude_trials(**endings: Ending) -> dict[str, dict[str, Any]]:
     entries = [transport_trials.build_entry(ROWS[name], ending) for name, ending in endings.items()]
     transport_trials.add_advice(entries)
     return {entry["hazard"]: entry for entry in entries}
 
 
-def ok(rate: float, log: str, wrong: int = 0) -> Ending:
-    return Ending("ok", share=measured(rate, wrong), transports_log=log)
+def create_ok_ending(rate: float, log: str, wrong: int = 0) -> Ending:
+    return Ending("ok", share=measure_rate(rate, wrong), transports_log=log)
 
 
 def test_an_entry() -> None:
-    entry = transport_trials.build_entry(ROWS["p2p_off"], ok(6e9, SHM))
+    entry = transport_trials.build_entry(ROWS["p2p_off"], create_ok_ending(6e9, SHM))
     assert entry == {
         "hazard": "p2p_off",
         "environment": {"NCCL_P2P_DISABLE": "1"},
@@ -48,44 +48,58 @@ def test_an_entry() -> None:
 
 
 def test_all_is_well() -> None:
-    trials = concluded(default=ok(6e9, SHM), p2p_on=ok(6.1e9, P2P), p2p_off=ok(6e9, SHM))
+    trials = conclude_trials(
+        default=create_ok_ending(6e9, SHM),
+        p2p_on=create_ok_ending(6.1e9, P2P),
+        p2p_off=create_ok_ending(6e9, SHM),
+    )
     assert [entry["advice"] for entry in trials.values()] == ["", "", ""]
 
 
-@pytest.mark.parametrize("ending", [ok(9e9, P2P, wrong=5), Ending("hang", transports_log=P2P)])
+@pytest.mark.parametrize(
+    "ending", [create_ok_ending(9e9, P2P, wrong=5), Ending("hang", transports_log=P2P)]
+)
 def test_p2p_that_nccl_chooses_and_that_fails(ending: Ending) -> None:
-    trials = concluded(default=ending, p2p_off=ok(6e9, SHM))
+    trials = conclude_trials(default=ending, p2p_off=create_ok_ending(6e9, SHM))
     assert "set NCCL_P2P_DISABLE=1" in trials["default"]["advice"]
     assert trials["p2p_off"]["advice"] == ""
     assert trials["default"]["status"] == ending.kind
 
 
 def test_p2p_that_fails_only_when_it_is_forced() -> None:
-    trials = concluded(default=ok(6e9, SHM), p2p_on=ok(9e9, P2P, wrong=1))
+    trials = conclude_trials(
+        default=create_ok_ending(6e9, SHM), p2p_on=create_ok_ending(9e9, P2P, wrong=1)
+    )
     assert trials["default"]["advice"] == ""
     assert "never NCCL_P2P_LEVEL" in trials["p2p_on"]["advice"]
     assert "worth" not in trials["p2p_on"]["advice"], "wrong is never fast"
 
 
 def test_p2p_that_is_right_and_faster() -> None:
-    trials = concluded(default=ok(6e9, SHM), p2p_on=ok(12e9, P2P))
+    trials = conclude_trials(default=create_ok_ending(6e9, SHM), p2p_on=create_ok_ending(12e9, P2P))
     assert trials["p2p_on"]["advice"].startswith("Values are right, and it is 2.0 times as fast")
 
 
 @pytest.mark.parametrize("log", [SHM, P2P])
 def test_a_setting_that_changes_no_way_is_worth_nothing(log: str) -> None:
     """GeForce drivers have no P2P: what differs then is noise."""
-    trials = concluded(default=ok(6e9, log), p2p_on=ok(7e9, log), p2p_off=ok(8e9, log))
+    trials = conclude_trials(
+        default=create_ok_ending(6e9, log),
+        p2p_on=create_ok_ending(7e9, log),
+        p2p_off=create_ok_ending(8e9, log),
+    )
     assert [entry["advice"] for entry in trials.values()] == ["", "", ""]
 
 
 def test_without_p2p_it_may_be_faster() -> None:
-    trials = concluded(default=ok(6e9, P2P), p2p_off=ok(9e9, SHM))
+    trials = conclude_trials(default=create_ok_ending(6e9, P2P), p2p_off=create_ok_ending(9e9, SHM))
     assert "set NCCL_P2P_DISABLE=1" in trials["p2p_off"]["advice"]
 
 
 def test_what_fails_without_p2p_is_not_p2p() -> None:
-    trials = concluded(default=ok(6e9, SHM, wrong=3), shm_off=Ending("died", transports_log=SHM))
+    trials = conclude_trials(
+        default=create_ok_ending(6e9, SHM, wrong=3), shm_off=Ending("died", transports_log=SHM)
+    )
     for entry in trials.values():
         assert "also fails without P2P" in entry["advice"]
     assert trials["shm_off"]["wrong_values"] is None
@@ -93,8 +107,8 @@ def test_what_fails_without_p2p_is_not_p2p() -> None:
 
 def test_a_hang_before_nccl_tells_what_it_uses() -> None:
     """P2P is to blame where all is well without it."""
-    trials = concluded(default=Ending("hang"), p2p_off=ok(6e9, SHM))
+    trials = conclude_trials(default=Ending("hang"), p2p_off=create_ok_ending(6e9, SHM))
     assert "set NCCL_P2P_DISABLE=1" in trials["default"]["advice"]
-    trials = concluded(default=Ending("hang"), p2p_off=Ending("hang"))
+    trials = conclude_trials(default=Ending("hang"), p2p_off=Ending("hang"))
     for entry in trials.values():
         assert "before NCCL chose a transport" in entry["advice"]

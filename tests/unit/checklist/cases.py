@@ -71,7 +71,7 @@ def case(
     return cases.from_facts("rig", facts(**changes), psus, {}, messages, paths)
 
 
-def described(
+def describe_case(
     board: str, cpu: str = "", gpus: str = "3x RTX 3090", psus: str = ""
 ) -> RigConfiguration:
     """A case without a rig."""

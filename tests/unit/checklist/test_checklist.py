@@ -17,7 +17,7 @@ from provision.errors import DeeprigError, SourceError
 from provision.inventory import yaml_source
 from provision.inventory.hosts import Inventory
 from provision.output import files
-from tests.unit.checklist.cases import case, described, facts, gpu
+from tests.unit.checklist.cases import case, describe_case, facts, gpu
 
 
 def entries(made: Checklist) -> dict[str, Entry]:
@@ -30,9 +30,9 @@ def test_every_item_is_told_for_every_rig() -> None:
         case(),
         case(psus=(1600.0,)),
         case(board={"name": "TUF GAMING B550M-PLUS (WI-FI)"}),
-        described("ROMED8-2T", "EPYC 7302", "4x RTX 3090"),
-        described("H110 Pro BTC+", "", "6x GTX 1060 6GB"),
-        described("", "", ""),
+        describe_case("ROMED8-2T", "EPYC 7302", "4x RTX 3090"),
+        describe_case("H110 Pro BTC+", "", "6x GTX 1060 6GB"),
+        describe_case("", "", ""),
     ]
     every_item = items.load()
     seen = {
@@ -56,40 +56,44 @@ def test_every_item_is_told_for_every_rig() -> None:
     ],
 )
 def test_what_lanes_are_wanted(board: str, cpu: str, wanted: int) -> None:
-    assert described(board, cpu).wanted == wanted
+    assert describe_case(board, cpu).wanted == wanted
 
 
 def test_a_board_whose_menu_is_known_and_one_whose_is_not() -> None:
-    in_table = entries(checklist.make_checklist(described("ROMED8-2T", "EPYC 7302"), {}))["split"]
+    in_table = entries(checklist.make_checklist(describe_case("ROMED8-2T", "EPYC 7302"), {}))[
+        "split"
+    ]
     assert in_table.how.startswith("Advanced > Chipset Config > AMD PCIe Link Width.")
     assert in_table.words == ()
-    not_in_table = entries(checklist.make_checklist(described("B450 Steel Legend"), {}))["split"]
+    not_in_table = entries(checklist.make_checklist(describe_case("B450 Steel Legend"), {}))[
+        "split"
+    ]
     assert "The menu is not known for this board." in not_in_table.how
     assert "Bifurcation" in not_in_table.words
 
 
 def test_an_unknown_board_has_its_chipsets_rule_and_says_so() -> None:
-    (first, *_) = checklist.about(described("Gigabyte B450 AORUS M", "Ryzen 5 1600"))
+    (first, *_) = checklist.about(describe_case("Gigabyte B450 AORUS M", "Ryzen 5 1600"))
     assert first.startswith("The board is not in the table; the rule of its chipset (B350, B450)")
-    (nothing,) = checklist.about(described("Unheard of"))
+    (nothing,) = checklist.about(describe_case("Unheard of"))
     assert "nothing is known of it" in nothing
 
 
 @pytest.mark.parametrize("board", ["X399 AORUS PRO", "B450M Steel Legend", "H110 Pro BTC+"])
 def test_where_a_boards_row_is_silent_its_chipsets_rule_stands(board: str) -> None:
-    case = described(board)
+    case = describe_case(board)
     assert case.chipset is not None
     assert case.chipset.rule in "\n".join(checklist.about(case))
-    with_row = described("TUF GAMING B550M-PLUS (WI-FI)")
+    with_row = describe_case("TUF GAMING B550M-PLUS (WI-FI)")
     assert "chipset" not in "\n".join(checklist.about(with_row))
 
 
 @pytest.mark.parametrize("psus", ["-5", "0", "750,0", "nan", "inf", "750 W", "1e9"])
 def test_psus_that_no_rig_has(psus: str) -> None:
     with pytest.raises(DeeprigError, match="not a list of watts") as caught:
-        described("ROMED8-2T", psus=psus)
+        describe_case("ROMED8-2T", psus=psus)
     assert caught.value.advice
-    assert described("ROMED8-2T", psus="750,850.5").psus == (750, 850.5)
+    assert describe_case("ROMED8-2T", psus="750,850.5").psus == (750, 850.5)
 
 
 class Context:
@@ -132,7 +136,7 @@ def test_a_page_that_cant_be_written_after_all(tmp_path: Path) -> None:
 
 
 def test_a_chipset_is_known_by_the_boards_row() -> None:
-    zenith = described("ROG ZENITH EXTREME").chipset
+    zenith = describe_case("ROG ZENITH EXTREME").chipset
     assert zenith is not None
     assert zenith.name == "X399"
 
@@ -140,10 +144,12 @@ def test_a_chipset_is_known_by_the_boards_row() -> None:
 def test_only_what_applies() -> None:
     one_supply = entries(checklist.make_checklist(case(psus=(1600.0,)), {}))
     assert not {"one-supply", "supplies-together"} & set(one_supply)
-    small = entries(checklist.make_checklist(described("H110 Pro BTC+", "", "6x GTX 1060 6GB"), {}))
+    small = entries(
+        checklist.make_checklist(describe_case("H110 Pro BTC+", "", "6x GTX 1060 6GB"), {})
+    )
     assert not {"own-cables", "pads", "rebar", "split", "risers"} & set(small)
-    assert "pads" in entries(checklist.make_checklist(described("ROMED8-2T"), {}))
-    assert "lanes-stolen" in entries(checklist.make_checklist(described("ROMED8-2T"), {}))
+    assert "pads" in entries(checklist.make_checklist(describe_case("ROMED8-2T"), {}))
+    assert "lanes-stolen" in entries(checklist.make_checklist(describe_case("ROMED8-2T"), {}))
 
 
 @pytest.mark.parametrize(
@@ -159,7 +165,9 @@ def test_only_what_applies() -> None:
 def test_no_menu_is_looked_for_that_the_chipset_rules_out(
     board: str, gpus: str, asked: bool
 ) -> None:
-    assert ("split" in entries(checklist.make_checklist(described(board, "", gpus), {}))) == asked
+    assert (
+        "split" in entries(checklist.make_checklist(describe_case(board, "", gpus), {}))
+    ) == asked
 
 
 def test_no_other_switch_of_the_firmware_is_named_for_the_iommu() -> None:

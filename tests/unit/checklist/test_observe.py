@@ -8,7 +8,7 @@ import pytest
 
 from provision.checklist import observations
 from provision.checklist.observations import OBSERVERS
-from tests.unit.checklist.cases import GIB, case, described, gpu, port
+from tests.unit.checklist.cases import GIB, case, describe_case, gpu, port
 
 LOW = 0xC0000000
 SWITCHED = {
@@ -22,7 +22,7 @@ SWITCHED = {
 }
 
 
-def with_own_lanes(card: dict[str, Any], lanes: int) -> dict[str, Any]:
+def limit_lanes(card: dict[str, Any], lanes: int) -> dict[str, Any]:
     """A card that has fewer than 16 itself, as a P104-100 has 4."""
     return {**card, "path": [*card["path"][:-1], {**card["path"][-1], "max_width": lanes}]}
 
@@ -37,8 +37,8 @@ FAST = {**SLOW, "loaded_speed": 8e9}
         ("risers", {}, "ok", "as wide as the slots"),
         ("risers", {"gpus": [gpu(1, now=1, slot=16)]}, "to do", "0000:01:00.0 has x1 of x16"),
         ("risers", {"gpus": [SWITCHED]}, "ok", ""),
-        ("risers", {"gpus": [with_own_lanes(gpu(1, now=1, slot=16), 4)]}, "to do", "has x1 of x4"),
-        ("risers", {"gpus": [with_own_lanes(gpu(1, now=4, slot=16), 4)]}, "ok", "as wide"),
+        ("risers", {"gpus": [limit_lanes(gpu(1, now=1, slot=16), 4)]}, "to do", "has x1 of x4"),
+        ("risers", {"gpus": [limit_lanes(gpu(1, now=4, slot=16), 4)]}, "ok", "as wide"),
         ("nvme", {}, "ok", "no NVMe"),
         ("nvme", {"board": {"nvme": ["0000:01:00.0"]}}, "open", "0000:01:00.0"),
         ("budget", {}, "to do", "300 W for each GPU would fit"),
@@ -97,7 +97,7 @@ FAST = {**SLOW, "loaded_speed": 8e9}
         ),
         (
             "width",
-            {"board": {"name": "ROMED8-2T"}, "gpus": [with_own_lanes(gpu(1, slot=16), 4)]},
+            {"board": {"name": "ROMED8-2T"}, "gpus": [limit_lanes(gpu(1, slot=16), 4)]},
             "ok",
             "all that the card has",
         ),
@@ -114,7 +114,7 @@ def test_each(name: str, changes: dict[str, Any], status: str, words: str) -> No
 
 @pytest.mark.parametrize("name", OBSERVERS)
 def test_without_a_rig_nothing_is_seen(name: str) -> None:
-    assert observations.observe(described("B450 Steel Legend"), name).status == "open"
+    assert observations.observe(describe_case("B450 Steel Legend"), name).status == "open"
 
 
 @pytest.mark.parametrize("name", OBSERVERS)

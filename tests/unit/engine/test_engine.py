@@ -198,14 +198,14 @@ def test_tags(tmp_path: Path) -> None:
 """
     )
 
-    def shown(**options: str) -> str:
+    def run_and_show(**options: str) -> str:
         text = play(source, tmp_path, verbose=False, **options).text  # type: ignore[arg-type]
         return "".join(w[0] for w in ("one", "two", "always", "never") if f"    {w}\n" in text)
 
-    assert shown() == "ota"
-    assert shown(tags="one") == "oa"
-    assert shown(skip_tags="one") == "ta"
-    assert shown(tags="rare") == "an"
+    assert run_and_show() == "ota"
+    assert run_and_show(tags="one") == "oa"
+    assert run_and_show(skip_tags="one") == "ta"
+    assert run_and_show(tags="rare") == "an"
 
 
 def test_extra_variables_win_and_variables_are_made_of_others(tmp_path: Path) -> None:

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from provision.errors import SourceError
-from tests.unit.local import Played, play
+from tests.unit.local import PlayResult, play
 
 HEAD = "- hosts: all\n  gather_facts: false\n  tasks:\n"
 
 
-def shown(played: Played) -> list[str]:
+def list_messages(played: PlayResult) -> list[str]:
     """What debug tasks showed, in order."""
     return [line[4:] for line in played.text.splitlines() if line.startswith("    ")]
 
@@ -28,7 +28,7 @@ def test_a_condition_may_default_its_item(tmp_path: Path) -> None:
         tmp_path,
         verbose=False,
     )
-    assert shown(played) == ["b"]
+    assert list_messages(played) == ["b"]
 
 
 def test_what_a_skipped_loop_registers(tmp_path: Path) -> None:
@@ -49,7 +49,7 @@ def test_what_a_skipped_loop_registers(tmp_path: Path) -> None:
         tmp_path,
         verbose=False,
     )
-    assert shown(played) == ["a,b True 0 True"]
+    assert list_messages(played) == ["a,b True 0 True"]
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,7 @@ def test_a_fact_that_there_is_not_is_not_defined(tmp_path: Path) -> None:
         tmp_path,
         verbose=False,
     )
-    assert shown(played) == ["kernel"]
+    assert list_messages(played) == ["kernel"]
 
 
 def test_facts_that_could_not_be_gathered_are_not_waited_for(tmp_path: Path) -> None:
@@ -141,7 +141,7 @@ def test_facts_that_could_not_be_gathered_are_not_waited_for(tmp_path: Path) -> 
         tmp_path,
         verbose=False,
     )
-    assert shown(played)[-1] == "gone"
+    assert list_messages(played)[-1] == "gone"
 
 
 def test_variables_of_imports_are_their_plays(tmp_path: Path) -> None:
@@ -156,7 +156,7 @@ def test_variables_of_imports_are_their_plays(tmp_path: Path) -> None:
     played = play(
         "- {import_playbook: mid.yml, vars: {v: top, w: top, u: top}}\n", tmp_path, verbose=False
     )
-    assert shown(played) == ["v=top w=file u=top x=file"]
+    assert list_messages(played) == ["v=top w=file u=top x=file"]
 
 
 def test_who_to_become_may_be_a_template(tmp_path: Path) -> None:
@@ -198,7 +198,7 @@ def test_omit_leaves_out_what_is_nested_too(tmp_path: Path) -> None:
         verbose=False,
         variables={"folder": str(tmp_path)},
     )
-    assert shown(played)[-1] == "0"
+    assert list_messages(played)[-1] == "0"
     assert (tmp_path / "out").read_text() == '{"b": [1]}'
 
 

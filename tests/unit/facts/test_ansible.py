@@ -28,7 +28,7 @@ VERSION_CODENAME=jammy
 DEBIAN = 'ID=debian\nNAME="Debian GNU/Linux"\nVERSION_ID="12"\nVERSION_CODENAME=bookworm\n'
 
 
-def gathered(**options: Any) -> dict[str, Any]:
+def gather_facts(**options: Any) -> dict[str, Any]:
     facts = setup.run(normalize("setup", setup.OPTIONS, options), Host())["ansible_facts"]
     assert isinstance(facts, dict)
     return facts
@@ -152,7 +152,7 @@ def test_virtualization(tmp_path: Path, files: dict[str, str], expected: tuple[s
 
 
 def test_the_names_that_playbooks_use() -> None:
-    facts = gathered()
+    facts = gather_facts()
     text = """
         all_ipv4_addresses architecture bios_date bios_vendor bios_version board_name board_vendor
         cmdline date_time default_ipv4 devices distribution distribution_major_version
@@ -179,7 +179,7 @@ def test_subsets() -> None:
 
 
 def test_filter() -> None:
-    facts = gathered(filter="distribution*,ansible_kernel")
+    facts = gather_facts(filter="distribution*,ansible_kernel")
     names = {name for name in facts if name.startswith("ansible_")}
     assert "ansible_kernel" in names
     assert all(name.startswith(("ansible_distribution", "ansible_kernel")) for name in names)
@@ -195,7 +195,7 @@ def test_local_facts(tmp_path: Path) -> None:
         "readme.txt": "",
     }
     make(tmp_path, files)
-    facts = gathered(fact_path=str(tmp_path), gather_subset=["!all", "!min", "local"])
+    facts = gather_facts(fact_path=str(tmp_path), gather_subset=["!all", "!min", "local"])
     local = facts["ansible_local"]
     assert local["a"] == {"x": [1]}
     assert local["b"] == {"general": {"name": "rig"}}

@@ -18,7 +18,7 @@ from provision.facts import command
 from provision.inventory.hosts import Host
 from provision.ssh.rig_sessions import Sessions
 from tests.unit.cli.fleet import fleet
-from tests.unit.facts.gathered import gathered
+from tests.unit.facts.gathering import gather_facts
 
 
 def test_json_is_alone_on_standard_output(
@@ -67,7 +67,7 @@ class Answers:
 
 
 def test_facts_are_read_over_sessions_that_are_there() -> None:
-    facts = gathered()
+    facts = gather_facts()
     rig = Answers({"ansible_facts": facts})
     assert read_facts(cast(Sessions, rig)) == facts
     assert [unit["module"] for unit in rig.units] == ["setup"]

@@ -20,7 +20,7 @@ EXPECTED = yaml.safe_load(Path(__file__).with_name("flavours.yml").read_text())
 SECRET = "0xWALLET-AND-PASSWORD"
 
 
-def system(root: Path) -> dict[str, Any] | None:
+def find_mining_os(root: Path) -> dict[str, Any] | None:
     return mining.mining_os(Tree(str(root)), dpkg.Database(status(root)))
 
 
@@ -29,17 +29,17 @@ def status(root: Path) -> str:
     return file.read_text() if file.exists() else ""
 
 
-def words(signs: list[dict[str, str]]) -> list[str]:
+def format_signs(signs: list[dict[str, str]]) -> list[str]:
     assert all(list(sign) == ["kind", "name", "evidence"] for sign in signs)
     return [" ".join(sign.values()) for sign in signs]
 
 
-def started(root: Path, *folders: str) -> list[str]:
-    return words(miners.miners(Tree(str(root)), folders))
+def find_started(root: Path, *folders: str) -> list[str]:
+    return format_signs(miners.miners(Tree(str(root)), folders))
 
 
-def ways_in(root: Path) -> list[str]:
-    return words(access.access(Tree(str(root))))
+def find_access(root: Path) -> list[str]:
+    return format_signs(access.access(Tree(str(root))))
 
 
 def test_every_flavour_has_its_expectation() -> None:
@@ -50,10 +50,12 @@ def test_every_flavour_has_its_expectation() -> None:
 def test_flavour(tmp_path: Path, name: str) -> None:
     lay(tmp_path, name)
     expected = EXPECTED[name]
-    mining_os = system(tmp_path)
+    mining_os = find_mining_os(tmp_path)
     assert (mining_os and {key: mining_os[key] for key in expected["system"]}) == expected["system"]
-    assert started(tmp_path, *(mining_os["folders"] if mining_os else ())) == expected["miners"]
-    assert ways_in(tmp_path) == expected["access"]
+    assert (
+        find_started(tmp_path, *(mining_os["folders"] if mining_os else ())) == expected["miners"]
+    )
+    assert find_access(tmp_path) == expected["access"]
 
 
 @pytest.mark.parametrize(
@@ -71,7 +73,7 @@ def test_a_system_that_was_removed_by_half(
 ) -> None:
     make(tmp_path, dict.fromkeys(files, ""))
     write_packages(tmp_path, packages)
-    mining_os = system(tmp_path)
+    mining_os = find_mining_os(tmp_path)
     assert mining_os is not None
     assert mining_os["missing"] == missing
 
@@ -142,16 +144,16 @@ GPU = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/nvidia-uvm")
 def test_processes(tmp_path: Path, processes: list[dict[str, Any]], expected: list[str]) -> None:
     for files in processes:
         make(tmp_path, files)
-    assert started(tmp_path) == expected
-    assert SECRET not in json.dumps(started(tmp_path))
+    assert find_started(tmp_path) == expected
+    assert SECRET not in json.dumps(find_started(tmp_path))
 
 
 def test_what_runs_out_of_a_mining_system(tmp_path: Path) -> None:
     make(tmp_path, process(6, 1, "/bin/bash", "core/loop", cwd="/home/minerstat/minerstat-os"))
     make(tmp_path, process(7, 1, "/bin/bash", "/hive-config/x"))
     folders = ("/home/minerstat/minerstat-os", "/hive")
-    assert started(tmp_path, *folders) == ["process loop pid 6"]
-    assert started(tmp_path) == []
+    assert find_started(tmp_path, *folders) == ["process loop pid 6"]
+    assert find_started(tmp_path) == []
 
 
 def test_a_renamed_miner_leads_to_what_starts_it(tmp_path: Path) -> None:
@@ -162,7 +164,7 @@ def test_a_renamed_miner_leads_to_what_starts_it(tmp_path: Path) -> None:
         "etc/rc.local": "#!/bin/sh\n/usr/lib/.x/helper &\n",
     }
     make(tmp_path, {**files, **process(6, 1, "/usr/lib/.x/helper", open=GPU)})
-    assert started(tmp_path) == [
+    assert find_started(tmp_path) == [
         "unit tune.service /etc/systemd/system/tune.service",
         "unit tune.timer /etc/systemd/system/tune.timer",
         "rc.local /usr/lib/.x/helper /etc/rc.local",
@@ -191,7 +193,7 @@ def test_a_renamed_miner_leads_to_what_starts_it(tmp_path: Path) -> None:
 )
 def test_less_usual_places(tmp_path: Path, files: dict[str, Any], expected: str) -> None:
     make(tmp_path, files)
-    assert started(tmp_path) == [expected]
+    assert find_started(tmp_path) == [expected]
 
 
 @pytest.mark.parametrize(
@@ -226,7 +228,7 @@ def test_less_usual_places(tmp_path: Path, files: dict[str, Any], expected: str)
 )
 def test_what_is_no_miner(tmp_path: Path, files: dict[str, Any]) -> None:
     make(tmp_path, files)
-    assert started(tmp_path) == []
+    assert find_started(tmp_path) == []
 
 
 @pytest.mark.parametrize(
@@ -249,7 +251,7 @@ def test_what_is_no_miner(tmp_path: Path, files: dict[str, Any]) -> None:
 def test_lines_that_run_what_they_fetch(tmp_path: Path, line: str, expected: str | None) -> None:
     make(tmp_path, {"var/spool/cron/crontabs/root": f"{line}\n"})
     wanted = [f"fetch {expected} /var/spool/cron/crontabs/root"] if expected else []
-    assert ways_in(tmp_path) == wanted
+    assert find_access(tmp_path) == wanted
 
 
 @pytest.mark.parametrize(
@@ -267,4 +269,4 @@ def test_keys(tmp_path: Path, comment: str, kind: str) -> None:
     make(
         tmp_path, {"etc/passwd": "root:x:0:0::/root:/bin/sh\n", "root/.ssh/authorized_keys": lines}
     )
-    assert ways_in(tmp_path) == [f"{kind} {comment} /root/.ssh/authorized_keys"]
+    assert find_access(tmp_path) == [f"{kind} {comment} /root/.ssh/authorized_keys"]

@@ -24,7 +24,7 @@ from provision.facts import command
 from provision.inventory.hosts import Host
 from provision.ssh.rig_sessions import Sessions
 from tests.unit.cli.fleet import fleet
-from tests.unit.facts.gathered import gathered
+from tests.unit.facts.gathering import gather_facts
 from tests.unit.hostile.fake_rig import connect, news
 
 EVIL: list[Any] = [None, [], {}, -1, 1e308, True, "x", "{{ 7 * 7 }}", [[]], {"a": {"b": 1}}]
@@ -61,7 +61,7 @@ GPU_FACT: dict[str, Any] = {
 
 def facts() -> dict[str, Any]:
     """Facts with something in every list."""
-    ansible_facts = gathered()
+    ansible_facts = gather_facts()
     rig = ansible_facts["ansible_local"]["deeprig"]
     rig["gpus"] = [json.loads(json.dumps(GPU_FACT))]
     rig["miners"] = [{"kind": "cron", "name": "t-rex", "evidence": "/etc/crontab"}]

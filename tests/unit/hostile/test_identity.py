@@ -68,7 +68,7 @@ def config(text: str = "") -> Config:
     return Config(ssh_config=SSHConfig.from_file(io.StringIO(text)))
 
 
-def through(jump: SshServer) -> Config:
+def write_jump_config(jump: SshServer) -> Config:
     """An ssh_config by which the rig is behind a jump host."""
     return config(f"Host 127.0.0.1\n  ProxyJump user@localhost:{jump.port}\n")
 
@@ -110,7 +110,7 @@ def test_a_jump_host_with_an_unknown_key_is_refused(
     with ssh_server() as jump:
         known_hosts.write_text(rig.known_as())
         target = host(rig, known_hosts, **({"ssh_host_key": rig.line} if recorded else {}))
-        connection = RigConnection(target, through(jump))
+        connection = RigConnection(target, write_jump_config(jump))
         with pytest.raises(UnreachableError, match=r"the host key of .*localhost.* is not known"):
             connection.open()
         connection.close()
@@ -122,7 +122,7 @@ def test_a_jump_host_with_a_changed_key_is_refused_even_with_accept_new(
 ) -> None:
     with ssh_server() as jump:
         known_hosts.write_text(f"[localhost]:{jump.port} {other_key()}\n{rig.known_as()}")
-        connection = RigConnection(host(rig, known_hosts), through(jump), accept_new=True)
+        connection = RigConnection(host(rig, known_hosts), write_jump_config(jump), accept_new=True)
         with pytest.raises(UnreachableError, match="has CHANGED"):
             connection.open()
         connection.close()
@@ -132,7 +132,7 @@ def test_a_jump_host_with_a_changed_key_is_refused_even_with_accept_new(
 def test_a_jump_host_never_gets_the_rigs_password(rig: SshServer, known_hosts: Path) -> None:
     with ssh_server() as jump:
         known_hosts.write_text(rig.known_as() + jump.known_as("localhost"))
-        connection = RigConnection(host(rig, known_hosts), through(jump))
+        connection = RigConnection(host(rig, known_hosts), write_jump_config(jump))
         with pytest.raises(UnreachableError):  # it takes passwords only, and gets none
             connection.open()
         connection.close()
@@ -142,7 +142,7 @@ def test_a_jump_host_never_gets_the_rigs_password(rig: SshServer, known_hosts: P
 def test_a_rig_is_reached_through_a_jump_host(rig: SshServer, known_hosts: Path) -> None:
     with ssh_server(b"in\n") as jump:
         known_hosts.write_text(rig.known_as() + jump.known_as("localhost"))
-        connection = RigConnection(host(rig, known_hosts), through(jump))
+        connection = RigConnection(host(rig, known_hosts), write_jump_config(jump))
         gateway = cast(StrictConnection, connection.gateway)
         gateway.connect_kwargs = {"password": "jumps-own", "look_for_keys": False}
         try:

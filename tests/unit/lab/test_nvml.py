@@ -17,7 +17,7 @@ import pytest
 from lab.simulate import pcie
 from lab.simulate.control import HW_THERMAL
 from lab.simulate.hardware import LabLink
-from lab.simulate.simulated import NVRM, VERSION, Simulated, build
+from lab.simulate.simulated_rig import NVRM, VERSION, SimulatedRig, build
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not shutil.which("gcc"), reason="no gcc")]
 MISMATCH = "RM has detected an NVML/RM version mismatch."  # pynvml has its own words
@@ -28,7 +28,7 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build(tmp_path_factory.mktemp("nvml"))
 
 
-class Cards(Simulated):
+class Cards(SimulatedRig):
     """Three simulated cards, and the programs that ask about them."""
 
     def ask(self, expression: str, **more: Any) -> Any:

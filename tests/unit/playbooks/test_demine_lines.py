@@ -13,7 +13,7 @@ from provision.remote.host import Host, ModuleFailure
 from provision.remote.modules import replace
 from provision.remote.options import normalize
 from tests.unit.modules.rig import make
-from tests.unit.playbooks.playbook_shell import rendered, tasks
+from tests.unit.playbooks.playbook_shell import render_template, tasks
 
 BLOCK = tasks("tasks/demine/stop.yml")["Commands of rc.local and of logins that start miners"]
 MARK, SWITCH_OFF = BLOCK["block"]
@@ -23,7 +23,7 @@ def play(task: dict[str, Any], file: Path, name: str, check: bool = False) -> bo
     """Run a task of the module `replace`; return whether it changed the file."""
     item = {"name": name, "evidence": str(file)}
     args = {
-        option: rendered(text, **BLOCK["vars"], item=item)
+        option: render_template(text, **BLOCK["vars"], item=item)
         for option, text in task["ansible.builtin.replace"].items()
     }
     host = Host(check=check)

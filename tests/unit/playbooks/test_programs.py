@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.playbooks.playbook_shell import PLAYBOOKS, rendered
+from tests.unit.playbooks.playbook_shell import PLAYBOOKS, render_template
 
 TEMPLATES = PLAYBOOKS / "templates"
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -51,7 +51,7 @@ def run(
     python.chmod(0o755)
     text = (TEMPLATES / template).read_text()
     program = tmp_path / "program"
-    program.write_text(rendered(text, folder=str(tmp_path), venv=str(tmp_path / "venv")))
+    program.write_text(render_template(text, folder=str(tmp_path), venv=str(tmp_path / "venv")))
     program.chmod(0o755)
     return subprocess.run(
         [str(program), "--quick"],
@@ -115,7 +115,9 @@ echo "$*" | tr "\\n" " " >> {tmp_path}/calls; echo >> {tmp_path}/calls
 case "$*" in *create_server*) exit {loopback} ;; esac
 """)
     runner.chmod(0o755)
-    text = rendered((TEMPLATES / "deeprig-bench.j2").read_text(), venv=str(tmp_path / "venv"))
+    text = render_template(
+        (TEMPLATES / "deeprig-bench.j2").read_text(), venv=str(tmp_path / "venv")
+    )
     program = tmp_path / "program"
     text = text.replace("$(id -u)", "0").replace("systemd-run --quiet", f"{runner} --quiet")
     program.write_text(text)

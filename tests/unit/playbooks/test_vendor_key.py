@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.unit.local import Played, play
+from tests.unit.local import PlayResult, play
 
 pytestmark = pytest.mark.slow
 
@@ -76,7 +76,7 @@ def keys() -> Iterator[Keys]:
         subprocess.run(["gpgconf", "--homedir", home, "--kill", "all"], check=False)
 
 
-def trust(content: bytes, pinned: str, folder: Path) -> tuple[Played, Path]:
+def trust(content: bytes, pinned: str, folder: Path) -> tuple[PlayResult, Path]:
     """Play the tasks of the driver step that fetch and check the key."""
     (folder / "served").write_bytes(content)
     keyring = folder / "keyring.asc"
@@ -93,7 +93,7 @@ def trust(content: bytes, pinned: str, folder: Path) -> tuple[Played, Path]:
     return play(yaml.safe_dump(book), folder, variables=variables), keyring
 
 
-def shown(keyring: Path) -> list[str]:
+def list_fingerprints(keyring: Path) -> list[str]:
     """The fingerprints in a key file."""
     done = subprocess.run(
         ["gpg", "--batch", "--with-colons", "--show-keys", str(keyring)],
@@ -108,7 +108,7 @@ def shown(keyring: Path) -> list[str]:
 def test_the_pinned_key_alone_is_trusted(keys: Keys, tmp_path: Path, armor: bool) -> None:
     played, keyring = trust(keys.export("vendor", armor=armor), keys.vendor, tmp_path)
     assert played.counts["failed"] == 0, played.text
-    assert shown(keyring) == [keys.vendor]
+    assert list_fingerprints(keyring) == [keys.vendor]
     assert keyring.read_text().startswith("-----BEGIN PGP PUBLIC KEY BLOCK-----")
 
 
@@ -154,7 +154,7 @@ def test_the_pinned_key_as_a_subkey_of_another_is_refused(keys: Keys, tmp_path: 
         content = mixed.export("other")
         subprocess.run(["gpgconf", "--homedir", home, "--kill", "all"], check=False)
     (tmp_path / "look").write_bytes(content)
-    assert shown(tmp_path / "look") == [mixed.other, mixed.vendor]
+    assert list_fingerprints(tmp_path / "look") == [mixed.other, mixed.vendor]
     played, keyring = trust(content, mixed.vendor, tmp_path)
     assert played.counts["failed"] == 1
     assert mixed.other in played.text

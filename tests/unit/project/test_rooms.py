@@ -24,7 +24,7 @@ ALLOWED = {
 }
 
 
-def ours(path: Path) -> list[str]:
+def list_own_imports(path: Path) -> list[str]:
     """The modules of this project that a file imports."""
     imports = []
     for node in ast.walk(ast.parse(path.read_text())):
@@ -47,7 +47,11 @@ FILES = [
 @pytest.mark.parametrize(("room", "path"), FILES, ids=[str(p.relative_to(ROOT)) for _, p in FILES])
 def test_imports_stay_within_their_rooms(room: str, path: Path) -> None:
     allowed = ALLOWED[room]
-    wrong = [n for n in ours(path) if not any(n == a or n.startswith(a + ".") for a in allowed)]
+    wrong = [
+        n
+        for n in list_own_imports(path)
+        if not any(n == a or n.startswith(a + ".") for a in allowed)
+    ]
     assert wrong == []
 
 

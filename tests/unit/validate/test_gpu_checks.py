@@ -47,7 +47,7 @@ class Rig(Subject):
         return {"gpus": [{"address": a, "problem": p, "up": not p} for a, p in problems]}
 
 
-def proved(check: Callable[..., None], rig: Rig) -> dict[str, tuple[str, str]]:
+def run_check(check: Callable[..., None], rig: Rig) -> dict[str, tuple[str, str]]:
     """A check's rows: status and reading by subject."""
     proof = Proof()
     try:
@@ -59,7 +59,7 @@ def proved(check: Callable[..., None], rig: Rig) -> dict[str, tuple[str, str]]:
 
 def test_a_lost_gpu_is_no_word_about_the_others() -> None:
     rig = Rig(smi.parse(LINES))
-    answers = proved(test_gpus.test_gpus_answer, rig)
+    answers = run_check(test_gpus.test_gpus_answer, rig)
     assert answers[FIRST] == ("ok", "NVIDIA GeForce RTX 3080")
     assert answers[SECOND][0] == "critical"
     assert "GPU is lost" in answers[SECOND][1]
@@ -68,7 +68,7 @@ def test_a_lost_gpu_is_no_word_about_the_others() -> None:
         test_gpus.test_persistence: "Enabled",
         test_gpus.test_power_limit: "220 W",
     }.items():
-        assert proved(check, rig) == {
+        assert run_check(check, rig) == {
             FIRST: ("ok", reading),
             SECOND: ("unknown", "no answer"),
         }
@@ -79,7 +79,7 @@ def test_a_lost_gpu_is_no_word_about_the_others() -> None:
 )
 def test_a_gpu_that_has_a_name_and_nothing_else_does_not_answer(error: str) -> None:
     line = f"00000000:08:00.0, NVIDIA GeForce RTX 3080, {error}, Enabled, {error}\n"
-    status, reading = proved(test_gpus.test_gpus_answer, Rig(smi.parse(line)))[FIRST]
+    status, reading = run_check(test_gpus.test_gpus_answer, Rig(smi.parse(line)))[FIRST]
     assert status == "critical"
     assert reading == f"NVIDIA GeForce RTX 3080 (memory.total: {error})"
 
@@ -91,8 +91,8 @@ def test_a_reading_that_a_card_does_not_have_is_unknown() -> None:
         test_gpus.test_persistence,
         test_gpus.test_power_limit,
     ):
-        assert proved(check, rig)[FIRST] == ("unknown", "[N/A]")
-    assert proved(test_gpus.test_gpus_answer, rig)[FIRST] == ("ok", "P104-100")
+        assert run_check(check, rig)[FIRST] == ("unknown", "[N/A]")
+    assert run_check(test_gpus.test_gpus_answer, rig)[FIRST] == ("ok", "P104-100")
 
 
 def test_where_it_says_nothing_each_gpu_has_no_answer_and_the_reason() -> None:
@@ -100,24 +100,24 @@ def test_where_it_says_nothing_each_gpu_has_no_answer_and_the_reason() -> None:
         "Failed to initialize NVML: Driver/library version mismatch\nNVML library …"
     )
     assert (message.gpus, message.hangs) == ({}, False)
-    answers = proved(test_gpus.test_gpus_answer, Rig(message))
+    answers = run_check(test_gpus.test_gpus_answer, Rig(message))
     assert {status for status, _ in answers.values()} == {"critical"}
     assert all("Driver/library version mismatch" in reading for _, reading in answers.values())
 
 
 def test_a_hang_names_the_gpu_that_the_agent_knows() -> None:
     hung = Smi({}, "nvidia-smi hangs: no answer within 15 s", hangs=True)
-    answers = proved(test_gpus.test_gpus_answer, Rig(hung, {FIRST: "", SECOND: "hung: a call"}))
+    answers = run_check(test_gpus.test_gpus_answer, Rig(hung, {FIRST: "", SECOND: "hung: a call"}))
     assert answers[FIRST] == ("ok", "answers the agent")
     assert answers[SECOND][0] == "critical"
     assert "hangs" in answers[SECOND][1]
     for agent in (None, {FIRST: "", SECOND: ""}):
-        assert proved(test_gpus.test_gpus_answer, Rig(hung, agent))["rig"][0] == "critical"
+        assert run_check(test_gpus.test_gpus_answer, Rig(hung, agent))["rig"][0] == "critical"
 
 
 def test_no_limit_that_is_wanted_is_no_limit_that_is_wrong() -> None:
     rig = Rig(smi.parse(LINES), power_limits_watts={})
-    assert proved(test_gpus.test_power_limit, rig) == {"rig": ("ok", "the cards' own")}
+    assert run_check(test_gpus.test_power_limit, rig) == {"rig": ("ok", "the cards' own")}
 
 
 @pytest.mark.parametrize(

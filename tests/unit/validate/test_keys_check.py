@@ -33,7 +33,7 @@ class Host:
         return SimpleNamespace(path=path, exists=text is not None, content_string=text)
 
 
-def proved(files: dict[str, str], only: Sequence[str] = ()) -> list[tuple[str, str]]:
+def run_check(files: dict[str, str], only: Sequence[str] = ()) -> list[tuple[str, str]]:
     """The check's rows: subject and status."""
     host, proof = Host(files), Proof()
     subject = Subject("rig", host, {}, {"authorized_keys": list(only)})
@@ -58,16 +58,16 @@ def proved(files: dict[str, str], only: Sequence[str] = ()) -> list[tuple[str, s
     ],
 )
 def test_a_key(key: str, only: Sequence[str], expected: list[tuple[str, str]]) -> None:
-    assert proved({ROOT: ONE_LINE.format(key)}, only) == expected
+    assert run_check({ROOT: ONE_LINE.format(key)}, only) == expected
 
 
 def test_the_second_file_of_a_user_counts() -> None:
-    assert proved({SECOND: f"{MINE}\nssh-rsa {STRANGER} root@hive\n"}) == [
+    assert run_check({SECOND: f"{MINE}\nssh-rsa {STRANGER} root@hive\n"}) == [
         ("/home/user me@desk", "ok"),
         ("/home/user root@hive", "critical"),
     ]
 
 
 def test_no_key_at_all() -> None:
-    assert proved({}) == [("rig", "ok")]
-    assert proved({}, (MINE,)) == [("rig", "ok")]
+    assert run_check({}) == [("rig", "ok")]
+    assert run_check({}, (MINE,)) == [("rig", "ok")]

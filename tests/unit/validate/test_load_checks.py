@@ -24,7 +24,7 @@ TRANSFER = {
 PEER = {"from": ADDRESS, "to": OTHER, "access": True, "bandwidth_bytes_per_second": 2e9}
 
 
-def loaded(**lists: Any) -> Load:
+def build_load(**lists: Any) -> Load:
     """A load whose document has these."""
     document = {
         "backend": "nccl",
@@ -51,7 +51,7 @@ def rows(check: Any, load: Load, *words: Any) -> list[Row]:
 def test_single_runs_are_carried_on(more: dict[str, Any]) -> None:
     agent: dict[str, Any] = {"pcie": {"paths": [], "devices": []}}
     subject = Subject("rig", None, {"gpus": []}, {})
-    load = loaded(gemm=[GEMM | more], transfers=[TRANSFER | more], peer=[PEER | more])
+    load = build_load(gemm=[GEMM | more], transfers=[TRANSFER | more], peer=[PEER | more])
     measured = [
         *rows(test_load.test_gemm, load),
         *rows(test_load.test_transfers, load, subject, agent),
@@ -70,12 +70,12 @@ def test_an_agent_that_is_silent_proves_nothing(check: Any) -> None:
     silent, reported = Counters(silent="the agent does not answer"), Counters(replays={ADDRESS: 7})
     for before, after in ((reported, silent), (silent, reported)):
         with pytest.raises(Silent, match="the agent does not answer"):
-            rows(check, replace(loaded(), before=before, after=after))
+            rows(check, replace(build_load(), before=before, after=after))
 
 
 def test_a_gpu_that_told_nothing_before_has_no_new_replays() -> None:
     after = Counters(replays={ADDRESS: 7, OTHER: 9})
-    load = replace(loaded(), before=Counters(replays={OTHER: 8}), after=after)
+    load = replace(build_load(), before=Counters(replays={OTHER: 8}), after=after)
     replays = rows(test_links.test_no_replays_under_load, load)
     assert [(row.reading, row.status) for row in replays] == [("0", "ok"), ("1", "warning")]
 
@@ -92,7 +92,7 @@ def test_a_gpu_that_told_nothing_before_has_no_new_replays() -> None:
 def test_nvidias_own_benchmarks(reported: dict[str, Any], status: str, words: str) -> None:
     proof = Proof()
     try:
-        test_load.test_tools(loaded(tools=[{"tool": "all_reduce_perf"} | reported]), proof)
+        test_load.test_tools(build_load(tools=[{"tool": "all_reduce_perf"} | reported]), proof)
     except AssertionError:
         assert status == "critical"
     (row,) = proof.rows

@@ -26,7 +26,7 @@ def prove(request):
 """
 
 
-def ran(folder: Path, checks: str) -> dict[str, Any]:
+def run_checks(folder: Path, checks: str) -> dict[str, Any]:
     """The document of a run of these checks."""
     file = folder / "test_some.py"
     file.write_text(BEFORE + checks)
@@ -38,7 +38,7 @@ def ran(folder: Path, checks: str) -> dict[str, Any]:
 
 
 def test_a_run_that_is_interrupted_says_so(tmp_path: Path) -> None:
-    document = ran(
+    document = run_checks(
         tmp_path,
         """
 def test_first(prove): prove([Row("rig", "1", "1")])
@@ -52,14 +52,14 @@ def test_third(prove): prove([Row("rig", "1", "1")])
 
 def test_a_run_that_gave_way_to_a_job_is_incomplete() -> None:
     recorder = Recorder("rig", "quick", None)
-    recorder.loaded({"parts": []}, yielded=False)
+    recorder.finish_load({"parts": []}, yielded=False)
     assert "incomplete" not in recorder.finish()
-    recorder.loaded(None, yielded=True)
+    recorder.finish_load(None, yielded=True)
     assert recorder.finish()["incomplete"] == "gave way to a job on the GPUs"
 
 
 def test_a_whole_run_is_not_incomplete(tmp_path: Path) -> None:
-    document = ran(tmp_path, 'def test_first(prove): prove([Row("rig", "1", "1")])\n')
+    document = run_checks(tmp_path, 'def test_first(prove): prove([Row("rig", "1", "1")])\n')
     assert "incomplete" not in document
 
 
@@ -83,7 +83,7 @@ def test_only_a_whole_run_is_the_last_validation(
 
 
 def test_what_read_nothing_is_unknown_and_says_why(tmp_path: Path) -> None:
-    document = ran(
+    document = run_checks(
         tmp_path,
         """
 @pytest.fixture(scope="module")
@@ -113,7 +113,7 @@ def test_proved(prove): prove([Row("rig", "1", "1")])
 
 
 def test_a_rig_that_is_lost_is_told_once(tmp_path: Path) -> None:
-    document = ran(
+    document = run_checks(
         tmp_path,
         """
 from provision.errors import HungError, LostError

@@ -60,14 +60,14 @@ def full() -> dict[str, Any]:
     )
 
 
-def printed(document: dict[str, Any], width: int = 80, verbose: bool = False) -> str:
+def render_report(document: dict[str, Any], width: int = 80, verbose: bool = False) -> str:
     stream = io.StringIO()
     show.table(document, Console(file=stream, width=width, highlight=False), verbose)
     return stream.getvalue()
 
 
 def test_the_table_names_what_does_not_hold_and_what_to_do(full: dict[str, Any]) -> None:
-    text = printed(full)
+    text = render_report(full)
     assert max(map(len, text.splitlines())) <= 80
     flat = " ".join(text.split())
     assert "critical PCIe path width 0000:08:00.0: x1, expected x4 (board data)" in flat
@@ -75,7 +75,9 @@ def test_the_table_names_what_does_not_hold_and_what_to_do(full: dict[str, Any])
     assert "unknown Copies between GPUs one GPU" in flat
     assert "ok GPUs on the PCIe bus 3 GPUs" in flat
     assert "0000:06:00.0" not in flat
-    assert "0000:06:00.0: 3 GB/s, expected 2 GB/s" in " ".join(printed(full, 100, True).split())
+    assert "0000:06:00.0: 3 GB/s, expected 2 GB/s" in " ".join(
+        render_report(full, 100, True).split()
+    )
 
 
 def test_the_page_needs_nothing_else(full: dict[str, Any]) -> None:
@@ -135,7 +137,7 @@ def test_what_a_lost_rig_left_untried_is_one_line() -> None:
     ]
     alone = check("x::d", "Check d", status="unknown", message="one GPU")
     lost = report(alone, *untried, incomplete="the rig was lost after 1 of 4 checks")
-    text = " ".join(printed(lost).split())
+    text = " ".join(render_report(lost).split())
     assert text == "rig unknown Check d one GPU unknown 3 checks lost before this check"
     assert "; the rig was lost after 1 of 4 checks in 42 s" in show.summary(lost, "x").plain
     assert "Incomplete: the rig was lost after 1 of 4 checks." in html.render(lost)

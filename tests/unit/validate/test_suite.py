@@ -18,7 +18,7 @@ from provision.errors import DeeprigError, UnreachableError
 from provision.validate.suite import SuiteOptions, SuiteRun
 from tests.rig import expectation, load, subject
 from tests.rig.expectation import Shares
-from tests.rig.expectation import Wanted as Expected
+from tests.rig.expectation import Threshold as Expected
 from tests.rig.proof import Proof, Row, row, worst
 
 SUITE = Path(__file__).parents[2] / "rig"
@@ -92,7 +92,7 @@ def path(width: int, gts: float, address: str = "0000:04:00.0") -> dict[str, Any
     return {"address": address, "width": width, "max_speed": gts * 1e9, "devices": [address]}
 
 
-def wanted_of(*paths: dict[str, Any]) -> Expected | None:
+def expect_of_paths(*paths: dict[str, Any]) -> Expected | None:
     devices = [{**path, "current_width": path["width"], "vendor_id": "10de"} for path in paths]
     return expectation.collective(paths, devices, SHARES)
 
@@ -108,15 +108,15 @@ def test_a_copy_is_expected_to_reach_its_share_of_the_link() -> None:
 
 
 def test_a_collective_is_expected_to_be_as_fast_as_its_slowest_link() -> None:
-    wanted = wanted_of(path(4, 8), path(1, 8, "0000:08:00.0"), path(16, 16, "0000:0a:00.0"))
+    wanted = expect_of_paths(path(4, 8), path(1, 8, "0000:08:00.0"), path(16, 16, "0000:0a:00.0"))
     assert wanted is not None
     assert wanted.expected == 0.75e9
     assert wanted.reason == (
         "NCCL counts x1 at 8 GT/s (0000:08:00.0, the slowest) for 0.75 GB/s; "
         "at least 70% of that, less than 40% is critical"
     )
-    assert wanted_of(path(4, 8), {**path(4, 8, "0000:08:00.0"), "width": None}) is None
-    assert wanted_of() is None
+    assert expect_of_paths(path(4, 8), {**path(4, 8, "0000:08:00.0"), "width": None}) is None
+    assert expect_of_paths() is None
 
 
 def test_a_link_that_gpus_share_is_divided() -> None:
@@ -132,9 +132,9 @@ def test_a_link_that_gpus_share_is_divided() -> None:
 
 
 def test_thresholds_are_the_agents_unless_the_inventory_has_its_own() -> None:
-    assert expectation.shares_of({}) == SHARES
+    assert expectation.read_shares({}) == SHARES
     expected = {"thresholds": {"bus_bandwidth_warning": 0.5}}
-    assert expectation.shares_of(expected) == Shares(0.5, 0.4)
+    assert expectation.read_shares(expected) == Shares(0.5, 0.4)
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ def test_thresholds_are_the_agents_unless_the_inventory_has_its_own() -> None:
     [(0.525e9, "ok"), (0.52e9, "warning"), (0.3e9, "warning"), (0.29e9, "critical")],
 )
 def test_a_rate_is_judged_as_the_agent_judges_it(rate: float, status: str) -> None:
-    wanted = wanted_of(path(1, 8))
+    wanted = expect_of_paths(path(1, 8))
     assert wanted is not None
     assert wanted.status(rate) == status
 

@@ -49,7 +49,7 @@ class RecordingTable(CheckTable):
         return verdict
 
 
-def judged(case: dict[str, Any]) -> tuple[dict[tuple[str, str], Verdict], RecordingTable]:
+def judge_case(case: dict[str, Any]) -> tuple[dict[tuple[str, str], Verdict], RecordingTable]:
     noted = RecordingTable()
     sample = samples.make(case.get("sample"))
     verdicts = judge_sample(
@@ -62,7 +62,7 @@ def judged(case: dict[str, Any]) -> tuple[dict[tuple[str, str], Verdict], Record
 
 @pytest.mark.parametrize("case", CASES, ids=NAMES)
 def test_a_case(case: dict[str, Any]) -> None:
-    verdicts, _ = judged(case)
+    verdicts, _ = judge_case(case)
     for wanted in case["expect"]:
         key = (wanted["check"], wanted.get("subject", "rig"))
         if wanted["status"] == "none":
@@ -82,13 +82,13 @@ def test_a_case(case: dict[str, Any]) -> None:
 
 
 def test_the_healthy_rig_is_ok_in_everything() -> None:
-    verdicts, _ = judged({})
+    verdicts, _ = judge_case({})
     assert {verdict.status for verdict in verdicts.values()} == {"ok"}
     # A GeForce counts no memory errors.
     assert {check for check, _ in verdicts} == set(ROWS) - {"gpu-memory-errors"}
 
 
-def texts_of(function: Any) -> set[str]:
+def list_texts(function: Any) -> set[str]:
     """The texts in a function's code."""
     return {
         node.value
@@ -97,7 +97,7 @@ def texts_of(function: Any) -> set[str]:
     }
 
 
-def given_statuses() -> set[tuple[str, str]]:
+def list_statuses() -> set[tuple[str, str]]:
     """Each check, and the statuses in its function and in the judgements that it calls."""
     pairs = set()
     for module in (gpu, host, nccl, pcie, validation):
@@ -107,9 +107,9 @@ def given_statuses() -> set[tuple[str, str]]:
                 for node in ast.walk(ast.parse(inspect.getsource(function)))
                 if isinstance(node, ast.Call)
             ]
-            texts = texts_of(function).union(
+            texts = list_texts(function).union(
                 *(
-                    texts_of(getattr(judgements, node.func.id))
+                    list_texts(getattr(judgements, node.func.id))
                     for node in calls
                     if isinstance(node.func, ast.Name) and hasattr(judgements, node.func.id)
                 )
@@ -128,13 +128,13 @@ def given_statuses() -> set[tuple[str, str]]:
 def test_every_check_status_and_advice_has_a_case() -> None:
     statuses, advice = set(), set()
     for case in CASES:
-        _, noted = judged(case)
+        _, noted = judge_case(case)
         for wanted in case["expect"]:
             key = (wanted["check"], wanted.get("subject", "rig"))
             statuses.add((wanted["check"], wanted["status"]))
             if "advice" in wanted and key in noted.asked:
                 advice.add((wanted["check"], noted.asked[key]))
-    given = given_statuses()
+    given = list_statuses()
     assert {check for check, _ in given} == set(ROWS)
     assert given - statuses == set(), "statuses without a case"
     keys = {
@@ -149,7 +149,7 @@ def test_every_check_status_and_advice_has_a_case() -> None:
 def test_a_verdict_that_is_not_ok_gives_advice() -> None:
     """Except if nothing is wrong: values that another problem hides."""
     for case in CASES:
-        for verdict in judged(case)[0].values():
+        for verdict in judge_case(case)[0].values():
             if verdict.status in ("warning", "critical"):
                 assert verdict.advice, (case["case"], verdict)
 

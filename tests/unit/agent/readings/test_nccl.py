@@ -33,7 +33,7 @@ def write(folder: Path, name: str, bandwidth: float = 1e9, **changes: Any) -> No
     (folder / ".result.tmp").rename(folder / name)
 
 
-def changed(target: dict[str, Any], changes: dict[str, Any]) -> None:
+def change_places(target: dict[str, Any], changes: dict[str, Any]) -> None:
     for key, value in changes.items():
         if value is None:
             del target[key]
@@ -48,9 +48,9 @@ def content(case: dict[str, Any]) -> bytes:
         return str(case["text"]).encode()
     document = copy.deepcopy(EXAMPLE)
     collective = document["collectives"][0]
-    changed(collective["sizes"][0], case.get("size", {}))
-    changed(collective, case.get("collective", {}))
-    changed(document, case.get("change", {}))
+    change_places(collective["sizes"][0], case.get("size", {}))
+    change_places(collective, case.get("collective", {}))
+    change_places(document, case.get("change", {}))
     return json.dumps(document).encode()
 
 
@@ -244,11 +244,11 @@ def test_a_change_is_seen_and_a_file_that_stays_is_not_read_again(
     read: list[str] = []
     original = nccl.read_file
 
-    def noted(path: Path) -> list[nccl.CollectiveResult] | IgnoredFile:
+    def note_stat(path: Path) -> list[nccl.CollectiveResult] | IgnoredFile:
         read.append(path.name)
         return original(path)
 
-    monkeypatch.setattr(nccl, "read_file", noted)
+    monkeypatch.setattr(nccl, "read_file", note_stat)
     write(tmp_path, "x.json", 2.5e9)
     assert [result.bus_bandwidth for result in reader.read().results] == [1e9, 2.5e9]
     assert read == ["x.json"]

@@ -60,7 +60,7 @@ def places(value: Any) -> Iterator[tuple[Target, Any]]:
             yield from places(value[key])
 
 
-def of_another_kind(chance: random.Random) -> bytes:
+def change_values(chance: random.Random) -> bytes:
     """A valid document in which a value is changed, removed, or copied to another place."""
     document = copy.deepcopy(EXAMPLE)
     for _ in range(chance.randint(1, 3)):
@@ -79,7 +79,7 @@ def of_another_kind(chance: random.Random) -> bytes:
     return json.dumps(document).encode()
 
 
-def of_other_bytes(chance: random.Random) -> bytes:
+def change_bytes(chance: random.Random) -> bytes:
     """A good document of which bytes are others, gone, or there again."""
     content = bytearray(json.dumps(EXAMPLE).encode())
     for _ in range(chance.randint(1, 6)):
@@ -112,7 +112,7 @@ def check(result: CollectiveResult) -> None:
     assert result.wrong_values is None or result.wrong_values >= 0
 
 
-@pytest.mark.parametrize("spoil", [of_another_kind, of_other_bytes])
+@pytest.mark.parametrize("spoil", [change_values, change_bytes])
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_spoiled_file_is_a_result_or_named(
     spoil: Callable[[random.Random], bytes], seed: int, tmp_path: Path

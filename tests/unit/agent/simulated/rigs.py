@@ -9,13 +9,13 @@ from typing import Any
 
 from agent.configuration.settings import Settings, parse_arguments
 from agent.sampling.sampler import Sampler
-from lab.simulate.simulated import Simulated
+from lab.simulate.simulated_rig import SimulatedRig
 
 FIRST, SECOND, THIRD = GPUS = ("0000:04:00.0", "0000:06:00.0", "0000:08:00.0")
 DEADLINE_SECONDS = 10.0  # of NVML, in tests in which nothing hangs
 
 
-def words(rig: Simulated) -> list[str]:
+def words(rig: SimulatedRig) -> list[str]:
     """The agent's flags for a rig: what it reads, and nothing of this machine's."""
     return [
         f"--path.sysfs={rig.sysfs}",
@@ -27,24 +27,24 @@ def words(rig: Simulated) -> list[str]:
     ]
 
 
-def config(rig: Simulated, content: str = "gpus: 3\ngpus_from: inventory\n") -> Path:
+def config(rig: SimulatedRig, content: str = "gpus: 3\ngpus_from: inventory\n") -> Path:
     file = rig.folder / "agent.yml"
     if not file.exists():
         file.write_text(content)
     return file
 
 
-def settings(rig: Simulated, *more: str) -> Settings:
+def settings(rig: SimulatedRig, *more: str) -> Settings:
     """With a deadline that may be longer than the interval; the test takes the samples itself."""
     parsed = parse_arguments([*words(rig), *more])
     return replace(parsed, nvml_deadline=DEADLINE_SECONDS)
 
 
-def sampler(rig: Simulated, *more: str, **settings_: Any) -> Sampler:
+def sampler(rig: SimulatedRig, *more: str, **settings_: Any) -> Sampler:
     return Sampler(replace(settings(rig, *more), **settings_))
 
 
-def result(rig: Simulated, name: str = "run.json", **fields: Any) -> Path:
+def result(rig: SimulatedRig, name: str = "run.json", **fields: Any) -> Path:
     """A benchmark's result; a field that is None is left out."""
     folder = rig.folder / "state/nccl"
     folder.mkdir(parents=True, exist_ok=True)
@@ -74,7 +74,7 @@ def result(rig: Simulated, name: str = "run.json", **fields: Any) -> Path:
     return file
 
 
-def validation(rig: Simulated, **fields: Any) -> Path:
+def validation(rig: SimulatedRig, **fields: Any) -> Path:
     """What a validation leaves for the agent; a field that is None is left out."""
     folder = rig.folder / "state/validation"
     folder.mkdir(parents=True, exist_ok=True)

@@ -21,7 +21,7 @@ from agent.readings.nccl import ResultReader
 from agent.readings.validation import ValidationReader
 from agent.sampling.sampler import read_process_cost
 from agent.web.web_config import WebConfigFile
-from lab.simulate.simulated import Simulated
+from lab.simulate.simulated_rig import SimulatedRig
 from tests.unit.agent.simulated import rigs
 from tests.unit.agent.simulated.test_main import Agent
 from tests.unit.agent.web.server import wait_for
@@ -31,7 +31,7 @@ CPU_SHARE_MOST = 0.5  # of a core; an accept loop that asks again at once takes 
 
 
 @contextmanager
-def exhausted() -> Iterator[None]:
+def exhaust_descriptors() -> Iterator[None]:
     """Use up this process's descriptors until the block ends."""
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     highest = max(int(name) for name in os.listdir("/proc/self/fd"))  # noqa: PTH208
@@ -50,7 +50,7 @@ def exhausted() -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
-def readers(rig: Simulated) -> dict[str, Any]:
+def readers(rig: SimulatedRig) -> dict[str, Any]:
     """Every reading that opens files, as calls that are repeated."""
     host = HostReader(procfs="/proc", sysfs=str(rig.sysfs), rootfs=str(rig.folder))
     results = ResultReader(rig.folder / "state/nccl")
@@ -72,14 +72,14 @@ def readers(rig: Simulated) -> dict[str, Any]:
     "name",
     ["devices", "gpus", "width", "errors", "host", "results", "validation", "module", "cost"],
 )
-def test_a_reading_without_descriptors_fails_and_works_again(rig: Simulated, name: str) -> None:
+def test_a_reading_without_descriptors_fails_and_works_again(rig: SimulatedRig, name: str) -> None:
     """It does not report that the thing is not there, not even later."""
     rigs.result(rig)
     rigs.validation(rig)
     expected = readers(rig)[name]()
     assert expected
     read = readers(rig)[name]
-    with exhausted(), pytest.raises(OSError, match="Too many open files"):
+    with exhaust_descriptors(), pytest.raises(OSError, match="Too many open files"):
         read()
     assert read() == expected
 
@@ -90,7 +90,7 @@ def test_a_web_configuration_is_read_when_descriptors_are_free(tmp_path: Path) -
     web = WebConfigFile(file)
     file.write_text("http_server_config: {headers: {X-Frame-Options: sameorigin}}\n")
     os.utime(file, (1, 1))
-    with exhausted():
+    with exhaust_descriptors():
         assert web.refresh() is None
         assert web.config.headers == {"X-Frame-Options": "deny"}
     assert web.refresh() is None
@@ -99,7 +99,7 @@ def test_a_web_configuration_is_read_when_descriptors_are_free(tmp_path: Path) -
 
 def test_a_page_without_descriptors_is_unavailable_not_missing() -> None:
     app = make()
-    with exhausted():
+    with exhaust_descriptors():
         assert get(app, "/page/page.js").status == 503
     assert get(app, "/page/page.js").status == 200
 
@@ -109,7 +109,7 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def test_an_agent_without_descriptors_keeps_its_readings_and_recovers(rig: Simulated) -> None:
+def test_an_agent_without_descriptors_keeps_its_readings_and_recovers(rig: SimulatedRig) -> None:
     """Its limit falls below what it has open: it accepts nothing, and reads nothing."""
     rigs.result(rig)
     rigs.validation(rig)

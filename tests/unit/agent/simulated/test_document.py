@@ -15,7 +15,7 @@ from agent.web.allowed_hosts import AllowedHosts
 from agent.web.app import AgentApp
 from agent.web.limits import ClientLimits
 from agent.web.web_config import WebConfigFile
-from lab.simulate.simulated import NVRM, VERSION, Simulated
+from lab.simulate.simulated_rig import NVRM, VERSION, SimulatedRig
 from tests.unit.agent.simulated import rigs
 from tests.unit.agent.simulated.rigs import FIRST, SECOND, THIRD
 from tests.unit.agent.test_openapi import SCHEMAS, example, validator
@@ -25,7 +25,7 @@ Make = Callable[..., Sampler]
 
 
 @pytest.fixture
-def make(rig: Simulated) -> Iterator[Make]:
+def make(rig: SimulatedRig) -> Iterator[Make]:
     """make(**settings): a sampler, closed with the test."""
     made: list[Sampler] = []
 
@@ -67,7 +67,7 @@ def checks(document: dict[str, Any]) -> dict[tuple[str, str], str]:
     }
 
 
-def test_a_healthy_rig(rig: Simulated, make: Make) -> None:
+def test_a_healthy_rig(rig: SimulatedRig, make: Make) -> None:
     rigs.result(rig)
     document = follows(make())
     assert document["driver"]["state"] == "ok"
@@ -84,7 +84,7 @@ def test_a_healthy_rig(rig: Simulated, make: Make) -> None:
     assert "0000:04:00.0" in result["expected_from"]
 
 
-def test_at_work_with_everything_that_can_be_read(rig: Simulated, make: Make) -> None:
+def test_at_work_with_everything_that_can_be_read(rig: SimulatedRig, make: Make) -> None:
     rig.set(load=True)
     sampler = make(pcie_throughput=True)
     document = follows(sampler)
@@ -92,7 +92,7 @@ def test_at_work_with_everything_that_can_be_read(rig: Simulated, make: Make) ->
     follows(sampler, "History", "/api/v1/history")
 
 
-def test_a_lost_gpu(rig: Simulated, make: Make) -> None:
+def test_a_lost_gpu(rig: SimulatedRig, make: Make) -> None:
     sampler = make()
     follows(sampler)
     rig.set(1, lost=1)
@@ -110,7 +110,7 @@ def test_a_lost_gpu(rig: Simulated, make: Make) -> None:
     assert checks(document)["gpu-answers", SECOND] == "critical"
 
 
-def test_a_gpu_that_was_never_seen(rig: Simulated, make: Make) -> None:
+def test_a_gpu_that_was_never_seen(rig: SimulatedRig, make: Make) -> None:
     rig.set(2, lost=1)
     gpu = follows(make())["gpus"][2]
     assert [gpu[key] for key in ("index", "uuid", "name", "reading", "read_at")] == [
@@ -122,7 +122,7 @@ def test_a_gpu_that_was_never_seen(rig: Simulated, make: Make) -> None:
     ]
 
 
-def test_a_hung_gpu(rig: Simulated, make: Make) -> None:
+def test_a_hung_gpu(rig: SimulatedRig, make: Make) -> None:
     rig.set(0, hang=1)
     document = follows(make(nvml_deadline=0.5))
     assert [gpu["problem"] for gpu in document["gpus"]] == ["hung", "", ""]
@@ -130,34 +130,34 @@ def test_a_hung_gpu(rig: Simulated, make: Make) -> None:
     assert checks(document)["gpu-answers", FIRST] == "critical"
 
 
-def test_all_hung(rig: Simulated, make: Make) -> None:
+def test_all_hung(rig: SimulatedRig, make: Make) -> None:
     rig.set(hang=1)
     document = follows(make(nvml_deadline=0.5))
     assert document["driver"]["state"] == "unresponsive"
     assert {gpu["problem"] for gpu in document["gpus"]} == {"hung"}
 
 
-def test_no_driver(rig: Simulated, make: Make) -> None:
+def test_no_driver(rig: SimulatedRig, make: Make) -> None:
     rig.version_file.unlink()
     document = follows(make())
     assert (document["driver"]["state"], document["status"]) == ("missing", "critical")
     assert {gpu["problem"] for gpu in document["gpus"]} == {"driver"}
 
 
-def test_a_mismatch(rig: Simulated, make: Make) -> None:
+def test_a_mismatch(rig: SimulatedRig, make: Make) -> None:
     rig.version_file.write_text(NVRM.replace(VERSION, "580.82.07"))
     document = follows(make())
     assert document["driver"]["state"] == "mismatch"
     assert checks(document)["driver", "rig"] == "critical"
 
 
-def test_a_machine_that_shows_nothing(rig: Simulated, make: Make) -> None:
+def test_a_machine_that_shows_nothing(rig: SimulatedRig, make: Make) -> None:
     """No GPU, no /proc, no /sys: every value is null, and the document still one."""
     document = follows(make(sysfs="/nowhere", procfs="/nowhere", rootfs="/nowhere"))
     assert (document["gpus"], document["host"]["memory_size_bytes"]) == ([], None)
 
 
-def test_results_and_garbage(rig: Simulated, make: Make) -> None:
+def test_results_and_garbage(rig: SimulatedRig, make: Make) -> None:
     rigs.result(rig, "gloo.json", backend="gloo", gpus=None, nccl_version=None)
     rigs.result(rig, "gone.json", ranks=2, gpus=["0000:04:00.0", "0000:99:00.0"])
     rigs.result(rig, "one.json", ranks=1, gpus=[FIRST])
@@ -186,7 +186,7 @@ def test_results_and_garbage(rig: Simulated, make: Make) -> None:
     assert all(ignored.values())
 
 
-def test_xids(rig: Simulated, make: Make) -> None:
+def test_xids(rig: SimulatedRig, make: Make) -> None:
     log = rig.folder / "kmsg"
     log.touch()
     sampler = make()
@@ -212,7 +212,7 @@ def keys(value: Any, place: str = "") -> Iterator[str]:
             yield from keys(item, f"{place}/*")
 
 
-def test_the_example_is_what_a_rig_gives(rig: Simulated, make: Make) -> None:
+def test_the_example_is_what_a_rig_gives(rig: SimulatedRig, make: Make) -> None:
     """The page is tested with the example: no field of it is made up, none is missing."""
     rigs.result(rig)
     rigs.validation(rig)

@@ -21,7 +21,7 @@ from agent import __main__ as program
 from agent.sampling.sampler import Sampler
 from agent.systemd import notify_systemd
 from lab.build.host import free_port
-from lab.simulate.simulated import Simulated
+from lab.simulate.simulated_rig import SimulatedRig
 from tests.unit.agent.simulated import rigs
 from tests.unit.agent.web.server import PATIENCE_SECONDS, wait_for
 
@@ -29,7 +29,7 @@ from tests.unit.agent.web.server import PATIENCE_SECONDS, wait_for
 class Agent:
     """`python -m agent` with a socket for what it tells systemd."""
 
-    def __init__(self, rig: Simulated, *more: str, address: str = "") -> None:
+    def __init__(self, rig: SimulatedRig, *more: str, address: str = "") -> None:
         self.rig = rig
         self.messages: list[str] = []
         self.listening = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -78,7 +78,7 @@ class Agent:
 
 
 @pytest.fixture
-def agent(rig: Simulated) -> Iterator[Agent]:
+def agent(rig: SimulatedRig) -> Iterator[Agent]:
     made = Agent(rig)
     yield made
     made.process.kill()
@@ -86,7 +86,7 @@ def agent(rig: Simulated) -> Iterator[Agent]:
     made.listening.close()
 
 
-def alive(pid: int) -> bool:
+def is_alive(pid: int) -> bool:
     """Whether it runs; a zombie does not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
@@ -110,7 +110,7 @@ def test_from_start_to_end(agent: Agent, number: int) -> None:
     began = time.monotonic()
     assert agent.end(number) == 0
     assert time.monotonic() - began < 3
-    assert not any(alive(pid) for pid in children)
+    assert not any(is_alive(pid) for pid in children)
     states = [message.partition("\n")[0] for message in agent.hear()]
     assert (states.count("READY=1"), states[-1]) == (1, "STOPPING=1")
     log = agent.errors.read_text()
@@ -126,7 +126,7 @@ def test_a_watchdog_a_sample(agent: Agent) -> None:
     assert abs(samples - 1 - agent.hear().count("WATCHDOG=1")) <= 1
 
 
-def test_with_hung_gpus_it_ends_as_well(rig: Simulated, agent: Agent) -> None:
+def test_with_hung_gpus_it_ends_as_well(rig: SimulatedRig, agent: Agent) -> None:
     agent.wait("WATCHDOG=1", 2)
     rig.set(hang=1)
     wait_for(
@@ -136,7 +136,7 @@ def test_with_hung_gpus_it_ends_as_well(rig: Simulated, agent: Agent) -> None:
     began = time.monotonic()
     assert agent.end() == 0
     assert time.monotonic() - began < 3
-    assert not any(alive(pid) for pid in children)
+    assert not any(is_alive(pid) for pid in children)
 
 
 def test_an_open_connection_does_not_keep_it(agent: Agent) -> None:
@@ -150,10 +150,10 @@ def test_killed_it_leaves_no_child(agent: Agent) -> None:
     agent.wait("WATCHDOG=1", 2)
     (child,) = agent.children()
     agent.end(signal.SIGKILL)
-    wait_for(lambda: not alive(child), "the child sees that its parent is gone")
+    wait_for(lambda: not is_alive(child), "the child sees that its parent is gone")
 
 
-def test_what_changes_is_said_once(rig: Simulated, agent: Agent) -> None:
+def test_what_changes_is_said_once(rig: SimulatedRig, agent: Agent) -> None:
     agent.wait("WATCHDOG=1", 3)
     rig.set(1, lost=1)
     wait_for(lambda: "2 of 3 GPUs answer" in agent.errors.read_text(), "the status")
@@ -164,7 +164,7 @@ def test_what_changes_is_said_once(rig: Simulated, agent: Agent) -> None:
     assert "0000:06:00.0" in "\n".join(lines)
 
 
-def test_several_addresses(rig: Simulated) -> None:
+def test_several_addresses(rig: SimulatedRig) -> None:
     """IPv6 among them, where the machine has it."""
     port = free_port()
     try:
@@ -183,7 +183,7 @@ def test_several_addresses(rig: Simulated) -> None:
         agent.listening.close()
 
 
-def test_an_abstract_socket(rig: Simulated) -> None:
+def test_an_abstract_socket(rig: SimulatedRig) -> None:
     agent = Agent(rig, address=f"@deeprig-test-{os.getpid()}")
     try:
         agent.wait("READY=1")
@@ -193,7 +193,7 @@ def test_an_abstract_socket(rig: Simulated) -> None:
 
 
 def test_sampling_that_breaks_ends_the_agent(
-    rig: Simulated, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    rig: SimulatedRig, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """With status 1, so that systemd restarts it."""
 

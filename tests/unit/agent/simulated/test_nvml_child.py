@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from agent.nvml.process import NvmlLimits, NvmlProcess
-from lab.simulate.simulated import NVRM
+from lab.simulate.simulated_rig import NVRM
 from tests.unit.agent.web.server import PATIENCE_SECONDS, wait_for
 
 GPU = "0000:04:00.0"

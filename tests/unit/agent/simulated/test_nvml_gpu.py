@@ -16,7 +16,7 @@ from agent.nvml.gpu import FIELDS, GpuLostError, GpuReader
 from agent.readings.nvml import READING_FIELDS, GpuReading
 from lab.simulate import compile as nvml
 from lab.simulate.control import HW_THERMAL, POWER_CAP, SW_THERMAL
-from lab.simulate.simulated import CUDA, VERSION, Simulated
+from lab.simulate.simulated_rig import CUDA, VERSION, SimulatedRig
 from tests.unit.agent.simulated.conftest import Start
 from tests.unit.agent.web.server import wait_for
 
@@ -26,7 +26,9 @@ SYMBOLS = yaml.safe_load((CASES / "symbols.yml").read_text())
 THIRD = "0000:08:00.0"
 
 
-def read(rig: Simulated, start: Start, peers: int = 2, **settings: Any) -> dict[str, Any]:
+def read_third_gpu(
+    rig: SimulatedRig, start: Start, peers: int = 2, **settings: Any
+) -> dict[str, Any]:
     """The third GPU's fields, when it is known of all peers whether they are."""
     process = start(**settings)
 
@@ -39,17 +41,17 @@ def read(rig: Simulated, start: Start, peers: int = 2, **settings: Any) -> dict[
     return asdict(wait_for(reading, f"{peers} peers"))
 
 
-def test_every_field(rig: Simulated, start: Start) -> None:
+def test_every_field(rig: SimulatedRig, start: Start) -> None:
     assert set(READING) | {"energy_joules", "pcie_bytes"} == READING_FIELDS
     rig.set(2, load=True)
-    fields = read(rig, start, throughput=True)
+    fields = read_third_gpu(rig, start, throughput=True)
     assert fields.pop("energy_joules") > 0
     assert min(fields.pop("pcie_bytes").values()) > 0
     assert fields == READING
 
 
-def test_throughput_is_read_only_when_wanted(rig: Simulated, start: Start) -> None:
-    assert read(rig, start)["pcie_throughput"] is None
+def test_throughput_is_read_only_when_wanted(rig: SimulatedRig, start: Start) -> None:
+    assert read_third_gpu(rig, start)["pcie_throughput"] is None
 
 
 @pytest.mark.parametrize(
@@ -60,17 +62,17 @@ def test_throughput_is_read_only_when_wanted(rig: Simulated, start: Start) -> No
     ],
 )
 def test_clocks_that_are_held_down(
-    rig: Simulated, start: Start, reasons: int, named: set[str]
+    rig: SimulatedRig, start: Start, reasons: int, named: set[str]
 ) -> None:
     rig.set(2, load=True, reasons=reasons)
-    fields = read(rig, start)
+    fields = read_third_gpu(rig, start)
     assert {name for name, on in fields["clocks_events"].items() if on} == named
     assert {name for name, seconds in fields["throttled_seconds"].items() if seconds} == named
 
 
 @pytest.mark.parametrize("case", SYMBOLS, ids=lambda case: " ".join(case["without"])[:80])
 def test_an_older_library(
-    case: Any, rig: Simulated, start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    case: Any, rig: SimulatedRig, start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What it lacks is None, never 0; all else is as ever."""
     script = tmp_path / "symbols.map"
@@ -79,7 +81,7 @@ def test_an_older_library(
     nvml.build_library(rig.library / f"libnvidia-ml.so.{VERSION}", VERSION, CUDA)
     rig.set(2, load=True)
     peers = 0 if "nvmlDeviceGetP2PStatus" in case["without"] else 2
-    fields = read(rig, start, peers, throughput=True)
+    fields = read_third_gpu(rig, start, peers, throughput=True)
     absent = set(case.get("null_", ()))
     assert {name for name in absent if fields[name] is not None} == set()
     changing = {"throttled_seconds", "pcie_throughput", "peer_access", "peer_topology"}

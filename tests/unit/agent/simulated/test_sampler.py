@@ -19,7 +19,7 @@ from agent.sampling.sampler import PublishedSample, Sampler
 from agent.web.negotiation import choose_format
 from lab.simulate import pcie
 from lab.simulate.hardware import LabLink
-from lab.simulate.simulated import Simulated
+from lab.simulate.simulated_rig import SimulatedRig
 from tests.unit.agent.simulated import rigs
 from tests.unit.agent.simulated.rigs import SECOND, THIRD
 from tests.unit.agent.web.server import PATIENCE_SECONDS, wait_for
@@ -64,7 +64,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 @pytest.fixture
-def sampler(rig: Simulated, clock: Clock) -> Iterator[Sampler]:
+def sampler(rig: SimulatedRig, clock: Clock) -> Iterator[Sampler]:
     made = rigs.sampler(rig)
     yield made
     made.close()
@@ -74,12 +74,12 @@ def statuses(sample: Sample) -> dict[tuple[str, str], str]:
     return {(verdict.check, verdict.subject): verdict.status for verdict in sample.verdicts}
 
 
-def aer(rig: Simulated, count: int) -> None:
+def aer(rig: SimulatedRig, count: int) -> None:
     device = (rig.sysfs / "bus/pci/devices" / SECOND).resolve()
     pcie.write_aer(device, "correctable", {"BadTLP": count})
 
 
-FAULTS: dict[str, tuple[Callable[[Simulated], None], str, str]] = {
+FAULTS: dict[str, tuple[Callable[[SimulatedRig], None], str, str]] = {
     "lost": (lambda rig: rig.set(1, lost=1), "gpu-answers", "critical"),
     "hot": (
         lambda rig: rig.set(1, celsius=93, reasons=0x60, load=True),
@@ -100,7 +100,7 @@ FAULTS: dict[str, tuple[Callable[[Simulated], None], str, str]] = {
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_fault_is_a_verdict_about_its_gpu(
-    fault: str, rig: Simulated, sampler: Sampler, clock: Clock
+    fault: str, rig: SimulatedRig, sampler: Sampler, clock: Clock
 ) -> None:
     make, check, status = FAULTS[fault]
     before = sampler.take().sample
@@ -113,7 +113,7 @@ def test_a_fault_is_a_verdict_about_its_gpu(
     assert {subject for _, subject in changed} <= {SECOND, "rig"}, "the others are as before"
 
 
-def test_a_card_of_few_lanes_is_asked_for_no_more(rig: Simulated) -> None:
+def test_a_card_of_few_lanes_is_asked_for_no_more(rig: SimulatedRig) -> None:
     rigs.config(rig, "path_width: 8\n")
     (rig.sysfs / "bus/pci/devices" / THIRD / "max_link_width").write_text("4\n")
     sampler = rigs.sampler(rig)
@@ -124,7 +124,7 @@ def test_a_card_of_few_lanes_is_asked_for_no_more(rig: Simulated) -> None:
     assert [path.expected_width for path in paths] == [8, 8, 4]
 
 
-def test_a_link_that_drops(rig: Simulated, sampler: Sampler, clock: Clock) -> None:
+def test_a_link_that_drops(rig: SimulatedRig, sampler: Sampler, clock: Clock) -> None:
     """x1 is the narrowest; the third GPU's slot has more lanes in another profile."""
     sampler.take()
     for number in range(1, 4):
@@ -137,7 +137,7 @@ def test_a_link_that_drops(rig: Simulated, sampler: Sampler, clock: Clock) -> No
 
 
 def test_under_load_after_some_seconds_of_it(
-    rig: Simulated, sampler: Sampler, clock: Clock
+    rig: SimulatedRig, sampler: Sampler, clock: Clock
 ) -> None:
     """A link's speed counts only while the GPU works, before the sample and in it."""
 
@@ -191,7 +191,7 @@ def test_what_is_no_jump(sampler: Sampler, clock: Clock) -> None:
         assert statuses(sampler.take().sample)["clock", "rig"] == "ok", step
 
 
-def test_the_time_of_boot_does_not_waver(rig: Simulated, sampler: Sampler, clock: Clock) -> None:
+def test_the_time_of_boot_does_not_waver(rig: SimulatedRig, sampler: Sampler, clock: Clock) -> None:
     """Uptime is read every five seconds, samples are taken in between."""
     (rig.procfs / "uptime").write_text("5000.00 9000.00\n")
     times = set()
@@ -202,7 +202,7 @@ def test_the_time_of_boot_does_not_waver(rig: Simulated, sampler: Sampler, clock
 
 
 def test_a_gpu_keeps_its_name_and_history_while_it_is_lost(
-    rig: Simulated, sampler: Sampler, clock: Clock
+    rig: SimulatedRig, sampler: Sampler, clock: Clock
 ) -> None:
     before = sampler.take().sample.gpus[1]
     rig.set(1, lost=1)
@@ -229,11 +229,11 @@ def test_a_sample_is_rendered_when_it_is_asked_for(
     rendered: list[Sample] = []
     build = MetricTable.build_families
 
-    def counted(self: MetricTable, sample: Sample) -> Iterator[Metric]:
+    def count_and_collect(self: MetricTable, sample: Sample) -> Iterator[Metric]:
         rendered.append(sample)
         return build(self, sample)
 
-    monkeypatch.setattr(MetricTable, "build_families", counted)
+    monkeypatch.setattr(MetricTable, "build_families", count_and_collect)
     published = sampler.take()
     assert rendered == []
     assert b"deeprig_" in choose_format("")[0](published.metrics)
@@ -241,20 +241,20 @@ def test_a_sample_is_rendered_when_it_is_asked_for(
 
 
 def test_a_reader_that_fails_does_not_end_sampling(
-    rig: Simulated, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    rig: SimulatedRig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     sampler = rigs.sampler(rig, "--sample.interval=100ms")
     published: list[PublishedSample] = []
     read, failures = sampler._links.read, 3
 
-    def failing(*words: Any) -> Any:
+    def raise_value_error(*words: Any) -> Any:
         nonlocal failures
         failures -= 1
         if failures >= 0:
             raise ValueError("something new from the kernel")
         return read(*words)
 
-    monkeypatch.setattr(sampler._links, "read", failing)
+    monkeypatch.setattr(sampler._links, "read", raise_value_error)
     stop = threading.Event()
     thread = threading.Thread(target=sampler.run, args=(stop, published.append))
     thread.start()
@@ -268,7 +268,7 @@ def test_a_reader_that_fails_does_not_end_sampling(
     assert all(after - before > 0.09 for before, after in pairwise(times))
 
 
-def test_what_was_missed_is_not_made_up_for(rig: Simulated) -> None:
+def test_what_was_missed_is_not_made_up_for(rig: SimulatedRig) -> None:
     """After a sample that took four intervals there is one at once, not four."""
     sampler = rigs.sampler(rig, "--sample.interval=100ms")
     taken: list[float] = []

@@ -16,7 +16,7 @@ from agent.web.limits import RESERVED_DESCRIPTORS, ClientLimits, fit_limits
 from agent.web.messages import HttpRequest, HttpResponse
 from agent.web.slots import ConnectionSlots, Slot
 from tests.unit.agent.web.process import ROOT, UNIT_DESCRIPTORS
-from tests.unit.agent.web.server import Server, as_application, serving, wait_for
+from tests.unit.agent.web.server import Server, create_application, serve_application, wait_for
 
 LIMITS = ClientLimits(connections=6, connections_per_address=3, connections_from_loopback=4)
 
@@ -132,7 +132,7 @@ def test_too_few_descriptors_are_a_configuration_error() -> None:
 
 
 @contextmanager
-def stalled() -> Iterator[tuple[Server, threading.Event, Counter[str]]]:
+def serve_stalled() -> Iterator[tuple[Server, threading.Event, Counter[str]]]:
     """A server with five places; requests of /busy take until the event is set, and are counted."""
     finish = threading.Event()
     calls: Counter[str] = Counter()
@@ -147,7 +147,7 @@ def stalled() -> Iterator[tuple[Server, threading.Event, Counter[str]]]:
         return asyncio.ensure_future(work()) if request.path == "/busy" else HttpResponse(b"x")
 
     limits = ClientLimits(connections=5, connections_from_loopback=5)
-    with serving(as_application(handler), limits) as server:
+    with serve_application(create_application(handler), limits) as server:
         try:
             yield server, finish, calls
         finally:
@@ -155,17 +155,17 @@ def stalled() -> Iterator[tuple[Server, threading.Event, Counter[str]]]:
 
 
 def test_an_idle_connection_is_closed_for_a_new_client() -> None:
-    with stalled() as (server, _, _):
+    with serve_stalled() as (server, _, _):
         clients = [server.connect() for _ in range(5)]
         assert [client.ask().status for client in clients] == [200] * 5
         assert server.ask().status == 200
-        assert clients[0].closed()
+        assert clients[0].is_closed()
         assert clients[4].ask().status == 200
 
 
 def test_clients_that_wait_for_their_answers_get_them() -> None:
     """With every place in use, the next client is refused until one is free."""
-    with stalled() as (server, finish, calls):
+    with serve_stalled() as (server, finish, calls):
         clients = [server.connect() for _ in range(5)]
         for client in clients:
             client.send(b"GET /busy HTTP/1.1\r\nHost: localhost\r\n\r\n")
@@ -174,7 +174,7 @@ def test_clients_that_wait_for_their_answers_get_them() -> None:
         answer = refused.answer()
         assert (answer.status, answer.headers["connection"]) == (503, "close")
         assert answer.body == b"503 Service Unavailable\n"
-        assert refused.closed()
+        assert refused.is_closed()
         finish.set()
         assert [client.answer().body for client in clients] == [b"done"] * 5
         assert server.ask().status == 200

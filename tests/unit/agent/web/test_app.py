@@ -23,13 +23,13 @@ from agent.web.allowed_hosts import AllowedHosts
 from agent.web.app import AgentApp
 from agent.web.limits import ClientLimits
 from agent.web.web_config import WebConfigFile
-from tests.unit.agent.web.published import OneMetric, classic, new, published
-from tests.unit.agent.web.server import Answered, serving
+from tests.unit.agent.web.publishing import OneMetric, encode_classic, encode_new, publish_sample
+from tests.unit.agent.web.server import ClientAnswer, serve_application
 
 PAGE = Path(module.__file__).parent / "page"
 ACCEPT = yaml.safe_load((Path(__file__).parent / "cases/accept.yml").read_text())
 KINDS = {"classic": "text/plain", "openmetrics": "application/openmetrics-text"}
-TEXTS = {"classic": classic, "openmetrics": new}
+TEXTS = {"classic": encode_classic, "openmetrics": encode_new}
 OTHERS = ("/api/v1/rig", "/api/v1/history", "/metrics", "/-/healthy", "/-/ready", "/")
 
 
@@ -49,11 +49,11 @@ def make(**more: Any) -> AgentApp:
 @pytest.fixture
 def app() -> AgentApp:
     made = make()
-    made.publish(published())
+    made.publish(publish_sample())
     return made
 
 
-def get(app: AgentApp, target: str, method: str = "GET", **headers: str) -> Answered:
+def get(app: AgentApp, target: str, method: str = "GET", **headers: str) -> ClientAnswer:
     """Ask the application as uvicorn does."""
     path = httptools.parse_url(target.encode()).path or b"/"
     named = {"host": "rig"} | headers
@@ -81,7 +81,7 @@ def get(app: AgentApp, target: str, method: str = "GET", **headers: str) -> Answ
     start, body = sent
     assert (start["type"], body["type"]) == ("http.response.start", "http.response.body")
     received = {name.decode(): text.decode() for name, text in start["headers"]}
-    return Answered(start["status"], received, body["body"])
+    return ClientAnswer(start["status"], received, body["body"])
 
 
 @pytest.mark.parametrize("case", ACCEPT, ids=lambda case: case["who"])
@@ -118,10 +118,12 @@ def test_gzip_for_who_takes_it(app: AgentApp, target: str, accepts: str, compres
 def test_each_format_of_a_sample_is_rendered_once(app: AgentApp) -> None:
     for name in ("second", "third"):
         metrics = OneMetric(name)
-        app.publish(replace(published(), metrics=metrics))
+        app.publish(replace(publish_sample(), metrics=metrics))
         for _ in range(3):
-            assert get(app, "/metrics").body == classic(name)
-            assert get(app, "/metrics", accept="application/openmetrics-text").body == new(name)
+            assert get(app, "/metrics").body == encode_classic(name)
+            assert get(app, "/metrics", accept="application/openmetrics-text").body == encode_new(
+                name
+            )
         assert metrics.collected == 2
 
 
@@ -141,7 +143,7 @@ def test_every_form_is_made_once_a_sample(app: AgentApp, monkeypatch: pytest.Mon
             get(app, "/metrics", accept="application/openmetrics-text", accept_encoding="gzip")
             get(app, "/api/v1/rig", accept_encoding=encoding)
     assert Counter(calls) == {"compress": 3, "build_document": 1, "dumps": 1}
-    app.publish(published("second"))
+    app.publish(publish_sample("second"))
     answer = get(app, "/metrics", accept_encoding="gzip")
     assert gzip.decompress(answer.body).startswith(b"# HELP second ")
 
@@ -222,7 +224,7 @@ def test_nothing_is_changed_through_it(app: AgentApp, method: str, target: str) 
 
 def test_another_telemetry_path() -> None:
     app = make(telemetry_path="/gpu/metrics")
-    app.publish(published())
+    app.publish(publish_sample())
     assert get(app, "/gpu/metrics").status == 200
     assert get(app, "/metrics").status == 404
 
@@ -237,7 +239,7 @@ def test_before_the_first_sample() -> None:
     statuses = {target: get(app, target).status for target in OTHERS}
     without = dict.fromkeys(("/api/v1/rig", "/api/v1/history", "/metrics", "/-/ready"), 503)
     assert statuses == without | {"/-/healthy": 200, "/": 200}
-    app.publish(published())
+    app.publish(publish_sample())
     assert {get(app, target).status for target in OTHERS} == {200}
 
 
@@ -249,23 +251,23 @@ def test_healthy_while_samples_come(samples: int, monkeypatch: pytest.MonkeyPatc
     app = make(interval=2.0)
     for _ in range(samples):
         now += 2.0
-        app.publish(published())
+        app.publish(publish_sample())
     now += 9.9
     assert get(app, "/-/healthy").status == 200
     now += 0.2
     answer = get(app, "/-/healthy")
     assert (answer.status, b"10 s" in answer.body) == (503, True)
     assert get(app, "/-/ready").status == (200 if samples else 503)
-    app.publish(published())
+    app.publish(publish_sample())
     assert get(app, "/-/healthy").status == 200
 
 
 def test_over_a_socket(app: AgentApp) -> None:
-    with serving(app) as server:
+    with serve_application(app) as server:
         client = server.connect()
         answer = client.ask("/metrics", accept_encoding="gzip")
-        assert gzip.decompress(answer.body) == classic()
+        assert gzip.decompress(answer.body) == encode_classic()
         assert json.loads(client.ask("/api/v1/rig").body)["host"]["name"] == "rig"
         head = client.ask("/metrics", "HEAD")
-        assert head.headers["content-length"] == str(len(classic()))
+        assert head.headers["content-length"] == str(len(encode_classic()))
         assert client.ask("/nothing").status == 404

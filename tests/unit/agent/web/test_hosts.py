@@ -12,8 +12,8 @@ from agent.configuration.host_names import read_configured_names, read_machine_n
 from agent.errors import ConfigurationError
 from agent.web.allowed_hosts import AllowedHosts
 from tests.unit.agent.web.process import running
-from tests.unit.agent.web.published import published
-from tests.unit.agent.web.server import Server, serving
+from tests.unit.agent.web.publishing import publish_sample
+from tests.unit.agent.web.server import Server, serve_application
 from tests.unit.agent.web.test_app import OTHERS, make
 
 OWN = os.uname().nodename
@@ -22,8 +22,8 @@ OWN = os.uname().nodename
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
     app = make(hosts=AllowedHosts(["rig", "rig.example.org"]))
-    app.publish(published())
-    with serving(app) as made:
+    app.publish(publish_sample())
+    with serve_application(app) as made:
         yield made
 
 

@@ -11,13 +11,13 @@ import pytest
 
 from agent.web.limits import ClientLimits
 from agent.web.messages import HttpRequest, HttpResponse
-from tests.unit.agent.web.server import Server, as_application, serving, wait_for
+from tests.unit.agent.web.server import Server, create_application, serve_application, wait_for
 
 GET = b"GET /a HTTP/1.1\r\nHost: rig\r\n\r\n"
 LIMITS = ClientLimits(request_bytes=4096)
 
 
-async def later(request: HttpRequest) -> HttpResponse:
+async def answer_later(request: HttpRequest) -> HttpResponse:
     await asyncio.sleep(0.004)
     return HttpResponse(request.target.encode())
 
@@ -27,14 +27,14 @@ def handler(request: HttpRequest) -> HttpResponse | asyncio.Future[HttpResponse]
     if request.path == "/broken":
         raise ZeroDivisionError
     if request.path.startswith("/slow"):
-        return asyncio.ensure_future(later(request))
+        return asyncio.ensure_future(answer_later(request))
     headers = {"Content-Type": "text/plain", "X-Accept": request.headers.get("accept", "")}
     return HttpResponse(f"{request.method} {request.path}".encode(), headers=headers)
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
-    with serving(as_application(handler), LIMITS) as made:
+    with serve_application(create_application(handler), LIMITS) as made:
         yield made
 
 
@@ -65,7 +65,7 @@ def test_who_closes(server: Server, request_: bytes, header: str | None, stays_o
     if stays_open:
         assert client.ask("/b").body == b"GET /b"
     else:
-        assert client.closed()
+        assert client.is_closed()
 
 
 def test_head_has_the_length_and_no_body(server: Server) -> None:
@@ -110,7 +110,7 @@ def test_answers_come_before_a_refusal(server: Server) -> None:
     client = server.connect()
     client.send(GET + b"GET /slow HTTP/1.1\r\nHost: r\r\n\r\n" + b"what is this?\r\n\r\n")
     assert [client.answer().status for _ in range(3)] == [200, 200, 400]
-    assert client.closed()
+    assert client.is_closed()
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,7 @@ def test_what_is_no_request(server: Server, data: bytes, status: int) -> None:
     answer = client.answer()
     assert (answer.status, answer.headers["connection"]) == (status, "close")
     assert answer.body.startswith(str(status).encode())
-    assert client.closed()
+    assert client.is_closed()
 
 
 def test_a_body_on_a_get_is_passed_over(server: Server) -> None:
@@ -161,7 +161,7 @@ def test_another_protocol_is_not_taken_up(server: Server, protocol: str) -> None
     )
     answer = client.answer()
     assert (answer.status, answer.body) == (200, b"GET /a")
-    assert client.closed()
+    assert client.is_closed()
 
 
 def test_a_proxys_client_names_the_host(server: Server) -> None:
@@ -175,7 +175,7 @@ def test_who_has_asked_may_close_his_side(server: Server) -> None:
         client.send(GET.replace(b"/a", target))
         client.socket.shutdown(socket.SHUT_WR)
         assert client.answer().body.endswith(target)
-        assert client.closed()
+        assert client.is_closed()
 
 
 def test_a_handler_that_fails_fails_alone(server: Server, caplog: pytest.LogCaptureFixture) -> None:

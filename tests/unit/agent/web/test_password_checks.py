@@ -60,7 +60,7 @@ async def settle() -> None:
         await asyncio.sleep(0)
 
 
-def refused(task: asyncio.Task[bool]) -> int:
+def wait_for_refusal(task: asyncio.Task[bool]) -> int:
     """The seconds of a refusal."""
     error = task.exception()
     assert isinstance(error, TooManyChecksError)
@@ -72,7 +72,7 @@ def test_an_address_has_few_checks_at_a_time() -> None:
         tasks = [bench.ask("a", str(number)) for number in range(5)]
         await settle()
         assert [task.done() for task in tasks] == [False, False, True, True, True]
-        assert {refused(task) for task in tasks[2:]} == {1}
+        assert {wait_for_refusal(task) for task in tasks[2:]} == {1}
         for _ in range(2):
             bench.go_on.release()
         assert await asyncio.gather(*tasks[:2]) == [False, False]
@@ -100,7 +100,7 @@ def test_after_failures_an_address_waits() -> None:
             assert await bench.ask("a", str(number)) is False
         task = bench.ask("a", "fifth")
         await settle()
-        assert refused(task) == 5
+        assert wait_for_refusal(task) == 5
         bench.go_on.release()
         assert await bench.ask("b", "other", right=True) is True
         bench.clock.now += 5.0
@@ -119,7 +119,7 @@ def test_an_address_without_failures_is_next() -> None:
         await settle()
         login = bench.ask("d", "login", right=True)
         await settle()
-        assert refused(tasks[3]) == 1, "the newest guess gives its place to the login"
+        assert wait_for_refusal(tasks[3]) == 1, "the newest guess gives its place to the login"
         for _ in range(2):
             bench.go_on.release()
         assert await login is True
@@ -137,7 +137,7 @@ def test_a_full_queue_refuses_at_once() -> None:
         await settle()
         task = bench.ask("e", "e")
         await settle()
-        assert refused(task) == 1
+        assert wait_for_refusal(task) == 1
         for _ in tasks:
             bench.go_on.release()
         assert await asyncio.gather(*tasks) == [False] * 4

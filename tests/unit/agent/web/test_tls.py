@@ -12,10 +12,10 @@ import pytest
 
 from agent.web.web_config import WebConfigFile
 from tests.unit.agent.web.certificates import Authority, replace
-from tests.unit.agent.web.published import classic, published
-from tests.unit.agent.web.server import Server, serving
+from tests.unit.agent.web.publishing import encode_classic, publish_sample
+from tests.unit.agent.web.server import Server, serve_application
 from tests.unit.agent.web.test_app import make
-from tests.unit.agent.web.test_webconfig import basic, hashed
+from tests.unit.agent.web.test_webconfig import basic, hash_password
 
 PLAIN = """\
 tls_server_config:
@@ -54,17 +54,17 @@ class Site:
         """A server, and the name in its certificate for a new client."""
         web = WebConfigFile(self.file)
         app = make(web=web)
-        app.publish(published())
-        with serving(app, tls=web.ssl) as server:
+        app.publish(publish_sample())
+        with serve_application(app, tls=web.ssl) as server:
 
             def name() -> str:
-                server.call(lambda: app.publish(published()))  # as after every interval
-                return shown(server.connect(tls=self.client()).socket)
+                server.call(lambda: app.publish(publish_sample()))  # as after every interval
+                return read_certificate_name(server.connect(tls=self.client()).socket)
 
             yield server, name
 
 
-def shown(channel: socket.socket) -> str:
+def read_certificate_name(channel: socket.socket) -> str:
     """The name in the certificate that a server has shown."""
     assert isinstance(channel, ssl.SSLSocket)
     certificate = channel.getpeercert()
@@ -83,12 +83,12 @@ def test_it_is_encrypted(site: Site) -> None:
     with site.serve() as (server, _):
         client = server.connect(tls=site.client())
         for _ in range(2):
-            assert client.ask("/metrics").body == classic()
+            assert client.ask("/metrics").body == encode_classic()
         assert isinstance(client.socket, ssl.SSLSocket)
         assert client.socket.version() == "TLSv1.3"
         stranger = server.connect()
         stranger.send(b"GET /metrics HTTP/1.1\r\nHost: rig\r\n\r\n")
-        assert b"classic" not in stranger.rest()
+        assert b"classic" not in stranger.read_rest()
 
 
 @pytest.mark.parametrize(
@@ -192,7 +192,7 @@ def test_what_waits_for_a_restart_is_said(
     with site.serve() as (server, name):
         client = server.connect(tls=site.client())
         assert client.ask("/metrics").status == 200
-        site.write(f"{after}basic_auth_users:\n  ann: {hashed('right')}\n")
+        site.write(f"{after}basic_auth_users:\n  ann: {hash_password('right')}\n")
         assert client.ask("/metrics").status == 401
         assert client.ask("/metrics", authorization=basic("ann", "right")).status == 200
         assert name() == "first", "still TLS"

@@ -18,15 +18,15 @@ from agent.web.app import AgentApp
 from agent.web.limits import ClientLimits
 from agent.web.web_config import WebConfigFile, load_web_config
 from tests.unit.agent.web.certificates import Authority, replace
-from tests.unit.agent.web.published import published
-from tests.unit.agent.web.server import Server, serving
+from tests.unit.agent.web.publishing import publish_sample
+from tests.unit.agent.web.server import Server, serve_application
 from tests.unit.agent.web.test_app import OTHERS, make
 
 CASES = yaml.safe_load((Path(__file__).parent / "cases/webconfig.yml").read_text())
 COST = 4  # bcrypt's least: these tests are of the way to it
 
 
-def hashed(password: str, cost: int = COST) -> str:
+def hash_password(password: str, cost: int = COST) -> str:
     return bcrypt.hashpw(password.encode(), bcrypt.gensalt(cost)).decode()
 
 
@@ -35,14 +35,14 @@ def basic(name: str, password: str) -> str:
 
 
 def users(file: Path, **passwords: str) -> Path:
-    lines = [f"  {name}: {hashed(password)}\n" for name, password in passwords.items()]
+    lines = [f"  {name}: {hash_password(password)}\n" for name, password in passwords.items()]
     replace(file, "".join(["basic_auth_users:\n", *lines]).encode())
     return file
 
 
 def application(file: Path) -> AgentApp:
     made = make(web=WebConfigFile(file))
-    made.publish(published())
+    made.publish(publish_sample())
     return made
 
 
@@ -62,7 +62,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case["error"][:60])
 def test_a_wrong_file_is_one_line(case: Any, files: Path) -> None:
     file = files / "web.yml"
-    file.write_text(case["content"].replace("{hash}", hashed("x")))
+    file.write_text(case["content"].replace("{hash}", hash_password("x")))
     with pytest.raises(ConfigurationError) as caught:
         WebConfigFile(file)
     text = str(caught.value)
@@ -86,7 +86,7 @@ def test_no_file_and_no_text(content: bytes | None, tmp_path: Path) -> None:
 
 def test_an_empty_file_is_no_password(tmp_path: Path) -> None:
     (tmp_path / "web.yml").touch()
-    with serving(application(tmp_path / "web.yml")) as server:
+    with serve_application(application(tmp_path / "web.yml")) as server:
         assert server.ask("/metrics").status == 200
 
 
@@ -94,7 +94,7 @@ def test_an_empty_file_is_no_password(tmp_path: Path) -> None:
 def guarded(tmp_path: Path) -> Any:
     """A server that ann and bob may ask; the user's line of a file may change."""
     users(tmp_path / "web.yml", ann="right", bob="ünïcode:with colon")
-    with serving(application(tmp_path / "web.yml")) as server:
+    with serve_application(application(tmp_path / "web.yml")) as server:
         yield server
 
 
@@ -143,11 +143,11 @@ def test_every_path_wants_a_password(guarded: Server, target: str) -> None:
 def test_a_password_is_checked_once(guarded: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     asked, real = [], bcrypt.checkpw
 
-    def counted(password: bytes, password_hash: bytes) -> bool:
+    def count_check(password: bytes, password_hash: bytes) -> bool:
         asked.append(password)
         return real(password, password_hash)
 
-    monkeypatch.setattr(bcrypt, "checkpw", counted)
+    monkeypatch.setattr(bcrypt, "checkpw", count_check)
     for _ in range(5):
         assert guarded.ask("/metrics", authorization=basic("ann", "right")).status == 200
     assert asked == [b"right"]
@@ -162,12 +162,12 @@ def test_right_passwords_are_forgotten_when_the_file_changes(
     file = users(tmp_path / "web.yml", ann="right")
     asked, real = [], bcrypt.checkpw
 
-    def counted(password: bytes, password_hash: bytes) -> bool:
+    def count_check(password: bytes, password_hash: bytes) -> bool:
         asked.append(password)
         return real(password, password_hash)
 
-    monkeypatch.setattr(bcrypt, "checkpw", counted)
-    with serving(application(file)) as server:
+    monkeypatch.setattr(bcrypt, "checkpw", count_check)
+    with serve_application(application(file)) as server:
         for count in (1, 1, 2):  # the file is written again before the last
             if count > len(asked):
                 replace(file, file.read_bytes())
@@ -180,11 +180,11 @@ def test_a_stranger_waits_as_long_as_a_user(
 ) -> None:
     asked: list[bytes] = []
 
-    def counted(password: bytes, password_hash: bytes) -> bool:
+    def count_check(password: bytes, password_hash: bytes) -> bool:
         asked.append(password_hash)
         return False
 
-    monkeypatch.setattr(bcrypt, "checkpw", counted)
+    monkeypatch.setattr(bcrypt, "checkpw", count_check)
     guarded.ask("/metrics", authorization=basic("eve", "right"))
     assert len(asked) == 1, "bcrypt runs although no user has that name"
 
@@ -222,7 +222,7 @@ def test_checks_hold_up_nobody_else(guarded: Server, monkeypatch: pytest.MonkeyP
 
 def test_users_change_while_it_runs(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     file = users(tmp_path / "web.yml", ann="right")
-    with serving(application(file)) as server:
+    with serve_application(application(file)) as server:
 
         def ask(name: str, password: str) -> int:
             return server.ask("/metrics", authorization=basic(name, password)).status
@@ -254,7 +254,7 @@ def test_headers_are_on_every_answer(tmp_path: Path) -> None:
     users(file, ann="right")
     with file.open("a") as out:
         out.write(text)
-    with serving(application(file)) as server:
+    with serve_application(application(file)) as server:
         for target in ("/metrics", "/", "/nothing"):
             for word in ("right", "wrong"):
                 answer = server.ask(target, authorization=basic("ann", word))

@@ -17,6 +17,6 @@ def _facts() -> dict[str, Any]:
     return facts
 
 
-def gathered() -> dict[str, Any]:
+def gather_facts() -> dict[str, Any]:
     """Return a copy of all `ansible_*` facts."""
     return copy.deepcopy(_facts())
