@@ -10,7 +10,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, NoReturn
@@ -18,6 +18,7 @@ from typing import Any, NoReturn
 from agent.bench import document as documents
 from agent.bench import plan as plans
 from agent.bench import processes
+from agent.bench.entries import BenchDocument
 from agent.bench.errors import UnusableError
 from agent.bench.interruptions import InterruptionMonitor
 from agent.bench.job import AGAIN
@@ -129,7 +130,7 @@ def read_changes(flags: argparse.Namespace) -> dict[str, Any]:
     return changes
 
 
-def run(flags: argparse.Namespace, document: dict[str, Any], report: Reporter) -> int:
+def run(flags: argparse.Namespace, document: BenchDocument, report: Reporter) -> int:
     """Run the benchmarks; return the exit status. Raises UnusableError."""
     if importlib.util.find_spec("torch") is None:
         raise UnusableError(
@@ -141,7 +142,8 @@ def run(flags: argparse.Namespace, document: dict[str, Any], report: Reporter) -
         flags.backend, flags.ranks, flags.nodes, flags.node_rank, flags.rendezvous, flags.interface
     )
     resources, nodes = find_resources(request)
-    document.update(backend=resources.backend, ranks=resources.ranks, nodes=nodes.count)
+    document["backend"], document["ranks"] = resources.backend, resources.ranks
+    document["nodes"] = nodes.count
     plan = plans.build_plan(flags.plan, resources, flags.parts, changes)
     plan = plan.with_times(flags.deadline, flags.patience)
     watch = InterruptionMonitor(
@@ -167,7 +169,7 @@ def run(flags: argparse.Namespace, document: dict[str, Any], report: Reporter) -
     return documents.compute_exit_status(document)
 
 
-def save(flags: argparse.Namespace, document: Mapping[str, Any]) -> None:
+def save(flags: argparse.Namespace, document: BenchDocument) -> None:
     """Write the requested files."""
     if flags.output:
         write(flags.output, document)

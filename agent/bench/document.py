@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from agent.bench.entries import BenchDocument, CollectiveResults, Problem, Share
+
 FORMAT, FORMAT_VERSION = "deeprig-bench", 1
-LISTS = ("collectives", "pairs", "transfers", "peer", "gemm", "hazards", "tools", "workloads")
 #: Exit statuses by the kind of problem, the most serious first.
 STATUSES = {"yielded": 5, "wrong_values": 1, "hang": 2, "died": 3, "unusable": 4}
 #: Advice for wrong values, by backend.
@@ -24,7 +25,7 @@ WRONG_VALUES_ADVICE = {
 
 def create_document(
     *, plan: str, backend: str, ranks: int, nodes: int, hostname: str, now: float
-) -> dict[str, Any]:
+) -> BenchDocument:
     """Return the document of a run that begins at `now` (Unix seconds)."""
     return {
         "format": FORMAT,
@@ -42,18 +43,33 @@ def create_document(
         "hostname": hostname,
         "nodes": nodes,
         "parts": [],
-        **{name: [] for name in LISTS},
+        "collectives": [],
+        "pairs": [],
+        "transfers": [],
+        "peer": [],
+        "gemm": [],
+        "hazards": [],
+        "tools": [],
+        "workloads": [],
         "problems": [],
     }
 
 
-def merge_share(document: dict[str, Any], share: Mapping[str, Any]) -> None:
+def merge_share(document: BenchDocument, share: Share) -> None:
     """Add the ranks' measurements and versions to the document."""
-    for name in LISTS:
-        document[name] += share.get(name, [])
-    for name in ("gpus", "gpu_names", "torch", "cuda", "nccl"):
-        if name in share:
-            document[name] = share[name]
+    document["collectives"] += share.get("collectives", [])
+    document["pairs"] += share.get("pairs", [])
+    document["transfers"] += share.get("transfers", [])
+    document["peer"] += share.get("peer", [])
+    document["gemm"] += share.get("gemm", [])
+    document["hazards"] += share.get("hazards", [])
+    document["tools"] += share.get("tools", [])
+    document["workloads"] += share.get("workloads", [])
+    document["gpus"] = share.get("gpus", document["gpus"])
+    document["gpu_names"] = share.get("gpu_names", document["gpu_names"])
+    document["torch"] = share.get("torch", document["torch"])
+    document["cuda"] = share.get("cuda", document["cuda"])
+    document["nccl"] = share.get("nccl", document["nccl"])
 
 
 def add_share(document: Mapping[str, Any], share: Mapping[str, Any]) -> dict[str, Any]:
@@ -70,7 +86,7 @@ def build_problem(
     message: str,
     advice: str = "",
     ranks: Mapping[str, Any] | None = None,
-) -> dict[str, Any]:
+) -> Problem:
     """Return an entry of "problems"."""
     return {
         "part": part,
@@ -124,14 +140,14 @@ def _find_wrong_values(share: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             )
 
 
-def extract_collectives(document: Mapping[str, Any]) -> dict[str, Any] | None:
+def extract_collectives(document: BenchDocument) -> CollectiveResults | None:
     """Return the run's collectives for the agent (docs/nccl-results.md); None without any.
 
     GPUs are named only in a run on one rig: addresses of other rigs mean nothing here.
     """
     if not document["collectives"]:
         return None
-    results = {
+    results: CollectiveResults = {
         "format": "deeprig-collectives",
         "version": 1,
         "backend": document["backend"],

@@ -14,13 +14,14 @@ import torch
 from agent.bench import text_tables
 from agent.bench.collectives.pattern import count_wrong_values
 from agent.bench.communicator import DTYPES, Communicator
+from agent.bench.entries import GemmEntry, Share
 from agent.bench.environment import describe_gpu
 from agent.bench.timing import time_call, warm_up_device
 
 CHECKED_ROWS = 64
 
 
-def run(comm: Communicator, options: Mapping[str, Any]) -> dict[str, Any]:
+def run(comm: Communicator, options: Mapping[str, Any]) -> Share:
     """Options: dtypes, size (of the square matrices), repeats."""
     size, entries = options["size"], []
     # Sums are computed in float32 and rounded once, at the end.
@@ -43,7 +44,7 @@ def run(comm: Communicator, options: Mapping[str, Any]) -> dict[str, Any]:
             comm.progress.report_position(f"gemm {name}, repeat {number + 1}")
             times.append(time_call(comm, multiply))
         seconds = statistics.median(times)
-        measured = {
+        measured: GemmEntry = {
             "rank": comm.rank,
             "gpu": describe_gpu(comm.local_rank)[0] if comm.device.type == "cuda" else None,
             "dtype": name,

@@ -10,9 +10,9 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from agent.bench import processes, torchrun
+from agent.bench.entries import RankState, Share
 from agent.bench.interruptions import InterruptionMonitor
 from agent.bench.nccl_log import parse_transports, uses_p2p
 from agent.bench.plan import Part
@@ -55,8 +55,8 @@ class Ending:
     part: str = ""
     message: str = ""
     advice: str = ""
-    share: Mapping[str, Any] = field(default_factory=dict)
-    ranks: Mapping[str, Any] = field(default_factory=dict)
+    share: Share = field(default_factory=Share)
+    ranks: Mapping[str, RankState] = field(default_factory=dict)
     transports_log: str = ""
 
 
@@ -252,9 +252,9 @@ class _Following:
         stacks: bool = False,
     ) -> Ending:
         output = self._folder / OUTPUT
-        share = json.loads(output.read_text(encoding="utf-8")) if output.exists() else {}
+        share: Share = json.loads(output.read_text(encoding="utf-8")) if output.exists() else {}
         log = "".join(read_tail(file, 1 << 20) for file in sorted(self._folder.glob("nccl.*.log")))
-        described: Mapping[str, Any] = {}
+        described: Mapping[str, RankState] = {}
         if kind in ("hang", "died", "unusable"):
             described = self._ranks.describe(statuses or {}, stacks)
         return Ending(kind, self._part, message, advice, share, described, log)

@@ -14,10 +14,11 @@ import torch.distributed as dist
 from agent.bench import text_tables
 from agent.bench.collectives.pattern import Pattern, count_wrong_values
 from agent.bench.communicator import Communicator
+from agent.bench.entries import PairEntry, Share
 from agent.bench.timing import time_call
 
 
-def run(comm: Communicator, options: Mapping[str, Any]) -> dict[str, Any]:
+def run(comm: Communicator, options: Mapping[str, Any]) -> Share:
     """Options: sizes_bytes (the least gives the latency, the largest the bandwidth), repeats,
     warm_up, iterations (messages each way in a repeat of the least).
     """
@@ -29,7 +30,7 @@ def run(comm: Communicator, options: Mapping[str, Any]) -> dict[str, Any]:
         seconds, wrong = _measure(pair, least, pair.send_and_return, iterations, options)
         latency = seconds / 2 / iterations
         seconds, more_wrong = _measure(pair, most, pair.send, 1, options)
-        entry = {
+        entry: PairEntry = {
             "from": source,
             "to": target,
             "size_bytes": most,

@@ -18,12 +18,13 @@ import torch
 from agent.bench import text_tables
 from agent.bench.collectives.pattern import Pattern, count_wrong_values
 from agent.bench.communicator import Communicator
+from agent.bench.entries import PeerEntry, Share
 from agent.bench.environment import describe_gpu
 
 
-def run(comm: Communicator, options: Mapping[str, Any]) -> dict[str, Any]:
+def run(comm: Communicator, options: Mapping[str, Any]) -> Share:
     """Options: size_bytes, repeats."""
-    entries: list[dict[str, Any]] = []
+    entries: list[PeerEntry] = []
     for line in text_tables.peer_heading():
         comm.line(line)
     for source, target in itertools.permutations(range(comm.size), 2):
@@ -36,7 +37,7 @@ def run(comm: Communicator, options: Mapping[str, Any]) -> dict[str, Any]:
     return {"peer": entries}
 
 
-def _copy(source: int, target: int, options: Mapping[str, Any]) -> dict[str, Any]:
+def _copy(source: int, target: int, options: Mapping[str, Any]) -> PeerEntry:
     count = options["size_bytes"] // torch.float32.itemsize
     here = Pattern(1, 0, torch.float32, torch.device("cuda", source))
     there = replace(here, device=torch.device("cuda", target))

@@ -8,6 +8,7 @@ from typing import Any
 
 from agent.bench import document as documents
 from agent.bench import nvidia_tools, transport_trials
+from agent.bench.entries import BenchDocument
 from agent.bench.interruptions import InterruptionMonitor
 from agent.bench.job import Ending, Job, JobListener, run_torchrun
 from agent.bench.plan import BETWEEN_GPUS, BY_LAUNCHER, Part, Plan, Resources
@@ -27,7 +28,7 @@ class PlanRunner(JobListener):
         plan: Plan,
         resources: Resources,
         nodes: RigGroup,
-        document: dict[str, Any],
+        document: BenchDocument,
         watch: InterruptionMonitor,
         report: Reporter,
     ) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.bench import processes
+from agent.bench.entries import RankState
 from agent.bench.progress import ProgressReader, log_file, progress_file, stack_file
 
 STACK_SECONDS = 3.0  # for a rank to write its stacks
@@ -95,7 +96,7 @@ class RankMonitor:
             and processes.read_state(rank.pid).startswith(("gone", "Z", "X"))
         ]
 
-    def describe(self, statuses: Mapping[int, int], stacks: bool) -> dict[str, dict[str, Any]]:
+    def describe(self, statuses: Mapping[int, int], stacks: bool) -> dict[str, RankState]:
         """Return each rank for a problem's "ranks". stacks: also request the ranks' stacks."""
         running = {
             rank.number: processes.read_state(rank.pid) for rank in self._ranks.values() if rank.pid
@@ -103,7 +104,7 @@ class RankMonitor:
         waits = {rank.number: processes.read_kernel_wait(rank.pid) for rank in self._ranks.values()}
         if stacks:
             self._request_stacks()
-        described = {}
+        described: dict[str, RankState] = {}
         for number, rank in sorted(self._ranks.items()):
             described[str(number)] = {
                 "state": running.get(number, "gone"),

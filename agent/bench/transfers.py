@@ -16,15 +16,16 @@ import torch
 from agent.bench import text_tables
 from agent.bench.collectives.pattern import Pattern, count_wrong_values
 from agent.bench.communicator import Communicator
+from agent.bench.entries import Share, TransferEntry
 from agent.bench.environment import describe_gpu
 from agent.bench.timing import time_call
 
 DIRECTIONS = ("host_to_device", "device_to_host")
 
 
-def run(comm: Communicator, options: Mapping[str, Any]) -> dict[str, Any]:
+def run(comm: Communicator, options: Mapping[str, Any]) -> Share:
     """Options: size_bytes, repeats."""
-    entries: list[dict[str, Any]] = []
+    entries: list[TransferEntry] = []
     for line in text_tables.transfer_heading():
         comm.line(line)
     for rank in range(comm.size):
@@ -40,7 +41,7 @@ def run(comm: Communicator, options: Mapping[str, Any]) -> dict[str, Any]:
 
 def _measure(
     comm: Communicator, rank: int, direction: str, pinned: bool, options: Mapping[str, Any]
-) -> dict[str, Any] | None:
+) -> TransferEntry | None:
     """Return a copy's entry on the rank that copies; the others wait."""
     is_copying = comm.rank == rank
     count = options["size_bytes"] // torch.float32.itemsize if is_copying else 1

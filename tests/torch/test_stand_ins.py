@@ -261,7 +261,7 @@ def test_p2p_is_never_left_on_when_it_hangs() -> None:
 
 
 def test_a_hang_there_tells_where_each_rank_waits() -> None:
-    ranks = {"0": {"stack": "in synchronize"}}
+    ranks: Any = {"0": {"stack": "in synchronize"}}
     hang = Ending("hang", message="no rank made progress for 60 s", advice="Look.", ranks=ranks)
     (problem,) = run_trials(default=hang, p2p_off=create_ok_ending(6e9, SHM)).problems
     assert problem[2] == "all_reduce with NCCL's defaults: no rank made progress for 60 s"

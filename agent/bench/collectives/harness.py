@@ -16,6 +16,7 @@ import torch
 from agent.bench import text_tables
 from agent.bench.collectives.pattern import Pattern, count_wrong_values
 from agent.bench.communicator import DTYPES, Communicator
+from agent.bench.entries import CollectiveEntry, CollectiveSize
 from agent.bench.timing import time_call
 
 #: Up to this size latency dominates: a repeat has many calls, as in nccl-tests.
@@ -72,7 +73,7 @@ def count_scattered(ranks: int) -> float:
 
 def measure(
     comm: Communicator, collective: CollectiveBenchmark, options: Mapping[str, Any]
-) -> dict[str, Any]:
+) -> CollectiveEntry:
     """Run all sizes; return an entry of the document's "collectives". Collective.
 
     Options: sizes_bytes (list), repeats and warm_up (numbers), iterations (calls in a repeat of up
@@ -100,7 +101,7 @@ def _measure_size(
     dtype: torch.dtype,
     size_bytes: int,
     options: Mapping[str, Any],
-) -> dict[str, Any]:
+) -> CollectiveSize:
     width = dtype.itemsize
     elements = collective.elements(max(1, size_bytes // width), comm.size)
     real_bytes = max(elements.send, elements.receive) * width

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from torch.distributed.tensor import DTensor
 
+from agent.bench.entries import StepCheck
 from agent.bench.workloads.model import compute_loss
 
 #: The error that another order of rounding explains (measured with 12 layers and 3 ranks: 1e-6,
@@ -72,7 +73,7 @@ def _error(tensor: Any, expected: Any) -> float:
     return error if math.isfinite(error) else math.inf
 
 
-def build_check(what: str, error: float, dtype: torch.dtype) -> dict[str, Any]:
+def build_check(what: str, error: float, dtype: torch.dtype) -> StepCheck:
     """Return an entry's "check"; an infinite error is written as the largest number."""
     tolerance = TOLERANCE[dtype]
     finite = min(error, float(torch.finfo(torch.float64).max))

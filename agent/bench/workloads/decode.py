@@ -15,6 +15,7 @@ import torch.distributed as dist
 from torch.nn import functional
 
 from agent.bench.communicator import Communicator
+from agent.bench.entries import Share
 from agent.bench.timing import time_repeats
 from agent.bench.workloads import training
 from agent.bench.workloads.comparison import StepResult, build_check, find_largest_error
@@ -94,7 +95,7 @@ class DecodingLayer:
         return functional.linear(functional.gelu(functional.linear(states, self.up)), self.down)
 
 
-def run(comm: Communicator, options: Mapping[str, Any]) -> dict[str, Any]:
+def run(comm: Communicator, options: Mapping[str, Any]) -> Share:
     """Run the workload. Options as in the package; a step is one token of each sequence."""
     settings = training.WorkloadOptions.parse(comm, options)
     shape = settings.shape

@@ -14,6 +14,7 @@ import torch.distributed as dist
 from torch import nn
 
 from agent.bench.communicator import Communicator
+from agent.bench.entries import Share
 from agent.bench.workloads import training
 from agent.bench.workloads.comparison import StepResult, run_unsplit
 from agent.bench.workloads.model import LayerMaker, TransformerBlock, compute_loss
@@ -24,7 +25,7 @@ from agent.bench.workloads.sleeping_layers import LayerPace, parse_pace
 EXPERT = ".experts."  # in the names of experts' parameters
 
 
-def run(comm: Communicator, options: Mapping[str, Any]) -> dict[str, Any]:
+def run(comm: Communicator, options: Mapping[str, Any]) -> Share:
     """Run the workload. Options as in the package.
 
     Raises UnusableError if experts cannot be split evenly.

@@ -12,6 +12,7 @@ from torch import nn
 
 from agent.bench import text_tables
 from agent.bench.communicator import DTYPES, Communicator
+from agent.bench.entries import Share, StepCheck, WorkloadEntry
 from agent.bench.timing import time_repeats
 from agent.bench.workloads import model, sleeping_layers
 from agent.bench.workloads.comparison import (
@@ -156,7 +157,7 @@ def train(
     tokens: int,
     parameters: int,
     compared: Callable[[str], bool] = lambda name: True,
-) -> dict[str, Any]:
+) -> Share:
     """Check one step and time others; return the part's share of the document. Collective.
 
     parts: the layers of this rank. step: forward and backward of a batch; returns the loss, None on
@@ -199,12 +200,12 @@ def build_entry(
     steps: list[float],
     tokens: int,
     parameters: int,
-    check: Mapping[str, Any],
-) -> dict[str, Any]:
+    check: StepCheck,
+) -> Share:
     """Return a workload's share of the document, and print its lines."""
     peak = torch.cuda.max_memory_allocated() if comm.device.type == "cuda" else None
     seconds = statistics.median(steps)
-    result = {
+    result: WorkloadEntry = {
         "workload": workload,
         "ranks": comm.size,
         "shape": settings.shape.as_mapping(),
@@ -216,7 +217,7 @@ def build_entry(
         "parameters": parameters,
         "tokens_per_second": tokens / seconds,
         "peak_memory_bytes": None if peak is None else int(comm.find_worst(peak)),
-        "check": dict(check),
+        "check": check,
     }
     for line in text_tables.workload_lines(result):
         comm.line(line)
@@ -229,7 +230,7 @@ def train_replicas(
     workload: str,
     parallel: nn.Module,
     parameters: int,
-) -> dict[str, Any]:
+) -> Share:
     """Train the whole model with a separate batch on each rank: ddp and fsdp.
 
     parallel: the model, wrapped to average its gradients. parameters: of the unsplit model.

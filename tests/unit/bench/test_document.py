@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from agent.bench import document
+from agent.bench.entries import BenchDocument, Problem
 from agent.readings.nccl import parse
 
 SIZE = {
@@ -18,14 +19,15 @@ SIZE = {
 WRONG = SIZE | {"wrong_values": 2}
 
 
-def create_document(**changes: Any) -> dict[str, Any]:
-    made = document.create_document(
+def create_document(**changes: Any) -> BenchDocument:
+    made: Any = document.create_document(
         plan="quick", backend="nccl", ranks=2, nodes=1, hostname="rig", now=1772366400.0
     )
-    return made | changes
+    changed: BenchDocument = made | changes
+    return changed
 
 
-def build_problem(kind: str) -> dict[str, Any]:
+def build_problem(kind: str) -> Problem:
     return document.build_problem("ddp", kind, "what happened")
 
 
@@ -108,9 +110,13 @@ def test_forced_p2p_that_is_wrong_is_a_finding_and_no_failure() -> None:
 
 
 def test_merge() -> None:
-    made = create_document()
-    document.merge_share(made, {"collectives": [1], "torch": "2.13.0", "ranks": 9})
-    document.merge_share(made, {"collectives": [2], "gpus": ["0000:04:00.0"]})
+    made: Any = create_document()
+    shares: list[Any] = [
+        {"collectives": [1], "torch": "2.13.0", "ranks": 9},
+        {"collectives": [2], "gpus": ["0000:04:00.0"]},
+    ]
+    for share in shares:
+        document.merge_share(made, share)
     assert (made["collectives"], made["torch"]) == ([1, 2], "2.13.0")
     assert (made["gpus"], made["ranks"]) == (["0000:04:00.0"], 2)
 
@@ -126,6 +132,7 @@ def test_what_the_agent_gets() -> None:
         "2.29.7",
     )
     assert result.wrong_values == 0
-    (result,) = parse(document.extract_collectives(made | {"nodes": 2}), "x.json")
+    made["nodes"] = 2
+    (result,) = parse(document.extract_collectives(made), "x.json")
     assert result.gpus == (), "addresses of two rigs mean nothing on one"
     assert document.extract_collectives(create_document()) is None

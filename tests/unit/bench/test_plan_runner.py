@@ -9,6 +9,7 @@ import pytest
 
 from agent.bench import document as documents
 from agent.bench import plan_runner
+from agent.bench.entries import BenchDocument
 from agent.bench.job import Ending, Job, JobListener
 from agent.bench.plan import Part, Plan, Resources
 from agent.bench.plan_runner import PlanRunner
@@ -50,7 +51,7 @@ class Jobs:
             done.append(part.name)
             listener.begin(part.name)
             if part.name in self._hangs:
-                share = {part.name: self._hangs[part.name]}
+                share: Any = {part.name: self._hangs[part.name]}
                 return Ending("hang", part.name, "no rank got on", share=share)
             # Without P2P what it broke is right.
             wrong = [] if OFF.items() <= job.environment.items() else self._wrong.get(part.name, [])
@@ -66,7 +67,7 @@ def run_plan(
     wrong: Mapping[str, Sequence[str]] | None = None,
     hangs: Mapping[str, Any] | None = None,
     backend: str = "nccl",
-) -> tuple[Jobs, dict[str, Any]]:
+) -> tuple[Jobs, BenchDocument]:
     """A run of these parts: its jobs, and its document."""
     jobs = Jobs(wrong or {}, hangs or {})
     monkeypatch.setattr(plan_runner, "run_torchrun", jobs.run)
@@ -102,7 +103,7 @@ def test_what_no_gpu_sends_to_another_is_no_matter_of_p2p(monkeypatch: pytest.Mo
 def test_what_was_measured_before_a_hang_is_kept_and_looked_at(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    finished = {"collective": "all_reduce", "sizes": [{"size_bytes": 8, "wrong_values": 3}]}
+    finished: Any = {"collective": "all_reduce", "sizes": [{"size_bytes": 8, "wrong_values": 3}]}
     jobs, document = run_plan(monkeypatch, "collectives", "ddp", hangs={"collectives": [finished]})
     assert document["collectives"] == [finished]
     assert [problem["kind"] for problem in document["problems"]] == ["wrong_values", "hang"]

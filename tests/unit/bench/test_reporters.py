@@ -7,10 +7,11 @@ import json
 import pytest
 
 from agent.bench import document, text_tables
+from agent.bench.entries import BenchDocument
 from agent.bench.reporters import JsonReporter, TextReporter
 
 
-def create_troubled_document() -> dict[str, object]:
+def create_troubled_document() -> BenchDocument:
     made = document.create_document(
         plan="full", backend="nccl", ranks=3, nodes=1, hostname="rig", now=0.0
     )
@@ -32,9 +33,9 @@ def create_troubled_document() -> dict[str, object]:
         )
     ]
     made["parts"] = [
-        {"part": "collectives", "status": "hang"},
-        {"part": "ddp", "status": "ok"},
-        {"part": "three_d", "status": "skipped"},
+        {"part": "collectives", "status": "hang", "seconds": 9.0, "reason": ""},
+        {"part": "ddp", "status": "ok", "seconds": 3.0, "reason": ""},
+        {"part": "three_d", "status": "skipped", "seconds": 0.0, "reason": ""},
     ]
     made["finished_at"] = 12.0
     return made

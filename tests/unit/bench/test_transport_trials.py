@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from agent.bench import transport_trials
+from agent.bench.entries import Share, TrialEntry
 from agent.bench.job import Ending
 
 P2P = "rig:1:1 [0] NCCL INFO Channel 00/0 : 0[0] -> 1[1] via P2P/CUMEM\n"
@@ -19,12 +20,16 @@ ROWS = {
 }
 
 
-def measure_rate(rate: float, wrong: int = 0) -> dict[str, Any]:
-    size = {"bus_bandwidth_bytes_per_second": rate, "wrong_values": wrong}
-    return {"collectives": [{"collective": "all_reduce", "sizes": [size]}]}
+def measure_rate(rate: float, wrong: int = 0) -> Share:
+    size: Any = {"bus_bandwidth_bytes_per_second": rate, "wrong_values": wrong}
+    return {
+        "collectives": [
+            {"collective": "all_reduce", "dtype": "float32", "ranks": 2, "sizes": [size]}
+        ]
+    }
 
 
-def conclude_trials(**endings: Ending) -> dict[str, dict[str, Any]]:
+def conclude_trials(**endings: Ending) -> dict[str, TrialEntry]:
     entries = [transport_trials.build_entry(ROWS[name], ending) for name, ending in endings.items()]
     transport_trials.add_advice(entries)
     return {entry["hazard"]: entry for entry in entries}
