@@ -10,11 +10,16 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from agent.bench import processes
 from agent.bench.entries import RankState
-from agent.bench.progress import ProgressReader, log_file, progress_file, stack_file
+from agent.bench.progress import (
+    ProgressMessage,
+    ProgressReader,
+    log_file,
+    progress_file,
+    stack_file,
+)
 
 STACK_SECONDS = 3.0  # for a rank to write its stacks
 LOG_LINES = 20
@@ -49,7 +54,7 @@ class RankMonitor:
     def __len__(self) -> int:
         return len(self._ranks)
 
-    def read_messages(self) -> Iterator[tuple[RankProgress, Mapping[str, Any]]]:
+    def read_messages(self) -> Iterator[tuple[RankProgress, ProgressMessage]]:
         """Yield new messages, rank by rank."""
         for file in self._folder.glob("rank-*.progress"):
             match = re.fullmatch(r"rank-(\d+)\.progress", file.name)

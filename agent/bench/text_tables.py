@@ -3,8 +3,18 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+
+from agent.bench.entries import (
+    CollectiveSize,
+    GemmEntry,
+    PairEntry,
+    PeerEntry,
+    ToolEntry,
+    TransferEntry,
+    TrialEntry,
+    WorkloadEntry,
+)
 
 _WIDTHS = (12, 10, 8, 6, 4, 10, 7, 7, 7)
 _HEADS = ("size", "count", "type", "redop", "root", "time", "algbw", "busbw", "#wrong")
@@ -35,7 +45,7 @@ def collective_heading(name: str) -> list[str]:
     return [f"# {name}", format_row(_HEADS, _WIDTHS), format_row(_UNITS, _WIDTHS).rstrip()]
 
 
-def collective_row(entry: Mapping[str, Any], dtype: str, redop: str, root: int) -> str:
+def collective_row(entry: CollectiveSize, dtype: str, redop: str, root: int) -> str:
     """Return the row of an entry of "sizes"."""
     cells = [
         str(entry["size_bytes"]),
@@ -60,7 +70,7 @@ def gigabytes(rate: float) -> str:
     return f"{rate / 1e9:.2f}"
 
 
-def workload_lines(entry: Mapping[str, Any]) -> list[str]:
+def workload_lines(entry: WorkloadEntry) -> list[str]:
     """Return the lines of an entry of "workloads"."""
     check = entry["check"]
     right = "right" if check["right"] else "WRONG"
@@ -84,7 +94,7 @@ def gemm_heading() -> list[str]:
     return [format_row(("rank", "type", "size", "TFLOP/s", "#wrong"), _GEMM)]
 
 
-def gemm_row(entry: Mapping[str, Any]) -> str:
+def gemm_row(entry: GemmEntry) -> str:
     """Return the row of an entry of "gemm"."""
     rate = f"{entry['flops_per_second'] / 1e12:.3f}"
     cells = (entry["rank"], entry["dtype"], entry["size"], rate, entry["wrong_values"])
@@ -97,7 +107,7 @@ def transfer_heading() -> list[str]:
     return [format_row(heads, _TRANSFER)]
 
 
-def transfer_row(entry: Mapping[str, Any]) -> str:
+def transfer_row(entry: TransferEntry) -> str:
     """Return the row of an entry of "transfers"."""
     cells = (
         entry["rank"],
@@ -116,7 +126,7 @@ def peer_heading() -> list[str]:
     return [format_row(("from", "to", "P2P", "GB/s", "#wrong"), _PEER)]
 
 
-def peer_row(entry: Mapping[str, Any]) -> str:
+def peer_row(entry: PeerEntry) -> str:
     """Return the row of an entry of "peer"."""
     cells = (
         entry["from"],
@@ -133,7 +143,7 @@ def hazard_heading() -> list[str]:
     return [format_row(("hazard", "status", "busbw", "#wrong"), _HAZARD) + "  transport"]
 
 
-def hazard_row(entry: Mapping[str, Any]) -> str:
+def hazard_row(entry: TrialEntry) -> str:
     """Return the row of an entry of "hazards"; a dash is not measured."""
     rate, wrong = entry["bus_bandwidth_bytes_per_second"], entry["wrong_values"]
     cells = (
@@ -146,9 +156,9 @@ def hazard_row(entry: Mapping[str, Any]) -> str:
     return f"{format_row(cells, _HAZARD)}  {', '.join(ways)[:46]}".rstrip()
 
 
-def pair_lines(entries: Sequence[Mapping[str, Any]], ranks: int) -> list[str]:
+def pair_lines(entries: Sequence[PairEntry], ranks: int) -> list[str]:
     """Return the matrices of "pairs": bandwidth, latency, and wrong values if there are any."""
-    tables: list[tuple[str, Callable[[Mapping[str, Any]], str]]] = [
+    tables: list[tuple[str, Callable[[PairEntry], str]]] = [
         ("GB/s", lambda entry: gigabytes(entry["bandwidth_bytes_per_second"])),
         ("latency (us)", lambda entry: f"{entry['latency_seconds'] * 1e6:.1f}"),
     ]
@@ -169,7 +179,7 @@ def pair_lines(entries: Sequence[Mapping[str, Any]], ranks: int) -> list[str]:
     return lines
 
 
-def tool_row(entry: Mapping[str, Any]) -> str:
+def tool_row(entry: ToolEntry) -> str:
     """Return the line of an entry of "tools"."""
     agrees = {True: "agrees", False: "DIFFERS", None: "not compared"}[entry["agrees"]]
     reason = f": {entry['reason']}" if entry["reason"] else ""

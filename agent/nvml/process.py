@@ -20,6 +20,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from agent.nvml.messages import Request
 from agent.readings.nvml import READING_FIELDS, DriverReading, GpuReading
 from agent.readings.pcie import raise_exhausted
 
@@ -129,7 +130,11 @@ class NvmlProcess:
         if self._process is None and not self._start(now, module):
             return NvmlPoll(self._build_reading(module))
         self._sample += 1
-        request = {"sample": self._sample, "gpus": list(addresses), "throughput": self._throughput}
+        request: Request = {
+            "sample": self._sample,
+            "gpus": list(addresses),
+            "throughput": self._throughput,
+        }
         answers: dict[str, GpuAnswer] = {}
         xids: list[tuple[str, int]] = []
         if self._send(request):
@@ -145,7 +150,7 @@ class NvmlProcess:
 
     # Messages.
 
-    def _send(self, request: dict[str, Any]) -> bool:
+    def _send(self, request: Request) -> bool:
         assert self._process is not None
         assert self._process.stdin is not None
         try:

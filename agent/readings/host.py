@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from agent.readings.pcie import raise_exhausted
 
@@ -46,6 +46,18 @@ class HostReading:
     nouveau_loaded: bool = False
 
 
+class HostConstants(TypedDict):
+    """The fields of a HostReading that stay while the host runs."""
+
+    name: str
+    board: str
+    cpu: str
+    cpu_count: int | None
+    kernel: str
+    kernel_hazards: dict[str, bool]
+    cpu_max_frequency_hertz: float | None
+
+
 class HostReader:
     """Reads the host repeatedly; values that change only with a reboot are read once."""
 
@@ -68,7 +80,7 @@ class HostReader:
         self._throttle_files = sorted(cpus.glob("cpu[0-9]*/thermal_throttle/*_throttle_count"))
         self._frequency_files = sorted(cpus.glob("cpu[0-9]*/cpufreq/scaling_cur_freq"))
         most = read_number(cpus / "cpu0/cpufreq/cpuinfo_max_freq")
-        self._constant: dict[str, Any] = {
+        self._constant: HostConstants = {
             "name": os.uname().nodename,
             "board": f"{maker} {model}".strip(),
             "cpu": cpu.group(1).strip() if cpu else "",

@@ -16,7 +16,7 @@ from time import monotonic
 from typing import Any
 
 from agent.readings.xid import XidCatalogue
-from agent.sampling.history import History
+from agent.sampling.history import History, HistoryDocument
 from agent.sampling.sampler import PublishedSample, read_boot_clock
 from agent.web.allowed_hosts import AllowedHosts
 from agent.web.api_document import build_document
@@ -179,7 +179,7 @@ class AgentApp:
         assert self._published is not None
         return build_document(self._published.sample, self._catalogue)
 
-    def _hour(self) -> dict[str, Any]:
+    def _hour(self) -> HistoryDocument:
         assert self._published is not None
         taken_at = self._published.sample.taken_at
         return self._history.build_document(read_boot_clock(), taken_at)

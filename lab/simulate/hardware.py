@@ -64,6 +64,24 @@ class Function:
         return bool(self.bus)
 
 
+#: The processor, by the names of /proc/cpuinfo where they are the same.
+CpuModel = TypedDict(
+    "CpuModel",
+    {
+        "vendor_id": str,
+        "cpu family": str,
+        "model": str,
+        "model name": str,
+        "stepping": str,
+        "cores": int,
+        "threads": int,
+        "mhz": int,
+        "cache": str,
+        "flags": str,
+    },
+)
+
+
 class CardModel(TypedDict):
     """The model of all cards. MiB, watts, MHz, °C; idle and busy: clocks, temperature, fan."""
 
@@ -105,7 +123,7 @@ class Hardware:
     """The hardware of a rig, read from its file."""
 
     board: dict[str, str]
-    cpu: dict[str, Any]
+    cpu: CpuModel
     memory_kib: int
     gpu: CardModel
     functions: list[dict[str, Any]]

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from agent.sampling.history import SERIES, STEP_SECONDS, STEPS, History
+from agent.sampling.history import SERIES, STEP_SECONDS, STEPS, History, HistoryDocument
 
 NAME, GPU = "temperature_celsius", "0000:04:00.0"
 WALL = 1_772_366_400.0  # the wall clock is this much ahead of the time since boot
 
 
-def document(history: History, now: float) -> dict[str, Any]:
+def document(history: History, now: float) -> HistoryDocument:
     return history.build_document(now, WALL + now)
 
 
 def read_points(history: History, now: float) -> list[float | None]:
-    points: list[float | None] = document(history, now)["series"][NAME][GPU]
-    return points
+    return document(history, now)["series"][NAME][GPU]
 
 
 def test_an_hour_of_240_points_the_last_is_now() -> None:

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from agent.bench import document, text_tables
-from agent.bench.entries import BenchDocument
+from agent.bench.entries import BenchDocument, CollectiveSize, PairEntry
 from agent.bench.reporters import JsonReporter, TextReporter
 
 
@@ -74,10 +74,11 @@ def test_events(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_columns_are_those_of_nccl_tests() -> None:
-    entry = {
+    entry: CollectiveSize = {
         "size_bytes": 268435456,
         "count": 67108864,
         "time_seconds": 0.512,
+        "times": [0.512],
         "algorithm_bandwidth_bytes_per_second": 0.5243e9,
         "bus_bandwidth_bytes_per_second": 0.699e9,
         "wrong_values": 0,
@@ -114,10 +115,11 @@ def test_columns_are_those_of_nccl_tests() -> None:
 
 
 def test_pairs_show_wrong_values_only_where_there_are_any() -> None:
-    def create_pair(source: int, target: int, wrong: int) -> dict[str, float]:
+    def create_pair(source: int, target: int, wrong: int) -> PairEntry:
         return {
             "from": source,
             "to": target,
+            "size_bytes": 1 << 20,
             "bandwidth_bytes_per_second": 1e9,
             "latency_seconds": 2e-5,
             "wrong_values": wrong,

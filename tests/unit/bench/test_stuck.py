@@ -78,7 +78,7 @@ def test_a_rank_that_can_not_be_killed_is_told(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(job, "_start", lambda *words: None)
     monkeypatch.setattr(job, "_Following", lambda *words: following)
     monkeypatch.setattr(processes, "end_descendants", lambda spared: [7])
-    looking: Any = SimpleNamespace(spared=set())
+    looking: Any = SimpleNamespace(spared_processes=set())
     ending = job.run_torchrun(Job("nccl", 2, [], "name"), looking, JobListener(), 1.0)
     assert ending.message.startswith("no rank made progress; 7 can't be killed")
 
