@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.bench import processes
+from agent.bench.entries import BenchDocument
 from tests.unit.agent.web.server import wait_for
 
 ROOT = Path(__file__).parents[2]
@@ -92,11 +93,12 @@ class BenchProcess:
         ]
         return pid
 
-    def wait_for_document(self) -> dict[str, Any]:
+    def wait_for_document(self) -> BenchDocument:
         """Wait for the end: the document."""
+        document: BenchDocument
         document = self.until(lambda event: event["event"] == "document")["document"]
         self.process.wait(PATIENCE_SECONDS)
-        return dict(document)
+        return document
 
     def read_errors(self) -> str:
         """Its standard error; call it after its end."""

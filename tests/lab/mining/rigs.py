@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lab.rigs.machine import Rig
+from provision.boundary.facts import RigFacts
 from tests.lab.operator import fab
 
 #: Words of command lines that only mining systems and miners have.
@@ -24,11 +25,11 @@ true
 """
 
 
-def facts(inventory: Path, name: str) -> dict[str, Any]:
+def facts(inventory: Path, name: str) -> RigFacts:
     """deeprig's own facts of a rig."""
     result = fab(inventory, name, "facts", "--json")
     assert result.status == 0, result.text
-    rig_facts: dict[str, Any] = json.loads(result.stdout)[name]["ansible_local"]["deeprig"]
+    rig_facts: RigFacts = json.loads(result.stdout)[name]["ansible_local"]["deeprig"]
     return rig_facts
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from lab.rigs.machine import Rig
+from provision.boundary.facts import RigFacts
 from tests.lab.mining.pool import ADDRESS
 from tests.lab.mining.rigs import demine, facts, find_mining, list_sockets
 from tests.lab.operator import reboot, wait_until
@@ -33,10 +34,10 @@ class DeminedRig:
     flavour: str
     rig: Rig
     inventory: Path
-    before: dict[str, Any]
+    before: RigFacts
     predicted: dict[str, Any]
     first: dict[str, Any]
-    after: dict[str, Any]
+    after: RigFacts
 
 
 @pytest.fixture(scope="module", params=list(RIGS))
