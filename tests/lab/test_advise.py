@@ -37,7 +37,7 @@ def advise_as_json(inventory: Path, rig: Rig) -> dict[str, Any]:
     return document
 
 
-def test_the_rig_as_bought(rig: Rig, rig_inventory: Path) -> None:
+def test_advise_reads_the_links_of_the_seed_rig(rig: Rig, rig_inventory: Path) -> None:
     """Two cards on the chipset's Gen2 x1, one on a Gen3 x1 riser; the board splits its slot."""
     document = advise_as_json(rig_inventory, rig)
     links = [(link["generation"], link["width"]) for link in document["rig"]["links"]]
@@ -47,7 +47,7 @@ def test_the_rig_as_bought(rig: Rig, rig_inventory: Path) -> None:
     assert document["advice"][0]["change"] == "bifurcation"
 
 
-def test_its_newest_benchmark_counts(
+def test_newest_benchmark_of_the_rig_is_used(
     rig: Rig, rig_inventory: Path, benchmarks: Callable[[str, Any], None]
 ) -> None:
     size = 1 << 26
@@ -81,7 +81,7 @@ def test_its_newest_benchmark_counts(
     assert sent["bus_bandwidth_bytes_per_second"] == pytest.approx(0.3e9)
 
 
-def test_a_benchmark_of_another_version_is_told_and_not_used(
+def test_benchmark_of_another_version_is_reported_and_ignored(
     rig: Rig, rig_inventory: Path, benchmarks: Callable[[str, Any], None]
 ) -> None:
     benchmarks("1.json", {"format": "deeprig-bench", "version": 7})

@@ -43,7 +43,7 @@ def find_rows(document: dict[str, Any], check: str) -> list[tuple[str, str]]:
     return [(row["status"], row["reading"]) for row in rows if row["check"] == check]
 
 
-def test_its_facts_are_those_that_python_gathers(target: Rig, inventory: Path) -> None:
+def test_shell_facts_match_the_facts_of_python(target: Rig, inventory: Path) -> None:
     """One code reads both: the rig itself, and what its shell sent."""
     seen = assess_as_json(inventory)["facts"]
     gathered = json.loads(fab(inventory, NAME, "facts", "--json").stdout)
@@ -55,7 +55,7 @@ def test_its_facts_are_those_that_python_gathers(target: Rig, inventory: Path) -
     assert seen == gathered_facts
 
 
-def test_without_python_and_without_a_trace(
+def test_assess_works_without_python_and_changes_nothing(
     target: Rig, inventory: Path, fault: Callable[..., None]
 ) -> None:
     fault("no-python")
@@ -76,7 +76,9 @@ def test_without_python_and_without_a_trace(
     assert target.run(FILES).stdout == ""
 
 
-def test_what_others_left_is_found(target: Rig, inventory: Path) -> None:
+def test_logins_keys_and_repositories_of_the_vendor_are_reported(
+    target: Rig, inventory: Path
+) -> None:
     document = assess_as_json(inventory)
     assert document["as_root"]
     logins = [row for row in document["security"] if row["check"] == "login"]
@@ -97,7 +99,9 @@ def test_what_others_left_is_found(target: Rig, inventory: Path) -> None:
         assert secret not in text
 
 
-def test_signs_of_hard_use(target: Rig, inventory: Path, fault: Callable[..., None]) -> None:
+def test_signs_of_hard_use_are_reported(
+    target: Rig, inventory: Path, fault: Callable[..., None]
+) -> None:
     fault("hot", "1")
     fault("xid", "0 79")
     document = assess_as_json(inventory)
@@ -109,7 +113,7 @@ def test_signs_of_hard_use(target: Rig, inventory: Path, fault: Callable[..., No
     ]  # pci=noaer
 
 
-def test_as_a_user_who_cant_become_root(inventory: Path) -> None:
+def test_report_without_root_access_says_so(inventory: Path) -> None:
     """The report names what could not be read."""
     other = write_variant(inventory, NAME, ansible_become_password="wrong")
     result = fab(other, NAME, "assess")
@@ -117,7 +121,7 @@ def test_as_a_user_who_cant_become_root(inventory: Path) -> None:
     result.assert_shows("Not seen as root", "HiveOS", "lolMiner")
 
 
-def test_power_page_and_refusals(inventory: Path, tmp_path: Path) -> None:
+def test_power_budget_page_and_invalid_options(inventory: Path, tmp_path: Path) -> None:
     page = tmp_path / "rig.html"
     result = run_assess(
         inventory, "-e", "{psus: [750, 750], preflight_root_disk_gb: 4000}", "--html", str(page)
@@ -133,7 +137,7 @@ def test_power_page_and_refusals(inventory: Path, tmp_path: Path) -> None:
     wrong.assert_shows("psus of test52 must be a list of watts")
 
 
-def test_a_rig_that_does_not_answer(target: Rig, inventory: Path) -> None:
+def test_unreachable_rig_is_an_error(target: Rig, inventory: Path) -> None:
     gone = write_variant(inventory, NAME, ansible_host="127.0.77.253")
     result = fab(gone, NAME, "assess")
     assert result.status == 4

@@ -55,11 +55,11 @@ def test_system_runs_without_failed_units(rig: Rig) -> None:
         ("ls /sys/bus/pci/devices/0000:08:00.0/aer_dev_fatal 2>/dev/null | wc -l", "0"),
     ],
 )
-def test_as_bought(rig: Rig, command: str, answer: str) -> None:
+def test_seed_rig_matches_its_description(rig: Rig, command: str, answer: str) -> None:
     assert read_output(rig, command) == answer
 
 
-def test_host_is_left_alone(rig: Rig) -> None:
+def test_rig_does_not_change_swap_and_sysctl_of_the_host(rig: Rig) -> None:
     before = Path("/proc/swaps").read_text(), Path("/proc/sys/vm/swappiness").read_text()
     swap = "/root/swap"
     rig.run(f"fallocate -l 8M {swap}; chmod 600 {swap}; mkswap {swap}; swapon {swap}")
@@ -70,14 +70,14 @@ def test_host_is_left_alone(rig: Rig) -> None:
     rig.run(f"swapoff {swap}; rm {swap}")
 
 
-def test_host_keys_are_the_ones_the_lab_made(rig: Rig) -> None:
+def test_host_keys_match_those_of_the_lab(rig: Rig) -> None:
     scan = subprocess.run(
         ["ssh-keyscan", "-t", "ed25519", rig.address], capture_output=True, text=True, check=True
     )
     assert scan.stdout.strip() in rig.host_keys()
 
 
-def test_dead_vendor_repository_of_hive_makes_apt_complain(rig: Rig) -> None:
+def test_apt_fails_for_the_dead_hive_repository(rig: Rig) -> None:
     source = "Dir::Etc::sourcelist=/etc/apt/sources.list.d/hiverepo.list"
     done = rig.run(
         f"apt-get update -o {source} -o Dir::Etc::sourceparts=- "
@@ -86,7 +86,7 @@ def test_dead_vendor_repository_of_hive_makes_apt_complain(rig: Rig) -> None:
     assert "Failed to fetch" in done.stdout
 
 
-def test_lost_gpu(rig: Rig, fault: Callable[..., None]) -> None:
+def test_lost_gpu_fails_in_nvidia_smi_and_sysfs(rig: Rig, fault: Callable[..., None]) -> None:
     fault("lost", "1")
     done = rig.run("nvidia-smi --query-gpu=index --format=csv,noheader", check=False)
     assert "GPU is lost" in done.stdout
@@ -101,12 +101,12 @@ def test_link_drops_at_both_ends(rig: Rig, fault: Callable[..., None]) -> None:
         assert read_output(rig, f"cat {path}/current_link_speed") == "5.0 GT/s PCIe"
 
 
-def test_full_disk(rig: Rig, fault: Callable[..., None]) -> None:
+def test_full_disk_fault_fills_the_disk(rig: Rig, fault: Callable[..., None]) -> None:
     fault("disk-full", "/srv")
     assert rig.run("echo more >/srv/file", check=False).returncode != 0
 
 
-def test_vendor_repository(rig: Rig, fault: Callable[..., None]) -> None:
+def test_vendor_repository_serves_driver_packages(rig: Rig, fault: Callable[..., None]) -> None:
     vendor = "/etc/apt/sources.list.d/vendor.list"
     rig.run(
         f"curl -fsSo /root/key.asc {rig.vendor_url}/cuda/key.asc; "
@@ -128,7 +128,7 @@ def test_vendor_repository(rig: Rig, fault: Callable[..., None]) -> None:
     rig.run(f"rm {vendor}")
 
 
-def test_removing_hive_can_cascade(rig: Rig, fault: Callable[..., None]) -> None:
+def test_removing_hive_can_remove_rig_network(rig: Rig, fault: Callable[..., None]) -> None:
     simulate = "apt-get remove -qs hive | grep ^Remv"
     assert read_output(rig, simulate).split()[1] == "hive"
     fault("hive-cascade")
@@ -138,7 +138,7 @@ def test_removing_hive_can_cascade(rig: Rig, fault: Callable[..., None]) -> None
     }
 
 
-def test_ssh_user_without_python(rig: Rig, fault: Callable[..., None]) -> None:
+def test_no_python_fault_removes_python_for_ssh_users(rig: Rig, fault: Callable[..., None]) -> None:
     fault("no-python")
     assert rig.run("runuser -u user -- python3 -V", check=False).returncode != 0
 
@@ -201,7 +201,7 @@ class TestReboots:
             other.wait(boots=boots + 1, seconds=8)
         assert "enp5s0" in read_output(other, "ls /sys/class/net")
 
-    def test_nothing_is_left(self, other: Rig) -> None:
+    def test_discarded_rig_leaves_no_mounts_and_processes(self, other: Rig) -> None:
         pid, leader = other.supervisor(), other.leader()
         other.discard()
         assert "/test12/" not in Path("/proc/mounts").read_text()
@@ -226,7 +226,7 @@ def rig_in_memory(own_network: None, monkeypatch: pytest.MonkeyPatch) -> Iterato
         folder.rmdir()
 
 
-def test_state_in_memory_below_tmp_leaves_the_rig_its_disk(
+def test_rig_keeps_its_disk_when_the_state_folder_is_in_memory(
     rig_in_memory: Rig, write_inventory: Callable[..., Path]
 ) -> None:
     inventory = write_inventory(rig_in_memory)

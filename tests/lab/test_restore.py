@@ -58,7 +58,7 @@ def run_verb(inventory: Path, *words: str) -> CommandResult:
     return result
 
 
-def test_the_mining_rig_is_back_and_can_be_provisioned_again(target: Rig, inventory: Path) -> None:
+def test_restored_mining_rig_can_be_provisioned_again(target: Rig, inventory: Path) -> None:
     wait_until(lambda: is_mining(target))
     before = target.run(STATE).stdout.splitlines()
     run_verb(inventory, "provision", *STEPS)
@@ -111,7 +111,7 @@ def test_backups_are_listed_and_copied(target: Rig, inventory: Path) -> None:
     assert all(p.stat().st_mode & 0o077 == 0 for p in copy.rglob("*"))
 
 
-def test_what_was_before_is_not_made_up_afterwards(target: Rig, inventory: Path) -> None:
+def test_converted_rig_without_a_backup_is_not_backed_up(target: Rig, inventory: Path) -> None:
     """A converted rig whose backup is gone: none is made of what it is now, and the copy stays."""
     copy = ROOT / "backups" / NAME
     sums = (copy / "SHA256SUMS").read_text()
@@ -126,7 +126,7 @@ def test_what_was_before_is_not_made_up_afterwards(target: Rig, inventory: Path)
     assert sorted(copy.parent.glob(f"{NAME}*")) == [copy]
 
 
-def test_how_much_a_copy_would_bring_back(target: Rig, inventory: Path) -> None:
+def test_check_mode_counts_what_a_copy_restores(target: Rig, inventory: Path) -> None:
     """With the rig's own backup away, as above; nothing of it stays on the rig."""
     before = target.run(STATE, check=False).stdout
     source = ("restore", "--source", str(ROOT / "backups" / NAME))
@@ -141,7 +141,7 @@ def test_how_much_a_copy_would_bring_back(target: Rig, inventory: Path) -> None:
     target.run(f"rm -r {FOLDER}; mv /root/lost {FOLDER}")
 
 
-def test_a_damaged_backup_restores_nothing(target: Rig, inventory: Path) -> None:
+def test_damaged_backup_is_not_restored(target: Rig, inventory: Path) -> None:
     """It is listed as damaged; the copy takes its place."""
     etc = "find /etc /hive* -newer /root/stamp -type f | head"
     target.run(f"echo damage >> {FOLDER}/before.tar.gz; touch /root/stamp")
@@ -162,7 +162,7 @@ def test_a_damaged_backup_restores_nothing(target: Rig, inventory: Path) -> None
     assert target.run("test -e /hive/bin && dpkg-query -W hive", check=False).returncode == 0
 
 
-def test_a_copy_that_is_damaged_is_not_sent(target: Rig, inventory: Path, tmp_path: Path) -> None:
+def test_damaged_copy_is_not_sent(target: Rig, inventory: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(ROOT / "backups" / NAME, copy)
     (copy / "held.txt").write_text("other\n")

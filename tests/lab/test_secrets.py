@@ -77,7 +77,7 @@ def inventory(target: Rig, write_inventory: Callable[..., Path]) -> Path:
     )
 
 
-def test_what_a_play_shows_is_masked(inventory: Path, secrets: list[str], tmp_path: Path) -> None:
+def test_output_of_a_play_is_masked(inventory: Path, secrets: list[str], tmp_path: Path) -> None:
     command = {"cmd": "cat /hive-config/*.conf"}
     shown = {"msg": "{{ settings.stdout_lines + ['login ' ~ ansible_password] }}"}
     failing = {"cmd": "cat /hive-config/*.conf >&2; false"}
@@ -117,11 +117,11 @@ def provisioned(
     return result
 
 
-def test_no_secret_on_the_screen(provisioned: CommandResult, secrets: list[str]) -> None:
+def test_screen_shows_no_secret(provisioned: CommandResult, secrets: list[str]) -> None:
     assert [secret for secret in secrets if secret in provisioned.text] == []
 
 
-def test_no_secret_in_the_log(provisioned: CommandResult, secrets: list[str]) -> None:
+def test_log_has_no_secret(provisioned: CommandResult, secrets: list[str]) -> None:
     (log,) = re.findall(r"log: (\S+\.jsonl)", provisioned.stdout)
     file = Path(__file__).parents[2] / log
     text = file.read_text()
@@ -130,7 +130,7 @@ def test_no_secret_in_the_log(provisioned: CommandResult, secrets: list[str]) ->
     assert file.stat().st_mode & 0o077 == 0
 
 
-def test_no_secret_in_a_process_list(
+def test_process_list_has_no_secret(
     provisioned: CommandResult, watch: Watch, secrets: list[str]
 ) -> None:
     lines = b"\n".join(watch.seen).replace(b"\0", b" ").decode("utf-8", "replace")
@@ -139,7 +139,7 @@ def test_no_secret_in_a_process_list(
     assert [secret for secret in secrets if secret in lines] == []
 
 
-def test_the_backup_has_them_and_only_root_reads_it(
+def test_backup_keeps_secrets_and_is_readable_by_root_only(
     provisioned: CommandResult, target: Rig, secrets: list[str]
 ) -> None:
     folder = "/var/backups/deeprig"
@@ -149,7 +149,7 @@ def test_the_backup_has_them_and_only_root_reads_it(
     assert target.run(f"stat -c %a {folder}/before.tar.gz").stdout.strip() == "600"
 
 
-def test_no_secret_in_the_rigs_journal(
+def test_journal_of_the_rig_has_no_secret(
     provisioned: CommandResult, target: Rig, secrets: list[str]
 ) -> None:
     journal = target.run("journalctl --no-pager -o cat _COMM=sudo + _COMM=sshd").stdout

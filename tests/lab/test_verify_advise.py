@@ -47,20 +47,20 @@ def cases() -> list[Comparison]:
 
 
 @pytest.mark.extended
-def test_bytes_on_the_wire_are_the_formulas(cases: list[Comparison]) -> None:
+def test_bytes_on_the_wire_match_the_formulas(cases: list[Comparison]) -> None:
     wrong = [verify_advise.row(case) for case in cases if abs(case.bytes_error) > 0.04]
     assert wrong == []
 
 
 @pytest.mark.extended
-def test_times_are_as_predicted(cases: list[Comparison]) -> None:
+def test_step_times_match_the_predictions(cases: list[Comparison]) -> None:
     within = verify_advise.load()["short"]["within"]
     wrong = [verify_advise.row(case) for case in cases if abs(case.error) > within]
     assert wrong == []
 
 
 @pytest.mark.extended
-def test_messages_were_worth_predicting(cases: list[Comparison]) -> None:
+def test_messages_take_a_large_share_of_the_step(cases: list[Comparison]) -> None:
     """A step without messages would be much shorter, so ignoring messages would not pass."""
     assert all(case.slowdown > 1.5 for case in cases)
 
@@ -91,7 +91,7 @@ def is_running(pid: int) -> bool:
     return stat.rpartition(")")[2].split()[0] != "Z"
 
 
-def test_ctrl_c_leaves_nothing(holder: tuple[subprocess.Popen[str], str, int]) -> None:
+def test_ctrl_c_leaves_no_namespaces(holder: tuple[subprocess.Popen[str], str, int]) -> None:
     program, name, sleeper = holder
     assert len(list_namespaces(name)) == 3
     program.send_signal(signal.SIGINT)
@@ -100,7 +100,7 @@ def test_ctrl_c_leaves_nothing(holder: tuple[subprocess.Popen[str], str, int]) -
     assert not is_running(sleeper)
 
 
-def test_what_a_killed_run_left_is_removed_by_the_next(
+def test_next_run_removes_namespaces_of_a_killed_run(
     holder: tuple[subprocess.Popen[str], str, int],
 ) -> None:
     program, name, sleeper = holder
@@ -112,14 +112,16 @@ def test_what_a_killed_run_left_is_removed_by_the_next(
     assert not is_running(sleeper)
 
 
-def test_another_runs_network_is_left_alone(holder: tuple[subprocess.Popen[str], str, int]) -> None:
+def test_network_of_another_run_is_not_removed(
+    holder: tuple[subprocess.Popen[str], str, int],
+) -> None:
     _, name, sleeper = holder
     netns.clear()
     assert len(list_namespaces(name)) == 3
     assert is_running(sleeper)
 
 
-def test_a_rank_that_fails_is_told_with_its_last_lines() -> None:
+def test_failing_rank_is_reported_with_its_last_lines() -> None:
     from lab.errors import LabError
     from lab.verify_advise.runs import run
 

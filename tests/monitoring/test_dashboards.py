@@ -37,14 +37,14 @@ def list_plotted(document: dict[str, Any]) -> list[dict[str, Any]]:
     return [panel for panel in document["panels"] if panel["type"] != "row"]
 
 
-def test_there_are_two() -> None:
+def test_dashboards_are_fleet_and_rig() -> None:
     assert {path.stem: load(path)["uid"] for path in DASHBOARDS} == {
         "fleet": "deeprig-fleet",
         "rig": "deeprig-rig",
     }
 
 
-def test_it_is_written_in_one_way(dashboard: Dashboard) -> None:
+def test_file_has_the_canonical_json_layout(dashboard: Dashboard) -> None:
     path, document = dashboard
     assert path.read_text() == json.dumps(document, indent=2, ensure_ascii=False) + "\n"
 
@@ -69,14 +69,14 @@ def test_panels_do_not_overlap(dashboard: Dashboard) -> None:
         assert beside or below, (first, second)
 
 
-def test_every_panel_explains_itself(dashboard: Dashboard) -> None:
+def test_every_panel_has_a_description_and_a_unit(dashboard: Dashboard) -> None:
     _, document = dashboard
     for panel in list_plotted(document):
         assert panel["description"].endswith("."), panel["title"]
         assert panel["fieldConfig"]["defaults"]["unit"], panel["title"]
 
 
-def test_every_query_goes_to_the_chosen_source(dashboard: Dashboard) -> None:
+def test_every_query_uses_the_selected_data_source(dashboard: Dashboard) -> None:
     _, document = dashboard
     first, *others = document["templating"]["list"]
     assert (first["name"], first["type"]) == ("datasource", "datasource")
@@ -96,7 +96,7 @@ def test_every_name_in_a_query_exists(dashboard: Dashboard) -> None:
         assert unknown_names(query.expr) == set(), query
 
 
-def test_every_query_is_of_the_chosen_rigs(dashboard: Dashboard) -> None:
+def test_every_query_filters_by_the_selected_rigs(dashboard: Dashboard) -> None:
     path, _ = dashboard
     for query in raw_queries(path):
         if not query.panel.startswith("$"):
@@ -104,7 +104,7 @@ def test_every_query_is_of_the_chosen_rigs(dashboard: Dashboard) -> None:
             assert "$instance" in query.expr, query
 
 
-def test_columns_of_a_table_are_those_of_its_queries(dashboard: Dashboard) -> None:
+def test_table_columns_match_the_queries(dashboard: Dashboard) -> None:
     """`Value #B` is of query B; an override is of a column that there is."""
     _, document = dashboard
     for panel in (p for p in list_plotted(document) if p["type"] == "table"):
@@ -122,7 +122,7 @@ def test_columns_of_a_table_are_those_of_its_queries(dashboard: Dashboard) -> No
         assert sorted_by <= set(renamed.values())
 
 
-def test_they_lead_to_each_other() -> None:
+def test_dashboards_link_to_each_other() -> None:
     uids = {path.stem: load(path)["uid"] for path in DASHBOARDS}
     for path in DASHBOARDS:
         text = path.read_text()
@@ -130,7 +130,7 @@ def test_they_lead_to_each_other() -> None:
             assert f"/d/{uids[other]}" in text
 
 
-def test_every_check_has_its_hint() -> None:
+def test_every_check_has_a_where_to_look_hint() -> None:
     checks = set(yaml.safe_load((AGENT / "tables" / "checks.yml").read_text()))
     document = load(next(path for path in DASHBOARDS if path.stem == "rig"))
     panel = next(panel for panel in list_plotted(document) if panel["title"] == "Verdicts")
@@ -185,7 +185,9 @@ def compile_with_types(folder: Path, work: Path, document: dict[str, Any]) -> st
     return result.stdout
 
 
-def test_grafanas_types_take_it(dashboard: Dashboard, grafana_schema: Path, tmp_path: Path) -> None:
+def test_dashboard_compiles_with_the_types_of_grafana(
+    dashboard: Dashboard, grafana_schema: Path, tmp_path: Path
+) -> None:
     _, document = dashboard
     assert compile_with_types(grafana_schema, tmp_path, document) == ""
 
@@ -200,7 +202,7 @@ def test_grafanas_types_take_it(dashboard: Dashboard, grafana_schema: Path, tmp_
         ('"format": "table"', '"format": "tabel"'),
     ],
 )
-def test_grafanas_types_refuse_what_is_wrong(
+def test_types_of_grafana_reject_an_invalid_dashboard(
     grafana_schema: Path, tmp_path: Path, old: str, new: str
 ) -> None:
     text = json.dumps(load(DASHBOARDS[0]))
@@ -209,9 +211,7 @@ def test_grafanas_types_refuse_what_is_wrong(
     assert "error TS" in compile_with_types(grafana_schema, tmp_path, wrong)
 
 
-def test_the_version_of_its_schema_is_known_to_grafana(
-    dashboard: Dashboard, grafana_schema: Path
-) -> None:
+def test_schema_version_is_supported_by_grafana(dashboard: Dashboard, grafana_schema: Path) -> None:
     _, document = dashboard
     script = "console.log(require('@grafana/schema').defaultDashboard.schemaVersion)"
     newest = subprocess.run(

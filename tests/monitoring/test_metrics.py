@@ -18,7 +18,7 @@ TEXTS = {
 
 
 @pytest.mark.parametrize("classic", TEXTS.values(), ids=TEXTS)
-def test_promtool_has_nothing_to_say(classic: bytes) -> None:
+def test_promtool_accepts_the_metrics(classic: bytes) -> None:
     done = subprocess.run(
         [tool("promtool"), "check", "metrics"], input=classic, capture_output=True, check=False
     )

@@ -75,7 +75,7 @@ def monitored(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MonitoredIns
 
 
 @pytest.mark.parametrize("ill", [False, True], ids=["well", "ill"])
-def test_the_fake_has_every_metric(ill: bool) -> None:
+def test_fake_rig_exports_every_metric(ill: bool) -> None:
     assert set(FakeRig(ill=ill).values()) == {
         row["name"] for rows in table().values() for row in rows
     }
@@ -87,7 +87,7 @@ def test_rules_are_evaluated_without_errors(monitored: MonitoredInstances) -> No
 
 
 @pytest.mark.parametrize("record", sorted(records()))
-def test_every_recording_rule_gives_series(monitored: MonitoredInstances, record: str) -> None:
+def test_every_recording_rule_returns_series(monitored: MonitoredInstances, record: str) -> None:
     # Only a riser board with its own switch has a fourth and fifth step.
     if not record.endswith((":step4", ":step5")):
         assert eventually(lambda: monitored.server.query(record))
@@ -99,13 +99,13 @@ def alerts(monitored: MonitoredInstances, instance: str) -> list[dict[str, dict[
     return [alert for alert in every_alert if alert["labels"].get("instance") == instance]
 
 
-def test_a_well_rig_gives_no_alert(monitored: MonitoredInstances) -> None:
+def test_healthy_rig_fires_no_alert(monitored: MonitoredInstances) -> None:
     """With a GPU that idles at 2.5 GT/s, and another at its power limit."""
     eventually(lambda: not alerts(monitored, monitored.well))
     assert [alert["labels"] for alert in alerts(monitored, monitored.well)] == []
 
 
-def test_an_ill_rig_is_noticed(monitored: MonitoredInstances) -> None:
+def test_faulty_rig_fires_the_expected_alerts(monitored: MonitoredInstances) -> None:
 
     def is_noticed() -> set[str]:
         return {alert["labels"]["alertname"] for alert in alerts(monitored, monitored.ill)}
@@ -114,7 +114,7 @@ def test_an_ill_rig_is_noticed(monitored: MonitoredInstances) -> None:
     assert is_noticed() == NOTICED
 
 
-def test_the_texts_of_alerts_are_filled_in(monitored: MonitoredInstances) -> None:
+def test_templates_of_alert_texts_are_rendered(monitored: MonitoredInstances) -> None:
     texts = [
         text for alert in alerts(monitored, monitored.ill) for text in alert["annotations"].values()
     ]
@@ -126,7 +126,7 @@ def test_the_texts_of_alerts_are_filled_in(monitored: MonitoredInstances) -> Non
 
 @pytest.mark.parametrize("name", ["well", "ill"])
 @pytest.mark.parametrize("number", range(len(list(queries(JOB, "rig")))))
-def test_every_query_of_a_dashboard_gives_data(
+def test_every_dashboard_query_returns_data(
     monitored: MonitoredInstances, name: str, number: int
 ) -> None:
     query: Query = list(queries(JOB, monitored.instance(name), WINDOW))[number]

@@ -54,13 +54,13 @@ def contrast(colour: str, ground: str) -> float:
     return (high + 0.05) / (low + 0.05)
 
 
-def test_contrast_is_computed_as_wcag_does() -> None:
+def test_contrast_formula_matches_wcag() -> None:
     assert contrast("rgb(0, 0, 0)", "rgb(255, 255, 255)") == pytest.approx(21)
     assert contrast("rgb(119, 119, 119)", "rgb(255, 255, 255)") == pytest.approx(4.48, abs=0.01)
 
 
 @pytest.mark.parametrize("case", ["example", "lost", "old"])
-def test_all_text_can_be_read(show: Show, case: str) -> None:
+def test_text_contrast_is_sufficient(show: Show, case: str) -> None:
     agent = Agent()
     if case == "lost":
         documents.lose_gpu(agent.rig, 1, "GPU is lost")
@@ -80,7 +80,7 @@ def test_all_text_can_be_read(show: Show, case: str) -> None:
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-def test_lines_and_marks_can_be_seen(example: Shown, scheme: Any) -> None:
+def test_graphics_contrast_is_sufficient(example: Shown, scheme: Any) -> None:
     example.page.emulate_media(color_scheme=scheme)
 
     def colour(selector: str, name: str) -> str:
@@ -102,7 +102,7 @@ def test_lines_and_marks_can_be_seen(example: Shown, scheme: Any) -> None:
         assert contrast(colour(selector, name), paper) >= GRAPHICS, selector
 
 
-def test_the_schemes_differ(example: Shown) -> None:
+def test_light_and_dark_scheme_differ(example: Shown) -> None:
     grounds = []
     for scheme in SCHEMES:
         example.page.emulate_media(color_scheme=scheme)
@@ -113,7 +113,7 @@ def test_the_schemes_differ(example: Shown) -> None:
     assert luminance(grounds[1]) < 0.05
 
 
-def test_names_for_assistive_technology(example: Shown) -> None:
+def test_regions_and_images_have_accessible_names(example: Shown) -> None:
     page = example.page
     regions = page.get_by_role("region").all()
     label = "node => document.getElementById(node.getAttribute('aria-labelledby')).textContent"
@@ -135,7 +135,7 @@ def test_names_for_assistive_technology(example: Shown) -> None:
     assert page.get_by_role("slider").count() == 1
 
 
-def test_the_keyboard_reaches_everything(show: Show) -> None:
+def test_keyboard_reaches_every_section(show: Show) -> None:
     page = show().page
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.textContent") == "Skip to the content"
@@ -146,13 +146,13 @@ def test_the_keyboard_reaches_everything(show: Show) -> None:
     assert {"verdicts", "tree", "gpus", "history", "footer"} <= reached
 
 
-def test_all_modules_are_asked_for_at_once() -> None:
+def test_index_preloads_every_module() -> None:
     """Not one after the other, as each names the next."""
     index = (FOLDER / "index.html").read_text()
     assert set(re.findall(r'"page/([\w-]+\.js)"', index)) == {f.name for f in FOLDER.glob("*.js")}
 
 
-def test_the_files_take_nothing_from_elsewhere() -> None:
+def test_page_files_load_nothing_from_other_sites() -> None:
     """No inline script or style, no markup from values, no address of another site."""
     for file in FOLDER.iterdir():
         text = file.read_text()

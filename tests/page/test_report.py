@@ -13,7 +13,7 @@ from tests.unit.validate.reports import bench, check, report, row
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_it_opens_without_a_network(browser: Browser, tmp_path: Path, size: str) -> None:
+def test_report_page_opens_without_a_network(browser: Browser, tmp_path: Path, size: str) -> None:
     bad = row("0000:04:00.0 host to device", 1e9, minimum=2e9, status="critical", advice="Look.")
     file = tmp_path / "report.html"
     file.write_text(

@@ -20,7 +20,7 @@ CPU = torch.device("cpu")
 
 @pytest.mark.parametrize("dtype", list(EXACT))
 @pytest.mark.parametrize("ranks", [1, 2, 3, 8, 16])
-def test_sums_are_exact(dtype: torch.dtype, ranks: int) -> None:
+def test_pattern_sums_are_exact(dtype: torch.dtype, ranks: int) -> None:
     pattern = Pattern(ranks, 5, dtype, CPU)
     by_rank = [pattern.compute_values(rank, 0, 1000) for rank in range(ranks)]
     total = by_rank[0].clone()
@@ -31,7 +31,7 @@ def test_sums_are_exact(dtype: torch.dtype, ranks: int) -> None:
 
 
 @pytest.mark.parametrize("ranks", [2, 3, 8])
-def test_what_went_astray_is_seen(ranks: int) -> None:
+def test_misplaced_values_are_counted_as_wrong(ranks: int) -> None:
     pattern = Pattern(ranks, 0, torch.float32, CPU)
     here = pattern.compute_values(0, 0, 4096)
     assert count_wrong_values(pattern.compute_values(1, 0, 4096), here) == 4096, "another rank's"
@@ -52,7 +52,7 @@ def test_what_went_astray_is_seen(ranks: int) -> None:
 @pytest.mark.parametrize("name", list(COLLECTIVES))
 @pytest.mark.parametrize("ranks", [1, 2, 3, 8])
 @pytest.mark.parametrize("size", [1, 2, 3, 250, 1024])
-def test_buffers_fit(name: str, ranks: int, size: int) -> None:
+def test_buffer_sizes_match_the_element_counts(name: str, ranks: int, size: int) -> None:
     collective = COLLECTIVES[name]
     elements = collective.elements(size, ranks)
     pattern = Pattern(ranks, 0, torch.float32, CPU)
@@ -63,7 +63,7 @@ def test_buffers_fit(name: str, ranks: int, size: int) -> None:
     assert max(elements.send, elements.receive) <= max(size, ranks)
 
 
-def test_the_agent_knows_every_collective() -> None:
+def test_agent_reads_every_collective() -> None:
     assert set(COLLECTIVES) == set(READ)
 
 
@@ -71,7 +71,7 @@ def outcome(loss: float, *values: float) -> StepResult:
     return StepResult(loss, {"weight": torch.tensor(values)})
 
 
-def test_relative_error() -> None:
+def test_largest_error_is_relative_to_the_expected_norm() -> None:
     expected = outcome(2.0, 3.0, 4.0)
     assert find_largest_error(outcome(2.0, 3.0, 4.0), expected) == 0
     assert find_largest_error(outcome(2.0, 3.0, 4.5), expected) == pytest.approx(0.1)
@@ -82,7 +82,7 @@ def test_relative_error() -> None:
     assert find_largest_error(outcome(2.0, 3.0, 4.0), outcome(2.0, 0.0, 0.0)) > 1e9
 
 
-def test_one_value_of_a_million_is_seen() -> None:
+def test_one_wrong_value_of_a_million_fails_the_check() -> None:
     expected = torch.randn(1_000_000, generator=torch.Generator().manual_seed(1))
     changed = expected.clone()
     changed[777] += 1.0
@@ -91,7 +91,7 @@ def test_one_value_of_a_million_is_seen() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_a_rank_of_eight_that_is_missing_is_seen(dtype: torch.dtype) -> None:
+def test_missing_rank_of_eight_fails_the_check(dtype: torch.dtype) -> None:
     parts = torch.randn(8, 10_000, generator=torch.Generator().manual_seed(1))
     result, expected = (
         StepResult(1.0, {"x": parts[:7].mean(0)}),
@@ -102,12 +102,12 @@ def test_a_rank_of_eight_that_is_missing_is_seen(dtype: torch.dtype) -> None:
     assert list_wrong_values({"workloads": [{"workload": "ddp", "check": check}]})
 
 
-def test_an_infinite_error_can_be_written() -> None:
+def test_infinite_error_is_written_as_a_finite_number() -> None:
     check = build_check("", math.inf, torch.float32)
     assert (check["right"], math.isfinite(check["largest_error"])) == (False, True)
 
 
-def test_paces() -> None:
+def test_compute_option_is_parsed_as_real_or_pace() -> None:
     assert parse_pace("real") is None
     pace = parse_pace({"forward_seconds": 0.5, "backward_seconds": 1})
     assert pace is not None

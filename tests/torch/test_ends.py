@@ -21,7 +21,7 @@ ENDLESS = ("--ranks", "2", "--repeats", "1000000", "--max-bytes", "64K")
 pytestmark = pytest.mark.usefixtures("in_trouble")  # it goes on beside these
 
 
-def test_torchrun_that_is_killed(tmp_path: Path) -> None:
+def test_killed_torchrun_is_a_problem(tmp_path: Path) -> None:
     with launch(tmp_path, "collectives", *ENDLESS) as bench:
         bench.wait_for_ranks(2)
         os.kill(bench.find_torchrun(), signal.SIGKILL)
@@ -50,7 +50,7 @@ def hang_up(bench: BenchProcess) -> None:
     ("end", "at_work", "status"),
     [(interrupt, True, 130), (terminate, False, 143), (hang_up, False, 143)],
 )
-def test_an_end_from_outside(
+def test_signals_end_the_run_and_leave_no_process(
     tmp_path: Path, end: Callable[[BenchProcess], None], at_work: bool, status: int
 ) -> None:
     with launch(tmp_path, "collectives", "decode", *ENDLESS) as bench:
@@ -68,7 +68,7 @@ def test_an_end_from_outside(
         assert list(tmp_path.iterdir()) == []
 
 
-def test_a_launcher_that_is_killed(tmp_path: Path) -> None:
+def test_killed_launcher_leaves_no_process(tmp_path: Path) -> None:
     with launch(tmp_path, "collectives", *ENDLESS) as bench:
         bench.wait_for_ranks(2)
         bench.process.kill()
@@ -76,7 +76,7 @@ def test_a_launcher_that_is_killed(tmp_path: Path) -> None:
         wait_for(lambda: not bench.list_survivors(), "nothing is left")
 
 
-def test_nobody_reads_any_more(tmp_path: Path) -> None:
+def test_closed_output_ends_the_run(tmp_path: Path) -> None:
     """As when the terminal is gone: the next line can't be written, and all is ended."""
     process = subprocess.Popen(
         [

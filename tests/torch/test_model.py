@@ -22,7 +22,7 @@ SHAPE = ModelShape(
 META = torch.device("meta")
 
 
-def test_it_leaves_host_memory_a_layer_at_a_time() -> None:
+def test_layers_move_to_the_device_one_at_a_time() -> None:
     """A rig has 4 GB for the models of all its GPUs."""
     made: list[nn.Module] = []
 
@@ -38,7 +38,7 @@ def test_it_leaves_host_memory_a_layer_at_a_time() -> None:
     assert places == {(META, torch.float16)}
 
 
-def test_a_part_has_the_values_of_the_whole() -> None:
+def test_partial_model_has_the_values_of_the_whole_model() -> None:
     whole, part = Transformer(SHAPE, create_layer), Transformer(SHAPE, create_layer, [1, 2])
     values = dict(whole.named_parameters())
     for name, parameter in part.named_parameters():
@@ -46,11 +46,11 @@ def test_a_part_has_the_values_of_the_whole() -> None:
     assert part.embedding is None
 
 
-def test_it_is_counted_without_being_made() -> None:
+def test_parameters_are_counted_without_creating_the_model() -> None:
     assert count_model_parameters(SHAPE) == count_parameters(Transformer(SHAPE, create_layer))
 
 
-def test_a_batch_in_pieces_gives_the_same() -> None:
+def test_microbatches_give_the_result_of_the_whole_batch() -> None:
     tokens, targets = make_batch(SHAPE)
     once = run_unsplit(Transformer(SHAPE, create_layer), [(tokens, targets)])
     pieces = zip(tokens.chunk(4), targets.chunk(4), strict=True)

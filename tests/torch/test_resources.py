@@ -35,7 +35,7 @@ def start_bench(*words: str, flags: tuple[str, ...] = ()) -> subprocess.Complete
     )
 
 
-def test_without_pytorch() -> None:
+def test_missing_pytorch_is_one_line_and_status_4() -> None:
     done = start_bench(*FEW, flags=("-S",))
     assert done.returncode == 4
     (line,) = done.stderr.splitlines()
@@ -44,14 +44,14 @@ def test_without_pytorch() -> None:
     assert "no PyTorch" not in done.stdout, "a terminal shows both"
 
 
-def test_nccl_without_a_gpu() -> None:
+def test_nccl_without_a_gpu_is_refused() -> None:
     done = start_bench("collectives", "--backend", "nccl", *FEW)
     assert done.returncode == 4
     (line,) = done.stderr.splitlines()
     assert "--backend gloo" in line
 
 
-def test_one_rank_where_two_are_needed() -> None:
+def test_part_that_needs_two_ranks_is_refused_for_one() -> None:
     done = start_bench("collectives", "ddp", "--backend", "gloo", "--ranks", "1")
     assert done.returncode == 4
     (line,) = done.stderr.splitlines()
@@ -77,14 +77,14 @@ def test_one_rank_where_two_are_needed() -> None:
         (("--ranks", "0"), "1 or more"),
     ],
 )
-def test_what_can_not_be(words: tuple[str, ...], message: str) -> None:
+def test_impossible_options_are_one_line_and_status_4(words: tuple[str, ...], message: str) -> None:
     done = start_bench("--backend", "gloo", *words)
     assert done.returncode == 4
     (line,) = done.stderr.splitlines()
     assert message in line
 
 
-def test_a_port_in_use() -> None:
+def test_rendezvous_port_in_use_is_refused() -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
@@ -96,7 +96,7 @@ def test_a_port_in_use() -> None:
     assert "another program uses the port" in line.lower()
 
 
-def test_rigs_talk_by_the_interface_between_them() -> None:
+def test_rigs_use_the_interface_towards_the_rendezvous() -> None:
     """Left to itself gloo takes what /etc/hosts has for the rig's name: 127.0.1.1."""
     rigs = resources.find_rigs(ResourceRequest(nodes=2, node_rank=1, rendezvous="127.0.0.1:29400"))
     assert (rigs.address, rigs.interface) == ("127.0.0.1", "lo")
@@ -105,13 +105,15 @@ def test_rigs_talk_by_the_interface_between_them() -> None:
     assert resources.find_interface("192.0.2.1") == ""
 
 
-def test_a_rigs_own_name_that_leads_to_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rendezvous_name_that_resolves_to_loopback_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(resources, "find_local_address", lambda host, port: "127.0.1.1")
     with pytest.raises(UnusableError, match=r"rig1 is 127\.0\.1\.1 here"):
         resources.find_rigs(ResourceRequest(nodes=2, rendezvous="rig1:29400"))
 
 
-def test_no_time(tmp_path: Path) -> None:
+def test_deadline_before_the_first_result_is_a_hang(tmp_path: Path) -> None:
     with launch(tmp_path, "decode", "--deadline", "0.5", *FEW) as bench:
         document = bench.wait_for_document()
         assert bench.process.returncode == 2
@@ -120,7 +122,7 @@ def test_no_time(tmp_path: Path) -> None:
     assert "--deadline" in problem["message"]
 
 
-def test_gpus_that_are_busy(tmp_path: Path) -> None:
+def test_busy_gpus_prevent_the_run(tmp_path: Path) -> None:
     path = os.pathsep.join([str(HERE / "busy"), str(ROOT)])
     busy = tmp_path / "busy"
     busy.write_text(str(os.getpid()))
@@ -134,7 +136,7 @@ def test_gpus_that_are_busy(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("busy", [True, False])
-def test_one_look(tmp_path: Path, busy: bool) -> None:
+def test_once_flag_reports_busy_gpus_by_its_status(tmp_path: Path, busy: bool) -> None:
     """As a unit's condition asks it; the program on the GPU is none of those below its parent."""
     path = os.pathsep.join([str(HERE / "busy"), str(ROOT)])
     if busy:
@@ -150,7 +152,7 @@ def test_one_look(tmp_path: Path, busy: bool) -> None:
     assert ("(1) on 0000:04:00.0" if busy else "the GPUs are idle") in done.stdout
 
 
-def test_a_rank_that_just_ended_is_still_our_own(tmp_path: Path) -> None:
+def test_ended_rank_is_not_taken_for_another_program(tmp_path: Path) -> None:
     """NVML names it while the driver takes its memory back, and the kernel knows it no more."""
     path = os.pathsep.join([str(HERE / "busy"), str(ROOT)])
     busy, looks = tmp_path / "busy", tmp_path / "busy.looks"
@@ -173,7 +175,7 @@ def test_a_rank_that_just_ended_is_still_our_own(tmp_path: Path) -> None:
     assert message == ['""\n'] * 2
 
 
-def test_way_is_given_to_a_job_that_starts(tmp_path: Path) -> None:
+def test_run_stops_when_another_program_starts(tmp_path: Path) -> None:
     path = os.pathsep.join([str(HERE / "busy"), str(ROOT)])
     busy = tmp_path / "busy"
     with launch(

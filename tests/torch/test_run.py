@@ -58,7 +58,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
         return Run(bench, document, folder)
 
 
-def test_all_is_right(run: Run) -> None:
+def test_all_parts_end_without_problems(run: Run) -> None:
     assert run.document["problems"] == []
     assert run.bench.process.returncode == 0
     statuses = {name: part["status"] for name, part in run.parts().items()}
@@ -67,7 +67,7 @@ def test_all_is_right(run: Run) -> None:
     assert run.parts()["three_d"]["reason"] == "needs 8 ranks (2 x 2 x 2), got 3"
 
 
-def test_what_ran(run: Run) -> None:
+def test_document_describes_the_run(run: Run) -> None:
     document = run.document
     assert (document["format"], document["version"]) == ("deeprig-bench", 1)
     assert (document["backend"], document["ranks"], document["nodes"]) == ("gloo", RANKS, 1)
@@ -76,7 +76,7 @@ def test_what_ran(run: Run) -> None:
     assert document["started_at"] < document["finished_at"]
 
 
-def test_every_collective_at_every_size(run: Run) -> None:
+def test_every_collective_is_measured_at_every_size(run: Run) -> None:
     entries = {entry["collective"]: entry for entry in run.document["collectives"]}
     assert sorted(entries) == sorted(
         [
@@ -113,7 +113,7 @@ def test_every_collective_at_every_size(run: Run) -> None:
         ("sendrecv", 1),
     ],
 )
-def test_factors_of_bus_bandwidth(run: Run, name: str, factor: float) -> None:
+def test_bus_bandwidth_factors_match_nccl_tests(run: Run, name: str, factor: float) -> None:
     (entry,) = [entry for entry in run.document["collectives"] if entry["collective"] == name]
     for size in entry["sizes"]:
         ratio = (
@@ -122,14 +122,14 @@ def test_factors_of_bus_bandwidth(run: Run, name: str, factor: float) -> None:
         assert ratio == pytest.approx(factor)
 
 
-def test_every_pair_in_both_directions(run: Run) -> None:
+def test_every_pair_is_measured_in_both_directions(run: Run) -> None:
     pairs = [(entry["from"], entry["to"]) for entry in run.document["pairs"]]
     assert sorted(pairs) == [(0, 1), (0, 2), (1, 0), (1, 2), (2, 0), (2, 1)]
     assert all(entry["wrong_values"] == 0 for entry in run.document["pairs"])
     assert all(entry["size_bytes"] == MOST for entry in run.document["pairs"])
 
 
-def test_every_rank_multiplies(run: Run) -> None:
+def test_every_rank_runs_gemm_without_wrong_values(run: Run) -> None:
     assert [(entry["rank"], entry["wrong_values"]) for entry in run.document["gemm"]] == [
         (0, 0),
         (1, 0),
@@ -158,7 +158,7 @@ def test_every_workload_agrees_with_the_unsplit_model(run: Run) -> None:
     assert len(whole) == 1, "the same model, however it is split"
 
 
-def test_events(run: Run) -> None:
+def test_events_are_in_order(run: Run) -> None:
     """Each part begins, and ends before the next begins; numbers go up; the document is last."""
     open_part, numbers = None, []
     for event in run.bench.events[:-1]:
@@ -185,11 +185,11 @@ def test_lines_fit_a_terminal(run: Run) -> None:
     assert [line for line in lines if len(line) > 80] == []
 
 
-def test_the_document_is_also_a_file(run: Run) -> None:
+def test_document_is_written_to_the_output_file(run: Run) -> None:
     assert json.loads((run.folder / "document.json").read_text()) == run.document
 
 
-def test_the_agent_reads_the_results(run: Run) -> None:
+def test_agent_reads_the_result_file(run: Run) -> None:
     results = ResultReader(run.folder / "results").read()
     assert (results.ignored, results.files_read) == ((), 1)
     assert sorted(result.name for result in results.results) == sorted(
@@ -199,6 +199,6 @@ def test_the_agent_reads_the_results(run: Run) -> None:
     assert [path.name for path in (run.folder / "results").iterdir() if path.name[0] == "."] == []
 
 
-def test_nothing_is_left(run: Run) -> None:
+def test_run_leaves_no_process_and_no_file(run: Run) -> None:
     assert run.bench.list_survivors() == []
     assert sorted(path.name for path in run.folder.iterdir()) == ["document.json", "results"]

@@ -59,7 +59,7 @@ def asleep(outputs: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
 
 
 @pytest.mark.parametrize("name", list(LEAST))
-def test_layers_sleep_and_what_they_send_is_right(
+def test_sleeping_layers_take_their_time_and_send_right_values(
     asleep: dict[str, dict[str, Any]], name: str
 ) -> None:
     entry = asleep[name]
@@ -69,19 +69,21 @@ def test_layers_sleep_and_what_they_send_is_right(
     assert len(entry["steps"]) == 2
 
 
-def test_parameters_are_there(asleep: dict[str, dict[str, Any]]) -> None:
+def test_sleeping_layers_have_the_parameters_of_the_model(
+    asleep: dict[str, dict[str, Any]],
+) -> None:
     counts = {asleep[name]["parameters"] for name in ("ddp", "fsdp", "pipeline", "tensor")}
     assert len(counts) == 1
     assert asleep["moe"]["parameters"] > counts.pop()
 
 
-def test_what_can_not_be_split_is_no_death(outputs: list[dict[str, Any]]) -> None:
+def test_unusable_part_does_not_end_the_ranks(outputs: list[dict[str, Any]]) -> None:
     """It is reported, and the next parts run."""
     assert outputs[0]["parts"] == [*LEAST, "gemm"]
     assert outputs[0]["torch"].startswith("2."), "versions are reported, whatever is run"
 
 
-def test_three_forms_at_once(outputs: list[dict[str, Any]]) -> None:
+def test_three_d_works_on_eight_ranks(outputs: list[dict[str, Any]]) -> None:
     (entry,) = outputs[1]["workloads"]
     assert (entry["workload"], entry["ranks"]) == ("three_d", 8)
     assert entry["check"]["right"]

@@ -67,7 +67,9 @@ def on_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, "describe_gpu", lambda index: (GPUS[index], "GPU"))
 
 
-def test_transfers(on_cpu: None, comm: Alone, capsys: pytest.CaptureFixture[str]) -> None:
+def test_transfers_measure_both_directions_pinned_and_pageable(
+    on_cpu: None, comm: Alone, capsys: pytest.CaptureFixture[str]
+) -> None:
     entries = transfers.run(comm, {"size_bytes": 4000, "repeats": 2})["transfers"]
     assert [(entry["direction"], entry["pinned"]) for entry in entries] == [
         ("host_to_device", True),
@@ -84,7 +86,7 @@ def test_transfers(on_cpu: None, comm: Alone, capsys: pytest.CaptureFixture[str]
     assert len({len(line) for line in lines}) == 1, "columns are aligned"
 
 
-def test_peers(on_cpu: None, comm: Alone) -> None:
+def test_peer_measures_every_pair_of_gpus(on_cpu: None, comm: Alone) -> None:
     two = Alone(0, 2, 0, "gloo", comm.device, comm.progress)
     entries = peer.run(two, {"size_bytes": 4000, "repeats": 1})["peer"]
     assert [(entry["from"], entry["to"], entry["access"]) for entry in entries] == [
@@ -95,7 +97,7 @@ def test_peers(on_cpu: None, comm: Alone) -> None:
     assert [len(entry["times"]) for entry in entries] == [1, 1]
 
 
-def test_a_copy_that_changes_a_value(
+def test_changed_values_of_a_copy_are_counted(
     on_cpu: None, comm: Alone, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def copy_and_change(target: Any, source: Any, non_blocking: bool = False) -> Any:
@@ -114,9 +116,7 @@ def test_a_copy_that_changes_a_value(
 
 
 @pytest.mark.parametrize("older", [False, True])
-def test_memory_that_nobody_uses_is_given_back(
-    monkeypatch: pytest.MonkeyPatch, older: bool
-) -> None:
+def test_release_returns_cached_memory(monkeypatch: pytest.MonkeyPatch, older: bool) -> None:
     called = []
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: called.append("GPU"))
     if older:
@@ -134,7 +134,7 @@ def test_memory_that_nobody_uses_is_given_back(
     assert sorted(called) == ["GPU", "host"]
 
 
-def test_a_small_gpu_gets_a_small_model(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_small_gpu_runs_the_small_model(monkeypatch: pytest.MonkeyPatch) -> None:
     """The plan's own options, on the GPUs of mining rigs and on larger ones."""
     (part,) = plan.build_plan("full", Resources("nccl", 2), ["ddp"]).parts
     layers = {}
@@ -149,7 +149,9 @@ def test_a_small_gpu_gets_a_small_model(monkeypatch: pytest.MonkeyPatch) -> None
     assert layers == {6: 6, 12: 12}
 
 
-def test_a_message_goes_there_and_back(comm: Alone, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_latency_message_is_sent_there_and_back(
+    comm: Alone, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """So that its latency is not hidden by the one after it. Bandwidth is of one way."""
     calls: list[tuple[str, int, int]] = []
     monkeypatch.setattr(
@@ -176,7 +178,7 @@ def test_a_message_goes_there_and_back(comm: Alone, monkeypatch: pytest.MonkeyPa
     ]
 
 
-def test_a_pipeline_begins_with_what_all_ranks_do(
+def test_pipeline_first_communicates_among_all_ranks(
     comm: Alone, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Batches of sends and receives of some ranks may not be a communicator's first."""
@@ -197,7 +199,7 @@ def test_a_pipeline_begins_with_what_all_ranks_do(
 
 
 @pytest.mark.parametrize("options", [{}, {"bucket_mb": 4}])
-def test_buckets_are_pytorchs_own_unless_they_are_said(
+def test_bucket_size_is_passed_only_if_set(
     comm: Alone, monkeypatch: pytest.MonkeyPatch, options: dict[str, int]
 ) -> None:
     """Passing 25 MiB differs from the default: the first bucket would be as large, too."""
@@ -213,7 +215,7 @@ def test_buckets_are_pytorchs_own_unless_they_are_said(
 @pytest.mark.parametrize(
     ("capability", "native"), [((9, 0), True), ((8, 0), True), ((7, 5), False), ((6, 1), False)]
 )
-def test_bfloat16_is_ampere(
+def test_bfloat16_needs_an_ampere_gpu(
     monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], native: bool
 ) -> None:
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
@@ -224,7 +226,7 @@ def test_bfloat16_is_ampere(
     assert WorkloadOptions.parse(comm, {"dtype": "float16"}).dtype == torch.float16
 
 
-def test_addresses_are_as_sysfs_writes_them(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gpu_addresses_have_the_format_of_sysfs(monkeypatch: pytest.MonkeyPatch) -> None:
     properties = SimpleNamespace(pci_domain_id=0, pci_bus_id=0xC1, pci_device_id=0, name="RTX 3090")
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda index: properties)
     assert environment.describe_gpu(0) == ("0000:c1:00.0", "RTX 3090")
@@ -238,14 +240,14 @@ def run_trials(**endings: Ending) -> RecordingRunner:
     return noted
 
 
-def test_hazards_that_are_none() -> None:
+def test_trials_without_faults_change_nothing() -> None:
     run = run_trials(default=create_ok_ending(6e9, SHM), p2p_on=create_ok_ending(6e9, P2P))
     assert [entry["hazard"] for entry in run.document["hazards"]] == ["default", "p2p_on"]
     assert (run.over, run.environment, run.problems) == ([("hazards", [])], {}, [])
     assert max(map(len, run.lines)) <= 80
 
 
-def test_p2p_is_never_left_on_when_it_is_wrong() -> None:
+def test_p2p_with_wrong_values_is_disabled() -> None:
     run = run_trials(
         default=create_ok_ending(9e9, P2P, wrong=2), p2p_off=create_ok_ending(6e9, SHM)
     )
@@ -253,14 +255,14 @@ def test_p2p_is_never_left_on_when_it_is_wrong() -> None:
     assert run.over == [("hazards", ["all_reduce with NCCL's defaults: 2 wrong values"])]
 
 
-def test_p2p_is_never_left_on_when_it_hangs() -> None:
+def test_p2p_that_hangs_is_disabled() -> None:
     run = run_trials(default=Ending("hang", transports_log=P2P), p2p_off=create_ok_ending(6e9, SHM))
     assert run.environment == {"NCCL_P2P_DISABLE": "1"}
     assert run.problems[0][:2] == ("hazards", "hang")
     assert run.over == [("hazards", "failed", "all_reduce with NCCL's defaults: hang")]
 
 
-def test_a_hang_there_tells_where_each_rank_waits() -> None:
+def test_hang_in_a_trial_reports_where_each_rank_waits() -> None:
     ranks: Any = {"0": {"stack": "in synchronize"}}
     hang = Ending("hang", message="no rank made progress for 60 s", advice="Look.", ranks=ranks)
     (problem,) = run_trials(default=hang, p2p_off=create_ok_ending(6e9, SHM)).problems
@@ -268,13 +270,13 @@ def test_a_hang_there_tells_where_each_rank_waits() -> None:
     assert problem[4] == ranks
 
 
-def test_p2p_that_hangs_before_nccl_tells_what_it_uses() -> None:
+def test_p2p_is_disabled_after_a_hang_without_a_transport_log() -> None:
     run = run_trials(default=Ending("hang"), p2p_off=create_ok_ending(6e9, SHM))
     assert run.environment == {"NCCL_P2P_DISABLE": "1"}
     assert run_trials(default=Ending("hang"), p2p_off=Ending("hang")).environment == {}
 
 
-def test_a_run_that_is_interrupted_there() -> None:
+def test_interrupted_trial_ends_the_part() -> None:
     run: Any = RecordingRunner({"default": Ending("interrupted")})
     options = {"hazards": ["default"], "size_bytes": 64, "repeats": 1}
     assert transport_trials.run(run, options).kind == "interrupted"
@@ -292,13 +294,13 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, s
     return lambda name, script: program(tmp_path, name, script)
 
 
-def test_tools_that_are_not_there() -> None:
+def test_missing_tools_are_skipped() -> None:
     run: Any = RecordingRunner()
     nvidia_tools.run(run, {"size_bytes": 64})
     assert run.over == [("tools", "skipped", "not installed: all_reduce_perf, nvbandwidth")]
 
 
-def test_tools_that_agree(install: Callable[[str, str], None], tmp_path: Path) -> None:
+def test_agreeing_tools_are_reported(install: Callable[[str, str], None], tmp_path: Path) -> None:
     right = json.loads(json.dumps(ALL_REDUCE))
     right["results"][0]["in_place"]["nwrong"] = 0.0
     (tmp_path / "perf.json").write_text(json.dumps(right))
@@ -338,7 +340,7 @@ def test_tools_that_agree(install: Callable[[str, str], None], tmp_path: Path) -
     assert run.over == [("tools", [])]
 
 
-def test_a_tool_that_finds_wrong_values(
+def test_wrong_values_of_a_tool_are_reported(
     install: Callable[[str, str], None], tmp_path: Path
 ) -> None:
     """They are wrong values like all others, and not only a difference."""
@@ -349,7 +351,7 @@ def test_a_tool_that_finds_wrong_values(
     assert run.over == [("tools", ["all_reduce_perf: 2 wrong values"])]
 
 
-def test_a_tool_that_fails(install: Callable[[str, str], None]) -> None:
+def test_failing_tool_is_reported_with_its_reason(install: Callable[[str, str], None]) -> None:
     install("all_reduce_perf", "echo no CUDA-capable device >&2; exit 3")
     install("nvbandwidth", "exec sleep 60")
     run: Any = RecordingRunner()

@@ -20,7 +20,7 @@ def troubled(in_trouble: BenchProcess) -> BenchDocument:
     return document
 
 
-def test_wrong_sums_are_found(troubled: BenchDocument) -> None:
+def test_wrong_sums_are_counted(troubled: BenchDocument) -> None:
     wrong = {
         entry["collective"]: sum(size["wrong_values"] for size in entry["sizes"])
         for entry in troubled["collectives"]
@@ -35,7 +35,7 @@ def test_wrong_sums_are_found(troubled: BenchDocument) -> None:
     assert right == {"moe": False, "decode": False}
 
 
-def test_a_rank_that_is_killed(troubled: BenchDocument) -> None:
+def test_killed_rank_is_a_death(troubled: BenchDocument) -> None:
     problem = problems(troubled)["pairs"]
     assert problem["kind"] == "died"
     assert problem["message"] == "rank 1 was killed by SIGKILL"
@@ -44,7 +44,7 @@ def test_a_rank_that_is_killed(troubled: BenchDocument) -> None:
     assert "memory" in problem["advice"]
 
 
-def test_a_rank_that_raises(troubled: BenchDocument) -> None:
+def test_exception_of_a_rank_is_a_death(troubled: BenchDocument) -> None:
     problem = problems(troubled)["gemm"]
     assert problem["kind"] == "died"
     assert problem["message"] == "rank 1 ended with status 1"
@@ -54,7 +54,7 @@ def test_a_rank_that_raises(troubled: BenchDocument) -> None:
     assert "agent/bench/gemm.py" in problem["ranks"]["1"]["log_tail"]
 
 
-def test_a_rank_that_is_stopped(troubled: BenchDocument) -> None:
+def test_stopped_rank_is_a_hang(troubled: BenchDocument) -> None:
     problem = problems(troubled)["ddp"]
     assert problem["kind"] == "hang"
     assert "rank 1 is T (stopped)" in problem["message"]
@@ -64,7 +64,7 @@ def test_a_rank_that_is_stopped(troubled: BenchDocument) -> None:
     assert waiting["at"].startswith("making layer")
 
 
-def test_what_remains_is_run(troubled: BenchDocument, in_trouble: BenchProcess) -> None:
+def test_remaining_parts_still_run(troubled: BenchDocument, in_trouble: BenchProcess) -> None:
     statuses = {part["part"]: part["status"] for part in troubled["parts"]}
     assert statuses == {
         "gemm": "died",

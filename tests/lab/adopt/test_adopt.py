@@ -13,7 +13,7 @@ from tests.lab.adopt.conftest import PASSWORD, RIGS, USER, Home
 from tests.lab.operator import ROOT
 
 
-def test_from_an_address_and_a_password_to_a_managed_rig(home: Home) -> None:
+def test_adopt_converts_password_login_to_key_login(home: Home) -> None:
     result = home.adopt("--user", USER, "--name", "attic", password=PASSWORD)
     assert result.status == 0, result.text
     result.assert_shows(
@@ -79,7 +79,7 @@ def test_from_an_address_and_a_password_to_a_managed_rig(home: Home) -> None:
     assert json.loads(facts.stdout)["attic"]["ansible_user_id"] == "root"
 
 
-def test_a_rig_that_the_inventory_knows_by_its_password(home: Home) -> None:
+def test_known_rig_is_found_by_host_key_and_its_password_is_removed(home: Home) -> None:
     """The rig is found by its host key at another address; its old password is removed."""
     key = home.rig.run("cut -d' ' -f-2 /etc/ssh/ssh_host_ed25519_key.pub").stdout.strip()
     rigs = home.inventory / "rigs.yml"
@@ -106,7 +106,7 @@ def test_a_rig_that_the_inventory_knows_by_its_password(home: Home) -> None:
     assert set(home.steps(again).values()) == {"ok"}, again.text
 
 
-def test_what_was_left_or_cut_off_is_done_by_the_next_run(home: Home) -> None:
+def test_next_run_completes_skipped_and_interrupted_steps(home: Home) -> None:
     rigs = home.inventory / "rigs.yml"
     with_passwords = home.adopt(
         "--user", USER, "--name", "attic", "--keep-passwords", password=PASSWORD
@@ -140,7 +140,7 @@ def test_what_was_left_or_cut_off_is_done_by_the_next_run(home: Home) -> None:
     assert set(steps.values()) == {"ok"}, steps
 
 
-def test_a_password_is_asked_for_at_a_terminal(home: Home) -> None:
+def test_adopt_prompts_for_a_password_at_a_terminal(home: Home) -> None:
     words = [
         sys.executable,
         "-m",

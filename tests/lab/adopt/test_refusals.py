@@ -11,7 +11,7 @@ from provision.ssh.host_keys import format_host_key
 from tests.lab.adopt.conftest import PASSWORD, RIGS, USER, Home
 
 
-def test_an_entry_that_cant_be_changed_leaves_the_passwords(home: Home) -> None:
+def test_password_stays_valid_when_the_inventory_entry_cannot_be_changed(home: Home) -> None:
     """The entry is on one line of another file, so the password in it must stay valid."""
     (home.inventory / "attic.yml").write_text(
         f"rigs: {{hosts: {{attic: {{ansible_host: {home.rig.address}, ansible_user: {USER},"
@@ -26,7 +26,7 @@ def test_an_entry_that_cant_be_changed_leaves_the_passwords(home: Home) -> None:
     assert home.ssh(*home.by_key).stdout == "in\n"
 
 
-def test_a_key_that_is_refused_leaves_the_password_valid(home: Home) -> None:
+def test_password_stays_valid_when_the_key_is_refused(home: Home) -> None:
     home.rig.run(
         "chmod 777 /home/user"
     )  # sshd takes no keys from a folder that others may write to
@@ -58,7 +58,7 @@ def test_a_key_that_is_refused_leaves_the_password_valid(home: Home) -> None:
     assert subprocess.run(by_password, capture_output=True, text=True, check=True).stdout == "in\n"
 
 
-def test_a_server_that_goes_on_to_offer_passwords_is_opened_again(home: Home) -> None:
+def test_password_login_is_restored_when_sshd_still_offers_passwords(home: Home) -> None:
     """sshd_config overrides the drop-in folder where it does not include it first."""
     home.rig.run(
         "sed -i '/^Include/d' /etc/ssh/sshd_config && cat /etc/ssh/sshd_config.d/address.conf >>"
@@ -119,7 +119,7 @@ def test_bad_input_changes_nothing(home: Home) -> None:
     closed.assert_shows("it takes no password", "publickey", "-i FILE")
 
 
-def test_a_hostile_rig_gets_nothing_into_the_inventory(home: Home) -> None:
+def test_hostile_rig_cannot_write_a_template_to_the_inventory(home: Home) -> None:
     """A user whose name is a template, with the default password."""
     marker = home.folder / "marker"
     evil = f"{{{{cycler.__init__.__globals__.os.system('touch {marker}')}}}}"
@@ -137,7 +137,7 @@ def test_a_hostile_rig_gets_nothing_into_the_inventory(home: Home) -> None:
     assert not marker.exists()
 
 
-def test_a_rig_that_claims_the_mac_address_of_another_gets_nothing_of_it(home: Home) -> None:
+def test_rig_with_a_copied_mac_address_does_not_change_the_other_entry(home: Home) -> None:
     mac = home.rig.run("cat /sys/class/net/eth0/address").stdout.strip()
     rigs = home.inventory / "rigs.yml"
     other = format_host_key(paramiko.ECDSAKey.generate())

@@ -19,7 +19,7 @@ def healthy(monitored_rig: MonitoredRig) -> None:
     monitored_rig.until("sum(deeprig_gpu_up) == 3")
 
 
-def test_mismatch_at_start(monitored_rig: MonitoredRig, fault: Fault) -> None:
+def test_version_mismatch_at_start_is_critical(monitored_rig: MonitoredRig, fault: Fault) -> None:
     fault("mismatch")
     monitored_rig.rig.run(f"systemctl restart {UNIT}")  # it starts, and reports the mismatch
     monitored_rig.until('deeprig_driver_state{state="mismatch"} == 1')
@@ -64,7 +64,7 @@ def packages(version: str) -> str:
     return " ".join(f"{name}={version}-1" for name in names)
 
 
-def test_no_driver_at_all(monitored_rig: MonitoredRig) -> None:
+def test_missing_driver_is_critical(monitored_rig: MonitoredRig) -> None:
     rig = monitored_rig.rig
     # As long as the agent has it open, the module can't go: this is what a play stops it for.
     assert "in use" in rig.run("modprobe -r nvidia", check=False).stderr
@@ -78,7 +78,7 @@ def test_no_driver_at_all(monitored_rig: MonitoredRig) -> None:
     monitored_rig.until("sum(deeprig_gpu_up) == 3")
 
 
-def test_the_driver_is_replaced_by_a_play(monitored_rig: MonitoredRig) -> None:
+def test_agent_survives_a_play_that_replaces_the_driver(monitored_rig: MonitoredRig) -> None:
     """Another branch: the driver step stops the agent, the agent step starts it."""
     words = ("-e", "nvidia_driver_branch=570", "--tags", "driver,reboot,agent")
     result = fab(monitored_rig.inventory, NAME, "provision", "--verbose", *words, seconds=240)
@@ -93,14 +93,14 @@ def test_the_driver_is_replaced_by_a_play(monitored_rig: MonitoredRig) -> None:
     monitored_rig.until('deeprig_driver_info{driver_version="580.95.05"}')
 
 
-def test_nothing_is_left_to_change(monitored_rig: MonitoredRig) -> None:
+def test_second_provision_changes_nothing(monitored_rig: MonitoredRig) -> None:
     result = fab(
         monitored_rig.inventory, NAME, "provision", "--tags", "driver,power,agent", seconds=120
     )
     result.assert_shows("changed=0")
 
 
-def test_a_gpu_that_is_gone_stays_expected(monitored_rig: MonitoredRig, fault: Fault) -> None:
+def test_missing_gpu_is_still_expected(monitored_rig: MonitoredRig, fault: Fault) -> None:
     rig: Rig = monitored_rig.rig
     fault("missing", "1")
     reboot(rig)

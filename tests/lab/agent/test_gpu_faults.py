@@ -31,7 +31,7 @@ def is_fresh(monitored_rig: MonitoredRig, address: str) -> bool:
     return bool(gpu["up"]) and time.time() - gpu["read_at"] < 2 * INTERVAL_SECONDS
 
 
-def test_lost(monitored_rig: MonitoredRig, fault: Fault) -> None:
+def test_lost_gpu_is_critical(monitored_rig: MonitoredRig, fault: Fault) -> None:
     gone = find_uuid(monitored_rig, SECOND)
     fault("lost", "1")
     monitored_rig.until(f'deeprig_gpu_up{{address="{SECOND}"}} == 0')
@@ -50,7 +50,7 @@ def test_lost(monitored_rig: MonitoredRig, fault: Fault) -> None:
     monitored_rig.until(f'deeprig_gpu_temperature_celsius{{uuid="{gone}"}}')
 
 
-def test_hung_for_ever(monitored_rig: MonitoredRig, fault: Fault) -> None:
+def test_hung_gpu_is_critical(monitored_rig: MonitoredRig, fault: Fault) -> None:
     gone = find_uuid(monitored_rig, SECOND)
     restarts = monitored_rig.values("deeprig_agent_reader_restarts_total")
     fault("hang", "1")
@@ -69,7 +69,9 @@ def test_hung_for_ever(monitored_rig: MonitoredRig, fault: Fault) -> None:
     monitored_rig.until(f'deeprig_gpu_temperature_celsius{{uuid="{gone}"}}')
 
 
-def test_all_hung(monitored_rig: MonitoredRig, fault: Fault) -> None:
+def test_driver_is_unresponsive_when_all_gpus_hang(
+    monitored_rig: MonitoredRig, fault: Fault
+) -> None:
     before = monitored_rig.values("deeprig_agent_reader_restarts_total")[0]
     child = monitored_rig.rig.run("pgrep -f agent.nvml.child").stdout.split()
     for gpu in range(3):
@@ -89,7 +91,7 @@ def test_all_hung(monitored_rig: MonitoredRig, fault: Fault) -> None:
 
 
 @pytest.mark.parametrize(("code", "status"), [("79", "critical"), ("31", "warning")])
-def test_xid(monitored_rig: MonitoredRig, fault: Fault, code: str, status: str) -> None:
+def test_xid_is_critical(monitored_rig: MonitoredRig, fault: Fault, code: str, status: str) -> None:
     series = f'deeprig_gpu_xid_errors_total{{address="{FIRST}",xid="{code}"}}'
     before = monitored_rig.values(series)  # well known: it is there before it ever happened
     assert len(before) == 1
@@ -103,7 +105,7 @@ def test_xid(monitored_rig: MonitoredRig, fault: Fault, code: str, status: str) 
     monitored_rig.until(f'deeprig_verdict{{check="gpu-xid",subject="{FIRST}",status="ok"}} == 0')
 
 
-def test_heat(monitored_rig: MonitoredRig, fault: Fault) -> None:
+def test_overheating_is_reported(monitored_rig: MonitoredRig, fault: Fault) -> None:
     hot = find_uuid(monitored_rig, THIRD)
     fault("hot", "2")
     monitored_rig.until(f'deeprig_gpu_clocks_event_active{{uuid="{hot}",reason="hw_thermal"}} == 1')
@@ -113,7 +115,7 @@ def test_heat(monitored_rig: MonitoredRig, fault: Fault) -> None:
     monitored_rig.until(f'increase(deeprig_gpu_throttled_seconds_total{{uuid="{hot}"}}[1m]) > 0')
 
 
-def test_power(monitored_rig: MonitoredRig, fault: Fault) -> None:
+def test_power_throttling_is_reported(monitored_rig: MonitoredRig, fault: Fault) -> None:
     capped = find_uuid(monitored_rig, FIRST)
     fault("power-cap", "0")
     monitored_rig.until(
@@ -124,7 +126,7 @@ def test_power(monitored_rig: MonitoredRig, fault: Fault) -> None:
     monitored_rig.alert("DeeprigVerdictWarning", check="gpu-throttle-power")
 
 
-def test_memory_full(monitored_rig: MonitoredRig, fault: Fault) -> None:
+def test_full_gpu_memory_is_reported(monitored_rig: MonitoredRig, fault: Fault) -> None:
     full = find_uuid(monitored_rig, FIRST)
     fault("memory-full", "0")
     free = f'deeprig_gpu_memory_free_bytes{{uuid="{full}"}}'

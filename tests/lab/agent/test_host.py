@@ -51,7 +51,7 @@ def make_result(monitored_rig: MonitoredRig, bandwidth: float, wrong: int = 0) -
     )
 
 
-def test_nccl_results(monitored_rig: MonitoredRig) -> None:
+def test_nccl_result_file_is_exported(monitored_rig: MonitoredRig) -> None:
     measured = "deeprig_nccl_bus_bandwidth_bytes_per_second"
     write_result_file(monitored_rig, "run1.json", make_result(monitored_rig, 0.3e9))
     series = monitored_rig.until(measured)
@@ -73,7 +73,7 @@ def test_nccl_results(monitored_rig: MonitoredRig) -> None:
     monitored_rig.alert("DeeprigNcclWrongValues")
 
 
-def test_garbage_in_a_result_file(monitored_rig: MonitoredRig) -> None:
+def test_invalid_result_files_are_ignored_and_counted(monitored_rig: MonitoredRig) -> None:
     write_result_file(monitored_rig, "good.json", make_result(monitored_rig, 0.3e9))
     write_result_file(monitored_rig, "torn.json", '{"format": "deeprig-coll')
     write_result_file(
@@ -89,7 +89,7 @@ def test_garbage_in_a_result_file(monitored_rig: MonitoredRig) -> None:
     assert monitored_rig.values("count(deeprig_nccl_bus_bandwidth_bytes_per_second)") == [1]
 
 
-def test_state_directory_is_full(monitored_rig: MonitoredRig, fault: Fault) -> None:
+def test_full_state_directory_is_critical(monitored_rig: MonitoredRig, fault: Fault) -> None:
     fault("disk-full", STATE)
     monitored_rig.rig.run(f"systemctl restart {UNIT}")  # a full disk does not keep it from starting
     monitored_rig.until(f'deeprig_host_disk_free_bytes{{folder="{STATE}"}} < 1e5')
@@ -104,7 +104,7 @@ def test_state_directory_is_full(monitored_rig: MonitoredRig, fault: Fault) -> N
 FAKED = f"/run/systemd/system/{UNIT}.d/clock.conf"
 
 
-def test_clock_jump(monitored_rig: MonitoredRig) -> None:
+def test_clock_jump_is_a_warning(monitored_rig: MonitoredRig) -> None:
     """A container can't set its clock; faketime sets it for one process, by a file."""
     rig = monitored_rig.rig
     rig.run("apt-get install -qy --no-install-recommends faketime")

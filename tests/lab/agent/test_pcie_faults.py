@@ -27,7 +27,7 @@ def slot_split(monitored_rig: MonitoredRig) -> None:
     monitored_rig.until(f"{WIDTH} == 4")
 
 
-def test_link_drops_while_running(monitored_rig: MonitoredRig, fault: Fault) -> None:
+def test_dropped_link_width_is_reported(monitored_rig: MonitoredRig, fault: Fault) -> None:
     monitored_rig.verdict("pcie-width", "ok", GPU)
     changes = f'deeprig_pcie_link_changes_total{{address="{PORT}"}}'
     before = monitored_rig.values(changes)[0]
@@ -45,7 +45,7 @@ def test_link_drops_while_running(monitored_rig: MonitoredRig, fault: Fault) -> 
     monitored_rig.verdict("pcie-width", "ok", GPU)
 
 
-def test_speed_at_idle_is_no_matter(monitored_rig: MonitoredRig) -> None:
+def test_idle_link_speed_is_not_an_error(monitored_rig: MonitoredRig) -> None:
     monitored_rig.until(f"{SPEED} == 2.5e9")
     assert monitored_rig.values(
         f'deeprig_pcie_path_expected_speed_transfers_per_second{{address="{GPU}"}}'
@@ -55,7 +55,7 @@ def test_speed_at_idle_is_no_matter(monitored_rig: MonitoredRig) -> None:
     assert monitored_rig.is_quiet("DeeprigPcieSpeedBelowExpected")
 
 
-def test_speed_under_load(monitored_rig: MonitoredRig, fault: Fault) -> None:
+def test_low_link_speed_under_load_is_critical(monitored_rig: MonitoredRig, fault: Fault) -> None:
     fault("load", "0")
     monitored_rig.until(f"{SPEED} == 8e9")
     monitored_rig.verdict("pcie-speed", "ok", GPU)
@@ -71,7 +71,7 @@ def test_speed_under_load(monitored_rig: MonitoredRig, fault: Fault) -> None:
     assert "when it last worked" in monitored_rig.verdict("pcie-speed", "critical", GPU)["reading"]
 
 
-def test_flapping_link(monitored_rig: MonitoredRig, fault: Fault) -> None:
+def test_flapping_link_is_reported(monitored_rig: MonitoredRig, fault: Fault) -> None:
     changes = f'deeprig_pcie_link_changes_total{{address="{GPU}"}}'
     for _ in range(6):
         fault("link", "0 3x1")
@@ -83,7 +83,7 @@ def test_flapping_link(monitored_rig: MonitoredRig, fault: Fault) -> None:
     monitored_rig.alert("DeeprigPcieLinkFlapping", address=PORT)
 
 
-def test_error_storm_at_the_root_port(monitored_rig: MonitoredRig, fault: Fault) -> None:
+def test_errors_at_the_root_port_are_critical(monitored_rig: MonitoredRig, fault: Fault) -> None:
     errors = f'deeprig_pcie_aer_errors_total{{address="{PORT}",severity="correctable"}}'
     for count in (0, 20_000, 40_000):
         fault("aer", f"0 {count} correctable")
@@ -105,7 +105,7 @@ def test_error_storm_at_the_root_port(monitored_rig: MonitoredRig, fault: Fault)
     monitored_rig.alert("DeeprigPcieUncorrectedErrors", address=PORT)
 
 
-def test_a_card_is_missing_after_a_reboot(monitored_rig: MonitoredRig, fault: Fault) -> None:
+def test_missing_card_after_a_reboot_is_reported(monitored_rig: MonitoredRig, fault: Fault) -> None:
     fault("missing", "0")
     reboot(monitored_rig.rig)
     monitored_rig.until('deeprig_gpus_found{by="bus"} == 2')

@@ -44,7 +44,7 @@ def with_results(monitored_rig: MonitoredRig) -> MonitoredRig:
     return monitored_rig
 
 
-def test_every_query_of_the_dashboards(with_results: MonitoredRig) -> None:
+def test_every_dashboard_query_returns_data(with_results: MonitoredRig) -> None:
     """Data comes back for each, but for what only a rig that is ill has."""
     instance = f"{with_results.rig.address}:10390"
     empty: list[Query] = []
@@ -69,7 +69,7 @@ def test_rules_are_evaluated_without_error(with_results: MonitoredRig) -> None:
     assert wrong == {}
 
 
-def test_api_is_as_described(with_results: MonitoredRig) -> None:
+def test_api_matches_its_openapi_description(with_results: MonitoredRig) -> None:
     description = yaml.safe_load((PAGE / "openapi.yaml").read_text())
     for path in ("/api/v1/rig", "/api/v1/history"):
         answer = description["paths"][path]["get"]["responses"]["200"]
@@ -78,7 +78,7 @@ def test_api_is_as_described(with_results: MonitoredRig) -> None:
         jsonschema.Draft202012Validator(whole).validate(with_results.get(path))
 
 
-def test_page_of_a_live_agent(with_results: MonitoredRig) -> None:
+def test_status_page_shows_the_rig_without_browser_errors(with_results: MonitoredRig) -> None:
     """The page shows this rig, and breaks no rule: no error, no request elsewhere."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium(), args=ARGUMENTS)
@@ -97,7 +97,7 @@ def test_page_of_a_live_agent(with_results: MonitoredRig) -> None:
     assert complaints.texts == []
 
 
-def test_page_says_when_the_agent_is_gone(with_results: MonitoredRig) -> None:
+def test_status_page_reports_an_unreachable_agent(with_results: MonitoredRig) -> None:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium(), args=ARGUMENTS)
         page = browser.new_page()

@@ -25,7 +25,7 @@ def show_property(monitored_rig: MonitoredRig, name: str) -> str:
     return monitored_rig.rig.run(f"systemctl show -p {name} --value {UNIT}").stdout.strip()
 
 
-def test_sandbox(monitored_rig: MonitoredRig) -> None:
+def test_systemd_sandbox_limits_exposure(monitored_rig: MonitoredRig) -> None:
     result = monitored_rig.rig.run(f"systemd-analyze security --no-pager {UNIT}").stdout
     match = re.search(r"Overall exposure level for \S+: ([\d.]+)", result)
     assert match, result
@@ -55,7 +55,7 @@ def list_processes(monitored_rig: MonitoredRig) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("name", ["nvml", "server"])
-def test_killed_process_comes_back(monitored_rig: MonitoredRig, name: str) -> None:
+def test_killed_process_is_restarted(monitored_rig: MonitoredRig, name: str) -> None:
     before = list_processes(monitored_rig)
     monitored_rig.rig.run(f"kill -9 {before[name]}")
 
@@ -70,7 +70,7 @@ def test_killed_process_comes_back(monitored_rig: MonitoredRig, name: str) -> No
     assert len(monitored_rig.rig.run("pgrep -u deeprig-agent").stdout.split()) == 2
 
 
-def test_a_hundred_slow_clients(monitored_rig: MonitoredRig) -> None:
+def test_hundred_slow_clients_are_disconnected(monitored_rig: MonitoredRig) -> None:
     """A byte now and then, and never a whole request: the agent closes every one of them."""
     address = (monitored_rig.rig.address, 10390)
     clients = [socket.create_connection(address, timeout=20) for _ in range(100)]
@@ -92,7 +92,9 @@ def test_a_hundred_slow_clients(monitored_rig: MonitoredRig) -> None:
             client.close()
 
 
-def test_a_crowd_of_one_address_stops_nobody(monitored_rig: MonitoredRig) -> None:
+def test_connections_from_one_address_do_not_block_other_clients(
+    monitored_rig: MonitoredRig,
+) -> None:
     """1,250 silent connections: another address, the rig itself and Prometheus are answered."""
     address = (monitored_rig.rig.address, 10390)
     before = read_resident_kib(monitored_rig)
@@ -115,7 +117,7 @@ def test_a_crowd_of_one_address_stops_nobody(monitored_rig: MonitoredRig) -> Non
             client.close()
 
 
-def test_names_of_the_rig(monitored_rig: MonitoredRig) -> None:
+def test_requests_are_accepted_only_for_names_of_the_rig(monitored_rig: MonitoredRig) -> None:
     """Those of the inventory and of the rig itself, and no other site's."""
 
     def status(host: str) -> str:
@@ -146,7 +148,7 @@ def read_resident_kib(monitored_rig: MonitoredRig) -> int:
     return sum(int(line.split()[1]) for line in result.splitlines())
 
 
-def test_ten_thousand_scrapes(monitored_rig: MonitoredRig) -> None:
+def test_ten_thousand_scrapes_leak_no_memory(monitored_rig: MonitoredRig) -> None:
     def scrape(count: int) -> None:
         request = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nAccept-Encoding: gzip\r\n\r\n"
         with socket.create_connection((monitored_rig.rig.address, 10390), timeout=10) as client:
@@ -178,7 +180,7 @@ def test_ten_thousand_scrapes(monitored_rig: MonitoredRig) -> None:
         ("agent_listen_addresses", ["here"], "--web.listen-address: 'here': expected ADDRESS:PORT"),
     ],
 )
-def test_wrong_settings_end_it_with_one_line(
+def test_invalid_settings_stop_the_agent_with_one_line(
     monitored_rig: MonitoredRig, name: str, value: object, result: str
 ) -> None:
     words = ("provision", "--tags", "agent", "-e", json.dumps({name: value}))

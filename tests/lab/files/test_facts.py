@@ -50,7 +50,7 @@ def write_in_home(site: Field, work: Callable[[Path], object]) -> Path:
     return home
 
 
-def test_a_symlink_to_roots_file_tells_nothing(site: Field) -> None:
+def test_symlink_to_a_root_file_is_not_read(site: Field) -> None:
     def work(home: Path) -> None:
         (home / ".ssh").mkdir()
         (home / ".ssh/authorized_keys").symlink_to(site.secret)
@@ -64,7 +64,7 @@ def test_a_symlink_to_roots_file_tells_nothing(site: Field) -> None:
     assert find_evidence(site) == []
 
 
-def test_what_the_user_can_read_is_seen(site: Field) -> None:
+def test_files_that_the_user_can_read_are_evidence(site: Field) -> None:
     def work(home: Path) -> None:
         (home / "dotfiles").write_text("/opt/t-rex\n")
         (home / ".profile").symlink_to("dotfiles")

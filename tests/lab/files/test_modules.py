@@ -69,7 +69,7 @@ WRITERS: dict[str, tuple[str, dict[str, Any]]] = {
 
 @pytest.mark.parametrize("name", WRITERS)
 @pytest.mark.parametrize("goal", ["shadow", "conf", "new"])
-def test_a_users_symlink_to_what_is_roots(site: Field, name: str, goal: str) -> None:
+def test_user_symlink_to_a_root_file_is_refused(site: Field, name: str, goal: str) -> None:
     if goal == "new" and name in ("replace", "mode", "owner", "lineinfile", "blockinfile"):
         goal = "sub/conf"
     before = site.state()
@@ -82,7 +82,7 @@ def test_a_users_symlink_to_what_is_roots(site: Field, name: str, goal: str) -> 
 
 
 @pytest.mark.parametrize("name", WRITERS)
-def test_a_hard_link_to_what_is_roots(site: Field, name: str) -> None:
+def test_hard_link_to_a_root_file_is_refused(site: Field, name: str) -> None:
     before = site.state()
     path = site.home / "t"
     os.link(site.secret, path)
@@ -95,7 +95,7 @@ def test_a_hard_link_to_what_is_roots(site: Field, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", WRITERS)
-def test_a_folder_on_the_way_is_a_symlink(site: Field, name: str) -> None:
+def test_user_symlink_in_the_path_is_refused(site: Field, name: str) -> None:
     before = site.state()
     path = user_link(site, site.protected) + "/conf"
     module, args = WRITERS[name]
@@ -105,7 +105,7 @@ def test_a_folder_on_the_way_is_a_symlink(site: Field, name: str) -> None:
     assert site.state() == before
 
 
-def test_what_is_read_is_never_more_than_the_user_can_read(site: Field) -> None:
+def test_reads_are_limited_to_what_the_user_can_read(site: Field) -> None:
     for path in (
         user_link(site, site.secret, "a"),
         user_link(site, site.protected, "b") + "/shadow",
@@ -153,7 +153,7 @@ def test_a_sparse_file_is_not_read(site: Field) -> None:
     assert (result["matched"], list(result["skipped_paths"])) == (0, [path])
 
 
-def test_the_users_own_symlinks_work(site: Field) -> None:
+def test_user_symlinks_to_user_files_are_followed(site: Field) -> None:
     user_file(site, "dotfiles/profile")
     path = user_link(site, "dotfiles/profile", ".profile")
     assert run("lineinfile", path=path, line="added")["changed"]
@@ -171,7 +171,7 @@ def test_the_users_own_symlinks_work(site: Field) -> None:
     assert (data / "a").stat().st_uid == UID
 
 
-def test_roots_own_symlinks_work(site: Field) -> None:
+def test_root_symlinks_are_followed(site: Field) -> None:
     link = site.protected / "link"
     link.symlink_to("sub")
     assert run("lineinfile", path=f"{link}/conf", line="added")["changed"]
@@ -186,13 +186,13 @@ def test_roots_own_symlinks_work(site: Field) -> None:
     assert run("stat", path="/etc/os-release", follow=True)["stat"]["exists"]
 
 
-def test_a_link_of_roots_that_the_user_moved(site: Field) -> None:
+def test_root_symlink_that_the_user_moved_is_refused(site: Field) -> None:
     (site.home / "link").symlink_to(site.secret)
     as_user(lambda: os.rename(site.home / "link", site.home / "t"))
     assert f"user {UID} controls" in run_refused("lineinfile", path=f"{site.home}/t", line="x")
 
 
-def test_folders_are_created_and_handed_over(site: Field) -> None:
+def test_created_folders_get_the_requested_owner_and_mode(site: Field) -> None:
     path = site.home / "a" / "b"
     assert run("file", path=str(path), state="directory", mode="0750", **OWNER)["changed"]
     for folder in (path.parent, path):
@@ -201,7 +201,7 @@ def test_folders_are_created_and_handed_over(site: Field) -> None:
     assert not run("file", path=str(path), state="directory", mode="0750", **OWNER)["changed"]
 
 
-def test_a_file_that_another_user_put_into_a_shared_folder(site: Field) -> None:
+def test_planted_file_in_a_shared_folder_is_replaced_safely(site: Field) -> None:
     shared = site.protected / "tmp"
     shared.mkdir()
     shared.chmod(0o1777)
@@ -233,7 +233,7 @@ def test_the_backup_of_a_file_is_not_written_through_a_symlink(site: Field) -> N
     assert not (site.protected / "new").exists()
 
 
-def test_what_is_validated_cannot_be_replaced(site: Field) -> None:
+def test_file_cannot_be_replaced_between_validation_and_use(site: Field) -> None:
     path = user_file(site)
     script = site.protected / "check"
     script.write_text('#!/bin/sh\nstat -c "%U %a" "$(dirname "$1")" >"$2"; cat "$1" >>"$2"\n')
@@ -257,7 +257,7 @@ def test_recursion_stays_below_the_folder(site: Field) -> None:
     assert site.state() == before
 
 
-def test_a_tree_that_is_deeper_than_any_path(site: Field) -> None:
+def test_tree_deeper_than_the_longest_path_is_refused(site: Field) -> None:
     top = site.home / "deep"
 
     def dig() -> None:
@@ -280,7 +280,7 @@ def test_a_command_does_not_run_in_a_folder_that_a_symlink_names(site: Field) ->
     assert not (site.protected / "new").exists()
 
 
-def test_a_worker_of_a_user_works_as_that_user(site: Field) -> None:
+def test_become_user_worker_has_only_that_users_rights(site: Field) -> None:
     """With become_user, everything is as for that user, whose folder is then the worker's own."""
 
     def work() -> None:
@@ -301,7 +301,7 @@ def test_a_worker_of_a_user_works_as_that_user(site: Field) -> None:
     as_user(work)
 
 
-def test_check_mode_refuses_as_well(site: Field) -> None:
+def test_check_mode_refuses_the_same_paths(site: Field) -> None:
     path = user_link(site, site.protected / "conf")
     for module, args in WRITERS.values():
         imported: Any = importlib.import_module(f"provision.remote.modules.{module}")

@@ -125,7 +125,7 @@ def repeat_task(
 
 
 @pytest.mark.parametrize("seconds", [8.0, pytest.param(40.0, marks=pytest.mark.extended)])
-def test_a_user_who_swaps_paths_gains_nothing(seconds: float) -> None:
+def test_swapping_paths_does_not_disclose_or_change_root_files(seconds: float) -> None:
     """All modules share the seconds."""
     lost: dict[str, str] = {}
     counts: dict[str, tuple[int, int]] = {}

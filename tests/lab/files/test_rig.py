@@ -62,7 +62,9 @@ def as_user(rig: Rig, user: str, script: str) -> None:
     rig.run(f"runuser -u {user} -- env HOME=/home/{user} sh -c {shlex.quote(script)}")
 
 
-def test_the_user_gains_nothing_and_keeps_what_is_the_users(target: Rig, inventory: Path) -> None:
+def test_provisioning_discloses_nothing_to_the_user_and_keeps_user_files(
+    target: Rig, inventory: Path
+) -> None:
     as_user(target, "mallory", BEFORE)
     as_user(target, "ethos", f"cd; touch '{INJECTION}'")
     before = target.run(STATE).stdout

@@ -65,14 +65,14 @@ def demined(
     rig.down()
 
 
-def test_the_system_was_named(demined: DeminedRig) -> None:
+def test_facts_name_the_mining_system(demined: DeminedRig) -> None:
     system = demined.before["mining_os"]
     assert (system and system["key"]) == RIGS[demined.flavour][1]
     assert system is None or system["missing"] == []
     assert demined.before["miners"]
 
 
-def test_nothing_is_left(demined: DeminedRig) -> None:
+def test_demine_removes_all_mining_evidence(demined: DeminedRig) -> None:
     assert find_mining(demined.rig) == []
     assert demined.after["mining_os"] is None
     assert demined.after["miners"] == []
@@ -81,7 +81,7 @@ def test_nothing_is_left(demined: DeminedRig) -> None:
     assert state == "running", demined.rig.run("systemctl --failed").stdout
 
 
-def test_check_mode_predicted_it(demined: DeminedRig) -> None:
+def test_check_mode_predicts_the_changes(demined: DeminedRig) -> None:
     result, was = demined.predicted["tasks"], demined.first["tasks"]
     wrong = {
         task: (result.get(task), status)
@@ -111,12 +111,12 @@ def check_it_stays_demined(demined: DeminedRig, reboots: int) -> None:
     assert demine(demined.inventory, demined.rig.name)["changed"] == 0
 
 
-def test_it_stays_demined_over_a_reboot(demined: DeminedRig) -> None:
+def test_rig_stays_demined_after_a_reboot(demined: DeminedRig) -> None:
     check_it_stays_demined(demined, 1)
 
 
 @pytest.mark.extended
-def test_it_stays_demined_over_more_reboots(demined: DeminedRig) -> None:
+def test_rig_stays_demined_after_two_more_reboots(demined: DeminedRig) -> None:
     check_it_stays_demined(demined, 2)
 
 
@@ -163,7 +163,7 @@ KEPT = {
 
 
 @pytest.mark.parametrize("demined", list(KEPT), indirect=True)
-def test_what_is_kept_and_given_back(demined: DeminedRig) -> None:
+def test_system_settings_are_kept_or_restored(demined: DeminedRig) -> None:
     if demined.flavour == "msos":
         # Its scripts wrote the name servers at each boot, and marked the file.
         demined.rig.run("sed -i '/minerstat/d' /etc/resolv.conf")

@@ -37,13 +37,13 @@ def observe_cards(facts: dict[str, Any], *names: str, **board: Any) -> dict[str,
     return {entry.id: entry for entry in made.entries if entry.by == "seen"}
 
 
-def test_the_displays_are_cards_of_the_table(facts: dict[str, Any]) -> None:
+def test_qemu_displays_match_cards_of_the_hardware_table(facts: dict[str, Any]) -> None:
     made = cases.from_facts("qemu", facts, [], {})
     assert {card.name for card in made.cards} == {"GeForce RTX 3090"}
     assert made.count == len(OPTIONS["gpus"])
 
 
-def test_sub_links_are_counted(facts: dict[str, Any]) -> None:
+def test_sub_links_of_the_processor_are_counted(facts: dict[str, Any]) -> None:
     """Ports of the processor's, with the lanes that QEMU gave them; what a switch has is none."""
     split = observe_cards(facts, "on_wide", "on_four")["split"]
     assert split.status == "ok"
@@ -55,7 +55,7 @@ def test_sub_links_are_counted(facts: dict[str, Any]) -> None:
     assert "0000:00:06.0 x1" in narrow.reading
 
 
-def test_the_parts_of_a_split_slot_are_counted(facts: dict[str, Any]) -> None:
+def test_sub_links_of_a_split_slot_are_counted(facts: dict[str, Any]) -> None:
     """Two functions of one device are one slot, split; machine.yml has the number of parts."""
     names = [gpu["name"] for gpu in OPTIONS["gpus"] if gpu["port"].startswith("0000:00:0a.")]
     assert len(names) == len(OPTIONS["slots"]["0000:00:0a"])
@@ -63,7 +63,7 @@ def test_the_parts_of_a_split_slot_are_counted(facts: dict[str, Any]) -> None:
     assert split.reading == ("2 sub-links of the processor's: 0000:00:0a.0 x4, 0000:00:0a.1 x4")
 
 
-def test_a_card_of_one_lane_is_no_fault_of_its_riser(facts: dict[str, Any]) -> None:
+def test_single_lane_card_is_not_blamed_on_its_riser(facts: dict[str, Any]) -> None:
     """An emulated endpoint has one lane: its port of x16 shows x1, and no riser changes that."""
     assert observe_cards(facts, "on_wide", "on_express")["risers"].status == "ok"
     card = facts["gpus"][GPUS["on_express"]]["path"][-1]
@@ -74,7 +74,7 @@ def test_a_card_of_one_lane_is_no_fault_of_its_riser(facts: dict[str, Any]) -> N
     assert "has x1 of x16" in risers.reading
 
 
-def test_paths_that_are_too_narrow(facts: dict[str, Any]) -> None:
+def test_narrow_path_is_to_do(facts: dict[str, Any]) -> None:
     board = {"name": "TUF GAMING B550M-PLUS (WI-FI)", "vendor": "ASUS"}
     assert observe_cards(facts, "on_wide", "on_four", **board)["width"].status == "ok"
     width = observe_cards(facts, "on_four", "on_riser", **board)["width"]
@@ -82,7 +82,7 @@ def test_paths_that_are_too_narrow(facts: dict[str, Any]) -> None:
     assert "x1, and x4 is possible" in width.reading
 
 
-def test_memory_windows_are_those_of_qemu(facts: dict[str, Any]) -> None:
+def test_memory_windows_match_the_qemu_options(facts: dict[str, Any]) -> None:
     for gpu in OPTIONS["gpus"]:
         if "bar1" not in gpu:
             continue
@@ -95,7 +95,7 @@ def test_memory_windows_are_those_of_qemu(facts: dict[str, Any]) -> None:
     assert seen["rebar"].status == "to do"
 
 
-def test_errors_of_the_path_are_seen(tree: Tree) -> None:
+def test_path_errors_are_reported(tree: Tree) -> None:
     """Injected at the port above the card, which is where real ones are counted mostly."""
     before = observe_cards(tree.machine.python(FACTS), "on_wide")["generation"]
     port = OPTIONS["gpus"][GPUS["on_wide"]]["port"]
@@ -106,7 +106,7 @@ def test_errors_of_the_path_are_seen(tree: Tree) -> None:
     assert f"at {port}" in after.reading
 
 
-def test_the_kernel_counts_errors_and_the_firmware_is_legacy(facts: dict[str, Any]) -> None:
+def test_kernel_counts_errors_and_legacy_firmware_is_to_do(facts: dict[str, Any]) -> None:
     seen = observe_cards(facts, "on_wide")
     assert seen["errors-visible"].status == "ok"
     assert seen["csm"].status == "to do"  # QEMU boots this kernel without EFI

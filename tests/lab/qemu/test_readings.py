@@ -25,13 +25,13 @@ def describe_port(port: dict[str, Any]) -> list[Any]:
     ]
 
 
-def test_every_display_is_found_once(tree: Tree) -> None:
+def test_every_display_is_listed_once(tree: Tree) -> None:
     assert [gpu["root_port"] for gpu in tree.gpus] == [display["port"] for display in GPUS]
     assert all(gpu["answers"] and gpu["device_id"] == "2204" for gpu in tree.gpus)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_path_is_what_qemu_was_told(name: str, tree: Tree) -> None:
+def test_path_matches_the_qemu_options(name: str, tree: Tree) -> None:
     display, gpu = GPUS[NAMES.index(name)], tree.gpus[NAMES.index(name)]
     assert [describe_port(port) for port in gpu["path"]] == display["path"]
     assert gpu["path_width"] == display["width"]
@@ -52,7 +52,7 @@ def count_errors(gpus: list[dict[str, Any]]) -> dict[tuple[str, str, str], int]:
     }
 
 
-def test_nothing_is_counted_before_an_error(tree: Tree) -> None:
+def test_error_counters_start_at_zero(tree: Tree) -> None:
     counts = count_errors(tree.gpus)
     assert counts, "this kernel counts no errors"
     assert set(counts.values()) == {0}
@@ -61,7 +61,7 @@ def test_nothing_is_counted_before_an_error(tree: Tree) -> None:
 @pytest.mark.parametrize(
     "error", OPTIONS["errors"], ids=lambda error: f"{error['gpu']}-{error['counter']}"
 )
-def test_an_error_is_counted_where_it_happened(error: dict[str, Any], tree: Tree) -> None:
+def test_error_is_counted_at_the_device_that_reported_it(error: dict[str, Any], tree: Tree) -> None:
     """One more of that name at that device, in its total, and nothing anywhere else."""
     address = tree.gpus[NAMES.index(error["gpu"])]["path"][error["at"]]["address"]
     before = count_errors(tree.read_again())

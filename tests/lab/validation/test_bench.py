@@ -15,7 +15,7 @@ def documents(text: str) -> dict[str, dict[str, object]]:
     return by_rig
 
 
-def test_columns_are_nccl_tests(proven: Proven) -> None:
+def test_columns_match_nccl_tests(proven: Proven) -> None:
     result = fab(
         proven.inventory, NAME, "bench", "--parts", "collectives", "--max-bytes", "64K", seconds=120
     )
@@ -52,20 +52,20 @@ def test_a_system_without_private_networks_is_measured_with_a_warning(proven: Pr
     wait_until(lambda: proven.leftovers() == [])
 
 
-def test_a_part_that_does_not_exist(proven: Proven) -> None:
+def test_unknown_part_is_refused(proven: Proven) -> None:
     result = fab(proven.inventory, NAME, "bench", "--parts", "tesnor")
     assert result.status != 0
     result.assert_shows("tesnor")
 
 
-def test_nccl_is_asked_for_where_there_is_none(proven: Proven) -> None:
+def test_nccl_without_a_gpu_is_refused(proven: Proven) -> None:
     done = proven.rig.run("/opt/deeprig/bin/deeprig-bench --backend nccl --plan quick", check=False)
     assert done.returncode == 4
     assert "Traceback" not in done.stdout + done.stderr
     wait_until(lambda: proven.leftovers() == [])
 
 
-def test_without_pytorch(proven: Proven) -> None:
+def test_missing_pytorch_is_reported(proven: Proven) -> None:
     proven.rig.run("mv /opt/deeprig/venv /opt/deeprig/venv.away")
     try:
         result = fab(proven.inventory, NAME, "bench", "--plan", "quick")
@@ -75,7 +75,7 @@ def test_without_pytorch(proven: Proven) -> None:
     result.assert_shows("PyTorch is missing", "fab provision")
 
 
-def test_two_rigs_are_one_world(pair: Path, proven: Proven) -> None:
+def test_two_rigs_run_one_distributed_job(pair: Path, proven: Proven) -> None:
     result = fab(
         pair,
         f"{NAME},{SECOND}",
@@ -104,7 +104,7 @@ def test_two_rigs_are_one_world(pair: Path, proven: Proven) -> None:
     wait_until(lambda: proven.leftovers() == [])
 
 
-def test_a_rendezvous_whose_port_is_taken(pair: Path, proven: Proven) -> None:
+def test_rendezvous_port_in_use_is_reported(pair: Path, proven: Proven) -> None:
     address = proven.rig.address
     code = f"import socket, time; s = socket.create_server(('{address}', 29400)); time.sleep(999)"
     proven.rig.run(f"systemd-run --unit=taken python3 -c {shlex.quote(code)}")
@@ -131,7 +131,7 @@ def test_a_rendezvous_whose_port_is_taken(pair: Path, proven: Proven) -> None:
     wait_until(lambda: proven.leftovers() == [])
 
 
-def test_one_after_another_that_was_lost(proven: Proven) -> None:
+def test_next_run_waits_for_a_run_without_an_operator(proven: Proven) -> None:
     """The next run waits for the lost one to end, and is not disturbed by it."""
     lost = start(proven.inventory, NAME, "bench", "--json")
     wait_until(lambda: any("torch.distributed" in line for line in proven.leftovers()))
@@ -154,7 +154,7 @@ def test_one_after_another_that_was_lost(proven: Proven) -> None:
     wait_until(lambda: proven.leftovers() == [])
 
 
-def test_more_nodes_than_rigs(proven: Proven) -> None:
+def test_more_nodes_than_rigs_is_refused(proven: Proven) -> None:
     result = fab(proven.inventory, NAME, "bench", "--nodes", "2")
     assert result.status == 2
     result.assert_shows("--nodes 2 needs as many rigs")

@@ -37,7 +37,7 @@ def full_plan(proven: Proven) -> Proof:
     return proven.validate()
 
 
-def test_a_healthy_rig_proves_itself(quick_plan: Proof) -> None:
+def test_healthy_rig_passes_validation(quick_plan: Proof) -> None:
     assert quick_plan.result.status == 0, quick_plan.result.text
     statuses = {check["check"]: check["status"] for check in quick_plan.report["checks"]}
     held = {name: status for name, status in statuses.items() if name not in OF_THE_MACHINE}
@@ -48,9 +48,7 @@ def test_a_healthy_rig_proves_itself(quick_plan: Proof) -> None:
 
 
 @pytest.mark.parametrize("plan", ["quick", pytest.param("whole", marks=pytest.mark.extended)])
-def test_a_value_is_known_by_its_check_and_subject(
-    request: pytest.FixtureRequest, plan: str
-) -> None:
+def test_values_are_unique_by_check_and_subject(request: pytest.FixtureRequest, plan: str) -> None:
     """A baseline compares by check and subject, so no two values share both."""
     for check in request.getfixturevalue(plan).report["checks"]:
         subjects = [row["subject"] for row in check["rows"] if "value" in row]
@@ -60,7 +58,9 @@ def test_a_value_is_known_by_its_check_and_subject(
 @pytest.mark.parametrize(
     ("plan", "seconds"), [("quick", 60), pytest.param("whole", 600, marks=pytest.mark.extended)]
 )
-def test_a_plan_ends_in_time(request: pytest.FixtureRequest, plan: str, seconds: float) -> None:
+def test_plan_ends_within_its_time(
+    request: pytest.FixtureRequest, plan: str, seconds: float
+) -> None:
     """A run that reaches its deadline reports that as a problem."""
     report = request.getfixturevalue(plan).report
     assert report["bench"]["problems"] == []
@@ -68,7 +68,7 @@ def test_a_plan_ends_in_time(request: pytest.FixtureRequest, plan: str, seconds:
 
 
 @pytest.mark.extended
-def test_the_whole_plan_tries_every_workload(full_plan: Proof) -> None:
+def test_full_plan_runs_every_workload(full_plan: Proof) -> None:
     assert full_plan.result.status == 0, full_plan.result.text
     names = {row["subject"] for row in full_plan.check("load::workloads")["rows"]}
     assert names == {"ddp", "fsdp", "pipeline", "tensor", "moe", "decode"}
@@ -90,7 +90,7 @@ def test_collectives_are_checked_by_their_values(quick_plan: Proof) -> None:
     assert {size["wrong_values"] for entry in collectives for size in entry["sizes"]} == {0}
 
 
-def test_reports_are_written_here(quick_plan: Proof) -> None:
+def test_reports_are_written_on_this_machine(quick_plan: Proof) -> None:
     suite = ElementTree.parse(quick_plan.folder / "junit.xml").getroot()
     cases = suite.findall(".//testcase")
     assert len(cases) == len(quick_plan.report["checks"])
@@ -100,7 +100,7 @@ def test_reports_are_written_here(quick_plan: Proof) -> None:
         assert check["title"].replace("'", "&#39;") in page
 
 
-def test_results_are_kept_on_the_rig_and_shown_by_its_agent(
+def test_results_are_stored_on_the_rig_and_exported_by_its_agent(
     proven: Proven, quick_plan: Proof
 ) -> None:
     stored = json.loads(proven.rig.run(f"cat {quick_plan.report['stored']}").stdout)
@@ -131,17 +131,17 @@ def test_results_are_kept_on_the_rig_and_shown_by_its_agent(
     assert line.endswith(" 0.0")
 
 
-def test_nothing_is_left_running(proven: Proven, quick_plan: Proof) -> None:
+def test_quick_plan_leaves_no_process_running(proven: Proven, quick_plan: Proof) -> None:
     assert proven.leftovers() == []
 
 
 @pytest.mark.extended
-def test_the_whole_plan_leaves_nothing_running(proven: Proven, full_plan: Proof) -> None:
+def test_full_plan_leaves_no_process_running(proven: Proven, full_plan: Proof) -> None:
     assert proven.leftovers() == []
 
 
 @pytest.mark.extended
-def test_an_earlier_report_shows_what_got_worse(proven: Proven, quick_plan: Proof) -> None:
+def test_baseline_report_shows_what_got_worse(proven: Proven, quick_plan: Proof) -> None:
     """The baseline is of a rig that was ten times faster."""
     before = quick_plan.report
     for check in before["checks"]:
@@ -166,7 +166,7 @@ def test_json_is_one_document(proven: Proven) -> None:
     assert {check["check"].partition("::")[0] for check in documents[NAME]["checks"]} == {"gpus"}
 
 
-def test_it_runs_without_fab(proven: Proven) -> None:
+def test_suite_runs_with_plain_pytest(proven: Proven) -> None:
     report = proven.folder / "alone"
     words = ["--hosts", NAME, "--inventory", str(proven.inventory), "--report", str(report)]
     done = subprocess.run(
@@ -181,7 +181,7 @@ def test_it_runs_without_fab(proven: Proven) -> None:
     assert json.loads((report / "report.json").read_text())["host"] == NAME
 
 
-def test_it_runs_on_the_rig_itself(proven: Proven) -> None:
+def test_suite_runs_on_the_rig_itself(proven: Proven) -> None:
     done = proven.rig.run("/opt/deeprig/bin/deeprig-validate --quick -q -k 'gpus or software'")
     assert "failed" not in done.stdout
     assert "passed" in done.stdout

@@ -69,7 +69,7 @@ def hung(proven: Proven) -> tuple[Proof, Proof]:
     return validate_and_act(proven, stop, "--quick"), second[0]
 
 
-def test_a_rank_that_hangs_is_a_verdict_with_everyones_stack(hung: tuple[Proof, Proof]) -> None:
+def test_hung_rank_is_reported_with_the_stacks_of_all_ranks(hung: tuple[Proof, Proof]) -> None:
     proof, _ = hung
     assert proof.result.status == 1
     problems = [entry for entry in proof.report["bench"]["problems"] if entry["kind"] == "hang"]
@@ -84,12 +84,12 @@ def test_a_rank_that_hangs_is_a_verdict_with_everyones_stack(hung: tuple[Proof, 
     assert "File &#34;" in (proof.folder / "report.html").read_text()
 
 
-def test_two_validations_do_not_measure_each_other(hung: tuple[Proof, Proof]) -> None:
+def test_second_validation_runs_no_benchmark_beside_the_first(hung: tuple[Proof, Proof]) -> None:
     _, second = hung
     assert "another benchmark runs on this rig" in second.text("load::benchmarks_run")
 
 
-def test_a_rank_that_dies_is_named_and_the_rest_is_tried(proven: Proven) -> None:
+def test_dead_rank_is_named_and_other_parts_still_run(proven: Proven) -> None:
     proof = validate_and_act(proven, lambda: _kill_one(proven), "--quick")
     assert proof.result.status == 1
     (problem,) = proof.report["bench"]["problems"]
@@ -120,7 +120,7 @@ def troubled(proven: Proven) -> Proof:
         return validate_and_act(proven, break_it, "--quick")
 
 
-def test_errors_in_the_run_are_found(troubled: Proof) -> None:
+def test_hardware_errors_during_the_run_are_reported(troubled: Proof) -> None:
     """Corrected PCIe errors are a warning, others and Xids are critical."""
     proof = troubled
     assert proof.result.status == 1
@@ -144,14 +144,14 @@ def test_a_slow_link_shows_only_under_load(troubled: Proof) -> None:
 @pytest.mark.parametrize(
     "number", [pytest.param(signal.SIGTERM, marks=pytest.mark.extended), signal.SIGKILL]
 )
-def test_nothing_is_left_when_the_operator_goes_away(proven: Proven, number: int) -> None:
+def test_lost_operator_leaves_no_process_running(proven: Proven, number: int) -> None:
     process, _ = start_validation(proven)
     process.send_signal(number)
     process.communicate(timeout=60)
     wait_until(lambda: proven.leftovers() == [], 30)
 
 
-def test_an_interrupted_validation_is_not_the_last_one(proven: Proven) -> None:
+def test_interrupted_validation_is_not_the_last_validation(proven: Proven) -> None:
     """The agent keeps the last summary; the stored report is marked incomplete."""
     folder = "/var/lib/deeprig/validation"
     before = proven.rig.run(f"echo; cat {folder}/summary.json 2>/dev/null || true").stdout
@@ -167,7 +167,7 @@ def test_an_interrupted_validation_is_not_the_last_one(proven: Proven) -> None:
     assert newest["incomplete"].startswith("broken off after ")
 
 
-def test_a_rig_that_is_lost_is_told_once(proven: Proven) -> None:
+def test_lost_rig_is_reported_once(proven: Proven) -> None:
     def lose() -> None:
         proven.rig.run("systemctl stop ssh.socket ssh.service; pkill sshd; true")
 
@@ -183,7 +183,7 @@ def test_a_rig_that_is_lost_is_told_once(proven: Proven) -> None:
     assert statuses[-1] == "unknown"
 
 
-def test_the_timers_run_waits_for_a_job_to_end(proven: Proven, fault: Callable[..., None]) -> None:
+def test_timer_run_is_skipped_while_a_job_runs(proven: Proven, fault: Callable[..., None]) -> None:
     """It is skipped while a job runs, which is not a failure, and runs afterwards."""
     unit = "deeprig-validation.service"
     show = f"systemctl show -p Result --value {unit}"
@@ -201,9 +201,7 @@ def test_the_timers_run_waits_for_a_job_to_end(proven: Proven, fault: Callable[.
     assert proven.rig.run("ls /var/lib/deeprig/validation | wc -l").stdout != before
 
 
-def test_the_timers_run_gives_way_to_a_job_that_starts(
-    proven: Proven, fault: Callable[..., None]
-) -> None:
+def test_timer_run_stops_when_a_job_starts(proven: Proven, fault: Callable[..., None]) -> None:
     unit = "deeprig-validation.service"
     summary = "cat /var/lib/deeprig/validation/summary.json || true"
     before = proven.rig.run(summary).stdout
@@ -219,7 +217,7 @@ def test_the_timers_run_gives_way_to_a_job_that_starts(
     assert proven.rig.run(summary).stdout == before
 
 
-def test_an_assessment_looks_at_gpus_under_load(proven: Proven, fault: Callable[..., None]) -> None:
+def test_assessment_reads_gpus_under_load(proven: Proven, fault: Callable[..., None]) -> None:
     """Matrix products run meanwhile, and end with it."""
     process = start(proven.inventory, NAME, "assess", "--load", "--json")
     wait_until(lambda: list_ranks(proven) or process.poll() is not None)

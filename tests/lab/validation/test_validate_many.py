@@ -28,7 +28,9 @@ def test_each_rig_has_its_report(pair: Path, proven: Proven, tmp_path: Path) -> 
     result.assert_shows(f"{NAME}: ", f"{SECOND}: ", "report.html")
 
 
-def test_a_rig_that_is_gone_spoils_no_other(pair: Path, proven: Proven, tmp_path: Path) -> None:
+def test_unreachable_rig_does_not_affect_the_others(
+    pair: Path, proven: Proven, tmp_path: Path
+) -> None:
     document = yaml.safe_load(pair.read_text())
     document["rigs"]["hosts"][SECOND]["ansible_port"] = 1
     inventory = pair.with_name("gone.yml")
@@ -41,7 +43,7 @@ def test_a_rig_that_is_gone_spoils_no_other(pair: Path, proven: Proven, tmp_path
     assert json.loads((tmp_path / NAME / "report.json").read_text())["counts"]["critical"] == 0
 
 
-def test_a_baseline_is_of_one_rig(pair: Path, tmp_path: Path) -> None:
+def test_baseline_is_refused_for_several_rigs(pair: Path, tmp_path: Path) -> None:
     before = tmp_path / "before.json"
     before.write_text(json.dumps({"format": "deeprig-validation", "version": 1, "checks": []}))
     result = fab(pair, f"{NAME},{SECOND}", "validate", "--baseline", before)

@@ -48,7 +48,7 @@ def add_entry(text: str) -> str:
         ("rigs:\n  hosts:\n    a:\n      x: 1\n      # of a\n\n    # b:\n  # end\n", "  # end\n"),
     ],
 )
-def test_it_comes_last_and_all_else_stays(before: str, after: str) -> None:
+def test_entry_is_added_last_and_the_rest_is_unchanged(before: str, after: str) -> None:
     text = add_entry(before)
     block = BLOCK.format("        " if "    hosts" in before else "    ")
     head = before.removesuffix(after) or inventory_entry.EMPTY
@@ -57,7 +57,7 @@ def test_it_comes_last_and_all_else_stays(before: str, after: str) -> None:
     assert document["rigs"]["hosts"]["attic"] == VALUES
 
 
-def test_a_files_line_ends_stay() -> None:
+def test_line_endings_of_the_file_are_kept() -> None:
     text = add_entry("rigs:\r\n  hosts:\r\n    a:\r\n      x: 1\r\n")
     assert text.count("\r\n") == text.count("\n") == 9
     text = inventory_entry.changed(text, "attic", {"ansible_host": "10.0.0.1", "new": "1"}, PATH)
@@ -76,7 +76,7 @@ def test_a_files_line_ends_stay() -> None:
         "rigs:\n  hosts: {}\n  vars:\n    x: 1\n",
     ],
 )
-def test_the_first_rig_of_a_file(before: str) -> None:
+def test_first_rig_of_a_file_is_added(before: str) -> None:
     text = add_entry(before)
     was = yaml.safe_load(before) or {}
     now = yaml.safe_load(text)
@@ -102,7 +102,7 @@ def test_the_first_rig_of_a_file(before: str) -> None:
         ("rigs: [\n", "not valid YAML"),
     ],
 )
-def test_what_cant_be_done_safely_is_left_to_the_operator(before: str, reported: str) -> None:
+def test_unsafe_addition_is_refused(before: str, reported: str) -> None:
     with pytest.raises(SourceError, match=reported):
         add_entry(before)
 
@@ -119,7 +119,7 @@ rigs:
 """
 
 
-def test_variables_change_where_they_stand() -> None:
+def test_variables_are_changed_in_place() -> None:
     changes = {"ansible_host": "10.0.0.9", "ansible_password": None, "key": "~/.ssh/id"}
     text = inventory_entry.changed(ENTRY, "a", changes, PATH)
     assert text == ENTRY.replace("10.0.0.4", "10.0.0.9").replace(
@@ -137,6 +137,6 @@ def test_variables_change_where_they_stand() -> None:
         ("a", "rigs:\n  hosts:\n    a:\n"),
     ],
 )
-def test_what_cant_be_changed_safely_is_left(name: str, text: str) -> None:
+def test_unsafe_change_is_refused(name: str, text: str) -> None:
     with pytest.raises(SourceError, match="safely"):
         inventory_entry.changed(text, name, {"ansible_host": "10.0.0.9"}, PATH)

@@ -16,7 +16,7 @@ from provision.discovery.known_passwords import explain_weakness, generate_passw
         ("user", "correct horse", "hiveos", ""),
     ],
 )
-def test_why_a_password_is_weak(user: str, password: str, system: str | None, why: str) -> None:
+def test_weak_password_is_explained(user: str, password: str, system: str | None, why: str) -> None:
     reason = explain_weakness(user, password, system)
     assert why in reason
     assert bool(reason) == bool(why)

@@ -26,7 +26,7 @@ def find_for_task(case: dict[str, Any]) -> list[Candidate]:
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_what_fits(case: dict[str, Any]) -> None:
+def test_candidates_that_fit_match_the_cases(case: dict[str, Any]) -> None:
     matching = find_for_task(case)
     if "fits" in case:
         assert [candidate.layout.form for candidate in matching if candidate.fits] == case["fits"]
@@ -37,7 +37,7 @@ def test_what_fits(case: dict[str, Any]) -> None:
         assert case["reason"] in candidate.reason
 
 
-def test_every_form_works_on_the_same_sequences_a_step() -> None:
+def test_every_form_processes_the_same_sequences_per_step() -> None:
     every_candidate = candidates.find_candidates(
         KNOWN["gpt2"], rigs.seed(), "bf16", Work(1024, batch=2, accumulate=4)
     )
@@ -49,7 +49,7 @@ def test_every_form_works_on_the_same_sequences_a_step() -> None:
             )
 
 
-def test_activations_are_computed_again_only_where_they_must() -> None:
+def test_activations_are_recomputed_only_if_memory_requires_it() -> None:
     every_candidate = candidates.find_candidates(
         KNOWN["llama-2-7b"], rigs.seed(), "bf16", Work(2048)
     )
@@ -62,7 +62,7 @@ def test_activations_are_computed_again_only_where_they_must() -> None:
     assert not again["qlora", "ddp"]
 
 
-def test_70b_in_int8_does_not_fit_three_3090_and_what_does_is_said() -> None:
+def test_alternatives_are_named_for_70b_in_int8_on_three_3090() -> None:
     ways = {
         way.what: way
         for way in alternatives.find_alternatives(
@@ -78,7 +78,7 @@ def test_70b_in_int8_does_not_fit_three_3090_and_what_does_is_said() -> None:
     assert "by the processor: at most 5.5" in ways["offload"].how
 
 
-def test_a_cache_that_does_not_fit_is_no_matter_of_offloading() -> None:
+def test_offloading_is_refused_if_the_kv_cache_does_not_fit() -> None:
     ways = alternatives.find_alternatives(
         KNOWN["llama-2-7b"], rigs.seed(), "int8", Work(4096, streams=64)
     )
@@ -87,7 +87,7 @@ def test_a_cache_that_does_not_fit_is_no_matter_of_offloading() -> None:
     assert "KV cache" in offload.how
 
 
-def test_the_card_with_most_memory_is_used_where_not_all_are() -> None:
+def test_cards_with_the_most_memory_are_used_first() -> None:
     rig = rigs.seed("gen3x16,gen2x1", "GTX 1060 6GB, RTX 3090")
     assert rig.best(1) == [1]
     three = rigs.seed("gen3x16,gen3x1,gen3x1", "RTX 3060, 2x RTX 3090")
@@ -110,7 +110,7 @@ def test_ddp_holds_every_gradient_twice() -> None:
     assert memory["single"].buffers == 0
 
 
-def test_a_host_with_little_memory_can_take_no_layers() -> None:
+def test_offloading_needs_enough_host_memory() -> None:
     gpu = rigs.gpu([rigs.port("0000:04:00.0", 1, 8.0)])
     rig = machine.from_facts("attic", rigs.facts(gpu, gpu, gpu, memory_mib=3936))
     ways = alternatives.find_alternatives(KNOWN["llama-2-70b"], rig, "bf16", Work(2048))

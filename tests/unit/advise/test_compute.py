@@ -28,7 +28,7 @@ def find_candidate(model: str, task: str, form: str, work: Work, wanted: str = "
     return match
 
 
-def test_a_step_takes_six_flops_a_parameter_and_token() -> None:
+def test_step_takes_six_flops_per_parameter_and_token() -> None:
     """And attention's own: 12 x layers x hidden x sequence / 2 more of them (2104.04473)."""
     model, tokens = KNOWN["llama-2-7b"], 2048
     forward = model.layers * compute.layer_flops(model, tokens, tokens)
@@ -49,7 +49,7 @@ def test_backward_is_twice_forward_unless_weights_are_frozen(
     assert compute.backward_share(task, recompute) == share
 
 
-def test_half_precision_is_as_fast_as_single_without_tensor_cores() -> None:
+def test_half_precision_is_no_faster_without_tensor_cores() -> None:
     table = cards.cards()
     pascal, ampere = cards.card("GTX 1080 Ti", table), cards.card("RTX 3090", table)
     assert compute.peak(pascal, "bf16") == compute.peak(pascal, "fp32") == 11.3e12
@@ -57,13 +57,13 @@ def test_half_precision_is_as_fast_as_single_without_tensor_cores() -> None:
     assert compute.peak(ampere, "fp32") == 35.6e12
 
 
-def test_a_measured_product_replaces_the_tables_figure() -> None:
+def test_measured_gemm_replaces_the_figure_of_the_table() -> None:
     card = cards.card("RTX 3090", cards.cards())
     assert compute.rate(card, "bf16") == 71e12 * 0.5
     assert compute.rate(card, "bf16", gemm=60e12) == pytest.approx(60e12 * 0.7)
 
 
-def test_one_token_reads_the_experts_it_goes_to() -> None:
+def test_decoding_one_token_reads_only_its_experts() -> None:
     model, sizes, layout = (
         KNOWN["mixtral-8x7b"],
         precision.bytes_per_parameter("serve", "bf16"),
@@ -112,12 +112,12 @@ WIRE = Network({ANY: Cost(1.0, 0.0, 1.0, because="Gen2 x1")})
         (StepTime(30, 10, 20), 29.0, 100, "the pipeline's bubble"),
     ],
 )
-def test_what_is_to_blame(step: StepTime, quiet: float, size: float, to_blame: str) -> None:
+def test_bottleneck_is_named(step: StepTime, quiet: float, size: float, to_blame: str) -> None:
     sent = [Transfer("x", "all_reduce", 2, size, 1)]
     assert bottleneck(step, quiet, sent, WIRE, "the rest") == to_blame
 
 
-def test_a_streams_experts_are_read_whole_by_the_gpu_that_has_them() -> None:
+def test_expert_is_read_whole_by_the_gpu_that_holds_it() -> None:
     """Two experts of a token are on two of eight GPUs: each reads one, not a quarter of it."""
     model = models.load()["mixtral-8x7b"]
     sizes, layout = (

@@ -56,7 +56,7 @@ def parse_document(**changes: Any) -> measured.Measured:
     return measured.parse(json.dumps(document(**changes)), "x.json")
 
 
-def test_collectives_are_fitted_and_the_slowest_gpu_counts() -> None:
+def test_cost_is_fitted_to_collectives_and_the_slowest_gpu_counts() -> None:
     measurement = parse_document()
     assert measurement.network is not None
     cost = measurement.network.cost("all_reduce")
@@ -79,7 +79,7 @@ def test_collectives_are_fitted_and_the_slowest_gpu_counts() -> None:
         ({"ranks": "three"}, "is broken"),
     ],
 )
-def test_what_is_no_document_is_refused_with_advice(changes: dict[str, Any], message: str) -> None:
+def test_invalid_document_is_refused_with_advice(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(DeeprigError) as raised:
         parse_document(**changes)
     assert message in raised.value.message
@@ -87,7 +87,7 @@ def test_what_is_no_document_is_refused_with_advice(changes: dict[str, Any], mes
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{", "null", '{"format": "deeprig-bench"}'])
-def test_what_is_not_json_or_empty_is_refused(content: str) -> None:
+def test_invalid_or_empty_json_is_refused(content: str) -> None:
     with pytest.raises(DeeprigError):
         measured.parse(content, "x.json")
 
@@ -102,7 +102,7 @@ def test_what_is_not_json_or_empty_is_refused(content: str) -> None:
         ({"hazard": "P2P off"}, False),
     ],
 )
-def test_nccls_own_choice_of_p2p_is_seen(changes: dict[str, Any], direct: bool) -> None:
+def test_use_of_p2p_is_read_from_the_trials(changes: dict[str, Any], direct: bool) -> None:
     hazard = {
         "hazard": "default",
         "status": "ok",
@@ -115,13 +115,13 @@ def test_nccls_own_choice_of_p2p_is_seen(changes: dict[str, Any], direct: bool) 
     assert rig.p2p == direct
 
 
-def test_gloo_says_nothing_of_links() -> None:
+def test_gloo_results_are_not_used_for_links() -> None:
     measurement = parse_document(backend="gloo")
     assert measurement.network is None
     assert "gloo" in measurement.notes[0]
 
 
-def test_wrong_values_are_not_believed() -> None:
+def test_results_with_wrong_values_are_not_used() -> None:
     bad = document()["collectives"]
     bad[0]["sizes"][2]["wrong_values"] = 1
     measurement = parse_document(collectives=bad)
@@ -129,11 +129,11 @@ def test_wrong_values_are_not_believed() -> None:
     assert "wrong values" in measurement.notes[0]
 
 
-def test_a_cpus_products_are_no_gpus() -> None:
+def test_gemm_results_of_a_cpu_are_not_used() -> None:
     assert parse_document(gpus=[]).gemm == {}
 
 
-def test_a_missing_file_is_named(tmp_path: Path) -> None:
+def test_missing_file_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(DeeprigError, match=r"can't read .*none\.json"):
         measured.load(tmp_path / "none.json")
 
@@ -160,7 +160,7 @@ def read_newest(content: str, **more: Any) -> tuple[measured.Measured | None, Ri
     return rig_measurements.newest(cast(Sessions, rig)), rig
 
 
-def test_the_rigs_newest_document_is_read() -> None:
+def test_newest_document_of_the_rig_is_read() -> None:
     measurement, rig = read_newest(json.dumps(document()))
     assert rig.asked[-1]["args"]["src"] == f"{measured.FOLDER}/9.0.json"
     assert measurement is not None
@@ -174,7 +174,7 @@ def test_the_rigs_newest_document_is_read() -> None:
         ("", {"failed": True, "msg": "no right to read"}, "no right to read"),
     ],
 )
-def test_one_that_cannot_be_used_is_a_note(
+def test_unusable_document_of_the_rig_is_noted(
     content: str, more: dict[str, Any], message: str
 ) -> None:
     measurement, _ = read_newest(content, **more)
@@ -183,5 +183,5 @@ def test_one_that_cannot_be_used_is_a_note(
     assert message in measurement.notes[0]
 
 
-def test_a_rig_without_benchmarks_has_nothing_measured() -> None:
+def test_rig_without_benchmarks_has_no_measurement() -> None:
     assert rig_measurements.newest(cast(Sessions, Rig(find={"files": []}))) is None

@@ -30,7 +30,7 @@ def build_layout(form: str, gpus: int) -> Layout:
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_memory_is_what_hand_arithmetic_gives(case: dict[str, Any]) -> None:
+def test_memory_matches_manual_calculation(case: dict[str, Any]) -> None:
     estimate = memory.estimate_memory(
         KNOWN[case["model"]],
         case["task"],
@@ -43,7 +43,7 @@ def test_memory_is_what_hand_arithmetic_gives(case: dict[str, Any]) -> None:
     assert estimate.total >= getattr(estimate, case["part"])
 
 
-def test_sequence_parallelism_splits_what_tensor_parallelism_does_not() -> None:
+def test_sequence_parallelism_splits_all_activations() -> None:
     model, sizes = KNOWN["llama-2-7b"], precision.bytes_per_parameter("full", "bf16")
     whole = memory.layer_activations(model, sizes, Layout("single"))
     tensor = memory.layer_activations(model, sizes, Layout("tensor", tensor=2))
@@ -52,7 +52,7 @@ def test_sequence_parallelism_splits_what_tensor_parallelism_does_not() -> None:
     assert sequence < tensor < whole
 
 
-def test_a_stream_keeps_its_cache_on_one_of_the_gpus_that_share_experts() -> None:
+def test_kv_cache_of_a_stream_is_on_one_gpu_with_expert_parallelism() -> None:
     model, sizes = KNOWN["mixtral-8x7b"], precision.bytes_per_parameter("serve", "int8")
     layout = build_layout("expert", 4)
     one_stream, four_streams, five_streams = (
@@ -90,7 +90,7 @@ def test_stages_hold_all_layers_and_are_balanced() -> None:
             assert max(held) - min(held) <= max(model.layer, model.output)
 
 
-def test_a_quantized_model_is_trained_by_adapters_only() -> None:
+def test_quantized_model_can_only_be_trained_by_adapters() -> None:
     assert "can't be trained" in precision.check("full", "int8")
     assert precision.check("lora", "int8") == ""
     assert precision.check("serve", "int4") == ""

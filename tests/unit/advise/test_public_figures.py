@@ -16,7 +16,7 @@ CASES = yaml.safe_load((Path(__file__).parent / "public.yml").read_text())
 
 
 @pytest.mark.parametrize("case", CASES["bus_bandwidth"], ids=lambda case: str(case["rig"]))
-def test_bus_bandwidth(case: dict[str, Any]) -> None:
+def test_bus_bandwidth_is_close_to_published_figures(case: dict[str, Any]) -> None:
     some = links.parse(case["links"]) * case["gpus"]
     memory = case.get("memory_gbps", 51.2) * 1e9
     made = network.derived(some, memory, case.get("p2p", False))
@@ -25,7 +25,7 @@ def test_bus_bandwidth(case: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("case", CASES["change"], ids=lambda case: str(case["rig"]))
-def test_change_against_x16(case: dict[str, Any]) -> None:
+def test_change_against_x16_is_close_to_published_figures(case: dict[str, Any]) -> None:
     words = ",".join(case["links"])
     rig = machine.from_words(f"{case['gpus']}x RTX 3090", words, cpu=case["cpu"])
     model = models.load()[case["model"]]

@@ -16,7 +16,7 @@ def read_points(history: History, now: float) -> list[float | None]:
     return document(history, now)["series"][NAME][GPU]
 
 
-def test_an_hour_of_240_points_the_last_is_now() -> None:
+def test_history_has_240_points_up_to_now() -> None:
     history = History()
     for step in range(1000):
         history.add(step * STEP_SECONDS, {(NAME, GPU): float(step)})
@@ -29,7 +29,7 @@ def test_an_hour_of_240_points_the_last_is_now() -> None:
     assert set(answer["series"]) == set(SERIES)
 
 
-def test_a_point_is_the_mean_of_its_quarter_of_a_minute() -> None:
+def test_point_is_the_mean_of_15_seconds() -> None:
     history = History()
     for second, value in enumerate((30.0, 40.0, 50.0)):
         history.add(150 + second, {(NAME, GPU): value})
@@ -37,14 +37,14 @@ def test_a_point_is_the_mean_of_its_quarter_of_a_minute() -> None:
     assert read_points(history, 165)[-2:] == [40.0, 7.0]
 
 
-def test_before_the_start_there_is_nothing() -> None:
+def test_points_before_the_start_are_empty() -> None:
     history = History()
     assert document(history, 0)["series"] == {name: {} for name in SERIES}
     history.add(30, {(NAME, GPU): 1.0})
     assert read_points(history, 30) == [None] * 239 + [1.0]
 
 
-def test_a_gap_is_a_gap_also_where_the_ring_holds_older_values() -> None:
+def test_gap_is_empty_even_if_the_ring_has_older_values() -> None:
     history = History()
     for step in range(300):
         history.add(step * STEP_SECONDS, {(NAME, GPU): float(step)})
@@ -52,7 +52,7 @@ def test_a_gap_is_a_gap_also_where_the_ring_holds_older_values() -> None:
     assert read_points(history, 310 * STEP_SECONDS)[-12:] == [299.0, *[None] * 10, 310.0]
 
 
-def test_a_gap_longer_than_the_ring() -> None:
+def test_gap_longer_than_the_ring_is_empty() -> None:
     history = History()
     for step in range(300):
         history.add(step * STEP_SECONDS, {(NAME, GPU): 1.0})
@@ -60,7 +60,7 @@ def test_a_gap_longer_than_the_ring() -> None:
     assert read_points(history, 5000 * STEP_SECONDS) == [None] * 239 + [2.0]
 
 
-def test_a_gpu_that_is_gone_leaves_a_gap_and_the_others_go_on() -> None:
+def test_missing_gpu_leaves_a_gap_in_its_series_only() -> None:
     history = History()
     for step in range(10):
         values = {(NAME, "0000:06:00.0"): 1.0, (NAME, GPU): 5.0 if step < 4 else None}
@@ -70,7 +70,7 @@ def test_a_gpu_that_is_gone_leaves_a_gap_and_the_others_go_on() -> None:
     assert points["0000:06:00.0"][-10:] == [1.0] * 10
 
 
-def test_while_no_sample_is_taken_nothing_old_is_shown_as_new() -> None:
+def test_old_values_are_not_shown_as_new_without_samples() -> None:
     history = History()
     for step in range(300):
         history.add(step * STEP_SECONDS, {(NAME, GPU): float(step)})
@@ -79,7 +79,7 @@ def test_while_no_sample_is_taken_nothing_old_is_shown_as_new() -> None:
     assert set(read_points(history, 900 * STEP_SECONDS)) == {None}
 
 
-def test_values_are_short() -> None:
+def test_values_have_five_significant_digits() -> None:
     history = History()
     history.add(0, {(NAME, GPU): 1 / 3})
     assert read_points(history, 0)[-1] == 0.33333

@@ -106,7 +106,7 @@ class OneRow(Collector):
 
 @pytest.mark.parametrize("kind", ["gauge", "counter"])
 @pytest.mark.parametrize("openmetrics", [False, True])
-def test_any_text_can_be_a_label(kind: str, openmetrics: bool) -> None:
+def test_label_may_contain_any_text(kind: str, openmetrics: bool) -> None:
     metrics = OneRow(
         [Subject({"a": "b"}, {"value": dict.fromkeys(NASTY, 2.5)})],
         kind=kind,
@@ -122,7 +122,7 @@ def test_any_text_can_be_a_label(kind: str, openmetrics: bool) -> None:
 
 @pytest.mark.parametrize("value", [0, 1, True, False, -1, 1e-9, 2**53, 1.5e300, inf, -inf, nan])
 @pytest.mark.parametrize("openmetrics", [False, True])
-def test_a_value_comes_back_as_it_was(value: float, openmetrics: bool) -> None:
+def test_value_survives_encoding_and_parsing(value: float, openmetrics: bool) -> None:
     metrics = OneRow([Subject({}, {"value": value})])
     parse = parse_openmetrics if openmetrics else parse_classic
     ((_, _, values),) = content(parse, encode_both(metrics)[openmetrics]).values()
@@ -137,7 +137,7 @@ def test_a_family_without_series_is_not_written() -> None:
 
 
 @pytest.mark.parametrize("row", ROWS, ids=NAMES)
-def test_a_row_is_served_as_the_table_says(row: dict[str, Any]) -> None:
+def test_metric_matches_its_table_row(row: dict[str, Any]) -> None:
     kind = row.get("kind", "gauge")
     name = PREFIX + row["name"]
     assert NEW[name][:2] == (kind, row["help"])
@@ -153,7 +153,7 @@ def test_a_row_is_served_as_the_table_says(row: dict[str, Any]) -> None:
             assert names >= row_labels
 
 
-def test_nothing_else_is_served_and_both_formats_have_the_same_values() -> None:
+def test_only_table_metrics_are_served_and_formats_agree() -> None:
     assert {name.removeprefix(PREFIX) for name in NEW} == set(NAMES)
     assert len(NAMES) == len(set(NAMES))
     values = {
@@ -165,14 +165,14 @@ def test_nothing_else_is_served_and_both_formats_have_the_same_values() -> None:
 
 
 @pytest.mark.parametrize("row", ROWS, ids=NAMES)
-def test_names_are_as_prometheus_wants_them(row: dict[str, Any]) -> None:
+def test_names_follow_the_conventions_of_prometheus(row: dict[str, Any]) -> None:
     assert re.fullmatch(r"[a-z][a-z0-9_]*", row["name"])
     assert not row["name"].endswith(("_total", "_info", "_count", "_sum", "_bucket"))
     assert not {row.get("label"), *row.get("labels", ())} & {"type", "hostname", "instance", "job"}
     assert row["help"].endswith((".", ")."))
 
 
-def test_some_values() -> None:
+def test_selected_values_are_correct() -> None:
     assert value("gpu_temperature_celsius", uuid="GPU-0") == 34
     assert value("gpu_clock_hertz", uuid="GPU-1", clock="graphics") == 210e6
     assert value("gpu_clocks_event_active", uuid="GPU-1", reason="gpu_idle") == 1
@@ -196,7 +196,7 @@ def test_some_values() -> None:
     assert {("address", GPU), ("index", "0"), ("name", "NVIDIA GeForce RTX 3090")} <= info
 
 
-def test_what_is_not_known_has_no_series_and_is_never_0() -> None:
+def test_unknown_value_has_no_series() -> None:
     unknown = {
         field.name: None
         for field in fields(GpuReading)
@@ -214,7 +214,7 @@ def test_what_is_not_known_has_no_series_and_is_never_0() -> None:
     assert value("gpu_up", families, address=GPU) == 1
 
 
-def test_a_lost_gpu_keeps_its_place_and_nothing_of_nvml() -> None:
+def test_lost_gpu_has_no_nvml_series() -> None:
     changes = {
         "gpus": {GPU: {"reading": None, "problem": "lost", "read_duration_seconds": None}},
         "ports": {GPU: {"answers": False, "current_width": None, "current_speed": None}},
@@ -244,7 +244,7 @@ def test_a_lost_gpu_keeps_its_place_and_nothing_of_nvml() -> None:
     assert [name for name in absent if series(name, families)] == []
 
 
-def test_the_xids_of_a_gpu_that_left_the_bus_are_still_counted() -> None:
+def test_xids_of_a_removed_gpu_are_still_counted() -> None:
     gone = {"gpus": {GPU: None}, "results": [], "xids": [{"address": GPU, "xid": 79}]}
     families = content(parse_openmetrics, render(samples.make(gone))[1])
     assert value("gpu_xid_errors", families, address=GPU, xid="79") == 1

@@ -61,7 +61,7 @@ def judge_case(case: dict[str, Any]) -> tuple[dict[tuple[str, str], Verdict], Re
 
 
 @pytest.mark.parametrize("case", CASES, ids=NAMES)
-def test_a_case(case: dict[str, Any]) -> None:
+def test_verdicts_match_the_case(case: dict[str, Any]) -> None:
     verdicts, _ = judge_case(case)
     for wanted in case["expect"]:
         key = (wanted["check"], wanted.get("subject", "rig"))
@@ -81,7 +81,7 @@ def test_a_case(case: dict[str, Any]) -> None:
     assert [verdict for verdict in verdicts.values() if verdict.status != "ok"] == []
 
 
-def test_the_healthy_rig_is_ok_in_everything() -> None:
+def test_healthy_rig_passes_every_check() -> None:
     verdicts, _ = judge_case({})
     assert {verdict.status for verdict in verdicts.values()} == {"ok"}
     # A GeForce counts no memory errors.
@@ -146,7 +146,7 @@ def test_every_check_status_and_advice_has_a_case() -> None:
     assert keys - advice == set(), "advice without a case"
 
 
-def test_a_verdict_that_is_not_ok_gives_advice() -> None:
+def test_warning_and_critical_verdicts_give_advice() -> None:
     """Except if nothing is wrong: values that another problem hides."""
     for case in CASES:
         for verdict in judge_case(case)[0].values():
@@ -154,7 +154,7 @@ def test_a_verdict_that_is_not_ok_gives_advice() -> None:
                 assert verdict.advice, (case["case"], verdict)
 
 
-def test_the_worst_comes_first_and_unknown_makes_nothing_worse() -> None:
+def test_verdicts_are_sorted_and_unknown_does_not_change_the_worst() -> None:
     changes = {
         "host": {"reboot_required": True},
         "gpus": {"0000:06:00.0": {"reading": {"temperature_celsius": 95}}},
@@ -189,5 +189,5 @@ def test_the_worst_comes_first_and_unknown_makes_nothing_worse() -> None:
         (context.format_bandwidth, 187.5e6, "0.188 GB/s"),
     ],
 )
-def test_words_for_people(function: Any, amount: float, text: str) -> None:
+def test_numbers_are_formatted_for_people(function: Any, amount: float, text: str) -> None:
     assert function(amount) == text

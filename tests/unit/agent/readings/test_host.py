@@ -43,7 +43,7 @@ def reader(folder: Path, *folders: str) -> HostReader:
     )
 
 
-def test_a_host(tmp_path: Path) -> None:
+def test_all_fields_of_the_host_are_read(tmp_path: Path) -> None:
     write(tmp_path)
     host = reader(tmp_path).read()
     wanted: dict[str, Any] = {
@@ -75,31 +75,31 @@ def test_a_host(tmp_path: Path) -> None:
     assert 0 <= host.disk_free_bytes["/"] <= host.disk_size_bytes["/"]
 
 
-def test_nothing_can_be_read(tmp_path: Path) -> None:
+def test_unreadable_files_give_empty_fields(tmp_path: Path) -> None:
     host = reader(tmp_path / "gone").read()
     hazards = dict.fromkeys(HAZARDS, False)
     assert host == HostReading(name=os.uname().nodename, kernel_hazards=hazards)
 
 
-def test_swap_of_which_the_free_part_is_not_told(tmp_path: Path) -> None:
+def test_swap_usage_is_unknown_without_the_free_size(tmp_path: Path) -> None:
     write(tmp_path, **{"proc/meminfo": "MemTotal: 1 kB\nSwapTotal: 1 kB"})
     host = reader(tmp_path).read()
     assert (host.swap_size_bytes, host.swap_used_bytes) == (1024, None)
 
 
-def test_a_folder_that_is_not_there_is_left_out(tmp_path: Path) -> None:
+def test_missing_folder_is_left_out(tmp_path: Path) -> None:
     (tmp_path / "var").mkdir()
     host = reader(tmp_path, "/", "/var", "/gone").read()
     # /var is on the file system of /, whose size is reported once.
     assert set(host.disk_size_bytes) == set(host.disk_free_bytes) == {"/"}
 
 
-def test_a_folder_on_a_file_system_of_its_own() -> None:
+def test_folder_on_a_separate_file_system_is_listed() -> None:
     host = reader(Path("/"), "/", "/proc").read()
     assert set(host.disk_size_bytes) == {"/", "/proc"}
 
 
-def test_what_changes_is_read_again_and_the_kernel_is_not(tmp_path: Path) -> None:
+def test_only_values_that_can_change_are_read_again(tmp_path: Path) -> None:
     write(tmp_path)
     host = reader(tmp_path)
     host.read()

@@ -37,7 +37,7 @@ def riser(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_path_in_base_units(riser: Path) -> None:
+def test_path_is_read_in_base_units(riser: Path) -> None:
     reader = LinkReader(str(riser))
     (gpu,), port_readings = reader.read()
     assert [(port.address, port.parent, port.kind) for port in port_readings] == [
@@ -64,14 +64,14 @@ def test_a_path_in_base_units(riser: Path) -> None:
         (0, 8e9, None),
     ],
 )
-def test_bandwidth_after_encoding(
+def test_bandwidth_excludes_the_encoding(
     width: int | None, speed: float | None, wanted: float | None
 ) -> None:
     bandwidth = rates.bandwidth(width, speed)
     assert bandwidth == (None if wanted is None else pytest.approx(wanted, rel=1e-4))
 
 
-def test_a_change_of_width_counts_at_both_ends_and_at_idle(riser: Path) -> None:
+def test_width_change_is_counted_at_both_ends_also_at_idle(riser: Path) -> None:
     reader = LinkReader(str(riser))
     counts = []
     for width in (4, 4, 1, 1, 4):
@@ -91,7 +91,7 @@ def test_a_change_of_width_counts_at_both_ends_and_at_idle(riser: Path) -> None:
         ([(FULL, True), (IDLE, False), (IDLE, True)], 0),
     ],
 )
-def test_speed_counts_only_under_load(
+def test_speed_change_is_counted_only_under_load(
     steps: list[tuple[str, bool]], changes: int, riser: Path
 ) -> None:
     reader = LinkReader(str(riser))
@@ -102,7 +102,7 @@ def test_speed_counts_only_under_load(
     assert (by_address[ROOT].changes, by_address[GPU].changes) == (changes, changes)
 
 
-def test_a_device_that_fell_off_the_bus_and_comes_back(riser: Path) -> None:
+def test_lost_device_is_unknown_until_it_returns(riser: Path) -> None:
     reader = LinkReader(str(riser))
     ports(reader)
     write(riser, GPU, current_link_width=pcie.ALL_ONES_WIDTH, current_link_speed="Unknown")
@@ -129,7 +129,7 @@ def add_second(sysfs: Path) -> str:
     return "0000:06:00.0"
 
 
-def test_hotplug_is_seen_in_the_next_sample(riser: Path) -> None:
+def test_hotplug_is_detected_in_the_next_sample(riser: Path) -> None:
     reader = LinkReader(str(riser))
     assert [gpu.address for gpu in reader.read()[0]] == [GPU]
     second = add_second(riser)
@@ -140,7 +140,7 @@ def test_hotplug_is_seen_in_the_next_sample(riser: Path) -> None:
     assert [port.address for port in port_readings] == ["0000:00:1c.4", second]
 
 
-def test_the_tree_is_read_whole_only_when_the_bus_changed_or_after_a_while(
+def test_pci_tree_is_listed_again_only_after_a_change_or_some_samples(
     riser: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     times = []
@@ -157,7 +157,7 @@ def test_the_tree_is_read_whole_only_when_the_bus_changed_or_after_a_while(
     assert len(times) == 3
 
 
-def test_ports_that_two_gpus_share_are_read_once_and_are_busy_with_either(
+def test_shared_ports_are_read_once_and_under_load_with_either_gpu(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     full = (16, 16, FULL, FULL)
@@ -186,7 +186,7 @@ def test_ports_that_two_gpus_share_are_read_once_and_are_busy_with_either(
     assert by_address["0000:02:10.0"].parent == by_address["0000:02:08.0"].parent == switch
 
 
-def test_errors_are_summed_without_the_kernels_own_sum(riser: Path) -> None:
+def test_error_sum_excludes_the_total_line_of_the_kernel(riser: Path) -> None:
     reader = LinkReader(str(riser))
     assert ports(reader)[GPU].aer is None
     write(riser, GPU, aer_dev_correctable="RxErr 2\nBadTLP 3\nTOTAL_ERR_COR 5")
@@ -197,7 +197,7 @@ def test_errors_are_summed_without_the_kernels_own_sum(riser: Path) -> None:
     assert ports(reader)[ROOT].aer is None
 
 
-def test_errors_are_summed_anew_only_when_they_changed(
+def test_error_sum_is_recomputed_only_after_a_change(
     riser: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     summed: list[pcie.Aer] = []
@@ -220,5 +220,5 @@ def test_errors_are_summed_anew_only_when_they_changed(
     assert ports(reader)[GPU].aer is None, "counters that the kernel stopped have no value"
 
 
-def test_no_bus(tmp_path: Path) -> None:
+def test_missing_bus_gives_no_gpus(tmp_path: Path) -> None:
     assert LinkReader(str(tmp_path)).read() == ([], ())

@@ -54,7 +54,7 @@ def content(case: dict[str, Any]) -> bytes:
     return json.dumps(document).encode()
 
 
-def test_the_example_of_the_document(tmp_path: Path) -> None:
+def test_example_of_the_document_is_parsed(tmp_path: Path) -> None:
     (tmp_path / "x.json").write_text(EXAMPLE_TEXT)
     results = ResultReader(tmp_path).read()
     assert (results.ignored, results.files_read) == ((), 1)
@@ -80,7 +80,7 @@ def test_the_example_of_the_document(tmp_path: Path) -> None:
         assert size["bus_bandwidth_bytes_per_second"] == pytest.approx(busbw, rel=1e-3)
 
 
-def test_the_document_names_every_word_and_figure() -> None:
+def test_document_lists_every_key_and_limit() -> None:
     words = set(re.findall(r"`([^`\n]+)`", DOCUMENT))
     assert {*nccl.COLLECTIVES, *nccl.BACKENDS, nccl.FORMAT} <= words
     entry = EXAMPLE["collectives"][0]
@@ -98,7 +98,7 @@ def test_the_document_names_every_word_and_figure() -> None:
 
 
 @pytest.mark.parametrize("case", GARBAGE, ids=NAMES)
-def test_garbage_is_ignored_and_named(case: dict[str, Any], tmp_path: Path) -> None:
+def test_invalid_file_is_ignored_with_a_reason(case: dict[str, Any], tmp_path: Path) -> None:
     (tmp_path / "x.json").write_bytes(content(case))
     write(tmp_path, "good.json")
     results = ResultReader(tmp_path).read()
@@ -108,14 +108,14 @@ def test_garbage_is_ignored_and_named(case: dict[str, Any], tmp_path: Path) -> N
     assert results.files_read == 1
 
 
-def test_an_integer_that_is_no_float(tmp_path: Path) -> None:
+def test_integer_beyond_the_float_range_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x.json").write_text(EXAMPLE_TEXT.replace("1772366400.0", "1" + "0" * 400))
     (ignored,) = ResultReader(tmp_path).read().ignored
     assert ignored == IgnoredFile("x.json", "'finished_at' is larger than 2^63")
 
 
 @pytest.mark.parametrize("field", ["version", "backend"])
-def test_a_reason_is_a_line_however_long_what_is_wrong_is(field: str, tmp_path: Path) -> None:
+def test_reason_is_one_short_line(field: str, tmp_path: Path) -> None:
     wide: Any = "v" * 100
     for _ in range(5):
         wide = [wide] * 6
@@ -129,7 +129,9 @@ def test_a_reason_is_a_line_however_long_what_is_wrong_is(field: str, tmp_path: 
         assert "\n" not in file.reason
 
 
-def test_a_file_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unreadable_file_is_ignored_with_a_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write(tmp_path, "good.json")
     write(tmp_path, "x.json")
     original = Path.read_text
@@ -145,12 +147,12 @@ def test_a_file_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert [result.file for result in results.results] == ["good.json"]
 
 
-def test_nested_too_deep(tmp_path: Path) -> None:
+def test_deeply_nested_json_is_ignored(tmp_path: Path) -> None:
     (tmp_path / "x.json").write_text("[" * 200_000)
     assert ResultReader(tmp_path).read().ignored == (IgnoredFile("x.json", "not JSON"),)
 
 
-def test_what_is_no_regular_file(tmp_path: Path) -> None:
+def test_folders_links_and_fifos_are_ignored(tmp_path: Path) -> None:
     (tmp_path / "folder.json").mkdir()
     (tmp_path / "loop.json").symlink_to("loop.json")
     (tmp_path / "nowhere.json").symlink_to("gone")
@@ -166,13 +168,13 @@ def test_what_is_no_regular_file(tmp_path: Path) -> None:
     }
 
 
-def test_a_file_just_as_large_as_it_may_be(tmp_path: Path) -> None:
+def test_file_of_the_largest_allowed_size_is_read(tmp_path: Path) -> None:
     (tmp_path / "x.json").write_text(EXAMPLE_TEXT.ljust(FILE_MOST_BYTES))
     results = ResultReader(tmp_path).read()
     assert (results.ignored, results.files_read) == ((), 1)
 
 
-def test_a_number_just_as_large_as_it_may_be(tmp_path: Path) -> None:
+def test_largest_allowed_number_is_read(tmp_path: Path) -> None:
     write(tmp_path, "x.json", finished_at=2**63)
     write(tmp_path, "y.json", finished_at=2**63 + 1)
     assert ResultReader(tmp_path).read().ignored == (
@@ -180,7 +182,7 @@ def test_a_number_just_as_large_as_it_may_be(tmp_path: Path) -> None:
     )
 
 
-def test_a_link_that_leads_nowhere_until_its_file_is_there(tmp_path: Path) -> None:
+def test_dangling_link_is_read_when_its_target_exists(tmp_path: Path) -> None:
     folder = tmp_path / "nccl"
     folder.mkdir()
     (folder / "x.json").symlink_to(tmp_path / "elsewhere.json")
@@ -190,7 +192,7 @@ def test_a_link_that_leads_nowhere_until_its_file_is_there(tmp_path: Path) -> No
     assert [result.file for result in reader.read().results] == ["x.json"]
 
 
-def test_a_file_that_is_deleted_meanwhile_is_no_file(
+def test_file_deleted_while_listing_is_not_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(tmp_path, "x.json")
@@ -207,20 +209,20 @@ def test_a_file_that_is_deleted_meanwhile_is_no_file(
     assert ResultReader(tmp_path).read() == nccl.CollectiveResults()
 
 
-def test_a_name_of_any_bytes_can_be_written(tmp_path: Path) -> None:
+def test_file_name_that_is_not_utf8_is_reported_as_text(tmp_path: Path) -> None:
     (tmp_path / os.fsdecode(b"\xff.json")).write_text("")
     (ignored,) = ResultReader(tmp_path).read().ignored
     assert ignored.file.encode() == "\ufffd.json".encode()
 
 
-def test_only_json_is_looked_at(tmp_path: Path) -> None:
+def test_files_without_the_json_suffix_are_skipped(tmp_path: Path) -> None:
     (tmp_path / ".result.tmp").write_text("half")
     (tmp_path / "README").write_text("text")
     assert ResultReader(tmp_path).read() == nccl.CollectiveResults()
     assert ResultReader(tmp_path / "gone").read() == nccl.CollectiveResults()
 
 
-def test_the_newest_wins_by_its_time_and_not_its_name(tmp_path: Path) -> None:
+def test_newest_result_is_selected_by_finish_time(tmp_path: Path) -> None:
     write(tmp_path, "z.json", 1e9, finished_at=100)
     write(tmp_path, "a.json", 2e9, finished_at=200)
     write(tmp_path, "b.json", 3e9, finished_at=50, ranks=2)
@@ -234,9 +236,7 @@ def test_the_newest_wins_by_its_time_and_not_its_name(tmp_path: Path) -> None:
     assert results.files_read == 4
 
 
-def test_a_change_is_seen_and_a_file_that_stays_is_not_read_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_only_changed_files_are_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(tmp_path, "stays.json", ranks=2)
     write(tmp_path, "x.json", 1e9)
     reader = ResultReader(tmp_path)
@@ -256,7 +256,7 @@ def test_a_change_is_seen_and_a_file_that_stays_is_not_read_again(
     assert [result.ranks for result in reader.read().results] == [2]
 
 
-def test_wrong_values_are_summed_and_unknown_where_nobody_looked(tmp_path: Path) -> None:
+def test_wrong_values_are_summed_or_unknown_if_not_checked(tmp_path: Path) -> None:
     entry = copy.deepcopy(EXAMPLE["collectives"][0])
     for size, count in zip(entry["sizes"], (2, 3), strict=True):
         size["wrong_values"] = count

@@ -114,7 +114,7 @@ def check(result: CollectiveResult) -> None:
 
 @pytest.mark.parametrize("spoil", [change_values, change_bytes])
 @pytest.mark.parametrize("seed", SEEDS)
-def test_a_spoiled_file_is_a_result_or_named(
+def test_damaged_file_is_a_result_or_ignored_with_a_reason(
     spoil: Callable[[random.Random], bytes], seed: int, tmp_path: Path
 ) -> None:
     chance = random.Random(seed)

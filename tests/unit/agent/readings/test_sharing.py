@@ -13,12 +13,12 @@ def make_passages(*names: str, width: int | None = 1, speed: float = GEN3) -> di
     return {name: Passage(name, width, speed, "10de") for name in names}
 
 
-def test_a_gpu_that_shares_nothing_has_its_own_link() -> None:
+def test_gpu_without_sharing_is_limited_by_its_own_link() -> None:
     links = make_passages("a", "b", width=4)
     assert find_bottlenecks(links, {name: [link] for name, link in links.items()}) == links
 
 
-def test_a_splitter_card_on_one_lane_is_divided() -> None:
+def test_single_lane_of_a_splitter_card_is_divided() -> None:
     links = make_passages("a", "b", "c")
     riser = Passage("0000:01:00.0", 1, GEN2)
     ways = {name: [riser, link] for name, link in links.items()} | {"c": [links["c"]]}
@@ -30,7 +30,7 @@ def test_a_splitter_card_on_one_lane_is_divided() -> None:
     assert find_slowest(links, ways) == bottlenecks["a"]
 
 
-def test_a_wide_link_above_narrow_ones_does_not_count() -> None:
+def test_wide_link_above_narrow_links_is_not_the_bottleneck() -> None:
     links = make_passages("a", "b")
     above = Passage("0000:01:00.0", 4, GEN3)
     assert find_bottlenecks(links, {name: [above, link] for name, link in links.items()}) == links
@@ -46,9 +46,7 @@ def test_a_wide_link_above_narrow_ones_does_not_count() -> None:
         ("1022", "0000:00:1c.", False),
     ],
 )
-def test_an_intel_chipset_has_a_link_that_is_on_no_bus(
-    vendor: str, root: str, shared: bool
-) -> None:
+def test_gpus_at_an_intel_chipset_share_its_dmi_link(vendor: str, root: str, shared: bool) -> None:
     links = make_passages("a", "b", "c", width=4)
     ways = {
         name: [Passage(f"{root}{number}", 4, GEN3, vendor), link]
@@ -58,7 +56,7 @@ def test_an_intel_chipset_has_a_link_that_is_on_no_bus(
     assert find_bottlenecks(links, ways)["a"] == wanted
 
 
-def test_the_chipsets_link_is_as_fast_as_its_fastest_port() -> None:
+def test_dmi_link_is_as_fast_as_the_fastest_chipset_port() -> None:
     links = make_passages("a", "b", width=4, speed=GEN2)
     ways = {
         "a": [Passage("0000:00:1c.0", 4, GEN2, "8086")],
@@ -69,12 +67,12 @@ def test_the_chipsets_link_is_as_fast_as_its_fastest_port() -> None:
     assert find_bottlenecks(links, ways)["a"] == Passage(DMI, 4, GEN2, sharers=2)
 
 
-def test_an_unknown_link_is_told_as_unknown() -> None:
+def test_unknown_link_makes_the_slowest_bandwidth_unknown() -> None:
     links = make_passages("a", width=4) | make_passages("b", width=None)
     assert find_slowest(links, {name: [link] for name, link in links.items()}).bandwidth == 0
 
 
-def test_a_shared_link_that_is_not_known_bounds_nothing() -> None:
+def test_unknown_shared_link_is_not_a_bottleneck() -> None:
     links = make_passages("a", "b")
     above = Passage("0000:01:00.0", None, None)
     assert find_bottlenecks(links, {name: [above, link] for name, link in links.items()}) == links

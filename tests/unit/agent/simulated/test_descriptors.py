@@ -72,7 +72,7 @@ def readers(rig: SimulatedRig) -> dict[str, Any]:
     "name",
     ["devices", "gpus", "width", "errors", "host", "results", "validation", "module", "cost"],
 )
-def test_a_reading_without_descriptors_fails_and_works_again(rig: SimulatedRig, name: str) -> None:
+def test_reading_without_descriptors_fails_and_later_succeeds(rig: SimulatedRig, name: str) -> None:
     """It does not report that the thing is not there, not even later."""
     rigs.result(rig)
     rigs.validation(rig)
@@ -84,7 +84,7 @@ def test_a_reading_without_descriptors_fails_and_works_again(rig: SimulatedRig, 
     assert read() == expected
 
 
-def test_a_web_configuration_is_read_when_descriptors_are_free(tmp_path: Path) -> None:
+def test_web_configuration_is_refreshed_when_descriptors_are_free(tmp_path: Path) -> None:
     file = tmp_path / "web.yml"
     file.write_text("http_server_config: {headers: {X-Frame-Options: deny}}\n")
     web = WebConfigFile(file)
@@ -97,7 +97,7 @@ def test_a_web_configuration_is_read_when_descriptors_are_free(tmp_path: Path) -
     assert web.config.headers == {"X-Frame-Options": "sameorigin"}
 
 
-def test_a_page_without_descriptors_is_unavailable_not_missing() -> None:
+def test_page_without_descriptors_is_503_not_404() -> None:
     app = make()
     with exhaust_descriptors():
         assert get(app, "/page/page.js").status == 503
@@ -109,7 +109,7 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def test_an_agent_without_descriptors_keeps_its_readings_and_recovers(rig: SimulatedRig) -> None:
+def test_agent_without_descriptors_keeps_its_readings_and_recovers(rig: SimulatedRig) -> None:
     """Its limit falls below what it has open: it accepts nothing, and reads nothing."""
     rigs.result(rig)
     rigs.validation(rig)

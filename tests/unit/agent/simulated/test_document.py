@@ -38,7 +38,9 @@ def make(rig: SimulatedRig) -> Iterator[Make]:
         started.close()
 
 
-def follows(sampler: Sampler, name: str = "Rig", target: str = "/api/v1/rig") -> dict[str, Any]:
+def read_valid_document(
+    sampler: Sampler, name: str = "Rig", target: str = "/api/v1/rig"
+) -> dict[str, Any]:
     """A sample as it is served, held against the description."""
     app = AgentApp(
         telemetry_path="/metrics",
@@ -67,9 +69,9 @@ def checks(document: dict[str, Any]) -> dict[tuple[str, str], str]:
     }
 
 
-def test_a_healthy_rig(rig: SimulatedRig, make: Make) -> None:
+def test_document_of_a_healthy_rig_is_valid(rig: SimulatedRig, make: Make) -> None:
     rigs.result(rig)
-    document = follows(make())
+    document = read_valid_document(make())
     assert document["driver"]["state"] == "ok"
     assert [gpu["up"] for gpu in document["gpus"]] == [True] * 3
     assert [gpu["address"] for gpu in document["gpus"]] == list(rigs.GPUS)
@@ -84,19 +86,19 @@ def test_a_healthy_rig(rig: SimulatedRig, make: Make) -> None:
     assert "0000:04:00.0" in result["expected_from"]
 
 
-def test_at_work_with_everything_that_can_be_read(rig: SimulatedRig, make: Make) -> None:
+def test_document_under_load_with_throughput_is_valid(rig: SimulatedRig, make: Make) -> None:
     rig.set(load=True)
     sampler = make(pcie_throughput=True)
-    document = follows(sampler)
+    document = read_valid_document(sampler)
     assert document["gpus"][0]["reading"]["pcie_throughput"]["receive"] > 0
-    follows(sampler, "History", "/api/v1/history")
+    read_valid_document(sampler, "History", "/api/v1/history")
 
 
-def test_a_lost_gpu(rig: SimulatedRig, make: Make) -> None:
+def test_document_with_a_lost_gpu_is_valid(rig: SimulatedRig, make: Make) -> None:
     sampler = make()
-    follows(sampler)
+    read_valid_document(sampler)
     rig.set(1, lost=1)
-    document = follows(sampler)
+    document = read_valid_document(sampler)
     gpu = document["gpus"][1]
     assert (gpu["address"], gpu["up"], gpu["reading"], gpu["problem"]) == (
         SECOND,
@@ -110,9 +112,9 @@ def test_a_lost_gpu(rig: SimulatedRig, make: Make) -> None:
     assert checks(document)["gpu-answers", SECOND] == "critical"
 
 
-def test_a_gpu_that_was_never_seen(rig: SimulatedRig, make: Make) -> None:
+def test_document_with_a_gpu_lost_from_the_start_is_valid(rig: SimulatedRig, make: Make) -> None:
     rig.set(2, lost=1)
-    gpu = follows(make())["gpus"][2]
+    gpu = read_valid_document(make())["gpus"][2]
     assert [gpu[key] for key in ("index", "uuid", "name", "reading", "read_at")] == [
         None,
         None,
@@ -122,42 +124,42 @@ def test_a_gpu_that_was_never_seen(rig: SimulatedRig, make: Make) -> None:
     ]
 
 
-def test_a_hung_gpu(rig: SimulatedRig, make: Make) -> None:
+def test_document_with_a_hung_gpu_is_valid(rig: SimulatedRig, make: Make) -> None:
     rig.set(0, hang=1)
-    document = follows(make(nvml_deadline=0.5))
+    document = read_valid_document(make(nvml_deadline=0.5))
     assert [gpu["problem"] for gpu in document["gpus"]] == ["hung", "", ""]
     assert document["driver"]["state"] == "ok"
     assert checks(document)["gpu-answers", FIRST] == "critical"
 
 
-def test_all_hung(rig: SimulatedRig, make: Make) -> None:
+def test_document_with_all_gpus_hung_is_valid(rig: SimulatedRig, make: Make) -> None:
     rig.set(hang=1)
-    document = follows(make(nvml_deadline=0.5))
+    document = read_valid_document(make(nvml_deadline=0.5))
     assert document["driver"]["state"] == "unresponsive"
     assert {gpu["problem"] for gpu in document["gpus"]} == {"hung"}
 
 
-def test_no_driver(rig: SimulatedRig, make: Make) -> None:
+def test_document_without_a_driver_is_valid(rig: SimulatedRig, make: Make) -> None:
     rig.version_file.unlink()
-    document = follows(make())
+    document = read_valid_document(make())
     assert (document["driver"]["state"], document["status"]) == ("missing", "critical")
     assert {gpu["problem"] for gpu in document["gpus"]} == {"driver"}
 
 
-def test_a_mismatch(rig: SimulatedRig, make: Make) -> None:
+def test_document_with_a_version_mismatch_is_valid(rig: SimulatedRig, make: Make) -> None:
     rig.version_file.write_text(NVRM.replace(VERSION, "580.82.07"))
-    document = follows(make())
+    document = read_valid_document(make())
     assert document["driver"]["state"] == "mismatch"
     assert checks(document)["driver", "rig"] == "critical"
 
 
-def test_a_machine_that_shows_nothing(rig: SimulatedRig, make: Make) -> None:
+def test_document_without_sysfs_and_procfs_is_valid(rig: SimulatedRig, make: Make) -> None:
     """No GPU, no /proc, no /sys: every value is null, and the document still one."""
-    document = follows(make(sysfs="/nowhere", procfs="/nowhere", rootfs="/nowhere"))
+    document = read_valid_document(make(sysfs="/nowhere", procfs="/nowhere", rootfs="/nowhere"))
     assert (document["gpus"], document["host"]["memory_size_bytes"]) == ([], None)
 
 
-def test_results_and_garbage(rig: SimulatedRig, make: Make) -> None:
+def test_document_with_invalid_result_files_is_valid(rig: SimulatedRig, make: Make) -> None:
     rigs.result(rig, "gloo.json", backend="gloo", gpus=None, nccl_version=None)
     rigs.result(rig, "gone.json", ranks=2, gpus=["0000:04:00.0", "0000:99:00.0"])
     rigs.result(rig, "one.json", ranks=1, gpus=[FIRST])
@@ -168,7 +170,7 @@ def test_results_and_garbage(rig: SimulatedRig, make: Make) -> None:
     (folder / "binary.json").write_bytes(bytes(range(256)))
     (folder / "nan.json").write_text('{"format": "deeprig-collectives", "version": NaN}')
     (folder / "folder.json").mkdir()
-    document = follows(make())
+    document = read_valid_document(make())
     by_ranks = {row["ranks"]: row for row in document["nccl"]["results"]}
     assert set(by_ranks) == {1, 2, 3}
     assert by_ranks[3]["backend"] == "gloo"
@@ -186,15 +188,15 @@ def test_results_and_garbage(rig: SimulatedRig, make: Make) -> None:
     assert all(ignored.values())
 
 
-def test_xids(rig: SimulatedRig, make: Make) -> None:
+def test_document_with_xids_is_valid(rig: SimulatedRig, make: Make) -> None:
     log = rig.folder / "kmsg"
     log.touch()
     sampler = make()
-    follows(sampler)
+    read_valid_document(sampler)
     with log.open("a") as out:
         out.write("3,1,1,-;NVRM: Xid (PCI:0000:08:00): 79, pid='<unknown>', name=<unknown>\n")
         out.write("3,2,1,-;NVRM: Xid (PCI:0000:08:00): 9999, an unknown one\n")
-    document = follows(sampler)
+    document = read_valid_document(sampler)
     assert [(xid["address"], xid["xid"], xid["count"]) for xid in document["xids"]] == [
         (THIRD, 79, 1),
         (THIRD, 9999, 1),
@@ -212,16 +214,16 @@ def keys(value: Any, place: str = "") -> Iterator[str]:
             yield from keys(item, f"{place}/*")
 
 
-def test_the_example_is_what_a_rig_gives(rig: SimulatedRig, make: Make) -> None:
+def test_example_has_the_keys_of_a_real_document(rig: SimulatedRig, make: Make) -> None:
     """The page is tested with the example: no field of it is made up, none is missing."""
     rigs.result(rig)
     rigs.validation(rig)
     log = rig.folder / "kmsg"
     log.touch()
     sampler = make()
-    follows(sampler)
+    read_valid_document(sampler)
     log.write_text("NVRM: Xid (PCI:0000:08:00): 31, pid=1\n")
-    read, shown = follows(sampler), example("rig")
+    read, shown = read_valid_document(sampler), example("rig")
     for document in (read, shown):
         for place in ("duration_seconds", "cpu_seconds", "resident_bytes"):
             document["agent"].pop(place)
@@ -232,7 +234,7 @@ def test_the_example_is_what_a_rig_gives(rig: SimulatedRig, make: Make) -> None:
     assert set(keys(shown)) == set(keys(read))
 
 
-def test_names_are_those_of_the_code() -> None:
+def test_keys_of_the_example_match_the_code() -> None:
     reading = example("rig")["gpus"][0]["reading"]
     assert set(reading["throttled_seconds"]) == set(THROTTLE_FIELDS)
     assert set(reading["pcie_errors"]) == set(PCIE_ERROR_FIELDS)

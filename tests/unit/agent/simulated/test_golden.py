@@ -100,7 +100,7 @@ def normalize_scrape(text: str) -> str:
 
 
 @pytest.mark.parametrize("name", PARSERS)
-def test_a_scrape_is_as_it_was(name: str, scrape: dict[str, bytes]) -> None:
+def test_scrape_matches_the_golden_file(name: str, scrape: dict[str, bytes]) -> None:
     text = normalize_scrape(scrape[name].decode())
     if os.environ.get("DEEPRIG_REWRITE_GOLDEN"):
         (FOLDER / name).write_text(text)
@@ -121,7 +121,7 @@ def test_both_formats_have_the_same_series(scrape: dict[str, bytes]) -> None:
     assert len(classic) >= 300
 
 
-def test_the_files_name_no_metric_that_the_table_has_not() -> None:
+def test_golden_files_contain_only_metrics_of_the_table() -> None:
     rows = {row["name"] for rows in samples.table("metrics").values() for row in rows}
     names = content(parse_openmetrics, (FOLDER / OPENMETRICS).read_bytes())
     assert {name.removeprefix(PREFIX) for name in names} <= rows

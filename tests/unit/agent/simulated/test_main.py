@@ -95,7 +95,7 @@ def is_alive(pid: int) -> bool:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_from_start_to_end(agent: Agent, number: int) -> None:
+def test_agent_starts_serves_and_stops(agent: Agent, number: int) -> None:
     """Ready with the first sample, alive with each; ends with 0 and leaves nothing."""
     agent.wait("READY=1")
     # On a busy machine the GPUs may take more than the first sample to answer.
@@ -119,14 +119,14 @@ def test_from_start_to_end(agent: Agent, number: int) -> None:
     assert re.search(r"^driver ok, 3 of 3 GPUs answer, status ", log, re.MULTILINE)
 
 
-def test_a_watchdog_a_sample(agent: Agent) -> None:
+def test_watchdog_is_notified_with_every_sample(agent: Agent) -> None:
     agent.wait("READY=1")
     agent.wait("WATCHDOG=1", 5)
     samples = json.loads(agent.ask("/api/v1/rig"))["agent"]["samples"]
     assert abs(samples - 1 - agent.hear().count("WATCHDOG=1")) <= 1
 
 
-def test_with_hung_gpus_it_ends_as_well(rig: SimulatedRig, agent: Agent) -> None:
+def test_agent_stops_while_gpus_hang(rig: SimulatedRig, agent: Agent) -> None:
     agent.wait("WATCHDOG=1", 2)
     rig.set(hang=1)
     wait_for(
@@ -139,21 +139,21 @@ def test_with_hung_gpus_it_ends_as_well(rig: SimulatedRig, agent: Agent) -> None
     assert not any(is_alive(pid) for pid in children)
 
 
-def test_an_open_connection_does_not_keep_it(agent: Agent) -> None:
+def test_open_connection_does_not_delay_the_stop(agent: Agent) -> None:
     agent.wait("READY=1")
     with socket.create_connection(("127.0.0.1", int(agent.url.rpartition(":")[2]))) as client:
         client.send(b"GET /metrics HT")
         assert agent.end() == 0
 
 
-def test_killed_it_leaves_no_child(agent: Agent) -> None:
+def test_killed_agent_leaves_no_child(agent: Agent) -> None:
     agent.wait("WATCHDOG=1", 2)
     (child,) = agent.children()
     agent.end(signal.SIGKILL)
     wait_for(lambda: not is_alive(child), "the child sees that its parent is gone")
 
 
-def test_what_changes_is_said_once(rig: SimulatedRig, agent: Agent) -> None:
+def test_state_changes_are_logged_once(rig: SimulatedRig, agent: Agent) -> None:
     agent.wait("WATCHDOG=1", 3)
     rig.set(1, lost=1)
     wait_for(lambda: "2 of 3 GPUs answer" in agent.errors.read_text(), "the status")
@@ -164,7 +164,7 @@ def test_what_changes_is_said_once(rig: SimulatedRig, agent: Agent) -> None:
     assert "0000:06:00.0" in "\n".join(lines)
 
 
-def test_several_addresses(rig: SimulatedRig) -> None:
+def test_agent_listens_on_several_addresses(rig: SimulatedRig) -> None:
     """IPv6 among them, where the machine has it."""
     port = free_port()
     try:
@@ -183,7 +183,7 @@ def test_several_addresses(rig: SimulatedRig) -> None:
         agent.listening.close()
 
 
-def test_an_abstract_socket(rig: SimulatedRig) -> None:
+def test_notify_socket_may_be_abstract(rig: SimulatedRig) -> None:
     agent = Agent(rig, address=f"@deeprig-test-{os.getpid()}")
     try:
         agent.wait("READY=1")
@@ -192,7 +192,7 @@ def test_an_abstract_socket(rig: SimulatedRig) -> None:
         agent.listening.close()
 
 
-def test_sampling_that_breaks_ends_the_agent(
+def test_error_in_the_sampler_ends_the_agent(
     rig: SimulatedRig, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """With status 1, so that systemd restarts it."""
@@ -212,7 +212,9 @@ def test_sampling_that_breaks_ends_the_agent(
 
 
 @pytest.mark.parametrize("address", [None, "", "/nowhere/notify", "@without-a-listener"])
-def test_nobody_to_tell(address: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_notify_without_a_socket_does_nothing(
+    address: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
     if address is not None:
         monkeypatch.setenv("NOTIFY_SOCKET", address)

@@ -58,7 +58,7 @@ def make(procfs: str, program: str, **settings: Any) -> NvmlProcess:
         "print('{\"a\":' * 5000)",
     ],
 )
-def test_noise_between_the_lines_is_passed_over(
+def test_invalid_lines_are_logged_and_skipped(
     noise: str, procfs: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     process = make(procfs, ANSWERING.replace("NOISE", noise))
@@ -72,7 +72,7 @@ def test_noise_between_the_lines_is_passed_over(
     assert all(len(record.getMessage()) < 200 for record in caplog.records)
 
 
-def test_a_line_without_an_end(procfs: str) -> None:
+def test_endless_line_replaces_the_process(procfs: str) -> None:
     """Memory does not follow it: the process is given up."""
     program = f"print('{READY}', flush=True)\nwhile True: print('x' * 65536, end='')"
     process = make(procfs, program)
@@ -82,7 +82,7 @@ def test_a_line_without_an_end(procfs: str) -> None:
 
 
 @pytest.mark.parametrize("program", ["import time; time.sleep(60)", "import sys; sys.stdin.read()"])
-def test_one_that_says_nothing_is_replaced(program: str, procfs: str) -> None:
+def test_silent_process_is_replaced(program: str, procfs: str) -> None:
     """NVML may hang while it initialises; each poll keeps to its deadline."""
     process = make(procfs, program, limits=QUICK)
     began = time.monotonic()
@@ -96,7 +96,7 @@ def test_one_that_says_nothing_is_replaced(program: str, procfs: str) -> None:
     process.close()
 
 
-def test_the_gpus_time_begins_when_nvml_is_there(procfs: str) -> None:
+def test_gpu_deadline_starts_after_the_nvml_initialisation(procfs: str) -> None:
     """A rig that takes longer to initialise than GPUs may hang is not begun again and again."""
     program = "import time; time.sleep(0.6)\n" + ANSWERING.replace("NOISE", "")
     limits = NvmlLimits(start_seconds=30, hung_seconds=0.3, lost_seconds=0.3)
@@ -110,7 +110,7 @@ def test_the_gpus_time_begins_when_nvml_is_there(procfs: str) -> None:
 
 
 @pytest.mark.parametrize("program", ["", "raise SystemExit(1)", "import os; os.close(1); input()"])
-def test_one_that_ends_at_once_is_tried_again_later(program: str, procfs: str) -> None:
+def test_process_that_ends_at_once_is_restarted_after_a_delay(program: str, procfs: str) -> None:
     process = make(procfs, program, limits=NvmlLimits(retry_seconds=0.2, retry_seconds_most=0.4))
     assert process.poll([GPU], PATIENCE_SECONDS).driver.state == "starting"
     assert process.pid is None
@@ -120,14 +120,14 @@ def test_one_that_ends_at_once_is_tried_again_later(program: str, procfs: str) -
     process.close()
 
 
-def test_a_program_that_is_not_there(procfs: str) -> None:
+def test_missing_program_is_reported(procfs: str) -> None:
     process = NvmlProcess(procfs=procfs, command=("/nowhere/python",))
     poll = process.poll([GPU], 1)
     assert poll.driver.state == "unresponsive"
     assert "No such file or directory" in poll.driver.detail
 
 
-def test_of_unkillable_ones_only_so_many_pile_up(
+def test_number_of_unkillable_processes_is_limited(
     procfs: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A process stuck in the kernel is not ended by SIGKILL; here, the signal is not sent."""
@@ -152,7 +152,7 @@ def test_of_unkillable_ones_only_so_many_pile_up(
             child.wait()
 
 
-def test_nothing_is_left_of_fifty_that_were_replaced(procfs: str) -> None:
+def test_fifty_replaced_processes_leak_no_descriptors_and_children(procfs: str) -> None:
     process = make(procfs, f"print('{READY}', flush=True)", limits=NvmlLimits(retry_seconds=0.001))
     process.poll([GPU], PATIENCE_SECONDS)
     before = len(list(Path("/proc/self/fd").iterdir()))

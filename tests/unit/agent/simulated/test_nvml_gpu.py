@@ -41,7 +41,7 @@ def read_third_gpu(
     return asdict(wait_for(reading, f"{peers} peers"))
 
 
-def test_every_field(rig: SimulatedRig, start: Start) -> None:
+def test_every_field_is_read(rig: SimulatedRig, start: Start) -> None:
     assert set(READING) | {"energy_joules", "pcie_bytes"} == READING_FIELDS
     rig.set(2, load=True)
     fields = read_third_gpu(rig, start, throughput=True)
@@ -61,7 +61,7 @@ def test_throughput_is_read_only_when_wanted(rig: SimulatedRig, start: Start) ->
         (SW_THERMAL | HW_THERMAL, {"sw_thermal", "hw_thermal"}),
     ],
 )
-def test_clocks_that_are_held_down(
+def test_throttle_reasons_and_durations_are_named(
     rig: SimulatedRig, start: Start, reasons: int, named: set[str]
 ) -> None:
     rig.set(2, load=True, reasons=reasons)
@@ -71,7 +71,7 @@ def test_clocks_that_are_held_down(
 
 
 @pytest.mark.parametrize("case", SYMBOLS, ids=lambda case: " ".join(case["without"])[:80])
-def test_an_older_library(
+def test_values_missing_in_an_older_library_are_none(
     case: Any, rig: SimulatedRig, start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What it lacks is None, never 0; all else is as ever."""
@@ -130,7 +130,7 @@ NEVER = (
 
 
 @pytest.mark.parametrize("code", NEVER)
-def test_a_card_that_tells_nothing(code: int) -> None:
+def test_unsupported_values_are_none_and_read_once(code: int) -> None:
     """Every field is None or left out, and is read only once."""
     card = StandIn(code, **IDENTITY)
     reader = GpuReader(card, "0000:01:00.0", throughput=True)
@@ -147,7 +147,7 @@ def test_a_card_that_tells_nothing(code: int) -> None:
 
 
 @pytest.mark.parametrize("code", [pynvml.NVML_ERROR_UNKNOWN, pynvml.NVML_ERROR_TIMEOUT])
-def test_what_failed_once_is_asked_again(code: int) -> None:
+def test_value_that_failed_once_is_read_again(code: int) -> None:
     card = StandIn(code, **IDENTITY)
     reader = GpuReader(card, "0000:01:00.0", throughput=True)
     assert reader.read()["power_watts"] is None
@@ -176,7 +176,7 @@ def test_what_failed_once_is_asked_again(code: int) -> None:
         pynvml.NVML_ERROR_RESET_REQUIRED,
     ],
 )
-def test_a_gpu_that_is_gone_is_no_reading(code: int) -> None:
+def test_lost_gpu_raises_an_error(code: int) -> None:
     card = StandIn(pynvml.NVML_ERROR_NOT_SUPPORTED, **IDENTITY)
     reader = GpuReader(card, "0000:01:00.0")
     card.answers["nvmlDeviceGetFanSpeed"] = pynvml.NVMLError(code)
@@ -188,7 +188,7 @@ def test_a_gpu_that_is_gone_is_no_reading(code: int) -> None:
             GpuReader(StandIn(0, **IDENTITY | {name: pynvml.NVMLError(code)}), "0000:01:00.0")
 
 
-def test_fields_are_judged_one_by_one() -> None:
+def test_field_values_are_handled_individually() -> None:
     """Each field has its own result and type; an unsupported one is read only once."""
     asked: list[list[int]] = []
 
@@ -230,7 +230,7 @@ def test_an_unknown_performance_state_is_none(state: int, reported: int | None) 
     assert GpuReader(card, "0000:01:00.0").read()["performance_state"] == reported
 
 
-def test_an_older_pynvml_without_a_function(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_function_missing_in_an_older_pynvml_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
     card = StandIn(pynvml.NVML_ERROR_NOT_SUPPORTED, **IDENTITY)
 
     class Older:

@@ -56,7 +56,7 @@ def is_fresh(poll: NvmlPoll) -> bool:
     return poll.driver.state == "ok" and problems(poll) == FRESH
 
 
-def test_the_driver_and_every_gpu(rig: SimulatedRig, start: Start) -> None:
+def test_driver_and_every_gpu_are_read(rig: SimulatedRig, start: Start) -> None:
     poll = poll_first(start())
     assert (poll.driver.driver_version, poll.driver.module_version) == (VERSION, VERSION)
     assert (poll.driver.nvml_version, poll.driver.cuda_version) == (f"13.{VERSION}", "13.0")
@@ -65,7 +65,7 @@ def test_the_driver_and_every_gpu(rig: SimulatedRig, start: Start) -> None:
     assert all(0 < answer.seconds < PATIENCE_SECONDS for answer in poll.gpus.values())
 
 
-def test_a_lost_gpu_is_lost_alone_and_comes_back(rig: SimulatedRig, start: Start) -> None:
+def test_lost_gpu_does_not_affect_others_and_returns(rig: SimulatedRig, start: Start) -> None:
     process = start()
     poll_first(process)
     rig.set(1, lost=1)
@@ -76,13 +76,13 @@ def test_a_lost_gpu_is_lost_alone_and_comes_back(rig: SimulatedRig, start: Start
     assert process.restarts == 0
 
 
-def test_a_gpu_that_nvml_does_not_know(rig: SimulatedRig, start: Start) -> None:
+def test_gpu_unknown_to_nvml_is_absent(rig: SimulatedRig, start: Start) -> None:
     process = start()
     poll = process.poll([*GPUS, "0000:0a:00.0"], PATIENCE_SECONDS)
     assert problems(poll) == FRESH | {"0000:0a:00.0": "absent"}
 
 
-def test_a_hung_gpu_hangs_alone(rig: SimulatedRig, start: Start) -> None:
+def test_hung_gpu_does_not_delay_the_others(rig: SimulatedRig, start: Start) -> None:
     """The first time it takes the deadline; later it does not wait."""
     process = start()
     poll_first(process)
@@ -102,7 +102,7 @@ def test_a_hung_gpu_hangs_alone(rig: SimulatedRig, start: Start) -> None:
     assert process.restarts == 0
 
 
-def test_when_all_hang_the_process_is_replaced(rig: SimulatedRig, start: Start) -> None:
+def test_process_is_replaced_when_all_gpus_hang(rig: SimulatedRig, start: Start) -> None:
     process = start(limits=QUICK)
     poll_first(process)
     before = process.pid
@@ -115,7 +115,7 @@ def test_when_all_hang_the_process_is_replaced(rig: SimulatedRig, start: Start) 
     assert is_fresh(until(process, is_fresh, "all answer"))
 
 
-def test_in_vain_it_is_replaced_ever_more_rarely(rig: SimulatedRig, start: Start) -> None:
+def test_interval_between_replacements_grows(rig: SimulatedRig, start: Start) -> None:
     limits = NvmlLimits(hung_seconds=0.05, patience_most=4)
     process = start(limits=limits)
     poll_first(process)
@@ -134,7 +134,7 @@ def test_in_vain_it_is_replaced_ever_more_rarely(rig: SimulatedRig, start: Start
     assert process._patience == 1
 
 
-def test_when_all_are_lost_nvml_is_begun_anew(rig: SimulatedRig, start: Start) -> None:
+def test_process_is_replaced_when_all_gpus_are_lost(rig: SimulatedRig, start: Start) -> None:
     process = start(limits=QUICK)
     poll_first(process)
     rig.set(lost=1)
@@ -145,7 +145,7 @@ def test_when_all_are_lost_nvml_is_begun_anew(rig: SimulatedRig, start: Start) -
     until(process, is_fresh, "all answer")
 
 
-def test_killed_it_is_back_in_the_next_poll_or_two(rig: SimulatedRig, start: Start) -> None:
+def test_killed_process_is_restarted_within_two_polls(rig: SimulatedRig, start: Start) -> None:
     process = start()
     poll_first(process)
     for number in (1, 2):
@@ -156,7 +156,7 @@ def test_killed_it_is_back_in_the_next_poll_or_two(rig: SimulatedRig, start: Sta
         assert process.restarts == number
 
 
-def test_no_driver(rig: SimulatedRig, start: Start) -> None:
+def test_process_runs_only_while_the_module_is_loaded(rig: SimulatedRig, start: Start) -> None:
     """The module goes and comes; a process that holds it would keep it from going."""
     rig.version_file.unlink()
     process = start()
@@ -172,7 +172,7 @@ def test_no_driver(rig: SimulatedRig, start: Start) -> None:
     assert process.restarts == 0
 
 
-def test_a_mismatch_at_the_start_is_seen_and_left(rig: SimulatedRig, start: Start) -> None:
+def test_mismatch_at_the_start_ends_the_process(rig: SimulatedRig, start: Start) -> None:
     rig.version_file.write_text(NVRM.replace(VERSION, OTHER))
     process = start(limits=NvmlLimits(retry_seconds=60))
     poll = process.poll(GPUS, PATIENCE_SECONDS)
@@ -184,7 +184,7 @@ def test_a_mismatch_at_the_start_is_seen_and_left(rig: SimulatedRig, start: Star
     assert is_fresh(process.poll(GPUS, PATIENCE_SECONDS)), "a change is a reason to try at once"
 
 
-def test_a_mismatch_that_ends_unseen_is_tried_again(rig: SimulatedRig, start: Start) -> None:
+def test_process_is_retried_after_a_mismatch(rig: SimulatedRig, start: Start) -> None:
     rig.set_rig(mismatch=1)
     process = start(limits=QUICK)
     assert process.poll(GPUS, PATIENCE_SECONDS).driver.state == "mismatch"
@@ -202,7 +202,9 @@ def install(rig: SimulatedRig, version: str) -> None:
     link.symlink_to(real.name)
 
 
-def test_a_library_that_is_upgraded_under_it(rig: SimulatedRig, start: Start) -> None:
+def test_upgraded_library_is_a_mismatch_and_readings_continue(
+    rig: SimulatedRig, start: Start
+) -> None:
     """Readings continue; a verdict warns that new programs fail, until the module is updated."""
     process = start()
     poll_first(process)
@@ -216,7 +218,7 @@ def test_a_library_that_is_upgraded_under_it(rig: SimulatedRig, start: Start) ->
     assert (poll.driver.driver_version, poll.driver.module_version) == (OTHER, OTHER)
 
 
-def test_an_upgrade_that_is_taken_back(rig: SimulatedRig, start: Start) -> None:
+def test_reverted_upgrade_is_ok_again(rig: SimulatedRig, start: Start) -> None:
     process = start()
     poll_first(process)
     install(rig, OTHER)
@@ -226,13 +228,13 @@ def test_an_upgrade_that_is_taken_back(rig: SimulatedRig, start: Start) -> None:
     assert process.restarts == 0
 
 
-def test_a_module_whose_version_is_not_known(rig: SimulatedRig, start: Start) -> None:
+def test_unknown_module_version_is_not_a_mismatch(rig: SimulatedRig, start: Start) -> None:
     """No mismatch is made up of it."""
     rig.version_file.write_text(f"{VERSION} is its whole content\n")
     assert poll_first(start(), module="unknown").driver.detail == ""
 
 
-def test_no_library(rig: SimulatedRig, start: Start) -> None:
+def test_missing_library_is_reported(rig: SimulatedRig, start: Start) -> None:
     for file in rig.library.glob("libnvidia-ml*"):
         file.unlink()
     process = start(limits=QUICK)
@@ -245,7 +247,7 @@ def test_no_library(rig: SimulatedRig, start: Start) -> None:
     until(process, is_fresh, "the library is there")
 
 
-def test_what_a_library_prints_is_no_answer(
+def test_output_of_a_library_is_not_an_answer(
     rig: SimulatedRig,
     start: Start,
     tmp_path: Path,
@@ -265,7 +267,7 @@ def test_what_a_library_prints_is_no_answer(
     assert caplog.text == ""
 
 
-def test_every_xid_is_told_once(rig: SimulatedRig, start: Start) -> None:
+def test_every_xid_is_reported_once(rig: SimulatedRig, start: Start) -> None:
     """Also of a GPU with a new handle since."""
     process = start()
     xids: list[tuple[str, int]] = list(poll_first(process).xids)
@@ -291,7 +293,7 @@ def test_every_xid_is_told_once(rig: SimulatedRig, start: Start) -> None:
     assert xids == [(FIRST, 31), (SECOND, 79)]
 
 
-def test_peers_are_asked_again_after_a_loss(rig: SimulatedRig, start: Start) -> None:
+def test_peers_are_read_again_after_a_loss(rig: SimulatedRig, start: Start) -> None:
     process = start()
     poll_first(process)
 
@@ -313,7 +315,9 @@ def test_peers_are_asked_again_after_a_loss(rig: SimulatedRig, start: Start) -> 
 
 
 @pytest.mark.parametrize("fault", ["hang", "lost"])
-def test_a_peer_that_fails_takes_nobody_along(fault: str, rig: SimulatedRig, start: Start) -> None:
+def test_failing_peer_does_not_affect_the_other_gpus(
+    fault: str, rig: SimulatedRig, start: Start
+) -> None:
     """Whether one may read another's memory is asked of two GPUs at once."""
     rows: Rows = {fault: 1}
     process = start()

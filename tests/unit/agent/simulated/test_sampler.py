@@ -99,7 +99,7 @@ FAULTS: dict[str, tuple[Callable[[SimulatedRig], None], str, str]] = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_fault_is_a_verdict_about_its_gpu(
+def test_fault_changes_only_the_verdict_of_its_gpu(
     fault: str, rig: SimulatedRig, sampler: Sampler, clock: Clock
 ) -> None:
     make, check, status = FAULTS[fault]
@@ -113,7 +113,7 @@ def test_a_fault_is_a_verdict_about_its_gpu(
     assert {subject for _, subject in changed} <= {SECOND, "rig"}, "the others are as before"
 
 
-def test_a_card_of_few_lanes_is_asked_for_no_more(rig: SimulatedRig) -> None:
+def test_expected_width_is_limited_to_the_lanes_of_the_card(rig: SimulatedRig) -> None:
     rigs.config(rig, "path_width: 8\n")
     (rig.sysfs / "bus/pci/devices" / THIRD / "max_link_width").write_text("4\n")
     sampler = rigs.sampler(rig)
@@ -124,7 +124,7 @@ def test_a_card_of_few_lanes_is_asked_for_no_more(rig: SimulatedRig) -> None:
     assert [path.expected_width for path in paths] == [8, 8, 4]
 
 
-def test_a_link_that_drops(rig: SimulatedRig, sampler: Sampler, clock: Clock) -> None:
+def test_link_changes_are_counted(rig: SimulatedRig, sampler: Sampler, clock: Clock) -> None:
     """x1 is the narrowest; the third GPU's slot has more lanes in another profile."""
     sampler.take()
     for number in range(1, 4):
@@ -136,7 +136,7 @@ def test_a_link_that_drops(rig: SimulatedRig, sampler: Sampler, clock: Clock) ->
     assert statuses(sample)["pcie-flapping", THIRD] != "ok"
 
 
-def test_under_load_after_some_seconds_of_it(
+def test_loaded_speed_is_recorded_after_some_seconds_of_load(
     rig: SimulatedRig, sampler: Sampler, clock: Clock
 ) -> None:
     """A link's speed counts only while the GPU works, before the sample and in it."""
@@ -170,7 +170,9 @@ def test_under_load_after_some_seconds_of_it(
 
 
 @pytest.mark.parametrize("seconds", [120.0, -3600.0])
-def test_a_wall_clock_that_is_set(seconds: float, sampler: Sampler, clock: Clock) -> None:
+def test_clock_jump_is_a_warning_for_a_while(
+    seconds: float, sampler: Sampler, clock: Clock
+) -> None:
     sampler.take()
     clock.go_on(5, set_=seconds)
     sample = sampler.take().sample
@@ -183,7 +185,7 @@ def test_a_wall_clock_that_is_set(seconds: float, sampler: Sampler, clock: Clock
     assert statuses(sampler.take().sample)["clock", "rig"] == "ok"
 
 
-def test_what_is_no_jump(sampler: Sampler, clock: Clock) -> None:
+def test_sleep_and_small_clock_steps_are_not_a_jump(sampler: Sampler, clock: Clock) -> None:
     """Sleep, a long pause, and the small steps by which NTP keeps time."""
     for step in ({"asleep": True}, {"set_": 0.4}, {"set_": -0.4}):
         sampler.take()
@@ -191,7 +193,7 @@ def test_what_is_no_jump(sampler: Sampler, clock: Clock) -> None:
         assert statuses(sampler.take().sample)["clock", "rig"] == "ok", step
 
 
-def test_the_time_of_boot_does_not_waver(rig: SimulatedRig, sampler: Sampler, clock: Clock) -> None:
+def test_boot_time_is_constant(rig: SimulatedRig, sampler: Sampler, clock: Clock) -> None:
     """Uptime is read every five seconds, samples are taken in between."""
     (rig.procfs / "uptime").write_text("5000.00 9000.00\n")
     times = set()
@@ -201,7 +203,7 @@ def test_the_time_of_boot_does_not_waver(rig: SimulatedRig, sampler: Sampler, cl
     assert times == {clock.wall - clock.boot}
 
 
-def test_a_gpu_keeps_its_name_and_history_while_it_is_lost(
+def test_lost_gpu_keeps_its_identity_and_read_time(
     rig: SimulatedRig, sampler: Sampler, clock: Clock
 ) -> None:
     before = sampler.take().sample.gpus[1]
@@ -213,7 +215,7 @@ def test_a_gpu_keeps_its_name_and_history_while_it_is_lost(
     assert now.read_at == before.read_at == clock.wall - 5
 
 
-def test_both_processes_costs_are_known(sampler: Sampler, clock: Clock) -> None:
+def test_memory_and_cpu_time_of_both_processes_are_reported(sampler: Sampler, clock: Clock) -> None:
     sampler.take()
     clock.go_on(5)
     agent = sampler.take().sample.agent
@@ -223,7 +225,7 @@ def test_both_processes_costs_are_known(sampler: Sampler, clock: Clock) -> None:
     assert set(agent.duration_seconds) >= {"pcie", "nvml", "host", "health"}
 
 
-def test_a_sample_is_rendered_when_it_is_asked_for(
+def test_sample_is_rendered_only_on_request(
     sampler: Sampler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rendered: list[Sample] = []
@@ -240,7 +242,7 @@ def test_a_sample_is_rendered_when_it_is_asked_for(
     assert rendered == [published.sample]
 
 
-def test_a_reader_that_fails_does_not_end_sampling(
+def test_failing_reader_does_not_end_sampling(
     rig: SimulatedRig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     sampler = rigs.sampler(rig, "--sample.interval=100ms")
@@ -264,11 +266,11 @@ def test_a_reader_that_fails_does_not_end_sampling(
     assert not thread.is_alive()
     assert sampler._nvml.pid is None, "it ends what it has started"
     assert caplog.text.count("ValueError: something new from the kernel") == 3
-    times = [sample.sample.taken_at for sample in published]
+    times = [publication.sample.taken_at for publication in published]
     assert all(after - before > 0.09 for before, after in pairwise(times))
 
 
-def test_what_was_missed_is_not_made_up_for(rig: SimulatedRig) -> None:
+def test_missed_samples_are_not_repeated(rig: SimulatedRig) -> None:
     """After a sample that took four intervals there is one at once, not four."""
     sampler = rigs.sampler(rig, "--sample.interval=100ms")
     taken: list[float] = []

@@ -47,7 +47,7 @@ class Crowd:
     ],
     ids=["IPv4", "one /64", "IPv4 over IPv6", "link-local"],
 )
-def test_one_network_takes_only_its_share(addresses: list[str]) -> None:
+def test_network_has_a_connection_limit(addresses: list[str]) -> None:
     crowd = Crowd()
     for number, address in enumerate(addresses):
         assert crowd.enter(str(number), address)
@@ -55,7 +55,7 @@ def test_one_network_takes_only_its_share(addresses: list[str]) -> None:
     assert len(crowd.admission) == 3
 
 
-def test_two_networks_do_not_share() -> None:
+def test_networks_have_separate_limits() -> None:
     crowd = Crowd()
     for number, address in enumerate(["2001:db8:1:2::1", "2001:db8:1:3::1"] * 3):
         assert crowd.enter(str(number), address)
@@ -63,7 +63,7 @@ def test_two_networks_do_not_share() -> None:
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "::1", "127.8.8.8"])
-def test_loopback_has_a_limit_of_its_own(address: str) -> None:
+def test_loopback_has_a_separate_limit(address: str) -> None:
     """Larger than an address's, for proxies; smaller than the total, against local users."""
     crowd = Crowd()
     for number in range(5):
@@ -73,7 +73,7 @@ def test_loopback_has_a_limit_of_its_own(address: str) -> None:
     assert crowd.closed == ["0"]
 
 
-def test_at_the_total_the_largest_crowd_gives_up_its_oldest() -> None:
+def test_oldest_connection_of_the_largest_group_is_closed_at_the_total() -> None:
     crowd = Crowd()
     crowd.enter("scraper", "192.0.2.1")
     for name in ("a", "b", "c"):
@@ -84,7 +84,7 @@ def test_at_the_total_the_largest_crowd_gives_up_its_oldest() -> None:
     assert crowd.closed == ["a"]
 
 
-def test_a_connection_that_is_worked_for_is_not_closed() -> None:
+def test_busy_connection_is_not_closed() -> None:
     crowd = Crowd()
     places = [crowd.enter(str(number), "192.0.2.1") for number in range(3)]
     for place in places:
@@ -97,7 +97,7 @@ def test_a_connection_that_is_worked_for_is_not_closed() -> None:
     assert crowd.closed == ["1"]
 
 
-def test_released_places_are_free_again() -> None:
+def test_released_slot_is_free_again() -> None:
     crowd = Crowd()
     for _ in range(10):
         place = crowd.enter("x", "192.0.2.1")
@@ -108,7 +108,7 @@ def test_released_places_are_free_again() -> None:
 
 
 @pytest.mark.parametrize(("descriptors", "connections"), [(1024, 128), (200, 72), (144, 16)])
-def test_descriptors_are_left_for_readings(descriptors: int, connections: int) -> None:
+def test_limits_reserve_descriptors_for_readings(descriptors: int, connections: int) -> None:
     limits = fit_limits(ClientLimits(), descriptors)
     assert limits.connections == connections
     assert limits.connections <= descriptors - RESERVED_DESCRIPTORS
@@ -116,7 +116,7 @@ def test_descriptors_are_left_for_readings(descriptors: int, connections: int) -
     assert limits.connections_per_address <= limits.connections // 2
 
 
-def test_the_unit_leaves_descriptors_for_every_connection() -> None:
+def test_systemd_unit_allows_descriptors_for_every_connection() -> None:
     unit = (ROOT / "playbooks/templates/deeprig-agent.service.j2").read_text()
     match = re.search(r"^LimitNOFILE=(\d+)$", unit, re.MULTILINE)
     assert match
@@ -163,7 +163,7 @@ def test_an_idle_connection_is_closed_for_a_new_client() -> None:
         assert clients[4].ask().status == 200
 
 
-def test_clients_that_wait_for_their_answers_get_them() -> None:
+def test_waiting_clients_are_answered_when_all_slots_are_busy() -> None:
     """With every place in use, the next client is refused until one is free."""
     with serve_stalled() as (server, finish, calls):
         clients = [server.connect() for _ in range(5)]

@@ -85,7 +85,7 @@ def get(app: AgentApp, target: str, method: str = "GET", **headers: str) -> Clie
 
 
 @pytest.mark.parametrize("case", ACCEPT, ids=lambda case: case["who"])
-def test_the_format_is_what_the_client_rather_has(app: AgentApp, case: Any) -> None:
+def test_format_follows_the_accept_header(app: AgentApp, case: Any) -> None:
     answer = get(app, "/metrics", accept=case["accept"])
     assert answer.headers["content-type"].partition(";")[0] == KINDS[case["gets"]]
     assert "; charset=utf-8" in answer.headers["content-type"]
@@ -107,7 +107,9 @@ def test_the_format_is_what_the_client_rather_has(app: AgentApp, case: Any) -> N
     ],
 )
 @pytest.mark.parametrize("target", ["/metrics", "/api/v1/rig", "/api/v1/history"])
-def test_gzip_for_who_takes_it(app: AgentApp, target: str, accepts: str, compressed: bool) -> None:
+def test_gzip_follows_the_accept_encoding_header(
+    app: AgentApp, target: str, accepts: str, compressed: bool
+) -> None:
     answer = get(app, target, accept_encoding=accepts)
     assert (answer.headers.get("content-encoding") == "gzip") is compressed
     plain = get(app, target).body
@@ -127,7 +129,9 @@ def test_each_format_of_a_sample_is_rendered_once(app: AgentApp) -> None:
         assert metrics.collected == 2
 
 
-def test_every_form_is_made_once_a_sample(app: AgentApp, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_representation_is_built_once_per_sample(
+    app: AgentApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
     calls: list[str] = []
     for place, name in ((gzip, "compress"), (json, "dumps"), (module, "build_document")):
         real = getattr(place, name)
@@ -161,7 +165,7 @@ def test_every_file_of_the_page_is_served(app: AgentApp, file: Path) -> None:
     assert answer.headers["content-type"].partition(";")[0] == kind
 
 
-def test_the_page_may_load_nothing_from_elsewhere(app: AgentApp) -> None:
+def test_content_security_policy_allows_only_own_files(app: AgentApp) -> None:
     answer = get(app, "/")
     assert answer.body == (PAGE / "index.html").read_bytes()
     policy = dict(
@@ -206,35 +210,35 @@ def test_the_page_may_load_nothing_from_elsewhere(app: AgentApp) -> None:
         "http://rig/page/../http.py",
     ],
 )
-def test_nothing_else_is(app: AgentApp, target: str) -> None:
+def test_unknown_path_is_404(app: AgentApp, target: str) -> None:
     assert get(app, target).status == 404
 
 
 @pytest.mark.parametrize("target", ["/metrics?x=1", "/?x", "http://rig:10390/metrics"])
-def test_a_query_or_a_host_changes_nothing(app: AgentApp, target: str) -> None:
+def test_query_and_absolute_target_are_ignored(app: AgentApp, target: str) -> None:
     assert get(app, target).status == 200
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE"])
 @pytest.mark.parametrize("target", [*OTHERS, "/page/page.js", "/nothing"])
-def test_nothing_is_changed_through_it(app: AgentApp, method: str, target: str) -> None:
+def test_other_methods_are_405(app: AgentApp, method: str, target: str) -> None:
     answer = get(app, target, method)
     assert (answer.status, answer.headers["allow"]) == (405, "GET, HEAD")
 
 
-def test_another_telemetry_path() -> None:
+def test_telemetry_path_is_configurable() -> None:
     app = make(telemetry_path="/gpu/metrics")
     app.publish(publish_sample())
     assert get(app, "/gpu/metrics").status == 200
     assert get(app, "/metrics").status == 404
 
 
-def test_what_caches_may_keep(app: AgentApp) -> None:
+def test_cache_control_depends_on_the_path(app: AgentApp) -> None:
     assert get(app, "/api/v1/rig").headers["cache-control"] == "no-store"
     assert get(app, "/page/page.js").headers["cache-control"] == "no-cache"
 
 
-def test_before_the_first_sample() -> None:
+def test_api_is_unavailable_before_the_first_sample() -> None:
     app = make()
     statuses = {target: get(app, target).status for target in OTHERS}
     without = dict.fromkeys(("/api/v1/rig", "/api/v1/history", "/metrics", "/-/ready"), 503)
@@ -244,7 +248,7 @@ def test_before_the_first_sample() -> None:
 
 
 @pytest.mark.parametrize("samples", [0, 3])
-def test_healthy_while_samples_come(samples: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_healthy_only_while_samples_arrive(samples: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Five intervals without one, be it since the start, are too many."""
     now = 1000.0
     monkeypatch.setattr(module, "monotonic", lambda: now)
@@ -262,7 +266,7 @@ def test_healthy_while_samples_come(samples: int, monkeypatch: pytest.MonkeyPatc
     assert get(app, "/-/healthy").status == 200
 
 
-def test_over_a_socket(app: AgentApp) -> None:
+def test_application_works_over_a_socket(app: AgentApp) -> None:
     with serve_application(app) as server:
         client = server.connect()
         answer = client.ask("/metrics", accept_encoding="gzip")

@@ -79,7 +79,7 @@ def test_300_half_open_connections_do_not_stop_scrapes(tmp_path: Path, data: byt
             release(held)
 
 
-def test_clients_that_flood_do_not_stop_scrapes(tmp_path: Path) -> None:
+def test_flooding_clients_do_not_stop_scrapes(tmp_path: Path) -> None:
     """They send requests without end, pipelined, and read every answer."""
     requests = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n" * 100
     ended = threading.Event()
@@ -134,7 +134,7 @@ def test_256_idle_keep_alive_connections_do_not_stop_scrapes(tmp_path: Path, tls
         assert agent.resident_bytes() - before < HANDSHAKE_GROWTH_MOST
 
 
-def test_300_clients_that_do_not_take_their_answers_do_not_stop_scrapes(tmp_path: Path) -> None:
+def test_300_clients_that_read_nothing_do_not_stop_scrapes(tmp_path: Path) -> None:
     request = b"GET /page/openapi.yaml HTTP/1.1\r\nHost: localhost\r\n\r\n" * 60
     with running(tmp_path) as agent:
         held = []

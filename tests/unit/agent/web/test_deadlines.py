@@ -63,7 +63,7 @@ def site(tmp_path: Path) -> Site:
 
 
 @pytest.mark.parametrize("data", [b"", b"\x16\x03\x01\x02\x00\x01"], ids=["silent", "half a hello"])
-def test_a_handshake_that_does_not_end_is_closed(site: Site, data: bytes) -> None:
+def test_incomplete_handshake_is_closed(site: Site, data: bytes) -> None:
     with serve_application(handler, FAST, site.server) as server:
         began = time.monotonic()
         client = server.connect()
@@ -74,14 +74,14 @@ def test_a_handshake_that_does_not_end_is_closed(site: Site, data: bytes) -> Non
         wait_for(lambda: server.count_connections() == 0, "it is closed")
 
 
-def test_after_the_handshake_a_silent_client_is_closed(site: Site) -> None:
+def test_silent_client_is_closed_after_the_handshake(site: Site) -> None:
     with serve_application(handler, FAST, site.server) as server:
         client = server.connect(tls=site.client)
         assert client.is_closed()
         wait_for(lambda: server.count_connections() == 0, "it is closed")
 
 
-def test_what_is_not_tls_frees_its_place(site: Site) -> None:
+def test_plain_http_on_the_tls_port_frees_its_slot(site: Site) -> None:
     with serve_application(handler, FAST, site.server) as server:
         for _ in range(5):
             client = server.connect()
@@ -92,9 +92,7 @@ def test_what_is_not_tls_frees_its_place(site: Site) -> None:
 
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
 @pytest.mark.parametrize("version", [b"HTTP/1.1", b"HTTP/1.0"], ids=["kept", "closing"])
-def test_a_client_that_does_not_take_its_answer_is_closed(
-    site: Site, tls: bool, version: bytes
-) -> None:
+def test_client_that_does_not_read_is_closed(site: Site, tls: bool, version: bytes) -> None:
     """Also where the server closes after the answer, or pipelined requests wait."""
     with serve_application(handler, FAST, site.server if tls else None) as server:
         client = server.connect(receive_buffer=4096, tls=site.client if tls else None)
@@ -115,7 +113,7 @@ def test_a_client_that_does_not_take_its_answer_is_closed(
     ],
     ids=["body", "chunks", "header", "headers", "target", "empty lines"],
 )
-def test_a_request_that_drips_has_one_deadline(begin: bytes, drip: bytes) -> None:
+def test_slow_request_has_one_deadline(begin: bytes, drip: bytes) -> None:
     """Bytes that keep coming do not extend it."""
     with serve_application(handler, FAST) as server:
         client = server.connect()
@@ -128,7 +126,7 @@ def test_a_request_that_drips_has_one_deadline(begin: bytes, drip: bytes) -> Non
         wait_for(lambda: server.count_connections() == 0, "it is closed")
 
 
-def test_over_tls_a_slow_reader_gets_everything(site: Site) -> None:
+def test_slow_tls_reader_gets_every_answer(site: Site) -> None:
     patient = ClientLimits()
     with serve_application(handler, patient, site.server) as server:
         client = server.connect(receive_buffer=4096, tls=site.client)
@@ -136,7 +134,7 @@ def test_over_tls_a_slow_reader_gets_everything(site: Site) -> None:
         assert [len(client.answer().body) for _ in range(4)] == [len(LARGE)] * 3 + [1]
 
 
-def test_over_tls_few_answers_are_held(site: Site) -> None:
+def test_few_tls_answers_are_buffered(site: Site) -> None:
     """asyncio's own limit is 512 KiB a connection, besides what the kernel holds."""
     with serve_application(handler, ClientLimits(), site.server) as server:
         client = server.connect(receive_buffer=4096, tls=site.client)
@@ -146,7 +144,7 @@ def test_over_tls_few_answers_are_held(site: Site) -> None:
         assert CALLS["/medium"] <= 3, "one in the buffers, one being written, one waiting"
 
 
-def test_over_tls_answers_that_fit_the_buffers_have_a_deadline(site: Site) -> None:
+def test_buffered_tls_answers_have_a_deadline(site: Site) -> None:
     """Otherwise a client that reads nothing would keep them for as long as it may be idle."""
     with serve_application(handler, FAST, site.server) as server:
         client = server.connect(receive_buffer=4096, tls=site.client)
@@ -155,7 +153,7 @@ def test_over_tls_answers_that_fit_the_buffers_have_a_deadline(site: Site) -> No
         wait_for(lambda: server.count_connections() == 0, "it is closed")
 
 
-def test_a_client_that_does_not_close_tls_is_closed(site: Site) -> None:
+def test_client_without_close_notify_is_closed(site: Site) -> None:
     """Without the client's close_notify, asyncio waits for half a minute or for ever."""
     with serve_application(handler, FAST, site.server) as server:
         channel = socket.create_connection(server.address, timeout=PATIENCE_SECONDS)

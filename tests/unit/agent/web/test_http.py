@@ -38,7 +38,7 @@ def server() -> Iterator[Server]:
         yield made
 
 
-def test_a_connection_is_kept(server: Server) -> None:
+def test_connection_is_persistent(server: Server) -> None:
     client = server.connect()
     for number in range(3):
         answer = client.ask(f"/{number}?query")
@@ -57,7 +57,9 @@ def test_a_connection_is_kept(server: Server) -> None:
         (b"GET /a HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", "keep-alive", True),
     ],
 )
-def test_who_closes(server: Server, request_: bytes, header: str | None, stays_open: bool) -> None:
+def test_connection_header_decides_about_closing(
+    server: Server, request_: bytes, header: str | None, stays_open: bool
+) -> None:
     client = server.connect()
     client.send(request_)
     answer = client.answer()
@@ -68,14 +70,14 @@ def test_who_closes(server: Server, request_: bytes, header: str | None, stays_o
         assert client.is_closed()
 
 
-def test_head_has_the_length_and_no_body(server: Server) -> None:
+def test_head_answer_has_the_length_and_no_body(server: Server) -> None:
     client = server.connect()
     answer = client.ask("/a", method="HEAD")
     assert (answer.status, answer.headers["content-length"]) == (200, str(len("HEAD /a")))
     assert client.ask("/b").body == b"GET /b", "no body stood in between"
 
 
-def test_a_request_may_come_in_any_two_pieces(server: Server) -> None:
+def test_request_may_arrive_in_two_parts(server: Server) -> None:
     whole = b"GET /a?b=c HTTP/1.1\r\nHost: rig\r\nAccept: x\r\nAccept: y\r\n\r\n"
     client = server.connect()
     client.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -86,7 +88,7 @@ def test_a_request_may_come_in_any_two_pieces(server: Server) -> None:
         assert (answer.body, answer.headers["x-accept"]) == (b"GET /a", "x, y"), cut
 
 
-def test_a_request_may_come_byte_by_byte(server: Server) -> None:
+def test_request_may_arrive_byte_by_byte(server: Server) -> None:
     client = server.connect()
     client.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     for byte in GET:
@@ -94,7 +96,7 @@ def test_a_request_may_come_byte_by_byte(server: Server) -> None:
     assert client.answer().body == b"GET /a"
 
 
-def test_many_at_once_are_answered_in_their_order(server: Server) -> None:
+def test_pipelined_requests_are_answered_in_order(server: Server) -> None:
     """Also where an answer takes time, and the last one is cut."""
     client = server.connect()
     targets = [f"/slow{number}" if number % 7 == 3 else f"/{number}" for number in range(500)]
@@ -106,7 +108,7 @@ def test_many_at_once_are_answered_in_their_order(server: Server) -> None:
     assert client.answer().body.decode() == f"GET {targets[-1]}"
 
 
-def test_answers_come_before_a_refusal(server: Server) -> None:
+def test_pending_answers_precede_a_refusal(server: Server) -> None:
     client = server.connect()
     client.send(GET + b"GET /slow HTTP/1.1\r\nHost: r\r\n\r\n" + b"what is this?\r\n\r\n")
     assert [client.answer().status for _ in range(3)] == [200, 200, 400]
@@ -130,7 +132,7 @@ def test_answers_come_before_a_refusal(server: Server) -> None:
         (b"POST / HTTP/1.1\r\nContent-Length: 9000\r\n\r\n" + b"x" * 9000, 413),
     ],
 )
-def test_what_is_no_request(server: Server, data: bytes, status: int) -> None:
+def test_invalid_request_is_refused(server: Server, data: bytes, status: int) -> None:
     client = server.connect()
     try:
         client.send(data)
@@ -142,7 +144,7 @@ def test_what_is_no_request(server: Server, data: bytes, status: int) -> None:
     assert client.is_closed()
 
 
-def test_a_body_on_a_get_is_passed_over(server: Server) -> None:
+def test_body_of_a_get_is_ignored(server: Server) -> None:
     client = server.connect()
     client.send(b"GET /a HTTP/1.1\r\nHost: r\r\nContent-Length: 20\r\n\r\nGET /b HTTP/1.1\r\n\r\n.")
     assert client.answer().body == b"GET /a"
@@ -152,7 +154,7 @@ def test_a_body_on_a_get_is_passed_over(server: Server) -> None:
 
 
 @pytest.mark.parametrize("protocol", ["h2c", "websocket"])
-def test_another_protocol_is_not_taken_up(server: Server, protocol: str) -> None:
+def test_protocol_upgrade_is_ignored(server: Server, protocol: str) -> None:
     """curl --http2 asks so, and is content with HTTP/1.1."""
     client = server.connect()
     client.send(
@@ -164,12 +166,12 @@ def test_another_protocol_is_not_taken_up(server: Server, protocol: str) -> None
     assert client.is_closed()
 
 
-def test_a_proxys_client_names_the_host(server: Server) -> None:
+def test_absolute_target_is_accepted(server: Server) -> None:
     assert server.ask("http://rig:10390/a?b").body == b"GET /a"
     assert server.ask("HTTP://rig").body == b"GET /"
 
 
-def test_who_has_asked_may_close_his_side(server: Server) -> None:
+def test_client_may_close_its_sending_side(server: Server) -> None:
     for target in (b"/a", b"/slow"):
         client = server.connect()
         client.send(GET.replace(b"/a", target))
@@ -178,14 +180,16 @@ def test_who_has_asked_may_close_his_side(server: Server) -> None:
         assert client.is_closed()
 
 
-def test_a_handler_that_fails_fails_alone(server: Server, caplog: pytest.LogCaptureFixture) -> None:
+def test_failing_handler_affects_only_its_request(
+    server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
     client = server.connect()
     assert client.ask("/broken").status == 500
     assert "ZeroDivisionError" in caplog.text
     assert client.ask("/a").status == 200
 
 
-def test_who_goes_away_is_forgotten(server: Server) -> None:
+def test_closed_connections_are_removed(server: Server) -> None:
     before = server.count_connections()
     for data in (b"", b"GET / HT", GET, b"GET /slow HTTP/1.1\r\nHost: r\r\n\r\n"):
         client = server.connect()
@@ -194,7 +198,7 @@ def test_who_goes_away_is_forgotten(server: Server) -> None:
     wait_for(lambda: server.count_connections() <= before, "all closed")
 
 
-def test_headers_do_not_outlive_their_request(server: Server) -> None:
+def test_headers_belong_to_one_request(server: Server) -> None:
     client = server.connect()
     answers = [client.ask("/a", accept="x"), client.ask("/a")]
     assert [answer.headers["x-accept"] for answer in answers] == ["x", ""]

@@ -45,7 +45,7 @@ def calls() -> Counter[str]:
     return CALLS
 
 
-def test_a_hundred_that_send_a_byte_at_a_time() -> None:
+def test_hundred_slow_senders_do_not_delay_others() -> None:
     """Others are answered at once; each of the hundred is refused and closed at its deadline."""
     with serve_application(handler, FAST) as server:
         began = time.monotonic()
@@ -79,14 +79,14 @@ def read_end(client: Client) -> int | None:
     return status
 
 
-def test_one_who_says_nothing_is_closed_without_a_word() -> None:
+def test_silent_client_is_closed_without_an_answer() -> None:
     with serve_application(handler, FAST) as server:
         began = time.monotonic()
         assert server.connect().is_closed()
         assert FAST.request_seconds <= time.monotonic() - began < FAST.request_seconds + 3
 
 
-def test_between_requests_there_is_more_time() -> None:
+def test_idle_deadline_is_longer_than_the_request_deadline() -> None:
     limits = ClientLimits(
         request_seconds=0.1,
         idle_seconds=0.6,
@@ -102,7 +102,7 @@ def test_between_requests_there_is_more_time() -> None:
 
 
 @pytest.mark.parametrize("begun", [GET[:7], GET + GET[:7], GET[:-2]])
-def test_a_request_that_does_not_end(begun: bytes) -> None:
+def test_incomplete_request_is_408(begun: bytes) -> None:
     """Also a request that began in the packet in which another ended: it has no idle time."""
     with serve_application(handler, FAST) as server:
         client = server.connect()
@@ -112,7 +112,7 @@ def test_a_request_that_does_not_end(begun: bytes) -> None:
         assert client.is_closed()
 
 
-def test_a_slow_reader_is_waited_for_and_costs_two_answers(calls: Counter[str]) -> None:
+def test_slow_reader_gets_every_answer_with_two_buffered(calls: Counter[str]) -> None:
     """The answer that the client is reading, and the next, which waits to be written."""
     with serve_application(handler, ClientLimits()) as server:
         client = server.connect(receive_buffer=4096)
@@ -125,7 +125,7 @@ def test_a_slow_reader_is_waited_for_and_costs_two_answers(calls: Counter[str]) 
         assert all(len(client.answer().body) == len(LARGE) for _ in range(number))
 
 
-def test_one_who_does_not_read_is_closed() -> None:
+def test_client_that_does_not_read_is_closed() -> None:
     with serve_application(handler, FAST) as server:
         client = server.connect(receive_buffer=4096)
         client.send(GET.replace(b"/a", b"/large") * 3)
@@ -134,7 +134,7 @@ def test_one_who_does_not_read_is_closed() -> None:
         assert len(client.read_rest()) < 3 * len(LARGE), "what the kernel held, and no more"
 
 
-def test_of_many_small_requests_few_are_kept(calls: Counter[str]) -> None:
+def test_pipelined_requests_are_not_buffered_without_limit(calls: Counter[str]) -> None:
     """A client that only asks, and never reads, has to stop asking."""
     small = b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n"
     with serve_application(handler, ClientLimits()) as server:
@@ -147,7 +147,7 @@ def test_of_many_small_requests_few_are_kept(calls: Counter[str]) -> None:
         assert calls["/"] < 2_000
 
 
-def test_a_refusal_waits_for_what_is_on_its_way() -> None:
+def test_refused_connection_lingers_before_it_is_closed() -> None:
     """Closed at once, the client would see a reset, and might never read the reason."""
     with serve_application(handler, ClientLimits(linger_seconds=30)) as server:
         client = server.connect()
@@ -161,7 +161,7 @@ def test_a_refusal_waits_for_what_is_on_its_way() -> None:
         wait_for(lambda: server.count_connections() == 0, "closed with the client")
 
 
-def test_one_who_goes_on_after_a_refusal_is_closed() -> None:
+def test_client_that_sends_after_a_refusal_is_closed() -> None:
     with serve_application(handler, FAST) as server:
         client = server.connect()
         client.send(b"nonsense\r\n\r\n")

@@ -47,7 +47,7 @@ def guessing(agent: AgentProcess, seen: Counter[int]) -> Iterator[None]:
             thread.join()
 
 
-def test_200_guessers_do_not_delay_the_right_login(tmp_path: Path) -> None:
+def test_200_guessing_clients_do_not_delay_a_valid_login(tmp_path: Path) -> None:
     """Neither a first login from another address, nor a known user at the guessers' address."""
     with running(tmp_path, users=("ann", "bob")) as agent:
         known_user = agent.connect()

@@ -78,7 +78,7 @@ def site(tmp_path: Path) -> Site:
     return Site(tmp_path)
 
 
-def test_it_is_encrypted(site: Site) -> None:
+def test_connection_uses_tls_1_3(site: Site) -> None:
     site.write(PLAIN)
     with site.serve() as (server, _):
         client = server.connect(tls=site.client())
@@ -99,7 +99,9 @@ def test_it_is_encrypted(site: Site) -> None:
         ("  min_version: TLS13\n", ssl.TLSVersion.TLSv1_2, None),
     ],
 )
-def test_versions(site: Site, rows: str, client: ssl.TLSVersion, version: str | None) -> None:
+def test_tls_versions_follow_the_configuration(
+    site: Site, rows: str, client: ssl.TLSVersion, version: str | None
+) -> None:
     site.write(PLAIN + rows)
     most = site.client()
     most.maximum_version = client
@@ -113,7 +115,7 @@ def test_versions(site: Site, rows: str, client: ssl.TLSVersion, version: str | 
             assert channel.version() == version
 
 
-def test_a_renewed_certificate_is_taken(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+def test_renewed_certificate_is_loaded(site: Site, caplog: pytest.LogCaptureFixture) -> None:
     """Without a request in between: with a certificate that ran out none could come."""
     site.write(PLAIN)
     with site.serve() as (server, name):
@@ -126,7 +128,9 @@ def test_a_renewed_certificate_is_taken(site: Site, caplog: pytest.LogCaptureFix
     assert caplog.text == ""
 
 
-def test_half_a_renewal_leaves_the_old_one(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+def test_incomplete_renewal_keeps_the_old_certificate(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
     site.write(PLAIN)
     site.renew("second", "second.pem", "second.key")
     with site.serve() as (_, name):
@@ -139,7 +143,9 @@ def test_half_a_renewal_leaves_the_old_one(site: Site, caplog: pytest.LogCapture
         assert name() == "second"
 
 
-def test_other_files_are_awaited(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+def test_new_certificate_files_are_loaded_when_they_exist(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
     """The configuration names a certificate that comes a moment later."""
     site.write(PLAIN)
     with site.serve() as (_, name):
@@ -158,7 +164,7 @@ def test_other_files_are_awaited(site: Site, caplog: pytest.LogCaptureFixture) -
         ("RequireAndVerifyClientCert", False, True, False),
     ],
 )
-def test_certificates_of_clients(
+def test_client_certificates_follow_the_configuration(
     site: Site, kind: str, without: bool, with_: bool, others: bool
 ) -> None:
     site.write(CLIENTS + kind)
@@ -184,7 +190,7 @@ def test_certificates_of_clients(
         (PLAIN, f"{CLIENTS}RequireAndVerifyClientCert\n", "client authentication and TLS"),
     ],
 )
-def test_what_waits_for_a_restart_is_said(
+def test_settings_that_need_a_restart_are_logged(
     site: Site, before: str, after: str, message: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The rest of the file, users before all, holds at once."""
@@ -201,7 +207,7 @@ def test_what_waits_for_a_restart_is_said(
     assert message in message
 
 
-def test_tls_is_not_switched_on_in_passing(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+def test_enabling_tls_needs_a_restart(site: Site, caplog: pytest.LogCaptureFixture) -> None:
     site.write("")
     with site.serve() as (server, _):
         site.write(PLAIN)
@@ -209,7 +215,7 @@ def test_tls_is_not_switched_on_in_passing(site: Site, caplog: pytest.LogCapture
     assert "TLS is switched on or off only by a restart" in caplog.text
 
 
-def test_another_authority_of_clients_is_said(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+def test_changed_client_authority_is_logged(site: Site, caplog: pytest.LogCaptureFixture) -> None:
     site.write(f"{CLIENTS}RequireAndVerifyClientCert\n")
     with site.serve() as (server, _):
         client = server.connect(tls=site.client("prometheus"))
@@ -219,7 +225,7 @@ def test_another_authority_of_clients_is_said(site: Site, caplog: pytest.LogCapt
     assert "client authentication" in caplog.text
 
 
-def test_a_handshake_that_does_not_go_on_holds_up_nobody(site: Site) -> None:
+def test_incomplete_handshakes_do_not_delay_others(site: Site) -> None:
     site.write(PLAIN)
     with site.serve() as (server, name):
         for beginning in (b"", b"\x16\x03\x01\x02\x00\x01\x00"):
@@ -228,7 +234,7 @@ def test_a_handshake_that_does_not_go_on_holds_up_nobody(site: Site) -> None:
         assert name() == "first"
 
 
-def test_a_client_cannot_ask_for_new_handshakes(site: Site) -> None:
+def test_renegotiation_is_disabled(site: Site) -> None:
     """OpenSSL 3 refuses TLS 1.2's renegotiation by default; older ones only with this option."""
     site.write(PLAIN)
     context = WebConfigFile(site.file).ssl

@@ -60,7 +60,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case["error"][:60])
-def test_a_wrong_file_is_one_line(case: Any, files: Path) -> None:
+def test_invalid_file_is_a_one_line_error(case: Any, files: Path) -> None:
     file = files / "web.yml"
     file.write_text(case["content"].replace("{hash}", hash_password("x")))
     with pytest.raises(ConfigurationError) as caught:
@@ -72,7 +72,7 @@ def test_a_wrong_file_is_one_line(case: Any, files: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [None, b"\xff\xfe"])
-def test_no_file_and_no_text(content: bytes | None, tmp_path: Path) -> None:
+def test_missing_or_binary_file_is_an_error(content: bytes | None, tmp_path: Path) -> None:
     file = tmp_path / "web.yml"
     if content:
         file.write_bytes(content)
@@ -84,7 +84,7 @@ def test_no_file_and_no_text(content: bytes | None, tmp_path: Path) -> None:
     )
 
 
-def test_an_empty_file_is_no_password(tmp_path: Path) -> None:
+def test_empty_file_requires_no_password(tmp_path: Path) -> None:
     (tmp_path / "web.yml").touch()
     with serve_application(application(tmp_path / "web.yml")) as server:
         assert server.ask("/metrics").status == 200
@@ -120,7 +120,9 @@ def guarded(tmp_path: Path) -> Any:
         ("", 401),
     ],
 )
-def test_who_may_ask(guarded: Server, authorization: str, status: int) -> None:
+def test_credentials_decide_about_the_status(
+    guarded: Server, authorization: str, status: int
+) -> None:
     """The same answer twice: the first asks bcrypt, the second may be remembered."""
     client = guarded.connect()
     for _ in range(2):
@@ -132,7 +134,7 @@ def test_who_may_ask(guarded: Server, authorization: str, status: int) -> None:
 
 
 @pytest.mark.parametrize("target", [*OTHERS, "/page/page.js", "/nothing"])
-def test_every_path_wants_a_password(guarded: Server, target: str) -> None:
+def test_every_path_requires_a_password(guarded: Server, target: str) -> None:
     """Health too, as in exporter-toolkit; and a stranger can't tell what there is."""
     assert guarded.ask(target).status == 401
     assert guarded.ask(target, "POST").status == 401
@@ -140,7 +142,9 @@ def test_every_path_wants_a_password(guarded: Server, target: str) -> None:
     assert right == (404 if target == "/nothing" else 200)
 
 
-def test_a_password_is_checked_once(guarded: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_accepted_password_is_checked_once(
+    guarded: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked, real = [], bcrypt.checkpw
 
     def count_check(password: bytes, password_hash: bytes) -> bool:
@@ -156,7 +160,7 @@ def test_a_password_is_checked_once(guarded: Server, monkeypatch: pytest.MonkeyP
     assert asked == [b"right", b"wrong", b"wrong"]
 
 
-def test_right_passwords_are_forgotten_when_the_file_changes(
+def test_accepted_passwords_are_forgotten_when_the_file_changes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = users(tmp_path / "web.yml", ann="right")
@@ -175,7 +179,7 @@ def test_right_passwords_are_forgotten_when_the_file_changes(
             assert len(asked) == count
 
 
-def test_a_stranger_waits_as_long_as_a_user(
+def test_unknown_user_takes_as_long_as_a_wrong_password(
     guarded: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[bytes] = []
@@ -189,7 +193,9 @@ def test_a_stranger_waits_as_long_as_a_user(
     assert len(asked) == 1, "bcrypt runs although no user has that name"
 
 
-def test_checks_hold_up_nobody_else(guarded: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_password_checks_do_not_delay_other_requests(
+    guarded: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """One check at a time, apart from the loop; who is known is answered meanwhile."""
     login = basic("ann", "right")
     assert guarded.ask("/metrics", authorization=login).status == 200
@@ -220,7 +226,9 @@ def test_checks_hold_up_nobody_else(guarded: Server, monkeypatch: pytest.MonkeyP
     assert most == 1
 
 
-def test_users_change_while_it_runs(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_users_can_change_without_a_restart(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     file = users(tmp_path / "web.yml", ann="right")
     with serve_application(application(file)) as server:
 
@@ -245,7 +253,7 @@ def test_users_change_while_it_runs(tmp_path: Path, caplog: pytest.LogCaptureFix
         assert (ask("bob", "his"), ask("eve", "hers")) == (401, 200)
 
 
-def test_headers_are_on_every_answer(tmp_path: Path) -> None:
+def test_configured_headers_are_on_every_answer(tmp_path: Path) -> None:
     file = tmp_path / "web.yml"
     text = (
         "http_server_config:\n  headers:\n    Strict-Transport-Security: max-age=1\n"
