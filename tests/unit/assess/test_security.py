@@ -42,7 +42,7 @@ QUIET = {
 }
 
 
-def test_a_rig_of_ones_own_is_quiet(tmp_path: Path) -> None:
+def test_rig_with_own_keys_only_has_no_findings(tmp_path: Path) -> None:
     findings = signs(write(tmp_path, QUIET), SSHD)
     assert [finding for finding in findings if finding.status != "ok"] == []
     (key,) = findings
@@ -137,7 +137,7 @@ def test_a_rig_of_ones_own_is_quiet(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_ways_in(
+def test_way_to_get_in_is_a_finding(
     tmp_path: Path, files: dict[str, str], check: str, status: str, words: str
 ) -> None:
     findings = signs(write(tmp_path, {**QUIET, **files}), SSHD)
@@ -146,7 +146,7 @@ def test_ways_in(
     assert words in bad[0].reading
 
 
-def test_what_listens_and_where_it_speaks_to(tmp_path: Path) -> None:
+def test_listening_ports_and_connections_are_findings(tmp_path: Path) -> None:
     sockets = (
         SSHD
         + 'LISTEN 0 5 127.0.0.1:631 0.0.0.0:* users:(("cupsd",pid=2,fd=7))\n'
@@ -172,6 +172,6 @@ def test_what_listens_and_where_it_speaks_to(tmp_path: Path) -> None:
     }
 
 
-def test_fingerprints_are_opensshs() -> None:
+def test_fingerprints_match_openssh() -> None:
     assert security.fingerprint(OWN) == "SHA256:ezNEi1zjwYuRP//RG7czIxsLEVwxlQzoKexq92kMbl8"
     assert security.fingerprint("???") == "???"

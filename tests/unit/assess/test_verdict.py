@@ -37,19 +37,21 @@ SEED = replace(
         ([], [Finding("heat", "0", "critical", "no fan")], "convert in place"),
     ],
 )
-def test_system(refusals: list[Refusal], findings: list[Finding], system: str) -> None:
+def test_system_verdict_follows_refusals_and_findings(
+    refusals: list[Refusal], findings: list[Finding], system: str
+) -> None:
     made = verdict.judge_rig(refusals, findings, SEED)
     assert made.system == system
     assert made.system_why
 
 
-def test_a_rig_that_is_converted() -> None:
+def test_converted_rig_is_recognised() -> None:
     assert verdict.judge_rig([], [], SEED, converted=True).system == "converted"
     disk = [Refusal("disk", "8 GB")]
     assert verdict.judge_rig(disk, [], SEED, converted=True).system == "reinstall"
 
 
-def test_the_seed_rigs_board_is_kept_if_its_bios_splits_the_slot() -> None:
+def test_board_of_the_seed_rig_is_kept_if_its_bios_splits_the_slot() -> None:
     made = verdict.judge_rig([], [], SEED)
     assert made.board == "keep, if its BIOS splits the slot"
     assert "confidence C" in made.board_why[0]
@@ -71,17 +73,19 @@ def test_the_seed_rigs_board_is_kept_if_its_bios_splits_the_slot() -> None:
         ("", "", "1x gen3x1", "keep"),
     ],
 )
-def test_boards(board: str, cpu: str, links: str, wanted: str) -> None:
+def test_board_verdict_follows_links_and_processor(
+    board: str, cpu: str, links: str, wanted: str
+) -> None:
     count = links[0]
     rig = machine.from_words(f"{count}x RTX 3090", links, board, cpu)
     assert verdict.judge_rig([], [], rig).board == wanted
 
 
-def test_a_rig_without_a_known_gpu() -> None:
+def test_board_verdict_without_a_known_gpu_is_unknown() -> None:
     assert verdict.judge_rig([], [], None).board == "unknown"
 
 
-def test_power_is_shared_out_and_the_host_counted() -> None:
+def test_power_budget_assigns_gpus_and_the_host_to_supplies() -> None:
     gpus = [("a", 350.0), ("b", 350.0), ("c", 350.0)]
     stock = power.budget("stock", gpus, [750.0, 750.0])
     assert stock.watts == 1200
@@ -94,13 +98,13 @@ def test_power_is_shared_out_and_the_host_counted() -> None:
 
 
 @pytest.mark.parametrize("given", ["750", [0], ["750 W"], [-1], [float("inf")], [float("nan")]])
-def test_supplies_are_a_list_of_watts(given: object) -> None:
+def test_power_supplies_must_be_a_list_of_watts(given: object) -> None:
     with pytest.raises(SourceError, match="list of watts"):
         power.supplies_of(Host("attic", {"psus": given}, ()))
     assert power.supplies_of(Host("attic", {}, ())) == []
 
 
-def test_the_tree_shares_what_gpus_share() -> None:
+def test_drawn_tree_shares_the_common_ports() -> None:
     def port(address: str, kind: str, now: int, most: int) -> dict[str, object]:
         return {
             "address": address,

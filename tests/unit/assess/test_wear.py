@@ -51,7 +51,7 @@ def find_signs(
 COUNTED = gpu(Aer(), Aer())
 
 
-def test_a_healthy_card_has_no_sign() -> None:
+def test_healthy_card_has_no_signs_of_wear() -> None:
     assert {finding.status for finding in find_signs([COUNTED], [HEALTHY]).values()} == {"ok"}
 
 
@@ -74,7 +74,9 @@ def test_a_healthy_card_has_no_sign() -> None:
         ({"power_limit": 250.0}, "power limit", "note", "250 W, by default 350 W"),
     ],
 )
-def test_what_the_driver_says(changes: dict[str, Any], check: str, status: str, words: str) -> None:
+def test_readings_of_the_driver_are_judged(
+    changes: dict[str, Any], check: str, status: str, words: str
+) -> None:
     finding = find_signs([COUNTED], [replace(HEALTHY, **changes)])[check]
     assert finding.status == status
     assert words in finding.reading
@@ -88,7 +90,7 @@ def test_what_the_driver_says(changes: dict[str, Any], check: str, status: str, 
         (gpu(), "unknown", "counts none"),
     ],
 )
-def test_pcie_errors_are_those_of_the_whole_path(card: PcieGpu, status: str, words: str) -> None:
+def test_pcie_errors_of_the_whole_path_count(card: PcieGpu, status: str, words: str) -> None:
     finding = find_signs([card], [HEALTHY])["PCIe errors"]
     assert finding.status == status
     assert words in finding.reading
@@ -97,25 +99,25 @@ def test_pcie_errors_are_those_of_the_whole_path(card: PcieGpu, status: str, wor
 @pytest.mark.parametrize(
     ("number", "status"), [(79, "critical"), (13, "warning"), (999, "warning")]
 )
-def test_xids_have_their_meaning(number: int, status: str) -> None:
+def test_xids_are_judged_by_the_table(number: int, status: str) -> None:
     finding = find_signs([COUNTED], [HEALTHY], LOG.format(number) * 2)["Xid errors"]
     assert (finding.subject, finding.status) == (ADDRESS, status)
     assert f"Xid {number}" in finding.reading
     assert "2 in the kernel's log" in finding.reading
 
 
-def test_a_log_that_cant_be_read_is_no_good_news() -> None:
+def test_unreadable_kernel_log_is_unknown() -> None:
     assert find_signs([COUNTED], [HEALTHY], "")["Xid errors"].status == "unknown"
 
 
-def test_cards_that_are_gone() -> None:
+def test_missing_cards_are_critical() -> None:
     assert find_signs([gpu(answers=False)], [HEALTHY])["on the bus"].status == "critical"
     other = replace(HEALTHY, address="0000:09:00.0")
     assert find_signs([COUNTED], [other])["driver"].status == "critical"
     assert find_signs([COUNTED], [])["driver"].status == "unknown"
 
 
-def test_one_card_with_another_vbios_is_told() -> None:
+def test_different_vbios_of_one_card_is_noted() -> None:
     other = replace(HEALTHY, address="0000:09:00.0", vbios="94.02.26.00.aa")
     findings = wear.signs([COUNTED], [HEALTHY, other], "boot\n", {})
     (finding,) = [finding for finding in findings if finding.subject == "RTX 3090"]

@@ -52,7 +52,7 @@ def make(root: Path, *files: str) -> None:
         (root / file).write_text(file)
 
 
-def test_settings_of_users_and_nothing_else(tmp_path: Path) -> None:
+def test_only_settings_of_users_are_archived(tmp_path: Path) -> None:
     make(
         tmp_path,
         "etc/fstab",
@@ -84,7 +84,7 @@ def test_settings_of_users_and_nothing_else(tmp_path: Path) -> None:
     ]
 
 
-def test_a_symlink_is_kept_as_one(tmp_path: Path) -> None:
+def test_symlink_is_archived_as_a_symlink(tmp_path: Path) -> None:
     make(tmp_path, "secret/id", "home/a/.bashrc")
     (tmp_path / "home/a/.ssh").symlink_to(tmp_path / "secret")
     (tmp_path / "home/a/.config").symlink_to(tmp_path / "secret")
@@ -109,7 +109,7 @@ def test_fifos_and_endless_files_are_left_out(tmp_path: Path) -> None:
     ]
 
 
-def test_a_name_is_never_an_option_of_tar(tmp_path: Path) -> None:
+def test_file_name_is_never_an_option_of_tar(tmp_path: Path) -> None:
     mark = tmp_path / "mark"
     odd = f"x --checkpoint=1 --checkpoint-action=exec=touch${{IFS}}{mark.name} y.conf"
     make(

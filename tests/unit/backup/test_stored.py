@@ -37,7 +37,7 @@ ANSWER = (
 )
 
 
-def test_a_whole_backup_of_a_rig() -> None:
+def test_complete_backup_is_parsed() -> None:
     backup = stored.parse(ANSWER)
     assert backup.state == "whole"
     assert backup.size == 1590
@@ -55,7 +55,7 @@ def test_a_whole_backup_of_a_rig() -> None:
         (ANSWER.replace("700\troot", "700\tuser"), "readable by others"),
     ],
 )
-def test_states(answer: str, state: str) -> None:
+def test_backup_state_is_parsed(answer: str, state: str) -> None:
     assert stored.parse(answer).state == state
 
 
@@ -78,7 +78,7 @@ def folder(tmp_path: Path) -> Path:
     return write_backup(tmp_path / "attic")
 
 
-def test_a_copy_is_held_against_its_checksums(folder: Path) -> None:
+def test_copy_is_compared_with_its_checksums(folder: Path) -> None:
     assert stored.here(folder).state == "whole"
     (folder / "before.tar.gz").write_bytes(b"another")
     assert stored.here(folder).bad == ("before.tar.gz",)
@@ -116,7 +116,7 @@ def bad(request: pytest.FixtureRequest) -> Callable[[Path], set[str]]:
     }[request.param]
 
 
-def test_checksums_have_every_file(folder: Path, bad: Callable[[Path], set[str]]) -> None:
+def test_file_without_a_checksum_is_damaged(folder: Path, bad: Callable[[Path], set[str]]) -> None:
     sums = folder / stored.SUMS
     lines = sums.read_text().splitlines(keepends=True)
     assert bad(folder) == set()
@@ -137,13 +137,13 @@ def test_checksums_have_every_file(folder: Path, bad: Callable[[Path], set[str]]
     assert bad(folder) == {"units.txt", "before.tar.gz"}
 
 
-def test_a_copy_that_others_can_read_is_told(folder: Path) -> None:
+def test_copy_readable_by_others_is_reported(folder: Path) -> None:
     folder.chmod(0o755)
     assert stored.here(folder).state == "readable by others"
 
 
 @pytest.mark.parametrize("name", ["../../.bashrc", "/etc/passwd", "packages/../../x", "a\nb", ""])
-def test_a_rig_cant_name_files_elsewhere(name: str, tmp_path: Path) -> None:
+def test_file_names_outside_the_backup_are_refused(name: str, tmp_path: Path) -> None:
     there = StoredBackup(FOLDER, files={name: 1})
 
     class Shell:
@@ -185,7 +185,7 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_a_copy_that_differs_is_put_aside(tmp_path: Path) -> None:
+def test_different_copy_is_moved_aside(tmp_path: Path) -> None:
     rig = Rig(write_backup(tmp_path / "rig"))
     here = tmp_path / "backups" / "attic"
     assert fetch_backup(rig, here).older is None
@@ -206,7 +206,7 @@ def test_a_copy_that_differs_is_put_aside(tmp_path: Path) -> None:
     assert str(first) in rows
 
 
-def test_a_backup_that_is_sent_comes_beside_the_rigs_own(tmp_path: Path) -> None:
+def test_sent_backup_does_not_replace_that_of_the_rig(tmp_path: Path) -> None:
     rigs_backup = write_backup(tmp_path / "deeprig", "own")
     (rigs_backup / "removed" / "hive").mkdir(parents=True)
     rig: Any = Rig(rigs_backup)
@@ -234,13 +234,13 @@ def test_a_backup_that_is_sent_comes_beside_the_rigs_own(tmp_path: Path) -> None
     assert names(tmp_path) == ["deeprig", old.name, "sent"]
 
 
-def test_a_damaged_one_is_not_sent(folder: Path) -> None:
+def test_damaged_backup_is_not_sent(folder: Path) -> None:
     (folder / stored.SUMS).write_text("")
     with pytest.raises(SourceError, match=r"is damaged: before\.tar\.gz, "):
         transfer.whole(folder)
 
 
-def test_what_can_be_had_is_copied_and_the_status_says_what_can_not(
+def test_available_backups_are_copied_and_failures_set_the_status(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """One rig is unreachable, one refuses, one is well."""
@@ -272,7 +272,7 @@ def test_what_can_be_had_is_copied_and_the_status_says_what_can_not(
     assert "well: " in capsys.readouterr().out
 
 
-def test_nothing_is_written_where_fab_happens_to_run(tmp_path: Path) -> None:
+def test_backup_does_not_write_to_the_working_directory(tmp_path: Path) -> None:
     """What is the project's stays in its folder."""
     root = Path(__file__).parents[3]
     assert root / "backups" == paths.BACKUPS
@@ -294,7 +294,7 @@ def status(host: str, *backups: Any) -> str:
     return " ".join(stream.getvalue().split())
 
 
-def test_rows_say_what_to_do() -> None:
+def test_status_rows_contain_advice() -> None:
     none = StoredBackup("backups/attic")
     assert "fab backup -H attic keeps a copy here" in status("attic", stored.parse(ANSWER), none)
     assert "fab provision makes one" in status("attic", StoredBackup(FOLDER), none)

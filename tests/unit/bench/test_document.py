@@ -46,13 +46,15 @@ def build_problem(kind: str) -> Problem:
         (["yielded", "wrong_values"], ["yielded"], 5),
     ],
 )
-def test_exit_status(kinds: list[str], statuses: list[str], status: int) -> None:
+def test_exit_status_is_that_of_the_most_serious_problem(
+    kinds: list[str], statuses: list[str], status: int
+) -> None:
     parts = [{"part": "ddp", "status": part_status} for part_status in statuses]
     made = create_document(problems=[build_problem(kind) for kind in kinds], parts=parts)
     assert document.compute_exit_status(made) == status
 
 
-def test_nothing_wrong() -> None:
+def test_right_values_are_not_listed() -> None:
     share = {
         "collectives": [{"collective": "all_reduce", "sizes": [SIZE]}],
         "pairs": [{"from": 0, "to": 1, "wrong_values": 0}],
@@ -101,15 +103,15 @@ def test_nothing_wrong() -> None:
         ),
     ],
 )
-def test_what_is_wrong(share: dict[str, Any], message: str) -> None:
+def test_wrong_values_are_listed_by_name(share: dict[str, Any], message: str) -> None:
     assert document.list_wrong_values(share) == [message]
 
 
-def test_forced_p2p_that_is_wrong_is_a_finding_and_no_failure() -> None:
+def test_wrong_values_of_forced_p2p_are_not_a_failure() -> None:
     assert document.list_wrong_values({"hazards": [{"hazard": "p2p_on", "wrong_values": 4}]}) == []
 
 
-def test_merge() -> None:
+def test_merge_adds_lists_and_replaces_versions() -> None:
     made: Any = create_document()
     shares: list[Any] = [
         {"collectives": [1], "torch": "2.13.0", "ranks": 9},
@@ -121,7 +123,7 @@ def test_merge() -> None:
     assert (made["gpus"], made["ranks"]) == (["0000:04:00.0"], 2)
 
 
-def test_what_the_agent_gets() -> None:
+def test_collectives_are_extracted_for_the_agent() -> None:
     entries = [{"collective": "all_reduce", "dtype": "float32", "ranks": 2, "sizes": [SIZE]}]
     gpus = ["0000:04:00.0", "0000:06:00.0"]
     made = create_document(collectives=entries, gpus=gpus, nccl="2.29.7")

@@ -23,11 +23,11 @@ PREFIX = "rig:4242:4250 [0] NCCL INFO "
         ("Channel 03/0 : 10[2] -> 11[3] [send] via NET/IB/0(9)/GDRDMA(PCI)", "10->11", "NET/IB"),
     ],
 )
-def test_a_channel(line: str, pair: str, way: str) -> None:
+def test_transport_is_parsed_from_a_channel_line(line: str, pair: str, way: str) -> None:
     assert parse_transports(f"{PREFIX}{line}\n") == {pair: way}
 
 
-def test_a_log() -> None:
+def test_transports_of_a_log_are_merged() -> None:
     log = "".join(
         f"{PREFIX}{line}\n"
         for line in (
@@ -57,7 +57,7 @@ def test_a_log() -> None:
         ("gloo", "", False),
     ],
 )
-def test_p2p_is_blamed_for_a_hang_only_where_it_may_have_been_used(
+def test_hang_advice_names_p2p_only_if_it_may_have_been_used(
     backend: str, log: str, p2p: bool
 ) -> None:
     advice = hang_advice(backend, log)

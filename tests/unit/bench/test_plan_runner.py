@@ -91,7 +91,9 @@ def test_p2p_is_off_for_all_parts_after_wrong_values(
     assert statuses == {"gemm": "ok", part: "failed", "moe": "ok", "decode": "ok"}
 
 
-def test_what_no_gpu_sends_to_another_is_no_matter_of_p2p(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_p2p_stays_on_after_wrong_values_without_gpu_transfers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     jobs, _ = run_plan(monkeypatch, "gemm", "collectives", "ddp", wrong={"gemm": WRONG})
     assert jobs.ran == [(["gemm", "collectives", "ddp"], {})]
     jobs, _ = run_plan(
@@ -100,7 +102,7 @@ def test_what_no_gpu_sends_to_another_is_no_matter_of_p2p(monkeypatch: pytest.Mo
     assert jobs.ran == [(["collectives", "ddp"], {})]
 
 
-def test_what_was_measured_before_a_hang_is_kept_and_looked_at(
+def test_measurements_before_a_hang_are_kept_and_checked(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     finished: Any = {"collective": "all_reduce", "sizes": [{"size_bytes": 8, "wrong_values": 3}]}

@@ -73,13 +73,13 @@ def test_a_child_ends_with_its_parent() -> None:
     wait_for(lambda: processes.read_state(child).startswith(("gone", "Z")), "the child ended")
 
 
-def test_states() -> None:
+def test_process_states_are_read() -> None:
     assert processes.read_state(os.getpid()) == "R (running)"
     assert processes.read_state(2**22 + 1) == "gone"
     assert processes.read_kernel_wait(2**22 + 1) == ""
 
 
-def test_progress_comes_line_by_line(tmp_path: Path) -> None:
+def test_progress_is_read_in_complete_lines(tmp_path: Path) -> None:
     follower = ProgressReader(progress_file(tmp_path, 3))
     assert list(follower.read_messages()) == [], "the rank has not begun"
     progress = ProgressWriter(tmp_path, 3)
@@ -94,7 +94,7 @@ def test_progress_comes_line_by_line(tmp_path: Path) -> None:
     assert list(follower.read_messages()) == [{"at": "step 1"}, {"end": "ddp", "wrong": ["wrong"]}]
 
 
-def test_who_is_waited_for(tmp_path: Path) -> None:
+def test_ranks_behind_the_others_are_listed(tmp_path: Path) -> None:
     """Behind the others; the lines of rank 0 are not steps."""
     tellers = [ProgressWriter(tmp_path, number) for number in range(3)]
     ranks = RankMonitor(tmp_path)

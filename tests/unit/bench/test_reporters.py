@@ -41,7 +41,7 @@ def create_troubled_document() -> BenchDocument:
     return made
 
 
-def test_text(capsys: pytest.CaptureFixture[str]) -> None:
+def test_text_reporter_prints_lines_and_the_summary(capsys: pytest.CaptureFixture[str]) -> None:
     text = TextReporter()
     text.begin("collectives", 2, 11)
     text.line("# all_reduce")
@@ -59,7 +59,7 @@ def test_text(capsys: pytest.CaptureFixture[str]) -> None:
     assert max(map(len, lines)) <= 80
 
 
-def test_events(capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_reporter_prints_one_event_per_line(capsys: pytest.CaptureFixture[str]) -> None:
     events = JsonReporter()
     events.begin("ddp", 1, 2)
     events.line("a\nb")
@@ -73,7 +73,7 @@ def test_events(capsys: pytest.CaptureFixture[str]) -> None:
     ]
 
 
-def test_columns_are_those_of_nccl_tests() -> None:
+def test_columns_match_nccl_tests() -> None:
     entry: CollectiveSize = {
         "size_bytes": 268435456,
         "count": 67108864,
@@ -114,7 +114,7 @@ def test_columns_are_those_of_nccl_tests() -> None:
     ]
 
 
-def test_pairs_show_wrong_values_only_where_there_are_any() -> None:
+def test_pairs_show_wrong_values_only_if_there_are_any() -> None:
     def create_pair(source: int, target: int, wrong: int) -> PairEntry:
         return {
             "from": source,

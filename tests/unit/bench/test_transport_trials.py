@@ -39,7 +39,7 @@ def create_ok_ending(rate: float, log: str, wrong: int = 0) -> Ending:
     return Ending("ok", share=measure_rate(rate, wrong), transports_log=log)
 
 
-def test_an_entry() -> None:
+def test_entry_describes_a_trial() -> None:
     entry = transport_trials.build_entry(ROWS["p2p_off"], create_ok_ending(6e9, SHM))
     assert entry == {
         "hazard": "p2p_off",
@@ -52,7 +52,7 @@ def test_an_entry() -> None:
     }
 
 
-def test_all_is_well() -> None:
+def test_successful_trials_give_no_advice() -> None:
     trials = conclude_trials(
         default=create_ok_ending(6e9, SHM),
         p2p_on=create_ok_ending(6.1e9, P2P),
@@ -64,14 +64,14 @@ def test_all_is_well() -> None:
 @pytest.mark.parametrize(
     "ending", [create_ok_ending(9e9, P2P, wrong=5), Ending("hang", transports_log=P2P)]
 )
-def test_p2p_that_nccl_chooses_and_that_fails(ending: Ending) -> None:
+def test_failing_default_p2p_is_advised_off(ending: Ending) -> None:
     trials = conclude_trials(default=ending, p2p_off=create_ok_ending(6e9, SHM))
     assert "set NCCL_P2P_DISABLE=1" in trials["default"]["advice"]
     assert trials["p2p_off"]["advice"] == ""
     assert trials["default"]["status"] == ending.kind
 
 
-def test_p2p_that_fails_only_when_it_is_forced() -> None:
+def test_failing_forced_p2p_is_advised_against() -> None:
     trials = conclude_trials(
         default=create_ok_ending(6e9, SHM), p2p_on=create_ok_ending(9e9, P2P, wrong=1)
     )
@@ -80,13 +80,13 @@ def test_p2p_that_fails_only_when_it_is_forced() -> None:
     assert "worth" not in trials["p2p_on"]["advice"], "wrong is never fast"
 
 
-def test_p2p_that_is_right_and_faster() -> None:
+def test_faster_forced_p2p_is_advised() -> None:
     trials = conclude_trials(default=create_ok_ending(6e9, SHM), p2p_on=create_ok_ending(12e9, P2P))
     assert trials["p2p_on"]["advice"].startswith("Values are right, and it is 2.0 times as fast")
 
 
 @pytest.mark.parametrize("log", [SHM, P2P])
-def test_a_setting_that_changes_no_way_is_worth_nothing(log: str) -> None:
+def test_setting_without_a_transport_change_gives_no_advice(log: str) -> None:
     """GeForce drivers have no P2P: what differs then is noise."""
     trials = conclude_trials(
         default=create_ok_ending(6e9, log),
@@ -96,12 +96,12 @@ def test_a_setting_that_changes_no_way_is_worth_nothing(log: str) -> None:
     assert [entry["advice"] for entry in trials.values()] == ["", "", ""]
 
 
-def test_without_p2p_it_may_be_faster() -> None:
+def test_faster_trial_without_p2p_is_advised() -> None:
     trials = conclude_trials(default=create_ok_ending(6e9, P2P), p2p_off=create_ok_ending(9e9, SHM))
     assert "set NCCL_P2P_DISABLE=1" in trials["p2p_off"]["advice"]
 
 
-def test_what_fails_without_p2p_is_not_p2p() -> None:
+def test_failure_without_p2p_is_not_blamed_on_p2p() -> None:
     trials = conclude_trials(
         default=create_ok_ending(6e9, SHM, wrong=3), shm_off=Ending("died", transports_log=SHM)
     )
@@ -110,7 +110,7 @@ def test_what_fails_without_p2p_is_not_p2p() -> None:
     assert trials["shm_off"]["wrong_values"] is None
 
 
-def test_a_hang_before_nccl_tells_what_it_uses() -> None:
+def test_hang_without_a_transport_log_is_judged_by_the_p2p_off_trial() -> None:
     """P2P is to blame where all is well without it."""
     trials = conclude_trials(default=Ending("hang"), p2p_off=create_ok_ending(6e9, SHM))
     assert "set NCCL_P2P_DISABLE=1" in trials["default"]["advice"]

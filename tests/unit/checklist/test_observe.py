@@ -107,18 +107,20 @@ FAST = {**SLOW, "loaded_speed": 8e9}
         ("speed", {"paths": [{**FAST, "loaded_speed": None}]}, "open", "under load"),
     ],
 )
-def test_each(name: str, changes: dict[str, Any], status: str, words: str) -> None:
+def test_item_is_observed_from_facts(
+    name: str, changes: dict[str, Any], status: str, words: str
+) -> None:
     observation = observations.observe(case(**changes), name)
     assert (observation.status, words in observation.reading) == (status, True), observation
 
 
 @pytest.mark.parametrize("name", OBSERVERS)
-def test_without_a_rig_nothing_is_seen(name: str) -> None:
+def test_items_are_open_without_a_rig(name: str) -> None:
     assert observations.observe(describe_case("B450 Steel Legend"), name).status == "open"
 
 
 @pytest.mark.parametrize("name", OBSERVERS)
-def test_facts_of_an_older_deeprig_are_no_error(name: str) -> None:
+def test_facts_of_an_older_deeprig_are_accepted(name: str) -> None:
     old = case(
         gpus=[
             {

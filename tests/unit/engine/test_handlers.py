@@ -12,7 +12,7 @@ def list_messages(text: str) -> list[str]:
     return [line[4:] for line in text.splitlines() if line.startswith("    ")]
 
 
-def test_a_loop_notifies_a_handler_for_each_item(tmp_path: Path) -> None:
+def test_loop_items_notify_their_handlers(tmp_path: Path) -> None:
     played = play(
         """
 - hosts: all
@@ -36,7 +36,7 @@ def test_a_loop_notifies_a_handler_for_each_item(tmp_path: Path) -> None:
     ]
 
 
-def test_a_handler_notifies_a_later_one_and_none_of_the_next_play(tmp_path: Path) -> None:
+def test_handlers_notify_later_handlers_of_the_same_play(tmp_path: Path) -> None:
     play_text = """
 - hosts: all
   gather_facts: false
@@ -56,7 +56,7 @@ def test_a_handler_notifies_a_later_one_and_none_of_the_next_play(tmp_path: Path
     assert list_messages(play(play_text, tmp_path, verbose=False).text) == ["last", "next play"]
 
 
-def test_end_host_ends_the_play_and_not_the_next(tmp_path: Path) -> None:
+def test_end_host_does_not_end_the_next_play(tmp_path: Path) -> None:
     play_text = """
 - hosts: all
   gather_facts: false

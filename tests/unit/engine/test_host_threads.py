@@ -12,7 +12,7 @@ from tests.unit.local import play
 HEAD = "- hosts: all\n  gather_facts: false\n  tasks:\n"
 
 
-def test_what_breaks_in_deeprig_is_a_failure_of_the_host(
+def test_internal_error_is_a_failure_of_the_host(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*_: object) -> None:

@@ -34,7 +34,7 @@ def gather_facts(**options: Any) -> dict[str, Any]:
     return facts
 
 
-def test_ubuntu(tmp_path: Path) -> None:
+def test_ubuntu_distribution_facts(tmp_path: Path) -> None:
     make(tmp_path, {"etc/os-release": UBUNTU})
     facts = system.distribution(Tree(str(tmp_path)))
     assert facts["distribution"] == "Ubuntu"
@@ -45,14 +45,14 @@ def test_ubuntu(tmp_path: Path) -> None:
     assert facts["lsb"]["description"] == "Ubuntu 22.04.4 LTS"
 
 
-def test_debian(tmp_path: Path) -> None:
+def test_debian_distribution_facts(tmp_path: Path) -> None:
     make(tmp_path, {"etc/os-release": DEBIAN, "etc/debian_version": "12.5\n"})
     facts = system.distribution(Tree(str(tmp_path)))
     assert (facts["distribution"], facts["distribution_version"]) == ("Debian", "12.5")
     assert (facts["distribution_major_version"], facts["os_family"]) == ("12", "Debian")
 
 
-def test_kernel_command_line(tmp_path: Path) -> None:
+def test_kernel_command_line_facts(tmp_path: Path) -> None:
     files = {
         "proc/cmdline": "quiet console=tty0 console=ttyS0 ro\n",
         "proc/sys/kernel/hostname": "rig1",
@@ -65,7 +65,7 @@ def test_kernel_command_line(tmp_path: Path) -> None:
     assert (facts["hostname"], facts["fqdn"], facts["domain"]) == ("rig1", "rig1.lan", "lan")
 
 
-def test_processors(tmp_path: Path) -> None:
+def test_processor_facts(tmp_path: Path) -> None:
     lines = []
     for thread in range(8):
         lines += [f"processor : {thread}", "vendor_id : AuthenticAMD", "model name : Ryzen"]
@@ -77,7 +77,7 @@ def test_processors(tmp_path: Path) -> None:
     assert counts == [1, 4, 2, 8]
 
 
-def test_mounts_and_their_spaces(tmp_path: Path) -> None:
+def test_mount_facts_include_sizes_of_local_file_systems(tmp_path: Path) -> None:
     table = "/dev/sda1 / ext4 rw 0 0\nproc /proc proc rw 0 0\nnas:/x /mnt/a\\040b nfs rw 0 0\n"
     make(tmp_path, {"proc/self/mounts": table})
     root, nas = hardware.mounts(Tree(str(tmp_path)))
@@ -85,7 +85,7 @@ def test_mounts_and_their_spaces(tmp_path: Path) -> None:
     assert (nas["mount"], "size_total" in nas) == ("/mnt/a b", False)
 
 
-def test_disks(tmp_path: Path) -> None:
+def test_device_facts(tmp_path: Path) -> None:
     files = {
         "sys/block/sda/size": "1953525168\n",
         "sys/block/sda/device/model": "Samsung SSD\n",
@@ -99,7 +99,7 @@ def test_disks(tmp_path: Path) -> None:
     assert disk["partitions"]["sda1"]["size"] == "2.00 MB"
 
 
-def test_an_address_as_the_kernel_tells_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_netlink_address_is_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket, "if_indextoname", lambda index: f"eth{index}")
     local = struct.pack("=HH4s", 8, network.IFA_LOCAL, bytes([10, 0, 0, 5]))
     broadcast = struct.pack("=HH4s", 8, network.IFA_BROADCAST, bytes([10, 0, 0, 255]))
@@ -108,7 +108,7 @@ def test_an_address_as_the_kernel_tells_it(monkeypatch: pytest.MonkeyPatch) -> N
     assert address == network.Address("eth0", "10.0.0.5", 24, "global", "10.0.0.255")
 
 
-def test_interfaces_and_the_default_one(tmp_path: Path) -> None:
+def test_interface_facts_and_the_default_interface(tmp_path: Path) -> None:
     route = "Iface\tDestination\tGateway\tFlags\tRefCnt\tUse\tMetric\tMask\n"
     files = {
         "proc/net/route": f"{route}eth0\t00000000\t0100000A\t0003\t0\t0\t100\t00000000\t0\t0\t0\n",
@@ -145,13 +145,15 @@ def test_interfaces_and_the_default_one(tmp_path: Path) -> None:
         ({}, ("NA", "NA")),
     ],
 )
-def test_virtualization(tmp_path: Path, files: dict[str, str], expected: tuple[str, str]) -> None:
+def test_virtualization_facts(
+    tmp_path: Path, files: dict[str, str], expected: tuple[str, str]
+) -> None:
     make(tmp_path, files)
     facts = system.virtualization(Tree(str(tmp_path)))
     assert (facts["virtualization_type"], facts["virtualization_role"]) == expected
 
 
-def test_the_names_that_playbooks_use() -> None:
+def test_facts_have_the_names_that_playbooks_use() -> None:
     facts = gather_facts()
     text = """
         all_ipv4_addresses architecture bios_date bios_vendor bios_version board_name board_vendor
@@ -167,7 +169,7 @@ def test_the_names_that_playbooks_use() -> None:
     assert re.fullmatch(r"\d{4}-\d\d-\d\d", facts["ansible_date_time"]["date"])
 
 
-def test_subsets() -> None:
+def test_gather_subset_selects_facts() -> None:
     everything = {"min", "hardware", "network", "local"}
     assert setup.subsets(["all"]) == setup.subsets([]) == everything
     assert setup.subsets(["!all"]) == setup.subsets(["min"]) == {"min", "local"}
@@ -178,14 +180,14 @@ def test_subsets() -> None:
         setup.subsets(["nonsense"])
 
 
-def test_filter() -> None:
+def test_filter_selects_facts_by_name() -> None:
     facts = gather_facts(filter="distribution*,ansible_kernel")
     names = {name for name in facts if name.startswith("ansible_")}
     assert "ansible_kernel" in names
     assert all(name.startswith(("ansible_distribution", "ansible_kernel")) for name in names)
 
 
-def test_local_facts(tmp_path: Path) -> None:
+def test_local_facts_are_read_from_files_and_programs(tmp_path: Path) -> None:
     files = {
         "a.fact": '{"x": [1]}',
         "b.fact": "[general]\nname = rig\n",

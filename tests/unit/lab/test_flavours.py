@@ -16,7 +16,7 @@ ROWS = yaml.safe_load((ROOT / "playbooks/vars/mining_os.yml").read_text())
 SYSTEMS = {system["key"]: system for system in table("mining_os.json")["systems"]}
 
 
-def test_every_system_is_taken_off_or_refused() -> None:
+def test_every_mining_system_is_removed_or_refused() -> None:
     taken, refused = set(ROWS["mining_systems"]), set(ROWS["mining_systems_refused"])
     assert taken | refused == set(SYSTEMS)
     assert not taken & refused
@@ -27,7 +27,7 @@ def test_every_system_has_a_flavour() -> None:
 
 
 @pytest.mark.parametrize("name", list(ROWS["mining_systems"]))
-def test_what_is_put_aside_is_backed_up_first(name: str) -> None:
+def test_moved_folders_are_backed_up_first(name: str) -> None:
     (play,) = yaml.safe_load((ROOT / "playbooks/backup.yml").read_text())
     backed_up = play["vars"]["backup_paths"] + play["vars"]["backup_in_own_homes"]
     drivers = {"/hive-drivers-pack"}  # installers, a GB of them
@@ -35,20 +35,20 @@ def test_what_is_put_aside_is_backed_up_first(name: str) -> None:
         assert any(Path(path).match(p) or Path(p) in Path(path).parents for p in backed_up), path
 
 
-def test_layers_of_a_flavour() -> None:
+def test_flavour_has_the_layers_of_its_bases() -> None:
     names = [layer.name for layer in flavour.find("hijacked").layers]
     assert names == ["clean", "smos", "hijacked"]
     assert flavour.find("hijacked").user == "miner"
     assert "driver_pack=/root/drivers" in flavour.find("hijacked").script()
 
 
-def test_a_changed_file_makes_another_flavour() -> None:
+def test_flavour_depends_on_its_own_files() -> None:
     paths = {str(path.relative_to(flavour.FOLDER)) for path in flavour.find("hijacked").paths()}
     assert {"flavours.yml", "setup.sh", "smos/tree/etc/rc.local"} <= paths
     assert not any(path.startswith("hiveos") for path in paths)
 
 
-def test_an_unknown_flavour_is_named_with_those_there_are() -> None:
+def test_unknown_flavour_error_lists_the_flavours() -> None:
     with pytest.raises(LabError, match=r"called windows(.|\n)*ubuntu-miner"):
         flavour.find("windows")
 

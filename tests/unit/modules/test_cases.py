@@ -71,7 +71,9 @@ def judge_files(root: Path, files: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("path", CASES, ids=lambda path: f"{path.parent.name}/{path.stem}")
-def test_case(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_module_matches_its_case(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     case = yaml.safe_load(path.read_text())
     expect = fill_paths(case["expect"], tmp_path)
     module = importlib.import_module(f"provision.remote.modules.{path.parent.name}")

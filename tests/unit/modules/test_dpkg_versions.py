@@ -41,7 +41,7 @@ PAIR = st.one_of(
 
 @settings(max_examples=15, deadline=None)
 @given(st.lists(PAIR, min_size=1, max_size=40))
-def test_versions_have_the_order_of_dpkg(pairs: list[tuple[str, str]]) -> None:
+def test_version_order_matches_dpkg(pairs: list[tuple[str, str]]) -> None:
     done = subprocess.run(
         ["sh", "-c", COMPARE],
         input="".join(f"{version} {other}\n" for version, other in pairs),

@@ -23,7 +23,7 @@ KINDS = ("str", "path", "int", "float", "bool", "list", "dict", "mode", "raw")
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_python_3_8_and_its_standard_library(path: Path) -> None:
+def test_rig_code_runs_with_python_3_8_and_its_standard_library(path: Path) -> None:
     text = path.read_text()
     tree = ast.parse(text, feature_version=(3, 8))
     for node in ast.walk(tree):
@@ -41,7 +41,7 @@ def test_python_3_8_and_its_standard_library(path: Path) -> None:
     assert len(text.splitlines()) <= 400
 
 
-def test_the_library_that_is_sent_along_is_python_3_8() -> None:
+def test_bundled_library_runs_with_python_3_8() -> None:
     sources, _, _ = worker_bundle._contents()
     library = [text for name, text in sources.items() if name.startswith("packaging.")]
     assert len(library) > 5
@@ -50,7 +50,7 @@ def test_the_library_that_is_sent_along_is_python_3_8() -> None:
 
 
 @pytest.mark.parametrize("name", MODULES)
-def test_a_module_has_options_and_run(name: str) -> None:
+def test_module_defines_options_and_run(name: str) -> None:
     module = importlib.import_module(f"provision.remote.modules.{name}")
     assert callable(module.run)
     assert module.__doc__
@@ -69,7 +69,7 @@ def test_a_module_has_cases(name: str) -> None:
     assert list(folder.glob("*.yml")), f"no case for {name}"
 
 
-def test_options_are_ansibles(ansible_modules: Path | None) -> None:
+def test_options_match_the_documentation_of_ansible(ansible_modules: Path | None) -> None:
     """Every option's name and aliases are in Ansible's documentation of the module."""
     if ansible_modules is None:
         pytest.skip("ansible-core is not installed")

@@ -67,7 +67,7 @@ def take_out(file: Path, name: str) -> bool:
         ),
     ],
 )
-def test_lines(tmp_path: Path, before: str, after: str) -> None:
+def test_miner_lines_are_commented_out(tmp_path: Path, before: str, after: str) -> None:
     file = tmp_path / "rc.local"
     file.write_text(before)
     file.chmod(0o751)
@@ -82,7 +82,7 @@ def test_lines(tmp_path: Path, before: str, after: str) -> None:
     assert miners.miners(Tree(str(tmp_path / "rig"))) == []
 
 
-def test_a_line_that_can_not_be_taken_out_alone(tmp_path: Path) -> None:
+def test_line_that_breaks_the_script_is_not_removed(tmp_path: Path) -> None:
     file = tmp_path / "rc.local"
     file.write_text("if true; then t-rex\nfi\n")
     for _ in range(2):

@@ -35,7 +35,9 @@ def render_template(text: str, **variables: object) -> str:
 
 
 @pytest.mark.parametrize("programs", [MOUNTED, PLAIN], ids=["partition", "folder"])
-def test_a_folder_is_put_aside_whatever_it_is_on(tmp_path: Path, programs: dict[str, str]) -> None:
+def test_folder_is_moved_aside_also_from_a_partition(
+    tmp_path: Path, programs: dict[str, str]
+) -> None:
     for name, script in programs.items():
         program = tmp_path / "bin" / name
         program.parent.mkdir(exist_ok=True)
@@ -52,7 +54,7 @@ def test_a_folder_is_put_aside_whatever_it_is_on(tmp_path: Path, programs: dict[
     assert Path(f"{aside}{folder}/rig.conf").read_text() == "MAINTENANCE=2\n"
 
 
-def test_its_partition_is_not_mounted_at_the_next_boot() -> None:
+def test_partition_of_the_mining_system_is_removed_from_fstab() -> None:
     task = TASKS["Partitions of the mining system, which the next boot would mount again"]
     moved = ["/hive", "/hive-config", "/hive-drivers-pack"]
     wanted = task["ansible.builtin.replace"]

@@ -35,7 +35,7 @@ def lines(file: str) -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("file", FILES)
-def test_names_are_neither_split_nor_options(file: str) -> None:
+def test_file_names_are_never_split_or_options(file: str) -> None:
     for name, text in lines(file):
         assert not re.search(r"\$\((ls|find|echo)\b", text), f"{name}: words of names"
         assert not re.search(r"xargs(?! (-0|--null))", text), f"{name}: words of names"
@@ -46,7 +46,7 @@ def test_names_are_neither_split_nor_options(file: str) -> None:
 
 
 @pytest.mark.parametrize("file", FILES)
-def test_homes_are_touched_by_modules(file: str) -> None:
+def test_homes_are_changed_by_modules_only(file: str) -> None:
     for name, text in lines(file):
         if name not in IN_HOMES:
             assert "/home" not in text, name

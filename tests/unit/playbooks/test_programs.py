@@ -65,7 +65,9 @@ def run(
     )
 
 
-def test_the_suite(tmp_path: Path, hostile: dict[str, str]) -> None:
+def test_validation_program_ignores_the_environment_of_the_caller(
+    tmp_path: Path, hostile: dict[str, str]
+) -> None:
     done = run(tmp_path, "deeprig-validate.j2", hostile)
     folder, umask, *lines = done.stdout.splitlines()
     assert (folder, umask) == (f"{tmp_path}/lib", "0022")
@@ -85,7 +87,9 @@ def test_the_suite(tmp_path: Path, hostile: dict[str, str]) -> None:
     assert not (tmp_path / "mark").exists()
 
 
-def test_the_benchmarks(tmp_path: Path, hostile: dict[str, str]) -> None:
+def test_benchmark_program_ignores_the_environment_of_the_caller(
+    tmp_path: Path, hostile: dict[str, str]
+) -> None:
     """The unit itself is the lab's: here no program of the caller's is run on the way to it."""
     run(tmp_path, "deeprig-bench.j2", hostile)
     assert not (tmp_path / "mark").exists()
@@ -101,7 +105,7 @@ def test_the_benchmarks(tmp_path: Path, hostile: dict[str, str]) -> None:
         ((), 1, "no"),
     ],
 )
-def test_ranks_of_one_rig_get_a_network_of_their_own(
+def test_ranks_of_one_rig_run_in_a_private_network(
     words: tuple[str, ...], loopback: int, private: str, tmp_path: Path
 ) -> None:
     """PyTorch's stores run what any client sends, as root, at a port on every address."""
@@ -139,7 +143,7 @@ def unit(name: str) -> dict[str, list[str]]:
 
 
 @pytest.mark.parametrize("name", ["deeprig-validation.service.j2", "gpu-power.service.j2"])
-def test_units_run_in_roots_folder_by_absolute_paths(name: str) -> None:
+def test_units_run_in_the_root_folder_with_absolute_paths(name: str) -> None:
     settings = unit(name)
     assert settings["WorkingDirectory"] == ["/"]
     assert settings["UMask"] == ["0022"]

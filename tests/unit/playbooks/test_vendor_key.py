@@ -105,7 +105,7 @@ def list_fingerprints(keyring: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("armor", [True, False], ids=["armored", "binary"])
-def test_the_pinned_key_alone_is_trusted(keys: Keys, tmp_path: Path, armor: bool) -> None:
+def test_only_the_pinned_key_is_trusted(keys: Keys, tmp_path: Path, armor: bool) -> None:
     played, keyring = trust(keys.export("vendor", armor=armor), keys.vendor, tmp_path)
     assert played.counts["failed"] == 0, played.text
     assert list_fingerprints(keyring) == [keys.vendor]
@@ -123,14 +123,14 @@ def test_a_second_primary_key_is_refused(
     assert not keyring.exists()
 
 
-def test_another_key_is_refused(keys: Keys, tmp_path: Path) -> None:
+def test_other_key_is_refused(keys: Keys, tmp_path: Path) -> None:
     played, keyring = trust(keys.export("other"), keys.vendor, tmp_path)
     assert played.counts["failed"] == 1
     assert keys.vendor in played.text
     assert not keyring.exists()
 
 
-def test_bytes_behind_the_key_never_reach_apt(keys: Keys, tmp_path: Path) -> None:
+def test_bytes_after_the_key_never_reach_apt(keys: Keys, tmp_path: Path) -> None:
     """GnuPG reads the first armored block only; another reader might read on."""
     hidden = keys.export("other", armor=False)
     played, keyring = trust(keys.export("vendor") + hidden, keys.vendor, tmp_path)
@@ -146,7 +146,7 @@ def test_a_file_without_a_key_is_refused(keys: Keys, tmp_path: Path, content: by
     assert not keyring.exists()
 
 
-def test_the_pinned_key_as_a_subkey_of_another_is_refused(keys: Keys, tmp_path: Path) -> None:
+def test_pinned_key_as_a_subkey_is_refused(keys: Keys, tmp_path: Path) -> None:
     """Its fingerprint is in the file, and the key that apt would trust is the other one."""
     with tempfile.TemporaryDirectory(prefix="keys-") as home:
         mixed = Keys(Path(home))

@@ -34,7 +34,7 @@ print(json.dumps({"dependencies": [{"name": name, "version": version, "vulns": v
         ('{"jinja2": ["CVE-1"]}', 1, "lock: ERROR: one was not found"),
     ],
 )
-def test_what_is_reported(
+def test_audit_reports_vulnerabilities_and_missing_sources(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], vulnerabilities: str, status: int, text: str
 ) -> None:
     (tmp_path / "program.py").write_text(PROGRAM)

@@ -35,7 +35,7 @@ def test_every_package_has_a_version_and_hashes(file: str) -> None:
 
 
 @pytest.mark.parametrize("file", LOCKS)
-def test_no_index_is_named(file: str) -> None:
+def test_lock_names_no_index(file: str) -> None:
     text = (ROOT / file).read_text()
     assert "://" not in text
     assert not re.search(r"^\s*-", text.replace("    --hash=", ""), re.MULTILINE)
@@ -79,7 +79,7 @@ def test_this_machine_installs_from_locks_with_their_hashes() -> None:
     assert "lab.build.wheels" in torch
 
 
-def test_a_package_that_is_not_the_locked_one_is_refused(tmp_path: Path) -> None:
+def test_package_with_another_hash_is_refused(tmp_path: Path) -> None:
     """pip itself: a wheel whose name and version fit, and whose content does not."""
     wheel = tmp_path / "iniconfig-2.3.1-py3-none-any.whl"
     wheel.write_bytes(b"not what the lock names")

@@ -22,7 +22,7 @@ WORDS = read_words()
         ("a.yml", "user: nobody:\n", 0),
     ],
 )
-def test_words_are_found_where_people_read(name: str, content: str, count: int) -> None:
+def test_words_are_found_in_texts_only(name: str, content: str, count: int) -> None:
     assert len(list(find_words(name, content, WORDS))) == count
 
 

@@ -45,7 +45,7 @@ class StaysOpen(io.BytesIO):
         return data
 
 
-def test_a_result_of_any_type_reaches_the_operator(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_result_of_any_type_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
     odd = types.ModuleType("odd")
     result: dict[str, Any] = {"set": {2, 1}, "bytes": b"\xff", "tuple": (1,), "name": "\udcff"}
     monkeypatch.setattr(odd, "run", lambda args, host: result, raising=False)
@@ -62,5 +62,5 @@ def test_a_result_of_any_type_reaches_the_operator(monkeypatch: pytest.MonkeyPat
     }
 
 
-def test_what_is_no_frame_ends_the_worker() -> None:
+def test_invalid_frame_ends_the_worker() -> None:
     assert serve(b"\0\0\0\4abcd") == []

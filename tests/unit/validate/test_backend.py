@@ -31,25 +31,25 @@ def backend(*answers: Done | Exception, connected: bool = True) -> RigBackend:
 HANG = HungError("a command printed nothing for 120 s")
 
 
-def test_a_command_that_hangs_on_a_rig_that_answers() -> None:
+def test_hung_command_on_a_live_rig_is_a_hang() -> None:
     with pytest.raises(HungError, match="printed nothing for 120 s"):
         backend(HANG, Done(0, b"", b"")).run("nvidia-smi")
 
 
-def test_a_rig_that_runs_nothing_any_more() -> None:
+def test_rig_that_runs_no_commands_is_lost() -> None:
     with pytest.raises(LostError, match="it runs nothing any more") as raised:
         backend(HANG, HANG).run("nvidia-smi")
     assert not isinstance(raised.value, HungError)
 
 
-def test_a_connection_that_ends_under_a_command() -> None:
+def test_connection_that_ends_during_a_command_is_a_loss() -> None:
     with pytest.raises(LostError, match="lost the rig in the middle: the connection ended"):
         backend(Done(-1, b"", b""), connected=False).run("true")
     killed = backend(Done(-1, b"", b"")).run("kill -9 $$")
     assert killed.rc == -1, "a command that a signal ended, on a rig that is there"
 
 
-def test_silence_is_no_loss_without_a_reason() -> None:
+def test_timeout_without_a_message_is_explained() -> None:
     """As Paramiko tells of it: an exception without a word."""
 
     def silent(*_: Any) -> None:

@@ -57,17 +57,19 @@ def run_check(files: dict[str, str], only: Sequence[str] = ()) -> list[tuple[str
         (f"ssh-ed25519 {OPERATOR} root@hive", (MINE,), [("/root root@hive", "ok")]),
     ],
 )
-def test_a_key(key: str, only: Sequence[str], expected: list[tuple[str, str]]) -> None:
+def test_authorized_key_is_judged(
+    key: str, only: Sequence[str], expected: list[tuple[str, str]]
+) -> None:
     assert run_check({ROOT: ONE_LINE.format(key)}, only) == expected
 
 
-def test_the_second_file_of_a_user_counts() -> None:
+def test_second_authorized_keys_file_is_checked() -> None:
     assert run_check({SECOND: f"{MINE}\nssh-rsa {STRANGER} root@hive\n"}) == [
         ("/home/user me@desk", "ok"),
         ("/home/user root@hive", "critical"),
     ]
 
 
-def test_no_key_at_all() -> None:
+def test_no_keys_pass() -> None:
     assert run_check({}) == [("rig", "ok")]
     assert run_check({}, (MINE,)) == [("rig", "ok")]

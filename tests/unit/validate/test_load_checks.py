@@ -48,7 +48,7 @@ def rows(check: Any, load: Load, *words: Any) -> list[Row]:
 
 
 @pytest.mark.parametrize("more", [TIMED, {"wrong_values": 0}], ids=["now", "an older document"])
-def test_single_runs_are_carried_on(more: dict[str, Any]) -> None:
+def test_rows_contain_the_rates_of_the_repeats(more: dict[str, Any]) -> None:
     agent: dict[str, Any] = {"pcie": {"paths": [], "devices": []}}
     subject = Subject("rig", None, {"gpus": []}, {})
     load = build_load(gemm=[GEMM | more], transfers=[TRANSFER | more], peer=[PEER | more])
@@ -65,7 +65,7 @@ def test_single_runs_are_carried_on(more: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     "check", [test_links.test_no_xid_under_load, test_links.test_no_replays_under_load]
 )
-def test_an_agent_that_is_silent_proves_nothing(check: Any) -> None:
+def test_silent_agent_makes_the_check_unknown(check: Any) -> None:
     """As after a GPU that fell off the bus: no Xid that was read is not the same as no Xid."""
     silent, reported = Counters(silent="the agent does not answer"), Counters(replays={ADDRESS: 7})
     for before, after in ((reported, silent), (silent, reported)):
@@ -73,7 +73,7 @@ def test_an_agent_that_is_silent_proves_nothing(check: Any) -> None:
             rows(check, replace(build_load(), before=before, after=after))
 
 
-def test_a_gpu_that_told_nothing_before_has_no_new_replays() -> None:
+def test_gpu_without_an_earlier_count_has_no_new_replays() -> None:
     after = Counters(replays={ADDRESS: 7, OTHER: 9})
     load = replace(build_load(), before=Counters(replays={OTHER: 8}), after=after)
     replays = rows(test_links.test_no_replays_under_load, load)
@@ -89,7 +89,7 @@ def test_a_gpu_that_told_nothing_before_has_no_new_replays() -> None:
         ({"agrees": None, "reason": "did not end in time"}, "unknown", "did not end"),
     ],
 )
-def test_nvidias_own_benchmarks(reported: dict[str, Any], status: str, words: str) -> None:
+def test_nvidia_tools_are_judged(reported: dict[str, Any], status: str, words: str) -> None:
     proof = Proof()
     try:
         test_load.test_tools(build_load(tools=[{"tool": "all_reduce_perf"} | reported]), proof)

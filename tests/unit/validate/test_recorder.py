@@ -37,7 +37,7 @@ def run_checks(folder: Path, checks: str) -> dict[str, Any]:
     return recorder.finish()
 
 
-def test_a_run_that_is_interrupted_says_so(tmp_path: Path) -> None:
+def test_interrupted_run_is_incomplete(tmp_path: Path) -> None:
     document = run_checks(
         tmp_path,
         """
@@ -50,7 +50,7 @@ def test_third(prove): prove([Row("rig", "1", "1")])
     assert document["incomplete"] == "broken off after 1 of 3 checks"
 
 
-def test_a_run_that_gave_way_to_a_job_is_incomplete() -> None:
+def test_run_stopped_for_a_job_is_incomplete() -> None:
     recorder = Recorder("rig", "quick", None)
     recorder.finish_load({"parts": []}, yielded=False)
     assert "incomplete" not in recorder.finish()
@@ -58,7 +58,7 @@ def test_a_run_that_gave_way_to_a_job_is_incomplete() -> None:
     assert recorder.finish()["incomplete"] == "gave way to a job on the GPUs"
 
 
-def test_a_whole_run_is_not_incomplete(tmp_path: Path) -> None:
+def test_complete_run_is_not_marked_incomplete(tmp_path: Path) -> None:
     document = run_checks(tmp_path, 'def test_first(prove): prove([Row("rig", "1", "1")])\n')
     assert "incomplete" not in document
 
@@ -72,7 +72,7 @@ def test_a_whole_run_is_not_incomplete(tmp_path: Path) -> None:
         ({}, {"incomplete": "broken off after 1 of 3 checks"}, "test_*.py", False),
     ],
 )
-def test_only_a_whole_run_is_the_last_validation(
+def test_only_a_complete_run_is_the_last_validation(
     options: dict[str, str], document: dict[str, Any], files: str, whole: bool
 ) -> None:
     items = [SimpleNamespace(path=file) for file in Path(conftest.__file__).parent.glob(files)]
@@ -82,7 +82,7 @@ def test_only_a_whole_run_is_the_last_validation(
     assert conftest.is_whole(session, document) is whole
 
 
-def test_what_read_nothing_is_unknown_and_says_why(tmp_path: Path) -> None:
+def test_check_without_readings_is_unknown_with_a_reason(tmp_path: Path) -> None:
     document = run_checks(
         tmp_path,
         """
@@ -112,7 +112,7 @@ def test_proved(prove): prove([Row("rig", "1", "1")])
     }
 
 
-def test_a_rig_that_is_lost_is_told_once(tmp_path: Path) -> None:
+def test_lost_rig_is_reported_once(tmp_path: Path) -> None:
     document = run_checks(
         tmp_path,
         """

@@ -66,7 +66,7 @@ def render_report(document: dict[str, Any], width: int = 80, verbose: bool = Fal
     return stream.getvalue()
 
 
-def test_the_table_names_what_does_not_hold_and_what_to_do(full: dict[str, Any]) -> None:
+def test_table_shows_failed_checks_with_advice(full: dict[str, Any]) -> None:
     text = render_report(full)
     assert max(map(len, text.splitlines())) <= 80
     flat = " ".join(text.split())
@@ -80,7 +80,7 @@ def test_the_table_names_what_does_not_hold_and_what_to_do(full: dict[str, Any])
     )
 
 
-def test_the_page_needs_nothing_else(full: dict[str, Any]) -> None:
+def test_page_loads_nothing_from_other_files(full: dict[str, Any]) -> None:
     page = html.render(full)
     # Namespaces are names, not addresses that are asked.
     without_names = re.sub(r'xmlns(:\w+)?="[^"]*"|<!DOCTYPE[^>]*>', "", page)
@@ -90,7 +90,7 @@ def test_the_page_needs_nothing_else(full: dict[str, Any]) -> None:
     assert "File &#34;x.py&#34;, line 3" in page
 
 
-def test_plots_are_drawn_of_what_was_measured(full: dict[str, Any]) -> None:
+def test_page_has_a_plot_for_each_measurement(full: dict[str, Any]) -> None:
     titles = [title for title, _ in html.figures(full)]
     assert titles == ["Collectives by nccl, 3 ranks", "Copies between host and GPU"]
     for _, svg in html.figures(full):
@@ -101,13 +101,13 @@ def test_plots_are_drawn_of_what_was_measured(full: dict[str, Any]) -> None:
     assert "0000:04:00.0 host to device" in bars
 
 
-def test_without_benchmarks_there_is_no_plot_and_a_page() -> None:
+def test_page_without_benchmarks_has_no_plots() -> None:
     document = report(check("host::swap", "Swap"), bench=None)
     assert html.figures(document) == []
     assert "Swap" in html.render(document)
 
 
-def test_the_page_tells_of_the_baseline(full: dict[str, Any]) -> None:
+def test_page_shows_the_comparison_with_the_baseline(full: dict[str, Any]) -> None:
     worse = report(
         check("load::collectives", "Collectives", row("all_reduce nccl", 9e9, repeats=[9e9, 9.1e9]))
     )
@@ -117,7 +117,7 @@ def test_the_page_tells_of_the_baseline(full: dict[str, Any]) -> None:
     assert "Of 2 values neither report has single runs" in page
 
 
-def test_the_summary_is_what_the_agent_reads(full: dict[str, Any]) -> None:
+def test_agent_can_read_the_summary(full: dict[str, Any]) -> None:
     parsed = parse(summary(full))
     assert parsed.failing == ("PCIe path width", "Copies between host and GPU")
     assert parsed.counts == {"ok": 2, "warning": 0, "critical": 2, "unknown": 1}
@@ -125,12 +125,12 @@ def test_the_summary_is_what_the_agent_reads(full: dict[str, Any]) -> None:
     assert parsed.duration_seconds == 42
 
 
-def test_the_last_line_counts(full: dict[str, Any]) -> None:
+def test_last_line_shows_the_counts(full: dict[str, Any]) -> None:
     line = show.summary(full, "log/x.html").plain
     assert line == "rig: 2 ok, 2 critical, 1 unknown in 42 s; log/x.html"
 
 
-def test_what_a_lost_rig_left_untried_is_one_line() -> None:
+def test_checks_not_run_on_a_lost_rig_are_one_line() -> None:
     untried = [
         check(f"x::{name}", f"Check {name}", status="unknown", message="lost before this check")
         for name in "abc"
