@@ -1,4 +1,4 @@
-"""The operator's side: run the real command in a process, and check its output."""
+"""The operator's side: runs the real command in a process, and checks its output."""
 
 from __future__ import annotations
 

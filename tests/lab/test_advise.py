@@ -21,7 +21,7 @@ def rig_inventory(rig: Rig, write_inventory: Callable[..., Path]) -> Path:
 
 @pytest.fixture
 def benchmarks(rig: Rig) -> Iterator[Callable[[str, Any], None]]:
-    """Leave documents on the rig; they are gone after the test."""
+    """Write documents to the rig; remove them after the test."""
 
     def leave(name: str, document: Any) -> None:
         rig.run(f"mkdir -p {FOLDER} && cat > {FOLDER}/{name} <<'END'\n{json.dumps(document)}\nEND")
@@ -38,7 +38,7 @@ def advise_as_json(inventory: Path, rig: Rig) -> dict[str, Any]:
 
 
 def test_advise_reads_the_links_of_the_seed_rig(rig: Rig, rig_inventory: Path) -> None:
-    """Two cards on the chipset's Gen2 x1, one on a Gen3 x1 riser; the board splits its slot."""
+    """Two cards on Gen2 x1 of the chipset, one on a Gen3 x1 riser; the board splits its slot."""
     document = advise_as_json(rig_inventory, rig)
     links = [(link["generation"], link["width"]) for link in document["rig"]["links"]]
     assert links == [(2, 1), (2, 1), (3, 1)]

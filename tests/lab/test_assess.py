@@ -1,4 +1,4 @@
-"""`fab assess`: read-only, by the rig's shell alone, and right."""
+"""`fab assess`: read-only, with the rig's shell only, and correct."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FILES = (
 
 @pytest.fixture
 def fault(target: Rig) -> Iterator[Callable[..., None]]:
-    """Switch faults on that are off again after the test."""
+    """Switch faults on; they are off again after the test."""
     with switching(target) as switch:
         yield switch
 
@@ -44,7 +44,7 @@ def find_rows(document: dict[str, Any], check: str) -> list[tuple[str, str]]:
 
 
 def test_shell_facts_match_the_facts_of_python(target: Rig, inventory: Path) -> None:
-    """One code reads both: the rig itself, and what its shell sent."""
+    """One code reads both: the rig's files, and the files that its shell sent."""
     seen = assess_as_json(inventory)["facts"]
     gathered = json.loads(fab(inventory, NAME, "facts", "--json").stdout)
     gathered_facts = gathered[NAME]["ansible_local"]["deeprig"]

@@ -1,4 +1,4 @@
-"""`fab checklist` of a rig: what a visit to the BIOS changes is seen after the reboot."""
+"""`fab checklist` of a rig: it reports changes of the BIOS after the reboot."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NAME = "test53"
 
 
 def run_checklist(inventory: Path, *words: str) -> CommandResult:
-    """Run it; its words as if on one line."""
+    """Run the command; return its output as one line."""
     result = fab(inventory, NAME, "checklist", *words)
     assert result.status == 0, result.text
     return result if "--json" in words else replace(result, stdout=" ".join(result.stdout.split()))

@@ -1,4 +1,4 @@
-"""A run that is cut off, stopped, or meets another one: nothing is half done, and it goes on."""
+"""Runs that are interrupted, killed or meet another run: no task is left incomplete."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def shell_task(name: str, text: str) -> dict[str, Any]:
 
 @pytest.fixture
 def marks(target: Rig) -> Iterator[Path]:
-    """A folder of the rig in which tasks leave marks."""
+    """A folder of the rig in which tasks create files."""
     folder = target.root / "root/marks"
     folder.mkdir()
     yield folder
@@ -69,7 +69,7 @@ def worker_pid(target: Rig) -> int:
 
 
 def connection_pid(target: Rig) -> int:
-    """The pid of the sshd process in the rig that serves the one connection."""
+    """Return the pid of the sshd process in the rig that serves the connection."""
     return int(target.run("pgrep -f '^sshd: user@notty'").stdout.split()[0])
 
 
@@ -191,7 +191,7 @@ def test_next_run_waits_for_a_run_without_an_operator(
 def test_rig_users_cannot_hold_or_redirect_the_lock(
     inventory: Path, target: Rig, marks: Path, slow: Path
 ) -> None:
-    """In /run/lock any user could block every run for ever."""
+    """In /run/lock any user could block every run."""
     target.run(
         "install -o user -m 666 /dev/null /run/lock/deeprig.lock;"
         " runuser -u user -- sh -c 'flock /run/lock/deeprig.lock sleep 60 >/dev/null 2>&1 &'"
@@ -262,7 +262,7 @@ def test_silent_peer_is_reported_as_unreachable(inventory: Path, target: Rig, ma
 
 
 class TestDriver:
-    """What is cut off in the middle of a package's installation, in this order."""
+    """Interruptions during the installation of a package, in this order."""
 
     def test_driver_installation_resumes_after_a_killed_run(
         self, inventory: Path, target: Rig

@@ -19,7 +19,7 @@ from tests.lab.operator import fab, reboot, switching
 
 @pytest.fixture
 def fault(rig: Rig) -> Iterator[Callable[..., None]]:
-    """Switch faults on that are off again after the test."""
+    """Switch faults on; they are off again after the test."""
     with switching(rig) as switch:
         yield switch
 
@@ -145,12 +145,12 @@ def test_no_python_fault_removes_python_for_ssh_users(rig: Rig, fault: Callable[
 
 @pytest.fixture(scope="module")
 def other(make_rig: Callable[[str], Rig]) -> Rig:
-    """A rig that the tests change, one after the other."""
+    """A rig that the tests change, one after another."""
     return make_rig("test12")
 
 
 class TestReboots:
-    """On another rig, in this order."""
+    """Tests on another rig, in this order."""
 
     def test_bios_profile_splits_the_slot(self, other: Rig) -> None:
         other.set(profile="x4x4x4x4")
@@ -212,7 +212,7 @@ class TestReboots:
 
 @pytest.fixture
 def rig_in_memory(own_network: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rig]:
-    """A rig whose state is on a tmpfs, and below /tmp as the rig's own tmpfs is."""
+    """A rig whose state is on a tmpfs, below /tmp like the rig's own tmpfs."""
     folder = Path(tempfile.mkdtemp(prefix="deeprig-lab-", dir="/tmp"))
     subprocess.run(["mount", "-t", "tmpfs", "tmpfs", folder], check=True)
     monkeypatch.setenv("DEEPRIG_LAB_STATE", str(folder))

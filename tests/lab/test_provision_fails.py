@@ -1,4 +1,4 @@
-"""Steps that fail: the error names task, place and reason, and the step works after the fix."""
+"""Steps that fail: the error names task, position and reason, and the step works after the fix."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ DRIVER = STEPS / "driver.yml"
 
 @pytest.fixture
 def fault(target: Rig) -> Iterator[Callable[..., None]]:
-    """Switch faults on that are off again after the test."""
+    """Switch faults on; they are off again after the test."""
     with switching(target) as switch:
         yield switch
 

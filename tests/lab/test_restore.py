@@ -1,4 +1,4 @@
-"""`fab restore` brings back what provisioning removed or edited; provisioning may follow again."""
+"""`fab restore` restores what provisioning removed or edited; provisioning can follow again."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_restored_mining_rig_can_be_provisioned_again(target: Rig, inventory: Pa
 
 
 def test_backups_are_listed_and_copied(target: Rig, inventory: Path) -> None:
-    """After the test above: the rig has a backup of what it was."""
+    """Runs after the test above: the rig has a backup of its earlier state."""
     run_verb(inventory, "backup")
     status = json.loads(run_verb(inventory, "status", "--json").stdout)[NAME]
     assert status["rig"]["state"] == "whole"
@@ -112,7 +112,7 @@ def test_backups_are_listed_and_copied(target: Rig, inventory: Path) -> None:
 
 
 def test_converted_rig_without_a_backup_is_not_backed_up(target: Rig, inventory: Path) -> None:
-    """A converted rig whose backup is gone: none is made of what it is now, and the copy stays."""
+    """The rig's backup is missing: no backup of the converted state is made, the copy stays."""
     copy = ROOT / "backups" / NAME
     sums = (copy / "SHA256SUMS").read_text()
     target.run(f"mv {FOLDER} /root/lost")
@@ -127,7 +127,7 @@ def test_converted_rig_without_a_backup_is_not_backed_up(target: Rig, inventory:
 
 
 def test_check_mode_counts_what_a_copy_restores(target: Rig, inventory: Path) -> None:
-    """With the rig's own backup away, as above; nothing of it stays on the rig."""
+    """The rig's own backup is missing, as above; check mode leaves nothing on the rig."""
     before = target.run(STATE, check=False).stdout
     source = ("restore", "--source", str(ROOT / "backups" / NAME))
     run_verb(inventory, *source, "--check").assert_shows("Files: ", "packages: 1")
@@ -142,7 +142,7 @@ def test_check_mode_counts_what_a_copy_restores(target: Rig, inventory: Path) ->
 
 
 def test_damaged_backup_is_not_restored(target: Rig, inventory: Path) -> None:
-    """It is listed as damaged; the copy takes its place."""
+    """The backup is listed as damaged; the copy replaces it."""
     etc = "find /etc /hive* -newer /root/stamp -type f | head"
     target.run(f"echo damage >> {FOLDER}/before.tar.gz; touch /root/stamp")
     result = fab(inventory, NAME, "restore")

@@ -1,4 +1,4 @@
-"""Provisioning shows the rig's secrets nowhere: not on screen, in a log, or in a process list."""
+"""Provisioning shows the rig's secrets neither on screen nor in a log or a process list."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Watch(threading.Thread):
     ids=["without PyTorch", "all steps"],
 )
 def steps(request: pytest.FixtureRequest) -> tuple[str, ...]:
-    """The options of `fab provision`: which steps it plays."""
+    """The options of `fab provision`: the steps that it plays."""
     options: tuple[str, ...] = request.param
     return options
 

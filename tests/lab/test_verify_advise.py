@@ -1,4 +1,4 @@
-"""The predictor against a few measurements; its networks are removed."""
+"""The predictor against a few measurements; the test removes its networks."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_messages_take_a_large_share_of_the_step(cases: list[Comparison]) -> Non
 
 @pytest.fixture
 def holder() -> Iterator[tuple[subprocess.Popen[str], str, int]]:
-    """A program that holds a network with a process in it: it, the network's name, that process."""
+    """A program that holds a network with a process in it; returns it, the name, the process."""
     with subprocess.Popen(
         [sys.executable, "-c", HOLD], cwd=ROOT, stdout=subprocess.PIPE, text=True
     ) as program:
@@ -83,7 +83,7 @@ def list_namespaces(name: str) -> list[str]:
 
 
 def is_running(pid: int) -> bool:
-    """Return whether a process runs; a zombie, whose parent is gone, does not."""
+    """Return whether a process runs; a zombie whose parent is gone does not."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:

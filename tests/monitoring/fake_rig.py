@@ -40,7 +40,7 @@ SLOT = "0000:00:03.1"
 
 @dataclass(frozen=True)
 class FakeRig(Collector):
-    """Three RTX 3090; a well one, or one with a riser and a power supply that fail."""
+    """Three RTX 3090: a healthy rig, or one with a faulty riser and power supply."""
 
     ill: bool = False
     started: float = field(default_factory=time.time)
@@ -94,7 +94,7 @@ class FakeRig(Collector):
 
 
 def gpu_values(gpus: list[Gpu], ill: bool) -> Values:
-    """What NVML tells of each GPU."""
+    """Return what NVML reports for each GPU."""
     values: Values = {
         # GeForce: neither ECC nor row remapping nor the memory's temperature; opt-in: throughput.
         "gpu_memory_temperature_celsius": [],
@@ -186,7 +186,7 @@ def gpu_values(gpus: list[Gpu], ill: bool) -> Values:
 
 
 def slot_values(gpus: list[Gpu], ill: bool, started: float) -> Values:
-    """What is known of each GPU by its address."""
+    """Return the values of each GPU by its address."""
     addresses = [gpu.address for gpu in gpus]
     xids = [Series({"address": a, "xid": x}, 0) for a in addresses for x in ("31", "45", "79")]
     times: list[Series] = []

@@ -1,4 +1,4 @@
-"""The dashboards: what they ask for exists, they can be read, and Grafana's types take them."""
+"""The dashboards: their queries name existing metrics, and Grafana's types accept them."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_every_query_filters_by_the_selected_rigs(dashboard: Dashboard) -> None:
 
 
 def test_table_columns_match_the_queries(dashboard: Dashboard) -> None:
-    """`Value #B` is of query B; an override is of a column that there is."""
+    """`Value #B` belongs to query B; every override refers to an existing column."""
     _, document = dashboard
     for panel in (p for p in list_plotted(document) if p["type"] == "table"):
         steps = {step["id"]: step["options"] for step in panel["transformations"]}
@@ -169,7 +169,7 @@ def grafana_schema() -> Path:
 
 
 def compile_with_types(folder: Path, work: Path, document: dict[str, Any]) -> str:
-    """What the TypeScript compiler finds wrong with a dashboard; empty when nothing."""
+    """Return the errors of the TypeScript compiler for a dashboard; empty without any."""
     for name in ("dashboard.ts", "tsconfig.json"):
         shutil.copy(folder / name, work)
     (work / "node_modules").symlink_to(folder / "node_modules")

@@ -1,4 +1,4 @@
-"""What promtool thinks of the agent's own text: names, types, help."""
+"""promtool's check of the agent's metrics: names, types, help."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rules and dashboards against a real Prometheus that scrapes a well rig and an ill one."""
+"""Rules and dashboards with a real Prometheus that scrapes a healthy and a faulty rig."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class MonitoredInstances:
 
 
 def eventually(holds: Callable[[], object], seconds: float = 10) -> bool:
-    """Whether it comes to hold: on a busy machine a scrape or an evaluation may be late once."""
+    """Retry a condition: on a busy machine a scrape or an evaluation may be late."""
     deadline = time.monotonic() + seconds
     while not holds():
         if time.monotonic() > deadline:
@@ -94,13 +94,13 @@ def test_every_recording_rule_returns_series(monitored: MonitoredInstances, reco
 
 
 def alerts(monitored: MonitoredInstances, instance: str) -> list[dict[str, dict[str, str]]]:
-    """All alerts of an instance, pending ones too."""
+    """Return all alerts of an instance, also pending ones."""
     every_alert: list[dict[str, dict[str, str]]] = monitored.server.api("alerts")["alerts"]
     return [alert for alert in every_alert if alert["labels"].get("instance") == instance]
 
 
 def test_healthy_rig_fires_no_alert(monitored: MonitoredInstances) -> None:
-    """With a GPU that idles at 2.5 GT/s, and another at its power limit."""
+    """One GPU idles at 2.5 GT/s, another is at its power limit."""
     eventually(lambda: not alerts(monitored, monitored.well))
     assert [alert["labels"] for alert in alerts(monitored, monitored.well)] == []
 

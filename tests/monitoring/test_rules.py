@@ -1,4 +1,4 @@
-"""Rules: Prometheus takes them, each is tested, and each name in them exists."""
+"""Rules: Prometheus accepts them, each is tested, and each name in them exists."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_promtool_rule_tests_pass(path: Path) -> None:
 
 
 def test_promtool_rule_tests_fail_for_a_changed_threshold(tmp_path: Path) -> None:
-    """promtool's tests can fail: they do when a rule differs."""
+    """promtool's tests can fail: they do if a rule differs."""
     for path in RULE_FILES:
         text = path.read_text().replace("deeprig_gpu_up == 0", "deeprig_gpu_up == 2")
         (tmp_path / path.name).write_text(text)
@@ -60,7 +60,7 @@ def test_promtool_rule_tests_fail_for_a_changed_threshold(tmp_path: Path) -> Non
 
 
 def cases(alert: str) -> list[tuple[bool, set[str]]]:
-    """(whether it fires, the metrics that there are) of each tested moment of an alert."""
+    """Yield (whether it fires, the available metrics) of each tested moment of an alert."""
     return [
         (
             bool(moment.get("exp_alerts")),
@@ -78,7 +78,7 @@ def series_names(text: str) -> list[str]:
 
 @pytest.mark.parametrize("alert", ALERTS)
 def test_every_alert_is_tested_firing_and_not_firing(alert: str) -> None:
-    """Silent for a reason, that is with the metrics that could make it fire."""
+    """In the second case, the metrics that could make it fire exist."""
     wanted = set(METRIC.findall(ALERTS[alert]["expr"])) or {"up"}
     seen = [(fires, names) for fires, names in cases(alert) if wanted & names]
     assert {fires for fires, _ in seen} == {True, False}
@@ -137,7 +137,7 @@ def test_records_are_named_by_level_metric_and_operations(record: str) -> None:
 def test_xids_of_the_alerts_match_the_xid_table(
     alert: str, matcher: str, statuses: set[str]
 ) -> None:
-    """A number that the table does not know is a warning, as its default is."""
+    """A number that is not in the table is a warning, like the table's default."""
     expected = {str(number) for number, row in XIDS.items() if row["status"] in statuses}
     listed = re.findall(rf'xid{matcher}"([\d|]+)"', ALERTS[alert]["expr"])
     assert len(listed) == 2

@@ -1,4 +1,4 @@
-"""Prometheus' own programs, where this machine has them."""
+"""Prometheus' own programs, if this machine has them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Documents of the agent's API for the page: the examples, and rigs that look otherwise.
+"""Documents of the agent's API for the page: the examples, and changed rigs.
 
 Every call returns a new document, which a test may change.
 """
@@ -22,13 +22,13 @@ def rig() -> Document:
 
 
 def history() -> Document:
-    """An hour of them; the second GPU has a gap."""
+    """An hour of values; the second GPU has a gap."""
     document: Document = json.loads((EXAMPLES / "history.json").read_text())
     return document
 
 
 def shift_times(document: Document, now: float) -> Document:
-    """The document as if it were sampled at `now` (Unix seconds): all its times move along."""
+    """Return the document as if it were sampled at `now` (Unix seconds)."""
     last = document.get("sampled_at") or (document.get("times") or [0.0])[-1]
     moved = _shift_times(document, now - last)
     assert isinstance(moved, dict)
@@ -63,7 +63,7 @@ def verdict(**fields: str) -> Document:
 
 
 def lose_gpu(document: Document, number: int, problem: str) -> str:
-    """Let a GPU fall off the bus; its address."""
+    """Let a GPU fall off the bus; return its address."""
     gpu = document["gpus"][number]
     gpu.update(up=False, reading=None, problem=problem)
     for device in document["pcie"]["devices"]:

@@ -1,4 +1,4 @@
-"""Everyone can read it: contrast in both schemes, names and order for assistive technology."""
+"""Accessibility: contrast in both schemes, names and order for assistive technology."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ def test_keyboard_reaches_every_section(show: Show) -> None:
 
 
 def test_index_preloads_every_module() -> None:
-    """Not one after the other, as each names the next."""
+    """Otherwise the browser loads them one after another."""
     index = (FOLDER / "index.html").read_text()
     assert set(re.findall(r'"page/([\w-]+\.js)"', index)) == {f.name for f in FOLDER.glob("*.js")}
 

@@ -1,4 +1,4 @@
-"""What the page shows of the example: each section, in words that a person reads."""
+"""What the page shows for the example: each section, as visible text."""
 
 from __future__ import annotations
 
@@ -172,7 +172,7 @@ def test_history_shows_gaps(example: Shown) -> None:
 
 
 def test_history_shows_the_values_at_a_selected_time(show: Show) -> None:
-    """By keyboard, and by pointing at a plot."""
+    """The user selects the time by keyboard or by pointing at a plot."""
     shown = show()
     values = shown.agent.history["series"]["temperature_celsius"]["0000:04:00.0"]
     choice = shown.page.locator("#history input")

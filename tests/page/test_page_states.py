@@ -1,4 +1,4 @@
-"""The page while things go wrong: lost GPUs, no driver, no answer, old data, odd names."""
+"""The page in unusual states: lost GPUs, no driver, no answer, old data, odd names."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ BANNER_SAYS = "text => document.querySelector('#banner').textContent.includes(te
 
 
 def every_second(agent: Agent) -> Agent:
-    """An agent whose page asks every second."""
+    """Return an agent whose page refreshes every second."""
     agent.rig["agent"]["interval_seconds"] = 1.0
     return agent
 
@@ -84,7 +84,7 @@ def test_old_data_is_announced(show: Show) -> None:
 
 
 def test_wrong_browser_clock_does_not_make_data_old(show: Show) -> None:
-    """A phone an hour ahead: ages are counted by the agent's clock, from its Date header."""
+    """The phone is an hour ahead: the page counts ages by the agent's clock (Date header)."""
     agent = every_second(Agent())
     shown = show(agent)
     shown.page.evaluate("(now => { Date.now = () => now() + 3600e3; })(Date.now.bind(Date))")

@@ -135,7 +135,7 @@ def test_gpu_known_only_to_the_driver_is_drawn(show: Show) -> None:
 
 @pytest.mark.parametrize("parent", ["0000:02:00.2", "0000:ff:00.0"])
 def test_device_with_an_impossible_parent_is_drawn_once(show: Show, parent: str) -> None:
-    """A device that is its own ancestor, or whose parent is not there, is still drawn once."""
+    """The device is its own ancestor, or its parent does not exist."""
     agent = Agent()
     agent.rig["pcie"]["devices"][0]["parent"] = parent
     titles = boxes(show(agent))
@@ -143,7 +143,7 @@ def test_device_with_an_impossible_parent_is_drawn_once(show: Show, parent: str)
 
 
 def test_gpu_without_link_widths_is_drawn(show: Show) -> None:
-    """No root port, no widths: a GPU right below the root."""
+    """The GPU is directly below the root, without a root port and widths."""
     agent = Agent()
     device = agent.rig["pcie"]["devices"][-1]
     device.update(parent="", current_width=None, max_width=None, current_speed=None, max_speed=None)

@@ -1,4 +1,4 @@
-"""The page of a validation: it opens from a file, asks for nothing, and is whole at any size."""
+"""The page of a validation: it opens from a file without requests, and fits any screen."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a measured bandwidth should be: derived from the links, and why so."""
+"""The expected value of a measured bandwidth, derived from the links, with the reason."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.rig.proof import Status
 
 @dataclass(frozen=True)
 class Threshold:
-    """Bytes per second. shares: of what is expected, below which a verdict is not ok."""
+    """Bytes per second. shares: parts of `expected` below which the status is not ok."""
 
     expected: float
     shares: Shares
@@ -24,7 +24,7 @@ class Threshold:
 
     @property
     def minimum(self) -> float:
-        """Less is a warning."""
+        """Lower values are a warning."""
         return self.expected * self.shares.warning
 
     def status(self, value: float) -> Status:
@@ -34,31 +34,31 @@ class Threshold:
 
 @dataclass(frozen=True)
 class Shares:
-    """Of what is expected: less than these is a warning, or critical. The agent's thresholds."""
+    """Parts of the expected value below which a value is a warning or critical."""
 
     warning: float
     critical: float
 
     def wanted(self, value: float, reason: str) -> Threshold:
-        """What is wanted of a value that is expected, and by what reason."""
+        """Return the threshold of an expected value, with its reason."""
         words = f"{reason}; at least {self.warning:.0%} of that, less than {self.critical:.0%}"
         return Threshold(value, self, f"{words} is critical")
 
 
 def read_shares(expected: Mapping[str, Any]) -> Shares:
-    """The agent's thresholds, as the inventory may have changed them."""
+    """Return the agent's thresholds, with the changes of the inventory."""
     limits = read_thresholds(expected)
     return Shares(limits["bus_bandwidth_warning"], limits["bus_bandwidth_critical"])
 
 
 def read_thresholds(expected: Mapping[str, Any]) -> dict[str, float]:
-    """The agent's thresholds, with the changes of the inventory."""
+    """Return the agent's thresholds, with the changes of the inventory."""
     changes = expected.get("thresholds") or {}
     return {name: float(value) for name, value in {**tables.load("thresholds"), **changes}.items()}
 
 
 def copy(path: Mapping[str, Any], shares: Shares) -> Threshold | None:
-    """Of a copy between host and GPU over a path; None where its link is not known."""
+    """Return the threshold of a copy over a path; None if its link is unknown."""
     width, speed = path.get("width"), path.get("max_speed")
     carried = bandwidth(width, speed)
     if not carried or not speed:

@@ -1,4 +1,4 @@
-"""The load: benchmarks on the GPUs, and what of the rig changed while they ran."""
+"""The load: benchmarks on the GPUs, and counters of the rig before and after them."""
 
 from __future__ import annotations
 
@@ -48,29 +48,29 @@ class Load:
 
     @property
     def yielded(self) -> bool:
-        """Whether it gave way to a job."""
+        """Whether the run stopped for a job."""
         return self.status == 5
 
     @property
     def on_gpus(self) -> bool:
-        """Whether the GPUs worked, rather than the CPU in their place."""
+        """Whether the benchmarks ran on GPUs, not on the CPU."""
         return self.document is not None and self.document["backend"] == "nccl"
 
     @property
     def counted(self) -> tuple[Counters, Counters]:
-        """Before and after, by the agent. Raises Silent: without its word nothing is 0."""
+        """Counters before and after. Raises Silent if the agent did not answer."""
         if why := self.before.silent or self.after.silent:
             raise Silent(why)
         return self.before, self.after
 
     def part(self, name: str) -> Mapping[str, Any]:
-        """How a part went: its record in the document, empty where it was not run."""
+        """Return the record of a part in the document, empty if it was not run."""
         parts = self.document["parts"] if self.document else []
         return next((part for part in parts if part["part"] == name), {})
 
 
 def counters(subject: Subject) -> Counters:
-    """Read them all; what can't be read is left out."""
+    """Read all counters; those that cannot be read are left out."""
     silent = ""
     try:
         agent = subject.agent()
@@ -93,7 +93,7 @@ def counters(subject: Subject) -> Counters:
 
 
 def deadline(plan: str, gpus: int) -> int:
-    """Seconds after which what is not done counts as a hang."""
+    """Return the seconds after which an unfinished run counts as a hang."""
     return DEADLINES[plan] + gpus * MORE_FOR_A_GPU[plan]
 
 

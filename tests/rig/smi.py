@@ -27,7 +27,7 @@ class Smi:
     hangs: bool = False
 
     def number(self, address: str, field: str) -> float | None:
-        """A reading as a number; None where there is none."""
+        """Return a reading as a number; None if it is not one."""
         try:
             return float(self.gpus[address][field])
         except (KeyError, ValueError):
@@ -47,7 +47,7 @@ class Smi:
 
 
 def parse(text: str) -> Smi:
-    """What it wrote: a line a GPU, and lines for people."""
+    """Parse the output: a line for each GPU, and messages."""
     gpus, messages = {}, []
     for line in text.splitlines():
         cells = [cell.strip() for cell in line.split(",")]

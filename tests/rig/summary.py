@@ -1,4 +1,4 @@
-"""A report's summary: what the agent on the rig shows of it (agent/readings/validation.py)."""
+"""A report's summary, which the agent on the rig exports (agent/readings/validation.py)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from agent.readings.validation import FORMAT, FORMAT_VERSION
 
 
 def summary(document: Mapping[str, Any]) -> dict[str, Any]:
-    """A few lines of a report: counts, what fails, and the copies' bandwidths."""
+    """Return a report's summary: counts, failing checks, and the copies' bandwidths."""
     bench = document.get("bench") or {}
     return {
         "format": FORMAT,

@@ -80,7 +80,7 @@ def test_gpus_answer(subject: Subject, prove: Proof) -> None:
 
 
 def _find_hanging(subject: Subject) -> Iterator[Row]:
-    """Which GPU nvidia-smi hangs on: the agent asks each by itself."""
+    """Yield the GPU that nvidia-smi hangs on, as the agent reports it."""
     try:
         gpus = {gpu["address"]: gpu for gpu in subject.agent()["gpus"]}
     except Silent:

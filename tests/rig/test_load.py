@@ -212,7 +212,7 @@ def _read_paths(agent: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
 def _build_rows(
     name: str, measurement: Mapping[str, Any], key: str, wanted: Threshold | None
 ) -> Iterator[Row]:
-    """A row of speed and values. Nothing is expected of speed where nothing can be derived."""
+    """Yield a row of speed and values. Without a derived threshold, any speed is ok."""
     value, wrong = float(measurement[key]), measurement.get("wrong_values") or 0
     status: Status = "ok"
     advice, expected = "", "right values"
@@ -237,6 +237,6 @@ def _build_rows(
 
 
 def _rates(measurement: Mapping[str, Any], value: float) -> Iterable[float]:
-    """The rate of each repeat, by its time against the median's; older documents have none."""
+    """Return the rate of each repeat from its time and the median; none for older documents."""
     times, median = measurement.get("times") or [], measurement.get("time_seconds")
     return (value * median / time for time in times if time) if median else ()

@@ -1,4 +1,4 @@
-"""The run that several files share: begun with the first of them, judged by the last."""
+"""The run that several files share: the first starts it, the last checks it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The rank program by its contract alone: ranks that are forks of one process, without torchrun.
+"""Runs the rank program without torchrun: ranks are forks of one process.
 
 PyTorch is loaded once for all of them, so eight take no longer than two.
 """

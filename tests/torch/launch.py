@@ -1,4 +1,4 @@
-"""A launcher that runs, as a test sees it: its events, its processes, its end."""
+"""A running launcher, as a test sees it: its events, its processes, its end."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class BenchProcess:
         self._queue.put(b"")
 
     def until(self, condition: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
-        """The next event that meets the condition."""
+        """Return the next event that meets the condition."""
         while line := self._queue.get(timeout=PATIENCE_SECONDS):
             self.events.append(json.loads(line))
             if condition(self.events[-1]):
@@ -60,7 +60,7 @@ class BenchProcess:
         self.until(lambda event: event["event"] == "begin" and event["part"] == part)
 
     def wait_for_line(self, start: str) -> None:
-        """Wait for a line for people that begins so."""
+        """Wait for an output line with this beginning."""
         self.until(lambda event: event.get("text", "").lstrip().startswith(start))
 
     def wait_for_ranks(self, ranks: int) -> None:
@@ -73,7 +73,7 @@ class BenchProcess:
         self.seen += processes.list_descendants(self.process.pid)
 
     def find_rank(self, number: int) -> int:
-        """The process of a rank."""
+        """Return the pid of a rank."""
 
         def find() -> int | None:
             self.seen += processes.list_descendants(self.process.pid)
@@ -86,7 +86,7 @@ class BenchProcess:
         return rank_pid
 
     def find_torchrun(self) -> int:
-        """The process of torchrun."""
+        """Return the pid of torchrun."""
         self.seen += processes.list_descendants(self.process.pid)
         (pid,) = [
             pid for pid in set(self.seen) if "torch.distributed.run" in read_words(pid, "cmdline")
@@ -94,19 +94,19 @@ class BenchProcess:
         return pid
 
     def wait_for_document(self) -> BenchDocument:
-        """Wait for the end: the document."""
+        """Wait for the end; return the document."""
         document: BenchDocument
         document = self.until(lambda event: event["event"] == "document")["document"]
         self.process.wait(PATIENCE_SECONDS)
         return document
 
     def read_errors(self) -> str:
-        """Its standard error; call it after its end."""
+        """Return its standard error; call it after its end."""
         assert self.process.stderr is not None
         return self.process.stderr.read().decode()
 
     def list_survivors(self) -> list[int]:
-        """Processes that were seen below it and still run."""
+        """Return the processes that were started below it and still run."""
         return [pid for pid in set(self.seen) if is_running(pid)]
 
 
@@ -116,7 +116,7 @@ def is_running(pid: int) -> bool:
 
 
 def read_words(pid: int, file: str) -> list[str]:
-    """A file of /proc that holds texts with a zero byte after each."""
+    """Return the texts of a file of /proc, which a zero byte ends."""
     try:
         return Path(f"/proc/{pid}/{file}").read_bytes().decode(errors="replace").split("\0")
     except OSError:

@@ -1,4 +1,4 @@
-"""What finds wrong values: exact patterns of collectives, and norms of what models give."""
+"""Detection of wrong values: exact patterns of collectives, and norms of model results."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ends from outside. Real torchruns over gloo."""
+"""Runs that are ended from outside, with real torchruns over gloo."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_killed_launcher_leaves_no_process(tmp_path: Path) -> None:
 
 
 def test_closed_output_ends_the_run(tmp_path: Path) -> None:
-    """As when the terminal is gone: the next line can't be written, and all is ended."""
+    """The terminal is gone: the next line cannot be written, and the run ends."""
     process = subprocess.Popen(
         [
             sys.executable,

@@ -1,4 +1,4 @@
-"""The model of the workloads: how it comes into memory."""
+"""The model of the workloads: how its parameters are created."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ META = torch.device("meta")
 
 
 def test_layers_move_to_the_device_one_at_a_time() -> None:
-    """A rig has 4 GB for the models of all its GPUs."""
+    """A rig has 4 GB of memory for the models of all its GPUs."""
     made: list[nn.Module] = []
 
     def layer(shape: ModelShape, number: int) -> nn.Module:

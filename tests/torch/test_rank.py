@@ -1,4 +1,4 @@
-"""What a rank writes, part by part and piece by piece, and where it ends."""
+"""The output of a rank, part by part, and where the rank ends."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def entry(name: str, wrong: int = 0) -> dict[str, Any]:
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
-    """Run parts, each `run` of a module, in one rank alone; what it has written."""
+    """Run parts, each the `run` of a module, in a single rank; return its output."""
     comm = Alone(0, 1, 0, "gloo", torch.device("cpu"), ProgressWriter(None, 0))
     monkeypatch.setattr(Communicator, "join", lambda *words: comm)
     monkeypatch.setattr(Communicator, "leave", lambda self: None)

@@ -1,4 +1,4 @@
-"""Runs on bad ground: no PyTorch, a port that is taken, busy GPUs.
+"""Missing or busy resources: no PyTorch, a port in use, busy GPUs.
 
 Two rigs that meet are tests/lab/validation/test_bench.py's.
 """
@@ -97,7 +97,7 @@ def test_rendezvous_port_in_use_is_refused() -> None:
 
 
 def test_rigs_use_the_interface_towards_the_rendezvous() -> None:
-    """Left to itself gloo takes what /etc/hosts has for the rig's name: 127.0.1.1."""
+    """By default gloo uses the address of the rig's name in /etc/hosts: 127.0.1.1."""
     rigs = resources.find_rigs(ResourceRequest(nodes=2, node_rank=1, rendezvous="127.0.0.1:29400"))
     assert (rigs.address, rigs.interface) == ("127.0.0.1", "lo")
     message = ResourceRequest(nodes=2, node_rank=1, rendezvous="127.0.0.1:29400", interface="eth7")
@@ -137,7 +137,7 @@ def test_busy_gpus_prevent_the_run(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("busy", [True, False])
 def test_once_flag_reports_busy_gpus_by_its_status(tmp_path: Path, busy: bool) -> None:
-    """As a unit's condition asks it; the program on the GPU is none of those below its parent."""
+    """A systemd unit's condition uses it; the program on the GPU is not below its parent."""
     path = os.pathsep.join([str(HERE / "busy"), str(ROOT)])
     if busy:
         (tmp_path / "busy").write_text("1")
@@ -153,7 +153,7 @@ def test_once_flag_reports_busy_gpus_by_its_status(tmp_path: Path, busy: bool) -
 
 
 def test_ended_rank_is_not_taken_for_another_program(tmp_path: Path) -> None:
-    """NVML names it while the driver takes its memory back, and the kernel knows it no more."""
+    """NVML lists it while the driver frees its memory, after the kernel has removed it."""
     path = os.pathsep.join([str(HERE / "busy"), str(ROOT)])
     busy, looks = tmp_path / "busy", tmp_path / "busy.looks"
     with subprocess.Popen(["sleep", "60"]) as rank:

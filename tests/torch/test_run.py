@@ -1,4 +1,4 @@
-"""One run of all that gloo can do, by three ranks and with odd sizes."""
+"""One run of every part that gloo supports, with three ranks and odd sizes."""
 
 from __future__ import annotations
 
@@ -159,7 +159,7 @@ def test_every_workload_agrees_with_the_unsplit_model(run: Run) -> None:
 
 
 def test_events_are_in_order(run: Run) -> None:
-    """Each part begins, and ends before the next begins; numbers go up; the document is last."""
+    """Parts do not overlap, their numbers increase, and the document is last."""
     open_part, numbers = None, []
     for event in run.bench.events[:-1]:
         if event["event"] == "begin":

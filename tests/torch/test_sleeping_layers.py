@@ -1,4 +1,4 @@
-"""The rank program alone, by its contract, with layers that sleep."""
+"""The rank program alone, with layers that sleep."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def outputs(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def asleep(outputs: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Workloads by name."""
+    """Return the workloads by name."""
     return {entry["workload"]: entry for entry in outputs[0]["workloads"]}
 
 
@@ -78,7 +78,7 @@ def test_sleeping_layers_have_the_parameters_of_the_model(
 
 
 def test_unusable_part_does_not_end_the_ranks(outputs: list[dict[str, Any]]) -> None:
-    """It is reported, and the next parts run."""
+    """The ranks report it, and the next parts run."""
     assert outputs[0]["parts"] == [*LEAST, "gemm"]
     assert outputs[0]["torch"].startswith("2."), "versions are reported, whatever is run"
 

@@ -51,7 +51,7 @@ def comm() -> Alone:
 
 @pytest.fixture
 def on_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Memory of GPUs and pinned memory are memory."""
+    """Use CPU memory for GPU memory and pinned memory."""
 
     def create_plain(count: int, **named: Any) -> torch.Tensor:
         return empty(count)
@@ -135,7 +135,7 @@ def test_release_returns_cached_memory(monkeypatch: pytest.MonkeyPatch, older: b
 
 
 def test_small_gpu_runs_the_small_model(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The plan's own options, on the GPUs of mining rigs and on larger ones."""
+    """The options are those of the plan, for GPUs of mining rigs and for larger ones."""
     (part,) = plan.build_plan("full", Resources("nccl", 2), ["ddp"]).parts
     layers = {}
     for gigabytes in (6, 12):
@@ -152,7 +152,7 @@ def test_small_gpu_runs_the_small_model(monkeypatch: pytest.MonkeyPatch) -> None
 def test_latency_message_is_sent_there_and_back(
     comm: Alone, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """So that its latency is not hidden by the one after it. Bandwidth is of one way."""
+    """Otherwise messages overlap and hide the latency. Bandwidth is measured one way."""
     calls: list[tuple[str, int, int]] = []
     monkeypatch.setattr(
         torch.distributed, "send", lambda values, rank: calls.append(("send", len(values), rank))
@@ -181,7 +181,7 @@ def test_latency_message_is_sent_there_and_back(
 def test_pipeline_first_communicates_among_all_ranks(
     comm: Alone, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Batches of sends and receives of some ranks may not be a communicator's first."""
+    """The first batch of sends and receives must not be a communicator's first operation."""
     calls: list[str] = []
 
     class Made(Exception):
@@ -202,7 +202,7 @@ def test_pipeline_first_communicates_among_all_ranks(
 def test_bucket_size_is_passed_only_if_set(
     comm: Alone, monkeypatch: pytest.MonkeyPatch, options: dict[str, int]
 ) -> None:
-    """Passing 25 MiB differs from the default: the first bucket would be as large, too."""
+    """Passing 25 MiB differs from the default: it would also set the size of the first bucket."""
     given: list[Mapping[str, Any]] = []
     monkeypatch.setattr(ddp, "DistributedDataParallel", lambda model, **more: given.append(more))
     monkeypatch.setattr(training, "train_replicas", lambda *words: {})
@@ -343,7 +343,7 @@ def test_agreeing_tools_are_reported(install: Callable[[str, str], None], tmp_pa
 def test_wrong_values_of_a_tool_are_reported(
     install: Callable[[str, str], None], tmp_path: Path
 ) -> None:
-    """They are wrong values like all others, and not only a difference."""
+    """They are a problem of their part, not only a difference."""
     (tmp_path / "perf.json").write_text(json.dumps(ALL_REDUCE))
     install("all_reduce_perf", f'cp {tmp_path}/perf.json "$8"')
     run: Any = RecordingRunner()

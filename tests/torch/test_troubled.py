@@ -1,4 +1,4 @@
-"""Ranks that die, stop, or compute wrong values, in one run (troubled/), in the document."""
+"""Ranks that die, stop, or compute wrong values: the document of one run (troubled/)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def problems(document: BenchDocument) -> dict[str, Problem]:
 
 @pytest.fixture(scope="module")
 def troubled(in_trouble: BenchProcess) -> BenchDocument:
-    """The document of that run."""
+    """Return the document of that run."""
     document = in_trouble.wait_for_document()
     assert list(in_trouble.folder.iterdir()) == [], "no files are left"
     return document

@@ -1,4 +1,4 @@
-"""The pure part of `make verify-advise`: what is predicted, and when a promise is broken."""
+"""The parts of `make verify-advise` without measurements: predictions and broken promises."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ class LocalChannel:
     """A channel over a child's pipes."""
 
     def settimeout(self, timeout: float) -> None:
-        """Nothing here waits for a network."""
+        """Do nothing: a child needs no timeout."""
 
     def exec_command(self, command: str) -> None:
         pipe = subprocess.PIPE
@@ -71,17 +71,17 @@ class LocalTransport:
     is_connected = True
 
     def open(self) -> None:
-        """Always open."""
+        """Do nothing: it is always open."""
 
     def open_channel(self, silence: float) -> LocalChannel:
         return LocalChannel()
 
     def close(self) -> None:
-        """Channels close themselves."""
+        """Do nothing: channels close themselves."""
 
 
 class PlayResult:
-    """What came of playing a playbook on this machine."""
+    """The result of a playbook that was played on this machine."""
 
     def __init__(self, recap: Recap, sessions: Sessions, text: str, log: str) -> None:
         self.recap = recap

@@ -1,4 +1,4 @@
-"""`fab adopt` refuses what is wrong or not safe, and then changes nothing."""
+"""`fab adopt` refuses invalid or unsafe requests and changes nothing."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_password_stays_valid_when_the_key_is_refused(home: Home) -> None:
 
 
 def test_password_login_is_restored_when_sshd_still_offers_passwords(home: Home) -> None:
-    """sshd_config overrides the drop-in folder where it does not include it first."""
+    """sshd_config overrides the drop-in folder unless it includes it first."""
     home.rig.run(
         "sed -i '/^Include/d' /etc/ssh/sshd_config && cat /etc/ssh/sshd_config.d/address.conf >>"
         f" /etc/ssh/sshd_config && printf 'Match User {USER}\\n PasswordAuthentication yes\\n' >>"
@@ -74,7 +74,7 @@ def test_password_login_is_restored_when_sshd_still_offers_passwords(home: Home)
 
 
 def test_bad_input_changes_nothing(home: Home) -> None:
-    """One rig for them all: none of these may change it."""
+    """All cases use one rig: none of them may change it."""
     state = "find /home/user /etc -newer /run/systemd/units -type f | grep -v sudo_as_admin || :"
     wrong = home.adopt("--user", USER, password="wrong")
     assert wrong.status == 4
@@ -120,7 +120,7 @@ def test_bad_input_changes_nothing(home: Home) -> None:
 
 
 def test_hostile_rig_cannot_write_a_template_to_the_inventory(home: Home) -> None:
-    """A user whose name is a template, with the default password."""
+    """The user's name is a template, and the password is the default one."""
     marker = home.folder / "marker"
     evil = f"{{{{cycler.__init__.__globals__.os.system('touch {marker}')}}}}"
     home.rig.run(

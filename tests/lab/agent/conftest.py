@@ -1,4 +1,4 @@
-"""A provisioned rig whose agent a real Prometheus scrapes, with all of our rules."""
+"""A provisioned rig whose agent a real Prometheus scrapes, with all of this project's rules."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class MonitoredRig:
         return series
 
     def verdict(self, check: str, status: str, subject: str = "") -> dict[str, Any]:
-        """Wait until a check has that verdict, in Prometheus; return it with its words."""
+        """Wait until a check has this verdict in Prometheus; return it with its texts."""
         about = f',subject="{subject}"' if subject else ""
         self.until(f'deeprig_verdict{{check="{check}",status="{status}"{about}}} == 1')
         for verdict in self.get("/api/v1/rig")["verdicts"]:
@@ -78,7 +78,7 @@ class MonitoredRig:
         return not self.server.query(f'ALERTS{{alertname="{name}"}}')
 
     def state(self, expr: str) -> str:
-        """What to show when an expression came to nothing."""
+        """Return what to print if an expression has no series."""
         bare = expr.split("==")[0].strip()
         try:
             values = {str(s["metric"]): s["value"][1] for s in self.server.query(bare)}
@@ -135,6 +135,6 @@ def monitored_rig(
 
 @pytest.fixture
 def fault(monitored_rig: MonitoredRig) -> Iterator[Callable[..., None]]:
-    """Switch faults on that are off again after the test."""
+    """Switch faults on; they are off again after the test."""
     with switching(monitored_rig.rig) as switch:
         yield switch

@@ -33,7 +33,7 @@ def test_version_mismatch_at_start_is_critical(monitored_rig: MonitoredRig, faul
 
 
 def test_upgrade_under_a_running_agent(monitored_rig: MonitoredRig) -> None:
-    """As an unattended upgrade does it: new libraries, and the old module until the reboot."""
+    """An unattended upgrade installs new libraries and keeps the old module until the reboot."""
     rig = monitored_rig.rig
     held = rig.run("apt-mark showhold").stdout.split()
     install = "apt-get install -qy --allow-downgrades --allow-change-held-packages"

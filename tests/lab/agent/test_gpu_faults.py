@@ -1,4 +1,4 @@
-"""What goes wrong with a GPU, as Prometheus and the verdicts then have it."""
+"""GPU faults, as Prometheus and the verdicts report them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def find_uuid(monitored_rig: MonitoredRig, address: str) -> str:
 
 
 def is_fresh(monitored_rig: MonitoredRig, address: str) -> bool:
-    """Whether NVML answered for the GPU within two intervals, as the agent serves it."""
+    """Return whether NVML answered for the GPU within the last two intervals."""
     (gpu,) = [g for g in monitored_rig.get("/api/v1/rig")["gpus"] if g["address"] == address]
     return bool(gpu["up"]) and time.time() - gpu["read_at"] < 2 * INTERVAL_SECONDS
 

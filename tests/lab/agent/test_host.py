@@ -17,7 +17,7 @@ STATE = "/var/lib/deeprig"
 
 
 def write_result_file(monitored_rig: MonitoredRig, name: str, content: str) -> None:
-    """Leave a file among the results, as a run does: written, then renamed."""
+    """Write a file to the results as a run does: a temporary file, then a rename."""
     path = f"{STATE}/nccl/{name}"
     quoted = shlex.quote(content)
     monitored_rig.rig.run(f"printf %s {quoted} >{path}.new && mv {path}.new {path}")

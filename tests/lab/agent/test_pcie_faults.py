@@ -1,4 +1,4 @@
-"""What goes wrong on the PCIe bus."""
+"""PCIe faults."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SPEED = f'deeprig_pcie_path_speed_transfers_per_second{{address="{GPU}"}}'
 
 @pytest.fixture(autouse=True)
 def slot_split(monitored_rig: MonitoredRig) -> None:
-    """Each test begins with three GPUs on x4 links, as after a visit to the BIOS."""
+    """Start each test with three GPUs on x4 links, as after a change in the BIOS."""
     rig = monitored_rig.rig
     if rig.profile() != "x4x4x4x4":
         rig.set(profile="x4x4x4x4")

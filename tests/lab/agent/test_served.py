@@ -1,4 +1,4 @@
-"""What is served, seen by those whom it is for: dashboards, the browser, the API's description."""
+"""What the agent serves to dashboards, browsers and clients of the API."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ CPU_FILES = {
 
 @pytest.fixture(scope="module")
 def with_results(monitored_rig: MonitoredRig) -> MonitoredRig:
-    """The rig as it is when all is there: GPUs, a benchmark's result, and a validation's."""
+    """The rig with GPUs, a benchmark's result and a validation's result."""
     monitored_rig.until("sum(deeprig_gpu_up) == 3")
     write_result_file(monitored_rig, "run.json", make_result(monitored_rig, 0.3e9))
     document = summary(report(check("load::transfers", "Copies"), bench=bench()))
@@ -45,7 +45,7 @@ def with_results(monitored_rig: MonitoredRig) -> MonitoredRig:
 
 
 def test_every_dashboard_query_returns_data(with_results: MonitoredRig) -> None:
-    """Data comes back for each, but for what only a rig that is ill has."""
+    """Every query returns data, except those that need a rig with faults."""
     instance = f"{with_results.rig.address}:10390"
     empty: list[Query] = []
     for query in queries("deeprig", instance, "10s"):
@@ -79,7 +79,7 @@ def test_api_matches_its_openapi_description(with_results: MonitoredRig) -> None
 
 
 def test_status_page_shows_the_rig_without_browser_errors(with_results: MonitoredRig) -> None:
-    """The page shows this rig, and breaks no rule: no error, no request elsewhere."""
+    """The page logs no error and sends no request to another site."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium(), args=ARGUMENTS)
         page = browser.new_page()

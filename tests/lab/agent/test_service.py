@@ -1,4 +1,4 @@
-"""The service: its sandbox, its processes killed, clients that misbehave, wrong settings."""
+"""The service: its sandbox, killed processes, misbehaving clients, invalid settings."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_systemd_sandbox_limits_exposure(monitored_rig: MonitoredRig) -> None:
 
 
 def list_processes(monitored_rig: MonitoredRig) -> dict[str, str]:
-    """The pids of the server and of the process that asks NVML, while both are there."""
+    """Return the pids of the server and of the process that asks NVML, while both run."""
     main = show_property(monitored_rig, "MainPID")
     child = monitored_rig.rig.run(f"pgrep -P {main}", check=False).stdout.split()
     return {"server": main, "nvml": child[0] if len(child) == 1 else ""}
@@ -71,7 +71,7 @@ def test_killed_process_is_restarted(monitored_rig: MonitoredRig, name: str) -> 
 
 
 def test_hundred_slow_clients_are_disconnected(monitored_rig: MonitoredRig) -> None:
-    """A byte now and then, and never a whole request: the agent closes every one of them."""
+    """The clients send single bytes and never a whole request; the agent closes all of them."""
     address = (monitored_rig.rig.address, 10390)
     clients = [socket.create_connection(address, timeout=20) for _ in range(100)]
     try:
@@ -95,7 +95,7 @@ def test_hundred_slow_clients_are_disconnected(monitored_rig: MonitoredRig) -> N
 def test_connections_from_one_address_do_not_block_other_clients(
     monitored_rig: MonitoredRig,
 ) -> None:
-    """1,250 silent connections: another address, the rig itself and Prometheus are answered."""
+    """With 1,250 idle connections, other addresses, the rig itself and Prometheus get answers."""
     address = (monitored_rig.rig.address, 10390)
     before = read_resident_kib(monitored_rig)
     verdicts = {verdict["check"] for verdict in monitored_rig.get("/api/v1/rig")["verdicts"]}
@@ -118,7 +118,7 @@ def test_connections_from_one_address_do_not_block_other_clients(
 
 
 def test_requests_are_accepted_only_for_names_of_the_rig(monitored_rig: MonitoredRig) -> None:
-    """Those of the inventory and of the rig itself, and no other site's."""
+    """Names of the inventory and of the rig are accepted, names of other sites are not."""
 
     def status(host: str) -> str:
         return monitored_rig.rig.run(
@@ -136,7 +136,7 @@ def test_requests_are_accepted_only_for_names_of_the_rig(monitored_rig: Monitore
 
 
 def read_resident_kib(monitored_rig: MonitoredRig) -> int:
-    """Of all processes of the service, in KiB."""
+    """Return the resident memory of all processes of the service."""
     group = show_property(monitored_rig, "ControlGroup")
     pids = monitored_rig.rig.run(
         f"cat /sys/fs/cgroup{group}/cgroup.procs", check=False

@@ -1,4 +1,4 @@
-"""A user without rights, as a process of this machine, and what root must not lose to it."""
+"""A user without rights, as a process of this machine, and files of root to protect from it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LIBC = ctypes.CDLL(None, use_errno=True)
 
 @dataclass(frozen=True)
 class Field:
-    """Folders of root (`kept`: what must not change) and of the user (`home`)."""
+    """Folders of root (`protected`: must not change) and of the user (`home`)."""
 
     protected: Path
     home: Path
@@ -36,7 +36,7 @@ class Field:
         return self.protected / "shadow"
 
     def state(self) -> dict[str, tuple[int, int, int, str]]:
-        """Return owner, group, mode and content of all that is root's."""
+        """Return owner, group, mode and content of all files of root."""
         files = {}
         for path in [self.protected, *sorted(self.protected.rglob("*"))]:
             info = path.lstat()
@@ -59,7 +59,7 @@ class Field:
 
 @contextlib.contextmanager
 def field() -> Iterator[Field]:
-    """Lay out root's folder and the user's, side by side; remove both at the end."""
+    """Create root's folder and the user's, side by side; remove both at the end."""
     top = Path(tempfile.mkdtemp(prefix="deeprig-attack-"))
     try:
         top.chmod(0o755)
@@ -77,14 +77,14 @@ def field() -> Iterator[Field]:
 
 
 def as_user(work: Callable[[], object]) -> None:
-    """Do something as the user, in a process that ends with it; fail where it fails."""
+    """Run a function as the user in a separate process; fail if it fails."""
     pid = start(work)
     _, status = os.waitpid(pid, 0)
     assert status == 0, f"the user's part failed with status {status}"
 
 
 def start(work: Callable[[], object]) -> int:
-    """Start something as the user; return the process."""
+    """Start a function as the user; return the process."""
     pid = os.fork()
     if pid:
         return pid
@@ -103,7 +103,7 @@ def start(work: Callable[[], object]) -> int:
 
 @contextlib.contextmanager
 def running(work: Callable[[], object]) -> Iterator[None]:
-    """Have the user do something over and over, for as long as the block lasts."""
+    """Run a function as the user repeatedly until the block ends."""
     pid = start(work)
     try:
         yield
@@ -116,7 +116,7 @@ def running(work: Callable[[], object]) -> Iterator[None]:
 
 
 def exchange(first: str, second: str) -> bool:
-    """Swap two names in one step; False where the kernel or a name does not allow it."""
+    """Swap two names in one step; return False if the kernel or a name does not allow it."""
     answer = LIBC.renameat2(AT_FDCWD, first.encode(), AT_FDCWD, second.encode(), RENAME_EXCHANGE)
     return bool(answer == 0)
 
@@ -147,7 +147,7 @@ def swap_for_ever(folder: str, target: str, protected: str) -> None:
 
 
 def refill(protected: str, home: str = ".") -> None:
-    """Make again what root has removed of the user's things."""
+    """Create the user's files again that root has removed."""
     os.chdir(home)
     with contextlib.suppress(OSError):
         os.mkdir("pool")

@@ -1,4 +1,4 @@
-"""What root's facts read of a user's files: what the user could read, in part, without waiting."""
+"""Facts that root reads from a user's files: limited to what the user can read, without waiting."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def site() -> Iterator[Field]:
 
 
 def find_evidence(site: Field) -> list[dict[str, str]]:
-    """All evidence of the user's files, whose folder is the rig's /home/mallory."""
+    """Return all evidence in the user's files; the folder is the rig's /home/mallory."""
     began = time.monotonic()
     tree = Tree(str(site.protected.parent))
     entries = [*miners.miners(tree), *access.access(tree)]
@@ -39,7 +39,7 @@ def find_evidence(site: Field) -> list[dict[str, str]]:
 
 
 def write_in_home(site: Field, work: Callable[[Path], object]) -> Path:
-    """Do something as the user in a home below /home."""
+    """Run a function as the user in a folder below /home."""
     home = site.home / "mallory"
     if not home.exists():
         home.mkdir()

@@ -281,7 +281,7 @@ def test_a_command_does_not_run_in_a_folder_that_a_symlink_names(site: Field) ->
 
 
 def test_become_user_worker_has_only_that_users_rights(site: Field) -> None:
-    """With become_user, everything is as for that user, whose folder is then the worker's own."""
+    """With become_user, all paths are checked as for that user, who owns the worker's folder."""
 
     def work() -> None:
         home = site.home

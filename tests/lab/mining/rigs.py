@@ -1,4 +1,4 @@
-"""What still mines on a rig, found without the product's code."""
+"""Miners that still run on a rig, found without the product's code."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def demine(inventory: Path, name: str, *words: str) -> dict[str, Any]:
 
 
 def list_sockets(rig: Rig) -> list[str]:
-    """Listening ports and connections of the rig's own processes, but for sshd's."""
+    """List ports and connections of the rig's processes, except sshd's."""
     lines = rig.run("ss -Htnap").stdout.splitlines()
     return [line for line in lines if "users:" in line and '"sshd"' not in line]
 

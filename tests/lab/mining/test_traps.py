@@ -1,4 +1,4 @@
-"""The traps of the flavours are real: the obvious way to remove a miner triggers them."""
+"""The traps of the flavours work: the obvious way to remove a miner triggers them."""
 
 from __future__ import annotations
 

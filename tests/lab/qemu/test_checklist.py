@@ -24,13 +24,13 @@ GPUS = {gpu["name"]: number for number, gpu in enumerate(OPTIONS["gpus"])}
 
 @pytest.fixture(scope="module")
 def facts(tree: Tree) -> dict[str, Any]:
-    """Read once; the errors that other tests inject are in them."""
+    """Read the facts once; they include errors that other tests inject."""
     rig_facts: dict[str, Any] = tree.machine.python(FACTS)
     return rig_facts
 
 
 def observe_cards(facts: dict[str, Any], *names: str, **board: Any) -> dict[str, Entry]:
-    """The items that were seen, for some of the machine's displays as cards of one rig."""
+    """Return the observed items for some of the machine's displays as cards of one rig."""
     some = [facts["gpus"][GPUS[name]] for name in names]
     rig_facts = {**facts, "gpus": some, "board": {**facts["board"], **board}}
     made = checklist.make_checklist(cases.from_facts("qemu", rig_facts, [750.0], {}), {})
@@ -44,7 +44,7 @@ def test_qemu_displays_match_cards_of_the_hardware_table(facts: dict[str, Any]) 
 
 
 def test_sub_links_of_the_processor_are_counted(facts: dict[str, Any]) -> None:
-    """Ports of the processor's, with the lanes that QEMU gave them; what a switch has is none."""
+    """Ports of the processor have the lanes that QEMU set; ports of a switch do not count."""
     split = observe_cards(facts, "on_wide", "on_four")["split"]
     assert split.status == "ok"
     assert split.reading == ("2 sub-links of the processor's: 0000:00:04.0 x16, 0000:00:05.0 x4")
@@ -56,7 +56,7 @@ def test_sub_links_of_the_processor_are_counted(facts: dict[str, Any]) -> None:
 
 
 def test_sub_links_of_a_split_slot_are_counted(facts: dict[str, Any]) -> None:
-    """Two functions of one device are one slot, split; machine.yml has the number of parts."""
+    """Two functions of one device are one split slot; machine.yml has the number of parts."""
     names = [gpu["name"] for gpu in OPTIONS["gpus"] if gpu["port"].startswith("0000:00:0a.")]
     assert len(names) == len(OPTIONS["slots"]["0000:00:0a"])
     split = observe_cards(facts, *names)["split"]
@@ -64,7 +64,7 @@ def test_sub_links_of_a_split_slot_are_counted(facts: dict[str, Any]) -> None:
 
 
 def test_single_lane_card_is_not_blamed_on_its_riser(facts: dict[str, Any]) -> None:
-    """An emulated endpoint has one lane: its port of x16 shows x1, and no riser changes that."""
+    """An emulated endpoint has one lane: its x16 port shows x1, whatever the riser."""
     assert observe_cards(facts, "on_wide", "on_express")["risers"].status == "ok"
     card = facts["gpus"][GPUS["on_express"]]["path"][-1]
     card["max_width"] = 16  # what the same port would mean for a card of 16
@@ -96,7 +96,7 @@ def test_memory_windows_match_the_qemu_options(facts: dict[str, Any]) -> None:
 
 
 def test_path_errors_are_reported(tree: Tree) -> None:
-    """Injected at the port above the card, which is where real ones are counted mostly."""
+    """The test injects them at the port above the card, which counts most real errors."""
     before = observe_cards(tree.machine.python(FACTS), "on_wide")["generation"]
     port = OPTIONS["gpus"][GPUS["on_wide"]]["port"]
     tree.machine.inject_status(port, "correctable", 0)

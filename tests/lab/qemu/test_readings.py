@@ -62,7 +62,7 @@ def test_error_counters_start_at_zero(tree: Tree) -> None:
     "error", OPTIONS["errors"], ids=lambda error: f"{error['gpu']}-{error['counter']}"
 )
 def test_error_is_counted_at_the_device_that_reported_it(error: dict[str, Any], tree: Tree) -> None:
-    """One more of that name at that device, in its total, and nothing anywhere else."""
+    """The counter of this name and the total of the device grow by one, and no other counter."""
     address = tree.gpus[NAMES.index(error["gpu"])]["path"][error["at"]]["address"]
     before = count_errors(tree.read_again())
     if "kind" in error:

@@ -132,7 +132,7 @@ def test_rendezvous_port_in_use_is_reported(pair: Path, proven: Proven) -> None:
 
 
 def test_next_run_waits_for_a_run_without_an_operator(proven: Proven) -> None:
-    """The next run waits for the lost one to end, and is not disturbed by it."""
+    """The next run waits until the lost one ends, which does not disturb it."""
     lost = start(proven.inventory, NAME, "bench", "--json")
     wait_until(lambda: any("torch.distributed" in line for line in proven.leftovers()))
     lost.kill()

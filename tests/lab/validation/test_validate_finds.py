@@ -1,4 +1,4 @@
-"""What is wrong with a rig is found by the right check, and by no other."""
+"""The right check detects each fault of a rig, and no other check fails."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MINER = "cp /bin/sleep /usr/local/bin/lolMiner"
 
 @dataclass(frozen=True)
 class Wrong:
-    """Something to break (by `shell` in the rig, or a `fault` of its hardware), and its check.
+    """A fault (by `shell` in the rig, or a `fault` of its hardware), and the check that detects it.
 
     Wrongs of one batch are on the rig at the same time, and one validation finds all of them.
     """
@@ -169,7 +169,7 @@ BATCHES = {
 
 @pytest.fixture(scope="module")
 def proofs(proven: Proven) -> Callable[[str], Proof]:
-    """Break everything of a batch, validate, and fix it; once for each batch."""
+    """Apply all faults of a batch, validate, and fix them; once for each batch."""
 
     @cache
     def find(batch: str) -> Proof:
@@ -278,7 +278,7 @@ def test_mining_rig_before_provisioning_fails_without_load(
 
 
 def test_nccl_conf_disables_p2p_for_all_programs(proven: Proven) -> None:
-    """The remedy for wrong values; NCCL reads /etc/nccl.conf in every program."""
+    """This is the remedy for wrong values; NCCL reads /etc/nccl.conf in every program."""
     off = "{nccl_parameters: {NCCL_P2P_DISABLE: 1}}"
     result = fab(proven.inventory, NAME, "play", "playbooks/nccl.yml", "-e", off)
     assert result.status == 0, result.text

@@ -42,7 +42,7 @@ def start_validation(proven: Proven, *words: str) -> tuple[Process, Proof | None
 
 
 def validate_and_act(proven: Proven, act: Callable[[], None], *words: str) -> Proof:
-    """Validate, do something while the ranks are at work, and take the report."""
+    """Validate, call a function while the ranks work, and return the report."""
     folder = proven.folder / f"load-{len(list(proven.folder.iterdir()))}"
     process, _ = start_validation(proven, "--report", str(folder), *words)
     act()
@@ -51,7 +51,7 @@ def validate_and_act(proven: Proven, act: Callable[[], None], *words: str) -> Pr
 
 @pytest.fixture(autouse=True)
 def nothing_is_left(proven: Proven) -> object:
-    """Before and after each test."""
+    """Check for remaining processes before and after each test."""
     assert proven.leftovers() == []
     yield
     wait_until(lambda: proven.leftovers() == [])
@@ -59,7 +59,7 @@ def nothing_is_left(proven: Proven) -> object:
 
 @pytest.fixture(scope="module")
 def hung(proven: Proven) -> tuple[Proof, Proof]:
-    """A validation in which a rank is stopped, and a second validation meanwhile."""
+    """A validation in which a rank is stopped, and a second validation at the same time."""
     second: list[Proof] = []
 
     def stop() -> None:
@@ -184,7 +184,7 @@ def test_lost_rig_is_reported_once(proven: Proven) -> None:
 
 
 def test_timer_run_is_skipped_while_a_job_runs(proven: Proven, fault: Callable[..., None]) -> None:
-    """It is skipped while a job runs, which is not a failure, and runs afterwards."""
+    """A skipped run is not a failure; the timer runs it later."""
     unit = "deeprig-validation.service"
     show = f"systemctl show -p Result --value {unit}"
     assert (
@@ -218,7 +218,7 @@ def test_timer_run_stops_when_a_job_starts(proven: Proven, fault: Callable[..., 
 
 
 def test_assessment_reads_gpus_under_load(proven: Proven, fault: Callable[..., None]) -> None:
-    """Matrix products run meanwhile, and end with it."""
+    """Matrix products run during the assessment and end with it."""
     process = start(proven.inventory, NAME, "assess", "--load", "--json")
     wait_until(lambda: list_ranks(proven) or process.poll() is not None)
     assert process.poll() is None, process.communicate()

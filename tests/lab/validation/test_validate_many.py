@@ -1,4 +1,4 @@
-"""`fab validate` of several rigs: each has its own report, and none spoils another's."""
+"""`fab validate` of several rigs: each has its own report, independent of the others."""
 
 from __future__ import annotations
 

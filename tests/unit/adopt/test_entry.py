@@ -1,4 +1,4 @@
-"""An entry is added to a file that a person wrote, and every other byte stays."""
+"""An entry is added to a hand-written file, and every other byte stays."""
 
 from __future__ import annotations
 

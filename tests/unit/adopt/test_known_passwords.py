@@ -1,4 +1,4 @@
-"""Passwords that others know are not kept."""
+"""Known default passwords are replaced."""
 
 from __future__ import annotations
 

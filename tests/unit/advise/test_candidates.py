@@ -1,4 +1,4 @@
-"""What fits and what can't be done, case by case (fits.yml), and what is done instead."""
+"""What fits and what does not, case by case (fits.yml), and the alternatives."""
 
 from __future__ import annotations
 

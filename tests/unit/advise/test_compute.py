@@ -1,4 +1,4 @@
-"""FLOPs, bytes read, and what is then to blame."""
+"""FLOPs, bytes read, and the bottleneck."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def find_candidate(model: str, task: str, form: str, work: Work, wanted: str = "
 
 
 def test_step_takes_six_flops_per_parameter_and_token() -> None:
-    """And attention's own: 12 x layers x hidden x sequence / 2 more of them (2104.04473)."""
+    """Attention adds 12 x layers x hidden x sequence / 2 (2104.04473)."""
     model, tokens = KNOWN["llama-2-7b"], 2048
     forward = model.layers * compute.layer_flops(model, tokens, tokens)
     forward += compute.head_flops(model, tokens)

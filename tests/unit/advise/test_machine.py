@@ -1,4 +1,4 @@
-"""A rig as predictions see it, from words or from facts."""
+"""A rig as the predictions describe it, from flags or from facts."""
 
 from __future__ import annotations
 

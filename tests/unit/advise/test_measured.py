@@ -1,4 +1,4 @@
-"""What of a benchmark's document is used, and what is not."""
+"""Which results of a benchmark's document are used."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a GPU has to hold, against hand arithmetic (memory.yml), and what fits."""
+"""The memory that a GPU needs, against manual calculation (memory.yml), and what fits."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_kv_cache_of_a_stream_is_on_one_gpu_with_expert_parallelism() -> None:
 
 
 def test_the_first_stage_keeps_a_microbatch_for_every_stage() -> None:
-    """1F1B: p microbatches are under way in the first of p stages, whatever their number."""
+    """1F1B: the first of p stages holds p microbatches, whatever their total number."""
     model, sizes = KNOWN["llama-2-7b"], precision.bytes_per_parameter("lora", "bf16")
     single, few, many = (
         memory.estimate_memory(

@@ -1,4 +1,4 @@
-"""The table of models, and what is counted of a row."""
+"""The table of models, and numbers that are derived from a row."""
 
 from __future__ import annotations
 

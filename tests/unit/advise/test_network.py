@@ -90,7 +90,7 @@ def test_fit_returns_latency_and_bandwidth() -> None:
 
 
 def test_fit_weights_small_and_large_messages_equally() -> None:
-    """Large ones are 3 % slower than the line: the latency must not be paid with that."""
+    """Large messages are 3 % slower than the line; the fit must not raise the latency for that."""
     points = [(8.0, 40e-6), (1e3, 41e-6), (1e7, 3.4e-3), (1e8, 34.5e-3)]
     line = fit.line(points)
     assert line is not None

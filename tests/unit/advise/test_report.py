@@ -1,4 +1,4 @@
-"""The report on the rig that the project began with, and its recommendations."""
+"""The report on the seed rig, and its recommendations."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def test_bifurcation_and_another_board_are_advised_with_their_gain(seven: Advice
 
 
 def test_pipeline_boundary_uses_its_own_link() -> None:
-    """The narrow link is at one end: of two boundaries one is fast, which a ring would not be."""
+    """The narrow link is at one end: one of two boundaries is fast; a ring would be slow."""
     slow = make_report("llama-2-7b", links="gen2x1,gen3x16,gen3x16")
     worse = make_report("llama-2-7b", links="gen2x1,gen2x1,gen2x1")
     prompts = [

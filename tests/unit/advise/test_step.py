@@ -1,4 +1,4 @@
-"""Computation and messages on one time line, against what a hand can draw."""
+"""Computation and messages on one time line, against manual calculation."""
 
 from __future__ import annotations
 

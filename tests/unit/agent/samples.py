@@ -1,4 +1,4 @@
-"""A healthy rig as a sample, and the same rig with something changed."""
+"""A healthy rig as a sample, and the same rig with changes."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ VALIDATION = Validation(
 
 
 def apply_changes(value: Any, changes: Mapping[str, Any]) -> Any:
-    """A dataclass or map with changes, which may go deeper. An unknown field is a TypeError."""
+    """Return a dataclass or map with nested changes. An unknown field is a TypeError."""
     fields = vars(value) if is_dataclass(value) else value
     new = {
         key: apply_changes(fields[key], change)
@@ -140,7 +140,7 @@ def apply_changes(value: Any, changes: Mapping[str, Any]) -> Any:
 
 
 def change_items(present: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Things by address with changes; None takes one away."""
+    """Return a map by address with changes; None removes an item."""
     assert set(changes) <= set(present), "changes of what is not there"
     merged = {
         key: apply_changes(item, changes.get(key) or {})
@@ -150,7 +150,7 @@ def change_items(present: dict[str, Any], changes: Mapping[str, Any]) -> dict[st
     return merged
 
 
-def make(changes: Mapping[str, Any] | None = None) -> Sample:
+def make_sample(changes: Mapping[str, Any] | None = None) -> Sample:
     """The healthy rig with changes: maps by the sample's fields.
 
     gpus, ports and paths are by address; a path's width and speed follow from its ports. xids is
@@ -234,7 +234,7 @@ def context(
     clock_jump: float | None = None,
     checks: CheckTable | None = None,
 ) -> CheckContext:
-    """What the checks get; increases by the words of their key."""
+    """Return the input of the checks; increases by the words of their key."""
     return CheckContext(
         sample,
         {tuple(key.split()): grown for key, grown in (increases or {}).items()},

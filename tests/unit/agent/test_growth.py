@@ -48,7 +48,7 @@ def test_counter_may_appear_later_or_be_missing_for_a_while() -> None:
 
 
 def test_growth_during_a_long_gap_counts_as_new() -> None:
-    """What grew meanwhile can't be dated: it counts as new, for one window."""
+    """The time of the growth is unknown: it counts as new for one window."""
     growth = add_points(60, (0, 0), (1, 0), (1000, 9), (1010, 9), (1059, 9), (1100, 9))
     assert growth == [0, 0, 9, 9, 9, 0]
 

@@ -50,8 +50,8 @@ EXAMPLE = re.search(
 
 
 def make_filled_sample() -> Sample:
-    """The healthy rig, and of its first GPU and host everything that can be known."""
-    sample = samples.make({"xids": [{"address": GPU, "xid": 79}]})
+    """Return the healthy rig with every value of its first GPU and host."""
+    sample = samples.make_sample({"xids": [{"address": GPU, "xid": 79}]})
     maps: dict[str, Any] = {"Numbers | None": {"a": 1.5}, "Mapping[str, bool] | None": {"a": True}}
     plain = {"float | None": 2.5, "int | None": 2, "bool | None": True, "str | None": "text"}
     state = sample.gpus[0]
@@ -132,7 +132,7 @@ def test_value_survives_encoding_and_parsing(value: float, openmetrics: bool) ->
 
 def test_a_family_without_series_is_not_written() -> None:
     table = MetricTable({"rig": [{"name": "x", "from": "gpus_expected", "help": "Help."}]})
-    sample = samples.make({"expectations": {"gpus": None}})
+    sample = samples.make_sample({"expectations": {"gpus": None}})
     assert encode_both(SampleCollector(table, sample)) == (b"", b"# EOF\n")
 
 
@@ -203,7 +203,7 @@ def test_unknown_value_has_no_series() -> None:
         if field.name not in ("uuid", "index", "address", "name")
     }
     reading = {GPU: {"reading": unknown}}
-    families = content(parse_openmetrics, render(samples.make({"gpus": reading}))[1])
+    families = content(parse_openmetrics, render(samples.make_sample({"gpus": reading}))[1])
     (info,) = [labels for labels in series("gpu", families) if ("uuid", "GPU-0") in labels]
     for name, (_, _, values) in families.items():
         if name != f"{PREFIX}gpu":
@@ -222,7 +222,7 @@ def test_lost_gpu_has_no_nvml_series() -> None:
         "expectations": {"gpus": None},
         "host": {"boot_clock_seconds": None, "cpu_throttles": None},
     }
-    families = content(parse_openmetrics, render(samples.make(changes))[1])
+    families = content(parse_openmetrics, render(samples.make_sample(changes))[1])
     assert value("gpu_up", families, address=GPU) == 0
     assert value("gpu_read_timestamp_seconds", families, address=GPU) == samples.NOW
     assert value("gpu_read_duration_seconds", families, address=GPU) is None
@@ -246,7 +246,7 @@ def test_lost_gpu_has_no_nvml_series() -> None:
 
 def test_xids_of_a_removed_gpu_are_still_counted() -> None:
     gone = {"gpus": {GPU: None}, "results": [], "xids": [{"address": GPU, "xid": 79}]}
-    families = content(parse_openmetrics, render(samples.make(gone))[1])
+    families = content(parse_openmetrics, render(samples.make_sample(gone))[1])
     assert value("gpu_xid_errors", families, address=GPU, xid="79") == 1
     assert value("gpu_xid_last_timestamp_seconds", families, address=GPU, xid="79") is not None
     for name in ("gpu_up", "gpu_read_timestamp_seconds", "gpu_read_duration_seconds"):

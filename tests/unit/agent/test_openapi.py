@@ -1,4 +1,4 @@
-"""The API's description is valid OpenAPI, complete, and what the example documents follow."""
+"""The API's description is valid OpenAPI, complete, and matches the example documents."""
 
 from __future__ import annotations
 

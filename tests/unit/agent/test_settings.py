@@ -23,7 +23,7 @@ CASES = yaml.safe_load((Path(__file__).parent / "cases/settings.yml").read_text(
 
 
 def run(*words: str) -> subprocess.CompletedProcess[str]:
-    """The agent as a process that ends by itself."""
+    """Run the agent as a process that ends by itself."""
     return subprocess.run(
         [sys.executable, "-m", "agent", *words],
         env=os.environ | {"PYTHONPATH": str(ROOT)},
@@ -36,7 +36,7 @@ def run(*words: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture
 def usual(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """Where the usual configuration file would be."""
+    """Return the default path of the configuration file."""
     file = tmp_path / "agent.yml"
     monkeypatch.setattr(settings, "DEFAULT_CONFIG", str(file))
     return file

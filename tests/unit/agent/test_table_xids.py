@@ -34,7 +34,7 @@ def test_table_has_the_expected_numbers() -> None:
 
 
 def test_no_number_is_duplicated() -> None:
-    """YAML takes the last of two rows in silence."""
+    """YAML silently keeps the last of two rows."""
     node = yaml.compose(TABLE.read_text())
     assert isinstance(node, yaml.MappingNode)
     keys = [key.value for key, _ in node.value]
@@ -42,7 +42,7 @@ def test_no_number_is_duplicated() -> None:
 
 
 def test_well_known_xids_are_few_and_include_the_critical_ones() -> None:
-    """Each is a series for every GPU; critical Xids of GeForce must not be missed."""
+    """Each is a series for every GPU; critical Xids of GeForce must be included."""
     well_known = {number for number in NUMBERS if ROWS[number].get("well_known", False)}
     assert all(ROWS[number].get("well_known", True) is True for number in NUMBERS)
     assert {13, 31, 32, 43, 45, 48, 61, 62, 63, 64, 74, 79, 94, 95, 109, 119, 120} <= well_known

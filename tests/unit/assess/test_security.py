@@ -1,4 +1,4 @@
-"""Who can get in: each way is found, and a rig of one's own is quiet."""
+"""Ways to get into a rig: each is found, and a rig with own keys has no findings."""
 
 from __future__ import annotations
 

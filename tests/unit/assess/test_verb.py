@@ -1,4 +1,4 @@
-"""`fab assess`, before it looks."""
+"""`fab assess`: checks of its flags before it connects."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The verdict: system, board, and what each way costs in lanes."""
+"""The verdict: system, board, and the lanes of each option."""
 
 from __future__ import annotations
 

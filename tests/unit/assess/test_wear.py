@@ -43,7 +43,7 @@ def gpu(port_aer: Aer | None = None, card_aer: Aer | None = None, **rest: Any) -
 def find_signs(
     gpus: list[PcieGpu], smis: list[Smi], messages: str = "boot\n", generation: str = "ampere"
 ) -> dict[str, Finding]:
-    """By check, the first of each."""
+    """Return the first finding of each check."""
     findings = wear.signs(gpus, smis, messages, {ADDRESS: generation})
     return {finding.check: finding for finding in reversed(findings)}
 
@@ -125,7 +125,7 @@ def test_different_vbios_of_one_card_is_noted() -> None:
 
 
 def test_every_generation_of_the_table_has_a_vbios() -> None:
-    """And every VBIOS a generation that the table knows."""
+    """Every VBIOS has a generation of the table, and the reverse."""
     vbios = yaml_source.load_yaml(wear.HERE / "vbios.yml")["generations"].values()
     generations = yaml_source.load_yaml(hardware.FOLDER / "gpus.yml")["gpu_generations"]
     assert {name for names in vbios for name in names} == set(generations)

@@ -1,4 +1,4 @@
-"""What the archive of a backup holds of homes: the shell of its task, on files."""
+"""What the archive of a backup contains of homes: the shell of its task, on files."""
 
 from __future__ import annotations
 
@@ -46,14 +46,14 @@ def names(members: list[tarfile.TarInfo], root: Path) -> list[str]:
     return sorted(f"/{member.name}".removeprefix(str(root)) for member in members)
 
 
-def make(root: Path, *files: str) -> None:
+def create_files(root: Path, *files: str) -> None:
     for file in files:
         (root / file).parent.mkdir(parents=True, exist_ok=True)
         (root / file).write_text(file)
 
 
 def test_only_settings_of_users_are_archived(tmp_path: Path) -> None:
-    make(
+    create_files(
         tmp_path,
         "etc/fstab",
         "home/a/.profile",
@@ -85,11 +85,11 @@ def test_only_settings_of_users_are_archived(tmp_path: Path) -> None:
 
 
 def test_symlink_is_archived_as_a_symlink(tmp_path: Path) -> None:
-    make(tmp_path, "secret/id", "home/a/.bashrc")
+    create_files(tmp_path, "secret/id", "home/a/.bashrc")
     (tmp_path / "home/a/.ssh").symlink_to(tmp_path / "secret")
     (tmp_path / "home/a/.config").symlink_to(tmp_path / "secret")
     (tmp_path / "secret/autostart").mkdir()
-    make(tmp_path, "secret/autostart/x.desktop")
+    create_files(tmp_path, "secret/autostart/x.desktop")
     (tmp_path / "home/a/.profile").symlink_to(tmp_path / "secret/id")
     members = archive(tmp_path)
     assert names(members, tmp_path) == ["/home/a/.bashrc", "/home/a/.profile", "/home/a/.ssh"]
@@ -97,7 +97,7 @@ def test_symlink_is_archived_as_a_symlink(tmp_path: Path) -> None:
 
 
 def test_fifos_and_endless_files_are_left_out(tmp_path: Path) -> None:
-    make(tmp_path, "home/a/.bashrc", "home/a/.ssh/config")
+    create_files(tmp_path, "home/a/.bashrc", "home/a/.ssh/config")
     os.mkfifo(tmp_path / "home/a/.profile")
     os.mkfifo(tmp_path / "home/a/.ssh/fifo")
     with (tmp_path / "home/a/.ssh/sparse").open("wb") as stream:
@@ -112,7 +112,7 @@ def test_fifos_and_endless_files_are_left_out(tmp_path: Path) -> None:
 def test_file_name_is_never_an_option_of_tar(tmp_path: Path) -> None:
     mark = tmp_path / "mark"
     odd = f"x --checkpoint=1 --checkpoint-action=exec=touch${{IFS}}{mark.name} y.conf"
-    make(
+    create_files(
         tmp_path,
         f"home/ethos/{odd}",
         "home/ethos/a\n--to-command=false\n.conf",

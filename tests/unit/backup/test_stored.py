@@ -1,4 +1,4 @@
-"""The state of a backup, on a rig and here."""
+"""The state of a backup, on a rig and on this machine."""
 
 from __future__ import annotations
 
@@ -168,7 +168,7 @@ class Rig:
         content: BinaryIO | None = None,
         **_: Any,
     ) -> Done:
-        """Of a command on a rig, what it does here."""
+        """Run a rig's command on this machine."""
         words = ["sh", "-c", command.replace(FOLDER, str(self.folder))]
         done = subprocess.run(words, stdin=content, capture_output=True, check=False)
         if sink:
@@ -243,7 +243,7 @@ def test_damaged_backup_is_not_sent(folder: Path) -> None:
 def test_available_backups_are_copied_and_failures_set_the_status(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """One rig is unreachable, one refuses, one is well."""
+    """One rig is unreachable, one refuses, one succeeds."""
     hosts = [Host(name, {}, ()) for name in ("well", "gone", "late")]
     recaps = [
         Recap("well"),
@@ -273,7 +273,7 @@ def test_available_backups_are_copied_and_failures_set_the_status(
 
 
 def test_backup_does_not_write_to_the_working_directory(tmp_path: Path) -> None:
-    """What is the project's stays in its folder."""
+    """Copies are in the project's folder."""
     root = Path(__file__).parents[3]
     assert root / "backups" == paths.BACKUPS
     words = ["-m", "fabric", "-r", str(root), "backup", "-H", "user@127.0.0.1:9"]

@@ -1,4 +1,4 @@
-"""The document: what is wrong in it, the status it gives, and what the agent gets."""
+"""The document: wrong values, the exit status, and the results for the agent."""
 
 from __future__ import annotations
 

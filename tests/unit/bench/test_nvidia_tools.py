@@ -1,4 +1,4 @@
-"""What NVIDIA's benchmarks write, and whether it is what we measured."""
+"""Results of NVIDIA's benchmarks, and their comparison with ours."""
 
 from __future__ import annotations
 

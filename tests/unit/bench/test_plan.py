@@ -1,4 +1,4 @@
-"""What is run where, and how large."""
+"""The parts of a plan, and their sizes."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_every_plan_can_be_run_by_any_number_of_ranks(backend: str, name: str, r
 
 
 def fit_shape(part: str, shape: ModelShape, ranks: int) -> None:
-    """A shape that these ranks can split."""
+    """Return a shape that these ranks can split."""
     if part in ("tensor", "decode", "three_d"):
         shape.must_divide(2 if part == "three_d" else ranks, "heads", "hidden", "feed_forward")
         assert shape.hidden % shape.heads == 0

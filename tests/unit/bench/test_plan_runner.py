@@ -1,4 +1,4 @@
-"""The jobs that a run makes of its plan, and their environment; jobs are simulated."""
+"""The jobs of a run, and their environment; jobs are simulated."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Patient(Silent):
 
 
 class Jobs:
-    """Replaces run_torchrun: parts succeed, or end as the test wants."""
+    """Replaces run_torchrun: parts succeed, or end as the test sets."""
 
     def __init__(self, wrong: Mapping[str, Sequence[str]], hangs: Mapping[str, Any]) -> None:
         self.ran: list[tuple[list[str], dict[str, str]]] = []
@@ -68,7 +68,7 @@ def run_plan(
     hangs: Mapping[str, Any] | None = None,
     backend: str = "nccl",
 ) -> tuple[Jobs, BenchDocument]:
-    """A run of these parts: its jobs, and its document."""
+    """Run these parts; return the jobs and the document."""
     jobs = Jobs(wrong or {}, hangs or {})
     monkeypatch.setattr(plan_runner, "run_torchrun", jobs.run)
     document = documents.create_document(

@@ -1,4 +1,4 @@
-"""Nothing is left running, whatever the processes do."""
+"""No process is left running."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_progress_is_read_in_complete_lines(tmp_path: Path) -> None:
 
 
 def test_ranks_behind_the_others_are_listed(tmp_path: Path) -> None:
-    """Behind the others; the lines of rank 0 are not steps."""
+    """Lines of rank 0 do not count as progress."""
     tellers = [ProgressWriter(tmp_path, number) for number in range(3)]
     ranks = RankMonitor(tmp_path)
     for progress in tellers:

@@ -1,4 +1,4 @@
-"""What a person reads, and what a program does."""
+"""Output for people and for programs."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ kill = subprocess.Popen.kill
 
 @pytest.fixture
 def stuck(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
-    """Starts processes that no signal ends, as in an uninterruptible call of the driver's."""
+    """Start a process that no signal ends, as in an uninterruptible call of the driver."""
     started: list[subprocess.Popen[bytes]] = []
     start = subprocess.Popen
 

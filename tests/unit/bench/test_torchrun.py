@@ -60,7 +60,7 @@ def test_exceptions_are_ordered_as_torchrun_reported_them() -> None:
 
 
 def test_exceptions_are_ordered_by_the_time_of_the_ranks() -> None:
-    """torchrun may find all of them at once."""
+    """torchrun may report all of them at the same time."""
     deaths = find_deaths(SUMMARY.format(second="1"), {1: 5.1, 2: 5.0})
     assert deaths == [Death(2, 1), Death(1, 1), Death(0, -15)]
 

@@ -1,4 +1,4 @@
-"""Ways between GPUs: what is concluded from how each went."""
+"""Trials of transports between GPUs, and the advice that follows from them."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_faster_forced_p2p_is_advised() -> None:
 
 @pytest.mark.parametrize("log", [SHM, P2P])
 def test_setting_without_a_transport_change_gives_no_advice(log: str) -> None:
-    """GeForce drivers have no P2P: what differs then is noise."""
+    """GeForce drivers have no P2P: the difference is noise."""
     trials = conclude_trials(
         default=create_ok_ending(6e9, log),
         p2p_on=create_ok_ending(7e9, log),
@@ -111,7 +111,7 @@ def test_failure_without_p2p_is_not_blamed_on_p2p() -> None:
 
 
 def test_hang_without_a_transport_log_is_judged_by_the_p2p_off_trial() -> None:
-    """P2P is to blame where all is well without it."""
+    """P2P is the cause if the trial without it succeeds."""
     trials = conclude_trials(default=Ending("hang"), p2p_off=create_ok_ending(6e9, SHM))
     assert "set NCCL_P2P_DISABLE=1" in trials["default"]["advice"]
     trials = conclude_trials(default=Ending("hang"), p2p_off=Ending("hang"))

@@ -32,7 +32,7 @@ def gpu(
     errors: int | None = 0,
     largest: int | None = None,
 ) -> dict[str, Any]:
-    """A 3090 behind a root port of the processor's."""
+    """Return a 3090 behind a root port of the processor."""
     root = f"0000:00:03.{at}"
     return {
         "address": f"0000:0{at}:00.0",
@@ -48,7 +48,7 @@ def gpu(
 
 
 def facts(**changes: Any) -> dict[str, Any]:
-    """A converted seed rig with its slot split."""
+    """Return the facts of a converted seed rig with its slot split."""
     board = {"vendor": "ASRock", "name": "B450 Steel Legend", "efi": True, "iommus": [], "nvme": []}
     rig_facts: dict[str, Any] = {
         "boot_id": "b00t-1",
@@ -67,12 +67,12 @@ def facts(**changes: Any) -> dict[str, Any]:
 def case(
     messages: str = "", paths: Any = None, psus: Any = (750.0, 750.0), **changes: Any
 ) -> RigConfiguration:
-    """Its case; changes are facts'."""
+    """Return its configuration; changes are changes of the facts."""
     return cases.from_facts("rig", facts(**changes), psus, {}, messages, paths)
 
 
 def describe_case(
     board: str, cpu: str = "", gpus: str = "3x RTX 3090", psus: str = ""
 ) -> RigConfiguration:
-    """A case without a rig."""
+    """Return a configuration without a rig."""
     return replace(cases.from_words(board, cpu, gpus, psus), name="described")

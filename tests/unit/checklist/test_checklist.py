@@ -25,7 +25,7 @@ def entries(made: Checklist) -> dict[str, Entry]:
 
 
 def test_every_item_applies_to_some_rig_and_renders() -> None:
-    """Each applies to some rig, and its template has what it asks for."""
+    """Its template uses only variables that exist."""
     rigs = [
         case(),
         case(psus=(1600.0,)),
@@ -308,7 +308,7 @@ def test_pages_contain_every_item(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", page.TEMPLATES)
 def test_pages_give_instructions_only_for_open_items(kind: str) -> None:
-    """Three states, three boxes; what is done gives no orders; the date and the reboot on top."""
+    """Three states, three boxes; the date and the reboot are at the top."""
     seen = {"boot_id": "b00t-0", "items": {"csm": "to do"}}
     made = checklist.make_checklist(case(kernel={"command_line": ["pci=noaer"]}), {}, seen)
     assert set(made.counts.values()).isdisjoint({0})

@@ -1,4 +1,4 @@
-"""What software can see of each item."""
+"""What software can observe of each item."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SWITCHED = {
 
 
 def limit_lanes(card: dict[str, Any], lanes: int) -> dict[str, Any]:
-    """A card that has fewer than 16 itself, as a P104-100 has 4."""
+    """Return a card with fewer than 16 lanes, such as a P104-100 with 4."""
     return {**card, "path": [*card["path"][:-1], {**card["path"][-1], "max_width": lanes}]}
 
 

@@ -1,4 +1,4 @@
-"""A verb takes no flag that would mean nothing to it."""
+"""A verb accepts only flags that apply to it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What -H, -e and --inventory make of the fleet."""
+"""How -H, -e and --inventory select the fleet."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A snapshot holds what the rig showed, and a rig that lies can't reach beyond it."""
+"""A snapshot contains what the rig sent, and a malicious rig cannot write outside it."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_names_cannot_leave_the_snapshot(root: Path, path: str) -> None:
 
 @pytest.mark.parametrize("target", ["/", "..", "../..", "/etc", "../../../.."])
 def test_links_cannot_leave_the_snapshot(root: Path, target: str) -> None:
-    """Neither by name nor out of an archive; what is written through it stays inside."""
+    """Neither by name nor from an archive; writes through a link stay inside."""
     tree = Snapshot(
         root,
         {
@@ -117,7 +117,7 @@ def test_links_cannot_leave_the_snapshot(root: Path, target: str) -> None:
 
 
 def test_header_in_the_content_of_a_file_is_content(root: Path) -> None:
-    """A header within a file's content is content."""
+    """A rig cannot add files by a header within a file's content."""
     tree = Snapshot(
         root,
         {

@@ -82,7 +82,7 @@ def test_unknown_tasks_do_not_split_a_batch(tmp_path: Path) -> None:
 
 
 def test_module_without_a_prediction_is_unknown(tmp_path: Path) -> None:
-    """A command in a folder that an earlier task creates."""
+    """The command runs in a folder that an earlier task creates."""
     source = (
         HEAD
         + """

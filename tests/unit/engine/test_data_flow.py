@@ -53,7 +53,7 @@ OVERWRITTEN = (
 
 
 def play_with_ansible(source: str, folder: Path, *flags: str) -> str:
-    """Play it on this machine with ansible-playbook; return its output. Fails where it fails."""
+    """Play it on this machine with ansible-playbook; return its output."""
     (folder / "ansible.yml").write_text(source)
     words = [
         str(Path(sys.executable).with_name("ansible-playbook")),
@@ -90,7 +90,7 @@ def test_values_match_those_of_ansible(source: str, tmp_path: Path) -> None:
 
 
 def test_check_mode_reports_a_fact_that_a_command_gives_as_unknown(tmp_path: Path) -> None:
-    """Not as undefined, which would be the failure of a playbook that a real run plays well."""
+    """Reported as undefined, it would fail playbooks that a real run plays well."""
     played = play(UNKNOWN_FACT, tmp_path, check=True, variables={"folder": str(tmp_path)})
     assert played.counts["failed"] == 0
     # set_fact, debug of x, and the copy; `x is defined` and y are known.
@@ -101,7 +101,7 @@ def test_check_mode_reports_a_fact_that_a_command_gives_as_unknown(tmp_path: Pat
 
 
 def test_unknown_set_fact_does_not_invalidate_later_reads(tmp_path: Path) -> None:
-    """set_fact changes nothing on the rig: what a command reads after it is still true."""
+    """set_fact does not change the rig: what a command reads later is still valid."""
     played = play(
         HEAD
         + """

@@ -1,4 +1,4 @@
-"""Handlers and the ends of plays, as Ansible has them."""
+"""Handlers and the end of plays, as in Ansible."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from tests.unit.local import play
 
 
 def list_messages(text: str) -> list[str]:
-    """What debug tasks showed, in order."""
+    """Return the messages of debug tasks, in order."""
     return [line[4:] for line in text.splitlines() if line.startswith("    ")]
 
 

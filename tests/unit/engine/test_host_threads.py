@@ -1,4 +1,4 @@
-"""Each host's run is its own thread: a failure in one is reported there, and stops no other."""
+"""Each host runs in a thread: an error in one thread does not stop the others."""
 
 from __future__ import annotations
 

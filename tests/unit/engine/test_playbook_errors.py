@@ -1,4 +1,4 @@
-"""Every way to write a playbook wrong: a file in playbooks/bad, with its expected error."""
+"""Invalid playbooks: each is a file in playbooks/bad, with its expected error."""
 
 from __future__ import annotations
 

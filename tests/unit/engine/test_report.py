@@ -1,4 +1,4 @@
-"""What the operator sees: nothing that is hidden, nothing that steers the terminal."""
+"""What the operator sees: no hidden results, no control sequences."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_output_of_a_rig_cannot_control_the_terminal(tmp_path: Path) -> None:
 
 
 class Terminal(io.StringIO):
-    """A terminal that knows ASCII only."""
+    """A terminal that supports ASCII only."""
 
     encoding = "ascii"
 

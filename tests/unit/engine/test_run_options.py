@@ -1,4 +1,4 @@
-"""Flags of a run mean what they mean with Ansible."""
+"""Flags of a run have the meaning that they have in Ansible."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a playbook means is what it means with Ansible: loops, conditions, judgements."""
+"""Playbooks have the meaning that they have in Ansible: loops, conditions, changed_when."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ HEAD = "- hosts: all\n  gather_facts: false\n  tasks:\n"
 
 
 def list_messages(played: PlayResult) -> list[str]:
-    """What debug tasks showed, in order."""
+    """Return the messages of debug tasks, in order."""
     return [line[4:] for line in played.text.splitlines() if line.startswith("    ")]
 
 

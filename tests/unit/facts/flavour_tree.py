@@ -1,4 +1,4 @@
-"""A lab flavour's files in a folder, as they lie on its rigs."""
+"""A lab flavour's files in a folder, as on its rigs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.unit.modules.rig import write_packages
 
 
 def lay(root: Path, name: str) -> None:
-    """Lay the files of a flavour, and those of its packages, below a root folder."""
+    """Write the files of a flavour, and those of its packages, below a root folder."""
     wanted = flavour.find(name)
     for tree in (*wanted.trees, *wanted.packages):
         shutil.copytree(tree, root, symlinks=True, dirs_exist_ok=True)

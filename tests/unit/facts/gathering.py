@@ -1,4 +1,4 @@
-"""Facts as a real rig's worker gathers them: of the machine that runs the tests."""
+"""Facts of the machine that runs the tests, as a rig's worker gathers them."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from provision.remote.facts.tree import Tree
 from provision.remote.host import Host, ModuleFailure
 from provision.remote.modules import setup
 from provision.remote.options import normalize
-from tests.unit.modules.rig import make
+from tests.unit.modules.rig import create_files
 
 UBUNTU = """NAME="Ubuntu"
 VERSION="22.04.4 LTS (Jammy Jellyfish)"
@@ -35,7 +35,7 @@ def gather_facts(**options: Any) -> dict[str, Any]:
 
 
 def test_ubuntu_distribution_facts(tmp_path: Path) -> None:
-    make(tmp_path, {"etc/os-release": UBUNTU})
+    create_files(tmp_path, {"etc/os-release": UBUNTU})
     facts = system.distribution(Tree(str(tmp_path)))
     assert facts["distribution"] == "Ubuntu"
     assert facts["distribution_version"] == "22.04"
@@ -46,7 +46,7 @@ def test_ubuntu_distribution_facts(tmp_path: Path) -> None:
 
 
 def test_debian_distribution_facts(tmp_path: Path) -> None:
-    make(tmp_path, {"etc/os-release": DEBIAN, "etc/debian_version": "12.5\n"})
+    create_files(tmp_path, {"etc/os-release": DEBIAN, "etc/debian_version": "12.5\n"})
     facts = system.distribution(Tree(str(tmp_path)))
     assert (facts["distribution"], facts["distribution_version"]) == ("Debian", "12.5")
     assert (facts["distribution_major_version"], facts["os_family"]) == ("12", "Debian")
@@ -58,7 +58,7 @@ def test_kernel_command_line_facts(tmp_path: Path) -> None:
         "proc/sys/kernel/hostname": "rig1",
         "etc/hosts": "127.0.0.1 localhost\n127.0.1.1 rig1.lan rig1\n",
     }
-    make(tmp_path, files)
+    create_files(tmp_path, files)
     facts = system.kernel(Tree(str(tmp_path)))
     assert facts["cmdline"] == {"quiet": True, "console": "ttyS0", "ro": True}
     assert facts["proc_cmdline"]["console"] == ["tty0", "ttyS0"]
@@ -70,7 +70,7 @@ def test_processor_facts(tmp_path: Path) -> None:
     for thread in range(8):
         lines += [f"processor : {thread}", "vendor_id : AuthenticAMD", "model name : Ryzen"]
         lines += ["physical id : 0", f"core id : {thread % 4}", ""]
-    make(tmp_path, {"proc/cpuinfo": "\n".join(lines)})
+    create_files(tmp_path, {"proc/cpuinfo": "\n".join(lines)})
     facts = hardware.processors(Tree(str(tmp_path)))
     assert facts["processor"][:3] == ["0", "AuthenticAMD", "Ryzen"]
     counts = [facts[f"processor_{n}"] for n in ("count", "cores", "threads_per_core", "vcpus")]
@@ -79,7 +79,7 @@ def test_processor_facts(tmp_path: Path) -> None:
 
 def test_mount_facts_include_sizes_of_local_file_systems(tmp_path: Path) -> None:
     table = "/dev/sda1 / ext4 rw 0 0\nproc /proc proc rw 0 0\nnas:/x /mnt/a\\040b nfs rw 0 0\n"
-    make(tmp_path, {"proc/self/mounts": table})
+    create_files(tmp_path, {"proc/self/mounts": table})
     root, nas = hardware.mounts(Tree(str(tmp_path)))
     assert root["size_total"] > 0
     assert (nas["mount"], "size_total" in nas) == ("/mnt/a b", False)
@@ -93,7 +93,7 @@ def test_device_facts(tmp_path: Path) -> None:
         "sys/block/sda/sda1/start": "2048\n",
         "sys/block/sda/sda1/size": "4096\n",
     }
-    make(tmp_path, files)
+    create_files(tmp_path, files)
     disk = hardware.devices(Tree(str(tmp_path)))["sda"]
     assert (disk["model"], disk["size"], disk["rotational"]) == ("Samsung SSD", "931.51 GB", "0")
     assert disk["partitions"]["sda1"]["size"] == "2.00 MB"
@@ -118,7 +118,7 @@ def test_interface_facts_and_the_default_interface(tmp_path: Path) -> None:
         "sys/class/net/lo/mtu": "65536\n",
         "etc/resolv.conf": "nameserver 10.0.0.1\nsearch lan\n",
     }
-    make(tmp_path, files)
+    create_files(tmp_path, files)
     addresses = [
         network.Address("lo", "127.0.0.1", 8, "host", ""),
         network.Address("eth0", "10.0.0.5", 24, "global", "10.0.0.255"),
@@ -148,7 +148,7 @@ def test_interface_facts_and_the_default_interface(tmp_path: Path) -> None:
 def test_virtualization_facts(
     tmp_path: Path, files: dict[str, str], expected: tuple[str, str]
 ) -> None:
-    make(tmp_path, files)
+    create_files(tmp_path, files)
     facts = system.virtualization(Tree(str(tmp_path)))
     assert (facts["virtualization_type"], facts["virtualization_role"]) == expected
 
@@ -196,7 +196,7 @@ def test_local_facts_are_read_from_files_and_programs(tmp_path: Path) -> None:
         "deeprig.fact": "{}",
         "readme.txt": "",
     }
-    make(tmp_path, files)
+    create_files(tmp_path, files)
     facts = gather_facts(fact_path=str(tmp_path), gather_subset=["!all", "!min", "local"])
     local = facts["ansible_local"]
     assert local["a"] == {"x": [1]}

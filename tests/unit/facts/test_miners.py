@@ -1,4 +1,4 @@
-"""What starts, or is, a miner, and who else gets in: from the lab's flavours and from fixtures."""
+"""Miners, what starts them, and access for others: from the lab's flavours and fixtures."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from provision.remote import dpkg
 from provision.remote.facts import access, miners, mining
 from provision.remote.facts.tree import Tree
 from tests.unit.facts.flavour_tree import lay
-from tests.unit.modules.rig import make, write_packages
+from tests.unit.modules.rig import create_files, write_packages
 
 EXPECTED = yaml.safe_load(Path(__file__).with_name("flavours.yml").read_text())
 SECRET = "0xWALLET-AND-PASSWORD"
@@ -71,7 +71,7 @@ def test_evidence_of_a_flavour_is_complete(tmp_path: Path, name: str) -> None:
 def test_missing_parts_of_a_mining_system_are_listed(
     tmp_path: Path, files: list[str], packages: dict[str, str], missing: list[str]
 ) -> None:
-    make(tmp_path, dict.fromkeys(files, ""))
+    create_files(tmp_path, dict.fromkeys(files, ""))
     write_packages(tmp_path, packages)
     mining_os = find_mining_os(tmp_path)
     assert mining_os is not None
@@ -145,14 +145,16 @@ def test_miners_are_found_among_processes(
     tmp_path: Path, processes: list[dict[str, Any]], expected: list[str]
 ) -> None:
     for files in processes:
-        make(tmp_path, files)
+        create_files(tmp_path, files)
     assert find_started(tmp_path) == expected
     assert SECRET not in json.dumps(find_started(tmp_path))
 
 
 def test_processes_of_a_mining_system_are_found_by_folder(tmp_path: Path) -> None:
-    make(tmp_path, process(6, 1, "/bin/bash", "core/loop", cwd="/home/minerstat/minerstat-os"))
-    make(tmp_path, process(7, 1, "/bin/bash", "/hive-config/x"))
+    create_files(
+        tmp_path, process(6, 1, "/bin/bash", "core/loop", cwd="/home/minerstat/minerstat-os")
+    )
+    create_files(tmp_path, process(7, 1, "/bin/bash", "/hive-config/x"))
     folders = ("/home/minerstat/minerstat-os", "/hive")
     assert find_started(tmp_path, *folders) == ["process loop pid 6"]
     assert find_started(tmp_path) == []
@@ -165,7 +167,7 @@ def test_renamed_miner_is_traced_to_its_starters(tmp_path: Path) -> None:
         "usr/local/sbin/tune": "#!/bin/sh\n/usr/lib/.x/helper\n",
         "etc/rc.local": "#!/bin/sh\n/usr/lib/.x/helper &\n",
     }
-    make(tmp_path, {**files, **process(6, 1, "/usr/lib/.x/helper", open=GPU)})
+    create_files(tmp_path, {**files, **process(6, 1, "/usr/lib/.x/helper", open=GPU)})
     assert find_started(tmp_path) == [
         "unit tune.service /etc/systemd/system/tune.service",
         "unit tune.timer /etc/systemd/system/tune.timer",
@@ -196,7 +198,7 @@ def test_renamed_miner_is_traced_to_its_starters(tmp_path: Path) -> None:
 def test_miners_are_found_in_unusual_places(
     tmp_path: Path, files: dict[str, Any], expected: str
 ) -> None:
-    make(tmp_path, files)
+    create_files(tmp_path, files)
     assert find_started(tmp_path) == [expected]
 
 
@@ -231,7 +233,7 @@ def test_miners_are_found_in_unusual_places(
     ],
 )
 def test_harmless_files_are_not_miners(tmp_path: Path, files: dict[str, Any]) -> None:
-    make(tmp_path, files)
+    create_files(tmp_path, files)
     assert find_started(tmp_path) == []
 
 
@@ -253,7 +255,7 @@ def test_harmless_files_are_not_miners(tmp_path: Path, files: dict[str, Any]) ->
     ],
 )
 def test_download_and_run_lines_are_access(tmp_path: Path, line: str, expected: str | None) -> None:
-    make(tmp_path, {"var/spool/cron/crontabs/root": f"{line}\n"})
+    create_files(tmp_path, {"var/spool/cron/crontabs/root": f"{line}\n"})
     wanted = [f"fetch {expected} /var/spool/cron/crontabs/root"] if expected else []
     assert find_access(tmp_path) == wanted
 
@@ -270,7 +272,7 @@ def test_download_and_run_lines_are_access(tmp_path: Path, line: str, expected: 
 )
 def test_vendor_keys_are_distinguished_by_comment(tmp_path: Path, comment: str, kind: str) -> None:
     lines = f'# ssh-rsa AAAAold gone\nfrom="10.*" ssh-ed25519 AAAAC3 {comment}\n'
-    make(
+    create_files(
         tmp_path, {"etc/passwd": "root:x:0:0::/root:/bin/sh\n", "root/.ssh/authorized_keys": lines}
     )
     assert find_access(tmp_path) == [f"{kind} {comment} /root/.ssh/authorized_keys"]

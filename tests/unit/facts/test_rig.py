@@ -15,7 +15,7 @@ from provision.remote.facts import mining, rig
 from provision.remote.facts.network import Address
 from provision.remote.facts.tree import Tree
 from tests.unit.facts.pcie_tree import gpu_on_a_riser
-from tests.unit.modules.rig import make, write_packages
+from tests.unit.modules.rig import create_files, write_packages
 
 SECRET = "0xWALLET-AND-PASSWORD"
 KERNEL = "5.15.0-hiveos"
@@ -58,7 +58,7 @@ PACKAGES = {"hive": "0.6-226", "nvidia-settings": "535.54"}
 
 
 def facts(root: Path, files: dict[str, Any], packages: dict[str, Any]) -> dict[str, Any]:
-    make(root, files)
+    create_files(root, files)
     write_packages(root, packages)
     database = dpkg.Database((root / "var/lib/dpkg/status").read_text())
     return rig.rig(Tree(str(root)), database, [Address("eth0", "10.0.0.5", 24, "global", "")])
@@ -152,7 +152,7 @@ def test_facts_of_an_empty_tree(tmp_path: Path) -> None:
 def test_mining_system_is_recognised_by_its_files(
     tmp_path: Path, key: str | None, files: list[str]
 ) -> None:
-    make(tmp_path, dict.fromkeys(files, ""))
+    create_files(tmp_path, dict.fromkeys(files, ""))
     mining_os = mining.mining_os(Tree(str(tmp_path)), dpkg.Database(""))
     assert (mining_os and mining_os["key"]) == key
 
@@ -168,7 +168,7 @@ def test_mining_system_is_recognised_by_its_files(
     ],
 )
 def test_diskless_root_is_recognised(tmp_path: Path, mounts: str, expected: bool) -> None:
-    make(tmp_path, {"proc/self/mounts": f"{mounts}\n"})
+    create_files(tmp_path, {"proc/self/mounts": f"{mounts}\n"})
     assert rig.root_disk(Tree(str(tmp_path)))["diskless"] is expected
 
 

@@ -71,11 +71,11 @@ class SshServer:
 
     @property
     def line(self) -> str:
-        """Its host key as the inventory has it."""
+        """Its host key in the format of the inventory."""
         return f"{self.key.get_name()} {self.key.get_base64()}"
 
     def known_as(self, host: str = "127.0.0.1") -> str:
-        """Its line of known_hosts."""
+        """Return its line for known_hosts."""
         return f"[{host}]:{self.port} {self.line}\n"
 
 

@@ -1,4 +1,4 @@
-"""A rig's backup: what it announces is bounded, and what it sends is what it announced."""
+"""A malicious rig's backup: its list is limited, and its files must match the list."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_endless_backup_list_is_an_error() -> None:
 
 
 def test_file_longer_than_announced_is_refused(tmp_path: Path) -> None:
-    """700 MB were taken where 10 bytes were announced."""
+    """700 MB arrived for a file of 10 bytes."""
     there = StoredBackup(FOLDER, {"before.tar.gz": 10})
     endless = FakeConnection(itertools.repeat(b"x" * 65536))
     with pytest.raises(DeeprigError, match="more than 10 bytes"):

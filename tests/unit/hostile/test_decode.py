@@ -1,4 +1,4 @@
-"""What a rig sends is bounded before it is unpacked: size, depth, number of values, types."""
+"""Data of a rig is limited before it is decompressed: size, depth, number of values, types."""
 
 from __future__ import annotations
 

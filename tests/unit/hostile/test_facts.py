@@ -1,4 +1,4 @@
-"""Facts of a rig that lies: an error of that rig, whatever verb reads them, and of no other."""
+"""Invalid facts are an error of their rig only, for every verb that reads them."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def facts() -> dict[str, Any]:
 
 
 def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """The way to every value of a document."""
+    """Yield the path to every value of a document."""
     items = value.items() if isinstance(value, dict) else enumerate(value)
     for key, item in items:
         yield (*path, key)
@@ -81,7 +81,7 @@ def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
 
 
 def show(answer: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> str:
-    """What `fab facts` prints of a rig with this answer and of an honest one beside it."""
+    """Return the output of `fab facts` for a rig with this answer and a valid one."""
     answers = {"odd": answer, "honest": {"changed": False, "ansible_facts": facts()}}
 
     def sessions(host: Host, *_: Any, **__: Any) -> Sessions:
@@ -101,7 +101,7 @@ def test_valid_facts_are_unchanged() -> None:
 
 
 def test_every_fact_of_a_wrong_type_is_an_error() -> None:
-    """Each place of the facts with each odd value: checked, or an error with its place."""
+    """Every place gets every odd value: it is accepted, or an error names the place."""
     rig = facts()["ansible_local"]["deeprig"]
     refused = 0
     for path in places(rig):
@@ -190,7 +190,7 @@ def gzip_tar(*members: tuple[tarfile.TarInfo, bytes]) -> bytes:
 
 
 def test_sparse_archive_member_takes_no_disk_space(tmp_path: Path) -> None:
-    """94 bytes of an archive were a file of 4.1 GiB."""
+    """94 bytes of an archive became a file of 4.1 GiB."""
     header = tarfile.TarInfo("etc/sparse")
     header.pax_headers = {
         "GNU.sparse.major": "1",

@@ -1,4 +1,4 @@
-"""A rig is identified by its host key on record, at every hop, and by nothing that it reports."""
+"""A rig is identified by its recorded host key, at every hop, never by what it reports."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def config(text: str = "") -> Config:
 
 
 def write_jump_config(jump: SshServer) -> Config:
-    """An ssh_config by which the rig is behind a jump host."""
+    """Write an ssh_config with a jump host in front of the rig."""
     return config(f"Host 127.0.0.1\n  ProxyJump user@localhost:{jump.port}\n")
 
 
@@ -91,7 +91,7 @@ def test_only_the_recorded_host_key_is_accepted(rig: SshServer, known_hosts: Pat
 
 
 def test_rig_with_a_new_address_is_recognised_by_its_key(rig: SshServer, known_hosts: Path) -> None:
-    """No question: it has proved who it is."""
+    """It needs no prompt: the key proves its identity."""
     with RigConnection(host(rig, known_hosts, ssh_host_key=rig.line), config()) as connection:
         connection.open()
     assert rig.seen.passwords == ["hunter22"]
@@ -158,7 +158,7 @@ def test_rig_is_reachable_through_a_jump_host(rig: SshServer, known_hosts: Path)
 def test_ssh_agent_is_never_forwarded(
     rig: SshServer, known_hosts: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The polling of a reboot forwarded it where ssh_config requests it."""
+    """Polling after a reboot forwarded it if ssh_config requested that."""
     known_hosts.write_text(rig.known_as())
     for text in ("Host *\n  ForwardAgent yes\n", "Host *\n  ForwardAgent /tmp/agent\n"):
         sessions = sessions_of(host(rig, known_hosts), config(text))
@@ -184,7 +184,7 @@ def test_malformed_boot_id_is_an_error(answer: bytes, known_hosts: Path) -> None
 
 
 class Tree:
-    """Of a look's tree, what adopt reads."""
+    """The part of a snapshot that adopt reads."""
 
     def line(self, path: str) -> str:
         return "attic"
@@ -208,7 +208,7 @@ def inventory(tmp_path: Path, known_hosts: Path) -> Inventory:
 
 
 def test_mac_address_does_not_identify_a_rig(inventory: Inventory) -> None:
-    """It got that rig's sudo password and its entry."""
+    """Otherwise the rig would get the other rig's sudo password and entry."""
     stranger = Host("192.0.2.66", {"ansible_host": "192.0.2.66"}, ())
     assert records.find_known_host(inventory, stranger, other_key()) is None
     assert records.with_its_mac_address(inventory, look()) == "cellar"
@@ -339,7 +339,7 @@ def test_command_runs_on_a_known_rig(fleet: tuple[Path, SshServer], known_hosts:
 
 @pytest.mark.parametrize("fabfile", [None, "# tasks of another project\n"])
 def test_command_outside_a_checkout_is_refused(fabfile: str | None, tmp_path: Path) -> None:
-    """There plain Fabric would run it, and take any key."""
+    """Plain Fabric would run it there, and accept any key."""
     if fabfile is not None:
         (tmp_path / "fabfile.py").write_text(fabfile)
     done = fab(tmp_path, "-H", "127.0.0.1", "--", "uptime", home=tmp_path)

@@ -1,4 +1,4 @@
-"""The rig's lock: only root can hold it, and a run whose operator is gone is waited for."""
+"""The rig's lock: only root can hold it; a run without an operator is waited for."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_lock_folder_is_private(folder: Path) -> None:
 
 
 def test_symlink_as_the_lock_folder_is_refused(folder: Path, tmp_path: Path) -> None:
-    """As a link in /run/lock it switched the lock off, or let anybody hold it."""
+    """A link in /run/lock disabled the lock, or let any user hold it."""
     (tmp_path / "elsewhere").mkdir()
     folder.symlink_to(tmp_path / "elsewhere")
     with pytest.raises(LockError):
@@ -53,7 +53,7 @@ def test_symlink_as_the_lock_folder_is_refused(folder: Path, tmp_path: Path) -> 
 
 
 def test_lock_folder_of_another_user_is_refused(folder: Path) -> None:
-    """Root makes one and gives it away; anybody else takes one of root's."""
+    """As root, the test gives the folder away; otherwise it uses one of root's."""
     if os.geteuid() == 0:
         folder.mkdir()
         os.chown(folder, 12345, -1)
@@ -147,7 +147,7 @@ def serve(worker: Worker) -> threading.Thread:
 
 
 def test_worker_ends_without_signs_of_life(folder: Path) -> None:
-    """A laptop that lost its power: the connection stays open for hours."""
+    """A laptop lost its power: the connection stays open for hours."""
     pipe, lock = Pipe(), Lock("ann@desk", str(folder))
     assert lock.take() is None
     thread = serve(Worker(pipe.reader, io.BytesIO(), 0.01, lock, patience=0.2))

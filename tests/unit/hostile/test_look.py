@@ -1,4 +1,4 @@
-"""A first look at a rig that lies, and what `fab adopt` would write of it."""
+"""The first look at a malicious rig, and what `fab adopt` would write about it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ EVIL = "{{cycler.__init__.__globals__.os.system('touch x')}}"
 
 
 class Answers:
-    """A shell on the rig: what it answers, by question; nothing else."""
+    """A shell on the rig that answers these questions only."""
 
     def __init__(self, answers: dict[str, bytes]) -> None:
         self._by_command = {questions()[name]: text for name, text in answers.items()}

@@ -1,4 +1,4 @@
-"""A rig that breaks the protocol is an error of that rig: soon, in little memory, never success."""
+"""A violation of the protocol is an error of that rig: soon, with little memory."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_malformed_greeting_is_an_error(hello: Any) -> None:
 
 @pytest.mark.slow
 def test_decompression_bomb_uses_little_memory() -> None:
-    """Less than a megabyte on the wire was two gigabytes in memory."""
+    """Less than a megabyte of data became two gigabytes in memory."""
     import tracemalloc
 
     packer = zlib.compressobj(9)
@@ -142,7 +142,7 @@ def test_endless_answer_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_endless_signs_of_life_time_out(
     answer: bytes, limit: str, words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A rig that always has something to report never finishes otherwise."""
+    """A rig that always reports something would never finish."""
     monkeypatch.setattr(sessions, limit, 1000.0)
     clock = itertools.count(step=10)
     monkeypatch.setattr("provision.ssh.worker_session.time.monotonic", lambda: float(next(clock)))
@@ -179,7 +179,7 @@ def test_failure_messages_have_no_control_characters(tmp_path: Path) -> None:
 
 
 def test_facts_cannot_override_variables_of_the_operator(tmp_path: Path) -> None:
-    """Facts override the inventory: a rig could name the file that is copied to it."""
+    """Facts override the inventory: a rig could select the file that is copied to it."""
     facts = {
         "ansible_host": "192.0.2.66",
         "ansible_become_password": "theirs",

@@ -1,4 +1,4 @@
-"""Attacks through templates: what a rig wrote into the inventory never runs here."""
+"""Attacks by templates: text of a rig in the inventory never runs on this machine."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def test_unsafe_values_stay_unsafe_after_a_round_trip() -> None:
 
 
 def test_collecting_secrets_renders_no_template(tmp_path: Path) -> None:
-    """A value whose name looks like a secret's was rendered, whether or not a task used it."""
+    """Values with the name of a secret were rendered, even if no task used them."""
     marker = tmp_path / "marker"
     content = f"mac_token: \"{write_command(marker)}\"\napi_key: '{{{{ 1 / 0 }}}}'\n"
     host = hosts.Host("attic", yaml_source.parse_yaml(content, "rigs.yml"), ())
@@ -179,7 +179,7 @@ def test_yaml_alias_expansion_is_limited(document: str) -> None:
 def test_template_cache_writable_by_others_is_not_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What lies in the cache is code: a folder that others may write to is not used."""
+    """The cache contains code: a folder that others can write to is not used."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     folder = sandbox._cache_folder()
     assert folder.stat().st_mode & 0o777 == 0o700

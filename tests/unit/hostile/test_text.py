@@ -1,4 +1,4 @@
-"""Nothing that a rig sends controls the operator's terminal or becomes markup of a page."""
+"""Text of a rig cannot control the operator's terminal or become markup of a page."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_unencodable_characters_are_replaced() -> None:
 
 
 def test_provision_uses_only_its_own_terminal_class() -> None:
-    """A Console of rich's own would print a rig's words as they are."""
+    """rich's Console would print a rig's text unchanged."""
     for path in [*(ROOT / "provision").rglob("*.py"), ROOT / "fabfile.py"]:
         if path.name == "terminal.py" or "remote" in path.parts:
             continue

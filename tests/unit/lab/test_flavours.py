@@ -1,4 +1,4 @@
-"""The lab's flavours, and that every mining system has its row on each side."""
+"""The lab's flavours; every mining system has a row in the lab and in the product."""
 
 from __future__ import annotations
 

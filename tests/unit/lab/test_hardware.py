@@ -18,7 +18,7 @@ def seed() -> Hardware:
 
 
 def path_links(sys: Path, address: str) -> list[tuple[str, str]]:
-    """Read the links from a device up to its root port, as a person would."""
+    """Read the links from a device up to its root port."""
     device, widths = (sys / "bus/pci/devices" / address).resolve(), []
     while device.name != "pci0000:00":
         width = (device / "current_link_width").read_text().strip()

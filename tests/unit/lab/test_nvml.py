@@ -1,4 +1,4 @@
-"""The lab's NVML, compiled and loaded by the real pynvml, one process a question."""
+"""The lab's NVML, compiled and loaded by the real pynvml, in a process for each question."""
 
 from __future__ import annotations
 

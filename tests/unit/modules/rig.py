@@ -30,7 +30,7 @@ class Script:
         for entry in self.entries:
             if fnmatch.fnmatchcase(line, self.place(entry["run"])) and self._valid(entry):
                 self.ran.append(line)
-                make(self.root, entry.get("makes") or {})
+                create_files(self.root, entry.get("makes") or {})
                 if "packages" in entry:
                     write_packages(self.root, entry["packages"])
                 texts = [self.place(entry.get(name, "")) for name in ("stdout", "stderr")]
@@ -58,7 +58,7 @@ class ScriptedHost(Host):
         return self.script.answer(line)
 
 
-def make(root: Path, files: Mapping[str, Any]) -> None:
+def create_files(root: Path, files: Mapping[str, Any]) -> None:
     """Write files: text, {link: target}, {content, mode}, null (remove), or a folder ("name/")."""
     for name, value in files.items():
         path = root / name
@@ -101,7 +101,7 @@ def write_packages(root: Path, packages: Mapping[str, Any]) -> None:
 
 
 def snapshot(root: Path) -> dict[str, Any]:
-    """Every path below a folder with what a task could change of it."""
+    """Return every path below a folder with what a task could change of it."""
     entries = {}
     for path in sorted(root.rglob("*")):
         info = path.lstat()
@@ -114,7 +114,7 @@ def snapshot(root: Path) -> dict[str, Any]:
 
 
 def contains(actual: Any, wanted: Any) -> bool:
-    """Whether `actual` has all that `wanted` names; text that starts with ~ is a part."""
+    """Return whether `actual` has all that `wanted` names; text that starts with ~ is a part."""
     if isinstance(wanted, dict):
         return isinstance(actual, dict) and all(
             key in actual and contains(actual[key], value) for key, value in wanted.items()
@@ -128,7 +128,7 @@ def contains(actual: Any, wanted: Any) -> bool:
 
 
 def attempt(run: Any, args: dict[str, Any], host: Host) -> tuple[dict[str, Any], str | None]:
-    """A module's result, or what is known of a failure and its message."""
+    """Return a module's result, or the details of a failure and its message."""
     try:
         return run(args, host), None
     except ModuleFailure as failure:

@@ -82,7 +82,7 @@ def test_module_matches_its_case(
     monkeypatch.setattr("time.sleep", lambda seconds: None)
     monkeypatch.chdir(tmp_path)
     os.umask(0o022)
-    rig.make(tmp_path, case.get("before") or {})
+    rig.create_files(tmp_path, case.get("before") or {})
     if "packages" in case:
         rig.write_packages(tmp_path, case["packages"])
     for name, value in (case.get("module_constants") or {}).items():

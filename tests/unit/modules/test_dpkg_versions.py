@@ -1,4 +1,4 @@
-"""Versions are ordered as dpkg itself orders them, whatever they look like."""
+"""The order of versions matches dpkg, also for odd versions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What runs on the rig: an old Python, and nothing but its standard library."""
+"""Code that runs on the rig needs only an old Python and its standard library."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a requirement asks of the packages that are installed (PEP 440, PEP 508)."""
+"""Requirements and the packages that satisfy them (PEP 440, PEP 508)."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_url_is_not_a_requirement() -> None:
 
 
 def test_bundle_contains_the_packaging_library() -> None:
-    """The bundle carries all of the library that the pip module imports, even indirectly."""
+    """The bundle includes everything that the pip module imports, even indirectly."""
     sources, data, code = worker_bundle._contents()
     program = (
         "import sys, json\n"

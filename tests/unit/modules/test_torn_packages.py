@@ -1,4 +1,4 @@
-"""Packages that were cut off while dpkg unpacked them."""
+"""Packages whose installation was interrupted while dpkg unpacked them."""
 
 from __future__ import annotations
 

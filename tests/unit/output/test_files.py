@@ -1,4 +1,4 @@
-"""Files that are replaced whole."""
+"""Files that are replaced in one step."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Secrets are masked wherever they turn up."""
+"""Secrets are masked everywhere."""
 
 from __future__ import annotations
 

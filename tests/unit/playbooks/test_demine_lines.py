@@ -1,4 +1,4 @@
-"""How demining takes a line out of rc.local or a login: its tasks, on files."""
+"""How demining removes a line from rc.local or a login script: its tasks, on files."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from provision.remote.facts.tree import Tree
 from provision.remote.host import Host, ModuleFailure
 from provision.remote.modules import replace
 from provision.remote.options import normalize
-from tests.unit.modules.rig import make
+from tests.unit.modules.rig import create_files
 from tests.unit.playbooks.playbook_shell import render_template, tasks
 
 BLOCK = tasks("tasks/demine/stop.yml")["Commands of rc.local and of logins that start miners"]
@@ -78,7 +78,7 @@ def test_miner_lines_are_commented_out(tmp_path: Path, before: str, after: str) 
     assert file.read_text() == after
     assert list(tmp_path.iterdir()) == [file]
     # The facts agree that nothing is left.
-    make(tmp_path / "rig", {"etc/rc.local": f"#!/bin/sh\n{after}"})
+    create_files(tmp_path / "rig", {"etc/rc.local": f"#!/bin/sh\n{after}"})
     assert miners.miners(Tree(str(tmp_path / "rig"))) == []
 
 

@@ -1,4 +1,4 @@
-"""How demining puts a mining system's folder aside: the shell of its task, on files."""
+"""How demining moves a mining system's folder aside: the shell of its task, on files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The playbooks are Ansible's: its own tools accept them, and so does our engine."""
+"""The playbooks are valid for Ansible's tools and for our engine."""
 
 from __future__ import annotations
 

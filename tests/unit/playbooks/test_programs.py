@@ -1,4 +1,4 @@
-"""What root runs is decided by the programs' files, and by nothing of the caller's."""
+"""Programs that root runs do not depend on the caller's environment."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ BAIT = ("env", "id", "python", "python3", "flock", "systemd-run", "nvidia-smi", 
 
 @pytest.fixture
 def hostile(tmp_path: Path) -> dict[str, str]:
-    """An environment in which everything that is found first leaves a mark."""
+    """An environment in which the first program found in each search path leaves a mark."""
     folder = tmp_path / "bait"
     folder.mkdir()
     mark = tmp_path / "mark"
@@ -43,7 +43,7 @@ def hostile(tmp_path: Path) -> dict[str, str]:
 def run(
     tmp_path: Path, template: str, environment: dict[str, str]
 ) -> subprocess.CompletedProcess[str]:
-    """Run a program, whose Python tells what it was given, from the caller's folder."""
+    """Run a program from the caller's folder; its Python prints what it received."""
     for folder in ("lib", "venv/bin"):
         (tmp_path / folder).mkdir(parents=True, exist_ok=True)
     python = tmp_path / "venv/bin/python"
@@ -90,7 +90,7 @@ def test_validation_program_ignores_the_environment_of_the_caller(
 def test_benchmark_program_ignores_the_environment_of_the_caller(
     tmp_path: Path, hostile: dict[str, str]
 ) -> None:
-    """The unit itself is the lab's: here no program of the caller's is run on the way to it."""
+    """The lab tests the unit; this test covers what runs before it."""
     run(tmp_path, "deeprig-bench.j2", hostile)
     assert not (tmp_path / "mark").exists()
 
@@ -108,7 +108,7 @@ def test_benchmark_program_ignores_the_environment_of_the_caller(
 def test_ranks_of_one_rig_run_in_a_private_network(
     words: tuple[str, ...], loopback: int, private: str, tmp_path: Path
 ) -> None:
-    """PyTorch's stores run what any client sends, as root, at a port on every address."""
+    """PyTorch's stores run what any client sends, as root, on every address."""
     python = tmp_path / "venv/bin/python"
     python.parent.mkdir(parents=True)
     python.touch(0o755)

@@ -1,4 +1,4 @@
-"""What the playbooks make of a rig's facts: driver, PyTorch, swap, and what preflight refuses."""
+"""Variables that the playbooks derive from facts: driver, PyTorch, swap, refusals."""
 
 from __future__ import annotations
 

@@ -147,7 +147,7 @@ def test_a_file_without_a_key_is_refused(keys: Keys, tmp_path: Path, content: by
 
 
 def test_pinned_key_as_a_subkey_is_refused(keys: Keys, tmp_path: Path) -> None:
-    """Its fingerprint is in the file, and the key that apt would trust is the other one."""
+    """Its fingerprint is in the file, but apt would trust the other key."""
     with tempfile.TemporaryDirectory(prefix="keys-") as home:
         mixed = Keys(Path(home))
         mixed.add_vendor_as_subkey()

@@ -1,4 +1,4 @@
-"""`make audit`: a source of advisories that is not there is reported, never taken for a pass."""
+"""`make audit`: a missing source of advisories is reported, never taken for a pass."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The examples in docstrings are true, in every room."""
+"""The examples in docstrings pass, in every package."""
 
 from __future__ import annotations
 

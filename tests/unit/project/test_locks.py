@@ -1,4 +1,4 @@
-"""Lock files: every package has one version and hashes, and whatever installs them checks both."""
+"""Lock files: every package has one version and hashes, and every installation checks both."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def pip_tasks() -> list[tuple[str, dict[str, Any]]]:
 
 
 def test_rigs_install_from_locks_with_their_hashes() -> None:
-    """Except for PyTorch where its index or version is not the one of the lock."""
+    """Except for PyTorch if its index or version is not that of the lock."""
     tasks = pip_tasks()
     assert len(tasks) >= 5
     without = [
@@ -80,7 +80,7 @@ def test_this_machine_installs_from_locks_with_their_hashes() -> None:
 
 
 def test_package_with_another_hash_is_refused(tmp_path: Path) -> None:
-    """pip itself: a wheel whose name and version fit, and whose content does not."""
+    """pip itself refuses a wheel with the right name and version and other content."""
     wheel = tmp_path / "iniconfig-2.3.1-py3-none-any.whl"
     wheel.write_bytes(b"not what the lock names")
     (line,) = [line for line in entries("requirements.lock") if line.startswith("iniconfig==")]

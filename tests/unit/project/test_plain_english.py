@@ -1,4 +1,4 @@
-"""The check of words (`make lint`) finds what people read, and leaves names alone."""
+"""The check of words (`make lint`) reads texts for people and skips names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who may import whom: the arrows between the rooms run one way (design: fabfile -> provision)."""
+"""Imports between the packages go one way (design: fabfile -> provision)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a command of a task is given: the system's PATH, and nothing that loads other code."""
+"""A task's command gets the system's PATH, and no variable that loads other code."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from provision.remote.options import normalize
 
 @pytest.fixture
 def bait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder of a user's in which root happens to be, and that its environment names."""
+    """A user's folder that is root's working directory and in the environment's paths."""
     for name in ("nvidia-smi", "python3", "true"):
         (tmp_path / name).write_text("#!/bin/sh\necho evil\n")
         (tmp_path / name).chmod(0o755)

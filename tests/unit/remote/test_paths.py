@@ -1,4 +1,4 @@
-"""How paths are resolved, as far as one user without root's rights can see it."""
+"""How paths are resolved, as far as a user without root's rights can test it."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ def test_folder_of_a_group_with_members_is_shared(monkeypatch: pytest.MonkeyPatc
 
 
 def test_place_refers_to_the_original_file(tree: Path) -> None:
-    """Whatever takes its name afterwards is not read, written or given away."""
+    """A file that takes its name later is not read, written or given away."""
     file, other = tree / "a/b/file", tree / "other"
     other.write_text("other")
     with reach(str(file)) as place:

@@ -1,4 +1,4 @@
-"""The worker between its two streams: whatever a module gives or the stream holds, it ends well."""
+"""The worker handles any result of a module and any input."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Templates, conditions and filters as Ansible has them."""
+"""Templates, conditions and filters as in Ansible."""
 
 from __future__ import annotations
 

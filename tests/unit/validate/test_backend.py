@@ -1,4 +1,4 @@
-"""Commands on a rig that answers, hangs, or is gone."""
+"""Commands on a rig that answers, hangs, or is lost."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from provision.ssh.transport import Transport
 
 
 def backend(*answers: Done | Exception, connected: bool = True) -> RigBackend:
-    """One whose shell gives these answers, one after another."""
+    """Return a backend whose shell gives these answers, one after another."""
     left = list(answers)
 
     def run(*_: Any, **__: Any) -> Done:
@@ -50,7 +50,7 @@ def test_connection_that_ends_during_a_command_is_a_loss() -> None:
 
 
 def test_timeout_without_a_message_is_explained() -> None:
-    """As Paramiko tells of it: an exception without a word."""
+    """Paramiko raises an exception without a message."""
 
     def silent(*_: Any) -> None:
         raise TimeoutError

@@ -1,4 +1,4 @@
-"""What got worse beyond noise, and what is only noise."""
+"""Comparison with a baseline: differences beyond noise, and noise."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_several_baselines_widen_the_noise() -> None:
 
 
 def remove_repeats(value: float) -> dict[str, Any]:
-    """As older reports have it: no single runs."""
+    """Return a report without repeats, as older versions wrote it."""
     return report(check("load::gemm", "Matrix products", row("0000:04:00.0 float16", value)))
 
 

@@ -1,4 +1,4 @@
-"""`fab bench`: what is run on each rig, and what the operator sees of it."""
+"""`fab bench`: the command on each rig, and the operator's output."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ class Rig(Subject):
 
 
 def run_check(check: Callable[..., None], rig: Rig) -> dict[str, tuple[str, str]]:
-    """A check's rows: status and reading by subject."""
+    """Run a check; return status and reading by subject."""
     proof = Proof()
     try:
         check(*([rig, proof] if check is test_gpus.test_gpus_answer else [rig, rig.smi, proof]))

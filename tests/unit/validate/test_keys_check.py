@@ -1,4 +1,4 @@
-"""The check of who may log in by a key, against files of authorised keys."""
+"""The check of authorised keys, with files of keys."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Host:
 
 
 def run_check(files: dict[str, str], only: Sequence[str] = ()) -> list[tuple[str, str]]:
-    """The check's rows: subject and status."""
+    """Run the check; return subject and status of each row."""
     host, proof = Host(files), Proof()
     subject = Subject("rig", host, {}, {"authorized_keys": list(only)})
     try:

@@ -1,4 +1,4 @@
-"""The checks of the benchmarks, against documents of theirs."""
+"""The checks of the benchmarks, with documents of benchmarks."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PEER = {"from": ADDRESS, "to": OTHER, "access": True, "bandwidth_bytes_per_secon
 
 
 def build_load(**lists: Any) -> Load:
-    """A load whose document has these."""
+    """Return a load whose document has these lists."""
     document = {
         "backend": "nccl",
         "ranks": 2,
@@ -41,7 +41,7 @@ def build_load(**lists: Any) -> Load:
 
 
 def rows(check: Any, load: Load, *words: Any) -> list[Row]:
-    """A check's rows."""
+    """Run a check; return its rows."""
     proof = Proof()
     check(load, *words, proof)
     return proof.rows
@@ -66,7 +66,7 @@ def test_rows_contain_the_rates_of_the_repeats(more: dict[str, Any]) -> None:
     "check", [test_links.test_no_xid_under_load, test_links.test_no_replays_under_load]
 )
 def test_silent_agent_makes_the_check_unknown(check: Any) -> None:
-    """As after a GPU that fell off the bus: no Xid that was read is not the same as no Xid."""
+    """After a GPU fell off the bus, "no Xid was read" does not mean "no Xid"."""
     silent, reported = Counters(silent="the agent does not answer"), Counters(replays={ADDRESS: 7})
     for before, after in ((reported, silent), (silent, reported)):
         with pytest.raises(Silent, match="the agent does not answer"):

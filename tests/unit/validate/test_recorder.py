@@ -1,4 +1,4 @@
-"""What becomes of checks that go wrong in other ways than by a row: pytest itself, on a few."""
+"""Checks that end in other ways than by a row, run by pytest itself."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def prove(request):
 
 
 def run_checks(folder: Path, checks: str) -> dict[str, Any]:
-    """The document of a run of these checks."""
+    """Run these checks; return the document."""
     file = folder / "test_some.py"
     file.write_text(BEFORE + checks)
     sys.modules.pop("test_some", None)  # another test's

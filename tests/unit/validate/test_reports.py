@@ -1,4 +1,4 @@
-"""What a report looks like: table, page, plots, summary."""
+"""Reports: table, page, plots, summary."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The suite itself: its rows, its derived limits, and a run that reaches no rig."""
+"""The suite itself: its rows, its derived limits, and a run without a rig."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_unit_timeout_is_longer_than_the_benchmarks_of_a_large_rig() -> None:
 
 @pytest.mark.parametrize("plan", ["quick", "full"])
 def test_slow_links_stay_within_the_deadline(plan: str) -> None:
-    """Three GPUs, each at x1 of PCIe 1: the copies alone take no third of the deadline."""
+    """Three GPUs at x1 of PCIe 1: the copies take less than a third of the deadline."""
     gpus = 3
     parts = json.loads(plans.TABLE.read_text())["nccl"][plan]["parts"]
     copies = {
@@ -73,7 +73,7 @@ def test_slow_links_stay_within_the_deadline(plan: str) -> None:
 
 @pytest.mark.parametrize("silence", [subject.SILENCE, command.SILENCE])
 def test_pairs_of_many_gpus_stay_within_the_silence_limit(silence: float) -> None:
-    """The pairs are reported after the last: 19 GPUs, each at x1 of PCIe 2, fully loaded."""
+    """Pairs are reported after the last one: 19 GPUs at x1 of PCIe 2."""
     options = json.loads(plans.TABLE.read_text())["nccl"]["full"]["parts"]["pairs"]
     messages = 19 * 18 * (options["warm_up"] + options["repeats"])
     assert messages * plans.parse_size(options["max_bytes"]) / (COPY_SHARE * 0.5e9) < silence
@@ -149,7 +149,7 @@ def test_rate_is_judged_as_by_the_agent(rate: float, status: str) -> None:
 
 @pytest.mark.parametrize("file", sorted(SUITE.glob("test_*.py")), ids=lambda file: file.stem)
 def test_every_check_has_a_title_and_a_reason(file: Path) -> None:
-    """The report's words are the docstring's: a title, and one sentence of reason."""
+    """The report shows the docstring: a title, and one sentence of reason."""
     functions = [
         node
         for node in ast.parse(file.read_text()).body

@@ -51,7 +51,7 @@ class RecordingTable(CheckTable):
 
 def judge_case(case: dict[str, Any]) -> tuple[dict[tuple[str, str], Verdict], RecordingTable]:
     noted = RecordingTable()
-    sample = samples.make(case.get("sample"))
+    sample = samples.make_sample(case.get("sample"))
     verdicts = judge_sample(
         samples.context(sample, case.get("increases"), case.get("clock_jump"), noted)
     )
@@ -147,7 +147,7 @@ def test_every_check_status_and_advice_has_a_case() -> None:
 
 
 def test_warning_and_critical_verdicts_give_advice() -> None:
-    """Except if nothing is wrong: values that another problem hides."""
+    """Unknown verdicts may have none: another problem explains them."""
     for case in CASES:
         for verdict in judge_case(case)[0].values():
             if verdict.status in ("warning", "critical"):
@@ -160,7 +160,7 @@ def test_verdicts_are_sorted_and_unknown_does_not_change_the_worst() -> None:
         "gpus": {"0000:06:00.0": {"reading": {"temperature_celsius": 95}}},
         "paths": {"0000:04:00.0": {"loaded_speed": None}},
     }
-    verdicts = judge_sample(samples.context(samples.make(changes)))
+    verdicts = judge_sample(samples.context(samples.make_sample(changes)))
     order = [ORDER[verdict.status] for verdict in verdicts]
     assert order == sorted(order)
     assert [verdict.check for verdict in verdicts[:3]] == [

@@ -1,4 +1,4 @@
-"""Links read again and again: what changed, what is lost, and what comes later."""
+"""Links that are read repeatedly: changed links, lost devices, and new devices."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def write(sysfs: Path, address: str, **files: Any) -> None:
 
 
 def train(sysfs: Path, width: int | str, speed: str = IDLE) -> None:
-    """Both ends of the riser's link."""
+    """Set both ends of the riser's link."""
     for address in (ROOT, GPU):
         write(sysfs, address, current_link_width=width, current_link_speed=speed)
 

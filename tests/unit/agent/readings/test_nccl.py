@@ -1,4 +1,4 @@
-"""Result files: what docs/nccl-results.md promises, and files that are ignored."""
+"""Result files that follow docs/nccl-results.md, and files that are ignored."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ NAMES = [case["case"] for case in GARBAGE]
 
 
 def write(folder: Path, name: str, bandwidth: float = 1e9, **changes: Any) -> None:
-    """The example with changes, as a run writes it."""
+    """Write the example with changes, as a run does."""
     document = copy.deepcopy(EXAMPLE) | changes
     document["collectives"][0]["sizes"][-1]["bus_bandwidth_bytes_per_second"] = bandwidth
     (folder / ".result.tmp").write_text(json.dumps(document))

@@ -1,4 +1,4 @@
-"""Damaged result files: whatever they contain, the agent goes on and reports them.
+"""Damaged result files: whatever they contain, the agent continues and reports them.
 
 The seeds are fixed, so that what fails once fails again.
 """
@@ -52,7 +52,7 @@ Target = dict[str, Any] | list[Any]
 
 
 def places(value: Any) -> Iterator[tuple[Target, Any]]:
-    """Every field and entry below a value."""
+    """Yield every field and entry below a value."""
     if isinstance(value, (dict, list)):
         keys = list(value) if isinstance(value, dict) else range(len(value))
         for key in keys:
@@ -61,7 +61,7 @@ def places(value: Any) -> Iterator[tuple[Target, Any]]:
 
 
 def change_values(chance: random.Random) -> bytes:
-    """A valid document in which a value is changed, removed, or copied to another place."""
+    """Return a valid document with a value changed, removed, or copied elsewhere."""
     document = copy.deepcopy(EXAMPLE)
     for _ in range(chance.randint(1, 3)):
         choices = list(places(document))
@@ -80,7 +80,7 @@ def change_values(chance: random.Random) -> bytes:
 
 
 def change_bytes(chance: random.Random) -> bytes:
-    """A good document of which bytes are others, gone, or there again."""
+    """Return a valid document with bytes changed, removed, or repeated."""
     content = bytearray(json.dumps(EXAMPLE).encode())
     for _ in range(chance.randint(1, 6)):
         at = chance.randrange(len(content))
@@ -100,7 +100,7 @@ def change_bytes(chance: random.Random) -> bytes:
 
 
 def check(result: CollectiveResult) -> None:
-    """A result has the fields of its type, and numbers that can be served."""
+    """Assert that a result has the types of its fields, and numbers that can be served."""
     for field in fields(CollectiveResult):
         value = getattr(result, field.name)
         if field.type in ("int", "float"):
@@ -133,8 +133,8 @@ def test_damaged_file_is_a_result_or_ignored_with_a_reason(
 
 
 def serve(results: CollectiveResults) -> None:
-    """What was read can be judged, and written in both formats and as JSON."""
-    sample = replace(samples.make(), nccl=results)
+    """Judge the results, and write them in both formats and as JSON."""
+    sample = replace(samples.make_sample(), nccl=results)
     sample = replace(sample, verdicts=judge_sample(samples.context(sample)))
     for text in render(sample):
         assert b"deeprig_nccl_result_files" in text

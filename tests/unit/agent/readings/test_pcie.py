@@ -125,7 +125,7 @@ def test_least_of_unknown_values_is_unknown() -> None:
 
 
 def test_only_memory_bars_are_read(tmp_path: Path) -> None:
-    """As sysfs has them: I/O ports, empty halves of 64-bit BARs and the ROM are none."""
+    """Not counted: I/O ports, empty halves of 64-bit BARs, and the ROM."""
     (tmp_path / "resource").write_text(
         "0x00000000f6000000 0x00000000f6ffffff 0x0000000000040200\n"
         "0x0000001000000000 0x00000017ffffffff 0x000000000014220c\n"

@@ -1,4 +1,4 @@
-"""What GPUs that share a link leave for each other."""
+"""Bandwidth of GPUs that share a link."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The summary of the last validation: read when it is new, and none where it is garbage."""
+"""The summary of the last validation: read if it is new, refused if it is invalid."""
 
 from __future__ import annotations
 

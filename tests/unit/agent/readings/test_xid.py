@@ -1,4 +1,4 @@
-"""Xids: read from the kernel's log, and counted once though two sources tell of them."""
+"""Xids: read from the kernel's log, and counted once though two sources report them."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_missing_log_is_not_readable(tmp_path: Path) -> None:
 def test_log_without_permission_is_not_readable(
     kernel_log: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As the kernel.dmesg_restrict setting has it for others than root."""
+    """As with kernel.dmesg_restrict for users other than root."""
 
     def refuse(*_: object) -> int:
         raise PermissionError(1, "Operation not permitted")
@@ -132,7 +132,7 @@ def test_log_with_a_read_error_is_not_readable(
 def test_reading_continues_after_overwritten_records(
     kernel_log: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As /dev/kmsg does it: EPIPE for lost messages, EAGAIN at the end."""
+    """/dev/kmsg returns EPIPE for lost messages, and EAGAIN at the end."""
     log = KernelLog(str(kernel_log))
     answers: list[Any] = [BrokenPipeError(), LINE.encode(), BlockingIOError()]
 

@@ -1,4 +1,4 @@
-"""The lab's GPUs and PCIe tree, without a rig around them, for the agent's own processes."""
+"""The lab's GPUs and PCIe tree without a rig, for the agent's own processes."""
 
 from __future__ import annotations
 
@@ -56,11 +56,11 @@ def start(rig: SimulatedRig) -> Iterator[Start]:
     """start(**settings): the agent's side of the process that asks NVML; ended with the test."""
     started: list[NvmlProcess] = []
 
-    def make(**settings: Any) -> NvmlProcess:
+    def make_process(**settings: Any) -> NvmlProcess:
         made = NvmlProcess(procfs=str(rig.procfs), **settings)
         started.append(made)
         return made
 
-    yield make
+    yield make_process
     for process in started:
         process.close()

@@ -16,7 +16,7 @@ DEADLINE_SECONDS = 10.0  # of NVML, in tests in which nothing hangs
 
 
 def words(rig: SimulatedRig) -> list[str]:
-    """The agent's flags for a rig: what it reads, and nothing of this machine's."""
+    """Return the agent's flags for a rig, without files of this machine."""
     return [
         f"--path.sysfs={rig.sysfs}",
         f"--path.procfs={rig.procfs}",
@@ -35,7 +35,7 @@ def config(rig: SimulatedRig, content: str = "gpus: 3\ngpus_from: inventory\n") 
 
 
 def settings(rig: SimulatedRig, *more: str) -> Settings:
-    """With a deadline that may be longer than the interval; the test takes the samples itself."""
+    """Return settings whose deadline may exceed the interval; the test takes the samples."""
     parsed = parse_arguments([*words(rig), *more])
     return replace(parsed, nvml_deadline=DEADLINE_SECONDS)
 
@@ -45,7 +45,7 @@ def sampler(rig: SimulatedRig, *more: str, **settings_: Any) -> Sampler:
 
 
 def result(rig: SimulatedRig, name: str = "run.json", **fields: Any) -> Path:
-    """A benchmark's result; a field that is None is left out."""
+    """Write a benchmark's result; a field that is None is left out."""
     folder = rig.folder / "state/nccl"
     folder.mkdir(parents=True, exist_ok=True)
     sizes = [
@@ -75,7 +75,7 @@ def result(rig: SimulatedRig, name: str = "run.json", **fields: Any) -> Path:
 
 
 def validation(rig: SimulatedRig, **fields: Any) -> Path:
-    """What a validation leaves for the agent; a field that is None is left out."""
+    """Write a validation's summary; a field that is None is left out."""
     folder = rig.folder / "state/validation"
     folder.mkdir(parents=True, exist_ok=True)
     copies = [

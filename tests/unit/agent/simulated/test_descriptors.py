@@ -1,4 +1,4 @@
-"""An agent without free descriptors: old readings with their time, none that are missing."""
+"""An agent without free descriptors: it keeps old readings, with their time."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from lab.simulate.simulated_rig import SimulatedRig
 from tests.unit.agent.simulated import rigs
 from tests.unit.agent.simulated.test_main import Agent
 from tests.unit.agent.web.server import wait_for
-from tests.unit.agent.web.test_app import get, make
+from tests.unit.agent.web.test_app import get, make_app
 
 CPU_SHARE_MOST = 0.5  # of a core; an accept loop that asks again at once takes all of it
 
@@ -73,7 +73,7 @@ def readers(rig: SimulatedRig) -> dict[str, Any]:
     ["devices", "gpus", "width", "errors", "host", "results", "validation", "module", "cost"],
 )
 def test_reading_without_descriptors_fails_and_later_succeeds(rig: SimulatedRig, name: str) -> None:
-    """It does not report that the thing is not there, not even later."""
+    """The reading must not report a missing file, not even later."""
     rigs.result(rig)
     rigs.validation(rig)
     expected = readers(rig)[name]()
@@ -98,7 +98,7 @@ def test_web_configuration_is_refreshed_when_descriptors_are_free(tmp_path: Path
 
 
 def test_page_without_descriptors_is_503_not_404() -> None:
-    app = make()
+    app = make_app()
     with exhaust_descriptors():
         assert get(app, "/page/page.js").status == 503
     assert get(app, "/page/page.js").status == 200
@@ -110,7 +110,7 @@ def cpu_seconds(pid: int) -> float:
 
 
 def test_agent_without_descriptors_keeps_its_readings_and_recovers(rig: SimulatedRig) -> None:
-    """Its limit falls below what it has open: it accepts nothing, and reads nothing."""
+    """The limit falls below the open descriptors: the agent can accept and read nothing."""
     rigs.result(rig)
     rigs.validation(rig)
     agent = Agent(rig)
@@ -153,7 +153,7 @@ def test_agent_without_descriptors_keeps_its_readings_and_recovers(rig: Simulate
 
 
 def document(channel: socket.socket) -> dict[str, Any]:
-    """The rig as the API shows it, over a connection that is open."""
+    """Return the rig's document, over an open connection."""
     channel.sendall(b"GET /api/v1/rig HTTP/1.1\r\nHost: localhost\r\n\r\n")
     with channel.makefile("rb") as stream:
         assert stream.readline().startswith(b"HTTP/1.1 200 ")

@@ -1,4 +1,4 @@
-"""What /api/v1/rig gives of real samples follows its description, whatever the rig is like."""
+"""The document of /api/v1/rig matches its OpenAPI description in every state of the rig."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from tests.unit.agent.simulated.rigs import FIRST, SECOND, THIRD
 from tests.unit.agent.test_openapi import SCHEMAS, example, validator
 from tests.unit.agent.web.test_app import get
 
-Make = Callable[..., Sampler]
+MakeSampler = Callable[..., Sampler]
 
 
 @pytest.fixture
-def make(rig: SimulatedRig) -> Iterator[Make]:
-    """make(**settings): a sampler, closed with the test."""
+def make_sampler(rig: SimulatedRig) -> Iterator[MakeSampler]:
+    """make_sampler(**settings): a sampler, closed with the test."""
     made: list[Sampler] = []
 
     def sampler(**settings: Any) -> Sampler:
@@ -41,7 +41,7 @@ def make(rig: SimulatedRig) -> Iterator[Make]:
 def read_valid_document(
     sampler: Sampler, name: str = "Rig", target: str = "/api/v1/rig"
 ) -> dict[str, Any]:
-    """A sample as it is served, held against the description."""
+    """Return a sample's document after checking it against the description."""
     app = AgentApp(
         telemetry_path="/metrics",
         interval=5,
@@ -69,9 +69,9 @@ def checks(document: dict[str, Any]) -> dict[tuple[str, str], str]:
     }
 
 
-def test_document_of_a_healthy_rig_is_valid(rig: SimulatedRig, make: Make) -> None:
+def test_document_of_a_healthy_rig_is_valid(rig: SimulatedRig, make_sampler: MakeSampler) -> None:
     rigs.result(rig)
-    document = read_valid_document(make())
+    document = read_valid_document(make_sampler())
     assert document["driver"]["state"] == "ok"
     assert [gpu["up"] for gpu in document["gpus"]] == [True] * 3
     assert [gpu["address"] for gpu in document["gpus"]] == list(rigs.GPUS)
@@ -86,16 +86,18 @@ def test_document_of_a_healthy_rig_is_valid(rig: SimulatedRig, make: Make) -> No
     assert "0000:04:00.0" in result["expected_from"]
 
 
-def test_document_under_load_with_throughput_is_valid(rig: SimulatedRig, make: Make) -> None:
+def test_document_under_load_with_throughput_is_valid(
+    rig: SimulatedRig, make_sampler: MakeSampler
+) -> None:
     rig.set(load=True)
-    sampler = make(pcie_throughput=True)
+    sampler = make_sampler(pcie_throughput=True)
     document = read_valid_document(sampler)
     assert document["gpus"][0]["reading"]["pcie_throughput"]["receive"] > 0
     read_valid_document(sampler, "History", "/api/v1/history")
 
 
-def test_document_with_a_lost_gpu_is_valid(rig: SimulatedRig, make: Make) -> None:
-    sampler = make()
+def test_document_with_a_lost_gpu_is_valid(rig: SimulatedRig, make_sampler: MakeSampler) -> None:
+    sampler = make_sampler()
     read_valid_document(sampler)
     rig.set(1, lost=1)
     document = read_valid_document(sampler)
@@ -112,9 +114,11 @@ def test_document_with_a_lost_gpu_is_valid(rig: SimulatedRig, make: Make) -> Non
     assert checks(document)["gpu-answers", SECOND] == "critical"
 
 
-def test_document_with_a_gpu_lost_from_the_start_is_valid(rig: SimulatedRig, make: Make) -> None:
+def test_document_with_a_gpu_lost_from_the_start_is_valid(
+    rig: SimulatedRig, make_sampler: MakeSampler
+) -> None:
     rig.set(2, lost=1)
-    gpu = read_valid_document(make())["gpus"][2]
+    gpu = read_valid_document(make_sampler())["gpus"][2]
     assert [gpu[key] for key in ("index", "uuid", "name", "reading", "read_at")] == [
         None,
         None,
@@ -124,42 +128,50 @@ def test_document_with_a_gpu_lost_from_the_start_is_valid(rig: SimulatedRig, mak
     ]
 
 
-def test_document_with_a_hung_gpu_is_valid(rig: SimulatedRig, make: Make) -> None:
+def test_document_with_a_hung_gpu_is_valid(rig: SimulatedRig, make_sampler: MakeSampler) -> None:
     rig.set(0, hang=1)
-    document = read_valid_document(make(nvml_deadline=0.5))
+    document = read_valid_document(make_sampler(nvml_deadline=0.5))
     assert [gpu["problem"] for gpu in document["gpus"]] == ["hung", "", ""]
     assert document["driver"]["state"] == "ok"
     assert checks(document)["gpu-answers", FIRST] == "critical"
 
 
-def test_document_with_all_gpus_hung_is_valid(rig: SimulatedRig, make: Make) -> None:
+def test_document_with_all_gpus_hung_is_valid(rig: SimulatedRig, make_sampler: MakeSampler) -> None:
     rig.set(hang=1)
-    document = read_valid_document(make(nvml_deadline=0.5))
+    document = read_valid_document(make_sampler(nvml_deadline=0.5))
     assert document["driver"]["state"] == "unresponsive"
     assert {gpu["problem"] for gpu in document["gpus"]} == {"hung"}
 
 
-def test_document_without_a_driver_is_valid(rig: SimulatedRig, make: Make) -> None:
+def test_document_without_a_driver_is_valid(rig: SimulatedRig, make_sampler: MakeSampler) -> None:
     rig.version_file.unlink()
-    document = read_valid_document(make())
+    document = read_valid_document(make_sampler())
     assert (document["driver"]["state"], document["status"]) == ("missing", "critical")
     assert {gpu["problem"] for gpu in document["gpus"]} == {"driver"}
 
 
-def test_document_with_a_version_mismatch_is_valid(rig: SimulatedRig, make: Make) -> None:
+def test_document_with_a_version_mismatch_is_valid(
+    rig: SimulatedRig, make_sampler: MakeSampler
+) -> None:
     rig.version_file.write_text(NVRM.replace(VERSION, "580.82.07"))
-    document = read_valid_document(make())
+    document = read_valid_document(make_sampler())
     assert document["driver"]["state"] == "mismatch"
     assert checks(document)["driver", "rig"] == "critical"
 
 
-def test_document_without_sysfs_and_procfs_is_valid(rig: SimulatedRig, make: Make) -> None:
-    """No GPU, no /proc, no /sys: every value is null, and the document still one."""
-    document = read_valid_document(make(sysfs="/nowhere", procfs="/nowhere", rootfs="/nowhere"))
+def test_document_without_sysfs_and_procfs_is_valid(
+    rig: SimulatedRig, make_sampler: MakeSampler
+) -> None:
+    """Without GPUs, /proc and /sys every value is null."""
+    document = read_valid_document(
+        make_sampler(sysfs="/nowhere", procfs="/nowhere", rootfs="/nowhere")
+    )
     assert (document["gpus"], document["host"]["memory_size_bytes"]) == ([], None)
 
 
-def test_document_with_invalid_result_files_is_valid(rig: SimulatedRig, make: Make) -> None:
+def test_document_with_invalid_result_files_is_valid(
+    rig: SimulatedRig, make_sampler: MakeSampler
+) -> None:
     rigs.result(rig, "gloo.json", backend="gloo", gpus=None, nccl_version=None)
     rigs.result(rig, "gone.json", ranks=2, gpus=["0000:04:00.0", "0000:99:00.0"])
     rigs.result(rig, "one.json", ranks=1, gpus=[FIRST])
@@ -170,7 +182,7 @@ def test_document_with_invalid_result_files_is_valid(rig: SimulatedRig, make: Ma
     (folder / "binary.json").write_bytes(bytes(range(256)))
     (folder / "nan.json").write_text('{"format": "deeprig-collectives", "version": NaN}')
     (folder / "folder.json").mkdir()
-    document = read_valid_document(make())
+    document = read_valid_document(make_sampler())
     by_ranks = {row["ranks"]: row for row in document["nccl"]["results"]}
     assert set(by_ranks) == {1, 2, 3}
     assert by_ranks[3]["backend"] == "gloo"
@@ -188,10 +200,10 @@ def test_document_with_invalid_result_files_is_valid(rig: SimulatedRig, make: Ma
     assert all(ignored.values())
 
 
-def test_document_with_xids_is_valid(rig: SimulatedRig, make: Make) -> None:
+def test_document_with_xids_is_valid(rig: SimulatedRig, make_sampler: MakeSampler) -> None:
     log = rig.folder / "kmsg"
     log.touch()
-    sampler = make()
+    sampler = make_sampler()
     read_valid_document(sampler)
     with log.open("a") as out:
         out.write("3,1,1,-;NVRM: Xid (PCI:0000:08:00): 79, pid='<unknown>', name=<unknown>\n")
@@ -204,7 +216,7 @@ def test_document_with_xids_is_valid(rig: SimulatedRig, make: Make) -> None:
 
 
 def keys(value: Any, place: str = "") -> Iterator[str]:
-    """Every place of a document; those of a list count once."""
+    """Yield the path of every key; items of a list share one path."""
     if isinstance(value, dict):
         for key, item in value.items():
             yield f"{place}/{key}"
@@ -214,13 +226,15 @@ def keys(value: Any, place: str = "") -> Iterator[str]:
             yield from keys(item, f"{place}/*")
 
 
-def test_example_has_the_keys_of_a_real_document(rig: SimulatedRig, make: Make) -> None:
-    """The page is tested with the example: no field of it is made up, none is missing."""
+def test_example_has_the_keys_of_a_real_document(
+    rig: SimulatedRig, make_sampler: MakeSampler
+) -> None:
+    """The page's tests use the example: it has all keys and no others."""
     rigs.result(rig)
     rigs.validation(rig)
     log = rig.folder / "kmsg"
     log.touch()
-    sampler = make()
+    sampler = make_sampler()
     read_valid_document(sampler)
     log.write_text("NVRM: Xid (PCI:0000:08:00): 31, pid=1\n")
     read, shown = read_valid_document(sampler), example("rig")
@@ -242,7 +256,7 @@ def test_keys_of_the_example_match_the_code() -> None:
 
 
 def test_every_field_is_required() -> None:
-    """A field is null, never absent, which is simpler for readers."""
+    """A field is null, never absent, which is simpler for clients."""
     for name, schema in SCHEMAS.items():
         if "properties" in schema:
             assert set(schema["required"]) == set(schema["properties"]), name

@@ -79,7 +79,7 @@ def scrape(tmp_path_factory: pytest.TempPathFactory, library: Path) -> Iterator[
 
 
 def is_complete(sample: Sample) -> bool:
-    """Peers are asked about beside the samples, and come later."""
+    """Return whether the peers are known, which are read after the first sample."""
     others = len(rigs.GPUS) - 1
     return all(
         gpu.reading is not None
@@ -94,7 +94,7 @@ def texts(published: PublishedSample) -> dict[str, bytes]:
 
 
 def normalize_scrape(text: str) -> str:
-    """A scrape without what differs from run to run."""
+    """Replace what differs between runs."""
     text = OF_THE_MOMENT.sub(r"\1 1.0", text)
     return PEERS.sub(lambda lines: "".join(sorted(lines[0].splitlines(keepends=True))), text)
 

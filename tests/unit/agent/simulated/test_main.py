@@ -1,4 +1,4 @@
-"""The agent as systemd starts it: ready, alive, stopped, and gone without a trace."""
+"""The agent under systemd: start, watchdog, stop, and what remains."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.unit.agent.web.server import PATIENCE_SECONDS, wait_for
 
 
 class Agent:
-    """`python -m agent` with a socket for what it tells systemd."""
+    """`python -m agent` with a socket for its notifications to systemd."""
 
     def __init__(self, rig: SimulatedRig, *more: str, address: str = "") -> None:
         self.rig = rig
@@ -52,7 +52,7 @@ class Agent:
         )
 
     def hear(self) -> list[str]:
-        """All messages until now."""
+        """Return all messages so far."""
         try:
             while True:
                 self.messages.append(self.listening.recv(4096).decode())
@@ -68,7 +68,7 @@ class Agent:
             return content
 
     def children(self) -> list[int]:
-        """Of every thread: the thread that started a process is its parent."""
+        """Return the children of every thread: the thread that starts a process is its parent."""
         lists = Path(f"/proc/{self.process.pid}/task").glob("*/children")
         return [int(pid) for file in lists for pid in file.read_text().split()]
 
@@ -87,7 +87,7 @@ def agent(rig: SimulatedRig) -> Iterator[Agent]:
 
 
 def is_alive(pid: int) -> bool:
-    """Whether it runs; a zombie does not."""
+    """Return whether a process runs; a zombie does not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
     except OSError:
@@ -96,7 +96,7 @@ def is_alive(pid: int) -> bool:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_agent_starts_serves_and_stops(agent: Agent, number: int) -> None:
-    """Ready with the first sample, alive with each; ends with 0 and leaves nothing."""
+    """It is ready with the first sample, exits with status 0, and leaves no child."""
     agent.wait("READY=1")
     # On a busy machine the GPUs may take more than the first sample to answer.
     wait_for(lambda: json.loads(agent.ask("/api/v1/rig"))["driver"]["state"] == "ok", "ok")
@@ -165,7 +165,7 @@ def test_state_changes_are_logged_once(rig: SimulatedRig, agent: Agent) -> None:
 
 
 def test_agent_listens_on_several_addresses(rig: SimulatedRig) -> None:
-    """IPv6 among them, where the machine has it."""
+    """One address is IPv6, if the machine has it."""
     port = free_port()
     try:
         socket.create_server(("::1", 0), family=socket.AF_INET6).close()
@@ -195,7 +195,7 @@ def test_notify_socket_may_be_abstract(rig: SimulatedRig) -> None:
 def test_error_in_the_sampler_ends_the_agent(
     rig: SimulatedRig, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """With status 1, so that systemd restarts it."""
+    """The status is 1, so that systemd restarts it."""
 
     class Broken(Sampler):
         def run(self, *words: object) -> None:

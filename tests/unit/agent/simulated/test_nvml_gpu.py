@@ -1,4 +1,4 @@
-"""What is read of a GPU: every field, and what an older library or another card leaves out."""
+"""The readings of a GPU: every field, and what an older library or another card lacks."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ THIRD = "0000:08:00.0"
 def read_third_gpu(
     rig: SimulatedRig, start: Start, peers: int = 2, **settings: Any
 ) -> dict[str, Any]:
-    """The third GPU's fields, when it is known of all peers whether they are."""
+    """Return the third GPU's fields as soon as its peers are known."""
     process = start(**settings)
 
     def reading() -> GpuReading | None:
@@ -74,7 +74,7 @@ def test_throttle_reasons_and_durations_are_named(
 def test_values_missing_in_an_older_library_are_none(
     case: Any, rig: SimulatedRig, start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What it lacks is None, never 0; all else is as ever."""
+    """A missing value is None, never 0; the others do not change."""
     script = tmp_path / "symbols.map"
     script.write_text(f"{{ local: {'; '.join(case['without'])}; }};")
     monkeypatch.setattr(nvml, "FLAGS", (*nvml.FLAGS, f"-Wl,--version-script={script}", "-O0"))
@@ -189,7 +189,7 @@ def test_lost_gpu_raises_an_error(code: int) -> None:
 
 
 def test_field_values_are_handled_individually() -> None:
-    """Each field has its own result and type; an unsupported one is read only once."""
+    """Each field has a result and a type; an unsupported one is read only once."""
     asked: list[list[int]] = []
 
     def fields(pairs: Any) -> Any:

@@ -1,4 +1,4 @@
-"""The process that asks NVML, against the lab's: GPUs and drivers that fail, and come back."""
+"""The process that asks NVML, with the lab's NVML: GPUs and drivers that fail and recover."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def problems(poll: NvmlPoll) -> dict[str, str]:
 
 
 def poll_first(process: NvmlProcess, module: str = "") -> NvmlPoll:
-    """The first poll, for which Python has to start, too."""
+    """Return the first poll, which includes the start of Python."""
     poll = process.poll(GPUS, PATIENCE_SECONDS)
     assert (poll.driver.state, problems(poll)) == ("ok", FRESH)
     assert not module or poll.driver.module_version == module
@@ -42,7 +42,7 @@ def until(
     deadline: float = 0.2,
     gpus: Sequence[str] = GPUS,
 ) -> NvmlPoll:
-    """NvmlPoll again and again until the condition is met; the poll that does."""
+    """Poll until the condition is met; return the last poll."""
 
     def poll() -> NvmlPoll | None:
         reply = process.poll(gpus, deadline)
@@ -83,7 +83,7 @@ def test_gpu_unknown_to_nvml_is_absent(rig: SimulatedRig, start: Start) -> None:
 
 
 def test_hung_gpu_does_not_delay_the_others(rig: SimulatedRig, start: Start) -> None:
-    """The first time it takes the deadline; later it does not wait."""
+    """The first poll takes the deadline; later ones do not wait."""
     process = start()
     poll_first(process)
     rig.set(1, hang=1)
@@ -157,7 +157,7 @@ def test_killed_process_is_restarted_within_two_polls(rig: SimulatedRig, start: 
 
 
 def test_process_runs_only_while_the_module_is_loaded(rig: SimulatedRig, start: Start) -> None:
-    """The module goes and comes; a process that holds it would keep it from going."""
+    """A process that uses the module would prevent its removal."""
     rig.version_file.unlink()
     process = start()
     poll = process.poll(GPUS, 1)
@@ -193,7 +193,7 @@ def test_process_is_retried_after_a_mismatch(rig: SimulatedRig, start: Start) ->
 
 
 def install(rig: SimulatedRig, version: str) -> None:
-    """Another version of the library, as a package puts it there."""
+    """Install another version of the library, as a package does."""
     real = rig.library / f"libnvidia-ml.so.{version}"
     if not real.exists():
         nvml.build_library(real, version, CUDA)
@@ -229,7 +229,7 @@ def test_reverted_upgrade_is_ok_again(rig: SimulatedRig, start: Start) -> None:
 
 
 def test_unknown_module_version_is_not_a_mismatch(rig: SimulatedRig, start: Start) -> None:
-    """No mismatch is made up of it."""
+    """An unreadable version must not be compared."""
     rig.version_file.write_text(f"{VERSION} is its whole content\n")
     assert poll_first(start(), module="unknown").driver.detail == ""
 
@@ -255,7 +255,7 @@ def test_output_of_a_library_is_not_an_answer(
     caplog: pytest.LogCaptureFixture,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    """It goes where errors go."""
+    """The output goes to standard error."""
     (tmp_path / "noise.h").write_text(
         "#include <unistd.h>\n"
         '__attribute__((constructor)) static void noise(void) { if (write(1, "hm\\n", 3)) {} }\n'
@@ -268,7 +268,7 @@ def test_output_of_a_library_is_not_an_answer(
 
 
 def test_every_xid_is_reported_once(rig: SimulatedRig, start: Start) -> None:
-    """Also of a GPU with a new handle since."""
+    """This includes Xids of a GPU that has a new handle since."""
     process = start()
     xids: list[tuple[str, int]] = list(poll_first(process).xids)
 
@@ -318,7 +318,7 @@ def test_peers_are_read_again_after_a_loss(rig: SimulatedRig, start: Start) -> N
 def test_failing_peer_does_not_affect_the_other_gpus(
     fault: str, rig: SimulatedRig, start: Start
 ) -> None:
-    """Whether one may read another's memory is asked of two GPUs at once."""
+    """The peer-to-peer call involves two GPUs."""
     rows: Rows = {fault: 1}
     process = start()
     poll_first(process)  # it is being asked now

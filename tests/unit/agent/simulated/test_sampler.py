@@ -1,4 +1,4 @@
-"""Samples: of each fault, of GPUs that begin and stop to work, of clocks that jump."""
+"""Samples with each fault, with GPUs that start and stop working, and with clock jumps."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Clock:
     CLOCK_BOOTTIME: int = time.CLOCK_BOOTTIME
 
     def go_on(self, seconds: float, *, asleep: bool = False, set_: float = 0) -> None:
-        """Time passes, maybe asleep (which the monotonic clock misses), maybe with a new date."""
+        """Advance the clocks, optionally asleep (the monotonic clock stops) or with a new date."""
         self.wall += seconds + set_
         self.boot += seconds
         self.mono += 0 if asleep else seconds
@@ -102,10 +102,10 @@ FAULTS: dict[str, tuple[Callable[[SimulatedRig], None], str, str]] = {
 def test_fault_changes_only_the_verdict_of_its_gpu(
     fault: str, rig: SimulatedRig, sampler: Sampler, clock: Clock
 ) -> None:
-    make, check, status = FAULTS[fault]
+    inject, check, status = FAULTS[fault]
     before = sampler.take().sample
     assert statuses(before)[check, SECOND] in ("ok", "unknown")
-    make(rig)
+    inject(rig)
     clock.go_on(5)
     after = sampler.take().sample
     changed = {key: now for key, now in statuses(after).items() if now != statuses(before).get(key)}
@@ -125,7 +125,7 @@ def test_expected_width_is_limited_to_the_lanes_of_the_card(rig: SimulatedRig) -
 
 
 def test_link_changes_are_counted(rig: SimulatedRig, sampler: Sampler, clock: Clock) -> None:
-    """x1 is the narrowest; the third GPU's slot has more lanes in another profile."""
+    """x1 is the narrowest width; the third GPU's slot has more lanes in another profile."""
     sampler.take()
     for number in range(1, 4):
         pcie.set_link(rig.sysfs, THIRD, LabLink(1, 2 if number % 2 else 1))
@@ -139,7 +139,7 @@ def test_link_changes_are_counted(rig: SimulatedRig, sampler: Sampler, clock: Cl
 def test_loaded_speed_is_recorded_after_some_seconds_of_load(
     rig: SimulatedRig, sampler: Sampler, clock: Clock
 ) -> None:
-    """A link's speed counts only while the GPU works, before the sample and in it."""
+    """A link's speed counts only if the GPU works before and during the sample."""
 
     def third() -> tuple[bool, float | None, float | None]:
         (path,) = [path for path in sampler.take().sample.paths if path.address == THIRD]
@@ -186,7 +186,7 @@ def test_clock_jump_is_a_warning_for_a_while(
 
 
 def test_sleep_and_small_clock_steps_are_not_a_jump(sampler: Sampler, clock: Clock) -> None:
-    """Sleep, a long pause, and the small steps by which NTP keeps time."""
+    """Sleep, a long pause, and the small steps of NTP."""
     for step in ({"asleep": True}, {"set_": 0.4}, {"set_": -0.4}):
         sampler.take()
         clock.go_on(3600, **step)
@@ -194,7 +194,7 @@ def test_sleep_and_small_clock_steps_are_not_a_jump(sampler: Sampler, clock: Clo
 
 
 def test_boot_time_is_constant(rig: SimulatedRig, sampler: Sampler, clock: Clock) -> None:
-    """Uptime is read every five seconds, samples are taken in between."""
+    """Uptime is read every five seconds; samples are more frequent."""
     (rig.procfs / "uptime").write_text("5000.00 9000.00\n")
     times = set()
     for _ in range(int(module.SLOW_SECONDS)):
@@ -271,7 +271,7 @@ def test_failing_reader_does_not_end_sampling(
 
 
 def test_missed_samples_are_not_repeated(rig: SimulatedRig) -> None:
-    """After a sample that took four intervals there is one at once, not four."""
+    """After a sample that took four intervals, one sample follows at once, not four."""
     sampler = rigs.sampler(rig, "--sample.interval=100ms")
     taken: list[float] = []
 

@@ -1,4 +1,4 @@
-"""An authority, and certificates that it signs, for an hour."""
+"""A certificate authority, and certificates that it signs for an hour."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Authority:
     key: ec.EllipticCurvePrivateKey
 
     @classmethod
-    def make(cls, folder: Path, name: str) -> Authority:
+    def create(cls, folder: Path, name: str) -> Authority:
         """A new one, its certificate in NAME.pem."""
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
@@ -42,7 +42,7 @@ class Authority:
         return made
 
     def sign(self, name: str, certificate: Path, key_file: Path, password: bytes = b"") -> None:
-        """A certificate for localhost, called `name`, and its key."""
+        """Write a certificate for localhost, called `name`, and its key."""
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         locked = (
@@ -86,7 +86,7 @@ def pem(certificate: x509.Certificate) -> bytes:
 
 
 def replace(file: Path, content: bytes) -> None:
-    """Write it whole, by rename, as certificates are renewed."""
+    """Replace a file by rename, as certificates are renewed."""
     draft = file.with_name(f"{file.name}.new")
     draft.write_bytes(content)
     draft.replace(file)

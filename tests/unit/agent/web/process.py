@@ -110,7 +110,7 @@ def running(
     lines: list[str] = []
     context = None
     if tls:
-        authority = Authority.make(folder, "authority")
+        authority = Authority.create(folder, "authority")
         authority.sign("rig", folder / "server.pem", folder / "server.key")
         lines += ["tls_server_config:", "  cert_file: server.pem", "  key_file: server.key"]
         context = ssl.create_default_context(cafile=str(authority.file))

@@ -1,4 +1,4 @@
-"""Places for connections: in total, per address, and which connection is closed for a new one."""
+"""Connection slots: in total, per address, and which connection is closed for a new one."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LIMITS = ClientLimits(connections=6, connections_per_address=3, connections_from
 
 
 class Crowd:
-    """Connections without sockets. closed: the names of those that were closed, in order."""
+    """Connections without sockets. closed: the names of closed connections, in order."""
 
     def __init__(self, limits: ClientLimits = LIMITS) -> None:
         self.admission = ConnectionSlots(limits)
@@ -64,7 +64,7 @@ def test_networks_have_separate_limits() -> None:
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "::1", "127.8.8.8"])
 def test_loopback_has_a_separate_limit(address: str) -> None:
-    """Larger than an address's, for proxies; smaller than the total, against local users."""
+    """Above the limit of an address, for proxies; below the total, against local users."""
     crowd = Crowd()
     for number in range(5):
         assert crowd.enter(str(number), address)

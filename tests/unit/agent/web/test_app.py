@@ -1,4 +1,4 @@
-"""What is served: forms of a sample, the page's files, health."""
+"""The application: representations of a sample, the page's files, health."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ TEXTS = {"classic": encode_classic, "openmetrics": encode_new}
 OTHERS = ("/api/v1/rig", "/api/v1/history", "/metrics", "/-/healthy", "/-/ready", "/")
 
 
-def make(**more: Any) -> AgentApp:
+def make_app(**more: Any) -> AgentApp:
     settings: dict[str, Any] = {
         "telemetry_path": "/metrics",
         "interval": 5.0,
@@ -48,13 +48,13 @@ def make(**more: Any) -> AgentApp:
 
 @pytest.fixture
 def app() -> AgentApp:
-    made = make()
+    made = make_app()
     made.publish(publish_sample())
     return made
 
 
 def get(app: AgentApp, target: str, method: str = "GET", **headers: str) -> ClientAnswer:
-    """Ask the application as uvicorn does."""
+    """Call the application as uvicorn does."""
     path = httptools.parse_url(target.encode()).path or b"/"
     named = {"host": "rig"} | headers
     scope = {
@@ -227,7 +227,7 @@ def test_other_methods_are_405(app: AgentApp, method: str, target: str) -> None:
 
 
 def test_telemetry_path_is_configurable() -> None:
-    app = make(telemetry_path="/gpu/metrics")
+    app = make_app(telemetry_path="/gpu/metrics")
     app.publish(publish_sample())
     assert get(app, "/gpu/metrics").status == 200
     assert get(app, "/metrics").status == 404
@@ -239,7 +239,7 @@ def test_cache_control_depends_on_the_path(app: AgentApp) -> None:
 
 
 def test_api_is_unavailable_before_the_first_sample() -> None:
-    app = make()
+    app = make_app()
     statuses = {target: get(app, target).status for target in OTHERS}
     without = dict.fromkeys(("/api/v1/rig", "/api/v1/history", "/metrics", "/-/ready"), 503)
     assert statuses == without | {"/-/healthy": 200, "/": 200}
@@ -249,10 +249,10 @@ def test_api_is_unavailable_before_the_first_sample() -> None:
 
 @pytest.mark.parametrize("samples", [0, 3])
 def test_healthy_only_while_samples_arrive(samples: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Five intervals without one, be it since the start, are too many."""
+    """Five intervals without a sample, also since the start, are too many."""
     now = 1000.0
     monkeypatch.setattr(module, "monotonic", lambda: now)
-    app = make(interval=2.0)
+    app = make_app(interval=2.0)
     for _ in range(samples):
         now += 2.0
         app.publish(publish_sample())

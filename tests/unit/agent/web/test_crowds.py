@@ -1,4 +1,4 @@
-"""Crowds of clients that only hold connections: memory, descriptors and scrapes are unaffected."""
+"""Many clients that only hold connections: memory, descriptors and scrapes are unaffected."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_300_half_open_connections_do_not_stop_scrapes(tmp_path: Path, data: byt
 
 
 def test_flooding_clients_do_not_stop_scrapes(tmp_path: Path) -> None:
-    """They send requests without end, pipelined, and read every answer."""
+    """The clients send pipelined requests without end, and read every answer."""
     requests = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n" * 100
     ended = threading.Event()
     answered: list[int] = []

@@ -46,7 +46,7 @@ class Site:
     """A certificate, the server's side of TLS and a client's."""
 
     def __init__(self, folder: Path) -> None:
-        authority = Authority.make(folder, "authority")
+        authority = Authority.create(folder, "authority")
         authority.sign("rig", folder / "server.pem", folder / "server.key")
         file = folder / "web.yml"
         file.write_text("tls_server_config: {cert_file: server.pem, key_file: server.key}\n")
@@ -93,7 +93,7 @@ def test_plain_http_on_the_tls_port_frees_its_slot(site: Site) -> None:
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
 @pytest.mark.parametrize("version", [b"HTTP/1.1", b"HTTP/1.0"], ids=["kept", "closing"])
 def test_client_that_does_not_read_is_closed(site: Site, tls: bool, version: bytes) -> None:
-    """Also where the server closes after the answer, or pipelined requests wait."""
+    """Also if the server closes after the answer, or pipelined requests wait."""
     with serve_application(handler, FAST, site.server if tls else None) as server:
         client = server.connect(receive_buffer=4096, tls=site.client if tls else None)
         client.send(GET.replace(b"HTTP/1.1", version) * 3)
@@ -114,7 +114,7 @@ def test_client_that_does_not_read_is_closed(site: Site, tls: bool, version: byt
     ids=["body", "chunks", "header", "headers", "target", "empty lines"],
 )
 def test_slow_request_has_one_deadline(begin: bytes, drip: bytes) -> None:
-    """Bytes that keep coming do not extend it."""
+    """Bytes that keep arriving do not extend it."""
     with serve_application(handler, FAST) as server:
         client = server.connect()
         began = time.monotonic()
@@ -135,7 +135,7 @@ def test_slow_tls_reader_gets_every_answer(site: Site) -> None:
 
 
 def test_few_tls_answers_are_buffered(site: Site) -> None:
-    """asyncio's own limit is 512 KiB a connection, besides what the kernel holds."""
+    """asyncio's default is 512 KiB per connection, besides the kernel's buffers."""
     with serve_application(handler, ClientLimits(), site.server) as server:
         client = server.connect(receive_buffer=4096, tls=site.client)
         client.send(GET.replace(b"/large", b"/medium") * 100)
@@ -145,7 +145,7 @@ def test_few_tls_answers_are_buffered(site: Site) -> None:
 
 
 def test_buffered_tls_answers_have_a_deadline(site: Site) -> None:
-    """Otherwise a client that reads nothing would keep them for as long as it may be idle."""
+    """Otherwise a client that reads nothing would keep them until the idle deadline."""
     with serve_application(handler, FAST, site.server) as server:
         client = server.connect(receive_buffer=4096, tls=site.client)
         client.send(GET.replace(b"/large", b"/medium") * 100)
@@ -154,7 +154,7 @@ def test_buffered_tls_answers_have_a_deadline(site: Site) -> None:
 
 
 def test_client_without_close_notify_is_closed(site: Site) -> None:
-    """Without the client's close_notify, asyncio waits for half a minute or for ever."""
+    """Without close_notify, asyncio waits for half a minute or longer."""
     with serve_application(handler, FAST, site.server) as server:
         channel = socket.create_connection(server.address, timeout=PATIENCE_SECONDS)
         incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()

@@ -1,4 +1,4 @@
-"""The Host header: DNS rebinding reaches nothing, and scrapers by name or address do."""
+"""The Host header: DNS rebinding is refused; scrapers by name or address are answered."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from agent.web.allowed_hosts import AllowedHosts
 from tests.unit.agent.web.process import running
 from tests.unit.agent.web.publishing import publish_sample
 from tests.unit.agent.web.server import Server, serve_application
-from tests.unit.agent.web.test_app import OTHERS, make
+from tests.unit.agent.web.test_app import OTHERS, make_app
 
 OWN = os.uname().nodename
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
-    app = make(hosts=AllowedHosts(["rig", "rig.example.org"]))
+    app = make_app(hosts=AllowedHosts(["rig", "rig.example.org"]))
     app.publish(publish_sample())
     with serve_application(app) as made:
         yield made
@@ -106,7 +106,7 @@ def test_a_missing_repeated_or_invalid_host_is_a_bad_request(server: Server, hea
 
 
 def test_http_1_0_needs_no_host(server: Server) -> None:
-    """As health checks of load balancers do; browsers, which rebinding needs, always send it."""
+    """Health checks of load balancers send none; browsers, which rebinding needs, always do."""
     assert status(server, "GET /metrics HTTP/1.0\n") == 200
     assert status(server, "GET /metrics HTTP/2.0\n") == 400
     assert status(server, "GET /metrics HTTP/1.0\nHost: evil.example\n") == 421

@@ -1,4 +1,4 @@
-"""HTTP as clients speak it: whole, in pieces, several at once, wrongly."""
+"""HTTP requests: whole, in parts, pipelined, invalid."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ async def answer_later(request: HttpRequest) -> HttpResponse:
 
 
 def handler(request: HttpRequest) -> HttpResponse | asyncio.Future[HttpResponse]:
-    """Echoes the request; /slow later, /broken raises."""
+    """Echo the request; /slow answers later, /broken raises."""
     if request.path == "/broken":
         raise ZeroDivisionError
     if request.path.startswith("/slow"):
@@ -97,7 +97,7 @@ def test_request_may_arrive_byte_by_byte(server: Server) -> None:
 
 
 def test_pipelined_requests_are_answered_in_order(server: Server) -> None:
-    """Also where an answer takes time, and the last one is cut."""
+    """Some answers take time, and the last request is incomplete."""
     client = server.connect()
     targets = [f"/slow{number}" if number % 7 == 3 else f"/{number}" for number in range(500)]
     whole = b"".join(f"GET {target} HTTP/1.1\r\nHost: r\r\n\r\n".encode() for target in targets)
@@ -155,7 +155,7 @@ def test_body_of_a_get_is_ignored(server: Server) -> None:
 
 @pytest.mark.parametrize("protocol", ["h2c", "websocket"])
 def test_protocol_upgrade_is_ignored(server: Server, protocol: str) -> None:
-    """curl --http2 asks so, and is content with HTTP/1.1."""
+    """curl --http2 asks for it, and accepts HTTP/1.1."""
     client = server.connect()
     client.send(
         f"GET /a HTTP/1.1\r\nHost: r\r\nConnection: Upgrade\r\nUpgrade: {protocol}\r\n\r\n".encode()

@@ -1,4 +1,4 @@
-"""Clients that send or read too slowly, or nothing, or come in crowds: the others do not notice."""
+"""Clients that send or read slowly, or not at all: other clients are not affected."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ def handler(request: HttpRequest) -> HttpResponse:
 
 @pytest.fixture(autouse=True)
 def calls() -> Counter[str]:
-    """How often the server has asked the application for an answer, by path."""
+    """Return how often the server has called the application, by path."""
     CALLS.clear()
     return CALLS
 
 
 def test_hundred_slow_senders_do_not_delay_others() -> None:
-    """Others are answered at once; each of the hundred is refused and closed at its deadline."""
+    """Each of the hundred is refused and closed at its deadline."""
     with serve_application(handler, FAST) as server:
         began = time.monotonic()
         slow = [server.connect() for _ in range(100)]
@@ -103,7 +103,7 @@ def test_idle_deadline_is_longer_than_the_request_deadline() -> None:
 
 @pytest.mark.parametrize("begun", [GET[:7], GET + GET[:7], GET[:-2]])
 def test_incomplete_request_is_408(begun: bytes) -> None:
-    """Also a request that began in the packet in which another ended: it has no idle time."""
+    """Also if it began in the packet in which another request ended."""
     with serve_application(handler, FAST) as server:
         client = server.connect()
         client.send(begun)
@@ -113,7 +113,7 @@ def test_incomplete_request_is_408(begun: bytes) -> None:
 
 
 def test_slow_reader_gets_every_answer_with_two_buffered(calls: Counter[str]) -> None:
-    """The answer that the client is reading, and the next, which waits to be written."""
+    """Two: the answer that the client is reading, and the next one."""
     with serve_application(handler, ClientLimits()) as server:
         client = server.connect(receive_buffer=4096)
         number = 40
@@ -135,7 +135,7 @@ def test_client_that_does_not_read_is_closed() -> None:
 
 
 def test_pipelined_requests_are_not_buffered_without_limit(calls: Counter[str]) -> None:
-    """A client that only asks, and never reads, has to stop asking."""
+    """The server stops reading from a client that reads nothing."""
     small = b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n"
     with serve_application(handler, ClientLimits()) as server:
         client = server.connect(receive_buffer=4096)
@@ -148,7 +148,7 @@ def test_pipelined_requests_are_not_buffered_without_limit(calls: Counter[str]) 
 
 
 def test_refused_connection_lingers_before_it_is_closed() -> None:
-    """Closed at once, the client would see a reset, and might never read the reason."""
+    """Closed at once, the client would get a reset, possibly before the answer."""
     with serve_application(handler, ClientLimits(linger_seconds=30)) as server:
         client = server.connect()
         client.send(b"nonsense\r\n\r\n")

@@ -1,4 +1,4 @@
-"""Password checks: few of each address, the ones without failures first, the rest refused."""
+"""Password checks: a few per address, addresses without failures first, the rest refused."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Clock:
 
 
 class Bench:
-    """A checker whose checks run one by one, as the test lets them."""
+    """A checker whose checks run one by one, as the test releases them."""
 
     def __init__(self) -> None:
         self.clock = Clock()
@@ -39,7 +39,7 @@ class Bench:
         self.go_on = threading.Semaphore(0)
 
     def ask(self, address: str, name: str, *, right: bool = False) -> asyncio.Task[bool]:
-        """Ask for a check called `name`."""
+        """Request a check called `name`."""
 
         def run() -> bool:
             self.begun.append(name)
@@ -61,7 +61,7 @@ async def settle() -> None:
 
 
 def read_refusal_seconds(task: asyncio.Task[bool]) -> int:
-    """The seconds of a refusal."""
+    """Return the Retry-After seconds of a refusal."""
     error = task.exception()
     assert isinstance(error, TooManyChecksError)
     return error.seconds

@@ -1,4 +1,4 @@
-"""Clients that guess passwords: the right login is answered, and guessing is slow."""
+"""Clients that guess passwords: a valid login is answered, and guessing is slow."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def guessing(agent: AgentProcess, seen: Counter[int]) -> Iterator[None]:
 
 
 def test_200_guessing_clients_do_not_delay_a_valid_login(tmp_path: Path) -> None:
-    """Neither a first login from another address, nor a known user at the guessers' address."""
+    """Neither a first login from another address, nor a known user at the same address."""
     with running(tmp_path, users=("ann", "bob")) as agent:
         known_user = agent.connect()
         assert known_user.ask("/metrics", authorization=basic("ann", "right")).status == 200

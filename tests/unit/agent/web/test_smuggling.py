@@ -1,4 +1,4 @@
-"""Requests that another server could read differently: refused, and nothing behind them is read."""
+"""Requests that another server could parse differently are refused, with all that follows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TLS: certificates that are renewed, of clients, and what can't change while it runs."""
+"""TLS: renewed certificates, client certificates, and settings that need a restart."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from agent.web.web_config import WebConfigFile
 from tests.unit.agent.web.certificates import Authority, replace
 from tests.unit.agent.web.publishing import encode_classic, publish_sample
 from tests.unit.agent.web.server import Server, serve_application
-from tests.unit.agent.web.test_app import make
+from tests.unit.agent.web.test_app import make_app
 from tests.unit.agent.web.test_webconfig import basic, hash_password
 
 PLAIN = """\
@@ -31,7 +31,7 @@ class Site:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.file = folder / "web.yml"
-        self.authority = Authority.make(folder, "authority")
+        self.authority = Authority.create(folder, "authority")
         self.renew("first")
 
     def renew(self, name: str, certificate: str = "server.pem", key: str = "server.key") -> None:
@@ -53,7 +53,7 @@ class Site:
     def serve(self) -> Iterator[tuple[Server, Callable[[], str]]]:
         """A server, and the name in its certificate for a new client."""
         web = WebConfigFile(self.file)
-        app = make(web=web)
+        app = make_app(web=web)
         app.publish(publish_sample())
         with serve_application(app, tls=web.ssl) as server:
 
@@ -116,7 +116,7 @@ def test_tls_versions_follow_the_configuration(
 
 
 def test_renewed_certificate_is_loaded(site: Site, caplog: pytest.LogCaptureFixture) -> None:
-    """Without a request in between: with a certificate that ran out none could come."""
+    """No request comes in between: with an expired certificate none could."""
     site.write(PLAIN)
     with site.serve() as (server, name):
         before = server.connect(tls=site.client())
@@ -146,7 +146,7 @@ def test_incomplete_renewal_keeps_the_old_certificate(
 def test_new_certificate_files_are_loaded_when_they_exist(
     site: Site, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The configuration names a certificate that comes a moment later."""
+    """The configuration names a certificate that is written a moment later."""
     site.write(PLAIN)
     with site.serve() as (_, name):
         site.write(PLAIN.replace("server.pem", "later.pem").replace("server.key", "later.key"))
@@ -168,7 +168,7 @@ def test_client_certificates_follow_the_configuration(
     site: Site, kind: str, without: bool, with_: bool, others: bool
 ) -> None:
     site.write(CLIENTS + kind)
-    other = Authority.make(site.folder, "other")
+    other = Authority.create(site.folder, "other")
     with site.serve() as (server, _):
 
         def served(context: ssl.SSLContext) -> bool:
@@ -193,7 +193,7 @@ def test_client_certificates_follow_the_configuration(
 def test_settings_that_need_a_restart_are_logged(
     site: Site, before: str, after: str, message: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The rest of the file, users before all, holds at once."""
+    """The rest of the file, such as users, applies at once."""
     site.write(before)
     with site.serve() as (server, name):
         client = server.connect(tls=site.client())
@@ -220,7 +220,7 @@ def test_changed_client_authority_is_logged(site: Site, caplog: pytest.LogCaptur
     with site.serve() as (server, _):
         client = server.connect(tls=site.client("prometheus"))
         assert client.ask("/metrics").status == 200
-        replace(site.authority.file, Authority.make(site.folder, "new").file.read_bytes())
+        replace(site.authority.file, Authority.create(site.folder, "new").file.read_bytes())
         assert client.ask("/metrics").status == 200
     assert "client authentication" in caplog.text
 

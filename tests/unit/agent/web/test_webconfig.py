@@ -1,4 +1,4 @@
-"""--web.config.file: passwords, what is wrong with a file, and files that change."""
+"""--web.config.file: passwords, invalid files, and files that change."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from agent.web.web_config import WebConfigFile, load_web_config
 from tests.unit.agent.web.certificates import Authority, replace
 from tests.unit.agent.web.publishing import publish_sample
 from tests.unit.agent.web.server import Server, serve_application
-from tests.unit.agent.web.test_app import OTHERS, make
+from tests.unit.agent.web.test_app import OTHERS, make_app
 
 CASES = yaml.safe_load((Path(__file__).parent / "cases/webconfig.yml").read_text())
 COST = 4  # bcrypt's least: these tests are of the way to it
@@ -41,16 +41,16 @@ def users(file: Path, **passwords: str) -> Path:
 
 
 def application(file: Path) -> AgentApp:
-    made = make(web=WebConfigFile(file))
+    made = make_app(web=WebConfigFile(file))
     made.publish(publish_sample())
     return made
 
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What the cases name."""
+    """Write the files that the cases name."""
     folder = tmp_path_factory.mktemp("web")
-    authority = Authority.make(folder, "authority")
+    authority = Authority.create(folder, "authority")
     authority.sign("server", folder / "server.pem", folder / "server.key")
     authority.sign("other", folder / "other.pem", folder / "other.key")
     authority.sign("other", folder / "x.pem", folder / "encrypted.key", b"password")
@@ -92,7 +92,7 @@ def test_empty_file_requires_no_password(tmp_path: Path) -> None:
 
 @pytest.fixture
 def guarded(tmp_path: Path) -> Any:
-    """A server that ann and bob may ask; the user's line of a file may change."""
+    """A server that accepts ann and bob; the test may change the file."""
     users(tmp_path / "web.yml", ann="right", bob="ünïcode:with colon")
     with serve_application(application(tmp_path / "web.yml")) as server:
         yield server
@@ -123,7 +123,7 @@ def guarded(tmp_path: Path) -> Any:
 def test_credentials_decide_about_the_status(
     guarded: Server, authorization: str, status: int
 ) -> None:
-    """The same answer twice: the first asks bcrypt, the second may be remembered."""
+    """Two requests: the first calls bcrypt, the second may use the cache."""
     client = guarded.connect()
     for _ in range(2):
         answer = client.ask("/metrics", authorization=authorization)
@@ -135,7 +135,7 @@ def test_credentials_decide_about_the_status(
 
 @pytest.mark.parametrize("target", [*OTHERS, "/page/page.js", "/nothing"])
 def test_every_path_requires_a_password(guarded: Server, target: str) -> None:
-    """Health too, as in exporter-toolkit; and a stranger can't tell what there is."""
+    """This includes health, as in exporter-toolkit, and unknown paths."""
     assert guarded.ask(target).status == 401
     assert guarded.ask(target, "POST").status == 401
     right = guarded.ask(target, authorization=basic("ann", "right")).status
@@ -196,7 +196,7 @@ def test_unknown_user_takes_as_long_as_a_wrong_password(
 def test_password_checks_do_not_delay_other_requests(
     guarded: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One check at a time, apart from the loop; who is known is answered meanwhile."""
+    """Checks run one at a time in a thread; accepted users are answered meanwhile."""
     login = basic("ann", "right")
     assert guarded.ask("/metrics", authorization=login).status == 200
     go_on, at_once, most = threading.Event(), 0, 0
