@@ -27,12 +27,12 @@ def run(comm: Communicator, options: Mapping[str, Any]) -> Share:
     # Sums are computed in float32 and rounded once, at the end.
     torch.backends.cuda.matmul.allow_fp16_reduced_precision_reduction = False
     torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
-    for line in text_tables.gemm_heading():
+    for line in text_tables.format_gemm_heading():
         comm.line(line)
     for name in options["dtypes"]:
         if name == "bfloat16" and not comm.has_bfloat16():
             continue
-        left, right = (_matrix(size, seed, DTYPES[name], comm.device) for seed in (1, 2))
+        left, right = (_create_matrix(size, seed, DTYPES[name], comm.device) for seed in (1, 2))
         product = torch.empty_like(left)
 
         def multiply() -> None:
@@ -56,11 +56,11 @@ def run(comm: Communicator, options: Mapping[str, Any]) -> Share:
         }
         for entry in comm.gather(measured):
             entries.append(entry)
-            comm.line(text_tables.gemm_row(entry))
+            comm.line(text_tables.format_gemm_row(entry))
     return {"gemm": entries}
 
 
-def _matrix(size: int, seed: int, dtype: torch.dtype, device: torch.device) -> Any:
+def _create_matrix(size: int, seed: int, dtype: torch.dtype, device: torch.device) -> Any:
     """Return whole numbers from -1 to 1, whose sums are exact in any order."""
     generator = torch.Generator(device).manual_seed(seed)
     return torch.randint(-1, 2, (size, size), generator=generator, device=device).to(dtype)

@@ -184,7 +184,7 @@ class _Following:
         if others := self._watch.find_other_programs():
             return self._end("yielded", f"another program works on the GPUs: {others}", AGAIN)
         if self._watch.remaining_seconds() <= 0 and not is_over:
-            return self._hang("not done when the run's deadline (--deadline) passed")
+            return self._end_hung("not done when the run's deadline (--deadline) passed")
         return None
 
     def _find_death(self, is_over: bool) -> Ending | None:
@@ -197,7 +197,7 @@ class _Following:
         if time.monotonic() - self._gone_at < ALONE_SECONDS:
             return None
         gone = ", ".join(map(str, self._ranks.list_gone()))
-        return self._end("died", f"rank {gone} is gone", _death_advice(0))
+        return self._end("died", f"rank {gone} is gone", _advise_after_death(0))
 
     def _explain_error(self) -> Ending:
         """Explain why torchrun ended with an error."""
@@ -208,11 +208,11 @@ class _Following:
         if deaths:
             first = deaths[0]
             message = f"rank {first.rank} {torchrun.describe_status(first.status)}"
-            advice = _death_advice(first.status, self._log_of(first.rank))
+            advice = _advise_after_death(first.status, self._read_log(first.rank))
             return self._end("died", message, advice, statuses)
         if status < 0 and len(self._ranks):
             return self._end(
-                "died", f"torchrun {torchrun.describe_status(status)}", _death_advice(status)
+                "died", f"torchrun {torchrun.describe_status(status)}", _advise_after_death(status)
             )
         last = (read_last_lines(self._folder / LOG).splitlines() or [""])[-1].strip()
         return self._end("unusable", f"torchrun {torchrun.describe_status(status)}: {last}")
@@ -223,16 +223,16 @@ class _Following:
         heard_at = self._ranks.find_last_message()
         if not heard_at:
             if time.monotonic() - self._started_at > START_SECONDS:
-                return self._hang(f"no rank began within {START_SECONDS:.0f} s")
+                return self._end_hung(f"no rank began within {START_SECONDS:.0f} s")
             return None
         patience = self._patience if self._part else max(self._patience, START_SECONDS)
         if time.monotonic() - heard_at > patience:
-            return self._hang(f"no rank made progress for {patience:.0f} s")
+            return self._end_hung(f"no rank made progress for {patience:.0f} s")
         return None
 
-    def _hang(self, message: str) -> Ending:
+    def _end_hung(self, message: str) -> Ending:
         ending = self._end("hang", message, stacks=True)
-        ending.advice = hang_advice(self._job.backend, ending.transports_log)
+        ending.advice = advise_after_hang(self._job.backend, ending.transports_log)
         stopped = [number for number, rank in ending.ranks.items() if rank["state"][0] in "TtD"]
         if stopped:
             number = stopped[0]
@@ -259,11 +259,11 @@ class _Following:
             described = self._ranks.describe(statuses or {}, stacks)
         return Ending(kind, self._part, message, advice, share, described, log)
 
-    def _log_of(self, rank: int) -> str:
+    def _read_log(self, rank: int) -> str:
         return read_last_lines(self._folder / f"rank-{rank}.log")
 
 
-def _death_advice(status: int, log: str = "") -> str:
+def _advise_after_death(status: int, log: str = "") -> str:
     if "out of memory" in log.lower():
         return "The GPU's memory is too small, or other programs use it: nvidia-smi lists them."
     if status == -9:
@@ -271,7 +271,7 @@ def _death_advice(status: int, log: str = "") -> str:
     return "Its last lines are in the document, as log_tail."
 
 
-def hang_advice(backend: str, transports_log: str) -> str:
+def advise_after_hang(backend: str, transports_log: str) -> str:
     """Return what to do about a hang: P2P can be the cause only if NCCL may have used it."""
     stacks = "The document shows where each rank waits, as stack."
     if backend != "nccl":

@@ -45,7 +45,7 @@ def run(run: Launcher, options: Mapping[str, Any]) -> Ending:
         if run.is_interrupted():
             return Ending("interrupted")
         run.document["tools"].append(entry)
-        run.line(text_tables.tool_row(entry))
+        run.line(text_tables.format_tool_row(entry))
     if installed:
         run.end("tools", documents.list_wrong_values({"tools": run.document["tools"]}))
     else:

@@ -39,7 +39,7 @@ def run(comm: Communicator, options: Mapping[str, Any]) -> Share:
             "wrong_values": wrong + more_wrong,
         }
         entries.append(entry)
-    for line in text_tables.pair_lines(entries, comm.size):
+    for line in text_tables.format_pairs(entries, comm.size):
         comm.line(line)
     return {"pairs": entries}
 

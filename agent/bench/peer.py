@@ -25,14 +25,14 @@ from agent.bench.environment import describe_gpu
 def run(comm: Communicator, options: Mapping[str, Any]) -> Share:
     """Options: size_bytes, repeats."""
     entries: list[PeerEntry] = []
-    for line in text_tables.peer_heading():
+    for line in text_tables.format_peer_heading():
         comm.line(line)
     for source, target in itertools.permutations(range(comm.size), 2):
         comm.progress.report_position(f"GPU {source} to {target}")
         measured = _copy(source, target, options) if comm.rank == 0 else None
         entry = comm.gather(measured)[0]
         entries.append(entry)
-        comm.line(text_tables.peer_row(entry))
+        comm.line(text_tables.format_peer_row(entry))
         comm.release()
     return {"peer": entries}
 

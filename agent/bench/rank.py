@@ -87,7 +87,7 @@ def _run(job: Mapping[str, Any], rank: int, progress: ProgressWriter) -> None:
         progress.begin(part)
         share: Mapping[str, Any] = {}
         try:
-            for share in _shares(importlib.import_module(PARTS[part]).run(comm, options)):
+            for share in _iterate_shares(importlib.import_module(PARTS[part]).run(comm, options)):
                 if rank == 0:
                     write(Path(job["output"]), add_share(document, share))
         except UnusableError as error:  # on all ranks, before they communicate
@@ -109,7 +109,7 @@ def _run(job: Mapping[str, Any], rank: int, progress: ProgressWriter) -> None:
     progress.report_done()
 
 
-def _shares(made: Any) -> Iterable[Mapping[str, Any]]:
+def _iterate_shares(made: Any) -> Iterable[Mapping[str, Any]]:
     """Return the share that a part returned, or the shares that it yields."""
     return [made] if isinstance(made, Mapping) else made
 

@@ -26,7 +26,7 @@ DIRECTIONS = ("host_to_device", "device_to_host")
 def run(comm: Communicator, options: Mapping[str, Any]) -> Share:
     """Options: size_bytes, repeats."""
     entries: list[TransferEntry] = []
-    for line in text_tables.transfer_heading():
+    for line in text_tables.format_transfer_heading():
         comm.line(line)
     for rank in range(comm.size):
         for direction in DIRECTIONS:
@@ -34,7 +34,7 @@ def run(comm: Communicator, options: Mapping[str, Any]) -> Share:
                 measured = _measure(comm, rank, direction, pinned, options)
                 entry = comm.gather(measured)[rank]
                 entries.append(entry)
-                comm.line(text_tables.transfer_row(entry))
+                comm.line(text_tables.format_transfer_row(entry))
                 comm.release()
     return {"transfers": entries}
 

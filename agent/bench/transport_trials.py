@@ -38,7 +38,7 @@ def run(run: Launcher, options: Mapping[str, Any]) -> Ending:
     }
     entries: list[TrialEntry] = []
     endings: list[Ending] = []
-    for line in text_tables.hazard_heading():
+    for line in text_tables.format_hazard_heading():
         run.line(line)
     for name in options["hazards"]:
         ending = run.run_job(
@@ -49,7 +49,7 @@ def run(run: Launcher, options: Mapping[str, Any]) -> Ending:
         documents.merge_share(run.document, {**ending.share, "collectives": []})
         endings.append(ending)
         entries.append(build_entry(table[name], ending))
-        run.line(text_tables.hazard_row(entries[-1]))
+        run.line(text_tables.format_hazard_row(entries[-1]))
         if run.remaining_seconds() <= 0:
             break
     add_advice(entries)

@@ -99,7 +99,7 @@ def _is_leaf(path: Path) -> bool:
 
 
 @functools.cache
-def table() -> dict[str, Flavour]:
+def load_table() -> dict[str, Flavour]:
     """Return all flavours by name."""
     flavours = {}
     for name, row in yaml.safe_load(TABLE.read_text()).items():
@@ -110,6 +110,6 @@ def table() -> dict[str, Flavour]:
 
 def find(name: str) -> Flavour:
     """Return the flavour of that name. Raises LabError, which lists the flavours."""
-    if name not in table():
-        raise LabError(f"No flavour is called {name}.", f"There is: {', '.join(table())}.")
-    return table()[name]
+    if name not in load_table():
+        raise LabError(f"No flavour is called {name}.", f"There is: {', '.join(load_table())}.")
+    return load_table()[name]

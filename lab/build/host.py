@@ -49,18 +49,20 @@ def list_missing_packages(file: Path = HERE / "packages.txt") -> list[str]:
     for line in file.read_text().splitlines():
         if line and not line.startswith("#"):
             package, program = line.split()
-            is_installed = Path(program).exists() if program.startswith("/") else which(program)
+            is_installed = (
+                Path(program).exists() if program.startswith("/") else find_program(program)
+            )
             if not is_installed:
                 missing.append(package)
     return missing
 
 
-def which(program: str) -> str | None:
+def find_program(program: str) -> str | None:
     """Find a program, also in the folders of root's PATH."""
     return shutil.which(program, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
 
 
-def free_port() -> int:
+def find_free_port() -> int:
     """Return a port of 127.0.0.1 that is free now."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
@@ -89,7 +91,7 @@ def unusable() -> LabError | None:
 def _has_overlayfs() -> bool:
     """Return whether the kernel has overlayfs; loads its module if needed."""
     filesystems = Path("/proc/filesystems")
-    if "overlay" not in filesystems.read_text() and (modprobe := which("modprobe")):
+    if "overlay" not in filesystems.read_text() and (modprobe := find_program("modprobe")):
         subprocess.run([modprobe, "overlay"], capture_output=True, check=False)
     return "overlay" in filesystems.read_text()
 
@@ -157,7 +159,7 @@ def read_apt_options() -> str:
 
 def read_pip_options() -> dict[str, str]:
     """Return pip's settings here (files and environment), as a pip.conf would hold them."""
-    pip = which("pip3") or which("pip")
+    pip = find_program("pip3") or find_program("pip")
     if pip is None:
         return {}
     options: dict[str, str] = {}

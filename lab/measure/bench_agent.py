@@ -24,7 +24,7 @@ from pathlib import Path
 from rich.table import Table
 
 from lab.build import image, tools
-from lab.build.host import free_port
+from lab.build.host import find_free_port
 from lab.errors import LabError
 from lab.report import console, say, step
 from lab.simulate import simulated_rig
@@ -267,7 +267,7 @@ def eight_gpus() -> Hardware:
 
 def agent(name: str, interpreter: Path, rig: SimulatedRig, *flags: str) -> Exporter:
     """Return the agent on this hardware."""
-    port = free_port()
+    port = find_free_port()
     command: list[str | Path] = [
         interpreter,
         "-m",
@@ -304,7 +304,7 @@ def compare(work: Path, interpreter: Path) -> int:
     eight = SimulatedRig(work / "eight", library, "eight", eight_gpus())
     node = tools.find("prometheus-node-exporter")
     assert node is not None
-    nvitop_port, node_port = free_port(), free_port()
+    nvitop_port, node_port = find_free_port(), find_free_port()
     nvitop: list[str | Path] = [
         interpreter.parent / "nvitop-exporter",
         "--bind-address=127.0.0.1",

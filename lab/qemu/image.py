@@ -44,7 +44,7 @@ def unusable() -> LabError | None:
         return LabError(
             "The tests on a real kernel need Debian's kernel.", "Run them on Debian 12."
         )
-    if not host.which(QEMU):
+    if not host.find_program(QEMU):
         return LabError(
             f"The tests on a real kernel need {QEMU}.",
             "Run: apt-get install --no-install-recommends qemu-system-x86",
@@ -71,7 +71,7 @@ def ensure() -> BootFiles:
     return BootFiles(kernel, injector, files)
 
 
-def code(built: BootFiles) -> bytes:
+def pack_code(built: BootFiles) -> bytes:
     """Return the archive of the project's code that runs on rigs, and of the machine's init."""
     folders, parts = {Path("code")}, []
     for name in CODE:
@@ -80,17 +80,17 @@ def code(built: BootFiles) -> bytes:
             if path.suffix in (".py", ".json"):
                 target = Path("code") / path.relative_to(ROOT)
                 folders.update(target.parents)
-                parts.append(archive.entry(str(target), archive.FILE, path.read_bytes()))
+                parts.append(archive.pack_entry(str(target), archive.FILE, path.read_bytes()))
     folders.discard(Path())
-    made = [archive.entry(str(folder), archive.FOLDER) for folder in sorted(folders)]
+    made = [archive.pack_entry(str(folder), archive.FOLDER) for folder in sorted(folders)]
     for name, mode, path in (
         ("init", archive.PROGRAM, GUEST / "init"),
         ("code/serve.py", archive.FILE, GUEST / "serve.py"),
         ("code/inject.py", archive.FILE, GUEST / "inject.py"),
         (INJECTOR, archive.FILE, built.injector),
     ):
-        parts.append(archive.entry(name, mode, path.read_bytes()))
-    return b"".join([*made, *parts, archive.end()])
+        parts.append(archive.pack_entry(name, mode, path.read_bytes()))
+    return b"".join([*made, *parts, archive.pack_end()])
 
 
 def _kernel_package() -> str:
@@ -117,6 +117,6 @@ def _build(files: Path) -> None:
         draft = Path(name)
         log = lab_image.cache() / "build-qemu.log"
         lab_image.bootstrap(draft / "root", PACKAGES, "extract", log)
-        (draft / files.name).write_bytes(archive.of_folder(draft / "root", NOT_NEEDED))
+        (draft / files.name).write_bytes(archive.pack_folder(draft / "root", NOT_NEEDED))
         files.parent.mkdir(exist_ok=True)
         (draft / files.name).replace(files)  # in one step, in case another process builds it now

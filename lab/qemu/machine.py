@@ -115,7 +115,7 @@ class QemuMachine:
         built = image.ensure()
         folder = Path(self._folder.name)
         initrd = folder / "initrd"
-        initrd.write_bytes(built.files.read_bytes() + image.code(built))
+        initrd.write_bytes(built.files.read_bytes() + image.pack_code(built))
         options = [option for device in self._devices for option in ("-device", device)]
         with (folder / "qemu.log").open("wb") as log:
             self._process = subprocess.Popen(

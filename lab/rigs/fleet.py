@@ -121,7 +121,7 @@ def list_flavours() -> None:
     table = Table(box=None, pad_edge=False)
     for title in ("flavour", "login", "description"):
         table.add_column(title)
-    for row in flavours.table().values():
+    for row in flavours.load_table().values():
         table.add_row(row.name, f"{row.user} / {row.password}", escape(row.text))
     console.print(table)
 

@@ -23,7 +23,7 @@ from lab.report import step
 from lab.rigs import process
 from lab.simulate import faults, sysfs
 from lab.simulate.hardware import Hardware, LabGpu
-from lab.simulate.procfs import command_line, write_proc
+from lab.simulate.procfs import read_command_line, write_proc
 
 NAME = re.compile(r"(rig|test)(\d*)")
 FIRST = {"rig": 0, "test": 100}  # the tests' rigs run beside the operator's
@@ -318,7 +318,7 @@ class Rig:
     def prepare(self) -> list[str]:
         """Write the hardware for the next boot; return the command that boots the rig."""
         root = mount_overlay(self.folder, tuple(map(Path, self.settings()["layers"])))
-        words = command_line(root).split()
+        words = read_command_line(root).split()
         hardware = self.hardware_folder
         for old in ("sys", "proc", "settings"):
             path = hardware / old

@@ -80,13 +80,15 @@ def measure(
     to SMALL_BYTES), dtype (name).
     """
     dtype_name = options.get("dtype", "float32")
-    for line in text_tables.collective_heading(collective.name):
+    for line in text_tables.format_collective_heading(collective.name):
         comm.line(line)
     sizes = []
     for size_bytes in options["sizes_bytes"]:
         entry = _measure_size(comm, collective, DTYPES[dtype_name], size_bytes, options)
         sizes.append(entry)
-        comm.line(text_tables.collective_row(entry, dtype_name, collective.redop, collective.root))
+        comm.line(
+            text_tables.format_collective_row(entry, dtype_name, collective.redop, collective.root)
+        )
     return {
         "collective": collective.name,
         "dtype": dtype_name,

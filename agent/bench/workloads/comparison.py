@@ -63,10 +63,10 @@ def find_largest_error(result: StepResult, expected: StepResult) -> float:
         if name not in expected.gradients or gradient.shape != expected.gradients[name].shape:
             return math.inf
         pairs.append((gradient, expected.gradients[name]))
-    return max(_error(tensor.float(), other.float()) for tensor, other in pairs)
+    return max(_compute_error(tensor.float(), other.float()) for tensor, other in pairs)
 
 
-def _error(tensor: Any, expected: Any) -> float:
+def _compute_error(tensor: Any, expected: Any) -> float:
     if not tensor.numel():
         return 0.0
     error = float((tensor - expected).norm()) / (float(expected.norm()) + NOTHING)

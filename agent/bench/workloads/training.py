@@ -219,7 +219,7 @@ def build_entry(
         "peak_memory_bytes": None if peak is None else int(comm.find_worst(peak)),
         "check": check,
     }
-    for line in text_tables.workload_lines(result):
+    for line in text_tables.format_workload(result):
         comm.line(line)
     return {"workloads": [result]}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from agent.bench.job import hang_advice
+from agent.bench.job import advise_after_hang
 from agent.bench.nccl_log import parse_transports, uses_p2p
 
 PREFIX = "rig:4242:4250 [0] NCCL INFO "
@@ -60,7 +60,7 @@ def test_transports_of_a_log_are_merged() -> None:
 def test_hang_advice_names_p2p_only_if_it_may_have_been_used(
     backend: str, log: str, p2p: bool
 ) -> None:
-    advice = hang_advice(backend, log)
+    advice = advise_after_hang(backend, log)
     assert ("NCCL_P2P_DISABLE=1" in advice) is p2p
     assert ("risers" in advice) is (backend == "nccl" and not p2p)
     assert advice.endswith("as stack.")

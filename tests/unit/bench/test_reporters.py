@@ -83,8 +83,8 @@ def test_columns_match_nccl_tests() -> None:
         "bus_bandwidth_bytes_per_second": 0.699e9,
         "wrong_values": 0,
     }
-    _, heads, units = text_tables.collective_heading("all_reduce")
-    row = text_tables.collective_row(entry, "float32", "sum", -1)
+    _, heads, units = text_tables.format_collective_heading("all_reduce")
+    row = text_tables.format_collective_row(entry, "float32", "sum", -1)
     assert heads.split() == [
         "size",
         "count",
@@ -125,9 +125,9 @@ def test_pairs_show_wrong_values_only_if_there_are_any() -> None:
             "wrong_values": wrong,
         }
 
-    right = text_tables.pair_lines([create_pair(0, 1, 0), create_pair(1, 0, 0)], 2)
+    right = text_tables.format_pairs([create_pair(0, 1, 0), create_pair(1, 0, 0)], 2)
     assert right[2].split() == ["0", "-", "1.00"]
     assert right[3].split() == ["1", "1.00", "-"]
     assert not any("wrong" in line for line in right)
-    wrong = text_tables.pair_lines([create_pair(0, 1, 0), create_pair(1, 0, 5)], 2)
+    wrong = text_tables.format_pairs([create_pair(0, 1, 0), create_pair(1, 0, 5)], 2)
     assert wrong[-1].split() == ["1", "5", "-"]

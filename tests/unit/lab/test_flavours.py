@@ -23,7 +23,7 @@ def test_every_mining_system_is_removed_or_refused() -> None:
 
 
 def test_every_system_has_a_flavour() -> None:
-    assert set(SYSTEMS) <= set(flavour.table())
+    assert set(SYSTEMS) <= set(flavour.load_table())
 
 
 @pytest.mark.parametrize("name", list(ROWS["mining_systems"]))

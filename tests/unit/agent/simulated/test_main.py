@@ -20,7 +20,7 @@ import pytest
 from agent import __main__ as program
 from agent.sampling.sampler import Sampler
 from agent.systemd import notify_systemd
-from lab.build.host import free_port
+from lab.build.host import find_free_port
 from lab.simulate.simulated_rig import SimulatedRig
 from tests.unit.agent.simulated import rigs
 from tests.unit.agent.web.server import PATIENCE_SECONDS, wait_for
@@ -36,7 +36,7 @@ class Agent:
         name = address or str(rig.folder / "notify")
         self.listening.bind(name.replace("@", "\0", 1) if name.startswith("@") else name)
         self.listening.setblocking(False)
-        port = free_port()
+        port = find_free_port()
         self.url = f"http://127.0.0.1:{port}"
         flags = [
             *rigs.words(rig),
@@ -166,7 +166,7 @@ def test_state_changes_are_logged_once(rig: SimulatedRig, agent: Agent) -> None:
 
 def test_agent_listens_on_several_addresses(rig: SimulatedRig) -> None:
     """One address is IPv6, if the machine has it."""
-    port = free_port()
+    port = find_free_port()
     try:
         socket.create_server(("::1", 0), family=socket.AF_INET6).close()
         more = f"[::1]:{port}"
