@@ -47,7 +47,9 @@ def test_healthy_rig_passes_validation(quick_plan: Proof) -> None:
     assert bad <= {"agent::verdicts"}, quick_plan.result.text
 
 
-@pytest.mark.parametrize("plan", ["quick", pytest.param("whole", marks=pytest.mark.extended)])
+@pytest.mark.parametrize(
+    "plan", ["quick_plan", pytest.param("full_plan", marks=pytest.mark.extended)]
+)
 def test_values_are_unique_by_check_and_subject(request: pytest.FixtureRequest, plan: str) -> None:
     """A baseline compares by check and subject, so no two values share both."""
     for check in request.getfixturevalue(plan).report["checks"]:
@@ -56,12 +58,13 @@ def test_values_are_unique_by_check_and_subject(request: pytest.FixtureRequest, 
 
 
 @pytest.mark.parametrize(
-    ("plan", "seconds"), [("quick", 60), pytest.param("whole", 600, marks=pytest.mark.extended)]
+    ("plan", "seconds"),
+    [("quick_plan", 60), pytest.param("full_plan", 600, marks=pytest.mark.extended)],
 )
 def test_plan_ends_within_its_time(
     request: pytest.FixtureRequest, plan: str, seconds: float
 ) -> None:
-    """A run that reaches its deadline reports that as a problem."""
+    """A run that reaches its deadline reports a problem; these runs have none."""
     report = request.getfixturevalue(plan).report
     assert report["bench"]["problems"] == []
     assert report["finished_at"] - report["started_at"] < seconds
