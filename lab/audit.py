@@ -49,28 +49,28 @@ def audit(file: Path, *flags: str, program: Sequence[str] = PROGRAM) -> tuple[An
         return None, errors[-1] if errors else f"exit status {done.returncode}"
 
 
-def vulnerabilities(document: Any) -> Iterator[str]:
+def list_vulnerabilities(document: Any) -> Iterator[str]:
     """Yield a line for each vulnerability in a document of pip-audit."""
     for package in document["dependencies"]:
-        for found in package.get("vulns", []):
-            fixed = ", ".join(found["fix_versions"]) or "no release"
-            yield f"{package['name']} {package['version']}: {found['id']}, fixed by {fixed}"
+        for vulnerability in package.get("vulns", []):
+            fixed = ", ".join(vulnerability["fix_versions"]) or "no release"
+            yield f"{package['name']} {package['version']}: {vulnerability['id']}, fixed by {fixed}"
 
 
-def unreachable(program: Sequence[str] = PROGRAM) -> str | None:
+def explain_unreachable(program: Sequence[str] = PROGRAM) -> str | None:
     """Return why no advisory can be fetched here; None if one can."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "vulnerable.txt")
         file.write_text(f"{VULNERABLE}\n")
         document, error = audit(file, "--no-deps", program=program)
-    if document is not None and any(vulnerabilities(document)):
+    if document is not None and any(list_vulnerabilities(document)):
         return None
     return error or f"the source knows no vulnerability of {VULNERABLE}"
 
 
 def main(files: Sequence[Path], program: Sequence[str] = PROGRAM) -> int:
     """Print what is vulnerable; the exit status is 1 for that and for files that fail."""
-    reason = unreachable(program)
+    reason = explain_unreachable(program)
     if reason is not None:
         print(f"NOT CHECKED: no source of advisories is reachable here ({reason}).")
         print("Vulnerabilities of the locked packages are unknown. Run `make audit` elsewhere.")
@@ -78,7 +78,7 @@ def main(files: Sequence[Path], program: Sequence[str] = PROGRAM) -> int:
     status = 0
     for file in files:
         document, error = audit(file, "--require-hashes", program=program)
-        lines = [error] if document is None else list(vulnerabilities(document))
+        lines = [error] if document is None else list(list_vulnerabilities(document))
         print(f"{file.name}: {'; '.join(lines) or 'no known vulnerability'}")
         status = status or int(bool(lines))
     return status

@@ -64,9 +64,9 @@ def find_words(name: str, content: str, words: list[Word]) -> Iterator[str]:
     """Yield a line for each word of the table in a file: where, which, and the advice."""
     for number, line in text_lines(name, content):
         for word in words:
-            found = word.pattern.search(line)
-            if found and not any(text in line for text in word.allowed):
-                yield f"{name}:{number}: '{found.group()}': write {word.instead}"
+            match = word.pattern.search(line)
+            if match and not any(text in line for text in word.allowed):
+                yield f"{name}:{number}: '{match.group()}': write {word.instead}"
 
 
 def tracked_files() -> list[str]:

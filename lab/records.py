@@ -12,7 +12,7 @@ class RigSettings(TypedDict, total=False):
     """What outlasts a reboot.
 
     layers: folders, the uppermost first. folders: of this machine, with packages for the rig.
-    xids: Xids so far, by the number of the GPU.
+    xids, last_xids: how many Xids so far and the last code, by the number of the GPU.
     """
 
     layers: list[str]
@@ -23,6 +23,7 @@ class RigSettings(TypedDict, total=False):
     profile: str
     port: int
     xids: dict[str, int]
+    last_xids: dict[str, str]
 
 
 class RigState(TypedDict, total=False):

@@ -10,7 +10,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, NoReturn
@@ -18,6 +18,7 @@ from typing import Any, NoReturn
 from agent.bench import document as documents
 from agent.bench import plan as plans
 from agent.bench import processes
+from agent.bench.entries import BenchDocument
 from agent.bench.errors import UnusableError
 from agent.bench.interruptions import InterruptionMonitor
 from agent.bench.job import AGAIN
@@ -129,7 +130,7 @@ def read_changes(flags: argparse.Namespace) -> dict[str, Any]:
     return changes
 
 
-def run(flags: argparse.Namespace, document: dict[str, Any], report: Reporter) -> int:
+def run(flags: argparse.Namespace, document: BenchDocument, report: Reporter) -> int:
     """Run the benchmarks; return the exit status. Raises UnusableError."""
     if importlib.util.find_spec("torch") is None:
         raise UnusableError(
@@ -141,7 +142,8 @@ def run(flags: argparse.Namespace, document: dict[str, Any], report: Reporter) -
         flags.backend, flags.ranks, flags.nodes, flags.node_rank, flags.rendezvous, flags.interface
     )
     resources, nodes = find_resources(request)
-    document.update(backend=resources.backend, ranks=resources.ranks, nodes=nodes.count)
+    document["backend"], document["ranks"] = resources.backend, resources.ranks
+    document["nodes"] = nodes.count
     plan = plans.build_plan(flags.plan, resources, flags.parts, changes)
     plan = plan.with_times(flags.deadline, flags.patience)
     watch = InterruptionMonitor(
@@ -150,8 +152,10 @@ def run(flags: argparse.Namespace, document: dict[str, Any], report: Reporter) -
     try:
         if others := watch.wait_for_other_programs(LOOK_SECONDS):
             message = f"another program works on the GPUs: {others}"
-            document["problems"].append(documents.problem("environment", "yielded", message, AGAIN))
-            report.refused(message, AGAIN)
+            document["problems"].append(
+                documents.build_problem("environment", "yielded", message, AGAIN)
+            )
+            report.report_refusal(message, AGAIN)
         else:
             PlanRunner(plan, resources, nodes, document, watch, report).run()
     finally:
@@ -162,14 +166,14 @@ def run(flags: argparse.Namespace, document: dict[str, Any], report: Reporter) -
     skipped = [part for part in plan.parts if part.skipped]
     if len(skipped) == len(plan.parts):
         raise UnusableError(f"{skipped[0].name} {skipped[0].skipped}", "No part was run.")
-    return documents.exit_status(document)
+    return documents.compute_exit_status(document)
 
 
-def save(flags: argparse.Namespace, document: Mapping[str, Any]) -> None:
+def save(flags: argparse.Namespace, document: BenchDocument) -> None:
     """Write the requested files."""
     if flags.output:
         write(flags.output, document)
-    results = documents.collective_results(document)
+    results = documents.extract_collectives(document)
     if flags.results and results:
         finished = datetime.fromtimestamp(document["finished_at"], tz=timezone.utc)
         name = f"{finished:%Y-%m-%dT%H%M%S}-bench-{document['backend']}.json"
@@ -187,7 +191,7 @@ def main(words: Sequence[str]) -> int:
         return UNUSABLE_STATUS
     processes.become_subreaper()
     report: Reporter = JsonReporter() if flags.events else TextReporter()
-    document = documents.start(
+    document = documents.create_document(
         plan=flags.plan,
         backend=flags.backend,
         ranks=flags.ranks or 0,
@@ -199,9 +203,9 @@ def main(words: Sequence[str]) -> int:
         try:
             status = run(flags, document, report)
         except UnusableError as error:
-            report.refused(error.message, error.advice)
+            report.report_refusal(error.message, error.advice)
             document["problems"].append(
-                documents.problem("environment", "unusable", error.message, error.advice)
+                documents.build_problem("environment", "unusable", error.message, error.advice)
             )
             status = UNUSABLE_STATUS
         document["finished_at"] = time.time()

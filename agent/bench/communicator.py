@@ -94,27 +94,27 @@ class Communicator:
         self.synchronize()
         self._agree([0.0], dist.ReduceOp.SUM)
 
-    def slowest(self, seconds: Sequence[float]) -> list[float]:
+    def find_slowest(self, seconds: Sequence[float]) -> list[float]:
         """Return the slowest rank's value of each time."""
         return self._agree(seconds, dist.ReduceOp.MAX)
 
     def has_bfloat16(self) -> bool:
         """Return whether every rank's device has bfloat16, as GPUs since Ampere. Collective."""
         has = self.device.type != "cuda" or torch.cuda.get_device_capability(self.device) >= AMPERE
-        return not self.worst(float(not has))
+        return not self.find_worst(float(not has))
 
-    def least_memory(self) -> float:
+    def find_least_memory(self) -> float:
         """Return the bytes of the smallest GPU's memory; infinite without GPUs. Collective."""
         memory = math.inf
         if self.device.type == "cuda":
             memory = float(torch.cuda.get_device_properties(self.device).total_memory)
-        return -self.worst(-memory)
+        return -self.find_worst(-memory)
 
-    def worst(self, value: float) -> float:
+    def find_worst(self, value: float) -> float:
         """Return the largest value of any rank."""
         return self._agree([value], dist.ReduceOp.MAX)[0]
 
-    def total(self, count: int) -> int:
+    def sum_counts(self, count: int) -> int:
         """Return the sum of all ranks' counts."""
         return int(self._agree([float(count)], dist.ReduceOp.SUM)[0])
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from agent.bench.entries import BenchDocument, CollectiveResults, Problem, Share
+
 FORMAT, FORMAT_VERSION = "deeprig-bench", 1
-LISTS = ("collectives", "pairs", "transfers", "peer", "gemm", "hazards", "tools", "workloads")
 #: Exit statuses by the kind of problem, the most serious first.
 STATUSES = {"yielded": 5, "wrong_values": 1, "hang": 2, "died": 3, "unusable": 4}
 #: Advice for wrong values, by backend.
@@ -22,9 +23,9 @@ WRONG_VALUES_ADVICE = {
 }
 
 
-def start(
+def create_document(
     *, plan: str, backend: str, ranks: int, nodes: int, hostname: str, now: float
-) -> dict[str, Any]:
+) -> BenchDocument:
     """Return the document of a run that begins at `now` (Unix seconds)."""
     return {
         "format": FORMAT,
@@ -42,21 +43,36 @@ def start(
         "hostname": hostname,
         "nodes": nodes,
         "parts": [],
-        **{name: [] for name in LISTS},
+        "collectives": [],
+        "pairs": [],
+        "transfers": [],
+        "peer": [],
+        "gemm": [],
+        "hazards": [],
+        "tools": [],
+        "workloads": [],
         "problems": [],
     }
 
 
-def merge(document: dict[str, Any], share: Mapping[str, Any]) -> None:
+def merge_share(document: BenchDocument, share: Share) -> None:
     """Add the ranks' measurements and versions to the document."""
-    for name in LISTS:
-        document[name] += share.get(name, [])
-    for name in ("gpus", "gpu_names", "torch", "cuda", "nccl"):
-        if name in share:
-            document[name] = share[name]
+    document["collectives"] += share.get("collectives", [])
+    document["pairs"] += share.get("pairs", [])
+    document["transfers"] += share.get("transfers", [])
+    document["peer"] += share.get("peer", [])
+    document["gemm"] += share.get("gemm", [])
+    document["hazards"] += share.get("hazards", [])
+    document["tools"] += share.get("tools", [])
+    document["workloads"] += share.get("workloads", [])
+    document["gpus"] = share.get("gpus", document["gpus"])
+    document["gpu_names"] = share.get("gpu_names", document["gpu_names"])
+    document["torch"] = share.get("torch", document["torch"])
+    document["cuda"] = share.get("cuda", document["cuda"])
+    document["nccl"] = share.get("nccl", document["nccl"])
 
 
-def added(document: Mapping[str, Any], share: Mapping[str, Any]) -> dict[str, Any]:
+def add_share(document: Mapping[str, Any], share: Mapping[str, Any]) -> dict[str, Any]:
     """Return a rank's document with the lists of a part added."""
     return {
         **document,
@@ -64,13 +80,13 @@ def added(document: Mapping[str, Any], share: Mapping[str, Any]) -> dict[str, An
     }
 
 
-def problem(
+def build_problem(
     part: str,
     kind: str,
     message: str,
     advice: str = "",
     ranks: Mapping[str, Any] | None = None,
-) -> dict[str, Any]:
+) -> Problem:
     """Return an entry of "problems"."""
     return {
         "part": part,
@@ -81,7 +97,7 @@ def problem(
     }
 
 
-def exit_status(document: Mapping[str, Any]) -> int:
+def compute_exit_status(document: Mapping[str, Any]) -> int:
     """Return the status of the most serious problem; "unusable" counts only if no part ran."""
     kinds = {entry["kind"] for entry in document["problems"]}
     if any(part["status"] == "ok" for part in document["parts"]):
@@ -89,12 +105,12 @@ def exit_status(document: Mapping[str, Any]) -> int:
     return next((status for kind, status in STATUSES.items() if kind in kinds), 0)
 
 
-def wrong(share: Mapping[str, Any]) -> list[str]:
+def list_wrong_values(share: Mapping[str, Any]) -> list[str]:
     """Return a text for each measurement with wrong values."""
-    return [f"{name}: {count}" for name, count in _wrong(share)]
+    return [f"{name}: {count}" for name, count in _find_wrong_values(share)]
 
 
-def _wrong(share: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _find_wrong_values(share: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for entry in share.get("collectives", []):
         count = sum(size["wrong_values"] for size in entry["sizes"])
         if count:
@@ -124,14 +140,14 @@ def _wrong(share: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             )
 
 
-def collective_results(document: Mapping[str, Any]) -> dict[str, Any] | None:
+def extract_collectives(document: BenchDocument) -> CollectiveResults | None:
     """Return the run's collectives for the agent (docs/nccl-results.md); None without any.
 
     GPUs are named only in a run on one rig: addresses of other rigs mean nothing here.
     """
     if not document["collectives"]:
         return None
-    results = {
+    results: CollectiveResults = {
         "format": "deeprig-collectives",
         "version": 1,
         "backend": document["backend"],

@@ -8,9 +8,10 @@ from typing import Any
 import torch
 
 from agent.bench.communicator import Communicator
+from agent.bench.entries import Share, Versions
 
 
-def run(comm: Communicator, options: Mapping[str, Any]) -> dict[str, Any]:
+def run(comm: Communicator, options: Mapping[str, Any]) -> Share:
     """Print them. rank.py adds them to every document."""
     versions = read_versions(comm)
     comm.line(f"PyTorch {versions['torch']}, {comm.backend}, {comm.size} ranks")
@@ -21,7 +22,7 @@ def run(comm: Communicator, options: Mapping[str, Any]) -> dict[str, Any]:
     return {}
 
 
-def read_versions(comm: Communicator) -> dict[str, Any]:
+def read_versions(comm: Communicator) -> Versions:
     """Return versions, and "gpus" and "gpu_names" by rank (empty without CUDA). Collective."""
     gpu = describe_gpu(comm.local_rank) if comm.device.type == "cuda" else None
     gpus = [gpu for gpu in comm.gather(gpu) if gpu is not None]

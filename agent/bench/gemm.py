@@ -12,26 +12,27 @@ from typing import Any
 import torch
 
 from agent.bench import text_tables
-from agent.bench.collectives.pattern import wrong_values
+from agent.bench.collectives.pattern import count_wrong_values
 from agent.bench.communicator import DTYPES, Communicator
+from agent.bench.entries import GemmEntry, Share
 from agent.bench.environment import describe_gpu
 from agent.bench.timing import time_call, warm_up_device
 
 CHECKED_ROWS = 64
 
 
-def run(comm: Communicator, options: Mapping[str, Any]) -> dict[str, Any]:
+def run(comm: Communicator, options: Mapping[str, Any]) -> Share:
     """Options: dtypes, size (of the square matrices), repeats."""
     size, entries = options["size"], []
     # Sums are computed in float32 and rounded once, at the end.
     torch.backends.cuda.matmul.allow_fp16_reduced_precision_reduction = False
     torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
-    for line in text_tables.gemm_heading():
+    for line in text_tables.format_gemm_heading():
         comm.line(line)
     for name in options["dtypes"]:
         if name == "bfloat16" and not comm.has_bfloat16():
             continue
-        left, right = (_matrix(size, seed, DTYPES[name], comm.device) for seed in (1, 2))
+        left, right = (_create_matrix(size, seed, DTYPES[name], comm.device) for seed in (1, 2))
         product = torch.empty_like(left)
 
         def multiply() -> None:
@@ -40,10 +41,10 @@ def run(comm: Communicator, options: Mapping[str, Any]) -> dict[str, Any]:
         warm_up_device(comm, multiply)
         times = []
         for number in range(options["repeats"]):
-            comm.progress.at(f"gemm {name}, repeat {number + 1}")
+            comm.progress.report_position(f"gemm {name}, repeat {number + 1}")
             times.append(time_call(comm, multiply))
         seconds = statistics.median(times)
-        measured = {
+        measured: GemmEntry = {
             "rank": comm.rank,
             "gpu": describe_gpu(comm.local_rank)[0] if comm.device.type == "cuda" else None,
             "dtype": name,
@@ -51,21 +52,21 @@ def run(comm: Communicator, options: Mapping[str, Any]) -> dict[str, Any]:
             "time_seconds": seconds,
             "times": times,
             "flops_per_second": 2 * size**3 / seconds,
-            "wrong_values": _wrong(left, right, product),
+            "wrong_values": _count_wrong(left, right, product),
         }
         for entry in comm.gather(measured):
             entries.append(entry)
-            comm.line(text_tables.gemm_row(entry))
+            comm.line(text_tables.format_gemm_row(entry))
     return {"gemm": entries}
 
 
-def _matrix(size: int, seed: int, dtype: torch.dtype, device: torch.device) -> Any:
+def _create_matrix(size: int, seed: int, dtype: torch.dtype, device: torch.device) -> Any:
     """Return whole numbers from -1 to 1, whose sums are exact in any order."""
     generator = torch.Generator(device).manual_seed(seed)
     return torch.randint(-1, 2, (size, size), generator=generator, device=device).to(dtype)
 
 
-def _wrong(left: Any, right: Any, product: Any) -> int:
+def _count_wrong(left: Any, right: Any, product: Any) -> int:
     """Count wrong elements in the first rows, compared with exact sums that are rounded once."""
     rows = left[:CHECKED_ROWS].double() @ right.double()
-    return wrong_values(product[:CHECKED_ROWS], rows.to(product.dtype))
+    return count_wrong_values(product[:CHECKED_ROWS], rows.to(product.dtype))

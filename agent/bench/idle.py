@@ -22,13 +22,13 @@ BUSY_STATUS = 75  # "try again later" (sysexits.h, EX_TEMPFAIL)
 BUSY_PERCENT = 10  # utilisation by a program that NVML does not list, such as a container's
 
 
-def format_programs(programs: Iterable[tuple[int, str, str]], own: Iterable[int]) -> str:
-    """Return the programs that are not in `own`; each is a process id, its name, and its GPU.
+def format_programs(programs: Iterable[tuple[int, str, str]], excluded_pids: Iterable[int]) -> str:
+    """Return the programs of other processes; each is a process id, its name, and its GPU.
 
     >>> format_programs([(7, "python", "0000:04:00.0"), (9, "rank", "0000:04:00.0")], {9})
     'python (7) on 0000:04:00.0'
     """
-    ours = set(own)
+    ours = set(excluded_pids)
     return ", ".join(f"{name} ({pid}) on {gpu}" for pid, name, gpu in programs if pid not in ours)
 
 
@@ -73,13 +73,13 @@ def main() -> int:
         print(f"cannot check whether the GPUs are idle: {error}", file=sys.stderr)
         return 0 if once else 1  # without a driver no program uses a GPU
     started = False
-    own: set[int] = set()  # since the start: NVML lists a process for a moment after its end
+    own_pids: set[int] = set()  # since the start: NVML lists a process for a moment after its end
     while True:
         # With --once systemd asks, of which every process is a descendant.
-        own |= set() if once else {launcher, *list_descendants(launcher)}
+        own_pids |= set() if once else {launcher, *list_descendants(launcher)}
         programs, utilization = read_gpus(pynvml)
-        own |= set() if once else set(list_descendants(launcher))  # started meanwhile
-        text = format_programs(programs, own)
+        own_pids |= set() if once else set(list_descendants(launcher))  # started meanwhile
+        text = format_programs(programs, own_pids)
         if not started and not programs:  # later the benchmarks keep the GPUs busy
             text = format_utilization(utilization)
         if once:

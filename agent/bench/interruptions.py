@@ -80,7 +80,7 @@ class InterruptionMonitor:
         return self.find_other_programs()
 
     @property
-    def spared(self) -> set[int]:
+    def spared_processes(self) -> set[int]:
         """Processes that keep running when a job is ended."""
         return {self._gpu_monitor.pid} if self._gpu_monitor is not None else set()
 

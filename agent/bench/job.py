@@ -10,11 +10,11 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from agent.bench import processes, torchrun
+from agent.bench.entries import RankState, Share
 from agent.bench.interruptions import InterruptionMonitor
-from agent.bench.nccl_log import transports, uses_p2p
+from agent.bench.nccl_log import parse_transports, uses_p2p
 from agent.bench.plan import Part
 from agent.bench.rank_monitor import POLL_SECONDS, RankMonitor, read_last_lines, read_tail
 from agent.bench.torchrun import RigGroup
@@ -55,8 +55,8 @@ class Ending:
     part: str = ""
     message: str = ""
     advice: str = ""
-    share: Mapping[str, Any] = field(default_factory=dict)
-    ranks: Mapping[str, Any] = field(default_factory=dict)
+    share: Share = field(default_factory=Share)
+    ranks: Mapping[str, RankState] = field(default_factory=dict)
     transports_log: str = ""
 
 
@@ -69,7 +69,7 @@ class JobListener:
     def line(self, text: str) -> None:
         """A line of output."""
 
-    def unusable(self, part: str, message: str, advice: str) -> None:
+    def skip_unusable(self, part: str, message: str, advice: str) -> None:
         """The part cannot run here; end() follows."""
 
     def end(self, part: str, wrong: Sequence[str]) -> None:
@@ -90,7 +90,7 @@ def run_torchrun(
             following = _Following(job, folder, process, watch, listener, patience_seconds)
             ending = following.wait()
         finally:
-            stuck = processes.end_descendants(watch.spared)
+            stuck = processes.end_descendants(watch.spared_processes)
     if stuck:
         ending.message += (
             f"; {', '.join(map(str, stuck))} can't be killed: if it stays, the driver holds it, "
@@ -172,7 +172,7 @@ class _Following:
             if "line" in message:
                 self._listener.line(message["line"])
             if "unusable" in message and self._part not in self._ended:
-                self._listener.unusable(self._part, message["unusable"], message["advice"])
+                self._listener.skip_unusable(self._part, message["unusable"], message["advice"])
             if (part := message.get("end")) and part not in self._ended:
                 self._ended.add(part)
                 self._listener.end(part, message["wrong"])
@@ -184,7 +184,7 @@ class _Following:
         if others := self._watch.find_other_programs():
             return self._end("yielded", f"another program works on the GPUs: {others}", AGAIN)
         if self._watch.remaining_seconds() <= 0 and not is_over:
-            return self._hang("not done when the run's deadline (--deadline) passed")
+            return self._end_hung("not done when the run's deadline (--deadline) passed")
         return None
 
     def _find_death(self, is_over: bool) -> Ending | None:
@@ -197,7 +197,7 @@ class _Following:
         if time.monotonic() - self._gone_at < ALONE_SECONDS:
             return None
         gone = ", ".join(map(str, self._ranks.list_gone()))
-        return self._end("died", f"rank {gone} is gone", _death_advice(0))
+        return self._end("died", f"rank {gone} is gone", _advise_after_death(0))
 
     def _explain_error(self) -> Ending:
         """Explain why torchrun ended with an error."""
@@ -208,11 +208,11 @@ class _Following:
         if deaths:
             first = deaths[0]
             message = f"rank {first.rank} {torchrun.describe_status(first.status)}"
-            advice = _death_advice(first.status, self._log_of(first.rank))
+            advice = _advise_after_death(first.status, self._read_log(first.rank))
             return self._end("died", message, advice, statuses)
         if status < 0 and len(self._ranks):
             return self._end(
-                "died", f"torchrun {torchrun.describe_status(status)}", _death_advice(status)
+                "died", f"torchrun {torchrun.describe_status(status)}", _advise_after_death(status)
             )
         last = (read_last_lines(self._folder / LOG).splitlines() or [""])[-1].strip()
         return self._end("unusable", f"torchrun {torchrun.describe_status(status)}: {last}")
@@ -223,16 +223,16 @@ class _Following:
         heard_at = self._ranks.find_last_message()
         if not heard_at:
             if time.monotonic() - self._started_at > START_SECONDS:
-                return self._hang(f"no rank began within {START_SECONDS:.0f} s")
+                return self._end_hung(f"no rank began within {START_SECONDS:.0f} s")
             return None
         patience = self._patience if self._part else max(self._patience, START_SECONDS)
         if time.monotonic() - heard_at > patience:
-            return self._hang(f"no rank made progress for {patience:.0f} s")
+            return self._end_hung(f"no rank made progress for {patience:.0f} s")
         return None
 
-    def _hang(self, message: str) -> Ending:
+    def _end_hung(self, message: str) -> Ending:
         ending = self._end("hang", message, stacks=True)
-        ending.advice = hang_advice(self._job.backend, ending.transports_log)
+        ending.advice = advise_after_hang(self._job.backend, ending.transports_log)
         stopped = [number for number, rank in ending.ranks.items() if rank["state"][0] in "TtD"]
         if stopped:
             number = stopped[0]
@@ -252,18 +252,18 @@ class _Following:
         stacks: bool = False,
     ) -> Ending:
         output = self._folder / OUTPUT
-        share = json.loads(output.read_text(encoding="utf-8")) if output.exists() else {}
+        share: Share = json.loads(output.read_text(encoding="utf-8")) if output.exists() else {}
         log = "".join(read_tail(file, 1 << 20) for file in sorted(self._folder.glob("nccl.*.log")))
-        described: Mapping[str, Any] = {}
+        described: Mapping[str, RankState] = {}
         if kind in ("hang", "died", "unusable"):
             described = self._ranks.describe(statuses or {}, stacks)
         return Ending(kind, self._part, message, advice, share, described, log)
 
-    def _log_of(self, rank: int) -> str:
+    def _read_log(self, rank: int) -> str:
         return read_last_lines(self._folder / f"rank-{rank}.log")
 
 
-def _death_advice(status: int, log: str = "") -> str:
+def _advise_after_death(status: int, log: str = "") -> str:
     if "out of memory" in log.lower():
         return "The GPU's memory is too small, or other programs use it: nvidia-smi lists them."
     if status == -9:
@@ -271,12 +271,12 @@ def _death_advice(status: int, log: str = "") -> str:
     return "Its last lines are in the document, as log_tail."
 
 
-def hang_advice(backend: str, transports_log: str) -> str:
+def advise_after_hang(backend: str, transports_log: str) -> str:
     """Return what to do about a hang: P2P can be the cause only if NCCL may have used it."""
     stacks = "The document shows where each rank waits, as stack."
     if backend != "nccl":
         return stacks
-    by_pair = transports(transports_log)
+    by_pair = parse_transports(transports_log)
     if by_pair and not uses_p2p(by_pair):
         return (
             "It hung without transfers between GPUs (P2P): check dmesg for Xids, the links' "

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
+from agent.bench.entries import BenchDocument
 from agent.bench.job import Ending, JobListener
 from agent.bench.plan import Part, Resources
 
@@ -12,7 +13,7 @@ from agent.bench.plan import Part, Resources
 class Launcher(Protocol):
     """The runner of a plan, as the parts `hazards` and `tools` see it."""
 
-    document: dict[str, Any]
+    document: BenchDocument
     resources: Resources
     environment: dict[str, str]
 

@@ -14,20 +14,20 @@ _CHANNEL = re.compile(
 _SHARED_MEMORY = "direct shared memory"
 
 
-def transports(log: str) -> dict[str, str]:
+def parse_transports(log: str) -> dict[str, str]:
     """Transport by pair of ranks, "0->1": those of all channels, once each.
 
-    >>> transports("rig:1:2 [0] NCCL INFO Channel 00/0 : 0[0] -> 1[1] via SHM/direct/direct")
+    >>> parse_transports("rig:1:2 [0] NCCL INFO Channel 00/0 : 0[0] -> 1[1] via SHM/direct/direct")
     {'0->1': 'SHM/direct/direct'}
     """
-    found: dict[str, list[str]] = {}
+    ways_by_pair: dict[str, list[str]] = {}
     for source, target, _, way in _CHANNEL.findall(log):
         way = "SHM/direct" if way.startswith(_SHARED_MEMORY) else way
         way = re.sub(r"^(NET/[^/]+)/\d.*", r"\1", way)  # which of several cards does not matter
-        ways = found.setdefault(f"{source}->{target}", [])
+        ways = ways_by_pair.setdefault(f"{source}->{target}", [])
         if way not in ways:
             ways.append(way)
-    return {pair: ", ".join(ways) for pair, ways in sorted(found.items())}
+    return {pair: ", ".join(ways) for pair, ways in sorted(ways_by_pair.items())}
 
 
 def uses_p2p(by_pair: Mapping[str, str]) -> bool:

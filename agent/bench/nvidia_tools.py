@@ -17,6 +17,7 @@ from typing import Any
 
 from agent.bench import document as documents
 from agent.bench import text_tables
+from agent.bench.entries import AllReduceResult, ToolEntry, ToolTransfer
 from agent.bench.errors import UnusableError
 from agent.bench.job import Ending
 from agent.bench.launcher import Launcher
@@ -44,15 +45,15 @@ def run(run: Launcher, options: Mapping[str, Any]) -> Ending:
         if run.is_interrupted():
             return Ending("interrupted")
         run.document["tools"].append(entry)
-        run.line(text_tables.tool_row(entry))
+        run.line(text_tables.format_tool_row(entry))
     if installed:
-        run.end("tools", documents.wrong({"tools": run.document["tools"]}))
+        run.end("tools", documents.list_wrong_values({"tools": run.document["tools"]}))
     else:
         run.close("tools", "skipped", f"not installed: {', '.join(MEASURE)}")
     return Ending("ok")
 
 
-def all_reduce_perf(run: Launcher, path: str, size_bytes: int) -> dict[str, Any]:
+def all_reduce_perf(run: Launcher, path: str, size_bytes: int) -> ToolEntry:
     """Run nccl-tests' all_reduce at a size that our benchmark also measured."""
     size, ours = find_nearest(run.document["collectives"], size_bytes)
     with tempfile.TemporaryDirectory(prefix="deeprig-bench-") as folder:
@@ -78,10 +79,19 @@ def all_reduce_perf(run: Launcher, path: str, size_bytes: int) -> dict[str, Any]
     agrees, reason = compare({"all_reduce": (ours, theirs["bus_bandwidth_bytes_per_second"])})
     if theirs["wrong_values"]:
         agrees, reason = False, f"{theirs['wrong_values']} wrong values"
-    return {"tool": "all_reduce_perf", **theirs, "agrees": agrees, "reason": reason}
+    return {
+        "tool": "all_reduce_perf",
+        "version": theirs["version"],
+        "size_bytes": theirs["size_bytes"],
+        "time_seconds": theirs["time_seconds"],
+        "bus_bandwidth_bytes_per_second": theirs["bus_bandwidth_bytes_per_second"],
+        "wrong_values": theirs["wrong_values"],
+        "agrees": agrees,
+        "reason": reason,
+    }
 
 
-def nvbandwidth(run: Launcher, path: str, size_bytes: int) -> dict[str, Any]:
+def nvbandwidth(run: Launcher, path: str, size_bytes: int) -> ToolEntry:
     """Run nvbandwidth's copies between host and each GPU."""
     mebibytes = str(max(1, size_bytes >> 20))  # its buffers, of which half are pinned
     text = run_program(run, [path, "-j", "-b", mebibytes, "-t", *TESTCASES.values()])
@@ -110,7 +120,7 @@ def nvbandwidth(run: Launcher, path: str, size_bytes: int) -> dict[str, Any]:
 
 
 #: The benchmark of each program.
-MEASURE: dict[str, Callable[[Any, str, int], dict[str, Any]]] = {
+MEASURE: dict[str, Callable[[Launcher, str, int], ToolEntry]] = {
     "all_reduce_perf": all_reduce_perf,
     "nvbandwidth": nvbandwidth,
 }
@@ -135,7 +145,7 @@ def find_nearest(
     return size, measured[size]
 
 
-def parse_all_reduce(document: Mapping[str, Any]) -> dict[str, Any]:
+def parse_all_reduce(document: Mapping[str, Any]) -> AllReduceResult:
     """Return the last size of nccl-tests' JSON (file version 1 to 3). Raises UnusableError.
 
     The time is that of the operation in place, like torch.distributed's all_reduce; wrong values
@@ -159,7 +169,7 @@ def parse_all_reduce(document: Mapping[str, Any]) -> dict[str, Any]:
 
 def parse_nvbandwidth(
     document: Mapping[str, Any], gpus: Sequence[str]
-) -> tuple[str | None, list[dict[str, Any]]]:
+) -> tuple[str | None, list[ToolTransfer]]:
     """Return the version of nvbandwidth, and bandwidths by GPU and direction, from its JSON.
 
     A matrix of copies to or from the host has one row with a column for each GPU; numbers are texts
@@ -168,7 +178,7 @@ def parse_nvbandwidth(
     root = document.get("nvbandwidth", {})
     if "error" in root:
         raise UnusableError(str(root["error"]))
-    transfers = []
+    transfers: list[ToolTransfer] = []
     for direction, testcase in TESTCASES.items():
         for entry in root.get("testcases", []):
             if entry.get("name") != testcase or "bandwidth_matrix" not in entry:
@@ -193,12 +203,12 @@ def compare(both: Mapping[str, tuple[float | None, float]]) -> tuple[bool | None
 
     both: ours and theirs by what was measured. The result is None if ours has none of them.
     """
-    known = {name: (ours, theirs) for name, (ours, theirs) in both.items() if ours is not None}
-    if not known:
+    pairs = {name: (ours, theirs) for name, (ours, theirs) in both.items() if ours is not None}
+    if not pairs:
         return None, "our benchmark has no result to compare with"
     different = [
         f"{name}: {theirs / 1e9:.2f} GB/s, ours {ours / 1e9:.2f}"
-        for name, (ours, theirs) in known.items()
+        for name, (ours, theirs) in pairs.items()
         if abs(ours - theirs) > AGREEMENT * max(ours, theirs)
     ]
     return not different, "; ".join(different)

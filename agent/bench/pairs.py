@@ -12,12 +12,13 @@ import torch
 import torch.distributed as dist
 
 from agent.bench import text_tables
-from agent.bench.collectives.pattern import Pattern, wrong_values
+from agent.bench.collectives.pattern import Pattern, count_wrong_values
 from agent.bench.communicator import Communicator
+from agent.bench.entries import PairEntry, Share
 from agent.bench.timing import time_call
 
 
-def run(comm: Communicator, options: Mapping[str, Any]) -> dict[str, Any]:
+def run(comm: Communicator, options: Mapping[str, Any]) -> Share:
     """Options: sizes_bytes (the least gives the latency, the largest the bandwidth), repeats,
     warm_up, iterations (messages each way in a repeat of the least).
     """
@@ -29,7 +30,7 @@ def run(comm: Communicator, options: Mapping[str, Any]) -> dict[str, Any]:
         seconds, wrong = _measure(pair, least, pair.send_and_return, iterations, options)
         latency = seconds / 2 / iterations
         seconds, more_wrong = _measure(pair, most, pair.send, 1, options)
-        entry = {
+        entry: PairEntry = {
             "from": source,
             "to": target,
             "size_bytes": most,
@@ -38,7 +39,7 @@ def run(comm: Communicator, options: Mapping[str, Any]) -> dict[str, Any]:
             "wrong_values": wrong + more_wrong,
         }
         entries.append(entry)
-    for line in text_tables.pair_lines(entries, comm.size):
+    for line in text_tables.format_pairs(entries, comm.size):
         comm.line(line)
     return {"pairs": entries}
 
@@ -81,15 +82,15 @@ def _measure(
             message(values)
 
     for number in range(options["warm_up"] + options["repeats"]):
-        comm.progress.at(
+        comm.progress.report_position(
             f"rank {pair.source} to {pair.target}, {size_bytes} bytes, repeat {number + 1}"
         )
         pattern = Pattern(comm.size, number, torch.float32, comm.device)
-        expected = pattern.values(pair.source, 0, len(values))
+        expected = pattern.compute_values(pair.source, 0, len(values))
         values.copy_(expected) if comm.rank == pair.source else values.fill_(-1)
         seconds = time_call(comm, send)
         if number >= options["warm_up"]:
             times.append(seconds)
         if comm.rank in (pair.source, pair.target):
-            wrong += wrong_values(values, expected)
-    return statistics.median(comm.slowest(times)), comm.total(wrong)
+            wrong += count_wrong_values(values, expected)
+    return statistics.median(comm.find_slowest(times)), comm.sum_counts(wrong)

@@ -16,33 +16,34 @@ from typing import Any
 import torch
 
 from agent.bench import text_tables
-from agent.bench.collectives.pattern import Pattern, wrong_values
+from agent.bench.collectives.pattern import Pattern, count_wrong_values
 from agent.bench.communicator import Communicator
+from agent.bench.entries import PeerEntry, Share
 from agent.bench.environment import describe_gpu
 
 
-def run(comm: Communicator, options: Mapping[str, Any]) -> dict[str, Any]:
+def run(comm: Communicator, options: Mapping[str, Any]) -> Share:
     """Options: size_bytes, repeats."""
-    entries: list[dict[str, Any]] = []
-    for line in text_tables.peer_heading():
+    entries: list[PeerEntry] = []
+    for line in text_tables.format_peer_heading():
         comm.line(line)
     for source, target in itertools.permutations(range(comm.size), 2):
-        comm.progress.at(f"GPU {source} to {target}")
+        comm.progress.report_position(f"GPU {source} to {target}")
         measured = _copy(source, target, options) if comm.rank == 0 else None
         entry = comm.gather(measured)[0]
         entries.append(entry)
-        comm.line(text_tables.peer_row(entry))
+        comm.line(text_tables.format_peer_row(entry))
         comm.release()
     return {"peer": entries}
 
 
-def _copy(source: int, target: int, options: Mapping[str, Any]) -> dict[str, Any]:
+def _copy(source: int, target: int, options: Mapping[str, Any]) -> PeerEntry:
     count = options["size_bytes"] // torch.float32.itemsize
     here = Pattern(1, 0, torch.float32, torch.device("cuda", source))
     there = replace(here, device=torch.device("cuda", target))
-    sent = here.values(source, 0, count)
+    sent = here.compute_values(source, 0, count)
     # Computed on both GPUs, so that host memory is not involved.
-    expected = there.values(source, 0, count)
+    expected = there.compute_values(source, 0, count)
     received = torch.empty_like(expected)
     wrong, times = 0, []
     for number in range(options["repeats"] + 1):
@@ -56,7 +57,7 @@ def _copy(source: int, target: int, options: Mapping[str, Any]) -> dict[str, Any
         torch.cuda.synchronize(target)
         if number:  # the first lets the driver map memory
             times.append(time.perf_counter() - began)
-        wrong += wrong_values(received, expected)
+        wrong += count_wrong_values(received, expected)
     seconds = statistics.median(times)
     return {
         "from": describe_gpu(source)[0],

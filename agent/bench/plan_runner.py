@@ -8,6 +8,7 @@ from typing import Any
 
 from agent.bench import document as documents
 from agent.bench import nvidia_tools, transport_trials
+from agent.bench.entries import BenchDocument
 from agent.bench.interruptions import InterruptionMonitor
 from agent.bench.job import Ending, Job, JobListener, run_torchrun
 from agent.bench.plan import BETWEEN_GPUS, BY_LAUNCHER, Part, Plan, Resources
@@ -27,7 +28,7 @@ class PlanRunner(JobListener):
         plan: Plan,
         resources: Resources,
         nodes: RigGroup,
-        document: dict[str, Any],
+        document: BenchDocument,
         watch: InterruptionMonitor,
         report: Reporter,
     ) -> None:
@@ -101,13 +102,15 @@ class PlanRunner(JobListener):
 
     def end_processes(self) -> None:
         """End the processes that a part has started."""
-        end_descendants(self._watch.spared)
+        end_descendants(self._watch.spared_processes)
 
     def add_problem(
         self, part: str, kind: str, message: str, advice: str = "", **more: Any
     ) -> None:
         """Add a problem to the document."""
-        self.document["problems"].append(documents.problem(part, kind, message, advice, **more))
+        self.document["problems"].append(
+            documents.build_problem(part, kind, message, advice, **more)
+        )
 
     # Events of jobs, and of the parts that run without one.
 
@@ -120,7 +123,7 @@ class PlanRunner(JobListener):
         """See Listener."""
         self._report.line(text)
 
-    def unusable(self, part: str, message: str, advice: str) -> None:
+    def skip_unusable(self, part: str, message: str, advice: str) -> None:
         """See Listener."""
         self._unusable[part] = f"{message}. {advice}"
         self.add_problem(part, "unusable", message, advice)
@@ -172,7 +175,7 @@ class PlanRunner(JobListener):
                 together.append(part)
             self.line(f"starting {self.resources.ranks} ranks")  # this takes seconds
             ending = self.run_job(together, listener=self)
-            documents.merge(self.document, ending.share)
+            documents.merge_share(self.document, ending.share)
             # If it ended before or between parts, the problem is reported for the next part.
             to_come = [part.name for part in together if part.name not in self._closed]
             first = ending.part or (to_come or [together[-1].name])[0]
@@ -185,9 +188,9 @@ class PlanRunner(JobListener):
         if part not in self._closed:
             if part not in self._began:
                 self.begin(part)
-            self._check_kept(part, ending)
-            kept = ending.kind in ("hang", "died", "yielded")
-            self.close(part, ending.kind if kept else "failed", ending.message or ending.kind)
+            self._check_measured(part, ending)
+            has_status = ending.kind in ("hang", "died", "yielded")
+            self.close(part, ending.kind if has_status else "failed", ending.message or ending.kind)
         if ending.kind == "interrupted":
             return "interrupted"
         self.add_problem(part, ending.kind, ending.message, ending.advice, ranks=ending.ranks)
@@ -197,9 +200,9 @@ class PlanRunner(JobListener):
             return ending.message
         return "a part before it failed, on several rigs" if self._nodes.count > 1 else ""
 
-    def _check_kept(self, part: str, ending: Ending) -> None:
+    def _check_measured(self, part: str, ending: Ending) -> None:
         """Check the measurements that a part made before it failed."""
-        if wrong := documents.wrong({part: ending.share.get(part, [])}):
+        if wrong := documents.list_wrong_values({part: ending.share.get(part, [])}):
             advice = documents.WRONG_VALUES_ADVICE[self.resources.backend]
             self.add_problem(part, "wrong_values", "; ".join(wrong), advice)
             if part in BETWEEN_GPUS:

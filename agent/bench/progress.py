@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 
 def progress_file(folder: Path, rank: int) -> Path:
@@ -30,6 +30,25 @@ def stack_file(folder: Path, rank: int) -> Path:
 def log_file(folder: Path, rank: int) -> Path:
     """Return the file of a rank's standard output and error."""
     return folder / f"rank-{rank}.log"
+
+
+class ProgressMessage(TypedDict, total=False):
+    """A line of a rank's progress file: pid, or part, or end with wrong, and so on.
+
+    wrong: a text for each measurement with wrong values. raised: when an exception ended the rank
+    (monotonic). at: what the rank does now.
+    """
+
+    pid: int
+    part: str
+    end: str
+    wrong: list[str]
+    unusable: str
+    advice: str
+    done: bool
+    raised: float
+    at: str
+    line: str
 
 
 class ProgressWriter:
@@ -50,21 +69,21 @@ class ProgressWriter:
         """Report that a part ends; `wrong` describes wrong values."""
         self._write({"end": part, "wrong": list(wrong)})
 
-    def unusable(self, message: str, advice: str) -> None:
+    def report_unusable(self, message: str, advice: str) -> None:
         """Report that the current part cannot run here."""
         if self._file is None:
             print(f"{message}. {advice}", flush=True, file=sys.stderr)
         self._write({"unusable": message, "advice": advice})
 
-    def done(self) -> None:
+    def report_done(self) -> None:
         """Report that all parts are done."""
         self._write({"done": True})
 
-    def raised(self) -> None:
+    def report_exception(self) -> None:
         """Report that an exception ends this rank; ranks that wait for it may follow."""
         self._write({"raised": time.monotonic()})
 
-    def at(self, what: str) -> None:
+    def report_position(self, what: str) -> None:
         """Report what the rank does now. Not while time is measured."""
         self._write({"at": what})
 
@@ -74,7 +93,7 @@ class ProgressWriter:
             print(text, flush=True, file=sys.stdout)
         self._write({"line": text})
 
-    def _write(self, message: dict[str, Any]) -> None:
+    def _write(self, message: ProgressMessage) -> None:
         if self._file is not None:
             os.write(self._file, json.dumps(message).encode() + b"\n")
 
@@ -86,7 +105,7 @@ class ProgressReader:
         self._file = file
         self._offset = 0
 
-    def read_messages(self) -> Iterator[dict[str, Any]]:
+    def read_messages(self) -> Iterator[ProgressMessage]:
         """Yield the messages of new complete lines."""
         try:
             with self._file.open("rb") as opened:

@@ -22,7 +22,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from agent.bench.document import added, wrong
+from agent.bench.document import add_share, list_wrong_values
 from agent.bench.errors import UnusableError
 from agent.bench.processes import end_with_parent
 from agent.bench.progress import ProgressWriter, log_file, stack_file
@@ -60,20 +60,20 @@ def run(job: Mapping[str, Any]) -> None:
     try:
         _run(job, rank, progress)
     except BaseException:
-        progress.raised()
+        progress.report_exception()
         raise
 
 
 def _run(job: Mapping[str, Any], rank: int, progress: ProgressWriter) -> None:
-    progress.at("import of PyTorch")
+    progress.report_position("import of PyTorch")
     from agent.bench.communicator import Communicator
     from agent.bench.environment import read_versions  # late: SIGUSR1 works meanwhile
 
     for options in job["parts"]:  # before the first part: imports are slow on a slow processor
-        progress.at(f"import of {options['part']}")
+        progress.report_position(f"import of {options['part']}")
         with contextlib.suppress(ImportError):  # the part raises it again
             importlib.import_module(PARTS[options["part"]])
-    progress.at("rendezvous")
+    progress.report_position("rendezvous")
     comm = Communicator.join(job["backend"], progress, job.get("timeout_seconds", TIMEOUT_SECONDS))
     document: dict[str, Any] = {
         "backend": comm.backend,
@@ -87,29 +87,29 @@ def _run(job: Mapping[str, Any], rank: int, progress: ProgressWriter) -> None:
         progress.begin(part)
         share: Mapping[str, Any] = {}
         try:
-            for share in _shares(importlib.import_module(PARTS[part]).run(comm, options)):
+            for share in _iterate_shares(importlib.import_module(PARTS[part]).run(comm, options)):
                 if rank == 0:
-                    write(Path(job["output"]), added(document, share))
+                    write(Path(job["output"]), add_share(document, share))
         except UnusableError as error:  # on all ranks, before they communicate
-            progress.unusable(error.message, error.advice)
+            progress.report_unusable(error.message, error.advice)
             progress.end(part)
             continue
-        document = added(document, share)
+        document = add_share(document, share)
         document["parts"].append(part)
         if rank == 0:
             write(Path(job["output"]), document)
         comm.release()
         comm.barrier()  # a part ends when it ends on all ranks
-        problems = wrong(share)
+        problems = list_wrong_values(share)
         progress.end(part, problems)
-        if part in job.get("ends_after_wrong", ()) and comm.worst(float(bool(problems))):
+        if part in job.get("ends_after_wrong", ()) and comm.find_worst(float(bool(problems))):
             break
     comm.barrier()
     comm.leave()
-    progress.done()
+    progress.report_done()
 
 
-def _shares(made: Any) -> Iterable[Mapping[str, Any]]:
+def _iterate_shares(made: Any) -> Iterable[Mapping[str, Any]]:
     """Return the share that a part returned, or the shares that it yields."""
     return [made] if isinstance(made, Mapping) else made
 

@@ -10,10 +10,16 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from agent.bench import processes
-from agent.bench.progress import ProgressReader, log_file, progress_file, stack_file
+from agent.bench.entries import RankState
+from agent.bench.progress import (
+    ProgressMessage,
+    ProgressReader,
+    log_file,
+    progress_file,
+    stack_file,
+)
 
 STACK_SECONDS = 3.0  # for a rank to write its stacks
 LOG_LINES = 20
@@ -48,7 +54,7 @@ class RankMonitor:
     def __len__(self) -> int:
         return len(self._ranks)
 
-    def read_messages(self) -> Iterator[tuple[RankProgress, Mapping[str, Any]]]:
+    def read_messages(self) -> Iterator[tuple[RankProgress, ProgressMessage]]:
         """Yield new messages, rank by rank."""
         for file in self._folder.glob("rank-*.progress"):
             match = re.fullmatch(r"rank-(\d+)\.progress", file.name)
@@ -95,7 +101,7 @@ class RankMonitor:
             and processes.read_state(rank.pid).startswith(("gone", "Z", "X"))
         ]
 
-    def describe(self, statuses: Mapping[int, int], stacks: bool) -> dict[str, dict[str, Any]]:
+    def describe(self, statuses: Mapping[int, int], stacks: bool) -> dict[str, RankState]:
         """Return each rank for a problem's "ranks". stacks: also request the ranks' stacks."""
         running = {
             rank.number: processes.read_state(rank.pid) for rank in self._ranks.values() if rank.pid
@@ -103,7 +109,7 @@ class RankMonitor:
         waits = {rank.number: processes.read_kernel_wait(rank.pid) for rank in self._ranks.values()}
         if stacks:
             self._request_stacks()
-        described = {}
+        described: dict[str, RankState] = {}
         for number, rank in sorted(self._ranks.items()):
             described[str(number)] = {
                 "state": running.get(number, "gone"),

@@ -13,8 +13,8 @@ from agent.bench import text_tables
 class Reporter(Protocol):
     """Receives parts, one after another, with their lines, and the document at the end."""
 
-    def begin(self, part: str, number: int, of: int) -> None:
-        """A part begins: number `number` (from 1) of `of`."""
+    def begin(self, part: str, number: int, total: int) -> None:
+        """A part begins: number `number` (from 1) of `total`."""
 
     def line(self, text: str) -> None:
         """A line of output."""
@@ -22,7 +22,7 @@ class Reporter(Protocol):
     def end(self, part: str, status: str, seconds: float, reason: str) -> None:
         """A part ended: ok, skipped or failed."""
 
-    def refused(self, message: str, advice: str) -> None:
+    def report_refusal(self, message: str, advice: str) -> None:
         """The run cannot start; the document has the same problem."""
 
     def document(self, document: Mapping[str, Any]) -> None:
@@ -37,9 +37,9 @@ def _print_error(message: str, advice: str) -> None:
 class JsonReporter:
     """JSON lines on standard output; docs/bench.md has their fields."""
 
-    def begin(self, part: str, number: int, of: int) -> None:
+    def begin(self, part: str, number: int, total: int) -> None:
         """See Report."""
-        self._print(event="begin", part=part, number=number, of=of)
+        self._print(event="begin", part=part, number=number, of=total)
 
     def line(self, text: str) -> None:
         """See Report."""
@@ -49,7 +49,7 @@ class JsonReporter:
         """See Report."""
         self._print(event="end", part=part, status=status, seconds=round(seconds, 3), reason=reason)
 
-    def refused(self, message: str, advice: str) -> None:
+    def report_refusal(self, message: str, advice: str) -> None:
         """See Report."""
         _print_error(message, advice)
 
@@ -68,9 +68,9 @@ class TextReporter:
     def __init__(self) -> None:
         self._refused = ""
 
-    def begin(self, part: str, number: int, of: int) -> None:
+    def begin(self, part: str, number: int, total: int) -> None:
         """See Report."""
-        print(f"== {part} ({number} of {of})", flush=True)
+        print(f"== {part} ({number} of {total})", flush=True)
 
     def line(self, text: str) -> None:
         """See Report."""
@@ -82,7 +82,7 @@ class TextReporter:
         self._print_wrapped(f"   {part} {status}{why}  {seconds:.1f} s")
         print(flush=True)
 
-    def refused(self, message: str, advice: str) -> None:
+    def report_refusal(self, message: str, advice: str) -> None:
         """See Report."""
         self._refused = message
         _print_error(message, advice)

@@ -3,8 +3,18 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+
+from agent.bench.entries import (
+    CollectiveSize,
+    GemmEntry,
+    PairEntry,
+    PeerEntry,
+    ToolEntry,
+    TransferEntry,
+    TrialEntry,
+    WorkloadEntry,
+)
 
 _WIDTHS = (12, 10, 8, 6, 4, 10, 7, 7, 7)
 _HEADS = ("size", "count", "type", "redop", "root", "time", "algbw", "busbw", "#wrong")
@@ -30,12 +40,12 @@ def format_row(cells: Sequence[str], widths: Sequence[int]) -> str:
     return " ".join(f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True))
 
 
-def collective_heading(name: str) -> list[str]:
+def format_collective_heading(name: str) -> list[str]:
     """Return the title and head of a collective's table."""
     return [f"# {name}", format_row(_HEADS, _WIDTHS), format_row(_UNITS, _WIDTHS).rstrip()]
 
 
-def collective_row(entry: Mapping[str, Any], dtype: str, redop: str, root: int) -> str:
+def format_collective_row(entry: CollectiveSize, dtype: str, redop: str, root: int) -> str:
     """Return the row of an entry of "sizes"."""
     cells = [
         str(entry["size_bytes"]),
@@ -44,23 +54,23 @@ def collective_row(entry: Mapping[str, Any], dtype: str, redop: str, root: int) 
         redop,
         str(root),
         f"{entry['time_seconds'] * 1e6:.2f}",
-        gigabytes(entry["algorithm_bandwidth_bytes_per_second"]),
-        gigabytes(entry["bus_bandwidth_bytes_per_second"]),
+        format_gigabytes(entry["algorithm_bandwidth_bytes_per_second"]),
+        format_gigabytes(entry["bus_bandwidth_bytes_per_second"]),
         str(entry["wrong_values"]),
     ]
     return format_row(cells, _WIDTHS)
 
 
-def gigabytes(rate: float) -> str:
+def format_gigabytes(rate: float) -> str:
     """Return bytes per second in nccl-tests' unit, decimal gigabytes.
 
-    >>> gigabytes(1.5e9)
+    >>> format_gigabytes(1.5e9)
     '1.50'
     """
     return f"{rate / 1e9:.2f}"
 
 
-def workload_lines(entry: Mapping[str, Any]) -> list[str]:
+def format_workload(entry: WorkloadEntry) -> list[str]:
     """Return the lines of an entry of "workloads"."""
     check = entry["check"]
     right = "right" if check["right"] else "WRONG"
@@ -79,25 +89,25 @@ _PEER = (12, 12, 6, 7, 7)
 _HAZARD = (8, 8, 7, 7)
 
 
-def gemm_heading() -> list[str]:
+def format_gemm_heading() -> list[str]:
     """Return the head of the table of matrix products."""
     return [format_row(("rank", "type", "size", "TFLOP/s", "#wrong"), _GEMM)]
 
 
-def gemm_row(entry: Mapping[str, Any]) -> str:
+def format_gemm_row(entry: GemmEntry) -> str:
     """Return the row of an entry of "gemm"."""
     rate = f"{entry['flops_per_second'] / 1e12:.3f}"
     cells = (entry["rank"], entry["dtype"], entry["size"], rate, entry["wrong_values"])
     return format_row([str(cell) for cell in cells], _GEMM)
 
 
-def transfer_heading() -> list[str]:
+def format_transfer_heading() -> list[str]:
     """Return the head of the table of copies between host and GPUs."""
     heads = ("rank", "GPU", "direction", "memory", "size", "GB/s", "#wrong")
     return [format_row(heads, _TRANSFER)]
 
 
-def transfer_row(entry: Mapping[str, Any]) -> str:
+def format_transfer_row(entry: TransferEntry) -> str:
     """Return the row of an entry of "transfers"."""
     cells = (
         entry["rank"],
@@ -105,51 +115,51 @@ def transfer_row(entry: Mapping[str, Any]) -> str:
         entry["direction"].replace("_", " "),
         "pinned" if entry["pinned"] else "pages",
         entry["size_bytes"],
-        gigabytes(entry["bandwidth_bytes_per_second"]),
+        format_gigabytes(entry["bandwidth_bytes_per_second"]),
         entry["wrong_values"],
     )
     return format_row([str(cell) for cell in cells], _TRANSFER)
 
 
-def peer_heading() -> list[str]:
+def format_peer_heading() -> list[str]:
     """Return the head of the table of copies between GPUs."""
     return [format_row(("from", "to", "P2P", "GB/s", "#wrong"), _PEER)]
 
 
-def peer_row(entry: Mapping[str, Any]) -> str:
+def format_peer_row(entry: PeerEntry) -> str:
     """Return the row of an entry of "peer"."""
     cells = (
         entry["from"],
         entry["to"],
         "yes" if entry["access"] else "no",
-        gigabytes(entry["bandwidth_bytes_per_second"]),
+        format_gigabytes(entry["bandwidth_bytes_per_second"]),
         str(entry["wrong_values"]),
     )
     return format_row(cells, _PEER)
 
 
-def hazard_heading() -> list[str]:
+def format_hazard_heading() -> list[str]:
     """Return the head of the table of transport trials."""
     return [format_row(("hazard", "status", "busbw", "#wrong"), _HAZARD) + "  transport"]
 
 
-def hazard_row(entry: Mapping[str, Any]) -> str:
+def format_hazard_row(entry: TrialEntry) -> str:
     """Return the row of an entry of "hazards"; a dash is not measured."""
     rate, wrong = entry["bus_bandwidth_bytes_per_second"], entry["wrong_values"]
     cells = (
         entry["hazard"],
         entry["status"],
-        "-" if rate is None else gigabytes(rate),
+        "-" if rate is None else format_gigabytes(rate),
         "-" if wrong is None else str(wrong),
     )
     ways = sorted(set(entry["transports"].values()))
     return f"{format_row(cells, _HAZARD)}  {', '.join(ways)[:46]}".rstrip()
 
 
-def pair_lines(entries: Sequence[Mapping[str, Any]], ranks: int) -> list[str]:
+def format_pairs(entries: Sequence[PairEntry], ranks: int) -> list[str]:
     """Return the matrices of "pairs": bandwidth, latency, and wrong values if there are any."""
-    tables: list[tuple[str, Callable[[Mapping[str, Any]], str]]] = [
-        ("GB/s", lambda entry: gigabytes(entry["bandwidth_bytes_per_second"])),
+    tables: list[tuple[str, Callable[[PairEntry], str]]] = [
+        ("GB/s", lambda entry: format_gigabytes(entry["bandwidth_bytes_per_second"])),
         ("latency (us)", lambda entry: f"{entry['latency_seconds'] * 1e6:.1f}"),
     ]
     if any(entry["wrong_values"] for entry in entries):
@@ -169,7 +179,7 @@ def pair_lines(entries: Sequence[Mapping[str, Any]], ranks: int) -> list[str]:
     return lines
 
 
-def tool_row(entry: Mapping[str, Any]) -> str:
+def format_tool_row(entry: ToolEntry) -> str:
     """Return the line of an entry of "tools"."""
     agrees = {True: "agrees", False: "DIFFERS", None: "not compared"}[entry["agrees"]]
     reason = f": {entry['reason']}" if entry["reason"] else ""

@@ -42,6 +42,6 @@ def time_repeats(
     """Return the slowest rank's seconds of each repeat, without the warm-up. Collective."""
     times = []
     for number in range(warm_up + repeats):
-        comm.progress.at(f"{what} {number + 1} of {warm_up + repeats}")
+        comm.progress.report_position(f"{what} {number + 1} of {warm_up + repeats}")
         times.append(time_call(comm, call))
-    return comm.slowest(times[warm_up:])
+    return comm.find_slowest(times[warm_up:])

@@ -14,9 +14,10 @@ from typing import Any
 
 from agent.bench import document as documents
 from agent.bench import text_tables
+from agent.bench.entries import TrialEntry
 from agent.bench.job import Ending
 from agent.bench.launcher import Launcher
-from agent.bench.nccl_log import transports, uses_p2p
+from agent.bench.nccl_log import parse_transports, uses_p2p
 from agent.bench.plan import Part
 
 TABLE = Path(__file__).with_name("transport_trials.json")
@@ -35,9 +36,9 @@ def run(run: Launcher, options: Mapping[str, Any]) -> Ending:
         "repeats": options["repeats"],
         "warm_up": 1,
     }
-    entries: list[dict[str, Any]] = []
+    entries: list[TrialEntry] = []
     endings: list[Ending] = []
-    for line in text_tables.hazard_heading():
+    for line in text_tables.format_hazard_heading():
         run.line(line)
     for name in options["hazards"]:
         ending = run.run_job(
@@ -45,10 +46,10 @@ def run(run: Launcher, options: Mapping[str, Any]) -> Ending:
         )
         if ending.kind in ("interrupted", "yielded"):
             return ending
-        documents.merge(run.document, {**ending.share, "collectives": []})
+        documents.merge_share(run.document, {**ending.share, "collectives": []})
         endings.append(ending)
         entries.append(build_entry(table[name], ending))
-        run.line(text_tables.hazard_row(entries[-1]))
+        run.line(text_tables.format_hazard_row(entries[-1]))
         if run.remaining_seconds() <= 0:
             break
     add_advice(entries)
@@ -68,11 +69,11 @@ def run(run: Launcher, options: Mapping[str, Any]) -> Ending:
         run.add_problem("hazards", first["status"], message, advice, ranks=endings[0].ranks)
         run.close("hazards", "failed", message)
     else:
-        run.end("hazards", documents.wrong({"hazards": entries}))
+        run.end("hazards", documents.list_wrong_values({"hazards": entries}))
     return Ending("ok")
 
 
-def build_entry(row: Mapping[str, Any], ending: Ending) -> dict[str, Any]:
+def build_entry(row: Mapping[str, Any], ending: Ending) -> TrialEntry:
     """Return the document's entry of a row of the table and its job, without advice."""
     collectives = ending.share.get("collectives", [])
     sizes = [size for collective in collectives for size in collective["sizes"]]
@@ -80,7 +81,7 @@ def build_entry(row: Mapping[str, Any], ending: Ending) -> dict[str, Any]:
     return {
         "hazard": row["hazard"],
         "environment": dict(row["environment"]),
-        "transports": transports(ending.transports_log),
+        "transports": parse_transports(ending.transports_log),
         "bus_bandwidth_bytes_per_second": (
             measured["bus_bandwidth_bytes_per_second"] if measured else None
         ),
@@ -90,12 +91,12 @@ def build_entry(row: Mapping[str, Any], ending: Ending) -> dict[str, Any]:
     }
 
 
-def has_failed(trial: Mapping[str, Any]) -> bool:
+def has_failed(trial: TrialEntry) -> bool:
     """Return whether a trial hung, died or computed wrong values."""
     return trial["status"] != "ok" or bool(trial["wrong_values"])
 
 
-def add_advice(entries: Sequence[dict[str, Any]]) -> None:
+def add_advice(entries: Sequence[TrialEntry]) -> None:
     """Write the advice of each trial."""
     by_name = {trial["hazard"]: trial for trial in entries}
     default = by_name.get("default")
@@ -104,9 +105,9 @@ def add_advice(entries: Sequence[dict[str, Any]]) -> None:
 
 
 def find_advice(
-    trial: Mapping[str, Any],
-    default: Mapping[str, Any] | None,
-    entries: Sequence[Mapping[str, Any]],
+    trial: TrialEntry,
+    default: TrialEntry | None,
+    entries: Sequence[TrialEntry],
 ) -> str:
     """Return what to do about a trial; empty if nothing needs to be done."""
     name = trial["hazard"]
@@ -134,7 +135,7 @@ def find_advice(
     return "It ended before NCCL chose a transport: see its log, and the GPUs' Xids."
 
 
-def is_caused_by_p2p(trial: Mapping[str, Any], entries: Sequence[Mapping[str, Any]]) -> bool:
+def is_caused_by_p2p(trial: TrialEntry, entries: Sequence[TrialEntry]) -> bool:
     """Return whether P2P is the cause of a failure: the trial used it.
 
     If NCCL hung before it logged a transport, P2P is the cause if the trial without it passes.
@@ -144,7 +145,7 @@ def is_caused_by_p2p(trial: Mapping[str, Any], entries: Sequence[Mapping[str, An
     return any(entry["hazard"] == "p2p_off" and not has_failed(entry) for entry in entries)
 
 
-def is_faster(trial: Mapping[str, Any], default: Mapping[str, Any]) -> bool:
+def is_faster(trial: TrialEntry, default: TrialEntry) -> bool:
     """Return whether a trial passed and is fast enough to recommend its setting.
 
     With the same transport a difference is noise: a driver without P2P ignores the setting.
@@ -155,7 +156,8 @@ def is_faster(trial: Mapping[str, Any], default: Mapping[str, Any]) -> bool:
     return passed and compute_gain(trial, default) >= FASTER
 
 
-def compute_gain(trial: Mapping[str, Any], default: Mapping[str, Any]) -> float:
+def compute_gain(trial: TrialEntry, default: TrialEntry) -> float:
     """Return how many times as fast a trial is; 0 if it is unknown."""
-    rates = [entry["bus_bandwidth_bytes_per_second"] for entry in (trial, default)]
-    return float(rates[0] / rates[1]) if all(rates) else 0.0
+    rate = trial["bus_bandwidth_bytes_per_second"]
+    default_rate = default["bus_bandwidth_bytes_per_second"]
+    return rate / default_rate if rate and default_rate else 0.0

@@ -154,5 +154,5 @@ def require_host_memory(gpus: int, thresholds: Mapping[str, float]) -> float:
 
     Firmware and kernel keep some of what is sold.
     """
-    kept = thresholds["host_memory_kept_by_firmware"]
-    return gpus * thresholds["host_memory_per_gpu_bytes"] * (1 - kept)
+    reserved = thresholds["host_memory_kept_by_firmware"]
+    return gpus * thresholds["host_memory_per_gpu_bytes"] * (1 - reserved)

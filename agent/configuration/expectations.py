@@ -110,9 +110,9 @@ def _parse(document: Any, source: YamlFile, defaults: dict[str, float]) -> Expec
         _check_width(width, "path_width", source)
     speed = document.get("path_speed_gts")
     if speed is not None and (isinstance(speed, bool) or speed not in SPEEDS_GTS):
-        known = ", ".join(map(str, SPEEDS_GTS))
+        speeds = ", ".join(map(str, SPEEDS_GTS))
         raise source.error(
-            "path_speed_gts", f"{speed!r} GT/s is not the speed of a PCIe link ({known})"
+            "path_speed_gts", f"{speed!r} GT/s is not the speed of a PCIe link ({speeds})"
         )
     return Expectations(
         gpus=gpus,
@@ -139,5 +139,5 @@ def _check_threshold(
 
 def _check_width(width: object, key: str, source: YamlFile) -> None:
     if isinstance(width, bool) or not isinstance(width, int) or width not in WIDTHS:
-        known = ", ".join(map(str, WIDTHS))
-        raise source.error(key, f"'{key}': {width!r} is not the width of a PCIe link ({known})")
+        widths = ", ".join(map(str, WIDTHS))
+        raise source.error(key, f"'{key}': {width!r} is not the width of a PCIe link ({widths})")

@@ -32,13 +32,22 @@ TYPE_CHECKING = False  # importing typing takes memory, which counts as the agen
 if TYPE_CHECKING:
     from typing import Any
 
+    from agent.nvml.messages import (
+        DriverFields,
+        DriverMessage,
+        GpuMessage,
+        Request,
+        WorkingDriverFields,
+        XidMessage,
+    )
+
 P2P_CAPS_READ = 0  # the constant NVML_P2P_CAPS_INDEX_READ is the tuple (0,) by mistake
 XID_EVENT = 0x8  # nvmlEventTypeXidCriticalError
 _writing = threading.Lock()
 _output = 1  # the file descriptor for messages
 
 
-def send(message: dict[str, Any]) -> None:
+def send(message: DriverMessage | XidMessage | GpuMessage) -> None:
     """Write one line; end the process if the agent is gone."""
     line = json.dumps(message, separators=(",", ":")).encode() + b"\n"
     with _writing:
@@ -80,11 +89,12 @@ class XidEvents:
     def _run(self) -> None:
         while True:
             self._asked.get()
-            xids = []
+            xids: list[list[str | int]] = []
             while (event := self._read_next()) is not None:
                 address = self.addresses.get(get_pointer(event.device))
-                if address is not None and event.eventType == XID_EVENT:
-                    xids.append([address, int(event.eventData)])
+                code = int(event.eventData)  # NVML: zero where the event is not an Xid
+                if address is not None and event.eventType == XID_EVENT and code:
+                    xids.append([address, code])
             if xids:
                 send({"xids": xids})
 
@@ -171,15 +181,15 @@ class GpuWorker:
         while True:
             sample, throughput = self._requests.get()
             began = time.perf_counter()
-            answer: dict[str, Any] = {"sample": sample, "address": self.address}
+            answer: GpuMessage = {"sample": sample, "address": self.address}
             try:
                 answer["reading"] = self._read(throughput)
             except GpuLostError as error:
                 self._forget()
-                answer |= {"error": str(error), "code": error.code}
+                answer["error"], answer["code"] = str(error), error.code
             except Exception as error:  # the other GPUs are still read
                 self._forget()
-                answer |= {"error": repr(error), "code": -1}
+                answer["error"], answer["code"] = repr(error), -1
             answer["seconds"] = time.perf_counter() - began
             self.since = None
             send(answer)
@@ -205,7 +215,7 @@ def get_pointer(handle: Any) -> int:
     return ctypes.cast(handle, ctypes.c_void_p).value or 0
 
 
-def initialise_nvml() -> dict[str, Any]:
+def initialise_nvml() -> DriverFields | WorkingDriverFields:
     """Initialise NVML; return the fields of readings.nvml.DriverReading, and the library's file."""
     states = {
         pynvml.NVML_ERROR_LIBRARY_NOT_FOUND: "library",
@@ -253,7 +263,7 @@ def main() -> None:
     events, peers = XidEvents(), GpuPeers()
     workers: dict[str, GpuWorker] = {}
     for line in sys.stdin:
-        request = json.loads(line)
+        request: Request = json.loads(line)
         for address in request["gpus"]:
             if address not in workers:
                 workers[address] = GpuWorker(address, events, peers)

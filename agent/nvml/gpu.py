@@ -128,41 +128,41 @@ class GpuReader:
 
     def read(self) -> dict[str, Any]:
         """Return the current fields of a GpuReading."""
-        memory = self._memory()
+        memory = self._read_memory()
         used = self._call("nvmlDeviceGetUtilizationRates")
         bar1 = self._call("nvmlDeviceGetBAR1MemoryInfo")
-        values = self._field_values()
+        values = self._read_field_values()
         rows = self._call("nvmlDeviceGetRemappedRows")
         persistence = self._call("nvmlDeviceGetPersistenceMode")
         return {
             **self._constant,
             **memory,
-            "temperature_celsius": self._temperature(),
+            "temperature_celsius": self._read_temperature(),
             "memory_temperature_celsius": values.get(FIELD_MEMORY_TEMPERATURE),
             "power_watts": scale(self._call("nvmlDeviceGetPowerUsage"), 1e-3),
-            "power_limit_watts": scale(self._power_limit(), 1e-3),
+            "power_limit_watts": scale(self._read_power_limit(), 1e-3),
             "energy_joules": scale(self._call("nvmlDeviceGetTotalEnergyConsumption"), 1e-3),
             "utilization_ratio": used and used.gpu / 100,
             "memory_utilization_ratio": used and used.memory / 100,
             "bar1_used_bytes": bar1 and bar1.bar1Used,
-            "clocks_hertz": self._clocks("nvmlDeviceGetClockInfo"),
+            "clocks_hertz": self._read_clocks("nvmlDeviceGetClockInfo"),
             "performance_state": read_state(self._call("nvmlDeviceGetPerformanceState")),
-            "fan_speed_ratio": self._fans(),
+            "fan_speed_ratio": self._read_fans(),
             "persistence_mode": None if persistence is None else bool(persistence),
-            "clocks_events": self._clocks_events(),
-            "throttled_seconds": self._throttled(values),
+            "clocks_events": self._read_clocks_events(),
+            "throttled_seconds": self._read_throttled(values),
             "pcie_width": self._call("nvmlDeviceGetCurrPcieLinkWidth"),
             "pcie_generation": self._call("nvmlDeviceGetCurrPcieLinkGeneration"),
             "pcie_replays": self._call("nvmlDeviceGetPcieReplayCounter"),
             "pcie_errors": pick_fields(values, PCIE_ERROR_FIELDS),
             "pcie_bytes": pick_fields(values, PCIE_BYTE_FIELDS),
-            "pcie_throughput": self._throughput() if self.throughput else None,
-            "ecc_errors": self._each("nvmlDeviceGetTotalEccErrors", ECC_ERRORS, VOLATILE),
+            "pcie_throughput": self._read_throughput() if self.throughput else None,
+            "ecc_errors": self._call_for_each("nvmlDeviceGetTotalEccErrors", ECC_ERRORS, VOLATILE),
             "remapped_rows": rows and {"correctable": rows[0], "uncorrectable": rows[1]},
             "row_remap_pending": rows and bool(rows[2]),
             "row_remap_failed": rows and bool(rows[3]),
             "recovery_action": values.get(FIELD_RECOVERY_ACTION),
-            "processes": self._processes(),
+            "processes": self._read_processes(),
         }
 
     def _call(self, name: str, *arguments: Any) -> Any:
@@ -189,24 +189,26 @@ class GpuReader:
         bar1 = self._call("nvmlDeviceGetBAR1MemoryInfo")
         return {
             "vbios_version": vbios and as_text(vbios),
-            "temperature_limits_celsius": self._each(
+            "temperature_limits_celsius": self._call_for_each(
                 "nvmlDeviceGetTemperatureThreshold", TEMPERATURE_LIMITS
             ),
             "power_default_limit_watts": scale(default, 1e-3),
             "bar1_size_bytes": bar1 and bar1.bar1Total,
-            "max_clocks_hertz": self._clocks("nvmlDeviceGetMaxClockInfo"),
+            "max_clocks_hertz": self._read_clocks("nvmlDeviceGetMaxClockInfo"),
             "pcie_max_width": self._call("nvmlDeviceGetMaxPcieLinkWidth"),
             "pcie_max_generation": self._call("nvmlDeviceGetMaxPcieLinkGeneration"),
             "pcie_own_max_generation": self._call("nvmlDeviceGetGpuMaxPcieLinkGeneration"),
-            "nvlinks_active": self._nvlinks(),
+            "nvlinks_active": self._read_nvlinks(),
         }
 
-    def _each(self, name: str, keys: Mapping[str, int], *more: Any) -> dict[str, Any] | None:
+    def _call_for_each(
+        self, name: str, keys: Mapping[str, int], *more: Any
+    ) -> dict[str, Any] | None:
         """Call once for each key; return the answers by key, None without any."""
         answers = {key: self._call(name, number, *more) for key, number in keys.items()}
         return {key: value for key, value in answers.items() if value is not None} or None
 
-    def _memory(self) -> dict[str, int]:
+    def _read_memory(self) -> dict[str, int]:
         """Read the sizes; version 2 separates the driver's part from what programs use."""
         version = getattr(self.nvml, "nvmlMemory_v2", None)
         memory = None if version is None else self._call("nvmlDeviceGetMemoryInfo", version)
@@ -220,29 +222,29 @@ class GpuReader:
             sizes["reserved"] = reserved
         return {f"memory_{name}_bytes": value for name, value in sizes.items()}
 
-    def _temperature(self) -> float | None:
+    def _read_temperature(self) -> float | None:
         value = self._call("nvmlDeviceGetTemperatureV", 0)
         if value is None:
             value = self._call("nvmlDeviceGetTemperature", 0)
         return None if value is None else float(value)
 
-    def _power_limit(self) -> int | None:
+    def _read_power_limit(self) -> int | None:
         limit: int | None = self._call("nvmlDeviceGetEnforcedPowerLimit")
         return self._call("nvmlDeviceGetPowerManagementLimit") if limit is None else limit
 
-    def _clocks(self, name: str) -> dict[str, float] | None:
-        clocks = self._each(name, CLOCKS)
+    def _read_clocks(self, name: str) -> dict[str, float] | None:
+        clocks = self._call_for_each(name, CLOCKS)
         return clocks and {key: value * 1e6 for key, value in clocks.items()}
 
-    def _fans(self) -> dict[str, float] | None:
+    def _read_fans(self) -> dict[str, float] | None:
         numbers = range(self._call("nvmlDeviceGetNumFans") or 0)
-        speeds = self._each("nvmlDeviceGetFanSpeed_v2", {str(fan): fan for fan in numbers})
+        speeds = self._call_for_each("nvmlDeviceGetFanSpeed_v2", {str(fan): fan for fan in numbers})
         if speeds is None:  # an older library has one speed for all fans
             speed = self._call("nvmlDeviceGetFanSpeed")
             speeds = None if speed is None else {"0": speed}
         return speeds and {fan: speed / 100 for fan, speed in speeds.items()}
 
-    def _clocks_events(self) -> dict[str, bool] | None:
+    def _read_clocks_events(self) -> dict[str, bool] | None:
         bits = self._call("nvmlDeviceGetCurrentClocksEventReasons")
         if bits is None:
             bits = self._call("nvmlDeviceGetCurrentClocksThrottleReasons")
@@ -250,7 +252,7 @@ class GpuReader:
             return None
         return {name: bool(bits & bit) for name, bit in CLOCKS_EVENTS.items()}
 
-    def _field_values(self) -> dict[int, float]:
+    def _read_field_values(self) -> dict[int, float]:
         """Return the fields that were read; each entry has its result and its type."""
         entries = self._call("nvmlDeviceGetFieldValues", self._fields) if self._fields else None
         values = {}
@@ -262,7 +264,7 @@ class GpuReader:
                 self._fields = tuple(pair for pair in self._fields if pair[0] != entry.fieldId)
         return values
 
-    def _throttled(self, values: Mapping[int, float]) -> dict[str, float] | None:
+    def _read_throttled(self, values: Mapping[int, float]) -> dict[str, float] | None:
         times = pick_fields(values, THROTTLE_FIELDS) or {}
         for name, policy in THROTTLE_POLICIES.items():
             if name not in times:
@@ -271,17 +273,21 @@ class GpuReader:
                     times[name] = violation.violationTime
         return {name: value * 1e-9 for name, value in times.items()} or None
 
-    def _nvlinks(self) -> int | None:
+    def _read_nvlinks(self) -> int | None:
         """Count the links to other cards; bridges are plugged in while the power is off."""
-        states = self._each("nvmlDeviceGetNvLinkState", {str(n): n for n in range(NVLINKS_MOST)})
+        states = self._call_for_each(
+            "nvmlDeviceGetNvLinkState", {str(n): n for n in range(NVLINKS_MOST)}
+        )
         return None if states is None else sum(bool(state) for state in states.values())
 
-    def _throughput(self) -> dict[str, float] | None:
+    def _read_throughput(self) -> dict[str, float] | None:
         """Measure bytes per second; each direction takes a window of 20 ms."""
-        kilobytes = self._each("nvmlDeviceGetPcieThroughput", {"transmit": 0, "receive": 1})
+        kilobytes = self._call_for_each(
+            "nvmlDeviceGetPcieThroughput", {"transmit": 0, "receive": 1}
+        )
         return kilobytes and {key: value * 1e3 for key, value in kilobytes.items()}
 
-    def _processes(self) -> dict[str, int] | None:
+    def _read_processes(self) -> dict[str, int] | None:
         names = {
             "compute": "nvmlDeviceGetComputeRunningProcesses",
             "graphics": "nvmlDeviceGetGraphicsRunningProcesses",

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from agent.nvml.messages import Request
 from agent.readings.nvml import READING_FIELDS, DriverReading, GpuReading
 from agent.readings.pcie import raise_exhausted
 
@@ -127,25 +128,29 @@ class NvmlProcess:
             self._driver, self._failed, self._retry_at = None, None, 0.0
         self._replace_when_hung(now)
         if self._process is None and not self._start(now, module):
-            return NvmlPoll(self._reading(module))
+            return NvmlPoll(self._build_reading(module))
         self._sample += 1
-        request = {"sample": self._sample, "gpus": list(addresses), "throughput": self._throughput}
+        request: Request = {
+            "sample": self._sample,
+            "gpus": list(addresses),
+            "throughput": self._throughput,
+        }
         answers: dict[str, GpuAnswer] = {}
         xids: list[tuple[str, int]] = []
         if self._send(request):
             self._receive(set(addresses), answers, xids, now + deadline)
         self._note_answers(addresses, answers)
-        driver = self._reading(module)
+        driver = self._build_reading(module)
         for address in addresses:
             if address not in answers and driver.state in ("ok", "unresponsive"):
                 answers[address] = GpuAnswer(problem="hung", seconds=deadline)
-        if driver.state == "ok" and addresses and not self._answered(answers):
+        if driver.state == "ok" and addresses and not self._has_answer(answers):
             driver = replace(driver, state="unresponsive", detail="no GPU answers")
         return NvmlPoll(self._judge_library(driver, module), answers, tuple(xids))
 
     # Messages.
 
-    def _send(self, request: dict[str, Any]) -> bool:
+    def _send(self, request: Request) -> bool:
         assert self._process is not None
         assert self._process.stdin is not None
         try:
@@ -153,7 +158,7 @@ class NvmlProcess:
         except BlockingIOError:
             return True  # it has not read earlier requests: it hangs
         except OSError:
-            self._ended()
+            self._note_end()
             return False
         return True
 
@@ -175,11 +180,11 @@ class NvmlProcess:
                 return
             data = os.read(output, 65536)
             if not data:
-                self._ended()
+                self._note_end()
                 return
             *lines, self._buffer = (self._buffer + data).split(b"\n")
             if len(self._buffer) > LINE_MOST_BYTES:
-                self._ended()
+                self._note_end()
                 return
             for line in lines:
                 try:
@@ -200,7 +205,7 @@ class NvmlProcess:
         elif message["sample"] == self._sample:
             answers[message["address"]] = parse_answer(message)
 
-    def _reading(self, module: str) -> DriverReading:
+    def _build_reading(self, module: str) -> DriverReading:
         if self._driver is not None:
             return replace(self._driver, module_version=module)
         if self._failed is not None:
@@ -217,7 +222,7 @@ class NvmlProcess:
         return driver
 
     @staticmethod
-    def _answered(answers: Mapping[str, GpuAnswer]) -> bool:
+    def _has_answer(answers: Mapping[str, GpuAnswer]) -> bool:
         """Return whether NVML answered for any GPU, even with an error."""
         return any(answer.problem != "hung" for answer in answers.values())
 
@@ -248,7 +253,7 @@ class NvmlProcess:
     def _note_answers(self, addresses: Sequence[str], answers: Mapping[str, GpuAnswer]) -> None:
         now = time.monotonic()
         is_without_gpus = self._driver is not None and not addresses
-        if is_without_gpus or self._answered(answers):
+        if is_without_gpus or self._has_answer(answers):
             self._answered_at = now
         if is_without_gpus or any(answer.reading for answer in answers.values()):
             self._read_at = now
@@ -269,7 +274,7 @@ class NvmlProcess:
             self.restarts += 1
             self._fail("unresponsive", detail, retry_in=0.0)
 
-    def _ended(self) -> None:
+    def _note_end(self) -> None:
         """Handle a closed output: the process was killed, or reported why it cannot work."""
         state = self._driver.state if self._driver else "starting"
         detail = self._driver.detail if self._driver else ""

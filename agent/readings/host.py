@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from agent.readings.pcie import raise_exhausted
 
@@ -46,6 +46,18 @@ class HostReading:
     nouveau_loaded: bool = False
 
 
+class HostConstants(TypedDict):
+    """The fields of a HostReading that stay while the host runs."""
+
+    name: str
+    board: str
+    cpu: str
+    cpu_count: int | None
+    kernel: str
+    kernel_hazards: dict[str, bool]
+    cpu_max_frequency_hertz: float | None
+
+
 class HostReader:
     """Reads the host repeatedly; values that change only with a reboot are read once."""
 
@@ -68,7 +80,7 @@ class HostReader:
         self._throttle_files = sorted(cpus.glob("cpu[0-9]*/thermal_throttle/*_throttle_count"))
         self._frequency_files = sorted(cpus.glob("cpu[0-9]*/cpufreq/scaling_cur_freq"))
         most = read_number(cpus / "cpu0/cpufreq/cpuinfo_max_freq")
-        self._constant: dict[str, Any] = {
+        self._constant: HostConstants = {
             "name": os.uname().nodename,
             "board": f"{maker} {model}".strip(),
             "cpu": cpu.group(1).strip() if cpu else "",
@@ -88,7 +100,7 @@ class HostReader:
             folder: read_disk(self._root / folder.lstrip("/"))
             for folder in self._list_file_systems()
         }
-        known = {folder: size for folder, size in sizes.items() if size is not None}
+        file_systems = {folder: size for folder, size in sizes.items() if size is not None}
         throttles = [read_number(file) for file in self._throttle_files]
         speeds = [
             speed for file in self._frequency_files if (speed := read_number(file)) is not None
@@ -101,8 +113,8 @@ class HostReader:
             memory_available_bytes=memory.get("MemAvailable"),
             swap_size_bytes=swap,
             swap_used_bytes=None if swap is None or swap_free is None else swap - swap_free,
-            disk_size_bytes={folder: size for folder, (size, _) in known.items()},
-            disk_free_bytes={folder: free for folder, (_, free) in known.items()},
+            disk_size_bytes={folder: size for folder, (size, _) in file_systems.items()},
+            disk_free_bytes={folder: free for folder, (_, free) in file_systems.items()},
             load1=float(load[0]) if load else None,
             cpu_throttles=sum(count or 0 for count in throttles) if throttles else None,
             cpu_frequency_hertz=sum(speeds) / len(speeds) * 1000.0 if speeds else None,

@@ -152,10 +152,10 @@ def build_path(gpu: pcie.PcieGpu, ports: Mapping[str, PortReading]) -> PciePath:
         address=gpu.address,
         devices=tuple(port.address for port in devices),
         device_id=gpu.device_id,
-        width=None if is_silent else pcie.narrowest(port.current_width for port in devices),
-        max_width=pcie.narrowest(port.max_width for port in devices),
-        speed=None if is_silent else pcie.narrowest(port.current_speed for port in devices),
-        max_speed=pcie.narrowest(port.max_speed for port in devices),
+        width=None if is_silent else pcie.find_least(port.current_width for port in devices),
+        max_width=pcie.find_least(port.max_width for port in devices),
+        speed=None if is_silent else pcie.find_least(port.current_speed for port in devices),
+        max_speed=pcie.find_least(port.max_speed for port in devices),
     )
 
 

@@ -184,11 +184,11 @@ def parse(document: Any, file: str) -> list[CollectiveResult]:
         raise FormatError(
             f"version {abbreviate(version)}; this agent reads version {FORMAT_VERSION}"
         )
-    backend = _one_of(document, "backend", BACKENDS)
-    ranks = _number(document, "ranks", at_least=1)
+    backend = _parse_choice(document, "backend", BACKENDS)
+    ranks = _parse_number(document, "ranks", at_least=1)
     if ranks != int(ranks):
         raise FormatError("'ranks' is not a whole number")
-    finished = _number(document, "finished_at", at_least=0)
+    finished = _parse_number(document, "finished_at", at_least=0)
     gpus = document.get("gpus", [])
     if not isinstance(gpus, list) or not all(
         isinstance(gpu, str) and ADDRESS.fullmatch(gpu) for gpu in gpus
@@ -199,7 +199,7 @@ def parse(document: Any, file: str) -> list[CollectiveResult]:
         raise FormatError("'collectives' is not a list")
     nccl = document.get("nccl_version")
     return [
-        _collective(
+        _parse_collective(
             entry,
             file=file,
             backend=backend,
@@ -212,18 +212,20 @@ def parse(document: Any, file: str) -> list[CollectiveResult]:
     ]
 
 
-def _collective(entry: Any, **run: Any) -> CollectiveResult:
+def _parse_collective(entry: Any, **run: Any) -> CollectiveResult:
     if not isinstance(entry, Mapping):
         raise FormatError("an entry of 'collectives' is not a mapping")
-    name = _one_of(entry, "collective", COLLECTIVES)
+    name = _parse_choice(entry, "collective", COLLECTIVES)
     sizes = entry.get("sizes")
     if not isinstance(sizes, list) or not sizes or not all(isinstance(s, Mapping) for s in sizes):
         raise FormatError(f"{name}: 'sizes' is not a list of measurements")
     for size in sizes:
-        _number(size, "size_bytes", at_least=1)
-        _number(size, "time_seconds", at_least=0)
-        _number(size, "bus_bandwidth_bytes_per_second", at_least=0)
-    wrong = [_number(size, "wrong_values", at_least=0) for size in sizes if "wrong_values" in size]
+        _parse_number(size, "size_bytes", at_least=1)
+        _parse_number(size, "time_seconds", at_least=0)
+        _parse_number(size, "bus_bandwidth_bytes_per_second", at_least=0)
+    wrong = [
+        _parse_number(size, "wrong_values", at_least=0) for size in sizes if "wrong_values" in size
+    ]
     ordered = sorted(sizes, key=lambda size: size["size_bytes"])
     return CollectiveResult(
         collective=name,
@@ -235,7 +237,7 @@ def _collective(entry: Any, **run: Any) -> CollectiveResult:
     )
 
 
-def _number(mapping: Mapping[str, Any], key: str, *, at_least: float) -> float:
+def _parse_number(mapping: Mapping[str, Any], key: str, *, at_least: float) -> float:
     value = mapping.get(key)
     if isinstance(value, bool) or not isinstance(value, (int, float)) or value != value:
         raise FormatError(f"'{key}' is not a number")
@@ -246,7 +248,7 @@ def _number(mapping: Mapping[str, Any], key: str, *, at_least: float) -> float:
     return value
 
 
-def _one_of(mapping: Mapping[str, Any], key: str, allowed: tuple[str, ...]) -> str:
+def _parse_choice(mapping: Mapping[str, Any], key: str, allowed: tuple[str, ...]) -> str:
     value = mapping.get(key)
     if value not in allowed:
         raise FormatError(f"'{key}' is {abbreviate(value)}; expected one of {', '.join(allowed)}")

@@ -124,22 +124,22 @@ class PcieGpu:
     @property
     def path_width(self) -> int | None:
         """The narrowest current width on the path."""
-        return narrowest(port.link.current_width for port in self.path)
+        return find_least(port.link.current_width for port in self.path)
 
     @property
     def path_max_width(self) -> int | None:
         """The width that the narrowest device on the path could have."""
-        return narrowest(port.link.max_width for port in self.path)
+        return find_least(port.link.max_width for port in self.path)
 
     @property
     def path_speed_gts(self) -> float | None:
         """The slowest current speed on the path: at idle 2.5 on any hardware."""
-        return narrowest(port.link.current_speed_gts for port in self.path)
+        return find_least(port.link.current_speed_gts for port in self.path)
 
     @property
     def path_speed_max_gts(self) -> float | None:
         """The speed that the slowest device on the path could have."""
-        return narrowest(port.link.max_speed_gts for port in self.path)
+        return find_least(port.link.max_speed_gts for port in self.path)
 
 
 def raise_exhausted(error: OSError) -> None:
@@ -151,10 +151,10 @@ def raise_exhausted(error: OSError) -> None:
         raise error
 
 
-def narrowest(values: Iterable[Number | None]) -> Number | None:
-    """Return the least of the known values."""
-    known = [value for value in values if value is not None]
-    return min(known) if known else None
+def find_least(values: Iterable[Number | None]) -> Number | None:
+    """Return the least of the values that are not None."""
+    numbers = [value for value in values if value is not None]
+    return min(numbers) if numbers else None
 
 
 def read_gpus(
@@ -168,9 +168,9 @@ def read_gpus(
     gpus = []
     for name in sorted(list_devices(sysfs), key=_address_order):
         device = os.path.join(folder, name)
-        if not (_text(device, "class") or "").startswith(DISPLAY_CLASSES):
+        if not (_read_text(device, "class") or "").startswith(DISPLAY_CLASSES):
             continue
-        if vendors is None or _identifier(device, "vendor") in vendors:
+        if vendors is None or _read_identifier(device, "vendor") in vendors:
             gpus.append(_read_gpu(os.path.realpath(device), aer))
     return gpus
 
@@ -194,22 +194,22 @@ def read_path(device: str, aer: bool = False) -> tuple[PciePort, ...]:
 
 def read_aer(device: str) -> Aer | None:
     """Return a device's error counters; None if the kernel has none (`pci=noaer`, or it is old)."""
-    texts = [_text(device, f"aer_dev_{name}") for name in ("correctable", "nonfatal", "fatal")]
+    texts = [_read_text(device, f"aer_dev_{name}") for name in ("correctable", "nonfatal", "fatal")]
     if all(text is None for text in texts):
         return None
-    return Aer(*(_counters(text or "") for text in texts))
+    return Aer(*(_parse_counters(text or "") for text in texts))
 
 
 def _read_gpu(device: str, aer: bool) -> PcieGpu:
     driver = os.path.join(device, "driver")
-    node = _integer(device, "numa_node")
+    node = _read_integer(device, "numa_node")
     return PcieGpu(
         address=os.path.basename(device),
-        vendor_id=_identifier(device, "vendor"),
-        device_id=_identifier(device, "device"),
-        subsystem_vendor_id=_identifier(device, "subsystem_vendor"),
-        subsystem_id=_identifier(device, "subsystem_device"),
-        revision=(_text(device, "revision") or "").replace("0x", ""),
+        vendor_id=_read_identifier(device, "vendor"),
+        device_id=_read_identifier(device, "device"),
+        subsystem_vendor_id=_read_identifier(device, "subsystem_vendor"),
+        subsystem_id=_read_identifier(device, "subsystem_device"),
+        revision=(_read_text(device, "revision") or "").replace("0x", ""),
         driver=os.path.basename(os.path.realpath(driver)) if os.path.exists(driver) else None,
         numa_node=node if node is not None and node >= 0 else None,
         path=read_path(device, aer),
@@ -224,7 +224,7 @@ def read_bars(device: str) -> tuple[PcieBar, ...]:
     BARs; a 64-bit one takes two lines, the second of them empty.
     """
     bars = []
-    for region, line in enumerate((_text(device, "resource") or "").splitlines()[:6]):
+    for region, line in enumerate((_read_text(device, "resource") or "").splitlines()[:6]):
         try:
             start, end, flags = (int(word, 16) for word in line.split())
         except ValueError:
@@ -236,7 +236,7 @@ def read_bars(device: str) -> tuple[PcieBar, ...]:
 
 def _largest(device: str, region: int) -> int | None:
     """Read `resourceN_resize`, a mask in hexadecimal: bit n means 2^n MiB."""
-    mask = _text(device, f"resource{region}_resize") or "0"
+    mask = _read_text(device, f"resource{region}_resize") or "0"
     return 1 << (int(mask, 16).bit_length() - 1 + 20) if int(mask, 16) else None
 
 
@@ -256,10 +256,10 @@ def read_root_ports(sysfs: str = "/sys") -> tuple[PciePort, ...]:
 def read_link(device: str) -> PcieLink:
     """Return a device's end of the link above it."""
     return PcieLink(
-        current_width=_width(device, "current_link_width"),
-        max_width=_width(device, "max_link_width"),
-        current_speed_gts=_speed(device, "current_link_speed"),
-        max_speed_gts=_speed(device, "max_link_speed"),
+        current_width=_read_width(device, "current_link_width"),
+        max_width=_read_width(device, "max_link_width"),
+        current_speed_gts=_read_speed(device, "current_link_speed"),
+        max_speed_gts=_read_speed(device, "max_link_speed"),
     )
 
 
@@ -268,9 +268,9 @@ def read_current(device: str) -> tuple[int | None, float | None, bool]:
 
     The registers of a device that fell off the bus read as all ones.
     """
-    lanes = _integer(device, "current_link_width")
+    lanes = _read_integer(device, "current_link_width")
     width = lanes if lanes in WIDTHS else None
-    return width, _speed(device, "current_link_speed"), lanes != ALL_ONES_WIDTH
+    return width, _read_speed(device, "current_link_speed"), lanes != ALL_ONES_WIDTH
 
 
 def list_devices(sysfs: str = "/sys") -> list[str]:
@@ -286,17 +286,17 @@ def _read_port(device: str, above: str | None, aer: bool) -> PciePort:
     link = read_link(device)
     return PciePort(
         address=os.path.basename(device),
-        kind=_kind(device, above, link),
-        vendor_id=_identifier(device, "vendor"),
-        device_id=_identifier(device, "device"),
+        kind=_read_kind(device, above, link),
+        vendor_id=_read_identifier(device, "vendor"),
+        device_id=_read_identifier(device, "device"),
         link=link,
         answers=read_current(device)[2],
         aer=read_aer(device) if aer else None,
     )
 
 
-def _kind(device: str, above: str | None, link: PcieLink) -> str:
-    if not (_text(device, "class") or "").startswith("0x06"):
+def _read_kind(device: str, above: str | None, link: PcieLink) -> str:
+    if not (_read_text(device, "class") or "").startswith("0x06"):
         return ENDPOINT
     if link.max_width is None and link.current_width is None:
         return BRIDGE  # of conventional PCI, or a virtual machine's
@@ -305,7 +305,7 @@ def _kind(device: str, above: str | None, link: PcieLink) -> str:
     return DOWNSTREAM_PORT if above == UPSTREAM_PORT else UPSTREAM_PORT
 
 
-def _text(device: str, name: str) -> str | None:
+def _read_text(device: str, name: str) -> str | None:
     # os.open instead of open(): the agent reads dozens of these files every second.
     try:
         file = os.open(f"{device}/{name}", os.O_RDONLY)
@@ -320,32 +320,32 @@ def _text(device: str, name: str) -> str | None:
         os.close(file)
 
 
-def _identifier(device: str, name: str) -> str:
+def _read_identifier(device: str, name: str) -> str:
     """Return an id as lspci writes it: four hexadecimal digits; empty if it is missing."""
-    text = (_text(device, name) or "").lower()
+    text = (_read_text(device, name) or "").lower()
     return text[2:] if re.fullmatch(r"0x[0-9a-f]{4}", text) else ""
 
 
-def _integer(device: str, name: str) -> int | None:
+def _read_integer(device: str, name: str) -> int | None:
     try:
-        return int(_text(device, name) or "")
+        return int(_read_text(device, name) or "")
     except ValueError:
         return None
 
 
-def _width(device: str, name: str) -> int | None:
-    value = _integer(device, name)
+def _read_width(device: str, name: str) -> int | None:
+    value = _read_integer(device, name)
     return value if value in WIDTHS else None
 
 
-def _speed(device: str, name: str) -> float | None:
+def _read_speed(device: str, name: str) -> float | None:
     """Return 16.0 for "16.0 GT/s PCIe", None for "Unknown"."""
-    match = re.match(r"(\d+(?:\.\d+)?) GT/s", _text(device, name) or "")
+    match = re.match(r"(\d+(?:\.\d+)?) GT/s", _read_text(device, name) or "")
     return float(match.group(1)) if match else None
 
 
 @functools.lru_cache(maxsize=256)  # they change seldom and are read often
-def _counters(text: str) -> Mapping[str, int]:
+def _parse_counters(text: str) -> Mapping[str, int]:
     return {name: int(count) for name, count in re.findall(r"^(\w+) (\d+)$", text, re.MULTILINE)}
 
 

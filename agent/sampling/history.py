@@ -5,7 +5,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Mapping
 from math import isnan, nan
-from typing import Any
+from typing import TypedDict
 
 STEP_SECONDS = 15.0
 STEPS = 240
@@ -17,6 +17,15 @@ SERIES = (
     "path_width",
     "path_speed",
 )
+
+
+class HistoryDocument(TypedDict):
+    """The document of /api/v1/history. times: Unix seconds. series: by name and GPU."""
+
+    api_version: str
+    interval_seconds: float
+    times: list[float]
+    series: dict[str, dict[str, list[float | None]]]
 
 
 class History:
@@ -45,7 +54,7 @@ class History:
             self._sums[key] = (total + value, count + 1)
             self._rings[key][step % STEPS] = (total + value) / (count + 1)
 
-    def build_document(self, now: float, wall: float) -> dict[str, Any]:
+    def build_document(self, now: float, wall: float) -> HistoryDocument:
         """Return the document of /api/v1/history. wall: `now` in Unix seconds."""
         step = int(now // STEP_SECONDS)
         order = range(step - STEPS + 1, step + 1)

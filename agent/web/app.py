@@ -16,7 +16,7 @@ from time import monotonic
 from typing import Any
 
 from agent.readings.xid import XidCatalogue
-from agent.sampling.history import History
+from agent.sampling.history import History, HistoryDocument
 from agent.sampling.sampler import PublishedSample, read_boot_clock
 from agent.web.allowed_hosts import AllowedHosts
 from agent.web.api_document import build_document
@@ -80,12 +80,14 @@ class AgentApp:
         self._published_at = monotonic()  # or, before the first sample, the start
         self._forms: dict[str, bytes] = {}  # of the sample, by name
         self._routes: dict[str, Callable[[HttpRequest], HttpResponse]] = {
-            telemetry_path: self._metrics,
-            "/": self._page,
-            "/api/v1/rig": lambda request: self._json(request, "rig", self._rig),
-            "/api/v1/history": lambda request: self._json(request, "history", self._hour),
-            "/-/healthy": self._healthy,
-            "/-/ready": self._ready,
+            telemetry_path: self._answer_metrics,
+            "/": self._answer_page,
+            "/api/v1/rig": lambda request: self._answer_json(request, "rig", self._build_rig),
+            "/api/v1/history": lambda request: self._answer_json(
+                request, "history", self._build_history
+            ),
+            "/-/healthy": self._answer_health,
+            "/-/ready": self._answer_readiness,
         }
         self._files = {
             f"/page/{file.name}": file for file in PAGE.iterdir() if file.suffix in TYPES
@@ -112,15 +114,15 @@ class AgentApp:
         config = self._web.config
         refusal = self._hosts.refuse(request)
         if refusal is not None:
-            return with_headers(config, error(refusal))
+            return add_headers(config, error(refusal))
         if config.users:
             authorization = request.headers.get("authorization", "")
             allowed = self._passwords.recall(config.users, authorization)
             if allowed is None:
                 return self._answer_after_check(config, request, authorization)
             if not allowed:
-                return with_headers(config, unauthorized())
-        return with_headers(config, self._answer(request))
+                return add_headers(config, refuse_unauthorized())
+        return add_headers(config, self._answer(request))
 
     def _refresh_web(self) -> None:
         before = self._web.config
@@ -143,8 +145,8 @@ class AgentApp:
                 request.client, self._passwords.digest(content.encode()), check
             )
         except TooManyChecksError as refused:
-            return with_headers(config, too_many_requests(refused.seconds))
-        return with_headers(config, self._answer(request) if is_right else unauthorized())
+            return add_headers(config, refuse_too_many(refused.seconds))
+        return add_headers(config, self._answer(request) if is_right else refuse_unauthorized())
 
     def _answer(self, request: HttpRequest) -> HttpResponse:
         if request.method not in ("GET", "HEAD"):
@@ -154,40 +156,42 @@ class AgentApp:
         if route is not None:
             return route(request)
         if path in self._files:
-            return self._file(self._files[path])
+            return self._answer_file(self._files[path])
         return error(HTTPStatus.NOT_FOUND)
 
     # Routes.
 
-    def _metrics(self, request: HttpRequest) -> HttpResponse:
+    def _answer_metrics(self, request: HttpRequest) -> HttpResponse:
         if self._published is None:
             return error(HTTPStatus.SERVICE_UNAVAILABLE)
         encode, kind = choose_format(request.headers.get("accept", ""))
         metrics = self._published.metrics
-        return self._encoded(request, kind, lambda: encode(metrics), kind)
+        return self._encode_answer(request, kind, lambda: encode(metrics), kind)
 
-    def _json(self, request: HttpRequest, name: str, build: Callable[[], Any]) -> HttpResponse:
+    def _answer_json(
+        self, request: HttpRequest, name: str, build: Callable[[], Any]
+    ) -> HttpResponse:
         if self._published is None:
             return error(HTTPStatus.SERVICE_UNAVAILABLE)
 
         def body() -> bytes:
             return json.dumps(build(), separators=(",", ":"), allow_nan=False).encode()
 
-        return self._encoded(request, name, body, JSON)
+        return self._encode_answer(request, name, body, JSON)
 
-    def _rig(self) -> dict[str, Any]:
+    def _build_rig(self) -> dict[str, Any]:
         assert self._published is not None
         return build_document(self._published.sample, self._catalogue)
 
-    def _hour(self) -> dict[str, Any]:
+    def _build_history(self) -> HistoryDocument:
         assert self._published is not None
         taken_at = self._published.sample.taken_at
         return self._history.build_document(read_boot_clock(), taken_at)
 
-    def _page(self, request: HttpRequest) -> HttpResponse:
-        return self._file(PAGE / "index.html")
+    def _answer_page(self, request: HttpRequest) -> HttpResponse:
+        return self._answer_file(PAGE / "index.html")
 
-    def _file(self, file: Path) -> HttpResponse:
+    def _answer_file(self, file: Path) -> HttpResponse:
         try:
             body = file.read_bytes()
         except FileNotFoundError:
@@ -197,7 +201,7 @@ class AgentApp:
         headers = {"Content-Type": TYPES[file.suffix], "Cache-Control": "no-cache", **SECURITY}
         return HttpResponse(body, headers=headers)
 
-    def _healthy(self, request: HttpRequest) -> HttpResponse:
+    def _answer_health(self, request: HttpRequest) -> HttpResponse:
         """Answer whether samples arrive. Faults of the rig do not make the agent unhealthy."""
         age = monotonic() - self._published_at
         if age > self._stale_seconds:
@@ -209,41 +213,41 @@ class AgentApp:
             )
         return HttpResponse(b"deeprig-agent is healthy.\n", headers={"Content-Type": PLAIN})
 
-    def _ready(self, request: HttpRequest) -> HttpResponse:
+    def _answer_readiness(self, request: HttpRequest) -> HttpResponse:
         if self._published is None:
             return error(HTTPStatus.SERVICE_UNAVAILABLE)
         return HttpResponse(b"deeprig-agent is ready.\n", headers={"Content-Type": PLAIN})
 
-    def _encoded(
+    def _encode_answer(
         self, request: HttpRequest, name: str, build: Callable[[], bytes], kind: str
     ) -> HttpResponse:
         headers = {"Content-Type": kind, "Vary": "Accept, Accept-Encoding"}
         if kind == JSON:
             headers["Cache-Control"] = "no-store"
-        body = self._form(name, build)
+        body = self._get_form(name, build)
         if accepts_gzip(request.headers.get("accept-encoding", "")):
             headers["Content-Encoding"] = "gzip"
-            body = self._form(f"{name}.gz", lambda: gzip.compress(body, COMPRESSION))
+            body = self._get_form(f"{name}.gz", lambda: gzip.compress(body, COMPRESSION))
         return HttpResponse(body, headers=headers)
 
-    def _form(self, name: str, build: Callable[[], bytes]) -> bytes:
+    def _get_form(self, name: str, build: Callable[[], bytes]) -> bytes:
         if name not in self._forms:
             self._forms[name] = build()
         return self._forms[name]
 
 
-def with_headers(config: WebConfig, response: HttpResponse) -> HttpResponse:
+def add_headers(config: WebConfig, response: HttpResponse) -> HttpResponse:
     """Return an answer with the configured headers."""
     if not config.headers:
         return response
     return HttpResponse(response.body, response.status, {**response.headers, **config.headers})
 
 
-def unauthorized() -> HttpResponse:
+def refuse_unauthorized() -> HttpResponse:
     """Return an answer that asks for a name and a password."""
     return error(HTTPStatus.UNAUTHORIZED, **{"WWW-Authenticate": 'Basic realm="deeprig-agent"'})
 
 
-def too_many_requests(seconds: int) -> HttpResponse:
+def refuse_too_many(seconds: int) -> HttpResponse:
     """Return an answer that asks the client to retry later."""
     return error(HTTPStatus.TOO_MANY_REQUESTS, **{"Retry-After": str(seconds)})

@@ -71,9 +71,9 @@ class Flavour:
     def script(self) -> str:
         """Return the script for inside the image: each layer's setup within the common one."""
         files = (layer.folder / "setup.sh" for layer in self.layers)
-        own = "".join(file.read_text() for file in files if file.is_file())
+        layer_setup = "".join(file.read_text() for file in files if file.is_file())
         common = (FOLDER / "setup.sh").read_text()
-        return "\n".join([*self.settings(), common.replace("# @SETUP@\n", own)])
+        return "\n".join([*self.settings(), common.replace("# @SETUP@\n", layer_setup)])
 
     def provide(self, work: Path) -> None:
         """Put its packages and its tree into the folder that the setup script reads."""
@@ -99,17 +99,17 @@ def _is_leaf(path: Path) -> bool:
 
 
 @functools.cache
-def table() -> dict[str, Flavour]:
+def load_table() -> dict[str, Flavour]:
     """Return all flavours by name."""
-    found = {}
+    flavours = {}
     for name, row in yaml.safe_load(TABLE.read_text()).items():
         lists = {key: tuple(value) for key, value in row.items() if isinstance(value, list)}
-        found[name] = Flavour(name, **{**row, **lists})
-    return found
+        flavours[name] = Flavour(name, **{**row, **lists})
+    return flavours
 
 
 def find(name: str) -> Flavour:
     """Return the flavour of that name. Raises LabError, which lists the flavours."""
-    if name not in table():
-        raise LabError(f"No flavour is called {name}.", f"There is: {', '.join(table())}.")
-    return table()[name]
+    if name not in load_table():
+        raise LabError(f"No flavour is called {name}.", f"There is: {', '.join(load_table())}.")
+    return load_table()[name]

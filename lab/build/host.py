@@ -44,24 +44,26 @@ class Source:
         return f"deb {self.uri} {self.suite} {' '.join(self.components)}"
 
 
-def missing_packages(file: Path = HERE / "packages.txt") -> list[str]:
+def list_missing_packages(file: Path = HERE / "packages.txt") -> list[str]:
     """List the Debian packages that the lab needs (or that a file lists) and this machine lacks."""
     missing = []
     for line in file.read_text().splitlines():
         if line and not line.startswith("#"):
             package, program = line.split()
-            found = Path(program).exists() if program.startswith("/") else which(program)
-            if not found:
+            is_installed = (
+                Path(program).exists() if program.startswith("/") else find_program(program)
+            )
+            if not is_installed:
                 missing.append(package)
     return missing
 
 
-def which(program: str) -> str | None:
+def find_program(program: str) -> str | None:
     """Find a program, also in the folders of root's PATH."""
     return shutil.which(program, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
 
 
-def free_port() -> int:
+def find_free_port() -> int:
     """Return a port of 127.0.0.1 that is free now."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
@@ -71,7 +73,7 @@ def free_port() -> int:
 
 def unusable() -> LabError | None:
     """Return why the lab cannot run on this machine, or None if it can."""
-    if missing := missing_packages():
+    if missing := list_missing_packages():
         return LabError(
             f"The lab needs packages that this machine lacks: {' '.join(missing)}.",
             f"Run: apt-get install --no-install-recommends {' '.join(missing)}",
@@ -81,7 +83,7 @@ def unusable() -> LabError | None:
     if not _has_overlayfs():
         return LabError("This kernel has no overlayfs.", "Try: modprobe overlay")
     try:
-        codename()
+        read_codename()
     except LabError as error:
         return error
     return None
@@ -90,12 +92,12 @@ def unusable() -> LabError | None:
 def _has_overlayfs() -> bool:
     """Return whether the kernel has overlayfs; loads its module if needed."""
     filesystems = Path("/proc/filesystems")
-    if "overlay" not in filesystems.read_text() and (modprobe := which("modprobe")):
+    if "overlay" not in filesystems.read_text() and (modprobe := find_program("modprobe")):
         subprocess.run([modprobe, "overlay"], capture_output=True, check=False)
     return "overlay" in filesystems.read_text()
 
 
-def codename() -> str:
+def read_codename() -> str:
     """Return the codename of this machine's distribution, which is also the rigs'."""
     text = Path("/etc/os-release").read_text()
     release: dict[str, str] = dict(re.findall(r'^(\w+)="?([^"\n]*)"?$', text, re.MULTILINE))
@@ -110,9 +112,9 @@ def codename() -> str:
 
 
 @functools.cache
-def sources() -> list[Source]:
+def list_sources() -> list[Source]:
     """Return apt's sources of this machine's distribution."""
-    code = codename()
+    code = read_codename()
     listed = _output(
         [
             "apt-get",
@@ -122,45 +124,45 @@ def sources() -> list[Source]:
             "Created-By: Packages",
         ]
     )
-    found: dict[tuple[str, str], list[str]] = {}
+    components: dict[tuple[str, str], list[str]] = {}
     for line in listed.splitlines():
         uri, suite, component = line.split("|")
         if suite.partition("-")[0] == code and component:
-            found.setdefault((uri, suite), []).append(component)
-    if not any(suite == code for _, suite in found):
+            components.setdefault((uri, suite), []).append(component)
+    if not any(suite == code for _, suite in components):
         raise LabError(
             f"apt has no package index of {code} on this machine.",
             "Check /etc/apt/sources.list*, then run: apt-get update",
         )
-    return [Source(uri, suite, tuple(parts)) for (uri, suite), parts in found.items()]
+    return [Source(uri, suite, tuple(parts)) for (uri, suite), parts in components.items()]
 
 
-def keyrings() -> list[Path]:
+def list_keyrings() -> list[Path]:
     """List the keys by which this machine trusts its package sources."""
     files = [file for path in SOURCES for file in (path.glob("*.*") if path.is_dir() else [path])]
-    named: set[Path] = set()
+    listed: set[Path] = set()
     for file in files:
         if file.is_file():
-            found = re.findall(r"(?i)signed-by[:=]\s*(/[^\s\],]+)", file.read_text())
-            named.update(Path(key) for key in found)
+            keys = re.findall(r"(?i)signed-by[:=]\s*(/[^\s\],]+)", file.read_text())
+            listed.update(Path(key) for key in keys)
     trusted = Path("/etc/apt/trusted.gpg.d").glob("*.*")
-    return sorted(key for key in (*named, *trusted) if key.is_file())
+    return sorted(key for key in (*listed, *trusted) if key.is_file())
 
 
-def apt_options() -> str:
+def read_apt_options() -> str:
     """Return apt's settings for reaching the package sources."""
     lines = _output(["apt-config", "dump"]).splitlines()
-    kept = [line for line in lines if APT_OPTION.match(line) and not line.endswith('"";')]
+    options = [line for line in lines if APT_OPTION.match(line) and not line.endswith('"";')]
     for scheme in ("http", "https"):
         if proxy := os.environ.get(f"{scheme}_proxy") or os.environ.get(f"{scheme.upper()}_PROXY"):
-            kept.append(f'Acquire::{scheme}::Proxy "{proxy}";')
-    return "".join(f"{line}\n" for line in kept)
+            options.append(f'Acquire::{scheme}::Proxy "{proxy}";')
+    return "".join(f"{line}\n" for line in options)
 
 
 @functools.cache
-def pip_options() -> dict[str, str]:
+def read_pip_options() -> dict[str, str]:
     """Return pip's settings here (files and environment), as a pip.conf would hold them."""
-    pip = which("pip3") or which("pip")
+    pip = find_program("pip3") or find_program("pip")
     if pip is None:
         return {}
     options: dict[str, str] = {}
@@ -175,13 +177,13 @@ def pip_options() -> dict[str, str]:
     return options
 
 
-def local_folders(options: dict[str, str], found: Iterable[Source]) -> list[Path]:
+def list_local_folders(options: dict[str, str], package_sources: Iterable[Source]) -> list[Path]:
     """List the folders and files of this machine that its package settings name.
 
-    >>> local_folders({"find-links": "/srv/wheels https://example.org/x"}, [])
+    >>> list_local_folders({"find-links": "/srv/wheels https://example.org/x"}, [])
     [PosixPath('/srv/wheels')]
     """
-    words = [source.uri for source in found]
+    words = [source.uri for source in package_sources]
     for key in ("find-links", "index-url", "extra-index-url", "constraint"):
         words += options.get(key, "").split()
     folders: list[Path] = []
@@ -195,7 +197,7 @@ def local_folders(options: dict[str, str], found: Iterable[Source]) -> list[Path
     return sorted(set(folders))
 
 
-def certificates() -> str:
+def read_certificates() -> str:
     """Return the certificates that this machine trusts, in one text."""
     names = ("SSL_CERT_FILE", "PIP_CERT", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
     for candidate in (*(os.environ.get(name, "") for name in names), str(BUNDLE)):
@@ -207,7 +209,7 @@ def certificates() -> str:
 def has_torch_build(requirement: str) -> bool:
     """Return whether pip on this machine finds a CPU build of torch without another index."""
     name, _, version = requirement.partition("==")
-    for word in pip_options().get("find-links", "").split():
+    for word in read_pip_options().get("find-links", "").split():
         folder = Path(unquote(urlsplit(word).path))
         if folder.is_dir() and any(folder.glob(f"{name}-{version}+cpu-*.whl")):
             return True
@@ -222,4 +224,4 @@ def _output(command: list[str]) -> str:
 
 
 if __name__ == "__main__":
-    print(" ".join(missing_packages(*map(Path, sys.argv[1:]))))
+    print(" ".join(list_missing_packages(*map(Path, sys.argv[1:]))))

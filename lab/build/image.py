@@ -77,7 +77,7 @@ def ensure(name: str = flavour.DEFAULT) -> RigImage:
 
 
 def _ensure(wanted: Flavour) -> RigImage:
-    sources, options = host.sources(), host.apt_options()
+    sources, options = host.list_sources(), host.read_apt_options()
     lines = "\n".join(source.line() for source in sources)
     base = cache() / f"base-{fingerprint(lines, options, *PACKAGES)}"
     log = cache() / "build.log"
@@ -87,7 +87,7 @@ def _ensure(wanted: Flavour) -> RigImage:
             _build_base(base, log)
     ingredients = [file for name in INGREDIENTS for file in files(LAB / name)]
     recipe = fingerprint(
-        base.name, os.uname().release, host.certificates(), *map(describe_file, ingredients)
+        base.name, os.uname().release, host.read_certificates(), *map(describe_file, ingredients)
     )
     packages, hardware = cache() / f"repository-{recipe}", cache() / f"hardware-{recipe}"
     if not packages.is_dir():
@@ -96,10 +96,10 @@ def _ensure(wanted: Flavour) -> RigImage:
     if not hardware.is_dir():
         with step("Adding the hardware of a rig", usual="some seconds"):
             _build_hardware(hardware, base, packages, log)
-    own = fingerprint(
+    layer_print = fingerprint(
         recipe, wanted.name, *map(describe_file, [*wanted.paths(), HERE / "flavour.py"])
     )
-    layer = cache() / f"{wanted.name}-{own}"
+    layer = cache() / f"{wanted.name}-{layer_print}"
     if not layer.is_dir():
         with step(f"Making it {wanted.text}", usual="some seconds"):
             _build_flavour(layer, (hardware, base), wanted, log)
@@ -134,9 +134,9 @@ def _build_base(base: Path, log: Path) -> None:
 def bootstrap(target: Path, packages: Sequence[str], variant: str, log: Path) -> None:
     """Install packages from this machine's sources into a folder, with mmdebstrap's `variant`."""
     source = target.with_suffix(".list")
-    source.write_text("".join(f"{source.line()}\n" for source in host.sources()))
-    settings = [f"--aptopt={line}" for line in host.apt_options().splitlines()]
-    rings = [f"--keyring={ring}" for ring in (*host.keyrings(), "/etc/apt/trusted.gpg.d")]
+    source.write_text("".join(f"{source.line()}\n" for source in host.list_sources()))
+    settings = [f"--aptopt={line}" for line in host.read_apt_options().splitlines()]
+    rings = [f"--keyring={ring}" for ring in (*host.list_keyrings(), "/etc/apt/trusted.gpg.d")]
     run(
         [
             "mmdebstrap",
@@ -151,7 +151,7 @@ def bootstrap(target: Path, packages: Sequence[str], variant: str, log: Path) ->
             "--dpkgopt=path-exclude=/usr/share/man/*",
             "--dpkgopt=path-exclude=/usr/share/doc/*",
             "--dpkgopt=path-exclude=/usr/share/locale/*",
-            host.codename(),
+            host.read_codename(),
             target,
             source,
         ],
@@ -211,8 +211,8 @@ def _inside(root: Path, script: str, log: Path, what: str) -> None:
 def _carry_settings(root: Path) -> None:
     """Copy this machine's settings of apt and pip, with the keys and certificates they trust."""
     apt = root / "etc/apt"
-    (apt / "apt.conf.d/90machine").write_text(host.apt_options())
-    for ring in host.keyrings():
+    (apt / "apt.conf.d/90machine").write_text(host.read_apt_options())
+    for ring in host.list_keyrings():
         target = apt / "trusted.gpg.d" / ring.name
         if not target.exists():
             shutil.copy(ring, target)
@@ -222,25 +222,25 @@ def _carry_settings(root: Path) -> None:
             shutil.copytree(source, apt / name, dirs_exist_ok=True)
         elif source.is_file():
             shutil.copy(source, apt / name)
-    if options := host.pip_options():
+    if options := host.read_pip_options():
         rows = [f"{key} = {value}".replace("\n", "\n    ") for key, value in options.items()]
         (root / "etc/pip.conf").write_text("\n".join(["[global]", *rows, ""]))
-    if text := host.certificates():
-        own = root / "usr/local/share/ca-certificates"
-        own.mkdir(parents=True, exist_ok=True)
+    if text := host.read_certificates():
+        folder = root / "usr/local/share/ca-certificates"
+        folder.mkdir(parents=True, exist_ok=True)
         for number, certificate in enumerate(_unknown(text, root)):
-            (own / f"machine-{number}.crt").write_text(certificate)
+            (folder / f"machine-{number}.crt").write_text(certificate)
 
 
 def _unknown(bundle: str, root: Path) -> Iterator[str]:
     """Yield the certificates of a bundle that the image lacks."""
-    known = "".join(
+    installed = "".join(
         file.read_text() for file in (root / "usr/share/ca-certificates").rglob("*.crt")
     )
     end = "-----END CERTIFICATE-----\n"
     for part in bundle.split(end)[:-1]:
         certificate = part[part.index("-----BEGIN") :] + end
-        if certificate not in known:
+        if certificate not in installed:
             yield certificate
 
 

@@ -139,21 +139,21 @@ def write_index(
 def fill(tree: Path, source: Path, values: dict[str, str]) -> None:
     """Copy a tree of templates: @NAME@ in names, links and texts becomes the value."""
 
-    def put(text: str) -> str:
+    def write_line(text: str) -> str:
         for name, value in values.items():
             text = text.replace(f"@{name.upper()}@", value)
         return text
 
     for path in sorted(source.rglob("*")):
-        target = tree / put(str(path.relative_to(source)))
+        target = tree / write_line(str(path.relative_to(source)))
         if path.is_symlink():
             target.parent.mkdir(parents=True, exist_ok=True)
-            target.symlink_to(put(str(path.readlink())))
+            target.symlink_to(write_line(str(path.readlink())))
         elif path.is_dir():
             target.mkdir(parents=True, exist_ok=True)
         else:
             target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_text(put(path.read_text()))
+            target.write_text(write_line(path.read_text()))
             shutil.copymode(path, target)
 
 

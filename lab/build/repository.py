@@ -92,8 +92,8 @@ def _build(
         _build_binary(filled.get("build", ""), tree, values, draft)
         script = tree / "DEBIAN/postinst"
         script.parent.mkdir(exist_ok=True)
-        own = script.read_text() if script.exists() else ""
-        script.write_text((VENDOR / "postinst.head").read_text() + own)
+        body = script.read_text() if script.exists() else ""
+        script.write_text((VENDOR / "postinst.head").read_text() + body)
         script.chmod(0o755)
         return package, build_deb(package, tree, pool)
 

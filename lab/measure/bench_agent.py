@@ -1,8 +1,8 @@
 """`make bench`, second part: the agent beside two exporters that people run today, in one run.
 
 The agent, nvitop-exporter and Debian's prometheus-node-exporter run at the same time on three
-simulated RTX 3090s (lab/simulate/simulated.py) and are scraped in turn. Figures are medians of five
-rounds; most promises are ratios, because the machine's speed varies.
+simulated RTX 3090s (lab/simulate/simulated_rig.py) and are scraped in turn. Figures are medians of
+five rounds; most promises are ratios, because the machine's speed varies.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from pathlib import Path
 from rich.table import Table
 
 from lab.build import image, tools
-from lab.build.host import free_port
+from lab.build.host import find_free_port
 from lab.errors import LabError
 from lab.report import console, say, step
-from lab.simulate import simulated
+from lab.simulate import simulated_rig
 from lab.simulate.hardware import BiosProfile, Hardware
-from lab.simulate.simulated import Simulated
+from lab.simulate.simulated_rig import SimulatedRig
 
 ROOT = Path(__file__).parents[2]
 SCRAPES, ROUNDS, REST_SECONDS = 300, 5, 20
@@ -53,7 +53,7 @@ REST_MOST, REST_DEFAULT_MOST = 0.01, 0.0025
 class Exporter:
     """An exporter that is measured. The lists have one entry a round.
 
-    kept, reconnected: seconds of each scrape over one connection, and of each on a new one.
+    persistent, reconnected: seconds of each scrape over one connection, and of each on a new one.
     cpu: seconds of CPU time for a scrape. resident: MiB of all processes. rest: cores at rest.
     """
 
@@ -61,7 +61,7 @@ class Exporter:
     command: Sequence[str | Path]
     port: int
     environment: dict[str, str]
-    kept: list[list[float]] = field(default_factory=list)
+    persistent: list[list[float]] = field(default_factory=list)
     reconnected: list[list[float]] = field(default_factory=list)
     cpu: list[float] = field(default_factory=list)
     series: int = 0
@@ -218,7 +218,7 @@ def measure(candidate: Exporter, pid: int) -> None:
             body = scrape(connection, keep=True)
         times.append(time.perf_counter() - began)
     connection.close()
-    candidate.kept.append(times)
+    candidate.persistent.append(times)
     times = []
     for _ in range(SCRAPES):
         began = time.perf_counter()
@@ -265,9 +265,9 @@ def eight_gpus() -> Hardware:
     return replace(Hardware.load(), profiles={"eight": profile})
 
 
-def agent(name: str, interpreter: Path, rig: Simulated, *flags: str) -> Exporter:
+def agent(name: str, interpreter: Path, rig: SimulatedRig, *flags: str) -> Exporter:
     """Return the agent on this hardware."""
-    port = free_port()
+    port = find_free_port()
     command: list[str | Path] = [
         interpreter,
         "-m",
@@ -299,12 +299,12 @@ def compare(work: Path, interpreter: Path) -> int:
     """Measure all candidates, print the table, and check the promises."""
     library = work / "library"
     library.mkdir()
-    simulated.build(library)
-    three = Simulated(work / "three", library)
-    eight = Simulated(work / "eight", library, "eight", eight_gpus())
+    simulated_rig.build(library)
+    three = SimulatedRig(work / "three", library)
+    eight = SimulatedRig(work / "eight", library, "eight", eight_gpus())
     node = tools.find("prometheus-node-exporter")
     assert node is not None
-    nvitop_port, node_port = free_port(), free_port()
+    nvitop_port, node_port = find_free_port(), find_free_port()
     nvitop: list[str | Path] = [
         interpreter.parent / "nvitop-exporter",
         "--bind-address=127.0.0.1",
@@ -344,8 +344,8 @@ def show(candidates: Sequence[Exporter]) -> None:
     table.add_row("", "", "ms", "ms", "ms", "ms", "ms", "MiB", "% core", style="dim")
     for candidate in candidates:
         figures = [
-            percentile(candidate.kept, 0.5),
-            percentile(candidate.kept, 0.99),
+            percentile(candidate.persistent, 0.5),
+            percentile(candidate.persistent, 0.99),
             percentile(candidate.reconnected, 0.5),
             percentile(candidate.reconnected, 0.99),
             statistics.median(candidate.cpu) * 1e3,
@@ -362,11 +362,11 @@ def show(candidates: Sequence[Exporter]) -> None:
 
 def check_promises(every_second: Exporter, by_default: Exporter, node: Exporter) -> int:
     """Compare each promise with what was measured; return 0 if all hold."""
-    kept = percentile(every_second.kept, 0.5) / percentile(node.kept, 0.5)
+    persistent = percentile(every_second.persistent, 0.5) / percentile(node.persistent, 0.5)
     reconnected = percentile(every_second.reconnected, 0.5) / percentile(node.reconnected, 0.5)
     promises = [
         ("series", every_second.series, ">=", SERIES_LEAST),
-        ("p50, kept, to node_exporter's", kept, "<=", SHARE_MOST),
+        ("p50, kept, to node_exporter's", persistent, "<=", SHARE_MOST),
         ("p50, new, to node_exporter's", reconnected, "<=", SHARE_MOST),
         ("RSS, MiB", every_second.resident, "<=", RESIDENT_MOST_MIB),
         ("at rest, 1 s, % of a core", every_second.rest * 100, "<=", REST_MOST * 100),

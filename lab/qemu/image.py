@@ -40,11 +40,11 @@ def unusable() -> LabError | None:
     """Return why QEMU's machine cannot run here, or None if it can."""
     if problem := host.unusable():
         return problem
-    if host.codename() != host.SUPPORTED["debian"]:
+    if host.read_codename() != host.SUPPORTED["debian"]:
         return LabError(
             "The tests on a real kernel need Debian's kernel.", "Run them on Debian 12."
         )
-    if not host.which(QEMU):
+    if not host.find_program(QEMU):
         return LabError(
             f"The tests on a real kernel need {QEMU}.",
             "Run: apt-get install --no-install-recommends qemu-system-x86",
@@ -61,7 +61,7 @@ def ensure() -> BootFiles:
     kernel = _only(tools.folder(package), "boot/vmlinuz-*")
     injector = _only(tools.folder(package), f"lib/modules/*/kernel/drivers/pci/pcie/{INJECTOR}")
     recipe = lab_image.fingerprint(
-        *PACKAGES, *NOT_NEEDED, *(source.line() for source in host.sources())
+        *PACKAGES, *NOT_NEEDED, *(source.line() for source in host.list_sources())
     )
     files = lab_image.cache() / f"qemu-{recipe}" / "files.cpio"
     if not files.exists():
@@ -71,26 +71,26 @@ def ensure() -> BootFiles:
     return BootFiles(kernel, injector, files)
 
 
-def code(built: BootFiles) -> bytes:
+def pack_code(built: BootFiles) -> bytes:
     """Return the archive of the project's code that runs on rigs, and of the machine's init."""
     folders, parts = {Path("code")}, []
     for name in CODE:
-        found = [ROOT / name] if name.endswith(".py") else sorted((ROOT / name).rglob("*"))
-        for path in found:
+        paths = [ROOT / name] if name.endswith(".py") else sorted((ROOT / name).rglob("*"))
+        for path in paths:
             if path.suffix in (".py", ".json"):
                 target = Path("code") / path.relative_to(ROOT)
                 folders.update(target.parents)
-                parts.append(archive.entry(str(target), archive.FILE, path.read_bytes()))
+                parts.append(archive.pack_entry(str(target), archive.FILE, path.read_bytes()))
     folders.discard(Path())
-    made = [archive.entry(str(folder), archive.FOLDER) for folder in sorted(folders)]
+    made = [archive.pack_entry(str(folder), archive.FOLDER) for folder in sorted(folders)]
     for name, mode, path in (
         ("init", archive.PROGRAM, GUEST / "init"),
         ("code/serve.py", archive.FILE, GUEST / "serve.py"),
         ("code/inject.py", archive.FILE, GUEST / "inject.py"),
         (INJECTOR, archive.FILE, built.injector),
     ):
-        parts.append(archive.entry(name, mode, path.read_bytes()))
-    return b"".join([*made, *parts, archive.end()])
+        parts.append(archive.pack_entry(name, mode, path.read_bytes()))
+    return b"".join([*made, *parts, archive.pack_end()])
 
 
 def _kernel_package() -> str:
@@ -98,18 +98,18 @@ def _kernel_package() -> str:
     shown = subprocess.run(
         ["apt-cache", "depends", KERNEL], capture_output=True, text=True, check=False
     ).stdout
-    found = re.search(r"Depends: (linux-image-\S*\d\S*)", shown)
-    if not found:
+    match = re.search(r"Depends: (linux-image-\S*\d\S*)", shown)
+    if not match:
         raise LabError(f"apt does not know {KERNEL}.", "Try: apt-get update")
-    return found.group(1)
+    return match.group(1)
 
 
 def _only(folder: Path, pattern: str) -> Path:
     """Return the one file of a package that matches a pattern."""
-    found = list(folder.glob(pattern))
-    if len(found) != 1:
-        raise LabError(f"The kernel's package should have one {pattern}, and has {len(found)}.")
-    return found[0]
+    files = list(folder.glob(pattern))
+    if len(files) != 1:
+        raise LabError(f"The kernel's package should have one {pattern}, and has {len(files)}.")
+    return files[0]
 
 
 def _build(files: Path) -> None:
@@ -117,6 +117,6 @@ def _build(files: Path) -> None:
         draft = Path(name)
         log = lab_image.cache() / "build-qemu.log"
         lab_image.bootstrap(draft / "root", PACKAGES, "extract", log)
-        (draft / files.name).write_bytes(archive.of_folder(draft / "root", NOT_NEEDED))
+        (draft / files.name).write_bytes(archive.pack_folder(draft / "root", NOT_NEEDED))
         files.parent.mkdir(exist_ok=True)
         (draft / files.name).replace(files)  # in one step, in case another process builds it now

@@ -115,7 +115,7 @@ class QemuMachine:
         built = image.ensure()
         folder = Path(self._folder.name)
         initrd = folder / "initrd"
-        initrd.write_bytes(built.files.read_bytes() + image.code(built))
+        initrd.write_bytes(built.files.read_bytes() + image.pack_code(built))
         options = [option for device in self._devices for option in ("-device", device)]
         with (folder / "qemu.log").open("wb") as log:
             self._process = subprocess.Popen(
@@ -207,8 +207,8 @@ class QemuMachine:
             raise LabError(f"QEMU ended: {log.strip()[-500:]}")
 
     def _stop(self) -> None:
-        for one in self._open:
-            one.close()
+        for connection in self._open:
+            connection.close()
         if self._process is not None and self._process.poll() is None:
             self._process.kill()
             self._process.wait()

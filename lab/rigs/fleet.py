@@ -44,7 +44,7 @@ def up(count: int, *, flavour: str = "", fresh: bool = False) -> None:
 
 def write_inventory(built: image.RigImage) -> None:
     """Write the inventory of the operator's rigs, and their host keys."""
-    rigs = [rig for rig in machine.known() if rig.name.startswith("rig")]
+    rigs = [rig for rig in machine.list_rigs() if rig.name.startswith("rig")]
     inventory.write(rigs, built.fingerprint, write_known_hosts(rigs))
 
 
@@ -57,7 +57,7 @@ def write_known_hosts(rigs: list[Rig], name: str = "known_hosts") -> Path:
 
 def down(*, images: bool = False) -> None:
     """Stop the operator's rigs and delete them."""
-    rigs = [rig for rig in machine.known() if rig.name.startswith("rig")]
+    rigs = [rig for rig in machine.list_rigs() if rig.name.startswith("rig")]
     for rig in rigs:
         with step(f"Stopping {rig.name}"):
             rig.discard()
@@ -71,7 +71,7 @@ def down(*, images: bool = False) -> None:
 
 def status() -> None:
     """Print a row for each rig."""
-    rigs = machine.known()
+    rigs = machine.list_rigs()
     if not rigs:
         say("No rig exists. `fab lab.up` makes one.")
         return
@@ -110,10 +110,10 @@ def bios(name: str, profile: str) -> None:
         rig.set(profile=profile)
         say(f"{name} uses {profile} from its next boot.")
         return
-    for each in rig.hardware.profiles:
-        cards = rig.hardware.gpus(each)
+    for profile_name in rig.hardware.profiles:
+        cards = rig.hardware.gpus(profile_name)
         links = ", ".join(f"x{card.link.width} gen {card.link.gen}" for card in cards)
-        say(f"{'*' if each == rig.profile() else ' '} {each:<10} {links}")
+        say(f"{'*' if profile_name == rig.profile() else ' '} {profile_name:<10} {links}")
 
 
 def list_flavours() -> None:
@@ -121,7 +121,7 @@ def list_flavours() -> None:
     table = Table(box=None, pad_edge=False)
     for title in ("flavour", "login", "description"):
         table.add_column(title)
-    for row in flavours.table().values():
+    for row in flavours.load_table().values():
         table.add_row(row.name, f"{row.user} / {row.password}", escape(row.text))
     console.print(table)
 

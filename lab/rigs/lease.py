@@ -53,6 +53,6 @@ def lease_network() -> Iterator[int]:
 
 
 def _discard_rigs() -> None:
-    for rig in machine.known():
+    for rig in machine.list_rigs():
         rig.discard()
     machine.clear()

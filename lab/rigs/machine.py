@@ -23,7 +23,7 @@ from lab.report import step
 from lab.rigs import process
 from lab.simulate import faults, sysfs
 from lab.simulate.hardware import Hardware, LabGpu
-from lab.simulate.procfs import command_line, write_proc
+from lab.simulate.procfs import read_command_line, write_proc
 
 NAME = re.compile(r"(rig|test)(\d*)")
 FIRST = {"rig": 0, "test": 100}  # the tests' rigs run beside the operator's
@@ -53,7 +53,7 @@ def network() -> int:
     return int(text)
 
 
-def known() -> list[Rig]:
+def list_rigs() -> list[Rig]:
     """List the rigs that exist, running or not."""
     folder = state_folder() / "rigs"
     names = (path.name for path in folder.iterdir()) if folder.is_dir() else iter(())
@@ -62,13 +62,13 @@ def known() -> list[Rig]:
 
 def clear() -> None:
     """Delete the state folder if no rig is left in it."""
-    if not known():
+    if not list_rigs():
         shutil.rmtree(state_folder(), ignore_errors=True)
 
 
 def find(name: str) -> Rig:
     """Return the rig of that name. Raises LabError, which lists the rigs."""
-    rigs = {rig.name: rig for rig in known()}
+    rigs = {rig.name: rig for rig in list_rigs()}
     if name not in rigs:
         there = f"There is: {', '.join(rigs)}." if rigs else "None exists: `fab lab.up` makes one."
         raise LabError(f"No rig is called {name}.", there)
@@ -84,10 +84,10 @@ class Rig:
     @property
     def number(self) -> int:
         """Its number: the last part of its address."""
-        found = NAME.fullmatch(self.name)
-        if found is None:
+        match = NAME.fullmatch(self.name)
+        if match is None:
             raise LabError(f"{self.name} is not a name of a rig.", "Use rig, rig2, rig3, …")
-        return FIRST[found[1]] + int(found[2] or 1)
+        return FIRST[match[1]] + int(match[2] or 1)
 
     @property
     def address(self) -> str:
@@ -228,7 +228,7 @@ class Rig:
             )
         unmount(root)
         # The image has this machine's package settings, which may name folders of this machine.
-        folders = host.local_folders(host.pip_options(), host.sources())
+        folders = host.list_local_folders(host.read_pip_options(), host.list_sources())
         self.set(
             layers=[str(layer) for layer in image.layers],
             folders=[str(folder) for folder in folders],
@@ -320,7 +320,7 @@ class Rig:
     def prepare(self) -> list[str]:
         """Write the hardware for the next boot; return the command that boots the rig."""
         root = mount_overlay(self.folder, tuple(map(Path, self.settings()["layers"])))
-        words = command_line(root).split()
+        words = read_command_line(root).split()
         hardware = self.hardware_folder
         for old in ("sys", "proc", "settings"):
             path = hardware / old
@@ -328,7 +328,7 @@ class Rig:
                 shutil.rmtree(path)
             else:
                 path.unlink(missing_ok=True)
-        booted = BootRecord(profile=self.profile(), missing=sorted(faults.missing(self)))
+        booted = BootRecord(profile=self.profile(), missing=sorted(faults.list_missing_gpus(self)))
         write_record(self.folder / "booted.json", booted)
         write_proc(hardware / "proc", self.hardware, root)
         binds = sysfs.write_sys(

@@ -81,10 +81,10 @@ def write_control(file: Path, gpus: Iterable[Rows], rig: Rows) -> None:
 
 def read_control(file: Path) -> dict[str, dict[str, str]]:
     """Read a control file back: the rows of each GPU, and those of the rig under "-"."""
-    found: dict[str, dict[str, str]] = {}
+    rows: dict[str, dict[str, str]] = {}
     if file.exists():
         for line in file.read_text().splitlines():
             if line:
-                who, key, value = line.split(" ", 2)
-                found.setdefault(who, {})[key] = value
-    return found
+                target, key, value = line.split(" ", 2)
+                rows.setdefault(target, {})[key] = value
+    return rows

@@ -90,7 +90,7 @@ def _gpu(name: str, text: str, argument: str = "", default: str = "", **rows: st
 _FAULTS = (
     _gpu("lost", "the GPU has fallen off the bus (and the driver logs Xid 79)", lost=1),
     _gpu("hang", "every NVML call on the GPU hangs", hang=1),
-    _gpu("xid", "an Xid event; switch it on again for another event", "CODE", "31", xid="{}"),
+    _gpu("xid", "an Xid event; switch it on again for another event", "CODE", "31"),
     _gpu("link", "the link drops while running, to GENxWIDTH", "GENxWIDTH", "1x1"),
     _gpu(
         "aer",
@@ -216,7 +216,7 @@ def describe(rig: FaultyRig) -> list[str]:
     ]
 
 
-def missing(rig: FaultyRig) -> set[int]:
+def list_missing_gpus(rig: FaultyRig) -> set[int]:
     """Return the numbers of the GPUs that the next boot does not find."""
     return {int(target) for target in read(rig).get("missing", {})}
 
@@ -231,23 +231,28 @@ def apply(rig: FaultyRig) -> None:
             (flags / name).write_text(f"{state[name]['']}\n")
         else:
             (flags / name).unlink(missing_ok=True)
-    counts = rig.settings().get("xids", {})
+    counts, codes = rig.settings().get("xids", {}), rig.settings().get("last_xids", {})
     gpus = rig.gpus()
     described = []
     for gpu in gpus:
-        own = {
+        gpu_faults = {
             name: targets[str(gpu.index)]
             for name, targets in state.items()
             if str(gpu.index) in targets
         }
-        rows = control.describe(gpu, rig.name, load="load" in own)
-        for name, value in own.items():
+        rows = control.describe(gpu, rig.name, load="load" in gpu_faults)
+        for name, value in gpu_faults.items():
             first = value.split()[0] if value else ""
             rows |= {key: str(row).replace("{}", first) for key, row in TABLE[name].rows.items()}
-        described.append(rows | {"xids": counts.get(str(gpu.index), 0)})
-        _apply_link(rig, gpu, own)
-        if "aer" in own or (sys / "bus/pci/devices" / gpu.address / "aer_dev_fatal").exists():
-            _apply_aer(rig, gpu, own.get("aer", "0"))
+        # The code outlasts the fault: a process may read the event only after that.
+        index = str(gpu.index)
+        described.append(rows | {"xids": counts.get(index, 0), "xid": codes.get(index, "0")})
+        _apply_link(rig, gpu, gpu_faults)
+        if (
+            "aer" in gpu_faults
+            or (sys / "bus/pci/devices" / gpu.address / "aer_dev_fatal").exists()
+        ):
+            _apply_aer(rig, gpu, gpu_faults.get("aer", "0"))
     rig_rows: Rows = {}
     for name in state:
         if not TABLE[name].gpu:
@@ -257,16 +262,16 @@ def apply(rig: FaultyRig) -> None:
     sysfs.set_usb(sys, "1-4", state.get("usb-watchdog", {}).get(""))
 
 
-def _apply_link(rig: FaultyRig, gpu: LabGpu, own: dict[str, str]) -> None:
+def _apply_link(rig: FaultyRig, gpu: LabGpu, gpu_faults: dict[str, str]) -> None:
     sys = rig.hardware_folder / "sys"
-    if "lost" in own:
+    if "lost" in gpu_faults:
         link = LOST
-    elif "link" in own:
-        link = LabLink.parse(own["link"])
+    elif "link" in gpu_faults:
+        link = LabLink.parse(gpu_faults["link"])
     else:
-        busy = own.keys() & {"load", "hot", "power-cap"}
+        busy = gpu_faults.keys() & {"load", "hot", "power-cap"}
         link = LabLink(gpu.link.gen if busy else IDLE_GEN, gpu.link.width)
-    set_link(sys, gpu.address, link, port="lost" not in own)
+    set_link(sys, gpu.address, link, port="lost" not in gpu_faults)
 
 
 def _apply_aer(rig: FaultyRig, gpu: LabGpu, value: str) -> None:
@@ -278,15 +283,15 @@ def _apply_aer(rig: FaultyRig, gpu: LabGpu, value: str) -> None:
     device = (rig.hardware_folder / "sys/bus/pci/devices" / gpu.address).resolve()
     for end in (device, device.parent):
         if (end / "aer_dev_fatal").exists():  # not with pci=noaer
-            for each in names:
-                counts = {names[each]: int(count)} if each == kind else {}
-                write_aer(end, each, counts)
+            for severity in names:
+                counts = {names[severity]: int(count)} if severity == kind else {}
+                write_aer(end, severity, counts)
 
 
 def _report_xid(rig: FaultyRig, target: str, code: str) -> None:
     """Count the Xid, and write the driver's line about it to the rig's log."""
-    counts = rig.settings().get("xids", {})
-    rig.set(xids=counts | {target: counts.get(target, 0) + 1})
+    counts, codes = rig.settings().get("xids", {}), rig.settings().get("last_xids", {})
+    rig.set(xids=counts | {target: counts.get(target, 0) + 1}, last_xids=codes | {target: code})
     if rig.leader() is not None:
         gpu = rig.hardware.gpus(rig.profile())[int(target)]
         address = gpu.address.rpartition(".")[0]

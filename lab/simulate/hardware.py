@@ -64,6 +64,24 @@ class Function:
         return bool(self.bus)
 
 
+#: The processor, by the names of /proc/cpuinfo where they are the same.
+CpuModel = TypedDict(
+    "CpuModel",
+    {
+        "vendor_id": str,
+        "cpu family": str,
+        "model": str,
+        "model name": str,
+        "stepping": str,
+        "cores": int,
+        "threads": int,
+        "mhz": int,
+        "cache": str,
+        "flags": str,
+    },
+)
+
+
 class CardModel(TypedDict):
     """The model of all cards. MiB, watts, MHz, °C; idle and busy: clocks, temperature, fan."""
 
@@ -105,7 +123,7 @@ class Hardware:
     """The hardware of a rig, read from its file."""
 
     board: dict[str, str]
-    cpu: dict[str, Any]
+    cpu: CpuModel
     memory_kib: int
     gpu: CardModel
     functions: list[dict[str, Any]]
@@ -118,24 +136,24 @@ class Hardware:
         """Read lab/simulate/hardware/NAME.yml."""
         file = FOLDER / f"{name}.yml"
         if not file.is_file():
-            known = ", ".join(sorted(path.stem for path in FOLDER.glob("*.yml")))
-            raise LabError(f"No hardware is called {name}.", f"There is: {known}.")
+            names = ", ".join(sorted(path.stem for path in FOLDER.glob("*.yml")))
+            raise LabError(f"No hardware is called {name}.", f"There is: {names}.")
         return cls(**yaml.safe_load(file.read_text()), name=name)
 
     def profile(self, name: str) -> BiosProfile:
         """Return one BIOS profile."""
         if name not in self.profiles:
-            known = ", ".join(self.profiles)
-            raise LabError(f"This BIOS has no profile {name}.", f"It has: {known}.")
+            names = ", ".join(self.profiles)
+            raise LabError(f"This BIOS has no profile {name}.", f"It has: {names}.")
         return self.profiles[name]
 
     def tree(self, profile: str, gpus: list[LabGpu] | None = None) -> list[Function]:
         """List every PCI function as the BIOS sets it up, by default with all GPUs."""
         rows = [*self.functions, *self.profile(profile)["functions"]]
-        found = [_function(row) for row in rows]
+        functions = [_function(row) for row in rows]
         for seat in self.gpus(profile) if gpus is None else gpus:
-            found += [seat.card, seat.audio]
-        return sorted(found, key=lambda function: (function.under != "", function.at))
+            functions += [seat.card, seat.audio]
+        return sorted(functions, key=lambda function: (function.under != "", function.at))
 
     def gpus(self, profile: str) -> list[LabGpu]:
         """List the GPUs in the driver's order."""

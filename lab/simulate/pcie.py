@@ -64,16 +64,16 @@ def write_tree(sys: Path, functions: Iterable[Function], *, aer: bool) -> None:
 
     The links of graphics cards start at the idle speed, as their driver leaves them.
     """
-    known = {function.at: function for function in functions}
+    by_place = {function.at: function for function in functions}
     bus = sys / "bus/pci"
     for folder in ("devices", "drivers", "slots"):
         (bus / folder).mkdir(parents=True, exist_ok=True)
-    for function in known.values():
-        path = sys / "devices" / device_path(function, known)
+    for function in by_place.values():
+        path = sys / "devices" / device_path(function, by_place)
         path.mkdir(parents=True)
-        for name, value in attributes(function, known).items():
+        for name, value in attributes(function, by_place).items():
             (path / name).write_text(f"{value}\n")
-        (path / "config").write_bytes(config_space(function, known))
+        (path / "config").write_bytes(config_space(function, by_place))
         if aer and function.link is not None:
             for kind in AER:
                 write_aer(path, kind, {})
@@ -90,21 +90,21 @@ def write_tree(sys: Path, functions: Iterable[Function], *, aer: bool) -> None:
             driver.mkdir(exist_ok=True)
             (path / "driver").symlink_to(f"{above}bus/pci/drivers/{function.driver}")
             (driver / function.address).symlink_to(f"../../../../{path.relative_to(sys)}")
-    for function in known.values():
+    for function in by_place.values():
         if function.class_ == "030000" and function.link is not None:
             set_link(sys, function.address, LabLink(IDLE_GEN, function.link.width))
 
 
-def device_path(function: Function, known: dict[str, Function]) -> Path:
+def device_path(function: Function, by_place: dict[str, Function]) -> Path:
     """Return the path of a function below /sys/devices, through every bridge above it."""
     parts = [function.address]
     while function.under:
-        function = known[function.under]
+        function = by_place[function.under]
         parts.append(function.address)
     return Path("pci0000:00", *reversed(parts))
 
 
-def attributes(function: Function, known: dict[str, Function]) -> dict[str, str]:
+def attributes(function: Function, by_place: dict[str, Function]) -> dict[str, str]:
     """Return the text files of one function."""
     vendor, device = function.id.split(":")
     sub_vendor, sub_device = function.subsystem.split(":")
@@ -112,7 +112,7 @@ def attributes(function: Function, known: dict[str, Function]) -> dict[str, str]
         f"pci:v0000{vendor}d0000{device}sv0000{sub_vendor}sd0000{sub_device}"
         f"bc{function.class_[:2]}sc{function.class_[2:4]}i{function.class_[4:]}"
     )
-    found = {
+    files = {
         "vendor": f"0x{vendor}",
         "device": f"0x{device}",
         "class": f"0x{function.class_}",
@@ -126,25 +126,25 @@ def attributes(function: Function, known: dict[str, Function]) -> dict[str, str]
         "power_state": "D0",
         "d3cold_allowed": "1",
         "modalias": alias.upper().replace("PCI:V", "pci:v"),
-        "resource": "\n".join(_resources(function, known)),
+        "resource": "\n".join(_resources(function, by_place)),
         "uevent": f"PCI_CLASS={function.class_.lstrip('0').upper()}\n"
         f"PCI_ID={function.id.upper()}\nPCI_SUBSYS_ID={function.subsystem.upper()}\n"
         f"PCI_SLOT_NAME={function.address}",
     }
     if function.class_ == "030000":
-        first = min(other.at for other in known.values() if other.class_ == "030000")
-        found["boot_vga"] = str(int(function.at == first))
+        first = min(other.at for other in by_place.values() if other.class_ == "030000")
+        files["boot_vga"] = str(int(function.at == first))
     if function.link is not None and function.max_link is not None:
-        found |= {
+        files |= {
             "current_link_speed": SPEEDS[function.link.gen],
             "current_link_width": str(function.link.width),
             "max_link_speed": SPEEDS[function.max_link.gen],
             "max_link_width": str(function.max_link.width),
         }
     if function.bridge:
-        found["secondary_bus_number"] = str(int(function.bus, 16))
-        found["subordinate_bus_number"] = str(_last_bus(function, known))
-    return found
+        files["secondary_bus_number"] = str(int(function.bus, 16))
+        files["subordinate_bus_number"] = str(_last_bus(function, by_place))
+    return files
 
 
 def set_link(sys: Path, address: str, link: LabLink, *, port: bool = True) -> None:
@@ -172,7 +172,7 @@ def write(file: Path, text: str) -> None:
     draft.replace(file)
 
 
-def config_space(function: Function, known: dict[str, Function]) -> bytes:
+def config_space(function: Function, by_place: dict[str, Function]) -> bytes:
     """Return the 256 bytes that lspci decodes: the header and the PCI Express capability."""
     data = bytearray(256)
     vendor, device = (int(part, 16) for part in function.id.split(":"))
@@ -181,12 +181,12 @@ def config_space(function: Function, known: dict[str, Function]) -> bytes:
     struct.pack_into("<HHHH", data, 0, vendor, device, 0x0407, 0x0010)
     data[8:12] = bytes([int(function.revision, 16), code[2], code[1], code[0]])
     several = any(
-        other.at[:-1] == function.at[:-1] and other != function for other in known.values()
+        other.at[:-1] == function.at[:-1] and other != function for other in by_place.values()
     )
     data[14] = (1 if function.bridge else 0) | (0x80 if several else 0)
     if function.bridge:
         data[24] = int(function.at.split(":")[0], 16)
-        data[25], data[26] = int(function.bus, 16), _last_bus(function, known)
+        data[25], data[26] = int(function.bus, 16), _last_bus(function, by_place)
     else:
         struct.pack_into("<HH", data, 0x2C, sub_vendor, sub_device)
     if function.link is not None and function.max_link is not None:
@@ -207,17 +207,17 @@ def _patch_config(file: Path, link: LabLink) -> None:
         stream.write(struct.pack("<H", link.gen | (link.width << 4)))
 
 
-def _last_bus(function: Function, known: dict[str, Function]) -> int:
-    below = [other for other in known.values() if other.under == function.at and other.bridge]
-    return max([int(function.bus, 16), *(_last_bus(other, known) for other in below)])
+def _last_bus(function: Function, by_place: dict[str, Function]) -> int:
+    below = [other for other in by_place.values() if other.under == function.at and other.bridge]
+    return max([int(function.bus, 16), *(_last_bus(other, by_place) for other in below)])
 
 
-def _resources(function: Function, known: dict[str, Function]) -> list[str]:
+def _resources(function: Function, by_place: dict[str, Function]) -> list[str]:
     """Return the 13 lines of `resource`: start, end and flags of each BAR."""
     lines = ["0x0000000000000000 0x0000000000000000 0x0000000000000000"] * 13
     if function.bars:
         # Each card has its own window; BAR1 and BAR3 are 64 bits wide and take two lines.
-        number = sorted(other.at for other in known.values() if other.bars).index(function.at)
+        number = sorted(other.at for other in by_place.values() if other.bars).index(function.at)
         start = function.window + number * 512 * MIB
         for place, flags, size in zip(
             (0, 1, 3), (0x40200, 0x14220C, 0x14220C), function.bars, strict=True

@@ -17,16 +17,16 @@ def write_proc(proc: Path, hardware: Hardware, root: Path) -> None:
     (proc / "driver").mkdir(exist_ok=True)
     (proc / "cpuinfo").write_text(cpuinfo(hardware))
     (proc / "meminfo").write_text(meminfo(hardware.memory_kib))
-    (proc / "cmdline").write_text(f"{command_line(root)}\n")
+    (proc / "cmdline").write_text(f"{read_command_line(root)}\n")
     (proc / "swaps").write_text(SWAPS)
     (proc / "modules").write_text("")
 
 
-def command_line(root: Path) -> str:
+def read_command_line(root: Path) -> str:
     """Return the kernel's command line from this root's boot loader."""
     config = root / "boot/grub/grub.cfg"
-    found = LINUX_LINE.search(config.read_text()) if config.is_file() else None
-    return f"BOOT_IMAGE={found[1]} {found[2]}" if found else "BOOT_IMAGE=/boot/vmlinuz"
+    match = LINUX_LINE.search(config.read_text()) if config.is_file() else None
+    return f"BOOT_IMAGE={match[1]} {match[2]}" if match else "BOOT_IMAGE=/boot/vmlinuz"
 
 
 def cpuinfo(hardware: Hardware) -> str:

@@ -23,8 +23,8 @@ def write_sys(
     set_secure_boot(sys, on=False)
     (sys / "bus/usb/devices").mkdir(parents=True)
     (sys / "module").mkdir()
-    own = ("bus", "class", "devices", "firmware", "module")
-    binds = [f"--bind={_escape(sys / name)}:/sys/{name}" for name in own]
+    folders = ("bus", "class", "devices", "firmware", "module")
+    binds = [f"--bind={_escape(sys / name)}:/sys/{name}" for name in folders]
     for name in KEPT:
         if Path("/sys/devices", name).is_dir():
             (sys / "devices" / name).mkdir()

@@ -16,13 +16,13 @@ from types import FrameType
 from lab.errors import LabError
 from lab.report import say
 from lab.verify_advise import netns, page
-from lab.verify_advise.cases import broken, load, mean_error
+from lab.verify_advise.cases import list_broken_promises, load, mean_error
 from lab.verify_advise.measure import calibrate, measure
 
 DOCS = Path(__file__).parents[2] / "docs"
 
 
-def interrupted(number: int, frame: FrameType | None) -> None:
+def raise_interrupt(number: int, frame: FrameType | None) -> None:
     """A signal that ends us ends us as Ctrl-C does: namespaces are removed on the way out."""
     raise KeyboardInterrupt
 
@@ -32,15 +32,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--no-docs", action="store_true", help="print only, write nothing")
     asked = parser.parse_args()
-    signal.signal(signal.SIGTERM, interrupted)
+    signal.signal(signal.SIGTERM, raise_interrupt)
     settings = load()
     workloads = settings["workloads"]
     try:
         busy = os.getloadavg()[0]
         if busy > 1:
             say(f"This machine is busy (load {busy:.1f}): times may be off.")
-        known = calibrate(settings, workloads)
-        cases = measure(settings, workloads, known)
+        calibration = calibrate(settings, workloads)
+        cases = measure(settings, workloads, calibration)
     except LabError as error:
         print(f"lab: {error}", file=sys.stderr)
         return 1
@@ -49,12 +49,12 @@ def main() -> int:
         return 130
     finally:
         netns.clear()
-    wrong = broken(cases, settings)
+    wrong = list_broken_promises(cases, settings)
     say(f"{len(cases)} cases, mean error {mean_error(cases):.1%}")
     for line in wrong:
         say(f"✗ {line}")
     if not asked.no_docs:
-        page.write(cases, known, settings, DOCS)
+        page.write(cases, calibration, settings, DOCS)
         say("docs/advise-verified.md and .svg are written")
     return 1 if wrong else 0
 

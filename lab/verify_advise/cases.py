@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from lab.verify_advise.predict import Predicted
+from lab.verify_advise.predict import PredictedStep
 
 SETTINGS = Path(__file__).with_suffix(".yml")
 
@@ -24,7 +24,7 @@ class Comparison:
     megabits: float
     measured: float
     measured_bytes: float
-    predicted: Predicted
+    predicted: PredictedStep
     within: float
 
     @property
@@ -62,7 +62,7 @@ def row(case: Comparison) -> str:
     )
 
 
-def broken(cases: Sequence[Comparison], settings: Mapping[str, Any]) -> list[str]:
+def list_broken_promises(cases: Sequence[Comparison], settings: Mapping[str, Any]) -> list[str]:
     """What of the promises does not hold."""
     wrong = [
         f"{row(case)}: the time is promised within {case.within:.0%}"

@@ -26,12 +26,12 @@ def main() -> None:
     part = -1
     begin, time_call = ProgressWriter.begin, timing.time_call
 
-    def beginning(teller: ProgressWriter, name: str) -> None:
+    def begin_and_count(teller: ProgressWriter, name: str) -> None:
         nonlocal part
         part += 1
         begin(teller, name)
 
-    def counted(comm: Communicator, call: Callable[[], object]) -> float:
+    def time_and_count(comm: Communicator, call: Callable[[], object]) -> float:
         before = _counters()
         seconds = time_call(comm, call)
         comm.barrier()  # what this rank sent has left it when all are here
@@ -39,8 +39,8 @@ def main() -> None:
         counts.append((part, sent, received))
         return seconds
 
-    ProgressWriter.begin = beginning  # type: ignore[method-assign,assignment]
-    timing.time_call = harness.time_call = counted  # type: ignore[attr-defined]
+    ProgressWriter.begin = begin_and_count  # type: ignore[method-assign,assignment]
+    timing.time_call = harness.time_call = time_and_count  # type: ignore[attr-defined]
     rank.run(job)
     Path(sys.argv[2]).write_text(json.dumps(counts))
     os._exit(0)  # as agent.bench.rank does

@@ -10,7 +10,7 @@ from lab.errors import LabError
 from lab.report import say, step
 from lab.verify_advise import netns
 from lab.verify_advise.cases import Comparison, row
-from lab.verify_advise.predict import Calibration, moved, predict
+from lab.verify_advise.predict import Calibration, count_moved_bytes, predict
 from lab.verify_advise.runs import Run, run
 from provision.performance import fit
 from provision.performance.fit import Line
@@ -29,19 +29,19 @@ def calibrate(settings: Mapping[str, Any], workloads: Sequence[Mapping[str, Any]
     for ranks in settings["ranks"]:
         for megabits in asked["rates"]:
             with step(f"calibration, {ranks} ranks at {megabits} Mbit/s", "20 s"):
-                done = run(ranks, megabits, _calibrating(asked, ranks if pipeline else 0))
+                done = run(ranks, megabits, _build_calibration(asked, ranks if pipeline else 0))
             for name, moved_bytes, seconds in _points(done, ranks, asked["volume"]):
                 share = (max(moved_bytes - netns.BURST_BYTES, 0.0) / (megabits * 1e6 / 8), seconds)
                 points.setdefault((name, ranks), []).append(share)
     lines: dict[tuple[str, int], Line] = {}
     for key, some in points.items():
-        found, used = fitted(some)
-        if found is None:
+        line, used = fit_line(some)
+        if line is None:
             raise LabError(f"{key[0]} of {key[1]} ranks: times do not grow with sizes.")
-        lines[key] = found
-        line = f"{found.bandwidth:.2f} of the link, {found.latency * 1e3:.1f} ms"
-        of = f"{used} of {len(some)} points"
-        say(f"  {key[0]:<15}{key[1]} ranks  {line}, fitted to {found.error:.0%} ({of})")
+        lines[key] = line
+        text = f"{line.bandwidth:.2f} of the link, {line.latency * 1e3:.1f} ms"
+        share_used = f"{used} of {len(some)} points"
+        say(f"  {key[0]:<15}{key[1]} ranks  {text}, fitted to {line.error:.0%} ({share_used})")
     with step("each workload on one rank", "20 s"):
         alone = run(1, FAST, [_job(workload, settings) for workload in workloads])
     times = {
@@ -51,7 +51,7 @@ def calibrate(settings: Mapping[str, Any], workloads: Sequence[Mapping[str, Any]
     return Calibration(lines, asked["volume"], times, both is None or both.bandwidth > TURNS)
 
 
-def fitted(points: Sequence[tuple[float, float]]) -> tuple[Line | None, int]:
+def fit_line(points: Sequence[tuple[float, float]]) -> tuple[Line | None, int]:
     """The line through points, and of how many: without those that other load has spoiled.
 
     While the worst is off by more than SPOILED, and more than half are left, it is left out.
@@ -62,11 +62,11 @@ def fitted(points: Sequence[tuple[float, float]]) -> tuple[Line | None, int]:
         if line is None or line.error <= SPOILED or len(left) - 1 <= len(points) / 2:
             return line, len(left)
         without = [fit.line(left[:at] + left[at + 1 :]) for at in range(len(left))]
-        errors = [one.error if one else math.inf for one in without]
+        errors = [rest.error if rest else math.inf for rest in without]
         left.pop(errors.index(min(errors)))
 
 
-def _calibrating(asked: Mapping[str, Any], piped: int) -> list[dict[str, Any]]:
+def _build_calibration(asked: Mapping[str, Any], piped: int) -> list[dict[str, Any]]:
     """Parts of a calibrating job; `piped`: ranks of a pipeline, 0 where none is predicted."""
     sizes = asked["sizes_bytes"]
     how = {"repeats": asked["repeats"], "warm_up": 1, "iterations": 1}
@@ -81,21 +81,23 @@ def _calibrating(asked: Mapping[str, Any], piped: int) -> list[dict[str, Any]]:
 
 def _points(done: Run, ranks: int, volume: Mapping[str, float]) -> list[tuple[str, float, float]]:
     """(collective, bytes that a rank sends, seconds)."""
-    found = []
+    points = []
     for collective in done.document["collectives"]:
         name = BOTH_WAYS if collective["collective"] == "sendrecv" else collective["collective"]
-        found += [
+        points += [
             (
                 name,
-                moved(collective["collective"], ranks, size["size_bytes"], volume.get(name, 1.0)),
+                count_moved_bytes(
+                    collective["collective"], ranks, size["size_bytes"], volume.get(name, 1.0)
+                ),
                 size["time_seconds"],
             )
             for size in collective["sizes"]
         ]
     for pair in done.document.get("pairs", ()):
         size = float(pair["size_bytes"])
-        found.append(("sendrecv", size, size / pair["bandwidth_bytes_per_second"]))
-    return found
+        points.append(("sendrecv", size, size / pair["bandwidth_bytes_per_second"]))
+    return points
 
 
 def _job(workload: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -104,27 +106,27 @@ def _job(workload: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, 
 
 
 def measure(
-    settings: Mapping[str, Any], workloads: Sequence[Mapping[str, Any]], known: Calibration
+    settings: Mapping[str, Any], workloads: Sequence[Mapping[str, Any]], calibration: Calibration
 ) -> list[Comparison]:
     """Every workload on every number of ranks and rate."""
     cases = []
     for ranks in settings["ranks"]:
         for megabits in settings["rates"]:
             with step(f"{ranks} ranks at {megabits} Mbit/s", "30 s"):
-                done = run(ranks, megabits, [_job(one, settings) for one in workloads])
-            for number, (workload, found) in enumerate(
+                done = run(ranks, megabits, [_job(workload, settings) for workload in workloads])
+            for number, (workload, result) in enumerate(
                 zip(workloads, done.document["workloads"], strict=True)
             ):
-                if not found["check"]["right"]:
+                if not result["check"]["right"]:
                     raise LabError(f"{workload['part']} computed something wrong.")
                 cases.append(
                     Comparison(
                         workload["part"],
                         ranks,
                         megabits,
-                        found["step_seconds"],
-                        max(done.sent(number, settings["steps"])),
-                        predict(workload, ranks, megabits, known),
+                        result["step_seconds"],
+                        max(done.mean_sent_bytes(number, settings["steps"])),
+                        predict(workload, ranks, megabits, calibration),
                         workload["within"],
                     )
                 )

@@ -121,7 +121,7 @@ def network(ranks: int) -> Iterator[LimitedNetwork]:
         _remove([made.bridge, *made.ranks])
 
 
-def usable() -> str:
+def find_obstacle() -> str:
     """Return why such a network cannot be created here, or "". Creates and removes one."""
     if os.geteuid() != 0:
         return "network namespaces need root"
@@ -146,7 +146,7 @@ def clear() -> None:
 
 def _names() -> list[str]:
     folder = Path("/run/netns")
-    return [one.name for one in folder.glob(f"{PREFIX}*")] if folder.is_dir() else []
+    return [path.name for path in folder.glob(f"{PREFIX}*")] if folder.is_dir() else []
 
 
 def _remove(names: Sequence[str]) -> None:

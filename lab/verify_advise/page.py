@@ -17,10 +17,10 @@ TITLES = {"ddp": "DDP", "fsdp": "FSDP", "pipeline": "pipeline", "tensor": "tenso
 
 
 def write(
-    cases: Sequence[Comparison], known: Calibration, settings: Mapping[str, Any], folder: Path
+    cases: Sequence[Comparison], calibration: Calibration, settings: Mapping[str, Any], folder: Path
 ) -> None:
     """The two files, in `folder`."""
-    text = "\n".join([_head(cases, settings), *_calibration(known), *_table(cases), ""])
+    text = "\n".join([_head(cases, settings), *_calibration(calibration), *_table(cases), ""])
     (folder / "advise-verified.md").write_text(text, encoding="utf-8")
     plot.write([chart(cases)], folder / "advise-verified.svg")
 
@@ -36,11 +36,14 @@ def chart(cases: Sequence[Comparison]) -> Any:
         stroke=False,
     )
     for part, title in TITLES.items():
-        own = [case for case in cases if case.part == part]
-        if own:
+        matching = [case for case in cases if case.part == part]
+        if matching:
             drawn.add(
                 title,
-                [(case.slowdown, case.predicted.seconds / case.predicted.quiet) for case in own],
+                [
+                    (case.slowdown, case.predicted.seconds / case.predicted.quiet)
+                    for case in matching
+                ],
             )
     most = max(max(case.slowdown, case.expected_slowdown) for case in cases)
     drawn.xrange = drawn.range = (1, most)
@@ -85,7 +88,7 @@ rig's own benchmark.
 """
 
 
-def _calibration(known: Calibration) -> list[str]:
+def _calibration(calibration: Calibration) -> list[str]:
     lines = [
         "## Calibration",
         "",
@@ -96,10 +99,10 @@ def _calibration(known: Calibration) -> list[str]:
         "| collective | ranks | share | latency, ms | volume | fitted to |",
         "|---|---|---|---|---|---|",
     ]
-    for (collective, ranks), line in sorted(known.lines.items()):
+    for (collective, ranks), line in sorted(calibration.lines.items()):
         lines.append(
             f"| {collective} | {ranks} | {line.bandwidth:.2f} | {line.latency * 1e3:.1f} | "
-            f"{known.volume.get(collective, 1)} | {line.error:.0%} |"
+            f"{calibration.volume.get(collective, 1)} | {line.error:.0%} |"
         )
     return [*lines, ""]
 
@@ -114,7 +117,7 @@ def _table(cases: Sequence[Comparison]) -> list[str]:
         "| workload | ranks | Mbit/s | measured, s | predicted | error | slowdown | MB | error |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
-    for case in sorted(cases, key=lambda one: (list(TITLES).index(one.part), one.ranks)):
+    for case in sorted(cases, key=lambda case: (list(TITLES).index(case.part), case.ranks)):
         lines.append(
             f"| {TITLES[case.part]} | {case.ranks} | {case.megabits:.0f} | {case.measured:.3f} | "
             f"{case.predicted.seconds:.3f} | {case.error:+.1%} | {case.slowdown:.2f} | "

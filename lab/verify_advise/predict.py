@@ -51,13 +51,13 @@ class Calibration:
         return Network(costs, duplex=self.duplex)
 
 
-def moved(collective: str, ranks: int, size_bytes: float, volume: float) -> float:
+def count_moved_bytes(collective: str, ranks: int, size_bytes: float, volume: float) -> float:
     """Bytes that a rank sends for a collective."""
     return factor(collective, ranks) * volume * size_bytes
 
 
 @dataclass(frozen=True)
-class Predicted:
+class PredictedStep:
     """Seconds of a step, and of one without messages; bytes that the busiest rank sends in it."""
 
     seconds: float
@@ -73,23 +73,24 @@ def tensors(shape: ModelShape) -> list[int]:
 
 
 def predict(
-    workload: Mapping[str, Any], ranks: int, megabits: float, known: Calibration
-) -> Predicted:
+    workload: Mapping[str, Any], ranks: int, megabits: float, calibration: Calibration
+) -> PredictedStep:
     """A workload of verify_advise.yml on so many ranks and links of a rate (Mbit/s)."""
     shape = ModelShape.parse(workload["shape"])
-    alone = known.one_rank[workload["part"]]
-    return _PARTS[workload["part"]](workload, shape, ranks, megabits, known, alone)
+    alone = calibration.one_rank[workload["part"]]
+    return _PARTS[workload["part"]](workload, shape, ranks, megabits, calibration, alone)
 
 
 def _blocks(shape: ModelShape, alone: float) -> list[Block]:
     """The model's parts: what a step takes alone is its layers' (a third of it forward)."""
-    each = alone / shape.layers
-    own = tuple(float(BYTES * size) for size in tensors(shape))
+    layer_seconds = alone / shape.layers
+    gradients = tuple(float(BYTES * size) for size in tensors(shape))
     ends = BYTES * shape.vocabulary * shape.hidden
     norm = float(BYTES * shape.hidden)
     return [
         Block(0.0, 0.0, (float(ends),)),
-        *[Block(each / 3, each * 2 / 3, own, sum(own))] * shape.layers,
+        *[Block(layer_seconds / 3, layer_seconds * 2 / 3, gradients, sum(gradients))]
+        * shape.layers,
         Block(0.0, 0.0, (norm, norm, float(ends))),
     ]
 
@@ -99,17 +100,17 @@ def _ddp(
     shape: ModelShape,
     ranks: int,
     megabits: float,
-    known: Calibration,
+    calibration: Calibration,
     alone: float,
-) -> Predicted:
+) -> PredictedStep:
     blocks = _blocks(shape, alone)
     bucket = (
         workload["bucket_mb"] * MEBI
     )  # set explicitly, so PyTorch makes the first bucket as large
-    network = known.network(ranks, megabits, paused=False)
+    network = calibration.network(ranks, megabits, paused=False)
     done = step_time.data_parallel(blocks, 1, ranks, network, 0.0, bucket, bucket)
     gradients = sum(sum(block.gradients) for block in blocks)
-    return Predicted(done.seconds, alone, traffic.sent_bytes(traffic.data(gradients, ranks)))
+    return PredictedStep(done.seconds, alone, traffic.sent_bytes(traffic.data(gradients, ranks)))
 
 
 def _fsdp(
@@ -117,19 +118,19 @@ def _fsdp(
     shape: ModelShape,
     ranks: int,
     megabits: float,
-    known: Calibration,
+    calibration: Calibration,
     alone: float,
-) -> Predicted:
+) -> PredictedStep:
     blocks = _blocks(shape, alone)
     # The root holds embedding, last norm and head together, and gathers them once.
     root = sum(sum(block.gradients) for block in (blocks[0], blocks[-1]))
     layers = [block for block in blocks if block.weights]
     ends = Block(0.0, 0.0, (root,), root, kept=True)
-    network = known.network(ranks, megabits, paused=True)
+    network = calibration.network(ranks, megabits, paused=True)
     done = step_time.fully_sharded([ends, *layers], 1, ranks, network, overlap=False)
     weights = sum(block.weights for block in layers)
     sent = traffic.sharded(weights, weights + root, ranks, 1, root)
-    return Predicted(done.seconds, alone, _volume(sent, known))
+    return PredictedStep(done.seconds, alone, _volume(sent, calibration))
 
 
 def _pipeline(
@@ -137,20 +138,20 @@ def _pipeline(
     shape: ModelShape,
     ranks: int,
     megabits: float,
-    known: Calibration,
+    calibration: Calibration,
     alone: float,
-) -> Predicted:
-    each = alone / shape.layers / shape.microbatches
+) -> PredictedStep:
+    layer_seconds = alone / shape.layers / shape.microbatches
     parts = [
-        Stage(each / 3 * len(own), each * 2 / 3 * len(own))
-        for own in split_layers(shape.layers, ranks)
+        Stage(layer_seconds / 3 * len(layers), layer_seconds * 2 / 3 * len(layers))
+        for layers in split_layers(shape.layers, ranks)
     ]
     activations = float(BYTES * shape.tokens // shape.microbatches * shape.hidden)
-    network = known.network(ranks, megabits, paused=True)
+    network = calibration.network(ranks, megabits, paused=True)
     done = step_time.pipelined(parts, shape.microbatches, activations, network)
     quiet = step_time.pipelined(parts, shape.microbatches, 0.0, Network({ANY: FREE}))
     sent = traffic.pipeline(activations, ranks, shape.microbatches)
-    return Predicted(done.seconds, quiet.seconds, traffic.sent_bytes(sent))
+    return PredictedStep(done.seconds, quiet.seconds, traffic.sent_bytes(sent))
 
 
 def _tensor(
@@ -158,13 +159,13 @@ def _tensor(
     shape: ModelShape,
     ranks: int,
     megabits: float,
-    known: Calibration,
+    calibration: Calibration,
     alone: float,
-) -> Predicted:
+) -> PredictedStep:
     activations = float(BYTES * shape.tokens * shape.hidden)
     sent = traffic.tensor(activations, shape.layers, ranks, 1)
-    done = step_time.serial(alone, sent, known.network(ranks, megabits, paused=True))
-    return Predicted(done.seconds, alone, traffic.sent_bytes(sent))
+    done = step_time.serial(alone, sent, calibration.network(ranks, megabits, paused=True))
+    return PredictedStep(done.seconds, alone, traffic.sent_bytes(sent))
 
 
 def _moe(
@@ -172,9 +173,9 @@ def _moe(
     shape: ModelShape,
     ranks: int,
     megabits: float,
-    known: Calibration,
+    calibration: Calibration,
     alone: float,
-) -> Predicted:
+) -> PredictedStep:
     activations = float(BYTES * shape.tokens * shape.hidden)
     hidden = shape.hidden
     layer = 4 * hidden * hidden + 4 * hidden + shape.experts * hidden  # attention, norms, router
@@ -182,12 +183,14 @@ def _moe(
     sent = traffic.expert(activations, shape.top_k, shape.layers, ranks, 1)
     # One all-reduce of all shared gradients after the backward pass (agent.bench.workloads.moe).
     sent += [Transfer("gradients", "all_reduce", ranks, float(shared), 1)]
-    done = step_time.serial(alone, sent, known.network(ranks, megabits, paused=True))
-    return Predicted(done.seconds, alone, traffic.sent_bytes(sent))
+    done = step_time.serial(alone, sent, calibration.network(ranks, megabits, paused=True))
+    return PredictedStep(done.seconds, alone, traffic.sent_bytes(sent))
 
 
-def _volume(sent: Sequence[Transfer], known: Calibration) -> float:
-    return sum(one.sent * known.volume.get(one.collective, 1.0) for one in sent)
+def _volume(sent: Sequence[Transfer], calibration: Calibration) -> float:
+    return sum(
+        transfer.sent * calibration.volume.get(transfer.collective, 1.0) for transfer in sent
+    )
 
 
 _PARTS = {"ddp": _ddp, "fsdp": _fsdp, "pipeline": _pipeline, "tensor": _tensor, "moe": _moe}

@@ -31,13 +31,13 @@ class Run:
     document: Mapping[str, Any]
     counts: Sequence[Sequence[tuple[int, int, int]]]
 
-    def sent(self, part: int, calls: int) -> list[float]:
+    def mean_sent_bytes(self, part: int, calls: int) -> list[float]:
         """Bytes that each rank sent in a call of a part: the mean of its last `calls` ones."""
-        found = []
+        means = []
         for counts in self.counts:
-            own = [sent for number, sent, _ in counts if number == part]
-            found.append(statistics.fmean(own[-calls:]))
-        return found
+            part_bytes = [sent for number, sent, _ in counts if number == part]
+            means.append(statistics.fmean(part_bytes[-calls:]))
+        return means
 
 
 def run(ranks: int, megabits: float | None, parts: Sequence[Mapping[str, Any]]) -> Run:
@@ -85,7 +85,7 @@ def _wait(started: Sequence[subprocess.Popen[bytes]], folder: Path) -> None:
     """Wait until all ranks are done. Raises LabError when the first of them fails."""
     deadline = time.monotonic() + MOST_SECONDS
     while True:
-        states = [one.poll() for one in started]
+        states = [process.poll() for process in started]
         bad = next((rank for rank, state in enumerate(states) if state), None)
         if bad is not None:
             log = (folder / f"rank-{bad}.log").read_text(errors="replace")
@@ -96,12 +96,14 @@ def _wait(started: Sequence[subprocess.Popen[bytes]], folder: Path) -> None:
         if time.monotonic() > deadline:
             raise LabError(f"The ranks were not done in {MOST_SECONDS:.0f} s.")
         with contextlib.suppress(subprocess.TimeoutExpired):
-            next(one for one, state in zip(started, states, strict=True) if state is None).wait(0.2)
+            next(
+                process for process, state in zip(started, states, strict=True) if state is None
+            ).wait(0.2)
 
 
 def _end(started: Sequence[subprocess.Popen[bytes]]) -> None:
     """Kill the ranks with everything that they started: each rank leads a session."""
-    for one in started:
+    for process in started:
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(one.pid, signal.SIGKILL)
-        one.wait()
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()

@@ -1,4 +1,4 @@
-"""The operator's side: run the real command in a process, and check its output."""
+"""The operator's side: runs the real command in a process, and checks its output."""
 
 from __future__ import annotations
 
@@ -79,10 +79,10 @@ def fab(inventory: Path, host: str, *words: str | Path, seconds: float = 120) ->
 def write_variant(inventory: Path, host: str, name: str = "variant", **variables: Any) -> Path:
     """Write a copy of the inventory with changed variables of a host (None: removed)."""
     document = yaml.safe_load(inventory.read_text())
-    own = document["rigs"]["hosts"][host]
-    own.update(variables)
-    for key in [key for key, value in own.items() if value is None]:
-        del own[key]
+    host_variables = document["rigs"]["hosts"][host]
+    host_variables.update(variables)
+    for key in [key for key, value in host_variables.items() if value is None]:
+        del host_variables[key]
     file = inventory.with_name(f"{name}.yml")
     file.write_text(yaml.safe_dump(document))
     return file

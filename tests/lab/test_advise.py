@@ -21,7 +21,7 @@ def rig_inventory(rig: Rig, write_inventory: Callable[..., Path]) -> Path:
 
 @pytest.fixture
 def benchmarks(rig: Rig) -> Iterator[Callable[[str, Any], None]]:
-    """Leave documents on the rig; they are gone after the test."""
+    """Write documents to the rig; remove them after the test."""
 
     def leave(name: str, document: Any) -> None:
         rig.run(f"mkdir -p {FOLDER} && cat > {FOLDER}/{name} <<'END'\n{json.dumps(document)}\nEND")
@@ -37,8 +37,8 @@ def advise_as_json(inventory: Path, rig: Rig) -> dict[str, Any]:
     return document
 
 
-def test_the_rig_as_bought(rig: Rig, rig_inventory: Path) -> None:
-    """Two cards on the chipset's Gen2 x1, one on a Gen3 x1 riser; the board splits its slot."""
+def test_advise_reads_the_links_of_the_seed_rig(rig: Rig, rig_inventory: Path) -> None:
+    """Two cards on Gen2 x1 of the chipset, one on a Gen3 x1 riser; the board splits its slot."""
     document = advise_as_json(rig_inventory, rig)
     links = [(link["generation"], link["width"]) for link in document["rig"]["links"]]
     assert links == [(2, 1), (2, 1), (3, 1)]
@@ -47,7 +47,7 @@ def test_the_rig_as_bought(rig: Rig, rig_inventory: Path) -> None:
     assert document["advice"][0]["change"] == "bifurcation"
 
 
-def test_its_newest_benchmark_counts(
+def test_newest_benchmark_of_the_rig_is_used(
     rig: Rig, rig_inventory: Path, benchmarks: Callable[[str, Any], None]
 ) -> None:
     size = 1 << 26
@@ -72,16 +72,16 @@ def test_its_newest_benchmark_counts(
     document = advise_as_json(rig_inventory, rig)
     assert document["rig"]["measured"].startswith(f"{FOLDER}/1.json")
     (ddp,) = [
-        one
-        for one in document["models"][0]["candidates"]
-        if (one["task"], one["form"]) == ("lora", "ddp")
+        candidate
+        for candidate in document["models"][0]["candidates"]
+        if (candidate["task"], candidate["form"]) == ("lora", "ddp")
     ]
     (sent,) = ddp["transfers"]
     assert sent["origin"] == "measured"
     assert sent["bus_bandwidth_bytes_per_second"] == pytest.approx(0.3e9)
 
 
-def test_a_benchmark_of_another_version_is_told_and_not_used(
+def test_benchmark_of_another_version_is_reported_and_ignored(
     rig: Rig, rig_inventory: Path, benchmarks: Callable[[str, Any], None]
 ) -> None:
     benchmarks("1.json", {"format": "deeprig-bench", "version": 7})

@@ -1,4 +1,4 @@
-"""`fab checklist` of a rig: what a visit to the BIOS changes is seen after the reboot."""
+"""`fab checklist` of a rig: it reports changes of the BIOS after the reboot."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NAME = "test53"
 
 
 def run_checklist(inventory: Path, *words: str) -> CommandResult:
-    """Run it; its words as if on one line."""
+    """Run the command; return its output as one line."""
     result = fab(inventory, NAME, "checklist", *words)
     assert result.status == 0, result.text
     return result if "--json" in words else replace(result, stdout=" ".join(result.stdout.split()))
@@ -23,10 +23,10 @@ def run_checklist(inventory: Path, *words: str) -> CommandResult:
 
 def read_items(inventory: Path, *words: str) -> dict[str, dict[str, Any]]:
     document = json.loads(run_checklist(inventory, "--json", *words).stdout)[NAME]
-    return {one["id"]: one for one in document["items"]}
+    return {item["id"]: item for item in document["items"]}
 
 
-def test_what_the_bios_does_is_seen_after_the_reboot(target: Rig, inventory: Path) -> None:
+def test_bios_changes_are_reported_after_the_reboot(target: Rig, inventory: Path) -> None:
     first = run_checklist(inventory, "--answer", "riser-power=yes", "--answer", "fans=no")
     first.assert_shows("B450 Steel Legend", "does not split lanes", "[ ] Above 4G decoding on")
     first.assert_shows("0000:08:00.0 has x1 of", "[x] No riser powered by SATA (by your answer)")
@@ -52,7 +52,7 @@ def test_what_the_bios_does_is_seen_after_the_reboot(target: Rig, inventory: Pat
     assert "Rebooted" not in run_checklist(inventory).text
 
 
-def test_what_is_remembered_can_be_edited(inventory: Path) -> None:
+def test_stored_answers_can_be_edited(inventory: Path) -> None:
     file = inventory.parent / "host_vars" / NAME / "checklist.yml"
     document = yaml_source.load_yaml(file)
     assert document["checklist"]["answers"] == {"fans": False, "riser-power": True}
@@ -61,14 +61,14 @@ def test_what_is_remembered_can_be_edited(inventory: Path) -> None:
     fab(inventory, NAME, "facts").assert_shows(NAME)  # an inventory like before
 
 
-def test_pages_to_print(inventory: Path, tmp_path: Path) -> None:
+def test_html_and_markdown_pages_are_written(inventory: Path, tmp_path: Path) -> None:
     html, markdown = tmp_path / "rig.html", tmp_path / "rig.md"
     run_checklist(inventory, "--html", str(html), "--markdown", str(markdown))
     assert "<title>test53: checklist</title>" in html.read_text()
     assert "- [x] **The processor's slot split" in markdown.read_text()
 
 
-def test_errors(inventory: Path) -> None:
+def test_invalid_item_and_unreachable_rig_are_errors(inventory: Path) -> None:
     wrong = fab(inventory, NAME, "checklist", "--answer", "fan=yes")
     assert wrong.status == 2
     wrong.assert_shows("no item 'fan'", "riser-power")

@@ -1,4 +1,4 @@
-"""A run that is cut off, stopped, or meets another one: nothing is half done, and it goes on."""
+"""Runs that are interrupted, killed or meet another run: no task is left incomplete."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def shell_task(name: str, text: str) -> dict[str, Any]:
 
 @pytest.fixture
 def marks(target: Rig) -> Iterator[Path]:
-    """A folder of the rig in which tasks leave marks."""
+    """A folder of the rig in which tasks create files."""
     folder = target.root / "root/marks"
     folder.mkdir()
     yield folder
@@ -69,7 +69,7 @@ def worker_pid(target: Rig) -> int:
 
 
 def connection_pid(target: Rig) -> int:
-    """The pid of the sshd process in the rig that serves the one connection."""
+    """Return the pid of the sshd process in the rig that serves the connection."""
     return int(target.run("pgrep -f '^sshd: user@notty'").stdout.split()[0])
 
 
@@ -86,7 +86,7 @@ def start_slow_playbook(inventory: Path, marks: Path, slow: Path) -> subprocess.
     return run
 
 
-def test_a_second_run_is_refused_and_told_who_is_there(
+def test_second_run_is_refused_and_names_the_first_operator(
     inventory: Path, target: Rig, marks: Path, slow: Path
 ) -> None:
     first = start(inventory, NAME, "play", slow)
@@ -102,7 +102,7 @@ def test_a_second_run_is_refused_and_told_who_is_there(
     assert (marks / "later").exists()
 
 
-def test_facts_are_read_while_a_run_is_at_work(
+def test_facts_can_be_read_during_a_run(
     inventory: Path, target: Rig, marks: Path, slow: Path
 ) -> None:
     first = start(inventory, NAME, "play", slow)
@@ -111,7 +111,7 @@ def test_facts_are_read_while_a_run_is_at_work(
     assert finish(first).status == 0
 
 
-def test_an_interrupt_ends_the_task_at_hand_and_starts_no_other(
+def test_interrupt_ends_the_current_task_and_starts_no_other(
     inventory: Path, target: Rig, marks: Path, slow: Path
 ) -> None:
     run = start_slow_playbook(inventory, marks, slow)
@@ -128,7 +128,7 @@ def test_an_interrupt_ends_the_task_at_hand_and_starts_no_other(
     assert not (marks / "later").exists()
 
 
-def test_an_interrupt_while_connecting(inventory: Path, target: Rig, slow: Path) -> None:
+def test_interrupt_while_connecting_ends_the_run(inventory: Path, target: Rig, slow: Path) -> None:
     with socket.create_server((target.address, 2222)) as silent:
         run = start(write_variant(inventory, NAME, ansible_port=2222), NAME, "play", slow)
         peer, _ = silent.accept()
@@ -140,7 +140,7 @@ def test_an_interrupt_while_connecting(inventory: Path, target: Rig, slow: Path)
     assert result.stdout == ""
 
 
-def test_a_reader_that_has_enough(inventory: Path, target: Rig) -> None:
+def test_closed_output_ends_the_run(inventory: Path, target: Rig) -> None:
     """As with `fab … | head`."""
     run = start(inventory, NAME, "play", STEPS / "facts.yml", "--verbose")
     assert run.stdout
@@ -150,7 +150,7 @@ def test_a_reader_that_has_enough(inventory: Path, target: Rig) -> None:
     assert run.stderr.read() == ""
 
 
-def test_a_killed_command_ends_the_task_at_hand_and_starts_no_other(
+def test_killed_fab_lets_the_current_task_end_and_starts_no_other(
     inventory: Path, target: Rig, marks: Path, slow: Path
 ) -> None:
     run = start_slow_playbook(inventory, marks, slow)
@@ -161,7 +161,7 @@ def test_a_killed_command_ends_the_task_at_hand_and_starts_no_other(
     assert not (marks / "later").exists()
 
 
-def test_a_run_whose_operator_is_gone_is_waited_for(
+def test_next_run_waits_for_a_run_without_an_operator(
     inventory: Path, target: Rig, marks: Path, tmp_path: Path
 ) -> None:
     wait = "touch /root/marks/began; until [ -e /root/marks/go ]; do sleep 0.1; done"
@@ -188,10 +188,10 @@ def test_a_run_whose_operator_is_gone_is_waited_for(
     assert not (marks / "later").exists()
 
 
-def test_no_user_of_the_rig_can_hold_or_redirect_the_lock(
+def test_rig_users_cannot_hold_or_redirect_the_lock(
     inventory: Path, target: Rig, marks: Path, slow: Path
 ) -> None:
-    """In /run/lock any user could block every run for ever."""
+    """In /run/lock any user could block every run."""
     target.run(
         "install -o user -m 666 /dev/null /run/lock/deeprig.lock;"
         " runuser -u user -- sh -c 'flock /run/lock/deeprig.lock sleep 60 >/dev/null 2>&1 &'"
@@ -222,7 +222,9 @@ def assert_rig_lost(result: CommandResult, why: str, slow: Path) -> None:
     )
 
 
-def test_a_connection_that_breaks(inventory: Path, target: Rig, marks: Path, slow: Path) -> None:
+def test_broken_connection_ends_the_task_and_starts_no_other(
+    inventory: Path, target: Rig, marks: Path, slow: Path
+) -> None:
     run = start_slow_playbook(inventory, marks, slow)
     target.run(f"kill -KILL {connection_pid(target)}")
     assert_rig_lost(finish(run), "the connection was closed", slow)
@@ -230,14 +232,16 @@ def test_a_connection_that_breaks(inventory: Path, target: Rig, marks: Path, slo
     assert not (marks / "later").exists()
 
 
-def test_a_worker_that_is_killed(inventory: Path, target: Rig, marks: Path, slow: Path) -> None:
+def test_killed_worker_is_reported_and_no_task_follows(
+    inventory: Path, target: Rig, marks: Path, slow: Path
+) -> None:
     run = start_slow_playbook(inventory, marks, slow)
     target.run(f"kill -KILL {worker_pid(target)}")
     assert_rig_lost(finish(run), "", slow)
     assert not (marks / "later").exists()
 
 
-def test_a_peer_that_falls_silent(inventory: Path, target: Rig, marks: Path) -> None:
+def test_silent_peer_is_reported_as_unreachable(inventory: Path, target: Rig, marks: Path) -> None:
     """As after a power failure: no packet ends the connection."""
     host = inventories.read_inventory(inventory).host(NAME)
     sessions = sessions_of(host, Config())
@@ -258,9 +262,11 @@ def test_a_peer_that_falls_silent(inventory: Path, target: Rig, marks: Path) -> 
 
 
 class TestDriver:
-    """What is cut off in the middle of a package's installation, in this order."""
+    """Interruptions during the installation of a package, in this order."""
 
-    def test_killed_in_the_middle_it_is_resumed(self, inventory: Path, target: Rig) -> None:
+    def test_driver_installation_resumes_after_a_killed_run(
+        self, inventory: Path, target: Rig
+    ) -> None:
         assert fab(inventory, NAME, "provision", "--tags", "demine,base").status == 0
         run = start(inventory, NAME, "play", STEPS / "driver.yml")
         unpacked = target.root / "var/lib/dpkg/info/libcuda1.list"
@@ -274,7 +280,7 @@ class TestDriver:
         third.assert_shows("changed=0")
         assert target.run("dpkg --audit").stdout == ""
 
-    def test_a_worker_killed_with_its_apt_get_is_resumed(
+    def test_driver_installation_resumes_after_a_killed_apt_get(
         self, inventory: Path, target: Rig
     ) -> None:
         target.run(PURGE, check=False)
@@ -291,9 +297,7 @@ class TestDriver:
         fab(inventory, NAME, "play", STEPS / "driver.yml").assert_shows("changed=0")
         assert target.run("dpkg --audit").stdout == ""
 
-    def test_a_package_torn_while_it_was_unpacked_is_installed_again(
-        self, inventory: Path, target: Rig
-    ) -> None:
+    def test_half_unpacked_package_is_reinstalled(self, inventory: Path, target: Rig) -> None:
         target.run("dpkg --force-all --purge nvidia-open-580 2>&1")
         stanza = (
             "Package: nvidia-modprobe\nStatus: hold reinstreq half-installed\n"
@@ -305,7 +309,7 @@ class TestDriver:
         result.assert_shows("warning: installed again, as it was torn: nvidia-modprobe")
         assert target.run("dpkg --audit").stdout == ""
 
-    def test_a_rig_that_does_not_come_back(self, inventory: Path, target: Rig) -> None:
+    def test_rig_that_does_not_reboot_is_reported(self, inventory: Path, target: Rig) -> None:
         faults.switch(target, "no-return", on=True)
         boots = target.state()["boots"]
         wait = "reboot_timeout_seconds=6"

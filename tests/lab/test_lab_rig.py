@@ -19,17 +19,17 @@ from tests.lab.operator import fab, reboot, switching
 
 @pytest.fixture
 def fault(rig: Rig) -> Iterator[Callable[..., None]]:
-    """Switch faults on that are off again after the test."""
+    """Switch faults on; they are off again after the test."""
     with switching(rig) as switch:
         yield switch
 
 
-def output_of(rig: Rig, command: str) -> str:
+def read_output(rig: Rig, command: str) -> str:
     return rig.run(command).stdout.strip()
 
 
 def test_system_runs_without_failed_units(rig: Rig) -> None:
-    assert output_of(rig, "systemctl is-system-running --wait") == "running"
+    assert read_output(rig, "systemctl is-system-running --wait") == "running"
 
 
 @pytest.mark.parametrize(
@@ -55,29 +55,29 @@ def test_system_runs_without_failed_units(rig: Rig) -> None:
         ("ls /sys/bus/pci/devices/0000:08:00.0/aer_dev_fatal 2>/dev/null | wc -l", "0"),
     ],
 )
-def test_as_bought(rig: Rig, command: str, answer: str) -> None:
-    assert output_of(rig, command) == answer
+def test_seed_rig_matches_its_description(rig: Rig, command: str, answer: str) -> None:
+    assert read_output(rig, command) == answer
 
 
-def test_host_is_left_alone(rig: Rig) -> None:
+def test_rig_does_not_change_swap_and_sysctl_of_the_host(rig: Rig) -> None:
     before = Path("/proc/swaps").read_text(), Path("/proc/sys/vm/swappiness").read_text()
     swap = "/root/swap"
     rig.run(f"fallocate -l 8M {swap}; chmod 600 {swap}; mkswap {swap}; swapon {swap}")
     rig.run("sysctl vm.swappiness=7")
-    assert swap in output_of(rig, "swapon --show=NAME --noheadings")
-    assert output_of(rig, "awk '/SwapTotal/ {print $2}' /proc/meminfo") == "8188"
+    assert swap in read_output(rig, "swapon --show=NAME --noheadings")
+    assert read_output(rig, "awk '/SwapTotal/ {print $2}' /proc/meminfo") == "8188"
     assert (Path("/proc/swaps").read_text(), Path("/proc/sys/vm/swappiness").read_text()) == before
     rig.run(f"swapoff {swap}; rm {swap}")
 
 
-def test_host_keys_are_the_ones_the_lab_made(rig: Rig) -> None:
+def test_host_keys_match_those_of_the_lab(rig: Rig) -> None:
     scan = subprocess.run(
         ["ssh-keyscan", "-t", "ed25519", rig.address], capture_output=True, text=True, check=True
     )
     assert scan.stdout.strip() in rig.host_keys()
 
 
-def test_dead_vendor_repository_of_hive_makes_apt_complain(rig: Rig) -> None:
+def test_apt_fails_for_the_dead_hive_repository(rig: Rig) -> None:
     source = "Dir::Etc::sourcelist=/etc/apt/sources.list.d/hiverepo.list"
     done = rig.run(
         f"apt-get update -o {source} -o Dir::Etc::sourceparts=- "
@@ -86,27 +86,27 @@ def test_dead_vendor_repository_of_hive_makes_apt_complain(rig: Rig) -> None:
     assert "Failed to fetch" in done.stdout
 
 
-def test_lost_gpu(rig: Rig, fault: Callable[..., None]) -> None:
+def test_lost_gpu_fails_in_nvidia_smi_and_sysfs(rig: Rig, fault: Callable[..., None]) -> None:
     fault("lost", "1")
     done = rig.run("nvidia-smi --query-gpu=index --format=csv,noheader", check=False)
     assert "GPU is lost" in done.stdout
     assert done.stdout.splitlines()[0] == "0"
-    assert output_of(rig, "cat /sys/bus/pci/devices/0000:06:00.0/current_link_width") == "63"
+    assert read_output(rig, "cat /sys/bus/pci/devices/0000:06:00.0/current_link_width") == "63"
 
 
 def test_link_drops_at_both_ends(rig: Rig, fault: Callable[..., None]) -> None:
     fault("link", "2 2x1")
     for device in ("0000:08:00.0", "0000:00:03.1"):
         path = f"/sys/bus/pci/devices/{device}"
-        assert output_of(rig, f"cat {path}/current_link_speed") == "5.0 GT/s PCIe"
+        assert read_output(rig, f"cat {path}/current_link_speed") == "5.0 GT/s PCIe"
 
 
-def test_full_disk(rig: Rig, fault: Callable[..., None]) -> None:
+def test_full_disk_fault_fills_the_disk(rig: Rig, fault: Callable[..., None]) -> None:
     fault("disk-full", "/srv")
     assert rig.run("echo more >/srv/file", check=False).returncode != 0
 
 
-def test_vendor_repository(rig: Rig, fault: Callable[..., None]) -> None:
+def test_vendor_repository_serves_driver_packages(rig: Rig, fault: Callable[..., None]) -> None:
     vendor = "/etc/apt/sources.list.d/vendor.list"
     rig.run(
         f"curl -fsSo /root/key.asc {rig.vendor_url}/cuda/key.asc; "
@@ -117,10 +117,10 @@ def test_vendor_repository(rig: Rig, fault: Callable[..., None]) -> None:
     policy = "apt-cache policy nvidia-open | awk '/Candidate/ {print $2}'"
     fault("repo-old")
     rig.run(update)
-    assert output_of(rig, policy) == "580.82.07-1"
+    assert read_output(rig, policy) == "580.82.07-1"
     faults.switch(rig, "repo-old", on=False)
     rig.run(update)
-    assert output_of(rig, policy) == "580.95.05-1"
+    assert read_output(rig, policy) == "580.95.05-1"
     fault("repo-badsig")
     assert "NO_PUBKEY" in rig.run(update, check=False).stdout
     fault("repo-down")
@@ -128,44 +128,44 @@ def test_vendor_repository(rig: Rig, fault: Callable[..., None]) -> None:
     rig.run(f"rm {vendor}")
 
 
-def test_removing_hive_can_cascade(rig: Rig, fault: Callable[..., None]) -> None:
+def test_removing_hive_can_remove_rig_network(rig: Rig, fault: Callable[..., None]) -> None:
     simulate = "apt-get remove -qs hive | grep ^Remv"
-    assert output_of(rig, simulate).split()[1] == "hive"
+    assert read_output(rig, simulate).split()[1] == "hive"
     fault("hive-cascade")
-    assert {line.split()[1] for line in output_of(rig, simulate).splitlines()} == {
+    assert {line.split()[1] for line in read_output(rig, simulate).splitlines()} == {
         "hive",
         "rig-network",
     }
 
 
-def test_ssh_user_without_python(rig: Rig, fault: Callable[..., None]) -> None:
+def test_no_python_fault_removes_python_for_ssh_users(rig: Rig, fault: Callable[..., None]) -> None:
     fault("no-python")
     assert rig.run("runuser -u user -- python3 -V", check=False).returncode != 0
 
 
 @pytest.fixture(scope="module")
 def other(make_rig: Callable[[str], Rig]) -> Rig:
-    """A rig that the tests change, one after the other."""
+    """A rig that the tests change, one after another."""
     return make_rig("test12")
 
 
 class TestReboots:
-    """On another rig, in this order."""
+    """Tests on another rig, in this order."""
 
     def test_bios_profile_splits_the_slot(self, other: Rig) -> None:
         other.set(profile="x4x4x4x4")
-        before = output_of(other, "cat /proc/sys/kernel/random/boot_id"), other.host_keys()
+        before = read_output(other, "cat /proc/sys/kernel/random/boot_id"), other.host_keys()
         reboot(other)
-        assert output_of(other, "cat /proc/sys/kernel/random/boot_id") != before[0]
+        assert read_output(other, "cat /proc/sys/kernel/random/boot_id") != before[0]
         assert other.host_keys() == before[1]
         query = "nvidia-smi --query-gpu=pcie.link.width.current --format=csv,noheader"
-        assert output_of(other, query).split() == ["4", "4", "4"]
+        assert read_output(other, query).split() == ["4", "4", "4"]
 
     def test_watchdog_reboots_when_the_miner_is_gone(self, other: Rig) -> None:
         boots = other.state()["boots"]
         other.run("PATH=$PATH:/hive/bin miner stop")
         other.wait(boots=boots + 1)
-        assert output_of(other, "cat /hive-config/watchdog.log").endswith("rebooting")
+        assert read_output(other, "cat /hive-config/watchdog.log").endswith("rebooting")
 
     def test_driver_needs_headers_then_a_reboot(self, other: Rig) -> None:
         other.run(
@@ -183,15 +183,15 @@ class TestReboots:
         other.run("update-initramfs -u; sed -i s/pci=noaer// /etc/default/grub; update-grub 2>&1")
         reboot(other)
         query = "nvidia-smi --query-gpu=driver_version --format=csv,noheader | uniq"
-        assert output_of(other, query) == "580.95.05"
-        assert "Open Kernel Module" in output_of(other, "cat /proc/driver/nvidia/version")
-        aer = output_of(other, "cat /sys/bus/pci/devices/0000:00:03.1/aer_dev_correctable")
+        assert read_output(other, query) == "580.95.05"
+        assert "Open Kernel Module" in read_output(other, "cat /proc/driver/nvidia/version")
+        aer = read_output(other, "cat /sys/bus/pci/devices/0000:00:03.1/aer_dev_correctable")
         assert aer.splitlines()[-1] == "TOTAL_ERR_COR 0"
 
     def test_nouveau_takes_the_cards_if_the_initramfs_lets_it(self, other: Rig) -> None:
         other.run("rm /usr/lib/modprobe.d/nvidia-kernel-support.conf; update-initramfs -u")
         reboot(other)
-        assert "nouveau" in output_of(other, "lsmod")
+        assert "nouveau" in read_output(other, "lsmod")
         assert other.run("nvidia-smi", check=False).returncode == 9
 
     def test_network_is_lost_with_the_interface_name(self, other: Rig) -> None:
@@ -199,20 +199,20 @@ class TestReboots:
         other.run("sed -i s/net.ifnames=0// /etc/default/grub; update-grub; systemctl reboot")
         with pytest.raises(Exception, match="does not answer"):
             other.wait(boots=boots + 1, seconds=8)
-        assert "enp5s0" in output_of(other, "ls /sys/class/net")
+        assert "enp5s0" in read_output(other, "ls /sys/class/net")
 
-    def test_nothing_is_left(self, other: Rig) -> None:
+    def test_discarded_rig_leaves_no_mounts_and_processes(self, other: Rig) -> None:
         pid, leader = other.supervisor(), other.leader()
         other.discard()
         assert "/test12/" not in Path("/proc/mounts").read_text()
         assert not other.folder.exists()
-        assert not any(Path(f"/proc/{each}").exists() for each in (pid, leader))
-        assert "test12" not in {rig.name for rig in machine.known()}
+        assert not any(Path(f"/proc/{process_id}").exists() for process_id in (pid, leader))
+        assert "test12" not in {rig.name for rig in machine.list_rigs()}
 
 
 @pytest.fixture
 def rig_in_memory(own_network: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rig]:
-    """A rig whose state is on a tmpfs, and below /tmp as the rig's own tmpfs is."""
+    """A rig whose state is on a tmpfs, below /tmp like the rig's own tmpfs."""
     folder = Path(tempfile.mkdtemp(prefix="deeprig-lab-", dir="/tmp"))
     subprocess.run(["mount", "-t", "tmpfs", "tmpfs", folder], check=True)
     monkeypatch.setenv("DEEPRIG_LAB_STATE", str(folder))
@@ -226,7 +226,7 @@ def rig_in_memory(own_network: None, monkeypatch: pytest.MonkeyPatch) -> Iterato
         folder.rmdir()
 
 
-def test_state_in_memory_below_tmp_leaves_the_rig_its_disk(
+def test_rig_keeps_its_disk_when_the_state_folder_is_in_memory(
     rig_in_memory: Rig, write_inventory: Callable[..., Path]
 ) -> None:
     inventory = write_inventory(rig_in_memory)

@@ -1,4 +1,4 @@
-"""Steps that fail: the error names task, place and reason, and the step works after the fix."""
+"""Steps that fail: the error names task, position and reason, and the step works after the fix."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ DRIVER = STEPS / "driver.yml"
 
 @pytest.fixture
 def fault(target: Rig) -> Iterator[Callable[..., None]]:
-    """Switch faults on that are off again after the test."""
+    """Switch faults on; they are off again after the test."""
     with switching(target) as switch:
         yield switch
 
@@ -47,7 +47,7 @@ class TestPreflight:
         yield
         assert state() == before
 
-    def test_every_reason_is_told_at_once(
+    def test_preflight_reports_all_reasons_at_once(
         self, inventory: Path, fault: Callable[..., None]
     ) -> None:
         fault("usb-watchdog")
@@ -65,7 +65,9 @@ class TestPreflight:
             "driver branch 400 is too old for ampere",
         )
 
-    def test_a_card_that_the_driver_branch_has_dropped(self, inventory: Path, target: Rig) -> None:
+    def test_card_without_support_in_the_driver_branch_is_refused(
+        self, inventory: Path, target: Rig
+    ) -> None:
         device = target.hardware_folder / "sys/bus/pci/devices" / target.gpus()[0].address
         was = (device / "device").read_text()
         (device / "device").write_text("0x1b06\n")  # GTX 1080 Ti
@@ -82,7 +84,9 @@ class TestPreflight:
             "set nvidia_driver_branch to 580",
         )
 
-    def test_somebodys_own_computer(self, inventory: Path, target: Rig) -> None:
+    def test_personal_computer_is_refused_without_a_flag(
+        self, inventory: Path, target: Rig
+    ) -> None:
         chassis = target.hardware_folder / "sys/class/dmi/id/chassis_type"
         was = chassis.read_text()
         chassis.write_text("10\n")
@@ -101,7 +105,7 @@ class TestPreflight:
         )
         assert meant.status == 0, meant.text
 
-    def test_a_rig_without_gpus(self, inventory: Path, target: Rig) -> None:
+    def test_rig_without_gpus_is_refused(self, inventory: Path, target: Rig) -> None:
         devices = target.hardware_folder / "sys/bus/pci/devices"
         cards = [devices / gpu.address / "vendor" for gpu in target.gpus()]
         for card in cards:
@@ -119,18 +123,20 @@ class TestPreflight:
 class TestDriver:
     """From demined rig to driver, with one failure after the other, in this order."""
 
-    def test_first_comes_what_it_needs(self, inventory: Path) -> None:
+    def test_demine_and_base_come_first(self, inventory: Path) -> None:
         result = fab(inventory, NAME, "provision", "--tags", "demine,base")
         assert result.status == 0, result.text
 
-    def test_the_repository_is_down(self, inventory: Path, fault: Callable[..., None]) -> None:
+    def test_unreachable_repository_is_reported(
+        self, inventory: Path, fault: Callable[..., None]
+    ) -> None:
         fault("repo-down")
         result = fab(inventory, NAME, "play", DRIVER)
         assert_task_failed(
             result, "playbooks/driver.yml", "Fetch the key", "/cuda/key.asc", "refused"
         )
 
-    def test_the_key_is_another(self, inventory: Path, target: Rig) -> None:
+    def test_key_with_another_fingerprint_is_refused(self, inventory: Path, target: Rig) -> None:
         pinned = "EB693B3035CD5710E231E123A4B469963BF863CC"
         setting = f"nvidia_repository_key_fingerprint={pinned}"
         result = fab(inventory, NAME, "play", DRIVER, "-e", setting)
@@ -145,7 +151,9 @@ class TestDriver:
         assert not list((target.root / "usr/share/keyrings").glob("nvidia*"))
         assert not (target.root / "etc/apt/sources.list.d/nvidia.sources").exists()
 
-    def test_the_signature_is_wrong(self, inventory: Path, fault: Callable[..., None]) -> None:
+    def test_invalid_repository_signature_is_refused(
+        self, inventory: Path, fault: Callable[..., None]
+    ) -> None:
         fault("repo-badsig")
         result = fab(inventory, NAME, "play", DRIVER)
         assert_task_failed(
@@ -157,7 +165,7 @@ class TestDriver:
             "fix its address, key or network",
         )
 
-    def test_a_package_that_does_not_exist(self, inventory: Path, target: Rig) -> None:
+    def test_missing_package_is_reported(self, inventory: Path, target: Rig) -> None:
         # The lists are fetched first: the run before could not.
         result = fab(inventory, NAME, "play", DRIVER, "-e", "nvidia_driver_branch=999")
         assert_task_failed(
@@ -165,7 +173,9 @@ class TestDriver:
         )
         assert "nvidia-open-580" in target.run("apt-cache pkgnames nvidia-open").stdout
 
-    def test_a_postinst_fails(self, inventory: Path, fault: Callable[..., None]) -> None:
+    def test_failing_postinst_is_reported(
+        self, inventory: Path, fault: Callable[..., None]
+    ) -> None:
         package = "nvidia-kernel-open-dkms"
         fault("bad-postinst", package)
         result = fab(inventory, NAME, "play", DRIVER)
@@ -179,7 +189,7 @@ class TestDriver:
         assert result.text.count("Input/output error") == 1
         assert len(result.text.splitlines()) < 90
 
-    def test_then_it_works(self, inventory: Path, target: Rig) -> None:
+    def test_driver_installs_after_the_faults_are_fixed(self, inventory: Path, target: Rig) -> None:
         predicted = fab(inventory, NAME, "play", DRIVER, "--check")
         result = fab(inventory, NAME, "play", DRIVER)
         assert result.status == 0, result.text
@@ -188,7 +198,7 @@ class TestDriver:
         assert target.run("dpkg --audit").stdout == ""
         fab(inventory, NAME, "play", DRIVER).assert_shows("changed=0")
 
-    def test_headers_are_missing(self, inventory: Path, target: Rig) -> None:
+    def test_missing_kernel_headers_are_reported(self, inventory: Path, target: Rig) -> None:
         driver = "dpkg-query -W -f '${Package} ' 'nvidia-*' 'libnvidia-*' libcuda1 2>/dev/null"
         headers = "linux-headers-$(uname -r)"
         target.run(f"dpkg --force-all --purge {headers} $({driver}) 2>&1", check=False)
@@ -201,7 +211,7 @@ class TestDriver:
 
 
 class TestFullDisk:
-    def test_a_file_that_does_not_fit(
+    def test_copy_to_a_full_disk_is_reported(
         self, inventory: Path, target: Rig, fault: Callable[..., None], tmp_path: Path
     ) -> None:
         play = write_playbook(
@@ -223,7 +233,9 @@ class TestFullDisk:
         assert target.run("ls -A /opt").stdout.split() == [".full"]  # no part of it is left
         assert not (target.root / "root/later").exists()
 
-    def test_pytorch(self, inventory: Path, target: Rig, fault: Callable[..., None]) -> None:
+    def test_pytorch_on_a_full_disk_is_reported(
+        self, inventory: Path, target: Rig, fault: Callable[..., None]
+    ) -> None:
         fault("disk-full", "/opt")
         result = fab(inventory, NAME, "play", STEPS / "pytorch.yml")
         assert_task_failed(

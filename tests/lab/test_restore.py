@@ -1,4 +1,4 @@
-"""`fab restore` brings back what provisioning removed or edited; provisioning may follow again."""
+"""`fab restore` restores what provisioning removed or edited; provisioning can follow again."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def run_verb(inventory: Path, *words: str) -> CommandResult:
     return result
 
 
-def test_the_mining_rig_is_back_and_can_be_provisioned_again(target: Rig, inventory: Path) -> None:
+def test_restored_mining_rig_can_be_provisioned_again(target: Rig, inventory: Path) -> None:
     wait_until(lambda: is_mining(target))
     before = target.run(STATE).stdout.splitlines()
     run_verb(inventory, "provision", *STEPS)
@@ -96,7 +96,7 @@ def test_the_mining_rig_is_back_and_can_be_provisioned_again(target: Rig, invent
 
 
 def test_backups_are_listed_and_copied(target: Rig, inventory: Path) -> None:
-    """After the test above: the rig has a backup of what it was."""
+    """Runs after the test above: the rig has a backup of its earlier state."""
     run_verb(inventory, "backup")
     status = json.loads(run_verb(inventory, "status", "--json").stdout)[NAME]
     assert status["rig"]["state"] == "whole"
@@ -111,8 +111,8 @@ def test_backups_are_listed_and_copied(target: Rig, inventory: Path) -> None:
     assert all(p.stat().st_mode & 0o077 == 0 for p in copy.rglob("*"))
 
 
-def test_what_was_before_is_not_made_up_afterwards(target: Rig, inventory: Path) -> None:
-    """A converted rig whose backup is gone: none is made of what it is now, and the copy stays."""
+def test_converted_rig_without_a_backup_is_not_backed_up(target: Rig, inventory: Path) -> None:
+    """The rig's backup is missing: no backup of the converted state is made, the copy stays."""
     copy = ROOT / "backups" / NAME
     sums = (copy / "SHA256SUMS").read_text()
     target.run(f"mv {FOLDER} /root/lost")
@@ -126,8 +126,8 @@ def test_what_was_before_is_not_made_up_afterwards(target: Rig, inventory: Path)
     assert sorted(copy.parent.glob(f"{NAME}*")) == [copy]
 
 
-def test_how_much_a_copy_would_bring_back(target: Rig, inventory: Path) -> None:
-    """With the rig's own backup away, as above; nothing of it stays on the rig."""
+def test_check_mode_counts_what_a_copy_restores(target: Rig, inventory: Path) -> None:
+    """The rig's own backup is missing, as above; check mode leaves nothing on the rig."""
     before = target.run(STATE, check=False).stdout
     source = ("restore", "--source", str(ROOT / "backups" / NAME))
     run_verb(inventory, *source, "--check").assert_shows("Files: ", "packages: 1")
@@ -141,16 +141,16 @@ def test_how_much_a_copy_would_bring_back(target: Rig, inventory: Path) -> None:
     target.run(f"rm -r {FOLDER}; mv /root/lost {FOLDER}")
 
 
-def test_a_damaged_backup_restores_nothing(target: Rig, inventory: Path) -> None:
-    """It is listed as damaged; the copy takes its place."""
+def test_damaged_backup_is_not_restored(target: Rig, inventory: Path) -> None:
+    """The backup is listed as damaged; the copy replaces it."""
     etc = "find /etc /hive* -newer /root/stamp -type f | head"
     target.run(f"echo damage >> {FOLDER}/before.tar.gz; touch /root/stamp")
     result = fab(inventory, NAME, "restore")
     assert result.status == 2
     result.assert_shows("is damaged", "before.tar.gz", "nothing was restored")
     run_verb(inventory, "status").assert_shows("damaged: before.tar.gz")
-    kept = fab(inventory, NAME, "backup")
-    assert kept.status != 0  # a damaged one does not replace the good copy
+    backup = fab(inventory, NAME, "backup")
+    assert backup.status != 0  # a damaged one does not replace the good copy
     assert target.run(etc).stdout == ""
     target.run(f": > {FOLDER}/SHA256SUMS")
     fab(inventory, NAME, "restore").assert_shows("is damaged", "held.txt: not in SHA256SUMS")
@@ -162,7 +162,7 @@ def test_a_damaged_backup_restores_nothing(target: Rig, inventory: Path) -> None
     assert target.run("test -e /hive/bin && dpkg-query -W hive", check=False).returncode == 0
 
 
-def test_a_copy_that_is_damaged_is_not_sent(target: Rig, inventory: Path, tmp_path: Path) -> None:
+def test_damaged_copy_is_not_sent(target: Rig, inventory: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(ROOT / "backups" / NAME, copy)
     (copy / "held.txt").write_text("other\n")

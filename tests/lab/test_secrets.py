@@ -1,4 +1,4 @@
-"""Provisioning shows the rig's secrets nowhere: not on screen, in a log, or in a process list."""
+"""Provisioning shows the rig's secrets neither on screen nor in a log or a process list."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Watch(threading.Thread):
     ids=["without PyTorch", "all steps"],
 )
 def steps(request: pytest.FixtureRequest) -> tuple[str, ...]:
-    """The options of `fab provision`: which steps it plays."""
+    """The options of `fab provision`: the steps that it plays."""
     options: tuple[str, ...] = request.param
     return options
 
@@ -61,13 +61,13 @@ def secrets(target: Rig) -> list[str]:
     """The rig's secrets, read from the rig as it was bought."""
     text = target.run("cat /hive-config/*.conf").stdout
     names = r"RIG_PASSWD|FARM_HASH|API_TOKEN"
-    found = re.findall(rf'^(?:{names})="?([^"\n]+)', text, re.MULTILINE)
+    settings = re.findall(rf'^(?:{names})="?([^"\n]+)', text, re.MULTILINE)
     wallets = re.findall(r"0x[0-9a-fA-F]{40}", text)
     screen = target.run("cat /hive-config/vnc-password.txt").stdout.strip()
-    assert len(found) == 3
+    assert len(settings) == 3
     assert screen
     assert wallets
-    return [PASSWORD, screen, *found, *wallets]
+    return [PASSWORD, screen, *settings, *wallets]
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +77,7 @@ def inventory(target: Rig, write_inventory: Callable[..., Path]) -> Path:
     )
 
 
-def test_what_a_play_shows_is_masked(inventory: Path, secrets: list[str], tmp_path: Path) -> None:
+def test_output_of_a_play_is_masked(inventory: Path, secrets: list[str], tmp_path: Path) -> None:
     command = {"cmd": "cat /hive-config/*.conf"}
     shown = {"msg": "{{ settings.stdout_lines + ['login ' ~ ansible_password] }}"}
     failing = {"cmd": "cat /hive-config/*.conf >&2; false"}
@@ -117,11 +117,11 @@ def provisioned(
     return result
 
 
-def test_no_secret_on_the_screen(provisioned: CommandResult, secrets: list[str]) -> None:
+def test_screen_shows_no_secret(provisioned: CommandResult, secrets: list[str]) -> None:
     assert [secret for secret in secrets if secret in provisioned.text] == []
 
 
-def test_no_secret_in_the_log(provisioned: CommandResult, secrets: list[str]) -> None:
+def test_log_has_no_secret(provisioned: CommandResult, secrets: list[str]) -> None:
     (log,) = re.findall(r"log: (\S+\.jsonl)", provisioned.stdout)
     file = Path(__file__).parents[2] / log
     text = file.read_text()
@@ -130,7 +130,7 @@ def test_no_secret_in_the_log(provisioned: CommandResult, secrets: list[str]) ->
     assert file.stat().st_mode & 0o077 == 0
 
 
-def test_no_secret_in_a_process_list(
+def test_process_list_has_no_secret(
     provisioned: CommandResult, watch: Watch, secrets: list[str]
 ) -> None:
     lines = b"\n".join(watch.seen).replace(b"\0", b" ").decode("utf-8", "replace")
@@ -139,17 +139,17 @@ def test_no_secret_in_a_process_list(
     assert [secret for secret in secrets if secret in lines] == []
 
 
-def test_the_backup_has_them_and_only_root_reads_it(
+def test_backup_keeps_secrets_and_is_readable_by_root_only(
     provisioned: CommandResult, target: Rig, secrets: list[str]
 ) -> None:
     folder = "/var/backups/deeprig"
-    kept = target.run(f"tar -xzOf {folder}/before.tar.gz hive-config/rig.conf").stdout
-    assert any(secret in kept for secret in secrets)
+    archived = target.run(f"tar -xzOf {folder}/before.tar.gz hive-config/rig.conf").stdout
+    assert any(secret in archived for secret in secrets)
     assert target.run(f"runuser -u user -- ls {folder}", check=False).returncode != 0
     assert target.run(f"stat -c %a {folder}/before.tar.gz").stdout.strip() == "600"
 
 
-def test_no_secret_in_the_rigs_journal(
+def test_journal_of_the_rig_has_no_secret(
     provisioned: CommandResult, target: Rig, secrets: list[str]
 ) -> None:
     journal = target.run("journalctl --no-pager -o cat _COMM=sudo + _COMM=sshd").stdout

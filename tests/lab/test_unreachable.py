@@ -48,7 +48,7 @@ def own_fingerprint(target: Rig) -> str:
     return fingerprint(target.root / "etc/ssh/ssh_host_ed25519_key.pub")
 
 
-def test_unknown_host(inventory: Path, mark: Path) -> None:
+def test_host_that_is_not_in_the_inventory_is_refused(inventory: Path, mark: Path) -> None:
     result = fab(inventory, "tset5", "play", mark)
     assert result.status == 2
     result.assert_shows(
@@ -56,18 +56,18 @@ def test_unknown_host(inventory: Path, mark: Path) -> None:
     )
 
 
-def test_nothing_listens(inventory: Path, mark: Path) -> None:
+def test_refused_connection_is_reported(inventory: Path, mark: Path) -> None:
     result = fab(write_variant(inventory, NAME, ansible_port=9), NAME, "play", mark)
     assert_unreachable(result, ":9: connection refused", "Is the rig on")
     assert result.seconds < CONNECT_TIMEOUT / 2
 
 
-def test_a_name_without_an_address(inventory: Path, mark: Path) -> None:
+def test_unresolvable_name_is_reported(inventory: Path, mark: Path) -> None:
     file = write_variant(inventory, NAME, ansible_host="no-such-rig.invalid")
     assert_unreachable(fab(file, NAME, "play", mark), "'no-such-rig.invalid' can't be resolved")
 
 
-def test_a_peer_that_never_answers(inventory: Path, target: Rig, mark: Path) -> None:
+def test_silent_peer_times_out(inventory: Path, target: Rig, mark: Path) -> None:
     with socket.create_server((target.address, 2222)):
         file = write_variant(inventory, NAME, ansible_port=2222, ansible_timeout=2)
         result = fab(file, NAME, "play", mark)
@@ -78,7 +78,7 @@ def test_a_peer_that_never_answers(inventory: Path, target: Rig, mark: Path) -> 
 
 
 @pytest.mark.parametrize("answer", [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n"])
-def test_a_peer_that_is_no_ssh_server(
+def test_peer_without_ssh_is_reported(
     inventory: Path, target: Rig, mark: Path, answer: bytes
 ) -> None:
     def serve(listening: socket.socket) -> None:
@@ -95,14 +95,14 @@ def test_a_peer_that_is_no_ssh_server(
     assert result.stderr == ""
 
 
-def test_wrong_login_password(inventory: Path, mark: Path) -> None:
+def test_wrong_login_password_is_reported(inventory: Path, mark: Path) -> None:
     file = write_variant(inventory, NAME, ansible_password="hunter2hunter2")
     result = fab(file, NAME, "play", mark)
     assert_unreachable(result, "the password was not accepted for user 'user'", "ansible_password")
     assert "hunter2" not in result.text
 
 
-def test_wrong_sudo_password(inventory: Path, mark: Path) -> None:
+def test_wrong_sudo_password_is_reported(inventory: Path, mark: Path) -> None:
     file = write_variant(inventory, NAME, ansible_become_password="hunter2hunter2")
     result = fab(file, NAME, "play", mark)
     assert_unreachable(
@@ -111,7 +111,7 @@ def test_wrong_sudo_password(inventory: Path, mark: Path) -> None:
     assert "hunter2" not in result.text
 
 
-def test_no_python(inventory: Path, mark: Path) -> None:
+def test_missing_python_is_reported(inventory: Path, mark: Path) -> None:
     file = write_variant(inventory, NAME, ansible_python_interpreter="/usr/bin/python9")
     assert_unreachable(
         fab(file, NAME, "play", mark),
@@ -121,7 +121,9 @@ def test_no_python(inventory: Path, mark: Path) -> None:
     )
 
 
-def test_a_python_that_only_root_may_run(inventory: Path, target: Rig, tmp_path: Path) -> None:
+def test_python_that_only_root_may_run_is_reported(
+    inventory: Path, target: Rig, tmp_path: Path
+) -> None:
     play = write_playbook(tmp_path, MARK, become=False)
     faults.switch(target, "no-python", on=True)
     try:
@@ -133,14 +135,14 @@ def test_a_python_that_only_root_may_run(inventory: Path, target: Rig, tmp_path:
 
 
 @pytest.mark.parametrize("kind", ["ed25519", "ecdsa"])
-def test_a_changed_host_key(
+def test_changed_host_key_is_refused(
     inventory: Path, target: Rig, mark: Path, tmp_path: Path, kind: str
 ) -> None:
-    other, known = tmp_path / "key", tmp_path / "known"
+    other, known_hosts = tmp_path / "key", tmp_path / "known"
     subprocess.run(["ssh-keygen", "-q", "-t", kind, "-N", "", "-f", other], check=True)
     line = " ".join(other.with_suffix(".pub").read_text().split()[:2])
-    known.write_text(f"{target.address} {line}\n")
-    file = write_variant(inventory, NAME, ansible_ssh_known_hosts_file=str(known))
+    known_hosts.write_text(f"{target.address} {line}\n")
+    file = write_variant(inventory, NAME, ansible_ssh_known_hosts_file=str(known_hosts))
     logins = target.run("journalctl -u ssh -o cat | grep -c Accepted", check=False).stdout
     shown = fingerprint(target.root / f"etc/ssh/ssh_host_{kind}_key.pub")
     for flags in ([], ["--accept-new"]):
@@ -148,55 +150,59 @@ def test_a_changed_host_key(
         assert_unreachable(
             result, "has CHANGED", shown, fingerprint(other), f"ssh-keygen -R '{target.address}'"
         )
-    assert known.read_text() == f"{target.address} {line}\n"
+    assert known_hosts.read_text() == f"{target.address} {line}\n"
     after = target.run("journalctl -u ssh -o cat | grep -c Accepted", check=False).stdout
     assert after == logins  # the password was not even offered
 
 
 class TestUnknownKey:
     @pytest.fixture
-    def known(self, tmp_path: Path) -> Path:
+    def known_hosts(self, tmp_path: Path) -> Path:
         return tmp_path / "ssh/known_hosts"
 
     @pytest.fixture
-    def unknowing(self, inventory: Path, known: Path) -> Path:
-        return write_variant(inventory, NAME, ansible_ssh_known_hosts_file=str(known))
+    def without_known_key(self, inventory: Path, known_hosts: Path) -> Path:
+        return write_variant(inventory, NAME, ansible_ssh_known_hosts_file=str(known_hosts))
 
-    def test_is_refused_without_a_terminal(
-        self, unknowing: Path, target: Rig, mark: Path, known: Path
+    def test_unknown_key_is_refused_without_a_terminal(
+        self, without_known_key: Path, target: Rig, mark: Path, known_hosts: Path
     ) -> None:
-        result = fab(unknowing, NAME, "play", mark)
+        result = fab(without_known_key, NAME, "play", mark)
         assert_unreachable(
             result, "is not known: ssh-ed25519", own_fingerprint(target), "--accept-new"
         )
-        assert not known.exists()
+        assert not known_hosts.exists()
 
-    def test_is_remembered_when_told_to(self, unknowing: Path, target: Rig, known: Path) -> None:
-        facts = ROOT / "playbooks/facts.yml"
-        assert fab(unknowing, NAME, "play", facts, "--accept-new").status == 0
-        assert known.read_text().strip() in target.host_keys()
-        assert fab(unknowing, NAME, "play", facts).status == 0
-
-    def test_is_asked_about_at_a_terminal(
-        self, unknowing: Path, target: Rig, mark: Path, known: Path
+    def test_unknown_key_is_stored_with_accept_new(
+        self, without_known_key: Path, target: Rig, known_hosts: Path
     ) -> None:
-        status, seen = at_terminal(command(unknowing, NAME, "play", str(mark)), "n\n")
+        facts = ROOT / "playbooks/facts.yml"
+        assert fab(without_known_key, NAME, "play", facts, "--accept-new").status == 0
+        assert known_hosts.read_text().strip() in target.host_keys()
+        assert fab(without_known_key, NAME, "play", facts).status == 0
+
+    def test_unknown_key_prompts_at_a_terminal(
+        self, without_known_key: Path, target: Rig, mark: Path, known_hosts: Path
+    ) -> None:
+        status, seen = run_at_terminal(command(without_known_key, NAME, "play", str(mark)), "n\n")
         assert status == 4, seen
         assert own_fingerprint(target) in seen
-        assert not known.exists()
+        assert not known_hosts.exists()
         facts = str(ROOT / "playbooks/facts.yml")
-        status, seen = at_terminal(command(unknowing, NAME, "play", facts), "y\n")
+        status, seen = run_at_terminal(command(without_known_key, NAME, "play", facts), "y\n")
         assert status == 0, seen
-        assert known.read_text().strip() in target.host_keys()
+        assert known_hosts.read_text().strip() in target.host_keys()
 
-    def test_an_interrupt_is_an_answer_too(self, unknowing: Path, mark: Path, known: Path) -> None:
-        status, seen = at_terminal(command(unknowing, NAME, "play", str(mark)), "\x03")
+    def test_interrupt_at_the_prompt_refuses_the_key(
+        self, without_known_key: Path, mark: Path, known_hosts: Path
+    ) -> None:
+        status, seen = run_at_terminal(command(without_known_key, NAME, "play", str(mark)), "\x03")
         assert status == 130, seen
         assert "Traceback" not in seen
-        assert not known.exists()
+        assert not known_hosts.exists()
 
 
-def at_terminal(words: list[str], answer: str, seconds: float = 15) -> tuple[int, str]:
+def run_at_terminal(words: list[str], answer: str, seconds: float = 15) -> tuple[int, str]:
     """Run a command at a terminal, answer its question; return exit status and output."""
     pid, terminal = pty.fork()
     if pid == 0:

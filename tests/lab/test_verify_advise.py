@@ -1,4 +1,4 @@
-"""The predictor against a few measurements; its networks are removed."""
+"""The predictor against a few measurements; the test removes its networks."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ with netns.network(2) as network:
 
 @pytest.fixture(scope="module", autouse=True)
 def _usable() -> None:
-    if problem := netns.usable():
+    if problem := netns.find_obstacle():
         pytest.fail(f"Network namespaces must work: {problem}", pytrace=False)
 
 
@@ -39,33 +39,35 @@ def cases() -> list[Comparison]:
     settings: dict[str, Any] = verify_advise.load()
     short = settings["short"]
     settings |= {**short, "calibration": {**settings["calibration"], **short["calibration"]}}
-    workloads = [one for one in settings["workloads"] if one["part"] in short["parts"]]
-    known = measure.calibrate(settings, workloads)
-    return measure.measure(settings, workloads, known)
+    workloads = [
+        workload for workload in settings["workloads"] if workload["part"] in short["parts"]
+    ]
+    calibration = measure.calibrate(settings, workloads)
+    return measure.measure(settings, workloads, calibration)
 
 
 @pytest.mark.extended
-def test_bytes_on_the_wire_are_the_formulas(cases: list[Comparison]) -> None:
+def test_bytes_on_the_wire_match_the_formulas(cases: list[Comparison]) -> None:
     wrong = [verify_advise.row(case) for case in cases if abs(case.bytes_error) > 0.04]
     assert wrong == []
 
 
 @pytest.mark.extended
-def test_times_are_as_predicted(cases: list[Comparison]) -> None:
+def test_step_times_match_the_predictions(cases: list[Comparison]) -> None:
     within = verify_advise.load()["short"]["within"]
     wrong = [verify_advise.row(case) for case in cases if abs(case.error) > within]
     assert wrong == []
 
 
 @pytest.mark.extended
-def test_messages_were_worth_predicting(cases: list[Comparison]) -> None:
+def test_messages_take_a_large_share_of_the_step(cases: list[Comparison]) -> None:
     """A step without messages would be much shorter, so ignoring messages would not pass."""
     assert all(case.slowdown > 1.5 for case in cases)
 
 
 @pytest.fixture
 def holder() -> Iterator[tuple[subprocess.Popen[str], str, int]]:
-    """A program that holds a network with a process in it: it, the network's name, that process."""
+    """A program that holds a network with a process in it; returns it, the name, the process."""
     with subprocess.Popen(
         [sys.executable, "-c", HOLD], cwd=ROOT, stdout=subprocess.PIPE, text=True
     ) as program:
@@ -81,7 +83,7 @@ def list_namespaces(name: str) -> list[str]:
 
 
 def is_running(pid: int) -> bool:
-    """Return whether a process runs; a zombie, whose parent is gone, does not."""
+    """Return whether a process runs; a zombie whose parent is gone does not."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
@@ -89,7 +91,7 @@ def is_running(pid: int) -> bool:
     return stat.rpartition(")")[2].split()[0] != "Z"
 
 
-def test_ctrl_c_leaves_nothing(holder: tuple[subprocess.Popen[str], str, int]) -> None:
+def test_ctrl_c_leaves_no_namespaces(holder: tuple[subprocess.Popen[str], str, int]) -> None:
     program, name, sleeper = holder
     assert len(list_namespaces(name)) == 3
     program.send_signal(signal.SIGINT)
@@ -98,7 +100,7 @@ def test_ctrl_c_leaves_nothing(holder: tuple[subprocess.Popen[str], str, int]) -
     assert not is_running(sleeper)
 
 
-def test_what_a_killed_run_left_is_removed_by_the_next(
+def test_next_run_removes_namespaces_of_a_killed_run(
     holder: tuple[subprocess.Popen[str], str, int],
 ) -> None:
     program, name, sleeper = holder
@@ -110,14 +112,16 @@ def test_what_a_killed_run_left_is_removed_by_the_next(
     assert not is_running(sleeper)
 
 
-def test_another_runs_network_is_left_alone(holder: tuple[subprocess.Popen[str], str, int]) -> None:
+def test_network_of_another_run_is_not_removed(
+    holder: tuple[subprocess.Popen[str], str, int],
+) -> None:
     _, name, sleeper = holder
     netns.clear()
     assert len(list_namespaces(name)) == 3
     assert is_running(sleeper)
 
 
-def test_a_rank_that_fails_is_told_with_its_last_lines() -> None:
+def test_failing_rank_is_reported_with_its_last_lines() -> None:
     from lab.errors import LabError
     from lab.verify_advise.runs import run
 

@@ -1,1 +1,1 @@
-"""What Prometheus and Grafana make of a rig's metrics."""
+"""Tests of Prometheus rules and Grafana dashboards for a rig's metrics."""

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from tests.monitoring.fake_series import GB, Gpu, Values, of, one
+from tests.monitoring.fake_series import GB, Gpu, Values, labelled_series, single_series
 
 
 def nccl_values(ill: bool, started: float) -> Values:
     """The last result of a collective."""
     run = {"collective": "all_reduce", "backend": "nccl", "ranks": "3"}
     return {
-        "nccl_bus_bandwidth_bytes_per_second": one(0.1 * GB if ill else 0.31 * GB, 0, **run),
-        "nccl_bus_bandwidth_expected_bytes_per_second": one(0.375 * GB, 0, **run),
-        "nccl_latency_seconds": one(41e-6, 0, **run),
-        "nccl_wrong_values": one(12 if ill else 0, 0, **run),
-        "nccl_run_timestamp_seconds": one(started - 86400, 0, **run),
-        "nccl_result_files": of("state", {"read": 1, "ignored": 0}),
+        "nccl_bus_bandwidth_bytes_per_second": single_series(
+            0.1 * GB if ill else 0.31 * GB, 0, **run
+        ),
+        "nccl_bus_bandwidth_expected_bytes_per_second": single_series(0.375 * GB, 0, **run),
+        "nccl_latency_seconds": single_series(41e-6, 0, **run),
+        "nccl_wrong_values": single_series(12 if ill else 0, 0, **run),
+        "nccl_run_timestamp_seconds": single_series(started - 86400, 0, **run),
+        "nccl_result_files": labelled_series("state", {"read": 1, "ignored": 0}),
     }
 
 
@@ -22,13 +24,13 @@ def validation_values(gpus: list[Gpu], ill: bool, started: float) -> Values:
     """The last validation, and the copies that it measured."""
     counts = {"ok": 38, "warning": 2, "critical": 2 if ill else 0, "unknown": 1}
     return {
-        "validation_checks": of("status", counts),
-        "validation_timestamp_seconds": one(started - 86400),
-        "validation_duration_seconds": one(41.5),
+        "validation_checks": labelled_series("status", counts),
+        "validation_timestamp_seconds": single_series(started - 86400),
+        "validation_duration_seconds": single_series(41.5),
         "copy_bandwidth_bytes_per_second": [
             series
             for gpu in gpus
-            for series in of(
+            for series in labelled_series(
                 "direction",
                 {"host_to_device": 0.4 * GB * gpu.width, "device_to_host": 0.41 * GB * gpu.width},
                 address=gpu.address,

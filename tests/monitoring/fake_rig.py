@@ -22,7 +22,15 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from tests.monitoring.fake_results import nccl_values, validation_values
-from tests.monitoring.fake_series import GB, GIB, Gpu, Series, Values, of, one
+from tests.monitoring.fake_series import (
+    GB,
+    GIB,
+    Gpu,
+    Series,
+    Values,
+    labelled_series,
+    single_series,
+)
 from tests.monitoring.names import table
 
 MODEL = "NVIDIA GeForce RTX 3090"
@@ -32,7 +40,7 @@ SLOT = "0000:00:03.1"
 
 @dataclass(frozen=True)
 class FakeRig(Collector):
-    """Three RTX 3090; a well one, or one with a riser and a power supply that fail."""
+    """Three RTX 3090: a healthy rig, or one with a faulty riser and power supply."""
 
     ill: bool = False
     started: float = field(default_factory=time.time)
@@ -44,23 +52,23 @@ class FakeRig(Collector):
 
     def _family(self, name: str, kind: str, text: str, values: Values) -> Metric:
         series = values[name]
-        known = list(series[0].labels) if series else []
+        label_names = list(series[0].labels) if series else []
         full = f"deeprig_{name}"
         if kind == "info":
             info = InfoMetricFamily(full, text, labels=[])
-            for one in series:
-                info.add_metric([], dict(one.labels))
+            for sample in series:
+                info.add_metric([], dict(sample.labels))
             return info
         families = {"counter": CounterMetricFamily}
-        family = families.get(kind, GaugeMetricFamily)(full, text, labels=known)
-        for one in series:
-            grown = one.value + one.growth * (time.time() - self.started)
-            family.add_metric([one.labels[label] for label in known], grown)
+        family = families.get(kind, GaugeMetricFamily)(full, text, labels=label_names)
+        for sample in series:
+            grown = sample.value + sample.growth * (time.time() - self.started)
+            family.add_metric([sample.labels[label] for label in label_names], grown)
         return family
 
     def values(self) -> Values:
         """Of every metric, by its name in the table."""
-        found: Values = {}
+        values: Values = {}
         gpus = self._gpus()
         for part in (
             gpu_values(gpus, self.ill),
@@ -73,8 +81,8 @@ class FakeRig(Collector):
             validation_values(gpus, self.ill, self.started),
             agent_values(self.started),
         ):
-            found |= part
-        return found
+            values |= part
+        return values
 
     def _gpus(self) -> list[Gpu]:
         width, speed = (1, 5e9) if self.ill else (4, 8e9)
@@ -86,8 +94,8 @@ class FakeRig(Collector):
 
 
 def gpu_values(gpus: list[Gpu], ill: bool) -> Values:
-    """What NVML tells of each GPU."""
-    found: Values = {
+    """Return what NVML reports for each GPU."""
+    values: Values = {
         # GeForce: neither ECC nor row remapping nor the memory's temperature; opt-in: throughput.
         "gpu_memory_temperature_celsius": [],
         "gpu_ecc_errors": [],
@@ -125,7 +133,7 @@ def gpu_values(gpus: list[Gpu], ill: bool) -> Values:
             "gpu_pcie_replays": (0, 30.0 if hot else 0),
         }
         for name, (value, growth) in now.items():
-            found.setdefault(name, []).extend(one(value, growth, uuid=gpu.uuid))
+            values.setdefault(name, []).extend(single_series(value, growth, uuid=gpu.uuid))
         clocks = {"graphics": 1.7e9, "sm": 1.7e9, "memory": 9.75e9, "video": 1.5e9}
         idle = {"graphics": 0.21e9, "sm": 0.21e9, "memory": 0.405e9, "video": 0.555e9}
         events = {
@@ -139,7 +147,7 @@ def gpu_values(gpus: list[Gpu], ill: bool) -> Values:
         peers = {other.address: 0.0 for other in gpus if other is not gpu}
         limits = {"shutdown": 98.0, "slowdown": 95.0, "max_operating": 93.0, "acoustic": 83.0}
         maps: dict[str, list[Series]] = {
-            "gpu": one(
+            "gpu": single_series(
                 1,
                 uuid=gpu.uuid,
                 index=str(gpu.index),
@@ -147,28 +155,38 @@ def gpu_values(gpus: list[Gpu], ill: bool) -> Values:
                 name=MODEL,
                 vbios_version="94.02.42.00.05",
             ),
-            "gpu_temperature_limit_celsius": of("limit", limits, uuid=gpu.uuid),
-            "gpu_clock_hertz": of("clock", clocks if busy else idle, uuid=gpu.uuid),
-            "gpu_clock_max_hertz": of("clock", clocks, uuid=gpu.uuid),
-            "gpu_fan_speed_ratio": of("fan", {"0": 0.6 if busy else 0}, uuid=gpu.uuid),
-            "gpu_clocks_event_active": of("reason", events, uuid=gpu.uuid),
+            "gpu_temperature_limit_celsius": labelled_series("limit", limits, uuid=gpu.uuid),
+            "gpu_clock_hertz": labelled_series("clock", clocks if busy else idle, uuid=gpu.uuid),
+            "gpu_clock_max_hertz": labelled_series("clock", clocks, uuid=gpu.uuid),
+            "gpu_fan_speed_ratio": labelled_series("fan", {"0": 0.6 if busy else 0}, uuid=gpu.uuid),
+            "gpu_clocks_event_active": labelled_series("reason", events, uuid=gpu.uuid),
             "gpu_throttled_seconds": [
-                *of("reason", {"sw_power_cap": 12.5}, 0.9 if busy else 0, uuid=gpu.uuid),
-                *of("reason", {"hw_power_brake": 0.0}, 0.1 if hot else 0, uuid=gpu.uuid),
+                *labelled_series(
+                    "reason", {"sw_power_cap": 12.5}, 0.9 if busy else 0, uuid=gpu.uuid
+                ),
+                *labelled_series(
+                    "reason", {"hw_power_brake": 0.0}, 0.1 if hot else 0, uuid=gpu.uuid
+                ),
             ],
-            "gpu_pcie_errors": of("error", {"bad_tlp": 0, "lcrc": 0}, uuid=gpu.uuid),
-            "gpu_processes": of("context", {"compute": busy, "graphics": 0}, uuid=gpu.uuid),
-            "gpu_pcie_bytes": of("direction", {"transmit": 0, "receive": 0}, 1e6, uuid=gpu.uuid),
-            "gpu_peer_topology_level": of("peer", dict.fromkeys(peers, 30.0), uuid=gpu.uuid),
-            "gpu_peer_access": of("peer", peers, uuid=gpu.uuid),
+            "gpu_pcie_errors": labelled_series("error", {"bad_tlp": 0, "lcrc": 0}, uuid=gpu.uuid),
+            "gpu_processes": labelled_series(
+                "context", {"compute": busy, "graphics": 0}, uuid=gpu.uuid
+            ),
+            "gpu_pcie_bytes": labelled_series(
+                "direction", {"transmit": 0, "receive": 0}, 1e6, uuid=gpu.uuid
+            ),
+            "gpu_peer_topology_level": labelled_series(
+                "peer", dict.fromkeys(peers, 30.0), uuid=gpu.uuid
+            ),
+            "gpu_peer_access": labelled_series("peer", peers, uuid=gpu.uuid),
         }
         for name, series in maps.items():
-            found.setdefault(name, []).extend(series)
-    return found
+            values.setdefault(name, []).extend(series)
+    return values
 
 
 def slot_values(gpus: list[Gpu], ill: bool, started: float) -> Values:
-    """What is known of each GPU by its address."""
+    """Return the values of each GPU by its address."""
     addresses = [gpu.address for gpu in gpus]
     xids = [Series({"address": a, "xid": x}, 0) for a in addresses for x in ("31", "45", "79")]
     times: list[Series] = []
@@ -236,24 +254,24 @@ def way(gpu: Gpu) -> tuple[str, ...]:
 def path_values(gpus: list[Gpu]) -> Values:
     """The way from each GPU to its root port."""
 
-    def each(get: Mapping[str, float]) -> list[Series]:
-        return of("address", get)
+    def by_address(get: Mapping[str, float]) -> list[Series]:
+        return labelled_series("address", get)
 
     return {
-        "pcie_path_width_lanes": each({g.address: g.width for g in gpus}),
-        "pcie_path_max_width_lanes": each({g.address: g.expected_width for g in gpus}),
-        "pcie_path_expected_width_lanes": each({g.address: g.expected_width for g in gpus}),
-        "pcie_path_speed_transfers_per_second": each({g.address: g.speed for g in gpus}),
-        "pcie_path_max_speed_transfers_per_second": each(
+        "pcie_path_width_lanes": by_address({g.address: g.width for g in gpus}),
+        "pcie_path_max_width_lanes": by_address({g.address: g.expected_width for g in gpus}),
+        "pcie_path_expected_width_lanes": by_address({g.address: g.expected_width for g in gpus}),
+        "pcie_path_speed_transfers_per_second": by_address({g.address: g.speed for g in gpus}),
+        "pcie_path_max_speed_transfers_per_second": by_address(
             {g.address: g.expected_speed for g in gpus}
         ),
-        "pcie_path_expected_speed_transfers_per_second": each(
+        "pcie_path_expected_speed_transfers_per_second": by_address(
             {g.address: g.expected_speed for g in gpus}
         ),
-        "pcie_path_bandwidth_bytes_per_second": each(
+        "pcie_path_bandwidth_bytes_per_second": by_address(
             {g.address: g.width * g.expected_speed / 10 for g in gpus}
         ),
-        "pcie_path_loaded_speed_transfers_per_second": each(
+        "pcie_path_loaded_speed_transfers_per_second": by_address(
             {g.address: g.speed for g in gpus if g.busy}
         ),
         "pcie_path_device": [
@@ -272,10 +290,12 @@ def rig_values(gpus: list[Gpu], ill: bool) -> Values:
         ("pcie-width", gpus[2].address): "critical" if ill else "ok",
     }
     return {
-        "gpus_expected": one(4 if ill else 3),
-        "gpus_found": of("by", {"bus": 3, "nvml": 3}),
-        "driver_state": of("state", {"ok": 1, "missing": 0, "mismatch": 0, "unresponsive": 0}),
-        "driver": one(
+        "gpus_expected": single_series(4 if ill else 3),
+        "gpus_found": labelled_series("by", {"bus": 3, "nvml": 3}),
+        "driver_state": labelled_series(
+            "state", {"ok": 1, "missing": 0, "mismatch": 0, "unresponsive": 0}
+        ),
+        "driver": single_series(
             1,
             driver_version="580.95.05",
             nvml_version="13.580.95.05",
@@ -293,38 +313,42 @@ def rig_values(gpus: list[Gpu], ill: bool) -> Values:
 def host_values(ill: bool) -> Values:
     """RAM, disk, CPU and kernel."""
     return {
-        "host_memory_size_bytes": one(16 * GIB),
-        "host_memory_available_bytes": one((0.5 if ill else 12) * GIB),
-        "host_swap_size_bytes": one(8 * GIB),
-        "host_swap_used_bytes": one((6 if ill else 0) * GIB),
-        "host_disk_size_bytes": of("folder", {"/": 118 * GB, "/var/lib/deeprig": 118 * GB}),
-        "host_disk_free_bytes": of(
+        "host_memory_size_bytes": single_series(16 * GIB),
+        "host_memory_available_bytes": single_series((0.5 if ill else 12) * GIB),
+        "host_swap_size_bytes": single_series(8 * GIB),
+        "host_swap_used_bytes": single_series((6 if ill else 0) * GIB),
+        "host_disk_size_bytes": labelled_series(
+            "folder", {"/": 118 * GB, "/var/lib/deeprig": 118 * GB}
+        ),
+        "host_disk_free_bytes": labelled_series(
             "folder",
             {"/": (4 if ill else 60) * GB, "/var/lib/deeprig": (4 if ill else 60) * GB},
             -0.1 * GB if ill else 0,
         ),
-        "host_load1": one(0.4),
-        "host_boot_time_seconds": one(time.time() - 86400),
-        "host_cpu_throttles": one(0, 5 if ill else 0),
-        "host_cpu_frequency_hertz": one(3.2e9),
-        "host_cpu_max_frequency_hertz": one(3.6e9),
-        "host_reboot_required": one(ill),
-        "host_kernel_hazard": of("parameter", {"pci=noaer": ill, "iommu=soft": 0}),
+        "host_load1": single_series(0.4),
+        "host_boot_time_seconds": single_series(time.time() - 86400),
+        "host_cpu_throttles": single_series(0, 5 if ill else 0),
+        "host_cpu_frequency_hertz": single_series(3.2e9),
+        "host_cpu_max_frequency_hertz": single_series(3.6e9),
+        "host_reboot_required": single_series(ill),
+        "host_kernel_hazard": labelled_series("parameter", {"pci=noaer": ill, "iommu=soft": 0}),
     }
 
 
 def agent_values(started: float) -> Values:
     """The agent about itself."""
     return {
-        "agent": one(1, version="0.1.0"),
-        "agent_start_time_seconds": one(started),
-        "agent_sample_timestamp_seconds": one(started, 1),
-        "agent_sample_interval_seconds": one(5),
-        "agent_sample_duration_seconds": of("part", {"pcie": 0.001, "nvml": 0.003, "host": 0.0004}),
-        "agent_samples": one(1, 0.2),
-        "agent_reader_restarts": one(0),
-        "agent_cpu_seconds": of("process", {"server": 12.1, "nvml": 8}, 0.002),
-        "agent_resident_memory_bytes": of("process", {"server": 22e6, "nvml": 15e6}),
+        "agent": single_series(1, version="0.1.0"),
+        "agent_start_time_seconds": single_series(started),
+        "agent_sample_timestamp_seconds": single_series(started, 1),
+        "agent_sample_interval_seconds": single_series(5),
+        "agent_sample_duration_seconds": labelled_series(
+            "part", {"pcie": 0.001, "nvml": 0.003, "host": 0.0004}
+        ),
+        "agent_samples": single_series(1, 0.2),
+        "agent_reader_restarts": single_series(0),
+        "agent_cpu_seconds": labelled_series("process", {"server": 12.1, "nvml": 8}, 0.002),
+        "agent_resident_memory_bytes": labelled_series("process", {"server": 22e6, "nvml": 15e6}),
     }
 
 

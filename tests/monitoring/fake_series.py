@@ -39,11 +39,13 @@ class Gpu:
         return f"GPU-{self.index}1f2e3d4-0000-4000-8000-{self.index:012}"
 
 
-def one(value: float, growth: float = 0.0, **labels: str) -> list[Series]:
+def single_series(value: float, growth: float = 0.0, **labels: str) -> list[Series]:
     """A single series."""
     return [Series(labels, value, growth)]
 
 
-def of(label: str, values: Mapping[str, float], growth: float = 0.0, **more: str) -> list[Series]:
+def labelled_series(
+    label: str, values: Mapping[str, float], growth: float = 0.0, **more: str
+) -> list[Series]:
     """A series for each key of a map, as a row with `label` has it."""
     return [Series({**more, label: key}, value, growth) for key, value in values.items()]

@@ -1,4 +1,4 @@
-"""The metrics that the agent has, and those that an expression of PromQL names."""
+"""The metrics of the agent, and the metrics that a PromQL expression names."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def table() -> dict[str, list[dict[str, Any]]]:
 
 
 def series_name(row: dict[str, Any]) -> str:
-    """What the series of a row are called."""
+    """Return the name of the series of a row."""
     return f"deeprig_{row['name']}{SUFFIX.get(row.get('kind', 'gauge'), '')}"
 
 
@@ -55,5 +55,5 @@ def records() -> set[str]:
 
 
 def unknown_names(text: str) -> set[str]:
-    """The names in an expression, or a text with one, that neither agent nor rules have."""
+    """Return the names in an expression or text that neither agent nor rules define."""
     return (set(METRIC.findall(text)) - metrics()) | (set(RECORD.findall(text)) - records())

@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from lab.build.host import free_port
+from lab.build.host import find_free_port
 from tests.monitoring.names import RULE_FILES
 from tests.monitoring.tools import tool
 
@@ -75,7 +75,7 @@ def prometheus(
     """
     config, log = folder / "prometheus.yml", folder / "prometheus.log"
     config.write_text(configuration(jobs, rule_files))
-    server = Prometheus(f"http://127.0.0.1:{free_port()}")
+    server = Prometheus(f"http://127.0.0.1:{find_free_port()}")
     with log.open("w") as stream:
         process = subprocess.Popen(
             [

@@ -38,9 +38,9 @@ def raw_queries(path: Path) -> Iterator[Query]:
     document = load(path)
     for variable in document["templating"]["list"]:
         if variable["type"] == "query":
-            found = LABEL_VALUES.fullmatch(variable["query"]["query"])
-            assert found, f"{path.name}: ${variable['name']} is not label_values(series, label)"
-            expr = f"group by ({found['label']}) ({found['series']})"
+            match = LABEL_VALUES.fullmatch(variable["query"]["query"])
+            assert match, f"{path.name}: ${variable['name']} is not label_values(series, label)"
+            expr = f"group by ({match['label']}) ({match['series']})"
             yield Query(path.stem, f"${variable['name']}", expr)
     for panel in document["panels"]:
         for target in panel.get("targets", []):

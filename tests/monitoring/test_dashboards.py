@@ -1,4 +1,4 @@
-"""The dashboards: what they ask for exists, they can be read, and Grafana's types take them."""
+"""The dashboards: their queries name existing metrics, and Grafana's types accept them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import yaml
 
 from tests.monitoring.names import AGENT, unknown_names
 from tests.monitoring.queries import DASHBOARDS, load, raw_queries
-from tests.monitoring.tools import absent, tool
+from tests.monitoring.tools import skip_or_fail, tool
 
 SCHEMA = Path(__file__).parent / "schema"
 COLUMNS = 24  # of Grafana's grid
@@ -33,18 +33,18 @@ def dashboard(request: pytest.FixtureRequest) -> Dashboard:
     return path, load(path)
 
 
-def plotted(document: dict[str, Any]) -> list[dict[str, Any]]:
+def list_plotted(document: dict[str, Any]) -> list[dict[str, Any]]:
     return [panel for panel in document["panels"] if panel["type"] != "row"]
 
 
-def test_there_are_two() -> None:
+def test_dashboards_are_fleet_and_rig() -> None:
     assert {path.stem: load(path)["uid"] for path in DASHBOARDS} == {
         "fleet": "deeprig-fleet",
         "rig": "deeprig-rig",
     }
 
 
-def test_it_is_written_in_one_way(dashboard: Dashboard) -> None:
+def test_file_has_the_canonical_json_layout(dashboard: Dashboard) -> None:
     path, document = dashboard
     assert path.read_text() == json.dumps(document, indent=2, ensure_ascii=False) + "\n"
 
@@ -63,27 +63,27 @@ def test_panels_do_not_overlap(dashboard: Dashboard) -> None:
     _, document = dashboard
     places = [panel["gridPos"] for panel in document["panels"]]
     assert all(place["x"] >= 0 and place["x"] + place["w"] <= COLUMNS for place in places)
-    for one, other in itertools.combinations(places, 2):
-        beside = one["x"] + one["w"] <= other["x"] or other["x"] + other["w"] <= one["x"]
-        below = one["y"] + one["h"] <= other["y"] or other["y"] + other["h"] <= one["y"]
-        assert beside or below, (one, other)
+    for first, second in itertools.combinations(places, 2):
+        beside = first["x"] + first["w"] <= second["x"] or second["x"] + second["w"] <= first["x"]
+        below = first["y"] + first["h"] <= second["y"] or second["y"] + second["h"] <= first["y"]
+        assert beside or below, (first, second)
 
 
-def test_every_panel_explains_itself(dashboard: Dashboard) -> None:
+def test_every_panel_has_a_description_and_a_unit(dashboard: Dashboard) -> None:
     _, document = dashboard
-    for panel in plotted(document):
+    for panel in list_plotted(document):
         assert panel["description"].endswith("."), panel["title"]
         assert panel["fieldConfig"]["defaults"]["unit"], panel["title"]
 
 
-def test_every_query_goes_to_the_chosen_source(dashboard: Dashboard) -> None:
+def test_every_query_uses_the_selected_data_source(dashboard: Dashboard) -> None:
     _, document = dashboard
     first, *others = document["templating"]["list"]
     assert (first["name"], first["type"]) == ("datasource", "datasource")
     assert [variable["name"] for variable in others] == ["job", "instance"]
-    for asker in [*others, *plotted(document)]:
+    for asker in [*others, *list_plotted(document)]:
         assert asker["datasource"] == DATASOURCE
-    for panel in plotted(document):
+    for panel in list_plotted(document):
         assert panel["targets"], panel["title"]
         assert all(target["datasource"] == DATASOURCE for target in panel["targets"])
         references = [target["refId"] for target in panel["targets"]]
@@ -96,7 +96,7 @@ def test_every_name_in_a_query_exists(dashboard: Dashboard) -> None:
         assert unknown_names(query.expr) == set(), query
 
 
-def test_every_query_is_of_the_chosen_rigs(dashboard: Dashboard) -> None:
+def test_every_query_filters_by_the_selected_rigs(dashboard: Dashboard) -> None:
     path, _ = dashboard
     for query in raw_queries(path):
         if not query.panel.startswith("$"):
@@ -104,10 +104,10 @@ def test_every_query_is_of_the_chosen_rigs(dashboard: Dashboard) -> None:
             assert "$instance" in query.expr, query
 
 
-def test_columns_of_a_table_are_those_of_its_queries(dashboard: Dashboard) -> None:
-    """`Value #B` is of query B; an override is of a column that there is."""
+def test_table_columns_match_the_queries(dashboard: Dashboard) -> None:
+    """`Value #B` belongs to query B; every override refers to an existing column."""
     _, document = dashboard
-    for panel in (p for p in plotted(document) if p["type"] == "table"):
+    for panel in (p for p in list_plotted(document) if p["type"] == "table"):
         steps = {step["id"]: step["options"] for step in panel["transformations"]}
         shown = steps["filterFieldsByName"]["include"]["names"]
         renamed = steps["organize"]["renameByName"]
@@ -122,7 +122,7 @@ def test_columns_of_a_table_are_those_of_its_queries(dashboard: Dashboard) -> No
         assert sorted_by <= set(renamed.values())
 
 
-def test_they_lead_to_each_other() -> None:
+def test_dashboards_link_to_each_other() -> None:
     uids = {path.stem: load(path)["uid"] for path in DASHBOARDS}
     for path in DASHBOARDS:
         text = path.read_text()
@@ -130,10 +130,10 @@ def test_they_lead_to_each_other() -> None:
             assert f"/d/{uids[other]}" in text
 
 
-def test_every_check_has_its_hint() -> None:
+def test_every_check_has_a_where_to_look_hint() -> None:
     checks = set(yaml.safe_load((AGENT / "tables" / "checks.yml").read_text()))
     document = load(next(path for path in DASHBOARDS if path.stem == "rig"))
-    panel = next(panel for panel in plotted(document) if panel["title"] == "Verdicts")
+    panel = next(panel for panel in list_plotted(document) if panel["title"] == "Verdicts")
     hints = next(
         property_["value"][0]["options"]
         for override in panel["fieldConfig"]["overrides"]
@@ -164,12 +164,12 @@ def grafana_schema() -> Path:
         result = subprocess.run(install, cwd=folder, capture_output=True, text=True, check=False)
         if result.returncode != 0:
             shutil.rmtree(folder)
-            absent("npm can't install @grafana/schema", result.stderr.strip())
+            skip_or_fail("npm can't install @grafana/schema", result.stderr.strip())
     return folder
 
 
 def compile_with_types(folder: Path, work: Path, document: dict[str, Any]) -> str:
-    """What the TypeScript compiler finds wrong with a dashboard; empty when nothing."""
+    """Return the errors of the TypeScript compiler for a dashboard; empty without any."""
     for name in ("dashboard.ts", "tsconfig.json"):
         shutil.copy(folder / name, work)
     (work / "node_modules").symlink_to(folder / "node_modules")
@@ -185,7 +185,9 @@ def compile_with_types(folder: Path, work: Path, document: dict[str, Any]) -> st
     return result.stdout
 
 
-def test_grafanas_types_take_it(dashboard: Dashboard, grafana_schema: Path, tmp_path: Path) -> None:
+def test_dashboard_compiles_with_the_types_of_grafana(
+    dashboard: Dashboard, grafana_schema: Path, tmp_path: Path
+) -> None:
     _, document = dashboard
     assert compile_with_types(grafana_schema, tmp_path, document) == ""
 
@@ -200,7 +202,7 @@ def test_grafanas_types_take_it(dashboard: Dashboard, grafana_schema: Path, tmp_
         ('"format": "table"', '"format": "tabel"'),
     ],
 )
-def test_grafanas_types_refuse_what_is_wrong(
+def test_types_of_grafana_reject_an_invalid_dashboard(
     grafana_schema: Path, tmp_path: Path, old: str, new: str
 ) -> None:
     text = json.dumps(load(DASHBOARDS[0]))
@@ -209,9 +211,7 @@ def test_grafanas_types_refuse_what_is_wrong(
     assert "error TS" in compile_with_types(grafana_schema, tmp_path, wrong)
 
 
-def test_the_version_of_its_schema_is_known_to_grafana(
-    dashboard: Dashboard, grafana_schema: Path
-) -> None:
+def test_schema_version_is_supported_by_grafana(dashboard: Dashboard, grafana_schema: Path) -> None:
     _, document = dashboard
     script = "console.log(require('@grafana/schema').defaultDashboard.schemaVersion)"
     newest = subprocess.run(

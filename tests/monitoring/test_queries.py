@@ -1,4 +1,4 @@
-"""Rules and dashboards against a real Prometheus that scrapes a well rig and an ill one."""
+"""Rules and dashboards with a real Prometheus that scrapes a healthy and a faulty rig."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ NOTICED = {
 
 
 @dataclass(frozen=True)
-class Watched:
+class MonitoredInstances:
     """A Prometheus and the instances that it scrapes."""
 
     server: Prometheus
@@ -58,7 +58,7 @@ class Watched:
 
 
 def eventually(holds: Callable[[], object], seconds: float = 10) -> bool:
-    """Whether it comes to hold: on a busy machine a scrape or an evaluation may be late once."""
+    """Retry a condition: on a busy machine a scrape or an evaluation may be late."""
     deadline = time.monotonic() + seconds
     while not holds():
         if time.monotonic() > deadline:
@@ -68,55 +68,55 @@ def eventually(holds: Callable[[], object], seconds: float = 10) -> bool:
 
 
 @pytest.fixture(scope="module")
-def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
+def monitored(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MonitoredInstances]:
     well, ill = (f"127.0.0.1:{serve(0, ill=ill)}" for ill in (False, True))
     with prometheus(tmp_path_factory.mktemp("prometheus"), {JOB: [well, ill]}) as server:
-        yield Watched(server, well, ill)
+        yield MonitoredInstances(server, well, ill)
 
 
 @pytest.mark.parametrize("ill", [False, True], ids=["well", "ill"])
-def test_the_fake_has_every_metric(ill: bool) -> None:
+def test_fake_rig_exports_every_metric(ill: bool) -> None:
     assert set(FakeRig(ill=ill).values()) == {
         row["name"] for rows in table().values() for row in rows
     }
 
 
-def test_rules_are_evaluated_without_errors(watched: Watched) -> None:
-    wrong = {r["name"]: r["lastError"] for r in watched.server.rules() if r["health"] != "ok"}
+def test_rules_are_evaluated_without_errors(monitored: MonitoredInstances) -> None:
+    wrong = {r["name"]: r["lastError"] for r in monitored.server.rules() if r["health"] != "ok"}
     assert wrong == {}
 
 
 @pytest.mark.parametrize("record", sorted(records()))
-def test_every_recording_rule_gives_series(watched: Watched, record: str) -> None:
+def test_every_recording_rule_returns_series(monitored: MonitoredInstances, record: str) -> None:
     # Only a riser board with its own switch has a fourth and fifth step.
     if not record.endswith((":step4", ":step5")):
-        assert eventually(lambda: watched.server.query(record))
+        assert eventually(lambda: monitored.server.query(record))
 
 
-def alerts(watched: Watched, instance: str) -> list[dict[str, dict[str, str]]]:
-    """All alerts of an instance, pending ones too."""
-    found: list[dict[str, dict[str, str]]] = watched.server.api("alerts")["alerts"]
-    return [alert for alert in found if alert["labels"].get("instance") == instance]
+def alerts(monitored: MonitoredInstances, instance: str) -> list[dict[str, dict[str, str]]]:
+    """Return all alerts of an instance, also pending ones."""
+    every_alert: list[dict[str, dict[str, str]]] = monitored.server.api("alerts")["alerts"]
+    return [alert for alert in every_alert if alert["labels"].get("instance") == instance]
 
 
-def test_a_well_rig_gives_no_alert(watched: Watched) -> None:
-    """With a GPU that idles at 2.5 GT/s, and another at its power limit."""
-    eventually(lambda: not alerts(watched, watched.well))
-    assert [alert["labels"] for alert in alerts(watched, watched.well)] == []
+def test_healthy_rig_fires_no_alert(monitored: MonitoredInstances) -> None:
+    """One GPU idles at 2.5 GT/s, another is at its power limit."""
+    eventually(lambda: not alerts(monitored, monitored.well))
+    assert [alert["labels"] for alert in alerts(monitored, monitored.well)] == []
 
 
-def test_an_ill_rig_is_noticed(watched: Watched) -> None:
+def test_faulty_rig_fires_the_expected_alerts(monitored: MonitoredInstances) -> None:
 
-    def noticed() -> set[str]:
-        return {alert["labels"]["alertname"] for alert in alerts(watched, watched.ill)}
+    def is_noticed() -> set[str]:
+        return {alert["labels"]["alertname"] for alert in alerts(monitored, monitored.ill)}
 
-    eventually(lambda: noticed() == NOTICED)
-    assert noticed() == NOTICED
+    eventually(lambda: is_noticed() == NOTICED)
+    assert is_noticed() == NOTICED
 
 
-def test_the_texts_of_alerts_are_filled_in(watched: Watched) -> None:
+def test_templates_of_alert_texts_are_rendered(monitored: MonitoredInstances) -> None:
     texts = [
-        text for alert in alerts(watched, watched.ill) for text in alert["annotations"].values()
+        text for alert in alerts(monitored, monitored.ill) for text in alert["annotations"].values()
     ]
     assert [
         text for text in texts if "<error" in text or "<no value>" in text or "{{" in text
@@ -126,7 +126,9 @@ def test_the_texts_of_alerts_are_filled_in(watched: Watched) -> None:
 
 @pytest.mark.parametrize("name", ["well", "ill"])
 @pytest.mark.parametrize("number", range(len(list(queries(JOB, "rig")))))
-def test_every_query_of_a_dashboard_gives_data(watched: Watched, name: str, number: int) -> None:
-    query: Query = list(queries(JOB, watched.instance(name), WINDOW))[number]
-    found = eventually(lambda: watched.server.query(query.expr))
-    assert found, f"{query} gives nothing:\n{query.expr}"
+def test_every_dashboard_query_returns_data(
+    monitored: MonitoredInstances, name: str, number: int
+) -> None:
+    query: Query = list(queries(JOB, monitored.instance(name), WINDOW))[number]
+    data = eventually(lambda: monitored.server.query(query.expr))
+    assert data, f"{query} gives nothing:\n{query.expr}"

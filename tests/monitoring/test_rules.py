@@ -1,4 +1,4 @@
-"""Rules: Prometheus takes them, each is tested, and each name in them exists."""
+"""Rules: Prometheus accepts them, each is tested, and each name in them exists."""
 
 from __future__ import annotations
 
@@ -36,19 +36,19 @@ def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_promtool_takes_the_rules() -> None:
+def test_promtool_accepts_the_rules() -> None:
     result = run("check", "rules", "--lint=all", "--lint-fatal", *RULE_FILES)
     assert result.returncode == 0, result.stdout + result.stderr
 
 
 @pytest.mark.parametrize("path", TEST_FILES, ids=lambda path: path.name)
-def test_promtool_tests_the_rules(path: Path) -> None:
+def test_promtool_rule_tests_pass(path: Path) -> None:
     result = run("test", "rules", path)
     assert result.returncode == 0, result.stdout + result.stderr
 
 
-def test_a_wrong_threshold_is_noticed(tmp_path: Path) -> None:
-    """promtool's tests can fail: they do when a rule differs."""
+def test_promtool_rule_tests_fail_for_a_changed_threshold(tmp_path: Path) -> None:
+    """promtool's tests can fail: they do if a rule differs."""
     for path in RULE_FILES:
         text = path.read_text().replace("deeprig_gpu_up == 0", "deeprig_gpu_up == 2")
         (tmp_path / path.name).write_text(text)
@@ -60,7 +60,7 @@ def test_a_wrong_threshold_is_noticed(tmp_path: Path) -> None:
 
 
 def cases(alert: str) -> list[tuple[bool, set[str]]]:
-    """(whether it fires, the metrics that there are) of each tested moment of an alert."""
+    """Yield (whether it fires, the available metrics) of each tested moment of an alert."""
     return [
         (
             bool(moment.get("exp_alerts")),
@@ -77,8 +77,8 @@ def series_names(text: str) -> list[str]:
 
 
 @pytest.mark.parametrize("alert", ALERTS)
-def test_every_alert_is_seen_firing_and_silent(alert: str) -> None:
-    """Silent for a reason, that is with the metrics that could make it fire."""
+def test_every_alert_is_tested_firing_and_not_firing(alert: str) -> None:
+    """In the second case, the metrics that could make it fire exist."""
     wanted = set(METRIC.findall(ALERTS[alert]["expr"])) or {"up"}
     seen = [(fires, names) for fires, names in cases(alert) if wanted & names]
     assert {fires for fires, _ in seen} == {True, False}
@@ -93,18 +93,18 @@ def test_every_recording_rule_is_tested(record: str) -> None:
 @pytest.mark.parametrize(
     "rule", [*ALERTS.values(), *RECORDS.values()], ids=lambda rule: rule["expr"]
 )
-def test_every_name_exists(rule: dict[str, Any]) -> None:
+def test_rules_use_only_existing_metric_names(rule: dict[str, Any]) -> None:
     texts = [rule["expr"], *rule.get("annotations", {}).values()]
     assert set().union(*map(unknown_names, texts)) == set()
 
 
-def test_the_tests_feed_series_that_the_agent_has() -> None:
+def test_rule_tests_use_only_metrics_of_the_agent() -> None:
     fed = {n for test in TESTS for s in test["input_series"] for n in series_names(s["series"])}
     assert fed - metrics() == {"up"}
 
 
 @pytest.mark.parametrize("alert", ALERTS)
-def test_an_alert_says_what_is_wrong_and_what_to_do(alert: str) -> None:
+def test_alert_has_severity_summary_and_advice(alert: str) -> None:
     rule = ALERTS[alert]
     assert re.fullmatch(r"Deeprig([A-Z][a-z]+)+", alert)
     assert rule["labels"]["severity"] in ("critical", "warning", "info")
@@ -134,10 +134,10 @@ def test_records_are_named_by_level_metric_and_operations(record: str) -> None:
     ("alert", "matcher", "statuses"),
     [("DeeprigXidCritical", "=~", {"critical"}), ("DeeprigXidWarning", "!~", {"ok", "critical"})],
 )
-def test_the_xids_of_an_alert_are_those_of_the_table(
+def test_xids_of_the_alerts_match_the_xid_table(
     alert: str, matcher: str, statuses: set[str]
 ) -> None:
-    """A number that the table does not know is a warning, as its default is."""
+    """A number that is not in the table is a warning, like the table's default."""
     expected = {str(number) for number, row in XIDS.items() if row["status"] in statuses}
     listed = re.findall(rf'xid{matcher}"([\d|]+)"', ALERTS[alert]["expr"])
     assert len(listed) == 2

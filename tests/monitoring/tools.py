@@ -1,4 +1,4 @@
-"""Prometheus' own programs, where this machine has them."""
+"""Prometheus' own programs, if this machine has them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lab.build import tools
 Tool = Literal["promtool", "prometheus", "npm"]
 
 
-def absent(what: str, how: str) -> NoReturn:
+def skip_or_fail(what: str, how: str) -> NoReturn:
     """Skip the test, or fail it where every test is required (CI=true)."""
     if os.environ.get("CI") == "true":
         pytest.fail(f"{what}, and CI requires this test: {how}")
@@ -23,5 +23,5 @@ def tool(name: Tool) -> str:
     """The path of a program, installed or unpacked by lab/build/tools.py."""
     path = tools.find(name)
     if path is None:
-        absent(f"{name} is not here", "make tools")
+        skip_or_fail(f"{name} is not here", "make tools")
     return path

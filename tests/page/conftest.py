@@ -1,4 +1,4 @@
-"""A browser, and a page of it that may break no rule while a test looks at it."""
+"""A browser with a page that must not break a rule during a test."""
 
 from __future__ import annotations
 
@@ -50,29 +50,29 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @dataclass
 class Complaints:
-    """What a page did that it must not: errors, breaches of the policy, requests elsewhere."""
+    """Errors of a page, violations of its policy, and requests to other sites."""
 
     origin: str
-    found: list[str] = field(default_factory=list)
+    texts: list[str] = field(default_factory=list)
     allowed: tuple[str, ...] = ()
 
     def watch(self, page: Page) -> None:
-        """Note everything from now on. The browser reports breaches of a policy as errors."""
+        """Record everything from now on. The browser reports violations of a policy as errors."""
         page.on("console", self._console)
-        page.on("pageerror", lambda error: self.found.append(f"error: {error}"))
+        page.on("pageerror", lambda error: self.texts.append(f"error: {error}"))
         page.on("request", self._request)
 
     def _console(self, message: ConsoleMessage) -> None:
         if message.type in ("error", "warning"):
-            self.found.append(f"{message.type}: {message.text}")
+            self.texts.append(f"{message.type}: {message.text}")
 
     def _request(self, request: Request) -> None:
         if not request.url.startswith((self.origin, "data:")):
-            self.found.append(f"request: {request.url}")
+            self.texts.append(f"request: {request.url}")
 
-    def unexpected(self) -> list[str]:
-        """What no test has allowed."""
-        return [text for text in self.found if not any(words in text for words in self.allowed)]
+    def list_unexpected(self) -> list[str]:
+        """Return the complaints that no test allows."""
+        return [text for text in self.texts if not any(words in text for words in self.allowed)]
 
 
 @dataclass
@@ -84,11 +84,11 @@ class Shown:
     complaints: Complaints
 
     def text(self, selector: str) -> str:
-        """What a person reads there, in one line."""
+        """Return the visible text of an element as one line."""
         return " ".join(self.page.locator(selector).inner_text().split())
 
     def texts(self, selector: str) -> list[str]:
-        """The same, of each element."""
+        """Return the visible text of each element."""
         return [" ".join(text.split()) for text in self.page.locator(selector).all_inner_texts()]
 
     def fold_out(self) -> None:
@@ -124,7 +124,7 @@ def browser() -> Iterator[Browser]:
 
 @contextmanager
 def opener(browser: Browser) -> Iterator[Show]:
-    """Opens pages until the block ends; none of them may have done what it must not."""
+    """Open pages until the block ends; fail if one of them broke a rule."""
     opened: list[Shown] = []
     with ExitStack() as stack:
 
@@ -152,7 +152,7 @@ def opener(browser: Browser) -> Iterator[Show]:
 
         yield open_page
     for shown in opened:
-        assert shown.complaints.unexpected() == []
+        assert shown.complaints.list_unexpected() == []
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Documents of the agent's API for the page: the examples, and rigs that look otherwise.
+"""Documents of the agent's API for the page: the examples, and changed rigs.
 
 Every call returns a new document, which a test may change.
 """
@@ -22,30 +22,30 @@ def rig() -> Document:
 
 
 def history() -> Document:
-    """An hour of them; the second GPU has a gap."""
+    """An hour of values; the second GPU has a gap."""
     document: Document = json.loads((EXAMPLES / "history.json").read_text())
     return document
 
 
-def at(document: Document, now: float) -> Document:
-    """The document as if it were sampled at `now` (Unix seconds): all its times move along."""
+def shift_times(document: Document, now: float) -> Document:
+    """Return the document as if it were sampled at `now` (Unix seconds)."""
     last = document.get("sampled_at") or (document.get("times") or [0.0])[-1]
-    moved = _moved(document, now - last)
+    moved = _shift_times(document, now - last)
     assert isinstance(moved, dict)
     return moved
 
 
-def _moved(value: Any, seconds: float) -> Any:
+def _shift_times(value: Any, seconds: float) -> Any:
     if isinstance(value, dict):
         return {
-            key: each + seconds
-            if key.endswith("_at") and each is not None
-            else [time + seconds for time in each]
+            key: item + seconds
+            if key.endswith("_at") and item is not None
+            else [time + seconds for time in item]
             if key == "times"
-            else _moved(each, seconds)
-            for key, each in value.items()
+            else _shift_times(item, seconds)
+            for key, item in value.items()
         }
-    return [_moved(each, seconds) for each in value] if isinstance(value, list) else value
+    return [_shift_times(item, seconds) for item in value] if isinstance(value, list) else value
 
 
 def verdict(**fields: str) -> Document:
@@ -62,8 +62,8 @@ def verdict(**fields: str) -> Document:
     } | fields
 
 
-def lost(document: Document, number: int, problem: str) -> str:
-    """Let a GPU fall off the bus; its address."""
+def lose_gpu(document: Document, number: int, problem: str) -> str:
+    """Let a GPU fall off the bus; return its address."""
     gpu = document["gpus"][number]
     gpu.update(up=False, reading=None, problem=problem)
     for device in document["pcie"]["devices"]:
@@ -126,7 +126,7 @@ def without_driver() -> Document:
     return document
 
 
-def many(number: int = 8) -> Document:
+def build_many(number: int = 8) -> Document:
     """GPUs in fours behind switches below one more switch; the last has x8 for x16."""
     document = rig()
     model, device = document["gpus"][2], document["pcie"]["devices"][-1]

@@ -1,4 +1,4 @@
-"""A server that gives the page what the agent would: its files, its documents, its headers."""
+"""A server that serves the page's files, documents and headers like the agent."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ TYPES = {
 
 @dataclass
 class Agent:
-    """What is served; a test changes it while the page is open.
+    """The content that is served; a test changes it while the page is open.
 
     old: seconds since the rig was sampled. status: the API's HTTP status. prefix: of all paths, as
     behind a proxy. asked: the paths that were asked for.
@@ -54,9 +54,9 @@ class Agent:
             if self.status != HTTPStatus.OK:
                 return self.status, "text/plain", b"no sample yet"
             document = (
-                documents.at(self.rig, now - self.old)
+                documents.shift_times(self.rig, now - self.old)
                 if path.endswith("rig")
-                else documents.at(self.history, now)
+                else documents.shift_times(self.history, now)
             )
             return 200, "application/json", json.dumps(document).encode()
         name = "index.html" if path == "/" else path.removeprefix("/page/")

@@ -1,4 +1,4 @@
-"""Everyone can read it: contrast in both schemes, names and order for assistive technology."""
+"""Accessibility: contrast in both schemes, names and order for assistive technology."""
 
 from __future__ import annotations
 
@@ -49,21 +49,21 @@ def luminance(colour: str) -> float:
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
 
-def contrast(one: str, other: str) -> float:
-    low, high = sorted((luminance(one), luminance(other)))
+def contrast(colour: str, ground: str) -> float:
+    low, high = sorted((luminance(colour), luminance(ground)))
     return (high + 0.05) / (low + 0.05)
 
 
-def test_contrast_is_computed_as_wcag_does() -> None:
+def test_contrast_formula_matches_wcag() -> None:
     assert contrast("rgb(0, 0, 0)", "rgb(255, 255, 255)") == pytest.approx(21)
     assert contrast("rgb(119, 119, 119)", "rgb(255, 255, 255)") == pytest.approx(4.48, abs=0.01)
 
 
 @pytest.mark.parametrize("case", ["example", "lost", "old"])
-def test_all_text_can_be_read(show: Show, case: str) -> None:
+def test_text_contrast_is_sufficient(show: Show, case: str) -> None:
     agent = Agent()
     if case == "lost":
-        documents.lost(agent.rig, 1, "GPU is lost")
+        documents.lose_gpu(agent.rig, 1, "GPU is lost")
     agent.old = 90.0 if case == "old" else 0.0
     shown = show(agent)
     shown.fold_out()
@@ -71,16 +71,16 @@ def test_all_text_can_be_read(show: Show, case: str) -> None:
         shown.page.emulate_media(color_scheme=scheme)
         texts: list[list[str]] = shown.page.evaluate(TEXTS)
         assert len(texts) > 150
-        weak = [
+        faint = [
             (text, round(contrast(colour, ground), 2))
             for text, colour, ground in texts
             if contrast(colour, ground) < TEXT
         ]
-        assert weak == [], scheme
+        assert faint == [], scheme
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-def test_lines_and_marks_can_be_seen(example: Shown, scheme: Any) -> None:
+def test_graphics_contrast_is_sufficient(example: Shown, scheme: Any) -> None:
     example.page.emulate_media(color_scheme=scheme)
 
     def colour(selector: str, name: str) -> str:
@@ -102,7 +102,7 @@ def test_lines_and_marks_can_be_seen(example: Shown, scheme: Any) -> None:
         assert contrast(colour(selector, name), paper) >= GRAPHICS, selector
 
 
-def test_the_schemes_differ(example: Shown) -> None:
+def test_light_and_dark_scheme_differ(example: Shown) -> None:
     grounds = []
     for scheme in SCHEMES:
         example.page.emulate_media(color_scheme=scheme)
@@ -113,7 +113,7 @@ def test_the_schemes_differ(example: Shown) -> None:
     assert luminance(grounds[1]) < 0.05
 
 
-def test_names_for_assistive_technology(example: Shown) -> None:
+def test_regions_and_images_have_accessible_names(example: Shown) -> None:
     page = example.page
     regions = page.get_by_role("region").all()
     label = "node => document.getElementById(node.getAttribute('aria-labelledby')).textContent"
@@ -135,7 +135,7 @@ def test_names_for_assistive_technology(example: Shown) -> None:
     assert page.get_by_role("slider").count() == 1
 
 
-def test_the_keyboard_reaches_everything(show: Show) -> None:
+def test_keyboard_reaches_every_section(show: Show) -> None:
     page = show().page
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.textContent") == "Skip to the content"
@@ -146,13 +146,13 @@ def test_the_keyboard_reaches_everything(show: Show) -> None:
     assert {"verdicts", "tree", "gpus", "history", "footer"} <= reached
 
 
-def test_all_modules_are_asked_for_at_once() -> None:
-    """Not one after the other, as each names the next."""
+def test_index_preloads_every_module() -> None:
+    """Otherwise the browser loads them one after another."""
     index = (FOLDER / "index.html").read_text()
     assert set(re.findall(r'"page/([\w-]+\.js)"', index)) == {f.name for f in FOLDER.glob("*.js")}
 
 
-def test_the_files_take_nothing_from_elsewhere() -> None:
+def test_page_files_load_nothing_from_other_sites() -> None:
     """No inline script or style, no markup from values, no address of another site."""
     for file in FOLDER.iterdir():
         text = file.read_text()

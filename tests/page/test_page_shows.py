@@ -1,4 +1,4 @@
-"""What the page shows of the example: each section, in words that a person reads."""
+"""What the page shows for the example: each section, as visible text."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.page.conftest import Show, Shown
 from tests.page.server import Agent
 
 
-def test_head(example: Shown) -> None:
+def test_header_shows_status_and_driver(example: Shown) -> None:
     head = example.text("#header")
     for part in (
         "rig",
@@ -34,7 +34,7 @@ def test_head(example: Shown) -> None:
     assert example.text("#banner") == ""
 
 
-def test_verdicts_that_are_not_ok_come_first_with_all_they_say(example: Shown) -> None:
+def test_failing_verdicts_come_first_with_all_details(example: Shown) -> None:
     cards = example.texts("#verdicts .verdict")
     assert [card.split()[0] for card in cards] == ["Critical", *["Warning"] * 3, "Unknown"]
     width = next(v for v in example.agent.rig["verdicts"] if v["status"] == "critical")
@@ -52,7 +52,7 @@ def test_verdicts_that_are_not_ok_come_first_with_all_they_say(example: Shown) -
     assert "GPU 1" in cards[-1]
 
 
-def test_verdicts_that_are_ok_are_folded_and_stay_open_once_unfolded(show: Show) -> None:
+def test_ok_verdicts_are_folded_and_stay_open_once_unfolded(show: Show) -> None:
     agent = Agent()
     agent.rig["agent"]["interval_seconds"] = 1.0
     shown = show(agent)
@@ -65,7 +65,7 @@ def test_verdicts_that_are_ok_are_folded_and_stay_open_once_unfolded(show: Show)
     assert shown.page.locator("#verdicts .fine").is_visible()
 
 
-def test_gpu_tiles(example: Shown) -> None:
+def test_gpu_tiles_show_readings_of_each_gpu(example: Shown) -> None:
     tiles = example.texts("#gpus .tile")
     assert len(tiles) == 3
     for part in (
@@ -94,13 +94,13 @@ def test_gpu_tiles(example: Shown) -> None:
     assert "expected" not in tiles[0]
 
 
-def test_bars_are_as_long_as_their_values(example: Shown) -> None:
+def test_bar_widths_match_their_values(example: Shown) -> None:
     parts = example.page.locator("#gpus .tile").nth(2).locator(".bar-part")
     widths = [parts.nth(number).get_attribute("width") for number in range(4)]
     assert widths == ["71.6%", "99.8%", "75.0%", "99.0%"]
 
 
-def test_collectives(example: Shown) -> None:
+def test_collectives_show_bandwidth_and_expectation(example: Shown) -> None:
     row = example.text("#nccl tbody")
     for part in (
         "all_reduce",
@@ -115,7 +115,7 @@ def test_collectives(example: Shown) -> None:
         assert part in row
 
 
-def test_wrong_values_of_a_collective(show: Show) -> None:
+def test_wrong_values_of_a_collective_are_shown(show: Show) -> None:
     agent = Agent()
     agent.rig["nccl"]["results"][0]["wrong_values"] = 7
     agent.rig["nccl"]["ignored"] = [{"file": "odd.json", "reason": "no JSON"}]
@@ -129,7 +129,7 @@ def test_wrong_values_of_a_collective(show: Show) -> None:
     assert any("all_reduce nccl 3" in card for card in shown.texts("#verdicts .verdict.critical"))
 
 
-def test_host(example: Shown) -> None:
+def test_host_section_shows_memory_disks_and_cpu(example: Shown) -> None:
     host = example.text("#host")
     for part in (
         "0.8 of 3.8 GiB",
@@ -147,7 +147,7 @@ def test_host(example: Shown) -> None:
     assert "a sample every 5 s" in footer
 
 
-def test_history_is_a_plot_a_gpu_and_quantity_on_one_scale(example: Shown) -> None:
+def test_history_plots_of_a_quantity_share_one_scale(example: Shown) -> None:
     assert example.texts("#history h3") == [
         "Temperature 20 to 95 °C",
         "Power 0 to 280 W",
@@ -171,8 +171,8 @@ def test_history_shows_gaps(example: Shown) -> None:
     assert [plots.nth(n).locator(".line").count() for n in range(3)] == [1, 2, 1]
 
 
-def test_history_at_a_moment(show: Show) -> None:
-    """By keyboard, and by pointing at a plot."""
+def test_history_shows_the_values_at_a_selected_time(show: Show) -> None:
+    """The user selects the time by keyboard or by pointing at a plot."""
     shown = show()
     values = shown.agent.history["series"]["temperature_celsius"]["0000:04:00.0"]
     choice = shown.page.locator("#history input")
@@ -187,7 +187,7 @@ def test_history_at_a_moment(show: Show) -> None:
 
 
 @pytest.mark.parametrize("series", [{}, {"temperature_celsius": {"0000:04:00.0": [None] * 240}}])
-def test_no_history_yet(show: Show, series: dict[str, Any]) -> None:
+def test_empty_history_is_announced(show: Show, series: dict[str, Any]) -> None:
     agent = Agent()
     agent.history["series"] = series
     assert "No history yet" in show(agent).text("#history")

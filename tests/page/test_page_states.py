@@ -1,4 +1,4 @@
-"""The page while things go wrong: lost GPUs, no driver, no answer, old data, odd names."""
+"""The page in unusual states: lost GPUs, no driver, no answer, old data, odd names."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ BANNER_SAYS = "text => document.querySelector('#banner').textContent.includes(te
 
 
 def every_second(agent: Agent) -> Agent:
-    """An agent whose page asks every second."""
+    """Return an agent whose page refreshes every second."""
     agent.rig["agent"]["interval_seconds"] = 1.0
     return agent
 
 
-def test_a_gpu_is_lost_while_the_page_is_open(show: Show) -> None:
+def test_gpu_lost_while_the_page_is_open_is_shown(show: Show) -> None:
     shown = show(every_second(Agent()))
-    documents.lost(shown.agent.rig, 0, "NVML_ERROR_GPU_IS_LOST")
+    documents.lose_gpu(shown.agent.rig, 0, "NVML_ERROR_GPU_IS_LOST")
     shown.wait("document.querySelector('#gpus .silent') !== null")
     tile = shown.texts("#gpus .tile")[0]
     assert "Critical" in tile
@@ -43,7 +43,7 @@ def test_a_new_verdict_appears(show: Show) -> None:
     assert "2 critical" in shown.text("#header")
 
 
-def test_all_ok(show: Show) -> None:
+def test_all_checks_ok_is_announced(show: Show) -> None:
     agent = Agent()
     agent.rig["status"] = "ok"
     for verdict in agent.rig["verdicts"]:
@@ -54,7 +54,7 @@ def test_all_ok(show: Show) -> None:
     assert shown.page.title() == "ok · rig"
 
 
-def test_no_driver(show: Show) -> None:
+def test_missing_driver_is_shown(show: Show) -> None:
     agent = Agent(rig=documents.without_driver())
     agent.history.update(times=[], series={})
     shown = show(agent)
@@ -83,8 +83,8 @@ def test_old_data_is_announced(show: Show) -> None:
     assert shown.text("#header .overall") == "Critical"
 
 
-def test_a_wrong_clock_of_the_reader_makes_no_data_old(show: Show) -> None:
-    """A phone an hour ahead: ages are counted by the agent's clock, from its Date header."""
+def test_wrong_browser_clock_does_not_make_data_old(show: Show) -> None:
+    """The phone is an hour ahead: the page counts ages by the agent's clock (Date header)."""
     agent = every_second(Agent())
     shown = show(agent)
     shown.page.evaluate("(now => { Date.now = () => now() + 3600e3; })(Date.now.bind(Date))")
@@ -93,7 +93,7 @@ def test_a_wrong_clock_of_the_reader_makes_no_data_old(show: Show) -> None:
     assert shown.text("#banner") == ""
 
 
-def test_no_answer_is_announced(show: Show) -> None:
+def test_unreachable_agent_is_announced(show: Show) -> None:
     agent = every_second(Agent())
     shown = show(agent)
     shown.complaints.allowed = ("status of 503",)
@@ -107,21 +107,21 @@ def test_no_answer_is_announced(show: Show) -> None:
     shown.wait("document.querySelector('#banner').textContent === ''")
 
 
-def test_no_answer_from_the_start(show: Show) -> None:
+def test_agent_unreachable_at_page_load_is_announced(show: Show) -> None:
     shown = show(Agent(status=503), ready=False)
     shown.complaints.allowed = ("status of 503",)
     shown.wait(f"({BANNER_SAYS})('HTTP 503')")
     assert not shown.page.locator("main").is_visible()
 
 
-def test_another_version_of_the_api_is_refused(show: Show) -> None:
+def test_unknown_api_version_is_refused(show: Show) -> None:
     agent = Agent()
     agent.rig["api_version"] = "v2"
     shown = show(agent, ready=False)
     shown.wait(f"({BANNER_SAYS})('it speaks API v2')")
 
 
-def test_a_hidden_tab_asks_for_nothing(show: Show) -> None:
+def test_hidden_tab_sends_no_requests(show: Show) -> None:
     shown = show(every_second(Agent()))
     hide = "value => { Object.defineProperty(document, 'hidden', {value, configurable: true}); "
     hide += "document.dispatchEvent(new Event('visibilitychange')); }"
@@ -135,7 +135,7 @@ def test_a_hidden_tab_asks_for_nothing(show: Show) -> None:
     assert len(shown.agent.asked) > before
 
 
-def test_a_broken_section_says_so_and_the_others_go_on(show: Show) -> None:
+def test_broken_section_does_not_affect_the_others(show: Show) -> None:
     agent = Agent()
     del agent.rig["nccl"]["results"]
     shown = show(agent)
@@ -144,7 +144,7 @@ def test_a_broken_section_says_so_and_the_others_go_on(show: Show) -> None:
     assert shown.page.locator("#gpus .tile").count() == 3
 
 
-def test_markup_in_names_is_only_text(show: Show) -> None:
+def test_markup_in_names_is_shown_as_text(show: Show) -> None:
     agent = Agent()
     rig, name = agent.rig, "<script>window.broken = 1</script><img src=x onerror=alert(1)>"
     rig["host"].update(name=name, board=name, kernel_hazards={name: True})
@@ -162,7 +162,7 @@ def test_markup_in_names_is_only_text(show: Show) -> None:
 
 @pytest.mark.parametrize("case", ["example", "eight", "long"])
 def test_no_page_scrolls_sideways(show: Show, case: str) -> None:
-    agent = Agent(rig=documents.many() if case == "eight" else documents.rig())
+    agent = Agent(rig=documents.build_many() if case == "eight" else documents.rig())
     if case == "long":
         agent.rig["host"]["name"] = "rig" * 40
         agent.rig["verdicts"][0].update(advice="w" * 400, reading="r" * 200)
@@ -183,7 +183,7 @@ def test_no_page_scrolls_sideways(show: Show, case: str) -> None:
         ) in ([], ["drawing"])
 
 
-def test_behind_a_prefix(show: Show) -> None:
+def test_page_works_behind_a_path_prefix(show: Show) -> None:
     shown = show(Agent(prefix="/rigs/one"))
     assert shown.page.locator("#gpus .tile").count() == 3
     assert all(path.startswith("/rigs/one/") for path in shown.agent.asked)
@@ -191,7 +191,7 @@ def test_behind_a_prefix(show: Show) -> None:
         assert not (link.get_attribute("href") or "/").startswith(("/", "http"))
 
 
-def test_only_what_the_page_needs_is_asked_for(show: Show) -> None:
+def test_page_requests_only_the_files_it_needs(show: Show) -> None:
     agent = show().agent
     files = {path for path in agent.asked if path.startswith("/page/")}
     assert set(agent.asked) - files == {"/", "/api/v1/rig", "/api/v1/history"}

@@ -22,7 +22,7 @@ def widths(shown: Shown) -> list[float]:
     return [float(link.get_attribute("stroke-width") or 0) for link in links.all()]
 
 
-def test_boxes_and_links(example: Shown) -> None:
+def test_tree_draws_every_device_and_link(example: Shown) -> None:
     assert boxes(example) == [
         "Root complex, CPU",
         "AMD chipset, 02:00.2",
@@ -38,7 +38,7 @@ def test_boxes_and_links(example: Shown) -> None:
         assert part in drawn
 
 
-def test_a_narrow_link_stands_out_by_more_than_its_colour(example: Shown) -> None:
+def test_narrow_link_is_marked_by_colour_and_dashes(example: Shown) -> None:
     link = example.page.locator("#tree .drawing g.link.problem.critical path")
     assert link.count() == 1
     assert link.evaluate("node => getComputedStyle(node).strokeDasharray") != "none"
@@ -65,7 +65,7 @@ def test_a_narrow_link_stands_out_by_more_than_its_colour(example: Shown) -> Non
         assert part in reasons[0]
 
 
-def test_without_the_verdict_no_link_stands_out(show: Show) -> None:
+def test_link_without_a_failing_verdict_is_not_marked(show: Show) -> None:
     agent = Agent()
     agent.rig["pcie"]["paths"][2]["expected_width"] = 1
     for verdict in agent.rig["verdicts"]:
@@ -76,7 +76,7 @@ def test_without_the_verdict_no_link_stands_out(show: Show) -> None:
     assert shown.page.locator("#tree .reasons").count() == 0
 
 
-def test_the_tree_as_text(show: Show) -> None:
+def test_tree_is_also_available_as_text(show: Show) -> None:
     shown = show()
     image = shown.page.locator("#tree .drawing svg").first
     assert "GPU 2, PCIe width: x1, expected: x4" in (image.get_attribute("aria-label") or "")
@@ -89,8 +89,8 @@ def test_the_tree_as_text(show: Show) -> None:
 
 
 @pytest.mark.parametrize(("size", "kind"), [("laptop", "wide"), ("phone", "tall")])
-def test_eight_gpus_behind_chained_switches(show: Show, size: str, kind: str) -> None:
-    shown = show(Agent(rig=documents.many()), size=size)
+def test_eight_gpus_behind_chained_switches_are_drawn(show: Show, size: str, kind: str) -> None:
+    shown = show(Agent(rig=documents.build_many()), size=size)
     assert shown.page.locator(f"#tree svg.tree.{kind}").count() == 1
     assert len(boxes(shown)) == 1 + 3 + 8
     assert shown.page.locator("#tree .drawing g.link.problem.warning").count() == 1
@@ -110,9 +110,9 @@ def test_eight_gpus_behind_chained_switches(show: Show, size: str, kind: str) ->
     assert apart is True
 
 
-def test_a_lost_gpu(show: Show) -> None:
+def test_lost_gpu_is_drawn_as_not_answering(show: Show) -> None:
     agent = Agent()
-    documents.lost(agent.rig, 1, "GPU is lost")
+    documents.lose_gpu(agent.rig, 1, "GPU is lost")
     shown = show(agent)
     assert "GPU 1, 06:00.0  RTX 3090, does not answer" in boxes(shown)
     assert shown.page.locator("#tree .box.silent").count() == 1
@@ -123,7 +123,7 @@ def test_a_lost_gpu(show: Show) -> None:
     )
 
 
-def test_a_gpu_that_only_the_driver_shows(show: Show) -> None:
+def test_gpu_known_only_to_the_driver_is_drawn(show: Show) -> None:
     agent = Agent()
     extra = copy.deepcopy(agent.rig["gpus"][0])
     extra.update(address="0000:0a:00.0", index=3)
@@ -134,16 +134,16 @@ def test_a_gpu_that_only_the_driver_shows(show: Show) -> None:
 
 
 @pytest.mark.parametrize("parent", ["0000:02:00.2", "0000:ff:00.0"])
-def test_a_tree_that_can_not_be(show: Show, parent: str) -> None:
-    """A device that is its own ancestor, or whose parent is not there, is still drawn once."""
+def test_device_with_an_impossible_parent_is_drawn_once(show: Show, parent: str) -> None:
+    """The device is its own ancestor, or its parent does not exist."""
     agent = Agent()
     agent.rig["pcie"]["devices"][0]["parent"] = parent
     titles = boxes(show(agent))
     assert len([text for text in titles if text.startswith("GPU ")]) == 3
 
 
-def test_a_virtual_machine_without_links(show: Show) -> None:
-    """No root port, no widths: a GPU right below the root."""
+def test_gpu_without_link_widths_is_drawn(show: Show) -> None:
+    """The GPU is directly below the root, without a root port and widths."""
     agent = Agent()
     device = agent.rig["pcie"]["devices"][-1]
     device.update(parent="", current_width=None, max_width=None, current_speed=None, max_speed=None)
@@ -155,7 +155,7 @@ def test_a_virtual_machine_without_links(show: Show) -> None:
     assert "width unknown" in (shown.page.locator("#tree .drawing").text_content() or "")
 
 
-def test_no_gpu_at_all(show: Show) -> None:
+def test_missing_gpus_are_announced(show: Show) -> None:
     agent = Agent()
     agent.rig.update(gpus=[], pcie={"devices": [], "paths": []})
     shown = show(agent)

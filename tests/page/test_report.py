@@ -1,4 +1,4 @@
-"""The page of a validation: it opens from a file, asks for nothing, and is whole at any size."""
+"""The page of a validation: it opens from a file without requests, and fits any screen."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.unit.validate.reports import bench, check, report, row
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_it_opens_without_a_network(browser: Browser, tmp_path: Path, size: str) -> None:
+def test_report_page_opens_without_a_network(browser: Browser, tmp_path: Path, size: str) -> None:
     bad = row("0000:04:00.0 host to device", 1e9, minimum=2e9, status="critical", advice="Look.")
     file = tmp_path / "report.html"
     file.write_text(
@@ -42,5 +42,5 @@ def test_it_opens_without_a_network(browser: Browser, tmp_path: Path, size: str)
         assert box["x"] + box["width"] <= width
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     assert "Look." in page.locator("table").first.inner_text()
-    assert complaints.unexpected() == []
+    assert complaints.list_unexpected() == []
     context.close()

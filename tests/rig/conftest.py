@@ -45,11 +45,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Take the host: one a run, so that a report is of one rig."""
+    """Set the host: one per run, so that a report is of one rig."""
     named = config.getoption("hosts") or ""
     if not named or config.getoption("collectonly"):
         return
-    names = [LOCAL] if named == LOCAL else _names(config, named)
+    names = [LOCAL] if named == LOCAL else _select_names(config, named)
     if len(names) != 1:
         raise pytest.UsageError(
             f"a run of the suite is of one rig, and {named!r} names {len(names)}: "
@@ -65,28 +65,28 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(recorder, "deeprig-recorder")
 
 
-def _names(config: pytest.Config, pattern: str) -> list[str]:
+def _select_names(config: pytest.Config, pattern: str) -> list[str]:
     from provision.discovery import target
     from provision.errors import DeeprigError, describe
 
     try:
         extra = tuple(config.getoption("extra_vars"))
-        found = target.select_hosts(pattern, config.getoption("inventory"), extra)
+        hosts = target.select_hosts(pattern, config.getoption("inventory"), extra)
     except DeeprigError as error:
         raise pytest.UsageError(describe(error)) from None
-    return [host.name for host, _ in found]
+    return [host.name for host, _ in hosts]
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """What needs no load first; without a host, nothing."""
+    """Sort checks without load first; without a host, select none."""
     here = [item for item in items if item.path.is_relative_to(Path(__file__).parent)]
     if here and RECORDER not in config.stash and not config.getoption("collectonly"):
         raise pytest.UsageError("name a rig: --hosts=NAME (or local:// on the rig itself)")
-    items.sort(key=lambda item: ["load" in _needs(item), "ran" in _needs(item)])
+    items.sort(key=lambda item: ["load" in _list_fixtures(item), "ran" in _list_fixtures(item)])
 
 
-def _needs(item: pytest.Item) -> list[str]:
-    """The fixtures of a check: `load` puts load on the rig, `ran` needs its result."""
+def _list_fixtures(item: pytest.Item) -> list[str]:
+    """Return the fixtures that a check needs: `load` runs benchmarks, `ran` their result."""
     return list(getattr(item, "fixturenames", ()))
 
 
@@ -103,14 +103,14 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     from provision.errors import DeeprigError
 
     try:
-        session.config.stash[SUBJECT] = _reached(session.config)
+        session.config.stash[SUBJECT] = _connect(session.config)
     except DeeprigError as error:
         recorder.tell(event="unreachable", message=error.message, advice=error.advice)
         pytest.exit(f"{recorder.document['host']}: {error.message}. {error.advice}", error.status)
 
 
-def _reached(config: pytest.Config) -> Subject:
-    """A rig of the inventory. Raises DeeprigError."""
+def _connect(config: pytest.Config) -> Subject:
+    """Connect to a rig of the inventory. Raises DeeprigError."""
     from fabric import Config
     from testinfra.host import Host
 
@@ -128,7 +128,7 @@ def _reached(config: pytest.Config) -> Subject:
 
 @pytest.fixture(scope="session")
 def subject(pytestconfig: pytest.Config) -> Subject:
-    """The rig: reached, its facts read, and what it should be worked out."""
+    """The connected rig with its facts and its expected state."""
     return pytestconfig.stash[SUBJECT]
 
 
@@ -154,14 +154,14 @@ def smi(subject: Subject) -> Smi:
 
 @pytest.fixture
 def prove(request: pytest.FixtureRequest) -> Proof:
-    """Takes a check's rows into the report, and fails it when one is critical."""
+    """Add a check's rows to the report; fail the check if one is critical."""
     proof = request.node.stash[PROOF] = Proof()
     return proof
 
 
 @pytest.fixture(scope="session")
 def load(subject: Subject, pytestconfig: pytest.Config) -> Load:
-    """The benchmarks' run, once for all checks that look at it."""
+    """The benchmarks' run, shared by all checks that use it."""
     recorder = pytestconfig.stash[RECORDER]
     plan = recorder.document["plan"]
     done = loads.run(
@@ -170,7 +170,7 @@ def load(subject: Subject, pytestconfig: pytest.Config) -> Load:
         pytestconfig.getoption("yield_to_jobs"),
         lambda text: recorder.tell(event="progress", text=text),
     )
-    recorder.loaded(done.document, done.yielded)
+    recorder.finish_load(done.document, done.yielded)
     return done
 
 
@@ -183,7 +183,7 @@ def ran(load: Load) -> Load:
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Leave the report on the rig, and where the flags want it."""
+    """Store the report on the rig, and in the files that the flags name."""
     recorder = session.config.stash.get(RECORDER, None)
     subject = session.config.stash.get(SUBJECT, None)
     if recorder is None or subject is None:
@@ -204,7 +204,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 
 def is_whole(session: pytest.Session, document: dict[str, Any]) -> bool:
-    """Whether all checks that there are came to their end: only then it is a validation."""
+    """Return whether all checks ran to their end; only then the run is a validation."""
     files = {item.path for item in session.items}
     return (
         "incomplete" not in document

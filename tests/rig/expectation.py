@@ -1,4 +1,4 @@
-"""What a measured bandwidth should be: derived from the links, and why so."""
+"""The expected value of a measured bandwidth, derived from the links, with the reason."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from tests.rig.proof import Status
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """Bytes per second. shares: of what is expected, below which a verdict is not ok."""
+class Threshold:
+    """Bytes per second. shares: parts of `expected` below which the status is not ok."""
 
     expected: float
     shares: Shares
@@ -24,7 +24,7 @@ class Wanted:
 
     @property
     def minimum(self) -> float:
-        """Less is a warning."""
+        """Lower values are a warning."""
         return self.expected * self.shares.warning
 
     def status(self, value: float) -> Status:
@@ -34,31 +34,31 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Shares:
-    """Of what is expected: less than these is a warning, or critical. The agent's thresholds."""
+    """Parts of the expected value below which a value is a warning or critical."""
 
     warning: float
     critical: float
 
-    def wanted(self, value: float, reason: str) -> Wanted:
-        """What is wanted of a value that is expected, and by what reason."""
+    def wanted(self, value: float, reason: str) -> Threshold:
+        """Return the threshold of an expected value, with its reason."""
         words = f"{reason}; at least {self.warning:.0%} of that, less than {self.critical:.0%}"
-        return Wanted(value, self, f"{words} is critical")
+        return Threshold(value, self, f"{words} is critical")
 
 
-def shares_of(expected: Mapping[str, Any]) -> Shares:
-    """The agent's thresholds, as the inventory may have changed them."""
-    limits = thresholds_of(expected)
+def read_shares(expected: Mapping[str, Any]) -> Shares:
+    """Return the agent's thresholds, with the changes of the inventory."""
+    limits = read_thresholds(expected)
     return Shares(limits["bus_bandwidth_warning"], limits["bus_bandwidth_critical"])
 
 
-def thresholds_of(expected: Mapping[str, Any]) -> dict[str, float]:
-    """The agent's thresholds, with the changes of the inventory."""
+def read_thresholds(expected: Mapping[str, Any]) -> dict[str, float]:
+    """Return the agent's thresholds, with the changes of the inventory."""
     changes = expected.get("thresholds") or {}
     return {name: float(value) for name, value in {**tables.load("thresholds"), **changes}.items()}
 
 
-def copy(path: Mapping[str, Any], shares: Shares) -> Wanted | None:
-    """Of a copy between host and GPU over a path; None where its link is not known."""
+def copy(path: Mapping[str, Any], shares: Shares) -> Threshold | None:
+    """Return the threshold of a copy over a path; None if its link is unknown."""
     width, speed = path.get("width"), path.get("max_speed")
     carried = bandwidth(width, speed)
     if not carried or not speed:
@@ -73,20 +73,23 @@ def copy(path: Mapping[str, Any], shares: Shares) -> Wanted | None:
 
 def collective(
     paths: Sequence[Mapping[str, Any]], devices: Iterable[Mapping[str, Any]], shares: Shares
-) -> Wanted | None:
+) -> Threshold | None:
     """Of a collective's bus bandwidth: what NCCL counts the slowest path for.
 
     paths, devices: of the agent's document (docs/api.md).
     """
-    known = {
-        one["address"]: Passage(
-            one["address"], one["current_width"], one["max_speed"], one["vendor_id"]
+    by_address = {
+        device["address"]: Passage(
+            device["address"], device["current_width"], device["max_speed"], device["vendor_id"]
         )
-        for one in devices
+        for device in devices
     }
-    own = {one["address"]: Passage(one["address"], one["width"], one["max_speed"]) for one in paths}
-    ways = {one["address"]: [known[device] for device in one["devices"]] for one in paths}
-    if not own or not (link := sharing.find_slowest(own, ways)).bandwidth:
+    own_links = {
+        path["address"]: Passage(path["address"], path["width"], path["max_speed"])
+        for path in paths
+    }
+    ways = {path["address"]: [by_address[device] for device in path["devices"]] for path in paths}
+    if not own_links or not (link := sharing.find_slowest(own_links, ways)).bandwidth:
         return None
     return shares.wanted(
         link.bandwidth,

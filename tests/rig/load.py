@@ -1,4 +1,4 @@
-"""The load: benchmarks on the GPUs, and what of the rig changed while they ran."""
+"""The load: benchmarks on the GPUs, and counters of the rig before and after them."""
 
 from __future__ import annotations
 
@@ -48,29 +48,29 @@ class Load:
 
     @property
     def yielded(self) -> bool:
-        """Whether it gave way to a job."""
+        """Whether the run stopped for a job."""
         return self.status == 5
 
     @property
     def on_gpus(self) -> bool:
-        """Whether the GPUs worked, rather than the CPU in their place."""
+        """Whether the benchmarks ran on GPUs, not on the CPU."""
         return self.document is not None and self.document["backend"] == "nccl"
 
     @property
     def counted(self) -> tuple[Counters, Counters]:
-        """Before and after, by the agent. Raises Silent: without its word nothing is 0."""
+        """Counters before and after. Raises Silent if the agent did not answer."""
         if why := self.before.silent or self.after.silent:
             raise Silent(why)
         return self.before, self.after
 
     def part(self, name: str) -> Mapping[str, Any]:
-        """How a part went: its record in the document, empty where it was not run."""
+        """Return the record of a part in the document, empty if it was not run."""
         parts = self.document["parts"] if self.document else []
-        return next((one for one in parts if one["part"] == name), {})
+        return next((part for part in parts if part["part"] == name), {})
 
 
 def counters(subject: Subject) -> Counters:
-    """Read them all; what can't be read is left out."""
+    """Read all counters; those that cannot be read are left out."""
     silent = ""
     try:
         agent = subject.agent()
@@ -78,8 +78,8 @@ def counters(subject: Subject) -> Counters:
         agent, silent = {"gpus": [], "xids": []}, str(error)
     readings = {gpu["address"]: gpu["reading"] or {} for gpu in agent["gpus"]}
     xids: dict[str, dict[int, int]] = {}
-    for one in agent["xids"]:
-        xids.setdefault(one["address"], {})[one["xid"]] = one["count"]
+    for xid_count in agent["xids"]:
+        xids.setdefault(xid_count["address"], {})[xid_count["xid"]] = xid_count["count"]
     return Counters(
         aer=subject.pcie_errors(),
         replays={
@@ -93,7 +93,7 @@ def counters(subject: Subject) -> Counters:
 
 
 def deadline(plan: str, gpus: int) -> int:
-    """Seconds after which what is not done counts as a hang."""
+    """Return the seconds after which an unfinished run counts as a hang."""
     return DEADLINES[plan] + gpus * MORE_FOR_A_GPU[plan]
 
 
@@ -116,7 +116,7 @@ def run(subject: Subject, plan: str, yield_to_jobs: bool, progress: Callable[[st
     seconds = deadline(plan, len(subject.gpus))
     started_at = float(subject.output("date +%s.%N") or time.time())
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(started_at))
-    found: dict[str, Any] = {}
+    messages: dict[str, Any] = {}
 
     def line(text: str) -> None:
         try:
@@ -128,7 +128,7 @@ def run(subject: Subject, plan: str, yield_to_jobs: bool, progress: Callable[[st
         if event.get("event") == "begin":
             progress(f"{event['part']} ({event['number']} of {event['of']})")
         elif event.get("event") == "document":
-            found["document"] = event["document"]
+            messages["document"] = event["document"]
 
     done = subject.follow(
         f"{PROGRAM} --plan {plan} --events --deadline {seconds} --patience {PATIENCE[plan]}"
@@ -138,9 +138,9 @@ def run(subject: Subject, plan: str, yield_to_jobs: bool, progress: Callable[[st
         f"{' --yield-to-jobs' if yield_to_jobs else ''}",
         line,
     )
-    document = found.get("document")
-    said = done.stderr.strip().splitlines()
-    reason = said[-1] if said else f"the benchmarks ended with status {done.rc} and no result"
+    document = messages.get("document")
+    errors = done.stderr.strip().splitlines()
+    reason = errors[-1] if errors else f"the benchmarks ended with status {done.rc} and no result"
     return Load(
         before,
         counters(subject),

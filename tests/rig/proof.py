@@ -1,4 +1,4 @@
-"""A check's rows: what was read, what is expected, from where that is known, and what to do."""
+"""A check's rows: what was read, what is expected, the source of that, and what to do."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Row:
         return f"{text}. {self.advice}" if self.advice else text
 
     def document(self) -> dict[str, Any]:
-        """The row without what it does not have."""
+        """Return the row without missing values."""
         return {key: value for key, value in asdict(self).items() if value not in ("", None, ())}
 
 
@@ -50,26 +50,26 @@ def row(
     advice: str = "",
     otherwise: Status = "critical",
 ) -> Row:
-    """A row that is ok when it holds, and else `otherwise`, with advice."""
+    """Return a row that is ok if `holds`, else `otherwise` with advice."""
     status: Status = "ok" if holds else otherwise
     return Row(subject, str(reading), str(expectation), status, "" if holds else advice)
 
 
 def worst(rows: Iterable[Row]) -> Status:
-    """The worst status; of no rows unknown: nothing was read, and so nothing was proved."""
-    return max((one.status for one in rows), key=ORDER.index, default="unknown")
+    """Return the worst status; unknown without rows, because nothing was read."""
+    return max((row.status for row in rows), key=ORDER.index, default="unknown")
 
 
 class Proof:
-    """Takes the rows of one check, and fails it when one of them is critical."""
+    """Collects the rows of one check, and fails it if one of them is critical."""
 
     def __init__(self) -> None:
         self.rows: list[Row] = []
 
     def __call__(self, rows: Iterable[Row]) -> None:
-        """Keep the rows. Raises AssertionError with each critical one."""
+        """Add the rows. Raises AssertionError with each critical one."""
         added = list(rows)
         self.rows += added
-        bad = [one.line for one in added if one.status == "critical"]
+        bad = [row.line for row in added if row.status == "critical"]
         if bad:
             raise AssertionError("\n".join(bad))

@@ -1,4 +1,4 @@
-"""Makes the report of a run: events while it goes on, and one JSON document at its end."""
+"""Writes the report of a run: events during the run, and one JSON document at its end."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ class Recorder:
         self.lost = ""  # why the remaining checks have no result
 
     def tell(self, **event: Any) -> None:
-        """An event, for who watches: a JSON object a line."""
+        """Print an event as a JSON object on one line."""
         if self._events is not None:
             print(json.dumps(event), file=self._events, flush=True)
 
-    def loaded(self, document: Mapping[str, Any] | None, yielded: bool) -> None:
+    def finish_load(self, document: Mapping[str, Any] | None, yielded: bool) -> None:
         """Return the benchmarks' document; a run that stopped for a job is incomplete."""
         self.document["bench"] = document
         if yielded:
@@ -62,17 +62,17 @@ class Recorder:
         return self.document
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
-        """How many checks there will be."""
+        """Report the number of checks."""
         self._total = len(session.items)
         self.tell(event="collected", checks=self._total)
 
     def pytest_runtest_logstart(self, nodeid: str) -> None:
-        """A check begins."""
+        """Report that a check begins."""
         self.tell(event="begin", check=_name(nodeid))
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
-        """Of a rig that is lost nothing can be read."""
+        """Skip checks of a lost rig."""
         if self.lost:
             pytest.skip(BEYOND)
 
@@ -120,20 +120,20 @@ class Recorder:
             "status": status,
             "seconds": round(self._seconds[item.nodeid], 3),
             "message": message,
-            "rows": [one.document() for one in rows],
+            "rows": [row.document() for row in rows],
         }
         self.document["checks"].append(record)
         self.tell(event="end", number=len(self.document["checks"]), of=self._total, **record)
 
 
 def _is_loss(error: BaseException) -> bool:
-    """Whether the rig is lost (provision/errors.py, which a rig itself does not have)."""
+    """Return whether the rig is lost (provision/errors.py, which a rig itself does not have)."""
     names = {kind.__name__ for kind in type(error).__mro__}
     return bool(names & {"LostError", "UnreachableError"}) and "HungError" not in names
 
 
 def _nothing_read(item: pytest.Item, call: Any) -> str:
-    """Why a check that did not fail proved nothing; empty when it did."""
+    """Return why a check that did not fail read nothing; empty if it read something."""
     if call.excinfo is not None:
         return str(call.excinfo.value) if isinstance(call.excinfo.value, Silent) else ""
     proved = PROOF in item.stash and bool(item.stash[PROOF].rows)
@@ -149,7 +149,7 @@ def _name(nodeid: str) -> str:
 
 
 def _reason(info: pytest.ExceptionInfo[BaseException]) -> str:
-    """What went wrong in a check itself, in a line or two."""
+    """Return the error in a check itself, in a line or two."""
     error = info.value
     advice = getattr(error, "advice", "")
     text = str(getattr(error, "message", "") or error or info.typename)

@@ -27,7 +27,7 @@ class Smi:
     hangs: bool = False
 
     def number(self, address: str, field: str) -> float | None:
-        """A reading as a number; None where there is none."""
+        """Return a reading as a number; None if it is not one."""
         try:
             return float(self.gpus[address][field])
         except (KeyError, ValueError):
@@ -37,7 +37,7 @@ class Smi:
         """Return a reading, or the reason why it is missing."""
         return self.gpus.get(address, {}).get(field) or "no answer"
 
-    def failed(self, address: str) -> str:
+    def explain_failure(self, address: str) -> str:
         """How NVML fails to read the memory's size, which every GPU has that is not lost; or empty.
 
         The driver keeps the name of a lost GPU.
@@ -47,13 +47,13 @@ class Smi:
 
 
 def parse(text: str) -> Smi:
-    """What it wrote: a line a GPU, and lines for people."""
-    gpus, said = {}, []
+    """Parse the output: a line for each GPU, and messages."""
+    gpus, messages = {}, []
     for line in text.splitlines():
         cells = [cell.strip() for cell in line.split(",")]
         if len(cells) == len(FIELDS) + 1 and ADDRESS.fullmatch(cells[0]):
             # "00000000:08:00.0", and sysfs has four digits of domain.
             gpus[cells[0].lower()[-12:]] = dict(zip(FIELDS, cells[1:], strict=True))
         elif line.strip():
-            said.append(line.strip())
-    return Smi(gpus, said[0] if said else "" if gpus else "it printed nothing")
+            messages.append(line.strip())
+    return Smi(gpus, messages[0] if messages else "" if gpus else "it printed nothing")

@@ -1,4 +1,4 @@
-"""The rig under test: what the checks ask it, over testinfra's `host`."""
+"""The rig under test: what the checks read from it, over testinfra's `host`."""
 
 from __future__ import annotations
 
@@ -83,14 +83,14 @@ class Subject:
 
     @cached_property
     def record(self) -> Mapping[str, Any]:
-        """What provisioning wrote down; empty on a rig that it has not reached."""
+        """The record of provisioning; empty on a rig that was not provisioned."""
         file = self.host.file(RECORD)
-        found: Mapping[str, Any] = json.loads(file.content_string) if file.exists else {}
-        return found
+        content: Mapping[str, Any] = json.loads(file.content_string) if file.exists else {}
+        return content
 
     @cached_property
     def expected(self) -> Mapping[str, Any]:
-        """What the inventory wants now; on the rig itself, what it wanted last."""
+        """The expectations of the inventory; on the rig itself, the last ones."""
         return self.record if self._expected is None else self._expected
 
     @cached_property
@@ -98,8 +98,8 @@ class Subject:
         """deeprig's facts of the rig."""
         if self._facts is not None:
             return self._facts
-        found: Mapping[str, Any] = self.python_json("-m", "provision.remote.facts")
-        return found
+        read: Mapping[str, Any] = self.python_json("-m", "provision.remote.facts")
+        return read
 
     @property
     def gpus(self) -> list[Mapping[str, Any]]:
@@ -107,7 +107,7 @@ class Subject:
         return list(self.facts["gpus"])
 
     def output(self, command: str, *args: str) -> str:
-        """What a command writes; empty when it fails."""
+        """Return a command's output; empty if it fails."""
         done = self.host.run(command, *args)
         return str(done.stdout).strip() if done.rc == 0 else ""
 
@@ -122,13 +122,13 @@ class Subject:
         return str(done.stdout).strip()
 
     def within(self, seconds: float, *words: str) -> tuple[int, str]:
-        """Status (HANGS when it took longer) and all output of a command that may hang."""
+        """Return status (HANGS after the timeout) and all output of a command that may hang."""
         command = " ".join(shlex.quote(word) for word in (f"{seconds:g}", *words))
         done = self.host.run(f"python3 -I -c {shlex.quote(WITHIN_CODE)} {command}")
         return int(done.rc), str(done.stdout).strip()
 
     def python_json(self, *args: str) -> Any:
-        """Run the rig's Python over our code there, and take what it prints as JSON."""
+        """Run Python code on the rig; return the JSON that it prints."""
         words = " ".join(shlex.quote(arg) for arg in args)
         path = f"{SUITE_CODE}:{AGENT_CODE}"
         # Python looks for modules in the working directory first: it must be root's.
@@ -138,14 +138,14 @@ class Subject:
 
     @cached_property
     def smi(self) -> Smi:
-        """nvidia-smi's answer, asked once: where a GPU hangs, each time would take as long."""
+        """nvidia-smi's answer, read once: a hung GPU delays every call."""
         status, text = self.within(smi.SECONDS, *smi.COMMAND)
         if status == HANGS:
             return Smi({}, f"nvidia-smi hangs: no answer within {smi.SECONDS} s", hangs=True)
         return smi.parse(text)
 
     def agent(self) -> Mapping[str, Any]:
-        """The agent's document of now. Raises Silent."""
+        """Return the agent's current document. Raises Silent."""
         url = f"{self.expected['agent_url']}/api/v1/rig"
         done = self.host.run("python3 -I -c %s %s", ASK_CODE, url)
         if done.rc != 0:
@@ -154,12 +154,12 @@ class Subject:
         return document
 
     def pcie_errors(self) -> Mapping[str, Mapping[str, int]]:
-        """AER counters by device and severity; a device is missing where the kernel has none."""
+        """Return AER counters by device and severity, without devices that count none."""
         counts: Mapping[str, Mapping[str, int]] = self.python_json("-c", AER_CODE)
         return counts
 
     def follow(self, command: str, on_line: Callable[[str], None]) -> Any:
-        """Run something long, and hear its lines as they come where the connection can."""
+        """Run a long command; pass on its lines as they arrive if the connection can."""
         backend = self.host.backend
         if hasattr(backend, "follow"):
             return backend.follow(command, on_line, silence=SILENCE)
@@ -170,7 +170,7 @@ class Subject:
         return done
 
     def store(self, path: str, content: str) -> None:
-        """Write a file on the rig: whole or not at all."""
+        """Write a file on the rig in one step."""
         backend = self.host.backend
         write = f"cat > {path}.new && mv {path}.new {path}"
         if hasattr(backend, "follow"):

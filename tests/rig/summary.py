@@ -1,4 +1,4 @@
-"""A report's summary: what the agent on the rig shows of it (agent/readings/validation.py)."""
+"""A report's summary, which the agent on the rig exports (agent/readings/validation.py)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from agent.readings.validation import FORMAT, FORMAT_VERSION
 
 
 def summary(document: Mapping[str, Any]) -> dict[str, Any]:
-    """A few lines of a report: counts, what fails, and the copies' bandwidths."""
+    """Return a report's summary: counts, failing checks, and the copies' bandwidths."""
     bench = document.get("bench") or {}
     return {
         "format": FORMAT,
@@ -18,10 +18,12 @@ def summary(document: Mapping[str, Any]) -> dict[str, Any]:
         "started_at": document["started_at"],
         "finished_at": document["finished_at"],
         "counts": document["counts"],
-        "failing": [one["title"] for one in document["checks"] if one["status"] == "critical"],
+        "failing": [
+            check["title"] for check in document["checks"] if check["status"] == "critical"
+        ],
         "copies": [
-            {key: one[key] for key in ("gpu", "direction", "bandwidth_bytes_per_second")}
-            for one in bench.get("transfers", [])
-            if one["pinned"]
+            {key: copy[key] for key in ("gpu", "direction", "bandwidth_bytes_per_second")}
+            for copy in bench.get("transfers", [])
+            if copy["pinned"]
         ],
     }

@@ -79,13 +79,13 @@ def test_verdicts(agent: Mapping[str, Any], prove: Proof) -> None:
     """
     rows = [
         Row(
-            f"{one['title']}: {one['subject']}",
-            one["reading"],
-            one["expectation"],
-            AS_STATUS[one["status"]],
-            one["advice"],
+            f"{verdict['title']}: {verdict['subject']}",
+            verdict["reading"],
+            verdict["expectation"],
+            AS_STATUS[verdict["status"]],
+            verdict["advice"],
         )
-        for one in agent["verdicts"]
-        if one["status"] in ("warning", "critical") and one["check"] not in OF_RESULTS
+        for verdict in agent["verdicts"]
+        if verdict["status"] in ("warning", "critical") and verdict["check"] not in OF_RESULTS
     ]
     prove(rows or [Row("rig", "all ok", "all ok")])

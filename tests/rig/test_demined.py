@@ -22,10 +22,20 @@ def test_no_mining_system(subject: Subject, prove: Proof) -> None:
     """Mining system.
     What is left of one starts again at the next boot or update.
     """
-    found = subject.facts["mining_os"]
-    reading = f"{found['name']} (by {', '.join(found['evidence'])})" if found else "none"
+    mining_os = subject.facts["mining_os"]
+    reading = (
+        f"{mining_os['name']} (by {', '.join(mining_os['evidence'])})" if mining_os else "none"
+    )
     prove(
-        [row("rig", reading, "none", not found, f"fab provision -H {subject.name} --tags demine")]
+        [
+            row(
+                "rig",
+                reading,
+                "none",
+                not mining_os,
+                f"fab provision -H {subject.name} --tags demine",
+            )
+        ]
     )
 
 
@@ -35,18 +45,18 @@ def test_no_miner(subject: Subject, prove: Proof) -> None:
     name that computes on a GPU may be yours.
     """
     advice = f"fab provision -H {subject.name} --tags demine"
-    found = subject.facts["miners"]
+    miners = subject.facts["miners"]
     prove(
         [
             row(
-                one["name"],
-                f"{one['kind']}: {one['evidence']}",
+                miner["name"],
+                f"{miner['kind']}: {miner['evidence']}",
                 "none",
                 False,
                 advice,
-                "warning" if one["kind"] == "gpu" else "critical",
+                "warning" if miner["kind"] == "gpu" else "critical",
             )
-            for one in found
+            for miner in miners
         ]
         or [Row("rig", "none", "none")]
     )
@@ -56,14 +66,14 @@ def test_no_watchdog(subject: Subject, prove: Proof) -> None:
     """USB watchdogs.
     An unfed watchdog presses the reset button in the middle of a training run.
     """
-    found = [str(one) for one in subject.facts["usb_watchdogs"]]
+    watchdogs = [str(watchdog) for watchdog in subject.facts["usb_watchdogs"]]
     prove(
         [
             row(
                 "rig",
-                ", ".join(found) or "none",
+                ", ".join(watchdogs) or "none",
                 "none",
-                not found,
+                not watchdogs,
                 "Pull it out, or take its wires off the board's reset pins.",
                 "warning",
             )

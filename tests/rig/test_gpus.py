@@ -26,8 +26,8 @@ def test_gpus_on_the_bus(subject: Subject, prove: Proof) -> None:
     rows = [
         row(
             "rig",
-            _counted(len(here)),
-            _counted(wanted) if wanted else "at least 1 GPU",
+            _describe_count(len(here)),
+            _describe_count(wanted) if wanted else "at least 1 GPU",
             len(here) == (wanted or len(here) or 1),
             advice,
         )
@@ -62,11 +62,11 @@ def test_gpus_answer(subject: Subject, prove: Proof) -> None:
     """
     smi = subject.smi
     if smi.hangs:
-        prove(_hanging(subject))
+        prove(_find_hanging(subject))
         return
     rows = []
     for address in _addresses(subject):
-        why = smi.failed(address) if address in smi.gpus else smi.problem
+        why = smi.explain_failure(address) if address in smi.gpus else smi.problem
         rows.append(
             row(
                 address,
@@ -79,13 +79,13 @@ def test_gpus_answer(subject: Subject, prove: Proof) -> None:
     prove(rows)
 
 
-def _hanging(subject: Subject) -> Iterator[Row]:
-    """Which GPU nvidia-smi hangs on: the agent asks each by itself."""
+def _find_hanging(subject: Subject) -> Iterator[Row]:
+    """Yield the GPU that nvidia-smi hangs on, as the agent reports it."""
     try:
-        told = {gpu["address"]: gpu for gpu in subject.agent()["gpus"]}
+        gpus = {gpu["address"]: gpu for gpu in subject.agent()["gpus"]}
     except Silent:
-        told = {}
-    hung = [address for address, gpu in told.items() if gpu["problem"].startswith("hung")]
+        gpus = {}
+    hung = [address for address, gpu in gpus.items() if gpu["problem"].startswith("hung")]
     wanted = "an answer of NVML"
     for address in hung:
         yield row(
@@ -93,7 +93,7 @@ def _hanging(subject: Subject) -> Iterator[Row]:
         )
     if not hung:
         yield row("rig", subject.smi.problem, wanted, False, HUNG)
-    for address, gpu in told.items():
+    for address, gpu in gpus.items():
         if gpu["up"]:
             yield Row(address, "answers the agent", wanted)
 
@@ -153,5 +153,5 @@ def _addresses(subject: Subject) -> list[str]:
     return [gpu["address"] for gpu in subject.gpus]
 
 
-def _counted(number: int) -> str:
+def _describe_count(number: int) -> str:
     return f"{number} GPU{'' if number == 1 else 's'}"

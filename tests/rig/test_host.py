@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from agent.checks.judgements import judge_free_disk, require_host_memory
-from tests.rig.expectation import thresholds_of
+from tests.rig.expectation import read_thresholds
 from tests.rig.proof import Proof, Row, row
 from tests.rig.subject import Subject
 
@@ -39,7 +39,7 @@ def test_memory(subject: Subject, prove: Proof) -> None:
     The data loaders and the host buffers of every GPU live in it.
     """
     total, gpus = subject.facts["memory"]["total_mib"], len(subject.gpus)
-    thresholds = thresholds_of(subject.expected)
+    thresholds = read_thresholds(subject.expected)
     wanted = require_host_memory(gpus, thresholds) / MIB
     size = thresholds["host_memory_per_gpu_bytes"]
     prove(
@@ -61,7 +61,7 @@ def test_disk(subject: Subject, prove: Proof) -> None:
     A full disk ends a training run at its checkpoint.
     """
     free = subject.facts["root_disk"]["free_bytes"]
-    thresholds = thresholds_of(subject.expected)
+    thresholds = read_thresholds(subject.expected)
     status = judge_free_disk(free, thresholds)
     prove(
         [
@@ -122,14 +122,14 @@ def test_time(host: Any, prove: Proof) -> None:
     """Clock.
     A rig whose clock is off breaks TLS, and its graphs lie.
     """
-    said = host.run("timedatectl show -p NTPSynchronized --value").stdout.strip()
+    answer = host.run("timedatectl show -p NTPSynchronized --value").stdout.strip()
     prove(
         [
             row(
                 "rig",
-                {"yes": "synchronised", "no": "not synchronised"}.get(said, "not known"),
+                {"yes": "synchronised", "no": "not synchronised"}.get(answer, "not known"),
                 "synchronised",
-                said == "yes",
+                answer == "yes",
                 "apt-get install systemd-timesyncd",
                 "warning",
             )

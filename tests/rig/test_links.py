@@ -110,8 +110,8 @@ def test_no_xid_under_load(ran: Load, prove: Proof) -> None:
     rows = []
     before, after = ran.counted
     for gpu, counts in after.xids.items():
-        known = before.xids.get(gpu, {})
-        new = [str(xid) for xid, count in counts.items() if count > known.get(xid, 0)]
+        earlier = before.xids.get(gpu, {})
+        new = [str(xid) for xid, count in counts.items() if count > earlier.get(xid, 0)]
         rows.append(
             row(
                 gpu,

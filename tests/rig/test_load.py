@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.rig import expectation
-from tests.rig.expectation import Wanted
+from tests.rig.expectation import Threshold
 from tests.rig.load import Load
 from tests.rig.proof import Proof, Row, Status, row
 from tests.rig.subject import Subject
@@ -42,7 +42,7 @@ def test_benchmarks_run(load: Load, prove: Proof) -> None:
         for problem in load.document["problems"]
         if problem["kind"] != "wrong_values"
     ]
-    told = {problem["part"] for problem in load.document["problems"]}
+    with_problems = {problem["part"] for problem in load.document["problems"]}
     rows += [
         Row(
             part["part"],
@@ -51,7 +51,7 @@ def test_benchmarks_run(load: Load, prove: Proof) -> None:
             "ok" if part["status"] in ("ok", "skipped") else "critical",
         )
         for part in load.document["parts"]
-        if part["part"] not in told
+        if part["part"] not in with_problems
     ]
     prove(rows)
 
@@ -63,14 +63,16 @@ def test_transfers(ran: Load, subject: Subject, agent: Mapping[str, Any], prove:
     assert ran.document is not None
     if not ran.document["transfers"]:
         pytest.skip(str(ran.part("transfers").get("reason") or "no GPU that PyTorch can use"))
-    paths = _paths(agent)
-    shares = expectation.shares_of(subject.expected)
+    paths = _read_paths(agent)
+    shares = expectation.read_shares(subject.expected)
     rows: list[Row] = []
-    for one in ran.document["transfers"]:
-        wanted = expectation.copy(paths.get(one["gpu"], {}), shares) if one["pinned"] else None
-        name = f"{one['gpu']} {one['direction'].replace('_', ' ')}"
-        name += "" if one["pinned"] else ", pageable"
-        rows += _measured(name, one, "bandwidth_bytes_per_second", wanted)
+    for transfer in ran.document["transfers"]:
+        wanted = (
+            expectation.copy(paths.get(transfer["gpu"], {}), shares) if transfer["pinned"] else None
+        )
+        name = f"{transfer['gpu']} {transfer['direction'].replace('_', ' ')}"
+        name += "" if transfer["pinned"] else ", pageable"
+        rows += _build_rows(name, transfer, "bandwidth_bytes_per_second", wanted)
     prove(rows)
 
 
@@ -82,10 +84,10 @@ def test_peer(ran: Load, prove: Proof) -> None:
     if not ran.document["peer"]:
         pytest.skip(str(ran.part("peer").get("reason") or "needs two GPUs that PyTorch can use"))
     rows: list[Row] = []
-    for one in ran.document["peer"]:
-        name = f"{one['from']} to {one['to']}"
-        name += ", direct" if one["access"] else ", through the host"
-        rows += _measured(name, one, "bandwidth_bytes_per_second", None)
+    for pair in ran.document["peer"]:
+        name = f"{pair['from']} to {pair['to']}"
+        name += ", direct" if pair["access"] else ", through the host"
+        rows += _build_rows(name, pair, "bandwidth_bytes_per_second", None)
     prove(rows)
 
 
@@ -96,19 +98,19 @@ def test_collectives(ran: Load, subject: Subject, agent: Mapping[str, Any], prov
     assert ran.document is not None
     if not ran.document["collectives"]:
         pytest.skip(str(ran.part("collectives").get("reason") or "not in this plan"))
-    paths = _paths(agent)
-    own = [paths[gpu] for gpu in ran.document["gpus"] if gpu in paths]
+    paths = _read_paths(agent)
+    own_paths = [paths[gpu] for gpu in ran.document["gpus"] if gpu in paths]
     wanted = None
-    if ran.on_gpus and len(own) == ran.document["ranks"]:
-        shares = expectation.shares_of(subject.expected)
-        wanted = expectation.collective(own, agent["pcie"]["devices"], shares)
+    if ran.on_gpus and len(own_paths) == ran.document["ranks"]:
+        shares = expectation.read_shares(subject.expected)
+        wanted = expectation.collective(own_paths, agent["pcie"]["devices"], shares)
     rows: list[Row] = []
-    for one in ran.document["collectives"]:
-        sizes = sorted(one["sizes"], key=lambda size: size["size_bytes"])
+    for entry in ran.document["collectives"]:
+        sizes = sorted(entry["sizes"], key=lambda size: size["size_bytes"])
         wrong = sum(size["wrong_values"] for size in sizes)
-        name = f"{one['collective']} {ran.document['backend']}"
+        name = f"{entry['collective']} {ran.document['backend']}"
         largest = {**sizes[-1], "wrong_values": wrong}
-        rows += _measured(name, largest, "bus_bandwidth_bytes_per_second", wanted)
+        rows += _build_rows(name, largest, "bus_bandwidth_bytes_per_second", wanted)
     prove(rows)
 
 
@@ -121,15 +123,15 @@ def test_hazards(ran: Load, prove: Proof) -> None:
         pytest.skip(str(ran.part("hazards").get("reason") or "not in this plan"))
     prove(
         row(
-            one["hazard"],
-            f"{one['status']}, {one['wrong_values'] or 0} wrong values, "
-            f"by {', '.join(sorted(set(one['transports'].values()))) or 'unknown transports'}",
+            trial["hazard"],
+            f"{trial['status']}, {trial['wrong_values'] or 0} wrong values, "
+            f"by {', '.join(sorted(set(trial['transports'].values()))) or 'unknown transports'}",
             "right values",
-            one["status"] == "ok" and not one["wrong_values"],
-            one["advice"],
-            "critical" if one["hazard"] == "default" else "warning",
+            trial["status"] == "ok" and not trial["wrong_values"],
+            trial["advice"],
+            "critical" if trial["hazard"] == "default" else "warning",
         )
-        for one in ran.document["hazards"]
+        for trial in ran.document["hazards"]
     )
 
 
@@ -141,16 +143,16 @@ def test_tools(ran: Load, prove: Proof) -> None:
     if not ran.document["tools"]:
         pytest.skip(str(ran.part("tools").get("reason") or "not in this plan"))
     rows = []
-    for one in ran.document["tools"]:
+    for tool in ran.document["tools"]:
         expected = "right values, and about our own speed"
-        if one.get("wrong_values"):
-            reading = f"{one['wrong_values']} wrong values"
-            rows.append(Row(one["tool"], reading, expected, "critical", VALUES))
-        elif one["agrees"] is None:
-            rows.append(Row(one["tool"], one["reason"] or "not compared", expected, "unknown"))
+        if tool.get("wrong_values"):
+            reading = f"{tool['wrong_values']} wrong values"
+            rows.append(Row(tool["tool"], reading, expected, "critical", VALUES))
+        elif tool["agrees"] is None:
+            rows.append(Row(tool["tool"], tool["reason"] or "not compared", expected, "unknown"))
         else:
-            reading = "agrees" if one["agrees"] else f"differs: {one['reason']}"
-            rows.append(row(one["tool"], reading, expected, one["agrees"], APART, "warning"))
+            reading = "agrees" if tool["agrees"] else f"differs: {tool['reason']}"
+            rows.append(row(tool["tool"], reading, expected, tool["agrees"], APART, "warning"))
     prove(rows)
 
 
@@ -163,16 +165,17 @@ def test_workloads(ran: Load, prove: Proof) -> None:
         pytest.skip("not in the quick plan")
     prove(
         Row(
-            one["workload"],
-            f"{one['step_seconds'] * 1e3:.1f} ms a step, error {one['check']['largest_error']:.2g}",
-            f"error below {one['check']['tolerance']:.2g}",
-            "ok" if one["check"]["right"] else "critical",
-            "" if one["check"]["right"] else VALUES,
-            value=1 / one["step_seconds"],
+            workload["workload"],
+            f"{workload['step_seconds'] * 1e3:.1f} ms a step, "
+            f"error {workload['check']['largest_error']:.2g}",
+            f"error below {workload['check']['tolerance']:.2g}",
+            "ok" if workload["check"]["right"] else "critical",
+            "" if workload["check"]["right"] else VALUES,
+            value=1 / workload["step_seconds"],
             unit="steps/s",
-            repeats=tuple(1 / seconds for seconds in one["steps"] if seconds),
+            repeats=tuple(1 / seconds for seconds in workload["steps"] if seconds),
         )
-        for one in ran.document["workloads"]
+        for workload in ran.document["workloads"]
     )
 
 
@@ -184,31 +187,33 @@ def test_gemm(ran: Load, prove: Proof) -> None:
     if not ran.document["gemm"]:
         pytest.skip(str(ran.part("gemm").get("reason") or "not in this plan"))
     rows = []
-    for one in ran.document["gemm"]:
-        right = not one["wrong_values"]
+    for result in ran.document["gemm"]:
+        right = not result["wrong_values"]
         rows.append(
             Row(
-                f"{one['gpu'] or 'rank ' + str(one['rank'])} {one['dtype']}",
-                f"{one['flops_per_second'] / 1e12:.3g} TFLOPS, "
-                f"{one['wrong_values'] or 0} wrong values",
+                f"{result['gpu'] or 'rank ' + str(result['rank'])} {result['dtype']}",
+                f"{result['flops_per_second'] / 1e12:.3g} TFLOPS, "
+                f"{result['wrong_values'] or 0} wrong values",
                 "right values",
                 "ok" if right else "critical",
                 "" if right else VALUES,
-                value=one["flops_per_second"],
+                value=result["flops_per_second"],
                 unit="FLOPS",
-                repeats=tuple(_rates(one, one["flops_per_second"])),
+                repeats=tuple(_rates(result, result["flops_per_second"])),
             )
         )
     prove(rows)
 
 
-def _paths(agent: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+def _read_paths(agent: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     return {path["address"]: path for path in agent["pcie"]["paths"]}
 
 
-def _measured(name: str, one: Mapping[str, Any], key: str, wanted: Wanted | None) -> Iterator[Row]:
-    """A row of speed and values. Nothing is expected of speed where nothing can be derived."""
-    value, wrong = float(one[key]), one.get("wrong_values") or 0
+def _build_rows(
+    name: str, measurement: Mapping[str, Any], key: str, wanted: Threshold | None
+) -> Iterator[Row]:
+    """Yield a row of speed and values. Without a derived threshold, any speed is ok."""
+    value, wrong = float(measurement[key]), measurement.get("wrong_values") or 0
     status: Status = "ok"
     advice, expected = "", "right values"
     if wanted is not None:
@@ -227,11 +232,11 @@ def _measured(name: str, one: Mapping[str, Any], key: str, wanted: Wanted | None
         value=value,
         minimum=wanted.minimum if wanted else None,
         unit="B/s",
-        repeats=tuple(_rates(one, value)),
+        repeats=tuple(_rates(measurement, value)),
     )
 
 
-def _rates(one: Mapping[str, Any], value: float) -> Iterable[float]:
-    """The rate of each repeat, by its time against the median's; older documents have none."""
-    times, median = one.get("times") or [], one.get("time_seconds")
+def _rates(measurement: Mapping[str, Any], value: float) -> Iterable[float]:
+    """Return the rate of each repeat from its time and the median; none for older documents."""
+    times, median = measurement.get("times") or [], measurement.get("time_seconds")
     return (value * median / time for time in times if time) if median else ()

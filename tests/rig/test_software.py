@@ -35,8 +35,8 @@ def torch(subject: Subject) -> dict[str, Any]:
     status, text = subject.within(seconds, python, "-B", "-c", TORCH_CODE)
     if status == HANGS:
         raise Silent(f"PyTorch hangs: no answer within {seconds} s")
-    found: dict[str, Any] = json.loads(text.splitlines()[-1]) if status == 0 else {}
-    return found
+    versions: dict[str, Any] = json.loads(text.splitlines()[-1]) if status == 0 else {}
+    return versions
 
 
 def test_driver(subject: Subject, prove: Proof) -> None:
@@ -176,13 +176,13 @@ def test_nccl(subject: Subject, host: Any, torch: dict[str, Any], prove: Proof) 
     advice = f"fab provision -H {subject.name} --tags nccl"
     rows = [row("libnccl2", version, f"{wanted} (inventory)", version == wanted, advice)]
     if torch.get("nccl"):
-        own = ".".join(torch["nccl"].split(".")[:3])
+        torch_nccl = ".".join(torch["nccl"].split(".")[:3])
         rows.append(
             row(
                 "PyTorch's NCCL",
-                own,
+                torch_nccl,
                 f"{version.split('-')[0]}, as libnccl2",
-                own == version.split("-")[0],
+                torch_nccl == version.split("-")[0],
                 advice,
                 "warning",
             )
@@ -275,7 +275,7 @@ def _differences(key: str, was: Any, now: Any) -> list[tuple[str, Any, Any]]:
     """(name, before, now). Of what is set by GPU, only cards that are there count here."""
     if isinstance(was, Mapping) and isinstance(now, Mapping):
         both = sorted(was.keys() & now.keys())
-        return [(f"{key} {one}", was[one], now[one]) for one in both if was[one] != now[one]]
+        return [(f"{key} {name}", was[name], now[name]) for name in both if was[name] != now[name]]
     return [] if was == now else [(key, was, now)]
 
 

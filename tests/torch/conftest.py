@@ -1,4 +1,4 @@
-"""The run that several files share: begun with the first of them, judged by the last."""
+"""The run that several files share: the first starts it, the last checks it."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.torch.launched import ROOT, Launched, launch
+from tests.torch.launch import ROOT, BenchProcess, launch
 
 
 @pytest.fixture(scope="session")
-def in_trouble(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launched]:
+def in_trouble(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BenchProcess]:
     """A run whose rank 1 does all that is bad (troubled/). Most of it is patience: it goes on
     beside other tests, until test_troubled.py takes its document.
     """
@@ -37,6 +37,6 @@ def in_trouble(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launched]:
         "--repeats",
         "1",
         PYTHONPATH=path,
-    ) as launched:
-        launched.started(2)
-        yield launched
+    ) as bench:
+        bench.wait_for_ranks(2)
+        yield bench

@@ -11,7 +11,7 @@ from agent.bench import document as documents
 from agent.bench import processes
 from agent.bench.job import Ending
 from agent.bench.plan import Part, Resources
-from tests.torch.launched import words
+from tests.torch.launch import read_words
 
 GPUS = ["0000:04:00.0", "0000:06:00.0"]
 
@@ -20,7 +20,7 @@ class RecordingRunner:
     """Replaces PlanRunner; records what a part does."""
 
     def __init__(self, endings: Mapping[str, Ending] | None = None) -> None:
-        self.document = documents.start(
+        self.document = documents.create_document(
             plan="full", backend="nccl", ranks=2, nodes=1, hostname="rig", now=0.0
         )
         self.document["gpus"] = GPUS
@@ -61,5 +61,5 @@ class RecordingRunner:
 
     def end_processes(self) -> None:
         for pid in processes.list_descendants(os.getpid()):
-            if "sleep" in words(pid, "cmdline"):
+            if "sleep" in read_words(pid, "cmdline"):
                 os.kill(pid, signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""Ends from outside. Real torchruns over gloo."""
+"""Runs that are ended from outside, with real torchruns over gloo."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from agent.bench import processes
-from tests.torch.launched import PATIENCE_SECONDS, ROOT, Launched, launch, running
+from tests.torch.launch import PATIENCE_SECONDS, ROOT, BenchProcess, is_running, launch
 from tests.unit.agent.web.server import wait_for
 
 ENDLESS = ("--ranks", "2", "--repeats", "1000000", "--max-bytes", "64K")
@@ -21,63 +21,63 @@ ENDLESS = ("--ranks", "2", "--repeats", "1000000", "--max-bytes", "64K")
 pytestmark = pytest.mark.usefixtures("in_trouble")  # it goes on beside these
 
 
-def test_torchrun_that_is_killed(tmp_path: Path) -> None:
-    with launch(tmp_path, "collectives", *ENDLESS) as launched:
-        launched.started(2)
-        os.kill(launched.torchrun(), signal.SIGKILL)
-        document = launched.ended()
+def test_killed_torchrun_is_a_problem(tmp_path: Path) -> None:
+    with launch(tmp_path, "collectives", *ENDLESS) as bench:
+        bench.wait_for_ranks(2)
+        os.kill(bench.find_torchrun(), signal.SIGKILL)
+        document = bench.wait_for_document()
         (problem,) = document["problems"]
         assert problem["part"] == "collectives"
         assert problem["message"] == "torchrun was killed by SIGKILL"
-        assert launched.process.returncode == 3
-        assert launched.left() == []
+        assert bench.process.returncode == 3
+        assert bench.list_survivors() == []
 
 
-def interrupt(launched: Launched) -> None:
-    launched.process.send_signal(signal.SIGINT)
+def interrupt(bench: BenchProcess) -> None:
+    bench.process.send_signal(signal.SIGINT)
 
 
-def terminate(launched: Launched) -> None:
-    launched.process.terminate()
+def terminate(bench: BenchProcess) -> None:
+    bench.process.terminate()
 
 
-def hang_up(launched: Launched) -> None:
-    assert launched.process.stdin is not None
-    launched.process.stdin.close()
+def hang_up(bench: BenchProcess) -> None:
+    assert bench.process.stdin is not None
+    bench.process.stdin.close()
 
 
 @pytest.mark.parametrize(
     ("end", "at_work", "status"),
     [(interrupt, True, 130), (terminate, False, 143), (hang_up, False, 143)],
 )
-def test_an_end_from_outside(
-    tmp_path: Path, end: Callable[[Launched], None], at_work: bool, status: int
+def test_signals_end_the_run_and_leave_no_process(
+    tmp_path: Path, end: Callable[[BenchProcess], None], at_work: bool, status: int
 ) -> None:
-    with launch(tmp_path, "collectives", "decode", *ENDLESS) as launched:
-        launched.started(2)
+    with launch(tmp_path, "collectives", "decode", *ENDLESS) as bench:
+        bench.wait_for_ranks(2)
         if at_work:
-            launched.begun("collectives")
-        end(launched)
-        document = launched.ended()
-        assert launched.process.returncode == status
+            bench.wait_for_begin("collectives")
+        end(bench)
+        document = bench.wait_for_document()
+        assert bench.process.returncode == status
         assert [(part["part"], part["status"]) for part in document["parts"]] == [
             ("collectives", "failed"),
             ("decode", "skipped"),
         ]
-        assert launched.left() == []
+        assert bench.list_survivors() == []
         assert list(tmp_path.iterdir()) == []
 
 
-def test_a_launcher_that_is_killed(tmp_path: Path) -> None:
-    with launch(tmp_path, "collectives", *ENDLESS) as launched:
-        launched.started(2)
-        launched.process.kill()
-        launched.process.wait()
-        wait_for(lambda: not launched.left(), "nothing is left")
+def test_killed_launcher_leaves_no_process(tmp_path: Path) -> None:
+    with launch(tmp_path, "collectives", *ENDLESS) as bench:
+        bench.wait_for_ranks(2)
+        bench.process.kill()
+        bench.process.wait()
+        wait_for(lambda: not bench.list_survivors(), "nothing is left")
 
 
-def test_nobody_reads_any_more(tmp_path: Path) -> None:
-    """As when the terminal is gone: the next line can't be written, and all is ended."""
+def test_closed_output_ends_the_run(tmp_path: Path) -> None:
+    """The terminal is gone: the next line cannot be written, and the run ends."""
     process = subprocess.Popen(
         [
             sys.executable,
@@ -105,5 +105,5 @@ def test_nobody_reads_any_more(tmp_path: Path) -> None:
     process.stdout.close()
     assert process.communicate(timeout=PATIENCE_SECONDS)[1] == b""
     assert process.returncode == 128 + signal.SIGPIPE
-    assert [pid for pid in started if running(pid)] == []
+    assert [pid for pid in started if is_running(pid)] == []
     assert list(tmp_path.iterdir()) == []

@@ -1,4 +1,4 @@
-"""The model of the workloads: how it comes into memory."""
+"""The model of the workloads: how its parameters are created."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ SHAPE = ModelShape(
 META = torch.device("meta")
 
 
-def test_it_leaves_host_memory_a_layer_at_a_time() -> None:
-    """A rig has 4 GB for the models of all its GPUs."""
+def test_layers_move_to_the_device_one_at_a_time() -> None:
+    """A rig has 4 GB of memory for the models of all its GPUs."""
     made: list[nn.Module] = []
 
     def layer(shape: ModelShape, number: int) -> nn.Module:
-        in_host_memory = [one for one in made if next(one.parameters()).device != META]
+        in_host_memory = [block for block in made if next(block.parameters()).device != META]
         assert in_host_memory == []
         made.append(TransformerBlock(shape))
         return made[-1]
 
     model = Transformer(SHAPE, layer, device=META, dtype=torch.float16)
     assert len(made) == SHAPE.layers
-    found = {(one.device, one.dtype) for one in model.parameters()}
-    assert found == {(META, torch.float16)}
+    places = {(parameter.device, parameter.dtype) for parameter in model.parameters()}
+    assert places == {(META, torch.float16)}
 
 
-def test_a_part_has_the_values_of_the_whole() -> None:
+def test_partial_model_has_the_values_of_the_whole_model() -> None:
     whole, part = Transformer(SHAPE, create_layer), Transformer(SHAPE, create_layer, [1, 2])
     values = dict(whole.named_parameters())
     for name, parameter in part.named_parameters():
@@ -46,11 +46,11 @@ def test_a_part_has_the_values_of_the_whole() -> None:
     assert part.embedding is None
 
 
-def test_it_is_counted_without_being_made() -> None:
+def test_parameters_are_counted_without_creating_the_model() -> None:
     assert count_model_parameters(SHAPE) == count_parameters(Transformer(SHAPE, create_layer))
 
 
-def test_a_batch_in_pieces_gives_the_same() -> None:
+def test_microbatches_give_the_result_of_the_whole_batch() -> None:
     tokens, targets = make_batch(SHAPE)
     once = run_unsplit(Transformer(SHAPE, create_layer), [(tokens, targets)])
     pieces = zip(tokens.chunk(4), targets.chunk(4), strict=True)

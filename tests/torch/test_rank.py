@@ -1,4 +1,4 @@
-"""What a rank writes, part by part and piece by piece, and where it ends."""
+"""The output of a rank, part by part, and where the rank ends."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def entry(name: str, wrong: int = 0) -> dict[str, Any]:
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
-    """Run parts, each `run` of a module, in one rank alone; what it has written."""
+    """Run parts, each the `run` of a module, in a single rank; return its output."""
     comm = Alone(0, 1, 0, "gloo", torch.device("cpu"), ProgressWriter(None, 0))
     monkeypatch.setattr(Communicator, "join", lambda *words: comm)
     monkeypatch.setattr(Communicator, "leave", lambda self: None)
@@ -49,7 +49,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[s
     return parts
 
 
-def test_pieces_are_kept_when_the_next_comes_to_no_end(
+def test_results_before_an_error_are_kept(
     run: Callable[..., dict[str, Any]], tmp_path: Path
 ) -> None:
     def pieces(comm: Communicator, options: Any) -> Any:
@@ -73,7 +73,7 @@ def test_pieces_are_kept_when_the_next_comes_to_no_end(
         ({"ends_after_wrong": ["collectives", "pairs"]}, ["collectives"]),
     ],
 )
-def test_it_ends_after_wrong_values_where_it_is_told_to(
+def test_ranks_end_after_wrong_values_of_a_listed_part(
     run: Callable[..., dict[str, Any]], job: dict[str, Any], parts: list[str]
 ) -> None:
     document = run(
@@ -84,7 +84,7 @@ def test_it_ends_after_wrong_values_where_it_is_told_to(
     assert document["parts"] == parts
 
 
-def test_no_half_file_is_left(tmp_path: Path) -> None:
+def test_failed_write_leaves_no_partial_file(tmp_path: Path) -> None:
     (tmp_path / "taken").mkdir()
     with pytest.raises(OSError, match="directory"):
         rank.write(tmp_path / "taken", {})

@@ -1,4 +1,4 @@
-"""One run of all that gloo can do, by three ranks and with odd sizes."""
+"""One run of every part that gloo supports, with three ranks and odd sizes."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
+from agent.bench.entries import BenchDocument
 from agent.bench.plan import WORKLOADS
 from agent.readings.nccl import ResultReader
-from tests.torch.launched import Launched, launch
+from tests.torch.launch import BenchProcess, launch
 
 RANKS = 3
 LEAST, MOST = 1003, 70001
@@ -20,8 +21,8 @@ LEAST, MOST = 1003, 70001
 
 @dataclass
 class Run:
-    launched: Launched
-    document: dict[str, Any]
+    bench: BenchProcess
+    document: BenchDocument
     folder: Path
 
     def parts(self) -> dict[str, Mapping[str, Any]]:
@@ -52,30 +53,30 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
         "--output",
         str(folder / "document.json"),
     ]
-    with launch(folder, *words) as launched:
-        document = launched.ended()
-        return Run(launched, document, folder)
+    with launch(folder, *words) as bench:
+        document = bench.wait_for_document()
+        return Run(bench, document, folder)
 
 
-def test_all_is_right(run: Run) -> None:
+def test_all_parts_end_without_problems(run: Run) -> None:
     assert run.document["problems"] == []
-    assert run.launched.process.returncode == 0
+    assert run.bench.process.returncode == 0
     statuses = {name: part["status"] for name, part in run.parts().items()}
     assert set(statuses.values()) == {"ok", "skipped"}
     assert [name for name, status in statuses.items() if status == "skipped"] == ["three_d"]
     assert run.parts()["three_d"]["reason"] == "needs 8 ranks (2 x 2 x 2), got 3"
 
 
-def test_what_ran(run: Run) -> None:
+def test_document_describes_the_run(run: Run) -> None:
     document = run.document
     assert (document["format"], document["version"]) == ("deeprig-bench", 1)
     assert (document["backend"], document["ranks"], document["nodes"]) == ("gloo", RANKS, 1)
-    assert document["torch"].startswith("2.")
+    assert (document["torch"] or "").startswith("2.")
     assert (document["gpus"], document["nccl"]) == ([], None)
     assert document["started_at"] < document["finished_at"]
 
 
-def test_every_collective_at_every_size(run: Run) -> None:
+def test_every_collective_is_measured_at_every_size(run: Run) -> None:
     entries = {entry["collective"]: entry for entry in run.document["collectives"]}
     assert sorted(entries) == sorted(
         [
@@ -112,7 +113,7 @@ def test_every_collective_at_every_size(run: Run) -> None:
         ("sendrecv", 1),
     ],
 )
-def test_factors_of_bus_bandwidth(run: Run, name: str, factor: float) -> None:
+def test_bus_bandwidth_factors_match_nccl_tests(run: Run, name: str, factor: float) -> None:
     (entry,) = [entry for entry in run.document["collectives"] if entry["collective"] == name]
     for size in entry["sizes"]:
         ratio = (
@@ -121,14 +122,14 @@ def test_factors_of_bus_bandwidth(run: Run, name: str, factor: float) -> None:
         assert ratio == pytest.approx(factor)
 
 
-def test_every_pair_in_both_directions(run: Run) -> None:
+def test_every_pair_is_measured_in_both_directions(run: Run) -> None:
     pairs = [(entry["from"], entry["to"]) for entry in run.document["pairs"]]
     assert sorted(pairs) == [(0, 1), (0, 2), (1, 0), (1, 2), (2, 0), (2, 1)]
     assert all(entry["wrong_values"] == 0 for entry in run.document["pairs"])
     assert all(entry["size_bytes"] == MOST for entry in run.document["pairs"])
 
 
-def test_every_rank_multiplies(run: Run) -> None:
+def test_every_rank_runs_gemm_without_wrong_values(run: Run) -> None:
     assert [(entry["rank"], entry["wrong_values"]) for entry in run.document["gemm"]] == [
         (0, 0),
         (1, 0),
@@ -157,10 +158,10 @@ def test_every_workload_agrees_with_the_unsplit_model(run: Run) -> None:
     assert len(whole) == 1, "the same model, however it is split"
 
 
-def test_events(run: Run) -> None:
-    """Each part begins, and ends before the next begins; numbers go up; the document is last."""
+def test_events_are_in_order(run: Run) -> None:
+    """Parts do not overlap, their numbers increase, and the document is last."""
     open_part, numbers = None, []
-    for event in run.launched.events[:-1]:
+    for event in run.bench.events[:-1]:
         if event["event"] == "begin":
             assert open_part is None
             open_part = event["part"]
@@ -174,30 +175,30 @@ def test_events(run: Run) -> None:
             assert open_part or event["text"].startswith("starting"), "lines are of their part"
             if event["text"].startswith("# ") and open_part in WORKLOADS:
                 assert event["text"].startswith(f"# {open_part}: ")
-    assert run.launched.events[-1]["event"] == "document"
+    assert run.bench.events[-1]["event"] == "document"
     assert len(set(numbers)) == len(numbers) == numbers[0][1] == len(run.document["parts"])
 
 
 def test_lines_fit_a_terminal(run: Run) -> None:
-    lines = [event["text"] for event in run.launched.events if event["event"] == "line"]
+    lines = [event["text"] for event in run.bench.events if event["event"] == "line"]
     assert len(lines) > 40
     assert [line for line in lines if len(line) > 80] == []
 
 
-def test_the_document_is_also_a_file(run: Run) -> None:
+def test_document_is_written_to_the_output_file(run: Run) -> None:
     assert json.loads((run.folder / "document.json").read_text()) == run.document
 
 
-def test_the_agent_reads_the_results(run: Run) -> None:
-    found = ResultReader(run.folder / "results").read()
-    assert (found.ignored, found.files_read) == ((), 1)
-    assert sorted(result.name for result in found.results) == sorted(
+def test_agent_reads_the_result_file(run: Run) -> None:
+    results = ResultReader(run.folder / "results").read()
+    assert (results.ignored, results.files_read) == ((), 1)
+    assert sorted(result.name for result in results.results) == sorted(
         f"{entry['collective']} gloo {RANKS}" for entry in run.document["collectives"]
     )
-    assert all(result.wrong_values == 0 for result in found.results)
+    assert all(result.wrong_values == 0 for result in results.results)
     assert [path.name for path in (run.folder / "results").iterdir() if path.name[0] == "."] == []
 
 
-def test_nothing_is_left(run: Run) -> None:
-    assert run.launched.left() == []
+def test_run_leaves_no_process_and_no_file(run: Run) -> None:
+    assert run.bench.list_survivors() == []
     assert sorted(path.name for path in run.folder.iterdir()) == ["document.json", "results"]

@@ -1,4 +1,4 @@
-"""The rank program alone, by its contract, with layers that sleep."""
+"""The rank program alone, with layers that sleep."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.torch import forked
+from tests.torch import forks
 
 FORWARD, BACKWARD, LAYERS, MICROBATCHES = 0.004, 0.008, 4, 2
 SHAPE = {
@@ -49,17 +49,17 @@ def outputs(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     ]
     at_once = {"part": "three_d", "shape": SHAPE | {"batch": 4}, "steps": 1, "warm_up": 0}
     two, eight = tmp_path_factory.mktemp("two"), tmp_path_factory.mktemp("eight")
-    return forked.run((two, 2, parts), (eight, 8, [at_once]))
+    return forks.run((two, 2, parts), (eight, 8, [at_once]))
 
 
 @pytest.fixture(scope="module")
 def asleep(outputs: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Workloads by name."""
+    """Return the workloads by name."""
     return {entry["workload"]: entry for entry in outputs[0]["workloads"]}
 
 
 @pytest.mark.parametrize("name", list(LEAST))
-def test_layers_sleep_and_what_they_send_is_right(
+def test_sleeping_layers_take_their_time_and_send_right_values(
     asleep: dict[str, dict[str, Any]], name: str
 ) -> None:
     entry = asleep[name]
@@ -69,19 +69,21 @@ def test_layers_sleep_and_what_they_send_is_right(
     assert len(entry["steps"]) == 2
 
 
-def test_parameters_are_there(asleep: dict[str, dict[str, Any]]) -> None:
+def test_sleeping_layers_have_the_parameters_of_the_model(
+    asleep: dict[str, dict[str, Any]],
+) -> None:
     counts = {asleep[name]["parameters"] for name in ("ddp", "fsdp", "pipeline", "tensor")}
     assert len(counts) == 1
     assert asleep["moe"]["parameters"] > counts.pop()
 
 
-def test_what_can_not_be_split_is_no_death(outputs: list[dict[str, Any]]) -> None:
-    """It is reported, and the next parts run."""
+def test_unusable_part_does_not_end_the_ranks(outputs: list[dict[str, Any]]) -> None:
+    """The ranks report it, and the next parts run."""
     assert outputs[0]["parts"] == [*LEAST, "gemm"]
     assert outputs[0]["torch"].startswith("2."), "versions are reported, whatever is run"
 
 
-def test_three_forms_at_once(outputs: list[dict[str, Any]]) -> None:
+def test_three_d_works_on_eight_ranks(outputs: list[dict[str, Any]]) -> None:
     (entry,) = outputs[1]["workloads"]
     assert (entry["workload"], entry["ranks"]) == ("three_d", 8)
     assert entry["check"]["right"]

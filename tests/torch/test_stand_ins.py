@@ -29,7 +29,7 @@ from agent.bench.workloads import ddp, pipeline, training
 from agent.bench.workloads.training import WorkloadOptions
 from tests.torch.recording import GPUS, RecordingRunner
 from tests.unit.bench.test_nvidia_tools import ALL_REDUCE, NVBANDWIDTH
-from tests.unit.bench.test_transport_trials import P2P, SHM, ok
+from tests.unit.bench.test_transport_trials import P2P, SHM, create_ok_ending
 
 empty, arange, copied = torch.empty, torch.arange, torch.Tensor.copy_
 
@@ -51,23 +51,25 @@ def comm() -> Alone:
 
 @pytest.fixture
 def on_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Memory of GPUs and pinned memory are memory."""
+    """Use CPU memory for GPU memory and pinned memory."""
 
-    def plain(count: int, **named: Any) -> torch.Tensor:
+    def create_plain(count: int, **named: Any) -> torch.Tensor:
         return empty(count)
 
-    def counted(start: int, end: int, dtype: torch.dtype, device: Any) -> torch.Tensor:
+    def count_up(start: int, end: int, dtype: torch.dtype, device: Any) -> torch.Tensor:
         return arange(start, end, dtype=dtype)
 
-    monkeypatch.setattr(torch, "empty", plain)
-    monkeypatch.setattr(torch, "arange", counted)
+    monkeypatch.setattr(torch, "empty", create_plain)
+    monkeypatch.setattr(torch, "arange", count_up)
     monkeypatch.setattr(torch.cuda, "synchronize", lambda device: None)
-    monkeypatch.setattr(torch.cuda, "can_device_access_peer", lambda one, other: one > other)
+    monkeypatch.setattr(torch.cuda, "can_device_access_peer", lambda first, other: first > other)
     for module in (transfers, peer):
         monkeypatch.setattr(module, "describe_gpu", lambda index: (GPUS[index], "GPU"))
 
 
-def test_transfers(on_cpu: None, comm: Alone, capsys: pytest.CaptureFixture[str]) -> None:
+def test_transfers_measure_both_directions_pinned_and_pageable(
+    on_cpu: None, comm: Alone, capsys: pytest.CaptureFixture[str]
+) -> None:
     entries = transfers.run(comm, {"size_bytes": 4000, "repeats": 2})["transfers"]
     assert [(entry["direction"], entry["pinned"]) for entry in entries] == [
         ("host_to_device", True),
@@ -84,7 +86,7 @@ def test_transfers(on_cpu: None, comm: Alone, capsys: pytest.CaptureFixture[str]
     assert len({len(line) for line in lines}) == 1, "columns are aligned"
 
 
-def test_peers(on_cpu: None, comm: Alone) -> None:
+def test_peer_measures_every_pair_of_gpus(on_cpu: None, comm: Alone) -> None:
     two = Alone(0, 2, 0, "gloo", comm.device, comm.progress)
     entries = peer.run(two, {"size_bytes": 4000, "repeats": 1})["peer"]
     assert [(entry["from"], entry["to"], entry["access"]) for entry in entries] == [
@@ -95,15 +97,15 @@ def test_peers(on_cpu: None, comm: Alone) -> None:
     assert [len(entry["times"]) for entry in entries] == [1, 1]
 
 
-def test_a_copy_that_changes_a_value(
+def test_changed_values_of_a_copy_are_counted(
     on_cpu: None, comm: Alone, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def changing(target: Any, source: Any, non_blocking: bool = False) -> Any:
+    def copy_and_change(target: Any, source: Any, non_blocking: bool = False) -> Any:
         copied(target, source)
         target[3] += 1
         return target
 
-    monkeypatch.setattr(torch.Tensor, "copy_", changing)
+    monkeypatch.setattr(torch.Tensor, "copy_", copy_and_change)
     two = Alone(0, 2, 0, "gloo", comm.device, comm.progress)
     options = {"size_bytes": 4000, "repeats": 2}
     for entry in [
@@ -114,9 +116,7 @@ def test_a_copy_that_changes_a_value(
 
 
 @pytest.mark.parametrize("older", [False, True])
-def test_memory_that_nobody_uses_is_given_back(
-    monkeypatch: pytest.MonkeyPatch, older: bool
-) -> None:
+def test_release_returns_cached_memory(monkeypatch: pytest.MonkeyPatch, older: bool) -> None:
     called = []
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: called.append("GPU"))
     if older:
@@ -134,21 +134,25 @@ def test_memory_that_nobody_uses_is_given_back(
     assert sorted(called) == ["GPU", "host"]
 
 
-def test_a_small_gpu_gets_a_small_model(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The plan's own options, on the GPUs of mining rigs and on larger ones."""
+def test_small_gpu_runs_the_small_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The options are those of the plan, for GPUs of mining rigs and for larger ones."""
     (part,) = plan.build_plan("full", Resources("nccl", 2), ["ddp"]).parts
     layers = {}
     for gigabytes in (6, 12):
-        found = SimpleNamespace(total_memory=gigabytes << 30)
-        monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device, one=found: one)
+        properties = SimpleNamespace(total_memory=gigabytes << 30)
+        monkeypatch.setattr(
+            torch.cuda, "get_device_properties", lambda device, given=properties: given
+        )
         monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 6))
         comm = Alone(0, 2, 0, "nccl", torch.device("cuda"), ProgressWriter(None, 0))
         layers[gigabytes] = WorkloadOptions.parse(comm, part.options).shape.layers
     assert layers == {6: 6, 12: 12}
 
 
-def test_a_message_goes_there_and_back(comm: Alone, monkeypatch: pytest.MonkeyPatch) -> None:
-    """So that its latency is not hidden by the one after it. Bandwidth is of one way."""
+def test_latency_message_is_sent_there_and_back(
+    comm: Alone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise messages overlap and hide the latency. Bandwidth is measured one way."""
     calls: list[tuple[str, int, int]] = []
     monkeypatch.setattr(
         torch.distributed, "send", lambda values, rank: calls.append(("send", len(values), rank))
@@ -174,10 +178,10 @@ def test_a_message_goes_there_and_back(comm: Alone, monkeypatch: pytest.MonkeyPa
     ]
 
 
-def test_a_pipeline_begins_with_what_all_ranks_do(
+def test_pipeline_first_communicates_among_all_ranks(
     comm: Alone, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Batches of sends and receives of some ranks may not be a communicator's first."""
+    """The first batch of sends and receives must not be a communicator's first operation."""
     calls: list[str] = []
 
     class Made(Exception):
@@ -195,10 +199,10 @@ def test_a_pipeline_begins_with_what_all_ranks_do(
 
 
 @pytest.mark.parametrize("options", [{}, {"bucket_mb": 4}])
-def test_buckets_are_pytorchs_own_unless_they_are_said(
+def test_bucket_size_is_passed_only_if_set(
     comm: Alone, monkeypatch: pytest.MonkeyPatch, options: dict[str, int]
 ) -> None:
-    """Passing 25 MiB differs from the default: the first bucket would be as large, too."""
+    """Passing 25 MiB differs from the default: it would also set the size of the first bucket."""
     given: list[Mapping[str, Any]] = []
     monkeypatch.setattr(ddp, "DistributedDataParallel", lambda model, **more: given.append(more))
     monkeypatch.setattr(training, "train_replicas", lambda *words: {})
@@ -211,7 +215,7 @@ def test_buckets_are_pytorchs_own_unless_they_are_said(
 @pytest.mark.parametrize(
     ("capability", "native"), [((9, 0), True), ((8, 0), True), ((7, 5), False), ((6, 1), False)]
 )
-def test_bfloat16_is_ampere(
+def test_bfloat16_needs_an_ampere_gpu(
     monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], native: bool
 ) -> None:
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
@@ -222,13 +226,13 @@ def test_bfloat16_is_ampere(
     assert WorkloadOptions.parse(comm, {"dtype": "float16"}).dtype == torch.float16
 
 
-def test_addresses_are_as_sysfs_writes_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = SimpleNamespace(pci_domain_id=0, pci_bus_id=0xC1, pci_device_id=0, name="RTX 3090")
-    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda index: found)
+def test_gpu_addresses_have_the_format_of_sysfs(monkeypatch: pytest.MonkeyPatch) -> None:
+    properties = SimpleNamespace(pci_domain_id=0, pci_bus_id=0xC1, pci_device_id=0, name="RTX 3090")
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda index: properties)
     assert environment.describe_gpu(0) == ("0000:c1:00.0", "RTX 3090")
 
 
-def looked_at(**endings: Ending) -> RecordingRunner:
+def run_trials(**endings: Ending) -> RecordingRunner:
     run: Any = RecordingRunner(endings)
     options = {"hazards": list(endings), "size_bytes": 64, "repeats": 1}
     assert transport_trials.run(run, options).kind == "ok"
@@ -236,41 +240,43 @@ def looked_at(**endings: Ending) -> RecordingRunner:
     return noted
 
 
-def test_hazards_that_are_none() -> None:
-    run = looked_at(default=ok(6e9, SHM), p2p_on=ok(6e9, P2P))
+def test_trials_without_faults_change_nothing() -> None:
+    run = run_trials(default=create_ok_ending(6e9, SHM), p2p_on=create_ok_ending(6e9, P2P))
     assert [entry["hazard"] for entry in run.document["hazards"]] == ["default", "p2p_on"]
     assert (run.over, run.environment, run.problems) == ([("hazards", [])], {}, [])
     assert max(map(len, run.lines)) <= 80
 
 
-def test_p2p_is_never_left_on_when_it_is_wrong() -> None:
-    run = looked_at(default=ok(9e9, P2P, wrong=2), p2p_off=ok(6e9, SHM))
+def test_p2p_with_wrong_values_is_disabled() -> None:
+    run = run_trials(
+        default=create_ok_ending(9e9, P2P, wrong=2), p2p_off=create_ok_ending(6e9, SHM)
+    )
     assert run.environment == {"NCCL_P2P_DISABLE": "1"}
     assert run.over == [("hazards", ["all_reduce with NCCL's defaults: 2 wrong values"])]
 
 
-def test_p2p_is_never_left_on_when_it_hangs() -> None:
-    run = looked_at(default=Ending("hang", transports_log=P2P), p2p_off=ok(6e9, SHM))
+def test_p2p_that_hangs_is_disabled() -> None:
+    run = run_trials(default=Ending("hang", transports_log=P2P), p2p_off=create_ok_ending(6e9, SHM))
     assert run.environment == {"NCCL_P2P_DISABLE": "1"}
     assert run.problems[0][:2] == ("hazards", "hang")
     assert run.over == [("hazards", "failed", "all_reduce with NCCL's defaults: hang")]
 
 
-def test_a_hang_there_tells_where_each_rank_waits() -> None:
-    ranks = {"0": {"stack": "in synchronize"}}
+def test_hang_in_a_trial_reports_where_each_rank_waits() -> None:
+    ranks: Any = {"0": {"stack": "in synchronize"}}
     hang = Ending("hang", message="no rank made progress for 60 s", advice="Look.", ranks=ranks)
-    (problem,) = looked_at(default=hang, p2p_off=ok(6e9, SHM)).problems
+    (problem,) = run_trials(default=hang, p2p_off=create_ok_ending(6e9, SHM)).problems
     assert problem[2] == "all_reduce with NCCL's defaults: no rank made progress for 60 s"
     assert problem[4] == ranks
 
 
-def test_p2p_that_hangs_before_nccl_tells_what_it_uses() -> None:
-    run = looked_at(default=Ending("hang"), p2p_off=ok(6e9, SHM))
+def test_p2p_is_disabled_after_a_hang_without_a_transport_log() -> None:
+    run = run_trials(default=Ending("hang"), p2p_off=create_ok_ending(6e9, SHM))
     assert run.environment == {"NCCL_P2P_DISABLE": "1"}
-    assert looked_at(default=Ending("hang"), p2p_off=Ending("hang")).environment == {}
+    assert run_trials(default=Ending("hang"), p2p_off=Ending("hang")).environment == {}
 
 
-def test_a_run_that_is_interrupted_there() -> None:
+def test_interrupted_trial_ends_the_part() -> None:
     run: Any = RecordingRunner({"default": Ending("interrupted")})
     options = {"hazards": ["default"], "size_bytes": 64, "repeats": 1}
     assert transport_trials.run(run, options).kind == "interrupted"
@@ -288,13 +294,13 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, s
     return lambda name, script: program(tmp_path, name, script)
 
 
-def test_tools_that_are_not_there() -> None:
+def test_missing_tools_are_skipped() -> None:
     run: Any = RecordingRunner()
     nvidia_tools.run(run, {"size_bytes": 64})
     assert run.over == [("tools", "skipped", "not installed: all_reduce_perf, nvbandwidth")]
 
 
-def test_tools_that_agree(install: Callable[[str, str], None], tmp_path: Path) -> None:
+def test_agreeing_tools_are_reported(install: Callable[[str, str], None], tmp_path: Path) -> None:
     right = json.loads(json.dumps(ALL_REDUCE))
     right["results"][0]["in_place"]["nwrong"] = 0.0
     (tmp_path / "perf.json").write_text(json.dumps(right))
@@ -334,10 +340,10 @@ def test_tools_that_agree(install: Callable[[str, str], None], tmp_path: Path) -
     assert run.over == [("tools", [])]
 
 
-def test_a_tool_that_finds_wrong_values(
+def test_wrong_values_of_a_tool_are_reported(
     install: Callable[[str, str], None], tmp_path: Path
 ) -> None:
-    """They are wrong values like all others, and not only a difference."""
+    """They are a problem of their part, not only a difference."""
     (tmp_path / "perf.json").write_text(json.dumps(ALL_REDUCE))
     install("all_reduce_perf", f'cp {tmp_path}/perf.json "$8"')
     run: Any = RecordingRunner()
@@ -345,7 +351,7 @@ def test_a_tool_that_finds_wrong_values(
     assert run.over == [("tools", ["all_reduce_perf: 2 wrong values"])]
 
 
-def test_a_tool_that_fails(install: Callable[[str, str], None]) -> None:
+def test_failing_tool_is_reported_with_its_reason(install: Callable[[str, str], None]) -> None:
     install("all_reduce_perf", "echo no CUDA-capable device >&2; exit 3")
     install("nvbandwidth", "exec sleep 60")
     run: Any = RecordingRunner()

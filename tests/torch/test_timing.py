@@ -14,7 +14,7 @@ from agent.bench.progress import ProgressWriter
 from tests.torch.test_stand_ins import Alone
 
 
-def test_a_gpus_clocks_are_up_before_a_product_is_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gpu_is_warmed_up_before_timing(monkeypatch: pytest.MonkeyPatch) -> None:
     comm = Alone(0, 1, 0, "gloo", torch.device("cpu"), ProgressWriter(None, 0))
     calls: list[str] = []
     monkeypatch.setattr(timing, "WARM_SECONDS", 0.1)

@@ -1,27 +1,26 @@
-"""Ranks that die, stop, or compute wrong values, in one run (troubled/), in the document."""
+"""Ranks that die, stop, or compute wrong values: the document of one run (troubled/)."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
-from tests.torch.launched import Launched
+from agent.bench.entries import BenchDocument, Problem
+from tests.torch.launch import BenchProcess
 
 
-def problems(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
+def problems(document: BenchDocument) -> dict[str, Problem]:
     return {problem["part"]: problem for problem in document["problems"]}
 
 
 @pytest.fixture(scope="module")
-def troubled(in_trouble: Launched) -> dict[str, Any]:
-    """The document of that run."""
-    document = in_trouble.ended()
+def troubled(in_trouble: BenchProcess) -> BenchDocument:
+    """Return the document of that run."""
+    document = in_trouble.wait_for_document()
     assert list(in_trouble.folder.iterdir()) == [], "no files are left"
     return document
 
 
-def test_wrong_sums_are_found(troubled: dict[str, Any]) -> None:
+def test_wrong_sums_are_counted(troubled: BenchDocument) -> None:
     wrong = {
         entry["collective"]: sum(size["wrong_values"] for size in entry["sizes"])
         for entry in troubled["collectives"]
@@ -36,7 +35,7 @@ def test_wrong_sums_are_found(troubled: dict[str, Any]) -> None:
     assert right == {"moe": False, "decode": False}
 
 
-def test_a_rank_that_is_killed(troubled: dict[str, Any]) -> None:
+def test_killed_rank_is_a_death(troubled: BenchDocument) -> None:
     problem = problems(troubled)["pairs"]
     assert problem["kind"] == "died"
     assert problem["message"] == "rank 1 was killed by SIGKILL"
@@ -45,7 +44,7 @@ def test_a_rank_that_is_killed(troubled: dict[str, Any]) -> None:
     assert "memory" in problem["advice"]
 
 
-def test_a_rank_that_raises(troubled: dict[str, Any]) -> None:
+def test_exception_of_a_rank_is_a_death(troubled: BenchDocument) -> None:
     problem = problems(troubled)["gemm"]
     assert problem["kind"] == "died"
     assert problem["message"] == "rank 1 ended with status 1"
@@ -55,7 +54,7 @@ def test_a_rank_that_raises(troubled: dict[str, Any]) -> None:
     assert "agent/bench/gemm.py" in problem["ranks"]["1"]["log_tail"]
 
 
-def test_a_rank_that_is_stopped(troubled: dict[str, Any]) -> None:
+def test_stopped_rank_is_a_hang(troubled: BenchDocument) -> None:
     problem = problems(troubled)["ddp"]
     assert problem["kind"] == "hang"
     assert "rank 1 is T (stopped)" in problem["message"]
@@ -65,7 +64,7 @@ def test_a_rank_that_is_stopped(troubled: dict[str, Any]) -> None:
     assert waiting["at"].startswith("making layer")
 
 
-def test_what_remains_is_run(troubled: dict[str, Any], in_trouble: Launched) -> None:
+def test_remaining_parts_still_run(troubled: BenchDocument, in_trouble: BenchProcess) -> None:
     statuses = {part["part"]: part["status"] for part in troubled["parts"]}
     assert statuses == {
         "gemm": "died",
@@ -76,4 +75,4 @@ def test_what_remains_is_run(troubled: dict[str, Any], in_trouble: Launched) -> 
         "decode": "failed",
     }
     assert in_trouble.process.returncode == 1, "wrong values are worse than a hang or a death"
-    assert in_trouble.left() == []
+    assert in_trouble.list_survivors() == []

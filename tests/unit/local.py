@@ -26,7 +26,7 @@ class LocalChannel:
     """A channel over a child's pipes."""
 
     def settimeout(self, timeout: float) -> None:
-        """Nothing here waits for a network."""
+        """Do nothing: a child needs no timeout."""
 
     def exec_command(self, command: str) -> None:
         pipe = subprocess.PIPE
@@ -71,17 +71,17 @@ class LocalTransport:
     is_connected = True
 
     def open(self) -> None:
-        """Always open."""
+        """Do nothing: it is always open."""
 
     def open_channel(self, silence: float) -> LocalChannel:
         return LocalChannel()
 
     def close(self) -> None:
-        """Channels close themselves."""
+        """Do nothing: channels close themselves."""
 
 
-class Played:
-    """What came of playing a playbook on this machine."""
+class PlayResult:
+    """The result of a playbook that was played on this machine."""
 
     def __init__(self, recap: Recap, sessions: Sessions, text: str, log: str) -> None:
         self.recap = recap
@@ -104,7 +104,7 @@ def play(
     verbose: bool = True,
     as_json: bool = False,
     connect: Callable[[], Transport] = LocalTransport,
-) -> Played:
+) -> PlayResult:
     """Write a playbook's text into a folder and play it, as the login user, on this machine."""
     from provision.engine.run_options import split_words
 
@@ -112,8 +112,8 @@ def play(
     path.write_text(source)
     (folder / "inventory").mkdir(exist_ok=True)
     (folder / "inventory" / "hosts.yml").write_text("all: {hosts: {here: {}}}\n")
-    known = hosts.read_inventory(folder / "inventory")
-    host = Host("here", {**known.host("here").variables, **(variables or {})}, ())
+    inventory = hosts.read_inventory(folder / "inventory")
+    host = Host("here", {**inventory.host("here").variables, **(variables or {})}, ())
     options = RunOptions(
         check, diff, split_words(tags), split_words(skip_tags), extra_variables(extra)
     )
@@ -122,7 +122,7 @@ def play(
     with RunLog(folder / "log", "test", ["here"]) as log:
         redactor = Redactor()
         report = RunReport(["here"], redactor, log, stream=stream, verbose=verbose, as_json=as_json)
-        values = HostVariables(host, known, options.extra, check, diff, redactor.add)
+        values = HostVariables(host, inventory, options.extra, check, diff, redactor.add)
         recap = HostRun(host, values, sessions, options, report).run(playbook.load(path))
         report.recap([recap], 0.0)
-    return Played(recap, sessions, stream.getvalue(), log.path.read_text())
+    return PlayResult(recap, sessions, stream.getvalue(), log.path.read_text())

@@ -16,6 +16,7 @@ from agent.bench.collectives import (
 )
 from agent.bench.collectives.harness import measure
 from agent.bench.communicator import Communicator
+from agent.bench.entries import CollectiveEntry, Share
 
 #: By name, in the order in which they run.
 COLLECTIVES = {
@@ -32,12 +33,12 @@ COLLECTIVES = {
 }
 
 
-def run(comm: Communicator, options: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+def run(comm: Communicator, options: Mapping[str, Any]) -> Iterator[Share]:
     """Run the collectives; yield the results so far after each one, because the next may hang.
 
     Options: collectives, sizes_bytes, repeats, warm_up, iterations, dtype. See measure().
     """
-    entries: list[dict[str, Any]] = []
+    entries: list[CollectiveEntry] = []
     for name in options.get("collectives", list(COLLECTIVES)):
         entries.append(measure(comm, COLLECTIVES[name], options))
         yield {"collectives": list(entries)}

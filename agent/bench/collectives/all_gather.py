@@ -17,7 +17,7 @@ from agent.bench.collectives.pattern import Pattern
 from agent.bench.communicator import Communicator
 
 
-def _elements(size: int, ranks: int) -> ElementCounts:
+def _count_elements(size: int, ranks: int) -> ElementCounts:
     part = max(1, size // ranks)
     return ElementCounts(part, part * ranks, part)
 
@@ -26,15 +26,17 @@ def _call(comm: Communicator, send: Any, receive: Any) -> None:
     dist.all_gather_single(receive, send)
 
 
-def _expected(pattern: Pattern, rank: int, elements: ElementCounts) -> Any:
-    return torch.cat([pattern.values(peer, 0, elements.send) for peer in range(pattern.ranks)])
+def _compute_expected(pattern: Pattern, rank: int, elements: ElementCounts) -> Any:
+    return torch.cat(
+        [pattern.compute_values(peer, 0, elements.send) for peer in range(pattern.ranks)]
+    )
 
 
 COLLECTIVE = CollectiveBenchmark(
     name="all_gather",
     factor=count_scattered,
-    elements=_elements,
+    elements=_count_elements,
     sent=make_own_values,
     call=_call,
-    expected=_expected,
+    expected=_compute_expected,
 )

@@ -20,7 +20,7 @@ COLLECTIVE = CollectiveBenchmark(
     elements=keep_size,
     sent=make_own_values,
     call=_call,
-    expected=lambda pattern, rank, elements: pattern.summed(0, elements.receive),
+    expected=lambda pattern, rank, elements: pattern.compute_sums(0, elements.receive),
     in_place=True,
     redop="sum",
 )

@@ -17,7 +17,7 @@ from agent.bench.collectives.pattern import Pattern
 from agent.bench.communicator import Communicator
 
 
-def _elements(size: int, ranks: int) -> ElementCounts:
+def _count_elements(size: int, ranks: int) -> ElementCounts:
     part = max(1, size // ranks)
     return ElementCounts(part * ranks, part * ranks, part)
 
@@ -26,16 +26,18 @@ def _call(comm: Communicator, send: Any, receive: Any) -> None:
     dist.all_to_all_single(receive, send)
 
 
-def _expected(pattern: Pattern, rank: int, elements: ElementCounts) -> Any:
+def _compute_expected(pattern: Pattern, rank: int, elements: ElementCounts) -> Any:
     part = elements.shown
-    return torch.cat([pattern.values(peer, rank * part, part) for peer in range(pattern.ranks)])
+    return torch.cat(
+        [pattern.compute_values(peer, rank * part, part) for peer in range(pattern.ranks)]
+    )
 
 
 COLLECTIVE = CollectiveBenchmark(
     name="all_to_all",
     factor=count_scattered,
-    elements=_elements,
+    elements=_count_elements,
     sent=make_own_values,
     call=_call,
-    expected=_expected,
+    expected=_compute_expected,
 )

@@ -22,7 +22,7 @@ COLLECTIVE = CollectiveBenchmark(
     elements=keep_size,
     sent=make_own_values,
     call=_call,
-    expected=lambda pattern, rank, elements: pattern.values(ROOT, 0, elements.receive),
+    expected=lambda pattern, rank, elements: pattern.compute_values(ROOT, 0, elements.receive),
     in_place=True,
     root=ROOT,
 )

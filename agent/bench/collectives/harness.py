@@ -14,8 +14,9 @@ from typing import Any, NamedTuple
 import torch
 
 from agent.bench import text_tables
-from agent.bench.collectives.pattern import Pattern, wrong_values
+from agent.bench.collectives.pattern import Pattern, count_wrong_values
 from agent.bench.communicator import DTYPES, Communicator
+from agent.bench.entries import CollectiveEntry, CollectiveSize
 from agent.bench.timing import time_call
 
 #: Up to this size latency dominates: a repeat has many calls, as in nccl-tests.
@@ -62,7 +63,7 @@ def keep_size(size: int, ranks: int) -> ElementCounts:
 
 def make_own_values(pattern: Pattern, rank: int, elements: ElementCounts) -> Any:
     """Return a rank's values, from the first position on."""
-    return pattern.values(rank, 0, elements.send)
+    return pattern.compute_values(rank, 0, elements.send)
 
 
 def count_scattered(ranks: int) -> float:
@@ -72,20 +73,22 @@ def count_scattered(ranks: int) -> float:
 
 def measure(
     comm: Communicator, collective: CollectiveBenchmark, options: Mapping[str, Any]
-) -> dict[str, Any]:
+) -> CollectiveEntry:
     """Run all sizes; return an entry of the document's "collectives". Collective.
 
     Options: sizes_bytes (list), repeats and warm_up (numbers), iterations (calls in a repeat of up
     to SMALL_BYTES), dtype (name).
     """
     dtype_name = options.get("dtype", "float32")
-    for line in text_tables.collective_heading(collective.name):
+    for line in text_tables.format_collective_heading(collective.name):
         comm.line(line)
     sizes = []
     for size_bytes in options["sizes_bytes"]:
         entry = _measure_size(comm, collective, DTYPES[dtype_name], size_bytes, options)
         sizes.append(entry)
-        comm.line(text_tables.collective_row(entry, dtype_name, collective.redop, collective.root))
+        comm.line(
+            text_tables.format_collective_row(entry, dtype_name, collective.redop, collective.root)
+        )
     return {
         "collective": collective.name,
         "dtype": dtype_name,
@@ -100,7 +103,7 @@ def _measure_size(
     dtype: torch.dtype,
     size_bytes: int,
     options: Mapping[str, Any],
-) -> dict[str, Any]:
+) -> CollectiveSize:
     width = dtype.itemsize
     elements = collective.elements(max(1, size_bytes // width), comm.size)
     real_bytes = max(elements.send, elements.receive) * width
@@ -119,7 +122,7 @@ def _measure_size(
 
     def count_wrong(pattern: Pattern) -> int:
         expected = collective.expected(pattern, comm.rank, elements)
-        return 0 if expected is None else wrong_values(receive, expected)
+        return 0 if expected is None else count_wrong_values(receive, expected)
 
     def call_repeatedly() -> None:
         for _ in range(iterations):
@@ -127,7 +130,9 @@ def _measure_size(
 
     warm_up = options.get("warm_up", 1)
     for number in range(warm_up + options["repeats"]):
-        comm.progress.at(f"{collective.name} of {real_bytes} bytes, repeat {number + 1}")
+        comm.progress.report_position(
+            f"{collective.name} of {real_bytes} bytes, repeat {number + 1}"
+        )
         pattern = fill(number)
         seconds = time_call(comm, call_repeatedly)
         if number >= warm_up:
@@ -136,7 +141,7 @@ def _measure_size(
             pattern = fill(number)
             collective.call(comm, send, receive)
         wrong += count_wrong(pattern)
-    times = comm.slowest(times)
+    times = comm.find_slowest(times)
     seconds = statistics.median(times)
     bandwidth = real_bytes / seconds
     return {
@@ -146,5 +151,5 @@ def _measure_size(
         "times": times,
         "algorithm_bandwidth_bytes_per_second": bandwidth,
         "bus_bandwidth_bytes_per_second": bandwidth * collective.factor(comm.size),
-        "wrong_values": comm.total(wrong),
+        "wrong_values": comm.sum_counts(wrong),
     }

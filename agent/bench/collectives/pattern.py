@@ -32,7 +32,7 @@ class Pattern:
         most = EXACT[self.dtype] // self.ranks
         return next((prime for prime in PRIMES if prime <= most), 1)
 
-    def values(self, rank: int, start: int, count: int) -> Any:
+    def compute_values(self, rank: int, start: int, count: int) -> Any:
         """Return a rank's values at positions from `start`, of shape (count,)."""
         # In place, and in 32 bits if they suffice: a small GPU has no room for four copies.
         width = torch.int32 if start + count <= torch.iinfo(torch.int32).max else torch.int64
@@ -40,14 +40,14 @@ class Pattern:
         places.remainder_(self.prime).mul_(7).add_((rank * 11 + self.seed) % self.prime)
         return places.remainder_(self.prime).to(self.dtype)
 
-    def summed(self, start: int, count: int) -> Any:
+    def compute_sums(self, start: int, count: int) -> Any:
         """Return the exact sum over all ranks of the values at these positions."""
-        total = self.values(0, start, count).to(torch.float32)
+        total = self.compute_values(0, start, count).to(torch.float32)
         for rank in range(1, self.ranks):
-            total += self.values(rank, start, count)
+            total += self.compute_values(rank, start, count)
         return total.to(self.dtype)
 
 
-def wrong_values(values: Any, expected: Any) -> int:
+def count_wrong_values(values: Any, expected: Any) -> int:
     """Count the elements that differ, like nccl-tests' #wrong. NaN differs from everything."""
     return int((values != expected).sum())

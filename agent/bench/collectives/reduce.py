@@ -22,8 +22,8 @@ def _call(comm: Communicator, send: Any, receive: Any) -> None:
     dist.reduce(send, dst=ROOT)
 
 
-def _expected(pattern: Pattern, rank: int, elements: ElementCounts) -> Any:
-    return pattern.summed(0, elements.receive) if rank == ROOT else None
+def _compute_expected(pattern: Pattern, rank: int, elements: ElementCounts) -> Any:
+    return pattern.compute_sums(0, elements.receive) if rank == ROOT else None
 
 
 COLLECTIVE = CollectiveBenchmark(
@@ -32,7 +32,7 @@ COLLECTIVE = CollectiveBenchmark(
     elements=keep_size,
     sent=make_own_values,
     call=_call,
-    expected=_expected,
+    expected=_compute_expected,
     in_place=True,
     redop="sum",
     root=ROOT,

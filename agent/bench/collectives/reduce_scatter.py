@@ -16,7 +16,7 @@ from agent.bench.collectives.pattern import Pattern
 from agent.bench.communicator import Communicator
 
 
-def _elements(size: int, ranks: int) -> ElementCounts:
+def _count_elements(size: int, ranks: int) -> ElementCounts:
     part = max(1, size // ranks)
     return ElementCounts(part * ranks, part, part)
 
@@ -25,16 +25,16 @@ def _call(comm: Communicator, send: Any, receive: Any) -> None:
     dist.reduce_scatter_single(receive, send)
 
 
-def _expected(pattern: Pattern, rank: int, elements: ElementCounts) -> Any:
-    return pattern.summed(rank * elements.receive, elements.receive)
+def _compute_expected(pattern: Pattern, rank: int, elements: ElementCounts) -> Any:
+    return pattern.compute_sums(rank * elements.receive, elements.receive)
 
 
 COLLECTIVE = CollectiveBenchmark(
     name="reduce_scatter",
     factor=count_scattered,
-    elements=_elements,
+    elements=_count_elements,
     sent=make_own_values,
     call=_call,
-    expected=_expected,
+    expected=_compute_expected,
     redop="sum",
 )

@@ -23,8 +23,8 @@ def _call(comm: Communicator, send: Any, receive: Any) -> None:
         work.wait()
 
 
-def _expected(pattern: Pattern, rank: int, elements: ElementCounts) -> Any:
-    return pattern.values((rank - 1) % pattern.ranks, 0, elements.receive)
+def _compute_expected(pattern: Pattern, rank: int, elements: ElementCounts) -> Any:
+    return pattern.compute_values((rank - 1) % pattern.ranks, 0, elements.receive)
 
 
 COLLECTIVE = CollectiveBenchmark(
@@ -33,5 +33,5 @@ COLLECTIVE = CollectiveBenchmark(
     elements=keep_size,
     sent=make_own_values,
     call=_call,
-    expected=_expected,
+    expected=_compute_expected,
 )

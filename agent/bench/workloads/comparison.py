@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from torch.distributed.tensor import DTensor
 
+from agent.bench.entries import StepCheck
 from agent.bench.workloads.model import compute_loss
 
 #: The error that another order of rounding explains (measured with 12 layers and 3 ranks: 1e-6,
@@ -52,7 +53,7 @@ def collect_gradients(model: nn.Module) -> dict[str, Any]:
     return gradients
 
 
-def largest_error(result: StepResult, expected: StepResult) -> float:
+def find_largest_error(result: StepResult, expected: StepResult) -> float:
     """Return the largest relative error of any tensor: the norm of the difference, over the norm.
 
     Infinite if a value is not a number, or a tensor has no counterpart.
@@ -62,17 +63,17 @@ def largest_error(result: StepResult, expected: StepResult) -> float:
         if name not in expected.gradients or gradient.shape != expected.gradients[name].shape:
             return math.inf
         pairs.append((gradient, expected.gradients[name]))
-    return max(_error(tensor.float(), other.float()) for tensor, other in pairs)
+    return max(_compute_error(tensor.float(), other.float()) for tensor, other in pairs)
 
 
-def _error(tensor: Any, expected: Any) -> float:
+def _compute_error(tensor: Any, expected: Any) -> float:
     if not tensor.numel():
         return 0.0
     error = float((tensor - expected).norm()) / (float(expected.norm()) + NOTHING)
     return error if math.isfinite(error) else math.inf
 
 
-def verdict(what: str, error: float, dtype: torch.dtype) -> dict[str, Any]:
+def build_check(what: str, error: float, dtype: torch.dtype) -> StepCheck:
     """Return an entry's "check"; an infinite error is written as the largest number."""
     tolerance = TOLERANCE[dtype]
     finite = min(error, float(torch.finfo(torch.float64).max))

@@ -11,11 +11,12 @@ from typing import Any
 from torch.nn.parallel import DistributedDataParallel
 
 from agent.bench.communicator import Communicator
+from agent.bench.entries import Share
 from agent.bench.workloads import training
 from agent.bench.workloads.model import count_parameters
 
 
-def run(comm: Communicator, options: Mapping[str, Any]) -> dict[str, Any]:
+def run(comm: Communicator, options: Mapping[str, Any]) -> Share:
     """Run the workload. Options as in the package; bucket_mb is the size of a bucket in MiB.
 
     By default PyTorch's first bucket has 1 MiB and the others have 25 MiB.

@@ -15,9 +15,10 @@ import torch.distributed as dist
 from torch.nn import functional
 
 from agent.bench.communicator import Communicator
+from agent.bench.entries import Share
 from agent.bench.timing import time_repeats
 from agent.bench.workloads import training
-from agent.bench.workloads.comparison import StepResult, largest_error, verdict
+from agent.bench.workloads.comparison import StepResult, build_check, find_largest_error
 from agent.bench.workloads.model import SEED, TransformerBlock, create_seeded
 from agent.bench.workloads.shape import ModelShape
 from agent.bench.workloads.sleeping_layers import LayerPace, parse_pace
@@ -68,10 +69,10 @@ class DecodingLayer:
 
     def decode(self, states: Any, add: Sum) -> Any:
         """Map a token's states (batch, hidden) to the same shape."""
-        states = states + self._summed(self._attention, self.norms[0](states), add)
-        return states + self._summed(self._network, self.norms[1](states), add)
+        states = states + self._add_halves(self._attention, self.norms[0](states), add)
+        return states + self._add_halves(self._network, self.norms[1](states), add)
 
-    def _summed(self, half: Callable[[Any], Any], states: Any, add: Sum) -> Any:
+    def _add_halves(self, half: Callable[[Any], Any], states: Any, add: Sum) -> Any:
         if self.pace is not None:
             time.sleep(self.pace.forward_seconds / 2)
             part = states.clone()
@@ -94,7 +95,7 @@ class DecodingLayer:
         return functional.linear(functional.gelu(functional.linear(states, self.up)), self.down)
 
 
-def run(comm: Communicator, options: Mapping[str, Any]) -> dict[str, Any]:
+def run(comm: Communicator, options: Mapping[str, Any]) -> Share:
     """Run the workload. Options as in the package; a step is one token of each sequence."""
     settings = training.WorkloadOptions.parse(comm, options)
     shape = settings.shape
@@ -117,10 +118,10 @@ def run(comm: Communicator, options: Mapping[str, Any]) -> dict[str, Any]:
             states,
             lambda part: None if pace is None else part.mul_(comm.size),
         )
-        error = largest_error(
+        error = find_largest_error(
             StepResult(0.0, {"states": states_of_all}), StepResult(0.0, {"states": alone})
         )
-        error = comm.worst(error)
+        error = comm.find_worst(error)
         steps = time_repeats(
             comm, decode, warm_up=settings.warm_up, repeats=settings.steps, what="decode, token"
         )
@@ -131,7 +132,7 @@ def run(comm: Communicator, options: Mapping[str, Any]) -> dict[str, Any]:
         steps,
         shape.batch,
         sum(layer.parameters for layer in layers),
-        verdict(WHAT, error, settings.dtype),
+        build_check(WHAT, error, settings.dtype),
     )
 
 
@@ -140,7 +141,7 @@ def create_shares(
 ) -> Iterator[DecodingLayer]:
     """Yield the share of `rank` in each layer, one at a time: the whole model may not fit."""
     for number in range(shape.layers):
-        comm.progress.at(f"making layer {number + 1} of {shape.layers}")
+        comm.progress.report_position(f"making layer {number + 1} of {shape.layers}")
         yield DecodingLayer(shape, number, rank, ranks, pace, like)
 
 

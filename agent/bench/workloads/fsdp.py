@@ -13,11 +13,12 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 
 from agent.bench.communicator import Communicator
+from agent.bench.entries import Share
 from agent.bench.workloads import training
 from agent.bench.workloads.model import count_parameters
 
 
-def run(comm: Communicator, options: Mapping[str, Any]) -> dict[str, Any]:
+def run(comm: Communicator, options: Mapping[str, Any]) -> Share:
     """Run the workload. Options as in the package."""
     settings = training.WorkloadOptions.parse(comm, options)
     sharded = training.build_model(comm, settings, settings.layers(comm.rank + 1))

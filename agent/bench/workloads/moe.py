@@ -14,6 +14,7 @@ import torch.distributed as dist
 from torch import nn
 
 from agent.bench.communicator import Communicator
+from agent.bench.entries import Share
 from agent.bench.workloads import training
 from agent.bench.workloads.comparison import StepResult, run_unsplit
 from agent.bench.workloads.model import LayerMaker, TransformerBlock, compute_loss
@@ -24,7 +25,7 @@ from agent.bench.workloads.sleeping_layers import LayerPace, parse_pace
 EXPERT = ".experts."  # in the names of experts' parameters
 
 
-def run(comm: Communicator, options: Mapping[str, Any]) -> dict[str, Any]:
+def run(comm: Communicator, options: Mapping[str, Any]) -> Share:
     """Run the workload. Options as in the package.
 
     Raises UnusableError if experts cannot be split evenly.
@@ -58,7 +59,7 @@ def run(comm: Communicator, options: Mapping[str, Any]) -> dict[str, Any]:
         step=step,
         expected=expected,
         tokens=settings.shape.tokens * comm.size,
-        parameters=sum(counts.values()) - of_experts + comm.total(of_experts),
+        parameters=sum(counts.values()) - of_experts + comm.sum_counts(of_experts),
         compared=lambda name: settings.is_real or EXPERT not in name,
     )
 

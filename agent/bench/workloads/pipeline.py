@@ -12,13 +12,14 @@ import torch
 from torch.distributed.pipelining import PipelineStage, Schedule1F1B
 
 from agent.bench.communicator import Communicator
+from agent.bench.entries import Share
 from agent.bench.errors import UnusableError
 from agent.bench.workloads import training
 from agent.bench.workloads.model import compute_loss, count_parameters
 from agent.bench.workloads.shape import split_layers
 
 
-def run(comm: Communicator, options: Mapping[str, Any]) -> dict[str, Any]:
+def run(comm: Communicator, options: Mapping[str, Any]) -> Share:
     """Run the workload. Options as in the package.
 
     Raises UnusableError for too few layers, or an uneven batch.
@@ -46,7 +47,7 @@ def run(comm: Communicator, options: Mapping[str, Any]) -> dict[str, Any]:
             comm, settings, [0], settings.unsplit_layers(), shape.microbatches
         ),
         tokens=shape.tokens,
-        parameters=comm.total(count_parameters(part)),
+        parameters=comm.sum_counts(count_parameters(part)),
     )
 
 

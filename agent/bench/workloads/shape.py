@@ -34,10 +34,10 @@ class ModelShape:
     @classmethod
     def parse(cls, values: Mapping[str, Any]) -> ModelShape:
         """Return the shape of a job's "shape". Raises UnusableError for an invalid key or value."""
-        known = {field.name for field in fields(cls)}
-        if unknown := sorted(values.keys() - known):
+        names = {field.name for field in fields(cls)}
+        if unknown := sorted(values.keys() - names):
             raise UnusableError(
-                f"a shape has no {', '.join(unknown)}", f"It has {', '.join(sorted(known))}."
+                f"a shape has no {', '.join(unknown)}", f"It has {', '.join(sorted(names))}."
             )
         for key, value in values.items():
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:

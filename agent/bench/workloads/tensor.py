@@ -20,6 +20,7 @@ from torch.distributed.tensor.parallel import (
 )
 
 from agent.bench.communicator import Communicator
+from agent.bench.entries import Share
 from agent.bench.workloads import training
 from agent.bench.workloads.model import (
     LayerMaker,
@@ -32,7 +33,7 @@ from agent.bench.workloads.shape import ModelShape
 from agent.bench.workloads.sleeping_layers import LayerPace, Sleep, parse_pace
 
 
-def run(comm: Communicator, options: Mapping[str, Any]) -> dict[str, Any]:
+def run(comm: Communicator, options: Mapping[str, Any]) -> Share:
     """Run the workload. Options as in the package.
 
     Raises UnusableError if heads cannot be split evenly.

@@ -15,6 +15,7 @@ from torch.distributed.fsdp import fully_shard
 from torch.distributed.pipelining import PipelineStage, Schedule1F1B
 
 from agent.bench.communicator import Communicator
+from agent.bench.entries import Share
 from agent.bench.errors import UnusableError
 from agent.bench.plan import THREE_D_RANKS
 from agent.bench.workloads import tensor, training
@@ -25,7 +26,7 @@ from agent.bench.workloads.shape import split_layers
 SIDE = 2
 
 
-def run(comm: Communicator, options: Mapping[str, Any]) -> dict[str, Any]:
+def run(comm: Communicator, options: Mapping[str, Any]) -> Share:
     """Run the workload. Options as in the package. Raises UnusableError without 8 ranks."""
     settings = training.WorkloadOptions.parse(comm, options)
     shape = settings.shape

@@ -12,14 +12,15 @@ from torch import nn
 
 from agent.bench import text_tables
 from agent.bench.communicator import DTYPES, Communicator
+from agent.bench.entries import Share, StepCheck, WorkloadEntry
 from agent.bench.timing import time_repeats
 from agent.bench.workloads import model, sleeping_layers
 from agent.bench.workloads.comparison import (
     StepResult,
+    build_check,
     collect_gradients,
-    largest_error,
+    find_largest_error,
     run_unsplit,
-    verdict,
 )
 from agent.bench.workloads.shape import ModelShape
 
@@ -47,7 +48,7 @@ class WorkloadOptions:
         "shape": …}). If a GPU has no bfloat16, all ranks use float32.
         """
         values, small = options.get("shape", {}), options.get("small")
-        if small and comm.least_memory() < small["below_bytes"]:
+        if small and comm.find_least_memory() < small["below_bytes"]:
             values = small["shape"]
         shape = ModelShape.parse(values)
         dtype = DTYPES[options.get("dtype", "float32")]
@@ -95,7 +96,7 @@ def build_model(
     """Return the model, or these layers of it, on the rank's device, in the options' data type."""
 
     def create(shape: ModelShape, number: int) -> nn.Module:  # reports progress: it may be slow
-        comm.progress.at(f"making layer {number + 1} of {shape.layers}")
+        comm.progress.report_position(f"making layer {number + 1} of {shape.layers}")
         return make_layer(shape, number)
 
     return model.Transformer(settings.shape, create, numbers, comm.device, settings.dtype)
@@ -156,7 +157,7 @@ def train(
     tokens: int,
     parameters: int,
     compared: Callable[[str], bool] = lambda name: True,
-) -> dict[str, Any]:
+) -> Share:
     """Check one step and time others; return the part's share of the document. Collective.
 
     parts: the layers of this rank. step: forward and backward of a batch; returns the loss, None on
@@ -164,7 +165,7 @@ def train(
     a step of all ranks. parameters: of the whole model. compared: whether a parameter's gradient is
     compared. An optimizer's step (SGD) follows if layers compute.
     """
-    comm.progress.at("a step, to compare")
+    comm.progress.report_position("a step, to compare")
     loss = step()
     losses = comm.gather(None if loss is None else float(loss.detach()))
     losses = [loss for loss in losses if loss is not None]
@@ -172,8 +173,8 @@ def train(
         name: gradient for name, gradient in collect_gradients(parts).items() if compared(name)
     }
     result = StepResult(sum(losses) / len(losses), gradients)
-    comm.progress.at("the unsplit model, to compare")
-    error = comm.worst(largest_error(result, expected()))
+    comm.progress.report_position("the unsplit model, to compare")
+    error = comm.find_worst(find_largest_error(result, expected()))
     del result, gradients
     optimizer = torch.optim.SGD(parts.parameters(), lr=LEARNING_RATE) if settings.is_real else None
 
@@ -188,7 +189,7 @@ def train(
     steps = time_repeats(
         comm, whole_step, warm_up=settings.warm_up, repeats=settings.steps, what=f"{workload}, step"
     )
-    check = verdict(COMPARED, error, settings.dtype)
+    check = build_check(COMPARED, error, settings.dtype)
     return build_entry(comm, settings, workload, steps, tokens, parameters, check)
 
 
@@ -199,12 +200,12 @@ def build_entry(
     steps: list[float],
     tokens: int,
     parameters: int,
-    check: Mapping[str, Any],
-) -> dict[str, Any]:
+    check: StepCheck,
+) -> Share:
     """Return a workload's share of the document, and print its lines."""
     peak = torch.cuda.max_memory_allocated() if comm.device.type == "cuda" else None
     seconds = statistics.median(steps)
-    result = {
+    result: WorkloadEntry = {
         "workload": workload,
         "ranks": comm.size,
         "shape": settings.shape.as_mapping(),
@@ -215,10 +216,10 @@ def build_entry(
         "warm_up": settings.warm_up,
         "parameters": parameters,
         "tokens_per_second": tokens / seconds,
-        "peak_memory_bytes": None if peak is None else int(comm.worst(peak)),
-        "check": dict(check),
+        "peak_memory_bytes": None if peak is None else int(comm.find_worst(peak)),
+        "check": check,
     }
-    for line in text_tables.workload_lines(result):
+    for line in text_tables.format_workload(result):
         comm.line(line)
     return {"workloads": [result]}
 
@@ -229,7 +230,7 @@ def train_replicas(
     workload: str,
     parallel: nn.Module,
     parameters: int,
-) -> dict[str, Any]:
+) -> Share:
     """Train the whole model with a separate batch on each rank: ddp and fsdp.
 
     parallel: the model, wrapped to average its gradients. parameters: of the unsplit model.

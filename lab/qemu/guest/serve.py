@@ -10,9 +10,23 @@ import os
 import subprocess
 import termios
 import tty
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypedDict
 
 PORT = "/dev/ttyS1"
+
+
+class Output(TypedDict):
+    """The answer to a command."""
+
+    status: int
+    out: str
+    error: str
+
+
+class Greeting(TypedDict):
+    """The first line."""
+
+    hello: bool
 
 
 def main() -> None:
@@ -28,7 +42,7 @@ def main() -> None:
                 send(answers, answer(json.loads(line)))
 
 
-def answer(asked: dict[str, Any]) -> dict[str, Any]:
+def answer(asked: dict[str, Any]) -> Output:
     """Return the output of a command."""
     try:
         done = subprocess.run(
@@ -39,7 +53,7 @@ def answer(asked: dict[str, Any]) -> dict[str, Any]:
     return {"status": done.returncode, "out": done.stdout, "error": done.stderr}
 
 
-def send(stream: BinaryIO, document: dict[str, Any]) -> None:
+def send(stream: BinaryIO, document: Output | Greeting) -> None:
     """Write one line."""
     stream.write(json.dumps(document).encode() + b"\n")
     stream.flush()

@@ -270,7 +270,7 @@ EXPORT nvmlReturn_t nvmlDeviceGetUtilizationRates(nvmlDevice_t gpu, nvmlUtilizat
 
 /* One process may hold memory: "process PID MIB". */
 EXPORT nvmlReturn_t nvmlDeviceGetComputeRunningProcesses_v3(
-    nvmlDevice_t gpu, unsigned *count, nvmlProcessInfo_t *found)
+    nvmlDevice_t gpu, unsigned *count, nvmlProcessInfo_t *processes)
 {
     unsigned pid, mib;
     ENTER(gpu);
@@ -279,18 +279,18 @@ EXPORT nvmlReturn_t nvmlDeviceGetComputeRunningProcesses_v3(
     if (*count > room)
         return NVML_ERROR_INSUFFICIENT_SIZE;
     if (*count)
-        *found = (nvmlProcessInfo_t){pid, (unsigned long long)mib << 20, ~0u, ~0u};
+        *processes = (nvmlProcessInfo_t){pid, (unsigned long long)mib << 20, ~0u, ~0u};
     return NVML_SUCCESS;
 }
 
 EXPORT nvmlReturn_t nvmlDeviceGetComputeRunningProcesses_v2(
-    nvmlDevice_t gpu, unsigned *count, nvmlProcessInfo_t *found)
+    nvmlDevice_t gpu, unsigned *count, nvmlProcessInfo_t *processes)
 {
-    return nvmlDeviceGetComputeRunningProcesses_v3(gpu, count, found);
+    return nvmlDeviceGetComputeRunningProcesses_v3(gpu, count, processes);
 }
 
 EXPORT nvmlReturn_t nvmlDeviceGetGraphicsRunningProcesses_v3(
-    nvmlDevice_t gpu, unsigned *count, nvmlProcessInfo_t *found)
+    nvmlDevice_t gpu, unsigned *count, nvmlProcessInfo_t *processes)
 {
     ENTER(gpu);
     *count = 0;

@@ -70,15 +70,15 @@ int property(nvmlDevice_t gpu, const char *name, char *value, const char **unit)
         {"vbios_version", "nvmlDeviceGetVbiosVersion"},
     };
     static const char *clocks[] = {"clocks.gr", "clocks.sm", "clocks.mem", "clocks.video"};
-    unsigned found = 0, other = 0;
+    unsigned reading = 0, second_reading = 0;
     int result;
     *unit = "";
     for (unsigned i = 0; i < sizeof numbers / sizeof *numbers; i++)
         if (!strcmp(name, numbers[i].name)) {
             int (*call)(nvmlDevice_t, unsigned *) = dlsym(library, numbers[i].call);
-            result = call(gpu, &found);
+            result = call(gpu, &reading);
             *unit = numbers[i].unit;
-            sprintf(value, numbers[i].scale > 1 ? "%.2f" : "%.0f", found / numbers[i].scale);
+            sprintf(value, numbers[i].scale > 1 ? "%.2f" : "%.0f", reading / numbers[i].scale);
             return result;
         }
     for (unsigned i = 0; i < sizeof texts / sizeof *texts; i++)
@@ -89,10 +89,10 @@ int property(nvmlDevice_t gpu, const char *name, char *value, const char **unit)
     for (unsigned i = 0; i < 4; i++)
         if (!strncmp(name, clocks[i], strlen(clocks[i]))) {
             int most = strstr(name, ".max.") != NULL;
-            result = most ? CALL(nvmlDeviceGetMaxClockInfo, gpu, i, &found)
-                          : CALL(nvmlDeviceGetClockInfo, gpu, i, &found);
+            result = most ? CALL(nvmlDeviceGetMaxClockInfo, gpu, i, &reading)
+                          : CALL(nvmlDeviceGetClockInfo, gpu, i, &reading);
             *unit = " MHz";
-            sprintf(value, "%u", found);
+            sprintf(value, "%u", reading);
             return result;
         }
     if (!strcmp(name, "driver_version"))
@@ -115,25 +115,25 @@ int property(nvmlDevice_t gpu, const char *name, char *value, const char **unit)
         return sprintf(value, "%llu", bytes >> 20), result;
     }
     if (!strcmp(name, "temperature.gpu")) {
-        result = CALL(nvmlDeviceGetTemperature, gpu, 0, &found);
-        return sprintf(value, "%u", found), result;
+        result = CALL(nvmlDeviceGetTemperature, gpu, 0, &reading);
+        return sprintf(value, "%u", reading), result;
     }
     if (!strcmp(name, "power.max_limit") || !strcmp(name, "power.min_limit")) {
-        result = CALL(nvmlDeviceGetPowerManagementLimitConstraints, gpu, &found, &other);
+        result = CALL(nvmlDeviceGetPowerManagementLimitConstraints, gpu, &reading, &second_reading);
         *unit = " W";
-        return sprintf(value, "%.2f", (name[7] == 'a' ? other : found) / 1000.0), result;
+        return sprintf(value, "%.2f", (name[7] == 'a' ? second_reading : reading) / 1000.0), result;
     }
     if (!strcmp(name, "persistence_mode")) {
-        result = CALL(nvmlDeviceGetPersistenceMode, gpu, &found);
-        return strcpy(value, found ? "Enabled" : "Disabled"), result;
+        result = CALL(nvmlDeviceGetPersistenceMode, gpu, &reading);
+        return strcpy(value, reading ? "Enabled" : "Disabled"), result;
     }
     if (!strcmp(name, "pstate")) {
-        result = CALL(nvmlDeviceGetPerformanceState, gpu, &found);
-        return sprintf(value, "P%u", found), result;
+        result = CALL(nvmlDeviceGetPerformanceState, gpu, &reading);
+        return sprintf(value, "P%u", reading), result;
     }
     if (!strcmp(name, "compute_cap")) {
-        result = CALL(nvmlDeviceGetCudaComputeCapability, gpu, &found, &other);
-        return sprintf(value, "%u.%u", found, other), result;
+        result = CALL(nvmlDeviceGetCudaComputeCapability, gpu, &reading, &second_reading);
+        return sprintf(value, "%u.%u", reading, second_reading), result;
     }
     if (!strncmp(name, "utilization.", 12)) {
         nvmlUtilization_t rates = {0};

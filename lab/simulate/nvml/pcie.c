@@ -180,13 +180,13 @@ static void real(const struct gpu *gpu, char *path)
 
 /* Below a bridge that both hang on: one switch. Otherwise the CPU's host bridge is between them. */
 EXPORT nvmlReturn_t nvmlDeviceGetTopologyCommonAncestor(
-    nvmlDevice_t one, nvmlDevice_t other, unsigned *level)
+    nvmlDevice_t gpu, nvmlDevice_t peer, unsigned *level)
 {
     char first[PATH_MAX], second[PATH_MAX];
-    ENTER(one);
-    ENTER(other);
-    real(one, first);
-    real(other, second);
+    ENTER(gpu);
+    ENTER(peer);
+    real(gpu, first);
+    real(peer, second);
     char *begin = strstr(first, "/pci0000:00/"), *same = strstr(second, "/pci0000:00/");
     if (!begin || !same)
         return NVML_ERROR_UNKNOWN;
@@ -197,13 +197,13 @@ EXPORT nvmlReturn_t nvmlDeviceGetTopologyCommonAncestor(
 }
 
 EXPORT nvmlReturn_t nvmlDeviceGetP2PStatus(
-    nvmlDevice_t one, nvmlDevice_t other, unsigned index, unsigned *status)
+    nvmlDevice_t gpu, nvmlDevice_t peer, unsigned index, unsigned *status)
 {
-    ENTER(one);
-    ENTER(other);
+    ENTER(gpu);
+    ENTER(peer);
     if (index > 5)
         return NVML_ERROR_INVALID_ARGUMENT;
-    *status = number(one, "p2p", 1); /* chipset not supported: GeForce as it comes */
+    *status = number(gpu, "p2p", 1); /* chipset not supported: GeForce as it comes */
     return NVML_SUCCESS;
 }
 

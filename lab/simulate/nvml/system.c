@@ -146,10 +146,10 @@ static nvmlReturn_t find(const char *key, const char *value, nvmlDevice_t *gpu)
     unsigned count;
     nvmlReturn_t result = nvmlDeviceGetCount_v2(&count);
     for (unsigned i = 0; !result && i < count; i++) {
-        const char *own = text(&gpus[i], key, "");
+        const char *id = text(&gpus[i], key, "");
         /* "00000000:08:00.0" and "0000:08:00.0" are one address. */
-        size_t own_length = strlen(own), length = strlen(value);
-        if (length >= own_length && *own && !strcasecmp(own, value + length - own_length)) {
+        size_t id_length = strlen(id), length = strlen(value);
+        if (length >= id_length && *id && !strcasecmp(id, value + length - id_length)) {
             *gpu = &gpus[i];
             return enter(*gpu);
         }

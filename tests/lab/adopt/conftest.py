@@ -121,7 +121,7 @@ PUT_BACK = (
 
 
 @pytest.fixture(scope="package")
-def bought(make_rig: Callable[[str], Rig]) -> Iterator[Rig]:
+def bought_rig(make_rig: Callable[[str], Rig]) -> Iterator[Rig]:
     """A rig as it was bought, with a copy of what the tests change."""
     rig = make_rig(NAME)
     rig.run(KEEP)
@@ -130,11 +130,11 @@ def bought(make_rig: Callable[[str], Rig]) -> Iterator[Rig]:
 
 
 @pytest.fixture
-def target(bought: Rig) -> Iterator[Rig]:
+def target(bought_rig: Rig) -> Iterator[Rig]:
     """That rig; after the test it is restored."""
-    yield bought
-    bought.run(PUT_BACK, check=False)
-    bought.wait()
+    yield bought_rig
+    bought_rig.run(PUT_BACK, check=False)
+    bought_rig.wait()
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from tests.lab.adopt.conftest import PASSWORD, RIGS, USER, Home
 from tests.lab.operator import ROOT
 
 
-def test_from_an_address_and_a_password_to_a_managed_rig(home: Home) -> None:
+def test_adopt_converts_password_login_to_key_login(home: Home) -> None:
     result = home.adopt("--user", USER, "--name", "attic", password=PASSWORD)
     assert result.status == 0, result.text
     result.assert_shows(
@@ -34,8 +34,8 @@ def test_from_an_address_and_a_password_to_a_managed_rig(home: Home) -> None:
         assert home.rig.run(f"{check} {user} {password}").stdout == "1"
     # The new entry is below the existing ones, which do not change.
     text = (home.inventory / "rigs.yml").read_text()
-    kept = [line for line in text.splitlines() if line in RIGS.splitlines()]
-    assert kept == RIGS.splitlines()
+    unchanged = [line for line in text.splitlines() if line in RIGS.splitlines()]
+    assert unchanged == RIGS.splitlines()
     entry = home.entry("attic")
     assert entry["ansible_host"] == home.rig.address
     assert entry["ansible_user"] == USER
@@ -79,7 +79,7 @@ def test_from_an_address_and_a_password_to_a_managed_rig(home: Home) -> None:
     assert json.loads(facts.stdout)["attic"]["ansible_user_id"] == "root"
 
 
-def test_a_rig_that_the_inventory_knows_by_its_password(home: Home) -> None:
+def test_known_rig_is_found_by_host_key_and_its_password_is_removed(home: Home) -> None:
     """The rig is found by its host key at another address; its old password is removed."""
     key = home.rig.run("cut -d' ' -f-2 /etc/ssh/ssh_host_ed25519_key.pub").stdout.strip()
     rigs = home.inventory / "rigs.yml"
@@ -106,18 +106,20 @@ def test_a_rig_that_the_inventory_knows_by_its_password(home: Home) -> None:
     assert set(home.steps(again).values()) == {"ok"}, again.text
 
 
-def test_what_was_left_or_cut_off_is_done_by_the_next_run(home: Home) -> None:
+def test_next_run_completes_skipped_and_interrupted_steps(home: Home) -> None:
     rigs = home.inventory / "rigs.yml"
-    kept = home.adopt("--user", USER, "--name", "attic", "--keep-passwords", password=PASSWORD)
-    assert kept.status == 0, kept.text
+    with_passwords = home.adopt(
+        "--user", USER, "--name", "attic", "--keep-passwords", password=PASSWORD
+    )
+    assert with_passwords.status == 0, with_passwords.text
     home.rig.run("rm /etc/sudoers.d/* 2>/dev/null; true")
     # The key logs in, and no password is known: default passwords are found.
     (home.inventory / "host_vars/attic/secret.yml").unlink(missing_ok=True)
-    found = home.adopt("--json", address="attic")
-    assert found.status == 0, found.text
-    assert home.steps(found)["password"] == "changed"
-    assert home.steps(found)["door"] == "changed"
-    found.assert_shows("of root and user", "the mining system's default password")
+    repeated = home.adopt("--json", address="attic")
+    assert repeated.status == 0, repeated.text
+    assert home.steps(repeated)["password"] == "changed"
+    assert home.steps(repeated)["door"] == "changed"
+    repeated.assert_shows("of root and user", "the mining system's default password")
     # An entry's password that is no longer valid does not count as a default password.
     first = "      ansible_user:"
     rigs.write_text(
@@ -138,7 +140,7 @@ def test_what_was_left_or_cut_off_is_done_by_the_next_run(home: Home) -> None:
     assert set(steps.values()) == {"ok"}, steps
 
 
-def test_a_password_is_asked_for_at_a_terminal(home: Home) -> None:
+def test_adopt_prompts_for_a_password_at_a_terminal(home: Home) -> None:
     words = [
         sys.executable,
         "-m",

@@ -1,4 +1,4 @@
-"""`fab adopt` refuses what is wrong or not safe, and then changes nothing."""
+"""`fab adopt` refuses invalid or unsafe requests and changes nothing."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from provision.ssh.host_keys import format_host_key
 from tests.lab.adopt.conftest import PASSWORD, RIGS, USER, Home
 
 
-def test_an_entry_that_cant_be_changed_leaves_the_passwords(home: Home) -> None:
+def test_password_stays_valid_when_the_inventory_entry_cannot_be_changed(home: Home) -> None:
     """The entry is on one line of another file, so the password in it must stay valid."""
     (home.inventory / "attic.yml").write_text(
         f"rigs: {{hosts: {{attic: {{ansible_host: {home.rig.address}, ansible_user: {USER},"
@@ -26,7 +26,7 @@ def test_an_entry_that_cant_be_changed_leaves_the_passwords(home: Home) -> None:
     assert home.ssh(*home.by_key).stdout == "in\n"
 
 
-def test_a_key_that_is_refused_leaves_the_password_valid(home: Home) -> None:
+def test_password_stays_valid_when_the_key_is_refused(home: Home) -> None:
     home.rig.run(
         "chmod 777 /home/user"
     )  # sshd takes no keys from a folder that others may write to
@@ -58,8 +58,8 @@ def test_a_key_that_is_refused_leaves_the_password_valid(home: Home) -> None:
     assert subprocess.run(by_password, capture_output=True, text=True, check=True).stdout == "in\n"
 
 
-def test_a_server_that_goes_on_to_offer_passwords_is_opened_again(home: Home) -> None:
-    """sshd_config overrides the drop-in folder where it does not include it first."""
+def test_password_login_is_restored_when_sshd_still_offers_passwords(home: Home) -> None:
+    """sshd_config overrides the drop-in folder unless it includes it first."""
     home.rig.run(
         "sed -i '/^Include/d' /etc/ssh/sshd_config && cat /etc/ssh/sshd_config.d/address.conf >>"
         f" /etc/ssh/sshd_config && printf 'Match User {USER}\\n PasswordAuthentication yes\\n' >>"
@@ -74,7 +74,7 @@ def test_a_server_that_goes_on_to_offer_passwords_is_opened_again(home: Home) ->
 
 
 def test_bad_input_changes_nothing(home: Home) -> None:
-    """One rig for them all: none of these may change it."""
+    """All cases use one rig: none of them may change it."""
     state = "find /home/user /etc -newer /run/systemd/units -type f | grep -v sudo_as_admin || :"
     wrong = home.adopt("--user", USER, password="wrong")
     assert wrong.status == 4
@@ -119,8 +119,8 @@ def test_bad_input_changes_nothing(home: Home) -> None:
     closed.assert_shows("it takes no password", "publickey", "-i FILE")
 
 
-def test_a_hostile_rig_gets_nothing_into_the_inventory(home: Home) -> None:
-    """A user whose name is a template, with the default password."""
+def test_hostile_rig_cannot_write_a_template_to_the_inventory(home: Home) -> None:
+    """The user's name is a template, and the password is the default one."""
     marker = home.folder / "marker"
     evil = f"{{{{cycler.__init__.__globals__.os.system('touch {marker}')}}}}"
     home.rig.run(
@@ -137,7 +137,7 @@ def test_a_hostile_rig_gets_nothing_into_the_inventory(home: Home) -> None:
     assert not marker.exists()
 
 
-def test_a_rig_that_claims_the_mac_address_of_another_gets_nothing_of_it(home: Home) -> None:
+def test_rig_with_a_copied_mac_address_does_not_change_the_other_entry(home: Home) -> None:
     mac = home.rig.run("cat /sys/class/net/eth0/address").stdout.strip()
     rigs = home.inventory / "rigs.yml"
     other = format_host_key(paramiko.ECDSAKey.generate())

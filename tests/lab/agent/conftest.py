@@ -1,4 +1,4 @@
-"""A provisioned rig whose agent a real Prometheus scrapes, with all of our rules."""
+"""A provisioned rig whose agent a real Prometheus scrapes, with all of this project's rules."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ UNIT = "deeprig-agent.service"
 
 
 @dataclass(frozen=True)
-class Watched:
+class MonitoredRig:
     """The rig, its agent and the Prometheus that scrapes it."""
 
     rig: Rig
@@ -50,22 +50,22 @@ class Watched:
     def until(self, expr: str, seconds: float = 30) -> list[dict[str, Any]]:
         """Wait until the expression has a series; return them."""
         deadline = time.monotonic() + seconds
-        while not (found := self.server.query(expr)):
+        while not (series := self.server.query(expr)):
             if time.monotonic() > deadline:
                 pytest.fail(f"it did not come to {expr}; {self.state(expr)}")
             time.sleep(0.1)
-        return found
+        return series
 
     def verdict(self, check: str, status: str, subject: str = "") -> dict[str, Any]:
-        """Wait until a check has that verdict, in Prometheus; return it with its words."""
+        """Wait until a check has this verdict in Prometheus; return it with its texts."""
         about = f',subject="{subject}"' if subject else ""
         self.until(f'deeprig_verdict{{check="{check}",status="{status}"{about}}} == 1')
         for verdict in self.get("/api/v1/rig")["verdicts"]:
             if (verdict["check"], verdict["status"]) == (check, status) and (
                 not subject or verdict["subject"] == subject
             ):
-                found: dict[str, Any] = verdict
-                return found
+                match: dict[str, Any] = verdict
+                return match
         pytest.fail(f"{check} is not {status} in the API")
 
     def alert(self, name: str, **labels: str) -> None:
@@ -73,21 +73,21 @@ class Watched:
         wanted = "".join(f',{key}="{value}"' for key, value in labels.items())
         self.until(f'ALERTS{{alertname="{name}",alertstate="firing"{wanted}}}')
 
-    def quiet(self, name: str) -> bool:
+    def is_quiet(self, name: str) -> bool:
         """Whether no alert of that name is pending or firing."""
         return not self.server.query(f'ALERTS{{alertname="{name}"}}')
 
     def state(self, expr: str) -> str:
-        """What to show when an expression came to nothing."""
+        """Return what to print if an expression has no series."""
         bare = expr.split("==")[0].strip()
         try:
-            found = {str(s["metric"]): s["value"][1] for s in self.server.query(bare)}
-            return f"there is {found or 'nothing'}; up: {self.values('up')}"
+            values = {str(s["metric"]): s["value"][1] for s in self.server.query(bare)}
+            return f"there is {values or 'nothing'}; up: {self.values('up')}"
         except OSError as error:
             return str(error)
 
 
-def without_waiting(folder: Path) -> list[Path]:
+def write_fast_rules(folder: Path) -> list[Path]:
     """Our rules looking back a few seconds, with alerts that fire at once.
 
     How long they wait is what promtool's own tests are for.
@@ -122,19 +122,19 @@ def agent_inventory(
 
 
 @pytest.fixture(scope="package")
-def watched(
+def monitored_rig(
     agent_inventory: tuple[Rig, Path], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Watched]:
+) -> Iterator[MonitoredRig]:
     """The rig's agent with a Prometheus over it, for all tests of this folder."""
     rig, inventory = agent_inventory
     folder = tmp_path_factory.mktemp("prometheus")
-    rules = without_waiting(folder)
+    rules = write_fast_rules(folder)
     with prometheus(folder, {"deeprig": [f"{rig.address}:10390"]}, rules) as server:
-        yield Watched(rig, server, inventory)
+        yield MonitoredRig(rig, server, inventory)
 
 
 @pytest.fixture
-def fault(watched: Watched) -> Iterator[Callable[..., None]]:
-    """Switch faults on that are off again after the test."""
-    with switching(watched.rig) as switch:
+def fault(monitored_rig: MonitoredRig) -> Iterator[Callable[..., None]]:
+    """Switch faults on; they are off again after the test."""
+    with switching(monitored_rig.rig) as switch:
         yield switch

@@ -10,28 +10,28 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from lab.simulate import faults
-from tests.lab.agent.conftest import UNIT, Watched
+from tests.lab.agent.conftest import UNIT, MonitoredRig
 
 Fault = Callable[..., None]
 STATE = "/var/lib/deeprig"
 
 
-def write_result_file(watched: Watched, name: str, content: str) -> None:
-    """Leave a file among the results, as a run does: written, then renamed."""
+def write_result_file(monitored_rig: MonitoredRig, name: str, content: str) -> None:
+    """Write a file to the results as a run does: a temporary file, then a rename."""
     path = f"{STATE}/nccl/{name}"
     quoted = shlex.quote(content)
-    watched.rig.run(f"printf %s {quoted} >{path}.new && mv {path}.new {path}")
+    monitored_rig.rig.run(f"printf %s {quoted} >{path}.new && mv {path}.new {path}")
 
 
 @pytest.fixture(autouse=True)
-def no_results(watched: Watched) -> Iterator[None]:
-    watched.until("sum(deeprig_gpu_up) == 3")
+def no_results(monitored_rig: MonitoredRig) -> Iterator[None]:
+    monitored_rig.until("sum(deeprig_gpu_up) == 3")
     yield
-    watched.rig.run(f"rm -rf {STATE}/nccl/*")
+    monitored_rig.rig.run(f"rm -rf {STATE}/nccl/*")
 
 
-def make_result(watched: Watched, bandwidth: float, wrong: int = 0) -> str:
-    gpus = [gpu["address"] for gpu in watched.get("/api/v1/rig")["gpus"]]
+def make_result(monitored_rig: MonitoredRig, bandwidth: float, wrong: int = 0) -> str:
+    gpus = [gpu["address"] for gpu in monitored_rig.get("/api/v1/rig")["gpus"]]
     measured = {"time_seconds": 0.001, "wrong_values": wrong}
     sizes = [
         {"size_bytes": 8, **measured, "bus_bandwidth_bytes_per_second": 1e3},
@@ -51,58 +51,62 @@ def make_result(watched: Watched, bandwidth: float, wrong: int = 0) -> str:
     )
 
 
-def test_nccl_results(watched: Watched) -> None:
+def test_nccl_result_file_is_exported(monitored_rig: MonitoredRig) -> None:
     measured = "deeprig_nccl_bus_bandwidth_bytes_per_second"
-    write_result_file(watched, "run1.json", make_result(watched, 0.3e9))
-    series = watched.until(measured)
+    write_result_file(monitored_rig, "run1.json", make_result(monitored_rig, 0.3e9))
+    series = monitored_rig.until(measured)
     assert series[0]["metric"]["collective"] == "all_reduce"
-    expected = watched.values("deeprig_nccl_bus_bandwidth_expected_bytes_per_second")
-    slowest = watched.values(
+    expected = monitored_rig.values("deeprig_nccl_bus_bandwidth_expected_bytes_per_second")
+    slowest = monitored_rig.values(
         "min(deeprig_pcie_path_width_lanes * deeprig_pcie_path_max_speed_transfers_per_second)"
     )
     assert expected[0] == pytest.approx(
         slowest[0] * 0.075 if slowest[0] < 8e9 else slowest[0] * 0.09375
     )
-    write_result_file(watched, "run2.json", make_result(watched, expected[0] * 0.3, wrong=4))
-    watched.until(f"{measured} == {expected[0] * 0.3!r}")
-    assert watched.verdict("nccl-bandwidth", "critical")["subject"] == "all_reduce nccl 3"
-    watched.alert("DeeprigNcclBandwidthLow")
-    assert watched.verdict("nccl-values", "critical")["reading"] == "8 wrong"
-    watched.alert("DeeprigNcclWrongValues")
+    write_result_file(
+        monitored_rig, "run2.json", make_result(monitored_rig, expected[0] * 0.3, wrong=4)
+    )
+    monitored_rig.until(f"{measured} == {expected[0] * 0.3!r}")
+    assert monitored_rig.verdict("nccl-bandwidth", "critical")["subject"] == "all_reduce nccl 3"
+    monitored_rig.alert("DeeprigNcclBandwidthLow")
+    assert monitored_rig.verdict("nccl-values", "critical")["reading"] == "8 wrong"
+    monitored_rig.alert("DeeprigNcclWrongValues")
 
 
-def test_garbage_in_a_result_file(watched: Watched) -> None:
-    write_result_file(watched, "good.json", make_result(watched, 0.3e9))
-    write_result_file(watched, "torn.json", '{"format": "deeprig-coll')
-    write_result_file(watched, "later.json", '{"format": "deeprig-collectives", "version": 99}')
-    watched.rig.run(
+def test_invalid_result_files_are_ignored_and_counted(monitored_rig: MonitoredRig) -> None:
+    write_result_file(monitored_rig, "good.json", make_result(monitored_rig, 0.3e9))
+    write_result_file(monitored_rig, "torn.json", '{"format": "deeprig-coll')
+    write_result_file(
+        monitored_rig, "later.json", '{"format": "deeprig-collectives", "version": 99}'
+    )
+    monitored_rig.rig.run(
         f"head -c 100k /dev/urandom >{STATE}/nccl/noise.json; mkdir {STATE}/nccl/folder.json"
     )
-    watched.until('deeprig_nccl_result_files{state="ignored"} == 4')
-    assert watched.values('deeprig_nccl_result_files{state="read"}') == [1]
-    verdict = watched.verdict("nccl-results", "warning")
+    monitored_rig.until('deeprig_nccl_result_files{state="ignored"} == 4')
+    assert monitored_rig.values('deeprig_nccl_result_files{state="read"}') == [1]
+    verdict = monitored_rig.verdict("nccl-results", "warning")
     assert "and 3 more" in verdict["reading"]
-    assert watched.values("count(deeprig_nccl_bus_bandwidth_bytes_per_second)") == [1]
+    assert monitored_rig.values("count(deeprig_nccl_bus_bandwidth_bytes_per_second)") == [1]
 
 
-def test_state_directory_is_full(watched: Watched, fault: Fault) -> None:
+def test_full_state_directory_is_critical(monitored_rig: MonitoredRig, fault: Fault) -> None:
     fault("disk-full", STATE)
-    watched.rig.run(f"systemctl restart {UNIT}")  # a full disk does not keep it from starting
-    watched.until(f'deeprig_host_disk_free_bytes{{folder="{STATE}"}} < 1e5')
-    verdict = watched.verdict("disk-space", "critical")
+    monitored_rig.rig.run(f"systemctl restart {UNIT}")  # a full disk does not keep it from starting
+    monitored_rig.until(f'deeprig_host_disk_free_bytes{{folder="{STATE}"}} < 1e5')
+    verdict = monitored_rig.verdict("disk-space", "critical")
     assert f"free in {STATE}" in verdict["reading"]
-    watched.alert("DeeprigDiskSpaceLow")
-    assert watched.values("sum(deeprig_gpu_up)") == [3]
-    faults.switch(watched.rig, "disk-full", on=False, argument=STATE)
-    watched.verdict("disk-space", "ok")
+    monitored_rig.alert("DeeprigDiskSpaceLow")
+    assert monitored_rig.values("sum(deeprig_gpu_up)") == [3]
+    faults.switch(monitored_rig.rig, "disk-full", on=False, argument=STATE)
+    monitored_rig.verdict("disk-space", "ok")
 
 
 FAKED = f"/run/systemd/system/{UNIT}.d/clock.conf"
 
 
-def test_clock_jump(watched: Watched) -> None:
+def test_clock_jump_is_a_warning(monitored_rig: MonitoredRig) -> None:
     """A container can't set its clock; faketime sets it for one process, by a file."""
-    rig = watched.rig
+    rig = monitored_rig.rig
     rig.run("apt-get install -qy --no-install-recommends faketime")
     library = rig.run("dpkg -L libfaketime | grep libfaketime.so").stdout.strip()
     rig.run(
@@ -113,16 +117,16 @@ def test_clock_jump(watched: Watched) -> None:
         f"systemctl daemon-reload; systemctl restart {UNIT}"
     )
     try:
-        watched.until('deeprig_verdict{check="clock",status="ok"} == 1')
+        monitored_rig.until('deeprig_verdict{check="clock",status="ok"} == 1')
         # Prometheus has its own clock, so the agent's timestamps show the jump.
         rig.run("echo +7200 >/opt/clock")
-        watched.until("deeprig_agent_sample_timestamp_seconds - time() > 3000")
-        assert "ahead by 2 h" in watched.verdict("clock", "warning")["reading"]
+        monitored_rig.until("deeprig_agent_sample_timestamp_seconds - time() > 3000")
+        assert "ahead by 2 h" in monitored_rig.verdict("clock", "warning")["reading"]
         rig.run("echo +0 >/opt/clock")
-        watched.until("deeprig_agent_sample_timestamp_seconds - time() < 3000")
-        assert "back by 2 h" in watched.verdict("clock", "warning")["reading"]
-        hour = watched.get("/api/v1/history")["times"]
+        monitored_rig.until("deeprig_agent_sample_timestamp_seconds - time() < 3000")
+        assert "back by 2 h" in monitored_rig.verdict("clock", "warning")["reading"]
+        hour = monitored_rig.get("/api/v1/history")["times"]
         assert hour == sorted(hour)
-        assert watched.values("sum(deeprig_gpu_up)") == [3]
+        assert monitored_rig.values("sum(deeprig_gpu_up)") == [3]
     finally:
         rig.run(f"rm {FAKED}; systemctl daemon-reload; systemctl restart {UNIT}")

@@ -1,4 +1,4 @@
-"""What is served, seen by those whom it is for: dashboards, the browser, the API's description."""
+"""What the agent serves to dashboards, browsers and clients of the API."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 import yaml
 from playwright.sync_api import sync_playwright
 
-from tests.lab.agent.conftest import UNIT, Watched
+from tests.lab.agent.conftest import UNIT, MonitoredRig
 from tests.lab.agent.test_host import make_result, write_result_file
 from tests.monitoring.queries import Query, queries
 from tests.page.conftest import ARGUMENTS, Complaints, chromium
@@ -29,23 +29,23 @@ CPU_FILES = {
 
 
 @pytest.fixture(scope="module")
-def with_results(watched: Watched) -> Watched:
-    """The rig as it is when all is there: GPUs, a benchmark's result, and a validation's."""
-    watched.until("sum(deeprig_gpu_up) == 3")
-    write_result_file(watched, "run.json", make_result(watched, 0.3e9))
-    found = summary(report(check("load::transfers", "Copies"), bench=bench()))
+def with_results(monitored_rig: MonitoredRig) -> MonitoredRig:
+    """The rig with GPUs, a benchmark's result and a validation's result."""
+    monitored_rig.until("sum(deeprig_gpu_up) == 3")
+    write_result_file(monitored_rig, "run.json", make_result(monitored_rig, 0.3e9))
+    document = summary(report(check("load::transfers", "Copies"), bench=bench()))
     folder = "/var/lib/deeprig/validation"
-    watched.rig.run(
-        f"mkdir -p {folder} && cat > {folder}/summary.json <<'END'\n{json.dumps(found)}\nEND"
+    monitored_rig.rig.run(
+        f"mkdir -p {folder} && cat > {folder}/summary.json <<'END'\n{json.dumps(document)}\nEND"
     )
-    watched.until("deeprig_copy_bandwidth_bytes_per_second")
+    monitored_rig.until("deeprig_copy_bandwidth_bytes_per_second")
     # Also what the rules make of it, at their next turn.
-    watched.until("collective:deeprig_nccl_bus_bandwidth:ratio")
-    return watched
+    monitored_rig.until("collective:deeprig_nccl_bus_bandwidth:ratio")
+    return monitored_rig
 
 
-def test_every_query_of_the_dashboards(with_results: Watched) -> None:
-    """Data comes back for each, but for what only a rig that is ill has."""
+def test_every_dashboard_query_returns_data(with_results: MonitoredRig) -> None:
+    """Every query returns data, except those that need a rig with faults."""
     instance = f"{with_results.rig.address}:10390"
     empty: list[Query] = []
     for query in queries("deeprig", instance, "10s"):
@@ -60,7 +60,7 @@ def test_every_query_of_the_dashboards(with_results: Watched) -> None:
     assert [str(query) for query in left] == []
 
 
-def test_rules_are_evaluated_without_error(with_results: Watched) -> None:
+def test_rules_are_evaluated_without_error(with_results: MonitoredRig) -> None:
     wrong = {
         rule["name"]: rule["lastError"]
         for rule in with_results.server.rules()
@@ -69,7 +69,7 @@ def test_rules_are_evaluated_without_error(with_results: Watched) -> None:
     assert wrong == {}
 
 
-def test_api_is_as_described(with_results: Watched) -> None:
+def test_api_matches_its_openapi_description(with_results: MonitoredRig) -> None:
     description = yaml.safe_load((PAGE / "openapi.yaml").read_text())
     for path in ("/api/v1/rig", "/api/v1/history"):
         answer = description["paths"][path]["get"]["responses"]["200"]
@@ -78,8 +78,8 @@ def test_api_is_as_described(with_results: Watched) -> None:
         jsonschema.Draft202012Validator(whole).validate(with_results.get(path))
 
 
-def test_page_of_a_live_agent(with_results: Watched) -> None:
-    """The page shows this rig, and breaks no rule: no error, no request elsewhere."""
+def test_status_page_shows_the_rig_without_browser_errors(with_results: MonitoredRig) -> None:
+    """The page logs no error and sends no request to another site."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium(), args=ARGUMENTS)
         page = browser.new_page()
@@ -94,10 +94,10 @@ def test_page_of_a_live_agent(with_results: Watched) -> None:
         ):
             page.get_by_text(text).filter(visible=True).first.wait_for()
         browser.close()
-    assert complaints.found == []
+    assert complaints.texts == []
 
 
-def test_page_says_when_the_agent_is_gone(with_results: Watched) -> None:
+def test_status_page_reports_an_unreachable_agent(with_results: MonitoredRig) -> None:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium(), args=ARGUMENTS)
         page = browser.new_page()

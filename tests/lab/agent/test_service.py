@@ -1,4 +1,4 @@
-"""The service: its sandbox, its processes killed, clients that misbehave, wrong settings."""
+"""The service: its sandbox, killed processes, misbehaving clients, invalid settings."""
 
 from __future__ import annotations
 
@@ -10,30 +10,30 @@ from contextlib import suppress
 
 import pytest
 
-from tests.lab.agent.conftest import NAME, UNIT, Watched
+from tests.lab.agent.conftest import NAME, UNIT, MonitoredRig
 from tests.lab.operator import fab, wait_until
 
 EXPOSURE_MOST = 2.0
 
 
 @pytest.fixture(autouse=True)
-def healthy(watched: Watched) -> None:
-    watched.until("sum(deeprig_gpu_up) == 3")
+def healthy(monitored_rig: MonitoredRig) -> None:
+    monitored_rig.until("sum(deeprig_gpu_up) == 3")
 
 
-def shown(watched: Watched, name: str) -> str:
-    return watched.rig.run(f"systemctl show -p {name} --value {UNIT}").stdout.strip()
+def show_property(monitored_rig: MonitoredRig, name: str) -> str:
+    return monitored_rig.rig.run(f"systemctl show -p {name} --value {UNIT}").stdout.strip()
 
 
-def test_sandbox(watched: Watched) -> None:
-    result = watched.rig.run(f"systemd-analyze security --no-pager {UNIT}").stdout
-    found = re.search(r"Overall exposure level for \S+: ([\d.]+)", result)
-    assert found, result
-    assert float(found[1]) <= EXPOSURE_MOST, result
-    main = shown(watched, "MainPID")
-    status = watched.rig.run(f"cat /proc/{main}/status").stdout
+def test_systemd_sandbox_limits_exposure(monitored_rig: MonitoredRig) -> None:
+    result = monitored_rig.rig.run(f"systemd-analyze security --no-pager {UNIT}").stdout
+    match = re.search(r"Overall exposure level for \S+: ([\d.]+)", result)
+    assert match, result
+    assert float(match[1]) <= EXPOSURE_MOST, result
+    main = show_property(monitored_rig, "MainPID")
+    status = monitored_rig.rig.run(f"cat /proc/{main}/status").stdout
     assert re.search(r"^NoNewPrivs:\t1$", status, re.MULTILINE)
-    user = watched.rig.run("id -u deeprig-agent").stdout.strip()
+    user = monitored_rig.rig.run("id -u deeprig-agent").stdout.strip()
     assert re.search(rf"^Uid:\t{user}\t", status, re.MULTILINE)
     capabilities = re.search(r"^CapEff:\t([0-9a-f]+)$", status, re.MULTILINE)
     assert capabilities
@@ -41,36 +41,38 @@ def test_sandbox(watched: Watched) -> None:
     assert int(capabilities[1], 16) & ~syslog == 0
     # In its own namespace the system can't be written to, and home folders are empty.
     inside = f"nsenter -t {main} -m setpriv --reuid {user} --clear-groups sh -c"
-    assert watched.rig.run(f"{inside} 'touch /var/lib/deeprig/x'", check=False).returncode != 0
-    assert watched.rig.run(f"{inside} 'ls /home/user'", check=False).returncode != 0
+    assert (
+        monitored_rig.rig.run(f"{inside} 'touch /var/lib/deeprig/x'", check=False).returncode != 0
+    )
+    assert monitored_rig.rig.run(f"{inside} 'ls /home/user'", check=False).returncode != 0
 
 
-def processes(watched: Watched) -> dict[str, str]:
-    """The pids of the server and of the process that asks NVML, while both are there."""
-    main = shown(watched, "MainPID")
-    child = watched.rig.run(f"pgrep -P {main}", check=False).stdout.split()
+def list_processes(monitored_rig: MonitoredRig) -> dict[str, str]:
+    """Return the pids of the server and of the process that asks NVML, while both run."""
+    main = show_property(monitored_rig, "MainPID")
+    child = monitored_rig.rig.run(f"pgrep -P {main}", check=False).stdout.split()
     return {"server": main, "nvml": child[0] if len(child) == 1 else ""}
 
 
 @pytest.mark.parametrize("name", ["nvml", "server"])
-def test_killed_process_comes_back(watched: Watched, name: str) -> None:
-    before = processes(watched)
-    watched.rig.run(f"kill -9 {before[name]}")
+def test_killed_process_is_restarted(monitored_rig: MonitoredRig, name: str) -> None:
+    before = list_processes(monitored_rig)
+    monitored_rig.rig.run(f"kill -9 {before[name]}")
 
     def is_back() -> bool:
-        now = processes(watched)
+        now = list_processes(monitored_rig)
         return all(now.values()) and now[name] != before[name] and now["server"] != "0"
 
     wait_until(is_back)
-    watched.until("sum(deeprig_gpu_up) == 3")
-    watched.until("time() - deeprig_agent_sample_timestamp_seconds < 3")
+    monitored_rig.until("sum(deeprig_gpu_up) == 3")
+    monitored_rig.until("time() - deeprig_agent_sample_timestamp_seconds < 3")
     # With the server its child goes: systemd ends all that is left of the service.
-    assert len(watched.rig.run("pgrep -u deeprig-agent").stdout.split()) == 2
+    assert len(monitored_rig.rig.run("pgrep -u deeprig-agent").stdout.split()) == 2
 
 
-def test_a_hundred_slow_clients(watched: Watched) -> None:
-    """A byte now and then, and never a whole request: the agent closes every one of them."""
-    address = (watched.rig.address, 10390)
+def test_hundred_slow_clients_are_disconnected(monitored_rig: MonitoredRig) -> None:
+    """The clients send single bytes and never a whole request; the agent closes all of them."""
+    address = (monitored_rig.rig.address, 10390)
     clients = [socket.create_connection(address, timeout=20) for _ in range(100)]
     try:
         for number in range(3):
@@ -78,9 +80,9 @@ def test_a_hundred_slow_clients(watched: Watched) -> None:
                 with suppress(ConnectionError):  # it was one too many of this address
                     client.send(b"GET /metrics HTTP/1.1\r\nX-Slow: "[number * 8 : number * 8 + 8])
             began = time.monotonic()
-            assert watched.get("/api/v1/rig")["status"]
+            assert monitored_rig.get("/api/v1/rig")["status"]
             assert time.monotonic() - began < 1
-        watched.until('min_over_time(up{job="deeprig"}[3s]) == 1')
+        monitored_rig.until('min_over_time(up{job="deeprig"}[3s]) == 1')
         for client in clients:
             with suppress(ConnectionError):
                 heard = client.recv(1024)
@@ -90,58 +92,66 @@ def test_a_hundred_slow_clients(watched: Watched) -> None:
             client.close()
 
 
-def test_a_crowd_of_one_address_stops_nobody(watched: Watched) -> None:
-    """1,250 silent connections: another address, the rig itself and Prometheus are answered."""
-    address = (watched.rig.address, 10390)
-    before = resident(watched)
-    verdicts = {one["check"] for one in watched.get("/api/v1/rig")["verdicts"]}
+def test_connections_from_one_address_do_not_block_other_clients(
+    monitored_rig: MonitoredRig,
+) -> None:
+    """With 1,250 idle connections, other addresses, the rig itself and Prometheus get answers."""
+    address = (monitored_rig.rig.address, 10390)
+    before = read_resident_kib(monitored_rig)
+    verdicts = {verdict["check"] for verdict in monitored_rig.get("/api/v1/rig")["verdicts"]}
     clients = [socket.create_connection(address, timeout=20) for _ in range(1250)]
     try:
-        main = shown(watched, "MainPID")
-        held = watched.rig.run(f"ls /proc/{main}/fd | wc -l").stdout
+        main = show_property(monitored_rig, "MainPID")
+        held = monitored_rig.rig.run(f"ls /proc/{main}/fd | wc -l").stdout
         assert int(held) < 128, held
-        watched.rig.run(f"curl -fsS -m 10 http://{watched.rig.address}:10390/metrics >/dev/null")
-        watched.until('min_over_time(up{job="deeprig"}[3s]) == 1')
-        assert {one["check"] for one in watched.get("/api/v1/rig")["verdicts"]} == verdicts
-        assert resident(watched) < before + (16 << 10)
+        monitored_rig.rig.run(
+            f"curl -fsS -m 10 http://{monitored_rig.rig.address}:10390/metrics >/dev/null"
+        )
+        monitored_rig.until('min_over_time(up{job="deeprig"}[3s]) == 1')
+        assert {
+            verdict["check"] for verdict in monitored_rig.get("/api/v1/rig")["verdicts"]
+        } == verdicts
+        assert read_resident_kib(monitored_rig) < before + (16 << 10)
     finally:
         for client in clients:
             client.close()
 
 
-def test_names_of_the_rig(watched: Watched) -> None:
-    """Those of the inventory and of the rig itself, and no other site's."""
+def test_requests_are_accepted_only_for_names_of_the_rig(monitored_rig: MonitoredRig) -> None:
+    """Names of the inventory and of the rig are accepted, names of other sites are not."""
 
     def status(host: str) -> str:
-        return watched.rig.run(
+        return monitored_rig.rig.run(
             f"curl -sS -m 10 -o /dev/null -w '%{{http_code}}' -H 'Host: {host}:10390'"
-            f" http://{watched.rig.address}:10390/api/v1/rig"
+            f" http://{monitored_rig.rig.address}:10390/api/v1/rig"
         ).stdout
 
-    own = watched.rig.run("uname -n").stdout.strip()
-    assert {name: status(name) for name in (NAME, own, watched.rig.address)} == {
+    hostname = monitored_rig.rig.run("uname -n").stdout.strip()
+    assert {name: status(name) for name in (NAME, hostname, monitored_rig.rig.address)} == {
         NAME: "200",
-        own: "200",
-        watched.rig.address: "200",
+        hostname: "200",
+        monitored_rig.rig.address: "200",
     }
     assert status("evil.example") == "421"
 
 
-def resident(watched: Watched) -> int:
-    """Of all processes of the service, in KiB."""
-    group = shown(watched, "ControlGroup")
-    pids = watched.rig.run(f"cat /sys/fs/cgroup{group}/cgroup.procs", check=False).stdout.split()
-    pids = pids or watched.rig.run("pgrep -u deeprig-agent").stdout.split()
-    result = watched.rig.run(
+def read_resident_kib(monitored_rig: MonitoredRig) -> int:
+    """Return the resident memory of all processes of the service."""
+    group = show_property(monitored_rig, "ControlGroup")
+    pids = monitored_rig.rig.run(
+        f"cat /sys/fs/cgroup{group}/cgroup.procs", check=False
+    ).stdout.split()
+    pids = pids or monitored_rig.rig.run("pgrep -u deeprig-agent").stdout.split()
+    result = monitored_rig.rig.run(
         f"grep -h VmRSS {' '.join(f'/proc/{pid}/status' for pid in pids)}"
     ).stdout
     return sum(int(line.split()[1]) for line in result.splitlines())
 
 
-def test_ten_thousand_scrapes(watched: Watched) -> None:
+def test_ten_thousand_scrapes_leak_no_memory(monitored_rig: MonitoredRig) -> None:
     def scrape(count: int) -> None:
         request = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nAccept-Encoding: gzip\r\n\r\n"
-        with socket.create_connection((watched.rig.address, 10390), timeout=10) as client:
+        with socket.create_connection((monitored_rig.rig.address, 10390), timeout=10) as client:
             stream = client.makefile("rb")
             for _ in range(count):
                 client.sendall(request)
@@ -152,9 +162,9 @@ def test_ten_thousand_scrapes(watched: Watched) -> None:
                 stream.read(length)
 
     scrape(2000)  # what is made once is made now
-    before = resident(watched)
+    before = read_resident_kib(monitored_rig)
     scrape(10_000)
-    assert resident(watched) <= before + 1024
+    assert read_resident_kib(monitored_rig) <= before + 1024
 
 
 @pytest.mark.parametrize(
@@ -170,18 +180,18 @@ def test_ten_thousand_scrapes(watched: Watched) -> None:
         ("agent_listen_addresses", ["here"], "--web.listen-address: 'here': expected ADDRESS:PORT"),
     ],
 )
-def test_wrong_settings_end_it_with_one_line(
-    watched: Watched, name: str, value: object, result: str
+def test_invalid_settings_stop_the_agent_with_one_line(
+    monitored_rig: MonitoredRig, name: str, value: object, result: str
 ) -> None:
     words = ("provision", "--tags", "agent", "-e", json.dumps({name: value}))
-    failed = fab(watched.inventory, NAME, *words, seconds=60)
+    failed = fab(monitored_rig.inventory, NAME, *words, seconds=60)
     assert failed.status != 0, failed.text
-    assert shown(watched, "ExecMainStatus") == "2"
-    assert shown(watched, "NRestarts") == "0"  # a restart would not fix it
-    journal = watched.rig.run(f"journalctl -u {UNIT} -n 8 -o cat --no-pager").stdout
+    assert show_property(monitored_rig, "ExecMainStatus") == "2"
+    assert show_property(monitored_rig, "NRestarts") == "0"  # a restart would not fix it
+    journal = monitored_rig.rig.run(f"journalctl -u {UNIT} -n 8 -o cat --no-pager").stdout
     (line,) = {line for line in journal.splitlines() if line.startswith("deeprig-agent:")}
     assert result in line
     if name in ("agent_thresholds", "pcie_path_width"):
         assert re.search(r"/etc/deeprig/agent\.yml:\d+: ", line)
-    mended = fab(watched.inventory, NAME, "provision", "--tags", "agent", seconds=60)
+    mended = fab(monitored_rig.inventory, NAME, "provision", "--tags", "agent", seconds=60)
     assert mended.status == 0, mended.text

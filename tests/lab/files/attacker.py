@@ -1,4 +1,4 @@
-"""A user without rights, as a process of this machine, and what root must not lose to it."""
+"""A user without rights, as a process of this machine, and files of root to protect from it."""
 
 from __future__ import annotations
 
@@ -25,25 +25,25 @@ LIBC = ctypes.CDLL(None, use_errno=True)
 
 @dataclass(frozen=True)
 class Field:
-    """Folders of root (`kept`: what must not change) and of the user (`home`)."""
+    """Folders of root (`protected`: must not change) and of the user (`home`)."""
 
-    kept: Path
+    protected: Path
     home: Path
 
     @property
     def secret(self) -> Path:
         """A file that only root may read."""
-        return self.kept / "shadow"
+        return self.protected / "shadow"
 
     def state(self) -> dict[str, tuple[int, int, int, str]]:
-        """Return owner, group, mode and content of all that is root's."""
-        found = {}
-        for path in [self.kept, *sorted(self.kept.rglob("*"))]:
+        """Return owner, group, mode and content of all files of root."""
+        files = {}
+        for path in [self.protected, *sorted(self.protected.rglob("*"))]:
             info = path.lstat()
             content = path.read_text() if stat.S_ISREG(info.st_mode) else ""
-            name = str(path.relative_to(self.kept))
-            found[name] = (info.st_uid, info.st_gid, info.st_mode, content)
-        return found
+            name = str(path.relative_to(self.protected))
+            files[name] = (info.st_uid, info.st_gid, info.st_mode, content)
+        return files
 
     def leaks(self) -> list[str]:
         """Return the copies of root's secret that the user has."""
@@ -59,32 +59,32 @@ class Field:
 
 @contextlib.contextmanager
 def field() -> Iterator[Field]:
-    """Lay out root's folder and the user's, side by side; remove both at the end."""
+    """Create root's folder and the user's, side by side; remove both at the end."""
     top = Path(tempfile.mkdtemp(prefix="deeprig-attack-"))
     try:
         top.chmod(0o755)
-        kept, home = top / "kept", top / "home"
-        (kept / "sub").mkdir(parents=True)
+        protected, home = top / "kept", top / "home"
+        (protected / "sub").mkdir(parents=True)
         for name, mode in {"shadow": 0o600, "conf": 0o644, "sub/conf": 0o644}.items():
-            file = kept / name
+            file = protected / name
             file.write_text(f"{SECRET if mode == 0o600 else 'as it was'}\n")
             file.chmod(mode)
         home.mkdir()
         os.chown(home, UID, UID)
-        yield Field(kept, home)
+        yield Field(protected, home)
     finally:
         shutil.rmtree(top)
 
 
 def as_user(work: Callable[[], object]) -> None:
-    """Do something as the user, in a process that ends with it; fail where it fails."""
+    """Run a function as the user in a separate process; fail if it fails."""
     pid = start(work)
     _, status = os.waitpid(pid, 0)
     assert status == 0, f"the user's part failed with status {status}"
 
 
 def start(work: Callable[[], object]) -> int:
-    """Start something as the user; return the process."""
+    """Start a function as the user; return the process."""
     pid = os.fork()
     if pid:
         return pid
@@ -103,7 +103,7 @@ def start(work: Callable[[], object]) -> int:
 
 @contextlib.contextmanager
 def running(work: Callable[[], object]) -> Iterator[None]:
-    """Have the user do something over and over, for as long as the block lasts."""
+    """Run a function as the user repeatedly until the block ends."""
     pid = start(work)
     try:
         yield
@@ -115,13 +115,13 @@ def running(work: Callable[[], object]) -> Iterator[None]:
             os.waitpid(pid, 0)
 
 
-def exchange(one: str, other: str) -> bool:
-    """Swap two names in one step; False where the kernel or a name does not allow it."""
-    answer = LIBC.renameat2(AT_FDCWD, one.encode(), AT_FDCWD, other.encode(), RENAME_EXCHANGE)
+def exchange(first: str, second: str) -> bool:
+    """Swap two names in one step; return False if the kernel or a name does not allow it."""
+    answer = LIBC.renameat2(AT_FDCWD, first.encode(), AT_FDCWD, second.encode(), RENAME_EXCHANGE)
     return bool(answer == 0)
 
 
-def swap_for_ever(folder: str, target: str, kept: str) -> None:
+def swap_for_ever(folder: str, target: str, protected: str) -> None:
     """Put symlinks, folders, files and hard links in a path's place, in turn, without an end.
 
     Scratch files of root's are replaced by symlinks as well, as soon as they are seen.
@@ -137,26 +137,26 @@ def swap_for_ever(folder: str, target: str, kept: str) -> None:
                     os.rename(choice, target)
             if chance.random() < 0.5:
                 exchange("inner", "pool/outside")
-        refill(kept)
+        refill(protected)
         time.sleep(chance.choice((0, 0, 0.01)))  # so that some of root's work gets done
         for name in os.listdir("."):
             if name.startswith(".deeprig") or name.endswith(("~", ".deeprig")):
                 with contextlib.suppress(OSError):
                     os.rename(name, f"pool/{name}")
-                    os.symlink(f"{kept}/shadow", name)
+                    os.symlink(f"{protected}/shadow", name)
 
 
-def refill(kept: str, home: str = ".") -> None:
-    """Make again what root has removed of the user's things."""
+def refill(protected: str, home: str = ".") -> None:
+    """Create the user's files again that root has removed."""
     os.chdir(home)
     with contextlib.suppress(OSError):
         os.mkdir("pool")
     for name, goal in {
-        "to-secret": f"{kept}/shadow",
-        "to-file": f"{kept}/conf",
-        "to-folder": f"{kept}/sub",
-        "to-new": f"{kept}/new",
-        "outside": kept,
+        "to-secret": f"{protected}/shadow",
+        "to-file": f"{protected}/conf",
+        "to-folder": f"{protected}/sub",
+        "to-new": f"{protected}/new",
+        "outside": protected,
     }.items():
         with contextlib.suppress(OSError):
             os.symlink(goal, f"pool/{name}")
@@ -164,7 +164,7 @@ def refill(kept: str, home: str = ".") -> None:
         with contextlib.suppress(OSError):
             os.mkdir(f"pool/{name}")
     with contextlib.suppress(OSError):
-        os.symlink(f"{kept}/shadow", "pool/folder/link")
+        os.symlink(f"{protected}/shadow", "pool/folder/link")
     with contextlib.suppress(OSError):
         os.mkfifo("pool/fifo")
     with contextlib.suppress(OSError), open("pool/file", "x") as stream:

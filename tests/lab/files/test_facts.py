@@ -1,4 +1,4 @@
-"""What root's facts read of a user's files: what the user could read, in part, without waiting."""
+"""Facts that root reads from a user's files: limited to what the user can read, without waiting."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKb8Vw2rN5tQm9xL4sZc7yE1dF6gH3jP0aUqW
 @pytest.fixture
 def site() -> Iterator[Field]:
     with field() as ground:
-        root = ground.kept.parent
+        root = ground.protected.parent
         (root / "home").mkdir(exist_ok=True)
         (root / "etc").mkdir()
         (root / "etc/passwd").write_text(f"mallory:x:{UID}:{UID}::/home:/bin/sh\n")
@@ -31,48 +31,48 @@ def site() -> Iterator[Field]:
 
 
 def find_evidence(site: Field) -> list[Evidence]:
-    """All evidence of the user's files, whose folder is the rig's /home/mallory."""
+    """Return all evidence in the user's files; the folder is the rig's /home/mallory."""
     began = time.monotonic()
-    tree = Tree(str(site.kept.parent))
+    tree = Tree(str(site.protected.parent))
     entries = [*miners.miners(tree), *access.access(tree)]
     assert time.monotonic() - began < 10
     return entries
 
 
-def in_home(site: Field, work: Callable[[Path], object]) -> Path:
-    """Do something as the user in a home below /home."""
+def write_in_home(site: Field, work: Callable[[Path], object]) -> Path:
+    """Run a function as the user in a folder below /home."""
     home = site.home / "mallory"
     if not home.exists():
         home.mkdir()
         os.chown(home, UID, UID)
-        passwd = site.kept.parent / "etc/passwd"
+        passwd = site.protected.parent / "etc/passwd"
         passwd.write_text(f"mallory:x:{UID}:{UID}::/home/mallory:/bin/sh\n")
     as_user(lambda: work(home))
     return home
 
 
-def test_a_symlink_to_roots_file_tells_nothing(site: Field) -> None:
+def test_symlink_to_a_root_file_is_not_read(site: Field) -> None:
     def work(home: Path) -> None:
         (home / ".ssh").mkdir()
         (home / ".ssh/authorized_keys").symlink_to(site.secret)
         (home / ".profile").symlink_to(site.secret)
-        (home / ".config").symlink_to(site.kept)
+        (home / ".config").symlink_to(site.protected)
 
-    (site.kept / "autostart").mkdir()
-    (site.kept / "autostart/x.desktop").write_text("Exec=/opt/t-rex\n")
-    (site.kept / "autostart").chmod(0o700)
-    in_home(site, work)
+    (site.protected / "autostart").mkdir()
+    (site.protected / "autostart/x.desktop").write_text("Exec=/opt/t-rex\n")
+    (site.protected / "autostart").chmod(0o700)
+    write_in_home(site, work)
     assert find_evidence(site) == []
 
 
-def test_what_the_user_can_read_is_seen(site: Field) -> None:
+def test_files_that_the_user_can_read_are_evidence(site: Field) -> None:
     def work(home: Path) -> None:
         (home / "dotfiles").write_text("/opt/t-rex\n")
         (home / ".profile").symlink_to("dotfiles")
-        (home / ".bashrc").symlink_to(site.kept / "conf")
+        (home / ".bashrc").symlink_to(site.protected / "conf")
 
-    (site.kept / "conf").write_text("/opt/xmrig\n")
-    in_home(site, work)
+    (site.protected / "conf").write_text("/opt/xmrig\n")
+    write_in_home(site, work)
     assert {entry["name"] for entry in find_evidence(site)} == {"t-rex", "xmrig"}
 
 
@@ -89,12 +89,12 @@ def test_fifos_endless_files_and_kernel_files_do_not_hang(site: Field) -> None:
         (home / ".bash_profile").write_text("curl " * 400_000)
         (home / ".xinitrc").write_text("".join(f"/x{number}\n" for number in range(200_000)))
 
-    in_home(site, work)
+    write_in_home(site, work)
     assert [entry["name"] for entry in find_evidence(site)] == ["t-rex"]
 
 
 def test_a_fact_program_of_a_user_is_not_run(site: Field) -> None:
-    mark = site.kept / "mark"
+    mark = site.protected / "mark"
 
     def work(home: Path) -> None:
         for name in ("evil.fact", "fifo.fact"):
@@ -104,7 +104,7 @@ def test_a_fact_program_of_a_user_is_not_run(site: Field) -> None:
             (home / name).write_text(f"#!/bin/sh\ntouch {mark}\n")
             (home / name).chmod(0o755)
 
-    home = in_home(site, work)
+    home = write_in_home(site, work)
     facts = setup.local_facts(Host(), str(home))
     assert "is not run" in facts["evil"]
     assert "FIFO" in facts["fifo"]

@@ -30,7 +30,7 @@ def run(module: str, **args: Any) -> dict[str, Any]:
     return dict(imported.run(normalize(module, imported.OPTIONS, args), Host(diff=True)))
 
 
-def refusal_of(module: str, **args: Any) -> str:
+def run_refused(module: str, **args: Any) -> str:
     """Run a module that must fail; return its message."""
     with pytest.raises(ModuleFailure) as failure:
         run(module, **args)
@@ -69,25 +69,25 @@ WRITERS: dict[str, tuple[str, dict[str, Any]]] = {
 
 @pytest.mark.parametrize("name", WRITERS)
 @pytest.mark.parametrize("goal", ["shadow", "conf", "new"])
-def test_a_users_symlink_to_what_is_roots(site: Field, name: str, goal: str) -> None:
+def test_user_symlink_to_a_root_file_is_refused(site: Field, name: str, goal: str) -> None:
     if goal == "new" and name in ("replace", "mode", "owner", "lineinfile", "blockinfile"):
         goal = "sub/conf"
     before = site.state()
-    path = user_link(site, site.kept / goal)
+    path = user_link(site, site.protected / goal)
     module, args = WRITERS[name]
-    msg = refusal_of(module, **{k: path if v == "{}" else v for k, v in args.items()})
+    msg = run_refused(module, **{k: path if v == "{}" else v for k, v in args.items()})
     for part in (path, f"user {UID} controls", "belongs to user root", "Remove the symlink"):
         assert part in msg
     assert site.state() == before
 
 
 @pytest.mark.parametrize("name", WRITERS)
-def test_a_hard_link_to_what_is_roots(site: Field, name: str) -> None:
+def test_hard_link_to_a_root_file_is_refused(site: Field, name: str) -> None:
     before = site.state()
     path = site.home / "t"
     os.link(site.secret, path)
     module, args = WRITERS[name]
-    msg = refusal_of(module, **{k: str(path) if v == "{}" else v for k, v in args.items()})
+    msg = run_refused(module, **{k: str(path) if v == "{}" else v for k, v in args.items()})
     assert "2 hard links" in msg
     assert f"user {UID}" in msg
     os.unlink(path)
@@ -95,28 +95,33 @@ def test_a_hard_link_to_what_is_roots(site: Field, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", WRITERS)
-def test_a_folder_on_the_way_is_a_symlink(site: Field, name: str) -> None:
+def test_user_symlink_in_the_path_is_refused(site: Field, name: str) -> None:
     before = site.state()
-    path = user_link(site, site.kept) + "/conf"
+    path = user_link(site, site.protected) + "/conf"
     module, args = WRITERS[name]
-    assert "refused" in refusal_of(module, **{k: path if v == "{}" else v for k, v in args.items()})
+    assert "refused" in run_refused(
+        module, **{k: path if v == "{}" else v for k, v in args.items()}
+    )
     assert site.state() == before
 
 
-def test_what_is_read_is_never_more_than_the_user_can_read(site: Field) -> None:
-    for path in (user_link(site, site.secret, "a"), user_link(site, site.kept, "b") + "/shadow"):
-        assert "shadow" in refusal_of("slurp", src=path)
-        assert "shadow" in refusal_of("stat", path=path, follow=True)
-        assert "shadow" in refusal_of("copy", src=path, dest=f"{site.home}/c", remote_src=True)
-        assert "shadow" in refusal_of("get_url", url=f"file://{path}", dest=f"{site.home}/c")
-        assert "shadow" in refusal_of("wait_for", path=path, search_regex="x", timeout=0)
+def test_reads_are_limited_to_what_the_user_can_read(site: Field) -> None:
+    for path in (
+        user_link(site, site.secret, "a"),
+        user_link(site, site.protected, "b") + "/shadow",
+    ):
+        assert "shadow" in run_refused("slurp", src=path)
+        assert "shadow" in run_refused("stat", path=path, follow=True)
+        assert "shadow" in run_refused("copy", src=path, dest=f"{site.home}/c", remote_src=True)
+        assert "shadow" in run_refused("get_url", url=f"file://{path}", dest=f"{site.home}/c")
+        assert "shadow" in run_refused("wait_for", path=path, search_regex="x", timeout=0)
     os.link(site.secret, site.home / "hard")
-    assert "hard links" in refusal_of("slurp", src=f"{site.home}/hard")
-    found = run("find", paths=[str(site.home)], contains="root's", recurse=True, follow=True)
-    assert found["files"] == []
-    assert len(found["skipped_paths"]) == 3
+    assert "hard links" in run_refused("slurp", src=f"{site.home}/hard")
+    result = run("find", paths=[str(site.home)], contains="root's", recurse=True, follow=True)
+    assert result["files"] == []
+    assert len(result["skipped_paths"]) == 3
     # The same of a file that every user can read.
-    assert run("slurp", src=user_link(site, site.kept / "conf", "d"))["content"]
+    assert run("slurp", src=user_link(site, site.protected / "conf", "d"))["content"]
     assert run("stat", path=f"{site.home}/d", follow=True)["stat"]["checksum"]
 
 
@@ -131,22 +136,24 @@ def test_a_fifo_does_not_hang(site: Field) -> None:
         "wait_for": {"path": path, "search_regex": "x", "timeout": 0},
     }
     for module, args in attempts.items():
-        assert "FIFO" in refusal_of(module, **args)
+        assert "FIFO" in run_refused(module, **args)
     assert run("find", paths=[str(site.home)], contains="x", file_type="any")["matched"] == 1
     assert run("stat", path=path)["stat"]["isfifo"]
-    assert "FIFO" in refusal_of("copy", src=f"{site.home}/", dest=f"{site.kept}/x", remote_src=True)
+    assert "FIFO" in run_refused(
+        "copy", src=f"{site.home}/", dest=f"{site.protected}/x", remote_src=True
+    )
 
 
 def test_a_sparse_file_is_not_read(site: Field) -> None:
     path = user_file(site)
     as_user(lambda: os.truncate(path, 1 << 40))
-    assert "larger than" in refusal_of("slurp", src=path)
-    assert "larger than" in refusal_of("lineinfile", path=path, line="x")
-    found = run("find", paths=[str(site.home)], contains="x")
-    assert (found["matched"], list(found["skipped_paths"])) == (0, [path])
+    assert "larger than" in run_refused("slurp", src=path)
+    assert "larger than" in run_refused("lineinfile", path=path, line="x")
+    result = run("find", paths=[str(site.home)], contains="x")
+    assert (result["matched"], list(result["skipped_paths"])) == (0, [path])
 
 
-def test_the_users_own_symlinks_work(site: Field) -> None:
+def test_user_symlinks_to_user_files_are_followed(site: Field) -> None:
     user_file(site, "dotfiles/profile")
     path = user_link(site, "dotfiles/profile", ".profile")
     assert run("lineinfile", path=path, line="added")["changed"]
@@ -155,7 +162,7 @@ def test_the_users_own_symlinks_work(site: Field) -> None:
     assert file.stat().st_uid == UID
     assert (site.home / ".profile").is_symlink()
     # As well to a folder of the user's somewhere else.
-    data = site.kept / "data"
+    data = site.protected / "data"
     data.mkdir()
     os.chown(data, UID, UID)
     models = user_link(site, data, "models")
@@ -164,28 +171,28 @@ def test_the_users_own_symlinks_work(site: Field) -> None:
     assert (data / "a").stat().st_uid == UID
 
 
-def test_roots_own_symlinks_work(site: Field) -> None:
-    link = site.kept / "link"
+def test_root_symlinks_are_followed(site: Field) -> None:
+    link = site.protected / "link"
     link.symlink_to("sub")
     assert run("lineinfile", path=f"{link}/conf", line="added")["changed"]
-    shared = site.kept / "tmp"
+    shared = site.protected / "tmp"
     shared.mkdir()
     shared.chmod(0o1777)
-    (shared / "link").symlink_to(site.kept / "conf")
+    (shared / "link").symlink_to(site.protected / "conf")
     assert run("lineinfile", path=f"{shared}/link", line="added")["changed"]
     # Where anybody could have moved it from another folder, it is not followed.
     shared.chmod(0o777)
-    assert "several users control" in refusal_of("lineinfile", path=f"{shared}/link", line="more")
+    assert "several users control" in run_refused("lineinfile", path=f"{shared}/link", line="more")
     assert run("stat", path="/etc/os-release", follow=True)["stat"]["exists"]
 
 
-def test_a_link_of_roots_that_the_user_moved(site: Field) -> None:
+def test_root_symlink_that_the_user_moved_is_refused(site: Field) -> None:
     (site.home / "link").symlink_to(site.secret)
     as_user(lambda: os.rename(site.home / "link", site.home / "t"))
-    assert f"user {UID} controls" in refusal_of("lineinfile", path=f"{site.home}/t", line="x")
+    assert f"user {UID} controls" in run_refused("lineinfile", path=f"{site.home}/t", line="x")
 
 
-def test_folders_are_created_and_handed_over(site: Field) -> None:
+def test_created_folders_get_the_requested_owner_and_mode(site: Field) -> None:
     path = site.home / "a" / "b"
     assert run("file", path=str(path), state="directory", mode="0750", **OWNER)["changed"]
     for folder in (path.parent, path):
@@ -194,8 +201,8 @@ def test_folders_are_created_and_handed_over(site: Field) -> None:
     assert not run("file", path=str(path), state="directory", mode="0750", **OWNER)["changed"]
 
 
-def test_a_file_that_another_user_put_into_a_shared_folder(site: Field) -> None:
-    shared = site.kept / "tmp"
+def test_planted_file_in_a_shared_folder_is_replaced_safely(site: Field) -> None:
+    shared = site.protected / "tmp"
     shared.mkdir()
     shared.chmod(0o1777)
     planted = shared / "settings"
@@ -219,19 +226,19 @@ def test_the_backup_of_a_file_is_not_written_through_a_symlink(site: Field) -> N
     def plant() -> None:
         for second in range(-1, 10):
             stamp = time.strftime("%Y-%m-%d@%H:%M:%S", time.localtime(now + second))
-            os.symlink(site.kept / "new", f"{path}.{os.getppid()}.{stamp}~")
+            os.symlink(site.protected / "new", f"{path}.{os.getppid()}.{stamp}~")
 
     as_user(plant)
-    assert "can't back up" in refusal_of("lineinfile", path=path, line="x", backup=True)
-    assert not (site.kept / "new").exists()
+    assert "can't back up" in run_refused("lineinfile", path=path, line="x", backup=True)
+    assert not (site.protected / "new").exists()
 
 
-def test_what_is_validated_cannot_be_replaced(site: Field) -> None:
+def test_file_cannot_be_replaced_between_validation_and_use(site: Field) -> None:
     path = user_file(site)
-    script = site.kept / "check"
+    script = site.protected / "check"
     script.write_text('#!/bin/sh\nstat -c "%U %a" "$(dirname "$1")" >"$2"; cat "$1" >>"$2"\n')
     script.chmod(0o755)
-    seen = site.kept / "seen"
+    seen = site.protected / "seen"
     run("lineinfile", path=path, line="x", validate=f"{script} %s {seen}")
     assert seen.read_text() == "root 700\nmine\nx\n"
     assert os.stat(path).st_uid == UID
@@ -239,10 +246,10 @@ def test_what_is_validated_cannot_be_replaced(site: Field) -> None:
 
 def test_recursion_stays_below_the_folder(site: Field) -> None:
     user_file(site, "sub/file")
-    user_link(site, site.kept, "sub/out")
+    user_link(site, site.protected, "sub/out")
     before = site.state()
     path = str(site.home / "sub")
-    assert "follow: false" in refusal_of("file", path=path, recurse=True, mode="a+rwX")
+    assert "follow: false" in run_refused("file", path=path, recurse=True, mode="a+rwX")
     assert run("file", path=path, recurse=True, mode="go=", follow=False)["changed"]
     assert site.state() == before
     assert run("file", path=path, state="absent")["changed"]
@@ -250,7 +257,7 @@ def test_recursion_stays_below_the_folder(site: Field) -> None:
     assert site.state() == before
 
 
-def test_a_tree_that_is_deeper_than_any_path(site: Field) -> None:
+def test_tree_deeper_than_the_longest_path_is_refused(site: Field) -> None:
     top = site.home / "deep"
 
     def dig() -> None:
@@ -261,20 +268,20 @@ def test_a_tree_that_is_deeper_than_any_path(site: Field) -> None:
             os.chdir("d")
 
     as_user(dig)
-    assert "nested folders" in refusal_of("file", path=str(top), recurse=True, mode="0700")
+    assert "nested folders" in run_refused("file", path=str(top), recurse=True, mode="0700")
     assert run("file", path=str(top), state="absent")["changed"]
     assert not top.exists()
 
 
 def test_a_command_does_not_run_in_a_folder_that_a_symlink_names(site: Field) -> None:
-    path = user_link(site, site.kept)
-    assert "refused" in refusal_of("command", cmd="touch new", chdir=path)
+    path = user_link(site, site.protected)
+    assert "refused" in run_refused("command", cmd="touch new", chdir=path)
     assert run("command", cmd="pwd", chdir=str(site.home))["stdout"] == str(site.home)
-    assert not (site.kept / "new").exists()
+    assert not (site.protected / "new").exists()
 
 
-def test_a_worker_of_a_user_works_as_that_user(site: Field) -> None:
-    """With become_user, everything is as for that user, whose folder is then the worker's own."""
+def test_become_user_worker_has_only_that_users_rights(site: Field) -> None:
+    """With become_user, all paths are checked as for that user, who owns the worker's folder."""
 
     def work() -> None:
         home = site.home
@@ -287,15 +294,15 @@ def test_a_worker_of_a_user_works_as_that_user(site: Field) -> None:
         run("file", path=f"{home}/a/hard", mode="0640")
         run("file", path=f"{home}/a", recurse=True, mode="u+rwX")
         assert run("find", paths=[str(home)], recurse=True, contains="y")["matched"] == 2
-        assert "Permission denied" in refusal_of("slurp", src=str(site.secret))
+        assert "Permission denied" in run_refused("slurp", src=str(site.secret))
         run("file", path=f"{home}/a", state="absent")
         assert os.listdir(home) == []
 
     as_user(work)
 
 
-def test_check_mode_refuses_as_well(site: Field) -> None:
-    path = user_link(site, site.kept / "conf")
+def test_check_mode_refuses_the_same_paths(site: Field) -> None:
+    path = user_link(site, site.protected / "conf")
     for module, args in WRITERS.values():
         imported: Any = importlib.import_module(f"provision.remote.modules.{module}")
         asked = {k: path if v == "{}" else v for k, v in args.items()}

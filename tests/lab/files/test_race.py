@@ -1,4 +1,4 @@
-"""Root's file modules against a user who swaps the path that they work on, as fast as possible."""
+"""Root's file modules while a user swaps the paths that they work on, as fast as possible."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def fill_in(value: Any, names: dict[str, str]) -> Any:
 @contextlib.contextmanager
 def attacked_folder() -> Iterator[Field]:
     with field() as site:
-        as_user(lambda: refill(str(site.kept), str(site.home)))
+        as_user(lambda: refill(str(site.protected), str(site.home)))
         # Older kernels let users create such links; here root does, and the user moves it.
         os.link(site.secret, site.home / "pool" / "hard")
         yield site
@@ -76,7 +76,7 @@ def attacked_folder() -> Iterator[Field]:
 
 @contextlib.contextmanager
 def time_limit(seconds: float) -> Iterator[None]:
-    """Fail if root waits without an end, as it does for a writer of a FIFO."""
+    """Fail if root waits without an end, as for a writer of a FIFO."""
 
     def fail(*_: object) -> None:
         raise AssertionError("root hangs")
@@ -91,7 +91,7 @@ def time_limit(seconds: float) -> Iterator[None]:
 
 
 def discloses_secret(module: str, result: dict[str, Any]) -> bool:
-    """Whether a result has the secret's content, or shows that it was read."""
+    """Return whether a result contains the secret, or shows that it was read."""
     digest = hashlib.sha256(f"{SECRET}\n".encode()).hexdigest()
     encoded = base64.b64encode(SECRET.encode()).decode()[:20]
     text = str(result)
@@ -103,7 +103,7 @@ def discloses_secret(module: str, result: dict[str, Any]) -> bool:
 def repeat_task(
     module: str, task: dict[str, Any], site: Field, seconds: float
 ) -> tuple[str, int, int]:
-    """Run a task again and again; return what it lost to the user, its runs and its successes."""
+    """Run a task repeatedly; return what the user gained, the runs and the successes."""
     run = importlib.import_module(f"provision.remote.modules.{module}")
     names = {"home": str(site.home), "path": f"{site.home}/t", "inner": f"{site.home}/inner/t"}
     before = site.state()
@@ -125,14 +125,14 @@ def repeat_task(
 
 
 @pytest.mark.parametrize("seconds", [8.0, pytest.param(40.0, marks=pytest.mark.extended)])
-def test_a_user_who_swaps_paths_gains_nothing(seconds: float) -> None:
-    """All modules share the seconds."""
+def test_swapping_paths_does_not_disclose_or_change_root_files(seconds: float) -> None:
+    """All modules share the time limit."""
     lost: dict[str, str] = {}
     counts: dict[str, tuple[int, int]] = {}
     for module, task in TASKS:
         label = f"{module} {task}"
         with time_limit(3 * seconds), attacked_folder() as site:
-            with running(partial(swap_for_ever, str(site.home), "t", str(site.kept))):
+            with running(partial(swap_for_ever, str(site.home), "t", str(site.protected))):
                 problem, runs, succeeded = repeat_task(module, task, site, seconds / len(TASKS))
             problem = problem or ("handed over root's secret" if site.leaks() else "")
         counts[label] = (runs, succeeded)

@@ -62,7 +62,9 @@ def as_user(rig: Rig, user: str, script: str) -> None:
     rig.run(f"runuser -u {user} -- env HOME=/home/{user} sh -c {shlex.quote(script)}")
 
 
-def test_the_user_gains_nothing_and_keeps_what_is_the_users(target: Rig, inventory: Path) -> None:
+def test_provisioning_discloses_nothing_to_the_user_and_keeps_user_files(
+    target: Rig, inventory: Path
+) -> None:
     as_user(target, "mallory", BEFORE)
     as_user(target, "ethos", f"cd; touch '{INJECTION}'")
     before = target.run(STATE).stdout
@@ -77,11 +79,11 @@ def test_the_user_gains_nothing_and_keeps_what_is_the_users(target: Rig, invento
     assert gone == ""
     aside = "/var/backups/deeprig/removed/home/mallory/.config/autostart/x.desktop"
     assert target.run(f"cat {aside}").stdout == "Exec=/opt/t-rex\n"
-    kept = target.run("tar -tvzf /var/backups/deeprig/before.tar.gz home").stdout
-    assert "home/mallory/.config/systemd/user/y.service -> /etc/shadow" in kept
-    assert INJECTION in kept
-    assert "huge" not in kept
-    assert "mallory/.bash" not in kept
+    listing = target.run("tar -tvzf /var/backups/deeprig/before.tar.gz home").stdout
+    assert "home/mallory/.config/systemd/user/y.service -> /etc/shadow" in listing
+    assert INJECTION in listing
+    assert "huge" not in listing
+    assert "mallory/.bash" not in listing
 
     as_user(target, "mallory", AFTER)
     result = fab(inventory, NAME, "restore")

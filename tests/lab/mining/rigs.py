@@ -1,4 +1,4 @@
-"""What still mines on a rig, found without the product's code."""
+"""Miners that still run on a rig, found without the product's code."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lab.rigs.machine import Rig
+from provision.boundary.facts import RigFacts
 from tests.lab.operator import fab
 
 #: Words of command lines that only mining systems and miners have.
@@ -24,12 +25,12 @@ true
 """
 
 
-def facts(inventory: Path, name: str) -> dict[str, Any]:
+def facts(inventory: Path, name: str) -> RigFacts:
     """deeprig's own facts of a rig."""
     result = fab(inventory, name, "facts", "--json")
     assert result.status == 0, result.text
-    found: dict[str, Any] = json.loads(result.stdout)[name]["ansible_local"]["deeprig"]
-    return found
+    rig_facts: RigFacts = json.loads(result.stdout)[name]["ansible_local"]["deeprig"]
+    return rig_facts
 
 
 def demine(inventory: Path, name: str, *words: str) -> dict[str, Any]:
@@ -44,7 +45,7 @@ def demine(inventory: Path, name: str, *words: str) -> dict[str, Any]:
 
 
 def list_sockets(rig: Rig) -> list[str]:
-    """Listening ports and connections of the rig's own processes, but for sshd's."""
+    """List ports and connections of the rig's processes, except sshd's."""
     lines = rig.run("ss -Htnap").stdout.splitlines()
     return [line for line in lines if "users:" in line and '"sshd"' not in line]
 

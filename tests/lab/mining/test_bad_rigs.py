@@ -24,7 +24,7 @@ TREE = "find /etc /usr /opt /root /var/lib/dpkg -xdev -newer /etc/hostname -type
         ("raveos", "test30", ("RaveOS", "ravinos", "internals")),
     ],
 )
-def test_a_system_that_is_refused(
+def test_unsupported_mining_system_is_refused(
     make_rig: MakeRig,
     write_inventory: WriteInventory,
     flavour: str,
@@ -49,10 +49,10 @@ def clean(make_rig: MakeRig) -> Iterator[Rig]:
     rig.down()
 
 
-def test_nothing_is_found_on_a_plain_system(clean: Rig, write_inventory: WriteInventory) -> None:
+def test_plain_system_has_no_mining_evidence(clean: Rig, write_inventory: WriteInventory) -> None:
     inventory = write_inventory(clean)
-    found = facts(inventory, clean.name)
-    assert (found["mining_os"], found["miners"], found["access"]) == (None, [], [])
+    rig_facts = facts(inventory, clean.name)
+    assert (rig_facts["mining_os"], rig_facts["miners"], rig_facts["access"]) == (None, [], [])
     assert demine(inventory, clean.name)["tasks"].keys()
     before = clean.run(TREE).stdout
     assert demine(inventory, clean.name)["changed"] == 0
@@ -61,7 +61,7 @@ def test_nothing_is_found_on_a_plain_system(clean: Rig, write_inventory: WriteIn
     result.assert_shows("miners   none", "system   Debian")
 
 
-def test_a_program_of_unknown_name_stays_on_a_host_that_trains(
+def test_unknown_gpu_program_is_kept_on_a_host_with_pytorch(
     clean: Rig, write_inventory: WriteInventory
 ) -> None:
     # What is on the GPU of a deep learning host is its user's; on any other it is in the way.
@@ -72,7 +72,7 @@ def test_a_program_of_unknown_name_stays_on_a_host_that_trains(
     )
     site = "/opt/deeprig/venv/lib/python3.11/site-packages"
     clean.run(f"mkdir -p {site}/torch-2.13.0+cpu.dist-info")
-    assert [one["kind"] for one in facts(inventory, clean.name)["miners"]] == ["gpu"]
+    assert [miner["kind"] for miner in facts(inventory, clean.name)["miners"]] == ["gpu"]
     assert demine(inventory, clean.name)["changed"] == 0
     assert clean.run("pgrep -c simulate").stdout.strip() == "1"
     clean.run("rm -r /opt/deeprig")
@@ -80,7 +80,7 @@ def test_a_program_of_unknown_name_stays_on_a_host_that_trains(
     assert clean.run("pgrep -c simulate || true").stdout.strip() == "0"
 
 
-def test_a_unit_that_the_rig_is_lost_without_is_left_to_the_operator(
+def test_miner_in_the_ssh_unit_is_left_to_the_operator(
     make_rig: MakeRig, write_inventory: WriteInventory
 ) -> None:
     rig = make_rig("test34", flavour="clean")
@@ -99,7 +99,7 @@ def test_a_unit_that_the_rig_is_lost_without_is_left_to_the_operator(
     rig.down()
 
 
-def test_a_read_only_root_is_refused(clean: Rig, write_inventory: WriteInventory) -> None:
+def test_read_only_root_is_refused(clean: Rig, write_inventory: WriteInventory) -> None:
     inventory = write_inventory(clean)
     faults.switch(clean, "read-only", on=True)
     reboot(clean)
@@ -120,7 +120,7 @@ def test_a_read_only_root_is_refused(clean: Rig, write_inventory: WriteInventory
         ),
     ],
 )
-def test_what_is_left_of_a_system(
+def test_partly_removed_mining_system_is_reported_and_removed(
     make_rig: MakeRig, write_inventory: WriteInventory, ruin: str, missing: str
 ) -> None:
     rig = make_rig("test32")

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from lab.rigs.machine import Rig
+from provision.boundary.facts import RigFacts
 from tests.lab.mining.pool import ADDRESS
 from tests.lab.mining.rigs import demine, facts, find_mining, list_sockets
 from tests.lab.operator import reboot, wait_until
@@ -27,16 +28,16 @@ RIGS = {
 
 
 @dataclass(frozen=True)
-class Demined:
+class DeminedRig:
     """A rig that was demined, and the reports of each step."""
 
     flavour: str
     rig: Rig
     inventory: Path
-    before: dict[str, Any]
+    before: RigFacts
     predicted: dict[str, Any]
     first: dict[str, Any]
-    after: dict[str, Any]
+    after: RigFacts
 
 
 @pytest.fixture(scope="module", params=list(RIGS))
@@ -44,7 +45,7 @@ def demined(
     request: pytest.FixtureRequest,
     make_rig: Callable[..., Rig],
     write_inventory: Callable[..., Path],
-) -> Iterator[Demined]:
+) -> Iterator[DeminedRig]:
     """Each flavour, on its own rig."""
     name = RIGS[request.param][0]
     rig = make_rig(name, flavour=request.param)
@@ -58,27 +59,29 @@ def demined(
     before = facts(inventory, name)
     predicted = demine(inventory, name, "--check")
     first = demine(inventory, name)
-    yield Demined(request.param, rig, inventory, before, predicted, first, facts(inventory, name))
+    yield DeminedRig(
+        request.param, rig, inventory, before, predicted, first, facts(inventory, name)
+    )
     rig.down()
 
 
-def test_the_system_was_named(demined: Demined) -> None:
+def test_facts_name_the_mining_system(demined: DeminedRig) -> None:
     system = demined.before["mining_os"]
     assert (system and system["key"]) == RIGS[demined.flavour][1]
     assert system is None or system["missing"] == []
     assert demined.before["miners"]
 
 
-def test_nothing_is_left(demined: Demined) -> None:
+def test_demine_removes_all_mining_evidence(demined: DeminedRig) -> None:
     assert find_mining(demined.rig) == []
     assert demined.after["mining_os"] is None
     assert demined.after["miners"] == []
-    assert {one["kind"] for one in demined.after["access"]} <= {"key", "sudo"}
+    assert {entry["kind"] for entry in demined.after["access"]} <= {"key", "sudo"}
     state = demined.rig.run("systemctl is-system-running", check=False).stdout.strip()
     assert state == "running", demined.rig.run("systemctl --failed").stdout
 
 
-def test_check_mode_predicted_it(demined: Demined) -> None:
+def test_check_mode_predicts_the_changes(demined: DeminedRig) -> None:
     result, was = demined.predicted["tasks"], demined.first["tasks"]
     wrong = {
         task: (result.get(task), status)
@@ -90,7 +93,7 @@ def test_check_mode_predicted_it(demined: Demined) -> None:
     assert demined.predicted["changed"] > 0
 
 
-def test_the_second_run_changes_nothing(demined: Demined) -> None:
+def test_the_second_run_changes_nothing(demined: DeminedRig) -> None:
     second = demine(demined.inventory, demined.rig.name)
     assert second["changed"] == 0
     again = demine(demined.inventory, demined.rig.name, "--check")
@@ -98,22 +101,22 @@ def test_the_second_run_changes_nothing(demined: Demined) -> None:
     assert "unknown" not in again
 
 
-def check_it_stays_demined(demined: Demined, reboots: int) -> None:
+def check_it_stays_demined(demined: DeminedRig, reboots: int) -> None:
     for _ in range(reboots):
         reboot(demined.rig)
         assert find_mining(demined.rig) == []
-    found = facts(demined.inventory, demined.rig.name)
-    assert found["mining_os"] is None
-    assert found["miners"] == []
+    rig_facts = facts(demined.inventory, demined.rig.name)
+    assert rig_facts["mining_os"] is None
+    assert rig_facts["miners"] == []
     assert demine(demined.inventory, demined.rig.name)["changed"] == 0
 
 
-def test_it_stays_demined_over_a_reboot(demined: Demined) -> None:
+def test_rig_stays_demined_after_a_reboot(demined: DeminedRig) -> None:
     check_it_stays_demined(demined, 1)
 
 
 @pytest.mark.extended
-def test_it_stays_demined_over_more_reboots(demined: Demined) -> None:
+def test_rig_stays_demined_after_two_more_reboots(demined: DeminedRig) -> None:
     check_it_stays_demined(demined, 2)
 
 
@@ -160,7 +163,7 @@ KEPT = {
 
 
 @pytest.mark.parametrize("demined", list(KEPT), indirect=True)
-def test_what_is_kept_and_given_back(demined: Demined) -> None:
+def test_system_settings_are_kept_or_restored(demined: DeminedRig) -> None:
     if demined.flavour == "msos":
         # Its scripts wrote the name servers at each boot, and marked the file.
         demined.rig.run("sed -i '/minerstat/d' /etc/resolv.conf")

@@ -62,7 +62,7 @@ def by_key(inventory: Path, key: Path) -> Path:
     )
 
 
-def test_the_key_of_this_session_is_not_taken(by_key: Path, target: Rig, key: Path) -> None:
+def test_key_of_the_current_session_is_never_removed(by_key: Path, target: Rig, key: Path) -> None:
     before = read_keys(target)
     result = demine(by_key, OTHER)
     assert result.status != 0
@@ -77,7 +77,7 @@ def test_the_key_of_this_session_is_not_taken(by_key: Path, target: Rig, key: Pa
     assert read_keys(target) == before
 
 
-def test_only_the_keys_that_are_named_stay(by_key: Path, target: Rig, key: Path) -> None:
+def test_only_listed_keys_are_kept(by_key: Path, target: Rig, key: Path) -> None:
     result = demine(by_key, read_public_key(key))
     assert result.status == 0, result.text
     assert read_keys(target) == [read_public_key(key)] * 2
@@ -86,13 +86,15 @@ def test_only_the_keys_that_are_named_stay(by_key: Path, target: Rig, key: Path)
     result.assert_shows("changed=0")
 
 
-def test_who_logs_in_by_password_may_take_all_keys(inventory: Path, target: Rig, key: Path) -> None:
+def test_all_keys_can_be_removed_in_a_password_session(
+    inventory: Path, target: Rig, key: Path
+) -> None:
     result = demine(inventory, OTHER)
     assert result.status == 0, result.text
     assert read_keys(target) == []
 
 
-def test_a_plain_system_is_left_as_it_is(inventory: Path, target: Rig, key: Path) -> None:
+def test_keys_of_a_plain_system_are_not_changed(inventory: Path, target: Rig, key: Path) -> None:
     write_keys(target, read_public_key(key))
     result = demine(inventory)
     result.assert_shows("changed=0")

@@ -1,4 +1,4 @@
-"""The traps of the flavours are real: the obvious way to remove a miner triggers them."""
+"""The traps of the flavours work: the obvious way to remove a miner triggers them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.lab.operator import reboot, wait_until
 MakeRig = Callable[..., Rig]
 
 
-def test_a_miner_that_stops_before_its_watchdog_resets_the_rig(make_rig: MakeRig) -> None:
+def test_stopping_the_miner_before_its_watchdog_resets_the_rig(make_rig: MakeRig) -> None:
     rig = make_rig("test39", flavour="ubuntu-miner")
     boots = rig.state()["boots"]
     rig.run("systemctl disable --now t-rex")
@@ -19,7 +19,7 @@ def test_a_miner_that_stops_before_its_watchdog_resets_the_rig(make_rig: MakeRig
     rig.down()
 
 
-def test_a_crontab_that_is_removed_is_there_after_the_next_boot(make_rig: MakeRig) -> None:
+def test_removed_hiveos_crontab_returns_after_a_reboot(make_rig: MakeRig) -> None:
     rig = make_rig("test38", flavour="hiveos")
     rig.run("crontab -r")
     reboot(rig)
@@ -27,7 +27,7 @@ def test_a_crontab_that_is_removed_is_there_after_the_next_boot(make_rig: MakeRi
     rig.down()
 
 
-def test_msos_comes_back_and_takes_the_name_servers(make_rig: MakeRig) -> None:
+def test_msos_restarts_its_miner_and_overwrites_the_name_servers(make_rig: MakeRig) -> None:
     rig = make_rig("test37", flavour="msos")
     rig.run("pkill -u minerstat; sed -i /minerstat/d /etc/resolv.conf")
     reboot(rig)

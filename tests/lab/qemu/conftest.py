@@ -35,10 +35,10 @@ class Tree:
     machine: QemuMachine
     gpus: list[dict[str, Any]]
 
-    def again(self) -> list[dict[str, Any]]:
+    def read_again(self) -> list[dict[str, Any]]:
         """Read the GPUs now."""
-        found: list[dict[str, Any]] = self.machine.python(READ)
-        return found
+        gpus: list[dict[str, Any]] = self.machine.python(READ)
+        return gpus
 
 
 def _displays(machine: QemuMachine) -> list[str]:

@@ -13,7 +13,7 @@ GPUS: list[dict[str, Any]] = OPTIONS["gpus"]
 NAMES = [gpu["name"] for gpu in GPUS]
 
 
-def shown(port: dict[str, Any]) -> list[Any]:
+def describe_port(port: dict[str, Any]) -> list[Any]:
     """A device on a path, as machine.yml writes it."""
     link = port["link"]
     return [
@@ -25,23 +25,23 @@ def shown(port: dict[str, Any]) -> list[Any]:
     ]
 
 
-def test_every_display_is_found_once(tree: Tree) -> None:
-    assert [gpu["root_port"] for gpu in tree.gpus] == [told["port"] for told in GPUS]
+def test_every_display_is_listed_once(tree: Tree) -> None:
+    assert [gpu["root_port"] for gpu in tree.gpus] == [display["port"] for display in GPUS]
     assert all(gpu["answers"] and gpu["device_id"] == "2204" for gpu in tree.gpus)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_path_is_what_qemu_was_told(name: str, tree: Tree) -> None:
-    told, gpu = GPUS[NAMES.index(name)], tree.gpus[NAMES.index(name)]
-    assert [shown(port) for port in gpu["path"]] == told["path"]
-    assert gpu["path_width"] == told["width"]
-    speeds = [port[3] for port in told["path"] if port[3] is not None]
+def test_path_matches_the_qemu_options(name: str, tree: Tree) -> None:
+    display, gpu = GPUS[NAMES.index(name)], tree.gpus[NAMES.index(name)]
+    assert [describe_port(port) for port in gpu["path"]] == display["path"]
+    assert gpu["path_width"] == display["width"]
+    speeds = [port[3] for port in display["path"] if port[3] is not None]
     assert gpu["path_speed_gts"] == min(speeds)
-    widths = [port[2] for port in told["path"] if port[2] is not None]
+    widths = [port[2] for port in display["path"] if port[2] is not None]
     assert gpu["path_max_width"] == min(widths)
 
 
-def counted(gpus: list[dict[str, Any]]) -> dict[tuple[str, str, str], int]:
+def count_errors(gpus: list[dict[str, Any]]) -> dict[tuple[str, str, str], int]:
     """All counters by address, severity and name."""
     return {
         (port["address"], severity, name): count
@@ -52,19 +52,19 @@ def counted(gpus: list[dict[str, Any]]) -> dict[tuple[str, str, str], int]:
     }
 
 
-def test_nothing_is_counted_before_an_error(tree: Tree) -> None:
-    found = counted(tree.gpus)
-    assert found, "this kernel counts no errors"
-    assert set(found.values()) == {0}
+def test_error_counters_start_at_zero(tree: Tree) -> None:
+    counts = count_errors(tree.gpus)
+    assert counts, "this kernel counts no errors"
+    assert set(counts.values()) == {0}
 
 
 @pytest.mark.parametrize(
-    "error", OPTIONS["errors"], ids=lambda one: f"{one['gpu']}-{one['counter']}"
+    "error", OPTIONS["errors"], ids=lambda error: f"{error['gpu']}-{error['counter']}"
 )
-def test_an_error_is_counted_where_it_happened(error: dict[str, Any], tree: Tree) -> None:
-    """One more of that name at that device, in its total, and nothing anywhere else."""
+def test_error_is_counted_at_the_device_that_reported_it(error: dict[str, Any], tree: Tree) -> None:
+    """The counter of this name and the total of the device grow by one, and no other counter."""
     address = tree.gpus[NAMES.index(error["gpu"])]["path"][error["at"]]["address"]
-    before = counted(tree.again())
+    before = count_errors(tree.read_again())
     if "kind" in error:
         tree.machine.inject_status(address, error["kind"], error["bit"])
     else:
@@ -73,7 +73,7 @@ def test_an_error_is_counted_where_it_happened(error: dict[str, Any], tree: Tree
     deadline = time.monotonic() + 60
     more: dict[tuple[str, str, str], int] = {}
     while time.monotonic() < deadline and not wanted <= set(more):
-        now = counted(tree.again())
+        now = count_errors(tree.read_again())
         more = {key: now[key] - before[key] for key in before if now.get(key) != before[key]}
     names = {key for key in more if not key[2].startswith("TOTAL")}
     assert names == wanted

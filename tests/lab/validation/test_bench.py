@@ -13,11 +13,11 @@ from tests.lab.validation.conftest import NAME, SECOND, Proven
 
 
 def documents(text: str) -> dict[str, dict[str, object]]:
-    found: dict[str, dict[str, object]] = json.loads(text)
-    return found
+    by_rig: dict[str, dict[str, object]] = json.loads(text)
+    return by_rig
 
 
-def test_columns_are_nccl_tests(proven: Proven) -> None:
+def test_columns_match_nccl_tests(proven: Proven) -> None:
     result = fab(
         proven.inventory, NAME, "bench", "--parts", "collectives", "--max-bytes", "64K", seconds=120
     )
@@ -43,8 +43,8 @@ def test_json_is_the_document(proven: Proven) -> None:
     assert document["format"] == "deeprig-bench"
     workloads = document["workloads"]
     assert isinstance(workloads, list)
-    assert {one["workload"] for one in workloads} == {"decode", "pipeline"}
-    assert all(one["check"]["right"] for one in workloads)
+    assert {workload["workload"] for workload in workloads} == {"decode", "pipeline"}
+    assert all(workload["check"]["right"] for workload in workloads)
 
 
 def test_a_system_without_private_networks_is_measured_with_a_warning(proven: Proven) -> None:
@@ -54,20 +54,20 @@ def test_a_system_without_private_networks_is_measured_with_a_warning(proven: Pr
     wait_until(lambda: proven.leftovers() == [])
 
 
-def test_a_part_that_does_not_exist(proven: Proven) -> None:
+def test_unknown_part_is_refused(proven: Proven) -> None:
     result = fab(proven.inventory, NAME, "bench", "--parts", "tesnor")
     assert result.status != 0
     result.assert_shows("tesnor")
 
 
-def test_nccl_is_asked_for_where_there_is_none(proven: Proven) -> None:
+def test_nccl_without_a_gpu_is_refused(proven: Proven) -> None:
     done = proven.rig.run("/opt/deeprig/bin/deeprig-bench --backend nccl --plan quick", check=False)
     assert done.returncode == 4
     assert "Traceback" not in done.stdout + done.stderr
     wait_until(lambda: proven.leftovers() == [])
 
 
-def test_without_pytorch(proven: Proven) -> None:
+def test_missing_pytorch_is_reported(proven: Proven) -> None:
     # An empty folder over the environment: to move it away would copy it out of the image.
     proven.rig.run("mkdir -p /run/empty && mount --bind /run/empty /opt/deeprig/venv")
     try:
@@ -79,7 +79,7 @@ def test_without_pytorch(proven: Proven) -> None:
 
 
 @pytest.mark.extended
-def test_two_rigs_are_one_world(pair: Path, proven: Proven) -> None:
+def test_two_rigs_run_one_distributed_job(pair: Path, proven: Proven) -> None:
     result = fab(
         pair,
         f"{NAME},{SECOND}",
@@ -100,15 +100,15 @@ def test_two_rigs_are_one_world(pair: Path, proven: Proven) -> None:
         seconds=200,
     )
     assert result.status == 0, result.text
-    found = documents(result.stdout)
-    assert {one["nodes"] for one in found.values()} == {2}
-    assert {one["ranks"] for one in found.values()} == {2}
-    measured = [one for one in found.values() if one["collectives"]]
+    by_rig = documents(result.stdout)
+    assert {document["nodes"] for document in by_rig.values()} == {2}
+    assert {document["ranks"] for document in by_rig.values()} == {2}
+    measured = [document for document in by_rig.values() if document["collectives"]]
     assert len(measured) == 1
     wait_until(lambda: proven.leftovers() == [])
 
 
-def test_a_rendezvous_whose_port_is_taken(pair: Path, proven: Proven) -> None:
+def test_rendezvous_port_in_use_is_reported(pair: Path, proven: Proven) -> None:
     address = proven.rig.address
     code = f"import socket, time; s = socket.create_server(('{address}', 29400)); time.sleep(999)"
     proven.rig.run(f"systemd-run --unit=taken python3 -c {shlex.quote(code)}")
@@ -136,10 +136,10 @@ def test_a_rendezvous_whose_port_is_taken(pair: Path, proven: Proven) -> None:
 
 
 @pytest.mark.extended
-def test_one_after_another_that_was_lost(proven: Proven) -> None:
-    """The next run waits for the lost one to end, and is not disturbed by it."""
+def test_next_run_waits_for_a_run_without_an_operator(proven: Proven) -> None:
+    """The next run waits until the lost one ends, which does not disturb it."""
     lost = start(proven.inventory, NAME, "bench", "--json")
-    wait_until(lambda: any("torch.distributed" in one for one in proven.leftovers()))
+    wait_until(lambda: any("torch.distributed" in line for line in proven.leftovers()))
     lost.kill()
     lost.communicate(timeout=60)
     for _ in range(3):
@@ -159,7 +159,7 @@ def test_one_after_another_that_was_lost(proven: Proven) -> None:
     wait_until(lambda: proven.leftovers() == [])
 
 
-def test_more_nodes_than_rigs(proven: Proven) -> None:
+def test_more_nodes_than_rigs_is_refused(proven: Proven) -> None:
     result = fab(proven.inventory, NAME, "bench", "--nodes", "2")
     assert result.status == 2
     result.assert_shows("--nodes 2 needs as many rigs")

@@ -28,29 +28,29 @@ OF_THE_MACHINE = {"demined::listening_ports", "host::memory", "host::time", "hos
 
 
 @pytest.fixture(scope="module")
-def quick(proven: Proven) -> Proof:
+def quick_plan(proven: Proven) -> Proof:
     return proven.validate("--quick")
 
 
 @pytest.fixture(scope="module")
-def whole(proven: Proven) -> Proof:
+def full_plan(proven: Proven) -> Proof:
     return proven.validate()
 
 
-def test_a_healthy_rig_proves_itself(quick: Proof) -> None:
-    assert quick.result.status == 0, quick.result.text
-    statuses = {one["check"]: one["status"] for one in quick.report["checks"]}
+def test_healthy_rig_passes_validation(quick_plan: Proof) -> None:
+    assert quick_plan.result.status == 0, quick_plan.result.text
+    statuses = {check["check"]: check["status"] for check in quick_plan.report["checks"]}
     held = {name: status for name, status in statuses.items() if name not in OF_THE_MACHINE}
     assert {name for name, status in held.items() if status == "unknown"} == UNTRIED
     bad = {name for name, status in held.items() if status in ("warning", "critical")}
     # The agent, too, warns about 4 GB of RAM for three GPUs.
-    assert bad <= {"agent::verdicts"}, quick.result.text
+    assert bad <= {"agent::verdicts"}, quick_plan.result.text
 
 
-@pytest.mark.parametrize("plan", ["quick", pytest.param("whole", marks=pytest.mark.extended)])
-def test_a_value_is_known_by_its_check_and_subject(
-    request: pytest.FixtureRequest, plan: str
-) -> None:
+@pytest.mark.parametrize(
+    "plan", ["quick_plan", pytest.param("full_plan", marks=pytest.mark.extended)]
+)
+def test_values_are_unique_by_check_and_subject(request: pytest.FixtureRequest, plan: str) -> None:
     """A baseline compares by check and subject, so no two values share both."""
     for check in request.getfixturevalue(plan).report["checks"]:
         subjects = [row["subject"] for row in check["rows"] if "value" in row]
@@ -58,28 +58,31 @@ def test_a_value_is_known_by_its_check_and_subject(
 
 
 @pytest.mark.parametrize(
-    ("plan", "seconds"), [("quick", 60), pytest.param("whole", 600, marks=pytest.mark.extended)]
+    ("plan", "seconds"),
+    [("quick_plan", 60), pytest.param("full_plan", 600, marks=pytest.mark.extended)],
 )
-def test_a_plan_ends_in_time(request: pytest.FixtureRequest, plan: str, seconds: float) -> None:
-    """A run that reaches its deadline reports that as a problem."""
+def test_plan_ends_within_its_time(
+    request: pytest.FixtureRequest, plan: str, seconds: float
+) -> None:
+    """A run that reaches its deadline reports a problem; these runs have none."""
     report = request.getfixturevalue(plan).report
     assert report["bench"]["problems"] == []
     assert report["finished_at"] - report["started_at"] < seconds
 
 
 @pytest.mark.extended
-def test_the_whole_plan_tries_every_workload(whole: Proof) -> None:
-    assert whole.result.status == 0, whole.result.text
-    names = {one["subject"] for one in whole.check("load::workloads")["rows"]}
+def test_full_plan_runs_every_workload(full_plan: Proof) -> None:
+    assert full_plan.result.status == 0, full_plan.result.text
+    names = {row["subject"] for row in full_plan.check("load::workloads")["rows"]}
     assert names == {"ddp", "fsdp", "pipeline", "tensor", "moe", "decode"}
-    (skipped,) = [p for p in whole.report["bench"]["parts"] if p["part"] == "three_d"]
+    (skipped,) = [p for p in full_plan.report["bench"]["parts"] if p["part"] == "three_d"]
     assert skipped["status"] == "skipped"
     assert "8 ranks" in skipped["reason"]
 
 
-def test_collectives_are_checked_by_their_values(quick: Proof) -> None:
-    collectives = quick.report["bench"]["collectives"]
-    assert {one["collective"] for one in collectives} >= {
+def test_collectives_are_checked_by_their_values(quick_plan: Proof) -> None:
+    collectives = quick_plan.report["bench"]["collectives"]
+    assert {entry["collective"] for entry in collectives} >= {
         "all_reduce",
         "all_gather",
         "reduce_scatter",
@@ -87,32 +90,38 @@ def test_collectives_are_checked_by_their_values(quick: Proof) -> None:
         "all_to_all",
         "sendrecv",
     }
-    assert {size["wrong_values"] for one in collectives for size in one["sizes"]} == {0}
+    assert {size["wrong_values"] for entry in collectives for size in entry["sizes"]} == {0}
 
 
-def test_reports_are_written_here(quick: Proof) -> None:
-    suite = ElementTree.parse(quick.folder / "junit.xml").getroot()
+def test_reports_are_written_on_this_machine(quick_plan: Proof) -> None:
+    suite = ElementTree.parse(quick_plan.folder / "junit.xml").getroot()
     cases = suite.findall(".//testcase")
-    assert len(cases) == len(quick.report["checks"])
-    page = (quick.folder / "report.html").read_text()
+    assert len(cases) == len(quick_plan.report["checks"])
+    page = (quick_plan.folder / "report.html").read_text()
     assert page.count("<figure>") == len({"collectives", "gemm", "workloads"})
-    for check in quick.report["checks"]:
+    for check in quick_plan.report["checks"]:
         assert check["title"].replace("'", "&#39;") in page
 
 
-def test_results_are_kept_on_the_rig_and_shown_by_its_agent(proven: Proven, quick: Proof) -> None:
-    kept = json.loads(proven.rig.run(f"cat {quick.report['stored']}").stdout)
-    assert kept["checks"] == quick.report["checks"]
+def test_results_are_stored_on_the_rig_and_exported_by_its_agent(
+    proven: Proven, quick_plan: Proof
+) -> None:
+    stored = json.loads(proven.rig.run(f"cat {quick_plan.report['stored']}").stdout)
+    assert stored["checks"] == quick_plan.report["checks"]
     url = f"http://{proven.rig.address}:10390"
 
-    def shown() -> dict[str, Any]:
+    def read_rig_document() -> dict[str, Any]:
         with urllib.request.urlopen(f"{url}/api/v1/rig", timeout=10) as answer:
-            found: dict[str, Any] = json.load(answer)
-        return found
+            document: dict[str, Any] = json.load(answer)
+        return document
 
-    wait_until(lambda: (shown()["validation"] or {}).get("counts") == quick.report["counts"])
-    results = shown()["nccl"]["results"]
-    assert {"all_reduce", "all_to_all"} <= {one["collective"] for one in results}
+    wait_until(
+        lambda: (
+            (read_rig_document()["validation"] or {}).get("counts") == quick_plan.report["counts"]
+        )
+    )
+    results = read_rig_document()["nccl"]["results"]
+    assert {"all_reduce", "all_to_all"} <= {entry["collective"] for entry in results}
     with urllib.request.urlopen(f"{url}/metrics", timeout=10) as answer:
         metrics = answer.read().decode()
     assert 'deeprig_validation_checks{status="critical"} 0.0' in metrics
@@ -125,24 +134,24 @@ def test_results_are_kept_on_the_rig_and_shown_by_its_agent(proven: Proven, quic
     assert line.endswith(" 0.0")
 
 
-def test_nothing_is_left_running(proven: Proven, quick: Proof) -> None:
+def test_quick_plan_leaves_no_process_running(proven: Proven, quick_plan: Proof) -> None:
     assert proven.leftovers() == []
 
 
 @pytest.mark.extended
-def test_the_whole_plan_leaves_nothing_running(proven: Proven, whole: Proof) -> None:
+def test_full_plan_leaves_no_process_running(proven: Proven, full_plan: Proof) -> None:
     assert proven.leftovers() == []
 
 
 @pytest.mark.extended
-def test_an_earlier_report_shows_what_got_worse(proven: Proven, quick: Proof) -> None:
+def test_baseline_report_shows_what_got_worse(proven: Proven, quick_plan: Proof) -> None:
     """The baseline is of a rig that was ten times faster."""
-    before = quick.report
+    before = quick_plan.report
     for check in before["checks"]:
         for row in check["rows"]:
             if "value" in row:
                 row["value"] *= 10
-                row["repeats"] = [one * 10 for one in row.get("repeats", [])]
+                row["repeats"] = [repeat * 10 for repeat in row.get("repeats", [])]
     file = proven.folder / "before.json"
     file.write_text(json.dumps(before))
     proof = proven.validate("--quick", "--baseline", str(file), "--select", "benchmarks or load")
@@ -157,10 +166,10 @@ def test_json_is_one_document(proven: Proven) -> None:
     proof = proven.validate("--json", "--select", "gpus")
     documents = json.loads(proof.result.stdout)
     assert list(documents) == [NAME]
-    assert {one["check"].partition("::")[0] for one in documents[NAME]["checks"]} == {"gpus"}
+    assert {check["check"].partition("::")[0] for check in documents[NAME]["checks"]} == {"gpus"}
 
 
-def test_it_runs_without_fab(proven: Proven) -> None:
+def test_suite_runs_with_plain_pytest(proven: Proven) -> None:
     report = proven.folder / "alone"
     words = ["--hosts", NAME, "--inventory", str(proven.inventory), "--report", str(report)]
     done = subprocess.run(
@@ -175,7 +184,7 @@ def test_it_runs_without_fab(proven: Proven) -> None:
     assert json.loads((report / "report.json").read_text())["host"] == NAME
 
 
-def test_it_runs_on_the_rig_itself(proven: Proven) -> None:
+def test_suite_runs_on_the_rig_itself(proven: Proven) -> None:
     done = proven.rig.run("/opt/deeprig/bin/deeprig-validate --quick -q -k 'gpus or software'")
     assert "failed" not in done.stdout
     assert "passed" in done.stdout

@@ -1,4 +1,4 @@
-"""What is wrong with a rig is found by the right check, and by no other."""
+"""The right check detects each fault of a rig, and no other check fails."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MINER = "cp /bin/sleep /usr/local/bin/lolMiner"
 
 @dataclass(frozen=True)
 class Wrong:
-    """Something to break (by `shell` in the rig, or a `fault` of its hardware), and its check.
+    """A fault (by `shell` in the rig, or a `fault` of its hardware), and the check that detects it.
 
     Wrongs of one batch are on the rig at the same time, and one validation finds all of them.
     """
@@ -169,7 +169,7 @@ BATCHES = {
 
 @pytest.fixture(scope="module")
 def proofs(proven: Proven) -> Callable[[str], Proof]:
-    """Break everything of a batch, validate, and fix it; once for each batch."""
+    """Apply all faults of a batch, validate, and fix them; once for each batch."""
 
     @cache
     def find(batch: str) -> Proof:
@@ -193,7 +193,7 @@ def proofs(proven: Proven) -> Callable[[str], Proof]:
 
 
 @pytest.mark.parametrize("name", WRONGS)
-def test_a_wrong_is_found(proofs: Callable[[str], Proof], name: str) -> None:
+def test_fault_fails_its_check(proofs: Callable[[str], Proof], name: str) -> None:
     wrong = WRONGS[name]
     proof = proofs(wrong.batch)
     assert proof.check(wrong.check)["status"] == wrong.status, proof.result.text
@@ -203,22 +203,22 @@ def test_a_wrong_is_found(proofs: Callable[[str], Proof], name: str) -> None:
 
 
 @pytest.mark.parametrize("batch", BATCHES)
-def test_nothing_else_is_found(proofs: Callable[[str], Proof], batch: str) -> None:
+def test_faults_fail_no_other_check(proofs: Callable[[str], Proof], batch: str) -> None:
     """Only the checks that a batch breaks fail."""
-    wrong = {each.check for each in BATCHES[batch]}
-    found = {
+    wrong = {fault.check for fault in BATCHES[batch]}
+    failing = {
         check["check"]
         for check in proofs(batch).report["checks"]
         if check["status"] in ("warning", "critical")
     }
-    assert found == wrong
+    assert failing == wrong
 
 
 #: Checks that read nvidia-smi only.
 BY_SMI = ("gpus::memory_size", "gpus::persistence", "gpus::power_limit")
 
 
-def test_what_nothing_was_read_of_is_unknown(proven: Proven, fault: Callable[..., None]) -> None:
+def test_check_without_readings_is_unknown(proven: Proven, fault: Callable[..., None]) -> None:
     fault("mismatch")
     proof = proven.validate("--select", "gpus")
     for check in BY_SMI:
@@ -226,7 +226,7 @@ def test_what_nothing_was_read_of_is_unknown(proven: Proven, fault: Callable[...
         assert "Driver/library version mismatch" in proof.text(check)
 
 
-def test_a_gpu_that_hangs_is_named_and_holds_nothing_up(
+def test_hung_gpu_is_named_and_does_not_delay_other_checks(
     proven: Proven, fault: Callable[..., None]
 ) -> None:
     fault("hang", "1")
@@ -241,13 +241,13 @@ def test_a_gpu_that_hangs_is_named_and_holds_nothing_up(
         assert "nvidia-smi hangs" in proof.text(name)
 
 
-def test_after_the_fixes_every_check_passes(proven: Proven) -> None:
+def test_every_check_passes_after_the_fixes(proven: Proven) -> None:
     """After all fixes, no check fails."""
     proof = proven.validate("--select", "not load and not agent")
     assert proof.result.status == 0, proof.result.text
 
 
-def test_a_part_of_the_suite_is_no_validation_for_the_agent(proven: Proven) -> None:
+def test_partial_run_is_not_the_last_validation(proven: Proven) -> None:
     summary = "/var/lib/deeprig/validation/summary.json"
     before = proven.rig.run(f"cat {summary} 2>/dev/null || true").stdout
     proof = proven.validate("--select", "swap")
@@ -255,7 +255,7 @@ def test_a_part_of_the_suite_is_no_validation_for_the_agent(proven: Proven) -> N
     assert proven.rig.run(f"cat {summary} 2>/dev/null || true").stdout == before
 
 
-def test_a_rig_as_it_was_bought(
+def test_mining_rig_before_provisioning_fails_without_load(
     make_rig: Callable[[str], Rig], write_inventory: Callable[..., Path], tmp_path: Path
 ) -> None:
     """A mining rig before provisioning: the report names what is missing, and no load runs."""
@@ -277,8 +277,8 @@ def test_a_rig_as_it_was_bought(
     rig.discard()
 
 
-def test_p2p_can_be_switched_off_for_all_programs(proven: Proven) -> None:
-    """The remedy for wrong values; NCCL reads /etc/nccl.conf in every program."""
+def test_nccl_conf_disables_p2p_for_all_programs(proven: Proven) -> None:
+    """This is the remedy for wrong values; NCCL reads /etc/nccl.conf in every program."""
     off = "{nccl_parameters: {NCCL_P2P_DISABLE: 1}}"
     result = fab(proven.inventory, NAME, "play", "playbooks/nccl.yml", "-e", off)
     assert result.status == 0, result.text
@@ -288,7 +288,7 @@ def test_p2p_can_be_switched_off_for_all_programs(proven: Proven) -> None:
     assert proven.rig.run("grep -v '^#' /etc/nccl.conf || true").stdout == ""
 
 
-def test_an_unknown_host(proven: Proven) -> None:
+def test_unknown_host_is_refused(proven: Proven) -> None:
 
     result = fab(proven.inventory, "nowhere*", "validate")
     assert result.status == 2

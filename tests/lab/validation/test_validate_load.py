@@ -28,9 +28,9 @@ def list_ranks(proven: Proven) -> list[int]:
 
 def is_underway(proven: Proven) -> bool:
     """Return whether the ranks are connected: each to the two others."""
-    found = list_ranks(proven)
+    ranks = list_ranks(proven)
     links = proven.rig.run("ss -Htnp state established || true").stdout
-    return len(found) >= 3 and all(links.count(f"pid={rank},") >= 3 for rank in found)
+    return len(ranks) >= 3 and all(links.count(f"pid={rank},") >= 3 for rank in ranks)
 
 
 def start_validation(proven: Proven, *words: str) -> tuple[Process, Proof | None]:
@@ -42,7 +42,7 @@ def start_validation(proven: Proven, *words: str) -> tuple[Process, Proof | None
 
 
 def validate_and_act(proven: Proven, act: Callable[[], None], *words: str) -> Proof:
-    """Validate, do something while the ranks are at work, and take the report."""
+    """Validate, call a function while the ranks work, and return the report."""
     folder = proven.folder / f"load-{len(list(proven.folder.iterdir()))}"
     process, _ = start_validation(proven, "--report", str(folder), *words)
     act()
@@ -51,7 +51,7 @@ def validate_and_act(proven: Proven, act: Callable[[], None], *words: str) -> Pr
 
 @pytest.fixture(autouse=True)
 def nothing_is_left(proven: Proven) -> object:
-    """Before and after each test."""
+    """Check for remaining processes before and after each test."""
     assert proven.leftovers() == []
     yield
     wait_until(lambda: proven.leftovers() == [])
@@ -59,7 +59,7 @@ def nothing_is_left(proven: Proven) -> object:
 
 @pytest.fixture(scope="module")
 def hung(proven: Proven) -> tuple[Proof, Proof]:
-    """A validation in which a rank is stopped, and a second validation meanwhile."""
+    """A validation in which a rank is stopped, and a second validation at the same time."""
     second: list[Proof] = []
 
     def stop() -> None:
@@ -69,10 +69,10 @@ def hung(proven: Proven) -> tuple[Proof, Proof]:
     return validate_and_act(proven, stop, "--quick"), second[0]
 
 
-def test_a_rank_that_hangs_is_a_verdict_with_everyones_stack(hung: tuple[Proof, Proof]) -> None:
+def test_hung_rank_is_reported_with_the_stacks_of_all_ranks(hung: tuple[Proof, Proof]) -> None:
     proof, _ = hung
     assert proof.result.status == 1
-    problems = [one for one in proof.report["bench"]["problems"] if one["kind"] == "hang"]
+    problems = [entry for entry in proof.report["bench"]["problems"] if entry["kind"] == "hang"]
     assert problems, proof.report["bench"]["problems"]
     problem = problems[0]
     assert len(problem["ranks"]) == 3
@@ -84,13 +84,13 @@ def test_a_rank_that_hangs_is_a_verdict_with_everyones_stack(hung: tuple[Proof, 
     assert "File &#34;" in (proof.folder / "report.html").read_text()
 
 
-def test_two_validations_do_not_measure_each_other(hung: tuple[Proof, Proof]) -> None:
+def test_second_validation_runs_no_benchmark_beside_the_first(hung: tuple[Proof, Proof]) -> None:
     _, second = hung
     assert "another benchmark runs on this rig" in second.text("load::benchmarks_run")
 
 
 @pytest.mark.extended
-def test_a_rank_that_dies_is_named_and_the_rest_is_tried(proven: Proven) -> None:
+def test_dead_rank_is_named_and_other_parts_still_run(proven: Proven) -> None:
     proof = validate_and_act(proven, lambda: _kill_one(proven), "--quick")
     assert proof.result.status == 1
     (problem,) = proof.report["bench"]["problems"]
@@ -121,7 +121,7 @@ def troubled(proven: Proven) -> Proof:
         return validate_and_act(proven, break_it, "--quick")
 
 
-def test_errors_in_the_run_are_found(troubled: Proof) -> None:
+def test_hardware_errors_during_the_run_are_reported(troubled: Proof) -> None:
     """Corrected PCIe errors are a warning, others and Xids are critical."""
     proof = troubled
     assert proof.result.status == 1
@@ -145,14 +145,14 @@ def test_a_slow_link_shows_only_under_load(troubled: Proof) -> None:
 @pytest.mark.parametrize(
     "number", [pytest.param(signal.SIGTERM, marks=pytest.mark.extended), signal.SIGKILL]
 )
-def test_nothing_is_left_when_the_operator_goes_away(proven: Proven, number: int) -> None:
+def test_lost_operator_leaves_no_process_running(proven: Proven, number: int) -> None:
     process, _ = start_validation(proven)
     process.send_signal(number)
     process.communicate(timeout=60)
     wait_until(lambda: proven.leftovers() == [], 30)
 
 
-def test_an_interrupted_validation_is_not_the_last_one(proven: Proven) -> None:
+def test_interrupted_validation_is_not_the_last_validation(proven: Proven) -> None:
     """The agent keeps the last summary; the stored report is marked incomplete."""
     folder = "/var/lib/deeprig/validation"
     before = proven.rig.run(f"echo; cat {folder}/summary.json 2>/dev/null || true").stdout
@@ -168,7 +168,7 @@ def test_an_interrupted_validation_is_not_the_last_one(proven: Proven) -> None:
     assert newest["incomplete"].startswith("broken off after ")
 
 
-def test_a_rig_that_is_lost_is_told_once(proven: Proven) -> None:
+def test_lost_rig_is_reported_once(proven: Proven) -> None:
     def lose() -> None:
         proven.rig.run("systemctl stop ssh.socket ssh.service; pkill sshd; true")
 
@@ -185,8 +185,8 @@ def test_a_rig_that_is_lost_is_told_once(proven: Proven) -> None:
 
 
 @pytest.mark.extended
-def test_the_timers_run_waits_for_a_job_to_end(proven: Proven, fault: Callable[..., None]) -> None:
-    """It is skipped while a job runs, which is not a failure, and runs afterwards."""
+def test_timer_run_is_skipped_while_a_job_runs(proven: Proven, fault: Callable[..., None]) -> None:
+    """A skipped run is not a failure; the timer runs it later."""
     unit = "deeprig-validation.service"
     show = f"systemctl show -p Result --value {unit}"
     assert (
@@ -203,9 +203,7 @@ def test_the_timers_run_waits_for_a_job_to_end(proven: Proven, fault: Callable[.
     assert proven.rig.run("ls /var/lib/deeprig/validation | wc -l").stdout != before
 
 
-def test_the_timers_run_gives_way_to_a_job_that_starts(
-    proven: Proven, fault: Callable[..., None]
-) -> None:
+def test_timer_run_stops_when_a_job_starts(proven: Proven, fault: Callable[..., None]) -> None:
     unit = "deeprig-validation.service"
     summary = "cat /var/lib/deeprig/validation/summary.json || true"
     before = proven.rig.run(summary).stdout
@@ -221,8 +219,8 @@ def test_the_timers_run_gives_way_to_a_job_that_starts(
     assert proven.rig.run(summary).stdout == before
 
 
-def test_an_assessment_looks_at_gpus_under_load(proven: Proven, fault: Callable[..., None]) -> None:
-    """Matrix products run meanwhile, and end with it."""
+def test_assessment_reads_gpus_under_load(proven: Proven, fault: Callable[..., None]) -> None:
+    """Matrix products run during the assessment and end with it."""
     process = start(proven.inventory, NAME, "assess", "--load", "--json")
     wait_until(lambda: list_ranks(proven) or process.poll() is not None)
     assert process.poll() is None, process.communicate()

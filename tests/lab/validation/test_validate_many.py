@@ -1,4 +1,4 @@
-"""`fab validate` of several rigs: each has its own report, and none spoils another's."""
+"""`fab validate` of several rigs: each has its own report, independent of the others."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ def test_each_rig_has_its_report(pair: Path, proven: Proven, tmp_path: Path) -> 
     reports = {
         name: json.loads((tmp_path / name / "report.json").read_text()) for name in (NAME, SECOND)
     }
-    assert {name: one["host"] for name, one in reports.items()} == {NAME: NAME, SECOND: SECOND}
+    assert {name: report["host"] for name, report in reports.items()} == {
+        NAME: NAME,
+        SECOND: SECOND,
+    }
     # At once: each began before the other one ended.
     first, second = reports.values()
     assert first["started_at"] < second["finished_at"]
@@ -25,7 +28,9 @@ def test_each_rig_has_its_report(pair: Path, proven: Proven, tmp_path: Path) -> 
     result.assert_shows(f"{NAME}: ", f"{SECOND}: ", "report.html")
 
 
-def test_a_rig_that_is_gone_spoils_no_other(pair: Path, proven: Proven, tmp_path: Path) -> None:
+def test_unreachable_rig_does_not_affect_the_others(
+    pair: Path, proven: Proven, tmp_path: Path
+) -> None:
     document = yaml.safe_load(pair.read_text())
     document["rigs"]["hosts"][SECOND]["ansible_port"] = 1
     inventory = pair.with_name("gone.yml")
@@ -38,7 +43,7 @@ def test_a_rig_that_is_gone_spoils_no_other(pair: Path, proven: Proven, tmp_path
     assert json.loads((tmp_path / NAME / "report.json").read_text())["counts"]["critical"] == 0
 
 
-def test_a_baseline_is_of_one_rig(pair: Path, tmp_path: Path) -> None:
+def test_baseline_is_refused_for_several_rigs(pair: Path, tmp_path: Path) -> None:
     before = tmp_path / "before.json"
     before.write_text(json.dumps({"format": "deeprig-validation", "version": 1, "checks": []}))
     result = fab(pair, f"{NAME},{SECOND}", "validate", "--baseline", before)

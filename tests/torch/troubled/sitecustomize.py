@@ -17,20 +17,20 @@ if os.environ.get("RANK") == "1":
 
     right = dist.all_reduce
 
-    def raising(*words: Any, **named: Any) -> None:
+    def raise_error(*words: Any, **named: Any) -> None:
         raise RuntimeError("a bit in memory is lost")
 
-    def wrong(tensor: Any, *words: Any, **named: Any) -> Any:
+    def make_wrong(tensor: Any, *words: Any, **named: Any) -> Any:
         result = right(tensor, *words, **named)
         if tensor.dtype == torch.float32:  # what ranks agree about by themselves has 64 bits
             tensor.view(-1)[-1] += 1
         return result
 
-    def killed(*words: Any, **named: Any) -> None:
+    def kill_rank(*words: Any, **named: Any) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
-    def stopped(*words: Any, **named: Any) -> None:
+    def stop_rank(*words: Any, **named: Any) -> None:
         os.kill(os.getpid(), signal.SIGSTOP)
 
-    torch.mm, dist.all_reduce, dist.send = raising, wrong, killed
-    torch.nn.parallel.DistributedDataParallel = stopped
+    torch.mm, dist.all_reduce, dist.send = raise_error, make_wrong, kill_rank
+    torch.nn.parallel.DistributedDataParallel = stop_rank

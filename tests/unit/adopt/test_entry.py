@@ -1,4 +1,4 @@
-"""An entry is added to a file that a person wrote, and every other byte stays."""
+"""An entry is added to a hand-written file, and every other byte stays."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ BLOCK = """\
 """
 
 
-def added(text: str) -> str:
+def add_entry(text: str) -> str:
     return inventory_entry.add_host(text, "attic", VALUES, "Adopted.", PATH)
 
 
@@ -48,8 +48,8 @@ def added(text: str) -> str:
         ("rigs:\n  hosts:\n    a:\n      x: 1\n      # of a\n\n    # b:\n  # end\n", "  # end\n"),
     ],
 )
-def test_it_comes_last_and_all_else_stays(before: str, after: str) -> None:
-    text = added(before)
+def test_entry_is_added_last_and_the_rest_is_unchanged(before: str, after: str) -> None:
+    text = add_entry(before)
     block = BLOCK.format("        " if "    hosts" in before else "    ")
     head = before.removesuffix(after) or inventory_entry.EMPTY
     assert text == (head if head.endswith("\n") else f"{head}\n") + block + after
@@ -57,8 +57,8 @@ def test_it_comes_last_and_all_else_stays(before: str, after: str) -> None:
     assert document["rigs"]["hosts"]["attic"] == VALUES
 
 
-def test_a_files_line_ends_stay() -> None:
-    text = added("rigs:\r\n  hosts:\r\n    a:\r\n      x: 1\r\n")
+def test_line_endings_of_the_file_are_kept() -> None:
+    text = add_entry("rigs:\r\n  hosts:\r\n    a:\r\n      x: 1\r\n")
     assert text.count("\r\n") == text.count("\n") == 9
     text = inventory_entry.change_host(
         text, "attic", {"ansible_host": "10.0.0.1", "new": "1"}, PATH
@@ -78,8 +78,8 @@ def test_a_files_line_ends_stay() -> None:
         "rigs:\n  hosts: {}\n  vars:\n    x: 1\n",
     ],
 )
-def test_the_first_rig_of_a_file(before: str) -> None:
-    text = added(before)
+def test_first_rig_of_a_file_is_added(before: str) -> None:
+    text = add_entry(before)
     was = yaml.safe_load(before) or {}
     now = yaml.safe_load(text)
     assert now["rigs"]["hosts"] == {"attic": VALUES}
@@ -88,7 +88,9 @@ def test_the_first_rig_of_a_file(before: str) -> None:
     }
     assert (now["rigs"].get("vars")) == (was.get("rigs") or {}).get("vars")
     for line in before.splitlines():
-        assert line.replace(" {}", "").rstrip() in [one.rstrip() for one in text.splitlines()]
+        assert line.replace(" {}", "").rstrip() in [
+            written.rstrip() for written in text.splitlines()
+        ]
 
 
 @pytest.mark.parametrize(
@@ -102,9 +104,9 @@ def test_the_first_rig_of_a_file(before: str) -> None:
         ("rigs: [\n", "not valid YAML"),
     ],
 )
-def test_what_cant_be_done_safely_is_left_to_the_operator(before: str, reported: str) -> None:
+def test_unsafe_addition_is_refused(before: str, reported: str) -> None:
     with pytest.raises(SourceError, match=reported):
-        added(before)
+        add_entry(before)
 
 
 ENTRY = """\
@@ -119,7 +121,7 @@ rigs:
 """
 
 
-def test_variables_change_where_they_stand() -> None:
+def test_variables_are_changed_in_place() -> None:
     changes = {"ansible_host": "10.0.0.9", "ansible_password": None, "key": "~/.ssh/id"}
     text = inventory_entry.change_host(ENTRY, "a", changes, PATH)
     assert text == ENTRY.replace("10.0.0.4", "10.0.0.9").replace(
@@ -137,6 +139,6 @@ def test_variables_change_where_they_stand() -> None:
         ("a", "rigs:\n  hosts:\n    a:\n"),
     ],
 )
-def test_what_cant_be_changed_safely_is_left(name: str, text: str) -> None:
+def test_unsafe_change_is_refused(name: str, text: str) -> None:
     with pytest.raises(SourceError, match="safely"):
         inventory_entry.change_host(text, name, {"ansible_host": "10.0.0.9"}, PATH)

@@ -1,4 +1,4 @@
-"""Passwords that others know are not kept."""
+"""Known default passwords are replaced."""
 
 from __future__ import annotations
 
@@ -16,14 +16,17 @@ from provision.discovery.known_passwords import explain_weakness, generate_passw
         ("user", "correct horse", "hiveos", ""),
     ],
 )
-def test_why_a_password_is_weak(user: str, password: str, system: str | None, why: str) -> None:
-    found = explain_weakness(user, password, system)
-    assert why in found
-    assert bool(found) == bool(why)
+def test_weak_password_is_explained(user: str, password: str, system: str | None, why: str) -> None:
+    reason = explain_weakness(user, password, system)
+    assert why in reason
+    assert bool(reason) == bool(why)
 
 
 def test_new_passwords_are_long_and_never_the_same() -> None:
     made = {generate_password() for _ in range(20)}
     assert len(made) == 20
-    assert all(explain_weakness("user", one, "hiveos") == "" for one in made)
-    assert all(one.isascii() and ":" not in one and one.strip() == one for one in made)
+    assert all(explain_weakness("user", password, "hiveos") == "" for password in made)
+    assert all(
+        password.isascii() and ":" not in password and password.strip() == password
+        for password in made
+    )

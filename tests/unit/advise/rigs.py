@@ -31,9 +31,9 @@ def gpu(path: list[dict[str, Any]], device: str = "2204") -> dict[str, Any]:
     return {
         "address": path[-1]["address"],
         "device_id": device,
-        "path_width": min(one["current_width"] for one in path),
-        "path_max_width": min(one["max_width"] for one in path),
-        "path_speed_max_gts": min(one["max_speed_gts"] for one in path),
+        "path_width": min(link["current_width"] for link in path),
+        "path_max_width": min(link["max_width"] for link in path),
+        "path_speed_max_gts": min(link["max_speed_gts"] for link in path),
         "path": path,
     }
 

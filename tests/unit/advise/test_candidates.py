@@ -1,4 +1,4 @@
-"""What fits and what can't be done, case by case (fits.yml), and what is done instead."""
+"""What fits and what does not, case by case (fits.yml), and the alternatives."""
 
 from __future__ import annotations
 
@@ -16,45 +16,56 @@ KNOWN = models.load()
 CASES = yaml.safe_load((Path(__file__).parent / "fits.yml").read_text())
 
 
-def tried(case: dict[str, Any]) -> list[Candidate]:
+def find_for_task(case: dict[str, Any]) -> list[Candidate]:
     gpus = case.get("gpus", "3x RTX 3090")
     rig = rigs.seed(links=f"{gpus.split('x ')[0]}x gen3x4", gpus=gpus)
     model = KNOWN[case["model"]]
     work = Work(min(2048, model.context))
-    found = candidates.find_candidates(model, rig, case["precision"], work)
-    return [one for one in found if one.task == case["task"]]
+    matching = candidates.find_candidates(model, rig, case["precision"], work)
+    return [candidate for candidate in matching if candidate.task == case["task"]]
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_what_fits(case: dict[str, Any]) -> None:
-    found = tried(case)
+def test_candidates_that_fit_match_the_cases(case: dict[str, Any]) -> None:
+    matching = find_for_task(case)
     if "fits" in case:
-        assert [one.layout.form for one in found if one.fits] == case["fits"]
+        assert [candidate.layout.form for candidate in matching if candidate.fits] == case["fits"]
     else:
-        (one,) = [one for one in found if one.layout.form == case["form"]]
-        assert case["reason"] in one.reason
+        (candidate,) = [
+            candidate for candidate in matching if candidate.layout.form == case["form"]
+        ]
+        assert case["reason"] in candidate.reason
 
 
-def test_every_form_works_on_the_same_sequences_a_step() -> None:
-    found = candidates.find_candidates(
+def test_every_form_processes_the_same_sequences_per_step() -> None:
+    every_candidate = candidates.find_candidates(
         KNOWN["gpt2"], rigs.seed(), "bf16", Work(1024, batch=2, accumulate=4)
     )
-    for one in found:
-        if one.task == "full" and one.layout.form != "sequence":
-            assert one.load.batch * one.load.microbatches * one.layout.data == 2 * 4 * 3
+    for candidate in every_candidate:
+        if candidate.task == "full" and candidate.layout.form != "sequence":
+            assert (
+                candidate.load.batch * candidate.load.microbatches * candidate.layout.data
+                == 2 * 4 * 3
+            )
 
 
-def test_activations_are_computed_again_only_where_they_must() -> None:
-    found = candidates.find_candidates(KNOWN["llama-2-7b"], rigs.seed(), "bf16", Work(2048))
-    again = {(one.task, one.layout.form): one.recompute for one in found if one.fits}
+def test_activations_are_recomputed_only_if_memory_requires_it() -> None:
+    every_candidate = candidates.find_candidates(
+        KNOWN["llama-2-7b"], rigs.seed(), "bf16", Work(2048)
+    )
+    again = {
+        (candidate.task, candidate.layout.form): candidate.recompute
+        for candidate in every_candidate
+        if candidate.fits
+    }
     assert again["lora", "ddp"]
     assert not again["qlora", "ddp"]
 
 
-def test_70b_in_int8_does_not_fit_three_3090_and_what_does_is_said() -> None:
+def test_alternatives_are_named_for_70b_in_int8_on_three_3090() -> None:
     ways = {
-        one.what: one
-        for one in alternatives.find_alternatives(
+        way.what: way
+        for way in alternatives.find_alternatives(
             KNOWN["llama-2-70b"], rigs.seed(), "int8", Work(2048)
         )
     }
@@ -67,7 +78,7 @@ def test_70b_in_int8_does_not_fit_three_3090_and_what_does_is_said() -> None:
     assert "by the processor: at most 5.5" in ways["offload"].how
 
 
-def test_a_cache_that_does_not_fit_is_no_matter_of_offloading() -> None:
+def test_offloading_is_refused_if_the_kv_cache_does_not_fit() -> None:
     ways = alternatives.find_alternatives(
         KNOWN["llama-2-7b"], rigs.seed(), "int8", Work(4096, streams=64)
     )
@@ -76,7 +87,7 @@ def test_a_cache_that_does_not_fit_is_no_matter_of_offloading() -> None:
     assert "KV cache" in offload.how
 
 
-def test_the_card_with_most_memory_is_used_where_not_all_are() -> None:
+def test_cards_with_the_most_memory_are_used_first() -> None:
     rig = rigs.seed("gen3x16,gen2x1", "GTX 1060 6GB, RTX 3090")
     assert rig.best(1) == [1]
     three = rigs.seed("gen3x16,gen3x1,gen3x1", "RTX 3060, 2x RTX 3090")
@@ -86,16 +97,22 @@ def test_the_card_with_most_memory_is_used_where_not_all_are() -> None:
 
 
 def test_ddp_holds_every_gradient_twice() -> None:
-    found = candidates.find_candidates(KNOWN["llama-3.2-1b"], rigs.seed(), "bf16", Work(1024))
-    memory = {one.layout.form: one.memory for one in found if one.task == "full" and one.memory}
+    every_candidate = candidates.find_candidates(
+        KNOWN["llama-3.2-1b"], rigs.seed(), "bf16", Work(1024)
+    )
+    memory = {
+        candidate.layout.form: candidate.memory
+        for candidate in every_candidate
+        if candidate.task == "full" and candidate.memory
+    }
     assert memory["ddp"].buffers == pytest.approx(memory["ddp"].gradients)
     assert memory["ddp"].gradients == memory["single"].gradients
     assert memory["single"].buffers == 0
 
 
-def test_a_host_with_little_memory_can_take_no_layers() -> None:
-    one = rigs.gpu([rigs.port("0000:04:00.0", 1, 8.0)])
-    rig = machine.from_facts("attic", rigs.facts(one, one, one, memory_mib=3936))
+def test_offloading_needs_enough_host_memory() -> None:
+    gpu = rigs.gpu([rigs.port("0000:04:00.0", 1, 8.0)])
+    rig = machine.from_facts("attic", rigs.facts(gpu, gpu, gpu, memory_mib=3936))
     ways = alternatives.find_alternatives(KNOWN["llama-2-70b"], rig, "bf16", Work(2048))
     (offload,) = [way for way in ways if way.what == "offload"]
     assert not offload.works

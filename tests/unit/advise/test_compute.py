@@ -1,4 +1,4 @@
-"""FLOPs, bytes read, and what is then to blame."""
+"""FLOPs, bytes read, and the bottleneck."""
 
 from __future__ import annotations
 
@@ -18,14 +18,18 @@ from tests.unit.advise import rigs
 KNOWN = models.load()
 
 
-def one_of(model: str, task: str, form: str, work: Work, wanted: str = "bf16") -> Candidate:
-    found = candidates.find_candidates(KNOWN[model], rigs.seed(), wanted, work)
-    (one,) = [each for each in found if (each.task, each.layout.form) == (task, form)]
-    return one
+def find_candidate(model: str, task: str, form: str, work: Work, wanted: str = "bf16") -> Candidate:
+    every_candidate = candidates.find_candidates(KNOWN[model], rigs.seed(), wanted, work)
+    (match,) = [
+        candidate
+        for candidate in every_candidate
+        if (candidate.task, candidate.layout.form) == (task, form)
+    ]
+    return match
 
 
-def test_a_step_takes_six_flops_a_parameter_and_token() -> None:
-    """And attention's own: 12 x layers x hidden x sequence / 2 more of them (2104.04473)."""
+def test_step_takes_six_flops_per_parameter_and_token() -> None:
+    """Attention adds 12 x layers x hidden x sequence / 2 (2104.04473)."""
     model, tokens = KNOWN["llama-2-7b"], 2048
     forward = model.layers * compute.layer_flops(model, tokens, tokens)
     forward += compute.head_flops(model, tokens)
@@ -45,53 +49,55 @@ def test_backward_is_twice_forward_unless_weights_are_frozen(
     assert compute.backward_share(task, recompute) == share
 
 
-def test_half_precision_is_as_fast_as_single_without_tensor_cores() -> None:
-    known = cards.cards()
-    pascal, ampere = cards.card("GTX 1080 Ti", known), cards.card("RTX 3090", known)
+def test_half_precision_is_no_faster_without_tensor_cores() -> None:
+    table = cards.cards()
+    pascal, ampere = cards.card("GTX 1080 Ti", table), cards.card("RTX 3090", table)
     assert compute.peak(pascal, "bf16") == compute.peak(pascal, "fp32") == 11.3e12
     assert compute.peak(ampere, "bf16") == 71e12
     assert compute.peak(ampere, "fp32") == 35.6e12
 
 
-def test_a_measured_product_replaces_the_tables_figure() -> None:
+def test_measured_gemm_replaces_the_figure_of_the_table() -> None:
     card = cards.card("RTX 3090", cards.cards())
     assert compute.rate(card, "bf16") == 71e12 * 0.5
     assert compute.rate(card, "bf16", gemm=60e12) == pytest.approx(60e12 * 0.7)
 
 
-def test_one_token_reads_the_experts_it_goes_to() -> None:
-    model, each, layout = (
+def test_decoding_one_token_reads_only_its_experts() -> None:
+    model, sizes, layout = (
         KNOWN["mixtral-8x7b"],
         precision.bytes_per_parameter("serve", "bf16"),
         Layout("single"),
     )
-    one = compute.decode_bytes(model, each, layout, model.layers, 1, 0.0)
-    many = compute.decode_bytes(model, each, layout, model.layers, 64, 0.0)
-    assert one == pytest.approx(2 * 12.9e9, rel=0.02)  # 13 B active of 47 B
-    assert many == pytest.approx(2 * (model.total - model.embedding), rel=0.001)
+    one_stream = compute.decode_bytes(model, sizes, layout, model.layers, 1, 0.0)
+    many_streams = compute.decode_bytes(model, sizes, layout, model.layers, 64, 0.0)
+    assert one_stream == pytest.approx(2 * 12.9e9, rel=0.02)  # 13 B active of 47 B
+    assert many_streams == pytest.approx(2 * (model.total - model.embedding), rel=0.001)
 
 
 def test_one_stream_is_bound_by_memory_and_many_by_arithmetic() -> None:
-    few = one_of("gpt2", "serve", "single", Work(512))
-    many = one_of("gpt2", "serve", "single", Work(512, streams=256))
+    few = find_candidate("gpt2", "serve", "single", Work(512))
+    many = find_candidate("gpt2", "serve", "single", Work(512, streams=256))
     rig = rigs.seed()
     slow, fast = predict(few, rig, rig), predict(many, rig, rig)
     assert slow.bound_by == MEMORY
     assert fast.tokens_per_second > 10 * slow.tokens_per_second
-    prompt = one_of("gpt2", "serve", "single", Work(16, streams=4096))
-    found = predict(prompt, rig, rig)
-    assert found.bound_by == ARITHMETIC
+    prompt = find_candidate("gpt2", "serve", "single", Work(16, streams=4096))
+    prediction = predict(prompt, rig, rig)
+    assert prediction.bound_by == ARITHMETIC
     model = prompt.model
     matrices = model.layers * (model.attention + model.expert) + model.output
-    assert found.tokens_per_second * 2 * matrices <= found.rate
+    assert prediction.tokens_per_second * 2 * matrices <= prediction.rate
 
 
 def test_fsdp_gathers_embedding_and_head_in_forward_only() -> None:
     rig = rigs.seed()
-    one = one_of("llama-3.2-3b", "lora", "fsdp", Work(2048))
-    sent = {each.what: each.size_bytes for each in predict(one, rig, rig).transfers}
+    candidate = find_candidate("llama-3.2-3b", "lora", "fsdp", Work(2048))
+    sent = {
+        transfer.what: transfer.size_bytes for transfer in predict(candidate, rig, rig).transfers
+    }
     ends = sent["weights, forward"] - sent["weights, backward"]
-    assert ends == pytest.approx(2 * one.model.embedding)
+    assert ends == pytest.approx(2 * candidate.model.embedding)
 
 
 WIRE = Network({ANY: Cost(1.0, 0.0, 1.0, because="Gen2 x1")})
@@ -106,21 +112,21 @@ WIRE = Network({ANY: Cost(1.0, 0.0, 1.0, because="Gen2 x1")})
         (StepTime(30, 10, 20), 29.0, 100, "the pipeline's bubble"),
     ],
 )
-def test_what_is_to_blame(step: StepTime, quiet: float, size: float, to_blame: str) -> None:
+def test_bottleneck_is_named(step: StepTime, quiet: float, size: float, to_blame: str) -> None:
     sent = [Transfer("x", "all_reduce", 2, size, 1)]
     assert bottleneck(step, quiet, sent, WIRE, "the rest") == to_blame
 
 
-def test_a_streams_experts_are_read_whole_by_the_gpu_that_has_them() -> None:
+def test_expert_is_read_whole_by_the_gpu_that_holds_it() -> None:
     """Two experts of a token are on two of eight GPUs: each reads one, not a quarter of it."""
     model = models.load()["mixtral-8x7b"]
-    each, layout = (
+    sizes, layout = (
         precision.bytes_per_parameter("serve", "int8"),
         Layout("expert", data=8, expert=8),
     )
-    read = compute.decode_bytes(model, each, layout, model.layers, 1, 0.0)
+    read = compute.decode_bytes(model, sizes, layout, model.layers, 1, 0.0)
     shared = model.attention + model.small
-    whole = model.layers * (shared + model.expert) * each.weight + model.output * each.outer
+    whole = model.layers * (shared + model.expert) * sizes.weight + model.output * sizes.outer
     assert read == pytest.approx(whole)
     # Of one prompt, the experts' products are divided, and all else stays on one GPU.
     alone = compute.served_flops(model, Layout("single"), 2048, 2048, 1)

@@ -1,4 +1,4 @@
-"""What of a benchmark's document is used, and what is not."""
+"""Which results of a benchmark's document are used."""
 
 from __future__ import annotations
 
@@ -52,21 +52,21 @@ def document(**changes: Any) -> dict[str, Any]:
     return made
 
 
-def parsed(**changes: Any) -> measured.Measurements:
+def parse_document(**changes: Any) -> measured.Measurements:
     return measured.parse(json.dumps(document(**changes)), "x.json")
 
 
-def test_collectives_are_fitted_and_the_slowest_gpu_counts() -> None:
-    found = parsed()
-    assert found.network is not None
-    cost = found.network.cost("all_reduce")
+def test_cost_is_fitted_to_collectives_and_the_slowest_gpu_counts() -> None:
+    measurement = parse_document()
+    assert measurement.network is not None
+    cost = measurement.network.cost("all_reduce")
     assert cost.origin == "measured"
     assert cost.bandwidth == pytest.approx(0.3e9, rel=1e-3)
     assert cost.call == pytest.approx(40e-6, rel=1e-2)
-    assert found.network.cost("all_gather") == cost  # the nearest that there is
-    assert found.network.send(0, 1, 0.2e9) == pytest.approx(1.0, rel=1e-3)
-    assert found.gemm == {"bf16": 52e12}
-    assert found.notes == ()
+    assert measurement.network.cost("all_gather") == cost  # the nearest that there is
+    assert measurement.network.send(0, 1, 0.2e9) == pytest.approx(1.0, rel=1e-3)
+    assert measurement.gemm == {"bf16": 52e12}
+    assert measurement.notes == ()
 
 
 @pytest.mark.parametrize(
@@ -79,15 +79,15 @@ def test_collectives_are_fitted_and_the_slowest_gpu_counts() -> None:
         ({"ranks": "three"}, "is broken"),
     ],
 )
-def test_what_is_no_document_is_refused_with_advice(changes: dict[str, Any], message: str) -> None:
+def test_invalid_document_is_refused_with_advice(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(DeeprigError) as raised:
-        parsed(**changes)
+        parse_document(**changes)
     assert message in raised.value.message
     assert "again" in raised.value.advice
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{", "null", '{"format": "deeprig-bench"}'])
-def test_what_is_not_json_or_empty_is_refused(content: str) -> None:
+def test_invalid_or_empty_json_is_refused(content: str) -> None:
     with pytest.raises(DeeprigError):
         measured.parse(content, "x.json")
 
@@ -102,38 +102,38 @@ def test_what_is_not_json_or_empty_is_refused(content: str) -> None:
         ({"hazard": "P2P off"}, False),
     ],
 )
-def test_nccls_own_choice_of_p2p_is_seen(changes: dict[str, Any], direct: bool) -> None:
+def test_use_of_p2p_is_read_from_the_trials(changes: dict[str, Any], direct: bool) -> None:
     hazard = {
         "hazard": "default",
         "status": "ok",
         "wrong_values": 0,
         "transports": {"0->1": "P2P/CUMEM", "1->2": "P2P/CUMEM"},
     }
-    assert parsed(hazards=[{**hazard, **changes}]).p2p == direct
-    assert not parsed().p2p
-    rig = machine.with_measured(rigs.seed(), parsed(hazards=[{**hazard, **changes}]))
+    assert parse_document(hazards=[{**hazard, **changes}]).p2p == direct
+    assert not parse_document().p2p
+    rig = machine.with_measured(rigs.seed(), parse_document(hazards=[{**hazard, **changes}]))
     assert rig.p2p == direct
 
 
-def test_gloo_says_nothing_of_links() -> None:
-    found = parsed(backend="gloo")
-    assert found.network is None
-    assert "gloo" in found.notes[0]
+def test_gloo_results_are_not_used_for_links() -> None:
+    measurement = parse_document(backend="gloo")
+    assert measurement.network is None
+    assert "gloo" in measurement.notes[0]
 
 
-def test_wrong_values_are_not_believed() -> None:
+def test_results_with_wrong_values_are_not_used() -> None:
     bad = document()["collectives"]
     bad[0]["sizes"][2]["wrong_values"] = 1
-    found = parsed(collectives=bad)
-    assert found.network is None
-    assert "wrong values" in found.notes[0]
+    measurement = parse_document(collectives=bad)
+    assert measurement.network is None
+    assert "wrong values" in measurement.notes[0]
 
 
-def test_a_cpus_products_are_no_gpus() -> None:
-    assert parsed(gpus=[]).gemm == {}
+def test_gemm_results_of_a_cpu_are_not_used() -> None:
+    assert parse_document(gpus=[]).gemm == {}
 
 
-def test_a_missing_file_is_named(tmp_path: Path) -> None:
+def test_missing_file_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(DeeprigError, match=r"can't read .*none\.json"):
         measured.load(tmp_path / "none.json")
 
@@ -153,18 +153,18 @@ class Rig:
         yield BatchNews(results, None, is_done=True)
 
 
-def newest(content: str, **more: Any) -> tuple[measured.Measurements | None, Rig]:
+def read_newest(content: str, **more: Any) -> tuple[measured.Measurements | None, Rig]:
     files = [{"path": f"{measured.FOLDER}/{n}.json", "mtime": n} for n in (3.0, 9.0, 4.0)]
     slurped = {"content": base64.b64encode(content.encode()).decode(), **more}
     rig = Rig(find={"files": files}, slurp=slurped)
     return rig_measurements.read_newest(cast(Sessions, rig)), rig
 
 
-def test_the_rigs_newest_document_is_read() -> None:
-    found, rig = newest(json.dumps(document()))
+def test_newest_document_of_the_rig_is_read() -> None:
+    measurement, rig = read_newest(json.dumps(document()))
     assert rig.asked[-1]["args"]["src"] == f"{measured.FOLDER}/9.0.json"
-    assert found is not None
-    assert found.network is not None
+    assert measurement is not None
+    assert measurement.network is not None
 
 
 @pytest.mark.parametrize(
@@ -174,14 +174,14 @@ def test_the_rigs_newest_document_is_read() -> None:
         ("", {"failed": True, "msg": "no right to read"}, "no right to read"),
     ],
 )
-def test_one_that_cannot_be_used_is_a_note(
+def test_unusable_document_of_the_rig_is_noted(
     content: str, more: dict[str, Any], message: str
 ) -> None:
-    found, _ = newest(content, **more)
-    assert found is not None
-    assert found.network is None
-    assert message in found.notes[0]
+    measurement, _ = read_newest(content, **more)
+    assert measurement is not None
+    assert measurement.network is None
+    assert message in measurement.notes[0]
 
 
-def test_a_rig_without_benchmarks_has_nothing_measured() -> None:
+def test_rig_without_benchmarks_has_no_measurement() -> None:
     assert rig_measurements.read_newest(cast(Sessions, Rig(find={"files": []}))) is None

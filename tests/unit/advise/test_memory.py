@@ -1,4 +1,4 @@
-"""What a GPU has to hold, against hand arithmetic (memory.yml), and what fits."""
+"""The memory that a GPU needs, against manual calculation (memory.yml), and what fits."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CASES = yaml.safe_load((Path(__file__).parent / "memory.yml").read_text())
 LOAD = Load(sequence=2048, batch=1, microbatches=4)
 
 
-def layout_of(form: str, gpus: int) -> Layout:
+def build_layout(form: str, gpus: int) -> Layout:
     return {
         "single": Layout("single"),
         "ddp": Layout("ddp", data=gpus),
@@ -30,53 +30,53 @@ def layout_of(form: str, gpus: int) -> Layout:
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_memory_is_what_hand_arithmetic_gives(case: dict[str, Any]) -> None:
-    found = memory.estimate_memory(
+def test_memory_matches_manual_calculation(case: dict[str, Any]) -> None:
+    estimate = memory.estimate_memory(
         KNOWN[case["model"]],
         case["task"],
         precision.bytes_per_parameter(case["task"], case["precision"]),
-        layout_of(case["form"], case.get("gpus", 1)),
+        build_layout(case["form"], case.get("gpus", 1)),
         LOAD,
         case.get("recompute", False),
     )
-    assert getattr(found, case["part"]) / 2**30 == pytest.approx(case["gib"], rel=0.005)
-    assert found.total >= getattr(found, case["part"])
+    assert getattr(estimate, case["part"]) / 2**30 == pytest.approx(case["gib"], rel=0.005)
+    assert estimate.total >= getattr(estimate, case["part"])
 
 
-def test_sequence_parallelism_splits_what_tensor_parallelism_does_not() -> None:
-    model, each = KNOWN["llama-2-7b"], precision.bytes_per_parameter("full", "bf16")
-    whole = memory.layer_activations(model, each, Layout("single"))
-    tensor = memory.layer_activations(model, each, Layout("tensor", tensor=2))
-    sequence = memory.layer_activations(model, each, Layout("sequence", tensor=2))
+def test_sequence_parallelism_splits_all_activations() -> None:
+    model, sizes = KNOWN["llama-2-7b"], precision.bytes_per_parameter("full", "bf16")
+    whole = memory.layer_activations(model, sizes, Layout("single"))
+    tensor = memory.layer_activations(model, sizes, Layout("tensor", tensor=2))
+    sequence = memory.layer_activations(model, sizes, Layout("sequence", tensor=2))
     assert sequence == whole / 2
     assert sequence < tensor < whole
 
 
-def test_a_stream_keeps_its_cache_on_one_of_the_gpus_that_share_experts() -> None:
-    model, each = KNOWN["mixtral-8x7b"], precision.bytes_per_parameter("serve", "int8")
-    layout = layout_of("expert", 4)
-    one, four, five = (
-        memory.estimate_memory(model, "serve", each, layout, Load(2048, streams)).cache
+def test_kv_cache_of_a_stream_is_on_one_gpu_with_expert_parallelism() -> None:
+    model, sizes = KNOWN["mixtral-8x7b"], precision.bytes_per_parameter("serve", "int8")
+    layout = build_layout("expert", 4)
+    one_stream, four_streams, five_streams = (
+        memory.estimate_memory(model, "serve", sizes, layout, Load(2048, streams)).cache
         for streams in (1, 4, 5)
     )
-    assert one == four == five / 2
+    assert one_stream == four_streams == five_streams / 2
     single = memory.estimate_memory(
-        model, "serve", each, layout_of("single", 1), Load(2048, 4)
+        model, "serve", sizes, build_layout("single", 1), Load(2048, 4)
     ).cache
-    assert single == 4 * four
+    assert single == 4 * four_streams
 
 
 def test_the_first_stage_keeps_a_microbatch_for_every_stage() -> None:
-    """1F1B: p microbatches are under way in the first of p stages, whatever their number."""
-    model, each = KNOWN["llama-2-7b"], precision.bytes_per_parameter("lora", "bf16")
-    one, few, many = (
+    """1F1B: the first of p stages holds p microbatches, whatever their total number."""
+    model, sizes = KNOWN["llama-2-7b"], precision.bytes_per_parameter("lora", "bf16")
+    single, few, many = (
         memory.estimate_memory(
-            model, "lora", each, Layout("pipeline", stages=3), Load(2048, 1, count)
+            model, "lora", sizes, Layout("pipeline", stages=3), Load(2048, 1, count)
         )
         for count in (1, 3, 30)
     )
     assert few == many
-    assert few.activations > 1.5 * one.activations
+    assert few.activations > 1.5 * single.activations
 
 
 def test_stages_hold_all_layers_and_are_balanced() -> None:
@@ -90,7 +90,7 @@ def test_stages_hold_all_layers_and_are_balanced() -> None:
             assert max(held) - min(held) <= max(model.layer, model.output)
 
 
-def test_a_quantized_model_is_trained_by_adapters_only() -> None:
+def test_quantized_model_can_only_be_trained_by_adapters() -> None:
     assert "can't be trained" in precision.check("full", "int8")
     assert precision.check("lora", "int8") == ""
     assert precision.check("serve", "int4") == ""

@@ -1,4 +1,4 @@
-"""The table of models, and what is counted of a row."""
+"""The table of models, and numbers that are derived from a row."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ KNOWN = models.load()
 
 
 @pytest.mark.parametrize("model", KNOWN.values(), ids=list(KNOWN))
-def test_a_row_has_the_parameters_that_its_authors_publish(model: LanguageModel) -> None:
+def test_parameter_count_matches_the_published_number(model: LanguageModel) -> None:
     assert model.parameters > 0
     assert model.source
     assert model.total == model.parameters
 
 
-def test_a_token_passes_two_of_eight_experts() -> None:
+def test_active_parameters_include_two_of_eight_experts() -> None:
     mixtral = KNOWN["mixtral-8x7b"]
     active = mixtral.total - mixtral.layers * (mixtral.layer - mixtral.layer_active)
     assert active == pytest.approx(12.9e9, rel=0.01)  # arXiv 2401.04088: "13B active"
 
 
-def test_an_unknown_model_is_told_with_what_is_near() -> None:
+def test_unknown_model_error_suggests_similar_names() -> None:
     with pytest.raises(DeeprigError) as raised:
         models.find("lama-2-70b", KNOWN)
     assert "unknown model 'lama-2-70b'" in raised.value.message
     assert "llama-2-70b" in raised.value.advice
 
 
-def test_letter_case_of_a_name_does_not_matter() -> None:
+def test_model_names_are_case_insensitive() -> None:
     assert models.find("Llama-2-7B", KNOWN) is KNOWN["llama-2-7b"]
 
 
@@ -53,7 +53,9 @@ FIELDS = "layers: 1, hidden: 8, heads: 2, kv_heads: 1, feed_forward: 4, vocabula
         (f"{FIELDS}, tied: 1", "'tied' should be bool", ""),
     ],
 )
-def test_a_wrong_row_is_named(tmp_path: Path, row: str, message: str, advice: str) -> None:
+def test_invalid_row_is_an_error_with_advice(
+    tmp_path: Path, row: str, message: str, advice: str
+) -> None:
     file = tmp_path / "models.yml"
     file.write_text(f"models:\n  mine: {{{row}}}\n")
     with pytest.raises(DeeprigError) as raised:

@@ -24,14 +24,15 @@ N, P, E, A, LAYERS, MICRO = 4, 1e9, 2, 1e6, 32, 5
         (traffic.decode(A, LAYERS, N), 2 * LAYERS * 2 * (N - 1) / N * A),
     ],
 )
-def test_bytes_are_the_formulas(transfers: list[Transfer], sent: float) -> None:
+def test_bytes_match_the_published_formulas(transfers: list[Transfer], sent: float) -> None:
     assert traffic.sent_bytes(transfers) == pytest.approx(sent)
 
 
-def test_only_messages_that_are_waited_for_do_not_overlap() -> None:
-    assert all(one.overlaps for one in traffic.data(P, N) + traffic.sharded(P, P, N, 1))
+def test_only_tensor_and_expert_messages_do_not_overlap() -> None:
+    assert all(transfer.overlaps for transfer in traffic.data(P, N) + traffic.sharded(P, P, N, 1))
     assert not any(
-        one.overlaps for one in traffic.tensor(A, LAYERS, N, 1) + traffic.expert(A, 2, 1, N, 1)
+        transfer.overlaps
+        for transfer in traffic.tensor(A, LAYERS, N, 1) + traffic.expert(A, 2, 1, N, 1)
     )
 
 
@@ -44,7 +45,7 @@ def test_only_messages_that_are_waited_for_do_not_overlap() -> None:
         ([1, 1, 5, 1, 1], 6, 2, [(2, 1), (6, 3), (1, 4)]),
     ],
 )
-def test_buckets_close_when_they_are_full(
+def test_gradients_are_grouped_into_full_buckets(
     sizes: list[float], most: float, first: float, made: list[tuple[float, int]]
 ) -> None:
     assert traffic.buckets(sizes, most, first) == made

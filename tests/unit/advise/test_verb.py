@@ -57,12 +57,12 @@ def advise(flags: Flags | None = None, **changes: Any) -> bool:
     return True
 
 
-def test_the_command_line_has_every_flag_and_needs_no_rig() -> None:
-    told = ["--gpus", "3x RTX 3090", "--links", "gen2x1,gen2x1,gen3x16", "--kv-heads", "4"]
+def test_command_line_works_with_all_flags_and_no_rig() -> None:
+    flags = ["--gpus", "3x RTX 3090", "--links", "gen2x1,gen2x1,gen3x16", "--kv-heads", "4"]
     model = ["--layers", "12", "--hidden", "1024", "--heads", "8", "--feed-forward", "4096"]
     more = ["--vocabulary", "1000", "--precision", "fp32", "--accumulate", "2", "--json"]
     done = subprocess.run(
-        [sys.executable, "-m", "fabric", "advise", *told, *model, *more],
+        [sys.executable, "-m", "fabric", "advise", *flags, *model, *more],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -99,7 +99,7 @@ def test_the_command_line_has_every_flag_and_needs_no_rig() -> None:
         ({"plot": "x.png"}, "written as .svg", ""),
     ],
 )
-def test_what_is_wrong_is_said_before_anything_is_printed(
+def test_invalid_flags_are_refused_before_any_output(
     changes: dict[str, Any], message: str, advice: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(DeeprigError) as raised:
@@ -109,18 +109,18 @@ def test_what_is_wrong_is_said_before_anything_is_printed(
     assert capsys.readouterr().out == ""
 
 
-def test_without_a_rig_and_without_gpus_a_rig_is_asked_for() -> None:
+def test_missing_host_and_gpus_is_an_error() -> None:
     with pytest.raises(DeeprigError, match="no host is named"):
         advise(gpus="")
 
 
-def test_a_model_is_described_by_its_numbers() -> None:
+def test_missing_numbers_of_a_model_are_derived() -> None:
     model = command.model_of_sizes({"layers": 4, "hidden": 1024, "experts": 8})
     assert (model.heads, model.kv_heads, model.top_k) == (8, 8, 2)
     assert model.feed_forward == 2730
 
 
-def test_explained_is_more_than_shown(capsys: pytest.CaptureFixture[str]) -> None:
+def test_explain_flag_adds_sources(capsys: pytest.CaptureFixture[str]) -> None:
     assert advise()
     shown = capsys.readouterr().out
     assert advise(explain=True)
@@ -145,7 +145,7 @@ def two_rigs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Flags:
     return Flags(H="rigs", inventory=str(file), json=True)
 
 
-def test_one_rig_that_cannot_be_read_does_not_hide_the_others(
+def test_unreadable_rig_does_not_hide_the_others(
     two_rigs: Flags, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert not advise(two_rigs, gpus="")
@@ -155,7 +155,7 @@ def test_one_rig_that_cannot_be_read_does_not_hide_the_others(
     assert "host: gone" in err
 
 
-def test_a_rig_can_be_told_other_links(
+def test_links_flag_overrides_the_links_of_a_rig(
     two_rigs: Flags, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     advise(two_rigs, gpus="", links="3x gen3x4", plot=str(tmp_path / "lanes.svg"))
@@ -164,7 +164,7 @@ def test_a_rig_can_be_told_other_links(
     assert (tmp_path / "lanes-here.svg").exists()
 
 
-def test_a_wrong_document_of_ones_own_is_an_error_of_that_rig(
+def test_invalid_measured_file_is_an_error_of_the_rig(
     two_rigs: Flags, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     file = tmp_path / "bench.json"
@@ -173,7 +173,7 @@ def test_a_wrong_document_of_ones_own_is_an_error_of_that_rig(
     assert "has version 9" in capsys.readouterr().err
 
 
-def test_heads_that_are_not_told_share_the_hidden_size() -> None:
+def test_default_heads_divide_the_hidden_size() -> None:
     model = command.model_of_sizes({"layers": 2, "hidden": 2000})
     assert model.hidden % model.heads == 0
     assert model.head >= 128

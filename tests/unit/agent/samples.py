@@ -1,4 +1,4 @@
-"""A healthy rig as a sample, and the same rig with something changed."""
+"""A healthy rig as a sample, and the same rig with changes."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def table(name: str) -> Any:
     return tables.load(name)
 
 
-def reading(index: int, address: str) -> GpuReading:
+def make_reading(index: int, address: str) -> GpuReading:
     """A 3090 at idle, limited to 280 W on purpose."""
     return GpuReading(
         uuid=f"GPU-{index}",
@@ -68,9 +68,9 @@ def reading(index: int, address: str) -> GpuReading:
     )
 
 
-def ports() -> dict[str, PortReading]:
+def make_ports() -> dict[str, PortReading]:
     """Root ports and GPUs: x4 risers, 8 GT/s of both ends, 2.5 at idle."""
-    found = {}
+    readings = {}
     for gpu, root in WAYS.items():
         common = {
             "current_width": 4,
@@ -78,7 +78,7 @@ def ports() -> dict[str, PortReading]:
             "answers": True,
             "aer": {"correctable": 0, "nonfatal": 0, "fatal": 0},
         }
-        found[root] = PortReading(
+        readings[root] = PortReading(
             address=root,
             kind="root port",
             parent="",
@@ -88,7 +88,7 @@ def ports() -> dict[str, PortReading]:
             max_speed=8e9,
             **common,  # type: ignore[arg-type]
         )
-        found[gpu] = PortReading(
+        readings[gpu] = PortReading(
             address=gpu,
             kind="endpoint",
             parent=root,
@@ -98,7 +98,7 @@ def ports() -> dict[str, PortReading]:
             max_speed=16e9,
             **common,  # type: ignore[arg-type]
         )
-    return found
+    return readings
 
 
 RESULT = CollectiveResult(
@@ -125,11 +125,11 @@ VALIDATION = Validation(
 )
 
 
-def changed(value: Any, changes: Mapping[str, Any]) -> Any:
-    """A dataclass or map with changes, which may go deeper. An unknown field is a TypeError."""
+def apply_changes(value: Any, changes: Mapping[str, Any]) -> Any:
+    """Return a dataclass or map with nested changes. An unknown field is a TypeError."""
     fields = vars(value) if is_dataclass(value) else value
     new = {
-        key: changed(fields[key], change)
+        key: apply_changes(fields[key], change)
         if isinstance(change, Mapping) and isinstance(fields.get(key), object) and fields.get(key)
         else change
         for key, change in changes.items()
@@ -139,18 +139,18 @@ def changed(value: Any, changes: Mapping[str, Any]) -> Any:
     return {**value, **new}
 
 
-def items(found: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Things by address with changes; None takes one away."""
-    assert set(changes) <= set(found), "changes of what is not there"
+def change_items(present: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a map by address with changes; None removes an item."""
+    assert set(changes) <= set(present), "changes of what is not there"
     merged = {
-        key: changed(item, changes.get(key) or {})
-        for key, item in found.items()
+        key: apply_changes(item, changes.get(key) or {})
+        for key, item in present.items()
         if changes.get(key, {}) is not None
     }
     return merged
 
 
-def make(changes: Mapping[str, Any] | None = None) -> Sample:
+def make_sample(changes: Mapping[str, Any] | None = None) -> Sample:
     """The healthy rig with changes: maps by the sample's fields.
 
     gpus, ports and paths are by address; a path's width and speed follow from its ports. xids is
@@ -161,23 +161,25 @@ def make(changes: Mapping[str, Any] | None = None) -> Sample:
     gone = [gpu for gpu, change in given.get("gpus", {}).items() if change is None]
     ways = {gpu: root for gpu, root in WAYS.items() if gpu not in gone}
     thresholds = {**table("thresholds"), **given.pop("thresholds", {})}
-    expectations = changed(
+    expectations = apply_changes(
         Expectations(3, "inventory", 4, "board data: x4 risers", thresholds=thresholds),
         given.pop("expectations", {}),
     )
-    known = items(ports(), given.pop("ports", {}))
+    port_readings = change_items(make_ports(), given.pop("ports", {}))
     paths = {}
     for gpu, root in ways.items():
         way = tuple(pcie.PciePort(address, "", "", "", pcie.PcieLink()) for address in (root, gpu))
-        found = build_path(pcie.PcieGpu(gpu, "10de", "2204", "", "", "", None, None, way), known)
-        paths[gpu] = expectations.add_to(replace(found, loaded_speed=8e9, loaded_at=NOW - HOUR))
+        path = build_path(
+            pcie.PcieGpu(gpu, "10de", "2204", "", "", "", None, None, way), port_readings
+        )
+        paths[gpu] = expectations.add_to(replace(path, loaded_speed=8e9, loaded_at=NOW - HOUR))
     states = {
         gpu: GpuState(
             gpu,
             index,
             f"GPU-{index}",
             "NVIDIA GeForce RTX 3090",
-            reading(index, gpu),
+            make_reading(index, gpu),
             read_at=NOW,
             read_duration_seconds=0.004,
         )
@@ -188,13 +190,13 @@ def make(changes: Mapping[str, Any] | None = None) -> Sample:
         for row in given.pop("xids", [])
     ]
     ignored = tuple(IgnoredFile(**row) for row in given.pop("ignored", []))
-    results = tuple(changed(RESULT, row) for row in given.pop("results", [{}]))
+    results = tuple(apply_changes(RESULT, row) for row in given.pop("results", [{}]))
     sample = Sample(
         taken_at=NOW,
         driver=DriverReading("ok", driver_version="580.95.05", cuda_version="13.0"),
-        gpus=tuple(items(states, given.pop("gpus", {})).values()),
-        ports=tuple(known.values()),
-        paths=tuple(items(paths, given.pop("paths", {})).values()),
+        gpus=tuple(change_items(states, given.pop("gpus", {})).values()),
+        ports=tuple(port_readings.values()),
+        paths=tuple(change_items(paths, given.pop("paths", {})).values()),
         xids=tuple(xids),
         host=HostReading(
             name="rig",
@@ -222,7 +224,7 @@ def make(changes: Mapping[str, Any] | None = None) -> Sample:
         expectations=expectations,
         validation=VALIDATION,
     )
-    result: Sample = changed(sample, given)
+    result: Sample = apply_changes(sample, given)
     return result
 
 
@@ -232,7 +234,7 @@ def context(
     clock_jump: float | None = None,
     checks: CheckTable | None = None,
 ) -> CheckContext:
-    """What the checks get; increases by the words of their key."""
+    """Return the input of the checks; increases by the words of their key."""
     return CheckContext(
         sample,
         {tuple(key.split()): grown for key, grown in (increases or {}).items()},

@@ -22,7 +22,7 @@ from agent.configuration import settings
 from agent.readings.nvml import GpuReading
 from agent.sampling.metrics import PREFIX, MetricRow, MetricTable, SampleCollector, Subject
 from agent.sampling.sampler import PublishedSample, Sampler
-from lab.simulate.simulated import Simulated, build
+from lab.simulate.simulated_rig import SimulatedRig, build
 from tests.unit.agent import samples
 from tests.unit.agent.formats import content, encode_both, parse_classic, parse_openmetrics
 
@@ -49,9 +49,9 @@ EXAMPLE = re.search(
 )
 
 
-def filled() -> Sample:
-    """The healthy rig, and of its first GPU and host everything that can be known."""
-    sample = samples.make({"xids": [{"address": GPU, "xid": 79}]})
+def make_filled_sample() -> Sample:
+    """Return the healthy rig with every value of its first GPU and host."""
+    sample = samples.make_sample({"xids": [{"address": GPU, "xid": 79}]})
     maps: dict[str, Any] = {"Numbers | None": {"a": 1.5}, "Mapping[str, bool] | None": {"a": True}}
     plain = {"float | None": 2.5, "int | None": 2, "bool | None": True, "str | None": "text"}
     state = sample.gpus[0]
@@ -76,18 +76,18 @@ def render(sample: Sample) -> tuple[bytes, bytes]:
     return encode_both(SampleCollector(MetricTable(samples.table("metrics")), sample))
 
 
-FILLED = render(filled())
+FILLED = render(make_filled_sample())
 CLASSIC, NEW = content(parse_classic, FILLED[0]), content(parse_openmetrics, FILLED[1])
 
 
-def series(family: str, found: dict[str, Any] = NEW) -> dict[Any, float]:
+def series(family: str, families: dict[str, Any] = NEW) -> dict[Any, float]:
     """A family's values by labels."""
-    values = found.get(PREFIX + family, ("", "", {}))[2]
+    values = families.get(PREFIX + family, ("", "", {}))[2]
     return {labels: value for (_, labels), value in values.items()}
 
 
-def value(family: str, found: dict[str, Any] = NEW, **labels: str) -> float | None:
-    return series(family, found).get(frozenset(labels.items()))
+def value(family: str, families: dict[str, Any] = NEW, **labels: str) -> float | None:
+    return series(family, families).get(frozenset(labels.items()))
 
 
 NASTY = ["plain", "", 'a "b"', "back\\slash", "two\nlines", "\\n", '\\"', "ends in \\", "µ °C {}=,"]
@@ -106,7 +106,7 @@ class OneRow(Collector):
 
 @pytest.mark.parametrize("kind", ["gauge", "counter"])
 @pytest.mark.parametrize("openmetrics", [False, True])
-def test_any_text_can_be_a_label(kind: str, openmetrics: bool) -> None:
+def test_label_may_contain_any_text(kind: str, openmetrics: bool) -> None:
     metrics = OneRow(
         [Subject({"a": "b"}, {"value": dict.fromkeys(NASTY, 2.5)})],
         kind=kind,
@@ -122,7 +122,7 @@ def test_any_text_can_be_a_label(kind: str, openmetrics: bool) -> None:
 
 @pytest.mark.parametrize("value", [0, 1, True, False, -1, 1e-9, 2**53, 1.5e300, inf, -inf, nan])
 @pytest.mark.parametrize("openmetrics", [False, True])
-def test_a_value_comes_back_as_it_was(value: float, openmetrics: bool) -> None:
+def test_value_survives_encoding_and_parsing(value: float, openmetrics: bool) -> None:
     metrics = OneRow([Subject({}, {"value": value})])
     parse = parse_openmetrics if openmetrics else parse_classic
     ((_, _, values),) = content(parse, encode_both(metrics)[openmetrics]).values()
@@ -132,45 +132,47 @@ def test_a_value_comes_back_as_it_was(value: float, openmetrics: bool) -> None:
 
 def test_a_family_without_series_is_not_written() -> None:
     table = MetricTable({"rig": [{"name": "x", "from": "gpus_expected", "help": "Help."}]})
-    sample = samples.make({"expectations": {"gpus": None}})
+    sample = samples.make_sample({"expectations": {"gpus": None}})
     assert encode_both(SampleCollector(table, sample)) == (b"", b"# EOF\n")
 
 
 @pytest.mark.parametrize("row", ROWS, ids=NAMES)
-def test_a_row_is_served_as_the_table_says(row: dict[str, Any]) -> None:
+def test_metric_matches_its_table_row(row: dict[str, Any]) -> None:
     kind = row.get("kind", "gauge")
     name = PREFIX + row["name"]
     assert NEW[name][:2] == (kind, row["help"])
     classic = f"{name}_info" if kind == "info" else name
     assert CLASSIC[classic][:2] == ("gauge" if kind == "info" else kind, row["help"])
     suffix = {"counter": "_total", "info": "_info"}.get(kind, "")
-    own = set(row.get("labels", ()))
-    for found in (NEW[name][2], CLASSIC[classic][2]):
-        assert {series for series, _ in found} == {name + suffix}
-        for _, labels in found:
+    row_labels = set(row.get("labels", ()))
+    for values in (NEW[name][2], CLASSIC[classic][2]):
+        assert {series for series, _ in values} == {name + suffix}
+        for _, labels in values:
             names = {label for label, _ in labels}
-            assert names >= {row["label"]} if "label" in row else names <= THINGS | own
-            assert names >= own
+            assert names >= {row["label"]} if "label" in row else names <= THINGS | row_labels
+            assert names >= row_labels
 
 
-def test_nothing_else_is_served_and_both_formats_have_the_same_values() -> None:
+def test_only_table_metrics_are_served_and_formats_agree() -> None:
     assert {name.removeprefix(PREFIX) for name in NEW} == set(NAMES)
     assert len(NAMES) == len(set(NAMES))
-    values = {series: value for _, _, found in NEW.values() for series, value in found.items()}
+    values = {
+        series: value for _, _, by_series in NEW.values() for series, value in by_series.items()
+    }
     assert values == {
-        series: value for _, _, found in CLASSIC.values() for series, value in found.items()
+        series: value for _, _, by_series in CLASSIC.values() for series, value in by_series.items()
     }
 
 
 @pytest.mark.parametrize("row", ROWS, ids=NAMES)
-def test_names_are_as_prometheus_wants_them(row: dict[str, Any]) -> None:
+def test_names_follow_the_conventions_of_prometheus(row: dict[str, Any]) -> None:
     assert re.fullmatch(r"[a-z][a-z0-9_]*", row["name"])
     assert not row["name"].endswith(("_total", "_info", "_count", "_sum", "_bucket"))
     assert not {row.get("label"), *row.get("labels", ())} & {"type", "hostname", "instance", "job"}
     assert row["help"].endswith((".", ")."))
 
 
-def test_some_values() -> None:
+def test_selected_values_are_correct() -> None:
     assert value("gpu_temperature_celsius", uuid="GPU-0") == 34
     assert value("gpu_clock_hertz", uuid="GPU-1", clock="graphics") == 210e6
     assert value("gpu_clocks_event_active", uuid="GPU-1", reason="gpu_idle") == 1
@@ -194,23 +196,25 @@ def test_some_values() -> None:
     assert {("address", GPU), ("index", "0"), ("name", "NVIDIA GeForce RTX 3090")} <= info
 
 
-def test_what_is_not_known_has_no_series_and_is_never_0() -> None:
+def test_unknown_value_has_no_series() -> None:
     unknown = {
         field.name: None
         for field in fields(GpuReading)
         if field.name not in ("uuid", "index", "address", "name")
     }
     reading = {GPU: {"reading": unknown}}
-    found = content(parse_openmetrics, render(samples.make({"gpus": reading}))[1])
-    (info,) = [labels for labels in series("gpu", found) if ("uuid", "GPU-0") in labels]
-    for name, (_, _, values) in found.items():
+    families = content(parse_openmetrics, render(samples.make_sample({"gpus": reading}))[1])
+    (info,) = [labels for labels in series("gpu", families) if ("uuid", "GPU-0") in labels]
+    for name, (_, _, values) in families.items():
         if name != f"{PREFIX}gpu":
-            assert not [one for one, labels in values if ("uuid", "GPU-0") in labels], name
+            assert not [
+                series_name for series_name, labels in values if ("uuid", "GPU-0") in labels
+            ], name
     assert {label for label, text in info if text} == {"uuid", "index", "address", "name"}
-    assert value("gpu_up", found, address=GPU) == 1
+    assert value("gpu_up", families, address=GPU) == 1
 
 
-def test_a_lost_gpu_keeps_its_place_and_nothing_of_nvml() -> None:
+def test_lost_gpu_has_no_nvml_series() -> None:
     changes = {
         "gpus": {GPU: {"reading": None, "problem": "lost", "read_duration_seconds": None}},
         "ports": {GPU: {"answers": False, "current_width": None, "current_speed": None}},
@@ -218,36 +222,36 @@ def test_a_lost_gpu_keeps_its_place_and_nothing_of_nvml() -> None:
         "expectations": {"gpus": None},
         "host": {"boot_clock_seconds": None, "cpu_throttles": None},
     }
-    found = content(parse_openmetrics, render(samples.make(changes))[1])
-    assert value("gpu_up", found, address=GPU) == 0
-    assert value("gpu_read_timestamp_seconds", found, address=GPU) == samples.NOW
-    assert value("gpu_read_duration_seconds", found, address=GPU) is None
+    families = content(parse_openmetrics, render(samples.make_sample(changes))[1])
+    assert value("gpu_up", families, address=GPU) == 0
+    assert value("gpu_read_timestamp_seconds", families, address=GPU) == samples.NOW
+    assert value("gpu_read_duration_seconds", families, address=GPU) is None
     assert ("uuid", "GPU-0") not in {
-        pair for _, _, values in found.values() for _, labels in values for pair in labels
+        pair for _, _, values in families.values() for _, labels in values for pair in labels
     }
-    assert value("pcie_device_answers", found, address=GPU) == 0
-    assert value("pcie_link_width_lanes", found, address=GPU) is None
-    assert value("pcie_path_width_lanes", found, address=GPU) is None
-    assert value("pcie_path_bandwidth_bytes_per_second", found, address=GPU) is None
-    assert value("pcie_path_expected_width_lanes", found, address=GPU) == 4
-    assert value("gpus_found", found, by="nvml") == 2
+    assert value("pcie_device_answers", families, address=GPU) == 0
+    assert value("pcie_link_width_lanes", families, address=GPU) is None
+    assert value("pcie_path_width_lanes", families, address=GPU) is None
+    assert value("pcie_path_bandwidth_bytes_per_second", families, address=GPU) is None
+    assert value("pcie_path_expected_width_lanes", families, address=GPU) == 4
+    assert value("gpus_found", families, by="nvml") == 2
     absent = (
         "gpus_expected",
         "host_boot_time_seconds",
         "host_cpu_throttles",
         "nccl_bus_bandwidth_expected_bytes_per_second",
     )
-    assert [name for name in absent if series(name, found)] == []
+    assert [name for name in absent if series(name, families)] == []
 
 
-def test_the_xids_of_a_gpu_that_left_the_bus_are_still_counted() -> None:
+def test_xids_of_a_removed_gpu_are_still_counted() -> None:
     gone = {"gpus": {GPU: None}, "results": [], "xids": [{"address": GPU, "xid": 79}]}
-    found = content(parse_openmetrics, render(samples.make(gone))[1])
-    assert value("gpu_xid_errors", found, address=GPU, xid="79") == 1
-    assert value("gpu_xid_last_timestamp_seconds", found, address=GPU, xid="79") is not None
+    families = content(parse_openmetrics, render(samples.make_sample(gone))[1])
+    assert value("gpu_xid_errors", families, address=GPU, xid="79") == 1
+    assert value("gpu_xid_last_timestamp_seconds", families, address=GPU, xid="79") is not None
     for name in ("gpu_up", "gpu_read_timestamp_seconds", "gpu_read_duration_seconds"):
-        assert value(name, found, address=GPU) is None
-        assert len(series(name, found)) == 2
+        assert value(name, families, address=GPU) is None
+        assert len(series(name, families)) == 2
 
 
 @pytest.fixture(scope="module")
@@ -258,7 +262,7 @@ def simulated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PublishedSam
     folder = tmp_path_factory.mktemp("rig")
     library = folder / "library"
     library.mkdir()
-    rig = Simulated(folder / "rig", build(library))
+    rig = SimulatedRig(folder / "rig", build(library))
     state = folder / "state"
     (state / "nccl").mkdir(parents=True)
     assert EXAMPLE is not None
@@ -266,7 +270,7 @@ def simulated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PublishedSam
     with pytest.MonkeyPatch.context() as patch:
         for name in ("LD_LIBRARY_PATH", "DEEPRIG_LAB_HARDWARE"):
             patch.setenv(name, rig.environment[name])
-        told = settings.parse_arguments(
+        parsed = settings.parse_arguments(
             [
                 "--path.sysfs",
                 str(rig.sysfs),
@@ -278,7 +282,7 @@ def simulated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PublishedSam
                 str(folder / "no log"),
             ]
         )
-        sampler = Sampler(told)
+        sampler = Sampler(parsed)
         try:
             until = time.monotonic() + 20
             published = sampler.take()
@@ -294,13 +298,21 @@ def simulated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PublishedSam
 
 def test_three_cards_give_at_least_300_series(simulated: PublishedSample) -> None:
     old, new = encode_both(simulated.metrics)
-    found = content(parse_openmetrics, new)
-    assert sum(len(values) for _, _, values in found.values()) >= 300
-    assert len(series("gpu_temperature_celsius", found)) == 3
-    assert value("gpu_temperature_celsius", found, uuid=simulated.sample.gpus[0].uuid or "") == 34
-    assert series("nccl_bus_bandwidth_bytes_per_second", found) != {}
-    assert {name.removeprefix(PREFIX) for name in found} <= set(NAMES)
+    families = content(parse_openmetrics, new)
+    assert sum(len(values) for _, _, values in families.values()) >= 300
+    assert len(series("gpu_temperature_celsius", families)) == 3
+    assert (
+        value("gpu_temperature_celsius", families, uuid=simulated.sample.gpus[0].uuid or "") == 34
+    )
+    assert series("nccl_bus_bandwidth_bytes_per_second", families) != {}
+    assert {name.removeprefix(PREFIX) for name in families} <= set(NAMES)
     classic = content(parse_classic, old)
-    assert {one: value for _, _, values in classic.values() for one, value in values.items()} == {
-        one: value for _, _, values in found.values() for one, value in values.items()
+    assert {
+        series_key: value
+        for _, _, values in classic.values()
+        for series_key, value in values.items()
+    } == {
+        series_key: value
+        for _, _, values in families.values()
+        for series_key, value in values.items()
     }

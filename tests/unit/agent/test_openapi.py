@@ -1,4 +1,4 @@
-"""The API's description is valid OpenAPI, complete, and what the example documents follow."""
+"""The API's description is valid OpenAPI, complete, and matches the example documents."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def objects(schema: Any, place: str) -> Iterator[tuple[str, dict[str, Any]]]:
             yield from objects(value, f"{place}/{number}")
 
 
-def test_it_is_openapi() -> None:
+def test_description_is_valid_openapi() -> None:
     assert [error.message for error in OpenAPIV31SpecValidator(DESCRIPTION).iter_errors()] == []
     assert set(DESCRIPTION["paths"]) == PATHS
 
@@ -58,7 +58,7 @@ def test_every_path_describes_refusals(path: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["rig", "history"])
-def test_the_example_follows_it(name: str) -> None:
+def test_example_matches_the_schema(name: str) -> None:
     errors = validator(name.capitalize()).iter_errors(example(name))
     assert [f"{error.json_path}: {error.message}" for error in errors] == []
 
@@ -92,7 +92,7 @@ def test_every_field_is_described_and_no_other_allowed() -> None:
         (["driver", "state"], "strange"),
     ],
 )
-def test_it_refuses(path: list[str | int], value: Any) -> None:
+def test_invalid_document_does_not_match_the_schema(path: list[str | int], value: Any) -> None:
     document: Any = copy.deepcopy(example("rig"))
     place = document
     for step in path[:-1]:
@@ -102,7 +102,7 @@ def test_it_refuses(path: list[str | int], value: Any) -> None:
 
 
 @pytest.mark.parametrize("field", ["uuid", "index", "reading", "read_at", "read_duration_seconds"])
-def test_a_gpu_that_does_not_answer_is_described(field: str) -> None:
+def test_gpu_without_a_reading_matches_the_schema(field: str) -> None:
     document = example("rig")
     document["gpus"][0].update({field: None, "up": False, "problem": "GPU is lost"})
     assert list(validator("Rig").iter_errors(document)) == []

@@ -23,7 +23,7 @@ CASES = yaml.safe_load((Path(__file__).parent / "cases/settings.yml").read_text(
 
 
 def run(*words: str) -> subprocess.CompletedProcess[str]:
-    """The agent as a process that ends by itself."""
+    """Run the agent as a process that ends by itself."""
     return subprocess.run(
         [sys.executable, "-m", "agent", *words],
         env=os.environ | {"PYTHONPATH": str(ROOT)},
@@ -36,14 +36,14 @@ def run(*words: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture
 def usual(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """Where the usual configuration file would be."""
+    """Return the default path of the configuration file."""
     file = tmp_path / "agent.yml"
     monkeypatch.setattr(settings, "DEFAULT_CONFIG", str(file))
     return file
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: " ".join(case["words"]))
-def test_what_is_wrong_is_said(case: Any, usual: Path) -> None:
+def test_invalid_arguments_are_reported(case: Any, usual: Path) -> None:
     with pytest.raises(ConfigurationError) as caught:
         parse_arguments(case["words"])
     assert str(caught.value) == case["error"]
@@ -58,7 +58,7 @@ def test_what_is_wrong_is_said(case: Any, usual: Path) -> None:
         ("--config.file=/nowhere/agent.yml",),
     ],
 )
-def test_as_a_process_it_is_one_line_and_status_2(words: tuple[str, ...]) -> None:
+def test_invalid_arguments_are_one_line_and_status_2(words: tuple[str, ...]) -> None:
     done = run("--web.listen-address=127.0.0.1:0", *words)
     assert (done.returncode, done.stdout) == (2, "")
     assert re.fullmatch(r"deeprig-agent: .+\n", done.stderr), done.stderr
@@ -80,7 +80,7 @@ def test_a_port_in_use_is_one_line_and_status_1(host: str) -> None:
     assert str(port) in done.stderr
 
 
-def test_an_address_that_is_not_ours() -> None:
+def test_foreign_address_is_one_line_and_status_1() -> None:
     done = run("--web.listen-address=192.0.2.1:10390", "--path.sysfs=/nowhere")
     assert done.returncode == 1
     assert re.fullmatch(r"deeprig-agent: can't listen: .*192\.0\.2\.1.*\n", done.stderr)
@@ -98,19 +98,23 @@ def test_help_and_version() -> None:
         assert default in done.stdout
 
 
-def test_what_holds_when_nothing_is_said(usual: Path) -> None:
-    found = parse_arguments([])
-    assert found.addresses == (("127.0.0.1", 10390),)
-    assert (found.telemetry_path, found.web_config) == ("/metrics", None)
-    assert (found.interval, found.nvml_deadline, found.pcie_throughput) == (5.0, 2.0, False)
-    assert (found.procfs, found.sysfs, found.rootfs) == ("/proc", "/sys", "/")
-    assert found.results_folder == Path("/var/lib/deeprig/nccl")
-    assert found.expectations.config_file is None
+def test_defaults_of_the_settings(usual: Path) -> None:
+    settings = parse_arguments([])
+    assert settings.addresses == (("127.0.0.1", 10390),)
+    assert (settings.telemetry_path, settings.web_config) == ("/metrics", None)
+    assert (settings.interval, settings.nvml_deadline, settings.pcie_throughput) == (
+        5.0,
+        2.0,
+        False,
+    )
+    assert (settings.procfs, settings.sysfs, settings.rootfs) == ("/proc", "/sys", "/")
+    assert settings.results_folder == Path("/var/lib/deeprig/nccl")
+    assert settings.expectations.config_file is None
 
 
-def test_what_is_said_holds(tmp_path: Path) -> None:
+def test_arguments_override_the_defaults(tmp_path: Path) -> None:
     (tmp_path / "agent.yml").write_text("gpus: 4\n")
-    found = parse_arguments(
+    settings = parse_arguments(
         [
             "--web.listen-address=:1",
             "--web.listen-address=[::1]:2",
@@ -125,16 +129,16 @@ def test_what_is_said_holds(tmp_path: Path) -> None:
             "--web.config.file=web.yml",
         ]
     )
-    assert found.addresses == (("", 1), ("::1", 2))
-    assert (found.interval, found.nvml_deadline) == (0.5, 0.25), (
+    assert settings.addresses == (("", 1), ("::1", 2))
+    assert (settings.interval, settings.nvml_deadline) == (0.5, 0.25), (
         "no deadline outlasts half a sample"
     )
-    assert (found.pcie_throughput, found.telemetry_path) == (True, "/gpu/metrics")
-    assert found.results_folder == Path("/host/data/nccl")
-    assert (found.expectations.gpus, found.web_config) == (4, Path("web.yml"))
+    assert (settings.pcie_throughput, settings.telemetry_path) == (True, "/gpu/metrics")
+    assert settings.results_folder == Path("/host/data/nccl")
+    assert (settings.expectations.gpus, settings.web_config) == (4, Path("web.yml"))
 
 
-def test_the_usual_file_is_used_when_it_is_there(usual: Path) -> None:
+def test_default_configuration_file_is_read_if_present(usual: Path) -> None:
     usual.write_text("gpus: 5\n")
     assert parse_arguments([]).expectations.gpus == 5
     usual.write_text("gpus: five\n")
@@ -153,12 +157,12 @@ def test_the_usual_file_is_used_when_it_is_there(usual: Path) -> None:
         ("[fe80::1%eth0]:10390", ("fe80::1%eth0", 10390)),
     ],
 )
-def test_addresses(word: str, means: tuple[str, int]) -> None:
+def test_address_is_parsed(word: str, means: tuple[str, int]) -> None:
     assert parse_address(word) == means
 
 
 @pytest.mark.parametrize(
     ("word", "seconds"), [("500ms", 0.5), ("5s", 5), ("0.5s", 0.5), ("1m", 60), ("1.5m", 90)]
 )
-def test_durations(word: str, seconds: float) -> None:
+def test_duration_is_parsed(word: str, seconds: float) -> None:
     assert parse_duration("--x", word) == seconds

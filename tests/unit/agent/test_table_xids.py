@@ -27,22 +27,22 @@ def test_a_row_has_what_a_verdict_needs(number: int | str) -> None:
     assert "{" not in row["advice"], "nothing is filled in here"
 
 
-def test_the_numbers() -> None:
+def test_table_has_the_expected_numbers() -> None:
     assert len(NUMBERS) >= 40
     assert set(ROWS) == {*NUMBERS, "default"}
     assert all(0 < number < 1000 for number in NUMBERS)
 
 
-def test_no_number_stands_twice() -> None:
-    """YAML takes the last of two rows in silence."""
+def test_no_number_is_duplicated() -> None:
+    """YAML silently keeps the last of two rows."""
     node = yaml.compose(TABLE.read_text())
     assert isinstance(node, yaml.MappingNode)
     keys = [key.value for key, _ in node.value]
     assert sorted(keys) == sorted(set(keys))
 
 
-def test_counters_that_begin_at_zero_are_few_and_the_ones_that_matter() -> None:
-    """Each is a series for every GPU; critical Xids of GeForce must not be missed."""
+def test_well_known_xids_are_few_and_include_the_critical_ones() -> None:
+    """Each is a series for every GPU; critical Xids of GeForce must be included."""
     well_known = {number for number in NUMBERS if ROWS[number].get("well_known", False)}
     assert all(ROWS[number].get("well_known", True) is True for number in NUMBERS)
     assert {13, 31, 32, 43, 45, 48, 61, 62, 63, 64, 74, 79, 94, 95, 109, 119, 120} <= well_known
@@ -53,5 +53,5 @@ def test_counters_that_begin_at_zero_are_few_and_the_ones_that_matter() -> None:
     ("number", "status"),
     [(79, "critical"), (119, "critical"), (48, "critical"), (31, "warning"), (45, "ok")],
 )
-def test_how_bad_the_best_known_are(number: int, status: str) -> None:
+def test_status_of_well_known_xids(number: int, status: str) -> None:
     assert ROWS[number]["status"] == status

@@ -46,7 +46,7 @@ OLD = """<nvidia_smi_log><gpu id="00000000:01:00.0">
 </gpu></nvidia_smi_log>"""
 
 
-def test_a_new_drivers() -> None:
+def test_xml_of_a_new_driver_is_parsed() -> None:
     first, second = nvidia_smi.parse(NEW)
     assert first == nvidia_smi.Smi(
         address="0000:0a:00.0",
@@ -70,15 +70,15 @@ def test_a_new_drivers() -> None:
     assert second.celsius is None
 
 
-def test_an_old_drivers() -> None:
-    (one,) = nvidia_smi.parse(OLD)
-    assert (one.retired, one.uncorrectable, one.pending) == (4, 1, False)
-    assert (one.power_limit, one.power_default) == (180, 250)
+def test_xml_of_an_old_driver_is_parsed() -> None:
+    (gpu,) = nvidia_smi.parse(OLD)
+    assert (gpu.retired, gpu.uncorrectable, gpu.pending) == (4, 1, False)
+    assert (gpu.power_limit, gpu.power_default) == (180, 250)
 
 
 @pytest.mark.parametrize(
     "text",
     ["", "NVIDIA-SMI has failed", "<nvidia_smi_log>", "<!DOCTYPE x [<!ENTITY a 'b'>]><x>&a;</x>"],
 )
-def test_what_is_no_such_xml_tells_of_no_gpu(text: str) -> None:
+def test_invalid_xml_gives_no_gpus(text: str) -> None:
     assert nvidia_smi.parse(text) == []

@@ -1,4 +1,4 @@
-"""Who can get in: each way is found, and a rig of one's own is quiet."""
+"""Ways to get into a rig: each is found, and a rig with own keys has no findings."""
 
 from __future__ import annotations
 
@@ -42,10 +42,10 @@ QUIET = {
 }
 
 
-def test_a_rig_of_ones_own_is_quiet(tmp_path: Path) -> None:
-    found = signs(write(tmp_path, QUIET), SSHD)
-    assert [one for one in found if one.status != "ok"] == []
-    (key,) = found
+def test_rig_with_own_keys_only_has_no_findings(tmp_path: Path) -> None:
+    findings = signs(write(tmp_path, QUIET), SSHD)
+    assert [finding for finding in findings if finding.status != "ok"] == []
+    (key,) = findings
     assert "yours" in key.reading
 
 
@@ -137,16 +137,16 @@ def test_a_rig_of_ones_own_is_quiet(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_ways_in(
+def test_way_to_get_in_is_a_finding(
     tmp_path: Path, files: dict[str, str], check: str, status: str, words: str
 ) -> None:
-    found = signs(write(tmp_path, {**QUIET, **files}), SSHD)
-    bad = [one for one in found if one.status not in ("ok", "note")]
-    assert [(one.check, one.status) for one in bad] == [(check, status)], bad
+    findings = signs(write(tmp_path, {**QUIET, **files}), SSHD)
+    bad = [finding for finding in findings if finding.status not in ("ok", "note")]
+    assert [(finding.check, finding.status) for finding in bad] == [(check, status)], bad
     assert words in bad[0].reading
 
 
-def test_what_listens_and_where_it_speaks_to(tmp_path: Path) -> None:
+def test_listening_ports_and_connections_are_findings(tmp_path: Path) -> None:
     sockets = (
         SSHD
         + 'LISTEN 0 5 127.0.0.1:631 0.0.0.0:* users:(("cupsd",pid=2,fd=7))\n'
@@ -159,15 +159,19 @@ def test_what_listens_and_where_it_speaks_to(tmp_path: Path) -> None:
     )
     # ss leaves the first column, the protocol's name, to lists of several protocols.
     with_protocol = "".join(f"tcp {line}\n" for line in sockets.splitlines())
-    found = signs(write(tmp_path, QUIET), with_protocol, connections)
-    told = {(one.check, one.subject): one.status for one in found if one.check != "keys"}
-    assert told == {
+    findings = signs(write(tmp_path, QUIET), with_protocol, connections)
+    statuses = {
+        (finding.check, finding.subject): finding.status
+        for finding in findings
+        if finding.check != "keys"
+    }
+    assert statuses == {
         ("listening ports", "tcp 4200"): "critical",
         ("listening ports", "tcp 9100"): "note",
         ("connections", "lolMiner"): "note",
     }
 
 
-def test_fingerprints_are_opensshs() -> None:
+def test_fingerprints_match_openssh() -> None:
     assert security.fingerprint(OWN) == "SHA256:ezNEi1zjwYuRP//RG7czIxsLEVwxlQzoKexq92kMbl8"
     assert security.fingerprint("???") == "???"

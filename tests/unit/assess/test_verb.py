@@ -1,4 +1,4 @@
-"""`fab assess`, before it looks."""
+"""`fab assess`: checks of its flags before it connects."""
 
 from __future__ import annotations
 
@@ -10,6 +10,6 @@ from provision.errors import DeeprigError
 
 
 @pytest.mark.parametrize("page", ["/nonexistent/x.html", "/tmp"])
-def test_a_page_that_cant_be_written_is_told_before_the_look(page: str) -> None:
+def test_unwritable_page_is_refused_before_the_assessment(page: str) -> None:
     with pytest.raises(DeeprigError, match=f"--html {page} can't be written"):
         command.assess(None, Flags(H="rig"), page, False)  # type: ignore[arg-type]

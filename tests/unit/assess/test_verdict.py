@@ -1,4 +1,4 @@
-"""The verdict: system, board, and what each way costs in lanes."""
+"""The verdict: system, board, and the lanes of each option."""
 
 from __future__ import annotations
 
@@ -39,19 +39,21 @@ SEED = replace(
         ([], [Finding("heat", "0", "critical", "no fan")], "convert in place"),
     ],
 )
-def test_system(refusals: list[Refusal], findings: list[Finding], system: str) -> None:
+def test_system_verdict_follows_refusals_and_findings(
+    refusals: list[Refusal], findings: list[Finding], system: str
+) -> None:
     made = verdict.judge_rig(refusals, findings, SEED)
     assert made.system == system
     assert made.system_why
 
 
-def test_a_rig_that_is_converted() -> None:
+def test_converted_rig_is_recognised() -> None:
     assert verdict.judge_rig([], [], SEED, converted=True).system == "converted"
     disk = [Refusal("disk", "8 GB")]
     assert verdict.judge_rig(disk, [], SEED, converted=True).system == "reinstall"
 
 
-def test_the_seed_rigs_board_is_kept_if_its_bios_splits_the_slot() -> None:
+def test_board_of_the_seed_rig_is_kept_if_its_bios_splits_the_slot() -> None:
     made = verdict.judge_rig([], [], SEED)
     assert made.board == "keep, if its BIOS splits the slot"
     assert "confidence C" in made.board_why[0]
@@ -73,36 +75,38 @@ def test_the_seed_rigs_board_is_kept_if_its_bios_splits_the_slot() -> None:
         ("", "", "1x gen3x1", "keep"),
     ],
 )
-def test_boards(board: str, cpu: str, links: str, wanted: str) -> None:
+def test_board_verdict_follows_links_and_processor(
+    board: str, cpu: str, links: str, wanted: str
+) -> None:
     count = links[0]
     rig = machine.from_words(f"{count}x RTX 3090", links, board, cpu)
     assert verdict.judge_rig([], [], rig).board == wanted
 
 
-def test_a_rig_without_a_known_gpu() -> None:
+def test_board_verdict_without_a_known_gpu_is_unknown() -> None:
     assert verdict.judge_rig([], [], None).board == "unknown"
 
 
-def test_power_is_shared_out_and_the_host_counted() -> None:
+def test_power_budget_assigns_gpus_and_the_host_to_supplies() -> None:
     gpus = [("a", 350.0), ("b", 350.0), ("c", 350.0)]
-    one = power.budget("stock", gpus, [750.0, 750.0])
-    assert one.watts == 1200
-    assert not one.carries
-    assert [len(supply.gpus) for supply in one.supplies] == [1, 2]
-    assert [supply.host for supply in one.supplies] == [True, False]
+    stock = power.budget("stock", gpus, [750.0, 750.0])
+    assert stock.watts == 1200
+    assert not stock.carries
+    assert [len(supply.gpus) for supply in stock.supplies] == [1, 2]
+    assert [supply.host for supply in stock.supplies] == [True, False]
     assert power.budget("limited", [(g, 280.0) for g, _ in gpus], [750.0, 750.0]).carries
     assert power.budget("one", gpus, [1600.0]).carries
     assert power.budget("none", gpus, []).supplies == ()
 
 
 @pytest.mark.parametrize("given", ["750", [0], ["750 W"], [-1], [float("inf")], [float("nan")]])
-def test_supplies_are_a_list_of_watts(given: object) -> None:
+def test_power_supplies_must_be_a_list_of_watts(given: object) -> None:
     with pytest.raises(SourceError, match="list of watts"):
         power.supplies_of(Host("attic", {"psus": given}, ()))
     assert power.supplies_of(Host("attic", {}, ())) == []
 
 
-def test_the_tree_shares_what_gpus_share() -> None:
+def test_drawn_tree_shares_the_common_ports() -> None:
     def port(address: str, kind: str, now: int, most: int) -> dict[str, object]:
         return {
             "address": address,
@@ -115,11 +119,11 @@ def test_the_tree_shares_what_gpus_share() -> None:
     switch = [port("0000:00:01.0", "root port", 4, 4), port("0000:02:00.0", "upstream port", 4, 4)]
     gpus = []
     for n in (4, 5):
-        own = [
+        ports = [
             port(f"0000:03:0{n}.0", "downstream port", 1, 1),
             port(f"0000:0{n}:00.0", "endpoint", 1, 16),
         ]
-        gpus.append({"device_id": "2204", "path_width": 1, "path": [*switch, *own]})
+        gpus.append({"device_id": "2204", "path_width": 1, "path": [*switch, *ports]})
     assert pcie_tree.draw(cast(list[Gpu], gpus), {"2204": "RTX 3090"}) == [
         "processor",
         "└─ 0000:00:01.0 root port  x4, up to 8 GT/s",

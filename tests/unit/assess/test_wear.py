@@ -30,29 +30,29 @@ HEALTHY = Smi(
 LOG = "NVRM: Xid (PCI:0000:08:00): {}, pid=1\n"
 
 
-def gpu(port_aer: Aer | None = None, own: Aer | None = None, **rest: Any) -> PcieGpu:
+def gpu(port_aer: Aer | None = None, card_aer: Aer | None = None, **rest: Any) -> PcieGpu:
     port = PciePort(
         "0000:00:03.1", "root port", "1022", "1453", PcieLink(4, 4, 2.5, 8.0), aer=port_aer
     )
     card = PciePort(
-        ADDRESS, "endpoint", "10de", "2204", PcieLink(4, 16, 2.5, 16.0), aer=own, **rest
+        ADDRESS, "endpoint", "10de", "2204", PcieLink(4, 16, 2.5, 16.0), aer=card_aer, **rest
     )
     return PcieGpu(ADDRESS, "10de", "2204", "10de", "147d", "a1", "nvidia", None, (port, card))
 
 
-def found(
+def find_signs(
     gpus: list[PcieGpu], smis: list[Smi], messages: str = "boot\n", generation: str = "ampere"
 ) -> dict[str, Finding]:
-    """By check, the first of each."""
+    """Return the first finding of each check."""
     findings = wear.find_wear_signs(gpus, smis, messages, {ADDRESS: generation})
-    return {one.check: one for one in reversed(findings)}
+    return {finding.check: finding for finding in reversed(findings)}
 
 
 COUNTED = gpu(Aer(), Aer())
 
 
-def test_a_healthy_card_has_no_sign() -> None:
-    assert {one.status for one in found([COUNTED], [HEALTHY]).values()} == {"ok"}
+def test_healthy_card_has_no_signs_of_wear() -> None:
+    assert {finding.status for finding in find_signs([COUNTED], [HEALTHY]).values()} == {"ok"}
 
 
 @pytest.mark.parametrize(
@@ -74,22 +74,24 @@ def test_a_healthy_card_has_no_sign() -> None:
         ({"power_limit": 250.0}, "power limit", "note", "250 W, by default 350 W"),
     ],
 )
-def test_what_the_driver_says(changes: dict[str, Any], check: str, status: str, words: str) -> None:
-    one = found([COUNTED], [replace(HEALTHY, **changes)])[check]
-    assert one.status == status
-    assert words in one.reading
+def test_readings_of_the_driver_are_judged(
+    changes: dict[str, Any], check: str, status: str, words: str
+) -> None:
+    finding = find_signs([COUNTED], [replace(HEALTHY, **changes)])[check]
+    assert finding.status == status
+    assert words in finding.reading
 
 
 @pytest.mark.parametrize(
-    ("one", "status", "words"),
+    ("card", "status", "words"),
     [
         (gpu(Aer(correctable={"BadTLP": 7}), Aer()), "warning", "7 correctable at 0000:00:03.1"),
         (gpu(Aer(), Aer(nonfatal={"CmpltTO": 2})), "critical", "2 nonfatal"),
         (gpu(), "unknown", "counts none"),
     ],
 )
-def test_pcie_errors_are_those_of_the_whole_path(one: PcieGpu, status: str, words: str) -> None:
-    finding = found([one], [HEALTHY])["PCIe errors"]
+def test_pcie_errors_of_the_whole_path_count(card: PcieGpu, status: str, words: str) -> None:
+    finding = find_signs([card], [HEALTHY])["PCIe errors"]
     assert finding.status == status
     assert words in finding.reading
 
@@ -97,33 +99,33 @@ def test_pcie_errors_are_those_of_the_whole_path(one: PcieGpu, status: str, word
 @pytest.mark.parametrize(
     ("number", "status"), [(79, "critical"), (13, "warning"), (999, "warning")]
 )
-def test_xids_have_their_meaning(number: int, status: str) -> None:
-    one = found([COUNTED], [HEALTHY], LOG.format(number) * 2)["Xid errors"]
-    assert (one.subject, one.status) == (ADDRESS, status)
-    assert f"Xid {number}" in one.reading
-    assert "2 in the kernel's log" in one.reading
+def test_xids_are_judged_by_the_table(number: int, status: str) -> None:
+    finding = find_signs([COUNTED], [HEALTHY], LOG.format(number) * 2)["Xid errors"]
+    assert (finding.subject, finding.status) == (ADDRESS, status)
+    assert f"Xid {number}" in finding.reading
+    assert "2 in the kernel's log" in finding.reading
 
 
-def test_a_log_that_cant_be_read_is_no_good_news() -> None:
-    assert found([COUNTED], [HEALTHY], "")["Xid errors"].status == "unknown"
+def test_unreadable_kernel_log_is_unknown() -> None:
+    assert find_signs([COUNTED], [HEALTHY], "")["Xid errors"].status == "unknown"
 
 
-def test_cards_that_are_gone() -> None:
-    assert found([gpu(answers=False)], [HEALTHY])["on the bus"].status == "critical"
+def test_missing_cards_are_critical() -> None:
+    assert find_signs([gpu(answers=False)], [HEALTHY])["on the bus"].status == "critical"
     other = replace(HEALTHY, address="0000:09:00.0")
-    assert found([COUNTED], [other])["driver"].status == "critical"
-    assert found([COUNTED], [])["driver"].status == "unknown"
+    assert find_signs([COUNTED], [other])["driver"].status == "critical"
+    assert find_signs([COUNTED], [])["driver"].status == "unknown"
 
 
-def test_one_card_with_another_vbios_is_told() -> None:
+def test_different_vbios_of_one_card_is_noted() -> None:
     other = replace(HEALTHY, address="0000:09:00.0", vbios="94.02.26.00.aa")
     findings = wear.find_wear_signs([COUNTED], [HEALTHY, other], "boot\n", {})
-    (one,) = [one for one in findings if one.subject == "RTX 3090"]
-    assert one.status == "note"
+    (finding,) = [finding for finding in findings if finding.subject == "RTX 3090"]
+    assert finding.status == "note"
 
 
 def test_every_generation_of_the_table_has_a_vbios() -> None:
-    """And every VBIOS a generation that the table knows."""
+    """Every VBIOS has a generation of the table, and the reverse."""
     vbios = yaml_source.load_yaml(wear.HERE / "vbios.yml")["generations"].values()
-    known = yaml_source.load_yaml(hardware.FOLDER / "gpus.yml")["gpu_generations"]
-    assert {name for names in vbios for name in names} == set(known)
+    generations = yaml_source.load_yaml(hardware.FOLDER / "gpus.yml")["gpu_generations"]
+    assert {name for names in vbios for name in names} == set(generations)

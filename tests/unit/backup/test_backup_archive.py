@@ -1,4 +1,4 @@
-"""What the archive of a backup holds of homes: the shell of its task, on files."""
+"""What the archive of a backup contains of homes: the shell of its task, on files."""
 
 from __future__ import annotations
 
@@ -9,7 +9,12 @@ from pathlib import Path
 
 import yaml
 
-from tests.unit.playbooks.playbook_shell import PLAYBOOKS, evaluated, rendered, tasks
+from tests.unit.playbooks.playbook_shell import (
+    PLAYBOOKS,
+    evaluate_expression,
+    render_template,
+    tasks,
+)
 
 TASK = tasks("backup.yml")["Archive of the settings before"]
 VARIABLES = yaml.safe_load((PLAYBOOKS / "backup.yml").read_text())[0]["vars"]
@@ -21,8 +26,8 @@ def archive(root: Path, *paths: str) -> list[tarfile.TarInfo]:
     variables = {name: VARIABLES[name] for name in given}
     variables["backup_paths"] = [str(root / path) for path in ("missing", *paths)]
     for name in ("_in_homes", "_kept_paths", "_kept_folders"):
-        variables[name] = evaluated(VARIABLES[name], **variables)
-    command = rendered(TASK["ansible.builtin.shell"]["cmd"], **variables)
+        variables[name] = evaluate_expression(VARIABLES[name], **variables)
+    command = render_template(TASK["ansible.builtin.shell"]["cmd"], **variables)
     folder = root / "backup"
     folder.mkdir()
     subprocess.run(
@@ -33,22 +38,22 @@ def archive(root: Path, *paths: str) -> list[tarfile.TarInfo]:
         timeout=60,
     )
     assert (folder / "before.tar.gz").stat().st_mode & 0o777 == 0o600
-    with tarfile.open(folder / "before.tar.gz") as found:
-        return found.getmembers()
+    with tarfile.open(folder / "before.tar.gz") as tar:
+        return tar.getmembers()
 
 
 def names(members: list[tarfile.TarInfo], root: Path) -> list[str]:
     return sorted(f"/{member.name}".removeprefix(str(root)) for member in members)
 
 
-def make(root: Path, *files: str) -> None:
+def create_files(root: Path, *files: str) -> None:
     for file in files:
         (root / file).parent.mkdir(parents=True, exist_ok=True)
         (root / file).write_text(file)
 
 
-def test_settings_of_users_and_nothing_else(tmp_path: Path) -> None:
-    make(
+def test_only_settings_of_users_are_archived(tmp_path: Path) -> None:
+    create_files(
         tmp_path,
         "etc/fstab",
         "home/a/.profile",
@@ -79,12 +84,12 @@ def test_settings_of_users_and_nothing_else(tmp_path: Path) -> None:
     ]
 
 
-def test_a_symlink_is_kept_as_one(tmp_path: Path) -> None:
-    make(tmp_path, "secret/id", "home/a/.bashrc")
+def test_symlink_is_archived_as_a_symlink(tmp_path: Path) -> None:
+    create_files(tmp_path, "secret/id", "home/a/.bashrc")
     (tmp_path / "home/a/.ssh").symlink_to(tmp_path / "secret")
     (tmp_path / "home/a/.config").symlink_to(tmp_path / "secret")
     (tmp_path / "secret/autostart").mkdir()
-    make(tmp_path, "secret/autostart/x.desktop")
+    create_files(tmp_path, "secret/autostart/x.desktop")
     (tmp_path / "home/a/.profile").symlink_to(tmp_path / "secret/id")
     members = archive(tmp_path)
     assert names(members, tmp_path) == ["/home/a/.bashrc", "/home/a/.profile", "/home/a/.ssh"]
@@ -92,7 +97,7 @@ def test_a_symlink_is_kept_as_one(tmp_path: Path) -> None:
 
 
 def test_fifos_and_endless_files_are_left_out(tmp_path: Path) -> None:
-    make(tmp_path, "home/a/.bashrc", "home/a/.ssh/config")
+    create_files(tmp_path, "home/a/.bashrc", "home/a/.ssh/config")
     os.mkfifo(tmp_path / "home/a/.profile")
     os.mkfifo(tmp_path / "home/a/.ssh/fifo")
     with (tmp_path / "home/a/.ssh/sparse").open("wb") as stream:
@@ -104,16 +109,16 @@ def test_fifos_and_endless_files_are_left_out(tmp_path: Path) -> None:
     ]
 
 
-def test_a_name_is_never_an_option_of_tar(tmp_path: Path) -> None:
+def test_file_name_is_never_an_option_of_tar(tmp_path: Path) -> None:
     mark = tmp_path / "mark"
     odd = f"x --checkpoint=1 --checkpoint-action=exec=touch${{IFS}}{mark.name} y.conf"
-    make(
+    create_files(
         tmp_path,
         f"home/ethos/{odd}",
         "home/ethos/a\n--to-command=false\n.conf",
         "home/ethos/.ssh/--checkpoint-action=exec=touch mark",
     )
-    found = names(archive(tmp_path), tmp_path)
-    assert f"/home/ethos/{odd}" in found
-    assert len(found) == 4
+    members = names(archive(tmp_path), tmp_path)
+    assert f"/home/ethos/{odd}" in members
+    assert len(members) == 4
     assert not list(tmp_path.rglob("mark"))

@@ -1,4 +1,4 @@
-"""The state of a backup, on a rig and here."""
+"""The state of a backup, on a rig and on this machine."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ ANSWER = (
 )
 
 
-def test_a_whole_backup_of_a_rig() -> None:
-    one = stored.parse(ANSWER)
-    assert one.state == "whole"
-    assert one.size == 1590
-    assert one.made == 1700000000
-    assert one.aside == 12
+def test_complete_backup_is_parsed() -> None:
+    backup = stored.parse(ANSWER)
+    assert backup.state == "whole"
+    assert backup.size == 1590
+    assert backup.made == 1700000000
+    assert backup.aside == 12
 
 
 @pytest.mark.parametrize(
@@ -55,11 +55,11 @@ def test_a_whole_backup_of_a_rig() -> None:
         (ANSWER.replace("700\troot", "700\tuser"), "readable by others"),
     ],
 )
-def test_states(answer: str, state: str) -> None:
+def test_backup_state_is_parsed(answer: str, state: str) -> None:
     assert stored.parse(answer).state == state
 
 
-def written(path: Path, archive: str = "archive") -> Path:
+def write_backup(path: Path, archive: str = "archive") -> Path:
     """A whole backup in a folder."""
     (path / "packages").mkdir(mode=0o700, parents=True)
     path.chmod(0o700)
@@ -75,10 +75,10 @@ def written(path: Path, archive: str = "archive") -> Path:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    return written(tmp_path / "attic")
+    return write_backup(tmp_path / "attic")
 
 
-def test_a_copy_is_held_against_its_checksums(folder: Path) -> None:
+def test_copy_is_compared_with_its_checksums(folder: Path) -> None:
     assert stored.read_local(folder).state == "whole"
     (folder / "before.tar.gz").write_bytes(b"another")
     assert stored.read_local(folder).bad == ("before.tar.gz",)
@@ -94,20 +94,20 @@ def bad(request: pytest.FixtureRequest) -> Callable[[Path], set[str]]:
     def there(path: Path) -> set[str]:
         ask = stored.ASK.replace(FOLDER, str(path))
         message = subprocess.run(["sh", "-c", ask], capture_output=True, text=True, check=True)
-        one = stored.parse(message.stdout)
-        assert one.state == ("damaged" if one.bad else "whole")
-        assert len(one.bad) == len(set(one.bad))
-        return set(one.bad)
+        backup = stored.parse(message.stdout)
+        assert backup.state == ("damaged" if backup.bad else "whole")
+        assert len(backup.bad) == len(set(backup.bad))
+        return set(backup.bad)
 
     def restore(path: Path) -> set[str]:
         (play,) = yaml.safe_load(command.RESTORE.read_text())
-        task = next(one for one in play["tasks"] if one["name"] == "Whether it is whole")
+        task = next(task for task in play["tasks"] if task["name"] == "Whether it is whole")
         render = jinja2.Environment().from_string(task["ansible.builtin.shell"]["cmd"]).render
         words = ["bash", "-c", render(play["vars"])]
         message = subprocess.run(words, cwd=path, capture_output=True, text=True, check=False)
-        found = {line.split(": ")[0] for line in message.stdout.splitlines()}
-        assert bool(message.returncode) == bool(found), message
-        return found
+        faults = {line.split(": ")[0] for line in message.stdout.splitlines()}
+        assert bool(message.returncode) == bool(faults), message
+        return faults
 
     return {
         "here": lambda path: set(stored.read_local(path).bad),
@@ -116,7 +116,7 @@ def bad(request: pytest.FixtureRequest) -> Callable[[Path], set[str]]:
     }[request.param]
 
 
-def test_checksums_have_every_file(folder: Path, bad: Callable[[Path], set[str]]) -> None:
+def test_file_without_a_checksum_is_damaged(folder: Path, bad: Callable[[Path], set[str]]) -> None:
     sums = folder / stored.SUMS
     lines = sums.read_text().splitlines(keepends=True)
     assert bad(folder) == set()
@@ -137,13 +137,13 @@ def test_checksums_have_every_file(folder: Path, bad: Callable[[Path], set[str]]
     assert bad(folder) == {"units.txt", "before.tar.gz"}
 
 
-def test_a_copy_that_others_can_read_is_told(folder: Path) -> None:
+def test_copy_readable_by_others_is_reported(folder: Path) -> None:
     folder.chmod(0o755)
     assert stored.read_local(folder).state == "readable by others"
 
 
 @pytest.mark.parametrize("name", ["../../.bashrc", "/etc/passwd", "packages/../../x", "a\nb", ""])
-def test_a_rig_cant_name_files_elsewhere(name: str, tmp_path: Path) -> None:
+def test_file_names_outside_the_backup_are_refused(name: str, tmp_path: Path) -> None:
     there = StoredBackup(FOLDER, files={name: 1})
 
     class Shell:
@@ -168,7 +168,7 @@ class Rig:
         content: BinaryIO | None = None,
         **_: Any,
     ) -> CommandResult:
-        """Of a command on a rig, what it does here."""
+        """Run a rig's command on this machine."""
         words = ["sh", "-c", command.replace(FOLDER, str(self.folder))]
         done = subprocess.run(words, stdin=content, capture_output=True, check=False)
         if sink:
@@ -176,7 +176,7 @@ class Rig:
         return CommandResult(done.returncode, done.stdout, done.stderr)
 
 
-def fetched(rig: Rig, folder: Path) -> FetchedCopy:
+def fetch_backup(rig: Rig, folder: Path) -> FetchedCopy:
     there = transfer.ask_rig(rig)  # type: ignore[arg-type]
     return transfer.fetch(rig, there, folder, lambda text: None)  # type: ignore[arg-type]
 
@@ -185,41 +185,41 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_a_copy_that_differs_is_put_aside(tmp_path: Path) -> None:
-    rig = Rig(written(tmp_path / "rig"))
+def test_different_copy_is_moved_aside(tmp_path: Path) -> None:
+    rig = Rig(write_backup(tmp_path / "rig"))
     here = tmp_path / "backups" / "attic"
-    assert fetched(rig, here).older is None
-    assert fetched(rig, here).older is None  # it is the same
+    assert fetch_backup(rig, here).older is None
+    assert fetch_backup(rig, here).older is None  # it is the same
     assert names(here.parent) == ["attic"]
     (here / "packages" / "hive.deb").unlink()  # not whole any more
-    first = fetched(rig, here).older
-    second = fetched(Rig(written(tmp_path / "poor", "less")), here).older
+    first = fetch_backup(rig, here).older
+    second = fetch_backup(Rig(write_backup(tmp_path / "poor", "less")), here).older
     assert first is not None
     assert second is not None
     assert first != second
-    assert [one.where for one in stored.find_older(here)] == sorted(map(str, (first, second)))
+    assert [backup.where for backup in stored.find_older(here)] == sorted(map(str, (first, second)))
     assert (second / "before.tar.gz").read_text() == "archive"
     assert (here / "before.tar.gz").read_text() == "less"
-    told = command.describe_copy("attic", FetchedCopy(stored.read_local(here), second))
-    assert f"is in {second} now" in told
+    message = command.describe_copy("attic", FetchedCopy(stored.read_local(here), second))
+    assert f"is in {second} now" in message
     rows = status(
         "attic", stored.read_local(here), stored.read_local(here), stored.find_older(here)
     )
     assert str(first) in rows
 
 
-def test_a_backup_that_is_sent_comes_beside_the_rigs_own(tmp_path: Path) -> None:
-    own = written(tmp_path / "deeprig", "own")
-    (own / "removed" / "hive").mkdir(parents=True)
-    rig: Any = Rig(own)
-    sent = written(tmp_path / "sent")
+def test_sent_backup_does_not_replace_that_of_the_rig(tmp_path: Path) -> None:
+    rigs_backup = write_backup(tmp_path / "deeprig", "own")
+    (rigs_backup / "removed" / "hive").mkdir(parents=True)
+    rig: Any = Rig(rigs_backup)
+    sent = write_backup(tmp_path / "sent")
     transfer.send(rig, sent, lambda text: None)
     beside = tmp_path / "deeprig.new"
-    assert (own / "before.tar.gz").read_text() == "own"
+    assert (rigs_backup / "before.tar.gz").read_text() == "own"
     assert (beside / "removed" / "hive").is_dir()
     transfer.remove(rig)
     assert names(tmp_path) == ["deeprig", "sent"]
-    assert (own / "removed" / "hive").is_dir()
+    assert (rigs_backup / "removed" / "hive").is_dir()
 
     transfer.send(rig, sent, lambda text: None)
     old = Path(transfer.take(rig))
@@ -229,23 +229,23 @@ def test_a_backup_that_is_sent_comes_beside_the_rigs_own(tmp_path: Path) -> None
     assert transfer.ask_rig(rig).state == "readable by others" or os.geteuid() == 0
     assert transfer.ask_rig(rig).older == (str(old),)
     assert str(old) in status("attic", transfer.ask_rig(rig), stored.read_local(sent))
-    assert (own / "before.tar.gz").read_text() == "archive"
-    assert (own / "removed" / "hive").is_dir()
+    assert (rigs_backup / "before.tar.gz").read_text() == "archive"
+    assert (rigs_backup / "removed" / "hive").is_dir()
     transfer.send(rig, sent, lambda text: None)
     assert transfer.take(rig) == ""  # it is the same
     assert names(tmp_path) == ["deeprig", old.name, "sent"]
 
 
-def test_a_damaged_one_is_not_sent(folder: Path) -> None:
+def test_damaged_backup_is_not_sent(folder: Path) -> None:
     (folder / stored.SUMS).write_text("")
     with pytest.raises(SourceError, match=r"is damaged: before\.tar\.gz, "):
         transfer.read_whole(folder)
 
 
-def test_what_can_be_had_is_copied_and_the_status_says_what_can_not(
+def test_available_backups_are_copied_and_failures_set_the_status(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """One rig is unreachable, one refuses, one is well."""
+    """One rig is unreachable, one refuses, one succeeds."""
     hosts = [Host(name, {}, ()) for name in ("well", "gone", "late")]
     recaps = [
         Recap("well"),
@@ -263,7 +263,7 @@ def test_what_can_be_had_is_copied_and_the_status_says_what_can_not(
         assert "backup_wanted=true" in flags.e
         return recaps
 
-    rig = Rig(written(tmp_path / "rig"))
+    rig = Rig(write_backup(tmp_path / "rig"))
     monkeypatch.setattr(command, "play_on_hosts", played)
     monkeypatch.setattr(command, "BACKUPS", tmp_path / "backups")
     monkeypatch.setattr(command, "_run_on_host", lambda host, config, accept, work: work(rig, host))
@@ -274,8 +274,8 @@ def test_what_can_be_had_is_copied_and_the_status_says_what_can_not(
     assert "well: " in capsys.readouterr().out
 
 
-def test_nothing_is_written_where_fab_happens_to_run(tmp_path: Path) -> None:
-    """What is the project's stays in its folder."""
+def test_backup_does_not_write_to_the_working_directory(tmp_path: Path) -> None:
+    """Copies are in the project's folder."""
     root = Path(__file__).parents[3]
     assert root / "backups" == paths.BACKUPS
     words = ["-m", "fabric", "-r", str(root), "backup", "-H", "user@127.0.0.1:9"]
@@ -296,7 +296,7 @@ def status(host: str, *backups: Any) -> str:
     return " ".join(stream.getvalue().split())
 
 
-def test_rows_say_what_to_do() -> None:
+def test_status_rows_contain_advice() -> None:
     none = StoredBackup("backups/attic")
     assert "fab backup -H attic keeps a copy here" in status("attic", stored.parse(ANSWER), none)
     assert "fab provision makes one" in status("attic", StoredBackup(FOLDER), none)

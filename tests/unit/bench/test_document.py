@@ -1,4 +1,4 @@
-"""The document: what is wrong in it, the status it gives, and what the agent gets."""
+"""The document: wrong values, the exit status, and the results for the agent."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from agent.bench import document
+from agent.bench.entries import BenchDocument, Problem
 from agent.readings.nccl import parse
 
 SIZE = {
@@ -18,15 +19,16 @@ SIZE = {
 WRONG = SIZE | {"wrong_values": 2}
 
 
-def fresh(**changes: Any) -> dict[str, Any]:
-    made = document.start(
+def create_document(**changes: Any) -> BenchDocument:
+    made: Any = document.create_document(
         plan="quick", backend="nccl", ranks=2, nodes=1, hostname="rig", now=1772366400.0
     )
-    return made | changes
+    changed: BenchDocument = made | changes
+    return changed
 
 
-def problem(kind: str) -> dict[str, Any]:
-    return document.problem("ddp", kind, "what happened")
+def build_problem(kind: str) -> Problem:
+    return document.build_problem("ddp", kind, "what happened")
 
 
 @pytest.mark.parametrize(
@@ -44,20 +46,22 @@ def problem(kind: str) -> dict[str, Any]:
         (["yielded", "wrong_values"], ["yielded"], 5),
     ],
 )
-def test_exit_status(kinds: list[str], statuses: list[str], status: int) -> None:
-    parts = [{"part": "ddp", "status": one} for one in statuses]
-    made = fresh(problems=[problem(kind) for kind in kinds], parts=parts)
-    assert document.exit_status(made) == status
+def test_exit_status_is_that_of_the_most_serious_problem(
+    kinds: list[str], statuses: list[str], status: int
+) -> None:
+    parts = [{"part": "ddp", "status": part_status} for part_status in statuses]
+    made = create_document(problems=[build_problem(kind) for kind in kinds], parts=parts)
+    assert document.compute_exit_status(made) == status
 
 
-def test_nothing_wrong() -> None:
+def test_right_values_are_not_listed() -> None:
     share = {
         "collectives": [{"collective": "all_reduce", "sizes": [SIZE]}],
         "pairs": [{"from": 0, "to": 1, "wrong_values": 0}],
         "workloads": [{"workload": "ddp", "check": {"right": True}}],
     }
-    assert document.wrong(share) == []
-    assert document.wrong({}) == []
+    assert document.list_wrong_values(share) == []
+    assert document.list_wrong_values({}) == []
 
 
 @pytest.mark.parametrize(
@@ -99,33 +103,38 @@ def test_nothing_wrong() -> None:
         ),
     ],
 )
-def test_what_is_wrong(share: dict[str, Any], message: str) -> None:
-    assert document.wrong(share) == [message]
+def test_wrong_values_are_listed_by_name(share: dict[str, Any], message: str) -> None:
+    assert document.list_wrong_values(share) == [message]
 
 
-def test_forced_p2p_that_is_wrong_is_a_finding_and_no_failure() -> None:
-    assert document.wrong({"hazards": [{"hazard": "p2p_on", "wrong_values": 4}]}) == []
+def test_wrong_values_of_forced_p2p_are_not_a_failure() -> None:
+    assert document.list_wrong_values({"hazards": [{"hazard": "p2p_on", "wrong_values": 4}]}) == []
 
 
-def test_merge() -> None:
-    made = fresh()
-    document.merge(made, {"collectives": [1], "torch": "2.13.0", "ranks": 9})
-    document.merge(made, {"collectives": [2], "gpus": ["0000:04:00.0"]})
+def test_merge_adds_lists_and_replaces_versions() -> None:
+    made: Any = create_document()
+    shares: list[Any] = [
+        {"collectives": [1], "torch": "2.13.0", "ranks": 9},
+        {"collectives": [2], "gpus": ["0000:04:00.0"]},
+    ]
+    for share in shares:
+        document.merge_share(made, share)
     assert (made["collectives"], made["torch"]) == ([1, 2], "2.13.0")
     assert (made["gpus"], made["ranks"]) == (["0000:04:00.0"], 2)
 
 
-def test_what_the_agent_gets() -> None:
+def test_collectives_are_extracted_for_the_agent() -> None:
     entries = [{"collective": "all_reduce", "dtype": "float32", "ranks": 2, "sizes": [SIZE]}]
     gpus = ["0000:04:00.0", "0000:06:00.0"]
-    made = fresh(collectives=entries, gpus=gpus, nccl="2.29.7")
-    (result,) = parse(document.collective_results(made), "x.json")
+    made = create_document(collectives=entries, gpus=gpus, nccl="2.29.7")
+    (result,) = parse(document.extract_collectives(made), "x.json")
     assert (result.name, result.gpus, result.nccl_version) == (
         "all_reduce nccl 2",
         tuple(gpus),
         "2.29.7",
     )
     assert result.wrong_values == 0
-    (result,) = parse(document.collective_results(made | {"nodes": 2}), "x.json")
+    made["nodes"] = 2
+    (result,) = parse(document.extract_collectives(made), "x.json")
     assert result.gpus == (), "addresses of two rigs mean nothing on one"
-    assert document.collective_results(fresh()) is None
+    assert document.extract_collectives(create_document()) is None

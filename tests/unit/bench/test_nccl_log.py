@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from agent.bench.job import hang_advice
-from agent.bench.nccl_log import transports, uses_p2p
+from agent.bench.job import advise_after_hang
+from agent.bench.nccl_log import parse_transports, uses_p2p
 
 PREFIX = "rig:4242:4250 [0] NCCL INFO "
 
@@ -23,11 +23,11 @@ PREFIX = "rig:4242:4250 [0] NCCL INFO "
         ("Channel 03/0 : 10[2] -> 11[3] [send] via NET/IB/0(9)/GDRDMA(PCI)", "10->11", "NET/IB"),
     ],
 )
-def test_a_channel(line: str, pair: str, way: str) -> None:
-    assert transports(f"{PREFIX}{line}\n") == {pair: way}
+def test_transport_is_parsed_from_a_channel_line(line: str, pair: str, way: str) -> None:
+    assert parse_transports(f"{PREFIX}{line}\n") == {pair: way}
 
 
-def test_a_log() -> None:
+def test_transports_of_a_log_are_merged() -> None:
     log = "".join(
         f"{PREFIX}{line}\n"
         for line in (
@@ -41,11 +41,11 @@ def test_a_log() -> None:
             "Connected all rings",
         )
     )
-    found = transports(log)
-    assert found == {"0->1": "P2P/CUMEM", "1->2": "SHM/direct/direct, NET/Socket"}
-    assert uses_p2p(found)
+    by_pair = parse_transports(log)
+    assert by_pair == {"0->1": "P2P/CUMEM", "1->2": "SHM/direct/direct, NET/Socket"}
+    assert uses_p2p(by_pair)
     assert not uses_p2p({"0->1": "SHM/direct/direct"})
-    assert transports("") == {}
+    assert parse_transports("") == {}
 
 
 @pytest.mark.parametrize(
@@ -57,10 +57,10 @@ def test_a_log() -> None:
         ("gloo", "", False),
     ],
 )
-def test_p2p_is_blamed_for_a_hang_only_where_it_may_have_been_used(
+def test_hang_advice_names_p2p_only_if_it_may_have_been_used(
     backend: str, log: str, p2p: bool
 ) -> None:
-    advice = hang_advice(backend, log)
+    advice = advise_after_hang(backend, log)
     assert ("NCCL_P2P_DISABLE=1" in advice) is p2p
     assert ("risers" in advice) is (backend == "nccl" and not p2p)
     assert advice.endswith("as stack.")

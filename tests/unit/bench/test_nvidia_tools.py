@@ -1,4 +1,4 @@
-"""What NVIDIA's benchmarks write, and whether it is what we measured."""
+"""Results of NVIDIA's benchmarks, and their comparison with ours."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ NVBANDWIDTH: dict[str, Any] = {
 }
 
 
-def test_all_reduce_perf() -> None:
+def test_all_reduce_perf_json_is_parsed() -> None:
     assert nvidia_tools.parse_all_reduce(ALL_REDUCE) == {
         "version": "22907",
         "size_bytes": 67108864,
@@ -65,13 +65,13 @@ def test_all_reduce_perf() -> None:
     }
 
 
-def test_wrong_values_of_both_ways_count() -> None:
+def test_wrong_values_in_place_and_out_of_place_are_added() -> None:
     document = copy.deepcopy(ALL_REDUCE)
     document["results"][0]["out_of_place"]["nwrong"] = 3.0
     assert nvidia_tools.parse_all_reduce(document)["wrong_values"] == 5
 
 
-def test_all_reduce_perf_that_did_not_look_at_values() -> None:
+def test_unchecked_values_are_none() -> None:
     document = copy.deepcopy(ALL_REDUCE)
     document["results"][0]["in_place"]["nwrong"] = None
     document["results"][0]["out_of_place"]["nwrong"] = None
@@ -79,16 +79,16 @@ def test_all_reduce_perf_that_did_not_look_at_values() -> None:
 
 
 @pytest.mark.parametrize("key", ["results", "nccl_version"])
-def test_another_json(key: str) -> None:
+def test_unknown_json_is_unusable(key: str) -> None:
     with pytest.raises(UnusableError, match="not in the format of nccl-tests"):
         nvidia_tools.parse_all_reduce(
-            {name: one for name, one in ALL_REDUCE.items() if name != key}
+            {name: value for name, value in ALL_REDUCE.items() if name != key}
         )
     with pytest.raises(UnusableError, match="not in the format of nccl-tests"):
         nvidia_tools.parse_all_reduce(ALL_REDUCE | {"results": []})
 
 
-def test_nvbandwidth() -> None:
+def test_nvbandwidth_json_is_parsed() -> None:
     version, transfers = nvidia_tools.parse_nvbandwidth(NVBANDWIDTH, GPUS)
     assert version == "v0.8"
     assert transfers == [
@@ -103,21 +103,21 @@ def test_gpus_without_addresses_are_numbered() -> None:
     assert {entry["gpu"] for entry in transfers} == {"0", "1"}
 
 
-def test_nvbandwidth_that_fails() -> None:
+def test_nvbandwidth_error_is_unusable() -> None:
     with pytest.raises(UnusableError, match="no CUDA"):
         nvidia_tools.parse_nvbandwidth({"nvbandwidth": {"error": "no CUDA"}}, GPUS)
     with pytest.raises(UnusableError, match="no copies"):
         nvidia_tools.parse_nvbandwidth({"nvbandwidth": {"testcases": []}}, GPUS)
 
 
-def test_agreement() -> None:
+def test_bandwidths_are_compared() -> None:
     assert nvidia_tools.compare({"all_reduce": (8e9, 8.5e9)}) == (True, "")
     agrees, reason = nvidia_tools.compare({"all_reduce": (4e9, 8e9), "other": (1e9, 1e9)})
     assert (agrees, reason) == (False, "all_reduce: 8.00 GB/s, ours 4.00")
     assert nvidia_tools.compare({"all_reduce": (None, 8e9)})[0] is None
 
 
-def test_the_nearest_of_our_sizes() -> None:
+def test_nearest_all_reduce_size_is_selected() -> None:
     sizes = [
         {"size_bytes": size, "bus_bandwidth_bytes_per_second": float(size)} for size in (8, 64, 512)
     ]

@@ -1,4 +1,4 @@
-"""What is run where, and how large."""
+"""The parts of a plan, and their sizes."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ def test_every_plan_can_be_run_by_any_number_of_ranks(backend: str, name: str, r
         if part.name in plan.WORKLOADS:
             small = part.options.get("small", part.options)
             for values in (part.options["shape"], small["shape"]):
-                must_fit(part.name, ModelShape.parse(values), ranks)
+                fit_shape(part.name, ModelShape.parse(values), ranks)
 
 
-def must_fit(part: str, shape: ModelShape, ranks: int) -> None:
-    """A shape that these ranks can split."""
+def fit_shape(part: str, shape: ModelShape, ranks: int) -> None:
+    """Return a shape that these ranks can split."""
     if part in ("tensor", "decode", "three_d"):
         shape.must_divide(2 if part == "three_d" else ranks, "heads", "hidden", "feed_forward")
         assert shape.hidden % shape.heads == 0
@@ -45,16 +45,16 @@ def must_fit(part: str, shape: ModelShape, ranks: int) -> None:
 
 
 @pytest.mark.parametrize(("backend", "name"), ALL)
-def test_a_plan_has_all_that_its_backend_can_do(backend: str, name: str) -> None:
+def test_plan_has_every_part_of_its_backend(backend: str, name: str) -> None:
     wanted = [part for part in plan.PARTS if backend == "nccl" or part not in plan.ON_GPUS]
     assert sorted(TABLE[backend][name]["parts"]) == sorted(wanted)
 
 
-def test_every_part_has_a_program() -> None:
+def test_every_part_has_a_module_or_a_launcher() -> None:
     assert set(plan.PARTS) == set(PARTS) | set(plan.BY_LAUNCHER)
 
 
-def test_full_is_more_than_quick() -> None:
+def test_full_plan_measures_more_than_the_quick_plan() -> None:
     for backend in ("gloo", "nccl"):
         quick, full = (TABLE[backend][name]["parts"]["collectives"] for name in plan.PLANS)
         assert plan.parse_size(full["max_bytes"]) > plan.parse_size(quick["max_bytes"])
@@ -80,22 +80,24 @@ def test_full_is_more_than_quick() -> None:
         ("ddp", Resources("gloo", 2, numpy=False), ""),
     ],
 )
-def test_what_is_skipped_and_why(part: str, resources: Resources, reason: str) -> None:
-    said = plan.find_skip_reason(part, resources)
-    assert (reason in said) if reason else said == ""
+def test_skip_reason_names_the_missing_resource(
+    part: str, resources: Resources, reason: str
+) -> None:
+    skip_reason = plan.find_skip_reason(part, resources)
+    assert (reason in skip_reason) if reason else skip_reason == ""
 
 
-def test_a_part_that_the_backend_lacks_is_told() -> None:
+def test_selected_part_without_backend_support_is_skipped() -> None:
     (part,) = plan.build_plan("quick", Resources("gloo", 2), ["transfers"]).parts
     assert part.skipped
 
 
-def test_parts_come_in_the_order_of_the_plan() -> None:
+def test_selected_parts_keep_the_order_of_the_plan() -> None:
     made = plan.build_plan("quick", Resources("gloo", 2), ["ddp", "environment", "ddp", "gemm"])
     assert [part.name for part in made.parts] == ["environment", "gemm", "ddp"]
 
 
-def test_options_replace_the_plans_own() -> None:
+def test_command_line_options_replace_those_of_the_plan() -> None:
     changes = {"min_bytes": 16, "max_bytes": 100, "factor": 2, "repeats": 7}
     made = {
         part.name: part.options
@@ -108,16 +110,16 @@ def test_options_replace_the_plans_own() -> None:
     assert made["transfers"]["size_bytes"] == 128 << 20
 
 
-def test_hazards_of_the_plans_are_in_their_table() -> None:
+def test_trials_of_the_plans_are_in_the_table() -> None:
     from agent.bench.transport_trials import TABLE as HAZARDS
 
-    known = {row["hazard"] for row in json.loads(HAZARDS.read_text())}
+    names = {row["hazard"] for row in json.loads(HAZARDS.read_text())}
     for name in plan.PLANS:
-        assert set(TABLE["nccl"][name]["parts"]["hazards"]["hazards"]) <= known
+        assert set(TABLE["nccl"][name]["parts"]["hazards"]["hazards"]) <= names
 
 
 @pytest.mark.parametrize("text", ["", "0", "-8", "8.5", "8T", "M", "8 M x", "8KK"])
-def test_no_sizes(text: str) -> None:
+def test_invalid_size_is_refused(text: str) -> None:
     with pytest.raises(UnusableError, match="is not a size"):
         plan.parse_size(text)
 
@@ -125,21 +127,21 @@ def test_no_sizes(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "value"), [("8", 8), ("1k", 1024), ("2MB", 2 << 20), ("1G", 1 << 30)]
 )
-def test_sizes_as_text(text: str, value: int) -> None:
+def test_size_is_parsed(text: str, value: int) -> None:
     assert plan.parse_size(text) == value
 
 
 @pytest.mark.parametrize(
     ("least", "most", "factor"), list(itertools.product([1, 8, 9], [9, 64, 100], [2, 3, 8]))
 )
-def test_sizes(least: int, most: int, factor: int) -> None:
+def test_listed_sizes_are_within_the_limits_and_factor(least: int, most: int, factor: int) -> None:
     made = plan.list_sizes(least, most, factor)
     assert (made[0], made[-1]) == (least, most)
     assert made == sorted(set(made))
     assert all(after <= before * factor for before, after in itertools.pairwise(made))
 
 
-def test_a_shape_is_what_it_says() -> None:
+def test_shape_is_validated() -> None:
     assert ModelShape.parse({"layers": 3}).layers == 3
     with pytest.raises(UnusableError, match="no depth"):
         ModelShape.parse({"depth": 3})

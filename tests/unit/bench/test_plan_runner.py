@@ -1,4 +1,4 @@
-"""The jobs that a run makes of its plan, and their environment; jobs are simulated."""
+"""The jobs of a run, and their environment; jobs are simulated."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pytest
 
 from agent.bench import document as documents
 from agent.bench import plan_runner
+from agent.bench.entries import BenchDocument
 from agent.bench.job import Ending, Job, JobListener
 from agent.bench.plan import Part, Plan, Resources
 from agent.bench.plan_runner import PlanRunner
@@ -37,7 +38,7 @@ class Patient(Silent):
 
 
 class Jobs:
-    """Replaces run_torchrun: parts succeed, or end as the test wants."""
+    """Replaces run_torchrun: parts succeed, or end as the test sets."""
 
     def __init__(self, wrong: Mapping[str, Sequence[str]], hangs: Mapping[str, Any]) -> None:
         self.ran: list[tuple[list[str], dict[str, str]]] = []
@@ -50,7 +51,7 @@ class Jobs:
             done.append(part.name)
             listener.begin(part.name)
             if part.name in self._hangs:
-                share = {part.name: self._hangs[part.name]}
+                share: Any = {part.name: self._hangs[part.name]}
                 return Ending("hang", part.name, "no rank got on", share=share)
             # Without P2P what it broke is right.
             wrong = [] if OFF.items() <= job.environment.items() else self._wrong.get(part.name, [])
@@ -60,17 +61,17 @@ class Jobs:
         return Ending("ok")
 
 
-def ran(
+def run_plan(
     monkeypatch: pytest.MonkeyPatch,
     *parts: str,
     wrong: Mapping[str, Sequence[str]] | None = None,
     hangs: Mapping[str, Any] | None = None,
     backend: str = "nccl",
-) -> tuple[Jobs, dict[str, Any]]:
-    """A run of these parts: its jobs, and its document."""
+) -> tuple[Jobs, BenchDocument]:
+    """Run these parts; return the jobs and the document."""
     jobs = Jobs(wrong or {}, hangs or {})
     monkeypatch.setattr(plan_runner, "run_torchrun", jobs.run)
-    document = documents.start(
+    document = documents.create_document(
         plan="full", backend=backend, ranks=2, nodes=1, hostname="rig", now=0.0
     )
     plan = Plan(tuple(Part(name) for name in parts), 60.0, 10.0)
@@ -84,24 +85,28 @@ def ran(
 def test_p2p_is_off_for_all_parts_after_wrong_values(
     monkeypatch: pytest.MonkeyPatch, part: str
 ) -> None:
-    jobs, document = ran(monkeypatch, "gemm", part, "moe", "decode", wrong={part: WRONG})
+    jobs, document = run_plan(monkeypatch, "gemm", part, "moe", "decode", wrong={part: WRONG})
     assert jobs.ran == [(["gemm", part], {}), (["moe", "decode"], OFF)]
-    statuses = {one["part"]: one["status"] for one in document["parts"]}
+    statuses = {entry["part"]: entry["status"] for entry in document["parts"]}
     assert statuses == {"gemm": "ok", part: "failed", "moe": "ok", "decode": "ok"}
 
 
-def test_what_no_gpu_sends_to_another_is_no_matter_of_p2p(monkeypatch: pytest.MonkeyPatch) -> None:
-    jobs, _ = ran(monkeypatch, "gemm", "collectives", "ddp", wrong={"gemm": WRONG})
+def test_p2p_stays_on_after_wrong_values_without_gpu_transfers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    jobs, _ = run_plan(monkeypatch, "gemm", "collectives", "ddp", wrong={"gemm": WRONG})
     assert jobs.ran == [(["gemm", "collectives", "ddp"], {})]
-    jobs, _ = ran(monkeypatch, "collectives", "ddp", wrong={"collectives": WRONG}, backend="gloo")
+    jobs, _ = run_plan(
+        monkeypatch, "collectives", "ddp", wrong={"collectives": WRONG}, backend="gloo"
+    )
     assert jobs.ran == [(["collectives", "ddp"], {})]
 
 
-def test_what_was_measured_before_a_hang_is_kept_and_looked_at(
+def test_measurements_before_a_hang_are_kept_and_checked(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    finished = {"collective": "all_reduce", "sizes": [{"size_bytes": 8, "wrong_values": 3}]}
-    jobs, document = ran(monkeypatch, "collectives", "ddp", hangs={"collectives": [finished]})
+    finished: Any = {"collective": "all_reduce", "sizes": [{"size_bytes": 8, "wrong_values": 3}]}
+    jobs, document = run_plan(monkeypatch, "collectives", "ddp", hangs={"collectives": [finished]})
     assert document["collectives"] == [finished]
     assert [problem["kind"] for problem in document["problems"]] == ["wrong_values", "hang"]
     assert jobs.ran == [(["collectives"], {}), (["ddp"], OFF)]

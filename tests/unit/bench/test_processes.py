@@ -1,4 +1,4 @@
-"""Nothing is left running, whatever the processes do."""
+"""No process is left running."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ def test_all_descendants_are_ended() -> None:
     done = subprocess.run(
         [sys.executable, "-c", FAMILY], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    found, left, states, alive = json.loads(done.stdout)
-    assert (found, left) == (True, [])
+    all_listed, left, states, alive = json.loads(done.stdout)
+    assert (all_listed, left) == (True, [])
     assert states == ["gone"] * 3
     assert alive.startswith(("S", "R"))
 
@@ -73,13 +73,13 @@ def test_a_child_ends_with_its_parent() -> None:
     wait_for(lambda: processes.read_state(child).startswith(("gone", "Z")), "the child ended")
 
 
-def test_states() -> None:
+def test_process_states_are_read() -> None:
     assert processes.read_state(os.getpid()) == "R (running)"
     assert processes.read_state(2**22 + 1) == "gone"
     assert processes.read_kernel_wait(2**22 + 1) == ""
 
 
-def test_progress_comes_line_by_line(tmp_path: Path) -> None:
+def test_progress_is_read_in_complete_lines(tmp_path: Path) -> None:
     follower = ProgressReader(progress_file(tmp_path, 3))
     assert list(follower.read_messages()) == [], "the rank has not begun"
     progress = ProgressWriter(tmp_path, 3)
@@ -94,18 +94,18 @@ def test_progress_comes_line_by_line(tmp_path: Path) -> None:
     assert list(follower.read_messages()) == [{"at": "step 1"}, {"end": "ddp", "wrong": ["wrong"]}]
 
 
-def test_who_is_waited_for(tmp_path: Path) -> None:
-    """Behind the others; the lines of rank 0 are not steps."""
+def test_ranks_behind_the_others_are_listed(tmp_path: Path) -> None:
+    """Lines of rank 0 do not count as progress."""
     tellers = [ProgressWriter(tmp_path, number) for number in range(3)]
     ranks = RankMonitor(tmp_path)
     for progress in tellers:
         progress.begin("collectives")
-        progress.at("repeat 1")
+        progress.report_position("repeat 1")
     tellers[0].line("a row")
     assert [rank.number for rank, _ in ranks.read_messages()] == [0, 0, 0, 0, 1, 1, 1, 2, 2, 2]
     assert (ranks.list_behind(), ranks.first, len(ranks)) == ([], 0, 3)
-    tellers[0].at("repeat 2")
-    tellers[2].at("repeat 2")
+    tellers[0].report_position("repeat 2")
+    tellers[2].report_position("repeat 2")
     assert len(list(ranks.read_messages())) == 2
     assert ranks.list_behind() == [1]
     described = ranks.describe({1: -11}, stacks=False)

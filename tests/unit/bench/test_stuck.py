@@ -27,7 +27,7 @@ kill = subprocess.Popen.kill
 
 @pytest.fixture
 def stuck(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
-    """Starts processes that no signal ends, as in an uninterruptible call of the driver's."""
+    """Start a process that no signal ends, as in an uninterruptible call of the driver."""
     started: list[subprocess.Popen[bytes]] = []
     start = subprocess.Popen
 
@@ -43,7 +43,7 @@ def stuck(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., subprocess.
         process.wait()
 
 
-def test_a_probe_that_hangs_in_the_driver(
+def test_hung_probe_is_an_error_in_time(
     stuck: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     python = tmp_path / "python"
@@ -57,7 +57,7 @@ def test_a_probe_that_hangs_in_the_driver(
     assert time.monotonic() - began < LONG_SECONDS / 2
 
 
-def test_a_look_that_hangs_in_the_driver(
+def test_hung_gpu_monitor_does_not_delay_the_run(
     stuck: Callable[..., subprocess.Popen[bytes]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(signal, "signal", lambda number, handler: None)
@@ -73,17 +73,17 @@ def test_a_look_that_hangs_in_the_driver(
     assert time.monotonic() - began < LONG_SECONDS / 2
 
 
-def test_a_rank_that_can_not_be_killed_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unkillable_rank_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     following = SimpleNamespace(wait=lambda: Ending("hang", message="no rank made progress"))
     monkeypatch.setattr(job, "_start", lambda *words: None)
     monkeypatch.setattr(job, "_Following", lambda *words: following)
     monkeypatch.setattr(processes, "end_descendants", lambda spared: [7])
-    looking: Any = SimpleNamespace(spared=set())
+    looking: Any = SimpleNamespace(spared_processes=set())
     ending = job.run_torchrun(Job("nccl", 2, [], "name"), looking, JobListener(), 1.0)
     assert ending.message.startswith("no rank made progress; 7 can't be killed")
 
 
-def test_the_driver_has_time_to_clean_up_and_whoever_comes_next_waits_for_it() -> None:
+def test_next_benchmark_waits_longer_than_the_kill_timeout() -> None:
     program = (ROOT / "playbooks/templates/deeprig-bench.j2").read_text()
     (waits,) = re.findall(r"flock --wait (\d+)", program)
     assert 20 <= processes.KILL_SECONDS < float(waits) - processes.TERM_SECONDS

@@ -49,33 +49,33 @@ Root Cause (first observed failure):
 """
 
 
-def test_a_signal_is_the_cause_of_an_exception() -> None:
-    found = find_deaths(SUMMARY.format(second="-9"), {1: 5.0})
-    assert found == [Death(2, -9), Death(1, 1), Death(0, -15)]
+def test_death_by_a_signal_precedes_exceptions() -> None:
+    deaths = find_deaths(SUMMARY.format(second="-9"), {1: 5.0})
+    assert deaths == [Death(2, -9), Death(1, 1), Death(0, -15)]
 
 
-def test_of_exceptions_the_first_that_torchrun_saw() -> None:
-    found = find_deaths(SUMMARY.format(second="1"), {})
-    assert found == [Death(1, 1), Death(2, 1), Death(0, -15)]
+def test_exceptions_are_ordered_as_torchrun_reported_them() -> None:
+    deaths = find_deaths(SUMMARY.format(second="1"), {})
+    assert deaths == [Death(1, 1), Death(2, 1), Death(0, -15)]
 
 
-def test_of_exceptions_the_first_that_a_rank_told() -> None:
-    """torchrun may find all of them at once."""
-    found = find_deaths(SUMMARY.format(second="1"), {1: 5.1, 2: 5.0})
-    assert found == [Death(2, 1), Death(1, 1), Death(0, -15)]
+def test_exceptions_are_ordered_by_the_time_of_the_ranks() -> None:
+    """torchrun may report all of them at the same time."""
+    deaths = find_deaths(SUMMARY.format(second="1"), {1: 5.1, 2: 5.0})
+    assert deaths == [Death(2, 1), Death(1, 1), Death(0, -15)]
 
 
-def test_no_summary() -> None:
+def test_log_without_a_summary_has_no_deaths() -> None:
     assert find_deaths("Traceback (most recent call last): …", {}) == []
 
 
-def test_statuses_in_words() -> None:
+def test_exit_statuses_are_described() -> None:
     assert describe_status(-11) == "was killed by SIGSEGV"
     assert describe_status(-250) == "was killed by signal 250"
     assert describe_status(3) == "ended with status 3"
 
 
-def test_on_one_rig_the_port_is_torchruns_to_find() -> None:
+def test_single_rig_uses_a_port_of_torchrun() -> None:
     words = build_command(3, RigGroup(), "run", Path("/job.json"))
     assert "--standalone" in words
     assert not any("rdzv-endpoint" in word for word in words)
@@ -83,7 +83,7 @@ def test_on_one_rig_the_port_is_torchruns_to_find() -> None:
 
 
 @pytest.mark.parametrize(("rank", "host"), [(0, "true"), (1, "false")])
-def test_several_rigs_meet(rank: int, host: str) -> None:
+def test_several_rigs_use_the_rendezvous(rank: int, host: str) -> None:
     nodes = RigGroup(2, rank, "10.0.0.1:29500", "10.0.0.2", "eth1")
     words = build_command(3, nodes, "run", Path("/job.json"))
     assert {
@@ -98,15 +98,15 @@ def test_several_rigs_meet(rank: int, host: str) -> None:
     assert made["NCCL_SOCKET_IFNAME"] == made["GLOO_SOCKET_IFNAME"] == "eth1"
 
 
-def test_environment() -> None:
-    own = {"PATH": "/bin", "NCCL_SOCKET_IFNAME": "eth0"}
-    gloo = build_environment(own, "gloo", RigGroup(), {"NCCL_DEBUG": "INFO"})
+def test_environment_depends_on_the_backend() -> None:
+    user_environment = {"PATH": "/bin", "NCCL_SOCKET_IFNAME": "eth0"}
+    gloo = build_environment(user_environment, "gloo", RigGroup(), {"NCCL_DEBUG": "INFO"})
     assert gloo["GLOO_SOCKET_IFNAME"] == "lo", "one rig needs no network"
     assert gloo["NCCL_SOCKET_IFNAME"] == "eth0", "the user's setting is kept"
     assert (gloo["OMP_NUM_THREADS"], gloo["NCCL_DEBUG"], gloo["PATH"]) == ("1", "INFO", "/bin")
-    nccl = build_environment(own, "nccl", RigGroup(), {})
+    nccl = build_environment(user_environment, "nccl", RigGroup(), {})
     assert nccl["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID", "ranks are in the order of the slots"
     assert "OMP_NUM_THREADS" not in nccl
-    assert own == {"PATH": "/bin", "NCCL_SOCKET_IFNAME": "eth0"}
+    assert user_environment == {"PATH": "/bin", "NCCL_SOCKET_IFNAME": "eth0"}
     several = build_environment({}, "gloo", RigGroup(2, 0, "a:1", "a"), {})
     assert "GLOO_SOCKET_IFNAME" not in several

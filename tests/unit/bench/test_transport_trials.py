@@ -1,4 +1,4 @@
-"""Ways between GPUs: what is concluded from how each went."""
+"""Trials of transports between GPUs, and the advice that follows from them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from agent.bench import transport_trials
+from agent.bench.entries import Share, TrialEntry
 from agent.bench.job import Ending
 
 P2P = "rig:1:1 [0] NCCL INFO Channel 00/0 : 0[0] -> 1[1] via P2P/CUMEM\n"
@@ -19,23 +20,27 @@ ROWS = {
 }
 
 
-def measured(rate: float, wrong: int = 0) -> dict[str, Any]:
-    size = {"bus_bandwidth_bytes_per_second": rate, "wrong_values": wrong}
-    return {"collectives": [{"collective": "all_reduce", "sizes": [size]}]}
+def measure_rate(rate: float, wrong: int = 0) -> Share:
+    size: Any = {"bus_bandwidth_bytes_per_second": rate, "wrong_values": wrong}
+    return {
+        "collectives": [
+            {"collective": "all_reduce", "dtype": "float32", "ranks": 2, "sizes": [size]}
+        ]
+    }
 
 
-def concluded(**endings: Ending) -> dict[str, dict[str, Any]]:
+def conclude_trials(**endings: Ending) -> dict[str, TrialEntry]:
     entries = [transport_trials.build_entry(ROWS[name], ending) for name, ending in endings.items()]
     transport_trials.add_advice(entries)
     return {entry["hazard"]: entry for entry in entries}
 
 
-def ok(rate: float, log: str, wrong: int = 0) -> Ending:
-    return Ending("ok", share=measured(rate, wrong), transports_log=log)
+def create_ok_ending(rate: float, log: str, wrong: int = 0) -> Ending:
+    return Ending("ok", share=measure_rate(rate, wrong), transports_log=log)
 
 
-def test_an_entry() -> None:
-    entry = transport_trials.build_entry(ROWS["p2p_off"], ok(6e9, SHM))
+def test_entry_describes_a_trial() -> None:
+    entry = transport_trials.build_entry(ROWS["p2p_off"], create_ok_ending(6e9, SHM))
     assert entry == {
         "hazard": "p2p_off",
         "environment": {"NCCL_P2P_DISABLE": "1"},
@@ -47,54 +52,68 @@ def test_an_entry() -> None:
     }
 
 
-def test_all_is_well() -> None:
-    found = concluded(default=ok(6e9, SHM), p2p_on=ok(6.1e9, P2P), p2p_off=ok(6e9, SHM))
-    assert [entry["advice"] for entry in found.values()] == ["", "", ""]
+def test_successful_trials_give_no_advice() -> None:
+    trials = conclude_trials(
+        default=create_ok_ending(6e9, SHM),
+        p2p_on=create_ok_ending(6.1e9, P2P),
+        p2p_off=create_ok_ending(6e9, SHM),
+    )
+    assert [entry["advice"] for entry in trials.values()] == ["", "", ""]
 
 
-@pytest.mark.parametrize("ending", [ok(9e9, P2P, wrong=5), Ending("hang", transports_log=P2P)])
-def test_p2p_that_nccl_chooses_and_that_fails(ending: Ending) -> None:
-    found = concluded(default=ending, p2p_off=ok(6e9, SHM))
-    assert "set NCCL_P2P_DISABLE=1" in found["default"]["advice"]
-    assert found["p2p_off"]["advice"] == ""
-    assert found["default"]["status"] == ending.kind
+@pytest.mark.parametrize(
+    "ending", [create_ok_ending(9e9, P2P, wrong=5), Ending("hang", transports_log=P2P)]
+)
+def test_failing_default_p2p_is_advised_off(ending: Ending) -> None:
+    trials = conclude_trials(default=ending, p2p_off=create_ok_ending(6e9, SHM))
+    assert "set NCCL_P2P_DISABLE=1" in trials["default"]["advice"]
+    assert trials["p2p_off"]["advice"] == ""
+    assert trials["default"]["status"] == ending.kind
 
 
-def test_p2p_that_fails_only_when_it_is_forced() -> None:
-    found = concluded(default=ok(6e9, SHM), p2p_on=ok(9e9, P2P, wrong=1))
-    assert found["default"]["advice"] == ""
-    assert "never NCCL_P2P_LEVEL" in found["p2p_on"]["advice"]
-    assert "worth" not in found["p2p_on"]["advice"], "wrong is never fast"
+def test_failing_forced_p2p_is_advised_against() -> None:
+    trials = conclude_trials(
+        default=create_ok_ending(6e9, SHM), p2p_on=create_ok_ending(9e9, P2P, wrong=1)
+    )
+    assert trials["default"]["advice"] == ""
+    assert "never NCCL_P2P_LEVEL" in trials["p2p_on"]["advice"]
+    assert "worth" not in trials["p2p_on"]["advice"], "wrong is never fast"
 
 
-def test_p2p_that_is_right_and_faster() -> None:
-    found = concluded(default=ok(6e9, SHM), p2p_on=ok(12e9, P2P))
-    assert found["p2p_on"]["advice"].startswith("Values are right, and it is 2.0 times as fast")
+def test_faster_forced_p2p_is_advised() -> None:
+    trials = conclude_trials(default=create_ok_ending(6e9, SHM), p2p_on=create_ok_ending(12e9, P2P))
+    assert trials["p2p_on"]["advice"].startswith("Values are right, and it is 2.0 times as fast")
 
 
 @pytest.mark.parametrize("log", [SHM, P2P])
-def test_a_setting_that_changes_no_way_is_worth_nothing(log: str) -> None:
-    """GeForce drivers have no P2P: what differs then is noise."""
-    found = concluded(default=ok(6e9, log), p2p_on=ok(7e9, log), p2p_off=ok(8e9, log))
-    assert [entry["advice"] for entry in found.values()] == ["", "", ""]
+def test_setting_without_a_transport_change_gives_no_advice(log: str) -> None:
+    """GeForce drivers have no P2P: the difference is noise."""
+    trials = conclude_trials(
+        default=create_ok_ending(6e9, log),
+        p2p_on=create_ok_ending(7e9, log),
+        p2p_off=create_ok_ending(8e9, log),
+    )
+    assert [entry["advice"] for entry in trials.values()] == ["", "", ""]
 
 
-def test_without_p2p_it_may_be_faster() -> None:
-    found = concluded(default=ok(6e9, P2P), p2p_off=ok(9e9, SHM))
-    assert "set NCCL_P2P_DISABLE=1" in found["p2p_off"]["advice"]
+def test_faster_trial_without_p2p_is_advised() -> None:
+    trials = conclude_trials(default=create_ok_ending(6e9, P2P), p2p_off=create_ok_ending(9e9, SHM))
+    assert "set NCCL_P2P_DISABLE=1" in trials["p2p_off"]["advice"]
 
 
-def test_what_fails_without_p2p_is_not_p2p() -> None:
-    found = concluded(default=ok(6e9, SHM, wrong=3), shm_off=Ending("died", transports_log=SHM))
-    for entry in found.values():
+def test_failure_without_p2p_is_not_blamed_on_p2p() -> None:
+    trials = conclude_trials(
+        default=create_ok_ending(6e9, SHM, wrong=3), shm_off=Ending("died", transports_log=SHM)
+    )
+    for entry in trials.values():
         assert "also fails without P2P" in entry["advice"]
-    assert found["shm_off"]["wrong_values"] is None
+    assert trials["shm_off"]["wrong_values"] is None
 
 
-def test_a_hang_before_nccl_tells_what_it_uses() -> None:
-    """P2P is to blame where all is well without it."""
-    found = concluded(default=Ending("hang"), p2p_off=ok(6e9, SHM))
-    assert "set NCCL_P2P_DISABLE=1" in found["default"]["advice"]
-    found = concluded(default=Ending("hang"), p2p_off=Ending("hang"))
-    for entry in found.values():
+def test_hang_without_a_transport_log_is_judged_by_the_p2p_off_trial() -> None:
+    """P2P is the cause if the trial without it succeeds."""
+    trials = conclude_trials(default=Ending("hang"), p2p_off=create_ok_ending(6e9, SHM))
+    assert "set NCCL_P2P_DISABLE=1" in trials["default"]["advice"]
+    trials = conclude_trials(default=Ending("hang"), p2p_off=Ending("hang"))
+    for entry in trials.values():
         assert "before NCCL chose a transport" in entry["advice"]

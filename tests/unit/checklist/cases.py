@@ -33,7 +33,7 @@ def gpu(
     errors: int | None = 0,
     largest: int | None = None,
 ) -> dict[str, Any]:
-    """A 3090 behind a root port of the processor's."""
+    """Return a 3090 behind a root port of the processor."""
     root = f"0000:00:03.{at}"
     return {
         "address": f"0000:0{at}:00.0",
@@ -49,9 +49,9 @@ def gpu(
 
 
 def facts(**changes: Any) -> dict[str, Any]:
-    """A converted seed rig with its slot split."""
+    """Return the facts of a converted seed rig with its slot split."""
     board = {"vendor": "ASRock", "name": "B450 Steel Legend", "efi": True, "iommus": [], "nvme": []}
-    found: dict[str, Any] = {
+    rig_facts: dict[str, Any] = {
         "boot_id": "b00t-1",
         "board": {**board, **changes.pop("board", {})},
         "cpu": {"model": "AMD Ryzen 5 1600 Six-Core Processor"},
@@ -60,20 +60,20 @@ def facts(**changes: Any) -> dict[str, Any]:
         "usb_watchdogs": [],
         "gpus": [gpu(1), gpu(2), gpu(3)],
     }
-    found |= changes
-    own = [one["path"][0] for one in found["gpus"] if one["path"]]
-    return {"root_ports": own, **found}
+    rig_facts |= changes
+    root_ports = [gpu_facts["path"][0] for gpu_facts in rig_facts["gpus"] if gpu_facts["path"]]
+    return {"root_ports": root_ports, **rig_facts}
 
 
 def case(
     messages: str = "", paths: Any = None, psus: Any = (750.0, 750.0), **changes: Any
 ) -> RigConfiguration:
-    """Its case; changes are facts'."""
+    """Return its configuration; changes are changes of the facts."""
     return cases.from_facts("rig", cast(RigFacts, facts(**changes)), psus, {}, messages, paths)
 
 
-def described(
+def describe_case(
     board: str, cpu: str = "", gpus: str = "3x RTX 3090", psus: str = ""
 ) -> RigConfiguration:
-    """A case without a rig."""
+    """Return a configuration without a rig."""
     return replace(cases.from_words(board, cpu, gpus, psus), name="described")

@@ -17,28 +17,31 @@ from provision.errors import DeeprigError, SourceError
 from provision.inventory import yaml_source
 from provision.inventory.hosts import Inventory
 from provision.output import files
-from tests.unit.checklist.cases import case, described, facts, gpu
+from tests.unit.checklist.cases import case, describe_case, facts, gpu
 
 
 def entries(made: Checklist) -> dict[str, Entry]:
-    return {one.id: one for one in made.entries}
+    return {entry.id: entry for entry in made.entries}
 
 
-def test_every_item_is_told_for_every_rig() -> None:
-    """Each applies to some rig, and its template has what it asks for."""
+def test_every_item_applies_to_some_rig_and_renders() -> None:
+    """Its template uses only variables that exist."""
     rigs = [
         case(),
         case(psus=(1600.0,)),
         case(board={"name": "TUF GAMING B550M-PLUS (WI-FI)"}),
-        described("ROMED8-2T", "EPYC 7302", "4x RTX 3090"),
-        described("H110 Pro BTC+", "", "6x GTX 1060 6GB"),
-        described("", "", ""),
+        describe_case("ROMED8-2T", "EPYC 7302", "4x RTX 3090"),
+        describe_case("H110 Pro BTC+", "", "6x GTX 1060 6GB"),
+        describe_case("", "", ""),
     ]
-    known = items.load()
+    every_item = items.load()
     seen = {
-        item.id for rig in rigs for item in items.applicable_items(rig, known) if item.describe(rig)
+        item.id
+        for rig in rigs
+        for item in items.applicable_items(rig, every_item)
+        if item.describe(rig)
     }
-    assert seen == {item.id for item in known}
+    assert seen == {item.id for item in every_item}
 
 
 @pytest.mark.parametrize(
@@ -52,41 +55,45 @@ def test_every_item_is_told_for_every_rig() -> None:
         ("", "", 0),
     ],
 )
-def test_what_lanes_are_wanted(board: str, cpu: str, wanted: int) -> None:
-    assert described(board, cpu).wanted == wanted
+def test_wanted_lanes_follow_board_and_processor(board: str, cpu: str, wanted: int) -> None:
+    assert describe_case(board, cpu).wanted == wanted
 
 
-def test_a_board_whose_menu_is_known_and_one_whose_is_not() -> None:
-    known = entries(checklist.make_checklist(described("ROMED8-2T", "EPYC 7302"), {}))["split"]
-    assert known.how.startswith("Advanced > Chipset Config > AMD PCIe Link Width.")
-    assert known.words == ()
-    unknown = entries(checklist.make_checklist(described("B450 Steel Legend"), {}))["split"]
-    assert "The menu is not known for this board." in unknown.how
-    assert "Bifurcation" in unknown.words
+def test_bios_menu_is_named_only_if_the_table_has_it() -> None:
+    in_table = entries(checklist.make_checklist(describe_case("ROMED8-2T", "EPYC 7302"), {}))[
+        "split"
+    ]
+    assert in_table.how.startswith("Advanced > Chipset Config > AMD PCIe Link Width.")
+    assert in_table.words == ()
+    not_in_table = entries(checklist.make_checklist(describe_case("B450 Steel Legend"), {}))[
+        "split"
+    ]
+    assert "The menu is not known for this board." in not_in_table.how
+    assert "Bifurcation" in not_in_table.words
 
 
-def test_an_unknown_board_has_its_chipsets_rule_and_says_so() -> None:
-    (first, *_) = checklist.describe_board(described("Gigabyte B450 AORUS M", "Ryzen 5 1600"))
+def test_unknown_board_uses_the_rule_of_its_chipset() -> None:
+    (first, *_) = checklist.describe_board(describe_case("Gigabyte B450 AORUS M", "Ryzen 5 1600"))
     assert first.startswith("The board is not in the table; the rule of its chipset (B350, B450)")
-    (nothing,) = checklist.describe_board(described("Unheard of"))
+    (nothing,) = checklist.describe_board(describe_case("Unheard of"))
     assert "nothing is known of it" in nothing
 
 
 @pytest.mark.parametrize("board", ["X399 AORUS PRO", "B450M Steel Legend", "H110 Pro BTC+"])
-def test_where_a_boards_row_is_silent_its_chipsets_rule_stands(board: str) -> None:
-    case = described(board)
+def test_chipset_rule_is_used_if_the_row_of_the_board_has_none(board: str) -> None:
+    case = describe_case(board)
     assert case.chipset is not None
     assert case.chipset.rule in "\n".join(checklist.describe_board(case))
-    known = described("TUF GAMING B550M-PLUS (WI-FI)")
-    assert "chipset" not in "\n".join(checklist.describe_board(known))
+    with_row = describe_case("TUF GAMING B550M-PLUS (WI-FI)")
+    assert "chipset" not in "\n".join(checklist.describe_board(with_row))
 
 
 @pytest.mark.parametrize("psus", ["-5", "0", "750,0", "nan", "inf", "750 W", "1e9"])
-def test_psus_that_no_rig_has(psus: str) -> None:
+def test_invalid_psus_are_refused(psus: str) -> None:
     with pytest.raises(DeeprigError, match="not a list of watts") as caught:
-        described("ROMED8-2T", psus=psus)
+        describe_case("ROMED8-2T", psus=psus)
     assert caught.value.advice
-    assert described("ROMED8-2T", psus="750,850.5").psus == (750, 850.5)
+    assert describe_case("ROMED8-2T", psus="750,850.5").psus == (750, 850.5)
 
 
 class Context:
@@ -116,31 +123,35 @@ class Context:
         ("", ChecklistOptions(board="ROMED8-2T", html="/tmp"), "--html /tmp can't be written"),
     ],
 )
-def test_what_cant_be_is_told_before_a_look(host: str, wish: ChecklistOptions, words: str) -> None:
+def test_invalid_request_is_refused_before_connecting(
+    host: str, wish: ChecklistOptions, words: str
+) -> None:
     with pytest.raises(DeeprigError, match=words) as caught:
         command.show_checklists(Context(), Flags(H=host), wish)  # type: ignore[arg-type]
     assert caught.value.advice
 
 
-def test_a_page_that_cant_be_written_after_all(tmp_path: Path) -> None:
+def test_page_that_becomes_unwritable_is_an_error(tmp_path: Path) -> None:
     files.check_named("--html", str(tmp_path / "x.html"))
     with pytest.raises(DeeprigError, match=r"--html .* can't be written: No such file"):
         files.write_named("--html", str(tmp_path / "gone" / "x.html"), "")
 
 
-def test_a_chipset_is_known_by_the_boards_row() -> None:
-    zenith = described("ROG ZENITH EXTREME").chipset
+def test_chipset_comes_from_the_row_of_the_board() -> None:
+    zenith = describe_case("ROG ZENITH EXTREME").chipset
     assert zenith is not None
     assert zenith.name == "X399"
 
 
-def test_only_what_applies() -> None:
+def test_only_items_that_apply_are_listed() -> None:
     one_supply = entries(checklist.make_checklist(case(psus=(1600.0,)), {}))
     assert not {"one-supply", "supplies-together"} & set(one_supply)
-    small = entries(checklist.make_checklist(described("H110 Pro BTC+", "", "6x GTX 1060 6GB"), {}))
+    small = entries(
+        checklist.make_checklist(describe_case("H110 Pro BTC+", "", "6x GTX 1060 6GB"), {})
+    )
     assert not {"own-cables", "pads", "rebar", "split", "risers"} & set(small)
-    assert "pads" in entries(checklist.make_checklist(described("ROMED8-2T"), {}))
-    assert "lanes-stolen" in entries(checklist.make_checklist(described("ROMED8-2T"), {}))
+    assert "pads" in entries(checklist.make_checklist(describe_case("ROMED8-2T"), {}))
+    assert "lanes-stolen" in entries(checklist.make_checklist(describe_case("ROMED8-2T"), {}))
 
 
 @pytest.mark.parametrize(
@@ -153,19 +164,19 @@ def test_only_what_applies() -> None:
         ("a board of no name", "3x RTX 3090", True),
     ],
 )
-def test_no_menu_is_looked_for_that_the_chipset_rules_out(
-    board: str, gpus: str, asked: bool
-) -> None:
-    assert ("split" in entries(checklist.make_checklist(described(board, "", gpus), {}))) == asked
+def test_split_item_depends_on_the_chipset(board: str, gpus: str, asked: bool) -> None:
+    assert (
+        "split" in entries(checklist.make_checklist(describe_case(board, "", gpus), {}))
+    ) == asked
 
 
-def test_no_other_switch_of_the_firmware_is_named_for_the_iommu() -> None:
+def test_iommu_item_names_only_the_iommu_setting() -> None:
     words = entries(checklist.make_checklist(case(board={"iommus": ["ivhd0"]}), {}))["iommu"].words
     assert "IOMMU" in words
     assert "SVM" not in words  # the processor's virtualization, which translates no GPU's addresses
 
 
-def test_answers_count_where_nothing_is_seen() -> None:
+def test_answers_count_only_if_nothing_is_observed() -> None:
     made = entries(
         checklist.make_checklist(case(), {"riser-power": True, "fans": False, "csm": False})
     )
@@ -174,7 +185,7 @@ def test_answers_count_where_nothing_is_seen() -> None:
     assert (made["csm"].status, made["csm"].by) == ("ok", "seen")  # what is seen is not argued with
 
 
-def test_a_reboot_shows_what_it_changed(tmp_path: Path) -> None:
+def test_changes_after_a_reboot_are_marked(tmp_path: Path) -> None:
     before = checklist.make_checklist(case(gpus=[gpu(1, start=0xC0000000)]), {})
     path = answer_file.file_of(Inventory(tmp_path), "rig")
     answer_file.save(path, "rig", {"fans": True}, answer_file.merge_observations(before, {}))
@@ -184,12 +195,12 @@ def test_a_reboot_shows_what_it_changed(tmp_path: Path) -> None:
     assert same.rebooted is False
     after = checklist.make_checklist(case(gpus=[gpu(1)], boot_id="b00t-2"), answers, seen)
     assert after.rebooted is True
-    assert [one.id for one in after.entries if one.moved] == ["above-4g"]
+    assert [entry.id for entry in after.entries if entry.moved] == ["above-4g"]
 
 
-def test_what_is_a_persons_own_in_the_file_stays(tmp_path: Path) -> None:
+def test_saving_answers_keeps_the_rest_of_the_file(tmp_path: Path) -> None:
     path = tmp_path / "checklist.yml"
-    own = """\
+    text = """\
 # The rig in the attic.
 psus: [750, 750]
 motd: "{{ inventory_hostname }}: hot"
@@ -198,10 +209,10 @@ checklist:
   answers: {fans: true}  # all new
   seen: {boot_id: b00t-1, items: {csm: ok}}
 """
-    path.write_text(own)
+    path.write_text(text)
     answers, seen = answer_file.load(path)
     answer_file.save(path, "rig", answers, seen)
-    assert path.read_text() == own  # nothing changed
+    assert path.read_text() == text  # nothing changed
     answer_file.save(path, "rig", {**answers, "pads": False}, seen)
     content = yaml_source.load_yaml(path)
     assert content["checklist"]["answers"] == {"fans": True, "pads": False}
@@ -211,7 +222,7 @@ checklist:
     assert content["motd"] == "{{ inventory_hostname }}: hot"
 
 
-def test_an_answer_is_kept_when_the_next_question_is_broken_off(
+def test_answers_before_an_interrupt_are_saved(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     message = iter(["y", "n"])
@@ -243,7 +254,7 @@ def test_an_answer_is_kept_when_the_next_question_is_broken_off(
         ("- fans\n", "should have variables", "1:1"),
     ],
 )
-def test_a_file_that_was_edited_wrongly_is_told_with_its_place(
+def test_invalid_answer_file_is_an_error_with_its_line(
     text: str, words: str, at: str, tmp_path: Path
 ) -> None:
     path = tmp_path / "checklist.yml"
@@ -253,14 +264,14 @@ def test_a_file_that_was_edited_wrongly_is_told_with_its_place(
     assert str(caught.value.position).endswith(f"checklist.yml:{at}")
 
 
-def test_what_cant_be_seen_is_asked_for_once() -> None:
+def test_only_unanswered_items_are_prompted() -> None:
     made = checklist.make_checklist(case(), {"fans": True})
     put: list[str] = []
 
     def message(question: str) -> str:
         put.append(question)
-        known = {"riser powered": "y", "pads": "n"}
-        return next((answer for words, answer in known.items() if words in question), "")
+        replies = {"riser powered": "y", "pads": "n"}
+        return next((answer for words, answer in replies.items() if words in question), "")
 
     answers = dict(command.ask(made, {"fans": True}, False, message))
     assert answers == {"riser-power": True, "pads": False}
@@ -279,25 +290,25 @@ def test_what_cant_be_seen_is_asked_for_once() -> None:
     ("given", "words"),
     [("fan=yes", "no item 'fan'"), ("fans", "is not an answer"), ("fans=ja", "is not an answer")],
 )
-def test_wrong_answers(given: str, words: str) -> None:
+def test_invalid_answers_are_refused(given: str, words: str) -> None:
     with pytest.raises(SourceError, match=words):
         command.answers_of([given])
     assert command.answers_of(["fans=yes", "pads=No"]) == {"fans": True, "pads": False}
 
 
 @pytest.mark.parametrize("kind", page.TEMPLATES)
-def test_pages_hold_every_item(kind: str) -> None:
+def test_pages_contain_every_item(kind: str) -> None:
     made = checklist.make_checklist(case(board={"name": "<script>"}), {"fans": True})
     text = page.render(made, kind)
-    for one in made.entries:
-        assert one.title.replace("'", "&#39;" if kind == ".html" else "'") in text
+    for entry in made.entries:
+        assert entry.title.replace("'", "&#39;" if kind == ".html" else "'") in text
     assert "<script>" not in text
     assert "http" not in text.replace("http-equiv", "")
 
 
 @pytest.mark.parametrize("kind", page.TEMPLATES)
-def test_pages_say_what_is_to_do_and_no_more(kind: str) -> None:
-    """Three states, three boxes; what is done gives no orders; the date and the reboot on top."""
+def test_pages_give_instructions_only_for_open_items(kind: str) -> None:
+    """Three states, three boxes; the date and the reboot are at the top."""
     seen: LastLook = {"boot_id": "b00t-0", "items": {"csm": "to do"}}
     made = checklist.make_checklist(case(kernel={"command_line": ["pci=noaer"]}), {}, seen)
     assert set(made.counts.values()).isdisjoint({0})
@@ -306,12 +317,12 @@ def test_pages_say_what_is_to_do_and_no_more(kind: str) -> None:
     assert time.strftime("%Y-%m-%d") in head
     assert "Rebooted since the last look. CSM (legacy boot) off: to do -> ok." in head
     boxes = {"ok": ("[x]", ">✓<"), "to do": ("[ ]", '"box"><'), "open": ("[?]", ">?<")}
-    for one, part in zip(made.entries, parts, strict=True):
-        assert one.title in part
-        assert any(box in part for box in boxes[one.status]), part
-        assert (one.how in part) == (one.status != "ok")
-        assert ("In the BIOS look for: " in part) == bool(one.words and one.status != "ok")
-        assert f"Why: {one.why}" in part
+    for entry, part in zip(made.entries, parts, strict=True):
+        assert entry.title in part
+        assert any(box in part for box in boxes[entry.status]), part
+        assert (entry.how in part) == (entry.status != "ok")
+        assert ("In the BIOS look for: " in part) == bool(entry.words and entry.status != "ok")
+        assert f"Why: {entry.why}" in part
 
 
 @pytest.mark.parametrize(
@@ -325,7 +336,7 @@ def test_pages_say_what_is_to_do_and_no_more(kind: str) -> None:
         (("    why: fire\n", ""), "'why' is missing"),
     ],
 )
-def test_a_wrong_row_is_told_with_its_place(
+def test_invalid_row_is_an_error_with_its_position(
     tmp_path: Path, change: tuple[str, str], words: str
 ) -> None:
     path = tmp_path / "items.yml"
@@ -335,7 +346,7 @@ def test_a_wrong_row_is_told_with_its_place(
     assert str(path) in str(caught.value.position) or "items.yml:" in str(caught.value.position)
 
 
-def test_the_agents_document() -> None:
+def test_paths_are_read_from_the_document_of_the_agent() -> None:
     assert command.agent_paths('{"pcie": {"paths": [{"address": "a"}]}}') == [{"address": "a"}]
     assert command.agent_paths("connection refused") is None
     assert command.agent_paths("[]") is None

@@ -1,4 +1,4 @@
-"""What software can see of each item."""
+"""What software can observe of each item."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 from provision.checklist import observations
 from provision.checklist.observations import OBSERVERS
-from tests.unit.checklist.cases import GIB, case, described, gpu, port
+from tests.unit.checklist.cases import GIB, case, describe_case, gpu, port
 
 LOW = 0xC0000000
 SWITCHED = {
@@ -22,8 +22,8 @@ SWITCHED = {
 }
 
 
-def with_own_lanes(card: dict[str, Any], lanes: int) -> dict[str, Any]:
-    """A card that has fewer than 16 itself, as a P104-100 has 4."""
+def limit_lanes(card: dict[str, Any], lanes: int) -> dict[str, Any]:
+    """Return a card with fewer than 16 lanes, such as a P104-100 with 4."""
     return {**card, "path": [*card["path"][:-1], {**card["path"][-1], "max_width": lanes}]}
 
 
@@ -37,8 +37,8 @@ FAST = {**SLOW, "loaded_speed": 8e9}
         ("risers", {}, "ok", "as wide as the slots"),
         ("risers", {"gpus": [gpu(1, now=1, slot=16)]}, "to do", "0000:01:00.0 has x1 of x16"),
         ("risers", {"gpus": [SWITCHED]}, "ok", ""),
-        ("risers", {"gpus": [with_own_lanes(gpu(1, now=1, slot=16), 4)]}, "to do", "has x1 of x4"),
-        ("risers", {"gpus": [with_own_lanes(gpu(1, now=4, slot=16), 4)]}, "ok", "as wide"),
+        ("risers", {"gpus": [limit_lanes(gpu(1, now=1, slot=16), 4)]}, "to do", "has x1 of x4"),
+        ("risers", {"gpus": [limit_lanes(gpu(1, now=4, slot=16), 4)]}, "ok", "as wide"),
         ("nvme", {}, "ok", "no NVMe"),
         ("nvme", {"board": {"nvme": ["0000:01:00.0"]}}, "open", "0000:01:00.0"),
         ("budget", {}, "to do", "300 W for each GPU would fit"),
@@ -97,7 +97,7 @@ FAST = {**SLOW, "loaded_speed": 8e9}
         ),
         (
             "width",
-            {"board": {"name": "ROMED8-2T"}, "gpus": [with_own_lanes(gpu(1, slot=16), 4)]},
+            {"board": {"name": "ROMED8-2T"}, "gpus": [limit_lanes(gpu(1, slot=16), 4)]},
             "ok",
             "all that the card has",
         ),
@@ -107,18 +107,20 @@ FAST = {**SLOW, "loaded_speed": 8e9}
         ("speed", {"paths": [{**FAST, "loaded_speed": None}]}, "open", "under load"),
     ],
 )
-def test_each(name: str, changes: dict[str, Any], status: str, words: str) -> None:
-    found = observations.observe(case(**changes), name)
-    assert (found.status, words in found.reading) == (status, True), found
+def test_item_is_observed_from_facts(
+    name: str, changes: dict[str, Any], status: str, words: str
+) -> None:
+    observation = observations.observe(case(**changes), name)
+    assert (observation.status, words in observation.reading) == (status, True), observation
 
 
 @pytest.mark.parametrize("name", OBSERVERS)
-def test_without_a_rig_nothing_is_seen(name: str) -> None:
-    assert observations.observe(described("B450 Steel Legend"), name).status == "open"
+def test_items_are_open_without_a_rig(name: str) -> None:
+    assert observations.observe(describe_case("B450 Steel Legend"), name).status == "open"
 
 
 @pytest.mark.parametrize("name", OBSERVERS)
-def test_facts_of_an_older_deeprig_are_no_error(name: str) -> None:
+def test_facts_of_an_older_deeprig_are_accepted(name: str) -> None:
     old = case(
         gpus=[
             {

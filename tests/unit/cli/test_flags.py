@@ -1,4 +1,4 @@
-"""A verb takes no flag that would mean nothing to it."""
+"""A verb accepts only flags that apply to it."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ def flags(verb: str) -> set[str]:
 
 
 @pytest.mark.parametrize("verb", ["provision", "play", "backup", "restore"])
-def test_a_play_takes_ansibles_flags(verb: str) -> None:
+def test_play_verbs_accept_the_flags_of_ansible(verb: str) -> None:
     assert set(OF_PLAYS) <= flags(verb)
 
 
 @pytest.mark.parametrize(
     "verb", ["assess", "checklist", "status", "facts", "validate", "bench", "advise"]
 )
-def test_others_do_not_ignore_them_silently(verb: str) -> None:
+def test_other_verbs_reject_the_flags_of_plays(verb: str) -> None:
     assert not set(OF_PLAYS) & flags(verb)
 
 
-def test_adopting_can_be_checked() -> None:
+def test_adopt_accepts_check_mode() -> None:
     assert set(OF_PLAYS) & flags("adopt") == {"check"}

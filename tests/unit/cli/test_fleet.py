@@ -1,4 +1,4 @@
-"""What -H, -e and --inventory make of the fleet."""
+"""How -H, -e and --inventory select the fleet."""
 
 from __future__ import annotations
 
@@ -25,24 +25,24 @@ def inventory(tmp_path: Path) -> str:
     return str(file)
 
 
-def test_hosts_are_named_before_or_after_the_verb(inventory: str) -> None:
+def test_hosts_may_precede_or_follow_the_verb(inventory: str) -> None:
     for before, after in ((("rig", "rig2"), ""), ((), "rig,rig2"), (("rig",), "rig2")):
         _, hosts = context(*before).fleet(Flags(H=after, inventory=inventory))
         assert [host.name for host in hosts] == ["rig", "rig2"]
 
 
-def test_an_extra_variable_says_how_to_connect(inventory: str) -> None:
+def test_extra_variables_set_connection_variables(inventory: str) -> None:
     _, (host,) = context("rig").fleet(Flags(e=("ansible_user=root",), inventory=inventory))
     assert host.variables == {"ansible_user": "root", "ansible_port": 22}
 
 
-def test_without_a_host_it_says_which_there_are(inventory: str) -> None:
+def test_missing_host_error_lists_the_hosts(inventory: str) -> None:
     with pytest.raises(PatternError) as caught:
         context().fleet(Flags(inventory=inventory))
     assert "rig, rig2" in caught.value.advice
 
 
-def test_the_environment_names_an_inventory(
+def test_environment_variable_selects_the_inventory(
     inventory: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DEEPRIG_INVENTORY", inventory)

@@ -1,4 +1,4 @@
-"""A snapshot holds what the rig showed, and a rig that lies can't reach beyond it."""
+"""A snapshot contains what the rig sent, and a malicious rig cannot write outside it."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def root(tmp_path: Path) -> Path:
     return folder
 
 
-def test_sysfs_is_read_through_its_links(root: Path) -> None:
+def test_sysfs_links_are_followed(root: Path) -> None:
     tree = Snapshot(
         root,
         {
@@ -71,20 +71,20 @@ def test_sysfs_is_read_through_its_links(root: Path) -> None:
     assert gpu.root_port == "0000:00:03.1"
 
 
-def test_settings_have_their_content_and_mode(root: Path) -> None:
+def test_settings_keep_content_and_mode(root: Path) -> None:
     tree = Snapshot(root, {"settings": archive(("etc/hostname", "attic\n"))})
     assert tree.line("/etc/hostname") == "attic"
     assert (root / "etc/hostname").stat().st_mode & 0o777 == 0o640
 
 
-def test_an_archive_that_is_cut_off_gives_what_came_before(root: Path) -> None:
+def test_truncated_archive_gives_its_first_files(root: Path) -> None:
     whole = archive(("etc/hostname", "attic\n"), ("etc/fstab", "x" * 4_000_000))
     tree = Snapshot(root, {"settings": gzip.compress(gzip.decompress(whole)[:20_000])})
     assert tree.line("/etc/hostname") == "attic"
 
 
 @pytest.mark.parametrize("path", ["/../../outside", "/etc/../../outside", "//../outside"])
-def test_no_name_leads_out(root: Path, path: str) -> None:
+def test_names_cannot_leave_the_snapshot(root: Path, path: str) -> None:
     (root.parent / "outside").write_text("mine")
     Snapshot(
         root,
@@ -98,8 +98,8 @@ def test_no_name_leads_out(root: Path, path: str) -> None:
 
 
 @pytest.mark.parametrize("target", ["/", "..", "../..", "/etc", "../../../.."])
-def test_no_link_leads_out(root: Path, target: str) -> None:
-    """Neither by name nor out of an archive; what is written through it stays inside."""
+def test_links_cannot_leave_the_snapshot(root: Path, target: str) -> None:
+    """Neither by name nor from an archive; writes through a link stay inside."""
     tree = Snapshot(
         root,
         {
@@ -116,8 +116,8 @@ def test_no_link_leads_out(root: Path, target: str) -> None:
     assert up.resolve().is_relative_to(root.resolve())
 
 
-def test_a_file_cant_pass_for_another(root: Path) -> None:
-    """A header within a file's content is content."""
+def test_header_in_the_content_of_a_file_is_content(root: Path) -> None:
+    """A rig cannot add files by a header within a file's content."""
     tree = Snapshot(
         root,
         {
@@ -129,13 +129,13 @@ def test_a_file_cant_pass_for_another(root: Path) -> None:
     assert not tree.exists("/etc/passwd")
 
 
-def test_dangling_links_dangle_here_too(root: Path) -> None:
+def test_dangling_links_stay_dangling(root: Path) -> None:
     tree = Snapshot(root, {"names": names(("/lib/modules/6.1/build", "l", "N", "/usr/src/gone"))})
     assert tree.exists("/lib/modules/6.1/build")
     assert not Path(tree.path("/lib/modules/6.1/build")).exists()
 
 
-def test_the_root_disks_size_is_the_rigs(root: Path) -> None:
+def test_root_disk_size_is_that_of_the_rig(root: Path) -> None:
     sizes = (
         b"Filesystem 1024-blocks Used Available Capacity Mounted on\n"
         b"/dev/sda1 7000000 5000000 2000000 72% /\n"
@@ -148,13 +148,13 @@ def test_the_root_disks_size_is_the_rigs(root: Path) -> None:
     assert Snapshot(root, {}).usage("/") == {}
 
 
-def test_every_evidence_of_a_mining_system_is_asked_for() -> None:
+def test_snapshot_asks_for_every_mining_evidence() -> None:
     asked = questions()["names"]
     assert evidence()
     assert all(path in asked for path in evidence())
 
 
-def test_what_is_taken_of_homes(root: Path, tmp_path: Path) -> None:
+def test_only_readable_settings_of_homes_are_archived(root: Path, tmp_path: Path) -> None:
     home, secret = tmp_path / "home/a", tmp_path / "root"
     for folder in (home / ".ssh", home / ".config/autostart", secret / "systemd/user"):
         folder.mkdir(parents=True)
@@ -176,14 +176,14 @@ def test_what_is_taken_of_homes(root: Path, tmp_path: Path) -> None:
     assert taken == ["home/a/.config/autostart/x.desktop", "home/a/.ssh/authorized_keys"]
 
 
-def test_addresses_of_both_families() -> None:
-    found = addresses(
+def test_ipv4_and_ipv6_addresses_are_parsed() -> None:
+    parsed = addresses(
         "1: lo    inet 127.0.0.1/8 scope host lo\\       valid_lft forever\n"
         "2: eth0    inet 10.0.0.5/24 metric 100 brd 10.0.0.255 scope global dynamic eth0\\  x\n"
         "2: eth0    inet6 fe80::1/64 scope link \\       valid_lft forever\n"
         "3: tun0    inet 10.8.0.2 peer 10.8.0.1/32 scope global tun0\n"
     )
-    assert [(a.interface, a.address, a.prefix, a.scope) for a in found] == [
+    assert [(a.interface, a.address, a.prefix, a.scope) for a in parsed] == [
         ("lo", "127.0.0.1", 8, "host"),
         ("eth0", "10.0.0.5", 24, "global"),
         ("eth0", "fe80::1", 64, "link"),

@@ -70,5 +70,5 @@ def facts(**changes: Any) -> GatheredFacts:
         ({"miners": []}, "miners", "none"),
     ],
 )
-def test_rows(changes: dict[str, Any], label: str, value: str) -> None:
+def test_summary_row_describes_the_facts(changes: dict[str, Any], label: str, value: str) -> None:
     assert dict(summary.summarize_facts(facts(**changes), MODELS))[label] == value

@@ -9,7 +9,7 @@ from tests.unit.local import play
 HEAD = "- hosts: all\n  gather_facts: false\n  tasks:\n"
 
 
-def test_check_mode_changes_nothing_and_says_what_it_can_not_know(tmp_path: Path) -> None:
+def test_check_mode_changes_nothing_and_reports_unknown_results(tmp_path: Path) -> None:
     source = (
         HEAD
         + """
@@ -30,7 +30,7 @@ def test_check_mode_changes_nothing_and_says_what_it_can_not_know(tmp_path: Path
     assert play(source, tmp_path, variables=variables).counts["changed"] == 3
 
 
-def test_what_is_read_after_a_predicted_change_is_not_trusted(tmp_path: Path) -> None:
+def test_reads_after_a_predicted_change_are_unknown(tmp_path: Path) -> None:
     source = (
         HEAD
         + """
@@ -54,7 +54,7 @@ def test_what_is_read_after_a_predicted_change_is_not_trusted(tmp_path: Path) ->
     assert "unknown" not in predicted
 
 
-def test_whether_an_unknown_task_changed_is_unknown(tmp_path: Path) -> None:
+def test_changed_when_of_an_unknown_result_is_unknown(tmp_path: Path) -> None:
     played = play(
         HEAD
         + """
@@ -70,7 +70,7 @@ def test_whether_an_unknown_task_changed_is_unknown(tmp_path: Path) -> None:
     assert played.counts["unknown"] == 2
 
 
-def test_what_is_unknown_does_not_split_a_batch(tmp_path: Path) -> None:
+def test_unknown_tasks_do_not_split_a_batch(tmp_path: Path) -> None:
     task = (
         "    - ansible.builtin.command: echo {{ word }}\n"
         "      become: true\n"
@@ -81,8 +81,8 @@ def test_what_is_unknown_does_not_split_a_batch(tmp_path: Path) -> None:
     assert play(source, tmp_path, check=True, variables={"word": "x"}).recap.frames <= 5
 
 
-def test_a_module_that_cannot_predict_its_outcome_is_unknown(tmp_path: Path) -> None:
-    """A command in a folder that an earlier task creates."""
+def test_module_without_a_prediction_is_unknown(tmp_path: Path) -> None:
+    """The command runs in a folder that an earlier task creates."""
     source = (
         HEAD
         + """

@@ -53,7 +53,7 @@ OVERWRITTEN = (
 
 
 def play_with_ansible(source: str, folder: Path, *flags: str) -> str:
-    """Play it on this machine with ansible-playbook; return its output. Fails where it fails."""
+    """Play it on this machine with ansible-playbook; return its output."""
     (folder / "ansible.yml").write_text(source)
     words = [
         str(Path(sys.executable).with_name("ansible-playbook")),
@@ -79,7 +79,7 @@ def play_with_ansible(source: str, folder: Path, *flags: str) -> str:
     [LOOPED_SET_FACT, UNKNOWN_FACT, OVERWRITTEN],
     ids=["looped set_fact", "fact from a result", "overwritten result"],
 )
-def test_the_same_values_as_with_ansible(source: str, tmp_path: Path) -> None:
+def test_values_match_those_of_ansible(source: str, tmp_path: Path) -> None:
     out = tmp_path / "out"
     played = play(source, tmp_path, variables={"folder": str(tmp_path)})
     assert played.counts["failed"] == 0, played.text
@@ -90,7 +90,7 @@ def test_the_same_values_as_with_ansible(source: str, tmp_path: Path) -> None:
 
 
 def test_check_mode_reports_a_fact_that_a_command_gives_as_unknown(tmp_path: Path) -> None:
-    """Not as undefined, which would be the failure of a playbook that a real run plays well."""
+    """Reported as undefined, it would fail playbooks that a real run plays well."""
     played = play(UNKNOWN_FACT, tmp_path, check=True, variables={"folder": str(tmp_path)})
     assert played.counts["failed"] == 0
     # set_fact, debug of x, and the copy; `x is defined` and y are known.
@@ -100,8 +100,8 @@ def test_check_mode_reports_a_fact_that_a_command_gives_as_unknown(tmp_path: Pat
     assert "failed=0" in play_with_ansible(UNKNOWN_FACT, tmp_path, "--check")
 
 
-def test_an_unknown_fact_makes_no_later_read_stale(tmp_path: Path) -> None:
-    """set_fact changes nothing on the rig: what a command reads after it is still true."""
+def test_unknown_set_fact_does_not_invalidate_later_reads(tmp_path: Path) -> None:
+    """set_fact does not change the rig: what a command reads later is still valid."""
     played = play(
         HEAD
         + """
@@ -118,7 +118,7 @@ def test_an_unknown_fact_makes_no_later_read_stale(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("key", ["stdout.reason", "stdout.use", "bind"])
-def test_no_key_of_an_unknown_value_is_known(key: str, tmp_path: Path) -> None:
+def test_every_key_of_an_unknown_value_is_unknown(key: str, tmp_path: Path) -> None:
     """Not even a key with the name of an attribute of the class behind it."""
     played = play(
         HEAD
@@ -134,7 +134,7 @@ def test_no_key_of_an_unknown_value_is_known(key: str, tmp_path: Path) -> None:
     assert f"cannot be predicted: needs '{key.split('.')[0]}' of the result" in played.text
 
 
-def test_what_an_earlier_condition_rules_out_is_not_waited_for(tmp_path: Path) -> None:
+def test_false_condition_avoids_waiting_for_a_result(tmp_path: Path) -> None:
     task = (
         '    - {ansible.builtin.command: "echo {{ probe.stdout }}", when: [false, probe.rc == 0]}\n'
     )
@@ -142,7 +142,7 @@ def test_what_an_earlier_condition_rules_out_is_not_waited_for(tmp_path: Path) -
     assert play(source, tmp_path).recap.frames == 3
 
 
-def test_a_false_condition_decides_beside_an_unknown_one(tmp_path: Path) -> None:
+def test_false_condition_overrides_an_unknown_one(tmp_path: Path) -> None:
     played = play(
         HEAD
         + """
@@ -156,7 +156,7 @@ def test_a_false_condition_decides_beside_an_unknown_one(tmp_path: Path) -> None
     assert (played.counts["skipped"], played.counts["unknown"]) == (1, 1)
 
 
-def test_packages_are_waited_for(tmp_path: Path) -> None:
+def test_package_facts_are_waited_for(tmp_path: Path) -> None:
     """The one fact whose name does not begin with ansible_."""
     played = play(
         HEAD
@@ -169,7 +169,7 @@ def test_packages_are_waited_for(tmp_path: Path) -> None:
     assert "dpkg dpkg" in played.text
 
 
-def test_variables_are_followed_to_what_they_are_made_from(tmp_path: Path) -> None:
+def test_nested_variables_wait_for_their_sources(tmp_path: Path) -> None:
     played = play(
         """
 - hosts: all
@@ -184,9 +184,7 @@ def test_variables_are_followed_to_what_they_are_made_from(tmp_path: Path) -> No
     assert "it is x!" in played.text
 
 
-def test_a_task_that_waits_is_rendered_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_waiting_task_is_rendered_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rendered: Counter[str] = Counter()
     render_natively = sandbox.render_natively
 
@@ -214,7 +212,7 @@ def test_a_task_that_waits_is_rendered_once(
     assert len(rendered) == 3
 
 
-def test_a_result_is_waited_for_also_where_the_task_registers_the_same_name(tmp_path: Path) -> None:
+def test_result_is_waited_for_if_the_task_registers_the_same_name(tmp_path: Path) -> None:
     played = play(
         HEAD
         + """

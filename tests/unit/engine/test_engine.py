@@ -12,7 +12,7 @@ from tests.unit.local import play
 HEAD = "- hosts: all\n  gather_facts: false\n  tasks:\n"
 
 
-def test_tasks_of_one_batch_cost_one_exchange(tmp_path: Path) -> None:
+def test_batch_of_tasks_is_one_exchange(tmp_path: Path) -> None:
     def frames(tasks: int) -> int:
         task = "    - ansible.builtin.stat: {path: /etc/hostname}\n"
         return play(HEAD + task * tasks, tmp_path).recap.frames
@@ -21,7 +21,7 @@ def test_tasks_of_one_batch_cost_one_exchange(tmp_path: Path) -> None:
     assert frames(5) == frames(200) == 3
 
 
-def test_a_registered_value_is_waited_for_where_it_is_used(tmp_path: Path) -> None:
+def test_registered_result_is_waited_for_when_used(tmp_path: Path) -> None:
     played = play(
         HEAD
         + """
@@ -45,7 +45,7 @@ def test_a_registered_value_is_waited_for_where_it_is_used(tmp_path: Path) -> No
     assert played.recap.frames == 5
 
 
-def test_what_a_rig_says_is_never_a_template(tmp_path: Path) -> None:
+def test_output_of_a_rig_is_never_a_template(tmp_path: Path) -> None:
     (tmp_path / "evil").write_text("{{ 1 + 1 }}")
     play(
         HEAD
@@ -83,7 +83,7 @@ def test_nothing_runs_after_a_failure(tmp_path: Path) -> None:
     assert "of reasons" in played.text
 
 
-def test_what_stands_before_a_template_error_is_done(tmp_path: Path) -> None:
+def test_tasks_before_a_template_error_run(tmp_path: Path) -> None:
     played = play(
         HEAD
         + """
@@ -110,7 +110,9 @@ def test_what_stands_before_a_template_error_is_done(tmp_path: Path) -> None:
         ("changed_when: false", {"ok": 0, "failed": 1}),
     ],
 )
-def test_what_counts_as_a_failure(tmp_path: Path, keywords: str, counts: dict[str, int]) -> None:
+def test_failed_when_and_ignore_errors_decide_about_failure(
+    tmp_path: Path, keywords: str, counts: dict[str, int]
+) -> None:
     played = play(
         HEAD
         + f"""
@@ -124,7 +126,7 @@ def test_what_counts_as_a_failure(tmp_path: Path, keywords: str, counts: dict[st
     assert ("afterwards" in played.log) == (counts["failed"] == 0)
 
 
-def test_changed_when_decides_and_notifies(tmp_path: Path) -> None:
+def test_changed_when_decides_about_notification(tmp_path: Path) -> None:
     played = play(
         """
 - hosts: all
@@ -153,7 +155,7 @@ def test_changed_when_decides_and_notifies(tmp_path: Path) -> None:
     assert not (tmp_path / "wrong").exists()
 
 
-def test_a_loop_goes_on_to_its_last_item_and_registers_all(tmp_path: Path) -> None:
+def test_failing_loop_runs_to_its_end_and_registers_all_items(tmp_path: Path) -> None:
     played = play(
         HEAD
         + """
@@ -172,7 +174,7 @@ def test_a_loop_goes_on_to_its_last_item_and_registers_all(tmp_path: Path) -> No
     assert played.counts["ignored"] == 1
 
 
-def test_an_empty_loop_and_a_condition_that_spares_it(tmp_path: Path) -> None:
+def test_empty_and_skipped_loops_run_nothing(tmp_path: Path) -> None:
     played = play(
         HEAD
         + """
@@ -187,7 +189,7 @@ def test_an_empty_loop_and_a_condition_that_spares_it(tmp_path: Path) -> None:
     assert played.counts["skipped"] == 2
 
 
-def test_tags(tmp_path: Path) -> None:
+def test_tags_select_tasks(tmp_path: Path) -> None:
     source = (
         HEAD
         + """
@@ -198,17 +200,17 @@ def test_tags(tmp_path: Path) -> None:
 """
     )
 
-    def shown(**options: str) -> str:
+    def run_and_show(**options: str) -> str:
         text = play(source, tmp_path, verbose=False, **options).text  # type: ignore[arg-type]
         return "".join(w[0] for w in ("one", "two", "always", "never") if f"    {w}\n" in text)
 
-    assert shown() == "ota"
-    assert shown(tags="one") == "oa"
-    assert shown(skip_tags="one") == "ta"
-    assert shown(tags="rare") == "an"
+    assert run_and_show() == "ota"
+    assert run_and_show(tags="one") == "oa"
+    assert run_and_show(skip_tags="one") == "ta"
+    assert run_and_show(tags="rare") == "an"
 
 
-def test_extra_variables_win_and_variables_are_made_of_others(tmp_path: Path) -> None:
+def test_extra_variables_have_precedence_and_variables_nest(tmp_path: Path) -> None:
     played = play(
         """
 - hosts: all
@@ -235,7 +237,7 @@ def test_extra_variables_win_and_variables_are_made_of_others(tmp_path: Path) ->
     assert "    hello line\n" in won.text
 
 
-def test_facts_are_gathered_once_and_waited_for(tmp_path: Path) -> None:
+def test_facts_are_gathered_once(tmp_path: Path) -> None:
     played = play(
         """
 - hosts: all
@@ -254,7 +256,7 @@ def test_facts_are_gathered_once_and_waited_for(tmp_path: Path) -> None:
     assert played.text.count("Gathering Facts") == 1
 
 
-def test_a_failed_assertion_shows_its_message_and_end_host_ends(tmp_path: Path) -> None:
+def test_failed_assert_shows_its_message_and_end_host_ends_the_play(tmp_path: Path) -> None:
     played = play(
         HEAD
         + """
@@ -277,7 +279,7 @@ def test_a_failed_assertion_shows_its_message_and_end_host_ends(tmp_path: Path) 
     assert ended.recap.exit_status == 0
 
 
-def test_template_file_and_its_errors(tmp_path: Path) -> None:
+def test_template_module_writes_files_and_reports_errors(tmp_path: Path) -> None:
     (tmp_path / "templates").mkdir()
     (tmp_path / "templates" / "unit.j2").write_text(
         "a\n{% for i in [1, 2] %}\n{{ i }}\n{% endfor %}\n"
@@ -298,7 +300,7 @@ def test_template_file_and_its_errors(tmp_path: Path) -> None:
     assert "unit.j2:2:1: undefined variable 'nothing'" in played.text
 
 
-def test_no_log_hides_results_everywhere(tmp_path: Path) -> None:
+def test_no_log_hides_results(tmp_path: Path) -> None:
     played = play(
         HEAD
         + """
@@ -312,7 +314,7 @@ def test_no_log_hides_results_everywhere(tmp_path: Path) -> None:
     assert "hunterhunter" not in played.text + played.log
 
 
-def test_a_broken_module_is_a_failure_with_its_trace(tmp_path: Path) -> None:
+def test_failing_module_is_reported(tmp_path: Path) -> None:
     played = play(
         HEAD + "    - ansible.builtin.copy: {content: x, dest: /nowhere/at/all}\n", tmp_path
     )
@@ -331,7 +333,7 @@ def test_the_log_has_a_line_for_every_task(tmp_path: Path) -> None:
     assert all(r["host"] == "here" for r in records)
 
 
-def test_copying_files_and_folders(tmp_path: Path) -> None:
+def test_copy_module_copies_files_and_folders(tmp_path: Path) -> None:
     files = tmp_path / "files"
     (files / "tree" / "sub").mkdir(parents=True)
     (files / "tree" / "empty").mkdir()

@@ -1,4 +1,4 @@
-"""Handlers and the ends of plays, as Ansible has them."""
+"""Handlers and the end of plays, as in Ansible."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from pathlib import Path
 from tests.unit.local import play
 
 
-def shown(text: str) -> list[str]:
-    """What debug tasks showed, in order."""
+def list_messages(text: str) -> list[str]:
+    """Return the messages of debug tasks, in order."""
     return [line[4:] for line in text.splitlines() if line.startswith("    ")]
 
 
-def test_a_loop_notifies_a_handler_for_each_item(tmp_path: Path) -> None:
+def test_loop_items_notify_their_handlers(tmp_path: Path) -> None:
     played = play(
         """
 - hosts: all
@@ -30,10 +30,13 @@ def test_a_loop_notifies_a_handler_for_each_item(tmp_path: Path) -> None:
         tmp_path,
         verbose=False,
     )
-    assert [w for w in shown(played.text) if "notified" in w] == ["notified b", "notified a"]
+    assert [w for w in list_messages(played.text) if "notified" in w] == [
+        "notified b",
+        "notified a",
+    ]
 
 
-def test_a_handler_notifies_a_later_one_and_none_of_the_next_play(tmp_path: Path) -> None:
+def test_handlers_notify_later_handlers_of_the_same_play(tmp_path: Path) -> None:
     play_text = """
 - hosts: all
   gather_facts: false
@@ -50,10 +53,10 @@ def test_a_handler_notifies_a_later_one_and_none_of_the_next_play(tmp_path: Path
   handlers:
     - {name: First, ansible.builtin.debug: {msg: never}}
 """
-    assert shown(play(play_text, tmp_path, verbose=False).text) == ["last", "next play"]
+    assert list_messages(play(play_text, tmp_path, verbose=False).text) == ["last", "next play"]
 
 
-def test_end_host_ends_the_play_and_not_the_next(tmp_path: Path) -> None:
+def test_end_host_does_not_end_the_next_play(tmp_path: Path) -> None:
     play_text = """
 - hosts: all
   gather_facts: false
@@ -68,4 +71,4 @@ def test_end_host_ends_the_play_and_not_the_next(tmp_path: Path) -> None:
   tasks:
     - {ansible.builtin.debug: {msg: next play}}
 """
-    assert shown(play(play_text, tmp_path, verbose=False).text) == ["next play"]
+    assert list_messages(play(play_text, tmp_path, verbose=False).text) == ["next play"]

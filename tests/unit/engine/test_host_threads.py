@@ -1,4 +1,4 @@
-"""Each host's run is its own thread: a failure in one is reported there, and stops no other."""
+"""Each host runs in a thread: an error in one thread does not stop the others."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.unit.local import play
 HEAD = "- hosts: all\n  gather_facts: false\n  tasks:\n"
 
 
-def test_what_breaks_in_deeprig_is_a_failure_of_the_host(
+def test_internal_error_is_a_failure_of_the_host(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*_: object) -> None:

@@ -1,4 +1,4 @@
-"""Every way to write a playbook wrong: a file in playbooks/bad, with its expected error."""
+"""Invalid playbooks: each is a file in playbooks/bad, with its expected error."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ BAD = sorted((Path(__file__).parent / "playbooks" / "bad").glob("*.yml"))
 
 
 @pytest.mark.parametrize("path", BAD, ids=lambda path: path.stem)
-def test_the_error_names_file_line_and_what_was_meant(path: Path) -> None:
+def test_error_names_file_line_and_the_expected_value(path: Path) -> None:
     head = path.read_text()
     line, column, message = re.findall(r"^# error: (\d+):(\d+): (.*)$", head, re.MULTILINE)[0]
     task = re.findall(r"^# task: (.*)$", head, re.MULTILINE)
@@ -33,7 +33,7 @@ def test_the_error_names_file_line_and_what_was_meant(path: Path) -> None:
     assert "host: rig" in story
 
 
-def test_a_file_that_is_not_there() -> None:
+def test_missing_playbook_is_an_error() -> None:
     with pytest.raises(DeeprigError, match=r"the file nowhere\.yml does not exist"):
         playbook.load("nowhere.yml")
 
@@ -48,7 +48,7 @@ def test_a_file_that_is_not_there() -> None:
         "{hosts: all, tasks: [{import_tasks: [1]}]}",
     ],
 )
-def test_keys_and_values_of_odd_types(tmp_path: Path, play: str) -> None:
+def test_invalid_types_are_errors_with_a_position(tmp_path: Path, play: str) -> None:
     (tmp_path / "play.yml").write_text(f"- {play}\n")
     with pytest.raises(DeeprigError) as caught:
         playbook.load(tmp_path / "play.yml")

@@ -1,4 +1,4 @@
-"""What the operator sees: nothing that is hidden, nothing that steers the terminal."""
+"""What the operator sees: no hidden results, no control sequences."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.unit.local import play
 HEAD = "- hosts: all\n  gather_facts: false\n  tasks:\n"
 
 
-def test_names_of_tasks_are_rendered(tmp_path: Path) -> None:
+def test_task_names_are_rendered(tmp_path: Path) -> None:
     played = play(
         HEAD
         + """
@@ -55,7 +55,7 @@ def test_no_log_hides_items_messages_and_diffs(tmp_path: Path, task: str, check:
     assert "hunter" not in head + played.log
 
 
-def test_what_a_rig_writes_steers_no_terminal(tmp_path: Path) -> None:
+def test_output_of_a_rig_cannot_control_the_terminal(tmp_path: Path) -> None:
     played = play(
         HEAD
         + r"""
@@ -72,7 +72,7 @@ def test_what_a_rig_writes_steers_no_terminal(tmp_path: Path) -> None:
 
 
 class Terminal(io.StringIO):
-    """A terminal that knows ASCII only."""
+    """A terminal that supports ASCII only."""
 
     encoding = "ascii"
 
@@ -83,7 +83,7 @@ class Terminal(io.StringIO):
         return super().write(text.encode("ascii").decode())
 
 
-def test_progress_is_no_markup_and_fits_the_terminal(
+def test_progress_escapes_markup_and_fits_the_terminal(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TERM", "xterm")
@@ -96,7 +96,7 @@ def test_progress_is_no_markup_and_fits_the_terminal(
     assert "[/red] ? ?l" in terminal.getvalue()
 
 
-def test_json_is_one_document_whatever_the_results_hold(
+def test_json_report_accepts_results_of_any_type(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shown: dict[str, Any] = {"set": {1}, "bytes": b"x"}

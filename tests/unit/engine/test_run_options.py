@@ -1,4 +1,4 @@
-"""Flags of a run mean what they mean with Ansible."""
+"""Flags of a run have the meaning that they have in Ansible."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from provision.errors import SourceError
         ("{a: 1, b: [x]}", {"a": 1, "b": ["x"]}),
     ],
 )
-def test_extra_variables(given: str, variables: dict[str, Any]) -> None:
+def test_extra_variables_are_parsed(given: str, variables: dict[str, Any]) -> None:
     assert extra_variables([given]) == variables
 
 
 @pytest.mark.parametrize("given", ["a", "a=hello world", 'a="open', "1=2", "{a: [}", "{a: 1"])
-def test_what_is_no_extra_variable(given: str) -> None:
+def test_invalid_extra_variables_are_refused(given: str) -> None:
     with pytest.raises(SourceError):
         extra_variables([given])
 
@@ -50,7 +50,7 @@ def test_what_is_no_extra_variable(given: str) -> None:
         ("", "all,always", ""),
     ],
 )
-def test_tags(tags: str, skip: str, selected: str) -> None:
+def test_tags_select_as_in_ansible(tags: str, skip: str, selected: str) -> None:
     tasks: dict[str, set[str]] = {
         "untagged": set(),
         "one": {"one"},

@@ -1,4 +1,4 @@
-"""What a playbook means is what it means with Ansible: loops, conditions, judgements."""
+"""Playbooks have the meaning that they have in Ansible: loops, conditions, changed_when."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from pathlib import Path
 import pytest
 
 from provision.errors import SourceError
-from tests.unit.local import Played, play
+from tests.unit.local import PlayResult, play
 
 HEAD = "- hosts: all\n  gather_facts: false\n  tasks:\n"
 
 
-def shown(played: Played) -> list[str]:
-    """What debug tasks showed, in order."""
+def list_messages(played: PlayResult) -> list[str]:
+    """Return the messages of debug tasks, in order."""
     return [line[4:] for line in played.text.splitlines() if line.startswith("    ")]
 
 
-def test_a_condition_may_default_its_item(tmp_path: Path) -> None:
+def test_condition_may_use_default_for_its_item(tmp_path: Path) -> None:
     played = play(
         HEAD
         + """
@@ -28,10 +28,10 @@ def test_a_condition_may_default_its_item(tmp_path: Path) -> None:
         tmp_path,
         verbose=False,
     )
-    assert shown(played) == ["b"]
+    assert list_messages(played) == ["b"]
 
 
-def test_what_a_skipped_loop_registers(tmp_path: Path) -> None:
+def test_skipped_loop_registers_skipped_results(tmp_path: Path) -> None:
     played = play(
         HEAD
         + """
@@ -49,7 +49,7 @@ def test_what_a_skipped_loop_registers(tmp_path: Path) -> None:
         tmp_path,
         verbose=False,
     )
-    assert shown(played) == ["a,b True 0 True"]
+    assert list_messages(played) == ["a,b True 0 True"]
 
 
 @pytest.mark.parametrize(
@@ -65,14 +65,14 @@ def test_what_a_skipped_loop_registers(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_the_operators_own_actions_are_judged_too(
+def test_changed_when_and_failed_when_apply_to_local_actions(
     tmp_path: Path, task: str, counts: dict[str, int]
 ) -> None:
     played = play(f"{HEAD}    - {task}\n", tmp_path)
     assert {name: played.counts[name] for name in counts} == counts
 
 
-def test_a_task_is_judged_by_what_stood_before_it(tmp_path: Path) -> None:
+def test_task_is_judged_with_the_variables_before_it(tmp_path: Path) -> None:
     played = play(
         HEAD
         + """
@@ -98,7 +98,7 @@ def test_a_task_is_judged_by_what_stood_before_it(tmp_path: Path) -> None:
     assert played.counts["changed"] == 3
 
 
-def test_what_only_a_real_run_gives_makes_a_judgement_unknown(tmp_path: Path) -> None:
+def test_judgement_by_an_unknown_result_is_unknown(tmp_path: Path) -> None:
     played = play(
         HEAD
         + """
@@ -115,7 +115,7 @@ def test_what_only_a_real_run_gives_makes_a_judgement_unknown(tmp_path: Path) ->
     assert played.counts["failed"] == 0
 
 
-def test_a_fact_that_there_is_not_is_not_defined(tmp_path: Path) -> None:
+def test_missing_fact_is_not_defined(tmp_path: Path) -> None:
     played = play(
         """
 - hosts: all
@@ -126,10 +126,10 @@ def test_a_fact_that_there_is_not_is_not_defined(tmp_path: Path) -> None:
         tmp_path,
         verbose=False,
     )
-    assert shown(played) == ["kernel"]
+    assert list_messages(played) == ["kernel"]
 
 
-def test_facts_that_could_not_be_gathered_are_not_waited_for(tmp_path: Path) -> None:
+def test_failed_facts_are_not_waited_for(tmp_path: Path) -> None:
     played = play(
         HEAD
         + """
@@ -141,10 +141,10 @@ def test_facts_that_could_not_be_gathered_are_not_waited_for(tmp_path: Path) -> 
         tmp_path,
         verbose=False,
     )
-    assert shown(played)[-1] == "gone"
+    assert list_messages(played)[-1] == "gone"
 
 
-def test_variables_of_imports_are_their_plays(tmp_path: Path) -> None:
+def test_import_variables_apply_to_the_imported_plays(tmp_path: Path) -> None:
     (tmp_path / "mid.yml").write_text("- {import_playbook: low.yml, vars: {v: mid, w: mid}}\n")
     (tmp_path / "low.yml").write_text(
         HEAD.replace(
@@ -156,10 +156,10 @@ def test_variables_of_imports_are_their_plays(tmp_path: Path) -> None:
     played = play(
         "- {import_playbook: mid.yml, vars: {v: top, w: top, u: top}}\n", tmp_path, verbose=False
     )
-    assert shown(played) == ["v=top w=file u=top x=file"]
+    assert list_messages(played) == ["v=top w=file u=top x=file"]
 
 
-def test_who_to_become_may_be_a_template(tmp_path: Path) -> None:
+def test_become_user_may_be_a_template(tmp_path: Path) -> None:
     played = play(
         HEAD
         + """
@@ -173,7 +173,7 @@ def test_who_to_become_may_be_a_template(tmp_path: Path) -> None:
     assert played.counts["changed"] == 1
 
 
-def test_task_files_that_import_each_other(tmp_path: Path) -> None:
+def test_recursive_import_of_task_files_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "sub").mkdir()
     (tmp_path / "a.yml").write_text("- ansible.builtin.import_tasks: sub/b.yml\n")
     (tmp_path / "sub" / "b.yml").write_text("- ansible.builtin.import_tasks: ../a.yml\n")
@@ -181,7 +181,7 @@ def test_task_files_that_import_each_other(tmp_path: Path) -> None:
         play(HEAD + "    - ansible.builtin.import_tasks: a.yml\n", tmp_path)
 
 
-def test_omit_leaves_out_what_is_nested_too(tmp_path: Path) -> None:
+def test_omit_removes_nested_values(tmp_path: Path) -> None:
     played = play(
         HEAD
         + """
@@ -198,17 +198,17 @@ def test_omit_leaves_out_what_is_nested_too(tmp_path: Path) -> None:
         verbose=False,
         variables={"folder": str(tmp_path)},
     )
-    assert shown(played)[-1] == "0"
+    assert list_messages(played)[-1] == "0"
     assert (tmp_path / "out").read_text() == '{"b": [1]}'
 
 
-def test_debug_shows_that_a_variable_is_not_defined(tmp_path: Path) -> None:
+def test_debug_reports_an_undefined_variable(tmp_path: Path) -> None:
     played = play(HEAD + "    - ansible.builtin.debug: {var: nothing}\n", tmp_path)
     assert played.counts["failed"] == 0
     assert "NOT DEFINED" in played.text
 
 
-def test_an_environment_that_is_no_mapping(tmp_path: Path) -> None:
+def test_environment_must_be_a_mapping(tmp_path: Path) -> None:
     source = HEAD + '    - {ansible.builtin.command: echo, environment: ["{{ given }}"]}\n'
     played = play(source, tmp_path, variables={"given": 5})
     assert "'environment' needs a mapping, and has 5" in played.text

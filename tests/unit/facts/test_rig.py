@@ -15,7 +15,7 @@ from provision.remote.facts import mining, rig
 from provision.remote.facts.network import Address
 from provision.remote.facts.tree import Tree
 from tests.unit.facts.pcie_tree import gpu_on_a_riser
-from tests.unit.modules.rig import make, write_packages
+from tests.unit.modules.rig import create_files, write_packages
 
 SECRET = "0xWALLET-AND-PASSWORD"
 KERNEL = "5.15.0-hiveos"
@@ -58,18 +58,18 @@ PACKAGES = {"hive": "0.6-226", "nvidia-settings": "535.54"}
 
 
 def facts(root: Path, files: dict[str, Any], packages: dict[str, Any]) -> dict[str, Any]:
-    make(root, files)
+    create_files(root, files)
     write_packages(root, packages)
     database = dpkg.Database((root / "var/lib/dpkg/status").read_text())
     return rig.rig(Tree(str(root)), database, [Address("eth0", "10.0.0.5", 24, "global", "")])
 
 
-def test_a_hiveos_rig(tmp_path: Path) -> None:
+def test_facts_of_a_hiveos_rig(tmp_path: Path) -> None:
     gpu_on_a_riser(tmp_path / "sys")
-    found = facts(tmp_path, HIVE, PACKAGES)
-    assert found["boot_id"] == "b00t"
-    assert found["mining_os"]["key"] == "hiveos"
-    assert found["mining_os"]["evidence"] == [
+    rig = facts(tmp_path, HIVE, PACKAGES)
+    assert rig["boot_id"] == "b00t"
+    assert rig["mining_os"]["key"] == "hiveos"
+    assert rig["mining_os"]["evidence"] == [
         "/hive/bin",
         "/hive-config/rig.conf",
         "package hive",
@@ -77,7 +77,7 @@ def test_a_hiveos_rig(tmp_path: Path) -> None:
         "file system label HIVE",
         'GRUB_DISTRIBUTOR="Hive OS" in /etc/default/grub',
     ]
-    assert {(m["kind"], m["name"]) for m in found["miners"]} == {
+    assert {(m["kind"], m["name"]) for m in rig["miners"]} == {
         ("unit", "hive.service"),
         ("autologin", "user"),
         ("cron", "lolMiner"),
@@ -85,8 +85,8 @@ def test_a_hiveos_rig(tmp_path: Path) -> None:
         ("process", "nbminer"),
         ("docker", "mine"),
     }
-    assert SECRET not in json.dumps(found)
-    assert found["usb_watchdogs"] == [
+    assert SECRET not in json.dumps(rig)
+    assert rig["usb_watchdogs"] == [
         {
             "id": "5131:2007",
             "sysfs": "/sys/bus/usb/devices/1-3",
@@ -94,22 +94,22 @@ def test_a_hiveos_rig(tmp_path: Path) -> None:
             "sure": True,
         }
     ]
-    assert found["network"] == {
+    assert rig["network"] == {
         "interfaces": [{"name": "eth0", "mac": "aa:bb:cc:dd:ee:ff", "addresses": ["10.0.0.5/24"]}],
         "ifnames_needed_by": ["/etc/systemd/network/20-ethernet.network"],
     }
-    assert found["cpu"] == {"model": "Celeron", "threads": 2, "cores": 2}
-    assert found["memory"] == {"total_mib": 8192, "swap_total_mib": 1}
-    assert found["board"]["name"] == "B250 MINING EXPERT"
-    assert found["board"]["bios_version"] == "1010"
-    assert found["root_disk"]["source"] == "/dev/sda2"
-    assert found["root_disk"]["diskless"] is False
-    assert found["root_disk"]["read_only"] is False
-    assert found["kernel"]["command_line"] == ["root=/dev/sda2", "net.ifnames=0", "pci=noaer"]
-    assert found["kernel"]["headers"] is False
-    assert found["secure_boot"] is None
-    assert found["reboot_required"] is True
-    (gpu,) = found["gpus"]
+    assert rig["cpu"] == {"model": "Celeron", "threads": 2, "cores": 2}
+    assert rig["memory"] == {"total_mib": 8192, "swap_total_mib": 1}
+    assert rig["board"]["name"] == "B250 MINING EXPERT"
+    assert rig["board"]["bios_version"] == "1010"
+    assert rig["root_disk"]["source"] == "/dev/sda2"
+    assert rig["root_disk"]["diskless"] is False
+    assert rig["root_disk"]["read_only"] is False
+    assert rig["kernel"]["command_line"] == ["root=/dev/sda2", "net.ifnames=0", "pci=noaer"]
+    assert rig["kernel"]["headers"] is False
+    assert rig["secure_boot"] is None
+    assert rig["reboot_required"] is True
+    (gpu,) = rig["gpus"]
     assert (gpu["address"], gpu["path_width"]) == ("0000:03:00.0", 1)
     assert gpu["root_port"] == "0000:00:1c.0"
     assert gpu["path"][0] == {
@@ -123,17 +123,17 @@ def test_a_hiveos_rig(tmp_path: Path) -> None:
         "max_speed_gts": 8.0,
         "errors": None,
     }
-    assert found["board"]["efi"] is False
-    assert found["board"]["nvme"] == []
+    assert rig["board"]["efi"] is False
+    assert rig["board"]["nvme"] == []
 
 
-def test_an_empty_tree_is_no_mining_rig(tmp_path: Path) -> None:
-    found = facts(tmp_path, {}, {})
-    assert found["mining_os"] is None
-    assert found["miners"] == []
-    assert found["gpus"] == []
-    assert found["driver"]["loaded_version"] is None
-    assert found["reboot_required"] is False
+def test_facts_of_an_empty_tree(tmp_path: Path) -> None:
+    rig = facts(tmp_path, {}, {})
+    assert rig["mining_os"] is None
+    assert rig["miners"] == []
+    assert rig["gpus"] == []
+    assert rig["driver"]["loaded_version"] is None
+    assert rig["reboot_required"] is False
 
 
 @pytest.mark.parametrize(
@@ -149,10 +149,12 @@ def test_an_empty_tree_is_no_mining_rig(tmp_path: Path) -> None:
         (None, ["dev/disk/by-label/HIVE"]),  # all that a converted rig may keep
     ],
 )
-def test_each_mining_system(tmp_path: Path, key: str | None, files: list[str]) -> None:
-    make(tmp_path, dict.fromkeys(files, ""))
-    found = mining.mining_os(Tree(str(tmp_path)), dpkg.Database(""))
-    assert (found and found["key"]) == key
+def test_mining_system_is_recognised_by_its_files(
+    tmp_path: Path, key: str | None, files: list[str]
+) -> None:
+    create_files(tmp_path, dict.fromkeys(files, ""))
+    mining_os = mining.mining_os(Tree(str(tmp_path)), dpkg.Database(""))
+    assert (mining_os and mining_os["key"]) == key
 
 
 @pytest.mark.parametrize(
@@ -165,8 +167,8 @@ def test_each_mining_system(tmp_path: Path, key: str | None, files: list[str]) -
         ("rootfs / rootfs rw 0 0\n/dev/nvme0n1p2 / ext4 rw 0 0", False),
     ],
 )
-def test_a_root_that_is_no_disk(tmp_path: Path, mounts: str, expected: bool) -> None:
-    make(tmp_path, {"proc/self/mounts": f"{mounts}\n"})
+def test_diskless_root_is_recognised(tmp_path: Path, mounts: str, expected: bool) -> None:
+    create_files(tmp_path, {"proc/self/mounts": f"{mounts}\n"})
     assert rig.root_disk(Tree(str(tmp_path)))["diskless"] is expected
 
 
@@ -182,7 +184,7 @@ LIBRARIES = "usr/lib/x86_64-linux-gnu"
     ("text", "version", "flavour"),
     [(OPEN, "580.65.06", "open"), (PROPRIETARY, "535.129.03", "proprietary")],
 )
-def test_the_driver(tmp_path: Path, text: str, version: str, flavour: str) -> None:
+def test_driver_facts(tmp_path: Path, text: str, version: str, flavour: str) -> None:
     files = {
         "proc/driver/nvidia/version": text,
         "etc/ld.so.conf": "include /etc/ld.so.conf.d/*.conf\n",
@@ -195,8 +197,8 @@ def test_the_driver(tmp_path: Path, text: str, version: str, flavour: str) -> No
         f"lib/modules/{KERNEL}/build/Makefile": "",
         "proc/sys/kernel/osrelease": KERNEL,
     }
-    found = facts(tmp_path, files, {"nvidia-driver-580": "580.65.06-0ubuntu1", "bash": "5"})
-    assert found["driver"] == {
+    rig = facts(tmp_path, files, {"nvidia-driver-580": "580.65.06-0ubuntu1", "bash": "5"})
+    assert rig["driver"] == {
         "loaded_version": version,
         "loaded_flavour": flavour,
         "library_version": "535.54.03",
@@ -205,18 +207,18 @@ def test_the_driver(tmp_path: Path, text: str, version: str, flavour: str) -> No
         "nouveau_loaded": True,
         "runfile_uninstaller": "/usr/bin/nvidia-uninstall",
     }
-    assert found["secure_boot"] is True
-    assert found["kernel"]["headers"] is True
+    assert rig["secure_boot"] is True
+    assert rig["kernel"]["headers"] is True
     owned = {
         "var/lib/dpkg/info/libnvidia-compute-535:amd64.list": (
             f"/.\n/{LIBRARIES}/libnvidia-ml.so.535.54.03\n"
         )
     }
-    found = facts(tmp_path, owned, {})
-    assert found["driver"]["library_owner"] == "package"
+    rig = facts(tmp_path, owned, {})
+    assert rig["driver"]["library_owner"] == "package"
 
 
-def test_as_a_program(tmp_path: Path) -> None:
+def test_facts_run_as_a_program(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "provision.remote.facts"],
         cwd=Path(__file__).parents[3],
@@ -227,7 +229,7 @@ def test_as_a_program(tmp_path: Path) -> None:
     assert json.loads(done.stdout)["boot_id"]
 
 
-def test_the_software(tmp_path: Path) -> None:
+def test_software_versions_are_read(tmp_path: Path) -> None:
     site = "opt/deeprig/venv/lib/python3.11/site-packages"
     files = {f"{site}/torch-2.13.0+cpu.dist-info/METADATA": "", f"{site}/torchgen/x.py": ""}
     versions = {
@@ -236,7 +238,7 @@ def test_the_software(tmp_path: Path) -> None:
         "cuda-toolkit-13-0-config-common": "13.0.96-1",
         "libnccl2": "2.29.7-1+cuda13.0",
     }
-    found = facts(tmp_path / "a", files, versions)["software"]
-    assert found == {"cuda": "13.0.2-1", "nccl": "2.29.7-1+cuda13.0", "torch": "2.13.0+cpu"}
+    software = facts(tmp_path / "a", files, versions)["software"]
+    assert software == {"cuda": "13.0.2-1", "nccl": "2.29.7-1+cuda13.0", "torch": "2.13.0+cpu"}
     nothing = facts(tmp_path / "b", {}, {})["software"]
     assert nothing == {"cuda": None, "nccl": None, "torch": None}

@@ -8,7 +8,7 @@ import pytest
 
 from provision.remote.facts.tree import Tree
 from provision.remote.facts.workstation import workstation
-from tests.unit.modules.rig import make
+from tests.unit.modules.rig import create_files
 
 
 @pytest.mark.parametrize(
@@ -30,8 +30,10 @@ from tests.unit.modules.rig import make
         ({"proc/9/comm": "lolMiner\n", "proc/10/comm": "Xorg\n"}, None),
     ],
 )
-def test_signs(tmp_path: Path, files: dict[str, str], words: str | None) -> None:
-    make(tmp_path, files)
-    found = workstation(Tree(str(tmp_path)))
-    assert len(found) == (0 if words is None else 1)
-    assert words is None or words in found[0]
+def test_signs_of_a_personal_computer(
+    tmp_path: Path, files: dict[str, str], words: str | None
+) -> None:
+    create_files(tmp_path, files)
+    signs = workstation(Tree(str(tmp_path)))
+    assert len(signs) == (0 if words is None else 1)
+    assert words is None or words in signs[0]

@@ -23,36 +23,38 @@ READ: dict[str, Callable[[Path], Any]] = {
 
 
 @pytest.mark.parametrize("fact", FACTS, ids=lambda fact: fact["name"])
-def test_every_known_board_is_found_as_it_is_typed(fact: dict[str, str]) -> None:
-    found = boards.board(fact["name"], boards.boards())
-    assert found is not None
-    assert found.confidence == fact["confidence"]
-    assert getattr(found, fact["has"])
+def test_board_is_found_by_its_typed_name(fact: dict[str, str]) -> None:
+    row = boards.board(fact["name"], boards.boards())
+    assert row is not None
+    assert row.confidence == fact["confidence"]
+    assert getattr(row, fact["has"])
 
 
-def test_every_board_is_found_as_its_firmware_says_it() -> None:
-    known = boards.boards()
-    assert len(known) == 26
-    for row in known:
-        assert boards.board(row.name, known) is row
-        assert boards.board(f"{row.vendor} {row.name}", known) is row
-        matching = [one.name for one in known if re.search(one.match, row.name, re.IGNORECASE)]
+def test_board_is_found_by_its_firmware_name() -> None:
+    table = boards.boards()
+    assert len(table) == 26
+    for row in table:
+        assert boards.board(row.name, table) is row
+        assert boards.board(f"{row.vendor} {row.name}", table) is row
+        matching = [
+            other.name for other in table if re.search(other.match, row.name, re.IGNORECASE)
+        ]
         assert set(matching) <= {row.name}, "a row takes another one's board"
 
 
-def test_a_board_is_found_with_the_number_that_its_firmware_adds() -> None:
-    found = boards.board("MEG B550 UNIFY-X (MS-7D13)", boards.boards())
-    assert found is not None
-    assert found.menu.endswith("PCI_E1 Lanes Configuration")
+def test_board_is_found_with_a_model_number_suffix() -> None:
+    row = boards.board("MEG B550 UNIFY-X (MS-7D13)", boards.boards())
+    assert row is not None
+    assert row.menu.endswith("PCI_E1 Lanes Configuration")
 
 
-def test_the_words_of_a_board_are_those_of_its_chipset() -> None:
+def test_chipset_of_a_board_is_in_the_chipset_table() -> None:
     for row in boards.boards():
         if row.chipset:
-            own, by_name = chipsets.chipset(row.chipset), chipsets.chipset(row.name)
-            assert own is not None, row.name
-            assert row.chipset in own.name.split(", "), row.name
-            assert by_name in (None, own), row.name
+            chipset, by_name = chipsets.chipset(row.chipset), chipsets.chipset(row.name)
+            assert chipset is not None, row.name
+            assert row.chipset in chipset.name.split(", "), row.name
+            assert by_name in (None, chipset), row.name
 
 
 @pytest.mark.parametrize(
@@ -68,23 +70,25 @@ def test_the_words_of_a_board_are_those_of_its_chipset() -> None:
         ("X10DRG-Q", None),
     ],
 )
-def test_an_unknown_board_falls_back_to_its_chipset(board: str, chipset: str | None) -> None:
-    found = chipsets.chipset(board)
-    assert (found.name if found else None) == chipset
+def test_unknown_board_is_found_by_its_chipset(board: str, chipset: str | None) -> None:
+    row = chipsets.chipset(board)
+    assert (row.name if row else None) == chipset
 
 
-def test_no_board_of_sixteen_lanes_of_the_desktop_is_told_to_split_by_four() -> None:
+def test_desktop_intel_chipsets_never_split_x4x4x4x4() -> None:
     for row in chipsets.chipsets():
         if row.socket.startswith("LGA115") or row.socket in ("LGA1200", "LGA1700"):
             assert row.splits
             assert (4, 4, 4, 4) not in row.splits
 
 
-def test_slots_do_not_give_more_than_they_have() -> None:
+def test_slot_splits_never_exceed_the_lanes() -> None:
     for row in boards.boards():
         for slot in row.slots:
             assert all(sum(split) <= slot.lanes for split in slot.splits), row.name
-        assert [one.gpus for one in row.path_widths] == sorted(one.gpus for one in row.path_widths)
+        assert [width.gpus for width in row.path_widths] == sorted(
+            width.gpus for width in row.path_widths
+        )
 
 
 @pytest.mark.parametrize(
@@ -107,10 +111,10 @@ def test_slots_do_not_give_more_than_they_have() -> None:
         ("AMD Ryzen Threadripper PRO 3975WX 32-Cores", 128, "sWRX8"),
     ],
 )
-def test_lanes_of_processors(name: str, lanes: int, socket: str) -> None:
-    found = cpus.cpu(name)
-    assert found is not None
-    assert (found.lanes, found.socket) == (lanes, socket)
+def test_processor_is_found_with_lanes_and_socket(name: str, lanes: int, socket: str) -> None:
+    processor = cpus.cpu(name)
+    assert processor is not None
+    assert (processor.lanes, processor.socket) == (lanes, socket)
 
 
 @pytest.mark.parametrize(
@@ -124,13 +128,13 @@ def test_lanes_of_processors(name: str, lanes: int, socket: str) -> None:
         ("AMD Ryzen 5 PRO 4650G with Radeon Graphics", 3),
     ],
 )
-def test_a_processor_with_graphics_has_an_older_generation(name: str, generation: int) -> None:
-    found = cpus.cpu(name)
-    assert found is not None
-    assert (found.socket, found.generation) == ("AM4", generation)
+def test_processor_with_graphics_has_an_older_pcie_generation(name: str, generation: int) -> None:
+    processor = cpus.cpu(name)
+    assert processor is not None
+    assert (processor.socket, processor.generation) == ("AM4", generation)
 
 
-def test_every_processor_is_vouched_for_by_its_own_maker() -> None:
+def test_processor_rows_cite_the_maker() -> None:
     for row in cpus.cpus():
         amd = re.search("Ryzen|Threadripper|EPYC", row.match)
         assert row.source.startswith("AMD's" if amd else "Intel's"), row.match
@@ -148,7 +152,7 @@ def test_every_processor_is_vouched_for_by_its_own_maker() -> None:
         ", RTX 3090",
     ],
 )
-def test_so_many_gpus_no_rig_has(text: str) -> None:
+def test_number_of_gpus_is_limited(text: str) -> None:
     with pytest.raises(DeeprigError) as raised:
         cards.cards_named(text, cards.cards())
     assert raised.value.advice
@@ -165,8 +169,8 @@ def test_so_many_gpus_no_rig_has(text: str) -> None:
         ("P106-100", ["P106-100"]),
     ],
 )
-def test_gpus_are_named_as_people_name_them(text: str, names: list[str]) -> None:
-    assert [one.name for one in cards.cards_named(text, cards.cards())] == names
+def test_gpus_are_found_by_common_names(text: str, names: list[str]) -> None:
+    assert [card.name for card in cards.cards_named(text, cards.cards())] == names
 
 
 @pytest.mark.parametrize(
@@ -180,7 +184,9 @@ def test_gpus_are_named_as_people_name_them(text: str, names: list[str]) -> None
         ("zzz", "unknown GPU", ("RTX 3090", "P104-100")),
     ],
 )
-def test_a_gpu_that_is_not_there(name: str, message: str, advice: tuple[str, ...]) -> None:
+def test_unknown_gpu_error_suggests_similar_names(
+    name: str, message: str, advice: tuple[str, ...]
+) -> None:
     with pytest.raises(DeeprigError) as raised:
         cards.card(name, cards.cards())
     assert message in raised.value.message
@@ -188,7 +194,7 @@ def test_a_gpu_that_is_not_there(name: str, message: str, advice: tuple[str, ...
     assert "1660" not in (raised.value.advice or "") or name == "zzz"
 
 
-def test_a_3090_is_known_for_its_hot_memory() -> None:
+def test_3090_row_has_gddr6x_on_the_back() -> None:
     card = cards.card("RTX 3090", cards.cards())
     assert (card.memory_type, card.memory_on_back, card.architecture) == ("GDDR6X", True, "ampere")
     assert card.confidence == "A"
@@ -220,7 +226,7 @@ def test_a_3090_is_known_for_its_hot_memory() -> None:
         ("gpus", "generation: maxwell", "generation: maxvell", "unknown generation 'maxvell'"),
     ],
 )
-def test_a_broken_row_is_named_with_its_line(
+def test_invalid_row_is_an_error_with_its_line(
     table: str, was: str, becomes: str, message: str, tmp_path: Path
 ) -> None:
     text = (FOLDER / f"{table}.yml").read_text()

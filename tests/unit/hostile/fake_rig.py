@@ -1,4 +1,4 @@
-"""A rig that speaks deeprig's protocol over a channel, and sends what a test gives it."""
+"""A rig that uses deeprig's protocol over a channel, and sends what a test sets."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ HELLO: dict[str, Any] = {
 
 
 def frame(content: Any) -> bytes:
-    """Pack anything, as the rig's side would: it need be no valid frame."""
+    """Pack anything as the rig's side does, also invalid frames."""
     body = zlib.compress(json.dumps(content).encode())
     return struct.pack(">I", len(body)) + body
 
@@ -45,13 +45,13 @@ class FakeChannel:
         self.closed = False
 
     def settimeout(self, timeout: float) -> None:
-        """Nothing here waits."""
+        """Do nothing: no call here waits."""
 
     def exec_command(self, command: str) -> None:
-        """Whatever is started."""
+        """Accept any command."""
 
     def sendall(self, data: bytes) -> None:
-        """Whatever is sent."""
+        """Accept any data."""
 
     def recv(self, nbytes: int) -> bytes:
         if self.closed:
@@ -68,7 +68,7 @@ class FakeChannel:
         return 0
 
     def shutdown_write(self) -> None:
-        """Whatever is sent."""
+        """Do nothing."""
 
     def close(self) -> None:
         self.closed = True
@@ -87,13 +87,13 @@ class FakeConnection:
         self.channel = FakeChannel(pieces)
 
     def open(self) -> None:
-        """Always open."""
+        """Do nothing: it is always open."""
 
     def open_channel(self, silence: float) -> FakeChannel:
         return self.channel
 
     def close(self) -> None:
-        """The channel is closed by itself."""
+        """Do nothing."""
 
 
 def connect(*frames: bytes, hello: Any = HELLO) -> FakeConnection:

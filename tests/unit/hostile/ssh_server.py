@@ -78,18 +78,18 @@ class SshServer:
 
     @property
     def line(self) -> str:
-        """Its host key as the inventory has it."""
+        """Its host key in the format of the inventory."""
         return f"{self.key.get_name()} {self.key.get_base64()}"
 
     def known_as(self, host: str = "127.0.0.1") -> str:
-        """Its line of known_hosts."""
+        """Return its line for known_hosts."""
         return f"[{host}]:{self.port} {self.line}\n"
 
 
 @contextlib.contextmanager
 def ssh_server(answer: bytes = b"", key: paramiko.PKey | None = None) -> Iterator[SshServer]:
     """Serve until the end of the block; every command answers `answer`."""
-    own = key or paramiko.ECDSAKey.generate()
+    host_key = key or paramiko.ECDSAKey.generate()
     seen = Seen()
     ended = threading.Event()
     with socket.create_server(("127.0.0.1", 0)) as listening:
@@ -102,13 +102,13 @@ def ssh_server(answer: bytes = b"", key: paramiko.PKey | None = None) -> Iterato
                 except OSError:
                     continue
                 threading.Thread(
-                    target=_session, args=(peer, own, seen, answer), daemon=True
+                    target=_session, args=(peer, host_key, seen, answer), daemon=True
                 ).start()
 
         thread = threading.Thread(target=serve)
         thread.start()
         try:
-            yield SshServer(listening.getsockname()[1], own, seen)
+            yield SshServer(listening.getsockname()[1], host_key, seen)
         finally:
             ended.set()
             thread.join()

@@ -1,4 +1,4 @@
-"""A rig's backup: what it announces is bounded, and what it sends is what it announced."""
+"""A malicious rig's backup: its list is limited, and its files must match the list."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def shell(*pieces: bytes) -> RootShell:
         "",
     ],
 )
-def test_a_list_of_another_form_is_an_error_of_that_rig(line: str) -> None:
+def test_malformed_backup_list_is_an_error(line: str) -> None:
     answer = f"folder\t700\troot\n{line}\n"
     with pytest.raises(DeeprigError):
         stored.parse(answer)
@@ -49,13 +49,13 @@ def test_a_list_of_another_form_is_an_error_of_that_rig(line: str) -> None:
         transfer.ask_rig(shell(answer.encode()))
 
 
-def test_a_list_without_end_is_an_error() -> None:
+def test_endless_backup_list_is_an_error() -> None:
     with pytest.raises(DeeprigError, match="lines"):
         stored.parse("aside\t1\n" * (stored.MOST_ROWS + 1))
 
 
-def test_no_more_is_taken_than_was_announced(tmp_path: Path) -> None:
-    """700 MB were taken where 10 bytes were announced."""
+def test_file_longer_than_announced_is_refused(tmp_path: Path) -> None:
+    """700 MB arrived for a file of 10 bytes."""
     there = StoredBackup(FOLDER, {"before.tar.gz": 10})
     endless = FakeConnection(itertools.repeat(b"x" * 65536))
     with pytest.raises(DeeprigError, match="more than 10 bytes"):
@@ -66,14 +66,14 @@ def test_no_more_is_taken_than_was_announced(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_no_less_is_taken_than_was_announced(tmp_path: Path) -> None:
+def test_file_shorter_than_announced_is_refused(tmp_path: Path) -> None:
     there = StoredBackup(FOLDER, {"before.tar.gz": 10})
     with pytest.raises(DeeprigError, match="has 4 bytes, and the rig announced 10"):
         transfer.fetch(shell(b"four"), there, tmp_path / "rig", lambda text: None)
 
 
 @pytest.mark.parametrize("size", [1 << 62, transfer.MOST + 1])
-def test_a_backup_that_fits_nowhere_is_not_begun(size: int, tmp_path: Path) -> None:
+def test_backup_without_enough_disk_space_is_not_started(size: int, tmp_path: Path) -> None:
     with pytest.raises(DeeprigError):
         transfer.fetch(
             shell(), StoredBackup(FOLDER, {"a": size}), tmp_path / "rig", lambda text: None
@@ -81,14 +81,14 @@ def test_a_backup_that_fits_nowhere_is_not_begun(size: int, tmp_path: Path) -> N
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_endless_answer_of_a_command_ends() -> None:
+def test_endless_command_output_is_cut_off() -> None:
     endless = FakeConnection(itertools.repeat(b"x" * 65536))
     with pytest.raises(DeeprigError, match="wrote more than 1000000 bytes"):
         RootShell(cast(Any, endless), None).run("true", most=1_000_000)
     assert endless.channel.closed
 
 
-def test_a_drip_of_a_command_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_slow_endless_command_times_out(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = itertools.count()
     monkeypatch.setattr("provision.ssh.shell.time.monotonic", lambda: float(next(clock)))
     drip = FakeConnection(itertools.repeat(b"."))
@@ -97,7 +97,7 @@ def test_a_drip_of_a_command_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     assert drip.channel.received <= 101
 
 
-def test_logs_and_reports_are_their_owners_alone(tmp_path: Path) -> None:
+def test_logs_and_reports_are_readable_by_their_owner_only(tmp_path: Path) -> None:
     with RunLog(tmp_path / "log", "test", ["rig"]) as log:
         assert log.path.stat().st_mode & 0o777 == 0o600
     assert (tmp_path / "log").stat().st_mode & 0o777 == 0o700

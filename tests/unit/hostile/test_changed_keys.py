@@ -41,7 +41,9 @@ def rig() -> Iterator[SshServer]:
 
 @pytest.mark.parametrize("verb", VERBS)
 @pytest.mark.parametrize("recorded", ["known_hosts", "inventory"])
-def test_a_changed_key_is_refused(verb: str, recorded: str, rig: SshServer, tmp_path: Path) -> None:
+def test_changed_host_key_is_refused_by_every_verb(
+    verb: str, recorded: str, rig: SshServer, tmp_path: Path
+) -> None:
     before = format_host_key(paramiko.ECDSAKey.generate())
     known_hosts = tmp_path / "known_hosts"
     known_hosts.write_text(f"[127.0.0.1]:{rig.port} {before}\n")
@@ -72,7 +74,7 @@ def test_a_changed_key_is_refused(verb: str, recorded: str, rig: SshServer, tmp_
     assert rig.seen.commands == []
 
 
-def test_every_verb_is_among_them() -> None:
+def test_every_verb_is_tested() -> None:
     import fabfile
 
     assert set(VERBS) == {name for name in fabfile.namespace.task_names if "." not in name}

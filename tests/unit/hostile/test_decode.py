@@ -1,4 +1,4 @@
-"""What a rig sends is bounded before it is unpacked: size, depth, number of values, types."""
+"""Data of a rig is limited before it is decompressed: size, depth, number of values, types."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from provision.boundary.decode import BoundaryError, Limits, check_type, inflate
 SMALL = Limits(size=1000, values=20, depth=5)
 
 
-def test_a_megabyte_does_not_become_gigabytes() -> None:
+def test_decompression_bomb_is_refused() -> None:
     bomb = zlib.compress(b"\0" * (64 << 20), 9)
     with pytest.raises(BoundaryError, match="unpack to more than 1048576"):
         inflate(bomb, 1 << 20)
@@ -23,7 +23,7 @@ def test_a_megabyte_does_not_become_gigabytes() -> None:
     assert inflate(gzip.compress(b"x" * 10), 10, decode.GZIP) == b"x" * 10
 
 
-def test_the_start_of_a_bomb_is_all_that_is_unpacked() -> None:
+def test_only_the_start_of_a_bomb_is_decompressed() -> None:
     content, whole = decode.inflate_start(gzip.compress(b"\0" * (64 << 20)), 1 << 20)
     assert (len(content), whole) == (1 << 20, False)
     cut_off = gzip.compress(bytes(range(256)) * 100)[:-20]
@@ -32,7 +32,7 @@ def test_the_start_of_a_bomb_is_all_that_is_unpacked() -> None:
 
 
 @pytest.mark.parametrize("data", [b"", b"garbage", b"\x78\x9c\xff\xff\xff"])
-def test_what_is_not_compressed_is_an_error_of_that_rig(data: bytes) -> None:
+def test_uncompressed_data_is_an_error(data: bytes) -> None:
     if data:
         with pytest.raises(BoundaryError):
             inflate(data, 100)
@@ -57,7 +57,7 @@ def test_what_is_not_compressed_is_an_error_of_that_rig(data: bytes) -> None:
         b"9" * 900 + b"9" * 5000,
     ],
 )
-def test_documents_past_a_bound_are_errors_of_that_rig(document: bytes) -> None:
+def test_document_over_a_limit_is_an_error(document: bytes) -> None:
     with pytest.raises(BoundaryError):
         parse_json(document, SMALL)
 
@@ -78,11 +78,11 @@ class Card(TypedDict):
 @pytest.mark.parametrize(
     "value", [{}, [], None, {"name": "x"}, {"name": 1, "lanes": 1}, {"name": "x", "lanes": True}]
 )
-def test_a_value_of_another_type_is_an_error_of_that_rig(value: object) -> None:
+def test_value_of_a_wrong_type_is_an_error(value: object) -> None:
     with pytest.raises(BoundaryError, match="the rig's card can't be used"):
         check_type(value, Card, "card")
 
 
-def test_texts_of_a_checked_value_are_clean() -> None:
+def test_texts_of_a_checked_value_have_no_control_characters() -> None:
     card = check_type({"name": "a\x1b[2Jb", "lanes": 4, "more": 1}, Card, "card")
     assert card == {"name": "ab", "lanes": 4}

@@ -1,4 +1,4 @@
-"""Facts of a rig that lies: an error of that rig, whatever verb reads them, and of no other."""
+"""Invalid facts are an error of their rig only, for every verb that reads them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from provision.facts import command
 from provision.inventory.hosts import Host
 from provision.ssh.rig_sessions import Sessions
 from tests.unit.cli.fleet import fleet
-from tests.unit.facts.gathered import gathered
+from tests.unit.facts.gathering import gather_facts
 from tests.unit.hostile.fake_rig import connect, news
 
 EVIL: list[Any] = [None, [], {}, -1, 1e308, True, "x", "{{ 7 * 7 }}", [[]], {"a": {"b": 1}}]
@@ -61,18 +61,18 @@ GPU_FACT: dict[str, Any] = {
 
 def facts() -> dict[str, Any]:
     """Facts with something in every list."""
-    found = gathered()
-    own = found["ansible_local"]["deeprig"]
-    own["gpus"] = [json.loads(json.dumps(GPU_FACT))]
-    own["miners"] = [{"kind": "cron", "name": "t-rex", "evidence": "/etc/crontab"}]
-    own["network"]["interfaces"] = [
+    ansible_facts = gather_facts()
+    rig = ansible_facts["ansible_local"]["deeprig"]
+    rig["gpus"] = [json.loads(json.dumps(GPU_FACT))]
+    rig["miners"] = [{"kind": "cron", "name": "t-rex", "evidence": "/etc/crontab"}]
+    rig["network"]["interfaces"] = [
         {"name": "eth0", "mac": "aa:bb:cc:dd:ee:ff", "addresses": ["10.0.0.5/24"]}
     ]
-    return found
+    return ansible_facts
 
 
 def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """The way to every value of a document."""
+    """Yield the path to every value of a document."""
     items = value.items() if isinstance(value, dict) else enumerate(value)
     for key, item in items:
         yield (*path, key)
@@ -81,7 +81,7 @@ def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
 
 
 def show(answer: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> str:
-    """What `fab facts` prints of a rig with this answer and of an honest one beside it."""
+    """Return the output of `fab facts` for a rig with this answer and a valid one."""
     answers = {"odd": answer, "honest": {"changed": False, "ansible_facts": facts()}}
 
     def sessions(host: Host, *_: Any, **__: Any) -> Sessions:
@@ -96,15 +96,15 @@ def show(answer: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Mo
     return captured.out + captured.err
 
 
-def test_honest_facts_pass_unchanged() -> None:
+def test_valid_facts_are_unchanged() -> None:
     assert check_facts(facts()) == facts()
 
 
-def test_every_value_of_another_type_is_that_rigs_error() -> None:
-    """Each place of the facts with each odd value: checked, or an error with its place."""
-    own = facts()["ansible_local"]["deeprig"]
+def test_every_fact_of_a_wrong_type_is_an_error() -> None:
+    """Every place gets every odd value: it is accepted, or an error names the place."""
+    rig = facts()["ansible_local"]["deeprig"]
     refused = 0
-    for path in places(own):
+    for path in places(rig):
         for odd in EVIL:
             document = facts()
             target = document["ansible_local"]["deeprig"]
@@ -134,7 +134,7 @@ def test_every_value_of_another_type_is_that_rigs_error() -> None:
         (("workstation",), ["x"] * 5000),
     ],
 )
-def test_forms_are_strict(path: tuple[Any, ...], value: Any) -> None:
+def test_fact_formats_are_strict(path: tuple[Any, ...], value: Any) -> None:
     document = facts()
     target = document["ansible_local"]["deeprig"]
     for key in path[:-1]:
@@ -155,7 +155,7 @@ def test_forms_are_strict(path: tuple[Any, ...], value: Any) -> None:
         {"ansible_facts": {"ansible_distribution": 5}},
     ],
 )
-def test_odd_facts_hide_no_other_rig(
+def test_invalid_facts_do_not_hide_other_rigs(
     answer: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     text = show(answer, capsys, monkeypatch)
@@ -165,7 +165,7 @@ def test_odd_facts_hide_no_other_rig(
     assert "deeprig itself failed" not in text
 
 
-def test_a_fault_of_ours_in_showing_one_rig_hides_no_other(
+def test_internal_error_for_one_rig_does_not_hide_the_others(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     shown = []
@@ -189,8 +189,8 @@ def gzip_tar(*members: tuple[tarfile.TarInfo, bytes]) -> bytes:
     return packer.compress(stream.getvalue()) + packer.flush()
 
 
-def test_a_sparse_member_of_an_archive_takes_no_room(tmp_path: Path) -> None:
-    """94 bytes of an archive were a file of 4.1 GiB."""
+def test_sparse_archive_member_takes_no_disk_space(tmp_path: Path) -> None:
+    """94 bytes of an archive became a file of 4.1 GiB."""
     header = tarfile.TarInfo("etc/sparse")
     header.pax_headers = {
         "GNU.sparse.major": "1",
@@ -210,7 +210,7 @@ def test_a_sparse_member_of_an_archive_takes_no_room(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", [tarfile.REGTYPE, b"L", b"x"])
-def test_an_archive_that_claims_gigabytes_takes_no_room(kind: bytes, tmp_path: Path) -> None:
+def test_archive_with_a_huge_header_takes_no_disk_space(kind: bytes, tmp_path: Path) -> None:
     """A file, a long name (GNU) and a header (pax) of 4 GiB, of which nothing follows."""
     header = tarfile.TarInfo("etc/large")
     header.type = kind
@@ -222,7 +222,7 @@ def test_an_archive_that_claims_gigabytes_takes_no_room(kind: bytes, tmp_path: P
 
 
 @pytest.mark.slow
-def test_an_archive_of_zeros_is_cut_off(tmp_path: Path) -> None:
+def test_archive_bomb_is_truncated(tmp_path: Path) -> None:
     packer = zlib.compressobj(9, wbits=31)
     header = tarfile.TarInfo("etc/large")
     header.size = 4 * MOST_UNPACKED
@@ -232,7 +232,7 @@ def test_an_archive_of_zeros_is_cut_off(tmp_path: Path) -> None:
     assert sum(path.stat().st_size for path in tmp_path.rglob("*") if path.is_file()) < 1 << 20
 
 
-def test_names_without_end_are_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_number_of_names_is_limited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("provision.discovery.snapshot.MOST_NAMES", 50)
     rows = "".join(f"/proc/{number}/exe\tl\tN\t/x\n" for number in range(500))
     members = [(tarfile.TarInfo(f"etc/{number}"), b"x") for number in range(500)]

@@ -1,4 +1,4 @@
-"""A rig is identified by its host key on record, at every hop, and by nothing that it reports."""
+"""A rig is identified by its recorded host key, at every hop, never by what it reports."""
 
 from __future__ import annotations
 
@@ -69,8 +69,8 @@ def config(text: str = "") -> Config:
     return Config(ssh_config=SSHConfig.from_file(io.StringIO(text)))
 
 
-def through(jump: SshServer) -> Config:
-    """An ssh_config by which the rig is behind a jump host."""
+def write_jump_config(jump: SshServer) -> Config:
+    """Write an ssh_config with a jump host in front of the rig."""
     return config(f"Host 127.0.0.1\n  ProxyJump user@localhost:{jump.port}\n")
 
 
@@ -78,7 +78,7 @@ def other_key() -> str:
     return format_host_key(paramiko.ECDSAKey.generate())
 
 
-def test_the_key_on_record_is_the_only_one(rig: SshServer, known_hosts: Path) -> None:
+def test_only_the_recorded_host_key_is_accepted(rig: SshServer, known_hosts: Path) -> None:
     known_hosts.write_text(rig.known_as())
     with RigConnection(host(rig, known_hosts, ssh_host_key=rig.line), config()) as connection:
         connection.open()
@@ -91,59 +91,61 @@ def test_the_key_on_record_is_the_only_one(rig: SshServer, known_hosts: Path) ->
     assert len(rig.seen.passwords) == passwords  # nothing was sent to it
 
 
-def test_a_rig_with_another_address_is_known_by_its_key(rig: SshServer, known_hosts: Path) -> None:
-    """No question: it has proved who it is."""
+def test_rig_with_a_new_address_is_recognised_by_its_key(rig: SshServer, known_hosts: Path) -> None:
+    """It needs no prompt: the key proves its identity."""
     with RigConnection(host(rig, known_hosts, ssh_host_key=rig.line), config()) as connection:
         connection.open()
     assert rig.seen.passwords == ["hunter22"]
 
 
 @pytest.mark.parametrize("text", ["", "ssh-ed25519", "ssh-ed25519 AAAA", "x y", "ssh-rsa !!!"])
-def test_a_record_that_is_no_key_is_an_error(text: str) -> None:
+def test_invalid_recorded_key_is_an_error(text: str) -> None:
     with pytest.raises(UnreachableError, match="ssh_host_key is not an SSH public key"):
         parse_host_key(text)
 
 
 @pytest.mark.parametrize("recorded", [True, False])
-def test_a_jump_host_with_an_unknown_key_is_refused(
+def test_unknown_key_of_a_jump_host_is_refused(
     rig: SshServer, known_hosts: Path, recorded: bool
 ) -> None:
     with ssh_server() as jump:
         known_hosts.write_text(rig.known_as())
-        own = host(rig, known_hosts, **({"ssh_host_key": rig.line} if recorded else {}))
-        connection = RigConnection(own, through(jump))
+        target = host(rig, known_hosts, **({"ssh_host_key": rig.line} if recorded else {}))
+        connection = RigConnection(target, write_jump_config(jump))
         with pytest.raises(UnreachableError, match=r"the host key of .*localhost.* is not known"):
             connection.open()
         connection.close()
         assert jump.seen.logins == rig.seen.logins == 0
 
 
-def test_a_jump_host_with_a_changed_key_is_refused_even_with_accept_new(
+def test_changed_key_of_a_jump_host_is_refused_with_accept_new(
     rig: SshServer, known_hosts: Path
 ) -> None:
     with ssh_server() as jump:
         known_hosts.write_text(f"[localhost]:{jump.port} {other_key()}\n{rig.known_as()}")
-        connection = RigConnection(host(rig, known_hosts), through(jump), accept_new=True)
+        connection = RigConnection(host(rig, known_hosts), write_jump_config(jump), accept_new=True)
         with pytest.raises(UnreachableError, match="has CHANGED"):
             connection.open()
         connection.close()
         assert jump.seen.logins == rig.seen.logins == 0
 
 
-def test_a_jump_host_never_gets_the_rigs_password(rig: SshServer, known_hosts: Path) -> None:
+def test_jump_host_never_receives_the_password_of_the_rig(
+    rig: SshServer, known_hosts: Path
+) -> None:
     with ssh_server() as jump:
         known_hosts.write_text(rig.known_as() + jump.known_as("localhost"))
-        connection = RigConnection(host(rig, known_hosts), through(jump))
+        connection = RigConnection(host(rig, known_hosts), write_jump_config(jump))
         with pytest.raises(UnreachableError):  # it takes passwords only, and gets none
             connection.open()
         connection.close()
         assert jump.seen.passwords == []
 
 
-def test_a_rig_is_reached_through_a_jump_host(rig: SshServer, known_hosts: Path) -> None:
+def test_rig_is_reachable_through_a_jump_host(rig: SshServer, known_hosts: Path) -> None:
     with ssh_server(b"in\n") as jump:
         known_hosts.write_text(rig.known_as() + jump.known_as("localhost"))
-        connection = RigConnection(host(rig, known_hosts), through(jump))
+        connection = RigConnection(host(rig, known_hosts), write_jump_config(jump))
         gateway = cast(StrictConnection, connection.gateway)
         gateway.connect_kwargs = {"password": "jumps-own", "look_for_keys": False}
         try:
@@ -154,10 +156,10 @@ def test_a_rig_is_reached_through_a_jump_host(rig: SshServer, known_hosts: Path)
         assert rig.seen.passwords == ["hunter22"]
 
 
-def test_the_agent_is_never_forwarded(
+def test_ssh_agent_is_never_forwarded(
     rig: SshServer, known_hosts: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The polling of a reboot forwarded it where ssh_config requests it."""
+    """Polling after a reboot forwarded it if ssh_config requested that."""
     known_hosts.write_text(rig.known_as())
     for text in ("Host *\n  ForwardAgent yes\n", "Host *\n  ForwardAgent /tmp/agent\n"):
         sessions = sessions_of(host(rig, known_hosts), config(text))
@@ -171,7 +173,7 @@ def test_the_agent_is_never_forwarded(
 @pytest.mark.parametrize(
     "answer", [b"", b"{{ x }} running\n", b"x" * 1_000_000, b"a b c d\n", b"\xff\n"]
 )
-def test_a_boot_id_of_another_form_is_no_answer(answer: bytes, known_hosts: Path) -> None:
+def test_malformed_boot_id_is_an_error(answer: bytes, known_hosts: Path) -> None:
     with ssh_server(answer) as server:
         known_hosts.write_text(server.known_as())
         sessions: Sessions = sessions_of(host(server, known_hosts), config())
@@ -183,7 +185,7 @@ def test_a_boot_id_of_another_form_is_no_answer(answer: bytes, known_hosts: Path
 
 
 class Tree:
-    """Of a look's tree, what adopt reads."""
+    """The part of a snapshot that adopt reads."""
 
     def line(self, path: str) -> str:
         return "attic"
@@ -207,18 +209,20 @@ def inventory(tmp_path: Path, known_hosts: Path) -> Inventory:
     return inventories.read_inventory(folder)
 
 
-def test_a_rig_that_claims_anothers_mac_address_is_another_rig(inventory: Inventory) -> None:
-    """It got that rig's sudo password and its entry."""
+def test_mac_address_does_not_identify_a_rig(inventory: Inventory) -> None:
+    """Otherwise the rig would get the other rig's sudo password and entry."""
     stranger = Host("192.0.2.66", {"ansible_host": "192.0.2.66"}, ())
     assert records.find_known_host(inventory, stranger, other_key()) is None
     assert records.find_same_mac_address(inventory, look()) == "cellar"
     key = str(inventory.host("cellar").variables["ssh_host_key"])
-    found = records.find_known_host(inventory, stranger, key)
-    assert found is not None
-    assert found.name == "cellar"
+    known_host = records.find_known_host(inventory, stranger, key)
+    assert known_host is not None
+    assert known_host.name == "cellar"
 
 
-def test_an_older_entry_is_known_by_known_hosts(tmp_path: Path, known_hosts: Path) -> None:
+def test_entry_without_a_key_is_recognised_by_known_hosts(
+    tmp_path: Path, known_hosts: Path
+) -> None:
     folder = tmp_path / "inventory"
     folder.mkdir()
     (folder / "rigs.yml").write_text(
@@ -233,7 +237,7 @@ def test_an_older_entry_is_known_by_known_hosts(tmp_path: Path, known_hosts: Pat
     assert records.find_known_host(loaded, stranger, key) is not None
 
 
-def test_a_kept_password_goes_only_to_the_key_it_was_kept_with(inventory: Inventory) -> None:
+def test_stored_password_is_used_only_with_its_host_key(inventory: Inventory) -> None:
     first, second = other_key(), other_key()
     path = records.keep(inventory, "attic", first, ansible_become_password="{{ s3cret }}")
     assert records.find_kept_password(inventory, "attic", first) == "{{ s3cret }}"
@@ -245,18 +249,18 @@ def test_a_kept_password_goes_only_to_the_key_it_was_kept_with(inventory: Invent
     assert render_variable(inventory.host("attic"), "ansible_become_password") == "{{ s3cret }}"
 
 
-def test_a_password_kept_without_a_key_goes_only_to_the_key_on_record(
+def test_stored_password_without_a_key_needs_the_recorded_key(
     inventory: Inventory,
 ) -> None:
     file = records.secret_file(inventory, "cellar")
     file.parent.mkdir(parents=True)
     file.write_text("ansible_become_password: old\n")
-    own = str(inventory.host("cellar").variables["ssh_host_key"])
-    assert records.find_kept_password(inventory, "cellar", own) == "old"
+    recorded_key = str(inventory.host("cellar").variables["ssh_host_key"])
+    assert records.find_kept_password(inventory, "cellar", recorded_key) == "old"
     assert records.find_kept_password(inventory, "cellar", other_key()) is None
 
 
-def test_passwords_that_were_never_set_are_not_kept(inventory: Inventory) -> None:
+def test_unset_passwords_are_not_stored(inventory: Inventory) -> None:
     before = records.secrets(inventory, "attic")
     records.keep(inventory, "attic", other_key(), other_passwords={"root": "never-set"})
     records.restore_secrets(inventory, "attic", before)
@@ -268,12 +272,12 @@ def test_passwords_that_were_never_set_are_not_kept(inventory: Inventory) -> Non
     assert records.secrets(inventory, "attic") == before
 
 
-def test_what_a_rig_says_is_written_as_data(inventory: Inventory, tmp_path: Path) -> None:
+def test_text_of_a_rig_is_written_as_unsafe_data(inventory: Inventory, tmp_path: Path) -> None:
     evil = {"{{ 7 * 7 }}": "{{ 7 * 7 }}"}
     text = yaml_source.dump_yaml({"mac_addresses": yaml_source.mark_unsafe(evil), "n": 1})
     assert text == "mac_addresses: !unsafe\n  '{{ 7 * 7 }}': '{{ 7 * 7 }}'\nn: 1\n"
     read = yaml_source.parse_yaml(text, "rigs.yml")["mac_addresses"]
-    assert all(type(one) is yaml_source.Unsafe for pair in read.items() for one in pair)
+    assert all(type(text) is yaml_source.Unsafe for pair in read.items() for text in pair)
 
 
 # -- fab -H HOST -- command
@@ -313,7 +317,7 @@ def run_command(fleet: tuple[Path, SshServer], *words: str) -> subprocess.Comple
         del os.environ["DEEPRIG_INVENTORY"]
 
 
-def test_a_command_goes_to_no_unknown_and_to_no_changed_key(
+def test_command_is_not_sent_to_unknown_or_changed_keys(
     fleet: tuple[Path, SshServer], known_hosts: Path
 ) -> None:
     _, server = fleet
@@ -327,9 +331,7 @@ def test_a_command_goes_to_no_unknown_and_to_no_changed_key(
     assert server.seen.passwords == []
 
 
-def test_a_command_runs_on_a_rig_that_is_known(
-    fleet: tuple[Path, SshServer], known_hosts: Path
-) -> None:
+def test_command_runs_on_a_known_rig(fleet: tuple[Path, SshServer], known_hosts: Path) -> None:
     _, server = fleet
     known_hosts.write_text(server.known_as())
     done = run_command(fleet, "--", "uptime", "-p")
@@ -338,8 +340,8 @@ def test_a_command_runs_on_a_rig_that_is_known(
 
 
 @pytest.mark.parametrize("fabfile", [None, "# tasks of another project\n"])
-def test_a_command_outside_a_checkout_is_refused(fabfile: str | None, tmp_path: Path) -> None:
-    """There plain Fabric would run it, and take any key."""
+def test_command_outside_a_checkout_is_refused(fabfile: str | None, tmp_path: Path) -> None:
+    """Plain Fabric would run it there, and accept any key."""
     if fabfile is not None:
         (tmp_path / "fabfile.py").write_text(fabfile)
     done = fab(tmp_path, "-H", "127.0.0.1", "--", "uptime", home=tmp_path)

@@ -1,4 +1,4 @@
-"""The rig's lock: only root can hold it, and a run whose operator is gone is waited for."""
+"""The rig's lock: only root can hold it; a run without an operator is waited for."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "deeprig"
 
 
-def test_its_folder_is_its_owners_alone(folder: Path) -> None:
+def test_lock_folder_is_private(folder: Path) -> None:
     assert Lock("me", str(folder)).take() is None
     assert folder.stat().st_mode & 0o777 == 0o700
     assert (folder / "lock").stat().st_mode & 0o777 == 0o600
 
 
-def test_a_link_in_its_place_is_refused(folder: Path, tmp_path: Path) -> None:
-    """As a link in /run/lock it switched the lock off, or let anybody hold it."""
+def test_symlink_as_the_lock_folder_is_refused(folder: Path, tmp_path: Path) -> None:
+    """A link in /run/lock disabled the lock, or let any user hold it."""
     (tmp_path / "elsewhere").mkdir()
     folder.symlink_to(tmp_path / "elsewhere")
     with pytest.raises(LockError):
@@ -52,8 +52,8 @@ def test_a_link_in_its_place_is_refused(folder: Path, tmp_path: Path) -> None:
     assert folder.stat().st_mode & 0o777 == 0o700
 
 
-def test_a_folder_of_another_user_is_refused(folder: Path) -> None:
-    """Root makes one and gives it away; anybody else takes one of root's."""
+def test_lock_folder_of_another_user_is_refused(folder: Path) -> None:
+    """As root, the test gives the folder away; otherwise it uses one of root's."""
     if os.geteuid() == 0:
         folder.mkdir()
         os.chown(folder, 12345, -1)
@@ -61,7 +61,7 @@ def test_a_folder_of_another_user_is_refused(folder: Path) -> None:
         Lock("me", str(folder) if os.geteuid() == 0 else "/")
 
 
-def test_who_holds_it_is_told(folder: Path) -> None:
+def test_holder_of_the_lock_is_reported(folder: Path) -> None:
     first, second = Lock("ann@desk", str(folder)), Lock("bob@lap", str(folder))
     assert first.take() is None
     holder = second.take()
@@ -73,7 +73,7 @@ def test_who_holds_it_is_told(folder: Path) -> None:
     assert holder.is_leaving
 
 
-def test_an_operator_who_is_not_heard_may_be_gone(folder: Path) -> None:
+def test_silent_operator_is_reported_as_possibly_gone(folder: Path) -> None:
     first, second = Lock("ann@desk", str(folder)), Lock("bob@lap", str(folder))
     assert first.take() is None
     old = time.time() - locks.QUIET - 5
@@ -88,7 +88,7 @@ def test_an_operator_who_is_not_heard_may_be_gone(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("content", ["", "null", "[]", "{}", '{"by": 1', "x" * 5000])
-def test_a_file_that_is_being_written_is_no_error(content: str, folder: Path) -> None:
+def test_incomplete_lock_file_is_not_an_error(content: str, folder: Path) -> None:
     first, second = Lock("ann@desk", str(folder)), Lock("bob@lap", str(folder))
     assert first.take() is None
     (folder / "lock").write_text(content)
@@ -100,7 +100,7 @@ def frames(written: bytes) -> list[Frame]:
     return list(iter(lambda: unpack(stream.read), None))
 
 
-def test_a_run_whose_operator_is_gone_is_waited_for_and_told(
+def test_run_without_an_operator_is_waited_for_and_reported(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(workers, "POLL", 0.01)
@@ -146,8 +146,8 @@ def serve(worker: Worker) -> threading.Thread:
     return thread
 
 
-def test_a_worker_that_hears_nothing_more_ends(folder: Path) -> None:
-    """A laptop that lost its power: the connection stays open for hours."""
+def test_worker_ends_without_signs_of_life(folder: Path) -> None:
+    """A laptop lost its power: the connection stays open for hours."""
     pipe, lock = Pipe(), Lock("ann@desk", str(folder))
     assert lock.take() is None
     thread = serve(Worker(pipe.reader, io.BytesIO(), 0.01, lock, patience=0.2))
@@ -160,7 +160,7 @@ def test_a_worker_that_hears_nothing_more_ends(folder: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_worker_that_hears_signs_of_life_stays(folder: Path) -> None:
+def test_worker_stays_with_signs_of_life(folder: Path) -> None:
     pipe = Pipe()
     worker = Worker(pipe.reader, io.BytesIO(), 0.01, None, patience=2.0)
     thread = serve(worker)

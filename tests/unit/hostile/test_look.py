@@ -1,4 +1,4 @@
-"""A first look at a rig that lies, and what `fab adopt` would write of it."""
+"""The first look at a malicious rig, and what `fab adopt` would write about it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ EVIL = "{{cycler.__init__.__globals__.os.system('touch x')}}"
 
 
 class Answers:
-    """A shell on the rig: what it answers, by question; nothing else."""
+    """A shell on the rig that answers these questions only."""
 
     def __init__(self, answers: dict[str, bytes]) -> None:
         self._by_command = {questions()[name]: text for name, text in answers.items()}
@@ -45,7 +45,7 @@ def rows(*names: str) -> bytes:
     return "".join(f"{name}\td\td\t\n" for name in names).encode()
 
 
-def test_an_honest_rig_is_seen(look_at: Callable[..., Any]) -> None:
+def test_valid_answers_give_facts(look_at: Callable[..., Any]) -> None:
     facts = look_at(
         names=rows("/sys/class/net/eth0", "/sys/class/net/eth0/device"),
         kernel=b"==> /sys/class/net/eth0/address <==\naa:bb:cc:dd:ee:ff\n",
@@ -70,7 +70,7 @@ def test_an_honest_rig_is_seen(look_at: Callable[..., Any]) -> None:
         {"kernel": f"==> /proc/sys/kernel/random/boot_id <==\n{EVIL}\n".encode()},
     ],
 )
-def test_a_template_is_no_name_and_no_address(
+def test_templates_as_names_or_addresses_are_refused(
     answers: dict[str, bytes], look_at: Callable[..., Any]
 ) -> None:
     with pytest.raises(DeeprigError, match="the rig"):
@@ -87,7 +87,7 @@ def test_a_template_is_no_name_and_no_address(
         {"settings": b"\x1f\x8b garbage", "nvidia_smi": b"<!DOCTYPE a><a></b>"},
     ],
 )
-def test_odd_files_are_facts_or_an_error_of_that_rig(
+def test_odd_files_give_facts_or_an_error(
     answers: dict[str, bytes], look_at: Callable[..., Any]
 ) -> None:
     try:
@@ -98,9 +98,7 @@ def test_odd_files_are_facts_or_an_error_of_that_rig(
 
 
 @pytest.mark.parametrize("answer", [EVIL, "root{{x}}", "root:x", "-rf", "ro\x1b[2Jot", "ü"])
-def test_a_user_of_another_form_gets_no_password(
-    answer: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_malformed_user_name_is_refused(answer: str, monkeypatch: pytest.MonkeyPatch) -> None:
     class Shell:
         def run(self, command: str, *_: Any, **__: Any) -> CommandResult:
             assert shlex.split(command)[0] == "perl"

@@ -1,4 +1,4 @@
-"""A rig that breaks the protocol is an error of that rig: soon, in little memory, never success."""
+"""A violation of the protocol is an error of that rig: soon, with little memory."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def run(connection: FakeConnection) -> list[Any]:
         session.close()
 
 
-def test_an_honest_answer_is_taken() -> None:
+def test_valid_answer_is_accepted() -> None:
     assert len(run(connect(news((1, OK), done=False), news((2, OK))))) == 2
     assert len(run(connect(news((1, FAILED))))) == 1
 
@@ -70,7 +70,7 @@ def test_an_honest_answer_is_taken() -> None:
         pytest.param(b"\0\0", id="cut off"),
     ],
 )
-def test_an_answer_outside_the_protocol_is_an_error(answer: bytes) -> None:
+def test_answer_outside_the_protocol_is_an_error(answer: bytes) -> None:
     with pytest.raises(LostError):
         run(connect(answer))
 
@@ -85,14 +85,14 @@ def test_an_answer_outside_the_protocol_is_an_error(answer: bytes) -> None:
         {"waiting": {"holder": 5, "seconds": "x"}},
     ],
 )
-def test_a_greeting_of_another_form_is_an_error(hello: Any) -> None:
+def test_malformed_greeting_is_an_error(hello: Any) -> None:
     with pytest.raises(LostError):
         run(connect(hello=hello))
 
 
 @pytest.mark.slow
-def test_a_bomb_is_not_unpacked() -> None:
-    """Less than a megabyte on the wire was two gigabytes in memory."""
+def test_decompression_bomb_uses_little_memory() -> None:
+    """Less than a megabyte of data became two gigabytes in memory."""
     import tracemalloc
 
     packer = zlib.compressobj(9)
@@ -108,7 +108,7 @@ def test_a_bomb_is_not_unpacked() -> None:
         tracemalloc.stop()
 
 
-def test_a_flood_before_the_greeting_ends() -> None:
+def test_flood_before_the_greeting_is_cut_off() -> None:
     connection = FakeConnection(itertools.repeat(b"x" * 65536))
     with pytest.raises(UnreachableError, match="the login shell wrote"):
         run(connection)
@@ -116,7 +116,7 @@ def test_a_flood_before_the_greeting_ends() -> None:
     assert connection.channel.closed
 
 
-def test_a_drip_before_the_greeting_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_slow_endless_greeting_times_out(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = itertools.count()
     monkeypatch.setattr("provision.ssh.worker_session.time.monotonic", lambda: float(next(clock)))
     connection = FakeConnection(itertools.repeat(b"."))
@@ -125,7 +125,7 @@ def test_a_drip_before_the_greeting_ends(monkeypatch: pytest.MonkeyPatch) -> Non
     assert connection.channel.received <= sessions.GREETING_SECONDS + 1
 
 
-def test_an_endless_answer_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_endless_answer_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sessions, "MOST_OF_A_SESSION", 1 << 20)
     endless = itertools.repeat(news(done=False))
     with pytest.raises(LostError, match="it sent more than"):
@@ -139,10 +139,10 @@ def test_an_endless_answer_ends(monkeypatch: pytest.MonkeyPatch) -> None:
         (frame({"waiting": {"holder": "x", "seconds": 1.0}}), "LONGEST_WAIT", "another run did"),
     ],
 )
-def test_signs_of_life_for_ever_end(
+def test_endless_signs_of_life_time_out(
     answer: bytes, limit: str, words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A rig that always has something to report never finishes otherwise."""
+    """A rig that always reports something would never finish."""
     monkeypatch.setattr(sessions, limit, 1000.0)
     clock = itertools.count(step=10)
     monkeypatch.setattr("provision.ssh.worker_session.time.monotonic", lambda: float(next(clock)))
@@ -155,7 +155,7 @@ def test_signs_of_life_for_ever_end(
     assert connection.channel.closed
 
 
-def test_a_play_without_results_is_never_a_success(tmp_path: Path) -> None:
+def test_play_without_results_is_a_failure(tmp_path: Path) -> None:
     played = play(
         "- hosts: all\n  gather_facts: false\n  tasks: [{ansible.builtin.command: 'true'}]\n",
         tmp_path,
@@ -165,7 +165,7 @@ def test_a_play_without_results_is_never_a_success(tmp_path: Path) -> None:
     assert "without 1 of 1 results" in played.text
 
 
-def test_what_a_rig_says_before_it_fails_is_clean(tmp_path: Path) -> None:
+def test_failure_messages_have_no_control_characters(tmp_path: Path) -> None:
     evil = {"failed": True, "msg": "\x1b]0;x\x07no\x1b[2J\u202e", "stderr": "\x9b2Jtext\r"}
     played = play(
         "- hosts: all\n  gather_facts: false\n  tasks: [{ansible.builtin.command: 'true'}]\n",
@@ -178,8 +178,8 @@ def test_what_a_rig_says_before_it_fails_is_clean(tmp_path: Path) -> None:
     assert "\\u001b" not in played.log
 
 
-def test_facts_change_no_variable_of_the_operators(tmp_path: Path) -> None:
-    """Facts override the inventory: a rig could name the file that is copied to it."""
+def test_facts_cannot_override_variables_of_the_operator(tmp_path: Path) -> None:
+    """Facts override the inventory: a rig could select the file that is copied to it."""
     facts = {
         "ansible_host": "192.0.2.66",
         "ansible_become_password": "theirs",
@@ -205,7 +205,7 @@ def test_facts_change_no_variable_of_the_operators(tmp_path: Path) -> None:
     assert "mine 192.0.2.1 ours 6.1 False" in played.text
 
 
-def test_errors_are_json(tmp_path: Path) -> None:
+def test_errors_are_reported_as_json(tmp_path: Path) -> None:
     played = play(
         "- hosts: all\n  gather_facts: false\n  tasks: [{ansible.builtin.command: 'true'}]\n",
         tmp_path,

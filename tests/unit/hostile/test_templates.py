@@ -1,4 +1,4 @@
-"""Attacks through templates: what a rig wrote into the inventory never runs here."""
+"""Attacks by templates: text of a rig in the inventory never runs on this machine."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def write_command(marker: Path) -> str:
         "{{ self.__init__.__globals__ }}",
     ],
 )
-def test_the_sandbox_refuses_internals(template: str, tmp_path: Path) -> None:
+def test_sandbox_refuses_python_internals(template: str, tmp_path: Path) -> None:
     marker = tmp_path / "marker"
     text = YamlText.at(template.replace("%s", str(marker)), AT)
     with pytest.raises(RenderError):
@@ -51,7 +51,7 @@ def test_the_sandbox_refuses_internals(template: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("whole_file", [False, True])
-def test_the_text_of_a_template_never_becomes_code(whole_file: bool, tmp_path: Path) -> None:
+def test_template_text_never_becomes_code(whole_file: bool, tmp_path: Path) -> None:
     """Jinja2 writes a template's name into the code of an inline `if` without `else`."""
     marker = tmp_path / "marker"
     code = f"__import__('os').system('touch {marker}')"
@@ -91,7 +91,7 @@ def test_unsafe_values_are_never_templates(written: str, value: object) -> None:
     assert Templar([variables]).render(variables["anchor"]) == "x"
 
 
-def test_unsafe_values_stay_unsafe_when_they_are_written_again() -> None:
+def test_unsafe_values_stay_unsafe_after_a_round_trip() -> None:
     content = "a: !unsafe '{{ x }}'\nb: '{{ x }}'\nc: !unsafe [1, '{{ x }}']\n"
     again = yaml_source.parse_yaml(
         yaml_source.dump_yaml(yaml_source.parse_yaml(content, "vars.yml")), "vars.yml"
@@ -100,8 +100,8 @@ def test_unsafe_values_stay_unsafe_when_they_are_written_again() -> None:
     assert rendered == {"a": "{{ x }}", "b": 1, "c": [1, "{{ x }}"]}
 
 
-def test_finding_secrets_renders_nothing(tmp_path: Path) -> None:
-    """A value whose name looks like a secret's was rendered, whether or not a task used it."""
+def test_collecting_secrets_renders_no_template(tmp_path: Path) -> None:
+    """Values with the name of a secret were rendered, even if no task used them."""
     marker = tmp_path / "marker"
     content = f"mac_token: \"{write_command(marker)}\"\napi_key: '{{{{ 1 / 0 }}}}'\n"
     host = hosts.Host("attic", yaml_source.parse_yaml(content, "rigs.yml"), ())
@@ -109,7 +109,7 @@ def test_finding_secrets_renders_nothing(tmp_path: Path) -> None:
     assert not marker.exists()
 
 
-def test_a_play_of_an_inventory_that_a_rig_wrote_runs_nothing_here(tmp_path: Path) -> None:
+def test_inventory_written_by_a_rig_runs_no_local_code(tmp_path: Path) -> None:
     marker = tmp_path / "marker"
     evil = write_command(marker)
     played = play(
@@ -123,7 +123,7 @@ def test_a_play_of_an_inventory_that_a_rig_wrote_runs_nothing_here(tmp_path: Pat
     assert not marker.exists()
 
 
-def test_secrets_that_a_template_refers_to_are_masked() -> None:
+def test_secrets_referenced_by_templates_are_masked() -> None:
     variables = yaml_source.parse_yaml(
         """
 vault: hunter22
@@ -140,7 +140,7 @@ third_password: "{{ undefined_name | default('hunter44') }}"
     )
 
 
-def test_what_a_secret_template_renders_to_is_masked(tmp_path: Path) -> None:
+def test_rendered_secret_templates_are_masked(tmp_path: Path) -> None:
     played = play(
         """
 - hosts: all
@@ -168,7 +168,7 @@ def test_what_a_secret_template_renders_to_is_masked(tmp_path: Path) -> None:
         "a: &a [*a]\n",
     ],
 )
-def test_aliases_do_not_multiply(document: str) -> None:
+def test_yaml_alias_expansion_is_limited(document: str) -> None:
     with pytest.raises(RenderError, match="its aliases expand to more than"):
         Templar([{"text": document}]).render(YamlText.at("{{ text | from_yaml }}", AT))
     assert Templar([{"text": "a: &a [1]\nb: *a\n"}]).render(
@@ -176,10 +176,10 @@ def test_aliases_do_not_multiply(document: str) -> None:
     ) == {"a": [1], "b": [1]}
 
 
-def test_compiled_templates_of_others_are_not_run(
+def test_template_cache_writable_by_others_is_not_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What lies in the cache is code: a folder that others may write to is not used."""
+    """The cache contains code: a folder that others can write to is not used."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     folder = sandbox._cache_folder()
     assert folder.stat().st_mode & 0o777 == 0o700
@@ -188,7 +188,7 @@ def test_compiled_templates_of_others_are_not_run(
         sandbox._cache_folder()
 
 
-def test_an_inventory_is_read_with_unsafe_values(tmp_path: Path) -> None:
+def test_unsafe_values_of_the_inventory_are_not_rendered(tmp_path: Path) -> None:
     (tmp_path / "rigs.yml").write_text(
         "rigs:\n  hosts:\n    attic:\n      ansible_host: !unsafe '{{ 7 * 7 }}'\n"
     )

@@ -1,4 +1,4 @@
-"""Nothing that a rig sends controls the operator's terminal or becomes markup of a page."""
+"""Text of a rig cannot control the operator's terminal or become markup of a page."""
 
 from __future__ import annotations
 
@@ -39,29 +39,29 @@ ROOT = Path(__file__).parents[3]
         ("tab\tline\r\nnul\0 ü — 😀", "tab\tline\nnul ü — 😀"),
     ],
 )
-def test_what_a_terminal_would_obey_is_gone(text: str, wanted: str) -> None:
+def test_control_sequences_are_removed(text: str, wanted: str) -> None:
     assert clean(text) == wanted
     assert "\x1b" not in clean(f"\x1b{text}\x1b")
 
 
-def test_a_nul_stays_where_it_separates_words() -> None:
+def test_nul_is_kept_as_a_separator() -> None:
     assert clean("a\0\x1b[2Jb\x01", keep="\0") == "a\0b"
 
 
-def test_a_value_can_not_pass_for_a_line_of_ours() -> None:
+def test_value_is_reduced_to_one_line() -> None:
     assert clean_line("eth0\n\n\tattic : ok=1") == "eth0 attic : ok=1"
 
 
-def test_every_way_to_the_screen_is_clean(tmp_path: Path) -> None:
-    found = Finding("keys", EVIL, "warning", EVIL)
-    assert (found.subject, found.reading) == (HARMLESS, HARMLESS)
+def test_all_texts_for_the_screen_are_cleaned(tmp_path: Path) -> None:
+    finding = Finding("keys", EVIL, "warning", EVIL)
+    assert (finding.subject, finding.reading) == (HARMLESS, HARMLESS)
     assert Redactor().value({"msg": [EVIL]}) == {"msg": [HARMLESS]}
     (tmp_path / "file").write_text(EVIL)
     seen = Snapshot(tmp_path, {"messages": EVIL.encode("utf-8")})
     assert (seen.text("/file"), seen.text_of("messages")) == (HARMLESS, HARMLESS)
 
 
-def test_a_terminal_shows_no_control_sequence_but_its_own() -> None:
+def test_terminal_prints_only_its_own_control_sequences() -> None:
     stream = io.StringIO()
     terminal = Terminal(stream, force_terminal=True, width=80, color_system=None)
     table = Table("head \x1b[5m", EVIL)
@@ -78,7 +78,7 @@ def test_a_terminal_shows_no_control_sequence_but_its_own() -> None:
     assert "[2J" not in stream.getvalue()
 
 
-def test_what_the_terminal_can_not_encode_is_replaced() -> None:
+def test_unencodable_characters_are_replaced() -> None:
     raw = io.BytesIO()
     terminal = Terminal(io.TextIOWrapper(raw, encoding="ascii"))
     terminal.print("ü\x1b[2J")
@@ -86,8 +86,8 @@ def test_what_the_terminal_can_not_encode_is_replaced() -> None:
     assert raw.getvalue() == b"?\n"
 
 
-def test_every_console_is_our_terminal() -> None:
-    """A Console of rich's own would print a rig's words as they are."""
+def test_provision_uses_only_its_own_terminal_class() -> None:
+    """rich's Console would print a rig's text unchanged."""
     for path in [*(ROOT / "provision").rglob("*.py"), ROOT / "fabfile.py"]:
         if path.name == "terminal.py" or "remote" in path.parts:
             continue
@@ -97,7 +97,7 @@ def test_every_console_is_our_terminal() -> None:
 
 
 @pytest.mark.parametrize("ending", [".md.j2", ".html.j2"])
-def test_pages_show_text_and_no_markup(ending: str, tmp_path: Path) -> None:
+def test_pages_escape_markup(ending: str, tmp_path: Path) -> None:
     template = tmp_path / f"page{ending}"
     template.write_text("name: {{ name }}; list: {{ names | join(', ') }}\n")
     evil = "<script>alert(1)</script>\x1b[2J\u202e [x](javascript:1)\n# heading"

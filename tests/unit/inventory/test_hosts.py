@@ -30,7 +30,7 @@ other:
 
 
 @pytest.fixture
-def known(tmp_path: Path) -> Inventory:
+def inventory(tmp_path: Path) -> Inventory:
     (tmp_path / "rigs.yml").write_text(RIGS)
     for folder in ("group_vars", "host_vars"):
         (tmp_path / folder).mkdir()
@@ -54,8 +54,8 @@ def known(tmp_path: Path) -> Inventory:
         (["all", "!rigs"], ["elsewhere"]),
     ],
 )
-def test_patterns(known: Inventory, patterns: list[str], names: list[str]) -> None:
-    assert [host.name for host in known.select(patterns)] == names
+def test_patterns_select_hosts(inventory: Inventory, patterns: list[str], names: list[str]) -> None:
+    assert [host.name for host in inventory.select(patterns)] == names
 
 
 @pytest.mark.parametrize(
@@ -67,10 +67,10 @@ def test_patterns(known: Inventory, patterns: list[str], names: list[str]) -> No
         ("fd00::5", {"ansible_host": "fd00::5"}),
     ],
 )
-def test_an_address_needs_no_entry(
-    known: Inventory, name: str, variables: dict[str, object]
+def test_address_without_an_entry_is_a_host(
+    inventory: Inventory, name: str, variables: dict[str, object]
 ) -> None:
-    (host,) = known.select([name])
+    (host,) = inventory.select([name])
     assert variables.items() <= host.variables.items()
 
 
@@ -81,9 +81,11 @@ def test_an_address_needs_no_entry(
         ("rig:!rig", "no host matches", ""),
     ],
 )
-def test_a_name_that_nothing_has(known: Inventory, pattern: str, message: str, advice: str) -> None:
+def test_unknown_name_is_an_error_with_suggestions(
+    inventory: Inventory, pattern: str, message: str, advice: str
+) -> None:
     with pytest.raises(PatternError) as caught:
-        known.select([pattern])
+        inventory.select([pattern])
     assert message in caught.value.message
     assert advice in caught.value.advice
 
@@ -97,10 +99,10 @@ def test_a_name_that_nothing_has(known: Inventory, pattern: str, message: str, a
         ("elsewhere", "group_vars/all", None),
     ],
 )
-def test_the_nearer_variable_wins(
-    known: Inventory, host: str, origin: str, level: str | None
+def test_host_variables_override_group_variables(
+    inventory: Inventory, host: str, origin: str, level: str | None
 ) -> None:
-    variables = known.host(host).variables
+    variables = inventory.host(host).variables
     assert (variables["from"], variables.get("level")) == (origin, level)
 
 
@@ -114,7 +116,7 @@ def test_the_nearer_variable_wins(
         ("rigs:\n  hosts:\n    rig: {}\n    rig: {}\n", "4:5", "duplicate key 'rig'"),
     ],
 )
-def test_what_is_written_wrong_is_named(
+def test_invalid_inventory_is_an_error_with_its_position(
     tmp_path: Path, text: str, place: str, message: str
 ) -> None:
     (tmp_path / "rigs.yml").write_text(text)
@@ -124,7 +126,7 @@ def test_what_is_written_wrong_is_named(
     assert str(caught.value.position).endswith(f"rigs.yml:{place}")
 
 
-def test_an_inventory_that_is_not_there(tmp_path: Path) -> None:
+def test_missing_inventory_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(DeeprigError, match=r"the inventory .* does not exist"):
         hosts.read_inventory(tmp_path / "nowhere")
 
@@ -140,23 +142,23 @@ def test_an_inventory_that_is_not_there(tmp_path: Path) -> None:
         ("[fe80::1]", ["[fe80::1]"]),
     ],
 )
-def test_colons_join_patterns_and_are_part_of_addresses(
-    known: Inventory, pattern: str, names: list[str]
+def test_colons_separate_patterns_except_in_addresses(
+    inventory: Inventory, pattern: str, names: list[str]
 ) -> None:
-    assert [host.name for host in known.select([pattern])] == names
+    assert [host.name for host in inventory.select([pattern])] == names
 
 
-def test_a_play_of_a_host_that_nobody_named(known: Inventory, tmp_path: Path) -> None:
+def test_play_for_an_unnamed_host_is_an_error(inventory: Inventory, tmp_path: Path) -> None:
     path = tmp_path / "play.yml"
     path.write_text("- {hosts: localhost, tasks: []}\n")
     with pytest.raises(SourceError, match="'localhost' is neither in the inventory nor named"):
-        runner._plays_of(known.host("rig"), playbook.load(path), known, ["rig"])
+        runner._plays_of(inventory.host("rig"), playbook.load(path), inventory, ["rig"])
 
 
-def test_an_inventory_elsewhere_has_the_settings_defaults(tmp_path: Path) -> None:
+def test_inventory_elsewhere_has_the_default_settings(tmp_path: Path) -> None:
     (tmp_path / "own.yml").write_text("rigs: {hosts: {a: {swap_file: /swap}}}")
-    known = hosts.read_inventory(tmp_path / "own.yml")
-    templar = HostVariables(known.host("a"), known, {}, check=False, diff=False).templar()
+    inventory = hosts.read_inventory(tmp_path / "own.yml")
+    templar = HostVariables(inventory.host("a"), inventory, {}, check=False, diff=False).templar()
     given = YamlText.given
     assert templar.render(given("{{ preflight_root_disk_gb }}")) == 40
     assert templar.render(given("{{ swap_file }}")) == "/swap"

@@ -40,26 +40,26 @@ def link(rig: Rig, address: str) -> tuple[str, str]:
     return speed.read_text().strip(), width.read_text().strip()
 
 
-def test_names_say_what_they_are_for() -> None:
+def test_every_fault_has_a_description() -> None:
     for name, fault in faults.TABLE.items():
         assert fault.text
         assert fault.gpu == fault.argument.startswith("GPU"), name
 
 
 @pytest.mark.parametrize("name", [name for name, fault in faults.TABLE.items() if fault.gpu])
-def test_every_gpu_fault_goes_on_and_off(rig: Rig, name: str) -> None:
+def test_every_gpu_fault_can_be_switched_on_and_off(rig: Rig, name: str) -> None:
     healthy = {key: row for key, row in rows(rig, 1).items() if not key.endswith(("_ms", "_mj"))}
     faults.switch(rig, name, on=True, argument="1")
     assert faults.is_on(rig, name)
     assert faults.describe(rig)[0].startswith(f"{name} gpu 1")
     faults.switch(rig, name, on=False, argument="1")
     after = {key: row for key, row in rows(rig, 1).items() if not key.endswith(("_ms", "_mj"))}
-    assert after | {"xids": "0"} == healthy
+    assert after | {"xids": "0", "xid": "0"} == healthy
     assert not faults.read(rig)
 
 
 @pytest.mark.parametrize("name", [name for name, fault in faults.TABLE.items() if not fault.gpu])
-def test_every_rig_fault_goes_on_and_off(rig: Rig, name: str) -> None:
+def test_every_rig_fault_can_be_switched_on_and_off(rig: Rig, name: str) -> None:
     faults.switch(rig, name, on=True)
     flag = rig.hardware_folder / "faults" / name
     assert flag.read_text().strip() == faults.TABLE[name].default
@@ -67,7 +67,7 @@ def test_every_rig_fault_goes_on_and_off(rig: Rig, name: str) -> None:
     assert not flag.exists()
 
 
-def test_load_brings_the_link_to_speed(rig: Rig) -> None:
+def test_load_raises_the_link_speed(rig: Rig) -> None:
     assert link(rig, "0000:08:00.0") == ("2.5 GT/s PCIe", "1")
     faults.switch(rig, "load", on=True, argument="2")
     assert link(rig, "0000:08:00.0") == ("8.0 GT/s PCIe", "1")
@@ -82,13 +82,20 @@ def test_errors_are_counted_at_both_ends(rig: Rig) -> None:
         assert file.read_text().splitlines()[-1] == "TOTAL_ERR_FATAL 40"
 
 
-def test_another_xid_is_another_event(rig: Rig) -> None:
+def test_repeated_xid_is_a_new_event(rig: Rig) -> None:
     for _ in range(2):
         faults.switch(rig, "xid", on=True, argument="0 31")
     assert (rows(rig)["xid"], rows(rig)["xids"]) == ("31", "2")
 
 
-def test_mistakes_name_the_way_out(rig: Rig) -> None:
+def test_xid_keeps_its_code_when_the_fault_is_off(rig: Rig) -> None:
+    """The agent may read the event only then."""
+    faults.switch(rig, "xid", on=True, argument="0 31")
+    faults.switch(rig, "xid", on=False, argument="0")
+    assert (rows(rig)["xid"], rows(rig)["xids"]) == ("31", "1")
+
+
+def test_invalid_arguments_are_errors_with_advice(rig: Rig) -> None:
     with pytest.raises(LabError, match="There is: lost, hang"):
         faults.switch(rig, "lots", on=True)
     with pytest.raises(LabError, match="Name it first: 0 to 2"):
@@ -99,9 +106,9 @@ def test_mistakes_name_the_way_out(rig: Rig) -> None:
         machine.find("rig4")
 
 
-def test_rig_avoids_the_machine_s_own_sshd(rig: Rig, tmp_path: Path) -> None:
-    with socket.create_server(("0.0.0.0", 0)) as own:
-        port = own.getsockname()[1]
+def test_rig_avoids_the_port_of_the_machines_sshd(rig: Rig, tmp_path: Path) -> None:
+    with socket.create_server(("0.0.0.0", 0)) as listening:
+        port = listening.getsockname()[1]
         assert not machine.is_free("127.0.77.3", port)
     assert machine.is_free("127.0.77.3", port)
     assert "ansible_port" not in str(inventory.describe([rig], "", tmp_path))
@@ -109,7 +116,7 @@ def test_rig_avoids_the_machine_s_own_sshd(rig: Rig, tmp_path: Path) -> None:
     assert "'ansible_port': 2222" in str(inventory.describe([rig], "", tmp_path))
 
 
-def test_inventory_is_ansible_s_and_private(rig: Rig, tmp_path: Path) -> None:
+def test_inventory_has_the_ansible_format_and_is_private(rig: Rig, tmp_path: Path) -> None:
     file = tmp_path / "inventory/lab.yml"
     inventory.write([rig], "AB" * 20, tmp_path / "known_hosts", file)
     assert stat.S_IMODE(file.stat().st_mode) == 0o600

@@ -26,12 +26,12 @@ def rig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Rig:
     return bought
 
 
-def test_another_flavour_takes_a_fresh_rig(rig: Rig) -> None:
+def test_changing_the_flavour_requires_a_fresh_rig(rig: Rig) -> None:
     with pytest.raises(LabError, match=r"bought with msos, not smos(.|\n)*--flavour smos --fresh"):
         fleet.up(1, flavour="smos")
 
 
-def test_the_inventory_has_the_flavours_login(rig: Rig, tmp_path: Path) -> None:
+def test_inventory_has_the_login_of_the_flavour(rig: Rig, tmp_path: Path) -> None:
     described = inventory.describe([rig], "F1", tmp_path)
     host = described["rigs"]["hosts"]["rig"]
     assert (host["ansible_user"], host["ansible_password"]) == ("minerstat", "1")
@@ -45,6 +45,6 @@ def test_status_names_the_flavour(rig: Rig, capsys: pytest.CaptureFixture[str]) 
     assert all(len(line) <= 80 for line in shown.splitlines())
 
 
-def test_a_rig_of_before_there_were_flavours(rig: Rig) -> None:
+def test_rig_without_a_stored_flavour_is_hiveos(rig: Rig) -> None:
     (rig.folder / "settings.json").write_text(json.dumps({"port": 22}))
     assert rig.flavour.name == "hiveos"

@@ -18,16 +18,16 @@ def seed() -> Hardware:
 
 
 def path_links(sys: Path, address: str) -> list[tuple[str, str]]:
-    """Read the links from a device up to its root port, as a person would."""
-    device, found = (sys / "bus/pci/devices" / address).resolve(), []
+    """Read the links from a device up to its root port."""
+    device, widths = (sys / "bus/pci/devices" / address).resolve(), []
     while device.name != "pci0000:00":
         width = (device / "current_link_width").read_text().strip()
-        found.append((device.name, width))
+        widths.append((device.name, width))
         device = device.parent
-    return found
+    return widths
 
 
-def test_every_function_hangs_on_a_bridge_that_is_there(seed: Hardware) -> None:
+def test_every_function_is_below_an_existing_bridge(seed: Hardware) -> None:
     for profile in seed.profiles:
         tree = seed.tree(profile)
         buses = {function.at: function.bus for function in tree if function.bridge}
@@ -37,7 +37,7 @@ def test_every_function_hangs_on_a_bridge_that_is_there(seed: Hardware) -> None:
                 assert function.at.startswith(buses[function.under])
 
 
-def test_seed_rig_as_bought(seed: Hardware, tmp_path: Path) -> None:
+def test_seed_rig_has_x1_links(seed: Hardware, tmp_path: Path) -> None:
     pcie.write_tree(tmp_path, seed.tree("x1"), aer=True)
     assert path_links(tmp_path, "0000:08:00.0") == [("0000:08:00.0", "1"), ("0000:00:03.1", "1")]
     assert path_links(tmp_path, "0000:06:00.0") == [
@@ -55,14 +55,14 @@ def test_seed_rig_as_bought(seed: Hardware, tmp_path: Path) -> None:
     assert (card.parent / "0000:00:03.1/driver").resolve().name == "pcieport"
 
 
-def test_split_slot(seed: Hardware, tmp_path: Path) -> None:
+def test_split_slot_has_x4_links(seed: Hardware, tmp_path: Path) -> None:
     pcie.write_tree(tmp_path, seed.tree("x4x4x4x4"), aer=False)
     for gpu in seed.gpus("x4x4x4x4"):
         assert {width for _, width in path_links(tmp_path, gpu.address)} == {"4"}
     assert not list(tmp_path.rglob("aer_*"))
 
 
-def test_config_space_says_what_the_files_say(seed: Hardware, tmp_path: Path) -> None:
+def test_config_space_matches_the_sysfs_files(seed: Hardware, tmp_path: Path) -> None:
     pcie.write_tree(tmp_path, seed.tree("x1"), aer=True)
     pcie.set_link(tmp_path, "0000:08:00.0", LabLink(2, 1))
     config = (tmp_path / "bus/pci/devices/0000:08:00.0/config").read_bytes()
@@ -79,12 +79,12 @@ def test_missing_gpu_leaves_its_port(seed: Hardware, tmp_path: Path) -> None:
     assert (tmp_path / "bus/pci/devices/0000:00:03.1").exists()
 
 
-def test_unknown_profile_names_those_there_are(seed: Hardware) -> None:
+def test_unknown_profile_error_lists_the_profiles(seed: Hardware) -> None:
     with pytest.raises(LabError, match="It has: x1, x4x4x4x4"):
         seed.tree("x8x8")
 
 
-def test_whole_sys(seed: Hardware, tmp_path: Path) -> None:
+def test_sysfs_tree_is_complete(seed: Hardware, tmp_path: Path) -> None:
     gpus = seed.gpus("x1")
     binds = sysfs.write_sys(tmp_path, seed, "x1", gpus, interface="eth0", aer=False)
     assert (tmp_path / "class/dmi/id/board_name").read_text() == "B450 Steel Legend\n"
@@ -97,7 +97,7 @@ def test_whole_sys(seed: Hardware, tmp_path: Path) -> None:
     assert not list((tmp_path / "bus/usb/devices").iterdir())
 
 
-def test_proc(seed: Hardware, tmp_path: Path) -> None:
+def test_procfs_files_are_written(seed: Hardware, tmp_path: Path) -> None:
     grub = tmp_path / "boot/grub/grub.cfg"
     grub.parent.mkdir(parents=True)
     grub.write_text("menuentry 'x' {\n    linux /boot/vmlinuz-6 root=LABEL=HIVE ro pci=noaer\n}\n")
@@ -109,7 +109,7 @@ def test_proc(seed: Hardware, tmp_path: Path) -> None:
     assert len({row for row in cpuinfo.splitlines() if row.startswith("core id")}) == 6
 
 
-def test_energy_adds_up_over_changes(seed: Hardware, tmp_path: Path) -> None:
+def test_energy_counter_continues_over_changes(seed: Hardware, tmp_path: Path) -> None:
     file, gpu = tmp_path / "control", seed.gpus("x1")[0]
     file.write_text("0 since_ms 1\n0 power 1000\n0 energy_mj 5\n0 reasons 64\n0 throttled_ms 7\n")
     control.write_control(file, [control.describe(gpu, "rig")], {"mismatch": 1})

@@ -1,4 +1,4 @@
-"""The lab's NVML, compiled and loaded by the real pynvml, one process a question."""
+"""The lab's NVML, compiled and loaded by the real pynvml, in a process for each question."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import pytest
 from lab.simulate import pcie
 from lab.simulate.control import HW_THERMAL
 from lab.simulate.hardware import LabLink
-from lab.simulate.simulated import NVRM, VERSION, Simulated, build
+from lab.simulate.simulated_rig import NVRM, VERSION, SimulatedRig, build
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not shutil.which("gcc"), reason="no gcc")]
 MISMATCH = "RM has detected an NVML/RM version mismatch."  # pynvml has its own words
@@ -28,7 +28,7 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build(tmp_path_factory.mktemp("nvml"))
 
 
-class Cards(Simulated):
+class Cards(SimulatedRig):
     """Three simulated cards, and the programs that ask about them."""
 
     def ask(self, expression: str, **more: Any) -> Any:
@@ -121,11 +121,11 @@ def cards(tmp_path: Path, library: Path) -> Cards:
         ("n.nvmlDeviceGetTotalEnergyConsumption(g[0]) >= 0", True),
     ],
 )
-def test_healthy(cards: Cards, expression: str, answer: Any) -> None:
+def test_healthy_card_answers(cards: Cards, expression: str, answer: Any) -> None:
     assert cards.ask(expression) == answer
 
 
-def test_lost_gpu_is_alone_in_it(cards: Cards) -> None:
+def test_lost_gpu_does_not_affect_the_others(cards: Cards) -> None:
     cards.set(1, lost=1)
     assert cards.ask("[x if isinstance(x, str) else 'there' for x in g]") == [
         "there",
@@ -134,7 +134,7 @@ def test_lost_gpu_is_alone_in_it(cards: Cards) -> None:
     ]
 
 
-def test_no_driver_and_another_driver(cards: Cards) -> None:
+def test_missing_and_mismatched_driver_are_errors(cards: Cards) -> None:
     version = cards.version_file
     version.write_text(NVRM.replace(VERSION, "580.82.07"))
     assert cards.ask("0") == MISMATCH
@@ -150,12 +150,12 @@ def test_no_driver_and_another_driver(cards: Cards) -> None:
     assert "couldn't communicate with the NVIDIA driver" in done.stdout
 
 
-def test_mismatch_by_fault(cards: Cards) -> None:
+def test_mismatch_fault_is_a_version_mismatch(cards: Cards) -> None:
     cards.set_rig(mismatch=1)
     assert cards.ask("0") == MISMATCH
 
 
-def test_hang_lasts_until_it_is_over(cards: Cards) -> None:
+def test_hang_lasts_until_the_fault_is_off(cards: Cards) -> None:
     cards.set(2, hang=1)
     with subprocess.Popen([cards.library / "nvidia-smi", "-L"], env=cards.environment) as child:
         with pytest.raises(subprocess.TimeoutExpired):
@@ -164,7 +164,7 @@ def test_hang_lasts_until_it_is_over(cards: Cards) -> None:
         assert child.wait(timeout=5) == 0
 
 
-def test_xid_event(cards: Cards) -> None:
+def test_xid_is_delivered_as_an_event(cards: Cards) -> None:
     cards.set(0, xid=79, xids=4)
     file = str(cards.folder / "control")
     happen = f"open({file!r}, 'a').write('0 xids 5\\n')"
@@ -174,20 +174,20 @@ def test_xid_event(cards: Cards) -> None:
     assert cards.ask(ask.format(wait)) == "Timeout"
 
 
-def test_heat_is_a_reason_and_adds_up(cards: Cards) -> None:
+def test_heat_throttling_is_reported_and_accumulates(cards: Cards) -> None:
     cards.set(0, reasons=HW_THERMAL, celsius=93)
     assert cards.ask("n.nvmlDeviceGetCurrentClocksEventReasons(g[0])") == HW_THERMAL
     assert cards.ask("n.nvmlDeviceGetViolationStatus(g[0], 1).violationTime") > 0
     assert cards.ask("n.nvmlDeviceGetFieldValues(g[0], [270])[0].value.ullVal") > 0
 
 
-def test_link_is_what_sysfs_says(cards: Cards) -> None:
+def test_link_matches_sysfs(cards: Cards) -> None:
     pcie.set_link(cards.folder / "sys", "0000:08:00.0", LabLink(3, 4))
     assert cards.ask("n.nvmlDeviceGetCurrPcieLinkWidth(g[2])") == 4
     assert cards.ask("n.nvmlDeviceGetCurrPcieLinkGeneration(g[2])") == 3
 
 
-def test_query_as_csv(cards: Cards) -> None:
+def test_smi_query_prints_csv(cards: Cards) -> None:
     fields = "index,pci.bus_id,memory.total,power.limit,pcie.link.gen.max"
     done = cards.smi(f"--query-gpu={fields}", "--format=csv")
     assert done.stdout.splitlines()[:2] == [
@@ -200,7 +200,7 @@ def test_query_as_csv(cards: Cards) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may set a power limit")
-def test_power_limit(cards: Cards) -> None:
+def test_power_limit_is_checked_and_set(cards: Cards) -> None:
     done = cards.smi("-pl", "500")
     assert done.returncode == 2
     assert "should be between 100.00 W and 365.00 W" in done.stdout

@@ -30,7 +30,7 @@ class Script:
         for entry in self.entries:
             if fnmatch.fnmatchcase(line, self.place(entry["run"])) and self._valid(entry):
                 self.ran.append(line)
-                make(self.root, entry.get("makes") or {})
+                create_files(self.root, entry.get("makes") or {})
                 if "packages" in entry:
                     write_packages(self.root, entry["packages"])
                 texts = [self.place(entry.get(name, "")) for name in ("stdout", "stderr")]
@@ -58,7 +58,7 @@ class ScriptedHost(Host):
         return self.script.answer(line)
 
 
-def make(root: Path, files: Mapping[str, Any]) -> None:
+def create_files(root: Path, files: Mapping[str, Any]) -> None:
     """Write files: text, {link: target}, {content, mode}, null (remove), or a folder ("name/")."""
     for name, value in files.items():
         path = root / name
@@ -101,34 +101,34 @@ def write_packages(root: Path, packages: Mapping[str, Any]) -> None:
 
 
 def snapshot(root: Path) -> dict[str, Any]:
-    """Every path below a folder with what a task could change of it."""
-    found = {}
+    """Return every path below a folder with what a task could change of it."""
+    entries = {}
     for path in sorted(root.rglob("*")):
         info = path.lstat()
         content = str(path.readlink()) if path.is_symlink() else None
         if content is None and path.is_file():
             content = path.read_text(errors="replace")
         changed = 0 if path.is_dir() else info.st_mtime_ns
-        found[str(path.relative_to(root))] = (content, oct(info.st_mode), changed)
-    return found
+        entries[str(path.relative_to(root))] = (content, oct(info.st_mode), changed)
+    return entries
 
 
-def contains(found: Any, wanted: Any) -> bool:
-    """Whether `found` has all that `wanted` names; text that starts with ~ is a part."""
+def contains(actual: Any, wanted: Any) -> bool:
+    """Return whether `actual` has all that `wanted` names; text that starts with ~ is a part."""
     if isinstance(wanted, dict):
-        return isinstance(found, dict) and all(
-            key in found and contains(found[key], value) for key, value in wanted.items()
+        return isinstance(actual, dict) and all(
+            key in actual and contains(actual[key], value) for key, value in wanted.items()
         )
     if isinstance(wanted, list):
-        same_length = isinstance(found, list) and len(found) == len(wanted)
-        return same_length and all(contains(f, w) for f, w in zip(found, wanted, strict=True))
+        same_length = isinstance(actual, list) and len(actual) == len(wanted)
+        return same_length and all(contains(f, w) for f, w in zip(actual, wanted, strict=True))
     if isinstance(wanted, str) and wanted.startswith("~"):
-        return wanted[1:].strip() in (found if isinstance(found, str) else json.dumps(found))
-    return bool(found == wanted)
+        return wanted[1:].strip() in (actual if isinstance(actual, str) else json.dumps(actual))
+    return bool(actual == wanted)
 
 
 def attempt(run: Any, args: dict[str, Any], host: Host) -> tuple[dict[str, Any], str | None]:
-    """A module's result, or what is known of a failure and its message."""
+    """Return a module's result, or the details of a failure and its message."""
     try:
         return run(args, host), None
     except ModuleFailure as failure:

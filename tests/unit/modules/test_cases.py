@@ -26,14 +26,14 @@ HERE = Path(__file__).parent
 CASES = sorted(HERE.glob("*/*.yml"))
 
 
-def placed(value: Any, root: Path) -> Any:
+def fill_paths(value: Any, root: Path) -> Any:
     """A case's values with {tmp} put in."""
     if isinstance(value, str):
         return value.replace("{tmp}", str(root))
     if isinstance(value, list):
-        return [placed(element, root) for element in value]
+        return [fill_paths(element, root) for element in value]
     if isinstance(value, dict):
-        return {key: placed(element, root) for key, element in value.items()}
+        return {key: fill_paths(element, root) for key, element in value.items()}
     return value
 
 
@@ -61,35 +61,37 @@ def judge_files(root: Path, files: dict[str, Any]) -> None:
             assert "mode" not in value or path.stat().st_mode & 0o7777 == int(value["mode"], 8)
         elif isinstance(value, dict):
             if "link" in value:
-                assert str(path.readlink()) == placed(value["link"], root)
+                assert str(path.readlink()) == fill_paths(value["link"], root)
             if "content" in value:
                 assert path.read_text() == value["content"]
             if "mode" in value:
                 assert oct(path.stat().st_mode & 0o7777) == oct(int(value["mode"], 8))
         else:
-            assert path.read_text() == placed(value, root), name
+            assert path.read_text() == fill_paths(value, root), name
 
 
 @pytest.mark.parametrize("path", CASES, ids=lambda path: f"{path.parent.name}/{path.stem}")
-def test_case(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_module_matches_its_case(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     case = yaml.safe_load(path.read_text())
-    expect = placed(case["expect"], tmp_path)
+    expect = fill_paths(case["expect"], tmp_path)
     module = importlib.import_module(f"provision.remote.modules.{path.parent.name}")
     monkeypatch.setattr(dpkg, "ADMIN", str(tmp_path / "var/lib/dpkg"))
     monkeypatch.setattr(apt_get, "ROOT", str(tmp_path))
     monkeypatch.setattr("time.sleep", lambda seconds: None)
     monkeypatch.chdir(tmp_path)
     os.umask(0o022)
-    rig.make(tmp_path, case.get("before") or {})
+    rig.create_files(tmp_path, case.get("before") or {})
     if "packages" in case:
         rig.write_packages(tmp_path, case["packages"])
     for name, value in (case.get("module_constants") or {}).items():
-        monkeypatch.setattr(module, name, placed(value, tmp_path))
+        monkeypatch.setattr(module, name, fill_paths(value, tmp_path))
     script = rig.Script(case["commands"], tmp_path) if "commands" in case else None
     state: dict[Any, Any] = {}
 
     def play(check: bool) -> tuple[dict[str, Any], str | None]:
-        args = normalize(path.parent.name, module.OPTIONS, placed(case["args"], tmp_path))
+        args = normalize(path.parent.name, module.OPTIONS, fill_paths(case["args"], tmp_path))
         batch = [{"module": path.parent.name, "args": case["args"]}, *case.get("batch", [])]
         host = rig.ScriptedHost(check=check, diff=True, batch=batch, state={} if check else state)
         host.script = script
@@ -97,7 +99,7 @@ def test_case(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
     if case.get("check") is not False:
         before = rig.snapshot(tmp_path)
-        in_check = {**expect, **placed(case.get("check") or {}, tmp_path)}
+        in_check = {**expect, **fill_paths(case.get("check") or {}, tmp_path)}
         if "check" in case:
             in_check["result"] = (case["check"] or {}).get("result", {})
         if "error" in expect and "changed" in (case.get("check") or {}):

@@ -25,12 +25,14 @@ from tests.unit.modules.rig import write_packages
         ("580.65.06-0ubuntu1", "580.65.06-0ubuntu1.1"),
     ],
 )
-def test_order_of_versions(older: str, newer: str) -> None:
+def test_versions_are_ordered(older: str, newer: str) -> None:
     assert dpkg.compare(older, newer) < 0 < dpkg.compare(newer, older)
     assert dpkg.compare(older, older) == 0
 
 
-def test_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_packages_are_read_from_the_database(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(dpkg, "ADMIN", str(tmp_path / "var/lib/dpkg"))
     write_packages(
         tmp_path,
@@ -61,7 +63,7 @@ def test_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert dpkg.database(host).names() == ["new"], "and again when it changed"
 
 
-def test_no_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_database_has_no_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dpkg, "ADMIN", str(tmp_path))
     assert dpkg.database(Host()).names() == []
     assert not dpkg.is_interrupted()

@@ -1,4 +1,4 @@
-"""Versions are ordered as dpkg itself orders them, whatever they look like."""
+"""The order of versions matches dpkg, also for odd versions."""
 
 from __future__ import annotations
 
@@ -41,15 +41,15 @@ PAIR = st.one_of(
 
 @settings(max_examples=15, deadline=None)
 @given(st.lists(PAIR, min_size=1, max_size=40))
-def test_versions_have_the_order_of_dpkg(pairs: list[tuple[str, str]]) -> None:
+def test_version_order_matches_dpkg(pairs: list[tuple[str, str]]) -> None:
     done = subprocess.run(
         ["sh", "-c", COMPARE],
-        input="".join(f"{one} {other}\n" for one, other in pairs),
+        input="".join(f"{version} {other}\n" for version, other in pairs),
         capture_output=True,
         text=True,
         check=False,
     )
     expected = [SIGNS[word] for word in done.stdout.split()]
     assert len(expected) == len(pairs), done.stderr
-    found = [dpkg.compare(one, other) for one, other in pairs]
-    assert [(sign > 0) - (sign < 0) for sign in found] == expected
+    results = [dpkg.compare(version, other) for version, other in pairs]
+    assert [(sign > 0) - (sign < 0) for sign in results] == expected

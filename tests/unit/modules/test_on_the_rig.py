@@ -1,4 +1,4 @@
-"""What runs on the rig: an old Python, and nothing but its standard library."""
+"""Code that runs on the rig needs only an old Python and its standard library."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ KINDS = ("str", "path", "int", "float", "bool", "list", "dict", "mode", "raw")
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_python_3_8_and_its_standard_library(path: Path) -> None:
+def test_rig_code_runs_with_python_3_8_and_its_standard_library(path: Path) -> None:
     text = path.read_text()
     tree = ast.parse(text, feature_version=(3, 8))
     for node in ast.walk(tree):
@@ -41,7 +41,7 @@ def test_python_3_8_and_its_standard_library(path: Path) -> None:
     assert len(text.splitlines()) <= 400
 
 
-def test_the_library_that_is_sent_along_is_python_3_8() -> None:
+def test_bundled_library_runs_with_python_3_8() -> None:
     sources, _, _ = worker_bundle._contents()
     library = [text for name, text in sources.items() if name.startswith("packaging.")]
     assert len(library) > 5
@@ -50,7 +50,7 @@ def test_the_library_that_is_sent_along_is_python_3_8() -> None:
 
 
 @pytest.mark.parametrize("name", MODULES)
-def test_a_module_has_options_and_run(name: str) -> None:
+def test_module_defines_options_and_run(name: str) -> None:
     module = importlib.import_module(f"provision.remote.modules.{name}")
     assert callable(module.run)
     assert module.__doc__
@@ -69,7 +69,7 @@ def test_a_module_has_cases(name: str) -> None:
     assert list(folder.glob("*.yml")), f"no case for {name}"
 
 
-def test_options_are_ansibles(ansible_modules: Path | None) -> None:
+def test_options_match_the_documentation_of_ansible(ansible_modules: Path | None) -> None:
     """Every option's name and aliases are in Ansible's documentation of the module."""
     if ansible_modules is None:
         pytest.skip("ansible-core is not installed")
@@ -86,19 +86,19 @@ def test_options_are_ansibles(ansible_modules: Path | None) -> None:
     }
     for name in MODULES:
         text = (ansible_modules / f"{name}.py").read_text()
-        found = ast.parse(text)
+        tree = ast.parse(text)
         documentation = next(
             ast.literal_eval(node.value)
-            for node in found.body
+            for node in tree.body
             if isinstance(node, ast.Assign)
             and isinstance(node.targets[0], ast.Name)
             and node.targets[0].id == "DOCUMENTATION"
         )
-        known = yaml.safe_load(documentation)["options"]
-        aliases = {alias for option in known.values() for alias in option.get("aliases", [])}
+        options = yaml.safe_load(documentation)["options"]
+        aliases = {alias for option in options.values() for alias in option.get("aliases", [])}
         module = importlib.import_module(f"provision.remote.modules.{name}")
         internal = {*getattr(module, "INTERNAL", ()), *FREE_FORM}
-        unknown = set(module.OPTIONS) - set(known) - aliases - fragments - internal
+        unknown = set(module.OPTIONS) - set(options) - aliases - fragments - internal
         assert not unknown, f"{name}: Ansible has no {unknown}"
 
 
@@ -108,5 +108,5 @@ FREE_FORM = {"_raw_params", "strip_empty_ends"}
 
 @pytest.fixture
 def ansible_modules() -> Path | None:
-    found = importlib.util.find_spec("ansible")
-    return Path(str(found.origin)).parent / "modules" if found else None
+    spec = importlib.util.find_spec("ansible")
+    return Path(str(spec.origin)).parent / "modules" if spec else None

@@ -1,4 +1,4 @@
-"""What a requirement asks of the packages that are installed (PEP 440, PEP 508)."""
+"""Requirements and the packages that satisfy them (PEP 440, PEP 508)."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from provision.ssh import worker_bundle
         ("weird", "===weird", True),
     ],
 )
-def test_clauses(version: str, clause: str, expected: bool) -> None:
+def test_version_clauses_are_evaluated(version: str, clause: str, expected: bool) -> None:
     assert is_satisfied(f"x{clause}", {"x": version}) is expected
 
 
@@ -57,17 +57,17 @@ def test_clauses(version: str, clause: str, expected: bool) -> None:
         ("/tmp/foo.whl", False),
     ],
 )
-def test_what_is_met(text: str, expected: bool) -> None:
+def test_requirement_is_evaluated(text: str, expected: bool) -> None:
     assert is_satisfied(text, {"foo-bar-baz": "1.5"}) is expected
 
 
-def test_an_address_is_not_a_requirement() -> None:
+def test_url_is_not_a_requirement() -> None:
     assert parse_requirement("git+https://example.com/x") is None
     assert parse_requirement("./folder") is None
 
 
-def test_the_rig_needs_no_packaging_of_its_own() -> None:
-    """The bundle carries all of the library that the pip module imports, even indirectly."""
+def test_bundle_contains_the_packaging_library() -> None:
+    """The bundle includes everything that the pip module imports, even indirectly."""
     sources, data, code = worker_bundle._contents()
     program = (
         "import sys, json\n"

@@ -1,4 +1,4 @@
-"""Packages that were cut off while dpkg unpacked them."""
+"""Packages whose installation was interrupted while dpkg unpacked them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from provision.remote.dpkg import Database
         ("hold ok installed", False),
     ],
 )
-def test_a_torn_package_is_known_by_state_or_flag(status: str, is_torn: bool) -> None:
+def test_torn_package_is_recognised_by_state_or_flag(status: str, is_torn: bool) -> None:
     text = f"Package: x\nStatus: {status}\nArchitecture: amd64\nVersion: 1\n"
     (package,) = Database(text).find_all("x")
     assert package.is_torn is is_torn

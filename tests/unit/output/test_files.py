@@ -1,4 +1,4 @@
-"""Files that are replaced whole."""
+"""Files that are replaced in one step."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from provision.errors import DeeprigError
 from provision.output import files
 
 
-def test_a_symlink_goes_on_to_point_where_it_does(tmp_path: Path) -> None:
+def test_writing_through_a_symlink_keeps_it(tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
     (tmp_path / "real/rigs.yml").write_text("old")
     (tmp_path / "rigs.yml").symlink_to("real/rigs.yml")
@@ -20,7 +20,7 @@ def test_a_symlink_goes_on_to_point_where_it_does(tmp_path: Path) -> None:
     assert files.read(tmp_path / "rigs.yml") == "new\r\n"
 
 
-def test_a_file_keeps_its_mode_and_leaves_no_draft(tmp_path: Path) -> None:
+def test_writing_keeps_the_mode_and_leaves_no_temporary_file(tmp_path: Path) -> None:
     file = tmp_path / "a.yml"
     file.write_text("old")
     file.chmod(0o640)
@@ -31,7 +31,7 @@ def test_a_file_keeps_its_mode_and_leaves_no_draft(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [file]
 
 
-def test_what_cant_be_written_is_an_error_that_says_so(tmp_path: Path) -> None:
+def test_unwritable_file_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(DeeprigError, match="file/x can't be written: "):
         files.write(tmp_path / "file" / "x", "new")

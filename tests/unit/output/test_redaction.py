@@ -1,4 +1,4 @@
-"""Secrets are masked wherever they turn up."""
+"""Secrets are masked everywhere."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ SECRETS = {"ansible_password": "hunter2hunter2", "ansible_user": "user", "api_to
         ("token: t0k3n-abc", "t0k3n"),
     ],
 )
-def test_text(text: str, hidden: str) -> None:
+def test_secrets_in_text_are_masked(text: str, hidden: str) -> None:
     shown = Redactor(secrets_of(SECRETS)).text(text)
     assert hidden not in shown
     assert MASK in shown
 
 
-def test_secrets_are_found_at_any_depth_and_behind_templates() -> None:
+def test_secrets_are_collected_at_any_depth_and_behind_templates() -> None:
     variables = yaml_source.parse_yaml(
         """
 vault: hunter22
@@ -43,11 +43,11 @@ ansible_ssh_private_key_file: ~/.ssh/id_ed25519
 """,
         "vars.yml",
     )
-    found = set(secrets_of(variables))
-    assert found == {"hunter22", "wallet123", "7777", "tok-1111"}
+    secrets = set(secrets_of(variables))
+    assert secrets == {"hunter22", "wallet123", "7777", "tok-1111"}
 
 
-def test_numbers_and_what_stands_below_a_telling_name() -> None:
+def test_numbers_and_values_below_secret_names_are_masked() -> None:
     shown = Redactor(["123456"]).value(
         {"a": 123456, "pin_token": 7, "tokens": {"first": "x"}, "hunter: 123456": True, "n": 5}
     )
@@ -60,7 +60,7 @@ def test_numbers_and_what_stands_below_a_telling_name() -> None:
     }
 
 
-def test_values_at_any_depth() -> None:
+def test_values_are_masked_at_any_depth() -> None:
     shown = Redactor().value({"a": [{"vnc_password": "x", "path": "/etc/passwd"}]})
     assert shown == {"a": [{"vnc_password": MASK, "path": "/etc/passwd"}]}
 
@@ -75,5 +75,5 @@ def test_values_at_any_depth() -> None:
         "Successfully installed tokenizers==0.21 tokenizer: fast",
     ],
 )
-def test_what_is_no_secret_stays(text: str) -> None:
+def test_other_text_is_not_masked(text: str) -> None:
     assert Redactor(secrets_of(SECRETS)).text(text) == text

@@ -18,17 +18,19 @@ PLAYBOOKS = Path(__file__).parents[3] / "playbooks"
 
 def tasks(path: str) -> dict[str, Any]:
     """Return every task of a playbook or of a file of tasks, by its name."""
-    return {task["name"]: task for task in _nested(yaml.safe_load((PLAYBOOKS / path).read_text()))}
+    return {
+        task["name"]: task for task in _list_nested(yaml.safe_load((PLAYBOOKS / path).read_text()))
+    }
 
 
-def _nested(entries: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+def _list_nested(entries: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     for entry in entries:
         for key in ("tasks", "block"):
-            yield from _nested(entry.get(key, []))
+            yield from _list_nested(entry.get(key, []))
         yield entry
 
 
-def rendered(text: str, **variables: Any) -> str:
+def render_template(text: str, **variables: Any) -> str:
     """Render a template with those of Ansible's filters that the playbooks use."""
     environment = jinja2.Environment(
         undefined=jinja2.StrictUndefined, trim_blocks=True, keep_trailing_newline=True
@@ -38,14 +40,14 @@ def rendered(text: str, **variables: Any) -> str:
         "dirname": os.path.dirname,
         "regex_escape": re.escape,
         "regex_replace": lambda value, pattern, new: re.sub(pattern, new, value),
-        "product": lambda one, other: list(itertools.product(one, other)),
+        "product": lambda left, right: list(itertools.product(left, right)),
     }
     return environment.from_string(text).render(variables)
 
 
-def evaluated(text: str, **variables: Any) -> Any:
+def evaluate_expression(text: str, **variables: Any) -> Any:
     """Return the value of a `{{ … }}` that is not text."""
     inner = text.strip().removeprefix("{{").removesuffix("}}")
-    found: list[Any] = []
-    rendered("{{ keep(" + inner + ") }}", keep=found.append, **variables)
-    return found[0]
+    values: list[Any] = []
+    render_template("{{ keep(" + inner + ") }}", keep=values.append, **variables)
+    return values[0]

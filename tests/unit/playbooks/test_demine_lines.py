@@ -1,4 +1,4 @@
-"""How demining takes a line out of rc.local or a login: its tasks, on files."""
+"""How demining removes a line from rc.local or a login script: its tasks, on files."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from provision.remote.facts.tree import Tree
 from provision.remote.host import Host, ModuleFailure
 from provision.remote.modules import replace
 from provision.remote.options import normalize
-from tests.unit.modules.rig import make
-from tests.unit.playbooks.playbook_shell import rendered, tasks
+from tests.unit.modules.rig import create_files
+from tests.unit.playbooks.playbook_shell import render_template, tasks
 
 BLOCK = tasks("tasks/demine/stop.yml")["Commands of rc.local and of logins that start miners"]
 MARK, SWITCH_OFF = BLOCK["block"]
@@ -23,7 +23,7 @@ def play(task: dict[str, Any], file: Path, name: str, check: bool = False) -> bo
     """Run a task of the module `replace`; return whether it changed the file."""
     item = {"name": name, "evidence": str(file)}
     args = {
-        option: rendered(text, **BLOCK["vars"], item=item)
+        option: render_template(text, **BLOCK["vars"], item=item)
         for option, text in task["ansible.builtin.replace"].items()
     }
     host = Host(check=check)
@@ -67,7 +67,7 @@ def take_out(file: Path, name: str) -> bool:
         ),
     ],
 )
-def test_lines(tmp_path: Path, before: str, after: str) -> None:
+def test_miner_lines_are_commented_out(tmp_path: Path, before: str, after: str) -> None:
     file = tmp_path / "rc.local"
     file.write_text(before)
     file.chmod(0o751)
@@ -78,11 +78,11 @@ def test_lines(tmp_path: Path, before: str, after: str) -> None:
     assert file.read_text() == after
     assert list(tmp_path.iterdir()) == [file]
     # The facts agree that nothing is left.
-    make(tmp_path / "rig", {"etc/rc.local": f"#!/bin/sh\n{after}"})
+    create_files(tmp_path / "rig", {"etc/rc.local": f"#!/bin/sh\n{after}"})
     assert miners.miners(Tree(str(tmp_path / "rig"))) == []
 
 
-def test_a_line_that_can_not_be_taken_out_alone(tmp_path: Path) -> None:
+def test_line_that_breaks_the_script_is_not_removed(tmp_path: Path) -> None:
     file = tmp_path / "rc.local"
     file.write_text("if true; then t-rex\nfi\n")
     for _ in range(2):

@@ -1,4 +1,4 @@
-"""How demining puts a mining system's folder aside: the shell of its task, on files."""
+"""How demining moves a mining system's folder aside: the shell of its task, on files."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MOUNTED = {"grep": "exit 0", "umount": 'for last; do :; done; rm -r "$last"; mkd
 PLAIN = {"grep": "exit 1", "umount": "exit 1"}
 
 
-def rendered(text: str, **variables: object) -> str:
+def render_template(text: str, **variables: object) -> str:
     """A template of the task, with those of Ansible's filters that it uses."""
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined)
     environment.filters |= {
@@ -35,7 +35,9 @@ def rendered(text: str, **variables: object) -> str:
 
 
 @pytest.mark.parametrize("programs", [MOUNTED, PLAIN], ids=["partition", "folder"])
-def test_a_folder_is_put_aside_whatever_it_is_on(tmp_path: Path, programs: dict[str, str]) -> None:
+def test_folder_is_moved_aside_also_from_a_partition(
+    tmp_path: Path, programs: dict[str, str]
+) -> None:
     for name, script in programs.items():
         program = tmp_path / "bin" / name
         program.parent.mkdir(exist_ok=True)
@@ -45,18 +47,18 @@ def test_a_folder_is_put_aside_whatever_it_is_on(tmp_path: Path, programs: dict[
     folder.mkdir()
     (folder / "rig.conf").write_text("MAINTENANCE=2\n")
     shell = TASKS["Put aside what is left of the mining system"]["ansible.builtin.shell"]["cmd"]
-    command = rendered(shell, put_aside=str(aside), item=str(folder))
+    command = render_template(shell, put_aside=str(aside), item=str(folder))
     environment = {**os.environ, "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}"}
     subprocess.run(["/bin/sh", "-c", command], env=environment, check=True)
     assert not folder.exists()
     assert Path(f"{aside}{folder}/rig.conf").read_text() == "MAINTENANCE=2\n"
 
 
-def test_its_partition_is_not_mounted_at_the_next_boot() -> None:
+def test_partition_of_the_mining_system_is_removed_from_fstab() -> None:
     task = TASKS["Partitions of the mining system, which the next boot would mount again"]
     moved = ["/hive", "/hive-config", "/hive-drivers-pack"]
     wanted = task["ansible.builtin.replace"]
-    regexp = rendered(wanted["regexp"], system={"moved": moved})
+    regexp = render_template(wanted["regexp"], system={"moved": moved})
     before = (
         "UUID=1 / ext4 defaults 0 1\n"
         "LABEL=HIVE /hive-config ntfs-3g errors=remount-ro,nofail 0 2\n"

@@ -25,28 +25,28 @@ IN_HOMES = {
 
 def lines(file: str) -> list[tuple[str, str]]:
     """The name and the command of each task of a file that runs one."""
-    found = []
+    commands = []
     for name, task in tasks(file).items():
         for module in ("shell", "command"):
             options: Any = task.get(f"ansible.builtin.{module}", {})
             if text := options if isinstance(options, str) else options.get("cmd", ""):
-                found.append((name, text))
-    return found
+                commands.append((name, text))
+    return commands
 
 
 @pytest.mark.parametrize("file", FILES)
-def test_names_are_neither_split_nor_options(file: str) -> None:
+def test_file_names_are_never_split_or_options(file: str) -> None:
     for name, text in lines(file):
         assert not re.search(r"\$\((ls|find|echo)\b", text), f"{name}: words of names"
         assert not re.search(r"xargs(?! (-0|--null))", text), f"{name}: words of names"
         assert not re.search(r"-exec\b.*\bsh -c\b.*\{\}", text), f"{name}: names as code"
         for moved in re.findall(r"\bmv (?:-[-\w=]+ )*(\S+)", text):
-            own = moved.startswith(('"$name', "SHA256SUMS", "before.tar.gz", "packages/"))
-            assert own or moved == "{{" or " -- " in text, f"{name}: mv {moved}"
+            is_fixed_name = moved.startswith(('"$name', "SHA256SUMS", "before.tar.gz", "packages/"))
+            assert is_fixed_name or moved == "{{" or " -- " in text, f"{name}: mv {moved}"
 
 
 @pytest.mark.parametrize("file", FILES)
-def test_homes_are_touched_by_modules(file: str) -> None:
+def test_homes_are_changed_by_modules_only(file: str) -> None:
     for name, text in lines(file):
         if name not in IN_HOMES:
             assert "/home" not in text, name

@@ -1,4 +1,4 @@
-"""The playbooks are Ansible's: its own tools accept them, and so does our engine."""
+"""The playbooks are valid for Ansible's tools and for our engine."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ BIN = Path(sys.executable).parent
 
 
 @pytest.mark.parametrize("path", PLAYBOOKS, ids=lambda path: path.stem)
-def test_our_engine_loads_it(path: Path) -> None:
+def test_engine_loads_the_playbook(path: Path) -> None:
     assert playbook.load(path)
 
 

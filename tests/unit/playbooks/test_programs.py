@@ -1,4 +1,4 @@
-"""What root runs is decided by the programs' files, and by nothing of the caller's."""
+"""Programs that root runs do not depend on the caller's environment."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.playbooks.playbook_shell import PLAYBOOKS, rendered
+from tests.unit.playbooks.playbook_shell import PLAYBOOKS, render_template
 
 TEMPLATES = PLAYBOOKS / "templates"
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -18,7 +18,7 @@ BAIT = ("env", "id", "python", "python3", "flock", "systemd-run", "nvidia-smi", 
 
 @pytest.fixture
 def hostile(tmp_path: Path) -> dict[str, str]:
-    """An environment in which everything that is found first leaves a mark."""
+    """An environment in which the first program found in each search path leaves a mark."""
     folder = tmp_path / "bait"
     folder.mkdir()
     mark = tmp_path / "mark"
@@ -43,7 +43,7 @@ def hostile(tmp_path: Path) -> dict[str, str]:
 def run(
     tmp_path: Path, template: str, environment: dict[str, str]
 ) -> subprocess.CompletedProcess[str]:
-    """Run a program, whose Python tells what it was given, from the caller's folder."""
+    """Run a program from the caller's folder; its Python prints what it received."""
     for folder in ("lib", "venv/bin"):
         (tmp_path / folder).mkdir(parents=True, exist_ok=True)
     python = tmp_path / "venv/bin/python"
@@ -51,7 +51,7 @@ def run(
     python.chmod(0o755)
     text = (TEMPLATES / template).read_text()
     program = tmp_path / "program"
-    program.write_text(rendered(text, folder=str(tmp_path), venv=str(tmp_path / "venv")))
+    program.write_text(render_template(text, folder=str(tmp_path), venv=str(tmp_path / "venv")))
     program.chmod(0o755)
     return subprocess.run(
         [str(program), "--quick"],
@@ -65,7 +65,9 @@ def run(
     )
 
 
-def test_the_suite(tmp_path: Path, hostile: dict[str, str]) -> None:
+def test_validation_program_ignores_the_environment_of_the_caller(
+    tmp_path: Path, hostile: dict[str, str]
+) -> None:
     done = run(tmp_path, "deeprig-validate.j2", hostile)
     folder, umask, *lines = done.stdout.splitlines()
     assert (folder, umask) == (f"{tmp_path}/lib", "0022")
@@ -85,8 +87,10 @@ def test_the_suite(tmp_path: Path, hostile: dict[str, str]) -> None:
     assert not (tmp_path / "mark").exists()
 
 
-def test_the_benchmarks(tmp_path: Path, hostile: dict[str, str]) -> None:
-    """The unit itself is the lab's: here no program of the caller's is run on the way to it."""
+def test_benchmark_program_ignores_the_environment_of_the_caller(
+    tmp_path: Path, hostile: dict[str, str]
+) -> None:
+    """The lab tests the unit; this test covers what runs before it."""
     run(tmp_path, "deeprig-bench.j2", hostile)
     assert not (tmp_path / "mark").exists()
 
@@ -101,10 +105,10 @@ def test_the_benchmarks(tmp_path: Path, hostile: dict[str, str]) -> None:
         ((), 1, "no"),
     ],
 )
-def test_ranks_of_one_rig_get_a_network_of_their_own(
+def test_ranks_of_one_rig_run_in_a_private_network(
     words: tuple[str, ...], loopback: int, private: str, tmp_path: Path
 ) -> None:
-    """PyTorch's stores run what any client sends, as root, at a port on every address."""
+    """PyTorch's stores run what any client sends, as root, on every address."""
     python = tmp_path / "venv/bin/python"
     python.parent.mkdir(parents=True)
     python.touch(0o755)
@@ -115,7 +119,9 @@ echo "$*" | tr "\\n" " " >> {tmp_path}/calls; echo >> {tmp_path}/calls
 case "$*" in *create_server*) exit {loopback} ;; esac
 """)
     runner.chmod(0o755)
-    text = rendered((TEMPLATES / "deeprig-bench.j2").read_text(), venv=str(tmp_path / "venv"))
+    text = render_template(
+        (TEMPLATES / "deeprig-bench.j2").read_text(), venv=str(tmp_path / "venv")
+    )
     program = tmp_path / "program"
     text = text.replace("$(id -u)", "0").replace("systemd-run --quiet", f"{runner} --quiet")
     program.write_text(text)
@@ -128,16 +134,16 @@ case "$*" in *create_server*) exit {loopback} ;; esac
 
 def unit(name: str) -> dict[str, list[str]]:
     """The settings of a unit's template."""
-    found: dict[str, list[str]] = {}
+    settings: dict[str, list[str]] = {}
     for line in (TEMPLATES / name).read_text().splitlines():
         key, equals, value = line.partition("=")
         if equals and not line.startswith("#"):
-            found.setdefault(key, []).append(value)
-    return found
+            settings.setdefault(key, []).append(value)
+    return settings
 
 
 @pytest.mark.parametrize("name", ["deeprig-validation.service.j2", "gpu-power.service.j2"])
-def test_units_run_in_roots_folder_by_absolute_paths(name: str) -> None:
+def test_units_run_in_the_root_folder_with_absolute_paths(name: str) -> None:
     settings = unit(name)
     assert settings["WorkingDirectory"] == ["/"]
     assert settings["UMask"] == ["0022"]

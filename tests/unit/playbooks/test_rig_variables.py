@@ -1,4 +1,4 @@
-"""What the playbooks make of a rig's facts: driver, PyTorch, swap, and what preflight refuses."""
+"""Variables that the playbooks derive from facts: driver, PyTorch, swap, refusals."""
 
 from __future__ import annotations
 
@@ -57,8 +57,8 @@ def templar(gpus: tuple[str, ...] = (AMPERE,), **changes: Any) -> Templar:
     facts.update({name: value for name, value in changes.items() if name in facts})
     preflight = yaml_source.load_yaml(ROOT / "playbooks/preflight.yml")[0]["vars"]
     layers = [yaml_source.load_yaml(ROOT / file) for file in FILES]
-    known = {"ansible_facts": {**facts, "ansible_local": {"deeprig": rig}}}
-    return Templar([known, *layers, preflight, settings])
+    rig_facts = {"ansible_facts": {**facts, "ansible_local": {"deeprig": rig}}}
+    return Templar([rig_facts, *layers, preflight, settings])
 
 
 def value(name: str, *gpus: str, **changes: Any) -> Any:
@@ -87,7 +87,7 @@ def value(name: str, *gpus: str, **changes: Any) -> Any:
         (("25ff",), "nvidia-open-580", "", "13-0", "2.29.7-1+cuda13.0"),  # no row, but a range
     ],
 )
-def test_what_fits(
+def test_driver_and_pytorch_fit_the_gpus(
     gpus: tuple[str, ...], package: str, torch: str, toolkit: str, nccl: str
 ) -> None:
     assert value("driver_package", *gpus) == package
@@ -112,7 +112,9 @@ def test_what_fits(
         ),
     ],
 )
-def test_the_repository_of_the_distribution(changes: dict[str, str], directory: str) -> None:
+def test_driver_repository_follows_the_distribution(
+    changes: dict[str, str], directory: str
+) -> None:
     root = "https://developer.download.nvidia.com/compute/cuda/repos"
     assert value("driver_repository", **changes) == f"{root}/{directory}/x86_64/"
     assert value("driver_repository_key", **changes) == f"{root}/{directory}/x86_64/3bf863cc.pub"
@@ -129,7 +131,9 @@ def test_the_repository_of_the_distribution(changes: dict[str, str], directory: 
         ((AMPERE,), {"swap_size_mib": 0}, 0),
     ],
 )
-def test_swap(gpus: tuple[str, ...], changes: dict[str, Any], mib: int) -> None:
+def test_swap_size_follows_memory_and_disk(
+    gpus: tuple[str, ...], changes: dict[str, Any], mib: int
+) -> None:
     assert int(value("swap_wanted_mib", *gpus, **changes)) == mib
 
 
@@ -173,7 +177,7 @@ def test_swap(gpus: tuple[str, ...], changes: dict[str, Any], mib: int) -> None:
         ((AMPERE,), {"nvidia_driver_branch": "570"}, ["cuda-driver"]),
     ],
 )
-def test_preflight_refuses(
+def test_preflight_lists_the_refusals(
     gpus: tuple[str, ...], changes: dict[str, Any], names: list[str]
 ) -> None:
     refusals = templar(gpus, **changes).render(YamlText.given("{{ refusals }}"))

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.unit.local import Played, play
+from tests.unit.local import PlayResult, play
 
 pytestmark = pytest.mark.slow
 
@@ -76,7 +76,7 @@ def keys() -> Iterator[Keys]:
         subprocess.run(["gpgconf", "--homedir", home, "--kill", "all"], check=False)
 
 
-def trust(content: bytes, pinned: str, folder: Path) -> tuple[Played, Path]:
+def trust(content: bytes, pinned: str, folder: Path) -> tuple[PlayResult, Path]:
     """Play the tasks of the driver step that fetch and check the key."""
     (folder / "served").write_bytes(content)
     keyring = folder / "keyring.asc"
@@ -93,7 +93,7 @@ def trust(content: bytes, pinned: str, folder: Path) -> tuple[Played, Path]:
     return play(yaml.safe_dump(book), folder, variables=variables), keyring
 
 
-def shown(keyring: Path) -> list[str]:
+def list_fingerprints(keyring: Path) -> list[str]:
     """The fingerprints in a key file."""
     done = subprocess.run(
         ["gpg", "--batch", "--with-colons", "--show-keys", str(keyring)],
@@ -105,10 +105,10 @@ def shown(keyring: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("armor", [True, False], ids=["armored", "binary"])
-def test_the_pinned_key_alone_is_trusted(keys: Keys, tmp_path: Path, armor: bool) -> None:
+def test_only_the_pinned_key_is_trusted(keys: Keys, tmp_path: Path, armor: bool) -> None:
     played, keyring = trust(keys.export("vendor", armor=armor), keys.vendor, tmp_path)
     assert played.counts["failed"] == 0, played.text
-    assert shown(keyring) == [keys.vendor]
+    assert list_fingerprints(keyring) == [keys.vendor]
     assert keyring.read_text().startswith("-----BEGIN PGP PUBLIC KEY BLOCK-----")
 
 
@@ -123,14 +123,14 @@ def test_a_second_primary_key_is_refused(
     assert not keyring.exists()
 
 
-def test_another_key_is_refused(keys: Keys, tmp_path: Path) -> None:
+def test_other_key_is_refused(keys: Keys, tmp_path: Path) -> None:
     played, keyring = trust(keys.export("other"), keys.vendor, tmp_path)
     assert played.counts["failed"] == 1
     assert keys.vendor in played.text
     assert not keyring.exists()
 
 
-def test_bytes_behind_the_key_never_reach_apt(keys: Keys, tmp_path: Path) -> None:
+def test_bytes_after_the_key_never_reach_apt(keys: Keys, tmp_path: Path) -> None:
     """GnuPG reads the first armored block only; another reader might read on."""
     hidden = keys.export("other", armor=False)
     played, keyring = trust(keys.export("vendor") + hidden, keys.vendor, tmp_path)
@@ -146,16 +146,16 @@ def test_a_file_without_a_key_is_refused(keys: Keys, tmp_path: Path, content: by
     assert not keyring.exists()
 
 
-def test_the_pinned_key_as_a_subkey_of_another_is_refused(keys: Keys, tmp_path: Path) -> None:
-    """Its fingerprint is in the file, and the key that apt would trust is the other one."""
+def test_pinned_key_as_a_subkey_is_refused(keys: Keys, tmp_path: Path) -> None:
+    """Its fingerprint is in the file, but apt would trust the other key."""
     with tempfile.TemporaryDirectory(prefix="keys-") as home:
-        own = Keys(Path(home))
-        own.add_vendor_as_subkey()
-        content = own.export("other")
+        mixed = Keys(Path(home))
+        mixed.add_vendor_as_subkey()
+        content = mixed.export("other")
         subprocess.run(["gpgconf", "--homedir", home, "--kill", "all"], check=False)
     (tmp_path / "look").write_bytes(content)
-    assert shown(tmp_path / "look") == [own.other, own.vendor]
-    played, keyring = trust(content, own.vendor, tmp_path)
+    assert list_fingerprints(tmp_path / "look") == [mixed.other, mixed.vendor]
+    played, keyring = trust(content, mixed.vendor, tmp_path)
     assert played.counts["failed"] == 1
-    assert own.other in played.text
+    assert mixed.other in played.text
     assert not keyring.exists()

@@ -1,4 +1,4 @@
-"""`make audit`: a source of advisories that is not there is reported, never taken for a pass."""
+"""`make audit`: a missing source of advisories is reported, never taken for a pass."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ print(json.dumps({"dependencies": [{"name": name, "version": version, "vulns": v
 
 
 @pytest.mark.parametrize(
-    ("known", "status", "text"),
+    ("vulnerabilities", "status", "text"),
     [
         ("{}", 0, "NOT CHECKED: no source of advisories is reachable here (ERROR: jinja2"),
         ('{"jinja2": []}', 0, "the source knows no vulnerability of jinja2==2.10"),
@@ -34,11 +34,11 @@ print(json.dumps({"dependencies": [{"name": name, "version": version, "vulns": v
         ('{"jinja2": ["CVE-1"]}', 1, "lock: ERROR: one was not found"),
     ],
 )
-def test_what_is_reported(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], known: str, status: int, text: str
+def test_audit_reports_vulnerabilities_and_missing_sources(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], vulnerabilities: str, status: int, text: str
 ) -> None:
     (tmp_path / "program.py").write_text(PROGRAM)
-    (tmp_path / "known.json").write_text(known)
+    (tmp_path / "known.json").write_text(vulnerabilities)
     (tmp_path / "lock").write_text("one==1.0\n")
     program = (sys.executable, str(tmp_path / "program.py"), str(tmp_path / "known.json"))
     assert main([tmp_path / "lock"], program) == status

@@ -37,7 +37,7 @@ def test_every_keyword_filter_and_test_is_listed() -> None:
 
 
 @pytest.mark.parametrize("path", [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))])
-def test_links_lead_somewhere(path: Path) -> None:
+def test_links_have_existing_targets(path: Path) -> None:
     for target in re.findall(r"\]\((?!http)([^)#]+)\)", path.read_text()):
         assert (path.parent / target).exists(), target
 
@@ -47,7 +47,7 @@ def test_every_exit_status_is_in_the_readme() -> None:
     assert rows == [(str(status.value), status.name) for status in ExitStatus]
 
 
-def test_the_picture_is_drawn_from_its_text() -> None:
+def test_picture_contains_every_label_of_its_source() -> None:
     """Every label of architecture.dot is in the SVG."""
     drawn = html.unescape((ROOT / "docs" / "architecture.svg").read_text())
     text = (ROOT / "docs" / "architecture.dot").read_text()
@@ -56,7 +56,7 @@ def test_the_picture_is_drawn_from_its_text() -> None:
             assert line.strip() in drawn, line
 
 
-def test_there_is_one_version_number() -> None:
+def test_version_number_is_defined_once() -> None:
     assert 'dynamic = ["version"]' in (ROOT / "pyproject.toml").read_text()
     releases = re.findall(r"^## (\d[\d.]*)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
     assert releases[0] == VERSION

@@ -1,4 +1,4 @@
-"""The examples in docstrings are true, in every room."""
+"""The examples in docstrings pass, in every package."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MODULES = sorted(
 
 
 @pytest.mark.parametrize("name", MODULES)
-def test_examples(name: str) -> None:
+def test_examples_in_docstrings_pass(name: str) -> None:
     done = doctest.testmod(importlib.import_module(name), optionflags=doctest.ELLIPSIS)
     assert done.attempted > 0
     assert done.failed == 0

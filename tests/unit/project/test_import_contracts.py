@@ -16,7 +16,7 @@ def lint(folder: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_imports_keep_their_contracts() -> None:
+def test_imports_follow_the_contracts() -> None:
     done = lint(ROOT)
     assert done.returncode == 0, done.stdout + done.stderr
 

@@ -1,4 +1,4 @@
-"""Lock files: every package has one version and hashes, and whatever installs them checks both."""
+"""Lock files: every package has one version and hashes, and every installation checks both."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ def entries(file: str) -> list[str]:
 
 @pytest.mark.parametrize("file", LOCKS)
 def test_every_package_has_a_version_and_hashes(file: str) -> None:
-    found = entries(file)
-    assert found
-    assert [line for line in found if not PINNED.fullmatch(line)] == []
+    lines = entries(file)
+    assert lines
+    assert [line for line in lines if not PINNED.fullmatch(line)] == []
 
 
 @pytest.mark.parametrize("file", LOCKS)
-def test_no_index_is_named(file: str) -> None:
+def test_lock_names_no_index(file: str) -> None:
     text = (ROOT / file).read_text()
     assert "://" not in text
     assert not re.search(r"^\s*-", text.replace("    --hash=", ""), re.MULTILINE)
@@ -48,17 +48,17 @@ def test_locks_for_rigs_have_no_markers(file: str) -> None:
 
 
 def pip_tasks() -> list[tuple[str, dict[str, Any]]]:
-    found = []
+    pairs = []
     for file in sorted((ROOT / "playbooks").glob("*.yml")):
         for play in yaml.safe_load(file.read_text()):
             for task in play.get("tasks", []):
                 if "ansible.builtin.pip" in task:
-                    found.append((f"{file.name}: {task['name']}", task["ansible.builtin.pip"]))
-    return found
+                    pairs.append((f"{file.name}: {task['name']}", task["ansible.builtin.pip"]))
+    return pairs
 
 
 def test_rigs_install_from_locks_with_their_hashes() -> None:
-    """Except for PyTorch where its index or version is not the one of the lock."""
+    """Except for PyTorch if its index or version is not that of the lock."""
     tasks = pip_tasks()
     assert len(tasks) >= 5
     without = [
@@ -79,8 +79,8 @@ def test_this_machine_installs_from_locks_with_their_hashes() -> None:
     assert "lab.build.wheels" in torch
 
 
-def test_a_package_that_is_not_the_locked_one_is_refused(tmp_path: Path) -> None:
-    """pip itself: a wheel whose name and version fit, and whose content does not."""
+def test_package_with_another_hash_is_refused(tmp_path: Path) -> None:
+    """pip itself refuses a wheel with the right name and version and other content."""
     wheel = tmp_path / "iniconfig-2.3.1-py3-none-any.whl"
     wheel.write_bytes(b"not what the lock names")
     (line,) = [line for line in entries("requirements.lock") if line.startswith("iniconfig==")]

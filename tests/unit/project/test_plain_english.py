@@ -1,4 +1,4 @@
-"""The check of words (`make lint`) finds what people read, and leaves names alone."""
+"""The check of words (`make lint`) reads texts for people and skips names."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ WORDS = read_words()
         ("a.yml", "user: nobody:\n", 0),
     ],
 )
-def test_words_are_found_where_people_read(name: str, content: str, count: int) -> None:
+def test_words_are_found_in_texts_only(name: str, content: str, count: int) -> None:
     assert len(list(find_words(name, content, WORDS))) == count
 
 

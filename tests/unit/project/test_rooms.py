@@ -1,4 +1,4 @@
-"""Who may import whom: the arrows between the rooms run one way (design: fabfile -> provision)."""
+"""Imports between the packages go one way (design: fabfile -> provision)."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ ALLOWED = {
 }
 
 
-def ours(path: Path) -> list[str]:
+def list_own_imports(path: Path) -> list[str]:
     """The modules of this project that a file imports."""
-    found = []
+    imports = []
     for node in ast.walk(ast.parse(path.read_text())):
         names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
         if isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: a relative import hides what is imported"
             names = [f"{node.module}.{alias.name}" for alias in node.names]
-        found += [name for name in names if name.split(".")[0] in ROOMS]
-    return found
+        imports += [name for name in names if name.split(".")[0] in ROOMS]
+    return imports
 
 
 FILES = [
@@ -45,14 +45,18 @@ FILES = [
 
 
 @pytest.mark.parametrize(("room", "path"), FILES, ids=[str(p.relative_to(ROOT)) for _, p in FILES])
-def test_imports_stay_within_their_rooms(room: str, path: Path) -> None:
+def test_imports_stay_within_the_allowed_packages(room: str, path: Path) -> None:
     allowed = ALLOWED[room]
-    wrong = [n for n in ours(path) if not any(n == a or n.startswith(a + ".") for a in allowed)]
+    wrong = [
+        n
+        for n in list_own_imports(path)
+        if not any(n == a or n.startswith(a + ".") for a in allowed)
+    ]
     assert wrong == []
 
 
 @pytest.mark.parametrize("room", ["provision", "playbooks", "agent", "inventory"])
-def test_the_product_does_not_know_of_labs(room: str) -> None:
+def test_product_does_not_mention_the_lab(room: str) -> None:
     for path in (ROOT / room).rglob("*"):
         if path.suffix in (".py", ".yml", ".j2", ".json") and path.name != "lab.yml":
             words = path.read_text().lower().replace("-", " ").split()
@@ -60,7 +64,7 @@ def test_the_product_does_not_know_of_labs(room: str) -> None:
             assert "lab.tasks" not in words, path
 
 
-def test_the_path_of_the_checkout_is_computed_once() -> None:
+def test_checkout_path_is_computed_once() -> None:
     """Only provision/paths.py goes up from its own file."""
     for path in (ROOT / "provision").rglob("*.py"):
         if path != ROOT / "provision" / "paths.py" and "remote" not in path.parts:
@@ -69,7 +73,7 @@ def test_the_path_of_the_checkout_is_computed_once() -> None:
             ), path
 
 
-def test_files_are_short() -> None:
+def test_files_have_at_most_400_lines() -> None:
     long = {
         str(path.relative_to(ROOT)): lines
         for room in ("provision", "agent", "lab", "tests")
@@ -82,7 +86,7 @@ def test_files_are_short() -> None:
 @pytest.mark.skipif(
     not (ROOT / ".git").exists() or shutil.which("git") is None, reason="no checkout of git's"
 )
-def test_no_file_that_is_ignored_is_tracked() -> None:
+def test_ignored_files_are_not_tracked() -> None:
     """Private files of an operator (backups, logs, records of rigs) are not tracked."""
     words = [
         "git",
@@ -96,6 +100,6 @@ def test_no_file_that_is_ignored_is_tracked() -> None:
     assert done.stdout.splitlines() == []
 
 
-def test_the_order_of_the_tests_names_files_that_exist() -> None:
+def test_test_order_lists_existing_files() -> None:
     for name in (*conftest.FIRST, *conftest.SLOW):
         assert (ROOT / "tests" / name).exists(), name

@@ -1,4 +1,4 @@
-"""What a command of a task is given: the system's PATH, and nothing that loads other code."""
+"""A task's command gets the system's PATH, and no variable that loads other code."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from provision.remote.options import normalize
 
 @pytest.fixture
 def bait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder of a user's in which root happens to be, and that its environment names."""
+    """A user's folder that is root's working directory and in the environment's paths."""
     for name in ("nvidia-smi", "python3", "true"):
         (tmp_path / name).write_text("#!/bin/sh\necho evil\n")
         (tmp_path / name).chmod(0o755)
@@ -27,21 +27,21 @@ def bait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_a_command_is_found_on_the_systems_path(bait: Path) -> None:
+def test_command_is_found_on_the_system_path(bait: Path) -> None:
     assert Host().run(["python3", "-c", "print('own')"]).stdout == "own\n"
     assert Host().run("true; python3 -c 'print(1)'; pwd").stdout == "1\n/\n"
     assert Host().run("true; echo $PATH", executable="/bin/bash").stdout == f"{SYSTEM_PATH}\n"
     assert Host().run("echo $PYTHONPATH$LD_LIBRARY_PATH$BASH_ENV").stdout == "\n"
 
 
-def test_a_task_may_name_another_path(bait: Path) -> None:
-    own = Host(environment={"PATH": f"{bait}:/usr/bin:/bin", "PYTHONPATH": "/x"})
-    assert own.run(["true"]).stdout == "evil\n"
-    assert own.run("echo $PYTHONPATH").stdout == "/x\n"
+def test_task_may_set_another_path(bait: Path) -> None:
+    host = Host(environment={"PATH": f"{bait}:/usr/bin:/bin", "PYTHONPATH": "/x"})
+    assert host.run(["true"]).stdout == "evil\n"
+    assert host.run("echo $PYTHONPATH").stdout == "/x\n"
     assert Host().run(["pwd"], cwd=str(bait)).stdout == f"{bait}\n"
 
 
-def test_words_of_a_command_are_expanded_by_the_same_environment(bait: Path) -> None:
+def test_words_of_a_command_are_expanded_with_its_environment(bait: Path) -> None:
     args = normalize("command", command.OPTIONS, {"cmd": "echo $PATH"})
     assert command.run(args, Host())["stdout"] == SYSTEM_PATH
     args = normalize("shell", shell.OPTIONS, {"cmd": "pwd; true"})

@@ -1,4 +1,4 @@
-"""How paths are resolved, as far as one user without root's rights can see it."""
+"""How paths are resolved, as far as a user without root's rights can test it."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def tree(tmp_path: Path) -> Path:
         "slash/",
     ],
 )
-def test_a_path_leads_where_the_kernel_says(tree: Path, path: str) -> None:
+def test_path_resolves_as_in_the_kernel(tree: Path, path: str) -> None:
     given = f"{tree}/{path}".format(f"{tree.parent.name}/{tree.name}")
     with reach(given) as place:
         assert place.path == os.path.realpath(given)
@@ -56,7 +56,9 @@ def test_a_path_leads_where_the_kernel_says(tree: Path, path: str) -> None:
     assert resolve(given) == os.path.realpath(given)
 
 
-def test_the_root_folder_and_relative_paths(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_root_folder_and_relative_paths_resolve(
+    tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for path in ("/", "/..", "/tmp/.."):
         with reach(path) as place:
             assert place.path == "/"
@@ -75,12 +77,12 @@ def test_the_root_folder_and_relative_paths(tree: Path, monkeypatch: pytest.Monk
         ("dangling/x", errno.ENOENT),
     ],
 )
-def test_errors_are_the_kernels(tree: Path, path: str, number: int) -> None:
-    with pytest.raises(OSError, match=os.strerror(number)) as own:
+def test_errors_match_those_of_the_kernel(tree: Path, path: str, number: int) -> None:
+    with pytest.raises(OSError, match=os.strerror(number)) as caught:
         reach(f"{tree}/{path}").__exit__()
     with pytest.raises(OSError, match=os.strerror(number)):
         os.close(os.open(f"{tree}/{path}", os.O_RDONLY))
-    assert own.value.errno == number
+    assert caught.value.errno == number
 
 
 def test_no_descriptor_stays_open(tree: Path) -> None:
@@ -122,13 +124,13 @@ FOLDER, LINK = stat.S_IFDIR, stat.S_IFLNK | 0o777
         (status(0, LINK), status(0, FOLDER | 0o777), -1),
     ],
 )
-def test_who_controls_a_symlink(
+def test_controller_of_a_symlink(
     link: os.stat_result, folder: os.stat_result, controller: int | None
 ) -> None:
     assert link_controller(link, folder) == controller
 
 
-def test_a_group_with_members_makes_a_folder_shared(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_folder_of_a_group_with_members_is_shared(monkeypatch: pytest.MonkeyPatch) -> None:
     from collections import namedtuple
 
     user = namedtuple("user", "pw_name pw_uid pw_gid")
@@ -143,8 +145,8 @@ def test_a_group_with_members_makes_a_folder_shared(monkeypatch: pytest.MonkeyPa
     assert trusted_owners() == (0, ME)
 
 
-def test_a_place_is_the_file_that_was_there(tree: Path) -> None:
-    """Whatever takes its name afterwards is not read, written or given away."""
+def test_place_refers_to_the_original_file(tree: Path) -> None:
+    """A file that takes its name later is not read, written or given away."""
     file, other = tree / "a/b/file", tree / "other"
     other.write_text("other")
     with reach(str(file)) as place:
@@ -165,7 +167,7 @@ def test_only_regular_files_are_opened(tmp_path: Path, make: Callable[[str], Non
         place.open_file()
 
 
-def test_a_failed_write_leaves_nothing(tree: Path) -> None:
+def test_failed_write_leaves_no_file(tree: Path) -> None:
     def refuse(path: str) -> None:
         assert Path(path).read_text() == "new"
         raise UnsafePath("no")

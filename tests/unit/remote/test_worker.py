@@ -1,4 +1,4 @@
-"""The worker between its two streams: whatever a module gives or the stream holds, it ends well."""
+"""The worker handles any result of a module and any input."""
 
 from __future__ import annotations
 
@@ -45,15 +45,15 @@ class StaysOpen(io.BytesIO):
         return data
 
 
-def test_a_result_of_any_type_reaches_the_operator(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_result_of_any_type_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
     odd = types.ModuleType("odd")
     result: dict[str, Any] = {"set": {2, 1}, "bytes": b"\xff", "tuple": (1,), "name": "\udcff"}
     monkeypatch.setattr(odd, "run", lambda args, host: result, raising=False)
     monkeypatch.setitem(sys.modules, "provision.remote.modules.odd", odd)
     writer = io.BytesIO()
     Worker(StaysOpen(batch("odd"), writer), writer, interval=0.01).serve()
-    told = [one for frame in frames(writer.getvalue()) for one in frame["results"]]
-    assert told[0]["result"] == {
+    results = [entry for frame in frames(writer.getvalue()) for entry in frame["results"]]
+    assert results[0]["result"] == {
         "set": [1, 2],
         "bytes": "\ufffd",
         "tuple": [1],
@@ -62,5 +62,5 @@ def test_a_result_of_any_type_reaches_the_operator(monkeypatch: pytest.MonkeyPat
     }
 
 
-def test_what_is_no_frame_ends_the_worker() -> None:
+def test_invalid_frame_ends_the_worker() -> None:
     assert serve(b"\0\0\0\4abcd") == []

@@ -1,4 +1,4 @@
-"""Templates, conditions and filters as Ansible has them."""
+"""Templates, conditions and filters as in Ansible."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def templar() -> Templar:
         ("{{ 'a' | hash('sha1') }}", "86f7e437faa5a7fce15d1ddcb9eaeaea377667b8"),
     ],
 )
-def test_values_keep_their_types(templar: Templar, template: str, value: Any) -> None:
+def test_rendered_values_keep_their_types(templar: Templar, template: str, value: Any) -> None:
     assert templar.render(YamlText.at(template, AT)) == value
 
 
@@ -103,7 +103,7 @@ def test_values_keep_their_types(templar: Templar, template: str, value: Any) ->
         (False, False),
     ],
 )
-def test_conditions(templar: Templar, condition: Any, truth: bool) -> None:
+def test_conditions_are_evaluated(templar: Templar, condition: Any, truth: bool) -> None:
     assert templar.condition(condition, AT) is truth
 
 
@@ -119,14 +119,14 @@ def test_conditions(templar: Templar, condition: Any, truth: bool) -> None:
         ("{{ one is failed }}", "needs the registered result of a task"),
     ],
 )
-def test_errors_say_where(templar: Templar, template: str, message: str) -> None:
+def test_errors_have_a_position(templar: Templar, template: str, message: str) -> None:
     with pytest.raises(RenderError) as caught:
         templar.render(YamlText.at(template, AT))
     assert message in caught.value.message
     assert caught.value.position is not None
 
 
-def test_a_condition_must_be_true_or_false(templar: Templar) -> None:
+def test_condition_must_be_true_or_false(templar: Templar) -> None:
     with pytest.raises(RenderError, match="neither true nor false"):
         templar.condition("words", AT)
 
@@ -162,7 +162,7 @@ def test_a_condition_must_be_true_or_false(templar: Templar) -> None:
         "{{ read | dict2items }}",
     ],
 )
-def test_what_is_made_of_an_unknown_value_is_unknown(templar: Templar, template: str) -> None:
+def test_value_derived_from_an_unknown_value_is_unknown(templar: Templar, template: str) -> None:
     assert isinstance(templar.render(YamlText.at(template, AT)), Unknown)
 
 
@@ -178,13 +178,13 @@ def test_what_is_made_of_an_unknown_value_is_unknown(templar: Templar, template:
         ("{{ read is defined }}", True),
     ],
 )
-def test_what_does_not_need_an_unknown_value_is_known(
+def test_value_independent_of_an_unknown_value_is_known(
     templar: Templar, template: str, value: Any
 ) -> None:
     assert templar.render(YamlText.at(template, AT)) == value
 
 
-def test_a_template_file_that_uses_an_unknown_value_is_unknown(templar: Templar) -> None:
+def test_template_file_with_an_unknown_value_is_unknown(templar: Templar) -> None:
     assert isinstance(templar.render_file("a {{ later }} b", "a.j2"), Unknown)
     assert templar.render_file("a {{ one }} b", "a.j2") == "a 1 b"
 
@@ -205,10 +205,10 @@ def test_names_are_found_without_rendering(value: str, names: set[str]) -> None:
     assert names_in(YamlText.at(value, AT)) == names
 
 
-def test_a_template_file_reads_no_other(templar: Templar) -> None:
+def test_template_file_cannot_include_another(templar: Templar) -> None:
     with pytest.raises(RenderError, match="include, import and extends are not supported"):
         templar.render_file("a\n{% include 'b.j2' %}\n", "a.j2")
 
 
-def test_none_in_a_template_file_is_nothing(templar: Templar) -> None:
+def test_none_in_a_template_file_is_empty(templar: Templar) -> None:
     assert templar.render_file("x{{ none }}y", "a.j2") == "xy"

@@ -9,16 +9,16 @@ from provision.validate.documents import ValidationReport
 
 def row(subject: str, value: float | None = None, **fields: Any) -> dict[str, Any]:
     """A row of a check; with a value, one of bandwidth in bytes per second."""
-    found: dict[str, Any] = {"subject": subject, "reading": "3 GB/s", "expectation": "2 GB/s"}
-    found["status"] = "ok"
+    content: dict[str, Any] = {"subject": subject, "reading": "3 GB/s", "expectation": "2 GB/s"}
+    content["status"] = "ok"
     if value is not None:
-        found |= {"value": value, "unit": "B/s"}
-    return found | fields
+        content |= {"value": value, "unit": "B/s"}
+    return content | fields
 
 
 def check(name: str, title: str, *rows: dict[str, Any], **fields: Any) -> dict[str, Any]:
     """A check of a report."""
-    found = {
+    content = {
         "check": name,
         "title": title,
         "why": "Because.",
@@ -27,12 +27,12 @@ def check(name: str, title: str, *rows: dict[str, Any], **fields: Any) -> dict[s
         "message": "",
         "rows": list(rows),
     }
-    return found | fields
+    return content | fields
 
 
 def report(*checks: dict[str, Any], **fields: Any) -> ValidationReport:
     """A report of these checks."""
-    statuses = [one["status"] for one in checks]
+    statuses = [entry["status"] for entry in checks]
     counts = {name: statuses.count(name) for name in ("ok", "warning", "critical", "unknown")}
     document = {
         "format": "deeprig-validation",

@@ -1,4 +1,4 @@
-"""Commands on a rig that answers, hangs, or is gone."""
+"""Commands on a rig that answers, hangs, or is lost."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from provision.ssh.transport import Transport
 
 
 def backend(*answers: CommandResult | Exception, connected: bool = True) -> RigBackend:
-    """One whose shell gives these answers, one after another."""
+    """Return a backend whose shell gives these answers, one after another."""
     left = list(answers)
 
     def run(*_: Any, **__: Any) -> CommandResult:
@@ -31,26 +31,26 @@ def backend(*answers: CommandResult | Exception, connected: bool = True) -> RigB
 HANG = HungError("a command printed nothing for 120 s")
 
 
-def test_a_command_that_hangs_on_a_rig_that_answers() -> None:
+def test_hung_command_on_a_live_rig_is_a_hang() -> None:
     with pytest.raises(HungError, match="printed nothing for 120 s"):
         backend(HANG, CommandResult(0, b"", b"")).run("nvidia-smi")
 
 
-def test_a_rig_that_runs_nothing_any_more() -> None:
+def test_rig_that_runs_no_commands_is_lost() -> None:
     with pytest.raises(LostError, match="it runs nothing any more") as raised:
         backend(HANG, HANG).run("nvidia-smi")
     assert not isinstance(raised.value, HungError)
 
 
-def test_a_connection_that_ends_under_a_command() -> None:
+def test_connection_that_ends_during_a_command_is_a_loss() -> None:
     with pytest.raises(LostError, match="lost the rig in the middle: the connection ended"):
         backend(CommandResult(-1, b"", b""), connected=False).run("true")
     killed = backend(CommandResult(-1, b"", b"")).run("kill -9 $$")
     assert killed.rc == -1, "a command that a signal ended, on a rig that is there"
 
 
-def test_silence_is_no_loss_without_a_reason() -> None:
-    """As Paramiko tells of it: an exception without a word."""
+def test_timeout_without_a_message_is_explained() -> None:
+    """Paramiko raises an exception without a message."""
 
     def silent(*_: Any) -> None:
         raise TimeoutError

@@ -1,4 +1,4 @@
-"""`fab bench`: what is run on each rig, and what the operator sees of it."""
+"""`fab bench`: the command on each rig, and the operator's output."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ DOCUMENT = {
 }
 
 
-def test_the_command_of_one_rig() -> None:
+def test_command_for_one_rig() -> None:
     words = shlex.split(Request("quick", ("collectives", "ddp"), ranks=2).command())
     assert words[:3] == [BENCH_PROGRAM, "collectives", "ddp"]
     assert words[words.index("--plan") + 1] == "quick"
@@ -43,7 +43,7 @@ def test_the_command_of_one_rig() -> None:
     assert words[words.index("--results") + 1] == "/var/lib/deeprig/nccl"
 
 
-def test_the_command_of_several_as_one() -> None:
+def test_command_for_several_rigs_as_one_job() -> None:
     request = Request(nodes=2, interface="eth0", sizes={"min-bytes": "1M"})
     words = shlex.split(request.command(1, "192.168.1.50:29400"))
     for flag, value in {
@@ -56,7 +56,7 @@ def test_the_command_of_several_as_one() -> None:
         assert words[words.index(flag) + 1] == value
 
 
-def test_more_nodes_than_rigs(tmp_path: Any) -> None:
+def test_more_nodes_than_rigs_is_refused(tmp_path: Any) -> None:
     inventory = tmp_path / "rigs.yml"
     inventory.write_text("rigs: {hosts: {one: {}}}")
     context = FleetContext(Config())
@@ -102,7 +102,7 @@ def test_a_rig_whose_connection_ended_is_not_a_success(
     assert "well: " in printed.out
 
 
-def test_lines_are_shown_as_they_come(capsys: pytest.CaptureFixture[str]) -> None:
+def test_output_lines_are_shown_without_secrets(capsys: pytest.CaptureFixture[str]) -> None:
     screen = Screen([Host("rig", {"ansible_password": "hush-hush"}, ())], quiet=False)
     events: list[BenchEvent] = [
         {"event": "begin", "part": "ddp", "number": 1, "of": 2},
@@ -120,7 +120,7 @@ def test_lines_are_shown_as_they_come(capsys: pytest.CaptureFixture[str]) -> Non
     ]
 
 
-def test_lines_of_several_rigs_are_named(capsys: pytest.CaptureFixture[str]) -> None:
+def test_lines_of_several_rigs_start_with_the_host_name(capsys: pytest.CaptureFixture[str]) -> None:
     screen = Screen([Host("rig", {}, ()), Host("rig10", {}, ())], quiet=False)
     screen.line("rig", "x")
     assert capsys.readouterr().out == "rig    x\n"

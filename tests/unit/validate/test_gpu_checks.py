@@ -43,23 +43,23 @@ class Rig(Subject):
     def agent(self) -> Mapping[str, Any]:
         if self._agent is None:
             raise Silent("the agent does not answer")
-        told = self._agent.items()
-        return {"gpus": [{"address": a, "problem": p, "up": not p} for a, p in told]}
+        problems = self._agent.items()
+        return {"gpus": [{"address": a, "problem": p, "up": not p} for a, p in problems]}
 
 
-def proved(check: Callable[..., None], rig: Rig) -> dict[str, tuple[str, str]]:
-    """A check's rows: status and reading by subject."""
+def run_check(check: Callable[..., None], rig: Rig) -> dict[str, tuple[str, str]]:
+    """Run a check; return status and reading by subject."""
     proof = Proof()
     try:
         check(*([rig, proof] if check is test_gpus.test_gpus_answer else [rig, rig.smi, proof]))
     except AssertionError:
-        assert any(one.status == "critical" for one in proof.rows)
-    return {one.subject: (one.status, one.reading) for one in proof.rows}
+        assert any(row.status == "critical" for row in proof.rows)
+    return {row.subject: (row.status, row.reading) for row in proof.rows}
 
 
-def test_a_lost_gpu_is_no_word_about_the_others() -> None:
+def test_lost_gpu_does_not_affect_checks_of_the_others() -> None:
     rig = Rig(smi.parse(LINES))
-    answers = proved(test_gpus.test_gpus_answer, rig)
+    answers = run_check(test_gpus.test_gpus_answer, rig)
     assert answers[FIRST] == ("ok", "NVIDIA GeForce RTX 3080")
     assert answers[SECOND][0] == "critical"
     assert "GPU is lost" in answers[SECOND][1]
@@ -68,7 +68,7 @@ def test_a_lost_gpu_is_no_word_about_the_others() -> None:
         test_gpus.test_persistence: "Enabled",
         test_gpus.test_power_limit: "220 W",
     }.items():
-        assert proved(check, rig) == {
+        assert run_check(check, rig) == {
             FIRST: ("ok", reading),
             SECOND: ("unknown", "no answer"),
         }
@@ -77,47 +77,47 @@ def test_a_lost_gpu_is_no_word_about_the_others() -> None:
 @pytest.mark.parametrize(
     "error", ["[Unknown Error]", "[GPU is lost]", "[GPU requires reset]", "ERR!"]
 )
-def test_a_gpu_that_has_a_name_and_nothing_else_does_not_answer(error: str) -> None:
+def test_gpu_with_a_name_and_no_readings_does_not_answer(error: str) -> None:
     line = f"00000000:08:00.0, NVIDIA GeForce RTX 3080, {error}, Enabled, {error}\n"
-    status, reading = proved(test_gpus.test_gpus_answer, Rig(smi.parse(line)))[FIRST]
+    status, reading = run_check(test_gpus.test_gpus_answer, Rig(smi.parse(line)))[FIRST]
     assert status == "critical"
     assert reading == f"NVIDIA GeForce RTX 3080 (memory.total: {error})"
 
 
-def test_a_reading_that_a_card_does_not_have_is_unknown() -> None:
+def test_unsupported_reading_is_unknown() -> None:
     rig = Rig(smi.parse("00000000:08:00.0, P104-100, [N/A], [N/A], [N/A]\n"))
     for check in (
         test_gpus.test_memory_size,
         test_gpus.test_persistence,
         test_gpus.test_power_limit,
     ):
-        assert proved(check, rig)[FIRST] == ("unknown", "[N/A]")
-    assert proved(test_gpus.test_gpus_answer, rig)[FIRST] == ("ok", "P104-100")
+        assert run_check(check, rig)[FIRST] == ("unknown", "[N/A]")
+    assert run_check(test_gpus.test_gpus_answer, rig)[FIRST] == ("ok", "P104-100")
 
 
-def test_where_it_says_nothing_each_gpu_has_no_answer_and_the_reason() -> None:
+def test_failed_nvidia_smi_is_the_reason_for_every_gpu() -> None:
     message = smi.parse(
         "Failed to initialize NVML: Driver/library version mismatch\nNVML library …"
     )
     assert (message.gpus, message.hangs) == ({}, False)
-    answers = proved(test_gpus.test_gpus_answer, Rig(message))
+    answers = run_check(test_gpus.test_gpus_answer, Rig(message))
     assert {status for status, _ in answers.values()} == {"critical"}
     assert all("Driver/library version mismatch" in reading for _, reading in answers.values())
 
 
-def test_a_hang_names_the_gpu_that_the_agent_knows() -> None:
+def test_hung_nvidia_smi_names_the_gpu_reported_by_the_agent() -> None:
     hung = Smi({}, "nvidia-smi hangs: no answer within 15 s", hangs=True)
-    answers = proved(test_gpus.test_gpus_answer, Rig(hung, {FIRST: "", SECOND: "hung: a call"}))
+    answers = run_check(test_gpus.test_gpus_answer, Rig(hung, {FIRST: "", SECOND: "hung: a call"}))
     assert answers[FIRST] == ("ok", "answers the agent")
     assert answers[SECOND][0] == "critical"
     assert "hangs" in answers[SECOND][1]
     for agent in (None, {FIRST: "", SECOND: ""}):
-        assert proved(test_gpus.test_gpus_answer, Rig(hung, agent))["rig"][0] == "critical"
+        assert run_check(test_gpus.test_gpus_answer, Rig(hung, agent))["rig"][0] == "critical"
 
 
-def test_no_limit_that_is_wanted_is_no_limit_that_is_wrong() -> None:
+def test_unset_power_limit_passes() -> None:
     rig = Rig(smi.parse(LINES), power_limits_watts={})
-    assert proved(test_gpus.test_power_limit, rig) == {"rig": ("ok", "the cards' own")}
+    assert run_check(test_gpus.test_power_limit, rig) == {"rig": ("ok", "the cards' own")}
 
 
 @pytest.mark.parametrize(
@@ -129,14 +129,14 @@ def test_no_limit_that_is_wanted_is_no_limit_that_is_wrong() -> None:
     ],
 )
 @pytest.mark.slow
-def test_a_command_is_run_for_so_long_and_no_longer(code: str, status: int, words: str) -> None:
+def test_command_is_killed_after_its_timeout(code: str, status: int, words: str) -> None:
     here = Subject("rig", testinfra.get_host("local://"))
     began = time.monotonic()
     assert here.within(1.5, sys.executable, "-c", code) == (status, words)
     assert time.monotonic() - began < 10
 
 
-def test_a_command_that_is_not_there() -> None:
+def test_missing_command_is_reported() -> None:
     here = Subject("rig", testinfra.get_host("local://"))
     assert here.within(5, "nothing-such") == (127, "nothing-such: No such file or directory")
     with pytest.raises(Silent, match="nothing-such printed nothing: "):

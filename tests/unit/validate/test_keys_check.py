@@ -1,4 +1,4 @@
-"""The check of who may log in by a key, against files of authorised keys."""
+"""The check of authorised keys, with files of keys."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ class Host:
         return SimpleNamespace(path=path, exists=text is not None, content_string=text)
 
 
-def proved(files: dict[str, str], only: Sequence[str] = ()) -> list[tuple[str, str]]:
-    """The check's rows: subject and status."""
+def run_check(files: dict[str, str], only: Sequence[str] = ()) -> list[tuple[str, str]]:
+    """Run the check; return subject and status of each row."""
     host, proof = Host(files), Proof()
     subject = Subject("rig", host, {}, {"authorized_keys": list(only)})
     try:
         test_demined.test_authorized_keys(subject, host, proof)
     except AssertionError:
-        assert any(one.status == "critical" for one in proof.rows)
-    return [(one.subject, one.status) for one in proof.rows]
+        assert any(row.status == "critical" for row in proof.rows)
+    return [(row.subject, row.status) for row in proof.rows]
 
 
 @pytest.mark.parametrize(
@@ -57,17 +57,19 @@ def proved(files: dict[str, str], only: Sequence[str] = ()) -> list[tuple[str, s
         (f"ssh-ed25519 {OPERATOR} root@hive", (MINE,), [("/root root@hive", "ok")]),
     ],
 )
-def test_a_key(key: str, only: Sequence[str], expected: list[tuple[str, str]]) -> None:
-    assert proved({ROOT: ONE_LINE.format(key)}, only) == expected
+def test_authorized_key_is_judged(
+    key: str, only: Sequence[str], expected: list[tuple[str, str]]
+) -> None:
+    assert run_check({ROOT: ONE_LINE.format(key)}, only) == expected
 
 
-def test_the_second_file_of_a_user_counts() -> None:
-    assert proved({SECOND: f"{MINE}\nssh-rsa {STRANGER} root@hive\n"}) == [
+def test_second_authorized_keys_file_is_checked() -> None:
+    assert run_check({SECOND: f"{MINE}\nssh-rsa {STRANGER} root@hive\n"}) == [
         ("/home/user me@desk", "ok"),
         ("/home/user root@hive", "critical"),
     ]
 
 
-def test_no_key_at_all() -> None:
-    assert proved({}) == [("rig", "ok")]
-    assert proved({}, (MINE,)) == [("rig", "ok")]
+def test_no_keys_pass() -> None:
+    assert run_check({}) == [("rig", "ok")]
+    assert run_check({}, (MINE,)) == [("rig", "ok")]

@@ -1,4 +1,4 @@
-"""The checks of the benchmarks, against documents of theirs."""
+"""The checks of the benchmarks, with documents of benchmarks."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ TRANSFER = {
 PEER = {"from": ADDRESS, "to": OTHER, "access": True, "bandwidth_bytes_per_second": 2e9}
 
 
-def loaded(**lists: Any) -> Load:
-    """A load whose document has these."""
+def build_load(**lists: Any) -> Load:
+    """Return a load whose document has these lists."""
     document = {
         "backend": "nccl",
         "ranks": 2,
@@ -41,23 +41,23 @@ def loaded(**lists: Any) -> Load:
 
 
 def rows(check: Any, load: Load, *words: Any) -> list[Row]:
-    """A check's rows."""
+    """Run a check; return its rows."""
     proof = Proof()
     check(load, *words, proof)
     return proof.rows
 
 
 @pytest.mark.parametrize("more", [TIMED, {"wrong_values": 0}], ids=["now", "an older document"])
-def test_single_runs_are_carried_on(more: dict[str, Any]) -> None:
+def test_rows_contain_the_rates_of_the_repeats(more: dict[str, Any]) -> None:
     agent: dict[str, Any] = {"pcie": {"paths": [], "devices": []}}
     subject = Subject("rig", None, {"gpus": []}, {})
-    load = loaded(gemm=[GEMM | more], transfers=[TRANSFER | more], peer=[PEER | more])
-    found = [
+    load = build_load(gemm=[GEMM | more], transfers=[TRANSFER | more], peer=[PEER | more])
+    measured = [
         *rows(test_load.test_gemm, load),
         *rows(test_load.test_transfers, load, subject, agent),
         *rows(test_load.test_peer, load),
     ]
-    for row, rate in zip(found, (8e12, 3e9, 2e9), strict=True):
+    for row, rate in zip(measured, (8e12, 3e9, 2e9), strict=True):
         assert row.value == rate
         assert row.repeats == ((2 * rate, rate, rate / 2) if "times" in more else ())
 
@@ -65,19 +65,19 @@ def test_single_runs_are_carried_on(more: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     "check", [test_links.test_no_xid_under_load, test_links.test_no_replays_under_load]
 )
-def test_an_agent_that_is_silent_proves_nothing(check: Any) -> None:
-    """As after a GPU that fell off the bus: no Xid that was read is not the same as no Xid."""
+def test_silent_agent_makes_the_check_unknown(check: Any) -> None:
+    """After a GPU fell off the bus, "no Xid was read" does not mean "no Xid"."""
     silent, reported = Counters(silent="the agent does not answer"), Counters(replays={ADDRESS: 7})
     for before, after in ((reported, silent), (silent, reported)):
         with pytest.raises(Silent, match="the agent does not answer"):
-            rows(check, replace(loaded(), before=before, after=after))
+            rows(check, replace(build_load(), before=before, after=after))
 
 
-def test_a_gpu_that_told_nothing_before_has_no_new_replays() -> None:
+def test_gpu_without_an_earlier_count_has_no_new_replays() -> None:
     after = Counters(replays={ADDRESS: 7, OTHER: 9})
-    load = replace(loaded(), before=Counters(replays={OTHER: 8}), after=after)
-    found = rows(test_links.test_no_replays_under_load, load)
-    assert [(row.reading, row.status) for row in found] == [("0", "ok"), ("1", "warning")]
+    load = replace(build_load(), before=Counters(replays={OTHER: 8}), after=after)
+    replays = rows(test_links.test_no_replays_under_load, load)
+    assert [(row.reading, row.status) for row in replays] == [("0", "ok"), ("1", "warning")]
 
 
 @pytest.mark.parametrize(
@@ -89,12 +89,12 @@ def test_a_gpu_that_told_nothing_before_has_no_new_replays() -> None:
         ({"agrees": None, "reason": "did not end in time"}, "unknown", "did not end"),
     ],
 )
-def test_nvidias_own_benchmarks(reported: dict[str, Any], status: str, words: str) -> None:
+def test_nvidia_tools_are_judged(reported: dict[str, Any], status: str, words: str) -> None:
     proof = Proof()
     try:
-        test_load.test_tools(loaded(tools=[{"tool": "all_reduce_perf"} | reported]), proof)
+        test_load.test_tools(build_load(tools=[{"tool": "all_reduce_perf"} | reported]), proof)
     except AssertionError:
         assert status == "critical"
-    (found,) = proof.rows
-    assert found.status == status
-    assert words in found.reading
+    (row,) = proof.rows
+    assert row.status == status
+    assert words in row.reading

@@ -1,4 +1,4 @@
-"""What becomes of checks that go wrong in other ways than by a row: pytest itself, on a few."""
+"""Checks that end in other ways than by a row, run by pytest itself."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def prove(request):
 """
 
 
-def ran(folder: Path, checks: str) -> dict[str, Any]:
-    """The document of a run of these checks."""
+def run_checks(folder: Path, checks: str) -> dict[str, Any]:
+    """Run these checks; return the document."""
     file = folder / "test_some.py"
     file.write_text(BEFORE + checks)
     sys.modules.pop("test_some", None)  # another test's
@@ -37,8 +37,8 @@ def ran(folder: Path, checks: str) -> dict[str, Any]:
     return recorder.finish()
 
 
-def test_a_run_that_is_interrupted_says_so(tmp_path: Path) -> None:
-    document = ran(
+def test_interrupted_run_is_incomplete(tmp_path: Path) -> None:
+    document = run_checks(
         tmp_path,
         """
 def test_first(prove): prove([Row("rig", "1", "1")])
@@ -50,16 +50,16 @@ def test_third(prove): prove([Row("rig", "1", "1")])
     assert document["incomplete"] == "broken off after 1 of 3 checks"
 
 
-def test_a_run_that_gave_way_to_a_job_is_incomplete() -> None:
+def test_run_stopped_for_a_job_is_incomplete() -> None:
     recorder = Recorder("rig", "quick", None)
-    recorder.loaded({"parts": []}, yielded=False)
+    recorder.finish_load({"parts": []}, yielded=False)
     assert "incomplete" not in recorder.finish()
-    recorder.loaded(None, yielded=True)
+    recorder.finish_load(None, yielded=True)
     assert recorder.finish()["incomplete"] == "gave way to a job on the GPUs"
 
 
-def test_a_whole_run_is_not_incomplete(tmp_path: Path) -> None:
-    document = ran(tmp_path, 'def test_first(prove): prove([Row("rig", "1", "1")])\n')
+def test_complete_run_is_not_marked_incomplete(tmp_path: Path) -> None:
+    document = run_checks(tmp_path, 'def test_first(prove): prove([Row("rig", "1", "1")])\n')
     assert "incomplete" not in document
 
 
@@ -72,18 +72,18 @@ def test_a_whole_run_is_not_incomplete(tmp_path: Path) -> None:
         ({}, {"incomplete": "broken off after 1 of 3 checks"}, "test_*.py", False),
     ],
 )
-def test_only_a_whole_run_is_the_last_validation(
+def test_only_a_complete_run_is_the_last_validation(
     options: dict[str, str], document: dict[str, Any], files: str, whole: bool
 ) -> None:
-    items = [SimpleNamespace(path=one) for one in Path(conftest.__file__).parent.glob(files)]
+    items = [SimpleNamespace(path=file) for file in Path(conftest.__file__).parent.glob(files)]
     session: Any = SimpleNamespace(
         items=items, config=SimpleNamespace(getoption=lambda name: options.get(name, ""))
     )
     assert conftest.is_whole(session, document) is whole
 
 
-def test_what_read_nothing_is_unknown_and_says_why(tmp_path: Path) -> None:
-    document = ran(
+def test_check_without_readings_is_unknown_with_a_reason(tmp_path: Path) -> None:
+    document = run_checks(
         tmp_path,
         """
 @pytest.fixture(scope="module")
@@ -100,8 +100,8 @@ def test_after_a_warning(prove):
 def test_proved(prove): prove([Row("rig", "1", "1")])
 """,
     )
-    found = {check["check"]: (check["status"], check["message"]) for check in document["checks"]}
-    assert found == {
+    checks = {check["check"]: (check["status"], check["message"]) for check in document["checks"]}
+    assert checks == {
         "some::no_rows": ("unknown", "nothing was read"),
         "some::no_proof": ("unknown", "nothing was read"),
         "some::silent": ("unknown", "ss printed nothing"),
@@ -112,8 +112,8 @@ def test_proved(prove): prove([Row("rig", "1", "1")])
     }
 
 
-def test_a_rig_that_is_lost_is_told_once(tmp_path: Path) -> None:
-    document = ran(
+def test_lost_rig_is_reported_once(tmp_path: Path) -> None:
+    document = run_checks(
         tmp_path,
         """
 from provision.errors import HungError, LostError
@@ -128,8 +128,8 @@ def test_after(prove): prove([Row("rig", "1", "1")])
 def test_under_load(load, prove): prove([Row("rig", "1", "1")])
 """,
     )
-    found = {check["check"]: (check["status"], check["message"]) for check in document["checks"]}
-    assert found == {
+    checks = {check["check"]: (check["status"], check["message"]) for check in document["checks"]}
+    assert checks == {
         "some::before": ("ok", ""),
         "some::hang": ("critical", "a command printed nothing for 120 s"),
         "some::here": ("unknown", "lost the rig in the middle: no answer. Look."),

@@ -1,4 +1,4 @@
-"""What a report looks like: table, page, plots, summary."""
+"""Reports: table, page, plots, summary."""
 
 from __future__ import annotations
 
@@ -60,14 +60,14 @@ def full() -> ValidationReport:
     )
 
 
-def printed(document: ValidationReport, width: int = 80, verbose: bool = False) -> str:
+def render_report(document: ValidationReport, width: int = 80, verbose: bool = False) -> str:
     stream = io.StringIO()
     show.table(document, Console(file=stream, width=width, highlight=False), verbose)
     return stream.getvalue()
 
 
-def test_the_table_names_what_does_not_hold_and_what_to_do(full: ValidationReport) -> None:
-    text = printed(full)
+def test_table_shows_failed_checks_with_advice(full: ValidationReport) -> None:
+    text = render_report(full)
     assert max(map(len, text.splitlines())) <= 80
     flat = " ".join(text.split())
     assert "critical PCIe path width 0000:08:00.0: x1, expected x4 (board data)" in flat
@@ -75,10 +75,12 @@ def test_the_table_names_what_does_not_hold_and_what_to_do(full: ValidationRepor
     assert "unknown Copies between GPUs one GPU" in flat
     assert "ok GPUs on the PCIe bus 3 GPUs" in flat
     assert "0000:06:00.0" not in flat
-    assert "0000:06:00.0: 3 GB/s, expected 2 GB/s" in " ".join(printed(full, 100, True).split())
+    assert "0000:06:00.0: 3 GB/s, expected 2 GB/s" in " ".join(
+        render_report(full, 100, True).split()
+    )
 
 
-def test_the_page_needs_nothing_else(full: ValidationReport) -> None:
+def test_page_loads_nothing_from_other_files(full: ValidationReport) -> None:
     page = html.render(full)
     # Namespaces are names, not addresses that are asked.
     without_names = re.sub(r'xmlns(:\w+)?="[^"]*"|<!DOCTYPE[^>]*>', "", page)
@@ -88,7 +90,7 @@ def test_the_page_needs_nothing_else(full: ValidationReport) -> None:
     assert "File &#34;x.py&#34;, line 3" in page
 
 
-def test_plots_are_drawn_of_what_was_measured(full: ValidationReport) -> None:
+def test_page_has_a_plot_for_each_measurement(full: ValidationReport) -> None:
     titles = [title for title, _ in html.figures(full)]
     assert titles == ["Collectives by nccl, 3 ranks", "Copies between host and GPU"]
     for _, svg in html.figures(full):
@@ -99,13 +101,13 @@ def test_plots_are_drawn_of_what_was_measured(full: ValidationReport) -> None:
     assert "0000:04:00.0 host to device" in bars
 
 
-def test_without_benchmarks_there_is_no_plot_and_a_page() -> None:
+def test_page_without_benchmarks_has_no_plots() -> None:
     document = report(check("host::swap", "Swap"), bench=None)
     assert html.figures(document) == []
     assert "Swap" in html.render(document)
 
 
-def test_the_page_tells_of_the_baseline(full: ValidationReport) -> None:
+def test_page_shows_the_comparison_with_the_baseline(full: ValidationReport) -> None:
     worse = report(
         check("load::collectives", "Collectives", row("all_reduce nccl", 9e9, repeats=[9e9, 9.1e9]))
     )
@@ -115,27 +117,27 @@ def test_the_page_tells_of_the_baseline(full: ValidationReport) -> None:
     assert "Of 2 values neither report has single runs" in page
 
 
-def test_the_summary_is_what_the_agent_reads(full: ValidationReport) -> None:
-    found = parse(summary(full))
-    assert found.failing == ("PCIe path width", "Copies between host and GPU")
-    assert found.counts == {"ok": 2, "warning": 0, "critical": 2, "unknown": 1}
-    assert found.copies == {("0000:04:00.0", "host_to_device"): 3e9}
-    assert found.duration_seconds == 42
+def test_agent_can_read_the_summary(full: ValidationReport) -> None:
+    parsed = parse(summary(full))
+    assert parsed.failing == ("PCIe path width", "Copies between host and GPU")
+    assert parsed.counts == {"ok": 2, "warning": 0, "critical": 2, "unknown": 1}
+    assert parsed.copies == {("0000:04:00.0", "host_to_device"): 3e9}
+    assert parsed.duration_seconds == 42
 
 
-def test_the_last_line_counts(full: ValidationReport) -> None:
+def test_last_line_shows_the_counts(full: ValidationReport) -> None:
     line = show.summary(full, "log/x.html").plain
     assert line == "rig: 2 ok, 2 critical, 1 unknown in 42 s; log/x.html"
 
 
-def test_what_a_lost_rig_left_untried_is_one_line() -> None:
+def test_checks_not_run_on_a_lost_rig_are_one_line() -> None:
     untried = [
         check(f"x::{name}", f"Check {name}", status="unknown", message="lost before this check")
         for name in "abc"
     ]
     alone = check("x::d", "Check d", status="unknown", message="one GPU")
     lost = report(alone, *untried, incomplete="the rig was lost after 1 of 4 checks")
-    text = " ".join(printed(lost).split())
+    text = " ".join(render_report(lost).split())
     assert text == "rig unknown Check d one GPU unknown 3 checks lost before this check"
     assert "; the rig was lost after 1 of 4 checks in 42 s" in show.summary(lost, "x").plain
     assert "Incomplete: the rig was lost after 1 of 4 checks." in html.render(lost)

@@ -1,4 +1,4 @@
-"""The suite itself: its rows, its derived limits, and a run that reaches no rig."""
+"""The suite itself: its rows, its derived limits, and a run without a rig."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ from provision.errors import DeeprigError, UnreachableError
 from provision.validate.suite import SuiteOptions, SuiteRun
 from tests.rig import expectation, load, subject
 from tests.rig.expectation import Shares
-from tests.rig.expectation import Wanted as Expected
+from tests.rig.expectation import Threshold as Expected
 from tests.rig.proof import Proof, Row, row, worst
 
 SUITE = Path(__file__).parents[2] / "rig"
 
 
-def test_a_proof_fails_with_each_critical_row_and_keeps_them_all() -> None:
+def test_proof_fails_with_every_critical_row_and_keeps_all_rows() -> None:
     proof = Proof()
     with pytest.raises(AssertionError) as raised:
         proof([row("a", 1, 2, False, "Do."), row("b", 1, 1, True), row("c", 1, 2, False)])
     assert str(raised.value) == "a: 1, expected 2. Do.\nc: 1, expected 2"
-    assert [one.status for one in proof.rows] == ["critical", "ok", "critical"]
+    assert [proof_row.status for proof_row in proof.rows] == ["critical", "ok", "critical"]
     proof([row("d", 1, 2, False, otherwise="warning")])
     assert worst(proof.rows[-1:]) == "warning"
     assert worst([]) == "unknown", "what proved nothing is not ok"
 
 
-def test_a_row_tells_no_more_than_it_has() -> None:
+def test_row_document_omits_missing_values() -> None:
     assert Row("rig", "3", "3").document() == {
         "subject": "rig",
         "reading": "3",
@@ -44,7 +44,7 @@ def test_a_row_tells_no_more_than_it_has() -> None:
     }
 
 
-def test_the_timer_outlasts_the_benchmarks_of_a_large_rig() -> None:
+def test_unit_timeout_is_longer_than_the_benchmarks_of_a_large_rig() -> None:
     unit = (SUITE.parents[1] / "playbooks/templates/deeprig-validation.service.j2").read_text()
     (line,) = [line for line in unit.splitlines() if line.startswith("TimeoutStartSec=")]
     assert load.deadline("quick", 8) > load.deadline("quick", 2) > load.deadline("quick", 0)
@@ -55,8 +55,8 @@ def test_the_timer_outlasts_the_benchmarks_of_a_large_rig() -> None:
 
 
 @pytest.mark.parametrize("plan", ["quick", "full"])
-def test_slow_links_are_no_hang(plan: str) -> None:
-    """Three GPUs, each at x1 of PCIe 1: the copies alone take no third of the deadline."""
+def test_slow_links_stay_within_the_deadline(plan: str) -> None:
+    """Three GPUs at x1 of PCIe 1: the copies take less than a third of the deadline."""
     gpus = 3
     parts = json.loads(plans.TABLE.read_text())["nccl"][plan]["parts"]
     copies = {
@@ -72,14 +72,14 @@ def test_slow_links_are_no_hang(plan: str) -> None:
 
 
 @pytest.mark.parametrize("silence", [subject.SILENCE, command.SILENCE])
-def test_pairs_of_many_gpus_are_no_silence(silence: float) -> None:
-    """The pairs are reported after the last: 19 GPUs, each at x1 of PCIe 2, fully loaded."""
+def test_pairs_of_many_gpus_stay_within_the_silence_limit(silence: float) -> None:
+    """Pairs are reported after the last one: 19 GPUs at x1 of PCIe 2."""
     options = json.loads(plans.TABLE.read_text())["nccl"]["full"]["parts"]["pairs"]
     messages = 19 * 18 * (options["warm_up"] + options["repeats"])
     assert messages * plans.parse_size(options["max_bytes"]) / (COPY_SHARE * 0.5e9) < silence
 
 
-def test_a_rank_that_is_killed_for_its_memory_does_not_end_the_launcher() -> None:
+def test_out_of_memory_kill_does_not_end_the_launcher() -> None:
     """With systemd's default (OOMPolicy=stop) no process would be left to report what happened."""
     program = (SUITE.parents[1] / "playbooks/templates/deeprig-bench.j2").read_text()
     assert "--property=OOMPolicy=continue" in program
@@ -92,12 +92,12 @@ def path(width: int, gts: float, address: str = "0000:04:00.0") -> dict[str, Any
     return {"address": address, "width": width, "max_speed": gts * 1e9, "devices": [address]}
 
 
-def wanted_of(*paths: dict[str, Any]) -> Expected | None:
-    own = [{**one, "current_width": one["width"], "vendor_id": "10de"} for one in paths]
-    return expectation.collective(paths, own, SHARES)
+def expect_of_paths(*paths: dict[str, Any]) -> Expected | None:
+    devices = [{**path, "current_width": path["width"], "vendor_id": "10de"} for path in paths]
+    return expectation.collective(paths, devices, SHARES)
 
 
-def test_a_copy_is_expected_to_reach_its_share_of_the_link() -> None:
+def test_copy_expectation_is_a_share_of_the_link() -> None:
     wanted = expectation.copy(path(1, 5), SHARES)
     assert wanted is not None
     # Gen2 x1: 0.5 GB/s after encoding, and a copy reaches 85 % of it.
@@ -107,19 +107,19 @@ def test_a_copy_is_expected_to_reach_its_share_of_the_link() -> None:
     assert expectation.copy({"width": None, "max_speed": None}, SHARES) is None
 
 
-def test_a_collective_is_expected_to_be_as_fast_as_its_slowest_link() -> None:
-    wanted = wanted_of(path(4, 8), path(1, 8, "0000:08:00.0"), path(16, 16, "0000:0a:00.0"))
+def test_collective_expectation_is_the_slowest_link() -> None:
+    wanted = expect_of_paths(path(4, 8), path(1, 8, "0000:08:00.0"), path(16, 16, "0000:0a:00.0"))
     assert wanted is not None
     assert wanted.expected == 0.75e9
     assert wanted.reason == (
         "NCCL counts x1 at 8 GT/s (0000:08:00.0, the slowest) for 0.75 GB/s; "
         "at least 70% of that, less than 40% is critical"
     )
-    assert wanted_of(path(4, 8), {**path(4, 8, "0000:08:00.0"), "width": None}) is None
-    assert wanted_of() is None
+    assert expect_of_paths(path(4, 8), {**path(4, 8, "0000:08:00.0"), "width": None}) is None
+    assert expect_of_paths() is None
 
 
-def test_a_link_that_gpus_share_is_divided() -> None:
+def test_shared_link_is_divided_among_its_gpus() -> None:
     above = {"address": "0000:02:00.0", "current_width": 4, "max_speed": 8e9, "vendor_id": "1022"}
     paths = [
         {**path(4, 8, name), "devices": [above["address"]]}
@@ -131,25 +131,25 @@ def test_a_link_that_gpus_share_is_divided() -> None:
     assert "x4 at 8 GT/s (0000:02:00.0, shared by 3 GPUs, the slowest)" in wanted.reason
 
 
-def test_thresholds_are_the_agents_unless_the_inventory_has_its_own() -> None:
-    assert expectation.shares_of({}) == SHARES
-    own = {"thresholds": {"bus_bandwidth_warning": 0.5}}
-    assert expectation.shares_of(own) == Shares(0.5, 0.4)
+def test_thresholds_of_the_inventory_override_those_of_the_agent() -> None:
+    assert expectation.read_shares({}) == SHARES
+    expected = {"thresholds": {"bus_bandwidth_warning": 0.5}}
+    assert expectation.read_shares(expected) == Shares(0.5, 0.4)
 
 
 @pytest.mark.parametrize(
     ("rate", "status"),
     [(0.525e9, "ok"), (0.52e9, "warning"), (0.3e9, "warning"), (0.29e9, "critical")],
 )
-def test_a_rate_is_judged_as_the_agent_judges_it(rate: float, status: str) -> None:
-    wanted = wanted_of(path(1, 8))
+def test_rate_is_judged_as_by_the_agent(rate: float, status: str) -> None:
+    wanted = expect_of_paths(path(1, 8))
     assert wanted is not None
     assert wanted.status(rate) == status
 
 
 @pytest.mark.parametrize("file", sorted(SUITE.glob("test_*.py")), ids=lambda file: file.stem)
-def test_every_check_says_what_it_is_about_and_why(file: Path) -> None:
-    """The report's words are the docstring's: a title, and one sentence of reason."""
+def test_every_check_has_a_title_and_a_reason(file: Path) -> None:
+    """The report shows the docstring: a title, and one sentence of reason."""
     functions = [
         node
         for node in ast.parse(file.read_text()).body
@@ -162,7 +162,7 @@ def test_every_check_says_what_it_is_about_and_why(file: Path) -> None:
         assert why.strip().endswith("."), function.name
 
 
-def test_a_rig_that_does_not_answer_is_told_once(tmp_path: Path) -> None:
+def test_unreachable_rig_is_reported_once(tmp_path: Path) -> None:
     inventory = tmp_path / "rigs.yml"
     inventory.write_text(
         "rigs: {hosts: {gone: {ansible_host: 127.0.0.1, ansible_port: 1, ansible_user: x}}}"
@@ -176,7 +176,7 @@ def test_a_rig_that_does_not_answer_is_told_once(tmp_path: Path) -> None:
     assert "end" not in events
 
 
-def test_a_host_that_the_inventory_does_not_know(tmp_path: Path) -> None:
+def test_unknown_host_is_an_error(tmp_path: Path) -> None:
     inventory = tmp_path / "rigs.yml"
     inventory.write_text("rigs: {hosts: {}}")
     run = SuiteRun("no*body", SuiteOptions(inventory=str(inventory)), Config(), tmp_path / "out")

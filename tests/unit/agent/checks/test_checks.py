@@ -43,32 +43,32 @@ class RecordingTable(CheckTable):
         self.asked: dict[tuple[str, str], str] = {}
 
     def word_verdict(self, check: str, subject: str, *rest: Any, **words: Any) -> Verdict:
-        found = super().word_verdict(check, subject, *rest, **words)
-        if found.status != "ok" and len(rest) > 3:
+        verdict = super().word_verdict(check, subject, *rest, **words)
+        if verdict.status != "ok" and len(rest) > 3:
             self.asked[check, subject] = rest[3]
-        return found
+        return verdict
 
 
-def judged(case: dict[str, Any]) -> tuple[dict[tuple[str, str], Verdict], RecordingTable]:
+def judge_case(case: dict[str, Any]) -> tuple[dict[tuple[str, str], Verdict], RecordingTable]:
     noted = RecordingTable()
-    sample = samples.make(case.get("sample"))
+    sample = samples.make_sample(case.get("sample"))
     verdicts = judge_sample(
         samples.context(sample, case.get("increases"), case.get("clock_jump"), noted)
     )
-    found = {(verdict.check, verdict.subject): verdict for verdict in verdicts}
-    assert len(found) == len(verdicts), "two verdicts of one check and subject"
-    return found, noted
+    by_check = {(verdict.check, verdict.subject): verdict for verdict in verdicts}
+    assert len(by_check) == len(verdicts), "two verdicts of one check and subject"
+    return by_check, noted
 
 
 @pytest.mark.parametrize("case", CASES, ids=NAMES)
-def test_a_case(case: dict[str, Any]) -> None:
-    found, _ = judged(case)
+def test_verdicts_match_the_case(case: dict[str, Any]) -> None:
+    verdicts, _ = judge_case(case)
     for wanted in case["expect"]:
         key = (wanted["check"], wanted.get("subject", "rig"))
         if wanted["status"] == "none":
-            assert key not in found
+            assert key not in verdicts
             continue
-        verdict = found.pop(key)
+        verdict = verdicts.pop(key)
         assert verdict.status == wanted["status"], verdict
         for part in ("reading", "expectation", "advice"):
             assert wanted.get(part, "") in getattr(verdict, part)
@@ -78,17 +78,17 @@ def test_a_case(case: dict[str, Any]) -> None:
         if verdict.status == "ok":
             assert verdict.advice == ""
         assert not re.search(r"\{\w*\}", verdict.advice), "something was not filled in"
-    assert [verdict for verdict in found.values() if verdict.status != "ok"] == []
+    assert [verdict for verdict in verdicts.values() if verdict.status != "ok"] == []
 
 
-def test_the_healthy_rig_is_ok_in_everything() -> None:
-    found, _ = judged({})
-    assert {verdict.status for verdict in found.values()} == {"ok"}
+def test_healthy_rig_passes_every_check() -> None:
+    verdicts, _ = judge_case({})
+    assert {verdict.status for verdict in verdicts.values()} == {"ok"}
     # A GeForce counts no memory errors.
-    assert {check for check, _ in found} == set(ROWS) - {"gpu-memory-errors"}
+    assert {check for check, _ in verdicts} == set(ROWS) - {"gpu-memory-errors"}
 
 
-def texts_of(function: Any) -> set[str]:
+def list_texts(function: Any) -> set[str]:
     """The texts in a function's code."""
     return {
         node.value
@@ -97,9 +97,9 @@ def texts_of(function: Any) -> set[str]:
     }
 
 
-def given_statuses() -> set[tuple[str, str]]:
+def list_statuses() -> set[tuple[str, str]]:
     """Each check, and the statuses in its function and in the judgements that it calls."""
-    found = set()
+    pairs = set()
     for module in (gpu, host, nccl, pcie, validation):
         for function in module.CHECKS:
             calls = [
@@ -107,9 +107,9 @@ def given_statuses() -> set[tuple[str, str]]:
                 for node in ast.walk(ast.parse(inspect.getsource(function)))
                 if isinstance(node, ast.Call)
             ]
-            texts = texts_of(function).union(
+            texts = list_texts(function).union(
                 *(
-                    texts_of(getattr(judgements, node.func.id))
+                    list_texts(getattr(judgements, node.func.id))
                     for node in calls
                     if isinstance(node.func, ast.Name) and hasattr(judgements, node.func.id)
                 )
@@ -121,20 +121,20 @@ def given_statuses() -> set[tuple[str, str]]:
                 and node.func.attr == "word_verdict"
                 and isinstance(node.args[0], ast.Constant)
             }
-            found |= {(str(check), status) for status in texts & set(STATUSES)}
-    return found
+            pairs |= {(str(check), status) for status in texts & set(STATUSES)}
+    return pairs
 
 
 def test_every_check_status_and_advice_has_a_case() -> None:
     statuses, advice = set(), set()
     for case in CASES:
-        _, noted = judged(case)
+        _, noted = judge_case(case)
         for wanted in case["expect"]:
             key = (wanted["check"], wanted.get("subject", "rig"))
             statuses.add((wanted["check"], wanted["status"]))
             if "advice" in wanted and key in noted.asked:
                 advice.add((wanted["check"], noted.asked[key]))
-    given = given_statuses()
+    given = list_statuses()
     assert {check for check, _ in given} == set(ROWS)
     assert given - statuses == set(), "statuses without a case"
     keys = {
@@ -146,21 +146,21 @@ def test_every_check_status_and_advice_has_a_case() -> None:
     assert keys - advice == set(), "advice without a case"
 
 
-def test_a_verdict_that_is_not_ok_gives_advice() -> None:
-    """Except if nothing is wrong: values that another problem hides."""
+def test_warning_and_critical_verdicts_give_advice() -> None:
+    """Unknown verdicts may have none: another problem explains them."""
     for case in CASES:
-        for verdict in judged(case)[0].values():
+        for verdict in judge_case(case)[0].values():
             if verdict.status in ("warning", "critical"):
                 assert verdict.advice, (case["case"], verdict)
 
 
-def test_the_worst_comes_first_and_unknown_makes_nothing_worse() -> None:
+def test_verdicts_are_sorted_and_unknown_does_not_change_the_worst() -> None:
     changes = {
         "host": {"reboot_required": True},
         "gpus": {"0000:06:00.0": {"reading": {"temperature_celsius": 95}}},
         "paths": {"0000:04:00.0": {"loaded_speed": None}},
     }
-    verdicts = judge_sample(samples.context(samples.make(changes)))
+    verdicts = judge_sample(samples.context(samples.make_sample(changes)))
     order = [ORDER[verdict.status] for verdict in verdicts]
     assert order == sorted(order)
     assert [verdict.check for verdict in verdicts[:3]] == [
@@ -189,5 +189,5 @@ def test_the_worst_comes_first_and_unknown_makes_nothing_worse() -> None:
         (context.format_bandwidth, 187.5e6, "0.188 GB/s"),
     ],
 )
-def test_words_for_people(function: Any, amount: float, text: str) -> None:
+def test_numbers_are_formatted_for_people(function: Any, amount: float, text: str) -> None:
     assert function(amount) == text

@@ -43,9 +43,9 @@ def reader(folder: Path, *folders: str) -> HostReader:
     )
 
 
-def test_a_host(tmp_path: Path) -> None:
+def test_all_fields_of_the_host_are_read(tmp_path: Path) -> None:
     write(tmp_path)
-    found = reader(tmp_path).read()
+    host = reader(tmp_path).read()
     wanted: dict[str, Any] = {
         "name": os.uname().nodename,
         "board": "ASUSTeK COMPUTER INC. B250 MINING EXPERT",
@@ -66,40 +66,40 @@ def test_a_host(tmp_path: Path) -> None:
         # Whole words: neither xpci=nomsi nor nomodeset=0.
         "kernel_hazards": dict.fromkeys(HAZARDS, False) | {"pci=noaer": True},
     }
-    assert {name: getattr(found, name) for name in wanted} == wanted
+    assert {name: getattr(host, name) for name in wanted} == wanted
     assert set(wanted) | {"disk_size_bytes", "disk_free_bytes"} == {
         field.name for field in fields(HostReading)
     }
     info = os.statvfs(tmp_path)
-    assert found.disk_size_bytes == {"/": info.f_frsize * info.f_blocks}
-    assert 0 <= found.disk_free_bytes["/"] <= found.disk_size_bytes["/"]
+    assert host.disk_size_bytes == {"/": info.f_frsize * info.f_blocks}
+    assert 0 <= host.disk_free_bytes["/"] <= host.disk_size_bytes["/"]
 
 
-def test_nothing_can_be_read(tmp_path: Path) -> None:
-    found = reader(tmp_path / "gone").read()
+def test_unreadable_files_give_empty_fields(tmp_path: Path) -> None:
+    host = reader(tmp_path / "gone").read()
     hazards = dict.fromkeys(HAZARDS, False)
-    assert found == HostReading(name=os.uname().nodename, kernel_hazards=hazards)
+    assert host == HostReading(name=os.uname().nodename, kernel_hazards=hazards)
 
 
-def test_swap_of_which_the_free_part_is_not_told(tmp_path: Path) -> None:
+def test_swap_usage_is_unknown_without_the_free_size(tmp_path: Path) -> None:
     write(tmp_path, **{"proc/meminfo": "MemTotal: 1 kB\nSwapTotal: 1 kB"})
-    found = reader(tmp_path).read()
-    assert (found.swap_size_bytes, found.swap_used_bytes) == (1024, None)
+    host = reader(tmp_path).read()
+    assert (host.swap_size_bytes, host.swap_used_bytes) == (1024, None)
 
 
-def test_a_folder_that_is_not_there_is_left_out(tmp_path: Path) -> None:
+def test_missing_folder_is_left_out(tmp_path: Path) -> None:
     (tmp_path / "var").mkdir()
-    found = reader(tmp_path, "/", "/var", "/gone").read()
+    host = reader(tmp_path, "/", "/var", "/gone").read()
     # /var is on the file system of /, whose size is reported once.
-    assert set(found.disk_size_bytes) == set(found.disk_free_bytes) == {"/"}
+    assert set(host.disk_size_bytes) == set(host.disk_free_bytes) == {"/"}
 
 
-def test_a_folder_on_a_file_system_of_its_own() -> None:
-    found = reader(Path("/"), "/", "/proc").read()
-    assert set(found.disk_size_bytes) == {"/", "/proc"}
+def test_folder_on_a_separate_file_system_is_listed() -> None:
+    host = reader(Path("/"), "/", "/proc").read()
+    assert set(host.disk_size_bytes) == {"/", "/proc"}
 
 
-def test_what_changes_is_read_again_and_the_kernel_is_not(tmp_path: Path) -> None:
+def test_only_values_that_can_change_are_read_again(tmp_path: Path) -> None:
     write(tmp_path)
     host = reader(tmp_path)
     host.read()
@@ -114,9 +114,9 @@ def test_what_changes_is_read_again_and_the_kernel_is_not(tmp_path: Path) -> Non
             "sys/devices/system/cpu/cpu1/thermal_throttle/core_throttle_count": "no number",
         },
     )
-    found = host.read()
-    assert (found.load1, found.reboot_required, found.nouveau_loaded) == (2.5, True, True)
-    assert (found.memory_available_bytes, found.swap_size_bytes) == (None, None)
-    assert found.swap_used_bytes is None
-    assert found.cpu_throttles == 7
-    assert found.kernel_hazards["pci=noaer"], "of the kernel that runs"
+    reading = host.read()
+    assert (reading.load1, reading.reboot_required, reading.nouveau_loaded) == (2.5, True, True)
+    assert (reading.memory_available_bytes, reading.swap_size_bytes) == (None, None)
+    assert reading.swap_used_bytes is None
+    assert reading.cpu_throttles == 7
+    assert reading.kernel_hazards["pci=noaer"], "of the kernel that runs"

@@ -1,4 +1,4 @@
-"""Links read again and again: what changed, what is lost, and what comes later."""
+"""Links that are read repeatedly: changed links, lost devices, and new devices."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def write(sysfs: Path, address: str, **files: Any) -> None:
 
 
 def train(sysfs: Path, width: int | str, speed: str = IDLE) -> None:
-    """Both ends of the riser's link."""
+    """Set both ends of the riser's link."""
     for address in (ROOT, GPU):
         write(sysfs, address, current_link_width=width, current_link_speed=speed)
 
@@ -37,14 +37,14 @@ def riser(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_path_in_base_units(riser: Path) -> None:
+def test_path_is_read_in_base_units(riser: Path) -> None:
     reader = LinkReader(str(riser))
-    (gpu,), found = reader.read()
-    assert [(port.address, port.parent, port.kind) for port in found] == [
+    (gpu,), port_readings = reader.read()
+    assert [(port.address, port.parent, port.kind) for port in port_readings] == [
         (ROOT, "", "root port"),
         (GPU, ROOT, "endpoint"),
     ]
-    path = build_path(gpu, {port.address: port for port in found})
+    path = build_path(gpu, {port.address: port for port in port_readings})
     assert (path.address, path.devices, path.device_id) == (GPU, (ROOT, GPU), "2204")
     assert (path.width, path.max_width, path.speed, path.max_speed) == (4, 1, 2.5e9, 8e9)
     assert path.bandwidth == pytest.approx(4 * 8e9 / 8 * 128 / 130)
@@ -64,20 +64,20 @@ def test_a_path_in_base_units(riser: Path) -> None:
         (0, 8e9, None),
     ],
 )
-def test_bandwidth_after_encoding(
+def test_bandwidth_excludes_the_encoding(
     width: int | None, speed: float | None, wanted: float | None
 ) -> None:
-    found = rates.bandwidth(width, speed)
-    assert found == (None if wanted is None else pytest.approx(wanted, rel=1e-4))
+    bandwidth = rates.bandwidth(width, speed)
+    assert bandwidth == (None if wanted is None else pytest.approx(wanted, rel=1e-4))
 
 
-def test_a_change_of_width_counts_at_both_ends_and_at_idle(riser: Path) -> None:
+def test_width_change_is_counted_at_both_ends_also_at_idle(riser: Path) -> None:
     reader = LinkReader(str(riser))
     counts = []
     for width in (4, 4, 1, 1, 4):
         train(riser, width)
-        found = ports(reader)
-        counts.append((found[ROOT].changes, found[GPU].changes))
+        by_address = ports(reader)
+        counts.append((by_address[ROOT].changes, by_address[GPU].changes))
     assert counts == [(0, 0), (0, 0), (1, 1), (1, 1), (2, 2)]
 
 
@@ -91,27 +91,27 @@ def test_a_change_of_width_counts_at_both_ends_and_at_idle(riser: Path) -> None:
         ([(FULL, True), (IDLE, False), (IDLE, True)], 0),
     ],
 )
-def test_speed_counts_only_under_load(
+def test_speed_change_is_counted_only_under_load(
     steps: list[tuple[str, bool]], changes: int, riser: Path
 ) -> None:
     reader = LinkReader(str(riser))
-    found = {}
+    by_address = {}
     for speed, load in steps:
         train(riser, 4, speed)
-        found = ports(reader, *([GPU] if load else []))
-    assert (found[ROOT].changes, found[GPU].changes) == (changes, changes)
+        by_address = ports(reader, *([GPU] if load else []))
+    assert (by_address[ROOT].changes, by_address[GPU].changes) == (changes, changes)
 
 
-def test_a_device_that_fell_off_the_bus_and_comes_back(riser: Path) -> None:
+def test_lost_device_is_unknown_until_it_returns(riser: Path) -> None:
     reader = LinkReader(str(riser))
     ports(reader)
     write(riser, GPU, current_link_width=pcie.ALL_ONES_WIDTH, current_link_speed="Unknown")
     (gpu,), listed = reader.read()
-    found = {port.address: port for port in listed}
-    assert (found[GPU].answers, found[ROOT].answers) == (False, True)
-    assert (found[GPU].current_width, found[GPU].current_speed) == (None, None)
-    assert found[GPU].changes == 0
-    path = build_path(gpu, found)
+    by_address = {port.address: port for port in listed}
+    assert (by_address[GPU].answers, by_address[ROOT].answers) == (False, True)
+    assert (by_address[GPU].current_width, by_address[GPU].current_speed) == (None, None)
+    assert by_address[GPU].changes == 0
+    path = build_path(gpu, by_address)
     assert (path.width, path.speed, path.bandwidth) == (None, None, None)
     assert (path.max_width, path.max_speed) == (1, 8e9)
     write(riser, GPU, current_link_width=4, current_link_speed=IDLE)
@@ -129,18 +129,18 @@ def add_second(sysfs: Path) -> str:
     return "0000:06:00.0"
 
 
-def test_hotplug_is_seen_in_the_next_sample(riser: Path) -> None:
+def test_hotplug_is_detected_in_the_next_sample(riser: Path) -> None:
     reader = LinkReader(str(riser))
     assert [gpu.address for gpu in reader.read()[0]] == [GPU]
     second = add_second(riser)
     assert [gpu.address for gpu in reader.read()[0]] == [GPU, second]
     (riser / "bus/pci/devices" / GPU).unlink()
-    gpus, found = reader.read()
+    gpus, port_readings = reader.read()
     assert [gpu.address for gpu in gpus] == [second]
-    assert [port.address for port in found] == ["0000:00:1c.4", second]
+    assert [port.address for port in port_readings] == ["0000:00:1c.4", second]
 
 
-def test_the_tree_is_read_whole_only_when_the_bus_changed_or_after_a_while(
+def test_pci_tree_is_listed_again_only_after_a_change_or_some_samples(
     riser: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     times = []
@@ -157,7 +157,7 @@ def test_the_tree_is_read_whole_only_when_the_bus_changed_or_after_a_while(
     assert len(times) == 3
 
 
-def test_ports_that_two_gpus_share_are_read_once_and_are_busy_with_either(
+def test_shared_ports_are_read_once_and_under_load_with_either_gpu(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     full = (16, 16, FULL, FULL)
@@ -180,13 +180,13 @@ def test_ports_that_two_gpus_share_are_read_once_and_are_busy_with_either(
     assert len(addresses) == 6
     for address in (root, "0000:03:00.0"):
         write(tmp_path, address, current_link_speed=IDLE)
-    found = ports(reader, "0000:04:00.0")
-    assert found[root].changes == 1, "the GPU at work uses it"
-    assert found["0000:03:00.0"].changes == 0, "the other is at idle"
-    assert found["0000:02:10.0"].parent == found["0000:02:08.0"].parent == switch
+    by_address = ports(reader, "0000:04:00.0")
+    assert by_address[root].changes == 1, "the GPU at work uses it"
+    assert by_address["0000:03:00.0"].changes == 0, "the other is at idle"
+    assert by_address["0000:02:10.0"].parent == by_address["0000:02:08.0"].parent == switch
 
 
-def test_errors_are_summed_without_the_kernels_own_sum(riser: Path) -> None:
+def test_error_sum_excludes_the_total_line_of_the_kernel(riser: Path) -> None:
     reader = LinkReader(str(riser))
     assert ports(reader)[GPU].aer is None
     write(riser, GPU, aer_dev_correctable="RxErr 2\nBadTLP 3\nTOTAL_ERR_COR 5")
@@ -197,7 +197,7 @@ def test_errors_are_summed_without_the_kernels_own_sum(riser: Path) -> None:
     assert ports(reader)[ROOT].aer is None
 
 
-def test_errors_are_summed_anew_only_when_they_changed(
+def test_error_sum_is_recomputed_only_after_a_change(
     riser: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     summed: list[pcie.Aer] = []
@@ -220,5 +220,5 @@ def test_errors_are_summed_anew_only_when_they_changed(
     assert ports(reader)[GPU].aer is None, "counters that the kernel stopped have no value"
 
 
-def test_no_bus(tmp_path: Path) -> None:
+def test_missing_bus_gives_no_gpus(tmp_path: Path) -> None:
     assert LinkReader(str(tmp_path)).read() == ([], ())

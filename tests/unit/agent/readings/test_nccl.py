@@ -1,4 +1,4 @@
-"""Result files: what docs/nccl-results.md promises, and files that are ignored."""
+"""Result files that follow docs/nccl-results.md, and files that are ignored."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ NAMES = [case["case"] for case in GARBAGE]
 
 
 def write(folder: Path, name: str, bandwidth: float = 1e9, **changes: Any) -> None:
-    """The example with changes, as a run writes it."""
+    """Write the example with changes, as a run does."""
     document = copy.deepcopy(EXAMPLE) | changes
     document["collectives"][0]["sizes"][-1]["bus_bandwidth_bytes_per_second"] = bandwidth
     (folder / ".result.tmp").write_text(json.dumps(document))
     (folder / ".result.tmp").rename(folder / name)
 
 
-def changed(target: dict[str, Any], changes: dict[str, Any]) -> None:
+def change_places(target: dict[str, Any], changes: dict[str, Any]) -> None:
     for key, value in changes.items():
         if value is None:
             del target[key]
@@ -48,17 +48,17 @@ def content(case: dict[str, Any]) -> bytes:
         return str(case["text"]).encode()
     document = copy.deepcopy(EXAMPLE)
     collective = document["collectives"][0]
-    changed(collective["sizes"][0], case.get("size", {}))
-    changed(collective, case.get("collective", {}))
-    changed(document, case.get("change", {}))
+    change_places(collective["sizes"][0], case.get("size", {}))
+    change_places(collective, case.get("collective", {}))
+    change_places(document, case.get("change", {}))
     return json.dumps(document).encode()
 
 
-def test_the_example_of_the_document(tmp_path: Path) -> None:
+def test_example_of_the_document_is_parsed(tmp_path: Path) -> None:
     (tmp_path / "x.json").write_text(EXAMPLE_TEXT)
-    found = ResultReader(tmp_path).read()
-    assert (found.ignored, found.files_read) == ((), 1)
-    (result,) = found.results
+    results = ResultReader(tmp_path).read()
+    assert (results.ignored, results.files_read) == ((), 1)
+    (result,) = results.results
     small, large = EXAMPLE["collectives"][0]["sizes"]
     assert result == nccl.CollectiveResult(
         file="x.json",
@@ -80,7 +80,7 @@ def test_the_example_of_the_document(tmp_path: Path) -> None:
         assert size["bus_bandwidth_bytes_per_second"] == pytest.approx(busbw, rel=1e-3)
 
 
-def test_the_document_names_every_word_and_figure() -> None:
+def test_document_lists_every_key_and_limit() -> None:
     words = set(re.findall(r"`([^`\n]+)`", DOCUMENT))
     assert {*nccl.COLLECTIVES, *nccl.BACKENDS, nccl.FORMAT} <= words
     entry = EXAMPLE["collectives"][0]
@@ -98,24 +98,24 @@ def test_the_document_names_every_word_and_figure() -> None:
 
 
 @pytest.mark.parametrize("case", GARBAGE, ids=NAMES)
-def test_garbage_is_ignored_and_named(case: dict[str, Any], tmp_path: Path) -> None:
+def test_invalid_file_is_ignored_with_a_reason(case: dict[str, Any], tmp_path: Path) -> None:
     (tmp_path / "x.json").write_bytes(content(case))
     write(tmp_path, "good.json")
-    found = ResultReader(tmp_path).read()
-    assert [file.file for file in found.ignored] == ["x.json"]
-    assert case["reason"] in found.ignored[0].reason
-    assert [result.file for result in found.results] == ["good.json"]
-    assert found.files_read == 1
+    results = ResultReader(tmp_path).read()
+    assert [file.file for file in results.ignored] == ["x.json"]
+    assert case["reason"] in results.ignored[0].reason
+    assert [result.file for result in results.results] == ["good.json"]
+    assert results.files_read == 1
 
 
-def test_an_integer_that_is_no_float(tmp_path: Path) -> None:
+def test_integer_beyond_the_float_range_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x.json").write_text(EXAMPLE_TEXT.replace("1772366400.0", "1" + "0" * 400))
     (ignored,) = ResultReader(tmp_path).read().ignored
     assert ignored == IgnoredFile("x.json", "'finished_at' is larger than 2^63")
 
 
 @pytest.mark.parametrize("field", ["version", "backend"])
-def test_a_reason_is_a_line_however_long_what_is_wrong_is(field: str, tmp_path: Path) -> None:
+def test_reason_is_one_short_line(field: str, tmp_path: Path) -> None:
     wide: Any = "v" * 100
     for _ in range(5):
         wide = [wide] * 6
@@ -129,7 +129,9 @@ def test_a_reason_is_a_line_however_long_what_is_wrong_is(field: str, tmp_path: 
         assert "\n" not in file.reason
 
 
-def test_a_file_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unreadable_file_is_ignored_with_a_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write(tmp_path, "good.json")
     write(tmp_path, "x.json")
     original = Path.read_text
@@ -140,17 +142,17 @@ def test_a_file_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyP
         return original(path, **words)
 
     monkeypatch.setattr(Path, "read_text", refuse)
-    found = ResultReader(tmp_path).read()
-    assert found.ignored == (IgnoredFile("x.json", "Permission denied"),)
-    assert [result.file for result in found.results] == ["good.json"]
+    results = ResultReader(tmp_path).read()
+    assert results.ignored == (IgnoredFile("x.json", "Permission denied"),)
+    assert [result.file for result in results.results] == ["good.json"]
 
 
-def test_nested_too_deep(tmp_path: Path) -> None:
+def test_deeply_nested_json_is_ignored(tmp_path: Path) -> None:
     (tmp_path / "x.json").write_text("[" * 200_000)
     assert ResultReader(tmp_path).read().ignored == (IgnoredFile("x.json", "not JSON"),)
 
 
-def test_what_is_no_regular_file(tmp_path: Path) -> None:
+def test_folders_links_and_fifos_are_ignored(tmp_path: Path) -> None:
     (tmp_path / "folder.json").mkdir()
     (tmp_path / "loop.json").symlink_to("loop.json")
     (tmp_path / "nowhere.json").symlink_to("gone")
@@ -166,13 +168,13 @@ def test_what_is_no_regular_file(tmp_path: Path) -> None:
     }
 
 
-def test_a_file_just_as_large_as_it_may_be(tmp_path: Path) -> None:
+def test_file_of_the_largest_allowed_size_is_read(tmp_path: Path) -> None:
     (tmp_path / "x.json").write_text(EXAMPLE_TEXT.ljust(FILE_MOST_BYTES))
-    found = ResultReader(tmp_path).read()
-    assert (found.ignored, found.files_read) == ((), 1)
+    results = ResultReader(tmp_path).read()
+    assert (results.ignored, results.files_read) == ((), 1)
 
 
-def test_a_number_just_as_large_as_it_may_be(tmp_path: Path) -> None:
+def test_largest_allowed_number_is_read(tmp_path: Path) -> None:
     write(tmp_path, "x.json", finished_at=2**63)
     write(tmp_path, "y.json", finished_at=2**63 + 1)
     assert ResultReader(tmp_path).read().ignored == (
@@ -180,7 +182,7 @@ def test_a_number_just_as_large_as_it_may_be(tmp_path: Path) -> None:
     )
 
 
-def test_a_link_that_leads_nowhere_until_its_file_is_there(tmp_path: Path) -> None:
+def test_dangling_link_is_read_when_its_target_exists(tmp_path: Path) -> None:
     folder = tmp_path / "nccl"
     folder.mkdir()
     (folder / "x.json").symlink_to(tmp_path / "elsewhere.json")
@@ -190,7 +192,7 @@ def test_a_link_that_leads_nowhere_until_its_file_is_there(tmp_path: Path) -> No
     assert [result.file for result in reader.read().results] == ["x.json"]
 
 
-def test_a_file_that_is_deleted_meanwhile_is_no_file(
+def test_file_deleted_while_listing_is_not_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(tmp_path, "x.json")
@@ -199,44 +201,42 @@ def test_a_file_that_is_deleted_meanwhile_is_no_file(
     @contextmanager
     def scandir(folder: Path) -> Iterator[list[os.DirEntry[str]]]:
         with original(folder) as entries:
-            found = list(entries)
+            files = list(entries)
         (tmp_path / "x.json").unlink()
-        yield found
+        yield files
 
     monkeypatch.setattr(os, "scandir", scandir)
     assert ResultReader(tmp_path).read() == nccl.CollectiveResults()
 
 
-def test_a_name_of_any_bytes_can_be_written(tmp_path: Path) -> None:
+def test_file_name_that_is_not_utf8_is_reported_as_text(tmp_path: Path) -> None:
     (tmp_path / os.fsdecode(b"\xff.json")).write_text("")
     (ignored,) = ResultReader(tmp_path).read().ignored
     assert ignored.file.encode() == "\ufffd.json".encode()
 
 
-def test_only_json_is_looked_at(tmp_path: Path) -> None:
+def test_files_without_the_json_suffix_are_skipped(tmp_path: Path) -> None:
     (tmp_path / ".result.tmp").write_text("half")
     (tmp_path / "README").write_text("text")
     assert ResultReader(tmp_path).read() == nccl.CollectiveResults()
     assert ResultReader(tmp_path / "gone").read() == nccl.CollectiveResults()
 
 
-def test_the_newest_wins_by_its_time_and_not_its_name(tmp_path: Path) -> None:
+def test_newest_result_is_selected_by_finish_time(tmp_path: Path) -> None:
     write(tmp_path, "z.json", 1e9, finished_at=100)
     write(tmp_path, "a.json", 2e9, finished_at=200)
     write(tmp_path, "b.json", 3e9, finished_at=50, ranks=2)
     write(tmp_path, "c.json", 4e9, finished_at=50, backend="gloo")
-    found = ResultReader(tmp_path).read()
-    assert {result.name: (result.file, result.bus_bandwidth) for result in found.results} == {
+    results = ResultReader(tmp_path).read()
+    assert {result.name: (result.file, result.bus_bandwidth) for result in results.results} == {
         "all_reduce nccl 3": ("a.json", 2e9),
         "all_reduce nccl 2": ("b.json", 3e9),
         "all_reduce gloo 3": ("c.json", 4e9),
     }
-    assert found.files_read == 4
+    assert results.files_read == 4
 
 
-def test_a_change_is_seen_and_a_file_that_stays_is_not_read_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_only_changed_files_are_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(tmp_path, "stays.json", ranks=2)
     write(tmp_path, "x.json", 1e9)
     reader = ResultReader(tmp_path)
@@ -244,11 +244,11 @@ def test_a_change_is_seen_and_a_file_that_stays_is_not_read_again(
     read: list[str] = []
     original = nccl.read_file
 
-    def noted(path: Path) -> list[nccl.CollectiveResult] | IgnoredFile:
+    def note_stat(path: Path) -> list[nccl.CollectiveResult] | IgnoredFile:
         read.append(path.name)
         return original(path)
 
-    monkeypatch.setattr(nccl, "read_file", noted)
+    monkeypatch.setattr(nccl, "read_file", note_stat)
     write(tmp_path, "x.json", 2.5e9)
     assert [result.bus_bandwidth for result in reader.read().results] == [1e9, 2.5e9]
     assert read == ["x.json"]
@@ -256,7 +256,7 @@ def test_a_change_is_seen_and_a_file_that_stays_is_not_read_again(
     assert [result.ranks for result in reader.read().results] == [2]
 
 
-def test_wrong_values_are_summed_and_unknown_where_nobody_looked(tmp_path: Path) -> None:
+def test_wrong_values_are_summed_or_unknown_if_not_checked(tmp_path: Path) -> None:
     entry = copy.deepcopy(EXAMPLE["collectives"][0])
     for size, count in zip(entry["sizes"], (2, 3), strict=True):
         size["wrong_values"] = count

@@ -1,4 +1,4 @@
-"""Damaged result files: whatever they contain, the agent goes on and reports them.
+"""Damaged result files: whatever they contain, the agent continues and reports them.
 
 The seeds are fixed, so that what fails once fails again.
 """
@@ -52,7 +52,7 @@ Target = dict[str, Any] | list[Any]
 
 
 def places(value: Any) -> Iterator[tuple[Target, Any]]:
-    """Every field and entry below a value."""
+    """Yield every field and entry below a value."""
     if isinstance(value, (dict, list)):
         keys = list(value) if isinstance(value, dict) else range(len(value))
         for key in keys:
@@ -60,27 +60,27 @@ def places(value: Any) -> Iterator[tuple[Target, Any]]:
             yield from places(value[key])
 
 
-def of_another_kind(chance: random.Random) -> bytes:
-    """A valid document in which a value is changed, removed, or copied to another place."""
+def change_values(chance: random.Random) -> bytes:
+    """Return a valid document with a value changed, removed, or copied elsewhere."""
     document = copy.deepcopy(EXAMPLE)
     for _ in range(chance.randint(1, 3)):
-        found = list(places(document))
-        if not found:
+        choices = list(places(document))
+        if not choices:
             break
-        target, key = chance.choice(found)
+        target, key = chance.choice(choices)
         how = chance.randrange(3)
         if how == 0:
             del target[key]
         elif how == 1:
             target[key] = copy.deepcopy(chance.choice(ODD))
         else:
-            other, name = chance.choice(found)
+            other, name = chance.choice(choices)
             target[key] = copy.deepcopy(other[name])
     return json.dumps(document).encode()
 
 
-def of_other_bytes(chance: random.Random) -> bytes:
-    """A good document of which bytes are others, gone, or there again."""
+def change_bytes(chance: random.Random) -> bytes:
+    """Return a valid document with bytes changed, removed, or repeated."""
     content = bytearray(json.dumps(EXAMPLE).encode())
     for _ in range(chance.randint(1, 6)):
         at = chance.randrange(len(content))
@@ -100,7 +100,7 @@ def of_other_bytes(chance: random.Random) -> bytes:
 
 
 def check(result: CollectiveResult) -> None:
-    """A result has the fields of its type, and numbers that can be served."""
+    """Assert that a result has the types of its fields, and numbers that can be served."""
     for field in fields(CollectiveResult):
         value = getattr(result, field.name)
         if field.type in ("int", "float"):
@@ -112,30 +112,30 @@ def check(result: CollectiveResult) -> None:
     assert result.wrong_values is None or result.wrong_values >= 0
 
 
-@pytest.mark.parametrize("spoil", [of_another_kind, of_other_bytes])
+@pytest.mark.parametrize("spoil", [change_values, change_bytes])
 @pytest.mark.parametrize("seed", SEEDS)
-def test_a_spoiled_file_is_a_result_or_named(
+def test_damaged_file_is_a_result_or_ignored_with_a_reason(
     spoil: Callable[[random.Random], bytes], seed: int, tmp_path: Path
 ) -> None:
     chance = random.Random(seed)
     for number in range(FILES):
         (tmp_path / f"{number}.json").write_bytes(spoil(chance))
-    found = ResultReader(tmp_path).read()
-    assert found.files_read + len(found.ignored) == FILES
-    assert found.ignored, "something was spoiled"
-    for file in found.ignored:
+    results = ResultReader(tmp_path).read()
+    assert results.files_read + len(results.ignored) == FILES
+    assert results.ignored, "something was spoiled"
+    for file in results.ignored:
         assert file.reason
         assert len(file.reason) < 200
         assert "\n" not in file.reason
-    for result in found.results:
+    for result in results.results:
         check(result)
-    serve(found)
+    serve(results)
 
 
-def serve(found: CollectiveResults) -> None:
-    """What was read can be judged, and written in both formats and as JSON."""
-    sample = replace(samples.make(), nccl=found)
+def serve(results: CollectiveResults) -> None:
+    """Judge the results, and write them in both formats and as JSON."""
+    sample = replace(samples.make_sample(), nccl=results)
     sample = replace(sample, verdicts=judge_sample(samples.context(sample)))
     for text in render(sample):
         assert b"deeprig_nccl_result_files" in text
-    json.dumps([vars(result) for result in found.results], allow_nan=False).encode()
+    json.dumps([vars(result) for result in results.results], allow_nan=False).encode()

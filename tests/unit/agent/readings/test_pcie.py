@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from agent.readings.pcie import Aer, PcieBar, PcieLink, narrowest, read_bars, read_gpus
+from agent.readings.pcie import Aer, PcieBar, PcieLink, find_least, read_bars, read_gpus
 from tests.unit.facts.pcie_tree import device, gpu_on_a_riser
 
 
-def test_no_sysfs_has_no_gpus(tmp_path: Path) -> None:
+def test_missing_sysfs_gives_no_gpus(tmp_path: Path) -> None:
     assert read_gpus(str(tmp_path)) == []
 
 
-def test_a_gpu_and_its_root_port(tmp_path: Path) -> None:
+def test_gpu_and_its_root_port_are_read(tmp_path: Path) -> None:
     gpu_on_a_riser(tmp_path, subsystem="1462:3884", numa_node=0)
     (gpu,) = read_gpus(str(tmp_path))
     assert (gpu.address, gpu.vendor_id, gpu.device_id) == ("0000:03:00.0", "10de", "2204")
@@ -32,7 +32,7 @@ def test_a_gpu_and_its_root_port(tmp_path: Path) -> None:
     assert gpu.path[-1].aer is None
 
 
-def test_the_narrowest_link_is_above_a_switch(tmp_path: Path) -> None:
+def test_narrowest_link_above_a_switch_limits_the_path(tmp_path: Path) -> None:
     full = (16, 16, "8.0 GT/s PCIe", "8.0 GT/s PCIe")
     device(tmp_path, "0000:00:01.0", link=(4, 16, "8.0 GT/s PCIe", "8.0 GT/s PCIe"))
     device(tmp_path, "0000:00:01.0 0000:01:00.0", ids="10b5:8747", link=(4, 16, *full[2:]))
@@ -61,7 +61,7 @@ def test_an_integrated_gpu_has_no_root_port_and_no_width(tmp_path: Path) -> None
     assert len(read_gpus(str(tmp_path), vendors=None)) == 2
 
 
-def test_a_gpu_without_a_driver(tmp_path: Path) -> None:
+def test_gpu_without_a_driver_has_no_driver_name(tmp_path: Path) -> None:
     gpu_on_a_riser(tmp_path, driver=None)
     assert read_gpus(str(tmp_path))[0].driver is None
 
@@ -75,16 +75,20 @@ def test_a_gpu_that_fell_off_the_bus_does_not_answer(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("link", [(0, "", "Unknown speed", "x"), ("garbage", 3, "GT/s", "8 GT/s")])
-def test_garbage_is_unknown(tmp_path: Path, link: tuple[object, ...]) -> None:
+def test_invalid_values_are_unknown(tmp_path: Path, link: tuple[object, ...]) -> None:
     gpu_on_a_riser(tmp_path, link=link, numa_node="none", vendor="0x10de")
     (gpu,) = read_gpus(str(tmp_path))
-    found = gpu.path[-1].link
-    assert (found.current_width, found.max_width, found.current_speed_gts) == (None, None, None)
+    card_link = gpu.path[-1].link
+    assert (card_link.current_width, card_link.max_width, card_link.current_speed_gts) == (
+        None,
+        None,
+        None,
+    )
     assert gpu.numa_node is None
     assert gpu.answers
 
 
-def test_a_bridge_without_a_link_is_only_a_bridge(tmp_path: Path) -> None:
+def test_bridge_without_a_link_is_not_a_root_port(tmp_path: Path) -> None:
     device(tmp_path, "0000:00:1e.0")
     device(tmp_path, "0000:00:1e.0 0000:01:00.0", "vga", ids="10de:2204")
     (gpu,) = read_gpus(str(tmp_path))
@@ -108,20 +112,20 @@ def test_errors_are_counted_at_every_port(tmp_path: Path) -> None:
     )
 
 
-def test_long_domains_come_last(tmp_path: Path) -> None:
+def test_gpus_are_sorted_by_numeric_domain(tmp_path: Path) -> None:
     device(tmp_path, "10000:01:00.0", "vga", ids="10de:2204")
     device(tmp_path, "0000:02:00.0", "vga", ids="10de:2204")
     addresses = [gpu.address for gpu in read_gpus(str(tmp_path))]
     assert addresses == ["0000:02:00.0", "10000:01:00.0"]
 
 
-def test_narrowest_of_nothing_is_unknown() -> None:
-    assert narrowest([None, None]) is None
-    assert narrowest([16, None, 4]) == 4
+def test_least_of_unknown_values_is_unknown() -> None:
+    assert find_least([None, None]) is None
+    assert find_least([16, None, 4]) == 4
 
 
-def test_memory_windows(tmp_path: Path) -> None:
-    """As sysfs has them: I/O ports, empty halves of 64-bit BARs and the ROM are none."""
+def test_only_memory_bars_are_read(tmp_path: Path) -> None:
+    """Not counted: I/O ports, empty halves of 64-bit BARs, and the ROM."""
     (tmp_path / "resource").write_text(
         "0x00000000f6000000 0x00000000f6ffffff 0x0000000000040200\n"
         "0x0000001000000000 0x00000017ffffffff 0x000000000014220c\n"

@@ -1,4 +1,4 @@
-"""The summary of the last validation: read when it is new, and none where it is garbage."""
+"""The summary of the last validation: read if it is new, refused if it is invalid."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ GOOD: dict[str, Any] = {
 }
 
 
-def test_a_summary() -> None:
-    found = parse(GOOD)
-    assert (found.plan, found.duration_seconds, found.counts["critical"]) == ("full", 42.5, 1)
-    assert found.failing == ("PCIe path width",)
-    assert found.copies == {("0000:04:00.0", "host_to_device"): 1e9}
+def test_summary_is_parsed() -> None:
+    summary = parse(GOOD)
+    assert (summary.plan, summary.duration_seconds, summary.counts["critical"]) == ("full", 42.5, 1)
+    assert summary.failing == ("PCIe path width",)
+    assert summary.copies == {("0000:04:00.0", "host_to_device"): 1e9}
 
 
 @pytest.mark.parametrize(
@@ -47,12 +47,12 @@ def test_a_summary() -> None:
         {**GOOD, "failing": None},
     ],
 )
-def test_garbage_is_refused(garbage: Any) -> None:
+def test_invalid_summary_is_refused(garbage: Any) -> None:
     with pytest.raises(ValueError, match=r"summary|could not"):
         parse(garbage)
 
 
-def test_it_is_read_when_it_is_new(tmp_path: Path) -> None:
+def test_summary_is_read_again_only_after_a_change(tmp_path: Path) -> None:
     file = tmp_path / "summary.json"
     reader = ValidationReader(file)
     assert reader.read() is None

@@ -1,4 +1,4 @@
-"""Xids: read from the kernel's log, and counted once though two sources tell of them."""
+"""Xids: read from the kernel's log, and counted once though two sources report them."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ def append(file: Path, text: str) -> None:
 
 
 @pytest.mark.parametrize("case", LINES, ids=[case["line"][:60] for case in LINES])
-def test_a_line(case: dict[str, Any], kernel_log: Path) -> None:
+def test_xid_is_parsed_from_a_log_line(case: dict[str, Any], kernel_log: Path) -> None:
     log = KernelLog(str(kernel_log))
     append(kernel_log, case["line"] + "\n")
     assert log.read() == ([tuple(case["xid"])] if case["xid"] else [])
 
 
-def test_only_what_comes_after_the_start_and_each_line_once(kernel_log: Path) -> None:
+def test_new_lines_are_read_once(kernel_log: Path) -> None:
     log = KernelLog(str(kernel_log))
     assert log.is_readable
     assert log.read() == []
@@ -47,7 +47,7 @@ def test_only_what_comes_after_the_start_and_each_line_once(kernel_log: Path) ->
     assert log.read() == [(GPU, 79)]
 
 
-def test_half_a_line_waits_for_its_rest(kernel_log: Path) -> None:
+def test_partial_line_is_read_when_complete(kernel_log: Path) -> None:
     log = KernelLog(str(kernel_log))
     append(kernel_log, LINE[:40])
     assert log.read() == []
@@ -55,21 +55,23 @@ def test_half_a_line_waits_for_its_rest(kernel_log: Path) -> None:
     assert log.read() == [(GPU, 79)]
 
 
-def test_many_lines_and_bytes_that_are_no_text(kernel_log: Path) -> None:
+def test_many_lines_and_invalid_utf8_are_read(kernel_log: Path) -> None:
     log = KernelLog(str(kernel_log))
     with kernel_log.open("ab") as file:
         file.write(b"\xff\xfe\x00\n" + LINE.encode() * 1000 + b"\x80\n")
     assert log.read() == [(GPU, 79)] * 1000
 
 
-def test_a_log_that_can_not_be_read(tmp_path: Path) -> None:
+def test_missing_log_is_not_readable(tmp_path: Path) -> None:
     log = KernelLog(str(tmp_path / "gone"))
     assert not log.is_readable
     assert log.read() == []
 
 
-def test_a_log_that_may_not_be_read(kernel_log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As the kernel.dmesg_restrict setting has it for others than root."""
+def test_log_without_permission_is_not_readable(
+    kernel_log: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As with kernel.dmesg_restrict for users other than root."""
 
     def refuse(*_: object) -> int:
         raise PermissionError(1, "Operation not permitted")
@@ -80,13 +82,13 @@ def test_a_log_that_may_not_be_read(kernel_log: Path, monkeypatch: pytest.Monkey
     assert log.read() == []
 
 
-def test_a_folder_is_no_log(tmp_path: Path) -> None:
+def test_folder_is_not_readable_as_a_log(tmp_path: Path) -> None:
     log = KernelLog(str(tmp_path))
     assert log.read() == []
     assert not log.is_readable
 
 
-def test_a_pipe_that_others_come_to_write_into_and_leave(tmp_path: Path) -> None:
+def test_fifo_is_read_while_writers_come_and_go(tmp_path: Path) -> None:
     pipe = tmp_path / "kmsg"
     os.mkfifo(pipe)
     log = KernelLog(str(pipe))
@@ -102,7 +104,7 @@ def test_a_pipe_that_others_come_to_write_into_and_leave(tmp_path: Path) -> None
     assert log.is_readable
 
 
-def test_a_line_that_never_ends_is_not_kept_whole(kernel_log: Path) -> None:
+def test_endless_line_is_not_kept_in_memory(kernel_log: Path) -> None:
     log = KernelLog(str(kernel_log))
     for _ in range(5):
         append(kernel_log, "x" * 50_000)
@@ -114,7 +116,7 @@ def test_a_line_that_never_ends_is_not_kept_whole(kernel_log: Path) -> None:
     assert log.read() == [(GPU, 79)], "what it begins with is kept"
 
 
-def test_a_log_that_fails_later_is_given_up(
+def test_log_with_a_read_error_is_not_readable(
     kernel_log: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     log = KernelLog(str(kernel_log))
@@ -127,10 +129,10 @@ def test_a_log_that_fails_later_is_given_up(
     assert not log.is_readable
 
 
-def test_records_that_were_overwritten_do_not_end_the_reading(
+def test_reading_continues_after_overwritten_records(
     kernel_log: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As /dev/kmsg does it: EPIPE for lost messages, EAGAIN at the end."""
+    """/dev/kmsg returns EPIPE for lost messages, and EAGAIN at the end."""
     log = KernelLog(str(kernel_log))
     answers: list[Any] = [BrokenPipeError(), LINE.encode(), BlockingIOError()]
 
@@ -156,25 +158,30 @@ def test_records_that_were_overwritten_do_not_end_the_reading(
         ("nvml@1 kernel@2 kernel@3", 2, 3),
     ],
 )
-def test_two_sources_never_count_double(reported: str, count: int, last: float) -> None:
+def test_xid_from_two_sources_is_counted_once(reported: str, count: int, last: float) -> None:
     counter = XidCounter([])
     for word in reported.split():
         source, _, at = word.partition("@")
         counter.add(source, GPU, 79, float(at))
-    (found,) = counter.read([GPU])
-    assert (found.address, found.xid, found.count, found.last_at) == (GPU, 79, count, last)
+    (xid_count,) = counter.read([GPU])
+    assert (xid_count.address, xid_count.xid, xid_count.count, xid_count.last_at) == (
+        GPU,
+        79,
+        count,
+        last,
+    )
 
 
-def test_gpus_and_numbers_are_counted_apart() -> None:
+def test_xids_are_counted_by_gpu_and_number() -> None:
     counter = XidCounter([])
     counter.add("nvml", GPU, 79, 1)
     counter.add("kernel", OTHER, 79, 2)
     counter.add("kernel", GPU, 31, 3)
-    found = [(count.address, count.xid, count.count) for count in counter.read([])]
-    assert found == [(GPU, 31, 1), (GPU, 79, 1), (OTHER, 79, 1)], "also of a GPU that is gone"
+    counts = [(count.address, count.xid, count.count) for count in counter.read([])]
+    assert counts == [(GPU, 31, 1), (GPU, 79, 1), (OTHER, 79, 1)], "also of a GPU that is gone"
 
 
-def test_well_known_ones_begin_at_0() -> None:
+def test_well_known_xids_start_at_zero() -> None:
     catalogue = XidCatalogue(samples.table("xids"))
     counter = XidCounter(catalogue.list_well_known())
     before = {(count.address, count.xid): count for count in counter.read([GPU, OTHER])}
@@ -186,7 +193,7 @@ def test_well_known_ones_begin_at_0() -> None:
     assert after == dict.fromkeys(before, 0) | {(GPU, 79): 1}
 
 
-def test_a_number_without_a_row_has_the_words_of_the_default() -> None:
+def test_unknown_xid_uses_the_default_row() -> None:
     catalogue = XidCatalogue(samples.table("xids"))
     assert (catalogue[79].number, catalogue[79].status) == (79, "critical")
     assert (catalogue[4711].number, catalogue[4711].name) == (4711, "Unknown Xid")

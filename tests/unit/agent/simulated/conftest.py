@@ -1,4 +1,4 @@
-"""The lab's GPUs and PCIe tree, without a rig around them, for the agent's own processes."""
+"""The lab's GPUs and PCIe tree without a rig, for the agent's own processes."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from agent.nvml.process import NvmlProcess
-from lab.simulate import simulated
+from lab.simulate import simulated_rig
 from lab.simulate.hardware import Function, Hardware
-from lab.simulate.simulated import Simulated
+from lab.simulate.simulated_rig import SimulatedRig
 
 DISPLAY = "030000"  # PCI's class of a graphics card
 ROOT = Path(__file__).parents[4]
@@ -25,11 +25,11 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the lab's NVML, compiled."""
     if not shutil.which("gcc"):
         pytest.skip("no gcc")
-    return simulated.build(tmp_path_factory.mktemp("nvml"))
+    return simulated_rig.build(tmp_path_factory.mktemp("nvml"))
 
 
 @pytest.fixture
-def rig(tmp_path: Path, library: Path, monkeypatch: pytest.MonkeyPatch) -> Simulated:
+def rig(tmp_path: Path, library: Path, monkeypatch: pytest.MonkeyPatch) -> SimulatedRig:
     """Three 3090s; processes that this one starts see them. Its library may be changed.
 
     Of the PCIe tree there is what the agent looks at, which takes a third of the whole tree's time.
@@ -38,12 +38,12 @@ def rig(tmp_path: Path, library: Path, monkeypatch: pytest.MonkeyPatch) -> Simul
 
     def tree(hardware: Hardware, *words: Any) -> list[Function]:
         functions = whole(hardware, *words)
-        return [each for each in functions if each.bridge or each.class_ == DISPLAY]
+        return [function for function in functions if function.bridge or function.class_ == DISPLAY]
 
     monkeypatch.setattr(Hardware, "tree", tree)
-    own = tmp_path / "library"
-    shutil.copytree(library, own, symlinks=True)
-    made = Simulated(tmp_path / "hardware", own)
+    own_library = tmp_path / "library"
+    shutil.copytree(library, own_library, symlinks=True)
+    made = SimulatedRig(tmp_path / "hardware", own_library)
     for name, value in made.environment.items():
         if value != os.environ.get(name):
             monkeypatch.setenv(name, value)
@@ -52,15 +52,15 @@ def rig(tmp_path: Path, library: Path, monkeypatch: pytest.MonkeyPatch) -> Simul
 
 
 @pytest.fixture
-def start(rig: Simulated) -> Iterator[Start]:
+def start(rig: SimulatedRig) -> Iterator[Start]:
     """start(**settings): the agent's side of the process that asks NVML; ended with the test."""
     started: list[NvmlProcess] = []
 
-    def make(**settings: Any) -> NvmlProcess:
+    def make_process(**settings: Any) -> NvmlProcess:
         made = NvmlProcess(procfs=str(rig.procfs), **settings)
         started.append(made)
         return made
 
-    yield make
+    yield make_process
     for process in started:
         process.close()

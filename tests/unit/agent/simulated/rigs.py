@@ -9,14 +9,14 @@ from typing import Any
 
 from agent.configuration.settings import Settings, parse_arguments
 from agent.sampling.sampler import Sampler
-from lab.simulate.simulated import Simulated
+from lab.simulate.simulated_rig import SimulatedRig
 
 FIRST, SECOND, THIRD = GPUS = ("0000:04:00.0", "0000:06:00.0", "0000:08:00.0")
 DEADLINE_SECONDS = 10.0  # of NVML, in tests in which nothing hangs
 
 
-def words(rig: Simulated) -> list[str]:
-    """The agent's flags for a rig: what it reads, and nothing of this machine's."""
+def words(rig: SimulatedRig) -> list[str]:
+    """Return the agent's flags for a rig, without files of this machine."""
     return [
         f"--path.sysfs={rig.sysfs}",
         f"--path.procfs={rig.procfs}",
@@ -27,25 +27,25 @@ def words(rig: Simulated) -> list[str]:
     ]
 
 
-def config(rig: Simulated, content: str = "gpus: 3\ngpus_from: inventory\n") -> Path:
+def config(rig: SimulatedRig, content: str = "gpus: 3\ngpus_from: inventory\n") -> Path:
     file = rig.folder / "agent.yml"
     if not file.exists():
         file.write_text(content)
     return file
 
 
-def settings(rig: Simulated, *more: str) -> Settings:
-    """With a deadline that may be longer than the interval; the test takes the samples itself."""
-    found = parse_arguments([*words(rig), *more])
-    return replace(found, nvml_deadline=DEADLINE_SECONDS)
+def settings(rig: SimulatedRig, *more: str) -> Settings:
+    """Return settings whose deadline may exceed the interval; the test takes the samples."""
+    parsed = parse_arguments([*words(rig), *more])
+    return replace(parsed, nvml_deadline=DEADLINE_SECONDS)
 
 
-def sampler(rig: Simulated, *more: str, **settings_: Any) -> Sampler:
+def sampler(rig: SimulatedRig, *more: str, **settings_: Any) -> Sampler:
     return Sampler(replace(settings(rig, *more), **settings_))
 
 
-def result(rig: Simulated, name: str = "run.json", **fields: Any) -> Path:
-    """A benchmark's result; a field that is None is left out."""
+def result(rig: SimulatedRig, name: str = "run.json", **fields: Any) -> Path:
+    """Write a benchmark's result; a field that is None is left out."""
     folder = rig.folder / "state/nccl"
     folder.mkdir(parents=True, exist_ok=True)
     sizes = [
@@ -68,12 +68,14 @@ def result(rig: Simulated, name: str = "run.json", **fields: Any) -> Path:
         "collectives": [{"collective": "all_reduce", "sizes": sizes}],
     } | fields
     file = folder / name
-    file.write_text(json.dumps({key: each for key, each in document.items() if each is not None}))
+    file.write_text(
+        json.dumps({key: value for key, value in document.items() if value is not None})
+    )
     return file
 
 
-def validation(rig: Simulated, **fields: Any) -> Path:
-    """What a validation leaves for the agent; a field that is None is left out."""
+def validation(rig: SimulatedRig, **fields: Any) -> Path:
+    """Write a validation's summary; a field that is None is left out."""
     folder = rig.folder / "state/validation"
     folder.mkdir(parents=True, exist_ok=True)
     copies = [
@@ -91,5 +93,7 @@ def validation(rig: Simulated, **fields: Any) -> Path:
         "copies": copies,
     } | fields
     file = folder / "summary.json"
-    file.write_text(json.dumps({key: each for key, each in document.items() if each is not None}))
+    file.write_text(
+        json.dumps({key: value for key, value in document.items() if value is not None})
+    )
     return file

@@ -1,4 +1,4 @@
-"""An agent without free descriptors: old readings with their time, none that are missing."""
+"""An agent without free descriptors: it keeps old readings, with their time."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from agent.readings.nccl import ResultReader
 from agent.readings.validation import ValidationReader
 from agent.sampling.sampler import read_process_cost
 from agent.web.web_config import WebConfigFile
-from lab.simulate.simulated import Simulated
+from lab.simulate.simulated_rig import SimulatedRig
 from tests.unit.agent.simulated import rigs
 from tests.unit.agent.simulated.test_main import Agent
 from tests.unit.agent.web.server import wait_for
-from tests.unit.agent.web.test_app import get, make
+from tests.unit.agent.web.test_app import get, make_app
 
 CPU_SHARE_MOST = 0.5  # of a core; an accept loop that asks again at once takes all of it
 
 
 @contextmanager
-def exhausted() -> Iterator[None]:
+def exhaust_descriptors() -> Iterator[None]:
     """Use up this process's descriptors until the block ends."""
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     highest = max(int(name) for name in os.listdir("/proc/self/fd"))  # noqa: PTH208
@@ -50,7 +50,7 @@ def exhausted() -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
-def readers(rig: Simulated) -> dict[str, Any]:
+def readers(rig: SimulatedRig) -> dict[str, Any]:
     """Every reading that opens files, as calls that are repeated."""
     host = HostReader(procfs="/proc", sysfs=str(rig.sysfs), rootfs=str(rig.folder))
     results = ResultReader(rig.folder / "state/nccl")
@@ -72,34 +72,34 @@ def readers(rig: Simulated) -> dict[str, Any]:
     "name",
     ["devices", "gpus", "width", "errors", "host", "results", "validation", "module", "cost"],
 )
-def test_a_reading_without_descriptors_fails_and_works_again(rig: Simulated, name: str) -> None:
-    """It does not report that the thing is not there, not even later."""
+def test_reading_without_descriptors_fails_and_later_succeeds(rig: SimulatedRig, name: str) -> None:
+    """The reading must not report a missing file, not even later."""
     rigs.result(rig)
     rigs.validation(rig)
     expected = readers(rig)[name]()
     assert expected
     read = readers(rig)[name]
-    with exhausted(), pytest.raises(OSError, match="Too many open files"):
+    with exhaust_descriptors(), pytest.raises(OSError, match="Too many open files"):
         read()
     assert read() == expected
 
 
-def test_a_web_configuration_is_read_when_descriptors_are_free(tmp_path: Path) -> None:
+def test_web_configuration_is_refreshed_when_descriptors_are_free(tmp_path: Path) -> None:
     file = tmp_path / "web.yml"
     file.write_text("http_server_config: {headers: {X-Frame-Options: deny}}\n")
     web = WebConfigFile(file)
     file.write_text("http_server_config: {headers: {X-Frame-Options: sameorigin}}\n")
     os.utime(file, (1, 1))
-    with exhausted():
+    with exhaust_descriptors():
         assert web.refresh() is None
         assert web.config.headers == {"X-Frame-Options": "deny"}
     assert web.refresh() is None
     assert web.config.headers == {"X-Frame-Options": "sameorigin"}
 
 
-def test_a_page_without_descriptors_is_unavailable_not_missing() -> None:
-    app = make()
-    with exhausted():
+def test_page_without_descriptors_is_503_not_404() -> None:
+    app = make_app()
+    with exhaust_descriptors():
         assert get(app, "/page/page.js").status == 503
     assert get(app, "/page/page.js").status == 200
 
@@ -109,8 +109,8 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def test_an_agent_without_descriptors_keeps_its_readings_and_recovers(rig: Simulated) -> None:
-    """Its limit falls below what it has open: it accepts nothing, and reads nothing."""
+def test_agent_without_descriptors_keeps_its_readings_and_recovers(rig: SimulatedRig) -> None:
+    """The limit falls below the open descriptors: the agent can accept and read nothing."""
     rigs.result(rig)
     rigs.validation(rig)
     agent = Agent(rig)
@@ -122,8 +122,8 @@ def test_an_agent_without_descriptors_keeps_its_readings_and_recovers(rig: Simul
             "all GPUs answer",
         )
         address = ("127.0.0.1", int(agent.url.rpartition(":")[2]))
-        kept = socket.create_connection(address, timeout=10)
-        before = document(kept)
+        connection = socket.create_connection(address, timeout=10)
+        before = document(connection)
         _, hard = resource.prlimit(agent.process.pid, resource.RLIMIT_NOFILE)
         resource.prlimit(agent.process.pid, resource.RLIMIT_NOFILE, (3, hard))
         waiting = socket.create_connection(address, timeout=10)
@@ -133,7 +133,7 @@ def test_an_agent_without_descriptors_keeps_its_readings_and_recovers(rig: Simul
         wait_for(lambda: agent.errors.read_text().count("a sample failed") > 15, "15 samples")
         share = (cpu_seconds(agent.process.pid) - used) / (time.monotonic() - began)
         assert share < CPU_SHARE_MOST
-        during = document(kept)
+        during = document(connection)
         assert during["sampled_at"] >= before["sampled_at"]
         for part in ("gpus", "nccl", "validation", "driver"):
             assert bool(during[part]) == bool(before[part]), part
@@ -141,8 +141,8 @@ def test_an_agent_without_descriptors_keeps_its_readings_and_recovers(rig: Simul
         resource.prlimit(agent.process.pid, resource.RLIMIT_NOFILE, (hard, hard))
         waiting.sendall(b"GET /-/ready HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert waiting.recv(64).startswith(b"HTTP/1.1 200 ")
-        wait_for(lambda: document(kept)["sampled_at"] > during["sampled_at"], "a new sample")
-        assert verdicts(document(kept)) == verdicts(before)
+        wait_for(lambda: document(connection)["sampled_at"] > during["sampled_at"], "a new sample")
+        assert verdicts(document(connection)) == verdicts(before)
         assert agent.errors.read_text().count("cannot accept connections") == 1
     finally:
         if waiting is not None:
@@ -153,7 +153,7 @@ def test_an_agent_without_descriptors_keeps_its_readings_and_recovers(rig: Simul
 
 
 def document(channel: socket.socket) -> dict[str, Any]:
-    """The rig as the API shows it, over a connection that is open."""
+    """Return the rig's document, over an open connection."""
     channel.sendall(b"GET /api/v1/rig HTTP/1.1\r\nHost: localhost\r\n\r\n")
     with channel.makefile("rb") as stream:
         assert stream.readline().startswith(b"HTTP/1.1 200 ")
@@ -161,9 +161,9 @@ def document(channel: socket.socket) -> dict[str, Any]:
         while (line := stream.readline()) != b"\r\n":
             if line.lower().startswith(b"content-length:"):
                 length = int(line.split()[1])
-        found: dict[str, Any] = json.loads(stream.read(length))
-        return found
+        content: dict[str, Any] = json.loads(stream.read(length))
+        return content
 
 
 def verdicts(rig: dict[str, Any]) -> set[tuple[str, str]]:
-    return {(one["check"], one["subject"]) for one in rig["verdicts"]}
+    return {(verdict["check"], verdict["subject"]) for verdict in rig["verdicts"]}

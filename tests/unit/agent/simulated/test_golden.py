@@ -22,7 +22,7 @@ import pytest
 from agent.checks.sample import Sample
 from agent.sampling.metrics import PREFIX
 from agent.sampling.sampler import PublishedSample
-from lab.simulate.simulated import Simulated
+from lab.simulate.simulated_rig import SimulatedRig
 from tests.unit.agent import samples
 from tests.unit.agent.formats import (
     Parse,
@@ -58,7 +58,7 @@ thresholds: {disk_free_warning_bytes: 0, disk_free_critical_bytes: 0, clock_jump
 @pytest.fixture(scope="module")
 def scrape(tmp_path_factory: pytest.TempPathFactory, library: Path) -> Iterator[dict[str, bytes]]:
     """Both formats of one sample, in which all GPUs answer and know their peers."""
-    rig = Simulated(tmp_path_factory.mktemp("golden"), library)
+    rig = SimulatedRig(tmp_path_factory.mktemp("golden"), library)
     test_host.write(rig.folder)
     rigs.config(rig, CONFIG)
     rigs.result(rig)
@@ -70,7 +70,7 @@ def scrape(tmp_path_factory: pytest.TempPathFactory, library: Path) -> Iterator[
         try:
             until = time.monotonic() + rigs.DEADLINE_SECONDS
             published = sampler.take()
-            while not complete(published.sample):
+            while not is_complete(published.sample):
                 assert time.monotonic() < until, published.sample.gpus
                 published = sampler.take()
             yield texts(published)
@@ -78,8 +78,8 @@ def scrape(tmp_path_factory: pytest.TempPathFactory, library: Path) -> Iterator[
             sampler.close()
 
 
-def complete(sample: Sample) -> bool:
-    """Peers are asked about beside the samples, and come later."""
+def is_complete(sample: Sample) -> bool:
+    """Return whether the peers are known, which are read after the first sample."""
     others = len(rigs.GPUS) - 1
     return all(
         gpu.reading is not None
@@ -93,19 +93,19 @@ def texts(published: PublishedSample) -> dict[str, bytes]:
     return {CLASSIC: classic, OPENMETRICS: openmetrics}
 
 
-def steady(text: str) -> str:
-    """A scrape without what differs from run to run."""
+def normalize_scrape(text: str) -> str:
+    """Replace what differs between runs."""
     text = OF_THE_MOMENT.sub(r"\1 1.0", text)
     return PEERS.sub(lambda lines: "".join(sorted(lines[0].splitlines(keepends=True))), text)
 
 
 @pytest.mark.parametrize("name", PARSERS)
-def test_a_scrape_is_as_it_was(name: str, scrape: dict[str, bytes]) -> None:
-    found = steady(scrape[name].decode())
+def test_scrape_matches_the_golden_file(name: str, scrape: dict[str, bytes]) -> None:
+    text = normalize_scrape(scrape[name].decode())
     if os.environ.get("DEEPRIG_REWRITE_GOLDEN"):
-        (FOLDER / name).write_text(found)
-    assert found.splitlines() == (FOLDER / name).read_text().splitlines()
-    assert found.encode() == (FOLDER / name).read_bytes()
+        (FOLDER / name).write_text(text)
+    assert text.splitlines() == (FOLDER / name).read_text().splitlines()
+    assert text.encode() == (FOLDER / name).read_bytes()
 
 
 def test_both_formats_have_the_same_series(scrape: dict[str, bytes]) -> None:
@@ -121,7 +121,7 @@ def test_both_formats_have_the_same_series(scrape: dict[str, bytes]) -> None:
     assert len(classic) >= 300
 
 
-def test_the_files_name_no_metric_that_the_table_has_not() -> None:
+def test_golden_files_contain_only_metrics_of_the_table() -> None:
     rows = {row["name"] for rows in samples.table("metrics").values() for row in rows}
-    found = content(parse_openmetrics, (FOLDER / OPENMETRICS).read_bytes())
-    assert {name.removeprefix(PREFIX) for name in found} <= rows
+    names = content(parse_openmetrics, (FOLDER / OPENMETRICS).read_bytes())
+    assert {name.removeprefix(PREFIX) for name in names} <= rows

@@ -1,4 +1,4 @@
-"""The agent as systemd starts it: ready, alive, stopped, and gone without a trace."""
+"""The agent under systemd: start, watchdog, stop, and what remains."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ import pytest
 from agent import __main__ as program
 from agent.sampling.sampler import Sampler
 from agent.systemd import notify_systemd
-from lab.build.host import free_port
-from lab.simulate.simulated import Simulated
+from lab.build.host import find_free_port
+from lab.simulate.simulated_rig import SimulatedRig
 from tests.unit.agent.simulated import rigs
 from tests.unit.agent.web.server import PATIENCE_SECONDS, wait_for
 
 
 class Agent:
-    """`python -m agent` with a socket for what it tells systemd."""
+    """`python -m agent` with a socket for its notifications to systemd."""
 
-    def __init__(self, rig: Simulated, *more: str, address: str = "") -> None:
+    def __init__(self, rig: SimulatedRig, *more: str, address: str = "") -> None:
         self.rig = rig
-        self.told: list[str] = []
+        self.messages: list[str] = []
         self.listening = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         name = address or str(rig.folder / "notify")
         self.listening.bind(name.replace("@", "\0", 1) if name.startswith("@") else name)
         self.listening.setblocking(False)
-        port = free_port()
+        port = find_free_port()
         self.url = f"http://127.0.0.1:{port}"
         flags = [
             *rigs.words(rig),
@@ -52,12 +52,12 @@ class Agent:
         )
 
     def hear(self) -> list[str]:
-        """All messages until now."""
+        """Return all messages so far."""
         try:
             while True:
-                self.told.append(self.listening.recv(4096).decode())
+                self.messages.append(self.listening.recv(4096).decode())
         except BlockingIOError:
-            return self.told
+            return self.messages
 
     def wait(self, what: str, times: int = 1) -> None:
         wait_for(lambda: self.hear().count(what) >= times, what)
@@ -68,7 +68,7 @@ class Agent:
             return content
 
     def children(self) -> list[int]:
-        """Of every thread: the thread that started a process is its parent."""
+        """Return the children of every thread: the thread that starts a process is its parent."""
         lists = Path(f"/proc/{self.process.pid}/task").glob("*/children")
         return [int(pid) for file in lists for pid in file.read_text().split()]
 
@@ -78,7 +78,7 @@ class Agent:
 
 
 @pytest.fixture
-def agent(rig: Simulated) -> Iterator[Agent]:
+def agent(rig: SimulatedRig) -> Iterator[Agent]:
     made = Agent(rig)
     yield made
     made.process.kill()
@@ -86,8 +86,8 @@ def agent(rig: Simulated) -> Iterator[Agent]:
     made.listening.close()
 
 
-def alive(pid: int) -> bool:
-    """Whether it runs; a zombie does not."""
+def is_alive(pid: int) -> bool:
+    """Return whether a process runs; a zombie does not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
     except OSError:
@@ -95,8 +95,8 @@ def alive(pid: int) -> bool:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_from_start_to_end(agent: Agent, number: int) -> None:
-    """Ready with the first sample, alive with each; ends with 0 and leaves nothing."""
+def test_agent_starts_serves_and_stops(agent: Agent, number: int) -> None:
+    """It is ready with the first sample, exits with status 0, and leaves no child."""
     agent.wait("READY=1")
     # On a busy machine the GPUs may take more than the first sample to answer.
     wait_for(lambda: json.loads(agent.ask("/api/v1/rig"))["driver"]["state"] == "ok", "ok")
@@ -110,23 +110,23 @@ def test_from_start_to_end(agent: Agent, number: int) -> None:
     began = time.monotonic()
     assert agent.end(number) == 0
     assert time.monotonic() - began < 3
-    assert not any(alive(pid) for pid in children)
-    told = [each.partition("\n")[0] for each in agent.hear()]
-    assert (told.count("READY=1"), told[-1]) == (1, "STOPPING=1")
+    assert not any(is_alive(pid) for pid in children)
+    states = [message.partition("\n")[0] for message in agent.hear()]
+    assert (states.count("READY=1"), states[-1]) == (1, "STOPPING=1")
     log = agent.errors.read_text()
     assert "Traceback" not in log
     assert re.search(r"^version \S+ listens on 127\.0\.0\.1:\d+$", log, re.MULTILINE)
     assert re.search(r"^driver ok, 3 of 3 GPUs answer, status ", log, re.MULTILINE)
 
 
-def test_a_watchdog_a_sample(agent: Agent) -> None:
+def test_watchdog_is_notified_with_every_sample(agent: Agent) -> None:
     agent.wait("READY=1")
     agent.wait("WATCHDOG=1", 5)
     samples = json.loads(agent.ask("/api/v1/rig"))["agent"]["samples"]
     assert abs(samples - 1 - agent.hear().count("WATCHDOG=1")) <= 1
 
 
-def test_with_hung_gpus_it_ends_as_well(rig: Simulated, agent: Agent) -> None:
+def test_agent_stops_while_gpus_hang(rig: SimulatedRig, agent: Agent) -> None:
     agent.wait("WATCHDOG=1", 2)
     rig.set(hang=1)
     wait_for(
@@ -136,37 +136,37 @@ def test_with_hung_gpus_it_ends_as_well(rig: Simulated, agent: Agent) -> None:
     began = time.monotonic()
     assert agent.end() == 0
     assert time.monotonic() - began < 3
-    assert not any(alive(pid) for pid in children)
+    assert not any(is_alive(pid) for pid in children)
 
 
-def test_an_open_connection_does_not_keep_it(agent: Agent) -> None:
+def test_open_connection_does_not_delay_the_stop(agent: Agent) -> None:
     agent.wait("READY=1")
     with socket.create_connection(("127.0.0.1", int(agent.url.rpartition(":")[2]))) as client:
         client.send(b"GET /metrics HT")
         assert agent.end() == 0
 
 
-def test_killed_it_leaves_no_child(agent: Agent) -> None:
+def test_killed_agent_leaves_no_child(agent: Agent) -> None:
     agent.wait("WATCHDOG=1", 2)
     (child,) = agent.children()
     agent.end(signal.SIGKILL)
-    wait_for(lambda: not alive(child), "the child sees that its parent is gone")
+    wait_for(lambda: not is_alive(child), "the child sees that its parent is gone")
 
 
-def test_what_changes_is_said_once(rig: Simulated, agent: Agent) -> None:
+def test_state_changes_are_logged_once(rig: SimulatedRig, agent: Agent) -> None:
     agent.wait("WATCHDOG=1", 3)
     rig.set(1, lost=1)
     wait_for(lambda: "2 of 3 GPUs answer" in agent.errors.read_text(), "the status")
     now = agent.hear().count("WATCHDOG=1")
     agent.wait("WATCHDOG=1", now + 3)
-    said = agent.errors.read_text().splitlines()
-    assert all(one != following for one, following in pairwise(said))
-    assert "0000:06:00.0" in "\n".join(said)
+    lines = agent.errors.read_text().splitlines()
+    assert all(line != following for line, following in pairwise(lines))
+    assert "0000:06:00.0" in "\n".join(lines)
 
 
-def test_several_addresses(rig: Simulated) -> None:
-    """IPv6 among them, where the machine has it."""
-    port = free_port()
+def test_agent_listens_on_several_addresses(rig: SimulatedRig) -> None:
+    """One address is IPv6, if the machine has it."""
+    port = find_free_port()
     try:
         socket.create_server(("::1", 0), family=socket.AF_INET6).close()
         more = f"[::1]:{port}"
@@ -183,7 +183,7 @@ def test_several_addresses(rig: Simulated) -> None:
         agent.listening.close()
 
 
-def test_an_abstract_socket(rig: Simulated) -> None:
+def test_notify_socket_may_be_abstract(rig: SimulatedRig) -> None:
     agent = Agent(rig, address=f"@deeprig-test-{os.getpid()}")
     try:
         agent.wait("READY=1")
@@ -192,10 +192,10 @@ def test_an_abstract_socket(rig: Simulated) -> None:
         agent.listening.close()
 
 
-def test_sampling_that_breaks_ends_the_agent(
-    rig: Simulated, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_error_in_the_sampler_ends_the_agent(
+    rig: SimulatedRig, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """With status 1, so that systemd restarts it."""
+    """The status is 1, so that systemd restarts it."""
 
     class Broken(Sampler):
         def run(self, *words: object) -> None:
@@ -212,7 +212,9 @@ def test_sampling_that_breaks_ends_the_agent(
 
 
 @pytest.mark.parametrize("address", [None, "", "/nowhere/notify", "@without-a-listener"])
-def test_nobody_to_tell(address: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_notify_without_a_socket_does_nothing(
+    address: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
     if address is not None:
         monkeypatch.setenv("NOTIFY_SOCKET", address)

@@ -1,4 +1,4 @@
-"""The agent's side alone: processes that are silent, send nonsense, do not start, or do not end."""
+"""The agent's side alone: processes that are silent, send invalid lines, or do not end."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from agent.nvml.process import NvmlLimits, NvmlProcess
-from lab.simulate.simulated import NVRM
+from lab.simulate.simulated_rig import NVRM
 from tests.unit.agent.web.server import PATIENCE_SECONDS, wait_for
 
 GPU = "0000:04:00.0"
@@ -36,7 +36,7 @@ def procfs(tmp_path: Path) -> str:
     return str(tmp_path)
 
 
-def make(procfs: str, program: str, **settings: Any) -> NvmlProcess:
+def make_process(procfs: str, program: str, **settings: Any) -> NvmlProcess:
     return NvmlProcess(procfs=procfs, command=(sys.executable, "-S", "-c", program), **settings)
 
 
@@ -58,10 +58,10 @@ def make(procfs: str, program: str, **settings: Any) -> NvmlProcess:
         "print('{\"a\":' * 5000)",
     ],
 )
-def test_noise_between_the_lines_is_passed_over(
+def test_invalid_lines_are_logged_and_skipped(
     noise: str, procfs: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    process = make(procfs, ANSWERING.replace("NOISE", noise))
+    process = make_process(procfs, ANSWERING.replace("NOISE", noise))
     for _ in range(2):
         poll = process.poll([GPU], PATIENCE_SECONDS)
         assert (poll.driver.state, poll.gpus[GPU].problem) == ("ok", "lost")
@@ -72,19 +72,19 @@ def test_noise_between_the_lines_is_passed_over(
     assert all(len(record.getMessage()) < 200 for record in caplog.records)
 
 
-def test_a_line_without_an_end(procfs: str) -> None:
-    """Memory does not follow it: the process is given up."""
+def test_endless_line_replaces_the_process(procfs: str) -> None:
+    """The agent's memory stays small."""
     program = f"print('{READY}', flush=True)\nwhile True: print('x' * 65536, end='')"
-    process = make(procfs, program)
+    process = make_process(procfs, program)
     wait_for(lambda: process.poll([GPU], 1) and process.restarts, "given up")
     assert len(process._buffer) < 2 << 20
     process.close()
 
 
 @pytest.mark.parametrize("program", ["import time; time.sleep(60)", "import sys; sys.stdin.read()"])
-def test_one_that_says_nothing_is_replaced(program: str, procfs: str) -> None:
-    """NVML may hang while it initialises; each poll keeps to its deadline."""
-    process = make(procfs, program, limits=QUICK)
+def test_silent_process_is_replaced(program: str, procfs: str) -> None:
+    """NVML may hang while it initialises; each poll keeps its deadline."""
+    process = make_process(procfs, program, limits=QUICK)
     began = time.monotonic()
     poll = process.poll([GPU], 0.1)
     assert (poll.driver.state, poll.gpus) == ("starting", {})
@@ -96,11 +96,11 @@ def test_one_that_says_nothing_is_replaced(program: str, procfs: str) -> None:
     process.close()
 
 
-def test_the_gpus_time_begins_when_nvml_is_there(procfs: str) -> None:
-    """A rig that takes longer to initialise than GPUs may hang is not begun again and again."""
+def test_gpu_deadline_starts_after_the_nvml_initialisation(procfs: str) -> None:
+    """A slow initialisation must not restart the process again and again."""
     program = "import time; time.sleep(0.6)\n" + ANSWERING.replace("NOISE", "")
     limits = NvmlLimits(start_seconds=30, hung_seconds=0.3, lost_seconds=0.3)
-    process = make(procfs, program, limits=limits)
+    process = make_process(procfs, program, limits=limits)
     poll = process.poll([GPU], 0.1)
     while poll.driver.state == "starting":
         poll = process.poll([GPU], 0.05)
@@ -110,8 +110,10 @@ def test_the_gpus_time_begins_when_nvml_is_there(procfs: str) -> None:
 
 
 @pytest.mark.parametrize("program", ["", "raise SystemExit(1)", "import os; os.close(1); input()"])
-def test_one_that_ends_at_once_is_tried_again_later(program: str, procfs: str) -> None:
-    process = make(procfs, program, limits=NvmlLimits(retry_seconds=0.2, retry_seconds_most=0.4))
+def test_process_that_ends_at_once_is_restarted_after_a_delay(program: str, procfs: str) -> None:
+    process = make_process(
+        procfs, program, limits=NvmlLimits(retry_seconds=0.2, retry_seconds_most=0.4)
+    )
     assert process.poll([GPU], PATIENCE_SECONDS).driver.state == "starting"
     assert process.pid is None
     process.poll([GPU], 0.01)
@@ -120,22 +122,22 @@ def test_one_that_ends_at_once_is_tried_again_later(program: str, procfs: str) -
     process.close()
 
 
-def test_a_program_that_is_not_there(procfs: str) -> None:
+def test_missing_program_is_reported(procfs: str) -> None:
     process = NvmlProcess(procfs=procfs, command=("/nowhere/python",))
     poll = process.poll([GPU], 1)
     assert poll.driver.state == "unresponsive"
     assert "No such file or directory" in poll.driver.detail
 
 
-def test_of_unkillable_ones_only_so_many_pile_up(
+def test_number_of_unkillable_processes_is_limited(
     procfs: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A process stuck in the kernel is not ended by SIGKILL; here, the signal is not sent."""
+    """A process that is stuck in the kernel survives SIGKILL; here the signal is not sent."""
     started: list[subprocess.Popen[bytes]] = []
     kill = subprocess.Popen.kill
     monkeypatch.setattr(subprocess.Popen, "kill", lambda process: started.append(process))
     limits = NvmlLimits(start_seconds=0.02, kill_seconds=0.02, unkillable_most=3, patience_most=1)
-    process = make(procfs, "import signal; signal.pause()", limits=limits)
+    process = make_process(procfs, "import signal; signal.pause()", limits=limits)
     try:
         wait_for(lambda: process.poll([GPU], 0.01) and len(started) == 3, "three are stuck")
         for _ in range(5):
@@ -147,13 +149,15 @@ def test_of_unkillable_ones_only_so_many_pile_up(
     finally:
         monkeypatch.undo()
         process.close()
-        for each in started:
-            each.kill()
-            each.wait()
+        for child in started:
+            child.kill()
+            child.wait()
 
 
-def test_nothing_is_left_of_fifty_that_were_replaced(procfs: str) -> None:
-    process = make(procfs, f"print('{READY}', flush=True)", limits=NvmlLimits(retry_seconds=0.001))
+def test_fifty_replaced_processes_leak_no_descriptors_and_children(procfs: str) -> None:
+    process = make_process(
+        procfs, f"print('{READY}', flush=True)", limits=NvmlLimits(retry_seconds=0.001)
+    )
     process.poll([GPU], PATIENCE_SECONDS)
     before = len(list(Path("/proc/self/fd").iterdir()))
     children = set(Path("/proc/self/task").glob("*/children"))
@@ -169,5 +173,5 @@ def test_nothing_is_left_of_fifty_that_were_replaced(procfs: str) -> None:
 
 
 def zombies(pids: list[str]) -> list[str]:
-    """Those of these processes that are zombies."""
+    """Return the processes that are zombies."""
     return [pid for pid in pids if Path("/proc", pid, "stat").read_text().split()[2] == "Z"]

@@ -1,4 +1,4 @@
-"""What is read of a GPU: every field, and what an older library or another card leaves out."""
+"""The readings of a GPU: every field, and what an older library or another card lacks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from agent.nvml.gpu import FIELDS, GpuLostError, GpuReader
 from agent.readings.nvml import READING_FIELDS, GpuReading
 from lab.simulate import compile as nvml
 from lab.simulate.control import HW_THERMAL, POWER_CAP, SW_THERMAL
-from lab.simulate.simulated import CUDA, VERSION, Simulated
+from lab.simulate.simulated_rig import CUDA, VERSION, SimulatedRig
 from tests.unit.agent.simulated.conftest import Start
 from tests.unit.agent.web.server import wait_for
 
@@ -26,30 +26,32 @@ SYMBOLS = yaml.safe_load((CASES / "symbols.yml").read_text())
 THIRD = "0000:08:00.0"
 
 
-def read(rig: Simulated, start: Start, peers: int = 2, **settings: Any) -> dict[str, Any]:
-    """The third GPU's fields, when it is known of all peers whether they are."""
+def read_third_gpu(
+    rig: SimulatedRig, start: Start, peers: int = 2, **settings: Any
+) -> dict[str, Any]:
+    """Return the third GPU's fields as soon as its peers are known."""
     process = start(**settings)
 
     def reading() -> GpuReading | None:
         poll = process.poll([gpu.address for gpu in rig.gpus], 10)
-        found = poll.gpus[THIRD].reading
-        assert found, poll
-        return found if len(found.peer_access or ()) == peers else None
+        gpu_reading = poll.gpus[THIRD].reading
+        assert gpu_reading, poll
+        return gpu_reading if len(gpu_reading.peer_access or ()) == peers else None
 
     return asdict(wait_for(reading, f"{peers} peers"))
 
 
-def test_every_field(rig: Simulated, start: Start) -> None:
+def test_every_field_is_read(rig: SimulatedRig, start: Start) -> None:
     assert set(READING) | {"energy_joules", "pcie_bytes"} == READING_FIELDS
     rig.set(2, load=True)
-    found = read(rig, start, throughput=True)
-    assert found.pop("energy_joules") > 0
-    assert min(found.pop("pcie_bytes").values()) > 0
-    assert found == READING
+    fields = read_third_gpu(rig, start, throughput=True)
+    assert fields.pop("energy_joules") > 0
+    assert min(fields.pop("pcie_bytes").values()) > 0
+    assert fields == READING
 
 
-def test_throughput_is_read_only_when_wanted(rig: Simulated, start: Start) -> None:
-    assert read(rig, start)["pcie_throughput"] is None
+def test_throughput_is_read_only_when_wanted(rig: SimulatedRig, start: Start) -> None:
+    assert read_third_gpu(rig, start)["pcie_throughput"] is None
 
 
 @pytest.mark.parametrize(
@@ -59,35 +61,35 @@ def test_throughput_is_read_only_when_wanted(rig: Simulated, start: Start) -> No
         (SW_THERMAL | HW_THERMAL, {"sw_thermal", "hw_thermal"}),
     ],
 )
-def test_clocks_that_are_held_down(
-    rig: Simulated, start: Start, reasons: int, named: set[str]
+def test_throttle_reasons_and_durations_are_named(
+    rig: SimulatedRig, start: Start, reasons: int, named: set[str]
 ) -> None:
     rig.set(2, load=True, reasons=reasons)
-    found = read(rig, start)
-    assert {name for name, on in found["clocks_events"].items() if on} == named
-    assert {name for name, seconds in found["throttled_seconds"].items() if seconds} == named
+    fields = read_third_gpu(rig, start)
+    assert {name for name, on in fields["clocks_events"].items() if on} == named
+    assert {name for name, seconds in fields["throttled_seconds"].items() if seconds} == named
 
 
 @pytest.mark.parametrize("case", SYMBOLS, ids=lambda case: " ".join(case["without"])[:80])
-def test_an_older_library(
-    case: Any, rig: Simulated, start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_values_missing_in_an_older_library_are_none(
+    case: Any, rig: SimulatedRig, start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What it lacks is None, never 0; all else is as ever."""
+    """A missing value is None, never 0; the others do not change."""
     script = tmp_path / "symbols.map"
     script.write_text(f"{{ local: {'; '.join(case['without'])}; }};")
     monkeypatch.setattr(nvml, "FLAGS", (*nvml.FLAGS, f"-Wl,--version-script={script}", "-O0"))
     nvml.build_library(rig.library / f"libnvidia-ml.so.{VERSION}", VERSION, CUDA)
     rig.set(2, load=True)
     peers = 0 if "nvmlDeviceGetP2PStatus" in case["without"] else 2
-    found = read(rig, start, peers, throughput=True)
+    fields = read_third_gpu(rig, start, peers, throughput=True)
     absent = set(case.get("null_", ()))
-    assert {name for name in absent if found[name] is not None} == set()
+    assert {name for name in absent if fields[name] is not None} == set()
     changing = {"throttled_seconds", "pcie_throughput", "peer_access", "peer_topology"}
     same = READING.keys() - absent - changing
     wanted = READING | case.get("other", {})
-    assert {name: found[name] for name in same} == {name: wanted[name] for name in same}
+    assert {name: fields[name] for name in same} == {name: wanted[name] for name in same}
     for name in case.get("still", ()):
-        assert found[name], name
+        assert fields[name], name
 
 
 class StandIn:
@@ -128,7 +130,7 @@ NEVER = (
 
 
 @pytest.mark.parametrize("code", NEVER)
-def test_a_card_that_tells_nothing(code: int) -> None:
+def test_unsupported_values_are_none_and_read_once(code: int) -> None:
     """Every field is None or left out, and is read only once."""
     card = StandIn(code, **IDENTITY)
     reader = GpuReader(card, "0000:01:00.0", throughput=True)
@@ -145,7 +147,7 @@ def test_a_card_that_tells_nothing(code: int) -> None:
 
 
 @pytest.mark.parametrize("code", [pynvml.NVML_ERROR_UNKNOWN, pynvml.NVML_ERROR_TIMEOUT])
-def test_what_failed_once_is_asked_again(code: int) -> None:
+def test_value_that_failed_once_is_read_again(code: int) -> None:
     card = StandIn(code, **IDENTITY)
     reader = GpuReader(card, "0000:01:00.0", throughput=True)
     assert reader.read()["power_watts"] is None
@@ -156,12 +158,12 @@ def test_what_failed_once_is_asked_again(code: int) -> None:
         "nvmlDeviceGetTotalEccErrors": lambda kind, counter: kind,
         "nvmlDeviceGetPcieThroughput": lambda direction: 5,
     }
-    found = reader.read()
-    assert found["power_watts"] == 280
-    assert found["temperature_celsius"] == 40
-    assert set(found["clocks_hertz"].values()) == {1e8}
-    assert found["ecc_errors"] == {"corrected": 0, "uncorrected": 1}
-    assert found["pcie_throughput"] == {"transmit": 5e3, "receive": 5e3}
+    fields = reader.read()
+    assert fields["power_watts"] == 280
+    assert fields["temperature_celsius"] == 40
+    assert set(fields["clocks_hertz"].values()) == {1e8}
+    assert fields["ecc_errors"] == {"corrected": 0, "uncorrected": 1}
+    assert fields["pcie_throughput"] == {"transmit": 5e3, "receive": 5e3}
 
 
 @pytest.mark.parametrize(
@@ -174,7 +176,7 @@ def test_what_failed_once_is_asked_again(code: int) -> None:
         pynvml.NVML_ERROR_RESET_REQUIRED,
     ],
 )
-def test_a_gpu_that_is_gone_is_no_reading(code: int) -> None:
+def test_lost_gpu_raises_an_error(code: int) -> None:
     card = StandIn(pynvml.NVML_ERROR_NOT_SUPPORTED, **IDENTITY)
     reader = GpuReader(card, "0000:01:00.0")
     card.answers["nvmlDeviceGetFanSpeed"] = pynvml.NVMLError(code)
@@ -186,8 +188,8 @@ def test_a_gpu_that_is_gone_is_no_reading(code: int) -> None:
             GpuReader(StandIn(0, **IDENTITY | {name: pynvml.NVMLError(code)}), "0000:01:00.0")
 
 
-def test_fields_are_judged_one_by_one() -> None:
-    """Each field has its own result and type; an unsupported one is read only once."""
+def test_field_values_are_handled_individually() -> None:
+    """Each field has a result and a type; an unsupported one is read only once."""
     asked: list[list[int]] = []
 
     def fields(pairs: Any) -> Any:
@@ -211,13 +213,13 @@ def test_fields_are_judged_one_by_one() -> None:
     card = StandIn(pynvml.NVML_ERROR_NOT_SUPPORTED, **IDENTITY, nvmlDeviceGetFieldValues=fields)
     reader = GpuReader(card, "0000:01:00.0")
     for _ in range(2):
-        found = reader.read()
-        assert found["memory_temperature_celsius"] is None
-        assert found["recovery_action"] is None
-        assert "replay_rollover" not in found["pcie_errors"]
-        assert found["pcie_errors"]["l0_to_recovery"] == 1.5
-        assert found["pcie_errors"]["lane"] == 183
-        assert math.isclose(found["throttled_seconds"]["sw_power_cap"], 2.5)
+        reading = reader.read()
+        assert reading["memory_temperature_celsius"] is None
+        assert reading["recovery_action"] is None
+        assert "replay_rollover" not in reading["pcie_errors"]
+        assert reading["pcie_errors"]["l0_to_recovery"] == 1.5
+        assert reading["pcie_errors"]["lane"] == 183
+        assert math.isclose(reading["throttled_seconds"]["sw_power_cap"], 2.5)
     assert asked[0] == list(FIELDS)
     assert asked[1] == [number for number in FIELDS if number != 82]
 
@@ -228,7 +230,7 @@ def test_an_unknown_performance_state_is_none(state: int, reported: int | None) 
     assert GpuReader(card, "0000:01:00.0").read()["performance_state"] == reported
 
 
-def test_an_older_pynvml_without_a_function(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_function_missing_in_an_older_pynvml_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
     card = StandIn(pynvml.NVML_ERROR_NOT_SUPPORTED, **IDENTITY)
 
     class Older:

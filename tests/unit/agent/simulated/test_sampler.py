@@ -1,4 +1,4 @@
-"""Samples: of each fault, of GPUs that begin and stop to work, of clocks that jump."""
+"""Samples with each fault, with GPUs that start and stop working, and with clock jumps."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from agent.sampling.sampler import PublishedSample, Sampler
 from agent.web.negotiation import choose_format
 from lab.simulate import pcie
 from lab.simulate.hardware import LabLink
-from lab.simulate.simulated import Simulated
+from lab.simulate.simulated_rig import SimulatedRig
 from tests.unit.agent.simulated import rigs
 from tests.unit.agent.simulated.rigs import SECOND, THIRD
 from tests.unit.agent.web.server import PATIENCE_SECONDS, wait_for
@@ -37,7 +37,7 @@ class Clock:
     CLOCK_BOOTTIME: int = time.CLOCK_BOOTTIME
 
     def go_on(self, seconds: float, *, asleep: bool = False, set_: float = 0) -> None:
-        """Time passes, maybe asleep (which the monotonic clock misses), maybe with a new date."""
+        """Advance the clocks, optionally asleep (the monotonic clock stops) or with a new date."""
         self.wall += seconds + set_
         self.boot += seconds
         self.mono += 0 if asleep else seconds
@@ -64,22 +64,22 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 @pytest.fixture
-def sampler(rig: Simulated, clock: Clock) -> Iterator[Sampler]:
+def sampler(rig: SimulatedRig, clock: Clock) -> Iterator[Sampler]:
     made = rigs.sampler(rig)
     yield made
     made.close()
 
 
 def statuses(sample: Sample) -> dict[tuple[str, str], str]:
-    return {(each.check, each.subject): each.status for each in sample.verdicts}
+    return {(verdict.check, verdict.subject): verdict.status for verdict in sample.verdicts}
 
 
-def aer(rig: Simulated, count: int) -> None:
+def aer(rig: SimulatedRig, count: int) -> None:
     device = (rig.sysfs / "bus/pci/devices" / SECOND).resolve()
     pcie.write_aer(device, "correctable", {"BadTLP": count})
 
 
-FAULTS: dict[str, tuple[Callable[[Simulated], None], str, str]] = {
+FAULTS: dict[str, tuple[Callable[[SimulatedRig], None], str, str]] = {
     "lost": (lambda rig: rig.set(1, lost=1), "gpu-answers", "critical"),
     "hot": (
         lambda rig: rig.set(1, celsius=93, reasons=0x60, load=True),
@@ -99,13 +99,13 @@ FAULTS: dict[str, tuple[Callable[[Simulated], None], str, str]] = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_fault_is_a_verdict_about_its_gpu(
-    fault: str, rig: Simulated, sampler: Sampler, clock: Clock
+def test_fault_changes_only_the_verdict_of_its_gpu(
+    fault: str, rig: SimulatedRig, sampler: Sampler, clock: Clock
 ) -> None:
-    make, check, status = FAULTS[fault]
+    inject, check, status = FAULTS[fault]
     before = sampler.take().sample
     assert statuses(before)[check, SECOND] in ("ok", "unknown")
-    make(rig)
+    inject(rig)
     clock.go_on(5)
     after = sampler.take().sample
     changed = {key: now for key, now in statuses(after).items() if now != statuses(before).get(key)}
@@ -113,7 +113,7 @@ def test_a_fault_is_a_verdict_about_its_gpu(
     assert {subject for _, subject in changed} <= {SECOND, "rig"}, "the others are as before"
 
 
-def test_a_card_of_few_lanes_is_asked_for_no_more(rig: Simulated) -> None:
+def test_expected_width_is_limited_to_the_lanes_of_the_card(rig: SimulatedRig) -> None:
     rigs.config(rig, "path_width: 8\n")
     (rig.sysfs / "bus/pci/devices" / THIRD / "max_link_width").write_text("4\n")
     sampler = rigs.sampler(rig)
@@ -124,8 +124,8 @@ def test_a_card_of_few_lanes_is_asked_for_no_more(rig: Simulated) -> None:
     assert [path.expected_width for path in paths] == [8, 8, 4]
 
 
-def test_a_link_that_drops(rig: Simulated, sampler: Sampler, clock: Clock) -> None:
-    """x1 is the narrowest; the third GPU's slot has more lanes in another profile."""
+def test_link_changes_are_counted(rig: SimulatedRig, sampler: Sampler, clock: Clock) -> None:
+    """x1 is the narrowest width; the third GPU's slot has more lanes in another profile."""
     sampler.take()
     for number in range(1, 4):
         pcie.set_link(rig.sysfs, THIRD, LabLink(1, 2 if number % 2 else 1))
@@ -136,10 +136,10 @@ def test_a_link_that_drops(rig: Simulated, sampler: Sampler, clock: Clock) -> No
     assert statuses(sample)["pcie-flapping", THIRD] != "ok"
 
 
-def test_under_load_after_some_seconds_of_it(
-    rig: Simulated, sampler: Sampler, clock: Clock
+def test_loaded_speed_is_recorded_after_some_seconds_of_load(
+    rig: SimulatedRig, sampler: Sampler, clock: Clock
 ) -> None:
-    """A link's speed counts only while the GPU works, before the sample and in it."""
+    """A link's speed counts only if the GPU works before and during the sample."""
 
     def third() -> tuple[bool, float | None, float | None]:
         (path,) = [path for path in sampler.take().sample.paths if path.address == THIRD]
@@ -170,12 +170,14 @@ def test_under_load_after_some_seconds_of_it(
 
 
 @pytest.mark.parametrize("seconds", [120.0, -3600.0])
-def test_a_wall_clock_that_is_set(seconds: float, sampler: Sampler, clock: Clock) -> None:
+def test_clock_jump_is_a_warning_for_a_while(
+    seconds: float, sampler: Sampler, clock: Clock
+) -> None:
     sampler.take()
     clock.go_on(5, set_=seconds)
     sample = sampler.take().sample
     assert statuses(sample)["clock", "rig"] == "warning"
-    (reading,) = [each.reading for each in sample.verdicts if each.check == "clock"]
+    (reading,) = [verdict.reading for verdict in sample.verdicts if verdict.check == "clock"]
     assert ("ahead" if seconds > 0 else "back") in reading
     clock.go_on(JUMP_SHOWN_SECONDS - 10)
     assert statuses(sampler.take().sample)["clock", "rig"] == "warning"
@@ -183,16 +185,16 @@ def test_a_wall_clock_that_is_set(seconds: float, sampler: Sampler, clock: Clock
     assert statuses(sampler.take().sample)["clock", "rig"] == "ok"
 
 
-def test_what_is_no_jump(sampler: Sampler, clock: Clock) -> None:
-    """Sleep, a long pause, and the small steps by which NTP keeps time."""
+def test_sleep_and_small_clock_steps_are_not_a_jump(sampler: Sampler, clock: Clock) -> None:
+    """Sleep, a long pause, and the small steps of NTP."""
     for step in ({"asleep": True}, {"set_": 0.4}, {"set_": -0.4}):
         sampler.take()
         clock.go_on(3600, **step)
         assert statuses(sampler.take().sample)["clock", "rig"] == "ok", step
 
 
-def test_the_time_of_boot_does_not_waver(rig: Simulated, sampler: Sampler, clock: Clock) -> None:
-    """Uptime is read every five seconds, samples are taken in between."""
+def test_boot_time_is_constant(rig: SimulatedRig, sampler: Sampler, clock: Clock) -> None:
+    """Uptime is read every five seconds; samples are more frequent."""
     (rig.procfs / "uptime").write_text("5000.00 9000.00\n")
     times = set()
     for _ in range(int(module.SLOW_SECONDS)):
@@ -201,8 +203,8 @@ def test_the_time_of_boot_does_not_waver(rig: Simulated, sampler: Sampler, clock
     assert times == {clock.wall - clock.boot}
 
 
-def test_a_gpu_keeps_its_name_and_history_while_it_is_lost(
-    rig: Simulated, sampler: Sampler, clock: Clock
+def test_lost_gpu_keeps_its_identity_and_read_time(
+    rig: SimulatedRig, sampler: Sampler, clock: Clock
 ) -> None:
     before = sampler.take().sample.gpus[1]
     rig.set(1, lost=1)
@@ -213,7 +215,7 @@ def test_a_gpu_keeps_its_name_and_history_while_it_is_lost(
     assert now.read_at == before.read_at == clock.wall - 5
 
 
-def test_both_processes_costs_are_known(sampler: Sampler, clock: Clock) -> None:
+def test_memory_and_cpu_time_of_both_processes_are_reported(sampler: Sampler, clock: Clock) -> None:
     sampler.take()
     clock.go_on(5)
     agent = sampler.take().sample.agent
@@ -223,38 +225,38 @@ def test_both_processes_costs_are_known(sampler: Sampler, clock: Clock) -> None:
     assert set(agent.duration_seconds) >= {"pcie", "nvml", "host", "health"}
 
 
-def test_a_sample_is_rendered_when_it_is_asked_for(
+def test_sample_is_rendered_only_on_request(
     sampler: Sampler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rendered: list[Sample] = []
     build = MetricTable.build_families
 
-    def counted(self: MetricTable, sample: Sample) -> Iterator[Metric]:
+    def count_and_collect(self: MetricTable, sample: Sample) -> Iterator[Metric]:
         rendered.append(sample)
         return build(self, sample)
 
-    monkeypatch.setattr(MetricTable, "build_families", counted)
+    monkeypatch.setattr(MetricTable, "build_families", count_and_collect)
     published = sampler.take()
     assert rendered == []
     assert b"deeprig_" in choose_format("")[0](published.metrics)
     assert rendered == [published.sample]
 
 
-def test_a_reader_that_fails_does_not_end_sampling(
-    rig: Simulated, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+def test_failing_reader_does_not_end_sampling(
+    rig: SimulatedRig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     sampler = rigs.sampler(rig, "--sample.interval=100ms")
     published: list[PublishedSample] = []
     read, failures = sampler._links.read, 3
 
-    def failing(*words: Any) -> Any:
+    def raise_value_error(*words: Any) -> Any:
         nonlocal failures
         failures -= 1
         if failures >= 0:
             raise ValueError("something new from the kernel")
         return read(*words)
 
-    monkeypatch.setattr(sampler._links, "read", failing)
+    monkeypatch.setattr(sampler._links, "read", raise_value_error)
     stop = threading.Event()
     thread = threading.Thread(target=sampler.run, args=(stop, published.append))
     thread.start()
@@ -264,12 +266,12 @@ def test_a_reader_that_fails_does_not_end_sampling(
     assert not thread.is_alive()
     assert sampler._nvml.pid is None, "it ends what it has started"
     assert caplog.text.count("ValueError: something new from the kernel") == 3
-    times = [each.sample.taken_at for each in published]
+    times = [publication.sample.taken_at for publication in published]
     assert all(after - before > 0.09 for before, after in pairwise(times))
 
 
-def test_what_was_missed_is_not_made_up_for(rig: Simulated) -> None:
-    """After a sample that took four intervals there is one at once, not four."""
+def test_missed_samples_are_not_repeated(rig: SimulatedRig) -> None:
+    """After a sample that took four intervals, one sample follows at once, not four."""
     sampler = rigs.sampler(rig, "--sample.interval=100ms")
     taken: list[float] = []
 

@@ -1,4 +1,4 @@
-"""An authority, and certificates that it signs, for an hour."""
+"""A certificate authority, and certificates that it signs for an hour."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Authority:
     key: ec.EllipticCurvePrivateKey
 
     @classmethod
-    def make(cls, folder: Path, name: str) -> Authority:
+    def create(cls, folder: Path, name: str) -> Authority:
         """A new one, its certificate in NAME.pem."""
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
@@ -42,7 +42,7 @@ class Authority:
         return made
 
     def sign(self, name: str, certificate: Path, key_file: Path, password: bytes = b"") -> None:
-        """A certificate for localhost, called `name`, and its key."""
+        """Write a certificate for localhost, called `name`, and its key."""
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         locked = (
@@ -71,9 +71,11 @@ class Authority:
             .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
         )
         # Python 3.13 checks what RFC 5280 requires.
-        own = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
+        key_id = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
         signer = x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key())
-        builder = builder.add_extension(own, critical=False).add_extension(signer, critical=False)
+        builder = builder.add_extension(key_id, critical=False).add_extension(
+            signer, critical=False
+        )
         if authority:
             builder = builder.add_extension(USES_OF_AUTHORITY, critical=True)
         return builder.sign(self.key, hashes.SHA256())
@@ -84,7 +86,7 @@ def pem(certificate: x509.Certificate) -> bytes:
 
 
 def replace(file: Path, content: bytes) -> None:
-    """Write it whole, by rename, as certificates are renewed."""
+    """Replace a file by rename, as certificates are renewed."""
     draft = file.with_name(f"{file.name}.new")
     draft.write_bytes(content)
     draft.replace(file)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import bcrypt
 
-from lab.build.host import free_port
+from lab.build.host import find_free_port
 from tests.unit.agent.web.certificates import Authority
 from tests.unit.agent.web.server import PATIENCE_SECONDS, Client, wait_for
 
@@ -34,7 +34,7 @@ class AgentProcess:
         tls: ssl.SSLContext | None = None,
         more: Sequence[str] = (),
     ) -> None:
-        self.address = ("127.0.0.1", free_port())
+        self.address = ("127.0.0.1", find_free_port())
         self.tls = tls
         self.log = folder / "stderr"
         self._clients: list[Client] = []
@@ -110,7 +110,7 @@ def running(
     lines: list[str] = []
     context = None
     if tls:
-        authority = Authority.make(folder, "authority")
+        authority = Authority.create(folder, "authority")
         authority.sign("rig", folder / "server.pem", folder / "server.key")
         lines += ["tls_server_config:", "  cert_file: server.pem", "  key_file: server.key"]
         context = ssl.create_default_context(cafile=str(authority.file))

@@ -24,7 +24,7 @@ SEND_BUFFER = 16 << 10  # what the kernel holds of an answer, about
 
 
 @dataclass
-class Answered:
+class ClientAnswer:
     """An answer as the client received it. headers: names in lower case."""
 
     status: int
@@ -43,7 +43,7 @@ class Client:
     def send(self, data: bytes) -> None:
         self.socket.sendall(data)
 
-    def answer(self, *, head: bool = False) -> Answered:
+    def answer(self, *, head: bool = False) -> ClientAnswer:
         """Read one answer, its body by its length."""
         first = self._file.readline()
         if not first:
@@ -55,22 +55,22 @@ class Client:
             name, _, value = line.partition(": ")
             headers[name.lower()] = value
         body = b"" if head else self._file.read(int(headers["content-length"]))
-        return Answered(int(status), headers, body)
+        return ClientAnswer(int(status), headers, body)
 
-    def ask(self, target: str = "/", method: str = "GET", **headers: str) -> Answered:
+    def ask(self, target: str = "/", method: str = "GET", **headers: str) -> ClientAnswer:
         """Send a request with these headers (accept_encoding is Accept-Encoding); its answer."""
         named = "".join(f"{name.replace('_', '-')}: {text}\r\n" for name, text in headers.items())
         self.send(f"{method} {target} HTTP/1.1\r\nHost: localhost\r\n{named}\r\n".encode())
         return self.answer(head=method == "HEAD")
 
-    def closed(self) -> bool:
+    def is_closed(self) -> bool:
         """Whether the server closes now, with nothing more to read. Waits for it."""
         try:
             return self._file.read(1) == b""
         except ConnectionResetError:
             return True
 
-    def rest(self) -> bytes:
+    def read_rest(self) -> bytes:
         """Everything until the server closes."""
         try:
             return self._file.read()
@@ -101,7 +101,7 @@ class Server:
         self._clients.append(client)
         return client
 
-    def ask(self, target: str = "/", method: str = "GET", **headers: str) -> Answered:
+    def ask(self, target: str = "/", method: str = "GET", **headers: str) -> ClientAnswer:
         """One request on a new connection."""
         return self.connect().ask(target, method, **headers)
 
@@ -139,7 +139,7 @@ def resident_bytes() -> int:
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
-def as_application(handle: Handler) -> Any:
+def create_application(handle: Handler) -> Any:
     """An ASGI application that answers by a function."""
 
     async def application(scope: Scope, receive: Receive, send: Send) -> None:
@@ -149,7 +149,7 @@ def as_application(handle: Handler) -> Any:
 
 
 @contextmanager
-def serving(
+def serve_application(
     application: Any, limits: ClientLimits | None = None, tls: ssl.SSLContext | None = None
 ) -> Iterator[Server]:
     """Serve an ASGI application until the block ends; the kernel holds little of each answer."""

@@ -1,4 +1,4 @@
-"""Places for connections: in total, per address, and which connection is closed for a new one."""
+"""Connection slots: in total, per address, and which connection is closed for a new one."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from agent.web.limits import RESERVED_DESCRIPTORS, ClientLimits, fit_limits
 from agent.web.messages import HttpRequest, HttpResponse
 from agent.web.slots import ConnectionSlots, Slot
 from tests.unit.agent.web.process import ROOT, UNIT_DESCRIPTORS
-from tests.unit.agent.web.server import Server, as_application, serving, wait_for
+from tests.unit.agent.web.server import Server, create_application, serve_application, wait_for
 
 LIMITS = ClientLimits(connections=6, connections_per_address=3, connections_from_loopback=4)
 
 
 class Crowd:
-    """Connections without sockets. closed: the names of those that were closed, in order."""
+    """Connections without sockets. closed: the names of closed connections, in order."""
 
     def __init__(self, limits: ClientLimits = LIMITS) -> None:
         self.admission = ConnectionSlots(limits)
@@ -47,7 +47,7 @@ class Crowd:
     ],
     ids=["IPv4", "one /64", "IPv4 over IPv6", "link-local"],
 )
-def test_one_network_takes_only_its_share(addresses: list[str]) -> None:
+def test_network_has_a_connection_limit(addresses: list[str]) -> None:
     crowd = Crowd()
     for number, address in enumerate(addresses):
         assert crowd.enter(str(number), address)
@@ -55,7 +55,7 @@ def test_one_network_takes_only_its_share(addresses: list[str]) -> None:
     assert len(crowd.admission) == 3
 
 
-def test_two_networks_do_not_share() -> None:
+def test_networks_have_separate_limits() -> None:
     crowd = Crowd()
     for number, address in enumerate(["2001:db8:1:2::1", "2001:db8:1:3::1"] * 3):
         assert crowd.enter(str(number), address)
@@ -63,8 +63,8 @@ def test_two_networks_do_not_share() -> None:
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "::1", "127.8.8.8"])
-def test_loopback_has_a_limit_of_its_own(address: str) -> None:
-    """Larger than an address's, for proxies; smaller than the total, against local users."""
+def test_loopback_has_a_separate_limit(address: str) -> None:
+    """Above the limit of an address, for proxies; below the total, against local users."""
     crowd = Crowd()
     for number in range(5):
         assert crowd.enter(str(number), address)
@@ -73,7 +73,7 @@ def test_loopback_has_a_limit_of_its_own(address: str) -> None:
     assert crowd.closed == ["0"]
 
 
-def test_at_the_total_the_largest_crowd_gives_up_its_oldest() -> None:
+def test_oldest_connection_of_the_largest_group_is_closed_at_the_total() -> None:
     crowd = Crowd()
     crowd.enter("scraper", "192.0.2.1")
     for name in ("a", "b", "c"):
@@ -84,7 +84,7 @@ def test_at_the_total_the_largest_crowd_gives_up_its_oldest() -> None:
     assert crowd.closed == ["a"]
 
 
-def test_a_connection_that_is_worked_for_is_not_closed() -> None:
+def test_busy_connection_is_not_closed() -> None:
     crowd = Crowd()
     places = [crowd.enter(str(number), "192.0.2.1") for number in range(3)]
     for place in places:
@@ -97,7 +97,7 @@ def test_a_connection_that_is_worked_for_is_not_closed() -> None:
     assert crowd.closed == ["1"]
 
 
-def test_released_places_are_free_again() -> None:
+def test_released_slot_is_free_again() -> None:
     crowd = Crowd()
     for _ in range(10):
         place = crowd.enter("x", "192.0.2.1")
@@ -108,7 +108,7 @@ def test_released_places_are_free_again() -> None:
 
 
 @pytest.mark.parametrize(("descriptors", "connections"), [(1024, 128), (200, 72), (144, 16)])
-def test_descriptors_are_left_for_readings(descriptors: int, connections: int) -> None:
+def test_limits_reserve_descriptors_for_readings(descriptors: int, connections: int) -> None:
     limits = fit_limits(ClientLimits(), descriptors)
     assert limits.connections == connections
     assert limits.connections <= descriptors - RESERVED_DESCRIPTORS
@@ -116,11 +116,11 @@ def test_descriptors_are_left_for_readings(descriptors: int, connections: int) -
     assert limits.connections_per_address <= limits.connections // 2
 
 
-def test_the_unit_leaves_descriptors_for_every_connection() -> None:
+def test_systemd_unit_allows_descriptors_for_every_connection() -> None:
     unit = (ROOT / "playbooks/templates/deeprig-agent.service.j2").read_text()
-    found = re.search(r"^LimitNOFILE=(\d+)$", unit, re.MULTILINE)
-    assert found
-    assert int(found[1]) == UNIT_DESCRIPTORS
+    match = re.search(r"^LimitNOFILE=(\d+)$", unit, re.MULTILINE)
+    assert match
+    assert int(match[1]) == UNIT_DESCRIPTORS
     assert fit_limits(ClientLimits(), UNIT_DESCRIPTORS) == ClientLimits()
 
 
@@ -132,7 +132,7 @@ def test_too_few_descriptors_are_a_configuration_error() -> None:
 
 
 @contextmanager
-def stalled() -> Iterator[tuple[Server, threading.Event, Counter[str]]]:
+def serve_stalled() -> Iterator[tuple[Server, threading.Event, Counter[str]]]:
     """A server with five places; requests of /busy take until the event is set, and are counted."""
     finish = threading.Event()
     calls: Counter[str] = Counter()
@@ -147,7 +147,7 @@ def stalled() -> Iterator[tuple[Server, threading.Event, Counter[str]]]:
         return asyncio.ensure_future(work()) if request.path == "/busy" else HttpResponse(b"x")
 
     limits = ClientLimits(connections=5, connections_from_loopback=5)
-    with serving(as_application(handler), limits) as server:
+    with serve_application(create_application(handler), limits) as server:
         try:
             yield server, finish, calls
         finally:
@@ -155,17 +155,17 @@ def stalled() -> Iterator[tuple[Server, threading.Event, Counter[str]]]:
 
 
 def test_an_idle_connection_is_closed_for_a_new_client() -> None:
-    with stalled() as (server, _, _):
+    with serve_stalled() as (server, _, _):
         clients = [server.connect() for _ in range(5)]
         assert [client.ask().status for client in clients] == [200] * 5
         assert server.ask().status == 200
-        assert clients[0].closed()
+        assert clients[0].is_closed()
         assert clients[4].ask().status == 200
 
 
-def test_clients_that_wait_for_their_answers_get_them() -> None:
+def test_waiting_clients_are_answered_when_all_slots_are_busy() -> None:
     """With every place in use, the next client is refused until one is free."""
-    with stalled() as (server, finish, calls):
+    with serve_stalled() as (server, finish, calls):
         clients = [server.connect() for _ in range(5)]
         for client in clients:
             client.send(b"GET /busy HTTP/1.1\r\nHost: localhost\r\n\r\n")
@@ -174,7 +174,7 @@ def test_clients_that_wait_for_their_answers_get_them() -> None:
         answer = refused.answer()
         assert (answer.status, answer.headers["connection"]) == (503, "close")
         assert answer.body == b"503 Service Unavailable\n"
-        assert refused.closed()
+        assert refused.is_closed()
         finish.set()
         assert [client.answer().body for client in clients] == [b"done"] * 5
         assert server.ask().status == 200

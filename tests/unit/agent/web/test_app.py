@@ -1,4 +1,4 @@
-"""What is served: forms of a sample, the page's files, health."""
+"""The application: representations of a sample, the page's files, health."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from agent.web.allowed_hosts import AllowedHosts
 from agent.web.app import AgentApp
 from agent.web.limits import ClientLimits
 from agent.web.web_config import WebConfigFile
-from tests.unit.agent.web.published import OneMetric, classic, new, published
-from tests.unit.agent.web.server import Answered, serving
+from tests.unit.agent.web.publishing import OneMetric, encode_classic, encode_new, publish_sample
+from tests.unit.agent.web.server import ClientAnswer, serve_application
 
 PAGE = Path(module.__file__).parent / "page"
 ACCEPT = yaml.safe_load((Path(__file__).parent / "cases/accept.yml").read_text())
 KINDS = {"classic": "text/plain", "openmetrics": "application/openmetrics-text"}
-TEXTS = {"classic": classic, "openmetrics": new}
+TEXTS = {"classic": encode_classic, "openmetrics": encode_new}
 OTHERS = ("/api/v1/rig", "/api/v1/history", "/metrics", "/-/healthy", "/-/ready", "/")
 
 
-def make(**more: Any) -> AgentApp:
+def make_app(**more: Any) -> AgentApp:
     settings: dict[str, Any] = {
         "telemetry_path": "/metrics",
         "interval": 5.0,
@@ -48,13 +48,13 @@ def make(**more: Any) -> AgentApp:
 
 @pytest.fixture
 def app() -> AgentApp:
-    made = make()
-    made.publish(published())
+    made = make_app()
+    made.publish(publish_sample())
     return made
 
 
-def get(app: AgentApp, target: str, method: str = "GET", **headers: str) -> Answered:
-    """Ask the application as uvicorn does."""
+def get(app: AgentApp, target: str, method: str = "GET", **headers: str) -> ClientAnswer:
+    """Call the application as uvicorn does."""
     path = httptools.parse_url(target.encode()).path or b"/"
     named = {"host": "rig"} | headers
     scope = {
@@ -81,11 +81,11 @@ def get(app: AgentApp, target: str, method: str = "GET", **headers: str) -> Answ
     start, body = sent
     assert (start["type"], body["type"]) == ("http.response.start", "http.response.body")
     received = {name.decode(): text.decode() for name, text in start["headers"]}
-    return Answered(start["status"], received, body["body"])
+    return ClientAnswer(start["status"], received, body["body"])
 
 
 @pytest.mark.parametrize("case", ACCEPT, ids=lambda case: case["who"])
-def test_the_format_is_what_the_client_rather_has(app: AgentApp, case: Any) -> None:
+def test_format_follows_the_accept_header(app: AgentApp, case: Any) -> None:
     answer = get(app, "/metrics", accept=case["accept"])
     assert answer.headers["content-type"].partition(";")[0] == KINDS[case["gets"]]
     assert "; charset=utf-8" in answer.headers["content-type"]
@@ -107,7 +107,9 @@ def test_the_format_is_what_the_client_rather_has(app: AgentApp, case: Any) -> N
     ],
 )
 @pytest.mark.parametrize("target", ["/metrics", "/api/v1/rig", "/api/v1/history"])
-def test_gzip_for_who_takes_it(app: AgentApp, target: str, accepts: str, compressed: bool) -> None:
+def test_gzip_follows_the_accept_encoding_header(
+    app: AgentApp, target: str, accepts: str, compressed: bool
+) -> None:
     answer = get(app, target, accept_encoding=accepts)
     assert (answer.headers.get("content-encoding") == "gzip") is compressed
     plain = get(app, target).body
@@ -118,14 +120,18 @@ def test_gzip_for_who_takes_it(app: AgentApp, target: str, accepts: str, compres
 def test_each_format_of_a_sample_is_rendered_once(app: AgentApp) -> None:
     for name in ("second", "third"):
         metrics = OneMetric(name)
-        app.publish(replace(published(), metrics=metrics))
+        app.publish(replace(publish_sample(), metrics=metrics))
         for _ in range(3):
-            assert get(app, "/metrics").body == classic(name)
-            assert get(app, "/metrics", accept="application/openmetrics-text").body == new(name)
+            assert get(app, "/metrics").body == encode_classic(name)
+            assert get(app, "/metrics", accept="application/openmetrics-text").body == encode_new(
+                name
+            )
         assert metrics.collected == 2
 
 
-def test_every_form_is_made_once_a_sample(app: AgentApp, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_representation_is_built_once_per_sample(
+    app: AgentApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
     calls: list[str] = []
     for place, name in ((gzip, "compress"), (json, "dumps"), (module, "build_document")):
         real = getattr(place, name)
@@ -141,7 +147,7 @@ def test_every_form_is_made_once_a_sample(app: AgentApp, monkeypatch: pytest.Mon
             get(app, "/metrics", accept="application/openmetrics-text", accept_encoding="gzip")
             get(app, "/api/v1/rig", accept_encoding=encoding)
     assert Counter(calls) == {"compress": 3, "build_document": 1, "dumps": 1}
-    app.publish(published("second"))
+    app.publish(publish_sample("second"))
     answer = get(app, "/metrics", accept_encoding="gzip")
     assert gzip.decompress(answer.body).startswith(b"# HELP second ")
 
@@ -159,7 +165,7 @@ def test_every_file_of_the_page_is_served(app: AgentApp, file: Path) -> None:
     assert answer.headers["content-type"].partition(";")[0] == kind
 
 
-def test_the_page_may_load_nothing_from_elsewhere(app: AgentApp) -> None:
+def test_content_security_policy_allows_only_own_files(app: AgentApp) -> None:
     answer = get(app, "/")
     assert answer.body == (PAGE / "index.html").read_bytes()
     policy = dict(
@@ -204,68 +210,68 @@ def test_the_page_may_load_nothing_from_elsewhere(app: AgentApp) -> None:
         "http://rig/page/../http.py",
     ],
 )
-def test_nothing_else_is(app: AgentApp, target: str) -> None:
+def test_unknown_path_is_404(app: AgentApp, target: str) -> None:
     assert get(app, target).status == 404
 
 
 @pytest.mark.parametrize("target", ["/metrics?x=1", "/?x", "http://rig:10390/metrics"])
-def test_a_query_or_a_host_changes_nothing(app: AgentApp, target: str) -> None:
+def test_query_and_absolute_target_are_ignored(app: AgentApp, target: str) -> None:
     assert get(app, target).status == 200
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE"])
 @pytest.mark.parametrize("target", [*OTHERS, "/page/page.js", "/nothing"])
-def test_nothing_is_changed_through_it(app: AgentApp, method: str, target: str) -> None:
+def test_other_methods_are_405(app: AgentApp, method: str, target: str) -> None:
     answer = get(app, target, method)
     assert (answer.status, answer.headers["allow"]) == (405, "GET, HEAD")
 
 
-def test_another_telemetry_path() -> None:
-    app = make(telemetry_path="/gpu/metrics")
-    app.publish(published())
+def test_telemetry_path_is_configurable() -> None:
+    app = make_app(telemetry_path="/gpu/metrics")
+    app.publish(publish_sample())
     assert get(app, "/gpu/metrics").status == 200
     assert get(app, "/metrics").status == 404
 
 
-def test_what_caches_may_keep(app: AgentApp) -> None:
+def test_cache_control_depends_on_the_path(app: AgentApp) -> None:
     assert get(app, "/api/v1/rig").headers["cache-control"] == "no-store"
     assert get(app, "/page/page.js").headers["cache-control"] == "no-cache"
 
 
-def test_before_the_first_sample() -> None:
-    app = make()
+def test_api_is_unavailable_before_the_first_sample() -> None:
+    app = make_app()
     statuses = {target: get(app, target).status for target in OTHERS}
     without = dict.fromkeys(("/api/v1/rig", "/api/v1/history", "/metrics", "/-/ready"), 503)
     assert statuses == without | {"/-/healthy": 200, "/": 200}
-    app.publish(published())
+    app.publish(publish_sample())
     assert {get(app, target).status for target in OTHERS} == {200}
 
 
 @pytest.mark.parametrize("samples", [0, 3])
-def test_healthy_while_samples_come(samples: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Five intervals without one, be it since the start, are too many."""
+def test_healthy_only_while_samples_arrive(samples: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Five intervals without a sample, also since the start, are too many."""
     now = 1000.0
     monkeypatch.setattr(module, "monotonic", lambda: now)
-    app = make(interval=2.0)
+    app = make_app(interval=2.0)
     for _ in range(samples):
         now += 2.0
-        app.publish(published())
+        app.publish(publish_sample())
     now += 9.9
     assert get(app, "/-/healthy").status == 200
     now += 0.2
     answer = get(app, "/-/healthy")
     assert (answer.status, b"10 s" in answer.body) == (503, True)
     assert get(app, "/-/ready").status == (200 if samples else 503)
-    app.publish(published())
+    app.publish(publish_sample())
     assert get(app, "/-/healthy").status == 200
 
 
-def test_over_a_socket(app: AgentApp) -> None:
-    with serving(app) as server:
+def test_application_works_over_a_socket(app: AgentApp) -> None:
+    with serve_application(app) as server:
         client = server.connect()
         answer = client.ask("/metrics", accept_encoding="gzip")
-        assert gzip.decompress(answer.body) == classic()
+        assert gzip.decompress(answer.body) == encode_classic()
         assert json.loads(client.ask("/api/v1/rig").body)["host"]["name"] == "rig"
         head = client.ask("/metrics", "HEAD")
-        assert head.headers["content-length"] == str(len(classic()))
+        assert head.headers["content-length"] == str(len(encode_classic()))
         assert client.ask("/nothing").status == 404

@@ -1,4 +1,4 @@
-"""Crowds of clients that only hold connections: memory, descriptors and scrapes are unaffected."""
+"""Many clients that only hold connections: memory, descriptors and scrapes are unaffected."""
 
 from __future__ import annotations
 
@@ -61,8 +61,8 @@ def test_1250_connections_leave_descriptors_for_readings(tmp_path: Path) -> None
         try:
             after = json.loads(agent.connect().ask("/api/v1/rig").body)
             assert agent.descriptors() < UNIT_DESCRIPTORS - 100
-            assert {one["check"] for one in after["verdicts"]} == {
-                one["check"] for one in before["verdicts"]
+            assert {verdict["check"] for verdict in after["verdicts"]} == {
+                verdict["check"] for verdict in before["verdicts"]
             }
         finally:
             release(held)
@@ -79,8 +79,8 @@ def test_300_half_open_connections_do_not_stop_scrapes(tmp_path: Path, data: byt
             release(held)
 
 
-def test_clients_that_flood_do_not_stop_scrapes(tmp_path: Path) -> None:
-    """They send requests without end, pipelined, and read every answer."""
+def test_flooding_clients_do_not_stop_scrapes(tmp_path: Path) -> None:
+    """The clients send pipelined requests without end, and read every answer."""
     requests = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n" * 100
     ended = threading.Event()
     answered: list[int] = []
@@ -134,7 +134,7 @@ def test_256_idle_keep_alive_connections_do_not_stop_scrapes(tmp_path: Path, tls
         assert agent.resident_bytes() - before < HANDSHAKE_GROWTH_MOST
 
 
-def test_300_clients_that_do_not_take_their_answers_do_not_stop_scrapes(tmp_path: Path) -> None:
+def test_300_clients_that_read_nothing_do_not_stop_scrapes(tmp_path: Path) -> None:
     request = b"GET /page/openapi.yaml HTTP/1.1\r\nHost: localhost\r\n\r\n" * 60
     with running(tmp_path) as agent:
         held = []

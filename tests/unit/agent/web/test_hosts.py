@@ -1,4 +1,4 @@
-"""The Host header: DNS rebinding reaches nothing, and scrapers by name or address do."""
+"""The Host header: DNS rebinding is refused; scrapers by name or address are answered."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from agent.configuration.host_names import read_configured_names, read_machine_n
 from agent.errors import ConfigurationError
 from agent.web.allowed_hosts import AllowedHosts
 from tests.unit.agent.web.process import running
-from tests.unit.agent.web.published import published
-from tests.unit.agent.web.server import Server, serving
-from tests.unit.agent.web.test_app import OTHERS, make
+from tests.unit.agent.web.publishing import publish_sample
+from tests.unit.agent.web.server import Server, serve_application
+from tests.unit.agent.web.test_app import OTHERS, make_app
 
 OWN = os.uname().nodename
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
-    app = make(hosts=AllowedHosts(["rig", "rig.example.org"]))
-    app.publish(published())
-    with serving(app) as made:
+    app = make_app(hosts=AllowedHosts(["rig", "rig.example.org"]))
+    app.publish(publish_sample())
+    with serve_application(app) as made:
         yield made
 
 
@@ -34,7 +34,7 @@ def status(server: Server, request: str) -> int:
 
 
 @pytest.mark.parametrize("target", [*OTHERS, "/page/page.js", "/nothing"])
-def test_a_rebound_name_reads_nothing(server: Server, target: str) -> None:
+def test_dns_rebinding_is_refused(server: Server, target: str) -> None:
     client = server.connect()
     client.send(f"GET {target} HTTP/1.1\r\nHost: evil.example:10390\r\n\r\n".encode())
     answer = client.answer()
@@ -59,7 +59,7 @@ def test_a_rebound_name_reads_nothing(server: Server, target: str) -> None:
         "rig:",
     ],
 )
-def test_usual_hosts_are_answered(server: Server, host: str) -> None:
+def test_own_names_and_addresses_are_answered(server: Server, host: str) -> None:
     assert status(server, f"GET /metrics HTTP/1.1\nHost: {host}\n") == 200
 
 
@@ -106,7 +106,7 @@ def test_a_missing_repeated_or_invalid_host_is_a_bad_request(server: Server, hea
 
 
 def test_http_1_0_needs_no_host(server: Server) -> None:
-    """As health checks of load balancers do; browsers, which rebinding needs, always send it."""
+    """Health checks of load balancers send none; browsers, which rebinding needs, always do."""
     assert status(server, "GET /metrics HTTP/1.0\n") == 200
     assert status(server, "GET /metrics HTTP/2.0\n") == 400
     assert status(server, "GET /metrics HTTP/1.0\nHost: evil.example\n") == 421
@@ -125,7 +125,7 @@ def test_http_1_0_needs_no_host(server: Server) -> None:
         ("http:///metrics", "rig", 400),
     ],
 )
-def test_the_authority_of_an_absolute_target_counts(
+def test_authority_of_an_absolute_target_overrides_the_host_header(
     server: Server, target: str, host: str, expected: int
 ) -> None:
     assert status(server, f"GET {target} HTTP/1.1\nHost: {host}\n") == expected
@@ -140,7 +140,7 @@ def test_trailers_do_not_replace_headers(server: Server) -> None:
     assert client.answer().status == 400
 
 
-def test_own_names_come_from_the_machine_and_its_hosts_file(tmp_path: Path) -> None:
+def test_machine_names_come_from_hostname_and_hosts_file(tmp_path: Path) -> None:
     file = tmp_path / "hosts"
     file.write_text(
         f"127.0.0.1 localhost\n127.0.1.1 {OWN}.example.org {OWN} # comment.example\n"
@@ -152,7 +152,7 @@ def test_own_names_come_from_the_machine_and_its_hosts_file(tmp_path: Path) -> N
     assert OWN in read_machine_names(tmp_path / "missing")
 
 
-def test_configured_names(tmp_path: Path) -> None:
+def test_configured_names_are_read(tmp_path: Path) -> None:
     file = tmp_path / "agent.yml"
     file.write_text("gpus: 3\nhost_names: [attic.lan, Rig.example.org.]\n")
     assert read_configured_names(file) == ["attic.lan", "Rig.example.org."]
@@ -163,7 +163,7 @@ def test_configured_names(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "value", ["attic", "[3]", "['a b']", "['*']", "['']", "['rig:1']", "{a: 1}"]
 )
-def test_wrong_names_are_an_error_with_file_and_line(tmp_path: Path, value: str) -> None:
+def test_invalid_names_are_an_error_with_file_and_line(tmp_path: Path, value: str) -> None:
     file = tmp_path / "agent.yml"
     file.write_text(f"gpus: 3\nhost_names: {value}\n")
     with pytest.raises(ConfigurationError) as caught:
@@ -171,7 +171,7 @@ def test_wrong_names_are_an_error_with_file_and_line(tmp_path: Path, value: str)
     assert str(caught.value).startswith(f"{file}:2: 'host_names'")
 
 
-def test_a_real_agent_answers_to_its_names(tmp_path: Path) -> None:
+def test_agent_answers_to_configured_names_only(tmp_path: Path) -> None:
     (tmp_path / "agent.yml").write_text("host_names: [attic.lan]\n")
     with running(tmp_path, flags=[f"--config.file={tmp_path}/agent.yml"]) as agent:
 

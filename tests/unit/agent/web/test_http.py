@@ -1,4 +1,4 @@
-"""HTTP as clients speak it: whole, in pieces, several at once, wrongly."""
+"""HTTP requests: whole, in parts, pipelined, invalid."""
 
 from __future__ import annotations
 
@@ -11,34 +11,34 @@ import pytest
 
 from agent.web.limits import ClientLimits
 from agent.web.messages import HttpRequest, HttpResponse
-from tests.unit.agent.web.server import Server, as_application, serving, wait_for
+from tests.unit.agent.web.server import Server, create_application, serve_application, wait_for
 
 GET = b"GET /a HTTP/1.1\r\nHost: rig\r\n\r\n"
 LIMITS = ClientLimits(request_bytes=4096)
 
 
-async def later(request: HttpRequest) -> HttpResponse:
+async def answer_later(request: HttpRequest) -> HttpResponse:
     await asyncio.sleep(0.004)
     return HttpResponse(request.target.encode())
 
 
 def handler(request: HttpRequest) -> HttpResponse | asyncio.Future[HttpResponse]:
-    """Echoes the request; /slow later, /broken raises."""
+    """Echo the request; /slow answers later, /broken raises."""
     if request.path == "/broken":
         raise ZeroDivisionError
     if request.path.startswith("/slow"):
-        return asyncio.ensure_future(later(request))
-    own = {"Content-Type": "text/plain", "X-Accept": request.headers.get("accept", "")}
-    return HttpResponse(f"{request.method} {request.path}".encode(), headers=own)
+        return asyncio.ensure_future(answer_later(request))
+    headers = {"Content-Type": "text/plain", "X-Accept": request.headers.get("accept", "")}
+    return HttpResponse(f"{request.method} {request.path}".encode(), headers=headers)
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
-    with serving(as_application(handler), LIMITS) as made:
+    with serve_application(create_application(handler), LIMITS) as made:
         yield made
 
 
-def test_a_connection_is_kept(server: Server) -> None:
+def test_connection_is_persistent(server: Server) -> None:
     client = server.connect()
     for number in range(3):
         answer = client.ask(f"/{number}?query")
@@ -48,7 +48,7 @@ def test_a_connection_is_kept(server: Server) -> None:
 
 
 @pytest.mark.parametrize(
-    ("request_", "header", "kept"),
+    ("request_", "header", "stays_open"),
     [
         (b"GET /a HTTP/1.1\r\nHost: rig\r\n\r\n", None, True),
         (b"GET /a HTTP/1.1\r\nHost: rig\r\nConnection: close\r\n\r\n", "close", False),
@@ -57,25 +57,27 @@ def test_a_connection_is_kept(server: Server) -> None:
         (b"GET /a HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", "keep-alive", True),
     ],
 )
-def test_who_closes(server: Server, request_: bytes, header: str | None, kept: bool) -> None:
+def test_connection_header_decides_about_closing(
+    server: Server, request_: bytes, header: str | None, stays_open: bool
+) -> None:
     client = server.connect()
     client.send(request_)
     answer = client.answer()
     assert (answer.status, answer.headers.get("connection")) == (200, header)
-    if kept:
+    if stays_open:
         assert client.ask("/b").body == b"GET /b"
     else:
-        assert client.closed()
+        assert client.is_closed()
 
 
-def test_head_has_the_length_and_no_body(server: Server) -> None:
+def test_head_answer_has_the_length_and_no_body(server: Server) -> None:
     client = server.connect()
     answer = client.ask("/a", method="HEAD")
     assert (answer.status, answer.headers["content-length"]) == (200, str(len("HEAD /a")))
     assert client.ask("/b").body == b"GET /b", "no body stood in between"
 
 
-def test_a_request_may_come_in_any_two_pieces(server: Server) -> None:
+def test_request_may_arrive_in_two_parts(server: Server) -> None:
     whole = b"GET /a?b=c HTTP/1.1\r\nHost: rig\r\nAccept: x\r\nAccept: y\r\n\r\n"
     client = server.connect()
     client.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -86,7 +88,7 @@ def test_a_request_may_come_in_any_two_pieces(server: Server) -> None:
         assert (answer.body, answer.headers["x-accept"]) == (b"GET /a", "x, y"), cut
 
 
-def test_a_request_may_come_byte_by_byte(server: Server) -> None:
+def test_request_may_arrive_byte_by_byte(server: Server) -> None:
     client = server.connect()
     client.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     for byte in GET:
@@ -94,8 +96,8 @@ def test_a_request_may_come_byte_by_byte(server: Server) -> None:
     assert client.answer().body == b"GET /a"
 
 
-def test_many_at_once_are_answered_in_their_order(server: Server) -> None:
-    """Also where an answer takes time, and the last one is cut."""
+def test_pipelined_requests_are_answered_in_order(server: Server) -> None:
+    """Some answers take time, and the last request is incomplete."""
     client = server.connect()
     targets = [f"/slow{number}" if number % 7 == 3 else f"/{number}" for number in range(500)]
     whole = b"".join(f"GET {target} HTTP/1.1\r\nHost: r\r\n\r\n".encode() for target in targets)
@@ -106,11 +108,11 @@ def test_many_at_once_are_answered_in_their_order(server: Server) -> None:
     assert client.answer().body.decode() == f"GET {targets[-1]}"
 
 
-def test_answers_come_before_a_refusal(server: Server) -> None:
+def test_pending_answers_precede_a_refusal(server: Server) -> None:
     client = server.connect()
     client.send(GET + b"GET /slow HTTP/1.1\r\nHost: r\r\n\r\n" + b"what is this?\r\n\r\n")
     assert [client.answer().status for _ in range(3)] == [200, 200, 400]
-    assert client.closed()
+    assert client.is_closed()
 
 
 @pytest.mark.parametrize(
@@ -130,7 +132,7 @@ def test_answers_come_before_a_refusal(server: Server) -> None:
         (b"POST / HTTP/1.1\r\nContent-Length: 9000\r\n\r\n" + b"x" * 9000, 413),
     ],
 )
-def test_what_is_no_request(server: Server, data: bytes, status: int) -> None:
+def test_invalid_request_is_refused(server: Server, data: bytes, status: int) -> None:
     client = server.connect()
     try:
         client.send(data)
@@ -139,10 +141,10 @@ def test_what_is_no_request(server: Server, data: bytes, status: int) -> None:
     answer = client.answer()
     assert (answer.status, answer.headers["connection"]) == (status, "close")
     assert answer.body.startswith(str(status).encode())
-    assert client.closed()
+    assert client.is_closed()
 
 
-def test_a_body_on_a_get_is_passed_over(server: Server) -> None:
+def test_body_of_a_get_is_ignored(server: Server) -> None:
     client = server.connect()
     client.send(b"GET /a HTTP/1.1\r\nHost: r\r\nContent-Length: 20\r\n\r\nGET /b HTTP/1.1\r\n\r\n.")
     assert client.answer().body == b"GET /a"
@@ -152,8 +154,8 @@ def test_a_body_on_a_get_is_passed_over(server: Server) -> None:
 
 
 @pytest.mark.parametrize("protocol", ["h2c", "websocket"])
-def test_another_protocol_is_not_taken_up(server: Server, protocol: str) -> None:
-    """curl --http2 asks so, and is content with HTTP/1.1."""
+def test_protocol_upgrade_is_ignored(server: Server, protocol: str) -> None:
+    """curl --http2 asks for it, and accepts HTTP/1.1."""
     client = server.connect()
     client.send(
         f"GET /a HTTP/1.1\r\nHost: r\r\nConnection: Upgrade\r\nUpgrade: {protocol}\r\n\r\n".encode()
@@ -161,31 +163,33 @@ def test_another_protocol_is_not_taken_up(server: Server, protocol: str) -> None
     )
     answer = client.answer()
     assert (answer.status, answer.body) == (200, b"GET /a")
-    assert client.closed()
+    assert client.is_closed()
 
 
-def test_a_proxys_client_names_the_host(server: Server) -> None:
+def test_absolute_target_is_accepted(server: Server) -> None:
     assert server.ask("http://rig:10390/a?b").body == b"GET /a"
     assert server.ask("HTTP://rig").body == b"GET /"
 
 
-def test_who_has_asked_may_close_his_side(server: Server) -> None:
+def test_client_may_close_its_sending_side(server: Server) -> None:
     for target in (b"/a", b"/slow"):
         client = server.connect()
         client.send(GET.replace(b"/a", target))
         client.socket.shutdown(socket.SHUT_WR)
         assert client.answer().body.endswith(target)
-        assert client.closed()
+        assert client.is_closed()
 
 
-def test_a_handler_that_fails_fails_alone(server: Server, caplog: pytest.LogCaptureFixture) -> None:
+def test_failing_handler_affects_only_its_request(
+    server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
     client = server.connect()
     assert client.ask("/broken").status == 500
     assert "ZeroDivisionError" in caplog.text
     assert client.ask("/a").status == 200
 
 
-def test_who_goes_away_is_forgotten(server: Server) -> None:
+def test_closed_connections_are_removed(server: Server) -> None:
     before = server.count_connections()
     for data in (b"", b"GET / HT", GET, b"GET /slow HTTP/1.1\r\nHost: r\r\n\r\n"):
         client = server.connect()
@@ -194,7 +198,7 @@ def test_who_goes_away_is_forgotten(server: Server) -> None:
     wait_for(lambda: server.count_connections() <= before, "all closed")
 
 
-def test_headers_do_not_outlive_their_request(server: Server) -> None:
+def test_headers_belong_to_one_request(server: Server) -> None:
     client = server.connect()
     answers = [client.ask("/a", accept="x"), client.ask("/a")]
     assert [answer.headers["x-accept"] for answer in answers] == ["x", ""]

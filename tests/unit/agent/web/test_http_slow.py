@@ -1,4 +1,4 @@
-"""Clients that send or read too slowly, or nothing, or come in crowds: the others do not notice."""
+"""Clients that send or read slowly, or not at all: other clients are not affected."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from agent.web.limits import ClientLimits
 from agent.web.messages import HttpRequest, HttpResponse
 from tests.unit.agent.web.server import (
     Client,
-    as_application,
+    create_application,
     resident_bytes,
-    serving,
+    serve_application,
     wait_for,
 )
 
@@ -32,7 +32,7 @@ LARGE = bytes(1 << 20)
 CALLS: Counter[str] = Counter()
 
 
-@as_application
+@create_application
 def handler(request: HttpRequest) -> HttpResponse:
     CALLS[request.path] += 1
     return HttpResponse(LARGE if request.path == "/large" else b"x")
@@ -40,14 +40,14 @@ def handler(request: HttpRequest) -> HttpResponse:
 
 @pytest.fixture(autouse=True)
 def calls() -> Counter[str]:
-    """How often the server has asked the application for an answer, by path."""
+    """Return how often the server has called the application, by path."""
     CALLS.clear()
     return CALLS
 
 
-def test_a_hundred_that_send_a_byte_at_a_time() -> None:
-    """Others are answered at once; each of the hundred is refused and closed at its deadline."""
-    with serving(handler, FAST) as server:
+def test_hundred_slow_senders_do_not_delay_others() -> None:
+    """Each of the hundred is refused and closed at its deadline."""
+    with serve_application(handler, FAST) as server:
         began = time.monotonic()
         slow = [server.connect() for _ in range(100)]
         waits = []
@@ -64,57 +64,57 @@ def test_a_hundred_that_send_a_byte_at_a_time() -> None:
                 break
             time.sleep(0.02)
         assert sorted(waits)[len(waits) // 2] < 0.1
-        statuses = Counter(end_of(client) for client in slow)
+        statuses = Counter(read_end(client) for client in slow)
         assert set(statuses) <= {408, None}, "None: what it still sent reset the connection"
         assert statuses[408] > 50
         assert time.monotonic() - began < FAST.request_seconds + 5
 
 
-def end_of(client: Client) -> int | None:
+def read_end(client: Client) -> int | None:
     try:
         status = client.answer().status
-        assert client.closed()
+        assert client.is_closed()
     except ConnectionResetError:
         return None
     return status
 
 
-def test_one_who_says_nothing_is_closed_without_a_word() -> None:
-    with serving(handler, FAST) as server:
+def test_silent_client_is_closed_without_an_answer() -> None:
+    with serve_application(handler, FAST) as server:
         began = time.monotonic()
-        assert server.connect().closed()
+        assert server.connect().is_closed()
         assert FAST.request_seconds <= time.monotonic() - began < FAST.request_seconds + 3
 
 
-def test_between_requests_there_is_more_time() -> None:
+def test_idle_deadline_is_longer_than_the_request_deadline() -> None:
     limits = ClientLimits(
         request_seconds=0.1,
         idle_seconds=0.6,
     )
-    with serving(handler, limits) as server:
+    with serve_application(handler, limits) as server:
         client = server.connect()
         assert client.ask().status == 200
         time.sleep(0.3)
         assert client.ask().status == 200, "still there after three times request_seconds"
         began = time.monotonic()
-        assert client.closed(), "and no 408: nothing was asked"
+        assert client.is_closed(), "and no 408: nothing was asked"
         assert time.monotonic() - began > 0.3
 
 
 @pytest.mark.parametrize("begun", [GET[:7], GET + GET[:7], GET[:-2]])
-def test_a_request_that_does_not_end(begun: bytes) -> None:
-    """Also a request that began in the packet in which another ended: it has no idle time."""
-    with serving(handler, FAST) as server:
+def test_incomplete_request_is_408(begun: bytes) -> None:
+    """Also if it began in the packet in which another request ended."""
+    with serve_application(handler, FAST) as server:
         client = server.connect()
         client.send(begun)
         statuses = [client.answer().status for _ in range(begun.count(b"GET"))]
         assert statuses[-1] == 408
-        assert client.closed()
+        assert client.is_closed()
 
 
-def test_a_slow_reader_is_waited_for_and_costs_two_answers(calls: Counter[str]) -> None:
-    """The answer that the client is reading, and the next, which waits to be written."""
-    with serving(handler, ClientLimits()) as server:
+def test_slow_reader_gets_every_answer_with_two_buffered(calls: Counter[str]) -> None:
+    """Two: the answer that the client is reading, and the next one."""
+    with serve_application(handler, ClientLimits()) as server:
         client = server.connect(receive_buffer=4096)
         number = 40
         client.send(GET.replace(b"/a", b"/large") * number)
@@ -125,19 +125,19 @@ def test_a_slow_reader_is_waited_for_and_costs_two_answers(calls: Counter[str]) 
         assert all(len(client.answer().body) == len(LARGE) for _ in range(number))
 
 
-def test_one_who_does_not_read_is_closed() -> None:
-    with serving(handler, FAST) as server:
+def test_client_that_does_not_read_is_closed() -> None:
+    with serve_application(handler, FAST) as server:
         client = server.connect(receive_buffer=4096)
         client.send(GET.replace(b"/a", b"/large") * 3)
         wait_for(lambda: server.count_connections() == 1, "it is here")
         wait_for(lambda: server.count_connections() == 0, "it is closed")
-        assert len(client.rest()) < 3 * len(LARGE), "what the kernel held, and no more"
+        assert len(client.read_rest()) < 3 * len(LARGE), "what the kernel held, and no more"
 
 
-def test_of_many_small_requests_few_are_kept(calls: Counter[str]) -> None:
-    """A client that only asks, and never reads, has to stop asking."""
+def test_pipelined_requests_are_not_buffered_without_limit(calls: Counter[str]) -> None:
+    """The server stops reading from a client that reads nothing."""
     small = b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n"
-    with serving(handler, ClientLimits()) as server:
+    with serve_application(handler, ClientLimits()) as server:
         client = server.connect(receive_buffer=4096)
         client.socket.settimeout(0.3)
         asked, before = small * 400_000, resident_bytes()
@@ -147,9 +147,9 @@ def test_of_many_small_requests_few_are_kept(calls: Counter[str]) -> None:
         assert calls["/"] < 2_000
 
 
-def test_a_refusal_waits_for_what_is_on_its_way() -> None:
-    """Closed at once, the client would see a reset, and might never read the reason."""
-    with serving(handler, ClientLimits(linger_seconds=30)) as server:
+def test_refused_connection_lingers_before_it_is_closed() -> None:
+    """Closed at once, the client would get a reset, possibly before the answer."""
+    with serve_application(handler, ClientLimits(linger_seconds=30)) as server:
         client = server.connect()
         client.send(b"nonsense\r\n\r\n")
         wait_for(lambda: select.select([client.socket], [], [], 0)[0], "refused")
@@ -161,8 +161,8 @@ def test_a_refusal_waits_for_what_is_on_its_way() -> None:
         wait_for(lambda: server.count_connections() == 0, "closed with the client")
 
 
-def test_one_who_goes_on_after_a_refusal_is_closed() -> None:
-    with serving(handler, FAST) as server:
+def test_client_that_sends_after_a_refusal_is_closed() -> None:
+    with serve_application(handler, FAST) as server:
         client = server.connect()
         client.send(b"nonsense\r\n\r\n")
         assert client.answer().status == 400

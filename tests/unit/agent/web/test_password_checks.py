@@ -1,4 +1,4 @@
-"""Password checks: few of each address, the ones without failures first, the rest refused."""
+"""Password checks: a few per address, addresses without failures first, the rest refused."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Clock:
 
 
 class Bench:
-    """A checker whose checks run one by one, as the test lets them."""
+    """A checker whose checks run one by one, as the test releases them."""
 
     def __init__(self) -> None:
         self.clock = Clock()
@@ -39,7 +39,7 @@ class Bench:
         self.go_on = threading.Semaphore(0)
 
     def ask(self, address: str, name: str, *, right: bool = False) -> asyncio.Task[bool]:
-        """Ask for a check called `name`."""
+        """Request a check called `name`."""
 
         def run() -> bool:
             self.begun.append(name)
@@ -60,19 +60,19 @@ async def settle() -> None:
         await asyncio.sleep(0)
 
 
-def refused(task: asyncio.Task[bool]) -> int:
-    """The seconds of a refusal."""
+def read_refusal_seconds(task: asyncio.Task[bool]) -> int:
+    """Return the Retry-After seconds of a refusal."""
     error = task.exception()
     assert isinstance(error, TooManyChecksError)
     return error.seconds
 
 
-def test_an_address_has_few_checks_at_a_time() -> None:
+def test_checks_of_an_address_are_limited() -> None:
     async def scene(bench: Bench) -> None:
         tasks = [bench.ask("a", str(number)) for number in range(5)]
         await settle()
         assert [task.done() for task in tasks] == [False, False, True, True, True]
-        assert {refused(task) for task in tasks[2:]} == {1}
+        assert {read_refusal_seconds(task) for task in tasks[2:]} == {1}
         for _ in range(2):
             bench.go_on.release()
         assert await asyncio.gather(*tasks[:2]) == [False, False]
@@ -93,14 +93,14 @@ def test_requests_with_the_same_credentials_share_a_check() -> None:
     play(scene)
 
 
-def test_after_failures_an_address_waits() -> None:
+def test_address_is_delayed_after_failures() -> None:
     async def scene(bench: Bench) -> None:
         for number in range(4):
             bench.go_on.release()
             assert await bench.ask("a", str(number)) is False
         task = bench.ask("a", "fifth")
         await settle()
-        assert refused(task) == 5
+        assert read_refusal_seconds(task) == 5
         bench.go_on.release()
         assert await bench.ask("b", "other", right=True) is True
         bench.clock.now += 5.0
@@ -111,7 +111,7 @@ def test_after_failures_an_address_waits() -> None:
     play(scene)
 
 
-def test_an_address_without_failures_is_next() -> None:
+def test_address_without_failures_is_checked_first() -> None:
     async def scene(bench: Bench) -> None:
         for address in ("a", "b", "c"):
             bench.attempts.add_failure(address)
@@ -119,7 +119,7 @@ def test_an_address_without_failures_is_next() -> None:
         await settle()
         login = bench.ask("d", "login", right=True)
         await settle()
-        assert refused(tasks[3]) == 1, "the newest guess gives its place to the login"
+        assert read_refusal_seconds(tasks[3]) == 1, "the newest guess gives its place to the login"
         for _ in range(2):
             bench.go_on.release()
         assert await login is True
@@ -131,13 +131,13 @@ def test_an_address_without_failures_is_next() -> None:
     play(scene)
 
 
-def test_a_full_queue_refuses_at_once() -> None:
+def test_full_queue_refuses_at_once() -> None:
     async def scene(bench: Bench) -> None:
         tasks = [bench.ask(address, address) for address in "abcd"]
         await settle()
         task = bench.ask("e", "e")
         await settle()
-        assert refused(task) == 1
+        assert read_refusal_seconds(task) == 1
         for _ in tasks:
             bench.go_on.release()
         assert await asyncio.gather(*tasks) == [False] * 4
@@ -145,7 +145,7 @@ def test_a_full_queue_refuses_at_once() -> None:
     play(scene)
 
 
-def test_checks_of_clients_that_left_do_not_run() -> None:
+def test_checks_of_disconnected_clients_do_not_run() -> None:
     async def scene(bench: Bench) -> None:
         first, second = bench.ask("a", "first"), bench.ask("a", "second")
         await settle()
@@ -160,7 +160,7 @@ def test_checks_of_clients_that_left_do_not_run() -> None:
     play(scene)
 
 
-def test_a_check_that_breaks_is_reported_and_the_next_one_runs() -> None:
+def test_failing_check_is_reported_and_the_next_one_runs() -> None:
     async def scene(bench: Bench) -> None:
         def broken() -> bool:
             raise ZeroDivisionError

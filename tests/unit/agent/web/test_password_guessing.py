@@ -1,4 +1,4 @@
-"""Clients that guess passwords: the right login is answered, and guessing is slow."""
+"""Clients that guess passwords: a valid login is answered, and guessing is slow."""
 
 from __future__ import annotations
 
@@ -47,11 +47,11 @@ def guessing(agent: AgentProcess, seen: Counter[int]) -> Iterator[None]:
             thread.join()
 
 
-def test_200_guessers_do_not_delay_the_right_login(tmp_path: Path) -> None:
-    """Neither a first login from another address, nor a known user at the guessers' address."""
+def test_200_guessing_clients_do_not_delay_a_valid_login(tmp_path: Path) -> None:
+    """Neither a first login from another address, nor a known user at the same address."""
     with running(tmp_path, users=("ann", "bob")) as agent:
-        known = agent.connect()
-        assert known.ask("/metrics", authorization=basic("ann", "right")).status == 200
+        known_user = agent.connect()
+        assert known_user.ask("/metrics", authorization=basic("ann", "right")).status == 200
         seen: Counter[int] = Counter()
         with guessing(agent, seen):
             wait_for(lambda: sum(seen.values()) > 5, "guesses are answered")

@@ -1,4 +1,4 @@
-"""Requests that another server could read differently: refused, and nothing behind them is read."""
+"""Requests that another server could parse differently are refused, with all that follows."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 from agent.web.limits import ClientLimits
 from agent.web.messages import HttpRequest, HttpResponse
-from tests.unit.agent.web.server import Server, as_application, serving
+from tests.unit.agent.web.server import Server, create_application, serve_application
 
 POST = b"POST / HTTP/1.1\r\nHost: localhost\r\n"
 CHUNKED = POST + b"Transfer-Encoding: chunked\r\n\r\n"
@@ -21,7 +21,7 @@ def server() -> Iterator[Server]:
         seen = request.headers.get("x-seen", "")
         return HttpResponse(f"{request.method} {request.path} {seen}".encode())
 
-    with serving(as_application(handler)) as made:
+    with serve_application(create_application(handler)) as made:
         yield made
 
 
@@ -65,7 +65,7 @@ def test_an_ambiguous_request_ends_the_connection(server: Server, request_: byte
     client.send(request_ + HIDDEN)
     answer = client.answer()
     assert (answer.status, answer.headers["connection"]) == (400, "close")
-    assert b"hidden" not in client.rest()
+    assert b"hidden" not in client.read_rest()
 
 
 def test_a_request_with_too_many_headers_is_refused(server: Server) -> None:
@@ -75,7 +75,7 @@ def test_a_request_with_too_many_headers_is_refused(server: Server) -> None:
     assert client.answer().status == 200
     client.send(POST + b"X: y\r\n" * most + b"\r\n" + HIDDEN)
     assert client.answer().status == 431
-    assert b"hidden" not in client.rest()
+    assert b"hidden" not in client.read_rest()
 
 
 def test_trailers_are_not_headers(server: Server) -> None:

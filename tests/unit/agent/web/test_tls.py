@@ -1,4 +1,4 @@
-"""TLS: certificates that are renewed, of clients, and what can't change while it runs."""
+"""TLS: renewed certificates, client certificates, and settings that need a restart."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import pytest
 
 from agent.web.web_config import WebConfigFile
 from tests.unit.agent.web.certificates import Authority, replace
-from tests.unit.agent.web.published import classic, published
-from tests.unit.agent.web.server import Server, serving
-from tests.unit.agent.web.test_app import make
-from tests.unit.agent.web.test_webconfig import basic, hashed
+from tests.unit.agent.web.publishing import encode_classic, publish_sample
+from tests.unit.agent.web.server import Server, serve_application
+from tests.unit.agent.web.test_app import make_app
+from tests.unit.agent.web.test_webconfig import basic, hash_password
 
 PLAIN = """\
 tls_server_config:
@@ -31,7 +31,7 @@ class Site:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.file = folder / "web.yml"
-        self.authority = Authority.make(folder, "authority")
+        self.authority = Authority.create(folder, "authority")
         self.renew("first")
 
     def renew(self, name: str, certificate: str = "server.pem", key: str = "server.key") -> None:
@@ -53,18 +53,18 @@ class Site:
     def serve(self) -> Iterator[tuple[Server, Callable[[], str]]]:
         """A server, and the name in its certificate for a new client."""
         web = WebConfigFile(self.file)
-        app = make(web=web)
-        app.publish(published())
-        with serving(app, tls=web.ssl) as server:
+        app = make_app(web=web)
+        app.publish(publish_sample())
+        with serve_application(app, tls=web.ssl) as server:
 
             def name() -> str:
-                server.call(lambda: app.publish(published()))  # as after every interval
-                return shown(server.connect(tls=self.client()).socket)
+                server.call(lambda: app.publish(publish_sample()))  # as after every interval
+                return read_certificate_name(server.connect(tls=self.client()).socket)
 
             yield server, name
 
 
-def shown(channel: socket.socket) -> str:
+def read_certificate_name(channel: socket.socket) -> str:
     """The name in the certificate that a server has shown."""
     assert isinstance(channel, ssl.SSLSocket)
     certificate = channel.getpeercert()
@@ -78,17 +78,17 @@ def site(tmp_path: Path) -> Site:
     return Site(tmp_path)
 
 
-def test_it_is_encrypted(site: Site) -> None:
+def test_connection_uses_tls_1_3(site: Site) -> None:
     site.write(PLAIN)
     with site.serve() as (server, _):
         client = server.connect(tls=site.client())
         for _ in range(2):
-            assert client.ask("/metrics").body == classic()
+            assert client.ask("/metrics").body == encode_classic()
         assert isinstance(client.socket, ssl.SSLSocket)
         assert client.socket.version() == "TLSv1.3"
         stranger = server.connect()
         stranger.send(b"GET /metrics HTTP/1.1\r\nHost: rig\r\n\r\n")
-        assert b"classic" not in stranger.rest()
+        assert b"classic" not in stranger.read_rest()
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,9 @@ def test_it_is_encrypted(site: Site) -> None:
         ("  min_version: TLS13\n", ssl.TLSVersion.TLSv1_2, None),
     ],
 )
-def test_versions(site: Site, rows: str, client: ssl.TLSVersion, version: str | None) -> None:
+def test_tls_versions_follow_the_configuration(
+    site: Site, rows: str, client: ssl.TLSVersion, version: str | None
+) -> None:
     site.write(PLAIN + rows)
     most = site.client()
     most.maximum_version = client
@@ -113,8 +115,8 @@ def test_versions(site: Site, rows: str, client: ssl.TLSVersion, version: str | 
             assert channel.version() == version
 
 
-def test_a_renewed_certificate_is_taken(site: Site, caplog: pytest.LogCaptureFixture) -> None:
-    """Without a request in between: with a certificate that ran out none could come."""
+def test_renewed_certificate_is_loaded(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    """No request comes in between: with an expired certificate none could."""
     site.write(PLAIN)
     with site.serve() as (server, name):
         before = server.connect(tls=site.client())
@@ -126,7 +128,9 @@ def test_a_renewed_certificate_is_taken(site: Site, caplog: pytest.LogCaptureFix
     assert caplog.text == ""
 
 
-def test_half_a_renewal_leaves_the_old_one(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+def test_incomplete_renewal_keeps_the_old_certificate(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
     site.write(PLAIN)
     site.renew("second", "second.pem", "second.key")
     with site.serve() as (_, name):
@@ -139,8 +143,10 @@ def test_half_a_renewal_leaves_the_old_one(site: Site, caplog: pytest.LogCapture
         assert name() == "second"
 
 
-def test_other_files_are_awaited(site: Site, caplog: pytest.LogCaptureFixture) -> None:
-    """The configuration names a certificate that comes a moment later."""
+def test_new_certificate_files_are_loaded_when_they_exist(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The configuration names a certificate that is written a moment later."""
     site.write(PLAIN)
     with site.serve() as (_, name):
         site.write(PLAIN.replace("server.pem", "later.pem").replace("server.key", "later.key"))
@@ -158,11 +164,11 @@ def test_other_files_are_awaited(site: Site, caplog: pytest.LogCaptureFixture) -
         ("RequireAndVerifyClientCert", False, True, False),
     ],
 )
-def test_certificates_of_clients(
+def test_client_certificates_follow_the_configuration(
     site: Site, kind: str, without: bool, with_: bool, others: bool
 ) -> None:
     site.write(CLIENTS + kind)
-    other = Authority.make(site.folder, "other")
+    other = Authority.create(site.folder, "other")
     with site.serve() as (server, _):
 
         def served(context: ssl.SSLContext) -> bool:
@@ -184,15 +190,15 @@ def test_certificates_of_clients(
         (PLAIN, f"{CLIENTS}RequireAndVerifyClientCert\n", "client authentication and TLS"),
     ],
 )
-def test_what_waits_for_a_restart_is_said(
+def test_settings_that_need_a_restart_are_logged(
     site: Site, before: str, after: str, message: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The rest of the file, users before all, holds at once."""
+    """The rest of the file, such as users, applies at once."""
     site.write(before)
     with site.serve() as (server, name):
         client = server.connect(tls=site.client())
         assert client.ask("/metrics").status == 200
-        site.write(f"{after}basic_auth_users:\n  ann: {hashed('right')}\n")
+        site.write(f"{after}basic_auth_users:\n  ann: {hash_password('right')}\n")
         assert client.ask("/metrics").status == 401
         assert client.ask("/metrics", authorization=basic("ann", "right")).status == 200
         assert name() == "first", "still TLS"
@@ -201,7 +207,7 @@ def test_what_waits_for_a_restart_is_said(
     assert message in message
 
 
-def test_tls_is_not_switched_on_in_passing(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+def test_enabling_tls_needs_a_restart(site: Site, caplog: pytest.LogCaptureFixture) -> None:
     site.write("")
     with site.serve() as (server, _):
         site.write(PLAIN)
@@ -209,17 +215,17 @@ def test_tls_is_not_switched_on_in_passing(site: Site, caplog: pytest.LogCapture
     assert "TLS is switched on or off only by a restart" in caplog.text
 
 
-def test_another_authority_of_clients_is_said(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+def test_changed_client_authority_is_logged(site: Site, caplog: pytest.LogCaptureFixture) -> None:
     site.write(f"{CLIENTS}RequireAndVerifyClientCert\n")
     with site.serve() as (server, _):
         client = server.connect(tls=site.client("prometheus"))
         assert client.ask("/metrics").status == 200
-        replace(site.authority.file, Authority.make(site.folder, "new").file.read_bytes())
+        replace(site.authority.file, Authority.create(site.folder, "new").file.read_bytes())
         assert client.ask("/metrics").status == 200
     assert "client authentication" in caplog.text
 
 
-def test_a_handshake_that_does_not_go_on_holds_up_nobody(site: Site) -> None:
+def test_incomplete_handshakes_do_not_delay_others(site: Site) -> None:
     site.write(PLAIN)
     with site.serve() as (server, name):
         for beginning in (b"", b"\x16\x03\x01\x02\x00\x01\x00"):
@@ -228,7 +234,7 @@ def test_a_handshake_that_does_not_go_on_holds_up_nobody(site: Site) -> None:
         assert name() == "first"
 
 
-def test_a_client_cannot_ask_for_new_handshakes(site: Site) -> None:
+def test_renegotiation_is_disabled(site: Site) -> None:
     """OpenSSL 3 refuses TLS 1.2's renegotiation by default; older ones only with this option."""
     site.write(PLAIN)
     context = WebConfigFile(site.file).ssl

@@ -1,4 +1,4 @@
-"""--web.config.file: passwords, what is wrong with a file, and files that change."""
+"""--web.config.file: passwords, invalid files, and files that change."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from agent.web.app import AgentApp
 from agent.web.limits import ClientLimits
 from agent.web.web_config import WebConfigFile, load_web_config
 from tests.unit.agent.web.certificates import Authority, replace
-from tests.unit.agent.web.published import published
-from tests.unit.agent.web.server import Server, serving
-from tests.unit.agent.web.test_app import OTHERS, make
+from tests.unit.agent.web.publishing import publish_sample
+from tests.unit.agent.web.server import Server, serve_application
+from tests.unit.agent.web.test_app import OTHERS, make_app
 
 CASES = yaml.safe_load((Path(__file__).parent / "cases/webconfig.yml").read_text())
 COST = 4  # bcrypt's least: these tests are of the way to it
 
 
-def hashed(password: str, cost: int = COST) -> str:
+def hash_password(password: str, cost: int = COST) -> str:
     return bcrypt.hashpw(password.encode(), bcrypt.gensalt(cost)).decode()
 
 
@@ -35,22 +35,22 @@ def basic(name: str, password: str) -> str:
 
 
 def users(file: Path, **passwords: str) -> Path:
-    lines = [f"  {name}: {hashed(password)}\n" for name, password in passwords.items()]
+    lines = [f"  {name}: {hash_password(password)}\n" for name, password in passwords.items()]
     replace(file, "".join(["basic_auth_users:\n", *lines]).encode())
     return file
 
 
 def application(file: Path) -> AgentApp:
-    made = make(web=WebConfigFile(file))
-    made.publish(published())
+    made = make_app(web=WebConfigFile(file))
+    made.publish(publish_sample())
     return made
 
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What the cases name."""
+    """Write the files that the cases name."""
     folder = tmp_path_factory.mktemp("web")
-    authority = Authority.make(folder, "authority")
+    authority = Authority.create(folder, "authority")
     authority.sign("server", folder / "server.pem", folder / "server.key")
     authority.sign("other", folder / "other.pem", folder / "other.key")
     authority.sign("other", folder / "x.pem", folder / "encrypted.key", b"password")
@@ -60,9 +60,9 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case["error"][:60])
-def test_a_wrong_file_is_one_line(case: Any, files: Path) -> None:
+def test_invalid_file_is_a_one_line_error(case: Any, files: Path) -> None:
     file = files / "web.yml"
-    file.write_text(case["content"].replace("{hash}", hashed("x")))
+    file.write_text(case["content"].replace("{hash}", hash_password("x")))
     with pytest.raises(ConfigurationError) as caught:
         WebConfigFile(file)
     text = str(caught.value)
@@ -72,7 +72,7 @@ def test_a_wrong_file_is_one_line(case: Any, files: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [None, b"\xff\xfe"])
-def test_no_file_and_no_text(content: bytes | None, tmp_path: Path) -> None:
+def test_missing_or_binary_file_is_an_error(content: bytes | None, tmp_path: Path) -> None:
     file = tmp_path / "web.yml"
     if content:
         file.write_bytes(content)
@@ -84,17 +84,17 @@ def test_no_file_and_no_text(content: bytes | None, tmp_path: Path) -> None:
     )
 
 
-def test_an_empty_file_is_no_password(tmp_path: Path) -> None:
+def test_empty_file_requires_no_password(tmp_path: Path) -> None:
     (tmp_path / "web.yml").touch()
-    with serving(application(tmp_path / "web.yml")) as server:
+    with serve_application(application(tmp_path / "web.yml")) as server:
         assert server.ask("/metrics").status == 200
 
 
 @pytest.fixture
 def guarded(tmp_path: Path) -> Any:
-    """A server that ann and bob may ask; the user's line of a file may change."""
+    """A server that accepts ann and bob; the test may change the file."""
     users(tmp_path / "web.yml", ann="right", bob="ünïcode:with colon")
-    with serving(application(tmp_path / "web.yml")) as server:
+    with serve_application(application(tmp_path / "web.yml")) as server:
         yield server
 
 
@@ -120,8 +120,10 @@ def guarded(tmp_path: Path) -> Any:
         ("", 401),
     ],
 )
-def test_who_may_ask(guarded: Server, authorization: str, status: int) -> None:
-    """The same answer twice: the first asks bcrypt, the second may be remembered."""
+def test_credentials_decide_about_the_status(
+    guarded: Server, authorization: str, status: int
+) -> None:
+    """Two requests: the first calls bcrypt, the second may use the cache."""
     client = guarded.connect()
     for _ in range(2):
         answer = client.ask("/metrics", authorization=authorization)
@@ -132,22 +134,24 @@ def test_who_may_ask(guarded: Server, authorization: str, status: int) -> None:
 
 
 @pytest.mark.parametrize("target", [*OTHERS, "/page/page.js", "/nothing"])
-def test_every_path_wants_a_password(guarded: Server, target: str) -> None:
-    """Health too, as in exporter-toolkit; and a stranger can't tell what there is."""
+def test_every_path_requires_a_password(guarded: Server, target: str) -> None:
+    """This includes health, as in exporter-toolkit, and unknown paths."""
     assert guarded.ask(target).status == 401
     assert guarded.ask(target, "POST").status == 401
     right = guarded.ask(target, authorization=basic("ann", "right")).status
     assert right == (404 if target == "/nothing" else 200)
 
 
-def test_a_password_is_checked_once(guarded: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_accepted_password_is_checked_once(
+    guarded: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked, real = [], bcrypt.checkpw
 
-    def counted(password: bytes, known: bytes) -> bool:
+    def count_check(password: bytes, password_hash: bytes) -> bool:
         asked.append(password)
-        return real(password, known)
+        return real(password, password_hash)
 
-    monkeypatch.setattr(bcrypt, "checkpw", counted)
+    monkeypatch.setattr(bcrypt, "checkpw", count_check)
     for _ in range(5):
         assert guarded.ask("/metrics", authorization=basic("ann", "right")).status == 200
     assert asked == [b"right"]
@@ -156,18 +160,18 @@ def test_a_password_is_checked_once(guarded: Server, monkeypatch: pytest.MonkeyP
     assert asked == [b"right", b"wrong", b"wrong"]
 
 
-def test_right_passwords_are_forgotten_when_the_file_changes(
+def test_accepted_passwords_are_forgotten_when_the_file_changes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = users(tmp_path / "web.yml", ann="right")
     asked, real = [], bcrypt.checkpw
 
-    def counted(password: bytes, known: bytes) -> bool:
+    def count_check(password: bytes, password_hash: bytes) -> bool:
         asked.append(password)
-        return real(password, known)
+        return real(password, password_hash)
 
-    monkeypatch.setattr(bcrypt, "checkpw", counted)
-    with serving(application(file)) as server:
+    monkeypatch.setattr(bcrypt, "checkpw", count_check)
+    with serve_application(application(file)) as server:
         for count in (1, 1, 2):  # the file is written again before the last
             if count > len(asked):
                 replace(file, file.read_bytes())
@@ -175,27 +179,29 @@ def test_right_passwords_are_forgotten_when_the_file_changes(
             assert len(asked) == count
 
 
-def test_a_stranger_waits_as_long_as_a_user(
+def test_unknown_user_takes_as_long_as_a_wrong_password(
     guarded: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[bytes] = []
 
-    def counted(password: bytes, known: bytes) -> bool:
-        asked.append(known)
+    def count_check(password: bytes, password_hash: bytes) -> bool:
+        asked.append(password_hash)
         return False
 
-    monkeypatch.setattr(bcrypt, "checkpw", counted)
+    monkeypatch.setattr(bcrypt, "checkpw", count_check)
     guarded.ask("/metrics", authorization=basic("eve", "right"))
     assert len(asked) == 1, "bcrypt runs although no user has that name"
 
 
-def test_checks_hold_up_nobody_else(guarded: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One check at a time, apart from the loop; who is known is answered meanwhile."""
-    known = basic("ann", "right")
-    assert guarded.ask("/metrics", authorization=known).status == 200
+def test_password_checks_do_not_delay_other_requests(
+    guarded: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Checks run one at a time in a thread; accepted users are answered meanwhile."""
+    login = basic("ann", "right")
+    assert guarded.ask("/metrics", authorization=login).status == 200
     go_on, at_once, most = threading.Event(), 0, 0
 
-    def slow(password: bytes, known: bytes) -> bool:
+    def slow(password: bytes, password_hash: bytes) -> bool:
         nonlocal at_once, most
         at_once += 1
         most = max(most, at_once)
@@ -211,7 +217,7 @@ def test_checks_hold_up_nobody_else(guarded: Server, monkeypatch: pytest.MonkeyP
             f"{basic('ann', f'guess {number}')}\r\n\r\n".encode()
         )
     client, began = guarded.connect(), time.monotonic()
-    statuses = {client.ask("/metrics", authorization=known).status for _ in range(100)}
+    statuses = {client.ask("/metrics", authorization=login).status for _ in range(100)}
     assert (statuses, time.monotonic() - began < 2) == ({200}, True)
     go_on.set()
     checked = ClientLimits().checks_per_address
@@ -220,9 +226,11 @@ def test_checks_hold_up_nobody_else(guarded: Server, monkeypatch: pytest.MonkeyP
     assert most == 1
 
 
-def test_users_change_while_it_runs(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_users_can_change_without_a_restart(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     file = users(tmp_path / "web.yml", ann="right")
-    with serving(application(file)) as server:
+    with serve_application(application(file)) as server:
 
         def ask(name: str, password: str) -> int:
             return server.ask("/metrics", authorization=basic(name, password)).status
@@ -245,7 +253,7 @@ def test_users_change_while_it_runs(tmp_path: Path, caplog: pytest.LogCaptureFix
         assert (ask("bob", "his"), ask("eve", "hers")) == (401, 200)
 
 
-def test_headers_are_on_every_answer(tmp_path: Path) -> None:
+def test_configured_headers_are_on_every_answer(tmp_path: Path) -> None:
     file = tmp_path / "web.yml"
     text = (
         "http_server_config:\n  headers:\n    Strict-Transport-Security: max-age=1\n"
@@ -254,7 +262,7 @@ def test_headers_are_on_every_answer(tmp_path: Path) -> None:
     users(file, ann="right")
     with file.open("a") as out:
         out.write(text)
-    with serving(application(file)) as server:
+    with serve_application(application(file)) as server:
         for target in ("/metrics", "/", "/nothing"):
             for word in ("right", "wrong"):
                 answer = server.ask(target, authorization=basic("ann", word))

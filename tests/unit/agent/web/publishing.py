@@ -42,16 +42,16 @@ class OneMetric(Collector):
         yield GaugeMetricFamily(self.name, "Help that compresses well. " * 99, 1)
 
 
-def published(name: str = "first") -> PublishedSample:
+def publish_sample(name: str = "first") -> PublishedSample:
     return PublishedSample(SAMPLE, OneMetric(name))
 
 
-def classic(name: str = "first") -> bytes:
+def encode_classic(name: str = "first") -> bytes:
     """The sample in the classic format."""
     return generate_latest(OneMetric(name))
 
 
-def new(name: str = "first") -> bytes:
+def encode_new(name: str = "first") -> bytes:
     """The sample in OpenMetrics."""
     encode, _ = choose_format("application/openmetrics-text")
     return encode(OneMetric(name))

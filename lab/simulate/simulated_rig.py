@@ -15,7 +15,7 @@ NVRM = f"NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  {VERSION}  Rel
 
 
 def build(folder: Path) -> Path:
-    """Compile NVML and nvidia-smi into a folder, which is the `library` of Simulated."""
+    """Compile NVML and nvidia-smi into a folder, which is the `library` of SimulatedRig."""
     real = folder / f"libnvidia-ml.so.{VERSION}"
     nvml.build_library(real, VERSION, CUDA)
     (folder / "libnvidia-ml.so.1").symlink_to(real.name)
@@ -23,7 +23,7 @@ def build(folder: Path) -> Path:
     return folder
 
 
-class Simulated:
+class SimulatedRig:
     """A rig's hardware below `folder`: sys, proc and the control file.
 
     What programs need to see it is in `environment`, and `folder / "sys"`.
@@ -60,8 +60,8 @@ class Simulated:
     @property
     def environment(self) -> dict[str, str]:
         """The environment of a process that uses this NVML."""
-        own = {"LD_LIBRARY_PATH": str(self.library), "DEEPRIG_LAB_HARDWARE": str(self.folder)}
-        return os.environ | own
+        variables = {"LD_LIBRARY_PATH": str(self.library), "DEEPRIG_LAB_HARDWARE": str(self.folder)}
+        return os.environ | variables
 
     def set(self, gpu: int | None = None, *, load: bool = False, **rows: str | int) -> None:
         """Make a GPU (None: all of them) healthy, idle or busy, except for these rows."""

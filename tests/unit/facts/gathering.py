@@ -1,4 +1,4 @@
-"""Facts as a real rig's worker gathers them: of the machine that runs the tests."""
+"""Facts of the machine that runs the tests, as a rig's worker gathers them."""
 
 from __future__ import annotations
 
@@ -17,6 +17,6 @@ def _facts() -> dict[str, Any]:
     return facts
 
 
-def gathered() -> dict[str, Any]:
+def gather_facts() -> dict[str, Any]:
     """Return a copy of all `ansible_*` facts."""
     return copy.deepcopy(_facts())

@@ -1,4 +1,4 @@
-"""The rank program by its contract alone: ranks that are forks of one process, without torchrun.
+"""Runs the rank program without torchrun: ranks are forks of one process.
 
 PyTorch is loaded once for all of them, so eight take no longer than two.
 """
@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.torch.launched import PATIENCE_SECONDS, ROOT
+from tests.torch.launch import PATIENCE_SECONDS, ROOT
 
 #: Loads all that ranks need, and runs jobs one after another: each is a folder, its number of ranks
 #: and a port. Ends with the number of ranks that failed.
