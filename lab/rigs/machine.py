@@ -258,12 +258,8 @@ class Rig:
         deadline = time.monotonic() + seconds
         while self.state().get("boots", 0) < boots or not self.answers():
             if self.supervisor() is None or time.monotonic() > deadline:
-                tail = (
-                    self.log.read_text(errors="replace").splitlines()[-6:]
-                    if self.log.exists()
-                    else []
-                )
-                text = "\n".join(f"    {line}" for line in tail)
+                console = self.log.read_text(errors="replace") if self.log.exists() else ""
+                text = "\n".join(f"    {line}" for line in summarize_console(console))
                 raise LabError(f"{self.name} does not answer on ssh:\n{text}\n", f"Log: {self.log}")
             time.sleep(0.05)
 
@@ -370,6 +366,17 @@ class Rig:
                 start_new_session=True,
             )
         process.write_pid(self.pid_file, started.pid)
+
+
+def summarize_console(text: str) -> list[str]:
+    """Return a console's lines about units that failed, and its last six.
+
+    >>> summarize_console("[  OK  ] Reached a\\n[FAILED] Failed to mount /x.\\n" + "y\\n" * 7)
+    ['[FAILED] Failed to mount /x.', 'y', 'y', 'y', 'y', 'y', 'y']
+    """
+    lines = text.splitlines()
+    failures = [line for line in lines[:-6] if "FAILED" in line or "DEPEND" in line]
+    return failures + lines[-6:]
 
 
 def is_free(address: str, port: int) -> bool:
