@@ -178,7 +178,7 @@ def bench(
 
     sizes = {"min-bytes": min_bytes, "max-bytes": max_bytes}
     given = {name: value for name, value in sizes.items() if value}
-    request = command.Request(
+    request = command.BenchRequest(
         plan, tuple(sorted(split_words(parts))), ranks, nodes, interface, given
     )
     command.bench(context, flags, request)

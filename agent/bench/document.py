@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from agent.bench.entries import BenchDocument, CollectiveResults, Problem, Share
+from agent.bench.entries import BenchDocument, CollectiveResultFile, Problem, Share
 
 FORMAT, FORMAT_VERSION = "deeprig-bench", 1
 #: Exit statuses by the kind of problem, the most serious first.
@@ -140,14 +140,14 @@ def _find_wrong_values(share: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             )
 
 
-def extract_collectives(document: BenchDocument) -> CollectiveResults | None:
+def extract_collectives(document: BenchDocument) -> CollectiveResultFile | None:
     """Return the run's collectives for the agent (docs/nccl-results.md); None without any.
 
     GPUs are named only in a run on one rig: addresses of other rigs mean nothing here.
     """
     if not document["collectives"]:
         return None
-    results: CollectiveResults = {
+    results: CollectiveResultFile = {
         "format": "deeprig-collectives",
         "version": 1,
         "backend": document["backend"],

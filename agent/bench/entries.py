@@ -160,7 +160,7 @@ class WorkloadEntry(TypedDict):
     check: StepCheck
 
 
-class Measurements(TypedDict):
+class BenchEntries(TypedDict):
     """The lists of a run's document."""
 
     collectives: list[CollectiveEntry]
@@ -231,7 +231,7 @@ class PartEntry(TypedDict):
     reason: str
 
 
-class BenchDocument(Measurements, Versions):
+class BenchDocument(BenchEntries, Versions):
     """The document of a run. started_at, finished_at: Unix seconds."""
 
     format: str
@@ -265,7 +265,7 @@ class ResultFile(TypedDict):
     collectives: list[CollectiveTimes]
 
 
-class CollectiveResults(ResultFile, total=False):
+class CollectiveResultFile(ResultFile, total=False):
     """A result file for the agent. gpus: addresses, of a run on one rig."""
 
     gpus: list[str]

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
         DriverFields,
         DriverMessage,
         GpuMessage,
-        Request,
+        SampleRequest,
         WorkingDriverFields,
         XidMessage,
     )
@@ -263,7 +263,7 @@ def main() -> None:
     events, peers = XidEvents(), GpuPeers()
     workers: dict[str, GpuWorker] = {}
     for line in sys.stdin:
-        request: Request = json.loads(line)
+        request: SampleRequest = json.loads(line)
         for address in request["gpus"]:
             if address not in workers:
                 workers[address] = GpuWorker(address, events, peers)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any, TypedDict
 
 
-class Request(TypedDict):
+class SampleRequest(TypedDict):
     """What the agent asks once a sample. gpus: PCIe addresses."""
 
     sample: int

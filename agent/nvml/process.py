@@ -20,7 +20,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from agent.nvml.messages import Request
+from agent.nvml.messages import SampleRequest
 from agent.readings.nvml import READING_FIELDS, DriverReading, GpuReading
 from agent.readings.pcie import raise_exhausted
 
@@ -130,7 +130,7 @@ class NvmlProcess:
         if self._process is None and not self._start(now, module):
             return NvmlPoll(self._build_reading(module))
         self._sample += 1
-        request: Request = {
+        request: SampleRequest = {
             "sample": self._sample,
             "gpus": list(addresses),
             "throughput": self._throughput,
@@ -150,7 +150,7 @@ class NvmlProcess:
 
     # Messages.
 
-    def _send(self, request: Request) -> bool:
+    def _send(self, request: SampleRequest) -> bool:
         assert self._process is not None
         assert self._process.stdin is not None
         try:

@@ -82,7 +82,7 @@ CpuModel = TypedDict(
 )
 
 
-class CardModel(TypedDict):
+class LabCardModel(TypedDict):
     """The model of all cards. MiB, watts, MHz, °C; idle and busy: clocks, temperature, fan."""
 
     name: str
@@ -125,7 +125,7 @@ class Hardware:
     board: dict[str, str]
     cpu: CpuModel
     memory_kib: int
-    gpu: CardModel
+    gpu: LabCardModel
     functions: list[dict[str, Any]]
     profiles: dict[str, BiosProfile]
     default_profile: str
@@ -177,7 +177,7 @@ class LabGpu:
     """One card in its slot."""
 
     index: int
-    model: CardModel
+    model: LabCardModel
     at: str
     under: str
     link: LabLink

@@ -17,7 +17,7 @@ from provision.adopt.operator_key import OperatorKey
 from provision.errors import DeeprigError, UnreachableError
 from provision.inventory.hosts import Host
 from provision.ssh.connection import CONNECT_TIMEOUT, RigConnection
-from provision.ssh.shell import CommandResult, RootShell, Shell
+from provision.ssh.shell import RootShell, Shell, ShellResult
 from provision.templating.host_variables import render_variable
 
 MAIN = "/etc/ssh/sshd_config"
@@ -150,7 +150,7 @@ def install_key(shell: Shell, key: OperatorKey, check: bool) -> bool:
     return outcome != "there"
 
 
-def set_passwords(root: RootShell, passwords: Mapping[str, str]) -> CommandResult:
+def set_passwords(root: RootShell, passwords: Mapping[str, str]) -> ShellResult:
     """Give users other passwords."""
     return root.run(
         "chpasswd", content="".join(f"{user}:{password}\n" for user, password in passwords.items())

@@ -14,7 +14,7 @@ from provision.backup import stored
 from provision.backup.stored import FOLDER, SUMS, StoredBackup
 from provision.errors import DeeprigError, SourceError
 from provision.output.files import make_private
-from provision.ssh.shell import LONGEST, CommandResult, RootShell
+from provision.ssh.shell import LONGEST, RootShell, ShellResult
 
 MOST = 64 << 30  # bytes of a whole backup; HiveOS's takes 0.5 GB
 SLOWEST = 50_000  # bytes a second of the slowest network that is waited for
@@ -174,6 +174,6 @@ def _file_names(stored_backup: StoredBackup) -> list[str]:
     return sorted(stored_backup.files, key=lambda name: (name == SUMS, name))
 
 
-def _require_success(done: CommandResult, what: str) -> None:
+def _require_success(done: ShellResult, what: str) -> None:
     if done.status != 0:
         raise DeeprigError(f"{what} can't be copied: {done.last_words or 'no answer'}")

@@ -18,7 +18,7 @@ from invoke.exceptions import Exit
 from rich.text import Text
 
 from provision.boundary.decode import check_type, parse_json
-from provision.boundary.documents import BENCH_EVENTS, BenchDocument, BenchEvent, check_bench
+from provision.boundary.documents import BENCH_EVENTS, BenchEvent, BenchReport, check_bench
 from provision.cli.flags import Flags
 from provision.cli.fleet import FleetContext
 from provision.errors import DeeprigError, ExitStatus, PatternError, describe, shown_path
@@ -38,11 +38,11 @@ RENDEZVOUS_PORT = 29400  # torchrun's own default
 #: printed all at once, and many GPUs behind x1 risers have hundreds of them.
 SILENCE = 1200.0
 UNUSABLE = 4  # the exit status of deeprig-bench where it can measure nothing
-CUT_OFF = -1  # the connection ended before the command did (CommandResult.status)
+CUT_OFF = -1  # the connection ended before the command did (ShellResult.status)
 
 
 @dataclass(frozen=True)
-class Request:
+class BenchRequest:
     """What to run. parts: names of docs/bench.md, all of the plan's when empty.
 
     nodes: as how many rigs' ranks one world; 1 is each rig for itself.
@@ -104,12 +104,12 @@ class BenchResult:
 
     host: str
     status: int
-    document: BenchDocument | None = None
+    document: BenchReport | None = None
     error: DeeprigError | None = None
     is_cut_off: bool = False
 
 
-def bench(context: FleetContext, flags: Flags, request: Request) -> None:
+def bench(context: FleetContext, flags: Flags, request: BenchRequest) -> None:
     """Run the benchmarks on all rigs that -H named; ends with the worst of their statuses."""
     _, hosts = context.fleet(flags)
     if request.nodes > len(hosts):
@@ -184,7 +184,7 @@ def _name_cause(results: Sequence[BenchResult]) -> list[BenchResult]:
 
 
 def _run(shell: RootShell, host: str, command: str, screen: Screen) -> BenchResult:
-    documents: list[BenchDocument] = []
+    documents: list[BenchReport] = []
 
     def line(text: str) -> None:
         if not text.startswith("{"):

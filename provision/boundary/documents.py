@@ -73,13 +73,13 @@ class _ProblemTexts(TypedDict):
     message: Text
 
 
-class Problem(_ProblemTexts, total=False):
+class BenchProblem(_ProblemTexts, total=False):
     """What went wrong in a part. advice: printed as it is, of whatever type."""
 
     advice: Any
 
 
-class BenchDocument(TypedDict):
+class BenchReport(TypedDict):
     """A document of format deeprig-bench (docs/bench.md)."""
 
     format: Literal["deeprig-bench"]
@@ -88,10 +88,10 @@ class BenchDocument(TypedDict):
     ranks: Count
     finished_at: Moment
     collectives: Annotated[list[Collective], Meta(max_length=10_000)]
-    problems: Annotated[list[Problem], Meta(max_length=10_000)]
+    problems: Annotated[list[BenchProblem], Meta(max_length=10_000)]
 
 
-class BeginEvent(TypedDict):
+class PartBegin(TypedDict):
     """A part of the benchmarks begins."""
 
     event: Literal["begin"]
@@ -100,7 +100,7 @@ class BeginEvent(TypedDict):
     of: Count
 
 
-class EndEvent(TypedDict):
+class PartEnd(TypedDict):
     """A part of the benchmarks is over."""
 
     event: Literal["end"]
@@ -123,18 +123,18 @@ class DocumentEvent(TypedDict):
     document: dict[str, Any]
 
 
-BenchEvent = BeginEvent | EndEvent | LineEvent | DocumentEvent
+BenchEvent = PartBegin | PartEnd | LineEvent | DocumentEvent
 #: The events of deeprig-bench that mean something here, by name.
 BENCH_EVENTS: dict[str, type[BenchEvent]] = {
-    "begin": BeginEvent,
-    "end": EndEvent,
+    "begin": PartBegin,
+    "end": PartEnd,
     "line": LineEvent,
     "document": DocumentEvent,
 }
 
 
-def check_bench(document: Any) -> BenchDocument:
+def check_bench(document: Any) -> BenchReport:
     """Return a benchmark's document, checked and clean, with all its keys. Raises BoundaryError."""
-    check_type(document, BenchDocument, "benchmark")
-    cleaned: BenchDocument = clean_texts(document)
+    check_type(document, BenchReport, "benchmark")
+    cleaned: BenchReport = clean_texts(document)
     return cleaned

@@ -9,7 +9,7 @@ import time
 from typing import NamedTuple, Sequence
 
 from provision.remote import dpkg
-from provision.remote.host import CommandResult, Host, ModuleFailure
+from provision.remote.host import CommandResult, ModuleFailure, ModuleHost
 
 ROOT = "/"  # what the paths below are relative to
 LISTS = "var/lib/apt/lists"
@@ -42,7 +42,7 @@ class PackageChange(NamedTuple):
     after: str
 
 
-def apt_get(host: Host, words: Sequence[str], lock_timeout: int) -> CommandResult:
+def apt_get(host: ModuleHost, words: Sequence[str], lock_timeout: int) -> CommandResult:
     """Run apt-get with `words`; raises ModuleFailure that explains what went wrong."""
     # Without a terminal, dpkg does not draw its percentage a hundred times.
     options = ["-o", f"DPkg::Lock::Timeout={lock_timeout}", "-o", "Dpkg::Use-Pty=0"]
@@ -55,7 +55,7 @@ def apt_get(host: Host, words: Sequence[str], lock_timeout: int) -> CommandResul
     return done
 
 
-def simulate(host: Host, words: Sequence[str]) -> tuple[CommandResult, list[PackageChange]]:
+def simulate(host: ModuleHost, words: Sequence[str]) -> tuple[CommandResult, list[PackageChange]]:
     """Return what apt-get would do; needs no lock. Raises ModuleFailure as `apt_get` does."""
     command = ["apt-get", "-q", "-y", "-s", *words]
     done = host.run(command, environment=ENVIRONMENT)
@@ -70,7 +70,7 @@ def simulate(host: Host, words: Sequence[str]) -> tuple[CommandResult, list[Pack
     return done, changes
 
 
-def finish_interrupted(host: Host) -> None:
+def finish_interrupted(host: ModuleHost) -> None:
     """Let dpkg finish what was cut off, else every apt-get refuses to start.
 
     A package that was cut off while it was unpacked can't be configured, only installed again; apt
@@ -97,7 +97,7 @@ def finish_interrupted(host: Host) -> None:
         host.warnings.append(f"installed again, as it was torn: {', '.join(torn)}")
 
 
-def _torn_packages(host: Host) -> list[str]:
+def _torn_packages(host: ModuleHost) -> list[str]:
     packages = dpkg.database(host)
     every = (package for name in packages.names() for package in packages.find_all(name))
     return [package.name for package in every if package.is_torn]
@@ -118,7 +118,7 @@ def lists_age() -> float:
     return time.time() - fetched
 
 
-def update(host: Host, lock_timeout: int, retries: int, longest_delay: int) -> bool:
+def update(host: ModuleHost, lock_timeout: int, retries: int, longest_delay: int) -> bool:
     """Fetch the package lists; True when they changed.
 
     apt-get reports a repository that is down only as a warning and goes on with old lists; here it

@@ -11,7 +11,7 @@ import os
 import re
 from typing import Iterable, Iterator, NamedTuple, TypedDict
 
-from provision.remote.host import Host
+from provision.remote.host import ModuleHost
 
 ADMIN = "/var/lib/dpkg"
 
@@ -106,7 +106,7 @@ class Database:
         return self._providers.get(virtual, [])
 
 
-def database(host: Host) -> Database:
+def database(host: ModuleHost) -> Database:
     """Return the packages as they are now; parsed again only when the status file changed."""
     kept = host.state(_kept_state)
     path = os.path.join(ADMIN, "status")
@@ -210,7 +210,7 @@ class _Kept(TypedDict, total=False):
     database: Database
 
 
-def _kept_state(host: Host) -> _Kept:
+def _kept_state(host: ModuleHost) -> _Kept:
     return {}
 
 

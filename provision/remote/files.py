@@ -17,7 +17,7 @@ import time
 from typing import Any, Callable, Iterator
 
 from provision.remote import systemd
-from provision.remote.host import Host, ModuleFailure, Result
+from provision.remote.host import ModuleFailure, ModuleHost, Result
 from provision.remote.modes import ATTRIBUTES, group_id, mode_bits, user_id
 from provision.remote.paths import Place, failure, reach, via
 from provision.remote.trust import RUN_FOLDER, is_private, open_private
@@ -233,7 +233,9 @@ def backup(path: str, follow: bool = True) -> str:
         raise failure("back up", path, error) from None
 
 
-def apply_attributes(host: Host, path: str, args: dict[str, Any], follow: bool = False) -> bool:
+def apply_attributes(
+    host: ModuleHost, path: str, args: dict[str, Any], follow: bool = False
+) -> bool:
     """Give a path the mode, owner and group that `args` name; True when something differed."""
     try:
         with reach(path, follow) as place:
@@ -246,7 +248,7 @@ def apply_attributes(host: Host, path: str, args: dict[str, Any], follow: bool =
         raise failure("change", path, error) from None
 
 
-def apply_to_place(host: Host, place: Place, args: dict[str, Any]) -> bool:
+def apply_to_place(host: ModuleHost, place: Place, args: dict[str, Any]) -> bool:
     """Return the same for a place that is open; raises OSError."""
     info, node = place.info, place.node
     assert info is not None
@@ -292,7 +294,7 @@ def text_diff(path: str, before: bytes | None, after: bytes | None) -> dict[str,
 
 
 def put_content(
-    host: Host, path: str, content: bytes, args: dict[str, Any], follow: bool = True
+    host: ModuleHost, path: str, content: bytes, args: dict[str, Any], follow: bool = True
 ) -> Result:
     """Make `path` a file with `content` and attributes, as copy, template and the editors need it.
 
@@ -323,7 +325,7 @@ def _is_link(path: str) -> bool:
     return info is not None and stat.S_ISLNK(info.st_mode)
 
 
-def inspector(host: Host, validate: str | None) -> Callable[[str], None] | None:
+def inspector(host: ModuleHost, validate: str | None) -> Callable[[str], None] | None:
     """Return a function that runs `validate` on a path and raises ModuleFailure on failure."""
     if not validate:
         return None

@@ -41,7 +41,7 @@ class Unit(TypedDict, total=False):
     failed_when: bool | None
 
 
-class UnitReport(TypedDict):
+class UnitAnswer(TypedDict):
     """The result of a unit. elapsed: seconds."""
 
     id: list[int]

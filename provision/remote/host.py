@@ -46,7 +46,7 @@ class CommandResult(NamedTuple):
     stderr: str
 
 
-class Host:
+class ModuleHost:
     """What one task may use.
 
     check: report what would change, and change nothing. diff: return `diff` where text changes.
@@ -83,14 +83,14 @@ class Host:
         kept.update(PATH=SYSTEM_PATH, LC_ALL="C.UTF-8", LANG="C.UTF-8")
         return {**kept, **self.environment}
 
-    def state(self, read: Callable[[Host], T]) -> T:
+    def state(self, read: Callable[[ModuleHost], T]) -> T:
         """Return `read(host)`, which is called once until the value is invalidated."""
         if read not in self._state:
             self._state[read] = read(self)
         value: T = self._state[read]
         return value
 
-    def invalidate(self, read: Callable[[Host], Any]) -> None:
+    def invalidate(self, read: Callable[[ModuleHost], Any]) -> None:
         """Forget what `read` gave: a task changed it."""
         self._state.pop(read, None)
 

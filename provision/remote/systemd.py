@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any, Dict
 
-from provision.remote.host import Host, ModuleFailure
+from provision.remote.host import ModuleFailure, ModuleHost
 
 Unit = Dict[str, str]
 
@@ -43,7 +43,7 @@ def unit_name(name: str) -> str:
     return name if name.endswith(SUFFIXES) else f"{name}.service"
 
 
-def read_unit(host: Host, name: str) -> Unit:
+def read_unit(host: ModuleHost, name: str) -> Unit:
     """Return a unit's properties; LoadState is `not-found` for a unit that does not exist."""
     name = unit_name(name)
     units = host.state(_units)
@@ -52,18 +52,18 @@ def read_unit(host: Host, name: str) -> Unit:
     return units[name]
 
 
-def forget_units(host: Host) -> None:
+def forget_units(host: ModuleHost) -> None:
     """Forget all units: something was started, enabled, installed or reloaded."""
     host.invalidate(_units)
 
 
-def forget_units_if_watched(host: Host, path: str) -> None:
+def forget_units_if_watched(host: ModuleHost, path: str) -> None:
     """Forget all units if `path`, which was changed, is where systemd looks."""
     if "/systemd/" in path or "/init.d/" in path:
         forget_units(host)
 
 
-def systemctl(host: Host, words: list[str], doing: str) -> Any:
+def systemctl(host: ModuleHost, words: list[str], doing: str) -> Any:
     """Run systemctl; raises ModuleFailure, with the unit's last words where it failed to start."""
     done = host.run(["systemctl", *words])
     forget_units(host)
@@ -84,7 +84,7 @@ def systemctl(host: Host, words: list[str], doing: str) -> Any:
     )
 
 
-def show(host: Host, names: list[str]) -> dict[str, Unit]:
+def show(host: ModuleHost, names: list[str]) -> dict[str, Unit]:
     """Return the properties of units, by the names that were asked for."""
     if not names:
         return {}
@@ -108,7 +108,7 @@ def show(host: Host, names: list[str]) -> dict[str, Unit]:
     return dict(zip(names, blocks))
 
 
-def _units(host: Host) -> dict[str, Unit]:
+def _units(host: ModuleHost) -> dict[str, Unit]:
     """Return every unit that the batch names, and could be a unit's name."""
     names = []
     for work in host.batch:

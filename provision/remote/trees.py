@@ -12,7 +12,7 @@ import stat
 from typing import Any, Iterator
 
 from provision.remote.files import MISSING, apply_to_place, is_folder
-from provision.remote.host import Host, ModuleFailure
+from provision.remote.host import ModuleFailure, ModuleHost
 from provision.remote.paths import FOLDER, NODE, Folder, Place, failure, reach
 
 FOLDER_TO_LIST = os.O_RDONLY | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC
@@ -22,7 +22,7 @@ MOST_DEPTH = 200  # folders that are open at once
 MOST_ATTEMPTS = 50  # of removing a folder to which another process adds files
 
 
-def create_folders(host: Host, path: str, args: dict[str, Any]) -> None:
+def create_folders(host: ModuleHost, path: str, args: dict[str, Any]) -> None:
     """Create a folder and those above it; each new one gets the attributes in `args`."""
     missing: list[str] = []
     current = os.path.abspath(path)
@@ -36,7 +36,7 @@ def create_folders(host: Host, path: str, args: dict[str, Any]) -> None:
             raise failure("create the folder", folder, error) from None
 
 
-def _create(host: Host, path: str, args: dict[str, Any]) -> None:
+def _create(host: ModuleHost, path: str, args: dict[str, Any]) -> None:
     with reach(path) as place:
         os.mkdir(place.name, dir_fd=place.folder.fd)
         node = os.open(place.name, FOLDER, dir_fd=place.folder.fd)

@@ -24,11 +24,11 @@ from provision.remote.frames import (
     BadFrame,
     Frame,
     Unit,
-    UnitReport,
+    UnitAnswer,
     pack,
     unpack,
 )
-from provision.remote.host import Host, ModuleFailure, Result
+from provision.remote.host import ModuleFailure, ModuleHost, Result
 from provision.remote.lock import Lock, LockError
 
 INTERVAL = 0.2  # seconds between two looks at what there is to tell
@@ -64,7 +64,7 @@ class Worker:
         self._gone = threading.Event()  # the operator's side has left, or takes its leave
         self._lock = threading.Lock()  # guards all below
         self._batch = 0
-        self._results: list[UnitReport] = []
+        self._results: list[UnitAnswer] = []
         self._current: _CurrentUnit | None = None
         self._line = ""
         self._spoke_at = time.monotonic()
@@ -156,7 +156,7 @@ class Worker:
             self._report(done=True)
 
     def _run(self, unit: Unit, units: list[Unit]) -> Result:
-        host = Host(
+        host = ModuleHost(
             check=unit.get("check", False),
             diff=unit.get("diff", False),
             environment=unit.get("environment"),

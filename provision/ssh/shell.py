@@ -37,7 +37,7 @@ OnLine = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class CommandResult:
+class ShellResult:
     """How a command ended, and what it wrote. status -1: the connection ended before it."""
 
     status: int
@@ -66,7 +66,7 @@ class Shell:
         sink: BinaryIO | None = None,
         longest: float = LONGEST,
         most: int = MOST,
-    ) -> CommandResult:
+    ) -> ShellResult:
         """Run a command, hand on each line that it writes, and keep them all.
 
         Raises UnreachableError, LostError; HungError after `silence` seconds without a word, or
@@ -88,7 +88,7 @@ class Shell:
                 channel.shutdown_write()
             reading = _Reading(channel, time.monotonic() + longest, most)
             out, error = reading.run(on_line, sink)
-            return CommandResult(channel.recv_exit_status(), out, error)
+            return ShellResult(channel.recv_exit_status(), out, error)
         except TimeoutError:
             raise HungError(
                 f"a command printed nothing for {silence:.0f} s",

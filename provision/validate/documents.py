@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, TypedDict
 
-from provision.boundary.documents import BenchDocument
+from provision.boundary.documents import BenchReport
 
 Status = Literal["ok", "unknown", "warning", "critical"]
 
@@ -55,7 +55,7 @@ class _ReportHead(TypedDict):
 class ValidationReport(_ReportHead, total=False):
     """A whole report. Unix seconds. incomplete: why checks are missing."""
 
-    bench: BenchDocument | None
+    bench: BenchReport | None
     stored: str
     incomplete: str
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from provision.boundary.documents import BenchDocument
+from provision.boundary.documents import BenchReport
 from provision.output import charts
 from provision.validate.documents import ReportRow
 
@@ -14,7 +14,7 @@ GOOD, BAD, LIMIT = "#009e73", "#d55e00", "#444444"
 UNITS = ("B", "KiB", "MiB", "GiB")
 
 
-def collectives(bench: BenchDocument, minimum: float | None) -> str:
+def collectives(bench: BenchReport, minimum: float | None) -> str:
     """Bus bandwidth of each collective over its sizes; minimum (bytes/s): a dashed line."""
     chart = charts.chart_of(
         "XY",

@@ -21,7 +21,7 @@ STEPS = ROOT / "playbooks"
 
 
 @dataclass(frozen=True)
-class CommandResult:
+class FabResult:
     """Exit status and output of a command."""
 
     status: int
@@ -59,19 +59,19 @@ def start(inventory: Path, host: str, *words: str | Path) -> subprocess.Popen[st
     )
 
 
-def finish(process: subprocess.Popen[str], seconds: float = 120) -> CommandResult:
+def finish(process: subprocess.Popen[str], seconds: float = 120) -> FabResult:
     """Wait for the end of a command; assert that it printed no traceback."""
     began = time.monotonic()
     try:
         stdout, stderr = process.communicate(timeout=seconds)
     finally:
         process.kill()
-    result = CommandResult(process.returncode, stdout, stderr, time.monotonic() - began)
+    result = FabResult(process.returncode, stdout, stderr, time.monotonic() - began)
     assert "Traceback" not in result.text, result.text
     return result
 
 
-def fab(inventory: Path, host: str, *words: str | Path, seconds: float = 120) -> CommandResult:
+def fab(inventory: Path, host: str, *words: str | Path, seconds: float = 120) -> FabResult:
     """Run the command to its end."""
     return finish(start(inventory, host, *words), seconds)
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from lab.rigs.machine import Rig
-from tests.lab.operator import CommandResult, fab, switching, write_variant
+from tests.lab.operator import FabResult, fab, switching, write_variant
 
 NAME = "test52"
 #: What of a rig an assessment may not change: every file but logs and what sudo notes of itself.
@@ -27,7 +27,7 @@ def fault(target: Rig) -> Iterator[Callable[..., None]]:
         yield switch
 
 
-def run_assess(inventory: Path, *words: str) -> CommandResult:
+def run_assess(inventory: Path, *words: str) -> FabResult:
     return fab(inventory, NAME, "assess", *words)
 
 

@@ -9,12 +9,12 @@ from typing import Any
 
 from lab.rigs.machine import Rig
 from provision.inventory import yaml_source
-from tests.lab.operator import CommandResult, fab
+from tests.lab.operator import FabResult, fab
 
 NAME = "test53"
 
 
-def run_checklist(inventory: Path, *words: str) -> CommandResult:
+def run_checklist(inventory: Path, *words: str) -> FabResult:
     """Run the command; return its output as one line."""
     result = fab(inventory, NAME, "checklist", *words)
     assert result.status == 0, result.text

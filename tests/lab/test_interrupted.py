@@ -25,7 +25,7 @@ from provision.remote.worker import INTERVAL
 from provision.ssh.rig_sessions import sessions_of
 from tests.lab.operator import (
     STEPS,
-    CommandResult,
+    FabResult,
     fab,
     finish,
     start,
@@ -211,7 +211,7 @@ def test_rig_users_cannot_hold_or_redirect_the_lock(
     result.assert_shows("the rig's lock can't be taken: /run/deeprig/lock")
 
 
-def assert_rig_lost(result: CommandResult, why: str, slow: Path) -> None:
+def assert_rig_lost(result: FabResult, why: str, slow: Path) -> None:
     assert result.status == 4
     result.assert_shows(
         f"lost the rig in the middle: {why}",

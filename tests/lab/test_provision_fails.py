@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lab.rigs.machine import Rig
-from tests.lab.operator import STEPS, CommandResult, fab, switching, write_playbook
+from tests.lab.operator import STEPS, FabResult, fab, switching, write_playbook
 
 NAME = "test7"
 DRIVER = STEPS / "driver.yml"
@@ -21,7 +21,7 @@ def fault(target: Rig) -> Iterator[Callable[..., None]]:
         yield switch
 
 
-def assert_task_failed(result: CommandResult, file: str, task: str, *parts: str) -> None:
+def assert_task_failed(result: FabResult, file: str, task: str, *parts: str) -> None:
     """Assert exit status 2, and an error with file and line, task and host."""
     assert result.status == 2, result.text
     result.assert_shows("failed=1", f"{file}:", f"task: {task}", f"host: {NAME}", *parts)

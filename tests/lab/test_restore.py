@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from lab.rigs.machine import Rig
-from tests.lab.operator import ROOT, CommandResult, fab, reboot, wait_until
+from tests.lab.operator import ROOT, FabResult, fab, reboot, wait_until
 
 NAME = "test51"
 FOLDER = "/var/backups/deeprig"
@@ -51,7 +51,7 @@ def is_mining(rig: Rig) -> bool:
     )
 
 
-def run_verb(inventory: Path, *words: str) -> CommandResult:
+def run_verb(inventory: Path, *words: str) -> FabResult:
     """Run a verb; assert that it succeeds."""
     result = fab(inventory, NAME, *words, seconds=400)
     assert result.status == 0, result.text

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from lab.rigs.machine import Rig
-from tests.lab.operator import CommandResult, fab, write_playbook, write_variant
+from tests.lab.operator import FabResult, fab, write_playbook, write_variant
 
 NAME = "test8"
 PASSWORD = "correct-horse-7"
@@ -104,7 +104,7 @@ def watch(target: Rig, secrets: list[str]) -> Watch:
 @pytest.fixture(scope="module")
 def provisioned(
     steps: tuple[str, ...], target: Rig, secrets: list[str], watch: Watch, inventory: Path
-) -> CommandResult:
+) -> FabResult:
     # The miner has its wallet on its command line; that is not our doing.
     target.run("systemctl stop hive-watchdog hive; pkill -x lolMiner", check=False)
     watch.start()
@@ -117,11 +117,11 @@ def provisioned(
     return result
 
 
-def test_screen_shows_no_secret(provisioned: CommandResult, secrets: list[str]) -> None:
+def test_screen_shows_no_secret(provisioned: FabResult, secrets: list[str]) -> None:
     assert [secret for secret in secrets if secret in provisioned.text] == []
 
 
-def test_log_has_no_secret(provisioned: CommandResult, secrets: list[str]) -> None:
+def test_log_has_no_secret(provisioned: FabResult, secrets: list[str]) -> None:
     (log,) = re.findall(r"log: (\S+\.jsonl)", provisioned.stdout)
     file = Path(__file__).parents[2] / log
     text = file.read_text()
@@ -131,7 +131,7 @@ def test_log_has_no_secret(provisioned: CommandResult, secrets: list[str]) -> No
 
 
 def test_process_list_has_no_secret(
-    provisioned: CommandResult, watch: Watch, secrets: list[str]
+    provisioned: FabResult, watch: Watch, secrets: list[str]
 ) -> None:
     lines = b"\n".join(watch.seen).replace(b"\0", b" ").decode("utf-8", "replace")
     assert "sudo -S" in lines  # the watch did see our own commands
@@ -140,7 +140,7 @@ def test_process_list_has_no_secret(
 
 
 def test_backup_keeps_secrets_and_is_readable_by_root_only(
-    provisioned: CommandResult, target: Rig, secrets: list[str]
+    provisioned: FabResult, target: Rig, secrets: list[str]
 ) -> None:
     folder = "/var/backups/deeprig"
     archived = target.run(f"tar -xzOf {folder}/before.tar.gz hive-config/rig.conf").stdout
@@ -150,7 +150,7 @@ def test_backup_keeps_secrets_and_is_readable_by_root_only(
 
 
 def test_journal_of_the_rig_has_no_secret(
-    provisioned: CommandResult, target: Rig, secrets: list[str]
+    provisioned: FabResult, target: Rig, secrets: list[str]
 ) -> None:
     journal = target.run("journalctl --no-pager -o cat _COMM=sudo + _COMM=sshd").stdout
     assert "COMMAND=" in journal

@@ -18,7 +18,7 @@ import pytest
 from lab.rigs.machine import Rig
 from lab.simulate import faults
 from provision.ssh.connection import CONNECT_TIMEOUT
-from tests.lab.operator import ROOT, CommandResult, command, fab, write_playbook, write_variant
+from tests.lab.operator import ROOT, FabResult, command, fab, write_playbook, write_variant
 
 NAME = "test5"
 MARK: dict[str, Any] = {
@@ -34,7 +34,7 @@ def mark(target: Rig, tmp_path: Path) -> Iterator[Path]:
     assert not (target.root / "root/mark").exists()
 
 
-def assert_unreachable(result: CommandResult, *parts: str) -> None:
+def assert_unreachable(result: FabResult, *parts: str) -> None:
     assert result.status == 4, result.text
     result.assert_shows("unreachable=1", f"host: {NAME}", *parts)
 

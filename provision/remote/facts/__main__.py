@@ -8,8 +8,8 @@ import sys
 from provision.remote import dpkg
 from provision.remote.facts.rig import rig
 from provision.remote.facts.tree import Tree
-from provision.remote.host import Host
+from provision.remote.host import ModuleHost
 
 if __name__ == "__main__":
-    json.dump(rig(Tree(), dpkg.database(Host())), sys.stdout, indent=1)
+    json.dump(rig(Tree(), dpkg.database(ModuleHost())), sys.stdout, indent=1)
     print()

@@ -14,7 +14,7 @@ from typing import Iterable, Iterator, TypedDict
 from provision.remote.facts.miners import (
     BOOT_FILES,
     CRON_FILES,
-    Evidence,
+    EvidenceRow,
     entry,
     login_paths,
     paths,
@@ -41,7 +41,7 @@ class AccessLists(TypedDict):
     remote_control_of_mining_systems: list[str]
 
 
-def access(tree: Tree) -> list[Evidence]:
+def access(tree: Tree) -> list[EvidenceRow]:
     """Return all ways in, each once."""
     lists: AccessLists = table("access.json")
     ways = [
@@ -76,7 +76,7 @@ def authorized_keys(lines: Iterable[str]) -> Iterator[tuple[str, str, str]]:
             yield match.group(1), match.group(2), (match.group(3) or "").strip()
 
 
-def _keys(tree: Tree, vendors: re.Pattern[str]) -> Iterator[Evidence]:
+def _keys(tree: Tree, vendors: re.Pattern[str]) -> Iterator[EvidenceRow]:
     for path in key_files(tree):
         for _, key, comment in authorized_keys(tree.lines(path)):
             yield entry(
@@ -84,7 +84,7 @@ def _keys(tree: Tree, vendors: re.Pattern[str]) -> Iterator[Evidence]:
             )
 
 
-def _sudo(tree: Tree) -> Iterator[Evidence]:
+def _sudo(tree: Tree) -> Iterator[EvidenceRow]:
     for path in paths(tree, SUDOERS):
         for line in tree.lines(path):
             match = re.match(r"([\w.-]+)\s+\S+\s*=.*\bNOPASSWD\b", line)
@@ -92,7 +92,7 @@ def _sudo(tree: Tree) -> Iterator[Evidence]:
                 yield entry("sudo", match.group(1), path)
 
 
-def _fetchers(tree: Tree, pattern: re.Pattern[str]) -> Iterator[Evidence]:
+def _fetchers(tree: Tree, pattern: re.Pattern[str]) -> Iterator[EvidenceRow]:
     for group in (paths(tree, CRON_FILES), paths(tree, BOOT_FILES), login_paths(tree)):
         for path in group:
             for line in tree.lines(path) if tree.is_file(path) else ():
@@ -110,7 +110,7 @@ def _program(text: str) -> str:
     return match.group(0) if match else text.split()[0]
 
 
-def _remote_control(tree: Tree, lists: AccessLists) -> Iterator[Evidence]:
+def _remote_control(tree: Tree, lists: AccessLists) -> Iterator[EvidenceRow]:
     names = lists["remote_control_of_mining_systems"]
     for name, path in unit_files(tree):
         if name[: -len(".service")] in names:

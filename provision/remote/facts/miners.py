@@ -66,7 +66,7 @@ NO_SCRIPTS = ("/dev/", "/proc/", "/sys/")
 SCRIPT_DEPTH = 3
 
 
-class Evidence(TypedDict):
+class EvidenceRow(TypedDict):
     """A program, file or key that starts a miner or grants access. evidence: where it is."""
 
     kind: str
@@ -105,7 +105,7 @@ class Marks:
         return any(path == place or path.startswith(f"{place}/") for place in self.folders)
 
 
-def miners(tree: Tree, folders: Iterable[str] = ()) -> list[Evidence]:
+def miners(tree: Tree, folders: Iterable[str] = ()) -> list[EvidenceRow]:
     """Return miners and what starts them, each once. folders: of the rig's mining system."""
     lists = table("miners.json")
     running = processes(tree)
@@ -140,12 +140,12 @@ def miners(tree: Tree, folders: Iterable[str] = ()) -> list[Evidence]:
     return list(unique.values())
 
 
-def entry(kind: str, name: str, evidence: str) -> Evidence:
+def entry(kind: str, name: str, evidence: str) -> EvidenceRow:
     """Return one row of evidence."""
     return {"kind": kind, "name": name, "evidence": evidence}
 
 
-def unit_entry(name: str, path: str, kind: str = "unit") -> Evidence:
+def unit_entry(name: str, path: str, kind: str = "unit") -> EvidenceRow:
     """Return the row of a unit. `essential`: the rig is unreachable without it; never stop it."""
     essential = re.compile("|".join(table("miners.json")["essential_units"]), re.IGNORECASE)
     stem = name[: -len(".service")]
@@ -193,7 +193,7 @@ def unit_commands(tree: Tree, path: str) -> list[str]:
     return [line.partition("=")[2].strip() for line in lines]
 
 
-def _units(tree: Tree, marks: Marks) -> Iterator[Evidence]:
+def _units(tree: Tree, marks: Marks) -> Iterator[EvidenceRow]:
     for name, path in unit_files(tree):
         if name in CARRIERS or not tree.is_file(path):
             continue
@@ -240,7 +240,7 @@ def _script(tree: Tree, path: str) -> str:
     return "\n".join(tree.lines(path)) if tree.text(path).startswith("#!") else ""
 
 
-def _lines(tree: Tree, marks: Marks, kind: str, files: Iterable[str]) -> Iterator[Evidence]:
+def _lines(tree: Tree, marks: Marks, kind: str, files: Iterable[str]) -> Iterator[EvidenceRow]:
     """Yield each line that names a miner, or a script that does."""
     for path in files:
         text = "\n".join(_commands(tree, path))
@@ -260,7 +260,7 @@ def _commands(tree: Tree, path: str) -> list[str]:
     return [line for line in lines if not line.startswith(": #") and not ASKS.search(line)]
 
 
-def _autologins(tree: Tree) -> Iterator[Evidence]:
+def _autologins(tree: Tree) -> Iterator[EvidenceRow]:
     for path in tree.glob("/etc/systemd/system/*getty@*.service.d/*.conf"):
         match = re.search(r"--autologin[ =](\S+)", tree.text(path))
         if match:
@@ -281,7 +281,7 @@ def _mines(process: Process, marks: Marks) -> str:
 
 def _running(
     running: dict[int, Process], marks: Marks, unnamed: list[Process]
-) -> Iterator[Evidence]:
+) -> Iterator[EvidenceRow]:
     for process in running.values():
         session = _session(process)
         name = _mines(process, marks)
@@ -304,7 +304,7 @@ def _session(process: Process) -> str | None:
     return match.group(1) if match else ""
 
 
-def _started_by(process: Process, running: dict[int, Process]) -> Iterator[Evidence]:
+def _started_by(process: Process, running: dict[int, Process]) -> Iterator[EvidenceRow]:
     """Return what would start it again: parent scripts, and its session."""
     starters = []
     child = process
@@ -326,7 +326,7 @@ def _started_by(process: Process, running: dict[int, Process]) -> Iterator[Evide
     return reversed(starters)
 
 
-def _containers(tree: Tree, images: list[str]) -> Iterator[Evidence]:
+def _containers(tree: Tree, images: list[str]) -> Iterator[EvidenceRow]:
     """Containers of miners that run, or start with the machine."""
     for path in tree.glob("/var/lib/docker/containers/*/config.v2.json"):
         container = _document(tree, path)

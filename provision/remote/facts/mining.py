@@ -21,7 +21,7 @@ class Rule(TypedDict, total=False):
     whole: bool
 
 
-class MiningOs(TypedDict):
+class MiningSystem(TypedDict):
     """A mining system, and the evidence for it in words."""
 
     key: str
@@ -32,13 +32,13 @@ class MiningOs(TypedDict):
     missing: list[str]
 
 
-def mining_os(tree: Tree, packages: Database) -> MiningOs | None:
+def mining_os(tree: Tree, packages: Database) -> MiningSystem | None:
     """Return the mining system: key, name, confidence, evidence, missing; None without one.
 
     What a conversion leaves (a `trace`: a label, a kernel's name) is evidence only beside another.
     `missing`, in words, is what a whole one has and this lacks: it was partly removed.
     """
-    best: MiningOs | None = None
+    best: MiningSystem | None = None
     for system in table("mining_os.json")["systems"]:
         rules: list[Rule] = system["rules"]
         pairs = [(rule, _evidence(tree, packages, rule)) for rule in rules]

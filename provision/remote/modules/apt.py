@@ -16,7 +16,7 @@ import re
 from typing import Any, NamedTuple
 
 from provision.remote import apt_get, dpkg, systemd
-from provision.remote.host import Host, ModuleFailure, Result
+from provision.remote.host import ModuleFailure, ModuleHost, Result
 from provision.remote.options import Option
 
 OPTIONS = {
@@ -70,7 +70,7 @@ class Spec(NamedTuple):
         return f"{self.name}={self.version}" if self.operator == "=" else self.name
 
 
-def run(args: dict[str, Any], host: Host) -> Result:
+def run(args: dict[str, Any], host: ModuleHost) -> Result:
     """Return values: cache_updated, cache_update_time, stdout, stderr, packages (by action)."""
     result: Result = {"changed": False, "cache_updated": False}
     wanted = [text.strip() for text in args["package"] or () if text.strip()]
@@ -114,7 +114,7 @@ def parse(text: str) -> Spec:
     return Spec(match.group(1), match.group(2) or "", match.group(3) or "")
 
 
-def _install(specs: list[Spec], args: dict[str, Any], host: Host, result: Result) -> None:
+def _install(specs: list[Spec], args: dict[str, Any], host: ModuleHost, result: Result) -> None:
     packages = dpkg.database(host)
     needed = []
     for spec in specs:
@@ -130,7 +130,7 @@ def _install(specs: list[Spec], args: dict[str, Any], host: Host, result: Result
             _confirm(needed, host)
 
 
-def _confirm(specs: list[Spec], host: Host) -> None:
+def _confirm(specs: list[Spec], host: ModuleHost) -> None:
     """apt-get takes the newest for `>=`, which may still be too old."""
     for spec in specs:
         present = dpkg.database(host).find_installed(spec.name)
@@ -141,7 +141,7 @@ def _confirm(specs: list[Spec], host: Host) -> None:
             )
 
 
-def _remove(wanted: list[str], args: dict[str, Any], host: Host, result: Result) -> None:
+def _remove(wanted: list[str], args: dict[str, Any], host: ModuleHost, result: Result) -> None:
     packages = dpkg.database(host)
     names = []
     for text in wanted:
@@ -161,7 +161,7 @@ def _remove(wanted: list[str], args: dict[str, Any], host: Host, result: Result)
         _apply(host, args, [*words, *dict.fromkeys(names)], result)
 
 
-def _install_archive(args: dict[str, Any], host: Host, result: Result) -> None:
+def _install_archive(args: dict[str, Any], host: ModuleHost, result: Result) -> None:
     path = args["deb"]
     scratch = None
     if "://" in path:
@@ -204,7 +204,7 @@ def _install_options(args: dict[str, Any]) -> list[str]:
     return words + [flag for name, flag in flags.items() if args[name]]
 
 
-def _apply(host: Host, args: dict[str, Any], words: list[str], result: Result) -> None:
+def _apply(host: ModuleHost, args: dict[str, Any], words: list[str], result: Result) -> None:
     """Run apt-get, or in check mode its simulation, and add to the result what it did."""
     if host.check:
         _predict(host, words, result)
@@ -230,7 +230,7 @@ def _apply(host: Host, args: dict[str, Any], words: list[str], result: Result) -
     _list_changes(host, changes, result)
 
 
-def _predict(host: Host, words: list[str], result: Result) -> None:
+def _predict(host: ModuleHost, words: list[str], result: Result) -> None:
     if dpkg.is_interrupted():
         result.update(changed=True, unknown="dpkg was interrupted, and is to be finished first")
         return
@@ -255,7 +255,7 @@ def _predict(host: Host, words: list[str], result: Result) -> None:
     _list_changes(host, changes, result)
 
 
-def _list_changes(host: Host, changes: list[apt_get.PackageChange], result: Result) -> None:
+def _list_changes(host: ModuleHost, changes: list[apt_get.PackageChange], result: Result) -> None:
     lists = result.setdefault("packages", {"install": [], "remove": []})
     for change in changes:
         lists[change.action].append(change.name)
@@ -272,7 +272,7 @@ def _list_changes(host: Host, changes: list[apt_get.PackageChange], result: Resu
         }
 
 
-def _versions(host: Host) -> dict[str, str]:
+def _versions(host: ModuleHost) -> dict[str, str]:
     packages = dpkg.database(host)
     return {
         f"{package.name}:{package.architecture}" if len(same) > 1 else name: package.version
@@ -283,7 +283,7 @@ def _versions(host: Host) -> dict[str, str]:
     }
 
 
-def _refresh(args: dict[str, Any], host: Host, result: Result, alone: bool) -> None:
+def _refresh(args: dict[str, Any], host: ModuleHost, result: Result, alone: bool) -> None:
     if apt_get.lists_age() <= args["cache_valid_time"]:
         return
     if host.check:
@@ -302,7 +302,7 @@ def _refresh(args: dict[str, Any], host: Host, result: Result, alone: bool) -> N
         result["changed"] = changed
 
 
-def _clean(args: dict[str, Any], host: Host, result: Result) -> None:
+def _clean(args: dict[str, Any], host: ModuleHost, result: Result) -> None:
     folder = os.path.join(apt_get.ROOT, CACHED_ARCHIVES)
     names = os.listdir(folder) if os.path.isdir(folder) else []
     if any(name.endswith(".deb") for name in names):

@@ -10,7 +10,7 @@ import re
 from typing import Any
 
 from provision.remote.files import ATTRIBUTES, is_folder, put_content, read_bytes
-from provision.remote.host import Host, ModuleFailure, Result
+from provision.remote.host import ModuleFailure, ModuleHost, Result
 from provision.remote.modules.lineinfile import missing_file_result, pattern
 from provision.remote.options import Option
 from provision.remote.trees import create_folders
@@ -33,7 +33,7 @@ OPTIONS = {
 }
 
 
-def run(args: dict[str, Any], host: Host) -> Result:
+def run(args: dict[str, Any], host: ModuleHost) -> Result:
     """Return values: msg, backup_file."""
     path = os.path.expanduser(args["path"])
     if args["insertbefore"] is not None and args["insertafter"] is not None:

@@ -16,7 +16,7 @@ from typing import Any, Iterator, Mapping
 
 from provision.remote import systemd
 from provision.remote.files import is_folder
-from provision.remote.host import Host, ModuleFailure, Result
+from provision.remote.host import ModuleFailure, ModuleHost, Result
 from provision.remote.options import Option
 from provision.remote.paths import failure, reach, via
 
@@ -37,7 +37,7 @@ OPTIONS = {
 }
 
 
-def run(args: dict[str, Any], host: Host) -> Result:
+def run(args: dict[str, Any], host: ModuleHost) -> Result:
     """Return values: cmd, rc, stdout, stderr, their lines, start, end, delta."""
     text = args["cmd"] or args["_raw_params"]
     if bool(text) == bool(args["argv"]):
@@ -53,7 +53,7 @@ def run(args: dict[str, Any], host: Host) -> Result:
 
 
 def execute(
-    host: Host, command: str | list[str], args: dict[str, Any], executable: str | None = None
+    host: ModuleHost, command: str | list[str], args: dict[str, Any], executable: str | None = None
 ) -> Result:
     """Run `command` for the modules command and shell, unless creates or removes rule it out."""
     result: Result = {

@@ -25,7 +25,7 @@ from provision.remote.files import (
     read_bytes,
     resolve,
 )
-from provision.remote.host import Host, ModuleFailure, Result
+from provision.remote.host import ModuleFailure, ModuleHost, Result
 from provision.remote.modules.stat import attributes_of
 from provision.remote.options import Option
 from provision.remote.paths import failure, reach
@@ -66,7 +66,7 @@ class TreeEntry(_EntryPath, total=False):
     mode: str
 
 
-def run(args: dict[str, Any], host: Host) -> Result:
+def run(args: dict[str, Any], host: ModuleHost) -> Result:
     """Return values: dest, checksum (sha1), size, mode, owner, group, backup_file."""
     dest = os.path.expanduser(args["dest"])
     if args["files"] is not None:
@@ -92,7 +92,7 @@ def text_of(content: Any) -> str:
     return json.dumps(content)
 
 
-def copy_remote(host: Host, source: str, dest: str, args: dict[str, Any]) -> Result:
+def copy_remote(host: ModuleHost, source: str, dest: str, args: dict[str, Any]) -> Result:
     """Copy a file or a tree that is on the rig."""
     if is_folder(source):
         if not source.endswith("/"):
@@ -111,7 +111,7 @@ def copy_remote(host: Host, source: str, dest: str, args: dict[str, Any]) -> Res
 
 
 def copy_file(
-    host: Host, dest: str, content: bytes, basename: str | None, args: dict[str, Any]
+    host: ModuleHost, dest: str, content: bytes, basename: str | None, args: dict[str, Any]
 ) -> Result:
     """Write one file; a `dest` that is a folder, or ends with a slash, gets it under `basename`."""
     if args["mode"] == "preserve":
@@ -164,7 +164,9 @@ def tree_of(source: str) -> list[TreeEntry]:
     return entries
 
 
-def copy_tree(host: Host, dest: str, entries: list[TreeEntry], args: dict[str, Any]) -> Result:
+def copy_tree(
+    host: ModuleHost, dest: str, entries: list[TreeEntry], args: dict[str, Any]
+) -> Result:
     """Make every entry exist below `dest`; what else is there stays."""
     changed = False
     folders = {**args, "mode": args["directory_mode"]}
@@ -197,7 +199,7 @@ def copy_tree(host: Host, dest: str, entries: list[TreeEntry], args: dict[str, A
     return answer
 
 
-def _tree_file(host: Host, path: str, entry: TreeEntry, args: dict[str, Any]) -> Result:
+def _tree_file(host: ModuleHost, path: str, entry: TreeEntry, args: dict[str, Any]) -> Result:
     if not args["force"] and look_up(path) is not None:
         return {"changed": False}
     content = entry["content"] if "content" in entry else read_bytes(entry["source"], follow=False)
@@ -212,7 +214,7 @@ def _tree_file(host: Host, path: str, entry: TreeEntry, args: dict[str, Any]) ->
     return put_content(host, path, content, {**args, "mode": mode}, follow=args["follow"])
 
 
-def _folder(host: Host, path: str, folders: dict[str, Any], attributes: bool = True) -> bool:
+def _folder(host: ModuleHost, path: str, folders: dict[str, Any], attributes: bool = True) -> bool:
     if is_folder(path):
         # directory_mode is for new folders only.
         return attributes and apply_attributes(host, path, {**folders, "mode": None})
@@ -221,7 +223,7 @@ def _folder(host: Host, path: str, folders: dict[str, Any], attributes: bool = T
     return True
 
 
-def _link(host: Host, path: str, target: str) -> bool:
+def _link(host: ModuleHost, path: str, target: str) -> bool:
     try:
         with reach(path, follow=False) as place:
             if place.is_kind(stat.S_ISLNK) and os.readlink("", dir_fd=place.node) == target:

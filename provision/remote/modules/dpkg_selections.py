@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from provision.remote import dpkg
-from provision.remote.host import Host, ModuleFailure, Result
+from provision.remote.host import ModuleFailure, ModuleHost, Result
 from provision.remote.options import Option
 
 OPTIONS = {
@@ -14,7 +14,7 @@ OPTIONS = {
 }
 
 
-def run(args: dict[str, Any], host: Host) -> Result:
+def run(args: dict[str, Any], host: ModuleHost) -> Result:
     """Return values: before, after."""
     name, wanted = args["name"], args["selection"]
     package = dpkg.database(host).find(name)

@@ -19,7 +19,7 @@ from provision.remote.files import (
     look_up,
     resolve,
 )
-from provision.remote.host import Host, ModuleFailure, Result
+from provision.remote.host import ModuleFailure, ModuleHost, Result
 from provision.remote.modules.stat import attributes_of, kind
 from provision.remote.options import Option
 from provision.remote.paths import Place, UnsafePath, failure, reach, via
@@ -37,7 +37,7 @@ OPTIONS = {
 }
 
 
-def run(args: dict[str, Any], host: Host) -> Result:
+def run(args: dict[str, Any], host: ModuleHost) -> Result:
     """Return values: path, dest, state, and the attributes of what is there."""
     path = os.path.expanduser(args["path"])
     path = path.rstrip("/") or "/"
@@ -65,7 +65,7 @@ def run(args: dict[str, Any], host: Host) -> Result:
     return result
 
 
-def _file(path: str, before: str, args: dict[str, Any], host: Host) -> Result:
+def _file(path: str, before: str, args: dict[str, Any], host: ModuleHost) -> Result:
     if before == "absent" and host.check:
         return {"unknown": f"{path} is created by an earlier task"}
     if before not in ("file", "hard"):
@@ -77,7 +77,7 @@ def _file(path: str, before: str, args: dict[str, Any], host: Host) -> Result:
     return {"changed": apply_attributes(host, path, args)}
 
 
-def _touch(path: str, before: str, args: dict[str, Any], host: Host) -> Result:
+def _touch(path: str, before: str, args: dict[str, Any], host: ModuleHost) -> Result:
     changed = before == "absent"
     if changed and not host.check:
         _attempt(path, _create_file)
@@ -106,7 +106,7 @@ def _set_times(place: Place, keep_access: bool, keep_modification: bool) -> None
     os.utime(via(place.node), ns=(access, modified))
 
 
-def _directory(path: str, before: str, args: dict[str, Any], host: Host) -> Result:
+def _directory(path: str, before: str, args: dict[str, Any], host: ModuleHost) -> Result:
     if before == "absent":
         if not host.check:
             trees.create_folders(host, path, args)
@@ -119,7 +119,7 @@ def _directory(path: str, before: str, args: dict[str, Any], host: Host) -> Resu
     return {"changed": changed}
 
 
-def _apply_below(top: Place, args: dict[str, Any], host: Host) -> bool:
+def _apply_below(top: Place, args: dict[str, Any], host: ModuleHost) -> bool:
     changed = False
     for place, _ in trees.walk(top, order=list):
         if args["follow"] and place.is_kind(stat.S_ISLNK):
@@ -129,7 +129,7 @@ def _apply_below(top: Place, args: dict[str, Any], host: Host) -> bool:
     return changed
 
 
-def _apply_to_target(path: str, args: dict[str, Any], host: Host) -> bool:
+def _apply_to_target(path: str, args: dict[str, Any], host: ModuleHost) -> bool:
     """Change what a symlink leads to, as Ansible does; a dangling one is left alone."""
     try:
         return look_up(path) is not None and apply_attributes(host, path, args, follow=True)
@@ -139,7 +139,7 @@ def _apply_to_target(path: str, args: dict[str, Any], host: Host) -> bool:
         ) from None
 
 
-def _link(path: str, before: str, args: dict[str, Any], host: Host) -> Result:
+def _link(path: str, before: str, args: dict[str, Any], host: ModuleHost) -> Result:
     source = args["src"]
     if source is None and before == "link":
         source = _target(path)
@@ -175,7 +175,7 @@ def _target(path: str) -> str | None:
     return target
 
 
-def _hard(path: str, before: str, args: dict[str, Any], host: Host) -> Result:
+def _hard(path: str, before: str, args: dict[str, Any], host: ModuleHost) -> Result:
     source = args["src"]
     if source is None:
         if before != "hard":
@@ -208,7 +208,7 @@ def _link_node(origin: Place, name: str, folder: int) -> None:
     os.link(via(origin.node), name, dst_dir_fd=folder, follow_symlinks=True)
 
 
-def _absent(path: str, before: str, args: dict[str, Any], host: Host) -> Result:
+def _absent(path: str, before: str, args: dict[str, Any], host: ModuleHost) -> Result:
     if before != "absent" and not host.check:
         trees.remove(path)
     return {"changed": before != "absent"}

@@ -15,7 +15,7 @@ from typing import Any, Iterator
 
 from provision.remote import trees
 from provision.remote.files import read_place
-from provision.remote.host import Host, ModuleFailure, Result
+from provision.remote.host import ModuleFailure, ModuleHost, Result
 from provision.remote.modules.stat import PERMISSIONS, TYPES, checksum_of_place, owner_names
 from provision.remote.options import Option
 from provision.remote.paths import Place, UnsafePath, reach
@@ -46,7 +46,7 @@ SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 BYTES = {"b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 
 
-def run(args: dict[str, Any], host: Host) -> Result:
+def run(args: dict[str, Any], host: ModuleHost) -> Result:
     """Return values: files (as stat describes them), matched, examined, skipped_paths, msg."""
     age = parse_amount(args["age"], SECONDS, "age")
     size = parse_amount(args["size"], BYTES, "size")

@@ -22,7 +22,7 @@ from provision.remote.files import (
     put_content,
     read_bytes,
 )
-from provision.remote.host import Host, ModuleFailure, Result
+from provision.remote.host import ModuleFailure, ModuleHost, Result
 from provision.remote.modules.stat import attributes_of, checksum
 from provision.remote.options import Option, normalize
 
@@ -41,7 +41,7 @@ OPTIONS = {
 }
 
 
-def run(args: dict[str, Any], host: Host) -> Result:
+def run(args: dict[str, Any], host: ModuleHost) -> Result:
     """Return values: url, dest, status_code, checksum_dest, checksum_src, backup_file, msg."""
     url, dest = args["url"], os.path.expanduser(args["dest"])
     into_folder = is_folder(dest)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import grp
 from typing import Any
 
-from provision.remote.host import Host, Result
+from provision.remote.host import ModuleHost, Result
 from provision.remote.options import Option
 
 OPTIONS = {
@@ -20,7 +20,7 @@ OPTIONS = {
 }
 
 
-def run(args: dict[str, Any], host: Host) -> Result:
+def run(args: dict[str, Any], host: ModuleHost) -> Result:
     """Return values: name, gid, state, system."""
     name, gid = args["name"], args["gid"]
     group = _find(name)

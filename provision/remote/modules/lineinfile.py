@@ -11,7 +11,7 @@ import re
 from typing import Any, Callable
 
 from provision.remote.files import ATTRIBUTES, is_folder, put_content, read_bytes
-from provision.remote.host import Host, ModuleFailure, Result
+from provision.remote.host import ModuleFailure, ModuleHost, Result
 from provision.remote.options import Option
 from provision.remote.trees import create_folders
 
@@ -34,7 +34,7 @@ OPTIONS = {
 Find = Callable[[bytes], Any]
 
 
-def run(args: dict[str, Any], host: Host) -> Result:
+def run(args: dict[str, Any], host: ModuleHost) -> Result:
     """Return values: msg, backup (path of the copy), found (of state: absent)."""
     _check(args)
     path = os.path.expanduser(args["path"])
@@ -59,7 +59,7 @@ def run(args: dict[str, Any], host: Host) -> Result:
     return {**_with_backup_path(result), "msg": msg}
 
 
-def missing_file_result(path: str, host: Host) -> Result:
+def missing_file_result(path: str, host: ModuleHost) -> Result:
     """Return the result for a missing file. Raises ModuleFailure in a run."""
     if host.check:
         return {"changed": True, "unknown": f"{path} is created by an earlier task"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from provision.remote import dpkg
-from provision.remote.host import Host, Result
+from provision.remote.host import ModuleHost, Result
 from provision.remote.options import Option
 
 OPTIONS = {
@@ -14,7 +14,7 @@ OPTIONS = {
 }
 
 
-def run(args: dict[str, Any], host: Host) -> Result:
+def run(args: dict[str, Any], host: ModuleHost) -> Result:
     """Return value: ansible_facts.packages, name -> list of {name, version, arch, category}."""
     packages = dpkg.database(host)
     facts: dict[str, list[dict[str, str]]] = {}

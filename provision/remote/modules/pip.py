@@ -20,7 +20,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
 from packaging.version import InvalidVersion
 
-from provision.remote.host import Host, ModuleFailure, Result
+from provision.remote.host import ModuleFailure, ModuleHost, Result
 from provision.remote.options import Option
 
 OPTIONS = {
@@ -49,7 +49,7 @@ SYSTEM_FOLDERS = (
 METADATA = re.compile(r"(?P<name>.+?)-(?P<version>[^-]+)(?:-py[\d.]+)?\.(?:dist|egg)-info")
 
 
-def run(args: dict[str, Any], host: Host) -> Result:
+def run(args: dict[str, Any], host: ModuleHost) -> Result:
     """Return values: cmd, name, requirements, version, state, stdout, stderr, virtualenv."""
     if not args["name"] and not args["requirements"] and not args["virtualenv"]:
         raise ModuleFailure("pip needs name, requirements or virtualenv")
@@ -219,7 +219,7 @@ def pip_command(environment: str | None, args: dict[str, Any]) -> list[str]:
     raise ModuleFailure("pip is not installed on this rig: install python3-pip, or use virtualenv")
 
 
-def make_environment(path: str, args: dict[str, Any], host: Host) -> None:
+def make_environment(path: str, args: dict[str, Any], host: ModuleHost) -> None:
     """Create a virtual environment. Raises ModuleFailure with what is missing."""
     default = "virtualenv" if shutil.which("virtualenv") else "python3 -m venv"
     command = shlex.split(args["virtualenv_command"] or default)

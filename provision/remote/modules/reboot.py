@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from provision.remote.host import Host, Result
+from provision.remote.host import ModuleHost, Result
 from provision.remote.options import Option
 from provision.remote.worker import boot_id
 
 OPTIONS = {"msg": Option(default="Reboot initiated by deeprig")}
 
 
-def run(args: dict[str, Any], host: Host) -> Result:
+def run(args: dict[str, Any], host: ModuleHost) -> Result:
     """Return values: boot_id (of the boot that ends)."""
     if not host.check:
         # A timer, so that this result reaches the operator before the connection ends; systemd may

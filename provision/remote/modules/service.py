@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from provision.remote.host import Host, Result
+from provision.remote.host import ModuleHost, Result
 from provision.remote.modules import systemd_service
 from provision.remote.options import Option
 
@@ -19,7 +19,7 @@ OPTIONS = {
 }
 
 
-def run(args: dict[str, Any], host: Host) -> Result:
+def run(args: dict[str, Any], host: ModuleHost) -> Result:
     """Return values: those of systemd_service."""
     more = {"masked": None, "daemon_reload": False, "no_block": False, "scope": "system"}
     return systemd_service.run({**more, **args}, host)

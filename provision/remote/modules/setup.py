@@ -18,7 +18,7 @@ from provision.remote.facts import hardware, network, system
 from provision.remote.facts.rig import rig
 from provision.remote.facts.tree import Tree
 from provision.remote.files import read_bytes
-from provision.remote.host import Host, ModuleFailure, Result
+from provision.remote.host import ModuleFailure, ModuleHost, Result
 from provision.remote.options import Option
 from provision.remote.paths import reach
 from provision.remote.trust import is_private
@@ -34,7 +34,7 @@ ROOT = "/"
 RIG_FACTS = "deeprig"
 
 
-def run(args: dict[str, Any], host: Host) -> Result:
+def run(args: dict[str, Any], host: ModuleHost) -> Result:
     """Return value: ansible_facts, each name with `ansible_` before it."""
     tree = Tree(ROOT)
     addresses: list[network.Address] = []
@@ -85,7 +85,7 @@ def subsets(words: list[str]) -> set[str]:
     return chosen - (without - {"min"})
 
 
-def local_facts(host: Host, folder: str) -> dict[str, Any]:
+def local_facts(host: ModuleHost, folder: str) -> dict[str, Any]:
     """Return the *.fact files of facts.d: JSON or INI, or a program that prints either."""
     facts: dict[str, Any] = {}
     try:

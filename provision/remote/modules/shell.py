@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from provision.remote.host import Host, ModuleFailure, Result
+from provision.remote.host import ModuleFailure, ModuleHost, Result
 from provision.remote.modules.command import SHARED_OPTIONS, execute
 from provision.remote.options import Option
 
 OPTIONS = {**SHARED_OPTIONS, "executable": Option("path")}
 
 
-def run(args: dict[str, Any], host: Host) -> Result:
+def run(args: dict[str, Any], host: ModuleHost) -> Result:
     """Return values: those of command."""
     text = args["cmd"] or args["_raw_params"]
     if not text:

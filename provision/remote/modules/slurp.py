@@ -6,7 +6,7 @@ import base64
 from typing import Any
 
 from provision.remote.files import read_bytes
-from provision.remote.host import Host, ModuleFailure, Result
+from provision.remote.host import ModuleFailure, ModuleHost, Result
 from provision.remote.options import Option
 
 OPTIONS = {
@@ -14,7 +14,7 @@ OPTIONS = {
 }
 
 
-def run(args: dict[str, Any], host: Host) -> Result:
+def run(args: dict[str, Any], host: ModuleHost) -> Result:
     """Return values: content (base64), encoding, source."""
     content = read_bytes(args["src"], reading=True)
     if content is None:

@@ -15,7 +15,7 @@ import stat
 from typing import Any
 
 from provision.remote.files import look_up
-from provision.remote.host import Host, Result
+from provision.remote.host import ModuleHost, Result
 from provision.remote.options import Option
 from provision.remote.paths import Place, failure, reach, via
 
@@ -57,7 +57,7 @@ PERMISSIONS = {
 }
 
 
-def run(args: dict[str, Any], host: Host) -> Result:
+def run(args: dict[str, Any], host: ModuleHost) -> Result:
     """Return value: stat, a mapping that has at least `exists`."""
     path = os.path.expanduser(args["path"])
     try:

@@ -14,7 +14,7 @@ import re
 from typing import Any
 
 from provision.remote import systemd
-from provision.remote.host import Host, ModuleFailure, Result
+from provision.remote.host import ModuleFailure, ModuleHost, Result
 from provision.remote.options import Option
 
 OPTIONS = {
@@ -35,7 +35,7 @@ SCRIPTS = "/etc/init.d"
 RUN_LEVELS = "/etc/rc[2-5].d"
 
 
-def run(args: dict[str, Any], host: Host) -> Result:
+def run(args: dict[str, Any], host: ModuleHost) -> Result:
     """Return values: name, status, enabled, state."""
     name = args["name"]
     asked = any(args[option] is not None for option in ("state", "enabled", "masked"))
@@ -80,7 +80,7 @@ def run(args: dict[str, Any], host: Host) -> Result:
     return result
 
 
-def _mask(name: str, unit: systemd.Unit, wanted: bool, host: Host, result: Result) -> None:
+def _mask(name: str, unit: systemd.Unit, wanted: bool, host: ModuleHost, result: Result) -> None:
     masked = unit.get("UnitFileState") in MASKED or unit["LoadState"] == "masked"
     if masked != wanted:
         action = "mask" if wanted else "unmask"
@@ -89,7 +89,7 @@ def _mask(name: str, unit: systemd.Unit, wanted: bool, host: Host, result: Resul
             systemd.systemctl(host, [action, systemd.unit_name(name)], f"{action}ing {name}")
 
 
-def _enable(name: str, unit: systemd.Unit, wanted: bool, host: Host, result: Result) -> None:
+def _enable(name: str, unit: systemd.Unit, wanted: bool, host: ModuleHost, result: Result) -> None:
     state = unit.get("UnitFileState", "")
     result["enabled"] = wanted
     if state == "generated" and os.path.exists(os.path.join(SCRIPTS, _stem(name))):
@@ -121,7 +121,7 @@ def _stem(name: str) -> str:
 
 
 def _set_state(
-    name: str, unit: systemd.Unit, args: dict[str, Any], host: Host, result: Result
+    name: str, unit: systemd.Unit, args: dict[str, Any], host: ModuleHost, result: Result
 ) -> None:
     wanted = args["state"]
     active = unit["ActiveState"]

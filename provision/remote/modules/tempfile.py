@@ -6,7 +6,7 @@ import os
 import tempfile
 from typing import Any
 
-from provision.remote.host import Host, ModuleFailure, Result
+from provision.remote.host import ModuleFailure, ModuleHost, Result
 from provision.remote.modules.stat import attributes
 from provision.remote.options import Option
 from provision.remote.paths import reach
@@ -19,7 +19,7 @@ OPTIONS = {
 }
 
 
-def run(args: dict[str, Any], host: Host) -> Result:
+def run(args: dict[str, Any], host: ModuleHost) -> Result:
     """Return values: path, and its attributes."""
     if host.check:
         return {"changed": True, "unknown": "its name is drawn when it is made"}

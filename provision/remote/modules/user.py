@@ -12,7 +12,7 @@ import os
 import pwd
 from typing import Any
 
-from provision.remote.host import Host, ModuleFailure, Result
+from provision.remote.host import ModuleFailure, ModuleHost, Result
 from provision.remote.modes import group_id
 from provision.remote.options import Option
 
@@ -40,7 +40,7 @@ OPTIONS = {
 SHADOW = "/etc/shadow"
 
 
-def run(args: dict[str, Any], host: Host) -> Result:
+def run(args: dict[str, Any], host: ModuleHost) -> Result:
     """Return values: name, uid, group (number), home, shell, comment, groups, state."""
     name = args["name"]
     account = _find(name)
@@ -89,7 +89,7 @@ def useradd_words(args: dict[str, Any]) -> list[str]:
     return [*words, *(["-r"] if args["system"] else [])]
 
 
-def usermod_words(account: pwd.struct_passwd, args: dict[str, Any], host: Host) -> list[str]:
+def usermod_words(account: pwd.struct_passwd, args: dict[str, Any], host: ModuleHost) -> list[str]:
     """usermod's words for what differs, without the name; none when nothing does."""
     words: list[str] = []
     if args["uid"] is not None and args["uid"] != account.pw_uid:
@@ -107,7 +107,7 @@ def usermod_words(account: pwd.struct_passwd, args: dict[str, Any], host: Host) 
     return ["usermod", *words] if words else []
 
 
-def _membership(account: pwd.struct_passwd, args: dict[str, Any], host: Host) -> list[str]:
+def _membership(account: pwd.struct_passwd, args: dict[str, Any], host: ModuleHost) -> list[str]:
     wanted = {name for name in args["groups"] if name}
     for name in wanted:
         _number(name, host)
@@ -123,7 +123,7 @@ def _membership(account: pwd.struct_passwd, args: dict[str, Any], host: Host) ->
     return ["-G", ",".join(sorted(wanted))]
 
 
-def _set_password(new: bool, args: dict[str, Any], host: Host, result: Result) -> None:
+def _set_password(new: bool, args: dict[str, Any], host: ModuleHost, result: Result) -> None:
     hashed = _hash(args["name"])
     wanted = args["password"]
     if wanted is not None and (new or args["update_password"] == "always"):
@@ -150,13 +150,13 @@ def _hash(name: str) -> str | None:
     return None
 
 
-def _do(host: Host, words: list[str], result: Result, **options: Any) -> None:
+def _do(host: ModuleHost, words: list[str], result: Result, **options: Any) -> None:
     result["changed"] = True
     if not host.check:
         host.require(words, f"{words[0]} of {result['name']}", **options)
 
 
-def _number(group: str, host: Host) -> int:
+def _number(group: str, host: ModuleHost) -> int:
     try:
         return group_id(group)
     except ModuleFailure:

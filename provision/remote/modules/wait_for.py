@@ -12,7 +12,7 @@ import time
 from typing import Any
 
 from provision.remote.files import read_bytes
-from provision.remote.host import Host, ModuleFailure, Result
+from provision.remote.host import ModuleFailure, ModuleHost, Result
 from provision.remote.options import Option
 
 OPTIONS = {
@@ -29,7 +29,7 @@ OPTIONS = {
 }
 
 
-def run(args: dict[str, Any], host: Host) -> Result:
+def run(args: dict[str, Any], host: ModuleHost) -> Result:
     """Return values: elapsed, state, port, path, search_regex, match_groups."""
     if args["port"] is not None and args["path"]:
         raise ModuleFailure("port and path parameter can not both be passed to wait_for")

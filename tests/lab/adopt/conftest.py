@@ -16,7 +16,7 @@ import pytest
 from lab.build import flavour
 from lab.rigs.machine import Rig
 from provision.inventory import yaml_source
-from tests.lab.operator import ROOT, CommandResult, finish
+from tests.lab.operator import ROOT, FabResult, finish
 
 NAME = "test50"
 USER, PASSWORD = flavour.find("hiveos").user, flavour.find("hiveos").password
@@ -41,7 +41,7 @@ class Home:
     inventory: Path
     rig: Rig
 
-    def adopt(self, *words: str, password: str = "", address: str = "") -> CommandResult:
+    def adopt(self, *words: str, password: str = "", address: str = "") -> FabResult:
         """Run `fab adopt`; the password comes from a file."""
         given = self.folder / "password.yml"
         given.write_text(json.dumps({"ansible_password": password}))
@@ -71,7 +71,7 @@ class Home:
         )
         return finish(process)
 
-    def steps(self, result: CommandResult) -> dict[str, str]:
+    def steps(self, result: FabResult) -> dict[str, str]:
         """The statuses of a run with --json."""
         (report,) = json.loads(result.stdout)
         return {step["name"]: step["status"] for step in report["steps"]}

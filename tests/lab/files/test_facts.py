@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from provision.remote.facts import access, miners
-from provision.remote.facts.miners import Evidence
+from provision.remote.facts.miners import EvidenceRow
 from provision.remote.facts.tree import Tree
-from provision.remote.host import Host
+from provision.remote.host import ModuleHost
 from provision.remote.modules import setup
 from tests.lab.files.attacker import UID, Field, as_user, field
 
@@ -30,7 +30,7 @@ def site() -> Iterator[Field]:
         yield ground
 
 
-def find_evidence(site: Field) -> list[Evidence]:
+def find_evidence(site: Field) -> list[EvidenceRow]:
     """Return all evidence in the user's files; the folder is the rig's /home/mallory."""
     began = time.monotonic()
     tree = Tree(str(site.protected.parent))
@@ -105,7 +105,7 @@ def test_a_fact_program_of_a_user_is_not_run(site: Field) -> None:
             (home / name).chmod(0o755)
 
     home = write_in_home(site, work)
-    facts = setup.local_facts(Host(), str(home))
+    facts = setup.local_facts(ModuleHost(), str(home))
     assert "is not run" in facts["evil"]
     assert "FIFO" in facts["fifo"]
     assert not mark.exists()

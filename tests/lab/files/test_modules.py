@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from provision.remote.host import Host, ModuleFailure
+from provision.remote.host import ModuleFailure, ModuleHost
 from provision.remote.options import normalize
 from tests.lab.files.attacker import SECRET, UID, Field, as_user, field
 
@@ -27,7 +27,7 @@ def site() -> Iterator[Field]:
 
 def run(module: str, **args: Any) -> dict[str, Any]:
     imported = importlib.import_module(f"provision.remote.modules.{module}")
-    return dict(imported.run(normalize(module, imported.OPTIONS, args), Host(diff=True)))
+    return dict(imported.run(normalize(module, imported.OPTIONS, args), ModuleHost(diff=True)))
 
 
 def run_refused(module: str, **args: Any) -> str:
@@ -307,4 +307,4 @@ def test_check_mode_refuses_the_same_paths(site: Field) -> None:
         imported: Any = importlib.import_module(f"provision.remote.modules.{module}")
         asked = {k: path if v == "{}" else v for k, v in args.items()}
         with pytest.raises(ModuleFailure):
-            imported.run(normalize(module, imported.OPTIONS, asked), Host(check=True))
+            imported.run(normalize(module, imported.OPTIONS, asked), ModuleHost(check=True))

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from provision.remote.host import Host, ModuleFailure
+from provision.remote.host import ModuleFailure, ModuleHost
 from provision.remote.options import normalize
 from tests.lab.files.attacker import (
     SECRET,
@@ -113,7 +113,7 @@ def repeat_task(
         runs += 1
         asked = {key: fill_in(value, {**names, "number": str(runs)}) for key, value in task.items()}
         try:
-            result = run.run(normalize(module, run.OPTIONS, asked), Host())
+            result = run.run(normalize(module, run.OPTIONS, asked), ModuleHost())
             succeeded += 1
         except ModuleFailure as refusal:
             result = {"msg": refusal.msg}

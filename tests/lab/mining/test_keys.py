@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from lab.rigs.machine import Rig
-from tests.lab.operator import CommandResult, fab, write_variant
+from tests.lab.operator import FabResult, fab, write_variant
 
 NAME = "test28"
 OTHER = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKb8Vw2rN5tQm9xL4sZc7yE1dF6gH3jP0aUqWvBnXoYt x@y"
@@ -45,7 +45,7 @@ def write_keys(rig: Rig, line: str) -> None:
         )
 
 
-def demine(inventory: Path, *keys: str) -> CommandResult:
+def demine(inventory: Path, *keys: str) -> FabResult:
     only = json.dumps({"authorized_keys_only": list(keys)})
     return fab(inventory, NAME, "provision", "--tags", "demine", "-e", only)
 

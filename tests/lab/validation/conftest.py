@@ -12,7 +12,7 @@ import pytest
 
 from lab.build.image import RigImage
 from lab.rigs.machine import Rig
-from tests.lab.operator import CommandResult, fab, switching, write_variant
+from tests.lab.operator import FabResult, fab, switching, write_variant
 
 NAME = "test4"
 SECOND = "test15"  # another rig, for tests of two
@@ -24,18 +24,18 @@ PROFILE = "x4x4x4x4"  # of a board that splits its slot, so that no link is too 
 class Proof:
     """Result and report of a validation."""
 
-    result: CommandResult
+    result: FabResult
     folder: Path
 
     @property
     def report(self) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads((self.folder / "report.json").read_text())
-        return found
+        report: dict[str, Any] = json.loads((self.folder / "report.json").read_text())
+        return report
 
     def check(self, name: str) -> dict[str, Any]:
         """A check of the report, by its name."""
-        (found,) = [one for one in self.report["checks"] if one["check"] == name]
-        return dict(found)
+        (check,) = [check for check in self.report["checks"] if check["check"] == name]
+        return dict(check)
 
     def text(self, name: str) -> str:
         """The check as JSON."""
@@ -64,11 +64,11 @@ class Proven:
 
     def leftovers(self) -> list[str]:
         """Processes of benchmarks that still run in the rig, and their unit."""
-        found = self.rig.run(
+        processes = self.rig.run(
             "pgrep -af 'agent[.]bench|[t]orchrun|torch[.]distributed' || true;"
             " systemctl list-units --all --plain --no-legend 'deeprig-bench*'"
         ).stdout
-        return [line for line in found.splitlines() if line.strip()]
+        return [line for line in processes.splitlines() if line.strip()]
 
 
 @pytest.fixture(scope="package")

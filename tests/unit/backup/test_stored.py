@@ -26,7 +26,7 @@ from provision.engine.results import Recap, Status
 from provision.errors import DeeprigError, SourceError
 from provision.inventory.hosts import Host
 from provision.output.terminal import Terminal
-from provision.ssh.shell import CommandResult
+from provision.ssh.shell import ShellResult
 
 ANSWER = (
     "folder\t700\troot\n"
@@ -167,13 +167,13 @@ class Rig:
         sink: BinaryIO | None = None,
         content: BinaryIO | None = None,
         **_: Any,
-    ) -> CommandResult:
+    ) -> ShellResult:
         """Run a rig's command on this machine."""
         words = ["sh", "-c", command.replace(FOLDER, str(self.folder))]
         done = subprocess.run(words, stdin=content, capture_output=True, check=False)
         if sink:
             sink.write(done.stdout)
-        return CommandResult(done.returncode, done.stdout, done.stderr)
+        return ShellResult(done.returncode, done.stdout, done.stderr)
 
 
 def fetch_backup(rig: Rig, folder: Path) -> FetchedCopy:

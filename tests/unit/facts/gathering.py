@@ -6,14 +6,14 @@ import copy
 import functools
 from typing import Any
 
-from provision.remote.host import Host
+from provision.remote.host import ModuleHost
 from provision.remote.modules import setup
 
 
 @functools.cache
 def _facts() -> dict[str, Any]:
     args = {"gather_subset": ["all"], "filter": [], "fact_path": "/nonexistent"}
-    facts: dict[str, Any] = setup.run(args, Host())["ansible_facts"]
+    facts: dict[str, Any] = setup.run(args, ModuleHost())["ansible_facts"]
     return facts
 
 

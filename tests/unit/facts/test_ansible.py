@@ -12,7 +12,7 @@ import pytest
 
 from provision.remote.facts import hardware, network, system
 from provision.remote.facts.tree import Tree
-from provision.remote.host import Host, ModuleFailure
+from provision.remote.host import ModuleFailure, ModuleHost
 from provision.remote.modules import setup
 from provision.remote.options import normalize
 from tests.unit.modules.rig import create_files
@@ -29,7 +29,7 @@ DEBIAN = 'ID=debian\nNAME="Debian GNU/Linux"\nVERSION_ID="12"\nVERSION_CODENAME=
 
 
 def gather_facts(**options: Any) -> dict[str, Any]:
-    facts = setup.run(normalize("setup", setup.OPTIONS, options), Host())["ansible_facts"]
+    facts = setup.run(normalize("setup", setup.OPTIONS, options), ModuleHost())["ansible_facts"]
     assert isinstance(facts, dict)
     return facts
 

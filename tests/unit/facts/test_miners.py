@@ -12,7 +12,7 @@ import yaml
 from lab.build import flavour
 from provision.remote import dpkg
 from provision.remote.facts import access, miners, mining
-from provision.remote.facts.miners import Evidence
+from provision.remote.facts.miners import EvidenceRow
 from provision.remote.facts.tree import Tree
 from tests.unit.facts.flavour_tree import lay
 from tests.unit.modules.rig import create_files, write_packages
@@ -21,7 +21,7 @@ EXPECTED = yaml.safe_load(Path(__file__).with_name("flavours.yml").read_text())
 SECRET = "0xWALLET-AND-PASSWORD"
 
 
-def find_mining_os(root: Path) -> mining.MiningOs | None:
+def find_mining_os(root: Path) -> mining.MiningSystem | None:
     return mining.mining_os(Tree(str(root)), dpkg.Database(status(root)))
 
 
@@ -30,7 +30,7 @@ def status(root: Path) -> str:
     return file.read_text() if file.exists() else ""
 
 
-def format_signs(signs: list[Evidence]) -> list[str]:
+def format_signs(signs: list[EvidenceRow]) -> list[str]:
     assert all(list(sign) == ["kind", "name", "evidence"] for sign in signs)
     return [f"{sign['kind']} {sign['name']} {sign['evidence']}" for sign in signs]
 

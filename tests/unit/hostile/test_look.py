@@ -11,7 +11,7 @@ import pytest
 from provision.discovery import known_passwords, survey
 from provision.discovery.questions import questions
 from provision.errors import DeeprigError
-from provision.ssh.shell import CommandResult, RootShell
+from provision.ssh.shell import RootShell, ShellResult
 
 EVIL = "{{cycler.__init__.__globals__.os.system('touch x')}}"
 
@@ -22,8 +22,8 @@ class Answers:
     def __init__(self, answers: dict[str, bytes]) -> None:
         self._by_command = {questions()[name]: text for name, text in answers.items()}
 
-    def run(self, command: str, *_: Any, **__: Any) -> CommandResult:
-        return CommandResult(0, self._by_command.get(command, b""), b"")
+    def run(self, command: str, *_: Any, **__: Any) -> ShellResult:
+        return ShellResult(0, self._by_command.get(command, b""), b"")
 
 
 class Connection:
@@ -100,9 +100,9 @@ def test_odd_files_give_facts_or_an_error(
 @pytest.mark.parametrize("answer", [EVIL, "root{{x}}", "root:x", "-rf", "ro\x1b[2Jot", "ü"])
 def test_malformed_user_name_is_refused(answer: str, monkeypatch: pytest.MonkeyPatch) -> None:
     class Shell:
-        def run(self, command: str, *_: Any, **__: Any) -> CommandResult:
+        def run(self, command: str, *_: Any, **__: Any) -> ShellResult:
             assert shlex.split(command)[0] == "perl"
-            return CommandResult(0, f"{answer}\n".encode(), b"")
+            return ShellResult(0, f"{answer}\n".encode(), b"")
 
     with pytest.raises(DeeprigError, match="as a user name"):
         known_passwords.find_users_with_password(cast(RootShell, Shell()), "1")

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from provision.remote.host import CommandResult, Host, ModuleFailure
+from provision.remote.host import CommandResult, ModuleFailure, ModuleHost
 
 
 class Script:
@@ -46,7 +46,7 @@ class Script:
         return text.replace("{tmp}", str(self.root))
 
 
-class ScriptedHost(Host):
+class ScriptedHost(ModuleHost):
     """A host whose commands are not run but looked up."""
 
     script: Script | None = None
@@ -127,7 +127,7 @@ def contains(actual: Any, wanted: Any) -> bool:
     return bool(actual == wanted)
 
 
-def attempt(run: Any, args: dict[str, Any], host: Host) -> tuple[dict[str, Any], str | None]:
+def attempt(run: Any, args: dict[str, Any], host: ModuleHost) -> tuple[dict[str, Any], str | None]:
     """Return a module's result, or the details of a failure and its message."""
     try:
         return run(args, host), None

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from provision.remote import dpkg
-from provision.remote.host import Host
+from provision.remote.host import ModuleHost
 from tests.unit.modules.rig import write_packages
 
 
@@ -43,7 +43,7 @@ def test_packages_are_read_from_the_database(
             "gone": {"version": "1", "status": "deinstall ok config-files"},
         },
     )
-    host = Host()
+    host = ModuleHost()
     packages = dpkg.database(host)
     assert packages.find_installed("mawk")
     assert packages.providers("awk") == packages.providers("other") == ["mawk"]
@@ -65,5 +65,5 @@ def test_packages_are_read_from_the_database(
 
 def test_missing_database_has_no_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dpkg, "ADMIN", str(tmp_path))
-    assert dpkg.database(Host()).names() == []
+    assert dpkg.database(ModuleHost()).names() == []
     assert not dpkg.is_interrupted()

@@ -9,7 +9,7 @@ import pytest
 
 from provision.remote.facts import miners
 from provision.remote.facts.tree import Tree
-from provision.remote.host import Host, ModuleFailure
+from provision.remote.host import ModuleFailure, ModuleHost
 from provision.remote.modules import replace
 from provision.remote.options import normalize
 from tests.unit.modules.rig import create_files
@@ -26,7 +26,7 @@ def play(task: dict[str, Any], file: Path, name: str, check: bool = False) -> bo
         option: render_template(text, **BLOCK["vars"], item=item)
         for option, text in task["ansible.builtin.replace"].items()
     }
-    host = Host(check=check)
+    host = ModuleHost(check=check)
     return bool(replace.run(normalize("replace", replace.OPTIONS, args), host)["changed"])
 
 

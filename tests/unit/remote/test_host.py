@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from provision.remote.host import SYSTEM_PATH, Host
+from provision.remote.host import SYSTEM_PATH, ModuleHost
 from provision.remote.modules import command, shell
 from provision.remote.options import normalize
 
@@ -28,21 +28,21 @@ def bait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_command_is_found_on_the_system_path(bait: Path) -> None:
-    assert Host().run(["python3", "-c", "print('own')"]).stdout == "own\n"
-    assert Host().run("true; python3 -c 'print(1)'; pwd").stdout == "1\n/\n"
-    assert Host().run("true; echo $PATH", executable="/bin/bash").stdout == f"{SYSTEM_PATH}\n"
-    assert Host().run("echo $PYTHONPATH$LD_LIBRARY_PATH$BASH_ENV").stdout == "\n"
+    assert ModuleHost().run(["python3", "-c", "print('own')"]).stdout == "own\n"
+    assert ModuleHost().run("true; python3 -c 'print(1)'; pwd").stdout == "1\n/\n"
+    assert ModuleHost().run("true; echo $PATH", executable="/bin/bash").stdout == f"{SYSTEM_PATH}\n"
+    assert ModuleHost().run("echo $PYTHONPATH$LD_LIBRARY_PATH$BASH_ENV").stdout == "\n"
 
 
 def test_task_may_set_another_path(bait: Path) -> None:
-    host = Host(environment={"PATH": f"{bait}:/usr/bin:/bin", "PYTHONPATH": "/x"})
+    host = ModuleHost(environment={"PATH": f"{bait}:/usr/bin:/bin", "PYTHONPATH": "/x"})
     assert host.run(["true"]).stdout == "evil\n"
     assert host.run("echo $PYTHONPATH").stdout == "/x\n"
-    assert Host().run(["pwd"], cwd=str(bait)).stdout == f"{bait}\n"
+    assert ModuleHost().run(["pwd"], cwd=str(bait)).stdout == f"{bait}\n"
 
 
 def test_words_of_a_command_are_expanded_with_its_environment(bait: Path) -> None:
     args = normalize("command", command.OPTIONS, {"cmd": "echo $PATH"})
-    assert command.run(args, Host())["stdout"] == SYSTEM_PATH
+    assert command.run(args, ModuleHost())["stdout"] == SYSTEM_PATH
     args = normalize("shell", shell.OPTIONS, {"cmd": "pwd; true"})
-    assert shell.run(args, Host())["stdout"] == "/"
+    assert shell.run(args, ModuleHost())["stdout"] == "/"

@@ -9,15 +9,15 @@ import pytest
 
 from provision.discovery.backend import RigBackend
 from provision.errors import HungError, LostError
-from provision.ssh.shell import CommandResult, RootShell
+from provision.ssh.shell import RootShell, ShellResult
 from provision.ssh.transport import Transport
 
 
-def backend(*answers: CommandResult | Exception, connected: bool = True) -> RigBackend:
+def backend(*answers: ShellResult | Exception, connected: bool = True) -> RigBackend:
     """Return a backend whose shell gives these answers, one after another."""
     left = list(answers)
 
-    def run(*_: Any, **__: Any) -> CommandResult:
+    def run(*_: Any, **__: Any) -> ShellResult:
         answer = left.pop(0)
         if isinstance(answer, Exception):
             raise answer
@@ -33,7 +33,7 @@ HANG = HungError("a command printed nothing for 120 s")
 
 def test_hung_command_on_a_live_rig_is_a_hang() -> None:
     with pytest.raises(HungError, match="printed nothing for 120 s"):
-        backend(HANG, CommandResult(0, b"", b"")).run("nvidia-smi")
+        backend(HANG, ShellResult(0, b"", b"")).run("nvidia-smi")
 
 
 def test_rig_that_runs_no_commands_is_lost() -> None:
@@ -44,8 +44,8 @@ def test_rig_that_runs_no_commands_is_lost() -> None:
 
 def test_connection_that_ends_during_a_command_is_a_loss() -> None:
     with pytest.raises(LostError, match="lost the rig in the middle: the connection ended"):
-        backend(CommandResult(-1, b"", b""), connected=False).run("true")
-    killed = backend(CommandResult(-1, b"", b"")).run("kill -9 $$")
+        backend(ShellResult(-1, b"", b""), connected=False).run("true")
+    killed = backend(ShellResult(-1, b"", b"")).run("kill -9 $$")
     assert killed.rc == -1, "a command that a signal ended, on a rig that is there"
 
 

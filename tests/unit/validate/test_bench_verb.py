@@ -12,7 +12,7 @@ from fabric import Config
 from invoke.exceptions import Exit
 
 from provision.bench import command
-from provision.bench.command import Request, Screen, bench
+from provision.bench.command import BenchRequest, Screen, bench
 from provision.boundary.documents import BenchEvent
 from provision.cli.flags import Flags
 from provision.cli.fleet import FleetContext
@@ -20,7 +20,7 @@ from provision.errors import ExitStatus, PatternError
 from provision.inventory.hosts import Host
 from provision.paths import BENCH_PROGRAM
 from provision.ssh.connection import RigConnection
-from provision.ssh.shell import CommandResult, OnLine
+from provision.ssh.shell import OnLine, ShellResult
 
 DOCUMENT = {
     "format": "deeprig-bench",
@@ -34,7 +34,7 @@ DOCUMENT = {
 
 
 def test_command_for_one_rig() -> None:
-    words = shlex.split(Request("quick", ("collectives", "ddp"), ranks=2).command())
+    words = shlex.split(BenchRequest("quick", ("collectives", "ddp"), ranks=2).command())
     assert words[:3] == [BENCH_PROGRAM, "collectives", "ddp"]
     assert words[words.index("--plan") + 1] == "quick"
     assert words[words.index("--ranks") + 1] == "2"
@@ -44,7 +44,7 @@ def test_command_for_one_rig() -> None:
 
 
 def test_command_for_several_rigs_as_one_job() -> None:
-    request = Request(nodes=2, interface="eth0", sizes={"min-bytes": "1M"})
+    request = BenchRequest(nodes=2, interface="eth0", sizes={"min-bytes": "1M"})
     words = shlex.split(request.command(1, "192.168.1.50:29400"))
     for flag, value in {
         "--nodes": "2",
@@ -63,7 +63,7 @@ def test_more_nodes_than_rigs_is_refused(tmp_path: Any) -> None:
     object.__setattr__(context, "patterns", ("one",))
 
     with pytest.raises(PatternError, match="--nodes 2 needs as many rigs, and -H names 1"):
-        bench(context, Flags(inventory=str(inventory)), Request(nodes=2))
+        bench(context, Flags(inventory=str(inventory)), BenchRequest(nodes=2))
 
 
 class FakeShell:
@@ -72,13 +72,13 @@ class FakeShell:
     def __init__(self, connection: RigConnection, password: str | None) -> None:
         self.name = connection.original_host
 
-    def run(self, command: str, on_line: OnLine | None = None, **_bounds: Any) -> CommandResult:
+    def run(self, command: str, on_line: OnLine | None = None, **_bounds: Any) -> ShellResult:
         if on_line is None:
-            return CommandResult(0, b"", b"")
+            return ShellResult(0, b"", b"")
         if self.name == "cut":
-            return CommandResult(-1, b"", b"")
+            return ShellResult(-1, b"", b"")
         on_line(json.dumps({"event": "document", "document": DOCUMENT}))
-        return CommandResult(0, b"", b"")
+        return ShellResult(0, b"", b"")
 
     def close(self) -> None:
         """Nothing is open."""
@@ -95,7 +95,7 @@ def test_a_rig_whose_connection_ended_is_not_a_success(
     object.__setattr__(context, "patterns", ("cut,well",))
 
     with pytest.raises(Exit) as ended:
-        bench(context, Flags(inventory=str(inventory)), Request())
+        bench(context, Flags(inventory=str(inventory)), BenchRequest())
     assert ended.value.code == ExitStatus.UNREACHABLE
     printed = capsys.readouterr()
     assert "the connection ended before the benchmarks did\n  host: cut" in printed.err
