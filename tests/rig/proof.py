@@ -9,6 +9,8 @@ from typing import Any, Literal
 Status = Literal["ok", "warning", "critical", "unknown"]
 #: From best to worst: a check is as bad as its worst row.
 ORDER: tuple[Status, ...] = ("ok", "unknown", "warning", "critical")
+#: The keys that a reader of the report may rely on (docs/validation.md).
+REQUIRED = ("subject", "reading", "expectation", "status")
 
 
 @dataclass(frozen=True)
@@ -35,8 +37,12 @@ class Row:
         return f"{text}. {self.advice}" if self.advice else text
 
     def document(self) -> dict[str, Any]:
-        """Return the row without missing values."""
-        return {key: value for key, value in asdict(self).items() if value not in ("", None, ())}
+        """Return the row; what is optional and missing is left out."""
+        return {
+            key: value
+            for key, value in asdict(self).items()
+            if key in REQUIRED or value not in ("", None, ())
+        }
 
 
 Prove = Callable[[Iterable[Row]], None]

@@ -59,10 +59,6 @@ class BenchProcess:
         """Wait until a part has begun."""
         self.until(lambda event: event["event"] == "begin" and event["part"] == part)
 
-    def wait_for_line(self, start: str) -> None:
-        """Wait for an output line with this beginning."""
-        self.until(lambda event: event.get("text", "").lstrip().startswith(start))
-
     def wait_for_ranks(self, ranks: int) -> None:
         """Wait until so many ranks have sent their first event, which is before they load PyTorch:
         from there on they end with their parents.

@@ -12,6 +12,7 @@ from rich.console import Console
 from agent.readings.validation import parse
 from provision.validate import baseline, html, show
 from provision.validate.documents import ValidationReport
+from tests.rig.proof import Row
 from tests.rig.summary import summary
 from tests.unit.validate.reports import bench, check, report, row
 
@@ -141,3 +142,13 @@ def test_checks_not_run_on_a_lost_rig_are_one_line() -> None:
     assert text == "rig unknown Check d one GPU unknown 3 checks lost before this check"
     assert "; the rig was lost after 1 of 4 checks in 42 s" in show.summary(lost, "x").plain
     assert "Incomplete: the rig was lost after 1 of 4 checks." in html.render(lost)
+
+
+def test_row_with_an_empty_reading_keeps_its_keys() -> None:
+    row_document = Row("persistence", "", "on", status="unknown").document()
+    assert row_document == {
+        "subject": "persistence",
+        "reading": "",
+        "expectation": "on",
+        "status": "unknown",
+    }
