@@ -138,7 +138,7 @@ AS_ROOT = as=; if [ "$$(id -u)" = 0 ] || sudo -n true 2>/dev/null; then as="$(SU
   $(MAKE) lab || echo "The lab's packages cannot be installed here; its tests name the reason."; fi
 
 lab-image: tools
-	@$(AS_ROOT)
+	+@$(AS_ROOT)
 	$$as $(VENV)/bin/python -m lab.build.image
 
 all-tests: $(VENV)/.torch tools

@@ -130,7 +130,8 @@ def _session(peer: socket.socket, key: paramiko.PKey, seen: Seen, answer: bytes)
 
 
 def _forward(channel: paramiko.Channel, target: tuple[str, int]) -> None:
-    with socket.create_connection(target) as remote, channel:
+    # The client may end the connection first, and then the channel can't be closed.
+    with contextlib.suppress(EOFError), socket.create_connection(target) as remote, channel:
         while True:
             ready = select.select([channel.fileno(), remote.fileno()], [], [], 5)[0]
             pairs = ((channel, remote), (remote, channel))
