@@ -156,7 +156,7 @@ lab-test: $(VENV)/.torch tools   ## Lab tests: real sshd, systemd, apt in lab ri
 extended-test: $(VENV)/.torch tools   ## Tests that take minutes and seldom fail
 	@echo "== Extended tests"
 	$(AS_ROOT)
-	$$as $(PYTEST) -m extended tests
+	$$as $(PYTEST) -m extended
 
 bench: lab tools   ## Timing promises: a no-op provision, the agent beside other exporters
 	@$(SUDO) $(VENV)/bin/python -m lab.measure.bench

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from testinfra.backend.base import BaseBackend, ShellResult
+from testinfra.backend.base import BaseBackend, CommandResult
 
 from provision.errors import HungError, LostError
 from provision.ssh.shell import LONGEST_RUN, SILENCE, OnLine, RootShell
@@ -27,7 +27,7 @@ class RigBackend(BaseBackend):  # type: ignore[misc]
         self._shell = shell
         self._encoding = "UTF-8"
 
-    def run(self, command: str, *args: str, **_: Any) -> ShellResult:
+    def run(self, command: str, *args: str, **_: Any) -> CommandResult:
         """Run a shell command. Raises UnreachableError, LostError."""
         return self.follow(self.quote(command, *args))
 
@@ -38,7 +38,7 @@ class RigBackend(BaseBackend):  # type: ignore[misc]
         silence: float = SILENCE,
         content: str = "",
         longest: float = LONGEST_RUN,
-    ) -> ShellResult:
+    ) -> CommandResult:
         """Return the same, as `RootShell.run` has it: lines as they come, and what it reads.
 
         A command that hangs on a rig that still answers raises HungError, not LostError.
