@@ -7,7 +7,7 @@ report are in tables/thresholds.yml, and can be overridden for a rig.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import inf
 from typing import Literal
@@ -123,12 +123,25 @@ def judge_gpu_count(on_bus: int, expected: int | None) -> Status:
 
 
 def judge_memory_errors(
-    uncorrected: float, is_remap_pending: bool, is_remap_failed: bool
+    uncorrected: float, is_remap_pending: bool, is_remap_failed: bool, lost_rows: int = 0
 ) -> Status:
-    """Judge a GPU's memory by its ECC errors and by the spare rows that replace worn ones."""
+    """Judge a GPU's memory by its ECC errors and by the spare rows that replace worn ones.
+
+    uncorrected: errors since the driver was loaded. lost_rows: rows or pages that uncorrectable
+    errors have cost in the card's life; the agent, which repeats its verdict for ever, leaves it
+    out.
+    """
     if is_remap_failed or uncorrected:
         return "critical"
-    return "warning" if is_remap_pending else "ok"
+    return "warning" if is_remap_pending or lost_rows else "ok"
+
+
+def hides_pcie_errors(command_line: Iterable[str]) -> bool:
+    """Return whether the kernel's command line switches off the counting of PCIe errors (AER).
+
+    Mining systems do so: a bad riser then only shows as wrong results.
+    """
+    return "pci=noaer" in command_line
 
 
 def judge_bandwidth(value: float, expected: float, warning: float, critical: float) -> Status:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from agent.checks.judgements import judge_pcie_errors
+from agent.checks.judgements import judge_memory_errors, judge_pcie_errors
 from agent.readings import pcie, xid
 from provision.assess.finding import Finding, Status
 from provision.assess.nvidia_smi import Smi
@@ -141,13 +141,12 @@ def _memory(smi: Smi) -> Iterator[Finding]:
             "GeForce cards mostly do not: a long run of fab bench checks values instead.",
         )
         return
-    status: Status = "ok"
-    advice = ""
-    if smi.failed:
-        status, advice = "critical", "No spare rows are left: the card is worn out."
-    elif smi.uncorrectable or smi.pending:
-        status, advice = "warning", "Reboot, then watch whether the count grows."
-    elif smi.retired or smi.remapped:
+    status: Status = judge_memory_errors(0, smi.pending, smi.failed, smi.uncorrectable or 0)
+    advice = {
+        "critical": "No spare rows are left: the card is worn out.",
+        "warning": "Reboot, then watch whether the count grows.",
+    }.get(status, "")
+    if status == "ok" and (smi.retired or smi.remapped):
         status = "note"
     if smi.pending:
         reading.append("more at the next reset")

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from agent.checks.judgements import judge_width, limit_to_card
+from agent.checks.judgements import hides_pcie_errors, judge_width, limit_to_card
 from provision.boundary.facts import Gpu
 from provision.checklist.conditions import REBAR_GENERATION
 from provision.checklist.configuration import RigConfiguration
@@ -203,7 +203,7 @@ def errors_visible(case: RigConfiguration) -> Observation:
     """Return whether PCIe errors are counted."""
     if not case.gpus or case.facts is None:
         return _unseen()
-    if "pci=noaer" in case.facts["kernel"]["command_line"]:
+    if hides_pcie_errors(case.facts["kernel"]["command_line"]):
         return Observation("to do", "pci=noaer on the kernel's command line")
     counted = any(port["errors"] is not None for gpu in case.gpus for port in gpu["path"])
     return _ok(counted, "counted" if counted else "the kernel has no counters here")

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TypedDict
 
+from agent.checks.judgements import hides_pcie_errors
 from provision.boundary.facts import Driver, GatheredFacts, Gpu, MiningOs, RigFacts
 from provision.boundary.text import clean
 from provision.inventory import yaml_source
@@ -84,8 +85,7 @@ def _driver(driver: Driver) -> str:
 
 
 def _hazards(command_line: list[str]) -> str:
-    hides = "pci=noaer" in command_line
-    return ", PCIe errors hidden (pci=noaer)" if hides else ""
+    return ", PCIe errors hidden (pci=noaer)" if hides_pcie_errors(command_line) else ""
 
 
 def _miners(rig: RigFacts) -> str:
