@@ -68,7 +68,7 @@ def make_rig(own_network: None, lab_image: RigImage) -> MakeRig:
     For example: rig = make_rig("test2", flavour="msos").
     """
 
-    def make(name: str, flavour: str = lab_image.flavour, built: RigImage | None = None) -> Rig:
+    def boot(name: str, flavour: str = lab_image.flavour, built: RigImage | None = None) -> Rig:
         rig = Rig(name)
         if built is None:
             built = lab_image if flavour == lab_image.flavour else image.ensure(flavour)
@@ -77,7 +77,7 @@ def make_rig(own_network: None, lab_image: RigImage) -> MakeRig:
         rig.run("systemctl is-system-running --wait", check=False)
         return rig
 
-    return make
+    return boot
 
 
 @pytest.fixture(scope="session")

@@ -33,7 +33,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("deeprig")
     group.addoption("--quick", action="store_true", help="a minute or a few, less load")
     group.addoption("--report", metavar="FOLDER", help="write report.json there (and report.html)")
-    group.addoption("--events", metavar="FILE", help="tell how it goes, a JSON object a line")
+    group.addoption(
+        "--events", metavar="FILE", help="write the events of the run, a JSON object a line"
+    )
     group.addoption("--inventory", help="another inventory than inventory/")
     group.addoption("--extra-vars", action="append", default=[], help="a variable, as fab's -e")
     group.addoption("--connection-file", help="Fabric's settings as JSON: passwords, keys")
@@ -105,7 +107,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     try:
         session.config.stash[SUBJECT] = _connect(session.config)
     except DeeprigError as error:
-        recorder.tell(event="unreachable", message=error.message, advice=error.advice)
+        recorder.write_event(event="unreachable", message=error.message, advice=error.advice)
         pytest.exit(f"{recorder.document['host']}: {error.message}. {error.advice}", error.status)
 
 
@@ -168,7 +170,7 @@ def load(subject: Subject, pytestconfig: pytest.Config) -> Load:
         subject,
         plan,
         pytestconfig.getoption("yield_to_jobs"),
-        lambda text: recorder.tell(event="progress", text=text),
+        lambda text: recorder.write_event(event="progress", text=text),
     )
     recorder.finish_load(done.document, done.yielded)
     return done
@@ -198,7 +200,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     if folder := session.config.getoption("report"):
         Path(folder).mkdir(parents=True, exist_ok=True)
         (Path(folder) / "report.json").write_text(json.dumps(document, indent=1) + "\n")
-    recorder.tell(event="report", document=document)
+    recorder.write_event(event="report", document=document)
     if recorder.lost:
         session.exitstatus = LOST_STATUS
 

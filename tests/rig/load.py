@@ -23,7 +23,7 @@ PATIENCE = {"quick": 60, "full": 60}
 class Counters:
     """What only grows: PCIe errors by device, packets sent again and Xids by GPU.
 
-    silent: why the agent, which counts the last two, did not tell them.
+    silent: why the agent, which counts the last two, did not report them.
     """
 
     aer: Mapping[str, Mapping[str, int]] = field(default_factory=dict)

@@ -35,7 +35,7 @@ class Recorder:
         self._total = 0
         self.lost = ""  # why the remaining checks have no result
 
-    def tell(self, **event: Any) -> None:
+    def write_event(self, **event: Any) -> None:
         """Print an event as a JSON object on one line."""
         if self._events is not None:
             print(json.dumps(event), file=self._events, flush=True)
@@ -64,11 +64,11 @@ class Recorder:
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Report the number of checks."""
         self._total = len(session.items)
-        self.tell(event="collected", checks=self._total)
+        self.write_event(event="collected", checks=self._total)
 
     def pytest_runtest_logstart(self, nodeid: str) -> None:
         """Report that a check begins."""
-        self.tell(event="begin", check=_name(nodeid))
+        self.write_event(event="begin", check=_name(nodeid))
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
@@ -97,7 +97,7 @@ class Recorder:
         if not self.lost:
             error = call.excinfo.value
             self.lost = _reason(call.excinfo)
-            self.tell(event="lost", message=error.message, advice=error.advice)
+            self.write_event(event="lost", message=error.message, advice=error.advice)
         return self.lost
 
     def _record(self, item: pytest.Item, report: pytest.TestReport, call: Any) -> None:
@@ -123,7 +123,7 @@ class Recorder:
             "rows": [row.document() for row in rows],
         }
         self.document["checks"].append(record)
-        self.tell(event="end", number=len(self.document["checks"]), of=self._total, **record)
+        self.write_event(event="end", number=len(self.document["checks"]), of=self._total, **record)
 
 
 def _is_loss(error: BaseException) -> bool:

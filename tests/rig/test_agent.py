@@ -52,7 +52,7 @@ def test_service(subject: Subject, host: Any, prove: Proof) -> None:
 
 def test_sees_the_same(subject: Subject, agent: Mapping[str, Any], prove: Proof) -> None:
     """Agent and bus agree.
-    What its metrics tell must be what the rig is.
+    Its metrics must match the rig.
     """
     paths = {path["address"]: path for path in agent["pcie"]["paths"]}
     rows = [
