@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,10 +13,11 @@ from typing import Any, cast
 
 from provision.boundary.decode import BoundaryError, clean_texts
 from provision.boundary.facts import GatheredFacts, RigFacts, check_rig_facts
-from provision.boundary.text import clean_line
+from provision.boundary.text import clean, clean_line
 from provision.discovery import summary
 from provision.discovery.questions import MOST_BYTES, questions, scripts
 from provision.discovery.snapshot import Snapshot
+from provision.errors import OtherSystemError
 from provision.remote import dpkg
 from provision.remote.facts import system
 from provision.remote.facts.miners import (
@@ -59,6 +60,7 @@ def take_survey(connection: RigConnection, password: str | None) -> Iterator[Sur
     as_root = connection.user == "root" or root.run("true").status == 0
     shell = root if as_root else Shell(connection)
     answers = _ask(shell)
+    _check_is_linux(str(connection.original_host), answers)
     with tempfile.TemporaryDirectory(prefix="deeprig-look-") as folder:
         tree = Snapshot(Path(folder), answers)
         _add_scripts(shell, tree)
@@ -120,6 +122,21 @@ def _ask(shell: Shell) -> dict[str, bytes]:
     with ThreadPoolExecutor(AT_ONCE) as pool:
         done = pool.map(lambda command: shell.run(command, most=MOST_BYTES), asked.values())
         return {name: answer.out for name, answer in zip(asked, done, strict=True)}
+
+
+def _check_is_linux(host: str, answers: Mapping[str, bytes]) -> None:
+    """Raise OtherSystemError for a host that gives no file of a Linux kernel.
+
+    Its login shell may be another one (Windows, a router, `nologin`), or lack the commands.
+    """
+    if b"==> /" in answers["kernel"] or b"\t" in answers["names"]:
+        return
+    texts = (clean(answer.decode("utf-8", "replace")).strip() for answer in answers.values())
+    words = next((text.splitlines()[0][:200] for text in texts if text), "nothing")
+    raise OtherSystemError(
+        f"{host} accepts the login, but does not answer as a Linux system: it wrote {words!r}",
+        advice="Is this the rig, is its login shell a usual one, does it have coreutils and tar?",
+    )
 
 
 def addresses(text: str) -> list[Address]:
