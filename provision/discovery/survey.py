@@ -20,13 +20,19 @@ from provision.discovery.snapshot import Snapshot
 from provision.errors import OtherSystemError
 from provision.remote import dpkg
 from provision.remote.facts import system
+from provision.remote.facts.command_paths import NamedFile
+from provision.remote.facts.commands import (
+    MOST_SCRIPTS,
+    NO_SCRIPTS,
+    SCRIPT_DEPTH,
+    files_named_by_script,
+    files_named_in,
+    home_of_file,
+    script_text,
+)
 from provision.remote.facts.miners import (
     BOOT_FILES,
     CRON_FILES,
-    MOST_SCRIPTS,
-    NO_SCRIPTS,
-    PATH,
-    SCRIPT_DEPTH,
     login_paths,
     paths,
     unit_files,
@@ -88,17 +94,38 @@ def _read_facts(tree: Snapshot) -> RigFacts:
 
 def _add_scripts(shell: Shell, tree: Snapshot) -> None:
     """Add the scripts that units, crontabs and logins name, and those that they name."""
-    files = {*paths(tree, CRON_FILES), *paths(tree, BOOT_FILES), *login_paths(tree)}
-    files |= {path for _, path in unit_files(tree)}
+    sources = {*paths(tree, CRON_FILES), *paths(tree, BOOT_FILES), *login_paths(tree)}
+    sources |= {path for _, path in unit_files(tree)}
+    named = {
+        file: home_of_file(tree, source)
+        for source in sorted(sources)
+        for file in files_named_in(tree, source)
+    }
     asked: set[str] = set()
     for _ in range(SCRIPT_DEPTH):
-        named = {path for file in files for path in PATH.findall("\n".join(tree.lines(file)))}
-        wanted = sorted(path for path in named - asked if not path.startswith(NO_SCRIPTS))
-        files = set(wanted[:MOST_SCRIPTS])
+        wanted = {
+            file.path: file
+            for file in sorted(named, key=_by_path)
+            if file.path not in asked and not file.path.startswith(NO_SCRIPTS)
+        }
+        files = dict(list(wanted.items())[:MOST_SCRIPTS])
         if not files:
             return
-        asked |= files
-        tree.unpack(shell.run(scripts(files), most=MOST_BYTES).out)
+        asked |= files.keys()
+        run = [path for path, file in files.items() if file.is_run]
+        for command in scripts(files.keys() - set(run), run):
+            tree.unpack(shell.run(command, most=MOST_BYTES).out)
+        named = {
+            following: home
+            for file, home in named.items()
+            if file.path in files
+            for following in files_named_by_script(script_text(tree, file), file, home)
+        }
+
+
+def _by_path(file: NamedFile) -> tuple[str, bool]:
+    """Sort a named file before the same file that is run: the last of them counts."""
+    return file.path, file.is_run
 
 
 def ansible_facts(look: Survey) -> GatheredFacts:

@@ -184,9 +184,10 @@ class RigConnection(StrictConnection):
                 "another one: look for its MAC address in the router.",
             ) from None
         transport = self.client.get_transport()
-        if error := find_other_system(str(self.original_host), str(transport.remote_version)):
+        other = find_other_system(str(self.original_host), str(transport.remote_version))
+        if other is not None:
             self.close()
-            raise error
+            raise other
         if isinstance(transport.sock, socket.socket):  # and no jump host's channel
             transport.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         transport.channel_timeout = CHANNEL_TIMEOUT

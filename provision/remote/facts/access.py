@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from typing import Iterable, Iterator, TypedDict
 
+from provision.remote.facts.commands import unit_commands
 from provision.remote.facts.miners import (
     BOOT_FILES,
     CRON_FILES,
@@ -18,7 +19,6 @@ from provision.remote.facts.miners import (
     entry,
     login_paths,
     paths,
-    unit_commands,
     unit_entry,
     unit_files,
 )

@@ -11,10 +11,10 @@ import yaml
 
 from lab.build import flavour
 from provision.remote import dpkg
-from provision.remote.facts import access, miners, mining
-from provision.remote.facts.miners import EvidenceRow
+from provision.remote.facts import access, mining
 from provision.remote.facts.tree import Tree
 from tests.unit.facts.flavour_tree import lay
+from tests.unit.facts.signs import GPU, find_started, format_signs, process
 from tests.unit.modules.rig import create_files, write_packages
 
 EXPECTED = yaml.safe_load(Path(__file__).with_name("flavours.yml").read_text())
@@ -28,15 +28,6 @@ def find_mining_os(root: Path) -> mining.MiningSystem | None:
 def status(root: Path) -> str:
     file = root / "var/lib/dpkg/status"
     return file.read_text() if file.exists() else ""
-
-
-def format_signs(signs: list[EvidenceRow]) -> list[str]:
-    assert all(list(sign) == ["kind", "name", "evidence"] for sign in signs)
-    return [f"{sign['kind']} {sign['name']} {sign['evidence']}" for sign in signs]
-
-
-def find_started(root: Path, *folders: str) -> list[str]:
-    return format_signs(miners.miners(Tree(str(root)), folders))
 
 
 def find_access(root: Path) -> list[str]:
@@ -80,26 +71,6 @@ def test_missing_parts_of_a_mining_system_are_listed(
     mining_os = find_mining_os(tmp_path)
     assert mining_os is not None
     assert mining_os["missing"] == missing
-
-
-def process(pid: int, parent: int, *argv: str, **more: Any) -> dict[str, Any]:
-    """The files of a process in /proc; more: exe, cwd, state, unit and the devices it has open."""
-    folder = f"proc/{pid}"
-    exe = more.get("exe", argv[0] if argv[0].startswith("/") else f"/bin/{argv[0]}")
-    files: dict[str, Any] = {
-        f"{folder}/comm": f"{more.get('comm', Path(argv[0]).name)}\n",
-        f"{folder}/cmdline": "\0".join(argv) + "\0",
-        f"{folder}/status": f"Name:\tx\nState:\t{more.get('state', 'S')}\nPPid:\t{parent}\n",
-        f"{folder}/cgroup": f"0::/system.slice/{more.get('unit', 'x.scope')}\n",
-        f"{folder}/exe": {"link": exe},
-        f"{folder}/cwd": {"link": more.get("cwd", "/")},
-    }
-    for number, device in enumerate(more.get("open", ())):
-        files[f"{folder}/fd/{number}"] = {"link": device}
-    return files
-
-
-GPU = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/nvidia-uvm")
 
 
 @pytest.mark.parametrize(
