@@ -138,7 +138,12 @@ def miners(tree: Tree, folders: Iterable[str] = ()) -> list[EvidenceRow]:
     ):  # on a rig that mines it is the miner's; elsewhere the owner's choice
         reasons.extend(_autologins(tree))
     unique = {(reason["kind"], reason["name"], reason["evidence"]): reason for reason in reasons}
-    return list(unique.values())
+    # The watchdog's own process has a control group, too.
+    return [
+        reason
+        for (kind, name, place), reason in unique.items()
+        if kind != "unit" or ("watchdog", name, place) not in unique
+    ]
 
 
 def entry(kind: str, name: str, evidence: str) -> EvidenceRow:

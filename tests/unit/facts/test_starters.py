@@ -121,6 +121,19 @@ def test_unit_is_found_by_the_control_group_of_its_miner(
     assert find_started(tmp_path) == expected
 
 
+def test_watchdog_is_no_second_unit_by_its_process(tmp_path: Path) -> None:
+    guard = "etc/systemd/system/guard.service"
+    create_files(
+        tmp_path,
+        {
+            guard: "[Service]\nExecStart=/opt/guard\n",
+            "opt/guard": "#!/bin/sh\npgrep t-rex || reboot\n",
+            **process(6, 1, "/opt/t-rex", unit="guard.service"),
+        },
+    )
+    assert find_started(tmp_path) == [f"watchdog guard.service /{guard}", "process t-rex pid 6"]
+
+
 def test_instances_of_a_template_are_units(tmp_path: Path) -> None:
     template = "etc/systemd/system/miner@.service"
     wants = "etc/systemd/system/multi-user.target.wants"
