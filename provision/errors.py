@@ -97,6 +97,10 @@ class UnreachableError(DeeprigError):
     status = ExitStatus.UNREACHABLE
 
 
+class OtherSystemError(UnreachableError):
+    """The host answers, but it does not run Linux."""
+
+
 class RefusedError(UnreachableError):
     """The rig answers, but no key or password that we have opens."""
 

@@ -73,14 +73,22 @@ def _homes_command(patterns: list[str]) -> str:
     )
 
 
-def scripts(paths: Iterable[str]) -> str:
-    """Return the command that gives those of some files that are scripts, as a compressed tar."""
-    named = " ".join(map(shlex.quote, sorted(paths)))
-    return _bound_command(
-        # An empty file is not a script; it may be a symlink to a kernel file whose read blocks.
-        f"find -L {named} -maxdepth 0 -type f ! -empty -size -{SCRIPT_KIB}k -print0 |"
-        " xargs -0 -r grep -lZ -m 1 '^#!' | tar -ch --null -f - -C / -T - | gzip -1"
-    )
+def scripts(named: Iterable[str], run: Iterable[str]) -> list[str]:
+    """Return the commands that give those of some files that are scripts, as compressed tars.
+
+    named: files that count if their first line names an interpreter. run: files that a shell runs,
+    which count if they are text.
+    """
+    return [
+        _bound_command(
+            # An empty file is not a script; it may be a symlink to a kernel file whose read blocks.
+            f"find -L {' '.join(map(shlex.quote, sorted(paths)))} -maxdepth 0 -type f ! -empty"
+            f" -size -{SCRIPT_KIB}k -print0 | xargs -0 -r grep -lZI -m 1 {pattern} |"
+            " tar -ch --null -f - -C / -T - | gzip -1"
+        )
+        for paths, pattern in ((set(named), "'^#!'"), (set(run), "."))
+        if paths
+    ]
 
 
 def _bound_command(command: str) -> str:

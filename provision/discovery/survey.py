@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,19 +13,26 @@ from typing import Any, cast
 
 from provision.boundary.decode import BoundaryError, clean_texts
 from provision.boundary.facts import GatheredFacts, RigFacts, check_rig_facts
-from provision.boundary.text import clean_line
+from provision.boundary.text import clean, clean_line
 from provision.discovery import summary
 from provision.discovery.questions import MOST_BYTES, questions, scripts
 from provision.discovery.snapshot import Snapshot
+from provision.errors import OtherSystemError
 from provision.remote import dpkg
 from provision.remote.facts import system
+from provision.remote.facts.command_paths import NamedFile
+from provision.remote.facts.commands import (
+    MOST_SCRIPTS,
+    NO_SCRIPTS,
+    SCRIPT_DEPTH,
+    files_named_by_script,
+    files_named_in,
+    home_of_file,
+    script_text,
+)
 from provision.remote.facts.miners import (
     BOOT_FILES,
     CRON_FILES,
-    MOST_SCRIPTS,
-    NO_SCRIPTS,
-    PATH,
-    SCRIPT_DEPTH,
     login_paths,
     paths,
     unit_files,
@@ -59,6 +66,7 @@ def take_survey(connection: RigConnection, password: str | None) -> Iterator[Sur
     as_root = connection.user == "root" or root.run("true").status == 0
     shell = root if as_root else Shell(connection)
     answers = _ask(shell)
+    _check_is_linux(str(connection.original_host), answers)
     with tempfile.TemporaryDirectory(prefix="deeprig-look-") as folder:
         tree = Snapshot(Path(folder), answers)
         _add_scripts(shell, tree)
@@ -86,17 +94,38 @@ def _read_facts(tree: Snapshot) -> RigFacts:
 
 def _add_scripts(shell: Shell, tree: Snapshot) -> None:
     """Add the scripts that units, crontabs and logins name, and those that they name."""
-    files = {*paths(tree, CRON_FILES), *paths(tree, BOOT_FILES), *login_paths(tree)}
-    files |= {path for _, path in unit_files(tree)}
+    sources = {*paths(tree, CRON_FILES), *paths(tree, BOOT_FILES), *login_paths(tree)}
+    sources |= {path for _, path in unit_files(tree)}
+    named = {
+        file: home_of_file(tree, source)
+        for source in sorted(sources)
+        for file in files_named_in(tree, source)
+    }
     asked: set[str] = set()
     for _ in range(SCRIPT_DEPTH):
-        named = {path for file in files for path in PATH.findall("\n".join(tree.lines(file)))}
-        wanted = sorted(path for path in named - asked if not path.startswith(NO_SCRIPTS))
-        files = set(wanted[:MOST_SCRIPTS])
+        wanted = {
+            file.path: file
+            for file in sorted(named, key=_by_path)
+            if file.path not in asked and not file.path.startswith(NO_SCRIPTS)
+        }
+        files = dict(list(wanted.items())[:MOST_SCRIPTS])
         if not files:
             return
-        asked |= files
-        tree.unpack(shell.run(scripts(files), most=MOST_BYTES).out)
+        asked |= files.keys()
+        run = [path for path, file in files.items() if file.is_run]
+        for command in scripts(files.keys() - set(run), run):
+            tree.unpack(shell.run(command, most=MOST_BYTES).out)
+        named = {
+            following: home
+            for file, home in named.items()
+            if file.path in files
+            for following in files_named_by_script(script_text(tree, file), file, home)
+        }
+
+
+def _by_path(file: NamedFile) -> tuple[str, bool]:
+    """Sort a named file before the same file that is run: the last of them counts."""
+    return file.path, file.is_run
 
 
 def ansible_facts(look: Survey) -> GatheredFacts:
@@ -120,6 +149,21 @@ def _ask(shell: Shell) -> dict[str, bytes]:
     with ThreadPoolExecutor(AT_ONCE) as pool:
         done = pool.map(lambda command: shell.run(command, most=MOST_BYTES), asked.values())
         return {name: answer.out for name, answer in zip(asked, done, strict=True)}
+
+
+def _check_is_linux(host: str, answers: Mapping[str, bytes]) -> None:
+    """Raise OtherSystemError for a host that gives no file of a Linux kernel.
+
+    Its login shell may be another one (Windows, a router, `nologin`), or lack the commands.
+    """
+    if b"==> /" in answers["kernel"] or b"\t" in answers["names"]:
+        return
+    texts = (clean(answer.decode("utf-8", "replace")).strip() for answer in answers.values())
+    words = next((text.splitlines()[0][:200] for text in texts if text), "nothing")
+    raise OtherSystemError(
+        f"{host} accepts the login, but does not answer as a Linux system: it wrote {words!r}",
+        advice="Is this the rig, is its login shell a usual one, does it have coreutils and tar?",
+    )
 
 
 def addresses(text: str) -> list[Address]:

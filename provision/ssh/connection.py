@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import re
 import socket
 import time
 from pathlib import Path
@@ -17,7 +18,8 @@ import paramiko
 from fabric import Config, Connection
 from paramiko.common import OPEN_FAILED_CONNECT_FAILED, OPEN_FAILED_RESOURCE_SHORTAGE
 
-from provision.errors import RefusedError, UnreachableError
+from provision.boundary.text import clean
+from provision.errors import OtherSystemError, RefusedError, UnreachableError
 from provision.inventory.hosts import Host
 from provision.ssh.host_keys import (
     HOST_KEY,
@@ -36,6 +38,12 @@ logging.getLogger("paramiko").addHandler(logging.NullHandler())
 
 CONNECT_TIMEOUT = 10.0  # seconds to a TCP connection; also to the SSH banner and to a login
 TIMEOUTS = {"banner_timeout": CONNECT_TIMEOUT, "auth_timeout": CONNECT_TIMEOUT}
+#: SSH servers of other systems (the software version of RFC 4253, 4.2), and their names.
+OTHER_SYSTEMS = (
+    ("for_windows|winsshd|windows|bitvise|weonlydo", "Windows"),
+    ("rosssh", "RouterOS"),
+    ("cisco", "a Cisco system"),
+)
 KEEPALIVE = 10  # seconds between keepalives of an idle connection
 CHANNEL_TIMEOUT = 15.0  # seconds to open a channel: Paramiko's own default is an hour
 FIRST_PAUSE = 0.02  # seconds before a refused channel is requested again; doubled each time
@@ -176,6 +184,10 @@ class RigConnection(StrictConnection):
                 "another one: look for its MAC address in the router.",
             ) from None
         transport = self.client.get_transport()
+        other = find_other_system(str(self.original_host), str(transport.remote_version))
+        if other is not None:
+            self.close()
+            raise other
         if isinstance(transport.sock, socket.socket):  # and no jump host's channel
             transport.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         transport.channel_timeout = CHANNEL_TIMEOUT
@@ -227,6 +239,24 @@ class RigConnection(StrictConnection):
             advice="Set ansible_user and ansible_password (or a key) for this host in the "
             "inventory, or run with --prompt-for-login-password.",
         )
+
+
+def find_other_system(host: str, banner: str) -> OtherSystemError | None:
+    """Return the error of a host that does not run Linux, by its SSH server's identification.
+
+    >>> find_other_system("attic", "SSH-2.0-OpenSSH_9.2p1 Debian-2+deb12u3") is None
+    True
+    """
+    server = clean(banner.removeprefix("SSH-2.0-"))
+    system = next(
+        (name for pattern, name in OTHER_SYSTEMS if re.search(pattern, server, re.IGNORECASE)), None
+    )
+    if system is None:
+        return None
+    return OtherSystemError(
+        f"{host} runs {system}, not Linux: its SSH server is {server}",
+        advice="Install Debian 12 or Ubuntu 24.04 on it first, or check the address.",
+    )
 
 
 def silent_login_error(host: str, error: Exception) -> UnreachableError:

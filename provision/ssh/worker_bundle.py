@@ -15,10 +15,15 @@ import packaging
 from provision.paths import ROOT
 
 MARK = b"deeprig\n"
+OLDEST_PYTHON = (3, 8)  # what runs on the rig is written for it (pyproject.toml)
+OLD_PYTHON = "deeprig-old-python"  # what an older one writes, with its version
 
-# Skips what a password prompt left unread, then runs what follows the mark.
+# Any Python 3 can parse it. It skips what a password prompt left unread, then runs what follows the
+# mark.
 _STARTER = (
-    "import json,struct,sys,zlib;i=sys.stdin.buffer;l=b'-'\n"
+    "import json,struct,sys,zlib\n"
+    f"if sys.version_info<{OLDEST_PYTHON}:sys.exit('{OLD_PYTHON} '+sys.version.split()[0])\n"
+    "i=sys.stdin.buffer;l=b'-'\n"
     "while l and l!=b'deeprig\\n':l=i.readline()\n"
     "n=struct.unpack('>I',i.read(4))[0];p=json.loads(zlib.decompress(i.read(n)))\n"
     "g={'__name__':'bootstrap'};exec(compile(p.pop('code'),'<deeprig>/bootstrap.py','exec'),g)\n"

@@ -8,6 +8,7 @@ bounded, and checked against what it was asked (provision/boundary/messages.py).
 from __future__ import annotations
 
 import contextlib
+import re
 import shlex
 import socket
 import threading
@@ -26,11 +27,12 @@ from provision.boundary.messages import (
     WorkUnit,
     decode_frame,
 )
-from provision.boundary.text import clean
-from provision.errors import LostError, UnreachableError
+from provision.boundary.text import clean, clean_line
+from provision.errors import DeeprigError, LostError, UnreachableError
 from provision.remote.frames import GREETING, HEARTBEAT, BadFrame, Frame, pack, read_body
 from provision.ssh import worker_bundle
 from provision.ssh.connection import silent_login_error
+from provision.ssh.shell import Shell
 from provision.ssh.transport import Channel, Transport
 
 SILENCE = 30.0  # seconds; several heartbeats
@@ -211,6 +213,8 @@ class WorkerSession:
         self._channel = None
         text = output.lower()
         user = self.transport.user
+        if match := re.search(rf"{worker_bundle.OLD_PYTHON} ([\w.+]+)", text):
+            return self._old_python_error(match[1])
         if "incorrect password" in text or "sorry, try again" in text or "no password" in text:
             return UnreachableError(
                 f"sudo did not accept the password of '{user}'",
@@ -239,6 +243,19 @@ class WorkerSession:
             )
         return UnreachableError(
             "the worker did not start", advice=clean(output).strip() or "It gave no reason."
+        )
+
+    def _old_python_error(self, version: str) -> UnreachableError:
+        oldest = ".".join(map(str, worker_bundle.OLDEST_PYTHON))
+        system = ""
+        with contextlib.suppress(DeeprigError):
+            words = "sed -n 's/^PRETTY_NAME=//p' /etc/os-release"
+            system = clean_line(Shell(self.transport).run(words).out.decode("utf-8", "replace"))
+        runs = f" (it runs {system.strip().strip(chr(34))})" if system.strip() else ""
+        return UnreachableError(
+            f"the Python of this rig is {version}{runs}; deeprig needs {oldest} or newer",
+            advice="Install Debian 12 or Ubuntu 24.04 on the rig. If it has a newer Python, too, "
+            "name it with ansible_python_interpreter. fab assess needs no Python.",
         )
 
     def _name_missing(self, text: str) -> str:

@@ -102,6 +102,22 @@ def test_wrong_login_password_is_reported(inventory: Path, mark: Path) -> None:
     assert "hunter2" not in result.text
 
 
+def test_python_of_an_old_system_is_reported(inventory: Path, target: Rig, mark: Path) -> None:
+    """Ubuntu 18.04 has Python 3.6."""
+    pretend = "import sys; sys.version_info = (3, 6, 9); sys.version = '3.6.9 old'"
+    script = f'#!/bin/sh\nexec python3 -c "{pretend}; exec(sys.argv[3])" "$@"\n'
+    program = target.root / "usr/local/bin/python-old"
+    program.write_text(script)
+    program.chmod(0o755)
+    file = write_variant(inventory, NAME, ansible_python_interpreter="/usr/local/bin/python-old")
+    assert_unreachable(
+        fab(file, NAME, "play", mark),
+        "the Python of this rig is 3.6.9 (it runs Debian GNU/Linux 12 (bookworm))",
+        "deeprig needs 3.8 or newer",
+        "Install Debian 12 or Ubuntu 24.04",
+    )
+
+
 def test_wrong_sudo_password_is_reported(inventory: Path, mark: Path) -> None:
     file = write_variant(inventory, NAME, ansible_become_password="hunter2hunter2")
     result = fab(file, NAME, "play", mark)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from typing import Iterable, Iterator, TypedDict
 
+from provision.remote.facts.commands import is_switched_off, unit_commands
 from provision.remote.facts.miners import (
     BOOT_FILES,
     CRON_FILES,
@@ -18,7 +19,6 @@ from provision.remote.facts.miners import (
     entry,
     login_paths,
     paths,
-    unit_commands,
     unit_entry,
     unit_files,
 )
@@ -96,7 +96,7 @@ def _fetchers(tree: Tree, pattern: re.Pattern[str]) -> Iterator[EvidenceRow]:
     for group in (paths(tree, CRON_FILES), paths(tree, BOOT_FILES), login_paths(tree)):
         for path in group:
             for line in tree.lines(path) if tree.is_file(path) else ():
-                match = pattern.search(line)
+                match = None if is_switched_off(line) else pattern.search(line)
                 if match:
                     yield entry("fetch", _program(match.group(0)), path)
     for name, path in unit_files(tree):

@@ -16,6 +16,15 @@ import re
 from dataclasses import dataclass
 from typing import Any, Iterable, Iterator, TypedDict
 
+from provision.remote.facts.commands import (
+    INIT_SCRIPTS,
+    commands_of,
+    files_named_in,
+    home_of_file,
+    scripts_of,
+    unit_commands,
+    unit_folders,
+)
 from provision.remote.facts.running import Process, ancestors, processes
 from provision.remote.facts.tables import table
 from provision.remote.facts.tree import Tree
@@ -45,25 +54,22 @@ AUTOSTART = (
     ".config/lxsession/*/autostart",
     ".config/systemd/user/*.service",
 )
-INIT_SCRIPTS = "/etc/init.d"
 SYSTEM_LOGIN_FILES = ("/etc/profile", "/etc/profile.d/*.sh", "/etc/bash.bashrc")
 #: Services that run commands of other files: those lines are reported instead.
 CARRIERS = ("rc-local.service", "cron.service")
 #: What starts a unit of the same name.
 STARTERS = (".timer", ".path", ".socket")
 RESETS = re.compile(r"\breboot\b|sysrq|\bshutdown\b.*-r\b|\bpoweroff\b")
+#: What a download adds to a program's name: its version, its processor, its system.
+BUILD = re.compile(
+    r"(?:[-_.]?v?\d+(?:[._]\d+)+[\w.+-]*|[-_](?:avx|sse|aes|zen|cuda|linux|static|x64|x86_64|amd64)"
+    r"[\w.+-]*)?(?:\.exe)?$"
+)
 #: A word that is not a parent folder: /home/miner/notes does not name a miner.
 WORD = re.compile(r"(?<![\w.+-])[A-Za-z0-9][\w.+-]*(?![\w.+/-])")
 #: `miner` is a user's name as well: it counts as a program of that name, or as a screen.
 AMBIGUOUS_WORDS = {"miner"}
 AMBIGUOUS = re.compile(r"(?<=/)(?<!/home/)miner(?![\w./+-])|\bscreen\b.*\sminer\b")
-PATH = re.compile(r"(?<![\w.-])/[\w.+/-]+")
-ASKS = re.compile(r"(\b(then|do|else)|\{)$")
-SCRIPT_BYTES = 65536
-MOST_SCRIPTS = 1000  # that are looked into because one text names them
-#: No scripts: reading some files there waits, or takes away what others want to read.
-NO_SCRIPTS = ("/dev/", "/proc/", "/sys/")
-SCRIPT_DEPTH = 3
 
 
 class EvidenceRow(TypedDict):
@@ -89,16 +95,15 @@ class Marks:
 
     def find_names(self, text: str) -> list[str]:
         """Return the miners, folders and files that a command line or script names."""
-        words = set(WORD.findall(text)) - AMBIGUOUS_WORDS
-        names = {word for word in words if self.is_miner(word)}
+        words = set(WORD.findall(text))
+        names = {word for word in words if self.is_miner(word) and not _is_ambiguous(word)}
         names.update(match.group(0) for match in AMBIGUOUS.finditer(text))
         places = (place for place in (*self.folders, *self.files) if _holds(text, place))
         return sorted({*names, *places})
 
     def is_miner(self, program: str) -> bool:
         """Return whether a program's name is a miner's."""
-        name = program.lower()
-        return (name[: -len(".exe")] if name.endswith(".exe") else name) in self.programs
+        return BUILD.sub("", program.lower()) in self.programs
 
     def holds(self, path: str) -> bool:
         """Return whether a file belongs to the rig's mining system."""
@@ -129,7 +134,7 @@ def miners(tree: Tree, folders: Iterable[str] = ()) -> list[EvidenceRow]:
         *_lines(tree, marks, "cron", paths(tree, CRON_FILES)),
         *_lines(tree, marks, "rc.local", paths(tree, BOOT_FILES)),
         *_lines(tree, marks, "login", login_paths(tree)),
-        *_running(running, marks, unnamed),
+        *_running(tree, running, marks, unnamed),
         *_containers(tree, lists["images"]),
     ]
     if (
@@ -137,7 +142,12 @@ def miners(tree: Tree, folders: Iterable[str] = ()) -> list[EvidenceRow]:
     ):  # on a rig that mines it is the miner's; elsewhere the owner's choice
         reasons.extend(_autologins(tree))
     unique = {(reason["kind"], reason["name"], reason["evidence"]): reason for reason in reasons}
-    return list(unique.values())
+    # The watchdog's own process has a control group, too.
+    return [
+        reason
+        for (kind, name, place), reason in unique.items()
+        if kind != "unit" or ("watchdog", name, place) not in unique
+    ]
 
 
 def entry(kind: str, name: str, evidence: str) -> EvidenceRow:
@@ -150,6 +160,10 @@ def unit_entry(name: str, path: str, kind: str = "unit") -> EvidenceRow:
     essential = re.compile("|".join(table("miners.json")["essential_units"]), re.IGNORECASE)
     stem = name[: -len(".service")]
     return entry("essential" if essential.fullmatch(stem) else kind, name, path)
+
+
+def _is_ambiguous(word: str) -> bool:
+    return BUILD.sub("", word.lower()) in AMBIGUOUS_WORDS
 
 
 def _holds(text: str, path: str) -> bool:
@@ -185,26 +199,23 @@ def unit_files(tree: Tree) -> Iterator[tuple[str, str]]:
             yield f"{script}.service", f"{INIT_SCRIPTS}/{script}"
 
 
-def unit_commands(tree: Tree, path: str) -> list[str]:
-    """Return a unit's commands in order; an init script runs itself."""
-    if path.startswith(INIT_SCRIPTS):
-        return [path]
-    lines = (line for line in tree.lines(path) if line.startswith("Exec"))
-    return [line.partition("=")[2].strip() for line in lines]
-
-
 def _units(tree: Tree, marks: Marks) -> Iterator[EvidenceRow]:
     for name, path in unit_files(tree):
         if name in CARRIERS or not tree.is_file(path):
             continue
         stem = name[: -len(".service")]
-        commands = [_without_arguments(text) for text in unit_commands(tree, path)]
-        runs = [run for text in commands for run in (text, *_scripts(tree, text))]
+        _, home = unit_folders(tree, path)
+        runs = [
+            *map(_without_arguments, unit_commands(tree, path)),
+            *scripts_of(tree, files_named_in(tree, path), home),
+        ]
         linked = marks.holds(tree.target(path))
-        if not (linked or marks.is_miner(stem) or any(marks.find_names(text) for text in runs)):
+        is_known = marks.is_miner(stem.rstrip("@"))
+        if not (linked or is_known or any(marks.find_names(text) for text in runs)):
             continue
         resets = any(RESETS.search(text) for text in runs)
-        yield unit_entry(name, path, "watchdog" if resets else "unit")
+        for instance in _instances(tree, name):
+            yield unit_entry(instance, path, "watchdog" if resets else "unit")
         for suffix in STARTERS:
             for folder in UNIT_FOLDERS:
                 starter = f"{folder}/{stem}{suffix}"
@@ -213,51 +224,33 @@ def _units(tree: Tree, marks: Marks) -> Iterator[EvidenceRow]:
                     break
 
 
+def _instances(tree: Tree, name: str) -> list[str]:
+    """Return the enabled instances of a template; of any other unit, its own name."""
+    prefix, at, _ = name.partition("@.service")
+    if not at:
+        return [name]
+    links = (path.rpartition("/")[2] for path in tree.glob(f"{UNIT_FOLDERS[0]}/*.wants/*.service"))
+    return sorted({link for link in links if link.startswith(f"{prefix}@") and link != name})
+
+
 def _without_arguments(command: str) -> str:
     """Return the programs and scripts that a unit starts, without other arguments."""
     words = [word.lstrip("@-:+!\"'") for word in command.split()]
     return " ".join(word for word in words if word.startswith("/") or word == words[0])
 
 
-def _scripts(tree: Tree, command: str) -> Iterator[str]:
-    """Yield the text of each script that a command runs, also indirectly, without comments."""
-    texts: list[str] = [command]
-    seen: set[str] = set()
-    for _ in range(SCRIPT_DEPTH):
-        named = {path for text in texts for path in PATH.findall(text)} - seen
-        seen |= named
-        paths_named = sorted(named)[:MOST_SCRIPTS]
-        texts = [text for text in (_script(tree, path) for path in paths_named) if text]
-        yield from texts
-
-
-def _script(tree: Tree, path: str) -> str:
-    """Return a script's text without its comments; empty: there is none."""
-    if os.path.normpath(path).startswith(NO_SCRIPTS) or not 0 < tree.size(path) <= SCRIPT_BYTES:
-        return ""
-    if not tree.is_file(path):
-        return ""
-    return "\n".join(tree.lines(path)) if tree.text(path).startswith("#!") else ""
-
-
 def _lines(tree: Tree, marks: Marks, kind: str, files: Iterable[str]) -> Iterator[EvidenceRow]:
     """Yield each line that names a miner, or a script that does."""
     for path in files:
-        text = "\n".join(_commands(tree, path))
+        text = "\n".join(commands_of(tree, path))
         for name in marks.find_names(text):
             yield entry(kind, name, path)
-        for script in sorted(set(PATH.findall(text))):
-            bodies = () if marks.find_names(script) else _scripts(tree, script)
-            if any(marks.find_names(body) for body in bodies):
-                yield entry(kind, script, path)
-
-
-def _commands(tree: Tree, path: str) -> list[str]:
-    """Return the lines that do something: no comments, and none that only asks (`if …; then`)."""
-    if not tree.is_file(path):
-        return []
-    lines = "\n".join(tree.lines(path)).replace("\\\n", " ").splitlines()
-    return [line for line in lines if not line.startswith(": #") and not ASKS.search(line)]
+        for file in sorted(files_named_in(tree, path), key=lambda file: file.written):
+            if marks.find_names(file.written):
+                continue
+            scripts = scripts_of(tree, [file], home_of_file(tree, path))
+            if any(marks.find_names(script) for script in scripts):
+                yield entry(kind, file.written, path)
 
 
 def _autologins(tree: Tree) -> Iterator[EvidenceRow]:
@@ -280,8 +273,10 @@ def _mines(process: Process, marks: Marks) -> str:
 
 
 def _running(
-    running: dict[int, Process], marks: Marks, unnamed: list[Process]
+    tree: Tree, running: dict[int, Process], marks: Marks, unnamed: list[Process]
 ) -> Iterator[EvidenceRow]:
+    units = dict(unit_files(tree))
+    carriers = re.compile("|".join(table("miners.json")["carrier_units"]))
     for process in running.values():
         session = _session(process)
         name = _mines(process, marks)
@@ -292,6 +287,13 @@ def _running(
             yield from _started_by(process, running)
             yield entry("gpu", process.names[0], process.evidence)
         elif name:
+            template = re.sub(r"@.*(?=\.service$)", "@", process.unit)
+            path = units.get(process.unit) or units.get(template)
+            stem = process.unit[: -len(".service")]
+            if path and not carriers.fullmatch(stem):
+                row = unit_entry(process.unit, path)
+                # What the rig needs is not the miner's because a miner was started from it.
+                yield from [row] if row["kind"] == "unit" else []
             yield from _started_by(process, running)
             yield entry("process", name, process.evidence)
 

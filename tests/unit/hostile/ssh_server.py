@@ -87,8 +87,13 @@ class SshServer:
 
 
 @contextlib.contextmanager
-def ssh_server(answer: bytes = b"", key: paramiko.PKey | None = None) -> Iterator[SshServer]:
-    """Serve until the end of the block; every command answers `answer`."""
+def ssh_server(
+    answer: bytes = b"", key: paramiko.PKey | None = None, banner: str = ""
+) -> Iterator[SshServer]:
+    """Serve until the end of the block; every command answers `answer`.
+
+    banner: how the server identifies itself; empty is Paramiko's own text.
+    """
     host_key = key or paramiko.ECDSAKey.generate()
     seen = Seen()
     ended = threading.Event()
@@ -101,8 +106,11 @@ def ssh_server(answer: bytes = b"", key: paramiko.PKey | None = None) -> Iterato
                     peer, _ = listening.accept()
                 except OSError:
                     continue
+                transport = paramiko.Transport(peer)
+                transport.add_server_key(host_key)
+                transport.local_version = banner or transport.local_version
                 threading.Thread(
-                    target=_session, args=(peer, host_key, seen, answer), daemon=True
+                    target=_session, args=(transport, _Server(seen, answer)), daemon=True
                 ).start()
 
         thread = threading.Thread(target=serve)
@@ -114,10 +122,7 @@ def ssh_server(answer: bytes = b"", key: paramiko.PKey | None = None) -> Iterato
             thread.join()
 
 
-def _session(peer: socket.socket, key: paramiko.PKey, seen: Seen, answer: bytes) -> None:
-    transport = paramiko.Transport(peer)
-    transport.add_server_key(key)
-    server = _Server(seen, answer)
+def _session(transport: paramiko.Transport, server: _Server) -> None:
     channels = []  # Paramiko closes a channel to which nothing refers
     with contextlib.suppress(paramiko.SSHException, EOFError, OSError):
         transport.start_server(server=server)

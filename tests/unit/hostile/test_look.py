@@ -10,7 +10,7 @@ import pytest
 
 from provision.discovery import known_passwords, survey
 from provision.discovery.questions import questions
-from provision.errors import DeeprigError
+from provision.errors import DeeprigError, OtherSystemError
 from provision.ssh.shell import RootShell, ShellResult
 
 EVIL = "{{cycler.__init__.__globals__.os.system('touch x')}}"
@@ -53,6 +53,27 @@ def test_valid_answers_give_facts(look_at: Callable[..., Any]) -> None:
     )
     (interface,) = facts["network"]["interfaces"]
     assert interface["mac"] == "aa:bb:cc:dd:ee:ff"
+
+
+@pytest.mark.parametrize(
+    ("answers", "words"),
+    [
+        ({}, "it wrote 'nothing'"),
+        (
+            {"kernel": b"'exec' is not recognized as an internal or external command,\r\n"},
+            "'exec' is not recognized",
+        ),
+        ({"settings": b"This account is currently not available.\n"}, "not available"),
+        ({"kernel": b"\x1b[2Jbad command name sh (line 1 column 1)\n"}, "bad command name"),
+    ],
+)
+def test_host_without_files_of_linux_is_not_an_empty_rig(
+    answers: dict[str, bytes], words: str, look_at: Callable[..., Any]
+) -> None:
+    with pytest.raises(OtherSystemError, match="does not answer as a Linux system") as error:
+        look_at(**answers)
+    assert words in error.value.message
+    assert "\x1b" not in error.value.message
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,97 @@
+"""The files that command lines and scripts name: absolute, relative, after `cd`, below a home.
+
+This is not a shell: it reads words, and a caller checks whether there is such a file.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+
+from provision.remote.facts.running import SHELLS
+
+PATH = re.compile(r"(?<![\w.-])/[\w.+/-]+")
+#: Between two commands of one line.
+OPERATORS = re.compile(r"&&|\|\||[;|&()\n`]")
+HOME = re.compile(r"^(?:~|\$HOME|\$\{HOME\})(?=/|$)")
+#: The folder of the script itself.
+OWN_FOLDER = re.compile(r"\$\(\s*dirname\s+[^()]*\)|`\s*dirname\s+[^`]*`|\$\{0%/\*\}")
+#: Before a command: assignments, crontab's times, the shell's keywords, programs that run others.
+BEFORE = re.compile(
+    r"[A-Za-z_]\w*=.*|@\w+|[\d*][\d*/,-]*|!|\{|then|do|else|if|while|until|exec|nohup|sudo|nice|ionice|"
+    r"time|command|env|setsid|stdbuf"
+)
+READERS = frozenset((".", "source"))
+NAME = re.compile(r"[\w.+~$/{}-]+")
+
+
+@dataclass(frozen=True)
+class NamedFile:
+    """A file that a text names. path: from the root on; written: as the text has it.
+
+    folder: where the command runs. is_run: by a shell, or as the command itself.
+    """
+
+    path: str
+    written: str
+    folder: str
+    is_run: bool
+
+
+def find_named_files(
+    text: str, folder: str = "/", home: str = "/root", own_folder: str = ""
+) -> list[NamedFile]:
+    """Return the files that a command line or a script names, each once.
+
+    folder: where it runs. home: of its user. own_folder: of the script itself.
+
+    >>> [file.path for file in find_named_files("cd ~/lol && ./start.sh", home="/home/me")]
+    ['/home/me/lol/start.sh']
+    """
+    files: dict[str, NamedFile] = {}
+
+    def add(written: str, is_run: bool) -> None:
+        path = resolve(written, folder, home)
+        if path not in files or (is_run and not files[path].is_run):
+            files[path] = NamedFile(path, written, folder, is_run)
+
+    text = OWN_FOLDER.sub(own_folder or folder, text)
+    for command in OPERATORS.split(text):
+        words = [word.strip("\"'") for word in command.split()]
+        while words and (BEFORE.fullmatch(words[0]) or not words[0]):
+            words = words[1:]
+        if not words:
+            continue
+        program, arguments = words[0].lstrip("@-:+!"), words[1:]
+        if program == "cd":
+            folder = resolve(arguments[0], folder, home) if arguments else home
+            continue
+        if os.path.basename(program) in (*SHELLS, *READERS):
+            options = [word for word in arguments if word.startswith("-")]
+            operands = [word for word in arguments if word and not word.startswith("-")]
+            if operands and NAME.fullmatch(operands[0]):
+                add(operands[0], True)
+            if any(re.fullmatch(r"-\w*c", option) for option in options):
+                operands = operands[:1]
+            arguments = operands[1:]
+        elif _is_path(program):
+            add(program, True)
+        for word in arguments:
+            if _is_path(word):
+                add(word, False)
+        for absolute in PATH.findall(command):
+            add(absolute, False)
+    return list(files.values())
+
+
+def resolve(word: str, folder: str, home: str) -> str:
+    """Return a path as a command in a folder means it, from the root on."""
+    return os.path.normpath(os.path.join("/", folder, HOME.sub(home, word)))
+
+
+def _is_path(word: str) -> bool:
+    """Return whether a word is a path that is certainly meant as one."""
+    if not NAME.fullmatch(word):
+        return False
+    return word.startswith(("/", "./", "../")) or HOME.match(word) is not None
