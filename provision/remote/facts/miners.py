@@ -60,6 +60,14 @@ CARRIERS = ("rc-local.service", "cron.service")
 #: What starts a unit of the same name.
 STARTERS = (".timer", ".path", ".socket")
 RESETS = re.compile(r"\breboot\b|sysrq|\bshutdown\b.*-r\b|\bpoweroff\b")
+#: How a script sees whether the rig works.
+WATCHES = re.compile(
+    r"\b(nvidia-smi|nvtop|gpustat|rocm-smi|mpstat|vmstat|iostat|sar|uptime|top|sensors)\b|"
+    r"/proc/(stat|loadavg)\b|gpu_busy_percent|\b(hashrate|utilization|power\.draw)\b"
+)
+#: Units of the machine's administrator, and where such a unit may be a link to a package's.
+OF_ADMINISTRATORS = ("/etc/systemd/system/", "/usr/local/lib/systemd/system/")
+OF_PACKAGES = ("/lib/", "/usr/lib/")
 #: What a download adds to a program's name: its version, its processor, its system.
 BUILD = re.compile(
     r"(?:[-_.]?v?\d+(?:[._]\d+)+[\w.+-]*|[-_](?:avx|sse|aes|zen|cuda|linux|static|x64|x86_64|amd64)"
@@ -141,6 +149,7 @@ def miners(tree: Tree, folders: Iterable[str] = ()) -> list[EvidenceRow]:
         reasons or marks.folders
     ):  # on a rig that mines it is the miner's; elsewhere the owner's choice
         reasons.extend(_autologins(tree))
+        reasons.extend(_guards(tree))
     unique = {(reason["kind"], reason["name"], reason["evidence"]): reason for reason in reasons}
     # The watchdog's own process has a control group, too.
     return [
@@ -214,14 +223,42 @@ def _units(tree: Tree, marks: Marks) -> Iterator[EvidenceRow]:
         if not (linked or is_known or any(marks.find_names(text) for text in runs)):
             continue
         resets = any(RESETS.search(text) for text in runs)
-        for instance in _instances(tree, name):
-            yield unit_entry(instance, path, "watchdog" if resets else "unit")
-        for suffix in STARTERS:
-            for folder in UNIT_FOLDERS:
-                starter = f"{folder}/{stem}{suffix}"
-                if tree.exists(starter) and tree.target(starter) != "/dev/null":
-                    yield entry("unit", f"{stem}{suffix}", starter)
-                    break
+        yield from _unit_rows(tree, name, path, "watchdog" if resets else "unit")
+
+
+def _unit_rows(tree: Tree, name: str, path: str, kind: str) -> Iterator[EvidenceRow]:
+    """Yield a unit, or a template's instances, and what starts it: its timer, path or socket."""
+    stem = name[: -len(".service")]
+    for instance in _instances(tree, name):
+        yield unit_entry(instance, path, kind)
+    for suffix in STARTERS:
+        for folder in UNIT_FOLDERS:
+            starter = f"{folder}/{stem}{suffix}"
+            if tree.exists(starter) and tree.target(starter) != "/dev/null":
+                yield entry("unit", f"{stem}{suffix}", starter)
+                break
+
+
+def _guards(tree: Tree) -> Iterator[EvidenceRow]:
+    """Yield units and cron jobs that watch whether the rig works, and can reset it.
+
+    They name no miner, but would reset an idle host for ever. A package's units are left out.
+    """
+    for name, path in unit_files(tree):
+        if path.startswith(OF_ADMINISTRATORS) and not tree.target(path).startswith(OF_PACKAGES):
+            _, home = unit_folders(tree, path)
+            scripts = scripts_of(tree, files_named_in(tree, path), home)
+            if _is_guard([*unit_commands(tree, path), *scripts]):
+                yield from _unit_rows(tree, name, path, "watchdog")
+    for path in paths(tree, CRON_FILES):
+        for file in files_named_in(tree, path):
+            if _is_guard(scripts_of(tree, [file], home_of_file(tree, path))):
+                yield entry("cron", file.written, path)
+
+
+def _is_guard(texts: Iterable[str]) -> bool:
+    text = "\n".join(texts)
+    return RESETS.search(text) is not None and WATCHES.search(text) is not None
 
 
 def _instances(tree: Tree, name: str) -> list[str]:

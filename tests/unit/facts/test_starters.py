@@ -134,6 +134,71 @@ def test_watchdog_is_no_second_unit_by_its_process(tmp_path: Path) -> None:
     assert find_started(tmp_path) == [f"watchdog guard.service /{guard}", "process t-rex pid 6"]
 
 
+IDLE = """#!/bin/bash
+while sleep 60; do
+    read -r load _ </proc/loadavg
+    [ $load = 0.00 ] && reboot
+done
+"""
+MINER = {"etc/systemd/system/a.service": "[Service]\nExecStart=/opt/t-rex\n"}
+A_UNIT = "unit a.service /etc/systemd/system/a.service"
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        # On a rig that mines: what watches whether it works, and can reset it.
+        (
+            {
+                **MINER,
+                "etc/systemd/system/cpu-watchdog.service": "[Service]\nExecStart=/opt/idle.sh\n",
+                "opt/idle.sh": IDLE,
+            },
+            [A_UNIT, "watchdog cpu-watchdog.service /etc/systemd/system/cpu-watchdog.service"],
+        ),
+        (
+            {
+                **MINER,
+                "etc/cron.d/check": "*/5 * * * * root /opt/check\n",
+                "opt/check": "#!/bin/sh\nnvidia-smi | grep 100% || echo b >/proc/sysrq-trigger\n",
+            },
+            [A_UNIT, "cron /opt/check /etc/cron.d/check"],
+        ),
+        # A restart at night, and a look at the load, are the owner's choice.
+        (
+            {
+                **MINER,
+                "etc/systemd/system/nightly.service": "[Service]\nExecStart=/sbin/reboot\n",
+                "etc/cron.d/load": "* * * * * root cat /proc/loadavg >> /var/log/load\n",
+            },
+            [A_UNIT],
+        ),
+        # So is a watchdog where nothing mines.
+        (
+            {
+                "etc/systemd/system/cpu-watchdog.service": "[Service]\nExecStart=/opt/idle.sh\n",
+                "opt/idle.sh": IDLE,
+            },
+            [],
+        ),
+        # A package's own is not the miner's.
+        (
+            {
+                **MINER,
+                "lib/systemd/system/watchdog.service": "[Service]\nExecStart=/usr/sbin/idle.sh\n",
+                "usr/sbin/idle.sh": IDLE,
+            },
+            [A_UNIT],
+        ),
+    ],
+)
+def test_guards_of_a_rig_that_mines_are_watchdogs(
+    tmp_path: Path, files: dict[str, Any], expected: list[str]
+) -> None:
+    create_files(tmp_path, files)
+    assert find_started(tmp_path) == expected
+
+
 def test_instances_of_a_template_are_units(tmp_path: Path) -> None:
     template = "etc/systemd/system/miner@.service"
     wants = "etc/systemd/system/multi-user.target.wants"
