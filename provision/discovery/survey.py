@@ -27,7 +27,6 @@ from provision.remote.facts.commands import (
     SCRIPT_DEPTH,
     files_named_by_script,
     files_named_in,
-    home_of_file,
     script_text,
 )
 from provision.remote.facts.miners import (
@@ -96,11 +95,7 @@ def _add_scripts(shell: Shell, tree: Snapshot) -> None:
     """Add the scripts that units, crontabs and logins name, and those that they name."""
     sources = {*paths(tree, CRON_FILES), *paths(tree, BOOT_FILES), *login_paths(tree)}
     sources |= {path for _, path in unit_files(tree)}
-    named = {
-        file: home_of_file(tree, source)
-        for source in sorted(sources)
-        for file in files_named_in(tree, source)
-    }
+    named = {file for source in sources for file in files_named_in(tree, source)}
     asked: set[str] = set()
     for _ in range(SCRIPT_DEPTH):
         wanted = {
@@ -116,10 +111,10 @@ def _add_scripts(shell: Shell, tree: Snapshot) -> None:
         for command in scripts(files.keys() - set(run), run):
             tree.unpack(shell.run(command, most=MOST_BYTES).out)
         named = {
-            following: home
-            for file, home in named.items()
+            following
+            for file in named
             if file.path in files
-            for following in files_named_by_script(script_text(tree, file), file, home)
+            for following in files_named_by_script(script_text(tree, file), file)
         }
 
 

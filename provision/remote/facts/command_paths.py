@@ -22,7 +22,8 @@ BEFORE = re.compile(
     r"[A-Za-z_]\w*=.*|@\w+|[\d*][\d*/,-]*|!|\{|then|do|else|if|while|until|exec|nohup|sudo|nice|ionice|"
     r"time|command|env|setsid|stdbuf"
 )
-READERS = frozenset((".", "source"))
+#: Programs whose first operand is a script: shells, and the ways in which they read a file.
+RUNNERS = frozenset((*SHELLS, ".", "source"))
 NAME = re.compile(r"[\w.+~$/{}-]+")
 
 
@@ -30,12 +31,13 @@ NAME = re.compile(r"[\w.+~$/{}-]+")
 class NamedFile:
     """A file that a text names. path: from the root on; written: as the text has it.
 
-    folder: where the command runs. is_run: by a shell, or as the command itself.
+    folder: where the command runs. home: of its user. is_run: by a shell, or as the command itself.
     """
 
     path: str
     written: str
     folder: str
+    home: str
     is_run: bool
 
 
@@ -54,7 +56,7 @@ def find_named_files(
     def add(written: str, is_run: bool) -> None:
         path = resolve(written, folder, home)
         if path not in files or (is_run and not files[path].is_run):
-            files[path] = NamedFile(path, written, folder, is_run)
+            files[path] = NamedFile(path, written, folder, home, is_run)
 
     text = OWN_FOLDER.sub(own_folder or folder, text)
     for command in OPERATORS.split(text):
@@ -67,7 +69,7 @@ def find_named_files(
         if program == "cd":
             folder = resolve(arguments[0], folder, home) if arguments else home
             continue
-        if os.path.basename(program) in (*SHELLS, *READERS):
+        if program.rpartition("/")[2] in RUNNERS:
             options = [word for word in arguments if word.startswith("-")]
             operands = [word for word in arguments if word and not word.startswith("-")]
             if operands and NAME.fullmatch(operands[0]):
@@ -80,7 +82,7 @@ def find_named_files(
         for word in arguments:
             if _is_path(word):
                 add(word, False)
-        for absolute in PATH.findall(command):
+        for absolute in PATH.findall(command) if "/" in command else ():
             add(absolute, False)
     return list(files.values())
 
@@ -92,6 +94,5 @@ def resolve(word: str, folder: str, home: str) -> str:
 
 def _is_path(word: str) -> bool:
     """Return whether a word is a path that is certainly meant as one."""
-    if not NAME.fullmatch(word):
-        return False
-    return word.startswith(("/", "./", "../")) or HOME.match(word) is not None
+    is_rooted = word.startswith(("/", "./", "../")) or HOME.match(word) is not None
+    return is_rooted and NAME.fullmatch(word) is not None

@@ -26,15 +26,16 @@ def unit_commands(tree: Tree, path: str) -> list[str]:
     return [line.partition("=")[2].strip() for line in lines]
 
 
-def unit_folders(tree: Tree, path: str) -> tuple[str, str]:
+def _unit_folders(tree: Tree, path: str) -> tuple[str, str]:
     """Return where a unit's commands run, and the home of its user."""
-    settings = tree.settings(path)
-    home = home_of(tree, settings.get("User", "root"))
+    settings = {} if path.startswith(INIT_SCRIPTS) else tree.settings(path)
+    user = settings.get("User", "root")
+    home = "/root" if user == "root" else _home_of(tree, user)
     folder = settings.get("WorkingDirectory", "/").lstrip("-")
     return resolve(folder, "/", home), home
 
 
-def home_of(tree: Tree, user: str) -> str:
+def _home_of(tree: Tree, user: str) -> str:
     """Return a user's home folder; root's where the user is unknown."""
     for line in tree.lines("/etc/passwd"):
         fields = line.split(":")
@@ -43,11 +44,11 @@ def home_of(tree: Tree, user: str) -> str:
     return "/root"
 
 
-def home_of_file(tree: Tree, path: str) -> str:
+def _home_of_file(tree: Tree, path: str) -> str:
     """Return the home of the user whose commands a crontab or login file has."""
     folder, _, name = path.rpartition("/")
     if folder in ("/var/spool/cron/crontabs", "/var/spool/cron"):
-        return home_of(tree, name)
+        return _home_of(tree, name)
     match = re.match(r"/home/[^/]+", path)
     return match.group(0) if match else "/root"
 
@@ -55,23 +56,23 @@ def home_of_file(tree: Tree, path: str) -> str:
 def files_named_in(tree: Tree, path: str) -> list[NamedFile]:
     """Return the files that a unit, a crontab, a login file or a script of the boot names."""
     if path.endswith(".service") or path.startswith(INIT_SCRIPTS):
-        folder, home = unit_folders(tree, path)
+        folder, home = _unit_folders(tree, path)
         texts = unit_commands(tree, path)
     else:
-        folder = home = home_of_file(tree, path)
+        folder = home = _home_of_file(tree, path)
         commands = commands_of(tree, path)
         # Each line of a crontab begins in the user's home; in a script `cd` counts to its end.
         texts = commands if "cron" in path else ["\n".join(commands)]
     return [file for text in texts for file in find_named_files(text, folder, home)]
 
 
-def scripts_of(tree: Tree, named: list[NamedFile], home: str) -> Iterator[str]:
+def scripts_of(tree: Tree, named: list[NamedFile]) -> Iterator[str]:
     """Yield the text of each of these files that is a script, and of those that they run.
 
-    Without comments. home: of the user whose commands they are.
+    Without comments.
     """
     seen: set[str] = set()
-    for _ in range(SCRIPT_DEPTH):
+    for depth in range(1, SCRIPT_DEPTH + 1):
         following = []
         for file in named[:MOST_SCRIPTS]:
             if file.path in seen:
@@ -80,13 +81,14 @@ def scripts_of(tree: Tree, named: list[NamedFile], home: str) -> Iterator[str]:
             text = script_text(tree, file)
             if text:
                 yield text
-                following += files_named_by_script(text, file, home)
+                if depth < SCRIPT_DEPTH:
+                    following += files_named_by_script(text, file)
         named = following
 
 
-def files_named_by_script(text: str, script: NamedFile, home: str) -> list[NamedFile]:
+def files_named_by_script(text: str, script: NamedFile) -> list[NamedFile]:
     """Return the files that a script's text names."""
-    return find_named_files(text, script.folder, home, os.path.dirname(script.path))
+    return find_named_files(text, script.folder, script.home, os.path.dirname(script.path))
 
 
 def script_text(tree: Tree, file: NamedFile) -> str:

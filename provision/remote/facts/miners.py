@@ -20,10 +20,8 @@ from provision.remote.facts.commands import (
     INIT_SCRIPTS,
     commands_of,
     files_named_in,
-    home_of_file,
     scripts_of,
     unit_commands,
-    unit_folders,
 )
 from provision.remote.facts.running import Process, ancestors, processes
 from provision.remote.facts.tables import table
@@ -213,10 +211,9 @@ def _units(tree: Tree, marks: Marks) -> Iterator[EvidenceRow]:
         if name in CARRIERS or not tree.is_file(path):
             continue
         stem = name[: -len(".service")]
-        _, home = unit_folders(tree, path)
         runs = [
             *map(_without_arguments, unit_commands(tree, path)),
-            *scripts_of(tree, files_named_in(tree, path), home),
+            *scripts_of(tree, files_named_in(tree, path)),
         ]
         linked = marks.holds(tree.target(path))
         is_known = marks.is_miner(stem.rstrip("@"))
@@ -246,13 +243,12 @@ def _guards(tree: Tree) -> Iterator[EvidenceRow]:
     """
     for name, path in unit_files(tree):
         if path.startswith(OF_ADMINISTRATORS) and not tree.target(path).startswith(OF_PACKAGES):
-            _, home = unit_folders(tree, path)
-            scripts = scripts_of(tree, files_named_in(tree, path), home)
+            scripts = scripts_of(tree, files_named_in(tree, path))
             if _is_guard([*unit_commands(tree, path), *scripts]):
                 yield from _unit_rows(tree, name, path, "watchdog")
     for path in paths(tree, CRON_FILES):
         for file in files_named_in(tree, path):
-            if _is_guard(scripts_of(tree, [file], home_of_file(tree, path))):
+            if _is_guard(scripts_of(tree, [file])):
                 yield entry("cron", file.written, path)
 
 
@@ -285,7 +281,7 @@ def _lines(tree: Tree, marks: Marks, kind: str, files: Iterable[str]) -> Iterato
         for file in sorted(files_named_in(tree, path), key=lambda file: file.written):
             if marks.find_names(file.written):
                 continue
-            scripts = scripts_of(tree, [file], home_of_file(tree, path))
+            scripts = scripts_of(tree, [file])
             if any(marks.find_names(script) for script in scripts):
                 yield entry(kind, file.written, path)
 
