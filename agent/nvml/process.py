@@ -111,8 +111,9 @@ class NvmlProcess:
         return self._process.pid if self._process else None
 
     def close(self) -> None:
-        """End the process."""
+        """End the process, and release those that ended late."""
         self._end()
+        self._release_ended()
 
     def poll(self, addresses: Sequence[str], deadline: float) -> NvmlPoll:
         """Ask about these GPUs and wait at most `deadline` seconds for the answers."""
@@ -231,7 +232,7 @@ class NvmlProcess:
     def _start(self, now: float, module: str) -> bool:
         """Start the process, unless it is too early and the driver's files have not changed."""
         changed = self._failed is not None and self._failed[2] != self._stamp(module)
-        self._unkillable = [process for process in self._unkillable if process.poll() is None]
+        self._release_ended()
         if now < self._retry_at and not changed:
             return False
         if len(self._unkillable) >= self._limits.unkillable_most:
@@ -295,6 +296,10 @@ class NvmlProcess:
     def _stamp(self, module: str) -> str:
         """Return the versions of module and library: if they change, a start may succeed."""
         return f"{module} {read_library_version(self._library)}"
+
+    def _release_ended(self) -> None:
+        """Forget the processes that SIGKILL has ended meanwhile; polling releases their ids."""
+        self._unkillable = [process for process in self._unkillable if process.poll() is None]
 
     def _end(self) -> None:
         if self._process is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import subprocess
 import sys
 import time
@@ -155,12 +156,12 @@ def test_number_of_unkillable_processes_is_limited(
 
 
 def test_fifty_replaced_processes_leak_no_descriptors_and_children(procfs: str) -> None:
-    process = make_process(
-        procfs, f"print('{READY}', flush=True)", limits=NvmlLimits(retry_seconds=0.001)
-    )
+    # The kernel of a busy machine may take longer than half a second to end a process.
+    limits = NvmlLimits(retry_seconds=0.001, kill_seconds=PATIENCE_SECONDS)
+    earlier = read_children()
+    process = make_process(procfs, f"print('{READY}', flush=True)", limits=limits)
     process.poll([GPU], PATIENCE_SECONDS)
     before = len(list(Path("/proc/self/fd").iterdir()))
-    children = set(Path("/proc/self/task").glob("*/children"))
     # On a busy machine one poll sees the process ready, and the next one sees that it has ended.
     for _ in range(500):
         if process.restarts >= 50:
@@ -169,9 +170,27 @@ def test_fifty_replaced_processes_leak_no_descriptors_and_children(procfs: str) 
     assert process.restarts >= 50
     assert len(list(Path("/proc/self/fd").iterdir())) <= before
     process.close()
-    assert all(not zombies(file.read_text().split()) for file in children), "each was waited for"
+    assert read_children() <= earlier, "each was waited for"
 
 
-def zombies(pids: list[str]) -> list[str]:
-    """Return the processes that are zombies."""
-    return [pid for pid in pids if Path("/proc", pid, "stat").read_text().split()[2] == "Z"]
+def test_process_that_ends_late_is_released_when_the_agent_ends(
+    procfs: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[subprocess.Popen[bytes]] = []
+    kill = subprocess.Popen.kill
+    monkeypatch.setattr(subprocess.Popen, "kill", lambda process: started.append(process))
+    limits = NvmlLimits(kill_seconds=0.001)
+    process = make_process(procfs, "import signal; signal.pause()", limits=limits)
+    process.poll([GPU], 0.001)
+    process.close()
+    monkeypatch.undo()
+    kill(started[0])
+    os.waitid(os.P_PID, started[0].pid, os.WEXITED | os.WNOWAIT)
+    process.close()
+    assert str(started[0].pid) not in read_children()
+
+
+def read_children() -> set[str]:
+    """Return the processes that this one has started and not waited for."""
+    files = Path("/proc/self/task").glob("*/children")
+    return {pid for file in files for pid in file.read_text().split()}
