@@ -14,7 +14,7 @@ from provision.boundary.facts import Evidence
 from provision.inventory import yaml_source
 from provision.remote.facts import system
 from provision.remote.facts.access import authorized_keys, key_files
-from provision.remote.facts.miners import (
+from provision.remote.facts.start_places import (
     BOOT_FILES,
     CRON_FILES,
     login_paths,

@@ -143,6 +143,12 @@ class Evidence(TypedDict):
     evidence: Text
 
 
+class Suspect(Evidence):
+    """What may be a miner or start one, and why."""
+
+    signs: Texts
+
+
 class Driver(TypedDict):
     """The loaded driver, and the installed one."""
 
@@ -208,6 +214,8 @@ class RigFacts(TypedDict):
     root_disk: RootDisk
     mining_os: MiningOs | None
     miners: Annotated[list[Evidence], Meta(max_length=4096)]
+    suspects: Annotated[list[Suspect], Meta(max_length=4096)]
+    gpu_work: Annotated[list[Evidence], Meta(max_length=4096)]
     access: Annotated[list[Evidence], Meta(max_length=4096)]
     workstation: Texts
     driver: Driver

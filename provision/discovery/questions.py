@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TypedDict
 
 from provision.inventory import yaml_source
+from provision.remote.facts.start_places import (
+    AUTOSTART,
+    BOOT_FILES,
+    CRON_FILES,
+    LOGIN_FILES,
+    STARTER_SETTINGS,
+    SYSTEM_LOGIN_FILES,
+    UNIT_FOLDERS,
+    USER_UNIT_FOLDERS,
+)
 
 HERE = Path(__file__).parent
 EVIDENCE = HERE.parent / "remote" / "facts" / "mining_os.json"
@@ -17,6 +28,8 @@ SECONDS = 10  # for one question; what takes longer is left out
 MOST_BYTES = 32 << 20  # of one answer, compressed: a link that leads to the whole disk ends there
 HOME_KIB = 257  # find rounds up: files of users of up to 256 KiB, as the facts read them
 SCRIPT_KIB = 65  # find rounds up: scripts of up to 64 KiB, as the facts read them
+PROGRAM_KIB = (64 << 10) + 1  # of a program, as the facts read it
+MOST_TEXTS = 50  # that are found in one file
 MOST_OF_A_FILE = 1 << 20  # of one of the kernel's
 
 
@@ -43,19 +56,55 @@ def questions() -> dict[str, str]:
     """
     places = load_table()
     printed = r"-printf '%p\t%y\t%Y\t%l\n'"
-    settings = _relative_to_root(places["settings"])
+    settings = _relative_to_root([*places["settings"], *starting_places("/root")])
     fixed = {
         "settings": f"cd / && tar -chf - {settings} | gzip -1 | head -c {MOST_BYTES}",
-        "homes": _homes_command(places["homes"]),
+        "homes": _homes_command([*places["homes"], *starting_places("/home/*")]),
         "kernel": f"head -v -c {MOST_OF_A_FILE} {' '.join(places['kernel'])}",
         "names": (
             f"find {' '.join([*places['names'], *evidence()])} -maxdepth 0 {printed};"
-            f" find /proc/[0-9]*/fd -maxdepth 1 -lname '/dev/nvidia*' {printed}"
+            f" find /proc/[0-9]*/fd -maxdepth 1"
+            f" \\( -lname '/dev/nvidia*' -o -lname 'socket:*' \\) {printed}"
         ),
     }
     return {
         name: _bound_command(command) for name, command in {**fixed, **places["commands"]}.items()
     }
+
+
+def starting_places(home: str) -> list[str]:
+    """Return patterns of where things start by themselves: in a home, with root's the system's."""
+    units = (folder for folder in USER_UNIT_FOLDERS if folder.startswith(f"{home}/"))
+    patterns = [*units, *(f"{home}/{name}" for name in (*LOGIN_FILES, *AUTOSTART))]
+    if home == "/root":
+        patterns += [*CRON_FILES, *BOOT_FILES, *STARTER_SETTINGS, *SYSTEM_LOGIN_FILES]
+        patterns += [folder for folder in UNIT_FOLDERS if not folder.startswith("/run/")]
+    return patterns
+
+
+def texts(wanted: Sequence[str], pattern: str, literals: Sequence[str] = ()) -> str:
+    """Return the command that looks for texts in files and gives what it found, not the files.
+
+    wanted: paths, which may end with a shell pattern. literals: instead of a pattern, in programs.
+    """
+    search = f"grep -Eoahi -e {shlex.quote(pattern)}"
+    size = f"-size -{HOME_KIB}k"
+    if literals:
+        search = "grep -Foahm1 " + " ".join(f"-e {shlex.quote(text)}" for text in literals)
+        size = f"-size -{PROGRAM_KIB}k"
+    commands = [
+        f"echo ={number}; find -L {_quote_pattern(path)} -maxdepth 0 -type f {size}"
+        f" -exec {search} {{}} + | sort -u | head -n {MOST_TEXTS}"
+        for number, path in enumerate(wanted)
+    ]
+    return _bound_command("\n".join(commands))
+
+
+def _quote_pattern(path: str) -> str:
+    """Return a path for the shell; only what follows its last slash may be a pattern."""
+    folder, _, name = path.rpartition("/")
+    name = name if re.fullmatch(r"[\w.*-]+", name) else shlex.quote(name)
+    return f"{shlex.quote(folder)}/{name}"
 
 
 def _homes_command(patterns: list[str]) -> str:

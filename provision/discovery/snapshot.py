@@ -10,7 +10,7 @@ import os
 import posixpath
 import re
 import tarfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from provision.boundary.decode import BoundaryError, inflate_start
@@ -20,6 +20,7 @@ from provision.remote.facts.tree import Tree
 HEADER = re.compile(rb"(?:\A|\n)==> (/[^\n]+) <==\n")
 MOST_UNPACKED = 64 << 20  # bytes of an unpacked archive; the settings of a large rig take 8 MB
 MOST_NAMES = 100_000  # files and links in all; a large rig has 5,000
+MOST_OF_A_TEXT = 200  # characters of what was found in a file
 KINDS = {"f", "d", "l", "s", "p", "c", "b"}  # find's %y
 
 
@@ -32,6 +33,9 @@ class Snapshot(Tree):
         self._root = root.resolve()
         self._targets: dict[str, str] = {}
         self._left = MOST_NAMES
+        self._texts: dict[str, frozenset[str]] = {}
+        #: What the facts wanted to know of files that are not here: paths, by the kind of question.
+        self.wanted: dict[str, set[str]] = {"settings": set(), "programs": set()}
         for path, kind, target_kind, target in _parse_names(answers.get("names", b"")):
             if self._counts():
                 self._name(path, kind, target_kind, target)
@@ -57,6 +61,28 @@ class Snapshot(Tree):
     def text(self, path: str, default: str = "") -> str:
         """Return a file's content, harmless for a terminal."""
         return clean(super().text(path, default), keep="\0")
+
+    def find_texts(self, files: str, pattern: str) -> frozenset[str]:
+        """Return what the rig found in these files; they stay there, for they hold secrets."""
+        self.wanted["settings"].add(files)
+        return self._texts.get(files, frozenset())
+
+    def holds_text(self, path: str, texts: Iterable[str]) -> bool:
+        """Return whether the rig found one of the texts in a program."""
+        self.wanted["programs"].add(path)
+        return bool(self._texts.get(path))
+
+    def add_texts(self, wanted: Sequence[str], answer: bytes) -> None:
+        """Add what the rig found: under a line `=N` the texts of the file of that number."""
+        texts: dict[int, set[str]] = {}
+        number = -1
+        for line in clean(answer.decode("utf-8", "replace")).splitlines():
+            if line[:1] == "=" and line[1:].isdigit():
+                number = int(line[1:])
+            elif 0 <= number < len(wanted):
+                texts.setdefault(number, set()).add(line[:MOST_OF_A_TEXT])
+        for index, matches in texts.items():
+            self._texts[wanted[index]] = frozenset(matches)
 
     def usage(self, path: str) -> dict[str, int]:
         """Return the root file system's size by `df`; of others nothing is known."""

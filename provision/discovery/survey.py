@@ -6,7 +6,7 @@ import re
 import tempfile
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -15,7 +15,7 @@ from provision.boundary.decode import BoundaryError, clean_texts
 from provision.boundary.facts import GatheredFacts, RigFacts, check_rig_facts
 from provision.boundary.text import clean, clean_line
 from provision.discovery import summary
-from provision.discovery.questions import MOST_BYTES, questions, scripts
+from provision.discovery.questions import MOST_BYTES, questions, scripts, texts
 from provision.discovery.snapshot import Snapshot
 from provision.errors import OtherSystemError
 from provision.remote import dpkg
@@ -29,15 +29,18 @@ from provision.remote.facts.commands import (
     files_named_in,
     script_text,
 )
-from provision.remote.facts.miners import (
+from provision.remote.facts.miners import find_miners
+from provision.remote.facts.mining_signs import load_marks
+from provision.remote.facts.network import Address
+from provision.remote.facts.rig import rig
+from provision.remote.facts.start_places import (
     BOOT_FILES,
     CRON_FILES,
+    STARTER_SETTINGS,
     login_paths,
     paths,
     unit_files,
 )
-from provision.remote.facts.network import Address
-from provision.remote.facts.rig import rig
 from provision.ssh.connection import RigConnection
 from provision.ssh.shell import RootShell, Shell
 
@@ -69,6 +72,7 @@ def take_survey(connection: RigConnection, password: str | None) -> Iterator[Sur
     with tempfile.TemporaryDirectory(prefix="deeprig-look-") as folder:
         tree = Snapshot(Path(folder), answers)
         _add_scripts(shell, tree)
+        _add_texts(shell, tree)
         yield Survey(
             name=str(connection.original_host),
             facts=_read_facts(tree),
@@ -94,7 +98,7 @@ def _read_facts(tree: Snapshot) -> RigFacts:
 def _add_scripts(shell: Shell, tree: Snapshot) -> None:
     """Add the scripts that units, crontabs and logins name, and those that they name."""
     sources = {*paths(tree, CRON_FILES), *paths(tree, BOOT_FILES), *login_paths(tree)}
-    sources |= {path for _, path in unit_files(tree)}
+    sources |= {*paths(tree, STARTER_SETTINGS), *(path for _, path in unit_files(tree))}
     named = {file for source in sources for file in files_named_in(tree, source)}
     asked: set[str] = set()
     for _ in range(SCRIPT_DEPTH):
@@ -116,6 +120,18 @@ def _add_scripts(shell: Shell, tree: Snapshot) -> None:
             if file.path in files
             for following in files_named_by_script(script_text(tree, file), file)
         }
+
+
+def _add_texts(shell: Shell, tree: Snapshot) -> None:
+    """Add what the rig finds in programs and settings that the facts ask about."""
+    marks = load_marks()
+    with suppress(ValueError, LookupError, TypeError, AttributeError, OSError, RecursionError):
+        find_miners(tree, dpkg.Database(""))  # _read_facts reports these errors
+    for kind, literals in (("settings", ()), ("programs", marks.program_texts)):
+        wanted = sorted(tree.wanted[kind])[:MOST_SCRIPTS]
+        if wanted:
+            command = texts(wanted, marks.setting_texts, literals)
+            tree.add_texts(wanted, shell.run(command, most=MOST_BYTES).out)
 
 
 def _by_path(file: NamedFile) -> tuple[str, bool]:

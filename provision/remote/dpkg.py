@@ -70,6 +70,11 @@ class Database:
         """Return every name in the database, whatever the package's state."""
         return list(self._stanzas)
 
+    def is_conffile(self, path: str) -> bool:
+        """Return whether a file is a package's settings."""
+        line = f"\n {path} "
+        return any(line in stanza for stanzas in self._stanzas.values() for stanza in stanzas)
+
     def find_all(self, name: str) -> list[Package]:
         """Return the packages of this name, one per architecture; `name:arch` picks one."""
         name, _, architecture = name.partition(":")

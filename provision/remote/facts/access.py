@@ -12,17 +12,15 @@ import re
 from typing import Iterable, Iterator, TypedDict
 
 from provision.remote.facts.commands import is_switched_off, unit_commands
-from provision.remote.facts.miners import (
+from provision.remote.facts.mining_evidence import EvidenceRow, entry, unit_finding
+from provision.remote.facts.running import processes
+from provision.remote.facts.start_places import (
     BOOT_FILES,
     CRON_FILES,
-    EvidenceRow,
-    entry,
     login_paths,
     paths,
-    unit_entry,
     unit_files,
 )
-from provision.remote.facts.running import processes
 from provision.remote.facts.tables import table
 from provision.remote.facts.tree import Tree
 
@@ -101,7 +99,8 @@ def _fetchers(tree: Tree, pattern: re.Pattern[str]) -> Iterator[EvidenceRow]:
                     yield entry("fetch", _program(match.group(0)), path)
     for name, path in unit_files(tree):
         if any(pattern.search(command) for command in unit_commands(tree, path)):
-            yield unit_entry(name, path)
+            unit = unit_finding(name, path, frozenset())
+            yield entry(*unit.key)
 
 
 def _program(text: str) -> str:

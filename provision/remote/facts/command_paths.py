@@ -32,6 +32,7 @@ class NamedFile:
     """A file that a text names. path: from the root on; written: as the text has it.
 
     folder: where the command runs. home: of its user. is_run: by a shell, or as the command itself.
+    command: the words that name it.
     """
 
     path: str
@@ -39,6 +40,7 @@ class NamedFile:
     folder: str
     home: str
     is_run: bool
+    command: str = ""
 
 
 def find_named_files(
@@ -56,7 +58,7 @@ def find_named_files(
     def add(written: str, is_run: bool) -> None:
         path = resolve(written, folder, home)
         if path not in files or (is_run and not files[path].is_run):
-            files[path] = NamedFile(path, written, folder, home, is_run)
+            files[path] = NamedFile(path, written, folder, home, is_run, command)
 
     text = OWN_FOLDER.sub(own_folder or folder, text)
     for command in OPERATORS.split(text):

@@ -7,32 +7,78 @@ import re
 from typing import Iterator
 
 from provision.remote.facts.command_paths import NamedFile, find_named_files, resolve
+from provision.remote.facts.start_places import INIT_SCRIPTS, drop_ins
 from provision.remote.facts.tree import Tree
 
-INIT_SCRIPTS = "/etc/init.d"
 ASKS = re.compile(r"(\b(then|do|else)|\{)$")
 SCRIPT_BYTES = 65536
 MOST_SCRIPTS = 1000  # that are looked into because one text names them
 #: No scripts: reading some files there waits, or takes away what others want to read.
 NO_SCRIPTS = ("/dev/", "/proc/", "/sys/")
 SCRIPT_DEPTH = 3
+_TIMES = r"(?:@\w+|(?:\S+\s+){4}\S+)\s+"
+#: What of a line is the command, by the file that it is in; of all others, the whole line.
+FORMS = tuple(
+    (re.compile(form), re.compile(pattern))
+    for form, pattern in (
+        # Settings of a crontab stay as they are.
+        (r"^/etc/(crontab$|cron\.d/)", rf"^(?:{_TIMES}\S+\s+)?(.+)$"),
+        (r"^/etc/anacrontab$", r"^(?:\S+\s+\S+\s+\S+\s+)?(.+)$"),
+        (r"^/var/spool/cron/(?!atjobs/)", rf"^(?:{_TIMES})?(.+)$"),
+        (r"\.desktop$", r"^Exec=(.+)$"),
+        (r"/lxsession/[^/]+/autostart$", r"^@?(.+)$"),
+        (r"/supervisor[^/]*(/|\.conf$)", r"^command\s*=\s*(.+)$"),
+        (r"\.rules$", r"\b(?:RUN|PROGRAM)(?:\{program\})?\s*\+?=\s*\"([^\"]+)\""),
+        (r"^/etc/inittab$", r"^[^:]*:[^:]*:[^:]*:(.+)$"),
+        (r"/(i3|\.i3|sway)/config$", r"^exec(?:_always)?\s+(?:--\S+\s+)*(.+)$"),
+        (r"^/etc/init/[^/]+\.conf$", r"^\s*(?:(?:pre|post)-\w+\s+)?(?:exec\s+)?(.+)$"),
+    )
+)
+
+
+def unit_lines(tree: Tree, path: str) -> list[str]:
+    """Return the lines of a unit and then of its drop-ins, continued ones joined."""
+    files = [path, *drop_ins(tree, path.rpartition("/")[2])]
+    return [line for file in files for line in _join_continued(tree.lines(file)).splitlines()]
 
 
 def unit_commands(tree: Tree, path: str) -> list[str]:
-    """Return a unit's commands in order; an init script runs itself."""
+    """Return a unit's commands in order; an init script runs itself.
+
+    A drop-in's empty `ExecStart=` takes the earlier ones away.
+    """
     if path.startswith(INIT_SCRIPTS):
         return [path]
-    lines = (line for line in tree.lines(path) if line.startswith("Exec"))
-    return [line.partition("=")[2].strip() for line in lines]
+    commands: list[tuple[str, str]] = []
+    for line in unit_lines(tree, path):
+        key, equals, command = line.partition("=")
+        if not (equals and key.startswith("Exec")):
+            continue
+        if not command.strip():
+            commands = [pair for pair in commands if pair[0] != key]
+        else:
+            commands.append((key, command.strip()))
+    return [command for _, command in commands]
 
 
-def _unit_folders(tree: Tree, path: str) -> tuple[str, str]:
+def unit_environment(tree: Tree, path: str) -> tuple[str, list[str]]:
+    """Return the variables that a unit sets, as one text, and the files that hold others."""
+    if path.startswith(INIT_SCRIPTS):
+        return "", []
+    pairs = [line.partition("=")[::2] for line in unit_lines(tree, path)]
+    variables = " ".join(value for key, value in pairs if key.strip() == "Environment")
+    files = [value.strip().lstrip("-") for key, value in pairs if key.strip() == "EnvironmentFile"]
+    return variables, files
+
+
+def unit_folders(tree: Tree, path: str) -> tuple[str, str]:
     """Return where a unit's commands run, and the home of its user."""
-    settings = {} if path.startswith(INIT_SCRIPTS) else tree.settings(path)
+    lines = [] if path.startswith(INIT_SCRIPTS) else unit_lines(tree, path)
+    settings = {key.strip(): value.strip() for key, _, value in (x.partition("=") for x in lines)}
     user = settings.get("User", "root")
-    home = "/root" if user == "root" else _home_of(tree, user)
-    folder = settings.get("WorkingDirectory", "/").lstrip("-")
-    return resolve(folder, "/", home), home
+    home = home_of_file(path) or ("/root" if user == "root" else _home_of(tree, user))
+    folder = settings.get("WorkingDirectory") or (home if home_of_file(path) else "/")
+    return resolve(folder.lstrip("-"), "/", home), home
 
 
 def _home_of(tree: Tree, user: str) -> str:
@@ -44,22 +90,27 @@ def _home_of(tree: Tree, user: str) -> str:
     return "/root"
 
 
-def _home_of_file(tree: Tree, path: str) -> str:
+def home_of_file(path: str) -> str:
+    """Return the home in which a file is; empty where it is in none."""
+    match = re.match(r"/home/[^/]+|/root(?=/)", path)
+    return match.group(0) if match else ""
+
+
+def home_for(tree: Tree, path: str) -> str:
     """Return the home of the user whose commands a crontab or login file has."""
     folder, _, name = path.rpartition("/")
     if folder in ("/var/spool/cron/crontabs", "/var/spool/cron"):
         return _home_of(tree, name)
-    match = re.match(r"/home/[^/]+", path)
-    return match.group(0) if match else "/root"
+    return home_of_file(path) or "/root"
 
 
 def files_named_in(tree: Tree, path: str) -> list[NamedFile]:
     """Return the files that a unit, a crontab, a login file or a script of the boot names."""
     if path.endswith(".service") or path.startswith(INIT_SCRIPTS):
-        folder, home = _unit_folders(tree, path)
+        folder, home = unit_folders(tree, path)
         texts = unit_commands(tree, path)
     else:
-        folder = home = _home_of_file(tree, path)
+        folder = home = home_for(tree, path)
         commands = commands_of(tree, path)
         # Each line of a crontab begins in the user's home; in a script `cd` counts to its end.
         texts = commands if "cron" in path else ["\n".join(commands)]
@@ -110,11 +161,24 @@ def _join_continued(lines: list[str]) -> str:
 
 
 def commands_of(tree: Tree, path: str) -> list[str]:
-    """Return the lines that do something: no comments, and none that only asks (`if …; then`)."""
+    """Return the commands of a file that starts things, without comments and without the rest.
+
+    A shell's line that only asks (`if …; then`) is left out.
+    """
     if not tree.is_file(path):
         return []
-    lines = _join_continued(tree.lines(path)).splitlines()
-    return [line for line in lines if not is_switched_off(line) and not ASKS.search(line)]
+    if path.endswith(".service"):
+        return unit_commands(tree, path)
+    lines = [
+        line
+        for line in _join_continued(tree.lines(path)).splitlines()
+        if not is_switched_off(line) and not ASKS.search(line)
+    ]
+    for form, pattern in FORMS:
+        if form.search(path):
+            matches = (pattern.search(line) for line in lines)
+            return [match.group(1) for match in matches if match]
+    return lines
 
 
 def is_switched_off(line: str) -> bool:

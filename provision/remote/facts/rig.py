@@ -9,7 +9,7 @@ from agent.readings import pcie
 from provision.remote import dpkg
 from provision.remote.facts import driver, hardware, network
 from provision.remote.facts.access import access
-from provision.remote.facts.miners import miners
+from provision.remote.facts.miners import find_miners
 from provision.remote.facts.mining import mining_os
 from provision.remote.facts.software import software
 from provision.remote.facts.system import board
@@ -71,7 +71,7 @@ def rig(
         },
         "root_disk": root_disk(tree),
         "mining_os": system,
-        "miners": miners(tree, system["folders"] if system else ()),
+        **find_miners(tree, packages, system["folders"] if system else ()),
         "access": access(tree),
         "workstation": workstation(tree),
         "driver": driver.driver(tree, packages),

@@ -11,12 +11,20 @@ from provision.remote.facts.tree import Tree
 
 #: What a program that computes has open; monitors (nvidia-smi) and X do not.
 COMPUTE_DEVICE = "/dev/nvidia-uvm"
+ESTABLISHED = "01"  # proc_net_tcp(5)
+CLOCK_TICKS = 100  # USER_HZ, the same on every x86-64 kernel
+LONG_SECONDS = 60  # after which the mean of the CPU says something
+CONTAINER = re.compile(r"\b(?:docker|libpod|cri-containerd|crio)[-/]([0-9a-f]{12,64})\b")
 SHELLS = ("ash", "bash", "dash", "ksh", "sh", "zsh")
 
 
 @dataclass(frozen=True)
 class Process:
-    """One process. words: its command line; unit: the service that it belongs to, or empty."""
+    """One process. words: its command line; unit: the service that it belongs to, or empty.
+
+    user_unit: the same of a user's own manager. container: the id of its container, or empty.
+    sockets: inodes. cores: of the CPU that it took in the mean since it began, where that is long.
+    """
 
     pid: int
     parent: int
@@ -25,7 +33,11 @@ class Process:
     folder: str
     words: tuple[str, ...]
     unit: str
+    user_unit: str
+    container: str
     computes: bool
+    sockets: tuple[str, ...]
+    cores: float
 
     @property
     def evidence(self) -> str:
@@ -69,7 +81,9 @@ class Process:
 
 def processes(tree: Tree) -> dict[int, Process]:
     """Return all processes by pid, without the kernel's and those that have ended."""
-    candidates = (_process(tree, folder) for folder in tree.processes())
+    up = tree.line("/proc/uptime").split()
+    uptime = float(up[0]) if up and re.fullmatch(r"[\d.]+", up[0]) else 0.0
+    candidates = (_process(tree, folder, uptime) for folder in tree.processes())
     return {process.pid: process for process in candidates if process is not None}
 
 
@@ -82,14 +96,18 @@ def ancestors(process: Process, running: dict[int, Process]) -> Iterator[Process
         yield process
 
 
-def _process(tree: Tree, folder: str) -> Process | None:
+def _process(tree: Tree, folder: str, uptime: float) -> Process | None:
     status = dict(re.findall(r"^(\w+):\t(.*)$", tree.text(f"{folder}/status"), re.MULTILINE))
     words = tree.text(f"{folder}/cmdline").split("\0")
     comm = tree.line(f"{folder}/comm")
     executable = tree.target(f"{folder}/exe")
     if status.get("State", "").startswith("Z") or not (comm or executable):
         return None
-    group = re.search(r"/([^/\n]+\.service)(?:/|$)", tree.text(f"{folder}/cgroup"), re.MULTILINE)
+    group = tree.text(f"{folder}/cgroup")
+    units = re.findall(r"/([^/\n]+\.service)(?=/|$)", group, re.MULTILINE)
+    is_users = units and units[0].startswith("user@")
+    container = CONTAINER.search(group)
+    opened = [tree.target(f"{folder}/fd/{name}") for name in tree.names(f"{folder}/fd")]
     return Process(
         pid=int(os.path.basename(folder)),
         parent=int(status.get("PPid", 0)),
@@ -97,9 +115,35 @@ def _process(tree: Tree, folder: str) -> Process | None:
         executable=re.sub(r" \(deleted\)$", "", executable),
         folder=tree.target(f"{folder}/cwd"),
         words=tuple(word for word in words if word),
-        unit=group.group(1) if group else "",
-        computes=any(
-            tree.target(f"{folder}/fd/{name}") == COMPUTE_DEVICE
-            for name in tree.names(f"{folder}/fd")
-        ),
+        unit=units[0] if units else "",
+        user_unit=units[-1] if is_users and len(units) > 1 else "",
+        container=container.group(1) if container else "",
+        computes=COMPUTE_DEVICE in opened,
+        sockets=tuple(name[8:-1] for name in opened if name.startswith("socket:[")),
+        cores=_mean_cores(tree.line(f"{folder}/stat"), uptime),
     )
+
+
+def _mean_cores(stat: str, uptime: float) -> float:
+    """Return how many cores a process kept busy since it began (proc(5): utime, stime, starttime).
+
+    Zero for one that began less than a minute ago.
+    """
+    fields = stat.rpartition(")")[2].split()
+    if len(fields) < 20 or not all(field.isdigit() for field in (*fields[11:13], fields[19])):
+        return 0.0
+    busy = (int(fields[11]) + int(fields[12])) / CLOCK_TICKS
+    seconds = uptime - int(fields[19]) / CLOCK_TICKS
+    return busy / seconds if seconds >= LONG_SECONDS else 0.0
+
+
+def remote_ports(tree: Tree) -> dict[str, int]:
+    """Return the port at the other end of each established TCP connection, by its inode."""
+    ports = {}
+    for file in ("/proc/net/tcp", "/proc/net/tcp6"):
+        for line in tree.text(file).splitlines()[1:]:
+            cells = line.split()
+            if len(cells) > 9 and cells[3] == ESTABLISHED:
+                port = cells[2].rpartition(":")[2]
+                ports[cells[9]] = int(port, 16) if re.fullmatch(r"[0-9A-Fa-f]{1,4}", port) else 0
+    return ports

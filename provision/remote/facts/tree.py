@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 import stat
-from typing import Iterator
+from typing import Iterable, Iterator
 
 from provision.remote.host import ModuleFailure
 from provision.remote.paths import reach
@@ -50,6 +51,27 @@ class Tree:
         """Return a file's lines that are neither empty nor comments."""
         stripped = (line.strip() for line in self.text(path).splitlines())
         return [line for line in stripped if line and not line.startswith("#")]
+
+    def find_texts(self, files: str, pattern: str) -> frozenset[str]:
+        """Return what of some small files matches: that alone, for the rest may be secret.
+
+        files: a path, which may end with a shell pattern. pattern: for grep -E, too.
+        """
+        paths = self.glob(files) if "*" in files else [files]
+        texts = [self.text(path) for path in paths if 0 < self.size(path) <= MOST_OF_USERS]
+        return frozenset(match.group(0) for text in texts for match in re.finditer(pattern, text))
+
+    def holds_text(self, path: str, texts: Iterable[str]) -> bool:
+        """Return whether a program's file of up to 64 MiB holds any of these texts."""
+        # The kernel's own files have no size, and reading some of them waits.
+        if not self.is_file(path) or not 0 < self.size(path) <= MOST_BYTES:
+            return False
+        try:
+            with reach(self.path(path), reading=True) as place:
+                content = _read_bytes(place.open_file(reading=True), MOST_BYTES)
+        except (OSError, ValueError, ModuleFailure):
+            return False
+        return any(text.encode() in content for text in texts)
 
     def exists(self, path: str) -> bool:
         """Return whether there is anything at a path, a dangling link included."""
@@ -141,7 +163,11 @@ def _open(path: str) -> int:
 
 
 def _read(fd: int, most: int) -> str:
-    """Read at most so many bytes of an open file, and close it."""
+    """Read at most so many bytes of an open file as text, and close it."""
+    return _read_bytes(fd, most).decode("utf-8", "replace")
+
+
+def _read_bytes(fd: int, most: int) -> bytes:
     pieces = []
     try:
         while most > 0:
@@ -152,4 +178,4 @@ def _read(fd: int, most: int) -> str:
             most -= len(piece)
     finally:
         os.close(fd)
-    return b"".join(pieces).decode("utf-8", "replace")
+    return b"".join(pieces)

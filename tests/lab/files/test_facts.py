@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from provision.remote.facts import access, miners
-from provision.remote.facts.miners import EvidenceRow
+from provision.remote import dpkg
+from provision.remote.facts import access
+from provision.remote.facts.miners import find_miners
+from provision.remote.facts.mining_evidence import EvidenceRow
 from provision.remote.facts.tree import Tree
 from provision.remote.host import ModuleHost
 from provision.remote.modules import setup
@@ -34,7 +36,7 @@ def find_evidence(site: Field) -> list[EvidenceRow]:
     """Return all evidence in the user's files; the folder is the rig's /home/mallory."""
     began = time.monotonic()
     tree = Tree(str(site.protected.parent))
-    entries = [*miners.miners(tree), *access.access(tree)]
+    entries = [*find_miners(tree, dpkg.Database(""))["miners"], *access.access(tree)]
     assert time.monotonic() - began < 10
     return entries
 

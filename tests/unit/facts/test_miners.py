@@ -14,7 +14,7 @@ from provision.remote import dpkg
 from provision.remote.facts import access, mining
 from provision.remote.facts.tree import Tree
 from tests.unit.facts.flavour_tree import lay
-from tests.unit.facts.signs import GPU, find_started, format_signs, process
+from tests.unit.facts.signs import GPU, find_started, find_suspects, format_signs, process
 from tests.unit.modules.rig import create_files, write_packages
 
 EXPECTED = yaml.safe_load(Path(__file__).with_name("flavours.yml").read_text())
@@ -106,10 +106,9 @@ def test_missing_parts_of_a_mining_system_are_listed(
             ["process sh pid 5", "process gminer pid 6"],
         ),
         # Not the shell of a person who watches.
-        ([process(5, 1, "-bash"), process(6, 5, "/opt/rigel")], ["process rigel pid 6"]),
-        # Renamed, but its arguments tell, or that it computes on a GPU.
+        ([process(5, 1, "-bash"), process(6, 5, "/opt/rigel", open=GPU)], ["process rigel pid 6"]),
+        # Renamed, but its arguments tell.
         ([process(6, 1, "/tmp/x", "-o", "stratum+tcp://p:1")], ["process x pid 6"]),
-        ([process(6, 1, "/tmp/x", open=GPU)], ["gpu x pid 6"]),
         # Versions and builds in the name.
         ([process(6, 1, "/opt/t-rex-0.26.8")], ["process t-rex-0.26.8 pid 6"]),
         ([process(6, 1, "/opt/cpuminer-avx2")], ["process cpuminer-avx2 pid 6"]),
@@ -149,7 +148,7 @@ def test_processes_of_a_mining_system_are_found_by_folder(tmp_path: Path) -> Non
     assert find_started(tmp_path) == []
 
 
-def test_renamed_miner_is_traced_to_its_starters(tmp_path: Path) -> None:
+def test_unknown_gpu_program_is_suspected_with_its_starters(tmp_path: Path) -> None:
     files = {
         "etc/systemd/system/tune.service": "[Service]\nExecStart=/usr/local/sbin/tune\n",
         "etc/systemd/system/tune.timer": "[Timer]\nOnBootSec=1\n",
@@ -157,7 +156,8 @@ def test_renamed_miner_is_traced_to_its_starters(tmp_path: Path) -> None:
         "etc/rc.local": "#!/bin/sh\n/usr/lib/.x/helper &\n",
     }
     create_files(tmp_path, {**files, **process(6, 1, "/usr/lib/.x/helper", open=GPU)})
-    assert find_started(tmp_path) == [
+    assert find_started(tmp_path) == []
+    assert find_suspects(tmp_path) == [
         "unit tune.service /etc/systemd/system/tune.service",
         "unit tune.timer /etc/systemd/system/tune.timer",
         "rc.local /usr/lib/.x/helper /etc/rc.local",

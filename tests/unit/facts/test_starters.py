@@ -154,7 +154,7 @@ A_UNIT = "unit a.service /etc/systemd/system/a.service"
                 "etc/systemd/system/cpu-watchdog.service": "[Service]\nExecStart=/opt/idle.sh\n",
                 "opt/idle.sh": IDLE,
             },
-            [A_UNIT, "watchdog cpu-watchdog.service /etc/systemd/system/cpu-watchdog.service"],
+            ["watchdog cpu-watchdog.service /etc/systemd/system/cpu-watchdog.service", A_UNIT],
         ),
         (
             {

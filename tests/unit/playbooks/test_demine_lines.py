@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from provision.remote.facts import miners
+from provision.remote import dpkg
+from provision.remote.facts.miners import find_miners
 from provision.remote.facts.tree import Tree
 from provision.remote.host import ModuleFailure, ModuleHost
 from provision.remote.modules import replace
@@ -79,7 +80,7 @@ def test_miner_lines_are_commented_out(tmp_path: Path, before: str, after: str) 
     assert list(tmp_path.iterdir()) == [file]
     # The facts agree that nothing is left.
     create_files(tmp_path / "rig", {"etc/rc.local": f"#!/bin/sh\n{after}"})
-    assert miners.miners(Tree(str(tmp_path / "rig"))) == []
+    assert find_miners(Tree(str(tmp_path / "rig")), dpkg.Database(""))["miners"] == []
 
 
 def test_line_that_breaks_the_script_is_not_removed(tmp_path: Path) -> None:
