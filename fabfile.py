@@ -9,12 +9,22 @@ from provision.cli.flags import OF_PLAYS, Flags
 from provision.cli.fleet import FleetContext, fleet_task
 
 
-@fleet_task(accept_workstation="convert it although it looks like a personal computer")
-def provision(context: FleetContext, flags: Flags, accept_workstation: bool = False) -> None:
+@fleet_task(
+    accept_workstation="convert it although it looks like a personal computer",
+    stop="what may be a miner and is one: its name, or several with commas, or all",
+    keep="what may be a miner and is yours: its name, or several with commas, or all",
+)
+def provision(
+    context: FleetContext,
+    flags: Flags,
+    accept_workstation: bool = False,
+    stop: str = "",
+    keep: str = "",
+) -> None:
     """Turn a mining rig into a deep learning host (plays playbooks/provision.yml)."""
     from provision.play import command
 
-    command.provision(context, flags, accept_workstation)
+    command.provision(context, flags, accept_workstation, stop, keep)
 
 
 @fleet_task(

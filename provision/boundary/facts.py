@@ -147,6 +147,7 @@ class Suspect(Evidence):
     """What may be a miner or start one, and why."""
 
     signs: Texts
+    doubt: Annotated[str, Meta(pattern=r"\A(name|gpu|reset)\Z")]
 
 
 class Driver(TypedDict):
@@ -216,6 +217,7 @@ class RigFacts(TypedDict):
     miners: Annotated[list[Evidence], Meta(max_length=4096)]
     suspects: Annotated[list[Suspect], Meta(max_length=4096)]
     gpu_work: Annotated[list[Evidence], Meta(max_length=4096)]
+    restart_seconds: Count
     access: Annotated[list[Evidence], Meta(max_length=4096)]
     workstation: Texts
     driver: Driver

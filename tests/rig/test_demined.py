@@ -41,25 +41,23 @@ def test_no_mining_system(subject: Subject, prove: Proof) -> None:
 
 def test_no_miner(subject: Subject, prove: Proof) -> None:
     """Miners.
-    Units, crontabs, rc.local, logins, containers and processes that mine. A program of an unknown
-    name that computes on a GPU may be yours.
+    Units, crontabs, logins, containers and processes that mine or start a miner, and what may.
     """
-    advice = f"fab provision -H {subject.name} --tags demine"
-    miners = subject.facts["miners"]
-    prove(
-        [
-            row(
-                miner["name"],
-                f"{miner['kind']}: {miner['evidence']}",
-                "none",
-                False,
-                advice,
-                "warning" if miner["kind"] == "gpu" else "critical",
+    demine = f"fab provision -H {subject.name} --tags demine"
+    kept = subject.expected.get("mining_kept", [])
+    rows = [
+        row(miner["name"], f"{miner['kind']}: {miner['evidence']}", "none", False, demine)
+        for miner in subject.facts["miners"]
+    ]
+    for suspect in subject.facts["suspects"]:
+        if suspect["name"] not in kept and "all" not in kept:
+            reading = f"{suspect['kind']}: {suspect['evidence']} ({', '.join(suspect['signs'])})"
+            advice = (
+                f"If it is a miner's: {demine} --stop {suspect['name']}. If it is yours, add it to "
+                "mining_kept in the inventory."
             )
-            for miner in miners
-        ]
-        or [Row("rig", "none", "none")]
-    )
+            rows.append(row(suspect["name"], reading, "none", False, advice, "warning"))
+    prove(rows or [Row("rig", "none", "none")])
 
 
 def test_no_watchdog(subject: Subject, prove: Proof) -> None:

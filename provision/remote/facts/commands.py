@@ -7,7 +7,7 @@ import re
 from typing import Iterator
 
 from provision.remote.facts.command_paths import NamedFile, find_named_files, resolve
-from provision.remote.facts.start_places import INIT_SCRIPTS, drop_ins
+from provision.remote.facts.start_places import INIT_SCRIPTS
 from provision.remote.facts.tree import Tree
 
 ASKS = re.compile(r"(\b(then|do|else)|\{)$")
@@ -16,6 +16,8 @@ MOST_SCRIPTS = 1000  # that are looked into because one text names them
 #: No scripts: reading some files there waits, or takes away what others want to read.
 NO_SCRIPTS = ("/dev/", "/proc/", "/sys/")
 SCRIPT_DEPTH = 3
+#: A unit, or a drop-in of one.
+IS_UNIT = re.compile(r"[.]service$|[.]service[.]d/[^/]+[.]conf$")
 _TIMES = r"(?:@\w+|(?:\S+\s+){4}\S+)\s+"
 #: What of a line is the command, by the file that it is in; of all others, the whole line.
 FORMS = tuple(
@@ -37,28 +39,16 @@ FORMS = tuple(
 
 
 def unit_lines(tree: Tree, path: str) -> list[str]:
-    """Return the lines of a unit and then of its drop-ins, continued ones joined."""
-    files = [path, *drop_ins(tree, path.rpartition("/")[2])]
-    return [line for file in files for line in _join_continued(tree.lines(file)).splitlines()]
+    """Return the lines of a unit or of a drop-in, continued ones joined."""
+    return _join_continued(tree.lines(path)).splitlines()
 
 
 def unit_commands(tree: Tree, path: str) -> list[str]:
-    """Return a unit's commands in order; an init script runs itself.
-
-    A drop-in's empty `ExecStart=` takes the earlier ones away.
-    """
+    """Return the commands of a unit or drop-in in order; an init script runs itself."""
     if path.startswith(INIT_SCRIPTS):
         return [path]
-    commands: list[tuple[str, str]] = []
-    for line in unit_lines(tree, path):
-        key, equals, command = line.partition("=")
-        if not (equals and key.startswith("Exec")):
-            continue
-        if not command.strip():
-            commands = [pair for pair in commands if pair[0] != key]
-        else:
-            commands.append((key, command.strip()))
-    return [command for _, command in commands]
+    lines = (line for line in unit_lines(tree, path) if line.startswith("Exec"))
+    return [command for line in lines if (command := line.partition("=")[2].strip())]
 
 
 def unit_environment(tree: Tree, path: str) -> tuple[str, list[str]]:
@@ -106,7 +96,7 @@ def home_for(tree: Tree, path: str) -> str:
 
 def files_named_in(tree: Tree, path: str) -> list[NamedFile]:
     """Return the files that a unit, a crontab, a login file or a script of the boot names."""
-    if path.endswith(".service") or path.startswith(INIT_SCRIPTS):
+    if path.startswith(INIT_SCRIPTS) or IS_UNIT.search(path):
         folder, home = unit_folders(tree, path)
         texts = unit_commands(tree, path)
     else:
@@ -167,7 +157,7 @@ def commands_of(tree: Tree, path: str) -> list[str]:
     """
     if not tree.is_file(path):
         return []
-    if path.endswith(".service"):
+    if IS_UNIT.search(path):
         return unit_commands(tree, path)
     lines = [
         line

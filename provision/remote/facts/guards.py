@@ -13,7 +13,7 @@ from provision.remote.facts.commands import (
 )
 from provision.remote.facts.mining_evidence import MinerFinding
 from provision.remote.facts.mining_signs import Marks
-from provision.remote.facts.start_places import CRON_FILES, paths, unit_files
+from provision.remote.facts.start_places import CRON_FILES, drop_ins, paths, unit_files
 from provision.remote.facts.starters import PROGRAM, unit_rows
 from provision.remote.facts.tree import Tree
 
@@ -30,7 +30,8 @@ def find_guards(tree: Tree, marks: Marks, packages: dpkg.Database) -> Iterator[M
     """
     for name, path in unit_files(tree):
         if path.startswith(OF_ADMINISTRATORS) and not tree.target(path).startswith(OF_PACKAGES):
-            texts = [*unit_commands(tree, path), *scripts_of(tree, files_named_in(tree, path))]
+            files = [path, *drop_ins(tree, name)]
+            texts = [text for file in files for text in _texts_of_unit(tree, file)]
             if signs := _signs(marks, texts):
                 yield from unit_rows(tree, name, path, "watchdog", signs)
     for path in paths(tree, CRON_FILES):
@@ -44,6 +45,11 @@ def find_guards(tree: Tree, marks: Marks, packages: dpkg.Database) -> Iterator[M
                 continue  # the line is found by its place
             if signs := _signs(marks, scripts_of(tree, [file])):
                 yield MinerFinding("cron", file.written, path, frozenset(signs))
+
+
+def _texts_of_unit(tree: Tree, path: str) -> Iterator[str]:
+    yield from unit_commands(tree, path)
+    yield from scripts_of(tree, files_named_in(tree, path))
 
 
 def _signs(marks: Marks, texts: Iterator[str] | list[str]) -> set[str]:

@@ -1,10 +1,11 @@
 """What starts, or is, a miner: the units, lines, logins, processes and containers of a rig.
 
 Each is {kind, name, evidence}. kind: `watchdog` (a unit that resets the rig when the miner stops)
-and `unit`; `cron`, `rc.local`, `settings` (of inittab, supervisor, udev) and `login` (a line that
-holds the name, of the file that is the evidence); `essential` (a unit that was tampered with, and
-without which the rig is lost); `autologin` (a getty's drop-in); `process`, `screen`, `tmux` and
-`gpu` (`pid N`; of a gpu's program nothing else is known); `docker` and `podman` (a container).
+and `unit`; `drop-in` (of a unit that is not a miner's otherwise); `essential` (a unit that was
+tampered with, and without which the rig is lost); `cron`, `rc.local`, `settings` (of inittab,
+supervisor, udev) and `login` (a line that holds the name, of the file that is the evidence);
+`autologin` (a getty's drop-in); `process`, `screen`, `tmux` and `gpu` (`pid N`; of a gpu's program
+nothing else is known); `docker` and `podman` (a container).
 
 Certainty takes signs of two kinds (mining_signs.py). What has fewer is a suspect, which is never
 stopped without being asked for. This finds names and paths only: settings and arguments of miners
@@ -27,18 +28,23 @@ from provision.remote.facts.mining_evidence import (
     split_findings,
 )
 from provision.remote.facts.mining_signs import load_marks
+from provision.remote.facts.restart_delays import longest_restart_delay
 from provision.remote.facts.running_miners import find_gpu_work, find_running, look_at_processes
 from provision.remote.facts.starters import find_starters
 from provision.remote.facts.tree import Tree
 
 
 class MiningFacts(TypedDict):
-    """miners: what mines or starts a miner for sure. suspects: what may. gpu_work: other programs
-    that compute on a GPU."""
+    """miners: what mines or starts a miner for sure. suspects: what may.
+
+    gpu_work: other programs that compute on a GPU. restart_seconds: the longest time after which
+    one of the miners would be started again.
+    """
 
     miners: list[EvidenceRow]
     suspects: list[SuspectRow]
     gpu_work: list[EvidenceRow]
+    restart_seconds: int
 
 
 def find_miners(tree: Tree, packages: dpkg.Database, folders: Iterable[str] = ()) -> MiningFacts:
@@ -56,7 +62,12 @@ def find_miners(tree: Tree, packages: dpkg.Database, folders: Iterable[str] = ()
     if marks.folders:
         findings = [_confirm_name(finding) for finding in findings]
     sure, suspects = split_findings(merge_findings(findings))
-    return {"miners": sure, "suspects": suspects, "gpu_work": find_gpu_work(programs)}
+    return {
+        "miners": sure,
+        "suspects": suspects,
+        "gpu_work": find_gpu_work(programs),
+        "restart_seconds": longest_restart_delay(tree, sure),
+    }
 
 
 def _confirm_name(finding: MinerFinding) -> MinerFinding:

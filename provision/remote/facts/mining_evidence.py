@@ -19,9 +19,14 @@ class EvidenceRow(TypedDict):
 
 
 class SuspectRow(EvidenceRow):
-    """What may be a miner, or start one. signs: why, in words."""
+    """What may be a miner, or start one. signs: why, in words.
+
+    doubt: what speaks against it. `gpu`: it may be somebody's computation; `reset`: the owner may
+    have wanted it; `name`: other software is called so.
+    """
 
     signs: list[str]
+    doubt: str
 
 
 #: The signs in words.
@@ -46,10 +51,15 @@ WORDS = {
 }
 #: The order in which they are stopped; what runs comes last, as it was found: from outside in.
 ORDER = {
-    kind: index
-    for index, kind in enumerate(
-        ("watchdog", "essential", "unit", "cron", "rc.local", "settings", "login", "autologin")
-    )
+    "watchdog": 0,
+    "essential": 1,
+    "unit": 2,
+    "drop-in": 3,
+    "cron": 4,
+    "rc.local": 5,
+    "settings": 6,
+    "login": 7,
+    "autologin": 8,
 }
 #: What is the miner's because the rig mines: it counts without signs of mining.
 OF_RIGS_THAT_MINE = frozenset({"watch", "autologin"})
@@ -110,5 +120,11 @@ def split_findings(findings: Iterable[MinerFinding]) -> tuple[list[EvidenceRow],
             sure.append(row)
         elif confidence or "reset" in finding.signs:
             words = [WORDS[sign] for sign in sorted(finding.signs, key=list(WORDS).index)]
-            suspects.append({**row, "signs": words})
+            suspects.append({**row, "signs": words, "doubt": _doubt(finding.signs)})
     return sure, suspects
+
+
+def _doubt(signs: frozenset[str]) -> str:
+    if "reset" in signs:
+        return "reset"
+    return "gpu" if signs <= {"gpu", "cpu", "port", "start"} else "name"

@@ -21,8 +21,11 @@ STRONG = frozenset({"place", "pool"})
 SPECIFIC = frozenset({"name", "algorithm", "arguments", "program"})
 #: What other software has, too. word: a name that miners share with it. wallet, server, host (of a
 #: pool's domain): in its command or settings. port: it is connected to a port of pools. gpu: it
-#: computes on a GPU. Three of these are certainty; two with something specific, or a word.
+#: computes on a GPU. Three of these are certainty; two with something specific, or a word, or where
+#: a GPU works for a pool.
 COMMON = frozenset({"word", "wallet", "server", "host", "port", "gpu"})
+#: Signs of work for a pool: with a GPU that is in use they are certainty.
+PAID = frozenset({"wallet", "host", "port"})
 #: One of these alone is a reason to ask.
 ASKED = frozenset({"name", "word", "gpu", "program"})
 #: What a download adds to a program's name: its version, its processor, its system.
@@ -175,6 +178,8 @@ def judge_signs(signs: Iterable[str]) -> str:
 
     >>> judge_signs({"name", "gpu"}), judge_signs({"word", "start"}), judge_signs({"cpu"})
     ('sure', 'suspected', '')
+    >>> judge_signs({"gpu", "port"}), judge_signs({"gpu", "server"}), judge_signs({"gpu"})
+    ('sure', 'suspected', 'suspected')
     """
     kinds = set(signs)
     if kinds & STRONG:
@@ -183,11 +188,11 @@ def judge_signs(signs: Iterable[str]) -> str:
         kinds.discard("port")  # the same connection, twice
     specific = kinds & SPECIFIC
     points = len(specific) + len(kinds & COMMON)
-    points += "cpu" in kinds and bool(specific)
+    points += "cpu" in kinds and bool(specific or kinds & PAID)
     points += "start" in kinds and "name" in kinds
-    if points >= (2 if specific or "word" in kinds else 3):
+    if points >= (2 if specific or "word" in kinds or {"gpu"} < kinds & {"gpu", *PAID} else 3):
         return "sure"
-    return "suspected" if points >= 2 or kinds & ASKED else ""
+    return "suspected" if kinds & ASKED or (points >= 2 and kinds & PAID) else ""
 
 
 def shorten(program: str) -> str:

@@ -175,9 +175,23 @@ def _started_by(
 
 
 def find_gpu_work(programs: RunningPrograms) -> list[EvidenceRow]:
-    """Return programs that compute on a GPU and are somebody's work: no miner, no suspect."""
+    """Return programs that compute on a GPU and are somebody's work: no miner, no suspect.
+
+    What shows a desktop or watches the GPUs is nobody's work.
+    """
+    lists = table("miners.json")
+    services = re.compile("|".join(lists["gpu_services"]), re.IGNORECASE)
     return [
-        entry("work", process.names[0], process.evidence)
+        entry("work", _work_name(process), process.evidence)
         for process in programs.processes.values()
-        if process.computes and not judge_signs(programs.signs.get(process.pid, frozenset()))
+        if process.computes
+        and not judge_signs(programs.signs.get(process.pid, frozenset()))
+        and not any(services.fullmatch(name) for name in process.names)
     ]
+
+
+def _work_name(process: Process) -> str:
+    """Return the program's name, of an interpreter with its script."""
+    scripts = (word for word in process.words[1:] if word.endswith((".py", ".jl", ".jar", ".sh")))
+    script = os.path.basename(next(scripts, ""))
+    return f"{process.names[0]} {script}".strip()

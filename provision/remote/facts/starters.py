@@ -21,6 +21,7 @@ from provision.remote.facts.start_places import (
     BOOT_FILES,
     CRON_FILES,
     STARTER_SETTINGS,
+    drop_ins,
     enabled_instances,
     login_paths,
     paths,
@@ -99,25 +100,33 @@ def read_files(
 
 def _units(tree: Tree, marks: Marks, running: Running) -> Iterator[MinerFinding]:
     for name, path in unit_files(tree):
+        for drop_in in drop_ins(tree, name):
+            signs = _signs_of_unit(tree, marks, drop_in, running)
+            if signs != {"start"}:
+                yield MinerFinding("drop-in", name, drop_in, frozenset(signs))
         if name in CARRIERS or not tree.is_file(path):
             continue
-        commands = unit_commands(tree, path)
-        named = files_named_in(tree, path)
-        scripts = list(scripts_of(tree, named))
-        runs = [*map(_without_arguments, commands), *scripts]
-        signs = {"start", *marks.sign_of_name(name[: -len(".service")].rstrip("@"))}
-        signs |= read_signs(marks, runs)
-        variables, files = unit_environment(tree, path)
-        signs |= marks.find_signs("\n".join((*commands, variables)))
+        signs = _signs_of_unit(tree, marks, path, running)
+        signs |= marks.sign_of_name(name[: -len(".service")].rstrip("@"))
         if marks.holds(tree.target(path)):
             signs.add("place")
-        signs |= _signs_of_running(runs, running)
-        programs = [file for file in named if file.is_run]
-        signs |= read_files(tree, marks, [*commands, *files, *scripts], programs)
-        if signs == {"start"}:
-            continue
-        kind = "watchdog" if any(marks.resets(text) for text in runs) else "unit"
-        yield from unit_rows(tree, name, path, kind, signs)
+        if signs != {"start"}:
+            texts = [*unit_commands(tree, path), *scripts_of(tree, files_named_in(tree, path))]
+            kind = "watchdog" if any(marks.resets(text) for text in texts) else "unit"
+            yield from unit_rows(tree, name, path, kind, signs)
+
+
+def _signs_of_unit(tree: Tree, marks: Marks, path: str, running: Running) -> set[str]:
+    """Return the signs of a unit's file, or of a drop-in's, in its commands and what they run."""
+    commands = unit_commands(tree, path)
+    named = files_named_in(tree, path)
+    scripts = list(scripts_of(tree, named))
+    runs = [*map(_without_arguments, commands), *scripts]
+    variables, files = unit_environment(tree, path)
+    signs = {"start", *read_signs(marks, runs), *_signs_of_running(runs, running)}
+    signs |= marks.find_signs("\n".join((*commands, variables)))
+    programs = [file for file in named if file.is_run]
+    return signs | read_files(tree, marks, [*commands, *files, *scripts], programs)
 
 
 def unit_rows(

@@ -61,22 +61,30 @@ def test_plain_system_has_no_mining_evidence(clean: Rig, write_inventory: WriteI
     result.assert_shows("miners   none", "system   Debian")
 
 
-def test_unknown_gpu_program_is_kept_on_a_host_with_pytorch(
+def test_unknown_gpu_program_is_asked_about_and_never_ended_unasked(
     clean: Rig, write_inventory: WriteInventory
 ) -> None:
-    # What is on the GPU of a deep learning host is its user's; on any other it is in the way.
     inventory = write_inventory(clean)
     clean.run(
         "touch /dev/nvidia-uvm; cp /usr/lib/lab-hardware/fake-miner /usr/local/bin/simulate; "
         "setsid /usr/local/bin/simulate </dev/null >/dev/null 2>&1 &"
     )
+    seen = facts(inventory, clean.name)
+    assert (seen["miners"], [row["kind"] for row in seen["suspects"]]) == ([], ["gpu"])
+    refused = fab(inventory, clean.name, "provision", "--tags", "demine")
+    assert refused.status != 0
+    refused.assert_shows("simulate (pid", "computes on a GPU", "--stop NAME", "--keep NAME")
+    kept = fab(inventory, clean.name, "provision", "--tags", "demine", "--keep", "simulate")
+    assert kept.status == 0, kept.text
+    assert clean.run("pgrep -c simulate").stdout.strip() == "1"
+    # What is on the GPU of a deep learning host is its user's.
     site = "/opt/deeprig/venv/lib/python3.11/site-packages"
     clean.run(f"mkdir -p {site}/torch-2.13.0+cpu.dist-info")
-    assert [miner["kind"] for miner in facts(inventory, clean.name)["miners"]] == ["gpu"]
     assert demine(inventory, clean.name)["changed"] == 0
     assert clean.run("pgrep -c simulate").stdout.strip() == "1"
     clean.run("rm -r /opt/deeprig")
-    assert demine(inventory, clean.name)["changed"] == 1
+    stopped = fab(inventory, clean.name, "provision", "--tags", "demine", "--stop", "simulate")
+    assert stopped.status == 0, stopped.text
     assert clean.run("pgrep -c simulate || true").stdout.strip() == "0"
 
 

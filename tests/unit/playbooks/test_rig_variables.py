@@ -31,6 +31,17 @@ DISK = {
 }
 
 
+def suspect(name: str, doubt: str = "name") -> dict[str, Any]:
+    """What may be a miner."""
+    return {
+        "kind": "process",
+        "name": name,
+        "evidence": "pid 7",
+        "signs": ["a name that miners have, too"],
+        "doubt": doubt,
+    }
+
+
 def templar(gpus: tuple[str, ...] = (AMPERE,), **changes: Any) -> Templar:
     """The variables of a rig that has these GPUs (PCI device ids)."""
     rig: dict[str, Any] = {
@@ -42,6 +53,8 @@ def templar(gpus: tuple[str, ...] = (AMPERE,), **changes: Any) -> Templar:
         "workstation": [],
         "mining_os": None,
         "miners": [],
+        "suspects": [],
+        "gpu_work": [],
         "access": [],
         "software": {"torch": None},
         "usb_watchdogs": [],
@@ -168,6 +181,17 @@ def test_swap_size_follows_memory_and_disk(
         ((AMPERE,), {"workstation": ["it has a battery"]}, ["workstation"]),
         ((AMPERE,), {"workstation": ["it has a battery"], "accept_workstation": "true"}, []),
         ((AMPERE,), {"workstation": ["it has a battery"], "yes_really": "true"}, []),
+        ((AMPERE,), {"suspects": [suspect("miner")]}, ["suspects"]),
+        ((AMPERE,), {"suspects": [suspect("miner")], "mining_kept": ["miner"]}, []),
+        ((AMPERE,), {"suspects": [suspect("miner")], "mining_stopped": ["x"]}, ["suspects"]),
+        ((AMPERE,), {"suspects": [suspect("miner")], "mining_stopped": ["all"]}, []),
+        ((AMPERE,), {"suspects": [suspect("x", "gpu")]}, ["suspects"]),
+        ((AMPERE,), {"suspects": [suspect("x", "gpu")], "software": {"torch": "2.9"}}, []),
+        (
+            (AMPERE,),
+            {"gpu_work": [{"kind": "work", "name": "vllm", "evidence": "pid 7"}]},
+            ["gpu-work"],
+        ),
         ((), {}, ["gpu"]),
         (("0fff",), {}, ["gpu-generation", "torch"]),
         ((PASCAL,), {"nvidia_driver_branch": "590"}, ["driver-branch"]),
