@@ -22,6 +22,15 @@ BEFORE = re.compile(
     r"[A-Za-z_]\w*=.*|@\w+|[\d*][\d*/,-]*|!|\{|then|do|else|if|while|until|exec|nohup|sudo|nice|ionice|"
     r"time|command|env|setsid|stdbuf"
 )
+#: Programs that run the command that follows their own options.
+LAUNCHERS = frozenset(
+    (
+        *("screen", "tmux", "xterm", "x-terminal-emulator", "gnome-terminal", "lxterminal"),
+        *("timeout", "taskset", "chrt", "flock", "su", "runuser", "start-stop-daemon", "doas"),
+        *("systemd-run", "systemd-inhibit", "watch", "unbuffer", "script", "strace", "numactl"),
+        *("prlimit", "firejail", "chroot", "daemonize", "dbus-launch", "xargs", "parallel"),
+    )
+)
 #: Programs whose first operand is a script: shells, and the ways in which they read a file.
 RUNNERS = frozenset((*SHELLS, ".", "source"))
 NAME = re.compile(r"[\w.+~$/{}-]+")
@@ -62,9 +71,7 @@ def find_named_files(
 
     text = OWN_FOLDER.sub(own_folder or folder, text)
     for command in OPERATORS.split(text):
-        words = [word.strip("\"'") for word in command.split()]
-        while words and (BEFORE.fullmatch(words[0]) or not words[0]):
-            words = words[1:]
+        words = split_command(command)
         if not words:
             continue
         program, arguments = words[0].lstrip("@-:+!"), words[1:]
@@ -72,12 +79,9 @@ def find_named_files(
             folder = resolve(arguments[0], folder, home) if arguments else home
             continue
         if program.rpartition("/")[2] in RUNNERS:
-            options = [word for word in arguments if word.startswith("-")]
             operands = [word for word in arguments if word and not word.startswith("-")]
             if operands and NAME.fullmatch(operands[0]):
                 add(operands[0], True)
-            if any(re.fullmatch(r"-\w*c", option) for option in options):
-                operands = operands[:1]
             arguments = operands[1:]
         elif _is_path(program):
             add(program, True)
@@ -87,6 +91,38 @@ def find_named_files(
         for absolute in PATH.findall(command) if "/" in command else ():
             add(absolute, False)
     return list(files.values())
+
+
+def split_command(command: str) -> list[str]:
+    """Return a command's words from its program on, after the programs that only launch it.
+
+    >>> split_command("@reboot nohup /bin/sh -c 'cd /opt/x")
+    ['cd', '/opt/x']
+    >>> split_command("screen -dmS work timeout 60 ./run --gpu 0")
+    ['./run', '--gpu', '0']
+    """
+    words = [word.strip("\"'") for word in command.split()]
+    while words:
+        if BEFORE.fullmatch(words[0]) or not words[0]:
+            words = words[1:]
+            continue
+        program = words[0].lstrip("@-:+!").rpartition("/")[2]
+        options = [word for word in words[1:] if word.startswith("-")]
+        if program in SHELLS and any(re.fullmatch(r"-\w*c", option) for option in options):
+            # What the shell is told to run.
+            words = [word for word in words[1:] if not word.startswith("-")]
+            continue
+        launched = (i for i, word in enumerate(words) if i and _is_launched(word))
+        start = next(launched, 0) if program in LAUNCHERS else 0
+        if not start:
+            break
+        words = words[start:]
+    return words
+
+
+def _is_launched(word: str) -> bool:
+    """Return whether a word is where the command of a launching program begins."""
+    return word == "cd" or word.rpartition("/")[2] in SHELLS or _is_path(word)
 
 
 def resolve(word: str, folder: str, home: str) -> str:

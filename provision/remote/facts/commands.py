@@ -15,7 +15,7 @@ SCRIPT_BYTES = 65536
 MOST_SCRIPTS = 1000  # that are looked into because one text names them
 #: No scripts: reading some files there waits, or takes away what others want to read.
 NO_SCRIPTS = ("/dev/", "/proc/", "/sys/")
-SCRIPT_DEPTH = 3
+SCRIPT_DEPTH = 4
 #: A unit, or a drop-in of one.
 IS_UNIT = re.compile(r"[.]service$|[.]service[.]d/[^/]+[.]conf$")
 _TIMES = r"(?:@\w+|(?:\S+\s+){4}\S+)\s+"
@@ -112,6 +112,16 @@ def scripts_of(tree: Tree, named: list[NamedFile]) -> Iterator[str]:
 
     Without comments.
     """
+    return (text for _, text in _walk(tree, named) if text)
+
+
+def files_run_by(tree: Tree, named: list[NamedFile]) -> Iterator[NamedFile]:
+    """Yield those of these files that are run and are no scripts, and those that scripts run."""
+    return (file for file, text in _walk(tree, named) if file.is_run and not text)
+
+
+def _walk(tree: Tree, named: list[NamedFile]) -> Iterator[tuple[NamedFile, str]]:
+    """Yield each of these files with its text as a script, and those that the scripts name."""
     seen: set[str] = set()
     for depth in range(1, SCRIPT_DEPTH + 1):
         following = []
@@ -120,10 +130,9 @@ def scripts_of(tree: Tree, named: list[NamedFile]) -> Iterator[str]:
                 continue
             seen.add(file.path)
             text = script_text(tree, file)
-            if text:
-                yield text
-                if depth < SCRIPT_DEPTH:
-                    following += files_named_by_script(text, file)
+            yield file, text
+            if text and depth < SCRIPT_DEPTH:
+                following += files_named_by_script(text, file)
         named = following
 
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 import functools
 import re
 from dataclasses import dataclass
-from typing import Any, Iterable, Iterator
+from typing import Any, Iterable
 
-from provision.remote.facts.command_paths import BEFORE, OPERATORS
+from provision.remote.facts.command_paths import BEFORE, OPERATORS, split_command
 from provision.remote.facts.tables import table
 
 #: Each alone is certainty. place: it is in the mining system's folder. pool: a pool's URL.
@@ -101,8 +101,8 @@ class Marks:
         """
         names: dict[str, str] = {}
         for command in OPERATORS.split(text):
-            words, values = _split_command(command)
-            for value in values:
+            words = split_command(command)
+            for value in _values_before(command):
                 self._add_names(names, value, value)
             if words and not self._is_harmless(words):
                 self._add_names(names, " ".join(words), words[0])
@@ -114,7 +114,7 @@ class Marks:
         return "\n".join(
             command
             for command in commands
-            if not ((words := _split_command(command)[0]) and self._is_harmless(words))
+            if not ((words := split_command(command)) and self._is_harmless(words))
         )
 
     def _is_harmless(self, words: list[str]) -> bool:
@@ -209,13 +209,13 @@ def names_path(text: str, path: str) -> bool:
     return re.search(rf"(?<![\w.-]){re.escape(path)}(?![\w.-])", text) is not None
 
 
-def _split_command(command: str) -> tuple[list[str], Iterator[str]]:
-    """Return a command's words from its program on, and the values that are assigned before it."""
-    words = [word.strip("\"'") for word in command.split()]
+def _values_before(command: str) -> list[str]:
+    """Return the values that a command line assigns before its program, places left out."""
     values = []
-    while words and (BEFORE.fullmatch(words[0]) or not words[0]):
-        match = ASSIGNMENT.fullmatch(words[0])
+    for word in command.split():
+        match = ASSIGNMENT.fullmatch(word)
         if match and not PLACES.fullmatch(match.group(1)):
             values.append(match.group(2).strip("\"'"))
-        words = words[1:]
-    return words, iter(values)
+        elif not BEFORE.fullmatch(word):
+            break
+    return values

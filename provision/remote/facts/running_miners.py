@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Iterator
 
 from provision.remote.facts.command_paths import NamedFile
+from provision.remote.facts.commands import files_run_by
 from provision.remote.facts.mining_evidence import EvidenceRow, MinerFinding, entry, unit_finding
 from provision.remote.facts.mining_signs import Marks, judge_signs
 from provision.remote.facts.running import Process, ancestors, processes, remote_ports
@@ -51,7 +52,7 @@ def look_at_processes(tree: Tree, marks: Marks) -> RunningPrograms:
         )
         if process.computes and not is_work:
             kinds.add("gpu")
-        if kinds - {"cpu", "port"}:
+        if kinds:
             kinds |= _signs_of_files(tree, marks, process)
         signs[process.pid] = frozenset(kinds)
     return RunningPrograms(running, {pid: kinds for pid, kinds in signs.items() if kinds})
@@ -80,8 +81,9 @@ def _signs(tree: Tree, marks: Marks, process: Process, ports: dict[str, int]) ->
 def _signs_of_files(tree: Tree, marks: Marks, process: Process) -> set[str]:
     """Return the signs in the program's own file and its settings."""
     folder = process.folder or "/"
-    files = [NamedFile(path, path, folder, "/root", is_run=True) for path in process.files]
-    return read_files(tree, marks, [" ".join(process.words)], files)
+    command = " ".join(process.words)
+    files = [NamedFile(path, path, folder, "/root", True, command) for path in process.files]
+    return read_files(tree, marks, files_run_by(tree, files))
 
 
 def find_running(tree: Tree, marks: Marks, programs: RunningPrograms) -> Iterator[MinerFinding]:

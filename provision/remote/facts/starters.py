@@ -11,6 +11,7 @@ from provision.remote.facts.commands import (
     MOST_SCRIPTS,
     commands_of,
     files_named_in,
+    files_run_by,
     scripts_of,
     unit_commands,
     unit_environment,
@@ -77,24 +78,27 @@ def read_signs(marks: Marks, texts: Iterable[str]) -> set[str]:
 
 
 def read_files(
-    tree: Tree, marks: Marks, commands: Iterable[str], programs: Iterable[NamedFile]
+    tree: Tree, marks: Marks, programs: Iterable[NamedFile], settings: Iterable[str] = ()
 ) -> set[str]:
-    """Return the signs in the programs and the settings of commands.
+    """Return the signs in programs and in their settings. settings: paths of further ones.
 
     Programs of the distribution are not looked into, and neither are the settings beside them.
     """
-    files = [file for file in programs if not file.path.startswith(PACKAGED)]
-    words = {word for text in commands for word in SETTINGS.findall(text)}
-    settings = {resolve(word, file.folder, file.home) for file in files for word in words}
-    for place in {place for file in files for place in (os.path.dirname(file.path), file.folder)}:
-        if not SHARED.fullmatch(place):
-            settings |= {f"{place}/{name}" for name in BESIDE}
-    texts = {
-        text for path in sorted(settings) for text in tree.find_texts(path, marks.setting_texts)
-    }
-    signs = set().union(*(marks.find_signs(text) for text in texts))
-    if any(tree.holds_text(file.path, marks.program_texts) for file in files):
-        signs.add("program")
+    signs: set[str] = set()
+    wanted = set(settings)
+    for file in programs:
+        if file.path.startswith(PACKAGED):
+            continue
+        for place in {os.path.dirname(file.path), file.folder}:
+            # Many miners look for their settings beside their program, wherever they run.
+            wanted |= {resolve(word, place, file.home) for word in SETTINGS.findall(file.command)}
+            if not SHARED.fullmatch(place):
+                wanted |= {f"{place}/{name}" for name in BESIDE}
+        if tree.holds_text(file.path, marks.program_texts):
+            signs.add("program")
+    for path in sorted(wanted):
+        for text in tree.find_texts(path, marks.setting_texts):
+            signs |= marks.find_signs(text)
     return signs
 
 
@@ -125,8 +129,7 @@ def _signs_of_unit(tree: Tree, marks: Marks, path: str, running: Running) -> set
     variables, files = unit_environment(tree, path)
     signs = {"start", *read_signs(marks, runs), *_signs_of_running(runs, running)}
     signs |= marks.find_signs("\n".join((*commands, variables)))
-    programs = [file for file in named if file.is_run]
-    return signs | read_files(tree, marks, [*commands, *files, *scripts], programs)
+    return signs | read_files(tree, marks, files_run_by(tree, named), files)
 
 
 def unit_rows(
@@ -173,10 +176,10 @@ def _lines(
                 yield from _line(marks, kind, path, command, running)
         named = files_named_in(tree, path)[:MOST_SCRIPTS]
         for file in sorted(set(named), key=lambda file: file.written):
-            if not marks.find_names(file.written) and not marks.find_places(file.written):
-                signs = _signs_of_file(tree, marks, file, running)
-                if signs != {"start"}:
-                    yield MinerFinding(kind, file.written, path, frozenset(signs))
+            signs = _signs_of_file(tree, marks, file, running)
+            if signs != {"start"} and not marks.find_places(file.written):
+                for name in marks.find_names(file.written) or (file.written,):
+                    yield MinerFinding(kind, name, path, frozenset(signs))
 
 
 def _line(
@@ -195,6 +198,4 @@ def _signs_of_file(tree: Tree, marks: Marks, file: NamedFile, running: Running) 
     """Return the signs of a program or script that a line of a file names."""
     scripts = list(scripts_of(tree, [file]))
     signs = {"start", *read_signs(marks, scripts), *_signs_of_running(scripts, running)}
-    if file.is_run or scripts:
-        signs |= read_files(tree, marks, [file.command, *scripts], [file])
-    return signs
+    return signs | read_files(tree, marks, files_run_by(tree, [file]))
