@@ -8,7 +8,7 @@ import re
 # default login is too short to mask by value, so it is masked where a name gives it away.
 SECRET_NAMES = (
     r"[\w.-]*(?:passw(?:or)?d|passphrase|passwd|secret|token(?!i[sz])|api_?key|accesskey|farm_hash|wallet|"
-    r"private_key|psk)[\w.-]*"
+    r"private_key|psk|(?:rig|farm|worker)_(?:id|name))[\w.-]*"
 )
 SECRET_NAME = re.compile(SECRET_NAMES, re.IGNORECASE)
 

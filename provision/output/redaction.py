@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 from provision.boundary.text import clean
 from provision.inventory.secret_names import SECRET_NAME, SECRET_NAMES, is_secret_name
 from provision.inventory.yaml_source import is_template
+from provision.output.mining_secrets import MASK as MASK
+from provision.output.mining_secrets import mask_commands_of_miners, mask_file
 
 if TYPE_CHECKING:  # slow to import, and rarely needed here
     from jinja2 import nodes
 
-MASK = "********"
 SHORTEST = 4  # characters: masking a shorter secret would mask half of every line
 
 _ASSIGNED = re.compile(
@@ -48,12 +49,18 @@ class Redactor:
         for secret in self._secrets:
             text = text.replace(secret, MASK)
         text = _ASSIGNED.sub(lambda match: match["name"] + MASK, text)
-        return _WALLETS.sub(MASK, text)
+        return mask_commands_of_miners(_WALLETS.sub(MASK, text))
+
+    def file(self, path: str, text: str) -> str:
+        """Return the content of a rig's file with every secret masked, those of its place, too."""
+        return self.text(mask_file(path, text))
 
     def value(self, value: Any, name: str = "") -> Any:
         """Return a result with every secret in it masked, at any depth."""
         secret = bool(name and SECRET_NAME.fullmatch(name))
         if isinstance(value, Mapping):
+            if "before_header" in value or "after_header" in value:
+                value = self._diff(value)
             return {
                 self.text(key) if isinstance(key, str) else key: self.value(
                     item, name if secret else str(key)
@@ -67,6 +74,14 @@ class Redactor:
         if secret and value != "":
             return MASK
         return self.text(value) if isinstance(value, str) else self._number(value)
+
+    def _diff(self, part: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a difference of a file, masked by the file's place."""
+        path = str(part.get("after_header") or part.get("before_header"))
+        texts = {
+            name: mask_file(path, str(part[name])) for name in ("before", "after") if name in part
+        }
+        return {**part, **texts}
 
     def _number(self, value: float) -> Any:
         return MASK if str(value) in self._secrets else value

@@ -135,8 +135,8 @@ class LineFormatter:
 
     def _diff(self, item: ItemOutcome) -> Iterator[Text]:
         for part in item.result.diff:
-            before = self._redactor.text(str(part.get("before", "")))
-            after = self._redactor.text(str(part.get("after", "")))
+            part = self._redactor.value(part)
+            before, after = str(part.get("before", "")), str(part.get("after", ""))
             for line in difflib.unified_diff(
                 before.splitlines(),
                 after.splitlines(),

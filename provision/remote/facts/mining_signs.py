@@ -43,7 +43,7 @@ STOPS = re.compile(
     r"\bsystemctl\s+(?:--?\S+\s+)*(?:stop|disable|mask|status|show|kill|cat|is-\w+)\b"
     r"|\bservice\s+\S+\s+(?:stop|status)\b"
 )
-SESSIONS = re.compile(r"\bscreen\b.*\s(\w+)\b|\btmux\b.*\s-\w*[st]\s+(\w+)")
+SESSIONS = re.compile(r"\bscreen(?:\s+-\w+)*\s+(\w+)\b|\btmux(?:\s+[\w-]+)*\s-\w*[st]\s+(\w+)\b")
 
 
 @dataclass(frozen=True)

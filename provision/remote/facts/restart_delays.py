@@ -9,7 +9,7 @@ from provision.remote.facts.commands import unit_lines
 from provision.remote.facts.mining_evidence import EvidenceRow
 from provision.remote.facts.tree import Tree
 
-UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
+UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600, "hr": 3600}
 #: systemd.time(7): `1min 30s`; a number alone is in seconds.
 SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]*)")
 DELAYS = ("RestartSec", "RestartMaxDelaySec", "OnBootSec", "OnUnitActiveSec", "OnUnitInactiveSec")
@@ -37,10 +37,8 @@ def parse_span(text: str) -> float:
     >>> parse_span("1min 30s"), parse_span("15"), parse_span("infinity")
     (90.0, 15.0, 0.0)
     """
-    return sum(
-        float(number) * UNITS.get({"sec": "s", "hr": "h"}.get(unit, unit) or "s", 1)
-        for number, unit in SPAN.findall(text.strip())
-    )
+    spans = SPAN.findall(text.strip())
+    return float(sum(float(number) * UNITS.get(unit or "s", 1) for number, unit in spans))
 
 
 def _cron_delay(line: str) -> float:

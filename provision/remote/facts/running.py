@@ -47,7 +47,8 @@ class Process:
     @property
     def names(self) -> tuple[str, ...]:
         """The names that it goes by, the most telling first."""
-        first = os.path.basename(self.words[0]) if self.words else ""
+        # A program may write its whole command line, with its secrets, into its first word.
+        first = os.path.basename(self.words[0].split(" ")[0]) if self.words else ""
         return tuple(filter(None, (os.path.basename(self.executable), self.comm, first)))
 
     @property
