@@ -28,12 +28,18 @@ class RunningPrograms:
     signs: dict[int, frozenset[str]]
 
     def by_file(self) -> Running:
-        """Return the signs of programs and scripts that are no shells, by each of their files."""
+        """Return the signs of programs and scripts, by each of their files.
+
+        Programs that run others, as shells, screen and Python, are left out.
+        """
+        runners = re.compile("|".join(table("miners.json")["runners"]))
         files: dict[str, frozenset[str]] = {}
         for pid, signs in self.signs.items():
             process = self.processes[pid]
             if judge_signs(signs) and not process.is_shell:
                 for path in process.files:
+                    if runners.fullmatch(os.path.basename(path)):
+                        continue
                     files[path] = files.get(path, frozenset()) | (signs - {"name", "word"})
         return {path: signs for path, signs in files.items() if signs}
 

@@ -139,6 +139,24 @@ def test_scripts_start_a_miner_by_commands_that_run_it(
     assert (find_started(tmp_path), find_suspects(tmp_path)) == (started, suspects)
 
 
+def test_programs_that_run_others_are_not_the_miner_s(tmp_path: Path) -> None:
+    """A miner in a screen does not make a miner of each unit that names screen."""
+    create_files(
+        tmp_path,
+        {
+            "etc/init.d/screen-cleanup": "#!/bin/sh\ntest -f /usr/bin/screen || exit 0\n",
+            **process(
+                5,
+                1,
+                *("SCREEN", "-dmS", "agent", "/opt/w", "-o", "stratum+tcp://pool.example:1"),
+                exe="/usr/bin/screen",
+            ),
+            **process(6, 5, "/opt/w", "-o", "stratum+tcp://pool.example:1"),
+        },
+    )
+    assert find_started(tmp_path) == ["screen agent pid 5", "process w pid 6"]
+
+
 def test_suspects_have_reasons_and_no_secrets(tmp_path: Path) -> None:
     create_files(tmp_path, process(6, 1, "/opt/sim/fluid", "--token", WALLET[2:], open=GPU))
     (suspect,) = read_mining_facts(tmp_path)["suspects"]
