@@ -1,6 +1,6 @@
-"""Masks what miners keep secret by the place where it stands: their command lines and settings.
+"""Masks what miners keep secret by its place: their command lines and settings.
 
-A wallet or a pool password has no form by which it is known for sure; where it stands tells.
+A wallet or a pool password has no form by which it is known for sure.
 """
 
 from __future__ import annotations

@@ -109,7 +109,7 @@ def split_command(command: str) -> list[str]:
         program = words[0].lstrip("@-:+!").rpartition("/")[2]
         options = [word for word in words[1:] if word.startswith("-")]
         if program in SHELLS and any(re.fullmatch(r"-\w*c", option) for option in options):
-            # What the shell is told to run.
+            # The command that the shell runs.
             words = [word for word in words[1:] if not word.startswith("-")]
             continue
         launched = (i for i, word in enumerate(words) if i and _is_launched(word))

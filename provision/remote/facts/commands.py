@@ -116,7 +116,7 @@ def scripts_of(tree: Tree, named: list[NamedFile]) -> Iterator[str]:
 
 
 def files_run_by(tree: Tree, named: list[NamedFile]) -> Iterator[NamedFile]:
-    """Yield those of these files that are run and are no scripts, and those that scripts run."""
+    """Yield those of these files that are run and are not scripts, and those that scripts run."""
     return (file for file, text in _walk(tree, named) if file.is_run and not text)
 
 

@@ -25,8 +25,8 @@ OF_PACKAGES = ("/lib/", "/usr/lib/")
 def find_guards(tree: Tree, marks: Marks, packages: dpkg.Database) -> Iterator[MinerFinding]:
     """Yield units and cron jobs that can reset the rig; those of packages are left out.
 
-    One that also watches whether the rig works resets an idle host for ever: it counts as sure,
-    though it names no miner. One that only resets, as at night, may be the owner's.
+    A guard that also watches whether the rig works resets an idle host for ever: it counts as sure,
+    though it names no miner. A job that only resets, as at night, may be the owner's.
     """
     for name, path in unit_files(tree):
         if path.startswith(OF_ADMINISTRATORS) and not tree.target(path).startswith(OF_PACKAGES):
@@ -56,12 +56,12 @@ def _signs(marks: Marks, texts: Iterator[str] | list[str]) -> set[str]:
     text = "\n".join(texts)
     if not marks.resets(text):
         return set()
-    # `watch` stands for the second piece of evidence.
+    # `watch` is the second piece of evidence.
     return {"reset", "watch"} if marks.watches(text) else {"reset"}
 
 
 def _word(marks: Marks, command: str) -> str:
-    """Return the word by which the line is found again: the one that resets, or the first."""
+    """Return the word by which the line is found again: the program that resets, or the first."""
     match = marks.resetting.search(command)
     words: list[str] = PROGRAM.findall(command)
     resetting = [word for word in words if match and match.group(0).split()[0] in word]

@@ -71,7 +71,7 @@ def find_miners(tree: Tree, packages: dpkg.Database, folders: Iterable[str] = ()
 
 
 def _confirm_name(finding: MinerFinding) -> MinerFinding:
-    """Return a finding of a rig with a mining system, on which `miner` is no other software."""
+    """Return a finding of a rig with a mining system, on which nothing else is called `miner`."""
     signs = finding.signs | {"place"} if "word" in finding.signs else finding.signs
     return MinerFinding(*finding.key, signs)
 

@@ -21,7 +21,7 @@ class EvidenceRow(TypedDict):
 class SuspectRow(EvidenceRow):
     """What may be a miner, or start one. signs: why, in words.
 
-    doubt: what speaks against it. `gpu`: it may be somebody's computation; `reset`: the owner may
+    doubt: what speaks against it. `gpu`: it may be a user's computation; `reset`: the owner may
     have wanted it; `name`: other software is called so.
     """
 
@@ -47,7 +47,7 @@ WORDS = {
     "start": "starts by itself",
     "reset": "can reset the rig",
     "watch": "looks whether the rig works",
-    "autologin": "logs somebody in without a password",
+    "autologin": "logs a user in without a password",
 }
 #: The order in which they are stopped; what runs comes last, as it was found: from outside in.
 ORDER = {

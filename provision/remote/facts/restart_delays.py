@@ -42,7 +42,7 @@ def parse_span(text: str) -> float:
 
 
 def _cron_delay(line: str) -> float:
-    """Return after how long a line of a crontab runs again; 0 for one that runs at boot."""
+    """Return after how long a line of a crontab runs again; 0 for a job of the boot."""
     fields = line.split()
     step = re.fullmatch(r"(?:\*|\d+-\d+)/(\d+)", fields[0])
     if step and fields[1:2] == ["*"]:

@@ -13,7 +13,7 @@ from provision.remote.facts.tree import Tree
 COMPUTE_DEVICE = "/dev/nvidia-uvm"
 ESTABLISHED = "01"  # proc_net_tcp(5)
 CLOCK_TICKS = 100  # USER_HZ, the same on every x86-64 kernel
-LONG_SECONDS = 60  # after which the mean of the CPU says something
+LONG_SECONDS = 60  # after which the mean of the CPU is meaningful
 CONTAINER = re.compile(r"\b(?:docker|libpod|cri-containerd|crio)[-/]([0-9a-f]{12,64})\b")
 SHELLS = ("ash", "bash", "dash", "ksh", "sh", "zsh")
 
@@ -128,7 +128,7 @@ def _process(tree: Tree, folder: str, uptime: float) -> Process | None:
 def _mean_cores(stat: str, uptime: float) -> float:
     """Return how many cores a process kept busy since it began (proc(5): utime, stime, starttime).
 
-    Zero for one that began less than a minute ago.
+    Zero for a process that began less than a minute ago.
     """
     fields = stat.rpartition(")")[2].split()
     if len(fields) < 20 or not all(field.isdigit() for field in (*fields[11:13], fields[19])):

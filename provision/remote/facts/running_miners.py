@@ -183,9 +183,9 @@ def _started_by(
 
 
 def find_gpu_work(programs: RunningPrograms) -> list[EvidenceRow]:
-    """Return programs that compute on a GPU and are somebody's work: no miner, no suspect.
+    """Return programs that compute on a GPU and are a user's work: no miner, no suspect.
 
-    What shows a desktop or watches the GPUs is nobody's work.
+    What shows a desktop or watches the GPUs is left out.
     """
     lists = table("miners.json")
     services = re.compile("|".join(lists["gpu_services"]), re.IGNORECASE)

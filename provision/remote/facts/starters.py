@@ -39,7 +39,7 @@ PACKAGED = (
     "/snap/",
 )
 SETTINGS = re.compile(r"(?<![\w$])[\w.~/-]+\.(?:json|conf|cfg|ini|txt|ya?ml|toml|env)\b")
-#: Settings that a miner reads without being told to, beside its program.
+#: Settings beside its program, which a miner reads by itself.
 BESIDE = ("config*.json", "config*.txt", "*pools*.txt", "appsettings*.json", "settings*.json")
 #: Folders that are not a program's own.
 SHARED = re.compile(r"/|/(?:etc|opt|root|home|home/[^/]+|srv|tmp|var/tmp|usr/local/s?bin)")

@@ -12,7 +12,7 @@ from lab.rigs.machine import Rig
 from tests.lab.mining.rigs import demine, facts, find_mining
 from tests.lab.operator import fab, reboot, wait_until
 
-#: Each runs /opt/w/worker, whose name says nothing; what it is told gives it away.
+#: Each runs /opt/w/worker, which has no miner's name; its arguments give it away.
 SETUP = r"""
 set -e
 apt-get update -qq  # for the manager of a user's units
@@ -22,7 +22,7 @@ cp /usr/lib/lab-hardware/fake-miner /opt/w/worker
 cat > /opt/w/run.sh <<'END'
 #!/bin/bash
 cd "$(dirname "$0")" || exit
-exec ./worker -o stratum+tcp://pool.example:3333 -u nobody -p x
+exec ./worker -o stratum+tcp://pool.example:3333 -u farmer -p x
 END
 chmod 755 /opt/w/run.sh
 printf '[Service]\nExecStartPost=-/bin/sh -c "exec /opt/w/run.sh &"\n' \
@@ -97,7 +97,7 @@ def test_miners_of_logins_desktops_and_settings_stay_away(
     (rig.root / "usr/bin/docker").write_text(docker_program)
     rig.run("chmod 755 /usr/bin/docker")
     reboot(rig)
-    # One of root's, started with cron; one of a user who does not log in.
+    # One of root's, started with cron; one of a user without a session.
     for user in ("root", "user"):
         wait_until(lambda user=user: rig.run(f"pgrep -u {user} worker || true").stdout != "")
 

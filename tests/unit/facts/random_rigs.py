@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-#: A miner's own name; a version or build in it; a name that says nothing.
+#: A miner's own name; a version or build in it; a name that means nothing.
 NAMES = (
     *("t-rex", "lolMiner", "nbminer", "xmrig", "gminer", "teamredminer", "rigel", "bzminer"),
     *("t-rex-0.26.8", "lolMiner_v1.88_Lin64", "cpuminer-avx2", "SRBMiner-MULTI", "qli-Client"),

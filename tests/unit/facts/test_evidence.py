@@ -100,7 +100,7 @@ def busy(pid: int, *argv: str, **more: Any) -> dict[str, Any]:
             [],
             ["unit w.service /etc/systemd/system/w.service"],
         ),
-        # What keeps a core busy and is nothing else is nobody's business.
+        # What keeps a core busy, and nothing else.
         (busy(6, "/opt/db/postgres"), [], []),
         # Other software has wallets, servers and names of pools.
         (process(6, 1, "/opt/geth", "--etherbase", WALLET, "--port", "30303"), [], []),

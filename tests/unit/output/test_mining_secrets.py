@@ -48,7 +48,7 @@ def test_other_text_stays_as_it_is(text: str) -> None:
 @pytest.mark.parametrize(
     ("path", "line"),
     [
-        # The program says nothing: that the line is in a crontab does.
+        # The program has no miner's name, but the line is in a crontab.
         ("/var/spool/cron/crontabs/me", f"@reboot /opt/w7 -o x:1 -u {LOGIN} -p {POOL_PASSWORD}"),
         ("/etc/systemd/system/a.service", f"ExecStart=/opt/w7 --user {LOGIN} -p {POOL_PASSWORD}"),
         ("/home/me/.profile", f"/opt/w7 -u {LOGIN} -p {POOL_PASSWORD} &"),
