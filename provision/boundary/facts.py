@@ -136,7 +136,7 @@ class MiningOs(TypedDict):
 
 
 class Evidence(TypedDict):
-    """A program, file or key that starts a miner or grants access."""
+    """A program, file, key or setting of a miner, of what starts it, or of what is around it."""
 
     kind: Annotated[str, Meta(pattern=r"\A[a-z .-]{1,32}\Z")]
     name: Text
@@ -209,6 +209,7 @@ class RigFacts(TypedDict):
     mining_os: MiningOs | None
     miners: Annotated[list[Evidence], Meta(max_length=4096)]
     access: Annotated[list[Evidence], Meta(max_length=4096)]
+    surroundings: Annotated[list[Evidence], Meta(max_length=4096)]
     workstation: Texts
     driver: Driver
     software: Software
