@@ -133,6 +133,9 @@ class MiningOs(TypedDict):
     evidence: Texts
     missing: Texts
     folders: Paths
+    others: Annotated[
+        list[Annotated[str, Meta(pattern=r"\A[a-z0-9_-]{1,32}\Z")]], Meta(max_length=32)
+    ]
 
 
 class Evidence(TypedDict):

@@ -6,12 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
+from lab.build import flavour
 from provision.remote.facts.surroundings import surroundings
 from provision.remote.facts.tree import Tree
+from tests.unit.facts.flavour_tree import lay
 from tests.unit.facts.signs import format_signs
+from tests.unit.facts.test_miners import find_mining_os, find_started
 from tests.unit.modules.rig import create_files
 
+OF_FLAVOURS = yaml.safe_load(Path(__file__).with_name("flavour_surroundings.yml").read_text())
 PASSWD = "root:x:0:0::/root:/bin/bash\nme:x:1000:1000::/home/me:/bin/bash\n"
 
 
@@ -159,9 +164,7 @@ UNIT = "etc/systemd/system/x.service"
             f"overclock nvidia-settings -a '[gpu:0]/GPUMemoryTransferRateOffset /{CRONTAB}",
         ),
         (
-            {
-                UNIT: "[Service]\nExecStart=/usr/bin/nvidia-settings -a [fan:0]/GPUTargetFanSpeed=90\n"
-            },
+            {UNIT: "[Service]\nExecStart=nvidia-settings -a [fan:0]/GPUTargetFanSpeed=90\n"},
             f"fan control x.service /{UNIT}",
         ),
         (
@@ -288,3 +291,13 @@ def test_names_hold_no_password(tmp_path: Path) -> None:
 def test_scripts_of_the_mining_system_go_with_it(tmp_path: Path) -> None:
     files = {CRONTAB: "@reboot /opt/mining/oc\n", "opt/mining/oc": "#!/bin/sh\nnvidia-smi -pl 9\n"}
     assert find(tmp_path, files, "/opt/mining") == []
+
+
+@pytest.mark.parametrize("name", list(flavour.load_table()))
+def test_surroundings_of_a_flavour_are_complete(tmp_path: Path, name: str) -> None:
+    lay(tmp_path, name)
+    system = find_mining_os(tmp_path)
+    folders = system["folders"] if system else []
+    mines = bool(system or find_started(tmp_path, *folders))
+    rows = surroundings(Tree(str(tmp_path)), folders, mines)
+    assert format_signs(rows) == OF_FLAVOURS.get(name, [])
