@@ -28,8 +28,8 @@ def archive(root: Path, *paths: str, around: tuple[str, ...] = ()) -> list[tarfi
     given = ("backup_in_homes", "backup_in_own_homes", "backup_largest_mib", "backup_left_out")
     variables = {name: VARIABLES[name] for name in given}
     variables["backup_paths"] = [str(root / path) for path in ("missing", *paths)]
-    variables["_around"] = list(around)
-    for name in ("_around_in_homes", "_in_homes", "_kept_paths", "_kept_folders"):
+    variables["_settings_kept"] = list(around)
+    for name in ("_settings_in_homes", "_in_homes", "_kept_paths", "_kept_folders"):
         variables[name] = evaluate_expression(VARIABLES[name], **variables)
     command = render_template(TASK["ansible.builtin.shell"]["cmd"], **variables)
     folder = root / "backup"
