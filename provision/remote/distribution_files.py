@@ -135,7 +135,7 @@ class DistributionFiles:
         return f"{self.root}{path}"
 
     def text(self, path: str) -> str:
-        """Return a file's text; what is not UTF-8 stays as it is when it is written again."""
+        """Return a file's text; bytes that are not UTF-8 survive when it is written again."""
         with open(self.real(path), encoding="utf-8", errors="surrogateescape") as stream:
             return stream.read()
 
@@ -144,7 +144,7 @@ class DistributionFiles:
         return any(path == folder or path.startswith(f"{folder}/") for folder in self.folders)
 
     def target(self, path: str) -> str:
-        """Return where a link leads, from the root on; empty where there is no link."""
+        """Return where a link leads, from the root on; an empty text for anything else."""
         if not os.path.islink(self.real(path)):
             return ""
         return os.path.normpath(os.path.join(os.path.dirname(path), os.readlink(self.real(path))))
