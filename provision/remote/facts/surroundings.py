@@ -41,8 +41,8 @@ SCRIPT_FOLDERS = re.compile(r"/etc/cron\.(hourly|daily|weekly|monthly)/")
 VOLATILE = ("/dev/shm", "/run", "/tmp")  # nosec B108: read from links
 #: deeprig's own files begin with it.
 WRITTEN_BY = "# Written by deeprig"
-#: Where demine puts aside what it removes: there is such a folder on a rig that mined.
-PUT_ASIDE = "/var/backups/deeprig/removed"
+#: On a rig that mined: where demine puts aside what it removes, and its mark while it runs.
+TRACES = ("/var/backups/deeprig/removed", "/var/lib/deeprig/demining")
 NAME_MOST = 200  # characters of a line that are shown
 
 
@@ -62,7 +62,7 @@ def surroundings(tree: Tree, folders: Iterable[str], mines: bool) -> list[Eviden
         *_settings(tree, lists["lines"], usual=False),
         *_matches(commands, lists["commands"], usual=False),
     ]
-    if mines or vendors or tree.exists(PUT_ASIDE):
+    if mines or vendors or any(map(tree.exists, TRACES)):
         rows += [
             *_waiting_logins(tree),
             *_settings(tree, lists["lines"], usual=True),

@@ -255,6 +255,7 @@ def test_ordinary_machines_have_no_surroundings(tmp_path: Path, files: dict[str,
     "traces",
     [
         {"var/backups/deeprig/removed/x": ""},
+        {"var/lib/deeprig/demining": ""},
         {"etc/hosts": "203.0.113.41 api.minerstat.example\n"},
         {"usr/lib/systemd/system/hivex.service": {"link": "/hive/etc/hivex.service"}},
     ],
