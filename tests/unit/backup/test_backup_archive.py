@@ -17,6 +17,9 @@ from tests.unit.playbooks.playbook_shell import (
 )
 
 TASK = tasks("backup.yml")["Archive of the settings before"]
+_COMPUTED = (
+    *("_settings_in_homes", "_settings_elsewhere", "_in_homes", "_kept_paths", "_kept_folders"),
+)
 VARIABLES = yaml.safe_load((PLAYBOOKS / "backup.yml").read_text())[0]["vars"]
 
 
@@ -29,7 +32,7 @@ def archive(root: Path, *paths: str, around: tuple[str, ...] = ()) -> list[tarfi
     variables = {name: VARIABLES[name] for name in given}
     variables["backup_paths"] = [str(root / path) for path in ("missing", *paths)]
     variables["_settings_kept"] = list(around)
-    for name in ("_settings_in_homes", "_in_homes", "_kept_paths", "_kept_folders"):
+    for name in _COMPUTED:
         variables[name] = evaluate_expression(VARIABLES[name], **variables)
     command = render_template(TASK["ansible.builtin.shell"]["cmd"], **variables)
     folder = root / "backup"

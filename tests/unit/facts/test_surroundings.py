@@ -12,8 +12,8 @@ from lab.build import flavour
 from provision.remote.facts.surroundings import surroundings
 from provision.remote.facts.tree import Tree
 from tests.unit.facts.flavour_tree import lay
-from tests.unit.facts.signs import format_signs
-from tests.unit.facts.test_miners import find_mining_os, find_started
+from tests.unit.facts.signs import find_started, format_signs
+from tests.unit.facts.test_miners import find_mining_os
 from tests.unit.modules.rig import create_files
 
 OF_FLAVOURS = yaml.safe_load(Path(__file__).with_name("flavour_surroundings.yml").read_text())

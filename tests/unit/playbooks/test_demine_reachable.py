@@ -40,7 +40,7 @@ def shell(tmp_path: Path) -> Any:
         (apt / "sources.list.d").mkdir(parents=True, exist_ok=True)
         (apt / "sources.list").write_text(sources)
         return subprocess.run(
-            ["/bin/sh", "-c", command.replace("/etc/apt", str(apt))],
+            ["/bin/bash", "-c", command.replace("/etc/apt", str(apt))],
             env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"},
             capture_output=True,
             text=True,
