@@ -5,8 +5,8 @@ file where the network, SSH, the boot or a login needs it, and is removed elsewh
 mining system rewrote become the distribution's; in files of users, what would keep a login from
 ending is switched off. Everything is copied below --aside first.
 
-playbooks/tasks/demine/distribution.yml copies this one file to the rig and runs it. It prints a
-line for each change, and ends with 1 and a line for each file that it could not give back.
+playbooks/tasks/demine/distribution.yml brings this to the rig and runs it. It prints a line for
+each change, and ends with 1 and a line for each file that it could not give back.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ import sys
 import tempfile
 from contextlib import contextmanager
 from typing import Iterable, Iterator, Sequence
+
+from provision.remote.login_sessions import switch_off_lines, switch_off_sessions
 
 #: Where links into a mining system's folders matter to the distribution.
 PLACES = (
@@ -63,42 +65,12 @@ PACKAGE_CACHE = "/var/cache/apt/archives"
 KEPT = "/etc/deeprig/kept"
 LARGEST = 1 << 20  # bytes of such a file
 HOMES = ("/home/", "/root/")
-LOOP = re.compile(r"^\s*(until|while|for)\b")
-LOOP_WORDS = re.compile(r"(?<![\w$./-])(until|while|for|select|done)(?![\w./-])")
-#: A command that shows a session of others; it waits, or ends the login.
-ATTACH = re.compile(
-    r"\b(screen\s+(\S+\s+)*?-\w*[xrR]\b|tmux\s+(\S+\s+)*?(attach|attach-session|a)\b)"
-)
-EXEC_ATTACH = re.compile(rf"\bexec\s+(sudo\s+)?(?={ATTACH.pattern})")
-COMMENT = re.compile(r"(?:^|\s)#.*")
-MARK = ": # deeprig: "
+#: Where a file that no package owns is the mining system's own.
+ADDED = ("/etc/update-motd.d/", "/etc/ssh/sshrc", "/etc/skel/")
 
 
 class NoOriginalError(Exception):
     """The distribution's file is not available."""
-
-
-def switch_off_sessions(text: str) -> str:
-    """Comment out, with a mark that keeps a block valid, what keeps a login from ending."""
-    result: list[str] = []
-    block: list[str] = []
-    depth = 0
-    for line in text.splitlines(keepends=True):
-        code = COMMENT.sub("", line)
-        if depth == 0 and not LOOP.match(code):
-            result.append(f"{MARK}{line}" if EXEC_ATTACH.search(code) else line)
-            continue
-        depth += sum(-1 if word == "done" else 1 for word in LOOP_WORDS.findall(code))
-        block.append(line)
-        if depth <= 0:
-            result += _switch_off_block(block)
-            block, depth = [], 0
-    return "".join([*result, *block])
-
-
-def _switch_off_block(block: list[str]) -> list[str]:
-    attaches = any(ATTACH.search(COMMENT.sub("", line)) for line in block)
-    return [f"{MARK}{line}" for line in block] if attaches else block
 
 
 def spellings(path: str) -> tuple[str, str]:
@@ -239,19 +211,25 @@ class DistributionFiles:
         try:
             source = self.original(path)
         except NoOriginalError:
-            if switch_off_sessions(self.text(path)) == self.text(path):
+            if path.startswith(ADDED):
+                return self.remove(path)
+            if self._switched_off(path) == self.text(path):
                 raise
             return self.switch_off(path)
         self.keep_aside(path)
         self.replace(path, source)
         return "original"
 
+    def _switched_off(self, path: str) -> str:
+        text = switch_off_sessions(self.text(path))
+        return switch_off_lines(text, self.folders) if path.startswith("/etc/pam.d/") else text
+
     def switch_off(self, path: str) -> str:
         """Comment out what keeps a login from ending, with the rights of the file's owner."""
         info = os.stat(self.real(path), follow_symlinks=False)
         self.keep_aside(path)
         with rights_of(info):
-            text = switch_off_sessions(self.text(path))
+            text = self._switched_off(path)
             with open(self.real(path), "w", encoding="utf-8", errors="surrogateescape") as stream:
                 stream.write(text)
         return "switched off"

@@ -13,7 +13,7 @@ import re
 from dataclasses import dataclass
 from typing import Any, Iterable, Iterator
 
-from provision.remote.distribution_files import is_essential, switch_off_sessions
+from provision.remote.distribution_files import is_essential
 from provision.remote.facts.commands import commands_of, files_named_in, scripts_of, unit_commands
 from provision.remote.facts.miners import (
     BOOT_FILES,
@@ -29,12 +29,18 @@ from provision.remote.facts.miners import (
 )
 from provision.remote.facts.tables import table
 from provision.remote.facts.tree import Tree
+from provision.remote.login_sessions import switch_off_sessions
 
 GRUB_FILES = ("/etc/default/grub", "/etc/default/grub.d/*.cfg")
 #: Files that the whole system reads at a login; a mining system may have written all of one.
 LOGIN_SETTINGS = (
     *("/etc/profile", "/etc/bash.bashrc", "/etc/zsh/zprofile", "/etc/zsh/zshrc"),
     "/etc/profile.d/*.sh",
+)
+#: Files that a login or a new user reads, and that a mining system writes over.
+SYSTEM_FILES = (
+    *("/etc/pam.d/*", "/etc/update-motd.d/*", "/etc/skel/.*", "/etc/ssh/sshrc"),
+    *("/etc/motd", "/etc/issue"),
 )
 LOGIN_FILES_OF_USERS = (".profile", ".bash_profile", ".bash_login", ".bashrc", ".zprofile")
 SCRIPT_FOLDERS = re.compile(r"/etc/cron\.(hourly|daily|weekly|monthly)/")
@@ -268,6 +274,10 @@ def _rewritten_files(tree: Tree, folders: tuple[str, ...]) -> Iterator[EvidenceR
         used = next((f for f in folders if _names(text, f)), "") if path in LOGIN_SETTINGS else ""
         if used or _waits(text):
             yield entry("rewritten file", used or "waits for a session", path)
+    for path in paths(tree, SYSTEM_FILES):
+        text = tree.text(path) if tree.is_file(path) else ""
+        if used := next((f for f in folders if _names(text, f)), ""):
+            yield entry("rewritten file", used, path)
     for _, path in unit_files(tree):
         if path.startswith(OF_PACKAGES) and is_essential(path) and not tree.target(path):
             commands = "\n".join(unit_commands(tree, path))

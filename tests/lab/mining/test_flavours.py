@@ -156,7 +156,7 @@ KEPT = {
         ),
         ("grep -c '^[^#].*minerstat.example' /etc/hosts || true", "0"),
         ("stat -c %F /var/log/journal", "directory"),
-        ("pgrep -cf core/wrapper || true", "0"),
+        ("pgrep -cf [c]ore/wrapper || true", "0"),
         (
             "systemctl is-enabled rsyslog systemd-timesyncd apt-daily.timer",
             "enabled\nenabled\nenabled",

@@ -16,7 +16,12 @@ def wanted_paths() -> Iterator[str]:
     rows = table("surroundings.json")["lines"]
     patterns = {pattern for row in rows for pattern in row["files"]}
     patterns |= {f"~/{name}" for name in surroundings.LOGIN_FILES_OF_USERS}
-    patterns |= {*surroundings.LOGIN_SETTINGS, *surroundings.GRUB_FILES, "/etc/hosts"}
+    patterns |= {
+        *surroundings.LOGIN_SETTINGS,
+        *surroundings.GRUB_FILES,
+        *surroundings.SYSTEM_FILES,
+        "/etc/hosts",
+    }
     for pattern in sorted(patterns):
         for home in ("/root", "/home/me") if pattern.startswith("~") else ("",):
             yield home + pattern.lstrip("~").replace("*", "x")

@@ -193,6 +193,14 @@ UNIT = "etc/systemd/system/x.service"
             {"usr/lib/systemd/system/networking.service": "[Service]\nExecStart=/opt/mining/net\n"},
             "rewritten file /opt/mining /usr/lib/systemd/system/networking.service",
         ),
+        (
+            {"etc/pam.d/common-session": "session optional pam_exec.so /opt/mining/x\n"},
+            "rewritten file /opt/mining /etc/pam.d/common-session",
+        ),
+        (
+            {"etc/update-motd.d/10-help-text": "#!/bin/sh\ncat /opt/mining/help\n"},
+            "rewritten file /opt/mining /etc/update-motd.d/10-help-text",
+        ),
         # A mining system of which only a link is left.
         (
             {"usr/lib/systemd/system/hivex.service": {"link": "/hive/etc/hivex.service"}},

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from provision.remote.distribution_files import DistributionFiles, switch_off_sessions
+from provision.remote.distribution_files import DistributionFiles
+from provision.remote.login_sessions import switch_off_sessions
 from tests.unit.modules.rig import create_files
 
 WAIT_ONLINE = "usr/lib/systemd/system/systemd-networkd-wait-online.service"
@@ -269,3 +270,18 @@ def test_login_file_of_a_user_keeps_its_other_lines(rig: RigFolder) -> None:
     assert rig.change("/home/me/.profile") == ["switched off /home/me/.profile"]
     assert rig.read("home/me/.profile").startswith("PATH=/x\n: # deeprig: until screen")
     assert (rig.aside / "home/me/.profile").read_text() == f"PATH=/x\n{LOOP}"
+
+
+def test_login_rules_without_an_original_lose_the_lines_of_the_mining_system(
+    rig: RigFolder,
+) -> None:
+    rules = "auth required pam_unix.so\nsession optional pam_exec.so /hive/sbin/hello\n"
+    create_files(rig.root, {"etc/pam.d/common-session": rules})
+    assert rig.change("/etc/pam.d/common-session") == ["switched off /etc/pam.d/common-session"]
+    assert rig.read("etc/pam.d/common-session") == rules.replace("session", "# deeprig: session")
+
+
+def test_script_that_the_mining_system_added_is_removed(rig: RigFolder) -> None:
+    create_files(rig.root, {"etc/update-motd.d/99-x": "#!/bin/sh\n/hive/bin/motd\n"})
+    assert rig.change("/etc/update-motd.d/99-x") == ["removed /etc/update-motd.d/99-x"]
+    assert (rig.aside / "etc/update-motd.d/99-x").exists()
