@@ -19,7 +19,7 @@ find / -xdev -type l -lname /usr/lib/lab-hardware/fake-miner \
     -exec cp --remove-destination /usr/lib/lab-hardware/fake-miner {} \;
 find /root /home -path '*/.ssh' -exec chmod 700 {} + -o -path '*/.ssh/*' -exec chmod 600 {} +
 for file in /var/spool/cron/crontabs/*; do
-    [ ! -e "$file" ] || { chown "${file##*/}:crontab" "$file" && chmod 600 "$file"; }
+    ! id -u "${file##*/}" >/dev/null 2>&1 || { chown "${file##*/}:crontab" "$file" && chmod 600 "$file"; }
 done
 for file in /etc/sudoers.d/*; do chmod 440 "$file"; done
 # @SETUP@

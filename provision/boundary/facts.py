@@ -133,10 +133,13 @@ class MiningOs(TypedDict):
     evidence: Texts
     missing: Texts
     folders: Paths
+    others: Annotated[
+        list[Annotated[str, Meta(pattern=r"\A[a-z0-9_-]{1,32}\Z")]], Meta(max_length=32)
+    ]
 
 
 class Evidence(TypedDict):
-    """A program, file or key that starts a miner or grants access."""
+    """A program, file, key or setting of a miner, of what starts it, or of what is around it."""
 
     kind: Annotated[str, Meta(pattern=r"\A[a-z .-]{1,32}\Z")]
     name: Text
@@ -219,6 +222,7 @@ class RigFacts(TypedDict):
     gpu_work: Annotated[list[Evidence], Meta(max_length=4096)]
     restart_seconds: Count
     access: Annotated[list[Evidence], Meta(max_length=4096)]
+    surroundings: Annotated[list[Evidence], Meta(max_length=4096)]
     workstation: Texts
     driver: Driver
     software: Software

@@ -43,6 +43,8 @@ def summarize_facts(facts: GatheredFacts, models: Mapping[str, GpuRow]) -> list[
         ("PyTorch", rig["software"]["torch"] or "none"),
         ("miners", _miners(rig)),
     ]
+    if rig["surroundings"]:
+        rows.append(("around them", _surroundings(rig)))
     return [(label, clean(value)) for label, value in rows]
 
 
@@ -86,6 +88,15 @@ def _driver(driver: Driver) -> str:
 
 def _hazards(command_line: list[str]) -> str:
     return ", PCIe errors hidden (pci=noaer)" if hides_pcie_errors(command_line) else ""
+
+
+def _surroundings(rig: RigFacts) -> str:
+    """Return each kind of what is around a miner, with its number where there are several."""
+    kinds = Counter(row["kind"] for row in rig["surroundings"] if row["kind"] != "link")
+    if links := sum(row["kind"] == "link" for row in rig["surroundings"]):
+        kinds["unit that leads into a mining system"] = links
+    parts = [f"{kind} ({number})" if number > 1 else kind for kind, number in kinds.items()]
+    return ", ".join(parts)
 
 
 def _miners(rig: RigFacts) -> str:

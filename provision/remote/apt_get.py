@@ -6,7 +6,7 @@ import glob
 import os
 import re
 import time
-from typing import NamedTuple, Sequence
+from typing import Any, NamedTuple, Sequence
 
 from provision.remote import dpkg
 from provision.remote.host import CommandResult, ModuleFailure, ModuleHost
@@ -24,6 +24,9 @@ ENVIRONMENT = {
     "UCF_FORCE_CONFFOLD": "1",
 }
 LOCKED = re.compile(r"Could not get lock (\S+?)[.,]?\s|Unable to lock (?:directory )?(\S+)")
+#: What dpkg writes, which does not wait for its own lock.
+DPKG_LOCKED = re.compile(r"(lock was|is) locked by another process")
+DPKG_LOCK_SECONDS = 600  # an upgrade that another package manager runs on a slow disk
 SIMULATED = re.compile(r"^(Inst|Remv|Purg) (\S+)(?: \[(.*?)\])?(?: \((\S+))?", re.MULTILINE)
 # apt-get counts packages left unconfigured by a failure or a power cut in a separate line.
 NOTHING_DONE = re.compile(
@@ -70,6 +73,32 @@ def simulate(host: ModuleHost, words: Sequence[str]) -> tuple[CommandResult, lis
     return done, changes
 
 
+def run_dpkg(host: ModuleHost, command: Sequence[str], doing: str, **options: Any) -> CommandResult:
+    """Run dpkg when no other package manager does. Raises ModuleFailure if it fails.
+
+    A rig that was just demined may run its first automatic update.
+    """
+    done = _run_unlocked(host, command, **options)
+    if done.rc != 0:
+        raise ModuleFailure(
+            f"{doing} failed (exit status {done.rc}): {_last_lines(done)}",
+            rc=done.rc,
+            stdout=done.stdout,
+            stderr=done.stderr,
+        )
+    return done
+
+
+def _run_unlocked(host: ModuleHost, command: Sequence[str], **options: Any) -> CommandResult:
+    """Return the result of dpkg, run again while another package manager holds its lock."""
+    deadline = time.monotonic() + DPKG_LOCK_SECONDS
+    while True:
+        done = host.run(command, **options)
+        if not DPKG_LOCKED.search(done.stderr) or time.monotonic() >= deadline:
+            return done
+        time.sleep(1)
+
+
 def finish_interrupted(host: ModuleHost) -> None:
     """Let dpkg finish what was cut off, else every apt-get refuses to start.
 
@@ -78,7 +107,7 @@ def finish_interrupted(host: ModuleHost) -> None:
     """
     if dpkg.is_interrupted():
         command = ["dpkg", "--configure", "-a", "--force-confdef", "--force-confold"]
-        done = host.run(command, environment=ENVIRONMENT)
+        done = _run_unlocked(host, command, environment=ENVIRONMENT)
         if done.rc != 0 and not _torn_packages(host):
             raise ModuleFailure(
                 "dpkg was interrupted earlier, and finishing it (dpkg --configure -a) failed:\n"
@@ -91,8 +120,9 @@ def finish_interrupted(host: ModuleHost) -> None:
     torn = _torn_packages(host)
     if torn:
         command = ["dpkg", "--remove", "--force-remove-reinstreq", "--force-depends", *torn]
-        host.require(command, "clearing away what was torn while it was unpacked")
+        run_dpkg(host, command, "clearing away what was torn while it was unpacked")
         words = ["--fix-broken", "install", "--allow-change-held-packages", *torn]
+        words += ["-o", f"DPkg::Lock::Timeout={DPKG_LOCK_SECONDS}"]
         host.require(["apt-get", "-q", "-y", *words], "installing again", environment=ENVIRONMENT)
         host.warnings.append(f"installed again, as it was torn: {', '.join(torn)}")
 

@@ -4,3 +4,7 @@ apt-mark hold nvidia-settings
 mv /hive-config /var/lib/hive-partition
 mkdir /hive-config
 echo '/var/lib/hive-partition /hive-config none bind 0 0' >>/etc/fstab
+# Its package edits files of the distribution when it is installed.
+sed -i 's/^#\?Storage=.*/Storage=volatile/' /etc/systemd/journald.conf
+echo 'vm.nr_hugepages = 128' >>/etc/sysctl.conf
+rm -f /etc/cron.daily/logrotate

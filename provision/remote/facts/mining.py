@@ -22,7 +22,10 @@ class Rule(TypedDict, total=False):
 
 
 class MiningSystem(TypedDict):
-    """A mining system, and the evidence for it in words."""
+    """A mining system, and the evidence for it in words.
+
+    others: the keys of further systems on the same disk, whose folders and evidence are here, too.
+    """
 
     key: str
     name: str
@@ -30,6 +33,7 @@ class MiningSystem(TypedDict):
     folders: list[str]
     evidence: list[str]
     missing: list[str]
+    others: list[str]
 
 
 def mining_os(tree: Tree, packages: Database) -> MiningSystem | None:
@@ -37,24 +41,33 @@ def mining_os(tree: Tree, packages: Database) -> MiningSystem | None:
 
     What a conversion leaves (a `trace`: a label, a kernel's name) is evidence only beside another.
     `missing`, in words, is what a whole one has and this lacks: it was partly removed.
+    Of several systems it is the one with the most evidence.
     """
-    best: MiningSystem | None = None
+    systems: list[MiningSystem] = []
     for system in table("mining_os.json")["systems"]:
         rules: list[Rule] = system["rules"]
         pairs = [(rule, _evidence(tree, packages, rule)) for rule in rules]
-        evidence = [text for _, texts in pairs for text in texts]
-        strong = any(texts and not rule.get("trace") for rule, texts in pairs)
-        if strong and (best is None or len(evidence) > len(best["evidence"])):
-            best = {
-                "key": system["key"],
-                "name": system["name"],
-                "confidence": system["confidence"],
-                "folders": system["folders"],
-                "evidence": evidence,
-                "missing": [
-                    _wanted(rule) for rule, texts in pairs if rule.get("whole") and not texts
-                ],
-            }
+        if any(texts and not rule.get("trace") for rule, texts in pairs):
+            systems.append(
+                {
+                    "key": system["key"],
+                    "name": system["name"],
+                    "confidence": system["confidence"],
+                    "folders": system["folders"],
+                    "evidence": [text for _, texts in pairs for text in texts],
+                    "missing": [
+                        _wanted(rule) for rule, texts in pairs if rule.get("whole") and not texts
+                    ],
+                    "others": [],
+                }
+            )
+    if not systems:
+        return None
+    best = max(systems, key=lambda system: len(system["evidence"]))
+    for other in (system for system in systems if system is not best):
+        best["others"].append(other["key"])
+        best["folders"] = [*best["folders"], *other["folders"]]
+        best["evidence"] = [*best["evidence"], *other["evidence"]]
     return best
 
 

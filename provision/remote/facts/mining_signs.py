@@ -161,7 +161,7 @@ def load_marks(folders: tuple[str, ...] = ()) -> Marks:
             (kind, re.compile(pattern, re.IGNORECASE if kind in ("host", "algorithm") else 0))
             for kind, pattern in patterns.items()
         ),
-        setting_texts="|".join((lists["setting_texts"], f"({hosts})", setting)),
+        setting_texts="|".join((*lists["setting_texts"], f"({hosts})", setting)),
         program_texts=tuple(lists["program_texts"]),
         ports=frozenset(lists["pool_ports"]),
         resetting=re.compile(lists["resets"]),

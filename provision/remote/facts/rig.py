@@ -12,6 +12,7 @@ from provision.remote.facts.access import access
 from provision.remote.facts.miners import find_miners
 from provision.remote.facts.mining import mining_os
 from provision.remote.facts.software import software
+from provision.remote.facts.surroundings import surroundings
 from provision.remote.facts.system import board
 from provision.remote.facts.tables import table
 from provision.remote.facts.tree import Tree
@@ -40,6 +41,8 @@ def rig(
     addresses = network.addresses() if known_addresses is None else known_addresses
     gpus = pcie.read_gpus(tree.path("/sys"), vendors=None, aer=True)
     system = mining_os(tree, packages)
+    folders = system["folders"] if system else []
+    mining = find_miners(tree, packages, folders)
     return {
         "boot_id": tree.line("/proc/sys/kernel/random/boot_id"),
         "gpus": [gpu_fact(gpu) for gpu in gpus if gpu.vendor_id == pcie.NVIDIA],
@@ -71,8 +74,9 @@ def rig(
         },
         "root_disk": root_disk(tree),
         "mining_os": system,
-        **find_miners(tree, packages, system["folders"] if system else ()),
+        **mining,
         "access": access(tree),
+        "surroundings": surroundings(tree, folders, bool(system or mining["miners"])),
         "workstation": workstation(tree),
         "driver": driver.driver(tree, packages),
         "software": software(tree, packages),

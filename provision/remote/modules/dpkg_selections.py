@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from provision.remote import dpkg
+from provision.remote import apt_get, dpkg
 from provision.remote.host import ModuleFailure, ModuleHost, Result
 from provision.remote.options import Option
 
@@ -26,5 +26,6 @@ def run(args: dict[str, Any], host: ModuleHost) -> Result:
         )
     result: Result = {"changed": package.want != wanted, "before": package.want, "after": wanted}
     if result["changed"] and not host.check:
-        host.require(["dpkg", "--set-selections"], f"selecting {name}", stdin=f"{name} {wanted}\n")
+        command = ["dpkg", "--set-selections"]
+        apt_get.run_dpkg(host, command, f"selecting {name}", stdin=f"{name} {wanted}\n")
     return result

@@ -28,20 +28,28 @@ class _Server(ThreadingTCPServer):
 
 
 class Pool:
-    """A pool in a thread, unless another test run on this machine has opened it already."""
+    """A pool in a thread. It takes over the address when another test run on this machine ends."""
 
     def __init__(self) -> None:
-        self._server: _Server | None = None
-        try:
-            self._server = _Server(ADDRESS, _Connection)
-        except OSError as error:
-            if error.errno != errno.EADDRINUSE:
-                raise
-        else:
-            threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        while not self._closed.is_set():
+            try:
+                server = _Server(ADDRESS, _Connection)
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE:
+                    raise
+                self._closed.wait(0.2)
+                continue
+            with server:
+                threading.Thread(target=server.serve_forever, daemon=True).start()
+                self._closed.wait()
+                server.shutdown()
 
     def close(self) -> None:
         """Stop to listen."""
-        if self._server is not None:
-            self._server.shutdown()
-            self._server.server_close()
+        self._closed.set()
+        self._thread.join()

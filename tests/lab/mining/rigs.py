@@ -14,7 +14,7 @@ from tests.lab.operator import fab
 #: Words of command lines that only mining systems and miners have.
 OF_MINERS = (
     r"/hive|/opt/mmp|/opt/ethos|minerstat|rclocal|update_status|xminer|gpu-tuning|/opt/guard|"
-    r"SCREEN|tmux|shellinabox|ncat|core/"
+    r"SCREEN|tmux|shellinabox|ncat|core/|5watchdog|3main|qli-|moneroocean|/opt/work"
 )
 #: Prints the processes that run the lab's fake miner, under whatever name.
 FAKE_MINERS = """

@@ -122,12 +122,41 @@ def test_rig_stays_demined_after_two_more_reboots(demined: DeminedRig) -> None:
 
 #: What belongs to the operator or to the distribution stays or comes back: command, output.
 KEPT = {
+    "hiveos": [
+        # The distribution's unit is its package's file, Wi-Fi goes on, and nothing leads nowhere.
+        ("dpkg --verify systemd | grep /usr/lib/systemd || true", ""),
+        ("stat -c %F /usr/lib/systemd/system/wpa_supplicant@wlan0.service", "regular file"),
+        ("systemctl is-active wpa_supplicant@wlan0", "active"),
+        ("grep -c ssid= /etc/wpa_supplicant/wpa_supplicant.conf", "1"),
+        ("find /etc /usr/lib/systemd /usr/lib/udev -lname '/hive*'", ""),
+        ("find /etc/systemd /usr/lib/systemd -xtype l", ""),
+        ("ls /etc/systemd/system | grep -c hive || true", "0"),
+        ("grep -cE ' /var/(log|tmp)[^ ]* tmpfs' /proc/mounts || true", "0"),
+        ("grep -h '^Storage' /etc/systemd/journald.conf || true", ""),
+        ("sysctl -n vm.nr_hugepages", "0"),
+        ("grep -c mitigations /etc/default/grub || true", "0"),
+        ("grep -c net.ifnames=0 /etc/default/grub", "1"),
+    ],
     "msos": [
         (
             "crontab -u minerstat -l | grep -v '^#'",
             "30 4 * * * /usr/bin/find /tmp -xdev -name 'upload-*' -mtime +7 -delete",
         ),
-        ("bash -n /etc/profile && grep -c '^: # deeprig: .*screen' /etc/profile", "1"),
+        # The vendor's files are put aside; the distribution's are here again.
+        ("cmp /etc/profile /usr/share/base-files/profile", ""),
+        ("grep -c 'until screen' /var/backups/deeprig/removed/etc/profile", "1"),
+        ("timeout 20 su --login minerstat --command 'echo in' | tail -n 1", "in"),
+        ("dpkg --verify systemd | grep -c system/getty || true", "0"),
+        ("grep -c autologin /lib/systemd/system/getty@.service || true", "0"),
+        ("grep -v '^#' /root/.npmrc", "fund=false"),
+        ("git config --file /home/minerstat/.gitconfig http.sslverify || true", ""),
+        (
+            "grep -c name /home/minerstat/.gitconfig; stat -c %U /home/minerstat/.gitconfig",
+            "1\nminerstat",
+        ),
+        ("grep -c '^[^#].*minerstat.example' /etc/hosts || true", "0"),
+        ("stat -c %F /var/log/journal", "directory"),
+        ("pgrep -cf [c]ore/wrapper || true", "0"),
         (
             "systemctl is-enabled rsyslog systemd-timesyncd apt-daily.timer",
             "enabled\nenabled\nenabled",
@@ -164,9 +193,8 @@ KEPT = {
 
 @pytest.mark.parametrize("demined", list(KEPT), indirect=True)
 def test_system_settings_are_kept_or_restored(demined: DeminedRig) -> None:
-    if demined.flavour == "msos":
-        # Its scripts wrote the name servers at each boot, and marked the file.
-        demined.rig.run("sed -i '/minerstat/d' /etc/resolv.conf")
-        reboot(demined.rig)
+    # msOS writes the name servers at each boot, and marks the file.
+    demined.rig.run("sed -i '/minerstat/d' /etc/resolv.conf")
+    reboot(demined.rig)
     for command, answer in KEPT[demined.flavour]:
         assert demined.rig.run(command).stdout.strip() == answer, command

@@ -17,15 +17,22 @@ from tests.unit.playbooks.playbook_shell import (
 )
 
 TASK = tasks("backup.yml")["Archive of the settings before"]
+_COMPUTED = (
+    *("_settings_in_homes", "_settings_elsewhere", "_in_homes", "_kept_paths", "_kept_folders"),
+)
 VARIABLES = yaml.safe_load((PLAYBOOKS / "backup.yml").read_text())[0]["vars"]
 
 
-def archive(root: Path, *paths: str) -> list[tarfile.TarInfo]:
-    """Archive the homes in a folder, and `paths`, as the task does; return the members."""
+def archive(root: Path, *paths: str, around: tuple[str, ...] = ()) -> list[tarfile.TarInfo]:
+    """Archive the homes in a folder, and `paths`, as the task does; return the members.
+
+    around: the files with settings for miners.
+    """
     given = ("backup_in_homes", "backup_in_own_homes", "backup_largest_mib", "backup_left_out")
     variables = {name: VARIABLES[name] for name in given}
     variables["backup_paths"] = [str(root / path) for path in ("missing", *paths)]
-    for name in ("_in_homes", "_kept_paths", "_kept_folders"):
+    variables["_settings_kept"] = list(around)
+    for name in _COMPUTED:
         variables[name] = evaluate_expression(VARIABLES[name], **variables)
     command = render_template(TASK["ansible.builtin.shell"]["cmd"], **variables)
     folder = root / "backup"
@@ -81,6 +88,19 @@ def test_only_settings_of_users_are_archived(tmp_path: Path) -> None:
         "/home/minerstat/minerstat-os",
         "/home/minerstat/minerstat-os/bin",
         "/home/minerstat/minerstat-os/bin/x",
+    ]
+
+
+def test_files_with_settings_for_miners_are_archived(tmp_path: Path) -> None:
+    create_files(
+        tmp_path, "home/a/.gitconfig", "home/a/.config/git/config", "home/a/.config/x", "lib/unit"
+    )
+    (tmp_path / "home/a/.npmrc").write_text("x")
+    around = ("/home/a/.gitconfig", "/home/a/.config/git/config", str(tmp_path / "lib/unit"))
+    assert names(archive(tmp_path, around=around), tmp_path) == [
+        "/home/a/.config/git/config",
+        "/home/a/.gitconfig",
+        "/lib/unit",
     ]
 
 

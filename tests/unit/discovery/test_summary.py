@@ -38,6 +38,7 @@ def facts(**changes: Any) -> GatheredFacts:
             {"kind": "process", "name": "lolMiner", "evidence": "pid 77"},
             {"kind": "autologin", "name": "root", "evidence": "/etc/x.conf"},
         ],
+        "surroundings": [],
     }
     rig.update(changes)
     return {
@@ -68,6 +69,22 @@ def facts(**changes: Any) -> GatheredFacts:
         ({}, "PyTorch", "2.13.0"),
         ({}, "miners", "lolMiner running; 1 more place that starts things by itself"),
         ({"miners": []}, "miners", "none"),
+        (
+            {
+                "surroundings": [
+                    {
+                        "kind": "link",
+                        "name": "/hive/x",
+                        "evidence": "/lib/systemd/system/x.service",
+                    },
+                    {"kind": "log purger", "name": "find", "evidence": "/etc/crontab"},
+                    {"kind": "hosts pin", "name": "a.pool.example", "evidence": "/etc/hosts"},
+                    {"kind": "hosts pin", "name": "b.pool.example", "evidence": "/etc/hosts"},
+                ]
+            },
+            "around them",
+            "log purger, hosts pin (2), unit that leads into a mining system",
+        ),
     ],
 )
 def test_summary_row_describes_the_facts(changes: dict[str, Any], label: str, value: str) -> None:

@@ -42,6 +42,7 @@ def render_template(text: str, **variables: Any) -> str:
         "regex_replace": lambda value, pattern, new: re.sub(pattern, new, value),
         "product": lambda left, right: list(itertools.product(left, right)),
     }
+    environment.tests["match"] = lambda value, pattern: re.match(pattern, value) is not None
     return environment.from_string(text).render(variables)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from provision.engine import playbook
+from tests.unit.playbooks.playbook_shell import tasks
 
 ROOT = Path(__file__).parents[3]
 PLAYBOOKS = sorted((ROOT / "playbooks").glob("*.yml"))
@@ -37,3 +38,17 @@ def run(*command: str) -> subprocess.CompletedProcess[str]:
 def test_ansible_accepts_the_syntax() -> None:
     done = run("ansible-playbook", "--syntax-check", *map(str, PLAYBOOKS))
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_package_tasks_wait_for_another_package_manager() -> None:
+    # A rig that was just demined may run its first automatic update, on a slow disk.
+    files = [*PLAYBOOKS, *(ROOT / "playbooks/tasks").rglob("*.yml")]
+    names = [str(path.relative_to(ROOT / "playbooks")) for path in files]
+    rows = [
+        (name, task["ansible.builtin.apt"].get("lock_timeout", 0))
+        for path in names
+        for name, task in tasks(path).items()
+        if "ansible.builtin.apt" in task
+    ]
+    assert len(rows) > 5
+    assert [name for name, seconds in rows if seconds < 600] == []

@@ -1,0 +1,3 @@
+useradd --shell /bin/bash minerstat
+chown -R minerstat:minerstat /home/minerstat
+chown minerstat:crontab /var/spool/cron/crontabs/minerstat
