@@ -18,8 +18,6 @@ from provision.remote.facts.commands import commands_of, files_named_in, scripts
 from provision.remote.facts.miners import (
     BOOT_FILES,
     CRON_FILES,
-    OF_ADMINISTRATORS,
-    OF_PACKAGES,
     UNIT_FOLDERS,
     EvidenceRow,
     entry,
@@ -31,6 +29,9 @@ from provision.remote.facts.tables import table
 from provision.remote.facts.tree import Tree
 from provision.remote.login_sessions import switch_off_sessions
 
+#: Units of the machine's administrator, and of packages.
+OF_ADMINISTRATORS = ("/etc/systemd/system/", "/usr/local/lib/systemd/system/")
+OF_PACKAGES = ("/lib/", "/usr/lib/")
 GRUB_FILES = ("/etc/default/grub", "/etc/default/grub.d/*.cfg")
 #: Files that the whole system reads at a login; a mining system may have written all of one.
 LOGIN_SETTINGS = (
