@@ -41,6 +41,8 @@ SYSTEM_FILES = (
     *("/etc/motd", "/etc/issue"),
 )
 LOGIN_FILES_OF_USERS = (".profile", ".bash_profile", ".bash_login", ".bashrc", ".zprofile")
+#: What starts a unit of the same name.
+STARTERS = (".timer", ".path", ".socket")
 SCRIPT_FOLDERS = re.compile(r"/etc/cron\.(hourly|daily|weekly|monthly)/")
 VOLATILE = ("/dev/shm", "/run", "/tmp")  # nosec B108: read from links
 #: deeprig's own files begin with it.
@@ -156,11 +158,15 @@ def _without_login(text: str) -> str:
 
 @dataclass(frozen=True)
 class CommandSource:
-    """Where commands are. name: of the script or unit of them all; empty: each line counts."""
+    """Where commands are. name: of the script or unit of them all; empty: each line counts.
+
+    starters: the files of a unit's timer, path and socket.
+    """
 
     path: str
     name: str
     texts: tuple[str, ...]
+    starters: tuple[str, ...] = ()
 
 
 def _commands(tree: Tree, folders: tuple[str, ...]) -> Iterator[CommandSource]:
@@ -180,8 +186,10 @@ def _commands(tree: Tree, folders: tuple[str, ...]) -> Iterator[CommandSource]:
             continue
         # A link leads into a mining system, or to a unit of a package.
         if not tree.target(path) and not tree.text(path).startswith(WRITTEN_BY):
-            scripts = scripts_of(tree, files_named_in(tree, path))
-            yield CommandSource(path, name, (*unit_commands(tree, path), *scripts))
+            texts = (*unit_commands(tree, path), *scripts_of(tree, files_named_in(tree, path)))
+            stem = path[: -len(".service")]
+            starters = (f"{stem}{suffix}" for suffix in STARTERS)
+            yield CommandSource(path, name, texts, tuple(filter(tree.is_file, starters)))
 
 
 def _matches(
@@ -196,6 +204,8 @@ def _matches(
             for match in matches[:1] if source.name else matches:
                 name = source.name or match.group(0).strip()[:NAME_MOST]
                 yield entry(row["kind"], name, source.path)
+                for starter in source.starters:
+                    yield entry(row["kind"], starter.rpartition("/")[2], starter)
 
 
 def _is_in(path: str, folders: tuple[str, ...]) -> bool:

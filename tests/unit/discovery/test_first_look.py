@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import fnmatch
+import re
 from collections.abc import Iterator
 
 import pytest
 
-from provision.discovery.questions import load_table, starting_places
+from provision.discovery.questions import questions
 from provision.remote.facts import surroundings
 from provision.remote.facts.tables import table
 
@@ -29,11 +30,7 @@ def wanted_paths() -> Iterator[str]:
 
 @pytest.mark.parametrize("path", list(wanted_paths()))
 def test_first_look_has_the_files_with_settings_for_miners(path: str) -> None:
-    questions = load_table()
-    is_in_home = path.startswith("/home/")
-    patterns = [
-        *questions["homes" if is_in_home else "settings"],
-        *starting_places("/home/*" if is_in_home else "/root"),
-    ]
-    # A folder brings all that is in it.
-    assert any(fnmatch.fnmatch(path, p) or path.startswith(f"{p}/") for p in patterns)
+    command = questions()["homes" if path.startswith("/home/") else "settings"]
+    patterns = re.findall(r"[\w.*\[\]/@-]+", command)
+    # The shell's folder is /. A folder brings all that is in it.
+    assert any(fnmatch.fnmatch(path, f"/{p}") or path.startswith(f"/{p}/") for p in patterns)

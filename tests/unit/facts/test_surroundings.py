@@ -103,7 +103,28 @@ UNIT = "etc/systemd/system/x.service"
             {"etc/pip.conf": "[global]\ntrusted-host = pypi.org files.pythonhosted.org\n"},
             "tls check off trusted-host = pypi.org files.pythonhosted.org /etc/pip.conf",
         ),
+        (
+            {"root/.condarc": "ssl_verify: false\n"},
+            "tls check off ssl_verify: false /root/.condarc",
+        ),
+        (
+            {"home/me/.yarnrc.yml": "enableStrictSsl: false\n"},
+            "tls check off enableStrictSsl: false /home/me/.yarnrc.yml",
+        ),
+        (
+            {"etc/profile.d/x.sh": "export PIP_TRUSTED_HOST=pypi.org\n"},
+            "tls check off PIP_TRUSTED_HOST=pypi.org /etc/profile.d/x.sh",
+        ),
         # Registries of others.
+        (
+            {"etc/environment": "PIP_INDEX_URL=http://203.0.113.9/simple\n"},
+            "foreign registry PIP_INDEX_URL=http://203.0.113.9/simple /etc/environment",
+        ),
+        (
+            {"etc/apt/sources.list.d/x.list": "deb [trusted=yes] http://x.example/deb ./\n"},
+            "foreign registry deb [trusted=yes] http://x.example/deb "
+            "/etc/apt/sources.list.d/x.list",
+        ),
         (
             {"root/.npmrc": "registry=http://203.0.113.40:4873/\n"},
             "foreign registry registry=http://203.0.113.40:4873/ /root/.npmrc",
@@ -233,6 +254,8 @@ ORDINARY: list[dict[str, Any]] = [
     {"home/me/.gitconfig": "[http]\n\tsslVerify = true\n# sslVerify = false\n"},
     {"etc/apt/apt.conf.d/20x": 'Acquire::Check-Valid-Until "false";\nAcquire::http::Proxy "x";\n'},
     {"etc/wgetrc": "# check_certificate = off\n"},
+    {"etc/apt/sources.list": "deb [trusted=yes] file:/srv/deb ./\ndeb http://x.example/d x\n"},
+    {"home/me/.bashrc": "export PIP_INDEX_URL=https://mirror.example.com/simple\n"},
     {"home/me/.curlrc": "--silent\nkeepalive-time=2\n"},
     # Names that are blocked, of machines in the house, of time servers.
     {"etc/hosts": "127.0.1.1 miner\n0.0.0.0 xmr.pool.example\n:: pool.example\n"},
@@ -290,6 +313,17 @@ def test_usual_settings_count_on_a_rig_that_has_mined(
 )
 def test_what_demine_switched_off_is_not_found_again(tmp_path: Path, files: dict[str, Any]) -> None:
     assert find(tmp_path, files) == []
+
+
+def test_timer_of_a_unit_goes_with_it(tmp_path: Path) -> None:
+    files = {
+        UNIT: "[Service]\nExecStart=/usr/bin/nvidia-smi -pl 220\n",
+        "etc/systemd/system/x.timer": "[Timer]\nOnBootSec=60\n",
+    }
+    assert find(tmp_path, files) == [
+        f"overclock x.service /{UNIT}",
+        "overclock x.timer /etc/systemd/system/x.timer",
+    ]
 
 
 def test_names_hold_no_password(tmp_path: Path) -> None:
