@@ -105,7 +105,7 @@ def restore(context: FleetContext, flags: Flags, source: str) -> None:
 
 
 def _restore_from(context: FleetContext, flags: Flags, folder: str = stored.FOLDER) -> None:
-    """Restore each rig from a folder of its own. Raises Exit with the worst status, if not 0.
+    """Restore each rig from a folder on it. Raises Exit with the worst status, if not 0.
 
     A rig whose Python can't run the playbook is restored by its shell alone.
     """

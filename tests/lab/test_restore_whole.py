@@ -1,4 +1,4 @@
-"""A rig is converted, restored and converted again: after the restore it is as it was, file by file."""
+"""A rig is converted, restored and converted again: each file is as it was after the restore."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ STEPS = {"hiveos": "demine,base,reboot", "ubuntu-miner": "demine,base,reboot"}
 RIGS = {"ubuntu-miner": "test80", "msos": "test81", "hiveos": "test82", "hijacked": "test83"}
 EXTENDED = {"smos": "test84", "mmpos": "test85", "ethos": "test86"}
 FOLDERS = (
-    "/etc /root /home /var/spool/cron /var/lib/systemd/linger /boot/grub /hive /hive-config /media /opt "
-    "/usr/local /lib/systemd/system /var/lib/docker"
+    "/etc /root /home /var/spool/cron /var/lib/systemd/linger /boot/grub /hive /hive-config "
+    "/media /opt /usr/local /lib/systemd/system /var/lib/docker"
 )
 #: A line for each file, link and folder, for the content of each file, and for each unit.
 STATE = rf"""
@@ -29,15 +29,17 @@ find {FOLDERS} -xdev -type f ! -path '*/log/*' -exec sha256sum {{}} + 2>/dev/nul
 systemctl list-unit-files --no-legend --no-pager --plain | awk '{{ print "unit " $1 "\t" $2 }}'
 systemctl list-units --no-legend --plain --state=active --type=service,timer,socket |
   awk '{{ print "active " $1 "\tyes" }}'
-grep -Hos '"RestartPolicy.*' /var/lib/docker/containers/*/hostconfig.json | sed 's/: */\t/2' | tr -d ' '
+grep -Hos '"RestartPolicy.*' /var/lib/docker/containers/*/hostconfig.json |
+  sed 's/: */\t/2' | tr -d ' '
 apt-mark showhold | awk '{{ print "hold " $1 "\tyes" }}'
 tr ' ' '\n' </proc/cmdline | awk '{{ print "argument " $1 "\tyes" }}'
 findmnt --raw --noheadings --output TARGET | awk '{{ print "mount " $1 "\tyes" }}'
 """
 #: What differs between any two boots, what a login changes, and what a restore leaves as it is now.
 ELSEWHERE = re.compile(
-    r"/etc/(mtab|resolv\.conf|machine-id|ld\.so\.cache|alternatives|ssh|ssl/certs|passwd|group|g?shadow)"
-    r"|/\.(bash_history|cache|lesshst|Xauthority|sudo_as_admin_successful)|/run/|^active (user|session|run-|systemd-.*@|ssh)"
+    r"/etc/(mtab|resolv\.conf|machine-id|ld\.so\.cache|alternatives|ssh|ssl/certs|passwd|group)"
+    r"|/etc/g?shadow|/\.(bash_history|cache|lesshst|Xauthority|sudo_as_admin_successful)|/run/"
+    r"|^active (user|session|run-|systemd-.*@|ssh)"
     r"|^mount /(run|proc|sys|dev|tmp)|^argument root=|/docker/containers/.* \(content\)"
 )
 #: Provisioning adds these; they stay.

@@ -5,7 +5,7 @@
 #
 # It needs a shell, GNU tar and systemd, and no Python. With --check it changes nothing. With --lock it takes
 # deeprig's lock of the rig, for a caller that has not. Exit status: 0 the rig is as in the backup, 1 something
-# differs, 2 there is no usable backup. Users, passwords, sshd and its host keys stay as they are now: whoever
+# differs, 2 no backup is usable. Users, passwords, sshd and its host keys stay as they are now: whoever
 # can log in still can.
 #
 # This file compares; homes.sh works in the homes of users; restore.sh has the steps.
@@ -133,7 +133,7 @@ missing_arguments() { # print the kernel's arguments that the boot menu of then 
 
 # -- mounts
 
-# Print the mount points of then with files of their own that are not mounted now. At the next boot fstab mounts
+# Print the mount points of then with files on them that are not mounted now. At the next boot fstab mounts
 # what lies in memory; no user may put a link in the place of those that are mounted here.
 unmounted() {
     from_archive etc/fstab >"$work/fstab"
