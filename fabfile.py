@@ -9,12 +9,21 @@ from provision.cli.flags import OF_PLAYS, Flags
 from provision.cli.fleet import FleetContext, fleet_task
 
 
-@fleet_task(accept_workstation="convert it although it looks like a personal computer")
-def provision(context: FleetContext, flags: Flags, accept_workstation: bool = False) -> None:
+@fleet_task(
+    accept_workstation="convert it although it looks like a personal computer",
+    accept_taken_over="convert it although another person had root access to it",
+)
+def provision(
+    context: FleetContext,
+    flags: Flags,
+    accept_workstation: bool = False,
+    accept_taken_over: bool = False,
+) -> None:
     """Turn a mining rig into a deep learning host (plays playbooks/provision.yml)."""
     from provision.play import command
 
-    command.provision(context, flags, accept_workstation)
+    accepted = {"accept_workstation": accept_workstation, "accept_taken_over": accept_taken_over}
+    command.provision(context, flags, *(name for name, given in accepted.items() if given))
 
 
 @fleet_task(

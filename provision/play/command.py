@@ -13,10 +13,12 @@ from provision.paths import PLAYBOOKS
 PROVISION = PLAYBOOKS / "provision.yml"
 
 
-def provision(context: FleetContext, flags: Flags, accept_workstation: bool = False) -> None:
-    """Play the steps from mining OS to deep learning host."""
-    if accept_workstation:  # playbooks/preflight.yml asks for it
-        flags = replace(flags, e=(*flags.e, "accept_workstation=true"))
+def provision(context: FleetContext, flags: Flags, *accepted: str) -> None:
+    """Play the steps from mining OS to deep learning host.
+
+    accepted: variables of playbooks/preflight.yml, each of which accepts a risk.
+    """
+    flags = replace(flags, e=(*flags.e, *(f"{name}=true" for name in accepted)))
     play_file(context, flags, PROVISION, "provision")
 
 

@@ -64,7 +64,8 @@ class ConvertedRig:
 
     def convert(self) -> None:
         """Run the steps of `fab provision` that take the mining system off."""
-        result = self.run("provision", "--tags", STEPS.get(self.flavour, "demine"))
+        steps = STEPS.get(self.flavour, "demine")
+        result = self.run("provision", "--accept-taken-over", "--tags", steps)
         assert result.status == 0, result.text
 
 
