@@ -42,7 +42,7 @@ def find_security_signs(
     """Return all of them. access, taken_over: as the facts have them.
 
     sockets, connections: what `ss` listed. own_keys: the operator's public keys, base64. system:
-    the key of the mining system, whose vendor's lines are no intruder's.
+    the key of the mining system: what its vendor's lines do is not an intruder's doing.
     """
     lists = table("access.json")
     intruders = table("intruders.json")

@@ -89,7 +89,7 @@ def _system(
     reinstall_reasons = [
         refusal.why
         for refusal in refusals
-        # The findings below say the same in more words.
+        # The findings below are the same in more words.
         if refusal.name in table["reinstall"] and not (intruded and refusal.name == "taken-over")
     ]
     if intruded:

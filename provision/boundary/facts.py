@@ -153,7 +153,7 @@ class Evidence(TypedDict):
 
 
 class Takeover(TypedDict):
-    """Signs that somebody else was root, and those that an earlier run recorded."""
+    """Signs that another person was root, and those that an earlier run recorded."""
 
     signs: Annotated[list[Evidence], Meta(max_length=4096)]
     recorded: Annotated[list[Evidence], Meta(max_length=4096)]

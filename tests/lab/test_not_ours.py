@@ -1,4 +1,4 @@
-"""Rigs that are somebody else's: hosts of rental platforms, and rigs that others took over."""
+"""Rigs of other people: hosts of rental platforms, and rigs that others took over."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ MOST_SUBMENUS = 20
 
 
 class MenuEntry:
-    """An entry of the menu, or a submenu with entries of its own."""
+    """An entry of the menu, or a submenu and its entries."""
 
     def __init__(self, title: str, identifier: str, above: MenuEntry | None) -> None:
         self.title = title
@@ -151,7 +151,7 @@ def read_environment(text: str) -> dict[str, str]:
 
 
 def default_of(text: str, environment: dict[str, str]) -> str:
-    """Return the value that `default` has after grub.cfg ran: the last one that it sets."""
+    """Return the value that `default` has after grub.cfg ran, which sets it repeatedly."""
     if "load_env" not in text:
         environment = {}
     values = ["".join(match.groups("")) for match in DEFAULT.finditer(text)]

@@ -1,4 +1,4 @@
-"""Signs that somebody else was root on this rig, those of a mining system's vendor left out.
+"""Signs that another person was root on this rig, those of a mining system's vendor left out.
 
 Each is {kind, name, evidence}. kind: `starts by itself` (a line of cron, of a boot or login file,
 or of a unit that runs what it fetches, or hides what it runs), `user` (root by another name) and

@@ -1,4 +1,4 @@
-"""Signs that somebody else was root, and lines of a vendor that are none."""
+"""Signs that another person was root, and lines of a vendor that are none."""
 
 from __future__ import annotations
 

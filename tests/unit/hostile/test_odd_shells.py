@@ -1,4 +1,4 @@
-"""Logins whose shell is not a rig's: every verb says so, and none reports an empty rig."""
+"""Logins whose shell is not a rig's: every verb reports it, and none shows an empty rig."""
 
 from __future__ import annotations
 

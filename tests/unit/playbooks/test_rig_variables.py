@@ -241,7 +241,7 @@ def test_swap_size_follows_memory_and_disk(
             ),
             ["dns"],
         ),
-        # A dead repository of others is in nobody's way.
+        # A dead repository of others stops nothing.
         ((AMPERE,), asked("failed http://ppa.example/x 404  Not Found"), []),
         ((AMPERE,), asked("clock -7200"), ["clock"]),
         ((AMPERE,), asked("clock 200000"), ["clock"]),
