@@ -28,9 +28,9 @@ def _choose(entries: list[re.Match[str]], default: str) -> re.Match[str] | None:
     """Return the entry that a default names; None: it names none."""
     first, _, rest = default.partition(">")
     top = [entry for entry in entries if not entry["indent"]]
-    found = _named(top, first)
-    if found is None or found["image"]:
-        return found
+    entry = _named(top, first)
+    if entry is None or entry["image"]:
+        return entry
     return _named([entry for entry in entries if entry["indent"]], rest or "0")
 
 

@@ -99,10 +99,10 @@ def evidence() -> list[str]:
     """Return the paths by which mining systems and rental platforms are recognised."""
     systems = json.loads((FACTS / "mining_os.json").read_text())["systems"]
     platforms = json.loads((FACTS / "rental.json").read_text())["platforms"]
-    found = {
+    paths = {
         path for system in systems for rule in system["rules"] for path in rule.get("paths", ())
     }
-    return sorted(found | {path for platform in platforms for path in platform["paths"]})
+    return sorted(paths | {path for platform in platforms for path in platform["paths"]})
 
 
 def _relative_to_root(patterns: list[str]) -> str:

@@ -27,7 +27,7 @@ class Platform(TypedDict):
     images: str
 
 
-class Rental(TypedDict):
+class RentalPlatform(TypedDict):
     """A platform that this machine is a host of, and the evidence in words."""
 
     key: str
@@ -35,13 +35,13 @@ class Rental(TypedDict):
     evidence: list[str]
 
 
-def rental(tree: Tree) -> list[Rental]:
+def rental(tree: Tree) -> list[RentalPlatform]:
     """Return the platforms of which there is evidence."""
     units = set(_units(tree))
     processes = set(_processes(tree))
     users = {line.split(":")[0] for line in tree.lines("/etc/passwd")}
     images = set(_images(tree))
-    result: list[Rental] = []
+    result: list[RentalPlatform] = []
     platforms: list[Platform] = table("rental.json")["platforms"]
     for platform in platforms:
         evidence = [

@@ -35,14 +35,14 @@ WITH_VALUE = re.compile(
 )
 
 
-class Takeover(TypedDict):
+class TakeoverSigns(TypedDict):
     """What there is now, and what an earlier run recorded."""
 
     signs: list[EvidenceRow]
     recorded: list[EvidenceRow]
 
 
-def takeover(tree: Tree, system: str) -> Takeover:
+def takeover(tree: Tree, system: str) -> TakeoverSigns:
     """Return the signs of a takeover. system: the key of the rig's mining system, or empty."""
     vendor: list[str] = table("intruders.json")["vendors"].get(system, [])
     signs = [*_starters(tree, vendor), *_users(tree), *_preloaded(tree)]

@@ -191,9 +191,9 @@ VENDORS = (
 @pytest.mark.parametrize("line", VENDORS)
 def test_lines_of_the_vendor_are_not_an_intruders(tmp_path: Path, line: str) -> None:
     tree = write(tmp_path, {**QUIET, "/root/.bashrc": f"{line}\n"})
-    found = [finding for finding in signs(tree, system="msos") if finding.status != "ok"]
-    assert [finding.status for finding in found] == ["warning"]
-    assert "from the mining system's vendor" in found[0].reading
+    unusual = [finding for finding in signs(tree, system="msos") if finding.status != "ok"]
+    assert [finding.status for finding in unusual] == ["warning"]
+    assert "from the mining system's vendor" in unusual[0].reading
     assert "critical" in {finding.status for finding in signs(tree)}  # on any other system
     assert "critical" in {finding.status for finding in signs(tree, system="hiveos")}
 

@@ -82,7 +82,7 @@ BY_ID = f"gnulinux-advanced-{UUID}>gnulinux-{OURS}-advanced-{UUID}"
         ("1>2", "", OURS),
         (BY_ID, "", OURS),
         (f"Advanced options for Ubuntu>Ubuntu, with Linux {OURS}", "", OURS),
-        # An id of the submenu is not found from the top: the first entry boots.
+        # An id of the submenu is not result from the top: the first entry boots.
         (f"gnulinux-{OURS}-advanced-{UUID}", "", MINING),
         ("9", "", MINING),
         ("${saved_entry}", f"saved_entry={BY_ID}\n", OURS),
@@ -105,12 +105,12 @@ def test_next_kernel_is_what_grub_chooses(
             f"lib/modules/{OURS}/build": {"link": f"../../../usr/src/linux-headers-{OURS}"},
         },
     )
-    found = boot(Tree(str(tmp_path)))
-    assert found["loader"] == "grub"
-    assert found["next"]["release"] == release
-    assert found["next"]["headers"] is (release == OURS)
-    assert [row["release"] for row in found["kernels"]] == [MINING, OURS]
-    assert found["kernels"][1] == {"release": OURS, "entry": BY_ID, "headers": True}
+    result = boot(Tree(str(tmp_path)))
+    assert result["loader"] == "grub"
+    assert result["next"]["release"] == release
+    assert result["next"]["headers"] is (release == OURS)
+    assert [row["release"] for row in result["kernels"]] == [MINING, OURS]
+    assert result["kernels"][1] == {"release": OURS, "entry": BY_ID, "headers": True}
 
 
 def test_named_entry_is_what_boots(tmp_path: Path) -> None:

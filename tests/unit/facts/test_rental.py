@@ -52,6 +52,6 @@ def test_platform_is_named_with_its_evidence(
     tmp_path: Path, files: dict[str, Any], key: str | None, evidence: str
 ) -> None:
     create_files(tmp_path, files)
-    found = rental(Tree(str(tmp_path)))
-    assert [platform["key"] for platform in found] == ([key] if key else [])
-    assert all(evidence in platform["evidence"][0] for platform in found)
+    result = rental(Tree(str(tmp_path)))
+    assert [platform["key"] for platform in result] == ([key] if key else [])
+    assert all(evidence in platform["evidence"][0] for platform in result)

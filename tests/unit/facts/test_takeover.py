@@ -39,9 +39,9 @@ USERS = "root:x:0:0:root:/root:/bin/bash\nuser:x:1000:1000::/home/user:/bin/bash
 )
 def test_signs_are_found(tmp_path: Path, files: dict[str, str], name: str | None) -> None:
     create_files(tmp_path, {"etc/passwd": USERS, **files})
-    found = takeover(Tree(str(tmp_path)), "msos")["signs"]
-    assert [name in sign["name"] for sign in found if name] == ([True] if name else [])
-    assert bool(found) is bool(name)
+    result = takeover(Tree(str(tmp_path)), "msos")["signs"]
+    assert [name in sign["name"] for sign in result if name] == ([True] if name else [])
+    assert bool(result) is bool(name)
 
 
 @pytest.mark.parametrize(
@@ -80,6 +80,6 @@ def test_line_is_the_vendors_if_all_it_fetches_is(line: str, is_vendors: bool) -
 def test_what_was_recorded_is_read_again(tmp_path: Path, record: Any, count: int) -> None:
     text = record if isinstance(record, str) else json.dumps(record)
     create_files(tmp_path, {RECORD.lstrip("/"): text, "etc/passwd": USERS})
-    found = takeover(Tree(str(tmp_path)), "")
-    assert len(found["recorded"]) == count
-    assert found["signs"] == []
+    result = takeover(Tree(str(tmp_path)), "")
+    assert len(result["recorded"]) == count
+    assert result["signs"] == []
