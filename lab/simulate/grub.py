@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 ENTRY = re.compile(
-    r"^(?P<indent> *)(?:menuentry|submenu) '(?P<title>[^']*)'[^\n]*'(?P<id>[^']*)' \{$"
+    r"^(?P<indent> *)(?:menuentry|submenu) '(?P<title>[^']*)'(?:[^\n]*'(?P<id>[^']*)')? \{$"
     r"(?:\n +linux (?P<image>\S+) (?P<arguments>[^\n]*?) *$)?",
     re.MULTILINE,
 )
