@@ -31,13 +31,16 @@ def archive(root: Path, *paths: str, evidence: tuple[str, ...] = ()) -> list[tar
     given = ("backup_in_homes", "backup_in_own_homes", "backup_largest_mib", "backup_left_out")
     variables = {name: VARIABLES[name] for name in given}
     variables |= {"_kept_parents": VARIABLES["_kept_parents"], "_of_root": []}
+    variables["_folders"] = ["/hive"]
     variables["_evidence"] = [str(root / path) for path in evidence]
     variables["backup_paths"] = [str(root / path) for path in ("missing", *paths)]
     for name in ("_in_homes", "_kept_paths"):
         variables[name] = evaluate_expression(VARIABLES[name], **variables)
     command = render_template(TASK["ansible.builtin.shell"]["cmd"], **variables)
     # The rig's root folder is the test's.
-    command = re.sub(r"(?<=[ '])/(?=(home|lib|usr/lib|var/lib)/)", f"{root}/", command)
+    command = re.sub(
+        r"(?<=[ '])/(?=(home|lib|usr/s?bin|usr/lib|usr/local|var/lib|s?bin)/)", f"{root}/", command
+    )
     command = command.replace("cd / ", f"cd {root} ").replace(r",/\1,p", rf",{root}/\1,p")
     folder = root / "backup"
     folder.mkdir()
@@ -146,11 +149,15 @@ def test_changed_units_of_packages_are_archived(tmp_path: Path) -> None:
         f"{digest}  {units}/cron.service\n{'0' * 32}  {units}/getty@.service\n"
     )
     (tmp_path / units / "x.service").symlink_to("/hive/etc/x.service")
+    (tmp_path / "usr/sbin").mkdir(parents=True)
+    (tmp_path / "usr/sbin/logrotate").symlink_to("../../hive/sbin/logrotate")
+    (tmp_path / "usr/sbin/awk").symlink_to("/etc/alternatives/awk")
     (tmp_path / units / "dbus.service").symlink_to("dbus-broker.service")
     assert names(archive(tmp_path), tmp_path) == [
         "/home/a/.profile",
         "/lib/systemd/system/getty@.service",
         "/lib/systemd/system/x.service",
+        "/usr/sbin/logrotate",
     ]
 
 
