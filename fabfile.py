@@ -22,8 +22,7 @@ def provision(
     """Turn a mining rig into a deep learning host (plays playbooks/provision.yml)."""
     from provision.play import command
 
-    accepted = {"accept_workstation": accept_workstation, "accept_taken_over": accept_taken_over}
-    command.provision(context, flags, *(name for name, given in accepted.items() if given))
+    command.provision(context, flags, accept_workstation, accept_taken_over)
 
 
 @fleet_task(

@@ -13,12 +13,18 @@ from provision.paths import PLAYBOOKS
 PROVISION = PLAYBOOKS / "provision.yml"
 
 
-def provision(context: FleetContext, flags: Flags, *accepted: str) -> None:
-    """Play the steps from mining OS to deep learning host.
-
-    accepted: variables of playbooks/preflight.yml, each of which accepts a risk.
-    """
-    flags = replace(flags, e=(*flags.e, *(f"{name}=true" for name in accepted)))
+def provision(
+    context: FleetContext,
+    flags: Flags,
+    accept_workstation: bool = False,
+    accept_taken_over: bool = False,
+) -> None:
+    """Play the steps from mining OS to deep learning host."""
+    # playbooks/preflight.yml asks for these
+    if accept_workstation:
+        flags = replace(flags, e=(*flags.e, "accept_workstation=true"))
+    if accept_taken_over:
+        flags = replace(flags, e=(*flags.e, "accept_taken_over=true"))
     play_file(context, flags, PROVISION, "provision")
 
 

@@ -133,6 +133,8 @@ bring_back() {
     put_all_back >"$work/aside"
     report_lines '' <"$work/aside"
     missing_packages >"$work/packages"
+    # dpkg itself does not wait for another package manager.
+    [ ! -s "$work/packages" ] || apt-get -o DPkg::Lock::Timeout=600 check >/dev/null 2>&1
     while IFS= read -r package; do
         if dpkg --install --force-confold "$package" >"$work/error" 2>&1 </dev/null; then
             report "package $package"
