@@ -13,6 +13,7 @@ from provision.cli.fleet import FleetContext, fleet_task
     accept_workstation="convert it although it looks like a personal computer",
     stop="what may be a miner and is one: its name, or several with commas, or all",
     keep="what may be a miner and is yours: its name, or several with commas, or all",
+    accept_taken_over="convert it although another person had root access to it",
 )
 def provision(
     context: FleetContext,
@@ -20,11 +21,16 @@ def provision(
     accept_workstation: bool = False,
     stop: str = "",
     keep: str = "",
+    accept_taken_over: bool = False,
 ) -> None:
     """Turn a mining rig into a deep learning host (plays playbooks/provision.yml)."""
     from provision.play import command
 
-    command.provision(context, flags, accept_workstation, stop, keep)
+    command.provision(
+        context,
+        flags,
+        command.Acceptance(accept_workstation, accept_taken_over, stop, keep),
+    )
 
 
 @fleet_task(

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
+from lab.simulate import grub
 from lab.simulate.hardware import Hardware
 
 SWAPS = "Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n"
-LINUX_LINE = re.compile(r"^\s*linux\s+(\S+)\s+(.*?)\s*$", re.MULTILINE)
 
 
 def write_proc(proc: Path, hardware: Hardware, root: Path) -> None:
@@ -23,10 +22,13 @@ def write_proc(proc: Path, hardware: Hardware, root: Path) -> None:
 
 
 def read_command_line(root: Path) -> str:
-    """Return the kernel's command line from this root's boot loader."""
-    config = root / "boot/grub/grub.cfg"
-    match = LINUX_LINE.search(config.read_text()) if config.is_file() else None
-    return f"BOOT_IMAGE={match[1]} {match[2]}" if match else "BOOT_IMAGE=/boot/vmlinuz"
+    """Return the kernel's command line from this root's boot menu."""
+    folder = root / "boot/grub"
+    config, environment = folder / "grub.cfg", folder / "grubenv"
+    if not config.is_file():
+        return "BOOT_IMAGE=/boot/vmlinuz"
+    variables = environment.read_text() if environment.is_file() else ""
+    return grub.command_line(config.read_text(), variables)
 
 
 def cpuinfo(hardware: Hardware) -> str:

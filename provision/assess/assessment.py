@@ -116,6 +116,8 @@ def assess_rig(
             look.tree.text_of("sockets"),
             look.tree.text_of("connections"),
             own_keys(),
+            facts["taken_over"],
+            facts["mining_os"]["key"] if facts["mining_os"] else "",
         ),
     ]
     card_table = cards.cards()

@@ -7,11 +7,9 @@ import hashlib
 import ipaddress
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from pathlib import Path
 
 from provision.assess.finding import Finding, Status
-from provision.boundary.facts import Evidence
-from provision.inventory import yaml_source
+from provision.boundary.facts import Evidence, Takeover
 from provision.remote.facts import system
 from provision.remote.facts.access import authorized_keys, key_files
 from provision.remote.facts.start_places import (
@@ -22,9 +20,9 @@ from provision.remote.facts.start_places import (
     unit_files,
 )
 from provision.remote.facts.tables import table
+from provision.remote.facts.takeover import is_of_vendor
 from provision.remote.facts.tree import Tree
 
-TABLE = Path(__file__).parent / "security.yml"
 SOCKET = re.compile(r'users:\(\("([^"]+)"')
 SETTING = re.compile(r"([^\s=]+)[\s=]+(.*)")  # of sshd: blanks, tabs or an equals sign
 INCLUDED = re.compile(r'Include\s+"?(?:/etc/ssh/)?sshd_config\.d/', re.IGNORECASE)
@@ -38,28 +36,33 @@ def find_security_signs(
     sockets: str,
     connections: str,
     own_keys: Collection[str],
+    taken_over: Takeover,
+    system: str = "",
 ) -> list[Finding]:
-    """Return all of them. access: as the facts have it; sockets, connections: what `ss` listed.
+    """Return all of them. access, taken_over: as the facts have them.
 
-    own_keys: the operator's public keys, base64.
+    sockets, connections: what `ss` listed. own_keys: the operator's public keys, base64. system:
+    the key of the mining system: what its vendor's lines do is not an intruder's doing.
     """
     lists = table("access.json")
+    intruders = table("intruders.json")
     remote = {*lists["remote_control_of_mining_systems"], *lists["remote_control"]}
     return [
-        *_ways_in(access),
+        *_ways_in(access, taken_over),
+        *_recorded(taken_over),
         *_programs(tree, lists["remote_control"]),
         *_listening(sockets, remote),
         *_outward(connections),
         *_keys(tree, re.compile(lists["vendor_key_comment"], re.IGNORECASE), own_keys),
         *_users(tree),
-        *_commands(tree, yaml_source.load_yaml(TABLE)["commands"]),
+        *_commands(tree, intruders["commands"], intruders["vendors"].get(system, [])),
         *_sshd(tree),
         *_preload(tree),
         *_repositories(tree),
     ]
 
 
-def _ways_in(access: Sequence[Evidence]) -> Iterator[Finding]:
+def _ways_in(access: Sequence[Evidence], taken_over: Takeover) -> Iterator[Finding]:
     """Yield findings from facts: rights, lines that download and run, remote control."""
     names: Mapping[str, tuple[str, Status, str]] = {
         "sudo": ("sudo", "warning", "becomes root without a password"),
@@ -71,10 +74,28 @@ def _ways_in(access: Sequence[Evidence]) -> Iterator[Finding]:
         "unit": ("remote control", "critical", "is started as a unit"),
         "process": ("remote control", "critical", "runs"),
     }
+    places = {sign["evidence"] for sign in taken_over["signs"]}
     for entry in access:
         if entry["kind"] in names:
             check, status, reading = names[entry["kind"]]
+            if entry["kind"] == "fetch" and entry["evidence"] not in places:
+                status, reading = (
+                    "warning",
+                    "runs what it downloads from the mining system's vendor",
+                )
             yield Finding(check, entry["evidence"], status, f"{entry['name']} {reading}", TAKE_OUT)
+
+
+def _recorded(taken_over: Takeover) -> Iterator[Finding]:
+    """Yield what an earlier run recorded; nothing that is done on the rig takes it away."""
+    for sign in taken_over["recorded"]:
+        yield Finding(
+            "earlier takeover",
+            sign["evidence"],
+            "warning",
+            f"before the conversion: {sign['name']}",
+            "Another person had root access. Reinstall the rig before it holds data of value.",
+        )
 
 
 def _programs(tree: Tree, remote_control: Collection[str]) -> Iterator[Finding]:
@@ -167,7 +188,9 @@ def _users(tree: Tree) -> Iterator[Finding]:
             )
 
 
-def _commands(tree: Tree, rows: Sequence[Mapping[str, str]]) -> Iterator[Finding]:
+def _commands(
+    tree: Tree, rows: Sequence[Mapping[str, str]], vendor: Sequence[str]
+) -> Iterator[Finding]:
     """Lines of what starts by itself that should not do what they do."""
     patterns = [(re.compile(row["pattern"]), row) for row in rows]
     units = [path for _, path in unit_files(tree) if path.startswith("/etc/")]
@@ -175,7 +198,7 @@ def _commands(tree: Tree, rows: Sequence[Mapping[str, str]]) -> Iterator[Finding
     for path in sorted(files):
         for line in tree.lines(path):
             row = next((row for pattern, row in patterns if pattern.search(line)), None)
-            if row is not None:
+            if row is not None and not is_of_vendor(line, vendor):
                 status: Status = "critical" if row["status"] == "critical" else "warning"
                 names = f"{row['reading']}: {line[:LINE_MOST]}"
                 yield Finding("starts by itself", path, status, names, TAKE_OUT)

@@ -71,6 +71,12 @@ def judge_rig(
     system, why = _system(refusals, findings, table)
     if system == "convert in place" and converted:
         system, why = "converted", ["no mining system, no miner: fab validate proves the rest"]
+        why += [
+            f"{finding.reading}, {finding.subject}: {finding.advice}"
+            for finding in merge_findings(
+                [finding for finding in findings if finding.check == "earlier takeover"]
+            )
+        ]
     board, board_why, options = _board(machine, table["lanes_least"])
     return RigVerdict(system, tuple(why), board, tuple(board_why), tuple(options))
 
@@ -78,9 +84,14 @@ def judge_rig(
 def _system(
     refusals: Sequence[Refusal], findings: Sequence[Finding], table: VerdictTable
 ) -> tuple[System, list[str]]:
-    reinstall_reasons = [refusal.why for refusal in refusals if refusal.name in table["reinstall"]]
     critical = [finding for finding in findings if finding.status == "critical"]
     intruded = [finding for finding in critical if finding.check in table["intrusion"]]
+    reinstall_reasons = [
+        refusal.why
+        for refusal in refusals
+        # The findings below are the same in more words.
+        if refusal.name in table["reinstall"] and not (intruded and refusal.name == "taken-over")
+    ]
     if intruded:
         reinstall_reasons.append("another person had root access, so no file on it can be trusted:")
         reinstall_reasons += [

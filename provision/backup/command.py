@@ -13,11 +13,11 @@ from fabric import Config
 from invoke.exceptions import Exit
 from rich.console import Console
 
-from provision.backup import stored, transfer
+from provision.backup import by_shell, stored, transfer
 from provision.backup.stored import StoredBackup
 from provision.backup.transfer import FetchedCopy
 from provision.cli.answers import show_answers
-from provision.cli.plays import play_file, play_on_hosts
+from provision.cli.plays import play_on_hosts
 from provision.errors import DeeprigError, SourceError, shown_path
 from provision.inventory.hosts import Host
 from provision.output.tables import Grid
@@ -80,7 +80,7 @@ def describe_copy(host: str, fetched_copy: FetchedCopy) -> str:
 def restore(context: FleetContext, flags: Flags, source: str) -> None:
     """Bring back what provisioning removed or edited, from the rig's backup or from `source`."""
     if not source:
-        play_file(context, flags, RESTORE, "restore")
+        _restore_from(context, flags)
         return
     _, hosts = context.fleet(flags)
     if len(hosts) > 1:
@@ -95,14 +95,57 @@ def restore(context: FleetContext, flags: Flags, source: str) -> None:
         if old := _send(context, flags, folder, transfer.take):
             message = f"{hosts[0].name}: the backup that was there differs, and is in {old} now"
             Terminal(error=True).print(message)
-        play_file(context, flags, RESTORE, "restore")
+        _restore_from(context, flags)
         return
     try:
         _send(context, flags, folder, lambda shell: "")
-        beside = replace(flags, e=(*flags.e, f"backup_folder={transfer.BESIDE}"))
-        play_file(context, beside, RESTORE, "restore")
+        _restore_from(context, flags, transfer.BESIDE)
     finally:
         _only_answer(_run_on_each(context, flags, lambda shell, host: transfer.remove(shell)))
+
+
+def _restore_from(context: FleetContext, flags: Flags, folder: str = stored.FOLDER) -> None:
+    """Restore each rig from a folder on it. Raises Exit with the worst status, if not 0.
+
+    A rig whose Python can't run the playbook is restored by its shell alone.
+    """
+    usable = _run_on_each(
+        context, flags, lambda shell, host: by_shell.has_usable_python(shell, host)
+    )
+    # What can't be reached is reported by the play.
+    played = {name for name, answer in usable.items() if answer is not False}
+    worst = 0
+    if played:
+        given = flags
+        if folder != stored.FOLDER:
+            given = replace(flags, e=(*flags.e, f"backup_folder={folder}"))
+        recaps = play_on_hosts(context, given, RESTORE, "restore", played)
+        worst = max(recap.exit_status for recap in recaps)
+    if rest := usable.keys() - played:
+        console = Terminal(quiet=flags.json)
+
+        def show_one(host: str, done: by_shell.ShellRestore) -> None:
+            console.print(host, style="bold")
+            for line in done.lines:
+                console.print(f"  {line}")
+
+        restored = _run_on_each(
+            context, flags, lambda shell, host: by_shell.restore(shell, folder, flags.check), rest
+        )
+        if flags.json:
+            documents = {
+                name: done.document()
+                for name, done in restored.items()
+                if not isinstance(done, DeeprigError)
+            }
+            print(json.dumps(documents, indent=2))
+        worst = max(worst, show_answers(restored, show_one))
+        statuses = [
+            done.exit_status for done in restored.values() if not isinstance(done, DeeprigError)
+        ]
+        worst = max([worst, *statuses])
+    if worst:
+        raise Exit(code=worst)
 
 
 def _send(

@@ -124,6 +124,15 @@ class RootDisk(TypedDict):
     diskless: bool
 
 
+class FileSystem(TypedDict):
+    """A file system that packages fill. free_inodes: None where their number is not fixed."""
+
+    mount: Path
+    size_bytes: Count
+    free_bytes: Count
+    free_inodes: Count | None
+
+
 class MiningOs(TypedDict):
     """The mining system, by what it was recognised."""
 
@@ -151,6 +160,21 @@ class Suspect(Evidence):
 
     signs: Texts
     doubt: Annotated[str, Meta(pattern=r"\A(name|gpu|reset)\Z")]
+
+
+class Takeover(TypedDict):
+    """Signs that another person was root, and those that an earlier run recorded."""
+
+    signs: Annotated[list[Evidence], Meta(max_length=4096)]
+    recorded: Annotated[list[Evidence], Meta(max_length=4096)]
+
+
+class Rental(TypedDict):
+    """A platform that rents out this machine, and the evidence."""
+
+    key: Annotated[str, Meta(pattern=r"\A[a-z0-9_-]{1,32}\Z")]
+    name: Text
+    evidence: Texts
 
 
 class Driver(TypedDict):
@@ -182,12 +206,29 @@ class UsbWatchdog(TypedDict):
     sure: bool
 
 
+class BootKernel(TypedDict):
+    """A kernel with an entry in the boot menu. entry: what names it as the default."""
+
+    release: Text
+    entry: Text
+    headers: bool
+
+
+class Boot(TypedDict):
+    """The boot menu. loader: "grub", or empty. next: what boots if nothing is chosen."""
+
+    loader: Text
+    next: BootKernel | None
+    kernels: Annotated[list[BootKernel], Meta(max_length=256)]
+
+
 class Kernel(TypedDict):
-    """The kernel that runs."""
+    """The kernel that runs, and those that may boot."""
 
     release: Text
     command_line: Texts
     headers: bool
+    boot: Boot
 
 
 class Interface(TypedDict):
@@ -216,6 +257,7 @@ class RigFacts(TypedDict):
     cpu: CpuFacts
     memory: MemoryFacts
     root_disk: RootDisk
+    file_systems: Annotated[list[FileSystem], Meta(max_length=64)]
     mining_os: MiningOs | None
     miners: Annotated[list[Evidence], Meta(max_length=4096)]
     suspects: Annotated[list[Suspect], Meta(max_length=4096)]
@@ -223,6 +265,8 @@ class RigFacts(TypedDict):
     restart_seconds: Count
     access: Annotated[list[Evidence], Meta(max_length=4096)]
     surroundings: Annotated[list[Evidence], Meta(max_length=4096)]
+    taken_over: Takeover
+    rental: Annotated[list[Rental], Meta(max_length=64)]
     workstation: Texts
     driver: Driver
     software: Software

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,12 +25,15 @@ def play_file(context: FleetContext, flags: Flags, path: Path, verb: str) -> Non
         raise Exit(code=status)
 
 
-def play_on_hosts(context: FleetContext, flags: Flags, path: Path, verb: str) -> list[Recap]:
-    """Play a playbook file on every host that -H names; return a recap for each.
+def play_on_hosts(
+    context: FleetContext, flags: Flags, path: Path, verb: str, only: Collection[str] | None = None
+) -> list[Recap]:
+    """Play a playbook file on every host that -H names, or on `only` these; return their recaps.
 
     verb: the command that plays it, for the name of the log.
     """
     inventory, hosts = context.fleet(flags)
+    hosts = [host for host in hosts if only is None or host.name in only]
     options = RunOptions(
         check=flags.check,
         diff=flags.diff,

@@ -23,7 +23,7 @@ from provision.remote.facts.start_places import (
 )
 
 HERE = Path(__file__).parent
-EVIDENCE = HERE.parent / "remote" / "facts" / "mining_os.json"
+FACTS = HERE.parent / "remote" / "facts"
 SECONDS = 10  # for one question; what takes longer is left out
 MOST_BYTES = 32 << 20  # of one answer, compressed: a link that leads to the whole disk ends there
 #: A file that several links lead to is stored under each name.
@@ -147,11 +147,13 @@ def _bound_command(command: str) -> str:
 
 
 def evidence() -> list[str]:
-    """Return the paths by which mining systems are recognised."""
-    systems = json.loads(EVIDENCE.read_text())["systems"]
-    return sorted(
-        {path for system in systems for rule in system["rules"] for path in rule.get("paths", ())}
-    )
+    """Return the paths by which mining systems and rental platforms are recognised."""
+    systems = json.loads((FACTS / "mining_os.json").read_text())["systems"]
+    platforms = json.loads((FACTS / "rental.json").read_text())["platforms"]
+    paths = {
+        path for system in systems for rule in system["rules"] for path in rule.get("paths", ())
+    }
+    return sorted(paths | {path for platform in platforms for path in platform["paths"]})
 
 
 def _relative_to_root(patterns: list[str]) -> str:

@@ -85,21 +85,17 @@ class Snapshot(Tree):
             self._texts[wanted[index]] = frozenset(matches)
 
     def usage(self, path: str) -> dict[str, int]:
-        """Return the root file system's size by `df`; of others nothing is known."""
+        """Return the size of a file system by `df`, which lists blocks, then inodes."""
         rows = [line.split() for line in self.text_of("sizes").splitlines()]
-        rows = [row for row in rows if len(row) >= 6 and row[1].isdigit()]
-        if path != "/" or not rows:
+        rows = [row for row in rows if len(row) >= 6 and row[5] == path and row[1].isdigit()]
+        if not rows:
             return {}
         _, total, _, available = rows[0][:4]
         sizes = {"size_total": int(total) << 10, "size_available": int(available) << 10}
-        if len(rows) > 1:
-            _, inodes, inodes_used, inodes_free = rows[1][:4]
-            sizes |= {
-                "inode_total": int(inodes),
-                "inode_used": int(inodes_used),
-                "inode_available": int(inodes_free),
-            }
-        return sizes
+        inodes = rows[1][1:4] if len(rows) > 1 else []
+        counts = [int(cell) if cell.isdigit() else 0 for cell in (*inodes, "", "", "")[:3]]
+        names = ("inode_total", "inode_used", "inode_available")
+        return {**sizes, **dict(zip(names, counts, strict=True))}
 
     def _place(self, path: str) -> Path | None:
         """Return where a path of the rig goes; None where that would leave the folder."""

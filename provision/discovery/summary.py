@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TypedDict
 
 from agent.checks.judgements import hides_pcie_errors
-from provision.boundary.facts import Driver, GatheredFacts, Gpu, MiningOs, RigFacts
+from provision.boundary.facts import Driver, GatheredFacts, Gpu, Kernel, MiningOs, RigFacts
 from provision.boundary.text import clean
 from provision.inventory import yaml_source
 from provision.paths import INVENTORY
@@ -30,8 +30,8 @@ def summarize_facts(facts: GatheredFacts, models: Mapping[str, GpuRow]) -> list[
     base = f"{facts['ansible_distribution']} {facts['ansible_distribution_version']}"
     memory, disk, board = rig["memory"], rig["root_disk"], rig["board"]
     rows = [
-        ("system", _system(rig["mining_os"], base)),
-        ("kernel", rig["kernel"]["release"] + _hazards(rig["kernel"]["command_line"])),
+        ("system", "\n".join([_system(rig["mining_os"], base), *_owners(rig)])),
+        ("kernel", _kernel(rig["kernel"])),
         ("board", f"{board['vendor']} {board['name']}"),
         ("CPU", f"{rig['cpu']['model']}, {rig['cpu']['threads']} threads"),
         ("memory", f"{memory['total_mib']} MiB, swap {memory['swap_total_mib']} MiB"),
@@ -84,6 +84,27 @@ def _driver(driver: Driver) -> str:
     if driver["library_version"] != driver["loaded_version"]:
         origin += f", but its library is {driver['library_version']}"
     return f"{driver['loaded_version']} {kind}{origin}"
+
+
+def _owners(rig: RigFacts) -> list[str]:
+    """Return whose the rig is, or was, beside its owner's."""
+    lines = [
+        f"a host of {rental['name']} (by {', '.join(rental['evidence'])})"
+        for rental in rig["rental"]
+    ]
+    taken_over = rig["taken_over"]
+    for when, signs in (("", taken_over["signs"]), ("once ", taken_over["recorded"])):
+        places = sorted({f"{sign['evidence']}: {sign['name']}" for sign in signs})
+        if places:
+            lines.append(f"{when}taken over ({'; '.join(places)})")
+    return lines
+
+
+def _kernel(kernel: Kernel) -> str:
+    following = kernel["boot"]["next"]
+    other = following and following["release"] and following["release"] != kernel["release"]
+    boots = f", next boot: {following['release']}" if following and other else ""
+    return kernel["release"] + boots + _hazards(kernel["command_line"])
 
 
 def _hazards(command_line: list[str]) -> str:

@@ -165,15 +165,21 @@ def _ask(shell: Shell) -> dict[str, bytes]:
 def _check_is_linux(host: str, answers: Mapping[str, bytes]) -> None:
     """Raise OtherSystemError for a host that gives no file of a Linux kernel.
 
-    Its login shell may be another one (Windows, a router, `nologin`), or lack the commands.
+    Its commands may be others' (BusyBox, ESXi): what they leave out would look like an empty rig.
     """
-    if b"==> /" in answers["kernel"] or b"\t" in answers["names"]:
+    if b"==> /" in answers["kernel"] and b"\t" in answers["names"]:
         return
+    advice = "Is this the rig, is its login shell a usual one, does it have coreutils and tar?"
+    if b"==> /" in answers["kernel"]:
+        raise OtherSystemError(
+            f"{host} runs Linux, but its find is not that of GNU (BusyBox?), and lists nothing",
+            advice=advice,
+        )
     texts = (clean(answer.decode("utf-8", "replace")).strip() for answer in answers.values())
     words = next((text.splitlines()[0][:200] for text in texts if text), "nothing")
     raise OtherSystemError(
         f"{host} accepts the login, but does not answer as a Linux system: it wrote {words!r}",
-        advice="Is this the rig, is its login shell a usual one, does it have coreutils and tar?",
+        advice=advice,
     )
 
 

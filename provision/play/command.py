@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from provision.cli.flags import Flags
@@ -14,23 +14,34 @@ from provision.paths import PLAYBOOKS
 PROVISION = PLAYBOOKS / "provision.yml"
 
 
-def provision(
-    context: FleetContext,
-    flags: Flags,
-    accept_workstation: bool = False,
-    stop: str = "",
-    keep: str = "",
-) -> None:
-    """Play the steps from mining OS to deep learning host.
+@dataclass(frozen=True)
+class Acceptance:
+    """What the operator answers to preflight's refusals (playbooks/preflight.yml).
 
     stop, keep: names of suspects that are the miner's, and that are not, with commas between them.
     """
-    if accept_workstation:  # playbooks/preflight.yml asks for it
-        flags = replace(flags, e=(*flags.e, "accept_workstation=true"))
-    for variable, names in (("mining_stopped", stop), ("mining_kept", keep)):
-        if names:
-            listed = json.dumps({variable: [name.strip() for name in names.split(",")]})
-            flags = replace(flags, e=(*flags.e, listed))
+
+    workstation: bool = False
+    taken_over: bool = False
+    stop: str = ""
+    keep: str = ""
+
+    def as_variables(self) -> tuple[str, ...]:
+        """Return it as `-e` has variables."""
+        variables: dict[str, bool | list[str]] = {}
+        if self.workstation:
+            variables["accept_workstation"] = True
+        if self.taken_over:
+            variables["accept_taken_over"] = True
+        for variable, names in (("mining_stopped", self.stop), ("mining_kept", self.keep)):
+            if names:
+                variables[variable] = [name.strip() for name in names.split(",")]
+        return (json.dumps(variables),) if variables else ()
+
+
+def provision(context: FleetContext, flags: Flags, acceptance: Acceptance) -> None:
+    """Play the steps from mining OS to deep learning host."""
+    flags = replace(flags, e=(*flags.e, *acceptance.as_variables()))
     play_file(context, flags, PROVISION, "provision")
 
 

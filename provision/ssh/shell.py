@@ -18,8 +18,8 @@ from typing import BinaryIO
 import paramiko
 
 from provision.boundary.decode import BoundaryError
-from provision.boundary.text import clean_line
-from provision.errors import HungError, LostError
+from provision.boundary.text import clean, clean_line
+from provision.errors import HungError, LostError, OtherSystemError
 from provision.ssh.connection import CHANNEL_TIMEOUT
 from provision.ssh.transport import Channel, Transport
 
@@ -33,6 +33,10 @@ MOST_COMPLAINTS = 1 << 20  # bytes of its standard error; what comes then is not
 CHUNK = 65536  # bytes
 NO_MORE = "deeprig-no-more"  # for sudo's second attempt
 BEGIN = "deeprig-begin"  # between sudo's password and the command's own input
+#: What every command writes first: what a login prints before it is not the command's, and a shell
+#: that does not write it has not run the command.
+MARK = b"deeprig-shell\n"
+MOST_NOISE = 1 << 18  # bytes before it
 OnLine = Callable[[str], None]
 
 
@@ -69,7 +73,8 @@ class Shell:
     ) -> ShellResult:
         """Run a command, hand on each line that it writes, and keep them all.
 
-        Raises UnreachableError, LostError; HungError after `silence` seconds without a word, or
+        Raises UnreachableError, LostError; OtherSystemError where the login's shell does not run
+        commands; HungError after `silence` seconds without a word, or
         after `longest` seconds in all; BoundaryError where it writes more than `most` bytes.
 
         content: what it reads. Its standard input stays open until it ends: a command that
@@ -88,7 +93,7 @@ class Shell:
                 channel.shutdown_write()
             reading = _Reading(channel, time.monotonic() + longest, most)
             out, error = reading.run(on_line, sink)
-            return ShellResult(channel.recv_exit_status(), out, error)
+            done = ShellResult(channel.recv_exit_status(), out, error)
         except TimeoutError:
             raise HungError(
                 f"a command printed nothing for {silence:.0f} s",
@@ -101,14 +106,33 @@ class Shell:
             ) from None
         finally:
             channel.close()
+        if not reading.has_begun:
+            self._check_begun(reading, done)
+        return done
 
     def close(self) -> None:
         """End the connection: what runs over it sees the end of its input. From any thread."""
         self.transport.close()
 
+    def _check_begun(self, reading: _Reading, done: ShellResult) -> None:
+        """Explain a command that did not begin: the login's shell does not run commands."""
+        if done.status == -1:  # the connection ended
+            return
+        texts = (clean(text.decode("utf-8", "replace")) for text in (reading.noise, done.error))
+        lines = [line.strip() for text in texts for line in text.splitlines() if line.strip()]
+        raise OtherSystemError(
+            f"{self.transport.host} accepts the login, but its shell does not run commands: "
+            f"it wrote {lines[0][:200]!r}"
+            if lines
+            else f"{self.transport.host} accepts the login, but its shell runs nothing",
+            advice="Is this the rig? Its login shell may be restricted (rbash, nologin), or its "
+            "key tied to one command (command= in authorized_keys).",
+        )
+
     def _words(self, command: str) -> str:
         """Return the command line for the login shell."""
-        return f"exec env LC_ALL=C.UTF-8 sh -c {shlex.quote(command)}"
+        begun = f"echo {MARK.decode().strip()}\n{command}"
+        return f"exec env LC_ALL=C.UTF-8 sh -c {shlex.quote(begun)}"
 
     def _first_line(self) -> bytes:
         """Return the bytes that precede the command's input."""
@@ -122,6 +146,8 @@ class _Reading:
         self._channel = channel
         self._deadline = deadline
         self._most = most
+        self.has_begun = False
+        self.noise = b""
 
     def run(self, on_line: OnLine | None, sink: BinaryIO | None) -> tuple[bytes, bytes]:
         """Return what was written; one stream may fill while the other is silent."""
@@ -135,6 +161,8 @@ class _Reading:
         reader = threading.Thread(target=drain, daemon=True)
         reader.start()
         while chunk := self._channel.recv(CHUNK):
+            if not self.has_begun and not (chunk := self._skip_noise(chunk)):
+                continue
             count += len(chunk)
             self._check(count)
             if sink is not None:
@@ -146,6 +174,21 @@ class _Reading:
                 reported = end + 1
         reader.join(CHANNEL_TIMEOUT)
         return bytes(out), bytes(error)
+
+    def _skip_noise(self, chunk: bytes) -> bytes:
+        """Return what is the command's own; what a login printed before it is kept apart."""
+        self.noise += chunk
+        before, mark, after = self.noise.partition(MARK)
+        if mark:
+            self.has_begun, self.noise = True, before
+            return after
+        self._check(0)
+        if len(self.noise) > MOST_NOISE:
+            raise BoundaryError(
+                f"the login wrote {len(self.noise)} bytes, and ran no command",
+                advice="Look at what that user's login files print (.profile, .bashrc, motd).",
+            )
+        return b""
 
     def _check(self, count: int) -> None:
         if count > self._most:
@@ -166,6 +209,11 @@ class RootShell(Shell):
     def __init__(self, transport: Transport, sudo_password: str | None) -> None:
         super().__init__(transport)
         self.sudo_password = sudo_password
+
+    def _check_begun(self, reading: _Reading, done: ShellResult) -> None:
+        # sudo refuses on standard error; the caller reports it.
+        if self._is_root() or reading.noise.strip() or done.status == 0:
+            super()._check_begun(reading, done)
 
     def _is_root(self) -> bool:
         return self.transport.user == "root"

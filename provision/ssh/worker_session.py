@@ -233,7 +233,7 @@ class WorkerSession:
             return UnreachableError(
                 f"{self._name_missing(text)} is not installed on this rig",
                 advice="Install it there (apt install python3 sudo), or name another one with "
-                "ansible_python_interpreter.",
+                "ansible_python_interpreter. fab assess and fab restore need no Python.",
             )
         if "permission denied" in text:
             return UnreachableError(
@@ -255,7 +255,7 @@ class WorkerSession:
         return UnreachableError(
             f"the Python of this rig is {version}{runs}; deeprig needs {oldest} or newer",
             advice="Install Debian 12 or Ubuntu 24.04 on the rig. If it has a newer Python, too, "
-            "name it with ansible_python_interpreter. fab assess needs no Python.",
+            "name it with ansible_python_interpreter. fab assess and fab restore need no Python.",
         )
 
     def _name_missing(self, text: str) -> str:

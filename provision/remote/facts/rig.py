@@ -9,17 +9,22 @@ from agent.readings import pcie
 from provision.remote import dpkg
 from provision.remote.facts import driver, hardware, network
 from provision.remote.facts.access import access
+from provision.remote.facts.boot import boot
 from provision.remote.facts.miners import find_miners
 from provision.remote.facts.mining import mining_os
+from provision.remote.facts.rental import rental
 from provision.remote.facts.software import software
 from provision.remote.facts.surroundings import surroundings
 from provision.remote.facts.system import board
 from provision.remote.facts.tables import table
+from provision.remote.facts.takeover import takeover
 from provision.remote.facts.tree import Tree
 from provision.remote.facts.workstation import workstation
 
 NVME_CLASS = "0x0108"  # PCI: mass storage, non-volatile memory
 IN_MEMORY = ("tmpfs", "ramfs", "rootfs")
+#: Where packages and their data go, if it is a file system apart.
+PLACES = ("/", "/boot", "/boot/efi", "/usr", "/usr/local", "/var", "/var/cache", "/var/lib", "/opt")
 NETWORK_FILES = (
     "/etc/network/interfaces",
     "/etc/network/interfaces.d/*",
@@ -73,10 +78,13 @@ def rig(
             "swap_total_mib": memory.get("SwapTotal", 0),
         },
         "root_disk": root_disk(tree),
+        "file_systems": file_systems(tree),
         "mining_os": system,
         **mining,
         "access": access(tree),
         "surroundings": surroundings(tree, folders, bool(system or mining["miners"])),
+        "taken_over": takeover(tree, system["key"] if system else ""),
+        "rental": rental(tree),
         "workstation": workstation(tree),
         "driver": driver.driver(tree, packages),
         "software": software(tree, packages),
@@ -86,6 +94,7 @@ def rig(
             "release": release,
             "command_line": tree.line("/proc/cmdline").split(),
             "headers": driver.kernel_headers(tree, release),
+            "boot": boot(tree),
         },
         "network": {
             "interfaces": interfaces(tree, addresses),
@@ -167,6 +176,25 @@ def root_disk(tree: Tree) -> dict[str, Any]:
         "read_only": "ro" in root["options"].split(","),
         "diskless": diskless(root, mounted),
     }
+
+
+def file_systems(tree: Tree) -> list[dict[str, Any]]:
+    """Return the file systems that packages fill: the root, and those below it that are apart."""
+    mounted = {entry["mount"] for entry in hardware.mount_table(tree)}
+    result = []
+    for mount in PLACES:
+        sizes = tree.usage(mount) if mount in mounted else {}
+        if sizes:
+            result.append(
+                {
+                    "mount": mount,
+                    "size_bytes": sizes["size_total"],
+                    "free_bytes": sizes["size_available"],
+                    # None where the file system has no fixed number of them, as btrfs and vfat.
+                    "free_inodes": sizes["inode_available"] if sizes["inode_total"] else None,
+                }
+            )
+    return result
 
 
 def diskless(root: dict[str, str], mounted: list[dict[str, str]]) -> bool:

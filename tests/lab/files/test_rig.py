@@ -83,18 +83,18 @@ def test_provisioning_discloses_nothing_to_the_user_and_keeps_user_files(
     assert "home/mallory/.config/systemd/user/y.service -> /etc/shadow" in listing
     assert INJECTION in listing
     assert "huge" not in listing
-    assert "mallory/.bash" not in listing
+    assert "mallory/.bashrc" not in listing  # a FIFO
+    assert "mallory/.bash_profile" not in listing
 
+    # What leads out of the home is replaced by what was there; nothing behind it is touched.
     as_user(target, "mallory", AFTER)
-    result = fab(inventory, NAME, "restore")
-    assert result.status != 0
-    result.assert_shows("/home/mallory/", "user mallory controls", "belongs to user root")
-    assert target.run(STATE).stdout == before
-
-    as_user(target, "mallory", "cd; rm -rf .ssh .profile .config")
     result = fab(inventory, NAME, "restore")
     assert result.status == 0, result.text
     assert target.run(STATE).stdout == before
+    for file in (".ssh", ".profile", ".config/autostart"):
+        assert target.run(f"readlink /home/mallory/{file}", check=False).stdout == ""
+    config = "cat /home/mallory/.config/autostart/x.desktop"
+    assert target.run(config).stdout == "Exec=/opt/t-rex\n"
     profile = target.run("cd /home/mallory; stat -c '%U %G' .profile; cat .profile").stdout
     assert profile == "mallory mallory\numask 022\n/opt/t-rex --pool x &\n"
     assert target.run("stat -c '%U' /home/mallory/.ssh/config").stdout == "mallory\n"
@@ -102,3 +102,10 @@ def test_provisioning_discloses_nothing_to_the_user_and_keeps_user_files(
     assert target.run(link).stdout == "/etc/shadow\n"
     again = fab(inventory, NAME, "restore")
     again.assert_shows("Files: 0", "changed=0")
+
+    # A folder in the way of a file is not removed with what is in it: it is named.
+    as_user(target, "mallory", "cd; rm .profile; mkdir -p .profile/own")
+    stuck = fab(inventory, NAME, "restore")
+    assert stuck.status == 2
+    stuck.assert_shows("/home/mallory/.profile: File type differs", "Not everything is as in")
+    assert target.run("ls /home/mallory/.profile").stdout == "own\n"

@@ -35,7 +35,9 @@ def facts(inventory: Path, name: str) -> RigFacts:
 
 def demine(inventory: Path, name: str, *words: str) -> dict[str, Any]:
     """`fab provision --tags demine --json`: the counts, and the status of each task."""
-    result = fab(inventory, name, "provision", "--tags", "demine", "--json", *words)
+    # A rig that others took over is demined like any other, once that is accepted.
+    words = ("--tags", "demine", "--accept-taken-over", "--json", *words)
+    result = fab(inventory, name, "provision", *words)
     document: dict[str, Any] = json.loads(result.stdout)
     assert result.status == 0, result.stdout
     tasks: dict[str, str] = {}

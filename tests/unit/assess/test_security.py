@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from provision.assess import security
 from provision.assess.finding import Finding
 from provision.remote.facts.access import access
+from provision.remote.facts.takeover import RECORD, takeover
 from provision.remote.facts.tree import Tree
 
 OWN = "AAAAC3NzaC1lZDI1NTE5AAAAIJ0m0pO3Xq2b1m6rZ1Jd4u0a7nZt8V5wK9yQ3cR6sTfE"
@@ -24,8 +26,11 @@ def write(root: Path, files: dict[str, str]) -> Tree:
     return Tree(str(root))
 
 
-def signs(tree: Tree, sockets: str = "", connections: str = "") -> list[Finding]:
-    return security.find_security_signs(tree, access(tree), sockets, connections, {OWN})
+def signs(tree: Tree, sockets: str = "", connections: str = "", system: str = "") -> list[Finding]:
+    taken_over = takeover(tree, system)
+    return security.find_security_signs(
+        tree, access(tree), sockets, connections, {OWN}, taken_over, system
+    )
 
 
 USERS = "root:x:0:0:root:/root:/bin/bash\nuser:x:1000:1000::/home/user:/bin/bash\n"
@@ -175,3 +180,27 @@ def test_listening_ports_and_connections_are_findings(tmp_path: Path) -> None:
 def test_fingerprints_match_openssh() -> None:
     assert security.fingerprint(OWN) == "SHA256:ezNEi1zjwYuRP//RG7czIxsLEVwxlQzoKexq92kMbl8"
     assert security.fingerprint("???") == "???"
+
+
+VENDORS = (
+    "alias recover='cd /home/x; wget https://labs.minerstat.farm/os/recovery.sh; sh recovery.sh'",
+    "curl -sSL https://static.minerstat.com/install.sh | sudo bash",
+)
+
+
+@pytest.mark.parametrize("line", VENDORS)
+def test_lines_of_the_vendor_are_not_an_intruders(tmp_path: Path, line: str) -> None:
+    tree = write(tmp_path, {**QUIET, "/root/.bashrc": f"{line}\n"})
+    unusual = [finding for finding in signs(tree, system="msos") if finding.status != "ok"]
+    assert [finding.status for finding in unusual] == ["warning"]
+    assert "from the mining system's vendor" in unusual[0].reading
+    assert "critical" in {finding.status for finding in signs(tree)}  # on any other system
+    assert "critical" in {finding.status for finding in signs(tree, system="hiveos")}
+
+
+def test_recorded_takeover_is_reported(tmp_path: Path) -> None:
+    row = {"kind": "starts by itself", "name": "it fetches", "evidence": "/etc/rc.local"}
+    findings = signs(write(tmp_path, {**QUIET, RECORD: json.dumps([row])}))
+    (finding,) = [finding for finding in findings if finding.status == "warning"]
+    assert finding.check == "earlier takeover"
+    assert finding.subject == "/etc/rc.local"

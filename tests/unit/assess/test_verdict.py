@@ -30,6 +30,8 @@ SEED = replace(
         ([Refusal("usb-watchdog", "unplug it")], [], "fix, then convert in place"),
         ([Refusal("disk", "8 GB"), Refusal("usb-watchdog", "unplug it")], [], "reinstall"),
         ([Refusal("mining-system", "RaveOS")], [], "reinstall"),
+        ([Refusal("taken-over", "runs what it fetches")], [], "reinstall"),
+        ([Refusal("rental", "a host of vast.ai")], [], "fix, then convert in place"),
         ([], [Finding("ld.so.preload", "/x.so", "critical", "is loaded")], "reinstall"),
         ([], [Finding("keys", "/x", "critical", "a vendor's")], "convert in place"),
         ([], [Finding("starts by itself", "/x", "critical", "fetches")], "reinstall"),
@@ -49,6 +51,10 @@ def test_system_verdict_follows_refusals_and_findings(
 
 def test_converted_rig_is_recognised() -> None:
     assert verdict.judge_rig([], [], SEED, converted=True).system == "converted"
+    was = [Finding("earlier takeover", "/etc/rc.local", "warning", "it fetched", "Reinstall it.")]
+    made = verdict.judge_rig([], was, SEED, converted=True)
+    assert made.system == "converted"
+    assert "/etc/rc.local" in made.system_why[1]
     disk = [Refusal("disk", "8 GB")]
     assert verdict.judge_rig(disk, [], SEED, converted=True).system == "reinstall"
 

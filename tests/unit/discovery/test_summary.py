@@ -12,10 +12,20 @@ from provision.discovery import summary
 MODELS: dict[str, summary.GpuRow] = {"2204": {"name": "GeForce RTX 3090"}}
 
 
+SIGN = {"kind": "user", "name": "toor is root", "evidence": "/etc/passwd"}
+KERNEL = {"release": "5.15.0", "command_line": ["ro"]}
+
+
 def facts(**changes: Any) -> GatheredFacts:
     rig: dict[str, Any] = {
         "mining_os": {"name": "HiveOS", "evidence": ["/hive/bin"], "missing": ["package hive"]},
-        "kernel": {"release": "5.15.0", "command_line": ["ro", "pci=noaer"]},
+        "kernel": {
+            "release": "5.15.0",
+            "command_line": ["ro", "pci=noaer"],
+            "boot": {"loader": "grub", "next": None, "kernels": []},
+        },
+        "rental": [],
+        "taken_over": {"signs": [], "recorded": []},
         "board": {"vendor": "ASRock", "name": "B450 Steel Legend"},
         "cpu": {"model": "Ryzen 5 1600", "threads": 12},
         "memory": {"total_mib": 3936, "swap_total_mib": 0},
@@ -53,6 +63,21 @@ def facts(**changes: Any) -> GatheredFacts:
     [
         ({}, "system", "HiveOS on Debian 12\n(by /hive/bin; partly removed: no package hive)"),
         ({"mining_os": None}, "system", "Debian 12"),
+        (
+            {"mining_os": None, "rental": [{"name": "vast.ai", "evidence": ["/var/lib/x"]}]},
+            "system",
+            "Debian 12\na host of vast.ai (by /var/lib/x)",
+        ),
+        (
+            {"mining_os": None, "taken_over": {"signs": [], "recorded": [SIGN]}},
+            "system",
+            "Debian 12\nonce taken over (/etc/passwd: toor is root)",
+        ),
+        (
+            {"kernel": {**KERNEL, "boot": {"next": {"release": "6.9.12-sm6"}}}},
+            "kernel",
+            "5.15.0, next boot: 6.9.12-sm6",
+        ),
         ({}, "kernel", "5.15.0, PCIe errors hidden (pci=noaer)"),
         ({}, "disk", "120 GB, 60 free"),
         (

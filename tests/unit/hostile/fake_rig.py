@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from provision.remote.frames import GREETING
+from provision.ssh.shell import MARK
 
 HELLO: dict[str, Any] = {
     "hello": {
@@ -48,7 +49,10 @@ class FakeChannel:
         """Do nothing: no call here waits."""
 
     def exec_command(self, command: str) -> None:
-        """Accept any command."""
+        """Accept any command; begin as a shell does."""
+        if MARK.decode().strip() in command:
+            self._rest = MARK
+            self.received -= len(MARK)
 
     def sendall(self, data: bytes) -> None:
         """Accept any data."""

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 import paramiko
 from paramiko.common import AUTH_SUCCESSFUL, OPEN_FAILED_CONNECT_FAILED, OPEN_SUCCEEDED
 
+from provision.ssh.shell import MARK
+
 
 @dataclass
 class Seen:
@@ -28,8 +30,8 @@ class Seen:
 
 
 class _Server(paramiko.ServerInterface):
-    def __init__(self, seen: Seen, answer: bytes) -> None:
-        self._seen, self._answer = seen, answer
+    def __init__(self, seen: Seen, answer: bytes, runs_commands: bool) -> None:
+        self._seen, self._answer, self._runs_commands = seen, answer, runs_commands
         self.targets: dict[int, tuple[str, int]] = {}
 
     def get_allowed_auths(self, username: str) -> str:
@@ -52,7 +54,9 @@ class _Server(paramiko.ServerInterface):
 
     def check_channel_exec_request(self, channel: paramiko.Channel, command: bytes) -> bool:
         self._seen.commands.append(command.decode())
-        threading.Thread(target=self._run, args=(channel,), daemon=True).start()
+        begins = self._runs_commands and MARK.strip() in command
+        begin = MARK if begins else b""
+        threading.Thread(target=self._run, args=(channel, begin), daemon=True).start()
         return True
 
     def check_channel_direct_tcpip_request(
@@ -61,9 +65,9 @@ class _Server(paramiko.ServerInterface):
         self.targets[chanid] = destination
         return OPEN_SUCCEEDED
 
-    def _run(self, channel: paramiko.Channel) -> None:
+    def _run(self, channel: paramiko.Channel, begin: bytes) -> None:
         with contextlib.suppress(OSError, EOFError):
-            channel.sendall(self._answer)
+            channel.sendall(begin + self._answer)
             channel.send_exit_status(0)
             channel.shutdown_write()  # the client closes it
 
@@ -88,11 +92,15 @@ class SshServer:
 
 @contextlib.contextmanager
 def ssh_server(
-    answer: bytes = b"", key: paramiko.PKey | None = None, banner: str = ""
+    answer: bytes = b"",
+    key: paramiko.PKey | None = None,
+    banner: str = "",
+    runs_commands: bool = True,
 ) -> Iterator[SshServer]:
     """Serve until the end of the block; every command answers `answer`.
 
-    banner: how the server identifies itself; empty is Paramiko's own text.
+    banner: how the server identifies itself; empty is Paramiko's own text. runs_commands: whether
+    the answer begins as that of a shell.
     """
     host_key = key or paramiko.ECDSAKey.generate()
     seen = Seen()
@@ -110,7 +118,9 @@ def ssh_server(
                 transport.add_server_key(host_key)
                 transport.local_version = banner or transport.local_version
                 threading.Thread(
-                    target=_session, args=(transport, _Server(seen, answer)), daemon=True
+                    target=_session,
+                    args=(transport, _Server(seen, answer, runs_commands)),
+                    daemon=True,
                 ).start()
 
         thread = threading.Thread(target=serve)

@@ -94,8 +94,24 @@ def test_host_without_files_of_linux_is_not_an_empty_rig(
 def test_templates_as_names_or_addresses_are_refused(
     answers: dict[str, bytes], look_at: Callable[..., Any]
 ) -> None:
+    usual = {"kernel": b"==> /proc/cmdline <==\nquiet\n", "names": rows("/sys/class/iommu/x")}
     with pytest.raises(DeeprigError, match="the rig"):
+        look_at(**{**usual, **answers})
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        {"kernel": b"==> /proc/cmdline <==\nquiet\n"},  # BusyBox: its find has no -printf
+        {"names": rows("/sys/class/iommu/x")},
+    ],
+)
+def test_linux_with_other_commands_is_not_an_empty_rig(
+    answers: dict[str, bytes], look_at: Callable[..., Any]
+) -> None:
+    with pytest.raises(OtherSystemError, match=r"BusyBox|Linux system") as error:
         look_at(**answers)
+    assert "coreutils" in error.value.advice
 
 
 @pytest.mark.parametrize(

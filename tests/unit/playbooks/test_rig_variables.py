@@ -30,6 +30,28 @@ DISK = {
     "source": "/dev/sda2",
 }
 
+KERNEL = {"release": "6.6-hiveos", "headers": False, "boot": {"loader": "grub", "kernels": []}}
+SIGN = {"kind": "user", "name": "toor is root by another name", "evidence": "/etc/passwd"}
+AVAILABLE = [
+    *("ca-certificates", "gnupg", "python3-packaging", "python3-venv"),
+    *("nvidia-open-580", "cuda-toolkit-13-0", "libnccl2"),
+]
+
+
+def asked(*lines: str, without: tuple[str, ...] = ()) -> dict[str, Any]:
+    """What the rig's repositories answer: all packages and a kernel, and these lines."""
+    packages = [f"package {name}" for name in AVAILABLE if name not in without]
+    kernel = ["kernel 5.15.0-125-generic"] if "kernel" not in without else []
+    return {"repositories": {"stdout_lines": [*lines, *packages, *kernel, "clock 0"]}}
+
+
+def file_systems(**free: float) -> list[dict[str, Any]]:
+    """File systems with so many GB free, by the name of their folder."""
+    return [
+        {"mount": f"/{name}", "free_bytes": size * 1e9, "free_inodes": None}
+        for name, size in free.items()
+    ]
+
 
 def suspect(name: str, doubt: str = "name") -> dict[str, Any]:
     """What may be a miner."""
@@ -58,6 +80,10 @@ def templar(gpus: tuple[str, ...] = (AMPERE,), **changes: Any) -> Templar:
         "access": [],
         "software": {"torch": None},
         "usb_watchdogs": [],
+        "file_systems": [{"mount": "/", "free_bytes": 200 * GIB, "free_inodes": 1 << 20}],
+        "taken_over": {"signs": [], "recorded": []},
+        "rental": [],
+        "kernel": KERNEL,
     }
     facts = {
         "architecture": "x86_64",
@@ -199,6 +225,51 @@ def test_swap_size_follows_memory_and_disk(
         ((PASCAL, BLACKWELL), {}, ["driver-flavour", "torch"]),
         ((PASCAL,), {"nvidia_driver_flavour": "open"}, ["driver-flavour"]),
         ((AMPERE,), {"nvidia_driver_branch": "570"}, ["cuda-driver"]),
+        (
+            (AMPERE,),
+            {"rental": [{"key": "x", "name": "vast.ai", "evidence": ["/var/lib/x"]}]},
+            ["rental"],
+        ),
+        ((AMPERE,), {"taken_over": {"signs": [SIGN], "recorded": []}}, ["taken-over"]),
+        ((AMPERE,), {"taken_over": {"signs": [], "recorded": [SIGN]}}, []),
+        (
+            (AMPERE,),
+            {"taken_over": {"signs": [SIGN], "recorded": []}, "accept_taken_over": "true"},
+            [],
+        ),
+        ((AMPERE,), {"file_systems": file_systems(boot=0.1)}, ["file-systems"]),
+        ((AMPERE,), {"file_systems": file_systems(boot=0.4, var=4, opt=20)}, ["file-systems"]),
+        ((AMPERE,), {"file_systems": file_systems(boot=0.4, var=8, srv=0, home=0)}, []),
+        (
+            (AMPERE,),
+            {"file_systems": [{"mount": "/", "free_bytes": 1e12, "free_inodes": 900}]},
+            ["inodes"],
+        ),
+        # What the repositories answered; the kernel with headers runs, or is the distribution's.
+        ((AMPERE,), asked(), []),
+        ((AMPERE,), asked(without=("kernel",)), ["kernel-headers"]),
+        ((AMPERE,), asked("package linux-headers-6.6-hiveos", without=("kernel",)), []),
+        ((AMPERE,), {**asked(without=("kernel",)), "kernel": {**KERNEL, "headers": True}}, []),
+        (
+            (AMPERE,),
+            {**asked(), "kernel": {**KERNEL, "boot": {"loader": "", "kernels": []}}},
+            ["boot-menu"],
+        ),
+        ((AMPERE,), asked(without=("gnupg", "kernel")), ["repositories"]),
+        ((AMPERE,), asked(without=("nvidia-open-580",)), ["vendor-repository"]),
+        (
+            (AMPERE,),
+            asked(
+                "failed http://deb.example/x Could not resolve 'deb.example'",
+                without=(*AVAILABLE, "kernel"),
+            ),
+            ["dns"],
+        ),
+        # A dead repository of others stops nothing.
+        ((AMPERE,), asked("failed http://ppa.example/x 404  Not Found"), []),
+        ((AMPERE,), asked("clock -7200"), ["clock"]),
+        ((AMPERE,), asked("clock 200000"), ["clock"]),
+        ((AMPERE,), asked("clock 3600"), []),
     ],
 )
 def test_preflight_lists_the_refusals(
