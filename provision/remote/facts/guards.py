@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Iterator
 
 from provision.remote import dpkg
@@ -13,6 +14,7 @@ from provision.remote.facts.commands import (
 )
 from provision.remote.facts.mining_evidence import MinerFinding
 from provision.remote.facts.mining_signs import Marks
+from provision.remote.facts.running_miners import RunningPrograms, script_file
 from provision.remote.facts.start_places import CRON_FILES, drop_ins, paths, unit_files
 from provision.remote.facts.starters import PROGRAM, unit_rows
 from provision.remote.facts.tree import Tree
@@ -22,8 +24,10 @@ OF_ADMINISTRATORS = ("/etc/systemd/system/", "/usr/local/lib/systemd/system/")
 OF_PACKAGES = ("/lib/", "/usr/lib/")
 
 
-def find_guards(tree: Tree, marks: Marks, packages: dpkg.Database) -> Iterator[MinerFinding]:
-    """Yield units and cron jobs that can reset the rig; those of packages are left out.
+def find_guards(
+    tree: Tree, marks: Marks, packages: dpkg.Database, programs: RunningPrograms
+) -> Iterator[MinerFinding]:
+    """Yield units, cron jobs and scripts that can reset the rig; those of packages are left out.
 
     A guard that also watches whether the rig works resets an idle host for ever: it counts as sure,
     though it names no miner. A job that only resets, as at night, may be the owner's.
@@ -34,6 +38,11 @@ def find_guards(tree: Tree, marks: Marks, packages: dpkg.Database) -> Iterator[M
             texts = [text for file in files for text in _texts_of_unit(tree, file)]
             if signs := _signs(marks, texts):
                 yield from unit_rows(tree, name, path, "watchdog", signs)
+    for process in programs.processes.values():
+        script = script_file(process)
+        if script and "watch" in _signs(marks, scripts_of(tree, [script])):
+            name = os.path.basename(script.path)
+            yield MinerFinding("process", name, process.evidence, frozenset({"reset", "watch"}))
     for path in paths(tree, CRON_FILES):
         if packages.is_conffile(path):
             continue

@@ -58,7 +58,7 @@ def find_miners(tree: Tree, packages: dpkg.Database, folders: Iterable[str] = ()
     ]
     # On a rig that mines these are the miner's; elsewhere they are the owner's choice.
     if marks.folders or split_findings(findings)[0]:
-        findings += [*_autologins(tree), *find_guards(tree, marks, packages)]
+        findings += [*_autologins(tree), *find_guards(tree, marks, packages, programs)]
     if marks.folders:
         findings = [_confirm_name(finding) for finding in findings]
     sure, suspects = split_findings(merge_findings(findings))

@@ -106,7 +106,12 @@ def merge_findings(findings: Iterable[MinerFinding]) -> list[MinerFinding]:
         for finding in merged.values()
         if finding.kind != "unit" or ("watchdog", *finding.key[1:]) not in merged
     ]
-    return sorted(findings, key=lambda finding: ORDER.get(finding.kind, len(ORDER)))
+    return sorted(findings, key=_rank)
+
+
+def _rank(finding: MinerFinding) -> tuple[int, bool]:
+    """Sort by kind; of what runs, guards come before what they guard."""
+    return ORDER.get(finding.kind, len(ORDER)), "reset" not in finding.signs
 
 
 def split_findings(findings: Iterable[MinerFinding]) -> tuple[list[EvidenceRow], list[SuspectRow]]:

@@ -8,16 +8,17 @@ from dataclasses import dataclass
 from typing import Iterator
 
 from provision.remote.facts.command_paths import NamedFile
-from provision.remote.facts.commands import files_run_by
+from provision.remote.facts.commands import files_run_by, scripts_of
 from provision.remote.facts.mining_evidence import EvidenceRow, MinerFinding, entry, unit_finding
 from provision.remote.facts.mining_signs import Marks, judge_signs
 from provision.remote.facts.running import Process, ancestors, processes, remote_ports
 from provision.remote.facts.start_places import USER_UNIT_FOLDERS, unit_files
-from provision.remote.facts.starters import PACKAGED, Running, read_files
+from provision.remote.facts.starters import PACKAGED, Running, read_files, read_signs
 from provision.remote.facts.tables import table
 from provision.remote.facts.tree import Tree
 
 BUSY_CORES = 0.7
+INTERPRETERS = re.compile(r"(?:python|perl|ruby|node|php)[\d.]*")
 
 
 @dataclass(frozen=True)
@@ -78,10 +79,25 @@ def _signs(tree: Tree, marks: Marks, process: Process, ports: dict[str, int]) ->
         signs.add("port")
     if process.cores >= BUSY_CORES:
         signs.add("cpu")
+    if script := script_file(process):
+        signs |= read_signs(marks, scripts_of(tree, [script]))
     # What hardly anything else is called, and no package of the distribution brought.
     if "name" in signs and not process.executable.startswith(PACKAGED):
         signs.add("start")
     return signs
+
+
+def script_file(process: Process) -> NamedFile | None:
+    """Return the script that a shell or another interpreter runs; None: it runs none."""
+    if process.is_shell:
+        path = process.script if process.script != "-c" else ""
+    elif process.words[1:] and INTERPRETERS.fullmatch(process.names[0]):
+        path = next((word for word in process.words[1:] if not word.startswith("-")), "")
+    else:
+        path = ""
+    if not path:
+        return None
+    return NamedFile(process.whole(path), path, process.folder or "/", "/root", is_run=True)
 
 
 def _signs_of_files(tree: Tree, marks: Marks, process: Process) -> set[str]:

@@ -157,6 +157,27 @@ def test_programs_that_run_others_are_not_the_miner_s(tmp_path: Path) -> None:
     assert find_started(tmp_path) == ["screen agent pid 5", "process w pid 6"]
 
 
+def test_running_scripts_that_run_a_miner_or_guard_it_are_found(tmp_path: Path) -> None:
+    """No parent: the loop starts the miner in a screen, which init adopts; so does the guard."""
+    loop = "#!/bin/bash\nwhile true; do screen -dmS m ./zm --pool p.example:3333; sleep 9; done\n"
+    guard = "import os, psutil\nwhile psutil.cpu_percent(9) > 1: pass\nos.system('reboot')\n"
+    create_files(
+        tmp_path,
+        {
+            "home/me/loop": loop,
+            "home/me/guard.py": guard,
+            **process(5, 1, "/bin/bash", "/home/me/loop"),
+            **process(6, 1, "./zm", "--pool", "p.example:3333", cwd="/home/me"),
+            **process(7, 1, "/usr/bin/python3", "guard.py", cwd="/home/me", exe="/usr/bin/python3"),
+        },
+    )
+    assert find_started(tmp_path) == [
+        "process guard.py pid 7",
+        "process loop pid 5",
+        "process zm pid 6",
+    ]
+
+
 def test_suspects_have_reasons_and_no_secrets(tmp_path: Path) -> None:
     create_files(tmp_path, process(6, 1, "/opt/sim/fluid", "--token", WALLET[2:], open=GPU))
     (suspect,) = read_mining_facts(tmp_path)["suspects"]
