@@ -1,4 +1,4 @@
-"""What `fab assess` says of a mining system is what `fab provision` then does with it."""
+"""The verdict of `fab assess` on a mining system is what `fab provision` then does with it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lab.rigs.machine import Rig
 from tests.lab.mining.rigs import facts, find_mining
 from tests.lab.operator import fab
 
-#: What assess says of a rig that provisioning converts as it is.
+#: The verdicts on a rig that provisioning converts as it is.
 CONVERTIBLE = ("convert in place", "converted")
 
 
