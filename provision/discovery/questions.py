@@ -26,8 +26,6 @@ HERE = Path(__file__).parent
 FACTS = HERE.parent / "remote" / "facts"
 SECONDS = 10  # for one question; what takes longer is left out
 MOST_BYTES = 32 << 20  # of one answer, compressed: a link that leads to the whole disk ends there
-#: A file that several links lead to is stored under each name.
-FOLLOWING_TAR = "tar -ch --hard-dereference"
 HOME_KIB = 257  # find rounds up: files of users of up to 256 KiB, as the facts read them
 SCRIPT_KIB = 65  # find rounds up: scripts of up to 64 KiB, as the facts read them
 PROGRAM_KIB = (64 << 10) + 1  # of a program, as the facts read it
@@ -60,7 +58,7 @@ def questions() -> dict[str, str]:
     printed = r"-printf '%p\t%y\t%Y\t%l\n'"
     settings = _relative_to_root([*places["settings"], *starting_places("/root")])
     fixed = {
-        "settings": f"cd / && {FOLLOWING_TAR} -f - {settings} | gzip -1 | head -c {MOST_BYTES}",
+        "settings": f"cd / && tar -chf - {settings} | gzip -1 | head -c {MOST_BYTES}",
         "homes": _homes_command([*places["homes"], *starting_places("/home/*")]),
         "kernel": f"head -v -c {MOST_OF_A_FILE} {' '.join(places['kernel'])}",
         "names": (
@@ -135,7 +133,7 @@ def scripts(named: Iterable[str], run: Iterable[str]) -> list[str]:
             # An empty file is not a script; it may be a symlink to a kernel file whose read blocks.
             f"find -L {' '.join(map(shlex.quote, sorted(paths)))} -maxdepth 0 -type f ! -empty"
             f" -size -{SCRIPT_KIB}k -print0 | xargs -0 -r grep -lZI -m 1 {pattern} |"
-            f" {FOLLOWING_TAR} --null -f - -C / -T - | gzip -1"
+            " tar -ch --null -f - -C / -T - | gzip -1"
         )
         for paths, pattern in ((set(named), "'^#!'"), (set(run), "."))
         if paths

@@ -153,19 +153,27 @@ class Snapshot(Tree):
         """
         try:
             unpacked, _ = inflate_start(content, MOST_UNPACKED)
+            room = MOST_UNPACKED  # links could repeat a large file for ever
             with tarfile.open(fileobj=io.BytesIO(unpacked), mode="r:") as archive:
+                files: dict[str, tarfile.TarInfo] = {}
                 for member in archive:
                     if not self._counts():
                         return
-                    if not member.isreg() or member.issparse() or member.size > len(unpacked):
+                    # A file with two names here, as behind a link, comes once, and then as a link.
+                    file = files.get(member.linkname) if member.islnk() else member
+                    if file is None or not file.isreg() or file.issparse():
                         continue
-                    stream = archive.extractfile(member)
+                    room -= file.size
+                    if room < 0:
+                        continue
+                    files[member.name] = file
+                    stream = archive.extractfile(file)
                     if stream is None:
                         continue
                     self._write(member.name, stream.read())
                     place = self._place(member.name)
                     if place is not None and place.is_file():
-                        place.chmod((member.mode & 0o777) | 0o600)
+                        place.chmod((file.mode & 0o777) | 0o600)
         except (tarfile.TarError, BoundaryError, EOFError, OSError, ValueError):
             return
 

@@ -66,7 +66,10 @@ KEPT = "/etc/deeprig/kept"
 LARGEST = 1 << 20  # bytes of such a file
 HOMES = ("/home/", "/root/")
 #: Where a file that no package owns is the mining system's own.
-ADDED = ("/etc/update-motd.d/", "/etc/ssh/sshrc", "/etc/skel/")
+ADDED = re.compile(
+    r"/etc/(update-motd\.d/|ssh/sshrc$|skel/|network/if-[a-z-]+\.d/|NetworkManager/dispatcher\.d/|"
+    r"networkd-dispatcher/|dhcp/dhclient-[a-z]+-hooks\.d/)"
+)
 
 
 class NoOriginalError(Exception):
@@ -211,7 +214,7 @@ class DistributionFiles:
         try:
             source = self.original(path)
         except NoOriginalError:
-            if path.startswith(ADDED):
+            if ADDED.match(path):
                 return self.remove(path)
             if self._switched_off(path) == self.text(path):
                 raise
@@ -238,18 +241,23 @@ class DistributionFiles:
         """Replace a link by a plain file with the content that it leads to."""
         self.keep_aside(path)
         self.replace(path, self.real(source))
-        self.keep_named_files(path)
+        self.keep_named_files(path, programs=is_essential(path))
         return "plain"
 
-    def keep_named_files(self, path: str) -> bool:
-        """Copy the mining systems' files that a setting of the network or SSH names."""
-        if not (CONNECTION.match(path) or is_essential(path)):
+    def keep_named_files(self, path: str, programs: bool = False) -> bool:
+        """Copy the mining systems' files that a setting of the network or SSH names.
+
+        programs: also those that it runs. Else they stay, for whoever looks for miners to find.
+        """
+        if ADDED.match(path) or not (CONNECTION.match(path) or is_essential(path)):
             return False
         text = kept = self.text(path)
         places = "|".join(map(re.escape, self.folders))
         for name in sorted(set(re.findall(rf"(?<![\w.-])(?:{places})/[\w./@+-]+", text))):
             file = self.real(name)
-            if os.path.isfile(file) and os.path.getsize(file) <= LARGEST:
+            if not os.path.isfile(file) or os.path.getsize(file) > LARGEST:
+                continue
+            if programs or not is_program(file):
                 os.makedirs(os.path.dirname(self.real(KEPT + name)), mode=0o755, exist_ok=True)
                 shutil.copy2(file, self.real(KEPT + name))
                 kept = re.sub(rf"(?<![\w./-]){re.escape(name)}(?![\w/-])", KEPT + name, kept)
@@ -270,7 +278,7 @@ class DistributionFiles:
         source = self.content(path)
         if _is_wanted(path):
             return self._start_again(path)
-        is_setting = bool(CONNECTION.match(path) or SETTINGS.match(path))
+        is_setting = bool(CONNECTION.match(path) or SETTINGS.match(path)) and not ADDED.match(path)
         if is_setting and source:
             return self.make_plain(path, source)
         if self.owner(path) or path in COPIES:
@@ -322,6 +330,12 @@ class DistributionFiles:
             is_plain = os.path.isfile(self.real(path)) and not self.target(path)
             if is_plain and self.keep_named_files(path):
                 yield "plain", path
+
+
+def is_program(file: str) -> bool:
+    """Return whether a file can be run, or is a script or a binary."""
+    with open(file, "rb") as stream:
+        return os.access(file, os.X_OK) or stream.read(4).startswith((b"#!", b"\x7fELF"))
 
 
 def _is_wanted(path: str) -> bool:

@@ -38,7 +38,8 @@ LOGIN_SETTINGS = (
 #: Files that a login or a new user reads, and that a mining system writes over.
 SYSTEM_FILES = (
     *("/etc/pam.d/*", "/etc/update-motd.d/*", "/etc/skel/.*", "/etc/ssh/sshrc"),
-    *("/etc/motd", "/etc/issue"),
+    *("/etc/motd", "/etc/issue", "/etc/network/if-*.d/*", "/etc/networkd-dispatcher/*/*"),
+    *("/etc/NetworkManager/dispatcher.d/*", "/etc/dhcp/dhclient-*-hooks.d/*"),
 )
 LOGIN_FILES_OF_USERS = (".profile", ".bash_profile", ".bash_login", ".bashrc", ".zprofile")
 #: What starts a unit of the same name.

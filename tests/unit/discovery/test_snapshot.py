@@ -77,6 +77,36 @@ def test_settings_keep_content_and_mode(root: Path) -> None:
     assert (root / "etc/hostname").stat().st_mode & 0o777 == 0o640
 
 
+def hard_links(*links: tuple[str, str], size: int = 1) -> bytes:
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w") as tar:
+        member = tarfile.TarInfo("etc/a")
+        member.size, member.mode = size, 0o640
+        tar.addfile(member, io.BytesIO(b"x" * size))
+        for name, target in links:
+            link = tarfile.TarInfo(name)
+            link.type, link.linkname = tarfile.LNKTYPE, target
+            tar.addfile(link)
+    return gzip.compress(stream.getvalue())
+
+
+def test_second_name_of_a_file_has_its_content(root: Path) -> None:
+    # tar stores a file that it meets again, behind a link, as a hard link to the first name.
+    links = (("lib/b", "etc/a"), ("lib/c", "lib/b"), ("lib/d", "etc/missing"), ("lib/e", "lib/e"))
+    tree = Snapshot(root, {"settings": hard_links(*links)})
+    assert [tree.text(f"/{name}") for name in ("etc/a", "lib/b", "lib/c")] == ["x", "x", "x"]
+    assert not tree.exists("/lib/d")
+    assert not tree.exists("/lib/e")
+
+
+def test_links_cannot_fill_the_disk(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("provision.discovery.snapshot.MOST_UNPACKED", 20_000)
+    links = [(f"lib/{number}", "etc/a") for number in range(100)]
+    Snapshot(root, {"settings": hard_links(*links, size=4000)})
+    sizes = [path.stat().st_size for path in root.rglob("*") if path.is_file()]
+    assert sum(sizes) <= 20_000
+
+
 def test_truncated_archive_gives_its_first_files(root: Path) -> None:
     whole = archive(("etc/hostname", "attic\n"), ("etc/fstab", "x" * 4_000_000))
     tree = Snapshot(root, {"settings": gzip.compress(gzip.decompress(whole)[:20_000])})

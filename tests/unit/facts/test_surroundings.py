@@ -222,6 +222,10 @@ UNIT = "etc/systemd/system/x.service"
             {"etc/update-motd.d/10-help-text": "#!/bin/sh\ncat /opt/mining/help\n"},
             "rewritten file /opt/mining /etc/update-motd.d/10-help-text",
         ),
+        (
+            {"etc/network/if-up.d/hello": "#!/bin/sh\n/opt/mining/hello\n"},
+            "rewritten file /opt/mining /etc/network/if-up.d/hello",
+        ),
         # A mining system of which only a link is left.
         (
             {"usr/lib/systemd/system/hivex.service": {"link": "/hive/etc/hivex.service"}},

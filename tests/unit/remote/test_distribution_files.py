@@ -285,3 +285,36 @@ def test_script_that_the_mining_system_added_is_removed(rig: RigFolder) -> None:
     create_files(rig.root, {"etc/update-motd.d/99-x": "#!/bin/sh\n/hive/bin/motd\n"})
     assert rig.change("/etc/update-motd.d/99-x") == ["removed /etc/update-motd.d/99-x"]
     assert (rig.aside / "etc/update-motd.d/99-x").exists()
+
+
+def test_programs_of_the_mining_system_are_not_kept_out_of_sight(rig: RigFolder) -> None:
+    """A network setting may have its files; a hook of the miner stays where it is looked for."""
+    files = {
+        "etc/network/interfaces": "iface eth0\n  post-up /hive/bin/hello\n  x /hive/keys\n",
+        "etc/systemd/system/ssh.service": "[Service]\nExecStartPost=/hive/bin/hello\n",
+        "hive/bin/hello": "#!/bin/sh\n",
+        "hive/keys": "x\n",
+    }
+    create_files(rig.root, files)
+    assert rig.change() == ["plain /etc/network/interfaces"]
+    assert "post-up /hive/bin/hello" in rig.read("etc/network/interfaces")
+    assert "x /etc/deeprig/kept/hive/keys" in rig.read("etc/network/interfaces")
+    assert rig.read("etc/systemd/system/ssh.service") == files["etc/systemd/system/ssh.service"]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "etc/network/if-up.d/hello",
+        "etc/NetworkManager/dispatcher.d/90-hello",
+        "etc/dhcp/dhclient-exit-hooks.d/hello",
+        "etc/ssh/sshrc",
+    ],
+)
+@pytest.mark.parametrize("is_link", [True, False], ids=["link", "file"])
+def test_hooks_of_the_mining_system_go(rig: RigFolder, path: str, is_link: bool) -> None:
+    hook: Any = {"link": "/hive/bin/hello"} if is_link else "#!/bin/sh\n/hive/bin/hello\n"
+    create_files(rig.root, {path: hook, "hive/bin/hello": "#!/bin/sh\n"})
+    assert rig.change(*([] if is_link else [f"/{path}"])) == [f"removed /{path}"]
+    assert not (rig.root / path).exists()
+    assert not (rig.root / "etc/deeprig").exists()
