@@ -79,7 +79,7 @@ def rig(
         "mining_os": system,
         "miners": miners(tree, system["folders"] if system else ()),
         "access": access(tree),
-        "taken_over": takeover(tree, system["key"] if system else ""),
+        "taken_over": takeover(tree),
         "rental": rental(tree),
         "workstation": workstation(tree),
         "driver": driver.driver(tree, packages),
