@@ -81,6 +81,7 @@ class Adoption:
             self.host_key = format_host_key(connection.transport.get_remote_server_key())
             self._tell_host_key(connection)
             with take_survey(connection, self.sudo_password) as look:
+                self._refuse_rental(look)
                 self._refuse_workstation(look)
                 name = self._name(look)
                 sudo_password = (
@@ -140,6 +141,15 @@ class Adoption:
         self.report.add(
             "host key", "ok", f"{key.get_name()} {fingerprint(key)}\nin {connection.known_hosts}"
         )
+
+    def _refuse_rental(self, look: Survey) -> None:
+        for platform in look.facts["rental"]:
+            raise DeeprigError(
+                f"this is a host of {platform['name']} ({', '.join(platform['evidence'])}), which "
+                "manages its logins",
+                advice="Nothing was changed. Take it off the platform, wait until its rentals have "
+                "ended, and remove the platform's software first.",
+            )
 
     def _refuse_workstation(self, look: Survey) -> None:
         signs = look.facts["workstation"]

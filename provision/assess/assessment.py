@@ -117,7 +117,6 @@ def assess_rig(
             look.tree.text_of("connections"),
             own_keys(),
             facts["taken_over"],
-            facts["mining_os"]["key"] if facts["mining_os"] else "",
         ),
     ]
     card_table = cards.cards()

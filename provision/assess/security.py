@@ -37,15 +37,12 @@ def find_security_signs(
     connections: str,
     own_keys: Collection[str],
     taken_over: Takeover,
-    system: str = "",
 ) -> list[Finding]:
     """Return all of them. access, taken_over: as the facts have them.
 
-    sockets, connections: what `ss` listed. own_keys: the operator's public keys, base64. system:
-    the key of the mining system: what its vendor's lines do is not an intruder's doing.
+    sockets, connections: what `ss` listed. own_keys: the operator's public keys, base64.
     """
     lists = table("access.json")
-    intruders = table("intruders.json")
     remote = {*lists["remote_control_of_mining_systems"], *lists["remote_control"]}
     return [
         *_ways_in(access, taken_over),
@@ -55,7 +52,7 @@ def find_security_signs(
         *_outward(connections),
         *_keys(tree, re.compile(lists["vendor_key_comment"], re.IGNORECASE), own_keys),
         *_users(tree),
-        *_commands(tree, intruders["commands"], intruders["vendors"].get(system, [])),
+        *_commands(tree, table("intruders.json")["commands"]),
         *_sshd(tree),
         *_preload(tree),
         *_repositories(tree),
@@ -81,7 +78,7 @@ def _ways_in(access: Sequence[Evidence], taken_over: Takeover) -> Iterator[Findi
             if entry["kind"] == "fetch" and entry["evidence"] not in places:
                 status, reading = (
                     "warning",
-                    "runs what it downloads from the mining system's vendor",
+                    "runs what it downloads from a mining system's vendor",
                 )
             yield Finding(check, entry["evidence"], status, f"{entry['name']} {reading}", TAKE_OUT)
 
@@ -188,9 +185,7 @@ def _users(tree: Tree) -> Iterator[Finding]:
             )
 
 
-def _commands(
-    tree: Tree, rows: Sequence[Mapping[str, str]], vendor: Sequence[str]
-) -> Iterator[Finding]:
+def _commands(tree: Tree, rows: Sequence[Mapping[str, str]]) -> Iterator[Finding]:
     """Lines of what starts by itself that should not do what they do."""
     patterns = [(re.compile(row["pattern"]), row) for row in rows]
     units = [path for _, path in unit_files(tree) if path.startswith("/etc/")]
@@ -198,7 +193,7 @@ def _commands(
     for path in sorted(files):
         for line in tree.lines(path):
             row = next((row for pattern, row in patterns if pattern.search(line)), None)
-            if row is not None and not is_of_vendor(line, vendor):
+            if row is not None and not is_of_vendor(line):
                 status: Status = "critical" if row["status"] == "critical" else "warning"
                 names = f"{row['reading']}: {line[:LINE_MOST]}"
                 yield Finding("starts by itself", path, status, names, TAKE_OUT)

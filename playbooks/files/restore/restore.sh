@@ -42,21 +42,27 @@ settle_units() { # print each unit whose state is changed to that of then
     systemctl daemon-reload
 }
 
-# Print name and restart policy of each container of Docker's, from its own files.
+# Print kind, name and restart policy of each container: of Docker's, from its own files.
 container_policies() {
     for file in /var/lib/docker/containers/*/config.v2.json; do
         [ -e "$file" ] || continue
         name=$(sed -n 's,.*"Name": *"/\([^"]*\)".*,\1,p' "$file" | head -n 1)
         policy=$(sed -n 's/.*"RestartPolicy": *{ *"Name": *"\([^"]*\)".*/\1/p' "${file%/*}/hostconfig.json" |
             head -n 1)
-        echo "$name ${policy:-no}"
+        echo "docker $name ${policy:-no}"
+    done
+    command -v podman >/dev/null || return 0
+    podman ps --all --format '{{.Names}} {{.ID}}' 2>/dev/null | while read -r name id; do
+        policy=$(podman inspect --format '{{.HostConfig.RestartPolicy.Name}}' "$id" 2>/dev/null)
+        echo "podman $name ${policy:-no}"
     done
 }
 
-container_changes() { # print name and restart policy of then of each container that has another now
+container_changes() { # print kind, name and policy of then of each container that has another policy now
     [ -s containers.txt ] || return 0
     container_policies >"$work/containers"
-    awk 'FNR == NR { now[$1] = $2; next } $1 in now && now[$1] != $2' "$work/containers" containers.txt
+    awk 'FNR == NR { now[$1, $2] = $3; next } ($1, $2) in now && now[$1, $2] != $3' \
+        "$work/containers" containers.txt
 }
 
 rebuild_boot_files() { # print what is built again: what lies in it is older than its settings
@@ -96,7 +102,7 @@ remaining() {
     unit_changes units.txt "$work/now" | while read -r action unit; do echo "$unit: not back ($action)"; done
     added_links | sed 's,^\(.*\)$,/\1: not there then,'
     held_then | sed 's/$/: not held/'
-    container_changes | while read -r name policy; do echo "container $name: restart policy is not $policy"; done
+    container_changes | while read -r _ name policy; do echo "container $name: restart policy is not $policy"; done
     missing_arguments | sed 's/$/: not in the boot menu/'
     unmounted | sed 's/$/: not mounted/'
     stopped_units | sed 's/$/: does not run/'
@@ -121,7 +127,7 @@ predict() {
         sort -u >"$work/units"
     report_lines "unit " <"$work/units"
     held_then | report_lines "hold of "
-    container_changes | report_lines "restart policy of container "
+    container_changes | while read -r _ name _; do report "restart policy of container $name"; done
     missing_arguments | report_lines "kernel argument "
     echo "Files: $(($(count "$work/paths") + $(count "$work/aside"))), packages: $(count "$work/packages")," \
         "keys: $(count "$work/let-in"), units: $(count "$work/units"). Nothing was changed."
@@ -153,8 +159,8 @@ bring_back() {
     held_then | while IFS= read -r package; do
         echo "$package hold" | dpkg --set-selections && report "hold of $package"
     done
-    container_changes | while read -r name policy; do
-        docker update --restart="$policy" "$name" >/dev/null && report "restart policy of container $name"
+    container_changes | while read -r kind name policy; do
+        "$kind" update --restart="$policy" "$name" >/dev/null && report "restart policy of container $name"
     done
     rebuild_boot_files | report_lines ''
     stopped_units >"$work/stopped"

@@ -83,7 +83,7 @@ def rig(
         **mining,
         "access": access(tree),
         "surroundings": surroundings(tree, folders, bool(system or mining["miners"])),
-        "taken_over": takeover(tree, system["key"] if system else ""),
+        "taken_over": takeover(tree),
         "rental": rental(tree),
         "workstation": workstation(tree),
         "driver": driver.driver(tree, packages),

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Iterable, Iterator, TypedDict
+from typing import Iterator, TypedDict
 
 from provision.remote.facts.commands import is_switched_off, unit_commands
 from provision.remote.facts.mining_evidence import EvidenceRow, entry
@@ -41,10 +41,9 @@ class TakeoverSigns(TypedDict):
     recorded: list[EvidenceRow]
 
 
-def takeover(tree: Tree, system: str) -> TakeoverSigns:
-    """Return the signs of a takeover. system: the key of the rig's mining system, or empty."""
-    vendor: list[str] = table("intruders.json")["vendors"].get(system, [])
-    signs = [*_starters(tree, vendor), *_users(tree), *_preloaded(tree)]
+def takeover(tree: Tree) -> TakeoverSigns:
+    """Return the signs of a takeover, now and as recorded."""
+    signs = [*_starters(tree), *_users(tree), *_preloaded(tree)]
     unique = {(sign["kind"], sign["name"], sign["evidence"]): sign for sign in signs}
     return {"signs": list(unique.values()), "recorded": list(_recorded(tree))}
 
@@ -61,23 +60,27 @@ def start_lines(tree: Tree) -> Iterator[tuple[str, str]]:
             yield path, command
 
 
-def is_of_vendor(line: str, vendor: Iterable[str]) -> bool:
-    """Return whether all that a line fetches comes from these hosts, and that is something."""
+def is_of_vendor(line: str) -> bool:
+    """Return whether all that a line fetches comes from vendors of mining systems.
+
+    Of whichever: a rig may have had several systems, or be left with a part of one.
+    """
     sources = list(_sources(line))
+    vendors = table("intruders.json")["vendors"].values()
+    places = [place for vendor in vendors for place in vendor]
     return bool(sources) and all(
-        any(_is_below(source, place) for place in vendor) for source in sources
+        any(_is_below(source, place) for place in places) for source in sources
     )
 
 
-def _starters(tree: Tree, vendor: list[str]) -> Iterator[EvidenceRow]:
+def _starters(tree: Tree) -> Iterator[EvidenceRow]:
     fetches = re.compile(table("access.json")["fetch_and_run"])
     rows = [row for row in table("intruders.json")["commands"] if row["status"] == "critical"]
     hidden = [(re.compile(row["pattern"]), row["reading"]) for row in rows]
     for path, line in start_lines(tree):
-        if is_of_vendor(line, vendor):
-            continue
         if fetches.search(line):
-            yield entry("starts by itself", "runs what it fetches, or offers a shell", path)
+            if not is_of_vendor(line):
+                yield entry("starts by itself", "runs what it fetches, or offers a shell", path)
         elif path.startswith("/etc/") or not path.endswith(".service"):
             for pattern, reading in hidden:
                 if pattern.search(line):

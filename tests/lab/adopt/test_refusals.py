@@ -108,6 +108,11 @@ def test_bad_input_changes_nothing(home: Home) -> None:
     laptop = home.adopt("--user", USER, password=PASSWORD)
     assert laptop.status == 2
     laptop.assert_shows("personal computer", "convertible", "--accept-workstation")
+    home.rig.run("mkdir /var/lib/vastai_kaalia; rm /run/hardware/sys/class/dmi/id/chassis_type")
+    rented = home.adopt("--user", USER, password=PASSWORD)
+    assert rented.status == 2
+    rented.assert_shows("a host of vast.ai", "/var/lib/vastai_kaalia", "Nothing was changed")
+    home.rig.run("rmdir /var/lib/vastai_kaalia")
     assert home.rig.run(state).stdout == ""
     assert (home.inventory / "rigs.yml").read_text() == RIGS
     home.rig.run(

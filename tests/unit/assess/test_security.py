@@ -26,10 +26,9 @@ def write(root: Path, files: dict[str, str]) -> Tree:
     return Tree(str(root))
 
 
-def signs(tree: Tree, sockets: str = "", connections: str = "", system: str = "") -> list[Finding]:
-    taken_over = takeover(tree, system)
+def signs(tree: Tree, sockets: str = "", connections: str = "") -> list[Finding]:
     return security.find_security_signs(
-        tree, access(tree), sockets, connections, {OWN}, taken_over, system
+        tree, access(tree), sockets, connections, {OWN}, takeover(tree)
     )
 
 
@@ -191,11 +190,11 @@ VENDORS = (
 @pytest.mark.parametrize("line", VENDORS)
 def test_lines_of_the_vendor_are_not_an_intruders(tmp_path: Path, line: str) -> None:
     tree = write(tmp_path, {**QUIET, "/root/.bashrc": f"{line}\n"})
-    unusual = [finding for finding in signs(tree, system="msos") if finding.status != "ok"]
-    assert [finding.status for finding in unusual] == ["warning"]
-    assert "from the mining system's vendor" in unusual[0].reading
-    assert "critical" in {finding.status for finding in signs(tree)}  # on any other system
-    assert "critical" in {finding.status for finding in signs(tree, system="hiveos")}
+    (finding,) = [finding for finding in signs(tree) if finding.status != "ok"]
+    assert finding.status == "warning"
+    assert "from a mining system's vendor" in finding.reading
+    write(tmp_path, {"/root/.bashrc": line.replace("minerstat", "minerstats")})
+    assert "critical" in {finding.status for finding in signs(tree)}
 
 
 def test_recorded_takeover_is_reported(tmp_path: Path) -> None:

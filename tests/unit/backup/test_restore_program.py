@@ -167,3 +167,21 @@ def test_rig_without_a_usable_python_is_recognised(
         (tmp_path / "python3").chmod(0o755)
     host = Host("attic", {}, ())
     assert by_shell.has_usable_python(LocalShell(str(tmp_path)), host) is usable
+
+
+PODMAN = """#!/bin/sh
+case $1 in
+ps) printf 'miner 5f1c\nweb 77aa\n' ;;
+inspect) case $4 in 5f1c) echo no ;; *) echo always ;; esac ;;
+esac
+"""
+
+
+def test_containers_with_another_restart_policy_are_listed(tmp_path: Path) -> None:
+    (tmp_path / "podman").write_text(PODMAN)
+    (tmp_path / "podman").chmod(0o755)
+    (tmp_path / "containers.txt").write_text(
+        "podman miner always\npodman web always\npodman removed always\n"
+    )
+    script = 'PATH="$1:$PATH"; work=$1; container_changes'
+    assert run(script, str(tmp_path), cwd=tmp_path) == "podman miner always\n"
