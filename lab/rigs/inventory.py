@@ -39,6 +39,8 @@ def describe(rigs: Iterable[Rig], fingerprint: str, known_hosts: Path) -> dict[s
                     "torch_index_url": wheels.index_url(),
                     "torch_build": "cpu",
                     "swap_size_mib": 256,
+                    # A real rig is an hour older by then; its crontab had its turn.
+                    "mining_wait_most_seconds": 20,
                     "agent_listen_addresses": [f"{rig.address}:10390"],
                 }
                 for rig in rigs

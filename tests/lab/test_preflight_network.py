@@ -61,6 +61,7 @@ def test_wrong_clock_is_refused(target: Rig, inventory: Path) -> None:
     target.run("rm /usr/local/bin/date")
 
 
+@pytest.mark.extended
 def test_dead_repository_that_nothing_needs_is_only_named(target: Rig, inventory: Path) -> None:
     target.run(f"echo '{DEAD}' >/etc/apt/sources.list.d/dead.list")
     result = fab(inventory, NAME, "provision", "--tags", "demine,base,driver,reboot", seconds=400)
