@@ -53,6 +53,7 @@ def test_running_kernel_with_headers_becomes_the_default(
     rig.discard()
 
 
+@pytest.mark.extended
 def test_kernel_without_headers_is_replaced_by_the_distributions(
     make_rig: MakeRig, write_inventory: WriteInventory
 ) -> None:

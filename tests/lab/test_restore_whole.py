@@ -16,7 +16,7 @@ from tests.lab.operator import FabResult, fab, reboot
 
 #: The steps of a flavour; the lab has headers of its kernel for the first two only.
 STEPS = {"hiveos": "demine,base,reboot", "ubuntu-miner": "demine,base,reboot"}
-FIRST = ("ubuntu-miner", "msos", "hiveos", "hijacked")
+FIRST = ("hiveos",)
 #: Nothing is taken off these: clean ones, those that are refused, and hosts of rental platforms.
 LEFT_ALONE = {"clean", "nhos", "raveos", "rental"}
 EXTENDED = sorted(set(flavour.load_table()) - LEFT_ALONE - set(FIRST))

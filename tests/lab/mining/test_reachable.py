@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from lab.rigs.machine import Rig
 from tests.lab.mining.rigs import demine, find_mining
 from tests.lab.operator import fab, wait_until
@@ -24,6 +26,7 @@ useradd --create-home --shell /usr/sbin/nologin service
 """
 
 
+@pytest.mark.extended
 def test_logins_that_wait_for_ever_stop_demining(
     make_rig: Callable[..., Rig], write_inventory: Callable[..., Path]
 ) -> None:

@@ -8,12 +8,12 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from lab.simulate import faults
-from tests.lab.operator import finish, start, switching, wait_until
+from tests.lab.operator import finish, reboot, start, switching, wait_until
 from tests.lab.validation.conftest import NAME, Proof, Proven
 
 GPU = "0000:08:00.0"
@@ -104,8 +104,11 @@ def _kill_one(proven: Proven) -> None:
 
 
 @pytest.fixture(scope="module")
-def troubled(proven: Proven) -> Proof:
-    """A validation while the hardware has errors, and while a link has trained too slow."""
+def troubled(proven: Proven) -> Iterator[Proof]:
+    """A validation while the hardware has errors, and while a link has trained too slow.
+
+    The next file's tests may use the same rig, so the agent and the kernel's log begin again.
+    """
     with switching(proven.rig) as fault:
         fault("aer", "0 0")  # the kernel counts errors, and has none yet
 
@@ -118,7 +121,9 @@ def troubled(proven: Proven) -> Proof:
             fault("load", "0")
             fault("link", "0 1x4")
 
-        return validate_and_act(proven, break_it, "--quick")
+        proof = validate_and_act(proven, break_it, "--quick")
+    yield proof
+    reboot(proven.rig)
 
 
 def test_hardware_errors_during_the_run_are_reported(troubled: Proof) -> None:
