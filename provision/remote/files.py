@@ -217,7 +217,8 @@ def backup(path: str, follow: bool = True) -> str:
     """Copy a file beside itself, as Ansible's `backup: true` names it; return the copy's path."""
     try:
         with reach(path, follow) as place:
-            assert place.info is not None
+            if place.info is None:  # another user has removed it meanwhile
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
             name = f"{place.name}.{os.getpid()}.{time.strftime('%Y-%m-%d@%H:%M:%S')}~"
             content = read_place(place)
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from provision.remote.files import read_bytes, resolve, write_bytes
+from provision.remote.files import backup, read_bytes, resolve, write_bytes
+from provision.remote.host import ModuleFailure
 from provision.remote.paths import UnsafePath, reach, via
 from provision.remote.trees import remove, walk
 from provision.remote.trust import is_private, link_controller, trusted_owners
@@ -176,3 +177,8 @@ def test_failed_write_leaves_no_file(tree: Path) -> None:
         write_bytes(str(tree / "a/b/file"), b"new", inspect=refuse)
     assert [path.name for path in (tree / "a/b").iterdir()] == ["file"]
     assert (tree / "a/b/file").read_text() == "content"
+
+
+def test_backup_of_a_file_that_was_removed_meanwhile_is_a_failure(tmp_path: Path) -> None:
+    with pytest.raises(ModuleFailure, match="back up"):
+        backup(str(tmp_path / "gone"))
