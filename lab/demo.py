@@ -62,9 +62,9 @@ def side_by_side(before: GatheredFacts, after: GatheredFacts) -> Table:
     table.add_column("")
     table.add_column("was", ratio=1)
     table.add_column("is now", ratio=1)
-    for (label, was), (_, now) in zip(
-        summary.summarize_facts(before, models), summary.summarize_facts(after, models), strict=True
-    ):
+    earlier, later = (dict(summary.summarize_facts(facts, models)) for facts in (before, after))
+    for label in {**earlier, **later}:
+        was, now = earlier.get(label, "none"), later.get(label, "none")
         table.add_row(label, was, now, style="" if was == now else "bold")
     return table
 

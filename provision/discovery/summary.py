@@ -22,7 +22,7 @@ class GpuRow(TypedDict):
 
 
 def summarize_facts(facts: GatheredFacts, models: Mapping[str, GpuRow]) -> list[tuple[str, str]]:
-    """(label, value) pairs of `ansible_*` facts, the same labels for every rig.
+    """(label, value) pairs of `ansible_*` facts; what is around miners has a pair only where it is.
 
     `models` is gpu_models of the hardware table. A value may have several lines.
     """
