@@ -15,7 +15,7 @@ def test_label_that_only_a_mining_rig_has_is_compared_with_none(
         "before": [("miners", "t-rex"), ("around them", "hugepages")],
         "after": [("miners", "none")],
     }
-    monkeypatch.setattr(demo.summary, "summarize_facts", lambda facts, models: rows[facts])
+    monkeypatch.setattr(summary, "summarize_facts", lambda facts, models: rows[facts])
     console = Console(width=80, record=True)
     console.print(demo.side_by_side("before", "after"))  # type: ignore[arg-type]
     lines = console.export_text().splitlines()
