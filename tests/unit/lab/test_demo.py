@@ -6,6 +6,7 @@ import pytest
 from rich.console import Console
 
 from lab import demo
+from provision.discovery import summary
 
 
 def test_label_that_only_a_mining_rig_has_is_compared_with_none(
