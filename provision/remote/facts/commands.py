@@ -107,6 +107,11 @@ def files_named_in(tree: Tree, path: str) -> list[NamedFile]:
     return [file for text in texts for file in find_named_files(text, folder, home)]
 
 
+def unit_texts(tree: Tree, path: str) -> list[str]:
+    """Return the commands of a unit or drop-in, and the texts of the scripts that they run."""
+    return [*unit_commands(tree, path), *scripts_of(tree, files_named_in(tree, path))]
+
+
 def scripts_of(tree: Tree, named: list[NamedFile]) -> Iterator[str]:
     """Yield the text of each of these files that is a script, and of those that they run.
 

@@ -10,7 +10,7 @@ from provision.remote.facts.commands import (
     commands_of,
     files_named_in,
     scripts_of,
-    unit_commands,
+    unit_texts,
 )
 from provision.remote.facts.mining_evidence import MinerFinding
 from provision.remote.facts.mining_signs import Marks
@@ -35,7 +35,7 @@ def find_guards(
     for name, path in unit_files(tree):
         if path.startswith(OF_ADMINISTRATORS) and not tree.target(path).startswith(OF_PACKAGES):
             files = [path, *drop_ins(tree, name)]
-            texts = [text for file in files for text in _texts_of_unit(tree, file)]
+            texts = [text for file in files for text in unit_texts(tree, file)]
             if signs := _signs(marks, texts):
                 yield from unit_rows(tree, name, path, "watchdog", signs)
     for process in programs.processes.values():
@@ -54,11 +54,6 @@ def find_guards(
                 continue  # the line is found by its place
             if signs := _signs(marks, scripts_of(tree, [file])):
                 yield MinerFinding("cron", file.written, path, frozenset(signs))
-
-
-def _texts_of_unit(tree: Tree, path: str) -> Iterator[str]:
-    yield from unit_commands(tree, path)
-    yield from scripts_of(tree, files_named_in(tree, path))
 
 
 def _signs(marks: Marks, texts: Iterator[str] | list[str]) -> set[str]:

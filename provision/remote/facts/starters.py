@@ -15,6 +15,7 @@ from provision.remote.facts.commands import (
     scripts_of,
     unit_commands,
     unit_environment,
+    unit_texts,
 )
 from provision.remote.facts.mining_evidence import MinerFinding, unit_finding
 from provision.remote.facts.mining_signs import Marks, names_path
@@ -45,8 +46,6 @@ BESIDE = ("config*.json", "config*.txt", "*pools*.txt", "appsettings*.json", "se
 SHARED = re.compile(r"/|/(?:etc|opt|root|home|home/[^/]+|srv|tmp|var/tmp|usr/local/s?bin)")
 #: A word that tells where in a file a command is: a program or script.
 PROGRAM = re.compile(r"[\w.~$/{}+-]*/[\w.+-]+|[A-Za-z][\w.+-]*")
-
-
 #: The signs of a program that runs, by each of its files.
 Running = Mapping[str, "frozenset[str]"]
 
@@ -115,8 +114,8 @@ def _units(tree: Tree, marks: Marks, running: Running) -> Iterator[MinerFinding]
         if marks.holds(tree.target(path)):
             signs.add("place")
         if signs != {"start"}:
-            texts = [*unit_commands(tree, path), *scripts_of(tree, files_named_in(tree, path))]
-            kind = "watchdog" if any(marks.resets(text) for text in texts) else "unit"
+            resets = any(marks.resets(text) for text in unit_texts(tree, path))
+            kind = "watchdog" if resets else "unit"
             yield from unit_rows(tree, name, path, kind, signs)
 
 

@@ -14,7 +14,13 @@ from dataclasses import dataclass
 from typing import Any, Iterable, Iterator
 
 from provision.remote.distribution_files import is_essential
-from provision.remote.facts.commands import commands_of, files_named_in, scripts_of, unit_commands
+from provision.remote.facts.commands import (
+    commands_of,
+    files_named_in,
+    scripts_of,
+    unit_commands,
+    unit_texts,
+)
 from provision.remote.facts.guards import OF_ADMINISTRATORS, OF_PACKAGES
 from provision.remote.facts.mining_evidence import EvidenceRow, entry
 from provision.remote.facts.start_places import (
@@ -187,7 +193,7 @@ def _commands(tree: Tree, folders: tuple[str, ...]) -> Iterator[CommandSource]:
             continue
         # A link leads into a mining system, or to a unit of a package.
         if not tree.target(path) and not tree.text(path).startswith(WRITTEN_BY):
-            texts = (*unit_commands(tree, path), *scripts_of(tree, files_named_in(tree, path)))
+            texts = tuple(unit_texts(tree, path))
             stem = path[: -len(".service")]
             starters = (f"{stem}{suffix}" for suffix in STARTERS)
             yield CommandSource(path, name, texts, tuple(filter(tree.is_file, starters)))
