@@ -193,6 +193,7 @@ class Software(TypedDict):
     """Versions."""
 
     cuda: Version | None
+    cuda_packages: dict[Name, Version]
     nccl: Version | None
     torch: Version | None
 

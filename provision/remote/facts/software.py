@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 from provision.remote import dpkg
 from provision.remote.facts.tree import Tree
@@ -11,13 +12,18 @@ from provision.remote.facts.tree import Tree
 SITE_PACKAGES = "/opt/*/venv/lib/python3*/site-packages"
 
 
-def software(tree: Tree, packages: dpkg.Database) -> dict[str, str | None]:
-    """Versions by name; None for what is not there."""
-    toolkits = [
-        package.version
-        for package in packages.matching("cuda-toolkit-*-*")
-        if package.present and re.fullmatch(r"cuda-toolkit-\d+-\d+", package.name)
-    ]
+# The whole toolkit, and what a compiler needs; their names end in the series.
+TOOLKITS = ("cuda-toolkit", "cuda-minimal-build")
+
+
+def software(tree: Tree, packages: dpkg.Database) -> dict[str, Any]:
+    """Versions by name, None for what is not there, and the CUDA packages with their versions."""
+    toolkits = {
+        package.name: package.version
+        for name in TOOLKITS
+        for package in packages.matching(f"{name}-*-*")
+        if package.present and re.fullmatch(rf"{name}-\d+-\d+", package.name)
+    }
     nccl = packages.find("libnccl2")
     wheels = [
         match.group(1)
@@ -25,7 +31,8 @@ def software(tree: Tree, packages: dpkg.Database) -> dict[str, str | None]:
         if (match := re.search(r"/torch-([^/]+)\.dist-info$", path))
     ]
     return {
-        "cuda": max(toolkits, key=_numbers, default=None),
+        "cuda": max(toolkits.values(), key=_numbers, default=None),
+        "cuda_packages": toolkits,
         "nccl": nccl.version if nccl and nccl.present else None,
         "torch": max(wheels, key=_numbers, default=None),
     }

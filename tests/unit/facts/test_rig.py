@@ -233,12 +233,17 @@ def test_software_versions_are_read(tmp_path: Path) -> None:
     site = "opt/deeprig/venv/lib/python3.11/site-packages"
     files = {f"{site}/torch-2.13.0+cpu.dist-info/METADATA": "", f"{site}/torchgen/x.py": ""}
     versions = {
-        "cuda-toolkit-12-8": "12.8.1-1",
+        "cuda-minimal-build-12-8": "12.8.1-1",
         "cuda-toolkit-13-0": "13.0.2-1",
         "cuda-toolkit-13-0-config-common": "13.0.96-1",
         "libnccl2": "2.29.7-1+cuda13.0",
     }
     software = facts(tmp_path / "a", files, versions)["software"]
-    assert software == {"cuda": "13.0.2-1", "nccl": "2.29.7-1+cuda13.0", "torch": "2.13.0+cpu"}
+    assert software == {
+        "cuda": "13.0.2-1",
+        "cuda_packages": {"cuda-toolkit-13-0": "13.0.2-1", "cuda-minimal-build-12-8": "12.8.1-1"},
+        "nccl": "2.29.7-1+cuda13.0",
+        "torch": "2.13.0+cpu",
+    }
     nothing = facts(tmp_path / "b", {}, {})["software"]
-    assert nothing == {"cuda": None, "nccl": None, "torch": None}
+    assert nothing == {"cuda": None, "cuda_packages": {}, "nccl": None, "torch": None}

@@ -31,16 +31,18 @@ DISK = {
 }
 
 KERNEL = {"release": "6.6-hiveos", "headers": False, "boot": {"loader": "grub", "kernels": []}}
+SOFTWARE: dict[str, Any] = {"torch": None, "nccl": None, "cuda_packages": {}}
 SIGN = {"kind": "user", "name": "toor is root by another name", "evidence": "/etc/passwd"}
 AVAILABLE = [
-    *("ca-certificates", "gnupg", "python3-packaging", "python3-venv"),
-    *("nvidia-open-580", "cuda-toolkit-13-0", "libnccl2"),
+    *("package ca-certificates", "package gnupg", "package python3-packaging"),
+    *("package python3-venv", "offer nvidia-open-580 580.126.20-1"),
+    *("offer cuda-minimal-build-13-0 13.0.2-1", "offer libnccl2 2.29.7-1+cuda13.2"),
 ]
 
 
 def asked(*lines: str, without: tuple[str, ...] = ()) -> dict[str, Any]:
     """What the rig's repositories answer: all packages and a kernel, and these lines."""
-    packages = [f"package {name}" for name in AVAILABLE if name not in without]
+    packages = [line for line in AVAILABLE if line.split()[1] not in without]
     kernel = ["kernel 5.15.0-125-generic"] if "kernel" not in without else []
     return {"repositories": {"stdout_lines": [*lines, *packages, *kernel, "clock 0"]}}
 
@@ -78,7 +80,7 @@ def templar(gpus: tuple[str, ...] = (AMPERE,), **changes: Any) -> Templar:
         "suspects": [],
         "gpu_work": [],
         "access": [],
-        "software": {"torch": None},
+        "software": SOFTWARE,
         "usb_watchdogs": [],
         "file_systems": [{"mount": "/", "free_bytes": 200 * GIB, "free_inodes": 1 << 20}],
         "taken_over": {"signs": [], "recorded": []},
@@ -105,38 +107,6 @@ def value(name: str, *gpus: str, **changes: Any) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("gpus", "package", "torch", "toolkit", "nccl"),
-    [
-        ((AMPERE,) * 3, "nvidia-open-580", "", "13-0", "2.29.7-1+cuda13.0"),
-        ((TURING, BLACKWELL), "nvidia-open-580", "", "13-0", "2.29.7-1+cuda13.0"),
-        (
-            (PASCAL,),
-            "cuda-drivers-580",
-            "https://download.pytorch.org/whl/cu126",
-            "12-8",
-            "2.27.3-1+cuda12.8",
-        ),
-        (
-            (PASCAL, AMPERE),
-            "cuda-drivers-580",
-            "https://download.pytorch.org/whl/cu126",
-            "12-8",
-            "2.27.3-1+cuda12.8",
-        ),
-        (("25ff",), "nvidia-open-580", "", "13-0", "2.29.7-1+cuda13.0"),  # no row, but a range
-    ],
-)
-def test_driver_and_pytorch_fit_the_gpus(
-    gpus: tuple[str, ...], package: str, torch: str, toolkit: str, nccl: str
-) -> None:
-    assert value("driver_package", *gpus) == package
-    assert value("torch_wanted", *gpus) == "torch==2.13.0"
-    assert value("torch_index", *gpus) == torch
-    assert value("cuda_toolkit_wanted", *gpus) == toolkit
-    assert value("nccl_wanted", *gpus) == nccl
-
-
-@pytest.mark.parametrize(
     ("changes", "directory"),
     [
         ({}, "ubuntu2204"),
@@ -149,6 +119,15 @@ def test_driver_and_pytorch_fit_the_gpus(
             },
             "debian12",
         ),
+        ({"distribution_version": "26.04"}, "ubuntu2604"),
+        (
+            {
+                "distribution": "Debian",
+                "distribution_version": "13.1",
+                "distribution_major_version": "13",
+            },
+            "debian13",
+        ),
     ],
 )
 def test_driver_repository_follows_the_distribution(
@@ -156,7 +135,10 @@ def test_driver_repository_follows_the_distribution(
 ) -> None:
     root = "https://developer.download.nvidia.com/compute/cuda/repos"
     assert value("driver_repository", **changes) == f"{root}/{directory}/x86_64/"
-    assert value("driver_repository_key", **changes) == f"{root}/{directory}/x86_64/3bf863cc.pub"
+    key, fingerprint = value("driver_repository_key", **changes), value("driver_key_fingerprint", **changes)
+    assert key.startswith(f"{root}/{directory}/x86_64/")
+    # The file is named by the last eight digits of the fingerprint.
+    assert key.rpartition("/")[2].removesuffix(".pub").upper() == fingerprint[-8:]
 
 
 @pytest.mark.parametrize(
@@ -212,7 +194,7 @@ def test_swap_size_follows_memory_and_disk(
         ((AMPERE,), {"suspects": [suspect("miner")], "mining_stopped": ["x"]}, ["suspects"]),
         ((AMPERE,), {"suspects": [suspect("miner")], "mining_stopped": ["all"]}, []),
         ((AMPERE,), {"suspects": [suspect("x", "gpu")]}, ["suspects"]),
-        ((AMPERE,), {"suspects": [suspect("x", "gpu")], "software": {"torch": "2.9"}}, []),
+        ((AMPERE,), {"suspects": [suspect("x", "gpu")], "software": {**SOFTWARE, "torch": "2.9"}}, []),
         (
             (AMPERE,),
             {"gpu_work": [{"kind": "work", "name": "vllm", "evidence": "pid 7"}]},
@@ -257,11 +239,14 @@ def test_swap_size_follows_memory_and_disk(
         ),
         ((AMPERE,), asked(without=("gnupg", "kernel")), ["repositories"]),
         ((AMPERE,), asked(without=("nvidia-open-580",)), ["vendor-repository"]),
+        ((AMPERE,), asked(without=("libnccl2",)), ["vendor-repository"]),
+        ((AMPERE,), asked(without=("cuda-minimal-build-13-0",)), ["vendor-repository"]),
+        ((AMPERE,), {**asked(without=("cuda-minimal-build-13-0",)), "cuda_toolkit": "none"}, []),
         (
             (AMPERE,),
             asked(
                 "failed http://deb.example/x Could not resolve 'deb.example'",
-                without=(*AVAILABLE, "kernel"),
+                without=(*(line.split()[1] for line in AVAILABLE), "kernel"),
             ),
             ["dns"],
         ),
