@@ -10,7 +10,7 @@ Source: apt-pkg/contrib/fileutl.cc (URItoFileName), apt-pkg/deb/debmetaindex.cc 
 from __future__ import annotations
 
 import re
-from typing import Iterable, Iterator, NamedTuple
+from typing import Iterable, Iterator, NamedTuple, Sequence
 
 from provision.remote.facts.package_sources import Source
 from provision.remote.facts.tree import Tree
@@ -82,15 +82,22 @@ def read_lists(tree: Tree, sources: Iterable[Source], architecture: str) -> list
     ]
 
 
-def find_age(tree: Tree, lists: Iterable[ListFiles]) -> float | None:
+def is_complete(lists: Sequence[ListFiles]) -> bool:
+    """Return whether every list that a source needs is there."""
+    return bool(lists) and all(suite.is_complete for suite in lists)
+
+
+def find_update_time(tree: Tree, lists: Iterable[ListFiles]) -> float:
+    """Return when the lists were last fetched at the earliest, in Unix seconds; 0 for never."""
+    paths = [STAMP, *(suite.release for suite in lists)]
+    return max((stats.changed_at for path in paths if (stats := tree.stats(path))), default=0.0)
+
+
+def find_age(tree: Tree, lists: Sequence[ListFiles]) -> float | None:
     """Return how old the lists are, in seconds; None where they must be fetched again."""
-    files = list(lists)
-    if not files or not all(suite.is_complete for suite in files):
-        return None
-    paths = [STAMP, *(suite.release for suite in files)]
-    times = [stats.changed_at for path in paths if (stats := tree.stats(path))]
-    age = tree.now() - max(times, default=0.0)
-    return age if age >= 0 else None  # of a clock that was ahead
+    age = tree.now() - find_update_time(tree, lists)
+    # Less than nothing: of a clock that was ahead.
+    return age if is_complete(lists) and age >= 0 else None
 
 
 def present_index(tree: Tree, index: str) -> str:

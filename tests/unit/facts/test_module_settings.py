@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ CONF = "etc/modprobe.d/x.conf"
 GRUB = "etc/default/grub"
 
 
-def rows(root: Path, files: dict[str, object]) -> list[tuple[str, int, str, str]]:
+def rows(root: Path, files: Mapping[str, object]) -> list[tuple[str, int, str, str]]:
     create_files(root, files)
     settings = read_module_settings(Tree(str(root)))
     return [(row["file"], row["line"], row["module"], row["kind"]) for row in settings]
