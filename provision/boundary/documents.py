@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, TypedDict
 from msgspec import Meta
 
 from provision.boundary.decode import check_type, clean_texts
-from provision.boundary.facts import Count, Path, Text
+from provision.boundary.fact_types import Count, Path, Text
 
 #: Unix seconds, up to the year 5138: time.gmtime can't show much more.
 Moment = Annotated[float, Meta(ge=0, le=1e11)]

@@ -13,19 +13,21 @@ from msgspec import Meta
 
 from provision.boundary import patterns
 from provision.boundary.decode import check_type, clean_texts
-
-Text = Annotated[str, Meta(max_length=4096)]
-Texts = Annotated[list[Text], Meta(max_length=4096)]
-Path = Annotated[str, Meta(pattern=patterns.PATH)]
-Paths = Annotated[list[Path], Meta(max_length=4096)]
-PciAddress = Annotated[str, Meta(pattern=patterns.PCI_ADDRESS)]
-PciId = Annotated[str, Meta(pattern=patterns.PCI_ID)]
-Version = Annotated[str, Meta(pattern=patterns.VERSION)]
-Package = Annotated[str, Meta(pattern=patterns.PACKAGE)]
-Count = Annotated[int, Meta(ge=0, le=1 << 62)]
-Width = Annotated[int, Meta(ge=0, le=255)]  # all bits set: the device left the bus
-Speed = Annotated[float, Meta(ge=0, le=1000)]
-Number = Annotated[int, Meta(ge=-(1 << 62), le=1 << 62)]
+from provision.boundary.fact_types import (
+    Count,
+    Number,
+    Package,
+    Path,
+    Paths,
+    PciAddress,
+    PciId,
+    Speed,
+    Text,
+    Texts,
+    Version,
+    Width,
+)
+from provision.boundary.package_facts import AptState, DriverPackage, KernelState, Modules
 
 
 class Port(TypedDict):
@@ -185,6 +187,7 @@ class Driver(TypedDict):
     library_version: Version | None
     library_owner: Text | None
     package_versions: dict[Package, Version]
+    packages: Annotated[list[DriverPackage], Meta(max_length=4096)]
     nouveau_loaded: bool
     runfile_uninstaller: Path | None
 
@@ -270,10 +273,13 @@ class RigFacts(TypedDict):
     rental: Annotated[list[Rental], Meta(max_length=64)]
     workstation: Texts
     driver: Driver
+    apt: AptState
+    modules: Modules
     software: Software
     secure_boot: bool | None
     usb_watchdogs: Annotated[list[UsbWatchdog], Meta(max_length=256)]
     kernel: Kernel
+    kernels: Annotated[list[KernelState], Meta(max_length=4096)]
     network: NetworkFacts
     reboot_required: bool
 

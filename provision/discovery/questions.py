@@ -64,7 +64,8 @@ def questions() -> dict[str, str]:
         "names": (
             f"find {' '.join([*places['names'], *evidence()])} -maxdepth 0 {printed};"
             f" find /proc/[0-9]*/fd -maxdepth 1"
-            f" \\( -lname '/dev/nvidia*' -o -lname 'socket:*' \\) {printed}"
+            f" \\( -lname '/dev/nvidia*' -o -lname 'socket:*' -o -lname '/var/*/lock'"
+            f" -o -lname '/var/lib/dpkg/lock-frontend' \\) {printed}"
         ),
     }
     return {

@@ -15,12 +15,15 @@ from pathlib import Path
 
 from provision.boundary.decode import BoundaryError, inflate_start
 from provision.boundary.text import clean
-from provision.remote.facts.tree import Tree
+from provision.remote.facts.package_lists import FOLDER as PACKAGE_LISTS
+from provision.remote.facts.tree import FileStats, Tree
 
 HEADER = re.compile(rb"(?:\A|\n)==> (/[^\n]+) <==\n")
 MOST_UNPACKED = 64 << 20  # bytes of an unpacked archive; the settings of a large rig take 8 MB
 MOST_NAMES = 100_000  # files and links in all; a large rig has 5,000
 MOST_OF_A_TEXT = 200  # characters of what was found in a file
+#: Questions whose answers are files as `head -v` writes them, and the folders of these.
+FILE_ANSWERS = {"kernel": ("/proc/", "/sys/"), "driver_lists": (f"{PACKAGE_LISTS}/",)}
 KINDS = {"f", "d", "l", "s", "p", "c", "b"}  # find's %y
 
 
@@ -39,9 +42,14 @@ class Snapshot(Tree):
         for path, kind, target_kind, target in _parse_names(answers.get("names", b"")):
             if self._counts():
                 self._name(path, kind, target_kind, target)
-        for path, content in _kernel_files(answers.get("kernel", b"")):
+        self._stats = dict(_parse_stats(answers.get("stats", b"")))
+        for path in self._stats:
             if self._counts():
-                self._write(path, content)
+                self._name(path, "f", "f", "")
+        for question, folders in FILE_ANSWERS.items():
+            for path, content in _listed_files(answers.get(question, b""), folders):
+                if self._counts():
+                    self._write(path, content)
         self.unpack(answers.get("settings", b""))
         self.unpack(answers.get("homes", b""))
 
@@ -53,6 +61,15 @@ class Snapshot(Tree):
     def target(self, path: str) -> str:
         """Return where a link of the rig points there."""
         return self._targets.get(path, "")
+
+    def stats(self, path: str) -> FileStats | None:
+        """Return a file's inode, size and time on the rig, for the files that were asked about."""
+        return self._stats.get(path)
+
+    def now(self) -> float:
+        """Return the rig's clock as it was asked; this machine's where it did not answer."""
+        text = self.text_of("clock").strip()
+        return float(text) if text.isdigit() and len(text) < 15 else super().now()
 
     def text_of(self, question: str) -> str:
         """Return a command's output; empty where it failed."""
@@ -185,11 +202,21 @@ def _parse_names(answer: bytes) -> Iterator[tuple[str, str, str, str]]:
         yield row[0], row[1], row[2], row[3]
 
 
-def _kernel_files(answer: bytes) -> Iterator[tuple[str, bytes]]:
+def _parse_stats(answer: bytes) -> Iterator[tuple[str, FileStats]]:
+    """Yield each file with its stats; a row that a path with a tab or a line break made is not."""
+    for line in answer.decode("utf-8", "replace").splitlines():
+        match = re.fullmatch(r"(\d{1,20})\t(\d{1,18})\t(\d{1,12}(?:\.\d+)?)\t(/[^\t]+)", line)
+        if match:
+            inode, size, changed_at, path = match.groups()
+            yield path, FileStats(int(inode), int(size), float(changed_at))
+
+
+def _listed_files(answer: bytes, folders: tuple[str, ...]) -> Iterator[tuple[str, bytes]]:
     """Files as `head -v` writes them, each once: what follows is another file's own words."""
     parts = HEADER.split(answer)
     seen = set()
     for path, content in zip(parts[1::2], parts[2::2], strict=True):
-        if path not in seen and path.startswith((b"/proc/", b"/sys/")):
+        name = path.decode("utf-8", "replace")
+        if path not in seen and name.startswith(folders):
             seen.add(path)
-            yield path.decode("utf-8", "replace"), content
+            yield name, content

@@ -9,11 +9,13 @@ import time
 from typing import Any, NamedTuple, Sequence
 
 from provision.remote import dpkg
+from provision.remote.facts import package_lists
+from provision.remote.facts.apt_state import read_package_lists
+from provision.remote.facts.package_state import LockHolder, find_lock_holder
+from provision.remote.facts.tree import Tree
 from provision.remote.host import CommandResult, ModuleFailure, ModuleHost
 
 ROOT = "/"  # what the paths below are relative to
-LISTS = "var/lib/apt/lists"
-STAMP = "var/lib/apt/periodic/update-success-stamp"
 SOURCES = ("etc/apt/sources.list", "etc/apt/sources.list.d", "etc/apt/sources.list.d/*")
 
 ENVIRONMENT = {
@@ -27,6 +29,7 @@ LOCKED = re.compile(r"Could not get lock (\S+?)[.,]?\s|Unable to lock (?:directo
 #: What dpkg writes, which does not wait for its own lock.
 DPKG_LOCKED = re.compile(r"(lock was|is) locked by another process")
 DPKG_LOCK_SECONDS = 600  # an upgrade that another package manager runs on a slow disk
+SHOW_SECONDS = 30  # between two lines about the process that is waited for
 SIMULATED = re.compile(r"^(Inst|Remv|Purg) (\S+)(?: \[(.*?)\])?(?: \((\S+))?", re.MULTILINE)
 # apt-get counts packages left unconfigured by a failure or a power cut in a separate line.
 NOTHING_DONE = re.compile(
@@ -45,12 +48,59 @@ class PackageChange(NamedTuple):
     after: str
 
 
+class LockWait:
+    """The wait for other package managers, of `seconds` in all; it shows which one has a lock."""
+
+    def __init__(self, host: ModuleHost, seconds: float) -> None:
+        self._host = host
+        self._seconds = seconds
+        self._deadline = time.monotonic() + seconds
+        self._shown: tuple[int, float] = (0, 0.0)
+
+    @property
+    def left(self) -> float:
+        """How many seconds may pass yet."""
+        return max(self._deadline - time.monotonic(), 0.0)
+
+    def wait(self) -> None:
+        """Return when no process has a lock. Raises ModuleFailure that names the process."""
+        while True:
+            holder = find_lock_holder(Tree(ROOT))
+            if holder is None:
+                return
+            if not self.left:
+                raise ModuleFailure(
+                    f"{describe_holder(holder)} for {self._seconds:g} s: wait until it ends, or "
+                    "end it, then run again"
+                )
+            self._show(holder)
+            time.sleep(1)
+
+    def _show(self, holder: LockHolder) -> None:
+        pid, at = self._shown
+        if pid != holder["pid"] or time.monotonic() - at >= SHOW_SECONDS:
+            self._shown = (holder["pid"], time.monotonic())
+            self._host.show(f"{describe_holder(holder)}: waiting, up to {self.left:.0f} s more")
+
+
+def describe_holder(holder: LockHolder) -> str:
+    """Return which process has which lock."""
+    return f"{holder['program']} (process {holder['pid']}) has locked {holder['path']}"
+
+
 def apt_get(host: ModuleHost, words: Sequence[str], lock_timeout: int) -> CommandResult:
     """Run apt-get with `words`; raises ModuleFailure that explains what went wrong."""
-    # Without a terminal, dpkg does not draw its percentage a hundred times.
-    options = ["-o", f"DPkg::Lock::Timeout={lock_timeout}", "-o", "Dpkg::Use-Pty=0"]
-    command = ["apt-get", "-q", "-y", *options, *words]
-    done = host.run(command, environment=ENVIRONMENT)
+    wait = LockWait(host, lock_timeout)
+    while True:
+        wait.wait()
+        # Without a terminal, dpkg does not draw its percentage a hundred times.
+        options = ["-o", f"DPkg::Lock::Timeout={wait.left:.0f}", "-o", "Dpkg::Use-Pty=0"]
+        command = ["apt-get", "-q", "-y", *options, *words]
+        done = host.run(command, environment=ENVIRONMENT)
+        # For the lock of its downloads apt-get does not wait.
+        if done.rc == 0 or not LOCKED.search(done.stderr) or not wait.left:
+            break
+        time.sleep(1)
     if done.rc != 0:
         raise ModuleFailure(
             explain(done), rc=done.rc, stdout=done.stdout, stderr=done.stderr, cmd=command
@@ -133,19 +183,27 @@ def _torn_packages(host: ModuleHost) -> list[str]:
     return [package.name for package in every if package.is_torn]
 
 
-def lists_time() -> float:
-    """When the package lists were last fetched; 0 when never."""
-    return _modification_time(STAMP) or _modification_time(LISTS)
+def lists_time(host: ModuleHost) -> float:
+    """Return when the package lists were last fetched, in Unix seconds; 0 for never."""
+    tree = Tree(ROOT)
+    _, lists = read_package_lists(tree, dpkg.database(host))
+    return package_lists.find_update_time(tree, lists)
 
 
-def lists_age() -> float:
-    """Seconds since the lists were fetched; infinite when a source was changed since."""
-    fetched = lists_time()
+def lists_age(host: ModuleHost) -> float:
+    """Return how many seconds ago the lists were fetched.
+
+    Infinite where a list is missing or cut off, and where a source was changed since.
+    """
+    tree = Tree(ROOT)
+    _, lists = read_package_lists(tree, dpkg.database(host))
+    age = package_lists.find_age(tree, lists)
     patterns = [os.path.join(ROOT, source) for source in SOURCES]
     sources = [path for pattern in patterns for path in glob.glob(pattern)]
-    if any(_modification_time(path) > fetched for path in sources):
+    fetched = package_lists.find_update_time(tree, lists)
+    if age is None or any(_modification_time(path) > fetched for path in sources):
         return float("inf")
-    return time.time() - fetched
+    return age
 
 
 def update(host: ModuleHost, lock_timeout: int, retries: int, longest_delay: int) -> bool:
@@ -155,15 +213,16 @@ def update(host: ModuleHost, lock_timeout: int, retries: int, longest_delay: int
     is a failure that names it. Raises ModuleFailure after the last try.
     """
     before = _list_entries()
-    deadline = time.monotonic() + lock_timeout
+    wait = LockWait(host, lock_timeout)
     attempt = 0
     while True:
+        wait.wait()
         done = host.run(["apt-get", "-q", "update"], environment=ENVIRONMENT)
         problems = update_problems(done)
         if not problems:
             break
         if LOCKED.search(done.stderr):
-            if time.monotonic() >= deadline:
+            if not wait.left:
                 raise _update_failure(problems, done)
             time.sleep(1)
             continue
@@ -171,11 +230,16 @@ def update(host: ModuleHost, lock_timeout: int, retries: int, longest_delay: int
         if attempt >= max(retries, 1) or not _can_retry(done):
             raise _update_failure(problems, done)
         time.sleep(min(2 ** (attempt - 1), longest_delay))
-    stamp, lists = os.path.join(ROOT, STAMP), os.path.join(ROOT, LISTS)
-    for path in (stamp, lists):
-        if os.path.exists(path):
-            os.utime(path)
+    _note_update()
     return _list_entries() != before
+
+
+def _note_update() -> None:
+    """Record that all lists were fetched now: the lists have the times of their servers."""
+    stamp = os.path.join(ROOT, package_lists.STAMP.lstrip("/"))
+    os.makedirs(os.path.dirname(stamp), exist_ok=True)
+    with open(stamp, "a", encoding="ascii"):
+        os.utime(stamp)
 
 
 def update_problems(done: CommandResult) -> list[str]:
@@ -286,13 +350,13 @@ def _last_lines(done: CommandResult) -> str:
 
 def _modification_time(path: str) -> float:
     try:
-        return os.path.getmtime(os.path.join(ROOT, path))
+        return os.path.getmtime(path)
     except OSError:
         return 0
 
 
 def _list_entries() -> dict[str, tuple[int, int]]:
-    folder = os.path.join(ROOT, LISTS)
+    folder = os.path.join(ROOT, package_lists.FOLDER.lstrip("/"))
     try:
         files = [entry for entry in os.scandir(folder) if entry.is_file() and entry.name != "lock"]
     except OSError:

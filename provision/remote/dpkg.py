@@ -14,6 +14,8 @@ from typing import Iterable, Iterator, NamedTuple, TypedDict
 from provision.remote.host import ModuleHost
 
 ADMIN = "/var/lib/dpkg"
+#: The status of a package with which nothing is wrong, and which nothing keeps at its version.
+REGULAR = "\nStatus: install ok installed\n"
 
 
 class Package(NamedTuple):
@@ -44,8 +46,12 @@ class Package(NamedTuple):
     @property
     def is_torn(self) -> bool:
         """Cut off while it was unpacked: dpkg only accepts it installed again."""
-        flag = self.fields.get("Status", "").split(" ")[1:2]
-        return self.state == "half-installed" or flag == ["reinstreq"]
+        return self.state == "half-installed" or self.needs_reinstallation
+
+    @property
+    def needs_reinstallation(self) -> bool:
+        """Broken in a way that only its archive repairs (dpkg's flag reinst-required)."""
+        return self.fields.get("Status", "").split(" ")[1:2] == ["reinstreq"]
 
     @property
     def held(self) -> bool:
@@ -69,6 +75,13 @@ class Database:
     def names(self) -> list[str]:
         """Return every name in the database, whatever the package's state."""
         return list(self._stanzas)
+
+    def find_irregular(self) -> Iterator[Package]:
+        """Yield packages that are not simply installed: held, removed, unfinished."""
+        for stanzas in self._stanzas.values():
+            for stanza in stanzas:
+                if REGULAR not in f"{stanza}\n":
+                    yield _package(stanza)
 
     def is_conffile(self, path: str) -> bool:
         """Return whether a file is a package's settings."""
@@ -221,7 +234,8 @@ def _kept_state(host: ModuleHost) -> _Kept:
 
 def _package(stanza: str) -> Package:
     fields = dict(re.findall(r"^([A-Za-z-]+): *(.*)$", stanza, re.MULTILINE))
-    want, _, state = fields.get("Status", "unknown ok not-installed").split(" ")
+    status = fields.get("Status", "").split()
+    want, _, state = status if len(status) == 3 else ("unknown", "ok", "not-installed")
     provides = re.findall(r"(?:^|,)\s*([^\s,(:]+)", fields.get("Provides", ""))
     return Package(
         name=fields["Package"],

@@ -94,6 +94,10 @@ class ModuleHost:
         """Forget what `read` gave: a task changed it."""
         self._state.pop(read, None)
 
+    def show(self, line: str) -> None:
+        """Show the operator what a task waits for."""
+        self._on_line(line)
+
     def run(
         self,
         command: str | Sequence[str],

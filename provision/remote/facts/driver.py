@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from typing import Any
 
@@ -47,12 +46,15 @@ def driver(tree: Tree, packages: dpkg.Database) -> dict[str, Any]:
 
 
 def find_library(tree: Tree) -> str | None:
-    """NVML's file, links followed, found where the dynamic linker looks."""
+    """Return NVML's file, where the dynamic linker looks, at the end of every link.
+
+    Debian's own packages have a chain: libnvidia-ml.so.1 -> /etc/alternatives/glx--… ->
+    /usr/lib/x86_64-linux-gnu/nvidia/current/libnvidia-ml.so.1 -> libnvidia-ml.so.535.247.01.
+    """
     for folder in linker_folders(tree):
-        path = f"{folder}/{LIBRARY}"
+        path = tree.resolve(f"{folder}/{LIBRARY}")
         if tree.exists(path):
-            target = tree.link(path)
-            return f"{folder}/{target}" if target else path
+            return path
     return None
 
 
@@ -97,4 +99,4 @@ def secure_boot(tree: Tree) -> bool | None:
 
 def kernel_headers(tree: Tree, release: str) -> bool:
     """Return whether modules can be built for this kernel."""
-    return os.path.exists(tree.path(f"/lib/modules/{release}/build"))
+    return tree.exists(tree.resolve(f"/lib/modules/{release}/build"))

@@ -9,9 +9,13 @@ from agent.readings import pcie
 from provision.remote import dpkg
 from provision.remote.facts import driver, hardware, network
 from provision.remote.facts.access import access
+from provision.remote.facts.apt_state import read_apt_state, read_package_lists
 from provision.remote.facts.boot import boot
+from provision.remote.facts.driver_packages import read_driver_packages
+from provision.remote.facts.kernels import read_kernels
 from provision.remote.facts.miners import find_miners
 from provision.remote.facts.mining import mining_os
+from provision.remote.facts.module_settings import read_module_settings
 from provision.remote.facts.rental import rental
 from provision.remote.facts.software import software
 from provision.remote.facts.surroundings import surroundings
@@ -48,6 +52,10 @@ def rig(
     system = mining_os(tree, packages)
     folders = system["folders"] if system else []
     mining = find_miners(tree, packages, folders)
+    sources, lists = read_package_lists(tree, packages)
+    driver_state = driver.driver(tree, packages)
+    driver_state["packages"] = read_driver_packages(tree, packages, lists)
+    menu = boot(tree)
     return {
         "boot_id": tree.line("/proc/sys/kernel/random/boot_id"),
         "gpus": [gpu_fact(gpu) for gpu in gpus if gpu.vendor_id == pcie.NVIDIA],
@@ -86,7 +94,9 @@ def rig(
         "taken_over": takeover(tree),
         "rental": rental(tree),
         "workstation": workstation(tree),
-        "driver": driver.driver(tree, packages),
+        "driver": driver_state,
+        "apt": read_apt_state(tree, packages, sources, lists),
+        "modules": {"settings": read_module_settings(tree)},
         "software": software(tree, packages),
         "secure_boot": driver.secure_boot(tree),
         "usb_watchdogs": usb_watchdogs(tree),
@@ -94,8 +104,9 @@ def rig(
             "release": release,
             "command_line": tree.line("/proc/cmdline").split(),
             "headers": driver.kernel_headers(tree, release),
-            "boot": boot(tree),
+            "boot": menu,
         },
+        "kernels": read_kernels(tree, packages, menu, release, driver_versions(driver_state)),
         "network": {
             "interfaces": interfaces(tree, addresses),
             "ifnames_needed_by": numbered_interfaces(tree),
@@ -103,6 +114,15 @@ def rig(
         "reboot_required": tree.exists("/run/reboot-required")
         or tree.exists("/var/run/reboot-required"),
     }
+
+
+def driver_versions(state: dict[str, Any]) -> list[str]:
+    """Return the versions of the driver that may be those of a module: the loaded one first."""
+    versions = [state["loaded_version"], state["library_version"]]
+    versions += [
+        re.sub(r"^\d+:", "", row["version"]).partition("-")[0] for row in state["packages"]
+    ]
+    return list(dict.fromkeys(version for version in versions if version))
 
 
 def gpu_fact(gpu: pcie.PcieGpu) -> dict[str, Any]:

@@ -9,7 +9,8 @@ import glob
 import os
 import re
 import stat
-from typing import Iterable, Iterator
+import time
+from typing import Iterable, Iterator, NamedTuple
 
 from provision.remote.host import ModuleFailure
 from provision.remote.paths import reach
@@ -20,6 +21,17 @@ PIECE = 1 << 16  # bytes that are read at once
 MOST_BYTES = 64 << 20  # of one file of root's
 MOST_OF_USERS = 256 << 10  # bytes of any other file: a login script is smaller
 MOST_OF_A_LINE = 4096  # characters of such a file's line that patterns are matched against
+
+
+MOST_LINKS = 40  # on the way to one file, as the kernel has it
+
+
+class FileStats(NamedTuple):
+    """A file's inode, its size in bytes, and when it was last changed, in Unix seconds."""
+
+    inode: int
+    size: int
+    changed_at: float
 
 
 class Tree:
@@ -87,6 +99,15 @@ class Tree:
         info = self._info(path)
         return 0 if info is None else info.st_size
 
+    def stats(self, path: str) -> FileStats | None:
+        """Return a file's inode, size and time, links followed; None where it does not exist."""
+        info = self._info(path)
+        return None if info is None else FileStats(info.st_ino, info.st_size, info.st_mtime)
+
+    def now(self) -> float:
+        """Return the rig's clock, in Unix seconds."""
+        return time.time()
+
     def _info(self, path: str) -> os.stat_result | None:
         try:
             if path.startswith(OF_ROOT):
@@ -114,6 +135,28 @@ class Tree:
             return os.readlink(self.path(path))
         except OSError:
             return ""
+
+    def resolve(self, path: str) -> str:
+        """Return a path with every link on the way followed, within the tree.
+
+        What does not exist is kept as it is written, and so is the rest of a loop.
+        """
+        left = [part for part in path.split("/") if part]
+        done: list[str] = []
+        links = 0
+        while left:
+            part = left.pop(0)
+            if part == "..":
+                done[-1:] = []
+                continue
+            target = self.target("/".join(["", *done, part])) if part != "." else ""
+            if not target or links >= MOST_LINKS:
+                done += [part] if part != "." else []
+                continue
+            links += 1
+            done = [] if target.startswith("/") else done
+            left = [*(part for part in target.split("/") if part), *left]
+        return "/" + "/".join(done)
 
     def link(self, path: str) -> str:
         """Return the last part of where a link points; empty where there is none."""

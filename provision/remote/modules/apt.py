@@ -1,8 +1,9 @@
 """Debian packages, as Ansible's apt manages them.
 
 What is installed is read from dpkg's status file, so a task that has nothing to do starts no
-process (`latest`, `upgrade`, `autoremove` and a virtual package do need apt). Differs: lists older
-than a changed source are stale whatever `cache_valid_time`; an update is `changed` only when a list
+process (`latest`, `upgrade`, `autoremove` and a virtual package do need apt). Differs: lists that
+are missing, cut off, or older than a changed source are stale whatever `cache_valid_time`; while
+it waits for a lock, it shows which process has it; an update is `changed` only when a list
 differs; a repository that can't be fetched is a failure; an interrupted dpkg is finished first;
 patterns (`nvidia-*`) work only with `state: absent`. Not here: `build-dep`, `policy_rc_d`,
 `allow_unauthenticated`, `force`.
@@ -99,7 +100,7 @@ def run(args: dict[str, Any], host: ModuleHost) -> Result:
             if args[operation]:
                 purge = ["--purge"] if args["purge"] else []
                 _apply(host, args, [operation, *purge], result)
-    result["cache_update_time"] = int(apt_get.lists_time())
+    result["cache_update_time"] = int(apt_get.lists_time(host))
     return result
 
 
@@ -284,7 +285,7 @@ def _versions(host: ModuleHost) -> dict[str, str]:
 
 
 def _refresh(args: dict[str, Any], host: ModuleHost, result: Result, alone: bool) -> None:
-    if apt_get.lists_age() <= args["cache_valid_time"]:
+    if apt_get.lists_age(host) <= args["cache_valid_time"]:
         return
     if host.check:
         result["cache_updated"] = True

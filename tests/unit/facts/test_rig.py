@@ -204,6 +204,14 @@ def test_driver_facts(tmp_path: Path, text: str, version: str, flavour: str) -> 
         "library_version": "535.54.03",
         "library_owner": "runfile",
         "package_versions": {"nvidia-driver-580": "580.65.06-0ubuntu1"},
+        "packages": [
+            {
+                "name": "nvidia-driver-580",
+                "version": "580.65.06-0ubuntu1",
+                "state": "installed",
+                "origin": "local",
+            }
+        ],
         "nouveau_loaded": True,
         "runfile_uninstaller": "/usr/bin/nvidia-uninstall",
     }

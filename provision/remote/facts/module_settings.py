@@ -1,0 +1,137 @@
+"""Settings that keep the NVIDIA driver from its GPUs, each with its file and line.
+
+A module may be blacklisted, installed by a command that fails, without an alias, or without GPUs
+because vfio-pci takes them first. The driver's packages and DKMS bring settings for nouveau and for
+the driver's own options: these are not listed.
+Source: modprobe.d(5), modules-load.d(5), initramfs-tools(7), the kernel's module_blacklist=.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Iterable, Iterator, TypedDict
+
+from provision.remote.facts.tree import Tree
+
+#: A file replaces those of the same name in later folders.
+FOLDERS = ("/etc", "/run", "/usr/local/lib", "/usr/lib", "/lib")
+INITRAMFS = ("/etc/initramfs-tools/modules", "/etc/initramfs-tools/conf.d/modules")
+CLASSIC = "/etc/modules"  # of Debian; /etc/modules-load.d/modules.conf is often a link to it
+GRUB = ("/etc/default/grub", "/etc/default/grub.d/*.cfg")
+COMMAND_LINE = "/proc/cmdline"
+#: What CUDA needs; a rig without a screen may well keep nvidia_drm and nvidia_modeset away.
+NVIDIA = re.compile(r"nvidia(?:_current|_tesla)?(?:_\d+)?(?:_uvm)?$")
+PASS_THROUGH = re.compile(r"vfio[_-]pci$|pci[_-]stub$")
+NVIDIA_IDS = re.compile(r"\bids=\S*10de:", re.IGNORECASE)
+#: Programs that do nothing: a module that is installed by them stays away.
+NOTHING = re.compile(r"(?:/usr)?(?:/bin/)?(?:false|true|:)\b")
+BLACKLISTS = re.compile(r"(?:^|[\s\"'=])((?:modprobe\.blacklist|module_blacklist)=([^\s\"']+))")
+PASSED_IDS = re.compile(r"(?:^|[\s\"'=])((?:vfio[_-]pci|pci[_-]stub)\.ids=\S*10de:[^\s\"']*)")
+#: Of which devices a kernel's alias speaks: GPUs of NVIDIA's.
+GPU_ALIAS = re.compile(r"pci:v000010DEd.*bc03|pci:v000010DEd\S*sc0[02]", re.IGNORECASE)
+
+
+class ModuleSetting(TypedDict):
+    """A line that keeps a module away, or gives the GPUs to another one.
+
+    kind: blacklist, install, alias, vfio, softdep, load or command line. line: from 1 on; 0 for
+    /proc/cmdline.
+    """
+
+    file: str
+    line: int
+    text: str
+    module: str
+    kind: str
+
+
+def read_module_settings(tree: Tree) -> list[ModuleSetting]:
+    """Return the settings that keep the driver from its GPUs."""
+    rows: list[ModuleSetting] = []
+    for path in _files(tree, "modprobe.d", ".conf"):
+        rows += _settings(path, tree.text(path))
+    lists = [*_files(tree, "modules-load.d", ".conf"), *INITRAMFS, CLASSIC]
+    for path in lists:
+        rows += _loaded(path, tree.text(path))
+    for path in (path for pattern in GRUB for path in tree.glob(pattern)):
+        for number, line in _numbered(tree.text(path)):
+            if line.lstrip().startswith("GRUB_CMDLINE"):
+                rows += _parameters(path, number, line)
+    rows += _parameters(COMMAND_LINE, 0, tree.line(COMMAND_LINE))
+    return _without_copies(tree, rows)
+
+
+def _files(tree: Tree, folder: str, ending: str) -> list[str]:
+    """Return the files of a kind of settings that count, sorted by their names as kmod does."""
+    by_name: dict[str, str] = {}
+    for place in (f"{base}/{folder}" for base in FOLDERS):
+        for name in tree.names(place):
+            if name.endswith(ending):
+                by_name.setdefault(name, f"{place}/{name}")
+    return [by_name[name] for name in sorted(by_name)]
+
+
+def _numbered(text: str) -> Iterator[tuple[int, str]]:
+    """Yield lines with their numbers, continued lines joined, comments and empty ones left out."""
+    joined, start = "", 0
+    for number, line in enumerate(text.splitlines(), 1):
+        start = start or number
+        if line.endswith("\\"):
+            joined += f"{line[:-1]} "
+            continue
+        whole = (joined + line).strip()
+        if whole and not whole.startswith("#"):
+            yield start, whole
+        joined, start = "", 0
+
+
+def _settings(path: str, text: str) -> Iterator[ModuleSetting]:
+    for number, line in _numbered(text):
+        words = line.split()
+        command, name, rest = words[0], "".join(words[1:2]), " ".join(words[2:])
+        module = name.replace("-", "_")
+        kind = ""
+        if command == "blacklist" and NVIDIA.match(module):
+            kind = "blacklist"
+        elif command == "install" and NVIDIA.match(module) and NOTHING.match(rest):
+            kind = "install"
+        elif command == "alias" and rest == "off":
+            kind = "alias" if NVIDIA.match(module) or GPU_ALIAS.match(name) else ""
+        elif command == "options" and PASS_THROUGH.match(name) and NVIDIA_IDS.search(rest):
+            kind = "vfio"
+        elif command == "softdep" and NVIDIA.match(module):
+            before = rest.partition("pre:")[2].partition("post:")[0].split()
+            kind = "softdep" if any(PASS_THROUGH.match(word) for word in before) else ""
+        if kind:
+            yield _row(path, number, line, module, kind)
+
+
+def _loaded(path: str, text: str) -> Iterator[ModuleSetting]:
+    """Yield lines that load a driver for pass-through and give it NVIDIA's ids."""
+    for number, line in _numbered(text):
+        name, _, rest = line.partition(" ")
+        if PASS_THROUGH.match(name) and NVIDIA_IDS.search(rest):
+            yield _row(path, number, line, name.replace("-", "_"), "load")
+
+
+def _parameters(path: str, number: int, line: str) -> Iterator[ModuleSetting]:
+    for text, names in BLACKLISTS.findall(line):
+        modules = [name.replace("-", "_") for name in names.split(",")]
+        for module in modules:
+            if NVIDIA.match(module):
+                yield _row(path, number, text, module, "command line")
+                break
+    for text in PASSED_IDS.findall(line):
+        yield _row(path, number, text, text.partition(".")[0].replace("-", "_"), "command line")
+
+
+def _row(path: str, number: int, text: str, module: str, kind: str) -> ModuleSetting:
+    return {"file": path, "line": number, "text": text, "module": module, "kind": kind}
+
+
+def _without_copies(tree: Tree, rows: Iterable[ModuleSetting]) -> list[ModuleSetting]:
+    """Return the rows without those of a file that is also read by another name."""
+    unique: dict[tuple[str, int, str], ModuleSetting] = {}
+    for row in rows:
+        unique.setdefault((tree.resolve(row["file"]), row["line"], row["text"]), row)
+    return list(unique.values())
