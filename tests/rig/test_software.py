@@ -17,12 +17,8 @@ TORCH_SECONDS, HUNG_SECONDS = 100, 15  # for PyTorch to load; where a GPU is kno
 #: Prints PyTorch's own description; nccl is the version of its wheel.
 TORCH_CODE = """
 import json, torch
-from importlib import metadata
-names = [d.metadata["Name"] for d in metadata.distributions()]
-nccl = next((n for n in names if n.startswith("nvidia-nccl")), None)
 print(json.dumps({"version": torch.__version__, "cuda": torch.version.cuda,
-                  "sees": torch.cuda.device_count() if torch.version.cuda else 0,
-                  "nccl": metadata.version(nccl) if nccl else None}))
+                  "sees": torch.cuda.device_count() if torch.version.cuda else 0}))
 """
 
 
@@ -152,14 +148,16 @@ def test_cuda_toolkit(subject: Subject, host: Any, prove: Proof) -> None:
     wanted = subject.expected["cuda_toolkit"]
     if wanted == "none":
         pytest.skip("the inventory wants no toolkit")
-    package = host.package(f"cuda-toolkit-{wanted}")
+    names = (f"cuda-toolkit-{wanted}", f"cuda-minimal-build-{wanted}")  # the whole, a compiler
+    packages = {name: host.package(name) for name in names}
+    there = [f"{name} {package.version}" for name, package in packages.items() if package.is_installed]
     prove(
         [
             row(
-                f"cuda-toolkit-{wanted}",
-                package.version if package.is_installed else "not installed",
+                f"CUDA {wanted.replace('-', '.')}",
+                ", ".join(there) or "not installed",
                 "installed",
-                package.is_installed,
+                bool(there),
                 f"fab provision -H {subject.name} --tags cuda",
             )
         ]
@@ -168,24 +166,22 @@ def test_cuda_toolkit(subject: Subject, host: Any, prove: Proof) -> None:
 
 def test_nccl(subject: Subject, host: Any, torch: dict[str, Any], prove: Proof) -> None:
     """NCCL.
-    Programs built here and PyTorch's own must speak one version to each other.
+    Programs built here run on the CUDA that PyTorch was built with.
     """
-    wanted = subject.expected["nccl"]
+    wanted, major = subject.expected["nccl"], subject.expected["cuda_major"]
     package = host.package("libnccl2")
     version = package.version if package.is_installed else "not installed"
     advice = f"fab provision -H {subject.name} --tags nccl"
-    rows = [row("libnccl2", version, f"{wanted} (inventory)", version == wanted, advice)]
-    if torch.get("nccl"):
-        torch_nccl = ".".join(torch["nccl"].split(".")[:3])
+    if wanted:
+        rows = [row("libnccl2", version, f"{wanted} (inventory)", version == wanted, advice)]
+    else:
+        fits = f"+cuda{major}." in version
+        rows = [row("libnccl2", version, f"one for CUDA {major}", fits, advice)]
+    torch_cuda = (torch.get("cuda") or "").split(".")[0]
+    if torch_cuda:
+        fits = f"+cuda{torch_cuda}." in version
         rows.append(
-            row(
-                "PyTorch's NCCL",
-                torch_nccl,
-                f"{version.split('-')[0]}, as libnccl2",
-                torch_nccl == version.split("-")[0],
-                advice,
-                "warning",
-            )
+            row("PyTorch's CUDA", torch["cuda"], "that of libnccl2", fits, advice, "warning")
         )
     prove(rows)
 
