@@ -196,7 +196,7 @@ class Software(TypedDict):
     """Versions."""
 
     cuda: Version | None
-    cuda_packages: dict[Name, Version]
+    cuda_packages: dict[Package, Version]
     nccl: Version | None
     torch: Version | None
 

@@ -259,7 +259,8 @@ class HostRun:
         task = queued.task
         assert task.register
         results = [(call.item, call.result or Result()) for call in queued.calls]
-        is_stale = self._predicted_change and task.module in COMMANDS
+        has_run = not all(result.skipped for _, result in results)
+        is_stale = self._predicted_change and task.module in COMMANDS and has_run
         value = registered_value(task, results, queued.is_looped, is_stale)
         self._variables.registered[task.register] = value
 

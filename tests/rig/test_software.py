@@ -150,7 +150,9 @@ def test_cuda_toolkit(subject: Subject, host: Any, prove: Proof) -> None:
         pytest.skip("the inventory wants no toolkit")
     names = (f"cuda-toolkit-{wanted}", f"cuda-minimal-build-{wanted}")  # the whole, a compiler
     packages = {name: host.package(name) for name in names}
-    there = [f"{name} {package.version}" for name, package in packages.items() if package.is_installed]
+    there = [
+        f"{name} {package.version}" for name, package in packages.items() if package.is_installed
+    ]
     prove(
         [
             row(

@@ -8,7 +8,7 @@ import pytest
 
 from tests.unit.playbooks.test_rig_variables import AMPERE, BLACKWELL, PASCAL, TURING, value
 
-# Shapes of what the vendor's repositories list: names with the branch up to 580, without it from 590 on.
+# As the vendor lists them: names with the branch up to 580, without it from 590 on.
 DEBIAN12 = {
     "nvidia-open": ["610.43.02-1", "595.91.07-1", "590.48.01-1", "580.126.20-1", "570.211.01-1"],
     "cuda-drivers": ["610.43.02-1", "595.91.07-1", "590.48.01-1", "580.126.20-1", "570.211.01-1"],
@@ -20,7 +20,12 @@ DEBIAN12 = {
     "cuda-minimal-build-13-0": ["13.0.2-1"],
     "cuda-minimal-build-13-2": ["13.2.0-1"],
     "cuda-toolkit-13-0": ["13.0.2-1"],
-    "libnccl2": ["2.30.7-1+cuda13.2", "2.29.7-1+cuda13.2", "2.30.4-1+cuda12.9", "2.27.3-1+cuda12.4"],
+    "libnccl2": [
+        "2.30.7-1+cuda13.2",
+        "2.29.7-1+cuda13.2",
+        "2.30.4-1+cuda12.9",
+        "2.27.3-1+cuda12.4",
+    ],
 }
 DEBIAN13 = {
     "nvidia-open": ["610.43.02-1", "595.91.07-1", "590.48.01-1"],
@@ -72,7 +77,12 @@ def installed(**versions: str) -> dict[str, Any]:
         # A repository without the preferred branch: the lowest that it has.
         ((AMPERE,), DEBIAN13, TRIXIE, "nvidia-open=590.48.01-1"),
         # What is installed stays, though a newer version is offered.
-        ((AMPERE,), DEBIAN12, installed(nvidia_open_580="580.95.05-1"), "nvidia-open-580=580.95.05-1"),
+        (
+            (AMPERE,),
+            DEBIAN12,
+            installed(nvidia_open_580="580.95.05-1"),
+            "nvidia-open-580=580.95.05-1",
+        ),
         ((AMPERE,), DEBIAN13, installed(nvidia_open="595.71.05-1"), "nvidia-open=595.71.05-1"),
         ((AMPERE,), {}, installed(nvidia_open="595.71.05-1"), "nvidia-open=595.71.05-1"),
         # What is installed and can't drive PyTorch's CUDA, or the cards, goes.
@@ -126,7 +136,13 @@ def test_branches_that_are_offered_are_listed() -> None:
             {"nvidia-kernel-dkms": ["535.261.03-1~deb12u1"]},
             {"distribution": "Debian", "distribution_version": "12"},
             (AMPERE,),
-            ["nvidia-kernel-dkms", "nvidia-smi", "nvidia-persistenced", "libcuda1", "libnvidia-ml1"],
+            [
+                "nvidia-kernel-dkms",
+                "nvidia-smi",
+                "nvidia-persistenced",
+                "libcuda1",
+                "libnvidia-ml1",
+            ],
             "12-8",
         ),
         # The vendor's repository is here, too.
@@ -134,11 +150,20 @@ def test_branches_that_are_offered_are_listed() -> None:
             DEBIAN13,
             TRIXIE,
             (AMPERE,),
-            ["nvidia-kernel-dkms", "nvidia-smi", "nvidia-persistenced", "libcuda1", "libnvidia-ml1"],
+            [
+                "nvidia-kernel-dkms",
+                "nvidia-smi",
+                "nvidia-persistenced",
+                "libcuda1",
+                "libnvidia-ml1",
+            ],
             "12-8",
         ),
         (
-            {"nvidia-utils-570": ["570.211.01-0ubuntu1"], "nvidia-utils-595": ["595.71.05-0ubuntu1"]},
+            {
+                "nvidia-utils-570": ["570.211.01-0ubuntu1"],
+                "nvidia-utils-595": ["595.71.05-0ubuntu1"],
+            },
             {"distribution_version": "24.04"},
             (AMPERE,),
             ["nvidia-headless-595", "nvidia-utils-595"],
@@ -179,13 +204,25 @@ def test_distributions_driver_decides_the_stack(
         (
             (AMPERE,),
             DEBIAN12,
-            {"software": {"torch": None, "nccl": None, "cuda_packages": {"cuda-toolkit-13-2": "13.2.0-1"}}},
+            {
+                "software": {
+                    "torch": None,
+                    "nccl": None,
+                    "cuda_packages": {"cuda-toolkit-13-2": "13.2.0-1"},
+                }
+            },
             "cuda-minimal-build-13-2",
         ),
         (
             (AMPERE,),
             DEBIAN12,
-            {"software": {"torch": None, "nccl": None, "cuda_packages": {"cuda-toolkit-12-8": "12.8.1-1"}}},
+            {
+                "software": {
+                    "torch": None,
+                    "nccl": None,
+                    "cuda_packages": {"cuda-toolkit-12-8": "12.8.1-1"},
+                }
+            },
             "cuda-minimal-build-13-0",
         ),
     ],
@@ -216,7 +253,10 @@ def test_nccl_is_the_newest_of_pytorchs_cuda(
 
 
 def test_nccl_of_the_setting_wins() -> None:
-    assert value("nccl_wanted", **offers(DEBIAN12), nccl_version="2.18.3-1+cuda12.1") == "2.18.3-1+cuda12.1"
+    assert (
+        value("nccl_wanted", **offers(DEBIAN12), nccl_version="2.18.3-1+cuda12.1")
+        == "2.18.3-1+cuda12.1"
+    )
 
 
 def test_offers_of_the_preflight_serve_until_the_rig_has_its_own() -> None:

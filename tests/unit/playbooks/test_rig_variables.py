@@ -135,7 +135,10 @@ def test_driver_repository_follows_the_distribution(
 ) -> None:
     root = "https://developer.download.nvidia.com/compute/cuda/repos"
     assert value("driver_repository", **changes) == f"{root}/{directory}/x86_64/"
-    key, fingerprint = value("driver_repository_key", **changes), value("driver_key_fingerprint", **changes)
+    key, fingerprint = (
+        value("driver_repository_key", **changes),
+        value("driver_key_fingerprint", **changes),
+    )
     assert key.startswith(f"{root}/{directory}/x86_64/")
     # The file is named by the last eight digits of the fingerprint.
     assert key.rpartition("/")[2].removesuffix(".pub").upper() == fingerprint[-8:]
@@ -194,7 +197,11 @@ def test_swap_size_follows_memory_and_disk(
         ((AMPERE,), {"suspects": [suspect("miner")], "mining_stopped": ["x"]}, ["suspects"]),
         ((AMPERE,), {"suspects": [suspect("miner")], "mining_stopped": ["all"]}, []),
         ((AMPERE,), {"suspects": [suspect("x", "gpu")]}, ["suspects"]),
-        ((AMPERE,), {"suspects": [suspect("x", "gpu")], "software": {**SOFTWARE, "torch": "2.9"}}, []),
+        (
+            (AMPERE,),
+            {"suspects": [suspect("x", "gpu")], "software": {**SOFTWARE, "torch": "2.9"}},
+            [],
+        ),
         (
             (AMPERE,),
             {"gpu_work": [{"kind": "work", "name": "vllm", "evidence": "pid 7"}]},

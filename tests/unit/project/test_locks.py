@@ -64,7 +64,8 @@ def test_rigs_install_from_locks_with_their_hashes() -> None:
     without = [
         name
         for name, module in tasks
-        if "requirements" not in module or "--require-hashes" not in module.get("extra_args", "").split()
+        if "requirements" not in module
+        or "--require-hashes" not in module.get("extra_args", "").split()
     ]
     assert without == ["pytorch.yml: PyTorch"]
 
