@@ -248,7 +248,7 @@ def test_toolkit_is_of_pytorchs_cuda(
 def test_nccl_is_the_newest_of_pytorchs_cuda(
     gpus: tuple[str, ...], packages: dict[str, list[str]], there: str | None, version: str
 ) -> None:
-    software = {"torch": None, "nccl": there, "cuda_packages": {}}
+    software: dict[str, Any] = {"torch": None, "nccl": there, "cuda_packages": {}}
     assert value("nccl_wanted", *gpus, **offers(packages), software=software) == version
 
 
