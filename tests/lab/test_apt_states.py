@@ -1,4 +1,4 @@
-"""apt and dpkg as others leave them: `fab assess` names it beforehand, `fab provision` repairs it."""
+"""apt and dpkg as others leave them: `fab assess` names it, `fab provision` repairs it."""
 
 from __future__ import annotations
 
@@ -107,7 +107,8 @@ def test_lists_of_a_power_cut_are_fetched_again(target: Rig, inventory: Path) ->
     target.run(
         f"rm -r {LISTS}; mkdir -p {LISTS}/partial /var/lib/apt/periodic;"
         " touch /var/lib/apt/periodic/update-success-stamp;"
-        " dpkg --purge --force-depends linux-headers-$(uname -r); rm -rf /lib/modules/$(uname -r)/build"
+        " dpkg --purge --force-depends linux-headers-$(uname -r);"
+        " rm -rf /lib/modules/$(uname -r)/build"
     )
     release = target.run("uname -r").stdout.strip()
     assert target.run(f"apt-cache madison linux-headers-{release}").stdout == ""
@@ -128,7 +129,8 @@ def test_blacklisted_driver_is_found_and_the_line_commented_out(
     target: Rig, inventory: Path
 ) -> None:
     target.run(
-        "printf '# mine\\nblacklist nvidia\\noptions loop max_loop=8\\n' >/etc/modprobe.d/headless.conf;"
+        "printf '# mine\\nblacklist nvidia\\noptions loop max_loop=8\\n'"
+        " >/etc/modprobe.d/headless.conf;"
         "mkdir -p /usr/local/lib/modprobe.d;"
         "echo 'install nvidia_uvm /bin/false' >/usr/local/lib/modprobe.d/packaged.conf"
     )

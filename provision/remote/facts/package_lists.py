@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from typing import Iterable, Iterator, NamedTuple, Sequence
 
-from provision.remote.facts.package_sources import Source
+from provision.remote.facts.package_sources import SourceEntry
 from provision.remote.facts.tree import Tree
 
 FOLDER = "/var/lib/apt/lists"
@@ -31,7 +31,7 @@ class ListFiles(NamedTuple):
     there, with the size that the Release file has.
     """
 
-    source: Source
+    source: SourceEntry
     uri: str
     suite: str
     release: str
@@ -69,7 +69,7 @@ def release_uri(uri: str, suite: str) -> str:
     return f"{base}{suite}" if suite.endswith("/") else f"{base}dists/{suite}/"
 
 
-def read_lists(tree: Tree, sources: Iterable[Source], architecture: str) -> list[ListFiles]:
+def read_lists(tree: Tree, sources: Iterable[SourceEntry], architecture: str) -> list[ListFiles]:
     """Return the lists that the enabled sources of packages need."""
     names = set(tree.names(FOLDER))
     return [
@@ -106,7 +106,7 @@ def present_index(tree: Tree, index: str) -> str:
 
 
 def _read_suite(
-    tree: Tree, names: set[str], source: Source, uri: str, suite: str, architecture: str
+    tree: Tree, names: set[str], source: SourceEntry, uri: str, suite: str, architecture: str
 ) -> ListFiles:
     architectures = source.options.get("architectures", "").split() or [architecture]
     wanted = architecture if architecture in architectures else architectures[0]
@@ -127,7 +127,7 @@ def _read_suite(
     return ListFiles(source, uri, suite, release, indexes, is_complete)
 
 
-def _index_names(source: Source, suite: str, architecture: str) -> Iterator[str]:
+def _index_names(source: SourceEntry, suite: str, architecture: str) -> Iterator[str]:
     if suite.endswith("/"):
         yield "Packages"
     else:
