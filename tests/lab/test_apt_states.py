@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from lab.rigs.machine import Rig
+from provision.inventory import hosts as inventories
 from tests.lab.operator import fab, write_playbook
 
 NAME = "test75"
@@ -147,6 +148,32 @@ def test_blacklisted_driver_is_found_and_the_line_commented_out(
     )
     assert repairs(inventory) == {}
     fab(inventory, NAME, "provision", *STEPS, seconds=400).assert_shows("changed=0")
+
+
+def test_entry_of_the_vendors_repository_beside_ours(target: Rig, inventory: Path) -> None:
+    """The state in which an earlier run left apt: it refuses every command."""
+    settings = inventories.read_inventory(inventory).host(NAME).variables
+    url, key_url = settings["nvidia_repository_url"], settings["nvidia_repository_key_url"]
+    fingerprint = settings["nvidia_repository_key_fingerprint"]
+    keyring = f"/usr/share/keyrings/nvidia-pinned-{fingerprint}.asc"
+    target.run(
+        f"curl -so {keyring} {key_url}; cp {keyring} /usr/share/keyrings/cuda-archive-keyring.gpg;"
+        f" printf 'Types: deb\\nURIs: {url}\\nSuites: /\\nSigned-By: {keyring}\\n'"
+        " >/etc/apt/sources.list.d/nvidia.sources;"
+        f" echo 'deb [signed-by=/usr/share/keyrings/cuda-archive-keyring.gpg] {url} /'"
+        " >/etc/apt/sources.list.d/cuda-debian12-x86_64.list;"
+        f" printf 'Types: deb\\nURIs: {url}\\nSuites: /\\n' >/etc/apt/sources.list.d/gpu.sources"
+    )
+    refused = target.run("apt-get -s install less", check=False)
+    assert "Conflicting values set for option Signed-By" in refused.stderr
+    assert "cuda-debian12-x86_64.list:1" in repairs(inventory)["vendor-entries"]
+    result = fab(inventory, NAME, "provision", *STEPS, seconds=400)
+    assert result.status == 0, result.text
+    assert target.run("apt-get -s install less").returncode == 0
+    assert "vendor-entries" not in repairs(inventory)
+    target.run(
+        "cd /etc/apt/sources.list.d; rm nvidia.sources cuda-debian12-x86_64.list gpu.sources"
+    )
 
 
 HOLD = (

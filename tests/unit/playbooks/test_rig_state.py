@@ -67,6 +67,43 @@ def test_entries_of_the_vendors_repository(row: dict[str, Any], is_conflict: boo
         assert "/etc/apt/sources.list.d/x.list:1" in words["vendor-entries"]
 
 
+OURS = source(VENDOR, file="/etc/apt/sources.list.d/nvidia.sources", signed_by=KEYRING)
+
+
+def test_entry_beside_ours_is_switched_off() -> None:
+    other = source(VENDOR, signed_by="/usr/share/keyrings/cuda-archive-keyring.gpg")
+    apt = {**APT, "sources": [other, OURS]}
+    assert templar(apt=apt).render(YamlText.given("{{ vendor_files_off }}")) == [other["file"]]
+    assert refusals(apt=apt) == {}
+    # Until ours is there apt works, and the driver step decides.
+    apt = {**APT, "sources": [other]}
+    assert templar(apt=apt).render(YamlText.given("{{ vendor_files_off }}")) == []
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "is_refused"),
+    [
+        ({"signed_by": "/a.gpg"}, {"signed_by": "/b.gpg"}, True),
+        ({"signed_by": "/a.gpg"}, {"signed_by": ""}, True),
+        ({"signed_by": "/a.gpg"}, {"signed_by": "/a.gpg"}, False),
+        ({"signed_by": "/a.gpg"}, {"signed_by": "/b.gpg", "enabled": False}, False),
+        ({"signed_by": "/a.gpg"}, {"signed_by": "/b.gpg", "suites": ["other"]}, False),
+    ],
+)
+def test_entries_of_one_repository_with_different_keys(
+    first: dict[str, Any], second: dict[str, Any], is_refused: bool
+) -> None:
+    uri = "https://download.docker.com/linux/ubuntu"
+    sources = [
+        source(uri, **{"suites": ["jammy"], **first}),
+        source(f"{uri}/", **{"suites": ["jammy"], "file": "/etc/apt/b.list", **second}),
+    ]
+    words = refusals(apt={**APT, "sources": sources})
+    assert list(words) == (["sources"] if is_refused else [])
+    if is_refused:
+        assert "/etc/apt/sources.list.d/x.list:1 and /etc/apt/b.list:1" in words["sources"]
+
+
 @pytest.mark.parametrize(
     ("row", "is_refused"),
     [
