@@ -42,6 +42,7 @@ AssessmentDocument = TypedDict(
         "tree": list[str],
         "wear": list[dict[str, str]],
         "security": list[dict[str, str]],
+        "repairs": list[dict[str, str]],
         "power": list[BudgetDocument],
         "verdict": dict[str, object],
         "facts": RigFacts,
@@ -58,6 +59,7 @@ class Assessment:
     tree: tuple[str, ...]
     wear: tuple[Finding, ...]
     security: tuple[Finding, ...]
+    repairs: tuple[Finding, ...]
     budgets: tuple[Budget, ...]
     verdict: RigVerdict
     as_root: bool
@@ -78,6 +80,7 @@ class Assessment:
             "tree": list(self.tree),
             "wear": [finding.document() for finding in self.wear],
             "security": [finding.document() for finding in self.security],
+            "repairs": [finding.document() for finding in self.repairs],
             "power": [budget.document() for budget in self.budgets],
             "verdict": self.verdict.document(),
             "facts": self.facts,
@@ -129,6 +132,15 @@ def assess_rig(
         tree=tuple(pcie_tree.draw(facts["gpus"], names)),
         wear=tuple(sort_worst_first(worn)),
         security=tuple(sort_worst_first(security_findings)),
+        repairs=tuple(
+            Finding(
+                "packages and kernels",
+                repair.name,
+                "warning" if repair.is_serious else "note",
+                repair.what,
+            )
+            for repair in planned.repairs
+        ),
         budgets=tuple(_budgets(gpus, smis, card_table, planned.power_limits, ratings)),
         verdict=verdict.judge_rig(
             planned.refusals,

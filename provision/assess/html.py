@@ -20,6 +20,7 @@ def render(assessment: Assessment) -> str:
         assessment=assessment,
         wear=merge_findings(assessment.wear),
         security=merge_findings(assessment.security),
+        repairs=assessment.repairs,
         when=time.strftime("%Y-%m-%d %H:%M %Z", time.localtime(assessment.taken_at)),
         power=[power_line(budget) for budget in assessment.budgets],
     )

@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from provision.assess.finding import Finding, Status
 from provision.boundary.facts import Evidence, Takeover
+from provision.remote import dpkg
 from provision.remote.facts import system
 from provision.remote.facts.access import authorized_keys, key_files
 from provision.remote.facts.start_places import (
@@ -186,7 +187,11 @@ def _users(tree: Tree) -> Iterator[Finding]:
 
 
 def _commands(tree: Tree, rows: Sequence[Mapping[str, str]]) -> Iterator[Finding]:
-    """Lines of what starts by itself that should not do what they do."""
+    """Lines of what starts by itself that should not do what they do.
+
+    A settings file as its package has it is the distribution's: udev's init script writes to /tmp.
+    """
+    packages = dpkg.Database(tree.text("/var/lib/dpkg/status"))
     patterns = [(re.compile(row["pattern"]), row) for row in rows]
     units = [path for _, path in unit_files(tree) if path.startswith("/etc/")]
     files = {*paths(tree, CRON_FILES), *paths(tree, BOOT_FILES), *login_paths(tree), *units}
@@ -194,6 +199,8 @@ def _commands(tree: Tree, rows: Sequence[Mapping[str, str]]) -> Iterator[Finding
         for line in tree.lines(path):
             row = next((row for pattern, row in patterns if pattern.search(line)), None)
             if row is not None and not is_of_vendor(line):
+                if tree.digest(path) == (packages.conffile_digest(path) or None):
+                    break
                 status: Status = "critical" if row["status"] == "critical" else "warning"
                 names = f"{row['reading']}: {line[:LINE_MOST]}"
                 yield Finding("starts by itself", path, status, names, TAKE_OUT)

@@ -33,6 +33,8 @@ def show_assessment(assessment: Assessment, console: Console, everything: bool) 
     _findings(console, assessment.wear, everything)
     _title(console, "Who can get in, and what runs by itself")
     _findings(console, assessment.security, everything)
+    _title(console, "What fab provision repairs first, or waits for")
+    _findings(console, assessment.repairs, everything)
     _title(console, "Power")
     for budget in assessment.budgets:
         console.print(f"  {power_line(budget)}")

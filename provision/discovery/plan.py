@@ -11,6 +11,7 @@ from provision.engine.playbook_variables import evaluate_variables
 from provision.inventory.hosts import Host, Inventory
 
 REFUSALS = "refusals"  # the variable of preflight.yml that has them
+REPAIRS = "preflight_repairs"  # of vars/rig_state.yml
 POWER_LIMITS = "rig_power_limits"  # of vars/rig.yml
 
 
@@ -23,19 +24,38 @@ class Refusal:
 
 
 @dataclass(frozen=True)
+class Repair:
+    """What a run repairs, or waits for, in its words. is_serious: a run without it would fail."""
+
+    name: str
+    what: str
+    is_serious: bool
+
+
+@dataclass(frozen=True)
 class ConversionPlan:
     """refusals: why the rig can't be converted as it is. power_limits: watts, by address."""
 
     refusals: tuple[Refusal, ...]
+    repairs: tuple[Repair, ...]
     power_limits: Mapping[str, float]
 
 
 def plan(
     look: Survey, host: Host, inventory: Inventory, extra: Mapping[str, Any]
 ) -> ConversionPlan:
-    """Predict preflight's refusals and the power limits. Raises RenderError, SourceError."""
-    rows, limits = evaluate_variables(
-        "preflight", host, inventory, ansible_facts(look), extra, (REFUSALS, POWER_LIMITS)
+    """Predict what preflight refuses and announces, and the power limits.
+
+    Raises RenderError, SourceError.
+    """
+    variables = (REFUSALS, REPAIRS, POWER_LIMITS)
+    rows, repair_rows, limits = evaluate_variables(
+        "preflight", host, inventory, ansible_facts(look), extra, variables
     )
     refusals = [Refusal(row["name"], " ".join(row["why"].split())) for row in rows if row["bad"]]
-    return ConversionPlan(tuple(refusals), limits)
+    repairs = [
+        Repair(row["name"], " ".join(row["what"].split()), row["status"] == "warning")
+        for row in repair_rows
+        if row["needed"]
+    ]
+    return ConversionPlan(tuple(refusals), tuple(repairs), limits)

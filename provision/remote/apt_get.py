@@ -213,6 +213,7 @@ def update(host: ModuleHost, lock_timeout: int, retries: int, longest_delay: int
     is a failure that names it. Raises ModuleFailure after the last try.
     """
     before = _list_entries()
+    _remove_torn_lists(host)
     wait = LockWait(host, lock_timeout)
     attempt = 0
     while True:
@@ -232,6 +233,16 @@ def update(host: ModuleHost, lock_timeout: int, retries: int, longest_delay: int
         time.sleep(min(2 ** (attempt - 1), longest_delay))
     _note_update()
     return _list_entries() != before
+
+
+def _remove_torn_lists(host: ModuleHost) -> None:
+    """Remove lists that a power cut left in part: apt takes them for those of the server."""
+    _, lists = read_package_lists(Tree(ROOT), dpkg.database(host))
+    for suite in lists:
+        paths = [suite.release, *suite.indexes] if suite.release and not suite.is_complete else []
+        for path in paths:
+            if os.path.exists(os.path.join(ROOT, path.lstrip("/"))):
+                os.unlink(os.path.join(ROOT, path.lstrip("/")))
 
 
 def _note_update() -> None:

@@ -88,6 +88,19 @@ class Database:
         line = f"\n {path} "
         return any(line in stanza for stanzas in self._stanzas.values() for stanza in stanzas)
 
+    def conffile_digest(self, path: str) -> str:
+        """Return the MD5 sum of a package's settings file as its package has it, or an empty text.
+
+        One that the package no longer has is left out.
+        """
+        pattern = re.compile(rf"^ {re.escape(path)} ([0-9a-f]{{32}})$", re.MULTILINE)
+        for stanzas in self._stanzas.values():
+            for stanza in stanzas:
+                match = pattern.search(stanza) if path in stanza else None
+                if match:
+                    return match.group(1)
+        return ""
+
     def find_all(self, name: str) -> list[Package]:
         """Return the packages of this name, one per architecture; `name:arch` picks one."""
         name, _, architecture = name.partition(":")

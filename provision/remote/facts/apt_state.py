@@ -6,7 +6,7 @@ from typing import Any
 
 from provision.remote import dpkg
 from provision.remote.facts.package_lists import ListFiles, find_age, read_lists
-from provision.remote.facts.package_sources import Source, read_sources
+from provision.remote.facts.package_sources import SourceEntry, read_sources
 from provision.remote.facts.package_state import (
     find_holds,
     find_lock_holder,
@@ -20,7 +20,7 @@ ARCHITECTURE = "amd64"  # what a status file without dpkg's own row is of
 
 
 def read_apt_state(
-    tree: Tree, packages: dpkg.Database, sources: list[Source], lists: list[ListFiles]
+    tree: Tree, packages: dpkg.Database, sources: list[SourceEntry], lists: list[ListFiles]
 ) -> dict[str, Any]:
     """Return sources, lists, pins, holds, unfinished packages and locks."""
     age = find_age(tree, lists)
@@ -37,7 +37,9 @@ def read_apt_state(
     }
 
 
-def read_package_lists(tree: Tree, packages: dpkg.Database) -> tuple[list[Source], list[ListFiles]]:
+def read_package_lists(
+    tree: Tree, packages: dpkg.Database
+) -> tuple[list[SourceEntry], list[ListFiles]]:
     """Return the sources, and the lists that they need."""
     sources = read_sources(tree)
     return sources, read_lists(tree, sources, find_architecture(packages))

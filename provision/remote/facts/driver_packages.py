@@ -39,7 +39,7 @@ DISTRIBUTION_MAINTAINER = re.compile(r"debian\.(?:org|net)|ubuntu\.com|canonical
 MOST_OF_A_STANZA = 16 << 10  # bytes
 
 
-class DriverPackage(TypedDict):
+class DriverPackageRow(TypedDict):
     """A package. origin: vendor, distribution, other (another repository), or local."""
 
     name: str
@@ -50,7 +50,7 @@ class DriverPackage(TypedDict):
 
 def read_driver_packages(
     tree: Tree, packages: dpkg.Database, lists: Iterable[ListFiles]
-) -> list[DriverPackage]:
+) -> list[DriverPackageRow]:
     """Return the packages of the driver that are there, were it in part."""
     present = [
         package

@@ -39,7 +39,7 @@ MOST_ERROR_LINES = 5
 MOST_OF_A_LOG = 256 << 10  # characters from its end
 
 
-class KernelState(TypedDict):
+class KernelRow(TypedDict):
     """A kernel. bootable: it has an entry in the boot menu, or boots without a menu."""
 
     release: str
@@ -57,7 +57,7 @@ def read_kernels(
     menu: dict[str, Any],
     running: str,
     driver_versions: Iterable[str],
-) -> list[KernelState]:
+) -> list[KernelRow]:
     """Return the kernels by their release.
 
     menu: what boot() returned. running: the release of the kernel that runs. driver_versions: of
@@ -70,7 +70,7 @@ def read_kernels(
     releases = {release for release in in_menu | images | installed if _is_release(release)}
     builds = _failed_builds(tree)
     versions = list(driver_versions)
-    kernels: list[KernelState] = []
+    kernels: list[KernelRow] = []
     for release in sorted(releases):
         version = _module_version(tree, release, versions)
         kernels.append(

@@ -21,7 +21,7 @@ MOST_BYTES = 1 << 20  # of a section that is read
 
 
 def read_module_version(tree: Tree, path: str) -> str:
-    """Return the version of a module; empty where the file does not have one that can be read.
+    """Return the version of a module; empty where none can be read.
 
     Modules of which zstd is the compression cannot be read with the standard library.
     """

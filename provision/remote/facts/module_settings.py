@@ -31,7 +31,7 @@ PASSED_IDS = re.compile(r"(?:^|[\s\"'=])((?:vfio[_-]pci|pci[_-]stub)\.ids=\S*10d
 GPU_ALIAS = re.compile(r"pci:v000010DEd.*bc03|pci:v000010DEd\S*sc0[02]", re.IGNORECASE)
 
 
-class ModuleSetting(TypedDict):
+class ModuleSettingRow(TypedDict):
     """A line that keeps a module away, or gives the GPUs to another one.
 
     kind: blacklist, install, alias, vfio, softdep, load or command line. line: from 1 on; 0 for
@@ -45,9 +45,9 @@ class ModuleSetting(TypedDict):
     kind: str
 
 
-def read_module_settings(tree: Tree) -> list[ModuleSetting]:
+def read_module_settings(tree: Tree) -> list[ModuleSettingRow]:
     """Return the settings that keep the driver from its GPUs."""
-    rows: list[ModuleSetting] = []
+    rows: list[ModuleSettingRow] = []
     for path in _files(tree, "modprobe.d", ".conf"):
         rows += _settings(path, tree.text(path))
     lists = [*_files(tree, "modules-load.d", ".conf"), *INITRAMFS, CLASSIC]
@@ -85,7 +85,7 @@ def _numbered(text: str) -> Iterator[tuple[int, str]]:
         joined, start = "", 0
 
 
-def _settings(path: str, text: str) -> Iterator[ModuleSetting]:
+def _settings(path: str, text: str) -> Iterator[ModuleSettingRow]:
     for number, line in _numbered(text):
         words = line.split()
         command, name, rest = words[0], "".join(words[1:2]), " ".join(words[2:])
@@ -106,7 +106,7 @@ def _settings(path: str, text: str) -> Iterator[ModuleSetting]:
             yield _row(path, number, line, module, kind)
 
 
-def _loaded(path: str, text: str) -> Iterator[ModuleSetting]:
+def _loaded(path: str, text: str) -> Iterator[ModuleSettingRow]:
     """Yield lines that load a driver for pass-through and give it NVIDIA's ids."""
     for number, line in _numbered(text):
         name, _, rest = line.partition(" ")
@@ -114,7 +114,7 @@ def _loaded(path: str, text: str) -> Iterator[ModuleSetting]:
             yield _row(path, number, line, name.replace("-", "_"), "load")
 
 
-def _parameters(path: str, number: int, line: str) -> Iterator[ModuleSetting]:
+def _parameters(path: str, number: int, line: str) -> Iterator[ModuleSettingRow]:
     for text, names in BLACKLISTS.findall(line):
         modules = [name.replace("-", "_") for name in names.split(",")]
         for module in modules:
@@ -125,13 +125,13 @@ def _parameters(path: str, number: int, line: str) -> Iterator[ModuleSetting]:
         yield _row(path, number, text, text.partition(".")[0].replace("-", "_"), "command line")
 
 
-def _row(path: str, number: int, text: str, module: str, kind: str) -> ModuleSetting:
+def _row(path: str, number: int, text: str, module: str, kind: str) -> ModuleSettingRow:
     return {"file": path, "line": number, "text": text, "module": module, "kind": kind}
 
 
-def _without_copies(tree: Tree, rows: Iterable[ModuleSetting]) -> list[ModuleSetting]:
+def _without_copies(tree: Tree, rows: Iterable[ModuleSettingRow]) -> list[ModuleSettingRow]:
     """Return the rows without those of a file that is also read by another name."""
-    unique: dict[tuple[str, int, str], ModuleSetting] = {}
+    unique: dict[tuple[str, int, str], ModuleSettingRow] = {}
     for row in rows:
         unique.setdefault((tree.resolve(row["file"]), row["line"], row["text"]), row)
     return list(unique.values())

@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from typing import Iterable, Iterator, NamedTuple, Sequence
 
-from provision.remote.facts.package_sources import Source
+from provision.remote.facts.package_sources import SourceEntry
 from provision.remote.facts.tree import Tree
 
 FOLDER = "/var/lib/apt/lists"
@@ -31,7 +31,7 @@ class ListFiles(NamedTuple):
     there, with the size that the Release file has.
     """
 
-    source: Source
+    source: SourceEntry
     uri: str
     suite: str
     release: str
@@ -69,7 +69,7 @@ def release_uri(uri: str, suite: str) -> str:
     return f"{base}{suite}" if suite.endswith("/") else f"{base}dists/{suite}/"
 
 
-def read_lists(tree: Tree, sources: Iterable[Source], architecture: str) -> list[ListFiles]:
+def read_lists(tree: Tree, sources: Iterable[SourceEntry], architecture: str) -> list[ListFiles]:
     """Return the lists that the enabled sources of packages need."""
     names = set(tree.names(FOLDER))
     return [
@@ -106,7 +106,7 @@ def present_index(tree: Tree, index: str) -> str:
 
 
 def _read_suite(
-    tree: Tree, names: set[str], source: Source, uri: str, suite: str, architecture: str
+    tree: Tree, names: set[str], source: SourceEntry, uri: str, suite: str, architecture: str
 ) -> ListFiles:
     architectures = source.options.get("architectures", "").split() or [architecture]
     wanted = architecture if architecture in architectures else architectures[0]
@@ -120,14 +120,14 @@ def _read_suite(
     indexes, is_complete = [], bool(text.strip())
     for name in _index_names(source, suite, wanted):
         size = _listed_size(text, name)
-        if size:
+        if size != 0:
             path = f"{stem}{_escape(name)}"
             indexes.append(path)
             is_complete = is_complete and _has_index(tree, names, path, size)
     return ListFiles(source, uri, suite, release, indexes, is_complete)
 
 
-def _index_names(source: Source, suite: str, architecture: str) -> Iterator[str]:
+def _index_names(source: SourceEntry, suite: str, architecture: str) -> Iterator[str]:
     if suite.endswith("/"):
         yield "Packages"
     else:
@@ -135,17 +135,23 @@ def _index_names(source: Source, suite: str, architecture: str) -> Iterator[str]
             yield f"{component}/binary-{architecture}/Packages"
 
 
-def _listed_size(text: str, name: str) -> int:
-    """Return an index's size in bytes, as its Release file has it; 0 for what it does not have."""
-    match = re.search(rf"^ [0-9a-f]{{32,}} +(\d+) +(?:\./)?{re.escape(name)}$", text, re.MULTILINE)
-    return int(match.group(1)) if match else 0
+def _listed_size(text: str, name: str) -> int | None:
+    """Return an index's size in bytes, as its Release file has it; 0 for what it does not have.
+
+    None where the Release file only has the sizes of compressed copies.
+    """
+    pattern = rf"^ [0-9a-f]{{32,}} +(\d+) +(?:\./)?{re.escape(name)}(\.\w+)?$"
+    sizes = {match.group(2): int(match.group(1)) for match in re.finditer(pattern, text, re.M)}
+    if None in sizes:
+        return sizes[None]
+    return None if any(sizes.values()) else 0
 
 
-def _has_index(tree: Tree, names: set[str], path: str, size: int) -> bool:
+def _has_index(tree: Tree, names: set[str], path: str, size: int | None) -> bool:
     name = path.rpartition("/")[2]
     stats = tree.stats(path) if name in names else None
     if stats:
-        return stats.size == size
+        return stats.size == size if size is not None else stats.size > 0
     for ending in ENDINGS[1:]:
         compressed = tree.stats(path + ending) if name + ending in names else None
         if compressed and compressed.size:

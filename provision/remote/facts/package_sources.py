@@ -25,7 +25,7 @@ FIELDS = {"arch": "architectures", "lang": "languages", "target": "targets"}
 PLACE = ("types", "uris", "suites", "components", "enabled")
 
 
-class Source(NamedTuple):
+class SourceEntry(NamedTuple):
     """A line or a stanza: every type, URI, suite and component of it belongs together.
 
     uris: without logins. signed_by: paths or fingerprints as they are written; `embedded key HASH`
@@ -44,7 +44,7 @@ class Source(NamedTuple):
     signed_by: str
 
 
-def read_sources(tree: Tree) -> list[Source]:
+def read_sources(tree: Tree) -> list[SourceEntry]:
     """Return all sources, in the order in which apt reads them."""
     sources = [*parse_lines(tree.text(MAIN_FILE), MAIN_FILE)]
     for name in tree.names(FOLDER):
@@ -55,7 +55,7 @@ def read_sources(tree: Tree) -> list[Source]:
     return sources
 
 
-def parse_lines(text: str, file: str) -> Iterator[Source]:
+def parse_lines(text: str, file: str) -> Iterator[SourceEntry]:
     """Yield the sources of a .list file; what apt would refuse is left out."""
     for number, line in enumerate(text.splitlines(), 1):
         words = WORD.findall(_without_comment(line))
@@ -71,16 +71,16 @@ def parse_lines(text: str, file: str) -> Iterator[Source]:
         uri, suite, *components = (word.replace('"', "") for word in rest)
         signed_by = options.pop("signed-by", "")
         uris = [_without_login(uri)]
-        yield Source(file, number, True, [kind], uris, [suite], components, options, signed_by)
+        yield SourceEntry(file, number, True, [kind], uris, [suite], components, options, signed_by)
 
 
-def parse_stanzas(text: str, file: str) -> Iterator[Source]:
+def parse_stanzas(text: str, file: str) -> Iterator[SourceEntry]:
     """Yield the sources of a .sources file (deb822); what apt would refuse is left out."""
     for number, fields in parse_paragraphs(text):
         types, uris, suites = (fields.get(name, "").split() for name in PLACE[:3])
         if not (types and uris and suites):
             continue
-        yield Source(
+        yield SourceEntry(
             file,
             number,
             fields.get("enabled", "yes").strip().lower() not in OFF,

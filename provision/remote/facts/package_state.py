@@ -27,7 +27,7 @@ HELD_LOCK = re.compile(r"^\d+: (?:POSIX|OFDLCK|FLOCK) +\S+ +WRITE +(\d+) +[^:\s]
 FINISHED = ("installed", "config-files", "not-installed")
 
 
-class Pin(TypedDict):
+class PinRow(TypedDict):
     """A stanza of apt's preferences. packages: names and patterns, as they are written."""
 
     file: str
@@ -52,7 +52,7 @@ class LockHolder(TypedDict):
     program: str
 
 
-def read_pins(tree: Tree) -> list[Pin]:
+def read_pins(tree: Tree) -> list[PinRow]:
     """Return the pins of every file of preferences, in the order in which apt reads them."""
     folder = f"{PREFERENCES}.d"
     files = [f"{folder}/{name}" for name in tree.names(folder) if PREFERENCE_NAME.fullmatch(name)]
@@ -105,7 +105,7 @@ def find_lock_holder(tree: Tree) -> LockHolder | None:
     return None
 
 
-def _pins(tree: Tree, path: str) -> Iterator[Pin]:
+def _pins(tree: Tree, path: str) -> Iterator[PinRow]:
     for _, fields in parse_paragraphs(tree.text(path)):
         priority = re.match(r"-?\d{1,9}$", fields.get("pin-priority", "").strip())
         if fields.get("package") and fields.get("pin") and priority:

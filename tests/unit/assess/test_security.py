@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -51,6 +52,23 @@ def test_rig_with_own_keys_only_has_no_findings(tmp_path: Path) -> None:
     assert [finding for finding in findings if finding.status != "ok"] == []
     (key,) = findings
     assert "yours" in key.reading
+
+
+UDEV = "#!/bin/sh -e\nunxz -c < /x > /tmp/udev.trace\n. /tmp/override.sh\n"
+
+
+@pytest.mark.parametrize(("text", "is_changed"), [(UDEV, False), (UDEV + "true\n", True)])
+def test_settings_as_their_package_has_them_are_no_sign(
+    tmp_path: Path, text: str, is_changed: bool
+) -> None:
+    digest = hashlib.md5(UDEV.encode()).hexdigest()
+    status = (
+        "Package: udev\nStatus: install ok installed\nVersion: 252\nConffiles:\n"
+        f" /etc/init.d/udev {digest}\n /etc/udev/udev.conf {'0' * 32}\nDescription: x\n"
+    )
+    files = {**QUIET, "/etc/init.d/udev": text, "/var/lib/dpkg/status": status}
+    findings = [row for row in signs(write(tmp_path, files)) if row.subject == "/etc/init.d/udev"]
+    assert bool(findings) is is_changed
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import pytest
 
 from provision.remote import dpkg
 from provision.remote.facts.boot import boot
-from provision.remote.facts.kernels import KernelState, last_error_lines, read_kernels
+from provision.remote.facts.kernels import KernelRow, last_error_lines, read_kernels
 from provision.remote.facts.tree import Tree
 from tests.unit.facts.test_boot import menu
 from tests.unit.modules.rig import create_files, write_packages
@@ -45,7 +45,7 @@ def module(version: str) -> bytes:
 
 def kernels(
     root: Path, files: dict[str, Any], *versions: str, packages: dict[str, Any] | None = None
-) -> dict[str, KernelState]:
+) -> dict[str, KernelRow]:
     binary = {name: value for name, value in files.items() if isinstance(value, bytes)}
     create_files(root, {name: value for name, value in files.items() if name not in binary})
     for name, content in binary.items():

@@ -89,6 +89,11 @@ def test_lists_are_as_old_as_the_last_update(tmp_path: Path) -> None:
         pytest.param({f"{DEBIAN}main_binary-amd64_Packages": aged("")}, (), id="empty index"),
         pytest.param({f"{VENDOR}Packages": aged(PACKAGES[:-5])}, (), id="index cut off"),
         pytest.param(
+            {f"{VENDOR}InRelease": aged(release(**{"Packages.gz": 20}))},
+            (f"{VENDOR}Packages",),
+            id="no index, of which only the compressed size is known",
+        ),
+        pytest.param(
             {"etc/apt/sources.list.d/new.list": "deb http://new.example x main\n"},
             (),
             id="new source",

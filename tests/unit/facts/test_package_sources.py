@@ -9,7 +9,7 @@ import pytest
 
 from provision.remote.facts.package_lists import escape_uri, release_uri
 from provision.remote.facts.package_sources import (
-    Source,
+    SourceEntry,
     host_of,
     normalize_uri,
     parse_lines,
@@ -77,7 +77,7 @@ def apt_lists(root: Path) -> set[str]:
     return {name for name in names if name.endswith("Packages") and "binary-all" not in name}
 
 
-def our_lists(sources: list[Source]) -> set[str]:
+def our_lists(sources: list[SourceEntry]) -> set[str]:
     """Return the same from the sources that were read."""
     names = set()
     for source in sources:
@@ -117,7 +117,7 @@ def test_sources_are_those_that_apt_reads(tmp_path: Path) -> None:
 
 def test_options_of_a_line() -> None:
     first, disc, *_ = parse_lines(LINES, "/etc/apt/sources.list")
-    assert first == Source(
+    assert first == SourceEntry(
         file="/etc/apt/sources.list",
         line=2,
         enabled=True,

@@ -18,6 +18,7 @@ FILES = (
     "playbooks/vars/nvidia.yml",
     "playbooks/vars/rig.yml",
     "playbooks/vars/mining_os.yml",
+    "playbooks/vars/rig_state.yml",
 )
 PASCAL, TURING, AMPERE, BLACKWELL = "1b06", "1e04", "2204", "2b85"
 GIB = 1024**3
@@ -32,6 +33,16 @@ DISK = {
 
 KERNEL = {"release": "6.6-hiveos", "headers": False, "boot": {"loader": "grub", "kernels": []}}
 SOFTWARE: dict[str, Any] = {"torch": None, "nccl": None, "cuda_packages": {}}
+APT: dict[str, Any] = {
+    "sources": [],
+    "lists_age_seconds": 60,
+    "lists_missing": [],
+    "pins": [],
+    "holds": [],
+    "unfinished": [],
+    "interrupted": False,
+    "lock": None,
+}
 SIGN = {"kind": "user", "name": "toor is root by another name", "evidence": "/etc/passwd"}
 AVAILABLE = [
     *("package ca-certificates", "package gnupg", "package python3-packaging"),
@@ -72,7 +83,10 @@ def templar(gpus: tuple[str, ...] = (AMPERE,), **changes: Any) -> Templar:
         "gpus": [{"device_id": gpu, "address": f"0000:0{n}:00.0"} for n, gpu in enumerate(gpus)],
         "memory": {"total_mib": 3936, "swap_total_mib": 0},
         "root_disk": DISK,
-        "driver": {"package_versions": {}},
+        "driver": {"package_versions": {}, "packages": []},
+        "apt": APT,
+        "modules": {"settings": []},
+        "kernels": [],
         "secure_boot": False,
         "workstation": [],
         "mining_os": None,
@@ -91,6 +105,7 @@ def templar(gpus: tuple[str, ...] = (AMPERE,), **changes: Any) -> Templar:
         "architecture": "x86_64",
         "distribution": "Ubuntu",
         "distribution_version": "22.04",
+        "distribution_release": "jammy",
         "distribution_major_version": "22",
     }
     settings = {name: changes.pop(name) for name in list(changes) if name not in {*rig, *facts}}

@@ -80,15 +80,15 @@ def trust(content: bytes, pinned: str, folder: Path) -> tuple[PlayResult, Path]:
     """Play the tasks of the driver step that fetch and check the key."""
     (folder / "served").write_bytes(content)
     keyring = folder / "keyring.asc"
-    (step,) = yaml.safe_load((ROOT / "playbooks/driver.yml").read_text())
-    tasks = [task for task in step["tasks"] if re.search(r"repository's key|Key of", task["name"])]
+    tasks = yaml.safe_load((ROOT / "playbooks/tasks/driver/repository.yml").read_text())
+    tasks = [task for task in tasks if re.search(r"repository's key|Key of", task["name"])]
     assert len(tasks) == 2
     book = [{"name": "Key", "hosts": "all", "gather_facts": False, "tasks": tasks}]
     variables = {
         "driver_repository_key": f"file://{folder}/served",
         "driver_key_draft": str(folder / "draft.asc"),
         "driver_keyring": str(keyring),
-        "nvidia_repository_key_fingerprint": pinned,
+        "driver_key_fingerprint": pinned,
     }
     return play(yaml.safe_dump(book), folder, variables=variables), keyring
 

@@ -1,0 +1,217 @@
+"""What preflight refuses and announces of a rig's packages, kernels and modules."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from provision.inventory.yaml_source import YamlText
+from tests.unit.playbooks.test_rig_variables import APT, templar
+
+VENDOR = "https://developer.download.nvidia.com/compute/cuda/repos/ubuntu2204/x86_64"
+KEYRING = "/usr/share/keyrings/nvidia-pinned-EB693B3035CD5710E231E123A4B469963BF863CC.asc"
+
+
+def source(*uris: str, **changes: Any) -> dict[str, Any]:
+    row = {
+        "file": "/etc/apt/sources.list.d/x.list",
+        "line": 1,
+        "enabled": True,
+        "types": ["deb"],
+        "uris": list(uris),
+        "suites": ["/"],
+        "components": [],
+        "options": {},
+        "signed_by": "",
+    }
+    return {**row, **changes}
+
+
+def pin(packages: str, text: str, priority: int, file: str = "/etc/apt/preferences.d/x") -> Any:
+    return {"file": file, "packages": packages.split(), "pin": text, "priority": priority}
+
+
+def repairs(**changes: Any) -> dict[str, str]:
+    rows = templar(**changes).render(YamlText.given("{{ preflight_repairs }}"))
+    return {row["name"]: " ".join(row["what"].split()) for row in rows if row["needed"]}
+
+
+def refusals(**changes: Any) -> dict[str, str]:
+    rows = templar(**changes).render(YamlText.given("{{ refusals }}"))
+    return {row["name"]: " ".join(row["why"].split()) for row in rows if row["bad"]}
+
+
+def test_a_rig_in_order() -> None:
+    assert repairs() == {}
+    assert refusals() == {}
+
+
+@pytest.mark.parametrize(
+    ("row", "is_conflict"),
+    [
+        (source(f"{VENDOR}/", signed_by="/usr/share/keyrings/cuda-archive-keyring.gpg"), True),
+        (source(VENDOR.replace("https", "http")), True),  # the key in trusted.gpg
+        (source("http://mirror.example", f"{VENDOR}//", signed_by="embedded key 1"), True),
+        (source(VENDOR, signed_by=KEYRING), False),
+        (source(VENDOR, enabled=False), False),
+        (source(VENDOR, file="/etc/apt/sources.list.d/nvidia.sources", signed_by="x"), False),
+        (source(VENDOR.replace("2204", "2004")), False),
+        (source("https://nvidia.github.io/libnvidia-container/stable/deb/amd64"), False),
+    ],
+)
+def test_entries_of_the_vendors_repository(row: dict[str, Any], is_conflict: bool) -> None:
+    words = repairs(apt={**APT, "sources": [row]})
+    assert ("vendor-entries" in words) is is_conflict
+    if is_conflict:
+        assert "/etc/apt/sources.list.d/x.list:1" in words["vendor-entries"]
+
+
+OURS = source(VENDOR, file="/etc/apt/sources.list.d/nvidia.sources", signed_by=KEYRING)
+
+
+def test_entry_beside_ours_is_switched_off() -> None:
+    other = source(VENDOR, signed_by="/usr/share/keyrings/cuda-archive-keyring.gpg")
+    apt = {**APT, "sources": [other, OURS]}
+    assert templar(apt=apt).render(YamlText.given("{{ vendor_files_off }}")) == [other["file"]]
+    assert refusals(apt=apt) == {}
+    # Until ours is there apt works, and the driver step decides.
+    apt = {**APT, "sources": [other]}
+    assert templar(apt=apt).render(YamlText.given("{{ vendor_files_off }}")) == []
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "is_refused"),
+    [
+        ({"signed_by": "/a.gpg"}, {"signed_by": "/b.gpg"}, True),
+        ({"signed_by": "/a.gpg"}, {"signed_by": ""}, True),
+        ({"signed_by": "/a.gpg"}, {"signed_by": "/a.gpg"}, False),
+        ({"signed_by": "/a.gpg"}, {"signed_by": "/b.gpg", "enabled": False}, False),
+        ({"signed_by": "/a.gpg"}, {"signed_by": "/b.gpg", "suites": ["other"]}, False),
+    ],
+)
+def test_entries_of_one_repository_with_different_keys(
+    first: dict[str, Any], second: dict[str, Any], is_refused: bool
+) -> None:
+    uri = "https://download.docker.com/linux/ubuntu"
+    sources = [
+        source(uri, **{"suites": ["jammy"], **first}),
+        source(f"{uri}/", **{"suites": ["jammy"], "file": "/etc/apt/b.list", **second}),
+    ]
+    words = refusals(apt={**APT, "sources": sources})
+    assert list(words) == (["sources"] if is_refused else [])
+    if is_refused:
+        assert "/etc/apt/sources.list.d/x.list:1 and /etc/apt/b.list:1" in words["sources"]
+
+
+@pytest.mark.parametrize(
+    ("row", "is_refused"),
+    [
+        (pin("nvidia-*", "release *", -1), True),
+        (pin("*nvidia*", "version 470.*", 1001), True),
+        (pin("cuda-drivers", "version 575*", 600), True),
+        (pin("*", 'origin "developer.download.nvidia.com"', -10), True),
+        (pin("*", "release l=NVIDIA CUDA", 600), False),  # cuda-repository-pin-600
+        (pin("*nvidia* libcuda1", "version 580.*", 1000), False),  # nvidia-driver-pinning-580
+        (pin("nvidia-open", "version 580.95.05-1", 1000), False),
+        (pin("nvidia-*", "version 470.*", 100), False),
+        (pin("nodejs", "origin deb.nodesource.com", 600), False),
+        (pin("*", "release a=experimental", -1), False),
+        (pin("nvidia-*", "version 570.*", 1001, "/etc/apt/preferences.d/nvidia-branch"), False),
+    ],
+)
+def test_pins(row: dict[str, Any], is_refused: bool) -> None:
+    words = refusals(apt={**APT, "pins": [row]})
+    assert list(words) == (["pins"] if is_refused else [])
+    if is_refused:
+        assert "/etc/apt/preferences.d/x" in words["pins"]
+
+
+def test_unfinished_packages() -> None:
+    unfinished = [
+        {"package": "nvidia-dkms-535", "version": "535.1-1", "state": "half-configured"},
+        {"package": "man-db", "version": "2", "state": "triggers-pending"},
+    ]
+    driver = {"package_versions": {}, "packages": [{"name": "nvidia-dkms-535"}]}
+    words = repairs(apt={**APT, "unfinished": unfinished}, driver=driver)
+    assert list(words) == ["unfinished"]
+    assert (
+        "nvidia-dkms-535 535.1-1 (half-configured), man-db 2 (triggers-pending)"
+        in (words["unfinished"])
+    )
+    assert words["unfinished"].endswith("where that fails, it removes nvidia-dkms-535")
+
+
+def test_lock_and_interruption() -> None:
+    lock = {"path": "/var/lib/dpkg/lock", "pid": 812, "program": "unattended-upgr"}
+    words = repairs(apt={**APT, "lock": lock, "interrupted": True})
+    assert set(words) == {"lock", "interrupted"}
+    assert words["lock"].startswith("unattended-upgr (process 812) has locked /var/lib/dpkg/lock")
+
+
+def setting(file: str, text: str, kind: str, line: int = 3) -> dict[str, Any]:
+    return {"file": file, "line": line, "text": text, "module": "nvidia", "kind": kind}
+
+
+def test_settings_of_modules_are_repaired() -> None:
+    row = setting("/etc/modprobe.d/x.conf", "blacklist nvidia", "blacklist")
+    words = repairs(modules={"settings": [row]})
+    assert "/etc/modprobe.d/x.conf:3 (blacklist nvidia)" in words["module-settings"]
+    assert refusals(modules={"settings": [row]}) == {}
+
+
+def test_settings_of_the_kernel_command_line_are_refused() -> None:
+    rows = [
+        setting("/etc/default/grub", "modprobe.blacklist=nvidia", "command line", 7),
+        setting("/proc/cmdline", "modprobe.blacklist=nvidia", "command line", 0),
+    ]
+    words = refusals(modules={"settings": rows})
+    assert list(words) == ["kernel-parameters"]
+    assert (
+        "/etc/default/grub:7 (modprobe.blacklist=nvidia), /proc/cmdline (modprobe"
+        in (words["kernel-parameters"])
+    )
+
+
+def test_kernels() -> None:
+    kernel = {"bootable": True, "default": True, "headers": True, "build_error": ""}
+    rows = [
+        {**kernel, "release": "6.1.0-30-amd64"},
+        {**kernel, "release": "6.1.0-31-amd64", "headers": False},
+        {**kernel, "release": "6.1.0-29-amd64", "headers": False, "bootable": False},
+    ]
+    words = repairs(kernels=rows)
+    assert list(words) == ["next-kernel"]
+    assert "for 6.1.0-31-amd64:" in words["next-kernel"]
+    words = repairs(kernels=[{**kernel, "release": "6.1", "build_error": "fatal error: x.h"}])
+    assert words["failed-build"].endswith("for 6.1: fatal error: x.h")
+
+
+@pytest.mark.parametrize(
+    ("holds", "named"),
+    [
+        (["nvidia-driver-580", "docker-ce"], ""),
+        (["dkms", "linux-headers-generic", "gcc-12"], "dkms, linux-headers-generic, gcc-12"),
+    ],
+)
+def test_holds(holds: list[str], named: str) -> None:
+    words = repairs(apt={**APT, "holds": holds})
+    assert words.get("holds", "").partition(" stay ")[0] == named
+
+
+DEBIAN = {
+    "distribution": "Debian",
+    "distribution_version": "12",
+    "distribution_release": "bookworm",
+}
+
+
+@pytest.mark.parametrize(
+    ("components", "is_missing"),
+    [(["main"], True), (["main", "contrib"], False), (["main", "non-free-firmware"], True)],
+)
+def test_components_that_the_driver_needs(components: list[str], is_missing: bool) -> None:
+    row = source("http://deb.debian.org/debian", suites=["bookworm"], components=components)
+    sources = [row, source("http://x.example", suites=["stable"], components=["main"])]
+    assert ("components" in repairs(apt={**APT, "sources": sources}, **DEBIAN)) is is_missing
+    assert "components" not in repairs(apt={**APT, "sources": sources})  # no source of Ubuntu's
