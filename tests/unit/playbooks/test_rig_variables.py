@@ -107,23 +107,23 @@ def value(name: str, *gpus: str, **changes: Any) -> Any:
 @pytest.mark.parametrize(
     ("gpus", "package", "torch", "toolkit", "nccl"),
     [
-        ((AMPERE,) * 3, "nvidia-open-580", "", "13-0", "2.29.7-1+cuda13.0"),
-        ((TURING, BLACKWELL), "nvidia-open-580", "", "13-0", "2.29.7-1+cuda13.0"),
+        ((AMPERE,) * 3, "nvidia-open-580", "", "13-0", "2.29.7-1+cuda13.2"),
+        ((TURING, BLACKWELL), "nvidia-open-580", "", "13-0", "2.29.7-1+cuda13.2"),
         (
             (PASCAL,),
             "cuda-drivers-580",
             "https://download.pytorch.org/whl/cu126",
             "12-8",
-            "2.27.3-1+cuda12.8",
+            "2.27.3-1+cuda12.9",
         ),
         (
             (PASCAL, AMPERE),
             "cuda-drivers-580",
             "https://download.pytorch.org/whl/cu126",
             "12-8",
-            "2.27.3-1+cuda12.8",
+            "2.27.3-1+cuda12.9",
         ),
-        (("25ff",), "nvidia-open-580", "", "13-0", "2.29.7-1+cuda13.0"),  # no row, but a range
+        (("25ff",), "nvidia-open-580", "", "13-0", "2.29.7-1+cuda13.2"),  # no row, but a range
     ],
 )
 def test_driver_and_pytorch_fit_the_gpus(
