@@ -97,10 +97,15 @@ def _has_overlayfs() -> bool:
     return "overlay" in filesystems.read_text()
 
 
+def read_release() -> dict[str, str]:
+    """Return /etc/os-release of this machine."""
+    text = Path("/etc/os-release").read_text()
+    return dict(re.findall(r'^(\w+)="?([^"\n]*)"?$', text, re.MULTILINE))
+
+
 def read_codename() -> str:
     """Return the codename of this machine's distribution, which is also the rigs'."""
-    text = Path("/etc/os-release").read_text()
-    release: dict[str, str] = dict(re.findall(r'^(\w+)="?([^"\n]*)"?$', text, re.MULTILINE))
+    release = read_release()
     name, code = release.get("ID", ""), release.get("VERSION_CODENAME", "")
     if name not in SUPPORTED or (SUPPORTED[name] and SUPPORTED[name] != code):
         raise LabError(

@@ -34,7 +34,8 @@ PACKAGES = (
 #: The ingredients of the hardware's layer, besides the machine's package sources.
 INGREDIENTS = (
     *("build/rootfs", "build/vendor", "build/setup.sh", "build/replaced-programs.txt"),
-    *("build/image.py", "build/repository.py", "build/packaging.py"),
+    *("build/image.py", "build/repository.py", "build/packaging.py", "build/vendor_table.py"),
+    "build/dkms.py",
     *("simulate/nvml", "simulate/compile.py", "simulate/fake-miner.c"),
 )
 

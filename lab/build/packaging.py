@@ -16,6 +16,14 @@ from lab.errors import LabError
 ARCHITECTURE = "amd64"
 
 
+@dataclass(frozen=True)
+class Release:
+    """What the Release file of a repository reports of its origin; apt pins by it."""
+
+    origin: str
+    label: str
+
+
 @dataclass
 class PackageRecipe:
     """A package before it is built: its control fields."""
@@ -47,10 +55,15 @@ class PackageRecipe:
 def build_deb(package: PackageRecipe, tree: Path, folder: Path) -> Path:
     """Build the .deb of a tree that may have maintainer scripts below DEBIAN."""
     control = tree / "DEBIAN"
-    control.mkdir(exist_ok=True)
+    control.mkdir(parents=True, exist_ok=True)
     (control / "control").write_text(package.control())
     if any(tree.rglob("*.so.*")):
-        (control / "triggers").write_text("activate-noawait ldconfig\n")
+        with (control / "triggers").open("a") as triggers:
+            triggers.write("activate-noawait ldconfig\n")
+    configuration = [path for path in (tree / "etc").rglob("*") if path.is_file()]
+    if configuration:
+        names = "".join(f"/{path.relative_to(tree)}\n" for path in sorted(configuration))
+        (control / "conffiles").write_text(names)
     target = folder / package.file_name
     return pack(tree, target)
 
@@ -105,13 +118,17 @@ class Key:
 
 
 def write_index(
-    folder: Path, packages: Iterable[tuple[PackageRecipe, Path]], key: Key, label: str, date: str
+    folder: Path,
+    packages: Iterable[tuple[PackageRecipe, Path]],
+    key: Key,
+    origin: Release,
+    date: str,
 ) -> None:
     """Write and sign the index of a flat repository; its packages lie in ./pool.
 
     date: as of RFC 5322. apt keeps the index it has when another one is of an older date.
     """
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     blocks = []
     for package, file in packages:
         data = file.read_bytes()
@@ -122,8 +139,8 @@ def write_index(
     text = "\n".join(blocks).encode()
     files = {"Packages": text, "Packages.gz": gzip.compress(text, mtime=0)}
     rows = [
-        f"Origin: {label}",
-        f"Label: {label}",
+        f"Origin: {origin.origin}",
+        f"Label: {origin.label}",
         f"Architectures: {ARCHITECTURE}",
         f"Date: {date}",
         "SHA256:",

@@ -1,124 +1,118 @@
-"""The vendor's repository: built once with the image, indexed in three ways, served per rig.
+"""The repositories of a rig: built once with the image, signed, the vendor's served per rig.
 
-pool/       the packages
-full/       the index of all of them
-old/        the same before the newest driver was published
-badsig/     the whole index, signed by another key
-kernel/     the distribution's own packages that the vendor's need, with pool and index
-rest/       what the image gets without a repository: the .run file's driver, the fake miner
+pool/         the vendor's packages
+full/ …       an index for each row of `indexes` in vendor/packages.yml
+badsig/       the index `full`, signed by another key
+kernel/       the distribution's packages that the vendor's need, with pool and index, for the
+              rig's disk; in contrib/ and non-free/ the same for these components
+rest/         what the image gets without a repository: the .run file's driver, the fake miner
 """
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from email.utils import formatdate
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from lab.build.packaging import Key, PackageRecipe, build_deb, fill, write_index
+from lab.build import dkms, vendor_table
+from lab.build.packaging import Key, PackageRecipe, Release, build_deb, fill, write_index
+from lab.build.vendor_table import PackageRow
 from lab.errors import LabError
 from lab.simulate import compile as nvml
 
-HERE = Path(__file__).parent
-VENDOR = HERE / "vendor"
+VENDOR = Path(__file__).parent / "vendor"
 LIBRARIES = "usr/lib/x86_64-linux-gnu"
 SETTINGS = PackageRecipe("nvidia-settings", "525.85.05-1")  # mining systems hold it
-Built = list[tuple[PackageRecipe, Path]]
+#: What apt shows of the vendor's repository: `release o=NVIDIA,l=NVIDIA CUDA,c=`.
+NVIDIA = Release("NVIDIA", "NVIDIA CUDA")
+KERNEL = Release("Lab", "Lab kernel")
+CONTRIB = Release("Lab", "Lab contrib")
+NON_FREE = Release("Debian", "Debian")
+Built = list[tuple[PackageRow, PackageRecipe, Path]]
 
 
 def build(target: Path) -> None:
     """Build all of it into a new folder."""
-    table: dict[str, Any] = yaml.safe_load((VENDOR / "packages.yml").read_text())
+    table = vendor_table.load_table()
     draft = target.with_name(f"{target.name}.new")
     shutil.rmtree(draft, ignore_errors=True)
     pool, kernel_pool = draft / "pool", draft / "kernel/pool"
-    for folder in (pool, kernel_pool, draft / "rest/driver"):
+    contrib_pool, non_free_pool = draft / "kernel/contrib/pool", draft / "kernel/non-free/pool"
+    for folder in (pool, kernel_pool, contrib_pool, non_free_pool, draft / "rest/driver"):
         folder.mkdir(parents=True)
     nvml.build_smi(draft / "rest/driver/nvidia-smi")
-    packages = [_build(row, values, pool, draft) for row, values in _vendor_rows(table)]
-    kernel = [
-        _build(row, {"release": os.uname().release}, kernel_pool, draft) for row in table["kernel"]
-    ]
-    _sign(draft, packages, kernel, f"{table['newest']}-1")
+    kernels = list(vendor_table.list_kernels(table))
+    meta = kernels[0].values["meta"]
+    with ThreadPoolExecutor() as workers:  # dpkg-deb and gcc are separate processes
+
+        def build_all(rows: Iterable[PackageRow], folder: Path) -> Built:
+            return list(workers.map(partial(_build, pool=folder, draft=draft), rows))
+
+        vendor = build_all(vendor_table.list_vendor_rows(table), pool)
+        kernel = build_all(kernels, kernel_pool)
+        contrib = build_all(
+            (vendor_table.fill_row(row, {}) for row in table["contrib"]), contrib_pool
+        )
+        non_free = build_all(vendor_table.list_distribution_driver(table), non_free_pool)
+    vendor_dkms, own_dkms = dkms.build(table["dkms"], meta, pool, kernel_pool)
+    vendor.append(vendor_dkms)
+    kernel.append(own_dkms)
+    _sign(draft, table, vendor, {"": kernel, "contrib": contrib, "non-free": non_free})
     _build_rest(draft / "rest", table["as_bought"])
     draft.rename(target)
 
 
 def provide(packages: Path, root: Path, work: Path) -> None:
     """Add to an image what a rig has when it is bought."""
-    kernel = root / "usr/share/kernel-packages"
-    shutil.copytree(packages / "kernel", kernel)
-    (root / "etc/apt/sources.list.d/kernel.list").write_text(
-        "deb [signed-by=/usr/share/kernel-packages/key.asc] file:/usr/share/kernel-packages ./\n"
-    )
+    folder = "/usr/share/kernel-packages"
+    shutil.copytree(packages / "kernel", root / folder.lstrip("/"))
+    entry = f"deb [signed-by={folder}/key.asc] file:{folder}"
+    (root / "etc/apt/sources.list.d/kernel.list").write_text(f"{entry} ./\n{entry}/contrib ./\n")
     shutil.copytree(packages / "rest", work, symlinks=True, dirs_exist_ok=True)
 
 
-def _vendor_rows(table: dict[str, Any]) -> Iterator[tuple[dict[str, str], dict[str, Any]]]:
-    for driver in table["drivers"]:
-        branch = driver["v"].split(".")[0]
-        values = {**driver, "branch": branch, "after": str(int(branch) + 1)}
-        for row in table["each_driver"]:
-            yield {"version": "{v}-1", **row}, values
-    for toolkit in table["toolkits"]:
-        for row in table["each_toolkit"]:
-            yield {"version": "{v}-1", **row}, toolkit
-    for nccl in table["nccl"]:
-        for row in table["each_nccl"]:
-            yield {"version": "{v}-1+cuda{cuda}", **row}, nccl
-
-
-def _build(
-    row: dict[str, str], values: dict[str, Any], pool: Path, draft: Path
-) -> tuple[PackageRecipe, Path]:
-    filled = {key: value.format(**values) for key, value in row.items()}
-    relations = {
-        key.title(): filled[key] for key in ("depends", "conflicts", "provides") if key in filled
-    }
-    if "conflicts" in filled:
-        relations["Replaces"] = filled["conflicts"]
-    package = PackageRecipe(filled["name"], filled["version"], relations)
+def _build(row: PackageRow, pool: Path, draft: Path) -> tuple[PackageRow, PackageRecipe, Path]:
+    package = PackageRecipe(row.row["name"], row.row["version"], row.relations)
     with tempfile.TemporaryDirectory() as folder:
         tree = Path(folder)
-        if "files" in filled:
-            texts = {key: str(value) for key, value in values.items()}
-            fill(tree, VENDOR / "files" / filled["files"], texts | {"version": texts.get("v", "")})
-        _build_binary(filled.get("build", ""), tree, values, draft)
+        if "files" in row.row:
+            fill(tree, VENDOR / "files" / row.row["files"], row.values)
+        _build_binary(row, tree, draft)
         script = tree / "DEBIAN/postinst"
         script.parent.mkdir(exist_ok=True)
         body = script.read_text() if script.exists() else ""
         script.write_text((VENDOR / "postinst.head").read_text() + body)
         script.chmod(0o755)
-        return package, build_deb(package, tree, pool)
+        return row, package, build_deb(package, tree, pool)
 
 
-def _build_binary(kind: str, tree: Path, values: dict[str, Any], draft: Path) -> None:
-    version = values.get("v", "")
-    libraries = tree / LIBRARIES
+def _build_binary(row: PackageRow, tree: Path, draft: Path) -> None:
+    """Add the library or the program of a package: where it is itself, or behind alternatives."""
+    kind, _, layout = row.row.get("build", "").partition("-")
+    version, current = row.values.get("v", ""), "nvidia/current" if layout == "alternatives" else ""
+    libraries = tree / LIBRARIES / current
     if kind == "smi":
-        (tree / "usr/bin").mkdir(parents=True)
-        shutil.copy(draft / "rest/driver/nvidia-smi", tree / "usr/bin")
+        folder = tree / ("usr/lib/nvidia/current" if current else "usr/bin")
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copy(draft / "rest/driver/nvidia-smi", folder)
     elif kind == "nvml":
-        nvml.build_library(libraries / f"libnvidia-ml.so.{version}", version, values["cuda"])
+        cuda = int(row.values["cuda"])
+        nvml.build_library(libraries / f"libnvidia-ml.so.{version}", version, cuda)
         (libraries / "libnvidia-ml.so.1").symlink_to(f"libnvidia-ml.so.{version}")
     elif kind == "libcuda":
-        _compile(
-            "libcuda", libraries / f"libcuda.so.{version}", "libcuda.so.1", f"CUDA={values['cuda']}"
-        )
+        library = libraries / f"libcuda.so.{version}"
+        _compile("libcuda", library, "libcuda.so.1", f"CUDA={row.values['cuda']}")
     elif kind == "nccl":
         major, minor, patch = map(int, version.split("."))
-        _compile(
-            "libnccl",
-            libraries / f"libnccl.so.{version}",
-            "libnccl.so.2",
-            f"VERSION={major * 10000 + minor * 100 + patch}",
-        )
+        number = major * 10000 + minor * 100 + patch
+        library = libraries / f"libnccl.so.{version}"
+        _compile("libnccl", library, "libnccl.so.2", f"VERSION={number}")
 
 
 def _compile(name: str, target: Path, soname: str, define: str) -> None:
@@ -143,26 +137,30 @@ def _compile(name: str, target: Path, soname: str, define: str) -> None:
     (target.parent / soname).symlink_to(target.name)
 
 
-def _sign(draft: Path, packages: Built, kernel: Built, newest: str) -> None:
-    vendor, other = (
+def _sign(draft: Path, table: dict[str, Any], vendor: Built, components: dict[str, Built]) -> None:
+    key, other = (
         Key("Lab vendor <vendor@lab.example>"),
         Key("Another vendor <other@lab.example>"),
     )
-    date = formatdate(
-        usegmt=True
-    )  # the same for all indexes, because a rig may switch between them
-    write_index(draft / "full", packages, vendor, "NVIDIA", date)
-    before = [pair for pair in packages if pair[0].version != newest]
-    write_index(draft / "old", before, vendor, "NVIDIA", date)
-    write_index(draft / "badsig", packages, other, "NVIDIA", date)
-    write_index(draft / "kernel/index", kernel, vendor, "Lab kernel", date)
-    for file in (draft / "kernel/index").iterdir():
-        file.rename(draft / "kernel" / file.name)
-    (draft / "kernel/index").rmdir()
-    (draft / "kernel/key.asc").write_text(vendor.export())
-    (draft / "key.asc").write_text(vendor.export())
-    (draft / "fingerprint").write_text(f"{vendor.fingerprint}\n")
-    vendor.close()
+    # The same for all indexes, because a rig may switch between them.
+    date = formatdate(usegmt=True)
+    every_driver = [driver["v"] for driver in table["drivers"]]
+    for name, drivers in table["indexes"].items():
+        offered = [
+            (package, file)
+            for row, package, file in vendor
+            if vendor_table.is_in_index(row, drivers, every_driver)
+        ]
+        write_index(draft / name, offered, key, NVIDIA, date)
+        if name == "full":
+            write_index(draft / "badsig", offered, other, NVIDIA, date)
+    for component, release in (("", KERNEL), ("contrib", CONTRIB), ("non-free", NON_FREE)):
+        pairs = [(package, file) for _, package, file in components[component]]
+        write_index(draft / "kernel" / component, pairs, key, release, date)
+    (draft / "kernel/key.asc").write_text(key.export())
+    (draft / "key.asc").write_text(key.export())
+    (draft / "fingerprint").write_text(f"{key.fingerprint}\n")
+    key.close()
     other.close()
 
 

@@ -16,6 +16,7 @@ systemctl --quiet mask apt-daily.timer apt-daily-upgrade.timer e2scrub_all.timer
 
 mkdir -p "/lib/modules/$release/kernel/drivers" /boot/grub
 [ -e "/boot/vmlinuz-$release" ] || echo "kernel $release" >"/boot/vmlinuz-$release"
+[ -e "/boot/config-$release" ] || echo CONFIG_MODULES=y >"/boot/config-$release"
 ln -s /bin/kmod "$work/depmod" # the real one, once: lspci wants an index, be it empty
 touch "/lib/modules/$release/modules.order" "/lib/modules/$release/modules.builtin"
 "$work/depmod" -a "$release"

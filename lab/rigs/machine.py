@@ -22,8 +22,9 @@ from lab.records import BootRecord, RigSettings, RigState, read_record, write_re
 from lab.report import step
 from lab.rigs import process
 from lab.simulate import faults, sysfs
+from lab.simulate.grub import disables_aer
 from lab.simulate.hardware import Hardware, LabGpu
-from lab.simulate.procfs import read_command_line, write_proc
+from lab.simulate.procfs import consume_next_entry, read_command_line, write_proc
 
 NAME = re.compile(r"(rig|test)(\d*)")
 FIRST = {"rig": 0, "test": 100}  # the tests' rigs run beside the operator's
@@ -316,7 +317,8 @@ class Rig:
     def prepare(self) -> list[str]:
         """Write the hardware for the next boot; return the command that boots the rig."""
         root = mount_overlay(self.folder, tuple(map(Path, self.settings()["layers"])))
-        words = read_command_line(root).split()
+        command_line = read_command_line(root)
+        words = command_line.split()
         hardware = self.hardware_folder
         for old in ("sys", "proc", "settings"):
             path = hardware / old
@@ -327,13 +329,14 @@ class Rig:
         booted = BootRecord(profile=self.profile(), missing=sorted(faults.list_missing_gpus(self)))
         write_record(self.folder / "booted.json", booted)
         write_proc(hardware / "proc", self.hardware, root)
+        consume_next_entry(root)
         binds = sysfs.write_sys(
             hardware / "sys",
             self.hardware,
             self.profile(),
             self.gpus(),
             interface="eth0" if "net.ifnames=0" in words else "enp5s0",
-            aer="pci=noaer" not in words,
+            aer=not disables_aer(command_line),
         )
         faults.apply(self)
         folders = map(Path, self.settings().get("folders", ()))

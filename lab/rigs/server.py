@@ -15,7 +15,14 @@ from lab.simulate import faults
 
 INDEX = {"Packages", "Packages.gz", "Release", "Release.gpg", "InRelease"}
 #: Which index is served while a fault is on.
-VARIANTS = {"repo-badsig": "badsig", "repo-old": "old"}
+VARIANTS = {
+    "repo-badsig": "badsig",
+    "repo-old": "old",
+    "repo-new": "new",
+    "repo-next": "next",
+}
+#: Where the repository is: at a short path, and at that of the vendor's for Debian 12.
+ROOTS = ("cuda/", "compute/cuda/repos/debian12/x86_64/")
 
 
 class RepositoryServer:
@@ -57,10 +64,11 @@ class Handler(SimpleHTTPRequestHandler):
     def translate_path(self, path: str) -> str:
         """Map a path of the URL to a file."""
         folder = Path(self.rig.settings()["repository"])
-        base, _, name = unquote(urlsplit(path).path).lstrip("/").partition("/")
-        name = name.removeprefix("./").strip("/")
-        if base != "cuda" or ".." in name:
+        asked = unquote(urlsplit(path).path).lstrip("/")
+        root = next((root for root in ROOTS if asked.startswith(root)), None)
+        if root is None or ".." in asked:
             return str(folder / "none")
+        name = asked.removeprefix(root).removeprefix("./").strip("/")
         if name in INDEX:
             on = faults.read(self.rig)
             variant = next((VARIANTS[fault] for fault in VARIANTS if fault in on), "full")

@@ -144,6 +144,10 @@ _FAULTS = (
     Fault("repo-down", "the vendor's repository refuses connections"),
     Fault("repo-badsig", "the vendor's repository is signed by another key"),
     Fault("repo-old", "the vendor has not published the newest driver yet"),
+    Fault("repo-new", "the vendor offers newer drivers and the branches 590 and 595, too"),
+    Fault("repo-next", "the vendor offers only branches from 590 on"),
+    Fault("dkms-fails", "the driver's module does not build", "RELEASE… | all", "all"),
+    Fault("dkms-strict", "the driver's package fails without kernel headers, as a .run file does"),
     Fault("bad-postinst", "a package's postinst fails", "PACKAGE", "nvidia-kernel-open-dkms"),
     Fault("no-return", "the rig does not come back from its next reboot"),
     Fault(

@@ -12,6 +12,35 @@ ENTRY = re.compile(
 DEFAULT = re.compile(r'set default="([^"$]*|\$\{saved_entry\})"')
 
 
+def disables_aer(command_line: str) -> bool:
+    """Return whether these words keep the kernel from counting PCIe errors.
+
+    `pci=` takes a list with commas. Without memory-mapped configuration space (nommconf), the
+    kernel does not see the extended capabilities.
+
+    >>> disables_aer("ro pci=nomsi,noaer"), disables_aer("ro pci=realloc noaer")
+    (True, False)
+    """
+    words = command_line.split()
+    options = [
+        option
+        for word in words
+        if word.startswith("pci=")
+        for option in word.removeprefix("pci=").split(",")
+    ]
+    return bool({"noaer", "nommconf"} & {*options}) or "pcie_ports=compat" in words
+
+
+def forget_next_entry(environment: str) -> str:
+    """Return the text of grubenv after a boot: `next_entry` counts for one boot.
+
+    The file keeps its size, because the boot loader overwrites it in place.
+    """
+    kept = [line for line in environment.splitlines() if not line.startswith("next_entry=")]
+    rows = "".join(f"{line}\n" for line in kept if not line.startswith("###"))
+    return rows.ljust(len(environment), "#")
+
+
 def command_line(menu: str, environment: str) -> str:
     """Return the command line of the kernel that boots. environment: the text of grubenv."""
     variables = dict(line.split("=", 1) for line in environment.splitlines() if "=" in line)

@@ -31,6 +31,15 @@ def read_command_line(root: Path) -> str:
     return grub.command_line(config.read_text(), variables)
 
 
+def consume_next_entry(root: Path) -> None:
+    """Do to grubenv what GRUB does when it boots `next_entry`."""
+    environment = root / "boot/grub/grubenv"
+    if environment.is_file():
+        text = environment.read_text()
+        if "\nnext_entry=" in f"\n{text}":
+            environment.write_text(grub.forget_next_entry(text))
+
+
 def cpuinfo(hardware: Hardware) -> str:
     """Write /proc/cpuinfo: one block for each thread."""
     cpu = hardware.cpu

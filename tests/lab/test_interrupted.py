@@ -37,7 +37,7 @@ from tests.lab.operator import (
 NAME = "test6"
 PURGE = (
     "dpkg --force-all --purge "
-    "$(dpkg-query -W -f '${Package} ' 'nvidia-*' 'libnvidia-*' libcuda1 2>/dev/null) 2>&1"
+    "$(dpkg-query -W -f '${Package} ' '*nvidia*' 'libcuda*' 'libnv*' '*glx*' 2>/dev/null) 2>&1"
 )
 
 

@@ -168,6 +168,8 @@ class TestReboots:
         assert read_output(other, "cat /hive-config/watchdog.log").endswith("rebooting")
 
     def test_driver_needs_headers_then_a_reboot(self, other: Rig) -> None:
+        # The rig has just booted: hive must have started before it can be stopped.
+        other.run("systemctl is-system-running --wait", check=False)
         other.run(
             "systemctl stop hive-watchdog hive; nvidia-uninstall --silent; "
             "rm /etc/modprobe.d/*.conf /etc/apt/sources.list.d/hiverepo.list; "
@@ -175,9 +177,12 @@ class TestReboots:
             f"echo 'deb [signed-by=/root/key.asc] {other.vendor_url}/cuda/ /' "
             ">/etc/apt/sources.list.d/cuda.list; apt-get update 2>&1"
         )
+        faults.switch(other, "dkms-strict", on=True)
         done = other.run("apt-get install -qy nvidia-open 2>&1", check=False)
         assert "Your kernel headers for kernel" in done.stdout
         assert done.returncode == 100
+        faults.switch(other, "dkms-strict", on=False)
+        assert "do not seem to be installed" in other.run("dpkg --configure -a 2>&1").stdout
         other.run("apt-get install -qy linux-headers-$(uname -r) 2>&1")
         assert other.run("nvidia-smi", check=False).returncode == 9
         other.run("update-initramfs -u; sed -i s/pci=noaer// /etc/default/grub; update-grub 2>&1")

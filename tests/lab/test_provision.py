@@ -154,7 +154,7 @@ def test_frames_are_few(second: Result) -> None:
         ("nvidia-smi --query-gpu=persistence_mode --format=csv,noheader | uniq", "Enabled"),
         ("systemctl is-enabled gpu-power.service", "enabled"),
         ("bash -lc 'nvcc --version' | grep -o 'release 13.0'", "release 13.0"),
-        ("dpkg-query -W -f '${Version}' libnccl2", "2.29.7-1+cuda13.0"),
+        ("dpkg-query -W -f '${Version}' libnccl2", "2.29.7-1+cuda13.2"),
         (
             "/opt/deeprig/venv/bin/python -c"
             " 'import torch, numpy, pynvml; print(torch.__version__)'",

@@ -212,8 +212,11 @@ class TestDriver:
         assert target.run("dpkg --audit").stdout == ""
         fab(inventory, NAME, "play", DRIVER).assert_shows("changed=0")
 
-    def test_missing_kernel_headers_are_reported(self, inventory: Path, target: Rig) -> None:
-        driver = "dpkg-query -W -f '${Package} ' 'nvidia-*' 'libnvidia-*' libcuda1 2>/dev/null"
+    def test_missing_kernel_headers_are_reported(
+        self, inventory: Path, target: Rig, fault: Callable[..., None]
+    ) -> None:
+        fault("dkms-strict")
+        driver = "dpkg-query -W -f '${Package} ' '*nvidia*' 'libcuda*' 'libnv*' '*glx*' 2>/dev/null"
         headers = "linux-headers-$(uname -r)"
         target.run(f"dpkg --force-all --purge {headers} $({driver}) 2>&1", check=False)
         result = fab(inventory, NAME, "play", DRIVER)

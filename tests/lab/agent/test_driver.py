@@ -37,31 +37,21 @@ def test_upgrade_under_a_running_agent(monitored_rig: MonitoredRig) -> None:
     rig = monitored_rig.rig
     held = rig.run("apt-mark showhold").stdout.split()
     install = "apt-get install -qy --allow-downgrades --allow-change-held-packages"
-    rig.run(f"{install} {packages('580.82.07')}")
+    older, newer = packages(rig, "580.82.07"), packages(rig, "580.95.05")
+    rig.run(f"{install} {older}")
     assert "mismatch" in rig.run("nvidia-smi", check=False).stdout
     monitored_rig.until('deeprig_driver_state{state="mismatch"} == 1')
     verdict = monitored_rig.verdict("driver", "critical")
     assert "library 580.82.07, loaded module 580.95.05" in verdict["reading"]
-    rig.run(f"{install} {packages('580.95.05')}; apt-mark hold {' '.join(held)}")
+    rig.run(f"{install} {newer}; apt-mark hold {' '.join(held)}")
     monitored_rig.until('deeprig_driver_state{state="ok"} == 1')
     assert monitored_rig.verdict("driver", "ok")
 
 
-def packages(version: str) -> str:
-    """The packages of the driver in one version, as apt's arguments."""
-    names = (
-        "libnvidia-ml1",
-        "libcuda1",
-        "nvidia-driver-libs",
-        "nvidia-smi",
-        "nvidia-modprobe",
-        "nvidia-persistenced",
-        "nvidia-kernel-support",
-        "nvidia-kernel-open-dkms",
-        "nvidia-driver",
-        "nvidia-open-580",
-    )
-    return " ".join(f"{name}={version}-1" for name in names)
+def packages(rig: Rig, version: str) -> str:
+    """The packages of the driver in another version, as apt's arguments."""
+    query = "dpkg-query -W -f '${Package} ${Version}\\n' | awk '$2 == \"580.95.05-1\" {print $1}'"
+    return " ".join(f"{name}={version}-1" for name in rig.run(query).stdout.split())
 
 
 def test_missing_driver_is_critical(monitored_rig: MonitoredRig) -> None:

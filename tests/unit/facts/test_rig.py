@@ -244,13 +244,13 @@ def test_software_versions_are_read(tmp_path: Path) -> None:
         "cuda-minimal-build-12-8": "12.8.1-1",
         "cuda-toolkit-13-0": "13.0.2-1",
         "cuda-toolkit-13-0-config-common": "13.0.96-1",
-        "libnccl2": "2.29.7-1+cuda13.0",
+        "libnccl2": "2.29.7-1+cuda13.2",
     }
     software = facts(tmp_path / "a", files, versions)["software"]
     assert software == {
         "cuda": "13.0.2-1",
         "cuda_packages": {"cuda-toolkit-13-0": "13.0.2-1", "cuda-minimal-build-12-8": "12.8.1-1"},
-        "nccl": "2.29.7-1+cuda13.0",
+        "nccl": "2.29.7-1+cuda13.2",
         "torch": "2.13.0+cpu",
     }
     nothing = facts(tmp_path / "b", {}, {})["software"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lab.simulate.grub import command_line
+from lab.simulate.grub import command_line, disables_aer, forget_next_entry
 
 MENU = """\
 if [ "${next_entry}" ] ; then
@@ -41,3 +41,25 @@ submenu 'Advanced' $menuentry_id_option 'advanced' {
 def test_named_entry_boots(default: str, environment: str, kernel: int) -> None:
     line = command_line(MENU.replace("DEFAULT", default), environment)
     assert line == f"BOOT_IMAGE=/boot/vmlinuz-{kernel} root=/dev/sda2 ro quiet"
+
+
+@pytest.mark.parametrize(
+    ("words", "hidden"),
+    [
+        ("ro pci=noaer quiet", True),
+        ("ro pci=nomsi,noaer", True),
+        ("ro pci=nommconf", True),
+        ("ro pcie_ports=compat", True),
+        ("ro pci=nomsi,realloc noaer", False),
+        ("ro quiet", False),
+    ],
+)
+def test_words_that_keep_the_kernel_from_counting_errors(words: str, hidden: bool) -> None:
+    assert disables_aer(words) is hidden
+
+
+def test_next_entry_counts_for_one_boot() -> None:
+    environment = "# GRUB Environment Block\nsaved_entry=0\nnext_entry=a>b\n".ljust(1024, "#")
+    after = forget_next_entry(environment)
+    assert after.startswith("# GRUB Environment Block\nsaved_entry=0\n#")
+    assert len(after) == 1024

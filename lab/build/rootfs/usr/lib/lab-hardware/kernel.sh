@@ -3,13 +3,15 @@ HW=/run/hardware
 RELEASE=$(uname -r)
 INITRD=/boot/initrd.img-$RELEASE
 
-# The file of a module; DKMS's updates/ come first, as depmod has it.
-module_file() {
+# The file of a module for a kernel; DKMS's updates/ come first, as depmod has it.
+module_file() { # NAME [RELEASE]
     for folder in updates/dkms kernel/drivers/video kernel/drivers/char; do
-        if [ -e "/lib/modules/$RELEASE/$folder/$1.ko" ]; then
-            echo "/lib/modules/$RELEASE/$folder/$1.ko"
-            return
-        fi
+        for name in "$1" "$(echo "$1" | tr _ -)" "$(echo "$1" | tr - _)"; do
+            if [ -e "/lib/modules/${2:-$RELEASE}/$folder/$name.ko" ]; then
+                echo "/lib/modules/${2:-$RELEASE}/$folder/$name.ko"
+                return
+            fi
+        done
     done
 }
 
@@ -17,9 +19,40 @@ module_value() { # FILE KEY: our modules are text
     sed -n "s/^$2=//p" "$1"
 }
 
-blacklisted() {
-    grep -Eqs "^[[:space:]]*(blacklist[[:space:]]+$1|install[[:space:]]+$1[[:space:]]+/bin/(false|true))[[:space:]]*$" \
-        /etc/modprobe.d/*.conf /run/modprobe.d/*.conf /usr/lib/modprobe.d/*.conf
+# The lines of modprobe.d in the order of the files' names. A file hides one of its name in a later folder.
+modprobe_config() {
+    for folder in /etc/modprobe.d /run/modprobe.d /usr/local/lib/modprobe.d /usr/lib/modprobe.d; do
+        for file in "$folder"/*.conf; do
+            [ ! -r "$file" ] || [ -d "$file" ] || echo "${file##*/} $file"
+        done
+    done | sort -s -k1,1 | awk '!seen[$1]++ { print $2 }' | while read -r file; do
+        # One command a line: continued lines are joined, names have no dashes, comments are left out.
+        sed -e ':a' -e '/\\$/N; s/\\\n//; ta' "$file" | awk '
+            $1 ~ /^#/ || NF < 2 { next }
+            { $1 = $1; if ($1 != "alias") gsub("-", "_", $2); print }'
+    done
+}
+
+kernel_words() { # NAME: the values of name=… on the kernel's command line, each on a line
+    tr ' ' '\n' <"$HW/proc/cmdline" | sed -n "s/^$1=//p" | tr ',' '\n' | tr - _
+}
+
+# Whether a module stays away when it is named by an alias, as udev does it: not if it is named itself.
+blacklisted() { # NAME [FILE of a configuration; the default is that of modprobe.d]
+    for word in $(kernel_words modprobe.blacklist); do [ "$word" != "$1" ] || return 0; done
+    refused "$1" && return 0
+    if [ -n "$2" ]; then cat "$2" 2>/dev/null; else modprobe_config; fi |
+        awk -v name="$1" '$1 == "blacklist" && $2 == name { hit = 1 }
+                          $1 == "alias" && $2 == name && $3 == "off" { hit = 1 } END { exit !hit }'
+}
+
+refused() { # NAME: the kernel itself does not load it
+    for word in $(kernel_words module_blacklist); do [ "$word" != "$1" ] || return 0; done
+    return 1
+}
+
+install_command() { # NAME: the command of its `install` line
+    modprobe_config | awk -v name="$1" '$1 == "install" && $2 == name { $1 = $2 = ""; sub("^ *", ""); print; exit }'
 }
 
 loaded() { [ -d "/sys/module/$1" ]; }
@@ -43,18 +76,30 @@ cards() {
     done
 }
 
-bind() { # DRIVER: every card gets it
-    mkdir -p "/sys/bus/pci/drivers/$1"
+free_cards() { # those that vfio-pci has not claimed
     for card in $(cards); do
+        case $(readlink "$(readlink -f "$card")/driver") in
+        *vfio-pci) ;;
+        *) echo "$card" ;;
+        esac
+    done
+}
+
+bind() { # DRIVER [CARD…]: the cards, or all that are free, get it
+    mkdir -p "/sys/bus/pci/drivers/$1"
+    driver=$1
+    shift
+    [ $# -gt 0 ] || set -- $(free_cards)
+    for card; do
         real=$(readlink -f "$card")
         up=$(echo "${real#/sys/}" | sed 's,[^/]*,..,g')
-        ln -sfn "$up/bus/pci/drivers/$1" "$real/driver"
-        ln -sfn "../../../../${real#/sys/}" "/sys/bus/pci/drivers/$1/${real##*/}"
+        ln -sfn "$up/bus/pci/drivers/$driver" "$real/driver"
+        ln -sfn "../../../../${real#/sys/}" "/sys/bus/pci/drivers/$driver/${real##*/}"
     done
 }
 
 unbind() {
-    for card in $(cards); do rm -f "$(readlink -f "$card")/driver"; done
+    for card in $(free_cards); do rm -f "$(readlink -f "$card")/driver"; done
     rm -rf "/sys/bus/pci/drivers/$1"
 }
 
@@ -63,9 +108,25 @@ load_nouveau() {
     bind nouveau
 }
 
-load_nvidia() {
-    file=$(module_file nvidia)
-    if loaded nouveau; then
+# vfio-pci claims what its options name, before any driver, if the initramfs or a module list has it.
+bind_vfio() {
+    ids="$(awk '$1 == "options" && $2 == "vfio_pci"' "$INITRD" 2>/dev/null | grep -o 'ids=[^ ]*' | cut -d= -f2 | tr ',' '\n')
+$(tr ' ' '\n' <"$HW/proc/cmdline" | sed -n 's/^vfio-pci\.ids=//p' | tr ',' '\n')"
+    grep -qs '^module vfio_pci' "$INITRD" || grep -q 'vfio-pci\.ids=' "$HW/proc/cmdline" ||
+        grep -Eqs '^vfio[-_]pci' /etc/modules /etc/modules-load.d/*.conf || return 0
+    for card in $(cards); do
+        id=$(sed 's/^0x//' "$card/vendor"):$(sed 's/^0x//' "$card/device")
+        case "
+$ids
+" in *"
+$id
+"*) bind vfio-pci "$card" ;; esac
+    done
+}
+
+load_nvidia() { # [NAME of the file, if it is not the module's]
+    file=$(module_file "${1:-nvidia}")
+    if loaded nouveau || [ -z "$(free_cards)" ]; then
         echo "modprobe: ERROR: could not insert 'nvidia': No such device" >&2
         return 1
     fi
@@ -82,7 +143,7 @@ load_nvidia() {
     printf 'NVRM version: %s  (buildd@lab)\nGCC version:  gcc version 12.2.0\n' "$kind" \
         >"$HW/proc/driver/nvidia/version"
     number=0
-    for card in $(cards); do
+    for card in $(free_cards); do
         mknod -m 666 "/dev/nvidia$number" c 195 "$number" 2>/dev/null || touch "/dev/nvidia$number"
         mkdir -p "$HW/proc/driver/nvidia/gpus/${card##*/}"
         number=$((number + 1))
