@@ -6,7 +6,7 @@ badsig/       the index `full`, signed by another key
 expired/      an index signed by a key that has expired, with the key
 kernel/       the distribution's packages that the vendor's need, with pool and index, for the
               rig's disk; in contrib/ and non-free/ the same for these components
-rest/         what the image gets without a repository: the .run file's driver, the fake miner
+rest/         what the image gets without a repository: the .run file's driver, programs
 """
 
 from __future__ import annotations
@@ -173,5 +173,6 @@ def _build_rest(rest: Path, driver: dict[str, Any]) -> None:
     nvml.build_library(rest / "driver/libnvidia-ml.so", driver["v"], driver["cuda"])
     (rest / "driver/version").write_text(f"{driver['v']}\n")
     nvml.build_miner(rest / "fake-miner")
+    nvml.build_clock(rest / "clock.so")
     with tempfile.TemporaryDirectory() as folder:
         build_deb(SETTINGS, Path(folder), rest / "driver")

@@ -55,7 +55,7 @@ def load_table() -> dict[str, State]:
 
 
 def lay(rig: RunningRig, name: str, argument: str = "") -> None:
-    """Bring a running rig into a state. Raises LabError if the name is unknown or a command fails."""
+    """Bring a running rig into a state. Raises LabError: an unknown name, a command that fails."""
     if name not in load_table():
         raise LabError(f"No state is called {name}.", f"There is: {', '.join(load_table())}.")
     done = rig.run(write_script(name, f"{rig.vendor_url}/cuda/", argument), check=False)

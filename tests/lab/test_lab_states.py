@@ -1,4 +1,4 @@
-"""States that others left on a rig: each is what its text describes, by the word of apt and dpkg."""
+"""States that others left on a rig: apt and dpkg report what the state's text describes."""
 
 from __future__ import annotations
 
