@@ -16,14 +16,17 @@ import shutil
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from lab.errors import LabError
 
 HERE = Path(__file__).parent
+LISTS = Path("/var/lib/apt/lists")
 BUNDLE = Path("/etc/ssl/certs/ca-certificates.crt")
 SOURCES = (Path("/etc/apt/sources.list"), Path("/etc/apt/sources.list.d"))
 #: How this machine reaches its package sources; the rest of apt's settings are its own business.
@@ -162,6 +165,24 @@ def read_apt_options() -> str:
         if proxy := os.environ.get(f"{scheme}_proxy") or os.environ.get(f"{scheme.upper()}_PROXY"):
             options.append(f'Acquire::{scheme}::Proxy "{proxy}";')
     return "".join(f"{line}\n" for line in options)
+
+
+def read_rig_apt_options() -> str:
+    """Return apt's settings for a rig: with its check of dates, if the sources' dates allow it."""
+    lines = read_apt_options().splitlines(keepends=True)
+    if are_dates_valid(LISTS, time.time()):
+        lines = [line for line in lines if not line.startswith("Acquire::Check-")]
+    return "".join(lines)
+
+
+def are_dates_valid(lists: Path, now: float) -> bool:
+    """Return whether apt would accept the dates of all Release files. now: seconds since 1970."""
+    dates = [
+        (key, parsedate_to_datetime(value).timestamp())
+        for file in lists.glob("*InRelease")
+        for key, value in re.findall(r"(?m)^(Date|Valid-Until): (.*)$", file.read_text())
+    ]
+    return bool(dates) and all(date <= now if key == "Date" else date > now for key, date in dates)
 
 
 @functools.cache

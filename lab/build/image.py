@@ -36,7 +36,7 @@ INGREDIENTS = (
     *("build/rootfs", "build/vendor", "build/setup.sh", "build/replaced-programs.txt"),
     *("build/image.py", "build/repository.py", "build/packaging.py", "build/vendor_table.py"),
     "build/dkms.py",
-    *("simulate/nvml", "simulate/compile.py", "simulate/fake-miner.c"),
+    *("simulate/nvml", "simulate/compile.py", "simulate/fake-miner.c", "simulate/clock.c"),
 )
 
 KEPT_SECONDS = 7 * 24 * 3600
@@ -88,7 +88,8 @@ def _ensure(wanted: Flavour) -> RigImage:
             _build_base(base, log)
     ingredients = [file for name in INGREDIENTS for file in files(LAB / name)]
     recipe = fingerprint(
-        base.name, os.uname().release, host.read_certificates(), *map(describe_file, ingredients)
+        *(base.name, os.uname().release, host.read_certificates(), host.read_rig_apt_options()),
+        *map(describe_file, ingredients),
     )
     packages, hardware = cache() / f"repository-{recipe}", cache() / f"hardware-{recipe}"
     if not packages.is_dir():
@@ -212,7 +213,9 @@ def _inside(root: Path, script: str, log: Path, what: str) -> None:
 def _carry_settings(root: Path) -> None:
     """Copy this machine's settings of apt and pip, with the keys and certificates they trust."""
     apt = root / "etc/apt"
-    (apt / "apt.conf.d/90machine").write_text(host.read_apt_options())
+    # mmdebstrap leaves the machine's settings in the image, with those that a rig must not have.
+    (apt / "apt.conf.d/99mmdebstrap").unlink(missing_ok=True)
+    (apt / "apt.conf.d/90machine").write_text(host.read_rig_apt_options())
     for ring in host.list_keyrings():
         target = apt / "trusted.gpg.d" / ring.name
         if not target.exists():

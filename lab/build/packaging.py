@@ -86,9 +86,11 @@ def normalize(tree: Path) -> None:
 class Key:
     """A signing key in its own gpg home, which is deleted when the repository is signed."""
 
-    def __init__(self, owner: str) -> None:
+    def __init__(self, owner: str, *, year: int | None = None) -> None:
+        """Make a key. year: in which it was made; it expired a year later. None: it does not."""
         self.home = tempfile.TemporaryDirectory(prefix="lab-key-")
-        self._gpg("--quick-gen-key", owner, "rsa2048", "sign", "never")
+        self.clock = [] if year is None else ["--faked-system-time", f"{year}0101T000000!"]
+        self._gpg("--quick-gen-key", owner, "rsa2048", "sign", "1y" if year else "never")
         listed = self._gpg("--with-colons", "--fingerprint")
         rows = (line.split(":") for line in listed.splitlines())
         self.fingerprint = next(row[9] for row in rows if row[0] == "fpr")
@@ -114,7 +116,7 @@ class Key:
 
     def _gpg(self, *arguments: str) -> str:
         options = ["--batch", "--yes", "--quiet", "--pinentry-mode", "loopback", "--passphrase", ""]
-        return _call(["gpg", "--homedir", self.home.name, *options, *arguments])
+        return _call(["gpg", "--homedir", self.home.name, *self.clock, *options, *arguments])
 
 
 def write_index(

@@ -3,9 +3,10 @@
 pool/         the vendor's packages
 full/ …       an index for each row of `indexes` in vendor/packages.yml
 badsig/       the index `full`, signed by another key
+expired/      an index signed by a key that has expired, with the key
 kernel/       the distribution's packages that the vendor's need, with pool and index, for the
               rig's disk; in contrib/ and non-free/ the same for these components
-rest/         what the image gets without a repository: the .run file's driver, the fake miner
+rest/         what the image gets without a repository: the .run file's driver, programs
 """
 
 from __future__ import annotations
@@ -138,9 +139,10 @@ def _compile(name: str, target: Path, soname: str, define: str) -> None:
 
 
 def _sign(draft: Path, table: dict[str, Any], vendor: Built, components: dict[str, Built]) -> None:
-    key, other = (
+    key, other, expired = (
         Key("Lab vendor <vendor@lab.example>"),
         Key("Another vendor <other@lab.example>"),
+        Key("A third party <third@lab.example>", year=2020),
     )
     # The same for all indexes, because a rig may switch between them.
     date = formatdate(usegmt=True)
@@ -154,14 +156,16 @@ def _sign(draft: Path, table: dict[str, Any], vendor: Built, components: dict[st
         write_index(draft / name, offered, key, NVIDIA, date)
         if name == "full":
             write_index(draft / "badsig", offered, other, NVIDIA, date)
+            write_index(draft / "expired", offered[:1], expired, KERNEL, date)
+            (draft / "expired/expired.asc").write_text(expired.export())
     for component, release in (("", KERNEL), ("contrib", CONTRIB), ("non-free", NON_FREE)):
         pairs = [(package, file) for _, package, file in components[component]]
         write_index(draft / "kernel" / component, pairs, key, release, date)
     (draft / "kernel/key.asc").write_text(key.export())
     (draft / "key.asc").write_text(key.export())
     (draft / "fingerprint").write_text(f"{key.fingerprint}\n")
-    key.close()
-    other.close()
+    for signer in (key, other, expired):
+        signer.close()
 
 
 def _build_rest(rest: Path, driver: dict[str, Any]) -> None:
@@ -169,5 +173,6 @@ def _build_rest(rest: Path, driver: dict[str, Any]) -> None:
     nvml.build_library(rest / "driver/libnvidia-ml.so", driver["v"], driver["cuda"])
     (rest / "driver/version").write_text(f"{driver['v']}\n")
     nvml.build_miner(rest / "fake-miner")
+    nvml.build_clock(rest / "clock.so")
     with tempfile.TemporaryDirectory() as folder:
         build_deb(SETTINGS, Path(folder), rest / "driver")

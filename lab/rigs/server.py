@@ -23,6 +23,8 @@ VARIANTS = {
 }
 #: Where the repository is: at a short path, and at that of the vendor's for Debian 12.
 ROOTS = ("cuda/", "compute/cuda/repos/debian12/x86_64/")
+#: Repositories of third parties, each with a fixed index.
+THIRD_PARTIES = {"unknown-key/": "badsig", "expired-key/": "expired"}
 
 
 class RepositoryServer:
@@ -65,10 +67,12 @@ class Handler(SimpleHTTPRequestHandler):
         """Map a path of the URL to a file."""
         folder = Path(self.rig.settings()["repository"])
         asked = unquote(urlsplit(path).path).lstrip("/")
-        root = next((root for root in ROOTS if asked.startswith(root)), None)
+        root = next((root for root in (*ROOTS, *THIRD_PARTIES) if asked.startswith(root)), None)
         if root is None or ".." in asked:
             return str(folder / "none")
         name = asked.removeprefix(root).removeprefix("./").strip("/")
+        if root in THIRD_PARTIES:
+            return str(folder / THIRD_PARTIES[root] / name)
         if name in INDEX:
             on = faults.read(self.rig)
             variant = next((VARIANTS[fault] for fault in VARIANTS if fault in on), "full")

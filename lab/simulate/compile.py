@@ -1,4 +1,4 @@
-"""Compile the lab's C programs: libnvidia-ml.so.1, nvidia-smi and a fake miner."""
+"""Compile the lab's C programs: libnvidia-ml.so.1, nvidia-smi, a clock, a fake miner."""
 
 from __future__ import annotations
 
@@ -35,6 +35,11 @@ def build_smi(target: Path) -> None:
 def build_miner(target: Path) -> None:
     """Compile the fake miner, which keeps the GPUs open as a real miner does."""
     _compile(target, "-D_GNU_SOURCE", SOURCE.parent / "fake-miner.c")
+
+
+def build_clock(target: Path) -> None:
+    """Compile the library that shifts a rig's clock."""
+    _compile(target, "-shared", "-fPIC", "-fvisibility=hidden", SOURCE.parent / "clock.c")
 
 
 def _compile(target: Path, *arguments: str | Path) -> None:

@@ -157,6 +157,13 @@ _FAULTS = (
         "/opt",
         inside=("/usr/lib/lab-hardware/disk-full", "umount '{}'"),
     ),
+    Fault(
+        "clock",
+        "the rig's clock is wrong, for programs that start from now on",
+        "SECONDS | Nm | Nh | Nd, with a sign",
+        "-400d",
+        inside=("/usr/lib/lab-hardware/clock on", "/usr/lib/lab-hardware/clock off"),
+    ),
     Fault("read-only", "the next boot mounts its root read-only, as after a disk error"),
     Fault(
         "no-python",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -126,6 +127,28 @@ def test_vendor_repository_serves_driver_packages(rig: Rig, fault: Callable[...,
     fault("repo-down")
     assert "Connection refused" in rig.run(update, check=False).stdout
     rig.run(f"rm {vendor}")
+
+
+def test_wrong_clock_makes_apt_refuse_release_files(rig: Rig, fault: Callable[..., None]) -> None:
+    only = (
+        "apt-get -q update -o Dir::Etc::sourcelist=/etc/apt/sources.list.d/kernel.list "
+        "-o Dir::Etc::sourceparts=- -o APT::Get::List-Cleanup=0 2>&1"
+    )
+    machine_time = time.time()
+    fault("clock", "-60d")
+    assert machine_time - float(read_output(rig, "date +%s")) == pytest.approx(60 * 86400, abs=30)
+    assert "is not valid yet (invalid for another" in rig.run(only, check=False).stdout
+    # A program that sets the clock sets that of the rig.
+    rig.run(f"date -s @{int(time.time())}")
+    assert float(read_output(rig, "date +%s")) == pytest.approx(time.time(), abs=30)
+    rig.run(only)
+    assert not (rig.root / "etc/ld.so.preload").exists()
+
+
+def test_rig_cannot_set_the_clock_of_the_machine(rig: Rig) -> None:
+    # To the present time: a lab that lets it pass does no harm.
+    done = rig.run("date -s @$(date +%s)", check=False)
+    assert "Operation not permitted" in done.stderr
 
 
 def test_removing_hive_can_remove_rig_network(rig: Rig, fault: Callable[..., None]) -> None:
