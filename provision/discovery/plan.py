@@ -48,9 +48,16 @@ def plan(
 
     Raises RenderError, SourceError.
     """
+    # What preflight registers when it asks the repositories, as far as the first look asked them.
+    asked = {"stdout_lines": look.tree.text_of("repositories").splitlines()}
     variables = (REFUSALS, REPAIRS, POWER_LIMITS)
     rows, repair_rows, limits = evaluate_variables(
-        "preflight", host, inventory, ansible_facts(look), extra, variables
+        "preflight",
+        host,
+        inventory,
+        ansible_facts(look),
+        {"repositories": asked, **extra},
+        variables,
     )
     refusals = [Refusal(row["name"], " ".join(row["why"].split())) for row in rows if row["bad"]]
     repairs = [

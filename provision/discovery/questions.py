@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TypedDict
 
 from provision.inventory import yaml_source
+from provision.paths import PLAYBOOKS
 from provision.remote.facts.start_places import (
     AUTOSTART,
     BOOT_FILES,
@@ -29,6 +30,9 @@ MOST_BYTES = 32 << 20  # of one answer, compressed: a link that leads to the who
 HOME_KIB = 257  # find rounds up: files of users of up to 256 KiB, as the facts read them
 SCRIPT_KIB = 65  # find rounds up: scripts of up to 64 KiB, as the facts read them
 PROGRAM_KIB = (64 << 10) + 1  # of a program, as the facts read it
+#: Of a repository, what is not asked for.
+INDEXES = ("Packages", "Translations")
+NETWORK = ("http", "https")
 MOST_TEXTS = 50  # that are found in one file
 MOST_OF_A_FILE = 1 << 20  # of one of the kernel's
 
@@ -68,9 +72,33 @@ def questions() -> dict[str, str]:
             f" -o -lname '/var/lib/dpkg/lock-frontend' \\) {printed}"
         ),
     }
-    return {
-        name: _bound_command(command) for name, command in {**fixed, **places["commands"]}.items()
-    }
+    commands = {**fixed, "repositories": _repositories_command(), **places["commands"]}
+    return {name: _bound_command(command) for name, command in commands.items()}
+
+
+def _repositories_command() -> str:
+    """Return the command that asks each package source for its Release file, without its lists.
+
+    It writes in memory only, and prints lines `failed URL REASON` and `clock SECONDS`, as
+    playbooks/tasks/preflight/repositories.yml does.
+    """
+    shell = yaml_source.load_yaml(PLAYBOOKS / "vars" / "repositories.yml")
+    options = [f"-o Acquire::IndexTargets::deb::{name}::DefaultEnabled=false" for name in INDEXES]
+    options += ["-o Acquire::Retries=0", *(f"-o Acquire::{kind}::Timeout=4" for kind in NETWORK)]
+    return "\n".join(
+        [
+            "work=$(mktemp -d /run/deeprig.XXXXXX || mktemp -d /dev/shm/deeprig.XXXXXX) || exit",
+            "trap 'rm -rf \"$work\"' EXIT; trap exit TERM",
+            'mkdir -p "$work/lists/partial" "$work/parts" "$work/cache"',
+            "for file in /etc/apt/sources.list.d/*.list /etc/apt/sources.list.d/*.sources; do",
+            '[ ! -e "$file" ] || ln -s "$file" "$work/parts/"; done',
+            f'cat >"$work/apt.conf" <<END\n{shell["repository_settings"]}END',
+            'export APT_CONFIG="$work/apt.conf" LC_ALL=C asked="a key that is missing"',
+            f"timeout {SECONDS - 2} apt-get update {' '.join(options)}"
+            ' >"$work/log" 2>&1 </dev/null',
+            shell["repository_answers"],
+        ]
+    )
 
 
 def starting_places(home: str) -> list[str]:

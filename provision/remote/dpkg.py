@@ -91,7 +91,7 @@ class Database:
     def conffile_digest(self, path: str) -> str:
         """Return the MD5 sum of a package's settings file as its package has it, or an empty text.
 
-        One that the package no longer has is left out.
+        A file that the package no longer has is left out.
         """
         pattern = re.compile(rf"^ {re.escape(path)} ([0-9a-f]{{32}})$", re.MULTILINE)
         for stanzas in self._stanzas.values():

@@ -176,6 +176,28 @@ def test_entry_of_the_vendors_repository_beside_ours(target: Rig, inventory: Pat
     )
 
 
+def test_dead_repository_is_named_beforehand(target: Rig, inventory: Path) -> None:
+    dead = "deb [trusted=yes] http://127.0.0.9:9/mining ./"
+    target.run(f"echo '{dead}' >/etc/apt/sources.list.d/dead.list")
+    words = repairs(inventory)
+    assert "http://127.0.0.9:9/mining" in words["repositories"]
+    assert "Could not connect" in words["repositories"]
+    assert target.run("ls -d /run/deeprig.* /dev/shm/deeprig.*", check=False).stdout == ""
+    target.run("rm /etc/apt/sources.list.d/dead.list")
+
+
+def test_driver_that_the_command_line_keeps_away_is_refused(target: Rig, inventory: Path) -> None:
+    target.run("cp /etc/default/grub /root/grub; echo >>/etc/default/grub")
+    target.run("echo 'GRUB_CMDLINE_LINUX=\"vfio-pci.ids=10de:2204\"' >>/etc/default/grub")
+    lines = target.run("wc -l </etc/default/grub").stdout.strip()
+    place = f"/etc/default/grub:{lines} (vfio-pci.ids=10de:2204)"
+    assert any(place in why for why in assess(inventory)["verdict"]["system_why"])
+    result = fab(inventory, NAME, "provision", *STEPS, seconds=400)
+    assert result.status == 2
+    result.assert_shows("the kernel command line keeps the driver from the GPUs", place)
+    target.run("mv /root/grub /etc/default/grub")
+
+
 HOLD = (
     "systemd-run --unit={unit} -q python3 -c 'import fcntl, time;"
     ' stream = open("/var/lib/dpkg/lock-frontend", "w"); fcntl.lockf(stream, fcntl.LOCK_EX);'

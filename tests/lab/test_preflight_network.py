@@ -66,4 +66,4 @@ def test_dead_repository_that_nothing_needs_is_only_named(target: Rig, inventory
     target.run(f"echo '{DEAD}' >/etc/apt/sources.list.d/dead.list")
     result = fab(inventory, NAME, "provision", "--tags", "demine,base,driver,reboot", seconds=400)
     assert result.status == 0, result.text
-    result.assert_shows("Repositories that do not answer", "http://127.0.0.9:9/mining")
+    result.assert_shows("repositories that do not answer", "http://127.0.0.9:9/mining")

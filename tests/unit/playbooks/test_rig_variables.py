@@ -55,7 +55,9 @@ def asked(*lines: str, without: tuple[str, ...] = ()) -> dict[str, Any]:
     """What the rig's repositories answer: all packages and a kernel, and these lines."""
     packages = [line for line in AVAILABLE if line.split()[1] not in without]
     kernel = ["kernel 5.15.0-125-generic"] if "kernel" not in without else []
-    return {"repositories": {"stdout_lines": [*lines, *packages, *kernel, "clock 0"]}}
+    return {
+        "repositories": {"stdout_lines": [*lines, "packages asked", *packages, *kernel, "clock 0"]}
+    }
 
 
 def file_systems(**free: float) -> list[dict[str, Any]]:
