@@ -146,7 +146,7 @@ _FAULTS = (
     Fault("repo-old", "the vendor has not published the newest driver yet"),
     Fault("repo-new", "the vendor offers newer drivers and the branches 590 and 595, too"),
     Fault("repo-next", "the vendor offers only branches from 590 on"),
-    Fault("dkms-fails", "the driver's module does not build", "RELEASE… | all", "all"),
+    Fault("dkms-fails", "the driver's module does not build", "all | RELEASE… | DRIVER…", "all"),
     Fault("dkms-strict", "the driver's package fails without kernel headers, as a .run file does"),
     Fault("bad-postinst", "a package's postinst fails", "PACKAGE", "nvidia-kernel-open-dkms"),
     Fault("no-return", "the rig does not come back from its next reboot"),
