@@ -215,6 +215,7 @@ class BootKernel(TypedDict):
 
     release: Text
     entry: Text
+    arguments: Texts
     headers: bool
 
 

@@ -89,6 +89,7 @@ def _describe(tree: Tree, entry: MenuEntry) -> dict[str, Any]:
     return {
         "release": release,
         "entry": entry.path,
+        "arguments": entry.arguments.split(),
         "headers": bool(release) and kernel_headers(tree, release),
     }
 

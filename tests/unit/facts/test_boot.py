@@ -110,7 +110,9 @@ def test_next_kernel_is_what_grub_chooses(
     assert result["next"]["release"] == release
     assert result["next"]["headers"] is (release == OURS)
     assert [row["release"] for row in result["kernels"]] == [MINING, OURS]
-    assert result["kernels"][1] == {"release": OURS, "entry": BY_ID, "headers": True}
+    ours = result["kernels"][1]
+    assert (ours["entry"], ours["headers"]) == (BY_ID, True)
+    assert ours["arguments"] == ["root=UUID=1b6f7a40-9d5e-4c11-8a7e-2f0c3d4e5f60", "ro", "quiet"]
 
 
 def test_named_entry_is_what_boots(tmp_path: Path) -> None:
@@ -150,6 +152,7 @@ def test_image_without_a_release_is_followed(tmp_path: Path) -> None:
     assert boot(Tree(str(tmp_path)))["next"] == {
         "release": "6.6-hiveos",
         "entry": "Miner",
+        "arguments": ["root=/dev/sda1"],
         "headers": False,
     }
 

@@ -102,6 +102,7 @@ def templar(gpus: tuple[str, ...] = (AMPERE,), **changes: Any) -> Templar:
         "taken_over": {"signs": [], "recorded": []},
         "rental": [],
         "kernel": KERNEL,
+        "network": {"ifnames_needed_by": []},
     }
     facts = {
         "architecture": "x86_64",

@@ -1,0 +1,52 @@
+"""Parameters of the kernel's command line that must not stay, wherever GRUB's settings have them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from lab.rigs.machine import Rig
+from lab.simulate import states
+from tests.lab.operator import fab, reboot
+
+NAME = "test77"
+DROP_IN = "/etc/default/grub.d/50-cloudimg-settings.cfg"
+
+
+@pytest.fixture(scope="module")
+def target(make_rig: Callable[..., Rig]) -> Rig:
+    return make_rig(NAME, flavour="clean")
+
+
+def test_drop_in_with_a_list_is_edited_and_the_boot_proves_it(target: Rig, inventory: Path) -> None:
+    """Ubuntu's cloud images read this file last: what /etc/default/grub has does not count."""
+    states.lay(target, "grub-drop-in", "pci=realloc,noaer iommu=soft nomsi=no")
+    reboot(target)
+    target.run("grep -q 'pci=realloc,noaer iommu=soft' /proc/cmdline")
+    result = fab(inventory, NAME, "provision", "--tags", "base,reboot", seconds=400)
+    assert result.status == 0, result.text
+    result.assert_shows("the kernel command line still has pci=realloc,noaer, iommu=soft")
+    words = target.run("cat /proc/cmdline").stdout.split()
+    assert {"pci=realloc", "nomsi=no"} <= {*words}
+    assert not [word for word in words if "noaer" in word or "iommu" in word]
+    assert (
+        '"console=tty1 console=ttyS0 pci=realloc nomsi=no"' in target.run(f"cat {DROP_IN}").stdout
+    )
+    again = fab(inventory, NAME, "provision", "--tags", "base,reboot", seconds=400)
+    again.assert_shows("changed=0")
+
+
+def test_entry_of_others_with_such_a_parameter_is_named(target: Rig, inventory: Path) -> None:
+    """update-grub does not write this entry, so no setting takes the parameter out of it."""
+    target.run(
+        "grep -q custom.cfg /boot/grub/grub.cfg ||"
+        " echo 'source /boot/grub/custom.cfg' >>/boot/grub/grub.cfg;"
+        " printf \"menuentry 'Miner' --id miner {\\n linux /boot/vmlinuz-$(uname -r) ro pci=noaer\\n}\\n"
+        'set default=miner\\n" >/boot/grub/custom.cfg'
+    )
+    result = fab(inventory, NAME, "provision", "--tags", "base,reboot", seconds=400)
+    target.run("rm /boot/grub/custom.cfg")
+    assert result.status == 2
+    result.assert_shows("The boot menu's default still has pci=noaer", "/boot/grub/custom.cfg")
