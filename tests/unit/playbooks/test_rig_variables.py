@@ -42,6 +42,13 @@ APT: dict[str, Any] = {
     "interrupted": False,
     "lock": None,
 }
+DRIVER: dict[str, Any] = {
+    "package_versions": {},
+    "packages": [],
+    "library_version": None,
+    "library_owner": None,
+    "runfile_uninstaller": None,
+}
 SIGN = {"kind": "user", "name": "toor is root by another name", "evidence": "/etc/passwd"}
 AVAILABLE = [
     *("ca-certificates", "gnupg", "python3-packaging", "python3-venv"),
@@ -83,7 +90,7 @@ def templar(gpus: tuple[str, ...] = (AMPERE,), **changes: Any) -> Templar:
         "gpus": [{"device_id": gpu, "address": f"0000:0{n}:00.0"} for n, gpu in enumerate(gpus)],
         "memory": {"total_mib": 3936, "swap_total_mib": 0},
         "root_disk": DISK,
-        "driver": {"package_versions": {}, "packages": []},
+        "driver": DRIVER,
         "apt": APT,
         "modules": {"settings": []},
         "kernels": [],
