@@ -40,7 +40,7 @@ MOST_OF_A_STANZA = 16 << 10  # bytes
 
 
 class DriverPackageRow(TypedDict):
-    """A package. version: None for one that was never unpacked.
+    """A package. version: None where it was never unpacked.
 
     origin: vendor, distribution, other (another repository), or local.
     """

@@ -37,7 +37,7 @@ class PinRow(TypedDict):
 
 
 class Unfinished(TypedDict):
-    """A package that dpkg did not finish. version: None for one that was never unpacked.
+    """A package that dpkg did not finish. version: None where it was never unpacked.
 
     state: as dpkg has it, or `reinst-required`.
     """
