@@ -13,6 +13,7 @@ from provision.boundary.facts import Evidence, Takeover
 from provision.remote import dpkg
 from provision.remote.facts import system
 from provision.remote.facts.access import authorized_keys, key_files
+from provision.remote.facts.package_sources import read_sources
 from provision.remote.facts.start_places import (
     BOOT_FILES,
     CRON_FILES,
@@ -246,33 +247,31 @@ def _preload(tree: Tree) -> Iterator[Finding]:
 def _repositories(tree: Tree) -> Iterator[Finding]:
     """Others' packages over plain http, and packages of anyone without a signature."""
     codename = str(system.distribution(tree)["distribution_release"])
-    for path in ["/etc/apt/sources.list", *tree.glob("/etc/apt/sources.list.d/*")]:
-        for entry in _entries(tree, path):
-            if re.search(r"trusted\s*[=:]\s*yes", entry, re.IGNORECASE):
-                yield Finding(
-                    "repositories",
-                    path,
-                    "critical",
-                    f"packages without a signature: {entry}",
-                    TAKE_OUT,
-                )
-            # The distribution's own archive signs its packages, and is mostly asked by http.
-            elif "http://" in entry and not re.search(rf"\b{re.escape(codename)}\b", entry):
-                yield Finding(
-                    "repositories",
-                    path,
-                    "warning",
-                    f"another's, over plain http: {entry}",
-                    TAKE_OUT,
-                )
-
-
-def _entries(tree: Tree, path: str) -> list[str]:
-    """Return a line for each repository: of a .sources file, a stanza's lines together."""
-    if not path.endswith(".sources"):
-        return [line for line in tree.lines(path) if line.startswith("deb")]
-    stanzas = re.split(r"\n\s*\n", tree.text(path))
-    return [" ".join(stanza.split()) for stanza in stanzas if "URIs:" in stanza]
+    for source in read_sources(tree):
+        if not source.enabled:
+            continue
+        parts = [*source.uris, *source.suites, *source.components]
+        entry = " ".join([*source.types, *parts])
+        is_of_distribution = any(
+            re.match(rf"{re.escape(codename)}\b", suite) for suite in source.suites
+        )
+        if source.options.get("trusted", "").lower() == "yes":
+            yield Finding(
+                "repositories",
+                source.file,
+                "critical",
+                f"packages without a signature: {entry}",
+                TAKE_OUT,
+            )
+        # The distribution's own archive signs its packages, and is mostly asked by http.
+        elif any(uri.startswith("http://") for uri in source.uris) and not is_of_distribution:
+            yield Finding(
+                "repositories",
+                source.file,
+                "warning",
+                f"another's, over plain http: {entry}",
+                TAKE_OUT,
+            )
 
 
 def _local(address: str) -> bool:

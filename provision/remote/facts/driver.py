@@ -38,7 +38,7 @@ def driver(tree: Tree, packages: dpkg.Database) -> dict[str, Any]:
             package.name: package.version
             for pattern in PACKAGES
             for package in packages.matching(pattern)
-            if package.present
+            if package.present and package.version
         },
         "nouveau_loaded": tree.exists("/sys/module/nouveau"),
         "runfile_uninstaller": UNINSTALLER if tree.exists(UNINSTALLER) else None,

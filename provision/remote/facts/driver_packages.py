@@ -40,10 +40,13 @@ MOST_OF_A_STANZA = 16 << 10  # bytes
 
 
 class DriverPackageRow(TypedDict):
-    """A package. origin: vendor, distribution, other (another repository), or local."""
+    """A package. version: None where it was never unpacked.
+
+    origin: vendor, distribution, other (another repository), or local.
+    """
 
     name: str
-    version: str
+    version: str | None
     state: str
     origin: str
 
@@ -63,7 +66,7 @@ def read_driver_packages(
     return [
         {
             "name": package.name,
-            "version": package.version,
+            "version": package.version or None,
             "state": "reinst-required" if package.needs_reinstallation else package.state,
             "origin": origins.get((package.name, package.version)) or _by_maintainer(package),
         }

@@ -16,6 +16,7 @@ from provision.remote.facts.package_sources import SourceEntry
 from provision.remote.facts.tree import Tree
 
 FOLDER = "/var/lib/apt/lists"
+FOREIGN = "/var/lib/dpkg/arch"  # the system's own architecture, and those that were added
 STAMP = "/var/lib/apt/periodic/update-success-stamp"
 ESCAPED = frozenset('%\\|{}[]<>"^~_=!@#$^&*')
 #: Endings of an index: as it is unless Acquire::GzipIndexes is set.
@@ -72,8 +73,10 @@ def release_uri(uri: str, suite: str) -> str:
 def read_lists(tree: Tree, sources: Iterable[SourceEntry], architecture: str) -> list[ListFiles]:
     """Return the lists that the enabled sources of packages need."""
     names = set(tree.names(FOLDER))
+    # apt ignores what is of an architecture that dpkg does not know.
+    architectures = [architecture, *tree.lines(FOREIGN)]
     return [
-        _read_suite(tree, names, source, uri, suite, architecture)
+        _read_suite(tree, names, source, uri, suite, architectures)
         for source in sources
         if source.enabled and "deb" in source.types
         for uri in source.uris
@@ -106,10 +109,16 @@ def present_index(tree: Tree, index: str) -> str:
 
 
 def _read_suite(
-    tree: Tree, names: set[str], source: SourceEntry, uri: str, suite: str, architecture: str
+    tree: Tree,
+    names: set[str],
+    source: SourceEntry,
+    uri: str,
+    suite: str,
+    architectures: Sequence[str],
 ) -> ListFiles:
-    architectures = source.options.get("architectures", "").split() or [architecture]
-    wanted = architecture if architecture in architectures else architectures[0]
+    architecture = architectures[0]
+    wanted = source.options.get("architectures", "").split() or [architecture]
+    wanted = [name for name in architectures if name in wanted][:1]
     # In the name of a suite that is not a folder apt leaves $(ARCH) as it is.
     folder = suite.replace("$(ARCH)", architecture) if suite.endswith("/") else suite
     place = release_uri(uri.replace("$(ARCH)", architecture), folder)
@@ -127,10 +136,10 @@ def _read_suite(
     return ListFiles(source, uri, suite, release, indexes, is_complete)
 
 
-def _index_names(source: SourceEntry, suite: str, architecture: str) -> Iterator[str]:
-    if suite.endswith("/"):
-        yield "Packages"
-    else:
+def _index_names(source: SourceEntry, suite: str, wanted: Sequence[str]) -> Iterator[str]:
+    for architecture in wanted:
+        if suite.endswith("/"):
+            yield "Packages"
         for component in source.components:
             yield f"{component}/binary-{architecture}/Packages"
 

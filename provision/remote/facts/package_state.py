@@ -37,10 +37,13 @@ class PinRow(TypedDict):
 
 
 class Unfinished(TypedDict):
-    """A package that dpkg did not finish. state: as dpkg has it, or `reinst-required`."""
+    """A package that dpkg did not finish. version: None where it was never unpacked.
+
+    state: as dpkg has it, or `reinst-required`.
+    """
 
     package: str
-    version: str
+    version: str | None
     state: str
 
 
@@ -80,7 +83,9 @@ def find_unfinished(tree: Tree, packages: dpkg.Database) -> list[Unfinished]:
     for package in irregular.values():
         state = "reinst-required" if package.needs_reinstallation else package.state
         if state not in FINISHED:
-            rows.append({"package": package.name, "version": package.version, "state": state})
+            rows.append(
+                {"package": package.name, "version": package.version or None, "state": state}
+            )
     return sorted(rows, key=lambda row: row["package"])
 
 

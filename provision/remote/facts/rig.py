@@ -120,7 +120,7 @@ def driver_versions(state: dict[str, Any]) -> list[str]:
     """Return the versions of the driver that may be those of a module: the loaded one first."""
     versions = [state["loaded_version"], state["library_version"]]
     versions += [
-        re.sub(r"^\d+:", "", row["version"]).partition("-")[0] for row in state["packages"]
+        re.sub(r"^\d+:", "", row["version"] or "").partition("-")[0] for row in state["packages"]
     ]
     return list(dict.fromkeys(version for version in versions if version))
 

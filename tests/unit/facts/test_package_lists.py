@@ -130,5 +130,15 @@ def test_lists_of_an_architecture_that_an_option_names(tmp_path: Path) -> None:
         "etc/apt/sources.list": "deb [arch=i386] http://deb.example/debian bookworm main\n",
         f"{DEBIAN}InRelease": aged(text),
         f"{DEBIAN}main_binary-i386_Packages": aged(PACKAGES),
+        "var/lib/dpkg/arch": "amd64\ni386\n",
     }
     assert age(tmp_path, changes) == 2 * HOUR
+
+
+def test_lists_of_an_architecture_that_dpkg_does_not_know_are_not_needed(tmp_path: Path) -> None:
+    text = release(**{"main/binary-arm64/Packages": 9})
+    changes: dict[str, Any] = {
+        "etc/apt/sources.list.d/arm.list": "deb [arch=arm64] http://deb.example/debian x main\n",
+        f"{LISTS}/deb.example_debian_dists_x_InRelease": aged(text, 99),
+    }
+    assert age(tmp_path, changes) == 30 * HOUR

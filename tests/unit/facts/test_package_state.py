@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from provision.remote import dpkg
+from provision.remote.facts.driver import driver
+from provision.remote.facts.driver_packages import read_driver_packages
 from provision.remote.facts.package_state import (
     find_holds,
     find_lock_holder,
@@ -116,6 +118,15 @@ def test_states_that_dpkg_did_not_merge_yet(tmp_path: Path) -> None:
 def test_status_file_that_a_power_cut_damaged(tmp_path: Path) -> None:
     text = "Package: a\nStatus: install ok\nVersion: 1\n\nPackage: b\n\0\0\0\n\nStatus: x\n"
     assert find_unfinished(Tree(str(tmp_path)), dpkg.Database(text)) == []
+
+
+def test_package_that_was_never_unpacked_has_no_version(tmp_path: Path) -> None:
+    text = "Package: nvidia-smi\nStatus: install ok half-installed\nArchitecture: amd64\n"
+    (row,) = find_unfinished(Tree(str(tmp_path)), dpkg.Database(text))
+    assert row == {"package": "nvidia-smi", "version": None, "state": "half-installed"}
+    (package,) = read_driver_packages(Tree(str(tmp_path)), dpkg.Database(text), [])
+    assert package["version"] is None
+    assert driver(Tree(str(tmp_path)), dpkg.Database(text))["package_versions"] == {}
 
 
 def locks(root: Path, *rows: tuple[str, int, str]) -> None:

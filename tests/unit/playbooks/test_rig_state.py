@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from provision.inventory.yaml_source import YamlText
-from tests.unit.playbooks.test_rig_variables import APT, templar
+from tests.unit.playbooks.test_rig_variables import APT, DRIVER, templar
 
 VENDOR = "https://developer.download.nvidia.com/compute/cuda/repos/ubuntu2204/x86_64"
 KEYRING = "/usr/share/keyrings/nvidia-pinned-EB693B3035CD5710E231E123A4B469963BF863CC.asc"
@@ -132,7 +132,7 @@ def test_unfinished_packages() -> None:
         {"package": "nvidia-dkms-535", "version": "535.1-1", "state": "half-configured"},
         {"package": "man-db", "version": "2", "state": "triggers-pending"},
     ]
-    driver = {"package_versions": {}, "packages": [{"name": "nvidia-dkms-535"}]}
+    driver = {**DRIVER, "packages": [{"name": "nvidia-dkms-535"}]}
     words = repairs(apt={**APT, "unfinished": unfinished}, driver=driver)
     assert list(words) == ["unfinished"]
     assert (

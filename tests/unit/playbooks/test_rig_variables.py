@@ -43,6 +43,13 @@ APT: dict[str, Any] = {
     "interrupted": False,
     "lock": None,
 }
+DRIVER: dict[str, Any] = {
+    "package_versions": {},
+    "packages": [],
+    "library_version": None,
+    "library_owner": None,
+    "runfile_uninstaller": None,
+}
 SIGN = {"kind": "user", "name": "toor is root by another name", "evidence": "/etc/passwd"}
 AVAILABLE = [
     *("package ca-certificates", "package gnupg", "package python3-packaging"),
@@ -85,7 +92,7 @@ def templar(gpus: tuple[str, ...] = (AMPERE,), **changes: Any) -> Templar:
         "gpus": [{"device_id": gpu, "address": f"0000:0{n}:00.0"} for n, gpu in enumerate(gpus)],
         "memory": {"total_mib": 3936, "swap_total_mib": 0},
         "root_disk": DISK,
-        "driver": {"package_versions": {}, "packages": []},
+        "driver": DRIVER,
         "apt": APT,
         "modules": {"settings": []},
         "kernels": [],
