@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-FIELDS = ("name", "memory.total", "persistence_mode", "power.limit")
+FIELDS = ("name", "memory.total", "persistence_mode", "power.limit", "uuid")
 QUERY = f"pci.bus_id,{','.join(FIELDS)}"
 COMMAND = ("nvidia-smi", f"--query-gpu={QUERY}", "--format=csv,noheader,nounits")
 SECONDS = 15  # in which it answers for many GPUs without persistence mode, too

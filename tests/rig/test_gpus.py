@@ -136,7 +136,15 @@ def test_power_limit(subject: Subject, smi: Smi, prove: Proof) -> None:
     Two mining power supplies carry all GPUs at once only below their stock limits.
     """
     advice = f"systemctl restart gpu-power (fab provision -H {subject.name} --tags power)"
-    limits = subject.expected["power_limits_watts"]
+    by_uuid = subject.expected["power_limits_by_uuid"]
+    limits = {
+        **subject.expected["power_limits_watts"],
+        **{
+            address: by_uuid[smi.text(address, "uuid")]
+            for address in _addresses(subject)
+            if smi.text(address, "uuid") in by_uuid
+        },
+    }
     wanted = {address: limits[address] for address in _addresses(subject) if address in limits}
     rows = []
     for address, limit in wanted.items():

@@ -17,12 +17,13 @@ from tests.rig.subject import HANGS, Silent, Subject
 
 FIRST, SECOND = "0000:08:00.0", "0000:09:00.0"
 LINES = """\
-00000000:08:00.0, NVIDIA GeForce RTX 3080, 10240, Enabled, 220.00
+00000000:08:00.0, NVIDIA GeForce RTX 3080, 10240, Enabled, 220.00, GPU-1
 Unable to determine the device handle for GPU1: GPU is lost
 """
 EXPECTED = {
     "gpu_memory_mib": {FIRST: 10240, SECOND: 10240},
     "power_limits_watts": {FIRST: 220, SECOND: 220},
+    "power_limits_by_uuid": {},
 }
 
 
@@ -78,14 +79,14 @@ def test_lost_gpu_does_not_affect_checks_of_the_others() -> None:
     "error", ["[Unknown Error]", "[GPU is lost]", "[GPU requires reset]", "ERR!"]
 )
 def test_gpu_with_a_name_and_no_readings_does_not_answer(error: str) -> None:
-    line = f"00000000:08:00.0, NVIDIA GeForce RTX 3080, {error}, Enabled, {error}\n"
+    line = f"00000000:08:00.0, NVIDIA GeForce RTX 3080, {error}, Enabled, {error}, GPU-1\n"
     status, reading = run_check(test_gpus.test_gpus_answer, Rig(smi.parse(line)))[FIRST]
     assert status == "critical"
     assert reading == f"NVIDIA GeForce RTX 3080 (memory.total: {error})"
 
 
 def test_unsupported_reading_is_unknown() -> None:
-    rig = Rig(smi.parse("00000000:08:00.0, P104-100, [N/A], [N/A], [N/A]\n"))
+    rig = Rig(smi.parse("00000000:08:00.0, P104-100, [N/A], [N/A], [N/A], GPU-1\n"))
     for check in (
         test_gpus.test_memory_size,
         test_gpus.test_persistence,
@@ -118,6 +119,13 @@ def test_hung_nvidia_smi_names_the_gpu_reported_by_the_agent() -> None:
 def test_unset_power_limit_passes() -> None:
     rig = Rig(smi.parse(LINES), power_limits_watts={})
     assert run_check(test_gpus.test_power_limit, rig) == {"rig": ("ok", "the cards' own")}
+
+
+def test_power_limit_of_one_card_wins_over_its_models() -> None:
+    rig = Rig(smi.parse(LINES), power_limits_by_uuid={"GPU-1": 180, "GPU-9": 100})
+    assert run_check(test_gpus.test_power_limit, rig)[FIRST] == ("critical", "220 W")
+    rig = Rig(smi.parse(LINES.replace("220.00", "180.00")), power_limits_by_uuid={"GPU-1": 180})
+    assert run_check(test_gpus.test_power_limit, rig)[FIRST] == ("ok", "180 W")
 
 
 @pytest.mark.parametrize(
