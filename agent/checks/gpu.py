@@ -14,6 +14,7 @@ from agent.checks.judgements import (
 )
 from agent.checks.sample import RIG, Verdict
 
+WATTS_OFF = 1  # NVML may round a limit
 HEAT = ("sw_thermal", "hw_thermal", "hw_slowdown")
 DRIVER_READINGS = {
     "missing": "not loaded",
@@ -148,6 +149,24 @@ def check_power_throttling(context: CheckContext) -> Iterator[Verdict]:
         )
 
 
+def check_power_limit(context: CheckContext) -> Iterator[Verdict]:
+    """Check that a card has the power limit that its model, or it alone, should have."""
+    expectations = context.sample.expectations
+    models = {path.address: path.device_id for path in context.sample.paths}
+    for gpu in context.gpus:
+        watts = gpu.reading.power_limit_watts if gpu.reading else None
+        expected = expectations.power_limit(models.get(gpu.address, ""), gpu.uuid)
+        if watts is None or expected is None:
+            continue
+        yield context.word_verdict(
+            "gpu-power-limit",
+            gpu.address,
+            "ok" if abs(watts - expected) <= WATTS_OFF else "warning",
+            f"{watts:g} W",
+            f"{expected:g} W",
+        )
+
+
 def check_memory(context: CheckContext) -> Iterator[Verdict]:
     """Check how much memory programs can still allocate."""
     share = context.thresholds["memory_free_ratio"]
@@ -223,6 +242,7 @@ CHECKS = (
     check_temperature,
     check_heat_throttling,
     check_power_throttling,
+    check_power_limit,
     check_memory,
     check_memory_errors,
     check_xids,

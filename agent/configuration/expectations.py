@@ -9,6 +9,8 @@ the board data; host_names.py reads host_names. Every key is optional.
     path_width_from: "board data: …"
     path_widths: {"0000:08:00.0": 8}    # of one GPU's path, by its PCIe address
     path_speed_gts: 8.0                 # of every GPU's path under load
+    power_limits: {"2204": 280}         # watts, by the model (its PCI device id)
+    power_limits_of_cards: {GPU-…: 250} # watts, of one card, by its UUID
     thresholds: {memory_free_ratio: 0.02}
     host_names: [rig.example.org]       # that the agent answers to, besides the machine's
 """
@@ -33,6 +35,8 @@ KEYS = (
     "path_width_from",
     "path_widths",
     "path_speed_gts",
+    "power_limits",
+    "power_limits_of_cards",
     "thresholds",
     "host_names",
 )
@@ -43,7 +47,11 @@ BY_HARDWARE_SPEED = "the slowest device on the path"
 
 @dataclass(frozen=True)
 class Expectations:
-    """What should be; None is not set. Widths in lanes, speed in transfers per second."""
+    """What should be; None is not set. Widths in lanes, speed in transfers per second, power in watts.
+
+    power_limits: by the PCI device id of a model, as in sysfs without 0x; power_limits_of_cards: by
+    UUID.
+    """
 
     gpus: int | None = None
     gpus_from: str = ""
@@ -51,6 +59,8 @@ class Expectations:
     path_width_from: str = ""
     path_widths: Mapping[str, int] = field(default_factory=dict)
     path_speed: float | None = None
+    power_limits: Mapping[str, float] = field(default_factory=dict)
+    power_limits_of_cards: Mapping[str, float] = field(default_factory=dict)
     thresholds: Mapping[str, float] = field(default_factory=dict)
     config_file: str | None = None
 
@@ -78,6 +88,11 @@ class Expectations:
         )
 
 
+    def power_limit(self, device_id: str, uuid: str | None) -> float | None:
+        """Return the watts that a card should be limited to; None for its own limit."""
+        return self.power_limits_of_cards.get(uuid or "", self.power_limits.get(device_id))
+
+
 def load_expectations(file: Path | None) -> Expectations:
     """Read a configuration file, if there is one. Raises ConfigurationError with file and line."""
     thresholds: dict[str, float] = tables.load("thresholds")
@@ -91,7 +106,8 @@ def _parse(document: Any, source: YamlFile, defaults: dict[str, float]) -> Expec
     source.check_keys(document, KEYS)
     thresholds = document.get("thresholds") or {}
     widths = document.get("path_widths") or {}
-    for key, value in (("thresholds", thresholds), ("path_widths", widths)):
+    limits = {key: document.get(key) or {} for key in ("power_limits", "power_limits_of_cards")}
+    for key, value in (("thresholds", thresholds), ("path_widths", widths), *limits.items()):
         if not isinstance(value, Mapping):
             raise source.error(key, f"'{key}' must be a mapping, not {value!r}")
     for key, value in thresholds.items():
@@ -102,6 +118,12 @@ def _parse(document: Any, source: YamlFile, defaults: dict[str, float]) -> Expec
         if not ADDRESS.fullmatch(address):
             raise source.error(str(address), f"'{address}' is not a PCIe address (0000:08:00.0)")
         _check_width(width, address, source)
+    for rows in limits.values():
+        for card, watts in rows.items():
+            if not isinstance(card, str):  # YAML reads 2204 as a number
+                raise source.error(str(card), f'the name of a model or card needs quotes: "{card}"')
+            if isinstance(watts, bool) or not isinstance(watts, (int, float)) or watts <= 0:
+                raise source.error(card, f"'{card}' must be a number of watts, not {watts!r}")
     gpus = document.get("gpus")
     if gpus is not None and (isinstance(gpus, bool) or not isinstance(gpus, int) or gpus < 0):
         raise source.error("gpus", f"'gpus' must be a number of GPUs, not {gpus!r}")
@@ -121,6 +143,8 @@ def _parse(document: Any, source: YamlFile, defaults: dict[str, float]) -> Expec
         path_width_from=str(document.get("path_width_from") or ""),
         path_widths=dict(widths),
         path_speed=None if speed is None else speed * 1e9,
+        power_limits=dict(limits["power_limits"]),
+        power_limits_of_cards=dict(limits["power_limits_of_cards"]),
         thresholds={**defaults, **thresholds},
         config_file=str(source.file),
     )

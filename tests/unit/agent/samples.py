@@ -162,7 +162,14 @@ def make_sample(changes: Mapping[str, Any] | None = None) -> Sample:
     ways = {gpu: root for gpu, root in WAYS.items() if gpu not in gone}
     thresholds = {**table("thresholds"), **given.pop("thresholds", {})}
     expectations = apply_changes(
-        Expectations(3, "inventory", 4, "board data: x4 risers", thresholds=thresholds),
+        Expectations(
+            3,
+            "inventory",
+            4,
+            "board data: x4 risers",
+            power_limits={"2204": 280},
+            thresholds=thresholds,
+        ),
         given.pop("expectations", {}),
     )
     port_readings = change_items(make_ports(), given.pop("ports", {}))
