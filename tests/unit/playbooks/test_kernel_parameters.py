@@ -16,7 +16,7 @@ REMOVED = ["pci=noaer", "iommu=soft", "intel_pstate=disable", "nomodeset", "ipv6
 
 
 @pytest.mark.parametrize(
-    ("words", "found"),
+    ("words", "expected"),
     [
         ("ro quiet", []),
         ("ro pci=noaer", ["pci=noaer"]),
@@ -25,10 +25,10 @@ REMOVED = ["pci=noaer", "iommu=soft", "intel_pstate=disable", "nomodeset", "ipv6
         ("pci=noaerx nomodesetting iommu=soft2 xpci=noaer ipv6.disable=10", []),
     ],
 )
-def test_parameters_are_found_alone_and_in_lists(words: str, found: list[str]) -> None:
+def test_parameters_are_found_alone_and_in_lists(words: str, expected: list[str]) -> None:
     kernel: Any = {**KERNEL, "command_line": words.split()}
     settings = {"kernel_parameters_removed": REMOVED, "kernel": kernel}
-    assert value("parameters_running", AMPERE, **settings) == found
+    assert value("parameters_running", AMPERE, **settings) == expected
 
 
 @pytest.mark.parametrize(
