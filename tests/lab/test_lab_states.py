@@ -109,7 +109,8 @@ def test_state_is_what_apt_and_dpkg_report(
 def test_every_state_is_tested() -> None:
     here = {name for name, *_ in CASES}
     elsewhere = {"lock-held", "next-kernel", "modprobe-line", "vfio"}
-    assert {*states.load_table()} - here == elsewhere | {"distribution-driver", "vendor-driver"}
+    drivers = {"distribution-driver", "vendor-driver", "public-libraries"}
+    assert {*states.load_table()} - here == elsewhere | drivers
 
 
 def test_unknown_state_and_needless_argument_are_errors(rig: Rig) -> None:
