@@ -87,7 +87,6 @@ class Expectations:
             expected_speed_from=speed_from,
         )
 
-
     def power_limit(self, device_id: str, uuid: str | None) -> float | None:
         """Return the watts that a card should be limited to; None for its own limit."""
         return self.power_limits_of_cards.get(uuid or "", self.power_limits.get(device_id))

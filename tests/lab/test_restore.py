@@ -31,7 +31,7 @@ sort /root/.ssh/authorized_keys /home/user/.ssh/authorized_keys
 for unit in hive hivex hive-console hive-watchdog hive-netpre hive-ttyd; do
   echo "$unit $(systemctl is-enabled $unit)"
 done
-apt-mark showhold | grep -v -e ^nvidia- -e ^libnvidia -e ^cuda -e ^xserver -e ^libcuda
+apt-mark showhold | grep -v -e nvidia -e ^cuda -e ^libcuda -e ^libnv -e ^xserver # the driver stays
 :
 """
 

@@ -70,15 +70,14 @@ def test_missing_driver_is_critical(monitored_rig: MonitoredRig) -> None:
 
 def test_agent_survives_a_play_that_replaces_the_driver(monitored_rig: MonitoredRig) -> None:
     """Another branch: the driver step stops the agent, the agent step starts it."""
-    words = ("-e", "nvidia_driver_branch=570", "--tags", "driver,reboot,agent")
-    result = fab(monitored_rig.inventory, NAME, "provision", "--verbose", *words, seconds=240)
+    words = ("provision", "--verbose", "--tags", "driver,reboot,agent", "-e")
+    branch = "nvidia_driver_branch="
+    result = fab(monitored_rig.inventory, NAME, *words, f"{branch}570", seconds=240)
     assert result.status == 0, result.text
     result.assert_shows("Stop the agent's use of the driver")
     monitored_rig.until('deeprig_driver_info{driver_version="570.195.03"}')
     assert monitored_rig.verdict("driver", "ok")
-    result = fab(
-        monitored_rig.inventory, NAME, "provision", "--tags", "driver,reboot,agent", seconds=240
-    )
+    result = fab(monitored_rig.inventory, NAME, *words, f"{branch}580", seconds=240)
     assert result.status == 0, result.text
     monitored_rig.until('deeprig_driver_info{driver_version="580.95.05"}')
 
