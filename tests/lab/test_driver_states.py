@@ -85,7 +85,15 @@ ENTRIES = {
 }
 
 
-@pytest.mark.parametrize("name", ENTRIES)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(
+            name, marks=[] if name in ("cuda-keyring", "a stanza") else pytest.mark.extended
+        )
+        for name in ENTRIES
+    ],
+)
 def test_one_entry_of_the_vendors_repository_is_left(
     target: Rig, inventory: Path, url: str, name: str
 ) -> None:

@@ -26,7 +26,7 @@ def release(rig: Rig) -> str:
 @pytest.mark.parametrize(
     ("name", "flavour", "settings"),
     [
-        ("test88", "ubuntu-miner", "GRUB_DEFAULT=0"),
+        pytest.param(*("test88", "ubuntu-miner", "GRUB_DEFAULT=0"), marks=pytest.mark.extended),
         ("test89", "ubuntu-miner", "GRUB_DEFAULT=saved"),
     ],
 )

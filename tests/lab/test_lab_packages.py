@@ -11,6 +11,9 @@ from lab.rigs.machine import Rig
 from lab.simulate import faults
 from tests.lab.operator import reboot, switching
 
+# The tests of the product fail with the lab; these tell why.
+pytestmark = pytest.mark.extended
+
 NAME = "test56"
 LIBRARY = "/usr/lib/x86_64-linux-gnu/libnvidia-ml.so.1"
 INSTALL = "DEBIAN_FRONTEND=noninteractive apt-get install -qy"

@@ -40,7 +40,17 @@ class DeminedRig:
     after: RigFacts
 
 
-@pytest.fixture(scope="module", params=list(RIGS))
+#: Those whose ways others of the table have as well.
+EXTENDED = ("mmpos", "ethos")
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(name, marks=[pytest.mark.extended] if name in EXTENDED else [])
+        for name in RIGS
+    ],
+)
 def demined(
     request: pytest.FixtureRequest,
     make_rig: Callable[..., Rig],
