@@ -207,7 +207,7 @@ class TestDriver:
         predicted = fab(inventory, NAME, "play", DRIVER, "--check")
         result = fab(inventory, NAME, "play", DRIVER)
         assert result.status == 0, result.text
-        # What the repository has is known only by asking it, and the run before left no entry of it.
+        # Only the repository knows what it has, and the run before left no entry of it.
         assert "unknown      The driver" in predicted.text
         assert "changed      The driver" in result.text
         assert target.run("dpkg --audit").stdout == ""
