@@ -47,7 +47,7 @@ BY_HARDWARE_SPEED = "the slowest device on the path"
 
 @dataclass(frozen=True)
 class Expectations:
-    """What should be; None is not set. Widths in lanes, speed in transfers per second, power in watts.
+    """What should be; None is not set. Widths in lanes, speed in transfers per second, power in W.
 
     power_limits: by the PCI device id of a model, as in sysfs without 0x; power_limits_of_cards: by
     UUID.

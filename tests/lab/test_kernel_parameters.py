@@ -1,4 +1,4 @@
-"""Parameters of the kernel's command line that must not stay, wherever GRUB's settings have them."""
+"""Parameters that must not stay on the kernel command line, wherever GRUB's settings have them."""
 
 from __future__ import annotations
 
@@ -42,9 +42,12 @@ def test_entry_of_others_with_such_a_parameter_is_named(target: Rig, inventory: 
     """update-grub does not write this entry, so no setting takes the parameter out of it."""
     target.run(
         "grep -q custom.cfg /boot/grub/grub.cfg ||"
-        " echo 'source /boot/grub/custom.cfg' >>/boot/grub/grub.cfg;"
-        " printf \"menuentry 'Miner' --id miner {\\n linux /boot/vmlinuz-$(uname -r) ro pci=noaer\\n}\\n"
-        'set default=miner\\n" >/boot/grub/custom.cfg'
+        " echo 'source /boot/grub/custom.cfg' >>/boot/grub/grub.cfg"
+    )
+    release = target.run("uname -r").stdout.strip()
+    (target.root / "boot/grub/custom.cfg").write_text(
+        f"menuentry 'Miner' --id miner {{\n linux /boot/vmlinuz-{release} ro pci=noaer\n}}\n"
+        "set default=miner\n"
     )
     result = fab(inventory, NAME, "provision", "--tags", "base,reboot", seconds=400)
     target.run("rm /boot/grub/custom.cfg")
