@@ -37,6 +37,9 @@ DEBIAN13 = {
 }
 VENDOR = "https://developer.download.nvidia.com/compute/cuda/repos/debian13/x86_64"
 OTHER = "http://deb.example/debian"
+DEBIANS_DRIVER = [
+    *("nvidia-kernel-dkms", "nvidia-smi", "nvidia-persistenced", "libcuda1", "libnvidia-ml1")
+]
 TRIXIE = {
     "distribution": "Debian",
     "distribution_version": "13.1",
@@ -136,13 +139,7 @@ def test_branches_that_are_offered_are_listed() -> None:
             {"nvidia-kernel-dkms": ["535.261.03-1~deb12u1"]},
             {"distribution": "Debian", "distribution_version": "12"},
             (AMPERE,),
-            [
-                "nvidia-kernel-dkms",
-                "nvidia-smi",
-                "nvidia-persistenced",
-                "libcuda1",
-                "libnvidia-ml1",
-            ],
+            DEBIANS_DRIVER,
             "12-8",
         ),
         # The vendor's repository is here, too.
@@ -150,13 +147,7 @@ def test_branches_that_are_offered_are_listed() -> None:
             DEBIAN13,
             TRIXIE,
             (AMPERE,),
-            [
-                "nvidia-kernel-dkms",
-                "nvidia-smi",
-                "nvidia-persistenced",
-                "libcuda1",
-                "libnvidia-ml1",
-            ],
+            DEBIANS_DRIVER,
             "12-8",
         ),
         (
