@@ -126,6 +126,7 @@ def test_lists_of_a_power_cut_are_fetched_again(target: Rig, inventory: Path) ->
     assert assess(inventory)["facts"]["apt"]["lists_missing"] == []
 
 
+@pytest.mark.extended
 def test_blacklisted_driver_is_found_and_the_line_commented_out(
     target: Rig, inventory: Path
 ) -> None:
@@ -206,6 +207,7 @@ HOLD = (
 )
 
 
+@pytest.mark.extended
 def test_lock_of_another_process_is_named_and_waited_for(
     target: Rig, inventory: Path, tmp_path: Path
 ) -> None:

@@ -88,9 +88,7 @@ ENTRIES = {
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(
-            name, marks=[] if name in ("cuda-keyring", "a stanza") else pytest.mark.extended
-        )
+        pytest.param(name, marks=[] if name == "cuda-keyring" else pytest.mark.extended)
         for name in ENTRIES
     ],
 )
@@ -155,6 +153,7 @@ def test_branch_that_nobody_offers_changes_nothing(target: Rig, inventory: Path)
     assert_apt_works(target)
 
 
+@pytest.mark.extended
 def test_packages_that_cannot_be_fetched_change_nothing(
     target: Rig, inventory: Path, fault: Callable[..., None]
 ) -> None:

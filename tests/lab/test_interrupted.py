@@ -264,10 +264,15 @@ def test_silent_peer_is_reported_as_unreachable(inventory: Path, target: Rig, ma
 class TestDriver:
     """Interruptions during the installation of a package, in this order."""
 
+    @pytest.fixture(scope="class", autouse=True)
+    def prepared(self, inventory: Path) -> None:
+        """Play what comes before the driver."""
+        assert fab(inventory, NAME, "provision", "--tags", "demine,base").status == 0
+
+    @pytest.mark.extended
     def test_driver_installation_resumes_after_a_killed_run(
         self, inventory: Path, target: Rig
     ) -> None:
-        assert fab(inventory, NAME, "provision", "--tags", "demine,base").status == 0
         run = start(inventory, NAME, "play", STEPS / "driver.yml")
         unpacked = target.root / "var/lib/dpkg/info/libcuda1.list"
         wait_until(unpacked.exists)

@@ -205,6 +205,7 @@ def test_wider_slots_after_a_visit_to_the_bios(
     assert provision(inventory, "test3")["hosts"]["test3"]["changed"] == 0
 
 
+@pytest.mark.extended
 def test_another_branch_and_back(second: Result, rigs: list[Rig], inventory: Path) -> None:
     # What is installed and fits stays, so the way back is a setting, too.
     for branch, version in (("570", "570.195.03"), ("580", "580.95.05")):
@@ -224,6 +225,7 @@ echo '0 4 * * * root true' >> /etc/cron.d/mine
 """
 
 
+@pytest.mark.extended
 def test_a_miner_on_a_plain_system(second: Result, rigs: list[Rig], inventory: Path) -> None:
     rig = rigs[1]
     rig.run(MINER)

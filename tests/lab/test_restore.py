@@ -58,6 +58,7 @@ def run_verb(inventory: Path, *words: str) -> FabResult:
     return result
 
 
+@pytest.mark.extended
 def test_restored_mining_rig_can_be_provisioned_again(target: Rig, inventory: Path) -> None:
     wait_until(lambda: is_mining(target))
     before = target.run(STATE).stdout.splitlines()

@@ -68,6 +68,7 @@ def test_missing_driver_is_critical(monitored_rig: MonitoredRig) -> None:
     monitored_rig.until("sum(deeprig_gpu_up) == 3")
 
 
+@pytest.mark.extended
 def test_agent_survives_a_play_that_replaces_the_driver(monitored_rig: MonitoredRig) -> None:
     """Another branch: the driver step stops the agent, the agent step starts it."""
     words = ("provision", "--verbose", "--tags", "driver,reboot,agent", "-e")

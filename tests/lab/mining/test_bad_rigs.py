@@ -121,10 +121,11 @@ def test_read_only_root_is_refused(clean: Rig, write_inventory: WriteInventory) 
     [
         # As who read a forum did it: the folder by hand, the package not; and the other way round.
         ("systemctl stop hive-watchdog hive; rm -rf /hive", "/hive/bin"),
-        (
+        pytest.param(
             "systemctl stop hive-watchdog hive; cp -a /hive /hive.kept; dpkg --purge hive; "
             "mv /hive.kept /hive",
             "package hive",
+            marks=pytest.mark.extended,
         ),
     ],
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,16 +41,18 @@ class DeminedRig:
 
 
 #: Those whose ways others of the table have as well.
-EXTENDED = ("mmpos", "ethos")
+EXTENDED = ("mmpos", "ethos", "ubuntu-miner", "hijacked")
 
 
-@pytest.fixture(
-    scope="module",
-    params=[
+def list_flavours(names: Iterable[str]) -> list[Any]:
+    """Parameters of the fixture."""
+    return [
         pytest.param(name, marks=[pytest.mark.extended] if name in EXTENDED else [])
-        for name in RIGS
-    ],
-)
+        for name in names
+    ]
+
+
+@pytest.fixture(scope="module", params=list_flavours(RIGS))
 def demined(
     request: pytest.FixtureRequest,
     make_rig: Callable[..., Rig],
@@ -201,7 +203,7 @@ KEPT = {
 }
 
 
-@pytest.mark.parametrize("demined", list(KEPT), indirect=True)
+@pytest.mark.parametrize("demined", list_flavours(KEPT), indirect=True)
 def test_system_settings_are_kept_or_restored(demined: DeminedRig) -> None:
     # msOS writes the name servers at each boot, and marks the file.
     demined.rig.run("sed -i '/minerstat/d' /etc/resolv.conf")

@@ -26,6 +26,7 @@ def test_columns_match_nccl_tests(proven: Proven) -> None:
     wait_until(lambda: proven.leftovers() == [])
 
 
+@pytest.mark.extended
 def test_json_is_the_document(proven: Proven) -> None:
     result = fab(
         proven.inventory,
@@ -47,6 +48,7 @@ def test_json_is_the_document(proven: Proven) -> None:
     assert all(workload["check"]["right"] for workload in workloads)
 
 
+@pytest.mark.extended
 def test_a_system_without_private_networks_is_measured_with_a_warning(proven: Proven) -> None:
     """A container may not start the loopback interface of a private network; a rig may."""
     done = proven.rig.run("/opt/deeprig/bin/deeprig-bench collectives --plan quick --max-bytes 64K")
@@ -108,6 +110,7 @@ def test_two_rigs_run_one_distributed_job(pair: Path, proven: Proven) -> None:
     wait_until(lambda: proven.leftovers() == [])
 
 
+@pytest.mark.extended
 def test_rendezvous_port_in_use_is_reported(pair: Path, proven: Proven) -> None:
     address = proven.rig.address
     code = f"import socket, time; s = socket.create_server(('{address}', 29400)); time.sleep(999)"

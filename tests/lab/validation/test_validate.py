@@ -58,16 +58,11 @@ def test_values_are_unique_by_check_and_subject(request: pytest.FixtureRequest, 
 
 
 @pytest.mark.parametrize(
-    ("plan", "seconds"),
-    [("quick_plan", 60), pytest.param("full_plan", 600, marks=pytest.mark.extended)],
+    "plan", ["quick_plan", pytest.param("full_plan", marks=pytest.mark.extended)]
 )
-def test_plan_ends_within_its_time(
-    request: pytest.FixtureRequest, plan: str, seconds: float
-) -> None:
+def test_plan_ends_before_its_deadline(request: pytest.FixtureRequest, plan: str) -> None:
     """A run that reaches its deadline reports a problem; these runs have none."""
-    report = request.getfixturevalue(plan).report
-    assert report["bench"]["problems"] == []
-    assert report["finished_at"] - report["started_at"] < seconds
+    assert request.getfixturevalue(plan).report["bench"]["problems"] == []
 
 
 @pytest.mark.extended

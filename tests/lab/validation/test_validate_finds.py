@@ -226,6 +226,7 @@ def test_check_without_readings_is_unknown(proven: Proven, fault: Callable[..., 
         assert "Driver/library version mismatch" in proof.text(check)
 
 
+@pytest.mark.extended
 def test_hung_gpu_is_named_and_does_not_delay_other_checks(
     proven: Proven, fault: Callable[..., None]
 ) -> None:

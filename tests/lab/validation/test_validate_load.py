@@ -157,6 +157,7 @@ def test_lost_operator_leaves_no_process_running(proven: Proven, number: int) ->
     wait_until(lambda: proven.leftovers() == [], 30)
 
 
+@pytest.mark.extended
 def test_interrupted_validation_is_not_the_last_validation(proven: Proven) -> None:
     """The agent keeps the last summary; the stored report is marked incomplete."""
     folder = "/var/lib/deeprig/validation"
@@ -173,6 +174,7 @@ def test_interrupted_validation_is_not_the_last_validation(proven: Proven) -> No
     assert newest["incomplete"].startswith("broken off after ")
 
 
+@pytest.mark.extended
 def test_lost_rig_is_reported_once(proven: Proven) -> None:
     def lose() -> None:
         proven.rig.run("systemctl stop ssh.socket ssh.service; pkill sshd; true")
@@ -208,6 +210,7 @@ def test_timer_run_is_skipped_while_a_job_runs(proven: Proven, fault: Callable[.
     assert proven.rig.run("ls /var/lib/deeprig/validation | wc -l").stdout != before
 
 
+@pytest.mark.extended
 def test_timer_run_stops_when_a_job_starts(proven: Proven, fault: Callable[..., None]) -> None:
     unit = "deeprig-validation.service"
     summary = "cat /var/lib/deeprig/validation/summary.json || true"
@@ -224,6 +227,7 @@ def test_timer_run_stops_when_a_job_starts(proven: Proven, fault: Callable[..., 
     assert proven.rig.run(summary).stdout == before
 
 
+@pytest.mark.extended
 def test_assessment_reads_gpus_under_load(proven: Proven, fault: Callable[..., None]) -> None:
     """Matrix products run during the assessment and end with it."""
     process = start(proven.inventory, NAME, "assess", "--load", "--json")

@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
 import yaml
 
 from tests.lab.operator import fab
 from tests.lab.validation.conftest import NAME, SECOND, Proven
+
+pytestmark = pytest.mark.extended  # a second rig is provisioned for them
 
 
 def test_each_rig_has_its_report(pair: Path, proven: Proven, tmp_path: Path) -> None:
