@@ -168,6 +168,30 @@ def validate(
 
 
 @fleet_task(
+    without=OF_PLAYS[1:],
+    driver="another driver: a branch (590) or a version (590.48.01)",
+    torch="another PyTorch: a version (2.13.0)",
+    within_branch="the newest driver of the rig's branch, as without --driver",
+    quick="validate quickly, before and after",
+    report="the folder for the reports, instead of log/upgrade-TIME",
+)
+def upgrade(
+    context: FleetContext,
+    flags: Flags,
+    driver: str = "",
+    torch: str = "",
+    within_branch: bool = False,
+    quick: bool = False,
+    report: str = "",
+) -> None:
+    """Another driver or PyTorch, proven; back to what was if the rig gets worse or is lost."""
+    from provision.upgrade import command
+    from provision.upgrade.plan import UpgradeRequest
+
+    command.upgrade(context, flags, UpgradeRequest(driver, torch, within_branch), quick, report)
+
+
+@fleet_task(
     without=OF_PLAYS,
     parts="only these parts, comma-separated: collectives,pairs,transfers,gemm,ddp,fsdp,…",
     plan="quick or full: how many sizes and repeats",
@@ -268,6 +292,7 @@ namespace = Collection(
     play,
     facts,
     validate,
+    upgrade,
     bench,
     advise,
 )

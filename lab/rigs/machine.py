@@ -329,7 +329,8 @@ class Rig:
                 shutil.rmtree(path)
             else:
                 path.unlink(missing_ok=True)
-        booted = BootRecord(profile=self.profile(), missing=sorted(faults.list_missing_gpus(self)))
+        missing = sorted(faults.list_missing_gpus(self, root))
+        booted = BootRecord(profile=self.profile(), missing=missing)
         write_record(self.folder / "booted.json", booted)
         write_proc(hardware / "proc", self.hardware, root)
         consume_next_entry(root)

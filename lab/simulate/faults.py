@@ -6,6 +6,7 @@ Faults are kept in the rig's folder and outlast a reboot; those of a GPU are swi
 from __future__ import annotations
 
 import json
+import re
 import socket
 import subprocess
 import time
@@ -148,6 +149,12 @@ _FAULTS = (
     Fault("repo-next", "the vendor offers only branches from 590 on"),
     Fault("dkms-fails", "the driver's module does not build", "all | RELEASE… | DRIVER…", "all"),
     Fault("dkms-strict", "the driver's package fails without kernel headers, as a .run file does"),
+    Fault(
+        "driver-breaks",
+        "the rig is worse from the next boot on, while that driver is installed",
+        "VERSION gpu|network|module|speed",
+        "590 gpu",
+    ),
     Fault("bad-postinst", "a package's postinst fails", "PACKAGE", "nvidia-kernel-open-dkms"),
     Fault("no-return", "the rig does not come back from its next reboot"),
     Fault(
@@ -227,9 +234,21 @@ def describe(rig: FaultyRig) -> list[str]:
     ]
 
 
-def list_missing_gpus(rig: FaultyRig) -> set[int]:
-    """Return the numbers of the GPUs that the next boot does not find."""
-    return {int(target) for target in read(rig).get("missing", {})}
+def list_missing_gpus(rig: FaultyRig, root: Path) -> set[int]:
+    """Return the numbers of the GPUs that the next boot of this disk does not find."""
+    state = read(rig)
+    missing = {int(target) for target in state.get("missing", {})}
+    version, _, effect = state.get("driver-breaks", {}).get("", "").partition(" ")
+    if effect == "gpu" and _is_driver_installed(root, version):
+        missing.add(len(rig.hardware.gpus(rig.profile())) - 1)
+    return missing
+
+
+def _is_driver_installed(root: Path, version: str) -> bool:
+    """Return whether a disk has a driver whose version begins so."""
+    status = (root / "var/lib/dpkg/status").read_text(errors="replace")
+    pattern = rf"^Package: libcuda1\nStatus: \S+ ok installed\n(?:.+\n)*?Version: {version}"
+    return re.search(pattern, status, re.MULTILINE) is not None
 
 
 def apply(rig: FaultyRig) -> None:

@@ -1,0 +1,167 @@
+"""`fab upgrade` in seven cases, each of which ends as it should: proven, or as before."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lab.build.image import RigImage
+from lab.rigs.machine import Rig
+from tests.lab.operator import FabResult, fab, finish, start, switching, wait_until
+
+NAME = "test93"
+OLD, NEW = "580.95.05-1", "590.48.01-1"
+#: What must be as before when an upgrade did not stay.
+STATE = (
+    "dpkg-query -W -f '${binary:Package} ${Version} ${db:Status-Abbrev}\\n' | sort;"
+    " apt-mark showhold; cat /etc/apt/sources.list.d/* /etc/apt/preferences.d/*;"
+    " modinfo -F version nvidia; find /opt/deeprig/venv -name '*.dist-info' | sort"
+)
+WORDS = ("--quick", "-e", '{"upgrade_minutes": 0.3, "reboot_timeout_seconds": 30}')
+
+
+@pytest.fixture(scope="module")
+def target(make_rig: Callable[..., Rig], provisioned_image: RigImage) -> Iterator[Rig]:
+    """A provisioned rig, whose vendor has published newer drivers."""
+    rig = make_rig(NAME, built=provisioned_image)
+    yield rig
+    rig.discard()
+
+
+@pytest.fixture(scope="module")
+def host(target: Rig, inventory: Path) -> Path:
+    """The inventory of the rig, which is provisioned for its own address."""
+    result = fab(inventory, NAME, "provision", seconds=400)
+    assert result.status == 0, result.text
+    return inventory
+
+
+@pytest.fixture
+def fault(target: Rig, host: Path) -> Iterator[Callable[..., None]]:
+    """Faults that are off again after the test; the newer drivers are there."""
+    with switching(target) as switch:
+        switch("repo-new")
+        yield switch
+
+
+def upgrade(inventory: Path, folder: Path, *words: str) -> tuple[FabResult, dict[str, Any]]:
+    result = fab(inventory, NAME, "upgrade", *WORDS, "--report", folder, *words, seconds=900)
+    document: dict[str, Any] = json.loads((folder / NAME / "upgrade.json").read_text())
+    return result, document
+
+
+def assert_as_before(rig: Rig, before: str, document: dict[str, Any], folder: Path) -> None:
+    assert document["ending"] == "went back", document
+    assert rig.run(STATE).stdout == before
+    assert document["still_worse"] == []
+    assert rig.run("nvidia-smi -L").stdout.count("GPU ") == 3
+    query = "nvidia-smi --query-gpu=driver_version --format=csv,noheader | uniq"
+    assert rig.run(query).stdout.strip() == OLD.removesuffix("-1")
+    assert rig.run("systemctl is-active deeprig-agent").stdout.strip() == "active"
+    for name in ("before", "back"):
+        report = json.loads((folder / name / NAME / "report.json").read_text())
+        assert report["checks"]
+
+
+def test_plan_is_shown_and_changes_nothing(
+    target: Rig, host: Path, fault: Callable[..., None], tmp_path: Path
+) -> None:
+    before = target.run(STATE).stdout
+    result = fab(host, NAME, "upgrade", "--check", "--driver", "590", "--report", tmp_path)
+    assert result.status == 0, result.text
+    result.assert_shows(f"{OLD} -> {NEW}", "planned")
+    refused = fab(host, NAME, "upgrade", "--driver", "700")
+    assert refused.status == 2
+    refused.assert_shows("do not have driver branch 700", "590")
+    assert target.run(STATE).stdout == before
+
+
+def test_module_that_does_not_build(
+    target: Rig, host: Path, fault: Callable[..., None], tmp_path: Path
+) -> None:
+    before = target.run(STATE).stdout
+    fault("dkms-fails", "590.48.01")
+    result, document = upgrade(host, tmp_path, "--driver", "590")
+    assert result.status == 1, result.text
+    assert "could not be built" in " ".join(document["reasons"])
+    assert_as_before(target, before, document, tmp_path)
+
+
+@pytest.mark.extended
+@pytest.mark.parametrize(
+    ("effect", "sign"),
+    [
+        ("gpu", "GPU"),
+        ("module", "535.1.1"),
+        ("speed", "->"),
+    ],
+)
+def test_driver_that_makes_the_rig_worse_goes_back(
+    target: Rig,
+    host: Path,
+    fault: Callable[..., None],
+    tmp_path: Path,
+    effect: str,
+    sign: str,
+) -> None:
+    before = target.run(STATE).stdout
+    fault("driver-breaks", f"590 {effect}")
+    result, document = upgrade(host, tmp_path, "--driver", "590")
+    assert result.status == 1, result.text
+    assert sign in " ".join([*document["worse"], *document["reasons"]])
+    assert_as_before(target, before, document, tmp_path)
+
+
+@pytest.mark.extended
+def test_rig_without_network_after_the_boot_comes_back(
+    target: Rig, host: Path, fault: Callable[..., None], tmp_path: Path
+) -> None:
+    before = target.run(STATE).stdout
+    fault("driver-breaks", "590 network")
+    result, document = upgrade(host, tmp_path, "--driver", "590")
+    assert result.status == 1, result.text
+    assert "nobody confirmed it in time" in " ".join(document["reasons"])
+    assert_as_before(target, before, document, tmp_path)
+
+
+@pytest.mark.extended
+def test_power_cut_in_the_middle(
+    target: Rig, host: Path, fault: Callable[..., None], tmp_path: Path
+) -> None:
+    before = target.run(STATE).stdout
+    words = (*WORDS, "--driver", "590", "--report", str(tmp_path))
+    run = start(host, NAME, "upgrade", *words)
+    status = target.root / "var/lib/dpkg/status"
+    wait_until(lambda: NEW in status.read_text(errors="replace"), seconds=300)
+    leader = target.leader()
+    assert leader is not None
+    os.kill(leader, signal.SIGKILL)
+    result = finish(run, seconds=900)
+    document = json.loads((tmp_path / NAME / "upgrade.json").read_text())
+    assert result.status == 1, result.text
+    assert_as_before(target, before, document, tmp_path)
+
+
+@pytest.mark.extended
+def test_upgrade_that_works_stays(
+    target: Rig, host: Path, fault: Callable[..., None], tmp_path: Path
+) -> None:
+    result, document = upgrade(host, tmp_path, "--driver", "590")
+    assert result.status == 0, result.text
+    assert document["ending"] == "upgraded"
+    assert target.run("dpkg-query -W -f '${Version}' libcuda1").stdout == NEW
+    assert (tmp_path / "after" / NAME / "report.html").exists()
+    boots = target.state()["boots"]
+    target.run("systemctl reboot", check=False)
+    target.wait(boots=boots + 1)
+    timer = target.run("systemctl is-enabled deeprig-upgrade-guard.timer", check=False).stdout
+    assert timer.strip() == "disabled"
+    again, document = upgrade(host, tmp_path / "again")
+    assert again.status == 0, again.text
+    assert document["ending"] == "nothing to upgrade"
