@@ -37,6 +37,7 @@ INGREDIENTS = (
     *("build/image.py", "build/repository.py", "build/packaging.py", "build/vendor_table.py"),
     "build/dkms.py",
     *("simulate/nvml", "simulate/compile.py", "simulate/fake-miner.c", "simulate/clock.c"),
+    "simulate/slow.c",
 )
 
 KEPT_SECONDS = 7 * 24 * 3600

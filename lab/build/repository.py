@@ -173,6 +173,7 @@ def _build_rest(rest: Path, driver: dict[str, Any]) -> None:
     nvml.build_library(rest / "driver/libnvidia-ml.so", driver["v"], driver["cuda"])
     (rest / "driver/version").write_text(f"{driver['v']}\n")
     nvml.build_miner(rest / "fake-miner")
-    nvml.build_clock(rest / "clock.so")
+    nvml.build_preload(rest / "clock.so")
+    nvml.build_preload(rest / "slow.so")
     with tempfile.TemporaryDirectory() as folder:
         build_deb(SETTINGS, Path(folder), rest / "driver")

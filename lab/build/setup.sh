@@ -20,6 +20,6 @@ mkdir -p "/lib/modules/$release/kernel/drivers" /boot/grub
 ln -s /bin/kmod "$work/depmod" # the real one, once: lspci wants an index, be it empty
 touch "/lib/modules/$release/modules.order" "/lib/modules/$release/modules.builtin"
 "$work/depmod" -a "$release"
-mv "$work/driver" "$work/fake-miner" "$work/clock.so" /usr/lib/lab-hardware/
+mv "$work/driver" "$work/fake-miner" "$work/clock.so" "$work/slow.so" /usr/lib/lab-hardware/
 update-ca-certificates >/dev/null
 rm -rf "$work"

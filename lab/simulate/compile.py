@@ -1,4 +1,4 @@
-"""Compile the lab's C programs: libnvidia-ml.so.1, nvidia-smi, a clock, a fake miner."""
+"""Compile the lab's C programs: libnvidia-ml.so.1, nvidia-smi, what programs preload, a fake miner."""
 
 from __future__ import annotations
 
@@ -37,9 +37,10 @@ def build_miner(target: Path) -> None:
     _compile(target, "-D_GNU_SOURCE", SOURCE.parent / "fake-miner.c")
 
 
-def build_clock(target: Path) -> None:
-    """Compile the library that shifts a rig's clock."""
-    _compile(target, "-shared", "-fPIC", "-fvisibility=hidden", SOURCE.parent / "clock.c")
+def build_preload(target: Path) -> None:
+    """Compile a library for programs of a rig to preload: NAME.so of NAME.c."""
+    source = SOURCE.parent / f"{target.stem}.c"
+    _compile(target, "-shared", "-fPIC", "-fvisibility=hidden", source)
 
 
 def _compile(target: Path, *arguments: str | Path) -> None:

@@ -239,6 +239,7 @@ class HostRun:
         if outcome.status is Status.CHANGED:
             self._notified.update(name for call in queued.calls for name in call.notify)
         if outcome.status is Status.FAILED:
+            self.recap.error = outcome.describe_failure()
             raise HostEnded
 
     def _judge(self, queued: QueuedTask, call: ModuleCall, result: Result) -> Result:

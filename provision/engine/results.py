@@ -158,6 +158,15 @@ class TaskOutcome:
         """That of the item with the highest rank."""
         return max((item.status for item in self.items), key=_RANK.index, default=Status.SKIPPED)
 
+    def describe_failure(self) -> str:
+        """Return the title and the message of the call that failed; empty where none did."""
+        for item in self.items:
+            if item.status is Status.FAILED:
+                result = item.result
+                why = result.text("msg") or result.text("stderr")
+                return self.title if self.task.scope.no_log else f"{self.title}: {why.strip()}"
+        return ""
+
     @property
     def elapsed(self) -> float:
         """Seconds on the rig, all items together."""

@@ -120,9 +120,9 @@ class RigUpgrade:
         before: ValidationReport | None,
         reports: dict[str, Path],
     ) -> UpgradeOutcome:
-        self.announce(f"going back: {reason}")
-        status: GuardStatus = self._guard.go_back(reason)
-        reasons = tuple(filter(None, [status.reason or reason, status.left]))
+        self.announce(f"going back: {reason.splitlines()[0]}")
+        status: GuardStatus = self._guard.go_back(reason.splitlines()[0])
+        reasons = tuple(filter(None, [reason, status.left]))
         still_worse: tuple[str, ...] = ()
         if before is not None:
             reports["back"] = self.folder / "back"

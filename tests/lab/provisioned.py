@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import shutil
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -24,6 +25,7 @@ SOURCES = (
     *("agent", "playbooks", "provision", "tests/rig", "fabfile.py", "lab/build/wheels.py"),
     *("inventory/group_vars", "inventory/hardware", "inventory/models"),
 )
+KEPT_SECONDS = 3600
 #: What of a provisioned rig must not be the same on the next one.
 OF_ONE_RIG = ("etc/ssh/ssh_host_*", "etc/machine-id", "var/log/journal/*")
 
@@ -59,10 +61,14 @@ def _provision(layer: Path, bought: RigImage, write_inventory: Callable[..., Pat
 
 
 def _remove_old_layers() -> None:
-    """Delete the layers of other versions, unless a rig runs on them: each is over a gigabyte."""
+    """Delete the layers of other versions: each is over a gigabyte.
+
+    Those that a rig runs on stay, and new ones: tests of another checkout are about to use them.
+    """
     mounts = Path("/proc/mounts").read_text()
     for folder in image.cache().glob("provisioned-*"):
-        if folder.is_dir() and folder.name not in mounts:
+        is_new = time.time() - folder.stat().st_ctime < KEPT_SECONDS
+        if folder.is_dir() and not is_new and folder.name not in mounts:
             shutil.rmtree(folder)
 
 

@@ -1,0 +1,32 @@
+"""What the guard on a rig answers, and what a rig may send instead."""
+
+from __future__ import annotations
+
+import pytest
+
+from provision.upgrade.guard import GuardStatus
+
+
+@pytest.mark.parametrize(
+    ("text", "is_undecided", "is_done"),
+    [
+        ("", False, False),
+        ("state=armed\nrunning=b1\n", True, False),
+        ("state=going-back\nrunning=b2\nreason=nobody\n", True, False),
+        ("state=back\nrunning=b2\nboot=b2\nreboots=yes\n", False, False),
+        ("state=back\nrunning=b3\nboot=b2\nreboots=yes\n", False, True),
+        ("state=back\nrunning=b2\nboot=b2\nreboots=no\n", False, True),
+        ("state=stuck\nrunning=b2\nboot=b2\nreboots=no\nleft=libcuda1 is not 580\n", False, True),
+        ("state=confirmed\nrunning=b2\n", False, False),
+        ("Welcome\nstate=armed\nPATH=/x\nparse=y\n", True, False),
+    ],
+)
+def test_answer_is_understood(text: str, is_undecided: bool, is_done: bool) -> None:
+    status = GuardStatus.parse(text)
+    assert (status.is_undecided, status.is_done) == (is_undecided, is_done)
+
+
+def test_reason_is_one_clean_line() -> None:
+    status = GuardStatus.parse("state=back\nreason=a\x1b[31mb = c\n")
+    assert "\x1b" not in status.reason
+    assert status.reason.endswith("b = c")
