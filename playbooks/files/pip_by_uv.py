@@ -7,7 +7,7 @@ Python that is too old for it, a rig on which it does not run. The reason is pri
 command of pip's goes to pip.
 
 Runs on the rig, under Python 3.8 or newer. /opt/deeprig/uv holds uv and the pip of all environments
-(playbooks/tasks/python_environment.yml makes it).
+(playbooks/tasks/python_installer.yml makes it).
 """
 
 from __future__ import annotations

@@ -160,6 +160,13 @@ def test_frames_are_few(second: Result) -> None:
             " 'import torch, numpy, pynvml; print(torch.__version__)'",
             "2.13.0+cpu",
         ),
+        # uv has installed every Python package, and keeps no copy of any.
+        (
+            "cd /opt/deeprig && grep -Lx uv venv/lib/python3*/site-packages/*/INSTALLER"
+            " */venv/lib/python3*/site-packages/*/INSTALLER | wc -l",
+            "0",
+        ),
+        ("du -sm /opt/deeprig/cache | cut -f 1", "1"),
         ("systemctl is-system-running --wait", "running"),
     ],
 )
