@@ -19,6 +19,7 @@ FILES = (
     "playbooks/vars/rig.yml",
     "playbooks/vars/mining_os.yml",
     "playbooks/vars/rig_state.yml",
+    "playbooks/vars/downloads.yml",
 )
 PASCAL, TURING, AMPERE, BLACKWELL = "1b06", "1e04", "2204", "2b85"
 GIB = 1024**3
