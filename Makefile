@@ -76,7 +76,7 @@ audit: $(VENV)/.dev   ## bandit over our code, pip-audit over the lock files
 	$(VENV)/bin/python -m lab.audit
 
 SBOM_OF := requirements.lock agent/requirements.txt tests/rig/requirements.txt \
-  playbooks/files/torch-tools.txt playbooks/files/torch-cuda13.txt
+  playbooks/files/torch-tools.txt playbooks/files/torch-cuda13.txt playbooks/files/uv.txt
 sbom: $(VENV)/.dev   ## Bills of materials (CycloneDX) of what users and rigs install, into build/sbom
 	@mkdir -p build/sbom
 	for lock in $(SBOM_OF); do
@@ -179,6 +179,7 @@ lock: $(VENV)/.dev   ## Pin the dependencies, with hashes
 	  -o tests/rig/requirements.txt
 	$(LOCK) --python-platform linux -c agent/requirements.txt --group torch-tools \
 	  -o playbooks/files/torch-tools.txt
+	$(LOCK) --python-platform linux -c requirements-dev.lock --group installer -o playbooks/files/uv.txt
 	# The public wheels, not the builds that this machine's pip is configured to find.
 	$(LOCK) --no-config --python-platform x86_64-manylinux_2_28 -c playbooks/files/torch-tools.txt \
 	  --group torch -o playbooks/files/torch-cuda13.txt

@@ -25,6 +25,7 @@ LOCKS = (
     "tests/rig/requirements.txt",
     "playbooks/files/torch-tools.txt",
     "playbooks/files/torch-cuda13.txt",
+    "playbooks/files/uv.txt",
 )
 PROGRAM = (sys.executable, "-m", "pip_audit")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -106,9 +107,23 @@ def test_check_mode_predicted_what_the_run_changed(predicted: Result, first: Res
 
 
 def test_check_mode_knows_a_host_that_is_done(second: Result, inventory: Path) -> None:
-    counts = provision(inventory, "test", "--check")["hosts"]["test"]
+    document = provision(inventory, "test", "--check")
+    counts = document["hosts"]["test"]
     assert counts["changed"] == 0
     assert "unknown" not in counts
+    assert document["tasks"][-1]["status"] == "skipped"  # nothing to download
+
+
+def test_check_mode_ends_with_what_would_be_downloaded(predicted: Result) -> None:
+    last = predicted["tasks"][-1]
+    assert last["status"] == "ok"
+    words = " ".join(last["items"][0]["result"]["msg"])
+    size = r"packages of driver, CUDA and NCCL [1-9]\d* MB, PyTorch 0 MB, about 1 min at \d+ Mbit/s"
+    parts = r"cuda-minimal-build-13-0 [1-9]\d* MB, cuda-toolkit-13-0 [1-9]\d* MB"
+    assert re.search(f"^0.0 GB to download: {size} CUDA, by cuda_toolkit_parts: {parts}", words)
+    assert words.endswith(
+        "torch==2.13.0: size unknown, since torch_requirement or torch_index_url is set"
+    )
 
 
 def test_frames_are_few(second: Result) -> None:
@@ -160,6 +175,13 @@ def test_frames_are_few(second: Result) -> None:
             " 'import torch, numpy, pynvml; print(torch.__version__)'",
             "2.13.0+cpu",
         ),
+        # uv has installed every Python package, and keeps no copy of any.
+        (
+            "cd /opt/deeprig && grep -Lx uv venv/lib/python3*/site-packages/*/INSTALLER"
+            " */venv/lib/python3*/site-packages/*/INSTALLER | wc -l",
+            "0",
+        ),
+        ("du -sm /opt/deeprig/cache | cut -f 1", "1"),
         ("systemctl is-system-running --wait", "running"),
     ],
 )

@@ -64,6 +64,10 @@ def run(args: dict[str, Any], host: ModuleHost) -> Result:
         if host.check:
             return result
         make_environment(environment, args, host)
+    executable = args["executable"] or ""
+    if host.check and os.path.isabs(executable) and not os.path.exists(executable):
+        # An earlier task makes this pip, with the environment that it installs into.
+        return {**result, "changed": True}
     folders = library_folders(environment, args)
     before = installed_versions(folders)
     words = pip_words(names, before, args)

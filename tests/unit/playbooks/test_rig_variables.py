@@ -20,6 +20,7 @@ FILES = (
     "playbooks/vars/mining_os.yml",
     "playbooks/vars/rig_state.yml",
     "playbooks/vars/upgrade.yml",
+    "playbooks/vars/downloads.yml",
 )
 PASCAL, TURING, AMPERE, BLACKWELL = "1b06", "1e04", "2204", "2b85"
 GIB = 1024**3

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
+
+from tests.unit.playbooks.playbook_shell import tasks
 
 ROOT = Path(__file__).parents[3]
 FOR_RIGS = (
@@ -17,7 +18,9 @@ FOR_RIGS = (
     "tests/rig/requirements.txt",
     "playbooks/files/torch-cuda13.txt",
     "playbooks/files/torch-tools.txt",
+    "playbooks/files/uv.txt",
 )
+TASK_FILES = sorted((ROOT / "playbooks/tasks").rglob("*.yml"))
 LOCKS = ("requirements.lock", "requirements-dev.lock", "requirements-torch.lock", *FOR_RIGS)
 PINNED = re.compile(r"[a-z0-9-]+==[^ ;]+( ; [^\\]+)?( --hash=sha256:[0-9a-f]{64})+")
 
@@ -49,25 +52,24 @@ def test_locks_for_rigs_have_no_markers(file: str) -> None:
 
 def pip_tasks() -> list[tuple[str, dict[str, Any]]]:
     pairs = []
-    for file in sorted((ROOT / "playbooks").glob("*.yml")):
-        for play in yaml.safe_load(file.read_text()):
-            for task in play.get("tasks", []):
-                if "ansible.builtin.pip" in task:
-                    pairs.append((f"{file.name}: {task['name']}", task["ansible.builtin.pip"]))
+    for file in sorted((ROOT / "playbooks").glob("*.yml")) + TASK_FILES:
+        for name, task in tasks(str(file.relative_to(ROOT / "playbooks"))).items():
+            if "ansible.builtin.pip" in task:
+                pairs.append((f"{file.name}: {name}", task["ansible.builtin.pip"]))
     return pairs
 
 
 def test_rigs_install_from_locks_with_their_hashes() -> None:
     """Except for PyTorch if its index or version is not that of the lock."""
-    tasks = pip_tasks()
-    assert len(tasks) >= 5
+    pairs = pip_tasks()
+    assert len(pairs) >= 6
     without = [
         name
-        for name, module in tasks
+        for name, module in pairs
         if "requirements" not in module
         or "--require-hashes" not in module.get("extra_args", "").split()
     ]
-    assert without == ["pytorch.yml: PyTorch"]
+    assert without == ["pytorch.yml: PyTorch without a lock"]
 
 
 def test_this_machine_installs_from_locks_with_their_hashes() -> None:

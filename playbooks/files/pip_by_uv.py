@@ -1,0 +1,247 @@
+#!/usr/bin/python3 -I
+"""pip's `install` for the virtual environment that this file lies in, done by uv where uv can.
+
+It takes pip's words and honours pip's settings (pip.conf, PIP_…: index, proxy, certificates, local
+folders), which uv does not read. pip itself does what uv cannot: options that uv does not have, a
+Python that is too old for it, a rig on which it does not run. The reason is printed. Every other
+command of pip's goes to pip.
+
+Runs on the rig, under Python 3.8 or newer. /opt/deeprig/uv holds uv and the pip of all environments
+(playbooks/tasks/python_installer.yml makes it).
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Dict, List, NoReturn
+
+ENVIRONMENT = Path(__file__).absolute().parents[1]
+PYTHON = str(ENVIRONMENT / "bin/python")
+INSTALLER = Path("/opt/deeprig/uv")
+SYSTEM_CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
+
+Settings = Dict[str, List[str]]
+
+#: pip's options that have several values, separated by blanks in its settings.
+LISTS = ("constraint", "extra-index-url", "find-links", "trusted-host")
+#: pip's option -> uv's variable, and what separates several values there. Variables, because
+#: addresses may hold passwords, and every user can read the words of a command.
+VARIABLES = {
+    "cert": ("SSL_CERT_FILE", ""),
+    "client-cert": ("SSL_CLIENT_CERT", ""),
+    "constraint": ("UV_CONSTRAINT", " "),
+    "extra-index-url": ("UV_INDEX", " "),
+    "find-links": ("UV_FIND_LINKS", ","),
+    "index-url": ("UV_DEFAULT_INDEX", ""),
+    "retries": ("UV_HTTP_RETRIES", ""),
+    "timeout": ("UV_HTTP_TIMEOUT", ""),
+    "trusted-host": ("UV_INSECURE_HOST", " "),
+}
+#: pip's switches -> uv's words.
+SWITCHES = {
+    "force-reinstall": "--reinstall",
+    "no-deps": "--no-deps",
+    "no-index": "--no-index",
+    "pre": "--prerelease=allow",
+    "require-hashes": "--require-hashes",
+    "upgrade": "--upgrade",
+}
+#: What changes nothing of what is installed, or is what uv does anyway.
+WITHOUT_EFFECT = frozenset(
+    (
+        *("break-system-packages", "cache-dir", "compile", "config-file", "log"),
+        *("disable-pip-version-check", "no-compile"),
+        *("no-cache-dir", "no-color", "no-input", "no-python-version-warning"),
+        *("no-warn-conflicts", "no-warn-script-location", "prefer-binary", "progress-bar"),
+        *("quiet", "require-virtualenv", "root-user-action", "verbose", "format"),
+    )
+)
+#: Another name of a setting.
+OTHER_NAMES = {"default-timeout": "timeout", "no-dependencies": "no-deps", "pypi-url": "index-url"}
+OFF = ("", "0", "false", "no", "off", "n", "f")
+
+
+class NotByUv(Exception):
+    """Why pip has to install."""
+
+
+class Words(argparse.ArgumentParser):
+    """A parser that leaves to pip what it cannot read."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise NotByUv instead of ending the program."""
+        raise NotByUv(message)
+
+
+def main(words: list[str]) -> int:
+    """Return the exit status of uv, or of pip."""
+    pip = [PYTHON, str(find_pip())]
+    if words[:1] != ["install"]:
+        return subprocess.run([*pip, *words], check=False).returncode
+    try:
+        return install(words[1:], read_settings(pip))
+    except NotByUv as reason:
+        print(f"pip instead of uv: {reason}", flush=True)
+    return subprocess.run([*pip, *words], check=False).returncode
+
+
+def find_pip() -> Path:
+    """Return the folder of pip, which Python runs as a program.
+
+    Any Python may run it: pip installs into the environment of its Python.
+    """
+    for folder in sorted(INSTALLER.glob("lib/python3*/site-packages/pip")):
+        return folder
+    sys.exit(f"pip is missing in {INSTALLER}: remove that folder, and provision the rig again")
+
+
+def read_settings(pip: list[str]) -> Settings:
+    """Return pip's settings for `install`: a section of the command's own wins, then variables."""
+    done = subprocess.run([*pip, "config", "list"], capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise NotByUv(f"pip's settings cannot be read: {done.stderr.strip()}")
+    sections: dict[str, Settings] = {"global": {}, "install": {}, ":env:": {}}
+    for line in done.stdout.splitlines():
+        match = re.fullmatch(r"(global|install|:env:)\.([^=]+)=(.*)", line)
+        if match:
+            section, name, value = match.groups()
+            name = OTHER_NAMES.get(name, name)
+            sections[section][name] = split_value(name, str(ast.literal_eval(value)))
+    return {**sections["global"], **sections["install"], **sections[":env:"]}
+
+
+def split_value(name: str, value: str) -> list[str]:
+    """Return the values of a setting.
+
+    >>> split_value("find-links", "/srv/a  /srv/b"), split_value("no-index", "false")
+    (['/srv/a', '/srv/b'], [])
+    """
+    if name in LISTS:
+        return value.split()
+    return [] if value.strip().lower() in OFF else [value.strip()]
+
+
+def read_words(words: list[str]) -> tuple[Settings, list[str], bool]:
+    """Return the options, uv's words for what to install, and whether to compile it.
+
+    Raises NotByUv for an option that uv does not have.
+    """
+    parser = Words(add_help=False, allow_abbrev=False)
+    parser.add_argument("-r", "--requirement", action="append", default=[])
+    parser.add_argument("-c", "--constraint", action="append", default=[])
+    parser.add_argument("-i", "--index-url", action="append")
+    parser.add_argument("-f", "--find-links", action="append", default=[])
+    parser.add_argument("-U", "--upgrade", action="store_const", const=["1"])
+    parser.add_argument("--extra-index-url", action="append", default=[])
+    parser.add_argument("--trusted-host", action="append", default=[])
+    for name in set(SWITCHES) - {"upgrade"}:
+        parser.add_argument(f"--{name}", action="store_const", const=["1"])
+    parser.add_argument("--no-compile", action="store_true")
+    parser.add_argument("names", nargs="*")
+    read = vars(parser.parse_intermixed_args(words))
+    names, files = read.pop("names"), read.pop("requirement")
+    compiles = not read.pop("no_compile")
+    what = [*(word for file in files for word in ("-r", file)), "--", *names]
+    return {key.replace("_", "-"): value for key, value in read.items() if value}, what, compiles
+
+
+def translate(settings: Settings) -> tuple[list[str], dict[str, str]]:
+    """Return uv's words and variables for pip's options.
+
+    Raises NotByUv for an option that uv does not have.
+    """
+    words, variables = [], {}
+    for name, values in settings.items():
+        if not values or name in WITHOUT_EFFECT:
+            continue
+        if name in VARIABLES:
+            variable, separator = VARIABLES[name]
+            variables[variable] = separator.join(values if separator else values[-1:])
+        elif name in SWITCHES:
+            words.append(SWITCHES[name])
+        elif name == "proxy":
+            variables.update(dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"), values[-1]))
+        elif name in ("only-binary", "no-binary"):
+            words += [f"--{name}={part}" for part in values[-1].split(",")]
+        else:
+            raise NotByUv(f"uv does not have pip's option {name}")
+    for folder in settings.get("find-links", []):
+        if "," in folder or folder.endswith((".htm", ".html")):
+            raise NotByUv(f"uv does not take {folder} as a list of links")
+    return words, variables
+
+
+def environment(variables: dict[str, str]) -> dict[str, str]:
+    """Return the environment of uv: pip's settings, and none of uv's own.
+
+    Certificates are those that pip trusts: of its settings, of the session, or the system's.
+    """
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("UV_")}
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+        if name in variables:
+            kept.pop(name.lower(), None)
+    for name in ("CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE"):
+        if kept.get(name):
+            kept["SSL_CERT_FILE"] = kept[name]
+    if Path(SYSTEM_CERTIFICATES).exists():
+        kept.setdefault("SSL_CERT_FILE", SYSTEM_CERTIFICATES)
+    return {
+        **kept,
+        # As pip chooses: the best version of all indexes, not the first index that has any.
+        "UV_INDEX_STRATEGY": "unsafe-best-match",
+        # Beside the environments: a package is linked from the cache, not copied.
+        "UV_CACHE_DIR": str(INSTALLER.parent / "cache/uv"),
+        "UV_PYTHON_DOWNLOADS": "never",
+        "UV_NO_PROGRESS": "1",
+        **variables,
+    }
+
+
+def install(words: list[str], settings: Settings) -> int:
+    """Install with uv; return 0. Raises NotByUv where it cannot."""
+    options, what, compiles = read_words(words)
+    for name in LISTS:  # pip adds these to its settings; another option replaces its setting
+        options[name] = [*settings.get(name, []), *options.get(name, [])]
+    merged = {**settings, **options}
+    if merged.get("require-hashes"):
+        # A lock has one version of each package; uv takes no constraints without hashes beside it.
+        merged.pop("constraint")
+    more, variables = translate(merged)
+    if compiles and merged.get("compile", ["1"]) and not merged.get("no-compile"):
+        more.append("--compile-bytecode")
+    uv = str(INSTALLER / "bin/uv")
+    surroundings = environment(variables)
+    try:
+        with subprocess.Popen(
+            [uv, "pip", "install", "--no-config", f"--python={PYTHON}", *more, *what],
+            env=surroundings,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        ) as process:
+            assert process.stdout is not None
+            installed = []
+            for line in process.stdout:
+                print(line, end="", flush=True)
+                installed += re.findall(r"^ [+~] (\S+)==(\S+)", line)
+    except OSError as error:
+        raise NotByUv(f"{uv} does not run: {error.strerror}") from None
+    if process.returncode != 0:
+        raise NotByUv(f"uv failed (exit status {process.returncode}), as printed above")
+    if installed:
+        # Their files stay in the environment: the cache has only further links to them.
+        names = [name for name, _ in installed]
+        subprocess.run([uv, "cache", "clean", "-q", *names], env=surroundings, check=False)
+        # pip's line, by which Ansible knows that something has changed.
+        print("Successfully installed", *(f"{name}-{version}" for name, version in installed))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
