@@ -1,4 +1,4 @@
-"""Compile the lab's C programs: libnvidia-ml.so.1, nvidia-smi, what programs preload, a fake miner."""
+"""Compile the lab's C programs: NVML, nvidia-smi, libraries to preload, a fake miner."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`fab upgrade`: rig after rig, the first as the canary, and none after one that got worse."""
+"""`fab upgrade`: rig after rig, the first as the canary; the first that gets worse ends it."""
 
 from __future__ import annotations
 

@@ -19,10 +19,10 @@ UNDECIDED = ("armed", "going-back")
 
 @dataclass(frozen=True)
 class GuardStatus:
-    """What the guard has to say.
+    """What the guard reports.
 
     state: none, armed, going-back, back, stuck or confirmed. boot: the boot in which it went back;
-    running: the one that answers. left: what did not come back.
+    running: the boot that answers. left: what did not come back.
     """
 
     state: str = "none"

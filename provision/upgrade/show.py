@@ -70,7 +70,7 @@ def _advise(outcome: UpgradeOutcome) -> str:
     if outcome.ending is Ending.STUCK:
         return f"on the rig, /var/lib/deeprig/upgrade/log; then fab provision -H {name}"
     if outcome.ending is Ending.WENT_BACK and not outcome.worse:
-        return f"mend the reason, then fab upgrade -H {name} again"
+        return f"fix the reason, then fab upgrade -H {name} again"
     if outcome.ending is Ending.LOST:
         return (
             "look at its screen or power; as soon as it boots, its guard takes the upgrade back. "

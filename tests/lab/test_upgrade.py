@@ -124,7 +124,7 @@ def test_rig_without_network_after_the_boot_comes_back(
     fault("driver-breaks", "590 network")
     result, document = upgrade(host, tmp_path, "--driver", "590")
     assert result.status == 1, result.text
-    assert "nobody confirmed it in time" in " ".join(document["reasons"])
+    assert "not confirmed in time" in " ".join(document["reasons"])
     assert_as_before(target, before, document, tmp_path)
 
 

@@ -74,7 +74,7 @@ def test_plan_has_what_differs(settings: dict[str, Any], wanted: dict[str, Any])
         (
             (PASCAL,),
             rig(package="cuda_drivers_580", nvidia_driver_branch="590"),
-            "580 is the last one",
+            "580 is the last branch",
         ),
         ((AMPERE,), rig(miners=[{"kind": "process", "name": "t-rex"}]), "the rig mines"),
         (

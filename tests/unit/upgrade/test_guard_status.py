@@ -12,7 +12,7 @@ from provision.upgrade.guard import GuardStatus
     [
         ("", False, False),
         ("state=armed\nrunning=b1\n", True, False),
-        ("state=going-back\nrunning=b2\nreason=nobody\n", True, False),
+        ("state=going-back\nrunning=b2\nreason=late\n", True, False),
         ("state=back\nrunning=b2\nboot=b2\nreboots=yes\n", False, False),
         ("state=back\nrunning=b3\nboot=b2\nreboots=yes\n", False, True),
         ("state=back\nrunning=b2\nboot=b2\nreboots=no\n", False, True),
