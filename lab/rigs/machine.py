@@ -329,8 +329,7 @@ class Rig:
                 shutil.rmtree(path)
             else:
                 path.unlink(missing_ok=True)
-        missing = sorted(faults.list_missing_gpus(self, root))
-        booted = BootRecord(profile=self.profile(), missing=missing)
+        booted = BootRecord(profile=self.profile(), missing=faults.list_missing_gpus(self, root))
         write_record(self.folder / "booted.json", booted)
         write_proc(hardware / "proc", self.hardware, root)
         consume_next_entry(root)

@@ -234,14 +234,14 @@ def describe(rig: FaultyRig) -> list[str]:
     ]
 
 
-def list_missing_gpus(rig: FaultyRig, root: Path) -> set[int]:
+def list_missing_gpus(rig: FaultyRig, root: Path) -> list[int]:
     """Return the numbers of the GPUs that the next boot of this disk does not find."""
     state = read(rig)
     missing = {int(target) for target in state.get("missing", {})}
     version, _, effect = state.get("driver-breaks", {}).get("", "").partition(" ")
     if effect == "gpu" and _is_driver_installed(root, version):
         missing.add(len(rig.hardware.gpus(rig.profile())) - 1)
-    return missing
+    return sorted(missing)
 
 
 def _is_driver_installed(root: Path, version: str) -> bool:

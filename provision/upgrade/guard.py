@@ -47,9 +47,9 @@ class GuardStatus:
     @classmethod
     def parse(cls, text: str) -> GuardStatus:
         """Return what lines NAME=VALUE mean; other lines are none of them."""
-        known = cls.__dataclass_fields__
+        fields = cls.__dataclass_fields__
         pairs = (line.partition("=") for line in text.splitlines())
-        return cls(**{name: clean_line(value) for name, _, value in pairs if name in known})
+        return cls(**{name: clean_line(value) for name, _, value in pairs if name in fields})
 
 
 class Guard:

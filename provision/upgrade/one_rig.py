@@ -23,7 +23,7 @@ from provision.ssh.rig_sessions import sessions_of, sudo_password
 from provision.ssh.shell import RootShell
 from provision.templating.host_variables import render_variable
 from provision.upgrade.guard import Guard, GuardStatus
-from provision.upgrade.outcome import Ending, UpgradeOutcome
+from provision.upgrade.outcome import UpgradeEnding, UpgradeOutcome
 from provision.upgrade.plan import PLAYBOOK, UpgradePlan, UpgradeRequest, make_plan
 from provision.validate import baseline
 from provision.validate.command import run_suites, write_report
@@ -55,7 +55,11 @@ class RigUpgrade:
         try:
             return self._run()
         except DeeprigError as error:
-            ending = Ending.LOST if error.status == ExitStatus.UNREACHABLE else Ending.REFUSED
+            ending = (
+                UpgradeEnding.LOST
+                if error.status == ExitStatus.UNREACHABLE
+                else UpgradeEnding.REFUSED
+            )
             return UpgradeOutcome(
                 self.host.name, ending, reasons=(error.message, *filter(None, [error.advice]))
             )
@@ -68,13 +72,13 @@ class RigUpgrade:
         self.announce("what is installed, and what the repositories have")
         plan = self._plan()
         if plan.refusals:
-            return UpgradeOutcome(name, Ending.REFUSED, plan, plan.refusals)
+            return UpgradeOutcome(name, UpgradeEnding.REFUSED, plan, plan.refusals)
         if not plan.changes:
-            return UpgradeOutcome(name, Ending.UNCHANGED, plan)
+            return UpgradeOutcome(name, UpgradeEnding.UNCHANGED, plan)
         for change in plan.changes:
             self.announce(f"{change.what}: {change.before or 'none'} -> {change.after}")
         if self.flags.check:
-            return UpgradeOutcome(name, Ending.PLANNED, plan)
+            return UpgradeOutcome(name, UpgradeEnding.PLANNED, plan)
         self.announce("the baseline")
         reports = {"before": self.folder / "before"}
         before = self._validate("before", {})
@@ -84,7 +88,9 @@ class RigUpgrade:
             return self._wait_for_guard(plan, before, reports)
         if recap.exit_status != ExitStatus.OK:
             if not guard.status().is_undecided:  # it failed before the guard was armed
-                return UpgradeOutcome(name, Ending.REFUSED, plan, (recap.error,), reports=reports)
+                return UpgradeOutcome(
+                    name, UpgradeEnding.REFUSED, plan, (recap.error,), reports=reports
+                )
             return self._take_back(recap.error, plan, before, reports)
         reports["after"] = self.folder / "after"
         try:
@@ -97,7 +103,7 @@ class RigUpgrade:
             reason = "validation found what is worse than before"
             return replace(self._take_back(reason, plan, before, reports), worse=tuple(worse))
         guard.confirm()
-        return UpgradeOutcome(name, Ending.UPGRADED, plan, reports=reports)
+        return UpgradeOutcome(name, UpgradeEnding.UPGRADED, plan, reports=reports)
 
     def _wait_for_guard(
         self, plan: UpgradePlan, before: ValidationReport, reports: dict[str, Path]
@@ -127,7 +133,7 @@ class RigUpgrade:
         if before is not None:
             reports["back"] = self.folder / "back"
             still_worse = tuple(self._find_worse("back", before, {}))
-        ending = Ending.WENT_BACK if status.state == "back" else Ending.STUCK
+        ending = UpgradeEnding.WENT_BACK if status.state == "back" else UpgradeEnding.STUCK
         return UpgradeOutcome(
             self.host.name, ending, plan, reasons, still_worse=still_worse, reports=reports
         )

@@ -13,7 +13,7 @@ from provision.upgrade.plan import UpgradePlan
 FORMAT, FORMAT_VERSION = "deeprig-upgrade", 1
 
 
-class Ending(Enum):
+class UpgradeEnding(Enum):
     """The ways in which an upgrade ends. The value is what the report has."""
 
     UPGRADED = "upgraded"
@@ -27,13 +27,13 @@ class Ending(Enum):
     @property
     def exit_status(self) -> ExitStatus:
         """The exit status for it."""
-        if self in (Ending.UPGRADED, Ending.UNCHANGED, Ending.PLANNED):
+        if self in (UpgradeEnding.UPGRADED, UpgradeEnding.UNCHANGED, UpgradeEnding.PLANNED):
             return ExitStatus.OK
         return {
-            Ending.REFUSED: ExitStatus.ERROR,
-            Ending.WENT_BACK: ExitStatus.FINDINGS,
-            Ending.STUCK: ExitStatus.ERROR,
-            Ending.LOST: ExitStatus.UNREACHABLE,
+            UpgradeEnding.REFUSED: ExitStatus.ERROR,
+            UpgradeEnding.WENT_BACK: ExitStatus.FINDINGS,
+            UpgradeEnding.STUCK: ExitStatus.ERROR,
+            UpgradeEnding.LOST: ExitStatus.UNREACHABLE,
         }[self]
 
 
@@ -47,7 +47,7 @@ class UpgradeOutcome:
     """
 
     host: str
-    ending: Ending
+    ending: UpgradeEnding
     plan: UpgradePlan | None = None
     reasons: tuple[str, ...] = ()
     worse: tuple[str, ...] = ()

@@ -10,16 +10,16 @@ from rich.text import Text
 
 from provision.errors import shown_path
 from provision.output.tables import Grid
-from provision.upgrade.outcome import Ending, UpgradeOutcome
+from provision.upgrade.outcome import UpgradeEnding, UpgradeOutcome
 
 STYLES = {
-    Ending.UPGRADED: "green",
-    Ending.UNCHANGED: "green",
-    Ending.PLANNED: "green",
-    Ending.WENT_BACK: "yellow",
-    Ending.REFUSED: "red",
-    Ending.STUCK: "red",
-    Ending.LOST: "red",
+    UpgradeEnding.UPGRADED: "green",
+    UpgradeEnding.UNCHANGED: "green",
+    UpgradeEnding.PLANNED: "green",
+    UpgradeEnding.WENT_BACK: "yellow",
+    UpgradeEnding.REFUSED: "red",
+    UpgradeEnding.STUCK: "red",
+    UpgradeEnding.LOST: "red",
 }
 LABEL = 16  # columns
 
@@ -62,16 +62,16 @@ def _show_outcome(outcome: UpgradeOutcome, folder: Path, console: Console) -> No
 def _advise(outcome: UpgradeOutcome) -> str:
     """Return what to do next; empty where there is nothing."""
     name, settings = outcome.host, outcome.plan.settings if outcome.plan else {}
-    if outcome.ending is Ending.UPGRADED and "torch_requirement" in settings:
+    if outcome.ending is UpgradeEnding.UPGRADED and "torch_requirement" in settings:
         return (
             f"write torch_requirement: {settings['torch_requirement']} for this rig into the "
             "inventory; else the next fab provision installs deeprig's own version again"
         )
-    if outcome.ending is Ending.STUCK:
+    if outcome.ending is UpgradeEnding.STUCK:
         return f"on the rig, /var/lib/deeprig/upgrade/log; then fab provision -H {name}"
-    if outcome.ending is Ending.WENT_BACK and not outcome.worse:
+    if outcome.ending is UpgradeEnding.WENT_BACK and not outcome.worse:
         return f"fix the reason, then fab upgrade -H {name} again"
-    if outcome.ending is Ending.LOST:
+    if outcome.ending is UpgradeEnding.LOST:
         return (
             "look at its screen or power; as soon as it boots, its guard takes the upgrade back. "
             f"Then fab upgrade -H {name} again"
