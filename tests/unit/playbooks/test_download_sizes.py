@@ -1,4 +1,4 @@
-"""What `fab provision --check` prints last: what would be downloaded, how much, how long it takes."""
+"""What `fab provision --check` prints last: what would be downloaded, and how long it takes."""
 
 from __future__ import annotations
 
