@@ -2,133 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import subprocess
-import sys
-import threading
-import zipfile
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
 from pathlib import Path
 
-import pip
 import pytest
 
+from tests.unit.playbooks.pip_environment import Environment, write_index, write_wheel
+
 pytestmark = pytest.mark.slow
-ROOT = Path(__file__).parents[3]
-PROGRAM = ROOT / "playbooks/files/pip_by_uv.py"
-UV = Path(sys.executable).with_name("uv")
 RECORDER = """#!/bin/sh
 {{ printf '%s\\n' "$@"; echo; env; }} > {record}
 """
 HEADER = "Successfully installed gear-1.0"
-
-
-def write_wheel(folder: Path, name: str = "gear", version: str = "1.0") -> str:
-    """Write a wheel with one module; return its line in a lock."""
-    folder.mkdir(parents=True, exist_ok=True)
-    wheel, info = folder / f"{name}-{version}-py3-none-any.whl", f"{name}-{version}.dist-info"
-    with zipfile.ZipFile(wheel, "w") as archive:
-        archive.writestr(f"{name}.py", f"VERSION = '{version}'\n")
-        archive.writestr(
-            f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
-        )
-        archive.writestr(
-            f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
-        )
-        archive.writestr(
-            f"{info}/RECORD", f"{name}.py,,\n{info}/METADATA,,\n{info}/WHEEL,,\n{info}/RECORD,,\n"
-        )
-    return f"{name}=={version} --hash=sha256:{hashlib.sha256(wheel.read_bytes()).hexdigest()}\n"
-
-
-def write_index(folder: Path, wheels: Path) -> str:
-    """Write a simple index of the wheels; return its URL."""
-    for wheel in wheels.glob("*.whl"):
-        page = folder / "simple" / wheel.name.split("-")[0] / "index.html"
-        page.parent.mkdir(parents=True, exist_ok=True)
-        page.write_text(f'<html><body><a href="{wheel.as_uri()}">{wheel.name}</a></body></html>\n')
-    return (folder / "simple").as_uri()
-
-
-@dataclass
-class Environment:
-    """A virtual environment without pip, its installer, and pip's settings."""
-
-    folder: Path
-    wheels: Path
-
-    @property
-    def uv(self) -> Path:
-        """What the program takes for uv."""
-        return self.folder / "uv/bin/uv"
-
-    def set_pip(self, text: str) -> None:
-        """Write pip's settings."""
-        (self.folder / "pip.conf").write_text(text)
-
-    def run(self, *words: str | Path, **variables: str) -> subprocess.CompletedProcess[str]:
-        """Run the program with pip's words."""
-        surroundings = {
-            "PATH": "/usr/bin:/bin",
-            "HOME": str(self.folder),
-            "PIP_CONFIG_FILE": str(self.folder / "pip.conf"),
-            **variables,
-        }
-        command = [str(self.folder / "venv/bin/pip-by-uv"), *map(str, words)]
-        return subprocess.run(
-            command, capture_output=True, text=True, check=False, env=surroundings
-        )
-
-    def has(self, name: str, version: str) -> bool:
-        """Return whether Python imports this version from the environment."""
-        program = f"import {name}; print({name}.VERSION)"
-        done = subprocess.run(
-            [self.folder / "venv/bin/python", "-c", program],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        return done.stdout == f"{version}\n"
-
-    def record(self) -> tuple[list[str], dict[str, str]]:
-        """Return the words and the variables that the recorder got as uv."""
-        words, _, variables = (self.folder / "record").read_text().partition("\n\n")
-        pairs = (line.partition("=") for line in variables.splitlines())
-        return words.splitlines(), {name: value for name, _, value in pairs}
-
-
-@pytest.fixture
-def make_environment(tmp_path: Path) -> Callable[[Path], Environment]:
-    """Make an environment with this uv."""
-
-    def make(uv: Path = UV) -> Environment:
-        subprocess.run(
-            [sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv"], check=True
-        )
-        packages = tmp_path / "uv/lib/python3.11/site-packages"
-        packages.mkdir(parents=True)
-        (packages / "pip").symlink_to(Path(pip.__file__).parent)
-        (tmp_path / "uv/bin").mkdir()
-        (tmp_path / "uv/bin/uv").symlink_to(uv)
-        program = tmp_path / "venv/bin/pip-by-uv"
-        text = PROGRAM.read_text().replace("/opt/deeprig/uv", str(tmp_path / "uv"))
-        program.write_text(text.replace("/usr/bin/python3", sys.executable))
-        program.chmod(0o755)
-        made = Environment(tmp_path, tmp_path / "wheels")
-        made.set_pip("[global]\nno-index = true\n")
-        return made
-
-    return make
-
-
-@pytest.fixture
-def environment(make_environment: Callable[..., Environment]) -> Environment:
-    """An environment with the real uv."""
-    return make_environment()
 
 
 @pytest.fixture
@@ -354,62 +240,3 @@ def test_lists_of_command_and_settings_are_joined(recorded: Environment) -> None
     given_words, given = recorded.record()
     assert given["UV_INDEX"] == "http://a/ http://b/"
     assert {"--upgrade", "--prerelease=allow", "--no-deps"} <= set(given_words)
-
-
-@pytest.fixture
-def served(tmp_path: Path) -> Iterator[tuple[str, list[str]]]:
-    """An index behind HTTP: its URL, and the paths that were asked for."""
-    asked: list[str] = []
-
-    class Handler(SimpleHTTPRequestHandler):
-        def log_message(self, *words: object) -> None:
-            asked.append(self.path)
-
-    lock = write_wheel(tmp_path / "served")
-    (tmp_path / "lock").write_text(lock)
-    page = tmp_path / "served/simple/gear/index.html"
-    page.parent.mkdir(parents=True)
-    page.write_text('<a href="../../gear-1.0-py3-none-any.whl">gear-1.0-py3-none-any.whl</a>')
-    handler = partial(Handler, directory=str(tmp_path / "served"))
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}/simple", asked
-    server.shutdown()
-    thread.join()
-    server.server_close()
-
-
-@pytest.mark.parametrize("hashes", [True, False], ids=["lock", "name"])
-def test_what_is_fetched_ahead_is_not_fetched_again(
-    environment: Environment, served: tuple[str, list[str]], hashes: bool
-) -> None:
-    url, asked = served
-    environment.set_pip(f"[global]\nindex-url = {url}\n")
-    what = ("--require-hashes", "-r", environment.folder / "lock") if hashes else ("gear==1.0",)
-    done = environment.run("fetch", "--no-compile", *what)
-    assert done.returncode == 0, done.stdout
-    assert not environment.has("gear", "1.0")
-    assert [path for path in asked if path.endswith(".whl")]
-    asked.clear()
-    done = environment.run("install", "--no-compile", *what)
-    assert (done.returncode, "instead of uv" in done.stdout) == (0, False), done.stdout
-    assert environment.has("gear", "1.0")
-    assert not [path for path in asked if path.endswith(".whl")]
-    assert not list((environment.folder / "cache").rglob("gear*"))
-
-
-def test_what_cannot_be_fetched_is_named(environment: Environment) -> None:
-    done = environment.run("fetch", "gear==1.0")
-    assert done.returncode == 1
-    assert done.stdout.splitlines()[-1].startswith("not fetched: uv failed")
-
-
-def test_fetch_that_was_cut_off_leaves_nothing(environment: Environment) -> None:
-    write_wheel(environment.wheels)
-    environment.set_pip(f"[global]\nno-index = true\nfind-links = {environment.wheels}\n")
-    left = environment.folder / "cache/ahead/gear.py"
-    left.parent.mkdir(parents=True)
-    left.write_text("")
-    assert environment.run("install", "gear").returncode == 0
-    assert not left.parent.exists()
