@@ -186,7 +186,11 @@ def environment(variables: dict[str, str]) -> dict[str, str]:
 
     Certificates are those that pip trusts: of its settings, of the session, or the system's.
     """
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("UV_")}
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("UV_") or name == "UV_CONCURRENT_DOWNLOADS"
+    }
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
         if name in variables:
             kept.pop(name.lower(), None)
@@ -210,6 +214,8 @@ def environment(variables: dict[str, str]) -> dict[str, str]:
 def fetch(words: list[str], pip: list[str]) -> int:
     """Fill uv's cache with what `install` would need; return 0, or 1 where uv cannot."""
     folder = CACHE / "ahead"
+    # Of what comes at once, a reboot leaves nothing; what is complete stays.
+    os.environ["UV_CONCURRENT_DOWNLOADS"] = "2"
     try:
         run_uv(words, read_settings(pip), [f"--target={folder}"])
     except NotByUv as reason:

@@ -14,6 +14,9 @@ from tests.unit.playbooks.pip_environment import Environment
 
 PROGRAM = Path(__file__).parents[3] / "playbooks/files/pip_by_uv.py"
 UV = Path(sys.executable).with_name("uv")
+RECORDER = """#!/bin/sh
+{{ printf '%s\\n' "$@"; echo; env; }} > {record}
+"""
 
 
 @pytest.fixture
@@ -44,3 +47,12 @@ def make_environment(tmp_path: Path) -> Callable[[Path], Environment]:
 def environment(make_environment: Callable[..., Environment]) -> Environment:
     """An environment with the real uv."""
     return make_environment()
+
+
+@pytest.fixture
+def recorded(make_environment: Callable[..., Environment], tmp_path: Path) -> Environment:
+    """An environment with a uv that only notes how it is called."""
+    recorder = tmp_path / "recorder"
+    recorder.write_text(RECORDER.format(record=tmp_path / "record"))
+    recorder.chmod(0o755)
+    return make_environment(recorder)

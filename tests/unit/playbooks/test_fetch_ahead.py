@@ -72,3 +72,11 @@ def test_fetch_that_was_cut_off_leaves_nothing(environment: Environment) -> None
     left.write_text("")
     assert environment.run("install", "gear").returncode == 0
     assert not left.parent.exists()
+
+
+def test_few_wheels_come_at_once(recorded: Environment) -> None:
+    """A reboot ends the fetch, and what is half here is lost."""
+    assert recorded.run("fetch", "gear").returncode == 0
+    words, given = recorded.record()
+    assert given["UV_CONCURRENT_DOWNLOADS"] == "2"
+    assert words[-1] == "gear"

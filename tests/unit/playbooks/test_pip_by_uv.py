@@ -11,19 +11,7 @@ import pytest
 from tests.unit.playbooks.pip_environment import Environment, write_index, write_wheel
 
 pytestmark = pytest.mark.slow
-RECORDER = """#!/bin/sh
-{{ printf '%s\\n' "$@"; echo; env; }} > {record}
-"""
 HEADER = "Successfully installed gear-1.0"
-
-
-@pytest.fixture
-def recorded(make_environment: Callable[..., Environment], tmp_path: Path) -> Environment:
-    """An environment with a uv that only notes how it is called."""
-    recorder = tmp_path / "recorder"
-    recorder.write_text(RECORDER.format(record=tmp_path / "record"))
-    recorder.chmod(0o755)
-    return make_environment(recorder)
 
 
 SETTINGS = [
