@@ -3,8 +3,8 @@
 
 It takes pip's words and honours pip's settings (pip.conf, PIP_…: index, proxy, certificates, local
 folders), which uv does not read. pip itself does what uv cannot: options that uv does not have, a
-Python that is too old for it, a rig on which it does not run. The reason is printed. Every other
-command of pip's goes to pip.
+Python that is too old for it, a rig on which it does not run. The reason is printed. `fetch` takes
+the words of `install`, and only fills the cache. Every other command of pip's goes to pip.
 
 Runs on the rig, under Python 3.8 or newer. /opt/deeprig/uv holds uv and the pip of all environments
 (playbooks/tasks/python_installer.yml makes it).
@@ -16,6 +16,7 @@ import argparse
 import ast
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -24,6 +25,7 @@ from typing import Dict, List, NoReturn
 ENVIRONMENT = Path(__file__).absolute().parents[1]
 PYTHON = str(ENVIRONMENT / "bin/python")
 INSTALLER = Path("/opt/deeprig/uv")
+CACHE = INSTALLER.parent / "cache"
 SYSTEM_CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
 
 Settings = Dict[str, List[str]]
@@ -82,6 +84,8 @@ class Words(argparse.ArgumentParser):
 def main(words: list[str]) -> int:
     """Return the exit status of uv, or of pip."""
     pip = [PYTHON, str(find_pip())]
+    if words[:1] == ["fetch"]:
+        return fetch(words[1:], pip)
     if words[:1] != ["install"]:
         return subprocess.run([*pip, *words], check=False).returncode
     try:
@@ -182,7 +186,11 @@ def environment(variables: dict[str, str]) -> dict[str, str]:
 
     Certificates are those that pip trusts: of its settings, of the session, or the system's.
     """
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("UV_")}
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("UV_") or name == "UV_CONCURRENT_DOWNLOADS"
+    }
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
         if name in variables:
             kept.pop(name.lower(), None)
@@ -196,15 +204,49 @@ def environment(variables: dict[str, str]) -> dict[str, str]:
         # As pip chooses: the best version of all indexes, not the first index that has any.
         "UV_INDEX_STRATEGY": "unsafe-best-match",
         # Beside the environments: a package is linked from the cache, not copied.
-        "UV_CACHE_DIR": str(INSTALLER.parent / "cache/uv"),
+        "UV_CACHE_DIR": str(CACHE / "uv"),
         "UV_PYTHON_DOWNLOADS": "never",
         "UV_NO_PROGRESS": "1",
         **variables,
     }
 
 
+def fetch(words: list[str], pip: list[str]) -> int:
+    """Fill uv's cache with what `install` would need; return 0, or 1 where uv cannot."""
+    folder = CACHE / "ahead"
+    # Of what comes at once, a reboot leaves nothing; what is complete stays.
+    os.environ["UV_CONCURRENT_DOWNLOADS"] = "2"
+    try:
+        run_uv(words, read_settings(pip), [f"--target={folder}"])
+    except NotByUv as reason:
+        print(f"not fetched: {reason}", flush=True)
+        return 1
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    return 0
+
+
 def install(words: list[str], settings: Settings) -> int:
     """Install with uv; return 0. Raises NotByUv where it cannot."""
+    shutil.rmtree(CACHE / "ahead", ignore_errors=True)  # of a fetch that was cut off
+    installed, surroundings = run_uv(words, settings, [])
+    if installed:
+        # Their files stay in the environment: the cache has only further links to them.
+        names = [name for name, _ in installed]
+        uv = str(INSTALLER / "bin/uv")
+        subprocess.run([uv, "cache", "clean", "-q", *names], env=surroundings, check=False)
+        # pip's line, by which Ansible knows that something has changed.
+        print("Successfully installed", *(f"{name}-{version}" for name, version in installed))
+    return 0
+
+
+def run_uv(
+    words: list[str], settings: Settings, further: list[str]
+) -> tuple[list[tuple[str, str]], dict[str, str]]:
+    """Let uv install; return the packages with their versions, and uv's environment.
+
+    Raises NotByUv where it cannot.
+    """
     options, what, compiles = read_words(words)
     for name in LISTS:  # pip adds these to its settings; another option replaces its setting
         options[name] = [*settings.get(name, []), *options.get(name, [])]
@@ -219,14 +261,14 @@ def install(words: list[str], settings: Settings) -> int:
     surroundings = environment(variables)
     try:
         with subprocess.Popen(
-            [uv, "pip", "install", "--no-config", f"--python={PYTHON}", *more, *what],
+            [uv, "pip", "install", "--no-config", f"--python={PYTHON}", *more, *further, *what],
             env=surroundings,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
         ) as process:
             assert process.stdout is not None
-            installed = []
+            installed: list[tuple[str, str]] = []
             for line in process.stdout:
                 print(line, end="", flush=True)
                 installed += re.findall(r"^ [+~] (\S+)==(\S+)", line)
@@ -234,13 +276,7 @@ def install(words: list[str], settings: Settings) -> int:
         raise NotByUv(f"{uv} does not run: {error.strerror}") from None
     if process.returncode != 0:
         raise NotByUv(f"uv failed (exit status {process.returncode}), as printed above")
-    if installed:
-        # Their files stay in the environment: the cache has only further links to them.
-        names = [name for name, _ in installed]
-        subprocess.run([uv, "cache", "clean", "-q", *names], env=surroundings, check=False)
-        # pip's line, by which Ansible knows that something has changed.
-        print("Successfully installed", *(f"{name}-{version}" for name, version in installed))
-    return 0
+    return installed, surroundings
 
 
 if __name__ == "__main__":

@@ -87,6 +87,17 @@ def test_two_rigs_become_hosts_at_once(first: Result) -> None:
         assert counts["changed"] > 40
 
 
+def test_pytorch_is_fetched_while_the_driver_is_installed(first: Result) -> None:
+    tasks = {task["task"]: task for task in first["tasks"] if task["host"] == "test"}
+    result = tasks["Fetch the wheels of PyTorch meanwhile"]["items"][0]["result"]
+    assert "deeprig-fetch" in result["stderr"]
+    assert result["rc"] == 0
+    assert (
+        "not all of it"
+        not in tasks["What is fetched ahead is here"]["items"][0]["result"]["stdout"]
+    )
+
+
 def test_the_second_run_changes_nothing(second: Result) -> None:
     for name in ("test", "test2"):
         counts = second["hosts"][name]

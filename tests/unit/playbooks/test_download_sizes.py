@@ -1,4 +1,4 @@
-"""What `fab provision --check` prints last: what would be downloaded, how much, and how long."""
+"""What `fab provision --check` prints last: what would be downloaded, and how long it takes."""
 
 from __future__ import annotations
 

@@ -2,139 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import subprocess
-import sys
-import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
-import pip
 import pytest
 
+from tests.unit.playbooks.pip_environment import Environment, write_index, write_wheel
+
 pytestmark = pytest.mark.slow
-ROOT = Path(__file__).parents[3]
-PROGRAM = ROOT / "playbooks/files/pip_by_uv.py"
-UV = Path(sys.executable).with_name("uv")
-RECORDER = """#!/bin/sh
-{{ printf '%s\\n' "$@"; echo; env; }} > {record}
-"""
 HEADER = "Successfully installed gear-1.0"
-
-
-def write_wheel(folder: Path, name: str = "gear", version: str = "1.0") -> str:
-    """Write a wheel with one module; return its line in a lock."""
-    folder.mkdir(parents=True, exist_ok=True)
-    wheel, info = folder / f"{name}-{version}-py3-none-any.whl", f"{name}-{version}.dist-info"
-    with zipfile.ZipFile(wheel, "w") as archive:
-        archive.writestr(f"{name}.py", f"VERSION = '{version}'\n")
-        archive.writestr(
-            f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
-        )
-        archive.writestr(
-            f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
-        )
-        archive.writestr(
-            f"{info}/RECORD", f"{name}.py,,\n{info}/METADATA,,\n{info}/WHEEL,,\n{info}/RECORD,,\n"
-        )
-    return f"{name}=={version} --hash=sha256:{hashlib.sha256(wheel.read_bytes()).hexdigest()}\n"
-
-
-def write_index(folder: Path, wheels: Path) -> str:
-    """Write a simple index of the wheels; return its URL."""
-    for wheel in wheels.glob("*.whl"):
-        page = folder / "simple" / wheel.name.split("-")[0] / "index.html"
-        page.parent.mkdir(parents=True, exist_ok=True)
-        page.write_text(f'<html><body><a href="{wheel.as_uri()}">{wheel.name}</a></body></html>\n')
-    return (folder / "simple").as_uri()
-
-
-@dataclass
-class Environment:
-    """A virtual environment without pip, its installer, and pip's settings."""
-
-    folder: Path
-    wheels: Path
-
-    @property
-    def uv(self) -> Path:
-        """What the program takes for uv."""
-        return self.folder / "uv/bin/uv"
-
-    def set_pip(self, text: str) -> None:
-        """Write pip's settings."""
-        (self.folder / "pip.conf").write_text(text)
-
-    def run(self, *words: str | Path, **variables: str) -> subprocess.CompletedProcess[str]:
-        """Run the program with pip's words."""
-        surroundings = {
-            "PATH": "/usr/bin:/bin",
-            "HOME": str(self.folder),
-            "PIP_CONFIG_FILE": str(self.folder / "pip.conf"),
-            **variables,
-        }
-        command = [str(self.folder / "venv/bin/pip-by-uv"), *map(str, words)]
-        return subprocess.run(
-            command, capture_output=True, text=True, check=False, env=surroundings
-        )
-
-    def has(self, name: str, version: str) -> bool:
-        """Return whether Python imports this version from the environment."""
-        program = f"import {name}; print({name}.VERSION)"
-        done = subprocess.run(
-            [self.folder / "venv/bin/python", "-c", program],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        return done.stdout == f"{version}\n"
-
-    def record(self) -> tuple[list[str], dict[str, str]]:
-        """Return the words and the variables that the recorder got as uv."""
-        words, _, variables = (self.folder / "record").read_text().partition("\n\n")
-        pairs = (line.partition("=") for line in variables.splitlines())
-        return words.splitlines(), {name: value for name, _, value in pairs}
-
-
-@pytest.fixture
-def make_environment(tmp_path: Path) -> Callable[[Path], Environment]:
-    """Make an environment with this uv."""
-
-    def make(uv: Path = UV) -> Environment:
-        subprocess.run(
-            [sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv"], check=True
-        )
-        packages = tmp_path / "uv/lib/python3.11/site-packages"
-        packages.mkdir(parents=True)
-        (packages / "pip").symlink_to(Path(pip.__file__).parent)
-        (tmp_path / "uv/bin").mkdir()
-        (tmp_path / "uv/bin/uv").symlink_to(uv)
-        program = tmp_path / "venv/bin/pip-by-uv"
-        text = PROGRAM.read_text().replace("/opt/deeprig/uv", str(tmp_path / "uv"))
-        program.write_text(text.replace("/usr/bin/python3", sys.executable))
-        program.chmod(0o755)
-        made = Environment(tmp_path, tmp_path / "wheels")
-        made.set_pip("[global]\nno-index = true\n")
-        return made
-
-    return make
-
-
-@pytest.fixture
-def environment(make_environment: Callable[..., Environment]) -> Environment:
-    """An environment with the real uv."""
-    return make_environment()
-
-
-@pytest.fixture
-def recorded(make_environment: Callable[..., Environment], tmp_path: Path) -> Environment:
-    """An environment with a uv that only notes how it is called."""
-    recorder = tmp_path / "recorder"
-    recorder.write_text(RECORDER.format(record=tmp_path / "record"))
-    recorder.chmod(0o755)
-    return make_environment(recorder)
 
 
 SETTINGS = [
