@@ -18,6 +18,14 @@ class DriverPackage(TypedDict):
     origin: Annotated[str, Meta(pattern=r"\A(vendor|distribution|other|local)\Z")]
 
 
+class MetaHeaders(TypedDict):
+    """A package that brings headers with each update of a kernel."""
+
+    package: Package
+    version: Version
+    installed: bool
+
+
 class KernelState(TypedDict):
     """A kernel that may boot or is installed.
 
@@ -29,6 +37,7 @@ class KernelState(TypedDict):
     default: bool
     headers: bool
     package: Package | None
+    meta_headers: Annotated[list[MetaHeaders], Meta(max_length=64)]
     nvidia_modules: Text | None
     build_error: Text
 

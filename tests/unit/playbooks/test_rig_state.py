@@ -173,8 +173,17 @@ def test_settings_of_the_kernel_command_line_are_refused() -> None:
     )
 
 
+KERNEL_ROW: dict[str, Any] = {
+    "bootable": True,
+    "default": False,
+    "headers": True,
+    "meta_headers": [],
+    "build_error": "",
+}
+
+
 def test_kernels() -> None:
-    kernel = {"bootable": True, "default": True, "headers": True, "build_error": ""}
+    kernel = {**KERNEL_ROW, "default": True}
     rows = [
         {**kernel, "release": "6.1.0-30-amd64"},
         {**kernel, "release": "6.1.0-31-amd64", "headers": False},
@@ -185,6 +194,23 @@ def test_kernels() -> None:
     assert "for 6.1.0-31-amd64:" in words["next-kernel"]
     words = repairs(kernels=[{**kernel, "release": "6.1", "build_error": "fatal error: x.h"}])
     assert words["failed-build"].endswith("for 6.1: fatal error: x.h")
+
+
+def test_headers_that_come_with_the_next_kernel() -> None:
+    meta = {"package": "linux-headers-amd64", "version": "6.1.123-1", "installed": False}
+    rows = [
+        {**KERNEL_ROW, "release": "6.1.0-30-amd64", "headers": False},
+        {**KERNEL_ROW, "release": "6.1.0-31-amd64", "meta_headers": [meta]},
+        {**KERNEL_ROW, "release": "6.1.0-29-amd64", "headers": False, "bootable": False},
+    ]
+    words = repairs(kernels=rows)
+    assert words["later-kernels"].endswith("the run installs linux-headers-amd64")
+    wanted = templar(kernels=rows).render(YamlText.given("{{ headers_wanted }}"))
+    assert wanted == ["linux-headers-6.1.0-30-amd64", "linux-headers-amd64=6.1.123-1"]
+    rows[1]["meta_headers"] = [{**meta, "installed": True}]
+    assert "later-kernels" not in repairs(kernels=rows)
+    wanted = templar(kernels=rows).render(YamlText.given("{{ headers_wanted }}"))
+    assert wanted == ["linux-headers-6.1.0-30-amd64"]
 
 
 @pytest.mark.parametrize(
