@@ -106,7 +106,7 @@ def rig(
             "headers": driver.kernel_headers(tree, release),
             "boot": menu,
         },
-        "kernels": read_kernels(tree, packages, menu, release, driver_versions(driver_state)),
+        "kernels": read_kernels(tree, packages, menu, release, driver.list_versions(driver_state)),
         "network": {
             "interfaces": interfaces(tree, addresses),
             "ifnames_needed_by": numbered_interfaces(tree),
@@ -114,15 +114,6 @@ def rig(
         "reboot_required": tree.exists("/run/reboot-required")
         or tree.exists("/var/run/reboot-required"),
     }
-
-
-def driver_versions(state: dict[str, Any]) -> list[str]:
-    """Return the versions of the driver that may be those of a module: the loaded one first."""
-    versions = [state["loaded_version"], state["library_version"]]
-    versions += [
-        re.sub(r"^\d+:", "", row["version"] or "").partition("-")[0] for row in state["packages"]
-    ]
-    return list(dict.fromkeys(version for version in versions if version))
 
 
 def gpu_fact(gpu: pcie.PcieGpu) -> dict[str, Any]:
