@@ -148,7 +148,9 @@ _FAULTS = (
     Fault("repo-next", "the vendor offers only branches from 590 on"),
     Fault("dkms-fails", "the driver's module does not build", "all | RELEASE… | DRIVER…", "all"),
     Fault("dkms-strict", "the driver's package fails without kernel headers, as a .run file does"),
-    Fault("bad-postinst", "a package's postinst fails", "PACKAGE", "nvidia-kernel-open-dkms"),
+    Fault(
+        "bad-postinst", "a package's postinst fails", "PACKAGE[=VERSION]", "nvidia-kernel-open-dkms"
+    ),
     Fault("no-return", "the rig does not come back from its next reboot"),
     Fault(
         "disk-full",
