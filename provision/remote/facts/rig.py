@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 from agent.readings import pcie
+from agent.readings.command_line import list_parameters
 from provision.remote import dpkg
 from provision.remote.facts import driver, hardware, network
 from provision.remote.facts.access import access
@@ -56,6 +57,7 @@ def rig(
     driver_state = driver.driver(tree, packages)
     driver_state["packages"] = read_driver_packages(tree, packages, lists)
     menu = boot(tree)
+    command_line = tree.line("/proc/cmdline").split()
     return {
         "boot_id": tree.line("/proc/sys/kernel/random/boot_id"),
         "gpus": [gpu_fact(gpu) for gpu in gpus if gpu.vendor_id == pcie.NVIDIA],
@@ -102,7 +104,10 @@ def rig(
         "usb_watchdogs": usb_watchdogs(tree),
         "kernel": {
             "release": release,
-            "command_line": tree.line("/proc/cmdline").split(),
+            "command_line": command_line,
+            # Of the kernel that runs, and of the boot menu's default, those of a list one by one.
+            "parameters": list_parameters(command_line),
+            "parameters_next": list_parameters(menu["next"]["arguments"] if menu["next"] else []),
             "headers": driver.kernel_headers(tree, release),
             "boot": menu,
         },

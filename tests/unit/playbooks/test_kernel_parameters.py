@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
+from agent.readings.command_line import list_parameters
 from tests.unit.local import play
 from tests.unit.playbooks.test_rig_variables import AMPERE, KERNEL, value
 
@@ -20,13 +21,13 @@ REMOVED = ["pci=noaer", "iommu=soft", "intel_pstate=disable", "nomodeset", "ipv6
     [
         ("ro quiet", []),
         ("ro pci=noaer", ["pci=noaer"]),
-        ("pci=nomsi,noaer iommu=soft", ["pci=nomsi,noaer", "iommu=soft"]),
-        ("pci=noaer,realloc nomodeset", ["pci=noaer,realloc", "nomodeset"]),
+        ("pci=nomsi,noaer iommu=soft", ["pci=noaer", "iommu=soft"]),
+        ("pci=noaer,realloc nomodeset", ["pci=noaer", "nomodeset"]),
         ("pci=noaerx nomodesetting iommu=soft2 xpci=noaer ipv6.disable=10", []),
     ],
 )
 def test_parameters_are_found_alone_and_in_lists(words: str, expected: list[str]) -> None:
-    kernel: Any = {**KERNEL, "command_line": words.split()}
+    kernel: Any = {**KERNEL, "parameters": list_parameters(words.split())}
     settings = {"kernel_parameters_removed": REMOVED, "kernel": kernel}
     assert value("parameters_running", AMPERE, **settings) == expected
 
