@@ -43,13 +43,17 @@ class KernelState(TypedDict):
 
 
 class ModuleSetting(TypedDict):
-    """A line that keeps the driver from its GPUs. line: 0 for the running kernel's command line."""
+    """A line that keeps the driver from its GPUs. line: 0 for the running kernel's command line.
+
+    parameters: those of a command line that must go, of a list each by itself.
+    """
 
     file: Path
     line: Count
     text: Text
     module: Text
     kind: Annotated[str, Meta(pattern=r"\A[a-z ]{1,32}\Z")]
+    parameters: Texts
 
 
 class Modules(TypedDict):

@@ -13,7 +13,11 @@ from tests.unit.local import play
 from tests.unit.playbooks.test_rig_variables import AMPERE, KERNEL, value
 
 ROOT = Path(__file__).parents[3]
-REMOVED = ["pci=noaer", "iommu=soft", "intel_pstate=disable", "nomodeset", "ipv6.disable=1"]
+REMOVED = [
+    *("modprobe.blacklist=nvidia", "modprobe.blacklist=nvidia-uvm", "vfio-pci.ids=10de:2204"),
+    *("vfio-pci.ids=10de:1aef", "pci=noaer", "iommu=soft", "intel_pstate=disable"),
+    *("nomodeset", "ipv6.disable=1"),
+]
 
 
 @pytest.mark.parametrize(
@@ -43,6 +47,9 @@ def test_parameters_are_found_alone_and_in_lists(words: str, expected: list[str]
         ("pci=nomsi,noaer", "pci=nomsi"),
         ('"pci=noaerx iommu=soft2 xpci=noaer"', '"pci=noaerx iommu=soft2 xpci=noaer"'),
         ('"iommu=soft intel_pstate=disable nomodeset"', '""'),
+        ('"modprobe.blacklist=nouveau,nvidia,nvidia-uvm"', '"modprobe.blacklist=nouveau"'),
+        ('"quiet modprobe.blacklist=nvidia,nvidia-uvm"', '"quiet "'),
+        ('"vfio-pci.ids=10de:2204,1b21:0612,10de:1aef"', '"vfio-pci.ids=1b21:0612"'),
         ('"$GRUB_CMDLINE_LINUX pci=noaer"', '"$GRUB_CMDLINE_LINUX "'),
     ],
 )
