@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from math import inf
 from typing import Literal
 
+from agent.readings.command_line import list_parameters
+
 Status = Literal["ok", "warning", "critical", "unknown"]
 STATUSES: tuple[Status, ...] = ("ok", "warning", "critical", "unknown")
 
@@ -141,7 +143,7 @@ def hides_pcie_errors(command_line: Iterable[str]) -> bool:
 
     Mining systems do so: a bad riser then only shows as wrong results.
     """
-    return "pci=noaer" in command_line
+    return "pci=noaer" in list_parameters(command_line)
 
 
 def judge_bandwidth(value: float, expected: float, warning: float, critical: float) -> Status:

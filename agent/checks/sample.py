@@ -15,6 +15,7 @@ from agent.readings.host import HostReading
 from agent.readings.links import PciePath, PortReading
 from agent.readings.nccl import CollectiveResults
 from agent.readings.nvml import DriverReading, GpuReading
+from agent.readings.system import SystemState
 from agent.readings.validation import Validation
 from agent.readings.xid import XidCount
 
@@ -91,6 +92,7 @@ class Sample:
     expectations: Expectations
     verdicts: tuple[Verdict, ...] = field(default=())
     validation: Validation | None = None
+    system: SystemState | None = None
 
     @property
     def booted_at(self) -> float | None:

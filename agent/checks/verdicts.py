@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from agent.checks import gpu, host, nccl, pcie, validation
+from agent.checks import gpu, host, nccl, pcie, system, validation
 from agent.checks.context import CheckContext
 from agent.checks.sample import Verdict
 
@@ -15,7 +15,7 @@ def judge_sample(context: CheckContext) -> tuple[Verdict, ...]:
     """Return every verdict about a sample, the worst first."""
     verdicts = [
         verdict
-        for subject in (host, gpu, pcie, nccl, validation)
+        for subject in (host, system, gpu, pcie, nccl, validation)
         for check in subject.CHECKS
         for verdict in check(context)
     ]

@@ -109,6 +109,11 @@ class Settings:
         """The summary of the last validation."""
         return Path(self.rootfs, self.state_directory.lstrip("/"), "validation", "summary.json")
 
+    @property
+    def system_state(self) -> Path:
+        """What root's timer writes of kernels and packages."""
+        return Path(self.rootfs, self.state_directory.lstrip("/"), "system.json")
+
 
 class _ArgumentParser(argparse.ArgumentParser):
     """Raises errors of one line instead of printing the usage."""

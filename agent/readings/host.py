@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypedDict
 
+from agent.readings.command_line import list_parameters
 from agent.readings.pcie import raise_exhausted
 
 #: Kernel parameters that a deep learning host should not have; docs/mining-os.md explains each.
@@ -73,7 +74,7 @@ class HostReader:
         self._folders = folders
         board = self._sys / "class/dmi/id"
         maker, model = read_text(board / "board_vendor"), read_text(board / "board_name")
-        words = read_text(self._proc / "cmdline").split()
+        parameters = list_parameters(read_text(self._proc / "cmdline").split())
         cpu_info = read_text(self._proc / "cpuinfo")
         cpu = re.search(r"^model name\s*:\s*(.*)$", cpu_info, re.MULTILINE)
         cpus = self._sys / "devices/system/cpu"
@@ -86,7 +87,7 @@ class HostReader:
             "cpu": cpu.group(1).strip() if cpu else "",
             "cpu_count": len(re.findall(r"^processor\s*:", cpu_info, re.MULTILINE)) or None,
             "kernel": read_text(self._proc / "sys/kernel/osrelease"),
-            "kernel_hazards": {hazard: hazard in words for hazard in HAZARDS},
+            "kernel_hazards": {hazard: hazard in parameters for hazard in HAZARDS},
             "cpu_max_frequency_hertz": None if most is None else most * 1000.0,
         }
 

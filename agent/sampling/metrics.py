@@ -14,6 +14,7 @@ from agent.checks.judgements import STATUSES
 from agent.checks.nccl import expect_bus_bandwidth
 from agent.checks.sample import Sample
 from agent.readings.nvml import DRIVER_STATES
+from agent.readings.system import SystemState
 
 PREFIX = "deeprig_"
 SUFFIXES = {"counter": "_total", "info": "_info"}  # of the series, by the kind of their family
@@ -139,6 +140,7 @@ def find_subjects(sample: Sample) -> dict[str, list[Subject]]:
         ],
         "collective": list(find_collectives(sample)),
         "validation": [Subject({}, vars(sample.validation))] if sample.validation else [],
+        "system": [Subject({}, read_system(sample.system))] if sample.system else [],
         "copy": list(find_copies(sample)),
         "rig": [Subject({}, read_rig(sample))],
         "host": [Subject({}, {**vars(sample.host), "booted_at": sample.booted_at})],
@@ -207,6 +209,17 @@ def read_rig(sample: Sample) -> dict[str, Any]:
             "nvml": sum(gpu.up for gpu in sample.gpus),
         },
         "driver_state": {state: state == sample.driver.state for state in DRIVER_STATES},
+    }
+
+
+def read_system(state: SystemState) -> dict[str, Any]:
+    """Return the fields of the group system."""
+    return {
+        **vars(state),
+        "has_driver": state.has_driver,
+        "next_boot_works": state.next_boot_works,
+        "unfinished_count": len(state.unfinished),
+        "not_held_count": len(state.not_held),
     }
 
 

@@ -23,17 +23,20 @@ from agent.checks.sample import AgentReading, GpuState, Sample
 from agent.checks.verdicts import judge_sample
 from agent.configuration.settings import Settings
 from agent.nvml.process import GpuAnswer, NvmlPoll, NvmlProcess
+from agent.readings import system, validation
 from agent.readings.host import HostReader, HostReading
+from agent.readings.json_file import JsonFileReader
 from agent.readings.links import LinkReader, PciePath, PortReading, build_path
 from agent.readings.nccl import CollectiveResults, ResultReader
 from agent.readings.pcie import EXHAUSTED, PcieGpu, raise_exhausted
-from agent.readings.validation import Validation, ValidationReader
+from agent.readings.system import SystemState
+from agent.readings.validation import Validation
 from agent.readings.xid import KernelLog, XidCatalogue, XidCounter
 from agent.sampling.growth import CounterGrowth, Key
 from agent.sampling.history import History
 from agent.sampling.metrics import MetricTable, SampleCollector
 
-SlowReadings = tuple[HostReading, CollectiveResults, Validation | None]
+SlowReadings = tuple[HostReading, CollectiveResults, Validation | None, SystemState | None]
 SLOW_SECONDS = 5.0  # between readings of what changes slowly: disks, result files, the agent
 WORKING_STATE = 2  # performance states P0 to P2: clocks and link are up
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -69,7 +72,8 @@ class Sampler:
             folders=("/", settings.state_directory),
         )
         self._results = ResultReader(settings.results_folder)
-        self._validation = ValidationReader(settings.validation_summary)
+        self._validation = JsonFileReader(settings.validation_summary, validation.parse)
+        self._system = JsonFileReader(settings.system_state, system.parse)
         self._log = KernelLog(settings.kernel_log)
         self._xids = XidCounter(self.catalogue.list_well_known())
         self._growth = CounterGrowth(settings.expectations.thresholds["window_seconds"])
@@ -79,7 +83,7 @@ class Sampler:
         self._started_at = time.time()
         self._samples = 0
         self._slow_at = -SLOW_SECONDS
-        self._slow: SlowReadings = (HostReading(), CollectiveResults(), None)
+        self._slow: SlowReadings = (HostReading(), CollectiveResults(), None, None)
         self._costs: tuple[dict[str, float], dict[str, int]] = ({}, {})
         self._durations: dict[str, float] = {}
         self._clock: tuple[float, float] | None = None  # wall clock, seconds since boot
@@ -122,7 +126,7 @@ class Sampler:
         states = tuple(self._update_state(gpu, poll, by_address, wall) for gpu in gpus)
         self._note_work(states, now)
         paths = tuple(self._read_path(gpu, by_address, working, wall) for gpu in gpus)
-        host, results, validation = self._read_slow(now)
+        host, results, summary, state = self._read_slow(now)
         began = self._note_duration("host", began)
         sample = Sample(
             taken_at=wall,
@@ -133,7 +137,8 @@ class Sampler:
             xids=self._xids.read(gpu.address for gpu in gpus),
             host=host,
             nccl=results,
-            validation=validation,
+            validation=summary,
+            system=state,
             agent=self._describe_agent(),
             expectations=self.settings.expectations,
         )
@@ -212,13 +217,18 @@ class Sampler:
     def _read_slow(self, now: float) -> SlowReadings:
         if now - self._slow_at >= SLOW_SECONDS:
             self._slow_at = now
-            self._slow = (self._host.read(), self._results.read(), self._validation.read())
+            self._slow = (
+                self._host.read(),
+                self._results.read(),
+                self._validation.read(),
+                self._system.read(),
+            )
             self._read_costs()
-        host, results, validation = self._slow
+        host, results, summary, state = self._slow
         if host.boot_clock_seconds is not None:  # of this sample, or the time of boot would vary
             age = now - self._slow_at
             host = replace(host, boot_clock_seconds=host.boot_clock_seconds + age)
-        return host, results, validation
+        return host, results, summary, state
 
     def _read_costs(self) -> None:
         pids = {"server": os.getpid(), "nvml": self._nvml.pid}

@@ -9,6 +9,7 @@ from agent.checks.nccl import expect_bus_bandwidth
 from agent.checks.sample import GpuState, Sample
 from agent.checks.verdicts import find_worst_status
 from agent.readings.nccl import CollectiveResult
+from agent.readings.system import SystemState
 from agent.readings.validation import Validation
 from agent.readings.xid import XidCatalogue, XidCount
 
@@ -37,6 +38,7 @@ def build_document(sample: Sample, xids: XidCatalogue) -> dict[str, Any]:
             "ignored": [asdict(file) for file in sample.nccl.ignored],
         },
         "validation": describe_validation(sample.validation) if sample.validation else None,
+        "system": describe_system(sample.system) if sample.system else None,
         "expectations": {
             "gpus": sample.expectations.gpus,
             "gpus_from": sample.expectations.gpus_from,
@@ -70,6 +72,11 @@ def describe_validation(validation: Validation) -> dict[str, Any]:
             for (gpu, direction), bandwidth in validation.copies.items()
         ],
     }
+
+
+def describe_system(state: SystemState) -> dict[str, Any]:
+    """Return what the next boot brings, and the state of packages."""
+    return {**asdict(state), "next_boot_works": state.next_boot_works}
 
 
 def describe_xid(count: XidCount, catalogue: XidCatalogue) -> dict[str, Any]:

@@ -155,7 +155,9 @@ _FAULTS = (
         "VERSION gpu|network|module|speed",
         "590 gpu",
     ),
-    Fault("bad-postinst", "a package's postinst fails", "PACKAGE", "nvidia-kernel-open-dkms"),
+    Fault(
+        "bad-postinst", "a package's postinst fails", "PACKAGE[=VERSION]", "nvidia-kernel-open-dkms"
+    ),
     Fault("no-return", "the rig does not come back from its next reboot"),
     Fault(
         "disk-full",

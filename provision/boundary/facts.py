@@ -232,6 +232,8 @@ class Kernel(TypedDict):
 
     release: Text
     command_line: Texts
+    parameters: Texts
+    parameters_next: Texts
     headers: bool
     boot: Boot
 

@@ -18,6 +18,14 @@ class DriverPackage(TypedDict):
     origin: Annotated[str, Meta(pattern=r"\A(vendor|distribution|other|local)\Z")]
 
 
+class MetaHeaders(TypedDict):
+    """A package that brings headers with each update of a kernel."""
+
+    package: Package
+    version: Version
+    installed: bool
+
+
 class KernelState(TypedDict):
     """A kernel that may boot or is installed.
 
@@ -29,18 +37,23 @@ class KernelState(TypedDict):
     default: bool
     headers: bool
     package: Package | None
+    meta_headers: Annotated[list[MetaHeaders], Meta(max_length=64)]
     nvidia_modules: Text | None
     build_error: Text
 
 
 class ModuleSetting(TypedDict):
-    """A line that keeps the driver from its GPUs. line: 0 for the running kernel's command line."""
+    """A line that keeps the driver from its GPUs. line: 0 for the running kernel's command line.
+
+    parameters: those of a command line that must go, of a list each by itself.
+    """
 
     file: Path
     line: Count
     text: Text
     module: Text
     kind: Annotated[str, Meta(pattern=r"\A[a-z ]{1,32}\Z")]
+    parameters: Texts
 
 
 class Modules(TypedDict):

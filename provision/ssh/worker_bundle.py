@@ -29,9 +29,9 @@ _STARTER = (
     "g={'__name__':'bootstrap'};exec(compile(p.pop('code'),'<deeprig>/bootstrap.py','exec'),g)\n"
     "g['start'](stream=i,**p)"
 )
-# What the rig gets: provision.remote, and the one reading that its facts share with the agent.
+# What the rig gets: provision.remote, and the readings that its facts share with the agent.
 _PACKAGES = ("provision", "provision.remote", "agent", "agent.readings")
-_SHARED = ("agent.readings.pcie",)
+_SHARED = ("agent.readings.pcie", "agent.readings.command_line")
 # What the pip module imports of `packaging`, which a rig need not have.
 _PACKAGING = (
     *("_elffile", "_manylinux", "_musllinux", "_parser", "_ranges", "_tokenizer", "markers"),

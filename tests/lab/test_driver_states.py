@@ -176,7 +176,7 @@ def test_module_that_does_not_build_leaves_the_driver_that_was_here(
     fault("dkms-fails", "595.71.05")
     result = play(inventory, "-e", "nvidia_driver_branch=595")
     assert result.status == 2
-    result.assert_shows("The driver is not installed", "could not be built")
+    result.assert_shows("The packages are not installed", "could not be built")
     assert target.run(STATE).stdout == before
     assert_apt_works(target)
     assert versions(target, "libcuda1") == "590.48.01-1"

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from lab.rigs.machine import Rig
+from lab.simulate import states
 from tests.lab.operator import fab, reboot
 
 MakeRig = Callable[..., Rig]
@@ -85,4 +86,28 @@ def test_rig_that_no_kernel_would_suit_is_refused_before_any_change(
     assert result.status == 2
     result.assert_shows("has no headers", "does not boot by GRUB", "changed=0")
     assert rig.run("test -e /root/xminer.sh; pgrep -c xminer.sh", check=False).stdout.strip() != "0"
+    rig.discard()
+
+
+@pytest.mark.extended
+def test_headers_come_with_later_kernels(
+    make_rig: MakeRig, write_inventory: WriteInventory
+) -> None:
+    rig = make_rig("test92", flavour="clean")
+    inventory = write_inventory(rig)
+    # The kernel of the lab's repository has an entry in the lab's boot menu.
+    lists = "/etc/apt/sources.list.d/*.list"
+    rig.run(f"sed -i 's/^deb http/#&/' {lists}; apt-get -q update")
+    states.lay(rig, "next-kernel", "without-headers")
+    rig.run(f"sed -i 's/^#deb http/deb http/' {lists}; apt-get -q update")
+    result = fab(inventory, rig.name, "provision", *STEPS, seconds=400)
+    assert result.status == 0, result.text
+    result.assert_shows("the run installs linux-headers-amd64")
+    query = "dpkg-query -W -f '${db:Status-Status} ${Version}\\n'"
+    shown = rig.run(f"{query} linux-image-amd64 linux-headers-amd64").stdout.splitlines()
+    assert len(shown) == 2
+    assert shown[0] == shown[1]
+    assert rig.run("test -e /lib/modules/$(uname -r)/build").returncode == 0
+    again = fab(inventory, rig.name, "provision", *STEPS, seconds=400)
+    again.assert_shows("changed=0")
     rig.discard()

@@ -13,6 +13,7 @@ from tests.lab.operator import STEPS, FabResult, fab, switching, write_playbook
 NAME = "test7"
 DRIVER = STEPS / "driver.yml"
 TASKS = "playbooks/tasks/driver"
+REFUSE = "playbooks/tasks/refuse_packages.yml"
 
 
 @pytest.fixture
@@ -167,8 +168,8 @@ class TestDriver:
         result = fab(inventory, NAME, "play", DRIVER)
         assert_task_failed(
             result,
-            f"{TASKS}/refuse.yml",
-            "The driver is not installed",
+            REFUSE,
+            "The packages are not installed",
             "NO_PUBKEY",
             "is not signed",
             "fix its address, key or network",
@@ -179,8 +180,8 @@ class TestDriver:
         result = fab(inventory, NAME, "play", DRIVER, "-e", "nvidia_driver_branch=999")
         assert_task_failed(
             result,
-            f"{TASKS}/refuse.yml",
-            "The driver is not installed",
+            REFUSE,
+            "The packages are not installed",
             "no repository of the rig has driver branch 999",
             "570, 580",
         )
@@ -194,8 +195,8 @@ class TestDriver:
         result = fab(inventory, NAME, "play", DRIVER)
         assert_task_failed(
             result,
-            f"{TASKS}/refuse.yml",
-            "The driver is not installed",
+            REFUSE,
+            "The packages are not installed",
             f"package {package} could not be installed",
             f"{package}: could not be set up: Input/output error",
         )
@@ -223,8 +224,8 @@ class TestDriver:
         result = fab(inventory, NAME, "play", DRIVER)
         assert_task_failed(
             result,
-            f"{TASKS}/refuse.yml",
-            "The driver is not installed",
+            REFUSE,
+            "The packages are not installed",
             "Your kernel headers for kernel",
         )
         again = fab(inventory, NAME, "provision", "--tags", "base,driver")

@@ -1,4 +1,4 @@
-"""The fake rig's results: of collectives, and of the last validation."""
+"""The fake rig's results: of collectives, of the last validation, and what root reads."""
 
 from __future__ import annotations
 
@@ -36,4 +36,18 @@ def validation_values(gpus: list[Gpu], ill: bool, started: float) -> Values:
                 address=gpu.address,
             )
         ],
+    }
+
+
+def system_values(ill: bool, started: float) -> Values:
+    """Kernels and packages, as root reads them."""
+    kernels = {"6.1.0-30-amd64": 1.0, "6.1.0-31-amd64": 0.0 if ill else 1.0}
+    return {
+        "system_kernel_driver": labelled_series("kernel", kernels),
+        "system_next_boot_driver": single_series(0 if ill else 1),
+        "system_unfinished_packages": single_series(2 if ill else 0),
+        "system_driver_packages": labelled_series("branch", {"580": 30}),
+        "system_driver_packages_by_origin": labelled_series("origin", {"vendor": 30}),
+        "system_driver_packages_not_held": single_series(12 if ill else 0),
+        "system_state_timestamp_seconds": single_series(started - 300),
     }

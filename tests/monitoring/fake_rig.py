@@ -21,7 +21,7 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
-from tests.monitoring.fake_results import nccl_values, validation_values
+from tests.monitoring.fake_results import nccl_values, system_values, validation_values
 from tests.monitoring.fake_series import (
     GB,
     GIB,
@@ -79,6 +79,7 @@ class FakeRig(Collector):
             host_values(self.ill),
             nccl_values(self.ill, self.started),
             validation_values(gpus, self.ill, self.started),
+            system_values(self.ill, self.started),
             agent_values(self.started),
         ):
             values |= part

@@ -18,6 +18,9 @@ WINDOW = "1m"  # of rates: many times the interval of scrapes
 # What the ill rig must be noticed for (pending counts: `for` is minutes). The others of our alerts
 # need another kind of illness, and have their cases in agent/monitoring/tests.
 NOTICED = {
+    "DeeprigDriverNotHeld",
+    "DeeprigNextBootWithoutDriver",
+    "DeeprigPackagesUnfinished",
     "DeeprigVerdictCritical",
     "DeeprigVerdictWarning",
     "DeeprigGpusMissing",

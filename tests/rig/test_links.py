@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from agent.checks.judgements import judge_pcie_errors, judge_speed, judge_width
+from agent.readings.command_line import list_parameters
 from tests.rig.load import Load
 from tests.rig.proof import Proof, Row, row
 from tests.rig.subject import Subject
@@ -37,25 +38,12 @@ def test_path_width(subject: Subject, agent: Mapping[str, Any], prove: Proof) ->
     prove(rows)
 
 
-def find_parameters(words: list[str], parameters: list[str]) -> list[str]:
-    """Return the parameters that a kernel command line has, also as one of a list after commas.
-
-    >>> find_parameters(["ro", "pci=nomsi,noaer"], ["pci=noaer", "iommu=soft"])
-    ['pci=noaer']
-    """
-    given = set()
-    for word in words:
-        name, _, options = word.partition("=")
-        given |= {word, *(f"{name}={option}" for option in options.split(","))}
-    return [parameter for parameter in parameters if parameter in given]
-
-
 def test_errors_are_counted(subject: Subject, prove: Proof) -> None:
     """PCIe errors are counted.
     Mining systems hide them (pci=noaer), and a bad riser then only shows as wrong results.
     """
-    words = subject.facts["kernel"]["command_line"]
-    hazards = find_parameters(words, subject.expected["kernel_parameters_removed"])
+    parameters = list_parameters(subject.facts["kernel"]["command_line"])
+    hazards = [name for name in subject.expected["kernel_parameters_removed"] if name in parameters]
     prove(
         [
             row(

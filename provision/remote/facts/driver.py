@@ -45,6 +45,15 @@ def driver(tree: Tree, packages: dpkg.Database) -> dict[str, Any]:
     }
 
 
+def list_versions(state: dict[str, Any]) -> list[str]:
+    """Return the versions of the driver that may be those of a module: the loaded one first."""
+    versions = [state["loaded_version"], state["library_version"]]
+    versions += [
+        re.sub(r"^\d+:", "", row["version"] or "").partition("-")[0] for row in state["packages"]
+    ]
+    return list(dict.fromkeys(version for version in versions if version))
+
+
 def find_library(tree: Tree) -> str | None:
     """Return NVML's file, where the dynamic linker looks, at the end of every link.
 

@@ -13,6 +13,11 @@ from typing import Any, Iterable, TypedDict
 from provision.remote import dpkg
 from provision.remote.facts.boot import RELEASE
 from provision.remote.facts.driver import kernel_headers
+from provision.remote.facts.kernel_packages import (
+    MetaHeadersRow,
+    find_image_package,
+    find_meta_headers,
+)
 from provision.remote.facts.module_files import read_module_version
 from provision.remote.facts.tree import Tree
 
@@ -40,13 +45,17 @@ MOST_OF_A_LOG = 256 << 10  # characters from its end
 
 
 class KernelRow(TypedDict):
-    """A kernel. bootable: it has an entry in the boot menu, or boots without a menu."""
+    """A kernel. bootable: it has an entry in the boot menu, or boots without a menu.
+
+    meta_headers: the packages that bring the headers of its updates.
+    """
 
     release: str
     bootable: bool
     default: bool
     headers: bool
     package: str | None
+    meta_headers: list[MetaHeadersRow]
     nvidia_modules: str | None
     build_error: str
 
@@ -69,6 +78,7 @@ def read_kernels(
     installed = {release for release in tree.names(MODULES) if _is_installed(tree, release)}
     releases = {release for release in in_menu | images | installed if _is_release(release)}
     builds = _failed_builds(tree)
+    metas = find_meta_headers(packages, releases)
     versions = list(driver_versions)
     kernels: list[KernelRow] = []
     for release in sorted(releases):
@@ -79,7 +89,8 @@ def read_kernels(
                 "bootable": release in (in_menu if menu["loader"] else images),
                 "default": release == following,
                 "headers": kernel_headers(tree, release),
-                "package": _package(packages, release),
+                "package": find_image_package(packages, release),
+                "meta_headers": metas.get(release, []),
                 "nvidia_modules": version,
                 "build_error": "" if version else builds.get(release, ""),
             }
@@ -119,14 +130,6 @@ def _is_installed(tree: Tree, release: str) -> bool:
         tree.exists(f"{MODULES}/{release}/{name}")
         for name in ("kernel", "modules.builtin", "vmlinuz")
     )
-
-
-def _package(packages: dpkg.Database, release: str) -> str | None:
-    for name in (f"linux-image-{release}", f"linux-image-unsigned-{release}"):
-        package = packages.find(name)
-        if package and package.present:
-            return name
-    return None
 
 
 def _module_version(tree: Tree, release: str, versions: list[str]) -> str | None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from typing import Iterable, Iterator, TypedDict
 
+from agent.readings.command_line import list_parameters
 from provision.remote.facts.tree import Tree
 
 #: A file replaces those of the same name in later folders.
@@ -25,7 +26,7 @@ PASS_THROUGH = re.compile(r"vfio[_-]pci$|pci[_-]stub$")
 NVIDIA_IDS = re.compile(r"\bids=\S*10de:", re.IGNORECASE)
 #: Programs that do nothing: a module that is installed by them stays away.
 NOTHING = re.compile(r"(?:/usr)?(?:/bin/)?(?:false|true|:)\b")
-BLACKLISTS = re.compile(r"(?:^|[\s\"'=])((?:modprobe\.blacklist|module_blacklist)=([^\s\"']+))")
+BLACKLISTS = re.compile(r"(?:^|[\s\"'=])((?:modprobe\.blacklist|module_blacklist)=[^\s\"']+)")
 PASSED_IDS = re.compile(r"(?:^|[\s\"'=])((?:vfio[_-]pci|pci[_-]stub)\.ids=\S*10de:[^\s\"']*)")
 #: Of which devices a kernel's alias speaks: GPUs of NVIDIA's.
 GPU_ALIAS = re.compile(r"pci:v000010DEd.*bc03|pci:v000010DEd\S*sc0[02]", re.IGNORECASE)
@@ -35,7 +36,8 @@ class ModuleSettingRow(TypedDict):
     """A line that keeps a module away, or gives the GPUs to another one.
 
     kind: blacklist, install, alias, vfio, softdep, load or command line. line: from 1 on; 0 for
-    /proc/cmdline.
+    /proc/cmdline. parameters: of a command line, each option of a list that must go, with the
+    name of its parameter (vfio-pci.ids=10de:2204).
     """
 
     file: str
@@ -43,6 +45,7 @@ class ModuleSettingRow(TypedDict):
     text: str
     module: str
     kind: str
+    parameters: list[str]
 
 
 def read_module_settings(tree: Tree) -> list[ModuleSettingRow]:
@@ -115,18 +118,32 @@ def _loaded(path: str, text: str) -> Iterator[ModuleSettingRow]:
 
 
 def _parameters(path: str, number: int, line: str) -> Iterator[ModuleSettingRow]:
-    for text, names in BLACKLISTS.findall(line):
-        modules = [name.replace("-", "_") for name in names.split(",")]
-        for module in modules:
-            if NVIDIA.match(module):
-                yield _row(path, number, text, module, "command line")
-                break
+    for text in BLACKLISTS.findall(line):
+        parameters = [
+            parameter
+            for parameter in list_parameters([text])
+            if NVIDIA.match(parameter.partition("=")[2].replace("-", "_"))
+        ]
+        if parameters:
+            module = parameters[0].partition("=")[2].replace("-", "_")
+            yield _row(path, number, text, module, "command line", parameters)
     for text in PASSED_IDS.findall(line):
-        yield _row(path, number, text, text.partition(".")[0].replace("-", "_"), "command line")
+        parameters = [word for word in list_parameters([text]) if "=10de:" in word.lower()]
+        module = text.partition(".")[0].replace("-", "_")
+        yield _row(path, number, text, module, "command line", parameters)
 
 
-def _row(path: str, number: int, text: str, module: str, kind: str) -> ModuleSettingRow:
-    return {"file": path, "line": number, "text": text, "module": module, "kind": kind}
+def _row(
+    path: str, number: int, text: str, module: str, kind: str, parameters: Iterable[str] = ()
+) -> ModuleSettingRow:
+    return {
+        "file": path,
+        "line": number,
+        "text": text,
+        "module": module,
+        "kind": kind,
+        "parameters": list(parameters),
+    }
 
 
 def _without_copies(tree: Tree, rows: Iterable[ModuleSettingRow]) -> list[ModuleSettingRow]:

@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 from agent.readings import pcie
+from agent.readings.command_line import list_parameters
 from provision.remote import dpkg
 from provision.remote.facts import driver, hardware, network
 from provision.remote.facts.access import access
@@ -56,6 +57,7 @@ def rig(
     driver_state = driver.driver(tree, packages)
     driver_state["packages"] = read_driver_packages(tree, packages, lists)
     menu = boot(tree)
+    command_line = tree.line("/proc/cmdline").split()
     return {
         "boot_id": tree.line("/proc/sys/kernel/random/boot_id"),
         "gpus": [gpu_fact(gpu) for gpu in gpus if gpu.vendor_id == pcie.NVIDIA],
@@ -102,11 +104,14 @@ def rig(
         "usb_watchdogs": usb_watchdogs(tree),
         "kernel": {
             "release": release,
-            "command_line": tree.line("/proc/cmdline").split(),
+            "command_line": command_line,
+            # Of the kernel that runs, and of the boot menu's default, those of a list one by one.
+            "parameters": list_parameters(command_line),
+            "parameters_next": list_parameters(menu["next"]["arguments"] if menu["next"] else []),
             "headers": driver.kernel_headers(tree, release),
             "boot": menu,
         },
-        "kernels": read_kernels(tree, packages, menu, release, driver_versions(driver_state)),
+        "kernels": read_kernels(tree, packages, menu, release, driver.list_versions(driver_state)),
         "network": {
             "interfaces": interfaces(tree, addresses),
             "ifnames_needed_by": numbered_interfaces(tree),
@@ -114,15 +119,6 @@ def rig(
         "reboot_required": tree.exists("/run/reboot-required")
         or tree.exists("/var/run/reboot-required"),
     }
-
-
-def driver_versions(state: dict[str, Any]) -> list[str]:
-    """Return the versions of the driver that may be those of a module: the loaded one first."""
-    versions = [state["loaded_version"], state["library_version"]]
-    versions += [
-        re.sub(r"^\d+:", "", row["version"] or "").partition("-")[0] for row in state["packages"]
-    ]
-    return list(dict.fromkeys(version for version in versions if version))
 
 
 def gpu_fact(gpu: pcie.PcieGpu) -> dict[str, Any]:

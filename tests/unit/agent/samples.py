@@ -16,6 +16,7 @@ from agent.readings.host import HAZARDS, HostReading
 from agent.readings.links import PortReading, build_path
 from agent.readings.nccl import CollectiveResult, CollectiveResults, IgnoredFile
 from agent.readings.nvml import DriverReading, GpuReading
+from agent.readings.system import SystemState
 from agent.readings.validation import Validation
 from agent.readings.xid import XidCatalogue, XidCount
 
@@ -125,6 +126,19 @@ VALIDATION = Validation(
 )
 
 
+SYSTEM = SystemState(
+    written_at=NOW - 300,
+    next_kernel="6.1.0-31-amd64",
+    kernels={"6.1.0-30-amd64": "580.95.05", "6.1.0-31-amd64": "580.95.05"},
+    driver_version="580.95.05",
+    branches={"580": 30},
+    origins={"vendor": 30},
+    not_held=(),
+    unfinished=(),
+    interrupted=False,
+)
+
+
 def apply_changes(value: Any, changes: Mapping[str, Any]) -> Any:
     """Return a dataclass or map with nested changes. An unknown field is a TypeError."""
     fields = vars(value) if is_dataclass(value) else value
@@ -230,6 +244,7 @@ def make_sample(changes: Mapping[str, Any] | None = None) -> Sample:
         ),
         expectations=expectations,
         validation=VALIDATION,
+        system=SYSTEM,
     )
     result: Sample = apply_changes(sample, given)
     return result

@@ -21,7 +21,7 @@ def facts(**changes: Any) -> GatheredFacts:
         "mining_os": {"name": "HiveOS", "evidence": ["/hive/bin"], "missing": ["package hive"]},
         "kernel": {
             "release": "5.15.0",
-            "command_line": ["ro", "pci=noaer"],
+            "command_line": ["ro", "pci=nomsi,noaer"],
             "boot": {"loader": "grub", "next": None, "kernels": []},
         },
         "rental": [],

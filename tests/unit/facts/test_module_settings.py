@@ -122,6 +122,27 @@ def test_the_running_command_line_has_no_line_number(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("words", "parameters"),
+    [
+        ("modprobe.blacklist=nvidia", ["modprobe.blacklist=nvidia"]),
+        (
+            "module_blacklist=nouveau,nvidia,nvidia-uvm",
+            ["module_blacklist=nvidia", "module_blacklist=nvidia-uvm"],
+        ),
+        (
+            "vfio-pci.ids=10DE:2204,1b21:0612,10de:1aef",
+            ["vfio-pci.ids=10DE:2204", "vfio-pci.ids=10de:1aef"],
+        ),
+        ("pci-stub.ids=10de:1b06", ["pci-stub.ids=10de:1b06"]),
+    ],
+)
+def test_parameters_that_must_go(tmp_path: Path, words: str, parameters: list[str]) -> None:
+    create_files(tmp_path, {"proc/cmdline": f"ro {words} quiet\n"})
+    (row,) = read_module_settings(Tree(str(tmp_path)))
+    assert (row["text"], row["parameters"]) == (words, parameters)
+
+
 def test_a_file_with_two_names_is_read_once(tmp_path: Path) -> None:
     files = {
         "etc/modules": "vfio-pci ids=10de:1\n",

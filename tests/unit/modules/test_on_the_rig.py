@@ -14,9 +14,10 @@ from provision.remote.options import Option
 from provision.ssh import worker_bundle
 
 ROOT = Path(__file__).parents[3]
-FILES = [*sorted((ROOT / "provision/remote").rglob("*.py")), ROOT / "agent/readings/pcie.py"]
+SHARED = [ROOT / f"agent/readings/{name}.py" for name in ("pcie", "command_line")]
+FILES = [*sorted((ROOT / "provision/remote").rglob("*.py")), *SHARED]
 MODULES = sorted(path.stem for path in (ROOT / "provision/remote/modules").glob("[a-z]*.py"))
-OURS = ("provision.remote", "agent.readings.pcie", "agent.readings")
+OURS = ("provision.remote", "agent.readings")
 # Facts have their own tests, a reboot is the lab's, and systemd is systemd_service.
 TESTED_ELSEWHERE = ("reboot", "setup", "systemd")
 KINDS = ("str", "path", "int", "float", "bool", "list", "dict", "mode", "raw")

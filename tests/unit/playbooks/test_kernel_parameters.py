@@ -8,11 +8,16 @@ from typing import Any
 import pytest
 import yaml
 
+from agent.readings.command_line import list_parameters
 from tests.unit.local import play
 from tests.unit.playbooks.test_rig_variables import AMPERE, KERNEL, value
 
 ROOT = Path(__file__).parents[3]
-REMOVED = ["pci=noaer", "iommu=soft", "intel_pstate=disable", "nomodeset", "ipv6.disable=1"]
+REMOVED = [
+    *("modprobe.blacklist=nvidia", "modprobe.blacklist=nvidia-uvm", "vfio-pci.ids=10de:2204"),
+    *("vfio-pci.ids=10de:1aef", "pci=noaer", "iommu=soft", "intel_pstate=disable"),
+    *("nomodeset", "ipv6.disable=1"),
+]
 
 
 @pytest.mark.parametrize(
@@ -20,13 +25,13 @@ REMOVED = ["pci=noaer", "iommu=soft", "intel_pstate=disable", "nomodeset", "ipv6
     [
         ("ro quiet", []),
         ("ro pci=noaer", ["pci=noaer"]),
-        ("pci=nomsi,noaer iommu=soft", ["pci=nomsi,noaer", "iommu=soft"]),
-        ("pci=noaer,realloc nomodeset", ["pci=noaer,realloc", "nomodeset"]),
+        ("pci=nomsi,noaer iommu=soft", ["pci=noaer", "iommu=soft"]),
+        ("pci=noaer,realloc nomodeset", ["pci=noaer", "nomodeset"]),
         ("pci=noaerx nomodesetting iommu=soft2 xpci=noaer ipv6.disable=10", []),
     ],
 )
 def test_parameters_are_found_alone_and_in_lists(words: str, expected: list[str]) -> None:
-    kernel: Any = {**KERNEL, "command_line": words.split()}
+    kernel: Any = {**KERNEL, "parameters": list_parameters(words.split())}
     settings = {"kernel_parameters_removed": REMOVED, "kernel": kernel}
     assert value("parameters_running", AMPERE, **settings) == expected
 
@@ -42,6 +47,9 @@ def test_parameters_are_found_alone_and_in_lists(words: str, expected: list[str]
         ("pci=nomsi,noaer", "pci=nomsi"),
         ('"pci=noaerx iommu=soft2 xpci=noaer"', '"pci=noaerx iommu=soft2 xpci=noaer"'),
         ('"iommu=soft intel_pstate=disable nomodeset"', '""'),
+        ('"modprobe.blacklist=nouveau,nvidia,nvidia-uvm"', '"modprobe.blacklist=nouveau"'),
+        ('"quiet modprobe.blacklist=nvidia,nvidia-uvm"', '"quiet "'),
+        ('"vfio-pci.ids=10de:2204,1b21:0612,10de:1aef"', '"vfio-pci.ids=1b21:0612"'),
         ('"$GRUB_CMDLINE_LINUX pci=noaer"', '"$GRUB_CMDLINE_LINUX "'),
     ],
 )

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from provision.inventory.yaml_source import YamlText
-from tests.unit.playbooks.test_rig_variables import APT, DRIVER, templar
+from tests.unit.playbooks.test_rig_variables import APT, DRIVER, KERNEL, templar
 
 VENDOR = "https://developer.download.nvidia.com/compute/cuda/repos/ubuntu2204/x86_64"
 KEYRING = "/usr/share/keyrings/nvidia-pinned-EB693B3035CD5710E231E123A4B469963BF863CC.asc"
@@ -150,7 +150,8 @@ def test_lock_and_interruption() -> None:
 
 
 def setting(file: str, text: str, kind: str, line: int = 3) -> dict[str, Any]:
-    return {"file": file, "line": line, "text": text, "module": "nvidia", "kind": kind}
+    row = {"file": file, "line": line, "text": text, "module": "nvidia", "kind": kind}
+    return {**row, "parameters": [text] if kind == "command line" else []}
 
 
 def test_settings_of_modules_are_repaired() -> None:
@@ -160,21 +161,51 @@ def test_settings_of_modules_are_repaired() -> None:
     assert refusals(modules={"settings": [row]}) == {}
 
 
-def test_settings_of_the_kernel_command_line_are_refused() -> None:
-    rows = [
-        setting("/etc/default/grub", "modprobe.blacklist=nvidia", "command line", 7),
-        setting("/proc/cmdline", "modprobe.blacklist=nvidia", "command line", 0),
-    ]
-    words = refusals(modules={"settings": rows})
-    assert list(words) == ["kernel-parameters"]
-    assert (
-        "/etc/default/grub:7 (modprobe.blacklist=nvidia), /proc/cmdline (modprobe"
-        in (words["kernel-parameters"])
-    )
+BLACKLIST = "modprobe.blacklist=nvidia"
+RUNNING = setting("/proc/cmdline", BLACKLIST, "command line", 0)
+SET = setting("/etc/default/grub", BLACKLIST, "command line", 7)
+NEXT = {"release": "6.1", "headers": True, "arguments": []}
+
+
+@pytest.mark.parametrize(
+    ("rows", "following", "is_refused"),
+    [
+        pytest.param([SET, RUNNING], [BLACKLIST], False, id="in GRUB's settings"),
+        pytest.param([RUNNING], [BLACKLIST], True, id="in an entry of others"),
+        pytest.param([RUNNING], ["quiet"], False, id="until the next boot"),
+        pytest.param([SET], ["quiet"], False, id="in a menu that was not written since"),
+        pytest.param([RUNNING], None, True, id="of another boot loader"),
+    ],
+)
+def test_settings_of_the_kernel_command_line(
+    rows: list[dict[str, Any]], following: list[str] | None, is_refused: bool
+) -> None:
+    kernel: dict[str, Any] = {
+        **KERNEL,
+        "parameters": [BLACKLIST],
+        "parameters_next": following or [],
+        "boot": {**KERNEL["boot"], "next": None if following is None else NEXT},
+    }
+    changes: dict[str, Any] = {"modules": {"settings": rows}, "kernel": kernel}
+    assert list(refusals(**changes)) == (["kernel-parameters"] if is_refused else [])
+    words = repairs(**changes)["module-parameters"]
+    assert f"{rows[0]['file']}" in words
+    assert f"the run takes {BLACKLIST} out of GRUB's settings" in words
+    removed = templar(**changes).render(YamlText.given("{{ parameters_removed }}"))
+    assert BLACKLIST in removed
+
+
+KERNEL_ROW: dict[str, Any] = {
+    "bootable": True,
+    "default": False,
+    "headers": True,
+    "meta_headers": [],
+    "build_error": "",
+}
 
 
 def test_kernels() -> None:
-    kernel = {"bootable": True, "default": True, "headers": True, "build_error": ""}
+    kernel = {**KERNEL_ROW, "default": True}
     rows = [
         {**kernel, "release": "6.1.0-30-amd64"},
         {**kernel, "release": "6.1.0-31-amd64", "headers": False},
@@ -185,6 +216,23 @@ def test_kernels() -> None:
     assert "for 6.1.0-31-amd64:" in words["next-kernel"]
     words = repairs(kernels=[{**kernel, "release": "6.1", "build_error": "fatal error: x.h"}])
     assert words["failed-build"].endswith("for 6.1: fatal error: x.h")
+
+
+def test_headers_that_come_with_the_next_kernel() -> None:
+    meta = {"package": "linux-headers-amd64", "version": "6.1.123-1", "installed": False}
+    rows = [
+        {**KERNEL_ROW, "release": "6.1.0-30-amd64", "headers": False},
+        {**KERNEL_ROW, "release": "6.1.0-31-amd64", "meta_headers": [meta]},
+        {**KERNEL_ROW, "release": "6.1.0-29-amd64", "headers": False, "bootable": False},
+    ]
+    words = repairs(kernels=rows)
+    assert words["later-kernels"].endswith("the run installs linux-headers-amd64")
+    wanted = templar(kernels=rows).render(YamlText.given("{{ headers_wanted }}"))
+    assert wanted == ["linux-headers-6.1.0-30-amd64", "linux-headers-amd64=6.1.123-1"]
+    rows[1]["meta_headers"] = [{**meta, "installed": True}]
+    assert "later-kernels" not in repairs(kernels=rows)
+    wanted = templar(kernels=rows).render(YamlText.given("{{ headers_wanted }}"))
+    assert wanted == ["linux-headers-6.1.0-30-amd64"]
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,13 @@ DISK = {
     "source": "/dev/sda2",
 }
 
-KERNEL = {"release": "6.6-hiveos", "headers": False, "boot": {"loader": "grub", "kernels": []}}
+KERNEL: dict[str, Any] = {
+    "release": "6.6-hiveos",
+    "headers": False,
+    "parameters": [],
+    "parameters_next": [],
+    "boot": {"loader": "grub", "next": None, "kernels": []},
+}
 SOFTWARE: dict[str, Any] = {"torch": None, "nccl": None, "cuda_packages": {}}
 APT: dict[str, Any] = {
     "sources": [],
@@ -268,7 +274,7 @@ def test_swap_size_follows_memory_and_disk(
         ((AMPERE,), {**asked(without=("kernel",)), "kernel": {**KERNEL, "headers": True}}, []),
         (
             (AMPERE,),
-            {**asked(), "kernel": {**KERNEL, "boot": {"loader": "", "kernels": []}}},
+            {**asked(), "kernel": {**KERNEL, "boot": {"loader": "", "next": None, "kernels": []}}},
             ["boot-menu"],
         ),
         ((AMPERE,), asked(without=("gnupg", "kernel")), ["repositories"]),

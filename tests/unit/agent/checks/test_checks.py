@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import yaml
 
-from agent.checks import context, gpu, host, judgements, nccl, pcie, validation
+from agent.checks import context, gpu, host, judgements, nccl, pcie, system, validation
 from agent.checks.context import CheckTable
 from agent.checks.judgements import STATUSES
 from agent.checks.sample import Verdict
@@ -100,7 +100,7 @@ def list_texts(function: Any) -> set[str]:
 def list_statuses() -> set[tuple[str, str]]:
     """Each check, and the statuses in its function and in the judgements that it calls."""
     pairs = set()
-    for module in (gpu, host, nccl, pcie, validation):
+    for module in (gpu, host, nccl, pcie, system, validation):
         for function in module.CHECKS:
             calls = [
                 node

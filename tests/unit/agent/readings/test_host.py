@@ -10,7 +10,7 @@ from typing import Any
 from agent.readings.host import HAZARDS, HostReader, HostReading
 
 FILES = {
-    "proc/cmdline": "BOOT_IMAGE=/vmlinuz root=/dev/sda1 pci=noaer xpci=nomsi nomodeset=0",
+    "proc/cmdline": "BOOT_IMAGE=/vmlinuz root=/dev/sda1 pci=realloc,noaer xpci=nomsi nomodeset=0",
     "proc/cpuinfo": "processor\t: 0\nmodel name\t: Celeron G3930\n\nprocessor\t: 1\n",
     "proc/meminfo": "MemTotal: 4030932 kB\nMemAvailable: 3000000 kB\nSwapTotal: 1000 kB\n"
     "SwapFree: 400 kB\nHugePages_Total: 0\n",

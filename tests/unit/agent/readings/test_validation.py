@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from agent.readings.validation import ValidationReader, parse
+from agent.readings.json_file import JsonFileReader
+from agent.readings.validation import parse
 
 GOOD: dict[str, Any] = {
     "format": "deeprig-validation-summary",
@@ -54,7 +55,7 @@ def test_invalid_summary_is_refused(garbage: Any) -> None:
 
 def test_summary_is_read_again_only_after_a_change(tmp_path: Path) -> None:
     file = tmp_path / "summary.json"
-    reader = ValidationReader(file)
+    reader = JsonFileReader(file, parse)
     assert reader.read() is None
     file.write_text(json.dumps(GOOD))
     first = reader.read()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -96,4 +97,27 @@ def validation(rig: SimulatedRig, **fields: Any) -> Path:
     file.write_text(
         json.dumps({key: value for key, value in document.items() if value is not None})
     )
+    return file
+
+
+def system(rig: SimulatedRig) -> Path:
+    """Write what root reads of kernels and packages."""
+    document = {
+        "format": "deeprig-system-state",
+        "version": 1,
+        "written_at": time.time(),
+        "library_version": "580.95.05",
+        "kernels": [
+            {"release": "6.1.0-30-amd64", "default": False, "module_version": None},
+            {"release": "6.1.0-31-amd64", "default": True, "module_version": "580.95.05"},
+        ],
+        "driver_packages": [
+            {"name": "libcuda1", "branch": 580, "origin": "vendor", "held": True},
+        ],
+        "unfinished": [],
+        "interrupted": False,
+    }
+    file = rig.folder / "state/system.json"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(document))
     return file

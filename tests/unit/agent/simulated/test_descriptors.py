@@ -17,8 +17,9 @@ import pytest
 from agent.nvml.process import read_module_version
 from agent.readings import pcie
 from agent.readings.host import HostReader
+from agent.readings.json_file import JsonFileReader
 from agent.readings.nccl import ResultReader
-from agent.readings.validation import ValidationReader
+from agent.readings.validation import parse
 from agent.sampling.sampler import read_process_cost
 from agent.web.web_config import WebConfigFile
 from lab.simulate.simulated_rig import SimulatedRig
@@ -54,7 +55,7 @@ def readers(rig: SimulatedRig) -> dict[str, Any]:
     """Every reading that opens files, as calls that are repeated."""
     host = HostReader(procfs="/proc", sysfs=str(rig.sysfs), rootfs=str(rig.folder))
     results = ResultReader(rig.folder / "state/nccl")
-    validation = ValidationReader(rig.folder / "state/validation/summary.json")
+    validation = JsonFileReader(rig.folder / "state/validation/summary.json", parse)
     return {
         "devices": lambda: pcie.list_devices(str(rig.sysfs)),
         "gpus": lambda: pcie.read_gpus(str(rig.sysfs), aer=True),

@@ -232,6 +232,7 @@ def test_example_has_the_keys_of_a_real_document(
     """The page's tests use the example: it has all keys and no others."""
     rigs.result(rig)
     rigs.validation(rig)
+    rigs.system(rig)
     log = rig.folder / "kmsg"
     log.touch()
     sampler = make_sampler()
