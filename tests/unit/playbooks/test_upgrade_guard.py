@@ -142,7 +142,7 @@ def test_what_does_not_come_back_is_named(rig: GuardedRig) -> None:
     rig.run("back", "worse")
     status = rig.status()
     assert status["state"] == "stuck"
-    assert status["left"] == f"libcuda1 is not {OLD}"
+    assert status["left"] == f"libcuda1 is not {OLD};nvidia-new was not there before"
 
 
 def test_reached_rig_waits_and_a_confirmed_one_stays(rig: GuardedRig) -> None:
