@@ -262,7 +262,7 @@ class TestFullDisk:
         result = fab(inventory, NAME, "play", STEPS / "pytorch.yml")
         assert_task_failed(
             result,
-            "playbooks/pytorch.yml",
-            "Locked versions and hashes",
-            "can't write /opt/deeprig/torch-tools.txt: No space left on device",
+            "playbooks/tasks/python_installer.yml",
+            "Version and hashes of uv",
+            "can't write /opt/deeprig/locks/uv.txt: No space left on device",
         )

@@ -12,6 +12,8 @@ import pytest
 from lab.rigs.machine import Rig
 from tests.lab.operator import ROOT, FabResult, fab, reboot, wait_until
 
+pytestmark = pytest.mark.extended  # the rig is converted twice
+
 NAME = "test51"
 FOLDER = "/var/backups/deeprig"
 STEPS = ("--tags", "demine,base,driver,reboot")
@@ -58,7 +60,6 @@ def run_verb(inventory: Path, *words: str) -> FabResult:
     return result
 
 
-@pytest.mark.extended
 def test_restored_mining_rig_can_be_provisioned_again(target: Rig, inventory: Path) -> None:
     wait_until(lambda: is_mining(target))
     before = target.run(STATE).stdout.splitlines()

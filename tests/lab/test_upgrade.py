@@ -81,6 +81,7 @@ def test_plan_is_shown_and_changes_nothing(
     assert target.run(STATE).stdout == before
 
 
+@pytest.mark.extended
 def test_module_that_does_not_build(
     target: Rig, host: Path, fault: Callable[..., None], tmp_path: Path
 ) -> None:

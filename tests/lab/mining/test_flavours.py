@@ -41,7 +41,7 @@ class DeminedRig:
 
 
 #: Those whose ways others of the table have as well.
-EXTENDED = ("mmpos", "ethos", "ubuntu-miner", "hijacked")
+EXTENDED = ("mmpos", "ethos", "ubuntu-miner", "hijacked", "smos")
 
 
 def list_flavours(names: Iterable[str]) -> list[Any]:

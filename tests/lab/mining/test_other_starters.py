@@ -88,6 +88,7 @@ def docker_program() -> str:
     return (FOLDER / "ubuntu-miner/tree/usr/bin/docker").read_text()
 
 
+@pytest.mark.extended
 def test_miners_of_logins_desktops_and_settings_stay_away(
     make_rig: Callable[..., Rig], write_inventory: Callable[..., Path], docker_program: str
 ) -> None:

@@ -17,6 +17,7 @@ def documents(text: str) -> dict[str, dict[str, object]]:
     return by_rig
 
 
+@pytest.mark.extended
 def test_columns_match_nccl_tests(proven: Proven) -> None:
     result = fab(
         proven.inventory, NAME, "bench", "--parts", "collectives", "--max-bytes", "64K", seconds=120

@@ -126,6 +126,7 @@ def troubled(proven: Proven) -> Iterator[Proof]:
     reboot(proven.rig)
 
 
+@pytest.mark.extended
 def test_hardware_errors_during_the_run_are_reported(troubled: Proof) -> None:
     """Corrected PCIe errors are a warning, others and Xids are critical."""
     proof = troubled
@@ -141,6 +142,7 @@ def test_hardware_errors_during_the_run_are_reported(troubled: Proof) -> None:
     assert replays["0000:08:00.0"] == replays["0000:08:00.0"] | {"status": "ok", "reading": "0"}
 
 
+@pytest.mark.extended
 def test_a_slow_link_shows_only_under_load(troubled: Proof) -> None:
     check = troubled.check("links::speed_under_load")
     assert check["status"] == "critical", check

@@ -29,6 +29,7 @@ VERBS = {
     "provision": ("--accept-new",),
     "restore": ("--accept-new",),
     "status": ("--accept-new",),
+    "upgrade": ("--accept-new",),
     "validate": ("--accept-new",),
 }
 

@@ -32,7 +32,7 @@ ANSWERS = {
 READING = (("facts",), ("assess",), ("status",), ("restore", "--check"))
 OTHERS = (
     *(("backup",), ("restore",), ("provision", "--check")),
-    *(("validate",), ("bench",), ("checklist",), ("advise",)),
+    *(("validate",), ("upgrade",), ("bench",), ("checklist",), ("advise",)),
 )
 
 
