@@ -7,6 +7,7 @@ An installed Prometheus would start a server on this machine.
 
 from __future__ import annotations
 
+import errno
 import shutil
 import subprocess
 import sys
@@ -42,7 +43,11 @@ def fetch(package: str) -> None:
         _run(["apt-get", "download", "-q", package], work)
         archives = list(Path(work).glob("*.deb"))
         _run(["dpkg-deb", "-x", archives[0].name, "files"], work)
-        Path(work, "files").rename(target)
+        try:
+            Path(work, "files").rename(target)
+        except OSError as error:  # another process has fetched it meanwhile
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
 
 
 def folder(package: str) -> Path:
