@@ -25,7 +25,7 @@ def upgrade(
 ) -> None:
     """Upgrade all rigs that -H names, one after another. Raises Exit, SourceError."""
     inventory, hosts = context.fleet(flags)
-    request.settings()  # what is wrong as written is refused before any rig is asked
+    settings = request.settings()  # what is wrong as written is refused before any rig is asked
     folder = (
         Path(report).absolute() if report else LOG / f"upgrade-{time.strftime('%Y%m%d-%H%M%S')}"
     )
@@ -37,7 +37,7 @@ def upgrade(
         def announce(text: str, name: str = host.name, redactor: Redactor = redactor) -> None:
             console.print(f"{name}: {redactor.text(text)}", soft_wrap=True)
 
-        rig = RigUpgrade(context, flags, host, inventory, request, folder, quick, announce)
+        rig = RigUpgrade(context, flags, host, inventory, settings, folder, quick, announce)
         outcome = rig.run()
         document = redactor.value(outcome.document())
         if not flags.check:

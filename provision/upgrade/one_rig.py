@@ -24,8 +24,9 @@ from provision.ssh.shell import RootShell
 from provision.templating.host_variables import render_variable
 from provision.upgrade.guard import Guard, GuardStatus
 from provision.upgrade.outcome import UpgradeEnding, UpgradeOutcome
-from provision.upgrade.plan import PLAYBOOK, UpgradePlan, UpgradeRequest, make_plan
+from provision.upgrade.plan import PLAYBOOK, UpgradePlan, make_plan
 from provision.validate import baseline
+from provision.validate.baseline import MetricChange
 from provision.validate.command import run_suites, write_report
 from provision.validate.documents import ValidationReport
 from provision.validate.suite import SuiteOptions
@@ -45,7 +46,7 @@ class RigUpgrade:
     flags: Flags
     host: Host
     inventory: Inventory
-    request: UpgradeRequest
+    settings: Mapping[str, str]
     folder: Path
     quick: bool
     announce: Announce
@@ -81,7 +82,7 @@ class RigUpgrade:
             return UpgradeOutcome(name, UpgradeEnding.PLANNED, plan)
         self.announce("the baseline")
         reports = {"before": self.folder / "before"}
-        before = self._validate("before", {})
+        before, _ = self._validate("before", {})
         played = self._flags(plan.settings)
         (recap,) = play_on_hosts(self.context, played, STEPS, "upgrade", only={name})
         if recap.exit_status == ExitStatus.UNREACHABLE:
@@ -154,7 +155,7 @@ class RigUpgrade:
     def _list_worse(
         self, name: str, before: ValidationReport, settings: Mapping[str, str]
     ) -> dict[tuple[str, str], str]:
-        changes = baseline.compare([before], self._validate(name, settings, before))
+        _, changes = self._validate(name, settings, before)
         return {
             (change.check, change.subject): change.line
             for change in changes
@@ -166,7 +167,8 @@ class RigUpgrade:
         name: str,
         settings: Mapping[str, str],
         before: ValidationReport | None = None,
-    ) -> ValidationReport:
+    ) -> tuple[ValidationReport, list[MetricChange]]:
+        """Return the report, and what has changed since `before`; write both."""
         flags = self._flags(settings)
         options = SuiteOptions(self.quick, flags.inventory, tuple(flags.e))
         redactor = Redactor(secrets_of(self.host.variables))
@@ -177,8 +179,9 @@ class RigUpgrade:
             raise result.error
         if result.document is None:
             raise InternalError(RuntimeError("a validation without a report"))
-        write_report(result, baseline.compare([before], result.document) if before else None)
-        return result.document
+        changes = baseline.compare([before], result.document) if before else []
+        write_report(result, changes if before else None)
+        return result.document, changes
 
     # The rig.
 
@@ -196,7 +199,7 @@ class RigUpgrade:
         finally:
             sessions.close()
         lines = offers.out.decode("utf-8", "replace").splitlines()
-        return make_plan(self.host, self.inventory, facts, lines, self.request.settings(), extra)
+        return make_plan(self.host, self.inventory, facts, lines, self.settings, extra)
 
     @property
     def _guard(self) -> Guard:

@@ -27,14 +27,12 @@ class UpgradeEnding(Enum):
     @property
     def exit_status(self) -> ExitStatus:
         """The exit status for it."""
-        if self in (UpgradeEnding.UPGRADED, UpgradeEnding.UNCHANGED, UpgradeEnding.PLANNED):
-            return ExitStatus.OK
         return {
             UpgradeEnding.REFUSED: ExitStatus.ERROR,
             UpgradeEnding.WENT_BACK: ExitStatus.FINDINGS,
             UpgradeEnding.STUCK: ExitStatus.ERROR,
             UpgradeEnding.LOST: ExitStatus.UNREACHABLE,
-        }[self]
+        }.get(self, ExitStatus.OK)
 
 
 @dataclass(frozen=True)

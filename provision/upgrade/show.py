@@ -8,19 +8,11 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from provision.errors import shown_path
+from provision.errors import ExitStatus, shown_path
 from provision.output.tables import Grid
 from provision.upgrade.outcome import UpgradeEnding, UpgradeOutcome
 
-STYLES = {
-    UpgradeEnding.UPGRADED: "green",
-    UpgradeEnding.UNCHANGED: "green",
-    UpgradeEnding.PLANNED: "green",
-    UpgradeEnding.WENT_BACK: "yellow",
-    UpgradeEnding.REFUSED: "red",
-    UpgradeEnding.STUCK: "red",
-    UpgradeEnding.LOST: "red",
-}
+STYLES = {ExitStatus.OK: "green", ExitStatus.FINDINGS: "yellow"}  # all others: red
 LABEL = 16  # columns
 
 
@@ -39,7 +31,7 @@ def show_outcomes(
 
 def _show_outcome(outcome: UpgradeOutcome, folder: Path, console: Console) -> None:
     heading = Text(f"{outcome.host}: ", style="bold")
-    heading.append(outcome.ending.value, STYLES[outcome.ending])
+    heading.append(outcome.ending.value, STYLES.get(outcome.ending.exit_status, "red"))
     console.print(heading)
     grid = Grid(console, LABEL)
     for change in outcome.plan.changes if outcome.plan else ():

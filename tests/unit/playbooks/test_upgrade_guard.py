@@ -14,7 +14,6 @@ OLD, NEW = "580.95.05-1", "590.48.01-1"
 PROGRAMS = {
     "dpkg-query": """
 case "$3" in
-*Package*Version*) sed 's/^/installed /' "$F/installed" ;;
 *Package*) sed 's/^/installed /; s/ [^ ]*$//' "$F/installed" ;;
 *Status*) sed -n "s/^${4%%:*} /installed /p" "$F/installed" ;;
 *) sed -n "s/^$4 //p" "$F/installed" ;;
