@@ -15,6 +15,7 @@ from lab.rigs.fleet import write_known_hosts
 from lab.rigs.lease import lease_network
 from lab.rigs.machine import Rig
 from tests.lab.mining.pool import Pool
+from tests.lab.operator import switching
 from tests.lab.provisioned import ensure_provisioned
 
 MakeRig = Callable[..., Rig]
@@ -124,3 +125,10 @@ def target(request: pytest.FixtureRequest, make_rig: MakeRig) -> Iterator[Rig]:
 def inventory(target: Rig, write_inventory: Callable[..., Path]) -> Path:
     """The inventory of that rig."""
     return write_inventory(target)
+
+
+@pytest.fixture
+def fault(target: Rig) -> Iterator[Callable[..., None]]:
+    """Switch faults of that rig on; they are off again after the test."""
+    with switching(target) as switch:
+        yield switch

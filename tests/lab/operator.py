@@ -128,3 +128,9 @@ def switching(rig: Rig) -> Iterator[Callable[..., None]]:
             target = argument.split(" ")[0] if faults.TABLE[name].gpu else ""
             if target in faults.read(rig).get(name, {}):  # unless the test has switched it off
                 faults.switch(rig, name, on=False, argument=argument)
+
+
+def assert_apt_works(rig: Rig) -> None:
+    """Fetch lists and try an installation, as any administrator would next."""
+    rig.run("apt-get update && apt-get --simulate install less")
+    assert rig.run("dpkg --audit").stdout == ""

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from lab.rigs.machine import Rig
-from tests.lab.operator import FabResult, fab, switching, write_variant
+from tests.lab.operator import FabResult, fab, write_variant
 
 NAME = "test52"
 #: What of a rig an assessment may not change: every file but logs and what sudo notes of itself.
@@ -18,13 +16,6 @@ FILES = (
     "find / -xdev \\( -path /proc -o -path /sys -o -path /run -o -path /var/log"
     " -o -path '*/.sudo_as_admin_successful' \\) -prune -o -type f -newer /run/stamp -print"
 )
-
-
-@pytest.fixture
-def fault(target: Rig) -> Iterator[Callable[..., None]]:
-    """Switch faults on; they are off again after the test."""
-    with switching(target) as switch:
-        yield switch
 
 
 def run_assess(inventory: Path, *words: str) -> FabResult:

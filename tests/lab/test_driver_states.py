@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from lab.rigs.machine import Rig
 from provision.inventory import hosts as inventories
-from tests.lab.operator import STEPS, FabResult, fab, switching
+from tests.lab.operator import STEPS, FabResult, assert_apt_works, fab
 
 NAME = "test76"
 DRIVER = STEPS / "driver.yml"
@@ -34,13 +34,6 @@ def base(target: Rig, inventory: Path) -> None:
     assert result.status == 0, result.text
 
 
-@pytest.fixture
-def fault(target: Rig) -> Iterator[Callable[..., None]]:
-    """Switch faults on; they are off again after the test."""
-    with switching(target) as switch:
-        yield switch
-
-
 @pytest.fixture(scope="module")
 def url(inventory: Path) -> str:
     host = inventories.read_inventory(inventory).host(NAME)
@@ -53,12 +46,6 @@ def play(inventory: Path, *words: str) -> FabResult:
 
 def versions(rig: Rig, name: str) -> str:
     return rig.run(f"dpkg-query -W -f '${{Version}}' {name}", check=False).stdout
-
-
-def assert_apt_works(rig: Rig) -> None:
-    """Fetch lists and try an installation, as any administrator would next."""
-    rig.run("apt-get update && apt-get --simulate install less")
-    assert rig.run("dpkg --audit").stdout == ""
 
 
 #: Entries of the vendor's repository that guides and cuda-keyring leave: {url} ends in a slash.

@@ -8,19 +8,12 @@ from pathlib import Path
 import pytest
 
 from lab.rigs.machine import Rig
-from tests.lab.operator import STEPS, FabResult, fab, switching, write_playbook
+from tests.lab.operator import STEPS, FabResult, fab, write_playbook
 
 NAME = "test7"
 DRIVER = STEPS / "driver.yml"
 TASKS = "playbooks/tasks/driver"
 REFUSE = "playbooks/tasks/refuse_packages.yml"
-
-
-@pytest.fixture
-def fault(target: Rig) -> Iterator[Callable[..., None]]:
-    """Switch faults on; they are off again after the test."""
-    with switching(target) as switch:
-        yield switch
 
 
 def assert_task_failed(result: FabResult, file: str, task: str, *parts: str) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from lab.rigs.machine import Rig
-from tests.lab.operator import STEPS, fab, switching
+from tests.lab.operator import STEPS, assert_apt_works, fab
 
 pytestmark = pytest.mark.extended
 NAME = "test93"
@@ -29,18 +29,6 @@ def target(make_rig: Callable[..., Rig]) -> Rig:
 def driver(target: Rig, inventory: Path) -> None:
     result = fab(inventory, NAME, "provision", "--tags", "demine,base,driver", seconds=400)
     assert result.status == 0, result.text
-
-
-@pytest.fixture
-def fault(target: Rig) -> Iterator[Callable[..., None]]:
-    """Switch faults on; they are off again after the test."""
-    with switching(target) as switch:
-        yield switch
-
-
-def assert_apt_works(rig: Rig) -> None:
-    rig.run("apt-get update && apt-get --simulate install less")
-    assert rig.run("dpkg --audit").stdout == ""
 
 
 def test_toolkit(target: Rig, inventory: Path, fault: Callable[..., None]) -> None:
