@@ -16,7 +16,7 @@ from pathlib import Path
 from types import FrameType
 
 from lab.build import image
-from lab.rigs import process, server
+from lab.rigs import cgroup, process, server
 from lab.rigs.machine import Rig
 from lab.simulate import faults
 
@@ -85,7 +85,8 @@ def main() -> None:
     rig = Rig(sys.argv[1])
     while not Path(rig.pid_file).exists():
         time.sleep(0.01)
-    Supervisor(rig).run()
+    with cgroup.entered(f"deeprig-{rig.machine_name}"):
+        Supervisor(rig).run()
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import pytest
 
 from lab.build import image
 from lab.rigs import machine
+from lab.rigs.cgroup import find_groups
 from lab.rigs.machine import Rig
 from lab.simulate import faults
 from tests.lab.operator import fab, reboot, switching
@@ -184,6 +185,14 @@ class TestReboots:
         query = "nvidia-smi --query-gpu=pcie.link.width.current --format=csv,noheader"
         assert read_output(other, query).split() == ["4", "4", "4"]
 
+    def test_rigs_share_no_control_group(self, rig: Rig, other: Rig) -> None:
+        groups = [
+            find_groups(Path(f"/proc/{each.leader()}/cgroup").read_text()) for each in (rig, other)
+        ]
+        assert groups[0]
+        assert groups[1]
+        assert not set(groups[0]) & set(groups[1])
+
     def test_watchdog_reboots_when_the_miner_is_gone(self, other: Rig) -> None:
         boots = other.state()["boots"]
         other.run("PATH=$PATH:/hive/bin miner stop")
@@ -231,7 +240,9 @@ class TestReboots:
 
     def test_discarded_rig_leaves_no_mounts_and_processes(self, other: Rig) -> None:
         pid, leader = other.supervisor(), other.leader()
+        groups = find_groups(Path(f"/proc/{leader}/cgroup").read_text())
         other.discard()
+        assert not any(group.exists() for group in groups)
         assert "/test12/" not in Path("/proc/mounts").read_text()
         assert not other.folder.exists()
         assert not any(Path(f"/proc/{process_id}").exists() for process_id in (pid, leader))
