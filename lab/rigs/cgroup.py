@@ -63,4 +63,4 @@ def _move_here(group: Path) -> None:
 def _remove(group: Path) -> None:
     for folder, _, _ in os.walk(group, topdown=False):
         with contextlib.suppress(OSError):  # busy, or a file of the kernel's own
-            os.rmdir(folder)
+            Path(folder).rmdir()
