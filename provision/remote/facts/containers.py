@@ -1,4 +1,8 @@
-"""Containers of Docker and Podman that run, or start with the machine: what they run."""
+"""Containers of Docker and Podman that run, or start with the machine: what they run.
+
+Podman's may be described by a quadlet (podman-systemd.unit(5)): a file from which systemd's
+generator makes a service of the same name.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,7 @@ import os
 from dataclasses import dataclass
 from typing import Any, Iterator
 
+from provision.remote.facts.commands import unit_lines
 from provision.remote.facts.mining_evidence import MinerFinding
 from provision.remote.facts.mining_signs import Marks
 from provision.remote.facts.running_miners import RunningPrograms
@@ -18,6 +23,20 @@ PODMAN = (
     "/var/lib/containers/storage/overlay-containers/*/userdata/config.json",
     "/home/*/.local/share/containers/storage/overlay-containers/*/userdata/config.json",
 )
+#: Where quadlets are: of the machine, with folders in it, and of users.
+QUADLET_FOLDERS = (
+    "/etc/containers/systemd",
+    "/run/containers/systemd",
+    "/usr/local/share/containers/systemd",
+    "/usr/share/containers/systemd",
+    *("/home/*/.config/containers/systemd", "/root/.config/containers/systemd"),
+)
+QUADLETS = (".container", ".kube")
+#: A service of this name here wins over the generated one.
+MASKS = "/etc/systemd/system"
+#: Keys of a quadlet that say what is run, and with what; and keys that name files of the same.
+QUADLET_VALUES = frozenset({"Image", "Exec", "Entrypoint", "Environment"})
+QUADLET_FILES = frozenset({"EnvironmentFile", "Yaml"})
 
 
 @dataclass(frozen=True)
@@ -34,24 +53,59 @@ class Container:
 
 def find_containers(tree: Tree, marks: Marks, programs: RunningPrograms) -> Iterator[MinerFinding]:
     """Yield each container that may mine, by its image, its command, or a process in it."""
-    images = table("miners.json")["images"]
     inside: dict[str, set[str]] = {}
     for pid, kinds in programs.signs.items():
         inside.setdefault(programs.processes[pid].container, set()).update(kinds)
     for container in read_containers(tree):
         if not container.is_active:
             continue
-        image = container.image.lower()
-        signs: set[str] = {"start", *marks.find_names(container.command).values()}
-        if any(part in image for part in images):
-            signs.add("name")
-        signs.update(marks.find_signs(container.command))
+        signs = _signs_of(marks, container.image, container.command)
         for identifier, others in inside.items():
             if identifier and container.identifier.startswith(identifier):
                 signs.update(others)
         if signs != {"start"}:
             evidence = f"image {container.image}"
             yield MinerFinding(container.engine, container.name, evidence, frozenset(signs))
+
+
+def find_quadlets(tree: Tree, marks: Marks) -> Iterator[MinerFinding]:
+    """Yield the service of each quadlet whose container may mine."""
+    for path in _quadlets(tree):
+        service = f"{os.path.splitext(os.path.basename(path))[0]}.service"
+        if tree.target(f"{MASKS}/{service}") == "/dev/null" and "/.config/" not in path:
+            continue
+        images, command = _read_quadlet(tree, path)
+        signs = _signs_of(marks, images, command)
+        if signs != {"start"}:
+            yield MinerFinding("unit", service, path, frozenset(signs))
+
+
+def _read_quadlet(tree: Tree, path: str) -> tuple[str, str]:
+    """Return a quadlet's images, and its command with the settings that the container is given."""
+    files = [path, *sorted(tree.glob(f"{path}.d/*.conf"))]
+    pairs = [line.partition("=") for file in files for line in unit_lines(tree, file)]
+    values = [(key.strip(), value.strip()) for key, _, value in pairs]
+    words = [value for key, value in values if key in QUADLET_VALUES]
+    for key, value in values:
+        if key in QUADLET_FILES:  # beside the quadlet, or an absolute path
+            file = os.path.join(os.path.dirname(path), value.lstrip("-"))
+            words.append(tree.text(file) if tree.is_file(file) else "")
+    images = (value for key, value in values if key == "Image")
+    return " ".join(images), "\n".join(words)
+
+
+def _signs_of(marks: Marks, image: str, command: str) -> set[str]:
+    """Return the signs of a container, by its image and by its command with its variables."""
+    parts = table("miners.json")["images"]
+    signs = {"start", *marks.find_names(command).values(), *marks.find_signs(command)}
+    return signs | ({"name"} if any(part in image.lower() for part in parts) else set())
+
+
+def _quadlets(tree: Tree) -> Iterator[str]:
+    for folder in QUADLET_FOLDERS:
+        for below in ("", "/*", "/*/*"):
+            for suffix in QUADLETS:
+                yield from tree.glob(f"{folder}{below}/*{suffix}")
 
 
 def read_containers(tree: Tree) -> Iterator[Container]:

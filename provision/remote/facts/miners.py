@@ -18,7 +18,7 @@ import re
 from typing import Iterable, Iterator, TypedDict
 
 from provision.remote import dpkg
-from provision.remote.facts.containers import find_containers
+from provision.remote.facts.containers import find_containers, find_quadlets
 from provision.remote.facts.guards import find_guards
 from provision.remote.facts.mining_evidence import (
     EvidenceRow,
@@ -55,6 +55,7 @@ def find_miners(tree: Tree, packages: dpkg.Database, folders: Iterable[str] = ()
         *find_starters(tree, marks, programs.by_file()),
         *find_running(tree, marks, programs),
         *find_containers(tree, marks, programs),
+        *find_quadlets(tree, marks),
     ]
     # On a rig that mines these are the miner's; elsewhere they are the owner's choice.
     if marks.folders or split_findings(findings)[0]:

@@ -125,17 +125,19 @@ def _settings(tree: Tree, rows: list[dict[str, Any]], usual: bool) -> Iterator[E
 
 
 def is_foreign(value: str) -> bool:
-    """Return whether a registry, or one of several hosts, is not what a careful owner would set.
+    """Return whether one of several registries or hosts is not what a careful owner would set.
 
     A public address, an unencrypted registry on the internet, or a public host without TLS checks.
 
     >>> [is_foreign(url) for url in ("http://203.0.113.40:4873/", "http://pypi.lan/simple")]
     [True, False]
     """
-    if re.match(r"https?://", value):
-        host = re.sub(r"^https?://([^/@]*@)?", "", value).partition("/")[0]
-        return _is_public(host, unencrypted=value.startswith("http:"))
-    return any(_is_public(host, unencrypted=True) for host in value.split())
+    return any(_is_foreign_word(word) for word in value.split())
+
+
+def _is_foreign_word(word: str) -> bool:
+    host = re.sub(r"^https?://([^/@]*@)?", "", word).partition("/")[0]
+    return _is_public(host, unencrypted=not word.startswith("https:"))
 
 
 def _is_public(host: str, unencrypted: bool) -> bool:

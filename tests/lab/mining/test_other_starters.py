@@ -46,6 +46,21 @@ printf '[Service]\nExecStart=/opt/w/run.sh\nRestart=always\n[Install]\nWantedBy=
 ln -s ../w.service .config/systemd/user/default.target.wants/w.service
 chown -R user:user /home/user
 mkdir -p /var/lib/systemd/linger && touch /var/lib/systemd/linger/user
+# Quadlets, and a generator that reads them as Podman's does (Debian 12's Podman has none).
+mkdir -p /etc/containers/systemd/gpu /etc/systemd/system-generators
+printf '[Container]\nImage=x\nExec=/opt/w/run.sh -o stratum+tcp://pool.example:3333\n' \
+    > /etc/containers/systemd/gpu/box.container
+cat > /etc/systemd/system-generators/quadlets <<'END'
+#!/bin/sh
+for file in /etc/containers/systemd/*/*.container; do
+    [ -f "$file" ] || continue
+    name=$(basename "$file" .container).service
+    { printf '[Service]\nRestart=always\n'; sed -n 's/^Exec=/ExecStart=/p' "$file"; } > "$1/$name"
+    mkdir -p "$1/multi-user.target.wants"
+    ln -s "../$name" "$1/multi-user.target.wants/$name"
+done
+END
+chmod 755 /etc/systemd/system-generators/quadlets
 container=/var/lib/docker/containers/7a1b
 mkdir -p $container
 cat > $container/config.v2.json <<'END'
@@ -67,6 +82,7 @@ EVIDENCE = {
     "/home/user/.zshrc",
     "/home/user/.bash_login",
     "/home/user/.config/systemd/user/w.service",
+    "/etc/containers/systemd/gpu/box.container",
     "image ubuntu:22.04",
 }
 #: What is left of each file: the miner's lines are comments, all others are as they were.
@@ -112,6 +128,7 @@ def test_miners_of_logins_desktops_and_settings_stay_away(
         assert (rig.root / path[1:]).read_text() == content
     assert not (rig.root / "etc/xdg/autostart/w.desktop").exists()
     assert not (rig.root / "etc/systemd/system/cron.service.d/more.conf").exists()
+    assert not (rig.root / "etc/containers/systemd/gpu/box.container").exists()
     assert rig.run("systemctl is-active cron").stdout.strip() == "active"
     assert facts(inventory, rig.name)["miners"] == []
 

@@ -115,7 +115,32 @@ UNIT = "etc/systemd/system/x.service"
             {"etc/profile.d/x.sh": "export PIP_TRUSTED_HOST=pypi.org\n"},
             "tls check off PIP_TRUSTED_HOST=pypi.org /etc/profile.d/x.sh",
         ),
+        (
+            {"etc/pip.conf": "[global]\ntimeout = 60\ntrusted-host =\n    pypi.org\n"},
+            "tls check off pypi.org /etc/pip.conf",
+        ),
+        # Desktops that log somebody in.
+        (
+            {"etc/sddm.conf.d/autologin.conf": "[Autologin]\nUser=miner\nSession=plasma\n"},
+            "autologin User=miner /etc/sddm.conf.d/autologin.conf",
+        ),
+        (
+            {"etc/slim.conf": "default_user miner\nauto_login yes\n"},
+            "autologin auto_login yes /etc/slim.conf",
+        ),
+        (
+            {"etc/kde4/kdm/kdmrc": "[X-:0-Core]\nAutoLoginEnable=true\n"},
+            "autologin AutoLoginEnable=true /etc/kde4/kdm/kdmrc",
+        ),
         # Registries of others.
+        (
+            {"root/.pip/pip.conf": "[global]\nextra-index-url =\n  http://203.0.113.9/simple\n"},
+            "foreign registry http://203.0.113.9/simple /root/.pip/pip.conf",
+        ),
+        (
+            {"etc/pip.conf": "[global]\nfind-links = https://pypi.lan/a http://203.0.113.9/b\n"},
+            "foreign registry find-links = https://pypi.lan/a http://203.0.113.9/b /etc/pip.conf",
+        ),
         (
             {"etc/environment": "PIP_INDEX_URL=http://203.0.113.9/simple\n"},
             "foreign registry PIP_INDEX_URL=http://203.0.113.9/simple /etc/environment",
@@ -253,6 +278,8 @@ ORDINARY: list[dict[str, Any]] = [
     {"etc/pip.conf": "[global]\nindex-url = http://10.0.0.5/simple\ntrusted-host = 10.0.0.5\n"},
     {"etc/pip.conf": "[global]\nindex-url=http://pypi.lan/simple\ntrusted-host=pypi.lan\n"},
     {"etc/pip.conf": "[global]\nextra-index-url = https://pypi.ngc.nvidia.com\ntimeout = 60\n"},
+    {"etc/pip.conf": "[global]\nextra-index-url =\n  https://pypi.ngc.nvidia.com\n  http://pypi.lan\n"},
+    {"etc/sddm.conf": "[Users]\nHideUsers=miner\nMaximumUid=60000\n[Autologin]\nUser=\n"},
     {"home/me/.npmrc": "registry=https://registry.npmjs.org/\nstrict-ssl=true\n"},
     {"home/me/.npmrc": "registry=http://localhost:4873/\n@me:registry=http://127.0.0.1:4873\n"},
     {"home/me/.gitconfig": "[http]\n\tsslVerify = true\n# sslVerify = false\n"},
