@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import redirect_stdout
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from fabric import Config
 from invoke.exceptions import Exit
@@ -114,14 +117,27 @@ def _restore_from(context: FleetContext, flags: Flags, folder: str = stored.FOLD
     )
     # What can't be reached is reported by the play.
     played = {name for name, answer in usable.items() if answer is not False}
+    rest = usable.keys() - played
     worst = 0
+    document: dict[str, Any] = {"hosts": {}}
     if played:
         given = flags
         if folder != stored.FOLDER:
             given = replace(flags, e=(*flags.e, f"backup_folder={folder}"))
-        recaps = play_on_hosts(context, given, RESTORE, "restore", played)
+        # Its document is printed together with those of the other rigs.
+        printed = StringIO() if flags.json else sys.stdout
+        with redirect_stdout(printed):
+            recaps = play_on_hosts(context, given, RESTORE, "restore", played)
+        document = json.loads(printed.getvalue()) if isinstance(printed, StringIO) else document
         worst = max(recap.exit_status for recap in recaps)
-    if rest := usable.keys() - played:
+    if rest:
+        restored = _run_on_each(
+            context, flags, lambda shell, host: by_shell.restore(shell, folder, flags.check), rest
+        )
+        document["hosts"].update(
+            (name, {"error": done.message} if isinstance(done, DeeprigError) else done.document())
+            for name, done in restored.items()
+        )
         console = Terminal(quiet=flags.json)
 
         def show_one(host: str, done: by_shell.ShellRestore) -> None:
@@ -129,21 +145,12 @@ def _restore_from(context: FleetContext, flags: Flags, folder: str = stored.FOLD
             for line in done.lines:
                 console.print(f"  {line}")
 
-        restored = _run_on_each(
-            context, flags, lambda shell, host: by_shell.restore(shell, folder, flags.check), rest
-        )
-        if flags.json:
-            documents = {
-                name: done.document()
-                for name, done in restored.items()
-                if not isinstance(done, DeeprigError)
-            }
-            print(json.dumps(documents, indent=2))
-        worst = max(worst, show_answers(restored, show_one))
         statuses = [
             done.exit_status for done in restored.values() if not isinstance(done, DeeprigError)
         ]
-        worst = max([worst, *statuses])
+        worst = max([worst, show_answers(restored, show_one), *statuses])
+    if flags.json:
+        print(json.dumps(document, indent=2))
     if worst:
         raise Exit(code=worst)
 

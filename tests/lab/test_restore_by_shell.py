@@ -104,7 +104,7 @@ def test_rig_without_python_is_restored_by_its_shell(
     )
     assert target.run(STATE, check=False).stdout == changed
 
-    document = json.loads(restore(inventory, "--json").stdout)[NAME]
+    document = json.loads(restore(inventory, "--json").stdout)["hosts"][NAME]
     assert document["status"] == 0, document
     assert document["lines"][-1] == "The rig was compared with the backup: nothing else differs."
     assert target.run(STATE, check=False).stdout == before

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import os
 import subprocess
 import sys
@@ -237,6 +238,18 @@ def test_damaged_backup_is_not_sent(folder: Path) -> None:
         transfer.read_whole(folder)
 
 
+class FleetOf:
+    """What a command asks of its context: the hosts of -H."""
+
+    config = None
+
+    def __init__(self, hosts: list[Host]) -> None:
+        self.hosts = hosts
+
+    def fleet(self, flags: Flags) -> tuple[None, list[Host]]:
+        return None, self.hosts
+
+
 def test_available_backups_are_copied_and_failures_set_the_status(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -248,12 +261,6 @@ def test_available_backups_are_copied_and_failures_set_the_status(
         Recap("late", Counter({Status.FAILED: 1})),
     ]
 
-    class Context:
-        config = None
-
-        def fleet(self, flags: Flags) -> tuple[None, list[Host]]:
-            return None, hosts
-
     def played(context: object, flags: Flags, path: Path, what: str) -> list[Recap]:
         assert "backup_wanted=true" in flags.e
         return recaps
@@ -263,10 +270,43 @@ def test_available_backups_are_copied_and_failures_set_the_status(
     monkeypatch.setattr(command, "BACKUPS", tmp_path / "backups")
     monkeypatch.setattr(command, "_run_on_host", lambda host, config, accept, work: work(rig, host))
     with pytest.raises(Exit) as ended:
-        command.backup(Context(), Flags())  # type: ignore[arg-type]
+        command.backup(FleetOf(hosts), Flags())  # type: ignore[arg-type]
     assert ended.value.code == 4
     assert names(tmp_path / "backups") == ["well"]
     assert "well: " in capsys.readouterr().out
+
+
+def test_restore_prints_one_document_for_rigs_with_and_without_python(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hosts = [Host(name, {}, ()) for name in ("new", "old", "older")]
+    context = FleetOf(hosts)
+
+    def played(context: object, flags: Flags, path: Path, what: str, only: set[str]) -> list[Recap]:
+        assert only == {"new"}
+        print(json.dumps({"hosts": {"new": {"ok": 3}}, "tasks": []}))
+        return [Recap("new")]
+
+    def restored(shell: Any, folder: str, check: bool) -> by_shell.ShellRestore:
+        if shell == "older":
+            raise DeeprigError("no backup there")
+        return by_shell.ShellRestore(0, ("nothing else differs",))
+
+    monkeypatch.setattr(command, "play_on_hosts", played)
+    monkeypatch.setattr(command.by_shell, "has_usable_python", lambda shell, host: shell == "new")
+    monkeypatch.setattr(command.by_shell, "restore", restored)
+    monkeypatch.setattr(
+        command, "_run_on_host", lambda host, config, accept, work: work(host.name, host)
+    )
+    with pytest.raises(Exit) as ended:
+        command.restore(context, Flags(json=True), "")  # type: ignore[arg-type]
+    assert ended.value.code == 2
+    document = json.loads(capsys.readouterr().out)
+    assert document["hosts"] == {
+        "new": {"ok": 3},
+        "old": {"status": 0, "lines": ["nothing else differs"], "python": False},
+        "older": {"error": "no backup there"},
+    }
 
 
 def test_backup_does_not_write_to_the_working_directory(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from tests.unit.modules.rig import create_files
 POOL = "stratum+tcp://pool.example:3333"
 OF_SYSTEM = "etc/containers/systemd/web.container"
 OF_USER = "home/me/.config/containers/systemd/web.container"
-NEUTRAL = f"[Container]\nImage=docker.io/library/debian\nExec=/w -o {POOL}\n[Service]\nRestart=always\n"
+NEUTRAL = f"[Container]\nImage=docker.io/library/debian\nExec=/w -o {POOL}\n"
 
 
 @pytest.mark.parametrize(

@@ -278,7 +278,9 @@ ORDINARY: list[dict[str, Any]] = [
     {"etc/pip.conf": "[global]\nindex-url = http://10.0.0.5/simple\ntrusted-host = 10.0.0.5\n"},
     {"etc/pip.conf": "[global]\nindex-url=http://pypi.lan/simple\ntrusted-host=pypi.lan\n"},
     {"etc/pip.conf": "[global]\nextra-index-url = https://pypi.ngc.nvidia.com\ntimeout = 60\n"},
-    {"etc/pip.conf": "[global]\nextra-index-url =\n  https://pypi.ngc.nvidia.com\n  http://pypi.lan\n"},
+    {
+        "etc/pip.conf": "[global]\nextra-index-url =\n  https://pypi.ngc.nvidia.com\n  http://pypi.lan\n"
+    },
     {"etc/sddm.conf": "[Users]\nHideUsers=miner\nMaximumUid=60000\n[Autologin]\nUser=\n"},
     {"home/me/.npmrc": "registry=https://registry.npmjs.org/\nstrict-ssl=true\n"},
     {"home/me/.npmrc": "registry=http://localhost:4873/\n@me:registry=http://127.0.0.1:4873\n"},

@@ -18,6 +18,7 @@ FILES = (
     "playbooks/vars/nvidia.yml",
     "playbooks/vars/rig.yml",
     "playbooks/vars/mining_os.yml",
+    "provision/remote/facts/mining_os.json",
     "playbooks/vars/rig_state.yml",
     "playbooks/vars/upgrade.yml",
     "playbooks/vars/downloads.yml",
@@ -303,3 +304,12 @@ def test_preflight_lists_the_refusals(
     refusals = templar(gpus, **changes).render(YamlText.given("{{ refusals }}"))
     assert [row["name"] for row in refusals if row["bad"]] == names
     assert all(row["why"].strip() for row in refusals if row["bad"])
+
+
+def test_kernels_of_mining_systems_are_known_by_their_names() -> None:
+    rows = [("5.15.0-91-generic", "linux-image-5.15.0-91-generic"), ("6.1.0-hiveos", None)]
+    rows += [("5.10.0-hiveos", "linux-image-5.10.0-hiveos")]
+    kernels = [{"release": release, "package": package} for release, package in rows]
+    packages = templar(kernels=kernels).render(YamlText.given("{{ own_kernels }}"))
+    assert packages == ["linux-image-5.10.0-hiveos"]
+    assert templar().render(YamlText.given("{{ own_kernels }}")) == []
