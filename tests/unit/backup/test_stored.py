@@ -293,8 +293,8 @@ def test_restore_prints_one_document_for_rigs_with_and_without_python(
         return by_shell.ShellRestore(0, ("nothing else differs",))
 
     monkeypatch.setattr(command, "play_on_hosts", played)
-    monkeypatch.setattr(command.by_shell, "has_usable_python", lambda shell, host: shell == "new")
-    monkeypatch.setattr(command.by_shell, "restore", restored)
+    monkeypatch.setattr(by_shell, "has_usable_python", lambda shell, host: shell == "new")
+    monkeypatch.setattr(by_shell, "restore", restored)
     monkeypatch.setattr(
         command, "_run_on_host", lambda host, config, accept, work: work(host.name, host)
     )
