@@ -34,7 +34,7 @@ QUADLET_FOLDERS = (
 QUADLETS = (".container", ".kube")
 #: A service of this name here wins over the generated one.
 MASKS = "/etc/systemd/system"
-#: Keys of a quadlet that say what is run, and with what; and keys that name files of the same.
+#: Keys of a quadlet for what is run, and with what; and keys that name files of the same.
 QUADLET_VALUES = frozenset({"Image", "Exec", "Entrypoint", "Environment"})
 QUADLET_FILES = frozenset({"EnvironmentFile", "Yaml"})
 

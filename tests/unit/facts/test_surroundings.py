@@ -119,7 +119,7 @@ UNIT = "etc/systemd/system/x.service"
             {"etc/pip.conf": "[global]\ntimeout = 60\ntrusted-host =\n    pypi.org\n"},
             "tls check off pypi.org /etc/pip.conf",
         ),
-        # Desktops that log somebody in.
+        # Desktops that log a user in.
         (
             {"etc/sddm.conf.d/autologin.conf": "[Autologin]\nUser=miner\nSession=plasma\n"},
             "autologin User=miner /etc/sddm.conf.d/autologin.conf",
