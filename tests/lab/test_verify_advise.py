@@ -22,8 +22,11 @@ from lab.verify_advise import netns
 with netns.network(2) as network:
     network.limit(500)
     sleeper = network.start(0, ["sleep", "600"], {}, __import__("pathlib").Path("/dev/null"))
+    # Blocked until sigwait: a signal just before a blocking call would not end the call.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     print(network.base, sleeper.pid, flush=True)
-    signal.pause()
+    signal.sigwait({signal.SIGINT})
+    raise KeyboardInterrupt
 """
 
 
