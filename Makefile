@@ -11,7 +11,7 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo --preserve-env=CI,DEBIAN_FRONTE
 export DEBIAN_FRONTEND := noninteractive
 PYTHON ?= python3
 
-.PHONY: help setup demo check test test-all all-tests lint lint-python lint-playbooks audit sbom \
+.PHONY: help setup demo check test test-all all-tests coverage lint lint-python lint-playbooks audit sbom \
   fast-unit unit page-test monitoring-test lab-test extended-test bench verify-advise lab \
   tools lab-image lock clean
 
@@ -67,7 +67,7 @@ test: $(VENV)/.dev   ## Lint and all tests but the extended ones
 	@$(MAKE) -j2 --output-sync=target lab-image $(VENV)/.torch lint
 	$(MAKE) all-tests
 
-test-all: test extended-test audit sbom bench verify-advise   ## Also extended tests, audit, measurements
+test-all: test extended-test coverage audit sbom bench verify-advise   ## Also extended tests, audit, measurements
 
 audit: $(VENV)/.dev   ## bandit over our code, pip-audit over the lock files
 	@echo "== bandit"
@@ -113,6 +113,12 @@ unit: $(VENV)/.torch   ## Unit tests: no root
 	@echo "== Unit tests"
 	$(PYTEST) tests/unit tests/torch
 
+# Apart from the tests: it takes half of their time again.
+coverage: $(VENV)/.torch   ## Lines of agent and provision that the unit tests reach
+	@echo "== Coverage"
+	$(PYTEST) --cov=agent --cov=provision --cov-report= tests/unit
+	$(VENV)/bin/coverage report --format=total | sed 's/^/Coverage of agent and provision: /; s/$$/ %/'
+
 page-test: $(VENV)/.dev tools   ## The status page in a real browser
 	@echo "== Tests of the status page"
 	$(PYTEST) tests/page
@@ -144,9 +150,7 @@ lab-image: tools
 all-tests: $(VENV)/.torch tools
 	@echo "== All tests but the extended ones"
 	$(AS_ROOT)
-	$$as $(PYTEST) -m "not extended" --cov=agent --cov=provision --cov-report= \
-	  tests/lab tests/torch tests/page tests/monitoring tests/unit
-	$$as $(VENV)/bin/coverage report --format=total | sed 's/^/Coverage of agent and provision: /; s/$$/ %/'
+	$$as $(PYTEST) -m "not extended" tests/lab tests/torch tests/page tests/monitoring tests/unit
 
 lab-test: $(VENV)/.torch tools   ## Lab tests: real sshd, systemd, apt in lab rigs
 	@echo "== Lab tests"

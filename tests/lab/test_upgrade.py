@@ -11,7 +11,15 @@ import pytest
 
 from lab.build.image import RigImage
 from lab.rigs.machine import Rig
-from tests.lab.operator import FabResult, fab, finish, start, switching, wait_until
+from tests.lab.operator import (
+    FabResult,
+    fab,
+    finish,
+    start,
+    switching,
+    wait_until,
+    write_variant,
+)
 
 NAME = "test93"
 OLD, NEW = "580.95.05-1", "590.48.01-1"
@@ -133,6 +141,91 @@ def test_power_cut_in_the_middle(
     document = json.loads((tmp_path / NAME / "upgrade.json").read_text())
     assert_as_before(target, before, document, tmp_path)
     assert result.status == 1, result.text
+
+
+#: Make a wheel index with a later PyTorch: the rig's own under another version, or a broken one.
+LATER_TORCH = r"""
+import glob, pathlib, sys, zipfile
+version, works = sys.argv[1], sys.argv[2] == "works"
+(info,) = glob.glob("/opt/deeprig/venv/lib/python3*/site-packages/torch-*.dist-info")
+site, name = pathlib.Path(info).parent, f"torch-{version}.dist-info"
+index = pathlib.Path("/opt/index/torch")
+index.mkdir(parents=True, exist_ok=True)
+wheel = index / f"torch-{version}-py3-none-any.whl"
+with zipfile.ZipFile(wheel, "w") as archive:
+    if works:
+        for row in pathlib.Path(info, "RECORD").read_text().splitlines():
+            file = row.rsplit(",", 2)[0]
+            if not file.startswith(("..", "torch-")) and (site / file).is_file():
+                archive.write(site / file, file)
+    else:
+        archive.writestr("torch/__init__.py", "raise ImportError('libtorch_cpu.so: not found')")
+    metadata = pathlib.Path(info, "METADATA").read_text()
+    lines = [line for line in metadata.split("\n\n")[0].splitlines() if "Requires-Dist" not in line]
+    lines = [f"Version: {version}" if line.startswith("Version:") else line for line in lines]
+    archive.writestr(f"{name}/METADATA", "\n".join(lines) + "\n")
+    archive.writestr(
+        f"{name}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+    )
+    archive.writestr(f"{name}/RECORD", "")
+(index / "index.html").write_text(
+    "".join(f'<a href="{file.name}">{file.name}</a>' for file in index.glob("*.whl"))
+)
+"""
+
+
+@pytest.fixture
+def torch_inventory(host: Path) -> Path:
+    """The inventory without a PyTorch of its own, whose index has what a test puts there."""
+    return write_variant(
+        host, NAME, "torch", torch_requirement=None, torch_index_url="file:///opt/index"
+    )
+
+
+def publish_torch(rig: Rig, version: str, state: str) -> None:
+    rig.run(f"python3 - {version} {state} <<'END'\n{LATER_TORCH}\nEND")
+
+
+def read_torch(rig: Rig) -> str:
+    command = "/opt/deeprig/venv/bin/python -c 'import torch; print(torch.ones(2).sum().item())'"
+    installed = rig.run("ls -d /opt/deeprig/venv/lib/python3*/site-packages/torch-*.dist-info")
+    return f"{installed.stdout.split('/')[-1].strip()} {rig.run(command).stdout.strip()}"
+
+
+@pytest.mark.extended
+def test_pytorch_that_does_not_exist_changes_nothing(
+    target: Rig, torch_inventory: Path, tmp_path: Path
+) -> None:
+    before = target.run(STATE).stdout
+    result, document = upgrade(torch_inventory, tmp_path, "--torch", "2.99.0")
+    assert result.status != 0, result.text
+    assert "2.99.0" in " ".join(document["reasons"])
+    assert target.run(STATE).stdout == before
+
+
+@pytest.mark.extended
+def test_pytorch_that_can_not_be_imported_goes_back(
+    target: Rig, torch_inventory: Path, tmp_path: Path
+) -> None:
+    before, torch = target.run(STATE).stdout, read_torch(target)
+    publish_torch(target, "2.13.2", "broken")
+    result, document = upgrade(torch_inventory, tmp_path, "--torch", "2.13.2")
+    assert result.status == 1, result.text
+    assert_as_before(target, before, document, tmp_path)
+    assert read_torch(target) == torch
+
+
+@pytest.mark.extended
+def test_pytorch_alone_is_upgraded(target: Rig, torch_inventory: Path, tmp_path: Path) -> None:
+    publish_torch(target, "2.13.1", "works")
+    boots = target.state()["boots"]
+    result, document = upgrade(torch_inventory, tmp_path, "--torch", "2.13.1")
+    assert result.status == 0, result.text
+    assert document["ending"] == "upgraded"
+    assert read_torch(target) == "torch-2.13.1.dist-info 2.0"
+    assert target.run("dpkg-query -W -f '${Version}' libcuda1").stdout == OLD
+    assert target.state()["boots"] == boots
+    result.assert_shows("torch_requirement: torch==2.13.1")
 
 
 @pytest.mark.extended

@@ -8,6 +8,8 @@ import shlex
 import subprocess
 import sys
 
+import pytest
+
 from provision.inventory import yaml_source
 from tests.lab.adopt.conftest import PASSWORD, RIGS, USER, Home
 from tests.lab.operator import ROOT
@@ -106,6 +108,7 @@ def test_known_rig_is_found_by_host_key_and_its_password_is_removed(home: Home) 
     assert set(home.steps(again).values()) == {"ok"}, again.text
 
 
+@pytest.mark.extended
 def test_next_run_completes_skipped_and_interrupted_steps(home: Home) -> None:
     rigs = home.inventory / "rigs.yml"
     with_passwords = home.adopt(

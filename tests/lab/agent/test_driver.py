@@ -32,6 +32,7 @@ def test_version_mismatch_at_start_is_critical(monitored_rig: MonitoredRig, faul
     assert monitored_rig.rig.run(f"systemctl show -p MainPID --value {UNIT}").stdout == main
 
 
+@pytest.mark.extended
 def test_upgrade_under_a_running_agent(monitored_rig: MonitoredRig) -> None:
     """An unattended upgrade installs new libraries and keeps the old module until the reboot."""
     rig = monitored_rig.rig

@@ -6,6 +6,8 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from lab.rigs.machine import Rig
 from tests.lab.mining.rigs import demine, facts, find_mining
 from tests.lab.operator import fab, reboot, wait_until
@@ -49,6 +51,7 @@ systemctl --quiet enable mining work pool@0 pool@1 cpu-watchdog
 PROGRAMS = ("t-rex", "lolMiner", "gminer", "nbminer")
 
 
+@pytest.mark.extended
 def test_miners_without_absolute_paths_stay_away(
     make_rig: Callable[..., Rig], write_inventory: Callable[..., Path]
 ) -> None:

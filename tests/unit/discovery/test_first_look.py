@@ -1,4 +1,4 @@
-"""A first look reads every file that the facts about a miner's surroundings need."""
+"""A first look reads every file that the facts about a miner and its surroundings need."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from provision.discovery.questions import questions
-from provision.remote.facts import surroundings
+from provision.remote.facts import containers, surroundings
 from provision.remote.facts.tables import table
 
 
@@ -23,6 +23,9 @@ def wanted_paths() -> Iterator[str]:
         *surroundings.SYSTEM_FILES,
         "/etc/hosts",
     }
+    # What is below /run is made again at each boot, of the other folders.
+    folders = {folder for folder in containers.QUADLET_FOLDERS if not folder.startswith("/run")}
+    patterns |= {f"{folder}/x.container" for folder in folders}
     for pattern in sorted(patterns):
         for home in ("/root", "/home/me") if pattern.startswith("~") else ("",):
             yield home + pattern.lstrip("~").replace("*", "x")
