@@ -176,7 +176,7 @@ with zipfile.ZipFile(wheel, "w") as archive:
 
 @pytest.fixture
 def torch_inventory(host: Path) -> Path:
-    """The inventory without a PyTorch of its own, whose index has what a test puts there."""
+    """The inventory that sets no PyTorch, whose index has what a test puts there."""
     return write_variant(
         host, NAME, "torch", torch_requirement=None, torch_index_url="file:///opt/index"
     )
