@@ -156,7 +156,11 @@ with zipfile.ZipFile(wheel, "w") as archive:
     if works:
         for row in pathlib.Path(info, "RECORD").read_text().splitlines():
             file = row.rsplit(",", 2)[0]
-            if not file.startswith(("..", "torch-")) and (site / file).is_file():
+            if file == "torch/version.py":
+                lines = (site / file).read_text().splitlines()
+                kept = [line for line in lines if not line.startswith("__version__ =")]
+                archive.writestr(file, "\n".join([*kept, f"__version__ = '{version}+cpu'", ""]))
+            elif not file.startswith(("..", "torch-")) and (site / file).is_file():
                 archive.write(site / file, file)
     else:
         archive.writestr("torch/__init__.py", "raise ImportError('libtorch_cpu.so: not found')")
