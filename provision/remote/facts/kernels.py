@@ -19,6 +19,7 @@ from provision.remote.facts.kernel_packages import (
     find_meta_headers,
 )
 from provision.remote.facts.module_files import read_module_version
+from provision.remote.facts.module_settings import list_settings
 from provision.remote.facts.tree import Tree
 
 MODULES = "/lib/modules"  # a link to /usr/lib where those are merged
@@ -29,7 +30,14 @@ PLACES = (
     *("misc", "kernel/nvidia*", "kernel/drivers/video", "kernel/drivers/video/nvidia"),
     *("kernel/drivers/char", "kernel/drivers/char/drm", "kernel/drivers/gpu/nvidia"),
 )
-MODULE = re.compile(r"(?:^|/)nvidia(?:-current|-[0-9]+|-legacy\S*)?\.ko(?:\.(?:xz|zst|gz))?$")
+#: The module itself, not its helpers. Debian's drivers have other names, since several may be
+#: installed at once: nvidia-current, nvidia-current-open, nvidia-tesla-470, nvidia-legacy-390xx.
+MODULE = re.compile(
+    r"(?:^|/)(nvidia(?:-current|-tesla|-legacy)?(?:-[0-9]+(?:xx)?)?(?:-open)?)"
+    r"\.ko(?:\.(?:xz|zst|gz))?$"
+)
+#: What `modprobe nvidia` loads there: a line of a file that alternatives choose.
+LOADED_FOR_NVIDIA = re.compile(r"^\s*install\s+nvidia\s.*\bmodprobe\b.*\s(nvidia[-\w]+)", re.M)
 IN_DEPENDENCIES = re.compile(r"^(\S*nvidia[^\s/]*\.ko(?:\.(?:xz|zst|gz))?):", re.MULTILINE)
 DKMS = "/var/lib/dkms"
 LOG_OF = re.compile(r"make\.log for (\S+?)[/-](\d[\w.~-]*) for kernel (\S+)")
@@ -99,7 +107,7 @@ def read_kernels(
 
 
 def find_module(tree: Tree, release: str) -> str:
-    """Return the path of the nvidia module that this kernel loads; empty where it has none."""
+    """Return the path of the module that this kernel loads as nvidia; empty where it has none."""
     folder = f"{MODULES}/{release}"
     dependencies = tree.text(f"{folder}/modules.dep")
     if dependencies:
@@ -109,7 +117,14 @@ def find_module(tree: Tree, release: str) -> str:
         ]
     else:
         paths = [path for place in PLACES for path in tree.glob(f"{folder}/{place}/nvidia*.ko*")]
-    return next((path for path in paths if MODULE.search(path) and tree.exists(path)), "")
+    modules: dict[str, str] = {}
+    for path in paths:
+        match = MODULE.search(path)
+        if match and tree.exists(path):
+            modules.setdefault(match.group(1), path)
+    texts = (tree.text(path) for path in list_settings(tree, "modprobe.d", ".conf"))
+    chosen = [name.replace("_", "-") for text in texts for name in LOADED_FOR_NVIDIA.findall(text)]
+    return next((modules[name] for name in (*chosen, *modules) if name in modules), "")
 
 
 def last_error_lines(log: str) -> str:
@@ -134,9 +149,19 @@ def _is_installed(tree: Tree, release: str) -> bool:
 
 def _module_version(tree: Tree, release: str, versions: list[str]) -> str | None:
     path = find_module(tree, release)
-    if not path:
+    match = MODULE.search(path)
+    if not match:
         return None
-    built = [match.split("/")[-4] for match in tree.glob(f"{DKMS}/nvidia*/*/{release}/*/module")]
+    # Where the record has another name (Ubuntu's nvidia-srv), there is only one.
+    records = next(
+        (
+            found
+            for name in (match.group(1), "nvidia*")
+            if (found := tree.glob(f"{DKMS}/{name}/*/{release}/*/module"))
+        ),
+        [],
+    )
+    built = [record.split("/")[-4] for record in records]
     if "/updates/" in path and built:
         return next((version for version in versions if version in built), built[-1])
     version = read_module_version(tree, path)

@@ -94,8 +94,8 @@ def test_without_a_menu_every_image_may_boot(tmp_path: Path) -> None:
     ]
 
 
-def dkms(release: str, version: str) -> dict[str, Any]:
-    return {f"{DKMS}/{version}/{release}/x86_64/module/nvidia.ko.xz": "compressed"}
+def dkms(release: str, version: str, name: str = "nvidia") -> dict[str, Any]:
+    return {f"var/lib/dkms/{name}/{version}/{release}/x86_64/module/{name}.ko.xz": "compressed"}
 
 
 def place(path: str, content: str | bytes = "compressed") -> dict[str, Any]:
@@ -129,6 +129,36 @@ def place(path: str, content: str | bytes = "compressed") -> dict[str, Any]:
             [],
             "535.247.01",
             id="debian",
+        ),
+        *(
+            pytest.param(place(f"updates/dkms/{name}.ko", module("1.2")), [], "1.2", id=name)
+            for name in ("nvidia-current-open", "nvidia-tesla-470", "nvidia-legacy-390xx")
+        ),
+        pytest.param(
+            place("updates/dkms/nvidia-current-open-uvm.ko", module("1.2")), [], None, id="helper"
+        ),
+        # Drivers of Debian beside each other: a file that alternatives choose names the module.
+        *(
+            pytest.param(
+                {
+                    **place("updates/dkms/nvidia-current.ko", module("535.1")),
+                    **place("updates/dkms/nvidia-tesla-470.ko", module("470.1")),
+                    **dkms(NEW, "535.1", "nvidia-current"),
+                    **dkms(NEW, "470.1", "nvidia-tesla-470"),
+                    "etc/modprobe.d/nvidia.conf": f"install nvidia modprobe -i {name} $OPTS\n"
+                    f"install nvidia-uvm modprobe nvidia ; modprobe -i {name}-uvm $OPTS\n",
+                },
+                ["535.1", "470.1"],
+                version,
+                id=f"{name} is chosen",
+            )
+            for name, version in (("nvidia-current", "535.1"), ("nvidia-tesla-470", "470.1"))
+        ),
+        pytest.param(
+            {**place("updates/dkms/nvidia.ko.zst"), **dkms(NEW, "595.71.05", "nvidia-srv")},
+            [],
+            "595.71.05",
+            id="record by another name",
         ),
         pytest.param(
             place("kernel/nvidia-580/nvidia.ko.zst"),
