@@ -299,3 +299,30 @@ def test_libraries_of_a_run_file_win_only_if_they_are_newer(
 def test_pins_name_the_branch_that_they_keep_away() -> None:
     words = refusals(apt={**APT, "pins": [pin("*nvidia*", "release *", -1)]})
     assert "driver's branch 580 away" in words["pins"]
+
+
+def test_parts_of_the_distribution_are_asked_before_they_are_added() -> None:
+    main = {"suites": ["trixie", "trixie-updates"], "components": ["main"]}
+    keys = "/usr/share/keyrings/debian-archive-keyring.gpg"
+    sources = [
+        source("http://mirror.example/debian", signed_by=keys, **main),
+        source("file:/srv/mirror", options={"trusted": "yes"}, **main),
+        source("http://ppa.example", suites=["stable"], components=["main"]),
+        source("http://off.example", enabled=False, **main),
+    ]
+    rig = {"distribution": "Debian", "distribution_release": "trixie"}
+    values = templar(
+        **rig, nvidia_driver_source="distribution", apt={**APT, "sources": sources}
+    ).render(YamlText.given("{{ component_entries }}"))
+    parts = "contrib non-free non-free-firmware"
+    assert values == [
+        f"deb [signed-by={keys}] http://mirror.example/debian trixie {parts}",
+        f"deb [signed-by={keys}] http://mirror.example/debian trixie-updates {parts}",
+        f"deb [trusted=yes] file:/srv/mirror trixie {parts}",
+        f"deb [trusted=yes] file:/srv/mirror trixie-updates {parts}",
+    ]
+    have = [source("http://x.example", suites=["trixie"], components=["main", *parts.split()])]
+    values = templar(
+        **rig, nvidia_driver_source="distribution", apt={**APT, "sources": have}
+    ).render(YamlText.given("{{ component_entries }}"))
+    assert values == []
