@@ -63,6 +63,8 @@ CASES = [
     ("gone-repository", "", UPDATE, "does not have a Release file"),
     ("unknown-key", "", UPDATE, "NO_PUBKEY"),
     ("expired-key", "", UPDATE, "EXPKEYSIG"),
+    # gpgv of Debian 12 accepts it.
+    ("sha1-key", "", f"{UPDATE}; apt-cache policy nvidia-open", "580.95.05-1 500"),
     ("malformed-entry", "", SIMULATE, "Malformed entry 1 in list file"),
     ("sources-commented-out", "", "apt-get indextargets", ""),
     ("contrib-off", "", "apt-cache policy glx-alternative-nvidia", ""),

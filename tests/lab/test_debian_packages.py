@@ -1,0 +1,147 @@
+"""Debian's own driver, really built: its packages, compiler, headers, and how all of it fails."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lab.build import debs, host
+from lab.rigs.machine import Rig
+from lab.simulate import states
+from tests.lab.operator import STEPS, FabResult, assert_apt_works, fab, reboot
+
+# It downloads 300 MB once, and compiles the driver's modules: minutes.
+pytestmark = pytest.mark.extended
+
+NAME = "test45"
+SOURCE = ("-e", "nvidia_driver_source=distribution")
+LIBRARY = "/usr/lib/x86_64-linux-gnu/libnvidia-ml.so.1"
+#: The driver that Debian keeps for cards that 535 no longer drives; it may be beside 535.
+LEGACY = "nvidia-tesla-470"
+
+
+@pytest.fixture(scope="module")
+def target(make_rig: Callable[..., Rig]) -> Iterator[Rig]:
+    """A plain rig that runs Debian's kernel; every package is Debian's."""
+    rig = make_rig(NAME, flavour="clean")
+    with debs.keep_downloads(rig.root, host.read_codename()):
+        states.lay(rig, "public-kernel")
+        reboot(rig)
+        yield rig
+    rig.discard()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def base(target: Rig, inventory: Path) -> None:
+    result = fab(inventory, NAME, "provision", "--tags", "demine,base", *SOURCE, seconds=400)
+    assert result.status == 0, result.text
+
+
+def play(inventory: Path, *words: str) -> FabResult:
+    return fab(inventory, NAME, "play", STEPS / "driver.yml", *SOURCE, *words, seconds=900)
+
+
+def read(rig: Rig, command: str) -> str:
+    return rig.run(command).stdout.strip()
+
+
+def read_facts(inventory: Path) -> dict[str, Any]:
+    result = fab(inventory, NAME, "facts", "--json")
+    assert result.status == 0, result.text
+    facts: dict[str, Any] = json.loads(result.stdout)[NAME]["ansible_local"]["deeprig"]
+    return facts
+
+
+def find_kernel(facts: dict[str, Any]) -> dict[str, Any]:
+    """The facts of the kernel that boots next."""
+    (kernel,) = [row for row in facts["kernels"] if row["default"]]
+    return dict(kernel)
+
+
+def test_rig_runs_debians_kernel_with_its_headers(target: Rig, inventory: Path) -> None:
+    release = read(target, "uname -r")
+    kernel = find_kernel(read_facts(inventory))
+    assert kernel["release"] == release
+    assert kernel["package"] == f"linux-image-{release}"
+    assert kernel["headers"] is True
+    assert read(target, f"dpkg-query -W -f '${{Maintainer}}' linux-image-{release}").startswith(
+        "Debian Kernel Team"
+    )
+
+
+def test_missing_compiler_is_the_reason_and_apt_works_afterwards(
+    target: Rig, inventory: Path
+) -> None:
+    before = read(target, "dpkg-query -W | sort")
+    target.run("mv /usr/bin/gcc-12 /usr/bin/gcc-12.away")
+    result = play(inventory)
+    target.run("mv /usr/bin/gcc-12.away /usr/bin/gcc-12")
+    assert result.status == 2, result.text
+    result.assert_shows("The packages are not installed", "could not be built", "gcc-12")
+    assert_apt_works(target)
+    packages = read_facts(inventory)["driver"]["packages"]
+    assert [row for row in packages if row["state"] != "installed"] == []
+    assert "nvidia-kernel-dkms" not in read(target, "dpkg-query -W | sort")
+    assert before in read(target, "dpkg-query -W | sort") or before
+
+
+def test_driver_is_built_and_proved(target: Rig, inventory: Path) -> None:
+    result = play(inventory)
+    assert result.status == 0, result.text
+    release, facts = read(target, "uname -r"), read_facts(inventory)
+    version = read(target, f"modinfo -k {release} -F version nvidia-current")
+    assert version.startswith("535.")
+    assert read(target, f"modinfo -k {release} -F vermagic nvidia-current").startswith(release)
+    assert find_kernel(facts)["nvidia_modules"] == version
+    driver = facts["driver"]
+    assert (driver["library_version"], driver["library_owner"]) == (version, "package")
+    assert {row["origin"] for row in driver["packages"]} == {"distribution"}
+    assert_apt_works(target)
+    play(inventory).assert_shows("changed=0")
+
+
+def test_kernel_without_headers_is_named(target: Rig, inventory: Path) -> None:
+    release = read(target, "uname -r")
+    version = read(target, f"modinfo -k {release} -F version nvidia-current")
+    target.run(
+        f"dkms remove nvidia-current/{version} -k {release};"
+        f" mv /lib/modules/{release}/build /root/build"
+    )
+    result = play(inventory)
+    target.run(f"mv /root/build /lib/modules/{release}/build")
+    assert result.status == 2, result.text
+    result.assert_shows(f"The kernel {release}, which boots next, has no module")
+    assert_apt_works(target)
+    again = play(inventory)
+    assert again.status == 0, again.text
+    assert find_kernel(read_facts(inventory))["nvidia_modules"] == version
+
+
+def test_older_driver_beside_it_is_read_and_its_libraries_are_left(
+    target: Rig, inventory: Path
+) -> None:
+    version = read_facts(inventory)["driver"]["library_version"]
+    target.run(
+        "DEBIAN_FRONTEND=noninteractive apt-get -qy install --no-install-recommends"
+        f" {LEGACY}-smi lib{LEGACY}-ml1 {LEGACY}-kernel-support >/dev/null 2>&1"
+    )
+    # The newest is chosen by itself; a person chose the older one.
+    assert read(target, f"readlink -f {LIBRARY}").endswith(version)
+    target.run(f"update-alternatives --set nvidia /usr/lib/nvidia/{LEGACY.removeprefix('nvidia-')}")
+    driver = read_facts(inventory)["driver"]
+    versions = {row["name"]: row["version"] for row in driver["packages"]}
+    assert versions[f"lib{LEGACY}-ml1"].startswith("470.")
+    assert versions["libnvidia-ml1"].startswith(f"{version}-")
+    assert {row["origin"] for row in driver["packages"]} == {"distribution"}
+    assert driver["library_version"].startswith("470.")
+    assert driver["library_owner"] == "package"
+    fab(inventory, NAME, "assess").assert_shows("nvidia", "470.")
+    result = play(inventory)
+    assert result.status == 0, result.text
+    assert read_facts(inventory)["driver"]["library_version"] == version
+    assert read(target, f"readlink -f {LIBRARY}").endswith(version)
+    play(inventory).assert_shows("changed=0")
