@@ -11,6 +11,7 @@ import pytest
 
 from lab.rigs.machine import Rig
 from lab.simulate import states
+from tests.lab.adopt.conftest import PASSWORD, USER, Home
 from tests.lab.operator import FabResult, assert_apt_works, fab, write_variant
 from tests.lab.test_restore_whole import differences, state
 
@@ -170,3 +171,16 @@ def test_restore_brings_it_back(
     assert result.status == 0, result.text
     files = differences(before, state(target))
     assert {name: change for name, change in files.items() if name.startswith("/")} == {}
+
+
+def test_adopt_takes_it_over_by_key(target: Rig, converted: FabResult, tmp_path: Path) -> None:
+    """The last test: the password that the others log in with is no longer valid."""
+    home = Home(tmp_path, tmp_path / "inventory", target)
+    home.inventory.mkdir()
+    (home.inventory / "rigs.yml").write_text("rigs:\n  hosts: {}\n")
+    result = home.adopt("--user", USER, "--name", "attic", password=PASSWORD)
+    assert result.status == 0, result.text
+    result.assert_shows("Debian 13", "RTX 3090", "made now")
+    assert home.ssh(*home.by_key).stdout == "in\n"
+    again = home.adopt("--json", address="attic")
+    assert set(home.steps(again).values()) == {"ok"}, again.text

@@ -114,7 +114,7 @@ def pin(apt: Apt, version: str) -> None:
         ("580.126.20-1", "libcuda1", "580.126.20-1"),
         ("535.261.03-1~deb12u1", "libcuda1", "535.261.03-1~deb12u1"),
         ("590.48.01-0ubuntu1", "libnvidia-compute", "590.48.01-0ubuntu1"),
-        # What has versions of its own is not touched.
+        # What has other versions is not touched.
         ("590.48.01-0ubuntu1", "nvidia-container-toolkit", "1.19.0-1"),
         ("590.48.01-0ubuntu1", "libnvidia-container1", "1.18.1-1"),
         ("535.261.03-1~deb12u1", "nvidia-persistenced", "535.171.04-1~deb12u1"),
