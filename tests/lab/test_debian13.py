@@ -175,7 +175,8 @@ def test_restore_brings_it_back(
 
 def test_adopt_takes_it_over_by_key(target: Rig, converted: FabResult, tmp_path: Path) -> None:
     """The last test: the password that the others log in with is no longer valid."""
-    home = Home(tmp_path, tmp_path / "inventory", target)
+    home = Home(tmp_path / "home", tmp_path / "inventory", target)
+    home.folder.mkdir()
     home.inventory.mkdir()
     (home.inventory / "rigs.yml").write_text("rigs:\n  hosts: {}\n")
     result = home.adopt("--user", USER, "--name", "attic", password=PASSWORD)
