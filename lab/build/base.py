@@ -47,9 +47,10 @@ class Base:
         """Install the system into a folder."""
         bootstrap(self, target, self.packages, "minbase", log)
         if self.codename in WITH_SQV:
-            apt = target / "etc/apt"
-            (apt / "sources.list").unlink()
-            (apt / "sources.list.d/debian.sources").write_text(self._stanzas(target))
+            folder = target / "etc/apt/sources.list.d"
+            for file in folder.glob("*.list"):  # as mmdebstrap writes it
+                file.unlink()
+            (folder / "debian.sources").write_text(self._stanzas(target))
 
     def _stanzas(self, root: Path) -> str:
         keys = ""

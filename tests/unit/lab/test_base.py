@@ -54,11 +54,11 @@ def test_new_system_with_sqv_has_no_gnupg(tmp_path: Path, monkeypatch: pytest.Mo
     keys.parent.mkdir(parents=True)
     keys.touch()
     for name in ("bookworm", "trixie"):
-        (apt / "sources.list").write_text("deb …\n")
+        (apt / "sources.list.d/0000base.list").write_text("deb …\n")
         base.find(name).build(tmp_path, tmp_path / "log")
     assert "gnupg" in base.find("bookworm").packages
     assert "gnupg" not in base.find("trixie").packages
-    assert not (apt / "sources.list").exists()
+    assert [file.name for file in (apt / "sources.list.d").iterdir()] == ["debian.sources"]
     first, second = (apt / "sources.list.d/debian.sources").read_text().split("\n\n")
     assert "Suites: trixie trixie-updates\nComponents: main\nSigned-By: /usr/share" in first
     assert "Suites: trixie-security\nComponents: main contrib" in second
