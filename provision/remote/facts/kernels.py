@@ -19,7 +19,7 @@ from provision.remote.facts.kernel_packages import (
     find_meta_headers,
 )
 from provision.remote.facts.module_files import read_module_version
-from provision.remote.facts.module_settings import list_settings
+from provision.remote.facts.setting_files import list_settings
 from provision.remote.facts.tree import Tree
 
 MODULES = "/lib/modules"  # a link to /usr/lib where those are merged

@@ -12,10 +12,9 @@ import re
 from typing import Iterable, Iterator, TypedDict
 
 from agent.readings.command_line import list_parameters
+from provision.remote.facts.setting_files import list_settings
 from provision.remote.facts.tree import Tree
 
-#: A file replaces those of the same name in later folders.
-FOLDERS = ("/etc", "/run", "/usr/local/lib", "/usr/lib", "/lib")
 INITRAMFS = ("/etc/initramfs-tools/modules", "/etc/initramfs-tools/conf.d/modules")
 CLASSIC = "/etc/modules"  # of Debian; /etc/modules-load.d/modules.conf is often a link to it
 GRUB = ("/etc/default/grub", "/etc/default/grub.d/*.cfg")
@@ -63,16 +62,6 @@ def read_module_settings(tree: Tree) -> list[ModuleSettingRow]:
                 rows += _parameters(path, number, line)
     rows += _parameters(COMMAND_LINE, 0, tree.line(COMMAND_LINE))
     return _without_copies(tree, rows)
-
-
-def list_settings(tree: Tree, folder: str, ending: str) -> list[str]:
-    """Return the files of a kind of settings that count, sorted by their names as kmod does."""
-    by_name: dict[str, str] = {}
-    for place in (f"{base}/{folder}" for base in FOLDERS):
-        for name in tree.names(place):
-            if name.endswith(ending):
-                by_name.setdefault(name, f"{place}/{name}")
-    return [by_name[name] for name in sorted(by_name)]
 
 
 def _numbered(text: str) -> Iterator[tuple[int, str]]:
