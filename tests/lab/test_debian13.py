@@ -116,10 +116,10 @@ def test_validation_passes(inventory: Path, converted: FabResult, tmp_path: Path
     result = fab(inventory, NAME, "validate", "--quick", "--report", tmp_path, seconds=400)
     report: dict[str, Any] = json.loads((tmp_path / NAME / "report.json").read_text())
     statuses = {check["check"]: check["status"] for check in report["checks"]}
-    software = {name for name in statuses if name.startswith(("software::", "agent::", "demined"))}
-    bad = {name for name in software if statuses[name] == "critical"}
-    assert bad == set(), result.text
-    assert statuses["software::driver"] == "ok", result.text
+    critical = {name for name, status in statuses.items() if status == "critical"}
+    # Its risers have one lane each, which the agent says as well.
+    assert critical <= {"links::width", "agent::verdicts"}, result.text
+    assert {statuses[f"software::{name}"] for name in ("driver", "torch", "nccl")} == {"ok"}
 
 
 def test_upgrade_is_planned(target: Rig, inventory: Path, converted: FabResult) -> None:
