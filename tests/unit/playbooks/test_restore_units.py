@@ -1,4 +1,4 @@
-"""Which units `fab restore` expects to run again: its shell function, with a systemctl of tables."""
+"""Which units `fab restore` expects to run again: its shell function, with a table of units."""
 
 from __future__ import annotations
 
