@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
+from email.utils import formatdate
 from pathlib import Path
 
 import pytest
@@ -26,6 +28,8 @@ VENDOR = {
     "libcuda1": ["580.126.20-1", "590.48.01-1"],
     "libnvidia-container1": ["1.18.1-1"],
     "nvidia-container-toolkit": ["1.18.1-1"],
+    "nvidia-persistenced": ["580.126.20-1ubuntu1"],
+    "dkms": ["1:3.3.0-1"],
 }
 DISTRIBUTION = {
     "libnvidia-compute-535": ["535.288.01-0ubuntu0.24.04.1"],
@@ -33,6 +37,7 @@ DISTRIBUTION = {
     "libcuda1": ["535.261.03-1~deb12u1"],
     "nvidia-persistenced": ["535.171.04-1~deb12u1"],
     "nvidia-container-toolkit": ["1.19.0-1"],
+    "dkms": ["3.0.10-8+deb12u1"],
 }
 
 
@@ -45,7 +50,14 @@ def write_repository(folder: Path, packages: dict[str, list[str]]) -> str:
         for name, versions in packages.items()
         for version in versions
     ]
-    (folder / "Packages").write_text("\n".join(rows))
+    text = "\n".join(rows)
+    (folder / "Packages").write_text(text)
+    origin = "NVIDIA" if folder.name == "vendor" else "Debian"
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    (folder / "Release").write_text(
+        f"Origin: {origin}\nDate: {formatdate(0, usegmt=True)}\nSHA256:\n"
+        f" {digest} {len(text)} Packages\n"
+    )
     return f"deb [trusted=yes arch=amd64] file:{folder} ./\n"
 
 
@@ -92,9 +104,10 @@ def apt(tmp_path_factory: pytest.TempPathFactory) -> Apt:
     return made
 
 
-def pin(apt: Apt, version: str) -> None:
+def pin(apt: Apt, version: str, source: str = "vendor") -> None:
     play = yaml_source.load_yaml(ROOT / "playbooks/driver.yml")[0]["vars"]
-    text = templar(driver_version=version, **play).render(YamlText.given("{{ driver_pins_text }}"))
+    values = templar(driver_version=version, nvidia_driver_source=source, **play)
+    text = values.render(YamlText.given("{{ driver_pins_text }}"))
     (apt.folder / "etc/preferences.d/driver").write_text(text)
 
 
@@ -117,11 +130,28 @@ def pin(apt: Apt, version: str) -> None:
         # What has other versions is not touched.
         ("590.48.01-0ubuntu1", "nvidia-container-toolkit", "1.19.0-1"),
         ("590.48.01-0ubuntu1", "libnvidia-container1", "1.18.1-1"),
-        ("535.261.03-1~deb12u1", "nvidia-persistenced", "535.171.04-1~deb12u1"),
+        ("580.126.20-1ubuntu1", "dkms", "1:3.3.0-1"),
     ],
 )
 def test_candidate_is_of_the_driver(apt: Apt, version: str, package: str, candidate: str) -> None:
     pin(apt, version)
+    assert apt.find_candidate(package) == candidate
+
+
+@pytest.mark.parametrize(
+    ("package", "candidate"),
+    [
+        ("libcuda1", "535.261.03-1~deb12u1"),
+        ("nvidia-persistenced", "535.171.04-1~deb12u1"),
+        ("nvidia-modprobe", "(none)"),
+        ("dkms", "3.0.10-8+deb12u1"),
+        ("libnvidia-container1", "1.18.1-1"),
+    ],
+)
+def test_nothing_of_the_vendors_is_beside_the_distributions_driver(
+    apt: Apt, package: str, candidate: str
+) -> None:
+    pin(apt, "535.261.03-1~deb12u1", "distribution")
     assert apt.find_candidate(package) == candidate
 
 
