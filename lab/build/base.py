@@ -27,7 +27,7 @@ ARCHIVE_KEYS = "/usr/share/keyrings/debian-archive-keyring.gpg"
 
 
 @dataclass(frozen=True)
-class Base:
+class BaseSystem:
     """A release by its codename, with the sources of its packages."""
 
     codename: str
@@ -68,7 +68,7 @@ class Base:
         )
 
 
-def find(codename: str = "") -> Base:
+def find(codename: str = "") -> BaseSystem:
     """Return the release of that name, or the machine's.
 
     Raises LabError where the machine's distribution does not have it.
@@ -80,7 +80,7 @@ def find(codename: str = "") -> Base:
             "machine does not have.",
             "Run them on a machine with Debian, or choose another flavour.",
         )
-    return Base(
+    return BaseSystem(
         codename or machines,
         tuple(
             Source(source.uri, rename_suite(source.suite, machines, codename), source.components)
@@ -98,7 +98,9 @@ def rename_suite(suite: str, machines: str, codename: str) -> str:
     return (codename or machines) + suite.removeprefix(machines)
 
 
-def bootstrap(base: Base, target: Path, packages: Sequence[str], variant: str, log: Path) -> None:
+def bootstrap(
+    base: BaseSystem, target: Path, packages: Sequence[str], variant: str, log: Path
+) -> None:
     """Install packages of a release into a folder, with mmdebstrap's `variant`."""
     source = target.with_suffix(".list")
     source.write_text(base.lines())

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lab.build import flavour, host, repository
-from lab.build.base import Base
+from lab.build.base import BaseSystem
 from lab.build.base import find as find_base
 from lab.build.flavour import Flavour
 from lab.errors import LabError
@@ -120,7 +120,7 @@ def remove() -> None:
         shutil.rmtree(cache())
 
 
-def _build_base(folder: Path, base: Base, log: Path) -> None:
+def _build_base(folder: Path, base: BaseSystem, log: Path) -> None:
     draft = _draft(folder)
     base.build(draft, log)
     draft.rename(folder)

@@ -28,8 +28,8 @@ from provision.boundary.fact_types import (
     Width,
 )
 from provision.boundary.package_facts import (
-    Alternative,
     AptState,
+    DriverAlternative,
     DriverPackage,
     KernelState,
     Modules,
@@ -194,7 +194,7 @@ class Driver(TypedDict):
     library_owner: Text | None
     package_versions: dict[Package, Version]
     packages: Annotated[list[DriverPackage], Meta(max_length=4096)]
-    alternatives: Annotated[list[Alternative], Meta(max_length=8)]
+    alternatives: Annotated[list[DriverAlternative], Meta(max_length=8)]
     nouveau_loaded: bool
     runfile_uninstaller: Path | None
 

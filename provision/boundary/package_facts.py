@@ -18,7 +18,7 @@ class DriverPackage(TypedDict):
     origin: Annotated[str, Meta(pattern=r"\A(vendor|distribution|other|local)\Z")]
 
 
-class Alternative(TypedDict):
+class DriverAlternative(TypedDict):
     """A group of alternatives of the driver. by_hand: a person chose its value."""
 
     name: Annotated[str, Meta(pattern=r"\A(glx|nvidia)\Z")]

@@ -117,7 +117,7 @@ def test_validation_passes(inventory: Path, converted: FabResult, tmp_path: Path
     report: dict[str, Any] = json.loads((tmp_path / NAME / "report.json").read_text())
     statuses = {check["check"]: check["status"] for check in report["checks"]}
     critical = {name for name, status in statuses.items() if status == "critical"}
-    # Its risers have one lane each, which the agent says as well.
+    # Its risers have one lane each, which the agent reports as well.
     assert critical <= {"links::path_width", "agent::verdicts"}, result.text
     assert {statuses[f"software::{name}"] for name in ("driver", "torch", "nccl")} == {"ok"}
 

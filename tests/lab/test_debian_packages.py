@@ -115,9 +115,7 @@ def test_module_is_built_and_proved(target: Rig, inventory: Path) -> None:
     play(inventory).assert_shows("changed=0")
 
 
-def test_older_driver_beside_it_is_read_and_its_libraries_are_left(
-    target: Rig, inventory: Path
-) -> None:
+def test_older_driver_beside_it_is_read_and_not_used(target: Rig, inventory: Path) -> None:
     version = read_facts(inventory)["driver"]["library_version"]
     target.run(
         "DEBIAN_FRONTEND=noninteractive apt-get -qy install --no-install-recommends"
@@ -133,7 +131,7 @@ def test_older_driver_beside_it_is_read_and_its_libraries_are_left(
     assert {row["origin"] for row in driver["packages"]} == {"distribution"}
     assert driver["library_version"].startswith("470.")
     assert driver["library_owner"] == "package"
-    fab(inventory, NAME, "assess").assert_shows("nvidia", "470.")
+    fab(inventory, NAME, "assess").assert_shows("set by hand", "tesla-470")
     result = play(inventory)
     assert result.status == 0, result.text
     assert read_facts(inventory)["driver"]["library_version"] == version

@@ -152,15 +152,9 @@ def _module_version(tree: Tree, release: str, versions: list[str]) -> str | None
     match = MODULE.search(path)
     if not match:
         return None
+    records = tree.glob(f"{DKMS}/{match.group(1)}/*/{release}/*/module")
     # Where the record has another name (Ubuntu's nvidia-srv), there is only one.
-    records = next(
-        (
-            found
-            for name in (match.group(1), "nvidia*")
-            if (found := tree.glob(f"{DKMS}/{name}/*/{release}/*/module"))
-        ),
-        [],
-    )
+    records = records or tree.glob(f"{DKMS}/nvidia*/*/{release}/*/module")
     built = [record.split("/")[-4] for record in records]
     if "/updates/" in path and built:
         return next((version for version in versions if version in built), built[-1])

@@ -167,7 +167,7 @@ def test_dangling_links_stay_dangling(root: Path) -> None:
 
 
 def test_links_of_a_chain_come_in_any_order(root: Path) -> None:
-    """The library of Debian's driver, by alternatives: the first row leads to one that follows."""
+    """The library of Debian's driver, by alternatives: the first row leads to a later row."""
     folder = "/usr/lib/x86_64-linux-gnu"
     links = (
         (f"{folder}/libnvidia-ml.so.1", "/etc/alternatives/nvidia--libnvidia-ml.so.1"),

@@ -310,7 +310,7 @@ def test_parts_of_the_distribution_are_asked_before_they_are_added() -> None:
         source("http://ppa.example", suites=["stable"], components=["main"]),
         source("http://off.example", enabled=False, **main),
     ]
-    rig = {"distribution": "Debian", "distribution_release": "trixie"}
+    rig: dict[str, Any] = {"distribution": "Debian", "distribution_release": "trixie"}
     values = templar(
         **rig, nvidia_driver_source="distribution", apt={**APT, "sources": sources}
     ).render(YamlText.given("{{ component_entries }}"))
