@@ -113,7 +113,7 @@ def test_state_is_what_apt_and_dpkg_report(
 def test_every_state_is_tested() -> None:
     here = {name for name, *_ in CASES}
     elsewhere = {"lock-held", "next-kernel", "modprobe-line", "vfio"}
-    drivers = {"distribution-driver", "vendor-driver", "public-libraries"}
+    drivers = {"distribution-driver", "vendor-driver", "public-libraries", "public-kernel"}
     assert {*states.load_table()} - here == elsewhere | drivers
 
 
