@@ -24,6 +24,27 @@ LIBRARY = "/usr/lib/x86_64-linux-gnu/libnvidia-ml.so.1"
 LEGACY = "nvidia-tesla-470"
 
 
+#: Unpacks headers of backports and the source of the older driver, and lets DKMS build it for them.
+TOO_NEW = f"""
+cd /etc/apt/sources.list.d
+sed -n '/^deb http/ {{ s, bookworm , bookworm-backports ,p; q }}' *.list >backports.list
+sed -i 's/ main.*/ main contrib non-free/' backports.list
+apt-get -q update >/dev/null 2>&1
+mkdir /root/new && cd /root/new
+release=$(apt-cache pkgnames linux-headers-6.12 | grep 'deb12-amd64$' | sort -V | tail -n 1)
+release=${{release#linux-headers-}} abi=${{release%-amd64}}
+source=$(apt-cache madison {LEGACY}-kernel-dkms | awk '$3 ~ /deb12/ {{ print $3 }}' | tail -n 1)
+apt-get -q download $headers linux-headers-${{release%-amd64}}-common linux-kbuild-${{release%-amd64}} \
+    {LEGACY}-kernel-dkms=$source >/dev/null 2>&1
+for file in *.deb; do dpkg -x $file tree; done
+cp -a tree/usr/. /usr/ && cp -a tree/lib/. /usr/lib/
+mkdir /lib/modules/$release/kernel
+dkms add -m {LEGACY} -v 470.256.02 >/dev/null 2>&1
+dkms build -m {LEGACY} -v 470.256.02 -k $release >/dev/null 2>&1
+echo $release
+"""
+
+
 @pytest.fixture(scope="module")
 def target(make_rig: Callable[..., Rig]) -> Iterator[Rig]:
     """A plain rig that runs Debian's kernel; every package is Debian's."""
@@ -85,6 +106,19 @@ def test_missing_compiler_is_the_reason_and_apt_works_afterwards(
     packages = read_facts(inventory)["driver"]["packages"]
     assert [row for row in packages if row["state"] != "installed"] == []
     assert "nvidia-kernel-dkms" not in {row["name"] for row in packages}
+
+
+def test_kernel_that_is_too_new_is_the_reason(target: Rig, inventory: Path) -> None:
+    """The older driver really compiled, until it asks a function that kernel 6.12 no longer has."""
+    release = target.run(TOO_NEW).stdout.split()[-1]
+    (kernel,) = [row for row in read_facts(inventory)["kernels"] if row["release"] == release]
+    target.run(
+        f"dkms remove {LEGACY}/470.256.02 --all; rm -r /usr/src/{LEGACY}-* /lib/modules/{release}"
+        " /usr/src/linux-headers-6.12* /usr/lib/linux-kbuild-6.12* /root/new"
+        " /etc/apt/sources.list.d/backports.list; apt-get -q update"
+    )
+    assert "error: implicit declaration of function" in kernel["build_error"]
+    assert max(map(len, kernel["build_error"].splitlines())) <= 400
 
 
 def test_kernel_without_headers_is_not_rebooted_into(target: Rig, inventory: Path) -> None:

@@ -46,9 +46,13 @@ ERROR = re.compile(
     r"not found|Killed|No space left",
     re.IGNORECASE,
 )
-#: What make adds to an error of a program that it ran.
-ECHO = re.compile(r"^make(\[\d+\])?: (\*\*\* \[|Leaving|Entering)")
+#: What make adds to an error of a program that it ran, and the commands that Debian's packages let
+#: it print: their options (-Wno-error) are not errors.
+ECHO = re.compile(
+    r"^make(\[\d+\])?: (\*\*\* (\[|Waiting)|Leaving|Entering)|\s-[WDI]\S+\s.*\s-[WDI]\S+"
+)
 MOST_ERROR_LINES = 5
+MOST_OF_A_LINE = 400  # characters
 MOST_OF_A_LOG = 256 << 10  # characters from its end
 
 
@@ -130,8 +134,8 @@ def find_module(tree: Tree, release: str) -> str:
 def last_error_lines(log: str) -> str:
     """Return the last lines of a build's log that name an error; else its last lines."""
     lines = [line.rstrip() for line in log.splitlines() if line.strip()]
-    errors = [line for line in lines if ERROR.search(line) and not ECHO.match(line)]
-    return "\n".join((errors or lines)[-MOST_ERROR_LINES:])
+    errors = [line for line in lines if ERROR.search(line) and not ECHO.search(line)]
+    return "\n".join(line[:MOST_OF_A_LINE] for line in (errors or lines)[-MOST_ERROR_LINES:])
 
 
 def _is_release(name: str) -> bool:

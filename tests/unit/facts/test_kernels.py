@@ -240,3 +240,29 @@ def test_last_error_lines() -> None:
     assert last_error_lines("a\nb\n\n") == "a\nb"
     assert len(last_error_lines("x: error: y\n" * 90).splitlines()) == 5
     assert last_error_lines("") == ""
+
+
+#: Of a real build of 470.256.02 for 6.12.117, with fewer options; Debian's packages print commands.
+TOO_NEW = """
+  if x86_64-linux-gnu-nm nv-vm.o 2>/dev/null | grep -q ' __export_symbol_'; then  gcc-12 -E -D__KERNEL__ -Wno-error -I./include nv-vm.c; fi
+   x86_64-linux-gnu-gcc-12 -Wp,-MMD,.os-mlock.o.d -nostdinc -I./include -Werror=return-type -Wno-error -c -o os-mlock.o os-mlock.c
+build/common/inc/nv-linux.h:666:51: warning: suggest braces around empty body [-Wempty-body]
+build/nvidia/os-mlock.c: In function 'nv_follow_pfn':
+build/nvidia/os-mlock.c:23:12: error: implicit declaration of function 'follow_pfn'; did you mean 'folio_pfn'? [-Werror=implicit-function-declaration]
+   23 |     return follow_pfn(vma, address, pfn);
+cc1: some warnings being treated as errors
+make[4]: *** [scripts/Makefile.build:234: build/nvidia/os-mlock.o] Error 1
+make[4]: *** Waiting for unfinished jobs....
+  if x86_64-linux-gnu-nm os-interface.o 2>/dev/null; then gcc-12 -E -D__GENKSYMS__ -Wp,-MMD,x -Wno-error -D__KERNEL__ os-interface.c; fi
+make[3]: *** [Makefile:2008: build] Error 2
+make: *** [Makefile:80: modules] Error 2
+"""  # noqa: E501
+
+
+def test_commands_with_options_for_errors_are_not_the_reason() -> None:
+    (line,) = last_error_lines(TOO_NEW).splitlines()
+    assert line.startswith("build/nvidia/os-mlock.c:23:12: error: implicit declaration")
+
+
+def test_long_lines_are_cut_off() -> None:
+    assert len(last_error_lines("x: error: " + "y" * 9999)) == 400
