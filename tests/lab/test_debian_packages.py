@@ -34,7 +34,7 @@ mkdir /root/new && cd /root/new
 release=$(apt-cache pkgnames linux-headers-6.12 | grep 'deb12-amd64$' | sort -V | tail -n 1)
 release=${{release#linux-headers-}} abi=${{release%-amd64}}
 source=$(apt-cache madison {LEGACY}-kernel-dkms | awk '$3 ~ /deb12/ {{ print $3 }}' | tail -n 1)
-apt-get -q download $headers linux-headers-${{release%-amd64}}-common linux-kbuild-${{release%-amd64}} \
+apt-get -q download linux-headers-$release linux-headers-$abi-common linux-kbuild-$abi \
     {LEGACY}-kernel-dkms=$source >/dev/null 2>&1
 for file in *.deb; do dpkg -x $file tree; done
 cp -a tree/usr/. /usr/ && cp -a tree/lib/. /usr/lib/
