@@ -1,4 +1,4 @@
-"""The DKMS of this machine's distribution as the lab's packages, with fewer dependencies.
+"""The DKMS of the rigs' distribution as the lab's packages, with fewer dependencies.
 
 The real one needs a compiler and 60 MB of downloads; the lab's modules are text.
 """
@@ -18,20 +18,21 @@ BuiltPackage = tuple[PackageRow, PackageRecipe, Path]
 
 
 def build(
-    row: dict[str, str], meta: str, vendor_pool: Path, own_pool: Path
+    row: dict[str, str], meta: str, base: Path, pools: tuple[Path, Path]
 ) -> tuple[BuiltPackage, BuiltPackage]:
     """Build the vendor's and the distribution's package, each into its pool.
 
-    row: `dkms` of vendor/packages.yml. meta: how the names of kernel metapackages end.
+    row: `dkms` of vendor/packages.yml. meta: how the names of kernel metapackages end. base: the
+    system of the rigs, whose package lists have the original.
     """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        _run(["apt-get", "-q", "-o", "APT::Sandbox::User=root", "download", "dkms"], folder)
+        _run(["apt-get", "-q", *list_apt_options(base, folder), "download", "dkms"], folder)
         (original,) = folder.glob("dkms_*.deb")
         version = _run(["dpkg-deb", "--field", str(original), "Version"], folder).strip()
         recommends = row["recommends"].format(meta=meta)
         built: list[BuiltPackage] = []
-        for number, pool in ((row["vendor"], vendor_pool), (row["distribution"], own_pool)):
+        for number, pool in zip((row["vendor"], row["distribution"]), pools, strict=True):
             relations = {"Depends": "kmod", "Recommends": recommends}
             package = PackageRecipe("dkms", number.format(original=version), relations)
             tree = folder / f"tree-{len(built)}"
@@ -41,6 +42,19 @@ def build(
             empty = PackageRow({"name": "dkms", "version": package.version}, {})
             built.append((empty, package, pack(tree, target)))
     return built[0], built[1]
+
+
+def list_apt_options(base: Path, scratch: Path) -> list[str]:
+    """List apt's options for the sources and lists of a system in a folder, and for its caches."""
+    places = {
+        "Dir::Etc::SourceList": base / "etc/apt/sources.list",
+        "Dir::Etc::SourceParts": base / "etc/apt/sources.list.d",
+        "Dir::State": base / "var/lib/apt",
+        "Dir::State::Status": base / "var/lib/dpkg/status",
+        "Dir::Cache": scratch,
+        "APT::Sandbox::User": "root",
+    }
+    return [word for name, place in places.items() for word in ("-o", f"{name}={place}")]
 
 
 def _run(command: list[str], folder: Path) -> str:

@@ -32,6 +32,7 @@ class Flavour:
     user: str
     password: str
     over: str = ""
+    base: str = ""
     driver_pack: str = ""
     apt: tuple[str, ...] = ()
     assumed: tuple[str, ...] = ()
@@ -40,6 +41,11 @@ class Flavour:
     def layers(self) -> tuple[Flavour, ...]:
         """The flavours that it consists of, the lowest first and itself last."""
         return (*(find(self.over).layers if self.over else ()), self)
+
+    @property
+    def release(self) -> str:
+        """The codename of the release beneath it; empty for its machine's."""
+        return self.base or (find(self.over).release if self.over else "")
 
     @property
     def folder(self) -> Path:

@@ -14,28 +14,25 @@ import hashlib
 import os
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from lab.build import flavour, host, repository
+from lab.build.base import BaseSystem
+from lab.build.base import find as find_base
 from lab.build.flavour import Flavour
 from lab.errors import LabError
 from lab.report import run, say, step
 
 HERE = Path(__file__).parent
 LAB = HERE.parent
-PACKAGES = (
-    *("systemd-sysv", "udev", "dbus", "kmod", "procps", "psmisc", "iproute2", "pciutils"),
-    *("openssh-server", "sudo", "cron", "logrotate", "screen", "tmux", "less", "python3"),
-    *("gnupg", "ca-certificates", "curl"),
-)
 #: The ingredients of the hardware's layer, besides the machine's package sources.
 INGREDIENTS = (
     *("build/rootfs", "build/vendor", "build/setup.sh", "build/replaced-programs.txt"),
     *("build/image.py", "build/repository.py", "build/packaging.py", "build/vendor_table.py"),
-    "build/dkms.py",
+    *("build/dkms.py", "build/base.py"),
     *("simulate/nvml", "simulate/compile.py", "simulate/fake-miner.c", "simulate/clock.c"),
     "simulate/slow.c",
 )
@@ -50,11 +47,6 @@ class RigImage:
     layers: tuple[Path, ...]
     repository: Path
     flavour: str
-
-    @property
-    def fingerprint(self) -> str:
-        """The fingerprint of the key that signs the vendor's repository."""
-        return (self.repository / "fingerprint").read_text().strip()
 
 
 def cache() -> Path:
@@ -79,14 +71,14 @@ def ensure(name: str = flavour.DEFAULT) -> RigImage:
 
 
 def _ensure(wanted: Flavour) -> RigImage:
-    sources, options = host.list_sources(), host.read_apt_options()
-    lines = "\n".join(source.line() for source in sources)
-    base = cache() / f"base-{fingerprint(lines, options, *PACKAGES)}"
+    release = find_base(wanted.release)
+    lines = release.lines().rstrip("\n")
+    base = cache() / f"base-{fingerprint(lines, host.read_apt_options(), *release.packages)}"
     log = cache() / "build.log"
     log.write_text("")
     if not base.is_dir():
         with step("Building the base system", usual="under a minute"):
-            _build_base(base, log)
+            _build_base(base, release, log)
     ingredients = [file for name in INGREDIENTS for file in files(LAB / name)]
     recipe = fingerprint(
         *(base.name, os.uname().release, host.read_certificates(), host.read_rig_apt_options()),
@@ -95,7 +87,7 @@ def _ensure(wanted: Flavour) -> RigImage:
     packages, hardware = cache() / f"repository-{recipe}", cache() / f"hardware-{recipe}"
     if not packages.is_dir():
         with step("Building the vendor's packages", usual="some seconds"):
-            repository.build(packages)
+            repository.build(packages, base, release.codename)
     if not hardware.is_dir():
         with step("Adding the hardware of a rig", usual="some seconds"):
             _build_hardware(hardware, base, packages, log)
@@ -128,40 +120,10 @@ def remove() -> None:
         shutil.rmtree(cache())
 
 
-def _build_base(base: Path, log: Path) -> None:
-    draft = _draft(base)
-    bootstrap(draft, PACKAGES, "minbase", log)
-    draft.rename(base)
-
-
-def bootstrap(target: Path, packages: Sequence[str], variant: str, log: Path) -> None:
-    """Install packages from this machine's sources into a folder, with mmdebstrap's `variant`."""
-    source = target.with_suffix(".list")
-    source.write_text("".join(f"{source.line()}\n" for source in host.list_sources()))
-    settings = [f"--aptopt={line}" for line in host.read_apt_options().splitlines()]
-    rings = [f"--keyring={ring}" for ring in (*host.list_keyrings(), "/etc/apt/trusted.gpg.d")]
-    run(
-        [
-            "mmdebstrap",
-            "--quiet",
-            "--mode=root",
-            f"--variant={variant}",
-            *settings,
-            *rings,
-            f"--include={','.join(packages)}",
-            "--skip=cleanup/apt/lists",
-            "--dpkgopt=force-unsafe-io",
-            "--dpkgopt=path-exclude=/usr/share/man/*",
-            "--dpkgopt=path-exclude=/usr/share/doc/*",
-            "--dpkgopt=path-exclude=/usr/share/locale/*",
-            host.read_codename(),
-            target,
-            source,
-        ],
-        log,
-        "Building a system with mmdebstrap",
-    )
-    source.unlink()
+def _build_base(folder: Path, base: BaseSystem, log: Path) -> None:
+    draft = _draft(folder)
+    base.build(draft, log)
+    draft.rename(folder)
 
 
 def _build_hardware(layer: Path, base: Path, packages: Path, log: Path) -> None:

@@ -86,11 +86,15 @@ def normalize(tree: Path) -> None:
 class Key:
     """A signing key in its own gpg home, which is deleted when the repository is signed."""
 
-    def __init__(self, owner: str, *, year: int | None = None) -> None:
-        """Make a key. year: in which it was made; it expired a year later. None: it does not."""
+    def __init__(self, owner: str, *, year: int | None = None, digest: str = "SHA512") -> None:
+        """Make a key. year: in which it was made; it expired a year later. None: it does not.
+
+        digest: of the signature by which the key binds its owner's name. sqv refuses SHA1.
+        """
         self.home = tempfile.TemporaryDirectory(prefix="lab-key-")
         self.clock = [] if year is None else ["--faked-system-time", f"{year}0101T000000!"]
-        self._gpg("--quick-gen-key", owner, "rsa2048", "sign", "1y" if year else "never")
+        made = ["--quick-gen-key", owner, "rsa2048", "sign", "1y" if year else "never"]
+        self._gpg("--cert-digest-algo", digest, *made)
         listed = self._gpg("--with-colons", "--fingerprint")
         rows = (line.split(":") for line in listed.splitlines())
         self.fingerprint = next(row[9] for row in rows if row[0] == "fpr")

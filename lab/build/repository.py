@@ -4,6 +4,7 @@ pool/         the vendor's packages
 full/ …       an index for each row of `indexes` in vendor/packages.yml
 badsig/       the index `full`, signed by another key
 expired/      an index signed by a key that has expired, with the key
+sha1/         the index `full`, signed by a key that only SHA-1 binds, with the key
 kernel/       the distribution's packages that the vendor's need, with pool and index, for the
               rig's disk; in contrib/ and non-free/ the same for these components
 rest/         what the image gets without a repository: the .run file's driver, programs
@@ -29,6 +30,7 @@ from lab.simulate import compile as nvml
 
 VENDOR = Path(__file__).parent / "vendor"
 LIBRARIES = "usr/lib/x86_64-linux-gnu"
+CURRENT = "nvidia/current"
 SETTINGS = PackageRecipe("nvidia-settings", "525.85.05-1")  # mining systems hold it
 #: What apt shows of the vendor's repository: `release o=NVIDIA,l=NVIDIA CUDA,c=`.
 NVIDIA = Release("NVIDIA", "NVIDIA CUDA")
@@ -38,9 +40,9 @@ NON_FREE = Release("Debian", "Debian")
 Built = list[tuple[PackageRow, PackageRecipe, Path]]
 
 
-def build(target: Path) -> None:
-    """Build all of it into a new folder."""
-    table = vendor_table.load_table()
+def build(target: Path, base: Path, release: str) -> None:
+    """Build all of it into a new folder. base: the system of the rigs. release: its codename."""
+    table = vendor_table.load_table(release)
     draft = target.with_name(f"{target.name}.new")
     shutil.rmtree(draft, ignore_errors=True)
     pool, kernel_pool = draft / "pool", draft / "kernel/pool"
@@ -61,7 +63,7 @@ def build(target: Path) -> None:
             (vendor_table.fill_row(row, {}) for row in table["contrib"]), contrib_pool
         )
         non_free = build_all(vendor_table.list_distribution_driver(table), non_free_pool)
-    vendor_dkms, own_dkms = dkms.build(table["dkms"], meta, pool, kernel_pool)
+    vendor_dkms, own_dkms = dkms.build(table["dkms"], meta, base, (pool, kernel_pool))
     vendor.append(vendor_dkms)
     kernel.append(own_dkms)
     _sign(draft, table, vendor, {"": kernel, "contrib": contrib, "non-free": non_free})
@@ -94,20 +96,20 @@ def _build(row: PackageRow, pool: Path, draft: Path) -> tuple[PackageRow, Packag
 
 
 def _build_binary(row: PackageRow, tree: Path, draft: Path) -> None:
-    """Add the library or the program of a package: where it is itself, or behind alternatives."""
-    kind, _, layout = row.row.get("build", "").partition("-")
-    version, current = row.values.get("v", ""), "nvidia/current" if layout == "alternatives" else ""
-    libraries = tree / LIBRARIES / current
+    """Add the library or the program of a package. The driver's are behind alternatives."""
+    kind, version = row.row.get("build", ""), row.values.get("v", "")
+    libraries = tree / LIBRARIES
     if kind == "smi":
-        folder = tree / ("usr/lib/nvidia/current" if current else "usr/bin")
+        folder = tree / "usr/lib/nvidia/current"
         folder.mkdir(parents=True, exist_ok=True)
         shutil.copy(draft / "rest/driver/nvidia-smi", folder)
     elif kind == "nvml":
         cuda = int(row.values["cuda"])
-        nvml.build_library(libraries / f"libnvidia-ml.so.{version}", version, cuda)
-        (libraries / "libnvidia-ml.so.1").symlink_to(f"libnvidia-ml.so.{version}")
+        folder = libraries / CURRENT
+        nvml.build_library(folder / f"libnvidia-ml.so.{version}", version, cuda)
+        (folder / "libnvidia-ml.so.1").symlink_to(f"libnvidia-ml.so.{version}")
     elif kind == "libcuda":
-        library = libraries / f"libcuda.so.{version}"
+        library = libraries / CURRENT / f"libcuda.so.{version}"
         _compile("libcuda", library, "libcuda.so.1", f"CUDA={row.values['cuda']}")
     elif kind == "nccl":
         major, minor, patch = map(int, version.split("."))
@@ -139,10 +141,11 @@ def _compile(name: str, target: Path, soname: str, define: str) -> None:
 
 
 def _sign(draft: Path, table: dict[str, Any], vendor: Built, components: dict[str, Built]) -> None:
-    key, other, expired = (
+    key, other, expired, bound_by_sha1 = (
         Key("Lab vendor <vendor@lab.example>"),
         Key("Another vendor <other@lab.example>"),
         Key("A third party <third@lab.example>", year=2020),
+        Key("A vendor of long ago <old@lab.example>", digest="SHA1"),
     )
     # The same for all indexes, because a rig may switch between them.
     date = formatdate(usegmt=True)
@@ -158,13 +161,16 @@ def _sign(draft: Path, table: dict[str, Any], vendor: Built, components: dict[st
             write_index(draft / "badsig", offered, other, NVIDIA, date)
             write_index(draft / "expired", offered[:1], expired, KERNEL, date)
             (draft / "expired/expired.asc").write_text(expired.export())
+            write_index(draft / "sha1", offered, bound_by_sha1, NVIDIA, date)
+            (draft / "sha1/key.asc").write_text(bound_by_sha1.export())
+            (draft / "sha1/fingerprint").write_text(f"{bound_by_sha1.fingerprint}\n")
     for component, release in (("", KERNEL), ("contrib", CONTRIB), ("non-free", NON_FREE)):
         pairs = [(package, file) for _, package, file in components[component]]
         write_index(draft / "kernel" / component, pairs, key, release, date)
     (draft / "kernel/key.asc").write_text(key.export())
     (draft / "key.asc").write_text(key.export())
     (draft / "fingerprint").write_text(f"{key.fingerprint}\n")
-    for signer in (key, other, expired):
+    for signer in (key, other, expired, bound_by_sha1):
         signer.close()
 
 

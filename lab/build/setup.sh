@@ -17,9 +17,11 @@ systemctl --quiet mask apt-daily.timer apt-daily-upgrade.timer e2scrub_all.timer
 mkdir -p "/lib/modules/$release/kernel/drivers" /boot/grub
 [ -e "/boot/vmlinuz-$release" ] || echo "kernel $release" >"/boot/vmlinuz-$release"
 [ -e "/boot/config-$release" ] || echo CONFIG_MODULES=y >"/boot/config-$release"
-ln -s /bin/kmod "$work/depmod" # the real one, once: lspci wants an index, be it empty
+mkdir /usr/lib/lab-hardware/real # for the modules of a real kernel
+ln -s /bin/kmod /usr/lib/lab-hardware/real/depmod
+ln -s /bin/kmod /usr/lib/lab-hardware/real/modinfo
 touch "/lib/modules/$release/modules.order" "/lib/modules/$release/modules.builtin"
-"$work/depmod" -a "$release"
+/usr/lib/lab-hardware/real/depmod -a "$release" # lspci wants an index, be it empty
 mv "$work/driver" "$work/fake-miner" "$work/clock.so" "$work/slow.so" /usr/lib/lab-hardware/
 update-ca-certificates >/dev/null
 rm -rf "$work"

@@ -37,10 +37,10 @@ class PackageRow:
         return fields
 
 
-def load_table() -> dict[str, Any]:
-    """Return the table as it is in the file."""
+def load_table(release: str = "") -> dict[str, Any]:
+    """Return the table of a release by its codename; what it does not have is the same in all."""
     table: dict[str, Any] = yaml.safe_load(TABLE.read_text())
-    return table
+    return {**table, **table["releases"].get(release, {})}
 
 
 def list_vendor_rows(table: dict[str, Any]) -> Iterator[PackageRow]:

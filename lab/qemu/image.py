@@ -9,7 +9,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab.build import host, tools
+from lab.build import base, host, tools
 from lab.build import image as lab_image
 from lab.errors import LabError
 from lab.qemu import archive
@@ -60,9 +60,7 @@ def ensure() -> BootFiles:
     tools.fetch(package)
     kernel = _only(tools.folder(package), "boot/vmlinuz-*")
     injector = _only(tools.folder(package), f"lib/modules/*/kernel/drivers/pci/pcie/{INJECTOR}")
-    recipe = lab_image.fingerprint(
-        *PACKAGES, *NOT_NEEDED, *(source.line() for source in host.list_sources())
-    )
+    recipe = lab_image.fingerprint(*PACKAGES, *NOT_NEEDED, *base.find().lines().splitlines())
     files = lab_image.cache() / f"qemu-{recipe}" / "files.cpio"
     if not files.exists():
         with step("Building the files of the QEMU machine", usual="some seconds"):
@@ -116,7 +114,7 @@ def _build(files: Path) -> None:
     with tempfile.TemporaryDirectory(dir=files.parent.parent, prefix="draft-") as name:
         draft = Path(name)
         log = lab_image.cache() / "build-qemu.log"
-        lab_image.bootstrap(draft / "root", PACKAGES, "extract", log)
+        base.bootstrap(base.find(), draft / "root", PACKAGES, "extract", log)
         (draft / files.name).write_bytes(archive.pack_folder(draft / "root", NOT_NEEDED))
         files.parent.mkdir(exist_ok=True)
         (draft / files.name).replace(files)  # in one step, in case another process builds it now

@@ -36,16 +36,16 @@ def up(count: int, *, flavour: str = "", fresh: bool = False) -> None:
             )
     for rig in rigs:
         rig.up(fresh=fresh, image=built)
-    write_inventory(built)
+    write_inventory()
     names = ", ".join(rig.name for rig in rigs)
     lasted = time.monotonic() - start
     say(f"{names}: up after {lasted:.1f} s. The inventory is inventory/{inventory.FILE.name}.")
 
 
-def write_inventory(built: image.RigImage) -> None:
+def write_inventory() -> None:
     """Write the inventory of the operator's rigs, and their host keys."""
     rigs = [rig for rig in machine.list_rigs() if rig.name.startswith("rig")]
-    inventory.write(rigs, built.fingerprint, write_known_hosts(rigs))
+    inventory.write(rigs, write_known_hosts(rigs))
 
 
 def write_known_hosts(rigs: list[Rig], name: str = "known_hosts") -> Path:

@@ -15,7 +15,7 @@ from lab.rigs.machine import Rig
 FILE = Path(__file__).parents[2] / "inventory/lab.yml"
 
 
-def describe(rigs: Iterable[Rig], fingerprint: str, known_hosts: Path) -> dict[str, Any]:
+def describe(rigs: Iterable[Rig], known_hosts: Path) -> dict[str, Any]:
     """Return the inventory in Ansible's form.
 
     Each host has its own variables, because those of a group lose against group_vars/all.yml.
@@ -34,7 +34,7 @@ def describe(rigs: Iterable[Rig], fingerprint: str, known_hosts: Path) -> dict[s
                     "ansible_ssh_common_args": f"-o UserKnownHostsFile={known_hosts}",
                     "nvidia_repository_url": f"{rig.vendor_url}/cuda/",
                     "nvidia_repository_key_url": f"{rig.vendor_url}/cuda/key.asc",
-                    "nvidia_repository_key_fingerprint": fingerprint,
+                    "nvidia_repository_key_fingerprint": read_fingerprint(rig),
                     "torch_requirement": wheels.TORCH,
                     "torch_index_url": wheels.index_url(),
                     "torch_build": "cpu",
@@ -49,10 +49,15 @@ def describe(rigs: Iterable[Rig], fingerprint: str, known_hosts: Path) -> dict[s
     }
 
 
-def write(rigs: Iterable[Rig], fingerprint: str, known_hosts: Path, file: Path = FILE) -> None:
+def read_fingerprint(rig: Rig) -> str:
+    """Return the fingerprint of the key of a rig's repository: each image has another one."""
+    return Path(rig.settings()["repository"], "fingerprint").read_text().strip()
+
+
+def write(rigs: Iterable[Rig], known_hosts: Path, file: Path = FILE) -> None:
     """Write the inventory; it holds passwords, so only its owner may read it."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    text = yaml.safe_dump(describe(rigs, fingerprint, known_hosts), sort_keys=False)
+    text = yaml.safe_dump(describe(rigs, known_hosts), sort_keys=False)
     draft = file.with_name(f".{file.name}")
     draft.unlink(missing_ok=True)
     with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT, 0o600), "w") as stream:

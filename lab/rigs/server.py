@@ -21,10 +21,10 @@ VARIANTS = {
     "repo-new": "new",
     "repo-next": "next",
 }
-#: Where the repository is: at a short path, and at that of the vendor's for Debian 12.
-ROOTS = ("cuda/", "compute/cuda/repos/debian12/x86_64/")
+#: Where the repository is: at a short path, and at those of the vendor's.
+ROOTS = ("cuda/", *(f"compute/cuda/repos/{name}/x86_64/" for name in ("debian12", "debian13")))
 #: Repositories of third parties, each with a fixed index.
-THIRD_PARTIES = {"unknown-key/": "badsig", "expired-key/": "expired"}
+THIRD_PARTIES = {"unknown-key/": "badsig", "expired-key/": "expired", "sha1-key/": "sha1"}
 
 
 class RepositoryServer:

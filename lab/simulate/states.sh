@@ -2,8 +2,8 @@
 set -e
 export DEBIAN_FRONTEND=noninteractive
 
-fetch_key() { # FILE: the vendor's key in binary form
-    curl -fsS "${VENDOR}key.asc" | gpg --batch --dearmor >"$1.new"
+fetch_key() { # FILE [URL]: the vendor's key, or another one, in binary form; without GnuPG, which may be missing
+    curl -fsS "${2:-${VENDOR}key.asc}" | sed -n '/^$/,/^=/ { /^=/!p }' | base64 -d >"$1.new"
     chmod 644 "$1.new" && mv "$1.new" "$1"
 }
 
@@ -20,10 +20,16 @@ entry() { # list|deb822 NAME URI SUITE COMPONENT…
     esac
 }
 
+enable_components() { # COMPONENT…: of the distribution, beside main
+    for file in /etc/apt/sources.list /etc/apt/sources.list.d/*; do
+        [ ! -e "$file" ] || sed -i -E "/^(deb http|Components:)/ s/ main\$/ main $*/" "$file"
+    done
+}
+
 # cuda-keyring as NVIDIA builds it: three files, of which those below /etc are conffiles.
 keyring_package() { # ENTRY with @URI@, SUFFIX of its file
     tree=$(mktemp -d)
-    list=/etc/apt/sources.list.d/cuda-debian12-x86_64.$2
+    list=/etc/apt/sources.list.d/cuda-$(. /etc/os-release && echo "$ID$VERSION_ID")-x86_64.$2
     mkdir -p "$tree/DEBIAN" "$tree/usr/share/keyrings" "$tree/etc/apt/sources.list.d" "$tree/etc/apt/preferences.d"
     fetch_key "$tree/usr/share/keyrings/cuda-archive-keyring.gpg"
     echo "$1" | sed "s,@URI@,$VENDOR,; s/^ *//" >"$tree$list"

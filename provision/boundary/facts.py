@@ -27,7 +27,13 @@ from provision.boundary.fact_types import (
     Version,
     Width,
 )
-from provision.boundary.package_facts import AptState, DriverPackage, KernelState, Modules
+from provision.boundary.package_facts import (
+    AptState,
+    DriverAlternative,
+    DriverPackage,
+    KernelState,
+    Modules,
+)
 
 
 class Port(TypedDict):
@@ -188,6 +194,7 @@ class Driver(TypedDict):
     library_owner: Text | None
     package_versions: dict[Package, Version]
     packages: Annotated[list[DriverPackage], Meta(max_length=4096)]
+    alternatives: Annotated[list[DriverAlternative], Meta(max_length=8)]
     nouveau_loaded: bool
     runfile_uninstaller: Path | None
 

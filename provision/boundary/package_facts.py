@@ -18,6 +18,14 @@ class DriverPackage(TypedDict):
     origin: Annotated[str, Meta(pattern=r"\A(vendor|distribution|other|local)\Z")]
 
 
+class DriverAlternative(TypedDict):
+    """A group of alternatives of the driver. by_hand: a person chose its value."""
+
+    name: Annotated[str, Meta(pattern=r"\A(glx|nvidia)\Z")]
+    by_hand: bool
+    value: Text
+
+
 class MetaHeaders(TypedDict):
     """A package that brings headers with each update of a kernel."""
 

@@ -35,6 +35,8 @@ class Snapshot(Tree):
         self.answers = answers
         self._root = root.resolve()
         self._targets: dict[str, str] = {}
+        #: Files that were only created since a link leads there.
+        self._placeholders: set[Path] = set()
         self._left = MOST_NAMES
         self._texts: dict[str, frozenset[str]] = {}
         #: What the facts wanted to know of files that are not here: paths, by the kind of question.
@@ -135,7 +137,12 @@ class Snapshot(Tree):
 
     def _name(self, path: str, kind: str, target_kind: str, target: str) -> None:
         place = self._place(path)
-        if place is None or os.path.lexists(place):
+        if place is None:
+            return
+        if kind == "l" and place in self._placeholders:
+            place.unlink()
+            self._placeholders.remove(place)
+        if os.path.lexists(place):
             return
         if kind == "d":
             place.mkdir()
@@ -162,6 +169,7 @@ class Snapshot(Tree):
             made.mkdir(exist_ok=True)
         elif made is not None:
             made.touch()
+            self._placeholders.add(made)
 
     def unpack(self, content: bytes) -> None:
         """Add the files of an archive, or of its start where it is cut off or too large.

@@ -30,6 +30,10 @@ LOCKED = re.compile(r"Could not get lock (\S+?)[.,]?\s|Unable to lock (?:directo
 DPKG_LOCKED = re.compile(r"(lock was|is) locked by another process")
 DPKG_LOCK_SECONDS = 600  # an upgrade that another package manager runs on a slow disk
 SHOW_SECONDS = 30  # between two lines about the process that is waited for
+#: What apt-get writes of a repository whose signature it can't verify: by gpgv, or (apt 3) by sqv.
+UNVERIFIED = r"GPG error|OpenPGP signature verification failed|not signed"
+#: sqv of Debian 13 and Ubuntu 26.04 on a key whose name only a SHA-1 signature binds.
+BOUND_BY_SHA1 = re.compile(r"SHA1 is not considered secure")
 SIMULATED = re.compile(r"^(Inst|Remv|Purg) (\S+)(?: \[(.*?)\])?(?: \((\S+))?", re.MULTILINE)
 # apt-get counts packages left unconfigured by a failure or a power cut in a separate line.
 NOTHING_DONE = re.compile(
@@ -260,7 +264,7 @@ def update_problems(done: CommandResult) -> list[str]:
     warnings = [
         line
         for line in lines
-        if line.startswith("W:") and re.search(r"Failed to fetch|GPG error|not signed", line)
+        if line.startswith("W:") and re.search(rf"Failed to fetch|{UNVERIFIED}", line)
     ]
     if done.rc != 0 and not errors:
         errors = [done.stderr.strip() or f"apt-get update ended with exit status {done.rc}"]
@@ -337,9 +341,15 @@ REASONS = (
 
 
 def _update_failure(problems: list[str], done: CommandResult) -> ModuleFailure:
+    reason = ""
+    if BOUND_BY_SHA1.search(done.stderr):
+        reason = (
+            "; its key is bound to its name by SHA-1 alone, which apt of this release refuses: use "
+            "the repository for this release, which is signed by another key"
+        )
     return ModuleFailure(
         "a package repository could not be used; fix its address, key or network, or remove its "
-        "file from /etc/apt/sources.list.d:\n" + "\n".join(problems),
+        f"file from /etc/apt/sources.list.d{reason}:\n" + "\n".join(problems),
         rc=done.rc,
         stdout=done.stdout,
         stderr=done.stderr,
@@ -348,9 +358,7 @@ def _update_failure(problems: list[str], done: CommandResult) -> ModuleFailure:
 
 def _can_retry(done: CommandResult) -> bool:
     """Return whether trying again can help: not with a wrong key, address or list of sources."""
-    lasting = (
-        r"GPG error|NO_PUBKEY|not signed|does not have a Release file|Malformed|404 +Not Found"
-    )
+    lasting = rf"{UNVERIFIED}|NO_PUBKEY|does not have a Release file|Malformed|404 +Not Found"
     return not re.search(lasting, done.stderr)
 
 

@@ -96,9 +96,7 @@ def rig(make_rig: MakeRig) -> Rig:
 
 
 @pytest.fixture(scope="session")
-def write_inventory(
-    lab_image: RigImage, tmp_path_factory: pytest.TempPathFactory
-) -> Callable[..., Path]:
+def write_inventory(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """Write an inventory of these rigs, as `fab lab.up` does; return its path."""
 
     def write(*rigs: Rig) -> Path:
@@ -107,7 +105,7 @@ def write_inventory(
         file = tmp_path_factory.mktemp("inventory") / "lab.yml"
         # The defaults of settings, as beside the operator's inventory.
         (file.parent / "group_vars").symlink_to(lab_inventory.FILE.parent / "group_vars")
-        lab_inventory.write(rigs, lab_image.fingerprint, known_hosts, file)
+        lab_inventory.write(rigs, known_hosts, file)
         return file
 
     return write

@@ -186,7 +186,8 @@ def test_driver_without_a_module_is_not_rebooted_into(
         f"The kernel {release}, which boots next, has no module", "so the rig is not rebooted"
     )
     assert target.state()["boots"] == boots
-    # With the headers back, the same command builds it.
+    # With the headers back, the same command builds it, also after DKMS' tree was cleared.
+    target.run("rm -r /var/lib/dkms/nvidia")
     again = play(inventory, "-e", "nvidia_driver_branch=595")
     assert again.status == 0, again.text
     play(inventory).assert_shows("changed=0")

@@ -167,9 +167,7 @@ class TestDriver:
         assert "nvidia/570.195.03" in read(rig, "dkms status")
         rig.run("apt-get -qy purge nvidia-driver-pinning-570 2>&1")
 
-    def test_library_is_behind_alternatives_in_packages_that_are_built_so(
-        self, rig: Rig, fault: Callable[..., None]
-    ) -> None:
+    def test_library_is_behind_alternatives(self, rig: Rig, fault: Callable[..., None]) -> None:
         offer(rig, fault, "repo-new")
         rig.run(f"{INSTALL} nvidia-driver-pinning-590 2>&1; {INSTALL} nvidia-open 2>&1")
         links = read(

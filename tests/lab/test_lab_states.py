@@ -63,6 +63,8 @@ CASES = [
     ("gone-repository", "", UPDATE, "does not have a Release file"),
     ("unknown-key", "", UPDATE, "NO_PUBKEY"),
     ("expired-key", "", UPDATE, "EXPKEYSIG"),
+    # gpgv of Debian 12 accepts it.
+    ("sha1-key", "", f"{UPDATE}; apt-cache policy nvidia-open", "580.95.05-1 500"),
     ("malformed-entry", "", SIMULATE, "Malformed entry 1 in list file"),
     ("sources-commented-out", "", "apt-get indextargets", ""),
     ("contrib-off", "", "apt-cache policy glx-alternative-nvidia", ""),
@@ -111,7 +113,7 @@ def test_state_is_what_apt_and_dpkg_report(
 def test_every_state_is_tested() -> None:
     here = {name for name, *_ in CASES}
     elsewhere = {"lock-held", "next-kernel", "modprobe-line", "vfio"}
-    drivers = {"distribution-driver", "vendor-driver", "public-libraries"}
+    drivers = {"distribution-driver", "vendor-driver", "public-libraries", "public-kernel"}
     assert {*states.load_table()} - here == elsewhere | drivers
 
 

@@ -44,6 +44,8 @@ ELSEWHERE = re.compile(
     r"/etc/(mtab|resolv\.conf|machine-id|ld\.so\.cache|alternatives|ssh|ssl/certs|passwd|group)"
     r"|/etc/g?shadow|/\.(bash_history|cache|lesshst|Xauthority|sudo_as_admin_successful)|/run/"
     r"|^active (user|session|run-|systemd-.*@|ssh)"
+    # Of the first boot after an update of the system.
+    r"|^active (ldconfig|systemd-journal-catalog-update|systemd-sysusers|systemd-update-done)\."
     r"|^mount /(run|proc|sys|dev|tmp)|^argument root=|/docker/containers/.* \(content\)"
 )
 #: Provisioning adds these; they stay.

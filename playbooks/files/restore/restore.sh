@@ -86,9 +86,14 @@ stopped_units() {
     [ -e "$starters" ] || starters=$work/none
     grep -Fxv -f "$starters" running.txt | while IFS= read -r unit; do
         systemctl --quiet is-active "$unit" && continue
-        state=$(systemctl show --property=LoadState --value "$unit")
-        # Its package is not installed any more.
-        [ "$state" = loaded ] && echo "$unit"
+        # Its package may not be installed any more.
+        state=$(systemctl show --property=LoadState,ConditionResult,ConditionTimestampMonotonic "$unit")
+        case $state in
+        *LoadState=loaded*ConditionTimestampMonotonic=0* | *ConditionTimestampMonotonic=0*LoadState=loaded*) echo "$unit" ;;
+        # Since the boot systemd has passed over it: ldconfig.service is for a system that was just updated.
+        *ConditionResult=no*) ;;
+        *LoadState=loaded*) echo "$unit" ;;
+        esac
     done
 }
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, Iterator
 
 from provision.remote import dpkg
 from provision.remote.facts.tree import Tree
 
 PACKAGES = ("nvidia*", "libnvidia*", "cuda-drivers*", "xserver-xorg-video-nvidia*")
 LIBRARY = "libnvidia-ml.so.1"
+#: Groups by which Debian's packages of several drivers, and Mesa's, share names: `nvidia` chooses
+#: the driver; `glx` what provides GLX, and with it /etc/modprobe.d/nvidia.conf.
+ALTERNATIVES = ("glx", "nvidia")
 UNINSTALLER = "/usr/bin/nvidia-uninstall"  # a .run file's; no package has one
 DEFAULT_FOLDERS = (
     "/usr/lib/x86_64-linux-gnu",
@@ -40,9 +43,22 @@ def driver(tree: Tree, packages: dpkg.Database) -> dict[str, Any]:
             for package in packages.matching(pattern)
             if package.present and package.version
         },
+        "alternatives": list(_alternatives(tree)),
         "nouveau_loaded": tree.exists("/sys/module/nouveau"),
         "runfile_uninstaller": UNINSTALLER if tree.exists(UNINSTALLER) else None,
     }
+
+
+def _alternatives(tree: Tree) -> Iterator[dict[str, Any]]:
+    """Yield what each group leads to, and whether a person chose it.
+
+    Source: update-alternatives(1); the first line of a group's file is its mode.
+    """
+    for name in ALTERNATIVES:
+        mode = tree.text(f"/var/lib/dpkg/alternatives/{name}").partition("\n")[0]
+        if mode:
+            value = tree.target(f"/etc/alternatives/{name}")
+            yield {"name": name, "by_hand": mode == "manual", "value": value}
 
 
 def list_versions(state: dict[str, Any]) -> list[str]:

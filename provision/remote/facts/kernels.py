@@ -19,6 +19,7 @@ from provision.remote.facts.kernel_packages import (
     find_meta_headers,
 )
 from provision.remote.facts.module_files import read_module_version
+from provision.remote.facts.setting_files import list_settings
 from provision.remote.facts.tree import Tree
 
 MODULES = "/lib/modules"  # a link to /usr/lib where those are merged
@@ -29,7 +30,14 @@ PLACES = (
     *("misc", "kernel/nvidia*", "kernel/drivers/video", "kernel/drivers/video/nvidia"),
     *("kernel/drivers/char", "kernel/drivers/char/drm", "kernel/drivers/gpu/nvidia"),
 )
-MODULE = re.compile(r"(?:^|/)nvidia(?:-current|-[0-9]+|-legacy\S*)?\.ko(?:\.(?:xz|zst|gz))?$")
+#: The module itself, not its helpers. Debian's drivers have other names, since several may be
+#: installed at once: nvidia-current, nvidia-current-open, nvidia-tesla-470, nvidia-legacy-390xx.
+MODULE = re.compile(
+    r"(?:^|/)(nvidia(?:-current|-tesla|-legacy)?(?:-[0-9]+(?:xx)?)?(?:-open)?)"
+    r"\.ko(?:\.(?:xz|zst|gz))?$"
+)
+#: What `modprobe nvidia` loads there: a line of a file that alternatives choose.
+LOADED_FOR_NVIDIA = re.compile(r"^\s*install\s+nvidia\s.*\bmodprobe\b.*\s(nvidia[-\w]+)", re.M)
 IN_DEPENDENCIES = re.compile(r"^(\S*nvidia[^\s/]*\.ko(?:\.(?:xz|zst|gz))?):", re.MULTILINE)
 DKMS = "/var/lib/dkms"
 LOG_OF = re.compile(r"make\.log for (\S+?)[/-](\d[\w.~-]*) for kernel (\S+)")
@@ -38,9 +46,13 @@ ERROR = re.compile(
     r"not found|Killed|No space left",
     re.IGNORECASE,
 )
-#: What make adds to an error of a program that it ran.
-ECHO = re.compile(r"^make(\[\d+\])?: (\*\*\* \[|Leaving|Entering)")
+#: What make adds to an error of a program that it ran, and the commands that Debian's packages let
+#: it print: their options (-Wno-error) are not errors.
+ECHO = re.compile(
+    r"^make(\[\d+\])?: (\*\*\* (\[|Waiting)|Leaving|Entering)|\s-[WDI]\S+\s.*\s-[WDI]\S+"
+)
 MOST_ERROR_LINES = 5
+MOST_OF_A_LINE = 400  # characters
 MOST_OF_A_LOG = 256 << 10  # characters from its end
 
 
@@ -99,7 +111,7 @@ def read_kernels(
 
 
 def find_module(tree: Tree, release: str) -> str:
-    """Return the path of the nvidia module that this kernel loads; empty where it has none."""
+    """Return the path of the module that this kernel loads as nvidia; empty where it has none."""
     folder = f"{MODULES}/{release}"
     dependencies = tree.text(f"{folder}/modules.dep")
     if dependencies:
@@ -109,14 +121,21 @@ def find_module(tree: Tree, release: str) -> str:
         ]
     else:
         paths = [path for place in PLACES for path in tree.glob(f"{folder}/{place}/nvidia*.ko*")]
-    return next((path for path in paths if MODULE.search(path) and tree.exists(path)), "")
+    modules: dict[str, str] = {}
+    for path in paths:
+        match = MODULE.search(path)
+        if match and tree.exists(path):
+            modules.setdefault(match.group(1), path)
+    texts = (tree.text(path) for path in list_settings(tree, "modprobe.d", ".conf"))
+    chosen = [name.replace("_", "-") for text in texts for name in LOADED_FOR_NVIDIA.findall(text)]
+    return next((modules[name] for name in (*chosen, *modules) if name in modules), "")
 
 
 def last_error_lines(log: str) -> str:
     """Return the last lines of a build's log that name an error; else its last lines."""
     lines = [line.rstrip() for line in log.splitlines() if line.strip()]
-    errors = [line for line in lines if ERROR.search(line) and not ECHO.match(line)]
-    return "\n".join((errors or lines)[-MOST_ERROR_LINES:])
+    errors = [line for line in lines if ERROR.search(line) and not ECHO.search(line)]
+    return "\n".join(line[:MOST_OF_A_LINE] for line in (errors or lines)[-MOST_ERROR_LINES:])
 
 
 def _is_release(name: str) -> bool:
@@ -134,9 +153,13 @@ def _is_installed(tree: Tree, release: str) -> bool:
 
 def _module_version(tree: Tree, release: str, versions: list[str]) -> str | None:
     path = find_module(tree, release)
-    if not path:
+    match = MODULE.search(path)
+    if not match:
         return None
-    built = [match.split("/")[-4] for match in tree.glob(f"{DKMS}/nvidia*/*/{release}/*/module")]
+    records = tree.glob(f"{DKMS}/{match.group(1)}/*/{release}/*/module")
+    # Where the record has another name (Ubuntu's nvidia-srv), there is only one.
+    records = records or tree.glob(f"{DKMS}/nvidia*/*/{release}/*/module")
+    built = [record.split("/")[-4] for record in records]
     if "/updates/" in path and built:
         return next((version for version in versions if version in built), built[-1])
     version = read_module_version(tree, path)

@@ -12,16 +12,16 @@ import re
 from typing import Iterable, Iterator, TypedDict
 
 from agent.readings.command_line import list_parameters
+from provision.remote.facts.setting_files import list_settings
 from provision.remote.facts.tree import Tree
 
-#: A file replaces those of the same name in later folders.
-FOLDERS = ("/etc", "/run", "/usr/local/lib", "/usr/lib", "/lib")
 INITRAMFS = ("/etc/initramfs-tools/modules", "/etc/initramfs-tools/conf.d/modules")
 CLASSIC = "/etc/modules"  # of Debian; /etc/modules-load.d/modules.conf is often a link to it
 GRUB = ("/etc/default/grub", "/etc/default/grub.d/*.cfg")
 COMMAND_LINE = "/proc/cmdline"
 #: What CUDA needs; a rig without a screen may well keep nvidia_drm and nvidia_modeset away.
-NVIDIA = re.compile(r"nvidia(?:_current|_tesla)?(?:_\d+)?(?:_uvm)?$")
+#: Debian's drivers have other names: nvidia_current, nvidia_current_open, nvidia_tesla_470_uvm.
+NVIDIA = re.compile(r"nvidia(?:_current|_tesla|_legacy)?(?:_\d+(?:xx)?)?(?:_open)?(?:_uvm)?$")
 PASS_THROUGH = re.compile(r"vfio[_-]pci$|pci[_-]stub$")
 NVIDIA_IDS = re.compile(r"\bids=\S*10de:", re.IGNORECASE)
 #: Programs that do nothing: a module that is installed by them stays away.
@@ -51,9 +51,9 @@ class ModuleSettingRow(TypedDict):
 def read_module_settings(tree: Tree) -> list[ModuleSettingRow]:
     """Return the settings that keep the driver from its GPUs."""
     rows: list[ModuleSettingRow] = []
-    for path in _files(tree, "modprobe.d", ".conf"):
+    for path in list_settings(tree, "modprobe.d", ".conf"):
         rows += _settings(path, tree.text(path))
-    lists = [*_files(tree, "modules-load.d", ".conf"), *INITRAMFS, CLASSIC]
+    lists = [*list_settings(tree, "modules-load.d", ".conf"), *INITRAMFS, CLASSIC]
     for path in lists:
         rows += _loaded(path, tree.text(path))
     for path in (path for pattern in GRUB for path in tree.glob(pattern)):
@@ -62,16 +62,6 @@ def read_module_settings(tree: Tree) -> list[ModuleSettingRow]:
                 rows += _parameters(path, number, line)
     rows += _parameters(COMMAND_LINE, 0, tree.line(COMMAND_LINE))
     return _without_copies(tree, rows)
-
-
-def _files(tree: Tree, folder: str, ending: str) -> list[str]:
-    """Return the files of a kind of settings that count, sorted by their names as kmod does."""
-    by_name: dict[str, str] = {}
-    for place in (f"{base}/{folder}" for base in FOLDERS):
-        for name in tree.names(place):
-            if name.endswith(ending):
-                by_name.setdefault(name, f"{place}/{name}")
-    return [by_name[name] for name in sorted(by_name)]
 
 
 def _numbered(text: str) -> Iterator[tuple[int, str]]:

@@ -15,6 +15,7 @@ from agent.readings import pcie
 from provision.discovery.questions import evidence, questions
 from provision.discovery.snapshot import Snapshot
 from provision.discovery.survey import addresses
+from provision.remote.facts.driver import find_library
 
 PORT = "../../../devices/pci0000:00/0000:00:03.1"
 
@@ -163,6 +164,20 @@ def test_dangling_links_stay_dangling(root: Path) -> None:
     tree = Snapshot(root, {"names": names(("/lib/modules/6.1/build", "l", "N", "/usr/src/gone"))})
     assert tree.exists("/lib/modules/6.1/build")
     assert not Path(tree.path("/lib/modules/6.1/build")).exists()
+
+
+def test_links_of_a_chain_come_in_any_order(root: Path) -> None:
+    """The library of Debian's driver, by alternatives: the first row leads to a later row."""
+    folder = "/usr/lib/x86_64-linux-gnu"
+    links = (
+        (f"{folder}/libnvidia-ml.so.1", "/etc/alternatives/nvidia--libnvidia-ml.so.1"),
+        ("/etc/alternatives/nvidia--libnvidia-ml.so.1", f"{folder}/nvidia/current/l.so.1"),
+        (f"{folder}/nvidia/current/l.so.1", "libnvidia-ml.so.590.48.01"),
+    )
+    rows = [(path, "l", "f", target) for path, target in links]
+    real = f"{folder}/nvidia/current/libnvidia-ml.so.590.48.01"
+    tree = Snapshot(root, {"names": names(*rows, (real, "f", "f", ""))})
+    assert find_library(tree) == real
 
 
 def test_root_disk_size_is_that_of_the_rig(root: Path) -> None:

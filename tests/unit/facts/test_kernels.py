@@ -94,8 +94,8 @@ def test_without_a_menu_every_image_may_boot(tmp_path: Path) -> None:
     ]
 
 
-def dkms(release: str, version: str) -> dict[str, Any]:
-    return {f"{DKMS}/{version}/{release}/x86_64/module/nvidia.ko.xz": "compressed"}
+def dkms(release: str, version: str, name: str = "nvidia") -> dict[str, Any]:
+    return {f"var/lib/dkms/{name}/{version}/{release}/x86_64/module/{name}.ko.xz": "compressed"}
 
 
 def place(path: str, content: str | bytes = "compressed") -> dict[str, Any]:
@@ -129,6 +129,36 @@ def place(path: str, content: str | bytes = "compressed") -> dict[str, Any]:
             [],
             "535.247.01",
             id="debian",
+        ),
+        *(
+            pytest.param(place(f"updates/dkms/{name}.ko", module("1.2")), [], "1.2", id=name)
+            for name in ("nvidia-current-open", "nvidia-tesla-470", "nvidia-legacy-390xx")
+        ),
+        pytest.param(
+            place("updates/dkms/nvidia-current-open-uvm.ko", module("1.2")), [], None, id="helper"
+        ),
+        # Drivers of Debian beside each other: a file that alternatives choose names the module.
+        *(
+            pytest.param(
+                {
+                    **place("updates/dkms/nvidia-current.ko", module("535.1")),
+                    **place("updates/dkms/nvidia-tesla-470.ko", module("470.1")),
+                    **dkms(NEW, "535.1", "nvidia-current"),
+                    **dkms(NEW, "470.1", "nvidia-tesla-470"),
+                    "etc/modprobe.d/nvidia.conf": f"install nvidia modprobe -i {name} $OPTS\n"
+                    f"install nvidia-uvm modprobe nvidia ; modprobe -i {name}-uvm $OPTS\n",
+                },
+                ["535.1", "470.1"],
+                version,
+                id=f"{name} is chosen",
+            )
+            for name, version in (("nvidia-current", "535.1"), ("nvidia-tesla-470", "470.1"))
+        ),
+        pytest.param(
+            {**place("updates/dkms/nvidia.ko.zst"), **dkms(NEW, "595.71.05", "nvidia-srv")},
+            [],
+            "595.71.05",
+            id="record by another name",
         ),
         pytest.param(
             place("kernel/nvidia-580/nvidia.ko.zst"),
@@ -210,3 +240,29 @@ def test_last_error_lines() -> None:
     assert last_error_lines("a\nb\n\n") == "a\nb"
     assert len(last_error_lines("x: error: y\n" * 90).splitlines()) == 5
     assert last_error_lines("") == ""
+
+
+#: Of a real build of 470.256.02 for 6.12.117, with fewer options; Debian's packages print commands.
+TOO_NEW = """
+  if x86_64-linux-gnu-nm nv-vm.o 2>/dev/null | grep -q ' __export_symbol_'; then  gcc-12 -E -D__KERNEL__ -Wno-error -I./include nv-vm.c; fi
+   x86_64-linux-gnu-gcc-12 -Wp,-MMD,.os-mlock.o.d -nostdinc -I./include -Werror=return-type -Wno-error -c -o os-mlock.o os-mlock.c
+build/common/inc/nv-linux.h:666:51: warning: suggest braces around empty body [-Wempty-body]
+build/nvidia/os-mlock.c: In function 'nv_follow_pfn':
+build/nvidia/os-mlock.c:23:12: error: implicit declaration of function 'follow_pfn'; did you mean 'folio_pfn'? [-Werror=implicit-function-declaration]
+   23 |     return follow_pfn(vma, address, pfn);
+cc1: some warnings being treated as errors
+make[4]: *** [scripts/Makefile.build:234: build/nvidia/os-mlock.o] Error 1
+make[4]: *** Waiting for unfinished jobs....
+  if x86_64-linux-gnu-nm os-interface.o 2>/dev/null; then gcc-12 -E -D__GENKSYMS__ -Wp,-MMD,x -Wno-error -D__KERNEL__ os-interface.c; fi
+make[3]: *** [Makefile:2008: build] Error 2
+make: *** [Makefile:80: modules] Error 2
+"""  # noqa: E501
+
+
+def test_commands_with_options_for_errors_are_not_the_reason() -> None:
+    (line,) = last_error_lines(TOO_NEW).splitlines()
+    assert line.startswith("build/nvidia/os-mlock.c:23:12: error: implicit declaration")
+
+
+def test_long_lines_are_cut_off() -> None:
+    assert len(last_error_lines("x: error: " + "y" * 9999)) == 400

@@ -35,7 +35,9 @@ def find_access(root: Path) -> list[str]:
 
 
 def test_every_flavour_has_expected_evidence() -> None:
-    assert set(EXPECTED) == set(flavour.load_table())
+    # Another release beneath a flavour has the same files.
+    with_files = {name for name, row in flavour.load_table().items() if row.folder.is_dir()}
+    assert set(EXPECTED) == with_files
 
 
 @pytest.mark.parametrize("name", list(EXPECTED))

@@ -196,6 +196,10 @@ def test_driver_facts(tmp_path: Path, text: str, version: str, flavour: str) -> 
         "sys/firmware/efi/efivars/SecureBoot-8be4df61": "\6\0\0\0\1",
         f"lib/modules/{KERNEL}/build/Makefile": "",
         "proc/sys/kernel/osrelease": KERNEL,
+        "var/lib/dpkg/alternatives/nvidia": "manual\n/usr/lib/nvidia/nvidia\n\n",
+        "etc/alternatives/nvidia": {"link": "/usr/lib/nvidia/tesla-470"},
+        "var/lib/dpkg/alternatives/glx": "auto\n/usr/lib/glx\n\n",
+        "etc/alternatives/glx": {"link": "/usr/lib/nvidia"},
     }
     rig = facts(tmp_path, files, {"nvidia-driver-580": "580.65.06-0ubuntu1", "bash": "5"})
     assert rig["driver"] == {
@@ -211,6 +215,10 @@ def test_driver_facts(tmp_path: Path, text: str, version: str, flavour: str) -> 
                 "state": "installed",
                 "origin": "local",
             }
+        ],
+        "alternatives": [
+            {"name": "glx", "by_hand": False, "value": "/usr/lib/nvidia"},
+            {"name": "nvidia", "by_hand": True, "value": "/usr/lib/nvidia/tesla-470"},
         ],
         "nouveau_loaded": True,
         "runfile_uninstaller": "/usr/bin/nvidia-uninstall",

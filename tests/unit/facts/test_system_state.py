@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +21,11 @@ from tests.unit.modules.rig import create_files, write_packages
 
 OLD, NEW = "6.1.0-30-amd64", "6.1.0-31-amd64"
 HELD = "hold ok installed"
+PROGRAM = """
+import runpy, sys
+sys.path.insert(0, {0!r})
+runpy.run_module("provision.remote.facts.system_state", run_name="__main__")
+"""
 PACKAGES: dict[str, Any] = {
     "nvidia-open-580": {"version": "580.95.05-1", "status": HELD},
     "libcuda1": "580.95.05-1",
@@ -90,3 +98,16 @@ def test_nothing_is_written_while_packages_change(root: Path) -> None:
     locks(root, (POSIX, 812, FRONTEND))
     assert not write_system_state(Tree(str(root)), packages, str(root / "system.json"))
     assert not (root / "system.json").exists()
+
+
+def test_program_runs_with_the_folder_that_the_rig_gets(tmp_path: Path) -> None:
+    """Only provision/remote is copied beside the unit."""
+    source = Path(__file__).parents[3] / "provision/remote"
+    shutil.copytree(source, tmp_path / "provision/remote", ignore=shutil.ignore_patterns("*.pyc"))
+    file = tmp_path / "system.json"
+    subprocess.run(
+        [sys.executable, "-I", "-c", PROGRAM.format(str(tmp_path)), str(file)],
+        check=True,
+        cwd=tmp_path,
+    )
+    assert json.loads(file.read_text())["format"] == "deeprig-system-state"

@@ -106,19 +106,26 @@ def test_invalid_arguments_are_errors_with_advice(rig: Rig) -> None:
         machine.find("rig4")
 
 
+def sign_repository(rig: Rig, folder: Path) -> None:
+    (folder / "fingerprint").write_text("AB" * 20 + "\n")
+    rig.set(repository=str(folder))
+
+
 def test_rig_avoids_the_port_of_the_machines_sshd(rig: Rig, tmp_path: Path) -> None:
     with socket.create_server(("0.0.0.0", 0)) as listening:
         port = listening.getsockname()[1]
         assert not machine.is_free("127.0.77.3", port)
     assert machine.is_free("127.0.77.3", port)
-    assert "ansible_port" not in str(inventory.describe([rig], "", tmp_path))
+    sign_repository(rig, tmp_path)
+    assert "ansible_port" not in str(inventory.describe([rig], tmp_path))
     rig.set(port=2222)
-    assert "'ansible_port': 2222" in str(inventory.describe([rig], "", tmp_path))
+    assert "'ansible_port': 2222" in str(inventory.describe([rig], tmp_path))
 
 
 def test_inventory_has_the_ansible_format_and_is_private(rig: Rig, tmp_path: Path) -> None:
     file = tmp_path / "inventory/lab.yml"
-    inventory.write([rig], "AB" * 20, tmp_path / "known_hosts", file)
+    sign_repository(rig, tmp_path)
+    inventory.write([rig], tmp_path / "known_hosts", file)
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     host = yaml.safe_load(file.read_text())["rigs"]["hosts"]["rig3"]
     assert host["ansible_host"] == "127.0.77.3"

@@ -22,7 +22,8 @@ def rig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Rig:
     monkeypatch.setattr(image, "ensure", lambda *names: built)
     bought = Rig("rig")
     bought.folder.mkdir(parents=True)
-    bought.set(flavour="msos", profile="x1")
+    (tmp_path / "fingerprint").write_text("F1\n")
+    bought.set(flavour="msos", profile="x1", repository=str(tmp_path))
     return bought
 
 
@@ -32,7 +33,7 @@ def test_changing_the_flavour_requires_a_fresh_rig(rig: Rig) -> None:
 
 
 def test_inventory_has_the_login_of_the_flavour(rig: Rig, tmp_path: Path) -> None:
-    described = inventory.describe([rig], "F1", tmp_path)
+    described = inventory.describe([rig], tmp_path)
     host = described["rigs"]["hosts"]["rig"]
     assert (host["ansible_user"], host["ansible_password"]) == ("minerstat", "1")
 

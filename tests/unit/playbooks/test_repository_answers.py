@@ -61,6 +61,19 @@ def test_clock_against_the_latest_answer(tmp_path: Path, name: str, seconds: int
             "W: GPG error: http://x.example y InRelease: NO_PUBKEY 1234",
             "failed http://x.example GPG error: http://x.example y InRelease: NO_PUBKEY 1234",
         ),
+        # apt 3, which lets sqv verify.
+        (
+            "W: OpenPGP signature verification failed: http://x.example y InRelease: Sub-process"
+            " /usr/bin/sqv returned an error code (1), error message is: Missing key 12",
+            "failed http://x.example OpenPGP signature verification failed: http://x.example y"
+            " InRelease: Sub-process /usr/bin/sqv returned an error code (1), error message is:"
+            " Missing key 12",
+        ),
+        (
+            "W: OpenPGP signature verification failed: http://asked.example y InRelease:"
+            " Sub-process /usr/bin/sqv returned an error code (1), error message is: Missing key",
+            None,
+        ),
         ("W: GPG error: http://asked.example y InRelease: NO_PUBKEY 1234", None),
         ("Get:1 http://x.example y InRelease [151 kB]", None),
         ("W: Some index files failed to download. They have been ignored.", None),

@@ -263,3 +263,66 @@ def test_components_that_the_driver_needs(components: list[str], is_missing: boo
     sources = [row, source("http://x.example", suites=["stable"], components=["main"])]
     assert ("components" in repairs(apt={**APT, "sources": sources}, **DEBIAN)) is is_missing
     assert "components" not in repairs(apt={**APT, "sources": sources})  # no source of Ubuntu's
+
+
+@pytest.mark.parametrize(
+    ("name", "by_hand", "value", "is_repaired"),
+    [
+        ("nvidia", True, "/usr/lib/nvidia/tesla-470", True),
+        ("glx", True, "/usr/lib/mesa-diverted", True),
+        ("nvidia", False, "/usr/lib/nvidia/tesla-470", False),
+        ("nvidia", True, "/usr/lib/nvidia/current", False),
+        ("glx", True, "/usr/lib/nvidia", False),
+    ],
+)
+def test_another_driver_chosen_by_hand(
+    name: str, by_hand: bool, value: str, is_repaired: bool
+) -> None:
+    alternatives = [{"name": name, "by_hand": by_hand, "value": value}]
+    words = repairs(driver={**DRIVER, "alternatives": alternatives})
+    assert ("alternatives" in words) is is_repaired
+    assert not is_repaired or f"({value})" in words["alternatives"]
+
+
+@pytest.mark.parametrize(
+    ("version", "branch", "is_refused"),
+    [("470.256.02", "auto", False), ("580.95.05", "auto", True), ("580.95.05", "590", False)],
+)
+def test_libraries_of_a_run_file_win_only_if_they_are_newer(
+    version: str, branch: str, is_refused: bool
+) -> None:
+    library = {"library_version": version, "library_owner": "runfile"}
+    words = refusals(driver={**DRIVER, **library}, nvidia_driver_branch=branch)
+    assert ("runfile" in words) is is_refused
+
+
+def test_pins_name_the_branch_that_they_keep_away() -> None:
+    words = refusals(apt={**APT, "pins": [pin("*nvidia*", "release *", -1)]})
+    assert "driver's branch 580 away" in words["pins"]
+
+
+def test_parts_of_the_distribution_are_asked_before_they_are_added() -> None:
+    main = {"suites": ["trixie", "trixie-updates"], "components": ["main"]}
+    keys = "/usr/share/keyrings/debian-archive-keyring.gpg"
+    sources = [
+        source("http://mirror.example/debian", signed_by=keys, **main),
+        source("file:/srv/mirror", options={"trusted": "yes"}, **main),
+        source("http://ppa.example", suites=["stable"], components=["main"]),
+        source("http://off.example", enabled=False, **main),
+    ]
+    rig: dict[str, Any] = {"distribution": "Debian", "distribution_release": "trixie"}
+    values = templar(
+        **rig, nvidia_driver_source="distribution", apt={**APT, "sources": sources}
+    ).render(YamlText.given("{{ component_entries }}"))
+    parts = "contrib non-free non-free-firmware"
+    assert values == [
+        f"deb [signed-by={keys}] http://mirror.example/debian trixie {parts}",
+        f"deb [signed-by={keys}] http://mirror.example/debian trixie-updates {parts}",
+        f"deb [trusted=yes] file:/srv/mirror trixie {parts}",
+        f"deb [trusted=yes] file:/srv/mirror trixie-updates {parts}",
+    ]
+    have = [source("http://x.example", suites=["trixie"], components=["main", *parts.split()])]
+    values = templar(
+        **rig, nvidia_driver_source="distribution", apt={**APT, "sources": have}
+    ).render(YamlText.given("{{ component_entries }}"))
+    assert values == []

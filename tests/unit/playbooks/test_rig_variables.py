@@ -55,6 +55,7 @@ APT: dict[str, Any] = {
 DRIVER: dict[str, Any] = {
     "package_versions": {},
     "packages": [],
+    "alternatives": [],
     "library_version": None,
     "library_owner": None,
     "runfile_uninstaller": None,

@@ -15,8 +15,16 @@ module_file() { # NAME [RELEASE]
     done
 }
 
+is_real() { # FILE: whether it is a module of a real kernel
+    [ "$(head -c 4 "$1" | tail -c 3)" = ELF ]
+}
+
 module_value() { # FILE KEY: our modules are text
-    sed -n "s/^$2=//p" "$1"
+    if is_real "$1"; then
+        /usr/lib/lab-hardware/real/modinfo -F "$2" "$1"
+    else
+        sed -n "s/^$2=//p" "$1"
+    fi
 }
 
 # The lines of modprobe.d in the order of the files' names. A file hides one of its name in a later folder.
