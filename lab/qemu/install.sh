@@ -2,8 +2,8 @@
 # Make a disk of a folder with a system, as a person installs one: install.sh FOLDER IMAGE GIB FIRMWARE
 #
 # FIRMWARE: bios (MBR, one ext4 file system) or uefi (GPT, an EFI system partition beside it). The folder has GRUB's
-# package and a kernel; both are told here what the disk is. Runs in a mount namespace of its own, so that no rig
-# that is started meanwhile keeps the file system mounted.
+# package and a kernel; this adds what depends on the disk. Runs in a separate mount namespace, so that no rig that is
+# started meanwhile keeps the file system mounted.
 set -euo pipefail
 folder=$1 image=$2 gib=$3 firmware=$4
 mount=$(mktemp -d)
