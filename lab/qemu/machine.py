@@ -7,13 +7,13 @@ import shlex
 import socket
 import subprocess
 import tempfile
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from lab.errors import LabError
 from lab.qemu import image
+from lab.qemu.qmp import QmpConnection, connect
 
 BOOT_SECONDS = 180.0  # a third of it is usual where two cores are shared
 COMMAND_SECONDS = 60.0
@@ -31,7 +31,7 @@ class QemuMachine:
         self._memory = memory_mib
         self._folder = tempfile.TemporaryDirectory(prefix="deeprig-qemu-")
         self._process: subprocess.Popen[bytes] | None = None
-        self._open: list[socket.socket] = []
+        self._open: list[QmpConnection | socket.socket] = []
 
     def __enter__(self) -> QemuMachine:
         try:
@@ -85,15 +85,12 @@ class QemuMachine:
 
     def reboot(self) -> None:
         """Reset the machine, and wait until it answers again."""
-        self._command("system_reset")
+        self._qmp.command("system_reset")
         self._answer(BOOT_SECONDS)
 
     def monitor(self, command: str) -> str:
         """Return the answer of QEMU's monitor to a command. Raises LabError for an error."""
-        answer = str(self._command("human-monitor-command", **{"command-line": command}))
-        if "rror:" in answer or "nknown" in answer or "nvalid" in answer:
-            raise LabError(f"QEMU did not take `{command}`: {answer.strip()}")
-        return answer
+        return self._qmp.monitor(command)
 
     def inject(self, device: str, error: str) -> None:
         """Let a device (by its id) report one fatal error, by QEMU's name for it: MALF_TLP …
@@ -151,42 +148,12 @@ class QemuMachine:
                 stdout=log,
                 stderr=log,
             )
-        qmp, channel = self._connect("qmp"), self._connect("channel")
-        self._qmp, self._channel = qmp.makefile("rwb"), channel.makefile("rwb")
-        self._channel_socket = channel
-        qmp.settimeout(COMMAND_SECONDS)
-        self._qmp.readline()  # its greeting
-        self._command("qmp_capabilities")
+        self._qmp = QmpConnection(folder / "qmp", self._check_alive)
+        self._open.append(self._qmp)
+        self._channel_socket = connect(folder / "channel", self._check_alive)
+        self._open.append(self._channel_socket)
+        self._channel = self._channel_socket.makefile("rwb")
         self._answer(BOOT_SECONDS)
-
-    def _connect(self, name: str) -> socket.socket:
-        """A socket that QEMU makes some moments after its start."""
-        path = Path(self._folder.name) / name
-        deadline = time.monotonic() + COMMAND_SECONDS
-        while True:
-            connection = socket.socket(socket.AF_UNIX)
-            try:
-                connection.connect(str(path))
-            except OSError:
-                connection.close()
-                self._check_alive()
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(0.05)
-            else:
-                self._open.append(connection)
-                return connection
-
-    def _command(self, name: str, **arguments: Any) -> Any:
-        request = {"execute": name, "arguments": arguments}
-        self._qmp.write(json.dumps(request).encode() + b"\n")
-        self._qmp.flush()
-        while True:
-            answer = json.loads(self._qmp.readline() or "{}")
-            if "error" in answer or not answer:
-                raise LabError(f"QEMU did not take `{name}`: {answer.get('error', 'it is gone')}")
-            if "return" in answer:  # others are events
-                return answer["return"]
 
     def _answer(self, seconds: float) -> dict[str, Any]:
         self._channel_socket.settimeout(seconds)

@@ -33,12 +33,12 @@ def running(file: Path) -> int | None:
     return int(pid) if start_time(int(pid)) == started else None
 
 
-def end(file: Path, seconds: float) -> bool:
+def end(file: Path, seconds: float, by: signal.Signals = signal.SIGTERM) -> bool:
     """End a file's process and wait for it; return False if it does not end in time."""
     pid = running(file)
     if pid is None:
         return True
-    os.kill(pid, signal.SIGTERM)
+    os.kill(pid, by)
     deadline = time.monotonic() + seconds
     while running(file) is not None:
         if time.monotonic() > deadline:
