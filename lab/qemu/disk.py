@@ -85,7 +85,7 @@ def make_overlay(disk: Path, overlay: Path) -> None:
     )
 
 
-def _build(disk: Path, firmware: str, release: base.Base) -> None:
+def _build(disk: Path, firmware: str, release: base.BaseSystem) -> None:
     log = lab_image.cache() / "build-disk.log"
     log.write_text("")
     with tempfile.TemporaryDirectory(dir=disk.parent.parent, prefix="draft-") as name:
