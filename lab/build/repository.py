@@ -11,10 +11,11 @@ rest/         what the image gets without a repository: the .run file's driver, 
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from email.utils import formatdate
 from functools import partial
@@ -38,8 +39,11 @@ NON_FREE = Release("Debian", "Debian")
 Built = list[tuple[PackageRow, PackageRecipe, Path]]
 
 
-def build(target: Path) -> None:
-    """Build all of it into a new folder."""
+def build(target: Path, ballast: Mapping[str, int] | None = None) -> None:
+    """Build all of it into a new folder.
+
+    ballast: bytes of random content that packages of these names get, in each version.
+    """
     table = vendor_table.load_table()
     draft = target.with_name(f"{target.name}.new")
     shutil.rmtree(draft, ignore_errors=True)
@@ -53,7 +57,8 @@ def build(target: Path) -> None:
     with ThreadPoolExecutor() as workers:  # dpkg-deb and gcc are separate processes
 
         def build_all(rows: Iterable[PackageRow], folder: Path) -> Built:
-            return list(workers.map(partial(_build, pool=folder, draft=draft), rows))
+            make = partial(_build, pool=folder, draft=draft, ballast=ballast or {})
+            return list(workers.map(make, rows))
 
         vendor = build_all(vendor_table.list_vendor_rows(table), pool)
         kernel = build_all(kernels, kernel_pool)
@@ -78,7 +83,9 @@ def provide(packages: Path, root: Path, work: Path) -> None:
     shutil.copytree(packages / "rest", work, symlinks=True, dirs_exist_ok=True)
 
 
-def _build(row: PackageRow, pool: Path, draft: Path) -> tuple[PackageRow, PackageRecipe, Path]:
+def _build(
+    row: PackageRow, pool: Path, draft: Path, ballast: Mapping[str, int]
+) -> tuple[PackageRow, PackageRecipe, Path]:
     package = PackageRecipe(row.row["name"], row.row["version"], row.relations)
     with tempfile.TemporaryDirectory() as folder:
         tree = Path(folder)
@@ -90,6 +97,10 @@ def _build(row: PackageRow, pool: Path, draft: Path) -> tuple[PackageRow, Packag
         body = script.read_text() if script.exists() else ""
         script.write_text((VENDOR / "postinst.head").read_text() + body)
         script.chmod(0o755)
+        if size := ballast.get(package.name):
+            weight = tree / "usr/share" / package.name / "ballast"
+            weight.parent.mkdir(parents=True)
+            weight.write_bytes(os.urandom(size))
         return row, package, build_deb(package, tree, pool)
 
 

@@ -1,0 +1,154 @@
+"""What the server of the benchmark has: a vendor's repository and an index of wheels, to scale.
+
+The contents are random bytes, so that no layer compresses them.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import os
+import zipfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from lab.build import repository
+
+MB = 1_000_000  # bytes
+#: The version of the wheel `torch` that is served: above any that the machine has.
+TORCH_VERSION = "2.99.0"
+#: MB. The driver's are those of its largest packages, rounded to 300 in all; the toolkit's compiler and
+#: NCCL as in the vendor's repository for Debian 12, rounded.
+PACKAGES = {
+    "firmware-nvidia-gsp": 75,
+    "libnvidia-rtcore": 60,
+    "libnvoptix1": 50,
+    "libnvidia-nvvm4": 45,
+    "libnvidia-gpucomp": 40,
+    "libcuda1": 30,
+    "cuda-nvcc-13-0": 100,
+    "libnccl2": 75,
+    "libnccl-dev": 75,
+}
+#: MB, as PyPI has them: `uv pip compile --format pylock.toml playbooks/files/torch-cuda13.txt`.
+WHEELS = {
+    "torch": 527,
+    "bench-cublas": 423,
+    "bench-cudnn": 366,
+    "bench-cufft": 214,
+    "bench-nccl": 206,
+    "bench-cusolver": 201,
+    "bench-triton": 198,
+    "bench-cusparselt": 170,
+    "bench-cusparse": 146,
+    "bench-nvrtc": 90,
+    "bench-nvshmem": 60,
+    "bench-curand": 60,
+    "bench-nvjitlink": 47,
+    "bench-cupti": 11,
+}
+#: Enough of PyTorch for the closing check (playbooks/files/check_torch.py).
+TORCH = '''"""A replacement for PyTorch: multiplies matrices of ones."""
+
+__version__ = "{version}"
+
+
+class version:
+    cuda = None
+
+
+class Ones:
+    def __init__(self, rows, columns, value=1.0):
+        self.rows, self.columns, self.value = rows, columns, value
+
+    def __matmul__(self, other):
+        return Ones(self.rows, other.columns, self.value * other.value * self.columns)
+
+    def sum(self):
+        return Ones(1, 1, self.value * self.rows * self.columns)
+
+    def item(self):
+        return self.value
+
+
+def ones(rows, columns, device="cpu"):
+    return Ones(rows, columns)
+'''
+
+
+def build_payload(folder: Path, scale: float) -> None:
+    """Write it into a new folder: cuda/ is the repository, simple/ and wheels/ the index.
+
+    scale: by which the sizes are multiplied.
+    """
+    ballast = {name: int(megabytes * MB * scale) for name, megabytes in PACKAGES.items()}
+    repository.build(folder / "repository", ballast)
+    served = folder / "served"
+    (served / "cuda").mkdir(parents=True)
+    built = folder / "repository"
+    for file in (*(built / "full").iterdir(), built / "pool", built / "key.asc"):
+        (served / "cuda" / file.name).symlink_to(file.resolve())
+    wheels = served / "wheels"
+    wheels.mkdir()
+    parts = [name for name in WHEELS if name != "torch"]
+    for name, megabytes in WHEELS.items():
+        is_torch = name == "torch"
+        write_wheel(
+            wheels,
+            name,
+            TORCH_VERSION if is_torch else "1.0",
+            {"__init__.py": TORCH.format(version=TORCH_VERSION)} if is_torch else {},
+            int(megabytes * MB * scale),
+            parts if is_torch else [],
+        )
+    write_simple_index(served / "simple", wheels)
+
+
+def write_wheel(
+    folder: Path,
+    name: str,
+    version: str,
+    files: Mapping[str, str],
+    ballast: int,
+    requires: Iterable[str],
+) -> Path:
+    """Write a wheel, and its metadata beside it (PEP 658). ballast: bytes of random content."""
+    module = name.replace("-", "_")
+    info = f"{module}-{version}.dist-info"
+    metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
+    metadata += "".join(f"Requires-Dist: {other}\n" for other in requires)
+    contents = {
+        f"{module}/__init__.py": b"",
+        **{f"{module}/{path}": text.encode() for path, text in files.items()},
+        f"{module}/ballast": os.urandom(ballast),
+        f"{info}/METADATA": metadata.encode(),
+        f"{info}/WHEEL": b"Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    }
+    rows = [f"{path},sha256={_digest(data)},{len(data)}\n" for path, data in contents.items()]
+    contents[f"{info}/RECORD"] = "".join([*rows, f"{info}/RECORD,,\n"]).encode()
+    wheel = folder / f"{module}-{version}-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        for path, data in contents.items():
+            archive.writestr(path, data)
+    wheel.with_name(f"{wheel.name}.metadata").write_text(metadata)
+    return wheel
+
+
+def write_simple_index(folder: Path, wheels: Path) -> None:
+    """Write the pages of a simple index (PEP 503) whose files are in ../wheels."""
+    for wheel in sorted(wheels.glob("*.whl")):
+        metadata = wheel.with_name(f"{wheel.name}.metadata").read_bytes()
+        page = folder / wheel.name.split("-")[0].replace("_", "-") / "index.html"
+        page.parent.mkdir(parents=True, exist_ok=True)
+        url = f"../../{wheels.name}/{wheel.name}#sha256={hashlib.sha256(wheel.read_bytes()).hexdigest()}"
+        mark = f"sha256={hashlib.sha256(metadata).hexdigest()}"
+        page.write_text(
+            f'<html><body><a href="{html.escape(url)}" data-core-metadata="{mark}">'
+            f"{wheel.name}</a></body></html>\n"
+        )
+
+
+def _digest(data: bytes) -> str:
+    """Return a hash as RECORD has it."""
+    return base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=").decode()
