@@ -2,8 +2,8 @@
 
 A vendor's repository and PyTorch's wheels, to scale, are behind a line of limited rate
 (lab/measure/line.py), which rigs and operator share. Whole runs of `fab provision` on rigs as they
-were bought; the promises are ratios within one run. The distribution's packages, uv, and the agent's and
-the suite's Python packages come from this machine's own sources, over another line: they are small.
+were bought; the promises are ratios within one run. The distribution's packages, uv, and the Python
+packages of agent and suite come from this machine's own sources, over another line: they are small.
 """
 
 from __future__ import annotations
@@ -138,11 +138,10 @@ def _report(name: str, run: Conversion, limited: Line) -> None:
     """Print the figures of a conversion."""
     needed, rate = run.needed_bytes / 1e6, limited.megabits
     ideal = run.ideal_seconds(limited.bytes_per_second)
+    sent = run.sent_bytes / 1e6
     say(f"{name}: {needed:.0f} MB at {rate:g} Mbit/s and a reboot of {run.reboot_seconds:.1f} s")
-    say(
-        f"  take {ideal:.1f} s, the conversion {run.seconds:.1f} s; {run.sent_bytes / 1e6:.0f} MB were"
-    )
-    say(f"  sent, and the line was idle for {run.idle_seconds:.1f} s")
+    say(f"  take {ideal:.1f} s, the conversion {run.seconds:.1f} s; {sent:.0f} MB were sent,")
+    say(f"  and the line was idle for {run.idle_seconds:.1f} s")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What a first conversion took, and what it would take if only the line and the reboot took time."""
+"""What a first conversion took, and what it would take if only line and reboot took time."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """A line of limited rate, with a server of files at its other end.
 
 The server is in a network namespace, which a pair of virtual interfaces joins with this machine's
-network, where lab rigs and the operator are: all of them share the line. A token bucket (tbf) at the
-server's end limits it. Needs root, iproute2 and the kernel's veth and tbf.
+network, where lab rigs and the operator are: all of them share the line. A token bucket (tbf) at
+its end limits it. Needs root, iproute2 and the kernel's veth and tbf.
 """
 
 from __future__ import annotations

@@ -2,9 +2,9 @@
 
     python -m lab.measure.line_server FOLDER ADDRESS PORT JOURNAL
 
-The journal gets a line of JSON when an answer has ended: path, size of the file (bytes), sent (bytes
-of it), began and ended (seconds since 1970). Package indexes and mirrors answer ranges, and uv reads
-a wheel's metadata by them.
+The journal gets a line of JSON for each answer that has ended: path, size of the file and what was
+sent of it (bytes), began and ended (seconds since 1970). Real servers answer ranges, too: uv reads
+a wheel's metadata by them, and `--cache` continues what was cut off.
 """
 
 from __future__ import annotations

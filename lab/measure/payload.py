@@ -16,10 +16,10 @@ from pathlib import Path
 from lab.build import repository
 
 MB = 1_000_000  # bytes
-#: The version of the wheel `torch` that is served: above any that the machine has.
-TORCH_VERSION = "2.99.0"
-#: MB. The driver's are those of its largest packages, rounded to 300 in all; the toolkit's compiler and
-#: NCCL as in the vendor's repository for Debian 12, rounded.
+#: The version of the wheel `torch` that is served, which no other index has.
+TORCH_VERSION = "2.13.0.post1"
+#: MB: 300 for the largest packages of the driver, 100 for the toolkit's compiler, 150 for NCCL,
+#: about as the vendor's repository for Debian 12 has them.
 PACKAGES = {
     "firmware-nvidia-gsp": 75,
     "libnvidia-rtcore": 60,
@@ -88,7 +88,7 @@ def build_payload(folder: Path, scale: float) -> None:
     (served / "cuda").mkdir(parents=True)
     built = folder / "repository"
     for file in (*(built / "full").iterdir(), built / "pool", built / "key.asc"):
-        (served / "cuda" / file.name).symlink_to(file.resolve())
+        (served / "cuda" / file.name).symlink_to(Path("../..") / file.relative_to(folder))
     wheels = served / "wheels"
     wheels.mkdir()
     parts = [name for name in WHEELS if name != "torch"]
@@ -141,7 +141,8 @@ def write_simple_index(folder: Path, wheels: Path) -> None:
         metadata = wheel.with_name(f"{wheel.name}.metadata").read_bytes()
         page = folder / wheel.name.split("-")[0].replace("_", "-") / "index.html"
         page.parent.mkdir(parents=True, exist_ok=True)
-        url = f"../../{wheels.name}/{wheel.name}#sha256={hashlib.sha256(wheel.read_bytes()).hexdigest()}"
+        digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
+        url = f"../../{wheels.name}/{wheel.name}#sha256={digest}"
         mark = f"sha256={hashlib.sha256(metadata).hexdigest()}"
         page.write_text(
             f'<html><body><a href="{html.escape(url)}" data-core-metadata="{mark}">'
