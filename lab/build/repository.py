@@ -42,7 +42,7 @@ Built = list[tuple[PackageRow, PackageRecipe, Path]]
 def build(target: Path, ballast: Mapping[str, int] | None = None) -> None:
     """Build all of it into a new folder.
 
-    ballast: bytes of random content that packages of these names get, in each version.
+    ballast: bytes of random content that packages get, by NAME_VERSION.
     """
     table = vendor_table.load_table()
     draft = target.with_name(f"{target.name}.new")
@@ -97,7 +97,7 @@ def _build(
         body = script.read_text() if script.exists() else ""
         script.write_text((VENDOR / "postinst.head").read_text() + body)
         script.chmod(0o755)
-        if size := ballast.get(package.name):
+        if size := ballast.get(f"{package.name}_{package.version.split('-')[0]}"):
             weight = tree / "usr/share" / package.name / "ballast"
             weight.parent.mkdir(parents=True)
             weight.write_bytes(os.urandom(size))

@@ -14,22 +14,23 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from lab.build import repository
+from lab.errors import LabError
 
 MB = 1_000_000  # bytes
 #: The version of the wheel `torch` that is served, which no other index has.
 TORCH_VERSION = "2.13.0.post1"
-#: MB: 300 for the largest packages of the driver, 100 for the toolkit's compiler, 150 for NCCL,
-#: about as the vendor's repository for Debian 12 has them.
+#: By name and version, MB: 300 for the largest packages of the driver, 100 for the toolkit's
+#: compiler, 150 for NCCL, about as the vendor's repository for Debian 12 has them.
 PACKAGES = {
-    "firmware-nvidia-gsp": 75,
-    "libnvidia-rtcore": 60,
-    "libnvoptix1": 50,
-    "libnvidia-nvvm4": 45,
-    "libnvidia-gpucomp": 40,
-    "libcuda1": 30,
-    "cuda-nvcc-13-0": 100,
-    "libnccl2": 75,
-    "libnccl-dev": 75,
+    "firmware-nvidia-gsp_580.95.05": 75,
+    "libnvidia-rtcore_580.95.05": 60,
+    "libnvoptix1_580.95.05": 50,
+    "libnvidia-nvvm4_580.95.05": 45,
+    "libnvidia-gpucomp_580.95.05": 40,
+    "libcuda1_580.95.05": 30,
+    "cuda-nvcc-13-0_13.0.2": 100,
+    "libnccl2_2.30.4": 75,
+    "libnccl-dev_2.30.4": 75,
 }
 #: MB, as PyPI has them: `uv pip compile --format pylock.toml playbooks/files/torch-cuda13.txt`.
 WHEELS = {
@@ -84,6 +85,9 @@ def build_payload(folder: Path, scale: float) -> None:
     """
     ballast = {name: int(megabytes * MB * scale) for name, megabytes in PACKAGES.items()}
     repository.build(folder / "repository", ballast)
+    for name in ballast:
+        if not list((folder / "repository/pool").glob(f"{name}-*.deb")):
+            raise LabError(f"The lab's vendor has no package {name}.", "Adapt the table PACKAGES.")
     served = folder / "served"
     (served / "cuda").mkdir(parents=True)
     built = folder / "repository"

@@ -3,15 +3,21 @@
 
     fetch-ahead PLAN
 
-playbooks/ahead.yml runs it as the unit deeprig-fetch, and writes the plan, in JSON:
+playbooks/ahead.yml runs it as two units, one for packages and one for wheels, and writes their
+plans, in JSON. For packages:
 
-    folder       scratch, beside apt's own archive folder (a link leads from one to the other)
+    packages     lists of packages, the driver's first
+    folder       scratch, beside apt's own archive folder
     repository   the vendor's repository; keyring: the key that signs it
     left_out     files of apt's sources that are not used
     pins         lines of apt's preferences, as the step driver will have them
-    packages     lists of packages, the driver's first
-    wheels       lists of pip's words; installer: the program that takes them (pip_by_uv.py)
-    cache        where the operator's machine hands out files, or ""
+
+For wheels:
+
+    wheels       lists of pip's words
+    installer    the program that takes them (pip_by_uv.py)
+
+In both, `cache` is where the operator's machine hands out files, or "".
 
 Nothing of apt's settings is changed. apt resolves and checks with separate lists in the scratch
 folder, where the vendor's must have the vendor's signature. A file gets its name when its SHA-256
@@ -64,32 +70,47 @@ class NotFetched(Exception):
 def main(words: list[str]) -> int:
     """Return 0 when everything is here."""
     plan: Plan = json.loads(Path(words[0]).read_text())
-    # The steps driver, cuda and pytorch wait for them (ahead.yml, tasks/driver/repository.yml).
-    driver, packages, wheels = (take_lock(name) for name in ("driver", "packages", "wheels"))
+    work = fetch_packages if "packages" in plan else fetch_all_wheels
+    problems = work(plan)
+    for problem in problems:
+        print(f"not fetched: {problem}", flush=True)
+    return 1 if problems else 0
+
+
+def fetch_packages(plan: Plan) -> list[str]:
+    """Fetch packages; return what went wrong."""
+    # The step driver waits for the first lock, ahead.yml for the second before the step cuda.
+    driver, packages = take_lock("driver"), take_lock("packages")
     report_ready()
-    problems = []
     try:
-        if plan["packages"]:
-            source = PackageSource(plan)
-            source.prepare()
-            for group in plan["packages"]:
-                if group:
-                    source.fetch(group)
-                driver.close()  # that of the first group
-            source.remove()
+        source = PackageSource(plan)
+        source.prepare()
+        for group in plan["packages"]:
+            if group:
+                source.fetch(group)
+            driver.close()  # that of the first group
+        source.remove()
     except (NotFetched, OSError) as error:
-        problems.append(f"packages: {error}")
-    driver.close()
-    packages.close()
+        return [str(error)]
+    finally:
+        driver.close()
+        packages.close()
+    return []
+
+
+def fetch_all_wheels(plan: Plan) -> list[str]:
+    """Fetch wheels, after the packages; return what went wrong."""
+    wheels = take_lock("wheels")  # the step pytorch waits for it
+    report_ready()
+    take_lock("packages").close()
+    problems = []
     for what in plan["wheels"]:
         try:
             fetch_wheels(what, plan)
         except (NotFetched, OSError) as error:
-            problems.append(f"wheels: {error}")
-    for problem in problems:
-        print(f"not fetched: {problem}", flush=True)
+            problems.append(str(error))
     wheels.close()
-    return 1 if problems else 0
+    return problems
 
 
 def take_lock(name: str) -> Any:
@@ -171,7 +192,7 @@ class PackageSource:
             if (target / file.name).exists() and hash_file(target / file.name) == file.sha256:
                 link(target / file.name, self.archives / file.name)
         if self.plan["cache"]:
-            take_all(wanted, self.archives, self.plan["cache"])
+            take_all(wanted, self.archives, self.plan["cache"], direct=False)
         self._run(*words, "--download-only", "install", *packages)
         for file in wanted:
             if (self.archives / file.name).exists():
@@ -241,20 +262,28 @@ def link(source: Path, target: Path) -> None:
 
 def fetch_wheels(words: list[str], plan: Plan) -> None:
     """Fill uv's cache with what these words of pip's would install. Raises NotFetched."""
-    if plan["cache"]:
-        done = subprocess.run(
-            [plan["installer"], "list-files", *words],
-            stdout=subprocess.PIPE,
-            text=True,
-            check=False,
-        )
-        wanted = list(read_files(done.stdout))
-        try:
-            take_all(wanted, INDEX / "files", plan["cache"])
-        finally:
-            write_index([file for file in wanted if (INDEX / "files" / file.name).exists()])
+    listed = run_installer(plan, "list-files", *words)
+    settings = dict(re.findall(r"(?m)^(\w+)=(.*)$", listed))
+    # uv fetches itself where urllib could not do as pip's settings want it.
+    direct = not {"SSL_CLIENT_CERT", "UV_INSECURE_HOST"} & set(settings)
+    wanted = list(read_files(listed))
+    os.environ.update(settings)
+    try:
+        take_all(wanted, INDEX / "files", plan["cache"], direct)
+    finally:
+        write_index([file for file in wanted if (INDEX / "files" / file.name).exists()])
+        for name in settings:
+            os.environ.pop(name, None)
     if subprocess.run([plan["installer"], "fetch", "--no-compile", *words], check=False).returncode:
         raise NotFetched("the installer's reason is above")
+
+
+def run_installer(plan: Plan, *words: str) -> str:
+    """Return what the installer prints, which is nothing where it fails."""
+    done = subprocess.run(
+        [plan["installer"], *words], stdout=subprocess.PIPE, text=True, check=False
+    )
+    return done.stdout
 
 
 def read_files(text: str) -> Iterator[Wanted]:
@@ -280,8 +309,11 @@ def write_index(files: list[Wanted]) -> None:
 # -- files
 
 
-def take_all(wanted: list[Wanted], folder: Path, cache: str) -> None:
-    """Take files from the operator's machine, some at once; what it does not have is left."""
+def take_all(wanted: list[Wanted], folder: Path, cache: str, direct: bool) -> None:
+    """Take files from the operator's machine, or from where they are; what neither has is left.
+
+    cache: "" for no such machine. direct: whether files may be fetched from their own addresses.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     left = iter(wanted)
     turn = threading.Lock()
@@ -292,11 +324,15 @@ def take_all(wanted: list[Wanted], folder: Path, cache: str) -> None:
                 file = next(left, None)
             if file is None:
                 return
-            try:
-                take(file, folder / file.name, cache)
-                print(f"{file.name}: from the operator's machine", flush=True)
-            except (NotFetched, OSError) as error:
-                print(f"{file.name}: not from the operator's machine: {error}", flush=True)
+            places = [("the operator's machine", True)] if cache else []
+            for place, is_cache in [*places, ("its index", False)] if direct else places:
+                try:
+                    take(file, folder / file.name, cache if is_cache else "")
+                except (NotFetched, OSError) as error:
+                    print(f"{file.name}: not from {place}: {error}", flush=True)
+                else:
+                    print(f"{file.name}: from {place}", flush=True)
+                    break
 
     workers = [threading.Thread(target=work) for _ in range(AT_ONCE)]
     for worker in workers:
@@ -306,7 +342,7 @@ def take_all(wanted: list[Wanted], folder: Path, cache: str) -> None:
 
 
 def take(file: Wanted, target: Path, cache: str) -> None:
-    """Take a file from the operator's machine, from the byte on that is missing here.
+    """Take a file, from the byte on that is missing here. cache: "" for its own address.
 
     Raises NotFetched, OSError.
     """
@@ -314,32 +350,43 @@ def take(file: Wanted, target: Path, cache: str) -> None:
         return
     draft = target.with_name(f"{target.name}.part")
     have = draft.stat().st_size if draft.exists() else 0
-    if file.size and have >= file.size:
-        have = 0
-    request = urllib.request.Request(
-        f"{cache}/{file.sha256}?size={file.size}&url={quote(file.url, safe='')}",
-        headers={"Range": f"bytes={have}-"} if have else {},
-    )
-    # The rig's loopback: no proxy.
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    try:
-        with opener.open(request, timeout=TIMEOUT) as answer:
-            offset = have if answer.status == 206 else 0
-            size = offset + int(answer.headers["Content-Length"])
-            with draft.open("r+b" if have else "wb") as stream:
-                stream.seek(offset)
-                stream.truncate()
-                shutil.copyfileobj(answer, stream, CHUNK)
-    except urllib.error.HTTPError as error:
-        raise NotFetched(str(error.reason)[:200]) from None
-    except HTTPException as error:
-        raise NotFetched(f"the connection ended: {error!r}") from None
+    size = have
+    if not have or hash_file(draft) != file.sha256:
+        try:
+            size = receive(file, draft, have, cache)
+        except urllib.error.HTTPError as error:
+            if error.code == 416 and have:  # the draft is longer than the file
+                draft.unlink()
+                take(file, target, cache)
+                return
+            raise NotFetched(str(error.reason)[:200]) from None
+        except HTTPException as error:
+            raise NotFetched(f"the connection ended: {error!r}") from None
     if draft.stat().st_size < size:
         raise NotFetched(f"it ended after {draft.stat().st_size} of {size} bytes")
     if hash_file(draft) != file.sha256:
         draft.unlink()
         raise NotFetched("it has another SHA-256")
     draft.replace(target)
+
+
+def receive(file: Wanted, draft: Path, have: int, cache: str) -> int:
+    """Write what comes into the draft; return the size that the file is to have.
+
+    Raises OSError, HTTPException.
+    """
+    headers = {"Range": f"bytes={have}-"} if have else {}
+    url = f"{cache}/{file.sha256}?size={file.size}&url={quote(file.url, safe='')}"
+    request = urllib.request.Request(url if cache else file.url, headers=headers)
+    # The rig's loopback has no proxy; others are those of pip's settings.
+    proxies = [urllib.request.ProxyHandler({})] if cache else []
+    with urllib.request.build_opener(*proxies).open(request, timeout=TIMEOUT) as answer:
+        offset = have if answer.status == 206 else 0
+        with draft.open("r+b" if have else "wb") as stream:
+            stream.seek(offset)
+            stream.truncate()
+            shutil.copyfileobj(answer, stream, CHUNK)
+        return offset + int(answer.headers["Content-Length"] or 0)
 
 
 def hash_file(path: Path) -> str:

@@ -5,8 +5,8 @@ It takes pip's words and honours pip's settings (pip.conf, PIP_…: index, proxy
 folders), which uv does not read. pip itself does what uv cannot: options that uv does not have, a
 Python that is too old for it, a rig on which it does not run. The reason is printed. `fetch` takes
 the words of `install`, and only fills the cache; `list-files` takes them, and prints the wheels
-that would be installed, as lines `SHA256 SIZE URL` (size 0: unknown). Every other command of pip's
-goes to pip.
+that would be installed, as lines `SHA256 SIZE URL` (size 0: unknown), after the variables by which
+others fetch as pip would. Every other command of pip's goes to pip.
 
 Runs on the rig, under Python 3.8 or newer. /opt/deeprig/uv holds uv and the pip of all environments
 (playbooks/tasks/python_installer.yml makes it).
@@ -16,6 +16,8 @@ from __future__ import annotations
 
 import argparse
 import ast
+import contextlib
+import fcntl
 import os
 import re
 import shutil
@@ -58,6 +60,13 @@ SWITCHES = {
     "require-hashes": "--require-hashes",
     "upgrade": "--upgrade",
 }
+#: uv's variables that concern every program that fetches.
+FOR_OTHERS = frozenset(
+    (
+        *("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"),
+        *("SSL_CERT_FILE", "SSL_CLIENT_CERT", "UV_INSECURE_HOST"),
+    )
+)
 #: uv's words for `install` that its `compile` does not have.
 NOT_OF_COMPILE = ("--require-hashes", "--reinstall", "--compile-bytecode")
 #: What changes nothing of what is installed, or is what uv does anyway.
@@ -225,6 +234,9 @@ def environment(variables: dict[str, str]) -> dict[str, str]:
 def fetch(words: list[str], pip: list[str]) -> int:
     """Fill uv's cache with what `install` would need; return 0, or 1 where uv cannot."""
     folder = CACHE / "ahead"
+    CACHE.mkdir(parents=True, exist_ok=True)
+    lock = (CACHE / "ahead.lock").open("w")
+    fcntl.flock(lock, fcntl.LOCK_EX)
     # Of what comes at once, a reboot leaves nothing; what is complete stays.
     os.environ["UV_CONCURRENT_DOWNLOADS"] = "2"
     try:
@@ -234,6 +246,7 @@ def fetch(words: list[str], pip: list[str]) -> int:
         return 1
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+        lock.close()
     return 0
 
 
@@ -257,6 +270,8 @@ def list_files(words: list[str], pip: list[str]) -> int:
     except (NotByUv, OSError) as reason:
         print(f"not listed: {reason}", file=sys.stderr, flush=True)
         return 1
+    for name in FOR_OTHERS & set(variables):
+        print(f"{name}={variables[name]}")
     for wheels in re.findall(r"(?ms)^wheels = \[(.*?)\]$", done.stdout):
         for row in re.findall(r"\{ (.*?\}) \}", wheels):
             url, digest = (
@@ -271,17 +286,29 @@ def list_files(words: list[str], pip: list[str]) -> int:
 
 def install(words: list[str], settings: Settings) -> int:
     """Install with uv; return 0. Raises NotByUv where it cannot."""
-    shutil.rmtree(CACHE / "ahead", ignore_errors=True)  # of a fetch that was cut off
+    remove_scratch()
     installed, surroundings = run_uv(words, settings, [])
     if installed:
+        # By force: a fetch may use the cache meanwhile, but not these packages.
         # Their files stay in the environment: the cache has only further links to them.
         names = [name for name, _ in installed]
         uv = str(INSTALLER / "bin/uv")
-        subprocess.run([uv, "cache", "clean", "-q", *names], env=surroundings, check=False)
+        subprocess.run(
+            [uv, "cache", "clean", "-q", "--force", *names], env=surroundings, check=False
+        )
         remove_wheels(names)
         # pip's line, by which Ansible knows that something has changed.
         print("Successfully installed", *(f"{name}-{version}" for name, version in installed))
     return 0
+
+
+def remove_scratch() -> None:
+    """Delete the folder of a fetch that was cut off, but not of a fetch that runs."""
+    if not (CACHE / "ahead").is_dir():
+        return
+    with (CACHE / "ahead.lock").open("w") as lock, contextlib.suppress(BlockingIOError):
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        shutil.rmtree(CACHE / "ahead", ignore_errors=True)
 
 
 def remove_wheels(names: list[str]) -> None:

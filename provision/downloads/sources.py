@@ -18,9 +18,9 @@ from provision.templating.host_variables import render_variable
 
 #: Where PyPI's index keeps its files (https://docs.pypi.org/api/index-api/).
 PYPI_FILES = "https://files.pythonhosted.org/packages/"
-#: What a path may have. Of escapes only `+` and `:`, which versions have: an escaped dot or slash
-#: could lead out of a folder.
-PATH = re.compile(r"/(?:[A-Za-z0-9._~+:@!,=/-]|%2[Bb]|%3[Aa])*")
+#: What a path may have. Of escapes only `+`, `:` and `~`, which versions have: an escaped dot or
+#: slash could lead out of a folder.
+PATH = re.compile(r"/(?:[A-Za-z0-9._~+:@!,=/-]|%2[Bb]|%3[Aa]|%7[Ee])*")
 LONGEST = 2000  # characters of a URL
 
 
@@ -70,11 +70,13 @@ def _split(url: str) -> SplitResult:
         and parts.netloc.lower() == plain
         and not (parts.query or parts.fragment or url.endswith(("?", "#")))
         and PATH.fullmatch(parts.path or "/")
-        and not {".", ".."} & set(parts.path.split("/"))
+        and ".." not in parts.path.split("/")
     )
     if not is_plain:
         raise ValueError(url)
-    return parts._replace(netloc=parts.netloc.lower())
+    # apt's URLs of a flat repository have `/./`.
+    path = re.sub(r"/(\./)+", "/", parts.path)
+    return parts._replace(netloc=parts.netloc.lower(), path=path)
 
 
 def sources_of(host: Host) -> Sources:

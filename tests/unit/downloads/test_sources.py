@@ -21,6 +21,8 @@ DIGEST_NAME = "torch-2.13.0%2Bcu126-cp312-cp312-manylinux_2_28_x86_64.whl"
         "https://packages.example/cuda/repos/debian12/x86_64/pool/dkms_1%3a3.3.0-1_amd64.deb",
         f"http://wheels.example:8080/whl/cu126/{DIGEST_NAME}",
         "https://PACKAGES.example/cuda/repos/x",
+        "https://packages.example/cuda/repos/./libnccl2_2.30.4-1%2bcuda13.2_amd64.deb",
+        "https://packages.example/cuda/repos/././a_1%7edeb12.deb",
     ],
 )
 def test_files_below_an_address_are_fetched(url: str) -> None:
@@ -40,7 +42,8 @@ def test_files_below_an_address_are_fetched(url: str) -> None:
         "https://packages.example/cuda/reposx/x",
         "https://packages.example/other/x",
         "https://packages.example/cuda/repos/../../other/x",
-        "https://packages.example/cuda/repos/./x",
+        "https://packages.example/cuda/./repos/../other/x",
+        "https://packages.example/cuda/repos/./",
         "https://packages.example/cuda/repos/%2e%2e/x",
         "https://packages.example/cuda/repos/%2Fx",
         "https://packages.example/cuda/repos/..%2fx",
