@@ -1,10 +1,10 @@
 #!/usr/bin/python3 -I
 """Fetch what the steps driver, cuda, nccl and pytorch install, while the rig does other work.
 
-    fetch-ahead PLAN
+    fetch_ahead.py PLAN
 
-playbooks/ahead.yml runs it as two units, one for packages and one for wheels, and writes their
-plans, in JSON. For packages:
+Two units run it, one for packages (playbooks/ahead.yml) and one for wheels (playbooks/wheels.yml),
+with plans in JSON. For packages:
 
     packages     lists of packages, the driver's first
     folder       scratch, beside apt's own archive folder
@@ -74,6 +74,8 @@ def main(words: list[str]) -> int:
     problems = work(plan)
     for problem in problems:
         print(f"not fetched: {problem}", flush=True)
+    if not problems:  # the same plan is not worth another run
+        Path(words[0]).replace(Path(words[0]).with_suffix(".done"))
     return 1 if problems else 0
 
 

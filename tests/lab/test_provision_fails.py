@@ -136,7 +136,7 @@ class TestDriver:
         fault("repo-down")
         result = fab(inventory, NAME, "play", DRIVER)
         assert_task_failed(
-            result, f"{TASKS}/repository.yml", "Fetch the key", "/cuda/key.asc", "refused"
+            result, f"{TASKS}/key.yml", "Fetch the key", "/cuda/key.asc", "refused"
         )
 
     def test_key_with_another_fingerprint_is_refused(self, inventory: Path, target: Rig) -> None:
