@@ -20,7 +20,7 @@ from provision.templating.host_variables import render_variable
 PYPI_FILES = "https://files.pythonhosted.org/packages/"
 #: What a path may have. Of escapes only `+`, `:` and `~`, which versions have: an escaped dot or
 #: slash could lead out of a folder.
-PATH = re.compile(r"/(?:[A-Za-z0-9._~+:@!,=/-]|%2[Bb]|%3[Aa]|%7[Ee])*")
+PATH = re.compile(r"/(?:[A-Za-z0-9._~+:@!,=/-]|%(?:25)?(?:2[Bb]|3[Aa]|7[Ee]))*")
 LONGEST = 2000  # characters of a URL
 
 

@@ -69,18 +69,21 @@ class Download:
 
     def _read(self, stream: BinaryIO, first: int) -> Iterator[bytes]:
         stream.seek(first)
-        while True:
-            with self.news:
-                # Of the last bytes a reader gets nothing before they are known to be right.
-                self.news.wait_for(lambda start=first: self.ready > start or self.is_done)
-                if self.error:
-                    raise FetchError(self.error)
-                ready = self.ready
-            if ready <= first:
-                return
+        while (ready := self._wait_beyond(first)) > first:
             while first < ready and (chunk := stream.read(min(CHUNK, ready - first))):
                 first += len(chunk)
                 yield chunk
+
+    def _wait_beyond(self, first: int) -> int:
+        """Return how many bytes are ready, once there are more than `first` or it has ended.
+
+        Raises FetchError.
+        """
+        with self.news:
+            self.news.wait_for(lambda: self.ready > first or self.is_done)
+            if self.error:
+                raise FetchError(self.error)
+            return self.ready
 
 
 class Store:
@@ -136,7 +139,7 @@ class Store:
                         download.draft = complete
         except (FetchError, OSError) as problem:
             error = str(problem)
-            with self._lock:  # the next one that asks tries again
+            with self._lock:  # the next request tries again
                 self._downloads.pop(sha256, None)
         else:
             total = complete.stat().st_size

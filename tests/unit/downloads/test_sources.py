@@ -23,6 +23,7 @@ DIGEST_NAME = "torch-2.13.0%2Bcu126-cp312-cp312-manylinux_2_28_x86_64.whl"
         "https://PACKAGES.example/cuda/repos/x",
         "https://packages.example/cuda/repos/./libnccl2_2.30.4-1%2bcuda13.2_amd64.deb",
         "https://packages.example/cuda/repos/././a_1%7edeb12.deb",
+        "https://packages.example/cuda/repos/./pool/dkms_1%253a3.3.0-1_amd64.deb",
     ],
 )
 def test_files_below_an_address_are_fetched(url: str) -> None:
@@ -46,6 +47,8 @@ def test_files_below_an_address_are_fetched(url: str) -> None:
         "https://packages.example/cuda/repos/./",
         "https://packages.example/cuda/repos/%2e%2e/x",
         "https://packages.example/cuda/repos/%2Fx",
+        "https://packages.example/cuda/repos/%252e%252e/x",
+        "https://packages.example/cuda/repos/%25",
         "https://packages.example/cuda/repos/..%2fx",
         "https://packages.example/cuda/repos\\..\\x",
         "https://packages.example/cuda/repos/x?to=y",

@@ -183,7 +183,7 @@ def test_missing_file_is_an_error_at_once(
     with pytest.raises(FetchError, match="404"):
         read(ask(files, server, sources, url=f"{server.url}/pool/none"))
     assert len(server.requests) == 1
-    assert read(ask(files, server, sources)) == CONTENT  # the next one that asks may succeed
+    assert read(ask(files, server, sources)) == CONTENT  # the next request may succeed
 
 
 def test_redirect_within_the_sources_is_followed(
