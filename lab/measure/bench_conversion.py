@@ -26,7 +26,7 @@ from lab.build import image
 from lab.errors import LabError
 from lab.measure import conversion, payload
 from lab.measure.conversion import Conversion
-from lab.measure.line import Line, line
+from lab.measure.line import LimitedLine, line
 from lab.report import say, step
 from lab.rigs import inventory
 from lab.rigs.fleet import write_known_hosts
@@ -76,7 +76,9 @@ def _ensure_payload() -> Path:
     return folder
 
 
-def _convert(count: int, limited: Line, served: Path, folder: Path, *words: str) -> Conversion:
+def _convert(
+    count: int, limited: LimitedLine, served: Path, folder: Path, *words: str
+) -> Conversion:
     """Convert new rigs in one run. Raises LabError where it fails."""
     with _new_rigs(count) as rigs:
         hosts = _write_inventory(rigs, limited, served, folder)
@@ -116,7 +118,7 @@ def _new_rigs(count: int) -> Iterator[list[Rig]]:
             rig.discard()
 
 
-def _write_inventory(rigs: list[Rig], limited: Line, served: Path, folder: Path) -> Path:
+def _write_inventory(rigs: list[Rig], limited: LimitedLine, served: Path, folder: Path) -> Path:
     """Write an inventory of rigs whose packages and wheels come over the line."""
     file = folder / f"inventory-{len(rigs)}/lab.yml"
     file.parent.mkdir()
@@ -135,7 +137,7 @@ def _write_inventory(rigs: list[Rig], limited: Line, served: Path, folder: Path)
     return file
 
 
-def _report(name: str, run: Conversion, limited: Line) -> None:
+def _report(name: str, run: Conversion, limited: LimitedLine) -> None:
     """Print the figures of a conversion."""
     needed, rate = run.needed_bytes / 1e6, limited.megabits
     ideal = run.ideal_seconds(limited.bytes_per_second)

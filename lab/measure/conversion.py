@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from lab.measure.line_server import Transfer
+from lab.measure.line_server import SentFile
 
 #: How much longer than line and reboot a conversion may take, and three rigs than one.
 MOST_OF_LINE, MOST_OF_ONE = 1.3, 1.4
@@ -22,7 +22,7 @@ class Conversion:
     began: float
     ended: float
     reboot_seconds: float
-    transfers: Sequence[Transfer]
+    transfers: Sequence[SentFile]
 
     @property
     def seconds(self) -> float:

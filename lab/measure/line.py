@@ -29,7 +29,7 @@ START_SECONDS = 20
 
 
 @dataclass(frozen=True)
-class Line:
+class LimitedLine:
     """The line of a benchmark. megabits: its rate in 10^6 bits per second."""
 
     megabits: float
@@ -52,10 +52,10 @@ class Line:
 
 
 @contextmanager
-def line(folder: Path, megabits: float, notes: Path) -> Iterator[Line]:
+def line(folder: Path, megabits: float, notes: Path) -> Iterator[LimitedLine]:
     """Serve a folder over a line of this rate until the end of the block."""
     _remove()
-    made = Line(megabits, Journal(notes))
+    made = LimitedLine(megabits, Journal(notes))
     server: subprocess.Popen[bytes] | None = None
     try:
         _run("ip", "netns", "add", NAME)

@@ -24,7 +24,7 @@ CHUNK = 1 << 16  # bytes
 
 
 @dataclass(frozen=True)
-class Transfer:
+class SentFile:
     """An answer that has ended. size, sent: bytes; began, ended: seconds since 1970."""
 
     path: str
@@ -41,19 +41,19 @@ class Journal:
         self.file = file
         self._lock = threading.Lock()
 
-    def add(self, transfer: Transfer) -> None:
+    def add(self, transfer: SentFile) -> None:
         """Append a line."""
         with self._lock, self.file.open("a") as stream:
             stream.write(f"{json.dumps(asdict(transfer))}\n")
 
-    def read(self) -> list[Transfer]:
+    def read(self) -> list[SentFile]:
         """Return the answers that have ended so far."""
         if not self.file.exists():
             return []
-        return [Transfer(**json.loads(line)) for line in self.file.read_text().splitlines()]
+        return [SentFile(**json.loads(line)) for line in self.file.read_text().splitlines()]
 
 
-class Handler(SimpleHTTPRequestHandler):
+class RangeHandler(SimpleHTTPRequestHandler):
     """Serves files, whole or from an offset on."""
 
     def __init__(self, journal: Journal, *args: object, directory: str) -> None:
@@ -88,7 +88,7 @@ class Handler(SimpleHTTPRequestHandler):
         except OSError:
             self.close_connection = True  # the client has gone away
         finally:
-            self.journal.add(Transfer(self.path, size, sent, began, time.time()))
+            self.journal.add(SentFile(self.path, size, sent, began, time.time()))
 
     def log_message(self, format: str, *args: object) -> None:
         """Log nothing: the journal has more."""
@@ -110,7 +110,7 @@ def read_range(text: str, size: int) -> tuple[int, int]:
 
 def make_server(folder: Path, address: str, port: int, journal: Journal) -> ThreadingHTTPServer:
     """Return a server that listens; port 0 is a free one."""
-    handler = partial(Handler, journal, directory=str(folder))
+    handler = partial(RangeHandler, journal, directory=str(folder))
     server = ThreadingHTTPServer((address, port), handler)
     server.daemon_threads = True
     return server

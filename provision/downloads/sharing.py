@@ -42,7 +42,7 @@ class Sharing:
         Raises DeeprigError.
         """
         handout = Handout(self.store, sources_of(host), secrets.token_urlsafe(24))
-        # Rigs of a lab share a loopback: no port twice.
+        # Containers of one machine may share a loopback: each rig has another port.
         port = secrets.choice([port for port in PORTS if port not in self._ports.values()])
         self.handouts[host.name], self._ports[host.name] = handout, port
         variables = {"download_cache_port": port, "download_cache_token": handout.token}

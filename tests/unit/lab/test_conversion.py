@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from lab.measure.conversion import Conversion, measure_union
-from lab.measure.line_server import Journal, Transfer, make_server, read_range
+from lab.measure.line_server import Journal, SentFile, make_server, read_range
 
 
-def transfer(path: str, size: int, sent: int, began: float, ended: float) -> Transfer:
-    return Transfer(path, size, sent, began, ended)
+def transfer(path: str, size: int, sent: int, began: float, ended: float) -> SentFile:
+    return SentFile(path, size, sent, began, ended)
 
 
 RUN = Conversion(
