@@ -196,9 +196,8 @@ class PackageSource:
         if self.plan["cache"]:
             take_all(wanted, self.archives, self.plan["cache"], direct=False)
         self._run(*words, "--download-only", "install", *packages)
-        for file in wanted:
-            if (self.archives / file.name).exists():
-                link(self.archives / file.name, target / file.name)
+        for path in self.archives.glob("*.deb"):  # also those that came before a reboot
+            link(path, target / path.name)
         size = sum(file.size for file in wanted)
         print(f"{' '.join(packages)}: {len(wanted)} packages, {size / 1e6:.0f} MB", flush=True)
 

@@ -78,10 +78,9 @@ class Sharing:
             for name, why in self.refusals.items()
         ]
         for name, handout in self.handouts.items():
-            lines += [
-                f"cache: {name} fetches by itself: {reason}"
-                for reason in dict.fromkeys(handout.refused)
-            ]
+            if handout.refused:
+                count = len(set(handout.refused))
+                lines.append(f"cache: {name} fetches {count} files by itself: {handout.refused[0]}")
         return lines
 
     def close(self) -> None:

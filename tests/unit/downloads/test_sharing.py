@@ -49,12 +49,12 @@ def test_summary_names_the_folder_and_what_rigs_fetch_themselves(sharing: Sharin
         sharing.introduce(host)
     sharing.store.fetched = 3_000_000_000
     sharing.handouts["rig0"].note_sent(2_900_000_000)
-    sharing.handouts["rig1"].note_refusal("x is not below y")
-    sharing.handouts["rig1"].note_refusal("x is not below y")
+    for reason in ("x is not below y", "x is not below y", "z is not below y"):
+        sharing.handouts["rig1"].note_refusal(reason)
     sharing.refusals["rig1"] = "TCP forwarding request denied"
     first, second, third = sharing.summarize()
     assert "3.00 GB fetched, 2.90 GB handed to 1 of 2 rigs" in first
     assert str(sharing.store.folder) in first
     assert "rig1" in second
     assert "AllowTcpForwarding" in second
-    assert third == "cache: rig1 fetches by itself: x is not below y"
+    assert third == "cache: rig1 fetches 2 files by itself: x is not below y"
