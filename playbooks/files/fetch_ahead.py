@@ -194,7 +194,8 @@ class PackageSource:
             if (target / file.name).exists() and hash_file(target / file.name) == file.sha256:
                 link(target / file.name, self.archives / file.name)
         if self.plan["cache"]:
-            take_all(wanted, self.archives, self.plan["cache"], direct=False)
+            asked = [file for file in wanted if file.url.startswith("http")]
+            take_all(asked, self.archives, self.plan["cache"], direct=False)
         self._run(*words, "--download-only", "install", *packages)
         for path in self.archives.glob("*.deb"):  # also those that came before a reboot
             link(path, target / path.name)
