@@ -63,7 +63,11 @@ class Download:
         """Yield the bytes from an offset on as they come. Raises FetchError."""
         self.wait_for_size()  # then there is a file
         with self.news:
-            stream = self.draft.open("rb")
+            try:
+                stream = self.draft.open("rb")
+            except FileNotFoundError:  # its hash was wrong: the reason is about to come
+                self.news.wait_for(lambda: self.is_done)
+                raise FetchError(self.error or f"{self.draft} is gone") from None
         with stream:
             yield from self._read(stream, first)
 
