@@ -162,9 +162,10 @@ extended-test: $(VENV)/.torch tools   ## Tests that take minutes and seldom fail
 	$(AS_ROOT)
 	$$as $(PYTEST) -m extended
 
-bench: lab tools   ## Timing promises: a no-op provision, the agent beside other exporters
+bench: lab tools   ## Timing promises: a no-op provision, the agent beside others, a first conversion
 	@$(SUDO) $(VENV)/bin/python -m lab.measure.bench
 	$(SUDO) $(VENV)/bin/python -m lab.measure.bench_agent
+	$(SUDO) $(VENV)/bin/python -m lab.measure.bench_conversion
 
 verify-advise: $(VENV)/.torch   ## What fab advise predicts, against measurements (about 12 min)
 	@$(SUDO) $(VENV)/bin/python -m lab.verify_advise

@@ -14,6 +14,7 @@ from provision.cli.fleet import FleetContext, fleet_task
     stop="what may be a miner and is one: its name, or several with commas, or all",
     keep="what may be a miner and is yours: its name, or several with commas, or all",
     accept_taken_over="convert it although another person had root access to it",
+    cache="fetch packages and wheels once, and hand them to the rigs over SSH",
 )
 def provision(
     context: FleetContext,
@@ -22,6 +23,7 @@ def provision(
     stop: str = "",
     keep: str = "",
     accept_taken_over: bool = False,
+    cache: bool = False,
 ) -> None:
     """Turn a mining rig into a deep learning host (plays playbooks/provision.yml)."""
     from provision.play import command
@@ -30,6 +32,7 @@ def provision(
         context,
         flags,
         command.Acceptance(accept_workstation, accept_taken_over, stop, keep),
+        cache,
     )
 
 

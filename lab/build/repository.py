@@ -12,10 +12,11 @@ rest/         what the image gets without a repository: the .run file's driver, 
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from email.utils import formatdate
 from functools import partial
@@ -40,8 +41,14 @@ NON_FREE = Release("Debian", "Debian")
 Built = list[tuple[PackageRow, PackageRecipe, Path]]
 
 
-def build(target: Path, base: Path, release: str) -> None:
-    """Build all of it into a new folder. base: the system of the rigs. release: its codename."""
+def build(
+    target: Path, base: Path, release: str, ballast: Mapping[str, int] | None = None
+) -> None:
+    """Build all of it into a new folder.
+
+    base: the system of the rigs. release: its codename. ballast: bytes of random content that
+    packages get, by NAME_VERSION.
+    """
     table = vendor_table.load_table(release)
     draft = target.with_name(f"{target.name}.new")
     shutil.rmtree(draft, ignore_errors=True)
@@ -55,7 +62,8 @@ def build(target: Path, base: Path, release: str) -> None:
     with ThreadPoolExecutor() as workers:  # dpkg-deb and gcc are separate processes
 
         def build_all(rows: Iterable[PackageRow], folder: Path) -> Built:
-            return list(workers.map(partial(_build, pool=folder, draft=draft), rows))
+            make = partial(_build, pool=folder, draft=draft, ballast=ballast or {})
+            return list(workers.map(make, rows))
 
         vendor = build_all(vendor_table.list_vendor_rows(table), pool)
         kernel = build_all(kernels, kernel_pool)
@@ -80,7 +88,9 @@ def provide(packages: Path, root: Path, work: Path) -> None:
     shutil.copytree(packages / "rest", work, symlinks=True, dirs_exist_ok=True)
 
 
-def _build(row: PackageRow, pool: Path, draft: Path) -> tuple[PackageRow, PackageRecipe, Path]:
+def _build(
+    row: PackageRow, pool: Path, draft: Path, ballast: Mapping[str, int]
+) -> tuple[PackageRow, PackageRecipe, Path]:
     package = PackageRecipe(row.row["name"], row.row["version"], row.relations)
     with tempfile.TemporaryDirectory() as folder:
         tree = Path(folder)
@@ -92,6 +102,10 @@ def _build(row: PackageRow, pool: Path, draft: Path) -> tuple[PackageRow, Packag
         body = script.read_text() if script.exists() else ""
         script.write_text((VENDOR / "postinst.head").read_text() + body)
         script.chmod(0o755)
+        if size := ballast.get(f"{package.name}_{package.version.split('-')[0]}"):
+            weight = tree / "usr/share" / package.name / "ballast"
+            weight.parent.mkdir(parents=True)
+            weight.write_bytes(os.urandom(size))
         return row, package, build_deb(package, tree, pool)
 
 

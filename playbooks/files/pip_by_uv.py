@@ -4,7 +4,9 @@
 It takes pip's words and honours pip's settings (pip.conf, PIP_…: index, proxy, certificates, local
 folders), which uv does not read. pip itself does what uv cannot: options that uv does not have, a
 Python that is too old for it, a rig on which it does not run. The reason is printed. `fetch` takes
-the words of `install`, and only fills the cache. Every other command of pip's goes to pip.
+the words of `install`, and only fills the cache; `list-files` takes them, and prints the wheels
+that would be installed, as lines `SHA256 SIZE URL` (size 0: unknown), after the variables by which
+others fetch as pip would. Every other command of pip's goes to pip.
 
 Runs on the rig, under Python 3.8 or newer. /opt/deeprig/uv holds uv and the pip of all environments
 (playbooks/tasks/python_installer.yml makes it).
@@ -14,6 +16,8 @@ from __future__ import annotations
 
 import argparse
 import ast
+import contextlib
+import fcntl
 import os
 import re
 import shutil
@@ -26,6 +30,8 @@ ENVIRONMENT = Path(__file__).absolute().parents[1]
 PYTHON = str(ENVIRONMENT / "bin/python")
 INSTALLER = Path("/opt/deeprig/uv")
 CACHE = INSTALLER.parent / "cache"
+#: Wheels that are here, as an index (fetch_ahead.py): it comes before all others.
+INDEX = CACHE / "index"
 SYSTEM_CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
 
 Settings = Dict[str, List[str]]
@@ -54,6 +60,15 @@ SWITCHES = {
     "require-hashes": "--require-hashes",
     "upgrade": "--upgrade",
 }
+#: uv's variables that concern every program that fetches.
+FOR_OTHERS = frozenset(
+    (
+        *("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"),
+        *("SSL_CERT_FILE", "SSL_CLIENT_CERT", "UV_INSECURE_HOST"),
+    )
+)
+#: uv's words for `install` that its `compile` does not have.
+NOT_OF_COMPILE = ("--require-hashes", "--reinstall", "--compile-bytecode")
 #: What changes nothing of what is installed, or is what uv does anyway.
 WITHOUT_EFFECT = frozenset(
     (
@@ -86,6 +101,8 @@ def main(words: list[str]) -> int:
     pip = [PYTHON, str(find_pip())]
     if words[:1] == ["fetch"]:
         return fetch(words[1:], pip)
+    if words[:1] == ["list-files"]:
+        return list_files(words[1:], pip)
     if words[:1] != ["install"]:
         return subprocess.run([*pip, *words], check=False).returncode
     try:
@@ -199,6 +216,9 @@ def environment(variables: dict[str, str]) -> dict[str, str]:
             kept["SSL_CERT_FILE"] = kept[name]
     if Path(SYSTEM_CERTIFICATES).exists():
         kept.setdefault("SSL_CERT_FILE", SYSTEM_CERTIFICATES)
+    if (INDEX / "simple").is_dir():
+        others = variables.get("UV_INDEX", "")
+        variables = {**variables, "UV_INDEX": f"{(INDEX / 'simple').as_uri()} {others}".strip()}
     return {
         **kept,
         # As pip chooses: the best version of all indexes, not the first index that has any.
@@ -214,6 +234,9 @@ def environment(variables: dict[str, str]) -> dict[str, str]:
 def fetch(words: list[str], pip: list[str]) -> int:
     """Fill uv's cache with what `install` would need; return 0, or 1 where uv cannot."""
     folder = CACHE / "ahead"
+    CACHE.mkdir(parents=True, exist_ok=True)
+    lock = (CACHE / "ahead.lock").open("w")
+    fcntl.flock(lock, fcntl.LOCK_EX)
     # Of what comes at once, a reboot leaves nothing; what is complete stays.
     os.environ["UV_CONCURRENT_DOWNLOADS"] = "2"
     try:
@@ -223,29 +246,85 @@ def fetch(words: list[str], pip: list[str]) -> int:
         return 1
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+        lock.close()
     return 0
+
+
+def list_files(words: list[str], pip: list[str]) -> int:
+    """Print the wheels that `install` would install; return 0, or 1 where uv cannot."""
+    try:
+        options, what, variables = prepare(words, read_settings(pip))
+        names = what[what.index("--") + 1 :]
+        files = [word for word in what[: what.index("--")] if word != "-r"]
+        command = [str(INSTALLER / "bin/uv"), "pip", "compile", "-q", "--no-config"]
+        command += [f"--python={PYTHON}", "--format=pylock.toml", "--no-header"]
+        command += [word for word in options if word not in NOT_OF_COMPILE]
+        done = subprocess.run(
+            [*command, *files, *(["-"] if names else [])],
+            input="\n".join(names),
+            env=environment(variables),
+            stdout=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    except (NotByUv, OSError) as reason:
+        print(f"not listed: {reason}", file=sys.stderr, flush=True)
+        return 1
+    for name in FOR_OTHERS & set(variables):
+        print(f"{name}={variables[name]}")
+    for wheels in re.findall(r"(?ms)^wheels = \[(.*?)\]$", done.stdout):
+        for row in re.findall(r"\{ (.*?\}) \}", wheels):
+            url, digest = (
+                re.search(pattern, row)
+                for pattern in (r'url = "([^"]+)"', r'sha256 = "([0-9a-f]{64})"')
+            )
+            size = re.search(r"size = (\d+)", row)
+            if url and digest:
+                print(digest[1], size[1] if size else 0, url[1])
+    return done.returncode
 
 
 def install(words: list[str], settings: Settings) -> int:
     """Install with uv; return 0. Raises NotByUv where it cannot."""
-    shutil.rmtree(CACHE / "ahead", ignore_errors=True)  # of a fetch that was cut off
+    remove_scratch()
     installed, surroundings = run_uv(words, settings, [])
     if installed:
+        # By force: a fetch may use the cache meanwhile, but not these packages.
         # Their files stay in the environment: the cache has only further links to them.
         names = [name for name, _ in installed]
         uv = str(INSTALLER / "bin/uv")
-        subprocess.run([uv, "cache", "clean", "-q", *names], env=surroundings, check=False)
+        subprocess.run(
+            [uv, "cache", "clean", "-q", "--force", *names], env=surroundings, check=False
+        )
+        remove_wheels(names)
         # pip's line, by which Ansible knows that something has changed.
         print("Successfully installed", *(f"{name}-{version}" for name, version in installed))
     return 0
 
 
-def run_uv(
-    words: list[str], settings: Settings, further: list[str]
-) -> tuple[list[tuple[str, str]], dict[str, str]]:
-    """Let uv install; return the packages with their versions, and uv's environment.
+def remove_scratch() -> None:
+    """Delete the folder of a fetch that was cut off, but not of a fetch that runs."""
+    if not (CACHE / "ahead").is_dir():
+        return
+    with (CACHE / "ahead.lock").open("w") as lock, contextlib.suppress(BlockingIOError):
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        shutil.rmtree(CACHE / "ahead", ignore_errors=True)
 
-    Raises NotByUv where it cannot.
+
+def remove_wheels(names: list[str]) -> None:
+    """Delete the wheels of these packages that were here before their installation."""
+    for name in names:
+        project = re.sub(r"[-_.]+", "-", name).lower()
+        shutil.rmtree(INDEX / "simple" / project, ignore_errors=True)
+        for wheel in INDEX.glob("files/*.whl"):
+            if re.sub(r"[-_.]+", "-", wheel.name.split("-")[0]).lower() == project:
+                wheel.unlink()
+
+
+def prepare(words: list[str], settings: Settings) -> tuple[list[str], list[str], dict[str, str]]:
+    """Return uv's options, its words for what to install, and its variables.
+
+    Raises NotByUv for an option that uv does not have.
     """
     options, what, compiles = read_words(words)
     for name in LISTS:  # pip adds these to its settings; another option replaces its setting
@@ -257,6 +336,17 @@ def run_uv(
     more, variables = translate(merged)
     if compiles and merged.get("compile", ["1"]) and not merged.get("no-compile"):
         more.append("--compile-bytecode")
+    return more, what, variables
+
+
+def run_uv(
+    words: list[str], settings: Settings, further: list[str]
+) -> tuple[list[tuple[str, str]], dict[str, str]]:
+    """Let uv install; return the packages with their versions, and uv's environment.
+
+    Raises NotByUv where it cannot.
+    """
+    more, what, variables = prepare(words, settings)
     uv = str(INSTALLER / "bin/uv")
     surroundings = environment(variables)
     try:

@@ -9,6 +9,8 @@ from pathlib import Path
 from provision.cli.flags import Flags
 from provision.cli.fleet import FleetContext
 from provision.cli.plays import play_file
+from provision.downloads.sharing import Sharing
+from provision.output.terminal import Terminal
 from provision.paths import PLAYBOOKS
 
 PROVISION = PLAYBOOKS / "provision.yml"
@@ -39,10 +41,25 @@ class Acceptance:
         return (json.dumps(variables),) if variables else ()
 
 
-def provision(context: FleetContext, flags: Flags, acceptance: Acceptance) -> None:
-    """Play the steps from mining OS to deep learning host."""
+def provision(
+    context: FleetContext, flags: Flags, acceptance: Acceptance, cache: bool = False
+) -> None:
+    """Play the steps from mining OS to deep learning host.
+
+    cache: this machine fetches each file once, and hands it to the rigs.
+    """
     flags = replace(flags, e=(*flags.e, *acceptance.as_variables()))
-    play_file(context, flags, PROVISION, "provision")
+    if not cache or flags.check:
+        play_file(context, flags, PROVISION, "provision")
+        return
+    sharing = Sharing()
+    try:
+        play_file(context, flags, PROVISION, "provision", sharing)
+    finally:
+        terminal = Terminal(error=True)  # --json has stdout to itself
+        for line in sharing.summarize():
+            terminal.print(line)
+        sharing.close()
 
 
 def play(context: FleetContext, flags: Flags, file: str) -> None:

@@ -37,6 +37,7 @@ class Sessions:
     `connect` makes a new transport; `sudo_password` and `interpreter` are the inventory's.
     `secrets` holds the passwords of this host: whoever prints what the rig sends masks them.
     `ask` prompts the operator about host keys; a caller with a live display replaces it.
+    `on_connect` is called with each connection that work goes over.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class Sessions:
         self._interpreter = interpreter
         self._exclusive = exclusive
         self.ask: Ask = prompt_operator
+        self.on_connect: Callable[[Transport], None] | None = None
         self._early: Future[Transport] | None = None
         self._connection: Transport | None = None
         self._open: dict[str | None, WorkerSession] = {}
@@ -93,6 +95,8 @@ class Sessions:
         """Return the session of a user; None is the one who logged in."""
         if self._connection is None:
             self._connection = self._get_connection()
+            if self.on_connect is not None:
+                self.on_connect(self._connection)
         if become_user == self._connection.user:
             become_user = None  # one worker is enough, and two would wait for one lock
         if become_user not in self._open:

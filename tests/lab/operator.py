@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -47,11 +48,14 @@ def command(inventory: Path, host: str, *words: str | Path) -> list[str]:
     return [sys.executable, "-m", "fabric", verb, "-H", host, "--inventory", str(inventory), *rest]
 
 
-def start(inventory: Path, host: str, *words: str | Path) -> subprocess.Popen[str]:
-    """Start the command; `finish` waits for it."""
+def start(
+    inventory: Path, host: str, *words: str | Path, **variables: str
+) -> subprocess.Popen[str]:
+    """Start the command, with these variables in its environment; `finish` waits for it."""
     return subprocess.Popen(
         command(inventory, host, *words),
         cwd=ROOT,
+        env={**os.environ, **variables},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -135,9 +135,7 @@ class TestDriver:
     ) -> None:
         fault("repo-down")
         result = fab(inventory, NAME, "play", DRIVER)
-        assert_task_failed(
-            result, f"{TASKS}/repository.yml", "Fetch the key", "/cuda/key.asc", "refused"
-        )
+        assert_task_failed(result, f"{TASKS}/key.yml", "Fetch the key", "/cuda/key.asc", "refused")
 
     def test_key_with_another_fingerprint_is_refused(self, inventory: Path, target: Rig) -> None:
         pinned = "EB693B3035CD5710E231E123A4B469963BF863CC"
@@ -145,7 +143,7 @@ class TestDriver:
         result = fab(inventory, NAME, "play", DRIVER, "-e", setting)
         assert_task_failed(
             result,
-            f"{TASKS}/repository.yml",
+            f"{TASKS}/key.yml",
             "Refuse a key that is not the vendor's",
             "has 1 primary keys",
             f"Expected one key, {pinned}",

@@ -77,10 +77,10 @@ def keys() -> Iterator[Keys]:
 
 
 def trust(content: bytes, pinned: str, folder: Path) -> tuple[PlayResult, Path]:
-    """Play the tasks of the driver step that fetch and check the key."""
+    """Play the tasks that fetch and check the key."""
     (folder / "served").write_bytes(content)
     keyring = folder / "keyring.asc"
-    tasks = yaml.safe_load((ROOT / "playbooks/tasks/driver/repository.yml").read_text())
+    tasks = yaml.safe_load((ROOT / "playbooks/tasks/driver/key.yml").read_text())
     tasks = [task for task in tasks if re.search(r"repository's key|Key of", task["name"])]
     assert len(tasks) == 2
     book = [{"name": "Key", "hosts": "all", "gather_facts": False, "tasks": tasks}]
