@@ -41,9 +41,7 @@ NON_FREE = Release("Debian", "Debian")
 Built = list[tuple[PackageRow, PackageRecipe, Path]]
 
 
-def build(
-    target: Path, base: Path, release: str, ballast: Mapping[str, int] | None = None
-) -> None:
+def build(target: Path, base: Path, release: str, ballast: Mapping[str, int] | None = None) -> None:
     """Build all of it into a new folder.
 
     base: the system of the rigs. release: its codename. ballast: bytes of random content that
