@@ -16,11 +16,10 @@ from tests.lab.operator import FabResult, fab, reboot
 
 #: The steps of a flavour; the lab has headers of its kernel for the first two only.
 STEPS = {"hiveos": "demine,base,reboot", "ubuntu-miner": "demine,base,reboot"}
-FIRST = ("hiveos",)
 #: Nothing is taken off these: clean ones, those that are refused, and hosts of rental platforms.
 LEFT_ALONE = {"clean", "nhos", "raveos", "rental"}
-EXTENDED = sorted(set(flavour.load_table()) - LEFT_ALONE - set(FIRST))
-RIGS = {name: f"test{100 + number}" for number, name in enumerate((*FIRST, *EXTENDED))}
+CONVERTED = sorted(set(flavour.load_table()) - LEFT_ALONE)
+RIGS = {name: f"test{100 + number}" for number, name in enumerate(CONVERTED)}
 FOLDERS = (
     "/etc /root /home /var/spool/cron /var/lib/systemd/linger /boot/grub /hive /hive-config "
     "/media /opt /usr/local /lib/systemd/system /var/lib/docker"
@@ -95,7 +94,7 @@ def differences(before: dict[str, str], after: dict[str, str]) -> dict[str, tupl
 
 @pytest.fixture(
     scope="module",
-    params=[*FIRST, *(pytest.param(name, marks=pytest.mark.extended) for name in EXTENDED)],
+    params=list(RIGS),
 )
 def converted(
     request: pytest.FixtureRequest,
@@ -111,6 +110,7 @@ def converted(
     rig.discard()
 
 
+@pytest.mark.extended
 def test_check_mode_names_what_comes_back_and_changes_nothing(converted: ConvertedRig) -> None:
     changed = state(converted.rig)
     lost = {
@@ -133,6 +133,7 @@ def test_check_mode_names_what_comes_back_and_changes_nothing(converted: Convert
     assert differences(changed, state(converted.rig)) == {}
 
 
+@pytest.mark.extended
 def test_restored_rig_is_as_it_was(converted: ConvertedRig) -> None:
     result = converted.run("restore")
     assert result.status == 0, result.text
@@ -147,6 +148,7 @@ def test_restored_rig_is_as_it_was(converted: ConvertedRig) -> None:
     assert {name: change for name, change in left.items() if "/cron/" not in name} == {}
 
 
+@pytest.mark.extended
 def test_restored_rig_can_be_converted_again(converted: ConvertedRig) -> None:
     converted.convert()
     assert find_mining(converted.rig) == []

@@ -82,6 +82,7 @@ def conversion(
         rig.discard()
 
 
+@pytest.mark.extended
 def test_both_rigs_are_converted(conversion: Conversion) -> None:
     assert conversion.result.status == 0, conversion.result.text
     for rig in conversion.rigs:
@@ -91,6 +92,7 @@ def test_both_rigs_are_converted(conversion: Conversion) -> None:
         assert rig.run(f"stat -c %s {wanted}").stdout == "3000000\n"
 
 
+@pytest.mark.extended
 def test_each_file_was_fetched_once(conversion: Conversion) -> None:
     names = " ".join(conversion.counts)
     for part in (
@@ -106,11 +108,13 @@ def test_each_file_was_fetched_once(conversion: Conversion) -> None:
     assert repeated == {}
 
 
+@pytest.mark.extended
 def test_run_reports_what_was_handed_out(conversion: Conversion) -> None:
     conversion.result.assert_shows("handed to 2 of 2 rigs", str(conversion.cache))
     assert len(list(conversion.cache.glob("*[0-9a-f]"))) >= len(conversion.counts)
 
 
+@pytest.mark.extended
 def test_nothing_of_it_is_left_on_the_rigs(conversion: Conversion) -> None:
     for rig in conversion.rigs:
         assert "deeprig" not in rig.run("ls /var/cache/apt").stdout

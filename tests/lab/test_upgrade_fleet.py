@@ -13,7 +13,7 @@ from lab.rigs.machine import Rig
 from lab.simulate import faults
 from tests.lab.operator import fab
 
-NAMES = ("test105", "test106")
+NAMES = ("test98", "test99")
 NEW = "590.48.01-1"
 WORDS = ("--quick", "-e", '{"upgrade_minutes": 0.3, "reboot_timeout_seconds": 30}')
 

@@ -42,12 +42,14 @@ def observe_cards(facts: RigFacts, *names: str, **board: Any) -> dict[str, Entry
     return {entry.id: entry for entry in made.entries if entry.by == "seen"}
 
 
+@pytest.mark.extended
 def test_qemu_displays_match_cards_of_the_hardware_table(facts: RigFacts) -> None:
     made = cases.from_facts("qemu", facts, [], {})
     assert {card.name for card in made.cards} == {"GeForce RTX 3090"}
     assert made.count == len(OPTIONS["gpus"])
 
 
+@pytest.mark.extended
 def test_sub_links_of_the_processor_are_counted(facts: RigFacts) -> None:
     """Ports of the processor have the lanes that QEMU set; ports of a switch do not count."""
     split = observe_cards(facts, "on_wide", "on_four")["split"]
@@ -60,6 +62,7 @@ def test_sub_links_of_the_processor_are_counted(facts: RigFacts) -> None:
     assert "0000:00:06.0 x1" in narrow.reading
 
 
+@pytest.mark.extended
 def test_sub_links_of_a_split_slot_are_counted(facts: RigFacts) -> None:
     """Two functions of one device are one split slot; machine.yml has the number of parts."""
     names = [gpu["name"] for gpu in OPTIONS["gpus"] if gpu["port"].startswith("0000:00:0a.")]
@@ -68,6 +71,7 @@ def test_sub_links_of_a_split_slot_are_counted(facts: RigFacts) -> None:
     assert split.reading == ("2 sub-links of the processor's: 0000:00:0a.0 x4, 0000:00:0a.1 x4")
 
 
+@pytest.mark.extended
 def test_single_lane_card_is_not_blamed_on_its_riser(facts: RigFacts) -> None:
     """An emulated endpoint has one lane: its x16 port shows x1, whatever the riser."""
     assert observe_cards(facts, "on_wide", "on_express")["risers"].status == "ok"
@@ -79,6 +83,7 @@ def test_single_lane_card_is_not_blamed_on_its_riser(facts: RigFacts) -> None:
     assert "has x1 of x16" in risers.reading
 
 
+@pytest.mark.extended
 def test_narrow_path_is_to_do(facts: RigFacts) -> None:
     board = {"name": "TUF GAMING B550M-PLUS (WI-FI)", "vendor": "ASUS"}
     assert observe_cards(facts, "on_wide", "on_four", **board)["width"].status == "ok"
@@ -87,6 +92,7 @@ def test_narrow_path_is_to_do(facts: RigFacts) -> None:
     assert "x1, and x4 is possible" in width.reading
 
 
+@pytest.mark.extended
 def test_memory_windows_match_the_qemu_options(facts: RigFacts) -> None:
     for gpu in OPTIONS["gpus"]:
         if "bar1" not in gpu:
@@ -100,6 +106,7 @@ def test_memory_windows_match_the_qemu_options(facts: RigFacts) -> None:
     assert seen["rebar"].status == "to do"
 
 
+@pytest.mark.extended
 def test_path_errors_are_reported(tree: Tree) -> None:
     """The test injects them at the port above the card, which counts most real errors."""
     before = observe_cards(tree.machine.python(FACTS), "on_wide")["generation"]
@@ -111,6 +118,7 @@ def test_path_errors_are_reported(tree: Tree) -> None:
     assert f"at {port}" in after.reading
 
 
+@pytest.mark.extended
 def test_kernel_counts_errors_and_legacy_firmware_is_to_do(facts: RigFacts) -> None:
     seen = observe_cards(facts, "on_wide")
     assert seen["errors-visible"].status == "ok"
