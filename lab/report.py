@@ -65,3 +65,12 @@ def run(
         raise LabError(
             f"{what} failed (exit status {done.returncode}):\n{tail}\n", f"The whole log: {log}"
         )
+
+
+def read_output(*command: str) -> str:
+    """Return what a short command prints. Raises LabError with its error."""
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        output = " ".join((done.stderr or done.stdout).split())
+        raise LabError(f"`{' '.join(command)}` failed: {output}")
+    return done.stdout

@@ -24,6 +24,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from lab.errors import LabError
+from lab.report import read_output
 
 HERE = Path(__file__).parent
 LISTS = Path("/var/lib/apt/lists")
@@ -123,14 +124,12 @@ def read_codename() -> str:
 def list_sources() -> list[Source]:
     """Return apt's sources of this machine's distribution."""
     code = read_codename()
-    listed = _output(
-        [
-            "apt-get",
-            "indextargets",
-            "--format",
-            "$(REPO_URI)|$(RELEASE)|$(COMPONENT)",
-            "Created-By: Packages",
-        ]
+    listed = read_output(
+        "apt-get",
+        "indextargets",
+        "--format",
+        "$(REPO_URI)|$(RELEASE)|$(COMPONENT)",
+        "Created-By: Packages",
     )
     components: dict[tuple[str, str], list[str]] = {}
     for line in listed.splitlines():
@@ -159,7 +158,7 @@ def list_keyrings() -> list[Path]:
 
 def read_apt_options() -> str:
     """Return apt's settings for reaching the package sources."""
-    lines = _output(["apt-config", "dump"]).splitlines()
+    lines = read_output("apt-config", "dump").splitlines()
     options = [line for line in lines if APT_OPTION.match(line) and not line.endswith('"";')]
     for scheme in ("http", "https"):
         if proxy := os.environ.get(f"{scheme}_proxy") or os.environ.get(f"{scheme.upper()}_PROXY"):
@@ -192,7 +191,7 @@ def read_pip_options() -> dict[str, str]:
     if pip is None:
         return {}
     options: dict[str, str] = {}
-    for line in _output([pip, "config", "list"]).splitlines():
+    for line in read_output(pip, "config", "list").splitlines():
         key, _, value = line.partition("=")
         # `global.cert='…'` from a file, `:env:.cert='…'` from the environment, which comes last.
         if key.startswith(("global.", ":env:.")):
@@ -240,13 +239,6 @@ def has_torch_build(requirement: str) -> bool:
         if folder.is_dir() and any(folder.glob(f"{name}-{version}+cpu-*.whl")):
             return True
     return False
-
-
-def _output(command: list[str]) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise LabError(f"`{' '.join(command)}` failed: {done.stderr.strip() or done.stdout}")
-    return done.stdout
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from lab.errors import LabError
 from lab.measure.line_server import Journal
+from lab.report import read_output
 from lab.verify_advise.netns import BURST_BYTES, QUEUE
 
 ROOT = Path(__file__).parents[2]
@@ -47,7 +48,7 @@ class LimitedLine:
 
     def count_bytes(self) -> int:
         """Return how many bytes have passed to this machine, headers of all layers included."""
-        shown = json.loads(_run("ip", "-n", NAME, "-s", "-j", "link", "show", "dev", "eth0"))
+        shown = json.loads(read_output("ip", "-n", NAME, "-s", "-j", "link", "show", "dev", "eth0"))
         return int(shown[0]["stats64"]["tx"]["bytes"])
 
 
@@ -58,16 +59,18 @@ def line(folder: Path, megabits: float, notes: Path) -> Iterator[LimitedLine]:
     made = LimitedLine(megabits, Journal(notes))
     server: subprocess.Popen[bytes] | None = None
     try:
-        _run("ip", "netns", "add", NAME)
-        _run("ip", "link", "add", NAME, "type", "veth", "peer", "name", "eth0", "netns", NAME)
+        read_output("ip", "netns", "add", NAME)
+        read_output(
+            "ip", "link", "add", NAME, "type", "veth", "peer", "name", "eth0", "netns", NAME
+        )
         for where, device, address in (
             ([], NAME, HERE),
             (["-n", NAME], "eth0", SERVER),
         ):
-            _run("ip", *where, "addr", "add", f"{address}/30", "dev", device)
-            _run("ip", *where, "link", "set", device, "up")
+            read_output("ip", *where, "addr", "add", f"{address}/30", "dev", device)
+            read_output("ip", *where, "link", "set", device, "up")
         limit = ["rate", f"{megabits * 1e6:.0f}bit", "burst", f"{BURST_BYTES}b", "latency", QUEUE]
-        _run("tc", "-n", NAME, "qdisc", "replace", "dev", "eth0", "root", "tbf", *limit)
+        read_output("tc", "-n", NAME, "qdisc", "replace", "dev", "eth0", "root", "tbf", *limit)
         command = [sys.executable, "-m", "lab.measure.line_server"]
         words = [str(folder), SERVER, str(PORT), str(notes)]
         server = subprocess.Popen(["ip", "netns", "exec", NAME, *command, *words], cwd=ROOT)
@@ -99,14 +102,6 @@ def _remove() -> None:
     """Remove the namespace; its interface goes with it. The process of a killed run ends."""
     if not Path("/run/netns", NAME).exists():
         return
-    for pid in _run("ip", "netns", "pids", NAME).split():
+    for pid in read_output("ip", "netns", "pids", NAME).split():
         subprocess.run(["kill", pid], check=False)
-    _run("ip", "netns", "del", NAME)
-
-
-def _run(*command: str) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        output = " ".join((done.stderr or done.stdout).split())
-        raise LabError(f"`{' '.join(command)}` failed: {output}")
-    return done.stdout
+    read_output("ip", "netns", "del", NAME)

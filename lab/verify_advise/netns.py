@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lab.errors import LabError
+from lab.report import read_output
 from lab.rigs import process
 
 PREFIX = (
@@ -50,7 +51,7 @@ class LimitedNetwork:
         """Limit both directions of every link to a rate (10^6 bits per second)."""
         for rank, namespace in enumerate(self.ranks):
             for where, device in ((namespace, INTERFACE), (self.bridge, f"port{rank}")):
-                _run(
+                read_output(
                     "tc",
                     "-n",
                     where,
@@ -92,12 +93,12 @@ def network(ranks: int) -> Iterator[LimitedNetwork]:
     base = f"{PREFIX}{owner}"
     made = LimitedNetwork(base, tuple(f"{base}{rank}" for rank in range(ranks)))
     try:
-        _run("ip", "netns", "add", made.bridge)
-        _run("ip", "-n", made.bridge, "link", "add", "bridge", "type", "bridge")
-        _run("ip", "-n", made.bridge, "link", "set", "bridge", "up")
+        read_output("ip", "netns", "add", made.bridge)
+        read_output("ip", "-n", made.bridge, "link", "add", "bridge", "type", "bridge")
+        read_output("ip", "-n", made.bridge, "link", "set", "bridge", "up")
         for rank, namespace in enumerate(made.ranks):
-            _run("ip", "netns", "add", namespace)
-            _run(
+            read_output("ip", "netns", "add", namespace)
+            read_output(
                 "ip",
                 "-n",
                 made.bridge,
@@ -112,10 +113,14 @@ def network(ranks: int) -> Iterator[LimitedNetwork]:
                 "netns",
                 namespace,
             )
-            _run("ip", "-n", made.bridge, "link", "set", f"port{rank}", "master", "bridge", "up")
-            _run("ip", "-n", namespace, "link", "set", "lo", "up")
-            _run("ip", "-n", namespace, "addr", "add", f"{made.address(rank)}/24", "dev", INTERFACE)
-            _run("ip", "-n", namespace, "link", "set", INTERFACE, "up")
+            read_output(
+                "ip", "-n", made.bridge, "link", "set", f"port{rank}", "master", "bridge", "up"
+            )
+            read_output("ip", "-n", namespace, "link", "set", "lo", "up")
+            read_output(
+                "ip", "-n", namespace, "addr", "add", f"{made.address(rank)}/24", "dev", INTERFACE
+            )
+            read_output("ip", "-n", namespace, "link", "set", INTERFACE, "up")
         yield made
     finally:
         _remove([made.bridge, *made.ranks])
@@ -154,24 +159,16 @@ def _remove(names: Sequence[str]) -> None:
     for name in names:
         if name in there:
             _end_all(name)
-            _run("ip", "netns", "del", name)
+            read_output("ip", "netns", "del", name)
 
 
 def _end_all(namespace: str) -> None:
     """Kill every process in a namespace, since they keep it and its interfaces alive."""
     deadline = time.monotonic() + 10
-    while pids := _run("ip", "netns", "pids", namespace).split():
+    while pids := read_output("ip", "netns", "pids", namespace).split():
         for pid in pids:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(int(pid), signal.SIGKILL)
         if time.monotonic() > deadline:
             raise LabError(f"Processes {', '.join(pids)} in {namespace} do not end.")
         time.sleep(0.05)
-
-
-def _run(*command: str) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        output = " ".join((done.stderr or done.stdout).split())
-        raise LabError(f"`{' '.join(command)}` failed: {output}")
-    return done.stdout
