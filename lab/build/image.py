@@ -25,6 +25,7 @@ from lab.build.base import find as find_base
 from lab.build.flavour import Flavour
 from lab.errors import LabError
 from lab.report import run, say, step
+from provision.paths import cache_folder
 
 HERE = Path(__file__).parent
 LAB = HERE.parent
@@ -51,8 +52,7 @@ class RigImage:
 
 def cache() -> Path:
     """Return the folder of the images."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "deeprig/lab"
+    return cache_folder() / "lab"
 
 
 def ensure(name: str = flavour.DEFAULT) -> RigImage:

@@ -81,7 +81,7 @@ def main(words: list[str]) -> int:
 
 def fetch_packages(plan: Plan) -> list[str]:
     """Fetch packages; return what went wrong."""
-    # The step driver waits for the first lock, ahead.yml for the second before the step cuda.
+    # The step driver waits for the first lock, fetch_on.yml for the second before the step cuda.
     driver, packages = take_lock("driver"), take_lock("packages")
     report_ready()
     try:
@@ -264,7 +264,9 @@ def link(source: Path, target: Path) -> None:
 
 def fetch_wheels(words: list[str], plan: Plan) -> None:
     """Fill uv's cache with what these words of pip's would install. Raises NotFetched."""
-    listed = run_installer(plan, "list-files", *words)
+    command = [plan["installer"], "list-files", *words]
+    # Nothing where it fails: then the installer fetches all of it.
+    listed = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False).stdout
     settings = dict(re.findall(r"(?m)^(\w+)=(.*)$", listed))
     # uv fetches itself where urllib could not do as pip's settings want it.
     direct = not {"SSL_CLIENT_CERT", "UV_INSECURE_HOST"} & set(settings)
@@ -278,14 +280,6 @@ def fetch_wheels(words: list[str], plan: Plan) -> None:
             os.environ.pop(name, None)
     if subprocess.run([plan["installer"], "fetch", "--no-compile", *words], check=False).returncode:
         raise NotFetched("the installer's reason is above")
-
-
-def run_installer(plan: Plan, *words: str) -> str:
-    """Return what the installer prints, which is nothing where it fails."""
-    done = subprocess.run(
-        [plan["installer"], *words], stdout=subprocess.PIPE, text=True, check=False
-    )
-    return done.stdout
 
 
 def read_files(text: str) -> Iterator[Wanted]:

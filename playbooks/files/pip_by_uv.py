@@ -313,12 +313,17 @@ def remove_scratch() -> None:
 
 def remove_wheels(names: list[str]) -> None:
     """Delete the wheels of these packages that were here before their installation."""
-    for name in names:
-        project = re.sub(r"[-_.]+", "-", name).lower()
+    projects = {normalize(name) for name in names}
+    for project in projects:
         shutil.rmtree(INDEX / "simple" / project, ignore_errors=True)
-        for wheel in INDEX.glob("files/*.whl"):
-            if re.sub(r"[-_.]+", "-", wheel.name.split("-")[0]).lower() == project:
-                wheel.unlink()
+    for wheel in INDEX.glob("files/*.whl"):
+        if normalize(wheel.name.split("-")[0]) in projects:
+            wheel.unlink()
+
+
+def normalize(name: str) -> str:
+    """Return a project's name as indexes write it (PEP 503)."""
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def prepare(words: list[str], settings: Settings) -> tuple[list[str], list[str], dict[str, str]]:

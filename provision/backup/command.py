@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import redirect_stdout
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
@@ -125,10 +123,10 @@ def _restore_from(context: FleetContext, flags: Flags, folder: str = stored.FOLD
         if folder != stored.FOLDER:
             given = replace(flags, e=(*flags.e, f"backup_folder={folder}"))
         # Its document is printed together with those of the other rigs.
-        printed = StringIO() if flags.json else sys.stdout
-        with redirect_stdout(printed):
-            recaps = play_on_hosts(context, given, RESTORE, "restore", played)
-        document = json.loads(printed.getvalue()) if isinstance(printed, StringIO) else document
+        printed = StringIO() if flags.json else None
+        recaps = play_on_hosts(context, given, RESTORE, "restore", played, stream=printed)
+        if printed is not None:
+            document = json.loads(printed.getvalue())
         worst = max(recap.exit_status for recap in recaps)
     if rest:
         restored = _run_on_each(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ from typing import Literal, TypedDict
 from provision.boundary.decode import BoundaryError
 from provision.boundary.patterns import PATH, USER
 from provision.boundary.text import clean_line
+from provision.output.files import hash_file
 
 FOLDER = "/var/backups/deeprig"  # on the rig: playbooks/backup.yml
 SUMS = "SHA256SUMS"
@@ -159,7 +159,7 @@ def read_local(folder: Path) -> StoredBackup:
         bad=tuple(
             name
             for name, digest in wanted.items()
-            if name not in names or _digest(names[name]) != digest
+            if name not in names or hash_file(names[name]) != digest
         )
         + tuple(sorted(unlisted)),
         private=not folder.exists() or folder.stat().st_mode & 0o077 == 0,
@@ -181,11 +181,3 @@ def _parse_sums(file: Path) -> Iterable[tuple[str, str]]:
     for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
         digest, _, name = line.partition("  ")
         yield name, digest
-
-
-def _digest(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while part := stream.read(1 << 20):
-            digest.update(part)
-    return digest.hexdigest()

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from invoke.exceptions import Exit
 
 from provision.cli.flags import Flags
 from provision.cli.fleet import FleetContext
-from provision.downloads.sharing import Sharing
 from provision.engine.run_options import RunOptions, extra_variables, split_words
 from provision.ssh import worker_bundle
 from provision.ssh.rig_sessions import sessions_of
 
 if TYPE_CHECKING:
+    from provision.downloads.sharing import Sharing
     from provision.engine.results import Recap
 
 
@@ -35,11 +35,12 @@ def play_on_hosts(
     verb: str,
     only: Collection[str] | None = None,
     sharing: Sharing | None = None,
+    stream: TextIO | None = None,
 ) -> list[Recap]:
     """Play a playbook file on every host that -H names, or on `only` these; return their recaps.
 
     verb: the command that plays it, for the name of the log. sharing: files that the rigs get from
-    this machine.
+    this machine. stream: where the report is printed, in place of stdout.
     """
     inventory, hosts = context.fleet(flags)
     hosts = [host for host in hosts if only is None or host.name in only]
@@ -72,6 +73,7 @@ def play_on_hosts(
             verb=verb,
             as_json=flags.json,
             verbose=flags.verbose,
+            stream=stream,
         )
     finally:
         for session in sessions.values():

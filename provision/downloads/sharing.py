@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,6 +13,7 @@ from provision.downloads.handout import Handout
 from provision.downloads.sources import sources_of
 from provision.downloads.store import Store
 from provision.inventory.hosts import Host
+from provision.paths import cache_folder
 from provision.ssh.connection import RigConnection
 from provision.ssh.transport import Transport
 
@@ -22,9 +22,8 @@ PORTS = range(20000, 32000)
 
 
 def default_folder() -> Path:
-    """Return the folder of the files: below $XDG_CACHE_HOME, or ~/.cache."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "deeprig/downloads"
+    """Return the folder of the files, in this user's cache."""
+    return cache_folder() / "downloads"
 
 
 class Sharing:

@@ -20,7 +20,7 @@ from typing import BinaryIO
 
 from provision.downloads.fetch import Fetch
 from provision.downloads.sources import FetchError, Sources
-from provision.output.files import make_private
+from provision.output.files import hash_file, make_private
 
 CHUNK = 1 << 18  # bytes
 MOST_KEPT = 40_000_000_000  # bytes of complete files; the longest unused go first
@@ -133,7 +133,7 @@ class Store:
         error = ""
         try:
             with self._only_process(sha256):
-                if complete.exists() and _hash_file(complete) == sha256:
+                if complete.exists() and hash_file(complete) == sha256:
                     os.utime(complete)
                     download.draft = complete
                 else:
@@ -182,11 +182,3 @@ class Store:
         if digest.hexdigest() != sha256:
             draft.unlink()
             raise FetchError(f"{url} has another SHA-256: {digest.hexdigest()}")
-
-
-def _hash_file(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while chunk := stream.read(CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()

@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import TextIO
 
 from provision.engine.host_run import HostRun
 from provision.engine.reports.run_log import RunLog
@@ -33,6 +34,7 @@ def run_plays(
     verb: str,
     as_json: bool = False,
     verbose: bool = False,
+    stream: TextIO | None = None,
     log_folder: Path = LOG,
 ) -> list[Recap]:
     """Play on every host that both -H and the play's `hosts` name; a recap for each."""
@@ -44,7 +46,7 @@ def run_plays(
     began = time.monotonic()
     with (
         RunLog(log_folder, verb, names) as log,
-        RunReport(names, redactor, log, as_json=as_json, verbose=verbose) as report,
+        RunReport(names, redactor, log, stream, as_json=as_json, verbose=verbose) as report,
     ):
         runs = {
             host.name: _host_run(host, sessions[host.name], inventory, options, report, redactor)

@@ -1,11 +1,14 @@
-"""Text files that are replaced whole or not at all, and those that the operator names."""
+"""Files that are replaced whole or not at all, and those that the operator names; their hashes."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 from pathlib import Path
 
 from provision.errors import DeeprigError
+
+CHUNK = 1 << 20  # bytes
 
 
 def read(path: Path) -> str:
@@ -35,6 +38,15 @@ def _replace(path: Path, text: str, mode: int | None) -> None:
         file.write(text.encode("utf-8"))
     draft.chmod(mode)
     draft.replace(path)
+
+
+def hash_file(path: Path) -> str:
+    """Return the SHA-256 of a file, in hexadecimal digits."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while chunk := stream.read(CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
 
 
 def make_private(folder: Path) -> Path:

@@ -9,8 +9,6 @@ from pathlib import Path
 from provision.cli.flags import Flags
 from provision.cli.fleet import FleetContext
 from provision.cli.plays import play_file
-from provision.downloads.sharing import Sharing
-from provision.output.terminal import Terminal
 from provision.paths import PLAYBOOKS
 
 PROVISION = PLAYBOOKS / "provision.yml"
@@ -52,6 +50,10 @@ def provision(
     if not cache or flags.check:
         play_file(context, flags, PROVISION, "provision")
         return
+    # What serves files is loaded for those who use it.
+    from provision.downloads.sharing import Sharing
+    from provision.output.terminal import Terminal
+
     sharing = Sharing()
     try:
         play_file(context, flags, PROVISION, "provision", sharing)

@@ -30,6 +30,7 @@ from jinja2.runtime import Context
 from jinja2.sandbox import SandboxedEnvironment
 from jinja2.utils import missing
 
+from provision.paths import cache_folder
 from provision.templating import filters
 from provision.templating.unknown import PartialResult, Unknown
 
@@ -108,8 +109,7 @@ def _cache_folder() -> Path:
 
     What is in it runs here. Raises OSError where others may write to it.
     """
-    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    folder = base / "deeprig" / "templates"
+    folder = cache_folder() / "templates"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     status = folder.stat(follow_symlinks=False)
     if status.st_uid != os.geteuid() or stat.S_IMODE(status.st_mode) & 0o022:

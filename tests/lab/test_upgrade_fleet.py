@@ -12,10 +12,9 @@ from lab.build.image import RigImage
 from lab.rigs.machine import Rig
 from lab.simulate import faults
 from tests.lab.operator import fab
+from tests.lab.test_upgrade import NEW, OLD, WORDS
 
 NAMES = ("test98", "test99")
-NEW = "590.48.01-1"
-WORDS = ("--quick", "-e", '{"upgrade_minutes": 0.3, "reboot_timeout_seconds": 30}')
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +44,7 @@ def test_regression_of_the_canary_ends_the_upgrade_before_the_next_rig(
     assert document["ending"] == "went back"
     assert not (tmp_path / NAMES[1] / "upgrade.json").exists()
     versions = "dpkg-query -W -f '${Version}' libcuda1"
-    assert {rig.run(versions).stdout for rig in fleet} == {"580.95.05-1"}
+    assert {rig.run(versions).stdout for rig in fleet} == {OLD}
     assert second.state()["boots"] == 1
 
     faults.switch(canary, "driver-breaks", on=False, argument="590 gpu")

@@ -282,9 +282,11 @@ def test_restore_prints_one_document_for_rigs_with_and_without_python(
     hosts = [Host(name, {}, ()) for name in ("new", "old", "older")]
     context = FleetOf(hosts)
 
-    def played(context: object, flags: Flags, path: Path, what: str, only: set[str]) -> list[Recap]:
+    def played(
+        context: object, flags: Flags, path: Path, what: str, only: set[str], stream: io.StringIO
+    ) -> list[Recap]:
         assert only == {"new"}
-        print(json.dumps({"hosts": {"new": {"ok": 3}}, "tasks": []}))
+        stream.write(json.dumps({"hosts": {"new": {"ok": 3}}, "tasks": []}))
         return [Recap("new")]
 
     def restored(shell: Any, folder: str, check: bool) -> by_shell.ShellRestore:
