@@ -103,6 +103,7 @@ def test_package_of_others_that_cannot_be_finished_is_named(target: Rig, invento
     target.run("dpkg --purge owners-tool")
 
 
+@pytest.mark.extended
 def test_lists_of_a_power_cut_are_fetched_again(target: Rig, inventory: Path) -> None:
     """The folder and apt's stamp have today's date; the headers are in the repository."""
     target.run(
@@ -151,6 +152,7 @@ def test_blacklisted_driver_is_found_and_the_line_commented_out(
     fab(inventory, NAME, "provision", *STEPS, seconds=400).assert_shows("changed=0")
 
 
+@pytest.mark.extended
 def test_entry_of_the_vendors_repository_beside_ours(target: Rig, inventory: Path) -> None:
     """The state in which an earlier run left apt: it refuses every command."""
     settings = inventories.read_inventory(inventory).host(NAME).variables

@@ -11,6 +11,8 @@ from lab.rigs.machine import Rig
 from provision.inventory import hosts as inventories
 from tests.lab.operator import STEPS, FabResult, assert_apt_works, fab
 
+pytestmark = pytest.mark.extended  # each case installs a driver
+
 NAME = "test76"
 DRIVER = STEPS / "driver.yml"
 SOURCES = "/etc/apt/sources.list.d"
@@ -72,13 +74,7 @@ ENTRIES = {
 }
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=[] if name == "cuda-keyring" else pytest.mark.extended)
-        for name in ENTRIES
-    ],
-)
+@pytest.mark.parametrize("name", ENTRIES)
 def test_one_entry_of_the_vendors_repository_is_left(
     target: Rig, inventory: Path, url: str, name: str
 ) -> None:
@@ -140,7 +136,6 @@ def test_branch_that_nobody_offers_changes_nothing(target: Rig, inventory: Path)
     assert_apt_works(target)
 
 
-@pytest.mark.extended
 def test_packages_that_cannot_be_fetched_change_nothing(
     target: Rig, inventory: Path, fault: Callable[..., None]
 ) -> None:

@@ -261,6 +261,7 @@ def test_silent_peer_is_reported_as_unreachable(inventory: Path, target: Rig, ma
         assert_worker_is_gone(target)
 
 
+@pytest.mark.extended
 class TestDriver:
     """Interruptions during the installation of a package, in this order."""
 

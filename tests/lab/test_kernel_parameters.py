@@ -11,6 +11,8 @@ from lab.rigs.machine import Rig
 from lab.simulate import states
 from tests.lab.operator import fab, reboot
 
+pytestmark = pytest.mark.extended  # a rig that is rebooted
+
 NAME = "test77"
 DROP_IN = "/etc/default/grub.d/50-cloudimg-settings.cfg"
 
@@ -55,7 +57,6 @@ def test_entry_of_others_with_such_a_parameter_is_named(target: Rig, inventory: 
     result.assert_shows("The boot menu's default still has pci=noaer", "/boot/grub/custom.cfg")
 
 
-@pytest.mark.extended
 def test_words_that_keep_the_driver_away_are_taken_out_and_come_back(
     make_rig: Callable[..., Rig], write_inventory: Callable[..., Path]
 ) -> None:

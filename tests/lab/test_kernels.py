@@ -11,6 +11,8 @@ from lab.rigs.machine import Rig
 from lab.simulate import states
 from tests.lab.operator import fab, reboot
 
+pytestmark = pytest.mark.extended  # rigs that are rebooted
+
 MakeRig = Callable[..., Rig]
 WriteInventory = Callable[..., Path]
 STEPS = ("--tags", "demine,base,reboot")
@@ -27,7 +29,7 @@ def release(rig: Rig) -> str:
 @pytest.mark.parametrize(
     ("name", "flavour", "settings"),
     [
-        pytest.param(*("test88", "ubuntu-miner", "GRUB_DEFAULT=0"), marks=pytest.mark.extended),
+        ("test88", "ubuntu-miner", "GRUB_DEFAULT=0"),
         ("test89", "ubuntu-miner", "GRUB_DEFAULT=saved"),
     ],
 )
@@ -54,7 +56,6 @@ def test_running_kernel_with_headers_becomes_the_default(
     rig.discard()
 
 
-@pytest.mark.extended
 def test_kernel_without_headers_is_replaced_by_the_distributions(
     make_rig: MakeRig, write_inventory: WriteInventory
 ) -> None:
@@ -89,7 +90,6 @@ def test_rig_that_no_kernel_would_suit_is_refused_before_any_change(
     rig.discard()
 
 
-@pytest.mark.extended
 def test_headers_come_with_later_kernels(
     make_rig: MakeRig, write_inventory: WriteInventory
 ) -> None:

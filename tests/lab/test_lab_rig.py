@@ -173,6 +173,7 @@ def other(make_rig: Callable[[str], Rig]) -> Rig:
     return make_rig("test12")
 
 
+@pytest.mark.extended
 class TestReboots:
     """Tests on another rig, in this order."""
 

@@ -10,6 +10,8 @@ import pytest
 from lab.rigs.machine import Rig
 from tests.lab.operator import fab
 
+pytestmark = pytest.mark.extended  # each case waits for networks
+
 NAME = "test74"
 TREE = (
     "find /etc /usr /opt /root /hive /var/lib/dpkg /var/lib/apt /boot -xdev -type f"
@@ -61,7 +63,6 @@ def test_wrong_clock_is_refused(target: Rig, inventory: Path) -> None:
     target.run("rm /usr/local/bin/date")
 
 
-@pytest.mark.extended
 def test_dead_repository_that_nothing_needs_is_only_named(target: Rig, inventory: Path) -> None:
     target.run(f"echo '{DEAD}' >/etc/apt/sources.list.d/dead.list")
     result = fab(inventory, NAME, "provision", "--tags", "demine,base,driver,reboot", seconds=400)

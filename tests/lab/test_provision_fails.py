@@ -123,6 +123,7 @@ class TestPreflight:
         )
 
 
+@pytest.mark.extended
 class TestDriver:
     """From demined rig to driver, with one failure after the other, in this order."""
 

@@ -12,6 +12,8 @@ import pytest
 from lab.rigs.machine import Rig
 from tests.lab.operator import FabResult, fab, write_playbook, write_variant
 
+pytestmark = pytest.mark.extended  # a whole provision under watch
+
 NAME = "test8"
 PASSWORD = "correct-horse-7"
 
@@ -36,20 +38,8 @@ class Watch(threading.Thread):
                     continue
 
 
-@pytest.fixture(
-    scope="module",
-    # The step of PyTorch takes longest and uses no secret; the last step checks PyTorch.
-    params=[("--skip-tags", "pytorch,check"), pytest.param((), marks=pytest.mark.extended)],
-    ids=["without PyTorch", "all steps"],
-)
-def steps(request: pytest.FixtureRequest) -> tuple[str, ...]:
-    """The options of `fab provision`: the steps that it plays."""
-    options: tuple[str, ...] = request.param
-    return options
-
-
 @pytest.fixture(scope="module")
-def target(steps: tuple[str, ...], make_rig: Callable[[str], Rig]) -> Iterator[Rig]:
+def target(make_rig: Callable[[str], Rig]) -> Iterator[Rig]:
     rig = make_rig(NAME)
     rig.run(f"echo user:{PASSWORD} | chpasswd")
     yield rig
@@ -102,14 +92,12 @@ def watch(target: Rig, secrets: list[str]) -> Watch:
 
 
 @pytest.fixture(scope="module")
-def provisioned(
-    steps: tuple[str, ...], target: Rig, secrets: list[str], watch: Watch, inventory: Path
-) -> FabResult:
+def provisioned(target: Rig, secrets: list[str], watch: Watch, inventory: Path) -> FabResult:
     # The miner has its wallet on its command line; that is not our doing.
     target.run("systemctl stop hive-watchdog hive; pkill -x lolMiner", check=False)
     watch.start()
     try:
-        result = fab(inventory, NAME, "provision", "--verbose", "--diff", *steps, seconds=300)
+        result = fab(inventory, NAME, "provision", "--verbose", "--diff", seconds=300)
     finally:
         watch.ended.set()
         watch.join()

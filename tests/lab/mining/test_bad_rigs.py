@@ -116,6 +116,7 @@ def test_read_only_root_is_refused(clean: Rig, write_inventory: WriteInventory) 
     result.assert_shows("playbooks/preflight.yml", "mounted read-only", "fsck", "changed=0")
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize(
     ("ruin", "missing"),
     [

@@ -9,6 +9,8 @@ import pytest
 
 from tests.lab.qemu.conftest import OPTIONS, Tree
 
+pytestmark = pytest.mark.extended  # a machine boots in QEMU
+
 GPUS: list[dict[str, Any]] = OPTIONS["gpus"]
 NAMES = [gpu["name"] for gpu in GPUS]
 
