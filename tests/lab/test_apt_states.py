@@ -63,6 +63,7 @@ def test_a_rig_with_its_base_needs_no_repair(target: Rig, inventory: Path) -> No
     fab(inventory, NAME, "provision", *STEPS, seconds=400).assert_shows("changed=0")
 
 
+@pytest.mark.extended
 def test_half_configured_driver_of_another_branch_is_removed(target: Rig, inventory: Path) -> None:
     build_package(target, "nvidia-dkms-535", "535.247.01-0ubuntu1", "echo no module >&2; exit 10")
     build_package(

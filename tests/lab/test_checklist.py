@@ -13,6 +13,8 @@ from lab.rigs.machine import Rig
 from provision.inventory import yaml_source
 from tests.lab.operator import FabResult, fab
 
+pytestmark = pytest.mark.extended  # a rig that is rebooted
+
 NAME = "test53"
 
 
@@ -28,7 +30,6 @@ def read_items(inventory: Path, *words: str) -> dict[str, dict[str, Any]]:
     return {item["id"]: item for item in document["items"]}
 
 
-@pytest.mark.extended
 def test_bios_changes_are_reported_after_the_reboot(target: Rig, inventory: Path) -> None:
     first = run_checklist(inventory, "--answer", "riser-power=yes", "--answer", "fans=no")
     first.assert_shows("B450 Steel Legend", "does not split lanes", "[ ] Above 4G decoding on")

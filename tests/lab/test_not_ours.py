@@ -11,6 +11,8 @@ import pytest
 from lab.rigs.machine import Rig
 from tests.lab.operator import fab
 
+pytestmark = pytest.mark.extended  # conversions of whole rigs
+
 MakeRig = Callable[..., Rig]
 WriteInventory = Callable[..., Path]
 TREE = (
@@ -49,7 +51,6 @@ def test_host_of_a_rental_platform_is_refused_and_not_touched(
     rig.discard()
 
 
-@pytest.mark.extended
 def test_rig_that_others_took_over_is_converted_only_if_that_is_accepted(
     make_rig: MakeRig, write_inventory: WriteInventory
 ) -> None:

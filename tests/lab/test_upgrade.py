@@ -89,7 +89,6 @@ def test_plan_is_shown_and_changes_nothing(
     assert target.run(STATE).stdout == before
 
 
-@pytest.mark.extended
 def test_module_that_does_not_build(
     target: Rig, host: Path, fault: Callable[..., None], tmp_path: Path
 ) -> None:
@@ -101,7 +100,6 @@ def test_module_that_does_not_build(
     assert_as_before(target, before, document, tmp_path)
 
 
-@pytest.mark.extended
 @pytest.mark.parametrize(
     ("effect", "sign"),
     [
@@ -127,7 +125,6 @@ def test_driver_that_makes_the_rig_worse_goes_back(
     assert_as_before(target, before, document, tmp_path)
 
 
-@pytest.mark.extended
 def test_power_cut_in_the_middle(
     target: Rig, host: Path, fault: Callable[..., None], tmp_path: Path
 ) -> None:
@@ -146,6 +143,8 @@ def test_power_cut_in_the_middle(
 #: Make a wheel index with a later PyTorch: the rig's own under another version, or a broken one.
 LATER_TORCH = r"""
 import glob, pathlib, sys, zipfile
+
+pytestmark = pytest.mark.extended  # each case upgrades a host
 version, works = sys.argv[1], sys.argv[2] == "works"
 (info,) = glob.glob("/opt/deeprig/venv/lib/python3*/site-packages/torch-*.dist-info")
 site, name = pathlib.Path(info).parent, f"torch-{version}.dist-info"
@@ -196,7 +195,6 @@ def read_torch(rig: Rig) -> str:
     return f"{installed.stdout.split('/')[-1].strip()} {rig.run(command).stdout.strip()}"
 
 
-@pytest.mark.extended
 def test_pytorch_that_does_not_exist_changes_nothing(
     target: Rig, torch_inventory: Path, tmp_path: Path
 ) -> None:
@@ -207,7 +205,6 @@ def test_pytorch_that_does_not_exist_changes_nothing(
     assert target.run(STATE).stdout == before
 
 
-@pytest.mark.extended
 def test_pytorch_that_can_not_be_imported_goes_back(
     target: Rig, torch_inventory: Path, tmp_path: Path
 ) -> None:
@@ -219,7 +216,6 @@ def test_pytorch_that_can_not_be_imported_goes_back(
     assert read_torch(target) == torch
 
 
-@pytest.mark.extended
 def test_pytorch_alone_is_upgraded(target: Rig, torch_inventory: Path, tmp_path: Path) -> None:
     publish_torch(target, "2.13.1", "works")
     boots = target.state()["boots"]
@@ -232,7 +228,6 @@ def test_pytorch_alone_is_upgraded(target: Rig, torch_inventory: Path, tmp_path:
     result.assert_shows("torch_requirement: torch==2.13.1")
 
 
-@pytest.mark.extended
 def test_upgrade_that_works_stays(
     target: Rig, host: Path, fault: Callable[..., None], tmp_path: Path
 ) -> None:

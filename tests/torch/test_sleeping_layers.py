@@ -8,6 +8,8 @@ import pytest
 
 from tests.torch import forks
 
+pytestmark = pytest.mark.extended  # every parallelism on several ranks
+
 FORWARD, BACKWARD, LAYERS, MICROBATCHES = 0.004, 0.008, 4, 2
 SHAPE = {
     "layers": LAYERS,

@@ -62,6 +62,7 @@ def as_user(rig: Rig, user: str, script: str) -> None:
     rig.run(f"runuser -u {user} -- env HOME=/home/{user} sh -c {shlex.quote(script)}")
 
 
+@pytest.mark.extended
 def test_provisioning_discloses_nothing_to_the_user_and_keeps_user_files(
     target: Rig, inventory: Path
 ) -> None:

@@ -149,9 +149,8 @@ def test_a_slow_link_shows_only_under_load(troubled: Proof) -> None:
     assert "2.5 GT/s" in check["rows"][0]["reading"]
 
 
-@pytest.mark.parametrize(
-    "number", [pytest.param(signal.SIGTERM, marks=pytest.mark.extended), signal.SIGKILL]
-)
+@pytest.mark.extended
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_lost_operator_leaves_no_process_running(proven: Proven, number: int) -> None:
     process, _ = start_validation(proven)
     process.send_signal(number)
