@@ -125,6 +125,33 @@ def restore(context: FleetContext, flags: Flags, source: str = "") -> None:
     command.restore(context, flags, source)
 
 
+@fleet_task(
+    without=OF_PLAYS[1:],
+    system="which system: a name of playbooks/vars/reinstall.yml (default: debian13)",
+    undo="go back to the old system; the new one stays on the disk",
+    commit="remove the old system",
+    again="although the rig has that system already",
+    accept_workstation="reinstall it although it looks like a personal computer",
+)
+def reinstall(
+    context: FleetContext,
+    flags: Flags,
+    system: str = "",
+    undo: bool = False,
+    commit: bool = False,
+    again: bool = False,
+    accept_workstation: bool = False,
+) -> None:
+    """Put another system on a rig, over SSH; the old one comes back unless it works."""
+    from provision.reinstall import command
+
+    command.reinstall(
+        context,
+        flags,
+        command.ReinstallRequest(system, undo, commit, again, accept_workstation),
+    )
+
+
 @fleet_task(without=OF_PLAYS)
 def status(context: FleetContext, flags: Flags) -> None:
     """List the backups of a rig: where, of when, whether they are whole."""

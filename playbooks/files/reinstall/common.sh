@@ -1,0 +1,43 @@
+# What the steps of `fab reinstall` share on a rig: cat common.sh STEP.sh | sh -s -- ARGUMENTS
+#
+# Trees: the old system is at the top of its file system (or in another tree), the new one in a folder of it,
+# /deeprig-1 or /deeprig-2. Every step can be cut off anywhere and run again.
+set -u
+PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+LC_ALL=C
+export PATH LC_ALL
+umask 022
+WHOLE=/run/deeprig/whole # where a system that is in a tree sees the whole file system
+BEGIN='# BEGIN deeprig: fab reinstall --undo takes this out'
+END='# END deeprig'
+
+refuse() { # TEXT: end this step
+    echo "$1" >&2
+    exit 3
+}
+
+kernel_word() { # NAME: print the value of NAME=VALUE on the kernel's command line
+    tr ' ' '\n' </proc/cmdline | sed -n "s/^$1=//p" | tail -n 1
+}
+
+running=$(kernel_word subroot) # the tree that runs; empty for a system at the top
+top=${running:+$WHOLE}         # the top of the file system, without a slash at its end
+
+mount_boot() { # print the folder that GRUB reads: boot/grub, of the top or of a partition for it
+    if [ -z "$running" ]; then
+        echo /boot/grub
+        return
+    fi
+    partition=$(sed -n 's/^boot=//p' /etc/deeprig/reinstall 2>/dev/null)
+    if [ -z "$partition" ]; then
+        echo "$WHOLE/boot/grub"
+        return
+    fi
+    mkdir -p /run/deeprig/boot
+    mountpoint -q /run/deeprig/boot || mount "UUID=$partition" /run/deeprig/boot || return 1
+    echo /run/deeprig/boot/grub
+}
+
+replace() { # FILE: take its new content from standard input; a power cut leaves the old one or the new one
+    cat >"$1.deeprig" && sync && mv -f "$1.deeprig" "$1" && sync
+}

@@ -1,0 +1,149 @@
+"""The steps of `fab reinstall` on a rig: each is a shell program that can be run again."""
+
+from __future__ import annotations
+
+import shlex
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from provision.boundary.text import clean_line
+from provision.errors import DeeprigError, LostError, UnreachableError
+from provision.paths import PLAYBOOKS
+from provision.reinstall.image import Image
+from provision.reinstall.survey import ReinstallSurvey, parse_survey
+from provision.ssh.shell import LONGEST_RUN, RootShell
+
+PROGRAMS = PLAYBOOKS / "files" / "reinstall"
+IMAGE = "deeprig.image"  # at the top of the file system
+SILENCE = 1800.0  # seconds: a stick unpacks, and update-grub looks for systems, without a word
+PAUSE = 2.0  # seconds between two attempts to reach a rig that boots
+REFUSED = 3  # exit status of a step with a reason
+OpenShell = Callable[[], RootShell]
+Progress = Callable[[str], None]
+
+
+@dataclass
+class ReinstallRig:
+    """A rig by how it is reached, and by the user who logs in.
+
+    A step that loses the connection raises LostError.
+    """
+
+    open_shell: OpenShell
+    user: str
+
+    def read(self) -> ReinstallSurvey:
+        """Return what the rig is now. Raises DeeprigError."""
+        return parse_survey(self.run("survey.sh", self.user))
+
+    def run(self, step: str, *arguments: str) -> str:
+        """Run a step; return what it printed. Raises DeeprigError with its reason, LostError."""
+        shell = self.open_shell()
+        try:
+            return self._run(shell, step, *arguments)
+        finally:
+            shell.close()
+
+    def send_image(self, image: Image, top: str, progress: Progress) -> None:
+        """Send an image, from where an earlier attempt ended. Raises DeeprigError, LostError."""
+        target = shlex.quote(f"{top}/{IMAGE}")
+        shell = self.open_shell()
+        try:
+            asked = shell.run(f"stat -c %s {target} 2>/dev/null || echo 0")
+            done = int(asked.out or b"0")
+            done = done if done <= image.size else 0
+            with image.path.open("rb") as stream:
+                stream.seek(done)
+                report = _CountedStream(stream, done, image.size, progress)
+                redirect = ">>" if done else ">"
+                sent = shell.run(
+                    f"umask 077; cat {redirect} {target}",
+                    content=report,  # type: ignore[arg-type]
+                    silence=SILENCE,
+                    longest=LONGEST_RUN,
+                )
+            if sent.status != 0:
+                raise DeeprigError(
+                    f"the image can't be stored: {sent.last_words or 'no reason given'}"
+                )
+        finally:
+            shell.close()
+
+    def send_files(self, top: str, keys: Sequence[str], network: Mapping[str, str]) -> None:
+        """Send the operator's public keys and the settings of the network. Raises DeeprigError."""
+        folder = f"{top}/deeprig.network"
+        lines = [f"umask 077; rm -rf {folder}; mkdir {folder}"]
+        lines += [
+            f"printf '%s' {shlex.quote(text)} >{folder}/{name}" for name, text in network.items()
+        ]
+        lines.append(f"printf '%s\\n' {' '.join(map(shlex.quote, keys))} >{top}/deeprig.keys")
+        shell = self.open_shell()
+        try:
+            done = shell.run(" && ".join(lines))
+        finally:
+            shell.close()
+        if done.status != 0:
+            raise DeeprigError(f"the settings can't be stored: {done.last_words}")
+
+    def reboot(self) -> None:
+        """Restart the rig; the connection ends."""
+        shell = self.open_shell()
+        try:
+            shell.run("systemctl reboot || reboot", silence=30, longest=60)
+        except LostError:
+            pass
+        finally:
+            shell.close()
+
+    def wait_for_boot(self, before: str, seconds: float, progress: Progress) -> ReinstallSurvey:
+        """Wait until the rig answers after a reboot; return what runs then.
+
+        before: the boot_id of the boot that ends. Raises UnreachableError after `seconds`.
+        """
+        begin = time.monotonic()
+        reason = "no answer"
+        while (waited := time.monotonic() - begin) < seconds:
+            progress(f"waiting for the rig, {waited:.0f} s")
+            try:
+                survey = self.read()
+            except DeeprigError as error:
+                reason = error.message
+            else:
+                if survey.boot_id != before:
+                    return survey
+                reason = "it has not restarted yet"
+            time.sleep(PAUSE)
+        raise UnreachableError(
+            f"the rig did not come back within {seconds / 60:.0f} min: {reason}",
+            advice="A power cycle always leads to the old system. Then run again.",
+        )
+
+    def _run(self, shell: RootShell, step: str, *arguments: str) -> str:
+        program = "".join(
+            (PROGRAMS / name).read_text(encoding="utf-8") for name in ("common.sh", step)
+        )
+        words = " ".join(map(shlex.quote, arguments))
+        done = shell.run(f"sh -s -- {words}", content=program, silence=SILENCE, longest=2 * SILENCE)
+        if done.status == -1:
+            raise LostError("lost the rig in the middle", advice="Run again: it goes on.")
+        if done.status != 0:
+            what = done.last_words or "no reason given"
+            raise DeeprigError(clean_line(what) if done.status == REFUSED else f"{step}: {what}")
+        return done.out.decode("utf-8", "replace")
+
+
+class _CountedStream:
+    """Reads a file for sending, and reports how far it is."""
+
+    def __init__(self, stream: object, done: int, size: int, progress: Progress) -> None:
+        self._stream = stream
+        self._done = done
+        self._size = size
+        self._progress = progress
+
+    def read(self, size: int = -1) -> bytes:
+        part: bytes = self._stream.read(size)  # type: ignore[attr-defined]
+        self._done += len(part)
+        self._progress(f"sending the image, {self._done / 1e6:.0f} of {self._size / 1e6:.0f} MB")
+        return part
