@@ -49,7 +49,7 @@ class ReinstallOutcome:
 
 @dataclass
 class Reinstallation:
-    """What the work on one rig needs. trial_seconds: of the dead man's switch, from the kernel's start."""
+    """What the work on one rig needs. trial_seconds: of the dead man's switch."""
 
     rig: ReinstallRig
     user: str
