@@ -323,6 +323,7 @@ namespace = Collection(
     facts,
     validate,
     upgrade,
+    reinstall,
     bench,
     advise,
 )

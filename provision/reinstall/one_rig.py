@@ -19,7 +19,6 @@ from provision.reinstall.rig import ReinstallRig
 from provision.reinstall.survey import ReinstallSurvey
 from provision.reinstall.systems import System
 
-WHOLE = "/run/deeprig/whole"  # playbooks/files/reinstall/common.sh
 #: Seconds beyond the dead man's switch until the old system must be back: a slow board's two boots.
 BOOT_SECONDS = 600.0
 Announce = Callable[[str], None]
@@ -82,15 +81,14 @@ class Reinstallation:
         plan = make_plan(survey, system, image.size)
         if plan.refusals:
             return ReinstallOutcome(Ending.REFUSED, survey, plan, plan.refusals)
-        top = WHOLE if survey.running else ""
         there = survey.tree(plan.tree)
         if there is None or there.digest != image.digest:
             self.announce(f"sending {system.name}, {image.size / 1e6:.0f} MB")
-            self.rig.send_image(image, top, self.progress)
+            self.rig.send_image(image, self.progress)
             self.announce("unpacking it")
             self.rig.run("unpack.sh", plan.tree, image.digest)
         self.announce("giving it the rig's name, host keys, user and network")
-        self.rig.send_files(top, keys, write_network(survey))
+        self.rig.send_files(keys, write_network(survey))
         boot = survey.boot_uuid if survey.boot_uuid not in ("", survey.uuid) else "-"
         self.rig.run("personalise.sh", plan.tree, self.user, survey.sudo, boot, system.key)
         self.announce("adding it to GRUB's menu, for one boot")

@@ -15,7 +15,8 @@ from provision.reinstall.survey import ReinstallSurvey, parse_survey
 from provision.ssh.shell import LONGEST_RUN, RootShell
 
 PROGRAMS = PLAYBOOKS / "files" / "reinstall"
-IMAGE = "deeprig.image"  # at the top of the file system
+IMAGE = "/deeprig.image"  # in the running system, which is on the same file system
+KEYS, NETWORK = "/deeprig.keys", "/deeprig.network"
 SILENCE = 1800.0  # seconds: a stick unpacks, and update-grub looks for systems, without a word
 PAUSE = 2.0  # seconds between two attempts to reach a rig that boots
 REFUSED = 3  # exit status of a step with a reason
@@ -45,12 +46,11 @@ class ReinstallRig:
         finally:
             shell.close()
 
-    def send_image(self, image: Image, top: str, progress: Progress) -> None:
+    def send_image(self, image: Image, progress: Progress) -> None:
         """Send an image, from where an earlier attempt ended. Raises DeeprigError, LostError."""
-        target = shlex.quote(f"{top}/{IMAGE}")
         shell = self.open_shell()
         try:
-            asked = shell.run(f"stat -c %s {target} 2>/dev/null || echo 0")
+            asked = shell.run(f"stat -c %s {IMAGE} 2>/dev/null || echo 0")
             done = int(asked.out or b"0")
             done = done if done <= image.size else 0
             with image.path.open("rb") as stream:
@@ -58,7 +58,7 @@ class ReinstallRig:
                 report = _CountedStream(stream, done, image.size, progress)
                 redirect = ">>" if done else ">"
                 sent = shell.run(
-                    f"umask 077; cat {redirect} {target}",
+                    f"umask 077; cat {redirect} {IMAGE}",
                     content=report,  # type: ignore[arg-type]
                     silence=SILENCE,
                     longest=LONGEST_RUN,
@@ -70,14 +70,13 @@ class ReinstallRig:
         finally:
             shell.close()
 
-    def send_files(self, top: str, keys: Sequence[str], network: Mapping[str, str]) -> None:
+    def send_files(self, keys: Sequence[str], network: Mapping[str, str]) -> None:
         """Send the operator's public keys and the settings of the network. Raises DeeprigError."""
-        folder = f"{top}/deeprig.network"
-        lines = [f"umask 077; rm -rf {folder}; mkdir {folder}"]
+        lines = [f"umask 077; rm -rf {NETWORK}; mkdir {NETWORK}"]
         lines += [
-            f"printf '%s' {shlex.quote(text)} >{folder}/{name}" for name, text in network.items()
+            f"printf '%s' {shlex.quote(text)} >{NETWORK}/{name}" for name, text in network.items()
         ]
-        lines.append(f"printf '%s\\n' {' '.join(map(shlex.quote, keys))} >{top}/deeprig.keys")
+        lines.append(f"printf '%s\\n' {' '.join(map(shlex.quote, keys))} >{KEYS}")
         shell = self.open_shell()
         try:
             done = shell.run(" && ".join(lines))

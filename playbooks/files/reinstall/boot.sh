@@ -6,8 +6,11 @@
 #
 # Only custom.cfg is written, which GRUB's own configuration reads last; nothing that is generated is edited, and
 # no boot sector. A tree has a complete configuration, which its update-grub makes.
+open_whole
+trap close_whole EXIT
 action=$1 tree=${2:-}
 boot=$(mount_boot) || refuse "the partition of /boot can't be mounted"
+[ "$action" = old ] || check_tree "$tree"
 uuid=$(findmnt -no UUID "${top:-/}")
 custom=$boot/custom.cfg
 
@@ -74,27 +77,44 @@ update_tree() { # let the tree's update-grub write its configuration
     sync
 }
 
-write_settings() { # SECONDS: the kernel's command line; empty for no dead man's switch
-    grub=$top$tree/etc/default/grub.d
-    unit=$top$tree/etc/systemd/system/deeprig-trial
+consoles() { # print the words console=… of the running kernel, each after a blank
+    tr ' ' '\n' </proc/cmdline | sed -n '/^console=/s/^/ /p' | tr -d '\n'
+}
+
+grub=$top$tree/etc/default/grub.d
+unit=$top$tree/etc/systemd/system/deeprig-trial
+wants=$top$tree/etc/systemd/system/timers.target.wants
+
+write_settings() { # how the tree boots, whenever it does
     mkdir -p "$grub" "$top$tree/boot/grub"
-    printf 'GRUB_CMDLINE_LINUX="$GRUB_CMDLINE_LINUX subroot=%s panic=30"\n' "$tree" >"$grub/deeprig-tree.cfg"
-    rm -f "$grub/deeprig-trial.cfg" "$unit.timer" "$unit.service" \
-        "$top$tree/etc/systemd/system/timers.target.wants/deeprig-trial.timer"
-    [ -n "$1" ] || return 0
+    # The menu and the kernel write where the old ones did: a serial console stays one.
+    {
+        printf 'GRUB_CMDLINE_LINUX="$GRUB_CMDLINE_LINUX subroot=%s panic=30%s"\n' "$tree" "$(consoles)"
+        echo GRUB_TERMINAL=console
+        echo GRUB_GFXPAYLOAD_LINUX=text # the old GRUB has no fonts and no video drivers for this menu
+        echo GRUB_TIMEOUT=2
+        grep -hE '^GRUB_(TERMINAL|SERIAL)[A-Z_]*=' /etc/default/grub /etc/default/grub.d/*.cfg 2>/dev/null
+    } >"$grub/deeprig-tree.cfg"
+}
+
+arm_switches() { # SECONDS: of the dead man's switch in the initramfs, and of a second one
     printf 'GRUB_CMDLINE_LINUX="$GRUB_CMDLINE_LINUX deeprig.trial=%s"\n' "$1" >"$grub/deeprig-trial.cfg"
-    # A second switch, in case that the first one is broken.
     printf '[Timer]\nOnBootSec=%ss\n' "$(($1 + 60))" >"$unit.timer"
     printf '[Unit]\nConditionKernelCommandLine=deeprig.trial\n[Service]\nType=oneshot\nExecStart=%s\n' \
         '/usr/bin/systemctl --force reboot' >"$unit.service"
-    mkdir -p "$top$tree/etc/systemd/system/timers.target.wants"
-    ln -sfn ../deeprig-trial.timer "$top$tree/etc/systemd/system/timers.target.wants/"
+    mkdir -p "$wants"
+    ln -sfn ../deeprig-trial.timer "$wants/"
+}
+
+remove_switches() { # from the settings
+    rm -f "$grub/deeprig-trial.cfg" "$unit.timer" "$unit.service" "$wants/deeprig-trial.timer"
 }
 
 case $action in
 trial)
     [ "$tree" != "$running" ] || refuse "$tree is the system that runs"
-    write_settings "$3"
+    write_settings
+    arm_switches "$3"
     update_tree
     write_block "$(now_default)"
     grub-reboot --boot-directory="${boot%/grub}" "${tree#/}" || refuse "grub-reboot failed"
@@ -102,7 +122,7 @@ trial)
     echo "the next boot is a trial of $tree"
     ;;
 default)
-    write_settings ''
+    remove_switches
     if [ "$tree" = "$running" ]; then update-grub >/dev/null 2>&1 || refuse "update-grub failed"; else update_tree; fi
     write_block "$tree"
     # The switches of this boot.

@@ -16,12 +16,28 @@ refuse() { # TEXT: end this step
     exit 3
 }
 
+check_tree() { # TREE: a typo must not remove another folder
+    case $1 in
+    /deeprig-1 | /deeprig-2) ;;
+    *) refuse "$1 is not the folder of a new system" ;;
+    esac
+}
+
 kernel_word() { # NAME: print the value of NAME=VALUE on the kernel's command line
     tr ' ' '\n' </proc/cmdline | sed -n "s/^$1=//p" | tail -n 1
 }
 
 running=$(kernel_word subroot) # the tree that runs; empty for a system at the top
 top=${running:+$WHOLE}         # the top of the file system, without a slash at its end
+
+# The old system is mounted read-only there; a step that changes it calls this first.
+open_whole() {
+    [ -z "$running" ] || [ -w "$WHOLE/boot" ] || mount -o remount,bind,rw "$WHOLE" || refuse "$WHOLE can't be written"
+}
+
+close_whole() {
+    [ -z "$running" ] || mount -o remount,bind,ro "$WHOLE" 2>/dev/null
+}
 
 mount_boot() { # print the folder that GRUB reads: boot/grub, of the top or of a partition for it
     if [ -z "$running" ]; then

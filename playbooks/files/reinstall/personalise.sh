@@ -4,8 +4,11 @@
 # playbooks/vars/reinstall.yml. The operator's public keys and the network's settings were sent before.
 # The tree gets the rig's name, time zone, machine-id and SSH host keys, the user, the file systems that are
 # mounted, and the network as it is now.
+open_whole
+trap close_whole EXIT
 tree=$top$1 user=$2 sudo=$3 boot=${4#-} system=$5
-keys=$top/deeprig.keys
+keys=/deeprig.keys
+check_tree "$1"
 [ -s "$keys" ] || refuse "no key of the operator was sent"
 
 copy() { # FILE: as it is, if there is one
@@ -83,16 +86,16 @@ apt-config dump 2>/dev/null | grep -E '^Acquire::(http|https|Check-)' | grep -v 
 # -- the network: settings of systemd-networkd
 mkdir -p "$tree/etc/systemd/network" "$tree/etc/wpa_supplicant"
 rm -f "$tree"/etc/systemd/network/*deeprig*
-cp "$top"/deeprig.network/*.network "$tree/etc/systemd/network/" || refuse "no settings of the network were sent"
+cp /deeprig.network/*.network "$tree/etc/systemd/network/" || refuse "no settings of the network were sent"
 chmod 644 "$tree"/etc/systemd/network/*
 for unit in systemd-networkd systemd-resolved ssh; do
     chroot "$tree" systemctl --quiet enable "$unit" 2>/dev/null
 done
 ln -sfn ../run/systemd/resolve/stub-resolv.conf "$tree/etc/resolv.conf"
-rm -rf "$keys" "$top/deeprig.network"
+rm -rf "$keys" "/deeprig.network"
 sync
 # What must be true before such a tree is booted.
-for path in boot/grub etc/ssh/sshd_config.d/00-deeprig.conf usr/lib/systemd/systemd; do
+for path in usr/sbin/update-grub etc/ssh/sshd_config.d/00-deeprig.conf usr/lib/systemd/systemd; do
     [ -e "$tree/$path" ] || refuse "the new system has no /$path"
 done
 ls "$tree"/boot/vmlinuz-* "$tree"/boot/initrd.img-* >/dev/null || refuse "the new system has no kernel"

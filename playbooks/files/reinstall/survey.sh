@@ -54,7 +54,7 @@ for tree in "$top"/deeprig-[0-9]; do
     [ -d "$tree" ] && row tree "${tree#"$top"}" "$(cat "$tree/etc/deeprig/image" 2>/dev/null)" \
         "$(sed -n 's/^PRETTY_NAME="\(.*\)"$/\1/p' "$tree/etc/os-release" 2>/dev/null)"
 done
-[ -f "$top/deeprig.image" ] && row image "$(stat -c %s "$top/deeprig.image")"
+[ -f "/deeprig.image" ] && row image "$(stat -c %s "/deeprig.image")"
 [ -e "$WHOLE/etc/os-release" ] && [ -n "$running" ] && row old "$(sed -n 's/^PRETTY_NAME="\(.*\)"$/\1/p' \
     "$WHOLE/etc/os-release")"
 

@@ -1,10 +1,13 @@
 # Make a tree of the image that was sent: unpack.sh TREE DIGEST. TREE is /deeprig-1 or /deeprig-2.
 #
 # The tree has its name only when it is whole, and the image is removed then.
+open_whole
+trap close_whole EXIT
 tree=$1 digest=$2
-image=$top/deeprig.image
+image=/deeprig.image
 draft=$top$tree.new
 
+check_tree "$tree"
 [ "$tree" != "$running" ] || refuse "$tree is the system that runs"
 if [ "$(cat "$top$tree/etc/deeprig/image" 2>/dev/null)" = "$digest" ]; then
     rm -rf "$draft" "$image"
@@ -16,7 +19,7 @@ if [ "$sum" != "$digest" ]; then
     rm -f "$image"
     refuse "the image came over damaged, and is removed: run again"
 fi
-rm -rf "$draft" "${top:?}$tree" || refuse "what is in $tree can't be removed"
+rm -rf "$draft" "$top$tree" || refuse "what is in $tree can't be removed"
 mkdir -m 755 "$draft" || exit 1
 # Owners are numbers here: the old system has other names for them.
 tar -xzpf "$image" -C "$draft" --numeric-owner || refuse "the image can't be unpacked: is the disk full?"

@@ -3,71 +3,29 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from lab.qemu import disk
 from lab.qemu.disk_machine import DiskMachine
-from lab.rigs.inventory import FILE
-from lab.rigs.machine import network
 from tests.lab.operator import fab
-
-NAME = "machine"
+from tests.lab.qemu.disk_machines import NAME, run, running_machine, write_inventory
 
 
 @pytest.fixture(scope="module", params=disk.FIRMWARES)
 def machine(
     request: pytest.FixtureRequest, own_network: None, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[DiskMachine]:
-    """A machine that runs, with Debian as it was installed."""
-    if problem := disk.unusable():
-        pytest.fail(str(problem), pytrace=False)
-    folder = tmp_path_factory.mktemp("machine") / request.param
-    machine = DiskMachine(folder, f"127.{network()}.77.200", request.param)
-    machine.create()
-    machine.switch_on()
-    try:
-        machine.wait_for_ssh()
-        yield machine
-    finally:
-        machine.discard()
+    with running_machine(tmp_path_factory.mktemp("machine"), request.param, 200) as made:
+        yield made
 
 
 @pytest.fixture(scope="module")
 def inventory(machine: DiskMachine, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The inventory of the machine's operator."""
-    folder = tmp_path_factory.mktemp("inventory")
-    (folder / "group_vars").symlink_to(FILE.parent / "group_vars")
-    variables = {
-        "ansible_host": machine.address,
-        "ansible_user": disk.USER,
-        "ansible_password": disk.PASSWORD,
-        "ansible_become_password": disk.PASSWORD,
-        "ansible_ssh_known_hosts_file": str(folder / "known_hosts"),
-    }
-    file = folder / "machine.yml"
-    file.write_text(yaml.safe_dump({"rigs": {"hosts": {NAME: variables}}}))
-    return file
-
-
-def run(machine: DiskMachine, command: str) -> str:
-    """Return what a command prints in the machine, as its user."""
-    options = [f"-o{word}" for word in ("StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null")]
-    words = [
-        "sshpass",
-        "-p",
-        disk.PASSWORD,
-        "ssh",
-        "-q",
-        *options,
-        f"{disk.USER}@{machine.address}",
-    ]
-    return subprocess.run([*words, command], capture_output=True, text=True, check=True).stdout
+    return write_inventory(machine, tmp_path_factory.mktemp("inventory"))
 
 
 def read_facts(inventory: Path) -> dict[str, Any]:
