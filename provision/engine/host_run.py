@@ -223,7 +223,7 @@ class HostRun:
             status = result.status(bool(task.scope.ignore_errors))
             items.append(ItemOutcome(status, result, call.elapsed, call.label))
             if task.module in FACT_FINDERS:
-                self._variables.facts.update(result.facts)
+                self._variables.add_facts(result.facts)
         if task.register:
             self._register(queued)
         if queued.is_sent:
@@ -263,7 +263,7 @@ class HostRun:
         has_run = not all(result.skipped for _, result in results)
         is_stale = self._predicted_change and task.module in COMMANDS and has_run
         value = registered_value(task, results, queued.is_looped, is_stale)
-        self._variables.registered[task.register] = value
+        self._variables.register({task.register: value})
 
     # -- what is not a module
 

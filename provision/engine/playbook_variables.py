@@ -25,7 +25,7 @@ def evaluate_variables(
     facts: under their `ansible_*` names. Raises RenderError, SourceError.
     """
     host_variables = HostVariables(host, inventory, extra, check=True, diff=False)
-    host_variables.facts.update(facts)
+    host_variables.add_facts(facts)
     (play,) = playbook.load(PLAYBOOKS / f"{name}.yml")
     templar = host_variables.templar(play)
     return [

@@ -269,7 +269,7 @@ class TaskPreparer:
         if isinstance(done, Result):
             call.result = self._judge_here(queued, done, variables)
             if not call.result.failed and task.module == "set_fact":
-                self._variables.registered.update(call.result.facts)
+                self._variables.register(call.result.facts)
         else:
             call.unit = self.unit(task, done.module, done.args, environment, number)
         return call

@@ -20,7 +20,7 @@ from provision.inventory import yaml_source
 from provision.inventory.hosts import Host, Inventory
 from provision.paths import INVENTORY
 from provision.templating.names import names_in
-from provision.templating.templar import OMIT, Templar
+from provision.templating.templar import OMIT, RenderedVariables, Templar
 
 FACTS = "ansible_facts"
 DEFAULTS = INVENTORY / "group_vars" / "all.yml"
@@ -109,6 +109,7 @@ class HostVariables:
         self._on_secret = on_secret
         self.facts = Facts()
         self.registered: dict[str, Any] = {}
+        self._rendered: dict[int, RenderedVariables] = {}  # by the play
         self.in_flight: Counter[str] = Counter()
         self._host = host
         self._extra = extra
@@ -137,6 +138,7 @@ class HostVariables:
         magic = dict(self._magic)
         if play:
             magic["playbook_dir"] = _resolve(play.folder)
+        own = {*item, *(task.scope.variables if task else ())}
         return Templar(
             [
                 defaults(),
@@ -150,7 +152,22 @@ class HostVariables:
                 magic,
             ],
             self._on_secret,
+            self._rendered.setdefault(id(play), RenderedVariables())
+            if registered is None
+            else None,
+            own,
         )
+
+    def register(self, values: Mapping[str, Any]) -> None:
+        """Set variables: what `register` or `set_fact` names."""
+        self.registered.update(values)
+        for rendered in self._rendered.values():
+            rendered.forget(values.keys())
+
+    def add_facts(self, facts: Mapping[str, Any]) -> None:
+        """Add facts (see Facts.update)."""
+        self.facts.update(facts)
+        self._rendered.clear()
 
     def launch(self, name: str) -> None:
         """Note that a task on its way to the rig gives this variable a value."""

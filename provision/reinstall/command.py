@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
+from io import StringIO
 
 from invoke.exceptions import Exit
 
+from provision.backup import by_shell, transfer
+from provision.backup import command as backup
 from provision.cli.flags import Flags
 from provision.cli.fleet import FleetContext
+from provision.cli.plays import play_on_hosts
 from provision.discovery.survey import take_survey
 from provision.errors import DeeprigError, ExitStatus, SourceError, describe
 from provision.inventory.hosts import Host
 from provision.output.redaction import Redactor, secrets_of
 from provision.output.terminal import Terminal
+from provision.paths import BACKUPS
 from provision.reinstall import image as images
 from provision.reinstall import show
 from provision.reinstall.keys import list_own_keys
@@ -117,6 +123,7 @@ def _reinstall_one(
         return work.install(
             system,
             lambda: images.find_image(system, list_sources(system, mirror), announce),
+            lambda: _keep_backup(context, flags, host, work.rig.open_shell, announce),
             request.again,
         )
 
@@ -134,6 +141,39 @@ def _refuse_others(connection: RigConnection, password: str | None, accept: bool
                 f"this looks like a personal computer: {', '.join(signs)}",
                 advice="Nothing was changed. If it is the rig, add --accept-workstation.",
             )
+
+
+def _keep_backup(
+    context: FleetContext,
+    flags: Flags,
+    host: Host,
+    open_shell: Callable[[], RootShell],
+    announce: Callable[[str], None],
+) -> None:
+    """Make the rig's backup, where it has none yet, and keep a copy here. Raises DeeprigError.
+
+    Without a Python that a playbook needs, the old system itself is what is kept, until --commit.
+    """
+    shell = open_shell()
+    try:
+        if not by_shell.has_usable_python(shell, host):
+            announce("no backup without Python 3.8 or newer: the old system stays until --commit")
+            return
+    finally:
+        shell.close()
+    announce("a backup first")
+    (recap,) = play_on_hosts(
+        context, flags, backup.BACKUP, "reinstall", only={host.name}, stream=StringIO()
+    )
+    if recap.exit_status != ExitStatus.OK:
+        raise DeeprigError(f"the backup failed: {recap.error}", advice="fab backup tells more.")
+    shell = open_shell()
+    try:
+        there = transfer.ask_rig(shell)
+        if there.usable:
+            transfer.fetch(shell, there, BACKUPS / host.name, lambda text: None)
+    finally:
+        shell.close()
 
 
 def _trial_minutes(host: Host) -> int:

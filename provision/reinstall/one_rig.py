@@ -65,9 +65,16 @@ class Reinstallation:
         return ReinstallOutcome(ending, survey, plan, plan.refusals)
 
     def install(
-        self, system: System, find_image: Callable[[], images.Image], is_again: bool = False
+        self,
+        system: System,
+        find_image: Callable[[], images.Image],
+        keep_backup: Callable[[], None],
+        is_again: bool = False,
     ) -> ReinstallOutcome:
-        """Build, boot once and confirm, from where the rig is. Raises DeeprigError."""
+        """Build, boot once and confirm, from where the rig is. Raises DeeprigError.
+
+        keep_backup: called before the first change.
+        """
         survey = self.rig.read()
         if survey.is_new:
             return self._confirm(survey)
@@ -81,6 +88,7 @@ class Reinstallation:
         plan = make_plan(survey, system, image.size)
         if plan.refusals:
             return ReinstallOutcome(Ending.REFUSED, survey, plan, plan.refusals)
+        keep_backup()
         there = survey.tree(plan.tree)
         if there is None or there.digest != image.digest:
             self.announce(f"sending {system.name}, {image.size / 1e6:.0f} MB")

@@ -53,12 +53,12 @@ def _list_refusals(survey: ReinstallSurvey, needed: int) -> list[str]:
     if survey.file_system in MEMORY_SYSTEMS:
         reasons.append(
             f"the root file system is in memory ({survey.file_system}): a new system would not "
-            "outlive a reboot. Install one on an SSD: --disk."
+            "outlive a reboot. Install one on an SSD."
         )
     elif survey.file_system not in FILE_SYSTEMS:
         reasons.append(
             f"the root file system is {survey.file_system or 'unknown'}, in which GRUB can't write "
-            "its environment: there would be no way back. Use another disk: --disk."
+            "its environment: there would be no way back."
         )
     layers = sorted(
         {LAYERS.get(kind, "RAID" if kind.startswith("raid") else "") for _, kind in survey.layers}
@@ -66,14 +66,13 @@ def _list_refusals(survey: ReinstallSurvey, needed: int) -> list[str]:
     )
     if layers:
         reasons.append(
-            f"the root file system is on {' and '.join(layers)}. Use another disk: --disk."
+            f"the root file system is on {' and '.join(layers)}: there would be no way back."
         )
     reasons += _list_boot_refusals(survey)
     if needed > survey.room:
         reasons.append(
             f"the disk has {survey.room / GB:.1f} GB free, and the new system takes "
-            f"{needed / GB:.1f} GB: {(needed - survey.room) / GB:.1f} GB are missing. Make room, "
-            "or use another disk: --disk."
+            f"{needed / GB:.1f} GB: {(needed - survey.room) / GB:.1f} GB are missing. Make room."
         )
     if 0 < survey.inodes < INODES:
         reasons.append(

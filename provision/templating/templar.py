@@ -8,7 +8,7 @@ predict is an `Unknown`.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 import jinja2
@@ -26,22 +26,60 @@ from provision.templating.unknown import PartialResult, Unknown, Witness, collap
 OMIT = "__omit_place_holder__"  # the value of Ansible's `omit`: the option is left out
 
 
+class RenderedVariables:
+    """Values of variables that were rendered, for several Templars of one host.
+
+    Each is kept with the names that its rendering looked up, so that a change of one of these
+    ends it: most of a run's time would go into rendering the same variables for each task.
+    """
+
+    def __init__(self) -> None:
+        self._values: dict[str, tuple[Any, frozenset[str]]] = {}
+
+    def find(self, name: str) -> tuple[Any, frozenset[str]] | None:
+        """Return a variable's value and the names that it was made from, if it is kept."""
+        return self._values.get(name)
+
+    def keep(self, name: str, value: Any, made_from: frozenset[str]) -> None:
+        """Keep a variable's value."""
+        self._values[name] = (value, made_from)
+
+    def forget(self, names: Collection[str]) -> None:
+        """Drop what has one of these names, or was made from one of them."""
+        changed = set(names)
+        self._values = {
+            name: kept
+            for name, kept in self._values.items()
+            if name not in changed and changed.isdisjoint(kept[1])
+        }
+
+    def clear(self) -> None:
+        """Drop all."""
+        self._values.clear()
+
+
 class Templar:
     """Renders values.
 
     `layers` are mappings, the strongest last. `on_secret` gets the value of each variable that is
-    rendered and has the name of a secret.
+    rendered and has the name of a secret. `shared` keeps what is rendered for later Templars,
+    whose layers are the same but for the names in `own`.
     """
 
     def __init__(
         self,
         layers: Iterable[Mapping[str, Any]],
         on_secret: Callable[[Any], None] | None = None,
+        shared: RenderedVariables | None = None,
+        own: Collection[str] = (),
     ) -> None:
         self._on_secret = on_secret
         self._layers = [layer for layer in layers if layer][::-1]
-        self._rendered: dict[str, Any] = {}
+        self._shared = shared
+        self._own = frozenset(own)
+        self._rendered: dict[str, tuple[Any, frozenset[str]]] = {}
         self._rendering: list[str] = []
+        self._looked_up: list[set[str]] = []  # by each rendering that is under way
 
     def names(self) -> set[str]:
         """Return all names that have a value."""
@@ -124,28 +162,47 @@ class Templar:
 
     def _look_up(self, name: str) -> Any:
         """Return a variable's rendered value, or jinja2's `missing`."""
-        if name in self._rendered:
-            return self._rendered[name]
-        for layer in self._layers:
-            if name in layer:
-                break
-        else:
-            return missing
+        kept = self._rendered.get(name) or self._find_shared(name)
+        if kept is None:
+            for layer in self._layers:
+                if name in layer:
+                    break
+            else:
+                self._note_looked_up(name, frozenset())
+                return missing
+            kept = self._rendered[name] = self._render_variable(name, layer[name])
+        self._note_looked_up(name, kept[1])
+        return kept[0]
+
+    def _find_shared(self, name: str) -> tuple[Any, frozenset[str]] | None:
+        kept = self._shared.find(name) if self._shared is not None else None
+        if kept is None or name in self._own or not self._own.isdisjoint(kept[1]):
+            return None
+        return kept
+
+    def _note_looked_up(self, name: str, made_from: frozenset[str]) -> None:
+        if self._looked_up:
+            self._looked_up[-1].add(name)
+            self._looked_up[-1].update(made_from)
+
+    def _render_variable(self, name: str, written: Any) -> tuple[Any, frozenset[str]]:
         if name in self._rendering:
             cycle = " -> ".join([*self._rendering, name])
             raise RenderError(f"the variable '{name}' is made from itself: {cycle}")
         self._rendering.append(name)
+        self._looked_up.append(set())
         try:
-            written = layer[name]
             value = self.render(written)
         finally:
             self._rendering.pop()
+            made_from = frozenset(self._looked_up.pop())
         if value is not written:
             value = collapse(value)
             if self._on_secret and is_secret_name(name):
                 self._on_secret(value)
-        self._rendered[name] = value
-        return value
+            if self._shared is not None and self._own.isdisjoint({name, *made_from}):
+                self._shared.keep(name, value, made_from)
+        return value, made_from
 
     def _failure(self, error: Exception, position: Position) -> RenderError:
         message = str(error)

@@ -23,6 +23,12 @@ class Witness:
         self.source = self.source or source
 
 
+class _Made:
+    """Whether this process has made an unknown value: only check mode does."""
+
+    any = False
+
+
 class Unknown:
     """A value that only a real run gives. `source` names what it depends on.
 
@@ -34,6 +40,7 @@ class Unknown:
     def __init__(
         self, source: str, witness: Witness | None = None, is_defined: bool = True
     ) -> None:
+        _Made.any = True
         self._source = source
         self._witness = witness
         self._is_defined = is_defined
@@ -122,6 +129,7 @@ class PartialResult(dict[str, Any]):
     """
 
     def __init__(self, values: dict[str, Any], source: str, witness: Witness | None = None) -> None:
+        _Made.any = True
         super().__init__(values)
         self._source = source
         self._witness = witness
@@ -187,6 +195,10 @@ class PartialResult(dict[str, Any]):
 
 def find_unknown(value: Any) -> Unknown | None:
     """Return an Unknown in a value, at any depth; a PartialResult as a whole is one, too."""
+    return _find_unknown(value) if _Made.any else None
+
+
+def _find_unknown(value: Any) -> Unknown | None:
     if isinstance(value, Unknown):
         return value
     if isinstance(value, PartialResult):
@@ -194,7 +206,7 @@ def find_unknown(value: Any) -> Unknown | None:
     if isinstance(value, (dict, list)):
         items = value.values() if isinstance(value, dict) else value
         return next(
-            (unknown for item in items if (unknown := find_unknown(item)) is not None), None
+            (unknown for item in items if (unknown := _find_unknown(item)) is not None), None
         )
     return None
 

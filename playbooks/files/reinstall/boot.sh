@@ -115,6 +115,7 @@ trial)
     [ "$tree" != "$running" ] || refuse "$tree is the system that runs"
     write_settings
     arm_switches "$3"
+    last_boot "$top$tree" >"$top$tree/etc/deeprig/boots"
     update_tree
     write_block "$(now_default)"
     grub-reboot --boot-directory="${boot%/grub}" "${tree#/}" || refuse "grub-reboot failed"

@@ -57,3 +57,13 @@ mount_boot() { # print the folder that GRUB reads: boot/grub, of the top or of a
 replace() { # FILE: take its new content from standard input; a power cut leaves the old one or the new one
     cat >"$1.deeprig" && sync && mv -f "$1.deeprig" "$1" && sync
 }
+
+tree_journal() { # TREE OPTION …: its journalctl, since an old one can't read what a new one writes
+    root=$1
+    shift
+    chroot "$root" journalctl --directory /var/log/journal --no-pager "$@" 2>/dev/null
+}
+
+last_boot() { # TREE: print the identifier of the latest boot in its journal; a clock may be wrong, an order is not
+    tree_journal "$1" --list-boots | awk 'NF > 2 { id = $2 } END { print id }'
+}

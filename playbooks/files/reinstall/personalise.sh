@@ -21,6 +21,7 @@ printf 'boot=%s\nold=%s\nsystem=%s\n' "$boot" "$running" "$system" >"$tree/etc/d
 copy /etc/hostname
 copy /etc/timezone
 copy /etc/localtime
+echo 'LANG=C.UTF-8' >"$tree/etc/default/locale"
 cp "$(readlink -f /etc/machine-id)" "$tree/etc/machine-id"
 name=$(cat /proc/sys/kernel/hostname)
 echo "$name" >"$tree/etc/hostname"
