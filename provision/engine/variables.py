@@ -138,7 +138,7 @@ class HostVariables:
         magic = dict(self._magic)
         if play:
             magic["playbook_dir"] = _resolve(play.folder)
-        own = {*item, *(task.scope.variables if task else ())}
+        local_names = {*item, *(task.scope.variables if task else ())}
         return Templar(
             [
                 defaults(),
@@ -155,7 +155,7 @@ class HostVariables:
             self._rendered.setdefault(id(play), RenderedVariables())
             if registered is None
             else None,
-            own,
+            local_names,
         )
 
     def register(self, values: Mapping[str, Any]) -> None:

@@ -23,7 +23,7 @@ from provision.paths import BACKUPS
 from provision.reinstall import image as images
 from provision.reinstall import show
 from provision.reinstall.keys import list_own_keys
-from provision.reinstall.one_rig import Ending, Reinstallation, ReinstallOutcome
+from provision.reinstall.one_rig import Reinstallation, ReinstallEnding, ReinstallOutcome
 from provision.reinstall.rig import ReinstallRig
 from provision.reinstall.systems import DEFAULT, find_system, list_sources
 from provision.ssh.connection import RigConnection
@@ -35,7 +35,7 @@ TRIAL_MINUTES = 15
 #: Minutes: a slow stick boots in three, and a check of its file system takes some more.
 LEAST_MINUTES, MOST_MINUTES = 1, 120
 #: Of each ending, the exit status.
-STATUSES = {Ending.REFUSED: ExitStatus.ERROR, Ending.FELL_BACK: ExitStatus.ERROR}
+STATUSES = {ReinstallEnding.REFUSED: ExitStatus.ERROR, ReinstallEnding.FELL_BACK: ExitStatus.ERROR}
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from provision.reinstall.survey import Interface, ReinstallSurvey
+from provision.reinstall.survey import ReinstallSurvey, RoutedInterface
 
 
 def write_network(survey: ReinstallSurvey) -> dict[str, str]:
@@ -13,7 +13,7 @@ def write_network(survey: ReinstallSurvey) -> dict[str, str]:
     }
 
 
-def _write_interface(interface: Interface, nameservers: tuple[str, ...]) -> str:
+def _write_interface(interface: RoutedInterface, nameservers: tuple[str, ...]) -> str:
     lines = ["[Match]", f"MACAddress={interface.mac}", "", "[Network]"]
     if interface.is_dhcp:
         # As dhclient and NetworkManager: another identifier would get another address.

@@ -24,7 +24,7 @@ BOOT_SECONDS = 600.0
 Announce = Callable[[str], None]
 
 
-class Ending(Enum):
+class ReinstallEnding(Enum):
     """How it ended; value: what is printed."""
 
     PLANNED = "planned"
@@ -40,7 +40,7 @@ class Ending(Enum):
 class ReinstallOutcome:
     """What was done. reasons: why it was refused, or why the new system did not stay."""
 
-    ending: Ending
+    ending: ReinstallEnding
     survey: ReinstallSurvey
     plan: ReinstallPlan | None = None
     reasons: tuple[str, ...] = ()
@@ -61,7 +61,7 @@ class Reinstallation:
         """Return what `install` would do."""
         survey = self.rig.read()
         plan = make_plan(survey, system, 0)
-        ending = Ending.REFUSED if plan.refusals else Ending.PLANNED
+        ending = ReinstallEnding.REFUSED if plan.refusals else ReinstallEnding.PLANNED
         return ReinstallOutcome(ending, survey, plan, plan.refusals)
 
     def install(
@@ -79,15 +79,15 @@ class Reinstallation:
         if survey.is_new:
             return self._confirm(survey)
         if survey.running and survey.system_key == system.key and not is_again:
-            return ReinstallOutcome(Ending.UNCHANGED, survey)
+            return ReinstallOutcome(ReinstallEnding.UNCHANGED, survey)
         plan = make_plan(survey, system, 0)
         if plan.refusals:
-            return ReinstallOutcome(Ending.REFUSED, survey, plan, plan.refusals)
+            return ReinstallOutcome(ReinstallEnding.REFUSED, survey, plan, plan.refusals)
         keys = choose_keys(survey.keys, self.own_keys)
         image = find_image()
         plan = make_plan(survey, system, image.size)
         if plan.refusals:
-            return ReinstallOutcome(Ending.REFUSED, survey, plan, plan.refusals)
+            return ReinstallOutcome(ReinstallEnding.REFUSED, survey, plan, plan.refusals)
         keep_backup()
         there = survey.tree(plan.tree)
         if there is None or there.digest != image.digest:
@@ -113,7 +113,9 @@ class Reinstallation:
             before.boot_id, self.trial_seconds + BOOT_SECONDS, self.progress
         )
         if after.running != plan.tree:
-            return ReinstallOutcome(Ending.FELL_BACK, after, plan, self._read_reasons(plan.tree))
+            return ReinstallOutcome(
+                ReinstallEnding.FELL_BACK, after, plan, self._read_reasons(plan.tree)
+            )
         return self._confirm(after, plan)
 
     def _confirm(
@@ -121,7 +123,7 @@ class Reinstallation:
     ) -> ReinstallOutcome:
         self.announce(f"{survey.system} runs: it becomes the default")
         self.rig.run("boot.sh", "default", survey.running)
-        return ReinstallOutcome(Ending.INSTALLED, self.rig.read(), plan)
+        return ReinstallOutcome(ReinstallEnding.INSTALLED, self.rig.read(), plan)
 
     def _read_reasons(self, tree: str) -> tuple[str, ...]:
         """Return what the new system wrote before the old one came back."""
@@ -137,10 +139,10 @@ class Reinstallation:
         if is_check:
             what = survey.old or "the old system"
             reason = f"{what} would become the default again" if survey.running else "it runs"
-            return ReinstallOutcome(Ending.UNCHANGED, survey, reasons=(reason,))
+            return ReinstallOutcome(ReinstallEnding.UNCHANGED, survey, reasons=(reason,))
         if not survey.running:
             self.rig.run("boot.sh", "old")
-            return ReinstallOutcome(Ending.UNCHANGED, self.rig.read())
+            return ReinstallOutcome(ReinstallEnding.UNCHANGED, self.rig.read())
         self.rig.run("boot.sh", "old")
         self.announce("the old system is the default: restarting")
         self.rig.reboot()
@@ -150,7 +152,7 @@ class Reinstallation:
                 "the new system came up again",
                 advice="Run fab reinstall --undo again; a power cycle does not help here.",
             )
-        return ReinstallOutcome(Ending.UNDONE, after)
+        return ReinstallOutcome(ReinstallEnding.UNDONE, after)
 
     def commit(self, is_check: bool = False) -> ReinstallOutcome:
         """Remove the old system. Raises DeeprigError."""
@@ -161,10 +163,10 @@ class Reinstallation:
                 advice="fab reinstall first; then --commit.",
             )
         if not survey.has_old:
-            return ReinstallOutcome(Ending.UNCHANGED, survey)
+            return ReinstallOutcome(ReinstallEnding.UNCHANGED, survey)
         if is_check:
             reason = f"{survey.old or 'the old system'} would be removed"
-            return ReinstallOutcome(Ending.UNCHANGED, survey, reasons=(reason,))
+            return ReinstallOutcome(ReinstallEnding.UNCHANGED, survey, reasons=(reason,))
         self.announce("removing the old system")
         freed = self.rig.run("commit.sh").strip()
-        return ReinstallOutcome(Ending.COMMITTED, self.rig.read(), reasons=(freed,))
+        return ReinstallOutcome(ReinstallEnding.COMMITTED, self.rig.read(), reasons=(freed,))

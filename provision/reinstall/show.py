@@ -7,26 +7,29 @@ from typing import Any
 from rich.console import Console
 
 from provision.output.tables import Grid
-from provision.reinstall.one_rig import Ending, ReinstallOutcome
+from provision.reinstall.one_rig import ReinstallEnding, ReinstallOutcome
 from provision.reinstall.plan import ReinstallPlan
 from provision.reinstall.survey import ReinstallSurvey
 
 LABEL = 12  # columns
 GB = 1e9
 NEXT = {
-    Ending.PLANNED: "fab reinstall -H {host}",
-    Ending.INSTALLED: "fab provision -H {host}; then fab reinstall --commit -H {host} frees the "
+    ReinstallEnding.PLANNED: "fab reinstall -H {host}",
+    ReinstallEnding.INSTALLED: "fab provision -H {host}; then fab reinstall --commit -H {host} frees the "
     "old system's room, or --undo goes back to it",
-    Ending.UNDONE: "fab reinstall -H {host} tries again; fab restore -H {host} is not needed",
-    Ending.COMMITTED: "fab provision -H {host}",
-    Ending.FELL_BACK: "nothing is lost: correct the reason, then fab reinstall -H {host}",
+    ReinstallEnding.UNDONE: "fab reinstall -H {host} tries again; fab restore -H {host} is not needed",
+    ReinstallEnding.COMMITTED: "fab provision -H {host}",
+    ReinstallEnding.FELL_BACK: "nothing is lost: correct it, then fab reinstall -H {host}",
 }
 
 
 def show_outcome(console: Console, host: str, outcome: ReinstallOutcome, is_check: bool) -> None:
     """Print one rig's outcome."""
     console.print(f"{host}: {outcome.ending.value}", style="bold")
-    if outcome.plan is not None and outcome.ending in (Ending.PLANNED, Ending.REFUSED):
+    if outcome.plan is not None and outcome.ending in (
+        ReinstallEnding.PLANNED,
+        ReinstallEnding.REFUSED,
+    ):
         _show_plan(console, outcome.plan)
     else:
         grid = Grid(console, LABEL)
@@ -35,7 +38,9 @@ def show_outcome(console: Console, host: str, outcome: ReinstallOutcome, is_chec
         grid.print()
     for reason in outcome.reasons:
         console.print(f"  {reason}")
-    if (text := NEXT.get(outcome.ending)) and not (is_check and outcome.ending != Ending.PLANNED):
+    if (text := NEXT.get(outcome.ending)) and not (
+        is_check and outcome.ending != ReinstallEnding.PLANNED
+    ):
         console.print(f"  next: {text.format(host=host)}")
 
 

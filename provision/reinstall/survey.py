@@ -16,7 +16,7 @@ UUID = r"\A[0-9A-Fa-f-]{4,36}\Z"
 
 
 @dataclass(frozen=True)
-class Interface:
+class RoutedInterface:
     """A network interface with a default route. addresses: with prefix length; empty for DHCP."""
 
     name: str
@@ -28,7 +28,7 @@ class Interface:
 
 
 @dataclass(frozen=True)
-class Tree:
+class SystemTree:
     """A system in a folder. digest: of the image that it was made of; "" for a part of one."""
 
     path: str
@@ -72,7 +72,7 @@ class ReinstallSurvey:
     firmware: str = "bios"
     secure_boot: bool = False
     missing: tuple[str, ...] = ()
-    trees: tuple[Tree, ...] = ()
+    trees: tuple[SystemTree, ...] = ()
     default: str = ""
     image_bytes: int = 0
     old: str = ""
@@ -80,7 +80,7 @@ class ReinstallSurvey:
     system_key: str = ""
     sudo: str = "password"
     keys: tuple[str, ...] = ()
-    interfaces: tuple[Interface, ...] = ()
+    interfaces: tuple[RoutedInterface, ...] = ()
     nameservers: tuple[str, ...] = ()
 
     @property
@@ -88,7 +88,7 @@ class ReinstallSurvey:
         """Whether a system runs that `fab reinstall` made, and that is not the default yet."""
         return bool(self.running) and self.default != self.running
 
-    def tree(self, path: str) -> Tree | None:
+    def tree(self, path: str) -> SystemTree | None:
         """Return a tree by its path, if it is there."""
         return next((tree for tree in self.trees if tree.path == path), None)
 
@@ -123,7 +123,8 @@ def parse_survey(text: str) -> ReinstallSurvey:
     firmware, secure = rows.first("firmware", 2)
     default = rows.first("default", 1)[0]
     trees = tuple(
-        Tree(_check(TREE, path, "folder"), *[*rest, "", ""][:2]) for path, *rest in rows.all("tree")
+        SystemTree(_check(TREE, path, "folder"), *[*rest, "", ""][:2])
+        for path, *rest in rows.all("tree")
     )
     return ReinstallSurvey(
         system=name,
@@ -164,17 +165,17 @@ def parse_survey(text: str) -> ReinstallSurvey:
     )
 
 
-def _read_interfaces(rows: _Rows) -> Sequence[Interface]:
-    found = []
+def _read_interfaces(rows: _Rows) -> Sequence[RoutedInterface]:
+    interfaces = []
     for name, mac, kind in (row for row in rows.all("interface") if len(row) == 3):
-        own = [row[1:] for row in rows.all("address") if row[0] == name and len(row) == 3]
-        found.append(
-            Interface(
+        addresses = [row[1:] for row in rows.all("address") if row[0] == name and len(row) == 3]
+        interfaces.append(
+            RoutedInterface(
                 _check(INTERFACE, name, "interface"),
                 _check(MAC, mac, "MAC address"),
                 kind,
-                any(how == "dhcp" for _, how in own),
-                tuple(check_address(address) for address, how in own if how == "static"),
+                any(how == "dhcp" for _, how in addresses),
+                tuple(check_address(address) for address, how in addresses if how == "static"),
                 tuple(
                     check_address(row[1])
                     for row in rows.all("gateway")
@@ -182,7 +183,7 @@ def _read_interfaces(rows: _Rows) -> Sequence[Interface]:
                 ),
             )
         )
-    return found
+    return interfaces
 
 
 def _check(pattern: str, value: str, kind: str) -> str:

@@ -79,8 +79,8 @@ def list_sources(system: System, mirror: str = "") -> list[str]:
     if mirror:
         line = f"deb {mirror} {{}} {' '.join(system.components)}"
         return [line.format(system.suite + part) for part in ("", "-updates")]
-    own = dict(re.findall(r'^(\w+)="?([^"\n]*)"?$', _read_release(), re.MULTILINE))
-    if own.get("ID") != system.distribution:
+    release = dict(re.findall(r'^(\w+)="?([^"\n]*)"?$', _read_release(), re.MULTILINE))
+    if release.get("ID") != system.distribution:
         raise DeeprigError(
             f"this machine has no package sources of {system.name}",
             advice="Name a mirror of its archive: -e reinstall_mirror=URL.",
@@ -91,7 +91,7 @@ def list_sources(system: System, mirror: str = "") -> list[str]:
         text=True,
         check=False,
     ).stdout
-    return rename_sources(listed.splitlines(), own.get("VERSION_CODENAME", ""), system)
+    return rename_sources(listed.splitlines(), release.get("VERSION_CODENAME", ""), system)
 
 
 def rename_sources(listed: Sequence[str], codename: str, system: System) -> list[str]:

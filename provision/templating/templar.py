@@ -63,7 +63,7 @@ class Templar:
 
     `layers` are mappings, the strongest last. `on_secret` gets the value of each variable that is
     rendered and has the name of a secret. `shared` keeps what is rendered for later Templars,
-    whose layers are the same but for the names in `own`.
+    whose layers are the same but for the names in `local_names`.
     """
 
     def __init__(
@@ -71,12 +71,12 @@ class Templar:
         layers: Iterable[Mapping[str, Any]],
         on_secret: Callable[[Any], None] | None = None,
         shared: RenderedVariables | None = None,
-        own: Collection[str] = (),
+        local_names: Collection[str] = (),
     ) -> None:
         self._on_secret = on_secret
         self._layers = [layer for layer in layers if layer][::-1]
         self._shared = shared
-        self._own = frozenset(own)
+        self._local_names = frozenset(local_names)
         self._rendered: dict[str, tuple[Any, frozenset[str]]] = {}
         self._rendering: list[str] = []
         self._looked_up: list[set[str]] = []  # by each rendering that is under way
@@ -176,7 +176,7 @@ class Templar:
 
     def _find_shared(self, name: str) -> tuple[Any, frozenset[str]] | None:
         kept = self._shared.find(name) if self._shared is not None else None
-        if kept is None or name in self._own or not self._own.isdisjoint(kept[1]):
+        if kept is None or name in self._local_names or not self._local_names.isdisjoint(kept[1]):
             return None
         return kept
 
@@ -200,7 +200,7 @@ class Templar:
             value = collapse(value)
             if self._on_secret and is_secret_name(name):
                 self._on_secret(value)
-            if self._shared is not None and self._own.isdisjoint({name, *made_from}):
+            if self._shared is not None and self._local_names.isdisjoint({name, *made_from}):
                 self._shared.keep(name, value, made_from)
         return value, made_from
 

@@ -5,6 +5,7 @@ This is not a shell: it reads words, and a caller checks whether there is such a
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 from dataclasses import dataclass
@@ -62,6 +63,12 @@ def find_named_files(
     >>> [file.path for file in find_named_files("cd ~/lol && ./start.sh", home="/home/me")]
     ['/home/me/lol/start.sh']
     """
+    return list(_find_named_files(text, folder, home, own_folder))
+
+
+# Many units run the same scripts, and a run reads them twice: before its changes, and at its end.
+@functools.lru_cache(maxsize=512)
+def _find_named_files(text: str, folder: str, home: str, own_folder: str) -> tuple[NamedFile, ...]:
     files: dict[str, NamedFile] = {}
 
     def add(written: str, is_run: bool) -> None:
@@ -90,7 +97,7 @@ def find_named_files(
                 add(word, False)
         for absolute in PATH.findall(command) if "/" in command else ():
             add(absolute, False)
-    return list(files.values())
+    return tuple(files.values())
 
 
 def split_command(command: str) -> list[str]:
@@ -101,6 +108,11 @@ def split_command(command: str) -> list[str]:
     >>> split_command("screen -dmS work timeout 60 ./run --gpu 0")
     ['./run', '--gpu', '0']
     """
+    return list(_split_command(command))
+
+
+@functools.lru_cache(maxsize=8192)
+def _split_command(command: str) -> tuple[str, ...]:
     words = [word.strip("\"'") for word in command.split()]
     while words:
         if BEFORE.fullmatch(words[0]) or not words[0]:
@@ -117,7 +129,7 @@ def split_command(command: str) -> list[str]:
         if not start:
             break
         words = words[start:]
-    return words
+    return tuple(words)
 
 
 def _is_launched(word: str) -> bool:

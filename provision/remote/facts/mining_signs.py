@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import functools
 import re
-from dataclasses import dataclass
-from typing import Any, Iterable
+from dataclasses import dataclass, field
+from typing import Any, Callable, Iterable
 
 from provision.remote.facts.command_paths import BEFORE, OPERATORS, split_command
 from provision.remote.facts.tables import table
@@ -46,6 +46,9 @@ STOPS = re.compile(
 SESSIONS = re.compile(r"\bscreen(?:\s+-\w+)*\s+(\w+)\b|\btmux(?:\s+[\w-]+)*\s-\w*[st]\s+(\w+)\b")
 
 
+MOST_ANSWERS = 2048  # of Marks about texts, which have up to 64 KiB
+
+
 @dataclass(frozen=True)
 class Marks:
     """By what a miner is known: miners.json, compiled. Where it has patterns, see there.
@@ -63,6 +66,8 @@ class Marks:
     resetting: re.Pattern[str]
     watching: re.Pattern[str]
     folders: tuple[str, ...] = ()
+    #: Answers about texts: many units run the same scripts, and a run reads them twice.
+    _answers: dict[tuple[str, str], Any] = field(default_factory=dict, compare=False, repr=False)
 
     def is_miner(self, program: str) -> bool:
         """Return whether hardly anything but a miner has this name."""
@@ -99,6 +104,19 @@ class Marks:
 
         A command that only handles files of such a name, or ends a program, runs none.
         """
+        names: dict[str, str] = self._remember("names", text, self._find_names)
+        return dict(names)
+
+    def _remember(self, kind: str, text: str, find: Callable[[str], Any]) -> Any:
+        """Return what was found in a text, or find it."""
+        key = (kind, text)
+        if key not in self._answers:
+            if len(self._answers) >= MOST_ANSWERS:
+                self._answers.clear()
+            self._answers[key] = find(text)
+        return self._answers[key]
+
+    def _find_names(self, text: str) -> dict[str, str]:
         names: dict[str, str] = {}
         for command in OPERATORS.split(text):
             words = split_command(command)
@@ -110,6 +128,10 @@ class Marks:
 
     def leave_out_harmless(self, text: str) -> str:
         """Return a text's commands without those that only handle files or end programs."""
+        left: str = self._remember("left", text, self._leave_out_harmless)
+        return left
+
+    def _leave_out_harmless(self, text: str) -> str:
         commands = OPERATORS.split(text)
         return "\n".join(
             command
@@ -135,6 +157,10 @@ class Marks:
 
     def find_signs(self, text: str) -> frozenset[str]:
         """Return what a command or script has that miners have, its names aside."""
+        signs: frozenset[str] = self._remember("signs", text, self._find_signs)
+        return signs
+
+    def _find_signs(self, text: str) -> frozenset[str]:
         return frozenset(kind for kind, pattern in self.patterns if pattern.search(text))
 
 

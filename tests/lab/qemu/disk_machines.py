@@ -36,7 +36,7 @@ def running_machine(folder: Path, firmware: str, number: int) -> Iterator[DiskMa
 def write_inventory(machine: DiskMachine, folder: Path, **variables: str | int) -> Path:
     """Write the inventory of the machine's operator; by default the login is by password."""
     (folder / "group_vars").symlink_to(FILE.parent / "group_vars")
-    own = {
+    connection = {
         "ansible_host": machine.address,
         "ansible_user": disk.USER,
         "ansible_become_password": disk.PASSWORD,
@@ -44,7 +44,7 @@ def write_inventory(machine: DiskMachine, folder: Path, **variables: str | int) 
         **(variables or {"ansible_password": disk.PASSWORD}),
     }
     file = folder / "machine.yml"
-    file.write_text(yaml.safe_dump({"rigs": {"hosts": {NAME: own}}}))
+    file.write_text(yaml.safe_dump({"rigs": {"hosts": {NAME: connection}}}))
     return file
 
 

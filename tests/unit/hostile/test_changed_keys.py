@@ -27,6 +27,7 @@ VERBS = {
     "facts": ("--accept-new",),
     "play": ("playbooks/facts.yml", "--accept-new"),
     "provision": ("--accept-new",),
+    "reinstall": ("--accept-new",),
     "restore": ("--accept-new",),
     "status": ("--accept-new",),
     "upgrade": ("--accept-new",),

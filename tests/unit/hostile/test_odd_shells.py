@@ -32,7 +32,7 @@ ANSWERS = {
 READING = (("facts",), ("assess",), ("status",), ("restore", "--check"))
 OTHERS = (
     *(("backup",), ("restore",), ("provision", "--check")),
-    *(("validate",), ("upgrade",), ("bench",), ("checklist",), ("advise",)),
+    *(("validate",), ("upgrade",), ("reinstall",), ("bench",), ("checklist",), ("advise",)),
 )
 
 
@@ -59,6 +59,12 @@ def test_no_verb_takes_it_for_a_rig(server: SshServer, tmp_path: Path) -> None:
 def test_all_verbs_name_a_login_that_runs_nothing(tmp_path: Path, user: str) -> None:
     with ssh_server(ANSWERS["forced command"], runs_commands=False) as server:
         check_verbs(server, tmp_path, user, (*READING, *OTHERS))
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The operator's known hosts: other servers had the ports of these tests."""
+    monkeypatch.setenv("HOME", str(tmp_path))
 
 
 def check_verbs(

@@ -1,0 +1,76 @@
+"""Variables are rendered once for several tasks, and again when what they are made from changes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from provision.errors import Position
+from provision.inventory.yaml_source import YamlText
+from provision.templating.templar import RenderedVariables, Templar
+
+AT = Position("play.yml", 1, 1)
+
+
+def text(template: str) -> YamlText:
+    return YamlText.at(template, AT)
+
+
+def count_renderings(templar: Templar) -> list[str]:
+    """Return the templates that a Templar renders from now on, as they are rendered."""
+    rendered: list[str] = []
+    render = templar._render_text
+
+    def note(template: YamlText) -> Any:
+        rendered.append(str(template))
+        return render(template)
+
+    templar._render_text = note  # type: ignore[method-assign]
+    return rendered
+
+
+PLAY = {"first": text("{{ base }}/x"), "second": text("{{ first }}/y")}
+
+
+def test_second_task_renders_no_variable_again() -> None:
+    shared = RenderedVariables()
+    layers = [{"base": "/opt"}, PLAY]
+    assert Templar(layers, shared=shared).render(text("{{ second }}")) == "/opt/x/y"
+    later = Templar(layers, shared=shared)
+    rendered = count_renderings(later)
+    assert later.render(text("{{ second }}")) == "/opt/x/y"
+    assert rendered == ["{{ second }}"]
+
+
+def test_change_of_a_source_ends_what_was_made_from_it() -> None:
+    shared = RenderedVariables()
+    registered = {"base": "/opt"}
+    assert Templar([PLAY, registered], shared=shared).render(text("{{ second }}")) == "/opt/x/y"
+    registered["base"] = "/srv"
+    shared.forget(["base"])
+    assert Templar([PLAY, registered], shared=shared).render(text("{{ second }}")) == "/srv/x/y"
+
+
+def test_variable_that_begins_to_exist_counts() -> None:
+    shared = RenderedVariables()
+    layers: list[dict[str, Any]] = [{"chosen": text("{{ found | default('none') }}")}, {}]
+    assert Templar(layers, shared=shared).render(text("{{ chosen }}")) == "none"
+    layers[1]["found"] = "here"
+    shared.forget(["found"])
+    assert Templar(layers, shared=shared).render(text("{{ chosen }}")) == "here"
+
+
+def test_item_of_a_loop_is_not_shared() -> None:
+    shared = RenderedVariables()
+    play = {"path": text("/opt/{{ item }}")}
+    for item in ("a", "b"):
+        templar = Templar([play, {"item": item}], shared=shared, local_names=["item"])
+        assert templar.render(text("{{ path }}")) == f"/opt/{item}"
+
+
+def test_task_with_variables_does_not_get_what_others_rendered() -> None:
+    shared = RenderedVariables()
+    layers = [{"base": "/opt"}, PLAY]
+    assert Templar(layers, shared=shared).render(text("{{ second }}")) == "/opt/x/y"
+    task = Templar([*layers, {"base": "/task"}], shared=shared, local_names=["base"])
+    assert task.render(text("{{ second }}")) == "/task/x/y"
+    assert Templar(layers, shared=shared).render(text("{{ second }}")) == "/opt/x/y"
