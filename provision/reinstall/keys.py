@@ -18,7 +18,8 @@ FOLDER = Path("~/.ssh")
 def choose_keys(authorized: Sequence[str], operator_blobs: Iterable[str]) -> tuple[str, ...]:
     """Return the lines that are the operator's. Raises DeeprigError where there is none.
 
-    authorized: TYPE BASE64 of each key that opens the login; operator_blobs: BASE64 of the operator's keys.
+    authorized: TYPE BASE64 of each key that opens the login. operator_blobs: BASE64 of the
+    operator's keys.
     """
     blobs = set(operator_blobs)
     chosen = tuple(dict.fromkeys(line for line in authorized if line.split()[1] in blobs))

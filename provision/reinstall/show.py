@@ -15,9 +15,9 @@ LABEL = 12  # columns
 GB = 1e9
 NEXT = {
     ReinstallEnding.PLANNED: "fab reinstall -H {host}",
-    ReinstallEnding.INSTALLED: "fab provision -H {host}; then fab reinstall --commit -H {host} frees the "
-    "old system's room, or --undo goes back to it",
-    ReinstallEnding.UNDONE: "fab reinstall -H {host} tries again; fab restore -H {host} is not needed",
+    ReinstallEnding.INSTALLED: "fab provision -H {host}; later fab reinstall -H {host} --commit "
+    "frees the old system's room, or --undo goes back to it",
+    ReinstallEnding.UNDONE: "fab reinstall -H {host} tries again",
     ReinstallEnding.COMMITTED: "fab provision -H {host}",
     ReinstallEnding.FELL_BACK: "nothing is lost: correct it, then fab reinstall -H {host}",
 }
