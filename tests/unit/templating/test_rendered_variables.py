@@ -28,12 +28,12 @@ def count_renderings(templar: Templar) -> list[str]:
     return rendered
 
 
-PLAY = {"first": text("{{ base }}/x"), "second": text("{{ first }}/y")}
+PLAY: dict[str, Any] = {"first": text("{{ base }}/x"), "second": text("{{ first }}/y")}
 
 
 def test_second_task_renders_no_variable_again() -> None:
     shared = RenderedVariables()
-    layers = [{"base": "/opt"}, PLAY]
+    layers: list[dict[str, Any]] = [{"base": "/opt"}, PLAY]
     assert Templar(layers, shared=shared).render(text("{{ second }}")) == "/opt/x/y"
     later = Templar(layers, shared=shared)
     rendered = count_renderings(later)
@@ -43,7 +43,7 @@ def test_second_task_renders_no_variable_again() -> None:
 
 def test_change_of_a_source_ends_what_was_made_from_it() -> None:
     shared = RenderedVariables()
-    registered = {"base": "/opt"}
+    registered: dict[str, Any] = {"base": "/opt"}
     assert Templar([PLAY, registered], shared=shared).render(text("{{ second }}")) == "/opt/x/y"
     registered["base"] = "/srv"
     shared.forget(["base"])
@@ -61,7 +61,7 @@ def test_variable_that_begins_to_exist_counts() -> None:
 
 def test_item_of_a_loop_is_not_shared() -> None:
     shared = RenderedVariables()
-    play = {"path": text("/opt/{{ item }}")}
+    play: dict[str, Any] = {"path": text("/opt/{{ item }}")}
     for item in ("a", "b"):
         templar = Templar([play, {"item": item}], shared=shared, local_names=["item"])
         assert templar.render(text("{{ path }}")) == f"/opt/{item}"
@@ -69,7 +69,7 @@ def test_item_of_a_loop_is_not_shared() -> None:
 
 def test_task_with_variables_does_not_get_what_others_rendered() -> None:
     shared = RenderedVariables()
-    layers = [{"base": "/opt"}, PLAY]
+    layers: list[dict[str, Any]] = [{"base": "/opt"}, PLAY]
     assert Templar(layers, shared=shared).render(text("{{ second }}")) == "/opt/x/y"
     task = Templar([*layers, {"base": "/task"}], shared=shared, local_names=["base"])
     assert task.render(text("{{ second }}")) == "/task/x/y"
