@@ -21,6 +21,8 @@ from tests.lab.operator import (
     write_variant,
 )
 
+pytestmark = pytest.mark.extended  # each case upgrades a host
+
 NAME = "test93"
 OLD, NEW = "580.95.05-1", "590.48.01-1"
 #: What must be as before when an upgrade did not stay.
@@ -144,7 +146,6 @@ def test_power_cut_in_the_middle(
 LATER_TORCH = r"""
 import glob, pathlib, sys, zipfile
 
-pytestmark = pytest.mark.extended  # each case upgrades a host
 version, works = sys.argv[1], sys.argv[2] == "works"
 (info,) = glob.glob("/opt/deeprig/venv/lib/python3*/site-packages/torch-*.dist-info")
 site, name = pathlib.Path(info).parent, f"torch-{version}.dist-info"
