@@ -44,6 +44,15 @@ class GuardStatus:
             self.reboots != "yes" or self.boot != self.running
         )
 
+    def list_reasons(self, asked: str) -> tuple[str, ...]:
+        """Return why it went back, and what did not come back.
+
+        asked: the reason that it was given. Its own comes first where it had begun before that:
+        what was found afterwards is then of a rig that had gone back already.
+        """
+        earlier = self.reason if self.reason != asked.partition("\n")[0] else ""
+        return tuple(filter(None, [earlier, asked, self.left]))
+
     @classmethod
     def parse(cls, text: str) -> GuardStatus:
         """Return what lines NAME=VALUE mean; other lines are none of them."""

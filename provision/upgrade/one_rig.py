@@ -129,7 +129,7 @@ class RigUpgrade:
     ) -> UpgradeOutcome:
         self.announce(f"going back: {reason.splitlines()[0]}")
         status: GuardStatus = self._guard.go_back(reason.splitlines()[0])
-        reasons = tuple(filter(None, [reason, status.left]))
+        reasons = status.list_reasons(reason)
         still_worse: tuple[str, ...] = ()
         if before is not None:
             reports["back"] = self.folder / "back"

@@ -30,3 +30,16 @@ def test_reason_is_one_clean_line() -> None:
     status = GuardStatus.parse("state=back\nreason=a\x1b[31mb = c\n")
     assert "\x1b" not in status.reason
     assert status.reason.endswith("b = c")
+
+
+def test_guard_that_went_back_before_it_was_asked_names_its_reason_first() -> None:
+    status = GuardStatus("back", reason="not confirmed in time", left="held: x")
+    assert status.list_reasons("validation found what is worse") == (
+        "not confirmed in time",
+        "validation found what is worse",
+        "held: x",
+    )
+    asked = GuardStatus("back", reason="validation found what is worse")
+    assert asked.list_reasons("validation found what is worse\nmore") == (
+        "validation found what is worse\nmore",
+    )
