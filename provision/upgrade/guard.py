@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from provision.boundary.text import clean_line
 from provision.errors import DeeprigError, LostError
@@ -42,6 +42,12 @@ class GuardStatus:
         """Whether it has gone back, as far as it could, and runs what it went back to."""
         return self.state in ("back", "stuck") and (
             self.reboots != "yes" or self.boot != self.running
+        )
+
+    def has_acted_since(self, earlier: GuardStatus) -> bool:
+        """Return whether it was armed after `earlier`, whether or not it has gone back by now."""
+        return self.is_undecided or (
+            self.state != "none" and replace(self, running="") != replace(earlier, running="")
         )
 
     def list_reasons(self, asked: str) -> tuple[str, ...]:

@@ -67,7 +67,8 @@ class RigUpgrade:
 
     def _run(self) -> UpgradeOutcome:
         name, guard = self.host.name, self._guard
-        if guard.status().is_undecided:
+        earlier = guard.status()
+        if earlier.is_undecided:
             self.announce("an earlier upgrade of this rig has not ended: it is taken back")
             return self._take_back("an earlier upgrade had not ended", None, None, {})
         self.announce("what is installed, and what the repositories have")
@@ -88,7 +89,7 @@ class RigUpgrade:
         if recap.exit_status == ExitStatus.UNREACHABLE:
             return self._wait_for_guard(plan, before, reports)
         if recap.exit_status != ExitStatus.OK:
-            if not guard.status().is_undecided:  # it failed before the guard was armed
+            if not guard.status().has_acted_since(earlier):  # it failed before the guard was armed
                 return UpgradeOutcome(
                     name, UpgradeEnding.REFUSED, plan, (recap.error,), reports=reports
                 )

@@ -169,6 +169,18 @@ def test_boot_that_is_not_confirmed_goes_back(rig: GuardedRig) -> None:
     assert rig.status()["reboots"] == "yes"
 
 
+def test_operator_who_comes_after_it_went_back_does_not_go_on(rig: GuardedRig) -> None:
+    rig.run("save", "libcuda1")
+    rig.run("arm")
+    assert rig.run("keep", "60").returncode == 0
+    rig.write("run/deeprig-upgrade-until", "0")
+    rig.upgrade()
+    rig.run("tick")
+    late = rig.run("keep", "60")
+    assert late.returncode == 1
+    assert "gone back already: it was not confirmed in time" in late.stderr
+
+
 def test_second_upgrade_waits_for_the_first(rig: GuardedRig) -> None:
     rig.run("save", "libcuda1")
     rig.run("arm")

@@ -43,3 +43,19 @@ def test_guard_that_went_back_before_it_was_asked_names_its_reason_first() -> No
     assert asked.list_reasons("validation found what is worse\nmore") == (
         "validation found what is worse\nmore",
     )
+
+
+@pytest.mark.parametrize(
+    ("earlier", "now", "has_acted"),
+    [
+        (GuardStatus(), GuardStatus(running="b1"), False),
+        (GuardStatus(), GuardStatus("armed"), True),
+        (GuardStatus(), GuardStatus("back", reason="late", boot="b2"), True),
+        (GuardStatus("back", boot="b1"), GuardStatus("back", boot="b1", running="b4"), False),
+        (GuardStatus("back", boot="b1"), GuardStatus("back", boot="b3"), True),
+    ],
+)
+def test_guard_of_an_earlier_upgrade_is_not_taken_for_this_ones(
+    earlier: GuardStatus, now: GuardStatus, has_acted: bool
+) -> None:
+    assert now.has_acted_since(earlier) is has_acted
