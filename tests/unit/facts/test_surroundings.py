@@ -125,6 +125,13 @@ UNIT = "etc/systemd/system/x.service"
             "autologin User=miner /etc/sddm.conf.d/autologin.conf",
         ),
         (
+            {
+                "etc/greetd/config.toml": '[default_session]\nuser = "greeter"\n'
+                '[initial_session]\ncommand = "sway"\nuser = "miner"\n'
+            },
+            'autologin user = "miner" /etc/greetd/config.toml',
+        ),
+        (
             {"etc/slim.conf": "default_user miner\nauto_login yes\n"},
             "autologin auto_login yes /etc/slim.conf",
         ),
@@ -282,6 +289,7 @@ ORDINARY: list[dict[str, Any]] = [
         "etc/pip.conf": "[global]\nextra-index-url =\n  https://pypi.ngc.nvidia.com\n  http://pypi.lan\n"
     },
     {"etc/sddm.conf": "[Users]\nHideUsers=miner\nMaximumUid=60000\n[Autologin]\nUser=\n"},
+    {"etc/greetd/config.toml": '[default_session]\ncommand = "agreety"\nuser = "_greetd"\n'},
     {"home/me/.npmrc": "registry=https://registry.npmjs.org/\nstrict-ssl=true\n"},
     {"home/me/.npmrc": "registry=http://localhost:4873/\n@me:registry=http://127.0.0.1:4873\n"},
     {"home/me/.gitconfig": "[http]\n\tsslVerify = true\n# sslVerify = false\n"},
