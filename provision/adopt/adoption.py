@@ -15,6 +15,7 @@ from provision.adopt.operator_key import OperatorKey
 from provision.adopt.passwords import Replacement
 from provision.adopt.steps import AdoptionReport, Status
 from provision.discovery import known_passwords
+from provision.discovery.refusals import refuse_rental, refuse_workstation
 from provision.discovery.survey import Survey, describe_rig, take_survey
 from provision.errors import DeeprigError, UnreachableError
 from provision.inventory.hosts import Host, Inventory
@@ -81,8 +82,8 @@ class Adoption:
             self.host_key = format_host_key(connection.transport.get_remote_server_key())
             self._tell_host_key(connection)
             with take_survey(connection, self.sudo_password) as look:
-                self._refuse_rental(look)
-                self._refuse_workstation(look)
+                refuse_rental(look)
+                refuse_workstation(look, self.wish.accept_workstation)
                 name = self._name(look)
                 sudo_password = (
                     None if look.as_root else self._other_sudo_password(connection, name)
@@ -141,23 +142,6 @@ class Adoption:
         self.report.add(
             "host key", "ok", f"{key.get_name()} {fingerprint(key)}\nin {connection.known_hosts}"
         )
-
-    def _refuse_rental(self, look: Survey) -> None:
-        for platform in look.facts["rental"]:
-            raise DeeprigError(
-                f"this is a host of {platform['name']} ({', '.join(platform['evidence'])}), which "
-                "manages its logins",
-                advice="Nothing was changed. Take it off the platform, wait until its rentals have "
-                "ended, and remove the platform's software first.",
-            )
-
-    def _refuse_workstation(self, look: Survey) -> None:
-        signs = look.facts["workstation"]
-        if signs and not self.wish.accept_workstation:
-            raise DeeprigError(
-                f"this looks like a personal computer, not a mining rig: {', '.join(signs)}",
-                advice="Nothing was changed. If it is the rig, add --accept-workstation.",
-            )
 
     def _name(self, look: Survey) -> str:
         """Return the rig's name: from --name, the inventory, or its host name."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from io import StringIO
 
@@ -14,6 +15,7 @@ from provision.backup import command as backup
 from provision.cli.flags import Flags
 from provision.cli.fleet import FleetContext
 from provision.cli.plays import play_on_hosts
+from provision.discovery.refusals import refuse_rental, refuse_workstation
 from provision.discovery.survey import take_survey
 from provision.errors import DeeprigError, ExitStatus, SourceError, describe
 from provision.inventory.hosts import Host
@@ -88,14 +90,13 @@ def _reinstall_one(
     def connect() -> RigConnection:
         return RigConnection(host, context.config, flags.accept_new)
 
-    connection = connect()
-    try:
+    with closing(connect()) as connection:
         connection.open()
         user = str(connection.user)
         if not (request.undo or request.commit):
-            _refuse_others(connection, password, request.accept_workstation)
-    finally:
-        connection.close()
+            with take_survey(connection, password) as look:
+                refuse_rental(look)
+                refuse_workstation(look, request.accept_workstation)
     system = find_system(
         request.system or str(render_variable(host, "reinstall_system") or DEFAULT)
     )
@@ -108,7 +109,6 @@ def _reinstall_one(
 
         work = Reinstallation(
             ReinstallRig(lambda: RootShell(connect(), password), user),
-            user,
             list_own_keys(host, flags.i),
             announce,
             lambda text: status.update(f"{host.name}: {text}"),
@@ -128,21 +128,6 @@ def _reinstall_one(
         )
 
 
-def _refuse_others(connection: RigConnection, password: str | None, accept: bool) -> None:
-    """Refuse hosts of rental platforms, and personal computers. Raises DeeprigError."""
-    with take_survey(connection, password) as look:
-        for platform in look.facts["rental"]:
-            raise DeeprigError(
-                f"this is a host of {platform['name']}",
-                advice="Nothing was changed. Take it off the platform first.",
-            )
-        if (signs := look.facts["workstation"]) and not accept:
-            raise DeeprigError(
-                f"this looks like a personal computer: {', '.join(signs)}",
-                advice="Nothing was changed. If it is the rig, add --accept-workstation.",
-            )
-
-
 def _keep_backup(
     context: FleetContext,
     flags: Flags,
@@ -154,26 +139,20 @@ def _keep_backup(
 
     Without a Python that a playbook needs, the old system itself is what is kept, until --commit.
     """
-    shell = open_shell()
-    try:
+    with closing(open_shell()) as shell:
         if not by_shell.has_usable_python(shell, host):
             announce("no backup without Python 3.8 or newer: the old system stays until --commit")
             return
-    finally:
-        shell.close()
     announce("a backup first")
     (recap,) = play_on_hosts(
         context, flags, backup.BACKUP, "reinstall", only={host.name}, stream=StringIO()
     )
     if recap.exit_status != ExitStatus.OK:
         raise DeeprigError(f"the backup failed: {recap.error}", advice="fab backup tells more.")
-    shell = open_shell()
-    try:
+    with closing(open_shell()) as shell:
         there = transfer.ask_rig(shell)
         if there.usable:
             transfer.fetch(shell, there, BACKUPS / host.name, lambda text: None)
-    finally:
-        shell.close()
 
 
 def _trial_minutes(host: Host) -> int:

@@ -51,7 +51,6 @@ class Reinstallation:
     """What the work on one rig needs. trial_seconds: of the dead man's switch."""
 
     rig: ReinstallRig
-    user: str
     own_keys: Collection[str]
     announce: Announce
     progress: Announce
@@ -98,7 +97,7 @@ class Reinstallation:
         self.announce("giving it the rig's name, host keys, user and network")
         self.rig.send_files(keys, write_network(survey))
         boot = survey.boot_uuid if survey.boot_uuid not in ("", survey.uuid) else "-"
-        self.rig.run("personalise.sh", plan.tree, self.user, survey.sudo, boot, system.key)
+        self.rig.run("personalise.sh", plan.tree, self.rig.user, survey.sudo, boot, system.key)
         self.announce("adding it to GRUB's menu, for one boot")
         self.rig.run("boot.sh", "trial", plan.tree, str(self.trial_seconds))
         return self._try(plan, survey)

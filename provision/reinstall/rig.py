@@ -5,9 +5,10 @@ from __future__ import annotations
 import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass
+from typing import BinaryIO
 
-from provision.boundary.text import clean_line
 from provision.errors import DeeprigError, LostError, UnreachableError
 from provision.paths import PLAYBOOKS
 from provision.reinstall.image import Image
@@ -40,35 +41,36 @@ class ReinstallRig:
 
     def run(self, step: str, *arguments: str) -> str:
         """Run a step; return what it printed. Raises DeeprigError with its reason, LostError."""
-        shell = self.open_shell()
-        try:
-            return self._run(shell, step, *arguments)
-        finally:
-            shell.close()
+        program = "".join(
+            (PROGRAMS / name).read_text(encoding="utf-8") for name in ("common.sh", step)
+        )
+        words = " ".join(map(shlex.quote, arguments))
+        with closing(self.open_shell()) as shell:
+            done = shell.run(
+                f"sh -s -- {words}", content=program, silence=SILENCE, longest=2 * SILENCE
+            )
+        if done.status == -1:
+            raise LostError("lost the rig in the middle", advice="Run again: it goes on.")
+        if done.status != 0:
+            what = done.last_words or "no reason given"
+            raise DeeprigError(what if done.status == REFUSED else f"{step}: {what}")
+        return done.out.decode("utf-8", "replace")
 
     def send_image(self, image: Image, progress: Progress) -> None:
         """Send an image, from where an earlier attempt ended. Raises DeeprigError, LostError."""
-        shell = self.open_shell()
-        try:
+        with closing(self.open_shell()) as shell, image.path.open("rb") as stream:
             asked = shell.run(f"stat -c %s {IMAGE} 2>/dev/null || echo 0")
             done = int(asked.out or b"0")
             done = done if done <= image.size else 0
-            with image.path.open("rb") as stream:
-                stream.seek(done)
-                report = _CountedStream(stream, done, image.size, progress)
-                redirect = ">>" if done else ">"
-                sent = shell.run(
-                    f"umask 077; cat {redirect} {IMAGE}",
-                    content=report,  # type: ignore[arg-type]
-                    silence=SILENCE,
-                    longest=LONGEST_RUN,
-                )
-            if sent.status != 0:
-                raise DeeprigError(
-                    f"the image can't be stored: {sent.last_words or 'no reason given'}"
-                )
-        finally:
-            shell.close()
+            stream.seek(done)
+            sent = shell.run(
+                f"umask 077; cat {'>>' if done else '>'} {IMAGE}",
+                content=_CountedStream(stream, done, image.size, progress),  # type: ignore[arg-type]
+                silence=SILENCE,
+                longest=LONGEST_RUN,
+            )
+        if sent.status != 0:
+            raise DeeprigError(f"the image can't be stored: {sent.last_words or 'no reason given'}")
 
     def send_files(self, keys: Sequence[str], network: Mapping[str, str]) -> None:
         """Send the operator's public keys and the settings of the network. Raises DeeprigError."""
@@ -77,23 +79,15 @@ class ReinstallRig:
             f"printf '%s' {shlex.quote(text)} >{NETWORK}/{name}" for name, text in network.items()
         ]
         lines.append(f"printf '%s\\n' {' '.join(map(shlex.quote, keys))} >{KEYS}")
-        shell = self.open_shell()
-        try:
+        with closing(self.open_shell()) as shell:
             done = shell.run(" && ".join(lines))
-        finally:
-            shell.close()
         if done.status != 0:
             raise DeeprigError(f"the settings can't be stored: {done.last_words}")
 
     def reboot(self) -> None:
         """Restart the rig; the connection ends."""
-        shell = self.open_shell()
-        try:
+        with closing(self.open_shell()) as shell, suppress(LostError):
             shell.run("systemctl reboot || reboot", silence=30, longest=60)
-        except LostError:
-            pass
-        finally:
-            shell.close()
 
     def wait_for_boot(self, before: str, seconds: float, progress: Progress) -> ReinstallSurvey:
         """Wait until the rig answers after a reboot; return what runs then.
@@ -118,31 +112,18 @@ class ReinstallRig:
             advice="A power cycle always leads to the old system. Then run again.",
         )
 
-    def _run(self, shell: RootShell, step: str, *arguments: str) -> str:
-        program = "".join(
-            (PROGRAMS / name).read_text(encoding="utf-8") for name in ("common.sh", step)
-        )
-        words = " ".join(map(shlex.quote, arguments))
-        done = shell.run(f"sh -s -- {words}", content=program, silence=SILENCE, longest=2 * SILENCE)
-        if done.status == -1:
-            raise LostError("lost the rig in the middle", advice="Run again: it goes on.")
-        if done.status != 0:
-            what = done.last_words or "no reason given"
-            raise DeeprigError(clean_line(what) if done.status == REFUSED else f"{step}: {what}")
-        return done.out.decode("utf-8", "replace")
-
 
 class _CountedStream:
     """Reads a file for sending, and reports how far it is."""
 
-    def __init__(self, stream: object, done: int, size: int, progress: Progress) -> None:
+    def __init__(self, stream: BinaryIO, done: int, size: int, progress: Progress) -> None:
         self._stream = stream
         self._done = done
         self._size = size
         self._progress = progress
 
     def read(self, size: int = -1) -> bytes:
-        part: bytes = self._stream.read(size)  # type: ignore[attr-defined]
+        part = self._stream.read(size)
         self._done += len(part)
         self._progress(f"sending the image, {self._done / 1e6:.0f} of {self._size / 1e6:.0f} MB")
         return part

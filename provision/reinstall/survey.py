@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from provision.boundary.decode import BoundaryError
-from provision.boundary.patterns import INTERFACE, MAC, check_address
+from provision.boundary.patterns import INTERFACE, MAC, check_address, check_form
 from provision.boundary.text import clean_line
 
 MOST_LINES = 2000
@@ -48,8 +47,6 @@ class ReinstallSurvey:
     """
 
     system: str
-    system_id: str
-    host: str
     kernel: str
     architecture: str
     boot_id: str
@@ -112,7 +109,7 @@ def parse_survey(text: str) -> ReinstallSurvey:
     if len(lines) > MOST_LINES:
         raise BoundaryError(f"the rig's answer has {len(lines)} lines")
     rows = _Rows([[clean_line(word) for word in line.split("\t")] for line in lines])
-    name, system_id, _, kernel, architecture = rows.first("system", 5)
+    name, _, _, kernel, architecture = rows.first("system", 5)
     if not architecture:
         raise BoundaryError("the rig's answer is cut off")
     running, trial = rows.first("running", 2)
@@ -123,27 +120,25 @@ def parse_survey(text: str) -> ReinstallSurvey:
     firmware, secure = rows.first("firmware", 2)
     default = rows.first("default", 1)[0]
     trees = tuple(
-        SystemTree(_check(TREE, path, "folder"), *[*rest, "", ""][:2])
+        SystemTree(check_form("folder", TREE, path), *[*rest, "", ""][:2])
         for path, *rest in rows.all("tree")
     )
     return ReinstallSurvey(
         system=name,
-        system_id=system_id,
-        host=rows.first("host", 1)[0],
         kernel=kernel,
         architecture=architecture,
         boot_id=rows.first("boot_id", 1)[0],
-        running="" if running == "-" else _check(TREE, running, "folder"),
+        running="" if running == "-" else check_form("folder", TREE, running),
         trial=bool(trial),
         device=device,
         file_system=file_system,
-        uuid=_check(UUID, uuid, "UUID") if uuid else "",
+        uuid=check_form("UUID", UUID, uuid) if uuid else "",
         layers=tuple((row[0], row[1]) for row in rows.all("device") if len(row) > 1),
         room=_number(free) << 10,
         inodes=_number(rows.first("inodes", 1)[0]),
         memory=_number(rows.first("memory", 1)[0]) << 10,
         boot_file_system=boot_file_system,
-        boot_uuid=_check(UUID, boot_uuid, "UUID") if boot_uuid else "",
+        boot_uuid=check_form("UUID", UUID, boot_uuid) if boot_uuid else "",
         reads_custom=_number(custom) > 0,
         boots_once=_number(once) > 0,
         has_environment=_number(rows.first("grubenv", 1)[0]) == 1024,
@@ -171,8 +166,8 @@ def _read_interfaces(rows: _Rows) -> Sequence[RoutedInterface]:
         addresses = [row[1:] for row in rows.all("address") if row[0] == name and len(row) == 3]
         interfaces.append(
             RoutedInterface(
-                _check(INTERFACE, name, "interface"),
-                _check(MAC, mac, "MAC address"),
+                check_form("interface", INTERFACE, name),
+                check_form("MAC address", MAC, mac),
                 kind,
                 any(how == "dhcp" for _, how in addresses),
                 tuple(check_address(address) for address, how in addresses if how == "static"),
@@ -184,12 +179,6 @@ def _read_interfaces(rows: _Rows) -> Sequence[RoutedInterface]:
             )
         )
     return interfaces
-
-
-def _check(pattern: str, value: str, kind: str) -> str:
-    if not re.match(pattern, value):
-        raise BoundaryError(f"the rig reports {value[:100]!r} as a {kind}")
-    return value
 
 
 def _number(value: str) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import platform
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,6 @@ from provision.paths import PLAYBOOKS
 
 TABLE = PLAYBOOKS / "vars" / "reinstall.yml"
 DEFAULT = "debian13"
-OS_RELEASE = Path("/etc/os-release")
 INDEX_FORMAT = "$(REPO_URI)|$(RELEASE)|$(COMPONENT)"
 #: Suites beside a release's own: updates, and what security teams publish.
 FURTHER_SUITES = ("-updates", "-security")
@@ -34,13 +33,9 @@ class System:
     packages: tuple[str, ...]
 
 
-def load_systems() -> dict[str, System]:
-    """Return the table, by key."""
-    return dict(_read_table())
-
-
 @cache
-def _read_table() -> Mapping[str, System]:
+def load_systems() -> Mapping[str, System]:
+    """Return the table, by key."""
     table = yaml_source.load_yaml(TABLE)
     return {
         str(key): System(
@@ -79,7 +74,7 @@ def list_sources(system: System, mirror: str = "") -> list[str]:
     if mirror:
         line = f"deb {mirror} {{}} {' '.join(system.components)}"
         return [line.format(system.suite + part) for part in ("", "-updates")]
-    release = dict(re.findall(r'^(\w+)="?([^"\n]*)"?$', _read_release(), re.MULTILINE))
+    release = _read_release()
     if release.get("ID") != system.distribution:
         raise DeeprigError(
             f"this machine has no package sources of {system.name}",
@@ -102,24 +97,26 @@ def rename_sources(listed: Sequence[str], codename: str, system: System) -> list
     >>> rename_sources(["http://x/debian/|bookworm|main"], "bookworm", find_system("debian13"))
     ['deb http://x/debian/ trixie main contrib non-free non-free-firmware']
     """
-    places: dict[tuple[str, str], set[str]] = {}
+    places: list[tuple[str, str]] = []
     for line in listed:
         uri, suite, component = line.split("|")
         if suite.partition("-")[0] == codename and component:
             further = suite.removeprefix(codename)
             if further in ("", *FURTHER_SUITES):
-                places.setdefault((uri, further), set()).add(component)
+                places.append((uri, further))
     if not any(further == "" for _, further in places):
         raise DeeprigError(
             f"apt has no package index of {codename or 'its release'} on this machine",
             advice="Run apt-get update, or name a mirror: -e reinstall_mirror=URL.",
         )
     components = " ".join(system.components)
-    return [f"deb {uri} {system.suite}{further} {components}" for uri, further in places]
+    return [
+        f"deb {uri} {system.suite}{further} {components}" for uri, further in dict.fromkeys(places)
+    ]
 
 
-def _read_release() -> str:
+def _read_release() -> dict[str, str]:
     try:
-        return OS_RELEASE.read_text(encoding="utf-8")
-    except OSError:
-        return ""
+        return platform.freedesktop_os_release()
+    except OSError:  # not Linux
+        return {}

@@ -53,10 +53,6 @@ class RenderedVariables:
             if name not in changed and changed.isdisjoint(kept[1])
         }
 
-    def clear(self) -> None:
-        """Drop all."""
-        self._values.clear()
-
 
 class Templar:
     """Renders values.

@@ -7,7 +7,6 @@
 # Only custom.cfg is written, which GRUB's own configuration reads last; nothing that is generated is edited, and
 # no boot sector. A tree has a complete configuration, which its update-grub makes.
 open_whole
-trap close_whole EXIT
 action=$1 tree=${2:-}
 boot=$(mount_boot) || refuse "the partition of /boot can't be mounted"
 [ "$action" = old ] || check_tree "$tree"

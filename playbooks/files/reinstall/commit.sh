@@ -2,7 +2,6 @@
 #
 # GRUB's modules and its environment stay where the boot sector looks for them; its menu has the new system alone.
 open_whole
-trap close_whole EXIT
 [ -n "$running" ] || refuse "this is the old system"
 boot=$(mount_boot) || refuse "the partition of /boot can't be mounted"
 grep -q "^  set default=${running#/}$" "$boot/custom.cfg" || refuse "the new system is not the default yet"

@@ -32,6 +32,7 @@ top=${running:+$WHOLE}         # the top of the file system, without a slash at 
 
 # The old system is mounted read-only there; a step that changes it calls this first.
 open_whole() {
+    trap close_whole EXIT
     [ -z "$running" ] || [ -w "$WHOLE/boot" ] || mount -o remount,bind,rw "$WHOLE" || refuse "$WHOLE can't be written"
 }
 

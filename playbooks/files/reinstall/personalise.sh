@@ -5,7 +5,6 @@
 # The tree gets the rig's name, time zone, machine-id and SSH host keys, the user, the file systems that are
 # mounted, and the network as it is now.
 open_whole
-trap close_whole EXIT
 tree=$top$1 user=$2 sudo=$3 boot=${4#-} system=$5
 keys=/deeprig.keys
 check_tree "$1"

@@ -11,7 +11,6 @@ row() { # FIELD …
 
 . /etc/os-release 2>/dev/null
 row system "${PRETTY_NAME:-unknown}" "${ID:-}" "${VERSION_ID:-}" "$(uname -r)" "$(uname -m)"
-row host "$(cat /proc/sys/kernel/hostname)"
 row running "${running:--}" "$(kernel_word deeprig.trial)"
 row boot_id "$(cat /proc/sys/kernel/random/boot_id)"
 

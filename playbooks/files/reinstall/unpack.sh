@@ -2,7 +2,6 @@
 #
 # The tree has its name only when it is whole, and the image is removed then.
 open_whole
-trap close_whole EXIT
 tree=$1 digest=$2
 image=/deeprig.image
 draft=$top$tree.new

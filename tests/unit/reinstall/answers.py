@@ -5,7 +5,6 @@ from __future__ import annotations
 #: A HiveOS rig, as survey.sh prints it. Several rows of a key are apart by a newline.
 ROWS = {
     "system": "Ubuntu 18.04.6 LTS\tubuntu\t18.04\t5.10.0-hiveos\tx86_64",
-    "host": "attic",
     "running": "-\t",
     "boot_id": "0f0e0d0c-0b0a-4908-8706-050403020100",
     "root": "/dev/sda1\text4\t1111aaaa-0000-4000-8000-000000000001\trw,relatime",

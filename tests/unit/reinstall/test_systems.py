@@ -51,7 +51,7 @@ def test_mirror_that_is_named_is_taken() -> None:
 def test_machine_of_another_distribution_is_told_to_name_a_mirror(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(systems, "_read_release", lambda: "ID=fedora\n")
+    monkeypatch.setattr(systems, "_read_release", lambda: {"ID": "fedora"})
     with pytest.raises(DeeprigError) as refused:
         systems.list_sources(systems.find_system("debian13"))
     assert "reinstall_mirror" in refused.value.advice
